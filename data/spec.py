@@ -1,0 +1,88 @@
+"""What the project knows about each dataset; the only place that branches on a dataset's name.
+
+A motion row is HumanML3D's feature vector (reference: HumanML3D, section "features"), for J joints:
+root 4 (angular velocity, linear velocity x z, height) | local joints 3(J-1) | 6D rotations 6(J-1) | velocities 3J | contacts 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """Facts about one dataset.
+
+    `unit_scale` turns the dataset's own unit into metres when joints leave the project. Clips are kept with
+    `min_frames <= T < max_frames` (the published protocol); the longest motion a model sees is `max_motion` frames.
+    `feat_bias` divides the standard deviation of the root and foot-contact features (HumanML3D's and MoMask's convention).
+    """
+
+    name: str
+    root: Path
+    num_joints: int
+    fps: float
+    unit_scale: float
+    min_frames: int
+    max_frames: int = 200
+    max_motion: int = 196
+    feat_bias: float = 5.0
+
+    @property
+    def dim(self) -> int:
+        """Width D of a motion row: 263 for 22 joints, 251 for 21."""
+        return 4 + 12 * self.num_joints - 9 + 4
+
+    @property
+    def root_slice(self) -> slice:
+        return slice(0, 4)
+
+    @property
+    def joints_slice(self) -> slice:
+        return slice(4, 4 + 3 * (self.num_joints - 1))
+
+    @property
+    def rotations_slice(self) -> slice:
+        start = self.joints_slice.stop
+        return slice(start, start + 6 * (self.num_joints - 1))
+
+    @property
+    def velocities_slice(self) -> slice:
+        start = self.rotations_slice.stop
+        return slice(start, start + 3 * self.num_joints)
+
+    @property
+    def contacts_slice(self) -> slice:
+        return slice(self.dim - 4, self.dim)
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """The feature groups by name, in order."""
+        return {
+            "root": self.root_slice,
+            "joints": self.joints_slice,
+            "rotations": self.rotations_slice,
+            "velocities": self.velocities_slice,
+            "contacts": self.contacts_slice,
+        }
+
+
+SPECS = {
+    spec.name: spec
+    for spec in (
+        DatasetSpec("t2m", Path("dataset/HumanML3D"), num_joints=22, fps=20, unit_scale=1.0, min_frames=40),
+        DatasetSpec("kit", Path("dataset/KIT-ML"), num_joints=21, fps=12.5, unit_scale=0.001, min_frames=24),
+        DatasetSpec("open", Path("dataset/Open"), num_joints=22, fps=20, unit_scale=1.0, min_frames=24),
+        DatasetSpec("synthetic", Path("dataset/Synthetic"), num_joints=22, fps=20, unit_scale=1.0, min_frames=24),
+    )
+}
+
+
+def get_spec(name: str, root: str | Path | None = None) -> DatasetSpec:
+    """The spec called `name`, with another folder if `root` is given. Raises `UserError` for an unknown name."""
+    if name not in SPECS:
+        raise UserError(f"unknown dataset '{name}': choose one of {', '.join(SPECS)}")
+    return replace(SPECS[name], root=Path(root)) if root else SPECS[name]

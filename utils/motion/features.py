@@ -1,0 +1,187 @@
+"""Joints to HumanML3D's features and back, batched over clips and without a loop over frames.
+
+One row of features describes one frame by what happens until the next, so T frames give T - 1 rows:
+root angular velocity 1 | root velocity x z 2 | root height 1 | local joints 3(J-1) | local rotations in 6D 6(J-1) |
+joint velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and its public processing).
+
+Clips of several lengths go in one batch: padding repeats a clip's last pose, so that floors, smoothing at the ends and
+facing come out as for the clip alone. Rows beyond `lengths - 1` mean nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from utils.errors import UserError
+from utils.motion.rotation import matrix_from_6d, qaxis, qbetween, qconj, qmatrix, qmul, qrotate, quaternion_to_6d
+from utils.motion.skeleton import SKELETONS, Skeleton
+
+SMOOTHING = 20  # frames; standard deviation of the Gaussian over the facing direction
+
+
+def skeleton_for(num_joints: int) -> Skeleton:
+    """The skeleton with that many joints. Raises `UserError` for other counts than 22 and 21."""
+    if num_joints not in SKELETONS:
+        raise UserError(f"a motion with {num_joints} joints: expected {' or '.join(map(str, SKELETONS))}")
+    return SKELETONS[num_joints]
+
+
+def hold_last_pose(joints: Tensor, lengths: Tensor) -> Tensor:
+    """Joints (B, T, J, 3) whose frames from `lengths` (B,) on repeat the last valid one."""
+    frames = torch.arange(joints.shape[1], device=joints.device)
+    frames = torch.minimum(frames, lengths[:, None].to(frames) - 1)  # (B, T)
+    return torch.take_along_dim(joints, frames[:, :, None, None], dim=1)
+
+
+def bone_lengths(pose: Tensor, skeleton: Skeleton) -> Tensor:
+    """Lengths (..., J) of the bones that end in each joint of poses (..., J, 3); 0 for the root."""
+    parents = [max(parent, 0) for parent in skeleton.parents]
+    return (pose - pose[..., parents, :]).norm(dim=-1)
+
+
+def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Horizontal unit vectors (..., T, 3) that point where the person faces, from joints (..., T, J, 3)."""
+    right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
+    return F.normalize(across_to_forward((right_hip - left_hip) + (right_shoulder - left_shoulder)), dim=-1)
+
+
+def across_to_forward(across: Tensor) -> Tensor:
+    """The direction (..., 3) that a body faces whose left-to-right line is `across` (..., 3): up x across, with |across| = 1."""
+    across = F.normalize(across, dim=-1)
+    return torch.stack((across[..., 2], torch.zeros_like(across[..., 0]), -across[..., 0]), dim=-1)
+
+
+def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
+    """The (T, T) matrix that smooths along time with a Gaussian cut at four deviations, repeating the values at both ends."""
+    radius = 4 * SMOOTHING
+    taps = torch.arange(-radius, radius + 1, device=like.device, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (taps / SMOOTHING) ** 2)
+    rows = torch.arange(frames, device=like.device)[:, None]
+    columns = (rows + taps.long()).clamp(0, frames - 1)  # (T, taps)
+    matrix = torch.zeros(frames, frames, device=like.device, dtype=torch.float64)
+    return matrix.scatter_add_(1, columns, (weights / weights.sum()).expand(frames, -1)).to(like)
+
+
+def root_rotation(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
+    """Quaternions (..., T, 4) that turn the facing direction to +Z; the identity in the first frame, by definition.
+
+    The published inverse kinematics reads the hips the other way round than `facing` does, so that here they count against
+    the shoulders. Every published feature and statistic carries that, hence so do ours.
+    """
+    right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
+    forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
+    if smooth:
+        forward = gaussian_smoothing(joints.shape[-3], forward) @ forward
+    turn = qbetween(forward, forward.new_tensor([0.0, 0.0, 1.0]))
+    first = turn.new_tensor([1.0, 0.0, 0.0, 0.0]).expand_as(turn[..., :1, :])
+    return torch.cat((first, turn[..., 1:, :]), dim=-2)
+
+
+def inverse_kinematics(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
+    """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3); joint 0 holds `root_rotation`.
+
+    Each bone takes the shortest turn from its rest direction; it is told in the frame of the joint before it in its chain.
+    """
+    parents = [max(parent, 0) for parent in skeleton.parents]
+    rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
+    bones = joints - joints[..., parents, :]
+    turned = qbetween(rest[1:], bones[..., 1:, :])  # (..., T, J-1, 4), global
+    root = root_rotation(joints, skeleton, smooth)[..., None, :]
+    turned = torch.cat((root, turned), dim=-2)
+    before = turned[..., list(skeleton.chain_parents[1:]), :]
+    return torch.cat((root, qmul(qconj(before), turned[..., 1:, :])), dim=-2)
+
+
+def uniform_skeleton(joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None) -> Tensor:
+    """Joints (..., T, J, 3) with every bone as long as `lengths` (J,), pointing as before; the root's path scales with the legs.
+
+    The published definition goes through inverse and forward kinematics, which keep each bone's direction: this is the same.
+    """
+    if lengths is None:
+        lengths = torch.tensor(skeleton.lengths, dtype=joints.dtype, device=joints.device)
+    parents = [max(parent, 0) for parent in skeleton.parents]
+    legs = list(skeleton.legs)
+    source = bone_lengths(joints[..., 0, :, :], skeleton)
+    scale = lengths[legs].sum() / source[..., legs].sum(-1)  # (...)
+    bones = F.normalize(joints - joints[..., parents, :], dim=-1) * lengths[:, None]
+    placed = [joints[..., 0, :] * scale[..., None, None]]
+    for joint in range(1, skeleton.num_joints):
+        placed.append(placed[parents[joint]] + bones[..., joint, :])
+    return torch.stack(placed, dim=-2)
+
+
+def canonicalise(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Joints (..., T, J, 3) moved to the floor (lowest y = 0) and the origin, turned so that the first frame faces +Z."""
+    floor = joints[..., 1].amin(dim=(-2, -1))  # (...)
+    origin = joints[..., 0, 0, :].clone()
+    origin[..., 1] = floor
+    turn = qbetween(facing(joints[..., :1, :, :], skeleton), joints.new_tensor([0.0, 0.0, 1.0]))  # (..., 1, 4)
+    return qrotate(turn[..., None, :], joints - origin[..., None, None, :])
+
+
+def joints_to_features(
+    joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None, bones: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Features of clips, and the joints they describe.
+
+    Args:
+        joints: (B, T, J, 3) at the dataset's frame rate, T >= 2, in metres (KIT: millimetres).
+        lengths: (B,) valid frames of each clip; all T without it.
+        bones: (J,) bone lengths to give the skeleton; the skeleton's own without it.
+
+    Returns:
+        features (B, T - 1, D) and the processed joints (B, T, J, 3): uniform skeleton, on the floor, facing +Z at the start.
+    """
+    if lengths is not None:
+        joints = hold_last_pose(joints, lengths)
+    joints = canonicalise(uniform_skeleton(joints, skeleton, bones), skeleton)
+    local = inverse_kinematics(joints, skeleton, smooth=True)
+    root, rotations = local[..., 0, :], quaternion_to_6d(local[:, :-1, 1:])
+    moved = joints[:, 1:] - joints[:, :-1]
+    contacts = (moved[..., list(skeleton.feet), :].square().sum(-1) < skeleton.contact).to(joints)
+
+    spin = torch.asin(qmul(root[:, 1:], qconj(root[:, :-1]))[..., 2:3].clamp(-1, 1))
+    speed = qrotate(root[:, 1:], moved[:, :, 0])[..., [0, 2]]
+    height = joints[:, :-1, 0, 1:2]
+    ground = joints[:, :, :1] * joints.new_tensor([1, 0, 1])
+    placed = qrotate(root[:, :-1, None], (joints - ground)[:, :-1, 1:])
+    velocities = qrotate(root[:, :-1, None], moved)
+    parts = (spin, speed, height, placed.flatten(2), rotations.flatten(2), velocities.flatten(2), contacts)
+    return torch.cat(parts, dim=-1), joints
+
+
+def recover_root(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Root rotation (..., T, 4), which turns the world to the person's frame, and root position (..., T, 3), from features."""
+    angle = features[..., 0].cumsum(-1).roll(1, -1)
+    angle[..., 0] = 0
+    rotation = qaxis("y", 2 * angle)  # the feature is half the angle
+    step = torch.stack((features[..., 1], torch.zeros_like(angle), features[..., 2]), dim=-1).roll(1, -2)
+    step[..., 0, :] = 0
+    position = qrotate(qconj(rotation), step).cumsum(-2)
+    position[..., 1] = features[..., 3]
+    return rotation, position
+
+
+def features_to_joints(features: Tensor, num_joints: int) -> Tensor:
+    """Joints (..., T, J, 3) in the dataset's unit, from the local joints of features (..., T, D)."""
+    rotation, position = recover_root(features)
+    local = rearrange(features[..., 4 : 4 + 3 * (num_joints - 1)], "... (j xyz) -> ... j xyz", xyz=3)
+    ground = position * position.new_tensor([1, 0, 1])
+    joints = qrotate(qconj(rotation)[..., None, :], local) + ground[..., None, :]
+    return torch.cat((position[..., None, :], joints), dim=-2)
+
+
+def features_to_posed_joints(features: Tensor, skeleton: Skeleton, offsets: Tensor) -> Tensor:
+    """Joints (..., T, J, 3) of a skeleton with rest `offsets` (J, 3), posed by the 6D rotations of features (..., T, D)."""
+    rotation, position = recover_root(features)
+    start = 4 + 3 * (skeleton.num_joints - 1)
+    stop = start + 6 * (skeleton.num_joints - 1)
+    local = matrix_from_6d(rearrange(features[..., start:stop], "... (j six) -> ... j six", six=6))
+    turned, joints = [qmatrix(rotation)], [position]
+    for joint in range(1, skeleton.num_joints):
+        turned.append(turned[skeleton.chain_parents[joint]] @ local[..., joint - 1, :, :])
+        joints.append(joints[skeleton.parents[joint]] + turned[joint] @ offsets[joint])
+    return torch.stack(joints, dim=-2)

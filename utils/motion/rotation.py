@@ -1,0 +1,136 @@
+"""Rotations: quaternions, matrices, 6D, Euler angles; the only place that converts between them.
+
+Conventions. Quaternions are `wxyz`, shape (..., 4), unit length unless said otherwise. Matrices (..., 3, 3) rotate column
+vectors. 6D is the first two columns of the matrix, one after the other (HumanML3D; Zhou et al. 2019). Euler orders are
+read left to right as a product, "ZYX" = Rz(a0) Ry(a1) Rx(a2), the way a BVH file lists its channels. Angles are radians.
+Every function is batched over the leading dimensions, differentiable, and keeps its input's dtype and device.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+AXES = {"x": 0, "y": 1, "z": 2}
+
+
+def qmul(a: Tensor, b: Tensor) -> Tensor:
+    """Product of quaternions (..., 4): first b, then a."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    w = aw * bw - ax * bx - ay * by - az * bz
+    x = aw * bx + ax * bw + ay * bz - az * by
+    y = aw * by - ax * bz + ay * bw + az * bx
+    z = aw * bz + ax * by - ay * bx + az * bw
+    return torch.stack((w, x, y, z), dim=-1)
+
+
+def qconj(q: Tensor) -> Tensor:
+    """Inverse of unit quaternions (..., 4)."""
+    return q * q.new_tensor([1, -1, -1, -1])
+
+
+def qrotate(q: Tensor, v: Tensor) -> Tensor:
+    """Rotate vectors v (..., 3) by quaternions q (..., 4)."""
+    w, u = q[..., :1], q[..., 1:]
+    u, v = torch.broadcast_tensors(u, v)
+    t = 2 * torch.cross(u, v, dim=-1)
+    return v + w * t + torch.cross(u, t, dim=-1)
+
+
+def qbetween(u: Tensor, v: Tensor) -> Tensor:
+    """The shortest rotation (..., 4) that turns u (..., 3) to the direction of v (..., 3).
+
+    Opposite vectors have no unique answer; a half turn about some axis across u is returned.
+    """
+    u, v = torch.broadcast_tensors(F.normalize(u, dim=-1), F.normalize(v, dim=-1))
+    w = 1 + (u * v).sum(-1, keepdim=True)
+    q = torch.cat((w, torch.cross(u, v, dim=-1)), dim=-1)
+    least = F.one_hot(u.abs().argmin(-1), 3).to(u)
+    half_turn = torch.cat((torch.zeros_like(w), torch.cross(u, least, dim=-1)), dim=-1)
+    return F.normalize(torch.where(w < 1e-7, half_turn, q), dim=-1)
+
+
+def qaxis(axis: str, angle: Tensor) -> Tensor:
+    """Rotation by `angle` (...) about the axis 'x', 'y' or 'z', as quaternions (..., 4)."""
+    q = angle.new_zeros((*angle.shape, 4))
+    q[..., 0] = torch.cos(angle / 2)
+    q[..., 1 + AXES[axis]] = torch.sin(angle / 2)
+    return q
+
+
+def qmatrix(q: Tensor) -> Tensor:
+    """Quaternions (..., 4) to matrices (..., 3, 3)."""
+    w, x, y, z = q.unbind(-1)
+    rows = (
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    )  # fmt: skip
+    return rearrange(torch.stack(rows, dim=-1), "... (i j) -> ... i j", i=3)
+
+
+def matrixq(m: Tensor) -> Tensor:
+    """Matrices (..., 3, 3) to quaternions (..., 4) with w >= 0.
+
+    Each row of the 4 x 4 table below is the quaternion times one of its own entries; the row of the largest entry is exact
+    for every rotation (Shepperd 1978).
+    """
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = rearrange(m, "... i j -> (i j) ...")
+    table = torch.stack((
+        1 + m00 + m11 + m22, m21 - m12, m02 - m20, m10 - m01,
+        m21 - m12, 1 + m00 - m11 - m22, m10 + m01, m02 + m20,
+        m02 - m20, m10 + m01, 1 - m00 + m11 - m22, m21 + m12,
+        m10 - m01, m02 + m20, m21 + m12, 1 - m00 - m11 + m22,
+    ), dim=-1)  # fmt: skip
+    table = rearrange(table, "... (row q) -> ... row q", q=4)
+    best = table.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    q = torch.take_along_dim(table, best[..., None, None], dim=-2).flatten(-2)
+    q = F.normalize(q, dim=-1)
+    return torch.where(q[..., :1] < 0, -q, q)
+
+
+def quaternion_to_6d(q: Tensor) -> Tensor:
+    """Quaternions (..., 4) to 6D (..., 6), without forming the third column."""
+    w, x, y, z = q.unbind(-1)
+    columns = (
+        1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y),
+        2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x),
+    )  # fmt: skip
+    return torch.stack(columns, dim=-1)
+
+
+def matrix_to_6d(m: Tensor) -> Tensor:
+    """Matrices (..., 3, 3) to 6D (..., 6)."""
+    return rearrange(m[..., :2], "... i column -> ... (column i)")
+
+
+def matrix_from_6d(x: Tensor) -> Tensor:
+    """6D (..., 6), not necessarily orthonormal, to matrices (..., 3, 3) by Gram-Schmidt."""
+    first = F.normalize(x[..., :3], dim=-1)
+    third = F.normalize(torch.cross(first, x[..., 3:], dim=-1), dim=-1)
+    second = torch.cross(third, first, dim=-1)
+    return torch.stack((first, second, third), dim=-1)
+
+
+def euler_to_matrix(angles: Tensor, order: str) -> Tensor:
+    """Euler angles (..., 3) in radians, in the given order of axes, to matrices (..., 3, 3)."""
+    a, b, c = (qmatrix(qaxis(axis, angle)) for axis, angle in zip(order.lower(), angles.unbind(-1)))
+    return a @ b @ c
+
+
+def matrix_to_euler(m: Tensor, order: str) -> Tensor:
+    """Matrices (..., 3, 3) to Euler angles (..., 3) in radians, for an order of three different axes.
+
+    At gimbal lock (middle angle of a quarter turn) the third angle is set to 0.
+    """
+    i, j, k = (AXES[axis] for axis in order.lower())
+    sign = 1 if (i, j, k) in ((0, 1, 2), (1, 2, 0), (2, 0, 1)) else -1
+    b = torch.asin((sign * m[..., i, k]).clamp(-1, 1))
+    locked = m[..., i, k].abs() > 1 - 1e-7
+    a = torch.atan2(-sign * m[..., j, k], m[..., k, k])
+    c = torch.atan2(-sign * m[..., i, j], m[..., i, i])
+    a_locked = torch.atan2(sign * m[..., k, j], m[..., j, j])
+    return torch.stack((torch.where(locked, a_locked, a), b, torch.where(locked, torch.zeros_like(c), c)), dim=-1)

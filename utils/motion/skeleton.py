@@ -1,0 +1,133 @@
+"""The two skeletons: 22 joints (HumanML3D, SMPL's body) and 21 joints (KIT-ML), and forward kinematics.
+
+A skeleton is written as chains of joints that start at the root or at a joint of an earlier chain, with a unit rest
+direction for each bone. `HUMANML3D.lengths` are the bone lengths of every processed HumanML3D clip.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joints, chains and the facts that HumanML3D's feature definition needs.
+
+    Attributes:
+        bones: one name a joint, Mixamo's where there is one; BVH files carry them.
+        chains: joint indices along each limb, parents before children.
+        rest: (J, 3) unit direction of the bone that ends in each joint, zero for the root.
+        face: right hip, left hip, right shoulder, left shoulder; they tell where the person faces.
+        feet: left ankle, left toe, right ankle, right toe: the order of the contact features.
+        legs: the two joints whose bones' lengths set the scale when a skeleton is made uniform.
+        contact: squared displacement between frames below which a foot counts as standing.
+        lengths: (J,) bone lengths in metres, or None where the dataset has no fixed ones at hand.
+    """
+
+    bones: tuple[str, ...]
+    chains: tuple[tuple[int, ...], ...]
+    rest: tuple[tuple[float, float, float], ...]
+    face: tuple[int, int, int, int]
+    feet: tuple[int, int, int, int]
+    legs: tuple[int, int]
+    contact: float
+    lengths: tuple[float, ...] | None = None
+
+    @property
+    def num_joints(self) -> int:
+        return len(self.bones)
+
+    @cached_property
+    def parents(self) -> tuple[int, ...]:
+        """Parent of each joint, -1 for the root; a parent's index is always lower than its child's."""
+        parent = {child: joint for chain in self.chains for joint, child in pairwise(chain)}
+        return tuple(parent.get(joint, -1) for joint in range(self.num_joints))
+
+    @cached_property
+    def chain_parents(self) -> tuple[int, ...]:
+        """The joint whose frame each local rotation lives in: the one before it in its chain, the root for a chain's first.
+
+        They differ from `parents` for the arms, whose chains start at the chest but whose rotations start at the root.
+        """
+        starts = {chain[1] for chain in self.chains}
+        return tuple(0 if joint in starts else max(parent, 0) for joint, parent in enumerate(self.parents))
+
+    @cached_property
+    def mirror(self) -> tuple[int, ...]:
+        """For each joint, the joint on the other side of the body (itself on the midline)."""
+        swapped = [re.sub("^(Left|Right)", lambda side: "Right" if side[0] == "Left" else "Left", bone) for bone in self.bones]
+        return tuple(self.bones.index(bone) for bone in swapped)
+
+    def offsets(self, lengths: Tensor | None = None) -> Tensor:
+        """Rest pose as offsets from each joint's parent (J, 3); `lengths` (J,) replace the skeleton's own."""
+        assert lengths is not None or self.lengths is not None, "this skeleton has no bone lengths of its own"
+        lengths = torch.tensor(self.lengths) if lengths is None else lengths
+        return torch.tensor(self.rest, dtype=lengths.dtype, device=lengths.device) * lengths[:, None]
+
+
+UP, DOWN, LEFT, RIGHT, FRONT, NONE = (0, 1, 0), (0, -1, 0), (1, 0, 0), (-1, 0, 0), (0, 0, 1), (0, 0, 0)
+
+HUMANML3D = Skeleton(
+    bones=(
+        "Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot", "RightFoot", "Spine2", "LeftToe",
+        "RightToe", "Neck", "LeftShoulder", "RightShoulder", "Head", "LeftArm", "RightArm", "LeftForeArm", "RightForeArm",
+        "LeftHand", "RightHand",
+    ),
+    chains=((0, 2, 5, 8, 11), (0, 1, 4, 7, 10), (0, 3, 6, 9, 12, 15), (9, 14, 17, 19, 21), (9, 13, 16, 18, 20)),
+    rest=(
+        NONE, LEFT, RIGHT, UP, DOWN, DOWN, UP, DOWN, DOWN, UP, FRONT, FRONT, UP, LEFT, RIGHT, FRONT,
+        DOWN, DOWN, DOWN, DOWN, DOWN, DOWN,
+    ),
+    face=(2, 1, 17, 16),
+    feet=(7, 10, 8, 11),
+    legs=(5, 8),
+    contact=0.002,
+    lengths=(
+        0.0, 0.103074, 0.109883, 0.131568, 0.393623, 0.390188, 0.143190, 0.432433, 0.425644, 0.057365, 0.143382, 0.149419, 0.219360,
+        0.137487, 0.143383, 0.103039, 0.131614, 0.122984, 0.256840, 0.263092, 0.266012, 0.269876,
+    ),
+)  # fmt: skip
+
+KIT = Skeleton(
+    bones=(
+        "Hips", "Spine", "Spine1", "Neck", "Head", "RightArm", "RightForeArm", "RightHand", "LeftArm", "LeftForeArm", "LeftHand",
+        "RightUpLeg", "RightLeg", "RightFoot", "RightMidFoot", "RightToe",
+        "LeftUpLeg", "LeftLeg", "LeftFoot", "LeftMidFoot", "LeftToe",
+    ),
+    chains=((0, 11, 12, 13, 14, 15), (0, 16, 17, 18, 19, 20), (0, 1, 2, 3, 4), (3, 5, 6, 7), (3, 8, 9, 10)),
+    rest=(
+        NONE, UP, UP, UP, UP, LEFT, DOWN, DOWN, RIGHT, DOWN, DOWN, LEFT, DOWN, DOWN, FRONT, FRONT, RIGHT, DOWN, DOWN, FRONT, FRONT,
+    ),
+    face=(11, 16, 5, 8),
+    feet=(19, 20, 14, 15),
+    legs=(17, 18),
+    contact=0.05,
+)  # fmt: skip
+
+SKELETONS = {skeleton.num_joints: skeleton for skeleton in (HUMANML3D, KIT)}
+
+
+def forward_kinematics(rotations: Tensor, root: Tensor, offsets: Tensor, parents: tuple[int, ...]) -> Tensor:
+    """Joint positions of a posed skeleton, as BVH defines them: each bone is turned by its parent's global rotation.
+
+    Args:
+        rotations: local rotations (..., J, 3, 3).
+        root: position of joint 0, (..., 3).
+        offsets: each joint from its parent in the rest pose, (J, 3) or (..., J, 3).
+        parents: parent of each joint, lower than the joint, -1 for joint 0.
+
+    Returns:
+        joints (..., J, 3), in the unit of `offsets`.
+    """
+    turned, joints = [rotations[..., 0, :, :]], [root]
+    for joint, parent in enumerate(parents[1:], start=1):
+        step = torch.einsum("...ij,...j->...i", turned[parent], offsets[..., joint, :])
+        joints.append(joints[parent] + step)
+        turned.append(turned[parent] @ rotations[..., joint, :, :])
+    return torch.stack(joints, dim=-2)
