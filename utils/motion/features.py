@@ -16,9 +16,23 @@ from einops import rearrange
 from torch import Tensor
 
 from utils.errors import UserError
-from utils.motion.rotation import matrix_from_6d, qaxis, qbetween, qconj, qmatrix, qmul, qrotate, quaternion_to_6d
+from utils.motion.rotation import (
+    join,
+    matrix_from_6d,
+    norm,
+    qaxis,
+    qbetween,
+    qconj,
+    qmatrix,
+    qmul,
+    qrotate,
+    quaternion_to_6d,
+    unit,
+    yaw,
+)
 from utils.motion.skeleton import SKELETONS, Skeleton
 
+FRONT = (0.0, 0.0, 1.0)
 SMOOTHING = 20  # frames; standard deviation of the Gaussian over the facing direction
 
 
@@ -36,22 +50,26 @@ def hold_last_pose(joints: Tensor, lengths: Tensor) -> Tensor:
     return torch.take_along_dim(joints, frames[:, :, None, None], dim=1)
 
 
-def bone_lengths(pose: Tensor, skeleton: Skeleton) -> Tensor:
-    """Lengths (..., J) of the bones that end in each joint of poses (..., J, 3); 0 for the root."""
-    parents = [max(parent, 0) for parent in skeleton.parents]
-    return (pose - pose[..., parents, :]).norm(dim=-1)
+def bones(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """The bone that ends in each joint but the root, as a vector: joints (..., J, 3) to (..., J-1, 3)."""
+    return joints[..., 1:, :] - joints[..., list(skeleton.parents[1:]), :]
+
+
+def bone_lengths(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Lengths (..., J) of the bones of joints (..., J, 3); 0 for the root, so that they index like joints."""
+    return F.pad(norm(bones(joints, skeleton)), (1, 0))
 
 
 def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """Horizontal unit vectors (..., T, 3) that point where the person faces, from joints (..., T, J, 3)."""
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
-    return F.normalize(across_to_forward((right_hip - left_hip) + (right_shoulder - left_shoulder)), dim=-1)
+    return unit(across_to_forward((right_hip - left_hip) + (right_shoulder - left_shoulder)))
 
 
 def across_to_forward(across: Tensor) -> Tensor:
     """The direction (..., 3) that a body faces whose left-to-right line is `across` (..., 3): up x across, with |across| = 1."""
-    across = F.normalize(across, dim=-1)
-    return torch.stack((across[..., 2], torch.zeros_like(across[..., 0]), -across[..., 0]), dim=-1)
+    across = unit(across)
+    return join(across[..., 2], torch.zeros_like(across[..., 0]), -across[..., 0])
 
 
 def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
@@ -65,8 +83,8 @@ def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
     return matrix.scatter_add_(1, columns, (weights / weights.sum()).expand(frames, -1)).to(like)
 
 
-def root_rotation(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
-    """Quaternions (..., T, 4) that turn the facing direction to +Z; the identity in the first frame, by definition.
+def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
+    """The direction (..., T, 3) that features are told in: horizontal unit vectors, +Z in the first frame by definition.
 
     The published inverse kinematics reads the hips the other way round than `facing` does, so that here they count against
     the shoulders. Every published feature and statistic carries that, hence so do ours.
@@ -75,21 +93,24 @@ def root_rotation(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> T
     forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
     if smooth:
         forward = gaussian_smoothing(joints.shape[-3], forward) @ forward
-    turn = qbetween(forward, forward.new_tensor([0.0, 0.0, 1.0]))
-    first = turn.new_tensor([1.0, 0.0, 0.0, 0.0]).expand_as(turn[..., :1, :])
-    return torch.cat((first, turn[..., 1:, :]), dim=-2)
+    forward = unit(forward)
+    forward[..., 0, :] = forward.new_tensor(FRONT)
+    return forward
 
 
 def inverse_kinematics(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
-    """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3); joint 0 holds `root_rotation`.
+    """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3).
 
-    Each bone takes the shortest turn from its rest direction; it is told in the frame of the joint before it in its chain.
+    Joint 0 turns `root_forward` to +Z. Each bone takes the shortest turn from its rest direction, told in the frame of the
+    joint before it in its chain.
     """
-    parents = [max(parent, 0) for parent in skeleton.parents]
+    return _local_rotations(joints, root_forward(joints, skeleton, smooth), skeleton)
+
+
+def _local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
     rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
-    bones = joints - joints[..., parents, :]
-    turned = qbetween(rest[1:], bones[..., 1:, :])  # (..., T, J-1, 4), global
-    root = root_rotation(joints, skeleton, smooth)[..., None, :]
+    root = qbetween(forward, forward.new_tensor(FRONT))[..., None, :]
+    turned = qbetween(rest[1:], unit(bones(joints, skeleton)))  # (..., T, J-1, 4), global
     turned = torch.cat((root, turned), dim=-2)
     before = turned[..., list(skeleton.chain_parents[1:]), :]
     return torch.cat((root, qmul(qconj(before), turned[..., 1:, :])), dim=-2)
@@ -102,14 +123,13 @@ def uniform_skeleton(joints: Tensor, skeleton: Skeleton, lengths: Tensor | None 
     """
     if lengths is None:
         lengths = torch.tensor(skeleton.lengths, dtype=joints.dtype, device=joints.device)
-    parents = [max(parent, 0) for parent in skeleton.parents]
     legs = list(skeleton.legs)
     source = bone_lengths(joints[..., 0, :, :], skeleton)
     scale = lengths[legs].sum() / source[..., legs].sum(-1)  # (...)
-    bones = F.normalize(joints - joints[..., parents, :], dim=-1) * lengths[:, None]
+    step = unit(bones(joints, skeleton)) * lengths[1:, None]
     placed = [joints[..., 0, :] * scale[..., None, None]]
-    for joint in range(1, skeleton.num_joints):
-        placed.append(placed[parents[joint]] + bones[..., joint, :])
+    for joint, parent in enumerate(skeleton.parents[1:], start=1):
+        placed.append(placed[parent] + step[..., joint - 1, :])
     return torch.stack(placed, dim=-2)
 
 
@@ -118,39 +138,50 @@ def canonicalise(joints: Tensor, skeleton: Skeleton) -> Tensor:
     floor = joints[..., 1].amin(dim=(-2, -1))  # (...)
     origin = joints[..., 0, 0, :].clone()
     origin[..., 1] = floor
-    turn = qbetween(facing(joints[..., :1, :, :], skeleton), joints.new_tensor([0.0, 0.0, 1.0]))  # (..., 1, 4)
-    return qrotate(turn[..., None, :], joints - origin[..., None, None, :])
+    forward = facing(joints[..., :1, :, :], skeleton)  # (..., 1, 3)
+    return yaw(joints - origin[..., None, None, :], forward[..., None, :])
 
 
 def joints_to_features(
-    joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None, bones: Tensor | None = None
+    joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None, bone_lengths: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Features of clips, and the joints they describe.
 
     Args:
         joints: (B, T, J, 3) at the dataset's frame rate, T >= 2, in metres (KIT: millimetres).
         lengths: (B,) valid frames of each clip; all T without it.
-        bones: (J,) bone lengths to give the skeleton; the skeleton's own without it.
+        bone_lengths: (J,) in metres; the skeleton's own without it.
 
     Returns:
         features (B, T - 1, D) and the processed joints (B, T, J, 3): uniform skeleton, on the floor, facing +Z at the start.
     """
     if lengths is not None:
         joints = hold_last_pose(joints, lengths)
-    joints = canonicalise(uniform_skeleton(joints, skeleton, bones), skeleton)
-    local = inverse_kinematics(joints, skeleton, smooth=True)
+    joints = rearrange(joints, "b t j xyz -> xyz b t j").contiguous().movedim(0, -1)  # see rotation.join
+    joints = canonicalise(uniform_skeleton(joints, skeleton, bone_lengths), skeleton)
+    forward = root_forward(joints, skeleton, smooth=True)
+    local = _local_rotations(joints, forward, skeleton)
     root, rotations = local[..., 0, :], quaternion_to_6d(local[:, :-1, 1:])
     moved = joints[:, 1:] - joints[:, :-1]
-    contacts = (moved[..., list(skeleton.feet), :].square().sum(-1) < skeleton.contact).to(joints)
+    contacts = sum(step * step for step in moved[..., list(skeleton.feet), :].unbind(-1)) < skeleton.contact
 
     spin = torch.asin(qmul(root[:, 1:], qconj(root[:, :-1]))[..., 2:3].clamp(-1, 1))
-    speed = qrotate(root[:, 1:], moved[:, :, 0])[..., [0, 2]]
+    speed = yaw(moved[:, :, 0], forward[:, 1:])[..., [0, 2]]
     height = joints[:, :-1, 0, 1:2]
-    ground = joints[:, :, :1] * joints.new_tensor([1, 0, 1])
-    placed = qrotate(root[:, :-1, None], (joints - ground)[:, :-1, 1:])
-    velocities = qrotate(root[:, :-1, None], moved)
-    parts = (spin, speed, height, placed.flatten(2), rotations.flatten(2), velocities.flatten(2), contacts)
-    return torch.cat(parts, dim=-1), joints
+    ground = joints[:, :-1, :1] * joints.new_tensor([1, 0, 1])
+    placed = yaw(joints[:, :-1, 1:] - ground, forward[:, :-1, None])
+    velocities = yaw(moved, forward[:, :-1, None])
+    return pack_rows(spin, speed, height, placed, rotations, velocities, contacts), joints
+
+
+def pack_rows(*parts: Tensor) -> Tensor:
+    """Lay parts (B, T, ...) side by side as rows (B, T, D), each copied once whatever its layout in memory."""
+    B, T = parts[0].shape[:2]
+    widths = [part[0, 0].numel() for part in parts]
+    rows = parts[0].new_empty(B, T, sum(widths))
+    for part, slot in zip(parts, rows.split(widths, dim=-1)):
+        slot.view(part.shape).copy_(part)
+    return rows
 
 
 def recover_root(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,7 +189,7 @@ def recover_root(features: Tensor) -> tuple[Tensor, Tensor]:
     angle = features[..., 0].cumsum(-1).roll(1, -1)
     angle[..., 0] = 0
     rotation = qaxis("y", 2 * angle)  # the feature is half the angle
-    step = torch.stack((features[..., 1], torch.zeros_like(angle), features[..., 2]), dim=-1).roll(1, -2)
+    step = join(features[..., 1], torch.zeros_like(angle), features[..., 2]).roll(1, -2)
     step[..., 0, :] = 0
     position = qrotate(qconj(rotation), step).cumsum(-2)
     position[..., 1] = features[..., 3]

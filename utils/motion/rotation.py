@@ -16,6 +16,28 @@ from torch import Tensor
 AXES = {"x": 0, "y": 1, "z": 2}
 
 
+def join(*components: Tensor) -> Tensor:
+    """Stack components along a new last dimension, each kept contiguous in memory: elementwise work then runs at full speed."""
+    return torch.stack(torch.broadcast_tensors(*components)).movedim(0, -1)
+
+
+def norm(v: Tensor) -> Tensor:
+    """Lengths (...) of vectors (..., n), several times faster than torch's for few components."""
+    return sum(component * component for component in v.unbind(-1)).sqrt()
+
+
+def unit(v: Tensor) -> Tensor:
+    """Vectors (..., n) made one long; the zero vector stays."""
+    return v / norm(v).clamp_min(1e-12)[..., None]
+
+
+def cross(u: Tensor, v: Tensor) -> Tensor:
+    """Cross product of vectors (..., 3), several times faster than torch's."""
+    ux, uy, uz = u.unbind(-1)
+    vx, vy, vz = v.unbind(-1)
+    return join(uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx)
+
+
 def qmul(a: Tensor, b: Tensor) -> Tensor:
     """Product of quaternions (..., 4): first b, then a."""
     aw, ax, ay, az = a.unbind(-1)
@@ -24,7 +46,7 @@ def qmul(a: Tensor, b: Tensor) -> Tensor:
     x = aw * bx + ax * bw + ay * bz - az * by
     y = aw * by - ax * bz + ay * bw + az * bx
     z = aw * bz + ax * by - ay * bx + az * bw
-    return torch.stack((w, x, y, z), dim=-1)
+    return join(w, x, y, z)
 
 
 def qconj(q: Tensor) -> Tensor:
@@ -35,22 +57,29 @@ def qconj(q: Tensor) -> Tensor:
 def qrotate(q: Tensor, v: Tensor) -> Tensor:
     """Rotate vectors v (..., 3) by quaternions q (..., 4)."""
     w, u = q[..., :1], q[..., 1:]
-    u, v = torch.broadcast_tensors(u, v)
-    t = 2 * torch.cross(u, v, dim=-1)
-    return v + w * t + torch.cross(u, t, dim=-1)
+    t = 2 * cross(u, v)
+    return v + w * t + cross(u, t)
 
 
 def qbetween(u: Tensor, v: Tensor) -> Tensor:
-    """The shortest rotation (..., 4) that turns u (..., 3) to the direction of v (..., 3).
+    """The shortest rotation (..., 4) that turns the unit vector u (..., 3) to the unit vector v (..., 3).
 
     Opposite vectors have no unique answer; a half turn about some axis across u is returned.
     """
-    u, v = torch.broadcast_tensors(F.normalize(u, dim=-1), F.normalize(v, dim=-1))
-    w = 1 + (u * v).sum(-1, keepdim=True)
-    q = torch.cat((w, torch.cross(u, v, dim=-1)), dim=-1)
-    least = F.one_hot(u.abs().argmin(-1), 3).to(u)
-    half_turn = torch.cat((torch.zeros_like(w), torch.cross(u, least, dim=-1)), dim=-1)
-    return F.normalize(torch.where(w < 1e-7, half_turn, q), dim=-1)
+    w = 1 + (u * v).sum(-1)
+    axis = cross(u, v)
+    opposite = w < 1e-7
+    if opposite.any():
+        least = F.one_hot(u.abs().argmin(-1), 3).to(u)  # the axis that u leans on least
+        axis = torch.where(opposite[..., None], cross(u, least), axis)
+    return unit(join(w, *axis.unbind(-1)))
+
+
+def yaw(v: Tensor, forward: Tensor) -> Tensor:
+    """Turn vectors v (..., 3) about the vertical, by the turn that brings the horizontal unit vector `forward` (..., 3) to +Z."""
+    x, y, z = v.unbind(-1)
+    fx, _, fz = forward.unbind(-1)
+    return join(fz * x - fx * z, y, fx * x + fz * z)
 
 
 def qaxis(axis: str, angle: Tensor) -> Tensor:
@@ -88,7 +117,7 @@ def matrixq(m: Tensor) -> Tensor:
     table = rearrange(table, "... (row q) -> ... row q", q=4)
     best = table.diagonal(dim1=-2, dim2=-1).argmax(-1)
     q = torch.take_along_dim(table, best[..., None, None], dim=-2).flatten(-2)
-    q = F.normalize(q, dim=-1)
+    q = unit(q)
     return torch.where(q[..., :1] < 0, -q, q)
 
 
@@ -99,7 +128,7 @@ def quaternion_to_6d(q: Tensor) -> Tensor:
         1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y),
         2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x),
     )  # fmt: skip
-    return torch.stack(columns, dim=-1)
+    return join(*columns)
 
 
 def matrix_to_6d(m: Tensor) -> Tensor:
@@ -109,9 +138,9 @@ def matrix_to_6d(m: Tensor) -> Tensor:
 
 def matrix_from_6d(x: Tensor) -> Tensor:
     """6D (..., 6), not necessarily orthonormal, to matrices (..., 3, 3) by Gram-Schmidt."""
-    first = F.normalize(x[..., :3], dim=-1)
-    third = F.normalize(torch.cross(first, x[..., 3:], dim=-1), dim=-1)
-    second = torch.cross(third, first, dim=-1)
+    first = unit(x[..., :3])
+    third = unit(cross(first, x[..., 3:]))
+    second = cross(third, first)
     return torch.stack((first, second, third), dim=-1)
 
 

@@ -1,0 +1,37 @@
+# make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
+# make test                style check and tests
+# Both set themselves up in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
+
+PY ?= python3
+PROMPT ?= a person waves with the right hand
+export PROMPT
+
+PYTHON := .venv/bin/python
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test clean
+
+demo: .venv/run
+	$(PYTHON) gen_t2m.py --ext demo --text_prompt "$$PROMPT"
+
+test: .venv/dev
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m pytest
+
+.venv/torch:
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; try PY=python3.11 make …"; exit 2; }
+	$(PY) -m venv .venv
+	$(PIP) torch==2.13.0
+	@touch $@
+
+.venv/run: .venv/torch requirements.txt requirements-data.txt
+	$(PIP) -r requirements.txt
+	$(PIP) --no-deps -r requirements-data.txt
+	@touch $@
+
+.venv/dev: .venv/run requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf .venv
