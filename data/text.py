@@ -1,0 +1,172 @@
+"""Captioned clips: `texts/<name>.txt`, time tags, length filters and the random crop of the published protocol (REFERENCE §3).
+
+A line of a text file is `caption#tokens#start#end`; start and end are seconds, both 0 (or NaN) where the caption is about the
+whole clip. A caption with a time tag makes a clip of its own, `A_<name>`, `B_<name>`, …, cut out of `<name>`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_uppercase
+
+import numpy as np
+from tqdm import tqdm
+
+from data.motion import Clips, MotionStore, Normaliser, named, padded
+from data.spec import DatasetSpec
+from utils.errors import UserError
+
+# Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """One line of a text file: `tokens` are `word/POS` with spaces between them; `start` and `end` in seconds."""
+
+    text: str
+    tokens: str
+    start: float = 0.0
+    end: float = 0.0
+
+    @property
+    def tagged(self) -> bool:
+        """Whether it is about a part of the clip only."""
+        return self.start != 0 or self.end != 0
+
+
+def _seconds(field: str) -> float:
+    """A time tag; NaN, which the datasets hold here and there, means 0."""
+    value = float(field)
+    if value < 0 or math.isinf(value):
+        raise ValueError(f"time {field}")
+    return 0.0 if math.isnan(value) else value
+
+
+def parse_captions(content: str, source: str | Path) -> list[Caption]:
+    """The captions in a text file's content; blank lines do not count. A malformed line raises `UserError`, naming `source`."""
+    captions = []
+    for number, line in enumerate(content.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            text, tokens, start, end = line.split("#")
+            captions.append(Caption(text.strip(), tokens.strip(), _seconds(start), _seconds(end)))
+        except ValueError:
+            raise UserError(f"{source}: line {number} is not caption#tokens#start#end; mend or remove it") from None
+        if not captions[-1].text:
+            raise UserError(f"{source}: line {number} has no caption; mend or remove it")
+    if not captions:
+        raise UserError(f"{source}: no captions; write one a line as caption#tokens#start#end")
+    return captions
+
+
+def read_captions(path: Path) -> list[Caption]:
+    """The captions of one clip. Raises `UserError` for a file that is missing, not text, empty or malformed."""
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable text file ({error}); every motion needs one") from None
+    return parse_captions(content, path)
+
+
+# Crops
+
+
+def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int = 4) -> int | np.ndarray:
+    """Frames kept of a clip: the largest multiple of `unit`, or one unit less if `double` (units of 10 and more: never less)."""
+    return (length // unit - (double if unit < 10 else 0)) * unit
+
+
+def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """The protocol's crop, each clip its own draw out of (single, single, double): first frames `(B,)` and frames kept `(B,)`."""
+    kept = crop_length(lengths, generator.integers(3, size=len(lengths)) == 2, unit)
+    return generator.integers(lengths - kept, endpoint=True), kept
+
+
+# Clips
+
+
+def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -> Iterator[tuple[str, int, int, list[Caption]]]:
+    """A clip with the captions about all of it, then its time-tagged parts: (name, first frame, frames, captions).
+
+    Parts outside `spec.min_frames <= frames < spec.max_frames` are left out. Tags are in seconds, so each dataset's own
+    fps counts (the released code cuts KIT-ML, 12.5 fps, as if it had 20).
+    """
+    whole = [caption for caption in captions if not caption.tagged]
+    if whole:
+        yield name, 0, length, whole
+    for place, caption in enumerate(caption for caption in captions if caption.tagged):
+        first = int(caption.start * spec.fps)
+        frames = min(int(caption.end * spec.fps), length) - first
+        letter = ascii_uppercase[place % 26] * (place // 26 + 1)
+        if spec.min_frames <= frames < spec.max_frames:
+            yield f"{letter}_{name}", first, frames, [caption]
+
+
+class CaptionedClips:
+    """The clips of one split with their captions: whole clips and time-tagged parts, each with at least one caption.
+
+    Kept are clips with `spec.min_frames <= T < spec.max_frames`, and parts of kept clips under the same rule. `clips` holds the
+    motions; `captions[first[i] : first[i + 1]]` are those of clip i. Names without a usable motion or text are counted
+    on stderr, in one line. Raises `UserError` for a missing split file or texts folder, or if no clip is left.
+    """
+
+    def __init__(self, spec: DatasetSpec, split: str, store: MotionStore):
+        self.spec = spec
+        folder = spec.root / "texts"
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; a captioned dataset needs texts/<name>.txt for each motion")
+        names = store.split(split)
+        whole = store.clips(names)
+        in_range = (whole.lengths >= spec.min_frames) & (whole.lengths < spec.max_frames)
+        found: list[tuple[str, int, int, list[Caption]]] = []
+        faults = []
+        for place in tqdm(np.flatnonzero(in_range), desc=f"texts of {split}", unit="clip", leave=False, disable=None):
+            try:
+                captions = read_captions(folder / f"{whole.names[place]}.txt")
+            except UserError as error:
+                faults.append(str(error))
+                continue
+            for name, first, frames, own in pieces(whole.names[place], int(whole.lengths[place]), captions, spec):
+                found.append((name, int(whole.starts[place]) + first, frames, own))
+        if faults:
+            print(f"{folder}: {len(faults)} of {len(names)} clips have no usable text: {named(faults, 3)}", file=sys.stderr)
+        if not found:
+            bounds = f"{spec.min_frames}…{spec.max_frames - 1} frames"
+            raise UserError(f"{spec.root}: no clip of split '{split}' has {bounds} and a caption; check the split file and texts/")
+        clip_names, starts, lengths, captions = zip(*found)
+        self.clips = Clips(store.rows, list(clip_names), np.array(starts), np.array(lengths))
+        self.captions: list[Caption] = [caption for own in captions for caption in own]
+        self.first = np.cumsum([0, *map(len, captions)])  # (N + 1,)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def captions_of(self, index: int) -> list[Caption]:
+        return self.captions[self.first[index] : self.first[index + 1]]
+
+    def evaluation_batch(self, index: np.ndarray, normaliser: Normaliser, generator: np.random.Generator) -> dict:
+        """Clips `index (B,)`, each cropped and with one of its captions by chance, as the published evaluation sees them.
+
+        Returns motion `(B, max_motion, D)` normalised and zero-padded, lengths `(B,)`, and lists of B names, captions and tokens.
+        """
+        first, lengths = draw_crops(self.clips.lengths[index], generator)
+        chosen = generator.integers(self.first[index], self.first[index + 1])
+        captions = [self.captions[place] for place in chosen]
+        return {
+            **padded(self.clips.rows, self.clips.starts[index] + first, lengths, self.spec.max_motion, normaliser),
+            "names": [self.clips.names[place] for place in index],
+            "captions": [caption.text for caption in captions],
+            "tokens": [caption.tokens.split() for caption in captions],
+        }
+
+    def evaluation_batches(self, normaliser: Normaliser, generator: np.random.Generator, size: int = 32) -> Iterator[dict]:
+        """One shuffled pass in batches of exactly `size`, the rest dropped; fewer clips than that make one batch of all."""
+        size = min(size, len(self))
+        order = generator.permutation(len(self))
+        for start in range(0, len(self) - size + 1, size):
+            yield self.evaluation_batch(order[start : start + size], normaliser, generator)
