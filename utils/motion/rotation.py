@@ -8,6 +8,8 @@ Every function is batched over the leading dimensions, differentiable, and keeps
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -99,6 +101,13 @@ def qmatrix(q: Tensor) -> Tensor:
         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
     )  # fmt: skip
     return rearrange(torch.stack(rows, dim=-1), "... (i j) -> ... i j", i=3)
+
+
+def rotation_vectors_to_matrices(vectors: Tensor) -> Tensor:
+    """Axis times angle (..., 3), in radians, to matrices (..., 3, 3); smooth at no rotation."""
+    angle = vectors.norm(dim=-1, keepdim=True)  # unlike `norm`, smooth at 0
+    axis = vectors * torch.sinc(angle / (2 * math.pi)) / 2  # sin(angle / 2) times the unit axis
+    return qmatrix(torch.cat((torch.cos(angle / 2), axis), dim=-1))
 
 
 def matrixq(m: Tensor) -> Tensor:

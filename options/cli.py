@@ -1,0 +1,123 @@
+"""Dataclass → argparse, and dataclass ↔ `opt.txt` (MoMask's layout: `key: value`, sorted, between two rulers).
+
+Only the flags that were given leave the parser, so that a resumed run can take the rest from its `opt.txt`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import types
+import typing
+from dataclasses import MISSING, Field, asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from utils.errors import UserError
+
+Config = TypeVar("Config")
+
+
+def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
+    """An instance of `config_class` from command-line words; wrong ones end the program with exit code 2 (argparse).
+
+    With `--is_continue`, flags that are not given come from the run's `opt.txt`. Raises `UserError` if there is none.
+    """
+    given = vars(_parser(config_class).parse_args(argv))
+    config = config_class(**given)
+    if not given.get("is_continue"):
+        return config
+    return from_opt(config_class, Path(config.checkpoints_dir) / config.dataset_name / config.name / "opt.txt", **given)
+
+
+def write_opt(path: str | Path, config: Any) -> None:
+    """Write a config's fields as `opt.txt`. Raises `UserError` where the file cannot be written."""
+    from utils.checkpoint import atomic_path  # here, for it imports torch and --help must not
+
+    lines = [f"{key}: {value}" for key, value in sorted(asdict(config).items())]
+    text = "\n".join(["------------ Options -------------", *lines, "-------------- End ----------------", ""])
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_opt(path: str | Path) -> dict[str, str]:
+    """The `key: value` lines of an `opt.txt`, ours or a released one. Raises `UserError` if it is missing or unreadable."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); check the run's name and folder") from error
+    pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> Config:
+    """A config from an `opt.txt`; `overrides` win, unknown keys are passed over, missing ones take their default.
+
+    Raises `UserError` for a missing file or a value of the wrong type or choice.
+    """
+    written = read_opt(path)
+    values = {}
+    for option, kind, many in _options(config_class):
+        if option.name in written and option.name not in overrides:
+            try:
+                values[option.name] = _from_text(written[option.name], kind, many, option.metadata["choices"])
+            except (ValueError, SyntaxError, TypeError):
+                line = f"{option.name}: {written[option.name]}"
+                raise UserError(f"{path}: '{line}' is not a value this code knows; mend or remove the line") from None
+    return config_class(**values, **overrides)
+
+
+def _parser(config_class: type) -> argparse.ArgumentParser:
+    """Every field of the dataclass as a flag, abbreviations off, defaults shown in the help but left to the dataclass."""
+    parser = argparse.ArgumentParser(
+        description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
+    )
+    for option, kind, many in _options(config_class):
+        default = option.default if option.default is not MISSING else option.default_factory()
+        shown = " ".join(map(str, default)) if isinstance(default, list) else default
+        text = option.metadata["help"] + ("" if shown in (None, "") else f" (default: {shown})")
+        settings: dict[str, Any] = {"dest": option.name, "type": kind, "help": text.replace("%", "%%")}
+        if kind is bool:
+            settings |= {"type": true_or_false, "nargs": "?", "const": True, "metavar": "true|false"}
+        else:
+            settings |= {"nargs": option.metadata["nargs"] or ("+" if many else None), "choices": option.metadata["choices"]}
+            settings["metavar"] = None if settings["choices"] else kind.__name__.upper()
+        parser.add_argument(f"--{option.name}", *option.metadata["flags"], **settings)
+    return parser
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32)
+
+
+def _options(config_class: type) -> list[tuple[Field, type, bool]]:
+    """(field, type of one value, whether it holds several) for each field; `X | None` counts as X."""
+    hints = typing.get_type_hints(config_class)
+    return [(option, *_one_value(hints[option.name])) for option in fields(config_class)]
+
+
+def _one_value(hint: Any) -> tuple[type, bool]:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
+    if typing.get_origin(hint) in (list, tuple):
+        return typing.get_args(hint)[0], True
+    return hint, False
+
+
+def true_or_false(text: str) -> bool:
+    """A flag's word as bool; argparse shows this function's name when the word is neither."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+def _from_text(text: str, kind: type, many: bool, choices: tuple | None) -> Any:
+    """A value as `str` wrote it."""
+    if text == "None":
+        return None
+    convert = true_or_false if kind is bool else kind
+    values = [convert(part) for part in (ast.literal_eval(text) if many else [text])]
+    if choices and not set(values) <= set(choices):
+        raise ValueError(text)
+    return values if many else values[0]

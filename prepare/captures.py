@@ -1,0 +1,195 @@
+"""Captures to HumanML3D's clips: find, cut, mirror, turn into features (Guo et al., CVPR 2022, and its public processing).
+
+`index.csv` tells which frames of which capture make a clip. A capture is either an AMASS `.npz`, posed with SMPL-H, or an
+array of joints (T, 22 or more, 3) in the layout of HumanML3D's own `pose_data` (20 fps, axes swapped). HumanAct12, which is
+not in AMASS, always comes as such arrays. A clip of T frames gives features (T - 1, 263) and joints (T - 1, 22, 3), twice:
+as it is, and mirrored under the same name with an M before it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from prepare.smpl import BodyModel, read_amass
+from utils.errors import UserError
+from utils.motion.features import features_to_joints, joints_to_features
+from utils.motion.skeleton import HUMANML3D
+
+FPS = 20
+NUM_JOINTS = HUMANML3D.num_joints
+CHUNK = 16  # clips (and their mirrors) whose features are computed together
+READY_MADE = "humanact12"  # its arrays are clips already: neither cut nor negated
+LEAD_SECONDS = {  # standing still at the start of these captures; index.csv counts frames from after it
+    "Eyes_Japan_Dataset": 3.0,
+    "MPI_HDM05": 3.0,
+    "TotalCapture": 1.0,
+    "MPI_Limits": 1.0,
+    "Transitions_mocap": 0.5,
+}
+RENAMED = {  # AMASS's later names of folders that index.csv speaks of
+    "BioMotionLab_NTroje": "BMLrub",
+    "DFaust_67": "DFaust",
+    "MPI_HDM05": "HDM05",
+    "MPI_Limits": "PosePrior",
+    "MPI_mosh": "MoSh",
+    "SSM_synced": "SSM",
+    "Transitions_mocap": "Transitions",
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One line of index.csv: frames `start` to `end`, at 20 fps, of `source` (KIT/3/kick_high_left02_poses)."""
+
+    name: str
+    source: PurePosixPath
+    start: int
+    end: int
+
+    @property
+    def dataset(self) -> str:
+        return self.source.parts[0]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a clip: what kept it from being built, and the detail; no problem if it was built."""
+
+    clip: Clip
+    problem: str = ""
+    detail: str = ""
+
+
+def read_index(path: Path) -> list[Clip]:
+    """The clips of an `index.csv`. Raises `UserError` if it is missing, misses a column, or holds a line without frames."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); it is the index.csv of HumanML3D's repository") from None
+    clips = []
+    for line, row in enumerate(rows, start=2):
+        try:
+            source = PurePosixPath(row["source_path"]).with_suffix("")
+            parts = source.parts[source.parts[0] == "pose_data" :]
+            clips.append(Clip(Path(row["new_name"]).stem, PurePosixPath(*parts), int(row["start_frame"]), int(row["end_frame"])))
+        except (KeyError, TypeError, ValueError, IndexError):
+            wanted = "source_path,start_frame,end_frame,new_name"
+            raise UserError(f"{path}: line {line} is not an entry of HumanML3D's index ({wanted})") from None
+    return clips
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where captures lie: folders of joint arrays and of AMASS motions, with the body models, by gender, that pose those."""
+
+    joints: Path | None = None
+    amass: Path | None = None
+    models: dict[str, BodyModel] = field(default_factory=dict)
+
+    def find(self, source: PurePosixPath) -> Path | None:
+        """The file of a capture: its joint array if there is one, else its AMASS motion, under its old or its later name."""
+        renamed = PurePosixPath(RENAMED.get(source.parts[0], source.parts[0]), *source.parts[1:])
+        underscored = [str(name).replace(" ", "_") for name in (source, renamed)]
+        places = [self.joints / f"{source}.npy"] if self.joints else []
+        places += [self.amass / f"{name}.npz" for name in (source, renamed, *underscored)] if self.amass else []
+        return next((place for place in places if place.is_file()), None)
+
+    def load(self, path: Path) -> np.ndarray:
+        """Joints (T, 22, 3) float32 as in `pose_data`: 20 fps, metres, Y up, left and right exchanged by the swap of axes."""
+        if path.suffix == ".npy":
+            return load_joints(path)
+        motion = read_amass(path)
+        if not motion.fps >= FPS:
+            raise UserError(f"{path}: {motion.fps:g} frames a second; expected at least {FPS}")
+        model = self.models["male" if motion.gender == "male" else "female"]  # the published clips know no third model
+        return model.joints(motion.every(int(motion.fps / FPS))).numpy()[..., [0, 2, 1]]
+
+
+def load_joints(path: Path) -> np.ndarray:
+    """The first 22 joints (T, 22, 3) float32 of an array file. Raises `UserError` if it holds anything else."""
+    try:
+        joints = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if joints.ndim != 3 or joints.shape[1] < NUM_JOINTS or joints.shape[2] != 3 or joints.dtype.kind != "f":
+        raise UserError(f"{path}: {joints.dtype} of shape {joints.shape}; expected joints of shape (T, {NUM_JOINTS} or more, 3)")
+    return joints[:, :NUM_JOINTS].astype(np.float32)
+
+
+def cut(capture: np.ndarray, clip: Clip) -> np.ndarray:
+    """The clip's frames of its capture (T, 22, 3), x negated, so that left is left again; HumanAct12 as it is."""
+    if clip.dataset == READY_MADE:
+        return capture
+    lead = int(LEAD_SECONDS.get(clip.dataset, 0) * FPS)
+    return capture[lead:][clip.start : clip.end] * np.float32([-1, 1, 1])
+
+
+def mirror(joints: np.ndarray) -> np.ndarray:
+    """Joints (T, 22, 3) of the person in the mirror: x negated, left and right exchanged."""
+    return joints[:, list(HUMANML3D.mirror)] * np.float32([-1, 1, 1])
+
+
+def chunks(clips: list[Clip]) -> Iterator[list[Clip]]:
+    """The clips in lists of CHUNK or a few more; all clips of a capture stand together in one list, so that it is read once."""
+    chunk = []
+    for _, same in groupby(sorted(clips, key=attrgetter("source", "name")), key=attrgetter("source")):
+        chunk.extend(same)
+        if len(chunk) >= CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def build_chunk(clips: list[Clip], sources: Sources, out: Path) -> list[Outcome]:
+    """Write the clips of one of `chunks` and their mirrors to `out`/new_joint_vecs and `out`/new_joints."""
+    outcomes, good = [], []
+    for source, same in groupby(clips, key=attrgetter("source")):
+        same = list(same)
+        path = sources.find(source)
+        if path is None:
+            outcomes += [Outcome(clip, "source missing", str(source)) for clip in same]
+            continue
+        try:
+            capture = sources.load(path)
+        except UserError as error:
+            outcomes += [Outcome(clip, "source unreadable", str(error)) for clip in same]
+            continue
+        for clip in same:
+            joints = cut(capture, clip)
+            if len(joints) < 2:
+                outcomes.append(Outcome(clip, "too short", f"{clip.name}: {len(joints)} frame(s)"))
+            elif not np.isfinite(joints).all():
+                outcomes.append(Outcome(clip, "not a number", clip.name))
+            else:
+                good.append((clip, joints))
+    return outcomes + (write_clips(good, out) if good else [])
+
+
+def write_clips(clips: list[tuple[Clip, np.ndarray]], out: Path) -> list[Outcome]:
+    """Features of clips (T, 22, 3) and of their mirrors, computed in one batch, and the joints that the features tell."""
+    versions = [torch.from_numpy(version) for _, joints in clips for version in (joints, mirror(joints))]
+    lengths = torch.tensor([len(joints) for joints in versions])
+    features, _ = joints_to_features(pad_sequence(versions, batch_first=True), HUMANML3D, lengths)  # (2B, T - 1, 263)
+    told = features_to_joints(features, NUM_JOINTS)
+    outcomes = []
+    for n, (clip, joints) in enumerate(clips):
+        both, rows = slice(2 * n, 2 * n + 2), slice(len(joints) - 1)
+        if not features[both, rows].isfinite().all():
+            outcomes.append(Outcome(clip, "not a number", clip.name))
+            continue
+        for row, name in enumerate((clip.name, f"M{clip.name}"), start=2 * n):
+            np.save(out / "new_joint_vecs" / f"{name}.npy", features[row, rows].numpy())
+            np.save(out / "new_joints" / f"{name}.npy", told[row, rows].numpy())
+        outcomes.append(Outcome(clip))
+    return outcomes

@@ -1,0 +1,191 @@
+"""Builds the standard HumanML3D dataset from its sources in one command (Guo et al., CVPR 2022).
+
+    python -m prepare.humanml3d --amass DIR --smplh DIR --joints DIR --index index.csv --texts texts.zip
+
+AMASS and SMPL-H come under licences of their own, from their own sites; `index.csv`, the captions, the splits and the joint
+arrays of HumanAct12 from HumanML3D's repository. Out comes the usual folder: new_joint_vecs (T, 263), new_joints (T, 22, 3),
+texts, Mean.npy, Std.npy and the lists of splits, with the clips that could be built and a report of those that could not.
+It appears when it is whole: a build that is interrupted leaves nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from data.spec import get_spec
+from options.cli import parse
+from options.config import BuildHumanML3D
+from prepare.stats import write_statistics
+from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # prepare.captures imports torch, for which --help does not wait
+    from prepare.captures import Clip, Outcome, Sources
+
+SPLITS = ("train", "val", "test")
+NAMED = 3  # examples of each problem that the report names
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    options = parse(BuildHumanML3D, argv)
+    out = Path(options.out) if options.out else get_spec("t2m").root
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: already there; remove it, or name another folder with --out")
+    if options.workers < 1:
+        raise UserError(f"--workers {options.workers}: must be 1 or more")
+    for flag in ("index", "texts"):
+        if not getattr(options, flag):
+            raise UserError(f"--{flag}: missing; it is in HumanML3D's repository (see docs/data.md)")
+
+    from prepare.captures import read_index
+
+    sources = open_sources(options)
+    clips = read_index(Path(options.index))
+    captions = read_captions(Path(options.texts))
+    splits = read_splits(Path(options.splits) if options.splits else Path(options.texts).parent)
+    with whole_folder(out) as folder:
+        outcomes = build(clips, captions, sources, folder, options.workers)
+        report(outcomes)
+        finish(outcomes, captions, splits, folder)
+    print(f"the dataset is in {out}")
+
+
+def open_sources(options: BuildHumanML3D) -> Sources:
+    """The folders that the flags name. Raises `UserError` for one that is missing."""
+    from prepare.captures import Sources
+    from prepare.smpl import read_body_models
+
+    if not options.amass and not options.joints:
+        raise UserError("no motions given: name --amass with --smplh, or --joints, or both (see docs/data.md)")
+    if options.amass and not options.smplh:
+        raise UserError("--amass: needs the SMPL-H models too; name their folder with --smplh")
+    for flag in ("amass", "smplh", "joints"):
+        if getattr(options, flag) and not Path(getattr(options, flag)).is_dir():
+            raise UserError(f"--{flag} {getattr(options, flag)}: no such folder")
+    models = read_body_models(Path(options.smplh)) if options.amass else {}
+    joints, amass = (Path(folder) if folder else None for folder in (options.joints, options.amass))
+    return Sources(joints, amass, models)
+
+
+def read_captions(path: Path) -> dict[str, bytes]:
+    """Caption files by clip, from a folder of them or HumanML3D's `texts.zip` or `.tar.gz` with such a folder in it."""
+    try:
+        if path.is_dir():
+            return {file.stem: file.read_bytes() for file in sorted(path.glob("*.txt"))}
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return {PurePosixPath(name).stem: archive.read(name) for name in archive.namelist() if is_caption(name)}
+        with tarfile.open(path) as archive:
+            files = (member for member in archive if member.isfile() and is_caption(member.name))
+            return {PurePosixPath(member.name).stem: archive.extractfile(member).read() for member in files}
+    except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read ({error}); expected a folder, .zip or .tar.gz of caption files") from None
+
+
+def is_caption(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.parent.name == "texts" and path.suffix == ".txt" and not path.name.startswith("._")
+
+
+def read_splits(folder: Path) -> dict[str, list[str]]:
+    """Clip names by split, from `train.txt`, `val.txt` and `test.txt`. Raises `UserError` if one is missing."""
+    try:
+        return {split: (folder / f"{split}.txt").read_text(encoding="utf-8").split() for split in SPLITS}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"split files: cannot be read ({error}); name the folder that holds them with --splits") from None
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `out` that takes its place on success and vanishes on failure."""
+    temporary = out.with_name(f".{out.name}.unfinished")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, out)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}; choose another folder with --out") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[Callable]:
+    """Yield a `map` that works in that many processes, in this one if it is one; what has not begun is dropped on failure."""
+    if workers == 1:
+        yield map
+        return
+    import torch
+
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,))
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folder: Path, workers: int) -> list[Outcome]:
+    """Write the motions of every clip that has captions to `folder`, and say what became of each clip."""
+    from tqdm import tqdm
+
+    from prepare.captures import Outcome, build_chunk, chunks
+
+    for name in ("new_joint_vecs", "new_joints"):
+        (folder / name).mkdir()
+    outcomes, captioned = [], []
+    for clip in clips:
+        if clip.name in captions and f"M{clip.name}" in captions:
+            captioned.append(clip)
+        else:
+            outcomes.append(Outcome(clip, "no captions", clip.name))
+    with tqdm(total=len(captioned), unit="clip") as bar, processes(workers) as process:
+        for chunk in process(partial(build_chunk, sources=sources, out=folder), chunks(captioned)):
+            outcomes += chunk
+            bar.update(len(chunk))
+    return outcomes
+
+
+def report(outcomes: list[Outcome]) -> None:
+    """Print how many clips were built, and how many not, why, of which part of AMASS, and the first few by name."""
+    built = sum(not outcome.problem for outcome in outcomes)
+    print(f"{built:,} of {len(outcomes):,} clips built, each with its mirror")
+    for problem, count in Counter(outcome.problem for outcome in outcomes if outcome.problem).most_common():
+        these = [outcome for outcome in outcomes if outcome.problem == problem]
+        parts = Counter(outcome.clip.dataset for outcome in these).most_common()
+        details = list(dict.fromkeys(outcome.detail for outcome in these))
+        more = f", and {len(details) - NAMED:,} more" if len(details) > NAMED else ""
+        print(f"{count:,} left out, {problem}: {', '.join(f'{part} {number:,}' for part, number in parts)}")
+        print(f"    {', '.join(details[:NAMED])}{more}")
+
+
+def finish(outcomes: list[Outcome], captions: dict[str, bytes], splits: dict[str, list[str]], folder: Path) -> None:
+    """Add captions, splits and statistics of the clips that were built. Raises `UserError` if none was."""
+    built = {name for outcome in outcomes if not outcome.problem for name in (outcome.clip.name, f"M{outcome.clip.name}")}
+    if not built:
+        raise UserError("no clip could be built, see the report above; is the folder laid out as docs/data.md says?")
+    (folder / "texts").mkdir()
+    for name in sorted(built):
+        (folder / "texts" / f"{name}.txt").write_bytes(captions[name])
+    lists = splits | {"train_val": splits["train"] + splits["val"], "all": [name for names in splits.values() for name in names]}
+    for split, names in lists.items():
+        kept = [name for name in names if name in built]
+        (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in kept), encoding="utf-8")
+        print(f"{split}: {len(kept):,} of {len(names):,} clips, mirrors counted")
+    write_statistics(folder, sorted(built))  # of all splits, as published
+
+
+if __name__ == "__main__":
+    main()

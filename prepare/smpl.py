@@ -1,0 +1,126 @@
+"""SMPL-H bodies without their meshes: AMASS motions to joints (Loper et al. 2015; Romero et al. 2017; Mahmood et al. 2019).
+
+A body's rest joints are linear in its vertices, and the vertices in the shape coefficients, so a model comes down to the rest
+joints of its mean body (22, 3) and their change with each of 10 coefficients (22, 3, 10). Forward kinematics does the rest.
+Only the 22 joints of the body are posed: no other joint moves them. Metres and AMASS's axes (Z up) throughout.
+
+Files are read without unpickling, which could run code that lies in them.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from utils.errors import UserError
+from utils.motion.rotation import rotation_vectors_to_matrices
+from utils.motion.skeleton import HUMANML3D, forward_kinematics
+
+NUM_JOINTS = HUMANML3D.num_joints
+NUM_BETAS = 10
+
+
+@dataclass(frozen=True)
+class AmassMotion:
+    """One AMASS file: rotation vectors (T, 22, 3), root translation (T, 3), shape (10,), frames a second, gender."""
+
+    rotations: Tensor
+    translation: Tensor
+    betas: Tensor
+    fps: float
+    gender: str
+
+    def every(self, step: int) -> AmassMotion:
+        """Each `step`-th frame of the motion, from the first."""
+        return AmassMotion(self.rotations[::step], self.translation[::step], self.betas, self.fps / step, self.gender)
+
+
+@dataclass(frozen=True)
+class BodyModel:
+    """Rest joints of the mean body (22, 3), and their change with each shape coefficient (22, 3, 10)."""
+
+    rest: Tensor
+    shape: Tensor
+
+    def joints(self, motion: AmassMotion) -> Tensor:
+        """The motion's joints (T, 22, 3)."""
+        rest = self.rest + self.shape @ motion.betas
+        offsets = rest - rest[[max(parent, 0) for parent in HUMANML3D.parents]]
+        matrices = rotation_vectors_to_matrices(motion.rotations)  # (T, 22, 3, 3)
+        return forward_kinematics(matrices, rest[0] + motion.translation, offsets, HUMANML3D.parents)
+
+
+def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Those of the arrays `names` that the file holds. Raises `UserError` if it cannot be read or would need unpickling."""
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: {'not a whole .npz file' if path.exists() else 'no such file'}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names if name in archive.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        if "allow_pickle" in str(error):
+            remedy = f"save {', '.join(names)} again as plain arrays"
+            raise UserError(f"{path}: holds pickled objects, which could run code and are not opened; {remedy}") from None
+        raise UserError(f"{path}: cannot be read ({error}); it may be truncated") from None
+
+
+def leading(path: Path, name: str, array: np.ndarray, shape: tuple[int | None, ...], last: int) -> Tensor:
+    """The first `last` entries along the last axis of an array shaped (*shape, at least `last`); None stands for any size.
+
+    Raises `UserError` for another shape, or what are not numbers.
+    """
+    fits = array.ndim == len(shape) + 1 and all(size in (None, found) for size, found in zip(shape, array.shape))
+    if not fits or array.shape[-1] < last or array.dtype.kind not in "fiu":
+        wanted = ", ".join(["T" if size is None else str(size) for size in shape] + [f"at least {last}"])
+        raise UserError(f"{path}: '{name}' is {array.dtype} of shape {array.shape}; expected numbers of shape ({wanted})")
+    return torch.from_numpy(array[..., :last].astype(np.float64))
+
+
+def read_body_model(path: Path) -> BodyModel:
+    """The model in an SMPL-H `model.npz`. Raises `UserError` for a file that is not one."""
+    names = ("J_regressor", "v_template", "shapedirs", "kintree_table")
+    arrays = read_npz(path, names)
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise UserError(f"{path}: no {', '.join(missing)} in it; expected an SMPL-H model.npz")
+    regressor = leading(path, "J_regressor (transposed)", arrays["J_regressor"].T, (None,), NUM_JOINTS)  # (vertices, 22)
+    vertices = len(regressor)
+    template = leading(path, "v_template", arrays["v_template"], (vertices,), 3)
+    shapes = leading(path, "shapedirs", arrays["shapedirs"], (vertices, 3), NUM_BETAS)
+    tree = leading(path, "kintree_table", arrays["kintree_table"], (2,), NUM_JOINTS)
+    if tuple(tree[0, 1:].tolist()) != HUMANML3D.parents[1:]:
+        raise UserError(f"{path}: its first {NUM_JOINTS} joints are not SMPL's body; expected an SMPL-H model.npz")
+    return BodyModel((regressor.T @ template).float(), torch.einsum("vj,vcs->jcs", regressor, shapes).float())
+
+
+def read_body_models(folder: Path) -> dict[str, BodyModel]:
+    """The models `male/model.npz` and `female/model.npz` of a folder, by gender; AMASS's SMPL-H motions use no others."""
+    return {gender: read_body_model(folder / gender / "model.npz") for gender in ("male", "female")}
+
+
+def read_amass(path: Path) -> AmassMotion:
+    """The motion in an AMASS `.npz`. Raises `UserError` for a file that is not one."""
+    arrays = read_npz(path, ("poses", "trans", "betas", "gender", "mocap_framerate", "mocap_frame_rate"))
+    rates = [arrays[name] for name in ("mocap_framerate", "mocap_frame_rate") if name in arrays]
+    missing = [name for name in ("poses", "trans", "betas", "gender") if name not in arrays] + ["mocap_framerate"] * (not rates)
+    if missing:
+        raise UserError(f"{path}: no {', '.join(missing)} in it; expected an AMASS motion")
+    if arrays["gender"].size != 1 or rates[0].size != 1 or rates[0].dtype.kind not in "fiu":
+        raise UserError(f"{path}: gender and mocap_framerate must be one word and one number")
+    poses = leading(path, "poses", arrays["poses"], (None,), 3 * NUM_JOINTS)
+    gender = arrays["gender"].item()
+    return AmassMotion(
+        rearrange(poses, "t (j xyz) -> t j xyz", xyz=3).float(),
+        leading(path, "trans", arrays["trans"], (len(poses),), 3).float(),
+        leading(path, "betas", arrays["betas"], (), NUM_BETAS).float(),
+        float(rates[0].item()),
+        gender.decode() if isinstance(gender, bytes) else str(gender),
+    )

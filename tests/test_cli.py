@@ -1,0 +1,136 @@
+"""Command lines and opt.txt, both made from a config dataclass alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from options.cli import from_opt, parse, read_opt, write_opt
+from options.config import Training, option
+from utils.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A script that makes 100% sense."""
+
+    name: str = option("", "a name")
+    dataset_name: str = option("t2m", "a dataset", choices=("t2m", "kit"))
+    checkpoints_dir: str = option("./checkpoints", "a folder")
+    gpu_id: int | None = option(None, "a device, 50% of the time")
+    lr: float = option(2e-4, "a rate", flags=("--learning-rate", "-l"))
+    sections: list[str] | None = option(None, "some sections", nargs="+")
+    milestones: list[int] = option([1, 2], "some steps")
+    compile: bool = option(False, "whether to compile")
+    shuffle: bool = option(True, "whether to shuffle")
+    is_continue: bool = option(False, "go on")
+
+
+def test_nothing_given_is_the_defaults():
+    assert parse(Config, []) == Config()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--name walk --dataset_name kit", {"name": "walk", "dataset_name": "kit"}),
+        ("--gpu_id -1", {"gpu_id": -1}),
+        ("--learning-rate 0.5", {"lr": 0.5}),
+        ("-l 1e-3", {"lr": 1e-3}),
+        ("--sections 0,4 10,12", {"sections": ["0,4", "10,12"]}),
+        ("--milestones 3", {"milestones": [3]}),
+        ("--milestones 3 5 7", {"milestones": [3, 5, 7]}),
+        ("--compile", {"compile": True}),
+        ("--compile true --shuffle false", {"compile": True, "shuffle": False}),
+        ("--compile --shuffle False", {"compile": True, "shuffle": False}),
+    ],
+)
+def test_flags(words, expected):
+    assert parse(Config, words.split()) == replace(Config(), **expected)
+
+
+@pytest.mark.parametrize(
+    "words", ["--nonsense", "--nam x", "--dataset_name other", "--lr fast", "--compile maybe", "--gpu_id 1.5", "--milestones", "x"]
+)
+def test_wrong_flags_end_with_exit_code_2(words, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse(Config, words.split())
+    assert exit_.value.code == 2
+    assert words.split()[0] in capsys.readouterr().err
+
+
+def test_help_shows_every_flag_its_help_and_its_default(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse(Config, ["-h"])
+    assert exit_.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for part in (
+        "A script that makes 100% sense.", "--learning-rate", "-l", "a rate (default: 0.0002)", "some steps (default: 1 2)",
+        "whether to compile (default: False)", "{t2m,kit}", "a device, 50% of the time", "--compile [true|false]",
+    ):  # fmt: skip
+        assert part in text
+    assert "default: None" not in text and "(default: )" not in text
+
+
+ODD = Config(name="a: b # c", gpu_id=3, sections=["0,4", "x"], milestones=[], compile=True)
+
+
+@pytest.mark.parametrize("config", [Config(), ODD, Training()])
+def test_opt_round_trip(tmp_path, config):
+    write_opt(tmp_path / "opt.txt", config)
+    assert from_opt(type(config), tmp_path / "opt.txt") == config
+
+
+def test_opt_has_the_released_layout(tmp_path):
+    write_opt(tmp_path / "run/opt.txt", Config(name="x"))
+    lines = (tmp_path / "run/opt.txt").read_text().splitlines()
+    assert lines[0] == "------------ Options -------------" and lines[-1] == "-------------- End ----------------"
+    assert lines[1:-1] == sorted(lines[1:-1]) and "lr: 0.0002" in lines and "milestones: [1, 2]" in lines
+    assert list((tmp_path / "run").iterdir()) == [tmp_path / "run/opt.txt"]
+
+
+def test_released_opt_is_read_past_its_unknown_keys(tmp_path):
+    path = tmp_path / "opt.txt"
+    path.write_text(
+        "------------ Options -------------\nlr: 0.1\nis_train: True\nmilestones: [150000, 250000]\nsave_root: C:/x\n"
+        "\ngpu_id: None\nshuffle: False\n-------------- End ----------------\n"
+    )
+    assert read_opt(path)["save_root"] == "C:/x"
+    expected = Config(lr=0.1, milestones=[150_000, 250_000], shuffle=False, name="new")
+    assert from_opt(Config, path, name="new") == expected
+
+
+@pytest.mark.parametrize("line", ["lr: fast", "milestones: [1, x]", "milestones: 3", "compile: maybe", "dataset_name: moon"])
+def test_wrong_value_in_opt_is_named(tmp_path, line):
+    (tmp_path / "opt.txt").write_text(line)
+    with pytest.raises(UserError, match=r"opt\.txt") as error:
+        from_opt(Config, tmp_path / "opt.txt")
+    assert line in str(error.value)
+
+
+def test_missing_or_binary_opt_is_named(tmp_path):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "none", tmp_path / "binary", tmp_path):
+        with pytest.raises(UserError, match=str(path)):
+            read_opt(path)
+
+
+def test_continued_run_takes_its_flags_from_its_opt_and_new_flags_win(tmp_path):
+    begun = Config(name="walk", dataset_name="kit", lr=0.5, compile=True, checkpoints_dir="elsewhere")
+    write_opt(tmp_path / "kit/walk/opt.txt", begun)
+    words = ["--name", "walk", "--dataset_name", "kit", "--checkpoints_dir", str(tmp_path), "--is_continue", "--compile", "false"]
+    config = parse(Config, words)
+    assert config.lr == 0.5 and not config.compile and config.is_continue and config.checkpoints_dir == str(tmp_path)
+    with pytest.raises(UserError, match=r"run/opt\.txt"):
+        parse(Config, ["--name", "run", "--is_continue", "--checkpoints_dir", str(tmp_path)])
+
+
+def test_help_needs_no_torch():
+    code = "import sys, options.cli, options.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

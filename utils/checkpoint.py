@@ -1,0 +1,147 @@
+"""Files of a run: weights as safetensors, one resume file, the checkpoint folder. Everything is written atomically.
+
+`<checkpoints_dir>/<dataset_name>/<name>/` holds `opt.txt`, `meta/{mean,std}.npy`, `model/<tag>.safetensors` (weights to use, with
+their config, step and git revision as metadata), `model/resume.pt` (all that an exact resume needs) and `eval/`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from utils.errors import UserError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, of the same suffix; on success it takes `path`'s place, on failure it vanishes.
+
+    Makes the parent folder. Raises `UserError` where the file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose a folder you may write to") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write tensors and JSON-able metadata as one safetensors file. Raises `UserError` where that fails."""
+    # Clones: safetensors refuses tensors that share memory (tied weights).
+    state = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+    encoded = {key: json.dumps(value) for key, value in metadata.items()}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(safetensors.torch.save(state, encoded))
+
+
+def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_weights` wrote: (tensors on the CPU, metadata). Raises `UserError` for a missing or damaged file."""
+    path = _existing(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            metadata = {key: _decode(value) for key, value in (file.metadata() or {}).items()}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error}); copy or train it again") from error
+    return state, metadata
+
+
+def save_resume(path: str | Path, state: dict[str, Any]) -> None:
+    """Write nested dicts, lists, numbers and tensors. Raises `UserError` where that fails."""
+    buffer = io.BytesIO()  # torch.save to a file would turn a full disk's OSError into something else
+    torch.save(state, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def load_resume(path: str | Path) -> dict[str, Any]:
+    """Read what `save_resume` wrote, tensors on the CPU; runs no code from the file. Raises `UserError` if it is damaged."""
+    path = _existing(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle or zip can raise nearly anything
+        raise UserError(f"{path}: not a readable resume file ({type(error).__name__}); start a new run") from error
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Fix a network that a model only uses: no gradient, always in eval mode, left out of every checkpoint."""
+    module.requires_grad_(False).eval()
+    module.train = lambda mode=True: module  # a parent's train() passes it by
+    module.frozen = True
+    return module
+
+
+def own_state(model: nn.Module) -> dict[str, Tensor]:
+    """The model's state dict without its frozen networks."""
+    frozen = tuple(f"{name}." for name, module in model.named_modules() if getattr(module, "frozen", False))
+    return {key: value for key, value in model.state_dict().items() if not key.startswith(frozen)}
+
+
+def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
+    """Strict load of what `own_state` gave. Raises `UserError`, naming `source`, if a name or a shape differs."""
+    own = own_state(model)
+    wrong = sorted(own.keys() ^ state.keys()) or [key for key in own if own[key].shape != state[key].shape]
+    if wrong:
+        raise UserError(f"{source}: {len(wrong)} tensors do not fit this model, first '{wrong[0]}'; use the run's own flags")
+    model.load_state_dict({**model.state_dict(), **state}, strict=True)
+
+
+class CheckpointFolder:
+    """Paths of one run. Nothing is created until something is written. Raises `UserError` for a name that leaves the folder."""
+
+    def __init__(self, checkpoints_dir: str | Path, dataset_name: str, name: str) -> None:
+        parts = PurePath(name).parts
+        if not parts or ".." in parts or PurePath(name).is_absolute():
+            raise UserError(f"--name '{name}': must name a folder inside {Path(checkpoints_dir) / dataset_name}")
+        self.root = Path(checkpoints_dir) / dataset_name / name
+        self.opt = self.root / "opt.txt"
+        self.meta = self.root / "meta"
+        self.model = self.root / "model"
+        self.eval = self.root / "eval"
+        self.resume = self.model / "resume.pt"
+
+    def weights(self, tag: str) -> Path:
+        return self.model / f"{tag}.safetensors"
+
+    def has_weights(self) -> bool:
+        """Whether there is work here that a new run would overwrite."""
+        return self.resume.exists() or any(self.model.glob("*.safetensors"))
+
+
+def git_revision() -> str:
+    """The commit this code is at, with `-dirty` if files were changed since; "" outside git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _existing(path: str | Path) -> Path:
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; check the run's name and folder")
+    return Path(path)
+
+
+def _decode(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:  # files of other projects hold plain strings
+        return value
