@@ -1,0 +1,81 @@
+"""What a user asks to generate: one prompt from the command line, or a file of `<text>#<frames>` and `<text>#NA` lines.
+
+One NA makes every length NA: all are then predicted from the text. Lengths become the nearest multiple of 4 frames, halves down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.errors import UserError
+
+STRIDE = 4  # frames a token
+MAX_WORDS, MAX_LETTERS = 200, 2000  # more is no caption of a few seconds of motion, but a mistake
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text and how many frames it lasts; None: to be predicted."""
+
+    text: str
+    frames: int | None = None
+
+
+def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: int) -> list[Prompt]:
+    """The prompts that the flags ask for; a `motion_length` of 0 is predicted, `longest` is in frames.
+
+    Raises `UserError` for an empty or enormous text, a length out of range, a missing or unreadable file, or no prompt at all.
+    """
+    if bool(text_prompt.strip()) == bool(text_path):
+        raise UserError("give either --text_prompt TEXT or --text_path FILE with lines <text>#<frames> or <text>#NA")
+    if not text_path:
+        frames = rounded(motion_length, longest, "--motion_length") if motion_length else None
+        return [Prompt(checked(text_prompt, "--text_prompt"), frames)]
+    if motion_length:
+        raise UserError("--motion_length goes with --text_prompt; in a --text_path file each line has its own: <text>#<frames>")
+    return read_prompt_file(text_path, longest)
+
+
+def read_prompt_file(path: str | Path, longest: int) -> list[Prompt]:
+    """The prompts of a file, one a line; empty lines are passed over. Raises `UserError` that names file and line."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"--text_path {path}: {error.strerror}; give a text file with lines <text>#<frames> or <text>#NA") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--text_path {path}: not a UTF-8 text file; save it as UTF-8") from None
+    prompts = [parse_line(line, f"{path}, line {number}", longest) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not prompts:
+        raise UserError(f"--text_path {path}: no prompt in it; write lines <text>#<frames> or <text>#NA")
+    if any(prompt.frames is None for prompt in prompts):
+        return [Prompt(prompt.text) for prompt in prompts]
+    return prompts
+
+
+def parse_line(line: str, where: str, longest: int) -> Prompt:
+    """One line, `<text>#<frames>`, `<text>#NA` or a text alone, which counts as NA."""
+    text, _, length = line.rpartition("#") if "#" in line else (line, "", "NA")
+    length = length.strip()
+    if length.upper() == "NA":
+        return Prompt(checked(text, where))
+    if not (length.isascii() and length.isdigit()):
+        raise UserError(f"{where}: length '{length}' is not a number of frames; write <text>#<frames> or <text>#NA")
+    return Prompt(checked(text, where), rounded(int(length), longest, where))
+
+
+def checked(text: str, where: str) -> str:
+    """The text with single spaces."""
+    words = text.split()
+    if not words:
+        raise UserError(f"{where}: the text is empty; say what the person does, as in: a person walks forward")
+    if len(words) > MAX_WORDS or len(text) > MAX_LETTERS:
+        raise UserError(f"{where}: a text of {len(words)} words; at most {MAX_WORDS} words and {MAX_LETTERS} letters, please")
+    return " ".join(words)
+
+
+def rounded(frames: int, longest: int, where: str) -> int:
+    """The nearest multiple of 4 frames, halves down."""
+    if not STRIDE <= frames <= longest:
+        raise UserError(f"{where}: a length of {frames} frames; choose from {STRIDE} to {longest}")
+    return (frames + STRIDE // 2 - 1) // STRIDE * STRIDE
