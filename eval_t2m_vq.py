@@ -1,0 +1,71 @@
+"""How well a tokeniser gives motions back: joint error, error by kind of feature, codebook use, physical soundness.
+
+    python eval_t2m_vq.py --gpu_id 0 --name rvq --dataset_name open
+
+Prints a report and writes it to the run's `eval/<ext>.log` and `eval/<ext>.json`. Clips are taken whole, cut to whole tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from options.cli import parse
+from options.config import EvalVQ
+from utils.errors import UserError, script
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(EvalVQ, argv)
+    if not config.name:
+        raise UserError("--name is missing: name the tokeniser to evaluate (train_vq.py --name)")
+    evaluate(config)
+
+
+def evaluate(config: EvalVQ) -> None:
+    from data.motion import MotionStore, Normaliser
+    from data.spec import get_spec
+    from models.loading import find_weights, load_model
+    from utils.checkpoint import CheckpointFolder
+    from utils.evaluation import check_ext, evaluate_tokeniser, write_report
+    from utils.runtime import resolve_device
+
+    check_ext(config.ext)
+    spec = get_spec(config.dataset_name, config.data_root)
+    folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
+    device = resolve_device(config.gpu_id)
+    weights = find_weights(folder.root, config.which_epoch)
+    model, metadata = load_model(weights)
+    if metadata["kind"] != "tokeniser":
+        raise UserError(f"--name {config.name}: holds a {metadata['kind']} model, not a tokeniser; name one made by train_vq.py")
+    if model.config.dim != spec.dim:
+        raise UserError(f"--name {config.name}: made for motions of width {model.config.dim}, but {spec.name} has {spec.dim}")
+    normaliser = Normaliser.load(folder.meta)
+    store = MotionStore(spec)
+    results = evaluate_tokeniser(model.to(device), store.clips(store.split(config.split)), normaliser, spec)
+    results = {"weights": str(weights), "step": metadata.get("step"), "split": config.split, **results}
+    text = report(results)
+    print(text)
+    write_report(folder.eval, config.ext, text, results)
+
+
+def report(results: dict[str, Any]) -> str:
+    """The results as people read them."""
+    few = f" (only {results['clips']} clips: take it as a hint)" if results["clips"] < 300 else ""
+    lines = [
+        f"{results['weights']}, step {results['step']}; {results['split']}: {results['clips']} clips, {results['poses']} poses",
+        f"MPJPE {results['mpjpe_mm']:.2f} mm{few}",
+        "  with the first layers only: " + "  ".join(f"{n}: {v:.2f}" for n, v in enumerate(results["mpjpe_mm_by_layers"], 1)),
+        "smooth-L1 error, normalised: " + "  ".join(f"{name} {value:.4f}" for name, value in results["reconstruction"].items()),
+        f"{'codebook':<20}{'used %':>10}{'perplexity':>12}",
+        *(f"{q:<20}{book['used_percent']:>10.1f}{book['perplexity']:>12.1f}" for q, book in enumerate(results["codebooks"])),
+        f"{'physical':<20}{'real':>10}{'ours':>12}",
+    ]
+    for name, values in results["physical"].items():
+        real, ours = ("-" if value is None else f"{value:.2f}" for value in values.values())
+        lines.append(f"{name:<20}{real:>10}{ours:>12}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""BERT from a local folder (`config.json`, `model.safetensors`, `tokenizer.json` or `vocab.txt`): encoder and WordPiece.
+
+Devlin et al. 2019, sections 3 and A.2; sizes come from the folder's config. Token ids (B, L) and a mask (B, L), True = valid,
+give hidden states (B, L, C), equal to Hugging Face's `last_hidden_state`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.implementations import BertWordPieceTokenizer
+from torch import Tensor, nn
+
+from models.layers import EncoderLayer
+from utils.checkpoint import load_weights
+from utils.errors import UserError
+
+# Hugging Face's name inside a layer → ours; the three projections are joined to `attention.qkv`.
+LAYER_NAMES = {
+    "attention.output.dense": "attention.out",
+    "attention.output.LayerNorm": "norm1",
+    "intermediate.dense": "ff1",
+    "output.dense": "ff2",
+    "output.LayerNorm": "norm2",
+}
+PROJECTIONS = tuple(f"attention.self.{part}" for part in ("query", "key", "value"))
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """The fields of a BERT folder's `config.json` that shape the encoder."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: float = 0.1
+
+    @classmethod
+    def read(cls, path: Path) -> BertConfig:
+        """Raises `UserError` if the file is missing, is not BERT's, or lacks a size."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            config = cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path}: not a readable BERT config ({error}); point --bert at a whole BERT folder") from None
+        if values.get("model_type", "bert") != "bert" or values.get("hidden_act", "gelu") != "gelu":
+            raise UserError(f"{path}: model type '{values.get('model_type')}' is not BERT with GELU; point --bert at a BERT folder")
+        return config
+
+
+class Bert(nn.Module):
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.config = c = config
+        self.words = nn.Embedding(c.vocab_size, c.hidden_size)
+        self.positions = nn.Embedding(c.max_position_embeddings, c.hidden_size)
+        self.types = nn.Embedding(c.type_vocab_size, c.hidden_size)
+        self.norm = nn.LayerNorm(c.hidden_size, c.layer_norm_eps)
+        self.layers = nn.ModuleList(
+            EncoderLayer(c.hidden_size, c.num_attention_heads, c.intermediate_size, c.hidden_dropout_prob, c.layer_norm_eps)
+            for _ in range(c.num_hidden_layers)
+        )
+
+    def forward(self, ids: Tensor, valid: Tensor) -> Tensor:
+        """ids (B, L), valid (B, L) bool → hidden states (B, L, C)."""
+        x = self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]] + self.types.weight[0])
+        for layer in self.layers:
+            x = layer(x, valid[:, None, None, :])
+        return x
+
+
+def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """Hugging Face's tensors under our names; heads, pooler and position ids are left out. Old files say gamma and beta."""
+    old = {"gamma": "weight", "beta": "bias"}
+    found = {}
+    for name, value in state.items():
+        stem, _, kind = name.removeprefix("bert.").rpartition(".")
+        found[f"{stem}.{old.get(kind, kind)}"] = value
+    ours = {f"norm.{kind}": found[f"embeddings.LayerNorm.{kind}"] for kind in ("weight", "bias")}
+    for part, name in (("words", "word"), ("positions", "position"), ("types", "token_type")):
+        ours[f"{part}.weight"] = found[f"embeddings.{name}_embeddings.weight"]
+    for layer in range(layers):
+        for kind in ("weight", "bias"):
+            theirs = f"encoder.layer.{layer}"
+            ours[f"layers.{layer}.attention.qkv.{kind}"] = torch.cat([found[f"{theirs}.{part}.{kind}"] for part in PROJECTIONS])
+            for name, own in LAYER_NAMES.items():
+                ours[f"layers.{layer}.{own}.{kind}"] = found[f"{theirs}.{name}.{kind}"]
+    return ours
+
+
+def load_bert(folder: str | Path) -> Bert:
+    """The encoder in eval mode. Raises `UserError` for a folder that is no BERT folder or whose weights do not fit its config."""
+    folder = Path(folder)
+    config = BertConfig.read(folder / "config.json")
+    state, _ = load_weights(folder / "model.safetensors")
+    with torch.device("meta"):
+        model = Bert(config)
+    try:
+        model.load_state_dict(_renamed(state, config.num_hidden_layers), assign=True)
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{folder / 'model.safetensors'}: does not fit its config.json ({reason}); copy the folder again") from None
+    return model.float().eval()
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """WordPiece of a BERT folder, adding [CLS] and [SEP], without padding or truncation. Raises `UserError` if there is none."""
+    folder = Path(folder)
+    try:
+        if (folder / "tokenizer.json").is_file():
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        else:
+            lowercase = "cased" not in folder.name or "uncased" in folder.name
+            tokenizer = BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=lowercase)
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"{folder}: no usable tokenizer.json or vocab.txt ({error}); point --bert at a whole BERT folder") from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer

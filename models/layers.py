@@ -1,0 +1,161 @@
+"""The transformer all stages share: post-norm encoder layers as in MoMask and BERT, so that released weights fit.
+
+Tokens in and out are (B, L, D). Masks are bool, True = valid; `attention_mask` joins padding and the order of attention once a
+batch. Sinusoidal positions: Vaswani et al. 2017, section 3.5. Whitening of a frozen text encoder's features: see `whiten_`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+ATTENTION = ("causal", "full", "additive")
+
+
+def valid_mask(lengths: Tensor, size: int) -> Tensor:
+    """(B,) lengths → (B, size) bool, True on the first `lengths` places."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def attention_mask(valid: Tensor, kind: str) -> Tensor:
+    """What each place may attend to: (B, L) bool → (B | 1, 1, L, L) for `scaled_dot_product_attention`.
+
+    full      every valid place
+    causal    valid places up to itself
+    additive  as released LaMP files were trained: the number 1 is added to the scores of places up to itself, 0 to later ones;
+              nothing is hidden, padding neither
+    """
+    size = valid.shape[1]
+    if kind == "full":
+        return valid[:, None, None, :].expand(-1, 1, size, -1)
+    earlier = torch.ones(size, size, dtype=torch.bool, device=valid.device).tril()
+    if kind == "causal":
+        return valid[:, None, None, :] & earlier
+    assert kind == "additive", f"attention is one of {ATTENTION}, not {kind!r}"
+    return earlier[None, None].float()
+
+
+def sinusoidal_positions(size: int, dim: int) -> Tensor:
+    """(size, dim): sine on even columns, cosine on odd ones, wavelengths from 2π to 10,000 · 2π."""
+    rate = torch.exp(torch.arange(0, dim, 2) * (-math.log(10_000.0) / dim))
+    angle = torch.arange(size)[:, None] * rate
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, :dim]
+
+
+class Dropout(nn.Module):
+    """Dropout of probability `p`, rounded to 1/256 on a CPU, where one random byte an element costs a quarter of `nn.Dropout`."""
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.p)
+        dropped = round(256 * self.p)
+        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        keep = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
+        return x * keep.to(x.dtype).mul_(256 / (256 - dropped))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention; (B, L, D) and a mask broadcastable to (B, H, L, L) → (B, L, D)."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        q, k, v = rearrange(self.qkv(x), "b l (three h d) -> three b h l d", three=3, h=self.heads)
+        if mask.is_floating_point():
+            mask = mask.to(q.dtype)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out(rearrange(mixed, "b h l d -> b l (h d)"))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then a GELU feed-forward; each is added to its input and the sum normalised (post-norm)."""
+
+    def __init__(self, dim: int, heads: int, ff: int, dropout: float, eps: float = 1e-5):
+        super().__init__()
+        self.attention = SelfAttention(dim, heads)
+        self.norm1 = nn.LayerNorm(dim, eps)
+        self.ff1 = nn.Linear(dim, ff)
+        self.ff2 = nn.Linear(ff, dim)
+        self.norm2 = nn.LayerNorm(dim, eps)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = self.norm1(x + self.dropout(self.attention(x, mask)))
+        return self.norm2(x + self.dropout(self.ff2(self.dropout(F.gelu(self.ff1(x))))))
+
+
+class PositionedEncoder(nn.Module):
+    """Prefix tokens (B, P, D) and a sequence (B, L, D), which gets sinusoidal positions → the sequence's outputs (B, L, D).
+
+    `valid` (B, L) is the sequence's mask; prefix tokens are always valid and stand before it in causal attention.
+    """
+
+    def __init__(self, dim: int, heads: int, ff: int, layers: int, dropout: float, attention: str):
+        super().__init__()
+        self.attention = attention
+        self.dropout = Dropout(dropout)
+        self.layers = nn.ModuleList(EncoderLayer(dim, heads, ff, dropout) for _ in range(layers))
+
+    def forward(self, prefix: Tensor, x: Tensor, valid: Tensor) -> Tensor:
+        prefixes = prefix.shape[1]
+        x = self.dropout(x + sinusoidal_positions(x.shape[1], x.shape[2]).to(x))
+        x = torch.cat((prefix, x), dim=1)  # (B, P + L, D)
+        mask = attention_mask(F.pad(valid, (prefixes, 0), value=True), self.attention)
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x[:, prefixes:]
+
+
+class Head(nn.Module):
+    """BERT's prediction head: linear, GELU, layer norm, linear. (B, L, D) → (B, L, out)."""
+
+    def __init__(self, dim: int, out: int):
+        super().__init__()
+        self.dense = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim, eps=1e-12)
+        self.final = nn.Linear(dim, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.final(self.norm(F.gelu(self.dense(x))))
+
+
+def init_weights_(module: nn.Module) -> None:
+    """BERT's initial weights, for `module.apply`: normal with deviation 0.02, biases 0."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def whiten_(linear: nn.Linear, features: Tensor, floor: float = 1e-3) -> None:
+    """Set `linear` so that `features` (N, C) come out with mean 0, uncorrelated, and entries of about unit size.
+
+    A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand": what tells them apart
+    has little variance, and training alone takes long to find it. Principal components whose share of the largest variance is
+    under `floor` are noise more than meaning and are not amplified further. A random rotation spreads the rest over all outputs.
+    """
+    dim = linear.out_features
+    centred = (features - features.mean(0)).double()
+    variance, axes = torch.linalg.eigh(centred.T @ centred / len(features))  # ascending
+    variance, axes = variance[-dim:], axes[:, -dim:]
+    scaled = axes / variance.clamp(min=floor * variance[-1]).sqrt()  # (C, k)
+    rotation = torch.linalg.qr(torch.randn(dim, scaled.shape[1], dtype=torch.double))[0]  # (dim, k), orthonormal columns
+    weight = rotation @ scaled.T
+    weight *= weight.shape[0] ** 0.5 / (centred @ weight.T).norm(dim=1).mean()
+    linear.weight.copy_(weight)
+    linear.bias.copy_(-weight @ features.mean(0).double())

@@ -1,0 +1,66 @@
+"""The length predictor: condition → how many tokens the motion has (MoMask's length estimator).
+
+Condition (B, C) → logits (B, classes); class k means k tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.layers import init_weights_, whiten_
+from models.sampling import sample, uniforms
+
+NOISE_STEP = -1000  # of `uniforms`: never a step of the transformers
+
+
+@dataclass(frozen=True)
+class LengthConfig:
+    """Sizes of a length predictor; `classes` is the longest motion in tokens, plus one."""
+
+    cond_dim: int = 384
+    classes: int = 50
+    stride: int = 4  # frames a token
+    hidden_dim: int = 512
+    dropout: float = 0.2
+
+
+class LengthPredictor(nn.Module):
+    def __init__(self, config: LengthConfig):
+        super().__init__()
+        self.config = config
+        widths = (config.cond_dim, config.hidden_dim, config.hidden_dim // 2, config.hidden_dim // 4)
+        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[1:])
+        self.output = nn.Linear(widths[-1], config.classes)
+        self.dropout = nn.Dropout(config.dropout)
+        self.apply(init_weights_)
+
+    def init_condition_(self, features: Tensor) -> None:
+        """Start from a first layer that tells the training captions apart: features (N, C)."""
+        whiten_(self.linears[0], features)
+
+    def forward(self, condition: Tensor) -> Tensor:
+        """(B, C) → logits (B, classes)."""
+        x = condition
+        for linear, norm in zip(self.linears, self.norms):
+            x = self.dropout(F.leaky_relu(norm(linear(x)), 0.2))
+        return self.output(x)
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of {'condition' (B, C), 'lengths' (B,) tokens}; logs the likeliest one's accuracy and error."""
+        logits, lengths = self(batch["condition"]), batch["lengths"]
+        loss = F.cross_entropy(logits, lengths)
+        error = (logits.argmax(-1) - lengths).abs().float()
+        return loss, {"length_ce": loss.detach(), "accuracy": (error == 0).float().mean(), "error": error.mean()}
+
+    @torch.no_grad()
+    def predict(self, condition: Tensor, *, topkr: float = 0.9, seed: int = 0, first_sample: int = 0) -> Tensor:
+        """Lengths (B,) in tokens, at least 1, drawn by (seed, sample number); topkr 1 takes the likeliest."""
+        samples = first_sample + torch.arange(len(condition), device=condition.device)
+        tokens = sample(self(condition), uniforms(seed, samples, NOISE_STEP, 1)[:, 0], topkr=topkr)
+        return tokens.clamp(min=1)

@@ -1,0 +1,149 @@
+"""The masked transformer: text condition → tokens of the base layer (LaMP section 3.3; MoMask section 3.3).
+
+In training some tokens are hidden (cosine ratio; of them 80 % [MASK], 10 % random, 10 % kept) and predicted from the rest and
+from the condition, which stands before them as one prefix token. Generation starts with everything hidden and, step by step,
+keeps the tokens the model is surest of.
+
+Codes (B, L) long, −1 at padding; condition (B, C); lengths (B,) in tokens. Logits (B, L, K).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.layers import Head, PositionedEncoder, init_weights_, valid_mask, whiten_
+from models.sampling import cosine_schedule, guide, sample, uniforms
+
+
+@dataclass(frozen=True)
+class MaskedConfig:
+    """Sizes of a masked transformer (paper's defaults) and of the tokeniser it belongs to."""
+
+    nb_code: int = 512
+    stride: int = 4  # frames a token
+    cond_dim: int = 384
+    code_dim: int = 512  # width of the token embedding
+    latent_dim: int = 512
+    ff_size: int = 1024
+    n_layers: int = 8
+    n_heads: int = 8
+    dropout: float = 0.2
+    cond_drop_prob: float = 0.1
+    attention: str = "causal"  # causal | full | additive
+
+
+class Step(NamedTuple):
+    """One step of decoding; all (B, L), logits (B, L, K)."""
+
+    ids_in: Tensor  # what the network saw
+    logits: Tensor  # guided
+    drawn: Tensor  # a token for every place
+    ids: Tensor  # after the step: drawn where ids_in was hidden
+
+
+class MaskedTransformer(nn.Module):
+    def __init__(self, config: MaskedConfig):
+        super().__init__()
+        self.config = c = config
+        self.mask_id, self.pad_id = c.nb_code, c.nb_code + 1
+        self.token_emb = nn.Embedding(c.nb_code + 2, c.code_dim)
+        self.input = nn.Linear(c.code_dim, c.latent_dim)
+        self.cond_emb = nn.Linear(c.cond_dim, c.latent_dim)
+        self.encoder = PositionedEncoder(c.latent_dim, c.n_heads, c.ff_size, c.n_layers, c.dropout, c.attention)
+        self.head = Head(c.latent_dim, c.nb_code)
+        self.apply(init_weights_)
+
+    def init_condition_(self, features: Tensor) -> None:
+        """Start from a projection that tells the training captions apart: features (N, C)."""
+        whiten_(self.cond_emb, features)
+
+    @torch.no_grad()
+    def init_tokens_(self, codebooks: Tensor) -> None:
+        """Start from the tokeniser's first codebook, of (Q, K, code_dim), so that near codes have near embeddings."""
+        base = codebooks[0]
+        self.token_emb.weight[: self.config.nb_code] = (base - base.mean(0)) / base.std()
+
+    def forward(self, ids: Tensor, condition: Tensor, valid: Tensor) -> Tensor:
+        """ids (B, L) with mask_id and pad_id, condition (B, C) (zeros: none), valid (B, L) bool → logits (B, L, K)."""
+        prefix = self.cond_emb(condition)[:, None]
+        return self.head(self.encoder(prefix, self.input(self.token_emb(ids)), valid))
+
+    def guided(self, ids: Tensor, condition: Tensor, valid: Tensor, scale: float) -> Tensor:
+        """Logits with classifier-free guidance, both halves in one forward pass."""
+        if scale == 1:
+            return self(ids, condition, valid)
+        if scale == 0:
+            return self(ids, torch.zeros_like(condition), valid)
+        both = torch.cat((condition, torch.zeros_like(condition)))
+        return guide(*self(ids.repeat(2, 1), both, valid.repeat(2, 1)).chunk(2), scale)
+
+    # Training
+
+    def hide(self, codes: Tensor, lengths: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Hide a random share of each row's tokens → what the network sees (B, L) and which places it must predict (B, L) bool."""
+        valid = valid_mask(lengths, codes.shape[1])
+
+        def rand(*shape: int) -> Tensor:
+            return torch.rand(shape, device=codes.device, generator=generator)
+
+        count = (lengths * cosine_schedule(rand(len(codes)))).round().clamp(min=1)
+        order = rand(*codes.shape).masked_fill(~valid, 2.0).argsort(1).argsort(1)  # a random rank for each place, padding last
+        hidden = order < count[:, None]
+        fate = rand(*codes.shape)
+        random_ids = (rand(*codes.shape) * self.config.nb_code).long()
+        ids = torch.where(valid, codes, self.pad_id)
+        ids = torch.where(hidden & (fate < 0.1), random_ids, ids)
+        return torch.where(hidden & (fate >= 0.2), self.mask_id, ids), hidden
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy and accuracy on hidden tokens of layer 0; {'codes' (B, L, Q), 'lengths' (B,), 'condition' (B, C)}."""
+        codes, condition = batch["codes"][..., 0], batch["condition"]
+        ids, hidden = self.hide(codes, batch["lengths"], generator)
+        if self.training:
+            kept = torch.rand(len(condition), 1, device=condition.device, generator=generator) >= self.config.cond_drop_prob
+            condition = condition * kept
+        logits = self(ids, condition, valid_mask(batch["lengths"], codes.shape[1]))[hidden].float()  # (N, K)
+        loss = F.cross_entropy(logits, codes[hidden])
+        return loss, {"masked_ce": loss.detach(), "accuracy": (logits.argmax(-1) == codes[hidden]).float().mean()}
+
+    # Generation
+
+    @torch.no_grad()
+    def decode(
+        self,
+        condition: Tensor,
+        lengths: Tensor,
+        *,
+        time_steps: int = 10,
+        cond_scale: float = 4.0,
+        temperature: float = 1.0,
+        topkr: float = 0.9,
+        seed: int = 0,
+        first_sample: int = 0,
+    ) -> Iterator[Step]:
+        """The steps of generation. Row b is sample `first_sample + b`: its tokens do not depend on other rows."""
+        samples = first_sample + torch.arange(len(lengths), device=lengths.device)
+        valid = valid_mask(lengths, int(lengths.max()))
+        ids = torch.where(valid, self.mask_id, self.pad_id)
+        certainty = torch.zeros(ids.shape, device=ids.device).masked_fill(~valid, torch.inf)
+        for step, time in enumerate(torch.linspace(0, 1, time_steps, device=ids.device)):
+            count = (cosine_schedule(time) * lengths).round().clamp(min=1)
+            hidden = certainty.argsort(dim=1, stable=True).argsort(1) < count[:, None]  # the last step doubts one token again
+            ids_in = torch.where(hidden, self.mask_id, ids)
+            logits = self.guided(ids_in, condition, valid, cond_scale)
+            drawn = sample(logits, uniforms(seed, samples, step, ids.shape[1]), temperature, topkr)
+            ids = torch.where(hidden, drawn, ids_in)
+            chance = logits.softmax(-1).gather(2, drawn[..., None])[..., 0]
+            certainty = chance.masked_fill(~hidden, torch.inf)
+            yield Step(ids_in, logits, drawn, ids)
+
+    def generate(self, condition: Tensor, lengths: Tensor, **options) -> Tensor:
+        """Tokens (B, L) for the condition (B, C), −1 beyond `lengths` (B,); options as in `decode`."""
+        *_, last = self.decode(condition, lengths, **options)
+        return last.ids.masked_fill(~valid_mask(lengths, last.ids.shape[1]), -1)

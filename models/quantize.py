@@ -1,0 +1,151 @@
+"""Vector quantisation with codebooks learned by moving averages, alone or as a residual stack.
+
+Codebook: van den Oord et al. 2017, appendix A.1 (moving averages), with the dead-code reset of Jukebox (Dhariwal et al. 2020).
+Residual stack and quantise dropout: SoundStream (Zeghidour et al. 2021), as MoMask uses them for motion.
+Latents `(B, L, C)` go in; vectors `(B, L, C)` and codes `(B, L, Q)` come out, -1 where there is nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+
+class Quantised(NamedTuple):
+    """What a quantiser makes of latents `(B, L, C)`."""
+
+    vectors: Tensor  # (B, L, C), the sum of the chosen codes; its gradient passes straight to the latents
+    codes: Tensor  # (B, L, Q) int64, -1 at padding and in dropped layers
+    commitment: Tensor  # mean squared distance of the latents to each layer's sum of codes
+    perplexity: Tensor  # (Q,) how many codes each layer uses in effect
+
+
+class Codebook(nn.Module):
+    """K code vectors that follow the mean of what they are chosen for.
+
+    Each code keeps a moving average of how often it is chosen in a batch. One that falls below once is dead, and takes the
+    place of a random latent. Codes start dead, so that the first batch places them all.
+    """
+
+    ALIVE = 1.0  # choices a batch
+    FRESH = 2.0  # what a code just placed counts as: at mu = 0.99 it has 70 batches to prove itself
+
+    def __init__(self, nb_code: int, code_dim: int, mu: float):
+        super().__init__()
+        self.mu = mu
+        self.register_buffer("codebook", torch.zeros(nb_code, code_dim))
+        self.register_buffer("counts", torch.zeros(nb_code))
+
+    def nearest(self, latents: Tensor) -> Tensor:
+        """The codes (N,) nearest to latents (N, C)."""
+        # |x - c|² = |x|² - 2 (x·c - |c|²/2), and |x|² is the same for all codes.
+        return torch.addmm(self.codebook.square().sum(1), latents, self.codebook.T, beta=-0.5).argmax(1)
+
+    def replace_dead_(self, latents: Tensor, valid: Tensor) -> None:
+        """Put random ones of the valid latents (N, C), `valid` (N,) bool, in the place of dead codes."""
+        order = torch.rand(len(latents), device=latents.device).masked_fill(~valid, 2).argsort()  # valid ones first
+        picks = order[torch.arange(len(self.counts), device=latents.device) % valid.sum().clamp(min=1)]
+        # Two lookalikes would tie for ever: where latents are fewer than codes, noise parts them.
+        places = torch.where(valid.any(), latents[picks] + 1e-4 * torch.randn_like(self.codebook), self.codebook)
+        if _distributed():
+            dist.broadcast(places, src=0)
+        dead = self.counts < self.ALIVE
+        self.codebook.copy_(torch.where(dead[:, None], places, self.codebook))
+        self.counts.masked_fill_(dead, self.FRESH)
+
+    def update_(self, latents: Tensor, uses: Tensor, codes: Tensor, weights: Tensor) -> None:
+        """Move towards the latents (N, C) that chose `codes` (N,). `uses` (K,) counts them; `weights` (N, 1) is 0 for padding."""
+        sums = torch.zeros_like(self.codebook).index_add_(0, codes, latents * weights)
+        if _distributed():
+            uses = uses.clone()
+            dist.all_reduce(uses)
+            dist.all_reduce(sums)
+        # The average of sums is codebook × counts by construction, so it needs no buffer of its own.
+        sums = self.mu * self.counts[:, None] * self.codebook + (1 - self.mu) * sums
+        self.counts.mul_(self.mu).add_(uses, alpha=1 - self.mu)
+        self.codebook.copy_(sums / self.counts[:, None])
+
+
+class ResidualQuantizer(nn.Module):
+    """Q codebooks, each quantising what the ones before it left over. Q = 1 is the plain quantiser.
+
+    In training, `dropout` is the share of clips for which a random number of the last layers is left out, so that the first
+    layers alone already say the most. `shared` uses one codebook for all layers.
+    """
+
+    def __init__(self, num_quantizers: int, nb_code: int, code_dim: int, *, mu: float, dropout: float = 0.0, shared: bool = False):
+        super().__init__()
+        self.num_quantizers = num_quantizers
+        self.dropout = dropout
+        self.layers = nn.ModuleList(Codebook(nb_code, code_dim, mu) for _ in range(1 if shared else num_quantizers))
+
+    def layer(self, q: int) -> Codebook:
+        return self.layers[min(q, len(self.layers) - 1)]
+
+    def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantised:
+        """Quantise latents (B, L, C); `mask` (B, L) bool is True where they are valid. Updates the codebooks in training mode."""
+        B, _, C = latents.shape
+        with torch.autocast(latents.device.type, enabled=False):
+            flat = rearrange(latents, "b l c -> (b l) c").to(self.layers[0].codebook)
+            kept = self._kept(latents, mask)
+            codes, sums, uses = self._choose(flat.detach(), kept)
+            weights = kept.to(flat).unsqueeze(-1)  # (Q, N, 1)
+            commitment = ((flat - sums).square() * weights).sum() / (C * weights.sum()).clamp(min=1)
+            vectors = flat + (sums[-1] - flat).detach()  # straight through: the gradient is that of the latents
+        vectors, codes = rearrange(vectors, "(b l) c -> b l c", b=B), rearrange(codes, "q (b l) -> b l q", b=B)
+        return Quantised(vectors, codes, commitment, perplexity(uses))
+
+    def vectors(self, codes: Tensor) -> Tensor:
+        """The summed code vectors (B, L, C) of codes (B, L, Q') with Q' ≤ Q; -1 adds nothing."""
+        chosen = [
+            self.layer(q).codebook[layer.clamp(min=0)] * (layer >= 0)[..., None]  # (B, L, C)
+            for q, layer in enumerate(codes.unbind(-1))
+        ]
+        return torch.stack(chosen).sum(0)
+
+    def _kept(self, latents: Tensor, mask: Tensor | None) -> Tensor:
+        """Which of the latents (B, L, C) each layer sees, (Q, B × L) bool: valid ones, of clips that dropout leaves the layer."""
+        B, L, _ = latents.shape
+        layers = torch.arange(self.num_quantizers, device=latents.device)
+        depths = torch.full((B,), self.num_quantizers, device=latents.device)
+        if self.training and self.dropout > 0:
+            dropped = torch.rand(B, device=latents.device) < self.dropout
+            depths = torch.where(dropped, torch.randint_like(depths, 1, self.num_quantizers + 1), depths)
+        kept = repeat(layers[:, None] < depths, "q b -> q b l", l=L)
+        return rearrange(kept if mask is None else kept & mask, "q b l -> q (b l)")
+
+    @torch.no_grad()
+    def _choose(self, latents: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes (Q, N) of latents (N, C), the sums of vectors up to each layer (Q, N, C), and how often each code came (Q, K).
+
+        `kept` (Q, N) says which latents a layer sees. In training, the codebooks learn from them.
+        """
+        total = torch.zeros_like(latents)
+        all_codes, sums, all_uses = [], [], []
+        for q in range(self.num_quantizers):
+            codebook, residual, weights = self.layer(q), latents - total, kept[q, :, None].to(latents)
+            if self.training:
+                codebook.replace_dead_(residual, kept[q])
+            codes = codebook.nearest(residual)
+            uses = torch.zeros_like(codebook.counts).index_add_(0, codes, weights[:, 0])
+            total = total + codebook.codebook[codes] * weights
+            if self.training:
+                codebook.update_(residual, uses, codes, weights)
+            all_codes.append(codes.masked_fill(~kept[q], -1))
+            sums.append(total)
+            all_uses.append(uses)
+        return torch.stack(all_codes), torch.stack(sums), torch.stack(all_uses)
+
+
+def perplexity(uses: Tensor) -> Tensor:
+    """How many codes are used in effect: exp of the entropy of counts (..., K), between 1 and K."""
+    share = uses / uses.sum(-1, keepdim=True).clamp(min=1)
+    return torch.exp(-torch.xlogy(share, share).sum(-1))
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()

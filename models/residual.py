@@ -1,0 +1,167 @@
+"""The residual transformer: tokens of the layers above the base, one layer at a time (MoMask section 3.4).
+
+Layer q is predicted from the sum of the embedded tokens of layers 0 … q−1, the layer's number and the condition, both of
+which stand before it as prefix tokens. Training draws a layer for each sample.
+
+Codes (B, L, Q) long, −1 at padding; condition (B, C); lengths (B,) in tokens. Logits (B, L, K + 1): the last class, padding,
+is never a target; where it is drawn all the same, the layer adds nothing (−1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.layers import Head, PositionedEncoder, init_weights_, valid_mask, whiten_
+from models.sampling import guide, sample, uniforms
+
+
+@dataclass(frozen=True)
+class ResidualConfig:
+    """Sizes of a residual transformer (MoMask's defaults) and of the tokeniser it belongs to."""
+
+    nb_code: int = 512
+    num_quantizers: int = 6
+    stride: int = 4  # frames a token
+    cond_dim: int = 384
+    code_dim: int = 512  # width of the token embedding
+    latent_dim: int = 384
+    ff_size: int = 1024
+    n_layers: int = 8
+    n_heads: int = 6
+    dropout: float = 0.2
+    cond_drop_prob: float = 0.2
+    attention: str = "full"  # full | causal
+    share_weight: bool = False  # one table a layer, for input and output
+    weight_gain: float = 1.0  # 2 in released files without shared weights
+
+
+class ResidualTransformer(nn.Module):
+    def __init__(self, config: ResidualConfig):
+        super().__init__()
+        self.config = c = config
+        self.pad_id = c.nb_code
+        classes, layers = c.nb_code + 1, c.num_quantizers - 1
+        if c.share_weight:
+            # Table q embeds layer q as input and projects to it as output; layer 0 is never output, the last never input.
+            self.tables = nn.Parameter(0.02 * torch.randn(layers + 1, classes, c.code_dim))
+        else:
+            self.input_tables = nn.Parameter(0.02 * torch.randn(layers, classes, c.code_dim))
+            self.output_tables = nn.Parameter(0.02 * torch.randn(layers, classes, c.code_dim))
+            self.output_bias = nn.Parameter(torch.zeros(layers, classes))
+        self.input = nn.Linear(c.code_dim, c.latent_dim)
+        self.quant_emb = nn.Linear(c.num_quantizers, c.latent_dim)
+        self.cond_emb = nn.Linear(c.cond_dim, c.latent_dim)
+        self.encoder = PositionedEncoder(c.latent_dim, c.n_heads, c.ff_size, c.n_layers, c.dropout, c.attention)
+        self.head = Head(c.latent_dim, c.code_dim)
+        self.apply(init_weights_)
+
+    @property
+    def embeddings(self) -> Tensor:
+        """Input tables of layers 0 … Q−2: (Q − 1, K + 1, code_dim)."""
+        return self.tables[:-1] if self.config.share_weight else self.input_tables
+
+    @property
+    def projections(self) -> Tensor:
+        """Output tables of layers 1 … Q−1: (Q − 1, K + 1, code_dim)."""
+        return self.tables[1:] if self.config.share_weight else self.output_tables
+
+    def init_condition_(self, features: Tensor) -> None:
+        """Start from a projection that tells the training captions apart: features (N, C)."""
+        whiten_(self.cond_emb, features)
+
+    @torch.no_grad()
+    def init_tokens_(self, codebooks: Tensor) -> None:
+        """Start from the tokeniser's codebooks (Q, K, code_dim): the sum of lower layers is then the motion so far."""
+        relative = codebooks / codebooks.std()
+        if self.config.share_weight:
+            self.tables[:, :-1] = 0.02 * relative
+        else:
+            self.input_tables[:, :-1] = relative[:-1]
+            self.output_tables[:, :-1] = 0.02 * relative[1:] / relative[1:].std((1, 2), keepdim=True)
+
+    def history(self, codes: Tensor) -> Tensor:
+        """Running sums of embedded layers: codes (B, L, q) with pad_id at padding → (B, L, q, code_dim), q ≤ Q − 1."""
+        layers = torch.arange(codes.shape[-1], device=codes.device)
+        return self.embeddings[layers, codes].cumsum(2)
+
+    def hidden(self, history: Tensor, layer: Tensor, condition: Tensor, valid: Tensor) -> Tensor:
+        """history (B, L, code_dim), layer (B,) in 1 … Q−1, condition (B, C) (zeros: none), valid (B, L) bool → (B, L, code_dim)."""
+        number = F.one_hot(layer, self.config.num_quantizers).to(history)
+        prefix = torch.stack((self.cond_emb(condition), self.quant_emb(number)), dim=1)  # (B, 2, D)
+        return self.head(self.encoder(prefix, self.input(history), valid))
+
+    def project(self, hidden: Tensor, layer: Tensor) -> Tensor:
+        """(B, L, code_dim) → logits (B, L, K + 1) by each sample's output table."""
+        logits = self.config.weight_gain * torch.einsum("bld,bkd->blk", hidden, self.projections[layer - 1])
+        return logits if self.config.share_weight else logits + self.output_bias[layer - 1][:, None]
+
+    def forward(self, history: Tensor, layer: Tensor, condition: Tensor, valid: Tensor) -> Tensor:
+        """Logits (B, L, K + 1) of each sample's layer; arguments as in `hidden`."""
+        return self.project(self.hidden(history, layer, condition, valid), layer)
+
+    def guided(self, history: Tensor, layer: Tensor, condition: Tensor, valid: Tensor, scale: float) -> Tensor:
+        """Logits with classifier-free guidance, both halves in one forward pass."""
+        if scale == 1:
+            return self(history, layer, condition, valid)
+        if scale == 0:
+            return self(history, layer, torch.zeros_like(condition), valid)
+        both = torch.cat((condition, torch.zeros_like(condition)))
+        return guide(*self(history.repeat(2, 1, 1), layer.repeat(2), both, valid.repeat(2, 1)).chunk(2), scale)
+
+    def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy and accuracy of one random layer a sample; {'codes' (B, L, Q), 'lengths' (B,), 'condition' (B, C)}."""
+        codes, condition = batch["codes"], batch["condition"]
+        chance = torch.rand(2, len(codes), device=codes.device, generator=generator)
+        layer = 1 + (chance[0] * (codes.shape[2] - 1)).long()
+        if self.training:
+            condition = condition * (chance[1] >= self.config.cond_drop_prob)[:, None]
+        loss, accuracy = self.layer_loss(codes, batch["lengths"], condition, layer)
+        return loss, {"residual_ce": loss.detach(), "accuracy": accuracy}
+
+    def layer_loss(self, codes: Tensor, lengths: Tensor, condition: Tensor, layer: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and accuracy of each sample's `layer` (B,) in codes (B, L, Q), given the layers under it."""
+        rows = torch.arange(len(codes), device=codes.device)
+        valid = valid_mask(lengths, codes.shape[1])
+        padded = torch.where(valid[..., None], codes, self.pad_id)
+        history = self.history(padded[..., :-1])[rows, :, layer - 1]  # (B, L, code_dim)
+        logits = self(history, layer, condition, valid)[valid].float()  # (N, K + 1)
+        target = codes[rows, :, layer][valid]
+        return F.cross_entropy(logits, target), (logits.argmax(-1) == target).float().mean()
+
+    @torch.no_grad()
+    def decode(
+        self,
+        base: Tensor,
+        condition: Tensor,
+        lengths: Tensor,
+        *,
+        cond_scale: float = 5.0,
+        temperature: float = 1.0,
+        topkr: float = 0.9,
+        seed: int = 0,
+        first_sample: int = 0,
+        layers: int | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each of `layers` above base (B, L): guided logits (B, L, K + 1) and tokens (B, L), pad_id at padding."""
+        samples = first_sample + torch.arange(len(base), device=base.device)
+        valid = valid_mask(lengths, base.shape[1])
+        ids = torch.where(valid, base, self.pad_id)
+        history = 0
+        for q in range(1, self.config.num_quantizers if layers is None else layers + 1):
+            history = history + self.embeddings[q - 1][ids]  # (B, L, code_dim)
+            logits = self.guided(history, torch.full_like(samples, q), condition, valid, cond_scale)
+            # Steps −1, −2, …: the masked transformer draws with the same seed and steps 0, 1, ….
+            drawn = sample(logits, uniforms(seed, samples, -q, ids.shape[1]), temperature, topkr)
+            ids = torch.where(valid, drawn, self.pad_id)
+            yield logits, ids
+
+    def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, **options) -> Tensor:
+        """All layers (B, L, Q) over the base layer's tokens (B, L), −1 beyond `lengths` and where a layer adds nothing."""
+        upper = [ids for _, ids in self.decode(base, condition, lengths, **options)]
+        codes = torch.stack((torch.where(valid_mask(lengths, base.shape[1]), base, self.pad_id), *upper), dim=-1)
+        return codes.masked_fill(codes == self.pad_id, -1)

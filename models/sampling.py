@@ -1,0 +1,51 @@
+"""Drawing tokens: the cosine schedule, guidance, and sampling that does not depend on the batch (DESIGN §3).
+
+Released code draws gumbel noise for a whole batch, so that a motion changes with its neighbours. Here every (seed, sample, step,
+position) has one uniform number of its own, computed by a hash, and the token is read from the inverse of the distribution
+function over the top-k tokens. That is the same distribution.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def cosine_schedule(time: Tensor) -> Tensor:
+    """Share of tokens masked at time 0…1: cos(π t / 2), from 1 to 0 (MaskGIT, section 3.2)."""
+    return torch.cos(time * math.pi / 2)
+
+
+def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance: scale 0 is unconditional, 1 conditional, more exaggerates the condition."""
+    return uncond + scale * (cond - uncond)
+
+
+def _scramble(x: Tensor) -> Tensor:
+    """The finaliser of SplitMix64 (Steele et al. 2014), a bijection of int64 in which every input bit moves every output bit."""
+
+    def shift(x: Tensor, bits: int) -> Tensor:  # logical, where >> is arithmetic
+        return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+    x = (x ^ shift(x, 30)) * -0x40A7B892E31B1A47
+    x = (x ^ shift(x, 27)) * -0x6B2FB644ECCEEE15
+    return x ^ shift(x, 31)
+
+
+def uniforms(seed: int, samples: Tensor, step: int, size: int) -> Tensor:
+    """A number in [0, 1) for each position, equal on all devices and in all batches: samples (B,) int64 → (B, size) float64."""
+    state = torch.zeros_like(samples)[:, None]
+    for part in (seed, samples[:, None], step, torch.arange(size, device=samples.device)):
+        state = _scramble(state - 0x61C8864680B583EB + part)  # (B, 1), at last (B, size)
+    return ((state >> 11) & ((1 << 53) - 1)).double() * 2.0**-53
+
+
+def sample(logits: Tensor, uniform: Tensor, temperature: float = 1.0, topkr: float = 0.9) -> Tensor:
+    """Draw from the largest (1 − topkr) of the logits: (..., K) and (...) in [0, 1) → ids (...). topkr 1 takes the largest."""
+    k = max(1, math.ceil((1 - topkr) * logits.shape[-1]))
+    values, ids = logits.topk(k, dim=-1)  # descending
+    chance = torch.softmax(values.double() / temperature, dim=-1).cumsum(-1)
+    place = (chance <= uniform[..., None] * chance[..., -1:]).sum(-1, keepdim=True).clamp(max=k - 1)
+    return ids.gather(-1, place)[..., 0]

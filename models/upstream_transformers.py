@@ -1,0 +1,99 @@
+"""Released MoMask transformers and length estimator → ours: names of tensors, and sizes read off their shapes.
+
+State dicts as stored under `t2m_transformer`, `res_transformer` and `estimator` (REFERENCE §2). No tensor tells the heads.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from models.length import LengthConfig, LengthPredictor
+from models.masked import MaskedConfig, MaskedTransformer
+from models.residual import ResidualConfig, ResidualTransformer
+
+State = dict[str, Tensor]
+
+# Released name → ours, longest first where one begins another.
+NAMES = {
+    "seqTransEncoder.layers": "encoder.layers",
+    "self_attn.in_proj_weight": "attention.qkv.weight",
+    "self_attn.in_proj_bias": "attention.qkv.bias",
+    "self_attn.out_proj": "attention.out",
+    "linear1": "ff1",
+    "linear2": "ff2",
+    "input_process.poseEmbedding": "input",
+    "output_process.dense": "head.dense",
+    "output_process.LayerNorm": "head.norm",
+    "output_process.poseFinal": "head.final",
+}
+LENGTH_NAMES = {0: "linears.0", 1: "norms.0", 4: "linears.1", 5: "norms.1", 8: "linears.2", 9: "norms.2", 11: "output"}
+
+
+def _renamed(state: State) -> State:
+    """Our names; position tables, which we compute, are left out."""
+    renamed = {}
+    for name, value in state.items():
+        for theirs, ours in NAMES.items():
+            name = name.replace(theirs, ours)
+        renamed[name] = value
+    renamed.pop("position_enc.pe", None)
+    return renamed
+
+
+def _sizes(state: State) -> dict[str, int]:
+    """Sizes that masked and residual transformers share, from a renamed state."""
+    latent_dim, code_dim = state["input.weight"].shape
+    layers = {name.split(".")[2] for name in state if name.startswith("encoder.layers.")}
+    return {
+        "latent_dim": latent_dim,
+        "code_dim": code_dim,
+        "cond_dim": state["cond_emb.weight"].shape[1],
+        "ff_size": state["encoder.layers.0.ff1.weight"].shape[0],
+        "n_layers": len(layers),
+    }
+
+
+def masked_from(state: State, *, n_heads: int, attention: str = "full") -> MaskedTransformer:
+    """MoMask's masked transformer (full attention); LaMP's, without its Q-Former tensors, has `attention="additive"`."""
+    state = _renamed(state)
+    config = MaskedConfig(nb_code=len(state["token_emb.weight"]) - 2, n_heads=n_heads, attention=attention, **_sizes(state))
+    model = MaskedTransformer(config)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def residual_from(state: State, *, n_heads: int) -> ResidualTransformer:
+    """MoMask's residual transformer. Without shared weights its logits are 2 W h + bias, and the last row of its bias is unused."""
+    state = _renamed(state)
+    shared = "embed_proj_shared_weight" in state
+    if shared:
+        parts = ("token_embed_weight_", "embed_proj_shared_weight", "output_proj_weight_")
+        state["tables"] = torch.cat([state.pop(part) for part in parts])
+    else:
+        state["input_tables"] = state.pop("token_embed_weight")
+        state["output_tables"] = state.pop("output_proj_weight")
+        state["output_bias"] = state.pop("output_proj_bias")[:-1]
+    config = ResidualConfig(
+        nb_code=state["tables" if shared else "input_tables"].shape[1] - 1,
+        num_quantizers=state["quant_emb.weight"].shape[1],
+        n_heads=n_heads,
+        share_weight=shared,
+        weight_gain=1.0 if shared else 2.0,
+        **_sizes(state),
+    )
+    model = ResidualTransformer(config)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def length_from(state: State) -> LengthPredictor:
+    """MoMask's length estimator."""
+    renamed = {}
+    for name, value in state.items():
+        _, place, kind = name.split(".")
+        renamed[f"{LENGTH_NAMES[int(place)]}.{kind}"] = value
+    first, last = renamed["linears.0.weight"], renamed["output.weight"]
+    model = LengthPredictor(LengthConfig(cond_dim=first.shape[1], classes=last.shape[0], hidden_dim=first.shape[0]))
+    model.load_state_dict(renamed)
+    return model.eval()

@@ -1,0 +1,250 @@
+"""The motion tokeniser: a convolutional VQ-VAE with a residual quantiser (LaMP section 3.1; MoMask section 3.1).
+
+Motion `(B, T, D)`, normalised, becomes latents `(B, L, C)`, codes `(B, L, Q)`, and motion again; L = ⌊T / 2^down_t⌋.
+One quantiser gives LaMP's single-codebook VQ-VAE, six give MoMask's RVQ-VAE. Given `lengths` in frames, a clip comes out of a
+padded batch as it does alone. Everything here is (B, time, channels).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from models.quantize import Quantised, ResidualQuantizer
+from utils.errors import UserError
+
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
+
+
+@dataclass(frozen=True)
+class VQConfig:
+    """Sizes of the tokeniser and weights of its loss; the paper's by default."""
+
+    dim: int = 263
+    num_quantizers: int = 6
+    nb_code: int = 512
+    code_dim: int = 512
+    down_t: int = 2
+    width: int = 512
+    depth: int = 3
+    dilation_growth_rate: int = 3
+    vq_act: str = "relu"
+    vq_norm: str = "none"
+    quantize_dropout_prob: float = 0.2
+    shared_codebook: bool = False
+    mu: float = 0.99
+    loss_joints: float = 0.5
+    commit: float = 0.02
+
+    def __post_init__(self):
+        for field in ("dim", "num_quantizers", "nb_code", "code_dim", "width", "depth", "dilation_growth_rate"):
+            if getattr(self, field) < 1:
+                raise UserError(f"--{field} {getattr(self, field)}: must be at least 1")
+        if self.vq_act not in ACTIVATIONS:
+            raise UserError(f"--vq_act '{self.vq_act}': choose one of {', '.join(ACTIVATIONS)}")
+
+
+def frame_mask(lengths: Tensor | None, frames: int) -> Tensor | None:
+    """(B, frames, 1) bool, True before each clip's end; None where there are no lengths."""
+    return None if lengths is None else (torch.arange(frames, device=lengths.device) < lengths[:, None]).unsqueeze(-1)
+
+
+def silence(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else x * mask
+
+
+class Conv(nn.Conv1d):
+    """Convolution over the time of (B, T, C), zeros beyond both ends, as one matmul over each frame's window.
+
+    `mask` (B, T, 1) puts zeros beyond each clip's end too.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        (width,), (stride,), (dilation,), (padding,) = self.kernel_size, self.stride, self.dilation, self.padding
+        x = F.pad(silence(x, mask), (0, 0, padding, padding))
+        last = x.shape[1] - dilation * (width - 1)  # where the last window may begin, plus one
+        taps = [x[:, dilation * k : dilation * k + last : stride] for k in range(width)]
+        window = torch.cat(taps, dim=-1) if width > 1 else taps[0]  # (B, T', width × C)
+        return F.linear(window, rearrange(self.weight, "out channels k -> out (k channels)"), self.bias)
+
+
+class ResidualBlock(nn.Module):
+    """x + 1×1 conv of a dilated conv, each after an activation."""
+
+    def __init__(self, width: int, dilation: int, config: VQConfig):
+        super().__init__()
+        self.norm1, self.norm2 = (nn.LayerNorm(width) if config.vq_norm == "LN" else nn.Identity() for _ in range(2))
+        self.activation = ACTIVATIONS[config.vq_act]()
+        self.conv1 = Conv(width, width, 3, padding=dilation, dilation=dilation)
+        self.conv2 = Conv(width, width, 1)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        h = self.conv1(self.activation(self.norm1(x)), mask)
+        return x + self.conv2(self.activation(self.norm2(h)))
+
+
+def residual_blocks(config: VQConfig) -> nn.ModuleList:
+    """`depth` blocks, the widest dilation first."""
+    dilations = [config.dilation_growth_rate**i for i in reversed(range(config.depth))]
+    return nn.ModuleList(ResidualBlock(config.width, dilation, config) for dilation in dilations)
+
+
+class Encoder(nn.Module):
+    """(B, T, D) → (B, ⌊T / 2^down_t⌋, C): each stage halves the time, then refines."""
+
+    def __init__(self, config: VQConfig):
+        super().__init__()
+        self.first = Conv(config.dim, config.width, 3, padding=1)
+        self.halve = nn.ModuleList(Conv(config.width, config.width, 4, stride=2, padding=1) for _ in range(config.down_t))
+        self.refine = nn.ModuleList(residual_blocks(config) for _ in range(config.down_t))
+        self.last = Conv(config.width, config.code_dim, 3, padding=1)
+
+    def forward(self, motion: Tensor, lengths: Tensor | None) -> Tensor:
+        mask = frame_mask(lengths, motion.shape[1])
+        x = F.relu(self.first(motion, mask))
+        for halve, blocks in zip(self.halve, self.refine):
+            x = halve(x, mask)  # (B, T/2, width)
+            lengths = None if lengths is None else lengths // 2
+            mask = frame_mask(lengths, x.shape[1])
+            for block in blocks:
+                x = block(x, mask)
+        return silence(self.last(x, mask), mask)
+
+
+class Decoder(nn.Module):
+    """(B, L, C) → (B, L × 2^down_t, D): each stage refines, then doubles the time by repetition and smooths."""
+
+    def __init__(self, config: VQConfig):
+        super().__init__()
+        self.first = Conv(config.code_dim, config.width, 3, padding=1)
+        self.refine = nn.ModuleList(residual_blocks(config) for _ in range(config.down_t))
+        self.smooth = nn.ModuleList(Conv(config.width, config.width, 3, padding=1) for _ in range(config.down_t))
+        self.before_last = Conv(config.width, config.width, 3, padding=1)
+        self.last = Conv(config.width, config.dim, 3, padding=1)
+
+    def forward(self, vectors: Tensor, lengths: Tensor | None) -> Tensor:
+        """`lengths` (B,) in tokens."""
+        mask = frame_mask(lengths, vectors.shape[1])
+        x = F.relu(self.first(vectors, mask))
+        for blocks, smooth in zip(self.refine, self.smooth):
+            for block in blocks:
+                x = block(x, mask)
+            x = repeat(x, "b l c -> b (l two) c", two=2)
+            lengths = None if lengths is None else lengths * 2
+            mask = frame_mask(lengths, x.shape[1])
+            x = smooth(x, mask)
+        x = F.relu(self.before_last(x, mask))
+        return silence(self.last(x, mask), mask)
+
+
+class MotionTokeniser(nn.Module):
+    """Motion to codes and back. `lengths` (B,) always counts frames; without it every clip is as long as the batch."""
+
+    def __init__(self, config: VQConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.quantizer = ResidualQuantizer(
+            config.num_quantizers,
+            config.nb_code,
+            config.code_dim,
+            mu=config.mu,
+            dropout=config.quantize_dropout_prob,
+            shared=config.shared_codebook,
+        )
+        self.decoder = Decoder(config)
+
+    @property
+    def stride(self) -> int:
+        """Frames a token stands for."""
+        return 2**self.config.down_t
+
+    @property
+    def num_quantizers(self) -> int:
+        return self.config.num_quantizers
+
+    @property
+    def nb_code(self) -> int:
+        return self.config.nb_code
+
+    def encode(self, motion: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Motion (B, T, D) to codes (B, L, Q), -1 beyond each clip's ⌊length / stride⌋ tokens."""
+        return self.quantise(motion, lengths).codes
+
+    def encode_latent(self, motion: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Motion (B, T, D) to the encoder's output (B, L, C), before quantising; zero beyond each clip's tokens."""
+        frames, dim = motion.shape[1:]
+        if dim != self.config.dim:
+            raise UserError(f"motion: width {dim}, but this tokeniser was made for {self.config.dim}; use one of the same dataset")
+        if frames < self.stride:
+            raise UserError(f"motion: {frames} frames, but one token takes {self.stride}; use longer motions")
+        return self.encoder(motion, shorter_than(frames, lengths))
+
+    def quantise(self, motion: Tensor, lengths: Tensor | None = None) -> Quantised:
+        latents = self.encode_latent(motion, lengths)
+        return self.quantizer(latents, self._token_mask(lengths, motion.shape[1], latents.shape[1]))
+
+    def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Codes (B, L, Q') with Q' ≤ Q to motion (B, L × stride, D). A code of -1 adds a zero vector.
+
+        With `lengths`, frames beyond each clip's last whole token are zero and touch nothing.
+        """
+        if codes.ndim != 3 or not 1 <= codes.shape[2] <= self.num_quantizers:
+            raise UserError(f"codes: shape {tuple(codes.shape)}, expected (clips, tokens, 1 to {self.num_quantizers} layers)")
+        if codes.max() >= self.nb_code:
+            raise UserError(f"codes: {int(codes.max())} is not below {self.nb_code}, the size of this tokeniser's codebook")
+        return self.decode_vectors(self.code_vectors(codes), lengths)
+
+    def code_vectors(self, codes: Tensor) -> Tensor:
+        """The quantised latents (B, L, C) of codes (B, L, Q'): the layers' vectors, summed."""
+        return self.quantizer.vectors(codes)
+
+    def decode_vectors(self, vectors: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Quantised latents (B, L, C) to motion (B, L × stride, D)."""
+        lengths = shorter_than(vectors.shape[1] * self.stride, lengths)
+        return self.decoder(vectors, None if lengths is None else lengths // self.stride)
+
+    def forward(self, motion: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Quantised]:
+        """The reconstruction (B, L × stride, D) of motion (B, T, D), and what the quantiser made of it."""
+        quantised = self.quantise(motion, lengths)
+        return self.decode_vectors(quantised.vectors, lengths), quantised
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Smooth-L1 reconstruction, the same on joint positions, and commitment; padding does not count.
+
+        `batch`: motion (B, T, D), lengths (B,). Frames beyond the last whole token have no reconstruction and do not count.
+        """
+        motion = batch["motion"]
+        lengths = shorter_than(motion.shape[1], batch.get("lengths"))
+        reconstructed, quantised = self(motion, lengths)
+        frames = reconstructed.shape[1]
+        error = F.smooth_l1_loss(reconstructed.to(motion), motion[:, :frames], reduction="none")  # (B, L × stride, D)
+        mask = None if lengths is None else frame_mask(lengths // self.stride * self.stride, frames)
+        joints = slice(4, 4 + 3 * ((self.config.dim + 1) // 12 - 1))  # a row of J joints has 12 J - 1 numbers
+        terms = {
+            "reconstruction": masked_mean(error, mask),
+            "joints": masked_mean(error[..., joints], mask),
+            "commitment": quantised.commitment,
+        }
+        loss = terms["reconstruction"] + self.config.loss_joints * terms["joints"] + self.config.commit * terms["commitment"]
+        return loss, {**{name: term.detach() for name, term in terms.items()}, "perplexity": quantised.perplexity.mean()}
+
+    def _token_mask(self, lengths: Tensor | None, frames: int, tokens: int) -> Tensor | None:
+        lengths = shorter_than(frames, lengths)
+        return None if lengths is None else frame_mask(lengths // self.stride, tokens)[..., 0]  # (B, L)
+
+
+def shorter_than(frames: int, lengths: Tensor | None) -> Tensor | None:
+    """`lengths`, or None if every clip has all `frames`: then nothing need be masked."""
+    return None if lengths is None or bool((lengths >= frames).all()) else lengths
+
+
+def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of values (B, T, D) where mask (B, T, 1) is True."""
+    if mask is None:
+        return values.mean()
+    return (values * mask).sum() / (mask.sum() * values.shape[-1]).clamp(min=1)

@@ -1,0 +1,259 @@
+"""The language of the captions: tables that `prepare/captions.py` draws from. Data only.
+
+Braces are filled in by the composer: {their} {they_are} {themself}, {side} (left, right), {hand} ("his right arm"), {it} (the
+hand or hands named before), {level} ("above his head"), {leg}, {way}. A tail that begins with a comma keeps it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Pronouns(NamedTuple):
+    their: str
+    they_are: str
+    themself: str
+
+
+THEY = Pronouns("their", "they are", "themselves")
+HE = Pronouns("his", "he is", "himself")
+SHE = Pronouns("her", "she is", "herself")
+
+# ---------------------------------------------------------------------------------------------------------------- who
+SUBJECTS = (
+    ("a person", THEY), ("a person", THEY), ("a person", THEY), ("a person", HE), ("a person", HE), ("a person", SHE),
+    ("a man", HE), ("a man", HE), ("the man", HE), ("someone", THEY), ("the person", THEY), ("this person", THEY),
+    ("a figure", THEY), ("person", THEY),
+)  # fmt: skip
+NOUNS = (("person", THEY), ("person", HE), ("person", SHE), ("man", HE), ("figure", THEY))  # after an adjective
+
+
+# ---------------------------------------------------------------------------------------------------------------- how
+@dataclass(frozen=True)
+class Mood:
+    """Ways to say a style: before the noun, before the verb, at the end, or by a subject of its own; and who can be meant."""
+
+    adjectives: tuple[str, ...] = ()
+    adverbs: tuple[str, ...] = ()
+    tails: tuple[str, ...] = ()
+    subjects: tuple[tuple[str, Pronouns], ...] = ()
+    who: tuple[Pronouns, ...] = (THEY, HE, SHE)
+
+
+MOODS = {
+    "normal": Mood(),
+    "active": Mood(
+        ("lively", "energetic", "very active"),
+        ("energetically", "actively", "vigorously"),
+        ("with a lot of energy", "in a lively way", ", full of energy", "in an energetic manner", "with great vigor"),
+    ),
+    "angry": Mood(
+        ("angry", "furious", "very mad"),
+        ("angrily", "furiously"),
+        ("as if {they_are} angry", "in an angry way", ", upset about something", "like someone in a bad temper", "in anger"),
+    ),
+    "childish": Mood(
+        ("childish", "playful"),
+        ("playfully", "childishly"),
+        ("like a child", "in a childish way", "the way a little kid would", "as a small child would do it", "like a kid at play"),
+        (("a child", THEY), ("a little kid", THEY)),
+    ),
+    "chimpira": Mood(
+        ("cocky", "swaggering", "thuggish"),
+        ("arrogantly", "cockily"),
+        ("like a thug", "with a swagger", "like a street punk", "in a cocky way", "like a gangster", "with a tough guy attitude"),
+        (("a thug", HE), ("a street punk", HE)),
+    ),
+    "feminine": Mood(
+        ("feminine", "ladylike", "graceful"),
+        ("gracefully", "daintily"),
+        ("in a feminine way", "like a woman", "in a ladylike manner", "with feminine grace", "in a very feminine manner"),
+        (("a woman", SHE), ("a lady", SHE), ("a woman", SHE)),
+        who=(THEY, SHE),
+    ),
+    "giant": Mood(
+        ("giant", "huge", "gigantic"),
+        ("heavily",),
+        ("like a giant", "as if {they_are} a giant", ", like someone huge and heavy", "like a big heavy monster"),
+        (("a giant", THEY),),
+    ),
+    "happy": Mood(
+        ("happy", "cheerful", "joyful"),
+        ("happily", "cheerfully", "joyfully"),
+        ("as if {they_are} happy", "in a happy way", ", in a good mood", ", full of joy", "in a cheerful manner"),
+    ),
+    "masculine": Mood(
+        ("masculine", "manly", "macho"),
+        (),
+        ("in a masculine way", "in a manly way", "like a macho man", "like a tough man", "in a very masculine manner"),
+        (("a macho man", HE), ("a tough man", HE)),
+        who=(THEY, HE),
+    ),
+    "musical": Mood(
+        (),
+        ("rhythmically",),
+        ("to the rhythm of music", "as if dancing to music", "to a beat", "as if listening to music", "like in a musical"),
+    ),
+    "not-confident": Mood(
+        ("timid", "nervous", "shy", "insecure"),
+        ("timidly", "nervously", "hesitantly", "shyly"),
+        ("without confidence", "as if {they_are} unsure of {themself}", "in a shy way", ", lacking confidence", "in an unsure way"),
+    ),
+    "elderly": Mood(
+        ("old", "elderly", "aged"),
+        ("feebly", "weakly"),
+        ("like an old person", "like an elderly person", "as if {they_are} very old", "in an elderly manner"),
+        (("an old man", HE), ("an old woman", SHE), ("an old person", THEY)),
+    ),
+    "proud": Mood(
+        ("proud", "self assured", "confident"),
+        ("proudly", "confidently"),
+        ("with pride", "in a proud way", "as if {they_are} proud of {themself}", "in a confident manner", ", full of pride"),
+    ),
+    "sad": Mood(
+        ("sad", "gloomy", "unhappy"),
+        ("sadly", "gloomily"),
+        ("as if {they_are} sad", "in a sad way", "in a depressed manner", ", feeling down", ", full of sorrow"),
+    ),
+    "exhausted": Mood(
+        ("tired", "exhausted", "weary"),
+        ("wearily", "tiredly", "sluggishly"),
+        ("as if {they_are} exhausted", "in an exhausted way", ", worn out", "like {they_are} very tired", "with no energy left"),
+    ),
+    "youthful": Mood(
+        ("young", "youthful"),
+        (),
+        ("like a young person", "in a youthful way", "with youthful energy", "like a teenager", "the way a young person would"),
+        (("a young person", THEY), ("a young man", HE), ("a young woman", SHE), ("a teenager", THEY)),
+    ),
+}  # fmt: skip
+SAME_MOOD = {"old": "elderly", "tired": "exhausted", "masculinity": "masculine", "children": "childish"}
+
+# ------------------------------------------------------------------------------------------------- walking and running
+@dataclass(frozen=True)
+class Gait:
+    """Verbs and pace phrases for slow, usual and fast, the speeds (m/s) between them, and ways to count steps."""
+
+    limits: tuple[float, float]
+    verbs: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+    paces: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+    steps: tuple[str, ...]
+    bent: tuple[str, ...]  # when the trunk leans forward
+
+
+COUNTED = ("{verb} {count} steps {way}", "{verb} {way} for {count} steps")
+LEANING = ("leaning forward", "with {their} body bent forward")
+GAITS = {
+    "walk": Gait(
+        (0.75, 1.45),
+        (("walks",), ("walks",), ("walks",)),
+        (("slowly", "at a slow pace"), ("at a steady pace", "at a normal pace"), ("quickly", "at a fast pace", "briskly")),
+        ("takes {count} steps {way}", *COUNTED),
+        ("hunched over", "with a bent back", "bent forward"),
+    ),
+    "run": Gait(
+        (2.0, 3.3),
+        (("jogs", "jogs", "runs"), ("runs", "runs", "jogs"), ("runs", "sprints")),
+        (("slowly", "at an easy pace"), ("at a steady pace",), ("at full speed", "very fast")),
+        COUNTED,
+        LEANING,
+    ),
+    "dash": Gait(
+        (2.0, 2.9),
+        (("jogs", "runs"), ("runs", "dashes"), ("dashes", "sprints", "runs")),
+        (("slowly", "at an easy pace"), ("quickly", "fast"), ("at full speed", "very fast")),
+        COUNTED,
+        LEANING,
+    ),
+}
+LEANING_BACK = ("leaning back a little",)
+WAYS = {
+    "forward": ("forward", "forward", "forwards", "ahead"),
+    "straight": ("straight ahead", "in a straight line", "straight forward"),  # forward without a turn
+    "backward": ("backwards", "backward", "backwards"),
+    "left": ("sideways to {their} left", "to the left", "sideways to the left"),
+    "right": ("sideways to {their} right", "to the right", "sideways to the right"),
+    "forward left": ("diagonally to the left", "forward and to the left", "diagonally forward to {their} left"),
+    "forward right": ("diagonally to the right", "forward and to the right", "diagonally forward to {their} right"),
+    "backward left": ("diagonally back to the left", "backwards and to the left"),
+    "backward right": ("diagonally back to the right", "backwards and to the right"),
+    "in place": ("in place", "on the spot"),
+    "": ("around",),
+}
+DISTANCES = ("{verb} {way} for about {meters}", "{verb} about {meters} {way}")
+TURNS = {  # by angle; 0: no angle is said
+    0: ("turns to the {side}", "turns {side}", "turns to {their} {side}", "makes a {side} turn"),
+    45: ("turns slightly to the {side}", "turns 45 degrees to the {side}", "turns a little to {their} {side}"),
+    90: (
+        "turns 90 degrees to the {side}", "makes a quarter turn to the {side}", "turns {side} 90 degrees",
+        "makes a 90 degree turn to {their} {side}",
+    ),
+    135: ("turns 135 degrees to the {side}", "turns far around to the {side}"),
+    180: ("turns around to the {side}", "makes a half turn to the {side}", "turns 180 degrees to {their} {side}"),
+    225: ("turns 225 degrees to the {side}",),
+    270: ("makes a three quarter turn to the {side}", "turns 270 degrees to the {side}"),
+    360: ("turns in a full circle to the {side}", "turns all the way around to {their} {side}", "makes a full turn to the {side}"),
+}  # fmt: skip
+TURN_JOINS = (" and then ", " then ", " and ", ", then ")
+ON_THE_WAY = {"halfway": ("halfway", "halfway through"), "": ("on the way", "along the way")}
+GOES_ON = ("keeps going", "continues", "goes on")
+
+# ------------------------------------------------------------------------------------------------------------- gestures
+LEVELS = (  # by the hand's level in facts.py; {to} is "to" where the hand goes, "at" where it is
+    ("",), ("{to} waist height", "{to} the waist"),
+    ("{to} chest height", "{to} chest level", "in front of {their} chest"),
+    ("{to} shoulder height", "{to} shoulder level", "{to} the height of {their} shoulders"),
+    ("{to} head height", "{to} the height of {their} head", "{to} the level of the head"),
+    ("above {their} head", "over {their} head", "high in the air", "above the head"),
+)  # fmt: skip
+RAISES = ("raises {hand}", "lifts {hand}", "puts {hand} up", "raises {hand} up", "lifts {hand} up")
+RAISES_TO = ("raises {hand} {level}", "lifts {hand} {level}", "brings {hand} up {level}")
+RAISE_PACES = {"slow": ("slowly", "with a slow movement"), "fast": ("quickly", "in one quick motion")}
+HOLDS = ("holds {it} there for about {count} seconds", "keeps {it} up for about {count} seconds")
+LOWERS = ("then lowers {it}", "then puts {it} back down", "brings {it} back down", "lets {it} down again")
+WAVES = ("waves {hand}", "waves with {hand}", "waves with {hand}", "waves hello with {hand}", "holds up {hand} and waves")
+BYES = ("waves goodbye with {hand}", "waves bye with {hand}", "says goodbye by waving {hand}", "waves {hand} in farewell")
+SMALL_WAVES = ("only a little", "with small motions", "slightly")
+WAVE_PACES = {"slow": ("slowly", "in slow motions"), "fast": ("quickly", "fast")}
+GUIDES = (
+    "gestures with {hand} as if showing someone the way", "shows the way with {hand}", "holds out {hand} as if guiding someone",
+    "uses {hand} to direct someone", "points the way with {hand}", "moves {hand} as if to say this way please",
+)  # fmt: skip
+RESPONDS = ("raises {hand} as if answering a question", "puts {hand} up like a student in class", "raises {hand} as if to answer")
+CALLS = (
+    "leans forward with both hands at {their} mouth and calls out", "bends forward and shouts through cupped hands",
+    "cups {their} hands around {their} mouth, leans forward and shouts to someone far away",
+    "calls out to somebody, bending forward with {their} hands around {their} mouth",
+)  # fmt: skip
+SHOUTS = ("calls out to someone", "shouts to somebody far away")
+SLASHES = (
+    "swings a sword with both hands", "slashes with an imaginary sword held in both hands",
+    "strikes down with a sword in both hands", "practices sword swings with both hands",
+    "raises both hands high and cuts down as if with a sword",
+)  # fmt: skip
+
+# --------------------------------------------------------------------------------------------------------- whole body
+BOWS = ("bows", "takes a bow", "bows forward", "bends forward in a bow", "bows to someone", "bends at the waist to bow")
+BOWS_TO = ("bows {depth}", "bends forward {depth} to bow", "bows {depth} to someone")
+DEPTHS = ((33, ("slightly", "a little")), (50, ("",)), (180, ("deeply", "very low")))  # up to so many degrees
+RISES = ("stands back up", "straightens up again", "comes back up")
+PUNCHES = ("punches with {hand}", "punches the air with {hand}", "throws punches with {hand}", "boxes with {hand}")
+KICKS = ("kicks with {leg}", "throws a kick with {leg}", "does a kick with {leg}", "kicks {leg} up")
+SPINS = ("spins around and kicks with {leg}", "does a spinning kick with {leg}")
+STANCES = ("stands in a fighting stance", "holds a fighting stance", "keeps {their} guard up")
+DANCES = ("dances", "does a dance", "performs a dance", "dances to music")
+STANDS = ("stands still", "stands in place", "stands there without moving much", "remains standing")
+JUMPS = ("jumps {times}", "jumps up and down {times}", "hops {times}")
+
+# ------------------------------------------------------------------------------------------------------------- grammar
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+TIMES = {1: ("once",), 2: ("twice", "two times")}
+SEVERAL, MANY = ("several times", "a number of times"), ("many times", "over and over", "again and again")
+ING = {
+    "walks": "walking", "jogs": "jogging", "runs": "running", "sprints": "sprinting", "dashes": "dashing", "raises": "raising",
+    "lifts": "lifting", "puts": "putting", "waves": "waving", "bows": "bowing", "gestures": "gesturing", "punches": "punching",
+    "kicks": "kicking", "dances": "dancing", "swings": "swinging", "takes": "taking", "turns": "turning", "makes": "making",
+    "shouts": "shouting", "slashes": "slashing", "boxes": "boxing", "does": "doing", "practices": "practicing", "brings":
+    "bringing", "stands": "standing", "points": "pointing",
+}  # fmt: skip

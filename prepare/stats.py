@@ -1,0 +1,78 @@
+"""Mean and standard deviation of a dataset's features, HumanML3D's way: `python -m prepare.stats dataset/Open --split train`.
+
+The deviation is averaged within the groups root angle | root speed | root height | local joints | rotations | velocities |
+contacts, so that a joint that hardly moves is not blown up to the size of one that does.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from data.spec import SPECS
+from utils.errors import UserError, script
+
+
+def mean_std(clips: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and group-averaged deviation, float32 (D,), over all frames of clips (T, D); clips with NaN do not count.
+
+    Raises:
+        UserError: D is of no known dataset, or no clip is finite.
+    """
+    frames, total, squares = 0, 0.0, 0.0
+    for clip in clips:
+        clip = clip.astype(np.float64)
+        if np.isfinite(clip).all():
+            frames += len(clip)
+            total = total + clip.sum(0)
+            squares = squares + (clip**2).sum(0)
+    if not frames:
+        raise UserError("statistics: no clip without NaN to compute them from")
+    mean = total / frames
+    std = np.sqrt(np.maximum(squares / frames - mean**2, 0))
+    for group in feature_groups(len(mean)):
+        std[group] = std[group].mean()
+    return mean.astype(np.float32), std.astype(np.float32)
+
+
+def feature_groups(dim: int) -> list[slice]:
+    """The groups over which deviations are averaged, for features of width `dim`. Raises `UserError` for an unknown width."""
+    spec = next((spec for spec in SPECS.values() if spec.dim == dim), None)
+    if spec is None:
+        raise UserError(f"features of width {dim}: expected {' or '.join(sorted({str(spec.dim) for spec in SPECS.values()}))}")
+    body = (spec.joints_slice, spec.rotations_slice, spec.velocities_slice, spec.contacts_slice)
+    return [slice(0, 1), slice(1, 3), slice(3, 4), *body]
+
+
+def write_statistics(root: Path, names: Iterable[str]) -> None:
+    """Write Mean.npy and Std.npy of the named clips in `root`/new_joint_vecs. Raises `UserError` if one is missing."""
+    try:
+        mean, std = mean_std(np.load(root / "new_joint_vecs" / f"{name}.npy") for name in names)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: a clip that a split lists is missing; build the dataset again") from None
+    np.save(root / "Mean.npy", mean)
+    np.save(root / "Std.npy", std)
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Write Mean.npy and Std.npy of a folder in HumanML3D's layout.")
+    parser.add_argument("root", type=Path, help="dataset folder that holds new_joint_vecs/")
+    parser.add_argument("--split", default="", help="use the clips of <split>.txt only, such as train; default: all clips")
+    args = parser.parse_args(argv)
+    if args.split:
+        listed = args.root / f"{args.split}.txt"
+        if not listed.exists():
+            raise UserError(f"{listed}: no such split; leave --split out to use all clips")
+        names = listed.read_text(encoding="utf-8").split()
+    else:
+        names = sorted(path.stem for path in (args.root / "new_joint_vecs").glob("*.npy"))
+    write_statistics(args.root, names)
+    print(f"{len(names):,} clips: wrote Mean.npy and Std.npy to {args.root}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""BVH files: what is written comes back, any channel order means the same motion, and damage is named."""
+
+import io
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from utils.errors import UserError
+from utils.motion.bvh import read_bvh, write_bvh
+from utils.motion.rotation import qmatrix
+from utils.motion.skeleton import HUMANML3D, forward_kinematics
+
+TWO_BONES = """HIERARCHY
+ROOT base
+{
+  OFFSET 9 9 9
+  CHANNELS 6 Xposition Yposition Zposition Zrotation Yrotation Xrotation
+  JOINT arm
+  {
+    OFFSET 0 2 0
+    CHANNELS 3 Zrotation Xrotation Yrotation
+    End Site
+    {
+      OFFSET 0 1 0
+    }
+  }
+}
+MOTION
+Frames: 2
+Frame Time: 0.0333333
+1 2 3 0 0 0 0 0 0
+1 2 3 90 0 0 0 90 0
+"""
+
+
+def motion(frames: int = 7, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Offsets (22, 3), root positions (T, 3) and any local rotations (T, 22, 3, 3) of the 22 joints."""
+    generator = torch.Generator().manual_seed(seed)
+    turns = F.normalize(torch.randn(frames, 22, 4, generator=generator, dtype=torch.float64), dim=-1)
+    root = torch.randn(frames, 3, generator=generator, dtype=torch.float64)
+    return HUMANML3D.offsets().double().numpy(), root.numpy(), qmatrix(turns).numpy()
+
+
+def write(path: Path, seed: int = 0, **kwargs) -> np.ndarray:
+    """Write such a motion; returns its joints (T, 22, 3)."""
+    offsets, root, turns = motion(seed=seed)
+    write_bvh(path, HUMANML3D.bones, HUMANML3D.parents, offsets, root, turns, fps=20, **kwargs)
+    arrays = (torch.from_numpy(x) for x in (turns, root, offsets))
+    return forward_kinematics(*arrays, HUMANML3D.parents).numpy()
+
+
+@pytest.mark.parametrize("order", ["".join(order) for order in itertools.permutations("XYZ")])
+def test_a_written_motion_comes_back(tmp_path, order):
+    joints = write(tmp_path / "a.bvh", order=order)
+    bvh = read_bvh(tmp_path / "a.bvh")
+    by_name = [bvh.names.index(bone) for bone in HUMANML3D.bones]
+    assert np.abs(bvh.joints()[:, by_name] - joints).max() < 1e-4
+    assert bvh.fps == pytest.approx(20)
+    parents = [bvh.names[bvh.parents[joint]] if bvh.parents[joint] >= 0 else None for joint in by_name]
+    assert parents == [HUMANML3D.bones[parent] if parent >= 0 else None for parent in HUMANML3D.parents]
+
+
+def test_rotations_come_back_too(tmp_path):
+    write(tmp_path / "a.bvh")
+    bvh = read_bvh(tmp_path / "a.bvh")
+    by_name = [bvh.names.index(bone) for bone in HUMANML3D.bones]
+    assert np.abs(bvh.rotations[:, by_name] - motion()[2]).max() < 1e-4
+    assert np.abs(bvh.offsets[by_name] - motion()[0]).max() < 1e-6
+
+
+def test_an_independent_reader_agrees(tmp_path):
+    bvhio = pytest.importorskip("bvhio")
+    joints = write(tmp_path / "a.bvh")
+    root = bvhio.readAsHierarchy(str(tmp_path / "a.bvh"))
+    for frame in range(len(joints)):
+        root.loadPose(frame)
+        theirs = {joint.Name: tuple(joint.PositionWorld) for joint, _, _ in root.layout()}
+        assert np.abs(np.array([theirs[bone] for bone in HUMANML3D.bones]) - joints[frame]).max() < 1e-3
+
+
+def test_the_file_is_as_readers_expect(tmp_path):
+    write(tmp_path / "a.bvh")
+    text = (tmp_path / "a.bvh").read_text()
+    assert text.startswith("HIERARCHY\nROOT Hips\n{")
+    assert text.count("CHANNELS 6 Xposition Yposition Zposition Zrotation Yrotation Xrotation") == 1
+    assert text.count("CHANNELS 3 Zrotation Yrotation Xrotation") == 21
+    assert text.count("End Site") == 5  # head, hands, toes
+    assert text.count("{") == text.count("}") == 22 + 5
+    assert "\nFrames: 7\nFrame Time: 0.05" in text
+    listed = re.findall(r"(?:ROOT|JOINT) (\w+)", text)
+    depth_first = ["Hips", "LeftUpLeg", "LeftLeg", "LeftFoot", "LeftToe", "RightUpLeg"]
+    assert listed[:6] == depth_first and sorted(listed) == sorted(HUMANML3D.bones)
+
+
+def test_angles_do_not_jump_where_they_pass_half_a_turn(tmp_path):
+    angle = np.deg2rad(np.arange(0, 720, 20))
+    turn = np.zeros((len(angle), 1, 3, 3))
+    turn[:, 0, 0, 0] = turn[:, 0, 1, 1] = np.cos(angle)
+    turn[:, 0, 1, 0], turn[:, 0, 0, 1] = np.sin(angle), -np.sin(angle)
+    turn[:, 0, 2, 2] = 1
+    write_bvh(tmp_path / "a.bvh", ["base"], [-1], np.zeros((1, 3)), np.zeros((len(angle), 3)), turn, fps=30)
+    rows = np.loadtxt((tmp_path / "a.bvh").read_text().splitlines()[-len(angle) :])
+    assert np.allclose(np.diff(rows[:, 3]), 20)
+
+
+def test_known_positions():
+    names, places = read_bvh(io.StringIO(TWO_BONES)).landmarks()
+    assert names == ["base", "arm", "arm_end"]
+    # Positions of the root take the place of its offset; a quarter turn about z sends +y to -x, the arm's about x +y to +z.
+    assert np.allclose(places, [[[1, 2, 3], [1, 4, 3], [1, 5, 3]], [[1, 2, 3], [-1, 2, 3], [-1, 2, 4]]])
+
+
+def test_channels_may_come_in_any_order():
+    usual = read_bvh(io.StringIO(TWO_BONES))
+    shuffled = TWO_BONES.replace("Xposition Yposition Zposition Zrotation Yrotation Xrotation", "Zposition Zrotation Xposition "
+                                 "Yrotation Xrotation Yposition").replace("1 2 3 90 0 0 ", "3 90 1 0 0 2 ").replace(
+                                     "1 2 3 0 0 0 ", "3 0 1 0 0 2 ")  # fmt: skip
+    assert np.allclose(read_bvh(io.StringIO(shuffled)).joints(), usual.joints())
+
+
+def test_the_order_of_rotations_matters():
+    text = TWO_BONES.replace("1 2 3 90 0 0 0 90 0", "1 2 3 90 90 0 0 0 0")
+    swapped = text.replace("Zrotation Yrotation Xrotation", "Yrotation Zrotation Xrotation")
+    assert np.allclose(read_bvh(io.StringIO(text)).joints()[1, 1], [-1, 2, 3])  # z after y: up ends at -x
+    assert np.allclose(read_bvh(io.StringIO(swapped)).joints()[1, 1], [1, 2, 5])  # y after z: -x goes on to +z
+
+
+def test_position_channels_of_any_joint_replace_its_offset():
+    text = TWO_BONES.replace("CHANNELS 3 Zrotation Xrotation Yrotation", "CHANNELS 6 Xposition Yposition Zposition Zrotation "
+                             "Xrotation Yrotation")  # fmt: skip
+    text = text.replace("1 2 3 0 0 0 0 0 0", "1 2 3 0 0 0 0 7 0 0 0 0").replace("1 2 3 90 0 0 0 90 0", "1 2 3 90 0 0 0 7 0 0 0 0")
+    assert np.allclose(read_bvh(io.StringIO(text)).joints()[:, 1], [[1, 9, 3], [-6, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[: text.rindex("90 0") - 3], "cut short"),
+        (lambda text: text.replace("1 2 3 90", "1 2 nan 90"), "NaN"),
+        (lambda text: text.replace("1 2 3 90", "1 2 inf 90"), "infinite"),
+        (lambda text: text.replace("1 2 3 90", "1 2 three 90"), "cut short or damaged"),
+        (lambda text: text.replace("Frames: 2", "Frames: 3"), "cut short"),
+        (lambda text: text[: text.index("MOTION")], "not a BVH"),
+        (lambda text: text.replace("0.0333333", "0"), "Frame Time"),
+        (lambda text: text.replace("0.0333333", "fast"), "Frame Time"),
+        (lambda text: text.replace("}\nMOTION", "MOTION"), "HIERARCHY"),
+        (lambda text: text.replace("OFFSET 0 2 0", "OFFSET 0 2"), "HIERARCHY"),
+        (lambda text: "a text about dancing", "not a BVH"),
+        (lambda text: "", "not a BVH"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:string or file could not be read to its end")  # NumPy's; ours is the error
+def test_damage_is_a_user_error_that_names_the_file(tmp_path, damage, message):
+    (tmp_path / "bad.bvh").write_text(damage(TWO_BONES))
+    with pytest.raises(UserError, match=message) as raised:
+        read_bvh(tmp_path / "bad.bvh")
+    assert str(tmp_path / "bad.bvh") in str(raised.value)
+
+
+def test_a_missing_file_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match=r"nothing\.bvh"):
+        read_bvh(tmp_path / "nothing.bvh")
+
+
+def test_nan_is_not_written(tmp_path):
+    offsets, root, turns = motion()
+    root[3, 1] = np.nan
+    with pytest.raises(UserError, match="NaN"):
+        write_bvh(tmp_path / "a.bvh", HUMANML3D.bones, HUMANML3D.parents, offsets, root, turns, fps=20)
+    assert not list(tmp_path.iterdir())

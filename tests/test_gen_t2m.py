@@ -1,0 +1,260 @@
+"""gen_t2m.py on tiny random weights: prompts in, files out; every bad input is one clear line, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from data.prompts import Prompt, read_prompts
+from gen_t2m import main
+from models.length import LengthConfig, LengthPredictor
+from models.masked import MaskedConfig, MaskedTransformer
+from models.residual import ResidualConfig, ResidualTransformer
+from models.vqvae import MotionTokeniser, VQConfig
+from utils.checkpoint import CheckpointFolder, save_weights
+from utils.motion.bvh import read_bvh
+from utils.motion.skeleton import HUMANML3D
+
+ROOT = Path(__file__).parent.parent
+SMALL = {"latent_dim": 16, "ff_size": 32, "n_layers": 1, "n_heads": 2}
+CODES = {"nb_code": 16, "code_dim": 8}
+VARIED = ("--topkr", "0", "--temperature", "2")  # random weights are very sure of themselves
+
+
+def read(text_prompt: str = "", text_path: str | Path = "", motion_length: int = 0) -> list[Prompt]:
+    return read_prompts(text_prompt, str(text_path), motion_length, longest=196)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory) -> Path:
+    """A checkpoints folder with one small random model of each kind, for `open`."""
+    torch.manual_seed(0)
+    root = tmp_path_factory.mktemp("checkpoints")
+    models = {
+        "vq": ("tokeniser", MotionTokeniser(VQConfig(num_quantizers=2, width=16, depth=1, **CODES))),
+        "base": ("masked", MaskedTransformer(MaskedConfig(**CODES, **SMALL))),
+        "res": ("residual", ResidualTransformer(ResidualConfig(num_quantizers=2, **CODES, **SMALL))),
+        "len": ("length", LengthPredictor(LengthConfig(classes=13))),
+    }
+    for name, buffer in models["vq"][1].named_buffers():
+        if name.endswith("codebook"):  # zero until training meets its first batch
+            buffer.normal_()
+    for name, (kind, model) in models.items():
+        folder = CheckpointFolder(root, "open", name)
+        metadata = {"kind": kind, "config": asdict(model.config), "vq_name": "vq", "text_encoder": "sentence", "bert": ""}
+        save_weights(folder.weights("net_best"), model.state_dict(), metadata)
+        folder.meta.mkdir()
+        np.save(folder.meta / "mean.npy", np.zeros(263, np.float32))
+        np.save(folder.meta / "std.npy", np.full(263, 0.1, np.float32))
+    return root
+
+
+@pytest.fixture
+def generate(checkpoints, tmp_path):
+    """Runs the script into `tmp_path/out`; further flags are given as one string or as words."""
+
+    def run(*words: str, formats: str = "npy") -> Path:
+        flags = ["--checkpoints_dir", str(checkpoints), "--name", "base", "--res_name", "res", "--length_name", "len"]
+        flags += ["--gpu_id", "-1", "--time_steps", "2", "--output_dir", str(tmp_path / "out"), "--ext", "exp"]
+        main([*flags, "--formats", *formats.split(), *words])
+        return tmp_path / "out" / "exp"
+
+    return run
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_one_prompt_gives_joints_skeleton_and_video(generate, capsys):
+    folder = generate("--text_prompt", "a person walks forward", "--motion_length", "24", formats="npy bvh mp4")
+    assert files(folder) == [
+        "animation/0/sample0_repeat0_len24.bvh",
+        "animation/0/sample0_repeat0_len24.mp4",
+        "joints/0/sample0_repeat0_len24.npy",
+    ]
+    joints = np.load(folder / "joints/0/sample0_repeat0_len24.npy")
+    assert joints.shape == (24, 22, 3) and joints.dtype == np.float32
+    bvh = read_bvh(folder / "animation/0/sample0_repeat0_len24.bvh")
+    hips = bvh.joints()[:, bvh.names.index("Hips")]
+    np.testing.assert_allclose(hips, 100 * joints[:, 0], atol=1e-3)
+    assert bvh.fps == pytest.approx(20) and set(bvh.names) == set(HUMANML3D.bones)
+    with av.open(str(folder / "animation/0/sample0_repeat0_len24.mp4")) as video:
+        assert len(list(video.decode(video=0))) == 24
+    said = capsys.readouterr().out
+    assert "weights: " in said and str(folder / "joints") in said and str(folder / "animation") in said
+
+
+def test_prompts_and_repeats_make_the_users_layout(generate, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a person walks#40\na person jumps up and down#23\n")
+    folder = generate("--text_path", str(tmp_path / "prompts.txt"), "--repeat_times", "2", "--batch_size", "3", *VARIED)
+    assert files(folder) == [
+        "joints/0/sample0_repeat0_len40.npy",
+        "joints/0/sample0_repeat1_len40.npy",
+        "joints/1/sample1_repeat0_len24.npy",
+        "joints/1/sample1_repeat1_len24.npy",
+    ]
+    first, second = (np.load(folder / f"joints/0/sample0_repeat{repeat}_len40.npy") for repeat in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+def test_the_same_seed_gives_the_same_motion_in_any_batch(generate, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a person walks#40\na person bows#20\na person kicks#36\n")
+    prompts = ("--text_path", str(tmp_path / "prompts.txt"), *VARIED)
+    together = generate(*prompts)
+    generate(*prompts, "--batch_size", "1", "--ext", "alone")
+    alone = together.parent / "alone"
+    assert files(together) == files(alone)
+    for path in files(together):
+        np.testing.assert_allclose(np.load(alone / path), np.load(together / path), atol=1e-4)
+
+
+def test_without_a_length_one_is_predicted(generate):
+    (path,) = files(generate("--text_prompt", "a person walks"))
+    length = int(path.partition("_len")[2].removesuffix(".npy"))
+    assert 4 <= length <= 48 and length % 4 == 0
+
+
+def test_the_dataset_is_found_by_the_name_of_the_run(generate, checkpoints, capsys):
+    generate("--text_prompt", "a person walks", "--motion_length", "8")
+    assert f"weights: {checkpoints / 'open' / 'base'}\n" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------------------ prompt files
+
+
+def test_lines_are_text_and_frames(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("\ufeffa  person walks #40\n\na person holds a #1 sign#196\r\n", encoding="utf-8")
+    assert read(text_path=path) == [Prompt("a person walks", 40), Prompt("a person holds a #1 sign", 196)]
+
+
+@pytest.mark.parametrize("line", ["a person bows#NA", "a person bows#na", "a person bows"])
+def test_one_unknown_length_makes_all_unknown(tmp_path, line):
+    (tmp_path / "prompts.txt").write_text(f"a person walks#40\n{line}\n")
+    assert [prompt.frames for prompt in read(text_path=tmp_path / "prompts.txt")] == [None, None]
+
+
+@pytest.mark.parametrize("asked, given", [(4, 4), (5, 4), (6, 4), (7, 8), (41, 40), (42, 40), (43, 44), (195, 196), (196, 196)])
+def test_lengths_become_the_nearest_multiple_of_four_halves_down(asked, given):
+    assert read("a person walks", motion_length=asked) == [Prompt("a person walks", given)]
+
+
+def test_the_prompts_that_come_with_the_project_can_be_read():
+    prompts = read(text_path=ROOT / "assets" / "text_prompt.txt")
+    assert len(prompts) >= 12
+    assert len({prompt.text for prompt in prompts}) == len(prompts)
+
+
+# --------------------------------------------------------------------------------------------------------------- bad input
+
+BAD = {
+    "no prompt": ([], "--text_prompt"),
+    "empty prompt": (["--text_prompt", "  "], "--text_prompt"),
+    "enormous prompt": (["--text_prompt", "walk " * 500], "500 words; at most 200"),
+    "length 3": (["--text_prompt", "walk", "--motion_length", "3"], "3 frames; choose from 4 to 196"),
+    "length 10000": (["--text_prompt", "walk", "--motion_length", "10000"], "10000 frames; choose from 4 to 196"),
+    "negative length": (["--text_prompt", "walk", "--motion_length", "-8"], "-8 frames"),
+    "missing file": (["--text_path", "nowhere.txt"], "nowhere.txt: No such file"),
+    "folder as file": (["--text_path", "."], "Is a directory"),
+    "both": (["--text_prompt", "walk", "--text_path", "prompts.txt"], "either"),
+    "no such GPU": (["--text_prompt", "walk", "--gpu_id", "7"], "--gpu_id 7"),
+    "folder that climbs": (["--text_prompt", "walk", "--ext", "../x"], "--ext '../x'"),
+    "absolute folder": (["--text_prompt", "walk", "--ext", "/tmp/x"], "--ext '/tmp/x'"),
+    "empty folder name": (["--text_prompt", "walk", "--ext", ""], "--ext"),
+    "no repeats": (["--text_prompt", "walk", "--repeat_times", "0"], "--repeat_times 0"),
+    "no temperature": (["--text_prompt", "walk", "--temperature", "0"], "--temperature 0"),
+    "unknown run": (["--text_prompt", "walk", "--name", "nobody"], "no weights 'nobody'"),
+    "another dataset": (["--text_prompt", "walk", "--dataset_name", "kit"], "kit"),
+    "wrong kind of model": (["--text_prompt", "walk", "--res_name", "len"], "residual"),
+    "unknown format": (["--text_prompt", "walk", "--formats", "gif"], "gif"),
+}
+
+
+def refused(generate, capsys, words: list[str]) -> str:
+    """What the script says when it refuses: one line, after exit code 2."""
+    with pytest.raises(SystemExit) as stopped:
+        generate(*words)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1].startswith(("error: ", "usage: ")) or ": error: " in said[-1]
+    return said[-1]
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_line(generate, capsys, tmp_path, case):
+    words, expected = BAD[case]
+    assert expected in refused(generate, capsys, words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (b"a person walks#40\na person bows#abc\n", "line 2: length 'abc'"),
+        (b"a person walks#40\n#60\n", "line 2: the text is empty"),
+        (b"a person walks#3\n", "line 1: a length of 3 frames"),
+        (b"a person walks#-4\n", "length '-4'"),
+        (b"\n\n", "no prompt in it"),
+        (b"\xff\xfe\x00walk", "UTF-8"),
+    ],
+)
+def test_bad_prompt_files_are_named_with_the_line(generate, capsys, tmp_path, content, expected):
+    (tmp_path / "prompts.txt").write_bytes(content)
+    said = refused(generate, capsys, ["--text_path", str(tmp_path / "prompts.txt")])
+    assert expected in said and "prompts.txt" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_cannot_be_written(generate, capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    said = refused(generate, capsys, ["--text_prompt", "walk", "--output_dir", str(tmp_path / "file" / "out")])
+    assert "cannot write to" in said
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "exp").write_text("in the way")
+    assert "it is a file" in refused(generate, capsys, ["--text_prompt", "walk"])
+    assert files(tmp_path) == ["file", "out/exp"]
+
+
+@pytest.mark.parametrize("damage", ["weights", "statistics missing", "statistics of NaN"])
+def test_damaged_checkpoints(generate, capsys, checkpoints, tmp_path, damage):
+    copy = tmp_path / "checkpoints"
+    for path in checkpoints.rglob("*.*"):
+        target = copy / path.relative_to(checkpoints)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    weights, mean = copy / "open" / "base" / "model" / "net_best.safetensors", copy / "open" / "vq" / "meta" / "mean.npy"
+    if damage == "weights":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif damage == "statistics missing":
+        mean.unlink()
+    else:
+        np.save(mean, np.full(263, np.nan))
+    said = refused(generate, capsys, ["--text_prompt", "walk", "--motion_length", "40", "--checkpoints_dir", str(copy)])
+    expected = {"weights": "net_best.safetensors", "statistics of NaN": "NaN", "statistics missing": "mean.npy"}
+    assert expected[damage] in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_fails_leaves_earlier_results_alone(generate, capsys, checkpoints, tmp_path):
+    before = files(generate("--text_prompt", "a person walks", "--motion_length", "40"))
+    refused(generate, capsys, ["--text_prompt", "walk", "--res_name", "base"])
+    generate("--text_prompt", "a person bows", "--motion_length", "20")
+    assert files(tmp_path / "out") == sorted([*(f"exp/{path}" for path in before), "exp/joints/0/sample0_repeat0_len20.npy"])
+
+
+# ------------------------------------------------------------------------------------------------------------------ speed
+
+
+def test_help_answers_without_loading_anything_heavy():
+    show_help = "try: gen_t2m.main(['--help'])\nexcept SystemExit: pass"
+    code = f"import sys, gen_t2m\n{show_help}\nprint(sorted({{'torch', 'numpy', 'cv2', 'scipy'}} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "--text_prompt" in said and said.endswith("[]\n")

@@ -1,0 +1,59 @@
+"""The length predictor: classes are tokens, at least one; drawn by sample, not by batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from models.length import LengthConfig, LengthPredictor
+from tests.parity.fixture import compare
+from tests.released import FIXTURES, fixture
+
+
+def predictor(classes: int = 20) -> LengthPredictor:
+    torch.manual_seed(0)
+    return LengthPredictor(LengthConfig(cond_dim=12, classes=classes, hidden_dim=32)).double().eval()
+
+
+def test_a_predicted_zero_becomes_one_token():
+    model = predictor()
+    with torch.no_grad():
+        model.output.weight.zero_()
+        model.output.bias.copy_(torch.nn.functional.one_hot(torch.tensor(0), 20) * 100.0)
+    assert model.predict(torch.randn(3, 12, dtype=torch.double)).tolist() == [1, 1, 1]
+
+
+def test_prediction_belongs_to_its_sample():
+    model, condition = predictor(), torch.randn(200, 12, dtype=torch.double)
+    together = model.predict(condition, seed=4, topkr=0.0)
+    assert together[150] == model.predict(condition[150:151], seed=4, first_sample=150, topkr=0.0)[0]
+    assert together.unique().numel() > 5
+    assert not torch.equal(together, model.predict(condition, seed=5, topkr=0.0))
+
+
+def test_argmax():
+    model, condition = predictor(), torch.randn(50, 12, dtype=torch.double)
+    assert torch.equal(model.predict(condition, topkr=1.0), model(condition).argmax(-1).clamp(min=1))
+
+
+def test_learns_lengths():
+    torch.manual_seed(0)
+    model, condition = LengthPredictor(LengthConfig(cond_dim=12, classes=20, hidden_dim=32, dropout=0.0)), torch.randn(32, 12)
+    model.init_condition_(condition)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    batch = {"condition": condition, "lengths": torch.randint(1, 20, (32,))}
+    for _ in range(60):
+        loss, logs = model.loss(batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert set(logs) == {"length_ce", "accuracy", "error"}
+    assert logs["accuracy"] > 0.9
+    assert torch.equal(model.eval().predict(condition, topkr=1.0), batch["lengths"])
+
+
+@pytest.mark.skipif(not FIXTURES.exists(), reason="the released code's numbers are not here")
+def test_equals_the_released_length_estimator():
+    model, inputs, expected = fixture("momask_lenest")
+    with torch.no_grad():
+        assert compare("logits", model(inputs["cond"]), expected["logits"]).passed

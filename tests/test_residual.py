@@ -1,0 +1,153 @@
+"""The residual transformer: layers above the base, one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models.layers import valid_mask
+from models.residual import ResidualConfig, ResidualTransformer
+from tests.parity.fixture import compare
+from tests.released import FIXTURES, fixture
+
+SIZES = {"nb_code": 24, "num_quantizers": 4, "cond_dim": 12, "code_dim": 16}
+SMALL = {**SIZES, "latent_dim": 16, "ff_size": 32, "n_layers": 2, "n_heads": 4}
+LENGTHS = torch.tensor([9, 4, 7, 1])
+
+
+def small(**sizes) -> ResidualTransformer:
+    torch.manual_seed(0)
+    model = ResidualTransformer(ResidualConfig(**{**SMALL, **sizes})).double().eval()
+    model.init_tokens_(torch.randn(4, 24, 16))
+    with torch.no_grad():  # as built, all tokens are about equally likely
+        model.head.final.weight.mul_(100)
+    return model
+
+
+def codes_of(lengths: torch.Tensor, layers: int = 4) -> torch.Tensor:
+    valid = valid_mask(lengths, int(lengths.max()))
+    return torch.randint(24, (*valid.shape, layers)).masked_fill(~valid[..., None], -1)
+
+
+def test_shared_weights_are_one_table_a_layer():
+    model = small(share_weight=True)
+    assert torch.equal(model.embeddings[1:], model.projections[:-1])  # what embeds layers 1 and 2 also predicts them
+    assert model.embeddings.shape == model.projections.shape == (3, 25, 16)
+    assert not torch.equal(small().embeddings[1:], small().projections[:-1])
+
+
+def test_tokens_start_as_the_tokenisers_codebooks():
+    books = torch.randn(4, 24, 16)
+    model = small()
+    model.init_tokens_(books)
+    codes = torch.randint(24, (2, 5, 3))
+    latent = sum(books[layer][codes[..., layer]] for layer in range(3)).double()
+    torch.testing.assert_close(model.history(codes)[:, :, -1], latent / books.std(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_padding_changes_nothing(share):
+    model, condition, codes = small(share_weight=share), torch.randn(4, 12, dtype=torch.double), codes_of(LENGTHS)
+    layer = torch.tensor([1, 2, 3, 2])
+    together, _ = model.layer_loss(codes, LENGTHS, condition, layer)
+    rows = [slice(row, row + 1) for row in range(4)]
+    alone = [model.layer_loss(codes[i, :n], LENGTHS[i], condition[i], layer[i])[0] for i, n in zip(rows, LENGTHS)]
+    mean = (torch.stack(alone) * LENGTHS).sum() / LENGTHS.sum()
+    torch.testing.assert_close(together, mean, rtol=1e-6, atol=1e-6)  # the loss is taken in float32
+
+
+def test_a_layer_is_predicted_from_the_layers_under_it():
+    model, condition, codes = small(), torch.randn(1, 12, dtype=torch.double), codes_of(torch.tensor([6]))
+    layer = torch.tensor([2])
+
+    def logits(codes):
+        return model(model.history(codes[..., :-1])[:, :, 1], layer, condition, torch.ones(1, 6, dtype=torch.bool))
+
+    for changed, matters in ((0, True), (1, True), (2, False), (3, False)):
+        other = codes.clone()
+        other[..., changed] = (other[..., changed] + 1) % 24
+        assert torch.equal(logits(codes), logits(other)) is not matters
+
+
+def test_guidance_one_is_conditional_and_zero_is_unconditional():
+    model, condition, valid = small(), torch.randn(4, 12, dtype=torch.double), valid_mask(LENGTHS, 9)
+    history, layer = torch.randn(4, 9, 16, dtype=torch.double), torch.tensor([1, 2, 3, 1])
+    cond, uncond = model(history, layer, condition, valid), model(history, layer, 0 * condition, valid)
+    assert torch.equal(model.guided(history, layer, condition, valid, 1), cond)
+    assert torch.equal(model.guided(history, layer, condition, valid, 0), uncond)
+    torch.testing.assert_close(model.guided(history, layer, condition, valid, 5)[valid], (uncond + 5 * (cond - uncond))[valid])
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_generation_keeps_the_base_and_does_not_depend_on_the_batch(share):
+    model, condition, base = small(share_weight=share), torch.randn(4, 12, dtype=torch.double), codes_of(LENGTHS)[..., 0]
+    options = {"cond_scale": 2.0, "seed": 5, "topkr": 0.5}
+    together = model.generate(base, condition, LENGTHS, **options)
+    assert together.shape == (4, 9, 4)
+    assert torch.equal(together[..., 0], base)
+    assert (together[~valid_mask(LENGTHS, 9)] == -1).all()
+    for row, size in enumerate(LENGTHS):
+        rows = slice(row, row + 1)
+        alone = model.generate(base[rows, :size], condition[rows], LENGTHS[rows], first_sample=row, **options)
+        assert torch.equal(alone[0], together[row, :size])
+    assert torch.equal(model.generate(base, condition, LENGTHS, layers=1, **options), together[..., :2])
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_learns_layers_that_follow_from_the_base(share):
+    torch.manual_seed(0)
+    model = ResidualTransformer(ResidualConfig(**{**SMALL, "dropout": 0.0, "share_weight": share}))
+    model.init_tokens_(torch.randn(4, 24, 16))
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    base = torch.randint(24, (16, 8))
+    batch = {
+        "codes": torch.stack([(base * (q + 1)) % 24 for q in range(4)], dim=-1),
+        "lengths": torch.full((16,), 8),
+        "condition": torch.randn(16, 12),
+    }
+    losses = []
+    for _ in range(150):
+        loss, logs = model.loss(batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert set(logs) == {"residual_ce", "accuracy"}
+    assert abs(losses[0] - np.log(25)) < 0.5
+    assert sum(losses[-10:]) / 10 < 0.5 * losses[0]
+
+
+@pytest.mark.skipif(not FIXTURES.exists(), reason="the released code's numbers are not here")
+@pytest.mark.parametrize("name", ["momask_restrans_noshare", "momask_restrans_share"])
+def test_equals_the_released_residual_transformer(name):
+    model, inputs, expected = fixture(name)
+    condition, valid, lengths, history = inputs["cond"], ~inputs["padding_mask"], inputs["m_lens"], inputs["motion_codes"]
+    base, layer = inputs["base_ids"], inputs["qids"]
+
+    def channel_first(logits):
+        return logits.transpose(-1, -2)
+
+    def every_layer(scale):
+        layers = range(1, model.config.num_quantizers)
+        return torch.stack([model.guided(history, torch.full_like(lengths, q), condition, valid, scale) for q in layers])
+
+    with torch.no_grad():
+        hidden = model.hidden(history, layer, condition, valid)
+        loss, accuracy = model.layer_loss(inputs["all_indices"], lengths, condition, inputs["active_q"])
+        found = {
+            "hidden": channel_first(hidden),
+            "hidden_uncond": channel_first(model.hidden(history, layer, 0 * condition, valid)),
+            "logits": channel_first(model.project(hidden, layer)),
+            "fwcs": channel_first(every_layer(2)),
+            "fwcs_1": channel_first(every_layer(1)),
+            "gen_ids": model.generate(base, condition, lengths, topkr=1.0),
+            "gen_logits": channel_first(torch.stack([logits for logits, _ in model.decode(base, condition, lengths, topkr=1.0)])),
+            "gen_ids_2layers": model.generate(base, condition, lengths, topkr=1.0, layers=2),
+            "loss": loss,
+            "loss_acc": accuracy,
+            "token_embed_weight": model.embeddings.detach(),
+            "output_proj_weight": model.projections.detach(),
+        }
+    failed = [name for name, value in found.items() if not compare(name, value, expected[name]).passed]
+    assert failed == []

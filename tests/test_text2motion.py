@@ -1,0 +1,139 @@
+"""The whole pipeline from prompts to features, with small random models."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from models.length import LengthConfig, LengthPredictor
+from models.masked import MaskedConfig, MaskedTransformer
+from models.residual import ResidualConfig, ResidualTransformer
+from models.text2motion import TextToMotion
+from models.vqvae import MotionTokeniser, VQConfig
+from utils.checkpoint import CheckpointFolder, save_weights
+from utils.errors import UserError
+
+PROMPTS = ["a person walks", "someone waves", "a man bows twice"]
+LENGTHS = torch.tensor([24, 40, 30])  # the last is cut to 28
+TRANSFORMER = {"nb_code": 16, "cond_dim": 8, "code_dim": 8, "latent_dim": 16, "ff_size": 32, "n_layers": 1, "n_heads": 2}
+
+
+class LetterCounts:
+    """A text encoder of width 8."""
+
+    dim = 8
+
+    def __init__(self, *_):
+        pass
+
+    def __call__(self, captions):
+        return torch.tensor([[float(caption.count(letter)) for letter in "aeinorst"] for caption in captions], dtype=torch.double)
+
+
+def parts(num_quantizers: int = 3) -> dict[str, torch.nn.Module]:
+    torch.manual_seed(0)
+    models = {
+        "tokeniser": MotionTokeniser(VQConfig(dim=263, num_quantizers=num_quantizers, nb_code=16, code_dim=8, width=8, depth=1)),
+        "masked": MaskedTransformer(MaskedConfig(**TRANSFORMER)),
+        "residual": ResidualTransformer(ResidualConfig(num_quantizers=3, **TRANSFORMER)),
+        "length": LengthPredictor(LengthConfig(cond_dim=8, classes=13, hidden_dim=16)),
+    }
+    for book in models["tokeniser"].quantizer.layers:
+        book.codebook.normal_()
+    return {kind: model.double().eval() for kind, model in models.items()}
+
+
+def pipeline(**changes) -> TextToMotion:
+    mean, std = torch.linspace(-1, 1, 263, dtype=torch.double), torch.linspace(1, 2, 263, dtype=torch.double)
+    return TextToMotion(LetterCounts(), mean=mean, std=std, **{**parts(), **changes})
+
+
+def test_gives_denormalised_motion_of_the_lengths_asked_for():
+    model = pipeline()
+    features, lengths = model.generate(PROMPTS, LENGTHS)
+    assert lengths.tolist() == [24, 40, 28]
+    assert features.shape == (3, 40, 263)
+    assert (features[0, 24:] == 0).all()
+    codes = torch.zeros(1, 6, 3, dtype=torch.long)
+    model.masked.generate = lambda *_, **__: codes[..., 0]
+    model.residual.generate = lambda *_, **__: codes
+    expected = model.tokeniser.decode(codes, torch.tensor([24])) * model.std + model.mean
+    torch.testing.assert_close(model.generate(PROMPTS[:1], LENGTHS[:1])[0], expected.detach())
+
+
+@pytest.mark.parametrize("lengths", [LENGTHS, None])
+def test_a_motion_is_the_same_whatever_batch_it_sits_in(lengths):
+    model = pipeline()
+    together, frames = model.generate(PROMPTS, lengths, seed=7)
+    for row in range(3):
+        own = None if lengths is None else lengths[row : row + 1]
+        alone, length = model.generate(PROMPTS[row : row + 1], own, seed=7, first_sample=row)
+        assert length[0] == frames[row]
+        torch.testing.assert_close(alone[0], together[row, : length[0]], rtol=0, atol=1e-10)
+    assert not torch.equal(together, model.generate(PROMPTS, frames, seed=8)[0])
+
+
+def test_one_codebook_needs_no_residual_model():
+    features, _ = pipeline(tokeniser=parts(num_quantizers=1)["tokeniser"], residual=None).generate(PROMPTS, LENGTHS)
+    assert features.isfinite().all()
+
+
+def test_lengths_must_be_known_and_hold_a_token():
+    with pytest.raises(UserError, match="length"):
+        pipeline(length=None).generate(PROMPTS)
+    with pytest.raises(UserError, match="3 frames"):
+        pipeline().generate(PROMPTS, torch.tensor([24, 3, 24]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("masked", {"stride": 8}, "stride 8, this one has 4"),
+        ("masked", {"nb_code": 20}, "nb_code 20, this one has 16"),
+        ("residual", {"num_quantizers": 4}, "num_quantizers 4, this one has 3"),
+        ("masked", {"cond_dim": 10}, "width 10, the text encoder gives 8"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(kind, change, said):
+    model = type(parts()[kind])(type(parts()[kind].config)(**{**asdict(parts()[kind].config), **change}))
+    with pytest.raises(UserError, match=said):
+        pipeline(**{kind: model})
+
+
+def save_all(root, **metadata) -> None:
+    """All parts as checkpoint folders of dataset `open`; `metadata` changes the residual model's."""
+    for kind, model in parts().items():
+        folder = CheckpointFolder(root, "open", kind)
+        facts = {"kind": kind, "config": asdict(model.config), "vq_name": "tokeniser", "text_encoder": "sentence", "bert": ""}
+        save_weights(folder.weights("net_best"), model.state_dict(), facts | (metadata if kind == "residual" else {}))
+    folder.meta.mkdir()
+    meta = CheckpointFolder(root, "open", "tokeniser").meta
+    meta.mkdir()
+    np.save(meta / "mean.npy", np.zeros(263))
+    np.save(meta / "std.npy", np.ones(263))
+
+
+def test_loads_from_checkpoint_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr("models.text2motion.SentenceEncoder", LetterCounts)
+    monkeypatch.setattr(LetterCounts, "__call__", lambda self, captions: torch.ones(len(captions), 8))
+    save_all(tmp_path)
+    model = TextToMotion.load(tmp_path, "open", "masked", "residual", "length")
+    features, lengths = model.generate(PROMPTS)
+    assert features.dtype == torch.float32
+    assert features.shape == (3, int(lengths.max()), 263)
+    assert TextToMotion.load(tmp_path, "open", "masked").residual is None
+    with pytest.raises(UserError, match="holds a length model"):
+        TextToMotion.load(tmp_path, "open", "masked", "length")
+    (tmp_path / "open" / "tokeniser" / "meta" / "std.npy").write_bytes(b"")
+    with pytest.raises(UserError, match=r"std\.npy"):
+        TextToMotion.load(tmp_path, "open", "masked")
+
+
+def test_models_of_different_tokenisers_are_not_mixed(tmp_path, monkeypatch):
+    monkeypatch.setattr("models.text2motion.SentenceEncoder", LetterCounts)
+    save_all(tmp_path, vq_name="another")
+    with pytest.raises(UserError, match="'residual' was trained with vq_name another, 'masked' with tokeniser"):
+        TextToMotion.load(tmp_path, "open", "masked", "residual")

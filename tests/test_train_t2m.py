@@ -1,0 +1,239 @@
+"""Training text → tokens: the token store and its batches, and the script on a small dataset, all stages."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import train_t2m_transformer
+from data.motion import MotionStore, Normaliser
+from data.spec import get_spec
+from data.synthetic import write_synthetic
+from data.text import CaptionedClips, draw_crops
+from data.tokens import CaptionedTokens, cached_tokens, tokenise
+from models.text2motion import TextToMotion
+from models.vqvae import MotionTokeniser, VQConfig
+from utils.checkpoint import CheckpointFolder, load_weights, own_state, save_weights
+
+STEPS = 8
+
+
+class FirstFrames:
+    """A text encoder that needs no weights, and a tokeniser whose tokens say which frame they begin at."""
+
+    dim, fingerprint = 16, "test"
+
+    def __init__(self, *_):
+        pass
+
+    def __call__(self, captions):
+        return torch.stack([torch.randn(16, generator=torch.Generator().manual_seed(sum(map(ord, c)))) for c in captions])
+
+    @staticmethod
+    def encode(motion, lengths):
+        tokens = motion[:, : motion.shape[1] // 4 * 4 : 4, :2].round().long()  # (B, L, 2)
+        return tokens.masked_fill((torch.arange(tokens.shape[1]) >= lengths[:, None] // 4)[..., None], -1)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A synthetic dataset and the folder of a small random tokeniser, `vq`."""
+    root = tmp_path_factory.mktemp("t2m")
+    write_synthetic(root / "data", clips=16)
+    torch.manual_seed(0)
+    tokeniser = MotionTokeniser(VQConfig(num_quantizers=3, nb_code=16, code_dim=8, width=8, depth=1))
+    for book in tokeniser.quantizer.layers:
+        book.codebook.normal_()
+    save_tokeniser(root, "vq", tokeniser)
+    return root
+
+
+def save_tokeniser(root: Path, name: str, tokeniser: MotionTokeniser) -> None:
+    folder = CheckpointFolder(root / "checkpoints", "synthetic", name)
+    Normaliser.from_dataset(get_spec("synthetic", root / "data")).save(folder.meta)
+    save_weights(folder.weights("latest"), own_state(tokeniser), {"kind": "tokeniser", "config": asdict(tokeniser.config)})
+
+
+def run(root: Path, stage: str, *flags: str, name: str = "", vq: str = "vq") -> CheckpointFolder:
+    """Train with `FirstFrames` as text encoder."""
+    name = name or stage
+    sizes = "--latent_dim 16 --ff_size 32 --n_layers 1 --n_heads 2" if stage != "length" else ""
+    command = f"--stage {stage} --name {name} --vq_name {vq} --dataset_name synthetic --data_root {root / 'data'} {sizes} "
+    command += f"--checkpoints_dir {root / 'checkpoints'} --gpu_id -1 --batch_size 4 --warm_up_iter 2 --lr 0.01 --max_iters {STEPS}"
+    train_t2m_transformer.main([*command.split(), *flags])
+    return CheckpointFolder(root / "checkpoints", "synthetic", name)
+
+
+@pytest.fixture(autouse=True)
+def light_text_encoder(monkeypatch):
+    monkeypatch.setattr("models.conditioner.SentenceEncoder", FirstFrames)
+    monkeypatch.setattr("models.text2motion.SentenceEncoder", FirstFrames)
+
+
+def numbered_clips(tmp_path: Path, clips: int = 24):
+    """Clips whose frame t holds (t, its clip's number) in its first columns, two captions each."""
+    spec = get_spec("synthetic", tmp_path)
+    for folder in ("new_joint_vecs", "texts"):
+        (tmp_path / folder).mkdir()
+    lengths = np.random.default_rng(0).integers(24, 199, clips)
+    for clip, length in enumerate(lengths):
+        motion = np.zeros((length, spec.dim), np.float32)
+        motion[:, 0], motion[:, 1] = np.arange(length), clip
+        np.save(tmp_path / "new_joint_vecs" / f"{clip:03d}.npy", motion)
+        (tmp_path / "texts" / f"{clip:03d}.txt").write_text(f"clip {clip}#x/X#0#0\nclip {clip} again#x/X#0#0\n")
+    (tmp_path / "train.txt").write_text("\n".join(f"{clip:03d}" for clip in range(clips)))
+    identity = Normaliser(np.zeros(spec.dim), np.ones(spec.dim))
+    return CaptionedClips(spec, "train", MotionStore(spec)), identity
+
+
+@pytest.fixture
+def tokens(tmp_path) -> CaptionedTokens:
+    clips, normaliser = numbered_clips(tmp_path)
+    store = tokenise(clips.clips, FirstFrames.encode, normaliser, 4)
+    number = torch.tensor([[float(caption.text.split()[1])] for caption in clips.captions])
+    return CaptionedTokens(clips, store, number, batch_size=5, seed=1)
+
+
+def test_batches_hold_crops_of_a_clip_with_its_own_caption(tokens):
+    starts = set()
+    for index in range(40):
+        batch = tokens.batch(index)
+        codes, lengths = batch["codes"], batch["lengths"]
+        valid = torch.arange(codes.shape[1]) < lengths[:, None]
+        assert codes.shape == (5, int(lengths.max()), 2)
+        assert (codes[~valid] == -1).all()
+        clip = codes[:, 0, 1]
+        assert torch.equal(clip.float(), batch["condition"][:, 0])
+        assert torch.equal(codes[..., 1][valid], clip[:, None].expand(-1, codes.shape[1])[valid])
+        assert (codes[:, 1:, 0] - codes[:, :-1, 0] == 4)[valid[:, 1:]].all()  # tokens follow each other
+        assert (codes[:, 0, 0] + 4 * lengths <= torch.from_numpy(tokens.lengths)[clip]).all()
+        starts |= set(codes[:, 0, 0].tolist())
+    assert starts == set(range(8))  # single leaves up to 3 frames, double up to 7
+
+
+def test_crops_are_the_protocols(tokens):
+    lengths = torch.cat([tokens.batch(index)["lengths"] for index in range(60)])
+    clips = torch.cat([tokens.batch(index)["codes"][:, 0, 1] for index in range(60)])
+    missing = torch.from_numpy(tokens.lengths)[clips] // 4 - lengths
+    assert set(missing.tolist()) == {0, 1}
+    assert abs(missing.float().mean() - 1 / 3) < 0.1
+    assert draw_crops(np.array([45]), np.random.default_rng(0))[1][0] in (40, 44)
+
+
+def test_an_epoch_shows_every_clip_and_depends_on_its_number_alone(tokens):
+    def epoch(number):
+        steps = range(number * tokens.steps_per_epoch, (number + 1) * tokens.steps_per_epoch)
+        return torch.cat([tokens.batch(step)["codes"][:, 0, 1] for step in steps])
+
+    assert tokens.steps_per_epoch == 5
+    assert set(epoch(0).tolist()) == set(range(24))
+    assert not torch.equal(epoch(0), epoch(1))
+    assert torch.equal(epoch(0), epoch(0))
+
+
+def test_clips_of_like_length_share_a_batch(tokens):
+    spread = [np.ptp(tokens.batch(step)["lengths"].numpy()) for step in range(5)]
+    assert np.mean(spread) < 0.5 * np.ptp(tokens.lengths) / 4
+
+
+def test_processes_share_an_epoch(tmp_path):
+    clips, normaliser = numbered_clips(tmp_path)
+    store, features = tokenise(clips.clips, FirstFrames.encode, normaliser, 4), torch.zeros(len(clips.captions), 1)
+    ranks = [CaptionedTokens(clips, store, features, batch_size=3, rank=rank, world=2) for rank in range(2)]
+    assert ranks[0].steps_per_epoch == 4
+    seen = [torch.cat([tokens.batch(step)["codes"][:, 0, 1] for step in range(4)]).tolist() for tokens in ranks]
+    assert sorted(seen[0] + seen[1]) == list(range(24))
+
+
+def test_tokens_are_cached_until_the_tokeniser_changes(tmp_path):
+    clips, normaliser = numbered_clips(tmp_path)
+    calls = []
+
+    def encode(motion, lengths):
+        calls.append(len(motion))
+        return FirstFrames.encode(motion, lengths)
+
+    first = cached_tokens(clips.clips, encode, normaliser, 4, "weights")
+    assert sum(calls) == 4 * 24
+    again = cached_tokens(clips.clips, encode, normaliser, 4, "weights")
+    assert sum(calls) == 4 * 24
+    assert (first.codes == again.codes).all()
+    assert (first.starts == again.starts).all()
+    cached_tokens(clips.clips, encode, normaliser, 4, "other weights")
+    assert sum(calls) == 2 * 4 * 24
+
+
+def test_all_stages_train_and_generate_together(root, capsys):
+    for stage in ("masked", "residual", "length"):
+        folder = run(root, stage)
+        _, metadata = load_weights(folder.weights("latest"))
+        assert metadata["kind"] == stage
+        assert metadata["vq_name"] == "vq"
+        assert metadata["step"] == STEPS
+        assert "vq_name: vq" in folder.opt.read_text()
+        assert (folder.meta / "std.npy").is_file()
+        assert list(folder.model.glob("net_best_*.safetensors"))
+    assert "validation at step" in capsys.readouterr().out
+    model = TextToMotion.load(root / "checkpoints", "synthetic", "masked", "residual", "length")
+    features, lengths = model.generate(["a person walks", "a person bows"], time_steps=4)
+    assert features.shape == (2, int(lengths.max()), 263)
+    assert features.isfinite().all()
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(root):
+    whole = run(root, "masked", name="whole")
+    run(root, "masked", "--save_latest", "4", "--max_iters", "4", name="parts")
+    parts = run(root, "masked", "--is_continue", name="parts")
+    first, second = (load_weights(folder.weights("latest"))[0] for folder in (whole, parts))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"stage": "residual", "vq": "single"}, "one codebook"),
+        ({"stage": "masked", "vq": "coarse"}, "8 frames, not 4"),
+        ({"stage": "masked", "vq": "nothing"}, "nothing"),
+    ],
+)
+def test_unfit_tokenisers_are_refused(root, capsys, flags, said):
+    sizes = {"nb_code": 16, "code_dim": 8, "width": 8, "depth": 1}
+    save_tokeniser(root, "single", MotionTokeniser(VQConfig(num_quantizers=1, **sizes)))
+    save_tokeniser(root, "coarse", MotionTokeniser(VQConfig(num_quantizers=2, down_t=3, **sizes)))
+    with pytest.raises(SystemExit) as end:
+        run(root, name="refused", **flags)
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (root / "checkpoints" / "synthetic" / "refused").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--name", "x"], ["--name", "x", "--vq_name", "y", "--text_encoder", "clip"]])
+def test_missing_or_unknown_flags_end_with_code_2(arguments):
+    with pytest.raises(SystemExit) as end:
+        train_t2m_transformer.main(arguments)
+    assert end.value.code == 2
+
+
+def test_codebooks_are_read_layer_by_layer():
+    tokeniser = MotionTokeniser(VQConfig(num_quantizers=3, nb_code=16, code_dim=8, width=8, depth=1))
+    books = torch.randn(3, 16, 8)
+    for layer, book in zip(tokeniser.quantizer.layers, books):
+        layer.codebook.copy_(book)
+    torch.testing.assert_close(train_t2m_transformer.codebooks(tokeniser), books)
+
+
+def test_models_start_from_features_and_codebooks():
+    tokeniser = MotionTokeniser(VQConfig(num_quantizers=3, nb_code=16, code_dim=8, width=8, depth=1))
+    for layer in tokeniser.quantizer.layers:
+        layer.codebook.normal_()
+    config = SimpleNamespace(stage="masked", share_weight=False, **dict.fromkeys(train_t2m_transformer.SIZES))
+    features = torch.randn(50, 12) * torch.logspace(0, -1, 12) + 5
+    model = train_t2m_transformer.build_model(config, tokeniser, features, 196)
+    assert model.config.attention == "causal"
+    assert model.config.latent_dim == 512
+    assert model.cond_emb(features).mean(0).abs().max() < 1e-3

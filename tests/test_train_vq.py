@@ -1,0 +1,136 @@
+"""Training and evaluating a tokeniser as a user does, on a few procedural clips."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from contextlib import redirect_stdout
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import eval_t2m_vq
+import train_vq
+from data.motion import Normaliser
+from data.spec import get_spec
+from data.synthetic import write_synthetic
+from models.loading import load_model
+from options.cli import read_opt
+
+SIZES = ["--width", "32", "--code_dim", "16", "--nb_code", "32", "--depth", "1", "--num_quantizers", "3"]
+SHORT = ["--batch_size", "8", "--max_iters", "40", "--warm_up_iter", "5", "--lr", "0.002", "--log_every", "10"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> SimpleNamespace:
+    """A dataset of 12 clips and a tokeniser trained on it for 40 steps."""
+    root = tmp_path_factory.mktemp("vq")
+    write_synthetic(root / "data", clips=12, seed=0)
+    places = ["--dataset_name", "synthetic", "--data_root", str(root / "data"), "--checkpoints_dir", str(root / "runs")]
+    places += ["--gpu_id", "-1"]
+    with redirect_stdout(io.StringIO()) as output:
+        train_vq.main(["--name", "vq", *places, *SIZES, *SHORT, "--quantize_drop_prob", "0.5", "--gamma", "0.05"])
+    return SimpleNamespace(data=root / "data", folder=root / "runs" / "synthetic" / "vq", places=places, output=output.getvalue())
+
+
+def refusal(main, argv: list[str], capsys) -> str:
+    """The one line with which a script turns bad input down."""
+    with pytest.raises(SystemExit) as end:
+        main(argv)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_training_lowers_the_loss(run):
+    losses = [float(loss) for loss in re.findall(r"^step .* loss (\S+)", run.output, re.M)]
+    assert len(losses) == 4
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_run_folder_holds_what_others_need(run):
+    spec = get_spec("synthetic", run.data)
+    assert np.array_equal(Normaliser.load(run.folder / "meta").std, Normaliser.from_dataset(spec).std)
+    assert {path.name for path in (run.folder / "model").iterdir()} == {
+        "latest.safetensors",
+        "net_best_mpjpe.safetensors",
+        "resume.pt",
+    }
+    assert read_opt(run.folder / "opt.txt")["quantize_dropout_prob"] == "0.5"
+    model, metadata = load_model(run.folder)
+    assert (metadata["kind"], metadata["dataset_name"]) == ("tokeniser", "synthetic")
+    assert (model.num_quantizers, model.nb_code, model.stride, model.config.width) == (3, 32, 4, 32)
+
+
+def test_defaults_are_the_papers():
+    from options.config import TrainVQ
+
+    config = TrainVQ()
+    assert (config.num_quantizers, config.window_size, config.quantize_dropout_prob) == (6, 64, 0.2)
+    assert (config.nb_code, config.code_dim, config.width, config.depth, config.down_t) == (512, 512, 512, 3, 2)
+
+
+def test_evaluation_reports_and_writes(run, capsys):
+    eval_t2m_vq.main(["--name", "vq", *run.places])
+    printed = capsys.readouterr().out
+    assert (run.folder / "eval" / "reconstruction.log").read_text(encoding="utf-8") == printed
+    results = json.loads((run.folder / "eval" / "reconstruction.json").read_text(encoding="utf-8"))
+    assert results["split"] == "test"
+    assert results["clips"] == 2
+    assert results["weights"].endswith("net_best_mpjpe.safetensors")
+    assert 0 < results["mpjpe_mm"] < 500
+    assert len(results["mpjpe_mm_by_layers"]) == len(results["codebooks"]) == 3
+    assert results["mpjpe_mm_by_layers"][-1] == results["mpjpe_mm"]
+    assert set(results["reconstruction"]) == {"root", "joints", "rotations", "velocities", "contacts"}
+    assert all(0 < book["used_percent"] <= 100 and 1 <= book["perplexity"] <= 32 for book in results["codebooks"])
+    for name in ("foot_slide_cm_s", "float_percent", "jerk_m_s3", "penetration_mm"):
+        assert set(results["physical"][name]) == {"real", "reconstructed"}
+    assert "MPJPE" in printed
+    assert "hint" in printed  # two clips are few
+
+
+def test_single_codebook_trains_and_evaluates(run, capsys):
+    plain = [*SIZES[:-1], "1", *SHORT[:2], "--max_iters", "2"]
+    train_vq.main(["--name", "plain", *run.places, *plain])
+    eval_t2m_vq.main(["--name", "plain", *run.places, "--which_epoch", "latest", "--ext", "short", "--split", "val"])
+    results = json.loads((run.folder.parent / "plain" / "eval" / "short.json").read_text(encoding="utf-8"))
+    assert results["step"] == 2
+    assert results["mpjpe_mm_by_layers"] == [results["mpjpe_mm"]]
+
+
+def test_training_turns_down_bad_input(run, tmp_path, capsys):
+    for argv, words in (
+        (run.places, "--name is missing"),
+        (["--name", "vq", *run.places, *SIZES], "--is_continue"),
+        (["--name", "../x", *run.places], "--name '../x'"),
+        (["--name", "new", *run.places, "--window_size", "2"], "--window_size 2"),
+        (["--name", "new", *run.places, "--nb_code", "0"], "--nb_code 0"),
+        (["--name", "new", *run.places, "--data_root", str(tmp_path)], "Mean.npy"),
+        (["--name", "new", *run.places, "--gpu_id", "99"], "--gpu_id 99"),
+    ):
+        assert words in refusal(train_vq.main, argv, capsys)
+    assert not (run.folder.parent / "new").exists()
+
+
+def test_evaluation_turns_down_bad_input(run, tmp_path, capsys):
+    kit = ["--dataset_name", "kit", "--data_root", str(run.data)]
+    shutil.copytree(run.folder, tmp_path / "kit" / "vq")
+    broken = shutil.copytree(run.folder, run.folder.parent / "broken", ignore=shutil.ignore_patterns("eval"))
+    for path in (broken / "model").glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:1000])
+    for argv, words in (
+        (run.places, "--name is missing"),
+        (["--name", "nobody", *run.places], "no such checkpoint"),
+        (["--name", "vq", *run.places, "--ext", "../x"], "--ext '../x'"),
+        (["--name", "vq", *run.places, "--which_epoch", "net_best_fid"], "there are: latest, net_best_mpjpe"),
+        (["--name", "vq", *run.places, "--split", "tset"], "test"),
+        (["--name", "vq", *kit, "--checkpoints_dir", str(tmp_path), "--gpu_id", "-1"], "251"),
+        (["--name", "broken", *run.places], "not a readable safetensors file"),
+    ):
+        assert words in refusal(eval_t2m_vq.main, argv, capsys)
+    assert not (broken / "eval").exists()

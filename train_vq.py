@@ -1,0 +1,94 @@
+"""Train the motion tokeniser: a residual VQ-VAE, or with --num_quantizers 1 a plain one.
+
+    python train_vq.py --name rvq --dataset_name open --batch_size 256 --max_epoch 50
+
+Writes `checkpoints/<dataset_name>/<name>/`; `net_best_mpjpe` has the lowest reconstruction error on the validation split.
+"""
+
+from __future__ import annotations
+
+from options.cli import parse
+from options.config import TrainVQ
+from utils.errors import UserError, script
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(TrainVQ, argv)
+    if not config.name:
+        raise UserError("--name is missing: it names the folder of this run")
+    if config.window_size < 2**config.down_t:
+        raise UserError(f"--window_size {config.window_size}: shorter than a token of {2**config.down_t} frames; raise it")
+    train(config)
+
+
+def train(config: TrainVQ) -> None:
+    """Windows of the training clips, a new tokeniser, and the trainer."""
+    from dataclasses import asdict
+
+    from data.motion import MotionStore, MotionWindows, Normaliser
+    from data.spec import get_spec
+    from models.vqvae import MotionTokeniser
+    from utils.checkpoint import CheckpointFolder
+    from utils.runtime import Distributed, seed_everything
+    from utils.trainer import Trainer
+
+    spec = get_spec(config.dataset_name, config.data_root)
+    folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
+    normaliser = Normaliser.from_dataset(spec)
+    store = MotionStore(spec)
+    processes = Distributed.from_environment()
+    windows = MotionWindows(
+        store.clips(store.split("train")),
+        normaliser,
+        window=config.window_size,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        rank=processes.rank,
+        world=processes.world,
+    )
+    seed_everything(config.seed)
+    model = MotionTokeniser(tokeniser_config(config, spec.dim))
+    parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    print(f"tokeniser: {parameters:.1f} M parameters; {windows.num_windows} windows, {windows.steps_per_epoch} steps an epoch")
+    trainer = Trainer(
+        model,
+        windows,
+        config,
+        folder,
+        validate=validation(store.clips(store.split("val")), normaliser, spec),
+        best=("mpjpe", "min"),
+        model_metadata={"kind": "tokeniser", "config": asdict(model.config), "dataset_name": spec.name},
+    )
+    normaliser.save(folder.meta)
+    trainer.fit()
+
+
+def tokeniser_config(config: TrainVQ, dim: int):
+    """The tokeniser's part of the flags."""
+    from dataclasses import fields
+
+    from models.vqvae import VQConfig
+
+    return VQConfig(dim=dim, **{field.name: getattr(config, field.name) for field in fields(VQConfig) if field.name != "dim"})
+
+
+def validation(clips, normaliser, spec):
+    """Reconstruction loss and pelvis-aligned joint error (mm), over all poses of the validation clips."""
+    import torch
+
+    from utils.evaluation import pose_errors, reconstructions, row_errors, to_joints
+
+    def validate(model) -> dict[str, float]:
+        poses, rows = [], []
+        for motion, _, decoded, lengths in reconstructions(model, clips, normaliser):
+            joints, truth = (to_joints(values, normaliser, spec) for values in (decoded, motion))
+            poses.append(pose_errors(joints, truth, lengths))
+            rows.append(row_errors(decoded, motion, lengths).mean(-1))
+        return {"mpjpe": torch.cat(poses).mean().item(), "reconstruction": torch.cat(rows).mean().item()}
+
+    return validate
+
+
+if __name__ == "__main__":
+    main()
