@@ -111,7 +111,7 @@ def generate(config: Generation, weights: dict, prompts: list[Prompt], folder: P
     from utils.runtime import resolve_device
 
     spec = get_spec(weights["dataset_name"])
-    model = TextToMotion.load(**weights, device=resolve_device(config.gpu_id))
+    model = TextToMotion.load(**weights, device=resolve_device(config.gpu_id), tag=config.which_epoch or None)
     sampling = {name: getattr(config, name) for name in SAMPLING}
     samples = [(k, repeat) for repeat in range(config.repeat_times) for k in range(len(prompts))]
     began = time.perf_counter()

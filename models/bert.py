@@ -102,8 +102,7 @@ def load_bert(folder: str | Path) -> Bert:
     folder = Path(folder)
     config = BertConfig.read(folder / "config.json")
     state, _ = load_weights(folder / "model.safetensors")
-    with torch.device("meta"):
-        model = Bert(config)
+    model = Bert(config)
     try:
         model.load_state_dict(_renamed(state, config.num_hidden_layers), assign=True)
     except (KeyError, RuntimeError) as error:

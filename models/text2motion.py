@@ -44,6 +44,9 @@ class TextToMotion:
     ):
         self.encoder, self.tokeniser, self.mean, self.std = encoder, tokeniser, mean, std
         self.masked, self.residual, self.length = masked, residual, length
+        width = tokeniser.config.dim
+        if {tuple(mean.shape), tuple(std.shape)} != {(width,)}:
+            raise UserError(f"mean.npy, std.npy: {len(mean)} and {len(std)} numbers, the tokeniser needs {width}; use its own")
         for kind, model in (("masked", masked), ("residual", residual), ("length", length)):
             if model is not None:
                 self._check_fit(kind, model.config)
@@ -68,19 +71,24 @@ class TextToMotion:
         res_name: str | None = None,
         length_name: str | None = None,
         device: torch.device | str = "cpu",
+        tag: str | None = None,
     ) -> TextToMotion:
-        """The masked model called `name`, the tokeniser and text encoder it was trained with, and the other models named."""
+        """The masked model called `name`, the tokeniser and text encoder it was trained with, and the other models named.
+
+        `tag` says which weights of the masked model, such as "latest"; None: the best. Raises `UserError` for what is missing
+        or does not fit.
+        """
 
         def folder(name: str) -> CheckpointFolder:
             return CheckpointFolder(checkpoints_dir, dataset_name, name)
 
-        def load(kind: str, name: str):
-            model, metadata = load_model(folder(name).root)
+        def load(kind: str, name: str, tag: str | None = None):
+            model, metadata = load_model(folder(name).root, tag)
             if metadata["kind"] != kind:
                 raise UserError(f"{folder(name).root}: holds a {metadata['kind']} model, a {kind} model is needed; check the name")
             return model.to(device), metadata
 
-        masked, metadata = load("masked", name)
+        masked, metadata = load("masked", name, tag)
         vq_name = metadata["vq_name"]
         parts = {}
         for kind, other in (("residual", res_name), ("length", length_name)):

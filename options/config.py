@@ -145,6 +145,7 @@ class Generation(Common):
     )
     res_name: str = option("", "residual transformer that goes with --name")
     length_name: str = option("", "length predictor that goes with --name")
+    which_epoch: str = option("", "weights of --name: net_best_accuracy, latest, ...; default: the best")
     text_prompt: str = option("", "what the person does")
     text_path: str = option("", "file of prompts, one a line: <text>#<frames> or <text>#NA; one NA makes all NA")
     motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
@@ -159,3 +160,13 @@ class Generation(Common):
     temperature: float = option(1.0, "above 1: more varied, below: more certain")
     topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
     gumbel_sample: bool = option(False, "accepted and without effect: our draws follow the same distribution")
+
+
+@dataclass(frozen=True)
+class Release:
+    """Flags of `python -m prepare.release`: makes a small folder of trained weights to pass on."""
+
+    checkpoints_dir: str = option("./checkpoints", "where the runs lie")
+    dataset_name: str = option("open", "dataset that they were trained on", choices=("t2m", "kit", "open", "synthetic"))
+    runs: list[str] = option(["vq", "masked", "residual", "length"], "names of the runs", nargs="+")
+    out: str = option("assets/demo", "folder to fill, laid out as a checkpoints folder")

@@ -69,7 +69,7 @@ def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
     clause = "{verb} {way}".format(**words)
     extras = ["steps", "steps"] * (2 <= facts.steps <= 13) + ["distance"] * (facts.distance > 0.75)
     extras += ["lean"] * (abs(facts.lean) > 15) + ["pace"] * (pace != 1 or not extras)
-    extra = voice.rng.choice(extras) if rich and facts.direction not in ("", "in place") else ""
+    extra = voice.rng.choice(extras) if rich and len(turns) < 2 and facts.direction not in ("", "in place") else ""
     if extra == "steps":
         clause = voice.pick(words_of.steps, count=say.NUMBERS[facts.steps] if facts.steps <= 10 else "about a dozen", **words)
     elif extra == "distance":

@@ -153,6 +153,16 @@ def test_heights_of_raised_hands_are_right(height):
     assert any(re.search(words[height], text) for text in texts)
 
 
+def test_two_turns_are_told_in_their_order():
+    there, back = walker(6, turn=90), walker(6, turn=-135)
+    quarter = np.float32([[0, 0, -1], [0, 1, 0], [1, 0, 0]])  # row vectors turned 90° to the left
+    back = back @ quarter + there[-1, 0] * np.float32([1, 0, 1])
+    joints = np.concatenate([there, back])
+    assert [turn.degrees for turn in prove(joints).turns] == pytest.approx([90, -135], abs=8)
+    for text in said("walk", joints):
+        assert text.index("left") < text.index("right") and "steps" not in text and "meter" not in text, text
+
+
 def test_what_is_not_seen_is_not_said():
     for content in ("wave-left-hand", "raise-up-both-hands", "bow", "bye", "dance-short"):
         for text in said(content, np.repeat(waver()[:1], 40, axis=0)):

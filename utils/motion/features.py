@@ -52,7 +52,13 @@ def hold_last_pose(joints: Tensor, lengths: Tensor) -> Tensor:
 
 def bones(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """The bone that ends in each joint but the root, as a vector: joints (..., J, 3) to (..., J-1, 3)."""
-    return joints[..., 1:, :] - joints[..., list(skeleton.parents[1:]), :]
+    ends = torch.eye(skeleton.num_joints, dtype=joints.dtype, device=joints.device)
+    return _over_joints(joints, ends[1:] - ends[list(skeleton.parents[1:])])
+
+
+def _over_joints(values: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply values (..., J, 3) by a matrix (K, J) over the joints: (..., K, 3). Faster than indexing."""
+    return (values.movedim(-1, 0) @ matrix.T).movedim(0, -1)
 
 
 def bone_lengths(joints: Tensor, skeleton: Skeleton) -> Tensor:
@@ -126,11 +132,9 @@ def uniform_skeleton(joints: Tensor, skeleton: Skeleton, lengths: Tensor | None 
     legs = list(skeleton.legs)
     source = bone_lengths(joints[..., 0, :, :], skeleton)
     scale = lengths[legs].sum() / source[..., legs].sum(-1)  # (...)
-    step = unit(bones(joints, skeleton)) * lengths[1:, None]
-    placed = [joints[..., 0, :] * scale[..., None, None]]
-    for joint, parent in enumerate(skeleton.parents[1:], start=1):
-        placed.append(placed[parent] + step[..., joint - 1, :])
-    return torch.stack(placed, dim=-2)
+    steps = unit(bones(joints, skeleton)) * lengths[1:, None]
+    paths = torch.tensor(skeleton.paths, dtype=joints.dtype, device=joints.device)
+    return joints[..., :1, :] * scale[..., None, None, None] + _over_joints(steps, paths[:, 1:])
 
 
 def canonicalise(joints: Tensor, skeleton: Skeleton) -> Tensor:

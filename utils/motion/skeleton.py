@@ -64,6 +64,15 @@ class Skeleton:
         swapped = [re.sub("^(Left|Right)", lambda side: "Right" if side[0] == "Left" else "Left", bone) for bone in self.bones]
         return tuple(self.bones.index(bone) for bone in swapped)
 
+    @cached_property
+    def paths(self) -> tuple[tuple[float, ...], ...]:
+        """(J, J): row j has a 1 for each bone on the way from the root to joint j, the bones being numbered by their ends."""
+        rows = [[0.0] * self.num_joints for _ in self.bones]
+        for joint, parent in enumerate(self.parents[1:], start=1):
+            rows[joint] = rows[parent].copy()
+            rows[joint][joint] = 1.0
+        return tuple(map(tuple, rows))
+
     def offsets(self, lengths: Tensor | None = None) -> Tensor:
         """Rest pose as offsets from each joint's parent (J, 3); `lengths` (J,) replace the skeleton's own."""
         assert lengths is not None or self.lengths is not None, "this skeleton has no bone lengths of its own"

@@ -1,0 +1,55 @@
+"""Trained runs → a small folder of weights to pass on: best weights in fp16, statistics, settings; no resume files.
+
+    python -m prepare.release --dataset_name open --runs vq masked residual length --out assets/demo
+
+`--out` is itself a checkpoints folder, so every script takes it as `--checkpoints_dir`. Models load into fp32 as always.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from options.cli import parse
+from options.config import Release
+from utils.errors import UserError, script
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(Release, argv)
+    from utils.checkpoint import CheckpointFolder
+
+    total = 0
+    for name in config.runs:
+        source = CheckpointFolder(config.checkpoints_dir, config.dataset_name, name)
+        target = CheckpointFolder(config.out, config.dataset_name, name)
+        total += release(source, target)
+    print(f"{total / 2**20:.1f} MiB in {config.out}")
+
+
+def release(source, target) -> int:
+    """Write one run's share, and say how many bytes its weights take. Raises `UserError` for a run that is not whole."""
+    from models.loading import find_weights
+    from utils.checkpoint import load_weights, save_weights
+
+    state, metadata = load_weights(find_weights(source.root))
+    halved = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    too_large = [key for key, value in halved.items() if not value.isfinite().all()]
+    if too_large:
+        raise UserError(f"{source.root}: {too_large[0]} holds numbers that fp16 cannot; train longer or at a lower rate")
+    weights = target.weights("net_best")
+    save_weights(weights, halved, metadata)
+    for kept in (source.opt, source.meta / "mean.npy", source.meta / "std.npy"):
+        place = target.root / kept.relative_to(source.root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(kept, place)
+        except OSError as error:
+            raise UserError(f"{kept}: cannot be copied ({error.strerror}); the run is not whole") from error
+    print(f"{Path(source.root).name}: step {metadata['step']}, {weights.stat().st_size / 2**20:.1f} MiB")
+    return weights.stat().st_size
+
+
+if __name__ == "__main__":
+    main()
