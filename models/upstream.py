@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.quantize import Codebook
+from models.upstream_transformers import length_from, masked_from, residual_from
 from models.vqvae import MotionTokeniser, VQConfig
 from utils.errors import UserError
 
@@ -139,4 +140,12 @@ READERS = (
         knows=lambda state: any(name.removeprefix(PREFIX) == "encoder.model.0.weight" for name in state),
         build=tokeniser_from,
     ),
+    Reader(
+        kind="masked",
+        keys=("t2m_transformer",),
+        knows=lambda state: "token_emb.weight" in state and not any(name.startswith("Qformer.") for name in state),  # LaMP's has
+        build=masked_from,
+    ),
+    Reader("residual", ("res_transformer",), lambda state: "quant_emb.weight" in state, residual_from),
+    Reader("length", ("estimator",), lambda state: "output.0.weight" in state, length_from),
 )

@@ -1,6 +1,7 @@
 """Released MoMask transformers and length estimator → ours: names of tensors, and sizes read off their shapes.
 
-State dicts as stored under `t2m_transformer`, `res_transformer` and `estimator` (REFERENCE §2). No tensor tells the heads.
+State dicts as stored under `t2m_transformer`, `res_transformer` and `estimator` (REFERENCE §2). No tensor tells the heads:
+6, as MoMask trained them, unless the caller knows better.
 """
 
 from __future__ import annotations
@@ -54,16 +55,16 @@ def _sizes(state: State) -> dict[str, int]:
     }
 
 
-def masked_from(state: State, *, n_heads: int, attention: str = "full") -> MaskedTransformer:
+def masked_from(state: State, *, n_heads: int = 6, attention: str = "full") -> MaskedTransformer:
     """MoMask's masked transformer (full attention); LaMP's, without its Q-Former tensors, has `attention="additive"`."""
     state = _renamed(state)
     config = MaskedConfig(nb_code=len(state["token_emb.weight"]) - 2, n_heads=n_heads, attention=attention, **_sizes(state))
     model = MaskedTransformer(config)
     model.load_state_dict(state)
-    return model.eval()
+    return model
 
 
-def residual_from(state: State, *, n_heads: int) -> ResidualTransformer:
+def residual_from(state: State, *, n_heads: int = 6) -> ResidualTransformer:
     """MoMask's residual transformer. Without shared weights its logits are 2 W h + bias, and the last row of its bias is unused."""
     state = _renamed(state)
     shared = "embed_proj_shared_weight" in state
@@ -84,7 +85,7 @@ def residual_from(state: State, *, n_heads: int) -> ResidualTransformer:
     )
     model = ResidualTransformer(config)
     model.load_state_dict(state)
-    return model.eval()
+    return model
 
 
 def length_from(state: State) -> LengthPredictor:
@@ -96,4 +97,4 @@ def length_from(state: State) -> LengthPredictor:
     first, last = renamed["linears.0.weight"], renamed["output.weight"]
     model = LengthPredictor(LengthConfig(cond_dim=first.shape[1], classes=last.shape[0], hidden_dim=first.shape[0]))
     model.load_state_dict(renamed)
-    return model.eval()
+    return model

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from models.length import LengthConfig, LengthPredictor
-from tests.parity.fixture import compare
-from tests.released import FIXTURES, fixture
 
 
 def predictor(classes: int = 20) -> LengthPredictor:
@@ -50,10 +47,3 @@ def test_learns_lengths():
     assert set(logs) == {"length_ce", "accuracy", "error"}
     assert logs["accuracy"] > 0.9
     assert torch.equal(model.eval().predict(condition, topkr=1.0), batch["lengths"])
-
-
-@pytest.mark.skipif(not FIXTURES.exists(), reason="the released code's numbers are not here")
-def test_equals_the_released_length_estimator():
-    model, inputs, expected = fixture("momask_lenest")
-    with torch.no_grad():
-        assert compare("logits", model(inputs["cond"]), expected["logits"]).passed

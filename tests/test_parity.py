@@ -12,7 +12,10 @@ from tests.parity.__main__ import main
 from tests.parity.fixture import check, compare
 
 FIXTURES = Path(__file__).resolve().parents[2] / "shared" / "parity"
-COVERED = ("lamp_vqvae_t2m_down2", "lamp_vqvae_kit_down3", "momask_rvq_separate", "momask_rvq_shared", "kinematics")
+COVERED = (
+    "lamp_vqvae_t2m_down2", "lamp_vqvae_kit_down3", "momask_rvq_separate", "momask_rvq_shared", "momask_masktrans",
+    "momask_restrans_noshare", "momask_restrans_share", "momask_lenest", "kinematics",
+)  # fmt: skip
 needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="the released code's numbers are not here")
 
 

@@ -8,8 +8,6 @@ import torch
 
 from models.layers import valid_mask
 from models.residual import ResidualConfig, ResidualTransformer
-from tests.parity.fixture import compare
-from tests.released import FIXTURES, fixture
 
 SIZES = {"nb_code": 24, "num_quantizers": 4, "cond_dim": 12, "code_dim": 16}
 SMALL = {**SIZES, "latent_dim": 16, "ff_size": 32, "n_layers": 2, "n_heads": 4}
@@ -116,38 +114,3 @@ def test_learns_layers_that_follow_from_the_base(share):
     assert set(logs) == {"residual_ce", "accuracy"}
     assert abs(losses[0] - np.log(25)) < 0.5
     assert sum(losses[-10:]) / 10 < 0.5 * losses[0]
-
-
-@pytest.mark.skipif(not FIXTURES.exists(), reason="the released code's numbers are not here")
-@pytest.mark.parametrize("name", ["momask_restrans_noshare", "momask_restrans_share"])
-def test_equals_the_released_residual_transformer(name):
-    model, inputs, expected = fixture(name)
-    condition, valid, lengths, history = inputs["cond"], ~inputs["padding_mask"], inputs["m_lens"], inputs["motion_codes"]
-    base, layer = inputs["base_ids"], inputs["qids"]
-
-    def channel_first(logits):
-        return logits.transpose(-1, -2)
-
-    def every_layer(scale):
-        layers = range(1, model.config.num_quantizers)
-        return torch.stack([model.guided(history, torch.full_like(lengths, q), condition, valid, scale) for q in layers])
-
-    with torch.no_grad():
-        hidden = model.hidden(history, layer, condition, valid)
-        loss, accuracy = model.layer_loss(inputs["all_indices"], lengths, condition, inputs["active_q"])
-        found = {
-            "hidden": channel_first(hidden),
-            "hidden_uncond": channel_first(model.hidden(history, layer, 0 * condition, valid)),
-            "logits": channel_first(model.project(hidden, layer)),
-            "fwcs": channel_first(every_layer(2)),
-            "fwcs_1": channel_first(every_layer(1)),
-            "gen_ids": model.generate(base, condition, lengths, topkr=1.0),
-            "gen_logits": channel_first(torch.stack([logits for logits, _ in model.decode(base, condition, lengths, topkr=1.0)])),
-            "gen_ids_2layers": model.generate(base, condition, lengths, topkr=1.0, layers=2),
-            "loss": loss,
-            "loss_acc": accuracy,
-            "token_embed_weight": model.embeddings.detach(),
-            "output_proj_weight": model.projections.detach(),
-        }
-    failed = [name for name, value in found.items() if not compare(name, value, expected[name]).passed]
-    assert failed == []

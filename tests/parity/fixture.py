@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.loading import RELEASED, load_model
-from tests.parity import kinematics, tokeniser
+from tests.parity import kinematics, tokeniser, transformers
 from utils.errors import UserError
 
 ATOL, RTOL = 2e-4, 2e-5  # floats; integers and booleans are equal
@@ -23,7 +23,12 @@ Inputs = dict[str, Tensor]
 Recompute = dict[str, Callable[[], Tensor]]  # name of an output → how we compute it
 
 # Kind of model → what its fixture's outputs are.
-MODELS: dict[str, Callable[[nn.Module, Inputs], Recompute]] = {"tokeniser": tokeniser.outputs}
+MODELS: dict[str, Callable[[nn.Module, Inputs], Recompute]] = {
+    "tokeniser": tokeniser.outputs,
+    "masked": transformers.masked,
+    "residual": transformers.residual,
+    "length": transformers.length,
+}
 # Fixtures without a model, told by the name of an input.
 FUNCTIONS: dict[str, Callable[[Inputs], Recompute]] = {"joints_0": kinematics.outputs}
 
@@ -46,7 +51,8 @@ def check(folder: str | Path) -> Iterator[Result]:
     folder = Path(folder)
     inputs, expected, settings = _read(folder)
     try:
-        recompute = _recompute(folder, inputs, settings)
+        with torch.no_grad():
+            recompute = _recompute(folder, inputs, settings)
     except UserError as error:
         recompute, reason = {}, str(error)
     else:
