@@ -25,8 +25,8 @@ def main(argv: list[str] | None = None) -> None:
 def evaluate(config: EvalVQ) -> None:
     from data.motion import MotionStore, Normaliser
     from data.spec import get_spec
-    from models.loading import find_weights, load_model
-    from utils.checkpoint import CheckpointFolder
+    from models.loading import load_model
+    from utils.checkpoint import CheckpointFolder, find_weights
     from utils.evaluation import check_ext, evaluate_tokeniser, write_report
     from utils.runtime import resolve_device
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from utils.checkpoint import load_own_state, load_weights
+from utils.checkpoint import RELEASED, find_weights, load_own_state, load_weights
 from utils.errors import UserError
 
 # kind → module, model, config; imported when first met
@@ -22,8 +22,6 @@ KINDS = {
     "residual": ("models.residual", "ResidualTransformer", "ResidualConfig"),
     "length": ("models.length", "LengthPredictor", "LengthConfig"),
 }
-RELEASED = (".tar", ".pth", ".pt")
-SUFFIXES = (".safetensors", *RELEASED)
 
 
 def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tuple[nn.Module, dict[str, Any]]:
@@ -61,21 +59,3 @@ def build(kind: str, config: dict[str, Any], source: str | Path) -> nn.Module:
     except TypeError as error:
         raise UserError(f"{source}: its config does not fit a {kind} model ({error}); it comes from another version") from error
     return getattr(module, model_class)(config)
-
-
-def find_weights(path: str | Path, tag: str | None = None) -> Path:
-    """The weights file that `path` means: itself, or `model/<tag>` of a checkpoint folder. Raises `UserError` if there is none."""
-    path = Path(path)
-    if path.is_file() and path.suffix in SUFFIXES:
-        return path
-    if path.is_file():
-        raise UserError(f"{path}: not a weights file; expected one of {', '.join(SUFFIXES)}")
-    if not path.is_dir():
-        raise UserError(f"{path}: no such checkpoint; check the run's name and folder")
-    there = sorted(file for file in (path / "model").glob("*") if file.suffix in SUFFIXES and not file.name.startswith("."))
-    there = [file for file in there if file.stem != "resume"]
-    for wanted in [tag] if tag else ["net_best*", "latest", "finest"]:
-        if found := [file for file in there if file.match(f"{wanted}.*")]:
-            return max(found, key=lambda file: file.stat().st_mtime)
-    stems = ", ".join(file.stem for file in there) or "none"
-    raise UserError(f"{path / 'model'}: no weights '{tag or 'net_best* or latest'}'; there are: {stems}")

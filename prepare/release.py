@@ -30,8 +30,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def release(source, target) -> int:
     """Write one run's share, and say how many bytes its weights take. Raises `UserError` for a run that is not whole."""
-    from models.loading import find_weights
-    from utils.checkpoint import load_weights, save_weights
+    from utils.checkpoint import find_weights, load_weights, save_weights
 
     state, metadata = load_weights(find_weights(source.root))
     halved = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from data.spec import get_spec
-from models.loading import find_weights, load_model
+from models.loading import load_model
 from models.vqvae import Conv, MotionTokeniser, VQConfig
-from utils.checkpoint import CheckpointFolder, save_weights
+from utils.checkpoint import CheckpointFolder, find_weights, save_weights
 from utils.errors import UserError
 
 D = 263

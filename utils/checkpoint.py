@@ -22,6 +22,9 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 
+RELEASED = (".tar", ".pth", ".pt")
+SUFFIXES = (".safetensors", *RELEASED)
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -123,6 +126,24 @@ class CheckpointFolder:
     def has_weights(self) -> bool:
         """Whether there is work here that a new run would overwrite."""
         return self.resume.exists() or any(self.model.glob("*.safetensors"))
+
+
+def find_weights(path: str | Path, tag: str | None = None) -> Path:
+    """The weights file that `path` means: itself, or `model/<tag>` of a checkpoint folder. Raises `UserError` if there is none."""
+    path = Path(path)
+    if path.is_file() and path.suffix in SUFFIXES:
+        return path
+    if path.is_file():
+        raise UserError(f"{path}: not a weights file; expected one of {', '.join(SUFFIXES)}")
+    if not path.is_dir():
+        raise UserError(f"{path}: no such checkpoint; check the run's name and folder")
+    there = sorted(file for file in (path / "model").glob("*") if file.suffix in SUFFIXES and not file.name.startswith("."))
+    there = [file for file in there if file.stem != "resume"]
+    for wanted in [tag] if tag else ["net_best*", "latest", "finest"]:
+        if found := [file for file in there if file.match(f"{wanted}.*")]:
+            return max(found, key=lambda file: file.stat().st_mtime)
+    stems = ", ".join(file.stem for file in there) or "none"
+    raise UserError(f"{path / 'model'}: no weights '{tag or 'net_best* or latest'}'; there are: {stems}")
 
 
 def git_revision() -> str:

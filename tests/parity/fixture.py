@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.loading import RELEASED, load_model
+from models.loading import load_model
 from tests.parity import kinematics, tokeniser, transformers
+from utils.checkpoint import RELEASED
 from utils.errors import UserError
 
 ATOL, RTOL = 2e-4, 2e-5  # floats; integers and booleans are equal

@@ -1,0 +1,69 @@
+"""prepare.release: a trained run becomes a small folder that the loaders take as it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from models.loading import load_model
+from models.vqvae import MotionTokeniser, VQConfig
+from prepare.release import main
+from utils.checkpoint import CheckpointFolder, save_weights
+
+
+def a_run(root, scale: float = 1.0) -> MotionTokeniser:
+    """A run as train_vq.py leaves it, of random weights."""
+    torch.manual_seed(0)
+    model = MotionTokeniser(VQConfig(num_quantizers=2, width=16, depth=1, nb_code=16, code_dim=8)).eval()
+    with torch.no_grad():
+        for layer in model.quantizer.layers:
+            layer.codebook.normal_(0, scale)
+    folder = CheckpointFolder(root, "open", "vq")
+    metadata = {"kind": "tokeniser", "config": asdict(model.config), "step": 7}
+    for tag in ("net_best_mpjpe", "latest"):
+        save_weights(folder.weights(tag), model.state_dict(), metadata)
+    folder.opt.write_text("name: vq\n")
+    folder.meta.mkdir()
+    for part in ("mean", "std"):
+        np.save(folder.meta / f"{part}.npy", np.ones(263, np.float32))
+    return model
+
+
+def release(tmp_path, *flags: str) -> None:
+    main(["--checkpoints_dir", str(tmp_path / "runs"), "--out", str(tmp_path / "demo"), "--runs", "vq", *flags])
+
+
+def test_a_released_run_is_half_the_size_and_does_the_same(tmp_path):
+    model = a_run(tmp_path / "runs")
+    release(tmp_path)
+    folder = CheckpointFolder(tmp_path / "demo", "open", "vq")
+    files = sorted(str(path.relative_to(folder.root)) for path in folder.root.rglob("*") if path.is_file())
+    assert files == ["meta/mean.npy", "meta/std.npy", "model/net_best.safetensors", "opt.txt"]
+    original = CheckpointFolder(tmp_path / "runs", "open", "vq").weights("latest").stat().st_size
+    assert folder.weights("net_best").stat().st_size < 0.7 * original
+    released, metadata = load_model(folder.root)
+    assert metadata["step"] == 7
+    assert {value.dtype for value in released.state_dict().values()} == {torch.float32}
+    motion = torch.randn(3, 40, 263)
+    with torch.no_grad():
+        latent, expected = released.encode_latent(motion), model.encode_latent(motion)
+    assert (latent - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+def test_numbers_that_fp16_cannot_hold_are_refused(tmp_path, capsys):
+    a_run(tmp_path / "runs", scale=1e6)
+    with pytest.raises(SystemExit) as end:
+        release(tmp_path)
+    assert end.value.code == 2
+    assert "codebook" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_missing_run_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        release(tmp_path)
+    assert end.value.code == 2
+    assert str(tmp_path / "runs" / "open" / "vq") in capsys.readouterr().err
