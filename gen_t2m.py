@@ -23,7 +23,9 @@ from options.config import Generation
 from utils.errors import UserError, script
 
 DEMO = Path(__file__).parent / "assets" / "demo"
-SAMPLING = ("time_steps", "cond_scale", "res_cond_scale", "temperature", "topkr", "seed")
+SAMPLING = ("time_steps", "temperature", "topkr", "seed")
+GUIDANCE = {"cond_scale": 4.0, "res_cond_scale": 5.0}  # LaMP's and MoMask's
+DEMO_GUIDANCE = {"cond_scale": 2.0, "res_cond_scale": 2.0}  # people obey best (docs/experiments.md)
 
 
 @script
@@ -113,6 +115,8 @@ def generate(config: Generation, weights: dict, prompts: list[Prompt], folder: P
     spec = get_spec(weights["dataset_name"])
     model = TextToMotion.load(**weights, device=resolve_device(config.gpu_id), tag=config.which_epoch or None)
     sampling = {name: getattr(config, name) for name in SAMPLING}
+    for name, usual in (GUIDANCE if config.name else DEMO_GUIDANCE).items():
+        sampling[name] = usual if getattr(config, name) is None else getattr(config, name)
     samples = [(k, repeat) for repeat in range(config.repeat_times) for k in range(len(prompts))]
     began = time.perf_counter()
     progress = tqdm(total=len(samples), unit="motion", disable=len(samples) == 1)
