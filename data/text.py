@@ -1,4 +1,4 @@
-"""Captioned clips: `texts/<name>.txt`, time tags, length filters and the random crop of the published protocol (REFERENCE §3).
+"""Captioned clips: `texts/<name>.txt`, time tags, length filters and the random crop of the published protocol.
 
 A line of a text file is `caption#tokens#start#end`; start and end are seconds, both 0 (or NaN) where the caption is about the
 whole clip. A caption with a time tag makes a clip of its own, `A_<name>`, `B_<name>`, …, cut out of `<name>`.

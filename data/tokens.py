@@ -1,6 +1,6 @@
 """Motions as tokens: every clip tokenised once by the frozen tokeniser, then batches of codes, captions' features and lengths.
 
-The protocol crops a clip at a random frame (REFERENCE §3). A token covers `stride` frames, so each clip is tokenised at its
+The protocol crops a clip at a random frame. A token covers `stride` frames, so each clip is tokenised at its
 first `stride` frames as starts; every crop is then a slice of one of these. Batches are `{"codes": (B, L, Q) int64, −1 at
 padding; "lengths": (B,) tokens; "condition": (B, C) float32}`.
 """

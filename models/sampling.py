@@ -1,4 +1,4 @@
-"""Drawing tokens: the cosine schedule, guidance, and sampling that does not depend on the batch (DESIGN §3).
+"""Drawing tokens: the cosine schedule, guidance, and sampling that does not depend on the batch.
 
 Released code draws gumbel noise for a whole batch, so that a motion changes with its neighbours. Here every (seed, sample, step,
 position) has one uniform number of its own, computed by a hash, and the token is read from the inverse of the distribution

@@ -1,7 +1,7 @@
 """Released checkpoints of LaMP and MoMask (`.tar`, `.pth`) as our models.
 
 A file is told by the names of its tensors; sizes come from their shapes, and what shapes cannot tell from `overrides` or, without
-them, from the release's defaults (REFERENCE section 2). Each kind of file has one `Reader`.
+them, from the release's defaults. Each kind of file has one `Reader`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Released MoMask transformers and length estimator → ours: names of tensors, and sizes read off their shapes.
 
-State dicts as stored under `t2m_transformer`, `res_transformer` and `estimator` (REFERENCE §2). No tensor tells the heads:
+State dicts as stored under `t2m_transformer`, `res_transformer` and `estimator`. No tensor tells the heads:
 6, as MoMask trained them, unless the caller knows better.
 """
 
