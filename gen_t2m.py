@@ -25,6 +25,7 @@ from utils.errors import UserError, script
 DEMO = Path(__file__).parent / "assets" / "demo"
 SAMPLING = ("time_steps", "temperature", "topkr", "seed")
 GUIDANCE = {"cond_scale": 4.0, "res_cond_scale": 5.0}  # LaMP's and MoMask's
+UNUSED = ("gumbel_sample", "use_res_model", "num_batch", "source_motion", "mask_edit_section")  # flags of the released script
 DEMO_GUIDANCE = {"cond_scale": 2.0, "res_cond_scale": 2.0}  # people obey best (docs/experiments.md)
 
 
@@ -50,8 +51,9 @@ def check_flags(config: Generation) -> None:
         raise UserError(f"--seed {config.seed}: must be from 0 to 2^63 - 1")
     if config.ext in ("", ".", "..") or Path(config.ext).name != config.ext or "\\" in config.ext:
         raise UserError(f"--ext '{config.ext}': must be the name of one folder, without slashes; --output_dir says where it lies")
-    if config.gumbel_sample:
-        print("--gumbel_sample: our draws follow that distribution in any case")
+    for flag in UNUSED:
+        if getattr(config, flag):
+            print(f"--{flag}: has no effect here (see --help)")
 
 
 def choose_weights(config: Generation) -> dict[str, str | Path | None]:

@@ -27,8 +27,10 @@ def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: 
 
     Raises `UserError` for an empty or enormous text, a length out of range, a missing or unreadable file, or no prompt at all.
     """
-    if bool(text_prompt.strip()) == bool(text_path):
-        raise UserError("give either --text_prompt TEXT or --text_path FILE with lines <text>#<frames> or <text>#NA")
+    if text_prompt.strip() and text_path:
+        raise UserError("give either --text_prompt or --text_path, not both")
+    if not text_prompt.strip() and not text_path:
+        raise UserError("the prompt is missing or empty: --text_prompt TEXT, or --text_path FILE with lines <text>#<frames|NA>")
     if not text_path:
         frames = rounded(motion_length, longest, "--motion_length") if motion_length else None
         return [Prompt(checked(text_prompt, "--text_prompt"), frames)]

@@ -160,6 +160,10 @@ class Generation(Common):
     temperature: float = option(1.0, "above 1: more varied, below: more certain")
     topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
     gumbel_sample: bool = option(False, "accepted and without effect: our draws follow the same distribution")
+    use_res_model: bool = option(False, "accepted and without effect: --res_name says whether there is a residual model")
+    num_batch: int = option(0, "accepted and without effect: for evaluation")
+    source_motion: str = option("", "accepted and without effect: for editing")
+    mask_edit_section: list[str] = option([], "accepted and without effect: for editing", flags=("-msec",), nargs="*")
 
 
 @dataclass(frozen=True)
