@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -23,6 +24,9 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+
+if __name__ == "__main__" and not __package__:  # started by its path: start again as a module, which finds the other packages
+    os.execv(sys.executable, [sys.executable, "-m", "prepare.humanml3d", *sys.argv[1:]])
 
 from data.spec import get_spec
 from options.cli import parse
