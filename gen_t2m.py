@@ -116,6 +116,8 @@ def generate(config: Generation, weights: dict, prompts: list[Prompt], folder: P
 
     spec = get_spec(weights["dataset_name"])
     model = TextToMotion.load(**weights, device=resolve_device(config.gpu_id), tag=config.which_epoch or None)
+    if model.residual is None and model.tokeniser.num_quantizers > 1:
+        print("no --res_name: only the base tokens are decoded, which makes coarser motion")
     sampling = {name: getattr(config, name) for name in SAMPLING}
     for name, usual in (GUIDANCE if config.name else DEMO_GUIDANCE).items():
         sampling[name] = usual if getattr(config, name) is None else getattr(config, name)

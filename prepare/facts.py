@@ -50,7 +50,6 @@ class Turn:
 class Facts:
     """One clip. `direction` is one of DIRECTIONS, 'in place', or '' where the body wanders."""
 
-    duration: float  # s
     direction: str  # of travel, relative to where the body faces
     distance: float  # m, between start and end along the body's own path
     speed: float  # m/s, while moving
@@ -62,7 +61,6 @@ class Facts:
     hands: tuple[Hand, Hand]
     punches: tuple[int, int]
     kicks: tuple[int, int]
-    kick_height: float  # m, highest ankle while kicking
     jumps: int
     motion: float  # m/s, mean speed of head, hands and feet
 
@@ -201,15 +199,14 @@ def count_punches(body: np.ndarray, wrist: int, shoulder: int) -> int:
     return sum(bool(level[p] and velocity(length[max(0, p - 6) : p + 1]).max() > 1.5) for p in found)
 
 
-def kick(body: np.ndarray, ankle: int, hip: int) -> tuple[int, float]:
-    """Nearly straight leg swung forward or sideways, more than 50° from hanging, off the floor: (count, highest ankle, m)."""
+def count_kicks(body: np.ndarray, ankle: int, hip: int) -> int:
+    """Nearly straight leg swung forward or sideways, more than 50° from hanging, off the floor."""
     leg = body[:, ankle] - body[:, hip]
     length = np.linalg.norm(leg, axis=-1)
     angle = np.degrees(np.arccos(np.clip(-leg[:, 1] / length, -1, 1)))
     angle = np.where(leg[:, 2] > -np.abs(leg[:, 0]), angle, 0)
     found = [p for p in peaks(angle, 50, 30) if length[max(0, p - 3) : p + 4].max() > 0.88 * length.max()]
-    heights = [float(body[p, ankle, 1]) for p in found if body[p, ankle, 1] > 0.35]
-    return len(heights), max(heights, default=0.0)
+    return sum(bool(body[p, ankle, 1] > 0.35) for p in found)
 
 
 def count_jumps(joints: np.ndarray) -> int:
@@ -230,14 +227,12 @@ def prove(joints: np.ndarray) -> Facts:
     body = to_body(joints - joints[:, :1] * [1, 0, 1], yaw)  # (T, 22, 3), heights kept
     direction, distance, speed = travel(joints, yaw)
     lean, bows, depth = trunk(body)
-    left, right = (kick(body, ankle, hip) for ankle, hip in zip(ANKLES, HIPS))
     ends = joints[:, [HEAD, *WRISTS, *ANKLES]]
     return Facts(
-        len(joints) / FPS, direction, distance, speed, count_steps(joints), find_turns(yaw), lean, bows, depth,
+        direction, distance, speed, count_steps(joints), find_turns(yaw), lean, bows, depth,
         hands=(hand(body, WRISTS[0], SHOULDERS[0]), hand(body, WRISTS[1], SHOULDERS[1])),
         punches=(count_punches(body, WRISTS[0], SHOULDERS[0]), count_punches(body, WRISTS[1], SHOULDERS[1])),
-        kicks=(left[0], right[0]),
-        kick_height=max(left[1], right[1]),
+        kicks=(count_kicks(body, ANKLES[0], HIPS[0]), count_kicks(body, ANKLES[1], HIPS[1])),
         jumps=count_jumps(joints),
         motion=float(np.linalg.norm(velocity(ends), axis=-1).mean()),
     )  # fmt: skip

@@ -92,6 +92,13 @@ def test_one_prompt_gives_joints_skeleton_and_video(generate, capsys):
     assert "weights: " in said and str(folder / "joints") in said and str(folder / "animation") in said
 
 
+def test_base_tokens_alone_are_said_to_be_coarse(generate, capsys):
+    generate("--text_prompt", "a person walks forward", "--motion_length", "24", "--res_name", "")
+    assert "no --res_name" in capsys.readouterr().out
+    generate("--text_prompt", "a person walks forward", "--motion_length", "24")
+    assert "no --res_name" not in capsys.readouterr().out
+
+
 def test_prompts_and_repeats_make_the_users_layout(generate, tmp_path):
     (tmp_path / "prompts.txt").write_text("a person walks#40\na person jumps up and down#23\n")
     folder = generate("--text_path", str(tmp_path / "prompts.txt"), "--repeat_times", "2", "--batch_size", "3", *VARIED)
