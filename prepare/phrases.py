@@ -119,7 +119,7 @@ MOODS = {
     "exhausted": Mood(
         ("tired", "exhausted", "weary"),
         ("wearily", "tiredly", "sluggishly"),
-        ("as if {they_are} exhausted", "in an exhausted way", ", worn out", "like {they_are} very tired", "with no energy left"),
+        ("as if {they_are} exhausted", "in an exhausted way", ", worn out", "like {they_are} very tired", "with no energy at all"),
     ),
     "youthful": Mood(
         ("young", "youthful"),
