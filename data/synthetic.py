@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, minimum_filter1d
 
 from data.spec import get_spec
 from utils.errors import UserError, script
@@ -22,6 +22,7 @@ from utils.errors import UserError, script
 FPS = 20
 ANKLE = 0.08  # height of a standing foot's ankle
 STANCE = 0.1  # of each foot from the middle
+HIP = 0.06  # of each hip, likewise
 LEG = 0.81  # from hip to ankle, nearly straight
 STANDING = ANKLE + 0.08 + LEG  # height of the pelvis
 TRUNK = (  # joint, parent, direction in the trunk's axes (left, up, forward)
@@ -124,9 +125,11 @@ def walker(
     ankles, pointing = (np.stack(pair, axis=1) for pair in zip(*feet))  # (T, 2, 3), (T, 2)
     starting, stopping = np.minimum(clock, 1), np.minimum(steps - clock, 1)
     root, yaw = place(clock - starting + starting**2 / 2 + stopping - stopping**2 / 2 - 0.5)  # between the feet
-    apart = np.linalg.norm((ankles - root[:, None])[..., [0, 2]], axis=-1).max(axis=1)
+    hips = root[:, None] + HIP * heading(yaw + np.pi / 2)[:, None] * [[1], [-1]]  # (T, 2, 3)
+    apart = np.linalg.norm((ankles - hips)[..., [0, 2]], axis=-1).max(axis=1)
     hop = run * 0.05 * np.sin(np.pi * clock) ** 2
-    root[:, 1] = gaussian_filter1d(STANDING - LEG + np.sqrt(LEG**2 - np.minimum(apart, 0.6) ** 2), 1) + hop
+    reach = np.sqrt(LEG**2 - np.minimum(apart, 0.6) ** 2)  # how high the hips may be for both feet to stand
+    root[:, 1] = STANDING - LEG + gaussian_filter1d(minimum_filter1d(reach, 5), 1) + hop
     swing = 0.5 * starting * stopping * np.cos(np.pi * clock)
     return body(root, yaw, np.full(frames, 0.2 if run else 0.03), ankles, pointing, hanging(frames, swing))
 
@@ -236,6 +239,7 @@ def write_synthetic(root: str | Path, clips: int = 64, seed: int = 0) -> None:
     import torch
 
     from prepare.captions import captions
+    from prepare.folder import MOTIONS, write_lists, write_motion
     from prepare.stats import write_statistics
     from prepare.tokens import tag
     from utils.motion.features import features_to_joints, joints_to_features
@@ -244,16 +248,15 @@ def write_synthetic(root: str | Path, clips: int = 64, seed: int = 0) -> None:
     if clips < 8:
         raise UserError(f"{clips} synthetic clips: train, val and test need at least 8 together")
     root, rng = Path(root), np.random.default_rng(seed)
-    for folder in ("new_joint_vecs", "new_joints", "texts"):
+    for folder in (*MOTIONS, "texts"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     texts = {}
     for name in (f"S{number:05d}" for number in range(clips)):
         content, joints = random_clip(rng)
         features = joints_to_features(torch.from_numpy(joints)[None], HUMANML3D)[0][0]  # (T - 1, 263)
-        placed = features_to_joints(features, HUMANML3D.num_joints).numpy()
-        np.save(root / "new_joint_vecs" / f"{name}.npy", features.numpy())
-        np.save(root / "new_joints" / f"{name}.npy", placed)
-        texts[name] = captions(name, content, "normal", placed)
+        placed = features_to_joints(features, HUMANML3D.num_joints)
+        write_motion(root, name, features, placed)
+        texts[name] = captions(name, content, "normal", placed.numpy())
     tokens = iter(tag([caption for lines in texts.values() for caption in lines]))
     for name, lines in texts.items():
         content = "".join(f"{line}#{next(tokens)}#0.0#0.0\n" for line in lines)
@@ -261,8 +264,7 @@ def write_synthetic(root: str | Path, clips: int = 64, seed: int = 0) -> None:
     names = list(texts)
     held_out = max(2, clips // 8)
     splits = {"test": names[:held_out], "val": names[held_out : 2 * held_out], "train": names[2 * held_out :]}
-    for split, members in {**splits, "train_val": splits["val"] + splits["train"], "all": names}.items():
-        (root / f"{split}.txt").write_text("".join(f"{name}\n" for name in members), encoding="utf-8")
+    write_lists(root, {**splits, "train_val": splits["val"] + splits["train"], "all": names})
     write_statistics(root, splits["train"])
 
 

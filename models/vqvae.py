@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from models.layers import valid_mask
 from models.quantize import Quantised, ResidualQuantizer
 from utils.errors import UserError
 
@@ -50,7 +51,7 @@ class VQConfig:
 
 def frame_mask(lengths: Tensor | None, frames: int) -> Tensor | None:
     """(B, frames, 1) bool, True before each clip's end; None where there are no lengths."""
-    return None if lengths is None else (torch.arange(frames, device=lengths.device) < lengths[:, None]).unsqueeze(-1)
+    return None if lengths is None else valid_mask(lengths, frames).unsqueeze(-1)
 
 
 def silence(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -235,7 +236,7 @@ class MotionTokeniser(nn.Module):
 
     def _token_mask(self, lengths: Tensor | None, frames: int, tokens: int) -> Tensor | None:
         lengths = shorter_than(frames, lengths)
-        return None if lengths is None else frame_mask(lengths // self.stride, tokens)[..., 0]  # (B, L)
+        return None if lengths is None else valid_mask(lengths // self.stride, tokens)  # (B, L)
 
 
 def shorter_than(frames: int, lengths: Tensor | None) -> Tensor | None:

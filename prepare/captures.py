@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from prepare.folder import write_motion
 from prepare.smpl import BodyModel, read_amass
 from utils.errors import UserError
 from utils.motion.features import features_to_joints, joints_to_features
@@ -189,7 +190,6 @@ def write_clips(clips: list[tuple[Clip, np.ndarray]], out: Path) -> list[Outcome
             outcomes.append(Outcome(clip, "not a number", clip.name))
             continue
         for row, name in enumerate((clip.name, f"M{clip.name}"), start=2 * n):
-            np.save(out / "new_joint_vecs" / f"{name}.npy", features[row, rows].numpy())
-            np.save(out / "new_joints" / f"{name}.npy", told[row, rows].numpy())
+            write_motion(out, name, features[row, rows], told[row, rows])
         outcomes.append(Outcome(clip))
     return outcomes

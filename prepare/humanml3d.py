@@ -11,7 +11,6 @@ It appears when it is whole: a build that is interrupted leaves nothing.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tarfile
 import zipfile
@@ -31,6 +30,7 @@ if __name__ == "__main__" and not __package__:  # started by its path: start aga
 from data.spec import get_spec
 from options.cli import parse
 from options.config import BuildHumanML3D
+from prepare.folder import MOTIONS, whole_folder, write_lists
 from prepare.stats import write_statistics
 from utils.errors import UserError, script
 
@@ -112,21 +112,6 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
 
 
 @contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `out` that takes its place on success and vanishes on failure."""
-    temporary = out.with_name(f".{out.name}.unfinished")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        os.replace(temporary, out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}; choose another folder with --out") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
 def processes(workers: int) -> Iterator[Callable]:
     """Yield a `map` that works in that many processes, in this one if it is one; what has not begun is dropped on failure."""
     if workers == 1:
@@ -147,7 +132,7 @@ def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folde
 
     from prepare.captures import Outcome, build_chunk, chunks
 
-    for name in ("new_joint_vecs", "new_joints"):
+    for name in MOTIONS:
         (folder / name).mkdir()
     outcomes, captioned = [], []
     for clip in clips:
@@ -184,10 +169,10 @@ def finish(outcomes: list[Outcome], captions: dict[str, bytes], splits: dict[str
     for name in sorted(built):
         (folder / "texts" / f"{name}.txt").write_bytes(captions[name])
     lists = splits | {"train_val": splits["train"] + splits["val"], "all": [name for names in splits.values() for name in names]}
+    kept = {split: [name for name in names if name in built] for split, names in lists.items()}
+    write_lists(folder, kept)
     for split, names in lists.items():
-        kept = [name for name in names if name in built]
-        (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in kept), encoding="utf-8")
-        print(f"{split}: {len(kept):,} of {len(names):,} clips, mirrors counted")
+        print(f"{split}: {len(kept[split]):,} of {len(names):,} clips, mirrors counted")
     write_statistics(folder, sorted(built))  # of all splits, as published
 
 

@@ -30,6 +30,7 @@ if __name__ == "__main__" and not __package__:  # started by its path: start aga
 from data.spec import get_spec
 from options.cli import parse
 from options.config import BuildOpen
+from prepare.folder import MOTIONS, whole_folder, write_lists, write_motion
 from prepare.open_splits import SPLITS, draw_splits
 from utils.errors import UserError, script
 
@@ -72,7 +73,6 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"--workers {options.workers}: at least one process is needed")
     check_replaceable(out)
 
-    from prepare.humanml3d import whole_folder
     from prepare.stats import write_statistics
 
     published = published_texts(Path(options.texts)) if options.cmu else {}
@@ -163,7 +163,7 @@ def write_motions(clips: list[Clip], folder: Path, process: Process) -> None:
     """Write `folder`/new_joint_vecs/<name>.npy (T, 263) and new_joints/<name>.npy (T, 22, 3), float32."""
     from tqdm import tqdm
 
-    for name in ("new_joint_vecs", "new_joints"):
+    for name in MOTIONS:
         (folder / name).mkdir()
     clips = sorted(clips, key=lambda clip: (len(clip.joints), clip.name))  # alike in length, so that little is padded
     batches = [clips[start : start + BATCH] for start in range(0, len(clips), BATCH)]
@@ -173,7 +173,6 @@ def write_motions(clips: list[Clip], folder: Path, process: Process) -> None:
 
 def write_batch(clips: list[Clip], folder: Path) -> None:
     """Features of one batch of clips, and the joints that they tell, to their files."""
-    import numpy as np
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -185,16 +184,13 @@ def write_batch(clips: list[Clip], folder: Path) -> None:
     features, _ = joints_to_features(pad_sequence(joints, batch_first=True), HUMANML3D, lengths)  # (B, T, 263)
     for clip, length, rows in zip(clips, lengths.tolist(), features):
         rows = rows[: length - 1]
-        np.save(folder / "new_joint_vecs" / f"{clip.name}.npy", rows.numpy())
-        np.save(folder / "new_joints" / f"{clip.name}.npy", features_to_joints(rows, HUMANML3D.num_joints).numpy())
+        write_motion(folder, clip.name, rows, features_to_joints(rows, HUMANML3D.num_joints))
 
 
 def write_splits(clips: list[Clip], folder: Path) -> None:
     """Write the lists of clip names: one for each split, train_val.txt and all.txt."""
     lists = {split: {split} for split in SPLITS} | {"train_val": {"train", "val"}, "all": set(SPLITS)}
-    for name, splits in lists.items():
-        names = sorted(clip.name for clip in clips if clip.split in splits)
-        (folder / f"{name}.txt").write_text("".join(f"{clip}\n" for clip in names), encoding="utf-8")
+    write_lists(folder, {name: sorted(clip.name for clip in clips if clip.split in splits) for name, splits in lists.items()})
 
 
 def write_texts(clips: list[Clip], folder: Path, process: Process, published: dict[str, bytes]) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from data.motion import Clips, Normaliser
 from data.spec import DatasetSpec
+from models.layers import valid_mask
 from models.quantize import perplexity
 from models.vqvae import MotionTokeniser, frame_mask
 from utils.checkpoint import atomic_path
@@ -55,12 +56,12 @@ def to_joints(motion: Tensor, normaliser: Normaliser, spec: DatasetSpec) -> Tens
 
 def pose_errors(joints: Tensor, truth: Tensor, lengths: Tensor) -> Tensor:
     """Pelvis-aligned joint error, in mm, of each valid pose of joints (B, T, J, 3) in metres: (poses,)."""
-    return 1000 * mpjpe(joints, truth)[frame_mask(lengths, truth.shape[1])[..., 0]]
+    return 1000 * mpjpe(joints, truth)[valid_mask(lengths, truth.shape[1])]
 
 
 def row_errors(decoded: Tensor, motion: Tensor, lengths: Tensor) -> Tensor:
     """Smooth-L1 error of each valid row of normalised motions (B, T, D): (rows, D)."""
-    return F.smooth_l1_loss(decoded, motion, reduction="none")[frame_mask(lengths, motion.shape[1])[..., 0]]
+    return F.smooth_l1_loss(decoded, motion, reduction="none")[valid_mask(lengths, motion.shape[1])]
 
 
 @torch.no_grad()
