@@ -29,8 +29,9 @@ test: .venv/dev
 	$(PIP) --no-deps -r requirements-data.txt
 	@touch $@
 
-.venv/dev: .venv/run requirements-dev.txt
+.venv/dev: .venv/run requirements-dev.txt requirements-clip.txt
 	$(PIP) -r requirements-dev.txt
+	$(PIP) --no-deps -r requirements-clip.txt
 	@touch $@
 
 clean:

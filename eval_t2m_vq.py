@@ -28,6 +28,7 @@ def evaluate(config: EvalVQ) -> None:
     from models.loading import load_model
     from utils.checkpoint import CheckpointFolder, find_weights
     from utils.evaluation import check_ext, evaluate_tokeniser, write_report
+    from utils.protocol import table
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
@@ -46,7 +47,42 @@ def evaluate(config: EvalVQ) -> None:
     results = {"weights": str(weights), "step": metadata.get("step"), "split": config.split, **results}
     text = report(results)
     print(text)
+    if judged := judgement(config, model, normaliser, store, spec, device):
+        results["judged"] = judged
+        print(table(judged))
+        text += "\n" + table(judged)
     write_report(folder.eval, config.ext, text, results)
+
+
+def judgement(config: EvalVQ, model, normaliser, store, spec, device) -> dict[str, Any] | None:
+    """FID, R-precision and their like of reconstructions, as for text to motion. None, and a line why, without a judge."""
+    import torch
+
+    from data.text import CaptionedClips
+    from models.judges import load_judge
+    from utils.protocol import Protocol, evaluate
+
+    if config.evaluator == "none":
+        return None
+    try:
+        judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
+    except UserError as error:
+        if config.evaluator_name:
+            raise
+        print(f"no FID, R-precision, MM-Dist: {error}")
+        return None
+    protocol = Protocol(CaptionedClips(spec, config.split, store), judge, batches=config.num_batch, seed=config.seed)
+
+    @torch.no_grad()
+    def remake(features, lengths):
+        motion, lengths = normaliser.normalise(features).to(device), lengths.to(device)
+        decoded = model.decode(model.encode(motion, lengths), lengths)
+        return normaliser.denormalise(decoded).cpu()
+
+    def make(real, repeat: int):
+        return protocol.remade(remake, repeat)
+
+    return evaluate(protocol, make, repeats=config.repeat_times, say=lambda line: None)
 
 
 def report(results: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
     python train_t2m_transformer.py --stage masked --name mtrans --vq_name vq --dataset_name open --batch_size 64
 
+The condition comes from the LaMP run `--lamp_name` of the same dataset, or from CLIP or a sentence encoder (`--text_encoder`).
 Writes `checkpoints/<dataset_name>/<name>/`. Every clip is tokenised once and every caption encoded once, before the first step.
 """
 
@@ -12,6 +13,9 @@ from options.config import T2MTransformer
 from utils.errors import UserError, script
 
 SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention")
+ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # what generation must know of the training
+FREE = ("cond_dim", "dropout", "cond_drop_prob", "attention")  # settings in which a run may differ from the one it begins with
+CONDITION_LAYER = {"masked": "cond_emb.", "residual": "cond_emb.", "length": "linears.0."}
 STRIDE = 4  # frames a token
 VALIDATION_ROUNDS = 4  # passes over the validation split: each hides other tokens, and one alone is a noisy measure
 
@@ -22,7 +26,20 @@ def main(argv: list[str] | None = None) -> None:
     for flag in ("name", "vq_name"):
         if not getattr(config, flag):
             raise UserError(f"--{flag} is missing: name this run with --name and its tokeniser with --vq_name")
-    train(config)
+    train(with_lamp_named(config))
+
+
+def with_lamp_named(config: T2MTransformer) -> T2MTransformer:
+    """LaMP's run by its name, so that it is on record. Raises `UserError` if there is none, or for LaMP's flags without LaMP."""
+    from dataclasses import replace
+
+    from models.language_motion import only_lamp
+
+    if config.text_encoder == "lamp":
+        return replace(config, lamp_name=config.lamp_name or only_lamp(config.checkpoints_dir, config.dataset_name))
+    if config.lamp_name or config.no_query:
+        raise UserError(f"--text_encoder {config.text_encoder}: --lamp_name and --no_query are LaMP's; leave them out")
+    return config
 
 
 def train(config: T2MTransformer) -> None:
@@ -32,7 +49,7 @@ def train(config: T2MTransformer) -> None:
     from data.motion import MotionStore, Normaliser
     from data.spec import get_spec
     from data.text import CaptionedClips
-    from models.conditioner import SentenceEncoder
+    from models.conditioner import load_conditioner
     from models.loading import load_model
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import Distributed, resolve_device, seed_everything
@@ -45,7 +62,10 @@ def train(config: T2MTransformer) -> None:
     tokeniser = load_model(vq_folder.root)[0].to(device)
     check_tokeniser(config, tokeniser)
     normaliser = Normaliser.load(vq_folder.meta)
-    encoder = SentenceEncoder(config.bert or None, device)
+    encoder = load_conditioner(
+        config.text_encoder, config.checkpoints_dir, config.dataset_name,
+        lamp_name=config.lamp_name, query=not config.no_query, bert=config.bert, device=device,
+    )  # fmt: skip
     store = MotionStore(spec)
     processes = Distributed.from_environment()
     share = {"rank": processes.rank, "world": processes.world}
@@ -54,8 +74,10 @@ def train(config: T2MTransformer) -> None:
     seed_everything(config.seed)
     model = build_model(config, tokeniser, train_tokens.features, spec.max_motion)
     print(f"{config.stage}: {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters")
-    origin = {name: getattr(config, name) for name in ("dataset_name", "vq_name", "text_encoder", "bert")}
-    metadata = {"kind": config.stage, "config": asdict(model.config), **origin}
+    if config.init and not config.is_continue:
+        begin_from_(model, config, encoder.fingerprint)
+    origin = {name: getattr(config, name) for name in ORIGIN}
+    metadata = {"kind": config.stage, "config": asdict(model.config), "condition": encoder.fingerprint, **origin}
     validate = validation(val_tokens)
     best = ("loss", "min") if config.stage == "length" else ("accuracy", "max")
     trainer = Trainer(model, train_tokens, config, folder, validate=validate, best=best, model_metadata=metadata)
@@ -72,22 +94,19 @@ def check_tokeniser(config: T2MTransformer, tokeniser) -> None:
 
 def tokens(clips, tokeniser, normaliser, encoder, config: T2MTransformer, share: dict):
     """A split's batches of codes and conditions; its tokens and features come from their caches if they are there."""
-    import hashlib
     from pathlib import Path
 
     from data.tokens import CaptionedTokens, cached_tokens
     from models.conditioner import cached_features
-    from utils.checkpoint import own_state
+    from utils.checkpoint import fingerprint
 
     device = next(tokeniser.parameters()).device
-    digest = hashlib.sha256(normaliser.mean.tobytes() + normaliser.std.tobytes())
-    for value in own_state(tokeniser).values():
-        digest.update(value.cpu().contiguous().numpy().tobytes())
+    digest = fingerprint(tokeniser, normaliser.mean, normaliser.std)
 
     def encode(motion, lengths):
         return tokeniser.encode(motion.to(device), lengths.to(device))
 
-    store = cached_tokens(clips.clips, encode, normaliser, tokeniser.stride, digest.hexdigest())
+    store = cached_tokens(clips.clips, encode, normaliser, tokeniser.stride, digest)
     cache = Path(clips.clips.rows.filename).parent
     features = cached_features(encoder, [caption.text for caption in clips.captions], cache)
     print(f"{len(clips)} clips, {len(clips.captions)} captions")
@@ -115,6 +134,29 @@ def build_model(config: T2MTransformer, tokeniser, features, max_motion: int):
         model.init_tokens_(books)
     model.init_condition_(features)
     return model
+
+
+def begin_from_(model, config: T2MTransformer, condition: str) -> None:
+    """Take over the weights of run --init; the layer that reads the condition stays new if that run's condition was another.
+
+    Raises `UserError` if the run is of another stage or size.
+    """
+    from dataclasses import asdict
+
+    from models.loading import load_model
+    from utils.checkpoint import CheckpointFolder, own_state
+
+    source, metadata = load_model(CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.init).root)
+    theirs, ours = ({"stage": stage, **asdict(m.config)} for stage, m in ((metadata["kind"], source), (config.stage, model)))
+    for size in ours:
+        if size not in FREE and theirs.get(size) != ours[size]:
+            said = f"{size} is {theirs.get(size)} there and {ours[size]} in '{config.name}'"
+            raise UserError(f"--init {config.init}: {said}; give both runs the same flags")
+    state = own_state(source)
+    if metadata.get("condition") != condition:
+        state |= {name: value for name, value in model.state_dict().items() if name.startswith(CONDITION_LAYER[config.stage])}
+    model.load_state_dict(state)
+    print(f"begins with the weights of '{config.init}'")
 
 
 def codebooks(tokeniser):

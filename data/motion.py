@@ -181,8 +181,8 @@ def _read_index(path: Path) -> dict | None:
         return None
 
 
-def _cache_folder(root: Path) -> Path:
-    """Where the pack of a read-only dataset folder lies: the user's cache, a folder for each dataset."""
+def cache_folder(root: Path) -> Path:
+    """Where what belongs to a read-only folder lies: the user's cache, a folder for each."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "lamp" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
 
@@ -248,7 +248,7 @@ class MotionStore:
     def _open(self, files: list[os.DirEntry], dim: int) -> tuple[Path, dict]:
         """The pack that fits the files and its index; written first if there is none."""
         fingerprint = _fingerprint(files, dim)
-        packs = [self.root / PACK, _cache_folder(self.root) / PACK]
+        packs = [self.root / PACK, cache_folder(self.root) / PACK]
         for path in packs:
             index = _read_index(path)
             if index and index["fingerprint"] == fingerprint:

@@ -1,16 +1,20 @@
 """What a user asks to generate: one prompt from the command line, or a file of `<text>#<frames>` and `<text>#NA` lines.
 
 One NA makes every length NA: all are then predicted from the text. Lengths become the nearest multiple of 4 frames, halves down.
+To edit a motion: sections of it, `<start>,<stop>` in frames or as fractions of its length.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from utils.errors import UserError
 
 STRIDE = 4  # frames a token
+LONGEST = 6000  # frames, where the transformers set no limit: more is a mistake
 MAX_WORDS, MAX_LETTERS = 200, 2000  # more is no caption of a few seconds of motion, but a mistake
 
 
@@ -79,5 +83,35 @@ def checked(text: str, where: str) -> str:
 def rounded(frames: int, longest: int, where: str) -> int:
     """The nearest multiple of 4 frames, halves down."""
     if not STRIDE <= frames <= longest:
-        raise UserError(f"{where}: a length of {frames} frames; choose from {STRIDE} to {longest}")
+        more = "" if longest == LONGEST else f", or with --join up to {LONGEST}"
+        raise UserError(f"{where}: a length of {frames} frames; choose from {STRIDE} to {longest}{more}")
     return (frames + STRIDE // 2 - 1) // STRIDE * STRIDE
+
+
+def read_sections(words: Sequence[str], frames: int) -> list[tuple[int, int]]:
+    """Sections of a motion of that many frames, as (first frame, the one after the last), in order of time.
+
+    A word is `A,B`: two whole numbers are frames; if one has a decimal point, both are fractions of the length. Raises `UserError`
+    for other words, and for sections that are reversed, overlap, or leave the motion.
+    """
+    sections = sorted(read_section(word, frames) for word in words)
+    for (start, stop), (following, last) in pairwise(sections):
+        if following < stop:
+            overlap = f"frames {start},{stop} and {following},{last} overlap"
+            raise UserError(f"--mask_edit_section: {overlap}; join them or move them apart")
+    return sections
+
+
+def read_section(word: str, frames: int) -> tuple[int, int]:
+    """One section, in frames."""
+    scale = frames if "." in word else 1
+    try:
+        start, stop = (round(scale * float(part)) for part in word.split(","))
+    except (ValueError, OverflowError):
+        form = "write A,B: fractions as in 0.3,0.6, or frames as in 40,80"
+        raise UserError(f"--mask_edit_section '{word}': not a section; {form}") from None
+    if start >= stop:
+        raise UserError(f"--mask_edit_section {word}: frames {start} to {stop} are nothing; the end comes after the start")
+    if start < 0 or stop > frames:
+        raise UserError(f"--mask_edit_section {word}: frames {start} to {stop} leave the motion, which has 0 to {frames}")
+    return start, stop

@@ -80,6 +80,11 @@ SPECS = {
     )
 }
 
+# Where the archives of the released evaluators unpack to: folders of <checkpoints_dir>/<dataset_name>/, and word vectors.
+RELEASED_EVALUATOR = "text_mot_match"
+RELEASED_STATISTICS = ("Comp_v6_KLD01", "Comp_v6_KLD005")
+GLOVE = Path("glove")
+
 
 def get_spec(name: str, root: str | Path | None = None) -> DatasetSpec:
     """The spec called `name`, with another folder if `root` is given. Raises `UserError` for an unknown name."""

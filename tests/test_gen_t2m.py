@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-import torch
 
 from data.prompts import Prompt, read_prompts
 from gen_t2m import main
-from models.length import LengthConfig, LengthPredictor
-from models.masked import MaskedConfig, MaskedTransformer
-from models.residual import ResidualConfig, ResidualTransformer
-from models.vqvae import MotionTokeniser, VQConfig
-from utils.checkpoint import CheckpointFolder, save_weights
+from tests.tiny import VARIED, write_checkpoints
 from utils.motion.bvh import read_bvh
 from utils.motion.skeleton import HUMANML3D
 
 ROOT = Path(__file__).parent.parent
-SMALL = {"latent_dim": 16, "ff_size": 32, "n_layers": 1, "n_heads": 2}
-CODES = {"nb_code": 16, "code_dim": 8}
-VARIED = ("--topkr", "0", "--temperature", "2")  # random weights are very sure of themselves
 
 
 def read(text_prompt: str = "", text_path: str | Path = "", motion_length: int = 0) -> list[Prompt]:
@@ -35,25 +27,7 @@ def read(text_prompt: str = "", text_path: str | Path = "", motion_length: int =
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory) -> Path:
     """A checkpoints folder with one small random model of each kind, for `open`."""
-    torch.manual_seed(0)
-    root = tmp_path_factory.mktemp("checkpoints")
-    models = {
-        "vq": ("tokeniser", MotionTokeniser(VQConfig(num_quantizers=2, width=16, depth=1, **CODES))),
-        "base": ("masked", MaskedTransformer(MaskedConfig(**CODES, **SMALL))),
-        "res": ("residual", ResidualTransformer(ResidualConfig(num_quantizers=2, **CODES, **SMALL))),
-        "len": ("length", LengthPredictor(LengthConfig(classes=13))),
-    }
-    for name, buffer in models["vq"][1].named_buffers():
-        if name.endswith("codebook"):  # zero until training meets its first batch
-            buffer.normal_()
-    for name, (kind, model) in models.items():
-        folder = CheckpointFolder(root, "open", name)
-        metadata = {"kind": kind, "config": asdict(model.config), "vq_name": "vq", "text_encoder": "sentence", "bert": ""}
-        save_weights(folder.weights("net_best"), model.state_dict(), metadata)
-        folder.meta.mkdir()
-        np.save(folder.meta / "mean.npy", np.zeros(263, np.float32))
-        np.save(folder.meta / "std.npy", np.full(263, 0.1, np.float32))
-    return root
+    return write_checkpoints(tmp_path_factory.mktemp("checkpoints"))
 
 
 @pytest.fixture
@@ -78,7 +52,10 @@ def test_one_prompt_gives_joints_skeleton_and_video(generate, capsys):
     assert files(folder) == [
         "animation/0/sample0_repeat0_len24.bvh",
         "animation/0/sample0_repeat0_len24.mp4",
+        "animation/0/sample0_repeat0_len24_ik.bvh",
+        "animation/0/sample0_repeat0_len24_ik.mp4",
         "joints/0/sample0_repeat0_len24.npy",
+        "joints/0/sample0_repeat0_len24_ik.npy",
     ]
     joints = np.load(folder / "joints/0/sample0_repeat0_len24.npy")
     assert joints.shape == (24, 22, 3) and joints.dtype == np.float32
@@ -104,12 +81,28 @@ def test_prompts_and_repeats_make_the_users_layout(generate, tmp_path):
     folder = generate("--text_path", str(tmp_path / "prompts.txt"), "--repeat_times", "2", "--batch_size", "3", *VARIED)
     assert files(folder) == [
         "joints/0/sample0_repeat0_len40.npy",
+        "joints/0/sample0_repeat0_len40_ik.npy",
         "joints/0/sample0_repeat1_len40.npy",
+        "joints/0/sample0_repeat1_len40_ik.npy",
         "joints/1/sample1_repeat0_len24.npy",
+        "joints/1/sample1_repeat0_len24_ik.npy",
         "joints/1/sample1_repeat1_len24.npy",
+        "joints/1/sample1_repeat1_len24_ik.npy",
     ]
     first, second = (np.load(folder / f"joints/0/sample0_repeat{repeat}_len40.npy") for repeat in (0, 1))
     assert not np.array_equal(first, second)
+
+
+def test_all_motions_of_a_run_can_be_seen_together(generate, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a person walks#8\na person <b>bows</b>#8\n")
+    prompts = ("--text_path", str(tmp_path / "prompts.txt"), "--repeat_times", "2", *VARIED)
+    folder = generate(*prompts, "--grid", formats="html mp4 png")
+    assert [path for path in files(folder) if "/" not in path] == ["grid.mp4", "grid.png", "index.html"]
+    assert len(files(folder)) == 3 + 2 * 2 * 4  # and a video and a sheet of each motion, plain and _ik
+    data = (folder / "index.html").read_text(encoding="utf-8").split('type="application/json">')[1].split("</script>")[0]
+    captions = [clip["caption"] for clip in json.loads(data)["clips"]]
+    assert captions == ["a person walks"] * 2 + ["a person <b>bows</b>"] * 2
+    assert files(generate(*prompts, "--ext", "page", formats="html").parent / "page") == ["index.html"]
 
 
 def test_the_same_seed_gives_the_same_motion_in_any_batch(generate, tmp_path):
@@ -124,7 +117,7 @@ def test_the_same_seed_gives_the_same_motion_in_any_batch(generate, tmp_path):
 
 
 def test_without_a_length_one_is_predicted(generate):
-    (path,) = files(generate("--text_prompt", "a person walks"))
+    path, _ = files(generate("--text_prompt", "a person walks"))  # and its _ik
     length = int(path.partition("_len")[2].removesuffix(".npy"))
     assert 4 <= length <= 48 and length % 4 == 0
 
@@ -181,7 +174,8 @@ BAD = {
     "unknown run": (["--text_prompt", "walk", "--name", "nobody"], "no weights 'nobody'"),
     "another dataset": (["--text_prompt", "walk", "--dataset_name", "kit"], "kit"),
     "wrong kind of model": (["--text_prompt", "walk", "--res_name", "len"], "residual"),
-    "unknown format": (["--text_prompt", "walk", "--formats", "gif"], "gif"),
+    "grid of nothing to see": (["--text_prompt", "walk", "--grid"], "--grid"),
+    "unknown format": (["--text_prompt", "walk", "--formats", "fbx"], "fbx"),
 }
 
 
@@ -254,7 +248,8 @@ def test_a_run_that_fails_leaves_earlier_results_alone(generate, capsys, checkpo
     before = files(generate("--text_prompt", "a person walks", "--motion_length", "40"))
     refused(generate, capsys, ["--text_prompt", "walk", "--res_name", "base"])
     generate("--text_prompt", "a person bows", "--motion_length", "20")
-    assert files(tmp_path / "out") == sorted([*(f"exp/{path}" for path in before), "exp/joints/0/sample0_repeat0_len20.npy"])
+    after = [*before, *(f"joints/0/sample0_repeat0_len20{ending}.npy" for ending in ("", "_ik"))]
+    assert files(tmp_path / "out") == sorted(f"exp/{path}" for path in after)
 
 
 # ------------------------------------------------------------------------------------------------------------------ speed

@@ -15,11 +15,12 @@ from utils.errors import UserError
 from utils.motion.bvh import read_bvh
 from utils.motion.export import export
 from utils.motion.features import features_to_joints
-from utils.motion.ik import continuous_swing, fit_pose
-from utils.motion.rotation import qmatrix, qrotate
+from utils.motion.ik import axes_along, continuous_swing, fit_pose
+from utils.motion.rotation import matrixq, qaxis, qmatrix, qrotate
 from utils.motion.skeleton import HUMANML3D, KIT, SKELETONS, Skeleton, forward_kinematics
 
 GOLDEN = Path(__file__).parent.parent.parent / "shared" / "data" / "golden"
+BOWS = sorted((Path(__file__).parent.parent / "dataset" / "Open" / "new_joints").glob("B1_bow_*.npy"))
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="HumanML3D's sample clips are not here")
 skeletons = pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=["22 joints", "21 joints"])
 
@@ -43,6 +44,11 @@ def random_clip(skeleton: Skeleton, frames: int = 12, seed: int = 0, spread: flo
 def error(joints: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
     """Distance (T, J) between joints and those of their fit."""
     return (fit_pose(joints, skeleton).joints(skeleton) - joints).norm(dim=-1)
+
+
+def swings(rest: torch.Tensor, bones: torch.Tensor) -> torch.Tensor:
+    """`continuous_swing` from directions (C, 3) to bones (T, C, 3), as quaternions (T, C, 4)."""
+    return matrixq(torch.from_numpy(continuous_swing(axes_along(rest.numpy()), bones.numpy())))
 
 
 @skeletons
@@ -88,11 +94,34 @@ def test_the_rest_pose_is_a_t_pose(skeleton):
     assert rest["Head"][1] > rest["Neck"][1] > rest["Spine"][1] > rest["Hips"][1]
 
 
+@skeletons
+def test_clips_in_a_batch_are_fitted_as_they_are_alone(skeleton):
+    clips = torch.stack([random_clip(skeleton, seed=seed) for seed in range(6)]).unflatten(0, (2, 3))  # (2, 3, T, J, 3)
+    clips += 0.01 * torch.randn(clips.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    together, alone = fit_pose(clips, skeleton), fit_pose(clips[1, 2], skeleton)
+    for batch, clip in zip((together.root, together.rotations, together.offsets), (alone.root, alone.rotations, alone.offsets)):
+        torch.testing.assert_close(batch[1, 2], clip, atol=1e-8, rtol=0)
+    torch.testing.assert_close(together.joints(skeleton)[1, 2], alone.joints(skeleton), atol=1e-8, rtol=0)
+
+
 def test_noise_in_the_joints_does_not_add_up_along_limbs():
     joints = random_clip(HUMANML3D, frames=60)
     noisy = joints + 0.01 * torch.randn(joints.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     distance = error(noisy, HUMANML3D).mean(dim=0)
-    assert distance.max() < 0.03  # hands and toes no worse than what noise of 1.7 cm makes of a single bone
+    hips = [1, 2, 3]  # the root stays: they bear its noise and their own
+    assert distance[hips].max() < 0.025
+    distance[hips] = 0
+    assert distance.max() < 0.017  # hands and toes too: no worse than the noise itself
+
+
+def test_a_stretched_bone_is_shared_among_its_neighbours():
+    """One forearm 6 cm too long in one frame: no joint is 6 cm off, as the hand would be if the elbow did not yield."""
+    joints = random_clip(HUMANML3D, spread=0.5)
+    elbow, hand = (HUMANML3D.bones.index(bone) for bone in ("LeftForeArm", "LeftHand"))
+    joints[5, hand] += 0.06 * F.normalize(joints[5, hand] - joints[5, elbow], dim=-1)
+    distance = error(joints, HUMANML3D)
+    assert distance[5].max() < 0.045
+    assert distance[torch.arange(12) != 5].max() < 1e-5
 
 
 def test_a_bone_that_passes_opposite_its_rest_does_not_spin():
@@ -100,7 +129,7 @@ def test_a_bone_that_passes_opposite_its_rest_does_not_spin():
     angle = torch.linspace(2.2, 4.0, 60, dtype=torch.float64)
     bones = torch.stack((torch.sin(angle), torch.cos(angle), torch.full_like(angle, 0.003)), dim=-1)[:, None]
     rest = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64)
-    swing = continuous_swing(rest, bones)
+    swing = swings(rest, bones)
     torch.testing.assert_close(qrotate(swing, rest), F.normalize(bones, dim=-1), atol=1e-9, rtol=0)
     turned = 2 * torch.acos((swing[1:] * swing[:-1]).sum(-1).abs().clamp(max=1))
     assert turned.max() < 0.4
@@ -111,7 +140,7 @@ def test_arms_that_hang_and_swing_are_not_twisted():
     angle = 0.5 * torch.sin(torch.linspace(0, 12, 80, dtype=torch.float64))
     bones = torch.stack((torch.zeros_like(angle), -torch.cos(angle), torch.sin(angle)), dim=-1)[:, None]
     rest = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
-    twist = torch.einsum("tci,ci->tc", continuous_swing(rest, bones)[..., 1:], rest)
+    twist = torch.einsum("tci,ci->tc", swings(rest, bones)[..., 1:], rest)
     assert twist.abs().max() < 0.02
 
 
@@ -143,6 +172,29 @@ def golden_clips() -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", ["012314", "000612"])
 def test_real_clips_come_back(name):
     assert error(golden_clips()[name], HUMANML3D).max() < 1e-5
+
+
+def turns(axis: str, frames: int) -> torch.Tensor:
+    """Two full turns about an axis, as rotations (T, 3, 3)."""
+    return qmatrix(qaxis(axis, torch.linspace(0, 4 * torch.pi, frames)))
+
+
+@needs_golden
+@pytest.mark.parametrize("axis", ["x", "y", "z"], ids=["somersault", "pirouette", "cartwheel"])
+def test_a_clip_that_turns_over_turns_its_root_only(axis):
+    """Whatever way up and facing wherever, frame by frame: limbs are told in the body's own frame, so nothing flips."""
+    joints = golden_clips()["012314"]
+    tumbling = (joints - joints[:, :1]) @ turns(axis, len(joints)).mT + joints[:, :1]
+    pose, tumbled = fit_pose(joints, HUMANML3D), fit_pose(tumbling, HUMANML3D)
+    torch.testing.assert_close(tumbled.rotations[:, 1:], pose.rotations[:, 1:], atol=1e-4, rtol=0)
+    torch.testing.assert_close(tumbled.rotations[:, 0], turns(axis, len(joints)) @ pose.rotations[:, 0], atol=1e-4, rtol=0)
+    assert error(tumbling, HUMANML3D).max() < 1e-5
+
+
+@pytest.mark.skipif(not BOWS, reason="dataset `open` is not here")
+def test_bowing_people_come_back():
+    for path in BOWS:
+        assert error(torch.from_numpy(np.load(path)), HUMANML3D).max() < 5e-4, path.name
 
 
 @needs_golden

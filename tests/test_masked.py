@@ -74,6 +74,33 @@ def test_guidance_one_is_conditional_zero_is_unconditional_and_both_halves_agree
     torch.testing.assert_close(model.guided(ids, condition, valid, 4)[valid], (uncond + 4 * (cond - uncond))[valid])
 
 
+def test_guidance_runs_both_halves_in_one_pass(monkeypatch):
+    model, condition, valid, sizes = small(), torch.randn(4, 12, dtype=torch.double), valid_mask(LENGTHS, 9), []
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda ids, *rest: sizes.append(len(ids)) or forward(ids, *rest))
+    for scale in (0, 1, 4):
+        model.guided(torch.where(valid, model.mask_id, model.pad_id), condition, valid, scale)
+    assert sizes == [4, 4, 8]
+
+
+def test_generation_at_scale_one_is_conditional_and_at_zero_reads_no_condition():
+    model, condition = small(), torch.randn(4, 12, dtype=torch.double)
+    for scale, seen in ((1, condition), (0, torch.zeros_like(condition))):
+        for step in model.decode(condition, LENGTHS, time_steps=4, cond_scale=scale):
+            assert torch.equal(step.logits, model(step.ids_in, seen, valid_mask(LENGTHS, 9)))
+    options = {"time_steps": 4, "cond_scale": 0}
+    assert torch.equal(model.generate(condition, LENGTHS, **options), model.generate(-condition, LENGTHS, **options))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_only_hidden_places_are_drawn(steps):
+    model = small("full")
+    for step in model.decode(torch.randn(4, 12, dtype=torch.double), LENGTHS, time_steps=steps, topkr=0.0):
+        hidden = step.ids_in == model.mask_id
+        assert hidden.any(1).all()
+        assert torch.equal(step.ids, torch.where(hidden, step.drawn, step.ids_in))
+
+
 @pytest.mark.parametrize("attention", ["causal", "full"])
 def test_generation_does_not_depend_on_the_batch(attention):
     model, condition = small(attention), torch.randn(4, 12, dtype=torch.double)

@@ -12,19 +12,26 @@ from tests.parity.__main__ import main
 from tests.parity.fixture import check, compare
 
 FIXTURES = Path(__file__).resolve().parents[2] / "shared" / "parity"
-COVERED = (
-    "lamp_vqvae_t2m_down2", "lamp_vqvae_kit_down3", "momask_rvq_separate", "momask_rvq_shared", "momask_masktrans",
-    "momask_restrans_noshare", "momask_restrans_share", "momask_lenest", "kinematics",
-)  # fmt: skip
+NAMES = sorted(path.parent.name for path in FIXTURES.glob("*/io.npz"))
 needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="the released code's numbers are not here")
 
 
 @needs_fixtures
-@pytest.mark.parametrize("name", COVERED)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_output_equals_the_released_codes(name):
     results = list(check(FIXTURES / name))
     assert results
     assert [str(result) for result in results if not result.passed] == []
+
+
+@needs_fixtures
+def test_an_input_that_is_gone_fails_the_outputs_that_need_it(tmp_path):
+    source = FIXTURES / "lamp_vqvae_t2m_down2"
+    with np.load(source / "io.npz") as file:
+        np.savez(tmp_path / "io.npz", **{name: value for name, value in file.items() if name != "in_motion_odd"})
+    for name in ("meta.json", "net_last.pth"):
+        (tmp_path / name).symlink_to(source / name)
+    assert [result.name for result in check(tmp_path) if not result.passed] == ["ids_odd"]
 
 
 @needs_fixtures

@@ -7,7 +7,7 @@ import torch
 
 from utils.metrics.motion import mpjpe
 from utils.metrics.physical import floating, foot_slide, jerk, penetration, physical_metrics, toe_contacts
-from utils.motion.skeleton import HUMANML3D
+from utils.motion.skeleton import HUMANML3D, SKELETONS
 
 FPS, T = 20, 40
 TIME = torch.arange(T, dtype=torch.float64) / FPS
@@ -81,6 +81,21 @@ def test_jerk_is_the_third_derivative():
     steady = standing()
     steady[..., 2] += 3 * TIME[:, None] ** 2
     assert value(jerk, steady, FPS) == pytest.approx(0, abs=1e-6)
+
+
+def test_slide_depends_on_neither_frame_rate_nor_skeleton():
+    """And what lies outside the given contacts does not count."""
+    for skeleton in SKELETONS.values():
+        for fps in (10, 20, 40):
+            frames = 2 * fps
+            joints = torch.ones(1, frames, skeleton.num_joints, 3, dtype=torch.float64)
+            joints[:, :, list(skeleton.feet), 1] = 0.02
+            joints[..., 0] += 0.2 * torch.arange(frames)[:, None] / fps
+            contacts = toe_contacts(joints, fps)
+            assert contacts.shape == (1, frames - 1, 2) and contacts.all()
+            contacts[:, frames // 2 :] = False
+            joints[:, frames // 2 + 1 :, :, 2] += 9
+            assert foot_slide(joints, fps, None, contacts).item() == pytest.approx(20)
 
 
 def test_penetration_is_the_depth_of_the_lowest_joint():

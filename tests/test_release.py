@@ -11,7 +11,8 @@ import torch
 from models.loading import load_model
 from models.vqvae import MotionTokeniser, VQConfig
 from prepare.release import main
-from utils.checkpoint import CheckpointFolder, save_weights
+from tests.small_lamp import write_lamp
+from utils.checkpoint import CheckpointFolder, eight_bits, load_weights, save_weights
 
 
 def a_run(root, scale: float = 1.0) -> MotionTokeniser:
@@ -51,6 +52,29 @@ def test_a_released_run_is_half_the_size_and_does_the_same(tmp_path):
     with torch.no_grad():
         latent, expected = released.encode_latent(motion), model.encode_latent(motion)
     assert (latent - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+def test_matrices_in_eight_bits_take_a_quarter_and_hardly_change(tmp_path):
+    torch.manual_seed(0)
+    state = {"matrix": torch.randn(64, 256) * torch.rand(64, 1), "bias": torch.randn(64), "count": torch.arange(3)}
+    save_weights(tmp_path / "full.safetensors", state, {})
+    save_weights(tmp_path / "small.safetensors", eight_bits(state), {})
+    assert (tmp_path / "small.safetensors").stat().st_size < 0.3 * (tmp_path / "full.safetensors").stat().st_size
+    restored, _ = load_weights(tmp_path / "small.safetensors")
+    assert restored.keys() == state.keys() and restored["matrix"].dtype == torch.float32
+    step = state["matrix"].abs().amax(1, keepdim=True) / 127
+    assert ((restored["matrix"] - state["matrix"]).abs() <= 0.51 * step).all()
+    assert torch.equal(restored["bias"], state["bias"]) and torch.equal(restored["count"], state["count"])
+
+
+def test_a_lamp_run_takes_its_vocabulary_along(tmp_path):
+    model = write_lamp(tmp_path / "runs", "open")
+    folder = CheckpointFolder(tmp_path / "runs", "open", "lamp")
+    folder.opt.write_text("name: lamp\n")
+    main(["--checkpoints_dir", str(tmp_path / "runs"), "--out", str(tmp_path / "demo"), "--runs", "lamp", "--int8", "lamp"])
+    released = CheckpointFolder(tmp_path / "demo", "open", "lamp")
+    assert (released.root / "vocab.txt").read_text() == (folder.root / "vocab.txt").read_text()
+    assert set(load_model(released.root)[0].state_dict()) == set(model.state_dict())
 
 
 def test_numbers_that_fp16_cannot_hold_are_refused(tmp_path, capsys):

@@ -7,11 +7,13 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from utils.errors import UserError
-from utils.motion.render import ahead, caption_image, contact_sheet, font, wrap, write_mp4
-from utils.motion.scene import LEFT, RIGHT, Scene, capsules, smooth
+from utils.motion.body import LEFT, RIGHT, standing_feet
+from utils.motion.lettering import PAGE_SECONDS, caption_pages, font, typeface, wrap
+from utils.motion.render import ahead, contact_sheet, tiled, write_video
+from utils.motion.scene import Scene, capsules, smooth
 from utils.motion.skeleton import HUMANML3D, KIT
 
 SIDES = {"Left": LEFT, "Right": RIGHT}
@@ -83,8 +85,9 @@ def test_a_shadow_lies_under_the_feet():
     scene = Scene(standing(), fps=20)
     shadow = scene.shadow(0)
     feet = scene.camera.project(scene.points[0, HUMANML3D.bones.index("LeftToe")] * [1, 0, 1])[0].round().astype(int)
-    assert shadow[feet[1], feet[0]] > 20
-    assert shadow[:200].max() == 0
+    assert 200 < scene.horizon < feet[1]
+    assert shadow[feet[1] - scene.horizon, feet[0]] > 20
+    assert shadow[:5].max() == 0
 
 
 def test_capsules_hold_both_discs():
@@ -111,22 +114,52 @@ def test_captions_wrap_between_words_and_lose_nothing():
         assert lines[0].split() == text.split()[: len(lines[0].split())]
 
 
-@pytest.mark.parametrize("words", [1, 20, 200])
-def test_a_caption_fits_its_place_however_long(words):
-    picture = caption_image("walking " * words, 720, 216)
-    assert picture.shape[0] <= 216 and picture.shape[1:] == (720, 3)
-    dark = (picture < 128).all(-1)
-    assert dark.any()
-    assert not dark[:, :10].any() and not dark[:, -10:].any() and not dark[-1].any()  # nothing touches an edge
+@pytest.mark.parametrize("words", [1, 20, 200, 1000])
+@pytest.mark.parametrize("width", [240, 720])
+def test_a_caption_fits_its_place_however_long(words, width):
+    pages = caption_pages("walking " * words, width, int(0.3 * width), seconds=6.0)
+    assert len(pages) <= 6.0 / PAGE_SECONDS  # time to read each
+    for picture in pages:
+        assert picture.shape == pages[0].shape
+        assert picture.shape[0] <= 0.3 * width and picture.shape[1:] == (width, 3)
+        dark = (picture < 160).any(-1)
+        assert dark.any()
+        assert not dark[0].any() and not dark[-1].any() and not dark[:, 0].any() and not dark[:, -1].any()  # nothing cut at an edge
+
+
+def test_pages_hold_the_whole_caption_in_readable_letters(monkeypatch):
+    shown = []
+    draw = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, xy, text, **more: shown.append((text, more["font"].size)) or draw(
+        self, xy, text, **more))  # fmt: skip
+    text = " ".join(f"word{number}" for number in range(300))
+    pages = caption_pages(text, 720, 216, seconds=10.0)
+    assert len(pages) > 1
+    assert " ".join(line for line, _ in shown) == text
+    assert min(size for _, size in shown) >= 13
+    shown.clear()
+    assert len(caption_pages(text, 720, 216, seconds=0.2)) == 1  # no time to turn pages: smaller letters
+    assert " ".join(line for line, _ in shown) == text
+
+
+def test_captions_may_be_in_any_script():
+    assert typeface(frozenset("čeština, ελληνικά, русский, עברית, ‘quotes’")) == typeface(frozenset())
+    unknown = caption_pages("人が歩く 🕺 \U000e0001", 720, 216, seconds=5.0)  # with or without a font for it, no error
+    assert (unknown[0] < 128).any()
+
+
+def video_pictures(path) -> list[np.ndarray]:
+    with av.open(str(path)) as video:
+        return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
 
 
 def test_a_video_has_the_right_size_rate_and_frames(tmp_path):
-    write_mp4(tmp_path / "clip.mp4", standing(9, speed=0.05), "a person glides forward", fps=12.5)
+    write_video(tmp_path / "clip.mp4", [("a person glides forward", standing(9, speed=0.05))], fps=12.5)
     with av.open(str(tmp_path / "clip.mp4")) as video:
         stream = video.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert stream.average_rate == Fraction(25, 2)
-        pictures = [frame.to_ndarray(format="rgb24") for frame in video.decode(stream)]
+    pictures = video_pictures(tmp_path / "clip.mp4")
     assert len(pictures) == 9
     assert pictures[0].shape == (720, 720, 3)
     for picture in pictures:
@@ -134,8 +167,73 @@ def test_a_video_has_the_right_size_rate_and_frames(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
+def test_several_motions_share_a_video_and_early_ones_stand_still(tmp_path):
+    motions = [("a person glides", standing(12, 0.2)), ("a person stands", standing(4)), ("a person glides", standing(12, 0.1))]
+    write_video(tmp_path / "grid.mp4", motions)
+    pictures = video_pictures(tmp_path / "grid.mp4")
+    assert len(pictures) == 12
+    assert pictures[0].shape == (720, 720, 3)  # 2 × 2 panels, one free
+    for picture in (pictures[0], pictures[-1]):
+        figures = coloured(picture, LEFT)
+        assert all(figures[cell].sum() > 300 for cell in (np.s_[:360, :360], np.s_[:360, 360:], np.s_[360:, :360]))
+        assert figures[360:, 360:].sum() == 0
+    still = np.abs(pictures[-1][:300, 360:].astype(int) - pictures[5][:300, 360:]).mean()
+    moving = np.abs(pictures[-1][:300, :360].astype(int) - pictures[5][:300, :360]).mean()
+    assert still < 0.2 * moving
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_a_grid_is_no_larger_than_players_take(tmp_path, count):
+    write_video(tmp_path / "grid.mp4", [("a person stands", standing(1))] * count)
+    height, width, _ = video_pictures(tmp_path / "grid.mp4")[0].shape
+    assert 720 <= width <= 1920 and height <= 1920 and height % 2 == width % 2 == 0
+
+
+def test_tiles_are_laid_row_by_row():
+    cells = [np.full((2, 2, 3), shade, np.uint8) for shade in (10, 20, 30)]
+    np.testing.assert_array_equal(tiled(cells, 2)[::2, ::2, 0], [[10, 20], [30, 10]])  # the free one looks like an empty corner
+
+
+@pytest.mark.parametrize("fps, shown, milliseconds", [(20, 10, 50), (12.5, 10, 80), (120, 2, 40)])
+def test_a_gif_loops_at_the_speed_of_the_motion(tmp_path, fps, shown, milliseconds):
+    write_video(tmp_path / "clip.gif", [("a person glides", standing(10, speed=1.0 / fps))], fps=fps)
+    with Image.open(tmp_path / "clip.gif") as gif:
+        assert (gif.size, gif.n_frames, gif.info["duration"], gif.info["loop"]) == ((360, 360), shown, milliseconds, 0)
+        assert coloured(np.asarray(gif.convert("RGB")), LEFT).sum() > 300
+
+
+def test_the_way_and_the_footprints_are_left_on_the_floor():
+    gliding = standing(40, speed=0.05)
+    scene = Scene(gliding, fps=20)
+    assert len(scene.prints[0]) == 0  # a foot that slides at 1 m/s does not stand
+    stepping = standing(40)
+    stepping[18:, :, 2] += 0.5  # one jump ahead
+    stepping[14:22, :, 1] += 0.3
+    scene = Scene(stepping, fps=20)
+    starts, outlines, colours = scene.prints
+    assert len(starts) == 4 and (starts == 0).sum() == 2
+    for outline, colour in zip(outlines, colours):  # left feet leave blue prints at x > 0
+        assert (colour[2] > colour[0]) == (outline[:, 0].mean() > 0)
+        assert np.ptp(outline[:, 2]) > 0.15 and not outline[:, 1].any()
+    picture = scene.draw(39)
+    behind = scene.camera.project(outlines[0].mean(axis=0) - scene.followed[39])[0].round().astype(int)
+    assert np.ptp(picture[behind[1], behind[0]].astype(int)) > 30  # a tint where the floor is grey
+    ahead_of_time = Scene(stepping, fps=20).draw(0)
+    assert not np.array_equal(picture, ahead_of_time)
+
+
+def test_feet_stand_where_toes_or_heels_do():
+    joints = standing(30)
+    joints[10:20, [HUMANML3D.bones.index(bone) for bone in ("LeftFoot", "LeftToe")], 1] += 0.2
+    stands = standing_feet(joints, 20, HUMANML3D)
+    assert stands.shape == (30, 2)
+    assert stands[:9].all() and stands[21:].all()
+    assert stands[10:20].tolist() == [[False, True]] * 10
+    assert not standing_feet(joints[:1], 20, HUMANML3D).any()  # one frame does not tell
+
+
 def test_a_contact_sheet_has_a_row_for_each_motion(tmp_path):
-    contact_sheet([("a person stands", standing()), ("a person glides", standing(12, 0.1))], tmp_path / "sheet.png", columns=4)
+    contact_sheet(tmp_path / "sheet.png", [("a person stands", standing()), ("a person glides", standing(12, 0.1))], columns=4)
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     figures = coloured(sheet, LEFT)
     assert sheet.shape[1] == 4 * 200
@@ -147,9 +245,9 @@ def test_a_broken_motion_leaves_no_file(tmp_path):
     joints = standing()
     joints[2, 3] = np.nan
     with pytest.raises(UserError, match="NaN"):
-        write_mp4(tmp_path / "clip.mp4", joints, "a person stands")
+        write_video(tmp_path / "clip.mp4", [("a person stands", joints)])
     with pytest.raises(UserError, match="joints"):
-        write_mp4(tmp_path / "clip.mp4", standing()[:, :10], "a person stands")
+        write_video(tmp_path / "clip.gif", [("a person stands", standing()[:, :10])])
     assert list(tmp_path.iterdir()) == []
 
 

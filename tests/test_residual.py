@@ -77,6 +77,15 @@ def test_guidance_one_is_conditional_and_zero_is_unconditional():
     torch.testing.assert_close(model.guided(history, layer, condition, valid, 5)[valid], (uncond + 5 * (cond - uncond))[valid])
 
 
+def test_generation_at_scale_one_is_conditional_and_at_zero_reads_no_condition():
+    model, condition, base = small(), torch.randn(4, 12, dtype=torch.double), codes_of(LENGTHS)[..., 0]
+    zero, valid = {"cond_scale": 0, "seed": 3}, valid_mask(LENGTHS, 9)
+    assert torch.equal(model.generate(base, condition, LENGTHS, **zero), model.generate(base, -condition, LENGTHS, **zero))
+    logits, _ = next(model.decode(base, condition, LENGTHS, cond_scale=1))
+    history = model.history(torch.where(valid, base, model.pad_id)[..., None])[:, :, 0]
+    assert torch.equal(logits, model(history, torch.ones(4, dtype=torch.long), condition, valid))
+
+
 @pytest.mark.parametrize("share", [True, False])
 def test_generation_keeps_the_base_and_does_not_depend_on_the_batch(share):
     model, condition, base = small(share_weight=share), torch.randn(4, 12, dtype=torch.double), codes_of(LENGTHS)[..., 0]

@@ -13,6 +13,7 @@ from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
 from models.text2motion import TextToMotion
 from models.vqvae import MotionTokeniser, VQConfig
+from tests.small_lamp import WIDTH, write_lamp
 from utils.checkpoint import CheckpointFolder, save_weights
 from utils.errors import UserError
 
@@ -33,13 +34,14 @@ class LetterCounts:
         return torch.tensor([[float(caption.count(letter)) for letter in "aeinorst"] for caption in captions], dtype=torch.double)
 
 
-def parts(num_quantizers: int = 3) -> dict[str, torch.nn.Module]:
+def parts(num_quantizers: int = 3, cond_dim: int = 8) -> dict[str, torch.nn.Module]:
     torch.manual_seed(0)
+    sizes = {**TRANSFORMER, "cond_dim": cond_dim}
     models = {
         "tokeniser": MotionTokeniser(VQConfig(dim=263, num_quantizers=num_quantizers, nb_code=16, code_dim=8, width=8, depth=1)),
-        "masked": MaskedTransformer(MaskedConfig(**TRANSFORMER)),
-        "residual": ResidualTransformer(ResidualConfig(num_quantizers=3, **TRANSFORMER)),
-        "length": LengthPredictor(LengthConfig(cond_dim=8, classes=13, hidden_dim=16)),
+        "masked": MaskedTransformer(MaskedConfig(**sizes)),
+        "residual": ResidualTransformer(ResidualConfig(num_quantizers=3, **sizes)),
+        "length": LengthPredictor(LengthConfig(cond_dim=cond_dim, classes=13, hidden_dim=16)),
     }
     for book in models["tokeniser"].quantizer.layers:
         book.codebook.normal_()
@@ -103,13 +105,13 @@ def test_parts_that_do_not_fit_are_refused(kind, change, said):
         pipeline(**{kind: model})
 
 
-def save_all(root, **metadata) -> None:
-    """All parts as checkpoint folders of dataset `open`; `metadata` changes the residual model's."""
-    for kind, model in parts().items():
+def save_all(root, cond_dim: int = 8, condition: dict | None = None, residual: dict | None = None) -> None:
+    """All parts as checkpoint folders of dataset `open`; `condition` is in all models' metadata, `residual` in that one's."""
+    origin = {"vq_name": "tokeniser", "text_encoder": "sentence", "bert": ""} | (condition or {})
+    for kind, model in parts(cond_dim=cond_dim).items():
         folder = CheckpointFolder(root, "open", kind)
-        facts = {"kind": kind, "config": asdict(model.config), "vq_name": "tokeniser", "text_encoder": "sentence", "bert": ""}
-        save_weights(folder.weights("net_best"), model.state_dict(), facts | (metadata if kind == "residual" else {}))
-    folder.meta.mkdir()
+        facts = {"kind": kind, "config": asdict(model.config), **origin, **((residual or {}) if kind == "residual" else {})}
+        save_weights(folder.weights("net_best"), model.state_dict(), facts)
     meta = CheckpointFolder(root, "open", "tokeniser").meta
     meta.mkdir()
     np.save(meta / "mean.npy", np.zeros(263))
@@ -117,7 +119,7 @@ def save_all(root, **metadata) -> None:
 
 
 def test_loads_from_checkpoint_folders(tmp_path, monkeypatch):
-    monkeypatch.setattr("models.text2motion.SentenceEncoder", LetterCounts)
+    monkeypatch.setattr("models.conditioner.SentenceEncoder", LetterCounts)
     monkeypatch.setattr(LetterCounts, "__call__", lambda self, captions: torch.ones(len(captions), 8))
     save_all(tmp_path)
     model = TextToMotion.load(tmp_path, "open", "masked", "residual", "length")
@@ -132,8 +134,42 @@ def test_loads_from_checkpoint_folders(tmp_path, monkeypatch):
         TextToMotion.load(tmp_path, "open", "masked")
 
 
-def test_models_of_different_tokenisers_are_not_mixed(tmp_path, monkeypatch):
-    monkeypatch.setattr("models.text2motion.SentenceEncoder", LetterCounts)
-    save_all(tmp_path, vq_name="another")
-    with pytest.raises(UserError, match="'residual' was trained with vq_name another, 'masked' with tokeniser"):
+LAMP = {"text_encoder": "lamp", "lamp_name": "first", "no_query": False}
+
+
+@pytest.mark.parametrize(
+    ("condition", "change", "said"),
+    [
+        ({}, {"vq_name": "another"}, "vq_name another, 'masked' with tokeniser"),
+        (LAMP, {"lamp_name": "second"}, "lamp_name second, 'masked' with first"),
+        (LAMP, {"no_query": True}, "no_query True, 'masked' with False"),
+        ({}, {"bert": "bert-base-uncased"}, "bert bert-base-uncased, 'masked' with"),
+        (LAMP, {"text_encoder": "clip"}, "text_encoder clip, 'masked' with lamp"),
+    ],
+)
+def test_models_of_different_tokenisers_or_conditions_are_not_mixed(tmp_path, condition, change, said):
+    save_all(tmp_path, condition=condition, residual=change)
+    with pytest.raises(UserError, match=f"'residual' was trained with {said}"):
         TextToMotion.load(tmp_path, "open", "masked", "residual")
+
+
+@pytest.mark.parametrize("no_query", [False, True])
+def test_takes_the_lamp_that_the_models_were_trained_with(tmp_path, no_query):
+    save_all(tmp_path, WIDTH, {**LAMP, "no_query": no_query})
+    lamps = [write_lamp(tmp_path, "open", name, "tokeniser", seed) for seed, name in enumerate(("second", "first"))]
+    model = TextToMotion.load(tmp_path, "open", "masked", "residual", "length")
+    ids, lengths = torch.tensor([[2, 10, 3]]), torch.tensor([3])
+    right, wrong = (lamp.condition(ids, lengths, not no_query) for lamp in reversed(lamps))
+    torch.testing.assert_close(model.encoder(["left"]), right.detach(), rtol=1e-5, atol=1e-5)
+    assert (right - wrong).abs().max() > 0.01
+    features, lengths = model.generate(["a person walks", "left"])
+    assert features.shape == (2, int(lengths.max()), 263)
+
+
+def test_a_lamp_that_is_gone_or_of_another_width_is_named(tmp_path):
+    save_all(tmp_path, 8, LAMP)
+    with pytest.raises(UserError, match="first"):
+        TextToMotion.load(tmp_path, "open", "masked")
+    write_lamp(tmp_path, "open", "first", "tokeniser")
+    with pytest.raises(UserError, match=f"width 8, the text encoder gives {WIDTH}"):
+        TextToMotion.load(tmp_path, "open", "masked")

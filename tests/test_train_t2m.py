@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,14 +12,16 @@ import pytest
 import torch
 
 import train_t2m_transformer
-from data.motion import MotionStore, Normaliser
+from data.motion import Normaliser
 from data.spec import get_spec
 from data.synthetic import write_synthetic
-from data.text import CaptionedClips, draw_crops
+from data.text import draw_crops
 from data.tokens import CaptionedTokens, cached_tokens, tokenise
 from models.text2motion import TextToMotion
 from models.vqvae import MotionTokeniser, VQConfig
-from utils.checkpoint import CheckpointFolder, load_weights, own_state, save_weights
+from tests.numbered import numbered_clips
+from tests.small_lamp import WIDTH, write_lamp
+from utils.checkpoint import CheckpointFolder, find_weights, load_weights, own_state, save_weights
 
 STEPS = 8
 
@@ -60,8 +63,10 @@ def save_tokeniser(root: Path, name: str, tokeniser: MotionTokeniser) -> None:
 
 
 def run(root: Path, stage: str, *flags: str, name: str = "", vq: str = "vq") -> CheckpointFolder:
-    """Train with `FirstFrames` as text encoder."""
+    """Train, without other flags with `FirstFrames` as text encoder."""
     name = name or stage
+    if "--text_encoder" not in flags:
+        flags = (*flags, "--text_encoder", "sentence")
     sizes = "--latent_dim 16 --ff_size 32 --n_layers 1 --n_heads 2" if stage != "length" else ""
     command = f"--stage {stage} --name {name} --vq_name {vq} --dataset_name synthetic --data_root {root / 'data'} {sizes} "
     command += f"--checkpoints_dir {root / 'checkpoints'} --gpu_id -1 --batch_size 4 --warm_up_iter 2 --lr 0.01 --max_iters {STEPS}"
@@ -72,23 +77,6 @@ def run(root: Path, stage: str, *flags: str, name: str = "", vq: str = "vq") -> 
 @pytest.fixture(autouse=True)
 def light_text_encoder(monkeypatch):
     monkeypatch.setattr("models.conditioner.SentenceEncoder", FirstFrames)
-    monkeypatch.setattr("models.text2motion.SentenceEncoder", FirstFrames)
-
-
-def numbered_clips(tmp_path: Path, clips: int = 24):
-    """Clips whose frame t holds (t, its clip's number) in its first columns, two captions each."""
-    spec = get_spec("synthetic", tmp_path)
-    for folder in ("new_joint_vecs", "texts"):
-        (tmp_path / folder).mkdir()
-    lengths = np.random.default_rng(0).integers(24, 199, clips)
-    for clip, length in enumerate(lengths):
-        motion = np.zeros((length, spec.dim), np.float32)
-        motion[:, 0], motion[:, 1] = np.arange(length), clip
-        np.save(tmp_path / "new_joint_vecs" / f"{clip:03d}.npy", motion)
-        (tmp_path / "texts" / f"{clip:03d}.txt").write_text(f"clip {clip}#x/X#0#0\nclip {clip} again#x/X#0#0\n")
-    (tmp_path / "train.txt").write_text("\n".join(f"{clip:03d}" for clip in range(clips)))
-    identity = Normaliser(np.zeros(spec.dim), np.ones(spec.dim))
-    return CaptionedClips(spec, "train", MotionStore(spec)), identity
 
 
 @pytest.fixture
@@ -101,7 +89,7 @@ def tokens(tmp_path) -> CaptionedTokens:
 
 def test_batches_hold_crops_of_a_clip_with_its_own_caption(tokens):
     starts = set()
-    for index in range(40):
+    for index in range(80):
         batch = tokens.batch(index)
         codes, lengths = batch["codes"], batch["lengths"]
         valid = torch.arange(codes.shape[1]) < lengths[:, None]
@@ -212,11 +200,83 @@ def test_unfit_tokenisers_are_refused(root, capsys, flags, said):
     assert not (root / "checkpoints" / "synthetic" / "refused").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["--name", "x"], ["--name", "x", "--vq_name", "y", "--text_encoder", "clip"]])
+@pytest.mark.parametrize("arguments", [[], ["--name", "x"], ["--name", "x", "--vq_name", "y", "--text_encoder", "word2vec"]])
 def test_missing_or_unknown_flags_end_with_code_2(arguments):
     with pytest.raises(SystemExit) as end:
         train_t2m_transformer.main(arguments)
     assert end.value.code == 2
+
+
+@pytest.fixture
+def fresh(root, tmp_path) -> Path:
+    """As `root`, with no run but the tokeniser."""
+    (tmp_path / "data").symlink_to(root / "data")
+    shutil.copytree(root / "checkpoints" / "synthetic" / "vq", tmp_path / "checkpoints" / "synthetic" / "vq")
+    return tmp_path
+
+
+def refusal(capsys, *arguments, **settings) -> str:
+    """What `run` says when it ends with exit code 2."""
+    with pytest.raises(SystemExit) as end:
+        run(*arguments, **settings)
+    assert end.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_lamp_is_the_usual_condition_and_is_on_record(fresh, capsys):
+    checkpoints = fresh / "checkpoints"
+    assert "no LaMP run there; train one" in refusal(capsys, fresh, "masked", "--text_encoder", "lamp", name="with_lamp")
+    write_lamp(checkpoints, "synthetic", "first")
+    for stage in ("masked", "length"):
+        folder = run(fresh, stage, "--text_encoder", "lamp", name=f"{stage}_lamp")
+        metadata = load_weights(folder.weights("latest"))[1]
+        said = {name: metadata[name] for name in ("text_encoder", "lamp_name", "no_query", "vq_name")}
+        assert said == {"text_encoder": "lamp", "lamp_name": "first", "no_query": False, "vq_name": "vq"}
+        assert metadata["config"]["cond_dim"] == WIDTH
+        assert "lamp_name: first" in folder.opt.read_text()
+    model = TextToMotion.load(checkpoints, "synthetic", "masked_lamp", length_name="length_lamp")
+    assert model.generate(["a person walks"], time_steps=2)[0].isfinite().all()
+
+    write_lamp(checkpoints, "synthetic", "second", seed=1)
+    assert "(first, second)" in refusal(capsys, fresh, "masked", "--text_encoder", "lamp", name="unclear")
+    assert "nobody" in refusal(capsys, fresh, "masked", "--text_encoder", "lamp", "--lamp_name", "nobody", name="unclear")
+    assert not (checkpoints / "synthetic" / "unclear").exists()
+    folder = run(fresh, "masked", "--text_encoder", "lamp", "--lamp_name", "second", "--no_query", name="ablation")
+    assert load_weights(folder.weights("latest"))[1]["no_query"] is True
+
+
+def test_lamp_flags_need_lamp_and_clip_needs_its_weights(fresh, capsys, monkeypatch):
+    assert "--lamp_name and --no_query are LaMP's" in refusal(capsys, fresh, "masked", "--no_query", name="refused")
+    monkeypatch.setattr("pathlib.Path.home", lambda: fresh)
+    assert "clip/ViT-B-32.pt" in refusal(capsys, fresh, "masked", "--text_encoder", "clip", name="refused")
+    assert not (fresh / "checkpoints" / "synthetic" / "refused").exists()
+
+
+@pytest.mark.parametrize(("stage", "reads"), [("residual", "cond_emb."), ("length", "linears.0.")])
+def test_a_run_begins_with_anothers_weights(fresh, stage, reads):
+    def weights(*flags: str, name: str) -> dict[str, torch.Tensor]:
+        return load_weights(find_weights(run(fresh, stage, *flags, name=name).root))[0]
+
+    still = ("--max_iters", "1", "--lr", "1e-9")  # what such a run ends with is what it began with
+    first = weights(name="first")
+    for name, value in weights("--init", "first", *still, name="same").items():
+        torch.testing.assert_close(value, first[name], rtol=0, atol=1e-6)
+
+    write_lamp(fresh / "checkpoints", "synthetic")
+    new = weights(*still, "--text_encoder", "lamp", name="new")
+    for name, value in weights("--init", "first", *still, "--text_encoder", "lamp", name="other_condition").items():
+        torch.testing.assert_close(value, (new if name.startswith(reads) else first)[name], rtol=0, atol=1e-6)
+
+
+def test_a_run_of_other_sizes_is_no_beginning(root, capsys):
+    run(root, "masked", name="small")
+    flags = ("--init", "small")
+    said = "--init small: latent_dim is 16 there and 32 in 'larger'"
+    assert said in refusal(capsys, root, "masked", *flags, "--latent_dim", "32", name="larger")
+    assert "stage is masked there and residual" in refusal(capsys, root, "residual", *flags, name="larger")
+    assert "n_heads is 2 there and 4" in refusal(capsys, root, "masked", *flags, "--n_heads", "4", name="larger")
+    assert "nobody" in refusal(capsys, root, "masked", "--init", "nobody", name="larger")
+    assert not (root / "checkpoints" / "synthetic" / "larger").exists()
 
 
 def test_codebooks_are_read_layer_by_layer():

@@ -6,6 +6,7 @@ their config, step and git revision as metadata), `model/resume.pt` (all that an
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -24,6 +26,7 @@ from utils.errors import UserError
 
 RELEASED = (".tar", ".pth", ".pt")
 SUFFIXES = (".safetensors", *RELEASED)
+SCALE = "@scale"  # ends the name of a tensor that multiplies the rows of another
 
 
 @contextmanager
@@ -55,15 +58,37 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_weights` wrote: (tensors on the CPU, metadata). Raises `UserError` for a missing or damaged file."""
+    """Read what `save_weights` wrote: (tensors on the CPU, metadata). What `eight_bits` shrank comes back as float32.
+
+    Raises `UserError` for a missing or damaged file.
+    """
+    metadata = read_metadata(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    scales = {key.removesuffix(SCALE): state.pop(key) for key in list(state) if key.endswith(SCALE)}
+    return {key: value * scales[key] if key in scales else value for key, value in state.items()}, metadata
+
+
+def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each matrix as int8, with a float32 scale for each row under `<name>@scale`: a quarter of the bytes, for storage alone."""
+    small = {}
+    for key, value in state.items():
+        if value.ndim != 2 or not value.is_floating_point():
+            small[key] = value
+            continue
+        scale = value.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+        small |= {key: (value / scale).round().to(torch.int8), key + SCALE: scale}
+    return small
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """The metadata alone of what `save_weights` wrote. Raises `UserError` for a missing or damaged file."""
     path = _existing(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-            metadata = {key: _decode(value) for key, value in (file.metadata() or {}).items()}
+            return {key: _decode(value) for key, value in (file.metadata() or {}).items()}
     except (safetensors.SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a readable safetensors file ({error}); copy or train it again") from error
-    return state, metadata
 
 
 def save_resume(path: str | Path, state: dict[str, Any]) -> None:
@@ -106,6 +131,14 @@ def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Pat
     model.load_state_dict({**model.state_dict(), **state}, strict=True)
 
 
+def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
+    """Hash of the model's own weights and of arrays that go with them: of equal ones it is equal."""
+    digest = hashlib.sha256()
+    for array in (*arrays, *(value.cpu().contiguous().numpy() for value in own_state(model).values())):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
 class CheckpointFolder:
     """Paths of one run. Nothing is created until something is written. Raises `UserError` for a name that leaves the folder."""
 
@@ -140,7 +173,7 @@ def find_weights(path: str | Path, tag: str | None = None) -> Path:
     there = sorted(file for file in (path / "model").glob("*") if file.suffix in SUFFIXES and not file.name.startswith("."))
     there = [file for file in there if file.stem != "resume"]
     for wanted in [tag] if tag else ["net_best*", "latest", "finest"]:
-        if found := [file for file in there if file.match(f"{wanted}.*")]:
+        if found := [file for file in there if file.match(f"{wanted}.*") or file.name == wanted]:
             return max(found, key=lambda file: file.stat().st_mtime)
     stems = ", ".join(file.stem for file in there) or "none"
     raise UserError(f"{path / 'model'}: no weights '{tag or 'net_best* or latest'}'; there are: {stems}")

@@ -47,8 +47,9 @@ class Trainer:
     """Trains `model` and fills `folder`: `latest`, `net_best_<metric>`, `resume.pt`, `opt.txt`, TensorBoard events.
 
     `model.loss(batch)` returns the loss and a dict of detached scalars, the same names at every step. `validate(model)`, called
-    without gradient, in fp32 and eval mode with the averaged weights, returns named metrics; `best` says which of them picks the
-    best weights and whether "min" or "max" is better. `model_metadata` (kind, config, dataset_name) goes into every weights file.
+    without gradient, in fp32 and eval mode with the averaged weights, returns named metrics, perhaps texts too; `best` says which
+    metric picks the best weights and whether "min" or "max" is better. `model_metadata` (kind, config, dataset_name) goes into
+    every weights file.
 
     Raises `UserError` for a run that exists already (without --is_continue) or does not exist (with it), and for bad settings.
     """
@@ -60,7 +61,7 @@ class Trainer:
         config: Training,
         folder: CheckpointFolder,
         *,
-        validate: Callable[[nn.Module], dict[str, float]] | None = None,
+        validate: Callable[[nn.Module], dict[str, float | str]] | None = None,
         best: tuple[str, str] = ("loss", "min"),
         model_metadata: dict[str, Any],
     ) -> None:
@@ -74,7 +75,7 @@ class Trainer:
         self.model = model.to(self.device)
         self.weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(model, config.weight_decay), lr=config.lr, betas=(0.9, config.beta2), fused=self.device.type == "cuda"
+            parameter_groups(model, config.weight_decay), lr=config.lr, betas=(0.9, config.beta2), fused=True
         )
         self.average = WeightAverage(model, config.ema_decay)
         self.total_steps = max(1, config.max_epoch * batches.steps_per_epoch // config.accumulate)

@@ -167,12 +167,13 @@ class Reporter:
             with tqdm.external_write_mode():
                 print(line, flush=True)
 
-    def values(self, prefix: str, values: dict[str, float], step: int) -> str:
-        """Send named values to TensorBoard; returns them as text."""
+    def values(self, prefix: str, values: dict[str, float | str], step: int) -> str:
+        """Send named numbers and texts to TensorBoard; returns them as text."""
         for name, value in values.items():
             if self.board:
-                self.board.add_scalar(f"{prefix}/{name}", value, step)
-        return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+                add = self.board.add_text if isinstance(value, str) else self.board.add_scalar
+                add(f"{prefix}/{name}", value, step)
+        return "  ".join(f"{name} {value if isinstance(value, str) else format(value, '.4g')}" for name, value in values.items())
 
     def step_line(self, values: dict[str, float], step: int, epoch: int) -> None:
         """The line of a log step: step, epoch, each named value, milliseconds a step, time left."""

@@ -7,13 +7,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.loading import load_model
-from tests.parity import kinematics, tokeniser, transformers
+from tests.parity import evaluator, kinematics, lamp, metrics, tokeniser, transformers
 from utils.checkpoint import RELEASED
 from utils.errors import UserError
 
@@ -26,12 +27,18 @@ Recompute = dict[str, Callable[[], Tensor]]  # name of an output → how we comp
 # Kind of model → what its fixture's outputs are.
 MODELS: dict[str, Callable[[nn.Module, Inputs], Recompute]] = {
     "tokeniser": tokeniser.outputs,
+    "lamp": lamp.outputs,
     "masked": transformers.masked,
     "residual": transformers.residual,
     "length": transformers.length,
+    "evaluator": evaluator.embeddings,
 }
 # Fixtures without a model, told by the name of an input.
-FUNCTIONS: dict[str, Callable[[Inputs], Recompute]] = {"joints_0": kinematics.outputs}
+FUNCTIONS: dict[str, Callable[[Inputs, Path], Recompute]] = {
+    "joints_0": lambda inputs, _: kinematics.outputs(inputs),
+    "mm_act": lambda inputs, _: metrics.outputs(inputs),
+    "token_strings": evaluator.captions,
+}
 
 
 @dataclass(frozen=True)
@@ -51,23 +58,26 @@ def check(folder: str | Path) -> Iterator[Result]:
     """Recompute every output of a fixture and compare. Raises `UserError` for a folder that is not a fixture."""
     folder = Path(folder)
     inputs, expected, settings = _read(folder)
-    try:
-        with torch.no_grad():
-            recompute = _recompute(folder, inputs, settings)
-    except UserError as error:
-        recompute, reason = {}, str(error)
-    else:
-        reason = "not recomputed"
+    with torch.no_grad():
+        recompute, reason = _attempt(lambda: _recompute(folder, inputs, settings))
     for name, truth in expected.items():
-        if name not in recompute:
-            yield Result(name, False, float("nan"), reason)
-            continue
-        with torch.no_grad():
-            yield compare(name, recompute[name](), truth)
+        ours = None
+        if recompute and name in recompute:
+            with torch.no_grad():
+                ours, reason = _attempt(recompute[name])
+        yield Result(name, False, float("nan"), reason or "not recomputed") if ours is None else compare(name, ours, truth)
+
+
+def _attempt(function: Callable[[], Any]) -> tuple[Any, str]:
+    """What a function gives, or None and why: a fixture may lack an input that the function needs, or hold one that cannot be."""
+    try:
+        return function(), ""
+    except Exception as error:
+        return None, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def compare(name: str, ours: Tensor, truth: np.ndarray) -> Result:
-    values = ours.numpy()
+    values = ours.detach().numpy()
     if values.shape != truth.shape:
         return Result(name, False, float("nan"), f"shape {values.shape}, expected {truth.shape}")
     exact = not np.issubdtype(truth.dtype, np.floating)
@@ -93,6 +103,6 @@ def _recompute(folder: Path, inputs: Inputs, settings: dict) -> Recompute:
     checkpoints = [path for path in folder.iterdir() if path.suffix in RELEASED]
     if not checkpoints:
         kind = next((FUNCTIONS[name] for name in FUNCTIONS if name in inputs), None)
-        return kind(inputs) if kind else {}
+        return kind(inputs, folder) if kind else {}
     model, metadata = load_model(checkpoints[0], **settings)
     return MODELS[metadata["kind"]](model, inputs) if metadata["kind"] in MODELS else {}

@@ -1,4 +1,7 @@
-"""Outputs of MoMask's released masked and residual transformers and length estimator. The released code is channel-first."""
+"""Outputs of MoMask's released masked and residual transformers and length estimator, and of LaMP's masked transformer.
+
+The released code is channel-first.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,10 @@ def channel_first(logits: Tensor) -> Tensor:
 
 
 def masked(model: MaskedTransformer, inputs: Inputs) -> Outputs:
+    return lamp_masked(model, inputs) if hasattr(model, "text") else momask_masked(model, inputs)
+
+
+def momask_masked(model: MaskedTransformer, inputs: Inputs) -> Outputs:
     ids, condition, valid, lengths = inputs["ids"], inputs["cond"], ~inputs["padding_mask"], inputs["m_lens"]
     labels = inputs["labels"]
     counted = labels != model.config.nb_code
@@ -45,6 +52,34 @@ def masked(model: MaskedTransformer, inputs: Inputs) -> Outputs:
         "gen_ids_after": lambda: torch.stack([step.ids for step in steps]),
         "gen_logits": lambda: channel_first(torch.stack([step.logits for step in steps])),
         "gen_uncond_final": lambda: model.generate(condition, lengths, cond_scale=0, **argmax),
+    }
+
+
+def lamp_masked(model: MaskedTransformer, inputs: Inputs) -> Outputs:
+    ids, condition, valid, lengths = inputs["ids"], inputs["cond"], ~inputs["padding_mask"], inputs["m_lens"]
+    words, written = inputs["input_ids"], inputs["attention_mask"].bool()
+    hidden = model.text.qformer.text(words, written)
+    from_text = model.text(words, written)
+    steps = list(model.decode(from_text, lengths, time_steps=6, topkr=1.0))
+
+    def guided(condition: Tensor, scale: float) -> Tensor:
+        return channel_first(model.guided(ids, condition, valid, scale))
+
+    return {
+        "logits": lambda: channel_first(model(ids, condition, valid)),
+        "logits_uncond": lambda: guided(condition, 0),
+        "logits_text_cond": lambda: guided(from_text, 1),
+        "fwcs_3": lambda: guided(condition, 3),
+        "fwcs_1": lambda: guided(condition, 1),
+        "gen_final": lambda: steps[-1].ids,
+        "gen_ids_in": lambda: torch.stack([step.ids_in for step in steps]),
+        "gen_pred": lambda: torch.stack([step.drawn for step in steps]),
+        "gen_ids_after": lambda: torch.stack([step.ids for step in steps]),
+        "gen_logits": lambda: channel_first(torch.stack([step.logits for step in steps])),
+        "text_last_hidden": lambda: hidden,
+        "text2former": lambda: model.text.projection(hidden),
+        "text_query_hidden": lambda: model.text.queries(words, written),
+        "text_cond": lambda: from_text,
     }
 
 

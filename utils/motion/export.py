@@ -1,4 +1,7 @@
-"""A motion to a file, in the format that its suffix names: .npy joints in metres, .bvh skeleton in centimetres, .mp4 video."""
+"""A motion to a file, in the format that its suffix names.
+
+.npy joints in metres, .bvh and .glb animated skeletons, .mp4 and .gif videos, .png contact sheet, .html page.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,17 @@ from utils.checkpoint import atomic_path
 from utils.errors import UserError
 from utils.motion.bvh import write_bvh
 from utils.motion.features import skeleton_for
+from utils.motion.footlock import lock_feet
+from utils.motion.gltf import write_glb
+from utils.motion.html import Clip, write_html
 from utils.motion.ik import check_joints, fit_pose
-from utils.motion.render import write_mp4
+from utils.motion.render import contact_sheet, write_video
 
-CENTIMETRES = 100
+BVH_UNITS = {"cm": 100.0, "m": 1.0}  # what a metre is in a BVH file
 
 
-def export(path: str | Path, joints: np.ndarray, caption: str, fps: float) -> None:
-    """Write joints (T, J, 3), metres, Y up, as the suffix of `path` says; folders are made.
+def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, bvh_unit: str = "cm") -> None:
+    """Write joints (T, J, 3), metres, Y up, as the suffix of `path` says; folders are made. `bvh_unit` is one of `BVH_UNITS`.
 
     Raises `UserError` for an unknown suffix, for joints that are not finite or of an unknown skeleton, and where nothing can be
     written.
@@ -31,9 +37,15 @@ def export(path: str | Path, joints: np.ndarray, caption: str, fps: float) -> No
         case ".bvh":
             skeleton = skeleton_for(joints.shape[1])
             pose = fit_pose(torch.as_tensor(joints), skeleton)
-            root, offsets = (CENTIMETRES * part.numpy() for part in (pose.root, pose.offsets))
+            root, offsets = (BVH_UNITS[bvh_unit] * part.numpy() for part in (pose.root, pose.offsets))
             write_bvh(path, skeleton.bones, skeleton.parents, offsets, root, pose.rotations.numpy(), fps)
-        case ".mp4":
-            write_mp4(path, joints, caption, fps)
+        case ".glb":
+            write_glb(path, joints, caption, fps)
+        case ".mp4" | ".gif":
+            write_video(path, [(caption, joints)], fps)
+        case ".png":
+            contact_sheet(path, [(caption, joints)], fps)
+        case ".html":
+            write_html(path, [Clip(caption, joints, fps, lock_feet(joints, fps))])
         case suffix:
-            raise UserError(f"{path}: unknown format '{suffix}'; choose .npy, .bvh or .mp4")
+            raise UserError(f"{path}: unknown format '{suffix}'; choose .npy, .bvh, .glb, .mp4, .gif, .png or .html")

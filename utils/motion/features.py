@@ -147,7 +147,7 @@ def canonicalise(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def joints_to_features(
-    joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None, bone_lengths: Tensor | None = None
+    joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None, bone_lengths: Tensor | None = None, uniform: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Features of clips, and the joints they describe.
 
@@ -155,6 +155,7 @@ def joints_to_features(
         joints: (B, T, J, 3) at the dataset's frame rate, T >= 2, in metres (KIT: millimetres).
         lengths: (B,) valid frames of each clip; all T without it.
         bone_lengths: (J,) in metres; the skeleton's own without it.
+        uniform: make every bone as long as that; False: leave the bones as they are.
 
     Returns:
         features (B, T - 1, D) and the processed joints (B, T, J, 3): uniform skeleton, on the floor, facing +Z at the start.
@@ -162,7 +163,7 @@ def joints_to_features(
     if lengths is not None:
         joints = hold_last_pose(joints, lengths)
     joints = rearrange(joints, "b t j xyz -> xyz b t j").contiguous().movedim(0, -1)  # see rotation.join
-    joints = canonicalise(uniform_skeleton(joints, skeleton, bone_lengths), skeleton)
+    joints = canonicalise(uniform_skeleton(joints, skeleton, bone_lengths) if uniform else joints, skeleton)
     forward = root_forward(joints, skeleton, smooth=True)
     local = _local_rotations(joints, forward, skeleton)
     root, rotations = local[..., 0, :], quaternion_to_6d(local[:, :-1, 1:])

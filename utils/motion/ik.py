@@ -1,12 +1,13 @@
 """Joints to a posed skeleton in closed form: constant bones, a T-pose for rest, local rotations for animation files.
 
-Joints are visited once, parents first, and all frames at a time. A joint with one child takes the swing that aims its bone at
-the child; a joint with several (pelvis, chest) takes the best-fit rotation of their directions (Kabsch 1976). Aiming from
-where the fitted parent stands, not from where the given one stood, keeps errors from adding up along a limb. What joints
-cannot tell, the twist about a bone, is the least there can be, and stays continuous when a limb passes opposite its rest.
+Models stretch bones. So the joints are first settled: all but the root are moved, in all as little as can be, to where every
+bone has its median length. Then joints are visited once, parents first, and all frames at a time. A joint with one child takes
+the swing that aims its bone at the child; a joint with several (pelvis, chest) takes the best-fit rotation of their directions
+(Kabsch 1976). Aiming from where the fitted parent stands keeps errors from adding up along a limb. What joints cannot tell, the
+twist about a bone, is the least there can be, and stays continuous when a limb passes opposite its rest.
 
-In: joints (T, J, 3), metres, Y up. Out: `Pose`, whose `forward_kinematics` gives the joints back. Every rotation is found relative
-to its parent, so turning the whole clip turns the root alone: people may face anywhere, lie, or stand on their hands.
+In: joints (..., T, J, 3), metres, Y up. Out: `Pose`, whose forward kinematics give the joints back. Every rotation is found
+relative to its parent, so turning the whole clip turns the root alone: people may face anywhere, lie, or stand on their hands.
 """
 
 from __future__ import annotations
@@ -16,60 +17,62 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy import ndarray
 from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from utils.errors import UserError
-from utils.motion.rotation import cross, matrixq, norm, qbetween, qconj, qmatrix, qmul, qrotate, unit
 from utils.motion.skeleton import Skeleton, forward_kinematics
 
 STIFFNESS = 0.05  # how much a change of twist between frames counts against twist itself
+SOFTNESS = 0.05  # how far settling may leave bones off their lengths, which keeps steps small where bones line up
 
 
 @dataclass(frozen=True)
 class Pose:
-    """A skeleton in motion: root (T, 3), local rotations (T, J, 3, 3), and the rest pose as offsets from parents (J, 3)."""
+    """A skeleton in motion: root (..., T, 3), local rotations (..., T, J, 3, 3), and the rest pose as offsets (..., J, 3)."""
 
     root: Tensor
     rotations: Tensor
     offsets: Tensor
 
     def joints(self, skeleton: Skeleton) -> Tensor:
-        """The joints (T, J, 3) of this pose."""
-        return forward_kinematics(self.rotations, self.root, self.offsets, skeleton.parents)
+        """The joints (..., T, J, 3) of this pose."""
+        return forward_kinematics(self.rotations, self.root, self.offsets[..., None, :, :], skeleton.parents)
 
 
 def fit_pose(joints: Tensor, skeleton: Skeleton) -> Pose:
-    """The pose whose joints lie nearest to `joints` (T, J, 3); bones are as long as their median over the clip.
+    """The pose whose joints lie near `joints` (..., T, J, 3); bones are as long as their median over each clip.
 
     Raises `UserError` for joints that are not finite or not those of the skeleton.
     """
-    check_joints(joints, skeleton.num_joints)
-    given = joints.double()
-    offsets = rest_offsets(given, skeleton)
+    check_joints(joints.flatten(0, -3) if joints.ndim > 3 else joints, skeleton.num_joints)
+    given = joints.double().numpy()
+    offsets = rest_offsets(given, skeleton)  # (..., J, 3)
+    goal = settle(given, offsets, skeleton)  # (..., T, J, 3)
+    axes = axes_along(offsets)
     parents, children = [max(parent, 0) for parent in skeleton.parents], children_of(skeleton)
-    placed = given[:, :1].repeat(1, skeleton.num_joints, 1)  # (T, J, 3)
-    turned = given.new_tensor([1.0, 0.0, 0.0, 0.0]).repeat(len(given), skeleton.num_joints, 1)  # (T, J, 4), global
-    local = turned.clone()
+    placed = goal.copy()
+    local = np.broadcast_to(np.eye(3), (*goal.shape, 3)).copy()  # (..., T, J, 3, 3)
+    turned = local.copy()
 
-    def bones(starts: list[int], ends: list[int]) -> Tensor:
-        """Directions (T, C, 3) from where joints were placed to where their children should be, as the joints' parents see them."""
-        before = turned[:, [parents[start] for start in starts]]
-        return qrotate(qconj(before), given[:, ends] - placed[:, starts])
+    def bones(starts: list[int], ends: list[int]) -> ndarray:
+        """Bones (..., T, C, 3) from where joints were placed to where their children should be, as the joints' parents see them."""
+        before = turned[..., [parents[start] for start in starts], :, :]
+        return rotate(before.mT, goal[..., ends, :] - placed[..., starts, :])
 
     for level in levels(children):
         above = [parents[joint] for joint in level]
-        placed[:, level] = placed[:, above] + qrotate(turned[:, above], offsets[level])
+        placed[..., level, :] = placed[..., above, :] + rotate(turned[..., above, :, :], offsets[..., None, level, :])
         pairs = [(joint, children[joint][0]) for joint in level if len(children[joint]) == 1]
         if pairs:
             starts, ends = map(list, zip(*pairs))
-            local[:, starts] = continuous_swing(offsets[ends], bones(starts, ends))
+            local[..., starts, :, :] = continuous_swing(axes[..., ends, :, :], bones(starts, ends))
         for joint in level:
             if len(ends := children[joint]) > 1:
-                local[:, joint] = matrixq(best_fit(offsets[ends], bones([joint] * len(ends), ends)))
-        turned[:, level] = qmul(turned[:, above], local[:, level])
-    return Pose(joints[:, 0], qmatrix(local).to(joints), offsets.to(joints))
+                local[..., joint, :, :] = best_fit(offsets[..., ends, :], bones([joint] * len(ends), ends))
+        turned[..., level, :, :] = turned[..., above, :, :] @ local[..., level, :, :]
+    return Pose(*(torch.from_numpy(part).to(joints) for part in (goal[..., 0, :], local, offsets)))
 
 
 def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, name: str = "joints") -> None:
@@ -87,58 +90,88 @@ def children_of(skeleton: Skeleton) -> list[list[int]]:
 
 
 def levels(children: list[list[int]]) -> Iterator[list[int]]:
-    """The joints by their distance from the root: the root, its children, their children, …"""
+    """The joints that have children, by their distance from the root: the root, its children, their children, …"""
     level = [0]
     while level:
         yield level
-        level = [child for joint in level for child in children[joint]]
+        level = [child for joint in level for child in children[joint] if children[child]]
 
 
-def best_fit(rest: Tensor, bones: Tensor) -> Tensor:
-    """Rotations (T, 3, 3) that bring rest offsets (C, 3) nearest to bones (T, C, 3) in least squares (Kabsch 1976)."""
-    u, _, vt = torch.linalg.svd(torch.einsum("tci,cj->tij", bones, rest))
-    mirrored = torch.linalg.det(u @ vt) < 0
-    u = torch.cat((u[..., :2], torch.where(mirrored[:, None, None], -u[..., 2:], u[..., 2:])), dim=-1)
+def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
+    """Joints (..., T, J, 3) moved to where bones are as long as `offsets` (..., J, 3), all in all the least way. The root stays.
+
+    One step of Gauss-Newton: the pulls along all bones that mend all their lengths at once.
+    """
+    ends = np.eye(skeleton.num_joints)
+    pulls = ends[1:] - ends[list(skeleton.parents[1:])]  # (bones, J)
+    bones = pulls @ joints  # (..., T, bones, 3)
+    along, stretch = unit(bones), norm(bones) - norm(offsets)[..., None, 1:]
+    pulls = pulls[:, 1:]
+    coupling = (pulls @ pulls.T) * (along @ along.mT) + SOFTNESS * np.eye(len(pulls))
+    settled = joints.copy()
+    settled[..., 1:, :] -= pulls.T @ (np.linalg.solve(coupling, stretch[..., None]) * along)
+    return settled
+
+
+def best_fit(rest: ndarray, bones: ndarray) -> ndarray:
+    """Rotations (..., T, 3, 3) that bring offsets `rest` (..., C, 3) nearest to bones (..., T, C, 3), by squares (Kabsch 1976)."""
+    u, _, vt = np.linalg.svd(bones.mT @ rest[..., None, :, :])
+    u[..., 2] *= np.linalg.det(u @ vt)[..., None]  # 1, or -1 for a mirror image
     return u @ vt
 
 
-def continuous_swing(rest: Tensor, bones: Tensor) -> Tensor:
-    """Quaternions (T, C, 4) that turn directions `rest` (C, 3) to `bones` (T, C, 3) with little twist, and that continuous.
+def continuous_swing(axes: ndarray, bones: ndarray) -> ndarray:
+    """Rotations (..., T, C, 3, 3) to `bones` (..., T, C, 3) from their rest with little twist, and that continuous.
 
-    The shortest turn has no twist, but jumps where a bone passes opposite its rest. So twist angles a are added, the least squares
-    solution of  w a[t] = 0  and  a[t+1] + jump[t] = a[t],  where w falls to zero opposite the rest: a tridiagonal system.
+    `axes` (..., C, 3, 3) hold in columns the rest directions and two across them. The shortest turn has no twist, but jumps where
+    a bone passes opposite its rest. So twist angles a are added, the least squares solution of  w a[t] = 0  and
+    a[t+1] + jump[t] = a[t],  where w falls to zero opposite the rest: a tridiagonal system.
     """
-    rest, bones = unit(rest), unit(bones)
-    swing = qbetween(rest, bones)
-    if len(bones) == 1:
-        return swing
-    carried = qmul(qbetween(bones[:-1], bones[1:]), swing[:-1])  # each rotation, carried along with the bone to the next frame
-    turn = qmul(qconj(carried), swing[1:])  # a twist about `rest`
-    jump = 2 * torch.atan2((turn[..., 1:] * rest).sum(-1), turn[..., 0])  # (T-1, C)
-    jump = torch.remainder(jump + torch.pi, 2 * torch.pi) - torch.pi
+    bones, axes = unit(bones), axes[..., None, :, :, :]  # (..., 1, C, 3, 3)
+    rest, across = axes[..., 0], axes[..., 1]
+    halfway = rest + bones
+    halfway = np.where(np.abs(halfway).max(-1, keepdims=True) < 1e-7, across, halfway)
+    turned = half_turn(halfway) @ (axes * (1, -1, -1))  # columns: the bone and, across it, where the shortest turn takes the axes
 
-    weight = ((1 + (rest * bones).sum(-1)) / 2).square().clamp(min=1e-6)  # (T, C)
-    after, before = F.pad(jump, (0, 0, 0, 1)), F.pad(jump, (0, 0, 1, 0))
-    neighbours = torch.full_like(weight, 2.0)
-    neighbours[0] -= 1
-    neighbours[-1] -= 1
-    diagonal = weight + STIFFNESS * neighbours
-    bands = torch.stack((torch.full_like(diagonal, -STIFFNESS), diagonal)).numpy()  # (2, T, C)
-    pull = STIFFNESS * (after - before).numpy()
-    twist = np.stack([solveh_banded(bands[..., bone], pull[:, bone]) for bone in range(len(rest))], axis=1)
-    half = torch.from_numpy(twist)[..., None] / 2
-    return qmul(swing, torch.cat((torch.cos(half), torch.sin(half) * rest), dim=-1))
+    first, second = turned[..., 1], turned[..., 2]
+    carried = -rotate(half_turn(bones[..., :-1, :, :] + bones[..., 1:, :, :]), first[..., :-1, :, :])  # along with the bone
+    jump = np.arctan2(-dot(carried, second[..., 1:, :, :]), dot(carried, first[..., 1:, :, :]))  # (..., T-1, C)
+    weight = np.maximum(((1 + dot(rest, bones)) / 2) ** 2, 1e-6)  # (..., T, C)
+    angle = least_twist(jump, weight)
+    twist = np.zeros((*angle.shape, 3, 3))
+    twist[..., 0, 0] = 1
+    twist[..., 1, 1] = twist[..., 2, 2] = np.cos(angle)
+    twist[..., 2, 1] = np.sin(angle)
+    twist[..., 1, 2] = -twist[..., 2, 1]
+    return turned @ twist @ axes.mT
 
 
-def rest_offsets(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """The T-pose of the person in joints (T, J, 3), as offsets (J, 3) from parents: facing +Z, arms along X."""
+def least_twist(jump: ndarray, weight: ndarray) -> ndarray:
+    """The angles (..., T, C) of `continuous_swing`, from jumps (..., T-1, C) and weights (..., T, C)."""
+    pull = np.zeros_like(weight)
+    pull[..., :-1, :] = jump
+    pull[..., 1:, :] -= jump
+    link = np.full_like(weight, -STIFFNESS)  # of each frame to the one before; a clip's first has none
+    link[..., 0, :] = 0
+    weight = weight - link
+    weight[..., :-1, :] += STIFFNESS
+    link, diagonal, pull = (part.swapaxes(-1, -2).ravel() for part in (link, weight, STIFFNESS * pull))
+    twist = solveh_banded(np.stack((link, diagonal)), pull)  # of all bones, one after the other, in one system
+    return twist.reshape(weight.swapaxes(-1, -2).shape).swapaxes(-1, -2)
+
+
+def rest_offsets(joints: ndarray, skeleton: Skeleton) -> ndarray:
+    """The T-pose of the person in joints (..., T, J, 3), as offsets (..., J, 3) from parents: facing +Z, arms along X."""
     parents = [max(parent, 0) for parent in skeleton.parents]
-    bones = joints - joints[:, parents]  # (T, J, 3)
-    rest = joints.new_tensor([t_pose(skeleton.bones[parent], bone) for parent, bone in zip(parents, skeleton.bones)])
+    bones = joints - joints[..., parents, :]  # (..., T, J, 3)
+    rest = np.array([t_pose(skeleton.bones[parent], bone) for parent, bone in zip(parents, skeleton.bones)])
+    rest = np.broadcast_to(rest, (*joints.shape[:-3], *rest.shape)).copy()  # (..., J, 3)
     for children in children_of(skeleton):
         if len(children) > 1:
-            rest[children] = rigid_group(bones[:, children], [skeleton.bones[child] for child in children])
-    return unit(rest) * norm(bones).median(dim=0).values[:, None]
+            several = bones[..., children, :]  # (..., T, C, 3)
+            frames = body_frame(several, [skeleton.bones[child] for child in children])
+            rest[..., children, :] = (several @ frames).mean(axis=-3)  # as the pelvis, or the chest, sees them
+    return unit(rest) * np.median(norm(bones), axis=-2)[..., None]
 
 
 def t_pose(parent: str, bone: str) -> tuple[float, float, float]:
@@ -154,21 +187,42 @@ def t_pose(parent: str, bone: str) -> tuple[float, float, float]:
     return (0.0, 1.0, 0.0)
 
 
-def rigid_group(bones: Tensor, names: list[str]) -> Tensor:
-    """The one shape (C, 3) that best explains the bones (T, C, 3) of a joint's C children up to rotation, turned to the T-pose.
+def body_frame(bones: ndarray, names: list[str]) -> ndarray:
+    """Axes (..., 3, 3) in columns, left, up and front, of bones (..., C, 3): up leads from the sides to the middle child."""
+    side = np.array([name.startswith("Left") - float(name.startswith("Right")) for name in names])
+    middle = side == 0
+    left = unit(side @ bones)
+    up = (middle / middle.sum() - np.abs(side) / np.abs(side).sum()) @ bones
+    front = unit(np.cross(left, up))
+    return np.stack((left, np.cross(front, left), front), axis=-1)
 
-    A round of generalised Procrustes: a first shape is fitted to each frame, then the frames as that shape sees them are averaged.
-    """
-    shape = torch.einsum("tji,tcj->tci", body_frame(bones, names), bones).mean(dim=0)
-    shape = torch.einsum("tji,tcj->tci", best_fit(shape, bones), bones).mean(dim=0)
-    return torch.einsum("ji,cj->ci", body_frame(shape[None], names)[0], shape)
+
+def axes_along(directions: ndarray) -> ndarray:
+    """Axes (..., 3, 3) in columns, the first along directions (..., 3), which may be zero."""
+    first = unit(directions + 1e-12)
+    second = unit(np.cross(first, np.eye(3)[np.abs(first).argmin(-1)]))
+    return np.stack((first, second, np.cross(first, second)), axis=-1)
 
 
-def body_frame(bones: Tensor, names: list[str]) -> Tensor:
-    """Axes (T, 3, 3) in columns, left, up and front, of a joint's bones (T, C, 3): up leads from the sides to the middle child."""
-    side = bones.new_tensor([name.startswith("Left") - float(name.startswith("Right")) for name in names])
-    middle = (side == 0).to(bones)
-    left = unit(torch.einsum("tci,c->ti", bones, side))
-    up = torch.einsum("tci,c->ti", bones, middle / middle.sum() - side.abs() / side.abs().sum())
-    front = unit(cross(left, up))
-    return torch.stack((left, cross(front, left), front), dim=-1)
+def half_turn(axis: ndarray) -> ndarray:
+    """Rotations (..., 3, 3) by 180 degrees about axes (..., 3) of any length."""
+    axis = unit(axis)
+    return 2 * axis[..., :, None] * axis[..., None, :] - np.eye(3)
+
+
+def rotate(rotations: ndarray, vectors: ndarray) -> ndarray:
+    """Vectors (..., 3) turned by matrices (..., 3, 3)."""
+    return (rotations @ vectors[..., None])[..., 0]
+
+
+def dot(u: ndarray, v: ndarray) -> ndarray:
+    return np.einsum("...i,...i->...", u, v)
+
+
+def norm(v: ndarray) -> ndarray:
+    return np.sqrt(dot(v, v))
+
+
+def unit(v: ndarray) -> ndarray:
+    """Vectors (..., 3) made one long; the zero vector stays."""
+    return v / np.maximum(norm(v), 1e-12)[..., None]

@@ -1,0 +1,75 @@
+"""Captions with motions as the frozen tokeniser's encoder sees them: batches for language-motion pretraining.
+
+Latents of every clip are computed once at each of its first `stride` frames, like the codes in data/tokens.py and row for row
+with them, and kept in a memory-mapped file, fp16: HumanML3D's take 3 GB. Captions are tokenised once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.motion import Clips, Normaliser
+from data.text import CaptionedClips
+from data.tokens import CaptionedCrops, Crops, Encode, TokenStore, cache_path, encode_all
+from utils.checkpoint import atomic_path
+from utils.errors import UserError
+
+
+def cached_latents(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> np.ndarray:
+    """`encode`'s latents (M, C), float16, memory-mapped; row for row with the codes of `cached_tokens`."""
+    path = cache_path(clips, stride, tokeniser_hash, "latents", ".npy")
+    if not path.is_file():
+        with atomic_path(path) as file:
+            encode_all(clips, encode, normaliser, stride, lambda shape: np.lib.format.open_memmap(file, "w+", np.float16, shape))
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable .npy file ({error}); remove it, and it is made again") from None
+
+
+class CaptionedLatents(CaptionedCrops):
+    """Batches of latents and base codes, each clip with one of its captions by chance.
+
+    `latents` (M, C) goes row for row with `store`; `ids` are the token ids of each of `clips.captions`. Raises `UserError` if a
+    batch would have to hold a clip twice.
+    """
+
+    def __init__(self, clips: CaptionedClips, store: TokenStore, latents: np.ndarray, ids: list[list[int]], **share: int):
+        super().__init__(clips, store, **share)
+        size = self.batch_size * self.world
+        if size > len(self):
+            raise UserError(f"--batch_size {self.batch_size}: {size} clips a step, but there are only {len(self)}; lower it")
+        self.latents = latents
+        self.text_lengths = torch.tensor([len(row) for row in ids])
+        self.ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
+        self.numbers = torch.unique(self.ids, dim=0, return_inverse=True)[1]  # what reads the same has the same
+
+    def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Captions of like length share a batch, clips too as far as that leaves a choice: a word costs more than a latent."""
+        return self.lengths[clips], self.text_lengths.numpy()[captions]
+
+    def latent_sample(self, size: int = 20_000) -> Tensor:
+        """Latents (size, C) from all over the split, float32."""
+        return torch.from_numpy(self.latents[:: max(1, len(self.latents) // size)].astype(np.float32))
+
+    def batch(self, index: int) -> dict[str, Tensor]:
+        """Batch `index`; see `tensors`."""
+        return self.tensors(self.crops(index))
+
+    def tensors(self, crops: Crops) -> dict[str, Tensor]:
+        """{"latents": (B, N, C) float32, 0 at padding; "codes": (B, N) of the first layer, −1 at padding; "lengths": (B,) tokens;
+        "ids": (B, L); "text_lengths": (B,); "caption": (B,) a number that captions of equal ids share}."""
+        latents, codes = self.latents[crops.rows].astype(np.float32), self.store.codes[crops.rows, 0].astype(np.int64)
+        latents[~crops.valid], codes[~crops.valid] = 0, -1
+        captions = torch.from_numpy(crops.captions)
+        text_lengths = self.text_lengths[captions]
+        return {
+            "latents": torch.from_numpy(latents),
+            "codes": torch.from_numpy(codes),
+            "lengths": torch.from_numpy(crops.lengths),
+            "ids": self.ids[captions, : int(text_lengths.max())],
+            "text_lengths": text_lengths,
+            "caption": self.numbers[captions],
+        }

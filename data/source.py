@@ -1,0 +1,75 @@
+"""A motion that a user brings: its features for the models, and where it stood.
+
+File: .npy of joints (T, J, 3) or features (T, D), or what else utils/motion/convert.py reads. Features (T, D) are in the dataset's
+own units, joints (T, J, 3) in metres.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.spec import DatasetSpec
+from utils.errors import UserError
+from utils.motion.convert import at_rate, read_motion
+from utils.motion.features import bone_lengths, facing, joints_to_features, skeleton_for
+from utils.motion.rotation import yaw
+from utils.motion.skeleton import Skeleton
+
+SHORTEST = 8  # frames
+LIKE = 0.1  # how much the bones of a body may differ in sum from the dataset's, and still be taken as they are
+
+
+@dataclass(frozen=True)
+class Source:
+    """A motion as features (T, D), and the joints (T, J, 3) that they tell of, where its file has them."""
+
+    features: Tensor
+    joints: Tensor
+
+    def place(self, joints: Tensor, frame: int, own: int) -> Tensor:
+        """Joints (B, T', J, 3), turned about the vertical and moved so that in `frame` they stand and face as ours in `own`."""
+        skeleton, ours = skeleton_for(joints.shape[2]), self.joints[own].to(joints)
+        ahead = yaw(joints - joints[:, frame, 0][:, None, None], facing(joints[:, frame], skeleton)[:, None, None])
+        back = facing(ours, skeleton) * joints.new_tensor([-1, 1, 1])  # the opposite turn
+        return yaw(ahead, back) + ours[0]
+
+
+def read_source(path: str | Path, spec: DatasetSpec) -> Source:
+    """The motion in a file, at the dataset's frame rate.
+
+    Features are taken as they are, and so are joints of a body like the dataset's. Other bodies get the dataset's bone lengths.
+    Raises `UserError`, naming the file, if it is missing, damaged, of another skeleton, holds NaN or is shorter than `SHORTEST`.
+    """
+    joints, fps = read_motion(path)
+    if joints.shape[1] != spec.num_joints:
+        count = f"{joints.shape[1]} joints, but the weights are for {spec.num_joints} (dataset {spec.name})"
+        raise UserError(f"{path}: {count}; give a motion of that skeleton, or weights of another with --dataset_name and --name")
+    joints = torch.from_numpy(at_rate(joints, fps, spec.fps))
+    if len(joints) < SHORTEST:
+        raise UserError(f"{path}: {len(joints)} frames at {spec.fps:g} a second; {SHORTEST} or more are needed")
+    if Path(path).suffix.lower() == ".npy" and (array := np.load(path)).ndim == 2:
+        return Source(torch.from_numpy(array).float(), joints)
+    return from_joints(joints, spec)
+
+
+def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
+    """A motion told by joints (T, J, 3) in metres alone."""
+    skeleton = skeleton_for(spec.num_joints)
+    alike = skeleton.lengths is None or like_body(joints, skeleton)
+    held = torch.cat((joints, joints[-1:])) / spec.unit_scale  # a row of features tells of two frames, so one more is needed
+    features, standard = joints_to_features(held[None], skeleton, uniform=not alike)
+    features = features[0]
+    for moving in (slice(0, 3), spec.velocities_slice, spec.contacts_slice):
+        features[-1, moving] = features[-2, moving]  # it did not halt in the last frame: its file ended
+    return Source(features, joints if alike else standard[0, :-1] * spec.unit_scale)
+
+
+def like_body(joints: Tensor, skeleton: Skeleton) -> bool:
+    """Whether the bones of joints (T, J, 3) are about as long as the skeleton's."""
+    usual = torch.tensor(skeleton.lengths)
+    return bool((bone_lengths(joints, skeleton).median(0).values - usual).abs().sum() < LIKE * usual.sum())

@@ -1,0 +1,158 @@
+"""The text-motion matching evaluator (Guo et al. 2022, "Generating Diverse and Natural 3D Human Motions from Text", appendix).
+
+Two encoders into one space, in which the distance says how badly a text and a motion match. Motion (B, T, D) without its last
+four dimensions → convolutions, one movement for four frames → bidirectional GRU → (B, E). Word vectors (B, L, W) and their classes
+(B, L, P) → bidirectional GRU → (B, E). Tensors are named as in the released files.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from models.layers import valid_mask
+from utils.checkpoint import freeze
+from utils.errors import UserError
+
+STRIDE = 4  # frames a movement
+UNSEEN = 4  # dimensions at a row's end, the foot contacts
+SLOPE = 0.2  # of leaky ReLU
+DROPOUT = 0.2  # between the convolutions
+
+
+@dataclass(frozen=True)
+class EvaluatorConfig:
+    """Sizes of an evaluator; the defaults are the released ones.
+
+    `max_frames` is how wide its batches are in training: shorter clips are seen with zeros after them, one as long is not.
+    """
+
+    dim: int = 263
+    movement_hidden: int = 512
+    movement_dim: int = 512
+    motion_hidden: int = 1024
+    text_hidden: int = 512
+    embed_dim: int = 512
+    word_dim: int = 300
+    pos_dim: int = 15
+    max_frames: int = 196
+    margin: float = 10.0  # how far apart a text and a motion that do not match are wanted
+
+
+class MovementEncoder(nn.Module):
+    """Motion (B, T, D − 4) → movements (B, T // 4, C)."""
+
+    def __init__(self, dim: int, hidden: int, out: int):
+        super().__init__()
+        activation = (nn.Dropout(DROPOUT), nn.LeakyReLU(SLOPE))
+        self.main = nn.Sequential(nn.Conv1d(dim, hidden, 4, 2, 1), *activation, nn.Conv1d(hidden, out, 4, 2, 1), *activation)
+        self.out_net = nn.Linear(out, out)
+
+    def forward(self, motion: Tensor) -> Tensor:
+        return self.out_net(self.main(motion.transpose(1, 2)).transpose(1, 2))
+
+
+class SequenceEncoder(nn.Module):
+    """A sequence (B, L, C) and its lengths (B,) → (B, E), from the last states of a GRU forward and a GRU backward in time."""
+
+    def __init__(self, dim: int, hidden: int, out: int):
+        super().__init__()
+        self.input_emb = nn.Linear(dim, hidden)
+        self.gru = nn.GRU(hidden, hidden, batch_first=True, bidirectional=True)
+        self.hidden = nn.Parameter(torch.zeros(2, 1, hidden))
+        last = (nn.LayerNorm(hidden), nn.LeakyReLU(SLOPE), nn.Linear(hidden, out))
+        self.output_net = nn.Sequential(nn.Linear(2 * hidden, hidden), *last)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(self.input_emb(x), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, (forward, backward) = self.gru(packed, self.hidden.expand(-1, len(x), -1).contiguous())  # (B, H) each
+        return self.output_net(torch.cat((forward, backward), dim=-1))
+
+
+class TextEncoder(SequenceEncoder):
+    """Words (B, L, W), classes (B, L, P) and lengths (B,) → (B, E)."""
+
+    def __init__(self, word_dim: int, pos_dim: int, hidden: int, out: int):
+        super().__init__(word_dim, hidden, out)
+        self.pos_emb = nn.Linear(pos_dim, word_dim)
+
+    def forward(self, words: Tensor, pos: Tensor, lengths: Tensor) -> Tensor:
+        return super().forward(words + self.pos_emb(pos), lengths)
+
+
+class Evaluator(nn.Module):
+    def __init__(self, config: EvaluatorConfig):
+        super().__init__()
+        self.config = c = config
+        self.movement_encoder = MovementEncoder(c.dim - UNSEEN, c.movement_hidden, c.movement_dim)
+        self.motion_encoder = SequenceEncoder(c.movement_dim, c.motion_hidden, c.embed_dim)
+        self.text_encoder = TextEncoder(c.word_dim, c.pos_dim, c.text_hidden, c.embed_dim)
+
+    def embed_motion(self, motion: Tensor, lengths: Tensor) -> Tensor:
+        """Motion (B, T, D), normalised with the evaluator's own statistics, lengths (B,) in frames → (B, E), in the same order.
+
+        What lies beyond a clip's end has no effect. Raises `UserError` for another width, or a length out of range.
+        """
+        movements = self.movement_encoder(self._followed_by_zeros(motion, lengths)[..., :-UNSEEN])
+        return self.motion_encoder(movements, lengths // STRIDE)
+
+    def embed_text(self, words: Tensor, pos: Tensor, lengths: Tensor) -> Tensor:
+        """Word vectors (B, L, W), one-hot classes (B, L, P), lengths (B,) with sos and eos → (B, E), in the same order."""
+        return self.text_encoder(words, pos, lengths)
+
+    def _followed_by_zeros(self, motion: Tensor, lengths: Tensor) -> Tensor:
+        """Zeros after each clip's end, as far as the convolutions reach; none after a clip of `max_frames`."""
+        longest, most = int(lengths.max()), min(motion.shape[1], self.config.max_frames)
+        if motion.shape[2] != self.config.dim:
+            raise UserError(f"motion: width {motion.shape[2]}, but the evaluator was made for {self.config.dim}; use its dataset")
+        if not STRIDE <= int(lengths.min()) <= longest <= most:
+            span = f"{int(lengths.min())} to {longest} frames"
+            raise UserError(f"motions of {span}: the evaluator sees {STRIDE} to {most}; leave others out, or cut them")
+        width = min(longest + STRIDE, self.config.max_frames)
+        motion = motion[:, :width].masked_fill(~valid_mask(lengths, min(width, motion.shape[1]))[..., None], 0)
+        return F.pad(motion, (0, 0, 0, width - motion.shape[1]))
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The contrastive loss of Hadsell et al. 2006, as the evaluator's authors trained it: pairs of text and motion that belong
+        together are drawn to distance 0, others are pushed `margin` apart.
+
+        Theirs pairs each text with one other motion of the batch, by a shift drawn at random; the mean over all shifts is the same
+        loss with less noise. Motions that another clip's equal caption describes are no mismatch and are left out.
+
+        `batch`: {'motion' (B, T, D), 'lengths' (B,), 'words' (B, L, W), 'pos' (B, L, P), 'text_lengths' (B,), 'caption' (B,) with a
+        number that equal texts share}. Logs both terms, and the share of texts whose own motion is the nearest.
+        """
+        motion = self.embed_motion(batch["motion"], batch["lengths"])
+        text = self.embed_text(batch["words"], batch["pos"], batch["text_lengths"])
+        distance = torch.cdist(text, motion, compute_mode="donot_use_mm_for_euclid_dist")  # (B, B), exact near 0
+        others = batch["caption"][:, None] != batch["caption"]
+        match = distance.diagonal().square().mean()
+        mismatch = (F.relu(self.config.margin - distance).square() * others).sum() / others.sum().clamp(min=1)
+        found = (distance.argmin(1) == torch.arange(len(text), device=text.device)).float().mean()
+        return match + mismatch, {"match": match.detach(), "mismatch": mismatch.detach(), "accuracy": found}
+
+
+@torch.no_grad()
+def fused(model: Evaluator) -> Evaluator:
+    """A frozen copy of the same function with a quarter fewer multiplications for a motion, to embed many.
+
+    The two linear layers between convolutions and GRU, and the GRU's own on its input, are made one.
+    """
+    model = copy.deepcopy(model)
+    first, second, gru = model.movement_encoder.out_net, model.motion_encoder.input_emb, model.motion_encoder.gru
+    weight = second.weight @ first.weight
+    bias = second.weight @ first.bias + second.bias
+    state = gru.state_dict()
+    for direction in ("", "_reverse"):
+        own = state[f"weight_ih_l0{direction}"]
+        state[f"weight_ih_l0{direction}"] = own @ weight
+        state[f"bias_ih_l0{direction}"] = own @ bias + state[f"bias_ih_l0{direction}"]
+    model.movement_encoder.out_net = model.motion_encoder.input_emb = nn.Identity()
+    model.motion_encoder.gru = nn.GRU(first.in_features, gru.hidden_size, batch_first=True, bidirectional=True).to(weight)
+    model.motion_encoder.gru.load_state_dict(state)
+    return freeze(model)

@@ -1,0 +1,273 @@
+"""LaMP: language-motion pretraining. A Q-Former that aligns captions with the latents of a frozen motion tokeniser.
+
+LaMP section 3.2. Learned queries read a motion through cross-attention; four losses, one method each, teach them:
+
+    contrastive   a caption and its motion are nearer to each other than to those of others
+    matching      a caption and a motion, looked at together: do they belong together?
+    captioning    the caption, word by word, from the queries
+    generation    the motion's codes, from queries that read the caption instead of a motion
+
+A batch is {"latents": (B, N, C) the tokeniser's encoder outputs, "codes": (B, N) base codes, "lengths": (B,) tokens, "ids": (B, L)
+WordPiece "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) a number that equal texts share}.
+
+Where the released code differs from the paper or from itself, `LaMPConfig.released` says so; it is for released weights alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as gathering
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.layers import init_weights_, sinusoidal_positions, valid_mask, whiten_
+from models.qformer import Cache, QFormer, QFormerConfig
+
+LOSSES = ("contrastive", "matching", "captioning", "generation")
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {"max": lambda x: x.amax(1), "mean": lambda x: x.mean(1)}
+IGNORED = -100  # labels that do not count
+
+
+@dataclass(frozen=True)
+class LaMPConfig(QFormerConfig):
+    """Sizes of the Q-Former and of what it joins. `latent_dim`, `nb_code` and `stride` are the tokeniser's."""
+
+    latent_dim: int = 512
+    nb_code: int = 512
+    stride: int = 4
+    embed_dim: int = 512  # of the space that captions and motions share
+    max_text: int = 32  # tokens of a caption, [CLS] and [SEP] included
+    losses: tuple[str, ...] = LOSSES
+    match_rows: int = 0  # samples of a batch that the matching loss sees; 0: all
+    label_smoothing: float = 0.1
+    released: bool = False  # raw temperature, latents without mask or positions, generation from bare words
+
+
+class LaMP(nn.Module):
+    def __init__(self, config: LaMPConfig):
+        super().__init__()
+        self.config = c = config
+        self.qformer = QFormer(c)
+        self.motion_projection = nn.Linear(c.latent_dim, c.cross_width, bias=not c.released)
+        self.text_projection = nn.Linear(c.hidden_size, c.cross_width, bias=False)
+        self.motion_embedding = nn.Linear(c.hidden_size, c.embed_dim)
+        self.text_embedding = nn.Linear(c.hidden_size, c.embed_dim)
+        self.match_head = nn.Linear(c.hidden_size, 2)
+        self.word_head = WordHead(c.hidden_size, c.vocab_size)
+        self.code_head = nn.Linear(c.hidden_size, c.nb_code, bias=False)
+        for part in (self.motion_embedding, self.text_embedding, self.match_head, self.word_head, self.code_head):
+            part.apply(init_weights_)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.tokeniser: nn.Module | None = None  # a released file brings its own; ours lies in its own folder
+
+    # What users of a trained model call
+
+    def motion_features(self, latents: Tensor, lengths: Tensor) -> Tensor:
+        """Latents (B, N, C) of `lengths` (B,) tokens → unit vectors (B, Q, E), one a query."""
+        return F.normalize(self.project_motion(latents, lengths), dim=-1)
+
+    def text_features(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Token ids (B, L) → unit vectors (B, E)."""
+        return F.normalize(self.project_text(ids, lengths), dim=-1)
+
+    def project_motion(self, latents: Tensor, lengths: Tensor) -> Tensor:
+        """`motion_features` before they are made unit vectors."""
+        return self.motion_embedding(self.qformer.queries(*self.motion_context(latents, lengths))[0])
+
+    def project_text(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """`text_features` before they are made unit vectors."""
+        return self.text_embedding(self.qformer.text(ids, valid_mask(lengths, ids.shape[1]), wanted=1)[:, 0])
+
+    @staticmethod
+    def similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor:
+        """Motions (N, Q, E), texts (M, E) → (N, M): cosine, pooled over the queries."""
+        return POOLS[pool](torch.einsum("nqe, me -> nqm", motion, text))
+
+    def match(self, ids: Tensor, text_lengths: Tensor, latents: Tensor, lengths: Tensor) -> Tensor:
+        """Log-odds (B,) that each text and motion belong together."""
+        logits = self.match_logits(ids, text_lengths, *self.motion_context(latents, lengths))
+        return logits[:, 1] - logits[:, 0]
+
+    def condition(self, ids: Tensor, lengths: Tensor, query: bool = True) -> Tensor:
+        """A text for a generator: the mean (B, H) of queries that read it, or without `query` its [CLS] output (B, H)."""
+        valid = valid_mask(lengths, ids.shape[1])
+        hidden = self.qformer.text(ids, valid)
+        return self.query_context(self.text_projection(hidden), valid).mean(1) if query else hidden[:, 0]
+
+    @torch.no_grad()
+    def caption(self, latents: Tensor, lengths: Tensor, end: int, max_tokens: int | None = None) -> Tensor:
+        """The likeliest next word again and again until `end` ([SEP]): ids (B, L), 0 after a caption's end."""
+        caches = self.qformer.queries(*self.motion_context(latents, lengths))[1]
+        ids = torch.full((len(latents), 1), self.config.vocab_size - 1, device=latents.device)  # [DEC]
+        running = torch.ones_like(ids, dtype=torch.bool)
+        words = []
+        for _ in range((max_tokens or self.config.max_text) - 1):
+            hidden, caches = self.qformer.caption(ids, running, caches)
+            ids = self.words(hidden).argmax(-1) * running
+            running = running & (ids != end)
+            words.append(ids * running)
+            if not running.any():
+                break
+        return torch.cat(words, dim=1)
+
+    # Training
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum of the losses that the config names, and each by its name."""
+        names = self.config.losses
+        ids, caption = batch["ids"], batch["caption"]
+        text_valid = valid_mask(batch["text_lengths"], ids.shape[1])
+        context = self.motion_context(batch["latents"], batch["lengths"])
+        losses: dict[str, Tensor] = {}
+        wanted = None if "generation" in names else 1  # [CLS]
+        hidden = self.qformer.text(ids, text_valid, wanted) if {"contrastive", "matching", "generation"} & set(names) else None
+        queries, caches = self.qformer.queries(*context) if set(names) != {"generation"} else (None, [])
+        if {"contrastive", "matching"} & set(names):
+            motion = F.normalize(self.motion_embedding(queries), dim=-1)  # (B, Q, E)
+            text = F.normalize(self.text_embedding(hidden[:, 0]), dim=-1)  # (B, E)
+        if "contrastive" in names:
+            losses["contrastive"] = self.contrastive_loss(motion, text, caption)
+        if "matching" in names:
+            negatives = self.negatives(self.scale * self.similarity(motion, text), caption)
+            losses["matching"] = self.matching_loss(ids, batch["text_lengths"], *context, negatives, caption)
+        if "captioning" in names:
+            losses["captioning"] = self.captioning_loss(ids, text_valid, caches)
+        if "generation" in names:
+            losses["generation"] = self.generation_loss(self.text_context(ids, hidden), text_valid, batch["codes"])
+        return sum(losses.values()), losses
+
+    def contrastive_loss(self, motion: Tensor, text: Tensor, caption: Tensor) -> Tensor:
+        """Cross-entropy of motions (B, Q, E) against texts (B, E) and the other way, over the batches of all processes.
+
+        Other samples with the same caption are neither right nor wrong: they are left out.
+        """
+        first, motions, texts, captions = 0, motion, text, caption
+        if self.training and dist.is_initialized():  # only rank 0 validates
+            first = dist.get_rank() * len(caption)
+            motions, texts, captions = (torch.cat(gathering.all_gather(value)) for value in (motion, text, caption))
+        target = first + torch.arange(len(caption), device=caption.device)
+        left_out = caption[:, None] == captions
+        left_out[torch.arange(len(caption)), target] = False
+        to_text = self.scale * self.similarity(motion, texts)  # (B, all)
+        to_motion = self.scale * self.similarity(motions, text).T
+        return (self._cross_entropy(to_text, target, left_out) + self._cross_entropy(to_motion, target, left_out)) / 2
+
+    @torch.no_grad()
+    def negatives(self, similarity: Tensor, caption: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Samples (R,), a hard negative motion for each one's text, and a hard negative text for its motion, from this batch.
+
+        Negatives are drawn by similarity (B, B), motions × texts.
+        """
+        rows = torch.arange(len(caption), device=caption.device)
+        if 0 < self.config.match_rows < len(caption):
+            rows = torch.randperm(len(caption), device=caption.device)[: self.config.match_rows]
+        return rows, hard_negatives(similarity.T, caption)[rows], hard_negatives(similarity, caption)[rows]
+
+    def matching_loss(
+        self, ids: Tensor, text_lengths: Tensor, context: Tensor, context_valid: Tensor, negatives: tuple, caption: Tensor
+    ) -> Tensor:
+        """Two-way cross-entropy over pairs, their texts with hard negative motions, and their motions with hard negative texts.
+
+        `negatives` are what the method of that name gives; one of the sample's own caption counts for nothing.
+        """
+        rows, other_motion, other_text = negatives
+        text, motion = torch.cat((rows, rows, other_text)), torch.cat((rows, other_motion, rows))
+        logits = self.match_logits(ids[text], text_lengths[text], context[motion], context_valid[motion])
+        labels = torch.zeros_like(text)
+        labels[caption[text] == caption[motion]] = IGNORED
+        labels[: len(rows)] = 1
+        return F.cross_entropy(logits, labels, ignore_index=IGNORED)
+
+    def captioning_loss(self, ids: Tensor, valid: Tensor, caches: list[Cache]) -> Tensor:
+        """Cross-entropy of each next word of the captions, which begin with [DEC] and see the queries through `caches`."""
+        hidden, _ = self.qformer.caption(self.decoder_ids(ids), valid, caches)
+        counted = valid[:, 1:]
+        words = self.words(hidden[:, :-1][counted])  # (words counted, vocabulary)
+        return F.cross_entropy(words, ids[:, 1:][counted], label_smoothing=self.config.label_smoothing)
+
+    def generation_loss(self, context: Tensor, valid: Tensor, codes: Tensor) -> Tensor:
+        """Cross-entropy of the code at each query's position; codes (B, N), −1 at padding, beyond the last query are cut."""
+        logits = self.code_head(self.query_context(context, valid))  # (B, Q, K)
+        queries = self.config.num_queries
+        labels = F.pad(codes[:, :queries], (0, max(0, queries - codes.shape[1])), value=-1)
+        return F.cross_entropy(
+            logits.flatten(0, 1), labels.where(labels >= 0, IGNORED).flatten(), ignore_index=IGNORED,
+            label_smoothing=self.config.label_smoothing,
+        )  # fmt: skip
+
+    def init_latents_(self, latents: Tensor) -> None:
+        """Set the motion's projection from training latents (N, C): a tokeniser's few strongest directions would hide the rest."""
+        whiten_(self.motion_projection, latents)
+
+    # Parts
+
+    @property
+    def scale(self) -> Tensor:
+        """What similarities are multiplied with: the inverse temperature."""
+        return self.logit_scale if self.config.released else self.logit_scale.exp().clamp(max=100)
+
+    def motion_context(self, latents: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (B, N, C) as the queries read them: (B, N, W) and their mask (B, N)."""
+        context = self.motion_projection(latents)
+        valid = valid_mask(lengths, latents.shape[1])
+        if self.config.released:
+            return context, torch.ones_like(valid)
+        return context + sinusoidal_positions(*context.shape[1:]).to(context), valid
+
+    def text_context(self, ids: Tensor, hidden: Tensor) -> Tensor:
+        """A text as the queries read it: its outputs (B, L, H) → (B, L, W), just as in `condition`.
+
+        The released code projects the words' embeddings here, and the outputs when it conditions a generator.
+        """
+        return self.text_projection(self.qformer.embed(self.decoder_ids(ids)) if self.config.released else hidden)
+
+    def decoder_ids(self, ids: Tensor) -> Tensor:
+        """Captions as the decoder reads them: [DEC] in place of [CLS]."""
+        return torch.cat((torch.full_like(ids[:, :1], self.config.vocab_size - 1), ids[:, 1:]), dim=1)
+
+    def query_context(self, context: Tensor, valid: Tensor) -> Tensor:
+        """Queries' outputs (B, Q, H) after reading a text's context (B, L, W)."""
+        return self.qformer.queries(context, valid)[0]
+
+    def match_logits(self, ids: Tensor, text_lengths: Tensor, context: Tensor, context_valid: Tensor) -> Tensor:
+        """(B, 2): the head's mean over the queries."""
+        hidden = self.qformer.both(ids, valid_mask(text_lengths, ids.shape[1]), context, context_valid)
+        return self.match_head(hidden).mean(1)
+
+    def words(self, hidden: Tensor) -> Tensor:
+        """Outputs of the caption pass (..., H) → logits of the next word (..., words)."""
+        return self.word_head(hidden, self.qformer.words.weight)
+
+    def _cross_entropy(self, logits: Tensor, target: Tensor, left_out: Tensor) -> Tensor:
+        """Cross-entropy with label smoothing over the classes that are not left out; logits and `left_out` (B, classes)."""
+        log_chance = logits.masked_fill(left_out, -torch.inf).log_softmax(-1).masked_fill(left_out, 0)
+        smoothing = self.config.label_smoothing
+        right = log_chance.gather(1, target[:, None])[:, 0]
+        spread = log_chance.sum(1) / (~left_out).sum(1)
+        return -((1 - smoothing) * right + smoothing * spread).mean()
+
+
+class WordHead(nn.Module):
+    """BERT's prediction of a word, tied to the word embeddings: (..., H) and (words, H) → (..., words)."""
+
+    def __init__(self, dim: int, words: int):
+        super().__init__()
+        self.dense = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim, eps=1e-12)
+        self.bias = nn.Parameter(torch.zeros(words))
+
+    def forward(self, x: Tensor, words: Tensor) -> Tensor:
+        return F.linear(self.norm(F.gelu(self.dense(x))), words, self.bias)
+
+
+def hard_negatives(scores: Tensor, caption: Tensor) -> Tensor:
+    """For each row of `scores` (B, B) a column of another caption, drawn by softmax; a row that has none draws itself."""
+    same = caption[:, None] == caption
+    chance = scores.masked_fill(same, -torch.inf).softmax(-1)
+    chance = torch.where(same.all(1, keepdim=True), torch.eye(len(caption), device=caption.device), chance)
+    return chance.multinomial(1)[:, 0]

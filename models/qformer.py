@@ -1,0 +1,213 @@
+"""The Q-Former: a BERT of two branches, learned motion queries and text, that share their self-attention.
+
+LaMP section 3.2, after BLIP-2 (Li et al. 2023, section 3.1). Queries have a feed-forward of their own and, in every second
+layer, cross-attention to a context: the motion, or a text. The text branch alone is an ordinary BERT.
+
+Four uses, told apart by what may attend to what:
+
+    text(ids)             text to text                                             (B, L, H)
+    queries(context)      queries to queries and context                           (B, Q, H), keys and values of every layer
+    both(ids, context)    queries and text to each other, queries to context       (B, Q, H), the queries' outputs
+    caption(ids, caches)  text to the queries' cached keys and to earlier text     (B, L, H), the caches with the text's own
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from models.bert import Bert
+from models.layers import Dropout, init_weights_
+
+Cache = tuple[Tensor, Tensor]  # keys and values of a layer's self-attention, (B, heads, L, H / heads) each
+
+
+@dataclass(frozen=True)
+class QFormerConfig:
+    """Sizes; all but the last three are the backbone's. `vocab_size` counts [DEC], the last id, which begins a caption."""
+
+    vocab_size: int = 30_523
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    max_position_embeddings: int = 512
+    dropout: float = 0.1
+    num_queries: int = 49
+    cross_width: int = 1408  # of the context
+    cross_every: int = 2  # layers 0, 2, 4, … look at the context
+
+
+class Attention(nn.Module):
+    """Attention of x (B, L, H) to a context (B, N, W), added to x and normalised. Returns (B, L, H) and the keys and values."""
+
+    def __init__(self, dim: int, heads: int, context_dim: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(context_dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim, 1e-12)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None, past: Cache | None = None) -> tuple[Tensor, Cache]:
+        """`mask` is broadcastable to (B, heads, L, N), True = may be seen; keys and values of `past` come before the context's."""
+        q = rearrange(self.q(x), "b l (h d) -> b h l d", h=self.heads)
+        k, v = rearrange(self.kv(context), "b n (two h d) -> two b h n d", two=2, h=self.heads)
+        if past is not None:
+            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.norm(x + self.dropout(self.out(rearrange(mixed, "b h l d -> b l (h d)")))), (k, v)
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, linear, added to the input and normalised: (..., H) → (..., H)."""
+
+    def __init__(self, dim: int, ff: int, dropout: float):
+        super().__init__()
+        self.ff1 = nn.Linear(dim, ff)
+        self.ff2 = nn.Linear(ff, dim)
+        self.norm = nn.LayerNorm(dim, 1e-12)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x + self.dropout(self.ff2(F.gelu(self.ff1(x)))))
+
+
+class Layer(nn.Module):
+    """Shared self-attention; then queries look at the context, and each branch goes through its own feed-forward."""
+
+    def __init__(self, config: QFormerConfig, crosses: bool):
+        super().__init__()
+        dim, heads, ff, dropout = config.hidden_size, config.num_attention_heads, config.intermediate_size, config.dropout
+        self.attention = Attention(dim, heads, dim, dropout)
+        self.cross = Attention(dim, heads, config.cross_width, dropout) if crosses else None
+        self.text = FeedForward(dim, ff, dropout)
+        self.query = FeedForward(dim, ff, dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        queries: int,
+        context: Tensor | None,
+        seen: Tensor | None,
+        past: Cache | None,
+        wanted: int | None,
+    ) -> tuple[Tensor, Cache]:
+        """x (B, queries + L, H), of which the first `wanted` outputs are made; `seen` masks the context as `mask` does the keys."""
+        x, cache = self.attention(x[:, :wanted], x, mask, past)
+        q, text = x[:, :queries], x[:, queries:]
+        if queries:
+            if self.cross is not None:
+                q = self.cross(q, context, seen)[0]
+            q = self.query(q)
+        if text.shape[1]:
+            text = self.text(text)
+        return torch.cat((q, text), dim=1), cache
+
+
+class QFormer(nn.Module):
+    """Token ids (B, L) with a mask (B, L), contexts (B, N, W) with a mask (B, N); masks are bool, True = valid."""
+
+    def __init__(self, config: QFormerConfig):
+        super().__init__()
+        self.config = c = config
+        self.words = nn.Embedding(c.vocab_size, c.hidden_size)
+        self.positions = nn.Embedding(c.max_position_embeddings, c.hidden_size)
+        self.query_tokens = nn.Parameter(torch.empty(c.num_queries, c.hidden_size))
+        self.norm = nn.LayerNorm(c.hidden_size, 1e-12)
+        self.dropout = Dropout(c.dropout)
+        self.layers = nn.ModuleList(Layer(c, number % c.cross_every == 0) for number in range(c.num_hidden_layers))
+        self.apply(init_weights_)
+        nn.init.normal_(self.query_tokens, std=0.02)
+
+    def embed(self, ids: Tensor, first: int = 0) -> Tensor:
+        """Ids (B, L), which stand at positions `first`, … → word and position embeddings (B, L, H)."""
+        x = self.words(ids) + self.positions.weight[first : first + ids.shape[1]]
+        return self.dropout(self.norm(x))
+
+    def text(self, ids: Tensor, valid: Tensor, wanted: int | None = None) -> Tensor:
+        """(B, L, H): the text branch alone, which is BERT; `wanted` of 1 makes the output of [CLS] alone, with less work."""
+        return self._run(self.embed(ids), valid[:, None, None, :], wanted=wanted)[0]
+
+    def queries(self, context: Tensor, valid: Tensor) -> tuple[Tensor, list[Cache]]:
+        """The queries' outputs (B, Q, H), and what a caption needs of them."""
+        x = self._query_inputs(context)
+        return self._run(x, None, x.shape[1], context, valid)
+
+    def both(self, ids: Tensor, valid: Tensor, context: Tensor, context_valid: Tensor) -> Tensor:
+        """(B, Q, H), the queries' outputs: queries and text see each other, the queries see the context too."""
+        queries = self._query_inputs(context)
+        size = queries.shape[1]
+        mask = F.pad(valid, (size, 0), value=True)[:, None, None, :]
+        return self._run(torch.cat((queries, self.embed(ids)), dim=1), mask, size, context, context_valid, wanted=size)[0]
+
+    def caption(self, ids: Tensor, valid: Tensor, caches: list[Cache]) -> tuple[Tensor, list[Cache]]:
+        """A text's outputs (B, L, H), each place seeing the queries and the text up to itself, and the grown caches.
+
+        `caches` are those of `queries`, or of an earlier call that `ids` continue; `valid` (B, L) is the mask of these ids.
+        """
+        past = caches[0][0].shape[2]
+        size = ids.shape[1]
+        causal = torch.ones(size, size, dtype=torch.bool, device=ids.device).tril()
+        mask = F.pad(causal & valid[:, None, None, :], (past, 0), value=True)  # (B, 1, L, past + L)
+        return self._run(self.embed(ids, past - self.config.num_queries), mask, past=caches)
+
+    def _query_inputs(self, context: Tensor) -> Tensor:
+        return self.dropout(self.norm(self.query_tokens).expand(len(context), -1, -1))
+
+    def _run(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        queries: int = 0,
+        context: Tensor | None = None,
+        context_valid: Tensor | None = None,
+        past: list[Cache] | None = None,
+        wanted: int | None = None,
+    ) -> tuple[Tensor, list[Cache]]:
+        """All layers over x; of the last one only the first `wanted` outputs."""
+        seen = None if context_valid is None else context_valid[:, None, None, :]
+        caches = []
+        for number, layer in enumerate(self.layers, start=1):
+            own_past = past[number - 1] if past else None
+            x, cache = layer(x, mask, queries, context, seen, own_past, wanted if number == len(self.layers) else None)
+            caches.append(cache)
+        return x, caches
+
+    @torch.no_grad()
+    def init_backbone_(self, bert: Bert) -> None:
+        """Take over a BERT: its text branch entirely, and its feed-forward as the queries' first one too.
+
+        [DEC] begins as the mean of all words. Raises `ValueError` if the sizes differ.
+        """
+        ours, theirs = self.config, bert.config
+        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"):
+            if getattr(ours, name) != getattr(theirs, name):
+                raise ValueError(f"{name} is {getattr(theirs, name)} in the backbone and {getattr(ours, name)} here")
+        if ours.vocab_size != theirs.vocab_size + 1:
+            raise ValueError(f"the backbone has {theirs.vocab_size} words, so vocab_size must be {theirs.vocab_size + 1}")
+        self.words.weight.copy_(torch.cat((bert.words.weight, bert.words.weight.mean(0, keepdim=True))))
+        self.positions.weight.copy_(bert.positions.weight + bert.types.weight[0])  # text is all of type 0
+        self.norm.load_state_dict(bert.norm.state_dict())
+        for mine, layer in zip(self.layers, bert.layers, strict=True):
+            _copy_attention_(mine.attention, layer)
+            for branch in (mine.text, mine.query):
+                for own, name in ((branch.ff1, "ff1"), (branch.ff2, "ff2"), (branch.norm, "norm2")):
+                    own.load_state_dict(getattr(layer, name).state_dict())
+
+
+def _copy_attention_(attention: Attention, layer: nn.Module) -> None:
+    """Weights of a `models.layers.EncoderLayer`'s self-attention, where queries, keys and values are one matrix."""
+    dim = attention.out.in_features
+    for kind in ("weight", "bias"):
+        joined = getattr(layer.attention.qkv, kind)
+        getattr(attention.q, kind).copy_(joined[:dim])
+        getattr(attention.kv, kind).copy_(joined[dim:])
+    attention.out.load_state_dict(layer.attention.out.state_dict())
+    attention.norm.load_state_dict(layer.norm1.state_dict())

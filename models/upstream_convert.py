@@ -1,0 +1,54 @@
+"""A released model as checkpoint folders of ours: safetensors with its config, and what lies beside the file.
+
+What a file brings along becomes part of what is written: LaMP's tokeniser a folder of its own, `<OUT>_vq`, and the text condition
+of LaMP's masked transformer a part of its weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from models.lamp import LaMP
+from utils.checkpoint import CheckpointFolder, own_state, save_weights
+from utils.errors import UserError
+
+BESIDE = ("opt.txt", "meta/mean.npy", "meta/std.npy", "vocab.txt", "tokenizer.json")
+
+
+def convert(model: nn.Module, metadata: dict[str, Any], out: Path) -> list[Path]:
+    """Write what `load_released` gave to the checkpoint folder `out`; returns the folders written.
+
+    Raises `UserError` if there are weights already, or nothing can be written.
+    """
+    told = ("kind", "config", "source", "released", "dataset_name", "epoch", "step", "vq_name", "text_encoder")
+    kept = {name: metadata[name] for name in told if metadata.get(name) is not None}
+    if not isinstance(model, LaMP):
+        condition = getattr(model, "text", None)
+        state = own_state(model)
+        if condition is not None:
+            state |= {f"text.{name}": value for name, value in condition.state_dict().items()}
+            kept["text"] = asdict(condition.qformer.config)
+        return [_write(out, state, kept)]
+    vq = out.with_name(f"{out.name}_vq")
+    tokeniser = {"kind": "tokeniser", "config": asdict(model.tokeniser.config), "source": kept["source"]}
+    folders = [_write(vq, own_state(model.tokeniser), tokeniser), _write(out, own_state(model), kept | {"vq_name": vq.name})]
+    return folders[::-1]
+
+
+def _write(out: Path, state: dict, metadata: dict[str, Any]) -> Path:
+    folder = CheckpointFolder(out.parent, "", out.name)
+    if folder.has_weights():
+        raise UserError(f"{folder.root}: holds weights already; choose another folder")
+    source = Path(metadata["source"])
+    beside = source.parent.parent if source.parent.name == "model" else source.parent
+    save_weights(folder.weights("net_best"), state, metadata)
+    for name in BESIDE:
+        if (beside / name).is_file():
+            (folder.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(beside / name, folder.root / name)
+    return folder.root

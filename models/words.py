@@ -1,0 +1,119 @@
+"""What the matching evaluator reads of a caption: a vector and a class for each of its words (Guo et al. 2022).
+
+Tokens are `word/POS`. A caption's first 20, between `sos` and `eos`, padded with `unk` to 22, give word vectors (B, 22, W), one-hot
+classes (B, 22, 15) and lengths (B,). Vectors come from GloVe, as the released evaluators need, or from MiniLM's word pieces.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.bert import load_bert, load_tokenizer
+from models.conditioner import minilm_folder
+from utils.checkpoint import load_weights, save_weights
+from utils.errors import UserError
+
+FILE = "words.safetensors"  # in the folder of an evaluator
+MOST = 20  # tokens of a caption
+WIDTH = MOST + 2
+CLASSES = ("VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV")
+CLASSES += ("Loc_VIP", "Body_VIP", "Obj_VIP", "Act_VIP", "Desc_VIP", "OTHER")
+SPECIAL = {  # words whose class tells more than their part of speech
+    "Loc_VIP": "left right clockwise counterclockwise anticlockwise forward back backward up down straight curve",
+    "Body_VIP": "arm chin foot feet face hand mouth leg waist eye knee shoulder thigh",
+    "Obj_VIP": "stair dumbbell chair window floor car ball handrail baseball basketball",
+    "Act_VIP": "walk run swing pick bring kick put squat throw hop dance jump turn stumble stop sit lift lower raise wash stand "
+    "kneel stroll rub bend balance flap jog shuffle lean rotate spin spread climb",
+    "Desc_VIP": "slowly carefully fast careful slow quickly happy angry sad happily angrily sadly",
+}
+SPECIAL_CLASS = {word: CLASSES.index(name) for name, words in SPECIAL.items() for word in words.split()}
+OTHER = CLASSES.index("OTHER")
+UNKNOWN, FIRST, LAST = "unk", "sos", "eos"
+PIECES = {UNKNOWN: "[UNK]", FIRST: "[CLS]", LAST: "[SEP]"}  # WordPiece's names for the same
+
+
+def framed(tokens: Sequence[str]) -> tuple[list[str], int]:
+    """The first 20 tokens between sos and eos, padded to 22, and how many they are before padding."""
+    tokens = [f"{FIRST}/OTHER", *tokens[:MOST], f"{LAST}/OTHER"]
+    return tokens + [f"{UNKNOWN}/OTHER"] * (WIDTH - len(tokens)), len(tokens)
+
+
+class Words:
+    """A vocabulary with its vectors (V, W). Raises `UserError` if they do not go together or lack `unk`, `sos` or `eos`."""
+
+    def __init__(self, words: Sequence[str], vectors: Tensor):
+        if vectors.ndim != 2 or len(words) != len(vectors) or not vectors.isfinite().all():
+            raise UserError(f"word vectors: {len(words)} words, vectors of shape {tuple(vectors.shape)}; take both from one source")
+        self.words, self.vectors = list(words), vectors
+        self.places = {word: place for place, word in enumerate(words)}
+        if missing := [word for word in PIECES if word not in self.places]:
+            raise UserError(f"word vectors: none for {', '.join(missing)}; take the files that came with the evaluator")
+
+    @property
+    def dim(self) -> int:
+        return self.vectors.shape[1]
+
+    def look_up(self, token: str) -> tuple[int, int]:
+        """A token's word and class, as numbers. A word without a vector is `unk`, of class OTHER."""
+        word, _, pos = token.partition("/")
+        if word not in self.places:
+            return self.places[UNKNOWN], OTHER
+        return self.places[word], SPECIAL_CLASS.get(word, CLASSES.index(pos) if pos in CLASSES else OTHER)
+
+    def __call__(self, captions: Iterable[Sequence[str]]) -> dict[str, Tensor]:
+        """Each caption's tokens → {"words": (B, 22, W), "pos": (B, 22, 15), "text_lengths": (B,)}."""
+        tokens, lengths = zip(*map(framed, captions))
+        words, classes = torch.tensor([[self.look_up(token) for token in row] for row in tokens]).unbind(-1)  # (B, 22)
+        pos = F.one_hot(classes, len(CLASSES)).to(self.vectors.dtype)
+        return {"words": self.vectors[words], "pos": pos, "text_lengths": torch.tensor(lengths)}
+
+    @classmethod
+    def from_glove(cls, folder: str | Path) -> Words:
+        """From the released `our_vab_{data.npy,words.pkl,idx.pkl}`. Raises `UserError` for files that are missing or not these."""
+        folder = Path(folder)
+        try:
+            vectors = np.load(folder / "our_vab_data.npy", allow_pickle=False)
+            words, places = (_plain_pickle(folder / f"our_vab_{part}.pkl") for part in ("words", "idx"))
+            return cls(words, torch.from_numpy(vectors.astype(np.float32)[[places[word] for word in words]]))
+        except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, pickle.UnpicklingError) as error:
+            raise UserError(f"{folder}: no usable GloVe files ({error}); get them with prepare/download_glove.sh") from None
+
+    @classmethod
+    def from_word_pieces(cls, vocabulary: Iterable[str]) -> Words:
+        """MiniLM's embeddings, the mean over a word's pieces, each dimension with mean 0 and deviation 1 over the vocabulary."""
+        folder = minilm_folder()
+        tokenizer, embeddings = load_tokenizer(folder), load_bert(folder).words.weight.detach()
+        words = [*PIECES, *sorted(set(vocabulary) - set(PIECES))]
+        pieces = [tokenizer.encode(PIECES.get(word, word), add_special_tokens=False).ids for word in words]
+        vectors = torch.stack([embeddings[ids].mean(0) for ids in pieces])
+        return cls(words, (vectors - vectors.mean(0)) / vectors.std(0))
+
+    def save(self, path: str | Path) -> None:
+        save_weights(path, {"vectors": self.vectors}, {"kind": "words", "words": self.words})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Words:
+        """Read what `save` wrote. Raises `UserError` for a missing or damaged file, or one of another kind."""
+        state, metadata = load_weights(path)
+        if metadata.get("kind") != "words":
+            raise UserError(f"{path}: holds no word vectors; copy the folder of the evaluator again")
+        return cls(metadata["words"], state["vectors"])
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads lists, dicts, strings and numbers; runs nothing."""
+
+    def find_class(self, module: str, name: str):
+        raise pickle.UnpicklingError(f"it holds a {module}.{name}")
+
+
+def _plain_pickle(path: Path):
+    with open(path, "rb") as file:
+        return _PlainUnpickler(file).load()

@@ -1,0 +1,185 @@
+"""LaMP: four losses that can each be left out, negatives that are none of the positives, features that padding does not change."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models.lamp import LOSSES, LaMP, LaMPConfig, hard_negatives
+from models.loading import load_model
+from utils.checkpoint import own_state, save_weights
+
+SIZES = {
+    "vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
+    "max_position_embeddings": 16, "num_queries": 6, "cross_width": 24, "latent_dim": 12, "nb_code": 9, "embed_dim": 10,
+    "max_text": 12, "dropout": 0.0,
+}  # fmt: skip
+PAD, CLS, SEP = 0, 1, 2
+
+
+def make(**changes) -> LaMP:
+    torch.manual_seed(0)
+    return LaMP(LaMPConfig(**{**SIZES, **changes}))
+
+
+def batch(size: int = 6) -> dict[str, torch.Tensor]:
+    """Clips shorter and longer than the six queries."""
+    generator = torch.Generator().manual_seed(4)
+    lengths, text_lengths = torch.tensor([3, 9, 6, 1, 8, 5])[:size], torch.tensor([5, 7, 4, 6, 3, 7])[:size]
+    codes = torch.randint(9, (size, 9), generator=generator)
+    ids = torch.randint(3, 39, (size, 7), generator=generator)
+    ids[:, 0] = CLS
+    ids[torch.arange(size), text_lengths - 1] = SEP
+    ids[torch.arange(7) >= text_lengths[:, None]] = PAD
+    codes[torch.arange(9) >= lengths[:, None]] = -1
+    return {
+        "latents": torch.randn(size, 9, 12, generator=generator), "codes": codes, "lengths": lengths,
+        "ids": ids, "text_lengths": text_lengths, "caption": torch.arange(size),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [LOSSES, *((name,) for name in LOSSES)])
+def test_every_loss_alone_and_all_together_fall_and_stay_finite(names):
+    model, data = make(losses=names), batch()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    history = []
+    for _ in range(30):
+        loss, logs = model.loss(data)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append({name: value.item() for name, value in logs.items()})
+    assert set(history[0]) == set(names)
+    assert all(math.isfinite(value) for step in history for value in step.values())
+    for name in names:
+        assert history[-1][name] < (0.95 if len(names) == 1 else 1) * history[0][name], name
+
+
+def test_the_loss_is_the_sum_of_its_parts():
+    loss, parts = make().eval().loss(batch())
+    assert torch.allclose(loss, sum(parts.values()))
+
+
+def test_padding_of_motions_and_texts_changes_no_feature():
+    model, data = make().eval(), batch()
+    longer = torch.cat((data["latents"], torch.full_like(data["latents"], 7.0)), 1)
+    assert torch.allclose(
+        model.motion_features(longer, data["lengths"]), model.motion_features(data["latents"], data["lengths"]), atol=1e-5
+    )
+    alone = model.motion_features(data["latents"][3:4, :1], data["lengths"][3:4])
+    assert torch.allclose(model.motion_features(data["latents"], data["lengths"])[3:4], alone, atol=1e-5)
+    ids = torch.cat((data["ids"], data["ids"]), 1)
+    text = model.text_features(data["ids"], data["text_lengths"])
+    assert torch.allclose(model.text_features(ids, data["text_lengths"]), text, atol=1e-5)
+
+
+def test_features_are_unit_vectors():
+    model, data = make().eval(), batch()
+    assert torch.allclose(model.motion_features(data["latents"], data["lengths"]).norm(dim=-1), torch.ones(6, 6), atol=1e-5)
+    assert torch.allclose(model.text_features(data["ids"], data["text_lengths"]).norm(dim=-1), torch.ones(6), atol=1e-5)
+
+
+def test_contrastive_loss_is_smoothed_cross_entropy_both_ways():
+    model, data = make().eval(), batch()
+    motion = model.motion_features(data["latents"], data["lengths"])
+    text = model.text_features(data["ids"], data["text_lengths"])
+    logits = model.scale * model.similarity(motion, text)
+    target = torch.arange(6)
+    expected = sum(F.cross_entropy(scores, target, label_smoothing=0.1) for scores in (logits, logits.T)) / 2
+    assert torch.allclose(model.contrastive_loss(motion, text, target), expected)
+
+
+def test_other_samples_of_the_same_caption_are_neither_right_nor_wrong():
+    model, data = make(label_smoothing=0.0).eval(), batch()
+    motion = model.motion_features(data["latents"], data["lengths"])
+    text = model.text_features(data["ids"], data["text_lengths"])
+    shared = torch.tensor([0, 1, 2, 3, 4, 0])
+    text = text[[0, 1, 2, 3, 4, 0]]
+    logits = (model.scale * model.similarity(motion, text)).double()
+    expected = 0.0
+    for row in range(6):
+        others = [place for place in range(6) if place == row or shared[place] != shared[row]]
+        for scores in (logits[row], logits[:, row]):
+            expected += (scores[others].logsumexp(0) - scores[row]).item() / 12
+    assert float(model.contrastive_loss(motion, text, shared)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_temperature_is_clamped_at_100():
+    model = make()
+    model.logit_scale.data.fill_(20.0)
+    assert float(model.scale) == pytest.approx(100)
+
+
+def test_negatives_are_never_of_the_samples_own_caption():
+    torch.manual_seed(0)
+    caption = torch.tensor([0, 1, 0, 2, 1, 0])
+    scores = 30 * torch.eye(6) + torch.randn(6, 6)  # the positive is far the likeliest
+    for _ in range(200):
+        assert (caption[hard_negatives(scores, caption)] != caption).all()
+
+
+def test_hard_negatives_are_drawn_by_similarity():
+    torch.manual_seed(0)
+    scores = torch.full((4, 4), -50.0)
+    scores[range(4), [2, 3, 1, 0]] = 50
+    assert hard_negatives(scores, torch.arange(4)).tolist() == [2, 3, 1, 0]
+
+
+def test_a_batch_of_one_caption_has_no_negatives_and_a_finite_loss():
+    model, data = make().eval(), batch()
+    data["caption"] = torch.zeros(6, dtype=torch.long)
+    loss, logs = model.loss(data)
+    assert torch.isfinite(loss) and all(torch.isfinite(value) for value in logs.values())
+
+
+def test_match_rows_limits_what_the_matching_loss_sees():
+    model = make(match_rows=2).eval()
+    rows, other_motion, other_text = model.negatives(torch.randn(6, 6), torch.arange(6))
+    assert len(rows) == len(other_motion) == len(other_text) == 2
+    assert (other_motion != rows).all() and (other_text != rows).all()
+
+
+def test_generation_loss_counts_valid_codes_within_the_queries_only():
+    model, data = make().eval(), batch()
+    valid = torch.arange(7) < data["text_lengths"][:, None]
+    context = torch.randn(6, 7, 24)
+    expected = model.generation_loss(context, valid, data["codes"])
+    beyond = data["codes"].clone()
+    beyond[:, 6:] = 0
+    assert torch.equal(model.generation_loss(context, valid, beyond), expected)
+    assert torch.equal(model.generation_loss(context, valid, F.pad(data["codes"], (0, 3), value=-1)), expected)
+
+
+def test_the_condition_is_what_generation_was_trained_on():
+    """Queries that read a text give the codes in training and the condition later: the same path."""
+    model, data = make().eval(), batch()
+    valid = torch.arange(7) < data["text_lengths"][:, None]
+    hidden = model.qformer.text(data["ids"], valid)
+    queries = model.query_context(model.text_context(data["ids"], hidden), valid)
+    assert torch.allclose(model.condition(data["ids"], data["text_lengths"]), queries.mean(1), atol=1e-6)
+    assert torch.allclose(model.condition(data["ids"], data["text_lengths"], query=False), hidden[:, 0], atol=1e-6)
+
+
+def test_captioning_learns_captions_by_heart_and_says_them():
+    model, data = make(losses=("captioning",), label_smoothing=0.0), batch()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        model.loss(data)[0].backward()
+        optimizer.step()
+    said = model.eval().caption(data["latents"], data["lengths"], end=SEP)
+    for row, ids, length in zip(said, data["ids"], data["text_lengths"]):
+        words = ids[1 : length - 1]
+        assert row[: len(words)].tolist() == words.tolist() and (row[len(words) :] == 0).all()
+
+
+def test_saved_and_loaded_it_gives_the_same_features(tmp_path):
+    model, data = make().eval(), batch()
+    from dataclasses import asdict
+
+    save_weights(tmp_path / "lamp.safetensors", own_state(model), {"kind": "lamp", "config": asdict(model.config)})
+    loaded, _ = load_model(tmp_path / "lamp.safetensors")
+    assert torch.equal(
+        loaded.motion_features(data["latents"], data["lengths"]), model.motion_features(data["latents"], data["lengths"])
+    )

@@ -1,0 +1,170 @@
+"""Finding a motion by its text and a text by its motion: similarity, ranks, and the four protocols of TMR.
+
+Petrovich et al. (ICCV 2023), section 4. A gallery is N motions, each with one caption. Scores are (N, N): a row for each query, a
+column for each candidate, more is better, and candidate i is the right one for query i.
+
+Ties are averaged, not won: a query's score is the mean over all orders of the candidates with equal scores. It matters for
+identical captions. A text encoder gives them identical features, so for a motion they tie, and each is right in its share of
+orders. For a text nothing ties, but motions with that caption come in the same order for every text that is equal, so that in the
+end both directions have the same `ceiling`. Scores of equal captions must be equal to the last bit: embed each text once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from utils.errors import UserError
+
+PROTOCOLS = ("all", "threshold", "dissimilar", "batches")
+RECALLS = (1, 2, 3, 5, 10)
+BLOCK = 8  # motions compared at a time: their scores stay in the processor's cache
+
+
+def pooled_similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor:
+    """Similarity of motions (N, Q, E), unit vectors for each of Q queries, and texts (M, E): (N, M), the queries' max or mean."""
+    if pool == "mean":
+        return F.linear(motion.mean(1), text)
+    scores = motion.new_empty(len(motion), len(text))
+    for block, out in zip(motion.split(BLOCK), scores.split(BLOCK)):
+        torch.amax(F.linear(block.flatten(0, 1), text).unflatten(0, block.shape[:2]), dim=1, out=out)
+    return scores
+
+
+# Ranks
+
+
+class Ranks(NamedTuple):
+    """Where the best right candidate of each query stands, (..., N) each."""
+
+    better: Tensor  # how many candidates have a higher score
+    tied: Tensor  # how many have the same score, itself included
+    right: Tensor  # how many of those are right
+
+
+def rank(scores: Tensor, right: Tensor | None = None) -> Ranks:
+    """Ranks of queries by their scores (..., N, M). `right` (N, M) bool says which candidates are right, one a row at least;
+    without it candidate i is for query i. Raises `UserError` for NaN scores."""
+    if scores.sum().isnan():
+        raise UserError(f"scores {tuple(scores.shape)}: NaN; check the weights they come from")
+    if right is None:
+        best = scores.diagonal(dim1=-2, dim2=-1)[..., None]
+        tied = scores == best
+        found = torch.ones_like(best[..., 0], dtype=torch.int64)
+    else:
+        best = scores.masked_fill(~right, -torch.inf).amax(-1, keepdim=True)
+        tied = scores == best
+        found = (tied & right).count_nonzero(-1)
+    return Ranks((scores > best).count_nonzero(-1), tied.count_nonzero(-1), found)
+
+
+def hits(ranks: Ranks, k: int) -> Tensor:
+    """Chance (..., N) that a right candidate is among the first k, when the tied ones come in random order.
+
+    Where k − better = n of the t tied candidates fit, and c of those t are right, all n are wrong with the chance
+    (t − c)/t · (t − c − 1)/(t − 1) ··· of n factors.
+    """
+    fit = k - ranks.better
+    missed = torch.ones_like(fit, dtype=torch.float64)
+    for drawn in range(k):
+        wrong, left = (ranks.tied - ranks.right - drawn).clamp(min=0), (ranks.tied - drawn).clamp(min=1)
+        missed = torch.where(drawn < fit, missed * wrong / left, missed)
+    return 1 - missed
+
+
+def positions(ranks: Ranks) -> Tensor:
+    """Mean position (..., N), from 1, of the first right candidate over all orders of the tied ones."""
+    return ranks.better + (ranks.tied + 1) / (ranks.right + 1)
+
+
+def summary(ranks: Ranks) -> dict[str, float]:
+    """R@1, 2, 3, 5, 10 (shares) and the median rank (from 1) of a gallery; of several (..., N) the mean over them."""
+    recalls = {f"R@{k}": hits(ranks, k).mean().item() for k in RECALLS}
+    return {**recalls, "median_rank": positions(ranks).double().quantile(0.5, dim=-1).mean().item()}
+
+
+def retrieval_metrics(scores: Tensor, right: Tensor | None = None) -> dict[str, float]:
+    """`summary` of scores (..., N, M); see `rank`."""
+    return summary(rank(scores, right))
+
+
+def ceiling(captions: Sequence) -> dict[str, float]:
+    """The best `summary` of a gallery in which clips with the same caption cannot be told apart.
+
+    Of the g clips of a caption, k places hold the right one with a chance of min(k, g) / g, in both directions. Captions are
+    strings, or numbers that equal ones share.
+    """
+    _, group, sizes = np.unique(captions, return_inverse=True, return_counts=True)
+    tied = torch.from_numpy(sizes[group])
+    return summary(Ranks(torch.zeros_like(tied), tied, torch.ones_like(tied)))
+
+
+def chance(size: int, right: Tensor | None = None) -> dict[str, float]:
+    """The `summary` of a gallery of that size by scores that are all the same; `right` as for `rank`."""
+    found = torch.ones(size, dtype=torch.int64) if right is None else right.count_nonzero(-1)
+    return summary(Ranks(torch.zeros_like(found), torch.full_like(found, size), found))
+
+
+def reranked(scores: Tensor, best: int, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Scores (N, M) whose `best` highest of each row come in another order: by `score(rows (P,), columns (P,)) → (P,)`.
+
+    They stay before all others, whose order stays as it was. float64, lest shifted scores fall together.
+    """
+    columns = scores.topk(min(best, scores.shape[1]), dim=1).indices
+    rows = torch.arange(len(scores), device=scores.device)[:, None].expand_as(columns)
+    new = score(rows.flatten(), columns.flatten()).double().view_as(columns)
+    return (scores.double() - scores.max() + new.min() - 1).scatter(1, columns, new)
+
+
+# Protocols
+
+
+def galleries(protocol: str, names: Sequence[str], texts: Tensor | None = None) -> list[Tensor]:
+    """The galleries in which a protocol looks, as places in `names`; its result is the mean over them. `dissimilar` needs
+    a sentence encoder's features (N, C) of the captions. Raises `UserError` for an unknown protocol."""
+    match protocol:
+        case "all" | "threshold":
+            return [torch.arange(len(names))]
+        case "dissimilar":
+            return [dissimilar(texts)]
+        case "batches":
+            return small_batches(names)
+    raise UserError(f"protocol '{protocol}': choose one of {', '.join(PROTOCOLS)}")
+
+
+def similar(texts: Tensor, threshold: float = 0.95) -> Tensor:
+    """Which captions say the same, (N, N) bool, by a sentence encoder's features (N, C) of them.
+
+    TMR's scale: (1 + cosine) / 2 lies above the threshold. A caption is always similar to itself.
+    """
+    texts = F.normalize(texts, dim=-1)
+    return (texts @ texts.T > 2 * threshold - 1).fill_diagonal_(True)
+
+
+def dissimilar(texts: Tensor, size: int = 100) -> Tensor:
+    """Places of up to `size` captions that are far from each other, by a sentence encoder's features (N, C) of all; ascending.
+
+    Begins with the two farthest and adds, again and again, the one whose nearest neighbour among the chosen is farthest. No two
+    chosen captions are the same. (TMR takes 100 by another approximation of the same aim.)
+    """
+    texts = F.normalize(texts, dim=-1)
+    cosine = texts @ texts.T
+    chosen = [int(cosine.argmin()) // len(texts)]
+    nearest = cosine[chosen[0]].clone()
+    while len(chosen) < size and nearest.amin() < 1 - 1e-5:
+        chosen.append(int(nearest.argmin()))
+        nearest = torch.maximum(nearest, cosine[chosen[-1]])
+    return torch.tensor(sorted(chosen))
+
+
+def small_batches(names: Sequence[str], size: int = 32, seed: int = 0) -> list[Tensor]:
+    """Sorted names shuffled into batches of `size`, the rest left out, as TMR draws them; fewer names make one batch of all."""
+    size = min(size, len(names))
+    order = np.argsort(np.array(names), kind="stable")
+    shuffled = torch.from_numpy(order[np.random.RandomState(seed).permutation(len(names))])
+    return list(shuffled[: len(names) // size * size].split(size))

@@ -1,0 +1,278 @@
+// People made of capsules on a floor, drawn on a 2D canvas, seen by a perspective camera. Metres, Y up; colours are [r, g, b].
+// A clip is as html.py writes it: {caption, fps, frames, joints, plain, ik, stands}; `prepare` adds what drawing needs.
+"use strict";
+
+const data = JSON.parse(document.getElementById("data").textContent); // {skeletons: {J: {limbs, tips, feet, bones}}, clips}
+const [FIELD, STAGE, FOLLOW] = [32 * Math.PI / 180, 0.85, 0.6]; // field of view; floor's radius in camera distances; seconds
+const SOLE = [0.04, 0.052]; // radii of a footprint at heel and toe, metres
+const LIGHT = [-0.6, -0.8]; // where light comes from, on the screen
+// A limb is painted in layers: share of the radius, shift to the light, brightness.
+const LAYERS = Array.from({ length: 9 }, (_, k) => [1 - 0.8 * (k / 8) ** 1.1, 0.4 * (k / 8) ** 1.4, 0.76 + 0.42 * (k / 8)]);
+
+const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
+const rgb = (colour, alpha = 1) => `rgb(${colour.map((c) => Math.round(clamp(c, 0, 255))).join(" ")} / ${alpha})`;
+
+// ---- Clips: from base64 to points in metres, and what can be known of them beforehand ----
+
+function decode({ scale, values }) {
+  const bytes = Uint8Array.from(atob(values), (letter) => letter.charCodeAt(0));
+  return Float32Array.from(new Int16Array(bytes.buffer), (value) => value * scale); // little-endian, as all browsers' machines
+}
+
+// Joints of all frames, each followed by the tips of head, hands and feet: (frames, points, 3), flat.
+function withTips(joints, frames, count, tips) {
+  const points = new Float32Array(frames * (count + tips.length) * 3);
+  for (let frame = 0; frame < frames; frame++) {
+    const from = joints.subarray(frame * count * 3, (frame + 1) * count * 3);
+    const to = points.subarray(frame * (count + tips.length) * 3);
+    to.set(from);
+    tips.forEach(([leaf, parent, length], tip) => {
+      const bone = [0, 1, 2].map((axis) => from[leaf * 3 + axis] - from[parent * 3 + axis]);
+      const reach = length / Math.max(Math.hypot(...bone), 1e-6);
+      for (let axis = 0; axis < 3; axis++) to[(count + tip) * 3 + axis] = from[leaf * 3 + axis] + bone[axis] * reach;
+    });
+  }
+  return points;
+}
+
+function smooth(path, frames, deviation) { // along time; beyond the ends the path goes on as it came
+  const reach = Math.ceil(3 * deviation), last = frames - 1;
+  const at = (t, axis) => {
+    const inside = clamp(t, 0, last), mirrored = clamp(2 * inside - t, 0, last);
+    return inside === t ? path[t][axis] : 2 * path[inside][axis] - path[mirrored][axis];
+  };
+  return path.map((_, t) => [0, 1].map((axis) => {
+    let sum = 0, weights = 0;
+    for (let k = -reach; k <= reach; k++) {
+      const weight = Math.exp(-0.5 * (k / deviation) ** 2);
+      sum += weight * at(t + k, axis);
+      weights += weight;
+    }
+    return sum / weights;
+  }));
+}
+
+// How a capsule looks seen flat: the angle of its axis, and where the tangents touch that join its two discs.
+function tangents(x0, y0, r0, x1, y1, r1) {
+  return [Math.atan2(y1 - y0, x1 - x0), Math.acos(clamp((r0 - r1) / Math.max(Math.hypot(x1 - x0, y1 - y0), 1e-6), -1, 1))];
+}
+
+// The outline of a capsule that lies on the floor, as points.
+function flatCapsule(x0, z0, r0, x1, z1, r1) {
+  const [angle, spread] = tangents(x0, z0, r0, x1, z1, r1), rim = [];
+  const add = (x, z, r, turn) => rim.push([x + r * Math.cos(angle + turn), 0, z + r * Math.sin(angle + turn)]);
+  for (let k = -6; k <= 6; k++) add(x0, z0, r0, Math.PI + (Math.PI - spread) * k / 6);
+  for (let k = -6; k <= 6; k++) add(x1, z1, r1, spread * k / 6);
+  return rim;
+}
+
+function footprints(points, size, clip, feet) {
+  const mean = (joint, start, stop) => [0, 2].map((axis) => {
+    let sum = 0;
+    for (let t = start; t < stop; t++) sum += points[t * size + joint * 3 + axis];
+    return sum / (stop - start);
+  });
+  return clip.stands.flatMap((stretches, side) => stretches.map(([start, stop]) => {
+    const [heel, toe] = feet[side].map((joint) => mean(joint, start, stop));
+    return { side, start, outline: flatCapsule(...heel, SOLE[0], ...toe, SOLE[1]) };
+  }));
+}
+
+function prepare(clip) {
+  if (clip.people) return clip;
+  const skeleton = data.skeletons[clip.joints];
+  const size = 3 * (clip.joints + skeleton.tips.length);
+  const person = (packed) => {
+    const points = withTips(decode(packed), clip.frames, clip.joints, skeleton.tips);
+    const path = Array.from({ length: clip.frames }, (_, t) => [points[t * size], points[t * size + 2]]);
+    return { points, path, prints: footprints(points, size, clip, skeleton.feet) };
+  };
+  clip.people = { plain: person(clip.plain), ik: clip.ik && person(clip.ik) };
+  clip.followed = smooth(clip.people.plain.path, clip.frames, FOLLOW * clip.fps);
+  Object.assign(clip, { skeleton, size }, extent(clip));
+  return clip;
+}
+
+// Half the height that the person needs, and from how far all of the motion is in sight.
+function extent({ people: { plain: { points } }, followed, frames }) {
+  const size = points.length / frames;
+  let top = 0.5, wide = 0.5;
+  for (let t = 0; t < frames; t++) {
+    for (let i = t * size; i < (t + 1) * size; i += 3) {
+      top = Math.max(top, points[i + 1]);
+      wide = Math.max(wide, Math.hypot(points[i] - followed[t][0], points[i + 2] - followed[t][1]));
+    }
+  }
+  return { middle: top / 2, distance: Math.max(4, Math.max(top / 2 + 0.15, wide) / 0.84 / Math.tan(FIELD / 2) + 0.4 * wide) };
+}
+
+// ---- What is seen: a perspective camera on a canvas ----
+
+// A canvas made as fine as the screen, and clear: its context, width and height in CSS pixels.
+function cleared(canvas) {
+  const context = canvas.getContext("2d"), ratio = Math.min(window.devicePixelRatio || 1, 2);
+  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+  const [wide, high] = [width, height].map((pixels) => Math.round(pixels * ratio));
+  if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return { context, width, height };
+}
+
+class View {
+  constructor(canvas) {
+    this.canvas = canvas;
+  }
+
+  aim({ azimuth, elevation, distance, pan }, [x, z], middle) {
+    Object.assign(this, cleared(this.canvas));
+    const [sa, ca, se, ce] = [Math.sin(azimuth), Math.cos(azimuth), Math.sin(elevation), Math.cos(elevation)];
+    Object.assign(this, { right: [ca, 0, -sa], up: [-sa * se, ce, -ca * se], back: [sa * ce, se, ca * ce], distance });
+    this.target = [x + pan[0], middle + pan[1], z + pan[2]];
+    this.focal = Math.min(this.height, 1.2 * this.width) / 2 / Math.tan(FIELD / 2);
+    this.stage = STAGE * distance;
+    this.flatness = Math.max(se, 0.05);
+  }
+
+  // Pixels, and how many of them a metre spans there; 0 where it is too near to be seen.
+  project(x, y, z) {
+    const d = [x - this.target[0], y - this.target[1], z - this.target[2]];
+    const along = (axis) => d[0] * axis[0] + d[1] * axis[1] + d[2] * axis[2];
+    const depth = this.distance - along(this.back);
+    const scale = depth > 0.15 ? this.focal / depth : 0;
+    return [this.width / 2 + along(this.right) * scale, this.height / 2 - along(this.up) * scale, scale];
+  }
+
+  line(points) {
+    this.context.beginPath();
+    for (const [x, y, scale] of points) if (scale) this.context.lineTo(x, y);
+  }
+
+  drawFloor(colours) {
+    const { context: c, stage, target: [x, , z] } = this;
+    const [px, py, scale] = this.project(x, 0, z);
+    const disc = c.createRadialGradient(0, 0, 0, 0, 0, stage * scale);
+    disc.addColorStop(0, rgb(colours.ground));
+    disc.addColorStop(0.5, rgb(colours.ground, 0.75));
+    disc.addColorStop(1, rgb(colours.ground, 0));
+    c.save();
+    c.transform(1, 0, 0, this.flatness, px, py);
+    c.fillStyle = disc;
+    c.fillRect(-stage * scale, -stage * scale, 2 * stage * scale, 2 * stage * scale);
+    c.restore();
+    const levels = Array.from({ length: 8 }, () => new Path2D()); // lines half a metre apart, fainter towards the rim
+    const segment = (from, to) => {
+      const away = Math.hypot((from[0] + to[0]) / 2 - x, (from[2] + to[2]) / 2 - z) / stage;
+      const [a, b] = [this.project(...from), this.project(...to)];
+      if (away >= 1 || !a[2] || !b[2]) return;
+      const path = levels[Math.floor(8 * (1 - away * away) ** 1.5 * 0.999)];
+      path.moveTo(a[0], a[1]);
+      path.lineTo(b[0], b[1]);
+    };
+    const cells = Math.ceil(2 * stage), [cx, cz] = [Math.round(2 * x) / 2, Math.round(2 * z) / 2];
+    for (let i = -cells; i <= cells; i++) {
+      for (let j = -cells; j < cells; j++) {
+        segment([cx + i / 2, 0, cz + j / 2], [cx + i / 2, 0, cz + (j + 1) / 2]);
+        segment([cx + j / 2, 0, cz + i / 2], [cx + (j + 1) / 2, 0, cz + i / 2]);
+      }
+    }
+    c.lineWidth = 1;
+    levels.forEach((path, level) => {
+      c.strokeStyle = rgb(colours.line, 0.1 * (level + 0.5));
+      c.stroke(path);
+    });
+  }
+
+  drawTracks({ path, prints }, frame, colours) {
+    const c = this.context;
+    for (const { side, start, outline } of prints) {
+      if (start > frame || Math.hypot(outline[0][0] - this.target[0], outline[0][2] - this.target[2]) > this.stage) continue;
+      this.line(outline.map((point) => this.project(...point)));
+      c.fillStyle = rgb(side ? colours.right : colours.left, 0.4);
+      c.fill();
+    }
+    const pixels = path.map(([x, z]) => this.project(x, 0, z));
+    [c.lineJoin, c.lineCap] = ["round", "round"];
+    for (const [points, width, alpha] of [[pixels, 1.2, 0.6], [pixels.slice(0, Math.floor(frame) + 1), 3, 1]]) {
+      this.line(points);
+      [c.lineWidth, c.strokeStyle] = [width, rgb(colours.path, alpha)];
+      c.stroke();
+    }
+  }
+
+  drawTrails({ points }, { skeleton, size, fps }, frame, which, colours) {
+    const c = this.context, now = Math.floor(frame), first = Math.max(0, now - Math.round(1.5 * fps));
+    skeleton.bones.forEach((bone, joint) => {
+      if (!which || !bone.endsWith(which)) return;
+      const colour = bone.startsWith("Left") ? colours.left : bone.startsWith("Right") ? colours.right : colours.middle;
+      for (let t = first; t < now; t++) {
+        this.line([t, t + 1].map((at) => this.project(...points.subarray(at * size + joint * 3, at * size + joint * 3 + 3))));
+        [c.lineWidth, c.strokeStyle] = [2.5, rgb(colour, (t + 1 - first) / (now - first))];
+        c.stroke();
+      }
+    });
+  }
+
+  // The body's shadow, and a darker one of what is near the floor: blurred by the canvas as shadows of shapes out of sight.
+  drawShadow(pose, limbs, colours) {
+    const c = this.context, aside = 2 * this.width, ratio = this.canvas.width / this.width;
+    c.save();
+    for (const [highest, blur, alpha] of [[Infinity, 0.09, 0.26], [0.3, 0.05, 0.4]]) {
+      c.beginPath();
+      for (const [a, b, ra, rb] of limbs) {
+        const [[x0, y0, z0], [x1, y1, z1]] = [a, b].map((joint) => pose.subarray(3 * joint, 3 * joint + 3));
+        if (Math.min(y0, y1) > highest) continue;
+        const outline = flatCapsule(x0 - 0.2 * y0, z0 - 0.15 * y0, ra, x1 - 0.2 * y1, z1 - 0.15 * y1, rb);
+        const rim = outline.map((point) => this.project(...point));
+        if (rim.some(([, , scale]) => !scale)) continue;
+        rim.forEach(([x, y], k) => (k ? c.lineTo(x - aside, y) : c.moveTo(x - aside, y)));
+        c.closePath();
+      }
+      c.shadowColor = rgb(colours.shadow, alpha);
+      c.shadowBlur = blur * this.focal / this.distance * ratio;
+      c.shadowOffsetX = aside * ratio;
+      c.fill();
+    }
+    c.restore();
+  }
+
+  drawBody(pose, limbs, colours) {
+    const c = this.context;
+    const pixels = Array.from({ length: pose.length / 3 }, (_, i) => this.project(...pose.subarray(3 * i, 3 * i + 3)));
+    const shapes = limbs.map(([a, b, ra, rb, side, trunk]) => {
+      const [[x0, y0, s0], [x1, y1, s1]] = [pixels[a], pixels[b]];
+      return { x0, y0, r0: ra * s0, x1, y1, r1: rb * s1, near: (s0 + s1) / 2, colour: colours[side], trunk };
+    });
+    if (shapes.some((shape) => !shape.r0 || !shape.r1)) return; // the camera is inside
+    const fill = ({ x0, y0, r0, x1, y1, r1 }, share, shift, more) => {
+      const [dx, dy] = [LIGHT[0] * shift, LIGHT[1] * shift];
+      const [p, q] = [r0 * share + more, r1 * share + more];
+      const [ax, ay, bx, by] = [x0 + dx * r0, y0 + dy * r0, x1 + dx * r1, y1 + dy * r1];
+      const [angle, spread] = tangents(ax, ay, p, bx, by, q);
+      c.beginPath();
+      c.arc(ax, ay, p, angle + spread, angle - spread + 2 * Math.PI);
+      c.arc(bx, by, q, angle - spread, angle + spread);
+      c.fill();
+    };
+    for (const part of farToNear(shapes)) { // an outline first, then ever smaller and lighter shapes
+      for (const [share, shift, bright] of [[1, 0, 0.45], ...LAYERS]) {
+        for (const shape of part) {
+          c.fillStyle = rgb(shape.colour.map((value) => value * bright));
+          fill(shape, share, shift, bright < 0.5 ? 1 : 0);
+        }
+      }
+    }
+  }
+}
+
+// Shapes in the order to paint them. The trunk is one part; another limb goes before or after it as it is behind or in front of
+// that piece of the trunk which it may hide.
+function farToNear(shapes) {
+  const trunk = shapes.filter((shape) => shape.trunk), outer = shapes.filter((shape) => !shape.trunk);
+  const apart = (a, b) => Math.hypot(a.x0 + a.x1 - b.x0 - b.x1, a.y0 + a.y1 - b.y0 - b.y1);
+  const nearest = (shape) => trunk.reduce((best, piece) => (apart(shape, piece) < apart(shape, best) ? piece : best));
+  const inFront = (shape) => shape.near > nearest(shape).near;
+  const sorted = outer.sort((a, b) => a.near - b.near).map((shape) => [shape, inFront(shape)]);
+  const those = (front) => sorted.filter(([, isFront]) => isFront === front).map(([shape]) => [shape]);
+  return [...those(false), trunk, ...those(true)];
+}

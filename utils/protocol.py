@@ -1,0 +1,197 @@
+"""The published evaluation of generated motion (Guo et al. 2022, section 6): generate for every clip's caption, embed, score.
+
+One pass over a split draws each clip's crop and caption ("single, single, double"; a caption by chance), shuffles, and drops what
+does not fill a batch of 32. A judge (`models.judges`) embeds texts, real motions and generated ones; passes are repeated with other
+draws, and results are means with 95 % confidence intervals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from data.motion import Normaliser
+from data.text import CaptionedClips
+from models.judges import Judge
+from models.text2motion import TextToMotion
+from utils.metrics import motion as metrics
+from utils.metrics.physical import physical_metrics
+from utils.motion.features import features_to_joints
+
+BATCH = 32  # clips among which a text has to find its motion
+PAIRS = 300  # for Diversity
+FEW = 300  # clips under which FID and Diversity are a hint
+SAMPLES, SAMPLE_PAIRS = 30, 10  # of a text, for MultiModality
+TOGETHER = 8  # batches of real clips that are embedded at a time
+
+Remake = Callable[[Tensor, Tensor], Tensor]  # features (B, T, D) in the dataset's own units, lengths (B,) → features
+Sample = tuple[Tensor, dict[str, Tensor]]  # embeddings (N, E), and each physical metric (N,)
+
+
+class Pass(NamedTuple):
+    """One pass over a split: N clips, real."""
+
+    captions: list[str]
+    lengths: Tensor  # (N,) frames
+    text: Tensor  # (N, E)
+    motion: Tensor  # (N, E)
+    physical: dict[str, Tensor]  # (N,) each
+
+
+class Protocol:
+    """Passes over `clips`, as `judge` sees them; those of real motion are made once and kept.
+
+    `published` is "standard", or "lamp" for the variant of LaMP's release: each clip's first caption, in the split's order.
+    `batches` limits a pass to that many batches of 32; 0: all.
+    """
+
+    def __init__(self, clips: CaptionedClips, judge: Judge, *, published: str = "standard", batches: int = 0, seed: int = 0):
+        self.clips, self.judge, self.seed = clips, judge, seed
+        self.published, self.batches = published, batches
+        self.spec = clips.spec
+        self.normaliser = Normaliser(np.zeros(self.spec.dim, np.float32), np.ones(self.spec.dim, np.float32))
+        self.passes: dict[int, Pass] = {}
+
+    def real(self, repeat: int) -> Pass:
+        """The pass number `repeat`, over real motion."""
+        if repeat not in self.passes:
+            self.passes[repeat] = self._pass(repeat, lambda features, lengths: features)
+        return self.passes[repeat]
+
+    def remade(self, remake: Remake, repeat: int) -> Sample:
+        """The motions of the same pass as `remake` gives them back: a tokeniser's reconstructions, say."""
+        found = self._pass(repeat, remake)
+        return found.motion, found.physical
+
+    def _pass(self, repeat: int, remake: Remake) -> Pass:
+        generator = np.random.default_rng((self.seed, repeat + 1))
+        variant = {} if self.published == "standard" else {"shuffle": False, "first_caption": True}
+        drawn = self.clips.evaluation_batches(self.normaliser, generator, BATCH, **variant)
+        drawn = iter(islice(drawn, self.batches or None))
+        captions, lengths, texts, motions = [], [], [], []
+        while group := list(islice(drawn, TOGETHER)):
+            features, frames = (torch.cat([batch[name] for batch in group]) for name in ("motion", "lengths"))
+            said = [caption for batch in group for caption in batch["captions"]]
+            texts.append(self.judge.text(said, [tokens for batch in group for tokens in batch["tokens"]]).cpu())
+            motions.append(self._seen(remake(features, frames), frames))
+            captions += said
+            lengths.append(frames)
+        return Pass(captions, torch.cat(lengths), torch.cat(texts), *_joined(motions))
+
+    def generated(self, model: TextToMotion, real: Pass, repeat: int, size: int, **sampling) -> Sample:
+        """Motions for the captions and lengths of a pass, made in batches of `size`."""
+        return self._made(model, model.encoder(real.captions), real.lengths, repeat, size, **sampling)
+
+    def multimodality(self, model: TextToMotion, real: Pass, repeat: int, batches: int, size: int, **sampling) -> Tensor:
+        """MultiModality over the texts of the pass's first batches."""
+        count = min(batches * BATCH, len(real.captions))
+        condition, lengths = model.encoder(real.captions[:count]), real.lengths[:count]
+        again = torch.arange(count).repeat_interleave(SAMPLES)
+        motion, _ = self._made(model, condition[again], lengths[again], repeat, size, **sampling)
+        return metrics.multimodality(motion.unflatten(0, (count, SAMPLES)), SAMPLE_PAIRS, generator=self._generator(repeat))
+
+    def _made(self, model: TextToMotion, condition: Tensor, lengths: Tensor, repeat: int, size: int, **sampling) -> Sample:
+        """Motions for conditions (N, C) and lengths (N,), in batches of like length."""
+        order = lengths.argsort(stable=True)
+        seed = sampling.pop("seed") + repeat
+        bar = tqdm(order.split(size), desc="motions", unit="batch", leave=False, disable=None)
+        parts = []
+        for first, rows in zip(range(0, len(order), size), bar):
+            tokens = model.count_tokens(condition[rows], lengths[rows])
+            codes = model.draw(condition[rows], tokens, seed=seed, first_sample=first, **sampling)
+            parts.append(self._seen(*model.features(codes, tokens)))
+        motion, physical = _joined(parts)
+        back = order.argsort()
+        return motion[back], {name: values[back] for name, values in physical.items()}
+
+    def scores(self, real: Pass, motion: Tensor, physical: dict[str, Tensor], reference: Tensor, repeat: int) -> dict[str, float]:
+        """Every metric of motions (N, E) that belong to the pass's texts; FID is taken against `reference` (M, E)."""
+        precision = metrics.r_precision(real.text, motion, BATCH)
+        values = {
+            "FID": metrics.fid(motion, reference),
+            **{f"R@{k}": share for k, share in enumerate(precision, start=1)},
+            "MM-Dist": metrics.matching_distance(real.text, motion),
+            "Diversity": metrics.diversity(motion, PAIRS, generator=self._generator(repeat)),
+            **{name: rows.nanmean() for name, rows in physical.items()},
+        }
+        return {name: float(value) for name, value in values.items()}
+
+    def _generator(self, repeat: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, repeat))
+
+    def _seen(self, features: Tensor, lengths: Tensor) -> Sample:
+        """What judge and physics say of features (B, T, D) in the dataset's own units."""
+        embedded = self.judge.motion(features, lengths).cpu()
+        joints = features_to_joints(features, self.spec.num_joints) * self.spec.unit_scale
+        return embedded, {name: rows.cpu() for name, rows in physical_metrics(joints, self.spec.fps, lengths).items()}
+
+
+def _joined(parts: Sequence[Sample]) -> Sample:
+    motions, physical = zip(*parts)
+    return torch.cat(motions), {name: torch.cat([part[name] for part in physical]) for name in physical[0]}
+
+
+def evaluate(
+    protocol: Protocol,
+    make: Callable[[Pass, int], Sample],
+    more: Callable[[Pass, int], dict[str, float]] = lambda real, repeat: {},
+    *,
+    repeats: int,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """`{"real": {metric: [mean, interval]}, "ours": …}` over `repeats` passes. Real motion's FID is that of another pass.
+
+    `make(real, repeat)` gives our motions for a pass, `more(real, repeat)` metrics that need others than these.
+    """
+    rows: dict[str, list[dict[str, float]]] = {"real": [], "ours": []}
+    reference = protocol.real(-1).motion
+    for repeat in tqdm(range(repeats), desc="repeats", unit="pass", disable=None):
+        real = protocol.real(repeat)
+        rows["real"].append(protocol.scores(real, real.motion, real.physical, reference, repeat))
+        ours = {**protocol.scores(real, *make(real, repeat), real.motion, repeat), **more(real, repeat)}
+        rows["ours"].append(ours)
+        say(f"repeat {repeat + 1}: " + "  ".join(f"{name} {value:.3f}" for name, value in ours.items()))
+    summary = {kind: {name: interval([row[name] for row in of_kind]) for name in of_kind[0]} for kind, of_kind in rows.items()}
+    return {"clips": len(reference), **summary}
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and half the width of its 95 % confidence interval: 1.96 σ / √n."""
+    return float(np.mean(values)), float(1.96 * np.std(values) / math.sqrt(len(values)))
+
+
+def table(results: dict[str, Any]) -> str:
+    """Our motion beside real motion, and a warning where there are few clips."""
+    lines = [f"{'':<20}{'real':>20}{'ours':>20}"]
+    for name, ours in results["ours"].items():
+        real = results["real"].get(name)
+        lines.append(f"{name:<20}{_cell(real):>20}{_cell(ours):>20}")
+    if results["clips"] < FEW:
+        lines.append(f"only {results['clips']} clips: FID and Diversity are a hint, not a result; they want {FEW} and more")
+    return "\n".join(lines)
+
+
+def released_lines(results: dict[str, Any]) -> Iterator[str]:
+    """The lines of the field's evaluation logs: `FID: 0.045, conf. 0.002` and so on."""
+    ours = results["ours"]
+
+    def line(title: str, name: str) -> str:
+        return f"{title}: {ours[name][0]:.3f}, conf. {ours[name][1]:.3f}"
+
+    yield line("FID", "FID")
+    yield line("Diversity", "Diversity")
+    yield ", ".join(line(f"TOP{k}", f"R@{k}") for k in (1, 2, 3))
+    yield line("Matching", "MM-Dist")
+    if "MultiModality" in ours:
+        yield line("Multimodality", "MultiModality")
+
+
+def _cell(value: tuple[float, float] | None) -> str:
+    return "-" if value is None or math.isnan(value[0]) else f"{value[0]:.3f} ± {value[1]:.3f}"
