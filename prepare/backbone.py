@@ -1,0 +1,108 @@
+"""A BERT folder → a smaller one that reads given captions just as well: their WordPiece vocabulary, the first layers.
+
+    python -m prepare.backbone --texts dataset/Open/texts --layers 4 --out checkpoints/minilm4
+
+Most of a small BERT's weights are embeddings of words that no caption holds. Kept are the special tokens, the letters (so that
+any English word can still be spelled) and every piece that the captions use, in their old order. Longest-match-first finds
+the same pieces in such a part of the vocabulary, so hidden states of these captions stay what they were. `--out` is again an
+ordinary BERT folder (`config.json`, `model.safetensors`, `vocab.txt`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from options.cli import parse
+from options.config import CutBackbone
+from utils.errors import UserError, script
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+BATCH = 4096  # captions tokenised at a time
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(CutBackbone, argv)
+    for flag in ("texts", "out"):
+        if not getattr(config, flag):
+            raise UserError(f"--{flag} is missing: name the captions with --texts and the folder to make with --out")
+    from models.conditioner import minilm_folder
+
+    source, out = Path(config.bert) if config.bert else minilm_folder(), Path(config.out)
+    if (out / "model.safetensors").exists():
+        raise UserError(f"--out {out}: there is a model already; choose another folder or remove it")
+    captions = [caption for texts in config.texts for caption in read_texts(Path(texts))]
+    words, layers = cut(source, captions, config.layers, out)
+    size = (out / "model.safetensors").stat().st_size / 2**20
+    print(f"{out}: {words} word pieces for {len(captions)} captions, {layers} layers, {size:.1f} MiB")
+
+
+def read_texts(path: Path) -> list[str]:
+    """All captions of a folder of caption files, or of a .zip or .tar.gz of one."""
+    from data.text import parse_captions
+    from prepare.humanml3d import read_captions
+
+    captions = []
+    for name, content in read_captions(path).items():
+        found = parse_captions(content.decode("utf-8", errors="replace"), f"{path}: {name}")
+        captions += [caption.text for caption in found]
+    if not captions:
+        raise UserError(f"--texts {path}: holds no caption files; expected <name>.txt with a line caption#tokens#from#to each")
+    return captions
+
+
+def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int, int]:
+    """Write the part of BERT folder `source` that `captions` need. Returns its word pieces and layers.
+
+    Raises `UserError` for an unusable folder and for more layers than it has.
+    """
+    from models.bert import BertConfig, load_tokenizer
+    from utils.checkpoint import atomic_path, load_weights, save_weights
+
+    settings = BertConfig.read(source / "config.json")
+    if not 0 <= layers <= settings.num_hidden_layers:
+        raise UserError(f"--layers {layers}: {source} has {settings.num_hidden_layers}; choose at most as many, 0 for all")
+    layers = layers or settings.num_hidden_layers
+    vocabulary = load_tokenizer(source).get_vocab()  # piece → id
+    if missing := [piece for piece in SPECIAL if piece not in vocabulary]:
+        raise UserError(f"{source}: its vocabulary has no {missing[0]}; point --bert at a whole BERT folder")
+    kept = needed(load_tokenizer(source), captions)
+    state, _ = load_weights(source / "model.safetensors")
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config |= {"vocab_size": len(kept), "num_hidden_layers": layers}
+    with atomic_path(out / "vocab.txt") as path:
+        path.write_text("".join(f"{piece}\n" for piece in kept), encoding="utf-8")
+    with atomic_path(out / "config.json") as path:
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    rows = [vocabulary[piece] for piece in kept]
+    save_weights(out / "model.safetensors", dict(parts(state, rows, layers)), {})
+    return len(kept), layers
+
+
+def needed(tokenizer, captions: list[str]) -> list[str]:
+    """The word pieces to keep, in the vocabulary's order; the special ones first, so that [PAD] is 0."""
+    vocabulary = tokenizer.get_vocab()
+    unique = list(dict.fromkeys(caption.lower() for caption in captions))
+    used = set()
+    for first in range(0, len(unique), BATCH):
+        used.update(*(row.ids for row in tokenizer.encode_batch(unique[first : first + BATCH])))
+
+    def keep(piece: str) -> bool:
+        letter = piece.removeprefix("##")
+        return vocabulary[piece] in used or (len(letter) == 1 and letter.isascii())
+
+    return [*SPECIAL, *(piece for piece in sorted(vocabulary, key=vocabulary.get) if keep(piece) and piece not in SPECIAL)]
+
+
+def parts(state: dict, rows: list[int], layers: int):
+    """Hugging Face's tensors with the embeddings of `rows` and the first `layers` layers; without pretraining's heads."""
+    for name, value in state.items():
+        stem = name.removeprefix("bert.")
+        beyond = stem.startswith("encoder.layer.") and int(stem.split(".")[2]) >= layers
+        if not beyond and not stem.startswith("cls."):
+            yield name, value[rows] if stem == "embeddings.word_embeddings.weight" else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Language-motion pretraining: LaMP, on the latents of a frozen tokeniser and a BERT.
+
+    python train_lamp.py --name lamp --vq_name vq --dataset_name open
+
+Writes `checkpoints/<dataset_name>/<name>/`, the backbone's `vocab.txt` with it. Latents and captions' tokens are computed once,
+before the first step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from options.cli import parse
+from options.config import TrainLaMP
+from utils.errors import UserError, script
+
+INHERITED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
+SIZES = ("num_queries", "embed_dim", "cross_width", "max_text", "match_rows", "dropout")
+FREE = ("losses", "match_rows", "dropout", "max_text", "label_smoothing")  # in which a run may differ from the one it begins with
+SAMPLES = 3  # captions that a validation writes
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(TrainLaMP, argv)
+    for flag in ("name", "vq_name"):
+        if not getattr(config, flag):
+            raise UserError(f"--{flag} is missing: name this run with --name and its tokeniser with --vq_name")
+    train(config)
+
+
+def train(config: TrainLaMP) -> None:
+    """Latents and token ids first, then the model, then the trainer."""
+    from dataclasses import asdict
+
+    from data.motion import MotionStore, Normaliser
+    from data.spec import get_spec
+    from data.text import CaptionedClips
+    from models.bert import load_tokenizer
+    from models.loading import load_model
+    from utils.checkpoint import CheckpointFolder, atomic_path, freeze
+    from utils.runtime import Distributed, resolve_device, seed_everything
+    from utils.trainer import Trainer
+
+    spec = get_spec(config.dataset_name, config.data_root)
+    folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
+    vq_folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.vq_name)
+    tokeniser = freeze(load_model(vq_folder.root)[0]).to(resolve_device(config.gpu_id))
+    normaliser = Normaliser.load(vq_folder.meta)
+    bert = backbone(config)
+    tokenizer = load_tokenizer(bert)
+    seed_everything(config.seed)
+    model = build_model(config, tokeniser, bert)
+    print(f"lamp: {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters, backbone {bert}")
+    store = MotionStore(spec)
+    processes = Distributed.from_environment()
+    share = {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
+    train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
+    train_pairs = pairs(train_clips, tokeniser, normaliser, tokenizer, config.max_text, share)
+    val_pairs = pairs(val_clips, tokeniser, normaliser, tokenizer, config.max_text, {"batch_size": 1})
+    if not config.init:
+        model.init_latents_(train_pairs.latent_sample())
+    origin = {"dataset_name": config.dataset_name, "vq_name": config.vq_name, "bert": str(bert)}
+    metadata = {"kind": "lamp", "config": asdict(model.config), **origin}
+    validate = validation(val_clips, val_pairs, tokenizer)
+    trainer = Trainer(model, train_pairs, config, folder, validate=validate, best=("r1", "max"), model_metadata=metadata)
+    normaliser.save(folder.meta)
+    with atomic_path(folder.root / "vocab.txt") as path:
+        path.write_text(vocabulary(tokenizer), encoding="utf-8")
+    trainer.fit()
+
+
+def backbone(config: TrainLaMP) -> Path:
+    """The BERT folder that `--bert` names, or the first of the usual ones that is there."""
+    from models.conditioner import minilm_folder
+
+    if config.bert:
+        return Path(config.bert)
+    usual = [Path("bert-base-uncased"), Path(config.checkpoints_dir) / "bert-base-uncased"]
+    return next((folder for folder in usual if folder.is_dir()), None) or minilm_folder()
+
+
+def build_model(config: TrainLaMP, tokeniser, bert: Path):
+    """A LaMP of the backbone's and the tokeniser's sizes, with the backbone's weights or those of `--init`."""
+    from models.bert import load_bert
+    from models.lamp import LaMP, LaMPConfig
+
+    encoder = load_bert(bert)
+    for name, least in (("num_queries", 1), ("embed_dim", 1), ("cross_width", 1), ("match_rows", 0), ("max_text", 3)):
+        if getattr(config, name) < least:
+            raise UserError(f"--{name} {getattr(config, name)}: must be at least {least}")
+    if config.max_text > encoder.config.max_position_embeddings:
+        raise UserError(f"--max_text {config.max_text}: {bert} reads at most {encoder.config.max_position_embeddings} tokens")
+    sizes = {name: getattr(encoder.config, name) for name in INHERITED} | {name: getattr(config, name) for name in SIZES}
+    sizes |= {"latent_dim": tokeniser.config.code_dim, "nb_code": tokeniser.nb_code, "stride": tokeniser.stride}
+    model = LaMP(LaMPConfig(vocab_size=encoder.config.vocab_size + 1, losses=tuple(config.losses), **sizes))
+    if config.init and not config.is_continue:
+        begin_from_(model, config, bert)
+    else:
+        model.qformer.init_backbone_(encoder)
+    return model
+
+
+def begin_from_(model, config: TrainLaMP, bert: Path) -> None:
+    """Take over the weights of --init. Raises `UserError` if it is no LaMP, or one of another size or vocabulary."""
+    from dataclasses import asdict
+
+    from models.bert import load_tokenizer
+    from models.loading import load_model
+    from utils.checkpoint import CheckpointFolder, find_weights
+
+    path = Path(config.init)
+    if not path.is_file():
+        path = find_weights(CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.init).root)
+    source, metadata = load_model(path)
+    if metadata["kind"] != "lamp":
+        raise UserError(f"--init {config.init}: holds a {metadata['kind']} model, LaMP is needed; train it with train_lamp.py")
+    theirs, ours = asdict(source.config), asdict(model.config)
+    for size in ours:
+        if size not in FREE and theirs[size] != ours[size]:
+            said = f"{size} is {theirs[size]} there and {ours[size]} in '{config.name}'"
+            raise UserError(f"--init {config.init}: {said}; give both runs the same flags")
+    words = path.parent.parent / "vocab.txt"
+    if words.is_file() and words.read_text(encoding="utf-8") != vocabulary(load_tokenizer(bert)):
+        raise UserError(f"--init {config.init}: its {words} is not the vocabulary of {bert}; give both runs the same --bert")
+    model.load_state_dict(source.state_dict())
+    print(f"begins with the weights of {path}")
+
+
+def pairs(clips, tokeniser, normaliser, tokenizer, max_text: int, share: dict):
+    """A split's batches; its codes and latents come from their caches if they are there."""
+    from data.pairs import CaptionedLatents, cached_latents
+    from data.tokens import cached_tokens
+    from models.bert import token_ids
+    from utils.checkpoint import fingerprint
+
+    device = next(tokeniser.parameters()).device
+
+    def on_device(encode):
+        return lambda motion, lengths: encode(motion.to(device), lengths.to(device))
+
+    known = (normaliser, tokeniser.stride, fingerprint(tokeniser, normaliser.mean, normaliser.std))
+    store = cached_tokens(clips.clips, on_device(tokeniser.encode), *known)
+    latents = cached_latents(clips.clips, on_device(tokeniser.encode_latent), *known)
+    ids = token_ids(tokenizer, [caption.text.lower() for caption in clips.captions], max_text)
+    print(f"{len(clips)} clips, {len(clips.captions)} captions")
+    return CaptionedLatents(clips, store, latents, ids, **share)
+
+
+def vocabulary(tokenizer) -> str:
+    """A `vocab.txt`: WordPiece's pieces, one a line, in the order of their ids."""
+    ids = tokenizer.get_vocab()
+    return "".join(f"{piece}\n" for piece in sorted(ids, key=ids.get))
+
+
+def validation(clips, val_pairs, tokenizer):
+    """The losses and R@1, 2, 3 in batches of 32, with fixed crops and captions; and what the model says of a few motions."""
+    import numpy as np
+
+    from utils.metrics.retrieval import ceiling, small_batches
+    from utils.runtime import seed_everything
+
+    generator = np.random.default_rng(0)
+    crops = []
+    for batch in small_batches(clips.clips.names):
+        captions = val_pairs.draw_captions(batch.numpy(), generator)
+        crops.append(val_pairs.draw_crops(batch.numpy(), captions, generator))
+    best = np.mean([ceiling(val_pairs.numbers[crop.captions].tolist())["R@1"] for crop in crops])
+    print(f"validation: {len(crops)} batches of {len(crops[0].captions)}; equal captions leave R@1 at most {best:.3f}")
+
+    def validate(model) -> dict[str, float | str]:
+        seed_everything(0)  # hard negatives are drawn
+        totals: dict[str, float] = {}
+        for crop in crops:
+            batch = {name: value.to(model.logit_scale.device) for name, value in val_pairs.tensors(crop).items()}
+            loss, logs = model.loss(batch)
+            for name, value in {"loss": loss, **logs, **recalls(model, batch)}.items():
+                totals[name] = totals.get(name, 0.0) + float(value) / len(crops)
+        r1 = (totals["motion_to_text_r1"] + totals["text_to_motion_r1"]) / 2
+        said = {"captions": samples(model, val_pairs.tensors(crops[0]), tokenizer)} if "captioning" in logs else {}
+        return {"r1": r1, **totals, **said}
+
+    return validate
+
+
+def recalls(model, batch: dict) -> dict[str, float]:
+    """R@1, 2, 3 within a batch, both ways."""
+    from utils.metrics.retrieval import hits, rank
+
+    motion = model.motion_features(batch["latents"], batch["lengths"])
+    text = model.text_features(batch["ids"], batch["text_lengths"])
+    first = (batch["caption"][:, None] == batch["caption"]).int().argmax(1)
+    scores = model.similarity(motion, text[first])  # (B, B), motions × texts; equal captions score equally to the last bit
+    found = {}
+    for way, ranks in (("motion_to_text", rank(scores)), ("text_to_motion", rank(scores.T))):
+        found |= {f"{way}_r{k}": float(hits(ranks, k).mean()) for k in (1, 2, 3)}
+    return found
+
+
+def samples(model, batch: dict, tokenizer) -> str:
+    """What the model says of the first motions, each after what people said: `a person bows → someone bows | …`."""
+    device = model.logit_scale.device
+    latents, lengths = batch["latents"][:SAMPLES].to(device), batch["lengths"][:SAMPLES].to(device)
+    words = tokenizer.get_vocab_size()  # the id after them is [DEC]
+    said = model.caption(latents, lengths, end=tokenizer.token_to_id("[SEP]")).tolist()
+    said = tokenizer.decode_batch([[word for word in row if word < words] for row in said])
+    true = tokenizer.decode_batch(batch["ids"][:SAMPLES].tolist())
+    return " | ".join(f"{theirs} → {ours}" for theirs, ours in zip(true, said))
+
+
+if __name__ == "__main__":
+    main()
