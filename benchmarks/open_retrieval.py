@@ -1,0 +1,94 @@
+"""What LaMP finds on `open`: `python -m benchmarks.open_retrieval --name lamp`.
+
+For the test split, its clips of CMU with the captions that people wrote, and the combinations of action and mood that no model has
+seen: R@k among all clips and in batches of 32. For clips of Bandai-Namco's second dataset, whose names say action and mood: how
+often those of the best caption's clip are the motion's own. Captions that tie share the answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+import torch
+from torch import Tensor
+
+from data.motion import Clips, MotionStore
+from data.spec import get_spec
+from data.text import CaptionedClips
+from models.language_motion import LanguageMotion
+from prepare.open_dataset import swap_sides
+from prepare.phrases import SAME_MOOD
+from utils.metrics.retrieval import galleries
+from utils.retrieval import Gallery, evaluate_retrieval, table
+from utils.runtime import resolve_device
+
+NAME = re.compile(r"(M?)B([12])_([a-z-]+)_([a-z-]+)_")
+PROTOCOLS = ("all", "batches")
+
+
+def action_and_mood(name: str) -> tuple[str, str] | None:
+    """What the name of a Bandai-Namco clip says: (content, style), the sides of a mirrored clip exchanged."""
+    if not (found := NAME.match(name)):
+        return None
+    mirrored, _, content, style = found.groups()
+    return swap_sides(content) if mirrored else content, SAME_MOOD.get(style, style)
+
+
+def share_right(to_text: Tensor, labels: list, asked: list[bool]) -> Tensor:
+    """For the motions that are asked about: the share, among the captions of the highest score (n, n), of those with its label."""
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    number = torch.tensor([numbers[label] for label in labels])
+    best = to_text == to_text.amax(1, keepdim=True)
+    right = best & (number[:, None] == number)
+    return (right.sum(1) / best.sum(1))[torch.tensor(asked)]
+
+
+def shares(gallery: Gallery, protocol: str) -> str:
+    """Action and mood of the best caption, over a protocol's galleries."""
+    names = gallery.clips.names
+    found = {"action": [], "mood": [], "both": []}
+    for places in galleries(protocol, names):
+        _, to_text = gallery.scores(places)
+        labels = [action_and_mood(names[place]) for place in places]
+        asked = ["B2_" in names[place] for place in places]
+        for kind, of in (("action", 0), ("mood", 1), ("both", slice(None))):
+            found[kind].append(share_right(to_text, [label and label[of] for label in labels], asked))
+    parts = {kind: torch.cat(values) for kind, values in found.items()}
+    if not len(parts["both"]):
+        return ""
+    means = ", ".join(f"{kind} {values.mean():.3f}" for kind, values in parts.items())
+    return f"  right in the best caption, {protocol}, {len(parts['both'])} motions: {means}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--name", default="", help="LaMP run; default: the only one there")
+    parser.add_argument("--checkpoints_dir", default="./checkpoints")
+    parser.add_argument("--data_root", default="")
+    parser.add_argument("--pool", default="max", choices=("max", "mean"))
+    parser.add_argument("--caption", type=int, default=4, help="which of a clip's captions, from 1; 0: a random one")
+    parser.add_argument("--gpu_id", type=int)
+    args = parser.parse_args(argv)
+
+    spec = get_spec("open", args.data_root)
+    model = LanguageMotion.load(args.checkpoints_dir, spec.name, args.name, resolve_device(args.gpu_id))
+    store = MotionStore(spec)
+    for split in ("test", "test_unseen"):
+        gallery = Gallery.of_split(model, CaptionedClips(spec, split, store), args.pool, number=args.caption)
+        report(split, gallery)
+        clips = gallery.clips
+        people = [place for place, name in enumerate(clips.names) if not NAME.match(name)]
+        if people:
+            part = Clips(clips.rows, [clips.names[place] for place in people], clips.starts[people], clips.lengths[people])
+            captions = [gallery.captions[place] for place in people]
+            report(f"{split}, CMU with people's captions", Gallery(model, part, captions, args.pool))
+
+
+def report(title: str, gallery: Gallery) -> None:
+    print(f"\n{title}: {len(gallery.clips)} clips, {len(gallery.texts)} different captions")
+    print("\n".join((*table(evaluate_retrieval(gallery, PROTOCOLS)), *filter(None, (shares(gallery, name) for name in PROTOCOLS)))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Seconds for retrieval: `python -m benchmarks.retrieval [--clips 4384] [--indexed 14616] [--queries 49] [--dim 512]`.
+
+The similarity of HumanML3D's test set and all four protocols on it, then one search among the motions of an index, with random
+features; embedding is not counted. On the clock, and the work of all threads; those differ where other programs run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from utils.checkpoint import load_weights, save_weights
+from utils.metrics.retrieval import PROTOCOLS, galleries, pooled_similarity, retrieval_metrics, similar
+from utils.search import MotionIndex
+
+Result = TypeVar("Result")
+
+
+def timed(name: str, function: Callable[[], Result]) -> Result:
+    began = time.perf_counter(), time.process_time()
+    result = function()
+    print(f"{name:<34}{time.perf_counter() - began[0]:8.3f} s   work {time.process_time() - began[1]:8.3f} s")
+    return result
+
+
+def measure(protocol: str, similarity: Tensor, texts: Tensor, names: list[str]) -> None:
+    """A protocol's numbers, as utils/retrieval.py takes them."""
+    right = similar(texts) if protocol == "threshold" else None
+    each = galleries(protocol, names, texts)
+    scores = torch.stack([similarity[places][:, places] for places in each])
+    for way in (scores, scores.mT):
+        retrieval_metrics(way, right)
+
+
+def search(size: int, queries: int, texts: Tensor) -> None:
+    """Two searches in an index as it is opened for one: memory-mapped."""
+    features = torch.randn(size, queries, texts.shape[1], dtype=torch.float16) / texts.shape[1] ** 0.5
+    count = torch.arange(size)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index.safetensors"
+        save_weights(path, {"features": features, "owners": count, "starts": 0 * count, "lengths": 0 * count + 196}, {})
+        index = MotionIndex(**load_weights(path)[0], files=[Path(f"{number}.npy") for number in count.tolist()], fps=20)
+        timed(f"first search among {size}", lambda: index.search(texts[0], top=5))
+        timed("next search", lambda: index.search(texts[1], top=5))
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    for flag, default in (("clips", 4384), ("indexed", 14_616), ("queries", 49), ("dim", 512)):
+        parser.add_argument(f"--{flag}", type=int, default=default)
+    args = parser.parse_args(argv)
+
+    draw = torch.Generator().manual_seed(0)
+    motion = F.normalize(torch.randn(args.clips, args.queries, args.dim, generator=draw), dim=-1)
+    text = F.normalize(torch.randn(args.clips, args.dim, generator=draw), dim=-1)
+    sentences = torch.randn(args.clips, 384, generator=draw)
+    names = [f"{number:06d}" for number in range(args.clips)]
+    print(f"{args.clips} clips, {args.queries} queries of width {args.dim}, {torch.get_num_threads()} threads")
+    similarity = timed("similarity, max over queries", lambda: pooled_similarity(motion, text))
+    for protocol in PROTOCOLS:
+        timed(protocol, lambda protocol=protocol: measure(protocol, similarity, sentences, names))
+    search(args.indexed, args.queries, text[:2])
+
+
+if __name__ == "__main__":
+    main()

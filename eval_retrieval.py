@@ -1,0 +1,130 @@
+"""Texts and motions found by each other: retrieval by LaMP, measured on a split, or used to search.
+
+    python eval_retrieval.py --name lamp --dataset_name open
+    python eval_retrieval.py --dataset_name open --query "a person waves" --top 5
+    python eval_retrieval.py --dataset_name open --query "a person waves" --motions my_captures --formats html
+
+The first prints a table for each protocol (utils/metrics/retrieval.py) and writes it to the run's `eval/<ext>.log` and
+`eval/<ext>.json`. The others print the motions found, of the dataset or of a folder of .npy and .bvh files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from options.cli import parse
+from options.config import EvalRetrieval
+from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from models.language_motion import LanguageMotion
+    from utils.search import Hit
+
+FEW = 300
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(EvalRetrieval, argv)
+
+    from utils.evaluation import check_ext
+
+    check_ext(config.ext)
+    for flag, least in (("rerank", 0), ("caption", 0), ("top", 1)):
+        if getattr(config, flag) < least:
+            raise UserError(f"--{flag} {getattr(config, flag)}: must be {least} or more")
+    if config.query.strip():
+        search(config)
+    elif config.query or config.motions or config.formats:
+        raise UserError("--query is missing: say in words which motions to find; --motions and --formats are for a search")
+    else:
+        evaluate(config)
+
+
+def load(config: EvalRetrieval) -> LanguageMotion:
+    from models.language_motion import LanguageMotion
+    from utils.runtime import resolve_device
+
+    device = resolve_device(config.gpu_id)
+    return LanguageMotion.load(config.checkpoints_dir, config.dataset_name, config.name, device, config.which_epoch or None)
+
+
+def evaluate(config: EvalRetrieval) -> None:
+    from data.motion import MotionStore
+    from data.spec import get_spec
+    from data.text import CaptionedClips
+    from models.language_motion import only_lamp
+    from utils.checkpoint import CheckpointFolder, find_weights
+    from utils.evaluation import write_report
+    from utils.retrieval import Gallery, evaluate_retrieval, table
+
+    spec = get_spec(config.dataset_name, config.data_root)
+    name = config.name or only_lamp(config.checkpoints_dir, config.dataset_name)
+    folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, name)
+    weights = find_weights(folder.root, config.which_epoch or None)
+    model = load(config)
+    captioned = CaptionedClips(spec, config.split, MotionStore(spec))
+    gallery = Gallery.of_split(model, captioned, config.pool, number=config.caption, seed=config.seed)
+    protocols = evaluate_retrieval(gallery, config.protocol, config.rerank)
+    facts = {"weights": str(weights), "split": config.split, "clips": len(gallery.clips), "captions": len(gallery.texts)}
+    settings = {name: getattr(config, name) for name in ("caption", "pool", "rerank")}
+    results = {**facts, **settings, "protocols": protocols}
+    text = "\n".join((*heading(results), *table(protocols)))
+    print(text)
+    write_report(folder.eval, config.ext, text, results)
+
+
+def heading(results: dict) -> tuple[str, ...]:
+    """What was measured, and how to read it."""
+    few = f"; only {results['clips']} clips: take it as a hint" if results["clips"] < FEW else ""
+    caption = f"caption {results['caption']} of each clip" if results["caption"] else "a random caption of each clip"
+    second = f", the best {results['rerank']} in the order of the matching head" if results["rerank"] else ""
+    return (
+        f"{results['weights']}; {results['split']}: {results['clips']} clips, {results['captions']} different captions{few}",
+        f"{caption}; similarity: {results['pool']} over a motion's queries{second}; ties averaged",
+        "ceiling: as far as identical captions allow; chance: scores that say nothing; captions alike by MiniLM: threshold",
+    )
+
+
+def search(config: EvalRetrieval) -> None:
+    from data.spec import get_spec
+    from utils.search import caption_of, open_index
+
+    spec = get_spec(config.dataset_name, config.data_root)
+    folder = Path(config.motions) if config.motions else spec.root
+    inside = folder / "new_joint_vecs"  # of a dataset folder
+    model = load(config)
+    index = open_index(model, spec, inside if inside.is_dir() else folder)
+    hits = index.search(model.embed_texts([config.query])[0], config.top, config.pool)
+    found = [(hit, caption_of(hit.file)) for hit in hits]
+    print(f"{config.query.strip()}: the nearest of {len(index.lengths)} motions")
+    for place, (hit, caption) in enumerate(found, start=1):
+        piece = "" if hit.whole else f" {hit.start:.1f}–{hit.end:.1f} s"
+        print(f"{place:>3}  {hit.score:6.3f}  {hit.file}{piece}" + (f"  {caption}" if caption else ""))
+    if config.formats:
+        write(config, found)
+
+
+def write(config: EvalRetrieval, found: list[tuple[Hit, str]]) -> None:
+    """The motions found, in all formats asked for: one page for html, else a file a motion."""
+    from utils.generation import staged
+    from utils.motion.export import export
+    from utils.motion.html import Clip, write_html
+    from utils.search import joints_of
+
+    with staged(Path(config.output_dir), config.ext) as folder:
+        clips = []
+        for place, (hit, caption) in enumerate(found, start=1):
+            joints, fps = joints_of(hit)
+            clips.append(Clip(f"{place}. {hit.score:.3f}  {caption or hit.file.name}", joints, fps))
+            for suffix in config.formats:
+                if suffix != "html":
+                    export(folder / f"{place}_{hit.file.stem}.{suffix}", joints, caption, fps)
+        if "html" in config.formats:
+            write_html(folder / "found.html", clips, config.query)
+    print(f"written: {Path(config.output_dir) / config.ext}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,315 @@
+"""Retrieval as a user runs it: the report over a split, and the search in a dataset and in a folder of motions."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import eval_retrieval
+from benchmarks.open_retrieval import action_and_mood, share_right
+from data.motion import MotionStore, Normaliser
+from data.spec import get_spec
+from data.synthetic import write_synthetic
+from data.text import CaptionedClips
+from models.language_motion import LanguageMotion
+from tests.small_lamp import write_lamp
+from utils.metrics.retrieval import PROTOCOLS, rank
+from utils.motion.export import export
+from utils.retrieval import Gallery, one_caption_each, whole_clips
+from utils.search import open_index
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> SimpleNamespace:
+    """A dataset of 40 clips, 5 of them with the same caption, and an untrained LaMP."""
+    root = tmp_path_factory.mktemp("retrieval")
+    with redirect_stdout(io.StringIO()):
+        write_synthetic(root / "data", clips=40, seed=0)
+    names = (root / "data" / "all.txt").read_text().split()
+    (root / "data" / "test.txt").write_text("\n".join(names[:36]))
+    for name in names[:5]:
+        (root / "data" / "texts" / f"{name}.txt").write_text(f"a person{' ' * (name == names[1])} walks#a/DET#0.0#0.0\n")
+    write_lamp(root / "runs", "synthetic")
+    places = ["--dataset_name", "synthetic", "--data_root", str(root / "data"), "--checkpoints_dir", str(root / "runs")]
+    model = LanguageMotion.load(root / "runs", "synthetic")
+    spec = get_spec("synthetic", root / "data")
+    return SimpleNamespace(
+        data=root / "data", folder=root / "runs" / "synthetic" / "lamp", places=[*places, "--gpu_id", "-1"], names=names,
+        model=model, spec=spec, clips=CaptionedClips(spec, "test", MotionStore(spec)),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def motions(run, tmp_path) -> Path:
+    """Eight motions as features, joints or BVH, one of them long, and two files that hold none."""
+    folder = tmp_path / "motions"
+    (folder / "more").mkdir(parents=True)
+    for name in run.names[:4]:
+        shutil.copy(run.data / "new_joint_vecs" / f"{name}.npy", folder)
+    shutil.copy(run.data / "new_joints" / f"{run.names[4]}.npy", folder / "more")
+    for name in run.names[5:7]:
+        export(folder / f"{name}.bvh", np.load(run.data / "new_joints" / f"{name}.npy"), "", 20)
+    np.save(folder / "long.npy", np.concatenate([np.load(run.data / "new_joint_vecs" / f"{name}.npy") for name in run.names[:6]]))
+    np.save(folder / "numbers.npy", np.arange(5))
+    (folder / "broken.bvh").write_text("HIERARCHY")
+    (folder / f"{run.names[0]}.txt").write_text("someone strolls\n")
+    return folder
+
+
+def output(argv: list[str], capsys) -> str:
+    eval_retrieval.main(argv)
+    return capsys.readouterr().out
+
+
+# The report
+
+
+def test_report_has_every_protocol_both_ways(run, capsys):
+    printed = output(run.places, capsys)
+    results = json.loads((run.folder / "eval" / "retrieval.json").read_text())
+    assert (run.folder / "eval" / "retrieval.log").read_text() == printed
+    assert list(results["protocols"]) == list(PROTOCOLS)
+    assert (results["split"], results["clips"], results["pool"], results["rerank"]) == ("test", 36, "max", 0)
+    sizes = {name: (found["galleries"], found["clips"]) for name, found in results["protocols"].items()}
+    assert sizes == {"all": (1, 36), "threshold": (1, 36), "dissimilar": (1, results["captions"]), "batches": (1, 32)}
+    for name, found in results["protocols"].items():
+        assert f"{name}: " in printed
+        for way in ("text_to_motion", "motion_to_text", "ceiling", "chance"):
+            recalls = [found[way][f"R@{k}"] for k in (1, 2, 3, 5, 10)]
+            assert recalls == sorted(recalls)
+            assert all(0 <= recall <= 1 for recall in recalls)
+            assert 1 <= found[way]["median_rank"] <= found["clips"]
+    whole, lenient = results["protocols"]["all"], results["protocols"]["threshold"]
+    assert whole["chance"]["R@1"] == pytest.approx(1 / 36)
+    assert whole["ceiling"]["R@1"] < 1
+    assert lenient["ceiling"]["R@1"] == 1
+    assert lenient["text_to_motion"]["R@1"] >= whole["text_to_motion"]["R@1"]
+    assert "hint" in printed  # 36 clips are few
+
+
+def test_flags_choose_protocols_pool_and_files(run, capsys):
+    flags = ["--lamp_name", "lamp", "--protocol", "batches", "--pool", "mean", "--rerank", "3", "--ext", "x"]
+    printed = output([*run.places, *flags], capsys)
+    results = json.loads((run.folder / "eval" / "x.json").read_text())
+    assert list(results["protocols"]) == ["batches"]
+    assert "mean over a motion's queries, the best 3 in the order of the matching head" in printed
+
+
+def test_caption_of_a_clip_is_the_first_or_as_asked_for(run):
+    own = [[caption.text for caption in run.clips.captions_of(place)] for place in range(36)]
+    assert {len(captions) for captions in own} == {1, 6}
+    assert one_caption_each(run.clips) == [captions[0] for captions in own]
+    assert one_caption_each(run.clips, 4) == [captions[min(3, len(captions) - 1)] for captions in own]
+    drawn = [one_caption_each(run.clips, 0, seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(caption in captions for caption, captions in zip(drawn[0], own))
+
+
+def test_clips_are_whole_and_in_whole_tokens(run):
+    clips = run.clips.clips
+    cut = whole_clips(clips, 60, 4)
+    assert cut.names == clips.names
+    assert (cut.starts == clips.starts).all()
+    assert (cut.lengths == np.minimum(clips.lengths, 60) // 4 * 4).all()
+
+
+@pytest.mark.parametrize("pool", ["max", "mean"])
+def test_scores_are_lamps_similarity_of_each_pair(run, pool):
+    gallery = Gallery.of_split(run.model, run.clips, pool)
+    to_motion, to_text = gallery.scores(torch.arange(36))
+    assert torch.equal(to_motion, to_text.T)
+    normaliser = Normaliser(run.model.mean, run.model.std)
+    for place in (0, 7, 35):
+        motion = torch.from_numpy(normaliser.normalise(gallery.clips[place]))[None]
+        feature = run.model.motion_features(motion, torch.tensor([len(motion[0])]))
+        texts = run.model.embed_texts([run.clips.captions_of(clip)[0].text for clip in range(36)])
+        assert torch.allclose(to_text[place], run.model.lamp.similarity(feature, texts, pool)[0], atol=1e-5)
+
+
+def test_equal_captions_tie_to_the_last_bit(run):
+    gallery = Gallery.of_split(run.model, run.clips)
+    to_motion, to_text = gallery.scores(torch.arange(36))
+    assert gallery.captions[:5] == ["a person walks"] * 5  # case and spaces do not count
+    assert (to_text[:, :5] == to_text[:, :1]).all()
+    assert (to_motion[:5] == to_motion[:1]).all()
+    assert (rank(to_text).tied[:5] == 5).all()
+
+
+def test_reranking_everything_is_the_matching_head_alone(run):
+    gallery = Gallery.of_split(run.model, run.clips)
+    normaliser = Normaliser(run.model.mean, run.model.std)
+    odds = torch.empty(36, len(gallery.texts))
+    for place in range(36):
+        motion = torch.from_numpy(normaliser.normalise(gallery.clips[place])).expand(len(gallery.texts), -1, -1)
+        odds[place] = run.model.match(gallery.texts, motion, torch.full((len(motion),), motion.shape[1]))
+    odds = odds[:, gallery.which].double()
+    for scores, expected in zip(gallery.scores(torch.arange(36), rerank=100), (odds.T, odds)):
+        assert torch.allclose(scores, expected, atol=1e-4)
+
+
+def test_reranking_keeps_the_best_best(run):
+    """The three most similar captions of each motion are the first three afterwards; one that many clips share counts once."""
+    gallery = Gallery.of_split(run.model, run.clips)
+    places = torch.arange(0, 36, 2)
+    texts = gallery.which[places]
+    plain, reranked = (gallery.scores(places, rerank)[1] for rerank in (0, 3))
+    for before, after in zip(plain, reranked):
+        assert set(texts[before >= before.unique()[-3]].tolist()) == set(texts[after >= after.unique()[-3]].tolist())
+        rest = before < before.unique()[-3]
+        assert torch.equal(before[rest].argsort(stable=True), after[rest].argsort(stable=True))
+
+
+# The search
+
+
+def test_search_finds_the_nearest_motions(run, motions, capsys):
+    argv = [*run.places, "--query", "a person bows", "--motions", str(motions), "--top", "4"]
+    eval_retrieval.main(argv)
+    printed, error = capsys.readouterr()
+    assert re.search(r"skipped 2 of 10 files: .*broken\.bvh.*numbers\.npy", error)
+    index = open_index(run.model, run.spec, motions)
+    scores = run.model.lamp.similarity(index.features.float(), run.model.embed_texts(["a person bows"]))[:, 0]
+    lines = printed.splitlines()[1:]
+    assert len(lines) == 4
+    for place, (line, best) in enumerate(zip(lines, scores.sort(descending=True).values), start=1):
+        assert line.split()[0] == str(place)
+        assert float(line.split()[1]) == pytest.approx(best.item(), abs=2e-3)
+        assert Path(line.split()[2]).is_file()
+
+
+def test_long_motion_is_searched_in_pieces(run, motions, capsys):
+    index = open_index(run.model, run.spec, motions)
+    capsys.readouterr()
+    frames = len(np.load(motions / "long.npy"))
+    own = index.owners == index.files.index(motions / "long.npy")
+    assert own.sum() > 1
+    assert index.starts[own].tolist() == list(range(0, frames - 23, 196))
+    assert (index.lengths[own][:-1] == 196).all()
+    hits = index.search(run.model.embed_texts(["a person bows"])[0], top=99)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert len(hits) == len(index.lengths)
+    for hit in hits:
+        assert hit.whole == (hit.file.name != "long.npy")
+        assert 0 <= hit.start < hit.end
+
+
+def test_features_joints_and_bvh_of_a_motion_are_found_alike(run, tmp_path):
+    """A BVH file and joints tell the same motion as the features do, but for rounding and its last frame."""
+    name = run.names[8]
+    kinds = ("features", "joints", "bvh")
+    for folder in kinds:
+        (tmp_path / folder).mkdir()
+    shutil.copy(run.data / "new_joint_vecs" / f"{name}.npy", tmp_path / "features")
+    shutil.copy(run.data / "new_joints" / f"{name}.npy", tmp_path / "joints")
+    export(tmp_path / "bvh" / f"{name}.bvh", np.load(run.data / "new_joints" / f"{name}.npy"), "", 20)
+    truth, *others = (open_index(run.model, run.spec, tmp_path / folder).features.float() for folder in kinds)
+    for features in others:
+        assert torch.nn.functional.cosine_similarity(features, truth, dim=-1).min() > 0.98
+
+
+def test_index_is_kept_and_made_anew_when_files_change(run, motions, capsys):
+    def index_file() -> Path:
+        (path,) = motions.glob("lamp_*.safetensors")
+        return path
+
+    first = open_index(run.model, run.spec, motions)
+    written = index_file().stat().st_mtime_ns
+    again = open_index(run.model, run.spec, Path(os.path.relpath(motions)))  # the same folder, named in another way
+    assert index_file().stat().st_mtime_ns == written
+    assert torch.equal(first.features, again.features)
+    assert first.features.dtype == torch.float16
+    (motions / f"{run.names[0]}.npy").unlink()
+    assert len(open_index(run.model, run.spec, motions).files) == len(first.files) - 1
+    index_file().write_bytes(b"not an index")
+    assert len(open_index(run.model, run.spec, motions).files) == len(first.files) - 1
+    assert "skipped 2 of 9 files" in capsys.readouterr().err
+
+
+def test_folder_that_cannot_be_written_to_has_its_index_in_the_cache(run, motions, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    open_index(run.model, run.spec, motions)
+    assert not list(motions.glob("lamp_*"))
+    assert len(list((tmp_path / "cache").rglob("lamp_*.safetensors"))) == 1
+
+
+def test_dataset_is_searched_with_its_captions(run, tmp_path, capsys):
+    argv = [*run.places, "--query", "a person walks", "--top", "40"]
+    lines = output(argv, capsys).splitlines()[1:]
+    assert len(lines) == 40
+    assert sum(line.endswith("a person walks") for line in lines) == 4
+    folder = [*run.places, "--query", "a person walks", "--top", "40", "--motions", str(run.data)]
+    assert output(folder, capsys).splitlines()[1:] == lines
+
+
+def test_found_motions_are_written(run, motions, tmp_path, capsys):
+    argv = [*run.places, "--query", "a person walks", "--motions", str(motions), "--top", "2", "--formats", "html", "npy", "bvh"]
+    printed = output([*argv, "--output_dir", str(tmp_path / "out"), "--ext", "walks"], capsys)
+    written = sorted(path.name for path in (tmp_path / "out" / "walks").iterdir())
+    assert len(written) == 5
+    assert "found.html" in written
+    page = (tmp_path / "out" / "walks" / "found.html").read_text(encoding="utf-8")
+    assert "a person walks" in page
+    for line in printed.splitlines()[1:3]:
+        place, _, file = line.split()[:3]
+        joints = np.load(tmp_path / "out" / "walks" / f"{place}_{Path(file).stem}.npy")
+        assert joints.shape[1:] == (22, 3)
+
+
+# Names that say action and mood
+
+
+def test_actions_and_moods_are_read_from_names():
+    assert action_and_mood("B2_walk-turn-left_normal_017") == ("walk-turn-left", "normal")
+    assert action_and_mood("MB2_walk-turn-left_elderly_017") == ("walk-turn-right", "elderly")
+    assert action_and_mood("MB1_walk_old_001b") == ("walk", "elderly")  # one mood, named in two ways
+    assert action_and_mood("000327") is None
+
+
+def test_best_captions_that_tie_share_the_answer():
+    scores = torch.tensor([[0.9, 0.9, 0.1], [0.2, 0.1, 0.3], [0.5, 0.4, 0.5]])
+    assert share_right(scores, ["walk", "run", "walk"], [True, True, False]).tolist() == [0.5, 0]
+    assert share_right(scores, ["walk", None, "walk"], [True, False, True]).tolist() == [0.5, 1]
+
+
+# Bad input
+
+
+def test_bad_input_is_turned_down(run, motions, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "words").mkdir()
+    np.save(tmp_path / "words" / "a.npy", np.zeros(3))
+    query = ["--query", "a person bows"]
+    for argv, words in (
+        ([*run.places, "--name", "nobody"], "no such checkpoint"),
+        ([*run.places, "--name", "vq"], "LaMP is needed"),
+        ([*run.places, "--which_epoch", "net_best_fid"], "net_best_r1"),
+        ([*run.places, "--split", "tset"], "test"),
+        ([*run.places, "--ext", "../x"], "--ext '../x'"),
+        ([*run.places, "--rerank", "-1"], "--rerank -1"),
+        ([*run.places, "--caption", "-1"], "--caption -1"),
+        ([*run.places, *query, "--top", "0"], "--top 0"),
+        ([*run.places, "--query", "  "], "--query is missing"),
+        ([*run.places, "--motions", str(motions)], "--query is missing"),
+        ([*run.places, *query, "--motions", str(tmp_path / "nowhere")], "no such folder"),
+        ([*run.places, *query, "--motions", str(empty)], "no .npy or .bvh file"),
+        ([*run.places, *query, "--motions", str(tmp_path / "words")], "none of its files"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            eval_retrieval.main(argv)
+        assert end.value.code == 2
+        error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(error) == 1
+        assert words in error[0]
+    assert not list((tmp_path / "words").glob("lamp_*"))
