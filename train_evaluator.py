@@ -1,0 +1,117 @@
+"""Train the text-motion matching evaluator, for a dataset that has no released one.
+
+    python train_evaluator.py --name evaluator --dataset_name open
+
+Writes `checkpoints/<dataset_name>/<name>/`, with the word vectors that it reads captions by. Validation is R-precision of real
+pairs in batches of 32; in the end the same is told of every test split, beside the best that equal captions leave possible.
+"""
+
+from __future__ import annotations
+
+from options.cli import parse
+from options.config import TrainEvaluator
+from utils.errors import UserError, script
+
+ROUNDS = 4  # passes over a split: each draws other captions, crops and batches
+POOL = 32  # clips among which a caption has to find its own
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(TrainEvaluator, argv)
+    if not config.name:
+        raise UserError("--name is missing: it names the folder of this run")
+    train(config)
+
+
+def train(config: TrainEvaluator) -> None:
+    """Captions and motions, words for them, a new evaluator, and the trainer."""
+    from dataclasses import asdict
+
+    from data.matching import MatchingBatches
+    from data.motion import MotionStore, Normaliser
+    from data.spec import get_spec
+    from data.text import CaptionedClips
+    from models.evaluator import Evaluator, EvaluatorConfig
+    from models.loading import load_model
+    from models.words import FILE
+    from utils.checkpoint import CheckpointFolder
+    from utils.runtime import Distributed, seed_everything
+    from utils.trainer import Trainer
+
+    spec = get_spec(config.dataset_name, config.data_root)
+    folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
+    normaliser = Normaliser.from_dataset(spec)
+    store = MotionStore(spec)
+    tests = sorted(path.stem for path in spec.root.glob("test*.txt"))
+    clips = {split: CaptionedClips(spec, split, store) for split in ("train", "val", *tests)}
+    words = load_words(config, folder, [caption.tokens for split in clips.values() for caption in split.captions])
+    processes = Distributed.from_environment()
+    share = {"seed": config.seed, "rank": processes.rank, "world": processes.world}
+    batches = MatchingBatches(clips["train"], normaliser, words, batch_size=config.batch_size, **share)
+    pairs = {
+        split: MatchingBatches(clips[split], normaliser, words, batch_size=min(POOL, len(clips[split])))
+        for split in ("val", *tests)
+    }
+    seed_everything(config.seed)
+    model = Evaluator(EvaluatorConfig(dim=spec.dim, word_dim=words.dim, max_frames=spec.max_motion, **sizes(config)))
+    parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    print(f"evaluator: {parameters:.1f} M parameters; {len(words.words)} words; {batches.steps_per_epoch} steps an epoch")
+    trainer = Trainer(
+        model,
+        batches,
+        config,
+        folder,
+        validate=lambda model: scores(model, pairs["val"]),
+        best=("top1", "max"),
+        model_metadata={"kind": "evaluator", "config": asdict(model.config), "dataset_name": spec.name},
+    )
+    normaliser.save(folder.meta)
+    words.save(folder.root / FILE)
+    trainer.fit()
+    if processes.main:
+        best = load_model(folder.root)[0].to(trainer.device)
+        for split in tests:
+            print(f"{split}: " + "  ".join(f"{name} {value:.3f}" for name, value in scores(best, pairs[split]).items()))
+
+
+def sizes(config: TrainEvaluator) -> dict[str, int]:
+    """The evaluator's part of the flags."""
+    names = ("movement_hidden", "movement_dim", "motion_hidden", "text_hidden", "embed_dim")
+    return {name: getattr(config, name) for name in names}
+
+
+def load_words(config: TrainEvaluator, folder, token_lines: list[str]):
+    """The run's own word vectors; a new run's are GloVe's or, without GloVe, MiniLM's for the words of all captions."""
+    from data.spec import GLOVE
+    from models.words import FILE, Words
+
+    if config.is_continue:
+        return Words.load(folder.root / FILE)
+    if config.glove or GLOVE.is_dir():
+        return Words.from_glove(config.glove or GLOVE)
+    return Words.from_word_pieces({token.partition("/")[0] for line in token_lines for token in line.split()})
+
+
+def scores(model, pairs) -> dict[str, float]:
+    """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its ceiling: equal captions cannot tell motions apart."""
+    import torch
+
+    from utils.metrics.motion import r_precision
+
+    device = next(model.parameters()).device
+    texts, motions, captions = [], [], []
+    with torch.no_grad():
+        for step in range(ROUNDS * pairs.steps_per_epoch):
+            batch = {name: value.to(device) for name, value in pairs.batch(step).items()}
+            texts.append(model.embed_text(batch["words"], batch["pos"], batch["text_lengths"]))
+            motions.append(model.embed_motion(batch["motion"], batch["lengths"]))
+            captions.append(batch["caption"][:, None].double())  # as points: equal captions are one
+    captions = torch.cat(captions)
+    found = r_precision(torch.cat(texts), torch.cat(motions), pairs.size)
+    best = r_precision(captions, captions, pairs.size)
+    return {f"{name}{k}": values[k - 1].item() for name, values in (("top", found), ("ceiling", best)) for k in (1, 2, 3)}
+
+
+if __name__ == "__main__":
+    main()
