@@ -1,0 +1,102 @@
+"""How good is text to motion? FID, R-precision, MM-Dist, Diversity, MultiModality and physics, by the published protocol.
+
+    python eval_t2m_trans_res.py --name mtrans --res_name rtrans --dataset_name t2m --cond_scale 4 --time_steps 10 --ext evaluation
+
+Prints generated motion beside real motion and writes the run's `eval/<ext>.log` and `eval/<ext>.json`.
+"""
+
+from __future__ import annotations
+
+from options.cli import parse
+from options.config import EvalT2M
+from utils.errors import UserError, script
+
+SAMPLING = ("time_steps", "cond_scale", "res_cond_scale", "temperature", "topkr", "seed")
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(EvalT2M, argv)
+    if not config.name:
+        raise UserError("--name is missing: name the masked transformer to evaluate (train_t2m_transformer.py --name)")
+    for flag in ("repeat_times", "batch_size", "time_steps"):
+        if getattr(config, flag) < 1:
+            raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
+    run(config)
+
+
+def run(config: EvalT2M) -> None:
+    """Evaluate each weights file that is asked for."""
+    from data.motion import MotionStore
+    from data.spec import get_spec
+    from data.text import CaptionedClips
+    from models.judges import load_judge
+    from utils.checkpoint import CheckpointFolder
+    from utils.evaluation import check_ext, write_report
+    from utils.protocol import Protocol, evaluate, released_lines, table
+    from utils.runtime import resolve_device
+
+    check_ext(config.ext)
+    spec = get_spec(config.dataset_name, config.data_root)
+    folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
+    device = resolve_device(config.gpu_id)
+    tags = [config.which_epoch] if config.which_epoch else weights_of(folder)
+    judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
+    clips = CaptionedClips(spec, config.split, MotionStore(spec))
+    settings = {"published": config.protocol, "batches": config.num_batch, "seed": config.seed}
+    protocol = Protocol(clips, judge, **settings)
+    results, text = {}, []
+    for tag in tags:
+        model = load_model(config, device, tag)
+        title = f"{folder.root}, {tag}: {config.protocol} protocol, {config.split}, judge {judge.name}, {config.repeat_times} times"
+        print(title)
+        results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, say=print)
+        print(table(results[tag]))
+        text += [title, table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
+        sampling = {name: getattr(config, name) for name in SAMPLING}
+        write_report(folder.eval, config.ext, "\n".join(text), {**settings, "judge": judge.name, **sampling, "results": results})
+
+
+def makers(protocol, model, config: EvalT2M):
+    """What `evaluate` asks for: motions of a pass, and MultiModality."""
+    options = {"size": config.batch_size, **{name: getattr(config, name) for name in SAMPLING}}
+
+    def make(real, repeat: int):
+        return protocol.generated(model, real, repeat, **options)
+
+    def more(real, repeat: int) -> dict[str, float]:
+        if not config.mm_batches:
+            return {}
+        return {"MultiModality": float(protocol.multimodality(model, real, repeat, config.mm_batches, **options))}
+
+    return make, more
+
+
+def weights_of(folder) -> list[str]:
+    """Names of all weights files of a run. Raises `UserError` if there are none."""
+    from utils.checkpoint import SUFFIXES
+
+    files = [path for path in folder.model.glob("*") if path.suffix in SUFFIXES and not path.name.startswith(".")]
+    tags = sorted(path.stem for path in files if path.stem != "resume")
+    if not tags:
+        raise UserError(f"{folder.model}: no weights there; check --name, --dataset_name and --checkpoints_dir")
+    return tags
+
+
+def load_model(config: EvalT2M, device, tag: str):
+    """The masked transformer with all that goes with it; with one codebook a --res_name has nothing to add."""
+    from models.text2motion import TextToMotion
+
+    where = (config.checkpoints_dir, config.dataset_name, config.name)
+    model = TextToMotion.load(*where, device=device, tag=tag)
+    if model.tokeniser.num_quantizers > 1 and config.res_name:
+        return TextToMotion.load(*where, config.res_name, device=device, tag=tag)
+    if config.res_name:
+        print(f"--res_name {config.res_name}: not used, for the tokeniser has one codebook")
+    elif model.tokeniser.num_quantizers > 1:
+        print("no --res_name: only the base tokens are decoded, which makes coarser motion")
+    return model
+
+
+if __name__ == "__main__":
+    main()
