@@ -1,0 +1,98 @@
+"""Edit a motion by text: parts of it are made anew, the rest stays as it is.
+
+    python edit_t2m.py --source_motion walk.npy -msec 0.3,0.6 --text_prompt "a person waves with both hands"
+    python edit_t2m.py --source_motion walk.bvh -msec 40,60 100,120                        # in-betweening, no text
+    python edit_t2m.py --source_motion walk.npy --after 80 --text_prompt "a person bows"   # what comes next
+    python edit_t2m.py --source_motion walk.npy --before 60 --text_prompt "a person runs"  # what came before
+
+The source is a .npy of joints (T, 22, 3) in metres or of features (T, 263), or a .bvh. Results lie where gen_t2m.py's do, with
+k = 0; each stands where the source stood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from data.prompts import LONGEST, STRIDE, checked, read_sections, rounded
+from data.spec import DatasetSpec, get_spec
+from options.cli import parse
+from options.config import Editing
+from utils.errors import UserError, script
+from utils.generation import Made, check_flags, choose_weights, load_model, sampling, to_joints, write_motions
+
+if TYPE_CHECKING:
+    from data.source import Source
+    from models.text2motion import TextToMotion
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(Editing, argv)
+    check_flags(config)
+    if not config.source_motion:
+        raise UserError("--source_motion is missing: the motion to edit, a .npy or .bvh file")
+    prompt = checked(config.text_prompt, "--text_prompt") if config.text_prompt.strip() else ""
+    weights = choose_weights(config)
+    spec = get_spec(weights["dataset_name"])
+
+    from data.source import read_source  # here, for --help does not wait for torch
+
+    source = read_source(config.source_motion, spec)
+    plan = make_plan(config, len(source.features))
+    model = load_model(config, weights)
+    motions = edited(model, source, plan, prompt, config, spec, sampling(config, weights))
+    write_motions(motions, config.repeat_times, config, spec.fps)
+
+
+class Plan(NamedTuple):
+    """How many frames of the source are kept or edited, which are, and how many are added at either end."""
+
+    frames: int
+    sections: list[tuple[int, int]]
+    before: int
+    after: int
+
+
+def make_plan(config: Editing, frames: int) -> Plan:
+    """What to do with a source of that many frames. Raises `UserError` for lengths out of range, or if nothing is to be done."""
+    if config.after and config.motion_length:
+        raise UserError("give either --after or --motion_length, which is the length of the whole result")
+    lengths = {flag: getattr(config, flag) for flag in ("before", "after", "motion_length")}
+    before, after, total = (rounded(length, LONGEST, f"--{flag}") if length else 0 for flag, length in lengths.items())
+    if total:
+        frames = min(frames, total - before)
+        if frames < STRIDE:
+            raise UserError(f"--motion_length {total} --before {before}: nothing of the motion is left; ask for a longer one")
+        after = total - before - frames // STRIDE * STRIDE if total > before + frames else 0
+    sections = read_sections(config.mask_edit_section, frames)
+    if not (sections or before or after):
+        raise UserError("nothing to edit: give --mask_edit_section A,B (a part of the motion), --before N or --after N (frames)")
+    return Plan(frames, sections, before, after)
+
+
+def edited(
+    model: TextToMotion, source: Source, plan: Plan, prompt: str, config: Editing, spec: DatasetSpec, options: dict
+) -> Iterator[Made]:
+    """The edited motion `repeat_times` times, batch by batch, each standing where the source stood."""
+    from models.editing import edit, runs
+
+    stride = model.tokeniser.stride
+    before, after = (frames // stride * stride for frames in (plan.before, plan.after))
+    for first in range(0, config.repeat_times, config.batch_size):
+        features, _, weight = edit(
+            model, source.features[: plan.frames], plan.sections, prompt, before=before, after=after,
+            takes=min(config.batch_size, config.repeat_times - first), first_sample=first,
+            longest=spec.max_motion // stride, **options,
+        )  # fmt: skip
+        if first == 0:
+            new = runs((weight == 1).tolist(), len(weight))
+            print(f"new of {len(weight)} frames: " + ", ".join(f"{start} to {stop}" for start, stop in new))
+        own = int(weight[before : before + plan.frames].argmin())  # the first frame that is wholly the source's
+        joints = source.place(to_joints(features, spec), before + own, own)
+        for repeat, motion in enumerate(joints.numpy(), start=first):
+            yield Made(0, repeat, prompt or "in-betweening", motion)
+
+
+if __name__ == "__main__":
+    main()
