@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# The word vectors that the released matching evaluators read → glove/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PY:-.venv/bin/python}
+command -v "$python" > /dev/null || python=python3
+exec "$python" -m prepare.download --what glove "$@"
