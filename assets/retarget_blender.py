@@ -1,0 +1,196 @@
+"""A .bvh of this project onto a character, without opening Blender's window.
+
+    blender --background --python assets/retarget_blender.py -- walk.bvh character.fbx walk_character.fbx
+    python assets/retarget_blender.py walk.bvh character.fbx walk_character.glb       # where `pip install bpy` has been run
+
+The character (.fbx, .glb, .gltf or .blend) stands in a T-pose in its rest pose, as Mixamo's do. Bones are paired by a KeeMap file.
+Each turns as far from its rest as its partner does; the hips move as far as the character's legs are longer. docs/blender.md.
+
+Tested with Blender 5.0.1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import bpy
+from mathutils import Matrix, Quaternion
+
+MAPPING = Path(__file__).with_name("mapping.json")
+MOTIONS, CHARACTERS, OUTPUTS = (".bvh",), (".fbx", ".glb", ".gltf", ".blend"), (".fbx", ".glb", ".blend")
+METRES = {"cm": 0.01, "m": 1.0}
+
+# What a KeeMap file says of every bone and of every transfer.
+KEEMAP_BONE = {
+    "label": "", "description": "", "keyframe_this_bone": True, "set_bone_rotation": True, "bone_rotation_application_axis": "XYZ",
+    "has_twist_bone": False, "TwistBoneName": "", "position_gain": 1.0, "position_pole_distance": 0.3,
+    "position_correction_factorX": 0.0, "position_correction_factorY": 0.0, "position_correction_factorZ": 0.0,
+    "postion_type": "SINGLE_BONE_OFFSET", "set_bone_scale": False, "scale_gain": 1.0, "scale_max": 1.0, "scale_min": 0.5,
+    "bone_scale_application_axis": "Y", "scale_secondary_bone_name": "",
+}  # fmt: skip
+KEEMAP_TRANSFER = {"keyframe_every_n_frames": 1, "bone_rotation_mode": "EULER"}
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="retarget_blender.py", description="Put a .bvh motion onto a character.")
+    parser.add_argument("motion", type=Path, help=".bvh of this project")
+    parser.add_argument("character", type=Path, help=".fbx, .glb, .gltf or .blend with an armature in T-pose")
+    parser.add_argument("output", type=Path, help=".fbx, .glb or .blend to write")
+    parser.add_argument("--mapping", type=Path, default=MAPPING, help="KeeMap file that pairs the bones; default: Mixamo's names")
+    parser.add_argument("--bvh_unit", choices=METRES, default="cm", help="unit of the .bvh")
+    parser.add_argument("--save_mapping", type=Path, help="also write a KeeMap file with the corrections of these two skeletons")
+    flags = parser.parse_args(argv)
+    for path, suffixes in ((flags.motion, MOTIONS), (flags.character, CHARACTERS), (flags.output, OUTPUTS)):
+        if path.suffix.lower() not in suffixes:
+            fail(f"{path}: its suffix is not one of {' '.join(suffixes)}")
+    for path in (flags.motion, flags.character, flags.mapping):
+        if not path.is_file():
+            fail(f"{path}: no such file")
+
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    source = read_motion(flags.motion, METRES[flags.bvh_unit])
+    target = read_character(flags.character, source)
+    pairs = pair_bones(json.loads(flags.mapping.read_text(encoding="utf-8")), source, target)
+    if flags.save_mapping:
+        flags.save_mapping.write_text(json.dumps(keemap(pairs, source, target), indent=1) + "\n", encoding="utf-8")
+    first, last = (round(frame) for frame in source.animation_data.action.frame_range)
+    bake(source, target, pairs, range(first, last + 1))
+    bpy.data.actions.remove(source.animation_data.action)
+    bpy.data.objects.remove(source)
+    bpy.context.scene.frame_start, bpy.context.scene.frame_end = first, last
+    write(flags.output)
+    print(f"{flags.output}: {len(pairs)} bones, {last - first + 1} frames")
+
+
+def fail(message: str) -> None:
+    """End the script with a line and exit code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def read_motion(path: Path, scale: float) -> bpy.types.Object:
+    """The armature of a .bvh file, which also sets the scene's frame rate."""
+    try:
+        bpy.ops.import_anim.bvh(filepath=str(path), global_scale=scale, update_scene_fps=True, update_scene_duration=True)
+    except RuntimeError as error:
+        fail(f"{path}: Blender cannot read it ({str(error).strip().splitlines()[0]})")
+    return bpy.context.object
+
+
+def read_character(path: Path, source: bpy.types.Object) -> bpy.types.Object:
+    """The armature of a character's file: the one with the most bones."""
+    fps = bpy.context.scene.render.fps, bpy.context.scene.render.fps_base
+    try:
+        match path.suffix.lower():
+            case ".fbx":
+                bpy.ops.import_scene.fbx(filepath=str(path), use_anim=False)
+            case ".blend":
+                with bpy.data.libraries.load(str(path)) as (there, here):
+                    here.objects = there.objects
+                for thing in here.objects:
+                    bpy.context.scene.collection.objects.link(thing)
+            case _:
+                bpy.ops.import_scene.gltf(filepath=str(path))
+    except (RuntimeError, OSError) as error:
+        fail(f"{path}: Blender cannot read it ({str(error).strip().splitlines()[0]})")
+    bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = fps
+    armatures = [thing for thing in bpy.data.objects if thing.type == "ARMATURE" and thing is not source]
+    if not armatures:
+        fail(f"{path}: no armature in it; export the character with its skeleton")
+    target = max(armatures, key=lambda armature: len(armature.data.bones))
+    target.animation_data_clear()
+    for bone in target.pose.bones:
+        bone.matrix_basis.identity()
+    return target
+
+
+def pair_bones(mapping: dict, source: bpy.types.Object, target: bpy.types.Object) -> dict[str, str]:
+    """Source bone by target bone. Where a name is not there, the part after its prefix ("mixamorig:") decides."""
+    plain = {bare(bone.name): bone.name for bone in target.data.bones}
+    pairs = {}
+    for bone in mapping["bones"]:
+        wanted = bone["DestinationBoneName"]
+        found = wanted if wanted in target.data.bones else plain.get(bare(wanted))
+        if found and bone["SourceBoneName"] in source.data.bones:
+            pairs[found] = bone["SourceBoneName"]
+    missing = {"Hips", "LeftFoot", "RightFoot"} - set(pairs.values())
+    if missing:
+        names = ", ".join(bone.name for bone in target.data.bones[:8])
+        fail(f"{target.name}: the mapping finds no {', '.join(sorted(missing))} in it ({names}, ...); --mapping gives another")
+    return pairs
+
+
+def bare(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def rest_turn(armature: bpy.types.Object, bone: str) -> Quaternion:
+    """How a bone stands in the world in its rest pose."""
+    return (armature.matrix_world @ armature.data.bones[bone].matrix_local).to_quaternion()
+
+
+def bake(source: bpy.types.Object, target: bpy.types.Object, pairs: dict[str, str], frames: range) -> None:
+    """Key the target's bones in every frame."""
+    corrections = {bone: rest_turn(source, pairs[bone]).inverted() @ rest_turn(target, bone) for bone in pairs}
+    hips = next(bone for bone, partner in pairs.items() if partner == "Hips")
+    growth = rest_height(target, pairs) / rest_height(source, {bone: bone for bone in pairs.values()})
+    home = target.matrix_world.inverted()
+    for bone in pairs:
+        target.pose.bones[bone].rotation_mode = "QUATERNION"
+    for frame in frames:
+        bpy.context.scene.frame_set(frame)
+        placed: dict[str, Matrix] = {}  # by target bone, parents first: where it stands in its armature
+        for bone in target.pose.bones:
+            rest = bone.bone.matrix_local
+            if bone.parent:
+                rest = placed[bone.parent.name] @ bone.parent.bone.matrix_local.inverted() @ rest
+            placed[bone.name] = rest
+            if bone.name not in pairs:
+                continue
+            partner = source.matrix_world @ source.pose.bones[pairs[bone.name]].matrix
+            turn = home.to_quaternion() @ partner.to_quaternion() @ corrections[bone.name]
+            place = home @ (partner.translation * growth) if bone.name == hips else rest.translation
+            placed[bone.name] = Matrix.LocRotScale(place, turn, rest.to_scale())
+            bone.matrix_basis = rest.inverted() @ placed[bone.name]
+            bone.keyframe_insert("rotation_quaternion", frame=frame)
+            if bone.name == hips:
+                bone.keyframe_insert("location", frame=frame)
+
+
+def rest_height(armature: bpy.types.Object, pairs: dict[str, str]) -> float:
+    """How high the hips stand above the feet in the rest pose, in metres."""
+    heights = {pairs[bone]: (armature.matrix_world @ armature.data.bones[bone].head_local).z for bone in pairs}
+    return heights["Hips"] - (heights["LeftFoot"] + heights["RightFoot"]) / 2
+
+
+def keemap(pairs: dict[str, str], source: bpy.types.Object, target: bpy.types.Object) -> dict:
+    """A KeeMap file for these two skeletons: KeeMap turns a bone as its partner stands in the world, then by the correction."""
+    bones = []
+    for bone, partner in pairs.items():
+        turn = rest_turn(source, partner).inverted() @ rest_turn(target, bone)
+        angles = {f"CorrectionFactor{axis}": round(angle, 5) + 0.0 for axis, angle in zip("XYZ", turn.to_euler("XYZ"))}
+        quaternion = {f"QuatCorrectionFactor{axis}": round(part, 6) + 0.0 for axis, part in zip("wxyz", turn)}
+        names = {"name": partner, "SourceBoneName": partner, "DestinationBoneName": bone}
+        bones.append(names | angles | quaternion | KEEMAP_BONE | {"set_bone_position": partner == "Hips"})
+    frames = round(source.animation_data.action.frame_range[1])
+    rigs = {"source_rig_name": source.name, "destination_rig_name": target.name}
+    return {"bones": bones, "start_frame_to_apply": 1, "number_of_frames_to_apply": frames} | rigs | KEEMAP_TRANSFER
+
+
+def write(path: Path) -> None:
+    """Save the scene in the format that the suffix names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    match path.suffix.lower():
+        case ".fbx":
+            bpy.ops.export_scene.fbx(filepath=str(path), add_leaf_bones=False, bake_anim=True, bake_anim_simplify_factor=0.0)
+        case ".glb":
+            bpy.ops.export_scene.gltf(filepath=str(path), export_format="GLB")
+        case ".blend":
+            bpy.ops.wm.save_as_mainfile(filepath=str(path))
+
+
+if __name__ == "__main__":
+    main(sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:])
