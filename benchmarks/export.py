@@ -1,0 +1,118 @@
+"""What exporters cost and keep: `python -m benchmarks.export [--clips 20] [--dataset_name open] [--checkpoints_dir DIR …]`.
+
+Prints the time of inverse kinematics, foot locking, .bvh, .glb and .mp4 for 196 frames, over real clips of a dataset: medians.
+Then, for real clips, the same through a tokeniser, and generated ones: how far joints lie from those of the fitted skeleton, how
+fast feet slide before and after they are locked, and how far that moves the other joints. The embedded weights are the default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from data.motion import MotionStore, Normaliser
+from data.prompts import read_prompts
+from data.spec import DatasetSpec, get_spec
+from models.text2motion import TextToMotion
+from utils.evaluation import reconstructions, to_joints
+from utils.metrics.physical import foot_slide, toe_contacts
+from utils.motion.export import export
+from utils.motion.features import features_to_joints, skeleton_for
+from utils.motion.footlock import lock_feet
+from utils.motion.ik import fit_pose
+
+FRAMES = 196
+PROMPTS = Path(__file__).parent.parent / "assets" / "text_prompt.txt"
+
+
+def motions(spec: DatasetSpec, model: TextToMotion, number: int) -> dict[str, list[np.ndarray]]:
+    """Joints (T, J, 3) in metres: real test clips spread over the split, what a tokeniser makes of them, generated ones."""
+    store = MotionStore(spec)
+    names = store.split("test")
+    clips = store.clips([names[place] for place in np.linspace(0, len(names) - 1, number).astype(int)])
+    real = [spec.unit_scale * features_to_joints(torch.tensor(clip), spec.num_joints).numpy() for clip in clips]
+
+    normaliser = Normaliser(model.mean.numpy(), model.std.numpy())
+    rebuilt = []
+    for batch in reconstructions(model.tokeniser, clips, normaliser):
+        rebuilt += cut(to_joints(batch.decoded, normaliser, spec), batch.lengths)
+
+    prompts = [prompt.text for prompt in read_prompts("", str(PROMPTS), 0, FRAMES)]
+    features, lengths = model.generate((prompts * number)[:number], cond_scale=2.0, res_cond_scale=2.0)
+    generated = cut(spec.unit_scale * features_to_joints(features, spec.num_joints), lengths)
+    return {"real": real, "reconstructed": rebuilt, "generated": generated}
+
+
+def cut(joints: torch.Tensor, lengths: torch.Tensor) -> list[np.ndarray]:
+    """The clips of a padded batch (B, T, J, 3)."""
+    return [clip[:length] for clip, length in zip(joints.numpy(), lengths.tolist())]
+
+
+def seconds(work: Callable[[np.ndarray], object], clips: list[np.ndarray]) -> float:
+    """Median time of `work` on one of the clips, after a first that does not count."""
+    times = []
+    for clip in (clips[0], *clips):
+        start = time.perf_counter()
+        work(clip)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def time_exports(clips: list[np.ndarray], fps: float) -> None:
+    """Print what each step and format takes; clips are repeated, or cut, to `FRAMES` frames."""
+    clips = [np.resize(clip, (FRAMES, *clip.shape[1:])) for clip in clips]
+    skeleton = skeleton_for(clips[0].shape[1])
+    print(f"{FRAMES} frames, {len(clips)} real clips, {torch.get_num_threads()} threads")
+    print(f"IK           {1000 * seconds(lambda clip: fit_pose(torch.from_numpy(clip), skeleton), clips):8.1f} ms")
+    print(f"foot locking {1000 * seconds(lambda clip: lock_feet(clip, fps), clips):8.1f} ms, IK included")
+    with TemporaryDirectory() as folder:
+        for suffix in ("bvh", "glb", "mp4"):
+            took = seconds(lambda clip, to=Path(folder) / f"clip.{suffix}": export(to, clip, "", fps), clips)
+            print(f"{suffix:<13}{took:8.2f} s")
+
+
+def quality(clips: list[np.ndarray], fps: float) -> list[float]:
+    """Means over clips: IK error, its 95th percentile, foot slide before and after locking, how far the other joints move."""
+    skeleton = skeleton_for(clips[0].shape[1])
+    legs = {joint for chain in skeleton.chains[:2] for joint in chain[2:]}
+    others = [joint for joint in range(skeleton.num_joints) if joint not in legs]
+    rows, errors = [], []
+    for clip in map(torch.from_numpy, clips):
+        errors.append((fit_pose(clip, skeleton).joints(skeleton) - clip).norm(dim=-1).flatten())
+        locked = torch.from_numpy(lock_feet(clip.numpy(), fps))
+        contacts = toe_contacts(clip[None], fps)
+        slides = [foot_slide(motion[None], fps, contacts=contacts).item() for motion in (clip, locked)]
+        rows.append([*slides, 100 * (locked - clip)[:, others].norm(dim=-1).mean().item()])
+    error = 100 * torch.cat(errors)
+    return [error.mean().item(), np.percentile(error, 95), *np.nanmean(rows, axis=0)]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--clips", type=int, default=20)
+    parser.add_argument("--data_root", help="dataset folder, if it is not the usual one under dataset/")
+    for flag, default in (("checkpoints_dir", "assets/demo"), ("dataset_name", "open")):
+        parser.add_argument(f"--{flag}", default=default)
+    for flag, default in (("name", "masked"), ("res_name", "residual"), ("length_name", "length")):
+        parser.add_argument(f"--{flag}", default=default)
+    args = parser.parse_args(argv)
+
+    spec = get_spec(args.dataset_name, args.data_root)
+    model = TextToMotion.load(args.checkpoints_dir, args.dataset_name, args.name, args.res_name, args.length_name)
+    sources = motions(spec, model, args.clips)
+    time_exports(sources["real"], spec.fps)
+    print(f"\n{'':14}{'IK error, cm':>14}{'p95':>8}{'foot slide, cm/s':>20}{'locked':>8}{'others moved, cm':>20}")
+    for source, clips in sources.items():
+        error, worst, before, after, moved = quality(clips, spec.fps)
+        print(f"{source:14}{error:>14.2f}{worst:>8.2f}{before:>20.1f}{after:>8.1f}{moved:>20.2f}")
+
+
+if __name__ == "__main__":
+    main()
