@@ -102,7 +102,7 @@ def test_other_samples_of_the_same_caption_are_neither_right_nor_wrong():
         others = [place for place in range(6) if place == row or shared[place] != shared[row]]
         for scores in (logits[row], logits[:, row]):
             expected += (scores[others].logsumexp(0) - scores[row]).item() / 12
-    assert float(model.contrastive_loss(motion, text, shared)) == pytest.approx(expected, rel=1e-4)
+    assert model.contrastive_loss(motion, text, shared).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_temperature_is_clamped_at_100():
