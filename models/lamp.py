@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as gathering
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -149,7 +148,7 @@ class LaMP(nn.Module):
         first, motions, texts, captions = 0, motion, text, caption
         if self.training and dist.is_initialized():  # only rank 0 validates
             first = dist.get_rank() * len(caption)
-            motions, texts, captions = (torch.cat(gathering.all_gather(value)) for value in (motion, text, caption))
+            motions, texts, captions = (Gather.apply(value) for value in (motion, text, caption))
         target = first + torch.arange(len(caption), device=caption.device)
         left_out = caption[:, None] == captions
         left_out[torch.arange(len(caption)), target] = False
@@ -263,6 +262,26 @@ class WordHead(nn.Module):
 
     def forward(self, x: Tensor, words: Tensor) -> Tensor:
         return F.linear(self.norm(F.gelu(self.dense(x))), words, self.bias)
+
+
+class Gather(torch.autograd.Function):
+    """Rows (B, …) of all processes, in their order (world · B, …); the gradients of all come back to who sent the rows.
+
+    PyTorch's own differentiable `all_gather` returns wrong gradients through gloo where they are not contiguous.
+    """
+
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:
+        rows = rows.contiguous()
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def hard_negatives(scores: Tensor, caption: Tensor) -> Tensor:

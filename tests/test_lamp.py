@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 from models.lamp import LOSSES, LaMP, LaMPConfig, hard_negatives
@@ -183,3 +185,38 @@ def test_saved_and_loaded_it_gives_the_same_features(tmp_path):
     assert torch.equal(
         loaded.motion_features(data["latents"], data["lengths"]), model.motion_features(data["latents"], data["lengths"])
     )
+
+
+def features(size: int = 8) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Motions, texts and their captions' numbers; two samples share a caption."""
+    generator = torch.Generator().manual_seed(5)
+    motion, text = torch.randn(size, 3, 10, generator=generator), torch.randn(size, 10, generator=generator)
+    return motion, text, torch.tensor([0, 1, 2, 3, 4, 0, 6, 7])
+
+
+def contrast(motion: torch.Tensor, text: torch.Tensor, caption: torch.Tensor) -> tuple[float, torch.Tensor, torch.Tensor]:
+    """The contrastive loss in training, and its gradients."""
+    motion.requires_grad_()
+    text.requires_grad_()
+    loss = make().train().contrastive_loss(F.normalize(motion, dim=-1), F.normalize(text, dim=-1), caption)
+    loss.backward()
+    return loss.item(), motion.grad, text.grad
+
+
+def _rank(rank: int, path: str, results) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
+    own = slice(4 * rank, 4 * rank + 4)
+    results[rank] = contrast(*(value[own].clone() for value in features()))
+    dist.destroy_process_group()
+
+
+def test_two_processes_contrast_with_each_others_samples_and_share_gradients(tmp_path):
+    """The mean of their losses is the loss of the joined batch, and so is the mean of their gradients, as DDP takes it."""
+    loss, *gradients = contrast(*features())
+    with mp.Manager() as manager:
+        results = manager.dict()
+        mp.spawn(_rank, (str(tmp_path / "rendezvous"), results), nprocs=2)
+        (first, *first_gradients), (second, *second_gradients) = results[0], results[1]
+    assert (first + second) / 2 == pytest.approx(loss, rel=1e-5)
+    for whole, parts in zip(gradients, zip(first_gradients, second_gradients)):
+        assert torch.allclose(torch.cat(parts) / 2, whole, atol=1e-6)
