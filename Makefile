@@ -29,7 +29,7 @@ test: .venv/dev
 	$(PIP) --no-deps -r requirements-data.txt
 	@touch $@
 
-.venv/dev: .venv/run requirements-dev.txt requirements-clip.txt
+.venv/dev: .venv/run requirements-dev.txt requirements-evaluation.txt requirements-lm.txt requirements-clip.txt
 	$(PIP) -r requirements-dev.txt
 	$(PIP) --no-deps -r requirements-clip.txt
 	@touch $@
