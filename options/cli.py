@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import sys
 import types
 import typing
 from dataclasses import MISSING, Field, asdict, fields
@@ -21,13 +22,27 @@ Config = TypeVar("Config")
 def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
     """An instance of `config_class` from command-line words; wrong ones end the program with exit code 2 (argparse).
 
-    With `--is_continue`, flags that are not given come from the run's `opt.txt`. Raises `UserError` if there is none.
+    Flags may be written with hyphens or with underscores. With `--is_continue`, flags that are not given come from the run's
+    `opt.txt`. Raises `UserError` if there is none.
     """
-    given = vars(_parser(config_class).parse_args(argv))
+    given = vars(_parser(config_class).parse_args(_as_declared(config_class, sys.argv[1:] if argv is None else argv)))
     config = config_class(**given)
     if not given.get("is_continue"):
         return config
-    return from_opt(config_class, Path(config.checkpoints_dir) / config.dataset_name / config.name / "opt.txt", **given)
+    root = getattr(config, "out_dir", "") or config.checkpoints_dir
+    return from_opt(config_class, Path(root) / config.dataset_name / config.name / "opt.txt", **given)
+
+
+def _as_declared(config_class: type, argv: list[str]) -> list[str]:
+    """The words with every flag spelled as it was declared, whether it came with hyphens or with underscores."""
+    flags = [flag for option in fields(config_class) for flag in (f"--{option.name}", *option.metadata["flags"])]
+    declared = {flag.replace("-", "_"): flag for flag in flags}
+
+    def spelled(word: str) -> str:
+        flag, equals, value = word.partition("=")
+        return declared.get(flag.replace("-", "_"), flag) + equals + value if word.startswith("--") else word
+
+    return [spelled(word) for word in argv]
 
 
 def write_opt(path: str | Path, config: Any) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+DATASETS = ("t2m", "kit", "open", "synthetic")
+
 
 def option(default: Any, help: str, *, choices: tuple | None = None, flags: tuple[str, ...] = (), nargs: str | int | None = None):
     """A dataclass field that is a command-line flag. `flags` are further spellings; `None` defaults mean "decide at run time"."""
@@ -23,7 +25,7 @@ class Common:
     """Flags of every script."""
 
     name: str = option("", "name of this run; its folder is <checkpoints_dir>/<dataset_name>/<name>")
-    dataset_name: str = option("t2m", "dataset", choices=("t2m", "kit", "open", "synthetic"))
+    dataset_name: str = option("t2m", "dataset", choices=DATASETS)
     data_root: str = option("", "dataset folder, if it is not the usual one under dataset/")
     checkpoints_dir: str = option("./checkpoints", "where checkpoint folders lie")
     gpu_id: int | None = option(None, "CUDA device; -1 is the CPU; default: 0 where there is CUDA, else -1")
@@ -55,6 +57,7 @@ class Training(Common):
     log_every: int = option(10, "steps between log lines")
     save_latest: int = option(500, "steps between saves of the latest weights and the resume file")
     eval_every_e: int = option(1, "epochs between validations")
+    eval_iter: int = option(0, "steps between validations instead; 0: --eval_every_e says")
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,10 @@ class EvalT2M(Common):
     temperature: float = option(1.0, "above 1: more varied, below: more certain")
     topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
     gumbel_sample: bool = option(False, "accepted and without effect: our draws follow the same distribution")
+    lamp_bertscore: bool = option(False, "also LaMP-BertScore: motions are captioned, and captions held against the texts")
+    captioner: str = option("", "captioner's run (train_m2t.py --exp-name); default: the only one there")
+    bert_score: str = option("", "BERTScore's model, a name or a folder; default: roberta-large if it is here, else MiniLM")
+    bert_score_layer: int = option(0, "layer of --bert_score; 0: bert-score's own choice, of a folder the last one")
     ext: str = option("text2motion", "name of the result files: eval/<ext>.log and eval/<ext>.json")
 
 
@@ -240,9 +247,7 @@ class TrainEvaluator(Training):
 class Sampling(Common):
     """Flags of the scripts that generate motion. With no --name they run on downloaded weights, else on those of the project."""
 
-    dataset_name: str | None = option(
-        None, "dataset of the weights; default: the one whose folder holds them", choices=("t2m", "kit", "open", "synthetic")
-    )
+    dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
     res_name: str = option("", "residual transformer that goes with --name")
     length_name: str = option("", "length predictor that goes with --name")
     which_epoch: str = option("", "weights of --name: net_best_accuracy, latest, ...; default: the best")
@@ -308,7 +313,7 @@ class Release:
     """Flags of `python -m prepare.release`: makes a small folder of trained weights to pass on."""
 
     checkpoints_dir: str = option("./checkpoints", "where the runs lie")
-    dataset_name: str = option("open", "dataset that they were trained on", choices=("t2m", "kit", "open", "synthetic"))
+    dataset_name: str = option("open", "dataset that they were trained on", choices=DATASETS)
     runs: list[str] = option(["vq", "masked", "residual", "length"], "names of the runs", nargs="+")
     int8: list[str] = option([], "those of them whose matrices are stored in 8 bits instead of 16", nargs="*")
     out: str = option("assets/demo", "folder to fill, laid out as a checkpoints folder")

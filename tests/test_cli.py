@@ -43,6 +43,7 @@ def test_nothing_given_is_the_defaults():
         ("--gpu_id -1", {"gpu_id": -1}),
         ("--learning-rate 0.5", {"lr": 0.5}),
         ("-l 1e-3", {"lr": 1e-3}),
+        ("--learning_rate=0.5 --gpu-id -1 --is-continue=false", {"lr": 0.5, "gpu_id": -1}),
         ("--sections 0,4 10,12", {"sections": ["0,4", "10,12"]}),
         ("--milestones 3", {"milestones": [3]}),
         ("--milestones 3 5 7", {"milestones": [3, 5, 7]}),

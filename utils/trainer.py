@@ -260,7 +260,9 @@ class Trainer:
         return step * self.config.accumulate // self.batches.steps_per_epoch + 1
 
     def _ends_epochs(self) -> bool:
-        """Whether the last update completed another `eval_every_e` epochs."""
+        """Whether the last update completed another `eval_iter` steps, or else `eval_every_e` epochs."""
+        if self.config.eval_iter:
+            return self.step % self.config.eval_iter == 0
         period = self.config.eval_every_e * self.batches.steps_per_epoch
         return self.step * self.config.accumulate // period > (self.step - 1) * self.config.accumulate // period
 
@@ -281,7 +283,7 @@ def _check(config: Training, batches: Batches) -> None:
     for name in ("batch_size", "max_epoch", "accumulate", "log_every", "save_latest", "eval_every_e"):
         if getattr(config, name) < 1:
             raise UserError(f"--{name} {getattr(config, name)}: must be at least 1")
-    for name in ("max_iters", "max_minutes", "warm_up_iter", "clip_grad", "weight_decay"):
+    for name in ("max_iters", "max_minutes", "eval_iter", "warm_up_iter", "clip_grad", "weight_decay"):
         if not getattr(config, name) >= 0:
             raise UserError(f"--{name} {getattr(config, name)}: must not be negative")
     if not 0 < config.lr < float("inf"):
