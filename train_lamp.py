@@ -34,11 +34,12 @@ def train(config: TrainLaMP) -> None:
     from dataclasses import asdict
 
     from data.motion import MotionStore, Normaliser
+    from data.pairs import captioned_latents
     from data.spec import get_spec
     from data.text import CaptionedClips
-    from models.bert import load_tokenizer
+    from models.bert import load_tokenizer, token_ids, write_vocabulary
     from models.loading import load_model
-    from utils.checkpoint import CheckpointFolder, atomic_path, freeze
+    from utils.checkpoint import CheckpointFolder, freeze
     from utils.runtime import Distributed, resolve_device, seed_everything
     from utils.trainer import Trainer
 
@@ -56,8 +57,12 @@ def train(config: TrainLaMP) -> None:
     processes = Distributed.from_environment()
     share = {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
     train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
-    train_pairs = pairs(train_clips, tokeniser, normaliser, tokenizer, config.max_text, share)
-    val_pairs = pairs(val_clips, tokeniser, normaliser, tokenizer, config.max_text, {"batch_size": 1})
+
+    def pairs(clips: CaptionedClips, **share: int):
+        ids = token_ids(tokenizer, [caption.text.lower() for caption in clips.captions], config.max_text)
+        return captioned_latents(clips, tokeniser, normaliser, ids, **share)
+
+    train_pairs, val_pairs = pairs(train_clips, **share), pairs(val_clips, batch_size=1)
     if not config.init:
         model.init_latents_(train_pairs.latent_sample())
     origin = {"dataset_name": config.dataset_name, "vq_name": config.vq_name, "bert": str(bert)}
@@ -65,8 +70,7 @@ def train(config: TrainLaMP) -> None:
     validate = validation(val_clips, val_pairs, tokenizer)
     trainer = Trainer(model, train_pairs, config, folder, validate=validate, best=("r1", "max"), model_metadata=metadata)
     normaliser.save(folder.meta)
-    with atomic_path(folder.root / "vocab.txt") as path:
-        path.write_text(vocabulary(tokenizer), encoding="utf-8")
+    write_vocabulary(tokenizer, folder.root)
     trainer.fit()
 
 
@@ -105,7 +109,7 @@ def begin_from_(model, config: TrainLaMP, bert: Path) -> None:
     """Take over the weights of --init. Raises `UserError` if it is no LaMP, or one of another size or vocabulary."""
     from dataclasses import asdict
 
-    from models.bert import load_tokenizer
+    from models.bert import load_tokenizer, vocabulary
     from models.loading import load_model
     from utils.checkpoint import CheckpointFolder, find_weights
 
@@ -125,32 +129,6 @@ def begin_from_(model, config: TrainLaMP, bert: Path) -> None:
         raise UserError(f"--init {config.init}: its {words} is not the vocabulary of {bert}; give both runs the same --bert")
     model.load_state_dict(source.state_dict())
     print(f"begins with the weights of {path}")
-
-
-def pairs(clips, tokeniser, normaliser, tokenizer, max_text: int, share: dict):
-    """A split's batches; its codes and latents come from their caches if they are there."""
-    from data.pairs import CaptionedLatents, cached_latents
-    from data.tokens import cached_tokens
-    from models.bert import token_ids
-    from utils.checkpoint import fingerprint
-
-    device = next(tokeniser.parameters()).device
-
-    def on_device(encode):
-        return lambda motion, lengths: encode(motion.to(device), lengths.to(device))
-
-    known = (normaliser, tokeniser.stride, fingerprint(tokeniser, normaliser.mean, normaliser.std))
-    store = cached_tokens(clips.clips, on_device(tokeniser.encode), *known)
-    latents = cached_latents(clips.clips, on_device(tokeniser.encode_latent), *known)
-    ids = token_ids(tokenizer, [caption.text.lower() for caption in clips.captions], max_text)
-    print(f"{len(clips)} clips, {len(clips.captions)} captions")
-    return CaptionedLatents(clips, store, latents, ids, **share)
-
-
-def vocabulary(tokenizer) -> str:
-    """A `vocab.txt`: WordPiece's pieces, one a line, in the order of their ids."""
-    ids = tokenizer.get_vocab()
-    return "".join(f"{piece}\n" for piece in sorted(ids, key=ids.get))
 
 
 def validation(clips, val_pairs, tokenizer):

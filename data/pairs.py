@@ -12,8 +12,8 @@ from torch import Tensor
 
 from data.motion import Clips, Normaliser
 from data.text import CaptionedClips
-from data.tokens import CaptionedCrops, Crops, Encode, TokenStore, cache_path, encode_all
-from utils.checkpoint import atomic_path
+from data.tokens import CaptionedCrops, Crops, Encode, TokenStore, cache_path, cached_tokens, encode_all
+from utils.checkpoint import atomic_path, fingerprint
 from utils.errors import UserError
 
 
@@ -73,3 +73,19 @@ class CaptionedLatents(CaptionedCrops):
             "text_lengths": text_lengths,
             "caption": self.numbers[captions],
         }
+
+
+def captioned_latents(
+    clips: CaptionedClips, tokeniser, normaliser: Normaliser, ids: list[list[int]], **share: int
+) -> CaptionedLatents:
+    """A split's batches, with the codes and latents of a `models.vqvae.MotionTokeniser`; from their caches where they are."""
+    device = next(tokeniser.parameters()).device
+
+    def on_device(encode: Encode) -> Encode:
+        return lambda motion, lengths: encode(motion.to(device), lengths.to(device))
+
+    known = (normaliser, tokeniser.stride, fingerprint(tokeniser, normaliser.mean, normaliser.std))
+    store = cached_tokens(clips.clips, on_device(tokeniser.encode), *known)
+    latents = cached_latents(clips.clips, on_device(tokeniser.encode_latent), *known)
+    print(f"{len(clips)} clips, {len(clips.captions)} captions")
+    return CaptionedLatents(clips, store, latents, ids, **share)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from models.layers import EncoderLayer
-from utils.checkpoint import load_weights
+from utils.checkpoint import atomic_path, load_weights
 from utils.errors import UserError
 
 BATCH = 256  # texts that an encoder reads at a time
@@ -133,6 +133,18 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def vocabulary(tokenizer: Tokenizer) -> str:
+    """A `vocab.txt`: WordPiece's pieces, one a line, in the order of their ids."""
+    ids = tokenizer.get_vocab()
+    return "".join(f"{piece}\n" for piece in sorted(ids, key=ids.get))
+
+
+def write_vocabulary(tokenizer: Tokenizer, folder: Path) -> None:
+    """`folder`/vocab.txt, from which `load_tokenizer` makes the same tokenizer."""
+    with atomic_path(folder / "vocab.txt") as path:
+        path.write_text(vocabulary(tokenizer), encoding="utf-8")
 
 
 def minilm_folder() -> Path:
