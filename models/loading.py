@@ -25,6 +25,8 @@ KINDS = {
     "residual": ("models.residual", "ResidualTransformer", "ResidualConfig"),
     "length": ("models.length", "LengthPredictor", "LengthConfig"),
     "evaluator": ("models.evaluator", "Evaluator", "EvaluatorConfig"),
+    "caption_gpt": ("models.caption", "CaptionGPT", "GPTConfig"),
+    "caption_lm": ("models.caption_lm", "CaptionLM", "CaptionLMConfig"),
 }
 
 

@@ -1,0 +1,45 @@
+"""Captions alone, as plain language: batches from which a captioner learns the words before it sees a motion."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.errors import UserError
+
+POOL = 16  # batches among which sentences are sorted by length
+
+
+class Sentences:
+    """Endless shuffled batches of token ids, of like length each; `batch(index)` is a pure function of its argument.
+
+    Raises `UserError` if there are fewer sentences than a step takes.
+    """
+
+    def __init__(self, ids: Sequence[list[int]], *, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1):
+        if batch_size * world > len(ids):
+            raise UserError(f"--batch_size {batch_size}: {batch_size * world} captions a step, but there are {len(ids)}; lower it")
+        self.lengths = torch.tensor([len(row) for row in ids])
+        self.ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
+        self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
+        self.steps_per_epoch = len(ids) // (batch_size * world)
+        self._order = functools.lru_cache(maxsize=1)(self._permutation)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        """The sentences of each step: (steps, world · B)."""
+        generator = np.random.default_rng((self.seed, epoch))
+        size = self.batch_size * self.world
+        rows = generator.permutation(len(self.ids))[: self.steps_per_epoch * size]
+        order = np.lexsort((self.lengths.numpy()[rows], np.arange(len(rows)) // (POOL * size)))
+        return generator.permutation(rows[order].reshape(-1, size))
+
+    def batch(self, index: int) -> dict[str, Tensor]:
+        """Batch `index`: {"ids": (B, L), 0 at padding; "text_lengths": (B,)}."""
+        epoch, step = divmod(index, self.steps_per_epoch)
+        rows = self._order(epoch)[step, self.rank :: self.world]
+        lengths = self.lengths[rows]
+        return {"ids": self.ids[rows, : int(lengths.max())], "text_lengths": lengths}

@@ -1,0 +1,221 @@
+"""Motion to text: a frozen LaMP reads the motion, a language model writes what its queries found (LaMP section 3.4).
+
+`MotionReader` is what all captioners share. `CaptionGPT` is one trained from scratch: a GPT (Radford et al. 2019, pre-norm) over
+the WordPiece of LaMP's backbone, whose first places are LaMP's queries. `models/caption_lm.py` has the pretrained one.
+
+Batches are those of `data.pairs`: latents (B, N, C) with lengths (B,) in tokens, base codes (B, N), ids (B, L) "[CLS] … [SEP]", 0
+at padding, text_lengths (B,). Plain language, from which a GPT may learn the words first, has the last two alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from models.bert import token_ids
+from models.decoding import Search, write
+from models.lamp import LaMP
+from models.layers import Dropout, init_weights_, sinusoidal_positions, valid_mask
+from utils.checkpoint import freeze
+from utils.errors import UserError
+
+Cache = tuple[Tensor, Tensor]  # keys and values, (B, heads, places, dim of a head)
+
+
+class MotionReader(nn.Module):
+    """A captioner's frozen LaMP, and the loss that the trainer calls; subclasses write."""
+
+    lamp: LaMP  # set by `read_with_`; lies in its own folder
+    reads_codes = False  # whether it wants the motion's base codes as well
+
+    def read_with_(self, lamp: LaMP) -> MotionReader:
+        """Take a trained LaMP, which stays as it is and out of checkpoints."""
+        self.lamp = freeze(lamp)
+        return self
+
+    @torch.no_grad()
+    def queries(self, latents: Tensor, lengths: Tensor) -> Tensor:
+        """What LaMP's queries find in latents (B, N, C): (B, P, H)."""
+        return self.lamp.qformer.queries(*self.lamp.motion_context(latents, lengths))[0]
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean cross-entropy of the captions' words, and what to log."""
+        queries = self.queries(batch["latents"], batch["lengths"]) if "latents" in batch else None
+        codes = batch.get("codes") if self.reads_codes else None
+        return self.text_loss(queries, batch["ids"], batch["text_lengths"], codes)
+
+    def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
+        """Captions as this model reads them."""
+        raise NotImplementedError
+
+    def text_loss(
+        self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of captions `ids` (B, L), of `lengths` (B,), given queries (B, P, H)."""
+        raise NotImplementedError
+
+    def write(self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None) -> list[list[str]]:
+        """`count` captions of each of B motions, best first."""
+        raise NotImplementedError
+
+
+def word_loss(logits: Tensor, ids: Tensor, counted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy and accuracy of words ids (B, L) by logits (B, L, V), where `counted` (B, L)."""
+    logits, ids = logits[counted].float(), ids[counted]
+    loss = F.cross_entropy(logits, ids)
+    return loss, {"caption_ce": loss.detach(), "accuracy": (logits.argmax(-1) == ids).float().mean()}
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Sizes of a captioning GPT (T2M-GPT's and LaMP's flags), and of what it reads."""
+
+    vocab_size: int
+    prefix_dim: int = 768  # width of LaMP's queries
+    num_queries: int = 49
+    nb_code: int = 0  # codes that it reads beside the queries; 0: it reads none
+    max_codes: int = 49
+    embed_dim: int = 1024
+    num_layers: int = 12
+    num_heads: int = 16
+    ff_rate: int = 4
+    block_size: int = 51  # most tokens of a caption, [SEP] included
+    dropout: float = 0.1
+    pkeep: float = 1.0  # share of words that training shows as they are
+
+    def __post_init__(self):
+        for flag, value in (("num_layers", self.num_layers), ("ff_rate", self.ff_rate), ("n_head_gpt", self.num_heads)):
+            if value < 1:
+                raise UserError(f"--{flag} {value}: must be at least 1")
+        if self.embed_dim < 1 or self.embed_dim % self.num_heads:
+            raise UserError(f"--embed_dim_gpt {self.embed_dim}: no multiple of --n_head_gpt {self.num_heads}; change one of them")
+        if self.block_size < 2 or not 0 < self.pkeep <= 1:
+            raise UserError(f"--block_size {self.block_size} --pkeep {self.pkeep:g}: at least 2; above 0 and at most 1")
+
+
+class CaptionGPT(MotionReader):
+    """Places of the sequence: LaMP's queries, base codes if it reads them, then the caption; each sees those before it."""
+
+    tokenizer: Tokenizer | None = None  # of LaMP's backbone; lies in the run's folder
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = c = config
+        self.words = nn.Embedding(c.vocab_size, c.embed_dim)
+        self.positions = nn.Embedding(c.block_size, c.embed_dim)
+        self.prefix = nn.Linear(c.prefix_dim, c.embed_dim)
+        self.codes = nn.Embedding(c.nb_code, c.embed_dim) if c.nb_code else None
+        self.blocks = nn.ModuleList(Block(c.embed_dim, c.num_heads, c.ff_rate, c.dropout) for _ in range(c.num_layers))
+        self.norm = nn.LayerNorm(c.embed_dim)
+        self.dropout = Dropout(c.dropout)
+        self.apply(init_weights_)
+        self.query_positions = nn.Parameter(0.02 * torch.randn(c.num_queries, c.embed_dim))
+        self.reads_codes = self.codes is not None
+
+    def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
+        """[CLS], the words' pieces and [SEP], lower case; what is too long for the model is cut."""
+        return token_ids(self.tokenizer, [caption.lower() for caption in captions], self.config.block_size + 1)
+
+    def context(self, queries: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The places before a caption (B, P, D) from queries (B, Q, H) and base codes (B, N), −1 at padding; their mask (B, P)."""
+        x = self.prefix(queries) + self.query_positions
+        valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        if codes is not None:
+            codes = codes[:, : self.config.max_codes]
+            read = self.codes(codes.clamp(min=0))
+            x = torch.cat((x, read + 0.02 * sinusoidal_positions(*read.shape[1:]).to(read)), dim=1)
+            valid = torch.cat((valid, codes >= 0), dim=1)
+        return x, valid
+
+    def forward(self, ids: Tensor, valid: Tensor, before: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """ids (B, L), their mask (B, L), and what `context` gave → logits (B, L, V) of each next word."""
+        x = self.words(ids) + self.positions.weight[: ids.shape[1]]
+        if before is not None:
+            x, valid = torch.cat((before[0], x), dim=1), torch.cat((before[1], valid), dim=1)
+        return self.logits(self.run(x, causal_mask(valid))[0][:, -ids.shape[1] :])
+
+    def run(self, x: Tensor, mask: Tensor, past: list[Cache] | None = None) -> tuple[Tensor, list[Cache]]:
+        """All blocks over new places x (B, L, D); `mask` (B, 1, L, past + L) says what each may see."""
+        x, caches = self.dropout(x), []
+        for number, block in enumerate(self.blocks):
+            x, cache = block(x, mask, past[number] if past else None)
+            caches.append(cache)
+        return x, caches
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Outputs (..., D) → logits of words (..., V), by the words' embeddings."""
+        return F.linear(self.norm(x), self.words.weight)
+
+    def text_loss(
+        self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        valid = valid_mask(lengths, ids.shape[1])
+        seen = ids[:, :-1]
+        if self.training and self.config.pkeep < 1:
+            kept = torch.rand(seen.shape, device=ids.device) < self.config.pkeep
+            kept[:, 0] = True  # [CLS]
+            seen = torch.where(kept, seen, torch.randint_like(seen, self.config.vocab_size))
+        before = None if queries is None else self.context(queries, codes)
+        return word_loss(self(seen, valid[:, :-1], before), ids[:, 1:], valid[:, 1:])
+
+    @torch.no_grad()
+    def write(self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None) -> list[list[str]]:
+        start, end = (self.tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
+        running = Running(self, *self.context(queries, codes))
+        search = search.within(self.config.block_size)
+        found = write(running, len(queries), start, end, search, count)  # (B, count, L)
+        texts = self.tokenizer.decode_batch(found.flatten(0, 1).tolist())  # which leaves out the marks
+        return [texts[first : first + count] for first in range(0, len(texts), count)]
+
+
+class Running:
+    """A GPT in the middle of captions: keys and values of all places so far (`models.decoding.WordModel`)."""
+
+    def __init__(self, model: CaptionGPT, before: Tensor, valid: Tensor):
+        self.model, self.valid, self.device, self.words = model, valid, before.device, 0
+        self.caches = model.run(before, causal_mask(valid))[1]
+
+    def next(self, ids: Tensor) -> Tensor:
+        x = self.model.words(ids)[:, None] + self.model.positions.weight[self.words]
+        self.valid = F.pad(self.valid, (0, 1), value=True)
+        x, self.caches = self.model.run(x, self.valid[:, None, None, :], self.caches)
+        self.words += 1
+        return self.model.logits(x[:, 0])
+
+    def reorder(self, rows: Tensor) -> None:
+        self.valid = self.valid[rows]
+        self.caches = [(keys[rows], values[rows]) for keys, values in self.caches]
+
+
+class Block(nn.Module):
+    """Causal self-attention and a GELU feed-forward, each on normalised input and added to it."""
+
+    def __init__(self, dim: int, heads: int, ff_rate: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.ff1, self.ff2 = nn.Linear(dim, ff_rate * dim), nn.Linear(ff_rate * dim, dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
+        """x (B, L, D); `mask` (B, 1, L, past + L), True = may be seen; returns the keys and values of all places too."""
+        q, k, v = rearrange(self.qkv(self.norm1(x)), "b l (three h d) -> three b h l d", three=3, h=self.heads)
+        if past is not None:
+            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        x = x + self.dropout(self.out(rearrange(mixed, "b h l d -> b l (h d)")))
+        return x + self.dropout(self.ff2(F.gelu(self.ff1(self.norm2(x))))), (k, v)
+
+
+def causal_mask(valid: Tensor) -> Tensor:
+    """(B, L) bool → (B, 1, L, L): each place may see valid ones up to itself, and itself."""
+    size = valid.shape[1]
+    earlier = torch.ones(size, size, dtype=torch.bool, device=valid.device).tril()
+    return (valid[:, None, None, :] & earlier) | torch.eye(size, dtype=torch.bool, device=valid.device)

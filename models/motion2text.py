@@ -1,0 +1,166 @@
+"""Motion to text, the whole pipeline: features → the tokeniser's latents → LaMP's queries → captions.
+
+Motions are features (B, T, D) in the dataset's own units, zero beyond their lengths (B,) in frames. LaMP's matching head says of
+each caption how well it fits, and puts several in order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.bert import load_tokenizer
+from models.caption import CaptionGPT, MotionReader
+from models.decoding import Search
+from models.language_motion import LanguageMotion
+from models.layers import valid_mask
+from models.loading import load_model, runs_of
+from utils.checkpoint import CheckpointFolder, find_weights, fingerprint
+from utils.errors import UserError
+
+KINDS = ("caption_gpt", "caption_lm")
+
+
+class Said(NamedTuple):
+    """A caption, and the log-odds by LaMP's matching head that it belongs to the motion (−∞ of an empty one)."""
+
+    text: str
+    match: float
+
+
+class MotionToText:
+    """`reader` is the LaMP that `captioner` was trained with. Raises `UserError` if they do not fit each other."""
+
+    def __init__(self, captioner: MotionReader, reader: LanguageMotion):
+        theirs, ours = captioner.config.prefix_dim, reader.lamp.config.hidden_size
+        if theirs != ours:
+            raise UserError(f"the captioner reads queries of width {theirs}, this LaMP gives {ours}; use its own")
+        self.reader, self.captioner = reader, captioner.read_with_(reader.lamp).eval()
+        self.mean, self.std = (torch.as_tensor(row) for row in (reader.mean, reader.std))
+
+    @classmethod
+    def load(
+        cls,
+        checkpoints_dir: str | Path,
+        dataset_name: str,
+        name: str = "",
+        device: torch.device | str = "cpu",
+        tag: str | None = None,
+        out_dir: str | Path = "",
+    ) -> MotionToText:
+        """The captioner `name`, a run or a weights file, with LaMP and the tokeniser it was trained on.
+
+        Without a name it is the only one of the dataset. Runs lie in `out_dir` or in `checkpoints_dir`. Raises `UserError` if there
+        is none, if it is not the only one, or if it is no captioner.
+        """
+        path = find_captioner(name, dataset_name, out_dir or checkpoints_dir, checkpoints_dir)
+        model, metadata = load_captioner(path, tag)
+        reader = LanguageMotion.load(checkpoints_dir, dataset_name, metadata.get("lamp_name", ""), device)
+        if metadata.get("lamp") not in (None, reader.fingerprint):
+            raise UserError(f"{path}: was trained with another LaMP than today's '{metadata['lamp_name']}'; train it again")
+        return cls(model.to(device), reader)
+
+    @property
+    def stride(self) -> int:
+        """Frames a token of the motion."""
+        return self.reader.tokeniser.stride
+
+    @torch.no_grad()
+    def captions(self, features: Tensor, lengths: Tensor, *, search: Search, count: int = 1) -> list[list[Said]]:
+        """`count` captions of each motion, the best match first. Raises `UserError` for a motion under one token."""
+        features, lengths = features.to(self.mean), lengths.to(self.mean.device)
+        motion = (features - self.mean) / self.std * valid_mask(lengths, features.shape[1])[..., None]
+        latents, tokens = self.reader.latents(motion, lengths)
+        codes = None
+        if self.captioner.reads_codes:
+            codes = self.reader.tokeniser.quantizer(latents, valid_mask(tokens, latents.shape[1])).codes[..., 0]
+        texts = self.captioner.write(self.captioner.queries(latents, tokens), search, count, codes)
+        scores = self._matches(texts, motion, lengths)
+        said = [[Said(*pair) for pair in zip(*both)] for both in zip(texts, scores)]
+        return [sorted(some, key=lambda one: -one.match) for some in said]
+
+    def _matches(self, texts: list[list[str]], motion: Tensor, lengths: Tensor) -> list[list[float]]:
+        """Log-odds of each of `texts[b]` and motion b."""
+        count = len(texts[0])
+        scores = torch.full((len(texts) * count,), -torch.inf)
+        flat = [text for some in texts for text in some]
+        if spoken := [place for place, text in enumerate(flat) if text.strip()]:
+            rows = torch.tensor(spoken) // count
+            scores[spoken] = self.reader.match([flat[place] for place in spoken], motion[rows], lengths[rows]).cpu().float()
+        return scores.unflatten(0, (len(texts), count)).tolist()
+
+
+def find_captioner(name: str, dataset_name: str, *roots: str | Path) -> Path:
+    """The weights file or folder that `name` means; without a name, the only captioner of the first root that has any.
+
+    Raises `UserError` if there is none.
+    """
+    if name and Path(name).exists():
+        return Path(name)
+    folders = [CheckpointFolder(root, dataset_name, name).root for root in dict.fromkeys(map(str, roots)) if name]
+    if name:
+        found = next((folder for folder in folders if folder.is_dir()), None)
+        if found is None:
+            raise UserError(f"{' and '.join(map(str, folders))}: no captioner '{name}'; train it with train_m2t.py")
+        return found
+    for root in roots:
+        runs = captioners(root, dataset_name)
+        if len(runs) == 1:
+            return Path(root) / dataset_name / runs[0]
+        if runs:
+            raise UserError(f"{Path(root) / dataset_name}: {len(runs)} captioners ({', '.join(runs)}); say which with --name")
+    raise UserError(f"{Path(roots[0]) / dataset_name}: no captioner there; train one with train_m2t.py")
+
+
+def captioners(root: str | Path, dataset_name: str) -> list[str]:
+    """Names of the captioners among a dataset's runs."""
+    return sorted(name for kind in KINDS for name in runs_of(kind, Path(root) / dataset_name))
+
+
+def load_captioner(path: Path, tag: str | None = None) -> tuple[MotionReader, dict]:
+    """A captioner without its LaMP, and its metadata. Raises `UserError` for a file that holds something else."""
+    path = find_weights(path, tag)
+    model, metadata = load_model(path)
+    if metadata["kind"] not in KINDS:
+        raise UserError(f"{path}: holds a {metadata['kind']} model, a captioner is needed; train one with train_m2t.py")
+    if isinstance(model, CaptionGPT):
+        model.tokenizer = load_tokenizer(path.parent.parent)
+    return model, metadata
+
+
+def check_tokeniser(reader: LanguageMotion, flags: dict, source: Path | None = None) -> None:
+    """Whether the tokeniser is what the `flags` of LaMP's release say (None: not given), and the same as the file `source`.
+
+    Raises `UserError`, naming both, where it is not: LaMP reads latents of no tokeniser but its own.
+    """
+    config = reader.tokeniser.config
+    for flag, given in flags.items():
+        if given is not None and given != getattr(config, flag):
+            raise UserError(f"--{flag} {given}: LaMP's tokeniser has {getattr(config, flag)}; leave the flag out, or say that")
+    if source is None:
+        return
+    free = {name: flags[name] for name in ("dilation_growth_rate", "vq_act") if flags.get(name) is not None}
+    model, metadata = load_model(source, **(free if find_weights(source).suffix != ".safetensors" else {}))
+    if metadata["kind"] != "tokeniser" or fingerprint(model) != fingerprint(reader.tokeniser):
+        raise UserError(f"{source}: not the tokeniser that LaMP was trained on; leave --resume_pth and --vq_name out")
+
+
+def check_sizes(config: object, flags: dict) -> None:
+    """Raises `UserError` for a size among `flags` (None: not given) that is not the captioner's."""
+    for flag, (name, given) in flags.items():
+        ours = getattr(config, name, None)
+        if given is not None and given != ours:
+            raise UserError(f"--{flag} {given}: the captioner has {ours}; leave the flag out, or say that")
+
+
+def tokeniser_source(checkpoints_dir: str | Path, dataset_name: str, resume_pth: str, vq_name: str) -> Path | None:
+    """The file or folder that --resume_pth names, a path or a run, else the run --vq_name. None: neither is given."""
+    name = resume_pth or vq_name
+    if not name:
+        return None
+    return Path(name) if Path(name).exists() else CheckpointFolder(checkpoints_dir, dataset_name, name).root
+
+

@@ -1,0 +1,182 @@
+"""Train motion to text: a captioning GPT, or a Hugging Face causal LM with LoRA, on the queries of a frozen LaMP.
+
+    python train_m2t.py --exp-name m2t --dataname open --lamp_name lamp
+
+Writes `<out_dir>/<dataset_name>/<name>/`. Latents and captions' tokens are computed once, before the first step. With `--texts` a
+GPT learns plain captions alone, and another run may begin with it (`--resume-trans`).
+"""
+
+from __future__ import annotations
+
+from options.captioning import TrainM2T
+from options.cli import parse
+from utils.errors import UserError, script
+
+HELD_OUT = 50  # of the plain captions, one of so many is for validation
+SAMPLES = 3  # captions that a validation writes
+VALIDATION_BATCH, VALIDATION_ROUNDS = 32, 2  # clips at a time, passes over the validation split
+LM_FLAGS = ("lm", "lora_r", "lora_alpha", "lora_dropout", "bits", "prompt", "block_size")
+FREE = ("dropout", "pkeep", "lora_dropout", "bits", "prompt")  # in which a run may differ from the one it begins with
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(TrainM2T, argv)
+    if not config.name:
+        raise UserError("--exp-name is missing: it names the folder of this run")
+    if config.texts and config.decoder != "gpt":
+        raise UserError("--texts: a pretrained LM knows the words; leave --texts out, or train --decoder gpt")
+    if not 2 <= config.block_size <= 512:
+        raise UserError(f"--block_size {config.block_size}: choose from 2 to 512 tokens")
+    train(config)
+
+
+def train(config: TrainM2T) -> None:
+    """LaMP, the captioner, its batches, then the trainer."""
+    from dataclasses import asdict
+
+    from data.motion import Normaliser
+    from models.bert import write_vocabulary
+    from models.language_motion import LanguageMotion, only_lamp
+    from models.motion2text import check_tokeniser, tokeniser_source
+    from utils.checkpoint import CheckpointFolder
+    from utils.runtime import resolve_device, seed_everything
+    from utils.trainer import Trainer
+
+    lamp_name = config.lamp_name or only_lamp(config.checkpoints_dir, config.dataset_name)
+    reader = LanguageMotion.load(config.checkpoints_dir, config.dataset_name, lamp_name, resolve_device(config.gpu_id))
+    sizes = {flag: getattr(config, flag) for flag in ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")}
+    source = tokeniser_source(config.checkpoints_dir, config.dataset_name, config.resume_pth, config.vq_name)
+    check_tokeniser(reader, sizes, source)
+    folder = CheckpointFolder(config.out_dir or config.checkpoints_dir, config.dataset_name, config.name)
+    seed_everything(config.seed)
+    model = build_model(config, reader)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) / 1e6
+    print(f"captioner: {trained:.1f} M parameters to train; LaMP '{lamp_name}'")
+    if config.resume_trans and not config.is_continue:
+        begin_from_(model, config)
+    batches, validate = sentences(config, model) if config.texts else pairs(config, reader, model)
+    model.read_with_(reader.lamp)
+    kind = "caption_gpt" if config.decoder == "gpt" else "caption_lm"
+    origin = {"dataset_name": config.dataset_name, "lamp_name": lamp_name, "lamp": reader.fingerprint}
+    metadata = {"kind": kind, "config": asdict(model.config), **origin}
+    trainer = Trainer(model, batches, config, folder, validate=validate, best=("loss", "min"), model_metadata=metadata)
+    Normaliser(reader.mean, reader.std).save(folder.meta)
+    if config.decoder == "gpt":
+        write_vocabulary(reader.tokenizer, folder.root)
+    trainer.fit()
+
+
+def build_model(config: TrainM2T, reader):
+    """A new captioner for what LaMP's queries say."""
+    lamp = reader.lamp.config
+    if config.decoder == "lm":
+        from models.caption_lm import CaptionLM, CaptionLMConfig
+
+        return CaptionLM(CaptionLMConfig(prefix_dim=lamp.hidden_size, **{name: getattr(config, name) for name in LM_FLAGS}))
+    from models.caption import CaptionGPT, GPTConfig
+
+    model = CaptionGPT(
+        GPTConfig(
+            vocab_size=reader.tokenizer.get_vocab_size(), prefix_dim=lamp.hidden_size, num_queries=lamp.num_queries,
+            nb_code=lamp.nb_code if config.use_codes else 0, embed_dim=config.embed_dim_gpt, num_layers=config.num_layers,
+            num_heads=config.n_head_gpt, ff_rate=config.ff_rate, block_size=config.block_size, dropout=config.drop_out_rate,
+            pkeep=config.pkeep,
+        )
+    )  # fmt: skip
+    model.tokenizer = reader.tokenizer
+    return model
+
+
+def begin_from_(model, config: TrainM2T) -> None:
+    """Take over the weights of --resume-trans. Raises `UserError` if it is no captioner, or one of other sizes or words."""
+    from dataclasses import asdict
+
+    from models.bert import vocabulary
+    from models.motion2text import find_captioner, load_captioner
+
+    roots = (config.out_dir or config.checkpoints_dir, config.checkpoints_dir)
+    path = find_captioner(config.resume_trans, config.dataset_name, *roots)
+    source, _ = load_captioner(path)
+    theirs, ours = ({"decoder": type(m).__name__, **asdict(m.config)} for m in (source, model))
+    for size in ours:
+        if size not in FREE and theirs.get(size) != ours[size]:
+            said = f"{size} is {theirs.get(size)} there and {ours[size]} in '{config.name}'"
+            raise UserError(f"--resume-trans {config.resume_trans}: {said}; give both runs the same flags")
+    if config.decoder == "gpt" and vocabulary(source.tokenizer) != vocabulary(model.tokenizer):
+        raise UserError(f"--resume-trans {config.resume_trans}: its words are not LaMP's; train it on the same --lamp_name")
+    model.load_state_dict(source.state_dict())
+    print(f"begins with the weights of {path}")
+
+
+def share(config: TrainM2T) -> dict[str, int]:
+    """This process's part of the batches."""
+    from utils.runtime import Distributed
+
+    processes = Distributed.from_environment()
+    return {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
+
+
+def sentences(config: TrainM2T, model):
+    """Batches of plain captions, and their validation."""
+    from pathlib import Path
+
+    from data.sentences import Sentences
+    from prepare.backbone import read_texts
+
+    captions = sorted({caption.lower() for texts in config.texts for caption in read_texts(Path(texts))})
+    ids = model.token_ids(captions)
+    held = ids[::HELD_OUT]
+    kept = [row for place, row in enumerate(ids) if place % HELD_OUT]
+    print(f"{len(kept)} captions, {len(held)} for validation")
+    return Sentences(kept, **share(config)), validation(Sentences(held, batch_size=min(config.batch_size, len(held))))
+
+
+def pairs(config: TrainM2T, reader, model):
+    """Batches of motions with captions, and their validation."""
+    from data.motion import MotionStore, Normaliser
+    from data.pairs import captioned_latents
+    from data.spec import get_spec
+    from data.text import CaptionedClips
+
+    spec = get_spec(config.dataset_name, config.data_root)
+    store, normaliser = MotionStore(spec), Normaliser(reader.mean, reader.std)
+
+    def batches(clips: CaptionedClips, **own: int):
+        ids = model.token_ids([caption.text for caption in clips.captions])
+        return captioned_latents(clips, reader.tokeniser, normaliser, ids, **own)
+
+    train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
+    val = batches(val_clips, batch_size=min(VALIDATION_BATCH, len(val_clips)))
+    return batches(train_clips, **share(config)), validation(val, reader)
+
+
+def validation(batches, reader=None):
+    """Mean loss and accuracy with the same crops and captions every time; and what the model says of a few motions."""
+
+    def validate(model) -> dict[str, float | str]:
+        device = next(model.parameters()).device
+        steps = VALIDATION_ROUNDS * batches.steps_per_epoch
+        totals: dict[str, float] = {}
+        for step in range(steps):
+            batch = {name: value.to(device) for name, value in batches.batch(step).items()}
+            loss, logs = model.loss(batch)
+            for name, value in {"loss": loss, **logs}.items():
+                totals[name] = totals.get(name, 0.0) + float(value) / steps
+        return {**totals, **({"captions": samples(model, batch)} if reader else {})}
+
+    return validate
+
+
+def samples(model, batch: dict) -> str:
+    """What the model says of a few motions."""
+    from models.decoding import Search
+
+    few = {name: value[:SAMPLES] for name, value in batch.items()}
+    queries = model.queries(few["latents"], few["lengths"])
+    said = model.write(queries, Search(beams=1), codes=few["codes"] if model.reads_codes else None)
+    return " | ".join(texts[0] for texts in said)
+
+
+if __name__ == "__main__":
+    main()
