@@ -39,13 +39,13 @@ class Source:
         return yaw(ahead, back) + ours[0]
 
 
-def read_source(path: str | Path, spec: DatasetSpec) -> Source:
-    """The motion in a file, at the dataset's frame rate.
+def read_source(path: str | Path, spec: DatasetSpec, asf: str | Path | None = None) -> Source:
+    """The motion in a file, at the dataset's frame rate; `asf` is the skeleton of an .amc that is not beside it.
 
     Features are taken as they are, and so are joints of a body like the dataset's. Other bodies get the dataset's bone lengths.
     Raises `UserError`, naming the file, if it is missing, damaged, of another skeleton, holds NaN or is shorter than `SHORTEST`.
     """
-    joints, fps = read_motion(path)
+    joints, fps = read_motion(path, asf=asf)
     if joints.shape[1] != spec.num_joints:
         count = f"{joints.shape[1]} joints, but the weights are for {spec.num_joints} (dataset {spec.name})"
         raise UserError(f"{path}: {count}; give a motion of that skeleton, or weights of another with --dataset_name and --name")

@@ -44,13 +44,18 @@ def check_flags(config: Sampling, unused: tuple[str, ...] = ()) -> None:
         raise UserError(f"--temperature {config.temperature} --topkr {config.topkr}: must be above 0, and from 0 to 1")
     if not 0 <= config.seed < 2**63:
         raise UserError(f"--seed {config.seed}: must be from 0 to 2^63 - 1")
-    if config.ext in ("", ".", "..") or Path(config.ext).name != config.ext or "\\" in config.ext:
-        raise UserError(f"--ext '{config.ext}': must be the name of one folder, without slashes; --output_dir says where it lies")
+    check_ext(config.ext)
     if config.grid and not set(config.formats) & set(GRIDS):
         raise UserError(f"--grid: a picture of all motions needs one of {', '.join(GRIDS)} in --formats")
     for flag in ("gumbel_sample", "use_res_model", *unused):
         if getattr(config, flag):
             print(f"--{flag}: has no effect here (see --help)")
+
+
+def check_ext(ext: str) -> None:
+    """Raises `UserError` for a name of the folder of results that is more than a name."""
+    if ext in ("", ".", "..") or Path(ext).name != ext or "\\" in ext:
+        raise UserError(f"--ext '{ext}': must be the name of one folder, without slashes; --output_dir says where it lies")
 
 
 def choose_weights(config: Sampling) -> dict[str, str | Path | None]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +20,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data.motion import Clips, cache_folder, named
-from data.source import read_source
 from data.spec import DatasetSpec
+from data.windows import features_of, motion_files, tell_skipped
 from models.language_motion import LanguageMotion
 from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError
@@ -73,7 +71,7 @@ def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path) -> Motion
 
     Files that are no motion of the dataset's skeleton are left out and named on stderr. Raises `UserError` if no motion is left.
     """
-    files = motion_files(folder)
+    files = motion_files(folder, SUFFIXES)
     facts = [(file.path.removeprefix(str(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     state = hashlib.sha256(json.dumps([spec.dim, spec.fps, spec.max_motion, facts]).encode()).hexdigest()
     home = folder if os.access(folder, os.W_OK) else cache_folder(folder)
@@ -96,24 +94,6 @@ def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] |
     return (tensors, metadata) if metadata.get("state") == state else None
 
 
-def motion_files(folder: Path) -> list[os.DirEntry]:
-    """The motion files under a folder, in order. Raises `UserError` if there is none."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; --motions or --data_root names one with motions")
-    files = sorted(walk(folder), key=lambda file: file.path)
-    if not files:
-        raise UserError(f"{folder}: no {' or '.join(SUFFIXES)} file in it; --motions names a folder of motions")
-    return files
-
-
-def walk(folder: str | Path) -> Iterator[os.DirEntry]:
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk(entry.path)
-        elif entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
-            yield entry
-
-
 def build_index(model: LanguageMotion, spec: DatasetSpec, files: list[Path]) -> tuple[dict[str, Tensor], list[Path]]:
     """The index's tensors, and the files that `owners` counts."""
     used: list[Path] = []
@@ -127,20 +107,10 @@ def build_index(model: LanguageMotion, spec: DatasetSpec, files: list[Path]) -> 
                 parts.append(embed(model, spec, list(motions.values()), len(used)))
                 used += motions
             bar.update(len(block))
-    if faults:
-        print(f"skipped {len(faults)} of {len(files)} files: {named(faults, 3)}", file=sys.stderr)
+    tell_skipped(faults, len(files))
     if not any(len(part["owners"]) for part in parts):
         raise UserError(f"{files[0].parent}: none of its files is a motion for this model ({named(faults, 1) or 'too short'})")
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, used
-
-
-def features_of(file: Path, spec: DatasetSpec, faults: list[str]) -> np.ndarray | None:
-    """A motion's features (T, D); what is wrong with a file joins `faults`."""
-    try:
-        return read_source(file, spec).features.numpy()
-    except UserError as error:
-        faults.append(str(error))
-        return None
 
 
 def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], number: int) -> dict[str, Tensor]:

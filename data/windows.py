@@ -1,0 +1,128 @@
+"""Motion files, one or whole folders of them, as windows of features in padded batches.
+
+Features (T, D) are in the dataset's own units, at its frame rate. A motion that is longer than a window is cut into as few windows
+as will do, all about as long, without gap or overlap.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.motion import named
+from data.source import read_source
+from data.spec import DatasetSpec
+from utils.errors import UserError
+
+SUFFIXES = (".npy", ".bvh", ".amc")
+
+
+def motion_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[os.DirEntry]:
+    """The motion files under a folder, in order. Raises `UserError` if there is none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; --motions or --data_root names one with motions")
+    files = sorted(walk(folder, suffixes), key=lambda file: file.path)
+    if not files:
+        raise UserError(f"{folder}: no {' or '.join(suffixes)} file in it; --motions names a folder of motions")
+    return files
+
+
+def walk(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[os.DirEntry]:
+    """The files under a folder that end so, in no order; hidden ones are passed over, and folders that are links."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(entry.path, suffixes)
+        elif entry.name.lower().endswith(suffixes) and not entry.name.startswith("."):
+            yield entry
+
+
+def named_files(places: Sequence[str]) -> list[Path]:
+    """Files as they are named, and those in folders that are named; each once. Raises `UserError` for what is not there."""
+    files: dict[Path, Path] = {}  # by the place it really has
+    for place in map(Path, places):
+        if not place.exists():
+            raise UserError(f"{place}: no such file or folder; --motions names {', '.join(SUFFIXES)} files or folders of them")
+        for file in map(Path, motion_files(place)) if place.is_dir() else [place]:
+            files.setdefault(file.resolve(), file)
+    return list(files.values())
+
+
+def features_of(file: Path, spec: DatasetSpec, faults: list[str], asf: str | Path | None = None) -> np.ndarray | None:
+    """A motion's features (T, D); what is wrong with a file joins `faults`."""
+    try:
+        return read_source(file, spec, asf).features.numpy()
+    except UserError as error:
+        faults.append(str(error))
+        return None
+
+
+def tell_skipped(faults: list[str], count: int) -> None:
+    """Name on stderr the faulty ones of `count` files, if there are any."""
+    if faults:
+        print(f"skipped {len(faults)} of {count} files: {named(faults, 3)}", file=sys.stderr)
+
+
+def read_motions(files: Sequence[Path], spec: DatasetSpec, asf: str | Path | None = None) -> dict[Path, np.ndarray]:
+    """The features (T, D) of each file that holds a motion; the others are named on stderr.
+
+    Raises `UserError` if none does: of a single file, what is wrong with it.
+    """
+    faults: list[str] = []
+    motions = {file: motion for file in files if (motion := features_of(file, spec, faults, asf)) is not None}
+    if not motions:
+        several = f"none of {len(files)} files is a motion for this model: " if len(files) > 1 else ""
+        raise UserError(several + named(faults, 1))
+    tell_skipped(faults, len(files))
+    return motions
+
+
+class Window(NamedTuple):
+    """The frames `start : end` of a motion file, and their features (T, D)."""
+
+    file: Path
+    start: int
+    end: int
+    features: np.ndarray
+
+
+def windows_of(motions: dict[Path, np.ndarray], window: int, stride: int) -> list[Window]:
+    """The windows of all motions, in order. Motions without a whole token of `stride` frames are named on stderr.
+
+    Raises `UserError` if none has one, or if `window` has none.
+    """
+    if window < stride:
+        raise UserError(f"--window {window}: these weights read {stride} frames at a time; ask for at least as many")
+    cuts = {file: cut(len(features), window, stride) for file, features in motions.items()}
+    short = [f"{file}: {len(motions[file])} frames, {stride} or more are needed" for file in motions if not cuts[file]]
+    if len(short) == len(motions):
+        raise UserError(named(short, 1))
+    tell_skipped(short, len(motions))
+    return [Window(file, start, end, motions[file][start:end]) for file in motions for start, end in cuts[file]]
+
+
+def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
+    """Where the windows of a motion begin and end: in whole tokens of `stride` frames, but for the end of the motion.
+
+    None is longer than `window`, which is at least `stride`; where there are several, all have about the same length.
+    """
+    count = -(-frames // (window // stride * stride))
+    ends = [-(-k * frames // (count * stride)) * stride for k in range(count)] + [frames]  # rounded up: so the last is no longer
+    return [(start, end) for start, end in pairwise(ends) if end - start >= stride]
+
+
+def batches(pieces: Sequence[np.ndarray], size: int) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """All pieces (T, D) once, shortest first, `size` at a time: their places, features (B, T, D) zero beyond each, lengths (B,)."""
+    order = sorted(range(len(pieces)), key=lambda place: len(pieces[place]))
+    for first in range(0, len(order), size):
+        places = order[first : first + size]
+        rows = [torch.from_numpy(pieces[place]) for place in places]
+        lengths = torch.tensor([len(row) for row in rows])
+        yield places, torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths

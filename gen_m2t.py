@@ -1,0 +1,116 @@
+"""Motion files → what is done in them, in words: a table, captions.txt, captions.json and subtitles.
+
+    python gen_m2t.py --motions walk.npy dance.bvh --ext told1
+    python gen_m2t.py --motions my_captures --name m2t --num_captions 3
+    python gen_m2t.py --motions 07_01.amc --asf 07.asf --window 80 --formats srt
+
+A motion is a .npy of joints (T, 22, 3) in metres or of features (T, 263), a .bvh, or an .amc with its .asf. One that is longer than
+`--window` is told piece by piece, with times. Results lie in `<output_dir>/<ext>/`: `captions.txt` is the table that is printed,
+`captions.json` the same for programs, `<file>.srt` subtitles for a video of the motion. They appear when all are made; what had the
+same names is replaced then.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.spec import SPECS, get_spec
+from options.captioning import GenM2T
+from options.cli import parse
+from utils.errors import UserError, script
+from utils.generation import check_ext, staged
+from utils.subtitles import Told, table, write_captions
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from data.windows import Window
+    from models.decoding import Search
+    from models.motion2text import MotionToText
+
+SHORTEST_WINDOW = 24  # frames; captions are of clips that are no shorter
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(GenM2T, argv)
+    check_ext(config.ext)
+    if not config.motions:
+        raise UserError("--motions is missing: .npy, .bvh or .amc files, or folders of them")
+    if config.batch_size < 1:
+        raise UserError(f"--batch_size {config.batch_size}: must be 1 or more")
+    if config.asf and not Path(config.asf).is_file():
+        raise UserError(f"--asf {config.asf}: no such file; it is the skeleton of the .amc files")
+
+    from data.windows import named_files, read_motions, windows_of  # here, for --help does not wait for torch
+    from models.decoding import Search
+
+    search = Search.of(config, config.num_captions)
+    files = named_files(config.motions)
+    dataset, name = choose_captioner(config)
+    spec = get_spec(dataset)
+    if not SHORTEST_WINDOW <= config.window <= spec.max_motion:
+        raise UserError(f"--window {config.window}: must be from {SHORTEST_WINDOW} to {spec.max_motion} frames")
+    motions = read_motions(files, spec, config.asf or None)
+    with staged(Path(config.output_dir), config.ext) as folder:
+        model = load_captioner(config, dataset, name)
+        windows = windows_of(motions, config.window, model.stride)
+        told = tell(model, windows, search, config, spec.fps)
+        write_captions(folder, told, config.formats)
+    print(table(told))
+    count = f"{len(motions)} motion{'s'[: len(motions) > 1]}"
+    print(f"{count} in {len(told)} window{'s'[: len(told) > 1]}, written: {Path(config.output_dir) / config.ext}")
+
+
+def choose_captioner(config: GenM2T) -> tuple[str, str]:
+    """Dataset and name of the captioner: as they are given, else those of the only one that there is; one line says which.
+
+    Raises `UserError` where there is none, or more than one.
+    """
+    from models.motion2text import captioners
+
+    root, name, given = Path(config.checkpoints_dir), config.resume_trans or config.name, config.dataset_name
+    is_path = bool(name) and Path(name).exists()
+    if name and given:
+        found = [(given, name)]
+    elif is_path:  # …/<dataset_name>/<run>, or a file in it
+        found = [(part, name) for part in reversed(Path(name).resolve().parts) if part in SPECS][:1]
+    elif name:
+        found = [(dataset, name) for dataset in SPECS if (root / dataset / name).is_dir()]
+    else:
+        found = [(dataset, run) for dataset in ([given] if given else SPECS) for run in captioners(root, dataset)]
+    if is_path and not found:
+        raise UserError(f"{name}: its folders do not tell the dataset; say --dataset_name")
+    if len(found) != 1:
+        where = root / (given or "{" + ",".join(SPECS) + "}")
+        several = f"{len(found)} captioners in {where} ({', '.join(f'{dataset}/{run}' for dataset, run in found)})"
+        none = f"no captioner{f' {name!r}' if name else ''} in {where}; train_m2t.py trains one"
+        raise UserError(f"{several if found else none}; --name, --dataset_name and --checkpoints_dir say which")
+    print(f"weights: {name if is_path else root / found[0][0] / found[0][1]}")
+    return found[0]
+
+
+def load_captioner(config: GenM2T, dataset: str, name: str) -> MotionToText:
+    from models.motion2text import MotionToText
+    from utils.runtime import resolve_device
+
+    return MotionToText.load(config.checkpoints_dir, dataset, name, resolve_device(config.gpu_id), config.which_epoch or None)
+
+
+def tell(model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float) -> list[Told]:
+    """The captions of all windows, in their order; windows of like lengths are told together."""
+    from tqdm import tqdm
+
+    from data.windows import batches
+
+    captions: list[list[tuple[str, float]]] = [[] for _ in windows]
+    with tqdm(total=len(windows), desc="captions", unit="window", leave=False, disable=None) as bar:
+        for places, features, lengths in batches([window.features for window in windows], config.batch_size):
+            said = model.captions(features, lengths, search=search, count=config.num_captions)
+            for place, best in zip(places, said):
+                captions[place] = [(" ".join(text.split()), match) for text, match in best]
+            bar.update(len(places))
+    return [Told(file, start / fps, end / fps, best) for (file, start, end, _), best in zip(windows, captions)]
+
+
+if __name__ == "__main__":
+    main()

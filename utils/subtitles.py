@@ -1,0 +1,95 @@
+"""What is said of motions, as text: a table to read, JSON for programs, SubRip subtitles (.srt) for video players."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Told(NamedTuple):
+    """A window of a motion: its file, where it begins and ends in seconds, captions with their log-odds of fitting, best first."""
+
+    file: Path
+    start: float
+    end: float
+    captions: list[tuple[str, float]]
+
+
+def probability(log_odds: float) -> float:
+    return (1 + math.tanh(log_odds / 2)) / 2
+
+
+def table(told: Sequence[Told]) -> str:
+    """A line a caption: file, seconds, caption. Where motions have several, how likely each fits stands before it."""
+    several = any(len(window.captions) > 1 for window in told)
+    rows = [("file", "seconds", *(["match"] if several else []), "caption")]
+    for window in told:
+        place = (str(window.file), f"{window.start:.1f}–{window.end:.1f}")
+        for text, match in window.captions:
+            rows.append((*place, *([f"{probability(match):.3f}"] if several else []), text))
+            place = ("", "")
+    widths = [max(map(len, column)) for column in zip(*rows)][:-1]
+    return "\n".join("  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths)), row[-1]]) for row in rows)
+
+
+def as_json(told: Sequence[Told], subtitles: dict[Path, str]) -> str:
+    """A list of windows; `subtitles` names the .srt file of each motion that has one."""
+    windows = []
+    for file, start, end, captions in told:
+        said = [{"text": text, "match": _rounded(match), "probability": _rounded(probability(match))} for text, match in captions]
+        more = {"subtitles": subtitles[file]} if file in subtitles else {}
+        windows.append({"file": str(file), "start": _rounded(start), "end": _rounded(end), "captions": said, **more})
+    return json.dumps(windows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _rounded(value: float) -> float | None:
+    """To four places; None, for JSON knows no infinity, for the odds of an empty caption."""
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def srt(told: Sequence[Told]) -> str:
+    """The subtitles of one motion: the best caption of each window. What goes on being said stands as one; silence as none."""
+    parts = []
+    for text, windows in groupby(told, key=lambda window: window.captions[0][0]):
+        first, *others = windows
+        if text:
+            times = f"{clock(first.start)} --> {clock((others or [first])[-1].end)}"
+            parts.append(f"{len(parts) + 1}\n{times}\n{text}\n")
+    return "\n".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """SubRip's way to write a time: 00:00:09,800."""
+    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"
+
+
+def unique_names(files: Sequence[Path], suffix: str) -> dict[Path, str]:
+    """A file name for each: its stem, numbered where others have the same, upper and lower case being one."""
+    names: dict[Path, str] = {}
+    taken = {file.stem.casefold() for file in files}
+    given: set[str] = set()
+    for file in files:
+        name, number = file.stem, 2
+        while name.casefold() in given or (name != file.stem and name.casefold() in taken):
+            name, number = f"{file.stem}_{number}", number + 1
+        given.add(name.casefold())
+        names[file] = f"{name}{suffix}"
+    return names
+
+
+def write_captions(folder: Path, told: Sequence[Told], formats: Sequence[str]) -> None:
+    """Write captions.txt (the table), captions.json and one .srt a motion, as `formats` asks. A motion's windows come in a row."""
+    motions = {file: list(windows) for file, windows in groupby(told, key=lambda window: window.file)}
+    names = unique_names(list(motions), ".srt") if "srt" in formats else {}
+    texts = {name: srt(motions[file]) for file, name in names.items()}
+    if "txt" in formats:
+        texts["captions.txt"] = table(told) + "\n"
+    if "json" in formats:
+        texts["captions.json"] = as_json(told, names)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
