@@ -44,7 +44,7 @@ def run(config: EvalT2M) -> None:
     judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
     clips = CaptionedClips(spec, config.split, MotionStore(spec))
     settings = {"published": config.protocol, "batches": config.num_batch, "seed": config.seed}
-    protocol = Protocol(clips, judge, **settings)
+    protocol = Protocol(clips, judge, **settings, **(lamp_bertscore(config, clips, device) if config.lamp_bertscore else {}))
     results, text = {}, []
     for tag in tags:
         model = load_model(config, device, tag)
@@ -55,6 +55,19 @@ def run(config: EvalT2M) -> None:
         text += [title, table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
         sampling = {name: getattr(config, name) for name in SAMPLING}
         write_report(folder.eval, config.ext, "\n".join(text), {**settings, "judge": judge.name, **sampling, "results": results})
+
+
+def lamp_bertscore(config: EvalT2M, clips, device) -> dict:
+    """What the protocol needs for LaMP-BertScore: who captions motions, and what that is worth."""
+    from models.decoding import Search
+    from models.motion2text import MotionToText
+    from utils.captioning import BertScores, lamp_bertscore, load_scorer, teller
+
+    captioner = MotionToText.load(config.checkpoints_dir, config.dataset_name, config.captioner, device)
+    captions = [[caption.text for caption in clips.captions_of(index)] for index in range(len(clips))]
+    bert = BertScores(load_scorer(config.bert_score, config.bert_score_layer, device), captions)
+    print(bert.setting)
+    return {"teller": teller(captioner, Search(), config.batch_size), "language": lamp_bertscore(bert)}
 
 
 def makers(protocol, model, config: EvalT2M):

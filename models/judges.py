@@ -133,6 +133,20 @@ class LampJudge:
         return self.lamp.project_texts(captions)
 
 
+class NoJudge:
+    """Says nothing, where nobody who can judge is there."""
+
+    name = "none"
+
+    def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(B, 0)."""
+        return features.new_zeros(len(features), 0)
+
+    def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
+        """(B, 0)."""
+        return torch.zeros(len(captions), 0)
+
+
 def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengths: Tensor) -> Tensor:
     """`embed(features (b, t, D), lengths (b,))` of all clips in their order; batches are of like length, cut to the longest."""
     order = lengths.argsort()

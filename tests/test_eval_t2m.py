@@ -20,7 +20,7 @@ from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
 from tests.small_lamp import WIDTH, write_lamp
 from utils.checkpoint import CheckpointFolder, save_weights
-from utils.protocol import Protocol, interval, released_lines, table
+from utils.protocol import Protocol, Sample, interval, released_lines, table
 
 SIZES = {"nb_code": 16, "cond_dim": WIDTH, "code_dim": 8, "latent_dim": 16, "ff_size": 16, "n_layers": 1, "n_heads": 2}
 
@@ -104,7 +104,7 @@ def test_the_same_seed_gives_the_same_numbers_in_batches_of_any_size(root):
 
 def test_a_pass_has_whole_batches_and_crops_to_whole_tokens(root):
     real = protocol(root, batches=1).real(0)
-    assert len(real.captions) == len(real.lengths) == len(real.text) == len(real.motion) == 16
+    assert len(real.captions) == len(real.lengths) == len(real.text) == len(real.seen.motion) == len(real.names) == 16
     assert (real.lengths % 4 == 0).all()
 
 
@@ -125,7 +125,7 @@ def test_scores_of_motions_that_are_their_texts(root):
     """A motion embedded where its text is: found first, at distance 0, without Fréchet distance to itself."""
     passes = protocol(root)
     real = passes.real(0)
-    scores = passes.scores(real, real.text, {}, real.text, 0)
+    scores = passes.scores(real, Sample(real.text, {}, []), real.text, 0)
     ties = (torch.cdist(real.text, real.text) < 1e-6).sum(1)
     if (ties == 1).all():
         assert scores["R@1"] == 1
@@ -180,6 +180,6 @@ def test_a_tokenisers_reconstructions_are_judged_too(root, capsys):
 
 def test_remade_motions_are_those_of_the_same_pass(root):
     passes = protocol(root)
-    motion, physical = passes.remade(lambda features, lengths: features, 1)
-    assert torch.equal(motion, passes.real(1).motion)
-    assert torch.equal(physical["jerk_m_s3"], passes.real(1).physical["jerk_m_s3"])
+    motion, physical, _ = passes.remade(lambda features, lengths: features, 1)
+    assert torch.equal(motion, passes.real(1).seen.motion)
+    assert torch.equal(physical["jerk_m_s3"], passes.real(1).seen.physical["jerk_m_s3"])

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "utils.evaluation": (*MIDDLE, *TOOLS, *GROUND),
     "utils.generation": (*MIDDLE, *TOOLS, *GROUND),
     "utils.protocol": (*MIDDLE, *TOOLS, *GROUND),
+    "utils.captioning": (*MIDDLE, *TOOLS, *GROUND, "utils.protocol"),
     "utils.retrieval": (*MIDDLE, *TOOLS, *GROUND),
     "utils.search": (*MIDDLE, *TOOLS, *GROUND, "utils.retrieval"),
     "models": ("models", "utils.metrics", "utils.motion", *GROUND),

@@ -32,28 +32,48 @@ SAMPLES, SAMPLE_PAIRS = 30, 10  # of a text, for MultiModality
 TOGETHER = 8  # batches of real clips that are embedded at a time
 
 Remake = Callable[[Tensor, Tensor], Tensor]  # features (B, T, D) in the dataset's own units, lengths (B,) → features
-Sample = tuple[Tensor, dict[str, Tensor]]  # embeddings (N, E), and each physical metric (N,)
+Teller = Callable[[Tensor, Tensor], list[str]]  # features (B, T, D) in the dataset's own units, lengths (B,) → captions
+Language = Callable[[list[str], list[str]], dict[str, float]]  # what was told of N motions, and their texts → scores
+
+
+class Sample(NamedTuple):
+    """What is seen of N motions."""
+
+    motion: Tensor  # (N, E)
+    physical: dict[str, Tensor]  # (N,) each
+    told: list[str]  # N captions that a teller gave them; none without one
 
 
 class Pass(NamedTuple):
     """One pass over a split: N clips, real."""
 
+    names: list[str]
     captions: list[str]
     lengths: Tensor  # (N,) frames
     text: Tensor  # (N, E)
-    motion: Tensor  # (N, E)
-    physical: dict[str, Tensor]  # (N,) each
+    seen: Sample
 
 
 class Protocol:
     """Passes over `clips`, as `judge` sees them; those of real motion are made once and kept.
 
     `published` is "standard", or "lamp" for the variant of LaMP's release: each clip's first caption, in the split's order.
-    `batches` limits a pass to that many batches of 32; 0: all.
+    `batches` limits a pass to that many batches of 32; 0: all. A `teller` captions every motion, real and generated, and `language`
+    holds that against the texts.
     """
 
-    def __init__(self, clips: CaptionedClips, judge: Judge, *, published: str = "standard", batches: int = 0, seed: int = 0):
-        self.clips, self.judge, self.seed = clips, judge, seed
+    def __init__(
+        self,
+        clips: CaptionedClips,
+        judge: Judge,
+        *,
+        published: str = "standard",
+        batches: int = 0,
+        seed: int = 0,
+        teller: Teller | None = None,
+        language: Language | None = None,
+    ):
+        self.clips, self.judge, self.seed, self.teller, self.language = clips, judge, seed, teller, language
         self.published, self.batches = published, batches
         self.spec = clips.spec
         self.normaliser = Normaliser(np.zeros(self.spec.dim, np.float32), np.ones(self.spec.dim, np.float32))
@@ -67,37 +87,46 @@ class Protocol:
 
     def remade(self, remake: Remake, repeat: int) -> Sample:
         """The motions of the same pass as `remake` gives them back: a tokeniser's reconstructions, say."""
-        found = self._pass(repeat, remake)
-        return found.motion, found.physical
+        return self._pass(repeat, remake).seen
 
     def _pass(self, repeat: int, remake: Remake) -> Pass:
         generator = np.random.default_rng((self.seed, repeat + 1))
         variant = {} if self.published == "standard" else {"shuffle": False, "first_caption": True}
         drawn = self.clips.evaluation_batches(self.normaliser, generator, BATCH, **variant)
         drawn = iter(islice(drawn, self.batches or None))
-        captions, lengths, texts, motions = [], [], [], []
+        names, captions, lengths, texts, seen = [], [], [], [], []
         while group := list(islice(drawn, TOGETHER)):
             features, frames = (torch.cat([batch[name] for batch in group]) for name in ("motion", "lengths"))
             said = [caption for batch in group for caption in batch["captions"]]
             texts.append(self.judge.text(said, [tokens for batch in group for tokens in batch["tokens"]]).cpu())
-            motions.append(self._seen(remake(features, frames), frames))
+            seen.append(self._seen(remake(features, frames), frames, self.teller if repeat >= 0 else None))
+            names += [name for batch in group for name in batch["names"]]
             captions += said
             lengths.append(frames)
-        return Pass(captions, torch.cat(lengths), torch.cat(texts), *_joined(motions))
+        return Pass(names, captions, torch.cat(lengths), torch.cat(texts), _joined(seen))
 
     def generated(self, model: TextToMotion, real: Pass, repeat: int, size: int, **sampling) -> Sample:
         """Motions for the captions and lengths of a pass, made in batches of `size`."""
-        return self._made(model, model.encoder(real.captions), real.lengths, repeat, size, **sampling)
+        return self._made(model, model.encoder(real.captions), real.lengths, repeat, size, self.teller, **sampling)
 
     def multimodality(self, model: TextToMotion, real: Pass, repeat: int, batches: int, size: int, **sampling) -> Tensor:
         """MultiModality over the texts of the pass's first batches."""
         count = min(batches * BATCH, len(real.captions))
         condition, lengths = model.encoder(real.captions[:count]), real.lengths[:count]
         again = torch.arange(count).repeat_interleave(SAMPLES)
-        motion, _ = self._made(model, condition[again], lengths[again], repeat, size, **sampling)
-        return metrics.multimodality(motion.unflatten(0, (count, SAMPLES)), SAMPLE_PAIRS, generator=self._generator(repeat))
+        made = self._made(model, condition[again], lengths[again], repeat, size, teller=None, **sampling)
+        return metrics.multimodality(made.motion.unflatten(0, (count, SAMPLES)), SAMPLE_PAIRS, generator=self._generator(repeat))
 
-    def _made(self, model: TextToMotion, condition: Tensor, lengths: Tensor, repeat: int, size: int, **sampling) -> Sample:
+    def _made(
+        self,
+        model: TextToMotion,
+        condition: Tensor,
+        lengths: Tensor,
+        repeat: int,
+        size: int,
+        teller: Teller | None,
+        **sampling,
+    ) -> Sample:
         """Motions for conditions (N, C) and lengths (N,), in batches of like length."""
         order = lengths.argsort(stable=True)
         seed = sampling.pop("seed") + repeat
@@ -106,36 +135,40 @@ class Protocol:
         for first, rows in zip(range(0, len(order), size), bar):
             tokens = model.count_tokens(condition[rows], lengths[rows])
             codes = model.draw(condition[rows], tokens, seed=seed, first_sample=first, **sampling)
-            parts.append(self._seen(*model.features(codes, tokens)))
-        motion, physical = _joined(parts)
-        back = order.argsort()
-        return motion[back], {name: values[back] for name, values in physical.items()}
+            parts.append(self._seen(*model.features(codes, tokens), teller))
+        made, back = _joined(parts), order.argsort()
+        physical = {name: values[back] for name, values in made.physical.items()}
+        return Sample(made.motion[back], physical, [made.told[place] for place in back.tolist()] if teller else [])
 
-    def scores(self, real: Pass, motion: Tensor, physical: dict[str, Tensor], reference: Tensor, repeat: int) -> dict[str, float]:
-        """Every metric of motions (N, E) that belong to the pass's texts; FID is taken against `reference` (M, E)."""
+    def scores(self, real: Pass, sample: Sample, reference: Tensor, repeat: int) -> dict[str, float]:
+        """Every metric of motions that belong to the pass's texts; FID is taken against `reference` (M, E)."""
+        motion = sample.motion
         precision = metrics.r_precision(real.text, motion, BATCH)
         values = {
             "FID": metrics.fid(motion, reference),
             **{f"R@{k}": share for k, share in enumerate(precision, start=1)},
             "MM-Dist": metrics.matching_distance(real.text, motion),
             "Diversity": metrics.diversity(motion, PAIRS, generator=self._generator(repeat)),
-            **{name: rows.nanmean() for name, rows in physical.items()},
+            **{name: rows.nanmean() for name, rows in sample.physical.items()},
+            **(self.language(sample.told, real.captions) if self.language else {}),
         }
         return {name: float(value) for name, value in values.items()}
 
     def _generator(self, repeat: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, repeat))
 
-    def _seen(self, features: Tensor, lengths: Tensor) -> Sample:
-        """What judge and physics say of features (B, T, D) in the dataset's own units."""
+    def _seen(self, features: Tensor, lengths: Tensor, teller: Teller | None) -> Sample:
+        """What judge, physics and a teller say of features (B, T, D) in the dataset's own units."""
         embedded = self.judge.motion(features, lengths).cpu()
         joints = features_to_joints(features, self.spec.num_joints) * self.spec.unit_scale
-        return embedded, {name: rows.cpu() for name, rows in physical_metrics(joints, self.spec.fps, lengths).items()}
+        physical = {name: rows.cpu() for name, rows in physical_metrics(joints, self.spec.fps, lengths).items()}
+        return Sample(embedded, physical, teller(features, lengths) if teller else [])
 
 
 def _joined(parts: Sequence[Sample]) -> Sample:
-    motions, physical = zip(*parts)
-    return torch.cat(motions), {name: torch.cat([part[name] for part in physical]) for name in physical[0]}
+    motions, physical, told = zip(*parts)
+    rows = {name: torch.cat([part[name] for part in physical]) for name in physical[0]}
+    return Sample(torch.cat(motions), rows, [caption for part in told for caption in part])
 
 
 def evaluate(
@@ -151,11 +184,11 @@ def evaluate(
     `make(real, repeat)` gives our motions for a pass, `more(real, repeat)` metrics that need others than these.
     """
     rows: dict[str, list[dict[str, float]]] = {"real": [], "ours": []}
-    reference = protocol.real(-1).motion
+    reference = protocol.real(-1).seen.motion
     for repeat in tqdm(range(repeats), desc="repeats", unit="pass", disable=None):
         real = protocol.real(repeat)
-        rows["real"].append(protocol.scores(real, real.motion, real.physical, reference, repeat))
-        ours = {**protocol.scores(real, *make(real, repeat), real.motion, repeat), **more(real, repeat)}
+        rows["real"].append(protocol.scores(real, real.seen, reference, repeat))
+        ours = {**protocol.scores(real, make(real, repeat), real.seen.motion, repeat), **more(real, repeat)}
         rows["ours"].append(ours)
         say(f"repeat {repeat + 1}: " + "  ".join(f"{name} {value:.3f}" for name, value in ours.items()))
     summary = {kind: {name: interval([row[name] for row in of_kind]) for name in of_kind[0]} for kind, of_kind in rows.items()}

@@ -1,0 +1,170 @@
+"""How good are captions of motion? BLEU, ROUGE-L, CIDEr, BERTScore, R-precision and MM-Dist, beside what people score.
+
+    python M2T_eval.py --exp-name m2t --dataname open
+
+Prints the table and some captions, and writes `<out_dir>/<dataset_name>/<name>/eval/`: `<ext>.log`, `<ext>.json` with every
+caption, and `<ext>.html`, a page with the motions of the captions printed. The column of people holds one caption of each clip
+against its others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from options.captioning import EvalM2T
+from options.cli import parse
+from utils.errors import UserError, script
+
+GPT_FLAGS = {
+    "num_layers": "num_layers", "embed_dim_gpt": "embed_dim", "n_head_gpt": "num_heads", "ff_rate": "ff_rate",
+    "block_size": "block_size",
+}  # flag → the captioner's config  # fmt: skip
+VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(EvalM2T, argv)
+    if not config.name and not config.resume_trans:
+        raise UserError("--exp-name is missing: name the captioner to evaluate (train_m2t.py --exp-name), or give --resume-trans")
+    for flag in ("repeat_times", "batch_size"):
+        if getattr(config, flag) < 1:
+            raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
+    run(config)
+
+
+def run(config: EvalM2T) -> None:
+    """Caption every pass, score it, and write the report."""
+    from data.motion import MotionStore
+    from data.spec import get_spec
+    from data.text import CaptionedClips
+    from models.decoding import Search
+    from utils.captioning import BertScores, load_scorer, teller
+    from utils.checkpoint import CheckpointFolder
+    from utils.evaluation import check_ext, write_report
+    from utils.protocol import Protocol
+    from utils.runtime import resolve_device
+
+    check_ext(config.ext)
+    search = Search.of(config)
+    spec = get_spec(config.dataset_name, config.data_root)
+    device = resolve_device(config.gpu_id)
+    model = load_captioner(config, device)
+    folder = CheckpointFolder(config.out_dir or config.checkpoints_dir, config.dataset_name, config.name or config.resume_trans)
+    judge = choose_judge(config, device)
+    clips = CaptionedClips(spec, config.split, MotionStore(spec))
+    bert = BertScores(
+        load_scorer(config.bert_score, config.bert_score_layer, device),
+        [[one.text for one in clips.captions_of(index)] for index in range(len(clips))],
+    )
+    protocol = Protocol(clips, judge, batches=config.num_batch, seed=config.seed, teller=teller(model, search, config.batch_size))
+    passes = [protocol.real(repeat) for repeat in range(config.repeat_times)]
+    results = summary([scores(seen, clips, judge, bert, config.references) for seen in passes])
+    told = captions_json(passes[0], clips)
+    title = f"{folder.root.name}: {config.split}, {len(passes[0].names)} clips, {config.repeat_times} times, judge {judge.name}"
+    text = "\n".join([title, table(results), bert.setting, "", *sample_lines(told[: config.samples])])
+    print(text)
+    write_report(folder.eval, config.ext, text, {"split": config.split, "bert": bert.setting, **results, "captions": told})
+    if config.samples:
+        write_page(folder.eval / f"{config.ext}.html", told[: config.samples], clips)
+
+
+def load_captioner(config: EvalM2T, device):
+    """The captioner with its LaMP. Raises `UserError` if there is none, or for sizes among the flags that are not its own."""
+    from models.motion2text import MotionToText, check_sizes, check_tokeniser, tokeniser_source
+
+    name, tag = config.resume_trans or config.name, config.which_epoch or None
+    model = MotionToText.load(config.checkpoints_dir, config.dataset_name, name, device, tag, config.out_dir)
+    check_sizes(model.captioner.config, {flag: (ours, getattr(config, flag)) for flag, ours in GPT_FLAGS.items()})
+    source = tokeniser_source(config.checkpoints_dir, config.dataset_name, config.resume_pth, config.vq_name)
+    check_tokeniser(model.reader, {flag: getattr(config, flag) for flag in VQ_FLAGS}, source)
+    return model
+
+
+def choose_judge(config: EvalM2T, device):
+    """Who judges R-precision; without an evaluator nobody, which one line says."""
+    from models.judges import NoJudge, load_judge
+
+    if config.evaluator == "none":
+        return NoJudge()
+    try:
+        return load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
+    except UserError as error:
+        if config.evaluator_name:
+            raise
+        print(f"no R-precision, MM-Dist: {error}")
+        return NoJudge()
+
+
+def scores(seen, clips, judge, bert, kinds: list[str]) -> dict[str, dict[str, float]]:
+    """{"ours": {metric: value}, "people": …} of a pass; metrics of each kind of references carry its name."""
+    from models.judges import NoJudge
+    from utils.captioning import captions_of, language_scores, matching_scores, people
+
+    captions = captions_of(clips, seen)
+    theirs, others, _ = people(seen, captions)
+    found: dict[str, dict[str, float]] = {"ours": {}, "people": {}}
+    for kind in kinds:
+        found["ours"] |= labelled(language_scores(seen.seen.told, captions, kind, bert), kind)
+        if theirs:
+            found["people"] |= labelled(language_scores(theirs, others, kind, bert), kind)
+    if not isinstance(judge, NoJudge):
+        found["ours"] |= matching_scores(judge, seen.seen.told, seen)
+        found["people"] |= matching_scores(judge, seen.captions, seen)
+    return found
+
+
+def labelled(values: dict[str, float], kind: str) -> dict[str, float]:
+    return {f"{name} ({kind})": value for name, value in values.items()}
+
+
+def summary(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]]:
+    """Means over the passes, with 95 % confidence intervals."""
+    from utils.protocol import interval
+
+    return {kind: {name: interval([row[kind][name] for row in rows]) for name in rows[0][kind]} for kind in rows[0]}
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """Our captions beside people's."""
+
+    def cell(value) -> str:
+        return "-" if value is None else f"{value[0]:.3f} ± {value[1]:.3f}"
+
+    lines = [f"{'':<32}{'people':>20}{'ours':>20}"]
+    lines += [f"{name:<32}{cell(results['people'].get(name)):>20}{cell(ours):>20}" for name, ours in results["ours"].items()]
+    return "\n".join(lines)
+
+
+def captions_json(seen, clips) -> list[dict[str, Any]]:
+    """Each clip's name, what was said of it, and what people said."""
+    from utils.captioning import captions_of
+
+    both = zip(seen.names, seen.seen.told, captions_of(clips, seen))
+    return [{"clip": name, "said": said, "people": [one.text for one in own]} for name, said, own in both]
+
+
+def sample_lines(told: list[dict[str, Any]]) -> list[str]:
+    """Captions beside what people said, for reading."""
+    return [line for one in told for line in (f"{one['clip']}: {one['said']}", *(f"    {text}" for text in one["people"]))]
+
+
+def write_page(path, told: list[dict[str, Any]], clips) -> None:
+    """One page with the motions of some captions."""
+    import torch
+
+    from utils.motion.features import features_to_joints
+    from utils.motion.html import Clip, write_html
+
+    spec, place, shown = clips.spec, {name: index for index, name in enumerate(clips.clips.names)}, []
+    for one in told:
+        index = place[one["clip"]]
+        start, length = int(clips.clips.starts[index]), int(clips.clips.lengths[index])
+        rows = torch.tensor(clips.clips.rows[start : start + length])
+        joints = features_to_joints(rows, spec.num_joints).numpy() * spec.unit_scale
+        shown.append(Clip(f"{one['said']} (people: {one['people'][0]})", joints, spec.fps))
+    write_html(path, shown, "captions")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Whether captions on `open` are true: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
+
+Reads what M2T_eval.py wrote. A caption is right in its action and its side if it names those that most of the clip's own
+captions name, and right in its mood if it says the mood of Bandai-Namco's actor in one of the ways of `prepare/phrases.py`, or
+no mood where the actor had none. CMU's clips have people's captions and no mood: they count for action and side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.open_retrieval import action_and_mood
+from prepare.phrases import MOODS
+
+ACTIONS = {  # the first that fits is the caption's
+    "dance": r"danc\w+",
+    "bow": r"\bbow\w*",
+    "kick": r"kick\w*",
+    "punch": r"punch\w*|\bbox(es|ing)",
+    "sword": r"sword|slash\w*",
+    "call": r"\bcall\w* out|shout\w*",
+    "wave": r"\bwav(e|es|ing)\b|goodbye|\bbye\b",
+    "show the way": r"gestur\w+|\bway with (his|her|their|both)\b|guid\w+|direct someone|this way",
+    "answer": r"answer\w*|student",
+    "raise": r"(rais|lift|put|bring|hold)\w* .*\b(hand|arm)s?\b",
+    "run": r"\b(run|jog|sprint|dash)\w*",
+    "walk": r"\bwalk\w*|\bsteps?\b|\bstroll\w*",
+}
+SIDES = {"left": r"\bleft\b", "right": r"\bright\b", "both": r"\bboth\b|\b(two|his|her|their) (hands|arms)\b"}
+
+
+def action(caption: str) -> str:
+    plain = caption.replace("as if dancing to music", "")  # a mood
+    return next((name for name, words in ACTIONS.items() if re.search(words, plain)), "other")
+
+
+def side(caption: str) -> tuple[str, ...]:
+    """Which sides the caption names; "both hands" are no side beside them."""
+    found = tuple(name for name, words in SIDES.items() if re.search(words, caption))
+    return ("both",) if "both" in found else found
+
+
+def phrase(words: str) -> str:
+    """A phrase as a pattern: braces stand for any words."""
+    return r"\b" + re.sub(r"\\{.*?\\}", r".+?", re.escape(words.lstrip(", "))) + r"\b"
+
+
+MOOD_WORDS = {
+    name: re.compile("|".join(map(phrase, (*mood.adjectives, *mood.adverbs, *mood.tails, *(who for who, _ in mood.subjects)))))
+    for name, mood in MOODS.items()
+    if name != "normal"
+}
+
+
+def moods(caption: str) -> set[str]:
+    """The moods that the caption speaks of."""
+    return {name for name, words in MOOD_WORDS.items() if words.search(caption)}
+
+
+def most(values: list) -> object:
+    return Counter(values).most_common(1)[0][0]
+
+
+def judge(one: dict) -> dict[str, bool]:
+    """What is right in a caption: {"action", "side"} and, for Bandai-Namco's clips, "mood"."""
+    said, people = one["said"].lower(), [text.lower() for text in one["people"]]
+    found = {"action": action(said) == most(list(map(action, people))), "side": side(said) == most(list(map(side, people)))}
+    if label := action_and_mood(one["clip"]):
+        found["mood"] = not moods(said) if label[1] == "normal" else label[1] in moods(said)
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path, help="a .json of M2T_eval.py")
+    parser.add_argument("--wrong", type=int, default=0, help="so many captions that are wrong to print")
+    args = parser.parse_args(argv)
+    captions = json.loads(args.results.read_text(encoding="utf-8"))["captions"]
+    judged = [judge(one) for one in captions]
+    for kind in ("action", "side", "mood"):
+        of_kind = [found[kind] for found in judged if kind in found]
+        if of_kind:
+            print(f"{kind:<8}{sum(of_kind):>5} of {len(of_kind)}  {sum(of_kind) / len(of_kind):.3f}")
+    wrong = [(one, found) for one, found in zip(captions, judged) if not all(found.values())]
+    for one, found in wrong[: args.wrong]:
+        what = ", ".join(kind for kind, right in found.items() if not right)
+        print(f"{one['clip']} ({what}): {one['said']}\n    {one['people'][0]}")
+
+
+if __name__ == "__main__":
+    main()
