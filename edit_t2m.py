@@ -33,14 +33,14 @@ def main(argv: list[str] | None = None) -> None:
     if not config.source_motion:
         raise UserError("--source_motion is missing: the motion to edit, a .npy or .bvh file")
     prompt = checked(config.text_prompt, "--text_prompt") if config.text_prompt.strip() else ""
-    weights = choose_weights(config)
+    weights, said = choose_weights(config)
     spec = get_spec(weights["dataset_name"])
 
     from data.source import read_source  # here, for --help does not wait for torch
 
     source = read_source(config.source_motion, spec)
     plan = make_plan(config, len(source.features))
-    model = load_model(config, weights)
+    model = load_model(config, weights, said)
     motions = edited(model, source, plan, prompt, config, spec, sampling(config, weights))
     write_motions(motions, config.repeat_times, config, spec.fps)
 

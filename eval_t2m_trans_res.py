@@ -11,7 +11,7 @@ from options.cli import parse
 from options.config import EvalT2M
 from utils.errors import UserError, script
 
-SAMPLING = ("time_steps", "cond_scale", "res_cond_scale", "temperature", "topkr", "seed")
+SAMPLING = ("time_steps", "cond_scale", "res_cond_scale", "temperature", "topkr", "seed")  # options of `TextToMotion.draw`
 
 
 @script
@@ -48,12 +48,13 @@ def run(config: EvalT2M) -> None:
     results, text = {}, []
     for tag in tags:
         model = load_model(config, device, tag)
+        model.precision = config.precision
         title = f"{folder.root}, {tag}: {config.protocol} protocol, {config.split}, judge {judge.name}, {config.repeat_times} times"
         print(title)
         results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, say=print)
         print(table(results[tag]))
         text += [title, table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
-        sampling = {name: getattr(config, name) for name in SAMPLING}
+        sampling = {name: getattr(config, name) for name in (*SAMPLING, "precision")}
         write_report(folder.eval, config.ext, "\n".join(text), {**settings, "judge": judge.name, **sampling, "results": results})
 
 

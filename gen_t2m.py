@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> None:
     config = parse(Generation, argv)
     check_flags(config, unused=("num_batch", "source_motion", "mask_edit_section"))
-    weights = choose_weights(config)
+    weights, said = choose_weights(config)
     spec = get_spec(weights["dataset_name"])
     longest = LONGEST if config.join else spec.max_motion
     prompts = read_prompts(config.text_prompt, config.text_path, config.motion_length, longest)
-    model = load_model(config, weights)
+    model = load_model(config, weights, said)
     options = sampling(config, weights)
     if config.join:
         write_motions(joined(model, prompts, config, spec, options), config.repeat_times, config, spec.fps)

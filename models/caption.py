@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from models.bert import token_ids
 from models.decoding import Search, write
 from models.lamp import LaMP
-from models.layers import Dropout, init_weights_, sinusoidal_positions, valid_mask
+from models.layers import Dropout, attend, init_weights_, sinusoidal_positions, valid_mask
 from utils.checkpoint import freeze
 from utils.errors import UserError
 
@@ -209,7 +209,7 @@ class Block(nn.Module):
         q, k, v = rearrange(self.qkv(self.norm1(x)), "b l (three h d) -> three b h l d", three=3, h=self.heads)
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = attend(q, k, v, mask)
         x = x + self.dropout(self.out(rearrange(mixed, "b h l d -> b l (h d)")))
         return x + self.dropout(self.ff2(F.gelu(self.ff1(self.norm2(x))))), (k, v)
 

@@ -21,7 +21,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.bert import Bert
-from models.layers import Dropout, init_weights_
+from models.layers import Dropout, attend, init_weights_
 
 Cache = tuple[Tensor, Tensor]  # keys and values of a layer's self-attention, (B, heads, L, H / heads) each
 
@@ -60,7 +60,7 @@ class Attention(nn.Module):
         k, v = rearrange(self.kv(context), "b n (two h d) -> two b h n d", two=2, h=self.heads)
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = attend(q, k, v, mask)
         return self.norm(x + self.dropout(self.out(rearrange(mixed, "b h l d -> b l (h d)")))), (k, v)
 
 

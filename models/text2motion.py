@@ -23,6 +23,7 @@ from models.residual import ResidualTransformer
 from models.vqvae import MotionTokeniser
 from utils.checkpoint import CheckpointFolder
 from utils.errors import UserError
+from utils.runtime import autocast
 
 CONDITION = ("text_encoder", "lamp_name", "no_query", "bert")  # metadata that tell which conditioner a model was trained with
 SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that a transformer and its tokeniser have in common
@@ -32,8 +33,11 @@ class TextToMotion:
     """`mean`, `std` (D,) are the statistics that the tokeniser's motions are normalised with.
 
     Without `residual`, the base layer alone is decoded; without `length`, lengths must be given. `length_encoder`: what `length`
-    was trained with, if it is not `encoder`. Raises `UserError` if the parts do not fit each other.
+    was trained with, if it is not `encoder`. Tokens are drawn in `precision` (`utils.runtime.autocast`), all else is float32.
+    Raises `UserError` if the parts do not fit each other.
     """
+
+    precision = "fp32"
 
     def __init__(
         self,
@@ -169,10 +173,11 @@ class TextToMotion:
         """
         draw = {"temperature": temperature, "topkr": topkr, "seed": seed, "first_sample": first_sample}
         base = None if given is None else given[..., 0]
-        codes = self.masked.generate(condition, tokens, base, time_steps=time_steps, cond_scale=cond_scale, **draw)  # (B, L)
-        if self.residual is None:
-            return codes[..., None]
-        return self.residual.generate(codes, condition, tokens, given, cond_scale=res_cond_scale, **draw)
+        with autocast(condition.device, self.precision):
+            codes = self.masked.generate(condition, tokens, base, time_steps=time_steps, cond_scale=cond_scale, **draw)  # (B, L)
+            if self.residual is None:
+                return codes[..., None]
+            return self.residual.generate(codes, condition, tokens, given, cond_scale=res_cond_scale, **draw)
 
     @torch.no_grad()
     def features(self, codes: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:

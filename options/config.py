@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+PRECISIONS = ("auto", "fp32", "bf16")
 DATASETS = ("t2m", "kit", "open", "synthetic")
 
 
@@ -51,7 +52,7 @@ class Training(Common):
     clip_grad: float = option(1.0, "largest gradient norm; 0: no clipping")
     accumulate: int = option(1, "batches whose gradients are summed before a step")
     ema_decay: float = option(0.0, "decay of an exponential moving average of the weights; 0: none")
-    precision: str = option("auto", "auto: bf16 where the GPU has it, else fp32", choices=("auto", "fp32", "bf16"))
+    precision: str = option("auto", "auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
     compile: bool = option(False, "compile the model with torch.compile")
     is_continue: bool = option(False, "resume this run exactly where it stopped")
     log_every: int = option(10, "steps between log lines")
@@ -142,6 +143,7 @@ class EvalT2M(Common):
     res_cond_scale: float = option(5.0, "guidance of the residual tokens; 1: none")
     temperature: float = option(1.0, "above 1: more varied, below: more certain")
     topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
+    precision: str = option("fp32", "of the transformers: auto is bf16 where the GPU has it", choices=PRECISIONS)
     gumbel_sample: bool = option(False, "accepted and without effect: our draws follow the same distribution")
     lamp_bertscore: bool = option(False, "also LaMP-BertScore: motions are captioned, and captions held against the texts")
     captioner: str = option("", "captioner's run (train_m2t.py --exp-name); default: the only one there")
@@ -266,6 +268,7 @@ class Sampling(Common):
     res_cond_scale: float | None = option(None, "guidance of the residual tokens; 1: none; default: 5, embedded weights 2")
     temperature: float = option(1.0, "above 1: more varied, below: more certain")
     topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
+    precision: str = option("fp32", "of the transformers: auto is bf16 where the GPU has it", choices=PRECISIONS)
     gumbel_sample: bool = option(False, "accepted and without effect: our draws follow the same distribution")
     use_res_model: bool = option(False, "accepted and without effect: --res_name says whether there is a residual model")
 

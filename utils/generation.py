@@ -58,8 +58,8 @@ def check_ext(ext: str) -> None:
         raise UserError(f"--ext '{ext}': must be the name of one folder, without slashes; --output_dir says where it lies")
 
 
-def choose_weights(config: Sampling) -> dict[str, str | Path | None]:
-    """Which weights to load: those named, else downloaded ones, else those that come with the project; one line says which.
+def choose_weights(config: Sampling) -> tuple[dict[str, str | Path | None], str]:
+    """Which weights to load: those named, else downloaded ones, else those that come with the project; and that in words.
 
     Raises `UserError` where there are none.
     """
@@ -81,9 +81,8 @@ def choose_weights(config: Sampling) -> dict[str, str | Path | None]:
         places = root / (datasets[0] if len(datasets) == 1 else f"{{{','.join(datasets)}}}")
         raise UserError(f"no weights '{name}' in {places}; --name, --dataset_name and --checkpoints_dir choose them")
     also = "".join(f", {other}" for part, other in others.items() if other and root != DEMO and not getattr(config, part))
-    print(f"weights: {root / dataset / name}{also}{why}")
     others = {part: other or None for part, other in others.items()}
-    return {"checkpoints_dir": root, "dataset_name": dataset, "name": name, **others}
+    return {"checkpoints_dir": root, "dataset_name": dataset, "name": name, **others}, f"{root / dataset / name}{also}{why}"
 
 
 def _has_released(folder: Path) -> bool:
@@ -109,13 +108,17 @@ def _beside(root: Path, name: str) -> dict[str, str]:
     return companions(root, name)
 
 
-def load_model(config: Sampling, weights: dict) -> TextToMotion:
-    """The models that `choose_weights` chose. Raises `UserError` if they cannot be loaded."""
+def load_model(config: Sampling, weights: dict, said: str) -> TextToMotion:
+    """The models that `choose_weights` chose; one line says which, and what reads the text.
+
+    Raises `UserError` if they cannot be loaded.
+    """
     from models.text2motion import TextToMotion
     from utils.runtime import resolve_device
 
     model = TextToMotion.load(**weights, device=resolve_device(config.gpu_id), tag=config.which_epoch or None)
-    print(f"condition: {model.encoder.title}")
+    model.precision = config.precision
+    print(f"weights: {said}; the text is read by {model.encoder.title}")
     if model.residual is None and model.tokeniser.num_quantizers > 1:
         print("no --res_name: only the base tokens are decoded, which makes coarser motion")
     return model
