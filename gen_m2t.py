@@ -19,7 +19,7 @@ from data.spec import SPECS, get_spec
 from options.captioning import GenM2T
 from options.cli import parse
 from utils.errors import UserError, script
-from utils.generation import check_ext, staged
+from utils.generation import DEMO, check_ext, staged
 from utils.subtitles import Told, table, write_captions
 
 if TYPE_CHECKING:  # --help does not wait for these
@@ -46,13 +46,13 @@ def main(argv: list[str] | None = None) -> None:
 
     search = Search.of(config, config.num_captions)
     files = named_files(config.motions)
-    dataset, name = choose_captioner(config)
+    root, dataset, name = choose_captioner(config)
     spec = get_spec(dataset)
     if not SHORTEST_WINDOW <= config.window <= spec.max_motion:
         raise UserError(f"--window {config.window}: must be from {SHORTEST_WINDOW} to {spec.max_motion} frames")
     motions = read_motions(files, spec, config.asf or None)
     with staged(Path(config.output_dir), config.ext) as folder:
-        model = load_captioner(config, dataset, name)
+        model = load_captioner(config, root, dataset, name)
         windows = windows_of(motions, config.window, model.stride)
         told = tell(model, windows, search, config, spec.fps)
         write_captions(folder, told, config.formats)
@@ -61,10 +61,11 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{count} in {len(told)} window{'s'[: len(told) > 1]}, written: {Path(config.output_dir) / config.ext}")
 
 
-def choose_captioner(config: GenM2T) -> tuple[str, str]:
-    """Dataset and name of the captioner: as they are given, else those of the only one that there is; one line says which.
+def choose_captioner(config: GenM2T) -> tuple[Path, str, str]:
+    """Checkpoints folder, dataset and name of the captioner; one line says which.
 
-    Raises `UserError` where there is none, or more than one.
+    As they are given; without a name the only one that there is, else the one that comes with the project. Raises `UserError` for a
+    name that is not there, and where there is more than one.
     """
     from models.motion2text import captioners
 
@@ -77,23 +78,28 @@ def choose_captioner(config: GenM2T) -> tuple[str, str]:
     elif name:
         found = [(dataset, name) for dataset in SPECS if (root / dataset / name).is_dir()]
     else:
-        found = [(dataset, run) for dataset in ([given] if given else SPECS) for run in captioners(root, dataset)]
+        datasets = [given] if given else list(SPECS)
+        found = [(dataset, run) for dataset in datasets for run in captioners(root, dataset)]
+        if not found:
+            root = DEMO
+            found = [(dataset, run) for dataset in datasets for run in captioners(root, dataset)]
     if is_path and not found:
         raise UserError(f"{name}: its folders do not tell the dataset; say --dataset_name")
     if len(found) != 1:
-        where = root / (given or "{" + ",".join(SPECS) + "}")
+        where = Path(config.checkpoints_dir) / (given or "{" + ",".join(SPECS) + "}")
         several = f"{len(found)} captioners in {where} ({', '.join(f'{dataset}/{run}' for dataset, run in found)})"
         none = f"no captioner{f' {name!r}' if name else ''} in {where}; train_m2t.py trains one"
         raise UserError(f"{several if found else none}; --name, --dataset_name and --checkpoints_dir say which")
-    print(f"weights: {name if is_path else root / found[0][0] / found[0][1]}")
-    return found[0]
+    why = " (they come with the project; --name takes others)" if root == DEMO else ""
+    print(f"weights: {name if is_path else root / found[0][0] / found[0][1]}{why}")
+    return root, *found[0]
 
 
-def load_captioner(config: GenM2T, dataset: str, name: str) -> MotionToText:
+def load_captioner(config: GenM2T, root: Path, dataset: str, name: str) -> MotionToText:
     from models.motion2text import MotionToText
     from utils.runtime import resolve_device
 
-    return MotionToText.load(config.checkpoints_dir, dataset, name, resolve_device(config.gpu_id), config.which_epoch or None)
+    return MotionToText.load(root, dataset, name, resolve_device(config.gpu_id), config.which_epoch or None)
 
 
 def tell(model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float) -> list[Told]:

@@ -57,7 +57,7 @@ def train(config: TrainM2T) -> None:
         begin_from_(model, config)
     batches, validate = sentences(config, model) if config.texts else pairs(config, reader, model)
     model.read_with_(reader.lamp)
-    kind = "caption_gpt" if config.decoder == "gpt" else "caption_lm"
+    kind = "words" if config.texts else f"caption_{config.decoder}"
     origin = {"dataset_name": config.dataset_name, "lamp_name": lamp_name, "lamp": reader.fingerprint}
     metadata = {"kind": kind, "config": asdict(model.config), **origin}
     trainer = Trainer(model, batches, config, folder, validate=validate, best=("loss", "min"), model_metadata=metadata)
@@ -93,11 +93,11 @@ def begin_from_(model, config: TrainM2T) -> None:
     from dataclasses import asdict
 
     from models.bert import vocabulary
-    from models.motion2text import find_captioner, load_captioner
+    from models.motion2text import KINDS, find_captioner, load_captioner
 
     roots = (config.out_dir or config.checkpoints_dir, config.checkpoints_dir)
     path = find_captioner(config.resume_trans, config.dataset_name, *roots)
-    source, _ = load_captioner(path)
+    source, _ = load_captioner(path, kinds=(*KINDS, "words"))
     theirs, ours = ({"decoder": type(m).__name__, **asdict(m.config)} for m in (source, model))
     for size in ours:
         if size not in FREE and theirs.get(size) != ours[size]:

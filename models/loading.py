@@ -26,6 +26,7 @@ KINDS = {
     "length": ("models.length", "LengthPredictor", "LengthConfig"),
     "evaluator": ("models.evaluator", "Evaluator", "EvaluatorConfig"),
     "caption_gpt": ("models.caption", "CaptionGPT", "GPTConfig"),
+    "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # that has learned plain captions alone
     "caption_lm": ("models.caption_lm", "CaptionLM", "CaptionLMConfig"),
 }
 

@@ -120,11 +120,11 @@ def captioners(root: str | Path, dataset_name: str) -> list[str]:
     return sorted(name for kind in KINDS for name in runs_of(kind, Path(root) / dataset_name))
 
 
-def load_captioner(path: Path, tag: str | None = None) -> tuple[MotionReader, dict]:
-    """A captioner without its LaMP, and its metadata. Raises `UserError` for a file that holds something else."""
+def load_captioner(path: Path, tag: str | None = None, kinds: tuple[str, ...] = KINDS) -> tuple[MotionReader, dict]:
+    """A captioner without its LaMP, and its metadata. Raises `UserError` for a file that holds none of these kinds."""
     path = find_weights(path, tag)
     model, metadata = load_model(path)
-    if metadata["kind"] not in KINDS:
+    if metadata["kind"] not in kinds:
         raise UserError(f"{path}: holds a {metadata['kind']} model, a captioner is needed; train one with train_m2t.py")
     if isinstance(model, CaptionGPT):
         model.tokenizer = load_tokenizer(path.parent.parent)

@@ -37,9 +37,10 @@ def release(source, target, int8: bool) -> int:
     too_large = [key for key, value in halved.items() if not value.isfinite().all()]
     if too_large:
         raise UserError(f"{source.root}: {too_large[0]} holds numbers that fp16 cannot; train longer or at a lower rate")
+    metadata = {key: value for key, value in metadata.items() if key != "lamp"}  # a hash of LaMP's weights, which are rounded here
     weights = target.weights("net_best")
     save_weights(weights, eight_bits(halved) if int8 else halved, metadata)
-    vocabulary = [source.root / "vocab.txt"] if metadata["kind"] == "lamp" else []
+    vocabulary = [source.root / "vocab.txt"] if metadata["kind"] in ("lamp", "caption_gpt") else []
     for kept in (source.opt, source.meta / "mean.npy", source.meta / "std.npy", *vocabulary):
         place = target.root / kept.relative_to(source.root)
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -110,6 +110,7 @@ def test_plain_words_come_first_and_another_run_begins_with_them(root, capsys):
     values = losses(words)
     assert values[-4:].mean() < values[:4].mean()
     capsys.readouterr()
+    assert "words" not in captioners(root / "checkpoints", "synthetic")
     begun = run(root, "begun", "--resume-trans", "words")
     assert "begins with the weights of" in capsys.readouterr().out
     assert losses(begun)[0] < losses(CheckpointFolder(root / "checkpoints", "synthetic", "m2t"))[0]
