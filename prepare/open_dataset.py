@@ -188,9 +188,12 @@ def write_batch(clips: list[Clip], folder: Path) -> None:
 
 
 def write_splits(clips: list[Clip], folder: Path) -> None:
-    """Write the lists of clip names: one for each split, train_val.txt and all.txt."""
+    """Write the lists of clip names: one for each split, train_val.txt, all.txt, and test_cmu.txt: those of test by CMU."""
     lists = {split: {split} for split in SPLITS} | {"train_val": {"train", "val"}, "all": set(SPLITS)}
-    write_lists(folder, {name: sorted(clip.name for clip in clips if clip.split in splits) for name, splits in lists.items()})
+    names = {name: sorted(clip.name for clip in clips if clip.split in splits) for name, splits in lists.items()}
+    if cmu := sorted(clip.name for clip in clips if clip.split == "test" and not clip.content):
+        names["test_cmu"] = cmu
+    write_lists(folder, names)
 
 
 def write_texts(clips: list[Clip], folder: Path, process: Process, published: dict[str, bytes]) -> int:

@@ -188,6 +188,7 @@ def test_no_take_and_no_mirror_crosses_splits(dataset):
 def test_cmu_keeps_its_split_and_its_captions(dataset):
     assert {"000001", "M000001"} <= set(names(dataset, "train"))
     assert {"000003", "M000003"} <= set(names(dataset, "test"))
+    assert names(dataset, "test_cmu") == [name for name in names(dataset, "test") if not name.startswith(("B", "MB"))]
     assert (dataset / "texts" / "000001.txt").read_bytes() == CAPTION
     assert b"right hand" in (dataset / "texts" / "M000001.txt").read_bytes()
     # 50 frames at 20 fps, cut from a capture of 60 fps after its rest pose: one metre a second would be 2.5 m at 120.
