@@ -104,6 +104,7 @@ def load_captioner(config: GenM2T, root: Path, dataset: str, name: str) -> Motio
 
 def tell(model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float) -> list[Told]:
     """The captions of all windows, in their order; windows of like lengths are told together."""
+    import torch
     from tqdm import tqdm
 
     from data.windows import batches
@@ -111,7 +112,8 @@ def tell(model: MotionToText, windows: list[Window], search: Search, config: Gen
     captions: list[list[tuple[str, float]]] = [[] for _ in windows]
     with tqdm(total=len(windows), desc="captions", unit="window", leave=False, disable=None) as bar:
         for places, features, lengths in batches([window.features for window in windows], config.batch_size):
-            said = model.captions(features, lengths, search=search, count=config.num_captions)
+            numbers = torch.tensor(places)
+            said = model.captions(features, lengths, search=search, count=config.num_captions, numbers=numbers)
             for place, best in zip(places, said):
                 captions[place] = [(" ".join(text.split()), match) for text, match in best]
             bar.update(len(places))

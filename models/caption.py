@@ -60,8 +60,10 @@ class MotionReader(nn.Module):
         """The loss of captions `ids` (B, L), of `lengths` (B,), given queries (B, P, H)."""
         raise NotImplementedError
 
-    def write(self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None) -> list[list[str]]:
-        """`count` captions of each of B motions, best first."""
+    def write(
+        self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
+    ) -> list[list[str]]:
+        """`count` captions of each of B motions, best first; drawn ones go by the motions' `numbers` (B,), else by their order."""
         raise NotImplementedError
 
 
@@ -165,11 +167,14 @@ class CaptionGPT(MotionReader):
         return word_loss(self(seen, valid[:, :-1], before), ids[:, 1:], valid[:, 1:])
 
     @torch.no_grad()
-    def write(self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None) -> list[list[str]]:
+    def write(
+        self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
+    ) -> list[list[str]]:
+        numbers = torch.arange(len(queries)) if numbers is None else numbers
         start, end = (self.tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
         running = Running(self, *self.context(queries, codes))
         search = search.within(self.config.block_size)
-        found = write(running, len(queries), start, end, search, count)  # (B, count, L)
+        found = write(running, numbers, start, end, search, count)  # (B, count, L)
         texts = self.tokenizer.decode_batch(found.flatten(0, 1).tolist())  # which leaves out the marks
         return [texts[first : first + count] for first in range(0, len(texts), count)]
 

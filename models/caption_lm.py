@@ -110,7 +110,9 @@ class CaptionLM(MotionReader):
         return word_loss(logits, ids, valid_mask(lengths, L))
 
     @torch.no_grad()
-    def write(self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None) -> list[list[str]]:
+    def write(
+        self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
+    ) -> list[list[str]]:
         """`count` captions of each of B motions, best first (drawn ones: as they were drawn), the prompt's words in front.
 
         A beam search is at least `count` wide. Drawn words depend on the seed and the batch, and no random state is touched.

@@ -77,20 +77,21 @@ class WordModel(Protocol):
         """From now on caption n goes on from what caption `rows[n]` was; `rows` (M,) may repeat and leave out."""
 
 
-def write(model: WordModel, captions: int, start: int, end: int, search: Search, count: int = 1) -> Tensor:
-    """Ids (N, count, L), best first, of N = `captions`; without `start`, `end` at and after a caption's end.
+def write(model: WordModel, numbers: Tensor, start: int, end: int, search: Search, count: int = 1) -> Tensor:
+    """Ids (N, count, L), best first, of captions that have the numbers (N,); without `start`, `end` at and after a caption's end.
 
-    `model` stands before the first word of each caption.
+    `model` stands before the first word of each caption. Draws go by a caption's number.
     """
     assert search.sample or count <= search.beams, "a beam search finds no more captions than it is wide"
     find = _draw if search.sample else _beam_search
-    return find(model, captions, start, end, search, count)
+    return find(model, numbers.to(model.device), start, end, search, count)
 
 
-def _draw(model: WordModel, captions: int, start: int, end: int, search: Search, count: int) -> Tensor:
+def _draw(model: WordModel, captions: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
     """Nucleus sampling; a caption's draws depend on the seed and its number, not on its neighbours."""
-    numbers = torch.arange(captions * count, device=model.device)
-    model.reorder(numbers // count)
+    places = torch.arange(len(captions) * count, device=model.device)
+    numbers = (captions[:, None] * count + torch.arange(count, device=model.device)).flatten()
+    model.reorder(places // count)
     ids = torch.full_like(numbers[:, None], start)
     done = torch.zeros_like(numbers, dtype=torch.bool)
     for step in range(search.max_tokens):
@@ -101,15 +102,15 @@ def _draw(model: WordModel, captions: int, start: int, end: int, search: Search,
         done |= drawn == end
         if done.all():
             break
-    return ids[:, 1:].unflatten(0, (captions, count))
+    return ids[:, 1:].unflatten(0, (len(captions), count))
 
 
-def _beam_search(model: WordModel, captions: int, start: int, end: int, search: Search, count: int) -> Tensor:
+def _beam_search(model: WordModel, captions: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
     """The captions of largest log-probability over length^`length_penalty`, among those that a beam of width K comes across.
 
     A caption is done when the K best ended ones are better than what its best running one counts at its present length.
     """
-    N, K, longest = captions, search.beams, search.max_tokens
+    N, K, longest = len(captions), search.beams, search.max_tokens
     first = torch.arange(N, device=model.device)
     model.reorder(first.repeat_interleave(K))
     ids = torch.full((N, K, 1), start, device=model.device)

@@ -69,15 +69,20 @@ class MotionToText:
         return self.reader.tokeniser.stride
 
     @torch.no_grad()
-    def captions(self, features: Tensor, lengths: Tensor, *, search: Search, count: int = 1) -> list[list[Said]]:
-        """`count` captions of each motion, the best match first. Raises `UserError` for a motion under one token."""
+    def captions(
+        self, features: Tensor, lengths: Tensor, *, search: Search, count: int = 1, numbers: Tensor | None = None
+    ) -> list[list[Said]]:
+        """`count` captions of each motion, the best match first; what is drawn goes by the motions' `numbers` (B,).
+
+        Raises `UserError` for a motion under one token.
+        """
         features, lengths = features.to(self.mean), lengths.to(self.mean.device)
         motion = (features - self.mean) / self.std * valid_mask(lengths, features.shape[1])[..., None]
         latents, tokens = self.reader.latents(motion, lengths)
         codes = None
         if self.captioner.reads_codes:
             codes = self.reader.tokeniser.quantizer(latents, valid_mask(tokens, latents.shape[1])).codes[..., 0]
-        texts = self.captioner.write(self.captioner.queries(latents, tokens), search, count, codes)
+        texts = self.captioner.write(self.captioner.queries(latents, tokens), search, count, codes, numbers)
         scores = self._matches(texts, motion, lengths)
         said = [[Said(*pair) for pair in zip(*both)] for both in zip(texts, scores)]
         return [sorted(some, key=lambda one: -one.match) for some in said]

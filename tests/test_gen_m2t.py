@@ -49,7 +49,9 @@ class Measurer:
         self.batches: list[list[int]] = []
         self.searches: list[Search] = []
 
-    def captions(self, features: torch.Tensor, lengths: torch.Tensor, *, search: Search, count: int = 1) -> list[list[Said]]:
+    def captions(
+        self, features: torch.Tensor, lengths: torch.Tensor, *, search: Search, count: int = 1, numbers: torch.Tensor | None = None
+    ) -> list[list[Said]]:
         self.batches.append(lengths.tolist())
         self.searches.append(search)
         for row, length in zip(features, lengths):

@@ -1,6 +1,6 @@
 """How good captions of motion are, over the passes of a split (`utils/protocol.py`), and LaMP-BertScore.
 
-REFERENCE: references decide the score. `raw` are captions as people wrote them, all of a clip; `tokens` are their processed words
+References decide the score: `raw` are captions as people wrote them, all of a clip; `tokens` are their processed words
 (TM2T, MotionGPT), to which captions are brought by the same processing.
 """
 
@@ -39,7 +39,7 @@ def teller(model: MotionToText, search: Search, size: int) -> Callable[[Tensor, 
         said = []
         for rows in order.split(size):
             some = features[rows, : int(lengths[rows].max())]
-            said += [best[0].text for best in model.captions(some, lengths[rows], search=search)]
+            said += [best[0].text for best in model.captions(some, lengths[rows], search=search, numbers=rows)]
         return [said[place] for place in order.argsort().tolist()]
 
     return tell
