@@ -1,0 +1,34 @@
+"""The weights that come with the project: their sizes, and that they do what the README says, there and back again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import gen_m2t
+import gen_t2m
+from utils.generation import DEMO
+
+WEIGHTS = sorted(DEMO.rglob("*.safetensors"))
+
+
+def test_they_are_small():
+    sizes = [path.stat().st_size / 2**20 for path in WEIGHTS]
+    assert sum(sizes) <= 45 and max(sizes) <= 16
+    assert {path.suffix for path in DEMO.rglob("*") if path.is_file()} <= {".safetensors", ".npy", ".txt", ".md"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "word", "side"),
+    [("a person waves with the right hand", "wav", "right"), ("a person raises the left hand", "left", "left")],
+)
+def test_a_generated_motion_is_told_in_words_as_it_was_asked_for(prompt, word, side, tmp_path, capsys):
+    common = ["--output_dir", str(tmp_path), "--gpu_id", "-1", "--checkpoints_dir", str(tmp_path / "none")]
+    gen_t2m.main([*common, "--ext", "made", "--text_prompt", prompt, "--motion_length", "132", "--formats", "npy"])
+    assert "the text is read by LaMP" in capsys.readouterr().out
+    (motion,) = (tmp_path / "made" / "joints" / "0").glob("*_len132.npy")
+    gen_m2t.main([*common, "--ext", "told", "--motions", str(motion)])
+    said = json.loads((tmp_path / "told" / "captions.json").read_text())[0]["captions"][0]["text"]
+    assert word in said and side in said
+    assert "they come with the project" in capsys.readouterr().out
