@@ -102,7 +102,7 @@ def scores(seen, clips, judge, bert, kinds: list[str]) -> dict[str, dict[str, fl
     from utils.captioning import captions_of, language_scores, matching_scores, people
 
     captions = captions_of(clips, seen)
-    theirs, others, _ = people(seen, captions)
+    theirs, others = people(seen, captions)
     found: dict[str, dict[str, float]] = {"ours": {}, "people": {}}
     for kind in kinds:
         found["ours"] |= labelled(language_scores(seen.seen.told, captions, kind, bert), kind)

@@ -135,11 +135,10 @@ def matching_scores(judge: Judge, told: list[str], seen: Pass) -> Scores:
     return {**found, "MM-Dist": float(metrics.matching_distance(text, seen.seen.motion))}
 
 
-def people(seen: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]], list[int]]:
-    """One caption of each clip that has others, those others, and which clips of the pass these are: what people score."""
-    rows = [place for place, own in enumerate(captions) if len({one.text for one in own}) > 1]
-    others = [[one for one in captions[place] if one.text != seen.captions[place]] for place in rows]
-    return [seen.captions[place] for place in rows], others, rows
+def people(seen: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]]]:
+    """One caption of each clip of a pass that has others, and those others: what people score."""
+    others = [[one for one in own if one.text != said] for said, own in zip(seen.captions, captions)]
+    return [said for said, own in zip(seen.captions, others) if own], [own for own in others if own]
 
 
 def captions_of(clips: CaptionedClips, seen: Pass) -> list[list[Caption]]:
