@@ -1,6 +1,6 @@
 """Trained runs → a small folder of weights to pass on: best weights in fp16 or int8, statistics, settings; no resume files.
 
-    python -m prepare.release --dataset_name open --runs vq lamp masked residual length --int8 lamp --out assets/demo
+    python -m prepare.release --dataset_name open --runs vq lamp masked residual length m2t --int8 lamp masked residual m2t
 
 `--out` is itself a checkpoints folder, so every script takes it as `--checkpoints_dir`. Models load into fp32 as always.
 """
