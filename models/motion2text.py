@@ -6,6 +6,8 @@ each caption how well it fits, and puts several in order.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ from utils.checkpoint import CheckpointFolder, find_weights, fingerprint
 from utils.errors import UserError
 
 KINDS = ("caption_gpt", "caption_lm")
+SPARE = 3  # candidates for each of several captions: many say the same in the same words
 
 
 class Said(NamedTuple):
@@ -74,7 +77,7 @@ class MotionToText:
     ) -> list[list[Said]]:
         """`count` captions of each motion, the best match first; what is drawn goes by the motions' `numbers` (B,).
 
-        Raises `UserError` for a motion under one token.
+        Several captions are of different words, as far as there are so many. Raises `UserError` for a motion under one token.
         """
         features, lengths = features.to(self.mean), lengths.to(self.mean.device)
         motion = (features - self.mean) / self.std * valid_mask(lengths, features.shape[1])[..., None]
@@ -82,7 +85,10 @@ class MotionToText:
         codes = None
         if self.captioner.reads_codes:
             codes = self.reader.tokeniser.quantizer(latents, valid_mask(tokens, latents.shape[1])).codes[..., 0]
-        texts = self.captioner.write(self.captioner.queries(latents, tokens), search, count, codes, numbers)
+        candidates = SPARE * count if count > 1 else 1
+        search = replace(search, beams=max(search.beams, candidates))
+        found = self.captioner.write(self.captioner.queries(latents, tokens), search, candidates, codes, numbers)
+        texts = [different(some)[:count] for some in found]
         scores = self._matches(texts, motion, lengths)
         said = [[Said(*pair) for pair in zip(*both)] for both in zip(texts, scores)]
         return [sorted(some, key=lambda one: -one.match) for some in said]
@@ -96,6 +102,13 @@ class MotionToText:
             rows = torch.tensor(spoken) // count
             scores[spoken] = self.reader.match([flat[place] for place in spoken], motion[rows], lengths[rows]).cpu().float()
         return scores.unflatten(0, (len(texts), count)).tolist()
+
+
+def different(texts: list[str]) -> list[str]:
+    """The texts, those first whose words, punctuation aside, are no other's before them."""
+    words = [re.findall(r"\w+", text.lower()) for text in texts]
+    again = [own in words[:place] for place, own in enumerate(words)]
+    return [text for kept in (False, True) for text, repeats in zip(texts, again) if repeats == kept]
 
 
 def find_captioner(name: str, dataset_name: str, *roots: str | Path) -> Path:

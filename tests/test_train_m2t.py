@@ -16,7 +16,7 @@ from data.sentences import Sentences
 from data.spec import get_spec
 from data.synthetic import write_synthetic
 from models.decoding import Search
-from models.motion2text import MotionToText, captioners, check_sizes
+from models.motion2text import MotionToText, captioners, check_sizes, different
 from models.vqvae import MotionTokeniser, VQConfig
 from options.captioning import EvalM2T, TrainM2T
 from options.cli import parse
@@ -103,6 +103,11 @@ def test_what_was_trained_writes_captions_and_says_how_they_match(root, trained)
     alone = model.captions(features[1:2], lengths[1:2], search=Search(beams=4, max_tokens=8), count=3)[0]
     assert [one.text for one in alone] == [one.text for one in said[1]]
     assert np.allclose([one.match for one in alone], [one.match for one in said[1]], atol=1e-4)
+
+
+def test_several_captions_are_of_different_words():
+    texts = ["a person bows.", "A person bows", "someone bows", "a person bows", "someone bows deeply"]
+    assert different(texts) == ["a person bows.", "someone bows", "someone bows deeply", "A person bows", "a person bows"]
 
 
 def test_plain_words_come_first_and_another_run_begins_with_them(root, capsys):
