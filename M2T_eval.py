@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(EvalM2T, argv)
     if not config.name and not config.resume_trans:
         raise UserError("--exp-name is missing: name the captioner to evaluate (train_m2t.py --exp-name), or give --resume-trans")
-    for flag in ("repeat_times", "batch_size"):
+    for flag in ("repeat_times", "batch_size", "candidates"):
         if getattr(config, flag) < 1:
             raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
     run(config)
@@ -57,7 +57,8 @@ def run(config: EvalM2T) -> None:
         load_scorer(config.bert_score, config.bert_score_layer, device),
         [[one.text for one in clips.captions_of(index)] for index in range(len(clips))],
     )
-    protocol = Protocol(clips, judge, batches=config.num_batch, seed=config.seed, teller=teller(model, search, config.batch_size))
+    tell = teller(model, search, config.batch_size, config.candidates)
+    protocol = Protocol(clips, judge, batches=config.num_batch, seed=config.seed, teller=tell)
     passes = [protocol.real(repeat) for repeat in range(config.repeat_times)]
     results = summary([scores(seen, clips, judge, bert, config.references) for seen in passes])
     told = captions_json(passes[0], clips)

@@ -36,15 +36,16 @@ def main(argv: list[str] | None = None) -> None:
     check_ext(config.ext)
     if not config.motions:
         raise UserError("--motions is missing: .npy, .bvh or .amc files, or folders of them")
-    if config.batch_size < 1:
-        raise UserError(f"--batch_size {config.batch_size}: must be 1 or more")
+    for flag in ("batch_size", "num_captions", "candidates"):
+        if getattr(config, flag) < 1:
+            raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
     if config.asf and not Path(config.asf).is_file():
         raise UserError(f"--asf {config.asf}: no such file; it is the skeleton of the .amc files")
 
     from data.windows import named_files, read_motions, windows_of  # here, for --help does not wait for torch
     from models.decoding import Search
 
-    search = Search.of(config, config.num_captions)
+    search = Search.of(config)
     files = named_files(config.motions)
     root, dataset, name = choose_captioner(config)
     spec = get_spec(dataset)
@@ -112,8 +113,8 @@ def tell(model: MotionToText, windows: list[Window], search: Search, config: Gen
     captions: list[list[tuple[str, float]]] = [[] for _ in windows]
     with tqdm(total=len(windows), desc="captions", unit="window", leave=False, disable=None) as bar:
         for places, features, lengths in batches([window.features for window in windows], config.batch_size):
-            numbers = torch.tensor(places)
-            said = model.captions(features, lengths, search=search, count=config.num_captions, numbers=numbers)
+            asked = {"count": config.num_captions, "candidates": config.candidates, "numbers": torch.tensor(places)}
+            said = model.captions(features, lengths, search=search, **asked)
             for place, best in zip(places, said):
                 captions[place] = [(" ".join(text.split()), match) for text, match in best]
             bar.update(len(places))

@@ -36,11 +36,8 @@ class Search:
     seed: int = 0
 
     @classmethod
-    def of(cls, flags: Any, count: int = 1) -> Search:
-        """The search for `count` captions that flags with the names of these fields ask for.
-
-        Raises `UserError`, naming the flag, for one out of range, and for more captions than a search finds.
-        """
+    def of(cls, flags: Any) -> Search:
+        """The search that flags of these names ask for. Raises `UserError`, naming the flag, for one out of range."""
         search = cls(**{field.name: getattr(flags, field.name) for field in fields(cls)})
         for name, fine, needed in (
             ("beams", search.beams >= 1, "1 or more"),
@@ -54,10 +51,6 @@ class Search:
         ):
             if not fine:
                 raise UserError(f"--{name} {getattr(search, name)}: must be {needed}")
-        if count < 1:
-            raise UserError(f"--num_captions {count}: must be 1 or more")
-        if count > search.beams and not search.sample:
-            raise UserError(f"--num_captions {count}: more than --beams {search.beams} finds; give --beams {count}, or --sample")
         return search
 
     def within(self, longest: int) -> Search:

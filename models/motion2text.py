@@ -73,11 +73,19 @@ class MotionToText:
 
     @torch.no_grad()
     def captions(
-        self, features: Tensor, lengths: Tensor, *, search: Search, count: int = 1, numbers: Tensor | None = None
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        *,
+        search: Search,
+        count: int = 1,
+        candidates: int = 1,
+        numbers: Tensor | None = None,
     ) -> list[list[Said]]:
         """`count` captions of each motion, the best match first; what is drawn goes by the motions' `numbers` (B,).
 
-        Several captions are of different words, as far as there are so many. Raises `UserError` for a motion under one token.
+        They are the best matches of so many `candidates` of the search, at least `SPARE` for each if they are several, and of
+        different words, as far as there are so many. Raises `UserError` for a motion under one token.
         """
         features, lengths = features.to(self.mean), lengths.to(self.mean.device)
         motion = (features - self.mean) / self.std * valid_mask(lengths, features.shape[1])[..., None]
@@ -85,13 +93,12 @@ class MotionToText:
         codes = None
         if self.captioner.reads_codes:
             codes = self.reader.tokeniser.quantizer(latents, valid_mask(tokens, latents.shape[1])).codes[..., 0]
-        candidates = SPARE * count if count > 1 else 1
+        candidates = max(candidates, SPARE * count if count > 1 else 1)
         search = replace(search, beams=max(search.beams, candidates))
-        found = self.captioner.write(self.captioner.queries(latents, tokens), search, candidates, codes, numbers)
-        texts = [different(some)[:count] for some in found]
+        texts = self.captioner.write(self.captioner.queries(latents, tokens), search, candidates, codes, numbers)
         scores = self._matches(texts, motion, lengths)
-        said = [[Said(*pair) for pair in zip(*both)] for both in zip(texts, scores)]
-        return [sorted(some, key=lambda one: -one.match) for some in said]
+        said = [sorted((Said(*pair) for pair in zip(*both)), key=lambda one: -one.match) for both in zip(texts, scores)]
+        return [different(some)[:count] for some in said]
 
     def _matches(self, texts: list[list[str]], motion: Tensor, lengths: Tensor) -> list[list[float]]:
         """Log-odds of each of `texts[b]` and motion b."""
@@ -104,11 +111,11 @@ class MotionToText:
         return scores.unflatten(0, (len(texts), count)).tolist()
 
 
-def different(texts: list[str]) -> list[str]:
-    """The texts, those first whose words, punctuation aside, are no other's before them."""
-    words = [re.findall(r"\w+", text.lower()) for text in texts]
+def different(said: list[Said]) -> list[Said]:
+    """The captions, those first whose words, punctuation aside, are no other's before them."""
+    words = [re.findall(r"\w+", one.text.lower()) for one in said]
     again = [own in words[:place] for place, own in enumerate(words)]
-    return [text for kept in (False, True) for text, repeats in zip(texts, again) if repeats == kept]
+    return [one for kept in (False, True) for one, repeats in zip(said, again) if repeats == kept]
 
 
 def find_captioner(name: str, dataset_name: str, *roots: str | Path) -> Path:

@@ -64,6 +64,7 @@ class Captioning(Common):
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
     batch_size: int = option(32, "motions captioned at a time")
     beams: int = option(5, "width of the beam search; 1: the likeliest word each time")
+    candidates: int = option(1, "captions that the search finds of each motion; LaMP's matching head takes the best")
     sample: bool = option(False, "draw words by chance (nucleus sampling) instead of searching")
     top_p: float = option(0.9, "with --sample: words that together have this chance are drawn from")
     temperature: float = option(1.0, "with --sample: above 1 more varied, below more certain")
@@ -82,6 +83,7 @@ class GenM2T(Captioning):
         [], "motions to describe: .npy (joints or features), .bvh, .amc beside its .asf, or folders of them", nargs="+"
     )
     asf: str = option("", "skeleton of .amc files, where it is not beside them")
+    candidates: int = option(9, "captions that the search finds of each motion; LaMP's matching head takes the best")
     num_captions: int = option(1, "captions of each motion, best first: LaMP's matching head puts them in order")
     window: int = option(
         196, "most frames described at a time, from 24, at the dataset's rate; a longer motion is told in even windows, with times"

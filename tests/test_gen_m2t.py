@@ -50,7 +50,14 @@ class Measurer:
         self.searches: list[Search] = []
 
     def captions(
-        self, features: torch.Tensor, lengths: torch.Tensor, *, search: Search, count: int = 1, numbers: torch.Tensor | None = None
+        self,
+        features: torch.Tensor,
+        lengths: torch.Tensor,
+        *,
+        search: Search,
+        count: int = 1,
+        candidates: int = 1,
+        numbers: torch.Tensor | None = None,
     ) -> list[list[Said]]:
         self.batches.append(lengths.tolist())
         self.searches.append(search)
@@ -307,7 +314,7 @@ BAD = {
     "no batch": (["--motions", "MOTIONS/joints.npy", "--batch_size", "0"], "--batch_size 0"),
     "no beams": (["--motions", "MOTIONS/joints.npy", "--beams", "0"], "--beams 0"),
     "no captions": (["--motions", "MOTIONS/joints.npy", "--num_captions", "0"], "--num_captions 0"),
-    "more captions than beams": (["--motions", "MOTIONS/joints.npy", "--num_captions", "6"], "--beams 6, or --sample"),
+    "no candidates": (["--motions", "MOTIONS/joints.npy", "--candidates", "0"], "--candidates 0"),
     "no chance": (["--motions", "MOTIONS/joints.npy", "--top_p", "0"], "--top_p 0"),
     "too much chance": (["--motions", "MOTIONS/joints.npy", "--top_p", "1.1"], "--top_p 1.1"),
     "cold": (["--motions", "MOTIONS/joints.npy", "--temperature", "0"], "--temperature 0"),

@@ -16,7 +16,7 @@ from data.sentences import Sentences
 from data.spec import get_spec
 from data.synthetic import write_synthetic
 from models.decoding import Search
-from models.motion2text import MotionToText, captioners, check_sizes, different
+from models.motion2text import MotionToText, Said, captioners, check_sizes, different
 from models.vqvae import MotionTokeniser, VQConfig
 from options.captioning import EvalM2T, TrainM2T
 from options.cli import parse
@@ -100,6 +100,10 @@ def test_what_was_trained_writes_captions_and_says_how_they_match(root, trained)
     assert [len(some) for some in said] == [3, 3, 3]
     for some in said:
         assert [one.match for one in some] == sorted((one.match for one in some), reverse=True)
+    best = model.captions(features, lengths, search=Search(beams=4, max_tokens=8), candidates=9)
+    assert [some[0].text for some in best] == [some[0].text for some in said]
+    plain = model.captions(features, lengths, search=Search(beams=9, max_tokens=8))
+    assert all(one[0].match >= other[0].match - 1e-4 for one, other in zip(best, plain))
     alone = model.captions(features[1:2], lengths[1:2], search=Search(beams=4, max_tokens=8), count=3)[0]
     assert [one.text for one in alone] == [one.text for one in said[1]]
     assert np.allclose([one.match for one in alone], [one.match for one in said[1]], atol=1e-4)
@@ -107,7 +111,8 @@ def test_what_was_trained_writes_captions_and_says_how_they_match(root, trained)
 
 def test_several_captions_are_of_different_words():
     texts = ["a person bows.", "A person bows", "someone bows", "a person bows", "someone bows deeply"]
-    assert different(texts) == ["a person bows.", "someone bows", "someone bows deeply", "A person bows", "a person bows"]
+    expected = ["a person bows.", "someone bows", "someone bows deeply", "A person bows", "a person bows"]
+    assert [one.text for one in different([Said(text, 0.0) for text in texts])] == expected
 
 
 def test_plain_words_come_first_and_another_run_begins_with_them(root, capsys):

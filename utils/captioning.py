@@ -31,7 +31,7 @@ ORDERS = (1, 2, 3, 4)  # of BLEU
 Scores = dict[str, float]
 
 
-def teller(model: MotionToText, search: Search, size: int) -> Callable[[Tensor, Tensor], list[str]]:
+def teller(model: MotionToText, search: Search, size: int, candidates: int = 1) -> Callable[[Tensor, Tensor], list[str]]:
     """Captions of features (B, T, D) with lengths (B,), in their order; `size` motions of like length at a time."""
 
     def tell(features: Tensor, lengths: Tensor) -> list[str]:
@@ -39,7 +39,8 @@ def teller(model: MotionToText, search: Search, size: int) -> Callable[[Tensor, 
         said = []
         for rows in order.split(size):
             some = features[rows, : int(lengths[rows].max())]
-            said += [best[0].text for best in model.captions(some, lengths[rows], search=search, numbers=rows)]
+            found = model.captions(some, lengths[rows], search=search, candidates=candidates, numbers=rows)
+            said += [best[0].text for best in found]
         return [said[place] for place in order.argsort().tolist()]
 
     return tell
