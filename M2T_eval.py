@@ -19,7 +19,6 @@ GPT_FLAGS = {
     "num_layers": "num_layers", "embed_dim_gpt": "embed_dim", "n_head_gpt": "num_heads", "ff_rate": "ff_rate",
     "block_size": "block_size",
 }  # flag → the captioner's config  # fmt: skip
-VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")
 
 
 @script
@@ -72,13 +71,12 @@ def run(config: EvalM2T) -> None:
 
 def load_captioner(config: EvalM2T, device):
     """The captioner with its LaMP. Raises `UserError` if there is none, or for sizes among the flags that are not its own."""
-    from models.motion2text import MotionToText, check_sizes, check_tokeniser, tokeniser_source
+    from models.motion2text import MotionToText, check_sizes, check_tokeniser
 
     name, tag = config.resume_trans or config.name, config.which_epoch or None
     model = MotionToText.load(config.checkpoints_dir, config.dataset_name, name, device, tag, config.out_dir)
     check_sizes(model.captioner.config, {flag: (ours, getattr(config, flag)) for flag, ours in GPT_FLAGS.items()})
-    source = tokeniser_source(config.checkpoints_dir, config.dataset_name, config.resume_pth, config.vq_name)
-    check_tokeniser(model.reader, {flag: getattr(config, flag) for flag in VQ_FLAGS}, source)
+    check_tokeniser(model.reader, config)
     return model
 
 
@@ -100,7 +98,7 @@ def choose_judge(config: EvalM2T, device):
 def scores(seen, clips, judge, bert, kinds: list[str]) -> dict[str, dict[str, float]]:
     """{"ours": {metric: value}, "people": …} of a pass; metrics of each kind of references carry its name."""
     from models.judges import NoJudge
-    from utils.captioning import captions_of, language_scores, matching_scores, people
+    from utils.captioning import captions_of, embedded, language_scores, matching_scores, people
 
     captions = captions_of(clips, seen)
     theirs, others = people(seen, captions)
@@ -110,8 +108,8 @@ def scores(seen, clips, judge, bert, kinds: list[str]) -> dict[str, dict[str, fl
         if theirs:
             found["people"] |= labelled(language_scores(theirs, others, kind, bert), kind)
     if not isinstance(judge, NoJudge):
-        found["ours"] |= matching_scores(judge, seen.seen.told, seen)
-        found["people"] |= matching_scores(judge, seen.captions, seen)
+        found["ours"] |= matching_scores(embedded(judge, seen.seen.told), seen)
+        found["people"] |= matching_scores(seen.text, seen)
     return found
 
 

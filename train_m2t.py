@@ -38,16 +38,14 @@ def train(config: TrainM2T) -> None:
     from data.motion import Normaliser
     from models.bert import write_vocabulary
     from models.language_motion import LanguageMotion, only_lamp
-    from models.motion2text import check_tokeniser, tokeniser_source
+    from models.motion2text import check_tokeniser
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import resolve_device, seed_everything
     from utils.trainer import Trainer
 
     lamp_name = config.lamp_name or only_lamp(config.checkpoints_dir, config.dataset_name)
     reader = LanguageMotion.load(config.checkpoints_dir, config.dataset_name, lamp_name, resolve_device(config.gpu_id))
-    sizes = {flag: getattr(config, flag) for flag in ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")}
-    source = tokeniser_source(config.checkpoints_dir, config.dataset_name, config.resume_pth, config.vq_name)
-    check_tokeniser(reader, sizes, source)
+    check_tokeniser(reader, config)
     folder = CheckpointFolder(config.out_dir or config.checkpoints_dir, config.dataset_name, config.name)
     seed_everything(config.seed)
     model = build_model(config, reader)

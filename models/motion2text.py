@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,10 +20,11 @@ from models.decoding import Search
 from models.language_motion import LanguageMotion
 from models.layers import valid_mask
 from models.loading import load_model, runs_of
-from utils.checkpoint import CheckpointFolder, find_weights, fingerprint
+from utils.checkpoint import RELEASED, CheckpointFolder, find_weights, fingerprint
 from utils.errors import UserError
 
 KINDS = ("caption_gpt", "caption_lm")
+VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")  # of LaMP's release
 SPARE = 3  # candidates for each of several captions: many say the same in the same words
 
 
@@ -125,8 +126,8 @@ def find_captioner(name: str, dataset_name: str, *roots: str | Path) -> Path:
     """
     if name and Path(name).exists():
         return Path(name)
-    folders = [CheckpointFolder(root, dataset_name, name).root for root in dict.fromkeys(map(str, roots)) if name]
     if name:
+        folders = [CheckpointFolder(root, dataset_name, name).root for root in dict.fromkeys(map(str, roots))]
         found = next((folder for folder in folders if folder.is_dir()), None)
         if found is None:
             raise UserError(f"{' and '.join(map(str, folders))}: no captioner '{name}'; train it with train_m2t.py")
@@ -156,19 +157,20 @@ def load_captioner(path: Path, tag: str | None = None, kinds: tuple[str, ...] = 
     return model, metadata
 
 
-def check_tokeniser(reader: LanguageMotion, flags: dict, source: Path | None = None) -> None:
-    """Whether the tokeniser is what the `flags` of LaMP's release say (None: not given), and the same as the file `source`.
+def check_tokeniser(reader: LanguageMotion, flags: Any) -> None:
+    """Whether the tokeniser is what a script's flags say: its sizes (`VQ_FLAGS`, None: not given), and --resume_pth or --vq_name.
 
     Raises `UserError`, naming both, where it is not: LaMP reads latents of no tokeniser but its own.
     """
-    config = reader.tokeniser.config
-    for flag, given in flags.items():
-        if given is not None and given != getattr(config, flag):
-            raise UserError(f"--{flag} {given}: LaMP's tokeniser has {getattr(config, flag)}; leave the flag out, or say that")
-    if source is None:
+    given = {flag: getattr(flags, flag) for flag in VQ_FLAGS if getattr(flags, flag) is not None}
+    for flag, value in given.items():
+        if value != (ours := getattr(reader.tokeniser.config, flag)):
+            raise UserError(f"--{flag} {value}: LaMP's tokeniser has {ours}; leave the flag out, or say that")
+    if not (name := flags.resume_pth or flags.vq_name):
         return
-    free = {name: flags[name] for name in ("dilation_growth_rate", "vq_act") if flags.get(name) is not None}
-    model, metadata = load_model(source, **(free if find_weights(source).suffix != ".safetensors" else {}))
+    source = Path(name) if Path(name).exists() else CheckpointFolder(flags.checkpoints_dir, flags.dataset_name, name).root
+    free = {flag: given[flag] for flag in ("dilation_growth_rate", "vq_act") if flag in given}  # no shape of a released file tells
+    model, metadata = load_model(source, **(free if find_weights(source).suffix in RELEASED else {}))
     if metadata["kind"] != "tokeniser" or fingerprint(model) != fingerprint(reader.tokeniser):
         raise UserError(f"{source}: not the tokeniser that LaMP was trained on; leave --resume_pth and --vq_name out")
 
@@ -179,13 +181,3 @@ def check_sizes(config: object, flags: dict) -> None:
         ours = getattr(config, name, None)
         if given is not None and given != ours:
             raise UserError(f"--{flag} {given}: the captioner has {ours}; leave the flag out, or say that")
-
-
-def tokeniser_source(checkpoints_dir: str | Path, dataset_name: str, resume_pth: str, vq_name: str) -> Path | None:
-    """The file or folder that --resume_pth names, a path or a run, else the run --vq_name. None: neither is given."""
-    name = resume_pth or vq_name
-    if not name:
-        return None
-    return Path(name) if Path(name).exists() else CheckpointFolder(checkpoints_dir, dataset_name, name).root
-
-

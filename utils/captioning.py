@@ -112,14 +112,13 @@ def words_of(tokens: str) -> str:
     return " ".join(token.partition("/")[0] for token in tokens.split())
 
 
-def language_scores(told: list[str], captions: list[list[Caption]], kind: str, bert: BertScores | None) -> Scores:
+def language_scores(told: list[str], captions: list[list[Caption]], kind: str, bert: BertScores) -> Scores:
     """BLEU, ROUGE-L, CIDEr and BERTScore of what was told of N clips against all captions of each, as `kind` raw or tokens."""
     if kind == "tokens":
         told, references = processed(told), [[words_of(one.tokens) for one in own] for own in captions]
     else:
         references = [[one.text for one in own] for own in captions]
-    scores = score_captions(told, references, ORDERS)
-    return {**scores, **(bert(told, references) if bert else {})}
+    return {**score_captions(told, references, ORDERS), **bert(told, references)}
 
 
 def processed(told: list[str]) -> list[str]:
@@ -127,10 +126,14 @@ def processed(told: list[str]) -> list[str]:
     return [words_of(line) for line in tag(told)]
 
 
-def matching_scores(judge: Judge, told: list[str], seen: Pass) -> Scores:
-    """R-precision and MM-Dist of what was told of a pass's motions, by a judge."""
+def embedded(judge: Judge, told: list[str]) -> Tensor:
+    """What was told of N motions, as a judge reads it (N, E)."""
     tokens = [line.split() or [f"{SILENCE}/PUNCT"] for line in tag(told)]
-    text = judge.text([caption if caption.strip() else SILENCE for caption in told], tokens).cpu()
+    return judge.text([caption if caption.strip() else SILENCE for caption in told], tokens).cpu()
+
+
+def matching_scores(text: Tensor, seen: Pass) -> Scores:
+    """R-precision and MM-Dist of texts (N, E), one for each of a pass's motions."""
     precision = metrics.r_precision(text, seen.seen.motion, BATCH)
     found = {f"R@{k}": float(share) for k, share in enumerate(precision, start=1)}
     return {**found, "MM-Dist": float(metrics.matching_distance(text, seen.seen.motion))}
