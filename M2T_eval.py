@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from options.captioning import EvalM2T
 from options.cli import parse
+from options.evaluate import EvalM2T
 from utils.errors import UserError, script
 
 GPT_FLAGS = {
@@ -34,14 +34,14 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(config: EvalM2T) -> None:
     """Caption every pass, score it, and write the report."""
-    from data.motion import MotionStore
-    from data.spec import get_spec
+    from data.store import MotionStore
     from data.text import CaptionedClips
+    from evaluation.captions import BertScores, load_scorer, teller
+    from evaluation.protocol import Protocol
+    from evaluation.report import check_ext, write_report
     from models.decoding import Search
-    from utils.captioning import BertScores, load_scorer, teller
+    from motion.spec import get_spec
     from utils.checkpoint import CheckpointFolder
-    from utils.evaluation import check_ext, write_report
-    from utils.protocol import Protocol
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
@@ -71,7 +71,7 @@ def run(config: EvalM2T) -> None:
 
 def load_captioner(config: EvalM2T, device):
     """The captioner with its LaMP. Raises `UserError` if there is none, or for sizes among the flags that are not its own."""
-    from models.motion2text import MotionToText, check_sizes, check_tokeniser
+    from pipelines.motion2text import MotionToText, check_sizes, check_tokeniser
 
     name, tag = config.resume_trans or config.name, config.which_epoch or None
     model = MotionToText.load(config.checkpoints_dir, config.dataset_name, name, device, tag, config.out_dir)
@@ -82,7 +82,7 @@ def load_captioner(config: EvalM2T, device):
 
 def choose_judge(config: EvalM2T, device):
     """Who judges R-precision; without an evaluator nobody, which one line says."""
-    from models.judges import NoJudge, load_judge
+    from evaluation.judges import NoJudge, load_judge
 
     if config.evaluator == "none":
         return NoJudge()
@@ -97,8 +97,8 @@ def choose_judge(config: EvalM2T, device):
 
 def scores(seen, clips, judge, bert, kinds: list[str]) -> dict[str, dict[str, float]]:
     """{"ours": {metric: value}, "people": …} of a pass; metrics of each kind of references carry its name."""
-    from models.judges import NoJudge
-    from utils.captioning import captions_of, embedded, language_scores, matching_scores, people
+    from evaluation.captions import captions_of, embedded, language_scores, matching_scores, people
+    from evaluation.judges import NoJudge
 
     captions = captions_of(clips, seen)
     theirs, others = people(seen, captions)
@@ -119,7 +119,7 @@ def labelled(values: dict[str, float], kind: str) -> dict[str, float]:
 
 def summary(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]]:
     """Means over the passes, with 95 % confidence intervals."""
-    from utils.protocol import interval
+    from evaluation.protocol import interval
 
     return {kind: {name: interval([row[kind][name] for row in rows]) for name in rows[0][kind]} for kind in rows[0]}
 
@@ -137,7 +137,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 def captions_json(seen, clips) -> list[dict[str, Any]]:
     """Each clip's name, what was said of it, and what people said."""
-    from utils.captioning import captions_of
+    from evaluation.captions import captions_of
 
     both = zip(seen.names, seen.seen.told, captions_of(clips, seen))
     return [{"clip": name, "said": said, "people": [one.text for one in own]} for name, said, own in both]
@@ -152,8 +152,8 @@ def write_page(path, told: list[dict[str, Any]], clips) -> None:
     """One page with the motions of some captions."""
     import torch
 
-    from utils.motion.features import features_to_joints
-    from utils.motion.html import Clip, write_html
+    from motion.drawing.html import Clip, write_html
+    from motion.features import features_to_joints
 
     spec, place, shown = clips.spec, {name: index for index, name in enumerate(clips.clips.names)}, []
     for one in told:

@@ -15,20 +15,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from data.prompts import LONGEST, STRIDE, checked, read_sections, rounded
-from data.spec import DatasetSpec, get_spec
+from motion.spec import DatasetSpec, get_spec
 from options.cli import parse
-from options.config import Editing
+from options.generate import EditT2M
+from pipelines.outputs import Made, check_flags, choose_weights, load_model, sampling, to_joints, write_motions
 from utils.errors import UserError, script
-from utils.generation import Made, check_flags, choose_weights, load_model, sampling, to_joints, write_motions
 
 if TYPE_CHECKING:
     from data.source import Source
-    from models.text2motion import TextToMotion
+    from pipelines.text2motion import TextToMotion
 
 
 @script
 def main(argv: list[str] | None = None) -> None:
-    config = parse(Editing, argv)
+    config = parse(EditT2M, argv)
     check_flags(config)
     if not config.source_motion:
         raise UserError("--source_motion is missing: the motion to edit, a .npy or .bvh file")
@@ -54,7 +54,7 @@ class Plan(NamedTuple):
     after: int
 
 
-def make_plan(config: Editing, frames: int) -> Plan:
+def make_plan(config: EditT2M, frames: int) -> Plan:
     """What to do with a source of that many frames. Raises `UserError` for lengths out of range, or if nothing is to be done."""
     if config.after and config.motion_length:
         raise UserError("give either --after or --motion_length, which is the length of the whole result")
@@ -72,10 +72,10 @@ def make_plan(config: Editing, frames: int) -> Plan:
 
 
 def edited(
-    model: TextToMotion, source: Source, plan: Plan, prompt: str, config: Editing, spec: DatasetSpec, options: dict
+    model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, options: dict
 ) -> Iterator[Made]:
     """The edited motion `repeat_times` times, batch by batch, each standing where the source stood."""
-    from models.editing import edit, runs
+    from pipelines.editing import edit, runs
 
     stride = model.tokeniser.stride
     before, after = (frames // stride * stride for frames in (plan.before, plan.after))

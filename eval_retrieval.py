@@ -4,7 +4,7 @@
     python eval_retrieval.py --dataset_name open --query "a person waves" --top 5
     python eval_retrieval.py --dataset_name open --query "a person waves" --motions my_captures --formats html
 
-The first prints a table for each protocol (utils/metrics/retrieval.py) and writes it to the run's `eval/<ext>.log` and
+The first prints a table for each protocol (evaluation/metrics/retrieval.py) and writes it to the run's `eval/<ext>.log` and
 `eval/<ext>.json`. The others print the motions found, of the dataset or of a folder of .npy and .bvh files.
 """
 
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from options.cli import parse
-from options.config import EvalRetrieval
+from options.evaluate import EvalRetrieval
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:  # --help does not wait for these
-    from models.language_motion import LanguageMotion
-    from utils.search import Hit
+    from pipelines.language_motion import LanguageMotion
+    from pipelines.search import Hit
 
 FEW = 300
 
@@ -28,7 +28,7 @@ FEW = 300
 def main(argv: list[str] | None = None) -> None:
     config = parse(EvalRetrieval, argv)
 
-    from utils.evaluation import check_ext
+    from evaluation.report import check_ext
 
     check_ext(config.ext)
     for flag, least in (("rerank", 0), ("caption", 0), ("top", 1)):
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def load(config: EvalRetrieval) -> LanguageMotion:
-    from models.language_motion import LanguageMotion
+    from pipelines.language_motion import LanguageMotion
     from utils.runtime import resolve_device
 
     device = resolve_device(config.gpu_id)
@@ -51,13 +51,13 @@ def load(config: EvalRetrieval) -> LanguageMotion:
 
 
 def evaluate(config: EvalRetrieval) -> None:
-    from data.motion import MotionStore
-    from data.spec import get_spec
+    from data.store import MotionStore
     from data.text import CaptionedClips
-    from models.language_motion import only_lamp
+    from evaluation.report import write_report
+    from evaluation.retrieval import Gallery, evaluate_retrieval, table
+    from motion.spec import get_spec
+    from pipelines.language_motion import only_lamp
     from utils.checkpoint import CheckpointFolder, find_weights
-    from utils.evaluation import write_report
-    from utils.retrieval import Gallery, evaluate_retrieval, table
 
     spec = get_spec(config.dataset_name, config.data_root)
     name = config.name or only_lamp(config.checkpoints_dir, config.dataset_name)
@@ -88,8 +88,8 @@ def heading(results: dict) -> tuple[str, ...]:
 
 
 def search(config: EvalRetrieval) -> None:
-    from data.spec import get_spec
-    from utils.search import caption_of, open_index
+    from motion.spec import get_spec
+    from pipelines.search import caption_of, open_index
 
     spec = get_spec(config.dataset_name, config.data_root)
     folder = Path(config.motions) if config.motions else spec.root
@@ -108,10 +108,10 @@ def search(config: EvalRetrieval) -> None:
 
 def write(config: EvalRetrieval, found: list[tuple[Hit, str]]) -> None:
     """The motions found, in all formats asked for: one page for html, else a file a motion."""
-    from utils.generation import staged
-    from utils.motion.export import export
-    from utils.motion.html import Clip, write_html
-    from utils.search import joints_of
+    from motion.drawing.html import Clip, write_html
+    from motion.files.export import export
+    from pipelines.outputs import staged
+    from pipelines.search import joints_of
 
     with staged(Path(config.output_dir), config.ext) as folder:
         clips = []

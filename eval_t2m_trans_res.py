@@ -8,7 +8,7 @@ Prints generated motion beside real motion and writes the run's `eval/<ext>.log`
 from __future__ import annotations
 
 from options.cli import parse
-from options.config import EvalT2M
+from options.evaluate import EvalT2M
 from utils.errors import UserError, script
 
 SAMPLING = ("time_steps", "cond_scale", "res_cond_scale", "temperature", "topkr", "seed")  # options of `TextToMotion.draw`
@@ -27,13 +27,13 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(config: EvalT2M) -> None:
     """Evaluate each weights file that is asked for."""
-    from data.motion import MotionStore
-    from data.spec import get_spec
+    from data.store import MotionStore
     from data.text import CaptionedClips
-    from models.judges import load_judge
+    from evaluation.judges import load_judge
+    from evaluation.protocol import Protocol, evaluate, released_lines, table
+    from evaluation.report import check_ext, write_report
+    from motion.spec import get_spec
     from utils.checkpoint import CheckpointFolder
-    from utils.evaluation import check_ext, write_report
-    from utils.protocol import Protocol, evaluate, released_lines, table
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
@@ -60,9 +60,9 @@ def run(config: EvalT2M) -> None:
 
 def lamp_bertscore(config: EvalT2M, clips, device) -> dict:
     """What the protocol needs for LaMP-BertScore: who captions motions, and what that is worth."""
+    from evaluation.captions import BertScores, lamp_bertscore, load_scorer, teller
     from models.decoding import Search
-    from models.motion2text import MotionToText
-    from utils.captioning import BertScores, lamp_bertscore, load_scorer, teller
+    from pipelines.motion2text import MotionToText
 
     captioner = MotionToText.load(config.checkpoints_dir, config.dataset_name, config.captioner, device)
     captions = [[caption.text for caption in clips.captions_of(index)] for index in range(len(clips))]
@@ -99,7 +99,7 @@ def weights_of(folder) -> list[str]:
 
 def load_model(config: EvalT2M, device, tag: str):
     """The masked transformer with all that goes with it; with one codebook a --res_name has nothing to add."""
-    from models.text2motion import TextToMotion
+    from pipelines.text2motion import TextToMotion
 
     where = (config.checkpoints_dir, config.dataset_name, config.name)
     model = TextToMotion.load(*where, device=device, tag=tag)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from options.cli import parse
-from options.config import EvalVQ
+from options.evaluate import EvalVQ
 from utils.errors import UserError, script
 
 
@@ -23,12 +23,13 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def evaluate(config: EvalVQ) -> None:
-    from data.motion import MotionStore, Normaliser
-    from data.spec import get_spec
+    from data.store import MotionStore, Normaliser
+    from evaluation.protocol import table
+    from evaluation.report import check_ext, write_report
+    from evaluation.tokeniser import evaluate_tokeniser
     from models.loading import load_model
+    from motion.spec import get_spec
     from utils.checkpoint import CheckpointFolder, find_weights
-    from utils.evaluation import check_ext, evaluate_tokeniser, write_report
-    from utils.protocol import table
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
@@ -59,8 +60,8 @@ def judgement(config: EvalVQ, model, normaliser, store, spec, device) -> dict[st
     import torch
 
     from data.text import CaptionedClips
-    from models.judges import load_judge
-    from utils.protocol import Protocol, evaluate
+    from evaluation.judges import load_judge
+    from evaluation.protocol import Protocol, evaluate
 
     if config.evaluator == "none":
         return None

@@ -15,17 +15,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.spec import SPECS, get_spec
-from options.captioning import GenM2T
+from motion.spec import SPECS, get_spec
 from options.cli import parse
+from options.generate import GenM2T
+from pipelines.outputs import DEMO, check_ext, staged
+from pipelines.subtitles import Told, table, write_captions
 from utils.errors import UserError, script
-from utils.generation import DEMO, check_ext, staged
-from utils.subtitles import Told, table, write_captions
 
 if TYPE_CHECKING:  # --help does not wait for these
     from data.windows import Window
     from models.decoding import Search
-    from models.motion2text import MotionToText
+    from pipelines.motion2text import MotionToText
 
 SHORTEST_WINDOW = 24  # frames; captions are of clips that are no shorter
 
@@ -68,7 +68,7 @@ def choose_captioner(config: GenM2T) -> tuple[Path, str, str]:
     As they are given; without a name the only one that there is, else the one that comes with the project. Raises `UserError` for a
     name that is not there, and where there is more than one.
     """
-    from models.motion2text import captioners
+    from pipelines.motion2text import captioners
 
     root, name, given = Path(config.checkpoints_dir), config.resume_trans or config.name, config.dataset_name
     is_path = bool(name) and Path(name).exists()
@@ -97,7 +97,7 @@ def choose_captioner(config: GenM2T) -> tuple[Path, str, str]:
 
 
 def load_captioner(config: GenM2T, root: Path, dataset: str, name: str) -> MotionToText:
-    from models.motion2text import MotionToText
+    from pipelines.motion2text import MotionToText
     from utils.runtime import resolve_device
 
     return MotionToText.load(root, dataset, name, resolve_device(config.gpu_id), config.which_epoch or None)

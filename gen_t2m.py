@@ -15,19 +15,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from data.prompts import LONGEST, Prompt, read_prompts
-from data.spec import DatasetSpec, get_spec
+from motion.spec import DatasetSpec, get_spec
 from options.cli import parse
-from options.config import Generation
+from options.generate import GenT2M
+from pipelines.outputs import Made, check_flags, choose_weights, load_model, sampling, to_joints, write_motions
 from utils.errors import script
-from utils.generation import Made, check_flags, choose_weights, load_model, sampling, to_joints, write_motions
 
 if TYPE_CHECKING:
-    from models.text2motion import TextToMotion
+    from pipelines.text2motion import TextToMotion
 
 
 @script
 def main(argv: list[str] | None = None) -> None:
-    config = parse(Generation, argv)
+    config = parse(GenT2M, argv)
     check_flags(config, unused=("num_batch", "source_motion", "mask_edit_section"))
     weights, said = choose_weights(config)
     spec = get_spec(weights["dataset_name"])
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         write_motions(separate(model, prompts, config, spec, options), config.repeat_times * len(prompts), config, spec.fps)
 
 
-def separate(model: TextToMotion, prompts: list[Prompt], config: Generation, spec: DatasetSpec, options: dict) -> Iterator[Made]:
+def separate(model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, options: dict) -> Iterator[Made]:
     """Every prompt's motion `repeat_times` times, generated batch by batch."""
     import torch
 
@@ -56,9 +56,9 @@ def separate(model: TextToMotion, prompts: list[Prompt], config: Generation, spe
             yield Made(k, repeat, text, motion[:length])
 
 
-def joined(model: TextToMotion, prompts: list[Prompt], config: Generation, spec: DatasetSpec, options: dict) -> Iterator[Made]:
+def joined(model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, options: dict) -> Iterator[Made]:
     """One motion that does what all prompts say, one after the other, `repeat_times` times."""
-    from models.long_motion import join
+    from pipelines.long_motion import join
 
     texts = [prompt.text for prompt in prompts]
     frames = [prompt.frames for prompt in prompts] if prompts[0].frames else None

@@ -9,7 +9,7 @@ pairs in batches of 32; in the end the same is told of every test split, beside 
 from __future__ import annotations
 
 from options.cli import parse
-from options.config import TrainEvaluator
+from options.train import TrainEvaluator
 from utils.errors import UserError, script
 
 ROUNDS = 4  # passes over a split: each draws other captions, crops and batches
@@ -28,16 +28,16 @@ def train(config: TrainEvaluator) -> None:
     """Captions and motions, words for them, a new evaluator, and the trainer."""
     from dataclasses import asdict
 
-    from data.matching import MatchingBatches
-    from data.motion import MotionStore, Normaliser
-    from data.spec import get_spec
+    from data.batches import MatchingBatches
+    from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
     from models.evaluator import Evaluator, EvaluatorConfig
     from models.loading import load_model
     from models.words import FILE
+    from motion.spec import get_spec
+    from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import Distributed, seed_everything
-    from utils.trainer import Trainer
 
     spec = get_spec(config.dataset_name, config.data_root)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
@@ -83,8 +83,8 @@ def sizes(config: TrainEvaluator) -> dict[str, int]:
 
 def load_words(config: TrainEvaluator, folder, token_lines: list[str]):
     """The run's own word vectors; a new run's are GloVe's or, without GloVe, MiniLM's for the words of all captions."""
-    from data.spec import GLOVE
     from models.words import FILE, Words
+    from motion.spec import GLOVE
 
     if config.is_continue:
         return Words.load(folder.root / FILE)
@@ -97,7 +97,7 @@ def scores(model, pairs) -> dict[str, float]:
     """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its ceiling: equal captions cannot tell motions apart."""
     import torch
 
-    from utils.metrics.motion import r_precision
+    from evaluation.metrics.motion import r_precision
 
     device = next(model.parameters()).device
     texts, motions, captions = [], [], []

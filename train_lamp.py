@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from options.cli import parse
-from options.config import TrainLaMP
+from options.train import TrainLaMP
 from utils.errors import UserError, script
 
 INHERITED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
@@ -33,15 +33,15 @@ def train(config: TrainLaMP) -> None:
     """Latents and token ids first, then the model, then the trainer."""
     from dataclasses import asdict
 
-    from data.motion import MotionStore, Normaliser
     from data.pairs import captioned_latents
-    from data.spec import get_spec
+    from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
     from models.bert import load_tokenizer, token_ids, write_vocabulary
     from models.loading import load_model
+    from motion.spec import get_spec
+    from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder, freeze
     from utils.runtime import Distributed, resolve_device, seed_everything
-    from utils.trainer import Trainer
 
     spec = get_spec(config.dataset_name, config.data_root)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
@@ -76,7 +76,7 @@ def train(config: TrainLaMP) -> None:
 
 def backbone(config: TrainLaMP) -> Path:
     """The BERT folder that `--bert` names, or the first of the usual ones that is there."""
-    from models.conditioner import minilm_folder
+    from models.bert import minilm_folder
 
     if config.bert:
         return Path(config.bert)
@@ -135,7 +135,7 @@ def validation(clips, val_pairs, tokenizer):
     """The losses and R@1, 2, 3 in batches of 32, with fixed crops and captions; and what the model says of a few motions."""
     import numpy as np
 
-    from utils.metrics.retrieval import ceiling, small_batches
+    from evaluation.metrics.retrieval import ceiling, small_batches
     from utils.runtime import seed_everything
 
     generator = np.random.default_rng(0)
@@ -163,7 +163,7 @@ def validation(clips, val_pairs, tokenizer):
 
 def recalls(model, batch: dict) -> dict[str, float]:
     """R@1, 2, 3 within a batch, both ways."""
-    from utils.metrics.retrieval import hits, rank
+    from evaluation.metrics.retrieval import hits, rank
 
     motion = model.motion_features(batch["latents"], batch["lengths"])
     text = model.text_features(batch["ids"], batch["text_lengths"])

@@ -8,8 +8,8 @@ GPT learns plain captions alone, and another run may begin with it (`--resume-tr
 
 from __future__ import annotations
 
-from options.captioning import TrainM2T
 from options.cli import parse
+from options.train import TrainM2T
 from utils.errors import UserError, script
 
 HELD_OUT = 50  # of the plain captions, one of so many is for validation
@@ -35,13 +35,13 @@ def train(config: TrainM2T) -> None:
     """LaMP, the captioner, its batches, then the trainer."""
     from dataclasses import asdict
 
-    from data.motion import Normaliser
+    from data.store import Normaliser
     from models.bert import write_vocabulary
-    from models.language_motion import LanguageMotion, only_lamp
-    from models.motion2text import check_tokeniser
+    from pipelines.language_motion import LanguageMotion, only_lamp
+    from pipelines.motion2text import check_tokeniser
+    from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import resolve_device, seed_everything
-    from utils.trainer import Trainer
 
     lamp_name = config.lamp_name or only_lamp(config.checkpoints_dir, config.dataset_name)
     reader = LanguageMotion.load(config.checkpoints_dir, config.dataset_name, lamp_name, resolve_device(config.gpu_id))
@@ -91,7 +91,7 @@ def begin_from_(model, config: TrainM2T) -> None:
     from dataclasses import asdict
 
     from models.bert import vocabulary
-    from models.motion2text import KINDS, find_captioner, load_captioner
+    from pipelines.motion2text import KINDS, find_captioner, load_captioner
 
     roots = (config.out_dir or config.checkpoints_dir, config.checkpoints_dir)
     path = find_captioner(config.resume_trans, config.dataset_name, *roots)
@@ -132,10 +132,10 @@ def sentences(config: TrainM2T, model):
 
 def pairs(config: TrainM2T, reader, model):
     """Batches of motions with captions, and their validation."""
-    from data.motion import MotionStore, Normaliser
     from data.pairs import captioned_latents
-    from data.spec import get_spec
+    from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
+    from motion.spec import get_spec
 
     spec = get_spec(config.dataset_name, config.data_root)
     store, normaliser = MotionStore(spec), Normaliser(reader.mean, reader.std)

@@ -9,7 +9,7 @@ Writes `checkpoints/<dataset_name>/<name>/`. Every clip is tokenised once and ev
 from __future__ import annotations
 
 from options.cli import parse
-from options.config import T2MTransformer
+from options.train import TrainT2M
 from utils.errors import UserError, script
 
 SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention")
@@ -22,18 +22,18 @@ VALIDATION_ROUNDS = 4  # passes over the validation split: each hides other toke
 
 @script
 def main(argv: list[str] | None = None) -> None:
-    config = parse(T2MTransformer, argv)
+    config = parse(TrainT2M, argv)
     for flag in ("name", "vq_name"):
         if not getattr(config, flag):
             raise UserError(f"--{flag} is missing: name this run with --name and its tokeniser with --vq_name")
     train(with_lamp_named(config))
 
 
-def with_lamp_named(config: T2MTransformer) -> T2MTransformer:
+def with_lamp_named(config: TrainT2M) -> TrainT2M:
     """LaMP's run by its name, so that it is on record. Raises `UserError` if there is none, or for LaMP's flags without LaMP."""
     from dataclasses import replace
 
-    from models.language_motion import only_lamp
+    from pipelines.language_motion import only_lamp
 
     if config.text_encoder == "lamp":
         return replace(config, lamp_name=config.lamp_name or only_lamp(config.checkpoints_dir, config.dataset_name))
@@ -42,18 +42,18 @@ def with_lamp_named(config: T2MTransformer) -> T2MTransformer:
     return config
 
 
-def train(config: T2MTransformer) -> None:
+def train(config: TrainT2M) -> None:
     """Tokens and features first, then the model, then the trainer."""
     from dataclasses import asdict
 
-    from data.motion import MotionStore, Normaliser
-    from data.spec import get_spec
+    from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
-    from models.conditioner import load_conditioner
     from models.loading import load_model
+    from motion.spec import get_spec
+    from pipelines.conditioner import load_conditioner
+    from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import Distributed, resolve_device, seed_everything
-    from utils.trainer import Trainer
 
     spec = get_spec(config.dataset_name, config.data_root)
     device = resolve_device(config.gpu_id)
@@ -85,19 +85,19 @@ def train(config: T2MTransformer) -> None:
     trainer.fit()
 
 
-def check_tokeniser(config: T2MTransformer, tokeniser) -> None:
+def check_tokeniser(config: TrainT2M, tokeniser) -> None:
     if tokeniser.stride != STRIDE:
         raise UserError(f"--vq_name {config.vq_name}: a token takes {tokeniser.stride} frames, not {STRIDE}; use --down_t 2")
     if config.stage == "residual" and tokeniser.num_quantizers == 1:
         raise UserError(f"--vq_name {config.vq_name}: with one codebook there is no residual stage; leave it out")
 
 
-def tokens(clips, tokeniser, normaliser, encoder, config: T2MTransformer, share: dict):
+def tokens(clips, tokeniser, normaliser, encoder, config: TrainT2M, share: dict):
     """A split's batches of codes and conditions; its tokens and features come from their caches if they are there."""
     from pathlib import Path
 
-    from data.tokens import CaptionedTokens, cached_tokens
-    from models.conditioner import cached_features
+    from data.encoded import CaptionedTokens, cached_tokens
+    from pipelines.conditioner import cached_features
     from utils.checkpoint import fingerprint
 
     device = next(tokeniser.parameters()).device
@@ -113,7 +113,7 @@ def tokens(clips, tokeniser, normaliser, encoder, config: T2MTransformer, share:
     return CaptionedTokens(clips, store, features, batch_size=config.batch_size, seed=config.seed, **share)
 
 
-def build_model(config: T2MTransformer, tokeniser, features, max_motion: int):
+def build_model(config: TrainT2M, tokeniser, features, max_motion: int):
     """A new model of the stage, its first layers set from the training captions' features (N, C) and the tokeniser's codebooks."""
     from models.length import LengthConfig, LengthPredictor
     from models.masked import MaskedConfig, MaskedTransformer
@@ -136,7 +136,7 @@ def build_model(config: T2MTransformer, tokeniser, features, max_motion: int):
     return model
 
 
-def begin_from_(model, config: T2MTransformer, condition: str) -> None:
+def begin_from_(model, config: TrainT2M, condition: str) -> None:
     """Take over the weights of run --init; the layer that reads the condition stays new if that run's condition was another.
 
     Raises `UserError` if the run is of another stage or size.

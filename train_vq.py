@@ -8,7 +8,7 @@ Writes `checkpoints/<dataset_name>/<name>/`; `net_best_mpjpe` has the lowest rec
 from __future__ import annotations
 
 from options.cli import parse
-from options.config import TrainVQ
+from options.train import TrainVQ
 from utils.errors import UserError, script
 
 
@@ -26,12 +26,12 @@ def train(config: TrainVQ) -> None:
     """Windows of the training clips, a new tokeniser, and the trainer."""
     from dataclasses import asdict
 
-    from data.motion import MotionStore, MotionWindows, Normaliser
-    from data.spec import get_spec
+    from data.store import MotionStore, MotionWindows, Normaliser
     from models.vqvae import MotionTokeniser
+    from motion.spec import get_spec
+    from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import Distributed, seed_everything
-    from utils.trainer import Trainer
 
     spec = get_spec(config.dataset_name, config.data_root)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
@@ -77,7 +77,7 @@ def validation(clips, normaliser, spec):
     """Reconstruction loss and pelvis-aligned joint error (mm), over all poses of the validation clips."""
     import torch
 
-    from utils.evaluation import pose_errors, reconstructions, row_errors, to_joints
+    from evaluation.tokeniser import pose_errors, reconstructions, row_errors, to_joints
 
     def validate(model) -> dict[str, float]:
         poses, rows = [], []

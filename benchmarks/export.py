@@ -17,16 +17,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from data.motion import MotionStore, Normaliser
 from data.prompts import read_prompts
-from data.spec import DatasetSpec, get_spec
-from models.text2motion import TextToMotion
-from utils.evaluation import reconstructions, to_joints
-from utils.metrics.physical import foot_slide, toe_contacts
-from utils.motion.export import export
-from utils.motion.features import features_to_joints, skeleton_for
-from utils.motion.footlock import lock_feet
-from utils.motion.ik import fit_pose
+from data.store import MotionStore, Normaliser
+from evaluation.metrics.physical import foot_slide, toe_contacts
+from evaluation.tokeniser import reconstructions, to_joints
+from motion.features import features_to_joints, skeleton_for
+from motion.files.export import export
+from motion.footlock import lock_feet
+from motion.ik import fit_pose
+from motion.spec import DatasetSpec, get_spec
+from pipelines.text2motion import TextToMotion
 
 FRAMES = 196
 PROMPTS = Path(__file__).parent.parent / "assets" / "text_prompt.txt"

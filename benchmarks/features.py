@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import torch
 
-from utils.motion.features import features_to_joints, joints_to_features
-from utils.motion.rotation import qaxis, qrotate
-from utils.motion.skeleton import HUMANML3D, forward_kinematics
+from motion.features import features_to_joints, joints_to_features
+from motion.rotation import qaxis, qrotate
+from motion.skeleton import HUMANML3D, forward_kinematics
 
 
 def walking_batch(clips: int, frames: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 
-from utils.metrics.motion import fid, frechet_distance, matching_distance, r_precision, statistics
+from evaluation.metrics.motion import fid, frechet_distance, matching_distance, r_precision, statistics
 
 
 def seconds(function: Callable[[], object], repeats: int = 15) -> str:

@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from models.text2motion import TextToMotion
+from motion.features import features_to_joints
+from motion.skeleton import HUMANML3D
+from pipelines.text2motion import TextToMotion
 from prepare.facts import CHEST, Facts, prove
-from utils.motion.features import features_to_joints
-from utils.motion.skeleton import HUMANML3D
 
 FASTEST_WALK = 1.9  # m/s
 

@@ -13,14 +13,14 @@ import re
 import torch
 from torch import Tensor
 
-from data.motion import Clips, MotionStore
-from data.spec import get_spec
+from data.store import Clips, MotionStore
 from data.text import CaptionedClips
-from models.language_motion import LanguageMotion
+from evaluation.metrics.retrieval import galleries
+from evaluation.retrieval import Gallery, evaluate_retrieval, table
+from motion.spec import get_spec
+from pipelines.language_motion import LanguageMotion
 from prepare.open_dataset import swap_sides
 from prepare.phrases import SAME_MOOD
-from utils.metrics.retrieval import galleries
-from utils.retrieval import Gallery, evaluate_retrieval, table
 from utils.runtime import resolve_device
 
 NAME = re.compile(r"(M?)B([12])_([a-z-]+)_([a-z-]+)_")

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evaluation.metrics.retrieval import PROTOCOLS, galleries, pooled_similarity, retrieval_metrics, similar
+from pipelines.search import MotionIndex
 from utils.checkpoint import load_weights, save_weights
-from utils.metrics.retrieval import PROTOCOLS, galleries, pooled_similarity, retrieval_metrics, similar
-from utils.search import MotionIndex
 
 Result = TypeVar("Result")
 
@@ -32,7 +32,7 @@ def timed(name: str, function: Callable[[], Result]) -> Result:
 
 
 def measure(protocol: str, similarity: Tensor, texts: Tensor, names: list[str]) -> None:
-    """A protocol's numbers, as utils/retrieval.py takes them."""
+    """A protocol's numbers, as evaluation/retrieval.py takes them."""
     right = similar(texts) if protocol == "threshold" else None
     each = galleries(protocol, names, texts)
     scores = torch.stack([similarity[places][:, places] for places in each])

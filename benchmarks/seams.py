@@ -11,10 +11,10 @@ import argparse
 
 import numpy as np
 
-from models.long_motion import join
-from models.text2motion import TextToMotion
-from utils.motion.features import features_to_joints
-from utils.motion.skeleton import HUMANML3D
+from motion.features import features_to_joints
+from motion.skeleton import HUMANML3D
+from pipelines.long_motion import join
+from pipelines.text2motion import TextToMotion
 
 AROUND = 10  # frames
 LONGEST = 49  # tokens that the transformers see

@@ -1,6 +1,6 @@
 """Captions with motions as the frozen tokeniser's encoder sees them: batches for language-motion pretraining.
 
-Latents of every clip are computed once at each of its first `stride` frames, like the codes in data/tokens.py and row for row
+Latents of every clip are computed once at each of its first `stride` frames, like the codes in data/encoded.py and row for row
 with them, and kept in a memory-mapped file, fp16: HumanML3D's take 3 GB. Captions are tokenised once.
 """
 
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.motion import Clips, Normaliser
+from data.encoded import CaptionedCrops, Crops, Encode, TokenStore, cache_path, cached_tokens, encode_all
+from data.store import Clips, Normaliser
 from data.text import CaptionedClips
-from data.tokens import CaptionedCrops, Crops, Encode, TokenStore, cache_path, cached_tokens, encode_all
 from utils.checkpoint import atomic_path, fingerprint
 from utils.errors import UserError
 

@@ -1,6 +1,6 @@
 """A motion that a user brings: its features for the models, and where it stood.
 
-File: .npy of joints (T, J, 3) or features (T, D), or what else utils/motion/convert.py reads. Features (T, D) are in the dataset's
+File: .npy of joints (T, J, 3) or features (T, D), or what else motion/files/convert.py reads. Features (T, D) are in the dataset's
 own units, joints (T, J, 3) in metres.
 """
 
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.spec import DatasetSpec
+from motion.features import bone_lengths, facing, joints_to_features, skeleton_for
+from motion.files.convert import at_rate, read_motion
+from motion.rotation import yaw
+from motion.skeleton import Skeleton
+from motion.spec import DatasetSpec
 from utils.errors import UserError
-from utils.motion.convert import at_rate, read_motion
-from utils.motion.features import bone_lengths, facing, joints_to_features, skeleton_for
-from utils.motion.rotation import yaw
-from utils.motion.skeleton import Skeleton
 
 SHORTEST = 8  # frames
 LIKE = 0.1  # how much the bones of a body may differ in sum from the dataset's, and still be taken as they are

@@ -16,8 +16,8 @@ from string import ascii_uppercase
 import numpy as np
 from tqdm import tqdm
 
-from data.motion import Clips, MotionStore, Normaliser, named, padded
-from data.spec import DatasetSpec
+from data.store import Clips, MotionStore, Normaliser, named, padded
+from motion.spec import DatasetSpec
 from utils.errors import UserError
 
 # Reading

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.motion import named
 from data.source import read_source
-from data.spec import DatasetSpec
+from data.store import named
+from motion.spec import DatasetSpec
 from utils.errors import UserError
 
 SUFFIXES = (".npy", ".bvh", ".amc")

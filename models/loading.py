@@ -1,7 +1,7 @@
 """One way to load any model: from a weights file or a checkpoint folder, ours or a released one.
 
 Our `.safetensors` say in their metadata what they hold (`kind`, `config`). Released `.tar` and `.pth` files are told by their
-tensors, in `models/upstream.py`.
+tensors, in `models/upstream/released.py`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
     """
     path = find_weights(path, tag)
     if path.suffix in RELEASED:
-        from models.upstream import load_released
+        from models.upstream.released import load_released
 
         return load_released(path, **overrides)
     state, metadata = load_weights(path)
@@ -54,7 +54,7 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
     metadata["config"] = {**metadata.get("config", {}), **overrides}
     model = build(kind, metadata["config"], path)
     if "text" in metadata:  # a converted release that brings its text condition
-        from models.upstream_lamp import text_condition
+        from models.upstream.lamp import text_condition
 
         model.text = text_condition(metadata["text"])
     load_own_state(model, state, path)
@@ -89,7 +89,7 @@ def runs_of(kind: str, root: Path) -> list[str]:
 def kind_of(path: Path) -> str | None:
     """What a weights file says that it holds. Raises `UserError` for a damaged file, or a released one of no known kind."""
     if path.suffix in RELEASED:
-        from models.upstream import read_released, recognise
+        from models.upstream.released import read_released, recognise
 
         return recognise(path, read_released(path))[0].kind
     return read_metadata(path).get("kind")

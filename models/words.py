@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.bert import load_bert, load_tokenizer
-from models.conditioner import minilm_folder
+from models.bert import load_bert, load_tokenizer, minilm_folder
 from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError
 

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 from options.cli import parse
-from options.config import CutBackbone
+from options.prepare import CutBackbone
 from utils.errors import UserError, script
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     for flag in ("texts", "out"):
         if not getattr(config, flag):
             raise UserError(f"--{flag} is missing: name the captions with --texts and the folder to make with --out")
-    from models.conditioner import minilm_folder
+    from models.bert import minilm_folder
 
     source, out = Path(config.bert) if config.bert else minilm_folder(), Path(config.out)
     if (out / "model.safetensors").exists():

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from motion.features import features_to_joints, joints_to_features
+from motion.skeleton import HUMANML3D
 from prepare.folder import write_motion
 from prepare.smpl import BodyModel, read_amass
 from utils.errors import UserError
-from utils.motion.features import features_to_joints, joints_to_features
-from utils.motion.skeleton import HUMANML3D
 
 FPS = 20
 NUM_JOINTS = HUMANML3D.num_joints

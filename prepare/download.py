@@ -17,9 +17,9 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.spec import RELEASED_EVALUATOR
+from motion.spec import RELEASED_EVALUATOR
 from options.cli import parse
-from options.config import Download
+from options.prepare import Download
 from prepare.fetch import fetch
 from utils.errors import UserError, script
 
@@ -171,7 +171,7 @@ def damage(path: Path) -> str:
 
 def misfit(path: Path, kind: str) -> str:
     """Why the loader does not take a file for a model of this kind; "" if it does."""
-    from models.upstream import load_released
+    from models.upstream.released import load_released
 
     try:
         found = load_released(path)[1]["kind"]

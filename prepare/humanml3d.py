@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__" and not __package__:  # started by its path: start again as a module, which finds the other packages
     os.execv(sys.executable, [sys.executable, "-m", "prepare.humanml3d", *sys.argv[1:]])
 
-from data.spec import get_spec
+from motion.spec import get_spec
 from options.cli import parse
-from options.config import BuildHumanML3D
+from options.prepare import BuildHumanML3D
 from prepare.folder import MOTIONS, whole_folder, write_lists
 from prepare.stats import write_statistics
 from utils.errors import UserError, script

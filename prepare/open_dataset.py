@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__" and not __package__:  # started by its path: start again as a module, which finds the other packages
     os.execv(sys.executable, [sys.executable, "-m", "prepare.open_dataset", *sys.argv[1:]])
 
-from data.spec import get_spec
+from motion.spec import get_spec
 from options.cli import parse
-from options.config import BuildOpen
+from options.prepare import BuildOpen
 from prepare.folder import MOTIONS, whole_folder, write_lists, write_motion
 from prepare.open_splits import SPLITS, draw_splits
 from utils.errors import UserError, script
@@ -176,8 +176,8 @@ def write_batch(clips: list[Clip], folder: Path) -> None:
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    from utils.motion.features import features_to_joints, joints_to_features
-    from utils.motion.skeleton import HUMANML3D
+    from motion.features import features_to_joints, joints_to_features
+    from motion.skeleton import HUMANML3D
 
     joints = [torch.from_numpy(clip.joints) for clip in clips]
     lengths = torch.tensor([len(x) for x in joints])
@@ -204,7 +204,7 @@ def write_texts(clips: list[Clip], folder: Path, process: Process, published: di
     """
     from tqdm import tqdm
 
-    from prepare.tokens import tag
+    from data.pos_tags import tag
 
     (folder / "texts").mkdir()
     ours, theirs = [clip for clip in clips if clip.content], [clip.name for clip in clips if not clip.content]

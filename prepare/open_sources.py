@@ -18,11 +18,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from motion.files.bvh import read_bvh, read_text
+from motion.files.mocap import JOINT_MAPS, map_joints, read_asf_amc, resample
 from prepare.captures import read_index
 from prepare.humanml3d import read_splits
 from utils.errors import UserError
-from utils.motion.bvh import read_bvh, read_text
-from utils.motion.mocap import JOINT_MAPS, map_joints, read_asf_amc, resample
 
 FPS = 20
 BANDAI_NAME = re.compile(r"dataset-([12])_([a-z-]+)_([a-z-]+)_(\d+)$")

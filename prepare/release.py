@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from options.cli import parse
-from options.config import Release
+from options.prepare import Release
 from utils.errors import UserError, script
 
 

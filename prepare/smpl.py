@@ -20,9 +20,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from motion.rotation import rotation_vectors_to_matrices
+from motion.skeleton import HUMANML3D, forward_kinematics
 from utils.errors import UserError
-from utils.motion.rotation import rotation_vectors_to_matrices
-from utils.motion.skeleton import HUMANML3D, forward_kinematics
 
 NUM_JOINTS = HUMANML3D.num_joints
 NUM_BETAS = 10

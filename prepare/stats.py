@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.spec import SPECS
+from motion.spec import SPECS
 from utils.errors import UserError, script
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.motion import MotionStore, Normaliser
-from data.spec import get_spec
+from data.store import MotionStore, Normaliser
 from data.text import CaptionedClips
+from motion.spec import get_spec
 
 
 def numbered_clips(tmp_path: Path, clips: int = 24):

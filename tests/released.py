@@ -14,7 +14,7 @@ from torch import Tensor
 from models.length import LengthConfig, LengthPredictor
 from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
-from models.upstream_transformers import LENGTH_NAMES, NAMES
+from models.upstream.transformers import LENGTH_NAMES, NAMES
 from models.vqvae import VQConfig
 
 State = dict[str, Tensor]

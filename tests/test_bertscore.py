@@ -16,9 +16,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import ByteLevelBPETokenizer
 
+from evaluation.metrics.bertscore import Baseline, BertScore, BertScorer
 from models.bert import load_bert, load_tokenizer, minilm_folder
 from utils.errors import UserError
-from utils.metrics.bertscore import Baseline, BertScore, BertScorer
 
 CANDIDATES = ["a person walks forward", "someone jumps.", "walk"]
 REFERENCES = [

@@ -11,12 +11,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from data.synthetic import walker
+from motion.files.bvh import read_bvh, write_bvh
+from motion.files.export import export
+from motion.rotation import euler_to_matrix, qmatrix
+from motion.skeleton import HUMANML3D, forward_kinematics
+from prepare.synthetic import walker
 from utils.errors import UserError
-from utils.motion.bvh import read_bvh, write_bvh
-from utils.motion.export import export
-from utils.motion.rotation import euler_to_matrix, qmatrix
-from utils.motion.skeleton import HUMANML3D, forward_kinematics
 
 ASSETS = Path(__file__).parent.parent / "assets"
 MIXAMO = [

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.synthetic import HANDS, HEIGHTS, bower, raiser, walker, waver
+from data.pos_tags import tag
+from motion.skeleton import HUMANML3D
 from prepare import phrases
 from prepare.captions import ACTIONS, captions
 from prepare.facts import AT_HEAD, CHEST, DIRECTIONS, DOWN, OVERHEAD, SHOULDER, prove
-from prepare.tokens import tag
+from prepare.synthetic import HANDS, HEIGHTS, bower, raiser, walker, waver
 from utils.errors import UserError
-from utils.motion.skeleton import HUMANML3D
 
 LEVELS = {"chest": CHEST, "shoulder": SHOULDER, "head": AT_HEAD, "above the head": OVERHEAD}
 NAMES = [f"B2_walk_normal_{number:03d}" for number in range(8)]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from options.cli import from_opt, parse, read_opt, write_opt
-from options.config import Training, option
+from options.common import option
+from options.train import Training
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -133,5 +134,6 @@ def test_continued_run_takes_its_flags_from_its_opt_and_new_flags_win(tmp_path):
 
 
 def test_help_needs_no_torch():
-    code = "import sys, options.cli, options.config; sys.exit('torch' in sys.modules)"
+    modules = "options.cli, options.train, options.evaluate, options.generate, options.prepare"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

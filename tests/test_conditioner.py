@@ -11,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models import bert, conditioner
+from models import bert
 from models.bert import load_bert, load_tokenizer
 from models.clip import FILE, byte_pairs, load_byte_pairs, load_clip
-from models.conditioner import ClipEncoder, SentenceEncoder, cached_features, load_conditioner
+from pipelines import conditioner
+from pipelines.conditioner import ClipEncoder, SentenceEncoder, cached_features, load_conditioner
 from tests.small_lamp import WIDTH, write_lamp
 from utils.errors import UserError
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from data.synthetic import walker
+from motion.features import joints_to_features
+from motion.files.bvh import read_bvh, write_bvh
+from motion.files.convert import main, read_motion, to_features
+from motion.files.export import export
+from motion.ik import fit_pose
+from motion.skeleton import HUMANML3D, KIT, Skeleton
+from prepare.synthetic import walker
 from utils.errors import UserError
-from utils.motion.bvh import read_bvh, write_bvh
-from utils.motion.convert import main, read_motion, to_features
-from utils.motion.export import export
-from utils.motion.features import joints_to_features
-from utils.motion.ik import fit_pose
-from utils.motion.skeleton import HUMANML3D, KIT, Skeleton
 
 # A CMU skeleton in its own unit and in inches' 1/0.45: each bone's parent and the way to its far end.
 CMU = {

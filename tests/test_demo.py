@@ -8,7 +8,7 @@ import pytest
 
 import gen_m2t
 import gen_t2m
-from utils.generation import DEMO
+from pipelines.outputs import DEMO
 
 WEIGHTS = sorted(DEMO.rglob("*.safetensors"))
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from models import clip
-from models.released import masked_run
 from models.vqvae import VQConfig
+from pipelines.runs import masked_run
 from prepare import download, fetch
 from prepare.download import main
 from tests.released import MASKED, VQ, masked_t2m_state, tokeniser_state, write_momask

@@ -12,15 +12,15 @@ import torch
 
 from data.prompts import read_sections
 from data.source import read_source
-from data.spec import get_spec
 from edit_t2m import main
-from models.long_motion import FADE
+from motion.features import features_to_joints
+from motion.files.export import export
+from motion.rotation import yaw
+from motion.skeleton import HUMANML3D
+from motion.spec import get_spec
+from pipelines.long_motion import FADE
 from tests.tiny import VARIED, walk, walking, write_checkpoints
 from utils.errors import UserError
-from utils.motion.export import export
-from utils.motion.features import features_to_joints
-from utils.motion.rotation import yaw
-from utils.motion.skeleton import HUMANML3D
 
 ROOT = Path(__file__).parent.parent
 OPEN = get_spec("open")

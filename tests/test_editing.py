@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.editing import edit, runs, windows_around
 from models.layers import valid_mask
-from models.long_motion import CONTEXT, FADE
 from models.masked import MaskedConfig, MaskedTransformer
+from pipelines.editing import edit, runs, windows_around
+from pipelines.long_motion import CONTEXT, FADE
 from tests.tiny import CODES, SMALL, pipeline, walking
 
 LENGTHS = torch.tensor([9, 4, 7])

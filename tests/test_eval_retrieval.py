@@ -17,16 +17,16 @@ import torch
 
 import eval_retrieval
 from benchmarks.open_retrieval import action_and_mood, share_right
-from data.motion import MotionStore, Normaliser
-from data.spec import get_spec
-from data.synthetic import write_synthetic
+from data.store import MotionStore, Normaliser
 from data.text import CaptionedClips
-from models.language_motion import LanguageMotion
+from evaluation.metrics.retrieval import PROTOCOLS, rank
+from evaluation.retrieval import Gallery, one_caption_each, whole_clips
+from motion.files.export import export
+from motion.spec import get_spec
+from pipelines.language_motion import LanguageMotion
+from pipelines.search import open_index
+from prepare.synthetic import write_synthetic
 from tests.small_lamp import write_lamp
-from utils.metrics.retrieval import PROTOCOLS, rank
-from utils.motion.export import export
-from utils.retrieval import Gallery, one_caption_each, whole_clips
-from utils.search import open_index
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,15 @@ import torch
 
 import eval_t2m_trans_res
 import eval_t2m_vq
-from data.motion import MotionStore
-from data.spec import get_spec
-from data.synthetic import write_synthetic
+from data.store import MotionStore
 from data.text import CaptionedClips
+from evaluation.protocol import Protocol, Sample, interval, released_lines, table
 from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
+from motion.spec import get_spec
+from prepare.synthetic import write_synthetic
 from tests.small_lamp import WIDTH, write_lamp
 from utils.checkpoint import CheckpointFolder, save_weights
-from utils.protocol import Protocol, Sample, interval, released_lines, table
 
 SIZES = {"nb_code": 16, "cond_dim": WIDTH, "code_dim": 8, "latent_dim": 16, "ff_size": 16, "n_layers": 1, "n_heads": 2}
 
@@ -28,9 +28,9 @@ SIZES = {"nb_code": 16, "cond_dim": WIDTH, "code_dim": 8, "latent_dim": 16, "ff_
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
     """Two motions a text for MultiModality, and a judge that tells motions apart, which a random LaMP does not."""
-    monkeypatch.setattr("utils.protocol.SAMPLES", 2)
-    monkeypatch.setattr("utils.protocol.BATCH", 16)
-    monkeypatch.setattr("models.judges.LampJudge.load", lambda *_: Sums())
+    monkeypatch.setattr("evaluation.protocol.SAMPLES", 2)
+    monkeypatch.setattr("evaluation.protocol.BATCH", 16)
+    monkeypatch.setattr("evaluation.judges.LampJudge.load", lambda *_: Sums())
 
 
 @pytest.fixture(scope="module")

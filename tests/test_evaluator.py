@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from evaluation.judges import BATCH, GuoJudge, LampJudge
 from models.evaluator import Evaluator, EvaluatorConfig, fused
-from models.judges import BATCH, GuoJudge, LampJudge
 from models.loading import load_model
 from models.words import FILE, Words
 from tests.small_lamp import write_lamp

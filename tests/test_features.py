@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from utils.errors import UserError
-from utils.motion import features as features_module
-from utils.motion.features import (
+from motion import features as features_module
+from motion.features import (
     bone_lengths,
     canonicalise,
     facing,
@@ -20,8 +19,9 @@ from utils.motion.features import (
     joints_to_features,
     uniform_skeleton,
 )
-from utils.motion.rotation import qaxis, qmatrix, qrotate
-from utils.motion.skeleton import HUMANML3D, KIT, forward_kinematics
+from motion.rotation import qaxis, qmatrix, qrotate
+from motion.skeleton import HUMANML3D, KIT, forward_kinematics
+from utils.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 golden = pytest.mark.skipif(not SHARED.exists(), reason="the yardstick clips are not here")

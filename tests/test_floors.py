@@ -1,4 +1,4 @@
-"""Imports run downward only: root scripts, then trainers, then models and data, then tools, then the ground."""
+"""Imports run one way: a folder imports from itself and from the folders below it."""
 
 from __future__ import annotations
 
@@ -6,32 +6,20 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MIDDLE = ("models", "data", "prepare")
-TOOLS = ("utils.metrics", "utils.motion", "options")
-GROUND = ("data.spec", "utils.checkpoint", "utils.runtime", "utils.errors")
 
-# Which of our packages a file may import, by the longest prefix of its module name.
-MAY_IMPORT = {
-    "utils.trainer": (*MIDDLE, *TOOLS, *GROUND, "utils.training"),
-    "utils.evaluation": (*MIDDLE, *TOOLS, *GROUND),
-    "utils.generation": (*MIDDLE, *TOOLS, *GROUND),
-    "utils.protocol": (*MIDDLE, *TOOLS, *GROUND),
-    "utils.captioning": (*MIDDLE, *TOOLS, *GROUND, "utils.protocol"),
-    "utils.retrieval": (*MIDDLE, *TOOLS, *GROUND),
-    "utils.search": (*MIDDLE, *TOOLS, *GROUND, "utils.retrieval"),
-    "models": ("models", "utils.metrics", "utils.motion", *GROUND),
-    "data": ("data", "prepare", "utils.metrics", "utils.motion", *GROUND),
-    "prepare": ("data", "prepare", *TOOLS, *GROUND),
-    "prepare.backbone": (*MIDDLE, *TOOLS, *GROUND),
-    "prepare.download": (*MIDDLE, *TOOLS, *GROUND),
-    "utils.metrics": ("utils.metrics", "utils.motion", *GROUND),
-    "utils.motion": ("utils.motion", *GROUND),
-    "options": ("options", *GROUND),
-    "utils.training": (*TOOLS, *GROUND),
-    "utils": GROUND,
-    "data.spec": ("utils.errors",),
+# Which of our folders each folder may import, apart from itself.
+FLOORS = {
+    "utils": (),
+    "options": ("utils",),
+    "motion": ("utils",),
+    "data": ("motion", "utils"),
+    "training": ("options", "utils"),
+    "models": ("data", "training", "motion", "options", "utils"),
+    "pipelines": ("models", "data", "training", "motion", "options", "utils"),
+    "evaluation": ("pipelines", "models", "data", "motion", "options", "utils"),
+    "prepare": ("pipelines", "models", "data", "motion", "options", "utils"),
 }
-OURS = ("models", "data", "prepare", "utils", "options", "tests", "benchmarks")
+ABOVE = ("tests", "benchmarks")
 
 
 def module_name(path: Path) -> str:
@@ -46,37 +34,28 @@ def imported(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.split(".")[0] in OURS}
+    return {name for name in names if name.split(".")[0] in (*FLOORS, *ABOVE)}
 
 
-def within(name: str, packages: tuple[str, ...]) -> bool:
-    return any(name == package or name.startswith(package + ".") for package in packages)
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def rule(module: str) -> tuple[str, ...]:
-    if "." not in module and module not in MAY_IMPORT:
-        return OURS[:5]
-    return MAY_IMPORT[max((prefix for prefix in MAY_IMPORT if within(module, (prefix,))), key=len)]
-
-
-def sources() -> list[Path]:
-    folders = ("models", "data", "prepare", "utils", "options")
-    return sorted([*ROOT.glob("*.py"), *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))])
-
-
-def test_imports_run_downward():
+def test_imports_run_one_way():
+    allowed = {folder: {folder, *below} for folder, below in FLOORS.items()}
     wrong = [
         f"{module_name(path)} imports {name}"
-        for path in sources()
+        for folder in FLOORS
+        for path in sources(folder)
         for name in sorted(imported(path))
-        if not within(name, rule(module_name(path)))
+        if name.split(".")[0] not in allowed[folder]
     ]
     assert wrong == []
 
 
 def test_help_needs_no_torch():
     """The files that a script imports before it has parsed its flags stay free of heavy libraries."""
-    for module in ("utils/errors.py", "options/config.py", "options/cli.py", "data/spec.py"):
+    for module in ("utils/errors.py", "motion/spec.py", *(path.relative_to(ROOT) for path in sources("options"))):
         tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
         heavy = {node.names[0].name.split(".")[0] for node in tree.body if isinstance(node, ast.Import)}
         heavy |= {node.module.split(".")[0] for node in tree.body if isinstance(node, ast.ImportFrom)}
@@ -84,7 +63,7 @@ def test_help_needs_no_torch():
 
 
 def test_no_file_imports_by_star_or_edits_the_path():
-    for path in sources():
+    for path in [*ROOT.glob("*.py"), *sources(*FLOORS)]:
         text = path.read_text(encoding="utf-8")
         assert "import *" not in text, path
         assert "sys.path" not in text, path

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from data.synthetic import synthetic_joints
+from evaluation.metrics.physical import foot_slide, penetration, toe_contacts
+from motion.footlock import lock_feet
+from motion.ik import fit_pose
+from motion.skeleton import HUMANML3D, KIT, SKELETONS, Skeleton
+from prepare.synthetic import synthetic_joints
 from utils.errors import UserError
-from utils.metrics.physical import foot_slide, penetration, toe_contacts
-from utils.motion.footlock import lock_feet
-from utils.motion.ik import fit_pose
-from utils.motion.skeleton import HUMANML3D, KIT, SKELETONS, Skeleton
 
 FPS = 20
 WALKS = sorted((Path(__file__).parent.parent / "dataset" / "Open" / "new_joints").glob("B2_walk_*_00*.npy"))[:6]

@@ -1,7 +1,7 @@
 """gen_m2t.py: motion files in; a table, JSON and subtitles out; every bad input is one clear line, exit code 2, nothing written.
 
-What the captioner says is tested where it is made (models/motion2text.py). Here a stand-in takes its place, which says how far the
-person of each window goes: so it shows whether every caption has got to its own file and time, in any batch. It is what
+What the captioner says is tested where it is made (pipelines/motion2text.py). Here a stand-in takes its place, which says how
+far the person of each window goes: so it shows whether every caption has got to its own file and time, in any batch. It is what
 `MotionToText.load` gives in these tests; which weights that is asked for is tested as well.
 """
 
@@ -19,17 +19,17 @@ import numpy as np
 import pytest
 import torch
 
-from data.synthetic import walker
 from data.windows import cut
 from gen_m2t import main
 from models.decoding import Search
-from models.motion2text import MotionToText, Said
+from motion.features import joints_to_features
+from motion.files.export import export
+from motion.skeleton import HUMANML3D
+from pipelines.motion2text import MotionToText, Said
+from pipelines.subtitles import Told, probability, srt, table, unique_names
+from prepare.synthetic import walker
 from tests.test_convert import write_cmu
 from utils.checkpoint import save_weights
-from utils.motion.export import export
-from utils.motion.features import joints_to_features
-from utils.motion.skeleton import HUMANML3D
-from utils.subtitles import Told, probability, srt, table, unique_names
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT.parent / "shared" / "data" / "golden"

@@ -13,9 +13,9 @@ import pytest
 
 from data.prompts import Prompt, read_prompts
 from gen_t2m import main
+from motion.files.bvh import read_bvh
+from motion.skeleton import HUMANML3D
 from tests.tiny import VARIED, write_checkpoints
-from utils.motion.bvh import read_bvh
-from utils.motion.skeleton import HUMANML3D
 
 ROOT = Path(__file__).parent.parent
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from data.synthetic import walker
+from motion.files.gltf import write_glb
+from motion.skeleton import HUMANML3D, KIT
+from prepare.synthetic import walker
 from utils.errors import UserError
-from utils.motion.gltf import write_glb
-from utils.motion.skeleton import HUMANML3D, KIT
 
 TYPES = {5126: "<f4", 5121: "u1", 5123: "<u2"}
 WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from motion.drawing.html import Clip, write_html
+from motion.files.export import export
+from motion.skeleton import HUMANML3D, KIT
 from tests.browser import EXECUTABLE, Browser, Page
 from tests.test_render import standing
 from utils.errors import UserError
-from utils.motion.export import export
-from utils.motion.html import Clip, write_html
-from utils.motion.skeleton import HUMANML3D, KIT
 
 NASTY = "walks </script><script>alert(1)</script> <!-- & \"quotes\" 'and' ünïcödé 人が歩く 🕺 \u2028 </title>"
 

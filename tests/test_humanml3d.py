@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from motion.features import features_to_joints, joints_to_features
+from motion.skeleton import HUMANML3D
 from prepare import humanml3d
 from prepare.captures import Clip, Sources, build_chunk, cut, mirror, read_index
 from prepare.stats import mean_std
 from tests.test_smpl import amass_arrays, model_arrays, naive_joints, saved
 from utils.errors import UserError
-from utils.motion.features import features_to_joints, joints_to_features
-from utils.motion.skeleton import HUMANML3D
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs the project's reference data")

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from motion.features import features_to_joints
+from motion.files.bvh import read_bvh
+from motion.files.export import export
+from motion.ik import axes_along, continuous_swing, fit_pose
+from motion.rotation import matrixq, qaxis, qmatrix, qrotate
+from motion.skeleton import HUMANML3D, KIT, SKELETONS, Skeleton, forward_kinematics
 from utils.errors import UserError
-from utils.motion.bvh import read_bvh
-from utils.motion.export import export
-from utils.motion.features import features_to_joints
-from utils.motion.ik import axes_along, continuous_swing, fit_pose
-from utils.motion.rotation import matrixq, qaxis, qmatrix, qrotate
-from utils.motion.skeleton import HUMANML3D, KIT, SKELETONS, Skeleton, forward_kinematics
 
 GOLDEN = Path(__file__).parent.parent.parent / "shared" / "data" / "golden"
 BOWS = sorted((Path(__file__).parent.parent / "dataset" / "Open" / "new_joints").glob("B1_bow_*.npy"))

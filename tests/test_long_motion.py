@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gen_t2m import main
-from models.long_motion import CONTEXT, FADE, Window, fill, join, pieces, soften
+from pipelines.long_motion import CONTEXT, FADE, Window, fill, join, pieces, soften
 from tests.tiny import VARIED, pipeline, write_checkpoints
 
 LONGEST = 12  # tokens

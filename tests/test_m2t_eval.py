@@ -12,18 +12,18 @@ import torch
 
 import eval_t2m_trans_res
 import M2T_eval
-from data.motion import MotionStore
-from data.spec import get_spec
-from data.synthetic import write_synthetic
+from data.store import MotionStore
 from data.text import CaptionedClips
+from evaluation.captions import BertScores, captions_of, lamp_bertscore, language_scores, load_scorer, people
+from evaluation.judges import NoJudge
+from evaluation.protocol import Protocol
 from models.caption import CaptionGPT, GPTConfig
-from models.judges import NoJudge
 from models.masked import MaskedConfig, MaskedTransformer
+from motion.spec import get_spec
+from prepare.synthetic import write_synthetic
 from tests.small_lamp import SIZES, WIDTH, WORDS, write_lamp
-from utils.captioning import BertScores, captions_of, lamp_bertscore, language_scores, load_scorer, people
 from utils.checkpoint import CheckpointFolder, save_weights
 from utils.errors import UserError
-from utils.protocol import Protocol
 
 pytest.importorskip("bert_score")
 pytest.importorskip("sacrebleu")
@@ -33,7 +33,7 @@ pytest.importorskip("spacy")
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
     """A rough baseline: what it is matters to no test."""
-    monkeypatch.setattr("utils.captioning.PAIRS", 20)
+    monkeypatch.setattr("evaluation.captions.PAIRS", 20)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +169,6 @@ def test_bad_input_ends_with_one_line(root, flags, said, capsys):
 
 def test_without_a_captioner_one_line_says_how_to_get_one(tmp_path):
     with pytest.raises(UserError, match=r"train_m2t\.py"):
-        from models.motion2text import MotionToText
+        from pipelines.motion2text import MotionToText
 
         MotionToText.load(tmp_path, "synthetic")

@@ -9,8 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.errors import UserError
-from utils.metrics.motion import (
+from evaluation.metrics.motion import (
     diversity,
     draw_pairs,
     fid,
@@ -20,6 +19,7 @@ from utils.metrics.motion import (
     r_precision,
     statistics,
 )
+from utils.errors import UserError
 
 
 def embeddings(samples: int, dim: int, seed: int) -> torch.Tensor:

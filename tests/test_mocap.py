@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from motion.files.bvh import read_bvh
+from motion.files.mocap import JOINT_MAPS, map_joints, read_asf_amc, resample
+from motion.skeleton import HUMANML3D
 from utils.errors import UserError
-from utils.motion.bvh import read_bvh
-from utils.motion.mocap import JOINT_MAPS, map_joints, read_asf_amc, resample
-from utils.motion.skeleton import HUMANML3D
 
 SHARED = Path(__file__).parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs the project's reference data")

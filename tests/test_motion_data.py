@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from data import motion as motion_module
-from data.motion import PACK, MotionStore, MotionWindows, Normaliser
-from data.spec import get_spec
+from data import store as motion_module
+from data.store import PACK, MotionStore, MotionWindows, Normaliser
+from motion.spec import get_spec
 from utils.errors import UserError
 
 LENGTHS = {"a": 30, "b": 7, "c": 12, "d": 19}

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+from motion.features import joints_to_features
+from motion.files.bvh import write_bvh
+from motion.rotation import euler_to_matrix
+from motion.skeleton import HUMANML3D
 from prepare import open_dataset
 from prepare.open_dataset import LONGEST, SHORTEST, Clip, cut, make_clips, swap_sides
 from prepare.open_sources import Take, raw_files
 from prepare.open_splits import UNSEEN, draw_splits
 from prepare.stats import mean_std
 from utils.errors import UserError
-from utils.motion.bvh import write_bvh
-from utils.motion.features import joints_to_features
-from utils.motion.rotation import euler_to_matrix
-from utils.motion.skeleton import HUMANML3D
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs the project's reference data")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from data.encoded import cached_tokens
 from data.pairs import CaptionedLatents, cached_latents
-from data.tokens import cached_tokens
 from tests.numbered import numbered_clips
 from utils.errors import UserError
 

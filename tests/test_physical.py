@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from utils.metrics.motion import mpjpe
-from utils.metrics.physical import floating, foot_slide, jerk, penetration, physical_metrics, toe_contacts
-from utils.motion.skeleton import HUMANML3D, SKELETONS
+from evaluation.metrics.motion import mpjpe
+from evaluation.metrics.physical import floating, foot_slide, jerk, penetration, physical_metrics, toe_contacts
+from motion.skeleton import HUMANML3D, SKELETONS
 
 FPS, T = 20, 40
 TIME = torch.arange(T, dtype=torch.float64) / FPS

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 import gen_t2m
-from models import text2motion, upstream
-from models.language_motion import LanguageMotion
 from models.loading import load_model
-from models.released import companions, masked_run
-from models.text2motion import TextToMotion
-from models.upstream_convert import convert
+from models.upstream import released as upstream
+from models.upstream.convert import convert
+from pipelines import text2motion
+from pipelines.language_motion import LanguageMotion
+from pipelines.runs import companions, masked_run
+from pipelines.text2motion import TextToMotion
 from tests.released import CLIP_WIDTH, LENGTH, MASKED, RESIDUAL, VQ, save_statistics, write_lamp_t2m, write_momask
 from tests.small_lamp import WORDS
 from utils.errors import UserError

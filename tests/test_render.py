@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from motion.drawing.body import LEFT, RIGHT, standing_feet
+from motion.drawing.lettering import PAGE_SECONDS, caption_pages, font, typeface, wrap
+from motion.drawing.render import ahead, contact_sheet, tiled, write_video
+from motion.drawing.scene import Scene, capsules, smooth
+from motion.skeleton import HUMANML3D, KIT
 from utils.errors import UserError
-from utils.motion.body import LEFT, RIGHT, standing_feet
-from utils.motion.lettering import PAGE_SECONDS, caption_pages, font, typeface, wrap
-from utils.motion.render import ahead, contact_sheet, tiled, write_video
-from utils.motion.scene import Scene, capsules, smooth
-from utils.motion.skeleton import HUMANML3D, KIT
 
 SIDES = {"Left": LEFT, "Right": RIGHT}
 

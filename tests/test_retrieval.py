@@ -10,8 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.errors import UserError
-from utils.metrics.retrieval import (
+from evaluation.metrics.retrieval import (
     PROTOCOLS,
     RECALLS,
     ceiling,
@@ -27,6 +26,7 @@ from utils.metrics.retrieval import (
     similar,
     small_batches,
 )
+from utils.errors import UserError
 
 
 def slow_ranks(scores: list[float], right: list[bool]) -> list[int]:

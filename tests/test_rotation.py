@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from utils.motion import rotation as R
+from motion import rotation as R
 
 ORDERS = ["".join(axes) for axes in itertools.permutations("XYZ")]
 

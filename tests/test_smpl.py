@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from motion.rotation import rotation_vectors_to_matrices
+from motion.skeleton import HUMANML3D
 from prepare.smpl import read_amass, read_body_model, read_body_models
 from utils.errors import UserError
-from utils.motion.rotation import rotation_vectors_to_matrices
-from utils.motion.skeleton import HUMANML3D
 
 BONES = (*HUMANML3D.parents, *(20, 22, 23) * 5, *(21, 37, 38) * 5)[:52]  # 15 joints in each hand; their tree does not matter
 

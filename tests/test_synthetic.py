@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.spec import get_spec
-from data.synthetic import HANDS, HEIGHTS, bower, main, raiser, synthetic_joints, walker, waver, write_synthetic
 from data.text import read_captions
+from motion.skeleton import HUMANML3D
+from motion.spec import get_spec
 from prepare.facts import ANKLES, HIPS, NECK, PELVIS, TOES, WRISTS
+from prepare.synthetic import HANDS, HEIGHTS, bower, main, raiser, synthetic_joints, walker, waver, write_synthetic
 from utils.errors import UserError
-from utils.motion.skeleton import HUMANML3D
 
 EVERYONE = {
     "walker": walker(),

@@ -11,8 +11,8 @@ import torch
 from models.length import LengthConfig, LengthPredictor
 from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
-from models.text2motion import TextToMotion
 from models.vqvae import MotionTokeniser, VQConfig
+from pipelines.text2motion import TextToMotion
 from tests.small_lamp import WIDTH, write_lamp
 from utils.checkpoint import CheckpointFolder, save_weights
 from utils.errors import UserError
@@ -119,7 +119,7 @@ def save_all(root, cond_dim: int = 8, condition: dict | None = None, residual: d
 
 
 def test_loads_from_checkpoint_folders(tmp_path, monkeypatch):
-    monkeypatch.setattr("models.conditioner.SentenceEncoder", LetterCounts)
+    monkeypatch.setattr("pipelines.conditioner.SentenceEncoder", LetterCounts)
     monkeypatch.setattr(LetterCounts, "__call__", lambda self, captions: torch.ones(len(captions), 8))
     save_all(tmp_path)
     model = TextToMotion.load(tmp_path, "open", "masked", "residual", "length")

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.motion import MotionStore, Normaliser, padded
-from data.spec import get_spec
+from data.store import MotionStore, Normaliser, padded
 from data.text import Caption, CaptionedClips, crop_length, draw_crops, parse_captions, pieces, read_captions
+from motion.spec import get_spec
 from utils.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evaluation.metrics.text import bleu, cider, rouge_l, score_captions, words
 from utils.errors import UserError
-from utils.metrics.text import bleu, cider, rouge_l, score_captions, words
 
 TEXTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "humanml3d" / "texts.tar.gz"
 NAMES = ["BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr"]

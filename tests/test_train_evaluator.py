@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import train_evaluator
-from data.matching import MatchingBatches
-from data.motion import MotionStore, Normaliser
-from data.spec import get_spec
-from data.synthetic import write_synthetic
+from data.batches import MatchingBatches
+from data.store import MotionStore, Normaliser
 from data.text import CaptionedClips
-from models.judges import GuoJudge
+from evaluation.judges import GuoJudge
 from models.words import FILE, Words
+from motion.spec import get_spec
+from prepare.synthetic import write_synthetic
 from utils.checkpoint import CheckpointFolder, load_weights
 from utils.errors import UserError
 
@@ -39,7 +39,7 @@ def light_words(monkeypatch):
         return Words(words, torch.randn(len(words), 12, generator=torch.Generator().manual_seed(0)))
 
     monkeypatch.setattr(Words, "from_word_pieces", drawn)
-    monkeypatch.setattr("data.spec.GLOVE", Path("no such folder"))
+    monkeypatch.setattr("motion.spec.GLOVE", Path("no such folder"))
 
 
 def run(root: Path, name: str, *flags: str) -> CheckpointFolder:

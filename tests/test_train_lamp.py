@@ -12,13 +12,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train_lamp
-from data.motion import Normaliser
-from data.spec import get_spec
-from data.synthetic import write_synthetic
+from data.store import Normaliser
 from models.bert import load_tokenizer
-from models.language_motion import LanguageMotion
 from models.loading import load_model
 from models.vqvae import MotionTokeniser, VQConfig
+from motion.spec import get_spec
+from pipelines.language_motion import LanguageMotion
+from prepare.synthetic import write_synthetic
 from tests.small_bert import write_bert
 from utils.checkpoint import CheckpointFolder, load_weights, own_state, save_weights
 
@@ -159,7 +159,7 @@ def test_missing_or_unknown_flags_end_with_code_2(flags, said, capsys):
 
 
 def test_a_bert_folder_in_a_usual_place_is_the_default(root, tmp_path, monkeypatch):
-    from options.config import TrainLaMP
+    from options.train import TrainLaMP
 
     monkeypatch.chdir(tmp_path)
     config = TrainLaMP(checkpoints_dir=str(tmp_path / "checkpoints"))

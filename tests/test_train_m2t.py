@@ -11,15 +11,16 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train_m2t
-from data.motion import MotionStore
 from data.sentences import Sentences
-from data.spec import get_spec
-from data.synthetic import write_synthetic
+from data.store import MotionStore
 from models.decoding import Search
-from models.motion2text import MotionToText, Said, captioners, check_sizes, different
 from models.vqvae import MotionTokeniser, VQConfig
-from options.captioning import EvalM2T, TrainM2T
+from motion.spec import get_spec
 from options.cli import parse
+from options.evaluate import EvalM2T
+from options.train import TrainM2T
+from pipelines.motion2text import MotionToText, Said, captioners, check_sizes, different
+from prepare.synthetic import write_synthetic
 from tests.small_lamp import write_lamp
 from utils.checkpoint import CheckpointFolder, load_resume, load_weights, save_weights
 from utils.errors import UserError

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 import train_t2m_transformer
-from data.motion import Normaliser
-from data.spec import get_spec
-from data.synthetic import write_synthetic
+from data.encoded import CaptionedTokens, cached_tokens, tokenise
+from data.store import Normaliser
 from data.text import draw_crops
-from data.tokens import CaptionedTokens, cached_tokens, tokenise
-from models.text2motion import TextToMotion
 from models.vqvae import MotionTokeniser, VQConfig
+from motion.spec import get_spec
+from pipelines.text2motion import TextToMotion
+from prepare.synthetic import write_synthetic
 from tests.numbered import numbered_clips
 from tests.small_lamp import WIDTH, write_lamp
 from utils.checkpoint import CheckpointFolder, find_weights, load_weights, own_state, save_weights
@@ -76,7 +76,7 @@ def run(root: Path, stage: str, *flags: str, name: str = "", vq: str = "vq") -> 
 
 @pytest.fixture(autouse=True)
 def light_text_encoder(monkeypatch):
-    monkeypatch.setattr("models.conditioner.SentenceEncoder", FirstFrames)
+    monkeypatch.setattr("pipelines.conditioner.SentenceEncoder", FirstFrames)
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import pytest
 
 import eval_t2m_vq
 import train_vq
-from data.motion import Normaliser
-from data.spec import get_spec
-from data.synthetic import write_synthetic
+from data.store import Normaliser
 from models.loading import load_model
+from motion.spec import get_spec
 from options.cli import read_opt
+from prepare.synthetic import write_synthetic
 
 SIZES = ["--width", "32", "--code_dim", "16", "--nb_code", "32", "--depth", "1", "--num_quantizers", "3"]
 SHORT = ["--batch_size", "8", "--max_iters", "40", "--warm_up_iter", "5", "--lr", "0.002", "--log_every", "10"]
@@ -68,7 +68,7 @@ def test_run_folder_holds_what_others_need(run):
 
 
 def test_defaults_are_the_papers():
-    from options.config import TrainVQ
+    from options.train import TrainVQ
 
     config = TrainVQ()
     assert (config.num_quantizers, config.window_size, config.quantize_dropout_prob) == (6, 64, 0.2)

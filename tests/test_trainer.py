@@ -15,12 +15,12 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from options.config import Training
+from options.train import Training
+from training.parts import Prefetcher, WeightAverage, learning_rate, parameter_groups
+from training.trainer import Trainer
 from utils.checkpoint import CheckpointFolder, freeze, load_resume, load_weights
 from utils.errors import UserError
 from utils.runtime import Distributed
-from utils.trainer import Trainer
-from utils.training import Prefetcher, WeightAverage, learning_rate, parameter_groups
 
 ROOT = Path(__file__).parents[1]
 CONFIG = Training(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.loading import load_model
-from models.upstream_tokeniser import tokeniser_from
+from models.upstream.tokeniser import tokeniser_from
 from models.vqvae import MotionTokeniser, VQConfig
 from tests.released import masked_t2m_state, tokeniser_state
 from utils.checkpoint import own_state

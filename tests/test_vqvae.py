@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from data.spec import get_spec
 from models.loading import load_model
 from models.vqvae import Conv, MotionTokeniser, VQConfig
+from motion.spec import get_spec
 from utils.checkpoint import CheckpointFolder, find_weights, save_weights
 from utils.errors import UserError
 

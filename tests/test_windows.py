@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.spec import get_spec
-from data.synthetic import walker
 from data.windows import SUFFIXES, batches, cut, motion_files, named_files, read_motions, windows_of
+from motion.spec import get_spec
+from prepare.synthetic import walker
 from utils.errors import UserError
 
 SPEC = get_spec("synthetic")

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.synthetic import walker
 from models.length import LengthConfig, LengthPredictor
 from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
-from models.text2motion import TextToMotion
 from models.vqvae import MotionTokeniser, VQConfig
+from motion.features import joints_to_features
+from motion.skeleton import HUMANML3D
+from pipelines.text2motion import TextToMotion
+from prepare.synthetic import walker
 from utils.checkpoint import CheckpointFolder, save_weights
-from utils.motion.features import joints_to_features
-from utils.motion.skeleton import HUMANML3D
 
 SMALL = {"latent_dim": 16, "ff_size": 32, "n_layers": 1, "n_heads": 2}
 CODES = {"nb_code": 16, "code_dim": 8}

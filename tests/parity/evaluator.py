@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.motion import Normaliser, padded
+from data.store import Normaliser, padded
 from data.text import crop_length
 from models.evaluator import UNSEEN, Evaluator
 from models.words import CLASSES, Words, framed

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from utils.motion.features import (
+from motion.features import (
     bone_lengths,
     features_to_joints,
     features_to_posed_joints,
@@ -16,7 +16,7 @@ from utils.motion.features import (
     recover_root,
     uniform_skeleton,
 )
-from utils.motion.skeleton import HUMANML3D, KIT, Skeleton
+from motion.skeleton import HUMANML3D, KIT, Skeleton
 
 
 def outputs(inputs: dict[str, Tensor]) -> dict[str, Callable[[], Tensor]]:

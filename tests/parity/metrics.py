@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.metrics.motion import (
+from evaluation.metrics.motion import (
     diversity,
     draw_pairs,
     fid,
@@ -19,7 +19,7 @@ from utils.metrics.motion import (
     r_precision,
     statistics,
 )
-from utils.metrics.retrieval import hits, rank
+from evaluation.metrics.retrieval import hits, rank
 
 
 def outputs(inputs: dict[str, Tensor]) -> dict[str, Callable[[], Tensor]]:

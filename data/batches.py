@@ -1,0 +1,58 @@
+"""Captioned motions in batches for the matching evaluator, to train it and to see what it makes of real pairs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.store import Normaliser
+from data.text import CaptionedClips
+from utils.errors import UserError
+
+Words = Callable[[Sequence[Sequence[str]]], dict[str, Tensor]]  # captions as lists of `word/POS` → tensors, B rows each
+
+
+class MatchingBatches:
+    """Endless shuffled batches of cropped clips, each with one of its captions by chance (the protocol's draws).
+
+    No batch holds a clip twice, for a clip's negatives are the others of its batch; to fill the last batch of an epoch, batches
+    overlap a little. `batch(index)` is a pure function of its argument; each rank takes its own share of the clips. Raises
+    `UserError` if a batch needs more clips than there are.
+    """
+
+    def __init__(
+        self, clips: CaptionedClips, normaliser: Normaliser, words: Words, *,
+        batch_size: int = 32, seed: int = 0, rank: int = 0, world: int = 1,
+    ):  # fmt: skip
+        self.clips, self.normaliser, self.words = clips, normaliser, words
+        self.seed, self.rank, self.world = seed, rank, world
+        self.size = batch_size * world
+        if not 0 < self.size <= len(clips):
+            raise UserError(f"--batch_size {batch_size}: {self.size} clips a step, but there are {len(clips)}; lower it")
+        self.steps_per_epoch = -(-len(clips) // self.size)
+        numbers: dict[str, int] = {}
+        self.numbers = {caption.text: numbers.setdefault(caption.text, len(numbers)) for caption in clips.captions}
+        self._order = functools.lru_cache(maxsize=1)(self._permutation)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        """The clips of each step of an epoch: (steps, world · B)."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.clips))
+        begin = np.linspace(0, len(order) - self.size, self.steps_per_epoch).astype(int)
+        return order[begin[:, None] + np.arange(self.size)]
+
+    def batch(self, index: int) -> dict[str, Tensor]:
+        """Batch `index`: {"motion": (B, T, D) normalised, "lengths": (B,) frames, "words": (B, L, W), "pos": (B, L, P),
+        "text_lengths": (B,), "caption": (B,) a number that equal captions share}."""
+        epoch, step = divmod(index, self.steps_per_epoch)
+        clips = self._order(epoch)[step, self.rank :: self.world]
+        found = self.clips.evaluation_batch(clips, self.normaliser, np.random.default_rng((self.seed, index, self.rank)))
+        return {
+            "motion": found["motion"],
+            "lengths": found["lengths"],
+            "caption": torch.tensor([self.numbers[caption] for caption in found["captions"]]),
+            **self.words(found["tokens"]),
+        }

@@ -1,0 +1,186 @@
+"""Motions as tokens: every clip tokenised once by the frozen tokeniser, then batches of codes, captions' features and lengths.
+
+The protocol crops a clip at a random frame. A token covers `stride` frames, so each clip is tokenised at its
+first `stride` frames as starts; every crop is then a slice of one of these. Batches are `{"codes": (B, L, Q) int64, −1 at
+padding; "lengths": (B,) tokens; "condition": (B, C) float32}`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from data.store import Clips, Normaliser
+from data.text import CaptionedClips, draw_crops
+from utils.checkpoint import load_weights, save_weights
+
+POOL = 16  # batches among which clips are sorted by length
+
+Encode = Callable[[Tensor, Tensor], Tensor]  # motion (B, T, D) normalised, lengths (B,) → codes (B, L, Q) or latents (B, L, C)
+Allocate = Callable[[tuple[int, int]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """`codes[starts[i, s] :]` begins clip i tokenised from frame s on; it holds (T − s) // stride rows."""
+
+    codes: np.ndarray  # (M, Q) int16
+    starts: np.ndarray  # (N, stride)
+
+    @property
+    def stride(self) -> int:
+        return self.starts.shape[1]
+
+
+def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the tokens of each clip's `stride` starts begin, one after the other, and how many they are: (N, stride) each."""
+    tokens = (lengths[:, None] - np.arange(stride)) // stride
+    return tokens.cumsum().reshape(tokens.shape) - tokens, tokens
+
+
+def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
+    """What `encode` makes of every clip from each of its first `stride` frames, at the rows (M) that `first_rows` tells.
+
+    `allocate((M, width))` gives the array to fill.
+    """
+    starts, lengths = first_rows(clips.lengths, stride)
+    rows = None
+    with tqdm(total=len(clips) * stride, desc="tokenising", unit="clip", leave=False, disable=None) as bar:
+        for shift in range(stride):
+            shifted = Clips(clips.rows, clips.names, clips.starts + shift, clips.lengths - shift)
+            for batch in shifted.batches(normaliser):
+                found, index = encode(batch["motion"], batch["lengths"]).cpu().numpy(), batch["index"].numpy()  # (B, L, width)
+                if rows is None:
+                    rows = allocate((int(lengths.sum()), found.shape[-1]))
+                steps = np.arange(found.shape[1])
+                valid = steps < lengths[index, shift, None]  # (B, L)
+                rows[(starts[index, shift, None] + steps)[valid]] = found[valid]
+                bar.update(len(index))
+    return rows
+
+
+def tokenise(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int) -> TokenStore:
+    """The codes of every clip from each of its first `stride` frames."""
+    codes = encode_all(clips, encode, normaliser, stride, lambda shape: np.empty(shape, np.int16))
+    return TokenStore(codes, first_rows(clips.lengths, stride)[0])
+
+
+def cache_path(clips: Clips, stride: int, tokeniser_hash: str, kind: str, suffix: str) -> Path:
+    """A file beside the packed motions: another one for another tokeniser, other motions or other clips."""
+    pack = Path(clips.rows.filename)
+    facts = [tokeniser_hash, stride, pack.stat().st_mtime_ns, clips.names, clips.starts.tolist(), clips.lengths.tolist()]
+    return pack.with_name(f"{kind}_{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}{suffix}")
+
+
+def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> TokenStore:
+    """`tokenise`, kept in a file beside the packed motions."""
+    path = cache_path(clips, stride, tokeniser_hash, "tokens", ".safetensors")
+    if not path.is_file():
+        store = tokenise(clips, encode, normaliser, stride)
+        arrays = {"codes": torch.from_numpy(store.codes), "starts": torch.from_numpy(store.starts)}
+        save_weights(path, arrays, {"kind": "tokens"})
+        return store
+    arrays, _ = load_weights(path)
+    return TokenStore(arrays["codes"].numpy(), arrays["starts"].numpy())
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Crops of B clips: the store's rows that they take, and one of each clip's captions."""
+
+    rows: np.ndarray  # (B, L); beyond a crop's end, its last row again
+    lengths: np.ndarray  # (B,) tokens
+    captions: np.ndarray  # (B,) places among the captions
+
+    @property
+    def valid(self) -> np.ndarray:
+        return np.arange(self.rows.shape[1]) < self.lengths[:, None]  # (B, L)
+
+
+class CaptionedCrops:
+    """Endless shuffled batches of cropped clips, each with one of its captions by chance; what a batch holds, subclasses say.
+
+    Samples of like size share a batch, because padding costs as much as what counts; no batch holds a clip twice, if there are
+    enough of them. `crops(index)` is a pure function of its argument; each rank takes its own share of the clips.
+    """
+
+    def __init__(
+        self,
+        clips: CaptionedClips,
+        store: TokenStore,
+        *,
+        batch_size: int = 64,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self.store, self.lengths, self.first_caption = store, clips.clips.lengths, clips.first  # (N,), (N + 1,)
+        self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
+        self.steps_per_epoch = -(-len(clips) // (batch_size * world))
+        self._order = functools.lru_cache(maxsize=1)(self._permutation)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What samples (N,) of a batch should have alike: sort keys, the most important one last."""
+        return (self.lengths[clips],)
+
+    def _permutation(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Clips and captions of each step of an epoch: (steps, world · B). Steps overlap a little: the last one is full too."""
+        generator = np.random.default_rng((self.seed, epoch))
+        size = self.batch_size * self.world
+        clips = np.resize(generator.permutation(len(self)), max(len(self), size))
+        captions = self.draw_captions(clips, generator)
+        pool = np.arange(len(clips)) // (POOL * size)
+        order = np.lexsort((*self.sizes(clips, captions), pool))
+        begin = np.linspace(0, len(clips) - size, self.steps_per_epoch).astype(int)
+        steps = generator.permutation(order[begin[:, None] + np.arange(size)])
+        return clips[steps], captions[steps]
+
+    def crops(self, index: int) -> Crops:
+        """The crops of batch `index`."""
+        epoch, step = divmod(index, self.steps_per_epoch)
+        clips, captions = (part[step, self.rank :: self.world] for part in self._order(epoch))
+        return self.draw_crops(clips, captions, np.random.default_rng((self.seed, index, self.rank)))
+
+    def draw_captions(self, clips: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """One caption (N,) of each of the clips (N,)."""
+        return generator.integers(self.first_caption[clips], self.first_caption[clips + 1])
+
+    def draw_crops(self, clips: np.ndarray, captions: np.ndarray, generator: np.random.Generator) -> Crops:
+        """A crop of each of the clips (B,)."""
+        first, kept = draw_crops(self.lengths[clips], generator, self.store.stride)
+        skipped, shift = np.divmod(first, self.store.stride)
+        lengths = kept // self.store.stride
+        begin = self.store.starts[clips, shift] + skipped
+        rows = begin[:, None] + np.minimum(np.arange(lengths.max()), lengths[:, None] - 1)
+        return Crops(rows, lengths, captions)
+
+
+class CaptionedTokens(CaptionedCrops):
+    """Batches of codes with the features of captions: `features` (number of captions, C) goes with `clips.captions`."""
+
+    def __init__(self, clips: CaptionedClips, store: TokenStore, features: Tensor, **share: int):
+        super().__init__(clips, store, **share)
+        self.features = features
+
+    def batch(self, index: int) -> dict[str, Tensor]:
+        """Batch `index`: {"codes": (B, L, Q), "lengths": (B,), "condition": (B, C)}."""
+        crops = self.crops(index)
+        codes = self.store.codes[crops.rows].astype(np.int64)  # (B, L, Q)
+        codes[~crops.valid] = -1
+        return {
+            "codes": torch.from_numpy(codes),
+            "lengths": torch.from_numpy(crops.lengths),
+            "condition": self.features[crops.captions],
+        }

@@ -1,0 +1,327 @@
+"""Motions of a dataset folder: packed once into one memory-mapped file, normalised, cut into windows and padded batches.
+
+A folder in HumanML3D's layout (`new_joint_vecs/*.npy`, each `(T, D)`; `train.txt`, `val.txt`, …; `Mean.npy`, `Std.npy`) holds
+tens of thousands of small files. `MotionStore` joins them, row under row, in `motions.pack` beside them: float32 rows
+`(R, D)`, then an index in JSON, then the index's size in 8 bytes. Every batch after that is one indexed read.
+
+Batches are `{"motion": (B, W, D) float32, normalised, zero beyond a clip's end; "lengths": (B,) int64, frames}`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from motion.spec import DatasetSpec
+from utils.checkpoint import atomic_path
+from utils.errors import UserError
+
+PACK = "motions.pack"
+BLOCK = 512  # files read ahead of the writer
+
+
+def named(names: Sequence[str], most: int = 5) -> str:
+    """`a, b, c and 4 more`: a list of names that stays on one line."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def _floats(content: bytes) -> np.ndarray:
+    """The numbers in a `.npy` file as float32, C-ordered. Raises `ValueError` for anything else, pickles and archives too."""
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False).astype("<f4", order="C", copy=False)
+
+
+# Normalising
+
+
+def _statistics(path: Path, remedy: str) -> np.ndarray:
+    """The array `(D,)` in a `.npy` file of means or standard deviations."""
+    try:
+        values = _floats(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; {remedy}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable .npy file ({error}); {remedy}") from None
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise UserError(f"{path}: expected one row of finite numbers, found shape {values.shape}; {remedy}")
+    return values
+
+
+class Normaliser:
+    """z-normalisation of motions `(..., D)`, NumPy or torch, by `mean (D,)` and `std (D,)`.
+
+    Raises `UserError` for statistics or motions of another width, and for a deviation that is not positive.
+    """
+
+    def __init__(self, mean: np.ndarray, std: np.ndarray):
+        if mean.shape != std.shape:
+            raise UserError(f"statistics: mean has width {mean.size}, std {std.size}; take both from the same folder")
+        if not (std > 0).all():
+            raise UserError(f"statistics: std at dimension {int(np.argmin(std))} is not positive; compute it from train.txt")
+        self.mean, self.std = np.float32(mean), np.float32(std)
+
+    @property
+    def dim(self) -> int:
+        return self.mean.size
+
+    def _like(self, motion):
+        """Mean and std of the kind, device and precision of `motion`."""
+        if motion.shape[-1] != self.dim:
+            raise UserError(f"motion: width {motion.shape[-1]}, but the statistics have {self.dim}; use the same dataset for both")
+        if isinstance(motion, torch.Tensor):
+            return (torch.from_numpy(values).to(motion) for values in (self.mean, self.std))
+        return self.mean, self.std
+
+    def normalise(self, motion):
+        mean, std = self._like(motion)
+        motion = motion - mean
+        motion /= std  # in place: a third copy of a large batch is time
+        return motion
+
+    def denormalise(self, motion):
+        mean, std = self._like(motion)
+        return motion * std + mean
+
+    @classmethod
+    def from_dataset(cls, spec: DatasetSpec) -> Normaliser:
+        """The folder's statistics for a tokeniser: std divided by `feat_bias` on root and foot contacts (MoMask's convention)."""
+        remedy = "copy the dataset's Mean.npy and Std.npy there, or compute them with prepare/stats.py"
+        mean, std = (_statistics(spec.root / name, remedy) for name in ("Mean.npy", "Std.npy"))
+        if mean.size != spec.dim:
+            raise UserError(f"{spec.root / 'Mean.npy'}: width {mean.size}, but dataset '{spec.name}' has {spec.dim}; {remedy}")
+        std[spec.root_slice] /= spec.feat_bias
+        std[spec.contacts_slice] /= spec.feat_bias
+        return cls(mean, std)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `mean.npy` and `std.npy` into a checkpoint's `meta` folder."""
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            with atomic_path(Path(folder) / f"{name}.npy") as path, open(path, "wb") as file:
+                np.save(file, values)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Normaliser:
+        """Read what `save` wrote (or the `meta` folder of a released checkpoint)."""
+        remedy = "a checkpoint needs meta/mean.npy and meta/std.npy of the training that made it"
+        return cls(*(_statistics(Path(folder) / f"{name}.npy", remedy) for name in ("mean", "std")))
+
+
+# The packed store
+
+
+def _motion(reading: Future[bytes], dim: int) -> np.ndarray | str:
+    """A motion `(T, D)` float32, or what is wrong with its file."""
+    try:
+        motion = _floats(reading.result())
+    except (OSError, ValueError) as error:
+        return f"unreadable ({' '.join(str(error).split())})"
+    if motion.ndim != 2 or motion.shape[1] != dim:
+        return f"shape {motion.shape}, expected (frames, {dim})"
+    if len(motion) == 0:
+        return "no frames"
+    if not np.isfinite(motion).all():
+        return "NaN or infinite values"
+    return motion
+
+
+def _fingerprint(files: list[os.DirEntry], dim: int) -> str:
+    """Changes when a file comes, goes or is written."""
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps([dim, facts]).encode()).hexdigest()
+
+
+def _write_pack(path: Path, files: list[os.DirEntry], dim: int, fingerprint: str) -> None:
+    """Read all motions with a few threads and write the pack; bad files go to the index with their reason.
+
+    The threads fetch bytes and no more: NumPy parses headers with `ast`, which races in threads up to Python 3.11.7 (gh-106905).
+    """
+    index = {"fingerprint": fingerprint, "names": [], "lengths": [], "skipped": {}}
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "wb") as pack,
+        ThreadPoolExecutor(8) as pool,
+        tqdm(total=len(files), desc="packing motions", unit="clip", leave=False, disable=None) as bar,
+    ):
+        for first in range(0, len(files), BLOCK):
+            block = [(Path(file), pool.submit(Path(file).read_bytes)) for file in files[first : first + BLOCK]]
+            for file, reading in block:
+                motion = _motion(reading, dim)
+                if isinstance(motion, str):
+                    index["skipped"][file.name] = motion
+                else:
+                    index["names"].append(file.stem)
+                    index["lengths"].append(len(motion))
+                    pack.write(motion.data)
+            bar.update(len(block))
+        text = json.dumps(index).encode()
+        pack.write(text + len(text).to_bytes(8, "little"))
+
+
+def _read_index(path: Path) -> dict | None:
+    """The index at the end of a pack; None if there is no pack or it is not whole."""
+    try:
+        with open(path, "rb") as pack:
+            pack.seek(-8, os.SEEK_END)
+            size = int.from_bytes(pack.read(8), "little")
+            pack.seek(-8 - size, os.SEEK_END)
+            return json.loads(pack.read(size))
+    except (OSError, ValueError, OverflowError):
+        return None
+
+
+def cache_folder(root: Path) -> Path:
+    """Where what belongs to a read-only folder lies: the user's cache, a folder for each."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "lamp" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Pieces of the packed rows: clip i is `rows[starts[i] : starts[i] + lengths[i]]`, `(T, D)` in the dataset's own units."""
+
+    rows: np.ndarray  # (R, D)
+    names: list[str]
+    starts: np.ndarray  # (N,)
+    lengths: np.ndarray  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        start = self.starts[index]
+        return self.rows[start : start + self.lengths[index]]
+
+    def batches(self, normaliser: Normaliser, *, max_clips: int = 256, max_rows: int = 16_384) -> Iterator[dict]:
+        """All clips once, shortest first, in padded batches of at most `max_clips` clips and `max_rows` rows, padding counted.
+
+        Adds `"index": (B,)`, each clip's place in `names`, to the batch.
+        """
+        order = np.argsort(self.lengths, kind="stable")
+        while len(order):
+            # Lengths ascend along `order`, so a batch of its first n clips is as wide as the n-th.
+            sizes = self.lengths[order[:max_clips]] * np.arange(1, len(order[:max_clips]) + 1)
+            index, order = np.split(order, [max(1, int(np.searchsorted(sizes, max_rows, side="right")))])
+            width = int(self.lengths[index[-1]])
+            batch = padded(self.rows, self.starts[index], self.lengths[index], width, normaliser)
+            yield {**batch, "index": torch.from_numpy(index)}
+
+
+class MotionStore:
+    """All usable motions of `spec.root`, as one memory-mapped array `rows (R, D)`.
+
+    The first use packs the folder (into the user's cache if the folder is read-only); later ones open the pack, unless
+    a source file has changed. Files that cannot be used are skipped, named on stderr and kept in `skipped` (file → reason).
+    Raises `UserError` if the folder is missing or holds no usable motion.
+    """
+
+    def __init__(self, spec: DatasetSpec):
+        self.root = spec.root
+        folder = spec.root / "new_joint_vecs"
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; build dataset '{spec.name}' with prepare/, or point --data_root at it")
+        files = sorted((file for file in os.scandir(folder) if file.name.endswith(".npy")), key=lambda file: file.name)
+        path, index = self._open(files, spec.dim)
+        self.skipped: dict[str, str] = index["skipped"]
+        if not index["names"]:
+            first = next((f"{name}: {reason}" for name, reason in self.skipped.items()), "it holds no .npy file")
+            raise UserError(f"{folder}: no usable motion ({first}); check that this is dataset '{spec.name}'")
+        if self.skipped:
+            reasons = [f"{name} ({reason})" for name, reason in self.skipped.items()]
+            print(f"{folder}: skipped {len(reasons)} of {len(files)} motions: {named(reasons)}", file=sys.stderr)
+        self.names: list[str] = index["names"]
+        self.lengths = np.array(index["lengths"], dtype=np.int64)
+        self.rows = np.memmap(path, "<f4", "r", shape=(int(self.lengths.sum()), spec.dim))
+        self._place = {name: place for place, name in enumerate(self.names)}
+
+    def _open(self, files: list[os.DirEntry], dim: int) -> tuple[Path, dict]:
+        """The pack that fits the files and its index; written first if there is none."""
+        fingerprint = _fingerprint(files, dim)
+        packs = [self.root / PACK, cache_folder(self.root) / PACK]
+        for path in packs:
+            index = _read_index(path)
+            if index and index["fingerprint"] == fingerprint:
+                return path, index
+        path = packs[0] if os.access(self.root, os.W_OK) else packs[1]
+        _write_pack(path, files, dim, fingerprint)
+        return path, _read_index(path)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._place
+
+    def split(self, split: str) -> list[str]:
+        """The names in `<split>.txt`, in its order. Raises `UserError` if the file is missing, naming those there are."""
+        path = self.root / f"{split}.txt"
+        if not path.is_file():
+            there = ", ".join(sorted(file.stem for file in self.root.glob("*.txt"))) or "none"
+            raise UserError(f"{path}: no such split file; splits in this folder: {there}")
+        return path.read_text(encoding="utf-8").split()
+
+    def clips(self, names: Sequence[str]) -> Clips:
+        """The whole clips called `names`. Names without a usable motion are left out and counted on stderr."""
+        missing = [name for name in names if name not in self]
+        if missing:
+            print(f"{self.root}: {len(missing)} of {len(names)} names have no usable motion: {named(missing)}", file=sys.stderr)
+        names = [name for name in names if name in self]
+        if not names:
+            raise UserError(f"{self.root}: none of the names asked for has a usable motion; check the split file")
+        places = np.array([self._place[name] for name in names])
+        starts = np.cumsum(self.lengths) - self.lengths
+        return Clips(self.rows, names, starts[places], self.lengths[places])
+
+
+# Batches
+
+
+def padded(rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int, normaliser: Normaliser) -> dict:
+    """The pieces `rows[start : start + length]`, normalised and zero-padded: `{"motion": (B, width, D), "lengths": (B,)}`."""
+    steps = np.arange(width)
+    beyond = steps >= lengths[:, None]  # (B, W)
+    frames = starts[:, None] + np.minimum(steps, lengths[:, None] - 1)
+    motion = normaliser.normalise(np.take(rows, frames, axis=0))  # (B, W, D)
+    motion[beyond] = 0
+    return {"motion": torch.from_numpy(motion), "lengths": torch.from_numpy(lengths)}
+
+
+class MotionWindows:
+    """Endless shuffled windows of `window` frames for training a tokeniser.
+
+    An epoch is a permutation of every window start of every clip (a clip shorter than the window is one padded window).
+    Epochs follow each other in one stream, from which step s takes the next `world × batch_size` windows, each rank its
+    own: `batch(step)` depends on nothing but its argument, all batches are full, and no window is dropped.
+    """
+
+    def __init__(
+        self, clips: Clips, normaliser: Normaliser, *,
+        window: int = 64, batch_size: int = 256, seed: int = 0, rank: int = 0, world: int = 1,
+    ):
+        self.rows, self.normaliser, self.window = clips.rows, normaliser, window
+        self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
+        counts = np.maximum(clips.lengths - window, 0) + 1  # windows of each clip
+        self.num_windows = int(counts.sum())
+        before = np.cumsum(counts) - counts
+        self.starts = np.repeat(clips.starts - before, counts) + np.arange(self.num_windows)
+        self.lengths = np.repeat(np.minimum(clips.lengths, window), counts)
+        self.steps_per_epoch = -(-self.num_windows // (batch_size * world))
+        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two: a batch may reach into the next epoch
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, epoch)).permutation(self.num_windows)
+
+    def batch(self, step: int) -> dict[str, torch.Tensor]:
+        """Step's windows: `{"motion": (B, window, D), "lengths": (B,)}`."""
+        stream = (step * self.world + self.rank) * self.batch_size + np.arange(self.batch_size)
+        epochs, places = np.divmod(stream, self.num_windows)
+        index = np.concatenate([self._order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
+        return padded(self.rows, self.starts[index], self.lengths[index], self.window, self.normaliser)

@@ -1,0 +1,151 @@
+"""How good captions of motion are, over the passes of a split (`evaluation/protocol.py`), and LaMP-BertScore.
+
+References decide the score: `raw` are captions as people wrote them, all of a clip; `tokens` are their processed words
+(TM2T, MotionGPT), to which captions are brought by the same processing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data.pos_tags import tag
+from data.text import Caption, CaptionedClips
+from evaluation.judges import Judge
+from evaluation.metrics import motion as metrics
+from evaluation.metrics.bertscore import Baseline, BertScorer
+from evaluation.metrics.text import score_captions
+from evaluation.protocol import BATCH, Pass
+from models.bert import BertConfig, minilm_folder
+from models.decoding import Search
+from pipelines.motion2text import MotionToText
+
+PAIRS = 2000  # for a baseline of our own; at so many, draws differ by 0.002
+USUAL = "roberta-large"  # the field's model for BERTScore
+SILENCE = "."  # what a judge reads of an empty caption
+ORDERS = (1, 2, 3, 4)  # of BLEU
+
+Scores = dict[str, float]
+
+
+def teller(model: MotionToText, search: Search, size: int, candidates: int = 1) -> Callable[[Tensor, Tensor], list[str]]:
+    """Captions of features (B, T, D) with lengths (B,), in their order; `size` motions of like length at a time."""
+
+    def tell(features: Tensor, lengths: Tensor) -> list[str]:
+        order = lengths.argsort(stable=True)
+        said = []
+        for rows in order.split(size):
+            some = features[rows, : int(lengths[rows].max())]
+            found = model.captions(some, lengths[rows], search=search, candidates=candidates, numbers=rows)
+            said += [best[0].text for best in found]
+        return [said[place] for place in order.argsort().tolist()]
+
+    return tell
+
+
+# BERTScore
+
+
+def load_scorer(model: str, layer: int, device: torch.device | str) -> BertScorer:
+    """The encoder that `model` names; without a name RoBERTa-large where it is in the cache, else MiniLM, which says so.
+
+    Raises `UserError` for what is not there.
+    """
+    if not model:
+        model = USUAL if in_cache(USUAL) else str(minilm_folder())
+    is_folder = Path(model).is_dir()
+    if is_folder and not layer:
+        layer = BertConfig.read(Path(model) / "config.json").num_hidden_layers
+    name = "MiniLM" if is_folder and Path(model) == minilm_folder() else None
+    return BertScorer(model, layer or None, name=name, device=device)
+
+
+def in_cache(model: str) -> bool:
+    """Whether a published model lies in Hugging Face's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(model, "config.json"), str)
+
+
+class BertScores:
+    """BERTScore of captions: F1 raw and rescaled, with and without idf; the package's baseline, else one made of `captions`.
+
+    `captions` are lists, one a clip.
+    """
+
+    def __init__(self, scorer: BertScorer, captions: Sequence[Sequence[str]]):
+        self.scorer = scorer
+        self.baseline: Baseline = scorer.published_baseline() or scorer.estimated_baseline(captions, PAIRS)
+
+    @property
+    def setting(self) -> str:
+        """Model, layer and baseline, for the report."""
+        return f"BERTScore: {self.scorer.name}, layer {self.scorer.layer}; rescaled by {self.baseline.source}"
+
+    def __call__(self, candidates: Sequence[str], references: Sequence[Sequence[str]], name: str = "BERTScore") -> Scores:
+        found = {}
+        for idf in (False, True):
+            raw = self.scorer.score(candidates, references, idf=idf)
+            kind = " idf" if idf else ""
+            found[f"{name}{kind}"] = raw.rescaled(self.baseline).means()["f1"]
+            found[f"{name}{kind} raw"] = raw.means()["f1"]
+        return found
+
+
+def lamp_bertscore(bert: BertScores) -> Callable[[list[str], list[str]], Scores]:
+    """LaMP-BertScore (paper, section 4): captions of motions against the texts that these were made from."""
+
+    def score(told: list[str], texts: list[str]) -> Scores:
+        return bert(told, [[text] for text in texts], "LaMP-BertScore") if told else {}
+
+    return score
+
+
+# A pass
+
+
+def words_of(tokens: str) -> str:
+    """The words of a token line `word/POS …`."""
+    return " ".join(token.partition("/")[0] for token in tokens.split())
+
+
+def language_scores(told: list[str], captions: list[list[Caption]], kind: str, bert: BertScores) -> Scores:
+    """BLEU, ROUGE-L, CIDEr and BERTScore of what was told of N clips against all captions of each, as `kind` raw or tokens."""
+    if kind == "tokens":
+        told, references = processed(told), [[words_of(one.tokens) for one in own] for own in captions]
+    else:
+        references = [[one.text for one in own] for own in captions]
+    return {**score_captions(told, references, ORDERS), **bert(told, references)}
+
+
+def processed(told: list[str]) -> list[str]:
+    """Captions as HumanML3D's token lines would have their words."""
+    return [words_of(line) for line in tag(told)]
+
+
+def embedded(judge: Judge, told: list[str]) -> Tensor:
+    """What was told of N motions, as a judge reads it (N, E)."""
+    tokens = [line.split() or [f"{SILENCE}/PUNCT"] for line in tag(told)]
+    return judge.text([caption if caption.strip() else SILENCE for caption in told], tokens).cpu()
+
+
+def matching_scores(text: Tensor, seen: Pass) -> Scores:
+    """R-precision and MM-Dist of texts (N, E), one for each of a pass's motions."""
+    precision = metrics.r_precision(text, seen.seen.motion, BATCH)
+    found = {f"R@{k}": float(share) for k, share in enumerate(precision, start=1)}
+    return {**found, "MM-Dist": float(metrics.matching_distance(text, seen.seen.motion))}
+
+
+def people(seen: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]]]:
+    """One caption of each clip of a pass that has others, and those others: what people score."""
+    others = [[one for one in own if one.text != said] for said, own in zip(seen.captions, captions)]
+    return [said for said, own in zip(seen.captions, others) if own], [own for own in others if own]
+
+
+def captions_of(clips: CaptionedClips, seen: Pass) -> list[list[Caption]]:
+    """All captions of each clip of a pass."""
+    place = {name: index for index, name in enumerate(clips.clips.names)}
+    return [clips.captions_of(place[name]) for name in seen.names]

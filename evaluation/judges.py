@@ -1,0 +1,171 @@
+"""Who judges whether texts and motions belong together: both as points of one space, for R-precision, FID and their like.
+
+A judge takes motions in the dataset's own units, features (B, T, D) with lengths (B,) in frames, and captions with their tokens
+(`word/POS`), and gives (B, E) each, in the order they came in; nearness is Euclidean. `GuoJudge` is the field's matching evaluator,
+`LampJudge` is LaMP (paper's table 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from models.evaluator import Evaluator, fused
+from models.loading import load_model, load_statistics, runs_of
+from models.words import FILE, Words
+from motion.spec import GLOVE, RELEASED_EVALUATOR, RELEASED_STATISTICS
+from pipelines.language_motion import LanguageMotion
+from utils.checkpoint import CheckpointFolder
+from utils.errors import UserError
+
+BATCH = 256  # clips at a time: enough for matrix products at full speed
+ADVICE = "train one in minutes with train_evaluator.py, or get the released one with prepare/download_evaluator.sh"
+
+
+class Judge(Protocol):
+    """What evaluation asks of a judge."""
+
+    name: str
+
+    def motion(self, features: Tensor, lengths: Tensor) -> Tensor: ...
+
+    def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor: ...
+
+
+class GuoJudge:
+    """An evaluator with the statistics (D,) of its motions and the words of its texts.
+
+    Raises `UserError` if they do not fit each other, and in use for motions of another width, under 4 frames, or over 196.
+    """
+
+    name = "guo"
+
+    def __init__(self, evaluator: Evaluator, mean: Tensor, std: Tensor, words: Words):
+        config = evaluator.config
+        for what, theirs, ours in (("statistics", len(mean), config.dim), ("words", words.dim, config.word_dim)):
+            if theirs != ours:
+                raise UserError(f"evaluator: it takes {what} of width {ours}, these have {theirs}; use the files that came with it")
+        self.evaluator = fused(evaluator)
+        self.mean, self.std, self.words = mean, std, words
+
+    @classmethod
+    def load(
+        cls,
+        checkpoints_dir: str | Path,
+        dataset_name: str,
+        name: str = "",
+        device: torch.device | str = "cpu",
+        tag: str | None = None,
+    ) -> GuoJudge:
+        """The evaluator run `name`; without a name the released files where they are, else the only run there.
+
+        Raises `UserError` if there is none, saying how to get one, or for files that are missing or do not fit.
+        """
+        root = Path(checkpoints_dir) / dataset_name
+        if not name and (root / RELEASED_EVALUATOR).is_dir():
+            folder, words = root / RELEASED_EVALUATOR, Words.from_glove(GLOVE)
+            meta = next((path for part in RELEASED_STATISTICS if (path := root / part / "meta").is_dir()), folder / "meta")
+        else:
+            run = CheckpointFolder(checkpoints_dir, dataset_name, name or _only_evaluator(root))
+            folder, meta, words = run.root, run.meta, None
+        model, metadata = load_model(folder, tag)
+        if metadata["kind"] != "evaluator":
+            raise UserError(f"{folder}: holds a {metadata['kind']} model, not an evaluator; {ADVICE}")
+        mean, std = load_statistics(meta)
+        return cls(model.to(device), mean.to(device), std.to(device), words or Words.load(folder / FILE))
+
+    @torch.no_grad()
+    def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(B, E). Raises `UserError` for a motion that the evaluator cannot see."""
+
+        def embed(features: Tensor, lengths: Tensor) -> Tensor:
+            return self.evaluator.embed_motion((features.to(self.mean) - self.mean) / self.std, lengths.to(self.mean.device))
+
+        return by_length(embed, features, lengths)
+
+    @torch.no_grad()
+    def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
+        """(B, E), from the tokens alone."""
+        found = []
+        for start in range(0, len(tokens), BATCH):
+            batch = {name: value.to(self.mean.device) for name, value in self.words(tokens[start : start + BATCH]).items()}
+            found.append(self.evaluator.embed_text(batch["words"], batch["pos"], batch["text_lengths"]))
+        return torch.cat(found)
+
+
+class LampJudge:
+    """LaMP as its authors judge with it: a motion is the mean of its queries' projections; neither side is made a unit vector."""
+
+    name = "lamp"
+
+    def __init__(self, lamp: LanguageMotion):
+        self.lamp = lamp
+        self.mean, self.std = (torch.as_tensor(row) for row in (lamp.mean, lamp.std))
+
+    @classmethod
+    def load(
+        cls,
+        checkpoints_dir: str | Path,
+        dataset_name: str,
+        name: str = "",
+        device: torch.device | str = "cpu",
+        tag: str | None = None,
+    ) -> LampJudge:
+        """The LaMP run `name`, or without a name the only one there. Raises `UserError` as `LanguageMotion.load` does."""
+        return cls(LanguageMotion.load(checkpoints_dir, dataset_name, name, device, tag))
+
+    @torch.no_grad()
+    def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(B, E)."""
+
+        def embed(features: Tensor, lengths: Tensor) -> Tensor:
+            return self.lamp.project_motions((features.to(self.mean) - self.mean) / self.std, lengths).mean(1)
+
+        return by_length(embed, features, lengths)
+
+    @torch.no_grad()
+    def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
+        """(B, E), from the captions alone."""
+        return self.lamp.project_texts(captions)
+
+
+class NoJudge:
+    """Says nothing, where nobody who can judge is there."""
+
+    name = "none"
+
+    def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(B, 0)."""
+        return features.new_zeros(len(features), 0)
+
+    def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
+        """(B, 0)."""
+        return torch.zeros(len(captions), 0)
+
+
+def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengths: Tensor) -> Tensor:
+    """`embed(features (b, t, D), lengths (b,))` of all clips in their order; batches are of like length, cut to the longest."""
+    order = lengths.argsort()
+    found = [embed(features[rows, : int(lengths[rows].max())], lengths[rows]) for rows in order.split(BATCH)]
+    return torch.cat(found)[order.argsort()]
+
+
+def _only_evaluator(root: Path) -> str:
+    """The name of the only evaluator trained here."""
+    names = runs_of("evaluator", root)
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise UserError(f"{root}: {len(names)} evaluators ({', '.join(names)}); say which with --evaluator_name")
+    raise UserError(f"{root}: no evaluator there; {ADVICE}")
+
+
+def load_judge(
+    kind: str, checkpoints_dir: str | Path, dataset_name: str, name: str = "", device: torch.device | str = "cpu"
+) -> GuoJudge | LampJudge:
+    """The judge of `kind` guo or lamp; `name` is its run. Raises `UserError` where there is none, saying how to get one."""
+    return {"guo": GuoJudge, "lamp": LampJudge}[kind].load(checkpoints_dir, dataset_name, name, device)

@@ -1,0 +1,243 @@
+"""BERTScore: captions compared by the contextual embeddings of their words (Zhang et al. 2020), by the authors' package.
+
+Each word piece of a caption is matched with the most similar one of a reference. Precision is the mean similarity over the
+caption's pieces, recall over the reference's, F1 their harmonic mean, weighted by idf if asked. The field reports layer 17 of
+roberta-large. Any other encoder gives other numbers: a result says which one made it, and by which baseline it was rescaled.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from evaluation.metrics.text import Captions, References, check_captions
+from utils.errors import UserError
+
+DEFAULT = "roberta-large"
+FILES = ("*.json", "*.txt", "*.model", "*.safetensors")  # what of a published model is fetched
+LANGUAGE = "en"  # of the published baselines
+INSTALL = "BERTScore needs bert-score and transformers: pip install -r requirements-evaluation.txt"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The score of sentences that have nothing to do with each other: precision, recall, F1; and where it is from."""
+
+    values: tuple[float, float, float]
+    source: str
+
+
+@dataclass(frozen=True)
+class BertScore:
+    """Scores (N,) of N captions, at most 1 each. `setting` names encoder, layer and idf; `baseline` is "" for raw scores."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    setting: str
+    baseline: str = ""
+
+    def rescaled(self, baseline: Baseline) -> BertScore:
+        """(score − b) / (1 − b): 1 stays 1, and unrelated sentences come to about 0 (section 'baseline rescaling')."""
+        assert not self.baseline, "scores are rescaled once"
+        scores = zip((self.precision, self.recall, self.f1), baseline.values)
+        return BertScore(*((score - b) / (1 - b) for score, b in scores), self.setting, baseline.source)
+
+    def means(self) -> dict[str, float]:
+        """Means over the captions, × 100, by name."""
+        return {name: 100 * float(getattr(self, name).mean()) for name in ("precision", "recall", "f1")}
+
+
+class BertScorer:
+    """An encoder, loaded once, that scores any number of times.
+
+    `model` is a folder with config.json, safetensors and tokeniser, or a published name, fetched unless it is in the cache. `name`
+    is what results call a folder; a name that bert-score knows, such as roberta-large, brings its layer and published baseline.
+    Raises `UserError` if the packages are missing, if the model is not to be had or not fit, or if no layer is known.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT,
+        layer: int | None = None,
+        name: str | None = None,
+        device: str | torch.device = "cpu",
+        batch_size: int = 64,
+    ):
+        try:
+            with _quiet():
+                from bert_score.utils import model2layers
+        except ImportError:
+            raise UserError(INSTALL) from None
+        folder = _find(model)
+        self.name = name or str(model)
+        self.known = self.name in model2layers
+        if name is None and not self.known and Path(model).is_dir():
+            self.name = f"{folder.parent.name}/{folder.name}"
+        self.model, self.tokenizer = _load(folder, self.name)
+        self.layer = _cut_(self.model, model2layers.get(self.name) if layer is None else layer, self.name)
+        self.model.to(device)
+        self.batch_size = batch_size
+
+    def score(self, candidates: Captions, references: References, idf: bool = False) -> BertScore:
+        """Raw scores of N captions against N lists of references, the best reference for each of precision, recall and F1.
+
+        `idf` weighs word pieces by how few of these references have them. A blank caption scores 0, and so does one whose pieces
+        all weigh nothing. Raises `UserError` as `check_captions` does.
+        """
+        check_captions(candidates, references)
+        owners = [place for place, group in enumerate(references) for _ in group]
+        others = [text for group in references for text in group]
+        scores = self._pairs([candidates[place] for place in owners], others, self._weights(others if idf else None))
+        best = np.full((len(candidates), 3), -np.inf)
+        np.maximum.at(best, np.array(owners), scores)
+        return BertScore(*best.T, f"{self.name}, layer {self.layer}, {'idf' if idf else 'no idf'}")
+
+    def published_baseline(self) -> Baseline | None:
+        """The package's own baseline for this model and layer, if it has one: from pairs of sentences of the web, without idf."""
+        import bert_score
+
+        file = Path(bert_score.__file__).parent / "rescale_baseline" / LANGUAGE / f"{self.name}.tsv"
+        if not self.known or not file.is_file():
+            return None
+        rows = {int(row[0]): row[1:] for row in np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2)}
+        if self.layer not in rows:
+            return None
+        return Baseline(tuple(map(float, rows[self.layer])), f"bert-score's, {self.name}, layer {self.layer}")
+
+    def estimated_baseline(self, captions: References, pairs: int = 10_000, seed: int = 0) -> Baseline:
+        """A baseline made as the authors made theirs, the mean raw score of random pairs without idf, but of captions.
+
+        `captions` are lists, one a clip; a pair is of two clips, and equal sentences are no pair. Captions of motion are more alike
+        than sentences of the web, so that this baseline is the higher one. Raises `UserError` if there are no pairs.
+        """
+        first, second = _draw_pairs(captions, pairs, seed)
+        values = self._pairs(first, second, self._weights(None)).mean(0)
+        source = f"{len(first)} random pairs of captions, seed {seed}, {self.name}, layer {self.layer}"
+        return Baseline(tuple(map(float, values)), source)
+
+    def _weights(self, references: list[str] | None) -> dict[int, float]:
+        """What each word piece weighs: its idf in the references, or 1. The marks at both ends weigh nothing."""
+        from bert_score.utils import get_idf_dict
+
+        if references is not None:
+            return get_idf_dict([text for text in references if text.strip()], self.tokenizer, nthreads=0)
+        marks = {self.tokenizer.sep_token_id: 0.0, self.tokenizer.cls_token_id: 0.0}
+        return defaultdict(lambda: 1.0, marks)
+
+    def _pairs(self, first: list[str], second: list[str], weights: dict[int, float]) -> np.ndarray:
+        """Precision, recall, F1 (pairs, 3) of each first sentence against its second; 0 where one of them is blank."""
+        from bert_score.utils import bert_cos_score_idf
+
+        scores = np.zeros((len(first), 3))
+        filled = [k for k, (one, other) in enumerate(zip(first, second)) if one.strip() and other.strip()]
+        if filled:
+            found = bert_cos_score_idf(
+                self.model,
+                [second[k] for k in filled],
+                [first[k] for k in filled],
+                self.tokenizer,
+                weights,
+                device=next(self.model.parameters()).device,
+                batch_size=self.batch_size,
+            )
+            scores[filled] = found.nan_to_num(0.0).double().numpy()  # 0 / 0 where no piece weighs anything
+        return scores
+
+
+def _draw_pairs(captions: References, pairs: int, seed: int) -> tuple[list[str], list[str]]:
+    """Captions of two different clips each, by a seed; pairs that read the same or have a blank are left out."""
+    groups = [[text for text in group if text.strip()] for group in captions]
+    groups = [group for group in groups if group]
+    rng = np.random.default_rng(seed)
+    drawn = []
+    if len(groups) > 1:
+        one = rng.integers(len(groups), size=pairs)
+        other = (one + rng.integers(1, len(groups), size=pairs)) % len(groups)
+        texts = ([groups[clip][rng.integers(len(groups[clip]))] for clip in clips] for clips in (one, other))
+        drawn = [pair for pair in zip(*texts) if pair[0] != pair[1]]
+    if not drawn:
+        raise UserError("baseline: there are no two clips with different captions to pair; give it more captions")
+    return tuple(map(list, zip(*drawn)))
+
+
+# Loading
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers says nothing but errors inside, and what it said before after it."""
+    try:
+        from transformers.utils import logging
+    except ImportError:
+        raise UserError(INSTALL) from None
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _find(model: str | Path) -> Path:
+    """The folder of a model: itself one, in the hub's cache, or fetched there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    if Path(model).is_dir():
+        return Path(model).resolve()
+    for cached in (True, False):
+        try:
+            folder = Path(snapshot_download(str(model), allow_patterns=FILES, local_files_only=cached))
+        except (OSError, HFValidationError) as error:  # the hub's errors, those of the network too, are OSError
+            reason = str(error).partition("\n")[0]
+            continue
+        if list(folder.glob("*.safetensors")):
+            return folder
+        reason = "it has no safetensors"
+    raise UserError(f"{model}: no such folder, and no such model to fetch ({reason}); give a folder that holds it")
+
+
+def _load(folder: Path, name: str):
+    """Encoder in float32 and eval mode, and tokeniser. Raises `UserError` for what transformers cannot read as an encoder."""
+    from transformers import AutoModel, AutoTokenizer, GPT2Tokenizer, RobertaTokenizer
+
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            if isinstance(tokenizer, (GPT2Tokenizer, RobertaTokenizer)):  # bert-score asks for it at each call; ignored since 5.0
+                tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, add_prefix_space=True)
+            model, info = AutoModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            )
+    except Exception as error:  # the libraries raise all kinds, bare Exception too
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{name}: not a readable encoder ({reason}); give a folder with a whole model") from None
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise UserError(f"{name}: {len(missing)} weights are missing, {missing[0]} first; copy the folder again")
+    longest = getattr(model.config, "max_position_embeddings", 512)
+    if tokenizer.model_max_length > longest:  # it does not know; RoBERTa's first two positions are not for words
+        tokenizer.model_max_length = longest - 2
+    return model.eval(), tokenizer
+
+
+def _cut_(model: torch.nn.Module, layer: int | None, name: str) -> int:
+    """Drop the layers above this one, whose output counts. Raises `UserError` if it is not known or there is none."""
+    stack = getattr(getattr(model, "encoder", getattr(model, "transformer", None)), "layer", None)
+    if not isinstance(stack, torch.nn.ModuleList):
+        raise UserError(f"{name}: {type(model).__name__} is not an encoder like BERT or RoBERTa; take {DEFAULT} or a folder of one")
+    if layer is None or not 0 <= layer <= len(stack):
+        wrong = "its best layer is not known" if layer is None else f"it has no layer {layer}"
+        raise UserError(f"{name}: {wrong}; choose one of 0 … {len(stack)}")
+    del stack[layer:]
+    return layer

@@ -1,0 +1,82 @@
+"""Is a motion physically sound? Foot sliding, floating, jerk, sinking into the floor.
+
+Joints `(B, T, J, 3)` in metres, Y up, the floor at 0; `lengths (B,)` in frames, all T without it. Every metric is `(B,)`, one
+value a clip, NaN where a clip has no frame it could be measured on. None is zero for real motion: compare with real clips.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from motion.features import skeleton_for
+
+TOE_HEIGHT = 0.05  # m; a toe below this stands, or should
+ANKLE_HEIGHT = 0.10  # m; an ankle below this means the heel stands
+SLIDING = 0.5  # m/s; a toe faster than this is stepping, not sliding
+FREE_FALL = -9.81 / 2  # m/s²; a pelvis that accelerates downward more than this is falling freely, in a jump or a running stride
+
+
+def physical_metrics(
+    joints: Tensor, fps: float, lengths: Tensor | None = None, contacts: Tensor | None = None
+) -> dict[str, Tensor]:
+    """All metrics by name. `contacts` (B, T-1, 2) says which toes stand, for a motion that is made from another one."""
+    return {
+        "foot_slide_cm_s": foot_slide(joints, fps, lengths, contacts),
+        "float_percent": floating(joints, fps, lengths),
+        "jerk_m_s3": jerk(joints, fps, lengths),
+        "penetration_mm": penetration(joints, lengths),
+    }
+
+
+def toe_contacts(joints: Tensor, fps: float) -> Tensor:
+    """Which toes (left, right) stand between each frame and the next: low and slow. (B, T-1, 2) bool."""
+    toes = joints[:, :, list(skeleton_for(joints.shape[2]).feet[1::2])]  # (B, T, 2, 3)
+    return (toes[:, :-1, :, 1] < TOE_HEIGHT) & (_toe_speed(joints, fps) < SLIDING)
+
+
+def foot_slide(joints: Tensor, fps: float, lengths: Tensor | None = None, contacts: Tensor | None = None) -> Tensor:
+    """Mean horizontal speed of standing toes, cm/s."""
+    contacts = toe_contacts(joints, fps) if contacts is None else contacts
+    return 100 * _mean(_toe_speed(joints, fps), contacts & _valid(joints, lengths, 1)[..., None])
+
+
+def floating(joints: Tensor, fps: float, lengths: Tensor | None = None) -> Tensor:
+    """Percentage of frames with neither foot on the floor though the pelvis does not fall freely."""
+    feet = skeleton_for(joints.shape[2]).feet
+    heights = joints[..., 1]
+    toes, ankles = heights[..., list(feet[1::2])], heights[..., list(feet[0::2])]
+    supported = (toes < TOE_HEIGHT).any(-1) | (ankles < ANKLE_HEIGHT).any(-1)  # (B, T)
+    acceleration = heights[..., 0].diff(n=2, dim=1) * fps**2  # (B, T-2), of frame t + 1
+    floats = ~supported[:, 1:-1] & (acceleration > FREE_FALL)
+    return 100 * _mean(floats.to(joints), _valid(joints, lengths, 2))
+
+
+def jerk(joints: Tensor, fps: float, lengths: Tensor | None = None) -> Tensor:
+    """Mean over joints and frames of the length of the third derivative, m/s³."""
+    values = joints.diff(n=3, dim=1).norm(dim=-1) * fps**3  # (B, T-3, J)
+    return _mean(values, _valid(joints, lengths, 3)[..., None].expand_as(values))
+
+
+def penetration(joints: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Mean over frames of how deep the lowest joint is below the floor, mm."""
+    return 1000 * _mean((-joints[..., 1].amin(-1)).clamp(min=0), _valid(joints, lengths, 0))
+
+
+def _toe_speed(joints: Tensor, fps: float) -> Tensor:
+    """Horizontal speed (B, T-1, 2) of both toes, m/s."""
+    toes = joints[:, :, list(skeleton_for(joints.shape[2]).feet[1::2])]
+    return toes[..., [0, 2]].diff(dim=1).norm(dim=-1) * fps
+
+
+def _valid(joints: Tensor, lengths: Tensor | None, order: int) -> Tensor:
+    """(B, T - order) bool: where a difference of that order lies within the clip."""
+    B, T = joints.shape[:2]
+    lengths = torch.full((B,), T, device=joints.device) if lengths is None else lengths.to(joints.device)
+    return torch.arange(T - order, device=joints.device) < lengths[:, None] - order
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of each clip's values (B, …) where mask (B, …) is True: (B,), NaN where it nowhere is."""
+    values = torch.where(mask, values, 0)  # padding may hold anything, NaN included
+    return values.flatten(1).sum(1) / mask.flatten(1).sum(1)

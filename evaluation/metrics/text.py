@@ -1,0 +1,198 @@
+"""How good generated captions are: BLEU, ROUGE-L and CIDEr-D, with the conventions of COCO's caption evaluation, by which the
+field reports.
+
+N captions are scored against N lists of references, all of them used. Both are plain strings: `words` makes them lower case and
+drops the punctuation. Results are for the whole corpus, × 100. A caption without words scores 0, and so does one that is too
+short for an n-gram. BERTScore is in `evaluation/metrics/bertscore.py`.
+
+METEOR is left out: the field reports version 1.5, whose one package needs Java, and no well-kept package brings WordNet along.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+
+from utils.errors import UserError
+
+BETA = 1.2  # COCO's weight of recall in ROUGE-L
+SIGMA = 6.0  # words; how fast CIDEr-D falls with a difference in length
+BLOCK = 512  # pairs of captions whose common subsequences are found at a time
+
+JOINED = re.compile(r"(?<=[^\W\d_])['’\-‐‑](?=[^\W\d_])")  # an apostrophe or a hyphen between two letters
+WORD = re.compile(r"\d+(?:\.\d+)+|[^\W_]+")
+
+Captions = Sequence[str]
+References = Sequence[Sequence[str]]
+
+
+def score_captions(candidates: Captions, references: References, orders: Sequence[int] = (1, 4)) -> dict[str, float]:
+    """A table's row: BLEU of these orders, ROUGE-L and CIDEr, in this order. Raises `UserError` as `check_captions` does."""
+    scores = bleu(candidates, references, max(orders))
+    row = {name: scores[name] for name in (f"BLEU-{order}" for order in orders)}
+    return {**row, "ROUGE-L": rouge_l(candidates, references), "CIDEr": cider(candidates, references)}
+
+
+# Captions
+
+
+def words(caption: str) -> list[str]:
+    """Lower-case words without punctuation: "A person's left-hand turn, 1.5 m" → a persons lefthand turn 1.5 m.
+
+    A hyphen or an apostrophe between letters joins them, as a hyphen does in HumanML3D's tokens.
+    """
+    return WORD.findall(JOINED.sub("", caption.lower()))
+
+
+def check_captions(candidates: Captions, references: References) -> None:
+    """Raises `UserError` if there is nothing to score, if the numbers differ, or if a caption has no references."""
+    if isinstance(candidates, str) or not len(candidates):
+        raise UserError("captions: none to score; give a list of captions, one for each clip")
+    if len(candidates) != len(references):
+        raise UserError(f"{len(candidates)} captions but {len(references)} lists of references; give one list for each caption")
+    for number, group in enumerate(references, start=1):
+        if isinstance(group, str) or not len(group):
+            raise UserError(f"caption {number} of {len(references)} has no list of references; give it one, or leave the clip out")
+
+
+def _split(candidates: Captions, references: References) -> tuple[list[list[str]], list[list[str]], np.ndarray]:
+    """Words of N candidates, words of all M references one after the other, and whose (M,) each of these is."""
+    check_captions(candidates, references)
+    owner = np.repeat(np.arange(len(references)), [len(group) for group in references])
+    return [words(text) for text in candidates], [words(text) for group in references for text in group], owner
+
+
+def _numbered(sentences: Sequence[Sequence[str]]) -> list[list[int]]:
+    """Words as numbers from 0, the same for equal words."""
+    numbers: dict[str, int] = {}
+    return [[numbers.setdefault(word, len(numbers)) for word in sentence] for sentence in sentences]
+
+
+# BLEU
+
+
+def bleu(candidates: Captions, references: References, max_order: int = 4) -> dict[str, float]:
+    """BLEU-1 … BLEU-`max_order` of the corpus by name (Papineni et al. 2002), counted by sacrebleu, without smoothing.
+
+    The brevity penalty takes each caption's closest reference length, of two equally close ones the shorter: sacrebleu and COCO's
+    code agree. They differ where no n-gram of an order matches in the whole corpus: here it is 0, there about 1e-4 to 1e-2.
+    Raises `UserError` without sacrebleu, or as `check_captions` does.
+    """
+    check_captions(candidates, references)
+    try:
+        from sacrebleu.metrics import BLEU
+    except ImportError:
+        raise UserError("BLEU needs sacrebleu: pip install -r requirements-evaluation.txt") from None
+    most = max(map(len, references))
+    streams = [[" ".join(words(group[k])) if k < len(group) else None for group in references] for k in range(most)]
+    metric = BLEU(tokenize="none", smooth_method="none", max_ngram_order=max_order, force=True)
+    found = metric.corpus_score([" ".join(words(text)) for text in candidates], streams)
+    return {
+        f"BLEU-{n}": BLEU.compute_bleu(
+            found.counts[:n], found.totals[:n], found.sys_len, found.ref_len, smooth_method="none", max_ngram_order=n
+        ).score
+        for n in range(1, max_order + 1)
+    }
+
+
+# ROUGE-L
+
+
+def rouge_l(candidates: Captions, references: References) -> float:
+    """ROUGE-L, the mean over captions (Lin 2004, section 3, with COCO's β = 1.2).
+
+    Precision and recall are the longest common subsequence's share of the caption and of the reference. Each is the highest over
+    the references, so that they may come from two of them: F = (1 + β²) P R / (R + β² P).
+    """
+    texts, others, owner = _split(candidates, references)
+    numbers = _numbered([*texts, *others])
+    texts, others = numbers[: len(texts)], numbers[len(texts) :]
+    common = _common([texts[place] for place in owner], others)
+    precision, recall = np.zeros(len(texts)), np.zeros(len(texts))
+    np.maximum.at(precision, owner, common / np.maximum(1, [len(texts[place]) for place in owner]))
+    np.maximum.at(recall, owner, common / np.maximum(1, [len(other) for other in others]))
+    total = recall + BETA**2 * precision
+    scores = (1 + BETA**2) * precision * recall / np.where(total > 0, total, 1)
+    return 100 * float(scores.mean())
+
+
+def _common(first: list[list[int]], second: list[list[int]]) -> np.ndarray:
+    """Length of the longest common subsequence of each pair of sentences: (pairs,). Pairs of like sizes go together."""
+    sizes = np.array([[len(one), len(other)] for one, other in zip(first, second)])
+    order = np.lexsort(sizes.T)
+    found = np.zeros(len(order), dtype=np.int64)
+    for start in range(0, len(order), BLOCK):
+        block = order[start : start + BLOCK]
+        found[block] = _common_of_block(_padded([first[k] for k in block], -1), _padded([second[k] for k in block], -2))
+    return found
+
+
+def _common_of_block(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The same for numbers (pairs, L) and (pairs, M), padded by what matches nothing: a row of the usual table at a time.
+
+    length[m, l] = max(length[m-1, l], length[m, l-1], length[m-1, l-1] + (first[l] = second[m])): the maximum with the neighbour
+    on the left, done for a whole row, is a running maximum.
+    """
+    table = np.zeros((len(first), first.shape[1] + 1), dtype=np.int32)
+    for column in second.T:
+        table[:, 1:] = np.maximum(table[:, 1:], table[:, :-1] + (first == column[:, None]))
+        np.maximum.accumulate(table, axis=1, out=table)
+    return table[:, -1]
+
+
+def _padded(rows: list[list[int]], fill: int) -> np.ndarray:
+    out = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
+    for place, row in zip(out, rows):
+        place[: len(row)] = row
+    return out
+
+
+# CIDEr-D
+
+
+def cider(candidates: Captions, references: References, max_order: int = 4) -> float:
+    """CIDEr-D, the mean over captions (Vedantam et al. 2015, section 5 and appendix, with COCO's σ = 6).
+
+    Captions are compared by counts of n-grams, weighted by how few of the N clips have them in any of their references: idf =
+    log N − log(max(1, clips)). A caption's counts are clipped to the reference's; lengths that differ by d cost e^(−d² / 2σ²). The
+    mean is taken over n = 1 … `max_order` and over references, × 10 as in the paper. COCO's code returns that; tables, and this
+    function, × 100 (1000 at most). A length is counted as there: as the number of pairs of neighbouring words. One clip alone
+    scores 0: every idf is 0.
+    """
+    texts, others, owner = _split(candidates, references)
+    N, M = len(texts), len(others)
+    pairs = np.array([max(0, len(sentence) - 1) for sentence in (*texts, *others)], dtype=float)
+    penalty = np.exp(-((pairs[:N][owner] - pairs[N:]) ** 2) / (2 * SIGMA**2))  # (M,)
+    groups = sparse.csr_matrix((np.ones(M), (owner, np.arange(M))), shape=(N, M))
+    similarity = sum(_similarity(counts, groups, owner) for counts in _ngrams([*texts, *others], max_order)) / max_order
+    scores = np.bincount(owner, similarity * penalty, N) / np.bincount(owner, minlength=N)
+    return 1000 * float(scores.mean())
+
+
+def _similarity(counts: sparse.csr_matrix, groups: sparse.csr_matrix, owner: np.ndarray) -> np.ndarray:
+    """Cosine (M,) of each reference with its caption, clipped: counts (N + M, V) of the V n-grams, captions first."""
+    N = groups.shape[0]
+    captions, references = counts[:N][owner], counts[N:]
+    clips = np.asarray((groups @ references > 0).sum(0)).ravel()
+    squared = (np.log(N) - np.log(np.maximum(1, clips))) ** 2  # idf²
+    product = captions.minimum(references).multiply(references) @ squared
+    norms = np.sqrt((captions.power(2) @ squared) * (references.power(2) @ squared))
+    return product / np.where(norms > 0, norms, 1)
+
+
+def _ngrams(sentences: list[list[str]], max_order: int) -> list[sparse.csr_matrix]:
+    """Counts (S, V) of the n-grams of S sentences, a matrix for each n. An n-gram is numbered by its two (n − 1)-grams."""
+    row = np.repeat(np.arange(len(sentences)), [len(sentence) for sentence in sentences])
+    gram = np.array([number for sentence in _numbered(sentences) for number in sentence], dtype=np.int64)
+    matrices = []
+    for n in range(1, max_order + 1):
+        if n > 1:
+            inside = row[:-1] == row[1:]  # both in one sentence
+            gram = (gram[:-1] * (gram.max(initial=0) + 1) + gram[1:])[inside]
+            row = row[:-1][inside]
+        kinds, gram = np.unique(gram, return_inverse=True)
+        matrices.append(sparse.csr_matrix((np.ones(len(gram)), (row, gram)), shape=(len(sentences), len(kinds))))
+    return matrices

@@ -1,0 +1,230 @@
+"""The published evaluation of generated motion (Guo et al. 2022, section 6): generate for every clip's caption, embed, score.
+
+One pass over a split draws each clip's crop and caption ("single, single, double"; a caption by chance), shuffles, and drops what
+does not fill a batch of 32. A judge (`evaluation.judges`) embeds texts, real motions and generated ones; passes are repeated with
+other draws, and results are means with 95 % confidence intervals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from data.store import Normaliser
+from data.text import CaptionedClips
+from evaluation.judges import Judge
+from evaluation.metrics import motion as metrics
+from evaluation.metrics.physical import physical_metrics
+from motion.features import features_to_joints
+from pipelines.text2motion import TextToMotion
+
+BATCH = 32  # clips among which a text has to find its motion
+PAIRS = 300  # for Diversity
+FEW = 300  # clips under which FID and Diversity are a hint
+SAMPLES, SAMPLE_PAIRS = 30, 10  # of a text, for MultiModality
+TOGETHER = 8  # batches of real clips that are embedded at a time
+
+Remake = Callable[[Tensor, Tensor], Tensor]  # features (B, T, D) in the dataset's own units, lengths (B,) → features
+Teller = Callable[[Tensor, Tensor], list[str]]  # features (B, T, D) in the dataset's own units, lengths (B,) → captions
+Language = Callable[[list[str], list[str]], dict[str, float]]  # what was told of N motions, and their texts → scores
+
+
+class Sample(NamedTuple):
+    """What is seen of N motions."""
+
+    motion: Tensor  # (N, E)
+    physical: dict[str, Tensor]  # (N,) each
+    told: list[str]  # N captions that a teller gave them; none without one
+
+
+class Pass(NamedTuple):
+    """One pass over a split: N clips, real."""
+
+    names: list[str]
+    captions: list[str]
+    lengths: Tensor  # (N,) frames
+    text: Tensor  # (N, E)
+    seen: Sample
+
+
+class Protocol:
+    """Passes over `clips`, as `judge` sees them; those of real motion are made once and kept.
+
+    `published` is "standard", or "lamp" for the variant of LaMP's release: each clip's first caption, in the split's order.
+    `batches` limits a pass to that many batches of 32; 0: all. A `teller` captions every motion, real and generated, and `language`
+    holds that against the texts.
+    """
+
+    def __init__(
+        self,
+        clips: CaptionedClips,
+        judge: Judge,
+        *,
+        published: str = "standard",
+        batches: int = 0,
+        seed: int = 0,
+        teller: Teller | None = None,
+        language: Language | None = None,
+    ):
+        self.clips, self.judge, self.seed, self.teller, self.language = clips, judge, seed, teller, language
+        self.published, self.batches = published, batches
+        self.spec = clips.spec
+        self.normaliser = Normaliser(np.zeros(self.spec.dim, np.float32), np.ones(self.spec.dim, np.float32))
+        self.passes: dict[int, Pass] = {}
+
+    def real(self, repeat: int) -> Pass:
+        """The pass number `repeat`, over real motion."""
+        if repeat not in self.passes:
+            self.passes[repeat] = self._pass(repeat, lambda features, lengths: features)
+        return self.passes[repeat]
+
+    def remade(self, remake: Remake, repeat: int) -> Sample:
+        """The motions of the same pass as `remake` gives them back: a tokeniser's reconstructions, say."""
+        return self._pass(repeat, remake).seen
+
+    def _pass(self, repeat: int, remake: Remake) -> Pass:
+        generator = np.random.default_rng((self.seed, repeat + 1))
+        variant = {} if self.published == "standard" else {"shuffle": False, "first_caption": True}
+        drawn = self.clips.evaluation_batches(self.normaliser, generator, BATCH, **variant)
+        drawn = iter(islice(drawn, self.batches or None))
+        names, captions, lengths, texts, seen = [], [], [], [], []
+        while group := list(islice(drawn, TOGETHER)):
+            features, frames = (torch.cat([batch[name] for batch in group]) for name in ("motion", "lengths"))
+            said = [caption for batch in group for caption in batch["captions"]]
+            texts.append(self.judge.text(said, [tokens for batch in group for tokens in batch["tokens"]]).cpu())
+            seen.append(self._seen(remake(features, frames), frames, self.teller if repeat >= 0 else None))
+            names += [name for batch in group for name in batch["names"]]
+            captions += said
+            lengths.append(frames)
+        return Pass(names, captions, torch.cat(lengths), torch.cat(texts), _joined(seen))
+
+    def generated(self, model: TextToMotion, real: Pass, repeat: int, size: int, **sampling) -> Sample:
+        """Motions for the captions and lengths of a pass, made in batches of `size`."""
+        return self._made(model, model.encoder(real.captions), real.lengths, repeat, size, self.teller, **sampling)
+
+    def multimodality(self, model: TextToMotion, real: Pass, repeat: int, batches: int, size: int, **sampling) -> Tensor:
+        """MultiModality over the texts of the pass's first batches."""
+        count = min(batches * BATCH, len(real.captions))
+        condition, lengths = model.encoder(real.captions[:count]), real.lengths[:count]
+        again = torch.arange(count).repeat_interleave(SAMPLES)
+        made = self._made(model, condition[again], lengths[again], repeat, size, teller=None, **sampling)
+        return metrics.multimodality(made.motion.unflatten(0, (count, SAMPLES)), SAMPLE_PAIRS, generator=self._generator(repeat))
+
+    def _made(
+        self,
+        model: TextToMotion,
+        condition: Tensor,
+        lengths: Tensor,
+        repeat: int,
+        size: int,
+        teller: Teller | None,
+        **sampling,
+    ) -> Sample:
+        """Motions for conditions (N, C) and lengths (N,), in batches of like length."""
+        order = lengths.argsort(stable=True)
+        seed = sampling.pop("seed") + repeat
+        bar = tqdm(order.split(size), desc="motions", unit="batch", leave=False, disable=None)
+        parts = []
+        for first, rows in zip(range(0, len(order), size), bar):
+            tokens = model.count_tokens(condition[rows], lengths[rows])
+            codes = model.draw(condition[rows], tokens, seed=seed, first_sample=first, **sampling)
+            parts.append(self._seen(*model.features(codes, tokens), teller))
+        made, back = _joined(parts), order.argsort()
+        physical = {name: values[back] for name, values in made.physical.items()}
+        return Sample(made.motion[back], physical, [made.told[place] for place in back.tolist()] if teller else [])
+
+    def scores(self, real: Pass, sample: Sample, reference: Tensor, repeat: int) -> dict[str, float]:
+        """Every metric of motions that belong to the pass's texts; FID is taken against `reference` (M, E)."""
+        motion = sample.motion
+        precision = metrics.r_precision(real.text, motion, BATCH)
+        values = {
+            "FID": metrics.fid(motion, reference),
+            **{f"R@{k}": share for k, share in enumerate(precision, start=1)},
+            "MM-Dist": metrics.matching_distance(real.text, motion),
+            "Diversity": metrics.diversity(motion, PAIRS, generator=self._generator(repeat)),
+            **{name: rows.nanmean() for name, rows in sample.physical.items()},
+            **(self.language(sample.told, real.captions) if self.language else {}),
+        }
+        return {name: float(value) for name, value in values.items()}
+
+    def _generator(self, repeat: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, repeat))
+
+    def _seen(self, features: Tensor, lengths: Tensor, teller: Teller | None) -> Sample:
+        """What judge, physics and a teller say of features (B, T, D) in the dataset's own units."""
+        embedded = self.judge.motion(features, lengths).cpu()
+        joints = features_to_joints(features, self.spec.num_joints) * self.spec.unit_scale
+        physical = {name: rows.cpu() for name, rows in physical_metrics(joints, self.spec.fps, lengths).items()}
+        return Sample(embedded, physical, teller(features, lengths) if teller else [])
+
+
+def _joined(parts: Sequence[Sample]) -> Sample:
+    motions, physical, told = zip(*parts)
+    rows = {name: torch.cat([part[name] for part in physical]) for name in physical[0]}
+    return Sample(torch.cat(motions), rows, [caption for part in told for caption in part])
+
+
+def evaluate(
+    protocol: Protocol,
+    make: Callable[[Pass, int], Sample],
+    more: Callable[[Pass, int], dict[str, float]] = lambda real, repeat: {},
+    *,
+    repeats: int,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """`{"real": {metric: [mean, interval]}, "ours": …}` over `repeats` passes. Real motion's FID is that of another pass.
+
+    `make(real, repeat)` gives our motions for a pass, `more(real, repeat)` metrics that need others than these.
+    """
+    rows: dict[str, list[dict[str, float]]] = {"real": [], "ours": []}
+    reference = protocol.real(-1).seen.motion
+    for repeat in tqdm(range(repeats), desc="repeats", unit="pass", disable=None):
+        real = protocol.real(repeat)
+        rows["real"].append(protocol.scores(real, real.seen, reference, repeat))
+        ours = {**protocol.scores(real, make(real, repeat), real.seen.motion, repeat), **more(real, repeat)}
+        rows["ours"].append(ours)
+        say(f"repeat {repeat + 1}: " + "  ".join(f"{name} {value:.3f}" for name, value in ours.items()))
+    summary = {kind: {name: interval([row[name] for row in of_kind]) for name in of_kind[0]} for kind, of_kind in rows.items()}
+    return {"clips": len(reference), **summary}
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and half the width of its 95 % confidence interval: 1.96 σ / √n."""
+    return float(np.mean(values)), float(1.96 * np.std(values) / math.sqrt(len(values)))
+
+
+def table(results: dict[str, Any]) -> str:
+    """Our motion beside real motion, and a warning where there are few clips."""
+    lines = [f"{'':<20}{'real':>20}{'ours':>20}"]
+    for name, ours in results["ours"].items():
+        real = results["real"].get(name)
+        lines.append(f"{name:<20}{_cell(real):>20}{_cell(ours):>20}")
+    if results["clips"] < FEW:
+        lines.append(f"only {results['clips']} clips: FID and Diversity are a hint, not a result; they want {FEW} and more")
+    return "\n".join(lines)
+
+
+def released_lines(results: dict[str, Any]) -> Iterator[str]:
+    """The lines of the field's evaluation logs: `FID: 0.045, conf. 0.002` and so on."""
+    ours = results["ours"]
+
+    def line(title: str, name: str) -> str:
+        return f"{title}: {ours[name][0]:.3f}, conf. {ours[name][1]:.3f}"
+
+    yield line("FID", "FID")
+    yield line("Diversity", "Diversity")
+    yield ", ".join(line(f"TOP{k}", f"R@{k}") for k in (1, 2, 3))
+    yield line("Matching", "MM-Dist")
+    if "MultiModality" in ours:
+        yield line("Multimodality", "MultiModality")
+
+
+def _cell(value: tuple[float, float] | None) -> str:
+    return "-" if value is None or math.isnan(value[0]) else f"{value[0]:.3f} ± {value[1]:.3f}"

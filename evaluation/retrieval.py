@@ -1,0 +1,128 @@
+"""How well a LaMP finds motions by texts and texts by motions, over the clips of a split.
+
+A gallery holds each clip whole, from its first frame on, with one of its captions: the first, as TMR has it, unless another is
+asked for. A time-tagged caption makes a clip of its own. LaMP gives the scores. What texts are alike, for the protocols that ask,
+a frozen sentence encoder says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from data.store import Clips, Normaliser, padded
+from data.text import CaptionedClips, crop_length
+from evaluation.metrics.retrieval import ceiling, chance, galleries, pooled_similarity, reranked, retrieval_metrics, similar
+from models.bert import padded as pad_ids
+from models.bert import token_ids
+from pipelines.conditioner import SentenceEncoder
+from pipelines.language_motion import LanguageMotion
+
+PAIRS = 256  # captions and motions that the matching head sees at a time
+ROWS = ("text_to_motion", "motion_to_text", "ceiling", "chance")
+
+
+def whole_clips(clips: Clips, longest: int, stride: int) -> Clips:
+    """Clips from their first frame on, `longest` frames at most, cut to whole tokens; those without one are left out."""
+    kept = crop_length(np.minimum(clips.lengths, longest), False, stride)
+    usable = np.flatnonzero(kept)
+    return Clips(clips.rows, [clips.names[place] for place in usable], clips.starts[usable], kept[usable])
+
+
+def one_caption_each(captioned: CaptionedClips, number: int = 1, seed: int = 0) -> list[str]:
+    """Of each clip the caption of that number, from 1, or the last if there are fewer; with 0 a random one."""
+    first, end = captioned.first[:-1], captioned.first[1:]
+    chosen = np.minimum(first + number, end) - 1 if number else np.random.default_rng(seed).integers(first, end)
+    return [captioned.captions[place].text for place in chosen]
+
+
+class Gallery:
+    """Clips with a caption each, and how similar each motion is to each different text.
+
+    Captions that differ in case and spaces alone are the same. `which (N,)` is a clip's place in `texts`, U different ones, and
+    `similarity (N, U)` is motions × texts, so that the scores of equal captions are equal to the last bit.
+    """
+
+    def __init__(self, model: LanguageMotion, clips: Clips, captions: Sequence[str], pool: str = "max"):
+        self.model, self.clips = model, clips
+        self.captions = [" ".join(caption.lower().split()) for caption in captions]
+        texts, which = np.unique(self.captions, return_inverse=True)
+        self.texts, self.which = texts.tolist(), torch.from_numpy(which)
+        self.similarity = pooled_similarity(model.clip_features(clips), model.embed_texts(self.texts), pool).cpu()
+        self._matches = torch.full_like(self.similarity, torch.nan)
+
+    @classmethod
+    def of_split(cls, model: LanguageMotion, captioned: CaptionedClips, pool: str = "max", **which: Any) -> Gallery:
+        """The clips of a split; `which` of their captions: see `one_caption_each`."""
+        clips = whole_clips(captioned.clips, captioned.spec.max_motion, model.tokeniser.stride)
+        captions = dict(zip(captioned.clips.names, one_caption_each(captioned, **which)))
+        return cls(model, clips, [captions[name] for name in clips.names], pool)
+
+    def scores(self, places: Tensor, rerank: int = 0) -> tuple[Tensor, Tensor]:
+        """Texts × motions and motions × texts, (n, n) both, among the clips at `places (n,)`."""
+        texts, which = self.which[places].unique(return_inverse=True)
+        to_text = self.similarity[places][:, texts]  # (n, u)
+        to_motion = to_text.T
+        if rerank:
+            to_text = reranked(to_text, rerank, lambda rows, columns: self.match(places[rows], texts[columns]))
+            to_motion = reranked(to_motion, rerank, lambda rows, columns: self.match(places[columns], texts[rows]))
+        return to_motion[which], to_text[:, which]
+
+    def match(self, motions: Tensor, texts: Tensor) -> Tensor:
+        """Log-odds (P,) that motions and texts, by their places (P,), belong together. No pair is computed twice."""
+        pairs = torch.stack((motions, texts), dim=1)[self._matches[motions, texts].isnan()].unique(dim=0)  # sorted by motion
+        parts = pairs.split(PAIRS) if len(pairs) else ()
+        for part in tqdm(parts, desc="matching", unit="batch", leave=False, disable=None if len(parts) > 4 else True):
+            self._matches[part[:, 0], part[:, 1]] = self._match(*part.T).cpu()
+        return self._matches[motions, texts]
+
+    @torch.no_grad()
+    def _match(self, motions: Tensor, texts: Tensor) -> Tensor:
+        seen, inverse = motions.unique(return_inverse=True)  # a motion's latents are computed once for all its texts
+        starts, lengths = (values[seen.numpy()] for values in (self.clips.starts, self.clips.lengths))
+        batch = padded(self.clips.rows, starts, lengths, lengths.max(), Normaliser(self.model.mean, self.model.std))
+        latents, tokens = self.model.latents(batch["motion"], batch["lengths"])
+        ids, text_lengths = self._token_ids
+        ids, text_lengths, inverse = (values.to(latents.device) for values in (ids[texts], text_lengths[texts], inverse))
+        return self.model.lamp.match(ids[:, : text_lengths.max()], text_lengths, latents[inverse], tokens[inverse])
+
+    @cached_property
+    def _token_ids(self) -> tuple[Tensor, Tensor]:
+        return pad_ids(token_ids(self.model.tokenizer, self.texts, self.model.lamp.config.max_text), torch.device("cpu"))
+
+
+def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int = 0) -> dict[str, Any]:
+    """By protocol: how many galleries of how many clips, and R@k and median rank both ways, means over the galleries.
+
+    Beside them `ceiling`, what identical captions allow, and `chance`, what scores reach that say nothing.
+    """
+    features = SentenceEncoder()(gallery.captions) if {"threshold", "dissimilar"} & set(protocols) else None
+    results = {}
+    for protocol in protocols:
+        each = galleries(protocol, gallery.clips.names, features)
+        right = similar(features) if protocol == "threshold" else None
+        scores = [torch.stack(way) for way in zip(*(gallery.scores(places, rerank) for places in each))]  # 2 × (galleries, n, n)
+        # Where similar captions count as right, equal ones do.
+        best = [ceiling([gallery.captions[place] for place in places] if right is None else range(len(places))) for places in each]
+        limits = {name: float(np.mean([one[name] for one in best])) for name in best[0]}
+        rows = [retrieval_metrics(way, right) for way in scores] + [limits, chance(len(each[0]), right)]
+        results[protocol] = {"galleries": len(each), "clips": len(each[0]), **dict(zip(ROWS, rows))}
+    return results
+
+
+def table(results: dict[str, Any]) -> Iterator[str]:
+    """What `evaluate_retrieval` gave, as people read it: a block of lines a protocol."""
+    for protocol, found in results.items():
+        columns = list(found["chance"])
+        size = f"{found['galleries']} × {found['clips']}" if found["galleries"] > 1 else found["clips"]
+        title = f"{protocol}: {size} clips"
+        yield f"{title:<28}" + "".join(f"{name.replace('_', ' '):>13}" for name in columns)
+        for row in ROWS:
+            numbers = (f"{found[row][name]:>13.{1 if name == 'median_rank' else 3}f}" for name in columns)
+            yield f"  {row.replace('_', ' '):<26}" + "".join(numbers)

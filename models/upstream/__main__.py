@@ -1,0 +1,5 @@
+"""`python -m models.upstream FILE [--convert OUT]`."""
+
+from models.upstream.released import main
+
+main()

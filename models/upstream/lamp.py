@@ -1,0 +1,185 @@
+"""LaMP's released Q-Former (`h3d-qformer.tar`, `kit-qformer.tar`) as our `LaMP`, with the tokeniser that the file brings; and
+its masked transformer (`t2m.tar`), with the part of a Q-Former that makes its condition."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.lamp import LaMP, LaMPConfig
+from models.masked import MaskedTransformer
+from models.qformer import QFormer, QFormerConfig
+from models.upstream.tokeniser import tokeniser_from
+from models.upstream.transformers import masked_from
+from utils.checkpoint import freeze
+
+State = dict[str, Tensor]
+
+BERT_HEAD_WIDTH = 64  # of every BERT, so that the width gives the heads
+# Released name inside a layer → ours; keys and values are one matrix here.
+LAYER = {
+    "attention.self.query": "attention.q",
+    "attention.output.dense": "attention.out",
+    "attention.output.LayerNorm": "attention.norm",
+    "crossattention.self.query": "cross.q",
+    "crossattention.output.dense": "cross.out",
+    "crossattention.output.LayerNorm": "cross.norm",
+    "intermediate.dense": "text.ff1",
+    "output.dense": "text.ff2",
+    "output.LayerNorm": "text.norm",
+    "intermediate_query.dense": "query.ff1",
+    "output_query.dense": "query.ff2",
+    "output_query.LayerNorm": "query.norm",
+}
+EMBEDDINGS = {"word_embeddings": "words", "position_embeddings": "positions", "LayerNorm": "norm"}
+HEADS = {
+    "text_proj": "text_embedding",
+    "motion_proj": "motion_embedding",
+    "itm_head": "match_head",
+    "motion_cls": "code_head",
+    "Qformer.cls.predictions.transform.dense": "word_head.dense",
+    "Qformer.cls.predictions.transform.LayerNorm": "word_head.norm",
+}
+SINGLE = {"temp": "logit_scale", "Qformer.cls.predictions.bias": "word_head.bias"}
+MATRICES = ("motion_projection", "text_projection")
+LAYER_NAME = re.compile(r"bert\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)")
+
+
+def lamp_from(state: State, *, bert_heads: int | None = None, **tokeniser_settings: Any) -> LaMP:
+    """LaMP from a released state dict. `bert_heads`: attention heads; default: width / 64. The rest is for its tokeniser.
+
+    `model.tokeniser` has the encoder that LaMP reads motions with; `model.coder` gives the codes that it learned to predict.
+    """
+    parts = {prefix: _under(state, prefix) for prefix in ("vq_model.", "motion_encoder.")}
+    coder = tokeniser_from(parts["vq_model."], **tokeniser_settings)
+    encoder = {f"vqvae.encoder.{name}": value for name, value in parts["motion_encoder."].items()}
+    reader = tokeniser_from({**parts["vq_model."], **encoder}, **tokeniser_settings)
+    own = {name: value for name, value in state.items() if not name.startswith(tuple(parts))}
+    config = LaMPConfig(
+        **qformer_sizes(own, bert_heads),
+        latent_dim=own["motion_projection"].shape[0],
+        nb_code=own["motion_cls.weight"].shape[0],
+        stride=coder.stride,
+        embed_dim=own["text_proj.weight"].shape[0],
+        released=True,
+    )
+    model = _filled(LaMP, config, _renamed(own))
+    model.tokeniser, model.coder = freeze(reader), freeze(coder)
+    return model
+
+
+def _filled(model: type[nn.Module], config: Any, state: State) -> nn.Module:
+    """The model with these weights, without the seconds that random ones would take."""
+    with torch.device("meta"):
+        empty = model(config)
+    dtypes = {name: value.dtype for name, value in empty.state_dict().items()}
+    own = {name: value.to(dtypes.get(name), copy=True) for name, value in state.items()}
+    empty.load_state_dict(own, strict=True, assign=True)
+    return empty
+
+
+def qformer_sizes(state: State, bert_heads: int | None = None) -> dict[str, int]:
+    """Fields of `QFormerConfig` from the tensors' shapes. `bert_heads`: what they cannot tell; default: width / 64."""
+    words, positions = (state[f"Qformer.bert.embeddings.{name}_embeddings.weight"] for name in ("word", "position"))
+    layers = [int(found[1]) for name in state if (found := LAYER_NAME.search(name))]
+    crossing = [int(found[1]) for name in state if "crossattention" in name and (found := LAYER_NAME.search(name))]
+    return {
+        "vocab_size": words.shape[0],
+        "hidden_size": words.shape[1],
+        "num_hidden_layers": max(layers) + 1,
+        "num_attention_heads": bert_heads or words.shape[1] // BERT_HEAD_WIDTH,
+        "intermediate_size": state["Qformer.bert.encoder.layer.0.intermediate.dense.weight"].shape[0],
+        "max_position_embeddings": positions.shape[0],
+        "num_queries": state["query_tokens"].shape[1],
+        "cross_width": state["Qformer.bert.encoder.layer.0.crossattention.self.key.weight"].shape[1],
+        "cross_every": sorted({*crossing, max(layers) + 1})[1],
+    }
+
+
+def qformer_from(state: State, bert_heads: int | None = None) -> QFormer:
+    """The Q-Former alone, from the tensors `Qformer.bert.*` and `query_tokens`."""
+    return _filled(QFormer, QFormerConfig(**qformer_sizes(state, bert_heads)), _qformer_state(state))
+
+
+def _qformer_state(state: State) -> State:
+    """Our names for `Qformer.bert.*` and `query_tokens`. Raises `KeyError` for a tensor that is not known."""
+    ours = {}
+    joined: dict[str, dict[str, Tensor]] = {}  # keys and values, to be one matrix
+    for name, value in state.items():
+        if found := re.search(r"bert\.embeddings\.(\w+)\.(weight|bias)", name):
+            ours[f"{EMBEDDINGS[found[1]]}.{found[2]}"] = value
+        elif found := LAYER_NAME.search(name):
+            layer, part, kind = found.groups()
+            if part.endswith((".key", ".value")):
+                attention = "cross" if part.startswith("cross") else "attention"
+                joined.setdefault(f"layers.{layer}.{attention}.kv.{kind}", {})[part.rpartition(".")[2]] = value
+            else:
+                ours[f"layers.{layer}.{LAYER[part]}.{kind}"] = value
+        elif name == "query_tokens":
+            ours[name] = value[0]
+        else:
+            raise KeyError(name)
+    return ours | {name: torch.cat((parts["key"], parts["value"])) for name, parts in joined.items()}
+
+
+def _renamed(state: State) -> State:
+    """Our names for all but the tokeniser's tensors. Raises `KeyError` for a tensor that is not known."""
+    own = {name: value for name, value in state.items() if name.startswith("Qformer.bert.") or name == "query_tokens"}
+    ours = {f"qformer.{name}": value for name, value in _qformer_state(own).items()}
+    for name in state.keys() - own.keys():
+        stem, _, kind = name.rpartition(".")
+        if stem in HEADS:
+            ours[f"{HEADS[stem]}.{kind}"] = state[name]
+        elif name in MATRICES:  # in × out
+            ours[f"{name}.weight"] = state[name].T
+        elif name in SINGLE:
+            ours[SINGLE[name]] = state[name]
+        else:
+            raise KeyError(name)
+    return ours
+
+
+def _under(state: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+# The masked transformer (`t2m.tar`), which brings the Q-Former that makes its condition
+
+QFORMER = ("Qformer.", "query_tokens")
+PROJECTION = "text2former."
+
+
+class TextCondition(nn.Module):
+    """What `t2m.tar` makes its condition with: queries read the text branch's output, and the condition is their mean."""
+
+    def __init__(self, qformer: QFormer):
+        super().__init__()
+        self.qformer = qformer
+        self.projection = nn.Linear(qformer.config.hidden_size, qformer.config.cross_width)
+
+    def queries(self, ids: Tensor, valid: Tensor) -> Tensor:
+        """ids (B, L) and their mask (B, L) bool → (B, Q, H). The queries see padding too, so L matters: 49, as it was trained."""
+        context = self.projection(self.qformer.text(ids, valid))
+        return self.qformer.queries(context, torch.ones_like(valid))[0]
+
+    def forward(self, ids: Tensor, valid: Tensor) -> Tensor:
+        """ids (B, L) and their mask (B, L) bool → condition (B, H)."""
+        return self.queries(ids, valid).mean(1)
+
+
+def text_condition(config: dict[str, Any]) -> TextCondition:
+    """A new one, of a `QFormerConfig`'s fields."""
+    return TextCondition(QFormer(QFormerConfig(**config)))
+
+
+def lamp_masked_from(state: State, *, n_heads: int = 8, bert_heads: int | None = None, stride: int = 4) -> MaskedTransformer:
+    """LaMP's masked transformer from a released state dict; `model.text` is the frozen `TextCondition` that came with it."""
+    text = TextCondition(qformer_from({name: value for name, value in state.items() if name.startswith(QFORMER)}, bert_heads))
+    text.projection.load_state_dict(_under(state, PROJECTION), strict=True)
+    own = {name: value for name, value in state.items() if not name.startswith((*QFORMER, PROJECTION))}
+    model = masked_from(own, n_heads=n_heads, attention="additive", stride=stride)
+    model.text = freeze(text)
+    return model

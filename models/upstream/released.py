@@ -1,0 +1,282 @@
+"""Released checkpoints of LaMP, MoMask and the matching evaluator (`.tar`, `.pth`) as our models.
+
+    python -m models.upstream checkpoints/t2m/length_estimator/model/finest.tar     # what is in the file
+    python -m models.upstream h3d-qformer.tar --convert checkpoints/t2m/lamp        # … as a folder of ours
+
+A file is told by the names of its tensors, and sizes come from their shapes. What shapes cannot tell, such as attention heads,
+comes from the caller, else from the `opt.txt` of the file's folder, else it is as the release had it. Each kind of file has one
+`Reader`. All tensors of a file are used, but for those that its reader names as leftovers; all tensors of ours are filled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.upstream.evaluator import PARTS, evaluator_from
+from models.upstream.lamp import lamp_from, lamp_masked_from
+from models.upstream.tokeniser import is_tokeniser, tokeniser_from
+from models.upstream.transformers import length_from, masked_from, residual_from
+from motion.spec import SPECS
+from utils.errors import UserError, script
+
+State = dict[str, Tensor]
+
+# What no shape tells: its name here → its name in opt.txt, its type.
+SETTINGS = {
+    "n_heads": ("n_heads", int),
+    "bert_heads": ("bert_heads", int),
+    "stride": ("unit_length", int),  # frames a token of the tokeniser that a transformer belongs to
+    "dilation_growth_rate": ("dilation_growth_rate", int),
+    "vq_act": ("vq_act", str),
+}
+TOKENISER = ("dilation_growth_rate", "vq_act")
+POSITIONS = r"position_enc\.pe"  # we compute them
+TRANSFORMER_SIZES = ("n_layers", "latent_dim", "ff_size", "n_heads", "cond_dim", "nb_code")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One kind of released checkpoint."""
+
+    kind: str
+    title: str
+    keys: tuple[str, ...]  # where the file keeps its state dict: under one of these
+    knows: Callable[[State], bool]  # whether a state dict is of this kind
+    build: Callable[..., nn.Module]  # (state, **settings) → our model with its weights
+    sizes: tuple[str, ...]  # of its config, worth telling
+    settings: tuple[str, ...] = ()  # those of SETTINGS that `build` takes
+    leftovers: str = r"(?!)"  # pattern of the tensors that we compute, hold elsewhere, or that nothing uses
+    text_encoder: str = ""  # what its conditions come from
+    joined: bool = False  # the model's parts lie under all of `keys`: one state dict, with each key before its names
+
+    def find(self, checkpoint: dict[str, Any]) -> State | None:
+        """The state dict of this kind in a file, if there is one."""
+        states = {key: checkpoint[key] for key in self.keys if _is_state(checkpoint.get(key))}
+        if self.joined and len(states) == len(self.keys):
+            states = {"": {f"{key}.{name}": value for key, state in states.items() for name, value in state.items()}}
+        return next((state for state in states.values() if self.knows(state)), None)
+
+
+READERS = (
+    Reader(
+        kind="tokeniser",
+        title="a tokeniser",
+        keys=("vq_model", "net"),
+        knows=is_tokeniser,
+        build=tokeniser_from,
+        sizes=("dim", "num_quantizers", "shared_codebook", "nb_code", "code_dim", "width", "depth", "down_t"),
+        settings=TOKENISER,
+    ),
+    Reader(
+        kind="masked",
+        title="MoMask's masked transformer",
+        keys=("t2m_transformer",),
+        knows=lambda state: "token_emb.weight" in state and "query_tokens" not in state,
+        build=masked_from,
+        sizes=TRANSFORMER_SIZES,
+        settings=("n_heads", "stride"),
+        leftovers=POSITIONS,
+        text_encoder="clip",
+    ),
+    Reader(
+        kind="masked",
+        title="LaMP's masked transformer with its Q-Former",
+        keys=("t2m_transformer", "trans"),
+        knows=lambda state: "token_emb.weight" in state and "query_tokens" in state,
+        build=lamp_masked_from,
+        sizes=TRANSFORMER_SIZES,
+        settings=("n_heads", "bert_heads", "stride"),
+        leftovers=rf"{POSITIONS}|clip2qformer\..*|Qformer\.cls\..*|Qformer\.bert\.embeddings\.position_ids",
+        text_encoder="own",
+    ),
+    Reader(
+        kind="lamp",
+        title="LaMP's Q-Former with its tokeniser",
+        keys=("motion_qformer",),
+        knows=lambda state: "motion_projection" in state,
+        build=lamp_from,
+        sizes=("num_hidden_layers", "hidden_size", "num_attention_heads", "num_queries", "embed_dim", "vocab_size", "stride"),
+        settings=("bert_heads", *TOKENISER),
+        leftovers=r"Qformer\.(bert\.embeddings\.position_ids|cls\.predictions\.decoder\.(weight|bias))",  # the latter are tied
+    ),
+    Reader(
+        kind="residual",
+        title="MoMask's residual transformer",
+        keys=("res_transformer",),
+        knows=lambda state: "quant_emb.weight" in state,
+        build=residual_from,
+        sizes=(*TRANSFORMER_SIZES, "num_quantizers", "share_weight"),
+        settings=("n_heads", "stride"),
+        leftovers=POSITIONS,
+        text_encoder="clip",
+    ),
+    Reader(
+        kind="length",
+        title="MoMask's length estimator",
+        keys=("estimator",),
+        knows=lambda state: "output.0.weight" in state,
+        build=length_from,
+        sizes=("cond_dim", "classes", "hidden_dim"),
+        settings=("stride",),
+        text_encoder="clip",
+    ),
+    Reader(
+        kind="evaluator",
+        title="a matching evaluator",
+        keys=PARTS,
+        knows=lambda state: "text_encoder.pos_emb.weight" in state,
+        build=evaluator_from,
+        sizes=("dim", "movement_hidden", "movement_dim", "motion_hidden", "text_hidden", "embed_dim"),
+        joined=True,
+    ),
+)
+
+
+def load_released(path: str | Path, *, dataset_name: str | None = None, **settings: Any) -> tuple[nn.Module, dict[str, Any]]:
+    """A released model in eval mode on the CPU, and metadata, of which one line goes to stderr.
+
+    `settings`: those of `SETTINGS` that are known; ones that this kind of model has no use for are passed over. Metadata: kind,
+    config, source, title, dataset_name, epoch, step, parameters, leftovers, settings (where each came from), and where they are
+    known vq_name and text_encoder. Runs no code from the file. Raises `UserError` for a file that is missing, damaged, of an
+    unknown kind, or does not fit.
+    """
+    if unknown := settings.keys() - SETTINGS.keys():
+        raise UserError(f"{path}: no setting '{min(unknown)}' for a released file; there are: {', '.join(SETTINGS)}")
+    path = Path(path)
+    checkpoint = read_released(path)
+    reader, state = recognise(path, checkpoint)
+    opt = read_opt(path)
+    known = {**_settings(path, opt), **{name: value for name, value in settings.items() if value is not None}}
+    known = {name: known[name] for name in reader.settings if name in known}
+    left = [name for name in state if re.fullmatch(reader.leftovers, name)]
+    state = {name: value for name, value in state.items() if name not in left}
+    model = _fitting(path, reader, state, known).eval()
+    metadata = {
+        "kind": reader.kind,
+        "config": asdict(model.config),
+        "source": str(path),
+        "released": True,
+        "title": reader.title,
+        "dataset_name": dataset_name or opt.get("dataset_name") or _dataset(model),
+        "epoch": next((checkpoint[key] for key in ("ep", "epoch") if key in checkpoint), None),
+        "step": next((checkpoint[key] for key in ("total_it", "niter") if key in checkpoint), None),
+        "parameters": sum(value.numel() for value in state.values()),
+        "leftovers": left,
+        "settings": {name: _origin(name, known, settings) for name in reader.settings},
+    }
+    told = {"vq_name": opt.get("vq_name"), "text_encoder": reader.text_encoder}
+    metadata |= {name: value for name, value in told.items() if value}
+    print(f"{path}: {describe(metadata)}", file=sys.stderr)
+    return model, metadata
+
+
+def describe(metadata: dict[str, Any]) -> str:
+    """What a released file holds, in one line."""
+    reader = next(reader for reader in READERS if reader.title == metadata["title"])
+    sizes = ", ".join(f"{name} {metadata['config'][name]}" for name in reader.sizes)
+    settings = "".join(f"; {name} {origin}" for name, origin in metadata["settings"].items())
+    left = f"; leftovers {len(metadata['leftovers'])}" if metadata["leftovers"] else ""
+    dataset = f" for {metadata['dataset_name']}" if metadata["dataset_name"] else ""
+    return f"{metadata['title']}{dataset}: {sizes}; {metadata['parameters'] / 1e6:.1f} M parameters{left}{settings}"
+
+
+def read_released(path: str | Path) -> dict[str, Any]:
+    """The top level of a released checkpoint file, tensors on the CPU, read when used. Raises `UserError` if it is not one."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; download it, or check the path")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # a damaged pickle or zip can raise nearly anything
+        if found := re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error)):
+            raise UserError(f"{path}: needs code to load ({found[1]}), so it is refused; take a file of weights alone") from None
+        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__}); download it again") from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"{path}: holds a {type(checkpoint).__name__}, not a dict of weights; download a released checkpoint")
+    return checkpoint
+
+
+def recognise(path: str | Path, checkpoint: dict[str, Any]) -> tuple[Reader, State]:
+    """Who reads this checkpoint, and its state dict. Raises `UserError` if nobody does."""
+    for reader in READERS:
+        if (state := reader.find(checkpoint)) is not None:
+            return reader, state
+    known = ", ".join(reader.title for reader in READERS)
+    raise UserError(f"{path}: holds {', '.join(map(str, checkpoint))[:100] or 'nothing'}: no released model known here ({known})")
+
+
+def read_opt(path: Path) -> dict[str, str]:
+    """The `key: value` lines of the `opt.txt` beside a weights file, or of its checkpoint folder; {} if there is none."""
+    places = [path.parent / "opt.txt", *([path.parent.parent / "opt.txt"] if path.parent.name == "model" else [])]
+    place = next((place for place in places if place.is_file()), None)
+    lines = place.read_text(encoding="utf-8", errors="replace").splitlines() if place else []
+    return {key.strip(): value.strip() for key, colon, value in (line.partition(":") for line in lines) if colon}
+
+
+def _settings(path: Path, opt: dict[str, str]) -> dict[str, Any]:
+    found = {}
+    for name, (theirs, kind) in SETTINGS.items():
+        try:
+            found |= {name: kind(opt[theirs])} if theirs in opt else {}
+        except ValueError:
+            raise UserError(f"{path}: the opt.txt beside it says '{theirs}: {opt[theirs]}'; mend or remove the line") from None
+    return found
+
+
+def _origin(name: str, known: dict[str, Any], given: dict[str, Any]) -> str:
+    return f"{known[name]} {'given' if given.get(name) is not None else 'from opt.txt'}" if name in known else "as released"
+
+
+def _dataset(model: nn.Module) -> str | None:
+    """The first dataset whose motions are as wide as this model takes them; None where it takes tokens."""
+    width = getattr(getattr(model, "tokeniser", model).config, "dim", None)
+    return next((spec.name for spec in SPECS.values() if spec.dim == width), None)
+
+
+def _is_state(state: Any) -> bool:
+    return isinstance(state, dict) and bool(state) and all(isinstance(value, Tensor) for value in state.values())
+
+
+def _fitting(path: str | Path, reader: Reader, state: State, settings: dict[str, Any]) -> nn.Module:
+    try:
+        return reader.build(state, **settings)
+    except UserError:
+        raise
+    except (LookupError, RuntimeError, TypeError, ValueError, AssertionError, ZeroDivisionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: looks like {reader.title}, but does not fit ({reason}); download it again") from error
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m models.upstream", description="What a released checkpoint holds.")
+    parser.add_argument("file", type=Path, help="a released .tar or .pth")
+    parser.add_argument("--convert", type=Path, metavar="OUT", help="write it as a checkpoint folder of ours")
+    for name, (_, kind) in SETTINGS.items():
+        parser.add_argument(f"--{name}", type=kind, metavar=kind.__name__.upper(), help="as the file's opt.txt may tell")
+    args = vars(parser.parse_args(argv))
+    path, out = args.pop("file"), args.pop("convert")
+    model, metadata = load_released(path, **args)
+    for name in ("kind", "title", "dataset_name", "epoch", "step", "parameters"):
+        print(f"{name:<14}{metadata[name]}")
+    for name, value in (metadata["config"] | metadata["settings"]).items():
+        print(f"  {name:<24}{value}")
+    print(f"leftovers     {', '.join(metadata['leftovers']) or 'none'}")
+    if out:
+        from models.upstream.convert import convert
+
+        for folder in convert(model, metadata, out):
+            print(f"written: {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Captions as pictures: any text in any script, wrapped, whole; in pages to be shown in turn where it is too long for one.
+
+In: a text. Out: RGB pictures (rows, width, 3) uint8, dark letters on a light ground.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from functools import lru_cache
+from importlib.util import find_spec
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from motion.drawing.scene import SKY
+
+INK = (45, 52, 64)
+LINE = 1.3  # height of a line, in letter sizes
+SMALLEST = 10  # pixels; letters are made smaller only where there is no time for a further page
+PAGE_SECONDS = 2.0  # how long a page is shown, at least
+
+
+def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np.ndarray]:
+    """The whole of `text` in pages (rows, width, 3), all of one size, at most `height` rows, to be shown in turn in `seconds`.
+
+    In the largest letters that fit one page; in more pages, of two seconds or longer, before letters become too small to read.
+    """
+
+    def fits(size: int) -> bool:
+        return len(paginate(text, size, width, height)) <= (1 if size > readable else max(1, seconds / PAGE_SECONDS))
+
+    sizes, readable = range(largest(width), 0, -1), max(SMALLEST, largest(width) // 2)
+    size = sizes[min(bisect_left(sizes, True, key=fits), len(sizes) - 1)]
+    pages = paginate(text, size, width, height)
+    return [page(lines, len(pages[0]), size, width, font(size, text)) for lines in pages]
+
+
+def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
+    """The lines of a text in letters of a size, in as few pages as need be, of about as many lines each."""
+    lines = wrap(text, font(size, text), width - 2 * margin(size))
+    room = max(1, int((height - 2 * margin(size) - 1) / (LINE * size)))
+    even = ceil(len(lines) / ceil(len(lines) / room))
+    return [lines[first : first + even] for first in range(0, len(lines), even)]
+
+
+def page(lines: list[str], room: int, size: int, width: int, letters: ImageFont.FreeTypeFont) -> np.ndarray:
+    """Lines in the middle of a picture that has room for `room` of them."""
+    picture = Image.new("RGB", (width, 2 * margin(size) + ceil(LINE * size * room)), SKY)
+    draw = ImageDraw.Draw(picture)
+    for number, line in enumerate(lines):
+        draw.text((width / 2, margin(size) + LINE * size * number), line, fill=INK, font=letters, anchor="ma")
+    return np.asarray(picture)
+
+
+def largest(width: int) -> int:
+    """Letter size of a short caption on a picture `width` pixels wide."""
+    return max(SMALLEST, min(26, width // 26))
+
+
+def margin(size: int) -> int:
+    """Pixels left free around letters of a size."""
+    return int(0.8 * size) + 1
+
+
+def wrap(text: str, letters: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Lines no wider than `width` pixels, broken between words, and within a word only where it is wider than a line."""
+    lines, filled = [""], 0.0
+    space = letters.getlength(" ")
+    for word in text.split():
+        length = letters.getlength(word)
+        if lines[-1] and filled + space + length <= width:
+            lines[-1] += f" {word}"
+            filled += space + length
+            continue
+        if lines[-1]:
+            lines.append("")
+        if length > width:
+            *whole, word = break_word(word, letters, width)
+            lines[-1:] = [*whole, ""]
+            length = letters.getlength(word)
+        lines[-1], filled = word, length
+    return lines
+
+
+def break_word(word: str, letters: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Pieces of a word no wider than `width` pixels, of a letter at least."""
+    pieces = []
+    while word:
+        count = max(1, bisect_right(range(len(word)), width, key=lambda end: letters.getlength(word[: end + 1])))
+        pieces.append(word[:count])
+        word = word[count:]
+    return pieces
+
+
+def font(size: int, text: str = "") -> ImageFont.FreeTypeFont:
+    """Letters of a size in the typeface that has those of `text`."""
+    return ImageFont.truetype(typeface(frozenset() if text.isascii() else frozenset(text)), size)
+
+
+@lru_cache
+def typeface(letters: frozenset[str]) -> str:
+    """The font file with most of these letters: DejaVu Sans, which matplotlib carries, or one that the machine has.
+
+    DejaVu has Latin, Greek, Cyrillic, Hebrew and Arabic letters. One that no font has is drawn as a box.
+    """
+    carried = str(Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
+    if not letters or not missing(carried, letters):
+        return carried
+    from matplotlib.font_manager import findSystemFonts
+
+    return min([carried, *sorted(findSystemFonts())], key=lambda file: missing(file, letters))
+
+
+def missing(file: str, letters: frozenset[str]) -> int:
+    """How many of these letters a font file lacks; all of them if it cannot be drawn at any size."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        face = FT2Font(file)
+    except (OSError, RuntimeError):
+        return len(letters) + 1
+    drawable = {chr(code) for code in face.get_charmap()} if face.scalable else set()
+    return sum(not letter.isspace() for letter in letters - drawable)

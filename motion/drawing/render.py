@@ -1,0 +1,144 @@
+"""Videos and contact sheets of motions: joints (T, J, 3) in metres → mp4 (H.264, yuv420p), gif, png; no display needed.
+
+Several motions share a video as panels of a grid. One thread draws while another encodes. PyAV's wheel brings libx264, so that
+no ffmpeg need be installed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from math import ceil, sqrt
+from pathlib import Path
+from typing import TypeVar
+
+import av
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from motion.drawing.body import LEFT, RIGHT
+from motion.drawing.lettering import INK, caption_pages, font
+from motion.drawing.scene import PATH, Scene
+from utils.checkpoint import atomic_path
+
+ENCODING = {"crf": "26", "preset": "superfast", "tune": "zerolatency"}  # half the time of the usual preset, at its quality
+SIZE, PANEL, WIDEST = 720, 360, 1920  # pixels: a motion alone, one of several, all of them together
+GIF_SHARE, GIF_FPS = 0.5, 25  # gifs are smaller, and browsers slow down those that are faster
+CELL, TALLEST = 200, 4000  # width of one picture of a contact sheet; most pixels that a caption may take there
+TEXT = 0.3  # share of a picture that a caption may take
+Item, Result = TypeVar("Item"), TypeVar("Result")
+Motions = Sequence[tuple[str, np.ndarray]]  # captions and joints (T, J, 3)
+
+
+def write_video(path: str | Path, motions: Motions, fps: float = 20) -> None:
+    """Write (caption, joints (T, J, 3)) pairs as a video, .mp4 or .gif: one alone, 720 pixels square, more as a grid.
+
+    The caption is on top. In a grid, motions that end early stand still. A gif is half the size.
+
+    Raises `UserError` for joints that are not finite or of an unknown skeleton.
+    """
+    gif = Path(path).suffix == ".gif"
+    columns = ceil(sqrt(len(motions)))
+    size = SIZE if columns == 1 else min(PANEL, WIDEST // columns)
+    size = int(size * (GIF_SHARE if gif else 1)) // 2 * 2  # yuv420p wants even numbers
+    panels = [Panel(joints, caption, fps, size) for caption, joints in motions]
+    stamp_legend(panels[0].scene.background)
+
+    def draw(frame: int) -> np.ndarray:
+        return tiled([panel.draw(frame) for panel in panels], columns)
+
+    frames = range(max(len(joints) for _, joints in motions))
+    with atomic_path(path) as temporary:
+        (encode_gif if gif else encode_mp4)(temporary, draw, frames, fps)
+
+
+class Panel:
+    """A motion with its caption, `size` pixels square."""
+
+    def __init__(self, joints: np.ndarray, caption: str, fps: float, size: int):
+        self.frames = len(joints)
+        self.pages = caption_pages(caption, size, int(TEXT * size), len(joints) / fps)
+        self.scene = Scene(joints, fps, (size, size), top=len(self.pages[0]))
+
+    def draw(self, frame: int) -> np.ndarray:
+        """The picture (size, size, 3) of one frame, the last one if it is beyond the end; a bar below shows the time."""
+        frame = min(frame, self.frames - 1)
+        picture = self.scene.draw(frame)
+        page = self.pages[frame * len(self.pages) // self.frames]
+        np.minimum(picture[: len(page)], page, out=picture[: len(page)])
+        picture[-3:, : len(picture) * (frame + 1) // self.frames] = PATH
+        return picture
+
+
+def tiled(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Pictures of one size, row by row, as one; what is left over at the end is plain."""
+    if len(pictures) == 1:
+        return pictures[0]
+    blank = [np.broadcast_to(pictures[0][0, 0], pictures[0].shape)] * (-len(pictures) % columns)
+    cells = [*pictures, *blank]
+    return np.concatenate([np.concatenate(cells[row : row + columns], axis=1) for row in range(0, len(cells), columns)])
+
+
+def encode_mp4(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps: float) -> None:
+    """Encode pictures draw(frame) (height, width, 3) as H.264."""
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as video:
+        stream = video.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options=ENCODING)
+        stream.height, stream.width, _ = draw(0).shape
+        stream.pix_fmt = "yuv420p"
+        for picture in ahead(draw, frames):
+            planes = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
+        video.mux(stream.encode(None))
+
+
+def encode_gif(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps: float) -> None:
+    """Encode pictures draw(frame) (height, width, 3) as a gif that loops, in 256 colours of its own."""
+    moments = frames[:: ceil(fps / GIF_FPS)]
+    some = [draw(moment)[::3, ::3] for moment in moments[:: ceil(len(moments) / 8)]]
+    palette = Image.fromarray(np.concatenate(some)).quantize(256, kmeans=3)
+    plain = {"palette": palette, "dither": Image.Dither.NONE}
+    first, *rest = (Image.fromarray(picture).quantize(**plain) for picture in ahead(draw, moments))
+    first.save(path, format="gif", save_all=True, append_images=rest, duration=1000 * len(frames) / len(moments) / fps, loop=0)
+
+
+def contact_sheet(path: str | Path, motions: Motions, fps: float = 20, columns: int = 8) -> None:
+    """Write a png with a row for each (caption, joints (T, J, 3)): moments from first to last, left to right."""
+    width, height = columns * CELL, int(1.25 * CELL)
+    strips = []
+    for caption, joints in motions:
+        scene = Scene(joints, fps, (CELL, height))
+        pictures = []
+        for moment in np.linspace(0, len(joints) - 1, columns).round().astype(int):
+            picture = Image.fromarray(scene.draw(moment))
+            ImageDraw.Draw(picture).text((CELL - 8, height - 8), f"{moment / fps:.1f} s", fill=INK, font=font(13), anchor="rs")
+            pictures.append(np.asarray(picture))
+        strips += [*caption_pages(caption, width, TALLEST, seconds=0), np.concatenate(pictures, axis=1)]
+    with atomic_path(path) as temporary:
+        Image.fromarray(np.concatenate(strips)).save(temporary, format="png")
+
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item], count: int = 4) -> Iterator[Result]:
+    """`map(function, items)`, computed in another thread up to `count` items ahead of their use."""
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        pending = deque()
+        for item in items:
+            pending.append(worker.submit(function, item))
+            if len(pending) > count:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def stamp_legend(picture: np.ndarray) -> None:
+    """Tell in the lower left corner of `picture` (height, width, 3) which colour is which side of the body."""
+    size = max(9, len(picture) // 50)  # of the letters
+    page = Image.fromarray(picture)
+    draw = ImageDraw.Draw(page)
+    for row, (side, colour) in enumerate((("left", LEFT), ("right", RIGHT))):
+        middle = len(picture) - 1.6 * size * (2.3 - row)
+        draw.rounded_rectangle((1.3 * size, middle - 0.35 * size, 3.2 * size, middle + 0.35 * size), 0.35 * size, fill=colour)
+        draw.text((3.8 * size, middle), side, fill=INK, font=font(size), anchor="lm")
+    picture[:] = np.asarray(page)

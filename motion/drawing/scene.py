@@ -1,0 +1,224 @@
+"""One picture of a person on a floor: a camera that follows, a fading grid, shadow, footprints, path, limbs coloured by side.
+
+Drawn with OpenCV, which takes a third of skia-python's time for the same shapes (1.1 to 3.0 s of CPU for 196 frames) and whose
+wheel needs no system libraries (skia's needs libGL and libEGL). It draws anti-aliased without the supersampling that Pillow
+needs, and lets go of Python's lock, so that drawing and encoding run side by side.
+
+In: joints (T, J, 3), metres, Y up, floor at 0. Out: RGB pictures (height, width, 3) uint8, `scene.draw(frame)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from motion.drawing.body import LEFT, RIGHT, TRUNK, limbs, sideless, standing_feet, with_tips
+from motion.features import skeleton_for
+from motion.ik import check_joints
+from motion.skeleton import Skeleton
+
+SKY, GROUND, PATH, PATH_AHEAD = (247, 248, 250), (232, 235, 240), (120, 196, 160), (186, 216, 204)
+SOLE = np.array([0.040, 0.052])  # radii of a footprint at heel and toe, metres
+AZIMUTH, ELEVATION, FIELD = np.deg2rad([28.0, 14.0, 32.0])  # camera: to the person's left, above, vertical field of view
+NEAREST = 4.1  # metres from the camera to the person, at least
+FOLLOW = 0.6  # seconds; standard deviation of the camera's smoothing
+SMALL = 4  # shadows are drawn this much smaller
+SUBPIXEL = 4  # bits of the fixed-point coordinates that OpenCV draws at
+
+# A limb is painted in layers, widest first: (share of the radius, pixels added, shift to the light, brightness).
+LAYERS = ((1.0, 1.2, 0.0, 0.52), (1.0, 0.0, 0.0, 0.80), (0.82, 0.0, 0.09, 0.92), (0.58, 0.0, 0.22, 1.05), (0.28, 0.0, 0.36, 1.17))
+
+
+def capsules(ends: np.ndarray, radii: np.ndarray, corners: int = 14) -> np.ndarray:
+    """Outlines (..., 2 corners, 2) of the hulls of two discs with centres `ends` (..., 2, 2) and radii (..., 2), in pixels."""
+    axis = ends[..., 1, :] - ends[..., 0, :]
+    angle = np.arctan2(axis[..., 1], axis[..., 0])
+    length = np.linalg.norm(axis, axis=-1).clip(min=1e-6)
+    spread = np.arccos(((radii[..., 0] - radii[..., 1]) / length).clip(-1, 1))  # where the common tangents touch
+    turn = np.linspace(-1, 1, corners)
+    far = angle[..., None] + spread[..., None] * turn
+    near = angle[..., None] + np.pi + (np.pi - spread[..., None]) * turn
+    angles = np.stack((near, far), axis=-2)  # (..., 2, corners)
+    rim = np.stack((np.cos(angles), np.sin(angles)), axis=-1) * radii[..., None, None]
+    return (ends[..., None, :] + rim).reshape(*axis.shape[:-1], 2 * corners, 2)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A perspective camera with a fixed direction, a fixed distance from the point it follows, and a place for that on the picture.
+
+    `axes` (3, 3) are its right, up and back in rows; `focal` and `centre` (2,) are in pixels, `height` in metres.
+    """
+
+    axes: np.ndarray
+    distance: float
+    focal: float
+    centre: np.ndarray
+    height: float
+
+    @classmethod
+    def fitting(cls, points: np.ndarray, size: tuple[int, int], top: int) -> Camera:
+        """The camera that shows points (..., 3), given from the followed point on the floor, below the first `top` rows."""
+        back = np.array([np.sin(AZIMUTH) * np.cos(ELEVATION), np.sin(ELEVATION), np.cos(AZIMUTH) * np.cos(ELEVATION)])
+        right = np.array([np.cos(AZIMUTH), 0.0, -np.sin(AZIMUTH)])
+        axes = np.stack((right, np.cross(back, right), back))
+        width, height = size
+        focal = height / 2 / np.tan(FIELD / 2)
+        room = np.array([0.46 * width, 0.46 * (height - top)])  # pixels to either side of the centre
+        middle = (points[..., 1].max() + min(points[..., 1].min(), 0.0)) / 2
+        seen = (points - [0, middle, 0]) @ axes.T
+        needed = seen[..., 2] + focal * (np.abs(seen[..., :2]) / room).max(-1)
+        centre = np.array([width / 2, top + (height - top) / 2])
+        return cls(axes, max(NEAREST, needed.max()), focal, centre, middle)
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (..., 2) of points (..., 3) given from the followed point, and the pixels a metre spans there (...)."""
+        seen = (points - [0, self.height, 0]) @ self.axes.T
+        scale = self.focal / (self.distance - seen[..., 2])
+        return self.centre + seen[..., :2] * [1, -1] * scale[..., None], scale
+
+    def floor(self, size: tuple[int, int]) -> np.ndarray:
+        """Distance (height, width) on the floor from the followed point to what each pixel shows, in metres; sky: infinite."""
+        width, height = size
+        x, y = np.meshgrid(np.arange(width) - self.centre[0], self.centre[1] - np.arange(height))
+        rays = np.stack((x, y, np.full_like(x, -self.focal)), axis=-1) @ self.axes
+        eye = self.axes[2] * self.distance + [0, self.height, 0]
+        down = np.minimum(rays[..., 1], -1e-9)
+        hit = eye + rays * (-eye[1] / down)[..., None]
+        return np.where(rays[..., 1] < 0, np.hypot(hit[..., 0], hit[..., 2]), np.inf)
+
+
+class Scene:
+    """A motion ready to be drawn: joints (T, J, 3) at `fps`, in pictures of `size` (width, height), clear of the first `top` rows.
+
+    `background` (height, width, 3) may be written on. Raises `UserError` for joints that are not finite or of an unknown skeleton.
+    """
+
+    def __init__(self, joints: np.ndarray, fps: float, size: tuple[int, int] = (720, 720), top: int = 0):
+        check_joints(joints)
+        self.size = size
+        skeleton = skeleton_for(joints.shape[1])
+        self.ends, self.radii, self.colours = limbs(skeleton)
+        trunk = np.isin([sideless(skeleton.bones[start]) for start in self.ends[:, 0]], TRUNK)
+        self.trunk, self.outer = np.flatnonzero(trunk), np.flatnonzero(~trunk)
+        points = with_tips(np.asarray(joints, np.float64), skeleton)
+        self.path = points[:, 0] * [1, 0, 1]  # (T, 3), on the floor below the root
+        self.followed = smooth(self.path, FOLLOW * fps)
+        self.points = points - self.followed[:, None]  # (T, J + tips, 3)
+        self.prints = footprints(points, fps, skeleton)
+        self.camera = Camera.fitting(self.points, size, top)
+        self.stage = 0.8 * self.camera.distance  # radius of the floor, metres
+        away = self.camera.floor(size) / self.stage
+        shown = (1 - away.clip(0, 1) ** 2) ** 1.5  # fades out towards the rim
+        self.horizon = int((shown.max(axis=1) > 0).argmax()) // SMALL * SMALL  # the first row with floor in it
+        self.shown = np.uint8(255 * shown[self.horizon :])
+        self.background = np.uint8(SKY + (np.array(GROUND, float) - SKY) * shown[..., None])
+
+    def draw(self, frame: int) -> np.ndarray:
+        """The picture (height, width, 3) of one frame."""
+        picture = self.background.copy()
+        self.draw_path(picture, frame)
+        self.draw_footprints(picture, frame)
+        floor, dark = picture[self.horizon :], cv2.max(self.grid(frame), self.shadow(frame))
+        cv2.subtract(floor, cv2.merge([dark] * 3), dst=floor)
+        self.draw_body(picture, frame)
+        return picture
+
+    def grid(self, frame: int) -> np.ndarray:
+        """Lines half a metre apart on the floor, as darkness of the rows from the horizon on (rows, width)."""
+        x, _, z = self.followed[frame]
+        lines = []
+        for axis, start in ((0, x), (2, z)):
+            across = np.arange(np.ceil(2 * (start - self.stage)), np.floor(2 * (start + self.stage)) + 1) / 2 - start
+            reach = np.sqrt((self.stage**2 - across**2).clip(min=0))
+            line = np.zeros((len(across), 2, 3))
+            line[:, :, axis] = across[:, None]
+            line[:, :, 2 - axis] = np.stack((-reach, reach), axis=1)
+            lines.append(line)
+        pixels = fixed(self.camera.project(np.concatenate(lines))[0] - [0, self.horizon])
+        dark = np.zeros(self.shown.shape, np.uint8)
+        cv2.polylines(dark, list(pixels), False, 30, 1, cv2.LINE_AA, SUBPIXEL)
+        return cv2.multiply(dark, self.shown, scale=1 / 255)
+
+    def shadow(self, frame: int) -> np.ndarray:
+        """The body's shadow on the floor, darker the nearer the limb, as `grid`; drawn small, then blurred."""
+        points = self.points[frame]
+        flat = (points + points[:, 1:2] * [-0.25, 0, -0.20]) * [1, 0, 1]
+        pixels, scale = self.camera.project(flat)
+        pixels = pixels - [0, self.horizon]
+        heights = points[self.ends, 1].mean(-1)  # (N,)
+        outlines = fixed(capsules(pixels[self.ends] / SMALL, self.radii * scale[self.ends] / SMALL))
+        rows, width = self.shown.shape
+        small = np.zeros((-(-rows // SMALL), -(-width // SMALL)), np.uint8)
+        for limb in np.argsort(-heights):
+            cv2.fillConvexPoly(small, outlines[limb], 25 + 75 * float(np.exp(-3 * max(heights[limb], 0))), cv2.LINE_AA, SUBPIXEL)
+        return cv2.resize(cv2.GaussianBlur(small, (0, 0), 2.0), (width, rows), interpolation=cv2.INTER_LINEAR)
+
+    def draw_path(self, picture: np.ndarray, frame: int) -> None:
+        """The way of the root on the floor: broad as far as the person has come, thin from there on."""
+        path = self.path - self.followed[frame]
+        near = np.linalg.norm(path, axis=-1) < self.stage
+        first = frame - near[frame::-1].argmin() + 1 if not near[: frame + 1].all() else 0  # on the stage without a break
+        last = frame + near[frame:].argmin() if not near[frame:].all() else len(path)
+        pixels = fixed(self.camera.project(path[first:last])[0])
+        cv2.polylines(picture, [pixels], False, PATH_AHEAD, 1, cv2.LINE_AA, SUBPIXEL)
+        cv2.polylines(picture, [pixels[: frame + 1 - first]], False, PATH, 3, cv2.LINE_AA, SUBPIXEL)
+
+    def draw_footprints(self, picture: np.ndarray, frame: int) -> None:
+        """Where feet have stood, in the light colours of their sides."""
+        starts, outlines, colours = self.prints
+        outlines = outlines - self.followed[frame]  # (P, 28, 3)
+        seen = (starts <= frame) & (np.linalg.norm(outlines, axis=-1).max(axis=-1) < self.stage)
+        for outline, colour in zip(fixed(self.camera.project(outlines[seen])[0]), colours[seen].tolist()):
+            cv2.fillConvexPoly(picture, outline, colour, cv2.LINE_AA, SUBPIXEL)
+
+    def draw_body(self, picture: np.ndarray, frame: int) -> None:
+        """The parts of the body, far ones first, each limb as layers that look like a lit cylinder."""
+        pixels, scale = self.camera.project(self.points[frame])
+        ends, radii = pixels[self.ends], self.radii * scale[self.ends]  # (N, 2, 2), (N, 2)
+        share, more, shift, bright = (np.array(column) for column in zip(*LAYERS))
+        to_light = radii[:, None, :, None] * shift[:, None, None] * [-0.6, -0.8]  # (N, layers, 2, 2)
+        outlines = fixed(capsules(ends[:, None] + to_light, radii[:, None] * share[:, None] + more[:, None]))
+        colours = (self.colours[:, None] * bright[:, None]).clip(0, 255).tolist()  # (N, layers, 3)
+        for part in self.far_to_near(ends.mean(axis=1), scale[self.ends].mean(axis=1)):
+            for layer in range(len(LAYERS)):
+                for limb in part:
+                    cv2.fillConvexPoly(picture, outlines[limb, layer], colours[limb][layer], cv2.LINE_AA, SUBPIXEL)
+
+    def far_to_near(self, middles: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
+        """Limbs in the order to paint them, given their middles (N, 2) in pixels and their nearness (N,): the trunk's are one part.
+
+        A limb goes before or after the trunk as it is behind or in front of that piece of it that it may hide.
+        """
+        apart = np.linalg.norm(middles[self.outer, None] - middles[self.trunk], axis=-1)
+        in_front = nearness[self.outer] > nearness[self.trunk[apart.argmin(axis=1)]]
+        behind, before = (limbs[np.argsort(nearness[limbs])] for limbs in (self.outer[~in_front], self.outer[in_front]))
+        return [*behind[:, None], self.trunk, *before[:, None]]
+
+
+def footprints(points: np.ndarray, fps: float, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each time that a foot stands: its first frame (P,), outline of its sole on the floor (P, 28, 3), its colour (P, 3)."""
+    starts, soles, colours = [], [], []
+    stands = standing_feet(points, fps, skeleton)  # (T, 2)
+    for foot, colour, flags in zip(np.reshape(skeleton.feet, (2, 2)), (LEFT, RIGHT), stands.T):
+        for start, stop in np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2):
+            starts.append(start)
+            soles.append(points[start:stop, foot].mean(axis=0)[:, ::2])  # ankle and toe, seen from above
+            colours.append(0.4 * np.array(colour) + 0.6 * np.array(GROUND))
+    outlines = capsules(np.reshape(soles, (-1, 2, 2)), np.tile(SOLE, (len(soles), 1)))
+    return np.array(starts), np.insert(outlines, 1, 0.0, axis=-1), np.reshape(colours, (-1, 3))
+
+
+def fixed(pixels: np.ndarray) -> np.ndarray:
+    """Pixels as OpenCV's fixed-point numbers."""
+    return np.round(pixels * 2**SUBPIXEL).astype(np.int32)
+
+
+def smooth(path: np.ndarray, frames: float) -> np.ndarray:
+    """A path (T, 3) smoothed along time by a Gaussian of `frames` standard deviation; a steady walk stays as it is, to its ends."""
+    reach = int(3 * frames) + 1
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / frames) ** 2)
+    padded = np.pad(path, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
+    return np.stack([np.convolve(column, taps / taps.sum(), mode="valid") for column in padded.T], axis=1)

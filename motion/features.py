@@ -1,0 +1,223 @@
+"""Joints to HumanML3D's features and back, batched over clips and without a loop over frames.
+
+One row of features describes one frame by what happens until the next, so T frames give T - 1 rows:
+root angular velocity 1 | root velocity x z 2 | root height 1 | local joints 3(J-1) | local rotations in 6D 6(J-1) |
+joint velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and its public processing).
+
+Clips of several lengths go in one batch: padding repeats a clip's last pose, so that floors, smoothing at the ends and
+facing come out as for the clip alone. Rows beyond `lengths - 1` mean nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from motion.rotation import (
+    join,
+    matrix_from_6d,
+    norm,
+    qaxis,
+    qbetween,
+    qconj,
+    qmatrix,
+    qmul,
+    qrotate,
+    quaternion_to_6d,
+    unit,
+    yaw,
+)
+from motion.skeleton import SKELETONS, Skeleton
+from utils.errors import UserError
+
+FRONT = (0.0, 0.0, 1.0)
+SMOOTHING = 20  # frames; standard deviation of the Gaussian over the facing direction
+
+
+def skeleton_for(num_joints: int) -> Skeleton:
+    """The skeleton with that many joints. Raises `UserError` for other counts than 22 and 21."""
+    if num_joints not in SKELETONS:
+        raise UserError(f"a motion with {num_joints} joints: expected {' or '.join(map(str, SKELETONS))}")
+    return SKELETONS[num_joints]
+
+
+def hold_last_pose(joints: Tensor, lengths: Tensor) -> Tensor:
+    """Joints (B, T, J, 3) whose frames from `lengths` (B,) on repeat the last valid one."""
+    frames = torch.arange(joints.shape[1], device=joints.device)
+    frames = torch.minimum(frames, lengths[:, None].to(frames) - 1)  # (B, T)
+    return torch.take_along_dim(joints, frames[:, :, None, None], dim=1)
+
+
+def bones(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """The bone that ends in each joint but the root, as a vector: joints (..., J, 3) to (..., J-1, 3)."""
+    ends = torch.eye(skeleton.num_joints, dtype=joints.dtype, device=joints.device)
+    return _over_joints(joints, ends[1:] - ends[list(skeleton.parents[1:])])
+
+
+def _over_joints(values: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply values (..., J, 3) by a matrix (K, J) over the joints: (..., K, 3). Faster than indexing."""
+    return (values.movedim(-1, 0) @ matrix.T).movedim(0, -1)
+
+
+def bone_lengths(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Lengths (..., J) of the bones of joints (..., J, 3); 0 for the root, so that they index like joints."""
+    return F.pad(norm(bones(joints, skeleton)), (1, 0))
+
+
+def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Horizontal unit vectors (..., T, 3) that point where the person faces, from joints (..., T, J, 3)."""
+    right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
+    return unit(across_to_forward((right_hip - left_hip) + (right_shoulder - left_shoulder)))
+
+
+def across_to_forward(across: Tensor) -> Tensor:
+    """The direction (..., 3) that a body faces whose left-to-right line is `across` (..., 3): up x across, with |across| = 1."""
+    across = unit(across)
+    return join(across[..., 2], torch.zeros_like(across[..., 0]), -across[..., 0])
+
+
+def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
+    """The (T, T) matrix that smooths along time with a Gaussian cut at four deviations, repeating the values at both ends."""
+    radius = 4 * SMOOTHING
+    taps = torch.arange(-radius, radius + 1, device=like.device, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (taps / SMOOTHING) ** 2)
+    rows = torch.arange(frames, device=like.device)[:, None]
+    columns = (rows + taps.long()).clamp(0, frames - 1)  # (T, taps)
+    matrix = torch.zeros(frames, frames, device=like.device, dtype=torch.float64)
+    return matrix.scatter_add_(1, columns, (weights / weights.sum()).expand(frames, -1)).to(like)
+
+
+def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
+    """The direction (..., T, 3) that features are told in: horizontal unit vectors, +Z in the first frame by definition.
+
+    The published inverse kinematics reads the hips the other way round than `facing` does, so that here they count against
+    the shoulders. Every published feature and statistic carries that, hence so do ours.
+    """
+    right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
+    forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
+    if smooth:
+        forward = gaussian_smoothing(joints.shape[-3], forward) @ forward
+    forward = unit(forward)
+    forward[..., 0, :] = forward.new_tensor(FRONT)
+    return forward
+
+
+def inverse_kinematics(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
+    """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3).
+
+    Joint 0 turns `root_forward` to +Z. Each bone takes the shortest turn from its rest direction, told in the frame of the
+    joint before it in its chain.
+    """
+    return _local_rotations(joints, root_forward(joints, skeleton, smooth), skeleton)
+
+
+def _local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
+    rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
+    root = qbetween(forward, forward.new_tensor(FRONT))[..., None, :]
+    turned = qbetween(rest[1:], unit(bones(joints, skeleton)))  # (..., T, J-1, 4), global
+    turned = torch.cat((root, turned), dim=-2)
+    before = turned[..., list(skeleton.chain_parents[1:]), :]
+    return torch.cat((root, qmul(qconj(before), turned[..., 1:, :])), dim=-2)
+
+
+def uniform_skeleton(joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None) -> Tensor:
+    """Joints (..., T, J, 3) with every bone as long as `lengths` (J,), pointing as before; the root's path scales with the legs.
+
+    The published definition goes through inverse and forward kinematics, which keep each bone's direction: this is the same.
+    """
+    if lengths is None:
+        lengths = torch.tensor(skeleton.lengths, dtype=joints.dtype, device=joints.device)
+    legs = list(skeleton.legs)
+    source = bone_lengths(joints[..., 0, :, :], skeleton)
+    scale = lengths[legs].sum() / source[..., legs].sum(-1)  # (...)
+    steps = unit(bones(joints, skeleton)) * lengths[1:, None]
+    paths = torch.tensor(skeleton.paths, dtype=joints.dtype, device=joints.device)
+    return joints[..., :1, :] * scale[..., None, None, None] + _over_joints(steps, paths[:, 1:])
+
+
+def canonicalise(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Joints (..., T, J, 3) moved to the floor (lowest y = 0) and the origin, turned so that the first frame faces +Z."""
+    floor = joints[..., 1].amin(dim=(-2, -1))  # (...)
+    origin = joints[..., 0, 0, :].clone()
+    origin[..., 1] = floor
+    forward = facing(joints[..., :1, :, :], skeleton)  # (..., 1, 3)
+    return yaw(joints - origin[..., None, None, :], forward[..., None, :])
+
+
+def joints_to_features(
+    joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None, bone_lengths: Tensor | None = None, uniform: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Features of clips, and the joints they describe.
+
+    Args:
+        joints: (B, T, J, 3) at the dataset's frame rate, T >= 2, in metres (KIT: millimetres).
+        lengths: (B,) valid frames of each clip; all T without it.
+        bone_lengths: (J,) in metres; the skeleton's own without it.
+        uniform: make every bone as long as that; False: leave the bones as they are.
+
+    Returns:
+        features (B, T - 1, D) and the processed joints (B, T, J, 3): uniform skeleton, on the floor, facing +Z at the start.
+    """
+    if lengths is not None:
+        joints = hold_last_pose(joints, lengths)
+    joints = rearrange(joints, "b t j xyz -> xyz b t j").contiguous().movedim(0, -1)  # see rotation.join
+    joints = canonicalise(uniform_skeleton(joints, skeleton, bone_lengths) if uniform else joints, skeleton)
+    forward = root_forward(joints, skeleton, smooth=True)
+    local = _local_rotations(joints, forward, skeleton)
+    root, rotations = local[..., 0, :], quaternion_to_6d(local[:, :-1, 1:])
+    moved = joints[:, 1:] - joints[:, :-1]
+    contacts = sum(step * step for step in moved[..., list(skeleton.feet), :].unbind(-1)) < skeleton.contact
+
+    spin = torch.asin(qmul(root[:, 1:], qconj(root[:, :-1]))[..., 2:3].clamp(-1, 1))
+    speed = yaw(moved[:, :, 0], forward[:, 1:])[..., [0, 2]]
+    height = joints[:, :-1, 0, 1:2]
+    ground = joints[:, :-1, :1] * joints.new_tensor([1, 0, 1])
+    placed = yaw(joints[:, :-1, 1:] - ground, forward[:, :-1, None])
+    velocities = yaw(moved, forward[:, :-1, None])
+    return pack_rows(spin, speed, height, placed, rotations, velocities, contacts), joints
+
+
+def pack_rows(*parts: Tensor) -> Tensor:
+    """Lay parts (B, T, ...) side by side as rows (B, T, D), each copied once whatever its layout in memory."""
+    B, T = parts[0].shape[:2]
+    widths = [part[0, 0].numel() for part in parts]
+    rows = parts[0].new_empty(B, T, sum(widths))
+    for part, slot in zip(parts, rows.split(widths, dim=-1)):
+        slot.view(part.shape).copy_(part)
+    return rows
+
+
+def recover_root(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Root rotation (..., T, 4), which turns the world to the person's frame, and root position (..., T, 3), from features."""
+    angle = features[..., 0].cumsum(-1).roll(1, -1)
+    angle[..., 0] = 0
+    rotation = qaxis("y", 2 * angle)  # the feature is half the angle
+    step = join(features[..., 1], torch.zeros_like(angle), features[..., 2]).roll(1, -2)
+    step[..., 0, :] = 0
+    position = qrotate(qconj(rotation), step).cumsum(-2)
+    position[..., 1] = features[..., 3]
+    return rotation, position
+
+
+def features_to_joints(features: Tensor, num_joints: int) -> Tensor:
+    """Joints (..., T, J, 3) in the dataset's unit, from the local joints of features (..., T, D)."""
+    rotation, position = recover_root(features)
+    local = rearrange(features[..., 4 : 4 + 3 * (num_joints - 1)], "... (j xyz) -> ... j xyz", xyz=3)
+    ground = position * position.new_tensor([1, 0, 1])
+    joints = qrotate(qconj(rotation)[..., None, :], local) + ground[..., None, :]
+    return torch.cat((position[..., None, :], joints), dim=-2)
+
+
+def features_to_posed_joints(features: Tensor, skeleton: Skeleton, offsets: Tensor) -> Tensor:
+    """Joints (..., T, J, 3) of a skeleton with rest `offsets` (J, 3), posed by the 6D rotations of features (..., T, D)."""
+    rotation, position = recover_root(features)
+    start = 4 + 3 * (skeleton.num_joints - 1)
+    stop = start + 6 * (skeleton.num_joints - 1)
+    local = matrix_from_6d(rearrange(features[..., start:stop], "... (j six) -> ... j six", six=6))
+    turned, joints = [qmatrix(rotation)], [position]
+    for joint in range(1, skeleton.num_joints):
+        turned.append(turned[skeleton.chain_parents[joint]] @ local[..., joint - 1, :, :])
+        joints.append(joints[skeleton.parents[joint]] + turned[joint] @ offsets[joint])
+    return torch.stack(joints, dim=-2)

@@ -1,0 +1,214 @@
+"""A motion as one animated GLB (glTF 2.0, binary): a capsule body on a skeleton, for Blender, Unity, Unreal, three.js, any viewer.
+
+In: joints (T, J, 3), metres, Y up. Out: a file with J bones in a T-pose (facing +Z), a skinned body whose limbs are tapered
+capsules of the video's radii, and one animation: a rotation of every bone and the root's translation in every frame.
+Specification: Khronos glTF 2.0; nothing beyond its core is used.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from motion.drawing.body import limbs, side_colour, with_tips
+from motion.features import skeleton_for
+from motion.ik import Pose, children_of, fit_pose
+from motion.rotation import matrixq
+from motion.skeleton import Skeleton
+from utils.checkpoint import atomic_path
+
+SIDES = ("Left", "Right", "Middle")
+AROUND, RINGS = 14, 4  # corners around a capsule, rings of each of its ends
+BODY = 1.58  # metres along the bones from a foot to the head, of the person whose radii `limbs` tells
+SEAM = 1.05  # how much thicker a limb begins than one of another colour ends: two surfaces in one place would flicker
+FLOAT, UNSIGNED_BYTE, UNSIGNED_SHORT = 5126, 5121, 5123  # glTF's component types
+VERTICES, TRIANGLES = 34962, 34963  # and its targets of a buffer view
+VERTEX = np.dtype([("POSITION", "<f4", 3), ("NORMAL", "<f4", 3), ("JOINTS_0", "u1", 4), ("WEIGHTS_0", "u1", 4)])
+
+
+def write_glb(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20) -> None:
+    """Write joints (T, J, 3), metres, Y up, as an animated GLB; its animation bears the caption.
+
+    Raises `UserError` for joints that are not finite or of an unknown skeleton, and where nothing can be written.
+    """
+    skeleton = skeleton_for(joints.shape[1])
+    pose = fit_pose(torch.as_tensor(joints), skeleton)
+    offsets = pose.offsets.double().numpy()
+    file = Gltf()
+    file.json["scene"] = 0
+    file.json["scenes"] = [{"nodes": [0, 1], "extras": {"caption": caption}}]
+    file.json["materials"] = [material(side) for side in SIDES]
+    file.json["meshes"] = [body_mesh(file, offsets, skeleton)]
+    file.json["nodes"] = [{"name": "Body", "mesh": 0, "skin": 0}]  # and from 1 on the bones
+    add_bones(file, offsets, skeleton)
+    add_animation(file, pose, fps, caption or "motion")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(file.to_bytes())
+
+
+class Gltf:
+    """The two halves of a GLB as it grows: its JSON and its binary block."""
+
+    def __init__(self) -> None:
+        self.json: dict = {"asset": {"version": "2.0", "generator": "LaMP"}, "bufferViews": [], "accessors": []}
+        self.binary = bytearray()
+
+    def add_view(self, array: np.ndarray, **about: int) -> int:
+        """Append the bytes of an array; returns the number of its buffer view."""
+        self.binary += bytes(-len(self.binary) % 4)
+        self.json["bufferViews"].append({"buffer": 0, "byteOffset": len(self.binary), "byteLength": array.nbytes, **about})
+        self.binary += array.tobytes()
+        return len(self.json["bufferViews"]) - 1
+
+    def add_accessor(self, view: int, component: int, kind: str, count: int, offset: int = 0, **about: object) -> int:
+        """Tell how to read `count` elements of a buffer view; returns the accessor's number."""
+        element = {"bufferView": view, "byteOffset": offset, "componentType": component, "type": kind, "count": count}
+        self.json["accessors"].append(element | about)
+        return len(self.json["accessors"]) - 1
+
+    def add_floats(self, array: np.ndarray, kind: str, **about: object) -> int:
+        """An accessor of its own view, for an array of floats with a row for each element."""
+        return self.add_accessor(self.add_view(array.astype("<f4")), FLOAT, kind, len(array), **about)
+
+    def to_bytes(self) -> bytes:
+        """The file: a header, then the JSON padded with spaces, then the binary block padded with zeros."""
+        self.json["buffers"] = [{"byteLength": len(self.binary)}]
+        text = json.dumps(self.json, ensure_ascii=False, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 4)
+        binary = bytes(self.binary) + bytes(-len(self.binary) % 4)
+        parts = struct.pack("<I4s", len(text), b"JSON"), text, struct.pack("<I4s", len(binary), b"BIN\0"), binary
+        return struct.pack("<4sII", b"glTF", 2, 12 + sum(map(len, parts))) + b"".join(parts)
+
+
+def rest_joints(offsets: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """The joints (J, 3) of the T-pose that offsets (J, 3) tell, the lowest on the floor."""
+    joints = np.array(skeleton.paths) @ offsets
+    return joints - [0, joints[:, 1].min(), 0]
+
+
+def body_mesh(file: Gltf, offsets: np.ndarray, skeleton: Skeleton) -> dict:
+    """The mesh of the body in its T-pose, a primitive for each of `SIDES`; its numbers go to the file's binary block."""
+    rest = rest_joints(offsets, skeleton)
+    ends, radii, colours = bone_limbs(skeleton)
+    way = np.sum([skeleton.paths[skeleton.bones.index(bone)] for bone in ("LeftFoot", "Head")], axis=0)  # (J,)
+    scale = way @ np.linalg.norm(offsets, axis=-1) / BODY
+    points, normals = capsules(with_tips(rest[None] / scale, skeleton)[0, ends], radii)  # (N, V, 3)
+    points *= scale
+    vertices = np.zeros(points.shape[:2], VERTEX)
+    vertices["POSITION"], vertices["NORMAL"] = points, normals
+    vertices["JOINTS_0"][..., 0], vertices["WEIGHTS_0"][..., 0] = ends[:, :1], 255  # each limb turns with the joint it starts at
+    count, low, high = vertices.size, points.min((0, 1)).astype("<f4"), points.max((0, 1)).astype("<f4")
+    view = file.add_view(vertices, byteStride=VERTEX.itemsize, target=VERTICES)
+    attributes = {
+        "POSITION": file.add_accessor(view, FLOAT, "VEC3", count, 0, min=low.tolist(), max=high.tolist()),
+        "NORMAL": file.add_accessor(view, FLOAT, "VEC3", count, 12),
+        "JOINTS_0": file.add_accessor(view, UNSIGNED_BYTE, "VEC4", count, 24),
+        "WEIGHTS_0": file.add_accessor(view, UNSIGNED_BYTE, "VEC4", count, 28, normalized=True),
+    }
+    triangles = capsule_triangles() + np.arange(len(ends))[:, None, None] * points.shape[1]  # (N, triangles, 3)
+    primitives = []
+    for material, side in enumerate(SIDES):
+        index = triangles[(colours == side_colour(side)).all(axis=1)].astype("<u2").reshape(-1)
+        indices = file.add_accessor(file.add_view(index, target=TRIANGLES), UNSIGNED_SHORT, "SCALAR", len(index))
+        primitives.append({"attributes": attributes, "indices": indices, "material": material})
+    return {"name": "body", "primitives": primitives}
+
+
+def bone_limbs(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of `limbs`, those that lie along a bone, and so move with it; thickened where another colour begins."""
+    ends, radii, colours = limbs(skeleton)
+    above = np.maximum(skeleton.parents, 0)
+    along = [end >= len(above) or above[end] == start for start, end in ends]
+    begins = [side_colour(skeleton.bones[start]) != side_colour(skeleton.bones[above[start]]) for start, _ in ends]
+    radii[begins, 0] *= SEAM
+    return ends[along], radii[along], colours[along]
+
+
+def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points and normals (N, V, 3) on the hulls of two balls with centres `ends` (N, 2, 3) and radii (N, 2).
+
+    First the two poles, then rings from the pole of the first ball to that of the second. Both balls have a ring where the cone
+    that joins them touches, so normals are those of the true surface everywhere.
+    """
+    axis = ends[:, 1] - ends[:, 0]
+    length = np.linalg.norm(axis, axis=-1).clip(min=1e-6)
+    along = axis / length[:, None]
+    side = np.cross(along, np.eye(3)[np.abs(along).argmin(axis=-1)])
+    side /= np.linalg.norm(side, axis=-1, keepdims=True)
+    frame = np.stack((side, np.cross(along, side), along), axis=1)  # (N, 3 axes, 3)
+    touch = np.arccos(((radii[:, 0] - radii[:, 1]) / length).clip(-1, 1))  # angle from the axis to the normals of the cone
+    steps = np.arange(1, RINGS + 1) / RINGS
+    angle = np.concatenate((np.pi - (np.pi - touch)[:, None] * steps, touch[:, None] * (1 - steps + 1 / RINGS)), axis=1)
+    turn = 2 * np.pi * np.arange(AROUND) / AROUND
+    rings = np.stack(np.broadcast_arrays(
+        np.sin(angle)[..., None] * np.cos(turn), np.sin(angle)[..., None] * np.sin(turn), np.cos(angle)[..., None]
+    ), axis=-1)  # fmt: skip
+    poles = np.broadcast_to([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]], (len(ends), 2, 3))
+    local = np.concatenate((poles, rearrange(rings, "n ring turn xyz -> n (ring turn) xyz")), axis=1)
+    normals = local @ frame
+    ball = np.repeat([0, 1, 0, 1], [1, 1, RINGS * AROUND, RINGS * AROUND])  # which of the two each point lies on
+    return ends[:, ball] + radii[:, ball, None] * normals, normals
+
+
+def capsule_triangles() -> np.ndarray:
+    """Corners (triangles, 3) of a capsule's triangles, counter-clockwise seen from outside."""
+    ring = 2 + np.arange(2 * RINGS * AROUND).reshape(2 * RINGS, AROUND)
+    following = np.roll(ring, -1, axis=1)
+    first, last = np.zeros(AROUND, int), np.ones(AROUND, int)
+    quads = ring[:-1], following[:-1], following[1:], ring[1:]
+    return np.concatenate((
+        np.stack((first, following[0], ring[0]), axis=-1),
+        np.stack((quads[0], quads[1], quads[2]), axis=-1).reshape(-1, 3),
+        np.stack((quads[0], quads[2], quads[3]), axis=-1).reshape(-1, 3),
+        np.stack((last, ring[-1], following[-1]), axis=-1),
+    ))  # fmt: skip
+
+
+def material(side: str) -> dict:
+    """A matt material in the colour of a side of the body."""
+    red, green, blue = (np.array(side_colour(side)) / 255) ** 2.2  # glTF counts in linear light
+    factors = {"baseColorFactor": [red, green, blue, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.75}
+    return {"name": side.lower(), "pbrMetallicRoughness": factors}
+
+
+def add_bones(file: Gltf, offsets: np.ndarray, skeleton: Skeleton) -> None:
+    """Add the skeleton, as nodes in the order of its joints, and the skin that binds the body to it."""
+    rest = rest_joints(offsets, skeleton)
+    places = np.concatenate((rest[:1], offsets[1:]))
+    first = len(file.json["nodes"])
+    for bone, place, children in zip(skeleton.bones, places.tolist(), children_of(skeleton)):
+        node = {"name": bone, "translation": place}
+        file.json["nodes"].append(node | ({"children": [first + child for child in children]} if children else {}))
+    inverse = np.tile(np.eye(4), (len(rest), 1, 1))
+    inverse[:, 3, :3] = -rest  # glTF stores matrices by columns
+    bound = file.add_floats(inverse.reshape(-1, 16), "MAT4")
+    joints = [first + joint for joint in range(len(rest))]
+    file.json["skins"] = [{"inverseBindMatrices": bound, "joints": joints, "skeleton": first}]
+
+
+def add_animation(file: Gltf, pose: Pose, fps: float, name: str) -> None:
+    """Add the motion: each bone's rotations, and the translation of the root."""
+    frames = len(pose.root)
+    first = len(file.json["nodes"]) - pose.rotations.shape[1]
+    seconds = np.arange(frames) / fps
+    clock = file.add_floats(seconds, "SCALAR", min=[0.0], max=[float(np.float32(seconds[-1]))])
+    turns = rearrange(matrixq(pose.rotations.double())[..., [1, 2, 3, 0]].numpy(), "t j q -> j t q")  # x y z w
+    flips = np.where((turns[:, 1:] * turns[:, :-1]).sum(-1) < 0, -1.0, 1.0).cumprod(axis=1)
+    turns[:, 1:] *= flips[..., None]  # q and -q are one rotation; neighbours that lie near each other interpolate well
+    outputs = [(first, "translation", file.add_floats(pose.root.numpy(), "VEC3"))]
+    view = file.add_view(turns.astype("<f4"))
+    for joint in range(len(turns)):
+        rotation = file.add_accessor(view, FLOAT, "VEC4", frames, offset=16 * frames * joint)
+        outputs.append((first + joint, "rotation", rotation))
+    file.json["animations"] = [{
+        "name": name,
+        "samplers": [{"input": clock, "output": output} for _, _, output in outputs],
+        "channels": [
+            {"sampler": sampler, "target": {"node": node, "path": path}} for sampler, (node, path, _) in enumerate(outputs)
+        ],
+    }]  # fmt: skip

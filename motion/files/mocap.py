@@ -1,0 +1,209 @@
+"""Motion capture to HumanML3D's 22 joints: the CMU ASF/AMC reader, joint maps by name, resampling in time.
+
+A joint map tells where each of the 22 joints lies among a source's own joints: at one of them, or between several
+(weights that sum to 1). It places landmarks only; bone lengths are made uniform later (motion/features.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+
+from motion.files.bvh import read_text
+from motion.rotation import euler_to_matrix
+from motion.skeleton import HUMANML3D
+from utils.errors import UserError
+
+Place = str | Mapping[str, float]
+INCH = 0.0254  # metres
+
+# In the order of HUMANML3D's joints: pelvis, hips, spine1, knees, spine2, ankles, spine3, toes, neck, collars, head, shoulders,
+# elbows, wrists; left before right.
+JOINT_MAPS: dict[str, tuple[Place, ...]] = {
+    # Bandai-Namco Research Motiondataset 1 and 2 (BVH, centimetres).
+    "bandai": (
+        "Hips", "UpperLeg_L", "UpperLeg_R", "Spine", "LowerLeg_L", "LowerLeg_R", {"Spine": 0.4, "Chest": 0.6}, "Foot_L", "Foot_R",
+        "Chest", "Toes_L", "Toes_R", "Neck", "Shoulder_L", "Shoulder_R", "Head", "UpperArm_L", "UpperArm_R",
+        "LowerArm_L", "LowerArm_R", "Hand_L", "Hand_R",
+    ),
+    # CMU in ASF/AMC; each bone stands for the joint at its end.
+    "cmu_asf": (
+        "root", "lhipjoint", "rhipjoint", "lowerback", "lfemur", "rfemur", "upperback", "ltibia", "rtibia",
+        {"upperback": 0.4, "thorax": 0.6}, "lfoot", "rfoot", "upperneck", {"thorax": 0.6, "lclavicle": 0.4},
+        {"thorax": 0.6, "rclavicle": 0.4}, "head", "lclavicle", "rclavicle", "lhumerus", "rhumerus", "lradius", "rradius",
+    ),
+    # CMU converted to BVH for Poser's skeleton, whose hip lies below the thighs; landmarks with "_end" are End Sites.
+    "cmu_bvh": (
+        {"hip": 0.5, "abdomen": 0.5}, "lThigh", "rThigh", "abdomen", "lShin", "rShin", "chest", "lFoot", "rFoot",
+        {"chest": 0.75, "neck": 0.25}, "lFoot_end", "rFoot_end", "neck", {"lCollar": 0.6, "lShldr": 0.4},
+        {"rCollar": 0.6, "rShldr": 0.4}, "head", "lShldr", "rShldr", "lForeArm", "rForeArm", "lHand", "rHand",
+    ),
+    # What this project writes, one Mixamo name a joint (LaFAN1 has the same); Mixamo's own characters.
+    "mixamo": HUMANML3D.bones,
+    "mixamo_character": tuple(bone.replace("Toe", "ToeBase") for bone in HUMANML3D.bones),
+    # CMU converted to BVH for MotionBuilder and 3ds Max; each joint lies where the bone before it ends.
+    # Mixamo's characters have all these names too, so that this map comes after theirs.
+    "cmu_motionbuilder": (
+        "Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot", "RightFoot",
+        {"Spine1": 0.4, "Neck": 0.6}, "LeftToeBase", "RightToeBase", "Head", {"Neck": 0.6, "LeftArm": 0.4},
+        {"Neck": 0.6, "RightArm": 0.4}, "Head_end", "LeftArm", "RightArm", "LeftForeArm", "RightForeArm", "LeftHand", "RightHand",
+    ),
+}  # fmt: skip
+
+
+def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[Place], source: str = "motion") -> np.ndarray:
+    """Joints (T, 22, 3) from named landmarks.
+
+    Args:
+        names: N landmark names.
+        positions: (T, N, 3).
+        joint_map: one of `JOINT_MAPS`.
+        source: what to call the motion if names are missing.
+
+    Raises:
+        UserError: the map needs landmarks that `names` does not have; the message lists them.
+    """
+    places = [{place: 1.0} if isinstance(place, str) else place for place in joint_map]
+    missing = sorted({name for place in places for name in place} - set(names))
+    if missing:
+        raise UserError(f"{source}: no joint called {', '.join(missing)}; it has {', '.join(names)}")
+    weights = np.zeros((len(places), len(names)))
+    for joint, place in enumerate(places):
+        for name, weight in place.items():
+            weights[joint, list(names).index(name)] = weight
+    return np.einsum("jn,tnx->tjx", weights, positions)
+
+
+def resample(positions: np.ndarray, fps: float, target: float = 20.0) -> np.ndarray:
+    """Positions (T, ..., 3) at `fps` frames a second, told at `target` frames a second.
+
+    Every n-th frame where the rates divide, else a cubic spline through the frames. A straight line between frames would cut the
+    corner of every arc: CMU captures taken from 120 to 30 and then to 20 frames a second keep their jerk by the spline (79 of
+    79 m/s³ in 03_01) and lose a tenth of it by the line (71).
+    """
+    stride = round(fps / target, 4)  # a BVH header says 0.0333333 and means 1/30
+    if stride.is_integer():
+        return positions[:: int(stride)]
+    count = int((len(positions) - 1) / stride) + 1
+    return CubicSpline(np.arange(len(positions)), positions)(np.arange(count) * stride)
+
+
+@dataclass
+class Bone:
+    """A bone of an ASF skeleton: unit rest direction (3,), length, local axes (3, 3), and the axes it turns about."""
+
+    parent: str = ""
+    direction: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    length: float = 0.0
+    axes: np.ndarray = field(default_factory=lambda: np.eye(3))
+    turns: tuple[str, ...] = ()
+
+
+def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[list[str], np.ndarray]:
+    """Landmarks of a CMU capture (Acclaim's two files: the skeleton and its motion).
+
+    Args:
+        asf, amc: paths or open text streams.
+
+    Returns:
+        names: "root" and then each bone, which stands for its far end.
+        positions: (T, N, 3) in metres, Y up. The files do not tell the frame rate.
+
+    Raises:
+        UserError: a file is missing, cut short, holds NaN, or the two do not belong together.
+    """
+    name, text = read_text(asf)
+    try:
+        bones, root_order, unit = parse_asf(text)
+    except (ValueError, IndexError, KeyError) as error:
+        raise UserError(f"{name}: not an ASF skeleton that can be understood ({error})") from None
+    name, text = read_text(amc)
+    motion = parse_amc(text, name)
+    widths = {"root": len(root_order)} | {bone: len(about.turns) for bone, about in bones.items() if about.turns}
+    if {bone: values.shape[1] for bone, values in motion.items()} != widths:
+        raise UserError(f"{name}: its bones or their channels are not those of its skeleton; give the .asf of the same subject")
+
+    root = dict(zip(root_order, motion["root"].T))
+    turned = {"root": turns_to_matrices(root)}
+    placed = {"root": np.stack([root[axis] for axis in ("tx", "ty", "tz")], axis=-1)}  # (T, 3)
+    for bone, about in bones.items():
+        turn = turned[about.parent]
+        if about.turns:
+            turn = turn @ about.axes @ turns_to_matrices(dict(zip(about.turns, motion[bone].T))) @ about.axes.T
+        turned[bone] = turn
+        placed[bone] = placed[about.parent] + turn @ (about.direction * about.length)
+    return list(placed), np.stack(list(placed.values()), axis=1) * unit
+
+
+def parse_asf(text: str) -> tuple[dict[str, Bone], list[str], float]:
+    """Bones by name, parents first; the order of the root's channels; metres in a unit of length."""
+    parts = re.split("^:", uncommented(text), flags=re.MULTILINE)
+    sections = {part.split(None, 1)[0]: part.split("\n", 1)[-1] for part in parts if part.strip()}
+    units = dict(line.split() for line in sections["units"].splitlines() if line.strip())
+    if units["angle"] != "deg":
+        raise ValueError(f"angles in {units['angle']}, expected deg")
+    root = {line.split()[0]: line.split()[1:] for line in sections["root"].splitlines() if line.strip()}
+    read = {}
+    for block in sections["bonedata"].split("begin")[1:]:
+        words = {line.split()[0]: line.split()[1:] for line in block.splitlines() if line.strip()}
+        x, y, z = (float(angle) for angle in words["axis"][:3])
+        read[words["name"][0]] = Bone(
+            direction=np.array(words["direction"], dtype=float),
+            length=float(words["length"][0]),
+            axes=turns_to_matrices({"rx": np.array(x), "ry": np.array(y), "rz": np.array(z)}),
+            turns=tuple(turn.lower() for turn in words.get("dof", [])),
+        )
+    bones = {}
+    for line in sections["hierarchy"].splitlines():
+        parent, *children = line.split() or [""]
+        for child in children:
+            if parent not in ("root", *bones) or set(read[child].turns) - {"rx", "ry", "rz"}:
+                raise ValueError(f"bone {child}")
+            bones[child] = read[child]
+            bones[child].parent = parent
+    order = [channel.lower() for channel in root["order"]]
+    if sorted(order) != ["rx", "ry", "rz", "tx", "ty", "tz"]:
+        raise ValueError(f"root order {' '.join(order)}")
+    return bones, order, INCH / float(units["length"])  # CMU counts in inches, divided by the "length" of its units
+
+
+def uncommented(text: str) -> str:
+    return "\n".join(line.partition("#")[0] for line in text.splitlines())
+
+
+def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
+    """The channels (T, channels) of each bone, in degrees and units of length."""
+    lines = [line.split() for line in uncommented(text).splitlines()]
+    lines = [words for words in lines if words and not words[0].startswith(":")]
+    starts = [at for at, words in enumerate(lines) if len(words) == 1]  # a frame's number stands alone
+    if not starts:
+        raise UserError(f"{name}: not an AMC motion (no frames)")
+    size = len(lines) - starts[-1] if len(starts) == 1 else starts[1] - starts[0]
+    table = np.array([word for words in lines for word in words])
+    motion, column = {}, 1
+    try:
+        table = table.reshape(len(starts), -1)
+        for bone, *values in lines[starts[0] + 1 : starts[0] + size]:
+            if (table[:, column] != bone).any():
+                raise ValueError(f"'{bone}' is not where it was in the first frame")
+            motion[bone] = table[:, column + 1 : column + 1 + len(values)].astype(np.float64)
+            column += 1 + len(values)
+    except ValueError as error:
+        raise UserError(f"{name}: its frames are not all alike, the file is cut short or damaged ({error})") from None
+    if not all(np.isfinite(values).all() for values in motion.values()):
+        raise UserError(f"{name}: its motion holds NaN or infinite numbers")
+    return motion
+
+
+def turns_to_matrices(turns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Rz Ry Rx (..., 3, 3) of the angles (...) in degrees that are named rx, ry, rz; those not named are 0."""
+    some = np.asarray(next(iter(turns.values())))
+    angles = np.stack([turns.get(turn, np.zeros_like(some)) for turn in ("rz", "ry", "rx")], axis=-1)
+    return euler_to_matrix(torch.from_numpy(np.deg2rad(angles)), "ZYX").numpy()

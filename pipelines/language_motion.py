@@ -1,0 +1,145 @@
+"""A trained LaMP with all it needs: the frozen tokeniser that reads motions, its statistics, and the WordPiece that reads texts.
+
+Captions are strings; motions are (B, T, D), normalised with the tokeniser's statistics, with lengths (B,) in frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from tqdm import tqdm
+
+from data.store import Clips, Normaliser
+from models.bert import by_length, find_tokenizer, load_tokenizer, padded, token_ids
+from models.lamp import LaMP
+from models.loading import load_model, load_statistics, runs_of
+from models.vqvae import MotionTokeniser
+from utils.checkpoint import CheckpointFolder, freeze
+from utils.errors import UserError
+
+
+class LanguageMotion:
+    """`mean`, `std` (D,) are the statistics that motions are normalised with. All methods are without gradient."""
+
+    def __init__(self, lamp: LaMP, tokeniser: MotionTokeniser, tokenizer: Tokenizer, mean: np.ndarray, std: np.ndarray):
+        if tokeniser.stride != lamp.config.stride or tokeniser.config.code_dim != lamp.config.latent_dim:
+            theirs = f"{tokeniser.stride} frames and width {tokeniser.config.code_dim}"
+            ours = f"{lamp.config.stride} frames and width {lamp.config.latent_dim}"
+            raise UserError(f"LaMP reads tokens of {ours}, this tokeniser gives {theirs}; use its own tokeniser")
+        self.lamp, self.tokeniser, self.tokenizer = freeze(lamp), freeze(tokeniser), tokenizer
+        self.mean, self.std = mean, std
+
+    @classmethod
+    def load(
+        cls,
+        checkpoints_dir: str | Path,
+        dataset_name: str,
+        name: str = "",
+        device: torch.device | str = "cpu",
+        tag: str | None = None,
+    ) -> LanguageMotion:
+        """The LaMP run `name`, or without a name the only one there, with the tokeniser it was trained on.
+
+        Raises `UserError` for a run that is missing, not LaMP's, or not the only one.
+        """
+        folder = CheckpointFolder(checkpoints_dir, dataset_name, name or only_lamp(checkpoints_dir, dataset_name))
+        lamp, metadata = load_model(folder.root, tag)
+        if metadata["kind"] != "lamp":
+            raise UserError(f"{folder.root}: holds a {metadata['kind']} model, LaMP is needed; train it with train_lamp.py")
+        mean, std = (row.numpy() for row in load_statistics(folder.meta))
+        tokeniser = lamp.tokeniser
+        if tokeniser is not None:  # a released file, which brings its tokeniser and no vocabulary
+            tokenizer = find_tokenizer(folder.root, checkpoints_dir, lamp.config.vocab_size - 1)
+        else:
+            tokeniser, _ = load_model(CheckpointFolder(checkpoints_dir, dataset_name, metadata["vq_name"]).root)
+            tokenizer = load_tokenizer(folder.root)
+        return cls(lamp.to(device), tokeniser.to(device), tokenizer, mean, std)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights and the vocabulary: of equal models it is equal."""
+        digest = hashlib.sha256(self.tokenizer.to_str().encode())
+        for model in (self.lamp, self.tokeniser):
+            for name, value in sorted(model.state_dict().items()):
+                digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @torch.no_grad()
+    def embed_texts(self, captions: Sequence[str]) -> Tensor:
+        """Unit vectors (N, E)."""
+        return self._embed(captions, self.lamp.text_features)
+
+    @torch.no_grad()
+    def conditions(self, captions: Sequence[str], query: bool = True) -> Tensor:
+        """Conditions (N, H) for a generator: see `LaMP.condition`."""
+        return self._embed(captions, lambda ids, lengths: self.lamp.condition(ids, lengths, query))
+
+    @torch.no_grad()
+    def motion_features(self, motion: Tensor, lengths: Tensor) -> Tensor:
+        """Unit vectors (B, Q, E), one a query."""
+        return self.lamp.motion_features(*self.latents(motion, lengths))
+
+    def clip_features(self, clips: Clips) -> Tensor:
+        """Unit vectors (N, Q, E) of clips that are cut to whole tokens, on the model's device."""
+        sizes = self.lamp.config
+        features = torch.empty(len(clips), sizes.num_queries, sizes.embed_dim, device=self._device)
+        with tqdm(total=len(clips), desc="motions", unit="clip", leave=False, disable=None) as bar:
+            for batch in clips.batches(Normaliser(self.mean, self.std)):
+                features[batch["index"]] = self.motion_features(batch["motion"], batch["lengths"])
+                bar.update(len(batch["index"]))
+        return features
+
+    @torch.no_grad()
+    def project_texts(self, captions: Sequence[str]) -> Tensor:
+        """(N, E): the vectors of `embed_texts` before they are made unit vectors."""
+        return self._embed(captions, self.lamp.project_text)
+
+    @torch.no_grad()
+    def project_motions(self, motion: Tensor, lengths: Tensor) -> Tensor:
+        """(B, Q, E): those of `motion_features` before they are made unit vectors."""
+        return self.lamp.project_motion(*self.latents(motion, lengths))
+
+    @torch.no_grad()
+    def match(self, captions: Sequence[str], motion: Tensor, lengths: Tensor) -> Tensor:
+        """Log-odds (B,) that caption and motion belong together, pair by pair."""
+        ids, text_lengths = padded(token_ids(self.tokenizer, captions, self.lamp.config.max_text), self._device)
+        return self.lamp.match(ids, text_lengths, *self.latents(motion, lengths))
+
+    @torch.no_grad()
+    def captions(self, motion: Tensor, lengths: Tensor) -> list[str]:
+        """What LaMP itself says of each motion, word by word the likeliest."""
+        ids = self.lamp.caption(*self.latents(motion, lengths), end=self.tokenizer.token_to_id("[SEP]"))
+        words = self.tokenizer.get_vocab_size()  # [DEC] comes after them
+        return self.tokenizer.decode_batch([[i for i in row if i < words] for row in ids.tolist()])
+
+    @torch.no_grad()
+    def latents(self, motion: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What the tokeniser's encoder gives: (B, N, C), and lengths (B,) in tokens. A motion has at least one token."""
+        device = self._device
+        motion, lengths = motion.to(device), lengths.to(device)
+        return self.tokeniser.encode_latent(motion, lengths), lengths // self.tokeniser.stride
+
+    @property
+    def _device(self) -> torch.device:
+        return self.lamp.logit_scale.device
+
+    def _embed(self, captions: Sequence[str], embed: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        return by_length(token_ids(self.tokenizer, captions, self.lamp.config.max_text), embed, self._device)
+
+
+def only_lamp(checkpoints_dir: str | Path, dataset_name: str) -> str:
+    """The name of the only LaMP run of a dataset. Raises `UserError` if there is none, or more than one."""
+    root = Path(checkpoints_dir) / dataset_name
+    names = runs_of("lamp", root)
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise UserError(f"{root}: {len(names)} LaMP runs ({', '.join(names)}); say which with --lamp_name")
+    raise UserError(f"{root}: no LaMP run there; train one with train_lamp.py, or name another --text_encoder")

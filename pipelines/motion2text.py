@@ -1,0 +1,183 @@
+"""Motion to text, the whole pipeline: features → the tokeniser's latents → LaMP's queries → captions.
+
+Motions are features (B, T, D) in the dataset's own units, zero beyond their lengths (B,) in frames. LaMP's matching head says of
+each caption how well it fits, and puts several in order.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.bert import load_tokenizer
+from models.caption import CaptionGPT, MotionReader
+from models.decoding import Search
+from models.layers import valid_mask
+from models.loading import load_model, runs_of
+from pipelines.language_motion import LanguageMotion
+from utils.checkpoint import RELEASED, CheckpointFolder, find_weights, fingerprint
+from utils.errors import UserError
+
+KINDS = ("caption_gpt", "caption_lm")
+VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")  # of LaMP's release
+SPARE = 3  # candidates for each of several captions: many say the same in the same words
+
+
+class Said(NamedTuple):
+    """A caption, and the log-odds by LaMP's matching head that it belongs to the motion (−∞ of an empty one)."""
+
+    text: str
+    match: float
+
+
+class MotionToText:
+    """`reader` is the LaMP that `captioner` was trained with. Raises `UserError` if they do not fit each other."""
+
+    def __init__(self, captioner: MotionReader, reader: LanguageMotion):
+        theirs, ours = captioner.config.prefix_dim, reader.lamp.config.hidden_size
+        if theirs != ours:
+            raise UserError(f"the captioner reads queries of width {theirs}, this LaMP gives {ours}; use its own")
+        self.reader, self.captioner = reader, captioner.read_with_(reader.lamp).eval()
+        self.mean, self.std = (torch.as_tensor(row) for row in (reader.mean, reader.std))
+
+    @classmethod
+    def load(
+        cls,
+        checkpoints_dir: str | Path,
+        dataset_name: str,
+        name: str = "",
+        device: torch.device | str = "cpu",
+        tag: str | None = None,
+        out_dir: str | Path = "",
+    ) -> MotionToText:
+        """The captioner `name`, a run or a weights file, with LaMP and the tokeniser it was trained on.
+
+        Without a name it is the only one of the dataset. Runs lie in `out_dir` or in `checkpoints_dir`. Raises `UserError` if there
+        is none, if it is not the only one, or if it is no captioner.
+        """
+        path = find_captioner(name, dataset_name, out_dir or checkpoints_dir, checkpoints_dir)
+        model, metadata = load_captioner(path, tag)
+        reader = LanguageMotion.load(checkpoints_dir, dataset_name, metadata.get("lamp_name", ""), device)
+        if metadata.get("lamp") not in (None, reader.fingerprint):
+            raise UserError(f"{path}: was trained with another LaMP than today's '{metadata['lamp_name']}'; train it again")
+        return cls(model.to(device), reader)
+
+    @property
+    def stride(self) -> int:
+        """Frames a token of the motion."""
+        return self.reader.tokeniser.stride
+
+    @torch.no_grad()
+    def captions(
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        *,
+        search: Search,
+        count: int = 1,
+        candidates: int = 1,
+        numbers: Tensor | None = None,
+    ) -> list[list[Said]]:
+        """`count` captions of each motion, the best match first; what is drawn goes by the motions' `numbers` (B,).
+
+        They are the best matches of so many `candidates` of the search, at least `SPARE` for each if they are several, and of
+        different words, as far as there are so many. Raises `UserError` for a motion under one token.
+        """
+        features, lengths = features.to(self.mean), lengths.to(self.mean.device)
+        motion = (features - self.mean) / self.std * valid_mask(lengths, features.shape[1])[..., None]
+        latents, tokens = self.reader.latents(motion, lengths)
+        codes = None
+        if self.captioner.reads_codes:
+            codes = self.reader.tokeniser.quantizer(latents, valid_mask(tokens, latents.shape[1])).codes[..., 0]
+        candidates = max(candidates, SPARE * count if count > 1 else 1)
+        search = replace(search, beams=max(search.beams, candidates))
+        texts = self.captioner.write(self.captioner.queries(latents, tokens), search, candidates, codes, numbers)
+        scores = self._matches(texts, motion, lengths)
+        said = [sorted((Said(*pair) for pair in zip(*both)), key=lambda one: -one.match) for both in zip(texts, scores)]
+        return [different(some)[:count] for some in said]
+
+    def _matches(self, texts: list[list[str]], motion: Tensor, lengths: Tensor) -> list[list[float]]:
+        """Log-odds of each of `texts[b]` and motion b."""
+        count = len(texts[0])
+        scores = torch.full((len(texts) * count,), -torch.inf)
+        flat = [text for some in texts for text in some]
+        if spoken := [place for place, text in enumerate(flat) if text.strip()]:
+            rows = torch.tensor(spoken) // count
+            scores[spoken] = self.reader.match([flat[place] for place in spoken], motion[rows], lengths[rows]).cpu().float()
+        return scores.unflatten(0, (len(texts), count)).tolist()
+
+
+def different(said: list[Said]) -> list[Said]:
+    """The captions, those first whose words, punctuation aside, are no other's before them."""
+    words = [re.findall(r"\w+", one.text.lower()) for one in said]
+    again = [own in words[:place] for place, own in enumerate(words)]
+    return [one for kept in (False, True) for one, repeats in zip(said, again) if repeats == kept]
+
+
+def find_captioner(name: str, dataset_name: str, *roots: str | Path) -> Path:
+    """The weights file or folder that `name` means; without a name, the only captioner of the first root that has any.
+
+    Raises `UserError` if there is none.
+    """
+    if name and Path(name).exists():
+        return Path(name)
+    if name:
+        folders = [CheckpointFolder(root, dataset_name, name).root for root in dict.fromkeys(map(str, roots))]
+        found = next((folder for folder in folders if folder.is_dir()), None)
+        if found is None:
+            raise UserError(f"{' and '.join(map(str, folders))}: no captioner '{name}'; train it with train_m2t.py")
+        return found
+    for root in roots:
+        runs = captioners(root, dataset_name)
+        if len(runs) == 1:
+            return Path(root) / dataset_name / runs[0]
+        if runs:
+            raise UserError(f"{Path(root) / dataset_name}: {len(runs)} captioners ({', '.join(runs)}); say which with --name")
+    raise UserError(f"{Path(roots[0]) / dataset_name}: no captioner there; train one with train_m2t.py")
+
+
+def captioners(root: str | Path, dataset_name: str) -> list[str]:
+    """Names of the captioners among a dataset's runs."""
+    return sorted(name for kind in KINDS for name in runs_of(kind, Path(root) / dataset_name))
+
+
+def load_captioner(path: Path, tag: str | None = None, kinds: tuple[str, ...] = KINDS) -> tuple[MotionReader, dict]:
+    """A captioner without its LaMP, and its metadata. Raises `UserError` for a file that holds none of these kinds."""
+    path = find_weights(path, tag)
+    model, metadata = load_model(path)
+    if metadata["kind"] not in kinds:
+        raise UserError(f"{path}: holds a {metadata['kind']} model, a captioner is needed; train one with train_m2t.py")
+    if isinstance(model, CaptionGPT):
+        model.tokenizer = load_tokenizer(path.parent.parent)
+    return model, metadata
+
+
+def check_tokeniser(reader: LanguageMotion, flags: Any) -> None:
+    """Whether the tokeniser is what a script's flags say: its sizes (`VQ_FLAGS`, None: not given), and --resume_pth or --vq_name.
+
+    Raises `UserError`, naming both, where it is not: LaMP reads latents of no tokeniser but its own.
+    """
+    given = {flag: getattr(flags, flag) for flag in VQ_FLAGS if getattr(flags, flag) is not None}
+    for flag, value in given.items():
+        if value != (ours := getattr(reader.tokeniser.config, flag)):
+            raise UserError(f"--{flag} {value}: LaMP's tokeniser has {ours}; leave the flag out, or say that")
+    if not (name := flags.resume_pth or flags.vq_name):
+        return
+    source = Path(name) if Path(name).exists() else CheckpointFolder(flags.checkpoints_dir, flags.dataset_name, name).root
+    free = {flag: given[flag] for flag in ("dilation_growth_rate", "vq_act") if flag in given}  # no shape of a released file tells
+    model, metadata = load_model(source, **(free if find_weights(source).suffix in RELEASED else {}))
+    if metadata["kind"] != "tokeniser" or fingerprint(model) != fingerprint(reader.tokeniser):
+        raise UserError(f"{source}: not the tokeniser that LaMP was trained on; leave --resume_pth and --vq_name out")
+
+
+def check_sizes(config: object, flags: dict) -> None:
+    """Raises `UserError` for a size among `flags` (None: not given) that is not the captioner's."""
+    for flag, (name, given) in flags.items():
+        ours = getattr(config, name, None)
+        if given is not None and given != ours:
+            raise UserError(f"--{flag} {given}: the captioner has {ours}; leave the flag out, or say that")

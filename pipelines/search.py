@@ -1,0 +1,145 @@
+"""Motions found by a sentence in a folder of motion files, a dataset's or any other.
+
+The index holds each motion in pieces of at most `max_motion` frames: features (P, Q, E), fp16, in one memory-mapped file beside
+the motions (in the user's cache if that folder is read-only). It is made anew when a file comes, goes or changes, and for other
+weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from data.store import Clips, cache_folder, named
+from data.windows import features_of, motion_files, tell_skipped
+from motion.files.convert import read_motion
+from motion.spec import DatasetSpec
+from pipelines.language_motion import LanguageMotion
+from utils.checkpoint import load_weights, save_weights
+from utils.errors import UserError
+
+SUFFIXES = (".npy", ".bvh")
+READ_AT_ONCE = 256  # files whose features are held in memory
+
+
+class Hit(NamedTuple):
+    """A motion found: its file, the piece of it in seconds, and the similarity to the query."""
+
+    file: Path
+    start: float
+    end: float
+    score: float
+    whole: bool  # whether the piece is all that there is of the file
+
+
+@dataclass(frozen=True)
+class MotionIndex:
+    """Piece p is the frames `starts[p] : starts[p] + lengths[p]`, at `fps` a second, of `files[owners[p]]`."""
+
+    features: Tensor  # (P, Q, E) float16 unit vectors
+    owners: Tensor  # (P,)
+    starts: Tensor
+    lengths: Tensor
+    files: list[Path]
+    fps: float
+
+    def search(self, text: Tensor, top: int, pool: str = "max") -> list[Hit]:
+        """The pieces nearest to a text (E,), best first."""
+        products = self.features.flatten(0, 1) @ text.to(self.features)
+        scores = products.view(self.features.shape[:2]).float()
+        best = (scores.amax(1) if pool == "max" else scores.mean(1)).topk(min(top, len(scores)))
+        owners, starts, lengths = (values[best.indices].tolist() for values in (self.owners, self.starts, self.lengths))
+        alone = (torch.bincount(self.owners)[owners] == 1).tolist()
+        return [
+            Hit(self.files[owner], start / self.fps, (start + length) / self.fps, score, whole)
+            for owner, start, length, score, whole in zip(owners, starts, lengths, best.values.tolist(), alone)
+        ]
+
+
+def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path) -> MotionIndex:
+    """The index of all .npy and .bvh files under `folder`; made first if there is none that fits them and the model.
+
+    Files that are no motion of the dataset's skeleton are left out and named on stderr. Raises `UserError` if no motion is left.
+    """
+    files = motion_files(folder, SUFFIXES)
+    facts = [(file.path.removeprefix(str(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    state = hashlib.sha256(json.dumps([spec.dim, spec.fps, spec.max_motion, facts]).encode()).hexdigest()
+    home = folder if os.access(folder, os.W_OK) else cache_folder(folder)
+    path = home / f"lamp_{model.fingerprint}.safetensors"
+    found = stored(path, state)
+    if found is None:
+        tensors, used = build_index(model, spec, [Path(file) for file in files])
+        save_weights(path, tensors, {"kind": "index", "state": state, "files": [str(file.relative_to(folder)) for file in used]})
+        found = load_weights(path)
+    tensors, metadata = found
+    return MotionIndex(**tensors, files=[folder / name for name in metadata["files"]], fps=spec.fps)
+
+
+def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """What the file of an index holds; None if it is not there, damaged, or of another state of the motions."""
+    try:
+        tensors, metadata = load_weights(path)
+    except UserError:
+        return None
+    return (tensors, metadata) if metadata.get("state") == state else None
+
+
+def build_index(model: LanguageMotion, spec: DatasetSpec, files: list[Path]) -> tuple[dict[str, Tensor], list[Path]]:
+    """The index's tensors, and the files that `owners` counts."""
+    used: list[Path] = []
+    faults: list[str] = []
+    parts: list[dict[str, Tensor]] = []
+    with tqdm(total=len(files), desc="indexing motions", unit="file", leave=False, disable=None) as bar:
+        for first in range(0, len(files), READ_AT_ONCE):
+            block = files[first : first + READ_AT_ONCE]
+            motions = {file: motion for file in block if (motion := features_of(file, spec, faults)) is not None}
+            if motions:
+                parts.append(embed(model, spec, list(motions.values()), len(used)))
+                used += motions
+            bar.update(len(block))
+    tell_skipped(faults, len(files))
+    if not any(len(part["owners"]) for part in parts):
+        raise UserError(f"{files[0].parent}: none of its files is a motion for this model ({named(faults, 1) or 'too short'})")
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, used
+
+
+def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], number: int) -> dict[str, Tensor]:
+    """The index's tensors for motions, features (T, D) each, whose files are counted from `number` on."""
+    stride = model.tokeniser.stride
+    pieces = [
+        (owner, start, min(spec.max_motion, len(motion) - start) // stride * stride)
+        for owner, motion in enumerate(motions)
+        for start in range(0, max(1, len(motion) - spec.min_frames + 1), spec.max_motion)
+    ]
+    owners, starts, lengths = np.array([piece for piece in pieces if piece[2]], dtype=np.int64).reshape(-1, 3).T
+    before = np.cumsum([0, *map(len, motions[:-1])])  # where each motion begins in the rows
+    clips = Clips(np.concatenate(motions), list(map(str, owners)), before[owners] + starts, lengths)
+    return {
+        "features": model.clip_features(clips).half().cpu(),
+        "owners": torch.from_numpy(owners) + number,
+        "starts": torch.from_numpy(starts.copy()),
+        "lengths": torch.from_numpy(lengths.copy()),
+    }
+
+
+def joints_of(hit: Hit) -> tuple[np.ndarray, float]:
+    """The piece found as joints (T, J, 3) in metres, and its frame rate."""
+    joints, fps = read_motion(hit.file)
+    return joints[round(hit.start * fps) : round(hit.end * fps) + 1], fps
+
+
+def caption_of(file: Path) -> str:
+    """The first caption in the text file of a motion, beside it or in the folder `texts` next to its own; "" if there is none."""
+    for path in (file.with_suffix(".txt"), file.parent.parent / "texts" / f"{file.stem}.txt"):
+        if path.is_file():
+            return path.read_text(encoding="utf-8", errors="replace").strip().partition("\n")[0].partition("#")[0].strip()
+    return ""

@@ -1,0 +1,284 @@
+"""Procedural people of whom everything is known: walkers, runners, wavers, raisers, bowers. For tests and smoke runs.
+
+    python -m prepare.synthetic --out dataset/Synthetic --clips 64
+
+A motion is joints (T, 22, 3), float32: HumanML3D's order and bone lengths, metres, Y up, 20 frames a second, floor at 0, facing
++Z at the start, the person's left at +X. Feet stand still while they carry. `write_synthetic` makes a whole dataset folder in
+HumanML3D's layout, captioned by prepare/captions.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d, minimum_filter1d
+
+from motion.spec import get_spec
+from utils.errors import UserError, script
+
+FPS = 20
+ANKLE = 0.08  # height of a standing foot's ankle
+STANCE = 0.1  # of each foot from the middle
+HIP = 0.06  # of each hip, likewise
+LEG = 0.81  # from hip to ankle, nearly straight
+STANDING = ANKLE + 0.08 + LEG  # height of the pelvis
+TRUNK = (  # joint, parent, direction in the trunk's axes (left, up, forward)
+    (3, 0, (0, 1, 0)), (6, 3, (0, 1, 0)), (9, 6, (0, 1, 0)), (12, 9, (0, 1, 0)), (15, 12, (0, 0.9, 0.4)),
+    (13, 9, (0.7, 0.7, 0)), (14, 9, (-0.7, 0.7, 0)), (16, 13, (1, 0.1, 0)), (17, 14, (-1, 0.1, 0)),
+)  # fmt: skip
+
+
+def unit(v: np.ndarray) -> np.ndarray:
+    return v / np.linalg.norm(v, axis=-1, keepdims=True)
+
+
+def ease(t: np.ndarray) -> np.ndarray:
+    """0 before 0, 1 after 1, smooth between."""
+    t = np.clip(t, 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def heading(yaw: np.ndarray) -> np.ndarray:
+    """Horizontal unit vectors (..., 3) towards `yaw`, radians from +Z to the left."""
+    return np.stack([np.sin(yaw), np.zeros_like(yaw), np.cos(yaw)], axis=-1)
+
+
+def axes(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
+    """(T, 3, 3) whose columns are left, up and forward of a trunk that faces `yaw` and leans forward by `pitch` (T,)."""
+    left, front, top = heading(yaw + np.pi / 2), heading(yaw), np.array([0.0, 1.0, 0.0])
+    cos, sin = np.cos(pitch)[:, None], np.sin(pitch)[:, None]
+    return np.stack([left, cos * top + sin * front, cos * front - sin * top], axis=-1)
+
+
+def body(
+    root: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, ankles: np.ndarray, feet: np.ndarray, arms: np.ndarray
+) -> np.ndarray:
+    """Joints (T, 22, 3) from where the parts are; of what there are two, left comes first.
+
+    root (T, 3) pelvis; yaw, pitch (T,) of the trunk; ankles (T, 2, 3) as wanted; feet (T, 2) their yaw; arms (T, 2, 2, 3)
+    directions of upper arm and forearm in the trunk's (left, up, forward).
+    """
+    from motion.skeleton import HUMANML3D  # imports torch, for which --help does not wait
+
+    lengths, joints = HUMANML3D.lengths, np.zeros((len(root), 22, 3))
+    joints[:, 0] = root
+    upright, leaning = axes(yaw, np.zeros_like(pitch)), axes(yaw, pitch)
+    for joint, parent, direction in TRUNK:
+        joints[:, joint] = joints[:, parent] + lengths[joint] * leaning @ unit(np.array(direction, float))
+    for side, (hip, knee, ankle, toe, shoulder, elbow, wrist) in enumerate(((1, 4, 7, 10, 16, 18, 20), (2, 5, 8, 11, 17, 19, 21))):
+        joints[:, hip] = root + lengths[hip] * upright @ unit(np.array([0.6 - 1.2 * side, -0.8, 0.0]))
+        joints[:, knee], joints[:, ankle] = leg(joints[:, hip], ankles[:, side], upright[..., 2], lengths[knee], lengths[ankle])
+        joints[:, toe] = joints[:, ankle] + lengths[toe] * unit(heading(feet[:, side]) - np.array([0, 0.45, 0]))
+        for joint, parent, bone in ((elbow, shoulder, 0), (wrist, elbow, 1)):
+            joints[:, joint] = joints[:, parent] + lengths[joint] * np.einsum("tij,tj->ti", leaning, unit(arms[:, side, bone]))
+    joints[..., 1] -= joints[..., 1].min()
+    return joints.astype(np.float32)
+
+
+def leg(hip: np.ndarray, ankle: np.ndarray, front: np.ndarray, thigh: float, shin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Knee and ankle (T, 3): two bones that reach from the hip to the wanted ankle, or as far as they can, the knee in front."""
+    line = ankle - hip
+    reach = np.clip(np.linalg.norm(line, axis=-1), 0.2, 0.999 * (thigh + shin))[:, None]
+    line = unit(line)
+    along = (thigh**2 - shin**2 + reach**2) / (2 * reach)
+    bend = unit(front - (front * line).sum(-1, keepdims=True) * line)
+    return hip + along * line + np.sqrt(np.maximum(thigh**2 - along**2, 0)) * bend, hip + reach * line
+
+
+def hanging(frames: int, swing: np.ndarray | float = 0.0) -> np.ndarray:
+    """Arms (T, 2, 2, 3) that hang, swung forward by `swing` (T,) radians on the left and backward on the right."""
+    angle = np.stack([np.zeros(frames) + swing, np.zeros(frames) - swing], axis=1)  # (T, 2)
+    arms = np.zeros((frames, 2, 2, 3))
+    for bone, bend in enumerate((0.0, 0.25)):
+        arms[:, :, bone, 1], arms[:, :, bone, 2] = -np.cos(angle + bend), np.sin(angle + bend)
+    arms[:, 0, :, 0], arms[:, 1, :, 0] = 0.12, -0.12
+    return arms
+
+
+# ------------------------------------------------------------------------------------------------------------- walkers
+def walker(
+    steps: int = 6, *, stride: float = 0.55, pace: float = 2.0, direction: float = 0.0, turn: float = 0.0, run: bool = False
+) -> np.ndarray:
+    """Someone who walks or runs `steps` steps, at least 2, and stops; the last step only brings the feet together.
+
+    Args:
+        stride: metres a step; the body moves (steps - 1) strides.
+        pace: steps a second.
+        direction: degrees from where they face to where they go, left positive: 90 sidesteps to the left, 180 walks backwards.
+        turn: degrees they turn in the middle, left positive; the path turns with them.
+        run: both feet leave the ground between steps.
+    """
+    frames, still = round(steps * FPS / pace) + 16, 8  # frames; they stand before and after
+    clock = np.clip((np.arange(frames) - still) * pace / FPS, 0, steps)  # in steps
+    fine = np.linspace(0, steps - 1, 40 * (steps - 1) + 1)  # strides along the path
+    course = np.radians(turn) * ease((fine / (steps - 1) - 0.3) / 0.4)
+    path = np.concatenate([np.zeros((1, 3)), np.cumsum(heading(course + np.radians(direction))[:-1], axis=0) * stride / 40])
+
+    def place(strides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Position (..., 3) on the floor and yaw after so many strides."""
+        return np.stack([np.interp(strides, fine, path[:, axis]) for axis in range(3)], axis=-1), np.interp(strides, fine, course)
+
+    feet = [swings(clock, place, steps, side, air=1.6 if run else 0.9, lift=0.25 if run else 0.1) for side in (0, 1)]
+    ankles, pointing = (np.stack(pair, axis=1) for pair in zip(*feet))  # (T, 2, 3), (T, 2)
+    starting, stopping = np.minimum(clock, 1), np.minimum(steps - clock, 1)
+    root, yaw = place(clock - starting + starting**2 / 2 + stopping - stopping**2 / 2 - 0.5)  # between the feet
+    hips = root[:, None] + HIP * heading(yaw + np.pi / 2)[:, None] * [[1], [-1]]  # (T, 2, 3)
+    apart = np.linalg.norm((ankles - hips)[..., [0, 2]], axis=-1).max(axis=1)
+    hop = run * 0.05 * np.sin(np.pi * clock) ** 2
+    reach = np.sqrt(LEG**2 - np.minimum(apart, 0.6) ** 2)  # how high the hips may be for both feet to stand
+    root[:, 1] = STANDING - LEG + gaussian_filter1d(minimum_filter1d(reach, 5), 1) + hop
+    swing = 0.5 * starting * stopping * np.cos(np.pi * clock)
+    return body(root, yaw, np.full(frames, 0.2 if run else 0.03), ankles, pointing, hanging(frames, swing))
+
+
+def swings(
+    clock: np.ndarray, place: Callable, steps: int, side: int, air: float, lift: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """An ankle (T, 3) and its foot's yaw (T,): it stands, and in every second step swings to a stride before the other foot."""
+    taken = np.arange(side, steps, 2)
+    where, yaw = place(np.minimum(np.append(0, taken + 1), steps - 1))
+    prints = where + (1 - 2 * side) * STANCE * heading(yaw + np.pi / 2) + np.array([0, ANKLE, 0])
+    ankle, pointing = np.repeat(prints[:1], len(clock), axis=0), np.repeat(yaw[0], len(clock))
+    for step, move, turn in zip(taken, np.diff(prints, axis=0), np.diff(yaw)):
+        t = ease((clock - step - 0.5) / air + 0.5)
+        ankle += t[:, None] * move + lift * np.sin(np.pi * t[:, None]) ** 2 * [0, 1, 0]
+        pointing += t * turn
+    return ankle, pointing
+
+
+# ------------------------------------------------------------------------------------------------------------- standers
+HEIGHTS = {  # directions of upper arm and forearm, for a hand held at a height: (out, up, forward)
+    "chest": ((0.2, -0.8, 0.5), (0.1, 0.3, 0.9)),
+    "shoulder": ((0.6, -0.3, 0.5), (0.0, 0.3, 1.0)),
+    "head": ((0.8, -0.1, 0.4), (0.1, 1.0, 0.2)),
+    "above the head": ((0.5, 0.8, 0.2), (0.1, 1.0, 0.1)),
+}
+HANDS = {"left": (0,), "right": (1,), "both": (0, 1)}
+
+
+def standing(arms: np.ndarray, pitch: np.ndarray | None = None) -> np.ndarray:
+    """Joints of someone who stands, with the arms and the lean given."""
+    frames = len(arms)
+    pitch = np.zeros(frames) if pitch is None else pitch
+    root = np.stack([np.zeros(frames), np.full(frames, STANDING), -0.15 * np.sin(pitch)], axis=-1)  # hips go back in a bow
+    ankles = np.tile(np.array([[STANCE, ANKLE, 0], [-STANCE, ANKLE, 0]]), (frames, 1, 1))
+    return body(root, np.zeros(frames), pitch, ankles, np.zeros((frames, 2)), arms)
+
+
+def raiser(
+    hand: str = "right", *, height: str = "above the head", times: int = 1, hold: float = 1.0, rise: float = 0.6
+) -> np.ndarray:
+    """Someone who raises a hand ('left', 'right', 'both') `times` times, in `rise` seconds, and holds it for `hold` seconds."""
+    return gesture(hand, height, times, hold, rise, waves=0)
+
+
+def waver(hand: str = "right", waves: int = 4, *, height: str = "above the head", beat: float = 1.0) -> np.ndarray:
+    """Someone who raises a hand, waves it to and fro `waves` times, `beat` times a second, and lowers it."""
+    return gesture(hand, height, 1, waves / beat + 0.7, 0.6, waves)
+
+
+def gesture(hand: str, height: str, times: int, hold: float, rise: float, waves: int) -> np.ndarray:
+    seconds = times * (2 * rise + hold + 0.4) + 0.4
+    clock = np.arange(round(seconds * FPS)) / FPS
+    since = np.minimum(np.maximum(clock - 0.4, 0) % (2 * rise + hold + 0.4), 2 * rise + hold)  # since this time's start
+    raised = (ease(since / rise) - ease((since - rise - hold) / rise))[:, None, None]
+    waving = np.clip((since - rise - 0.35) / (hold - 0.7), 0, 1) if waves else np.zeros_like(clock)
+    swing = 0.5 * np.sin(2 * np.pi * waves * waving)[:, None, None] * [[0, 0, 0], [1, 0, 0]]
+    arms = hanging(len(clock))
+    for side in HANDS[hand]:
+        outward = np.array([1 - 2 * side, 1, 1])
+        up = unit(np.array(HEIGHTS[height])) * outward + swing
+        arms[:, side] = (1 - raised) * arms[:, side] + raised * up + raised * (1 - raised) * [0, 0, 1.5]
+    return standing(arms)
+
+
+def bower(depth: float = 45.0, times: int = 1) -> np.ndarray:
+    """Someone who bows to `depth` degrees from upright, `times` times, two seconds each."""
+    clock = np.arange(round((2.2 * times + 1) * FPS)) / FPS - 0.5
+    since = np.where(clock < 2.2 * times, np.maximum(clock, 0) % 2.2, 0)
+    pitch = np.radians(depth) * (ease(since / 0.8) - ease((since - 1.2) / 0.8))
+    return standing(hanging(len(clock)), pitch)
+
+
+# ------------------------------------------------------------------------------------------------------------- dataset
+KINDS: dict[str, Callable[..., np.ndarray]] = {"walker": walker, "raiser": raiser, "waver": waver, "bower": bower}
+
+
+def synthetic_joints(kind: str, **known) -> np.ndarray:
+    """Joints (T, 22, 3) of one of KINDS, with what shall be known of it. Raises `UserError` for another kind."""
+    if kind not in KINDS:
+        raise UserError(f"unknown kind of synthetic motion '{kind}'; choose one of {', '.join(KINDS)}")
+    return KINDS[kind](**known)
+
+
+def random_clip(rng: np.random.Generator) -> tuple[str, np.ndarray]:
+    """(content, joints) of someone drawn at random; content in the words of prepare/captions.py."""
+    kind, hand = rng.choice(["walk", "walk", "run", "raise", "wave", "bow"]), str(rng.choice(list(HANDS)))
+    height = str(rng.choice(["shoulder", "head", "above the head"]))
+    suffix = "both-hands" if hand == "both" else f"{hand}-hand"
+    if kind == "walk":
+        course = {"direction": int(rng.choice([0, 0, 90, -90, 180])), "turn": int(rng.choice([0, 0, 45, -45, 90, -90, 180, -180]))}
+        return "walk", walker(int(rng.integers(4, 11)), stride=rng.uniform(0.35, 0.65), pace=rng.uniform(1.5, 2.2), **course)
+    if kind == "run":
+        return "run", walker(int(rng.integers(6, 13)), stride=rng.uniform(0.8, 1.1), pace=rng.uniform(2.4, 3.0), run=True)
+    if kind == "raise":
+        return f"raise-up-{suffix}", raiser(hand, height=height, hold=rng.uniform(0.6, 3.0), rise=rng.uniform(0.3, 0.9))
+    if kind == "wave":
+        return f"wave-{suffix}", waver(hand, int(rng.integers(2, 7)), height=height, beat=rng.uniform(0.8, 1.5))
+    return "bow", bower(rng.uniform(25, 70), int(rng.integers(1, 4)))
+
+
+def write_synthetic(root: str | Path, clips: int = 64, seed: int = 0) -> None:
+    """Write a dataset folder in HumanML3D's layout: features, joints, texts, statistics; 3 in 4 clips train, the rest val, test.
+
+    The same `clips` and `seed` write the same motions and captions. Raises `UserError` for fewer than 8 clips.
+    """
+    import torch
+
+    from data.pos_tags import tag
+    from motion.features import features_to_joints, joints_to_features
+    from motion.skeleton import HUMANML3D
+    from prepare.captions import captions
+    from prepare.folder import MOTIONS, write_lists, write_motion
+    from prepare.stats import write_statistics
+
+    if clips < 8:
+        raise UserError(f"{clips} synthetic clips: train, val and test need at least 8 together")
+    root, rng = Path(root), np.random.default_rng(seed)
+    for folder in (*MOTIONS, "texts"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    texts = {}
+    for name in (f"S{number:05d}" for number in range(clips)):
+        content, joints = random_clip(rng)
+        features = joints_to_features(torch.from_numpy(joints)[None], HUMANML3D)[0][0]  # (T - 1, 263)
+        placed = features_to_joints(features, HUMANML3D.num_joints)
+        write_motion(root, name, features, placed)
+        texts[name] = captions(name, content, "normal", placed.numpy())
+    tokens = iter(tag([caption for lines in texts.values() for caption in lines]))
+    for name, lines in texts.items():
+        content = "".join(f"{line}#{next(tokens)}#0.0#0.0\n" for line in lines)
+        (root / "texts" / f"{name}.txt").write_text(content, encoding="utf-8")
+    names = list(texts)
+    held_out = max(2, clips // 8)
+    splits = {"test": names[:held_out], "val": names[held_out : 2 * held_out], "train": names[2 * held_out :]}
+    write_lists(root, {**splits, "train_val": splits["val"] + splits["train"], "all": names})
+    write_statistics(root, splits["train"])
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Write a small dataset of procedural motions, in HumanML3D's layout.")
+    root = get_spec("synthetic").root
+    parser.add_argument("--out", type=Path, default=root, help=f"dataset folder (default: {root})")
+    parser.add_argument("--clips", type=int, default=64, help="number of clips (default: 64)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of motions (default: 0)")
+    options = parser.parse_args(argv)
+    write_synthetic(options.out, options.clips, options.seed)
+    print(f"{options.clips} clips in {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Runs written before the move of the source tree (November 2026) still load and give the same tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.text2motion import TextToMotion
+
+RUNS = Path(__file__).parent / "earlier_runs"
+PROMPTS = ["a person walks left", "a person bows", "a person jumps right"]
+
+
+def test_runs_from_before_the_move_give_the_same_tokens():
+    expected = np.load(RUNS / "tokens.npz")
+    model = TextToMotion.load(RUNS, "open", "base", "res", "len")
+    condition = model.encoder(PROMPTS)
+    assert model.count_tokens(condition, None, PROMPTS, seed=0).tolist() == expected["predicted"].tolist()
+    codes = model.draw(condition, torch.from_numpy(expected["lengths"]), seed=3, topkr=0.0, temperature=2.0)
+    assert np.array_equal(codes.numpy(), expected["codes"])

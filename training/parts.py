@@ -1,0 +1,184 @@
+"""The parts of a training loop: learning rate, parameter groups, average of weights, prefetching, orderly stops, reports."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from options.train import Training
+from utils.errors import UserError
+
+Batch = dict[str, Tensor]
+
+
+def learning_rate(step: int, total_steps: int, config: Training) -> float:
+    """The rate of update `step` (from 0): linear warm-up to `lr`, then milestones, a cosine down to `min_lr`, or constant."""
+    if step < config.warm_up_iter:
+        return config.lr * (step + 1) / config.warm_up_iter
+    if config.schedule == "milestones":
+        return config.lr * config.gamma ** sum(step >= milestone for milestone in config.milestones)
+    if config.schedule == "cosine":
+        progress = (step - config.warm_up_iter) / max(1, total_steps - config.warm_up_iter)
+        return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+    return config.lr
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Trainable parameters in two groups: matrices decay; biases, norms and embeddings do not."""
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decays = [parameter.ndim > 1 and id(parameter) not in embeddings for parameter in trainable]
+    return [
+        {"params": [p for p, decay in zip(trainable, decays) if decay], "weight_decay": weight_decay},
+        {"params": [p for p, decay in zip(trainable, decays) if not decay], "weight_decay": 0.0},
+    ]
+
+
+class WeightAverage:
+    """Exponential moving average of the trainable weights: ā ← d·ā + (1 − d)·w with d = min(decay, (1 + n) / (10 + n)) at update n.
+
+    A decay of 0 keeps no average, and the methods do nothing.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.weights = [p for p in model.parameters() if p.requires_grad] if decay > 0 else []
+        self.average = [p.detach().clone() for p in self.weights]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        if self.average:
+            torch._foreach_lerp_(self.average, self.weights, 1 - decay)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Inside, the model's weights are their average."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def state_dict(self) -> dict:
+        return {"updates": self.updates, "average": self.average}
+
+    def load_state_dict(self, state: dict) -> None:
+        if len(self.average) != len(state["average"]):
+            raise UserError(f"--ema_decay {self.decay:g}: cannot begin or drop an average in mid-run; resume without this flag")
+        self.updates = state["updates"]
+        for ours, theirs in zip(self.average, state["average"], strict=True):
+            ours.copy_(theirs)
+
+    def _swap(self) -> None:
+        for i, weight in enumerate(self.weights):
+            weight.data, self.average[i] = self.average[i], weight.data
+
+
+class Prefetcher:
+    """Makes the next batch in one background thread while the current one trains, and brings it to the device.
+
+    `make(index)` must be a pure function. Its exceptions surface in `get`.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], device: torch.device) -> None:
+        self.make, self.device = make, device
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
+        self.pending = {}
+
+    def get(self, index: int, then: int | None) -> Batch:
+        """Batch `index` on the device; `then` is the one to start on."""
+        ready = self.pending.pop(index, None) or self.thread.submit(self._host_batch, index)
+        if then is not None:
+            self.pending = {then: self.thread.submit(self._host_batch, then)}
+        return {key: value.to(self.device, non_blocking=True) for key, value in ready.result().items()}
+
+    def __enter__(self) -> Prefetcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.shutdown(wait=True, cancel_futures=True)
+
+    def _host_batch(self, index: int) -> Batch:
+        batch = self.make(index)
+        if self.device.type == "cpu":
+            return batch
+        with torch.cuda.device(self.device):  # a thread starts on GPU 0
+            return {key: value.pin_memory() for key, value in batch.items()}  # copied while the GPU computes
+
+
+class StopSignal:
+    """Inside, the first SIGINT or SIGTERM is noted (`number`) and the program goes on; a second one acts as usual."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def __enter__(self) -> StopSignal:
+        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        self.__exit__()
+
+
+class Reporter:
+    """What a run shows: a progress bar on a terminal, one line a log step, TensorBoard. Without `show`, nothing."""
+
+    def __init__(self, folder: Path, first_step: int, total_steps: int, show: bool) -> None:
+        self.total_steps = total_steps
+        self.bar = tqdm(total=total_steps, initial=first_step, disable=None if show else True, dynamic_ncols=True, unit="step")
+        # Events after the step we resume from belong to the run that was cut off.
+        self.board = SummaryWriter(folder / "tensorboard", purge_step=first_step + 1) if show else None
+        self.start_clock(first_step)
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+        if self.board:
+            self.board.close()
+
+    def start_clock(self, step: int) -> None:
+        """Measure the time of a step from here."""
+        self.since, self.since_step = time.monotonic(), step
+
+    def say(self, line: str) -> None:
+        if self.board:
+            with tqdm.external_write_mode():
+                print(line, flush=True)
+
+    def values(self, prefix: str, values: dict[str, float | str], step: int) -> str:
+        """Send named numbers and texts to TensorBoard; returns them as text."""
+        for name, value in values.items():
+            if self.board:
+                add = self.board.add_text if isinstance(value, str) else self.board.add_scalar
+                add(f"{prefix}/{name}", value, step)
+        return "  ".join(f"{name} {value if isinstance(value, str) else format(value, '.4g')}" for name, value in values.items())
+
+    def step_line(self, values: dict[str, float], step: int, epoch: int) -> None:
+        """The line of a log step: step, epoch, each named value, milliseconds a step, time left."""
+        seconds = (time.monotonic() - self.since) / max(1, step - self.since_step)
+        left = timedelta(seconds=round(seconds * (self.total_steps - step)))
+        text = self.values("train", values, step)
+        self.say(f"step {step}/{self.total_steps}  epoch {epoch}  {text}  {1000 * seconds:.1f} ms/step  {left} left")
+        self.start_clock(step)

@@ -1,0 +1,294 @@
+"""The one training loop, for every stage.
+
+A stage brings a model with `loss(batch) → (loss, logs)`, batches as a pure function of their index, and perhaps a validation. The
+trainer owns the rest: precision, accumulation, clipping, averaging of weights, schedule, logs, checkpoints, resume, processes.
+Because batches are pure and all other state is in one resume file, a resumed run continues bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+
+from options.cli import write_opt
+from options.train import Training
+from training.parts import Batch, Prefetcher, Reporter, StopSignal, WeightAverage, learning_rate, parameter_groups
+from utils.checkpoint import CheckpointFolder, git_revision, load_own_state, load_resume, own_state, save_resume, save_weights
+from utils.errors import UserError
+from utils.runtime import (
+    Distributed,
+    autocast,
+    preserved_random_states,
+    random_states,
+    resolve_device,
+    seed_everything,
+    set_random_states,
+)
+
+DEADLINE = -1  # why a run stopped: --max_minutes
+PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due")  # attributes that the resume file holds as they are
+
+
+class Batches(Protocol):
+    """Training data. `batch(index)` depends on nothing but its index (and the process's rank), and uses no global random state."""
+
+    steps_per_epoch: int
+
+    def batch(self, index: int) -> Batch: ...
+
+
+class Trainer:
+    """Trains `model` and fills `folder`: `latest`, `net_best_<metric>`, `resume.pt`, `opt.txt`, TensorBoard events.
+
+    `model.loss(batch)` returns the loss and a dict of detached scalars, the same names at every step. `validate(model)`, called
+    without gradient, in fp32 and eval mode with the averaged weights, returns named metrics, perhaps texts too; `best` says which
+    metric picks the best weights and whether "min" or "max" is better. `model_metadata` (kind, config, dataset_name) goes into
+    every weights file.
+
+    Raises `UserError` for a run that exists already (without --is_continue) or does not exist (with it), and for bad settings.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Batches,
+        config: Training,
+        folder: CheckpointFolder,
+        *,
+        validate: Callable[[nn.Module], dict[str, float | str]] | None = None,
+        best: tuple[str, str] = ("loss", "min"),
+        model_metadata: dict[str, Any],
+    ) -> None:
+        _check(config, batches)
+        self.batches, self.config, self.folder, self.validate, self.best = batches, config, folder, validate, best
+        self.metadata = {**model_metadata, "revision": git_revision()}
+        self.processes = Distributed.from_environment()
+        self.device = resolve_device(config.gpu_id)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        self.model = model.to(self.device)
+        self.weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(model, config.weight_decay), lr=config.lr, betas=(0.9, config.beta2), fused=True
+        )
+        self.average = WeightAverage(model, config.ema_decay)
+        self.total_steps = max(1, config.max_epoch * batches.steps_per_epoch // config.accumulate)
+        self.total_steps = min(self.total_steps, config.max_iters or self.total_steps)
+
+        self.step = 0  # updates done
+        self.sums: dict[str, Tensor] = {}  # of the logged terms since the last log line; on the device, so that no step waits
+        self.summed = 0
+        self.first_bad = torch.tensor(-1, device=self.device)  # first update whose loss or gradient was not finite
+        self.best_value: float | None = None
+        self.validation_due = False
+        self.random: list[dict[str, Any]] | None = None  # by rank; None: from the seed
+        if config.is_continue:
+            self._load()
+        elif folder.has_weights():
+            raise UserError(f"{folder.root}: this run exists; continue it with --is_continue, or choose another --name")
+
+    def fit(self) -> None:
+        """Train to the last step, or to --max_minutes. SIGINT or SIGTERM: finish the step, save, exit with 128 + its number.
+
+        Raises `UserError` when the loss or the gradient is not finite, naming the step and the batch.
+        """
+        config, rank = self.config, self.processes.rank
+        if self.processes.main:
+            write_opt(self.folder.opt, config)
+        with (
+            self.processes.group(self.device),
+            Prefetcher(self.batches.batch, self.device) as self.prefetcher,
+            Reporter(self.folder.root, self.step, self.total_steps, self.processes.main) as self.report,
+            StopSignal() as self.stop,
+        ):
+            self.forward = self._wrapped_loss()
+            set_random_states(self.random[rank]) if self.random else seed_everything(config.seed + rank)
+            self.deadline = time.monotonic() + 60 * config.max_minutes if config.max_minutes else float("inf")
+            why = self._loop()
+            self.processes.wait()  # rank 0 has written its last files
+        if why > 0:
+            raise SystemExit(128 + why)
+
+    def _loop(self) -> int:
+        """Update, log, validate, save. Returns why it ended: 0 (the last step is done), DEADLINE, or a signal's number."""
+        config, why = self.config, 0
+        if self.validation_due:  # a signal came before it
+            self._validate()
+        if self.step >= self.total_steps:
+            self.report.say(f"complete at step {self.step}; to train on, raise --max_epoch or --max_iters")
+        self.model.train()
+        while self.step < self.total_steps and not why:
+            self._update()
+            why, last = self._why_stop(), self.step == self.total_steps
+            if self.step % config.log_every == 0 or last:
+                self._log()
+            self.validation_due = self._ends_epochs() or last or why == DEADLINE
+            if self.validation_due and why <= 0:
+                self._validate()
+            if self.step % config.save_latest == 0 or last or why:
+                self._save()
+        if why:
+            self.report.say(f"stopped and saved at step {self.step}; go on with the same command and --is_continue")
+        return why
+
+    def _update(self) -> None:
+        """One update of the weights, from the mean gradient of `accumulate` batches."""
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.total_steps, config)
+        finite = torch.tensor(True, device=self.device)
+        for index in self._batch_indices(self.step):
+            last_of_run = index + 1 == self.total_steps * config.accumulate
+            batch = self.prefetcher.get(index, then=None if last_of_run else index + 1)
+            # Read by DDP alone: processes exchange gradients once an update.
+            self.forward.require_backward_grad_sync = (index + 1) % config.accumulate == 0
+            with autocast(self.device, config.precision):
+                loss, logs = self.forward(batch)
+            (loss / config.accumulate).backward()
+            finite &= torch.isfinite(loss)
+            self._sum({name: value / config.accumulate for name, value in logs.items()})
+        norm = clip_grad_norm_(self.weights, config.clip_grad or float("inf"))
+        finite &= torch.isfinite(norm)
+        self._sum({"grad_norm": norm})
+        self.summed += 1
+        self.first_bad = torch.where(finite | (self.first_bad >= 0), self.first_bad, self.step)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.update()
+        self.step += 1
+
+    def _sum(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value.float()
+
+    def _log(self) -> None:
+        """One line: the means of all terms since the last one, over all processes."""
+        self._check_finite()
+        means = self.processes.mean(torch.stack(list(self.sums.values())) / self.summed).tolist()
+        values = {**dict(zip(self.sums, means)), "lr": self.optimizer.param_groups[0]["lr"]}
+        self.report.step_line(values, self.step, self._epoch(self.step - 1))
+        self.sums, self.summed = {}, 0
+
+    def _validate(self) -> None:
+        """Rank 0 scores the averaged weights and keeps the best so far; the training's random draws stay as they were."""
+        self._check_finite()
+        self.validation_due = False
+        if self.validate is None or not self.processes.main:
+            return
+        name, direction = self.best
+        self.model.eval()
+        with preserved_random_states(), self.average.in_use(), torch.no_grad():
+            metrics = self.validate(self.model)
+            sign = 1 if direction == "min" else -1
+            improved = sign * metrics[name] < (float("inf") if self.best_value is None else sign * self.best_value)
+            if improved:
+                self.best_value = float(metrics[name])
+                self._save_weights(f"net_best_{name}")
+        self.model.train()
+        text = self.report.values("validation", metrics, self.step)
+        self.report.say(f"validation at step {self.step}  {text}{'  (best so far)' if improved else ''}")
+        self.report.start_clock(self.step)
+
+    def _save(self) -> None:
+        """The latest weights, for use, and the resume file: everything a bit-for-bit continuation needs."""
+        self._check_finite()
+        random = self.processes.gather(random_states())
+        if not self.processes.main:
+            return
+        with self.average.in_use():
+            self._save_weights("latest")
+        state = {name: getattr(self, name) for name in PLAIN_STATE}
+        state |= {name: getattr(self, name).state_dict() for name in ("optimizer", "average")}
+        save_resume(self.folder.resume, {**state, "model": own_state(self.model), "random": random})
+
+    def _save_weights(self, tag: str) -> None:
+        save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step})
+
+    def _load(self) -> None:
+        """Take up where `_save` left off."""
+        path = self.folder.resume
+        state = load_resume(path)
+        if len(state["random"]) != self.processes.world:
+            raise UserError(f"{path}: this run had {len(state['random'])} processes, now {self.processes.world}; start as many")
+        load_own_state(self.model, state["model"], path)
+        # The groups hold settings, not state: flags given anew win.
+        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.average.load_state_dict(state["average"])
+        self.random = state["random"]
+        for name in PLAIN_STATE:
+            setattr(self, name, state[name])
+        self.sums = {name: value.to(self.device) for name, value in self.sums.items()}
+
+    def _wrapped_loss(self) -> nn.Module:
+        loss = _Loss(self.model)
+        if self.processes.world > 1:
+            # Unused parameters: a stage may train only some heads at a step.
+            loss = DistributedDataParallel(loss, find_unused_parameters=True)
+        return torch.compile(loss) if self.config.compile else loss
+
+    def _why_stop(self) -> int:
+        why = self.stop.number or (DEADLINE if time.monotonic() > self.deadline else 0)
+        if self.processes.world == 1:
+            return why
+        # Processes must stop together, and asking each other waits for the GPU: only at log steps. A signal outranks the rest.
+        return max(self.processes.gather(why)) if self.step % self.config.log_every == 0 else 0
+
+    def _check_finite(self) -> None:
+        step = int(self.first_bad)
+        if step < 0:
+            return
+        indices = self._batch_indices(step)
+        place = f"step {step + 1} (epoch {self._epoch(step)}, batch {', '.join(map(str, indices))})"
+        for index in indices:
+            for name, value in self.batches.batch(index).items():
+                rows = (~torch.isfinite(value)).nonzero()[:, 0].unique().tolist()
+                if rows:
+                    raise UserError(f"{place}: '{name}' of batch {index} holds NaN or inf in rows {rows}; mend or remove that data")
+        raise UserError(f"{place}: loss or gradient is NaN or inf though the data is not; lower --lr, or try --precision fp32")
+
+    def _batch_indices(self, step: int) -> range:
+        return range(step * self.config.accumulate, (step + 1) * self.config.accumulate)
+
+    def _epoch(self, step: int) -> int:
+        """The epoch, from 1, in which update `step` begins."""
+        return step * self.config.accumulate // self.batches.steps_per_epoch + 1
+
+    def _ends_epochs(self) -> bool:
+        """Whether the last update completed another `eval_iter` steps, or else `eval_every_e` epochs."""
+        if self.config.eval_iter:
+            return self.step % self.config.eval_iter == 0
+        period = self.config.eval_every_e * self.batches.steps_per_epoch
+        return self.step * self.config.accumulate // period > (self.step - 1) * self.config.accumulate // period
+
+
+class _Loss(nn.Module):
+    """`model.loss` as a forward pass, which is what DDP and torch.compile wrap."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, logs = self.model.loss(batch)
+        return loss, {name: value.detach() for name, value in {"loss": loss, **logs}.items()}
+
+
+def _check(config: Training, batches: Batches) -> None:
+    for name in ("batch_size", "max_epoch", "accumulate", "log_every", "save_latest", "eval_every_e"):
+        if getattr(config, name) < 1:
+            raise UserError(f"--{name} {getattr(config, name)}: must be at least 1")
+    for name in ("max_iters", "max_minutes", "eval_iter", "warm_up_iter", "clip_grad", "weight_decay"):
+        if not getattr(config, name) >= 0:
+            raise UserError(f"--{name} {getattr(config, name)}: must not be negative")
+    if not 0 < config.lr < float("inf"):
+        raise UserError(f"--lr {config.lr}: must be positive")
+    if not 0 <= config.ema_decay < 1:
+        raise UserError(f"--ema_decay {config.ema_decay}: must be at least 0 and below 1")
+    if batches.steps_per_epoch < 1:
+        raise UserError(f"--batch_size {config.batch_size}: larger than the training set; lower it")
