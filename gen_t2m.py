@@ -18,7 +18,7 @@ from data.prompts import LONGEST, Prompt, read_prompts
 from motion.spec import DatasetSpec, get_spec
 from options.cli import parse
 from options.generate import GenT2M
-from pipelines.outputs import Sample, check_flags, choose_weights, load_model, sampling, to_joints, write_samples
+from pipelines.outputs import Sample, check_flags, find_generator, load_generator, sampling, to_joints, write_samples
 from utils.errors import script
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> None:
     config = parse(GenT2M, argv)
     check_flags(config, unused=("num_batch", "source_motion", "mask_edit_section"))
-    weights, said = choose_weights(config)
-    spec = get_spec(weights["dataset_name"])
+    runs = find_generator(config)
+    spec = get_spec(runs.masked.dataset_name)
     longest = LONGEST if config.join else spec.max_motion
     prompts = read_prompts(config.text_prompt, config.text_path, config.motion_length, longest)
-    model = load_model(config, weights, said)
-    options = sampling(config, weights)
+    model = load_generator(config, runs)
+    options = sampling(config, runs)
     samples = (joined if config.join else separate)(model, prompts, config, spec, options)
     count = config.repeat_times * (1 if config.join else len(prompts))
 

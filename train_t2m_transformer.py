@@ -33,10 +33,10 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
     """LaMP's run by its name, so that it is on record. Raises `UserError` if there is none, or for LaMP's flags without LaMP."""
     from dataclasses import replace
 
-    from pipelines.language_motion import only_lamp
+    from pipelines.runs import LAMP, resolve
 
     if config.text_encoder == "lamp":
-        return replace(config, lamp_name=config.lamp_name or only_lamp(config.checkpoints_dir, config.dataset_name))
+        return replace(config, lamp_name=resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.lamp_name).known_as)
     if config.lamp_name or config.no_query:
         raise UserError(f"--text_encoder {config.text_encoder}: --lamp_name and --no_query are LaMP's; leave them out")
     return config

@@ -68,7 +68,7 @@ def edit(
     codes = F.pad(codes, (0, 0, before // stride, after // stride)).masked_fill(wanted[:, None], -1).repeat(takes, 1, 1)
 
     condition = model.encoder([prompt]) if prompt else source.new_zeros(1, model.encoder.dim)
-    spans = runs(wanted.tolist(), longest)
+    spans = spans_of(wanted.tolist(), longest)
     windows = [Window(start, stop, condition) for start, stop in windows_around(spans, len(wanted), longest)]
     codes = fill(model, codes, windows, **sampling)
 
@@ -92,7 +92,7 @@ def within(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> Ten
     return wanted
 
 
-def runs(wanted: Sequence[bool], longest: int) -> list[tuple[int, int]]:
+def spans_of(wanted: Sequence[bool], longest: int) -> list[tuple[int, int]]:
     """Where tokens are wanted, as spans (first, the one after the last). If the motion exceeds `longest`, spans that leave less
     than `CONTEXT` tokens around them in a window are cut in pieces."""
     edges = [0, *(place for place in range(1, len(wanted)) if wanted[place] != wanted[place - 1]), len(wanted)]

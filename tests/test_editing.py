@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.layers import valid_mask
 from models.masked import MaskedConfig, MaskedTransformer
-from pipelines.editing import edit, runs, windows_around
+from pipelines.editing import edit, spans_of, windows_around
 from pipelines.long_motion import CONTEXT, FADE
 from tests.tiny import CODES, SMALL, pipeline, walking
 
@@ -137,7 +137,7 @@ def test_a_motion_longer_than_the_transformers_see_is_edited_through_windows(mon
 
 @given(st.lists(st.booleans(), min_size=1, max_size=150).filter(any), st.integers(2 * CONTEXT + 1, 60))
 def test_windows_fill_everything_and_see_no_other_holes(wanted, longest):
-    spans, holes = runs(wanted, longest), list(wanted)
+    spans, holes = spans_of(wanted, longest), list(wanted)
     windows = windows_around(spans, len(wanted), longest)
     assert len(wanted) <= longest or len(windows) == len(spans)
     for number, (start, stop) in enumerate(windows):
