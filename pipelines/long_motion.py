@@ -106,7 +106,7 @@ def join(
         frames = None if lengths is None else torch.tensor([lengths[k]])
         number = first_sample + k * WINDOW
         start, own = ends[-1], condition[k : k + 1]
-        ends.append(start + int(model.count_tokens(own, frames, prompts[k : k + 1], seed=seed, first_sample=number)))
+        ends.append(start + int(model.count_tokens(own, frames, seed=seed, first_sample=number)))
         alone = k == 0 and ends[-1] <= longest
         for first, stop in pieces(start, ends[-1], longest if alone else longest - CONTEXT):
             windows.append(Window(max(0, first - CONTEXT), stop, own))

@@ -74,8 +74,10 @@ def test_lamps_tokeniser_and_masked_transformer_with_their_own_text_condition(tm
     assert f"lamp_t2m, {LENGTH} (--name" in capsys.readouterr().out
     assert np.isfinite(joints).all()
     model = TextToMotion.load(tmp_path, "t2m", "lamp_t2m", length_name=LENGTH)
-    assert isinstance(model.length_encoder, Letters) and model.residual is None
-    alone, beside = model.encoder(["a person bows"]), model.encoder(["left", "a person bows"])[1:]
+    assert isinstance(model.encoder.parts[1], Letters) and model.residual is None
+    alone, beside = (
+        model.part("masked", model.encoder(prompts))[-1:] for prompts in (["a person bows"], ["left", "a person bows"])
+    )
     torch.testing.assert_close(alone, beside, rtol=1e-4, atol=1e-4)
     ids = torch.zeros(1, 49, dtype=torch.long)
     ids[0, :5] = torch.tensor([WORDS.index(word) for word in ("[CLS]", "a", "person", "bows", "[SEP]")])
