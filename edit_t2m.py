@@ -18,12 +18,12 @@ from data.prompts import LONGEST, STRIDE, checked, read_sections, rounded
 from motion.spec import DatasetSpec, get_spec
 from options.cli import parse
 from options.generate import EditT2M
-from pipelines.outputs import Sample, check_flags, find_generator, load_generator, sampling, to_joints, write_samples
+from pipelines.outputs import Sample, check_flags, find_generator, load_generator, to_joints, write_samples
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:
     from data.source import Source
-    from pipelines.text2motion import TextToMotion
+    from pipelines.text2motion import SamplingSettings, TextToMotion
 
 
 @script
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     source = read_source(config.source_motion, spec)
     plan = make_plan(config, len(source.features))
     model = load_generator(config, runs)
-    samples = edited(model, source, plan, prompt, config, spec, sampling(config, runs))
+    samples = edited(model, source, plan, prompt, config, spec, model.sampling.changed(config))
     write_samples(samples, config.repeat_times, config, provenance(config, model.mean.device, model.sources))
 
 
@@ -73,7 +73,7 @@ def make_plan(config: EditT2M, frames: int) -> Plan:
 
 
 def edited(
-    model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, options: dict
+    model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, sampling: SamplingSettings
 ) -> Iterator[Sample]:
     """The edited motion `repeat_times` times, batch by batch, each standing where the source stood."""
     from motion.clip import Motion
@@ -85,7 +85,7 @@ def edited(
         features, _, weight = edit(
             model, source.features[: plan.frames], plan.sections, prompt, before=before, after=after,
             takes=min(config.batch_size, config.repeat_times - first), first_sample=first,
-            longest=spec.max_motion // stride, **options,
+            longest=spec.max_motion // stride, sampling=sampling,
         )  # fmt: skip
         if first == 0:
             new = spans_of((weight == 1).tolist(), len(weight))

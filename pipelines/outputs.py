@@ -24,10 +24,8 @@ if TYPE_CHECKING:  # --help does not wait for these
     from pipelines.runs import Generator
     from pipelines.text2motion import TextToMotion
 
-GUIDANCE = {"cond_scale": 4.0, "res_cond_scale": 5.0}  # LaMP's and MoMask's
 RECORD, VERSION = "prompts.json", 1
 GRIDS = ("mp4", "gif", "png")  # formats that --grid can write
-EMBEDDED_GUIDANCE = {"cond_scale": 2.0, "res_cond_scale": 2.0}  # people obey best (docs/experiments.md)
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
     from pipelines.text2motion import TextToMotion
     from utils.runtime import resolve_device
 
-    names = {"res_name": runs.res_name or None, "length_name": runs.length_name or None}
+    names = {name: getattr(runs, name) or None for name in ("res_name", "length_name", "fill_name")}
     tag = config.which_epoch or None
     model = TextToMotion.load(*runs.masked.address, **names, device=resolve_device(config.gpu_id), tag=tag)
     model.precision = config.precision
@@ -93,15 +91,8 @@ def find_generator(config: Sampling) -> Generator:
     """The models that the flags ask for. Raises `UserError` if there are none, or several."""
     from pipelines.runs import resolve_generator
 
-    return resolve_generator(config.checkpoints_dir, config.dataset_name, config.name, config.res_name, config.length_name)
-
-
-def sampling(config: Sampling, runs: Generator) -> dict[str, float]:
-    """The options of `TextToMotion.draw` that the flags ask for; guidance that they leave open depends on the weights."""
-    options = {name: getattr(config, name) for name in ("time_steps", "temperature", "topkr", "seed")}
-    for name, usual in (EMBEDDED_GUIDANCE if runs.masked.embedded else GUIDANCE).items():
-        options[name] = usual if getattr(config, name) is None else getattr(config, name)
-    return options
+    names = (config.name, config.res_name, config.length_name, config.fill_name)
+    return resolve_generator(config.checkpoints_dir, config.dataset_name, *names)
 
 
 def to_joints(features: Tensor, spec: DatasetSpec) -> Tensor:

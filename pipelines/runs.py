@@ -21,7 +21,7 @@ from motion.spec import RELEASED_EVALUATOR, SPECS
 from utils.checkpoint import RELEASED, SUFFIXES, CheckpointFolder, find_weights, read_metadata
 from utils.errors import UserError
 
-EMBEDDED_DIR = Path(__file__).parent.parent / "assets" / "demo"
+EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "assets" / "demo"
 EMBEDDED = "embedded"  # the name that selects the embedded run of a kind
 STRIDE = 4  # frames per token of every released masked transformer
 
@@ -103,7 +103,12 @@ class Run:
             return read_metadata(path)
         reader, state = recognise(path, read_released(path))
         facts = {"kind": reader.kind, "vq_name": read_opt(path).get("vq_name", ""), "text_encoder": reader.text_encoder}
-        return {**facts, **({"stride": 2 ** halvings(state)} if reader.kind == "tokeniser" else {})}
+        return {**facts, "config": {}, **({"stride": 2 ** halvings(state)} if reader.kind == "tokeniser" else {})}
+
+    @property
+    def fills_gaps(self) -> bool:
+        """Whether this is a masked transformer that was trained to fill gaps for editing (`--infill`)."""
+        return bool(self.metadata["config"].get("infill"))
 
     def __str__(self) -> str:
         note = " (embedded weights; --name selects others)" if self.embedded else ""
@@ -195,6 +200,8 @@ def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
 def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) -> list[Run]:
     """The candidates of a kind, those of the releases in the order of preference."""
     runs = [run for dataset in datasets for run in runs_in(root, dataset, kind.kinds, released=released)]
+    if kind == MASKED:  # those that fill gaps go with another
+        runs = [run for run in runs if not run.fills_gaps]
     if not released:
         return runs
     return _ready_releases(root, runs) if kind == MASKED else runs
@@ -239,11 +246,12 @@ def _where(root: Path, datasets: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Generator:
-    """The masked transformer, and the names of the residual transformer and the length predictor that go with it ("": none)."""
+    """The masked transformer, and the names of the models that go with it ("": none): residual, length, and one that fills gaps."""
 
     masked: Run
     res_name: str
     length_name: str
+    fill_name: str = ""
     found: tuple[str, ...] = ()  # names of those that were not given
 
     def __str__(self) -> str:
@@ -253,24 +261,29 @@ class Generator:
 
 
 def resolve_generator(
-    checkpoints_dir: str | Path, dataset_name: str | None = None, name: str = "", res_name: str = "", length_name: str = ""
+    checkpoints_dir: str | Path,
+    dataset_name: str | None = None,
+    name: str = "",
+    res_name: str = "",
+    length_name: str = "",
+    fill_name: str = "",
 ) -> Generator:
     """The models that generate motion.
 
     A run of ours that is named takes the companions that are named; otherwise, what is not named is found: the only residual
-    transformer and length predictor that were trained on the same tokeniser.
+    transformer, length predictor and gap-filling transformer that were trained on the same tokeniser.
 
     Raises `UserError` as `resolve` does, and for several companions.
     """
     masked = resolve(MASKED, checkpoints_dir, dataset_name, name)
     released = masked.weights().suffix in RELEASED
-    given = {"residual": res_name, "length": length_name}
+    given = {"residual": res_name, "length": length_name, "filling": fill_name}
     names = dict(given)
     if not name or name == EMBEDDED or released:
         names = {kind: one or _companion(masked, kind, released) for kind, one in given.items()}
     found = [masked.name] if not name else []
     found += [one for kind, one in names.items() if one and not given[kind]]
-    return Generator(masked, names["residual"], names["length"], tuple(found))
+    return Generator(masked, names["residual"], names["length"], names["filling"], tuple(found))
 
 
 def _companion(masked: Run, kind: str, released: bool) -> str:
@@ -278,13 +291,15 @@ def _companion(masked: Run, kind: str, released: bool) -> str:
 
     A released residual transformer shares the tokeniser and the text encoder; the released length estimator serves all.
     """
-    runs = runs_in(masked.checkpoints_dir, masked.dataset_name, (kind,), released=released)
+    runs = runs_in(masked.checkpoints_dir, masked.dataset_name, ("masked" if kind == "filling" else kind,), released=released)
+    if kind == "filling":
+        runs = [run for run in runs if run.fills_gaps]
     if not (released and kind == "length"):
         runs = _alike(runs, masked, "vq_name")
         if released or len(runs) > 1:
             runs = _alike(runs, masked, "text_encoder", "lamp_name", "no_query", "bert")
     if len(runs) > 1 and not released:
-        flag = {"residual": "--res_name", "length": "--length_name"}[kind]
+        flag = {"residual": "--res_name", "length": "--length_name", "filling": "--fill_name"}[kind]
         names = ", ".join(run.name for run in runs)
         raise UserError(f"{len(runs)} {kind} models go with {masked.folder} ({names}); {flag} selects one")
     return runs[0].name if runs else ""

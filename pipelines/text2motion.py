@@ -7,8 +7,10 @@ motion's end, and lengths (B,). A prompt's motion depends on the seed and on its
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +24,41 @@ from models.masked import MaskedTransformer
 from models.residual import ResidualTransformer
 from models.vqvae import MotionTokeniser
 from pipelines.conditioner import Conditioner, JointCondition, OwnText, load_conditioner
+from pipelines.runs import EMBEDDED_DIR
 from utils.checkpoint import CheckpointFolder, find_weights
 from utils.errors import UserError
 from utils.runtime import autocast
 
 EncoderKey = tuple[str, str, bool, str]  # kind, LaMP's run, without its queries, BERT folder
 SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that a transformer and its tokeniser have in common
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How motion is drawn.
+
+    Attributes:
+        time_steps: sampling steps of the masked transformer.
+        cond_scale, res_cond_scale: guidance scales of the base and the residual tokens; 1: no guidance.
+        temperature: above 1 more varied, below 1 more certain.
+        topkr: share of the least likely codes that are never drawn.
+        seed: of all draws; with a sample's number it determines its motion.
+    """
+
+    time_steps: int = 18
+    cond_scale: float = 4.0
+    res_cond_scale: float = 5.0
+    temperature: float = 1.0
+    topkr: float = 0.9
+    seed: int = 0
+
+    def changed(self, flags: Any) -> SamplingSettings:
+        """These settings with the fields that `flags` has and that are not None."""
+        given = {field.name: getattr(flags, field.name, None) for field in fields(self)}
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+EMBEDDED_SAMPLING = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)  # best for the embedded weights (docs/experiments.md)
 
 
 class TextToMotion:
@@ -57,6 +88,7 @@ class TextToMotion:
         self.columns = columns or {}
         self.encoder, self.tokeniser, self.mean, self.std = encoder, tokeniser, mean, std
         self.masked, self.filling, self.residual, self.length = masked, filling, residual, length
+        self.sampling = SamplingSettings()  # the default of these weights
         self.sources: list[Path] = []  # the weights files that `load` read
         width = tokeniser.config.dim
         if {tuple(mean.shape), tuple(std.shape)} != {(width,)}:
@@ -136,20 +168,35 @@ class TextToMotion:
             columns = {part: columns_of(of_model, encoders) for part, of_model in keys.items()}
         model = cls(encoder, tokeniser, mean, std, masked, **parts, columns=columns)
         model.sources = sources
+        if Path(checkpoints_dir).resolve() == EMBEDDED_DIR:
+            model.sampling = EMBEDDED_SAMPLING
         return model
 
     @torch.no_grad()
     def generate(
-        self, prompts: Sequence[str], lengths: Tensor | None = None, *, seed: int = 0, first_sample: int = 0, **sampling
+        self,
+        prompts: Sequence[str],
+        lengths: Tensor | None = None,
+        sampling: SamplingSettings | None = None,
+        *,
+        first_sample: int = 0,
+        **changes: float,
     ) -> tuple[Tensor, Tensor]:
-        """Motions of the prompts; `lengths` (B,) in frames are cut to whole tokens, None: predicted. `sampling` as in `draw`.
+        """Motions of the prompts: features (B, T, D) and lengths (B,) in frames.
 
-        Returns features (B, T, D) and lengths (B,). Raises `UserError` for an empty prompt, or a length under one token.
+        Args:
+            prompts: B texts.
+            lengths: (B,) in frames, cut to whole tokens; None: predicted.
+            sampling: default: the weights' own (`self.sampling`).
+            first_sample: number of the first prompt's sample.
+            changes: single fields of `sampling`, such as `seed=1`.
+
+        Raises `UserError` for an empty prompt, or a length under one token.
         """
+        sampling = replace(sampling or self.sampling, **changes)
         condition = self.encoder(prompts)  # (B, C)
-        noise = {"seed": seed, "first_sample": first_sample}
-        tokens = self.count_tokens(condition, lengths, **noise)
-        return self.features(self.draw(condition, tokens, **noise, **sampling), tokens)
+        tokens = self.count_tokens(condition, lengths, seed=sampling.seed, first_sample=first_sample)
+        return self.features(self.draw(condition, tokens, sampling=sampling, first_sample=first_sample), tokens)
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **noise: int) -> Tensor:
         """Lengths (B,) in tokens from `lengths` in frames, or predicted from the condition (B, C)."""
@@ -173,29 +220,25 @@ class TextToMotion:
         tokens: Tensor,
         given: Tensor | None = None,
         *,
-        time_steps: int = 10,
-        cond_scale: float = 4.0,
-        res_cond_scale: float = 5.0,
-        temperature: float = 1.0,
-        topkr: float = 0.9,
-        seed: int = 0,
+        sampling: SamplingSettings | None = None,
         first_sample: int = 0,
     ) -> Tensor:
         """Codes (B, L, Q), or (B, L, 1) without a residual model, of motions that are `tokens` (B,) long, −1 beyond.
 
         Codes that are `given` (B, L, Q) are kept, on all layers; −1 is where some are wanted.
         """
-        draw = {"temperature": temperature, "topkr": topkr, "seed": seed, "first_sample": first_sample}
+        s = sampling or self.sampling
+        draw = {"temperature": s.temperature, "topkr": s.topkr, "seed": s.seed, "first_sample": first_sample}
         base = None if given is None else given[..., 0]
         part, masked = ("masked", self.masked) if given is None or self.filling is None else ("filling", self.filling)
         with autocast(condition.device, self.precision):
             codes = masked.generate(
-                self.part(part, condition), tokens, base, time_steps=time_steps, cond_scale=cond_scale, **draw
+                self.part(part, condition), tokens, base, time_steps=s.time_steps, cond_scale=s.cond_scale, **draw
             )  # (B, L)
             if self.residual is None:
                 return codes[..., None]
             return self.residual.generate(
-                codes, self.part("residual", condition), tokens, given, cond_scale=res_cond_scale, **draw
+                codes, self.part("residual", condition), tokens, given, cond_scale=s.res_cond_scale, **draw
             )
 
     @torch.no_grad()

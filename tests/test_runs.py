@@ -14,7 +14,7 @@ from utils.errors import UserError
 
 def write_run(root: Path, name: str, kind: str, dataset: str = "open", tag: str = "latest", **metadata) -> Path:
     path = root / dataset / name / "model" / f"{tag}.safetensors"
-    save_weights(path, {"w": torch.zeros(1)}, {"kind": kind, **metadata})
+    save_weights(path, {"w": torch.zeros(1)}, {"kind": kind, "config": {}, **metadata})
     return path
 
 
@@ -102,6 +102,14 @@ def test_companions_share_the_tokeniser(tmp_path):
     write_run(tmp_path, "res2", "residual", vq_name="vq", text_encoder="lamp", lamp_name="lamp")
     with pytest.raises(UserError, match=r"2 residual models .*\(res, res2\); --res_name selects one"):
         resolve_generator(tmp_path)
+
+
+def test_a_model_that_fills_gaps_is_a_companion_and_no_candidate(tmp_path):
+    write_run(tmp_path, "masked", "masked", vq_name="vq")
+    write_run(tmp_path, "fill", "masked", vq_name="vq", config={"infill": 0.5})
+    found = resolve_generator(tmp_path)
+    assert (found.masked.name, found.fill_name) == ("masked", "fill")
+    assert resolve_generator(tmp_path, name="fill").masked.name == "fill"
 
 
 def test_the_embedded_models_find_each_other(tmp_path):
