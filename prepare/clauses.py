@@ -63,8 +63,9 @@ def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
     words_of = say.GAITS[gait]
     pace = int(np.searchsorted(words_of.limits, facts.speed))
     turns = [turning(voice, turn, rich) for turn in facts.turns]
-    straight = facts.direction == "forward" and not turns and voice.chance(0.2)
-    words = {"verb": voice.pick(words_of.verbs[pace]), "way": voice.pick(say.WAYS["straight" if straight else facts.direction])}
+    direction = "forward" if turns and facts.direction in ("forward left", "forward right") else facts.direction
+    straight = direction == "forward" and not turns and voice.chance(0.2)
+    words = {"verb": voice.pick(words_of.verbs[pace]), "way": voice.pick(say.WAYS["straight" if straight else direction])}
     clause = "{verb} {way}".format(**words)
     extras = ["steps", "steps"] * (2 <= facts.steps <= 13) + ["distance"] * (facts.distance > 0.75)
     extras += ["lean"] * (abs(facts.lean) > 15) + ["pace"] * (pace != 1 or not extras)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -143,7 +144,8 @@ def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     if re.search(r"jump over|leap|jump stop", label):
         return [Part(0, voice.pick(verbs.JUMP_OVER))] if events else []
     if not events:
-        return []
+        ready = label in ("jump", "forward jump", "high jump") and facts.motion > 0.1
+        return [Part(0, voice.pick(verbs.READY_TO_JUMP), False)] if ready else []
     if "grab" in label and max(hand.level for hand in facts.hands) >= OVERHEAD:
         table = verbs.JUMP_GRAB
     elif len(events) > 1:
@@ -165,7 +167,7 @@ def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
             Part(first(one), voice.pick(verbs.HOPS_ONE, **count_words(voice, len(one)), **limb_words(voice, one, ("leg",))))
         )
     rest = [event for event in events if event.side == "both"] if "both" in label else []
-    count = max(len(rest), label_count(label) if rest or len(facts.of("jump")) else 0)
+    count = max(len(rest), label_count(label)) if rest else 0
     if count:
         words = {"way": way(facts)} | (count_words(voice, count) if count > 1 else {})
         parts.append(Part(first(tuple(rest)), voice.pick(verbs.HOPS_BOTH if count > 1 else verbs.HOP_BOTH, **words)))
@@ -218,9 +220,9 @@ def punch(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     events = facts.of("punch")
     words = limb_words(voice, events, ("fist", "hand", "arm"))
     if len(events) > 1 or "box" in label:
-        many = count_words(voice, max(2, len(events)))
-        table = verbs.PUNCHES if events else ("boxes", "shadow boxes", "practices punching", "spars like a boxer")
-        return [Part(first(events), voice.pick(table, **many, **words), bool(events))]
+        return [Part(first(events), voice.pick(verbs.PUNCHES, **count_words(voice, max(2, len(events))), **words))]
+    if facts.frames > 4 * FPS:
+        return [Part(0, voice.pick(verbs.SLOW_PUNCHES), False)]
     return [Part(first(events), voice.pick(verbs.PUNCH, **words), bool(events))]
 
 
@@ -232,7 +234,7 @@ def karate(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 def reach_up(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     up = [hand.level >= SHOULDER and hand.raises > 0 for hand in facts.hands]
-    if not any(up):
+    if not any(up) or facts.of("jumping jacks"):
         return []
     if "tiptoe" in label or "twist" in label:
         return [Part(1, voice.pick(verbs.STRETCH_UP))]
@@ -291,6 +293,8 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
     if told and voice.chance(0.6):
         pace = say.GAITS[kind].verbs[1]
         return [Part(0, f"{voice.pick(pace)} {voice.pick(told)}", False)]
+    if "stop" in label and "turn" not in label:
+        facts = replace(facts, turns=())  # the body swings round as it brakes
     clause = locomotion(voice, facts, rich and "stop" not in label, kind)
     veer = re.search(r"(?:veer|run|turn) (left|right)", label)
     if veer and not facts.turns and " left" not in clause and " right" not in clause:
@@ -377,7 +381,8 @@ WITHIN = {  # an action whose phrases say these, too
     "walk": ("turn", "stop"), "run": ("turn", "stop"), "basketball": ("turn", "throw"), "throw": ("basketball",), "duck": ("run",),
     "roll": ("run",), "jump": ("run", "stop"), "kick": ("soccer", "karate", "jump"),
     "pick up": ("walk", "squat", "stretch", "raise an arm"),
-    "karate": ("punch",), "hop": ("stop",), "balance on one leg": ("stretch",),
+    "karate": ("punch",), "hop": ("stop",), "jumping jacks": ("run",), "balance on one leg": ("stretch",),
+    "point": ("wave",),
 }  # fmt: skip
 
 
@@ -389,7 +394,9 @@ def parts_of(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     writers = dict.fromkeys(WRITERS[action] for action in actions if action not in within and action in WRITERS)
     parts = [part for write in writers for part in write(voice, facts, label, rich)]
     proven = [part for part in parts if part.proven]
-    parts = sorted(proven or parts[:1], key=lambda part: part.start) or seen(voice, facts, label, rich)
+    if not proven and parts:
+        proven = [voice.rng.choice(parts)]
+    parts = sorted(proven, key=lambda part: part.start) or seen(voice, facts, label, rich)
     return parts[:MOST_PARTS]
 
 
@@ -398,4 +405,5 @@ def tell(voice: Voice, facts: Facts, label: str, rich: bool) -> str:
     clauses = [part.clause for part in parts_of(voice, facts, label, rich)]
     if len(clauses) == 3:
         return f"{clauses[0]}, {clauses[1]}, then {clauses[2]}"
-    return voice.rng.choice((" and then ", " and ", ", then ", " and ")).join(clauses)
+    joint = voice.rng.choice((" and then ", " and ", ", then ", " and "))
+    return (", then " if " and " in clauses[0] else joint).join(clauses)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-IRREGULAR = {"is": "being", "has": "having", "lies": "lying", "does": "doing", "goes": "going"}
+IRREGULAR = {"is": "being", "has": "having", "lies": "lying", "does": "doing", "goes": "going", "mimics": "mimicking"}
 DOUBLED = (  # verbs whose last consonant is doubled before -ing
     "sit", "run", "jog", "hop", "mop", "dab", "put", "get", "squat", "step", "grab", "cut", "spin", "drop", "hit", "let",
     "skip", "dip", "flip", "scrub", "rub", "stop", "trot", "set", "drag", "swab", "jab", "bid", "slap", "clap", "tap",

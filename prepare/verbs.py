@@ -12,7 +12,7 @@ Phrases = tuple[str, ...]
 SEATS = {  # by the seat of facts.postures: on, onto
     "floor": ("the floor", "the ground"),
     "low": ("a low seat", "something low"),
-    "chair": ("a chair", "a chair", "a seat", "a stool"),
+    "chair": ("a chair", "a chair", "a stool"),
     "high": ("a high stool", "a tall stool", "a bar stool"),
 }
 SIT_DOWN: Phrases = (
@@ -69,6 +69,10 @@ JUMP: Phrases = (
     "jumps", "jumps up", "jumps into the air", "jumps up in the air", "leaps up", "leaps into the air", "springs up into the air",
     "takes a jump", "does a jump", "jumps off the ground", "jumps up once", "bends {their} knees and jumps", "jumps straight up",
     "crouches and jumps up", "jumps on the spot", "makes a jump", "does a vertical jump",
+)  # fmt: skip
+READY_TO_JUMP: Phrases = (
+    "gets ready to jump", "prepares to jump", "bends {their} knees, ready to jump", "stands and gets ready for a jump",
+    "swings {their} arms back to jump", "goes down to jump", "crouches to jump", "is about to jump",
 )  # fmt: skip
 HIGH_JUMP: Phrases = (
     "jumps high", "jumps up high into the air", "jumps as high as {they} can", "leaps high into the air", "does a high jump",
@@ -153,6 +157,11 @@ PUNCHES: Phrases = (
     "boxes with an unseen opponent", "shadow boxes", "practices punching", "fights with {their} fists",
     "throws jabs and punches", "punches the air {times}", "hits the air with {their} fists", "spars like a boxer",
     "throws punches with {limb}",
+)  # fmt: skip
+SLOW_PUNCHES: Phrases = (
+    "throws punches", "practices punching", "punches again and again", "strikes out again and again", "punches the air",
+    "practices strikes", "hits out several times", "throws punches at nobody", "strikes with {their} fists", "delivers punches",
+    "fights with {their} fists", "trains punches",
 )  # fmt: skip
 KARATE: Phrases = (
     "does karate", "practices karate", "performs karate moves", "does a martial arts move", "practices martial arts",

@@ -224,8 +224,6 @@ def test_unknown_words_are_named_with_the_known_ones():
         captions("clip7", "walk", "bored", walker())
 
 
-
-
 # -------------------------------------------------------------------------------------------------------------- tokens
 def test_tokens_follow_humanml3ds_rule():
     turning = "a person walks 45 degrees to their left."

@@ -96,7 +96,7 @@ def kicks(frames: Frames) -> list[Event]:
         for peak in peaks(angle, 50, 30):
             straight = length[max(0, peak - 3) : peak + 4].max() > 0.88 * length.max()
             height = float(frames.joints[max(0, peak - 2) : peak + 3, ankle, 1].max())
-            upright = frames.upright[peak] > 0.2 and frames.pelvis[peak] > 0.7 * frames.standing
+            upright = frames.upright[peak] > 0.0 and frames.pelvis[peak] > 0.7 * frames.standing
             if straight and height > 0.35 and upright and fast[max(0, peak - 8) : peak + 1].max() > 2.0:
                 started = frames.last(angle < 15, peak) or 0
                 ended = frames.first(angle < 15, peak) or len(frames)
