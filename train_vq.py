@@ -48,7 +48,7 @@ def train(config: TrainVQ) -> None:
         seed=config.seed,
         rank=processes.rank,
         world=processes.world,
-        weights=sampling_weights(clips.names, spec.root) if config.balance else None,
+        weights=sampling_weights(clips.names, spec.root, clips.lengths) if config.balance else None,
     )
     model = new_tokeniser(config, spec, clips, normaliser)
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6

@@ -1,6 +1,6 @@
 """Drawing rare actions more often: a weight for each clip, and epochs that follow the weights.
 
-`actions.csv` of a dataset folder has the header `name,action` and one row per clip, its main action.
+`actions.csv` of a dataset folder has the header `clip,action` and one row per clip, its main action.
 """
 
 from __future__ import annotations
@@ -18,27 +18,31 @@ ACTIONS = "actions.csv"
 
 
 def read_actions(folder: Path) -> dict[str, str]:
-    """Name → main action; empty without the file. Raises `UserError` if its columns are not `name` and `action`."""
+    """Name → main action; empty without the file. Raises `UserError` if it has no columns `clip` and `action`."""
     path = folder / ACTIONS
     if not path.is_file():
         return {}
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if not {"name", "action"} <= set(reader.fieldnames or ()):
-            raise UserError(f"{path}: columns {', '.join(reader.fieldnames or ['none'])}; expected name and action")
-        return {row["name"]: row["action"] for row in reader}
+        if not {"clip", "action"} <= set(reader.fieldnames or ()):
+            raise UserError(f"{path}: columns {', '.join(reader.fieldnames or ['none'])}; expected clip and action")
+        return {row["clip"]: row["action"] for row in reader}
 
 
-def sampling_weights(names: Sequence[str], folder: Path) -> np.ndarray:
-    """How often to draw each clip, 1 on average: an action is drawn by the square root of its number of clips among `names`.
+def sampling_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] | None = None) -> np.ndarray:
+    """How often to draw each clip for its size, 1 on average: an action is drawn by the square root of the size of its clips.
 
-    Clips without an action count as one action. Without `actions.csv` all weights are 1.
+    `sizes`: 1 for each clip without it, so that actions count by clips; lengths make them count by frames. Clips without
+    an action count as one action. Without `actions.csv` all weights are 1.
     """
     known = read_actions(folder)
     actions = [known.get(name, "") for name in names]
-    counts = Counter(actions)
-    weights = np.array([counts[action] ** -0.5 for action in actions])
-    return weights / weights.mean()
+    sizes = np.ones(len(actions)) if sizes is None else np.asarray(sizes, dtype=float)
+    totals = Counter()
+    for action, size in zip(actions, sizes):
+        totals[action] += size
+    weights = np.array([totals[action] ** -0.5 for action in actions]) if known else np.ones(len(actions))
+    return weights * sizes.sum() / (weights * sizes).sum()
 
 
 def weighted_epoch(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -301,7 +301,7 @@ class MotionWindows:
     An epoch is a permutation of every window start of every clip (a clip shorter than the window is one padded window).
     Epochs follow each other in one stream, from which step s takes the next `world × batch_size` windows, each rank its
     own: `batch(step)` depends on nothing but its argument, all batches are full, and no window is dropped. With `weights`
-    (N,), one per clip, each window comes as often as its clip's weight says, 1 time in an epoch on average.
+    (N,), one per clip, a clip comes by its weight times its frames, short clips no less than long ones, and its windows evenly.
     """
 
     def __init__(
@@ -316,7 +316,7 @@ class MotionWindows:
         before = np.cumsum(counts) - counts
         self.starts = np.repeat(clips.starts - before, counts) + np.arange(self.num_windows)
         self.lengths = np.repeat(np.minimum(clips.lengths, window), counts)
-        self.weights = None if weights is None else np.repeat(weights, counts)
+        self.weights = None if weights is None else np.repeat(weights * clips.lengths / counts, counts)
         self.steps_per_epoch = -(-self.num_windows // (batch_size * world))
         self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two: a batch may reach into the next epoch
 
