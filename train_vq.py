@@ -119,7 +119,7 @@ def validation(clips, normaliser, spec):
 
     def validate(model) -> dict[str, float]:
         poses, rows = [], []
-        for motion, _, decoded, lengths in reconstructions(model, clips, normaliser):
+        for motion, _, decoded, lengths, _ in reconstructions(model, clips, normaliser):
             joints, truth = (to_joints(values, normaliser, spec) for values in (decoded, motion))
             poses.append(pose_errors(joints, truth, lengths))
             rows.append(row_errors(decoded, motion, lengths).mean(-1))

@@ -1,6 +1,6 @@
 """Drawing rare actions more often: a weight for each clip, and epochs that follow the weights.
 
-`actions.csv` of a dataset folder has the header `clip,action` and one row per clip, its main action.
+`actions.csv` of a dataset folder has one row per clip; column `clip` is its name, `action` its main action, `source` its origin.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from utils.errors import UserError
 ACTIONS = "actions.csv"
 
 
-def read_actions(folder: Path) -> dict[str, str]:
-    """Name → main action; empty without the file. Raises `UserError` if it has no columns `clip` and `action`."""
+def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
+    """Clip → its main action, or another column; empty without the file. Raises `UserError` if a column is missing."""
     path = folder / ACTIONS
     if not path.is_file():
         return {}
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if not {"clip", "action"} <= set(reader.fieldnames or ()):
-            raise UserError(f"{path}: columns {', '.join(reader.fieldnames or ['none'])}; expected clip and action")
-        return {row["clip"]: row["action"] for row in reader}
+        if not {"clip", column} <= set(reader.fieldnames or ()):
+            raise UserError(f"{path}: columns {', '.join(reader.fieldnames or ['none'])}; expected clip and {column}")
+        return {row["clip"]: row[column] for row in reader}
 
 
 def sampling_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] | None = None) -> np.ndarray:
