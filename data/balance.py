@@ -36,7 +36,7 @@ def sampling_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] 
     an action count as one action. Without `actions.csv` all weights are 1.
     """
     known = read_actions(folder)
-    actions = [known.get(name, "") for name in names]
+    actions = [known.get(name) or known.get(name.partition("_")[2], "") for name in names]  # B_000123 is a part of 000123
     sizes = np.ones(len(actions)) if sizes is None else np.asarray(sizes, dtype=float)
     totals = Counter()
     for action, size in zip(actions, sizes):
@@ -46,12 +46,13 @@ def sampling_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] 
 
 
 def weighted_epoch(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As many indices as weights (N,), shuffled, each there floor or ceil of weight / mean times.
+    """As many indices as weights (N,) in random order, each there floor or ceil of weight / mean times.
 
-    Systematic resampling: equal weights give a permutation.
+    Systematic resampling: equal weights give a permutation. The copies of an index are spread evenly, so that few batches hold two.
     """
     ends = np.cumsum(weights / weights.mean())
     points = np.arange(len(weights)) + rng.random()
-    index = np.searchsorted(ends, points, side="right").clip(max=len(weights) - 1)
-    rng.shuffle(index)
-    return index
+    index = np.searchsorted(ends, points, side="right").clip(max=len(weights) - 1)  # sorted
+    copies = np.bincount(index, minlength=len(weights))
+    number = np.arange(len(index)) - (copies.cumsum() - copies)[index]
+    return index[((number + rng.random(len(index))) / copies[index]).argsort()]

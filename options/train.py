@@ -29,6 +29,7 @@ class Training(Common):
     precision: str = option("auto", "auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
     compile: bool = option(False, "compile the model with torch.compile")
     is_continue: bool = option(False, "resume this run exactly where it stopped")
+    balance: bool = option(False, "draw rare actions more often: by the square root of what an action has (needs actions.csv)")
     log_every: int = option(10, "steps between log lines")
     save_latest: int = option(500, "steps between saves of the latest weights and the resume file")
     eval_every_e: int = option(1, "epochs between validations")
@@ -68,7 +69,6 @@ class TrainVQ(Training):
     loss_velocity: float = option(0.0, "weight of the error of joint velocities in the world, in m/s; default 0")
     loss_acceleration: float = option(0.0, "weight of the error of joint accelerations in the world, in m/s²; default 0")
     loss_feet: float = option(0.0, "weight of the error of the velocity of feet that stand in the target, in m/s; default 0")
-    balance: bool = option(False, "draw windows of rare actions more often: by the square root of how many clips an action has")
     init: str = option("", "run or folder of the tokeniser to start from, with its statistics; --decoder_width may be larger than its own")
 
 
