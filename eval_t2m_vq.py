@@ -62,12 +62,13 @@ def judgement(config: EvalVQ, model, normaliser, store, spec, device) -> dict[st
     from data.text import CaptionedClips
     from evaluation.judges import load_judge
     from evaluation.protocol import Protocol, evaluate
+    from models.loading import Loader
     from pipelines.runs import MissingRun
 
     if config.evaluator == "none":
         return None
     try:
-        judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
+        judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, Loader(device))
     except MissingRun as error:
         if config.evaluator_name:
             raise

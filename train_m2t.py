@@ -92,12 +92,13 @@ def begin_from_(model, config: TrainM2T) -> None:
     from dataclasses import asdict
 
     from models.bert import vocabulary
+    from models.loading import Loader
     from pipelines.motion2text import load_captioner
     from pipelines.runs import CAPTIONER, resolve
 
     roots = (config.out_dir or config.checkpoints_dir, config.checkpoints_dir)
     path = resolve(CAPTIONER, roots, config.dataset_name, config.resume_trans).weights()
-    source, _ = load_captioner(path, kinds=(*CAPTIONER.kinds, "words"))
+    source, _ = load_captioner(path, Loader(), kinds=(*CAPTIONER.kinds, "words"))
     theirs, ours = ({"decoder": type(m).__name__, **asdict(m.config)} for m in (source, model))
     for size in ours:
         if size not in FREE and theirs.get(size) != ours[size]:

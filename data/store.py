@@ -76,6 +76,11 @@ class Normaliser:
     def dim(self) -> int:
         return self.mean.size
 
+    @property
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (D,) and standard deviation (D,)."""
+        return self.mean, self.std
+
     def _like(self, motion):
         """Mean and std of the kind, device and precision of `motion`."""
         if motion.shape[-1] != self.dim:

@@ -14,8 +14,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from data.store import Normaliser
 from models.evaluator import Evaluator, fused
-from models.loading import load_model, load_statistics
+from models.loading import Loader
 from models.words import FILE, Words
 from motion.spec import GLOVE, RELEASED_EVALUATOR, RELEASED_STATISTICS
 from pipelines.language_motion import LanguageMotion
@@ -59,14 +60,15 @@ class GuoJudge:
         name: str = "",
         device: torch.device | str = "cpu",
         tag: str | None = None,
+        loader: Loader | None = None,
     ) -> GuoJudge:
         """The evaluator run `name`, or the one that `pipelines.runs` finds.
 
         Raises `UserError` if there is none, saying how to get one, or for files that are missing or do not fit.
         """
         run = resolve(EVALUATOR, checkpoints_dir, dataset_name, name)
-        path = run.weights(tag)
-        model, metadata = load_model(path)
+        path, loader = run.weights(tag), loader or Loader(device)
+        model, metadata = loader(path)
         if metadata["kind"] != "evaluator":
             raise UserError(f"{path}: holds a {metadata['kind']} model, not an evaluator; {EVALUATOR.remedy}")
         meta, words = run.folder / "meta", None
@@ -74,8 +76,8 @@ class GuoJudge:
             words = Words.from_glove(GLOVE)
             others = (run.folder.parent / part / "meta" for part in RELEASED_STATISTICS)
             meta = next((path for path in others if path.is_dir()), meta)
-        mean, std = load_statistics(meta)
-        return cls(model.to(device), mean.to(device), std.to(device), words or Words.load(run.folder / FILE))
+        mean, std = (torch.from_numpy(row).to(loader.device) for row in Normaliser.load(meta).rows)
+        return cls(model, mean, std, words or Words.load(run.folder / FILE))
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -113,9 +115,10 @@ class LampJudge:
         name: str = "",
         device: torch.device | str = "cpu",
         tag: str | None = None,
+        loader: Loader | None = None,
     ) -> LampJudge:
         """The LaMP run `name`, or the one that `pipelines.runs` finds. Raises `UserError` as `LanguageMotion.load` does."""
-        return cls(LanguageMotion.load(checkpoints_dir, dataset_name, name, device, tag))
+        return cls(LanguageMotion.load(checkpoints_dir, dataset_name, name, device, tag, loader))
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -153,8 +156,6 @@ def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengt
     return torch.cat(found)[order.argsort()]
 
 
-def load_judge(
-    kind: str, checkpoints_dir: str | Path, dataset_name: str, name: str = "", device: torch.device | str = "cpu"
-) -> GuoJudge | LampJudge:
-    """The judge of `kind` guo or lamp; `name` is its run. Raises `UserError` where there is none, saying how to get one."""
-    return {"guo": GuoJudge, "lamp": LampJudge}[kind].load(checkpoints_dir, dataset_name, name, device)
+def load_judge(kind: str, checkpoints_dir: str | Path, dataset_name: str, name: str, loader: Loader) -> GuoJudge | LampJudge:
+    """The judge of `kind` guo or lamp; `name` is its run. Raises `MissingRun` where there is none, saying how to get one."""
+    return {"guo": GuoJudge, "lamp": LampJudge}[kind].load(checkpoints_dir, dataset_name, name, loader=loader)

@@ -29,6 +29,7 @@ from torch import Tensor
 from models.bert import BATCH, by_length, load_bert, load_tokenizer, minilm_folder, padded, token_ids
 from models.clip import find_clip, load_byte_pairs, load_clip
 from models.layers import valid_mask
+from models.loading import Loader
 from models.upstream.lamp import TextCondition
 from pipelines.language_motion import LanguageMotion
 from utils.checkpoint import fingerprint, freeze, load_weights, save_weights
@@ -56,6 +57,7 @@ def load_conditioner(
     query: bool = True,
     bert: str = "",
     device: torch.device | str = "cpu",
+    loader: Loader | None = None,
 ) -> Conditioner:
     """A conditioner: `kind` is lamp, clip or sentence, or several of them joined by "+".
 
@@ -67,11 +69,13 @@ def load_conditioner(
 
     Raises `UserError` for an unknown kind, and for weights that are missing or unusable.
     """
+    loader = loader or Loader(device)
+    device = loader.device
     if "+" in kind:
-        settings = {"lamp_name": lamp_name, "query": query, "bert": bert, "device": device}
+        settings = {"lamp_name": lamp_name, "query": query, "bert": bert, "loader": loader}
         return JointCondition([load_conditioner(part, checkpoints_dir, dataset_name, **settings) for part in kind.split("+")])
     if kind == "lamp":
-        return LaMPCondition(LanguageMotion.load(checkpoints_dir, dataset_name, lamp_name, device), query)
+        return LaMPCondition(LanguageMotion.load(checkpoints_dir, dataset_name, lamp_name, loader=loader), query)
     if kind == "clip":
         return ClipEncoder(find_clip(checkpoints_dir), device)
     if kind == "sentence":
