@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from options.cli import parse
+from options.cli import check_ext, parse
 from options.evaluate import EvalM2T
 from utils.errors import UserError, script
 
@@ -37,8 +37,9 @@ def run(config: EvalM2T) -> None:
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation.captions import BertScores, load_scorer, teller
+    from evaluation.judges import choose_judge
     from evaluation.protocol import Protocol
-    from evaluation.report import check_ext, write_report
+    from evaluation.report import write_report
     from models.decoding import Search
     from models.loading import Loader
     from motion.spec import get_spec
@@ -47,7 +48,7 @@ def run(config: EvalM2T) -> None:
 
     check_ext(config.ext)
     search = Search.of(config)
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     loader = Loader(resolve_device(config.gpu_id))
     model = load_captioner(config, loader)
     folder = CheckpointFolder(config.out_dir or config.checkpoints_dir, config.dataset_name, config.name or config.resume_trans)
@@ -77,25 +78,9 @@ def load_captioner(config: EvalM2T, loader):
     name, tag = config.resume_trans or config.name, config.which_epoch or None
     where = (config.checkpoints_dir, config.dataset_name, name)
     model = MotionToText.load(*where, tag=tag, out_dir=config.out_dir, loader=loader)
-    check_sizes(model.captioner.config, {flag: (ours, getattr(config, flag)) for flag, ours in GPT_FLAGS.items()})
+    check_sizes(model.captioner.config, {flag: (ours, config.legacy.get(flag)) for flag, ours in GPT_FLAGS.items()})
     check_tokeniser(model.reader, config)
     return model
-
-
-def choose_judge(config: EvalM2T, loader):
-    """Who judges R-precision; without an evaluator nobody, which one line says."""
-    from evaluation.judges import NoJudge, load_judge
-    from pipelines.runs import MissingRun
-
-    if config.evaluator == "none":
-        return NoJudge()
-    try:
-        return load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, loader)
-    except MissingRun as error:
-        if config.evaluator_name:
-            raise
-        print(f"no R-precision, MM-Dist: {error}")
-        return NoJudge()
 
 
 def scores(seen, clips, judge, bert, kinds: list[str]) -> dict[str, dict[str, float]]:

@@ -7,7 +7,7 @@ Prints generated motion beside real motion and writes the run's `eval/<ext>.log`
 
 from __future__ import annotations
 
-from options.cli import parse
+from options.cli import check_ext, parse
 from options.evaluate import EvalT2M
 from utils.errors import UserError, script
 
@@ -31,7 +31,7 @@ def run(config: EvalT2M) -> None:
     from data.text import CaptionedClips
     from evaluation.judges import load_judge
     from evaluation.protocol import Protocol, evaluate, released_lines, table
-    from evaluation.report import check_ext, write_report
+    from evaluation.report import write_report
     from models.loading import Loader
     from motion.spec import get_spec
     from pipelines.text2motion import SamplingSettings
@@ -39,7 +39,7 @@ def run(config: EvalT2M) -> None:
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     loader = Loader(resolve_device(config.gpu_id))
     tags = [config.which_epoch] if config.which_epoch else weights_of(folder)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from motion.spec import get_spec
-from options.cli import parse
+from options.cli import check_ext, parse
 from options.generate import GenM2T
-from pipelines.outputs import check_ext, staged
+from pipelines.outputs import staged
 from pipelines.subtitles import Told, table, write_captions
 from utils.errors import UserError, script
 

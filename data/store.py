@@ -187,10 +187,10 @@ def _read_index(path: Path) -> dict | None:
         return None
 
 
-def cache_folder(root: Path) -> Path:
-    """Where what belongs to a read-only folder lies: the user's cache, a folder for each."""
+def cache_folder(root: Path, cache_dir: Path | None = None) -> Path:
+    """Where the caches of a folder lie that is not written to: in `cache_dir` or in the user's cache, one folder for each."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "lamp" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
+    return (cache_dir or cache / "lamp") / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ class MotionStore:
     """
 
     def __init__(self, spec: DatasetSpec):
-        self.root = spec.root
+        self.root, self.cache_dir = spec.root, spec.cache_dir
         folder = spec.root / "new_joint_vecs"
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; build dataset '{spec.name}' with prepare/, or point --data_root at it")
@@ -254,12 +254,13 @@ class MotionStore:
     def _open(self, files: list[os.DirEntry], dim: int) -> tuple[Path, dict]:
         """The pack that fits the files and its index; written first if there is none."""
         fingerprint = _fingerprint(files, dim)
-        packs = [self.root / PACK, cache_folder(self.root) / PACK]
+        cache = cache_folder(self.root, self.cache_dir) / PACK
+        packs = [cache] if self.cache_dir else [self.root / PACK, cache]
         for path in packs:
             index = _read_index(path)
             if index and index["fingerprint"] == fingerprint:
                 return path, index
-        path = packs[0] if os.access(self.root, os.W_OK) else packs[1]
+        path = packs[0] if os.access(self.root, os.W_OK) else cache
         _write_pack(path, files, dim, fingerprint)
         return path, _read_index(path)
 

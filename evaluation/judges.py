@@ -19,8 +19,9 @@ from models.evaluator import Evaluator, fused
 from models.loading import Loader
 from models.words import FILE, Words
 from motion.spec import GLOVE, RELEASED_EVALUATOR, RELEASED_STATISTICS
+from options.common import Judged
 from pipelines.language_motion import LanguageMotion
-from pipelines.runs import EVALUATOR, resolve
+from pipelines.runs import EVALUATOR, MissingRun, resolve
 from utils.errors import UserError
 
 BATCH = 256  # clips at a time: enough for matrix products at full speed
@@ -154,6 +155,22 @@ def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengt
     order = lengths.argsort()
     found = [embed(features[rows, : int(lengths[rows].max())], lengths[rows]) for rows in order.split(BATCH)]
     return torch.cat(found)[order.argsort()]
+
+
+def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJudge:
+    """The judge that the flags ask for; where nothing is named and none is there, nobody, with a note.
+
+    Raises `UserError` for one that is named and not there, and for a damaged one.
+    """
+    if config.evaluator == "none":
+        return NoJudge()
+    try:
+        return load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, loader)
+    except MissingRun as error:
+        if config.evaluator_name:
+            raise
+        print(f"note: no FID, R-precision and MM-Dist: {error}")
+        return NoJudge()
 
 
 def load_judge(kind: str, checkpoints_dir: str | Path, dataset_name: str, name: str, loader: Loader) -> GuoJudge | LampJudge:

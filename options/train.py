@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.common import DATASETS, PRECISIONS, Common, option
+from options.common import DATASETS, PRECISIONS, Common, OnDataset, option
 
 
 @dataclass(frozen=True)
-class Training(Common):
+class Training(OnDataset, Common):
     """Flags of every trainer."""
 
     batch_size: int = option(64, "clips (or windows) a step, on each process")
@@ -140,8 +140,6 @@ class TrainM2T(Training):
     milestones: list[int] = option([75_000], "steps at which the rate is multiplied by gamma", nargs="+", flags=("--lr_scheduler",))
     eval_iter: int = option(10_000, "steps between validations; 0: by epochs, see --eval_every_e")
     lamp_name: str = option("", "LaMP that reads the motion (train_lamp.py --name); default: the only one there")
-    resume_pth: str = option("", "tokeniser that LaMP was trained on, a run or a weights file; default: the one LaMP names")
-    vq_name: str = option("", "tokeniser's run, where --resume_pth is not given")
     resume_trans: str = option("", "captioner to begin with, a run or a weights file; of the same sizes", flags=("--init",))
     decoder: str = option("gpt", "gpt: trained from scratch; lm: a Hugging Face causal LM with LoRA", choices=("gpt", "lm"))
     texts: list[str] = option(
@@ -161,14 +159,6 @@ class TrainM2T(Training):
     lora_dropout: float = option(0.05, "LM: LoRA's dropout")
     bits: int = option(0, "LM: load its matrices in so many bits (bitsandbytes, on a GPU); 0: as they are", choices=(0, 4, 8))
     prompt: str = option("", "LM: words before each caption, which are not learned, such as 'a man is'")
-    nb_code: int | None = option(None, "codes of the tokeniser; checked")
-    down_t: int | None = option(None, "halvings of the tokeniser; checked")
-    depth: int | None = option(None, "residual blocks a stage of the tokeniser; checked")
-    quantizer: str = option("ema_reset", "how the tokeniser's codebook is learned", choices=("ema_reset",))
-    dilation_growth_rate: int | None = option(None, "of the tokeniser, where a released file cannot tell; else checked")
-    vq_act: str | None = option(
-        None, "of the tokeniser, where a released file cannot tell; else checked", choices=("relu", "silu", "gelu")
-    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from models.caption import CaptionGPT, MotionReader
 from models.decoding import Search
 from models.layers import valid_mask
 from models.loading import Loader, load_model
+from options.common import Common
 from pipelines.language_motion import LanguageMotion
 from pipelines.runs import CAPTIONER, resolve
 from utils.checkpoint import RELEASED, CheckpointFolder, find_weights, fingerprint
@@ -133,18 +134,18 @@ def load_captioner(path: Path, loader: Loader, kinds: tuple[str, ...] = CAPTIONE
     return model, metadata
 
 
-def check_tokeniser(reader: LanguageMotion, flags: Any) -> None:
-    """Whether the tokeniser is what a script's flags say: its sizes (`VQ_FLAGS`, None: not given), and --resume_pth or --vq_name.
+def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
+    """Whether the tokeniser is what a script's legacy flags say: its sizes (`VQ_FLAGS`), and --resume_pth or --vq_name.
 
     Raises `UserError`, naming both, where it is not: LaMP reads latents of no tokeniser but its own.
     """
-    given = {flag: getattr(flags, flag) for flag in VQ_FLAGS if getattr(flags, flag) is not None}
+    given = {flag: config.legacy[flag] for flag in VQ_FLAGS if flag in config.legacy}
     for flag, value in given.items():
         if value != (ours := getattr(reader.tokeniser.config, flag)):
             raise UserError(f"--{flag} {value}: LaMP's tokeniser has {ours}; leave the flag out, or say that")
-    if not (name := flags.resume_pth or flags.vq_name):
+    if not (name := config.legacy.get("resume_pth") or config.legacy.get("vq_name")):
         return
-    source = Path(name) if Path(name).exists() else CheckpointFolder(flags.checkpoints_dir, flags.dataset_name, name).root
+    source = Path(name) if Path(name).exists() else CheckpointFolder(config.checkpoints_dir, config.dataset_name, name).root
     free = {flag: given[flag] for flag in ("dilation_growth_rate", "vq_act") if flag in given}  # no shape of a released file tells
     model, metadata = load_model(source, **(free if find_weights(source).suffix in RELEASED else {}))
     if metadata["kind"] != "tokeniser" or fingerprint(model) != fingerprint(reader.tokeniser):

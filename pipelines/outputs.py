@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from motion.spec import DatasetSpec
+from options.cli import check_ext
 from options.generate import Sampling
 from utils.errors import UserError
 
@@ -46,8 +47,8 @@ class Sample:
         return f"sample{self.prompt_index}_repeat{self.repeat}_len{len(self.motion)}"
 
 
-def check_flags(config: Sampling, unused: tuple[str, ...] = ()) -> None:
-    """Name the `unused` flags that were given. Raises `UserError` for numbers out of range and an --ext that names no folder."""
+def check_flags(config: Sampling) -> None:
+    """Raises `UserError` for numbers out of range and an --ext that names no folder."""
     for flag in ("repeat_times", "batch_size", "time_steps"):
         if getattr(config, flag) < 1:
             raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
@@ -58,15 +59,6 @@ def check_flags(config: Sampling, unused: tuple[str, ...] = ()) -> None:
     check_ext(config.ext)
     if config.grid and not set(config.formats) & set(GRIDS):
         raise UserError(f"--grid: a picture of all motions needs one of {', '.join(GRIDS)} in --formats")
-    for flag in ("gumbel_sample", "use_res_model", *unused):
-        if getattr(config, flag):
-            print(f"--{flag}: has no effect here (see --help)")
-
-
-def check_ext(ext: str) -> None:
-    """Raises `UserError` for a name of the folder of results that is more than a name."""
-    if ext in ("", ".", "..") or Path(ext).name != ext or "\\" in ext:
-        raise UserError(f"--ext '{ext}': must be the name of one folder, without slashes; --output_dir says where it lies")
 
 
 def load_generator(config: Sampling, runs: Generator) -> TextToMotion:

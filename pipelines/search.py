@@ -1,15 +1,14 @@
 """Motions found by a sentence in a folder of motion files, a dataset's or any other.
 
-The index holds each motion in pieces of at most `max_motion` frames: features (P, Q, E), fp16, in one memory-mapped file beside
-the motions (in the user's cache if that folder is read-only). It is made anew when a file comes, goes or changes, and for other
-weights.
+The index holds each motion in pieces of at most `max_motion` frames: features (P, Q, E), fp16, in one file of the user's
+cache or of `--cache_dir`. It is made again when a file comes, goes or changes, and for other weights.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,12 +72,12 @@ def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path) -> Motion
     files = motion_files(folder, SUFFIXES)
     facts = [(file.path.removeprefix(str(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     state = hashlib.sha256(json.dumps([spec.dim, spec.fps, spec.max_motion, facts]).encode()).hexdigest()
-    home = folder if os.access(folder, os.W_OK) else cache_folder(folder)
-    path = home / f"lamp_{model.fingerprint}.safetensors"
+    path = cache_folder(folder, spec.cache_dir) / f"lamp_{model.fingerprint}.safetensors"
     found = stored(path, state)
     if found is None:
         tensors, used = build_index(model, spec, [Path(file) for file in files])
         save_weights(path, tensors, {"kind": "index", "state": state, "files": [str(file.relative_to(folder)) for file in used]})
+        print(f"note: the index is kept in {path}; --cache_dir selects another folder", file=sys.stderr)
         found = load_weights(path)
     tensors, metadata = found
     return MotionIndex(**tensors, files=[folder / name for name in metadata["files"]], fps=spec.fps)

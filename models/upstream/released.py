@@ -27,6 +27,7 @@ from models.upstream.lamp import lamp_from, lamp_masked_from
 from models.upstream.tokeniser import is_tokeniser, tokeniser_from
 from models.upstream.transformers import length_from, masked_from, residual_from
 from motion.spec import SPECS
+from options.cli import opt_values
 from utils.errors import UserError, script
 
 State = dict[str, Tensor]
@@ -218,8 +219,7 @@ def read_opt(path: Path) -> dict[str, str]:
     """The `key: value` lines of the `opt.txt` beside a weights file, or of its checkpoint folder; {} if there is none."""
     places = [path.parent / "opt.txt", *([path.parent.parent / "opt.txt"] if path.parent.name == "model" else [])]
     place = next((place for place in places if place.is_file()), None)
-    lines = place.read_text(encoding="utf-8", errors="replace").splitlines() if place else []
-    return {key.strip(): value.strip() for key, colon, value in (line.partition(":") for line in lines) if colon}
+    return opt_values(place.read_text(encoding="utf-8", errors="replace")) if place else {}
 
 
 def _settings(path: Path, opt: dict[str, str]) -> dict[str, Any]:
