@@ -128,7 +128,17 @@ def _settings(name: str, kind: type, help: str, nargs: str | int | None, choices
     settings = {"dest": name, "help": help.replace("%", "%%")}
     if kind is bool:
         return settings | {"type": true_or_false, "nargs": "?", "const": True, "metavar": "true|false"}
-    return settings | {"type": kind, "nargs": nargs, "choices": choices, "metavar": None if choices else kind.__name__.upper()}
+    return settings | {"type": kind, "nargs": nargs, "choices": choices, "metavar": None if choices else _metavar(name, kind)}
+
+
+def _metavar(name: str, kind: type) -> str:
+    """The kind of a flag's value, for the help."""
+    if kind in (int, float):
+        return "N" if kind is int else "X"
+    for ending, metavar in (("dir", "DIR"), ("root", "DIR"), ("out", "DIR"), ("path", "FILE"), ("name", "NAME")):
+        if name.endswith(ending):
+            return metavar
+    return "VALUE"
 
 
 def _legacy(config_class: type) -> tuple[LegacyFlag, ...]:

@@ -60,8 +60,8 @@ class TrainVQ(Training):
     vq_norm: str = option("none", "normalisation in the residual blocks", choices=("none", "LN"))
     loss_joints: float = option(0.5, "weight of the error of joint positions", flags=("--loss_vel",))
     commit: float = option(0.02, "weight of the commitment loss")
-    rigid_bones: bool = option(False, "the decoder moves its joints so that bones keep their lengths; the dataset must have one skeleton")
-    planted_feet: bool = option(False, "the decoder moves the root so that standing toes rest, as a learned gate says; with --rigid_bones")
+    rigid_bones: bool = option(False, "the decoder keeps the lengths of bones; the dataset must have one skeleton")
+    planted_feet: bool = option(False, "the decoder keeps standing toes at rest, by a learned gate; with --rigid_bones")
     loss_positions: float = option(0.0, "weight of the error of joints less the root, heading integrated, in metres; default 0")
     loss_path: float = option(0.0, "weight of the error of the integrated root, in metres; default 0")
     loss_bones: float = option(0.0, "weight of the error of bone lengths, in metres; default 0")
@@ -69,7 +69,7 @@ class TrainVQ(Training):
     loss_acceleration: float = option(0.0, "weight of the error of joint accelerations in the world, in m/s²; default 0")
     loss_feet: float = option(0.0, "weight of the error of the velocity of feet that stand in the target, in m/s; default 0")
     balance: bool = option(False, "draw windows of rare actions more often: by the square root of how many clips an action has")
-    init: str = option("", "run or folder of the tokeniser to start from, with its statistics; --decoder_width may be larger than its own")
+    init: str = option("", "tokeniser to start from, a run or a folder, with its statistics; --decoder_width may be larger")
 
 
 @dataclass(frozen=True)
