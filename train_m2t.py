@@ -75,16 +75,14 @@ def build_model(config: TrainM2T, reader):
         return CaptionLM(CaptionLMConfig(prefix_dim=lamp.hidden_size, **{name: getattr(config, name) for name in LM_FLAGS}))
     from models.caption import CaptionGPT, GPTConfig
 
-    model = CaptionGPT(
+    return CaptionGPT(
         GPTConfig(
             vocab_size=reader.tokenizer.get_vocab_size(), prefix_dim=lamp.hidden_size, num_queries=lamp.num_queries,
             nb_code=lamp.nb_code if config.use_codes else 0, embed_dim=config.embed_dim_gpt, num_layers=config.num_layers,
             num_heads=config.n_head_gpt, ff_rate=config.ff_rate, block_size=config.block_size, dropout=config.drop_out_rate,
             pkeep=config.pkeep,
         )
-    )  # fmt: skip
-    model.tokenizer = reader.tokenizer
-    return model
+    ).use_tokenizer_(reader.tokenizer)  # fmt: skip
 
 
 def start_from_init_(model, config: TrainM2T) -> None:

@@ -54,14 +54,14 @@ def train(config: TrainT2M) -> None:
     from motion.spec import get_spec
     from pipelines.conditioner import load_conditioner
     from training.trainer import Trainer
-    from utils.checkpoint import CheckpointFolder
+    from utils.checkpoint import CheckpointFolder, freeze
     from utils.runtime import Distributed, resolve_device, seed_everything
 
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     device = resolve_device(config.gpu_id)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     vq_folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.vq_name)
-    tokeniser = load_model(vq_folder.root)[0].to(device)
+    tokeniser = freeze(load_model(vq_folder.root)[0]).to(device)
     check_tokeniser(config, tokeniser)
     normaliser = Normaliser.load(vq_folder.meta)
     encoder = load_conditioner(

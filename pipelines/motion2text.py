@@ -130,7 +130,7 @@ def load_captioner(path: Path, loader: Loader, kinds: tuple[str, ...] = CAPTIONE
     if metadata["kind"] not in kinds:
         raise UserError(f"{path}: holds a {metadata['kind']} model, a captioner is needed; train one with train_m2t.py")
     if isinstance(model, CaptionGPT):
-        model.tokenizer = load_tokenizer(path.parent.parent)
+        model.use_tokenizer_(load_tokenizer(path.parent.parent))
     return model, metadata
 
 

@@ -71,8 +71,8 @@ def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
 
     names = {name: getattr(runs, name) or None for name in ("res_name", "length_name", "fill_name")}
     tag = config.which_epoch or None
-    model = TextToMotion.load(*runs.masked.address, **names, device=resolve_device(config.gpu_id), tag=tag)
-    model.precision = config.precision
+    settings = {"device": resolve_device(config.gpu_id), "tag": tag, "precision": config.precision}
+    model = TextToMotion.load(*runs.masked.address, **names, **settings)
     print(f"weights: {runs}; the text is read by {model.encoder.title}")
     if model.residual is None and model.tokeniser.num_quantizers > 1:
         print("no --res_name: only the base tokens are decoded, which makes coarser motion")

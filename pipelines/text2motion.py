@@ -71,8 +71,6 @@ class TextToMotion:
     Raises `UserError` if the parts do not fit each other.
     """
 
-    precision = "fp32"
-
     def __init__(
         self,
         encoder: Conditioner,
@@ -84,8 +82,9 @@ class TextToMotion:
         length: LengthPredictor | None = None,
         filling: MaskedTransformer | None = None,
         columns: dict[str, list[int]] | None = None,
+        precision: str = "fp32",
     ):
-        self.columns = columns or {}
+        self.columns, self.precision = columns or {}, precision
         self.encoder, self.tokeniser, self.mean, self.std = encoder, tokeniser, mean, std
         self.masked, self.filling, self.residual, self.length = masked, filling, residual, length
         self.sampling = SamplingSettings()  # the default of these weights
@@ -121,6 +120,7 @@ class TextToMotion:
         device: torch.device | str = "cpu",
         tag: str | None = None,
         loader: Loader | None = None,
+        precision: str = "fp32",
     ) -> TextToMotion:
         """The masked model called `name`, the tokeniser and text encoder it was trained with, and the other models named.
 
@@ -170,7 +170,7 @@ class TextToMotion:
         if len(encoders) > 1:
             encoder = JointCondition(list(encoders.values()))
             columns = {part: columns_of(of_model, encoders) for part, of_model in keys.items()}
-        model = cls(encoder, tokeniser, mean, std, masked, **parts, columns=columns)
+        model = cls(encoder, tokeniser, mean, std, masked, **parts, columns=columns, precision=precision)
         model.sources = loader.files
         if Path(checkpoints_dir).resolve() == EMBEDDED_DIR:
             model.sampling = EMBEDDED_SAMPLING

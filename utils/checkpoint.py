@@ -30,6 +30,7 @@ from utils.errors import UserError
 RELEASED = (".tar", ".pth", ".pt")
 SUFFIXES = (".safetensors", *RELEASED)
 RESUME_HEADER = b"LaMP resume 1\n"  # then the SHA-256 of what follows
+BEST_METRICS = ("fid", "top1", "r1", "accuracy", "acc", "mpjpe", "loss")  # whose best weights are used first
 SCALE = "@scale"  # ends the name of a tensor that multiplies the rows of another
 
 
@@ -172,11 +173,19 @@ def _read_resume(path: Path) -> dict[str, Any]:
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Fix a network that a model only uses: no gradient, always in eval mode, left out of every checkpoint."""
+    """Fix a network that a model only uses: no gradient, eval mode (see `train_`), left out of every checkpoint."""
     module.requires_grad_(False).eval()
-    module.train = lambda mode=True: module  # a parent's train() passes it by
     module.frozen = True
     return module
+
+
+def train_(model: nn.Module, mode: bool = True) -> nn.Module:
+    """`model.train(mode)` for all but its frozen networks, which stay in eval mode."""
+    nn.Module.train(model, mode)
+    for module in model.modules():
+        if getattr(module, "frozen", False):
+            nn.Module.train(module, False)
+    return model
 
 
 def own_state(model: nn.Module) -> dict[str, Tensor]:
@@ -191,7 +200,7 @@ def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Pat
     wrong = sorted(own.keys() ^ state.keys()) or [key for key in own if own[key].shape != state[key].shape]
     if wrong:
         raise UserError(f"{source}: {len(wrong)} tensors do not fit this model, first '{wrong[0]}'; use the run's own flags")
-    model.load_state_dict({**model.state_dict(), **state}, strict=True)
+    model.load_state_dict(state, strict=False)  # names and shapes fit; frozen networks keep what they have
 
 
 def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
@@ -245,9 +254,15 @@ def find_weights(path: str | Path, tag: str | None = None) -> Path:
     there = [file for file in there if not file.name.startswith("resume.")]
     for wanted in [tag] if tag else ["net_best*", "latest", "finest"]:
         if found := [file for file in there if file.match(f"{wanted}.*") or file.name == wanted]:
-            return max(found, key=lambda file: file.stat().st_mtime)
+            return min(found, key=_preference)
     stems = ", ".join(file.stem for file in there) or "none"
     raise UserError(f"{path / 'model'}: no weights '{tag or 'net_best* or latest'}'; there are: {stems}")
+
+
+def _preference(file: Path) -> tuple[int, str]:
+    """Where a file of best weights stands among others of the same run: by its metric."""
+    metric = file.stem.removeprefix("net_best").strip("_")
+    return BEST_METRICS.index(metric) if metric in BEST_METRICS else len(BEST_METRICS), file.name
 
 
 def git_revision() -> str:
