@@ -21,7 +21,8 @@ from scipy.linalg import solveh_banded
 from scipy.ndimage import binary_closing
 
 from motion.features import skeleton_for
-from motion.ik import check_joints, dot, fit_pose, norm, unit
+from motion.ik import check_joints, dot, fit_pose, norm
+from motion.rest import unit
 from motion.skeleton import Skeleton
 
 HEIGHTS = np.array([0.15, 0.05])  # m; a heel and a toe below these may stand

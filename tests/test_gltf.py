@@ -92,7 +92,7 @@ def kit_walker() -> np.ndarray:
     joints = walker()
     at = {bone: joints[:, number] for number, bone in enumerate(HUMANML3D.bones)}
     for side in ("Left", "Right"):
-        at[f"{side}MidFoot"] = (at[f"{side}Foot"] + at[f"{side}Toe"]) / 2 - [0, 0.01, 0]
+        at[f"{side}MidFoot"] = (at[f"{side}Foot"] + at[f"{side}ToeBase"]) / 2 - [0, 0.01, 0]
     return np.stack([at[bone] for bone in KIT.bones], axis=1)
 
 
@@ -120,7 +120,7 @@ def test_the_rest_pose_is_a_t_pose_on_the_floor_that_faces_forward(glb):
     assert min(place[1] for place in rest.values()) == pytest.approx(0, abs=1e-6)
     assert rest["LeftHand"][0] > rest["LeftArm"][0] > rest["RightArm"][0] > rest["RightHand"][0]
     assert rest["LeftHand"][1] == pytest.approx(rest["LeftArm"][1], abs=1e-6)
-    assert rest["LeftToe"][2] > rest["LeftFoot"][2] + 0.05
+    assert rest["LeftToeBase"][2] > rest["LeftFoot"][2] + 0.05
     assert np.allclose(glb.bones(None)[:, :3, :3], np.eye(3))
 
 

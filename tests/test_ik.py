@@ -88,7 +88,7 @@ def test_the_rest_pose_is_a_t_pose(skeleton):
         hand, elbow, shoulder = rest[side + "Hand"], rest[side + "ForeArm"], rest[side + "Arm"]
         assert sign * shoulder[0] < sign * elbow[0] < sign * hand[0]
         torch.testing.assert_close(hand[1:], shoulder[1:])
-        assert rest[side + "Toe"][2] > rest[side + "Foot"][2]
+        assert rest[side + "ToeBase"][2] > rest[side + "Foot"][2]
         assert rest[side + "Foot"][1] < rest[side + "Leg"][1] < rest[side + "UpLeg"][1]
         assert sign * rest[side + "UpLeg"][0] > 0
     assert rest["Head"][1] > rest["Neck"][1] > rest["Spine"][1] > rest["Hips"][1]

@@ -17,7 +17,7 @@ from einops import rearrange
 
 from motion.drawing.body import limbs, side_colour, with_tips
 from motion.features import skeleton_for
-from motion.ik import Pose, children_of, fit_pose
+from motion.ik import Pose, fit_pose
 from motion.rotation import matrixq
 from motion.skeleton import Skeleton
 from utils.checkpoint import atomic_path
@@ -181,7 +181,7 @@ def add_bones(file: Gltf, offsets: np.ndarray, skeleton: Skeleton) -> None:
     rest = rest_joints(offsets, skeleton)
     places = np.concatenate((rest[:1], offsets[1:]))
     first = len(file.json["nodes"])
-    for bone, place, children in zip(skeleton.bones, places.tolist(), children_of(skeleton)):
+    for bone, place, children in zip(skeleton.bones, places.tolist(), skeleton.children):
         node = {"name": bone, "translation": place}
         file.json["nodes"].append(node | ({"children": [first + child for child in children]} if children else {}))
     inverse = np.tile(np.eye(4), (len(rest), 1, 1))
