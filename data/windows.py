@@ -30,7 +30,8 @@ def motion_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[os.
         raise UserError(f"{folder}: no such folder; --motions or --data_root names one with motions")
     files = sorted(walk(folder, suffixes), key=lambda file: file.path)
     if not files:
-        raise UserError(f"{folder}: no {' or '.join(suffixes)} file in it; --motions names a folder of motions")
+        kinds = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise UserError(f"{folder}: no {kinds} file in it; --motions names a folder of motions")
     return files
 
 

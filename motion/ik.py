@@ -1,7 +1,7 @@
 """Joints to a posed skeleton in closed form: constant bones, a T-pose for rest, local rotations for animation files.
 
-Models stretch bones. So the joints are first settled: all but the root are moved, in all as little as can be, to where every
-bone has its median length. Then joints are visited once, parents first, and all frames at a time. A joint with one child takes
+Models stretch bones. So the joints are first settled: all are moved, in all as little as can be, to where every bone has the length
+that it has in the rest pose. Then joints are visited once, parents first, and all frames at a time. A joint with one child takes
 the swing that aims its bone at the child; a joint with several (pelvis, chest) takes the best-fit rotation of their directions
 (Kabsch 1976). Aiming from where the fitted parent stands keeps errors from adding up along a limb. What joints cannot tell, the
 twist about a bone, is the least there can be, and stays continuous when a limb passes opposite its rest.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -99,19 +100,21 @@ def levels(children: Sequence[list[int]]) -> Iterator[list[int]]:
 
 
 def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
-    """Joints (..., T, J, 3) moved to where bones are as long as `offsets` (..., J, 3), all in all the least way. The root stays.
+    """Joints (..., T, J, 3) moved to where bones are as long as `offsets` (..., J, 3), all in all the least way.
 
-    One step of Gauss-Newton: the pulls along all bones that mend all their lengths at once.
+    Children of one joint keep their distances from each other too, for the pelvis and the chest are rigid. One step of
+    Gauss-Newton: the pulls along all bones that mend all their lengths at once.
     """
     ends = np.eye(skeleton.num_joints)
     pulls = ends[1:] - ends[list(skeleton.parents[1:])]  # (bones, J)
-    bones = pulls @ joints  # (..., T, bones, 3)
-    along, stretch = unit(bones), norm(bones) - norm(offsets)[..., None, 1:]
-    pulls = pulls[:, 1:]
+    siblings = [pair for children in skeleton.children for pair in combinations(children, 2)]
+    pulls = np.concatenate((pulls, [ends[first] - ends[second] for first, second in siblings]))
+    rest = np.array(skeleton.paths) @ offsets
+    lengths = norm(pulls @ rest)[..., None, :]  # (..., 1, bones and pairs)
+    bones = pulls @ joints  # (..., T, bones and pairs, 3)
+    along = unit(bones)
     coupling = (pulls @ pulls.T) * (along @ along.mT) + SOFTNESS * np.eye(len(pulls))
-    settled = joints.copy()
-    settled[..., 1:, :] -= pulls.T @ (np.linalg.solve(coupling, stretch[..., None]) * along)
-    return settled
+    return joints - pulls.T @ (np.linalg.solve(coupling, (norm(bones) - lengths)[..., None]) * along)
 
 
 def best_fit(rest: ndarray, bones: ndarray) -> ndarray:

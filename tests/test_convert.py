@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from motion.features import joints_to_features
+from motion.files.animation import RigOptions
 from motion.files.bvh import read_bvh, write_bvh
 from motion.files.convert import main, to_features
-from motion.files.export import export
+from motion.files.export import OutputOptions, export
 from motion.files.read import InputOptions, read_motion
 from motion.ik import fit_pose
 from motion.skeleton import HUMANML3D, KIT, Skeleton
@@ -100,7 +101,7 @@ def test_every_format_is_written(npy, clip, tmp_path, capsys, suffix):
 
 @pytest.mark.parametrize("unit", ["cm", "m"])
 def test_there_and_back_through_bvh(npy, clip, tmp_path, unit):
-    told(npy, tmp_path / "walk.bvh", "--bvh_unit", unit)
+    told(npy, tmp_path / "walk.bvh", "--unit", unit, "--skeleton", "fitted")
     joints, fps = read(tmp_path / "walk.bvh")
     assert fps == pytest.approx(20) and joints.dtype == np.float32
     np.testing.assert_allclose(joints, clip, atol=1e-4)
@@ -142,7 +143,7 @@ def test_our_own_files_of_both_skeletons_come_back(clip, tmp_path, skeleton: Ske
     joints = clip[:, [HUMANML3D.bones.index(bone) for bone in names]].copy()
     for bone in ("LeftToeBase", "RightToeBase"):
         joints[:, skeleton.bones.index(bone)] += 0.05 * (skeleton is KIT)
-    export(tmp_path / "walk.bvh", joints, "", fps=12.5)
+    export(tmp_path / "walk.bvh", joints, "", fps=12.5, options=OutputOptions(rig=RigOptions(skeleton="fitted")))
     found, fps = read(tmp_path / "walk.bvh")
     assert fps == pytest.approx(12.5)
     assert np.abs(found - joints).max() < (0.02 if skeleton is KIT else 1e-4)

@@ -12,17 +12,24 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from motion.features import joints_to_features
+from motion.files.animation import ROOTS, RigOptions
+from motion.files.names import STYLES
 from motion.files.raw import NAMES, UNITS, body_size
-from motion.files.read import AXES, SUFFIXES, FileMotion, InputOptions, at_rate, read_motion
+from motion.files.read import AXES, SUFFIXES, FileMotion, InputOptions, at_rate, checked_rate, read_motion
 from motion.ik import check_joints
+from motion.rest import KINDS
 from motion.skeleton import HUMANML3D
 from utils.checkpoint import atomic_path
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:
+    from motion.files.export import OutputOptions
 
 MODEL_FPS = 20
 
@@ -43,15 +50,14 @@ def to_features(joints: np.ndarray, fps: float) -> np.ndarray:
 
 @script
 def main(argv: list[str] | None = None) -> None:
-    from motion.files.export import BVH_UNITS, export  # here, for who only reads needs no libraries that draw
+    from motion.files.export import export  # here, for who only reads needs no libraries that draw
 
     parser = argparse.ArgumentParser(prog="convert", description="A motion file to another format.", allow_abbrev=False)
     parser.add_argument("source", metavar="IN", type=Path, help=f"motion file to read: {', '.join(SUFFIXES)}")
     parser.add_argument("target", metavar="OUT", type=Path, help="file to write; its suffix names the format")
-    parser.add_argument("--fps", type=float, help="frames a second of OUT; default: those of IN")
     add_input_flags(parser)
     parser.add_argument("--caption", default="", help="text for formats that show one")
-    parser.add_argument("--bvh_unit", choices=BVH_UNITS, default="cm", help="unit of a .bvh OUT; default: cm")
+    add_output_flags(parser)
     parser.add_argument("--features", action="store_true", help="write features at 20 fps, not joints; OUT is a .npy")
     flags = parser.parse_args(argv)
     if flags.target.resolve() == flags.source.resolve():
@@ -62,8 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     if flags.features:
         write_features(flags.target, motion)
     else:
-        fps = motion.fps if flags.fps is None else flags.fps
-        export(flags.target, at_rate(motion.joints, motion.fps, fps), flags.caption, fps, flags.bvh_unit)
+        export(flags.target, motion.joints, flags.caption, motion.fps, output_options(flags))
     print(f"written: {flags.target}")
 
 
@@ -76,6 +81,31 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample", type=int, default=0, help="which motion of an IN that holds several, from 0; default: 0")
     parser.add_argument("--asf", type=Path, help="skeleton of an .amc; default: its subject's, beside it")
     parser.add_argument("--smpl", type=Path, help="SMPL model file for SMPL and AMASS motions; default: a uniform T-pose")
+
+
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that become `OutputOptions`."""
+    parser.add_argument("--fps", type=float, help="frames per second of OUT, such as 24, 30 or 60; default: those of IN")
+    parser.add_argument("--unit", "--bvh_unit", choices=UNITS, help="unit of a .bvh or .npy OUT; default: cm in .bvh, m in .npy")
+    parser.add_argument("--up", choices=AXES, default="y", help="axis that points up in a .bvh or .npy OUT; default: y")
+    parser.add_argument(
+        "--skeleton", choices=KINDS, default="symmetric",
+        help="bones of an animated OUT: those of HumanML3D, IN's with left and right averaged, or IN's own; default: symmetric",
+    )  # fmt: skip
+    parser.add_argument("--bone_names", choices=STYLES, default="mixamo", help="names of the bones of OUT; default: mixamo")
+    parser.add_argument(
+        "--root", choices=ROOTS, default="keep",
+        help="what carries the path over the floor: the hips, nothing, or a root bone; default: keep (the hips)",
+    )  # fmt: skip
+
+
+def output_options(flags: argparse.Namespace) -> OutputOptions:
+    from motion.files.export import OutputOptions
+
+    if flags.fps is not None:
+        checked_rate(flags.fps)
+    rig = RigOptions(flags.skeleton, fps=flags.fps, bone_names=flags.bone_names, root=flags.root)
+    return OutputOptions(flags.unit, flags.up, rig)
 
 
 def input_options(flags: argparse.Namespace) -> InputOptions:

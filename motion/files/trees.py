@@ -9,8 +9,8 @@ import numpy as np
 
 from motion.files.bvh import Bvh, read_bvh
 from motion.files.mocap import JOINT_MAPS, map_joints
+from motion.files.names import known_names
 from motion.files.raw import Raw
-from motion.skeleton import KIT
 from utils.errors import UserError
 
 NAMESPACE = re.compile(r"^(.*:|mixamorig\d*_?)")
@@ -25,12 +25,18 @@ def joints_of_tree(tree: Bvh, name: str) -> Raw:
     """The joints of a posed tree. Raises `UserError`, which lists its joints, if no joint map fits."""
     names, landmarks = tree.landmarks()
     names = [NAMESPACE.sub("", name) for name in names]
-    joint_map = next((places for places in (KIT.bones, *JOINT_MAPS.values()) if joints_of(places) <= set(names)), None)
+    joint_map = next((places for places in all_maps() if joints_of(places) <= set(names)), None)
     if joint_map is None:
         known = "JOINT_MAPS in motion/files/mocap.py"
         raise UserError(f"{name}: none of the joint maps fits its joints ({', '.join(names)}); add one to {known}")
     rest = map_joints(names, rest_landmarks(tree), joint_map)
     return Raw(map_joints(names, landmarks, joint_map, name), tree.fps, rest=rest)
+
+
+def all_maps() -> list[tuple]:
+    """The joint maps in the order in which they are tried: KIT's names first, for some of the others' are among them."""
+    ours = known_names()
+    return [*ours[:3], *JOINT_MAPS.values(), *ours[3:]]
 
 
 def joints_of(joint_map: tuple) -> set[str]:
