@@ -152,7 +152,8 @@ def write_page(path, told: list[dict[str, Any]], clips) -> None:
     """One page with the motions of some captions."""
     import torch
 
-    from motion.drawing.html import Clip, write_html
+    from motion.clip import Motion
+    from motion.drawing.html import write_html
     from motion.features import features_to_joints
 
     spec, place, shown = clips.spec, {name: index for index, name in enumerate(clips.clips.names)}, []
@@ -161,7 +162,7 @@ def write_page(path, told: list[dict[str, Any]], clips) -> None:
         start, length = int(clips.clips.starts[index]), int(clips.clips.lengths[index])
         rows = torch.tensor(clips.clips.rows[start : start + length])
         joints = features_to_joints(rows, spec.num_joints).numpy() * spec.unit_scale
-        shown.append(Clip(f"{one['said']} (people: {one['people'][0]})", joints, spec.fps))
+        shown.append(Motion(joints, spec.fps, f"{one['said']} (people: {one['people'][0]})"))
     write_html(path, shown, "captions")
 
 

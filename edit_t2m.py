@@ -18,7 +18,7 @@ from data.prompts import LONGEST, STRIDE, checked, read_sections, rounded
 from motion.spec import DatasetSpec, get_spec
 from options.cli import parse
 from options.generate import EditT2M
-from pipelines.outputs import Made, check_flags, choose_weights, load_model, sampling, to_joints, write_motions
+from pipelines.outputs import Sample, check_flags, choose_weights, load_model, sampling, to_joints, write_samples
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:
@@ -37,12 +37,13 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(weights["dataset_name"])
 
     from data.source import read_source  # here, for --help does not wait for torch
+    from utils.provenance import provenance
 
     source = read_source(config.source_motion, spec)
     plan = make_plan(config, len(source.features))
     model = load_model(config, weights, said)
-    motions = edited(model, source, plan, prompt, config, spec, sampling(config, weights))
-    write_motions(motions, config.repeat_times, config, spec.fps)
+    samples = edited(model, source, plan, prompt, config, spec, sampling(config, weights))
+    write_samples(samples, config.repeat_times, config, provenance(config, model.mean.device, model.sources))
 
 
 class Plan(NamedTuple):
@@ -73,8 +74,9 @@ def make_plan(config: EditT2M, frames: int) -> Plan:
 
 def edited(
     model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, options: dict
-) -> Iterator[Made]:
+) -> Iterator[Sample]:
     """The edited motion `repeat_times` times, batch by batch, each standing where the source stood."""
+    from motion.clip import Motion
     from pipelines.editing import edit, runs
 
     stride = model.tokeniser.stride
@@ -90,8 +92,8 @@ def edited(
             print(f"new of {len(weight)} frames: " + ", ".join(f"{start} to {stop}" for start, stop in new))
         own = int(weight[before : before + plan.frames].argmin())  # the first frame that is wholly the source's
         joints = source.place(to_joints(features, spec), before + own, own)
-        for repeat, motion in enumerate(joints.numpy(), start=first):
-            yield Made(0, repeat, prompt or "in-betweening", motion)
+        for repeat, result in enumerate(joints.numpy(), start=first):
+            yield Sample(Motion(result, spec.fps, prompt or "in-betweening"), repeat=repeat, number=repeat)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,8 @@ def search(config: EvalRetrieval) -> None:
 
 def write(config: EvalRetrieval, found: list[tuple[Hit, str]]) -> None:
     """The motions found, in all formats asked for: one page for html, else a file a motion."""
-    from motion.drawing.html import Clip, write_html
+    from motion.clip import Motion
+    from motion.drawing.html import write_html
     from motion.files.export import export
     from pipelines.outputs import staged
     from pipelines.search import joints_of
@@ -117,7 +118,7 @@ def write(config: EvalRetrieval, found: list[tuple[Hit, str]]) -> None:
         clips = []
         for place, (hit, caption) in enumerate(found, start=1):
             joints, fps = joints_of(hit)
-            clips.append(Clip(f"{place}. {hit.score:.3f}  {caption or hit.file.name}", joints, fps))
+            clips.append(Motion(joints, fps, f"{place}. {hit.score:.3f}  {caption or hit.file.name}"))
             for suffix in config.formats:
                 if suffix != "html":
                     export(folder / f"{place}_{hit.file.stem}.{suffix}", joints, caption, fps)

@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from motion.spec import SPECS, DatasetSpec
 from options.generate import Sampling
 from utils.errors import UserError
 
 if TYPE_CHECKING:  # --help does not wait for these
-    import numpy as np
     from torch import Tensor
 
+    from motion.clip import Motion
     from pipelines.text2motion import TextToMotion
 
 DEMO = Path(__file__).parent.parent / "assets" / "demo"
 GUIDANCE = {"cond_scale": 4.0, "res_cond_scale": 5.0}  # LaMP's and MoMask's
+RECORD, VERSION = "prompts.json", 1
 GRIDS = ("mp4", "gif", "png")  # formats that --grid can write
 DEMO_GUIDANCE = {"cond_scale": 2.0, "res_cond_scale": 2.0}  # people obey best (docs/experiments.md)
 
 
-class Made(NamedTuple):
-    """A motion to write: number of its prompt and of the repeat, its text, joints (T, J, 3) in metres."""
+@dataclass(frozen=True)
+class Sample:
+    """One result of a run: `prompt_index` counts the prompts, `repeat` the motions of one prompt, `number` all of the run.
 
-    k: int
-    repeat: int
-    text: str
-    joints: np.ndarray
+    `number` and the run's seed determine what is drawn. `known` says how well the weights know the prompt, or None.
+    """
+
+    motion: Motion
+    prompt_index: int = 0
+    repeat: int = 0
+    number: int = 0
+    known: Any = None
+
+    @property
+    def name(self) -> str:
+        return f"sample{self.prompt_index}_repeat{self.repeat}_len{len(self.motion)}"
 
 
 def check_flags(config: Sampling, unused: tuple[str, ...] = ()) -> None:
@@ -168,43 +181,127 @@ def staged(output_dir: Path, ext: str) -> Iterator[Path]:
             output_dir.rmdir()  # if it is empty
 
 
-def write_motions(motions: Iterator[Made], count: int, config: Sampling, fps: float) -> None:
-    """Write `count` motions as they come, to `<output_dir>/<ext>/{joints,animation}/<k>/`, in every format asked for.
+def write_samples(samples: Iterable[Sample], count: int, config: Sampling, provenance: dict[str, Any]) -> None:
+    """Write `count` samples as they come, to `<output_dir>/<ext>/{joints,animation}/<prompt_index>/`, in every format asked for.
 
-    Files that end in `_ik` hold the same motions with locked feet. What shows all of them lies in `<output_dir>/<ext>/` itself.
+    Files that end in `_ik` hold the same motions with locked feet. What shows all of them lies in `<output_dir>/<ext>/`, with
+    `prompts.json` (`Record`), which lists all files.
 
     Raises `UserError` for motions that are not finite, and where nothing can be written: then nothing is.
     """
     from tqdm import tqdm
 
-    from motion.files.export import export
     from motion.footlock import lock_feet
 
-    began = time.perf_counter()
+    began, target = time.perf_counter(), Path(config.output_dir) / config.ext
+    earlier = read_record(target)
     with staged(Path(config.output_dir), config.ext) as folder:
-        made = []
-        for motion in tqdm(motions, total=count, unit="motion", disable=count == 1):
-            k, repeat, text, joints = motion
-            locked = lock_feet(joints, fps)
-            made.append((motion, locked))
-            for ending, told in (("", joints), ("_ik", locked)):
-                for suffix in (suffix for suffix in config.formats if suffix != "html"):
-                    kind = "joints" if suffix == "npy" else "animation"
-                    path = folder / kind / str(k) / f"sample{k}_repeat{repeat}_len{len(joints)}{ending}.{suffix}"
-                    export(path, told, text, fps, config.bvh_unit)
-        write_together(folder, made, config, fps)
-        where = ", ".join(str(Path(config.output_dir) / config.ext / path.name) for path in sorted(folder.iterdir()))
+        record, done = Record(folder, provenance), []
+        for sample in tqdm(samples, total=count, unit="motion", disable=count == 1):
+            motion = replace(sample.motion, locked=lock_feet(sample.motion.joints, sample.motion.fps))
+            sample = replace(sample, motion=motion)
+            record.add(sample, write_sample(folder, sample, config))
+            done.append(sample)
+        done.sort(key=lambda sample: (sample.prompt_index, sample.repeat))
+        write_together(folder, [sample.motion for sample in done], config)
+        record.merge(target, earlier)
+        where = ", ".join(str(target / path.name) for path in sorted(folder.iterdir()))
     print(f"{count} motion{'s'[: count > 1]} in {time.perf_counter() - began:.1f} s, in {where}")
 
 
-def write_together(folder: Path, made: list[tuple[Made, np.ndarray]], config: Sampling, fps: float) -> None:
-    """Write what shows all motions, given with their foot-locked joints: index.html, grid.mp4, grid.gif, grid.png, as asked for."""
-    from motion.drawing.html import Clip, write_html
+def write_sample(folder: Path, sample: Sample, config: Sampling) -> list[Path]:
+    """Write one sample, plain and with locked feet, in every format asked for except the page. Returns the files."""
+    from motion.files.export import OutputOptions, export
+
+    motion, files = sample.motion, []
+    for ending, joints in (("", motion.joints), ("_ik", motion.locked)):
+        for suffix in config.formats:
+            if suffix != "html":  # one page shows all
+                kind = "joints" if suffix == "npy" else "animation"
+                files.append(folder / kind / str(sample.prompt_index) / f"{sample.name}{ending}.{suffix}")
+                export(files[-1], joints, motion.text, motion.fps, OutputOptions(unit=None if suffix == "npy" else config.bvh_unit))
+    return files
+
+
+def write_together(folder: Path, motions: list[Motion], config: Sampling) -> None:
+    """Write what shows all motions: index.html, grid.mp4, grid.gif, grid.png, as asked for."""
+    from motion.drawing.html import write_html
     from motion.drawing.render import contact_sheet, write_video
 
-    made = sorted(made, key=lambda pair: pair[0][:2])
     if "html" in config.formats:
-        write_html(folder / "index.html", [Clip(text, joints, fps, locked) for (_, _, text, joints), locked in made], config.ext)
+        write_html(folder / "index.html", motions, config.ext)
     for suffix in (suffix for suffix in GRIDS if config.grid and suffix in config.formats):
         draw = contact_sheet if suffix == "png" else write_video
-        draw(folder / f"grid.{suffix}", [(motion.text, motion.joints) for motion, _ in made], fps)
+        draw(folder / f"grid.{suffix}", [(motion.text, motion.joints) for motion in motions], motions[0].fps)
+
+
+class Record:
+    """`prompts.json`: what each file of a folder of results is, and what made it.
+
+        {"version": 1,
+         "motions": [{"files": [...], "prompt": "...", "prompt_index": 0, "repeat": 0, "number": 0,
+                      "frames": 60, "fps": 20, "seed": 3407, "known": null, "made_by": "<key of provenance>"}],
+         "provenance": {"<key>": {"command": ..., "revision": ..., "weights": [...], "date": ..., ...}}}
+
+    Files are relative to the folder, with forward slashes. `provenance` is what `utils.provenance.provenance` gives.
+    """
+
+    def __init__(self, folder: Path, provenance: dict[str, Any]):
+        self.folder, self.path = folder, folder / RECORD
+        self.key = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:12]
+        self.provenance = {self.key: provenance}
+        self.motions: list[dict[str, Any]] = []
+
+    def add(self, sample: Sample, files: Sequence[Path]) -> None:
+        """List one sample and write the record."""
+        self.motions.append(
+            {
+                "files": [path.relative_to(self.folder).as_posix() for path in files],
+                "prompt": sample.motion.text,
+                "prompt_index": sample.prompt_index,
+                "repeat": sample.repeat,
+                "number": sample.number,
+                "frames": len(sample.motion),
+                "fps": sample.motion.fps,
+                "seed": self.provenance[self.key].get("seed"),
+                "known": sample.known,
+                "made_by": self.key,
+            }
+        )
+        self.write()
+
+    def merge(self, target: Path, earlier: dict[str, Any]) -> None:
+        """Also list the motions of the `earlier` record of `target` whose files are still there and are not replaced by ours."""
+        ours = {name for motion in self.motions for name in motion["files"]}
+        kept = [
+            motion
+            for motion in earlier.get("motions", [])
+            if motion["files"] and not ours & set(motion["files"]) and all((target / name).is_file() for name in motion["files"])
+        ]
+        keys = {motion["made_by"] for motion in kept}
+        self.provenance |= {key: value for key, value in earlier.get("provenance", {}).items() if key in keys}
+        self.motions = [*kept, *self.motions]
+        self.write()
+
+    def write(self) -> None:
+        from utils.checkpoint import atomic_path  # here, for it imports torch and --help must not
+
+        content = {"version": VERSION, "motions": self.motions, "provenance": self.provenance}
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8", errors="replace")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a folder of results; {} if there is none. Raises `UserError` for one that is damaged or of another version."""
+    path = folder / RECORD
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        version = record["version"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: not a readable record of results ({error}); delete it, or choose another --ext") from None
+    if version != VERSION:
+        raise UserError(f"{path}: version {version}, this code reads {VERSION}; choose another --ext")
+    return record

@@ -21,7 +21,7 @@ from models.masked import MaskedTransformer
 from models.residual import ResidualTransformer
 from models.vqvae import MotionTokeniser
 from pipelines.conditioner import Conditioner, OwnText, load_conditioner
-from utils.checkpoint import CheckpointFolder
+from utils.checkpoint import CheckpointFolder, find_weights
 from utils.errors import UserError
 from utils.runtime import autocast
 
@@ -53,6 +53,7 @@ class TextToMotion:
         self.length_encoder = length_encoder or encoder
         self.encoder, self.tokeniser, self.mean, self.std = encoder, tokeniser, mean, std
         self.masked, self.residual, self.length = masked, residual, length
+        self.sources: list[Path] = []  # the weights files that `load` read
         width = tokeniser.config.dim
         if {tuple(mean.shape), tuple(std.shape)} != {(width,)}:
             raise UserError(f"mean.npy, std.npy: {len(mean)} and {len(std)} numbers, the tokeniser needs {width}; use its own")
@@ -89,11 +90,14 @@ class TextToMotion:
         or does not fit.
         """
 
+        sources: list[Path] = []
+
         def folder(name: str) -> CheckpointFolder:
             return CheckpointFolder(checkpoints_dir, dataset_name, name)
 
         def load(kind: str, name: str, tag: str | None = None):
-            model, metadata = load_model(folder(name).root, tag)
+            sources.append(find_weights(folder(name).root, tag))
+            model, metadata = load_model(sources[-1])
             if metadata["kind"] != kind:
                 raise UserError(f"{folder(name).root}: holds a {metadata['kind']} model, a {kind} model is needed; check the name")
             return model.to(device), metadata
@@ -122,7 +126,9 @@ class TextToMotion:
                     _check_pair(other, theirs, name, metadata)
         tokeniser = load("tokeniser", vq_name)[0]
         mean, std = (_statistics(folder(vq_name).meta / f"{part}.npy").to(device) for part in ("mean", "std"))
-        return cls(encoder_of(metadata), tokeniser, mean, std, masked, **parts)
+        model = cls(encoder_of(metadata), tokeniser, mean, std, masked, **parts)
+        model.sources = sources
+        return model
 
     @torch.no_grad()
     def generate(
