@@ -152,7 +152,7 @@ def write_samples(samples: Iterable[Sample], count: int, config: Sampling, prove
 
 def write_sample(folder: Path, sample: Sample, config: Sampling) -> list[Path]:
     """Write one sample, plain and with locked feet, in every format asked for except the page. Returns the files."""
-    from motion.files.export import export
+    from motion.files.export import OutputOptions, export
 
     motion, files = sample.motion, []
     for ending, joints in (("", motion.joints), ("_ik", motion.locked)):
@@ -160,7 +160,7 @@ def write_sample(folder: Path, sample: Sample, config: Sampling) -> list[Path]:
             if suffix != "html":  # one page shows all
                 kind = "joints" if suffix == "npy" else "animation"
                 files.append(folder / kind / str(sample.prompt_index) / f"{sample.name}{ending}.{suffix}")
-                export(files[-1], joints, motion.text, motion.fps, config.bvh_unit)
+                export(files[-1], joints, motion.text, motion.fps, OutputOptions(unit=None if suffix == "npy" else config.bvh_unit))
     return files
 
 

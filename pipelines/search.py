@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from data.store import Clips, cache_folder, named
 from data.windows import features_of, motion_files, tell_skipped
-from motion.files.convert import read_motion
+from motion.files.read import read_motion
 from motion.spec import DatasetSpec
 from pipelines.language_motion import LanguageMotion
 from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError
 
-SUFFIXES = (".npy", ".bvh")
+SUFFIXES = (".npy", ".npz", ".bvh", ".glb")
 READ_AT_ONCE = 256  # files whose features are held in memory
 
 
@@ -65,7 +65,7 @@ class MotionIndex:
 
 
 def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path) -> MotionIndex:
-    """The index of all .npy and .bvh files under `folder`; made first if there is none that fits them and the model.
+    """The index of all motion files under `folder`; made first if there is none that fits them and the model.
 
     Files that are no motion of the dataset's skeleton are left out and named on stderr. Raises `UserError` if no motion is left.
     """
@@ -132,8 +132,8 @@ def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], n
 
 def joints_of(hit: Hit) -> tuple[np.ndarray, float]:
     """The piece found as joints (T, J, 3) in metres, and its frame rate."""
-    joints, fps = read_motion(hit.file)
-    return joints[round(hit.start * fps) : round(hit.end * fps) + 1], fps
+    motion = read_motion(hit.file)
+    return motion.joints[round(hit.start * motion.fps) : round(hit.end * motion.fps) + 1], motion.fps
 
 
 def caption_of(file: Path) -> str:

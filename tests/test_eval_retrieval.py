@@ -313,7 +313,7 @@ def test_bad_input_is_turned_down(run, motions, tmp_path, capsys):
         ([*run.places, "--query", "  "], "--query is missing"),
         ([*run.places, "--motions", str(motions)], "--query is missing"),
         ([*run.places, *query, "--motions", str(tmp_path / "nowhere")], "no such folder"),
-        ([*run.places, *query, "--motions", str(empty)], "no .npy or .bvh file"),
+        ([*run.places, *query, "--motions", str(empty)], "no .npy, .npz, .bvh or .glb file"),
         ([*run.places, *query, "--motions", str(tmp_path / "words")], "none of its files"),
     ):
         with pytest.raises(SystemExit) as end:

@@ -14,10 +14,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 
+Result = TypeVar("Result")
 RELEASED = (".tar", ".pth", ".pt")
 SUFFIXES = (".safetensors", *RELEASED)
 RESUME_HEADER = b"LaMP resume 1\n"  # then the SHA-256 of what follows
@@ -81,7 +83,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
     """Write tensors and JSON-able metadata as one safetensors file. Raises `UserError` where that fails."""
     # Clones: safetensors refuses tensors that share memory (tied weights).
     state = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
-    encoded = {key: json.dumps(value) for key, value in metadata.items()}
+    encoded = {key: json.dumps(value) for key, value in {**metadata, "checksum": _checksum(state)}.items()}
     with atomic_path(path, durable=True) as temporary:
         temporary.write_bytes(safetensors.torch.save(state, encoded))
 
@@ -94,8 +96,18 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     metadata = read_metadata(path)
     with safetensors.safe_open(path, framework="pt") as file:
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    if metadata.pop("checksum", None) not in (None, _checksum(state)):
+        raise UserError(f"{path}: damaged (its checksum differs); copy or train it again")
     scales = {key.removesuffix(SCALE): state.pop(key) for key in list(state) if key.endswith(SCALE)}
     return {key: value * scales[key] if key in scales else value for key, value in state.items()}, metadata
+
+
+def _checksum(state: dict[str, Tensor]) -> int:
+    """CRC-32 of all names and values."""
+    crc = 0
+    for key in sorted(state):
+        crc = zlib.crc32(state[key].contiguous().reshape(-1).view(torch.uint8).numpy(), zlib.crc32(key.encode(), crc))
+    return crc
 
 
 def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -209,6 +221,23 @@ def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
     for array in (*arrays, *(value.cpu().contiguous().numpy() for value in own_state(model).values())):
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Path], None]) -> Result:
+    """What `read` gets from a cache file; `make` writes it where it is missing, damaged or, for which `read` gives None, unfit.
+
+    A note names a file that has to be made again.
+    """
+    if path.exists():
+        try:
+            result, reason = read(path), "not what it should hold"
+        except (UserError, OSError, ValueError, KeyError, EOFError) as error:
+            result, reason = None, " ".join(str(error).split())
+        if result is not None:
+            return result
+        print(f"note: {path}: damaged ({reason}); it is made again", file=sys.stderr)
+    make(path)
+    return read(path)
 
 
 class CheckpointFolder:
