@@ -44,6 +44,7 @@ def run(config: EvalM2T) -> None:
     from models.loading import Loader
     from motion.spec import get_spec
     from utils.checkpoint import CheckpointFolder
+    from utils.provenance import provenance
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
@@ -66,7 +67,8 @@ def run(config: EvalM2T) -> None:
     title = f"{folder.root.name}: {config.split}, {len(passes[0].names)} clips, {config.repeat_times} times, judge {judge.name}"
     text = "\n".join([title, table(results), bert.setting, "", *sample_lines(told[: config.samples])])
     print(text)
-    write_report(folder.eval, config.ext, text, {"split": config.split, "bert": bert.setting, **results, "captions": told})
+    report = {"split": config.split, "bert": bert.setting, **results, "captions": told}
+    write_report(folder.eval, config.ext, text, report, provenance(config, loader.device, loader.files))
     if config.samples:
         write_page(folder.eval / f"{config.ext}.html", told[: config.samples], clips)
 

@@ -55,6 +55,7 @@ def evaluate(config: EvalRetrieval) -> None:
     from evaluation.retrieval import Gallery, evaluate_retrieval, table
     from motion.spec import get_spec
     from pipelines.runs import LAMP, resolve
+    from utils.provenance import provenance
 
     dataset = config.dataset_name or EVALUATED
     spec = get_spec(dataset, config.data_root, config.cache_dir)
@@ -69,7 +70,7 @@ def evaluate(config: EvalRetrieval) -> None:
     results = {**facts, **settings, "protocols": protocols}
     text = "\n".join((*heading(results), *table(protocols)))
     print(text)
-    write_report(run.results(config.checkpoints_dir), config.ext, text, results)
+    write_report(run.results(config.checkpoints_dir), config.ext, text, results, provenance(config, model.device, [weights]))
 
 
 def heading(results: dict) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ def run(config: EvalT2M) -> None:
     from motion.spec import get_spec
     from pipelines.text2motion import SamplingSettings
     from utils.checkpoint import CheckpointFolder
+    from utils.provenance import provenance
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
@@ -56,7 +57,8 @@ def run(config: EvalT2M) -> None:
         print(table(results[tag]))
         text += [title, table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
         sampling = {**asdict(SamplingSettings().changed(config)), "precision": config.precision}
-        write_report(folder.eval, config.ext, "\n".join(text), {**settings, "judge": judge.name, **sampling, "results": results})
+        report = {**settings, "judge": judge.name, **sampling, "results": results}
+        write_report(folder.eval, config.ext, "\n".join(text), report, provenance(config, loader.device, loader.files))
 
 
 def lamp_bertscore(config: EvalT2M, clips, loader) -> dict:

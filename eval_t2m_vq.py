@@ -30,6 +30,7 @@ def evaluate(config: EvalVQ) -> None:
     from models.loading import load_model
     from motion.spec import get_spec
     from utils.checkpoint import CheckpointFolder, find_weights
+    from utils.provenance import provenance
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
@@ -52,7 +53,7 @@ def evaluate(config: EvalVQ) -> None:
         results["judged"] = judged
         print(table(judged))
         text += "\n" + table(judged)
-    write_report(folder.eval, config.ext, text, results)
+    write_report(folder.eval, config.ext, text, results, provenance(config, device, [weights]))
 
 
 def judgement(config: EvalVQ, model, normaliser, store, spec, device) -> dict[str, Any] | None:

@@ -78,12 +78,12 @@ def load_captioner(config: GenM2T, run: Run) -> MotionToText:
 def tell(model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float) -> list[Told]:
     """The captions of all windows, in their order; windows of like lengths are told together."""
     import torch
-    from tqdm import tqdm
 
     from data.windows import batches
+    from utils.progress import progress
 
     captions: list[list[tuple[str, float]]] = [[] for _ in windows]
-    with tqdm(total=len(windows), desc="captions", unit="window", leave=False, disable=None) as bar:
+    with progress(total=len(windows), desc="captions", unit="window") as bar:
         for places, features, lengths in batches([window.features for window in windows], config.batch_size):
             asked = {"count": config.num_captions, "candidates": config.candidates, "numbers": torch.tensor(places)}
             said = model.captions(features, lengths, search=search, **asked)

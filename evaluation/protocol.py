@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data.store import Normaliser
 from data.text import CaptionedClips
@@ -25,6 +24,7 @@ from evaluation.metrics import motion as metrics
 from evaluation.metrics.physical import physical_metrics
 from motion.features import features_to_joints
 from pipelines.text2motion import SamplingSettings, TextToMotion
+from utils.progress import progress
 
 BATCH = 32  # clips among which a text has to find its motion
 PAIRS = 300  # for Diversity
@@ -134,7 +134,7 @@ class Protocol:
         """Motions for conditions (N, C) and lengths (N,), in batches of like length."""
         order = lengths.argsort(stable=True)
         sampling = replace(sampling, seed=sampling.seed + repeat)
-        bar = tqdm(order.split(size), desc="motions", unit="batch", leave=False, disable=None)
+        bar = progress(order.split(size), desc="motions", unit="batch")
         parts = []
         for first, rows in zip(range(0, len(order), size), bar):
             tokens = model.count_tokens(condition[rows], lengths[rows])
@@ -191,7 +191,7 @@ def evaluate(
     """
     rows: dict[str, list[dict[str, float]]] = {"real": [], "ours": []}
     reference = protocol.real(-1).seen.motion
-    for repeat in tqdm(range(repeats), desc="repeats", unit="pass", disable=None):
+    for repeat in progress(range(repeats), desc="repeats", unit="pass"):
         real = protocol.real(repeat)
         rows["real"].append(protocol.scores(real, real.seen, reference, repeat))
         ours = {**protocol.scores(real, make(real, repeat), real.seen.motion, repeat), **more(real, repeat)}

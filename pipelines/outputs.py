@@ -130,15 +130,14 @@ def write_samples(samples: Iterable[Sample], count: int, config: Sampling, prove
 
     Raises `UserError` for motions that are not finite, and where nothing can be written: then nothing is.
     """
-    from tqdm import tqdm
-
     from motion.footlock import lock_feet
+    from utils.progress import progress
 
     began, target = time.perf_counter(), Path(config.output_dir) / config.ext
     earlier = read_record(target)
     with staged(Path(config.output_dir), config.ext) as folder:
         record, done = Record(folder, provenance), []
-        for sample in tqdm(samples, total=count, unit="motion", disable=count == 1):
+        for sample in progress(samples, total=count, desc="motions", unit="motion", disable=count == 1):
             motion = replace(sample.motion, locked=lock_feet(sample.motion.joints, sample.motion.fps))
             sample = replace(sample, motion=motion)
             record.add(sample, write_sample(folder, sample, config))

@@ -34,6 +34,7 @@ from utils.checkpoint import (
 )
 from utils.errors import UserError
 from utils.locks import FolderLock, remove_half_files
+from utils.provenance import add_provenance, provenance
 from utils.runtime import (
     Distributed,
     autocast,
@@ -114,11 +115,12 @@ class Trainer:
         Raises `UserError` when the loss or the gradient is not finite, naming the step and the batch.
         """
         config, rank = self.config, self.processes.rank
+        samples = config.batch_size * config.accumulate * self.processes.world
         with (
             closing(self),
             self.processes.group(self.device),
             Prefetcher(self.batches.batch, self.device) as self.prefetcher,
-            Reporter(self.folder.root, self.step, self.total_steps, self.processes.main) as self.report,
+            Reporter(self.folder.root, self.step, self.total_steps, self.processes.main, samples) as self.report,
             StopSignal() as self.stop,
         ):
             self.forward = self._wrapped_loss()
@@ -242,6 +244,7 @@ class Trainer:
                 path.unlink(missing_ok=True)  # of a run that was only begun
         if self.processes.main:
             write_opt(self.folder.opt, self.config)
+            add_provenance(self.folder.root / "provenance.json", {"step": self.step, **provenance(self.config, self.device)})
         if not self.random:
             self._save_resume()
 
