@@ -52,7 +52,7 @@ def evaluate(config: EvalRetrieval) -> None:
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation.report import write_report
-    from evaluation.retrieval import Gallery, evaluate_retrieval, table
+    from evaluation.retrieval import Gallery, evaluate_retrieval, retrieval_table
     from motion.spec import get_spec
     from pipelines.runs import LAMP, resolve
     from utils.provenance import provenance
@@ -68,7 +68,7 @@ def evaluate(config: EvalRetrieval) -> None:
     facts = {"weights": str(weights), "split": config.split, "clips": len(gallery.clips), "captions": len(gallery.texts)}
     settings = {name: getattr(config, name) for name in ("caption", "pool", "rerank")}
     results = {**facts, **settings, "protocols": protocols}
-    text = "\n".join((*heading(results), *table(protocols)))
+    text = "\n".join((*heading(results), *retrieval_table(protocols)))
     print(text)
     write_report(run.results(config.checkpoints_dir), config.ext, text, results, provenance(config, model.device, [weights]))
 

@@ -19,7 +19,7 @@ from motion.spec import get_spec
 from options.cli import check_ext, parse
 from options.generate import GenM2T
 from pipelines.outputs import staged
-from pipelines.subtitles import Told, table, write_captions
+from pipelines.subtitles import CaptionedWindow, caption_table, write_captions
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:  # --help does not wait for these
@@ -59,11 +59,11 @@ def main(argv: list[str] | None = None) -> None:
     with staged(Path(config.output_dir), config.ext) as folder:
         model = load_captioner(config, run)
         windows = windows_of(motions, config.window, model.stride)
-        told = tell(model, windows, search, config, spec.fps)
-        write_captions(folder, told, config.formats)
-    print(table(told))
+        captioned = caption_windows(model, windows, search, config, spec.fps)
+        write_captions(folder, captioned, config.formats)
+    print(caption_table(captioned))
     count = f"{len(motions)} motion{'s'[: len(motions) > 1]}"
-    print(f"{count} in {len(told)} window{'s'[: len(told) > 1]}, written: {Path(config.output_dir) / config.ext}")
+    print(f"{count} in {len(captioned)} window{'s'[: len(captioned) > 1]}, written: {Path(config.output_dir) / config.ext}")
 
 
 def load_captioner(config: GenM2T, run: Run) -> MotionToText:
@@ -75,8 +75,10 @@ def load_captioner(config: GenM2T, run: Run) -> MotionToText:
     return MotionToText.load(root, run.dataset_name, name, resolve_device(config.gpu_id), config.which_epoch or None)
 
 
-def tell(model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float) -> list[Told]:
-    """The captions of all windows, in their order; windows of like lengths are told together."""
+def caption_windows(
+    model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float
+) -> list[CaptionedWindow]:
+    """The captions of all windows, in their order; windows of like length share a batch."""
     import torch
 
     from data.windows import batches
@@ -84,13 +86,13 @@ def tell(model: MotionToText, windows: list[Window], search: Search, config: Gen
 
     captions: list[list[tuple[str, float]]] = [[] for _ in windows]
     with progress(total=len(windows), desc="captions", unit="window") as bar:
-        for places, features, lengths in batches([window.features for window in windows], config.batch_size):
-            asked = {"count": config.num_captions, "candidates": config.candidates, "numbers": torch.tensor(places)}
-            said = model.captions(features, lengths, search=search, **asked)
-            for place, best in zip(places, said):
-                captions[place] = [(" ".join(text.split()), match) for text, match in best]
-            bar.update(len(places))
-    return [Told(file, start / fps, end / fps, best) for (file, start, end, _), best in zip(windows, captions)]
+        for indices, features, lengths in batches([window.features for window in windows], config.batch_size):
+            asked = {"count": config.num_captions, "candidates": config.candidates, "numbers": torch.tensor(indices)}
+            ranked = model.captions(features, lengths, search=search, **asked)
+            for index, best in zip(indices, ranked):
+                captions[index] = [(" ".join(text.split()), match) for text, match in best]
+            bar.update(len(indices))
+    return [CaptionedWindow(file, start / fps, end / fps, best) for (file, start, end, _), best in zip(windows, captions)]
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int =
     return results
 
 
-def table(results: dict[str, Any]) -> Iterator[str]:
+def retrieval_table(results: dict[str, Any]) -> Iterator[str]:
     """What `evaluate_retrieval` gave, as people read it: a block of lines a protocol."""
     for protocol, found in results.items():
         columns = list(found["chance"])
