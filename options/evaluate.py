@@ -36,8 +36,8 @@ class EvalT2M(BertScored, Judged, Split, OnDataset, Common):
     temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
     topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
     precision: str = option("fp32", "precision of the transformers; auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
-    lamp_bertscore: bool = option(False, "also compute LaMP-BertScore: motions are captioned, and the captions compared with the texts")
-    captioner: str = option("", "captioner for LaMP-BertScore (train_m2t.py --exp-name); default: the only one there, else the embedded one")
+    lamp_bertscore: bool = option(False, "also LaMP-BertScore: motions are captioned, and captions compared with texts")
+    captioner: str = option("", "captioner for LaMP-BertScore; default: the only one there, else the embedded one")
     ext: str = option("text2motion", "name of the result files: eval/<ext>.log and eval/<ext>.json")
 
 
@@ -53,12 +53,12 @@ class EvalRetrieval(OnDataset, Common):
     )
     split: str = option("test", "split to evaluate: the file <split>.txt of the dataset folder")
     protocol: list[str] = option(
-        ["all", "threshold", "dissimilar", "batches"], "retrieval protocols: which galleries are searched, and what counts as a match",
+        ["all", "threshold", "dissimilar", "batches"], "which galleries are searched, and what counts as a match",
         choices=("all", "threshold", "dissimilar", "batches"), nargs="+",
     )  # fmt: skip
     pool: str = option("max", "how the similarities of the queries are pooled", choices=("max", "mean"))
     rerank: int = option(0, "number of best matches that the matching head re-ranks; 0: none")
-    caption: int = option(1, "caption that represents its clip, counted from 1 (the last if there are fewer); 0: a random one, by --seed")
+    caption: int = option(1, "caption that represents its clip, from 1 (the last if there are fewer); 0: random, by --seed")
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
     ext: str = option("retrieval", "name of the result files: eval/<ext>.log and eval/<ext>.json, of a search <output_dir>/<ext>/")
     query: str = option("", "text to search motions by, instead of evaluating")
@@ -76,7 +76,7 @@ class EvalM2T(BertScored, Judged, Split, OnDataset, Captioning):
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
     out_dir: str = option("", "results go to <out_dir>/<dataset_name>/<name>/eval; default: checkpoints_dir")
     references: list[str] = option(
-        ["raw", "tokens"], "references of caption scores: captions as written, or HumanML3D's processed tokens",
+        ["raw", "tokens"], "references: captions as written, or HumanML3D's processed tokens",
         choices=("raw", "tokens"), nargs="+",
     )  # fmt: skip
     repeat_times: int = option(1, "evaluation passes, each with other crops; more than one gives confidence intervals")

@@ -27,8 +27,8 @@ class Sampling(Common):
     bvh_unit: str = option("cm", "unit of .bvh files", choices=("cm", "m"))
     batch_size: int = option(32, "motions generated at a time")
     time_steps: int = option(18, "sampling steps of the masked transformer")
-    cond_scale: float | None = option(None, "guidance scale of the base tokens; 1: no guidance; default: 4, embedded weights 2")
-    res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; 1: no guidance; default: 5, embedded weights 2")
+    cond_scale: float | None = option(None, "guidance scale of the base tokens; 1: none; default: 4, embedded weights 2")
+    res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; 1: none; default: 5, embedded weights 2")
     temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
     topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
     precision: str = option("fp32", "precision of the transformers; auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
@@ -50,7 +50,7 @@ class EditT2M(Sampling):
 
     source_motion: str = option("", "the motion: .npy of joints (T, 22, 3) in metres or of features (T, 263), or .bvh")
     mask_edit_section: list[str] = option(
-        [], "sections to regenerate, each A,B: fractions of the motion, as 0.3,0.6, or frames, as 40,80", flags=("-msec",), nargs="*"
+        [], "sections to regenerate, each A,B: fractions of the motion (0.3,0.6) or frames (40,80)", flags=("-msec",), nargs="*"
     )
     text_prompt: str = option("", "what the person does there; without it, what leads from the motion before to the motion after")
     before: int = option(0, "frames to add before the motion")
@@ -67,7 +67,7 @@ class Captioning(Common):
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
     batch_size: int = option(32, "motions captioned at a time")
     beams: int = option(5, "width of the beam search; 1: greedy search")
-    candidates: int = option(1, "captions that the search proposes per motion; LaMP's matching head keeps the best")
+    candidates: int = option(1, "captions proposed per motion; LaMP's matching head keeps the best")
     sample: bool = option(False, "sample words (nucleus sampling) instead of searching")
     top_p: float = option(0.9, "with --sample: cumulative probability of the words to sample from")
     temperature: float = option(1.0, "with --sample: above 1 more varied, below more certain")
@@ -86,7 +86,7 @@ class GenM2T(Captioning):
         [], "motions to describe: .npy (joints or features), .bvh, .amc beside its .asf, or folders of them", nargs="+"
     )
     asf: str = option("", "skeleton of .amc files, where it is not beside them")
-    candidates: int = option(9, "captions that the search proposes per motion; LaMP's matching head keeps the best")
+    candidates: int = option(9, "captions proposed per motion; LaMP's matching head keeps the best")
     num_captions: int = option(1, "captions per motion, ranked by LaMP's matching head")
     window: int = option(
         196, "most frames described at a time, from 24, at the dataset's rate; longer motions are split into even windows"
