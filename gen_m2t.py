@@ -5,9 +5,9 @@
     python gen_m2t.py --motions 07_01.amc --asf 07.asf --window 80 --formats srt
 
 A motion is a .npy of joints (T, 22, 3) in metres or of features (T, 263), a .bvh, or an .amc with its .asf. One that is longer than
-`--window` is told piece by piece, with times. Results lie in `<output_dir>/<ext>/`: `captions.txt` is the table that is printed,
-`captions.json` the same for programs, `<file>.srt` subtitles for a video of the motion. They appear when all are made; what had the
-same names is replaced then.
+`--window` is captioned window by window, with timestamps. Results lie in `<output_dir>/<ext>/`: `captions.txt` is the printed table,
+`captions.json` the same for programs, `<file>.srt` are subtitles for a video of the motion. They appear when all are made and
+replace files of the same names.
 """
 
 from __future__ import annotations

@@ -112,8 +112,8 @@ class MotionToText:
         flat = [text for some in texts for text in some]
         if spoken := [index for index, text in enumerate(flat) if text.strip()]:
             rows = torch.tensor(spoken, device=latents.device) // count
-            found = self.reader.match_latents([flat[index] for index in spoken], latents[rows], lengths[rows])
-            scores[spoken] = found.cpu().float()
+            matches = self.reader.match_latents([flat[index] for index in spoken], latents[rows], lengths[rows])
+            scores[spoken] = matches.cpu().float()
         return scores.unflatten(0, (len(texts), count)).tolist()
 
 
