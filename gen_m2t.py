@@ -5,7 +5,7 @@
     python gen_m2t.py --motions 07_01.amc --asf 07.asf --window 80 --formats srt
 
 A motion is a .npy of joints (T, 22, 3) in metres or of features (T, 263), a .bvh, or an .amc with its .asf. One that is longer than
-`--window` is captioned window by window, with timestamps. Results lie in `<output_dir>/<ext>/`: `captions.txt` is the printed table,
+`--window` is captioned window by window, with timestamps. Results lie in `<output_dir>/<ext>/`: `captions.txt` is the table,
 `captions.json` the same for programs, `<file>.srt` are subtitles for a video of the motion. They appear when all are made and
 replace files of the same names.
 """

