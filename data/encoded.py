@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data.balance import weighted_epoch
 from data.store import Clips, Normaliser
 from data.text import CaptionedClips, draw_crops
-from utils.checkpoint import load_weights, save_weights
+from utils.checkpoint import cached, load_weights, save_weights
+from utils.progress import progress
 
 POOL = 16  # batches among which clips are sorted by length
 
@@ -48,6 +48,7 @@ def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens
 
 
+@torch.no_grad()
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
     """What `encode` makes of every clip from each of its first `stride` frames, at the rows (M) that `first_rows` tells.
 
@@ -55,7 +56,7 @@ def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int
     """
     starts, lengths = first_rows(clips.lengths, stride)
     rows = None
-    with tqdm(total=len(clips) * stride, desc="tokenising", unit="clip", leave=False, disable=None) as bar:
+    with progress(total=len(clips) * stride, desc="tokenising", unit="clip") as bar:
         for shift in range(stride):
             shifted = Clips(clips.rows, clips.names, clips.starts + shift, clips.lengths - shift)
             for batch in shifted.batches(normaliser):
@@ -85,13 +86,19 @@ def cache_path(clips: Clips, stride: int, tokeniser_hash: str, kind: str, suffix
 def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> TokenStore:
     """`tokenise`, kept in a file beside the packed motions."""
     path = cache_path(clips, stride, tokeniser_hash, "tokens", ".safetensors")
-    if not path.is_file():
+    starts, tokens = first_rows(clips.lengths, stride)
+
+    def read(path: Path) -> TokenStore | None:
+        codes = load_weights(path)[0]["codes"]
+        fits = codes.dtype == torch.int16 and codes.ndim == 2 and len(codes) == tokens.sum()
+        return TokenStore(codes.numpy(), starts) if fits else None
+
+    def make(path: Path) -> None:
         store = tokenise(clips, encode, normaliser, stride)
         arrays = {"codes": torch.from_numpy(store.codes), "starts": torch.from_numpy(store.starts)}
         save_weights(path, arrays, {"kind": "tokens"})
-        return store
-    arrays, _ = load_weights(path)
-    return TokenStore(arrays["codes"].numpy(), arrays["starts"].numpy())
+
+    return cached(path, read, make)
 
 
 @dataclass(frozen=True)
