@@ -98,13 +98,13 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each matrix as int8, with a float32 scale for each row under `<name>@scale`: a quarter of the bytes, for storage alone."""
+    """Each matrix or kernel as int8, with a float32 scale for each row under `<name>@scale`: a quarter of the bytes, for storage."""
     small = {}
     for key, value in state.items():
-        if value.ndim != 2 or not value.is_floating_point():
+        if value.ndim < 2 or not value.is_floating_point():
             small[key] = value
             continue
-        scale = value.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+        scale = value.float().abs().amax(tuple(range(1, value.ndim)), keepdim=True).clamp(min=1e-12) / 127
         small |= {key: (value / scale).round().to(torch.int8), key + SCALE: scale}
     return small
 
