@@ -67,14 +67,14 @@ def train(config: TrainVQ) -> None:
 
 
 def statistics(config: TrainVQ, spec):
-    """The dataset's statistics, or those of the tokeniser that `--init` names: its weights fit no others."""
+    """The dataset's statistics, or those that the weights of `--init` were trained with."""
     from data.store import Normaliser
 
     return Normaliser.load(start_folder(config) / "meta") if config.init else Normaliser.from_dataset(spec)
 
 
 def start_folder(config: TrainVQ):
-    """The run that `--init` names, by its name or as a folder."""
+    """The checkpoint folder that `--init` gives, as a path or as the name of a run."""
     from pathlib import Path
 
     from utils.checkpoint import CheckpointFolder
@@ -84,7 +84,7 @@ def start_folder(config: TrainVQ):
 
 
 def new_tokeniser(config: TrainVQ, spec, clips, normaliser):
-    """A tokeniser by the flags, with what `--init`, `--rigid_bones` and the losses on the body need."""
+    """The tokeniser to train: weights of `--init`, fitted constraints, and the body's losses if any has a weight."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model
     from models.vqvae import MotionTokeniser, widen_from_
@@ -93,7 +93,7 @@ def new_tokeniser(config: TrainVQ, spec, clips, normaliser):
     if config.init:
         start, metadata = load_model(start_folder(config))
         if metadata["kind"] != "tokeniser":
-            raise UserError(f"--init {config.init}: holds a {metadata['kind']} model, not a tokeniser; name one made by train_vq.py")
+            raise UserError(f"--init {config.init}: holds a {metadata['kind']} model; name a tokeniser made by train_vq.py")
         widen_from_(model, start)
     if model.decoder.body is not None:
         model.decoder.body.fit_(normaliser.mean, normaliser.std, measured_bones(clips, spec))

@@ -126,9 +126,18 @@ def test_a_wider_decoder_takes_over_a_narrower_one():
     assert torch.allclose(wide.decode(wide.encode(motion)), start.decode(start.encode(motion)), atol=1e-5)
     wide.train().loss({"motion": motion})[0].backward()
     assert wide.decoder.last.weight.grad[:, 16:].abs().max() > 0  # the new channels learn
-    for settings in ({"width": 24}, {"nb_code": 64}, {"decoder_width": 8}, {"depth": 1, "dilation_growth_rate": 2, "num_quantizers": 4}):
+    for settings in ({"width": 24}, {"nb_code": 64}, {"decoder_width": 8}, {"depth": 1}, {"num_quantizers": 4}):
         with pytest.raises(UserError, match="--init"):
             widen_from_(MotionTokeniser(VQConfig(**{**TINY, **settings})), start)
+
+
+def test_weights_of_constrained_tokenisers_are_taken_over_whole():
+    settings = {**TINY, "rigid_bones": True, "planted_feet": True}
+    start, new = (MotionTokeniser(VQConfig(**settings)) for _ in range(2))
+    widen_from_(new, start)
+    assert all(torch.equal(value, start.state_dict()[name]) for name, value in new.state_dict().items())
+    with pytest.raises(UserError, match="give the flags of its training"):
+        widen_from_(MotionTokeniser(VQConfig(**TINY)), start)
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_quantizers": 1}, {"shared_codebook": True}])

@@ -98,7 +98,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each matrix or kernel as int8, with a float32 scale for each row under `<name>@scale`: a quarter of the bytes, for storage."""
+    """Matrices and kernels as int8, for storage: a quarter of the bytes. Each row's float32 scale is under `<name>@scale`."""
     small = {}
     for key, value in state.items():
         if value.ndim < 2 or not value.is_floating_point():
