@@ -107,7 +107,7 @@ def test_single_codebook_trains_and_evaluates(run, capsys):
 def test_body_losses_constraints_and_init_train_together(run, capsys):
     from models.body import BodyLoss
 
-    clips = (run.data / "all.txt").read_text().split() if (run.data / "all.txt").is_file() else ["000000"]
+    clips = [path.stem for path in (run.data / "new_joint_vecs").glob("*.npy")]
     (run.data / "actions.csv").write_text("clip,action,source\n" + "".join(f"{clip},walk,here\n" for clip in clips))
     weights = [flag for name in BodyLoss.TERMS for flag in (f"--loss_{name}", "0.1")]
     flags = [*SIZES, *SHORT, "--max_iters", "3", "--log_every", "1", "--balance", "--rigid_bones", "--planted_feet", *weights]
@@ -117,6 +117,9 @@ def test_body_losses_constraints_and_init_train_together(run, capsys):
     eval_t2m_vq.main(["--name", "body", *run.places, "--evaluator", "none"])
     results = json.loads((run.folder.parent / "body" / "eval" / "reconstruction.json").read_text(encoding="utf-8"))
     assert results["physical"]["bone_deviation_percent"]["reconstructed"] < 0.01
+    for group in (results["by_action"]["walk"], results["by_source"]["here"]):
+        assert (group["clips"], group["physical"]) == (results["clips"], results["physical"])
+        assert group["mpjpe_mm"] == pytest.approx(results["mpjpe_mm"])
     before = Normaliser.load(run.folder / "meta")
     assert np.array_equal(Normaliser.load(run.folder.parent / "body" / "meta").mean, before.mean)
 
