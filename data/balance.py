@@ -1,4 +1,4 @@
-"""Drawing rare actions more often: a weight for each clip, and epochs that follow the weights.
+"""Sampling weights that draw rare actions more often, and epochs that follow them.
 
 `actions.csv` of a dataset folder has one row per clip; column `clip` is its name, `action` its main action, `source` its origin.
 """
@@ -30,10 +30,10 @@ def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
 
 
 def sampling_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] | None = None) -> np.ndarray:
-    """How often to draw each clip for its size, 1 on average: an action is drawn by the square root of the size of its clips.
+    """How often to draw each clip relative to its size, 1 on average. Actions are drawn by the square root of their size.
 
-    `sizes`: 1 for each clip without it, so that actions count by clips; lengths make them count by frames. Clips without
-    an action count as one action. Without `actions.csv` all weights are 1.
+    `sizes` (N,) default to 1 each, which measures an action in clips; lengths measure it in frames. Clips without an
+    action form an action of their own. Without `actions.csv` all weights are 1.
     """
     known = read_actions(folder)
     actions = [known.get(name) or known.get(name.partition("_")[2], "") for name in names]  # B_000123 is a part of 000123
@@ -46,9 +46,9 @@ def sampling_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] 
 
 
 def weighted_epoch(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As many indices as weights (N,) in random order, each there floor or ceil of weight / mean times.
+    """N indices in random order for weights (N,), in which each index appears floor or ceil of weight / mean times.
 
-    Systematic resampling: equal weights give a permutation. The copies of an index are spread evenly, so that few batches hold two.
+    This is systematic resampling; equal weights give a permutation. The copies of an index are spread evenly over the epoch.
     """
     ends = np.cumsum(weights / weights.mean())
     points = np.arange(len(weights)) + rng.random()
