@@ -178,11 +178,13 @@ def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bo
 def _folders(root: Path) -> list[Path]:
     """The folders in `root` that hold weights files; LaMP's released length estimator lies one level deeper."""
     folders = {path.parent for pattern in ("*/model", "*/*/model") for path in root.glob(pattern)}
-    return sorted(folder for folder in folders if _files(folder))
+    return sorted(folder for folder in folders if weights_files(folder))
 
 
-def _files(folder: Path) -> list[Path]:
-    """The weights files of a run, by name."""
+def weights_files(folder: Path) -> list[Path]:
+    """The weights files of a run, by name: those to use, not those to resume from."""
+    if not (folder / "model").is_dir():
+        return []
     files = [path for path in (folder / "model").iterdir() if path.suffix in SUFFIXES and not path.name.startswith(".")]
     return sorted(path for path in files if not path.stem.startswith("resume"))
 
@@ -201,7 +203,7 @@ def _kind(path: Path) -> str | None:
 
 def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
     """Whether another weights file of a run shows that it is none of `kinds`."""
-    for path in _files(folder):
+    for path in weights_files(folder):
         with suppress(UserError):
             return _kind(path) not in kinds
     return False

@@ -22,6 +22,7 @@ def test_the_only_run_of_a_kind_is_used_and_others_do_not_count(tmp_path):
     write_run(tmp_path, "mine", "lamp")
     write_run(tmp_path, "masked", "masked")
     (tmp_path / "open" / "begun" / "model").mkdir(parents=True)
+    (tmp_path / "open" / "begun" / "model" / "resume.previous.pt").touch()
     assert resolve(LAMP, tmp_path, "open").name == "mine"
     assert resolve(LAMP, tmp_path).dataset_name == "open"
     assert resolve(LAMP, tmp_path, "open", "masked").name == "masked"  # whether it fits is for the loader to say
