@@ -93,10 +93,9 @@ def makers(protocol, model, config: EvalT2M):
 
 def weights_of(folder) -> list[str]:
     """Names of all weights files of a run. Raises `UserError` if there are none."""
-    from utils.checkpoint import SUFFIXES
+    from pipelines.runs import weights_files
 
-    files = [path for path in folder.model.glob("*") if path.suffix in SUFFIXES and not path.name.startswith(".")]
-    tags = sorted(path.stem for path in files if path.stem != "resume")
+    tags = [path.stem for path in weights_files(folder.root)]
     if not tags:
         raise UserError(f"{folder.model}: no weights there; check --name, --dataset_name and --checkpoints_dir")
     return tags
