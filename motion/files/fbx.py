@@ -1,7 +1,7 @@
 """Motions as .fbx, through Blender: the animated .glb is written, and Blender, a process of its own, turns it into an .fbx.
 
 Blender is found in this order: the program or Python that the environment variable LAMP_BLENDER names, `blender` on the PATH. A
-Python needs Blender's module: `pip install bpy==5.0.1`, whose wheel is for Python 3.11, so best in a virtual environment of its own.
+Python needs Blender's module: `pip install bpy==5.0.1`, whose wheel is for Python 3.11; best in a virtual environment of its own.
 """
 
 from __future__ import annotations
