@@ -9,7 +9,7 @@ import torch
 from motion.files.convert import main
 from motion.files.export import OutputOptions, export
 from motion.files.read import InputOptions, read_motion
-from motion.files.smpl import read_amass, read_body_model
+from motion.files.smpl import note_no_model, read_amass, read_body_model
 from motion.files.smpl_writer import write_smpl
 from motion.ik import fit_pose, retarget
 from motion.rest import standard_rest
@@ -72,6 +72,7 @@ def test_the_layout_is_amass_s(clip, model, tmp_path):
 
 
 def test_without_a_model_the_uniform_skeleton_stands_in(clip, tmp_path, capsys):
+    note_no_model.cache_clear()
     export(tmp_path / "motion.npz", clip, "", 20)
     assert "note: no SMPL model" in capsys.readouterr().err
     found = read_motion(tmp_path / "motion.npz")
