@@ -83,12 +83,13 @@ def load_captioner(config: EvalM2T, device):
 def choose_judge(config: EvalM2T, device):
     """Who judges R-precision; without an evaluator nobody, which one line says."""
     from evaluation.judges import NoJudge, load_judge
+    from pipelines.runs import MissingRun
 
     if config.evaluator == "none":
         return NoJudge()
     try:
         return load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
-    except UserError as error:
+    except MissingRun as error:
         if config.evaluator_name:
             raise
         print(f"no R-precision, MM-Dist: {error}")

@@ -74,12 +74,16 @@ def judge(one: dict) -> dict[str, bool]:
     return found
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="a .json of M2T_eval.py")
     parser.add_argument("--wrong", type=int, default=0, help="so many captions that are wrong to print")
     args = parser.parse_args(argv)
-    captions = json.loads(args.results.read_text(encoding="utf-8"))["captions"]
+    try:
+        captions = json.loads(args.results.read_text(encoding="utf-8"))["captions"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{args.results}: not a result of M2T_eval.py ({error}); give its .json") from None
     judged = [judge(one) for one in captions]
     for kind in ("action", "side", "mood"):
         of_kind = [found[kind] for found in judged if kind in found]

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from motion.spec import SPECS, DatasetSpec
+from motion.spec import DatasetSpec
 from options.generate import Sampling
 from utils.errors import UserError
 
@@ -21,13 +21,11 @@ if TYPE_CHECKING:  # --help does not wait for these
     from torch import Tensor
 
     from motion.clip import Motion
+    from pipelines.runs import Generator
     from pipelines.text2motion import TextToMotion
 
-DEMO = Path(__file__).parent.parent / "assets" / "demo"
-GUIDANCE = {"cond_scale": 4.0, "res_cond_scale": 5.0}  # LaMP's and MoMask's
 RECORD, VERSION = "prompts.json", 1
 GRIDS = ("mp4", "gif", "png")  # formats that --grid can write
-DEMO_GUIDANCE = {"cond_scale": 2.0, "res_cond_scale": 2.0}  # people obey best (docs/experiments.md)
 
 
 @dataclass(frozen=True)
@@ -71,79 +69,30 @@ def check_ext(ext: str) -> None:
         raise UserError(f"--ext '{ext}': must be the name of one folder, without slashes; --output_dir says where it lies")
 
 
-def choose_weights(config: Sampling) -> tuple[dict[str, str | Path | None], str]:
-    """Which weights to load: those named, else downloaded ones, else those that come with the project; and that in words.
-
-    Raises `UserError` where there are none.
-    """
-    datasets = [config.dataset_name] if config.dataset_name else list(SPECS)
-    root = Path(config.checkpoints_dir)
-    name, others, why = config.name, {"res_name": config.res_name, "length_name": config.length_name}, ""
-    if name:
-        dataset = next((dataset for dataset in datasets if (root / dataset / name).is_dir()), None)
-        if dataset and _has_released(root / dataset / name):
-            others |= {part: other for part, other in _beside(root / dataset, name).items() if not others[part]}
-    elif found := _downloaded(root, datasets):
-        dataset, name = found
-        others, why = _beside(root / dataset, name), " (downloaded; --name takes others)"
-    else:
-        root, name, others = DEMO, "masked", {"res_name": "residual", "length_name": "length"}
-        dataset = next((dataset for dataset in datasets if (root / dataset / name).is_dir()), None)
-        why = " (they come with the project; --name takes others)"
-    if dataset is None:
-        places = root / (datasets[0] if len(datasets) == 1 else f"{{{','.join(datasets)}}}")
-        raise UserError(f"no weights '{name}' in {places}; --name, --dataset_name and --checkpoints_dir choose them")
-    also = "".join(f", {other}" for part, other in others.items() if other and root != DEMO and not getattr(config, part))
-    others = {part: other or None for part, other in others.items()}
-    return {"checkpoints_dir": root, "dataset_name": dataset, "name": name, **others}, f"{root / dataset / name}{also}{why}"
-
-
-def _has_released(folder: Path) -> bool:
-    """Whether a checkpoint folder, or one in it, holds released files: a look at names, which takes no torch."""
-    return any(any(folder.glob(f"**/model/*{suffix}")) for suffix in (".tar", ".pth"))
-
-
-def _downloaded(root: Path, datasets: list[str]) -> tuple[str, str] | None:
-    """The first dataset with a released masked transformer that is ready to use, and its name."""
-    for dataset in datasets:
-        if _has_released(root / dataset):
-            from pipelines.runs import masked_run
-
-            if name := masked_run(root / dataset):
-                return dataset, name
-    return None
-
-
-def _beside(root: Path, name: str) -> dict[str, str]:
-    """The released residual transformer and length estimator that go with a masked one; "" where there is none."""
-    from pipelines.runs import companions
-
-    return companions(root, name)
-
-
-def load_model(config: Sampling, weights: dict, said: str) -> TextToMotion:
-    """The models that `choose_weights` chose; one line says which, and what reads the text.
+def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
+    """The models that `pipelines.runs` found; one line names them and what reads the text.
 
     Raises `UserError` if they cannot be loaded.
     """
     from pipelines.text2motion import TextToMotion
     from utils.runtime import resolve_device
 
-    model = TextToMotion.load(**weights, device=resolve_device(config.gpu_id), tag=config.which_epoch or None)
+    names = {name: getattr(runs, name) or None for name in ("res_name", "length_name", "fill_name")}
+    tag = config.which_epoch or None
+    model = TextToMotion.load(*runs.masked.address, **names, device=resolve_device(config.gpu_id), tag=tag)
     model.precision = config.precision
-    print(f"weights: {said}; the text is read by {model.encoder.title}")
+    print(f"weights: {runs}; the text is read by {model.encoder.title}")
     if model.residual is None and model.tokeniser.num_quantizers > 1:
         print("no --res_name: only the base tokens are decoded, which makes coarser motion")
     return model
 
 
-def sampling(config: Sampling, weights: dict) -> dict[str, float]:
-    """The options of `TextToMotion.draw` that the flags ask for; guidance that they leave open depends on the weights."""
-    demo = weights["checkpoints_dir"] == DEMO
-    options = {name: getattr(config, name) for name in ("time_steps", "temperature", "topkr", "seed")}
-    for name, usual in (DEMO_GUIDANCE if demo else GUIDANCE).items():
-        options[name] = usual if getattr(config, name) is None else getattr(config, name)
-    return options
+def find_generator(config: Sampling) -> Generator:
+    """The models that the flags ask for. Raises `UserError` if there are none, or several."""
+    from pipelines.runs import resolve_generator
+
+    names = (config.name, config.res_name, config.length_name, config.fill_name)
+    return resolve_generator(config.checkpoints_dir, config.dataset_name, *names)
 
 
 def to_joints(features: Tensor, spec: DatasetSpec) -> Tensor:

@@ -1,213 +1,29 @@
-"""English for a clip: what is done (content), how (style), and what its joints prove (`prepare/facts.py`).
+"""English for a clip: what is done (content or label), how (style), and what its joints prove (`prepare/facts`).
 
-`prepare/phrases.py` holds the language; the functions here choose and join. A clip's captions are drawn by its name, so they
-stay the same from run to run. Sides, counts, angles, heights and distances come from the joints, never from the label.
-HumanML3D's manner: lower case, with a full stop or without.
+A clip's captions are drawn by its name, so they stay the same from run to run. Sides, counts, angles, heights and distances come
+from the joints, never from the label. HumanML3D's manner: lower case, with a full stop or without.
 """
 
 from __future__ import annotations
 
 import random
-from functools import partial
+from collections.abc import Callable
 
 import numpy as np
 
 from prepare import phrases as say
-from prepare.facts import CHEST, WAIST, Facts, Hand, Turn, prove
+from prepare.clauses import ACTIONS, Voice
+from prepare.everyday import tell
+from prepare.facts import Facts, prove
+from prepare.grammar import progressive
 from utils.errors import UserError
 
-
-class Voice:
-    """The writer of one caption: random choices of its own, the subject, and the pronouns that go with it."""
-
-    def __init__(self, rng: random.Random, subject: str, pronouns: say.Pronouns):
-        self.rng, self.subject, self.words = rng, subject, pronouns._asdict()
-
-    def pick(self, phrases: tuple[str, ...], **words: str) -> str:
-        """One of the phrases, its braces filled."""
-        return self.rng.choice(phrases).format(**self.words, **words)
-
-    def chance(self, probability: float) -> bool:
-        return self.rng.random() < probability
+__all__ = ["ACTIONS", "captions", "clauses"]
+MOST_WORDS = 18
+LABEL_MOODS = {"sad": "sad", "sexy": "feminine"}  # words of labels → styles
+Clause = Callable[[Voice, bool], str]  # of a voice, plain or rich in facts
 
 
-def times(voice: Voice, count: int) -> str:
-    """'once', 'three times', 'several times': a number only as far as people count."""
-    if count <= 6:
-        return voice.pick(say.TIMES.get(count, (f"{say.NUMBERS[count]} times",)))
-    return voice.pick(say.SEVERAL if count <= 9 else say.MANY)
-
-
-def meters(distance: float) -> str:
-    """Rounded to halves: 'one meter', 'two and a half meters'."""
-    whole, half = divmod(round(2 * distance), 2)
-    if not whole:
-        return "half a meter"
-    number = say.NUMBERS[whole] if whole < len(say.NUMBERS) else str(whole)
-    return f"{number}{' and a half' if half else ''} meter{'' if (whole, half) == (1, 0) else 's'}"
-
-
-def side(left: bool) -> str:
-    return "left" if left else "right"
-
-
-# -------------------------------------------------------------------------------------------------- clauses by content
-def turning(voice: Voice, turn: Turn, rich: bool) -> str:
-    """The clause of a turn; rich: the angle is said if it is within 12° of a multiple of 45°."""
-    angle = min((angle for angle in say.TURNS if angle), key=lambda angle: abs(angle - abs(turn.degrees)))
-    said = angle if rich and abs(angle - abs(turn.degrees)) <= 12 else 0
-    return voice.pick(say.TURNS[said], side=side(turn.degrees > 0))
-
-
-def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
-    """Walking and running: where to and the turn; rich: how many steps, how far, how fast, or how bent."""
-    words_of = say.GAITS[gait]
-    pace = int(np.searchsorted(words_of.limits, facts.speed))
-    turns = [turning(voice, turn, rich) for turn in facts.turns]
-    straight = facts.direction == "forward" and not turns and voice.chance(0.2)
-    words = {"verb": voice.pick(words_of.verbs[pace]), "way": voice.pick(say.WAYS["straight" if straight else facts.direction])}
-    clause = "{verb} {way}".format(**words)
-    extras = ["steps", "steps"] * (2 <= facts.steps <= 13) + ["distance"] * (facts.distance > 0.75)
-    extras += ["lean"] * (abs(facts.lean) > 15) + ["pace"] * (pace != 1 or not extras)
-    extra = voice.rng.choice(extras) if rich and len(turns) < 2 and facts.direction not in ("", "in place") else ""
-    if extra == "steps":
-        clause = voice.pick(words_of.steps, count=say.NUMBERS[facts.steps] if facts.steps <= 10 else "about a dozen", **words)
-    elif extra == "distance":
-        clause = voice.pick(say.DISTANCES, meters=meters(facts.distance), **words)
-    elif extra == "pace":
-        clause += f" {voice.pick(words_of.paces[pace])}"
-    elif extra == "lean":
-        clause += f" {voice.pick(words_of.bent if facts.lean > 0 else say.LEANING_BACK)}"
-    if len(turns) == 1:
-        return join_turn(voice, clause, turns[0], facts.turns[0].when, counted=extra in ("steps", "distance"))
-    return ", then ".join([clause, *turns])
-
-
-def join_turn(voice: Voice, clause: str, turned: str, when: float, counted: bool) -> str:
-    """Travel and turn in the order in which they come. Steps and metres count the whole way, so a turn is part of it."""
-    if counted:
-        verb, rest = turned.split(" ", 1)
-        return f"{clause}, {say.ING[verb]} {rest} {voice.pick(say.ON_THE_WAY['halfway' if 0.4 < when < 0.6 else ''])}"
-    if when < 0.25:
-        return f"{turned} and {clause}"
-    if when < 0.6 and voice.chance(0.4):
-        return f"{clause}, {turned} and {voice.pick(say.GOES_ON)}"
-    return clause + voice.pick(say.TURN_JOINS) + turned
-
-
-def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """Raising, waving, saying goodbye, guiding, answering, by the hand or hands that are up."""
-    up = [hand for hand in facts.hands if hand.level >= CHEST]
-    up = up or [hand for hand in facts.hands if hand.level == WAIST and hand.raises]
-    if not up:
-        return voice.pick(say.STANDS)
-    level, lowered = min(hand.level for hand in up), all(hand.lowered for hand in up)
-    words = {"hand": name_hands(voice, [hand in up for hand in facts.hands]), "it": "them" if len(up) == 2 else "it"}
-    high, at = (voice.pick(say.LEVELS[level], to=to) for to in ("to", "at"))
-    if kind in ("wave", "bye"):
-        clause = voice.pick(say.WAVES if kind == "wave" else say.BYES, **words)
-        clause += f" {voice.rng.choice([at, *wave_details(voice, up)])}" if rich else ""
-        after = voice.pick(say.JUMPS, times=times(voice, facts.jumps)) if rich and facts.jumps else ""
-    elif kind == "raise":
-        clause = voice.pick(say.RAISES_TO, level=high, **words) if rich else voice.pick(say.RAISES, **words)
-        adverb, after = raise_details(voice, up, words) if rich else ("", "")
-        clause += f" {adverb}" if adverb else ""
-    else:
-        clause, after = voice.pick(say.GUIDES if kind == "guide" else say.RESPONDS, **words), ""
-        if rich and kind == "respond":
-            clause = voice.pick(say.RAISES_TO, level=high, **words) + " to answer"
-    if not after and lowered and kind not in ("wave", "bye") and voice.chance(0.4):
-        after = voice.pick(say.LOWERS, **words)
-    return f"{clause} and {after}" if after else clause
-
-
-def name_hands(voice: Voice, up: list[bool]) -> str:
-    """'her left hand', 'both arms', by (left, right) that are up."""
-    part = voice.rng.choice(("hand", "hand", "arm"))
-    both = voice.pick((f"both {part}s", f"both {part}s", f"both of {{their}} {part}s"))
-    one = voice.pick((f"{{their}} {side(up[0])} {part}",))
-    return both if all(up) else one
-
-
-def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[str, str]:
-    """How often or how fast a hand goes up, or else how long it stays there: (adverb, clause), either may be ''."""
-    raises, rise, seconds = max(h.raises for h in up), max(h.rise for h in up), round(min(h.held for h in up))
-    if raises > 1:
-        return times(voice, raises), ""
-    pace = "fast" if 0 < rise <= 0.22 else "slow" if rise >= 0.6 else ""
-    if pace and voice.chance(0.5):
-        return voice.pick(say.RAISE_PACES[pace]), ""
-    if 2 <= seconds < len(say.NUMBERS) and voice.chance(0.5):
-        return "", voice.pick(say.HOLDS, count=say.NUMBERS[seconds], **words)
-    return "", ""
-
-
-def wave_details(voice: Voice, up: list[Hand]) -> list[str]:
-    """How often and how fast a raised hand is waved, as far as the wrist tells."""
-    waves, seconds = max(hand.waves for hand in up), max(hand.held for hand in up)
-    if waves < 2:  # the hand alone, or the whole arm up and down
-        return [voice.pick(say.SMALL_WAVES)] * (max(hand.raises for hand in up) < 2)
-    fast, slow = (voice.pick(say.WAVE_PACES[pace]) for pace in ("fast", "slow"))
-    return [times(voice, waves)] * 2 + [fast] * (waves > 1.4 * seconds) + [slow] * (waves < 0.8 * seconds)
-
-
-def bow(voice: Voice, facts: Facts, rich: bool) -> str:
-    if not facts.bows:
-        return voice.pick(say.STANDS)
-    depth = voice.pick(next(words for limit, words in say.DEPTHS if facts.bow_depth < limit))
-    clause = voice.pick(say.BOWS_TO, depth=depth) if rich and depth else voice.pick(say.BOWS)
-    if facts.bows > 1:
-        clause += f" {times(voice, facts.bows)}"
-    return f"{clause} and {voice.pick(say.RISES)}" if voice.chance(0.3) else clause
-
-
-def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """Punches and kicks, by the side that does them; a guard where there are none."""
-    counts = facts.punches if kind == "punch" else facts.kicks
-    if not any(counts):
-        return voice.pick(say.STANCES)
-    part = voice.rng.choice(("hand", "fist") if kind == "punch" else ("leg", "leg", "foot"))
-    limb = f"both {part}s".replace("foots", "feet") if all(counts) else voice.pick((f"{{their}} {side(bool(counts[0]))} {part}",))
-    table = say.PUNCHES if kind == "punch" else say.SPINS if any(abs(turn.degrees) > 270 for turn in facts.turns) else say.KICKS
-    clause = voice.pick(table, hand=limb, leg=limb)
-    return f"{clause} {times(voice, sum(counts))}" if rich else clause
-
-
-def dance(voice: Voice, facts: Facts, rich: bool) -> str:
-    if facts.motion < 0.5:
-        return voice.pick(say.STANDS)
-    turned = f" and {turning(voice, max(facts.turns, key=lambda turn: abs(turn.degrees)), rich)}" if facts.turns else ""
-    return voice.pick(say.DANCES) + (turned if rich else "")
-
-
-def call(voice: Voice, facts: Facts, rich: bool) -> str:
-    cupped = facts.bow_depth > 30 and all(hand.level >= CHEST for hand in facts.hands)
-    return voice.pick(say.CALLS if cupped else say.SHOUTS)
-
-
-def slash(voice: Voice, facts: Facts, rich: bool) -> str:
-    swings = min(hand.raises for hand in facts.hands)
-    if not swings:
-        return voice.pick(say.STANCES)
-    return voice.pick(say.SLASHES) + (f" {times(voice, swings)}" if rich and swings > 1 else "")
-
-
-WALKS = ("walk", "walk-back", "walk-left", "walk-right", "walk-turn-left", "walk-turn-right")
-HANDS = ("left-hand", "right-hand", "both-hands")
-ACTIONS = {  # content → the clause for it; sides in its name are not trusted
-    **dict.fromkeys(WALKS, partial(locomotion, gait="walk")),
-    **{gait: partial(locomotion, gait=gait) for gait in ("run", "dash")},
-    **{f"raise-up-{hand}": partial(gesture, kind="raise") for hand in HANDS},
-    **{f"wave-{hand}": partial(gesture, kind="wave") for hand in HANDS},
-    **dict.fromkeys(("bye", "byebye"), partial(gesture, kind="bye")),
-    **{kind: partial(gesture, kind=kind) for kind in ("guide", "respond")},
-    **{kind: partial(fight, kind=kind) for kind in ("punch", "kick")},
-    **dict.fromkeys(("dance-short", "dance-long"), dance),
-    "bow": bow, "call": call, "slash": slash,
-}  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------------------ sentences
 def subject_of(rng: random.Random, mood: say.Mood, way: str) -> tuple[str, say.Pronouns]:
     """Who does it; moods may name the subject ('a thug') or describe it ('an old man')."""
     if way == "subjects":
@@ -220,17 +36,17 @@ def subject_of(rng: random.Random, mood: say.Mood, way: str) -> tuple[str, say.P
     return who, pronouns
 
 
-def compose(rng: random.Random, content: str, mood: say.Mood, facts: Facts, rich: bool) -> str:
-    """One caption: subject, manner and clause. Rich ones state a number, a height, a distance or a pace."""
+def compose(rng: random.Random, clause_of: Clause, mood: say.Mood, rich: bool) -> tuple[str, str]:
+    """A caption of subject, manner and clause, and the clause alone. Rich ones state a number, a height, a distance or a pace."""
     ways = [way for way in ("adjectives", "adverbs", "tails", "tails", "subjects") if getattr(mood, way)]
     way = rng.choice(ways) if ways else ""
     voice = Voice(rng, *subject_of(rng, mood, way))
-    clause = ACTIONS[content](voice, facts, rich)
+    clause = clause_of(voice, rich)
     verb, _, rest = clause.partition(" ")
     simple = not any(joint in clause for joint in (" and ", " then ", ", "))
     words = [voice.subject, verb, rest]
-    if simple and verb in say.ING and voice.chance(0.2):
-        words[1:2] = ["is", say.ING[verb]]
+    if simple and verb != "is" and voice.chance(0.2):
+        words[1:2] = ["is", progressive(verb)]
     if way == "adverbs":
         at_end = simple and len(rest.split()) <= 3 and voice.chance(0.4)
         words.insert(len(words) if at_end else -2, voice.pick(mood.adverbs))
@@ -238,29 +54,74 @@ def compose(rng: random.Random, content: str, mood: say.Mood, facts: Facts, rich
     if way == "tails":
         tail = voice.pick(tuple(tail for tail in mood.tails if "as if" not in sentence or "as if" not in tail))
         sentence += tail if tail.startswith(",") else f" {tail}"
-    return f"{sentence}." if voice.chance(0.4) else sentence
+    return (f"{sentence}." if voice.chance(0.4) else sentence), clause
 
 
-def captions(name: str, content: str, style: str, joints: np.ndarray) -> list[str]:
-    """Six different captions of one clip: plain, with the style, with a fact, with both, and two more.
+def clause_writer(name: str, content: str, facts: Facts, label: str) -> Clause:
+    """The function that writes clauses of a clip, by its label if it has one, else by its content."""
+    if label:
+        return lambda voice, rich: tell(voice, facts, label, rich)
+    if content not in ACTIONS:
+        raise UserError(f"{name}: unknown content '{content}'; choose one of {', '.join(ACTIONS)}")
+    return lambda voice, rich: ACTIONS[content](voice, facts, rich)
+
+
+def mood_of(name: str, style: str, label: str) -> say.Mood:
+    style = next((mood for word, mood in LABEL_MOODS.items() if word in label.lower()), say.SAME_MOOD.get(style, style) or "normal")
+    if style not in say.MOODS:
+        raise UserError(f"{name}: unknown style '{style}'; choose one of {', '.join(say.MOODS)}")
+    return say.MOODS[style]
+
+
+def captions(name: str, content: str, style: str, joints: np.ndarray, label: str = "") -> list[str]:
+    """Different captions of one clip: six by content and style, eight by label; plain, with the style, with a fact, with both.
+
+    The first caption, which retrieval and the evaluator use, names the style in half of the clips.
 
     Args:
         name: seeds the choices; the same name gives the same captions.
-        content, style: words of Bandai-Namco's file names.
+        content, style: words of Bandai-Namco's file names; style "normal" or "" says no manner.
         joints: (T, 22, 3), metres, Y up, floor 0, 20 frames a second.
+        label: what the clip shows, in words; replaces `content`.
 
     Raises:
         UserError: unknown content or style, or joints of another shape.
     """
-    style = say.SAME_MOOD.get(style, style)
-    for kind, word, known in (("content", content, ACTIONS), ("style", style, say.MOODS)):
-        if word not in known:
-            raise UserError(f"{name}: unknown {kind} '{word}'; choose one of {', '.join(known)}")
-    facts, plain, mood = prove(joints), say.MOODS["normal"], say.MOODS[style]
-    rng, found = random.Random(name), {}  # a string seeds by its SHA-512, the same in every process
-    for manner, rich in ((plain, False), (mood, False), (plain, True), (mood, True), (mood, False), (mood, True)):
-        for _ in range(50):
-            caption = compose(rng, content, manner, facts, rich)
-            if found.setdefault(caption.rstrip("."), caption) is caption:
-                break
-    return list(found.values())
+    clause_of, mood = clause_writer(name, content, prove(joints), label), mood_of(name, style, label)
+    plain = say.Mood(who=mood.who)
+    rng = random.Random(name)  # a string seeds by its SHA-512, the same in every process
+    manners = [(plain, False), (mood, False), (plain, True), (mood, True), (mood, False), (mood, True)]
+    if rng.random() < 0.5:
+        manners[:2] = manners[1::-1]
+    if label:
+        manners += [(plain, False), (plain, True)]
+    return distinct(manners, lambda manner, rich: compose(rng, clause_of, manner, rich))
+
+
+def distinct(manners: list[tuple[say.Mood, bool]], write: Callable[[say.Mood, bool], tuple[str, str]]) -> list[str]:
+    """One text for each manner, each with a clause of its own as far as there are enough, at most 18 words where that can be had.
+
+    `write` returns a text and its clause.
+    """
+    texts, said = {}, set()
+    for manner, rich in manners:
+        drafts = [(text, clause) for text, clause in (write(manner, rich) for _ in range(20)) if text.rstrip(".") not in texts]
+        drafts.sort(key=lambda draft: (len(draft[0].split()) > MOST_WORDS, draft[1] in said))  # stable: the first of the best
+        for text, clause in drafts[:1]:
+            texts[text.rstrip(".")] = text
+            said.add(clause)
+    return list(texts.values())
+
+
+def clauses(
+    name: str, content: str, style: str, joints: np.ndarray, label: str = "", pronouns: say.Pronouns = say.THEY
+) -> list[str]:
+    """Different verb phrases for one clip, without subject, mood, full stop ("sits down on a chair"): four plain, four with facts.
+
+    Arguments and errors are those of `captions`; `pronouns` are the ones that go with the subject to come.
+    """
+    clause_of = clause_writer(name, content, prove(joints), label)
+    mood_of(name, style, label)
+    voice = Voice(random.Random(f"{name} clauses"), "", pronouns)
+    manners = [(say.MOODS["normal"], False)] * 4 + [(say.MOODS["normal"], True)] * 4
+    return distinct(manners, lambda _, rich: (clause_of(voice, rich),) * 2)

@@ -14,17 +14,20 @@ class Pronouns(NamedTuple):
     their: str
     they_are: str
     themself: str
+    they: str
+    them: str
 
 
-THEY = Pronouns("their", "they are", "themselves")
-HE = Pronouns("his", "he is", "himself")
-SHE = Pronouns("her", "she is", "herself")
+THEY = Pronouns("their", "they are", "themselves", "they", "them")
+HE = Pronouns("his", "he is", "himself", "he", "him")
+SHE = Pronouns("her", "she is", "herself", "she", "her")
 
 # ---------------------------------------------------------------------------------------------------------------- who
 SUBJECTS = (
     ("a person", THEY), ("a person", THEY), ("a person", THEY), ("a person", HE), ("a person", HE), ("a person", SHE),
-    ("a man", HE), ("a man", HE), ("the man", HE), ("someone", THEY), ("the person", THEY), ("this person", THEY),
-    ("a figure", THEY), ("person", THEY),
+    ("a man", HE), ("a man", HE), ("the man", HE), ("someone", THEY), ("someone", THEY), ("somebody", THEY), ("the person", THEY),
+    ("this person", THEY), ("a figure", THEY), ("the figure", THEY), ("person", THEY), ("a human", THEY), ("a woman", SHE),
+    ("the woman", SHE), ("a guy", HE), ("the guy", HE), ("he", HE), ("she", SHE), ("man", HE),
 )  # fmt: skip
 NOUNS = (("person", THEY), ("person", HE), ("person", SHE), ("man", HE), ("figure", THEY))  # after an adjective
 
@@ -130,6 +133,7 @@ MOODS = {
 }  # fmt: skip
 SAME_MOOD = {"old": "elderly", "tired": "exhausted", "masculinity": "masculine", "children": "childish"}
 
+
 # ------------------------------------------------------------------------------------------------- walking and running
 @dataclass(frozen=True)
 class Gait:
@@ -140,6 +144,7 @@ class Gait:
     paces: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
     steps: tuple[str, ...]
     bent: tuple[str, ...]  # when the trunk leans forward
+    likes: tuple[str, ...] = ()  # always said, at the end
 
 
 COUNTED = ("{verb} {count} steps {way}", "{verb} {way} for {count} steps")
@@ -147,17 +152,43 @@ LEANING = ("leaning forward", "with {their} body bent forward")
 GAITS = {
     "walk": Gait(
         (0.75, 1.45),
-        (("walks",), ("walks",), ("walks",)),
+        (
+            ("walks", "walks", "walks", "strolls", "ambles", "moves", "goes"),
+            ("walks", "walks", "walks", "walks", "moves", "goes", "strides"),
+            ("walks", "walks", "walks", "strides", "marches", "hurries"),
+        ),
         (("slowly", "at a slow pace"), ("at a steady pace", "at a normal pace"), ("quickly", "at a fast pace", "briskly")),
         ("takes {count} steps {way}", *COUNTED),
         ("hunched over", "with a bent back", "bent forward"),
     ),
     "run": Gait(
         (2.0, 3.3),
-        (("jogs", "jogs", "runs"), ("runs", "runs", "jogs"), ("runs", "sprints")),
+        (("jogs", "jogs", "runs", "trots"), ("runs", "runs", "jogs"), ("runs", "runs", "sprints", "races")),
         (("slowly", "at an easy pace"), ("at a steady pace",), ("at full speed", "very fast")),
         COUNTED,
         LEANING,
+    ),
+    "sneak": Gait(
+        (0.3, 1.2),
+        (("sneaks", "creeps", "tiptoes", "sneaks", "prowls", "walks stealthily", "walks quietly", "slinks"),) * 3,
+        (("slowly", "very slowly"), ("carefully", "quietly", "without a sound"), ("quickly",)),
+        ("sneaks {count} steps {way}", "{verb} {way} for {count} steps"),
+        ("hunched over", "with a bent back", "bent low"),
+    ),
+    "zombie": Gait(
+        (0.45, 1.2),
+        (("walks", "walks", "staggers", "shuffles", "lurches", "stumbles"),) * 3,
+        (("slowly",), ("at a steady pace",), ("quickly",)),
+        ("takes {count} steps {way}", "{verb} {way} for {count} steps"),
+        ("hunched over", "bent forward"),
+        ("like a zombie", "like a zombie", "as if {they_are} a zombie", "like the walking dead", "like one of the undead"),
+    ),
+    "dribble": Gait(
+        (0.8, 2.2),
+        (("dribbles a basketball", "dribbles a ball", "dribbles", "bounces a ball and moves", "dribbles the ball"),) * 3,
+        (("slowly",), ("at a steady pace",), ("quickly", "fast")),
+        ("dribbles a ball {way} for {count} steps",),
+        ("bent low over the ball", "hunched over"),
     ),
     "dash": Gait(
         (2.0, 2.9),
@@ -193,10 +224,14 @@ TURNS = {  # by angle; 0: no angle is said
     180: ("turns around to the {side}", "makes a half turn to the {side}", "turns 180 degrees to {their} {side}"),
     225: ("turns 225 degrees to the {side}",),
     270: ("makes a three quarter turn to the {side}", "turns 270 degrees to the {side}"),
-    360: ("turns in a full circle to the {side}", "turns all the way around to {their} {side}", "makes a full turn to the {side}"),
+    360: (
+        "turns in a full circle to the {side}", "turns all the way around to {their} {side}",
+        "makes a full turn to the {side}",
+    ),
 }  # fmt: skip
 TURN_JOINS = (" and then ", " then ", " and ", ", then ")
 ON_THE_WAY = {"halfway": ("halfway", "halfway through"), "": ("on the way", "along the way")}
+TURNS_ABOUT = ("turns several times", "makes several turns", "turns this way and that")  # four or more
 GOES_ON = ("keeps going", "continues", "goes on")
 
 # ------------------------------------------------------------------------------------------------------------- gestures
@@ -207,13 +242,30 @@ LEVELS = (  # by the hand's level in facts.py; {to} is "to" where the hand goes,
     ("{to} head height", "{to} the height of {their} head", "{to} the level of the head"),
     ("above {their} head", "over {their} head", "high in the air", "above the head"),
 )  # fmt: skip
-RAISES = ("raises {hand}", "lifts {hand}", "puts {hand} up", "raises {hand} up", "lifts {hand} up")
-RAISES_TO = ("raises {hand} {level}", "lifts {hand} {level}", "brings {hand} up {level}")
+RAISES = (
+    "raises {hand}", "lifts {hand}", "puts {hand} up", "raises {hand} up", "lifts {hand} up", "holds {hand} up",
+    "sticks {hand} up", "moves {hand} up", "brings {hand} up", "stretches {hand} up", "puts up {hand}", "lifts up {hand}",
+    "raises up {hand}",
+)  # fmt: skip
+RAISES_TO = (
+    "raises {hand} {level}", "lifts {hand} {level}", "brings {hand} up {level}", "puts {hand} up {level}",
+    "moves {hand} up {level}",
+)  # fmt: skip
 RAISE_PACES = {"slow": ("slowly", "with a slow movement"), "fast": ("quickly", "in one quick motion")}
 HOLDS = ("holds {it} there for about {count} seconds", "keeps {it} up for about {count} seconds")
 LOWERS = ("then lowers {it}", "then puts {it} back down", "brings {it} back down", "lets {it} down again")
-WAVES = ("waves {hand}", "waves with {hand}", "waves with {hand}", "waves hello with {hand}", "holds up {hand} and waves")
-BYES = ("waves goodbye with {hand}", "waves bye with {hand}", "says goodbye by waving {hand}", "waves {hand} in farewell")
+WAVES = (
+    "waves {hand}", "waves with {hand}", "waves with {hand}", "waves hello with {hand}", "holds up {hand} and waves",
+    "waves hi with {hand}", "greets someone by waving {hand}", "says hello by waving {hand}", "raises {hand} and waves",
+    "waves at someone with {hand}", "waves to somebody with {hand}", "gives a wave with {hand}", "lifts {hand} to wave",
+    "moves {hand} to and fro in a wave",
+)  # fmt: skip
+BYES = (
+    "waves goodbye with {hand}", "waves bye with {hand}", "says goodbye by waving {hand}", "waves {hand} in farewell",
+    "waves bye bye with {hand}", "sees someone off by waving {hand}", "raises {hand} to wave goodbye",
+    "waves {hand} to say goodbye", "says bye with a wave of {hand}", "waves {hand} at someone who leaves",
+    "bids farewell by waving {hand}", "waves someone off with {hand}",
+)  # fmt: skip
 SMALL_WAVES = ("only a little", "with small motions", "slightly")
 WAVE_PACES = {"slow": ("slowly", "in slow motions"), "fast": ("quickly", "fast")}
 GUIDES = (
@@ -234,15 +286,29 @@ SLASHES = (
 )  # fmt: skip
 
 # --------------------------------------------------------------------------------------------------------- whole body
-BOWS = ("bows", "takes a bow", "bows forward", "bends forward in a bow", "bows to someone", "bends at the waist to bow")
+BOWS = (
+    "bows", "takes a bow", "bows forward", "bends forward in a bow", "bows to someone", "bends at the waist to bow",
+    "gives a bow", "makes a bow", "greets someone with a bow", "bends forward to bow", "bows politely",
+    "lowers {their} head and upper body in a bow",
+)  # fmt: skip
 BOWS_TO = ("bows {depth}", "bends forward {depth} to bow", "bows {depth} to someone")
 DEPTHS = ((33, ("slightly", "a little")), (50, ("",)), (180, ("deeply", "very low")))  # up to so many degrees
 RISES = ("stands back up", "straightens up again", "comes back up")
-PUNCHES = ("punches with {hand}", "punches the air with {hand}", "throws punches with {hand}", "boxes with {hand}")
-KICKS = ("kicks with {leg}", "throws a kick with {leg}", "does a kick with {leg}", "kicks {leg} up")
+PUNCHES = (
+    "punches with {hand}", "punches the air with {hand}", "throws punches with {hand}", "boxes with {hand}",
+    "strikes with {hand}", "hits out with {hand}", "jabs with {hand}", "fights with {hand}",
+)  # fmt: skip
+KICKS = (
+    "kicks with {leg}", "throws a kick with {leg}", "does a kick with {leg}", "kicks {leg} up", "kicks out with {leg}",
+    "swings {leg} up in a kick",
+)  # fmt: skip
 SPINS = ("spins around and kicks with {leg}", "does a spinning kick with {leg}")
 STANCES = ("stands in a fighting stance", "holds a fighting stance", "keeps {their} guard up")
-DANCES = ("dances", "does a dance", "performs a dance", "dances to music")
+DANCES = (
+    "dances", "does a dance", "performs a dance", "dances to music", "dances around", "does some dance moves",
+    "shows some dance moves", "does a dance routine", "moves to music", "dances along to a song", "performs a dance routine",
+    "busts some dance moves",
+)  # fmt: skip
 STANDS = ("stands still", "stands in place", "stands there without moving much", "remains standing")
 JUMPS = ("jumps {times}", "jumps up and down {times}", "hops {times}")
 
@@ -250,10 +316,3 @@ JUMPS = ("jumps {times}", "jumps up and down {times}", "hops {times}")
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 TIMES = {1: ("once",), 2: ("twice", "two times")}
 SEVERAL, MANY = ("several times", "a number of times"), ("many times", "over and over", "again and again")
-ING = {
-    "walks": "walking", "jogs": "jogging", "runs": "running", "sprints": "sprinting", "dashes": "dashing", "raises": "raising",
-    "lifts": "lifting", "puts": "putting", "waves": "waving", "bows": "bowing", "gestures": "gesturing", "punches": "punching",
-    "kicks": "kicking", "dances": "dancing", "swings": "swinging", "takes": "taking", "turns": "turning", "makes": "making",
-    "shouts": "shouting", "slashes": "slashing", "boxes": "boxing", "does": "doing", "practices": "practicing", "brings":
-    "bringing", "stands": "standing", "points": "pointing",
-}  # fmt: skip

@@ -1,0 +1,115 @@
+"""The actions of the `open` dataset: which of them a clip's label names, and which of them the weights can be said to know.
+
+A plain table. Labels are Bandai-Namco's contents ("wave-left-hand"), CMU's descriptions ("sit on high stool, stand up"), HDM05's
+classes in words, or a caption. The main action comes first: it decides how often a clip is drawn and where the reports count it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+HANDS = ("left-hand", "right-hand", "both-hands")
+CONTENTS: dict[str, tuple[str, ...]] = {  # Bandai-Namco's contents
+    **dict.fromkeys(("walk", "walk-back", "walk-left", "walk-right"), ("walk",)),
+    **dict.fromkeys(("walk-turn-left", "walk-turn-right"), ("walk", "turn")),
+    **dict.fromkeys(("run", "dash"), ("run",)),
+    **{f"raise-up-{hand}": ("raise an arm",) for hand in HANDS},
+    **{f"wave-{hand}": ("wave",) for hand in HANDS},
+    **dict.fromkeys(("bye", "byebye"), ("wave",)),
+    **dict.fromkeys(("dance-short", "dance-long"), ("dance",)),
+    "guide": ("point",), "respond": ("raise an arm",), "bow": ("bow",), "call": ("call out",),
+    "punch": ("punch",), "kick": ("kick",), "slash": ("swing a sword",),
+}  # fmt: skip
+
+WHOLE: tuple[tuple[str, str], ...] = (  # these name what the whole clip is about: the label's other words only describe it
+    (
+        "act as an animal",
+        r"human subject|(like|imitat\w+|acts? as) (a |an )?(bear|chicken|dog|dinosaur|elephant|fish|monkey|snake|whale|animal)",
+    ),
+    ("dance", r"danc|ballet|\bdab\b|waltz|salsa|pirouette"),
+    ("climb on a playground", r"playground(?! - forward jumps)"),
+    ("mime", r"vacation|nursery rhyme|teapot|mime"),
+    ("swing a sword", r"sword"),
+)  # fmt: skip
+PARTS: tuple[tuple[str, str], ...] = (  # the first that a label names is its main action
+    ("cartwheel", r"cartwheel"),
+    ("flip", r"flip\b|flips|handspring|hand spring|somersault"),
+    ("roll", r"\brolls?\b|rolling"),
+    ("lie down", r"\b(lie|lies|lay|lays|lying) down|lies? on"),
+    ("get up from the floor", r"gets? up|getting up|rises? from the (floor|ground)"),
+    ("crawl", r"crawl"),
+    ("sit down", r"\bsits?\b|sitting|takes? a seat"),
+    ("stand up", r"(stand|stands|standing) (back )?up"),
+    ("climb a ladder", r"ladder"),
+    ("climb steps", r"\bstairs?\b|climb \d steps|(up|down) (the |some )?(steps|stairs)"),
+    ("jumping jacks", r"jumping jack"),
+    ("touch elbow to knee", r"knee to the elbow|elbow to (the )?knee"),
+    ("circle the arms", r"(rotate|circle|windmill)s? (both |their |his |her )?arms"),
+    ("kick", r"\bkick|geri\b"),
+    ("karate", r"empi|gedanbarai|heian|mawashigeri|oiduki|syutouuke|yokogeri|karate|martial art|front kick"),
+    ("punch", r"punch|strike|box(es|ing)\b|oiduki"),
+    ("soccer", r"soccer|football"),
+    ("throw", r"\bthrow|toss"),
+    ("basketball", r"basketball(?! signals)|dribbl"),
+    ("pick up", r"pick(s|ing)? (up|box)|picks? (a |the )?\w+ up|scoop"),
+    ("put down", r"(set|sets|put|puts|place|places) (\w+ )*(down|on the floor)"),
+    ("squat", r"squat|crouch|bending knees"),
+    ("jump", r"\bjump(?!ing jack)|\bleap|\bskip"),
+    ("hop", r"\bhop"),
+    ("duck", r"\bduck"),
+    ("balance on one leg", r"\bbalanc"),
+    ("reach up", r"reach|grab"),
+    ("drink", r"drink|coffee mug"),
+    ("wash", r"\bwash"),
+    ("mop", r"\bmop|sweep"),
+    ("laugh", r"laugh"),
+    ("point", r"\bpoint(?!e)|direct traffic|signals"),
+    ("wave", r"\bwav(e|es|ing)\b"),
+    ("bow", r"\bbow(s|ing)?\b"),
+    ("raise an arm", r"(raise|lift)(s|ing)? (\w+ )?(\w+ )?(arm|hand)"),
+    ("stretch", r"\bstretch|twist|bend over(?!, scoop)|range of motion|exercis|warms? up"),
+    ("walk like a zombie", r"zombie"),
+    ("sneak", r"sneak|stealth|tiptoes (?!to)|creep"),
+    ("walk", r"walk(?! (like a zombie|stealth))|stride|stroll|pace"),
+    ("run", r"\bruns?\b|running|jog|sprint|\bdash"),
+    ("turn", r"turn(?!s? step)|\bspin(?!k| kick|ning kick)|whirl|twirl|veer|run (right|left)$"),
+    ("stop", r"\bstop"),
+    ("idle", r"\bidle|stands? still|waits?\b"),
+    ("hold a pose", r"motorcycle|\bpose\b"),
+)  # fmt: skip
+ACTIONS = tuple(dict.fromkeys([action for action, _ in (*PARTS, *WHOLE)] + [a for actions in CONTENTS.values() for a in actions]))
+
+LEAST_TAKES, LEAST_SECONDS = 3, 20.0  # in train, before mirrors
+
+
+def actions_in(label: str, source: str = "") -> tuple[str, ...]:
+    """The actions that a label or caption names, the main one first; empty if it names none.
+
+    Args:
+        label: the words; a content such as "walk-turn-left" where `source` is Bandai-Namco's.
+        source: "bandai 1", "bandai 2", "cmu", "hdm05" …
+    """
+    if source.startswith("bandai"):
+        return CONTENTS.get(label, ())
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()  # "SadWalk" is two words
+    whole = next((action for action, pattern in WHOLE if re.search(pattern, words)), None)
+    if whole:
+        return (whole,)
+    return tuple(action for action, pattern in PARTS if re.search(pattern, words))
+
+
+class Amount(NamedTuple):
+    """What train holds of an action."""
+
+    takes: int
+    seconds: float
+
+
+def known_actions(amounts: Mapping[str, Amount]) -> tuple[str, ...]:
+    """The actions that the weights can be expected to know: 3 takes or 20 s in train, before mirrors; in the table's order."""
+    return tuple(
+        action for action in ACTIONS
+        if action in amounts and (amounts[action].takes >= LEAST_TAKES or amounts[action].seconds >= LEAST_SECONDS)
+    )  # fmt: skip

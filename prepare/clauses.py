@@ -1,0 +1,210 @@
+"""Clauses by content: walking, gestures, bows, fights, dances, from what the joints of a clip prove (`prepare/facts`).
+
+`prepare/phrases.py` holds the language; the functions here choose and join. Sides, counts, angles, heights and distances come
+from the joints, never from the label.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+import numpy as np
+
+from prepare import phrases as say
+from prepare.facts import CHEST, WAIST, Facts, Hand, Turn
+from prepare.grammar import progressive
+
+
+class Voice:
+    """The writer of one caption: random choices of its own, the subject, and the pronouns that go with it."""
+
+    def __init__(self, rng: random.Random, subject: str, pronouns: say.Pronouns):
+        self.rng, self.subject, self.words = rng, subject, pronouns._asdict()
+
+    def pick(self, phrases: tuple[str, ...], **words: str) -> str:
+        """One of the phrases, its braces filled."""
+        return self.rng.choice(phrases).format(**self.words, **words)
+
+    def chance(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+
+def times(voice: Voice, count: int) -> str:
+    """'once', 'three times', 'several times': a number only as far as people count."""
+    if count <= 6:
+        return voice.pick(say.TIMES.get(count, (f"{say.NUMBERS[count]} times",)))
+    return voice.pick(say.SEVERAL if count <= 9 else say.MANY)
+
+
+def meters(distance: float) -> str:
+    """Rounded to halves: 'one meter', 'two and a half meters'."""
+    whole, half = divmod(round(2 * distance), 2)
+    if not whole:
+        return "half a meter"
+    number = say.NUMBERS[whole] if whole < len(say.NUMBERS) else str(whole)
+    return f"{number}{' and a half' if half else ''} meter{'' if (whole, half) == (1, 0) else 's'}"
+
+
+def side(left: bool) -> str:
+    return "left" if left else "right"
+
+
+# -------------------------------------------------------------------------------------------------- clauses by content
+def turning(voice: Voice, turn: Turn, rich: bool) -> str:
+    """The clause of a turn; rich: the angle is said if it is within 12° of a multiple of 45°."""
+    angle = min((angle for angle in say.TURNS if angle), key=lambda angle: abs(angle - abs(turn.degrees)))
+    said = angle if rich and abs(angle - abs(turn.degrees)) <= 12 else 0
+    return voice.pick(say.TURNS[said], side=side(turn.degrees > 0))
+
+
+def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
+    """Walking and running: where to and the turn; rich: how many steps, how far, how fast, or how bent."""
+    words_of = say.GAITS[gait]
+    pace = int(np.searchsorted(words_of.limits, facts.speed))
+    turns = [turning(voice, turn, rich) for turn in facts.turns]
+    direction = "forward" if turns and facts.direction in ("forward left", "forward right") else facts.direction
+    straight = direction == "forward" and not turns and voice.chance(0.2)
+    words = {"verb": voice.pick(words_of.verbs[pace]), "way": voice.pick(say.WAYS["straight" if straight else direction])}
+    clause = "{verb} {way}".format(**words)
+    extras = ["steps", "steps"] * (2 <= facts.steps <= 13) + ["distance"] * (facts.distance > 0.75)
+    extras += ["lean"] * (abs(facts.lean) > 15) + ["pace"] * (pace != 1 or not extras)
+    extra = voice.rng.choice(extras) if rich and len(turns) < 2 and facts.direction not in ("", "in place") else ""
+    if extra == "steps":
+        clause = voice.pick(words_of.steps, count=say.NUMBERS[facts.steps] if facts.steps <= 10 else "about a dozen", **words)
+    elif extra == "distance":
+        clause = voice.pick(say.DISTANCES, meters=meters(facts.distance), **words)
+    elif extra == "pace":
+        clause += f" {voice.pick(words_of.paces[pace])}"
+    elif extra == "lean":
+        clause += f" {voice.pick(words_of.bent if facts.lean > 0 else say.LEANING_BACK)}"
+    like = f" {voice.pick(words_of.likes)}" if words_of.likes else ""
+    if len(turns) == 1:
+        return join_turn(voice, clause, turns[0], facts.turns[0].when, counted=extra in ("steps", "distance")) + like
+    if len(turns) > 3:
+        return f"{clause}{like} and {voice.pick(say.TURNS_ABOUT)}"
+    return ", then ".join([clause, *turns]) + like
+
+
+def join_turn(voice: Voice, clause: str, turned: str, when: float, counted: bool) -> str:
+    """Travel and turn in the order in which they come. Steps and metres count the whole way, so a turn is part of it."""
+    if counted:
+        verb, rest = turned.split(" ", 1)
+        return f"{clause}, {progressive(verb)} {rest} {voice.pick(say.ON_THE_WAY['halfway' if 0.4 < when < 0.6 else ''])}"
+    if when < 0.25:
+        return f"{turned} and {clause}"
+    if when < 0.6 and voice.chance(0.4):
+        return f"{clause}, {turned} and {voice.pick(say.GOES_ON)}"
+    return clause + voice.pick(say.TURN_JOINS) + turned
+
+
+def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
+    """Raising, waving, saying goodbye, guiding, answering, by the hand or hands that are up."""
+    up = [hand for hand in facts.hands if hand.level >= CHEST]
+    up = up or [hand for hand in facts.hands if hand.level == WAIST and hand.raises]
+    if not up:
+        return voice.pick(say.STANDS)
+    level, lowered = min(hand.level for hand in up), all(hand.lowered for hand in up)
+    words = {"hand": name_hands(voice, [hand in up for hand in facts.hands]), "it": "them" if len(up) == 2 else "it"}
+    high, at = (voice.pick(say.LEVELS[level], to=to) for to in ("to", "at"))
+    if kind in ("wave", "bye"):
+        clause = voice.pick(say.WAVES if kind == "wave" else say.BYES, **words)
+        clause += f" {voice.rng.choice([at, *wave_details(voice, up)])}" if rich else ""
+        after = voice.pick(say.JUMPS, times=times(voice, facts.jumps)) if rich and facts.jumps else ""
+    elif kind == "raise":
+        clause = voice.pick(say.RAISES_TO, level=high, **words) if rich else voice.pick(say.RAISES, **words)
+        adverb, after = raise_details(voice, up, words) if rich else ("", "")
+        clause += f" {adverb}" if adverb else ""
+    else:
+        clause, after = voice.pick(say.GUIDES if kind == "guide" else say.RESPONDS, **words), ""
+        if rich and kind == "respond":
+            clause = voice.pick(say.RAISES_TO, level=high, **words) + " to answer"
+    if not after and lowered and kind not in ("wave", "bye") and voice.chance(0.4):
+        after = voice.pick(say.LOWERS, **words)
+    return f"{clause} and {after}" if after else clause
+
+
+def name_hands(voice: Voice, up: list[bool]) -> str:
+    """'her left hand', 'both arms', by (left, right) that are up."""
+    part = voice.rng.choice(("hand", "hand", "arm"))
+    both = voice.pick((f"both {part}s", f"both {part}s", f"both of {{their}} {part}s"))
+    one = voice.pick((f"{{their}} {side(up[0])} {part}",))
+    return both if all(up) else one
+
+
+def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[str, str]:
+    """How often or how fast a hand goes up, or else how long it stays there: (adverb, clause), either may be ''."""
+    raises, rise, seconds = max(h.raises for h in up), max(h.rise for h in up), round(min(h.held for h in up))
+    if raises > 1:
+        return times(voice, raises), ""
+    pace = "fast" if 0 < rise <= 0.22 else "slow" if rise >= 0.6 else ""
+    if pace and voice.chance(0.5):
+        return voice.pick(say.RAISE_PACES[pace]), ""
+    if 2 <= seconds < len(say.NUMBERS) and voice.chance(0.5):
+        return "", voice.pick(say.HOLDS, count=say.NUMBERS[seconds], **words)
+    return "", ""
+
+
+def wave_details(voice: Voice, up: list[Hand]) -> list[str]:
+    """How often and how fast a raised hand is waved, as far as the wrist tells."""
+    waves, seconds = max(hand.waves for hand in up), max(hand.held for hand in up)
+    if waves < 2:  # the hand alone, or the whole arm up and down
+        return [voice.pick(say.SMALL_WAVES)] * (max(hand.raises for hand in up) < 2)
+    fast, slow = (voice.pick(say.WAVE_PACES[pace]) for pace in ("fast", "slow"))
+    return [times(voice, waves)] * 2 + [fast] * (waves > 1.4 * seconds) + [slow] * (waves < 0.8 * seconds)
+
+
+def bow(voice: Voice, facts: Facts, rich: bool) -> str:
+    if not facts.bows:
+        return voice.pick(say.STANDS)
+    depth = voice.pick(next(words for limit, words in say.DEPTHS if facts.bow_depth < limit))
+    clause = voice.pick(say.BOWS_TO, depth=depth) if rich and depth else voice.pick(say.BOWS)
+    if facts.bows > 1:
+        clause += f" {times(voice, facts.bows)}"
+    return f"{clause} and {voice.pick(say.RISES)}" if voice.chance(0.3) else clause
+
+
+def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
+    """Punches and kicks, by the side that does them; a guard where there are none."""
+    counts = facts.punches if kind == "punch" else facts.kicks
+    if not any(counts):
+        return voice.pick(say.STANCES)
+    part = voice.rng.choice(("hand", "fist") if kind == "punch" else ("leg", "leg", "foot"))
+    limb = f"both {part}s".replace("foots", "feet") if all(counts) else voice.pick((f"{{their}} {side(bool(counts[0]))} {part}",))
+    table = say.PUNCHES if kind == "punch" else say.SPINS if any(abs(turn.degrees) > 270 for turn in facts.turns) else say.KICKS
+    clause = voice.pick(table, hand=limb, leg=limb)
+    return f"{clause} {times(voice, sum(counts))}" if rich else clause
+
+
+def dance(voice: Voice, facts: Facts, rich: bool) -> str:
+    if facts.motion < 0.5:
+        return voice.pick(say.STANDS)
+    turned = f" and {turning(voice, max(facts.turns, key=lambda turn: abs(turn.degrees)), rich)}" if facts.turns else ""
+    return voice.pick(say.DANCES) + (turned if rich else "")
+
+
+def call(voice: Voice, facts: Facts, rich: bool) -> str:
+    cupped = facts.bow_depth > 30 and all(hand.level >= CHEST for hand in facts.hands)
+    return voice.pick(say.CALLS if cupped else say.SHOUTS)
+
+
+def slash(voice: Voice, facts: Facts, rich: bool) -> str:
+    swings = min(hand.raises for hand in facts.hands)
+    if not swings:
+        return voice.pick(say.STANCES)
+    return voice.pick(say.SLASHES) + (f" {times(voice, swings)}" if rich and swings > 1 else "")
+
+
+WALKS = ("walk", "walk-back", "walk-left", "walk-right", "walk-turn-left", "walk-turn-right")
+HANDS = ("left-hand", "right-hand", "both-hands")
+ACTIONS = {  # content → the clause for it; sides in its name are not trusted
+    **dict.fromkeys(WALKS, partial(locomotion, gait="walk")),
+    **{gait: partial(locomotion, gait=gait) for gait in ("run", "dash")},
+    **{f"raise-up-{hand}": partial(gesture, kind="raise") for hand in HANDS},
+    **{f"wave-{hand}": partial(gesture, kind="wave") for hand in HANDS},
+    **dict.fromkeys(("bye", "byebye"), partial(gesture, kind="bye")),
+    **{kind: partial(gesture, kind=kind) for kind in ("guide", "respond")},
+    **{kind: partial(fight, kind=kind) for kind in ("punch", "kick")},
+    **dict.fromkeys(("dance-short", "dance-long"), dance),
+    "bow": bow, "call": call, "slash": slash,
+}  # fmt: skip

@@ -1,0 +1,409 @@
+"""Clauses for clips with a label in words ("sit on high stool, stand up"): what the label names and the joints do not contradict.
+
+Each action has a writer that returns parts, with the frame in which each begins; parts are said in that order. What joints can
+prove is said only if they do: a piece of a long take may hold another part of it than its label tells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from prepare import phrases as say
+from prepare import verbs
+from prepare.actions import actions_in
+from prepare.clauses import Voice, locomotion, side, times
+from prepare.facts import CHEST, FPS, OVERHEAD, SHOULDER, Event, Facts
+
+MOST_PARTS = 3
+WALKING = 1.9  # m/s, the fastest
+
+
+class Part(NamedTuple):
+    start: int
+    clause: str
+    proven: bool = True
+
+
+Writer = Callable[[Voice, Facts, str, bool], list[Part]]
+
+
+# ----------------------------------------------------------------------------------------------------------------- words
+def count_words(voice: Voice, count: int) -> dict[str, str]:
+    """{times} and {count} of something that is done more than once."""
+    few = count < len(say.NUMBERS)
+    return {"times": times(voice, count), "count": say.NUMBERS[count] if few else voice.pick(("several", "many"))}
+
+
+def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) -> dict[str, str]:
+    """{limb}, {hand}, {side} and {other} of the sides that do it; of no known side, one of them."""
+    sides = {event.side for event in events if event.side}
+    part = voice.rng.choice(parts)
+    if not sides:
+        return {"limb": f"one {part}", "hand": f"one {part}", "side": "one", "other": "other"}
+    both = sides != {"left"} and sides != {"right"}
+    one = "left" if sides == {"left"} else "right"
+    name = voice.pick((f"both {part}s".replace("foots", "feet"),) if both else (f"{{their}} {one} {part}",))
+    return {"limb": name, "hand": name, "side": one, "other": side(one == "right")}
+
+
+def way(facts: Facts) -> str:
+    """' forward' and the like, or nothing."""
+    words = {"forward": " forward", "backward": " backward", "left": " to the left", "right": " to the right"}
+    return words.get(facts.direction, "") if facts.distance > 0.3 else ""
+
+
+def first(events: tuple[Event, ...]) -> int:
+    return events[0].start if events else 0
+
+
+def label_count(label: str) -> int:
+    """The number of repetitions, hops or cycles that a label tells; 1 if it tells none."""
+    found = re.search(r"(\d+) (?:repetition|hop|cycle)", label)
+    return int(found[1]) if found else 1
+
+
+# -------------------------------------------------------------------------------------------------------------- postures
+def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """Sitting down and standing up, as often as seen."""
+    tables = {"sit down": verbs.SIT_DOWN, "stand up": verbs.STAND_UP}
+    events = tuple(event for event in facts.events if event.action in tables) or facts.of("sit")[:1]
+    parts = []
+    for event in events[:MOST_PARTS]:
+        seat = voice.rng.choice(verbs.SEATS[event.manner])
+        named = rich or voice.chance(0.6)
+        words = {"on": f" on {seat}", "onto": f" onto {seat}", "off": f" from {seat.replace('a ', 'the ', 1)}"} if named else {}
+        again = " again" if any(part.clause.split()[0] == "sits" for part in parts) and event.action == "sit down" else ""
+        table = tables.get(event.action, verbs.SIT)
+        clause = voice.pick(table if not again else ("sits down", "sits back down"), **{"on": "", "onto": "", "off": "", **words})
+        parts.append(Part(event.start, fix_seat(clause) + again))
+    return parts
+
+
+def fix_seat(clause: str) -> str:
+    """Phrases that need a place get one."""
+    return re.sub(r"(lowers \S+|eases down|rests)$", r"\1 into a sitting position", clause).replace("rests into", "rests in")
+
+
+def beds(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """Lying down, lying and getting up."""
+    tables = {"lie down": verbs.LIE_DOWN, "get up from the floor": verbs.GET_UP}
+    events = tuple(event for event in facts.events if event.action in tables) or facts.of("lie")[:1]
+    return [Part(event.start, voice.pick(tables.get(event.action, verbs.LIE), part=event.manner)) for event in events[:MOST_PARTS]]
+
+
+def squats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    events = facts.of("squat")
+    if not events:
+        return []
+    if len(events) == 1:
+        return [Part(first(events), voice.pick(verbs.SQUAT))]
+    return [Part(first(events), voice.pick(verbs.SQUATS, **count_words(voice, len(events))))]
+
+
+def crawl(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    return [Part(0, voice.pick(verbs.CRAWL, way=way(facts)))] if facts.of("crawl") else []
+
+
+def from_the_floor(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """Picking up, putting down, or one after the other, as the label has it."""
+    wanted = [action for action in actions_in(label) if action in ("pick up", "put down")]
+    thing = next((f"a {word}" for word in ("box", "ball", "mug") if word in label), voice.rng.choice(("something", "an object")))
+    parts = []
+    for event, action in zip(facts.of("pick up"), wanted):
+        table, ways = (verbs.PICK_UP, verbs.PICK_WAYS) if action == "pick up" else (verbs.PUT_DOWN, verbs.PUT_WAYS)
+        if voice.chance(0.5 if rich else 0.15):
+            table = ways[event.manner]
+        parts.append(Part(event.start, voice.pick(table, thing=thing, **limb_words(voice, (event,), ("hand",)))))
+    if parts and "walk" in label and parts[0].start > FPS:
+        parts.insert(0, Part(0, voice.pick(("walks forward", "walks up to something", "takes some steps forward", "walks ahead"))))
+    if parts and "carry" in label:
+        parts.append(Part(parts[-1].start + 1, voice.pick(verbs.CARRY)))
+    return parts
+
+
+def climb(voice: Voice, facts: Facts, label: str, rich: bool, table: dict[str, verbs.Phrases]) -> list[Part]:
+    events = facts.of("climb steps")
+    ways = [event.manner for event in events]
+    if ways[:2] == ["up", "down"] and voice.chance(0.4):
+        return [Part(first(events), voice.pick(table["both"]))]
+    return [Part(event.start, voice.pick(table[event.manner])) for event in events[:2]]
+
+
+def balance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    events = facts.of("balance on one leg")
+    return [Part(first(events), voice.pick(verbs.BALANCE, **limb_words(voice, events[:1], ("leg",))))] if events else []
+
+
+# -------------------------------------------------------------------------------------------------------------- airborne
+def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    events = facts.of("jump")
+    if re.search(r"jump over|leap|jump stop", label):
+        return [Part(0, voice.pick(verbs.JUMP_OVER))] if events else []
+    if not events:
+        ready = label in ("jump", "forward jump", "high jump") and facts.motion > 0.1
+        return [Part(0, voice.pick(verbs.READY_TO_JUMP), False)] if ready else []
+    if "grab" in label and max(hand.level for hand in facts.hands) >= OVERHEAD:
+        table = verbs.JUMP_GRAB
+    elif len(events) > 1:
+        return [Part(first(events), voice.pick(verbs.JUMPS, **count_words(voice, len(events))))]
+    elif facts.direction == "forward" and facts.distance > 0.45:
+        table = verbs.JUMP_FORWARD
+    else:
+        table = verbs.HIGH_JUMP if events[0].size > 0.35 and (rich or "high" in label) and voice.chance(0.5) else verbs.JUMP
+    return [Part(first(events), voice.pick(table))]
+
+
+def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """Hops on both legs or on one; CMU's and HDM05's hops may be as high as jumps."""
+    events = tuple(event for event in facts.events if event.action in ("hop", "jump"))
+    one = tuple(event for event in events if event.action == "hop" and event.side in ("left", "right"))
+    parts = []
+    if len(one) > 1:
+        parts.append(
+            Part(first(one), voice.pick(verbs.HOPS_ONE, **count_words(voice, len(one)), **limb_words(voice, one, ("leg",))))
+        )
+    rest = [event for event in events if event.side == "both"] if "both" in label else []
+    count = max(len(rest), label_count(label)) if rest else 0
+    if count:
+        words = {"way": way(facts)} | (count_words(voice, count) if count > 1 else {})
+        parts.append(Part(first(tuple(rest)), voice.pick(verbs.HOPS_BOTH if count > 1 else verbs.HOP_BOTH, **words)))
+    return parts
+
+
+def jacks(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    events = facts.of("jumping jacks")
+    return [Part(first(events), voice.pick(verbs.JACKS, **count_words(voice, len(events))))] if len(events) > 1 else []
+
+
+def kick(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    events = facts.of("kick")
+    words = limb_words(voice, events, ("leg", "leg", "foot"))
+    if "soccer" in label:
+        return [Part(first(events), voice.pick(verbs.SOCCER, **words))] if events else []
+    move = next((name for name in verbs.KARATE_MOVES if name in label), None)
+    if move and (voice.chance(0.4) or not events):
+        return [Part(first(events), voice.pick(verbs.KARATE_MOVES[move]), bool(events))]
+    if "spin" in label or "jump" in label:
+        return [Part(first(events), voice.pick(verbs.KICK_WAYS["spin" if "spin" in label else "jump"]), bool(events))]
+    if not events:
+        return [Part(0, voice.pick(verbs.KICK, limb="one leg"), False)]
+    if len(events) > 1:
+        return [Part(first(events), voice.pick(verbs.KICKS, **count_words(voice, len(events)), **words))]
+    ways = ["front"] * ("front" in label) + ["high"] * (events[0].size > 1.1) + ["low"] * (events[0].size < 0.5)
+    table = verbs.KICK_WAYS[voice.rng.choice(ways)] if ways and voice.chance(0.5 if rich else 0.25) else verbs.KICK
+    return [Part(first(events), voice.pick(table, **words))]
+
+
+def tumble(voice: Voice, facts: Facts, label: str, rich: bool, action: str) -> list[Part]:
+    """Cartwheels, flips and rolls; the kind of a flip is the label's where it tells, which way the joints'."""
+    events = facts.of(action)
+    if action == "roll":
+        return [Part(0, voice.pick(verbs.DIVE_ROLL if "dive" in label else verbs.ROLL))] if events else []
+    if action == "cartwheel":
+        if len(events) > 1:
+            return [Part(first(events), voice.pick(verbs.CARTWHEELS, **count_words(voice, len(events))))]
+        return [Part(first(events), voice.pick(verbs.CARTWHEEL))] if events else []
+    if not events:
+        return []
+    told = next(
+        (kind for word, kind in (("back", "backward"), ("side", "sideways"), ("hand", "handspring")) if word in label), None
+    )
+    return [Part(first(events), voice.pick(verbs.FLIPS[told or events[0].manner]))]
+
+
+# ------------------------------------------------------------------------------------------------------------------ arms
+def punch(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    events = facts.of("punch")
+    words = limb_words(voice, events, ("fist", "hand", "arm"))
+    if len(events) > 1 or "box" in label:
+        return [Part(first(events), voice.pick(verbs.PUNCHES, **count_words(voice, max(2, len(events))), **words))]
+    if facts.frames > 4 * FPS:
+        return [Part(0, voice.pick(verbs.SLOW_PUNCHES), False)]
+    return [Part(first(events), voice.pick(verbs.PUNCH, **words), bool(events))]
+
+
+def karate(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    move = next((name for name in verbs.KARATE_MOVES if name in label), None)
+    table = verbs.KARATE_MOVES[move] if move and voice.chance(0.4) else verbs.KARATE
+    return [Part(0, voice.pick(table), False)]
+
+
+def reach_up(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    up = [hand.level >= SHOULDER and hand.raises > 0 for hand in facts.hands]
+    if not any(up) or facts.of("jumping jacks"):
+        return []
+    if "tiptoe" in label or "twist" in label:
+        return [Part(1, voice.pick(verbs.STRETCH_UP))]
+    sides = tuple(Event("", 0, 0, side(left)) for left, there in zip((True, False), up) if there)
+    return [Part(0, voice.pick(verbs.REACH_UP, **limb_words(voice, sides, ("hand", "hand", "arm"))))]
+
+
+def wave(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    up = [hand.level >= CHEST for hand in facts.hands]
+    if not any(up):
+        return []
+    sides = tuple(Event("", 0, 0, side(left)) for left, there in zip((True, False), up) if there)
+    return [Part(0, voice.pick(verbs.WAVE, **limb_words(voice, sides, ("hand", "hand", "arm"))))]
+
+
+def elbows(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    events = facts.of("touch elbow to knee")
+    if not events:
+        return []
+    clause = voice.pick(verbs.ELBOW_KNEE, **limb_words(voice, events[:1], ("elbow",)))
+    return [Part(first(events), clause + (f" {times(voice, len(events))}" if len(events) > 1 else ""))]
+
+
+def circles(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    how = f" {voice.rng.choice(('backward', 'backwards'))}" if "backward" in label else ""
+    clause = voice.pick(verbs.ARM_CIRCLES, limb="both arms", how=how)
+    count = label_count(label)
+    return [Part(0, clause + (f" {times(voice, count)}" if count > 1 else ""), False)]
+
+
+# ------------------------------------------------------------------------------------------------------------------ gait
+LABELLED_WAYS = (  # a word of the label → what is said after the verb instead of the way that the joints tell
+    (r"stride", ("with long strides", "taking big steps", "with big strides")),
+    (r"figure eight", ("in a figure eight", "in a figure of eight", "along a figure eight")),
+    (
+        r"in a circle to the left",
+        ("in a circle to the left", "in a circle", "around in a left circle", "along a curve to the left"),
+    ),
+    (
+        r"in a circle to the right",
+        ("in a circle to the right", "in a circle", "around in a right circle", "along a curve to the right"),
+    ),
+    (r"side step left", ("and side steps to the left", "and steps to the left")),
+    (r"side step right", ("and side steps to the right", "and steps to the right")),
+)
+VEERS = ("veers to the {side}", "curves to the {side}", "bears {side}", "bends off to the {side}")
+
+
+def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[Part]:
+    """Walking, running, sneaking, dribbling: as the joints travel, with what the label adds."""
+    if facts.direction == "in place" and facts.speed < 0.4 and kind != "dribble":
+        return []
+    if kind == "walk" and "uneven" in label and voice.chance(0.7):
+        return [Part(0, voice.pick(verbs.UNEVEN))]
+    told = next((words for pattern, words in LABELLED_WAYS if re.search(pattern, label)), None)
+    if told and voice.chance(0.6):
+        pace = say.GAITS[kind].verbs[1]
+        return [Part(0, f"{voice.pick(pace)} {voice.pick(told)}", False)]
+    if "stop" in label and "turn" not in label:
+        facts = replace(facts, turns=())  # the body swings round as it brakes
+    clause = locomotion(voice, facts, rich and "stop" not in label, kind)
+    veer = re.search(r"(?:veer|run|turn) (left|right)", label)
+    if veer and not facts.turns and " left" not in clause and " right" not in clause:
+        clause += f" and {voice.pick(VEERS, side=veer[1])}"
+    if re.search(r"\bstop$|quick stop$|sudden stop|, stop", label) and facts.ends_still:
+        clause += f" and {voice.pick(verbs.QUICK_STOP if re.search('quick|sudden', label) else verbs.STOP)}"
+    return [Part(0, clause)]
+
+
+def basketball(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    if "shoot" in label:
+        return [Part(0, voice.pick(verbs.SHOOT), False)]
+    if facts.direction in ("", "in place") or voice.chance(0.2):
+        return [Part(0, voice.pick(verbs.DRIBBLE), False)]
+    return gait(voice, facts, label, rich, "dribble")
+
+
+# ---------------------------------------------------------------------------------------------- what only the label tells
+def dance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    if facts.motion < 0.1:
+        return [Part(0, voice.pick(verbs.DANCE_WAYS["static"]), False)]
+    ways = [table for word, table in verbs.DANCE_WAYS.items() if word in label]
+    return [Part(0, voice.pick(voice.rng.choice(ways) if ways and voice.chance(0.6) else verbs.DANCE), False)]
+
+
+def animal(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    name = re.sub(r" \(human subject\)", "", label)
+    name = f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return [Part(0, voice.pick(verbs.ANIMALS, animal=name), False)]
+
+
+def labelled(
+    voice: Voice, facts: Facts, label: str, rich: bool, table: verbs.Phrases, more: tuple[tuple[str, verbs.Phrases], ...] = ()
+) -> list[Part]:
+    """What no joint proves; `more` has phrases of its own for words of the label."""
+    if facts.motion < 0.03:
+        return []
+    ways = [phrases for pattern, phrases in more if re.search(pattern, label)]
+    return [Part(2, voice.pick(voice.rng.choice(ways) if ways and voice.chance(0.6) else table), False)]
+
+
+def idle(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    if facts.distance > 0.7 or facts.steps > 6:
+        return []
+    return [Part(0, voice.pick(verbs.SHIFTS if rich and facts.motion > 0.06 and voice.chance(0.5) else verbs.IDLE), False)]
+
+
+def seen(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """What can be said without a label: sitting, lying, going or standing."""
+    if facts.of("sit"):
+        return seats(voice, facts, label, rich)
+    if facts.of("lie"):
+        return beds(voice, facts, label, rich)
+    if facts.steps >= 2 and facts.distance > 0.5:
+        return [Part(0, locomotion(voice, facts, rich, "walk" if facts.speed < WALKING else "run"))]
+    return [Part(0, voice.pick(verbs.IDLE if facts.motion < 0.4 else ("moves around", "moves on the spot", "moves about")))]
+
+
+WRITERS: dict[str, Writer] = {
+    "sit down": seats, "stand up": seats, "lie down": beds, "get up from the floor": beds, "squat": squats, "crawl": crawl,
+    "pick up": from_the_floor, "put down": from_the_floor, "balance on one leg": balance,
+    "climb a ladder": partial(climb, table=verbs.CLIMB_LADDER), "climb steps": partial(climb, table=verbs.CLIMB_STEPS),
+    "jump": jump, "hop": hop, "jumping jacks": jacks, "kick": kick, "soccer": kick,
+    **{action: partial(tumble, action=action) for action in ("cartwheel", "flip", "roll")},
+    "punch": punch, "karate": karate, "reach up": reach_up, "wave": wave, "touch elbow to knee": elbows, "circle the arms": circles,
+    "walk": partial(gait, kind="walk"), "run": partial(gait, kind="run"), "sneak": partial(gait, kind="sneak"),
+    "walk like a zombie": partial(gait, kind="zombie"), "basketball": basketball, "dance": dance, "act as an animal": animal,
+    "idle": idle,
+    "throw": partial(labelled, table=verbs.THROW),
+    "climb on a playground": partial(labelled, table=verbs.PLAYGROUND),
+    "swing a sword": partial(labelled, table=verbs.SWORD),
+    "duck": partial(labelled, table=verbs.DUCK),
+    "stretch": partial(labelled, table=verbs.STRETCH, more=(("twist", verbs.TWIST), ("range of motion", verbs.RANGE_OF_MOTION))),
+    "wash": partial(labelled, table=verbs.WASH_SELF, more=(("window", verbs.WASH_WINDOWS),)),
+    "mop": partial(labelled, table=verbs.MOP),
+    "drink": partial(labelled, table=verbs.DRINK, more=(("coffee", verbs.DRINK_COFFEE), ("unscrew", verbs.UNSCREW))),
+    "laugh": partial(labelled, table=verbs.LAUGH),
+    "point": partial(labelled, table=verbs.POINT, more=(("signals", verbs.SIGNALS),)),
+    "mime": partial(labelled, table=verbs.MIME, more=(("teapot", verbs.TEAPOT),)),
+    "turn": partial(labelled, table=verbs.SPIN, more=(("ropes", verbs.ROPES),)),
+    "hold a pose": partial(labelled, table=verbs.POSE),
+}  # fmt: skip
+WITHIN = {  # an action whose phrases say these, too
+    "walk": ("turn", "stop"), "run": ("turn", "stop"), "basketball": ("turn", "throw"), "throw": ("basketball",), "duck": ("run",),
+    "roll": ("run",), "jump": ("run", "stop"), "kick": ("soccer", "karate", "jump"),
+    "pick up": ("walk", "squat", "stretch", "raise an arm"),
+    "karate": ("punch",), "hop": ("stop",), "jumping jacks": ("run",), "balance on one leg": ("stretch",),
+    "point": ("wave",),
+}  # fmt: skip
+
+
+def parts_of(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """What is to be said, in the order in which it happens: what joints prove, or else what the label tells."""
+    actions = actions_in(label)
+    label = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
+    within = {other for action in actions for other in WITHIN.get(action, ())}
+    writers = dict.fromkeys(WRITERS[action] for action in actions if action not in within and action in WRITERS)
+    parts = [part for write in writers for part in write(voice, facts, label, rich)]
+    proven = [part for part in parts if part.proven]
+    if not proven and parts:
+        proven = [voice.rng.choice(parts)]
+    parts = sorted(proven, key=lambda part: part.start) or seen(voice, facts, label, rich)
+    return parts[:MOST_PARTS]
+
+
+def tell(voice: Voice, facts: Facts, label: str, rich: bool) -> str:
+    """The clause of a clip with this label."""
+    clauses = [part.clause for part in parts_of(voice, facts, label, rich)]
+    if len(clauses) == 3:
+        return f"{clauses[0]}, {clauses[1]}, then {clauses[2]}"
+    joint = voice.rng.choice((" and then ", " and ", ", then ", " and "))
+    return (", then " if " and " in clauses[0] else joint).join(clauses)

@@ -1,0 +1,131 @@
+"""What leaves the floor: jumps, hops, jumping jacks, kicks, and bodies that go upside down: flips, cartwheels, rolls."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from prepare.facts.frames import (
+    ANKLES,
+    FPS,
+    HIPS,
+    NECK,
+    PELVIS,
+    SHOULDERS,
+    TOES,
+    WRISTS,
+    Event,
+    Frames,
+    peaks,
+    runs,
+    smooth,
+    unit,
+)  # fmt: skip
+
+SIDES = ("left", "right")
+
+
+def clearance(frames: Frames) -> np.ndarray:
+    """Height (T, 2) of each foot above where it stands in this clip, whatever the ground."""
+    ankles, toes = frames.joints[:, ANKLES, 1], frames.joints[:, TOES, 1]
+    return np.minimum(ankles - np.percentile(ankles, 10, axis=0), toes - np.percentile(toes, 10, axis=0))
+
+
+def flights(frames: Frames) -> list[tuple[int, int, float, str, str]]:
+    """Stretches with both feet off the floor: start, end, clearance, and which feet push off and land."""
+    clear = clearance(frames)
+    found = []
+    for start, end in runs(clear.min(axis=1) > 0.03, least=2, gap=1):
+        height = float(clear[start:end].min(axis=1).max())
+        feet = []
+        for step in (range(start - 1, start - 5, -1), range(end, end + 4)):
+            down = [clear[frame] < 0.035 for frame in step if 0 <= frame < len(frames)]
+            touched = np.any(down[:2], axis=0) if down else np.zeros(2, bool)
+            feet.append("both" if touched.all() else "left" if touched[0] else "right" if touched[1] else "")
+        found.append((start, end, height, *feet))
+    return found
+
+
+def ballistic(frames: Frames, start: int, end: int) -> bool:
+    """Whether the pelvis rises and falls in a flight, as it does where nothing carries the body; a squat lifts heels, not hips."""
+    before, after = frames.pelvis[max(0, start - 1)], frames.pelvis[min(len(frames) - 1, end)]
+    top = frames.pelvis[start:end].max()
+    return top > 0.8 * frames.standing and top > min(before, after) + 0.01 and top > max(before, after) - 0.02
+
+
+def jumps_and_hops(frames: Frames) -> list[Event]:
+    """Jumps go up by 9 cm off both feet or 18 cm off one; lower, or landing on the foot it left, is a hop."""
+    found = []
+    for start, end, height, off, on in flights(frames):
+        tilted = frames.upright[start:end].min() < 0.4 or not ballistic(frames, start, end)
+        run = frames.pace[start:end].mean() > 1.8 and off != "both" and height < 0.25
+        if tilted or run or end - start > 25:
+            continue
+        span = max(0, start - 8), min(len(frames), end + 8)
+        if off == on and off in SIDES and height > 0.03:
+            found.append(Event("hop", *span, off, height))
+        elif height > (0.09 if off == "both" else 0.18):
+            found.append(Event("jump", *span, off, height))
+        elif off == on == "both":
+            found.append(Event("hop", *span, "both", height))
+    return found
+
+
+def jumping_jacks(frames: Frames) -> list[Event]:
+    """Feet go apart while both hands go up, and back together."""
+    apart = smooth(frames.body[:, ANKLES[0], 0] - frames.body[:, ANKLES[1], 0], 1)
+    high = smooth(frames.joints[:, WRISTS, 1].min(axis=1) - frames.joints[:, SHOULDERS, 1].mean(axis=1), 1)
+    wide = np.abs(frames.body[:, WRISTS[0], 0] - frames.body[:, WRISTS[1], 0])
+    found = []
+    for peak in peaks(apart, 0.4, 0.2):
+        near = slice(max(0, peak - 4), peak + 5)
+        before = slice(max(0, peak - 14), peak + 14)
+        if high[near].max() > 0.1 and high[before].min() < -0.15 and wide[before].max() > 0.9 and frames.erect[near].mean() > 0.5:
+            found.append(Event("jumping jacks", max(0, peak - 10), min(len(frames), peak + 11)))
+    return found
+
+
+def kicks(frames: Frames) -> list[Event]:
+    """A nearly straight leg is swung forward or sideways, more than 50° from hanging, the foot off the floor."""
+    found = []
+    for side, ankle, hip in zip(SIDES, ANKLES, HIPS):
+        leg = frames.body[:, ankle] - frames.body[:, hip]
+        length = np.linalg.norm(leg, axis=-1)
+        angle = np.degrees(np.arccos(np.clip(-unit(leg)[:, 1], -1, 1)))
+        angle = np.where(leg[:, 2] > -np.abs(leg[:, 0]), angle, 0)
+        fast = np.linalg.norm(FPS * np.gradient(leg, axis=0), axis=-1)
+        for peak in peaks(angle, 50, 30):
+            straight = length[max(0, peak - 3) : peak + 4].max() > 0.88 * length.max()
+            height = float(frames.joints[max(0, peak - 2) : peak + 3, ankle, 1].max())
+            upright = frames.upright[peak] > 0.0 and frames.pelvis[peak] > 0.7 * frames.standing
+            if straight and height > 0.35 and upright and fast[max(0, peak - 8) : peak + 1].max() > 2.0:
+                started = frames.last(angle < 15, peak) or 0
+                ended = frames.first(angle < 15, peak) or len(frames)
+                found.append(Event("kick", max(0, started - 4, peak - 24), min(len(frames), ended + 4, peak + 24), side, height))
+    return sorted(found, key=lambda event: event.start)
+
+
+def tumbles(frames: Frames) -> list[Event]:
+    """The trunk goes upside down: flips in the air, cartwheels and handsprings over the hands, rolls over the floor."""
+    spine = unit(smooth(frames.joints[:, NECK] - frames.joints[:, PELVIS], 0.7))
+    across = unit(frames.joints[:, HIPS[0]] - frames.joints[:, HIPS[1]])  # to the left
+    front = unit(np.cross(across, spine))
+    turning = np.cross(spine[:-1], spine[1:])  # (T - 1, 3), along the axis of the turn
+    hands = frames.joints[:, WRISTS, 1].min(axis=1)
+    found = []
+    for start, end in runs(frames.upright < -0.3, least=2, gap=3):
+        around = slice(max(0, start - 4), min(len(frames) - 1, end + 4))
+        forward = float((turning[around] * across[around]).sum())
+        side = float((turning[around] * front[around]).sum())
+        sideways = abs(side) > 1.2 * abs(forward)
+        if frames.feet[start:end].min(axis=1).max() < 0.2:
+            continue  # a deep bend
+        if frames.joints[max(0, start - 3) : end + 6, NECK, 1].min() < 0.35:
+            action, manner = "roll", "forward" if forward > 0 else "backward"
+        elif hands[start:end].min() < 0.2:
+            action, manner = ("cartwheel", "") if sideways else ("flip", "handspring")
+        else:
+            action, manner = "flip", "sideways" if sideways else "forward" if forward > 0 else "backward"
+        before, after = frames.last(frames.erect, start), frames.first(frames.erect, end)
+        before, after = before if before is not None else 0, after if after is not None else len(frames)
+        found.append(Event(action, max(0, before - 4, start - 30), min(len(frames), after + 6, end + 30), "", 0.0, manner))
+    return found

@@ -1,0 +1,62 @@
+"""Travel, steps and turns of one clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from prepare.facts.frames import ANKLES, FPS, PELVIS, TOES, peaks, smooth, to_body, velocity
+
+DIRECTIONS = (  # sectors of 45° from straight ahead, towards the left
+    "forward", "forward left", "left", "backward left", "backward", "backward right", "right", "forward right",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A turn to one side."""
+
+    degrees: float  # left positive
+    when: float  # half of it is done, as a fraction of the clip
+
+
+def travel(joints: np.ndarray, yaw: np.ndarray) -> tuple[str, float, float]:
+    """Direction, distance and speed of the pelvis, its path unrolled along the facing so that a turn does not bend it."""
+    moving = to_body(velocity(smooth(joints[:, PELVIS], 2)), (yaw[1:] + yaw[:-1]) / 2)
+    left, _, forward = moving.sum(axis=0) / FPS
+    pace = smooth(np.hypot(moving[:, 0], moving[:, 2]), 3)
+    distance, way = float(np.hypot(left, forward)), pace.sum() / FPS
+    speed = float(pace[pace >= 0.5 * np.percentile(pace, 90)].mean())
+    if distance < 0.4:
+        return ("in place" if way < 0.8 else ""), distance, speed
+    if distance < 0.5 * way:
+        return "", distance, speed
+    sector = round(np.degrees(np.arctan2(left, forward)) / 45)
+    return DIRECTIONS[sector % 8], distance, speed
+
+
+def count_steps(joints: np.ndarray) -> int:
+    """Swings of the feet: peaks of a foot's horizontal speed well above its stance. Holds in runs, where no foot stands still."""
+    steps = 0
+    for ankle, toe in zip(ANKLES, TOES):
+        moving = velocity(smooth((joints[:, ankle] + joints[:, toe])[:, [0, 2]] / 2, 1))
+        speed = np.hypot(moving[:, 0], moving[:, 1])
+        fastest = max(0.8, float(speed.max()))
+        steps += len(peaks(speed, 0.3 * fastest, 0.25 * fastest))
+    return steps
+
+
+def find_turns(yaw: np.ndarray) -> tuple[Turn, ...]:
+    """The turns of a body that faces `yaw` (T,): what lies between the corners of its course, the sway of a gait smoothed away."""
+    course = np.degrees(smooth(yaw, 6))
+    corners = [peaks(side, -np.inf, 35) for side in (course, -course)]
+    corners = np.sort(np.concatenate([[0], *corners, [len(course) - 1]]))
+    turns = []
+    for start, end in pairwise(corners):
+        degrees = float(course[end] - course[start])
+        if abs(degrees) >= 35:
+            halfway = start + np.argmax(np.abs(course[start : end + 1] - course[start]) >= abs(degrees) / 2)
+            turns.append(Turn(degrees, float(halfway / len(course))))
+    return tuple(turns)
