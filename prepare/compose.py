@@ -22,10 +22,10 @@ from utils.errors import UserError
 
 SHORTEST, LONGEST = 24, 196  # rows of features of a composition
 KINDS = {"pair": 0.55, "triple": 0.1, "repeat": 0.1, "overlay": 0.25}
-DRAWS = 100  # for one composition
+DRAWS, PATIENCE = 100, 25  # draws for one composition, and for one kind of it
 CANDIDATES = 6  # clips from which the best continuation is chosen
 CLOSE = 0.32  # m; poses (velocities included) farther apart are not joined
-BRIDGE = 12  # frames that a bridge is expected to take
+BRIDGE = 16  # frames that a bridge is expected to take, with what lies around the actions
 GESTURES = ("wave", "point", "raise an arm", "drink", "wash", "circle the arms")  # done with the arms alone
 COUNTED = ("jump", "hop", "kick", "squat", "throw", "bow", "cartwheel", "touch elbow to knee", "circle the arms", "punch")
 UPRIGHT = 25.0  # degrees; gestures of people who lean farther stay with their legs
@@ -63,8 +63,9 @@ def compose(clips: Sequence[Clip], share: float, seed: int = 0) -> list[Composed
 
 def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
     """One composition; None if nothing that was drawn fits."""
-    kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-    for _ in range(DRAWS):
+    for number in range(DRAWS):
+        if number % PATIENCE == 0:
+            kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
         result = overlay(pieces, name, rng) if kind == "overlay" else chain(pieces, name, rng, actions_of(pieces, rng, kind))
         if result and result.captions:
             return result
@@ -95,9 +96,9 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
         if strand is None:
             return None
         spare -= len(strand.pieces[-1])
-    used = strand.pieces
-    joints = strand.joints[: strand.leave[1]].astype(np.float32)
-    if not SHORTEST < len(joints) <= LONGEST + 1 or not all_happen(used, strand.spans, prove(joints)):
+    used, stop = strand.pieces, min(strand.leave[1], LONGEST + 1)
+    joints = strand.joints[:stop].astype(np.float32)
+    if not SHORTEST < stop > strand.leave[0] or not all_happen(used, strand.spans, prove(joints)):
         return None
     captions = repeated(rng, used) if counted else sequence(rng, used)
     return Composed(name, joints, captions, tuple(p.take.name for p in used), tuple(p.action for p in used), strand.spans)

@@ -29,7 +29,8 @@ FEET = ((7, 10), (8, 11))  # left, right: ankle, toe
 GAPS = (4, 6, 8, 10, 12, 15, 18)  # frames of a bridge, the first that is slow enough
 FASTER = 1.35  # times what the two motions reach; locking the feet may add a little
 GENTLE = 25.0  # m/s²; a bridge accelerates no joint more, unless the two motions themselves do
-BRISK = 2.0  # m/s; a bridge moves no joint faster than this, or than the ends of the motions
+BRISK = np.where(np.isin(np.arange(22), (4, 5, 7, 8, 10, 11)), 3.2, 2.0)  # m/s; a bridge moves no joint faster (legs step faster
+# than arms gesture), unless the ends of the motions do
 STEP = 0.06  # m; a standing foot that is farther from where it has to be takes a step
 LIFT, HIGHEST = 0.3, 0.1  # height of a step as a fraction of its length; and at most, in metres
 NEAR = 0.12  # m; the second motion is moved by no more than this to put its feet where they stand
