@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from prepare import phrases as say
+from prepare.grammar import gerund
 from prepare.pieces import GAITS, Piece
 
 MOST_WORDS = 18
@@ -84,7 +85,7 @@ def write(
         words = {"who": who, "times": rng.choice(times)}
         for letter, options in zip("abc", plain if attempt % 2 else clauses):
             clause = with_pronouns(rng.choice(options), pronouns)
-            words |= {letter: clause, f"{letter}s": say.gerund(clause)}
+            words |= {letter: clause, f"{letter}s": gerund(clause)}
         caption = template.format(**words)
         if len(caption.split()) <= MOST_WORDS:
             captions.setdefault(caption, f"{caption}." if rng.random() < 0.4 else caption)
@@ -95,5 +96,5 @@ def with_pronouns(clause: str, pronouns: say.Pronouns) -> str:
     """A clause written with "their", with other pronouns."""
     clause = re.sub(r"\bthey are\b", pronouns.they_are, clause)
     clause = re.sub(r"\bthemselves\b", pronouns.themself, clause)
-    clause = re.sub(r"\bthey\b", pronouns.they_are.split()[0], clause)
+    clause = re.sub(r"\bthey\b", pronouns.they, clause)
     return re.sub(r"\btheir\b", pronouns.their, clause)
