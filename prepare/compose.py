@@ -28,6 +28,7 @@ CLOSE = 0.32  # m; poses (velocities included) farther apart are not joined
 BRIDGE = 16  # frames that a bridge is expected to take, with what lies around the actions
 GESTURES = ("wave", "point", "raise an arm", "drink", "wash", "circle the arms")  # done with the arms alone
 COUNTED = ("jump", "hop", "kick", "squat", "throw", "bow", "cartwheel", "touch elbow to knee", "circle the arms", "punch")
+FOLLOWS = {"sit down": ("stand up",), "lie down": ("get up from the floor",)}  # nothing else can be done next
 UPRIGHT = 25.0  # degrees; gestures of people who lean farther stay with their legs
 
 
@@ -76,7 +77,10 @@ def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
     """The actions of a sequence; a repeat is a count of one of them."""
     if kind == "repeat":
         return [pieces.action(rng, COUNTED)] * rng.choice((2, 2, 3))
-    return [pieces.action(rng) for _ in range(3 if kind == "triple" else 2)]
+    actions = [pieces.action(rng)]
+    for _ in range(2 if kind == "triple" else 1):
+        actions.append(pieces.action(rng, FOLLOWS.get(actions[-1], ())))
+    return actions
 
 
 # ------------------------------------------------------------------------------------------------------------ sequences

@@ -60,7 +60,7 @@ def repeated(rng: random.Random, pieces: Sequence[Piece]) -> tuple[str, ...]:
         spoken = [set(piece.clauses(name=f"{pieces[0].take.name} {number}")) for piece in pieces]
         options |= {clause for clause in set.intersection(*spoken) if simple(clause) and not AMOUNT.search(clause)}
     count = sum(piece.count for piece in pieces)
-    return write(rng, REPEATED, REPEATED, [sorted(options)], TIMES[count]) if options and count in TIMES else ()
+    return write(rng, REPEATED, REPEATED, [sorted(options)], TIMES[count]) if count in TIMES else ()
 
 
 def simple(clause: str) -> bool:
@@ -75,6 +75,8 @@ def write(
     times: Sequence[str] = ("",),
 ) -> tuple[str, ...]:
     """Up to `COUNT` different captions of at most `MOST_WORDS` words, by templates of the two orders in turn."""
+    if not all(clauses):
+        return ()
     plain = [[clause for clause in options if simple(clause)] or options for options in clauses]
     captions: dict[str, str] = {}
     for attempt in range(10 * COUNT):

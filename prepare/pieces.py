@@ -20,6 +20,7 @@ from numpy import ndarray
 from prepare import splice
 from prepare.captions import clauses
 from prepare.facts import Facts, prove
+from prepare.verbs import IDLE
 
 LEAST = 30  # frames that are left of an action which is cut short
 STILL = 0.5  # m; who moves less stays in place
@@ -28,6 +29,9 @@ BRIEFEST = 10  # frames; what is shorter is no action
 GAITS = ("walk", "run", "sneak", "walk like a zombie")
 CONTEXT = 8  # frames around an event by which it can still be told
 WHOLE = re.compile("figure|circle|navigate")  # labels that hold for the whole clip only
+VAGUE = (  # clauses that say nothing of an action
+    "moves around", "moves on the spot", "moves about", *(phrase.format(they_are="they are") for phrase in IDLE),
+)  # fmt: skip
 COURSES = (*GAITS, "turn", "stop")  # what a gait's clauses speak of themselves
 CYCLES = (  # may be cut short
     *GAITS, "wave", "wash", "idle", "dance", "jumping jacks", "basketball", "mop", "point", "laugh", "punch",
@@ -110,17 +114,27 @@ class Piece:
         return replace(self, start=start, stop=start + most, count=0)
 
     def clauses(self, joints: ndarray | None = None, name: str = "") -> tuple[str, ...]:
-        """What is done, as verb phrases in the third person.
+        """What is done, as verb phrases in the third person; none if it cannot be told.
 
         Args:
             joints: a motion made of this piece, which the clauses must hold for; the piece itself and its surroundings without it.
             name: draws the phrases; the take's name without it.
         """
-        take = self.take
+        take, joints = self.take, self.shown() if joints is None else joints
         if joints is None:
-            around = CONTEXT if self.count else 0  # an event is proven by what comes before and after it
-            joints = take.joints[max(0, self.start - around) : self.stop + around]
-        return tuple(clauses(name or take.name, take.content, take.style, joints.astype(np.float32), label=take.label))
+            return ()
+        phrases = clauses(name or take.name, take.content, take.style, joints.astype(np.float32), label=take.label)
+        return tuple(phrase for phrase in phrases if self.action == "idle" or phrase not in VAGUE)
+
+    def shown(self) -> ndarray | None:
+        """The frames by which the action can be told: events are proven by what comes before and after them, too."""
+        if not self.count:
+            return self.joints
+        for around in (CONTEXT, 2 * CONTEXT, 4 * CONTEXT):
+            joints = self.take.joints[max(0, self.start - around) : self.stop + around]
+            if len(prove(joints).of(self.action)) == self.count:
+                return joints
+        return None
 
 
 class Pieces:
