@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @script
 def main(argv: list[str] | None = None) -> None:
     config = parse(GenT2M, argv)
-    check_flags(config, unused=("num_batch", "source_motion", "mask_edit_section"))
+    check_flags(config)
     runs = find_generator(config)
     spec = get_spec(runs.masked.dataset_name)
     longest = LONGEST if config.join else spec.max_motion

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 
-STRIDE = 4  # frames a token
+STRIDE = 4  # frames per token of every tokeniser that a transformer is trained on
 LONGEST = 6000  # frames, where the transformers set no limit: more is a mistake
 MAX_WORDS, MAX_LETTERS = 200, 2000  # more is no caption of a few seconds of motion, but a mistake
 

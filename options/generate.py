@@ -32,8 +32,6 @@ class Sampling(Common):
     temperature: float = option(1.0, "above 1: more varied, below: more certain")
     topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
     precision: str = option("fp32", "of the transformers: auto is bf16 where the GPU has it", choices=PRECISIONS)
-    gumbel_sample: bool = option(False, "accepted and without effect: our draws follow the same distribution")
-    use_res_model: bool = option(False, "accepted and without effect: --res_name says whether there is a residual model")
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,6 @@ class GenT2M(Sampling):
     text_path: str = option("", "file of prompts, one a line: <text>#<frames> or <text>#NA; one NA makes all NA")
     motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
     join: bool = option(False, "one motion of all prompts, each as long as you like, one after the other")
-    num_batch: int = option(0, "accepted and without effect: for evaluation")
-    source_motion: str = option("", "accepted and without effect: see edit_t2m.py")
-    mask_edit_section: list[str] = option([], "accepted and without effect: see edit_t2m.py", flags=("-msec",), nargs="*")
 
 
 @dataclass(frozen=True)

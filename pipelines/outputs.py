@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from motion.spec import DatasetSpec
+from options.cli import check_ext
 from options.generate import Sampling
 from utils.errors import UserError
 
@@ -46,8 +47,8 @@ class Sample:
         return f"sample{self.prompt_index}_repeat{self.repeat}_len{len(self.motion)}"
 
 
-def check_flags(config: Sampling, unused: tuple[str, ...] = ()) -> None:
-    """Name the `unused` flags that were given. Raises `UserError` for numbers out of range and an --ext that names no folder."""
+def check_flags(config: Sampling) -> None:
+    """Raises `UserError` for numbers out of range and an --ext that names no folder."""
     for flag in ("repeat_times", "batch_size", "time_steps"):
         if getattr(config, flag) < 1:
             raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
@@ -58,15 +59,6 @@ def check_flags(config: Sampling, unused: tuple[str, ...] = ()) -> None:
     check_ext(config.ext)
     if config.grid and not set(config.formats) & set(GRIDS):
         raise UserError(f"--grid: a picture of all motions needs one of {', '.join(GRIDS)} in --formats")
-    for flag in ("gumbel_sample", "use_res_model", *unused):
-        if getattr(config, flag):
-            print(f"--{flag}: has no effect here (see --help)")
-
-
-def check_ext(ext: str) -> None:
-    """Raises `UserError` for a name of the folder of results that is more than a name."""
-    if ext in ("", ".", "..") or Path(ext).name != ext or "\\" in ext:
-        raise UserError(f"--ext '{ext}': must be the name of one folder, without slashes; --output_dir says where it lies")
 
 
 def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
@@ -79,8 +71,8 @@ def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
 
     names = {name: getattr(runs, name) or None for name in ("res_name", "length_name", "fill_name")}
     tag = config.which_epoch or None
-    model = TextToMotion.load(*runs.masked.address, **names, device=resolve_device(config.gpu_id), tag=tag)
-    model.precision = config.precision
+    settings = {"device": resolve_device(config.gpu_id), "tag": tag, "precision": config.precision}
+    model = TextToMotion.load(*runs.masked.address, **names, **settings)
     print(f"weights: {runs}; the text is read by {model.encoder.title}")
     if model.residual is None and model.tokeniser.num_quantizers > 1:
         print("no --res_name: only the base tokens are decoded, which makes coarser motion")
@@ -160,7 +152,7 @@ def write_samples(samples: Iterable[Sample], count: int, config: Sampling, prove
 
 def write_sample(folder: Path, sample: Sample, config: Sampling) -> list[Path]:
     """Write one sample, plain and with locked feet, in every format asked for except the page. Returns the files."""
-    from motion.files.export import export
+    from motion.files.export import OutputOptions, export
 
     motion, files = sample.motion, []
     for ending, joints in (("", motion.joints), ("_ik", motion.locked)):
@@ -168,7 +160,7 @@ def write_sample(folder: Path, sample: Sample, config: Sampling) -> list[Path]:
             if suffix != "html":  # one page shows all
                 kind = "joints" if suffix == "npy" else "animation"
                 files.append(folder / kind / str(sample.prompt_index) / f"{sample.name}{ending}.{suffix}")
-                export(files[-1], joints, motion.text, motion.fps, config.bvh_unit)
+                export(files[-1], joints, motion.text, motion.fps, OutputOptions(unit=None if suffix == "npy" else config.bvh_unit))
     return files
 
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 import numpy as np
 
 from motion.footlock import standing
-from motion.ik import children_of
+from motion.rest import sideless
 from motion.skeleton import Skeleton
 
 LEFT, RIGHT, MIDDLE = (38, 139, 210), (240, 118, 52), (92, 104, 122)
 
 # Thickness (radius, metres) of the body at each joint, by the name of its bone without its side.
 RADII = {
-    "Hips": 0.105, "UpLeg": 0.085, "Leg": 0.058, "Foot": 0.042, "MidFoot": 0.038, "Toe": 0.032,
+    "Hips": 0.105, "UpLeg": 0.085, "Leg": 0.058, "Foot": 0.042, "MidFoot": 0.038, "ToeBase": 0.032,
     "Spine": 0.110, "Spine1": 0.115, "Spine2": 0.115, "Neck": 0.050, "Head": 0.082,
     "Shoulder": 0.075, "Arm": 0.056, "ForeArm": 0.042, "Hand": 0.036,
 }  # fmt: skip
 CHEST = (0.100, 0.046)  # and of the chest, from the spine to where an arm begins
-TIPS = {"Head": (0.115, 0.094), "Hand": (0.11, 0.030), "Toe": (0.05, 0.028)}  # what lies beyond a limb's last joint: length, radius
+TIPS = {"Head": (0.115, 0.094), "Hand": (0.11, 0.030), "ToeBase": (0.05, 0.028)}  # beyond a limb's last joint: length, radius
 TRUNK = ("Hips", "Spine", "Spine1", "Spine2")  # limbs that start here are drawn as one, without seams
 
 
@@ -31,7 +31,7 @@ def limbs(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     ends, radii, colours = [], [], []
     tip = skeleton.num_joints
-    for joint, (bone, children) in enumerate(zip(skeleton.bones, children_of(skeleton))):
+    for joint, (bone, children) in enumerate(zip(skeleton.bones, skeleton.children)):
         radius = RADII[sideless(bone)]
         for child in children:
             ends.append((joint, child))
@@ -51,15 +51,11 @@ def limbs(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def with_tips(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """Joints (T, J, 3) and, after them, the tips of head, hands and feet: (T, J + tips, 3)."""
-    leaves = [joint for joint, children in enumerate(children_of(skeleton)) if not children]
+    leaves = [joint for joint, children in enumerate(skeleton.children) if not children]
     bones = joints[:, leaves] - joints[:, [skeleton.parents[leaf] for leaf in leaves]]
     lengths = np.array([TIPS[sideless(skeleton.bones[leaf])][0] for leaf in leaves])
     directions = bones / np.linalg.norm(bones, axis=-1, keepdims=True).clip(min=1e-6)
     return np.concatenate((joints, joints[:, leaves] + directions * lengths[:, None]), axis=1)
-
-
-def sideless(bone: str) -> str:
-    return bone.removeprefix("Left").removeprefix("Right")
 
 
 def side_colour(bone: str) -> tuple[int, int, int]:

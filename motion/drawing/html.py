@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from motion.clip import Motion
-from motion.drawing.body import TIPS, TRUNK, limbs, sideless, standing_feet
-from motion.ik import check_joints, children_of
+from motion.drawing.body import TIPS, TRUNK, limbs, standing_feet
+from motion.ik import check_joints
+from motion.rest import sideless
 from motion.skeleton import Skeleton
 from utils.checkpoint import atomic_path
 
@@ -52,7 +53,7 @@ def skeleton_data(skeleton: Skeleton) -> dict:
     """The body as the script draws it: limbs, tips (leaf, parent, metres), ankle and toe of both feet, names of the joints."""
     sides = [bone.startswith("Left") - bone.startswith("Right") for bone in skeleton.bones]
     names = {0: "middle", 1: "left", -1: "right"}
-    leaves = [joint for joint, children in enumerate(children_of(skeleton)) if not children]
+    leaves = [joint for joint, children in enumerate(skeleton.children) if not children]
     return {
         "limbs": [
             [*ends, *radii, names[sides[ends[0]]], sideless(skeleton.bones[ends[0]]) in TRUNK]

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from motion.drawing.body import LEFT, RIGHT, TRUNK, limbs, sideless, standing_feet, with_tips
+from motion.drawing.body import LEFT, RIGHT, TRUNK, limbs, standing_feet, with_tips
 from motion.features import skeleton_for
 from motion.ik import check_joints
+from motion.rest import sideless
 from motion.skeleton import Skeleton
 
 SKY, GROUND, PATH, PATH_AHEAD = (247, 248, 250), (232, 235, 240), (120, 196, 160), (186, 216, 204)
