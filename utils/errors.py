@@ -64,6 +64,11 @@ def note(message: str) -> None:
     print(f"note: {' '.join(message.split())}", file=sys.stderr)
 
 
+def warning(message: str) -> None:
+    """Print one `warning:` line on stderr: something that may go wrong."""
+    print(f"warning: {' '.join(message.split())}", file=sys.stderr)
+
+
 class Printable:
     """A text stream whose text reaches `stream` without control characters, and without errors of its encoding."""
 
