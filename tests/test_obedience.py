@@ -12,6 +12,7 @@ from benchmarks.obedience.judges import JUDGES, in_order, shows, times, together
 from benchmarks.obedience.measures import ANKLES, ELBOWS, HIPS, KNEES, SHOULDERS, TOES, WRISTS, Body, Span, runs
 from benchmarks.obedience.prompts import PROMPTS
 from benchmarks.obedience.real import LIST, check_judges, read_list
+from pipelines.text2motion import SamplingSettings
 
 STANDING = np.zeros((22, 3))  # facing +Z, left is +X
 STANDING[[0, 3, 6, 9, 12, 15], 1] = 0.93, 1.04, 1.17, 1.22, 1.43, 1.52
@@ -126,9 +127,9 @@ def test_prompts_cover_what_they_should():
 def test_a_prompt_draws_the_same_noise_whatever_is_judged_beside_it(monkeypatch):
     class Model:
         def __init__(self):
-            self.numbers = {}
+            self.numbers, self.sampling = {}, SamplingSettings()
 
-        def generate(self, prompts, *, seed, first_sample, **guidance):
+        def generate(self, prompts, lengths, sampling, *, first_sample):
             self.numbers |= {first_sample + place: text for place, text in enumerate(prompts)}
             return torch.ones(len(prompts), 16, 263), torch.full((len(prompts),), 16)
 
@@ -136,7 +137,7 @@ def test_a_prompt_draws_the_same_noise_whatever_is_judged_beside_it(monkeypatch)
     monkeypatch.setattr(
         "benchmarks.obedience.__main__.features_to_joints", lambda features, joints: standing.repeat(len(features), 1, 1, 1)
     )
-    settings = Namespace(samples=3, seed=0, cond_scale=2.0, res_cond_scale=2.0)
+    settings = Namespace(samples=3, seed=0)
     everything, val = Model(), Model()
     obedience(everything, list(PROMPTS), settings)
     obedience(val, [prompt for prompt in PROMPTS if prompt.split == "val"], settings)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import make_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ from benchmarks.obedience.measures import Body
 from benchmarks.obedience.prompts import PROMPTS, Prompt
 from motion.features import features_to_joints
 from motion.skeleton import HUMANML3D
+from pipelines.runs import EMBEDDED, resolve_generator
 from pipelines.text2motion import TextToMotion
+from utils.provenance import provenance
 
 LEAST = 12  # frames; shorter motions obey nothing
 BATCH = 128
@@ -38,11 +41,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--real", nargs="+", metavar="DIR", help="check the judges on captured clips instead: folders with <source>/<clip>.npy"
     )
     parser.add_argument("--out", metavar="FILE", help="write the results to this JSON file too")
-    parser.add_argument("--cond_scale", type=float, default=2.0, metavar="X", help="guidance scale of the masked transformer")
-    parser.add_argument("--res_cond_scale", type=float, default=2.0, metavar="X", help="guidance scale of the residual transformer")
-    parser.add_argument("--checkpoints_dir", default="assets/demo", metavar="DIR", help="folder of the weights")
-    for flag, default in (("dataset_name", "open"), ("name", "masked"), ("res_name", "residual"), ("length_name", "length")):
-        parser.add_argument(f"--{flag}", default=default, metavar="NAME", help="which weights")
+    for flag in ("cond_scale", "res_cond_scale"):
+        parser.add_argument(f"--{flag}", type=float, metavar="X", help="guidance scale; the default is that of the weights")
+    parser.add_argument("--checkpoints_dir", default="checkpoints", metavar="DIR", help="folder of the weights")
+    parser.add_argument("--dataset_name", metavar="NAME", help="dataset of the weights")
+    parser.add_argument("--name", default=EMBEDDED, metavar="NAME", help="masked transformer")
+    for flag in ("res_name", "length_name", "fill_name"):
+        parser.add_argument(f"--{flag}", default="", metavar="NAME", help="model that goes with --name")
     return parser.parse_args(argv)
 
 
@@ -53,7 +58,9 @@ def main(argv: list[str] | None = None) -> None:
 
         results, lines = check_judges([Path(folder) for folder in args.real])
     else:
-        model = TextToMotion.load(args.checkpoints_dir, args.dataset_name, args.name, args.res_name, args.length_name)
+        names = (args.name, args.res_name, args.length_name, args.fill_name)
+        runs = resolve_generator(args.checkpoints_dir, args.dataset_name, *names)
+        model = TextToMotion.load(*runs.masked.address, runs.res_name or None, runs.length_name or None, runs.fill_name or None)
         if args.edits:
             from benchmarks.obedience.edits import check_edits
 
@@ -63,19 +70,20 @@ def main(argv: list[str] | None = None) -> None:
             results, lines = report(prompts, obedience(model, prompts, args), args)
     print("\n".join(lines))
     if args.out:
-        Path(args.out).write_text(json.dumps({"settings": vars(args), **results}, indent=1) + "\n", encoding="utf-8")
+        settings = make_dataclass("Settings", vars(args))(**vars(args))
+        made_by = provenance(settings, "cpu", [] if args.real else model.sources)
+        Path(args.out).write_text(json.dumps({**results, "provenance": made_by}, indent=1) + "\n", encoding="utf-8")
 
 
 def obedience(model: TextToMotion, prompts: list[Prompt], args: argparse.Namespace) -> list[float]:
     """For each prompt the share of its samples that obey. `prompts` are consecutive in PROMPTS, whose order numbers the samples."""
     texts = [prompt for prompt in prompts for _ in range(args.samples)]
     number = PROMPTS.index(prompts[0]) * args.samples
-    guidance = {"cond_scale": args.cond_scale, "res_cond_scale": args.res_cond_scale}
+    sampling = model.sampling.changed(args)
     obeyed = []
     for first in tqdm(range(0, len(texts), BATCH), disable=None):
         batch = texts[first : first + BATCH]
-        noise = {"seed": args.seed, "first_sample": number + first}
-        features, lengths = model.generate([prompt.text for prompt in batch], **noise, **guidance)
+        features, lengths = model.generate([prompt.text for prompt in batch], None, sampling, first_sample=number + first)
         joints = features_to_joints(features.float().cpu(), HUMANML3D.num_joints).numpy()  # (B, T, 22, 3)
         obeyed += [obeys(prompt, motion[:length]) for prompt, motion, length in zip(batch, joints, lengths.tolist())]
     return np.reshape(obeyed, (len(prompts), args.samples)).mean(1).tolist()

@@ -58,7 +58,7 @@ JOINS = (
 def check_edits(model: TextToMotion, args: argparse.Namespace) -> tuple[dict, list[str]]:
     """Results for JSON, and a table with one line per case: the share of samples in which the action happens in its stretch, and
     the share with a smooth seam."""
-    options = {"cond_scale": args.cond_scale, "res_cond_scale": args.res_cond_scale, "seed": args.seed}
+    options = {"sampling": model.sampling.changed(args)}
     rows, cases = [], [*EDITS, *JOINS]
     for number, case in enumerate(tqdm(cases, disable=None)):
         take = edited if isinstance(case, Edit) else joined
@@ -75,7 +75,7 @@ def check_edits(model: TextToMotion, args: argparse.Namespace) -> tuple[dict, li
 
 def edited(model: TextToMotion, case: Edit, sample: int, options: dict) -> tuple[bool, bool]:
     """Whether the action happens where it was asked for, and whether the seams are smooth, in one sample."""
-    source, _ = model.generate([case.start], torch.tensor([case.source]), first_sample=sample, **options)
+    source, _ = model.generate([case.start], torch.tensor([case.source]), options["sampling"], first_sample=sample)
     sections = [case.section] if case.section else []
     added = {"before": case.before, "after": case.after}
     features = edit(model, source[0], sections, case.prompt, **added, first_sample=sample, longest=LONGEST, **options).features[0]

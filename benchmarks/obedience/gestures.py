@@ -38,7 +38,6 @@ def raises(body: Body, side: int) -> list[Span]:
     return [span for span in spans if (height[max(0, span.start - 2 * FPS) : span.start] < -0.25).any()]
 
 
-
 def waves(body: Body, side: int) -> list[Span]:
     """A raised hand swings to and fro, twice or more, 8 cm or wider, the hand above the shoulder for most of it."""
     spans = []
@@ -189,7 +188,6 @@ def circles_the_arms(body: Body) -> list[Span]:
     if abs(turned.sum()) < 480 or np.abs(turned).min() < 200:
         return []
     return [Span(0, len(body))]
-
 
 
 def dances(body: Body) -> list[Span]:
