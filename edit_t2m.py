@@ -12,6 +12,7 @@ k = 0; each stands where the source stood.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from data.prompts import LONGEST, STRIDE, checked, read_sections, rounded
@@ -37,12 +38,15 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(runs.masked.dataset_name)
 
     from data.source import read_source  # here, for --help does not wait for torch
+    from pipelines.known import check_prompts
     from utils.provenance import provenance
 
     source = read_source(config.source_motion, spec)
     plan = make_plan(config, len(source.features))
+    known = check_prompts([prompt], runs.masked.folder, config.strict)[0] if prompt else None
     model = load_generator(config, runs)
     samples = edited(model, source, plan, prompt, config, spec, model.sampling.changed(config))
+    samples = (replace(sample, known=known) for sample in samples)
     write_samples(samples, config.repeat_times, config, provenance(config, model.mean.device, model.sources))
 
 

@@ -12,6 +12,7 @@ all are made: a run that fails leaves nothing behind. With `--join` all prompts 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from data.prompts import LONGEST, Prompt, read_prompts
@@ -33,12 +34,17 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(runs.masked.dataset_name)
     longest = LONGEST if config.join else spec.max_motion
     prompts = read_prompts(config.text_prompt, config.text_path, config.motion_length, longest)
+
+    from pipelines.known import check_prompts  # here, for --help does not wait for torch
+
+    known = check_prompts([prompt.text for prompt in prompts], runs.masked.folder, config.strict)
     model = load_generator(config, runs)
     sampling = model.sampling.changed(config)
     samples = (joined if config.join else separate)(model, prompts, config, spec, sampling)
+    samples = (replace(sample, known=known if config.join else known[sample.prompt_index]) for sample in samples)
     count = config.repeat_times * (1 if config.join else len(prompts))
 
-    from utils.provenance import provenance  # here, for --help does not wait for torch
+    from utils.provenance import provenance
 
     write_samples(samples, count, config, provenance(config, model.mean.device, model.sources))
 

@@ -32,6 +32,7 @@ class Sampling(Common):
     temperature: float = option(1.0, "above 1: more varied, below: more certain")
     topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
     precision: str = option("fp32", "of the transformers: auto is bf16 where the GPU has it", choices=PRECISIONS)
+    strict: bool = option(False, "refuse prompts that the weights do not know, with exit code 2; default: a note says so")
     gumbel_sample: bool = option(False, "accepted and without effect: our draws follow the same distribution")
     use_res_model: bool = option(False, "accepted and without effect: --res_name says whether there is a residual model")
 

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.obedience.measures import Body
-from benchmarks.obedience.prompts import PROMPTS, Prompt
+from benchmarks.obedience.prompts import PROMPTS, THIN, Prompt
 from motion.features import features_to_joints
 from motion.skeleton import HUMANML3D
 from pipelines.runs import EMBEDDED, resolve_generator
@@ -107,8 +107,14 @@ def report(prompts: list[Prompt], shares: list[float], args: argparse.Namespace)
     lines += ["", *(f"{part['mean']:6.1%}  {name} ({part['prompts']})" for name, part in means["action"].items()), ""]
     for field in ("kind", "split", "paraphrase"):
         lines.append(f"{field}: " + ", ".join(f"{name} {part['mean']:.1%}" for name, part in means[field].items()))
-    mean = float(np.mean(shares))
-    lines.append(f"{mean:6.1%}  mean of {len(prompts)} prompts, {args.samples} samples each, seed {args.seed}")
+    thin = [share for prompt, share in zip(prompts, shares) if prompt.action in THIN]
+    mean = float(np.mean([share for prompt, share in zip(prompts, shares) if prompt.action not in THIN]))
+    lines.append(
+        f"{np.mean(thin) if thin else 0:6.1%}  mean of {len(thin)} prompts of actions that training hardly holds ({', '.join(THIN)})"
+    )
+    lines.append(
+        f"{mean:6.1%}  mean of the other {len(prompts) - len(thin)} prompts, {args.samples} samples each, seed {args.seed}"
+    )
     rows = [
         {"prompt": prompt.text, "action": prompt.action, "split": prompt.split, "kind": prompt.kind, "obeyed": share}
         for prompt, share in zip(prompts, shares)

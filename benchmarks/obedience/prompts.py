@@ -34,6 +34,8 @@ class Prompt(NamedTuple):
     obeys: Condition
 
 
+THIN = ("crawl", "get up from the floor", "balance on one leg")  # under 3 takes and 20 s in training: reported apart
+
 FORWARD = all_of(mostly("walk"), without("run", "turn left", "turn right", "sneak", "jump"))
 SITS = all_of(does("sit"), ends(seated))
 STANDS_UP = all_of(begins(seated), does("stand up"), ends(upright))
