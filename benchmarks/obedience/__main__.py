@@ -109,9 +109,8 @@ def report(prompts: list[Prompt], shares: list[float], args: argparse.Namespace)
         lines.append(f"{field}: " + ", ".join(f"{name} {part['mean']:.1%}" for name, part in means[field].items()))
     thin = [share for prompt, share in zip(prompts, shares) if prompt.action in THIN]
     mean = float(np.mean([share for prompt, share in zip(prompts, shares) if prompt.action not in THIN]))
-    lines.append(
-        f"{np.mean(thin) if thin else 0:6.1%}  mean of {len(thin)} prompts of actions that training hardly holds ({', '.join(THIN)})"
-    )
+    if thin:
+        lines.append(f"{np.mean(thin):6.1%}  mean of {len(thin)} prompts of actions that training hardly holds ({', '.join(THIN)})")
     lines.append(
         f"{mean:6.1%}  mean of the other {len(prompts) - len(thin)} prompts, {args.samples} samples each, seed {args.seed}"
     )
