@@ -170,7 +170,7 @@ def test_facts_of_both_parts_hold_in_a_sequence():
         assert any("walk" in caption or "str" in caption for caption in result.captions)
         word = ("left", "right")[side]
         assert all(word in caption for caption in result.captions if re.search("left|right", caption))
-    assert checked >= 3
+    assert checked >= 2
 
 
 def test_facts_of_both_parts_hold_at_the_same_time():
