@@ -83,12 +83,13 @@ def load_captioner(config: EvalM2T, device):
 def choose_judge(config: EvalM2T, device):
     """Who judges R-precision; without an evaluator nobody, which one line says."""
     from evaluation.judges import NoJudge, load_judge
+    from pipelines.runs import MissingRun
 
     if config.evaluator == "none":
         return NoJudge()
     try:
         return load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
-    except UserError as error:
+    except MissingRun as error:
         if config.evaluator_name:
             raise
         print(f"no R-precision, MM-Dist: {error}")
@@ -152,7 +153,8 @@ def write_page(path, told: list[dict[str, Any]], clips) -> None:
     """One page with the motions of some captions."""
     import torch
 
-    from motion.drawing.html import Clip, write_html
+    from motion.clip import Motion
+    from motion.drawing.html import write_html
     from motion.features import features_to_joints
 
     spec, place, shown = clips.spec, {name: index for index, name in enumerate(clips.clips.names)}, []
@@ -161,7 +163,7 @@ def write_page(path, told: list[dict[str, Any]], clips) -> None:
         start, length = int(clips.clips.starts[index]), int(clips.clips.lengths[index])
         rows = torch.tensor(clips.clips.rows[start : start + length])
         joints = features_to_joints(rows, spec.num_joints).numpy() * spec.unit_scale
-        shown.append(Clip(f"{one['said']} (people: {one['people'][0]})", joints, spec.fps))
+        shown.append(Motion(joints, spec.fps, f"{one['said']} (people: {one['people'][0]})"))
     write_html(path, shown, "captions")
 
 

@@ -18,12 +18,12 @@ from data.prompts import LONGEST, STRIDE, checked, read_sections, rounded
 from motion.spec import DatasetSpec, get_spec
 from options.cli import parse
 from options.generate import EditT2M
-from pipelines.outputs import Made, check_flags, choose_weights, load_model, sampling, to_joints, write_motions
+from pipelines.outputs import Sample, check_flags, find_generator, load_generator, to_joints, write_samples
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:
     from data.source import Source
-    from pipelines.text2motion import TextToMotion
+    from pipelines.text2motion import SamplingSettings, TextToMotion
 
 
 @script
@@ -33,16 +33,17 @@ def main(argv: list[str] | None = None) -> None:
     if not config.source_motion:
         raise UserError("--source_motion is missing: the motion to edit, a .npy or .bvh file")
     prompt = checked(config.text_prompt, "--text_prompt") if config.text_prompt.strip() else ""
-    weights, said = choose_weights(config)
-    spec = get_spec(weights["dataset_name"])
+    runs = find_generator(config)
+    spec = get_spec(runs.masked.dataset_name)
 
     from data.source import read_source  # here, for --help does not wait for torch
+    from utils.provenance import provenance
 
     source = read_source(config.source_motion, spec)
     plan = make_plan(config, len(source.features))
-    model = load_model(config, weights, said)
-    motions = edited(model, source, plan, prompt, config, spec, sampling(config, weights))
-    write_motions(motions, config.repeat_times, config, spec.fps)
+    model = load_generator(config, runs)
+    samples = edited(model, source, plan, prompt, config, spec, model.sampling.changed(config))
+    write_samples(samples, config.repeat_times, config, provenance(config, model.mean.device, model.sources))
 
 
 class Plan(NamedTuple):
@@ -72,10 +73,11 @@ def make_plan(config: EditT2M, frames: int) -> Plan:
 
 
 def edited(
-    model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, options: dict
-) -> Iterator[Made]:
+    model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, sampling: SamplingSettings
+) -> Iterator[Sample]:
     """The edited motion `repeat_times` times, batch by batch, each standing where the source stood."""
-    from pipelines.editing import edit, runs
+    from motion.clip import Motion
+    from pipelines.editing import edit, spans_of
 
     stride = model.tokeniser.stride
     before, after = (frames // stride * stride for frames in (plan.before, plan.after))
@@ -83,15 +85,15 @@ def edited(
         features, _, weight = edit(
             model, source.features[: plan.frames], plan.sections, prompt, before=before, after=after,
             takes=min(config.batch_size, config.repeat_times - first), first_sample=first,
-            longest=spec.max_motion // stride, **options,
+            longest=spec.max_motion // stride, sampling=sampling,
         )  # fmt: skip
         if first == 0:
-            new = runs((weight == 1).tolist(), len(weight))
+            new = spans_of((weight == 1).tolist(), len(weight))
             print(f"new of {len(weight)} frames: " + ", ".join(f"{start} to {stop}" for start, stop in new))
         own = int(weight[before : before + plan.frames].argmin())  # the first frame that is wholly the source's
         joints = source.place(to_joints(features, spec), before + own, own)
-        for repeat, motion in enumerate(joints.numpy(), start=first):
-            yield Made(0, repeat, prompt or "in-betweening", motion)
+        for repeat, result in enumerate(joints.numpy(), start=first):
+            yield Sample(Motion(result, spec.fps, prompt or "in-betweening"), repeat=repeat, number=repeat)
 
 
 if __name__ == "__main__":

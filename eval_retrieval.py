@@ -19,9 +19,11 @@ from utils.errors import UserError, script
 
 if TYPE_CHECKING:  # --help does not wait for these
     from pipelines.language_motion import LanguageMotion
+    from pipelines.runs import Run
     from pipelines.search import Hit
 
 FEW = 300
+EVALUATED = "t2m"  # dataset of an evaluation that names none
 
 
 @script
@@ -42,12 +44,11 @@ def main(argv: list[str] | None = None) -> None:
         evaluate(config)
 
 
-def load(config: EvalRetrieval) -> LanguageMotion:
+def load(config: EvalRetrieval, run: Run) -> LanguageMotion:
     from pipelines.language_motion import LanguageMotion
     from utils.runtime import resolve_device
 
-    device = resolve_device(config.gpu_id)
-    return LanguageMotion.load(config.checkpoints_dir, config.dataset_name, config.name, device, config.which_epoch or None)
+    return LanguageMotion.load(*run.address, resolve_device(config.gpu_id), config.which_epoch or None)
 
 
 def evaluate(config: EvalRetrieval) -> None:
@@ -56,23 +57,22 @@ def evaluate(config: EvalRetrieval) -> None:
     from evaluation.report import write_report
     from evaluation.retrieval import Gallery, evaluate_retrieval, table
     from motion.spec import get_spec
-    from pipelines.language_motion import only_lamp
-    from utils.checkpoint import CheckpointFolder, find_weights
+    from pipelines.runs import LAMP, resolve
 
-    spec = get_spec(config.dataset_name, config.data_root)
-    name = config.name or only_lamp(config.checkpoints_dir, config.dataset_name)
-    folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, name)
-    weights = find_weights(folder.root, config.which_epoch or None)
-    model = load(config)
+    dataset = config.dataset_name or EVALUATED
+    spec = get_spec(dataset, config.data_root)
+    run = resolve(LAMP, config.checkpoints_dir, dataset, config.name)
+    model = load(config, run)
     captioned = CaptionedClips(spec, config.split, MotionStore(spec))
     gallery = Gallery.of_split(model, captioned, config.pool, number=config.caption, seed=config.seed)
     protocols = evaluate_retrieval(gallery, config.protocol, config.rerank)
+    weights = run.weights(config.which_epoch or None)
     facts = {"weights": str(weights), "split": config.split, "clips": len(gallery.clips), "captions": len(gallery.texts)}
     settings = {name: getattr(config, name) for name in ("caption", "pool", "rerank")}
     results = {**facts, **settings, "protocols": protocols}
     text = "\n".join((*heading(results), *table(protocols)))
     print(text)
-    write_report(folder.eval, config.ext, text, results)
+    write_report(run.results(config.checkpoints_dir), config.ext, text, results)
 
 
 def heading(results: dict) -> tuple[str, ...]:
@@ -89,12 +89,15 @@ def heading(results: dict) -> tuple[str, ...]:
 
 def search(config: EvalRetrieval) -> None:
     from motion.spec import get_spec
+    from pipelines.runs import LAMP, resolve
     from pipelines.search import caption_of, open_index
 
-    spec = get_spec(config.dataset_name, config.data_root)
+    run = resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.name)
+    print(f"weights: {run}")
+    spec = get_spec(run.dataset_name, config.data_root)
     folder = Path(config.motions) if config.motions else spec.root
     inside = folder / "new_joint_vecs"  # of a dataset folder
-    model = load(config)
+    model = load(config, run)
     index = open_index(model, spec, inside if inside.is_dir() else folder)
     hits = index.search(model.embed_texts([config.query])[0], config.top, config.pool)
     found = [(hit, caption_of(hit.file)) for hit in hits]
@@ -108,7 +111,8 @@ def search(config: EvalRetrieval) -> None:
 
 def write(config: EvalRetrieval, found: list[tuple[Hit, str]]) -> None:
     """The motions found, in all formats asked for: one page for html, else a file a motion."""
-    from motion.drawing.html import Clip, write_html
+    from motion.clip import Motion
+    from motion.drawing.html import write_html
     from motion.files.export import export
     from pipelines.outputs import staged
     from pipelines.search import joints_of
@@ -117,7 +121,7 @@ def write(config: EvalRetrieval, found: list[tuple[Hit, str]]) -> None:
         clips = []
         for place, (hit, caption) in enumerate(found, start=1):
             joints, fps = joints_of(hit)
-            clips.append(Clip(f"{place}. {hit.score:.3f}  {caption or hit.file.name}", joints, fps))
+            clips.append(Motion(joints, fps, f"{place}. {hit.score:.3f}  {caption or hit.file.name}"))
             for suffix in config.formats:
                 if suffix != "html":
                     export(folder / f"{place}_{hit.file.stem}.{suffix}", joints, caption, fps)

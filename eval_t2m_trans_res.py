@@ -11,8 +11,6 @@ from options.cli import parse
 from options.evaluate import EvalT2M
 from utils.errors import UserError, script
 
-SAMPLING = ("time_steps", "cond_scale", "res_cond_scale", "temperature", "topkr", "seed")  # options of `TextToMotion.draw`
-
 
 @script
 def main(argv: list[str] | None = None) -> None:
@@ -27,12 +25,15 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(config: EvalT2M) -> None:
     """Evaluate each weights file that is asked for."""
+    from dataclasses import asdict
+
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation.judges import load_judge
     from evaluation.protocol import Protocol, evaluate, released_lines, table
     from evaluation.report import check_ext, write_report
     from motion.spec import get_spec
+    from pipelines.text2motion import SamplingSettings
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import resolve_device
 
@@ -54,7 +55,7 @@ def run(config: EvalT2M) -> None:
         results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, say=print)
         print(table(results[tag]))
         text += [title, table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
-        sampling = {name: getattr(config, name) for name in (*SAMPLING, "precision")}
+        sampling = {**asdict(SamplingSettings().changed(config)), "precision": config.precision}
         write_report(folder.eval, config.ext, "\n".join(text), {**settings, "judge": judge.name, **sampling, "results": results})
 
 
@@ -73,7 +74,9 @@ def lamp_bertscore(config: EvalT2M, clips, device) -> dict:
 
 def makers(protocol, model, config: EvalT2M):
     """What `evaluate` asks for: motions of a pass, and MultiModality."""
-    options = {"size": config.batch_size, **{name: getattr(config, name) for name in SAMPLING}}
+    from pipelines.text2motion import SamplingSettings
+
+    options = {"size": config.batch_size, "sampling": SamplingSettings().changed(config)}
 
     def make(real, repeat: int):
         return protocol.generated(model, real, repeat, **options)

@@ -62,12 +62,13 @@ def judgement(config: EvalVQ, model, normaliser, store, spec, device) -> dict[st
     from data.text import CaptionedClips
     from evaluation.judges import load_judge
     from evaluation.protocol import Protocol, evaluate
+    from pipelines.runs import MissingRun
 
     if config.evaluator == "none":
         return None
     try:
         judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
-    except UserError as error:
+    except MissingRun as error:
         if config.evaluator_name:
             raise
         print(f"no FID, R-precision, MM-Dist: {error}")
@@ -96,12 +97,36 @@ def report(results: dict[str, Any]) -> str:
         "smooth-L1 error, normalised: " + "  ".join(f"{name} {value:.4f}" for name, value in results["reconstruction"].items()),
         f"{'codebook':<20}{'used %':>10}{'perplexity':>12}",
         *(f"{q:<20}{book['used_percent']:>10.1f}{book['perplexity']:>12.1f}" for q, book in enumerate(results["codebooks"])),
-        f"{'physical':<20}{'real':>10}{'ours':>12}",
+        f"root after 5 s: {number(results['path_error_mm'], 0)} mm off",
+        f"{'physical':<24}{'real':>10}{'ours':>12}",
+        *(
+            f"{name:<24}{number(values['real']):>10}{number(values['reconstructed']):>12}"
+            for name, values in results["physical"].items()
+        ),
     ]
-    for name, values in results["physical"].items():
-        real, ours = ("-" if value is None else f"{value:.2f}" for value in values.values())
-        lines.append(f"{name:<20}{real:>10}{ours:>12}")
+    for kind in ("source", "action"):
+        lines += breakdown(kind, results[f"by_{kind}"])
     return "\n".join(lines)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+COLUMNS = ("foot_slide_cm_s", "jerk_m_s3", "bone_deviation_percent", "kick_cm", "jump_cm")
+
+
+def breakdown(kind: str, groups: dict[str, Any]) -> list[str]:
+    """A line for each action or source: real → reconstructed."""
+    if not groups:
+        return []
+    heads = ("slide cm/s", "jerk m/s³", "bones %", "high toe cm", "low toe cm")
+    lines = [f"{kind:<24}{'clips':>6}{'MPJPE':>8}{'5 s':>6}" + "".join(f"{head:>17}" for head in heads)]
+    for label, group in groups.items():
+        pairs = [group["physical"][column] for column in COLUMNS]
+        cells = "".join(f"{number(pair['real'], 1) + ' → ' + number(pair['reconstructed'], 1):>17}" for pair in pairs)
+        lines.append(f"{label[:23]:<24}{group['clips']:>6}{group['mpjpe_mm']:>8.1f}{number(group['path_error_mm'], 0):>6}{cells}")
+    return lines
 
 
 if __name__ == "__main__":

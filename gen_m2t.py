@@ -15,10 +15,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from motion.spec import SPECS, get_spec
+from motion.spec import get_spec
 from options.cli import parse
 from options.generate import GenM2T
-from pipelines.outputs import DEMO, check_ext, staged
+from pipelines.outputs import check_ext, staged
 from pipelines.subtitles import Told, table, write_captions
 from utils.errors import UserError, script
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # --help does not wait for these
     from data.windows import Window
     from models.decoding import Search
     from pipelines.motion2text import MotionToText
+    from pipelines.runs import Run
 
 SHORTEST_WINDOW = 24  # frames; captions are of clips that are no shorter
 
@@ -44,16 +45,18 @@ def main(argv: list[str] | None = None) -> None:
 
     from data.windows import named_files, read_motions, windows_of  # here, for --help does not wait for torch
     from models.decoding import Search
+    from pipelines.runs import CAPTIONER, resolve
 
     search = Search.of(config)
     files = named_files(config.motions)
-    root, dataset, name = choose_captioner(config)
-    spec = get_spec(dataset)
+    run = resolve(CAPTIONER, config.checkpoints_dir, config.dataset_name, config.resume_trans or config.name)
+    print(f"weights: {run}")
+    spec = get_spec(run.dataset_name)
     if not SHORTEST_WINDOW <= config.window <= spec.max_motion:
         raise UserError(f"--window {config.window}: must be from {SHORTEST_WINDOW} to {spec.max_motion} frames")
     motions = read_motions(files, spec, config.asf or None)
     with staged(Path(config.output_dir), config.ext) as folder:
-        model = load_captioner(config, root, dataset, name)
+        model = load_captioner(config, run)
         windows = windows_of(motions, config.window, model.stride)
         told = tell(model, windows, search, config, spec.fps)
         write_captions(folder, told, config.formats)
@@ -62,45 +65,13 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{count} in {len(told)} window{'s'[: len(told) > 1]}, written: {Path(config.output_dir) / config.ext}")
 
 
-def choose_captioner(config: GenM2T) -> tuple[Path, str, str]:
-    """Checkpoints folder, dataset and name of the captioner; one line says which.
-
-    As they are given; without a name the only one that there is, else the one that comes with the project. Raises `UserError` for a
-    name that is not there, and where there is more than one.
-    """
-    from pipelines.motion2text import captioners
-
-    root, name, given = Path(config.checkpoints_dir), config.resume_trans or config.name, config.dataset_name
-    is_path = bool(name) and Path(name).exists()
-    if name and given:
-        found = [(given, name)]
-    elif is_path:  # …/<dataset_name>/<run>, or a file in it
-        found = [(part, name) for part in reversed(Path(name).resolve().parts) if part in SPECS][:1]
-    elif name:
-        found = [(dataset, name) for dataset in SPECS if (root / dataset / name).is_dir()]
-    else:
-        datasets = [given] if given else list(SPECS)
-        found = [(dataset, run) for dataset in datasets for run in captioners(root, dataset)]
-        if not found:
-            root = DEMO
-            found = [(dataset, run) for dataset in datasets for run in captioners(root, dataset)]
-    if is_path and not found:
-        raise UserError(f"{name}: its folders do not tell the dataset; say --dataset_name")
-    if len(found) != 1:
-        where = Path(config.checkpoints_dir) / (given or "{" + ",".join(SPECS) + "}")
-        several = f"{len(found)} captioners in {where} ({', '.join(f'{dataset}/{run}' for dataset, run in found)})"
-        none = f"no captioner{f' {name!r}' if name else ''} in {where}; train_m2t.py trains one"
-        raise UserError(f"{several if found else none}; --name, --dataset_name and --checkpoints_dir say which")
-    why = " (they come with the project; --name takes others)" if root == DEMO else ""
-    print(f"weights: {name if is_path else root / found[0][0] / found[0][1]}{why}")
-    return root, *found[0]
-
-
-def load_captioner(config: GenM2T, root: Path, dataset: str, name: str) -> MotionToText:
+def load_captioner(config: GenM2T, run: Run) -> MotionToText:
     from pipelines.motion2text import MotionToText
     from utils.runtime import resolve_device
 
-    return MotionToText.load(root, dataset, name, resolve_device(config.gpu_id), config.which_epoch or None)
+    root = run.checkpoints_dir if run.embedded else config.checkpoints_dir
+    name = str(run.path or run.name)
+    return MotionToText.load(root, run.dataset_name, name, resolve_device(config.gpu_id), config.which_epoch or None)
 
 
 def tell(model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float) -> list[Told]:

@@ -18,55 +18,66 @@ from data.prompts import LONGEST, Prompt, read_prompts
 from motion.spec import DatasetSpec, get_spec
 from options.cli import parse
 from options.generate import GenT2M
-from pipelines.outputs import Made, check_flags, choose_weights, load_model, sampling, to_joints, write_motions
+from pipelines.outputs import Sample, check_flags, find_generator, load_generator, to_joints, write_samples
 from utils.errors import script
 
 if TYPE_CHECKING:
-    from pipelines.text2motion import TextToMotion
+    from pipelines.text2motion import SamplingSettings, TextToMotion
 
 
 @script
 def main(argv: list[str] | None = None) -> None:
     config = parse(GenT2M, argv)
     check_flags(config, unused=("num_batch", "source_motion", "mask_edit_section"))
-    weights, said = choose_weights(config)
-    spec = get_spec(weights["dataset_name"])
+    runs = find_generator(config)
+    spec = get_spec(runs.masked.dataset_name)
     longest = LONGEST if config.join else spec.max_motion
     prompts = read_prompts(config.text_prompt, config.text_path, config.motion_length, longest)
-    model = load_model(config, weights, said)
-    options = sampling(config, weights)
-    if config.join:
-        write_motions(joined(model, prompts, config, spec, options), config.repeat_times, config, spec.fps)
-    else:
-        write_motions(separate(model, prompts, config, spec, options), config.repeat_times * len(prompts), config, spec.fps)
+    model = load_generator(config, runs)
+    sampling = model.sampling.changed(config)
+    samples = (joined if config.join else separate)(model, prompts, config, spec, sampling)
+    count = config.repeat_times * (1 if config.join else len(prompts))
+
+    from utils.provenance import provenance  # here, for --help does not wait for torch
+
+    write_samples(samples, count, config, provenance(config, model.mean.device, model.sources))
 
 
-def separate(model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, options: dict) -> Iterator[Made]:
+def separate(
+    model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings
+) -> Iterator[Sample]:
     """Every prompt's motion `repeat_times` times, generated batch by batch."""
     import torch
+
+    from motion.clip import Motion
 
     samples = [(k, repeat) for repeat in range(config.repeat_times) for k in range(len(prompts))]
     for first in range(0, len(samples), config.batch_size):
         batch = samples[first : first + config.batch_size]
         texts = [prompts[k].text for k, _ in batch]
         frames = torch.tensor([prompts[k].frames for k, _ in batch]) if prompts[0].frames else None
-        features, lengths = model.generate(texts, frames, first_sample=first, **options)
+        features, lengths = model.generate(texts, frames, sampling, first_sample=first)
         joints = to_joints(features, spec).numpy()  # (B, T, J, 3)
-        for (k, repeat), text, motion, length in zip(batch, texts, joints, lengths.tolist()):
-            yield Made(k, repeat, text, motion[:length])
+        for number, ((k, repeat), text) in enumerate(zip(batch, texts), start=first):
+            motion = Motion(joints[number - first, : lengths[number - first]], spec.fps, text)
+            yield Sample(motion, k, repeat, number)
 
 
-def joined(model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, options: dict) -> Iterator[Made]:
+def joined(
+    model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings
+) -> Iterator[Sample]:
     """One motion that does what all prompts say, one after the other, `repeat_times` times."""
+    from motion.clip import Motion
     from pipelines.long_motion import join
 
     texts = [prompt.text for prompt in prompts]
     frames = [prompt.frames for prompt in prompts] if prompts[0].frames else None
     longest = spec.max_motion // model.tokeniser.stride
     for repeat in range(config.repeat_times):
-        features, ends = join(model, texts, frames, longest=longest, first_sample=repeat, **options)
+        features, ends = join(model, texts, frames, longest=longest, sampling=sampling, first_sample=repeat)
         print(f"repeat {repeat}: " + ", ".join(f"to frame {end} {text}" for text, end in zip(texts, ends)))
-        yield Made(0, repeat, " → ".join(texts), to_joints(features, spec).numpy())
+        motion = Motion(to_joints(features, spec).numpy(), spec.fps, " → ".join(texts))
+        yield Sample(motion, repeat=repeat, number=repeat)
 
 
 if __name__ == "__main__":

@@ -37,13 +37,14 @@ def train(config: TrainM2T) -> None:
 
     from data.store import Normaliser
     from models.bert import write_vocabulary
-    from pipelines.language_motion import LanguageMotion, only_lamp
+    from pipelines.language_motion import LanguageMotion
     from pipelines.motion2text import check_tokeniser
+    from pipelines.runs import LAMP, resolve
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import resolve_device, seed_everything
 
-    lamp_name = config.lamp_name or only_lamp(config.checkpoints_dir, config.dataset_name)
+    lamp_name = resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.lamp_name).known_as
     reader = LanguageMotion.load(config.checkpoints_dir, config.dataset_name, lamp_name, resolve_device(config.gpu_id))
     check_tokeniser(reader, config)
     folder = CheckpointFolder(config.out_dir or config.checkpoints_dir, config.dataset_name, config.name)
@@ -91,11 +92,12 @@ def begin_from_(model, config: TrainM2T) -> None:
     from dataclasses import asdict
 
     from models.bert import vocabulary
-    from pipelines.motion2text import KINDS, find_captioner, load_captioner
+    from pipelines.motion2text import load_captioner
+    from pipelines.runs import CAPTIONER, resolve
 
     roots = (config.out_dir or config.checkpoints_dir, config.checkpoints_dir)
-    path = find_captioner(config.resume_trans, config.dataset_name, *roots)
-    source, _ = load_captioner(path, kinds=(*KINDS, "words"))
+    path = resolve(CAPTIONER, roots, config.dataset_name, config.resume_trans).weights()
+    source, _ = load_captioner(path, kinds=(*CAPTIONER.kinds, "words"))
     theirs, ours = ({"decoder": type(m).__name__, **asdict(m.config)} for m in (source, model))
     for size in ours:
         if size not in FREE and theirs.get(size) != ours[size]:

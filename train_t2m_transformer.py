@@ -12,9 +12,9 @@ from options.cli import parse
 from options.train import TrainT2M
 from utils.errors import UserError, script
 
-SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention")
+SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention", "infill")
 ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # what generation must know of the training
-FREE = ("cond_dim", "dropout", "cond_drop_prob", "attention")  # settings in which a run may differ from the one it begins with
+FREE = ("cond_dim", "dropout", "cond_drop_prob", "attention", "infill")  # may differ from the run that --init names
 CONDITION_LAYER = {"masked": "cond_emb.", "residual": "cond_emb.", "length": "linears.0."}
 STRIDE = 4  # frames a token
 VALIDATION_ROUNDS = 4  # passes over the validation split: each hides other tokens, and one alone is a noisy measure
@@ -33,10 +33,12 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
     """LaMP's run by its name, so that it is on record. Raises `UserError` if there is none, or for LaMP's flags without LaMP."""
     from dataclasses import replace
 
-    from pipelines.language_motion import only_lamp
+    from pipelines.runs import LAMP, resolve
 
-    if config.text_encoder == "lamp":
-        return replace(config, lamp_name=config.lamp_name or only_lamp(config.checkpoints_dir, config.dataset_name))
+    if config.infill is not None and (config.stage != "masked" or not 0 <= config.infill <= 1):
+        raise UserError(f"--infill {config.infill}: a share from 0 to 1 of the masked stage's samples; change it, or leave it out")
+    if "lamp" in config.text_encoder.split("+"):
+        return replace(config, lamp_name=resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.lamp_name).known_as)
     if config.lamp_name or config.no_query:
         raise UserError(f"--text_encoder {config.text_encoder}: --lamp_name and --no_query are LaMP's; leave them out")
     return config

@@ -23,11 +23,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(config: TrainVQ) -> None:
-    """Windows of the training clips, a new tokeniser, and the trainer."""
+    """Windows of the training clips, a tokeniser, and the trainer."""
     from dataclasses import asdict
 
-    from data.store import MotionStore, MotionWindows, Normaliser
-    from models.vqvae import MotionTokeniser
+    from data.balance import sampling_weights
+    from data.store import MotionStore, MotionWindows
     from motion.spec import get_spec
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder
@@ -35,20 +35,22 @@ def train(config: TrainVQ) -> None:
 
     spec = get_spec(config.dataset_name, config.data_root)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
-    normaliser = Normaliser.from_dataset(spec)
+    seed_everything(config.seed)
+    normaliser = statistics(config, spec)
     store = MotionStore(spec)
+    clips = store.clips(store.split("train"))
     processes = Distributed.from_environment()
     windows = MotionWindows(
-        store.clips(store.split("train")),
+        clips,
         normaliser,
         window=config.window_size,
         batch_size=config.batch_size,
         seed=config.seed,
         rank=processes.rank,
         world=processes.world,
+        weights=sampling_weights(clips.names, spec.root, clips.lengths) if config.balance else None,
     )
-    seed_everything(config.seed)
-    model = MotionTokeniser(tokeniser_config(config, spec.dim))
+    model = new_tokeniser(config, spec, clips, normaliser)
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     print(f"tokeniser: {parameters:.1f} M parameters; {windows.num_windows} windows, {windows.steps_per_epoch} steps an epoch")
     trainer = Trainer(
@@ -62,6 +64,42 @@ def train(config: TrainVQ) -> None:
     )
     normaliser.save(folder.meta)
     trainer.fit()
+
+
+def statistics(config: TrainVQ, spec):
+    """The dataset's statistics, or those of the tokeniser that `--init` names: its weights fit no others."""
+    from data.store import Normaliser
+
+    return Normaliser.load(start_folder(config) / "meta") if config.init else Normaliser.from_dataset(spec)
+
+
+def start_folder(config: TrainVQ):
+    """The run that `--init` names, by its name or as a folder."""
+    from pathlib import Path
+
+    from utils.checkpoint import CheckpointFolder
+
+    folder = Path(config.init)
+    return folder if folder.is_dir() else CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.init).root
+
+
+def new_tokeniser(config: TrainVQ, spec, clips, normaliser):
+    """A tokeniser by the flags, with what `--init`, `--rigid_bones` and the losses on the body need."""
+    from models.body import BodyLoss, measured_bones
+    from models.loading import load_model
+    from models.vqvae import MotionTokeniser, widen_from_
+
+    model = MotionTokeniser(tokeniser_config(config, spec.dim))
+    if config.init:
+        start, metadata = load_model(start_folder(config))
+        if metadata["kind"] != "tokeniser":
+            raise UserError(f"--init {config.init}: holds a {metadata['kind']} model, not a tokeniser; name one made by train_vq.py")
+        widen_from_(model, start)
+    if model.decoder.body is not None:
+        model.decoder.body.fit_(normaliser.mean, normaliser.std, measured_bones(clips, spec))
+    if any(getattr(config, f"loss_{name}") for name in BodyLoss.TERMS):
+        model.body = BodyLoss(normaliser.mean, normaliser.std, spec)
+    return model
 
 
 def tokeniser_config(config: TrainVQ, dim: int):
@@ -81,7 +119,7 @@ def validation(clips, normaliser, spec):
 
     def validate(model) -> dict[str, float]:
         poses, rows = [], []
-        for motion, _, decoded, lengths in reconstructions(model, clips, normaliser):
+        for motion, _, decoded, lengths, _ in reconstructions(model, clips, normaliser):
             joints, truth = (to_joints(values, normaliser, spec) for values in (decoded, motion))
             poses.append(pose_errors(joints, truth, lengths))
             rows.append(row_errors(decoded, motion, lengths).mean(-1))

@@ -14,7 +14,7 @@ import numpy as np
 from motion.features import features_to_joints
 from motion.skeleton import HUMANML3D
 from pipelines.long_motion import join
-from pipelines.text2motion import TextToMotion
+from pipelines.text2motion import SamplingSettings, TextToMotion
 
 AROUND = 10  # frames
 LONGEST = 49  # tokens that the transformers see
@@ -51,10 +51,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     model = TextToMotion.load(args.checkpoints_dir, args.dataset_name, args.name, args.res_name, args.length_name)
-    guidance = {"cond_scale": args.cond_scale, "res_cond_scale": args.res_cond_scale, "time_steps": 18}
+    sampling = SamplingSettings(cond_scale=args.cond_scale, res_cond_scale=args.res_cond_scale, seed=args.seed)
     worst = -np.inf
     for number, prompts in enumerate(PAIRS):
-        features, (seam, _) = join(model, prompts, longest=LONGEST, seed=args.seed, first_sample=number, **guidance)
+        features, (seam, _) = join(model, prompts, longest=LONGEST, sampling=sampling, first_sample=number)
         step, beyond = over_the_seam(features_to_joints(features, HUMANML3D.num_joints).numpy(), seam)
         worst = max(worst, beyond)
         print(f"{100 * step:5.1f} cm, {100 * beyond:+5.1f} beyond its own speed  {' → '.join(prompts)}")

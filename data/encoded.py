@@ -106,11 +106,27 @@ class Crops:
         return np.arange(self.rows.shape[1]) < self.lengths[:, None]  # (B, L)
 
 
+def epoch_order(count: int, weights: np.ndarray | None, generator: np.random.Generator) -> np.ndarray:
+    """`count` draws from the clips 0 … count − 1 in random order: each once, or with weights (count,) in proportion to them.
+
+    The copies of a clip are spread evenly over the epoch.
+    """
+    if weights is None:
+        return generator.permutation(count)
+    shares = np.cumsum(weights) / np.sum(weights) * count
+    edges = np.floor(shares + generator.random()).astype(int)  # systematic sampling: every clip within one of its share
+    copies = np.diff(edges, prepend=edges[-1] - count)
+    clips = np.repeat(np.arange(count), copies)
+    number = np.arange(len(clips)) - np.repeat(copies.cumsum() - copies, copies)
+    return clips[((number + generator.random(len(clips))) / copies[clips]).argsort()]
+
+
 class CaptionedCrops:
     """Endless shuffled batches of cropped clips, each with one of its captions by chance; what a batch holds, subclasses say.
 
     Samples of like size share a batch, because padding costs as much as what counts; no batch holds a clip twice, if there are
-    enough of them. `crops(index)` is a pure function of its argument; each rank takes its own share of the clips.
+    enough of them. With `weights` (N,) an epoch draws clips in proportion to them, copies of a clip far apart.
+    `crops(index)` is a pure function of its argument; each rank takes its own share of the clips.
     """
 
     def __init__(
@@ -122,7 +138,9 @@ class CaptionedCrops:
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        weights: np.ndarray | None = None,
     ):
+        self.weights = weights
         self.store, self.lengths, self.first_caption = store, clips.clips.lengths, clips.first  # (N,), (N + 1,)
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
         self.steps_per_epoch = -(-len(clips) // (batch_size * world))
@@ -139,7 +157,7 @@ class CaptionedCrops:
         """Clips and captions of each step of an epoch: (steps, world · B). Steps overlap a little: the last one is full too."""
         generator = np.random.default_rng((self.seed, epoch))
         size = self.batch_size * self.world
-        clips = np.resize(generator.permutation(len(self)), max(len(self), size))
+        clips = np.resize(epoch_order(len(self), self.weights, generator), max(len(self), size))
         captions = self.draw_captions(clips, generator)
         pool = np.arange(len(clips)) // (POOL * size)
         order = np.lexsort((*self.sizes(clips, captions), pool))

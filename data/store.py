@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from data.balance import weighted_epoch
 from motion.spec import DatasetSpec
 from utils.checkpoint import atomic_path
 from utils.errors import UserError
@@ -299,12 +300,14 @@ class MotionWindows:
 
     An epoch is a permutation of every window start of every clip (a clip shorter than the window is one padded window).
     Epochs follow each other in one stream, from which step s takes the next `world × batch_size` windows, each rank its
-    own: `batch(step)` depends on nothing but its argument, all batches are full, and no window is dropped.
+    own: `batch(step)` depends on nothing but its argument, all batches are full, and no window is dropped. With `weights`
+    (N,), one per clip, a clip comes by its weight times its frames, short clips no less than long ones, and its windows evenly.
     """
 
     def __init__(
         self, clips: Clips, normaliser: Normaliser, *,
         window: int = 64, batch_size: int = 256, seed: int = 0, rank: int = 0, world: int = 1,
+        weights: np.ndarray | None = None,
     ):
         self.rows, self.normaliser, self.window = clips.rows, normaliser, window
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
@@ -313,11 +316,13 @@ class MotionWindows:
         before = np.cumsum(counts) - counts
         self.starts = np.repeat(clips.starts - before, counts) + np.arange(self.num_windows)
         self.lengths = np.repeat(np.minimum(clips.lengths, window), counts)
+        self.weights = None if weights is None else np.repeat(weights * clips.lengths / counts, counts)
         self.steps_per_epoch = -(-self.num_windows // (batch_size * world))
         self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two: a batch may reach into the next epoch
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch)).permutation(self.num_windows)
+        rng = np.random.default_rng((self.seed, epoch))
+        return rng.permutation(self.num_windows) if self.weights is None else weighted_epoch(self.weights, rng)
 
     def batch(self, step: int) -> dict[str, torch.Tensor]:
         """Step's windows: `{"motion": (B, window, D), "lengths": (B,)}`."""

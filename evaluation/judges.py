@@ -15,15 +15,14 @@ import torch
 from torch import Tensor
 
 from models.evaluator import Evaluator, fused
-from models.loading import load_model, load_statistics, runs_of
+from models.loading import load_model, load_statistics
 from models.words import FILE, Words
 from motion.spec import GLOVE, RELEASED_EVALUATOR, RELEASED_STATISTICS
 from pipelines.language_motion import LanguageMotion
-from utils.checkpoint import CheckpointFolder
+from pipelines.runs import EVALUATOR, resolve
 from utils.errors import UserError
 
 BATCH = 256  # clips at a time: enough for matrix products at full speed
-ADVICE = "train one in minutes with train_evaluator.py, or get the released one with prepare/download_evaluator.sh"
 
 
 class Judge(Protocol):
@@ -61,22 +60,22 @@ class GuoJudge:
         device: torch.device | str = "cpu",
         tag: str | None = None,
     ) -> GuoJudge:
-        """The evaluator run `name`; without a name the released files where they are, else the only run there.
+        """The evaluator run `name`, or the one that `pipelines.runs` finds.
 
         Raises `UserError` if there is none, saying how to get one, or for files that are missing or do not fit.
         """
-        root = Path(checkpoints_dir) / dataset_name
-        if not name and (root / RELEASED_EVALUATOR).is_dir():
-            folder, words = root / RELEASED_EVALUATOR, Words.from_glove(GLOVE)
-            meta = next((path for part in RELEASED_STATISTICS if (path := root / part / "meta").is_dir()), folder / "meta")
-        else:
-            run = CheckpointFolder(checkpoints_dir, dataset_name, name or _only_evaluator(root))
-            folder, meta, words = run.root, run.meta, None
-        model, metadata = load_model(folder, tag)
+        run = resolve(EVALUATOR, checkpoints_dir, dataset_name, name)
+        path = run.weights(tag)
+        model, metadata = load_model(path)
         if metadata["kind"] != "evaluator":
-            raise UserError(f"{folder}: holds a {metadata['kind']} model, not an evaluator; {ADVICE}")
+            raise UserError(f"{path}: holds a {metadata['kind']} model, not an evaluator; {EVALUATOR.remedy}")
+        meta, words = run.folder / "meta", None
+        if run.name == RELEASED_EVALUATOR:
+            words = Words.from_glove(GLOVE)
+            others = (run.folder.parent / part / "meta" for part in RELEASED_STATISTICS)
+            meta = next((path for path in others if path.is_dir()), meta)
         mean, std = load_statistics(meta)
-        return cls(model.to(device), mean.to(device), std.to(device), words or Words.load(folder / FILE))
+        return cls(model.to(device), mean.to(device), std.to(device), words or Words.load(run.folder / FILE))
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -115,7 +114,7 @@ class LampJudge:
         device: torch.device | str = "cpu",
         tag: str | None = None,
     ) -> LampJudge:
-        """The LaMP run `name`, or without a name the only one there. Raises `UserError` as `LanguageMotion.load` does."""
+        """The LaMP run `name`, or the one that `pipelines.runs` finds. Raises `UserError` as `LanguageMotion.load` does."""
         return cls(LanguageMotion.load(checkpoints_dir, dataset_name, name, device, tag))
 
     @torch.no_grad()
@@ -152,16 +151,6 @@ def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengt
     order = lengths.argsort()
     found = [embed(features[rows, : int(lengths[rows].max())], lengths[rows]) for rows in order.split(BATCH)]
     return torch.cat(found)[order.argsort()]
-
-
-def _only_evaluator(root: Path) -> str:
-    """The name of the only evaluator trained here."""
-    names = runs_of("evaluator", root)
-    if len(names) == 1:
-        return names[0]
-    if names:
-        raise UserError(f"{root}: {len(names)} evaluators ({', '.join(names)}); say which with --evaluator_name")
-    raise UserError(f"{root}: no evaluator there; {ADVICE}")
 
 
 def load_judge(

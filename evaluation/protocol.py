@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from evaluation.judges import Judge
 from evaluation.metrics import motion as metrics
 from evaluation.metrics.physical import physical_metrics
 from motion.features import features_to_joints
-from pipelines.text2motion import TextToMotion
+from pipelines.text2motion import SamplingSettings, TextToMotion
 
 BATCH = 32  # clips among which a text has to find its motion
 PAIRS = 300  # for Diversity
@@ -105,16 +106,18 @@ class Protocol:
             lengths.append(frames)
         return Pass(names, captions, torch.cat(lengths), torch.cat(texts), _joined(seen))
 
-    def generated(self, model: TextToMotion, real: Pass, repeat: int, size: int, **sampling) -> Sample:
+    def generated(self, model: TextToMotion, real: Pass, repeat: int, size: int, sampling: SamplingSettings) -> Sample:
         """Motions for the captions and lengths of a pass, made in batches of `size`."""
-        return self._made(model, model.encoder(real.captions), real.lengths, repeat, size, self.teller, **sampling)
+        return self._made(model, model.encoder(real.captions), real.lengths, repeat, size, self.teller, sampling)
 
-    def multimodality(self, model: TextToMotion, real: Pass, repeat: int, batches: int, size: int, **sampling) -> Tensor:
+    def multimodality(
+        self, model: TextToMotion, real: Pass, repeat: int, batches: int, size: int, sampling: SamplingSettings
+    ) -> Tensor:
         """MultiModality over the texts of the pass's first batches."""
         count = min(batches * BATCH, len(real.captions))
         condition, lengths = model.encoder(real.captions[:count]), real.lengths[:count]
         again = torch.arange(count).repeat_interleave(SAMPLES)
-        made = self._made(model, condition[again], lengths[again], repeat, size, teller=None, **sampling)
+        made = self._made(model, condition[again], lengths[again], repeat, size, None, sampling)
         return metrics.multimodality(made.motion.unflatten(0, (count, SAMPLES)), SAMPLE_PAIRS, generator=self._generator(repeat))
 
     def _made(
@@ -125,16 +128,16 @@ class Protocol:
         repeat: int,
         size: int,
         teller: Teller | None,
-        **sampling,
+        sampling: SamplingSettings,
     ) -> Sample:
         """Motions for conditions (N, C) and lengths (N,), in batches of like length."""
         order = lengths.argsort(stable=True)
-        seed = sampling.pop("seed") + repeat
+        sampling = replace(sampling, seed=sampling.seed + repeat)
         bar = tqdm(order.split(size), desc="motions", unit="batch", leave=False, disable=None)
         parts = []
         for first, rows in zip(range(0, len(order), size), bar):
             tokens = model.count_tokens(condition[rows], lengths[rows])
-            codes = model.draw(condition[rows], tokens, seed=seed, first_sample=first, **sampling)
+            codes = model.draw(condition[rows], tokens, sampling=sampling, first_sample=first)
             parts.append(self._seen(*model.features(codes, tokens), teller))
         made, back = _joined(parts), order.argsort()
         physical = {name: values[back] for name, values in made.physical.items()}

@@ -10,15 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data.balance import read_actions
 from data.store import Clips, Normaliser
 from evaluation.metrics.motion import mpjpe
-from evaluation.metrics.physical import physical_metrics, toe_contacts
+from evaluation.metrics.physical import foot_peaks, path_error, physical_metrics, toe_contacts
 from models.layers import valid_mask
 from models.quantize import perplexity
 from models.vqvae import MotionTokeniser, frame_mask
 from motion.features import features_to_joints
 from motion.spec import DatasetSpec
 from utils.errors import UserError
+
+
+PATH_SECONDS = 5.0  # after which the root's error is taken
 
 
 class Reconstruction(NamedTuple):
@@ -28,6 +32,7 @@ class Reconstruction(NamedTuple):
     codes: Tensor  # (B, L, Q)
     decoded: Tensor  # (B, T, D), normalised
     lengths: Tensor  # (B,) frames
+    index: Tensor  # (B,) places in the clips' names
 
 
 @torch.no_grad()
@@ -43,7 +48,7 @@ def reconstructions(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normal
         motion = motion[:, : lengths.max()]
         motion = motion * frame_mask(lengths, motion.shape[1])
         codes = tokeniser.encode(motion, lengths)
-        yield Reconstruction(motion, codes, tokeniser.decode(codes, lengths), lengths)
+        yield Reconstruction(motion, codes, tokeniser.decode(codes, lengths), lengths, batch["index"][usable])
 
 
 def to_joints(motion: Tensor, normaliser: Normaliser, spec: DatasetSpec) -> Tensor:
@@ -67,14 +72,15 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
 
     `mpjpe_mm` and `mpjpe_mm_by_layers` (the first 1, 2, … codebooks only), means over poses; `reconstruction` by group of
     dimensions; `codebooks`: share of codes used and perplexity of each layer; `physical`: each metric's mean over clips, of the
-    real clips and of the reconstructed ones, whose feet are judged where the real feet stand.
+    real clips and of the reconstructed ones, whose feet are judged where the real feet stand; `path_error_mm`: the root's error
+    after `PATH_SECONDS`; `by_action` and `by_source`: the same for each action and source that `actions.csv` names.
     """
     Q = tokeniser.num_quantizers
     layer_errors: list[list[Tensor]] = [[] for _ in range(Q)]
-    errors, real, ours = [], [], []
+    errors, rows = [], []
     uses = torch.zeros(Q, tokeniser.nb_code)
-    for motion, codes, decoded, lengths in reconstructions(tokeniser, clips, normaliser):
-        truth, joints = (to_joints(rows, normaliser, spec) for rows in (motion, decoded))
+    for motion, codes, decoded, lengths, index in reconstructions(tokeniser, clips, normaliser):
+        truth, joints = (to_joints(values, normaliser, spec) for values in (motion, decoded))
         for layers in range(1, Q):
             partial = to_joints(tokeniser.decode(codes[..., :layers], lengths), normaliser, spec)
             layer_errors[layers - 1].append(pose_errors(partial, truth, lengths))
@@ -82,15 +88,15 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
         errors.append(row_errors(decoded, motion, lengths).sum(0))
         for layer, chosen in enumerate(codes.unbind(-1)):
             uses[layer] += torch.bincount(chosen[chosen >= 0], minlength=tokeniser.nb_code).cpu()
-        real.append(physical_metrics(truth, spec.fps, lengths))
-        ours.append(physical_metrics(joints, spec.fps, lengths, toe_contacts(truth, spec.fps)))
+        names = [clips.names[place] for place in index.tolist()]
+        rows += _clip_rows(names, joints, truth, lengths, spec.fps, layer_errors[-1][-1])
     if not errors:
         raise UserError(f"{spec.root}: no clip of this split has the {tokeniser.stride} frames of a token; choose another --split")
     by_layers = [torch.cat(of_layer).mean().item() for of_layer in layer_errors]
     poses = sum(len(of_batch) for of_batch in layer_errors[-1])
     mean_error = torch.stack(errors).sum(0) / poses  # (D,)
     return {
-        "clips": sum(len(of_batch["jerk_m_s3"]) for of_batch in real),
+        "clips": len(rows),
         "poses": poses,
         "mpjpe_mm": by_layers[-1],
         "mpjpe_mm_by_layers": by_layers,
@@ -98,11 +104,52 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
         "codebooks": [
             {"used_percent": 100 * (counts > 0).float().mean().item(), "perplexity": perplexity(counts).item()} for counts in uses
         ],
-        "physical": {name: {"real": _mean(name, real), "reconstructed": _mean(name, ours)} for name in real[0]},
+        **_means(rows),
+        **{f"by_{column}": _groups(rows, read_actions(spec.root, column)) for column in ("action", "source")},
     }
 
 
-def _mean(name: str, batches: list[dict[str, Tensor]]) -> float | None:
-    """Mean of a metric over the clips that have it; None if none has."""
-    value = torch.cat([batch[name] for batch in batches]).nanmean().item()
-    return None if math.isnan(value) else value
+def _clip_rows(names: list[str], joints: Tensor, truth: Tensor, lengths: Tensor, fps: float, poses: Tensor) -> list[dict[str, Any]]:
+    """What is measured of each clip: `poses` are the errors of all valid poses of joints (B, T, J, 3), one clip after another."""
+    sides = {
+        "real": {**physical_metrics(truth, fps, lengths), **foot_peaks(truth, lengths)},
+        "reconstructed": {**physical_metrics(joints, fps, lengths, toe_contacts(truth, fps)), **foot_peaks(joints, lengths)},
+    }
+    path = path_error(joints, truth, fps, PATH_SECONDS, lengths)
+    of_clip = poses.split(lengths.tolist())
+    return [
+        {
+            "name": name,
+            "mpjpe": of_clip[i],
+            "path": path[i].item(),
+            **{side: {metric: values[i].item() for metric, values in metrics.items()} for side, metrics in sides.items()},
+        }
+        for i, name in enumerate(names)
+    ]
+
+
+def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over clips, None where no clip has a value: `path_error_mm`, and `physical` with both sides of each metric."""
+    sides = ("real", "reconstructed")
+    return {
+        "path_error_mm": _mean([row["path"] for row in rows]),
+        "physical": {metric: {side: _mean([row[side][metric] for row in rows]) for side in sides} for metric in rows[0]["real"]},
+    }
+
+
+def _groups(rows: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Clips, MPJPE over poses and the means by label, in order of the labels; empty without labels."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["name"] in labels:
+            groups.setdefault(labels[row["name"]], []).append(row)
+    return {
+        label: {"clips": len(members), "mpjpe_mm": torch.cat([row["mpjpe"] for row in members]).mean().item(), **_means(members)}
+        for label, members in sorted(groups.items())
+    }
+
+
+def _mean(values: list[float]) -> float | None:
+    """The mean of the values that are numbers; None if none is."""
+    numbers = [value for value in values if math.isfinite(value)]
+    return sum(numbers) / len(numbers) if numbers else None

@@ -74,18 +74,6 @@ def build(kind: str, config: dict[str, Any], source: str | Path) -> nn.Module:
     return getattr(module, model_class)(config)
 
 
-def runs_of(kind: str, root: Path) -> list[str]:
-    """Names of the folders in `root` that hold weights of this kind, ours or released, sorted."""
-    names = []
-    for folder in root.glob("*"):
-        try:
-            if kind_of(find_weights(folder)) == kind:
-                names.append(folder.name)
-        except UserError:
-            continue  # no run
-    return sorted(names)
-
-
 def kind_of(path: Path) -> str | None:
     """What a weights file says that it holds. Raises `UserError` for a damaged file, or a released one of no known kind."""
     if path.suffix in RELEASED:

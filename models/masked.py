@@ -36,6 +36,7 @@ class MaskedConfig:
     dropout: float = 0.2
     cond_drop_prob: float = 0.1
     attention: str = "causal"  # causal | full | additive
+    infill: float = 0.0  # share of training samples that hide one whole stretch instead of scattered tokens
 
 
 class Step(NamedTuple):
@@ -86,7 +87,10 @@ class MaskedTransformer(nn.Module):
     # Training
 
     def hide(self, codes: Tensor, lengths: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Hide a random share of each row's tokens → what the network sees (B, L) and which places it must predict (B, L) bool."""
+        """Hide a random share of each row's tokens → what the network sees (B, L) and which places it must predict (B, L) bool.
+
+        A share `infill` of the rows hides tokens of one stretch only, as editing does: all outside it are seen as they are.
+        """
         valid = valid_mask(lengths, codes.shape[1])
 
         def rand(*shape: int) -> Tensor:
@@ -95,6 +99,16 @@ class MaskedTransformer(nn.Module):
         count = (lengths * cosine_schedule(rand(len(codes)))).round().clamp(min=1)
         order = rand(*codes.shape).masked_fill(~valid, 2.0).argsort(1).argsort(1)  # a random rank for each place, padding last
         hidden = order < count[:, None]
+        if self.config.infill:
+            # A stretch of 1 … all tokens; within it the number still hidden follows the same schedule as in decoding.
+            size = (lengths * rand(len(codes))).ceil().clamp(min=1)
+            start = (rand(len(codes)) * (lengths - size + 1)).floor()
+            position = torch.arange(codes.shape[1], device=codes.device)
+            stretch = (position >= start[:, None]) & (position < (start + size)[:, None])
+            within = order.masked_fill(~stretch, codes.shape[1]).argsort(1).argsort(1)
+            share = (size * cosine_schedule(rand(len(codes)))).round().clamp(min=1)
+            edited = rand(len(codes), 1) < self.config.infill
+            hidden = torch.where(edited, within < share[:, None], hidden)
         fate = rand(*codes.shape)
         random_ids = (rand(*codes.shape) * self.config.nb_code).long()
         ids = torch.where(valid, codes, self.pad_id)

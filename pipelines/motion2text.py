@@ -18,12 +18,12 @@ from models.bert import load_tokenizer
 from models.caption import CaptionGPT, MotionReader
 from models.decoding import Search
 from models.layers import valid_mask
-from models.loading import load_model, runs_of
+from models.loading import load_model
 from pipelines.language_motion import LanguageMotion
+from pipelines.runs import CAPTIONER, resolve
 from utils.checkpoint import RELEASED, CheckpointFolder, find_weights, fingerprint
 from utils.errors import UserError
 
-KINDS = ("caption_gpt", "caption_lm")
 VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")  # of LaMP's release
 SPARE = 3  # candidates for each of several captions: many say the same in the same words
 
@@ -57,12 +57,14 @@ class MotionToText:
     ) -> MotionToText:
         """The captioner `name`, a run or a weights file, with LaMP and the tokeniser it was trained on.
 
-        Without a name it is the only one of the dataset. Runs lie in `out_dir` or in `checkpoints_dir`. Raises `UserError` if there
-        is none, if it is not the only one, or if it is no captioner.
+        Without a name it is the one that `pipelines.runs` finds, in `out_dir` or in `checkpoints_dir`. Raises `UserError` if
+        there is none, if it is not the only one, or if it is no captioner.
         """
-        path = find_captioner(name, dataset_name, out_dir or checkpoints_dir, checkpoints_dir)
-        model, metadata = load_captioner(path, tag)
-        reader = LanguageMotion.load(checkpoints_dir, dataset_name, metadata.get("lamp_name", ""), device)
+        run = resolve(CAPTIONER, (out_dir or checkpoints_dir, checkpoints_dir), dataset_name, name)
+        path = run.weights(tag)
+        model, metadata = load_captioner(path)
+        root = run.checkpoints_dir if run.embedded else checkpoints_dir
+        reader = LanguageMotion.load(root, run.dataset_name, metadata.get("lamp_name", ""), device)
         if metadata.get("lamp") not in (None, reader.fingerprint):
             raise UserError(f"{path}: was trained with another LaMP than today's '{metadata['lamp_name']}'; train it again")
         return cls(model.to(device), reader)
@@ -119,36 +121,8 @@ def different(said: list[Said]) -> list[Said]:
     return [one for kept in (False, True) for one, repeats in zip(said, again) if repeats == kept]
 
 
-def find_captioner(name: str, dataset_name: str, *roots: str | Path) -> Path:
-    """The weights file or folder that `name` means; without a name, the only captioner of the first root that has any.
-
-    Raises `UserError` if there is none.
-    """
-    if name and Path(name).exists():
-        return Path(name)
-    if name:
-        folders = [CheckpointFolder(root, dataset_name, name).root for root in dict.fromkeys(map(str, roots))]
-        found = next((folder for folder in folders if folder.is_dir()), None)
-        if found is None:
-            raise UserError(f"{' and '.join(map(str, folders))}: no captioner '{name}'; train it with train_m2t.py")
-        return found
-    for root in roots:
-        runs = captioners(root, dataset_name)
-        if len(runs) == 1:
-            return Path(root) / dataset_name / runs[0]
-        if runs:
-            raise UserError(f"{Path(root) / dataset_name}: {len(runs)} captioners ({', '.join(runs)}); say which with --name")
-    raise UserError(f"{Path(roots[0]) / dataset_name}: no captioner there; train one with train_m2t.py")
-
-
-def captioners(root: str | Path, dataset_name: str) -> list[str]:
-    """Names of the captioners among a dataset's runs."""
-    return sorted(name for kind in KINDS for name in runs_of(kind, Path(root) / dataset_name))
-
-
-def load_captioner(path: Path, tag: str | None = None, kinds: tuple[str, ...] = KINDS) -> tuple[MotionReader, dict]:
-    """A captioner without its LaMP, and its metadata. Raises `UserError` for a file that holds none of these kinds."""
-    path = find_weights(path, tag)
+def load_captioner(path: Path, kinds: tuple[str, ...] = CAPTIONER.kinds) -> tuple[MotionReader, dict]:
+    """The captioner in a weights file, without its LaMP, and its metadata. Raises `UserError` for a model of another kind."""
     model, metadata = load_model(path)
     if metadata["kind"] not in kinds:
         raise UserError(f"{path}: holds a {metadata['kind']} model, a captioner is needed; train one with train_m2t.py")

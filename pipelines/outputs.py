@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from motion.spec import SPECS, DatasetSpec
+from motion.spec import DatasetSpec
 from options.generate import Sampling
 from utils.errors import UserError
 
 if TYPE_CHECKING:  # --help does not wait for these
-    import numpy as np
     from torch import Tensor
 
+    from motion.clip import Motion
+    from pipelines.runs import Generator
     from pipelines.text2motion import TextToMotion
 
-DEMO = Path(__file__).parent.parent / "assets" / "demo"
-GUIDANCE = {"cond_scale": 4.0, "res_cond_scale": 5.0}  # LaMP's and MoMask's
+RECORD, VERSION = "prompts.json", 1
 GRIDS = ("mp4", "gif", "png")  # formats that --grid can write
-DEMO_GUIDANCE = {"cond_scale": 2.0, "res_cond_scale": 2.0}  # people obey best (docs/experiments.md)
 
 
-class Made(NamedTuple):
-    """A motion to write: number of its prompt and of the repeat, its text, joints (T, J, 3) in metres."""
+@dataclass(frozen=True)
+class Sample:
+    """One result of a run: `prompt_index` counts the prompts, `repeat` the motions of one prompt, `number` all of the run.
 
-    k: int
-    repeat: int
-    text: str
-    joints: np.ndarray
+    `number` and the run's seed determine what is drawn. `known` says how well the weights know the prompt, or None.
+    """
+
+    motion: Motion
+    prompt_index: int = 0
+    repeat: int = 0
+    number: int = 0
+    known: Any = None
+
+    @property
+    def name(self) -> str:
+        return f"sample{self.prompt_index}_repeat{self.repeat}_len{len(self.motion)}"
 
 
 def check_flags(config: Sampling, unused: tuple[str, ...] = ()) -> None:
@@ -58,79 +69,30 @@ def check_ext(ext: str) -> None:
         raise UserError(f"--ext '{ext}': must be the name of one folder, without slashes; --output_dir says where it lies")
 
 
-def choose_weights(config: Sampling) -> tuple[dict[str, str | Path | None], str]:
-    """Which weights to load: those named, else downloaded ones, else those that come with the project; and that in words.
-
-    Raises `UserError` where there are none.
-    """
-    datasets = [config.dataset_name] if config.dataset_name else list(SPECS)
-    root = Path(config.checkpoints_dir)
-    name, others, why = config.name, {"res_name": config.res_name, "length_name": config.length_name}, ""
-    if name:
-        dataset = next((dataset for dataset in datasets if (root / dataset / name).is_dir()), None)
-        if dataset and _has_released(root / dataset / name):
-            others |= {part: other for part, other in _beside(root / dataset, name).items() if not others[part]}
-    elif found := _downloaded(root, datasets):
-        dataset, name = found
-        others, why = _beside(root / dataset, name), " (downloaded; --name takes others)"
-    else:
-        root, name, others = DEMO, "masked", {"res_name": "residual", "length_name": "length"}
-        dataset = next((dataset for dataset in datasets if (root / dataset / name).is_dir()), None)
-        why = " (they come with the project; --name takes others)"
-    if dataset is None:
-        places = root / (datasets[0] if len(datasets) == 1 else f"{{{','.join(datasets)}}}")
-        raise UserError(f"no weights '{name}' in {places}; --name, --dataset_name and --checkpoints_dir choose them")
-    also = "".join(f", {other}" for part, other in others.items() if other and root != DEMO and not getattr(config, part))
-    others = {part: other or None for part, other in others.items()}
-    return {"checkpoints_dir": root, "dataset_name": dataset, "name": name, **others}, f"{root / dataset / name}{also}{why}"
-
-
-def _has_released(folder: Path) -> bool:
-    """Whether a checkpoint folder, or one in it, holds released files: a look at names, which takes no torch."""
-    return any(any(folder.glob(f"**/model/*{suffix}")) for suffix in (".tar", ".pth"))
-
-
-def _downloaded(root: Path, datasets: list[str]) -> tuple[str, str] | None:
-    """The first dataset with a released masked transformer that is ready to use, and its name."""
-    for dataset in datasets:
-        if _has_released(root / dataset):
-            from pipelines.runs import masked_run
-
-            if name := masked_run(root / dataset):
-                return dataset, name
-    return None
-
-
-def _beside(root: Path, name: str) -> dict[str, str]:
-    """The released residual transformer and length estimator that go with a masked one; "" where there is none."""
-    from pipelines.runs import companions
-
-    return companions(root, name)
-
-
-def load_model(config: Sampling, weights: dict, said: str) -> TextToMotion:
-    """The models that `choose_weights` chose; one line says which, and what reads the text.
+def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
+    """The models that `pipelines.runs` found; one line names them and what reads the text.
 
     Raises `UserError` if they cannot be loaded.
     """
     from pipelines.text2motion import TextToMotion
     from utils.runtime import resolve_device
 
-    model = TextToMotion.load(**weights, device=resolve_device(config.gpu_id), tag=config.which_epoch or None)
+    names = {name: getattr(runs, name) or None for name in ("res_name", "length_name", "fill_name")}
+    tag = config.which_epoch or None
+    model = TextToMotion.load(*runs.masked.address, **names, device=resolve_device(config.gpu_id), tag=tag)
     model.precision = config.precision
-    print(f"weights: {said}; the text is read by {model.encoder.title}")
+    print(f"weights: {runs}; the text is read by {model.encoder.title}")
     if model.residual is None and model.tokeniser.num_quantizers > 1:
         print("no --res_name: only the base tokens are decoded, which makes coarser motion")
     return model
 
 
-def sampling(config: Sampling, weights: dict) -> dict[str, float]:
-    """The options of `TextToMotion.draw` that the flags ask for; guidance that they leave open depends on the weights."""
-    demo = weights["checkpoints_dir"] == DEMO
-    options = {name: getattr(config, name) for name in ("time_steps", "temperature", "topkr", "seed")}
-    for name, usual in (DEMO_GUIDANCE if demo else GUIDANCE).items():
-        options[name] = usual if getattr(config, name) is None else getattr(config, name)
-    return options
+def find_generator(config: Sampling) -> Generator:
+    """The models that the flags ask for. Raises `UserError` if there are none, or several."""
+    from pipelines.runs import resolve_generator
+
+    names = (config.name, config.res_name, config.length_name, config.fill_name)
+    return resolve_generator(config.checkpoints_dir, config.dataset_name, *names)
 
 
 def to_joints(features: Tensor, spec: DatasetSpec) -> Tensor:
@@ -168,43 +130,127 @@ def staged(output_dir: Path, ext: str) -> Iterator[Path]:
             output_dir.rmdir()  # if it is empty
 
 
-def write_motions(motions: Iterator[Made], count: int, config: Sampling, fps: float) -> None:
-    """Write `count` motions as they come, to `<output_dir>/<ext>/{joints,animation}/<k>/`, in every format asked for.
+def write_samples(samples: Iterable[Sample], count: int, config: Sampling, provenance: dict[str, Any]) -> None:
+    """Write `count` samples as they come, to `<output_dir>/<ext>/{joints,animation}/<prompt_index>/`, in every format asked for.
 
-    Files that end in `_ik` hold the same motions with locked feet. What shows all of them lies in `<output_dir>/<ext>/` itself.
+    Files that end in `_ik` hold the same motions with locked feet. What shows all of them lies in `<output_dir>/<ext>/`, with
+    `prompts.json` (`Record`), which lists all files.
 
     Raises `UserError` for motions that are not finite, and where nothing can be written: then nothing is.
     """
     from tqdm import tqdm
 
-    from motion.files.export import export
     from motion.footlock import lock_feet
 
-    began = time.perf_counter()
+    began, target = time.perf_counter(), Path(config.output_dir) / config.ext
+    earlier = read_record(target)
     with staged(Path(config.output_dir), config.ext) as folder:
-        made = []
-        for motion in tqdm(motions, total=count, unit="motion", disable=count == 1):
-            k, repeat, text, joints = motion
-            locked = lock_feet(joints, fps)
-            made.append((motion, locked))
-            for ending, told in (("", joints), ("_ik", locked)):
-                for suffix in (suffix for suffix in config.formats if suffix != "html"):
-                    kind = "joints" if suffix == "npy" else "animation"
-                    path = folder / kind / str(k) / f"sample{k}_repeat{repeat}_len{len(joints)}{ending}.{suffix}"
-                    export(path, told, text, fps, config.bvh_unit)
-        write_together(folder, made, config, fps)
-        where = ", ".join(str(Path(config.output_dir) / config.ext / path.name) for path in sorted(folder.iterdir()))
+        record, done = Record(folder, provenance), []
+        for sample in tqdm(samples, total=count, unit="motion", disable=count == 1):
+            motion = replace(sample.motion, locked=lock_feet(sample.motion.joints, sample.motion.fps))
+            sample = replace(sample, motion=motion)
+            record.add(sample, write_sample(folder, sample, config))
+            done.append(sample)
+        done.sort(key=lambda sample: (sample.prompt_index, sample.repeat))
+        write_together(folder, [sample.motion for sample in done], config)
+        record.merge(target, earlier)
+        where = ", ".join(str(target / path.name) for path in sorted(folder.iterdir()))
     print(f"{count} motion{'s'[: count > 1]} in {time.perf_counter() - began:.1f} s, in {where}")
 
 
-def write_together(folder: Path, made: list[tuple[Made, np.ndarray]], config: Sampling, fps: float) -> None:
-    """Write what shows all motions, given with their foot-locked joints: index.html, grid.mp4, grid.gif, grid.png, as asked for."""
-    from motion.drawing.html import Clip, write_html
+def write_sample(folder: Path, sample: Sample, config: Sampling) -> list[Path]:
+    """Write one sample, plain and with locked feet, in every format asked for except the page. Returns the files."""
+    from motion.files.export import export
+
+    motion, files = sample.motion, []
+    for ending, joints in (("", motion.joints), ("_ik", motion.locked)):
+        for suffix in config.formats:
+            if suffix != "html":  # one page shows all
+                kind = "joints" if suffix == "npy" else "animation"
+                files.append(folder / kind / str(sample.prompt_index) / f"{sample.name}{ending}.{suffix}")
+                export(files[-1], joints, motion.text, motion.fps, config.bvh_unit)
+    return files
+
+
+def write_together(folder: Path, motions: list[Motion], config: Sampling) -> None:
+    """Write what shows all motions: index.html, grid.mp4, grid.gif, grid.png, as asked for."""
+    from motion.drawing.html import write_html
     from motion.drawing.render import contact_sheet, write_video
 
-    made = sorted(made, key=lambda pair: pair[0][:2])
     if "html" in config.formats:
-        write_html(folder / "index.html", [Clip(text, joints, fps, locked) for (_, _, text, joints), locked in made], config.ext)
+        write_html(folder / "index.html", motions, config.ext)
     for suffix in (suffix for suffix in GRIDS if config.grid and suffix in config.formats):
         draw = contact_sheet if suffix == "png" else write_video
-        draw(folder / f"grid.{suffix}", [(motion.text, motion.joints) for motion, _ in made], fps)
+        draw(folder / f"grid.{suffix}", [(motion.text, motion.joints) for motion in motions], motions[0].fps)
+
+
+class Record:
+    """`prompts.json`: what each file of a folder of results is, and what made it.
+
+        {"version": 1,
+         "motions": [{"files": [...], "prompt": "...", "prompt_index": 0, "repeat": 0, "number": 0,
+                      "frames": 60, "fps": 20, "seed": 3407, "known": null, "made_by": "<key of provenance>"}],
+         "provenance": {"<key>": {"command": ..., "revision": ..., "weights": [...], "date": ..., ...}}}
+
+    Files are relative to the folder, with forward slashes. `provenance` is what `utils.provenance.provenance` gives.
+    """
+
+    def __init__(self, folder: Path, provenance: dict[str, Any]):
+        self.folder, self.path = folder, folder / RECORD
+        self.key = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:12]
+        self.provenance = {self.key: provenance}
+        self.motions: list[dict[str, Any]] = []
+
+    def add(self, sample: Sample, files: Sequence[Path]) -> None:
+        """List one sample and write the record."""
+        self.motions.append(
+            {
+                "files": [path.relative_to(self.folder).as_posix() for path in files],
+                "prompt": sample.motion.text,
+                "prompt_index": sample.prompt_index,
+                "repeat": sample.repeat,
+                "number": sample.number,
+                "frames": len(sample.motion),
+                "fps": sample.motion.fps,
+                "seed": self.provenance[self.key].get("seed"),
+                "known": sample.known,
+                "made_by": self.key,
+            }
+        )
+        self.write()
+
+    def merge(self, target: Path, earlier: dict[str, Any]) -> None:
+        """Also list the motions of the `earlier` record of `target` whose files are still there and are not replaced by ours."""
+        ours = {name for motion in self.motions for name in motion["files"]}
+        kept = [
+            motion
+            for motion in earlier.get("motions", [])
+            if motion["files"] and not ours & set(motion["files"]) and all((target / name).is_file() for name in motion["files"])
+        ]
+        keys = {motion["made_by"] for motion in kept}
+        self.provenance |= {key: value for key, value in earlier.get("provenance", {}).items() if key in keys}
+        self.motions = [*kept, *self.motions]
+        self.write()
+
+    def write(self) -> None:
+        from utils.checkpoint import atomic_path  # here, for it imports torch and --help must not
+
+        content = {"version": VERSION, "motions": self.motions, "provenance": self.provenance}
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8", errors="replace")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a folder of results; {} if there is none. Raises `UserError` for one that is damaged or of another version."""
+    path = folder / RECORD
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        version = record["version"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: not a readable record of results ({error}); delete it, or choose another --ext") from None
+    if version != VERSION:
+        raise UserError(f"{path}: version {version}, this code reads {VERSION}; choose another --ext")
+    return record

@@ -7,7 +7,10 @@ motion's end, and lengths (B,). A prompt's motion depends on the seed and on its
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,20 +23,51 @@ from models.loading import load_model
 from models.masked import MaskedTransformer
 from models.residual import ResidualTransformer
 from models.vqvae import MotionTokeniser
-from pipelines.conditioner import Conditioner, OwnText, load_conditioner
-from utils.checkpoint import CheckpointFolder
+from pipelines.conditioner import Conditioner, JointCondition, OwnText, load_conditioner
+from pipelines.runs import EMBEDDED_DIR
+from utils.checkpoint import CheckpointFolder, find_weights
 from utils.errors import UserError
 from utils.runtime import autocast
 
-CONDITION = ("text_encoder", "lamp_name", "no_query", "bert")  # metadata that tell which conditioner a model was trained with
+EncoderKey = tuple[str, str, bool, str]  # kind, LaMP's run, without its queries, BERT folder
 SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that a transformer and its tokeniser have in common
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How motion is drawn.
+
+    Attributes:
+        time_steps: sampling steps of the masked transformer.
+        cond_scale, res_cond_scale: guidance scales of the base and the residual tokens; 1: no guidance.
+        temperature: above 1 more varied, below 1 more certain.
+        topkr: share of the least likely codes that are never drawn.
+        seed: of all draws; with a sample's number it determines its motion.
+    """
+
+    time_steps: int = 18
+    cond_scale: float = 4.0
+    res_cond_scale: float = 5.0
+    temperature: float = 1.0
+    topkr: float = 0.9
+    seed: int = 0
+
+    def changed(self, flags: Any) -> SamplingSettings:
+        """These settings with the fields that `flags` has and that are not None."""
+        given = {field.name: getattr(flags, field.name, None) for field in fields(self)}
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+EMBEDDED_SAMPLING = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)  # best for the embedded weights (docs/experiments.md)
 
 
 class TextToMotion:
     """`mean`, `std` (D,) are the statistics that the tokeniser's motions are normalised with.
 
-    Without `residual`, the base layer alone is decoded; without `length`, lengths must be given. `length_encoder`: what `length`
-    was trained with, if it is not `encoder`. Tokens are drawn in `precision` (`utils.runtime.autocast`), all else is float32.
+    Without `residual`, the base layer alone is decoded; without `length`, lengths must be given. `filling` is a second masked
+    transformer, with full attention, that draws base tokens wherever some are given: it sees both sides of a gap. `columns` gives,
+    for a model (masked, filling, residual, length) that reads a part of the condition only, the indices of that part. Tokens are
+    drawn in `precision` (`utils.runtime.autocast`), all else is float32.
     Raises `UserError` if the parts do not fit each other.
     """
 
@@ -48,15 +82,18 @@ class TextToMotion:
         masked: MaskedTransformer,
         residual: ResidualTransformer | None = None,
         length: LengthPredictor | None = None,
-        length_encoder: Conditioner | None = None,
+        filling: MaskedTransformer | None = None,
+        columns: dict[str, list[int]] | None = None,
     ):
-        self.length_encoder = length_encoder or encoder
+        self.columns = columns or {}
         self.encoder, self.tokeniser, self.mean, self.std = encoder, tokeniser, mean, std
-        self.masked, self.residual, self.length = masked, residual, length
+        self.masked, self.filling, self.residual, self.length = masked, filling, residual, length
+        self.sampling = SamplingSettings()  # the default of these weights
+        self.sources: list[Path] = []  # the weights files that `load` read
         width = tokeniser.config.dim
         if {tuple(mean.shape), tuple(std.shape)} != {(width,)}:
             raise UserError(f"mean.npy, std.npy: {len(mean)} and {len(std)} numbers, the tokeniser needs {width}; use its own")
-        for kind, model in (("masked", masked), ("residual", residual), ("length", length)):
+        for kind, model in (("masked", masked), ("filling", filling), ("residual", residual), ("length", length)):
             if model is not None:
                 self._check_fit(kind, model.config)
 
@@ -65,10 +102,10 @@ class TextToMotion:
             theirs, ours = getattr(config, size, None), getattr(self.tokeniser, size)
             if theirs not in (None, ours):
                 raise UserError(f"the {kind} model was trained on a tokeniser of {size} {theirs}, this one has {ours}; use its own")
-        encoder = self.length_encoder if kind == "length" else self.encoder
-        if config.cond_dim != encoder.dim:
+        width = len(self.columns[kind]) if kind in self.columns else self.encoder.dim
+        if config.cond_dim != width:
             raise UserError(
-                f"the {kind} model takes conditions of width {config.cond_dim}, the text encoder gives {encoder.dim}; "
+                f"the {kind} model takes conditions of width {config.cond_dim}, the text encoder gives {width}; "
                 "use the one it was trained with"
             )
 
@@ -80,6 +117,7 @@ class TextToMotion:
         name: str,
         res_name: str | None = None,
         length_name: str | None = None,
+        fill_name: str | None = None,
         device: torch.device | str = "cpu",
         tag: str | None = None,
     ) -> TextToMotion:
@@ -89,58 +127,79 @@ class TextToMotion:
         or does not fit.
         """
 
+        sources: list[Path] = []
+
         def folder(name: str) -> CheckpointFolder:
             return CheckpointFolder(checkpoints_dir, dataset_name, name)
 
         def load(kind: str, name: str, tag: str | None = None):
-            model, metadata = load_model(folder(name).root, tag)
+            sources.append(find_weights(folder(name).root, tag))
+            model, metadata = load_model(sources[-1])
             if metadata["kind"] != kind:
                 raise UserError(f"{folder(name).root}: holds a {metadata['kind']} model, a {kind} model is needed; check the name")
             return model.to(device), metadata
 
-        def encoder_of(metadata: dict) -> Conditioner:
-            if metadata["text_encoder"] == "own":  # a released masked transformer that brings its own
+        def load_encoder(key: EncoderKey) -> Conditioner:
+            kind, lamp_name, no_query, bert = key
+            if kind == "own":  # a released masked transformer that brings its own
                 pieces = masked.text.qformer.config.vocab_size - 1  # the last one is [DEC]
                 return OwnText(masked.text, find_tokenizer(folder(name).root, checkpoints_dir, pieces))
-            return load_conditioner(
-                metadata["text_encoder"], checkpoints_dir, dataset_name, device=device,
-                lamp_name=metadata.get("lamp_name", ""), query=not metadata.get("no_query"), bert=metadata.get("bert", ""),
-            )  # fmt: skip
+            settings = {"lamp_name": lamp_name, "query": not no_query, "bert": bert, "device": device}
+            return load_conditioner(kind, checkpoints_dir, dataset_name, **settings)
 
         masked, metadata = load("masked", name, tag)
         vq_name = metadata.get("vq_name")
         if not vq_name:
             raise UserError(f"{folder(name).root}: names no tokeniser; write a line 'vq_name: NAME' to {folder(name).opt}")
-        parts = {}
-        for kind, other in (("residual", res_name), ("length", length_name)):
+        parts, keys = {}, {"masked": encoder_keys(metadata)}
+        names = (("filling", "masked", fill_name), ("residual", "residual", res_name), ("length", "length", length_name))
+        for part, kind, other in names:
             if other:
-                parts[kind], theirs = load(kind, other)
-                if kind == "length" and theirs.get("released"):  # a released one serves all released models
-                    if theirs["text_encoder"] != metadata["text_encoder"]:
-                        parts["length_encoder"] = encoder_of(theirs)
-                else:
+                parts[part], theirs = load(kind, other)
+                keys[part] = encoder_keys(theirs)
+                if not (kind == "length" and theirs.get("released")):  # a released one serves all released models
                     _check_pair(other, theirs, name, metadata)
         tokeniser = load("tokeniser", vq_name)[0]
         mean, std = (_statistics(folder(vq_name).meta / f"{part}.npy").to(device) for part in ("mean", "std"))
-        return cls(encoder_of(metadata), tokeniser, mean, std, masked, **parts)
+        encoders = {key: load_encoder(key) for of_model in keys.values() for key in of_model}  # the masked model's first
+        encoder, columns = next(iter(encoders.values())), None
+        if len(encoders) > 1:
+            encoder = JointCondition(list(encoders.values()))
+            columns = {part: columns_of(of_model, encoders) for part, of_model in keys.items()}
+        model = cls(encoder, tokeniser, mean, std, masked, **parts, columns=columns)
+        model.sources = sources
+        if Path(checkpoints_dir).resolve() == EMBEDDED_DIR:
+            model.sampling = EMBEDDED_SAMPLING
+        return model
 
     @torch.no_grad()
     def generate(
-        self, prompts: Sequence[str], lengths: Tensor | None = None, *, seed: int = 0, first_sample: int = 0, **sampling
+        self,
+        prompts: Sequence[str],
+        lengths: Tensor | None = None,
+        sampling: SamplingSettings | None = None,
+        *,
+        first_sample: int = 0,
+        **changes: float,
     ) -> tuple[Tensor, Tensor]:
-        """Motions of the prompts; `lengths` (B,) in frames are cut to whole tokens, None: predicted. `sampling` as in `draw`.
+        """Motions of the prompts: features (B, T, D) and lengths (B,) in frames.
 
-        Returns features (B, T, D) and lengths (B,). Raises `UserError` for an empty prompt, or a length under one token.
+        Args:
+            prompts: B texts.
+            lengths: (B,) in frames, cut to whole tokens; None: predicted.
+            sampling: default: the weights' own (`self.sampling`).
+            first_sample: number of the first prompt's sample.
+            changes: single fields of `sampling`, such as `seed=1`.
+
+        Raises `UserError` for an empty prompt, or a length under one token.
         """
+        sampling = replace(sampling or self.sampling, **changes)
         condition = self.encoder(prompts)  # (B, C)
-        noise = {"seed": seed, "first_sample": first_sample}
-        tokens = self.count_tokens(condition, lengths, prompts, **noise)
-        return self.features(self.draw(condition, tokens, **noise, **sampling), tokens)
+        tokens = self.count_tokens(condition, lengths, seed=sampling.seed, first_sample=first_sample)
+        return self.features(self.draw(condition, tokens, sampling=sampling, first_sample=first_sample), tokens)
 
-    def count_tokens(
-        self, condition: Tensor, lengths: Tensor | None, prompts: Sequence[str] | None = None, **noise: int
-    ) -> Tensor:
-        """Lengths (B,) in tokens from `lengths` in frames, or predicted from the prompts, whose condition is (B, C)."""
+    def count_tokens(self, condition: Tensor, lengths: Tensor | None, **noise: int) -> Tensor:
+        """Lengths (B,) in tokens from `lengths` in frames, or predicted from the condition (B, C)."""
         if lengths is not None:
             tokens = lengths.to(condition.device) // self.tokeniser.stride
             if bool((tokens < 1).any()):
@@ -148,9 +207,11 @@ class TextToMotion:
             return tokens
         if self.length is None:
             raise UserError("no length predictor is here: give each prompt a length in frames, or train one with --stage length")
-        if self.length_encoder is not self.encoder:
-            condition = self.length_encoder(prompts)
-        return self.length.predict(condition, **noise)
+        return self.length.predict(self.part("length", condition), **noise)
+
+    def part(self, model: str, condition: Tensor) -> Tensor:
+        """The columns of the condition (B, C) that the model called masked, filling, residual or length reads."""
+        return condition[:, self.columns[model]] if model in self.columns else condition
 
     @torch.no_grad()
     def draw(
@@ -159,25 +220,26 @@ class TextToMotion:
         tokens: Tensor,
         given: Tensor | None = None,
         *,
-        time_steps: int = 10,
-        cond_scale: float = 4.0,
-        res_cond_scale: float = 5.0,
-        temperature: float = 1.0,
-        topkr: float = 0.9,
-        seed: int = 0,
+        sampling: SamplingSettings | None = None,
         first_sample: int = 0,
     ) -> Tensor:
         """Codes (B, L, Q), or (B, L, 1) without a residual model, of motions that are `tokens` (B,) long, −1 beyond.
 
         Codes that are `given` (B, L, Q) are kept, on all layers; −1 is where some are wanted.
         """
-        draw = {"temperature": temperature, "topkr": topkr, "seed": seed, "first_sample": first_sample}
+        s = sampling or self.sampling
+        draw = {"temperature": s.temperature, "topkr": s.topkr, "seed": s.seed, "first_sample": first_sample}
         base = None if given is None else given[..., 0]
+        part, masked = ("masked", self.masked) if given is None or self.filling is None else ("filling", self.filling)
         with autocast(condition.device, self.precision):
-            codes = self.masked.generate(condition, tokens, base, time_steps=time_steps, cond_scale=cond_scale, **draw)  # (B, L)
+            codes = masked.generate(
+                self.part(part, condition), tokens, base, time_steps=s.time_steps, cond_scale=s.cond_scale, **draw
+            )  # (B, L)
             if self.residual is None:
                 return codes[..., None]
-            return self.residual.generate(codes, condition, tokens, given, cond_scale=res_cond_scale, **draw)
+            return self.residual.generate(
+                codes, self.part("residual", condition), tokens, given, cond_scale=s.res_cond_scale, **draw
+            )
 
     @torch.no_grad()
     def features(self, codes: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,12 +249,24 @@ class TextToMotion:
         return motion * valid_mask(frames, motion.shape[1])[..., None], frames
 
 
+def encoder_keys(metadata: dict) -> list[EncoderKey]:
+    """The text encoders that a model was trained with, by its metadata."""
+    lamp = (metadata.get("lamp_name") or "", bool(metadata.get("no_query")), "")
+    settings = {"lamp": lamp, "sentence": ("", False, metadata.get("bert") or "")}
+    return [(kind, *settings.get(kind, ("", False, ""))) for kind in metadata["text_encoder"].split("+")]
+
+
+def columns_of(keys: list[EncoderKey], encoders: dict[EncoderKey, Conditioner]) -> list[int]:
+    """Where the conditions of the encoders `keys` stand in those of all `encoders` side by side."""
+    starts = dict(zip(encoders, accumulate((encoder.dim for encoder in encoders.values()), initial=0)))
+    return [column for key in keys for column in range(starts[key], starts[key] + encoders[key].dim)]
+
+
 def _check_pair(other: str, theirs: dict, name: str, ours: dict) -> None:
-    """Raises `UserError` if the metadata of two models tell of different tokenisers or conditions."""
-    for key in ("vq_name", *CONDITION):
-        if (theirs.get(key) or "") != (ours.get(key) or ""):
-            said = f"'{other}' was trained with {key} {theirs.get(key)}, '{name}' with {ours.get(key)}"
-            raise UserError(f"{said}; pair like with like")
+    """Raises `UserError` if two models were trained on different tokenisers."""
+    if (theirs.get("vq_name") or "") != (ours.get("vq_name") or ""):
+        described = f"'{other}' was trained with vq_name {theirs.get('vq_name')}, '{name}' with {ours.get('vq_name')}"
+        raise UserError(f"{described}; use models of the same tokeniser")
 
 
 def _statistics(path: Path) -> Tensor:

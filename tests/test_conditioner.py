@@ -174,8 +174,9 @@ def test_lamp_fingerprints_and_caches_tell_weights_and_queries_apart(tmp_path):
 
 
 def test_which_lamp_is_meant(tmp_path):
-    with pytest.raises(UserError, match=r"no LaMP run there; train one with train_lamp\.py"):
-        load_conditioner("lamp", tmp_path, "open")
+    with pytest.raises(UserError, match=r"no LaMP run in .*; train one with train_lamp\.py"):
+        load_conditioner("lamp", tmp_path, "kit")
+    assert load_conditioner("lamp", tmp_path, "open").dim != WIDTH  # the embedded one
     write_lamp(tmp_path, "open", "first")
     assert load_conditioner("lamp", tmp_path, "open").dim == WIDTH
     write_lamp(tmp_path, "open", "second")

@@ -8,15 +8,15 @@ import pytest
 
 import gen_m2t
 import gen_t2m
-from pipelines.outputs import DEMO
+from pipelines.runs import EMBEDDED_DIR
 
-WEIGHTS = sorted(DEMO.rglob("*.safetensors"))
+WEIGHTS = sorted(EMBEDDED_DIR.rglob("*.safetensors"))
 
 
 def test_they_are_small():
     sizes = [path.stat().st_size / 2**20 for path in WEIGHTS]
     assert sum(sizes) <= 45 and max(sizes) <= 16
-    assert {path.suffix for path in DEMO.rglob("*") if path.is_file()} <= {".safetensors", ".npy", ".txt", ".md"}
+    assert {path.suffix for path in EMBEDDED_DIR.rglob("*") if path.is_file()} <= {".safetensors", ".npy", ".txt", ".md"}
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_a_generated_motion_is_told_in_words_as_it_was_asked_for(prompt, word, s
     gen_m2t.main([*common, "--ext", "told", "--motions", str(motion)])
     said = json.loads((tmp_path / "told" / "captions.json").read_text())[0]["captions"][0]["text"]
     assert word in said and side in said
-    assert "they come with the project" in capsys.readouterr().out
+    assert "(embedded weights; --name selects others)" in capsys.readouterr().out

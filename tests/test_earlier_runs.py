@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.text2motion import TextToMotion
+from pipelines.text2motion import SamplingSettings, TextToMotion
 
 RUNS = Path(__file__).parent / "earlier_runs"
 PROMPTS = ["a person walks left", "a person bows", "a person jumps right"]
@@ -17,6 +17,7 @@ def test_runs_from_before_the_move_give_the_same_tokens():
     expected = np.load(RUNS / "tokens.npz")
     model = TextToMotion.load(RUNS, "open", "base", "res", "len")
     condition = model.encoder(PROMPTS)
-    assert model.count_tokens(condition, None, PROMPTS, seed=0).tolist() == expected["predicted"].tolist()
-    codes = model.draw(condition, torch.from_numpy(expected["lengths"]), seed=3, topkr=0.0, temperature=2.0)
+    assert model.count_tokens(condition, None, seed=0).tolist() == expected["predicted"].tolist()
+    sampling = SamplingSettings(time_steps=10, seed=3, topkr=0.0, temperature=2.0)
+    codes = model.draw(condition, torch.from_numpy(expected["lengths"]), sampling=sampling)
     assert np.array_equal(codes.numpy(), expected["codes"])

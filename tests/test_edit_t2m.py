@@ -166,7 +166,7 @@ def test_released_flags_are_taken_and_files_are_as_those_of_gen_t2m(run, tmp_pat
     written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*") if path.is_file())
     files = [f"animation/0/sample0_repeat0_len60{ending}" for ending in (".bvh", ".mp4", "_ik.bvh", "_ik.mp4")]
     files += [f"joints/0/sample0_repeat0_len60{ending}" for ending in (".npy", "_ik.npy")]
-    assert written == [f"edit3/{file}" for file in files]
+    assert written == [f"edit3/{file}" for file in [*files, "prompts.json"]]
 
 
 def refused(run, capsys, words: list[str]) -> str:

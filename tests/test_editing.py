@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 
 from models.layers import valid_mask
 from models.masked import MaskedConfig, MaskedTransformer
-from pipelines.editing import edit, runs, windows_around
+from pipelines.editing import edit, spans_of, windows_around
 from pipelines.long_motion import CONTEXT, FADE
+from pipelines.text2motion import SamplingSettings
 from tests.tiny import CODES, SMALL, pipeline, walking
 
 LENGTHS = torch.tensor([9, 4, 7])
-OPTIONS = {"time_steps": 3, "topkr": 0.0, "seed": 5}
+OPTIONS = SamplingSettings(time_steps=3, topkr=0.0, seed=5)
 
 
 def some_codes(*shape: int) -> torch.Tensor:
@@ -50,13 +52,13 @@ def test_given_tokens_stay_on_all_layers_and_do_not_depend_on_the_batch():
     wanted = torch.zeros(3, 9, dtype=torch.bool)
     wanted[0, 2:7], wanted[1, 3], wanted[2, :4] = True, True, True
     given_codes, condition = codes.masked_fill(wanted[..., None], -1), model.encoder(["walks", "bows", "runs"])
-    drawn = model.draw(condition, LENGTHS, given_codes, **OPTIONS)
+    drawn = model.draw(condition, LENGTHS, given_codes, sampling=OPTIONS)
     fixed = valid_mask(LENGTHS, 9) & ~wanted
     assert torch.equal(drawn[fixed], codes[fixed])
     assert (drawn[..., 0][wanted] >= 0).all() and (drawn[~valid_mask(LENGTHS, 9)] == -1).all()
     for row, size in enumerate(LENGTHS.tolist()):
         rows = slice(row, row + 1)
-        alone = model.draw(condition[rows], LENGTHS[rows], given_codes[rows, :size], first_sample=row, **OPTIONS)
+        alone = model.draw(condition[rows], LENGTHS[rows], given_codes[rows, :size], first_sample=row, sampling=OPTIONS)
         assert torch.equal(alone[0], drawn[row, :size])
 
 
@@ -65,7 +67,7 @@ def test_given_tokens_stay_on_all_layers_and_do_not_depend_on_the_batch():
 
 def test_an_edit_leaves_the_tokens_and_frames_outside_as_they_were():
     model, source = pipeline(), walking(62)  # 15 tokens and two frames
-    edited = edit(model, source, [(16, 24), (40, 44)], "a person waves", longest=49, **OPTIONS)
+    edited = edit(model, source, [(16, 24), (40, 44)], "a person waves", longest=49, sampling=OPTIONS)
     codes = model.tokeniser.encode(((source.double() - model.mean) / model.std)[None])
     outside = torch.tensor([token not in (4, 5, 10) for token in range(15)])
     assert torch.equal(edited.codes[:, outside], codes[:, outside])
@@ -83,14 +85,14 @@ def test_an_edit_leaves_the_tokens_and_frames_outside_as_they_were():
 
 def test_a_long_section_is_what_its_tokens_decode_to():
     model, source = pipeline(), walking(80)
-    edited = edit(model, source, [(16, 64)], "a person waves", longest=49, **OPTIONS)
+    edited = edit(model, source, [(16, 64)], "a person waves", longest=49, sampling=OPTIONS)
     decoded, _ = model.features(edited.codes, torch.tensor([20]))
     torch.testing.assert_close(edited.features[:, 16 + FADE : 64 - FADE], decoded[:, 16 + FADE : 64 - FADE])
 
 
 def test_frames_are_added_before_and_after():
     model, source = pipeline(), walking(40)
-    edited = edit(model, source, [], "a person walks", before=12, after=20, longest=49, **OPTIONS)
+    edited = edit(model, source, [], "a person walks", before=12, after=20, longest=49, sampling=OPTIONS)
     codes = model.tokeniser.encode(((source.double() - model.mean) / model.std)[None])
     assert edited.features.shape == (1, 72, 263)
     assert torch.equal(edited.codes[:, 3:13], codes)
@@ -100,24 +102,25 @@ def test_frames_are_added_before_and_after():
 
 def test_takes_differ_and_are_the_same_in_any_batch():
     model, source = pipeline(), walking()
-    takes = edit(model, source, [(20, 40)], "a person waves", takes=3, longest=49, first_sample=4, **OPTIONS)
+    takes = edit(model, source, [(20, 40)], "a person waves", takes=3, longest=49, first_sample=4, sampling=OPTIONS)
     assert not torch.equal(takes.codes[0], takes.codes[1])
-    alone = edit(model, source, [(20, 40)], "a person waves", longest=49, first_sample=6, **OPTIONS)
+    alone = edit(model, source, [(20, 40)], "a person waves", longest=49, first_sample=6, sampling=OPTIONS)
     assert torch.equal(alone.codes[0], takes.codes[2])
     torch.testing.assert_close(alone.features[0], takes.features[2])
 
 
 def test_without_text_the_condition_is_that_of_training_without_text():
     model, source = pipeline(), walking()
-    silent = edit(model, source, [(20, 40)], longest=49, **OPTIONS)
-    unguided = edit(model, source, [(20, 40)], "a person bows", longest=49, cond_scale=0, res_cond_scale=0, **OPTIONS)
-    guided = edit(model, source, [(20, 40)], "a person bows", longest=49, **OPTIONS)
+    silent = edit(model, source, [(20, 40)], longest=49, sampling=OPTIONS)
+    unguided = replace(OPTIONS, cond_scale=0, res_cond_scale=0)
+    unguided = edit(model, source, [(20, 40)], "a person bows", longest=49, sampling=unguided)
+    guided = edit(model, source, [(20, 40)], "a person bows", longest=49, sampling=OPTIONS)
     assert torch.equal(silent.codes, unguided.codes)
     assert not torch.equal(silent.codes, guided.codes)
 
 
 def test_base_tokens_alone_can_be_edited():
-    edited = edit(pipeline(residual=None), walking(), [(20, 40)], longest=49, **OPTIONS)
+    edited = edit(pipeline(residual=None), walking(), [(20, 40)], longest=49, sampling=OPTIONS)
     assert (edited.codes[:, 5:10, 1:] == -1).all() and (edited.codes[:, :5] >= 0).all()
     assert edited.features.isfinite().all()
 
@@ -126,7 +129,7 @@ def test_a_motion_longer_than_the_transformers_see_is_edited_through_windows(mon
     model, source, seen = pipeline(), walking(400), []
     draw = model.draw
     monkeypatch.setattr(model, "draw", lambda *args, **options: seen.append(args[2]) or draw(*args, **options))
-    edited = edit(model, source, [(100, 260), (380, 400)], "a person waves", longest=20, **OPTIONS)
+    edited = edit(model, source, [(100, 260), (380, 400)], "a person waves", longest=20, sampling=OPTIONS)
     codes = model.tokeniser.encode(((source.double() - model.mean) / model.std)[None])
     outside = torch.tensor([not (25 <= token < 65 or token >= 95) for token in range(100)])
     assert torch.equal(edited.codes[:, outside], codes[:, outside])
@@ -137,7 +140,7 @@ def test_a_motion_longer_than_the_transformers_see_is_edited_through_windows(mon
 
 @given(st.lists(st.booleans(), min_size=1, max_size=150).filter(any), st.integers(2 * CONTEXT + 1, 60))
 def test_windows_fill_everything_and_see_no_other_holes(wanted, longest):
-    spans, holes = runs(wanted, longest), list(wanted)
+    spans, holes = spans_of(wanted, longest), list(wanted)
     windows = windows_around(spans, len(wanted), longest)
     assert len(wanted) <= longest or len(windows) == len(spans)
     for number, (start, stop) in enumerate(windows):

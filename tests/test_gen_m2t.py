@@ -280,7 +280,7 @@ def test_weights_that_cannot_be_told_are_asked_for(tell, motions, checkpoints, t
     assert "no captioner in" in refused(tell, capsys, *joints, "--dataset_name", "kit")
     assert "no captioner 'nobody' in" in refused(tell, capsys, *joints, "--name", "nobody")
     save_weights(tmp_path / "lone.safetensors", {"w": torch.zeros(1)}, {"kind": "caption_gpt"})
-    assert "say --dataset_name" in refused(tell, capsys, *joints, "--name", tmp_path / "lone.safetensors")
+    assert "give --dataset_name" in refused(tell, capsys, *joints, "--name", tmp_path / "lone.safetensors")
     save_weights(checkpoints / "t2m" / "lm" / "model" / "latest.safetensors", {"w": torch.zeros(1)}, {"kind": "caption_lm"})
     assert "2 captioners in" in (said := refused(tell, capsys, *joints)) and "t2m/lm, open/m2t" in said
     assert not tell.asked

@@ -44,7 +44,7 @@ def generate(checkpoints, tmp_path):
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != "prompts.json")
 
 
 def test_one_prompt_gives_joints_skeleton_and_video(generate, capsys):
@@ -176,7 +176,7 @@ BAD = {
     "empty folder name": (["--text_prompt", "walk", "--ext", ""], "--ext"),
     "no repeats": (["--text_prompt", "walk", "--repeat_times", "0"], "--repeat_times 0"),
     "no temperature": (["--text_prompt", "walk", "--temperature", "0"], "--temperature 0"),
-    "unknown run": (["--text_prompt", "walk", "--name", "nobody"], "no weights 'nobody'"),
+    "unknown run": (["--text_prompt", "walk", "--name", "nobody"], "no masked transformer 'nobody'"),
     "another dataset": (["--text_prompt", "walk", "--dataset_name", "kit"], "kit"),
     "wrong kind of model": (["--text_prompt", "walk", "--res_name", "len"], "residual"),
     "grid of nothing to see": (["--text_prompt", "walk", "--grid"], "--grid"),

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from motion.drawing.html import Clip, write_html
+from motion.clip import Motion
+from motion.drawing.html import write_html
 from motion.files.export import export
 from motion.skeleton import HUMANML3D, KIT
 from tests.browser import EXECUTABLE, Browser, Page
@@ -56,7 +57,11 @@ def unpack(packed: dict, frames: int) -> np.ndarray:
     return (np.frombuffer(b64decode(packed["values"]), "<i2") * packed["scale"]).reshape(frames, -1, 3)
 
 
-def written(tmp_path, *clips: Clip, **more) -> str:
+def motion(text: str, joints: np.ndarray, fps: float = 20, locked=None, contacts=None) -> Motion:
+    return Motion(joints, fps, text, locked, contacts)
+
+
+def written(tmp_path, *clips: Motion, **more) -> str:
     write_html(tmp_path / "page.html", clips, **more)
     return (tmp_path / "page.html").read_text(encoding="utf-8")
 
@@ -65,41 +70,41 @@ def written(tmp_path, *clips: Clip, **more) -> str:
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=["22 joints", "21 joints"])
 def test_the_joints_are_kept_to_a_millimetre(tmp_path, far, skeleton):
     plain, locked = walk(50, far, skeleton), walk(50, far / 2, skeleton)
-    clip = data_of(written(tmp_path, Clip("a person wanders", plain, 12.5, locked)))["clips"][0]
+    clip = data_of(written(tmp_path, motion("a person wanders", plain, 12.5, locked)))["clips"][0]
     assert (clip["frames"], clip["joints"], clip["fps"], clip["caption"]) == (50, skeleton.num_joints, 12.5, "a person wanders")
     assert np.abs(unpack(clip["plain"], 50) - plain).max() < 1e-3
     assert np.abs(unpack(clip["ik"], 50) - locked).max() < 1e-3
 
 
 def test_a_page_is_small_and_needs_no_network(tmp_path):
-    page = written(tmp_path, Clip("a person wanders", walk(196), 20, walk(196)))
+    page = written(tmp_path, motion("a person wanders", walk(196), 20, walk(196)))
     assert len(page.encode()) < 120_000
     assert Reader(page).addresses == []
     assert not re.search(r"https?:|//[a-z]|@import|url\(|\bimport\b|fetch\(|XMLHttp", page)
     assert "default-src 'none'" in page  # and the browser would not let it
-    assert len(written(tmp_path, *[Clip("a person wanders", walk(196), 20)] * 8).encode()) < 8 * 36_000 + 50_000
+    assert len(written(tmp_path, *[motion("a person wanders", walk(196), 20)] * 8).encode()) < 8 * 36_000 + 50_000
 
 
 def test_captions_stay_text(tmp_path):
-    page = Reader(written(tmp_path, Clip(NASTY, walk(4)), Clip("", walk(4))))
+    page = Reader(written(tmp_path, motion(NASTY, walk(4)), motion("", walk(4))))
     assert page.tags.count("script") == len(page.scripts) == 3  # the data and ours
     assert json.loads(page.scripts[0])["clips"][0]["caption"] == NASTY
     assert page.titles == [NASTY]
-    assert Reader(written(tmp_path, Clip(NASTY, walk(4)), title="a < b")).titles == ["a < b"]
-    assert data_of(written(tmp_path, Clip("not a letter: \udcff", walk(4))))["clips"][0]["caption"] == "not a letter: ?"
+    assert Reader(written(tmp_path, motion(NASTY, walk(4)), title="a < b")).titles == ["a < b"]
+    assert data_of(written(tmp_path, motion("not a letter: \udcff", walk(4))))["clips"][0]["caption"] == "not a letter: ?"
 
 
 def test_contacts_are_stretches_of_frames(tmp_path):
     contacts = np.zeros((30, 4))
     contacts[2:12, 1] = contacts[20:, 0] = contacts[:, 3] = 1.0  # left toe, left heel, right toe
     still = standing(30)
-    given, found = data_of(written(tmp_path, Clip("", still, contacts=contacts), Clip("", still)))["clips"]
+    given, found = data_of(written(tmp_path, motion("", still, contacts=contacts), motion("", still)))["clips"]
     assert given["stands"] == [[[2, 12], [20, 30]], [[0, 30]]]
     assert found["stands"] == [[[0, 30]], [[0, 30]]]
 
 
 def test_the_script_has_the_body_of_the_videos(tmp_path):
-    body = data_of(written(tmp_path, Clip("", walk(4)), Clip("", walk(4, skeleton=KIT))))["skeletons"]
+    body = data_of(written(tmp_path, motion("", walk(4)), motion("", walk(4, skeleton=KIT))))["skeletons"]
     assert set(body) == {"22", "21"}
     for skeleton in (HUMANML3D, KIT):
         parts = body[str(skeleton.num_joints)]
@@ -118,7 +123,7 @@ def test_a_broken_motion_leaves_no_page(tmp_path):
     broken = walk(8)
     broken[3, 2] = np.inf
     with pytest.raises(UserError, match="infinity"):
-        written(tmp_path, Clip("", walk(8)), Clip("", walk(8), joints_ik=broken))
+        written(tmp_path, motion("", walk(8)), motion("", walk(8), locked=broken))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -136,8 +141,8 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("page") / "index.html"
-    clips = [Clip("a person wanders", walk(60), 20, walk(60, 0.5)), Clip(NASTY, walk(30)), Clip("one frame", walk(1))]
-    write_html(path, [*clips, Clip("another body", walk(20, skeleton=KIT), 12.5)])
+    clips = [motion("a person wanders", walk(60), 20, walk(60, 0.5)), motion(NASTY, walk(30)), motion("one frame", walk(1))]
+    write_html(path, [*clips, motion("another body", walk(20, skeleton=KIT), 12.5)])
     return path.as_uri()
 
 

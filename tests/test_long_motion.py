@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 
 from gen_t2m import main
 from pipelines.long_motion import CONTEXT, FADE, Window, fill, join, pieces, soften
+from pipelines.text2motion import SamplingSettings
 from tests.tiny import VARIED, pipeline, write_checkpoints
 
 LONGEST = 12  # tokens
-OPTIONS = {"time_steps": 3, "topkr": 0.0, "seed": 5}
+OPTIONS = SamplingSettings(time_steps=3, topkr=0.0, seed=5)
 
 
 @given(st.integers(0, 100), st.integers(1, 300), st.integers(1, 60))
@@ -35,7 +37,7 @@ def test_filling_draws_what_is_wanted_and_keeps_what_is_given(residual):
     wanted = torch.zeros(20, dtype=torch.bool)
     wanted[[2, 3, 9, 15, 19]] = True
     windows = [Window(start, start + 10, torch.rand(1, 8, dtype=torch.double)) for start in (0, 10)]
-    filled = fill(model, codes.masked_fill(wanted[:, None], -1), windows, **OPTIONS)
+    filled = fill(model, codes.masked_fill(wanted[:, None], -1), windows, sampling=OPTIONS)
     assert torch.equal(filled[:, ~wanted], codes[:, ~wanted])
     assert (filled[:, wanted][..., : 3 if residual else 1] >= 0).float().mean() > 0.9  # upper layers may draw nothing
     assert (filled[..., 0] >= 0).all()
@@ -43,7 +45,7 @@ def test_filling_draws_what_is_wanted_and_keeps_what_is_given(residual):
 
 
 def test_one_prompt_that_fits_is_what_it_is_alone():
-    model, sampling = pipeline(), {**OPTIONS, "first_sample": 3}
+    model, sampling = pipeline(), {"sampling": OPTIONS, "first_sample": 3}
     joined, ends = join(model, ["a person walks"], [40], longest=LONGEST, **sampling)
     alone, _ = model.generate(["a person walks"], torch.tensor([40]), **sampling)
     assert ends == [40]
@@ -66,7 +68,7 @@ def test_each_window_begins_with_the_end_of_the_one_before_and_has_the_condition
     model = pipeline()
     calls = watched(model, monkeypatch)
     prompts = ["a person walks", "someone waves", "a man bows"]
-    features, ends = join(model, prompts, [32, 20, 80], longest=LONGEST, **OPTIONS)
+    features, ends = join(model, prompts, [32, 20, 80], longest=LONGEST, sampling=OPTIONS)
     assert features.shape == (132, 263) and ends == [32, 52, 132]
     which = [0, 1, 2, 2, 2]  # 20 tokens take three windows of 7 beside the 5 that are given
     assert [seen.shape[1] for _, seen, _ in calls] == [8, 10, 11, 12, 12]
@@ -82,8 +84,9 @@ def test_each_window_begins_with_the_end_of_the_one_before_and_has_the_condition
 def test_windows_draw_apart_and_motions_by_seed_and_number():
     model = pipeline()
 
-    def joined(**options):
-        return join(model, ["a person walks"] * 3, [40, 28, 28], longest=LONGEST, **{**OPTIONS, **options})[0]
+    def joined(seed=5, first_sample=0):
+        settings = {"sampling": replace(OPTIONS, seed=seed), "first_sample": first_sample}
+        return join(model, ["a person walks"] * 3, [40, 28, 28], longest=LONGEST, **settings)[0]
 
     assert torch.equal(joined(first_sample=2), joined(first_sample=2))
     assert not torch.equal(joined(first_sample=2), joined(first_sample=3))
@@ -94,13 +97,14 @@ def test_windows_draw_apart_and_motions_by_seed_and_number():
 
 def test_what_comes_later_does_not_change_the_motion_before():
     model = pipeline()
-    one, other = (join(model, ["a person walks", text], [48, 40], longest=LONGEST, **OPTIONS)[0] for text in ("bows", "a man runs"))
+    texts = (["a person walks", text] for text in ("bows", "a man runs"))
+    one, other = (join(model, prompts, [48, 40], longest=LONGEST, sampling=OPTIONS)[0] for prompts in texts)
     assert torch.equal(one[:16], other[:16])  # the decoder sees a few tokens ahead
     assert not torch.equal(one[48:], other[48:])
 
 
 def test_lengths_are_predicted_for_each_prompt():
-    features, ends = join(pipeline(), ["a person walks", "a man bows"], longest=LONGEST, **OPTIONS)
+    features, ends = join(pipeline(), ["a person walks", "a man bows"], longest=LONGEST, sampling=OPTIONS)
     assert len(features) == ends[-1] and 0 < ends[0] < ends[1]
 
 

@@ -48,6 +48,24 @@ def test_hides_between_one_and_all_valid_tokens_80_10_10():
     assert abs((hidden.sum(1) / lengths)[lengths > 20].mean() - 2 / np.pi) < 0.02  # the mean of cos(π t / 2)
 
 
+def test_infilling_hides_tokens_of_one_stretch_and_lets_the_rest_be_seen():
+    model = MaskedTransformer(MaskedConfig(**SMALL, infill=1.0))
+    lengths = torch.randint(1, 50, (4000,))
+    codes = torch.randint(24, (4000, 49)).masked_fill(~valid_mask(lengths, 49), -1)
+    ids, hidden = model.hide(codes, lengths)
+    valid = valid_mask(lengths, 49)
+    assert not (hidden & ~valid).any() and (hidden.sum(1) >= 1).all()
+    assert torch.equal(ids[valid & ~hidden], codes[valid & ~hidden])
+    place = torch.arange(49)
+    first, last = torch.where(hidden, place, 99).amin(1), torch.where(hidden, place, -1).amax(1)
+    long = lengths > 20
+    span, count = (last - first + 1)[long], hidden.sum(1)[long]
+    assert abs((span / lengths[long]).mean() - 0.4) < 0.1  # scattered tokens would span nearly all of a row
+    assert (count == span).float().mean() > 0.3  # as at the first step of decoding: all of the stretch
+    scattered = MaskedTransformer(MaskedConfig(**SMALL)).hide(codes, lengths)[1]
+    assert not torch.equal(scattered.sum(1), hidden.sum(1))
+
+
 def test_hidden_tokens_depend_on_the_generator_alone():
     model, batch = small(), small_batch()
     first, second = (model.hide(batch["codes"][..., 0], batch["lengths"], torch.Generator().manual_seed(3)) for _ in range(2))

@@ -14,7 +14,7 @@ from models.upstream import released as upstream
 from models.upstream.convert import convert
 from pipelines import text2motion
 from pipelines.language_motion import LanguageMotion
-from pipelines.runs import companions, masked_run
+from pipelines.runs import resolve_generator
 from pipelines.text2motion import TextToMotion
 from tests.released import CLIP_WIDTH, LENGTH, MASKED, RESIDUAL, VQ, save_statistics, write_lamp_t2m, write_momask
 from tests.small_lamp import WORDS
@@ -54,27 +54,30 @@ def test_momask_as_unpacked_needs_no_flags(tmp_path, clip, capsys):
     write_momask(tmp_path)
     joints = generate(tmp_path)
     said = capsys.readouterr()
-    assert f"weights: {tmp_path / 't2m' / MASKED}, {RESIDUAL}, {LENGTH} (downloaded; --name takes others)" in said.out
+    assert f"weights: {tmp_path / 't2m' / MASKED}, {RESIDUAL}, {LENGTH} (--name selects others)" in said.out
     assert said.err.count("n_heads 3 from opt.txt") == 2
     assert joints.shape[0] % 4 == 0 and joints.shape[1:] == (22, 3) and np.isfinite(joints).all()
 
 
 def test_named_release_finds_its_companions(tmp_path, clip):
     write_momask(tmp_path)
-    assert companions(tmp_path / "t2m", MASKED) == {"res_name": RESIDUAL, "length_name": LENGTH}
+    runs = resolve_generator(tmp_path, "t2m", MASKED)
+    assert (runs.masked.name, runs.res_name, runs.length_name) == (MASKED, RESIDUAL, LENGTH)
     named = generate(tmp_path, "--name", MASKED, "--dataset_name", "t2m", "--which_epoch", "latest.tar")
     assert np.array_equal(named, generate(tmp_path))
 
 
 def test_lamps_tokeniser_and_masked_transformer_with_their_own_text_condition(tmp_path, clip, capsys):
     write_momask(write_lamp_t2m(tmp_path, WORDS))
-    assert masked_run(tmp_path / "t2m") == "lamp_t2m"
+    assert resolve_generator(tmp_path, "t2m").masked.name == "lamp_t2m"
     joints = generate(tmp_path)
-    assert f"lamp_t2m, {LENGTH} (downloaded" in capsys.readouterr().out
+    assert f"lamp_t2m, {LENGTH} (--name" in capsys.readouterr().out
     assert np.isfinite(joints).all()
     model = TextToMotion.load(tmp_path, "t2m", "lamp_t2m", length_name=LENGTH)
-    assert isinstance(model.length_encoder, Letters) and model.residual is None
-    alone, beside = model.encoder(["a person bows"]), model.encoder(["left", "a person bows"])[1:]
+    assert isinstance(model.encoder.parts[1], Letters) and model.residual is None
+    alone, beside = (
+        model.part("masked", model.encoder(prompts))[-1:] for prompts in (["a person bows"], ["left", "a person bows"])
+    )
     torch.testing.assert_close(alone, beside, rtol=1e-4, atol=1e-4)
     ids = torch.zeros(1, 49, dtype=torch.long)
     ids[0, :5] = torch.tensor([WORDS.index(word) for word in ("[CLS]", "a", "person", "bows", "[SEP]")])
@@ -83,7 +86,7 @@ def test_lamps_tokeniser_and_masked_transformer_with_their_own_text_condition(tm
 
 def test_tokeniser_of_another_stride_is_passed_over_and_refused_by_name(tmp_path, clip):
     write_momask(write_lamp_t2m(tmp_path, WORDS, down_t=6))
-    assert masked_run(tmp_path / "t2m") == MASKED
+    assert resolve_generator(tmp_path, "t2m").masked.name == MASKED
     with pytest.raises(UserError, match="tokeniser of stride 4, this one has 64"):
         TextToMotion.load(tmp_path, "t2m", "lamp_t2m")
 

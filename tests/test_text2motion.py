@@ -137,20 +137,51 @@ def test_loads_from_checkpoint_folders(tmp_path, monkeypatch):
 LAMP = {"text_encoder": "lamp", "lamp_name": "first", "no_query": False}
 
 
-@pytest.mark.parametrize(
-    ("condition", "change", "said"),
-    [
-        ({}, {"vq_name": "another"}, "vq_name another, 'masked' with tokeniser"),
-        (LAMP, {"lamp_name": "second"}, "lamp_name second, 'masked' with first"),
-        (LAMP, {"no_query": True}, "no_query True, 'masked' with False"),
-        ({}, {"bert": "bert-base-uncased"}, "bert bert-base-uncased, 'masked' with"),
-        (LAMP, {"text_encoder": "clip"}, "text_encoder clip, 'masked' with lamp"),
-    ],
-)
-def test_models_of_different_tokenisers_or_conditions_are_not_mixed(tmp_path, condition, change, said):
-    save_all(tmp_path, condition=condition, residual=change)
-    with pytest.raises(UserError, match=f"'residual' was trained with {said}"):
+def test_models_of_different_tokenisers_are_not_mixed(tmp_path):
+    save_all(tmp_path, residual={"vq_name": "another"})
+    with pytest.raises(UserError, match="'residual' was trained with vq_name another, 'masked' with tokeniser"):
         TextToMotion.load(tmp_path, "open", "masked", "residual")
+
+
+def test_each_model_reads_the_condition_that_it_was_trained_on(tmp_path, monkeypatch):
+    """The masked model reads the first LaMP, the residual one the second and, before it, the sentence encoder."""
+    monkeypatch.setattr("pipelines.conditioner.SentenceEncoder", LetterCounts)
+    monkeypatch.setattr(LetterCounts, "fingerprint", "letters", raising=False)
+    monkeypatch.setattr(LetterCounts, "title", "letters", raising=False)
+    letters = LetterCounts()(["left"]).float()
+    monkeypatch.setattr(LetterCounts, "__call__", lambda self, captions: letters.repeat(len(captions), 1))
+    save_all(tmp_path, WIDTH, LAMP)
+    joint = parts(cond_dim=8 + WIDTH)["residual"]
+    facts = {**LAMP, "kind": "residual", "config": asdict(joint.config), "vq_name": "tokeniser"}
+    facts |= {"text_encoder": "sentence+lamp", "lamp_name": "second"}
+    save_weights(CheckpointFolder(tmp_path, "open", "residual").weights("net_best"), joint.state_dict(), facts)
+    first, second = (write_lamp(tmp_path, "open", name, "tokeniser", seed) for seed, name in enumerate(("first", "second")))
+    model = TextToMotion.load(tmp_path, "open", "masked", "residual", "length")
+    condition = model.encoder(["left"])
+    assert condition.shape == (1, 2 * WIDTH + 8)
+    ids, lengths = torch.tensor([[2, 10, 3]]), torch.tensor([3])
+    of_first, of_second = (lamp.condition(ids, lengths, True).detach() for lamp in (first, second))
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(model.part("masked", condition), of_first, **close)
+    torch.testing.assert_close(model.part("residual", condition), torch.cat((letters, of_second), 1), **close)
+    torch.testing.assert_close(model.part("length", condition), of_first, **close)
+    assert model.generate(["a person walks"], torch.tensor([24]))[0].isfinite().all()
+
+
+def test_given_tokens_are_completed_by_the_filling_model():
+    filling = parts()["masked"]
+    model = pipeline(filling=filling)
+    asked = []
+    for name, part in (("masked", model.masked), ("filling", filling)):
+        generate = part.generate
+        part.generate = lambda *args, name=name, generate=generate, **options: (asked.append(name), generate(*args, **options))[1]
+    condition, tokens = model.encoder(PROMPTS), torch.tensor([6, 6, 6])
+    given = torch.full((3, 6, 3), -1)
+    given[:, :2] = 1
+    codes = model.draw(condition, tokens, given)
+    assert asked == ["filling"] and (codes[:, :2, 0] == 1).all()
+    model.draw(condition, tokens)
+    assert asked == ["filling", "masked"]
 
 
 @pytest.mark.parametrize("no_query", [False, True])

@@ -19,7 +19,8 @@ from motion.spec import get_spec
 from options.cli import parse
 from options.evaluate import EvalM2T
 from options.train import TrainM2T
-from pipelines.motion2text import MotionToText, Said, captioners, check_sizes, different
+from pipelines.motion2text import MotionToText, Said, check_sizes, different
+from pipelines.runs import CAPTIONER, runs_in
 from prepare.synthetic import write_synthetic
 from tests.small_lamp import write_lamp
 from utils.checkpoint import CheckpointFolder, load_resume, load_weights, save_weights
@@ -121,7 +122,7 @@ def test_plain_words_come_first_and_another_run_begins_with_them(root, capsys):
     values = losses(words)
     assert values[-4:].mean() < values[:4].mean()
     capsys.readouterr()
-    assert "words" not in captioners(root / "checkpoints", "synthetic")
+    assert "words" not in [one.name for one in runs_in(root / "checkpoints", "synthetic", CAPTIONER.kinds)]
     begun = run(root, "begun", "--resume-trans", "words")
     assert "begins with the weights of" in capsys.readouterr().out
     assert losses(begun)[0] < losses(CheckpointFolder(root / "checkpoints", "synthetic", "m2t"))[0]
@@ -139,7 +140,7 @@ def test_codes_may_stand_beside_the_queries(root):
 def test_results_go_where_out_dir_says_and_the_tokeniser_may_be_named(root, tmp_path):
     run(root, "elsewhere", "--out-dir", str(tmp_path), "--total-iter", "2", "--vq-name", "vq", "--nb-code", "16", "--down-t", "2")
     run(root, "elsewhere", "--out-dir", str(tmp_path), "--total-iter", "3", "--is_continue")
-    assert captioners(tmp_path, "synthetic") == ["elsewhere"]
+    assert [one.name for one in runs_in(tmp_path, "synthetic", CAPTIONER.kinds)] == ["elsewhere"]
     MotionToText.load(root / "checkpoints", "synthetic", "", out_dir=tmp_path)
 
 

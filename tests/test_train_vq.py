@@ -60,6 +60,7 @@ def test_run_folder_holds_what_others_need(run):
         "latest.safetensors",
         "net_best_mpjpe.safetensors",
         "resume.pt",
+        "resume.previous.pt",
     }
     assert read_opt(run.folder / "opt.txt")["quantize_dropout_prob"] == "0.5"
     model, metadata = load_model(run.folder)

@@ -7,17 +7,17 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from options.train import Training
+from training.board import Board
 from utils.errors import UserError
 
 Batch = dict[str, Tensor]
@@ -146,8 +146,7 @@ class Reporter:
     def __init__(self, folder: Path, first_step: int, total_steps: int, show: bool) -> None:
         self.total_steps = total_steps
         self.bar = tqdm(total=total_steps, initial=first_step, disable=None if show else True, dynamic_ncols=True, unit="step")
-        # Events after the step we resume from belong to the run that was cut off.
-        self.board = SummaryWriter(folder / "tensorboard", purge_step=first_step + 1) if show else None
+        self.board = Board(folder / "tensorboard", first_step + 1) if show else None
         self.start_clock(first_step)
 
     def __enter__(self) -> Reporter:
@@ -163,16 +162,17 @@ class Reporter:
         self.since, self.since_step = time.monotonic(), step
 
     def say(self, line: str) -> None:
+        """One line; a full disk or a reader that has gone does not end the run."""
         if self.board:
-            with tqdm.external_write_mode():
+            with suppress(OSError), tqdm.external_write_mode():
                 print(line, flush=True)
 
     def values(self, prefix: str, values: dict[str, float | str], step: int) -> str:
         """Send named numbers and texts to TensorBoard; returns them as text."""
-        for name, value in values.items():
-            if self.board:
-                add = self.board.add_text if isinstance(value, str) else self.board.add_scalar
-                add(f"{prefix}/{name}", value, step)
+        if self.board:
+            for name, value in values.items():
+                self.board.add(f"{prefix}/{name}", value, step)
+            self.board.flush()
         return "  ".join(f"{name} {value if isinstance(value, str) else format(value, '.4g')}" for name, value in values.items())
 
     def step_line(self, values: dict[str, float], step: int, epoch: int) -> None:

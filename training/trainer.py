@@ -7,8 +7,10 @@ Because batches are pure and all other state is in one resume file, a resumed ru
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, Protocol
 
 import torch
@@ -19,8 +21,18 @@ from torch.nn.utils import clip_grad_norm_
 from options.cli import write_opt
 from options.train import Training
 from training.parts import Batch, Prefetcher, Reporter, StopSignal, WeightAverage, learning_rate, parameter_groups
-from utils.checkpoint import CheckpointFolder, git_revision, load_own_state, load_resume, own_state, save_resume, save_weights
+from utils.checkpoint import (
+    CheckpointFolder,
+    git_revision,
+    load_own_state,
+    load_resume,
+    own_state,
+    previous,
+    save_resume,
+    save_weights,
+)
 from utils.errors import UserError
+from utils.locks import FolderLock, remove_half_files
 from utils.runtime import (
     Distributed,
     autocast,
@@ -66,9 +78,9 @@ class Trainer:
         model_metadata: dict[str, Any],
     ) -> None:
         _check(config, batches)
+        self.processes = Distributed.from_environment()
         self.batches, self.config, self.folder, self.validate, self.best = batches, config, folder, validate, best
         self.metadata = {**model_metadata, "revision": git_revision()}
-        self.processes = Distributed.from_environment()
         self.device = resolve_device(config.gpu_id)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
@@ -88,10 +100,12 @@ class Trainer:
         self.best_value: float | None = None
         self.validation_due = False
         self.random: list[dict[str, Any]] | None = None  # by rank; None: from the seed
-        if config.is_continue:
-            self._load()
-        elif folder.has_weights():
-            raise UserError(f"{folder.root}: this run exists; continue it with --is_continue, or choose another --name")
+        self.lock = claim(folder) if self.processes.main else None
+        try:
+            self._take_up()
+        except BaseException:
+            self.close()
+            raise
 
     def fit(self) -> None:
         """Train to the last step, or to --max_minutes. SIGINT or SIGTERM: finish the step, save, exit with 128 + its number.
@@ -99,9 +113,8 @@ class Trainer:
         Raises `UserError` when the loss or the gradient is not finite, naming the step and the batch.
         """
         config, rank = self.config, self.processes.rank
-        if self.processes.main:
-            write_opt(self.folder.opt, config)
         with (
+            closing(self),
             self.processes.group(self.device),
             Prefetcher(self.batches.batch, self.device) as self.prefetcher,
             Reporter(self.folder.root, self.step, self.total_steps, self.processes.main) as self.report,
@@ -109,11 +122,17 @@ class Trainer:
         ):
             self.forward = self._wrapped_loss()
             set_random_states(self.random[rank]) if self.random else seed_everything(config.seed + rank)
+            self._begin_files()
             self.deadline = time.monotonic() + 60 * config.max_minutes if config.max_minutes else float("inf")
             why = self._loop()
             self.processes.wait()  # rank 0 has written its last files
         if why > 0:
             raise SystemExit(128 + why)
+
+    def close(self) -> None:
+        """Let other processes have the folder."""
+        if self.lock:
+            self.lock.release()
 
     def _loop(self) -> int:
         """Update, log, validate, save. Returns why it ended: 0 (the last step is done), DEADLINE, or a signal's number."""
@@ -196,13 +215,18 @@ class Trainer:
         self.report.start_clock(self.step)
 
     def _save(self) -> None:
-        """The latest weights, for use, and the resume file: everything a bit-for-bit continuation needs."""
+        """The latest weights, for use, and the resume file."""
         self._check_finite()
+        if self.processes.main:
+            with self.average.in_use():
+                self._save_weights("latest")
+        self._save_resume()
+
+    def _save_resume(self) -> None:
+        """Everything that a bit-for-bit continuation needs."""
         random = self.processes.gather(random_states())
         if not self.processes.main:
             return
-        with self.average.in_use():
-            self._save_weights("latest")
         state = {name: getattr(self, name) for name in PLAIN_STATE}
         state |= {name: getattr(self, name).state_dict() for name in ("optimizer", "average")}
         save_resume(self.folder.resume, {**state, "model": own_state(self.model), "random": random})
@@ -210,8 +234,33 @@ class Trainer:
     def _save_weights(self, tag: str) -> None:
         save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step})
 
+    def _begin_files(self) -> None:
+        """Flags and, in a new run, a resume file at step 0: from here on the run continues wherever it is cut off."""
+        if not self.random and self.processes.main:
+            for path in (self.folder.resume, previous(self.folder.resume)):
+                path.unlink(missing_ok=True)  # of a run that was only begun
+        if self.processes.main:
+            write_opt(self.folder.opt, self.config)
+        if not self.random:
+            self._save_resume()
+
+    def _take_up(self) -> None:
+        """Continue the run in the folder, or see that there is none to overwrite; half-written files there are removed."""
+        folder = self.folder
+        if self.processes.main:
+            remove_half_files(folder.root, (".", "meta", "model", "eval"))
+        if self.config.is_continue and (folder.has_resume() or folder.weights("latest").is_file() or not folder.opt.is_file()):
+            return self._load()
+        if self.config.is_continue:  # cut off before there was anything to continue
+            if any(getattr(self.config, flag, "") for flag in ("init", "resume_trans")):
+                raise UserError(f"{folder.root}: no resume file yet; start it again without --is_continue")
+            if self.processes.main:
+                print(f"note: {folder.root}: no resume file yet; the run begins anew", file=sys.stderr)
+        elif folder.has_weights() and not folder.only_begun():
+            raise UserError(f"{folder.root}: this run exists; continue it with --is_continue, or choose another --name")
+
     def _load(self) -> None:
-        """Take up where `_save` left off."""
+        """Take up where `_save_resume` left off."""
         path = self.folder.resume
         state = load_resume(path)
         if len(state["random"]) != self.processes.world:
@@ -265,6 +314,11 @@ class Trainer:
             return self.step % self.config.eval_iter == 0
         period = self.config.eval_every_e * self.batches.steps_per_epoch
         return self.step * self.config.accumulate // period > (self.step - 1) * self.config.accumulate // period
+
+
+def claim(folder: CheckpointFolder) -> FolderLock:
+    """The lock on a run's folder. Raises `UserError` if another process trains there."""
+    return FolderLock(folder.root, f"{folder.root}: another process is training this run; choose another --name")
 
 
 class _Loss(nn.Module):

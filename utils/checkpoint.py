@@ -1,16 +1,19 @@
 """Files of a run: weights as safetensors, one resume file, the checkpoint folder. Everything is written atomically.
 
 `<checkpoints_dir>/<dataset_name>/<name>/` holds `opt.txt`, `meta/{mean,std}.npy`, `model/<tag>.safetensors` (weights to use, with
-their config, step and git revision as metadata), `model/resume.pt` (all that an exact resume needs) and `eval/`.
+their config, step and git revision as metadata), `model/resume.pt` (all that an exact resume needs), `model/resume.previous.pt`
+(the one saved before it) and `eval/`.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
@@ -26,26 +29,51 @@ from utils.errors import UserError
 
 RELEASED = (".tar", ".pth", ".pt")
 SUFFIXES = (".safetensors", *RELEASED)
+RESUME_HEADER = b"LaMP resume 1\n"  # then the SHA-256 of what follows
 SCALE = "@scale"  # ends the name of a tensor that multiplies the rows of another
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, durable: bool = False, keep: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`, of the same suffix; on success it takes `path`'s place, on failure it vanishes.
 
     Makes the parent folder. Raises `UserError` where the file cannot be written.
+
+    Args:
+        durable: wait until the disk has the file and its name, so that it survives a power cut too.
+        keep: where the file that was at `path` moves; without it, it is replaced.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    if path.exists() and not path.is_file():
+        raise UserError(f"cannot write {path}: it is no ordinary file; choose another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if durable:
+            _sync(temporary)
+        if keep and path.exists():
+            os.replace(path, keep)
         os.replace(temporary, path)
+        if durable:
+            _sync(path.parent)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose a folder you may write to") from error
+        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose a folder you may write to"
+        raise UserError(f"cannot write {path}: {error.strerror or error}; {remedy}") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has a file, or a folder's list of names."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows syncs no folders
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str, Any]) -> None:
@@ -53,7 +81,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
     # Clones: safetensors refuses tensors that share memory (tied weights).
     state = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     encoded = {key: json.dumps(value) for key, value in metadata.items()}
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable=True) as temporary:
         temporary.write_bytes(safetensors.torch.save(state, encoded))
 
 
@@ -92,20 +120,55 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def save_resume(path: str | Path, state: dict[str, Any]) -> None:
-    """Write nested dicts, lists, numbers and tensors. Raises `UserError` where that fails."""
+    """Write nested dicts, lists, numbers and tensors with their checksum; the file that was there becomes `<stem>.previous`.
+
+    Raises `UserError` where that fails.
+    """
     buffer = io.BytesIO()  # torch.save to a file would turn a full disk's OSError into something else
     torch.save(state, buffer)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    content = buffer.getbuffer()
+    with atomic_path(path, durable=True, keep=previous(path)) as temporary, open(temporary, "wb") as file:
+        file.write(RESUME_HEADER + hashlib.sha256(content).digest())
+        file.write(content)
+
+
+def previous(path: str | Path) -> Path:
+    """Where the resume file before the one at `path` lies."""
+    return Path(path).with_suffix(f".previous{Path(path).suffix}")
 
 
 def load_resume(path: str | Path) -> dict[str, Any]:
-    """Read what `save_resume` wrote, tensors on the CPU; runs no code from the file. Raises `UserError` if it is damaged."""
-    path = _existing(path)
+    """Read what `save_resume` wrote, tensors on the CPU; runs no code from the file.
+
+    Where the file is missing or damaged, the one before it is read and a note says so. Raises `UserError` if that fails too.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return _read_resume(Path(path))
+    except UserError as error:
+        if not previous(path).is_file():
+            raise
+        state = _read_resume(previous(path))
+        with suppress(OSError):  # out of the way: the next save must not put it in the place of the good one
+            os.replace(path, Path(path).with_suffix(f".damaged{Path(path).suffix}"))
+        print(f"note: {str(error).partition(';')[0]}; the one before it, {previous(path).name}, is used", file=sys.stderr)
+        return state
+
+
+def _read_resume(path: Path) -> dict[str, Any]:
+    """One resume file. Those from before checksums begin with the zip archive itself."""
+    try:
+        content = _existing(path).read_bytes()
+        if content.startswith(RESUME_HEADER):
+            start = len(RESUME_HEADER) + 32
+            digest, content = content[start - 32 : start], memoryview(content)[start:]
+            if hashlib.sha256(content).digest() != digest:
+                raise ValueError("its checksum differs")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except Exception as error:  # a damaged pickle or zip can raise nearly anything
-        raise UserError(f"{path}: not a readable resume file ({type(error).__name__}); start a new run") from error
+        reason = str(error) if type(error) is ValueError else type(error).__name__
+        raise UserError(f"{path}: not a readable resume file ({reason}); start a new run") from error
 
 
 def freeze(module: nn.Module) -> nn.Module:
@@ -158,7 +221,15 @@ class CheckpointFolder:
 
     def has_weights(self) -> bool:
         """Whether there is work here that a new run would overwrite."""
-        return self.resume.exists() or any(self.model.glob("*.safetensors"))
+        return self.has_resume() or any(not file.name.startswith(".") for file in self.model.glob("*.safetensors"))
+
+    def only_begun(self) -> bool:
+        """Whether no update of the weights has been saved: a new run may take this one's place."""
+        weights = [file for file in self.model.glob("*.safetensors") if not file.name.startswith(".")]
+        return not weights and load_resume(self.resume)["step"] == 0
+
+    def has_resume(self) -> bool:
+        return self.resume.is_file() or previous(self.resume).is_file()
 
 
 def find_weights(path: str | Path, tag: str | None = None) -> Path:
@@ -171,7 +242,7 @@ def find_weights(path: str | Path, tag: str | None = None) -> Path:
     if not path.is_dir():
         raise UserError(f"{path}: no such checkpoint; check the run's name and folder")
     there = sorted(file for file in (path / "model").glob("*") if file.suffix in SUFFIXES and not file.name.startswith("."))
-    there = [file for file in there if file.stem != "resume"]
+    there = [file for file in there if not file.name.startswith("resume.")]
     for wanted in [tag] if tag else ["net_best*", "latest", "finest"]:
         if found := [file for file in there if file.match(f"{wanted}.*") or file.name == wanted]:
             return max(found, key=lambda file: file.stat().st_mtime)

@@ -1,4 +1,4 @@
-"""Is a motion physically sound? Foot sliding, floating, jerk, sinking into the floor.
+"""Is a motion physically sound? Foot sliding, floating, jerk, sinking into the floor, stretching bones; peaks and paths kept.
 
 Joints `(B, T, J, 3)` in metres, Y up, the floor at 0; `lengths (B,)` in frames, all T without it. Every metric is `(B,)`, one
 value a clip, NaN where a clip has no frame it could be measured on. None is zero for real motion: compare with real clips.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from motion.features import skeleton_for
+from motion.features import bone_lengths, skeleton_for
 
 TOE_HEIGHT = 0.05  # m; a toe below this stands, or should
 ANKLE_HEIGHT = 0.10  # m; an ankle below this means the heel stands
@@ -26,6 +26,7 @@ def physical_metrics(
         "float_percent": floating(joints, fps, lengths),
         "jerk_m_s3": jerk(joints, fps, lengths),
         "penetration_mm": penetration(joints, lengths),
+        "bone_deviation_percent": bone_deviation(joints, lengths),
     }
 
 
@@ -61,6 +62,30 @@ def jerk(joints: Tensor, fps: float, lengths: Tensor | None = None) -> Tensor:
 def penetration(joints: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Mean over frames of how deep the lowest joint is below the floor, mm."""
     return 1000 * _mean((-joints[..., 1].amin(-1)).clamp(min=0), _valid(joints, lengths, 0))
+
+
+def bone_deviation(joints: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """99th percentile over frames and bones of how much a bone is longer or shorter than its median in the clip, %."""
+    bones = bone_lengths(joints, skeleton_for(joints.shape[2]))[..., 1:]  # (B, T, J-1)
+    bones = torch.where(_valid(joints, lengths, 0)[..., None], bones, torch.nan)
+    deviation = (bones / bones.nanmedian(dim=1, keepdim=True).values - 1).abs()
+    return 100 * deviation.flatten(1).nanquantile(0.99, dim=1)
+
+
+def path_error(joints: Tensor, truth: Tensor, fps: float, seconds: float, lengths: Tensor | None = None) -> Tensor:
+    """Horizontal distance of the root from the true one after `seconds`, mm; NaN for a clip that is shorter."""
+    frame = round(seconds * fps)
+    if frame >= joints.shape[1]:
+        return joints.new_full((len(joints),), torch.nan)
+    distance = 1000 * (joints[:, frame, 0] - truth[:, frame, 0])[:, [0, 2]].norm(dim=-1)
+    return torch.where(_valid(joints, lengths, 0)[:, frame], distance, torch.nan)
+
+
+def foot_peaks(joints: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
+    """How high the toes come, cm: the higher one (`kick_cm`), and both at once (`jump_cm`)."""
+    toes = 100 * joints[:, :, list(skeleton_for(joints.shape[2]).feet[1::2]), 1]  # (B, T, 2)
+    toes = torch.where(_valid(joints, lengths, 0)[..., None], toes, -torch.inf)
+    return {"kick_cm": toes.amax((1, 2)), "jump_cm": toes.amin(2).amax(1)}
 
 
 def _toe_speed(joints: Tensor, fps: float) -> Tensor:

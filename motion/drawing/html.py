@@ -1,7 +1,7 @@
 """A page to look at motions: one file for any browser, without a network; viewer/ holds its markup, style and script.
 
-In: clips with joints (T, J, 3), metres, Y up, floor at 0. Out: .html; it holds the joints as 16-bit integers, whose unit is chosen
-for each clip, so that 10 m of way are kept to 0.2 mm, and 196 frames take 35 kB.
+In: motions. Out: .html; it holds the joints as 16-bit integers, whose unit is chosen
+for each motion, so that 10 m of way are kept to 0.2 mm, and 196 frames take 35 kB.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
+from motion.clip import Motion
 from motion.drawing.body import TIPS, TRUNK, limbs, sideless, standing_feet
-from motion.features import skeleton_for
 from motion.ik import check_joints, children_of
 from motion.skeleton import Skeleton
 from utils.checkpoint import atomic_path
@@ -26,33 +25,18 @@ VIEWER = Path(__file__).parent / "viewer"
 LARGEST = np.iinfo(np.int16).max
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A motion to show: its caption, joints (T, J, 3), and what else there is of it.
-
-    `joints_ik` (T, J, 3) is the same motion with locked feet; it is shown beside. `contacts` (T or T - 1, 4), above 0.5 where left
-    heel, left toe, right heel, right toe may stand, narrows down which do: those that are low and slow.
-    """
-
-    caption: str
-    joints: np.ndarray
-    fps: float = 20
-    joints_ik: np.ndarray | None = None
-    contacts: np.ndarray | None = None
-
-
-def write_html(path: str | Path, clips: Sequence[Clip], title: str = "") -> None:
-    """Write one page with all clips; its title is, if none is given, the first caption.
+def write_html(path: str | Path, motions: Sequence[Motion], title: str = "") -> None:
+    """Write one page with all motions, foot-locked ones beside the plain; the default title is the first text.
 
     Raises `UserError` for joints that are not finite or of an unknown skeleton, and where nothing can be written.
     """
-    skeletons = {clip.joints.shape[1]: skeleton_for(clip.joints.shape[1]) for clip in clips}
+    skeletons = {motion.joints.shape[1]: motion.skeleton for motion in motions}
     data = {
         "skeletons": {count: skeleton_data(skeleton) for count, skeleton in skeletons.items()},
-        "clips": [clip_data(clip) for clip in clips],
+        "clips": [motion_data(motion) for motion in motions],
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")  # no </script> can end it
-    page = read("viewer.html").replace("<title>motions</title>", f"<title>{escape(title or clips[0].caption)}</title>")
+    page = read("viewer.html").replace("<title>motions</title>", f"<title>{escape(title or motions[0].text)}</title>")
     page = re.sub('<link rel="stylesheet" href="(.+?)">', lambda link: f"<style>\n{read(link[1])}</style>", page)
     page = re.sub('<script src="(.+?)"></script>', lambda script: f"<script>\n{read(script[1])}</script>", page)
     page = page.replace('type="application/json">{}<', f'type="application/json">{text}<')
@@ -80,14 +64,13 @@ def skeleton_data(skeleton: Skeleton) -> dict:
     }
 
 
-def clip_data(clip: Clip) -> dict:
-    """A clip as the script reads it; `stands` are the stretches of frames, from and to, that left and right foot stand."""
-    assert clip.joints_ik is None or clip.joints_ik.shape == clip.joints.shape
-    plain, ik = pack(clip.joints), None if clip.joints_ik is None else pack(clip.joints_ik)
-    frames, count, _ = clip.joints.shape
-    stands = standing_feet(clip.joints, clip.fps, skeleton_for(count), clip.contacts)  # (T, 2)
+def motion_data(motion: Motion) -> dict:
+    """A motion as the script reads it; `stands` are the stretches of frames, from and to, that left and right foot stand."""
+    plain, ik = pack(motion.joints), None if motion.locked is None else pack(motion.locked)
+    frames, count, _ = motion.joints.shape
+    stands = standing_feet(motion.joints, motion.fps, motion.skeleton, motion.contacts)  # (T, 2)
     stretches = [np.flatnonzero(np.diff(foot, prepend=False, append=False)).reshape(-1, 2).tolist() for foot in stands.T]
-    about = {"caption": clip.caption, "fps": clip.fps, "frames": frames, "joints": count}
+    about = {"caption": motion.text, "fps": motion.fps, "frames": frames, "joints": count}
     return about | {"plain": plain, "ik": ik, "stands": stretches}
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from motion.clip import Motion
 from motion.features import bone_lengths, features_to_joints, joints_to_features, skeleton_for
 from motion.files.bvh import Bvh, read_bvh
 from motion.files.mocap import JOINT_MAPS, map_joints, read_asf_amc, resample
@@ -35,12 +36,10 @@ MODEL_FPS = 20
 NAMESPACE = re.compile(r"^(.*:|mixamorig\d*_?)")
 
 
-@dataclass(frozen=True)
-class Motion:
-    """A motion as it was read: joints (T, J, 3) float32 in metres, Y up; frames a second; what the file counted in."""
+@dataclass(frozen=True, eq=False)
+class FileMotion(Motion):
+    """A motion as it was read, in metres with Y up, and the unit and the up axis of its file."""
 
-    joints: np.ndarray
-    fps: float
     unit: str = "metres"
     up: str = "Y"
 
@@ -67,7 +66,7 @@ def read_motion(path: str | Path, fps: float | None = None, asf: str | Path | No
     return motion.joints, motion.fps
 
 
-def read(path: Path, fps: float | None = None, asf: str | Path | None = None) -> Motion:
+def read(path: Path, fps: float | None = None, asf: str | Path | None = None) -> FileMotion:
     """As `read_motion`, and what the file counted in."""
     match path.suffix.lower():
         case ".npy":
@@ -76,7 +75,7 @@ def read(path: Path, fps: float | None = None, asf: str | Path | None = None) ->
             return from_bvh(path)
         case ".amc":
             names, landmarks = read_asf_amc(asf or skeleton_beside(path), path)
-            motion = Motion(map_joints(names, landmarks, JOINT_MAPS["cmu_asf"], str(path)).astype(np.float32), CMU_FPS)
+            motion = FileMotion(map_joints(names, landmarks, JOINT_MAPS["cmu_asf"], str(path)).astype(np.float32), CMU_FPS)
         case suffix:
             raise UserError(f"{path}: motions are read from .npy, .bvh and .amc files, not from '{suffix}'")
     return motion if fps is None else replace(motion, fps=checked_rate(fps))
@@ -97,7 +96,7 @@ def at_rate(joints: np.ndarray, fps: float, target: float) -> np.ndarray:
     return np.ascontiguousarray(resample(joints, checked_rate(fps), target), dtype=np.float32)
 
 
-def from_array(path: Path) -> Motion:
+def from_array(path: Path) -> FileMotion:
     """The motion of a `.npy` file: joints, or the features of a dataset."""
     try:
         array = np.load(path, allow_pickle=False)
@@ -112,17 +111,17 @@ def from_array(path: Path) -> Motion:
             raise UserError(f"{path}: holds NaN or infinite numbers; it is damaged")
         spec = shapes[array.shape[1]]
         joints = features_to_joints(torch.from_numpy(array).double(), spec.num_joints) * spec.unit_scale
-        return Motion(joints.float().numpy(), spec.fps)
+        return FileMotion(joints.float().numpy(), spec.fps)
     if array.ndim != 3 or array.shape[1] not in rates or array.shape[2] != 3:
         widths = " or ".join(map(str, shapes))
         counts = " or ".join(map(str, rates))
         raise UserError(f"{path}: of shape {array.shape}; expected joints (T, {counts}, 3) or features (T, {widths})")
     check_joints(array, name=str(path))
     unit = unit_of(array, str(path))
-    return Motion((array * UNITS[unit]).astype(np.float32), rates[array.shape[1]], unit)
+    return FileMotion((array * UNITS[unit]).astype(np.float32), rates[array.shape[1]], unit=unit)
 
 
-def from_bvh(path: Path) -> Motion:
+def from_bvh(path: Path) -> FileMotion:
     """The motion of a `.bvh` file."""
     bvh = read_bvh(path)
     names, landmarks = bvh.landmarks()
@@ -137,7 +136,7 @@ def from_bvh(path: Path) -> Motion:
     up = "Z" if lies_down(joints) and lies_down(map_joints(names, rest_landmarks(bvh), joint_map)) else "Y"
     if up == "Z":
         joints = joints[..., [0, 2, 1]] * [1, 1, -1]
-    return Motion((joints * UNITS[unit]).astype(np.float32), bvh.fps, unit, up)
+    return FileMotion((joints * UNITS[unit]).astype(np.float32), bvh.fps, unit=unit, up=up)
 
 
 def joints_of(joint_map: tuple) -> set[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from motion.drawing.html import Clip, write_html
+from motion.clip import Motion
+from motion.drawing.html import write_html
 from motion.drawing.render import contact_sheet, write_video
 from motion.features import skeleton_for
 from motion.files.bvh import write_bvh
@@ -46,6 +47,6 @@ def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, bvh_u
         case ".png":
             contact_sheet(path, [(caption, joints)], fps)
         case ".html":
-            write_html(path, [Clip(caption, joints, fps, lock_feet(joints, fps))])
+            write_html(path, [Motion(joints, fps, caption, lock_feet(joints, fps))])
         case suffix:
             raise UserError(f"{path}: unknown format '{suffix}'; choose .npy, .bvh, .glb, .mp4, .gif, .png or .html")

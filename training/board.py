@@ -1,0 +1,68 @@
+"""Scalars and texts for TensorBoard, written as they come. Nothing that goes wrong here ends a run."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tensorboard.compat.proto import event_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import scalar, text
+
+
+class Board:
+    """An events file in `folder`. The first write that fails, as on a full disk, is noted and ends the file, not the run.
+
+    TensorBoard's own writer works in a thread, whose failure surfaces later, in another place.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        self.folder, self.writer = folder, None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
+            self.writer = RecordWriter(open(folder / name, "wb"))  # noqa: SIM115 (open as long as the run)
+        except OSError as error:
+            self._give_up(error)
+        self._write(event_pb2.Event(file_version="brain.Event:2"))
+        # Events from this step on belong to a run that was cut off.
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._write(event_pb2.Event(session_log=start, step=first_step))
+
+    def add(self, tag: str, value: float | str, step: int) -> None:
+        """One named number or text."""
+        summary = text(tag, value) if isinstance(value, str) else scalar(tag, value, new_style=False)
+        self._write(event_pb2.Event(summary=summary, step=step))
+
+    def flush(self) -> None:
+        """Hand over to the system what was written."""
+        try:
+            if self.writer:
+                self.writer.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def close(self) -> None:
+        self.flush()
+        if self.writer:
+            self.writer.close()
+
+    def _write(self, event: event_pb2.Event) -> None:
+        try:
+            if self.writer:
+                event.wall_time = time.time()
+                self.writer.write(event.SerializeToString())
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        with suppress(OSError):
+            print(f"note: {self.folder}: {error.strerror or error}; this run writes no more TensorBoard events", file=sys.stderr)
+        if self.writer:
+            with suppress(OSError):
+                self.writer.close()
+            self.writer = None

@@ -1,0 +1,57 @@
+"""What made a result: command, code, versions, device, seed and weights, as JSON-able facts."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shlex
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from utils.checkpoint import RELEASED, git_revision, read_metadata
+
+
+def provenance(config: Any, device: torch.device | str, weights: Iterable[Path] = ()) -> dict[str, Any]:
+    """What makes the results of this run.
+
+    Args:
+        config: the script's settings, a dataclass with a `seed`.
+        device: where the models run.
+        weights: weights files that were read.
+    """
+    return {
+        "command": shlex.join(sys.argv),
+        "settings": asdict(config),
+        "revision": git_revision(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "device": device_name(device),
+        "seed": config.seed,
+        "weights": [describe(path) for path in dict.fromkeys(weights)],
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def device_name(device: torch.device | str) -> str:
+    """`cpu`, or the index and the model of a GPU."""
+    device = torch.device(device)
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """A weights file: its path, training step (None if the file does not say) and SHA-256."""
+    step = None if path.suffix in RELEASED else read_metadata(path).get("step")
+    return {"path": str(path), "step": step, "sha256": _sha256(path, path.stat().st_mtime_ns)}
+
+
+@cache
+def _sha256(path: Path, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
