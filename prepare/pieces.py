@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from prepare import splice
 from prepare.captions import clauses
-from prepare.facts import Facts, prove
+from prepare.facts import Facts, moving, prove
 from prepare.verbs import IDLE
 
 LEAST = 30  # frames that are left of an action which is cut short
@@ -35,6 +35,9 @@ VAGUE = (  # clauses that say nothing of an action
 COURSES = (*GAITS, "turn", "stop")  # what a gait's clauses speak of themselves
 CYCLES = (  # may be cut short
     *GAITS, "wave", "wash", "idle", "dance", "jumping jacks", "basketball", "mop", "point", "laugh", "punch",
+)  # fmt: skip
+UNPROVEN = (  # of these facts know no events, which saves proving the clip
+    *GAITS, "turn", "wave", "raise an arm", "point", "bow", "dance", "idle", "laugh", "wash", "mop", "drink", "basketball",
 )  # fmt: skip
 UNFIT = (  # not on a level floor, or too vague for a clause
     "climb on a playground", "climb a ladder", "climb steps", "act as an animal", "mime", "hold a pose",
@@ -164,12 +167,12 @@ class Pieces:
     def _piece(self, action: str, index: int, mirror: bool) -> Piece | None:
         """The stretch of the action in a clip. Where the label names other things too, the joints must prove where it is."""
         clip = self.clips[action][index]
-        facts = self.take(clip.name, False).facts  # where and how often is the same in the mirror
-        events = facts.of(action)
+        take = self.take(clip.name, False)  # where and how often is the same in the mirror
+        events = () if action in UNPROVEN else take.facts.of(action)
         sole = bool(clip.content) or set(clip.actions) <= {action, *(COURSES if action in GAITS else ())}
         if not events and not sole:
             return None
-        start, stop = map(int, facts.span(action))
+        start, stop = map(int, take.facts.span(action) if events else moving(take.joints))
         piece = Piece(self.take(clip.name, mirror), action, start, stop, len(events))
         return piece if len(piece) >= BRIEFEST and piece.joints[..., 1].min() < FLOOR else None
 
