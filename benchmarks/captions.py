@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.open_retrieval import action_and_mood
 from prepare.phrases import MOODS
+from utils.errors import UserError, script
 
 ACTIONS = {  # the first that fits is the caption's
     "dance": r"danc\w+",

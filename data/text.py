@@ -51,8 +51,8 @@ def _seconds(field: str) -> float:
 def parse_captions(content: str, source: str | Path, faults: list[str] | None = None) -> list[Caption]:
     """The captions in a text file's content; blank lines do not count, nor does what old editors leave at both ends.
 
-    A malformed line costs that line alone: it joins `faults`, or without them gets a note. Raises `UserError`, naming `source`, if no
-    line is left.
+    A malformed line costs that line alone: it joins `faults`, or without them gets a note. Raises `UserError`, naming `source`, if
+    no line is left.
     """
     captions, bad = [], []
     for number, line in enumerate(LINE_ENDS.split(content.removeprefix("\ufeff").rstrip("\x1a\0")), 1):
@@ -78,7 +78,7 @@ def parse_captions(content: str, source: str | Path, faults: list[str] | None = 
 
 
 def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
-    """The captions of one clip; see `parse_captions`. Raises `UserError` for a file that is missing, not text, empty or malformed."""
+    """The captions of one clip; see `parse_captions`. Raises `UserError` for a file that is missing, not text or has no captions."""
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is no ordinary file")

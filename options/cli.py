@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import sys
 import types
 import typing
@@ -14,7 +15,8 @@ from dataclasses import MISSING, Field, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from utils.errors import UserError
+from options.ranges import check_ranges
+from utils.errors import UserError, fail
 
 Config = TypeVar("Config")
 
@@ -26,6 +28,7 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
     `opt.txt`. Raises `UserError` if there is none.
     """
     given = vars(_parser(config_class).parse_args(_as_declared(config_class, sys.argv[1:] if argv is None else argv)))
+    check_ranges(given)
     config = config_class(**given)
     if not given.get("is_continue"):
         return config
@@ -49,7 +52,7 @@ def write_opt(path: str | Path, config: Any) -> None:
     """Write a config's fields as `opt.txt`. Raises `UserError` where the file cannot be written."""
     from utils.checkpoint import atomic_path  # here, for it imports torch and --help must not
 
-    lines = [f"{key}: {value}" for key, value in sorted(asdict(config).items())]
+    lines = [f"{key}: {_to_text(value)}" for key, value in sorted(asdict(config).items())]
     text = "\n".join(["------------ Options -------------", *lines, "-------------- End ----------------", ""])
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -61,7 +64,7 @@ def read_opt(path: str | Path) -> dict[str, str]:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); check the run's name and folder") from error
-    pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
+    pairs = (line.partition(":") for line in text.replace("\r", "").split("\n") if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
@@ -84,7 +87,7 @@ def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
     """Every field of the dataclass as a flag, abbreviations off, defaults shown in the help but left to the dataclass."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )
     for option, kind, many in _options(config_class):
@@ -99,6 +102,11 @@ def _parser(config_class: type) -> argparse.ArgumentParser:
             settings["metavar"] = None if settings["choices"] else kind.__name__.upper()
         parser.add_argument(f"--{option.name}", *option.metadata["flags"], **settings)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        fail(f"{message}; --help lists the flags")
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -127,10 +135,20 @@ def true_or_false(text: str) -> bool:
     return text.lower() == "true"
 
 
+def _to_text(value: Any) -> str:
+    """A value as one line: as `str` writes it, or in JSON's quotes where it would come back as another one."""
+    text = str(value)
+    if isinstance(value, str) and (text == "None" or text != text.strip() or text[:1] == '"' or not text.isprintable()):
+        return json.dumps(text)
+    return text
+
+
 def _from_text(text: str, kind: type, many: bool, choices: tuple | None) -> Any:
-    """A value as `str` wrote it."""
+    """A value as `_to_text` wrote it."""
     if text == "None":
         return None
+    if kind is str and not many and text[:1] == '"' == text[-1:] and len(text) > 1:
+        text = json.loads(text)
     convert = true_or_false if kind is bool else kind
     values = [convert(part) for part in (ast.literal_eval(text) if many else [text])]
     if choices and not set(values) <= set(choices):
