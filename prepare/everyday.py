@@ -135,6 +135,8 @@ def climb(voice: Voice, facts: Facts, label: str, rich: bool, table: dict[str, v
 
 def balance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     events = facts.of("balance on one leg")
+    if not events and label.startswith("balance"):
+        return [Part(0, voice.pick(verbs.ONE_LEG), False)]
     return [Part(first(events), voice.pick(verbs.BALANCE, **limb_words(voice, events[:1], ("leg",))))] if events else []
 
 
@@ -148,6 +150,8 @@ def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
         return [Part(0, voice.pick(verbs.READY_TO_JUMP), False)] if ready else []
     if "grab" in label and max(hand.level for hand in facts.hands) >= OVERHEAD:
         table = verbs.JUMP_GRAB
+    elif len(events) > 1 and facts.direction == "forward" and facts.distance > 1:
+        return [Part(first(events), voice.pick(verbs.JUMPS_FORWARD, **count_words(voice, len(events))))]
     elif len(events) > 1:
         return [Part(first(events), voice.pick(verbs.JUMPS, **count_words(voice, len(events))))]
     elif facts.direction == "forward" and facts.distance > 0.45:
@@ -268,6 +272,12 @@ def circles(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 # ------------------------------------------------------------------------------------------------------------------ gait
 LABELLED_WAYS = (  # a word of the label → what is said after the verb instead of the way that the joints tell
     (r"stride", ("with long strides", "taking big steps", "with big strides")),
+    (r"90-degree left turns", ("and turns left again and again", "forward, turning left several times", "and keeps turning left")),
+    (
+        r"90-degree right turns",
+        ("and turns right again and again", "forward, turning right several times", "and keeps turning right"),
+    ),
+    (r"stop run", ("forward, stops and runs on", "forward, stops, then starts running again", "and stops, then runs on")),
     (r"figure eight", ("in a figure eight", "in a figure of eight", "along a figure eight")),
     (
         r"in a circle to the left",
@@ -289,8 +299,10 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
         return []
     if kind == "walk" and "uneven" in label and voice.chance(0.7):
         return [Part(0, voice.pick(verbs.UNEVEN))]
+    if "run over" in label and facts.of("jump"):
+        return [Part(0, voice.pick(verbs.JUMP_OVER))]
     told = next((words for pattern, words in LABELLED_WAYS if re.search(pattern, label)), None)
-    if told and voice.chance(0.6):
+    if told and voice.chance(0.6 if "turns" not in label else 0.9):
         pace = say.GAITS[kind].verbs[1]
         return [Part(0, f"{voice.pick(pace)} {voice.pick(told)}", False)]
     if "stop" in label and "turn" not in label:
@@ -378,7 +390,7 @@ WRITERS: dict[str, Writer] = {
     "hold a pose": partial(labelled, table=verbs.POSE),
 }  # fmt: skip
 WITHIN = {  # an action whose phrases say these, too
-    "walk": ("turn", "stop"), "run": ("turn", "stop"), "basketball": ("turn", "throw"), "throw": ("basketball",), "duck": ("run",),
+    "walk": ("turn", "stop"), "run": ("turn", "stop"), "basketball": ("turn",), "throw": ("basketball",), "duck": ("run",),
     "roll": ("run",), "jump": ("run", "stop"), "kick": ("soccer", "karate", "jump"),
     "pick up": ("walk", "squat", "stretch", "raise an arm"),
     "karate": ("punch",), "hop": ("stop",), "jumping jacks": ("run",), "balance on one leg": ("stretch",),

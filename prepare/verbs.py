@@ -87,6 +87,11 @@ JUMPS: Phrases = (
     "bounces up and down", "leaps into the air {times}", "does {count} jumps", "jumps up {times}", "jumps into the air {times}",
     "makes {count} jumps", "jumps again and again", "jumps up and down in place",
 )  # fmt: skip
+JUMPS_FORWARD: Phrases = (
+    "jumps forward {times}", "makes {count} jumps forward", "keeps jumping forward", "jumps ahead {times}",
+    "leaps forward {times}", "jumps forward again and again", "does {count} forward jumps", "jumps along",
+    "moves forward by jumping", "takes {count} jumps forward",
+)  # fmt: skip
 JUMP_OVER: Phrases = (
     "runs and jumps over something", "leaps over something while running", "runs up and jumps over an obstacle",
     "hurdles an obstacle", "takes a running jump over something", "jumps over something on the run",
@@ -350,6 +355,7 @@ BALANCE: Phrases = (
     "balances on {their} {side} foot", "lifts one leg and balances", "holds {their} balance on one foot",
     "raises {their} {other} leg and balances", "stays balanced on one leg",
 )  # fmt: skip
+ONE_LEG: Phrases = ("balances on one leg", "balances on one foot", "keeps {their} balance on one leg", "stands on one leg")
 STRETCH: Phrases = (
     "stretches", "does some stretches", "exercises", "warms up", "does warm up exercises", "stretches {their} body", "loosens up",
     "does stretching exercises", "works out", "limbers up", "stretches {their} muscles", "does gymnastics", "does some exercises",

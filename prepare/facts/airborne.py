@@ -113,9 +113,11 @@ def tumbles(frames: Frames) -> list[Event]:
     hands = frames.joints[:, WRISTS, 1].min(axis=1)
     found = []
     for start, end in runs(frames.upright < -0.3, least=2, gap=3):
-        around = slice(max(0, start - 4), min(len(frames) - 1, end + 4))
+        around = slice(max(0, start - 10), min(len(frames) - 1, end + 10))
         forward = float((turning[around] * across[around]).sum())
         side = float((turning[around] * front[around]).sum())
+        if np.linalg.norm(turning[around].sum(axis=0)) < 2.2:  # radians: legs up and down again
+            continue
         sideways = abs(side) > 1.2 * abs(forward)
         if frames.feet[start:end].min(axis=1).max() < 0.2:
             continue  # a deep bend

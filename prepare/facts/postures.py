@@ -36,18 +36,23 @@ def sitting(frames: Frames) -> list[tuple[int, int]]:
     raised = frames.thighs.min(axis=1) > np.where(frames.balance < -0.15, 42, 55)
     low = (frames.pelvis < 0.95 * frames.standing) & (frames.pelvis > 0.12)
     rests = smooth(frames.pace, 2) < 0.25
-    rested = []
-    for start, end in runs(carried & raised & low & rests & (frames.upright > 0.5), least=8, gap=12):
-        if rested and not frames.erect[rested[-1][1] : start].any():
-            start = rested.pop()[0]  # they only shifted
-        rested.append((start, end))
-    return rested
+    return without_rising(frames, runs(carried & raised & low & rests & (frames.upright > 0.5), least=8, gap=12))
+
+
+def without_rising(frames: Frames, stretches: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Stretches between which nobody stands up are one: they only shifted."""
+    joined: list[tuple[int, int]] = []
+    for start, end in stretches:
+        if joined and not frames.erect[joined[-1][1] : start].any():
+            start = joined.pop()[0]
+        joined.append((start, end))
+    return joined
 
 
 def lying(frames: Frames) -> list[tuple[int, int]]:
     """Stretches with the whole trunk on the floor."""
     flat = (frames.joints[:, [PELVIS, NECK]].max(axis=1)[:, 1] < 0.42) & (np.abs(frames.upright) < 0.5)
-    return runs(flat & (frames.joints[:, HEAD, 1] < 0.5), least=6, gap=4)
+    return without_rising(frames, runs(flat & (frames.joints[:, HEAD, 1] < 0.5), least=6, gap=4))
 
 
 def face(frames: Frames, start: int, end: int) -> str:
@@ -142,7 +147,7 @@ def balancing(frames: Frames) -> list[Event]:
     found = []
     for stands, name in enumerate(("left", "right")):
         still = speed(frames.joints[:, ANKLES[stands]]) < 0.3
-        lifted = (ankles[:, 1 - stands] > 0.2) & (ankles[:, stands] < 0.12) & still & (frames.pelvis > 0.75 * frames.standing)
+        lifted = (ankles[:, 1 - stands] > 0.2) & (ankles[:, stands] < 0.12) & still & (frames.pelvis > 0.4 * frames.standing)
         for start, end in runs(lifted, least=30, gap=2):
             found.append(Event("balance on one leg", start, end, name, float(ankles[start:end, 1 - stands].max())))
     return found
