@@ -28,6 +28,8 @@ class Part(NamedTuple):
     proven: bool = True
 
 
+Phrases = verbs.Phrases
+Tables = tuple[tuple[str, Phrases], ...]  # word of a label → phrases
 Writer = Callable[[Voice, Facts, str, bool], list[Part]]
 
 
@@ -297,6 +299,9 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
     """Walking, running, sneaking, dribbling: as the joints travel, with what the label adds."""
     if facts.direction == "in place" and facts.speed < 0.4 and kind != "dribble":
         return []
+    rising = [*facts.of("sit down"), *facts.of("stand up")]
+    if kind == "walk" and "sit" in label and rising:
+        return [Part(0, voice.pick(verbs.WALKS_OVER))] if rising[0].start > FPS and rising[0].action == "sit down" else []
     if kind == "walk" and "uneven" in label and voice.chance(0.7):
         return [Part(0, voice.pick(verbs.UNEVEN))]
     if "run over" in label and facts.of("jump"):
@@ -339,13 +344,14 @@ def animal(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def labelled(
-    voice: Voice, facts: Facts, label: str, rich: bool, table: verbs.Phrases, more: tuple[tuple[str, verbs.Phrases], ...] = ()
+    voice: Voice, facts: Facts, label: str, rich: bool, table: Phrases, instead: Tables = (), besides: Tables = ()
 ) -> list[Part]:
-    """What no joint proves; `more` has phrases of its own for words of the label."""
+    """What no joint proves; for words of the label there are other phrases `instead` of the table's, or `besides` them."""
     if facts.motion < 0.03:
         return []
-    ways = [phrases for pattern, phrases in more if re.search(pattern, label)]
-    return [Part(2, voice.pick(voice.rng.choice(ways) if ways and voice.chance(0.6) else table), False)]
+    table = next((phrases for word, phrases in instead if word in label), table)
+    more = next((phrases for word, phrases in besides if word in label), table)
+    return [Part(2, voice.pick(more if voice.chance(0.6) else table), False)]
 
 
 def idle(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
@@ -379,14 +385,14 @@ WRITERS: dict[str, Writer] = {
     "climb on a playground": partial(labelled, table=verbs.PLAYGROUND),
     "swing a sword": partial(labelled, table=verbs.SWORD),
     "duck": partial(labelled, table=verbs.DUCK),
-    "stretch": partial(labelled, table=verbs.STRETCH, more=(("twist", verbs.TWIST), ("range of motion", verbs.RANGE_OF_MOTION))),
-    "wash": partial(labelled, table=verbs.WASH_SELF, more=(("window", verbs.WASH_WINDOWS),)),
+    "stretch": partial(labelled, table=verbs.STRETCH, besides=(("twist", verbs.TWIST), ("range of motion", verbs.RANGE_OF_MOTION))),
+    "wash": partial(labelled, table=verbs.WASH_SELF, instead=(("window", verbs.WASH_WINDOWS),)),
     "mop": partial(labelled, table=verbs.MOP),
-    "drink": partial(labelled, table=verbs.DRINK, more=(("coffee", verbs.DRINK_COFFEE), ("unscrew", verbs.UNSCREW))),
+    "drink": partial(labelled, table=verbs.DRINK, instead=(("coffee", verbs.DRINK_COFFEE),), besides=(("unscrew", verbs.UNSCREW),)),
     "laugh": partial(labelled, table=verbs.LAUGH),
-    "point": partial(labelled, table=verbs.POINT, more=(("signals", verbs.SIGNALS),)),
-    "mime": partial(labelled, table=verbs.MIME, more=(("teapot", verbs.TEAPOT),)),
-    "turn": partial(labelled, table=verbs.SPIN, more=(("ropes", verbs.ROPES),)),
+    "point": partial(labelled, table=verbs.POINT, instead=(("signals", verbs.SIGNALS),)),
+    "mime": partial(labelled, table=verbs.MIME, besides=(("teapot", verbs.TEAPOT),)),
+    "turn": partial(labelled, table=verbs.SPIN, instead=(("ropes", verbs.ROPES),)),
     "hold a pose": partial(labelled, table=verbs.POSE),
 }  # fmt: skip
 WITHIN = {  # an action whose phrases say these, too
