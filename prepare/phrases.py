@@ -154,7 +154,7 @@ GAITS = {
         (0.75, 1.45),
         (
             ("walks", "walks", "walks", "strolls", "ambles", "moves", "goes"),
-            ("walks", "walks", "walks", "walks", "moves", "goes", "strides"),
+            ("walks", "walks", "walks", "walks", "moves", "goes"),
             ("walks", "walks", "walks", "strides", "marches", "hurries"),
         ),
         (("slowly", "at a slow pace"), ("at a steady pace", "at a normal pace"), ("quickly", "at a fast pace", "briskly")),
