@@ -87,7 +87,9 @@ def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 def fix_seat(clause: str) -> str:
     """Phrases that need a place get one."""
-    return re.sub(r"(lowers \S+|eases down|rests)$", r"\1 into a sitting position", clause).replace("rests into", "rests in")
+    return re.sub(r"(lowers \S+|lowering \S+|eases down|settles down|rests)$", r"\1 into a sitting position", clause).replace(
+        "rests into", "rests in"
+    )
 
 
 def beds(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
