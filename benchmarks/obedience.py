@@ -1,6 +1,6 @@
 """Do generated people do what the prompt says? `python -m benchmarks.obedience [--samples 32] [--checkpoints_dir DIR …]`.
 
-Each prompt is generated many times and the joints are asked (prepare/facts.py), as no learned evaluator is needed to see which
+Each prompt is generated many times and the joints are asked (prepare/facts), as no learned evaluator is needed to see which
 hand is up. Prints the share of samples that obey, a line a prompt. The embedded weights are the default.
 """
 
