@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from options.cli import parse
+from options.cli import check_ext, parse
 from options.evaluate import EvalM2T
 from utils.errors import UserError, script
 
@@ -37,27 +37,29 @@ def run(config: EvalM2T) -> None:
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation.captions import BertScores, load_scorer, teller
+    from evaluation.judges import choose_judge
     from evaluation.protocol import Protocol
-    from evaluation.report import check_ext, write_report
+    from evaluation.report import write_report
     from models.decoding import Search
+    from models.loading import Loader
     from motion.spec import get_spec
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
     search = Search.of(config)
-    spec = get_spec(config.dataset_name, config.data_root)
-    device = resolve_device(config.gpu_id)
-    model = load_captioner(config, device)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
+    loader = Loader(resolve_device(config.gpu_id))
+    model = load_captioner(config, loader)
     folder = CheckpointFolder(config.out_dir or config.checkpoints_dir, config.dataset_name, config.name or config.resume_trans)
-    judge = choose_judge(config, device)
+    judge = choose_judge(config, loader)
     clips = CaptionedClips(spec, config.split, MotionStore(spec))
     bert = BertScores(
-        load_scorer(config.bert_score, config.bert_score_layer, device),
+        load_scorer(config.bert_score, config.bert_score_layer, loader.device),
         [[one.text for one in clips.captions_of(index)] for index in range(len(clips))],
     )
     tell = teller(model, search, config.batch_size, config.candidates)
-    protocol = Protocol(clips, judge, batches=config.num_batch, seed=config.seed, teller=tell)
+    protocol = Protocol(clips, judge, batches=config.num_batch, seed=config.seed, teller=tell, physical=False)
     passes = [protocol.real(repeat) for repeat in range(config.repeat_times)]
     results = summary([scores(seen, clips, judge, bert, config.references) for seen in passes])
     told = captions_json(passes[0], clips)
@@ -69,31 +71,16 @@ def run(config: EvalM2T) -> None:
         write_page(folder.eval / f"{config.ext}.html", told[: config.samples], clips)
 
 
-def load_captioner(config: EvalM2T, device):
+def load_captioner(config: EvalM2T, loader):
     """The captioner with its LaMP. Raises `UserError` if there is none, or for sizes among the flags that are not its own."""
     from pipelines.motion2text import MotionToText, check_sizes, check_tokeniser
 
     name, tag = config.resume_trans or config.name, config.which_epoch or None
-    model = MotionToText.load(config.checkpoints_dir, config.dataset_name, name, device, tag, config.out_dir)
-    check_sizes(model.captioner.config, {flag: (ours, getattr(config, flag)) for flag, ours in GPT_FLAGS.items()})
+    where = (config.checkpoints_dir, config.dataset_name, name)
+    model = MotionToText.load(*where, tag=tag, out_dir=config.out_dir, loader=loader)
+    check_sizes(model.captioner.config, {flag: (ours, config.legacy.get(flag)) for flag, ours in GPT_FLAGS.items()})
     check_tokeniser(model.reader, config)
     return model
-
-
-def choose_judge(config: EvalM2T, device):
-    """Who judges R-precision; without an evaluator nobody, which one line says."""
-    from evaluation.judges import NoJudge, load_judge
-    from pipelines.runs import MissingRun
-
-    if config.evaluator == "none":
-        return NoJudge()
-    try:
-        return load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
-    except MissingRun as error:
-        if config.evaluator_name:
-            raise
-        print(f"no R-precision, MM-Dist: {error}")
-        return NoJudge()
 
 
 def scores(seen, clips, judge, bert, kinds: list[str]) -> dict[str, dict[str, float]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from options.cli import parse
+from options.cli import check_ext, parse
 from options.evaluate import EvalRetrieval
 from utils.errors import UserError, script
 
@@ -29,9 +29,6 @@ EVALUATED = "t2m"  # dataset of an evaluation that names none
 @script
 def main(argv: list[str] | None = None) -> None:
     config = parse(EvalRetrieval, argv)
-
-    from evaluation.report import check_ext
-
     check_ext(config.ext)
     for flag, least in (("rerank", 0), ("caption", 0), ("top", 1)):
         if getattr(config, flag) < least:
@@ -60,7 +57,7 @@ def evaluate(config: EvalRetrieval) -> None:
     from pipelines.runs import LAMP, resolve
 
     dataset = config.dataset_name or EVALUATED
-    spec = get_spec(dataset, config.data_root)
+    spec = get_spec(dataset, config.data_root, config.cache_dir)
     run = resolve(LAMP, config.checkpoints_dir, dataset, config.name)
     model = load(config, run)
     captioned = CaptionedClips(spec, config.split, MotionStore(spec))
@@ -94,7 +91,7 @@ def search(config: EvalRetrieval) -> None:
 
     run = resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.name)
     print(f"weights: {run}")
-    spec = get_spec(run.dataset_name, config.data_root)
+    spec = get_spec(run.dataset_name, config.data_root, config.cache_dir)
     folder = Path(config.motions) if config.motions else spec.root
     inside = folder / "new_joint_vecs"  # of a dataset folder
     model = load(config, run)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from options.cli import parse
+from options.cli import check_ext, parse
 from options.evaluate import EvalVQ
 from utils.errors import UserError, script
 
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
 def evaluate(config: EvalVQ) -> None:
     from data.store import MotionStore, Normaliser
     from evaluation.protocol import table
-    from evaluation.report import check_ext, write_report
+    from evaluation.report import write_report
     from evaluation.tokeniser import evaluate_tokeniser
     from models.loading import load_model
     from motion.spec import get_spec
@@ -33,7 +33,7 @@ def evaluate(config: EvalVQ) -> None:
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     device = resolve_device(config.gpu_id)
     weights = find_weights(folder.root, config.which_epoch)
@@ -60,18 +60,12 @@ def judgement(config: EvalVQ, model, normaliser, store, spec, device) -> dict[st
     import torch
 
     from data.text import CaptionedClips
-    from evaluation.judges import load_judge
+    from evaluation.judges import NoJudge, choose_judge
     from evaluation.protocol import Protocol, evaluate
-    from pipelines.runs import MissingRun
+    from models.loading import Loader
 
-    if config.evaluator == "none":
-        return None
-    try:
-        judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
-    except MissingRun as error:
-        if config.evaluator_name:
-            raise
-        print(f"no FID, R-precision, MM-Dist: {error}")
+    judge = choose_judge(config, Loader(device))
+    if isinstance(judge, NoJudge):
         return None
     protocol = Protocol(CaptionedClips(spec, config.split, store), judge, batches=config.num_batch, seed=config.seed)
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from motion.spec import get_spec
-from options.cli import parse
+from options.cli import check_ext, parse
 from options.generate import GenM2T
-from pipelines.outputs import check_ext, staged
+from pipelines.outputs import input_options, staged
 from pipelines.subtitles import Told, table, write_captions
 from utils.errors import UserError, script
 
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(run.dataset_name)
     if not SHORTEST_WINDOW <= config.window <= spec.max_motion:
         raise UserError(f"--window {config.window}: must be from {SHORTEST_WINDOW} to {spec.max_motion} frames")
-    motions = read_motions(files, spec, config.asf or None)
+    motions = read_motions(files, spec, input_options(config))
     with staged(Path(config.output_dir), config.ext) as folder:
         model = load_captioner(config, run)
         windows = windows_of(motions, config.window, model.stride)

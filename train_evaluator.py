@@ -39,7 +39,7 @@ def train(config: TrainEvaluator) -> None:
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import Distributed, seed_everything
 
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     normaliser = Normaliser.from_dataset(spec)
     store = MotionStore(spec)

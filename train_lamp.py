@@ -43,7 +43,7 @@ def train(config: TrainLaMP) -> None:
     from utils.checkpoint import CheckpointFolder, freeze
     from utils.runtime import Distributed, resolve_device, seed_everything
 
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     vq_folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.vq_name)
     tokeniser = freeze(load_model(vq_folder.root)[0]).to(resolve_device(config.gpu_id))
@@ -99,36 +99,29 @@ def build_model(config: TrainLaMP, tokeniser, bert: Path):
     sizes |= {"latent_dim": tokeniser.config.code_dim, "nb_code": tokeniser.nb_code, "stride": tokeniser.stride}
     model = LaMP(LaMPConfig(vocab_size=encoder.config.vocab_size + 1, losses=tuple(config.losses), **sizes))
     if config.init and not config.is_continue:
-        begin_from_(model, config, bert)
+        start_from_init_(model, config, bert)
     else:
         model.qformer.init_backbone_(encoder)
     return model
 
 
-def begin_from_(model, config: TrainLaMP, bert: Path) -> None:
-    """Take over the weights of --init. Raises `UserError` if it is no LaMP, or one of another size or vocabulary."""
+def start_from_init_(model, config: TrainLaMP, bert: Path) -> None:
+    """Start from the weights of --init. Raises `UserError` if it is no LaMP, or one of another size or vocabulary."""
     from dataclasses import asdict
 
     from models.bert import load_tokenizer, vocabulary
     from models.loading import load_model
-    from utils.checkpoint import CheckpointFolder, find_weights
+    from training.begin import check_same, init_weights, start_from_
 
-    path = Path(config.init)
-    if not path.is_file():
-        path = find_weights(CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.init).root)
+    path, flag = init_weights(config.init, config.checkpoints_dir, config.dataset_name), f"--init {config.init}"
     source, metadata = load_model(path)
     if metadata["kind"] != "lamp":
-        raise UserError(f"--init {config.init}: holds a {metadata['kind']} model, LaMP is needed; train it with train_lamp.py")
-    theirs, ours = asdict(source.config), asdict(model.config)
-    for size in ours:
-        if size not in FREE and theirs[size] != ours[size]:
-            said = f"{size} is {theirs[size]} there and {ours[size]} in '{config.name}'"
-            raise UserError(f"--init {config.init}: {said}; give both runs the same flags")
+        raise UserError(f"{flag}: holds a {metadata['kind']} model, LaMP is needed; train it with train_lamp.py")
+    check_same(flag, asdict(source.config), asdict(model.config), FREE)
     words = path.parent.parent / "vocab.txt"
     if words.is_file() and words.read_text(encoding="utf-8") != vocabulary(load_tokenizer(bert)):
-        raise UserError(f"--init {config.init}: its {words} is not the vocabulary of {bert}; give both runs the same --bert")
-    model.load_state_dict(source.state_dict())
-    print(f"begins with the weights of {path}")
+        raise UserError(f"{flag}: its {words} is not the vocabulary of {bert}; give both runs the same --bert")
+    start_from_(model, source.state_dict(), path)
 
 
 def validation(clips, val_pairs, tokenizer):

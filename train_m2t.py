@@ -53,7 +53,7 @@ def train(config: TrainM2T) -> None:
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) / 1e6
     print(f"captioner: {trained:.1f} M parameters to train; LaMP '{lamp_name}'")
     if config.resume_trans and not config.is_continue:
-        begin_from_(model, config)
+        start_from_init_(model, config)
     batches, validate = sentences(config, model) if config.texts else pairs(config, reader, model)
     model.read_with_(reader.lamp)
     kind = "words" if config.texts else f"caption_{config.decoder}"
@@ -75,38 +75,33 @@ def build_model(config: TrainM2T, reader):
         return CaptionLM(CaptionLMConfig(prefix_dim=lamp.hidden_size, **{name: getattr(config, name) for name in LM_FLAGS}))
     from models.caption import CaptionGPT, GPTConfig
 
-    model = CaptionGPT(
+    return CaptionGPT(
         GPTConfig(
             vocab_size=reader.tokenizer.get_vocab_size(), prefix_dim=lamp.hidden_size, num_queries=lamp.num_queries,
             nb_code=lamp.nb_code if config.use_codes else 0, embed_dim=config.embed_dim_gpt, num_layers=config.num_layers,
             num_heads=config.n_head_gpt, ff_rate=config.ff_rate, block_size=config.block_size, dropout=config.drop_out_rate,
             pkeep=config.pkeep,
         )
-    )  # fmt: skip
-    model.tokenizer = reader.tokenizer
-    return model
+    ).use_tokenizer_(reader.tokenizer)  # fmt: skip
 
 
-def begin_from_(model, config: TrainM2T) -> None:
-    """Take over the weights of --resume-trans. Raises `UserError` if it is no captioner, or one of other sizes or words."""
+def start_from_init_(model, config: TrainM2T) -> None:
+    """Start from the weights of --resume-trans. Raises `UserError` if it is no captioner, or one of other sizes or words."""
     from dataclasses import asdict
 
     from models.bert import vocabulary
+    from models.loading import Loader
     from pipelines.motion2text import load_captioner
     from pipelines.runs import CAPTIONER, resolve
+    from training.begin import check_same, start_from_
 
-    roots = (config.out_dir or config.checkpoints_dir, config.checkpoints_dir)
+    roots, flag = (config.out_dir or config.checkpoints_dir, config.checkpoints_dir), f"--resume-trans {config.resume_trans}"
     path = resolve(CAPTIONER, roots, config.dataset_name, config.resume_trans).weights()
-    source, _ = load_captioner(path, kinds=(*CAPTIONER.kinds, "words"))
-    theirs, ours = ({"decoder": type(m).__name__, **asdict(m.config)} for m in (source, model))
-    for size in ours:
-        if size not in FREE and theirs.get(size) != ours[size]:
-            said = f"{size} is {theirs.get(size)} there and {ours[size]} in '{config.name}'"
-            raise UserError(f"--resume-trans {config.resume_trans}: {said}; give both runs the same flags")
+    source, _ = load_captioner(path, Loader(), kinds=(*CAPTIONER.kinds, "words"))
+    check_same(flag, *({"decoder": type(one).__name__, **asdict(one.config)} for one in (source, model)), FREE)
     if config.decoder == "gpt" and vocabulary(source.tokenizer) != vocabulary(model.tokenizer):
-        raise UserError(f"--resume-trans {config.resume_trans}: its words are not LaMP's; train it on the same --lamp_name")
-    model.load_state_dict(source.state_dict())
-    print(f"begins with the weights of {path}")
+        raise UserError(f"{flag}: its words are not LaMP's; train it on the same --lamp_name")
+    start_from_(model, source.state_dict(), path)
 
 
 def share(config: TrainM2T) -> dict[str, int]:
@@ -139,7 +134,7 @@ def pairs(config: TrainM2T, reader, model):
     from data.text import CaptionedClips
     from motion.spec import get_spec
 
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     store, normaliser = MotionStore(spec), Normaliser(reader.mean, reader.std)
 
     def batches(clips: CaptionedClips, **own: int):

@@ -8,6 +8,7 @@ Writes `checkpoints/<dataset_name>/<name>/`. Every clip is tokenised once and ev
 
 from __future__ import annotations
 
+from data.prompts import STRIDE
 from options.cli import parse
 from options.train import TrainT2M
 from utils.errors import UserError, script
@@ -16,7 +17,6 @@ SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_p
 ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # what generation must know of the training
 FREE = ("cond_dim", "dropout", "cond_drop_prob", "attention", "infill")  # may differ from the run that --init names
 CONDITION_LAYER = {"masked": "cond_emb.", "residual": "cond_emb.", "length": "linears.0."}
-STRIDE = 4  # frames a token
 VALIDATION_ROUNDS = 4  # passes over the validation split: each hides other tokens, and one alone is a noisy measure
 
 
@@ -54,14 +54,14 @@ def train(config: TrainT2M) -> None:
     from motion.spec import get_spec
     from pipelines.conditioner import load_conditioner
     from training.trainer import Trainer
-    from utils.checkpoint import CheckpointFolder
+    from utils.checkpoint import CheckpointFolder, freeze
     from utils.runtime import Distributed, resolve_device, seed_everything
 
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     device = resolve_device(config.gpu_id)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     vq_folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.vq_name)
-    tokeniser = load_model(vq_folder.root)[0].to(device)
+    tokeniser = freeze(load_model(vq_folder.root)[0]).to(device)
     check_tokeniser(config, tokeniser)
     normaliser = Normaliser.load(vq_folder.meta)
     encoder = load_conditioner(
@@ -77,7 +77,7 @@ def train(config: TrainT2M) -> None:
     model = build_model(config, tokeniser, train_tokens.features, spec.max_motion)
     print(f"{config.stage}: {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters")
     if config.init and not config.is_continue:
-        begin_from_(model, config, encoder.fingerprint)
+        start_from_init_(model, config, encoder.fingerprint)
     origin = {name: getattr(config, name) for name in ORIGIN}
     metadata = {"kind": config.stage, "config": asdict(model.config), "condition": encoder.fingerprint, **origin}
     validate = validation(val_tokens)
@@ -138,27 +138,25 @@ def build_model(config: TrainT2M, tokeniser, features, max_motion: int):
     return model
 
 
-def begin_from_(model, config: TrainT2M, condition: str) -> None:
-    """Take over the weights of run --init; the layer that reads the condition stays new if that run's condition was another.
+def start_from_init_(model, config: TrainT2M, condition: str) -> None:
+    """Start from the weights of --init; the layer that reads the condition stays new if that run's condition was another.
 
     Raises `UserError` if the run is of another stage or size.
     """
     from dataclasses import asdict
 
     from models.loading import load_model
-    from utils.checkpoint import CheckpointFolder, own_state
+    from training.begin import check_same, init_weights, start_from_
+    from utils.checkpoint import own_state
 
-    source, metadata = load_model(CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.init).root)
-    theirs, ours = ({"stage": stage, **asdict(m.config)} for stage, m in ((metadata["kind"], source), (config.stage, model)))
-    for size in ours:
-        if size not in FREE and theirs.get(size) != ours[size]:
-            said = f"{size} is {theirs.get(size)} there and {ours[size]} in '{config.name}'"
-            raise UserError(f"--init {config.init}: {said}; give both runs the same flags")
+    path = init_weights(config.init, config.checkpoints_dir, config.dataset_name)
+    source, metadata = load_model(path)
+    stages = ((metadata["kind"], source), (config.stage, model))
+    check_same(f"--init {config.init}", *({"stage": stage, **asdict(one.config)} for stage, one in stages), FREE)
     state = own_state(source)
     if metadata.get("condition") != condition:
         state |= {name: value for name, value in model.state_dict().items() if name.startswith(CONDITION_LAYER[config.stage])}
-    model.load_state_dict(state)
-    print(f"begins with the weights of '{config.init}'")
+    start_from_(model, state, path)
 
 
 def codebooks(tokeniser):

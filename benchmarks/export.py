@@ -7,10 +7,10 @@ fast feet slide before and after they are locked, and how far that moves the oth
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +26,9 @@ from motion.files.export import export
 from motion.footlock import lock_feet
 from motion.ik import fit_pose
 from motion.spec import DatasetSpec, get_spec
+from options.cli import parse
+from options.common import option
+from pipelines.runs import EMBEDDED_DIR
 from pipelines.text2motion import TextToMotion
 
 FRAMES = 196
@@ -94,15 +97,21 @@ def quality(clips: list[np.ndarray], fps: float) -> list[float]:
     return [error.mean().item(), np.percentile(error, 95), *np.nanmean(rows, axis=0)]
 
 
+@dataclass(frozen=True)
+class Exports:
+    """Time and error of exported motions."""
+
+    clips: int = option(20, "clips of each source")
+    data_root: str = option("", "dataset folder, if it is not the usual one under dataset/")
+    checkpoints_dir: str = option(str(EMBEDDED_DIR), "folder of checkpoint folders")
+    dataset_name: str = option("open", "dataset")
+    name: str = option("masked", "masked transformer")
+    res_name: str = option("residual", "residual transformer")
+    length_name: str = option("length", "length predictor")
+
+
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--clips", type=int, default=20)
-    parser.add_argument("--data_root", help="dataset folder, if it is not the usual one under dataset/")
-    for flag, default in (("checkpoints_dir", "assets/demo"), ("dataset_name", "open")):
-        parser.add_argument(f"--{flag}", default=default)
-    for flag, default in (("name", "masked"), ("res_name", "residual"), ("length_name", "length")):
-        parser.add_argument(f"--{flag}", default=default)
-    args = parser.parse_args(argv)
+    args = parse(Exports, argv)
 
     spec = get_spec(args.dataset_name, args.data_root)
     model = TextToMotion.load(args.checkpoints_dir, args.dataset_name, args.name, args.res_name, args.length_name)

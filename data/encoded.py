@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from data.store import Clips, Normaliser
 from data.text import CaptionedClips, draw_crops
-from utils.checkpoint import load_weights, save_weights
+from utils.checkpoint import cached, load_weights, save_weights
 
 POOL = 16  # batches among which clips are sorted by length
 
@@ -47,6 +47,7 @@ def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens
 
 
+@torch.no_grad()
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
     """What `encode` makes of every clip from each of its first `stride` frames, at the rows (M) that `first_rows` tells.
 
@@ -84,13 +85,19 @@ def cache_path(clips: Clips, stride: int, tokeniser_hash: str, kind: str, suffix
 def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> TokenStore:
     """`tokenise`, kept in a file beside the packed motions."""
     path = cache_path(clips, stride, tokeniser_hash, "tokens", ".safetensors")
-    if not path.is_file():
+    starts, tokens = first_rows(clips.lengths, stride)
+
+    def read(path: Path) -> TokenStore | None:
+        codes = load_weights(path)[0]["codes"]
+        fits = codes.dtype == torch.int16 and codes.ndim == 2 and len(codes) == tokens.sum()
+        return TokenStore(codes.numpy(), starts) if fits else None
+
+    def make(path: Path) -> None:
         store = tokenise(clips, encode, normaliser, stride)
         arrays = {"codes": torch.from_numpy(store.codes), "starts": torch.from_numpy(store.starts)}
         save_weights(path, arrays, {"kind": "tokens"})
-        return store
-    arrays, _ = load_weights(path)
-    return TokenStore(arrays["codes"].numpy(), arrays["starts"].numpy())
+
+    return cached(path, read, make)
 
 
 @dataclass(frozen=True)

@@ -6,27 +6,32 @@ with them, and kept in a memory-mapped file, fp16: HumanML3D's take 3 GB. Captio
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from data.encoded import CaptionedCrops, Crops, Encode, TokenStore, cache_path, cached_tokens, encode_all
+from data.encoded import CaptionedCrops, Crops, Encode, TokenStore, cache_path, cached_tokens, encode_all, first_rows
 from data.store import Clips, Normaliser
 from data.text import CaptionedClips
-from utils.checkpoint import atomic_path, fingerprint
+from utils.checkpoint import atomic_path, cached, fingerprint
 from utils.errors import UserError
 
 
 def cached_latents(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> np.ndarray:
     """`encode`'s latents (M, C), float16, memory-mapped; row for row with the codes of `cached_tokens`."""
-    path = cache_path(clips, stride, tokeniser_hash, "latents", ".npy")
-    if not path.is_file():
+    rows = first_rows(clips.lengths, stride)[1].sum()
+
+    def read(path: Path) -> np.ndarray | None:
+        latents = np.load(path, mmap_mode="r")
+        return latents if latents.ndim == 2 and len(latents) == rows and latents.dtype == np.float16 else None
+
+    def make(path: Path) -> None:
         with atomic_path(path) as file:
             encode_all(clips, encode, normaliser, stride, lambda shape: np.lib.format.open_memmap(file, "w+", np.float16, shape))
-    try:
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable .npy file ({error}); remove it, and it is made again") from None
+
+    return cached(cache_path(clips, stride, tokeniser_hash, "latents", ".npy"), read, make)
 
 
 class CaptionedLatents(CaptionedCrops):

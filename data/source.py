@@ -1,6 +1,6 @@
 """A motion that a user brings: its features for the models, and where it stood.
 
-File: .npy of joints (T, J, 3) or features (T, D), or what else motion/files/convert.py reads. Features (T, D) are in the dataset's
+File: .npy of joints (T, J, 3) or features (T, D), or what else motion/files/read.py reads. Features (T, D) are in the dataset's
 own units, joints (T, J, 3) in metres.
 """
 
@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from motion.features import bone_lengths, facing, joints_to_features, skeleton_for
-from motion.files.convert import at_rate, read_motion
+from motion.files.read import AS_STATED, InputOptions, at_rate, read_motion
 from motion.rotation import yaw
 from motion.skeleton import Skeleton
 from motion.spec import DatasetSpec
@@ -39,21 +38,22 @@ class Source:
         return yaw(ahead, back) + ours[0]
 
 
-def read_source(path: str | Path, spec: DatasetSpec, asf: str | Path | None = None) -> Source:
-    """The motion in a file, at the dataset's frame rate; `asf` is the skeleton of an .amc that is not beside it.
+def read_source(path: str | Path, spec: DatasetSpec, options: InputOptions = AS_STATED) -> Source:
+    """The motion in a file, at the dataset's frame rate.
 
     Features are taken as they are, and so are joints of a body like the dataset's. Other bodies get the dataset's bone lengths.
     Raises `UserError`, naming the file, if it is missing, damaged, of another skeleton, holds NaN or is shorter than `SHORTEST`.
     """
-    joints, fps = read_motion(path, asf=asf)
+    motion = read_motion(path, options)
+    joints, fps = motion.joints, motion.fps
     if joints.shape[1] != spec.num_joints:
         count = f"{joints.shape[1]} joints, but the weights are for {spec.num_joints} (dataset {spec.name})"
         raise UserError(f"{path}: {count}; give a motion of that skeleton, or weights of another with --dataset_name and --name")
     joints = torch.from_numpy(at_rate(joints, fps, spec.fps))
     if len(joints) < SHORTEST:
         raise UserError(f"{path}: {len(joints)} frames at {spec.fps:g} a second; {SHORTEST} or more are needed")
-    if Path(path).suffix.lower() == ".npy" and (array := np.load(path)).ndim == 2:
-        return Source(torch.from_numpy(array).float(), joints)
+    if motion.features is not None and len(joints) == len(motion.features):  # as they are, unless the rate was changed
+        return Source(torch.from_numpy(motion.features), joints)
     return from_joints(joints, spec)
 
 

@@ -15,10 +15,12 @@ import io
 import json
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -28,9 +30,12 @@ from data.balance import weighted_epoch
 from motion.spec import DatasetSpec
 from utils.checkpoint import atomic_path
 from utils.errors import UserError
+from utils.runtime import user_cache
 
 PACK = "motions.pack"
 BLOCK = 512  # files read ahead of the writer
+LARGEST = 1000  # metres: no feature of a motion is larger, whatever it counts
+CHECKED = 1 << 30  # bytes of a pack whose checksum is compared at each use; a larger one would take too long
 
 
 def named(names: Sequence[str], most: int = 5) -> str:
@@ -77,6 +82,11 @@ class Normaliser:
     def dim(self) -> int:
         return self.mean.size
 
+    @property
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (D,) and standard deviation (D,)."""
+        return self.mean, self.std
+
     def _like(self, motion):
         """Mean and std of the kind, device and precision of `motion`."""
         if motion.shape[-1] != self.dim:
@@ -122,7 +132,7 @@ class Normaliser:
 # The packed store
 
 
-def _motion(reading: Future[bytes], dim: int) -> np.ndarray | str:
+def _motion(reading: Future[bytes], dim: int, largest: float) -> np.ndarray | str:
     """A motion `(T, D)` float32, or what is wrong with its file."""
     try:
         motion = _floats(reading.result())
@@ -134,6 +144,8 @@ def _motion(reading: Future[bytes], dim: int) -> np.ndarray | str:
         return "no frames"
     if not np.isfinite(motion).all():
         return "NaN or infinite values"
+    if np.abs(motion).max() > largest:
+        return f"a value of {np.abs(motion).max():.3g}, which is no motion"
     return motion
 
 
@@ -143,12 +155,12 @@ def _fingerprint(files: list[os.DirEntry], dim: int) -> str:
     return hashlib.sha256(json.dumps([dim, facts]).encode()).hexdigest()
 
 
-def _write_pack(path: Path, files: list[os.DirEntry], dim: int, fingerprint: str) -> None:
-    """Read all motions with a few threads and write the pack; bad files go to the index with their reason.
+def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerprint: str) -> None:
+    """Read all motions with a few threads and write the pack; bad files go to the index with their reason, with the rows' CRC-32.
 
     The threads fetch bytes and no more: NumPy parses headers with `ast`, which races in threads up to Python 3.11.7 (gh-106905).
     """
-    index = {"fingerprint": fingerprint, "names": [], "lengths": [], "skipped": {}}
+    index = {"fingerprint": fingerprint, "names": [], "lengths": [], "skipped": {}, "crc": 0}
     with (
         atomic_path(path) as temporary,
         open(temporary, "wb") as pack,
@@ -158,34 +170,55 @@ def _write_pack(path: Path, files: list[os.DirEntry], dim: int, fingerprint: str
         for first in range(0, len(files), BLOCK):
             block = [(Path(file), pool.submit(Path(file).read_bytes)) for file in files[first : first + BLOCK]]
             for file, reading in block:
-                motion = _motion(reading, dim)
+                motion = _motion(reading, spec.dim, LARGEST / spec.unit_scale)
                 if isinstance(motion, str):
                     index["skipped"][file.name] = motion
                 else:
                     index["names"].append(file.stem)
                     index["lengths"].append(len(motion))
                     pack.write(motion.data)
+                    index["crc"] = zlib.crc32(motion.data, index["crc"])
             bar.update(len(block))
         text = json.dumps(index).encode()
         pack.write(text + len(text).to_bytes(8, "little"))
 
 
-def _read_index(path: Path) -> dict | None:
-    """The index at the end of a pack; None if there is no pack or it is not whole."""
+def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
+    """The index at the end of a pack of these files; None if there is no such pack, and a note if it is damaged."""
     try:
         with open(path, "rb") as pack:
             pack.seek(-8, os.SEEK_END)
             size = int.from_bytes(pack.read(8), "little")
-            pack.seek(-8 - size, os.SEEK_END)
-            return json.loads(pack.read(size))
-    except (OSError, ValueError, OverflowError):
+            rows = pack.seek(-8 - size, os.SEEK_END)
+            index = json.loads(pack.read(size))
+            if index["fingerprint"] != fingerprint:
+                return None  # of other files
+            if rows != 4 * dim * sum(index["lengths"]) or len(index["names"]) != len(index["lengths"]):
+                raise ValueError("its size is wrong")
+            if rows <= CHECKED and "crc" in index and _crc(pack, rows) != index["crc"]:
+                raise ValueError("its checksum differs")
+            return index
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, OverflowError, LookupError, TypeError) as error:
+        print(f"note: {path}: damaged ({' '.join(str(error).split())}); it is made again", file=sys.stderr)
         return None
 
 
-def cache_folder(root: Path) -> Path:
-    """Where what belongs to a read-only folder lies: the user's cache, a folder for each."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "lamp" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
+def _crc(file: BinaryIO, size: int) -> int:
+    """CRC-32 of a file's first `size` bytes."""
+    file.seek(0)
+    crc = 0
+    while size:
+        block = file.read(min(size, 1 << 24))
+        crc, size = zlib.crc32(block, crc), size - len(block)
+    return crc
+
+
+def cache_folder(root: Path, cache_dir: Path | None = None) -> Path:
+    """Where the caches of a folder lie that is not written to: in `cache_dir` or in the user's cache, one folder for each."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or user_cache())
+    return (cache_dir or cache / "lamp") / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -228,13 +261,14 @@ class MotionStore:
     """
 
     def __init__(self, spec: DatasetSpec):
-        self.root = spec.root
+        self.root, self.cache_dir = spec.root, spec.cache_dir
         folder = spec.root / "new_joint_vecs"
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; build dataset '{spec.name}' with prepare/, or point --data_root at it")
         files = sorted((file for file in os.scandir(folder) if file.name.endswith(".npy")), key=lambda file: file.name)
-        path, index = self._open(files, spec.dim)
-        self.skipped: dict[str, str] = index["skipped"]
+        path, index = self._open([file for file in files if file.is_file()], spec)
+        odd = {file.name: "no ordinary file, or a link to nothing" for file in files if not file.is_file()}
+        self.skipped: dict[str, str] = {**index["skipped"], **odd}
         if not index["names"]:
             first = next((f"{name}: {reason}" for name, reason in self.skipped.items()), "it holds no .npy file")
             raise UserError(f"{folder}: no usable motion ({first}); check that this is dataset '{spec.name}'")
@@ -246,17 +280,17 @@ class MotionStore:
         self.rows = np.memmap(path, "<f4", "r", shape=(int(self.lengths.sum()), spec.dim))
         self._place = {name: place for place, name in enumerate(self.names)}
 
-    def _open(self, files: list[os.DirEntry], dim: int) -> tuple[Path, dict]:
+    def _open(self, files: list[os.DirEntry], spec: DatasetSpec) -> tuple[Path, dict]:
         """The pack that fits the files and its index; written first if there is none."""
-        fingerprint = _fingerprint(files, dim)
-        packs = [self.root / PACK, cache_folder(self.root) / PACK]
+        fingerprint = _fingerprint(files, spec.dim)
+        cache = cache_folder(self.root, self.cache_dir) / PACK
+        packs = [cache] if self.cache_dir else [self.root / PACK, cache]
         for path in packs:
-            index = _read_index(path)
-            if index and index["fingerprint"] == fingerprint:
+            if index := _read_index(path, fingerprint, spec.dim):
                 return path, index
-        path = packs[0] if os.access(self.root, os.W_OK) else packs[1]
-        _write_pack(path, files, dim, fingerprint)
-        return path, _read_index(path)
+        path = packs[0] if os.access(self.root, os.W_OK) else cache
+        _write_pack(path, files, spec, fingerprint)
+        return path, _read_index(path, fingerprint, spec.dim)
 
     def __contains__(self, name: str) -> bool:
         return name in self._place

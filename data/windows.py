@@ -19,10 +19,9 @@ from torch import Tensor
 
 from data.source import read_source
 from data.store import named
+from motion.files.read import AS_STATED, SUFFIXES, InputOptions
 from motion.spec import DatasetSpec
 from utils.errors import UserError
-
-SUFFIXES = (".npy", ".bvh", ".amc")
 
 
 def motion_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[os.DirEntry]:
@@ -31,7 +30,8 @@ def motion_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[os.
         raise UserError(f"{folder}: no such folder; --motions or --data_root names one with motions")
     files = sorted(walk(folder, suffixes), key=lambda file: file.path)
     if not files:
-        raise UserError(f"{folder}: no {' or '.join(suffixes)} file in it; --motions names a folder of motions")
+        kinds = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise UserError(f"{folder}: no {kinds} file in it; --motions names a folder of motions")
     return files
 
 
@@ -55,10 +55,10 @@ def named_files(places: Sequence[str]) -> list[Path]:
     return list(files.values())
 
 
-def features_of(file: Path, spec: DatasetSpec, faults: list[str], asf: str | Path | None = None) -> np.ndarray | None:
+def features_of(file: Path, spec: DatasetSpec, faults: list[str], options: InputOptions = AS_STATED) -> np.ndarray | None:
     """A motion's features (T, D); what is wrong with a file joins `faults`."""
     try:
-        return read_source(file, spec, asf).features.numpy()
+        return read_source(file, spec, options).features.numpy()
     except UserError as error:
         faults.append(str(error))
         return None
@@ -70,13 +70,13 @@ def tell_skipped(faults: list[str], count: int) -> None:
         print(f"skipped {len(faults)} of {count} files: {named(faults, 3)}", file=sys.stderr)
 
 
-def read_motions(files: Sequence[Path], spec: DatasetSpec, asf: str | Path | None = None) -> dict[Path, np.ndarray]:
+def read_motions(files: Sequence[Path], spec: DatasetSpec, options: InputOptions = AS_STATED) -> dict[Path, np.ndarray]:
     """The features (T, D) of each file that holds a motion; the others are named on stderr.
 
     Raises `UserError` if none does: of a single file, what is wrong with it.
     """
     faults: list[str] = []
-    motions = {file: motion for file in files if (motion := features_of(file, spec, faults, asf)) is not None}
+    motions = {file: motion for file in files if (motion := features_of(file, spec, faults, options)) is not None}
     if not motions:
         several = f"none of {len(files)} files is a motion for this model: " if len(files) > 1 else ""
         raise UserError(several + named(faults, 1))

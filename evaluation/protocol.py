@@ -60,7 +60,7 @@ class Protocol:
 
     `published` is "standard", or "lamp" for the variant of LaMP's release: each clip's first caption, in the split's order.
     `batches` limits a pass to that many batches of 32; 0: all. A `teller` captions every motion, real and generated, and `language`
-    holds that against the texts.
+    holds that against the texts. Without `physical`, no physical metrics are computed.
     """
 
     def __init__(
@@ -73,9 +73,10 @@ class Protocol:
         seed: int = 0,
         teller: Teller | None = None,
         language: Language | None = None,
+        physical: bool = True,
     ):
         self.clips, self.judge, self.seed, self.teller, self.language = clips, judge, seed, teller, language
-        self.published, self.batches = published, batches
+        self.published, self.batches, self.physical = published, batches, physical
         self.spec = clips.spec
         self.normaliser = Normaliser(np.zeros(self.spec.dim, np.float32), np.ones(self.spec.dim, np.float32))
         self.passes: dict[int, Pass] = {}
@@ -163,8 +164,10 @@ class Protocol:
     def _seen(self, features: Tensor, lengths: Tensor, teller: Teller | None) -> Sample:
         """What judge, physics and a teller say of features (B, T, D) in the dataset's own units."""
         embedded = self.judge.motion(features, lengths).cpu()
-        joints = features_to_joints(features, self.spec.num_joints) * self.spec.unit_scale
-        physical = {name: rows.cpu() for name, rows in physical_metrics(joints, self.spec.fps, lengths).items()}
+        physical = {}
+        if self.physical:
+            joints = features_to_joints(features, self.spec.num_joints) * self.spec.unit_scale
+            physical = {name: rows.cpu() for name, rows in physical_metrics(joints, self.spec.fps, lengths).items()}
         return Sample(embedded, physical, teller(features, lengths) if teller else [])
 
 

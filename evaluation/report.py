@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from utils.checkpoint import atomic_path
-from utils.errors import UserError
 
 
 def write_report(folder: Path, ext: str, text: str, results: dict[str, Any]) -> None:
@@ -16,8 +15,3 @@ def write_report(folder: Path, ext: str, text: str, results: dict[str, Any]) -> 
         with atomic_path(folder / f"{ext}.{suffix}") as path:
             path.write_text(content + "\n", encoding="utf-8")
 
-
-def check_ext(ext: str) -> None:
-    """Raises `UserError` for a name of result files that is more than a name."""
-    if ext in ("", ".", "..") or Path(ext).name != ext:
-        raise UserError(f"--ext '{ext}': must be a plain name; the files lie in the run's folder eval/")

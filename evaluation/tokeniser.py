@@ -21,7 +21,6 @@ from motion.features import features_to_joints
 from motion.spec import DatasetSpec
 from utils.errors import UserError
 
-
 PATH_SECONDS = 5.0  # after which the root's error is taken
 
 

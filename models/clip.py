@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from models.layers import SelfAttention
 from utils.errors import UserError
+from utils.runtime import user_cache
 
 FILE = "ViT-B-32.pt"
 ADDRESS = f"https://openaipublic.azureedge.net/clip/models/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/{FILE}"
@@ -84,7 +85,7 @@ class ClipText(nn.Module):
 
 def find_clip(checkpoints_dir: str | Path) -> Path:
     """OpenAI's weights file where it may lie. Raises `UserError`, saying where to put it, if it is in neither place."""
-    places = (Path(checkpoints_dir) / "clip" / FILE, Path.home() / ".cache" / "clip" / FILE)
+    places = (Path(checkpoints_dir) / "clip" / FILE, user_cache() / "clip" / FILE)
     for place in places:
         if place.is_file():
             return place

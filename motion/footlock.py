@@ -8,10 +8,14 @@ Three steps, on a body whose bones keep their lengths (ik.py):
 3. legs follow: hips stay, feet move, heels rise where a leg would overstretch, and knees bend in the plane they bent in. Where
    that is too much to ask of a leg, its foot is asked for less, in a few rounds of 2.
 
+A stand that slides on all the same (someone glides) is given up, and the other stands are locked without it.
+
 In and out: joints (T, J, 3), metres, Y up, the floor at 0.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +25,8 @@ from scipy.linalg import solveh_banded
 from scipy.ndimage import binary_closing
 
 from motion.features import skeleton_for
-from motion.ik import check_joints, dot, fit_pose, norm, unit
+from motion.ik import check_joints, dot, fit_pose, norm
+from motion.rest import unit
 from motion.skeleton import Skeleton
 
 HEIGHTS = np.array([0.15, 0.05])  # m; a heel and a toe below these may stand
@@ -35,17 +40,32 @@ FAR = 0.12  # m; corrections beyond it are too much
 EXTENSION = 0.995  # of a leg's length; no correction straightens a knee beyond
 FIRMER = 1000.0  # how much firmer a foot keeps to its own path for each metre that is too much
 ROUNDS = 4
-ENOUGH = 0.5  # of the slide must go, or nothing was gained
+ENOUGH = 0.5  # of a stand's slide must go, or it is given up
+TRIES = 3  # how often stands may be given up
+UNSEEN = 0.01  # m; a stand that slides less is left alone
 
 
-def lock_feet(joints: ndarray, fps: float, contacts: ndarray | None = None) -> ndarray:
-    """The motion `joints` (T, J, 3) with bones of constant length and feet that do not slide; the same where that cannot be done.
+class Locked(NamedTuple):
+    """Joints (T, J, 3) with locked feet, and where a foot, left or right, stands but slides on: (T - 1, 2) bool."""
+
+    joints: ndarray
+    given_up: ndarray
+
+
+def lock_feet(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: ndarray | None = None) -> ndarray:
+    """The joints of `lock`."""
+    return lock(joints, fps, contacts, rest).joints
+
+
+def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: ndarray | None = None) -> Locked:
+    """The motion `joints` (T, J, 3) with bones of constant length, and feet that do not slide wherever that can be done.
 
     Args:
         joints: metres, Y up, the floor at 0; J is 22 or 21.
         fps: frames a second.
         contacts: (T or T - 1, 4), above 0.5 where left heel, left toe, right heel, right toe may stand: the last four features
             of a motion. Without it they may stand anywhere.
+        rest: (J, 3) offsets of the body; its bones have their lengths. Without it, the medians over the clip.
 
     Raises:
         UserError: joints are not finite, or of an unknown skeleton.
@@ -53,13 +73,20 @@ def lock_feet(joints: ndarray, fps: float, contacts: ndarray | None = None) -> n
     check_joints(joints)
     skeleton = skeleton_for(joints.shape[1])
     stands = standing(joints, skeleton, fps, contacts)
-    body = fit_pose(torch.as_tensor(joints).double(), skeleton).joints(skeleton).numpy()
-    firm = np.ones((len(joints), 2))  # how much each foot keeps to its own path
-    for _ in range(ROUNDS):
-        heels, toes = corrections(body[:, skeleton.feet], stands, firm, fps)
-        firm = firm * (1 + FIRMER * strain(body, heels, skeleton))
-    locked = follow(body, heels, toes, skeleton)
-    return locked.astype(joints.dtype) if slide(locked, stands, skeleton) < ENOUGH * slide(joints, stands, skeleton) else joints
+    body = fit_pose(torch.as_tensor(joints).double(), skeleton, rest).joints(skeleton).numpy()
+    given_up = np.zeros((len(stands), 2), bool)
+    for _ in range(TRIES):
+        firm = np.ones((len(joints), 2))  # how much each foot keeps to its own path
+        for _ in range(ROUNDS):
+            heels, toes = corrections(body[:, skeleton.feet], stands, firm, fps)
+            firm = firm * (1 + FIRMER * strain(body, heels, skeleton))
+        locked = follow(body, heels, toes, skeleton)
+        lost = lost_stands(locked, joints, stands, skeleton)
+        if not lost.any():
+            break
+        given_up |= lost
+        stands = stands & ~lost.repeat(2, axis=1)
+    return Locked(locked.astype(joints.dtype), given_up)
 
 
 def standing(joints: ndarray, skeleton: Skeleton, fps: float, contacts: ndarray | None = None) -> ndarray:
@@ -78,9 +105,21 @@ def over_ground(points: ndarray) -> ndarray:
     return norm(np.diff(points, axis=0) * (1, 0, 1))
 
 
-def slide(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> float:
-    """How far toes go over ground while they stand (T - 1, 4), in metres, all added up."""
-    return float(over_ground(joints[:, skeleton.feet[1::2]])[stands[:, 1::2]].sum())
+def lost_stands(locked: ndarray, joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
+    """The stands of each foot (T - 1, 2) in which it slides nearly as far in `locked` (T, J, 3) as in `joints`."""
+    before, after = slides(joints, stands, skeleton), slides(locked, stands, skeleton)
+    lost = np.zeros(before.shape, bool)
+    for foot, stood in enumerate(stands.reshape(-1, 2, 2).any(axis=-1).T):
+        for start, stop in np.flatnonzero(np.diff(stood, prepend=False, append=False)).reshape(-1, 2):
+            slid, slides_on = before[start:stop, foot].sum(), after[start:stop, foot].sum()
+            lost[start:stop, foot] = slides_on > max(ENOUGH * slid, UNSEEN)
+    return lost
+
+
+def slides(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
+    """How far the feet, left and right, go over ground while their toes stand, else while their heels do: (T - 1, 2) metres."""
+    heels, toes = rearrange(over_ground(joints[:, skeleton.feet]) * stands, "t (side part) -> part t side", part=2)
+    return np.where(stands[:, 1::2], toes, heels)
 
 
 def corrections(feet: ndarray, stands: ndarray, firm: ndarray, fps: float) -> tuple[ndarray, ndarray]:

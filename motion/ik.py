@@ -1,7 +1,7 @@
 """Joints to a posed skeleton in closed form: constant bones, a T-pose for rest, local rotations for animation files.
 
-Models stretch bones. So the joints are first settled: all but the root are moved, in all as little as can be, to where every
-bone has its median length. Then joints are visited once, parents first, and all frames at a time. A joint with one child takes
+Models stretch bones. So the joints are first settled: all are moved, in all as little as can be, to where every bone has the length
+that it has in the rest pose. Then joints are visited once, parents first, and all frames at a time. A joint with one child takes
 the swing that aims its bone at the child; a joint with several (pelvis, chest) takes the best-fit rotation of their directions
 (Kabsch 1976). Aiming from where the fitted parent stands keeps errors from adding up along a limb. What joints cannot tell, the
 twist about a bone, is the least there can be, and stays continuous when a limb passes opposite its rest.
@@ -12,8 +12,9 @@ relative to its parent, so turning the whole clip turns the root alone: people m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from numpy import ndarray
 from scipy.linalg import solveh_banded
 from torch import Tensor
 
+from motion.rest import fitted_rest, unit
 from motion.skeleton import Skeleton, forward_kinematics
 from utils.errors import UserError
 
@@ -41,17 +43,22 @@ class Pose:
         return forward_kinematics(self.rotations, self.root, self.offsets[..., None, :, :], skeleton.parents)
 
 
-def fit_pose(joints: Tensor, skeleton: Skeleton) -> Pose:
-    """The pose whose joints lie near `joints` (..., T, J, 3); bones are as long as their median over each clip.
+def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) -> Pose:
+    """The pose of the body `rest` (J, 3), offsets from parents, whose joints lie near `joints` (..., T, J, 3).
+
+    Without `rest`, bones are as long as their median over each clip.
 
     Raises `UserError` for joints that are not finite or not those of the skeleton.
     """
     check_joints(joints.flatten(0, -3) if joints.ndim > 3 else joints, skeleton.num_joints)
     given = joints.double().numpy()
-    offsets = rest_offsets(given, skeleton)  # (..., J, 3)
+    if rest is None:
+        offsets = fitted_rest(given, skeleton)  # (..., J, 3)
+    else:
+        offsets = np.broadcast_to(rest, (*given.shape[:-3], *rest.shape)).copy()
     goal = settle(given, offsets, skeleton)  # (..., T, J, 3)
     axes = axes_along(offsets)
-    parents, children = [max(parent, 0) for parent in skeleton.parents], children_of(skeleton)
+    parents, children = [max(parent, 0) for parent in skeleton.parents], skeleton.children
     placed = goal.copy()
     local = np.broadcast_to(np.eye(3), (*goal.shape, 3)).copy()  # (..., T, J, 3, 3)
     turned = local.copy()
@@ -75,6 +82,23 @@ def fit_pose(joints: Tensor, skeleton: Skeleton) -> Pose:
     return Pose(*(torch.from_numpy(part).to(joints) for part in (goal[..., 0, :], local, offsets)))
 
 
+def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
+    """Joints (T, J, 3) of another body, whose rest pose is `offsets` (J, 3), doing the same: its bones point where ours do.
+
+    Pelvis and chest are rigid and turn to their best fit. The path of the root scales with the legs, to keep feet on the floor.
+    """
+    parents = [max(parent, 0) for parent in skeleton.parents]
+    bones = joints - joints[:, parents]
+    lengths = norm(offsets)
+    steps = unit(bones) * lengths[:, None]
+    for children in skeleton.children:
+        if len(children) > 1:
+            steps[:, children] = offsets[children] @ best_fit(offsets[children], steps[:, children]).mT
+    legs = list(skeleton.legs)
+    root = joints[:, :1] * (lengths[legs].sum() / np.median(norm(bones[:, legs]).sum(axis=-1)))
+    return root + np.array(skeleton.paths)[:, 1:] @ steps[:, 1:]
+
+
 def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, name: str = "joints") -> None:
     """Raises `UserError`, naming `name`, unless `joints` are (T, J, 3) with at least one frame and no NaN."""
     if joints.ndim != 3 or joints.shape[0] < 1 or joints.shape[2] != 3 or num_joints not in (None, joints.shape[1]):
@@ -84,12 +108,7 @@ def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, nam
         raise UserError(f"{name}: NaN or infinity in {bad.sum()} of {len(bad)} frames, first in {bad.argmax()}; it is damaged")
 
 
-def children_of(skeleton: Skeleton) -> list[list[int]]:
-    """The children of each joint."""
-    return [[child for child, parent in enumerate(skeleton.parents) if parent == joint] for joint in range(skeleton.num_joints)]
-
-
-def levels(children: list[list[int]]) -> Iterator[list[int]]:
+def levels(children: Sequence[list[int]]) -> Iterator[list[int]]:
     """The joints that have children, by their distance from the root: the root, its children, their children, …"""
     level = [0]
     while level:
@@ -98,19 +117,21 @@ def levels(children: list[list[int]]) -> Iterator[list[int]]:
 
 
 def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
-    """Joints (..., T, J, 3) moved to where bones are as long as `offsets` (..., J, 3), all in all the least way. The root stays.
+    """Joints (..., T, J, 3) moved to where bones are as long as `offsets` (..., J, 3), all in all the least way.
 
-    One step of Gauss-Newton: the pulls along all bones that mend all their lengths at once.
+    Children of one joint keep their distances from each other too, for the pelvis and the chest are rigid. One step of
+    Gauss-Newton: the pulls along all bones that mend all their lengths at once.
     """
     ends = np.eye(skeleton.num_joints)
     pulls = ends[1:] - ends[list(skeleton.parents[1:])]  # (bones, J)
-    bones = pulls @ joints  # (..., T, bones, 3)
-    along, stretch = unit(bones), norm(bones) - norm(offsets)[..., None, 1:]
-    pulls = pulls[:, 1:]
+    siblings = [pair for children in skeleton.children for pair in combinations(children, 2)]
+    pulls = np.concatenate((pulls, [ends[first] - ends[second] for first, second in siblings]))
+    rest = np.array(skeleton.paths) @ offsets
+    lengths = norm(pulls @ rest)[..., None, :]  # (..., 1, bones and pairs)
+    bones = pulls @ joints  # (..., T, bones and pairs, 3)
+    along = unit(bones)
     coupling = (pulls @ pulls.T) * (along @ along.mT) + SOFTNESS * np.eye(len(pulls))
-    settled = joints.copy()
-    settled[..., 1:, :] -= pulls.T @ (np.linalg.solve(coupling, stretch[..., None]) * along)
-    return settled
+    return joints - pulls.T @ (np.linalg.solve(coupling, (norm(bones) - lengths)[..., None]) * along)
 
 
 def best_fit(rest: ndarray, bones: ndarray) -> ndarray:
@@ -160,43 +181,6 @@ def least_twist(jump: ndarray, weight: ndarray) -> ndarray:
     return twist.reshape(weight.swapaxes(-1, -2).shape).swapaxes(-1, -2)
 
 
-def rest_offsets(joints: ndarray, skeleton: Skeleton) -> ndarray:
-    """The T-pose of the person in joints (..., T, J, 3), as offsets (..., J, 3) from parents: facing +Z, arms along X."""
-    parents = [max(parent, 0) for parent in skeleton.parents]
-    bones = joints - joints[..., parents, :]  # (..., T, J, 3)
-    rest = np.array([t_pose(skeleton.bones[parent], bone) for parent, bone in zip(parents, skeleton.bones)])
-    rest = np.broadcast_to(rest, (*joints.shape[:-3], *rest.shape)).copy()  # (..., J, 3)
-    for children in children_of(skeleton):
-        if len(children) > 1:
-            several = bones[..., children, :]  # (..., T, C, 3)
-            frames = body_frame(several, [skeleton.bones[child] for child in children])
-            rest[..., children, :] = (several @ frames).mean(axis=-3)  # as the pelvis, or the chest, sees them
-    return unit(rest) * np.median(norm(bones), axis=-2)[..., None]
-
-
-def t_pose(parent: str, bone: str) -> tuple[float, float, float]:
-    """Where the bone that ends in joint `bone` points in a T-pose."""
-    side = 1.0 if bone.startswith("Left") else -1.0
-    match bone.removeprefix("Left").removeprefix("Right"):
-        case "Leg" | "Foot":
-            return (0.0, -1.0, 0.0)
-        case "MidFoot" | "Toe":  # the instep slopes, the toes lie flat
-            return (0.0, -0.5, 0.75**0.5) if parent.endswith("Foot") and not parent.endswith("MidFoot") else (0.0, 0.0, 1.0)
-        case "Shoulder" | "Arm" | "ForeArm" | "Hand":
-            return (side, 0.0, 0.0)
-    return (0.0, 1.0, 0.0)
-
-
-def body_frame(bones: ndarray, names: list[str]) -> ndarray:
-    """Axes (..., 3, 3) in columns, left, up and front, of bones (..., C, 3): up leads from the sides to the middle child."""
-    side = np.array([name.startswith("Left") - float(name.startswith("Right")) for name in names])
-    middle = side == 0
-    left = unit(side @ bones)
-    up = (middle / middle.sum() - np.abs(side) / np.abs(side).sum()) @ bones
-    front = unit(np.cross(left, up))
-    return np.stack((left, np.cross(front, left), front), axis=-1)
-
-
 def axes_along(directions: ndarray) -> ndarray:
     """Axes (..., 3, 3) in columns, the first along directions (..., 3), which may be zero."""
     first = unit(directions + 1e-12)
@@ -222,7 +206,3 @@ def dot(u: ndarray, v: ndarray) -> ndarray:
 def norm(v: ndarray) -> ndarray:
     return np.sqrt(dot(v, v))
 
-
-def unit(v: ndarray) -> ndarray:
-    """Vectors (..., 3) made one long; the zero vector stays."""
-    return v / np.maximum(norm(v), 1e-12)[..., None]

@@ -7,6 +7,7 @@ direction for each bone. `HUMANML3D.lengths` are the bone lengths of every proce
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -28,6 +29,7 @@ class Skeleton:
         legs: the two joints whose bones' lengths set the scale when a skeleton is made uniform.
         contact: squared displacement between frames below which a foot counts as standing.
         lengths: (J,) bone lengths in metres, or None where the dataset has no fixed ones at hand.
+        hubs: in a T-pose, where the bones of the pelvis and the chest point, by name without side (left ones); None: not known.
     """
 
     bones: tuple[str, ...]
@@ -38,6 +40,7 @@ class Skeleton:
     legs: tuple[int, int]
     contact: float
     lengths: tuple[float, ...] | None = None
+    hubs: Mapping[str, tuple[float, float, float]] | None = None
 
     @property
     def num_joints(self) -> int:
@@ -48,6 +51,11 @@ class Skeleton:
         """Parent of each joint, -1 for the root; a parent's index is always lower than its child's."""
         parent = {child: joint for chain in self.chains for joint, child in pairwise(chain)}
         return tuple(parent.get(joint, -1) for joint in range(self.num_joints))
+
+    @cached_property
+    def children(self) -> tuple[list[int], ...]:
+        """The children of each joint."""
+        return tuple([child for child, parent in enumerate(self.parents) if parent == joint] for joint in range(self.num_joints))
 
     @cached_property
     def chain_parents(self) -> tuple[int, ...]:
@@ -84,9 +92,9 @@ UP, DOWN, LEFT, RIGHT, FRONT, NONE = (0, 1, 0), (0, -1, 0), (1, 0, 0), (-1, 0, 0
 
 HUMANML3D = Skeleton(
     bones=(
-        "Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot", "RightFoot", "Spine2", "LeftToe",
-        "RightToe", "Neck", "LeftShoulder", "RightShoulder", "Head", "LeftArm", "RightArm", "LeftForeArm", "RightForeArm",
-        "LeftHand", "RightHand",
+        "Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot", "RightFoot", "Spine2",
+        "LeftToeBase", "RightToeBase", "Neck", "LeftShoulder", "RightShoulder", "Head", "LeftArm", "RightArm",
+        "LeftForeArm", "RightForeArm", "LeftHand", "RightHand",
     ),
     chains=((0, 2, 5, 8, 11), (0, 1, 4, 7, 10), (0, 3, 6, 9, 12, 15), (9, 14, 17, 19, 21), (9, 13, 16, 18, 20)),
     rest=(
@@ -101,13 +109,17 @@ HUMANML3D = Skeleton(
         0.0, 0.103074, 0.109883, 0.131568, 0.393623, 0.390188, 0.143190, 0.432433, 0.425644, 0.057365, 0.143382, 0.149419, 0.219360,
         0.137487, 0.143383, 0.103039, 0.131614, 0.122984, 0.256840, 0.263092, 0.266012, 0.269876,
     ),
+    hubs={
+        "UpLeg": (0.576, -0.798, -0.175), "Spine": (0.0, 0.99, -0.141), "Neck": (0.0, 0.997, -0.073),
+        "Shoulder": (0.535, 0.837, -0.115),
+    },
 )  # fmt: skip
 
 KIT = Skeleton(
     bones=(
         "Hips", "Spine", "Spine1", "Neck", "Head", "RightArm", "RightForeArm", "RightHand", "LeftArm", "LeftForeArm", "LeftHand",
-        "RightUpLeg", "RightLeg", "RightFoot", "RightMidFoot", "RightToe",
-        "LeftUpLeg", "LeftLeg", "LeftFoot", "LeftMidFoot", "LeftToe",
+        "RightUpLeg", "RightLeg", "RightFoot", "RightMidFoot", "RightToeBase",
+        "LeftUpLeg", "LeftLeg", "LeftFoot", "LeftMidFoot", "LeftToeBase",
     ),
     chains=((0, 11, 12, 13, 14, 15), (0, 16, 17, 18, 19, 20), (0, 1, 2, 3, 4), (3, 5, 6, 7), (3, 8, 9, 10)),
     rest=(

@@ -61,3 +61,33 @@ class Download:
     kit: bool = option(False, "KIT-ML's as well as HumanML3D's")
     checkpoints_dir: str = option("./checkpoints", "where models and evaluators go")
     glove: str = option("glove", "where word vectors go")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Flags of `python -m prepare.stats`: writes Mean.npy and Std.npy of a folder in HumanML3D's layout."""
+
+    root: str = option("", "dataset folder that holds new_joint_vecs/", positional=True)
+    split: str = option("", "use the clips of <split>.txt only, such as train; default: all clips")
+
+
+@dataclass(frozen=True)
+class WriteSynthetic:
+    """Flags of `python -m prepare.synthetic`: writes a small dataset of procedural motions, in HumanML3D's layout."""
+
+    out: str = option("", "folder to make, if it is not the usual one under dataset/")
+    clips: int = option(64, "number of clips")
+    seed: int = option(0, "random seed")
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Flags of `python -m models.upstream`: what a released checkpoint holds. The settings are as its opt.txt may say."""
+
+    file: str = option("", "a released .tar or .pth", positional=True)
+    convert: str = option("", "folder to make: write it as a checkpoint folder of ours")
+    n_heads: int | None = option(None, "attention heads of the transformer")
+    bert_heads: int | None = option(None, "attention heads of the Q-Former")
+    stride: int | None = option(None, "frames per token of the tokeniser")
+    dilation_growth_rate: int | None = option(None, "the tokeniser's")
+    vq_act: str | None = option(None, "the tokeniser's activation", choices=("relu", "silu", "gelu"))

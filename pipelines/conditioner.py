@@ -15,6 +15,7 @@ which starts from the training captions' statistics (`models.layers.whiten_`).
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from torch import Tensor
 from models.bert import BATCH, by_length, load_bert, load_tokenizer, minilm_folder, padded, token_ids
 from models.clip import find_clip, load_byte_pairs, load_clip
 from models.layers import valid_mask
+from models.loading import Loader
 from models.upstream.lamp import TextCondition
 from pipelines.language_motion import LanguageMotion
 from utils.checkpoint import fingerprint, freeze, load_weights, save_weights
@@ -56,6 +58,7 @@ def load_conditioner(
     query: bool = True,
     bert: str = "",
     device: torch.device | str = "cpu",
+    loader: Loader | None = None,
 ) -> Conditioner:
     """A conditioner: `kind` is lamp, clip or sentence, or several of them joined by "+".
 
@@ -67,11 +70,13 @@ def load_conditioner(
 
     Raises `UserError` for an unknown kind, and for weights that are missing or unusable.
     """
+    loader = loader or Loader(device)
+    device = loader.device
     if "+" in kind:
-        settings = {"lamp_name": lamp_name, "query": query, "bert": bert, "device": device}
+        settings = {"lamp_name": lamp_name, "query": query, "bert": bert, "loader": loader}
         return JointCondition([load_conditioner(part, checkpoints_dir, dataset_name, **settings) for part in kind.split("+")])
     if kind == "lamp":
-        return LaMPCondition(LanguageMotion.load(checkpoints_dir, dataset_name, lamp_name, device), query)
+        return LaMPCondition(LanguageMotion.load(checkpoints_dir, dataset_name, lamp_name, loader=loader), query)
     if kind == "clip":
         return ClipEncoder(find_clip(checkpoints_dir), device)
     if kind == "sentence":
@@ -196,9 +201,7 @@ def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str |
     known: dict[bytes, int] = {}
     features = torch.empty(0, encoder.dim)
     if path.is_file():
-        state, _ = load_weights(path)
-        known = {row.tobytes(): place for place, row in enumerate(state["keys"].numpy())}
-        features = state["features"]
+        known, features = _cached_rows(path, encoder.dim)
     new = {key: caption for key, caption in zip(keys, captions) if key not in known}
     if new:
         features = torch.cat((features, encoder(list(new.values())).cpu()))
@@ -206,3 +209,16 @@ def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str |
         table = torch.from_numpy(np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16).copy())
         save_weights(path, {"keys": table, "features": features}, {"kind": "condition"})
     return features[[known[key] for key in keys]]
+
+
+def _cached_rows(path: Path, dim: int) -> tuple[dict[bytes, int], Tensor]:
+    """The place of each known caption's hash, and the features (N, dim); none, with a note, of a damaged file."""
+    try:
+        state, _ = load_weights(path)
+        keys, features = state["keys"].numpy(), state["features"]
+        if keys.shape != (len(features), 16) or keys.dtype != np.uint8 or features.shape[1:] != (dim,):
+            raise ValueError(f"shapes {keys.shape} and {tuple(features.shape)}")
+    except (UserError, KeyError, ValueError) as error:
+        print(f"note: {path}: damaged ({' '.join(str(error).split())}); it is made again", file=sys.stderr)
+        return {}, torch.empty(0, dim)
+    return {row.tobytes(): place for place, row in enumerate(keys)}, features

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from data.prompts import STRIDE
 from models.loading import kind_of
 from models.upstream.released import read_opt, read_released, recognise
 from models.upstream.tokeniser import halvings
@@ -23,7 +24,6 @@ from utils.errors import UserError
 
 EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "assets" / "demo"
 EMBEDDED = "embedded"  # the name that selects the embedded run of a kind
-STRIDE = 4  # frames per token of every released masked transformer
 
 
 class MissingRun(UserError):

@@ -1,15 +1,14 @@
 """Motions found by a sentence in a folder of motion files, a dataset's or any other.
 
-The index holds each motion in pieces of at most `max_motion` frames: features (P, Q, E), fp16, in one memory-mapped file beside
-the motions (in the user's cache if that folder is read-only). It is made anew when a file comes, goes or changes, and for other
-weights.
+The index holds each motion in pieces of at most `max_motion` frames: features (P, Q, E), fp16, in one file of the user's
+cache or of `--cache_dir`. It is made again when a file comes, goes or changes, and for other weights.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,13 +20,13 @@ from tqdm import tqdm
 
 from data.store import Clips, cache_folder, named
 from data.windows import features_of, motion_files, tell_skipped
-from motion.files.convert import read_motion
+from motion.files.read import read_motion
 from motion.spec import DatasetSpec
 from pipelines.language_motion import LanguageMotion
 from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError
 
-SUFFIXES = (".npy", ".bvh")
+SUFFIXES = (".npy", ".npz", ".bvh", ".glb")
 READ_AT_ONCE = 256  # files whose features are held in memory
 
 
@@ -66,19 +65,19 @@ class MotionIndex:
 
 
 def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path) -> MotionIndex:
-    """The index of all .npy and .bvh files under `folder`; made first if there is none that fits them and the model.
+    """The index of all motion files under `folder`; made first if there is none that fits them and the model.
 
     Files that are no motion of the dataset's skeleton are left out and named on stderr. Raises `UserError` if no motion is left.
     """
     files = motion_files(folder, SUFFIXES)
     facts = [(file.path.removeprefix(str(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     state = hashlib.sha256(json.dumps([spec.dim, spec.fps, spec.max_motion, facts]).encode()).hexdigest()
-    home = folder if os.access(folder, os.W_OK) else cache_folder(folder)
-    path = home / f"lamp_{model.fingerprint}.safetensors"
+    path = cache_folder(folder, spec.cache_dir) / f"lamp_{model.fingerprint}.safetensors"
     found = stored(path, state)
     if found is None:
         tensors, used = build_index(model, spec, [Path(file) for file in files])
         save_weights(path, tensors, {"kind": "index", "state": state, "files": [str(file.relative_to(folder)) for file in used]})
+        print(f"note: the index is kept in {path}; --cache_dir selects another folder", file=sys.stderr)
         found = load_weights(path)
     tensors, metadata = found
     return MotionIndex(**tensors, files=[folder / name for name in metadata["files"]], fps=spec.fps)
@@ -133,8 +132,8 @@ def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], n
 
 def joints_of(hit: Hit) -> tuple[np.ndarray, float]:
     """The piece found as joints (T, J, 3) in metres, and its frame rate."""
-    joints, fps = read_motion(hit.file)
-    return joints[round(hit.start * fps) : round(hit.end * fps) + 1], fps
+    motion = read_motion(hit.file)
+    return motion.joints[round(hit.start * motion.fps) : round(hit.end * motion.fps) + 1], motion.fps
 
 
 def caption_of(file: Path) -> str:

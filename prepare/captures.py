@@ -20,9 +20,9 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from motion.features import features_to_joints, joints_to_features
+from motion.files.smpl import BodyModel, read_amass
 from motion.skeleton import HUMANML3D
 from prepare.folder import write_motion
-from prepare.smpl import BodyModel, read_amass
 from utils.errors import UserError
 
 FPS = 20

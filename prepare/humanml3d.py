@@ -68,8 +68,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def open_sources(options: BuildHumanML3D) -> Sources:
     """The folders that the flags name. Raises `UserError` for one that is missing."""
+    from motion.files.smpl import read_body_models
     from prepare.captures import Sources
-    from prepare.smpl import read_body_models
 
     if not options.amass and not options.joints:
         raise UserError("no motions given: name --amass with --smplh, or --joints, or both (see docs/data.md)")

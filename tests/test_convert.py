@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from motion.features import joints_to_features
+from motion.files.animation import RigOptions
 from motion.files.bvh import read_bvh, write_bvh
-from motion.files.convert import main, read_motion, to_features
-from motion.files.export import export
+from motion.files.convert import main, to_features
+from motion.files.export import OutputOptions, export
+from motion.files.read import InputOptions, read_motion
 from motion.ik import fit_pose
 from motion.skeleton import HUMANML3D, KIT, Skeleton
 from prepare.synthetic import walker
@@ -79,6 +81,12 @@ def mirrored(bone: tuple[str, tuple[float, float, float]]) -> tuple[str, tuple[f
     return (parent if parent in ("root", "thorax") else "r" + parent[1:]), (-x, y, z)
 
 
+def read(path: Path, **options) -> tuple[np.ndarray, float]:
+    """A file's joints and frame rate."""
+    motion = read_motion(path, InputOptions(**options))
+    return motion.joints, motion.fps
+
+
 def told(*words: str | Path) -> None:
     main([str(word) for word in words])
 
@@ -93,8 +101,8 @@ def test_every_format_is_written(npy, clip, tmp_path, capsys, suffix):
 
 @pytest.mark.parametrize("unit", ["cm", "m"])
 def test_there_and_back_through_bvh(npy, clip, tmp_path, unit):
-    told(npy, tmp_path / "walk.bvh", "--bvh_unit", unit)
-    joints, fps = read_motion(tmp_path / "walk.bvh")
+    told(npy, tmp_path / "walk.bvh", "--unit", unit, "--skeleton", "fitted")
+    joints, fps = read(tmp_path / "walk.bvh")
     assert fps == pytest.approx(20) and joints.dtype == np.float32
     np.testing.assert_allclose(joints, clip, atol=1e-4)
     height = read_bvh(tmp_path / "walk.bvh").joints()[:, 0, 1].mean()
@@ -103,17 +111,17 @@ def test_there_and_back_through_bvh(npy, clip, tmp_path, unit):
 
 @pytest.mark.parametrize("scale", [1.0, 100.0, 1000.0, 1 / 0.0564444])
 def test_units_are_told_by_the_size_of_the_body(clip, tmp_path, scale):
-    joints, _ = read_motion(save_bvh(tmp_path / "walk.bvh", clip, scale))
+    joints, _ = read(save_bvh(tmp_path / "walk.bvh", clip, scale))
     np.testing.assert_allclose(joints, clip, atol=1e-3)
     np.save(tmp_path / "walk.npy", scale * clip)
-    np.testing.assert_allclose(read_motion(tmp_path / "walk.npy")[0], clip, atol=1e-4)
+    np.testing.assert_allclose(read(tmp_path / "walk.npy")[0], clip, atol=1e-4)
 
 
 @pytest.mark.parametrize("rename", ["mixamorig:{}", "mixamorig6:{}", "mixamorig_{}", "character:{}", "{}"])
 def test_prefixes_do_not_matter(clip, tmp_path, rename):
     for toe in ("Toe", "ToeBase"):
-        names = [rename.format(bone.replace("Toe", toe)) for bone in HUMANML3D.bones]
-        joints, fps = read_motion(save_bvh(tmp_path / "walk.bvh", clip, names=names))
+        names = [rename.format(bone.replace("ToeBase", toe)) for bone in HUMANML3D.bones]
+        joints, fps = read(save_bvh(tmp_path / "walk.bvh", clip, names=names))
         assert fps == pytest.approx(30)
         np.testing.assert_allclose(joints, clip, atol=1e-4)
 
@@ -126,34 +134,34 @@ def test_a_file_with_z_up_is_turned(clip, tmp_path, capsys):
 
 def test_someone_who_lies_is_not_turned(clip, tmp_path):
     lying = clip[..., [0, 2, 1]] * [1, -1, 1] + [0, 1, 0]
-    np.testing.assert_allclose(read_motion(save_bvh(tmp_path / "sleep.bvh", lying))[0], lying, atol=1e-4)
+    np.testing.assert_allclose(read(save_bvh(tmp_path / "sleep.bvh", lying))[0], lying, atol=1e-4)
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=["22 joints", "21 joints"])
 def test_our_own_files_of_both_skeletons_come_back(clip, tmp_path, skeleton: Skeleton):
-    names = [bone.replace("MidFoot", "Toe") for bone in skeleton.bones]  # KIT's instep: the toe's place will do
+    names = [bone.replace("MidFoot", "ToeBase") for bone in skeleton.bones]  # KIT's instep: the toe's place will do
     joints = clip[:, [HUMANML3D.bones.index(bone) for bone in names]].copy()
-    for bone in ("LeftToe", "RightToe"):
+    for bone in ("LeftToeBase", "RightToeBase"):
         joints[:, skeleton.bones.index(bone)] += 0.05 * (skeleton is KIT)
-    export(tmp_path / "walk.bvh", joints, "", fps=12.5)
-    read, fps = read_motion(tmp_path / "walk.bvh")
+    export(tmp_path / "walk.bvh", joints, "", fps=12.5, options=OutputOptions(rig=RigOptions(skeleton="fitted")))
+    found, fps = read(tmp_path / "walk.bvh")
     assert fps == pytest.approx(12.5)
-    assert np.abs(read - joints).max() < (0.02 if skeleton is KIT else 1e-4)
+    assert np.abs(found - joints).max() < (0.02 if skeleton is KIT else 1e-4)
 
 
 def test_cmu_captures_find_their_skeleton(tmp_path):
-    joints, fps = read_motion(write_cmu(tmp_path))
+    joints, fps = read(write_cmu(tmp_path))
     assert fps == 120 and joints.shape == (24, 22, 3)
     metres = 0.0254 / 0.45
     root, knee = joints[:, 0], joints[:, HUMANML3D.bones.index("LeftLeg")]
     np.testing.assert_allclose(root, np.stack([np.zeros(24), np.full(24, 17), np.arange(24)], axis=1) * metres, atol=1e-5)
     np.testing.assert_allclose(knee - root, np.tile(np.array([1.8, -9.1, 0]) * metres, (24, 1)), atol=1e-5)
     (tmp_path / "07.asf").rename(tmp_path / "only.asf")
-    np.testing.assert_array_equal(read_motion(tmp_path / "07_01.amc", fps=60)[0], joints)
+    np.testing.assert_array_equal(read(tmp_path / "07_01.amc", fps=60)[0], joints)
     (tmp_path / "only.asf").rename(tmp_path / "away")
     with pytest.raises(UserError, match=r"no skeleton 07\.asf beside it"):
         read_motion(tmp_path / "07_01.amc")
-    assert read_motion(tmp_path / "07_01.amc", fps=60, asf=tmp_path / "away")[1] == 60
+    assert read(tmp_path / "07_01.amc", fps=60, asf=tmp_path / "away")[1] == 60
 
 
 def test_cmu_captures_are_converted_at_another_rate(tmp_path):
@@ -166,16 +174,16 @@ def test_cmu_captures_are_converted_at_another_rate(tmp_path):
 def test_features_come_back_as_the_joints_they_describe(clip, tmp_path):
     features, joints = joints_to_features(torch.from_numpy(clip).float()[None], HUMANML3D)
     np.save(tmp_path / "features.npy", features[0])
-    read, fps = read_motion(tmp_path / "features.npy")
+    found, fps = read(tmp_path / "features.npy")
     assert fps == 20
-    np.testing.assert_allclose(read, joints[0, :-1], atol=1e-4)
+    np.testing.assert_allclose(found, joints[0, :-1], atol=1e-4)
 
 
 def test_features_of_the_small_skeleton_are_told_in_metres(tmp_path):
     features = np.zeros((10, 251), np.float32)
     features[:, 3] = 900
     np.save(tmp_path / "kit.npy", features)
-    joints, fps = read_motion(tmp_path / "kit.npy")
+    joints, fps = read(tmp_path / "kit.npy")
     assert joints.shape == (10, 21, 3) and fps == 12.5
     np.testing.assert_allclose(joints[:, 0, 1], 0.9)
 

@@ -7,17 +7,27 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import training.trainer
+from data.encoded import cached_tokens
+from data.pairs import cached_latents
+from data.store import MotionStore, Normaliser
+from data.text import CaptionedClips
+from motion.spec import get_spec
+from pipelines.conditioner import cached_features
+from prepare.synthetic import write_synthetic
 from tests.test_trainer import CONFIG, Model, same, score, trainer
-from utils.checkpoint import CheckpointFolder, find_weights, load_resume, load_weights, previous, save_resume
+from utils.checkpoint import CheckpointFolder, find_weights, load_resume, load_weights, previous, save_resume, save_weights
 from utils.errors import UserError, script
 from utils.locks import FolderLock, remove_half_files
+from utils.runtime import user_cache
 
 ROOT = Path(__file__).parents[1]
 FILES = {"opt.txt": (1,), "net_best_size.safetensors": (1,), "latest.safetensors": (1, 2), "resume.pt": (1, 2)}  # which writes
@@ -38,6 +48,22 @@ for number, fault in enumerate(faults):  # forks are faster than processes that 
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, fault
 """
+
+
+class Lengths:
+    """A text encoder."""
+
+    dim, fingerprint = 2, "lengths"
+
+    def __call__(self, captions):
+        return torch.tensor([[float(len(caption)), 1.0] for caption in captions])
+
+
+def flip(path: Path, place: int) -> None:
+    """Flip one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
 
 
 def crash_config(**changes):
@@ -209,3 +235,65 @@ def test_a_run_that_failed_at_once_can_be_started_again(tmp_path):
     with pytest.raises(ZeroDivisionError):
         trainer(tmp_path, model=model).fit()
     trainer(tmp_path, replace(CONFIG, lr=1e-3)).fit()
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"?" * len(content)])
+def test_damaged_caches_are_made_again_with_a_note(tmp_path, capsys, damage):
+    write_synthetic(tmp_path, 8)
+    spec = get_spec("synthetic", str(tmp_path))
+    normaliser = Normaliser.from_dataset(spec)
+
+    def caches():
+        """What the caches hold: packed rows, codes, latents, features of captions."""
+        clips = CaptionedClips(spec, "train", MotionStore(spec)).clips
+        codes = cached_tokens(clips, lambda motion, lengths: motion[:, 3::4, :2].long(), normaliser, 4, "hash").codes
+        latents = cached_latents(clips, lambda motion, lengths: motion[:, 3::4, :3], normaliser, 4, "hash")
+        return np.array(clips.rows), np.array(codes), np.array(latents), cached_features(Lengths(), ["a", "abc"], tmp_path).numpy()
+
+    before = caches()
+    capsys.readouterr()
+    files = [file for kind in ("tokens_*", "latents_*", "condition_*") for file in tmp_path.glob(kind)]
+    assert len(files) == 3
+    for file in [*files, tmp_path / "motions.pack"]:
+        file.write_bytes(damage(file.read_bytes()))
+        for part, (old, new) in enumerate(zip(before, caches())):
+            np.testing.assert_array_equal(old, new, err_msg=f"{file.name}, part {part}")
+        told = capsys.readouterr().err
+        assert told.count("note:") == 1 and file.name in told
+
+
+def test_a_flipped_bit_in_a_pack_or_in_weights_is_noticed(tmp_path, capsys):
+    write_synthetic(tmp_path / "data", 8)
+    spec = get_spec("synthetic", str(tmp_path / "data"))
+    before = np.array(MotionStore(spec).rows)
+    flip(tmp_path / "data" / "motions.pack", 1000)
+    capsys.readouterr()
+    assert np.array_equal(MotionStore(spec).rows, before)
+    assert "its checksum differs" in capsys.readouterr().err
+    save_weights(tmp_path / "a.safetensors", {"w": torch.arange(100.0), "h": torch.ones((), dtype=torch.bfloat16)}, {"kind": "k"})
+    assert load_weights(tmp_path / "a.safetensors")[1] == {"kind": "k"}
+    flip(tmp_path / "a.safetensors", -50)
+    with pytest.raises(UserError, match="damaged"):
+        load_weights(tmp_path / "a.safetensors")
+
+
+def test_links_to_nothing_pipes_and_absurd_numbers_among_motions_are_named(tmp_path, capsys):
+    write_synthetic(tmp_path, 8)
+    folder = tmp_path / "new_joint_vecs"
+    first = sorted(folder.glob("*.npy"))[0]
+    (folder / "link.npy").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.npy")
+    huge = np.load(first)
+    huge[3, 7] = 1e30
+    np.save(folder / "huge.npy", huge)
+    store = MotionStore(get_spec("synthetic", str(tmp_path)))
+    assert set(store.skipped) == {"link.npy", "pipe.npy", "huge.npy"}
+    assert "1e+30" in store.skipped["huge.npy"]
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert user_cache().parent == Path(tempfile.gettempdir())

@@ -208,7 +208,7 @@ BAD_SOURCES = {
     "NaN": (damaged(), "NaN"),
     "NaN features": (np.full((40, 263), np.nan), "NaN"),
     "21 joints": (walk()[:, :21], "21 joints, but the weights are for 22 (dataset open)"),
-    "5 joints": (walk()[:, :5], "expected joints (T, 22 or 21, 3) or features"),
+    "5 joints": (walk()[:, :5], "expected joints (T, 22, 21, 24 or 52, 3) or features"),
     "too short": (walk()[:5], "5 frames at 20 a second; 8 or more are needed"),
     "integers": (np.zeros((40, 22, 3), int), "int64"),
 }

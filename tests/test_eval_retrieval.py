@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,6 +48,13 @@ def run(tmp_path_factory) -> SimpleNamespace:
         data=root / "data", folder=root / "runs" / "synthetic" / "lamp", places=[*places, "--gpu_id", "-1"], names=names,
         model=model, spec=spec, clips=CaptionedClips(spec, "test", MotionStore(spec)),
     )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    """The user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -217,9 +225,9 @@ def test_features_joints_and_bvh_of_a_motion_are_found_alike(run, tmp_path):
         assert torch.nn.functional.cosine_similarity(features, truth, dim=-1).min() > 0.98
 
 
-def test_index_is_kept_and_made_anew_when_files_change(run, motions, capsys):
+def test_index_is_kept_and_made_again_when_files_change(run, motions, cache, capsys):
     def index_file() -> Path:
-        (path,) = motions.glob("lamp_*.safetensors")
+        (path,) = cache.rglob("lamp_*.safetensors")
         return path
 
     first = open_index(run.model, run.spec, motions)
@@ -235,12 +243,14 @@ def test_index_is_kept_and_made_anew_when_files_change(run, motions, capsys):
     assert "skipped 2 of 9 files" in capsys.readouterr().err
 
 
-def test_folder_that_cannot_be_written_to_has_its_index_in_the_cache(run, motions, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+def test_nothing_is_written_into_a_folder_of_motions(run, motions, tmp_path, cache, capsys):
+    before = sorted(motions.rglob("*"))
     open_index(run.model, run.spec, motions)
-    assert not list(motions.glob("lamp_*"))
-    assert len(list((tmp_path / "cache").rglob("lamp_*.safetensors"))) == 1
+    assert sorted(motions.rglob("*")) == before
+    (path,) = cache.rglob("lamp_*.safetensors")
+    assert f"note: the index is kept in {path}" in capsys.readouterr().err
+    open_index(run.model, replace(run.spec, cache_dir=tmp_path / "mine"), motions)
+    assert len(list((tmp_path / "mine").rglob("lamp_*.safetensors"))) == 1
 
 
 def test_dataset_is_searched_with_its_captions(run, tmp_path, capsys):
@@ -303,7 +313,7 @@ def test_bad_input_is_turned_down(run, motions, tmp_path, capsys):
         ([*run.places, "--query", "  "], "--query is missing"),
         ([*run.places, "--motions", str(motions)], "--query is missing"),
         ([*run.places, *query, "--motions", str(tmp_path / "nowhere")], "no such folder"),
-        ([*run.places, *query, "--motions", str(empty)], "no .npy or .bvh file"),
+        ([*run.places, *query, "--motions", str(empty)], "no .npy, .npz, .bvh or .glb file"),
         ([*run.places, *query, "--motions", str(tmp_path / "words")], "none of its files"),
     ):
         with pytest.raises(SystemExit) as end:

@@ -30,7 +30,7 @@ def cheap(monkeypatch):
     """Two motions a text for MultiModality, and a judge that tells motions apart, which a random LaMP does not."""
     monkeypatch.setattr("evaluation.protocol.SAMPLES", 2)
     monkeypatch.setattr("evaluation.protocol.BATCH", 16)
-    monkeypatch.setattr("evaluation.judges.LampJudge.load", lambda *_: Sums())
+    monkeypatch.setattr("evaluation.judges.LampJudge.load", lambda *_, **__: Sums())
 
 
 @pytest.fixture(scope="module")

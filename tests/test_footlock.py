@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from evaluation.metrics.physical import foot_slide, penetration, toe_contacts
-from motion.footlock import lock_feet
+from motion.footlock import lock, lock_feet
 from motion.ik import fit_pose
 from motion.skeleton import HUMANML3D, KIT, SKELETONS, Skeleton
 from prepare.synthetic import synthetic_joints
@@ -93,7 +93,7 @@ def test_feet_that_stand_still_already_are_left_alone(person_known):
     joints = person(**person_known)
     locked = lock_feet(joints, FPS)
     assert moved(joints, locked, list(range(22))).max() < 0.03
-    assert moved(joints, locked, list(range(22))).mean() < 0.002
+    assert moved(joints, locked, list(range(22))).mean() < 0.004  # of which most is the spine, which the fit makes stiff
 
 
 @pytest.mark.parametrize("num_joints", SKELETONS)
@@ -144,23 +144,40 @@ def test_a_foot_in_the_air_goes_its_own_way():
     assert tops[1] == pytest.approx(tops[0], rel=0.15)
 
 
-def test_what_cannot_be_locked_stays_as_it_was():
+def test_what_cannot_be_locked_slides_on_with_constant_bones():
     """Someone who glides: the feet never leave the floor, and go with the body for metres."""
     joints = person(kind="waver", waves=8)
     joints[..., 2] += 0.45 / FPS * np.arange(len(joints))[:, None]
-    assert lock_feet(joints, FPS) is joints
+    locked = lock(joints, FPS)
+    assert locked.given_up.any(axis=0).all()
+    np.testing.assert_allclose(locked.joints, joints, atol=0.02)
+    bones = locked.joints[:, 1:] - locked.joints[:, list(HUMANML3D.parents[1:])]
+    assert np.linalg.norm(bones, axis=-1).std(axis=0).max() < 1e-6
+
+
+def test_what_can_be_locked_is_although_another_part_cannot():
+    """A walk with sliding feet, and then someone who glides."""
+    walk, glide = skating(person()), person(kind="waver", waves=6)
+    glide[..., 2] += 0.45 / FPS * np.arange(len(glide))[:, None]
+    both = np.concatenate((walk, glide - glide[0, 0] * [1, 0, 1] + walk[-1, 0] * [1, 0, 1]))
+    locked = lock(both, FPS)
+    early = slice(0, len(walk) - FPS)
+    assert locked.given_up[len(walk) + FPS :].any() and not locked.given_up[early].any()
+    before, after = slides(both[early], locked.joints[early])
+    assert after < 0.3 * before
 
 
 def test_nobody_stands_in_the_air():
     joints = skating(person())
     joints[..., 1] += 1
-    assert lock_feet(joints, FPS) is joints
+    assert moved(joints, lock_feet(joints, FPS), list(HUMANML3D.feet)).max() < 0.02  # what the fit moves
 
 
 def test_contacts_say_which_feet_may_stand():
     joints = skating(person(), jitter=0)
     nowhere, anywhere = np.zeros((len(joints), 4)), np.ones((len(joints) - 1, 4))
-    assert lock_feet(joints, FPS, nowhere) is joints
+    raised = joints + np.array([0, 9, 0])
+    np.testing.assert_allclose(lock_feet(joints, FPS, nowhere), lock_feet(raised, FPS) - np.array([0, 9, 0]), atol=1e-6)
     np.testing.assert_array_equal(lock_feet(joints, FPS, anywhere), lock_feet(joints, FPS))
     locked = lock_feet(joints, FPS, np.tile([0.9, 0.9, 0.1, 0.1], (len(joints), 1)))
     left, right = (moved(joints, locked, [toe]).max() for toe in HUMANML3D.feet[1::2])
@@ -197,7 +214,7 @@ def test_very_short_clips(frames):
 
 def test_joints_in_one_place_do_no_harm():
     joints = np.zeros((5, 22, 3))
-    assert lock_feet(joints, FPS) is joints
+    np.testing.assert_allclose(lock_feet(joints, FPS), joints, atol=1e-6)
 
 
 def test_damaged_motions_are_refused():

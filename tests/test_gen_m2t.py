@@ -305,7 +305,7 @@ BAD = {
     "no motions": ([], "--motions is missing"),
     "missing file": (["--motions", "MOTIONS/nothing.npy"], "nothing.npy: no such file"),
     "missing file among others": (["--motions", "MOTIONS/joints.npy", "MOTIONS/nothing.npy"], "nothing.npy: no such file"),
-    "folder without motions": (["--motions", "MOTIONS/empty"], "no .npy or .bvh or .amc file"),
+    "folder without motions": (["--motions", "MOTIONS/empty"], "no .npy, .npz, .bvh, .amc"),
     "another kind of file": (["--motions", "MOTIONS/07.asf"], "motions are read from"),
     "no motion": (["--motions", "MOTIONS/numbers.npy"], "numbers.npy"),
     "negative window": (["--motions", "MOTIONS/joints.npy", "--window", "-1"], "--window -1: must be from 24 to 196"),

@@ -12,13 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motion.features import features_to_joints
+from motion.files.animation import RigOptions
 from motion.files.bvh import read_bvh
-from motion.files.export import export
+from motion.files.export import OutputOptions, export
+from motion.files.names import ENDS
 from motion.ik import axes_along, continuous_swing, fit_pose
 from motion.rotation import matrixq, qaxis, qmatrix, qrotate
 from motion.skeleton import HUMANML3D, KIT, SKELETONS, Skeleton, forward_kinematics
 from utils.errors import UserError
 
+FITTED = OutputOptions(rig=RigOptions(skeleton="fitted"))
 GOLDEN = Path(__file__).parent.parent.parent / "shared" / "data" / "golden"
 BOWS = sorted((Path(__file__).parent.parent / "dataset" / "Open" / "new_joints").glob("B1_bow_*.npy"))
 needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="HumanML3D's sample clips are not here")
@@ -88,7 +91,7 @@ def test_the_rest_pose_is_a_t_pose(skeleton):
         hand, elbow, shoulder = rest[side + "Hand"], rest[side + "ForeArm"], rest[side + "Arm"]
         assert sign * shoulder[0] < sign * elbow[0] < sign * hand[0]
         torch.testing.assert_close(hand[1:], shoulder[1:])
-        assert rest[side + "Toe"][2] > rest[side + "Foot"][2]
+        assert rest[side + "ToeBase"][2] > rest[side + "Foot"][2]
         assert rest[side + "Foot"][1] < rest[side + "Leg"][1] < rest[side + "UpLeg"][1]
         assert sign * rest[side + "UpLeg"][0] > 0
     assert rest["Head"][1] > rest["Neck"][1] > rest["Spine"][1] > rest["Hips"][1]
@@ -202,9 +205,9 @@ def test_bowing_people_come_back():
 def test_a_bvh_file_holds_the_joints_whichever_way_the_person_faces(tmp_path, quarter_turns):
     turn = torch.matrix_power(torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]), quarter_turns)
     joints = golden_clips()["012314"] @ turn.T
-    export(tmp_path / "clip.bvh", joints.numpy(), "", fps=20)
+    export(tmp_path / "clip.bvh", joints.numpy(), "", fps=20, options=FITTED)
     bvh = read_bvh(tmp_path / "clip.bvh")
-    assert sorted(bvh.names) == sorted(HUMANML3D.bones)
+    assert sorted(bvh.names) == sorted([*HUMANML3D.bones, *ENDS.values()])
     assert bvh.frame_time == pytest.approx(1 / 20)
     read = bvh.joints()[:, [bvh.names.index(bone) for bone in HUMANML3D.bones]] / 100
     assert np.linalg.norm(read - joints.numpy(), axis=-1).max() < 1e-4
@@ -212,7 +215,7 @@ def test_a_bvh_file_holds_the_joints_whichever_way_the_person_faces(tmp_path, qu
 
 def test_a_bvh_file_of_the_small_skeleton_holds_the_joints(tmp_path):
     joints = random_clip(KIT, frames=5)
-    export(tmp_path / "clip.bvh", joints.numpy(), "", fps=12.5)
+    export(tmp_path / "clip.bvh", joints.numpy(), "", fps=12.5, options=FITTED)
     bvh = read_bvh(tmp_path / "clip.bvh")
     assert bvh.frame_time == pytest.approx(0.08)
     read = bvh.joints()[:, [bvh.names.index(bone) for bone in KIT.bones]] / 100

@@ -26,7 +26,7 @@ def standing(frames: int = 8, speed: float = 0.0, skeleton=HUMANML3D) -> np.ndar
         side = bone.startswith("Left") - float(bone.startswith("Right"))
         limb = bone.removeprefix("Left").removeprefix("Right")
         steps = {"UpLeg": (0.1 * side, 0, 0), "Leg": (0, -0.45, 0), "Foot": (0, -0.45, 0), "MidFoot": (0, -0.05, 0.1)}
-        steps |= {"Toe": (0, 0, 0.12), "Shoulder": (0.08 * side, 0.1, 0), "Arm": (0.12 * side, 0, 0)}
+        steps |= {"ToeBase": (0, 0, 0.12), "Shoulder": (0.08 * side, 0.1, 0), "Arm": (0.12 * side, 0, 0)}
         steps |= {"ForeArm": (0.27 * side, 0, 0), "Hand": (0.26 * side, 0, 0), "Hips": (0, 0.95, 0)}
         joints[joint] = joints[parent] * (joint > 0) + steps.get(limb, (0, 0.15, 0))
     return joints + np.arange(frames)[:, None, None] * [0, 0, speed]
@@ -84,7 +84,7 @@ def test_whatever_the_person_does_stays_in_the_picture():
 def test_a_shadow_lies_under_the_feet():
     scene = Scene(standing(), fps=20)
     shadow = scene.shadow(0)
-    feet = scene.camera.project(scene.points[0, HUMANML3D.bones.index("LeftToe")] * [1, 0, 1])[0].round().astype(int)
+    feet = scene.camera.project(scene.points[0, HUMANML3D.bones.index("LeftToeBase")] * [1, 0, 1])[0].round().astype(int)
     assert 200 < scene.horizon < feet[1]
     assert shadow[feet[1] - scene.horizon, feet[0]] > 20
     assert shadow[:5].max() == 0
@@ -224,7 +224,7 @@ def test_the_way_and_the_footprints_are_left_on_the_floor():
 
 def test_feet_stand_where_toes_or_heels_do():
     joints = standing(30)
-    joints[10:20, [HUMANML3D.bones.index(bone) for bone in ("LeftFoot", "LeftToe")], 1] += 0.2
+    joints[10:20, [HUMANML3D.bones.index(bone) for bone in ("LeftFoot", "LeftToeBase")], 1] += 0.2
     stands = standing_feet(joints, 20, HUMANML3D)
     assert stands.shape == (30, 2)
     assert stands[:9].all() and stands[21:].all()

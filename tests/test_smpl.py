@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from motion.files.smpl import read_amass, read_body_model, read_body_models
 from motion.rotation import rotation_vectors_to_matrices
 from motion.skeleton import HUMANML3D
-from prepare.smpl import read_amass, read_body_model, read_body_models
 from utils.errors import UserError
 
 BONES = (*HUMANML3D.parents, *(20, 22, 23) * 5, *(21, 37, 38) * 5)[:52]  # 15 joints in each hand; their tree does not matter

@@ -30,6 +30,7 @@ from utils.checkpoint import (
     previous,
     save_resume,
     save_weights,
+    train_,
 )
 from utils.errors import UserError
 from utils.locks import FolderLock, remove_half_files
@@ -141,7 +142,7 @@ class Trainer:
             self._validate()
         if self.step >= self.total_steps:
             self.report.say(f"complete at step {self.step}; to train on, raise --max_epoch or --max_iters")
-        self.model.train()
+        train_(self.model)
         while self.step < self.total_steps and not why:
             self._update()
             why, last = self._why_stop(), self.step == self.total_steps
@@ -208,8 +209,8 @@ class Trainer:
             improved = sign * metrics[name] < (float("inf") if self.best_value is None else sign * self.best_value)
             if improved:
                 self.best_value = float(metrics[name])
-                self._save_weights(f"net_best_{name}")
-        self.model.train()
+                self._save_weights(f"net_best_{name}", {"metric": {"name": name, "value": self.best_value, "better": direction}})
+        train_(self.model)
         text = self.report.values("validation", metrics, self.step)
         self.report.say(f"validation at step {self.step}  {text}{'  (best so far)' if improved else ''}")
         self.report.start_clock(self.step)
@@ -231,8 +232,8 @@ class Trainer:
         state |= {name: getattr(self, name).state_dict() for name in ("optimizer", "average")}
         save_resume(self.folder.resume, {**state, "model": own_state(self.model), "random": random})
 
-    def _save_weights(self, tag: str) -> None:
-        save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step})
+    def _save_weights(self, tag: str, more: dict[str, Any] | None = None) -> None:
+        save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step, **(more or {})})
 
     def _begin_files(self) -> None:
         """Flags and, in a new run, a resume file at step 0: from here on the run continues wherever it is cut off."""

@@ -14,10 +14,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors
@@ -27,9 +28,11 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 
+Result = TypeVar("Result")
 RELEASED = (".tar", ".pth", ".pt")
 SUFFIXES = (".safetensors", *RELEASED)
 RESUME_HEADER = b"LaMP resume 1\n"  # then the SHA-256 of what follows
+BEST_METRICS = ("fid", "top1", "r1", "accuracy", "acc", "mpjpe", "loss")  # whose best weights are used first
 SCALE = "@scale"  # ends the name of a tensor that multiplies the rows of another
 
 
@@ -80,7 +83,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
     """Write tensors and JSON-able metadata as one safetensors file. Raises `UserError` where that fails."""
     # Clones: safetensors refuses tensors that share memory (tied weights).
     state = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
-    encoded = {key: json.dumps(value) for key, value in metadata.items()}
+    encoded = {key: json.dumps(value) for key, value in {**metadata, "checksum": _checksum(state)}.items()}
     with atomic_path(path, durable=True) as temporary:
         temporary.write_bytes(safetensors.torch.save(state, encoded))
 
@@ -93,8 +96,18 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     metadata = read_metadata(path)
     with safetensors.safe_open(path, framework="pt") as file:
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    if metadata.pop("checksum", None) not in (None, _checksum(state)):
+        raise UserError(f"{path}: damaged (its checksum differs); copy or train it again")
     scales = {key.removesuffix(SCALE): state.pop(key) for key in list(state) if key.endswith(SCALE)}
     return {key: value * scales[key] if key in scales else value for key, value in state.items()}, metadata
+
+
+def _checksum(state: dict[str, Tensor]) -> int:
+    """CRC-32 of all names and values."""
+    crc = 0
+    for key in sorted(state):
+        crc = zlib.crc32(state[key].contiguous().reshape(-1).view(torch.uint8).numpy(), zlib.crc32(key.encode(), crc))
+    return crc
 
 
 def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -172,11 +185,19 @@ def _read_resume(path: Path) -> dict[str, Any]:
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Fix a network that a model only uses: no gradient, always in eval mode, left out of every checkpoint."""
+    """Fix a network that a model only uses: no gradient, eval mode (see `train_`), left out of every checkpoint."""
     module.requires_grad_(False).eval()
-    module.train = lambda mode=True: module  # a parent's train() passes it by
     module.frozen = True
     return module
+
+
+def train_(model: nn.Module, mode: bool = True) -> nn.Module:
+    """`model.train(mode)` for all but its frozen networks, which stay in eval mode."""
+    nn.Module.train(model, mode)
+    for module in model.modules():
+        if getattr(module, "frozen", False):
+            nn.Module.train(module, False)
+    return model
 
 
 def own_state(model: nn.Module) -> dict[str, Tensor]:
@@ -191,7 +212,7 @@ def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Pat
     wrong = sorted(own.keys() ^ state.keys()) or [key for key in own if own[key].shape != state[key].shape]
     if wrong:
         raise UserError(f"{source}: {len(wrong)} tensors do not fit this model, first '{wrong[0]}'; use the run's own flags")
-    model.load_state_dict({**model.state_dict(), **state}, strict=True)
+    model.load_state_dict(state, strict=False)  # names and shapes fit; frozen networks keep what they have
 
 
 def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
@@ -200,6 +221,23 @@ def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
     for array in (*arrays, *(value.cpu().contiguous().numpy() for value in own_state(model).values())):
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Path], None]) -> Result:
+    """What `read` gets from a cache file; `make` writes it where it is missing, damaged or, for which `read` gives None, unfit.
+
+    A note names a file that has to be made again.
+    """
+    if path.exists():
+        try:
+            result, reason = read(path), "not what it should hold"
+        except (UserError, OSError, ValueError, KeyError, EOFError) as error:
+            result, reason = None, " ".join(str(error).split())
+        if result is not None:
+            return result
+        print(f"note: {path}: damaged ({reason}); it is made again", file=sys.stderr)
+    make(path)
+    return read(path)
 
 
 class CheckpointFolder:
@@ -245,9 +283,15 @@ def find_weights(path: str | Path, tag: str | None = None) -> Path:
     there = [file for file in there if not file.name.startswith("resume.")]
     for wanted in [tag] if tag else ["net_best*", "latest", "finest"]:
         if found := [file for file in there if file.match(f"{wanted}.*") or file.name == wanted]:
-            return max(found, key=lambda file: file.stat().st_mtime)
+            return min(found, key=_preference)
     stems = ", ".join(file.stem for file in there) or "none"
     raise UserError(f"{path / 'model'}: no weights '{tag or 'net_best* or latest'}'; there are: {stems}")
+
+
+def _preference(file: Path) -> tuple[int, str]:
+    """Where a file of best weights stands among others of the same run: by its metric."""
+    metric = file.stem.removeprefix("net_best").strip("_")
+    return BEST_METRICS.index(metric) if metric in BEST_METRICS else len(BEST_METRICS), file.name
 
 
 def git_revision() -> str:

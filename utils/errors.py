@@ -30,3 +30,8 @@ def script(main: Callable) -> Callable:
             raise SystemExit(130) from None
 
     return wrapped
+
+
+def note(message: str) -> None:
+    """Print one `note:` line on stderr: something the user should know that is no error."""
+    print(f"note: {' '.join(message.split())}", file=sys.stderr)

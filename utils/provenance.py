@@ -53,5 +53,8 @@ def describe(path: Path) -> dict[str, Any]:
 
 @cache
 def _sha256(path: Path, modified: int) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,14 @@ def resolve_device(gpu_id: int | None = None) -> torch.device:
         there = f"this machine has GPUs 0 to {count - 1}" if count else "this machine has no CUDA GPU"
         raise UserError(f"--gpu_id {index}: {there}; use --gpu_id -1 for the CPU")
     return torch.device("cuda", index)
+
+
+def user_cache() -> Path:
+    """The user's `.cache`; where the user has no home, as in containers, a folder among the temporary files."""
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
 
 
 def seed_everything(seed: int) -> None:

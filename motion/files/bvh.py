@@ -189,11 +189,12 @@ def write_bvh(
     local_rotations: np.ndarray,
     fps: float,
     order: str = "ZYX",
+    moving: np.ndarray | None = None,
 ) -> None:
     """Write a motion as BVH: 6 channels for the root, 3 for every other joint, an End Site on each leaf.
 
     A BVH file lists joints depth first, so they may come back in another order than they went in. An End Site carries its
-    bone on by half its length, so that viewers draw hands, toes and head.
+    bone on by half its length, so that viewers draw hands; behind leaf bones named "…_End" by a tenth.
 
     Args:
         names: J joint names without spaces.
@@ -203,6 +204,7 @@ def write_bvh(
         local_rotations: (T, J, 3, 3) rotation of each joint in its parent's frame.
         fps: frames a second.
         order: axes of the rotation channels, three different ones; "ZYX" writes Zrotation Yrotation Xrotation.
+        moving: (T, 3) position of joint 1 from joint 0, which then has 6 channels too.
 
     Raises:
         UserError: root or rotations are not finite.
@@ -210,20 +212,23 @@ def write_bvh(
     root, local_rotations = np.asarray(root, np.float64), np.asarray(local_rotations, np.float64)
     if not (np.isfinite(root).all() and np.isfinite(local_rotations).all()):
         raise UserError(f"{path}: the motion to write holds NaN or infinite numbers")
-    hierarchy, depth_first = hierarchy_lines(names, parents, np.asarray(offsets, np.float64), order)
+    hierarchy, depth_first = hierarchy_lines(names, parents, np.asarray(offsets, np.float64), order, 1 if moving is None else 2)
 
     angles = matrix_to_euler(torch.from_numpy(local_rotations[:, depth_first]), order).numpy()  # (T, J, 3)
     # A player that interpolates between frames must not spin where an angle passes 180 degrees.
     angles = np.rad2deg(np.unwrap(angles, axis=0))
-    rows = np.concatenate((root, angles.reshape(len(root), -1)), axis=1)
+    places = (root, angles[:, 0]) if moving is None else (root, angles[:, 0], moving, angles[:, 1])
+    rows = np.concatenate((*places, angles[:, len(places) // 2 :].reshape(len(root), -1)), axis=1)
     row = " ".join(["%.6f"] * rows.shape[1])
     head = ["HIERARCHY", *hierarchy, "MOTION", f"Frames: {len(rows)}", f"Frame Time: {1 / fps:.8f}"]
     with atomic_path(path) as temporary:
         Path(temporary).write_text("\n".join((*head, "\n".join([row] * len(rows)) % tuple(rows.ravel().tolist()), "")))
 
 
-def hierarchy_lines(names: Sequence[str], parents: Sequence[int], offsets: np.ndarray, order: str) -> tuple[list[str], list[int]]:
-    """The lines of the HIERARCHY block, and the joints in the order in which it lists them."""
+def hierarchy_lines(
+    names: Sequence[str], parents: Sequence[int], offsets: np.ndarray, order: str, placed: int
+) -> tuple[list[str], list[int]]:
+    """The lines of the HIERARCHY block, and the joints in the order in which it lists them; the first `placed` have positions."""
     turns = " ".join(f"{axis.upper()}rotation" for axis in order)
     lines: list[str] = []
     listed: list[int] = []
@@ -234,12 +239,13 @@ def hierarchy_lines(names: Sequence[str], parents: Sequence[int], offsets: np.nd
         lines.append(f"{pad}{'JOINT' if depth else 'ROOT'} {names[joint]}")
         lines.append(pad + "{")
         lines.append(f"{inner}OFFSET {numbers(offsets[joint])}")
-        lines.append(f"{inner}CHANNELS " + (f"3 {turns}" if depth else f"6 Xposition Yposition Zposition {turns}"))
+        lines.append(f"{inner}CHANNELS " + (f"3 {turns}" if depth >= placed else f"6 Xposition Yposition Zposition {turns}"))
         children = [child for child, parent in enumerate(parents) if parent == joint]
         for child in children:
             add(child, depth + 1)
         if not children:
-            lines.extend((f"{inner}End Site", inner + "{", f"{inner}  OFFSET {numbers(offsets[joint] / 2)}", inner + "}"))
+            end = offsets[joint] / (10 if names[joint].lower().endswith("_end") else 2)
+            lines.extend((f"{inner}End Site", inner + "{", f"{inner}  OFFSET {numbers(end)}", inner + "}"))
         lines.append(pad + "}")
 
     add(0, 0)

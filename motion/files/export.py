@@ -1,47 +1,87 @@
 """A motion to a file, in the format that its suffix names.
 
-.npy joints in metres, .bvh and .glb animated skeletons, .mp4 and .gif videos, .png contact sheet, .html page.
+.npy joints in metres, .bvh and .glb animated skeletons, .npz SMPL rotations in AMASS's layout, .fbx through Blender's module, .mp4
+and .gif videos, .png contact sheet, .html page.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from motion.clip import Motion
 from motion.drawing.html import write_html
 from motion.drawing.render import contact_sheet, write_video
-from motion.features import skeleton_for
+from motion.files.animation import RigOptions, animate, z_up
 from motion.files.bvh import write_bvh
+from motion.files.fbx import write_fbx
 from motion.files.gltf import write_glb
+from motion.files.raw import UNITS
+from motion.files.read import at_rate
+from motion.files.smpl_writer import write_smpl
 from motion.footlock import lock_feet
-from motion.ik import check_joints, fit_pose
+from motion.ik import check_joints
 from utils.checkpoint import atomic_path
 from utils.errors import UserError
 
-BVH_UNITS = {"cm": 100.0, "m": 1.0}  # what a metre is in a BVH file
+SUFFIXES = (".npy", ".bvh", ".glb", ".npz", ".fbx", ".mp4", ".gif", ".png", ".html")
 
 
-def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, bvh_unit: str = "cm") -> None:
-    """Write joints (T, J, 3), metres, Y up, as the suffix of `path` says; folders are made. `bvh_unit` is one of `BVH_UNITS`.
+@dataclass(frozen=True)
+class OutputOptions:
+    """How files are written.
+
+    Attributes:
+        unit: one of `UNITS`, of .npy and .bvh files; None: metres in .npy, centimetres in .bvh. Other formats have their own.
+        up: the axis up, "y" or "z", of .npy and .bvh files.
+        rig: how the motion becomes an animated skeleton; its frame rate holds for every format.
+        smpl: SMPL model file of the body that an .npz poses; None: HumanML3D's uniform skeleton.
+    """
+
+    unit: str | None = None
+    up: str = "y"
+    rig: RigOptions = field(default_factory=RigOptions)
+    smpl: str | Path | None = None
+
+
+USUAL = OutputOptions()
+
+
+def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, options: OutputOptions = USUAL) -> None:
+    """Write joints (T, J, 3), metres, Y up, as the suffix of `path` says; folders are made.
 
     Raises `UserError` for an unknown suffix, for joints that are not finite or of an unknown skeleton, and where nothing can be
     written.
     """
     check_joints(joints, name=Path(path).name)
-    match Path(path).suffix:
+    suffix = Path(path).suffix.lower()
+    if suffix == ".bvh":
+        animation = animate(joints, fps, options.rig)
+        animation = z_up(animation) if options.up == "z" else animation
+        scale = 1 / UNITS[options.unit or "cm"]
+        moving = None if animation.moving is None else scale * animation.moving
+        places = scale * animation.offsets, scale * animation.root
+        write_bvh(path, animation.names, animation.parents, *places, animation.rotations, animation.fps, moving=moving)
+        return
+    if suffix == ".glb":
+        write_glb(path, joints, caption, fps, options.rig)
+        return
+    if suffix == ".npz":
+        write_smpl(path, joints, fps, options.smpl, options.rig.fps)
+        return
+    if suffix == ".fbx":
+        write_fbx(path, joints, caption, fps, options.rig)
+        return
+    if options.rig.fps is not None:
+        joints, fps = at_rate(joints, fps, options.rig.fps), options.rig.fps
+    match suffix:
         case ".npy":
+            joints = joints[..., [0, 2, 1]] * np.float32([1, -1, 1]) if options.up == "z" else joints
+            joints = joints if options.unit is None else joints / np.float32(UNITS[options.unit])
             with atomic_path(path) as temporary:
                 np.save(temporary, joints)
-        case ".bvh":
-            skeleton = skeleton_for(joints.shape[1])
-            pose = fit_pose(torch.as_tensor(joints), skeleton)
-            root, offsets = (BVH_UNITS[bvh_unit] * part.numpy() for part in (pose.root, pose.offsets))
-            write_bvh(path, skeleton.bones, skeleton.parents, offsets, root, pose.rotations.numpy(), fps)
-        case ".glb":
-            write_glb(path, joints, caption, fps)
         case ".mp4" | ".gif":
             write_video(path, [(caption, joints)], fps)
         case ".png":
@@ -49,4 +89,4 @@ def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, bvh_u
         case ".html":
             write_html(path, [Motion(joints, fps, caption, lock_feet(joints, fps))])
         case suffix:
-            raise UserError(f"{path}: unknown format '{suffix}'; choose .npy, .bvh, .glb, .mp4, .gif, .png or .html")
+            raise UserError(f"{path}: unknown format '{suffix}'; choose {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")

@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from motion.drawing.body import limbs, side_colour, with_tips
+from motion.drawing.body import COLOURS, Limbs, body_points, limbs, side
 from motion.features import skeleton_for
-from motion.ik import Pose, children_of, fit_pose
+from motion.files.animation import USUAL_RIG, Animation, RigOptions, animate, continuous
+from motion.files.names import ENDS
+from motion.files.raw import body_size
 from motion.rotation import matrixq
 from motion.skeleton import Skeleton
 from utils.checkpoint import atomic_path
 
-SIDES = ("Left", "Right", "Middle")
 AROUND, RINGS = 14, 4  # corners around a capsule, rings of each of its ends
 BODY = 1.58  # metres along the bones from a foot to the head, of the person whose radii `limbs` tells
 SEAM = 1.05  # how much thicker a limb begins than one of another colour ends: two surfaces in one place would flicker
@@ -31,22 +32,22 @@ VERTICES, TRIANGLES = 34962, 34963  # and its targets of a buffer view
 VERTEX = np.dtype([("POSITION", "<f4", 3), ("NORMAL", "<f4", 3), ("JOINTS_0", "u1", 4), ("WEIGHTS_0", "u1", 4)])
 
 
-def write_glb(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20) -> None:
-    """Write joints (T, J, 3), metres, Y up, as an animated GLB; its animation bears the caption.
+def write_glb(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20, rig: RigOptions = USUAL_RIG) -> None:
+    """Write joints (T, J, 3), metres, Y up, as an animated GLB; its animation is named after the caption.
 
     Raises `UserError` for joints that are not finite or of an unknown skeleton, and where nothing can be written.
     """
     skeleton = skeleton_for(joints.shape[1])
-    pose = fit_pose(torch.as_tensor(joints), skeleton)
-    offsets = pose.offsets.double().numpy()
+    animation = animate(joints, fps, rig)
+    first = len(animation.names) - len(skeleton.bones) - len(ENDS)  # 1 after a root bone
     file = Gltf()
     file.json["scene"] = 0
     file.json["scenes"] = [{"nodes": [0, 1], "extras": {"caption": caption}}]
-    file.json["materials"] = [material(side) for side in SIDES]
-    file.json["meshes"] = [body_mesh(file, offsets, skeleton)]
+    file.json["materials"] = [material(part) for part in COLOURS]
+    file.json["meshes"] = [body_mesh(file, animation.rest[first : first + skeleton.num_joints], skeleton, first)]
     file.json["nodes"] = [{"name": "Body", "mesh": 0, "skin": 0}]  # and from 1 on the bones
-    add_bones(file, offsets, skeleton)
-    add_animation(file, pose, fps, caption or "motion")
+    add_bones(file, animation)
+    add_animation(file, animation, caption or "motion")
     with atomic_path(path) as temporary:
         temporary.write_bytes(file.to_bytes())
 
@@ -85,23 +86,19 @@ class Gltf:
         return struct.pack("<4sII", b"glTF", 2, 12 + sum(map(len, parts))) + b"".join(parts)
 
 
-def rest_joints(offsets: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """The joints (J, 3) of the T-pose that offsets (J, 3) tell, the lowest on the floor."""
-    joints = np.array(skeleton.paths) @ offsets
-    return joints - [0, joints[:, 1].min(), 0]
+def body_mesh(file: Gltf, rest: np.ndarray, skeleton: Skeleton, first: int) -> dict:
+    """The mesh of the body whose joints rest at (J, 3), one primitive per colour; its numbers go to the file's binary block.
 
-
-def body_mesh(file: Gltf, offsets: np.ndarray, skeleton: Skeleton) -> dict:
-    """The mesh of the body in its T-pose, a primitive for each of `SIDES`; its numbers go to the file's binary block."""
-    rest = rest_joints(offsets, skeleton)
-    ends, radii, colours = bone_limbs(skeleton)
-    way = np.sum([skeleton.paths[skeleton.bones.index(bone)] for bone in ("LeftFoot", "Head")], axis=0)  # (J,)
-    scale = way @ np.linalg.norm(offsets, axis=-1) / BODY
-    points, normals = capsules(with_tips(rest[None] / scale, skeleton)[0, ends], radii)  # (N, V, 3)
+    The joints are those of the skin from the `first` on.
+    """
+    body = bone_limbs(skeleton)
+    scale = body_size(rest[None]) / BODY
+    points, normals = capsules(body_points(rest[None] / scale, skeleton)[0, body.ends], body.radii)  # (N, V, 3)
     points *= scale
     vertices = np.zeros(points.shape[:2], VERTEX)
     vertices["POSITION"], vertices["NORMAL"] = points, normals
-    vertices["JOINTS_0"][..., 0], vertices["WEIGHTS_0"][..., 0] = ends[:, :1], 255  # each limb turns with the joint it starts at
+    vertices["JOINTS_0"][..., 0] = body.owners[:, None] + first
+    vertices["WEIGHTS_0"][..., 0] = 255
     count, low, high = vertices.size, points.min((0, 1)).astype("<f4"), points.max((0, 1)).astype("<f4")
     view = file.add_view(vertices, byteStride=VERTEX.itemsize, target=VERTICES)
     attributes = {
@@ -110,23 +107,27 @@ def body_mesh(file: Gltf, offsets: np.ndarray, skeleton: Skeleton) -> dict:
         "JOINTS_0": file.add_accessor(view, UNSIGNED_BYTE, "VEC4", count, 24),
         "WEIGHTS_0": file.add_accessor(view, UNSIGNED_BYTE, "VEC4", count, 28, normalized=True),
     }
-    triangles = capsule_triangles() + np.arange(len(ends))[:, None, None] * points.shape[1]  # (N, triangles, 3)
+    triangles = capsule_triangles() + np.arange(len(body.ends))[:, None, None] * points.shape[1]  # (N, triangles, 3)
     primitives = []
-    for material, side in enumerate(SIDES):
-        index = triangles[(colours == side_colour(side)).all(axis=1)].astype("<u2").reshape(-1)
+    for material, part in enumerate(COLOURS):
+        index = triangles[np.array(body.parts) == part].astype("<u2").reshape(-1)
         indices = file.add_accessor(file.add_view(index, target=TRIANGLES), UNSIGNED_SHORT, "SCALAR", len(index))
         primitives.append({"attributes": attributes, "indices": indices, "material": material})
     return {"name": "body", "primitives": primitives}
 
 
-def bone_limbs(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of `limbs`, those that lie along a bone, and so move with it; thickened where another colour begins."""
-    ends, radii, colours = limbs(skeleton)
+def bone_limbs(skeleton: Skeleton) -> Limbs:
+    """Of `limbs`, those that move with one bone; thickened where a bone of another colour begins."""
+    body = limbs(skeleton)
     above = np.maximum(skeleton.parents, 0)
-    along = [end >= len(above) or above[end] == start for start, end in ends]
-    begins = [side_colour(skeleton.bones[start]) != side_colour(skeleton.bones[above[start]]) for start, _ in ends]
-    radii[begins, 0] *= SEAM
-    return ends[along], radii[along], colours[along]
+    rigid = np.array([end >= len(above) or above[end] == owner for end, owner in zip(body.ends[:, 1], body.owners)])
+    begins = [
+        start == owner and side(skeleton.bones[owner]) != side(skeleton.bones[above[owner]])
+        for start, owner in zip(body.ends[:, 0], body.owners)
+    ]
+    body.radii[begins, 0] *= SEAM
+    parts = [part for part, kept in zip(body.parts, rigid) if kept]
+    return Limbs(body.ends[rigid], body.radii[rigid], parts, body.owners[rigid], body.trunk[rigid])
 
 
 def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +138,7 @@ def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """
     axis = ends[:, 1] - ends[:, 0]
     length = np.linalg.norm(axis, axis=-1).clip(min=1e-6)
-    along = axis / length[:, None]
+    along = np.where(length[:, None] > 1e-5, axis / length[:, None], (0.0, 0.0, 1.0))  # a ball's axis does not matter
     side = np.cross(along, np.eye(3)[np.abs(along).argmin(axis=-1)])
     side /= np.linalg.norm(side, axis=-1, keepdims=True)
     frame = np.stack((side, np.cross(along, side), along), axis=1)  # (N, 3 axes, 3)
@@ -169,42 +170,41 @@ def capsule_triangles() -> np.ndarray:
     ))  # fmt: skip
 
 
-def material(side: str) -> dict:
-    """A matt material in the colour of a side of the body."""
-    red, green, blue = (np.array(side_colour(side)) / 255) ** 2.2  # glTF counts in linear light
+def material(part: str) -> dict:
+    """A matt material in the colour of a part of the body."""
+    red, green, blue = (np.array(COLOURS[part]) / 255) ** 2.2  # glTF counts in linear light
     factors = {"baseColorFactor": [red, green, blue, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.75}
-    return {"name": side.lower(), "pbrMetallicRoughness": factors}
+    return {"name": part, "pbrMetallicRoughness": factors}
 
 
-def add_bones(file: Gltf, offsets: np.ndarray, skeleton: Skeleton) -> None:
-    """Add the skeleton, as nodes in the order of its joints, and the skin that binds the body to it."""
-    rest = rest_joints(offsets, skeleton)
-    places = np.concatenate((rest[:1], offsets[1:]))
+def add_bones(file: Gltf, animation: Animation) -> None:
+    """Add the skeleton, as nodes in the order of its bones, and the skin that binds the body to it."""
     first = len(file.json["nodes"])
-    for bone, place, children in zip(skeleton.bones, places.tolist(), children_of(skeleton)):
-        node = {"name": bone, "translation": place}
-        file.json["nodes"].append(node | ({"children": [first + child for child in children]} if children else {}))
-    inverse = np.tile(np.eye(4), (len(rest), 1, 1))
-    inverse[:, 3, :3] = -rest  # glTF stores matrices by columns
+    for bone, (name, place) in enumerate(zip(animation.names, animation.offsets.tolist())):
+        children = [first + child for child, parent in enumerate(animation.parents) if parent == bone]
+        file.json["nodes"].append({"name": name, "translation": place} | ({"children": children} if children else {}))
+    inverse = np.tile(np.eye(4), (len(animation.names), 1, 1))
+    inverse[:, 3, :3] = -animation.rest  # glTF stores matrices by columns
     bound = file.add_floats(inverse.reshape(-1, 16), "MAT4")
-    joints = [first + joint for joint in range(len(rest))]
+    joints = [first + bone for bone in range(len(animation.names))]
     file.json["skins"] = [{"inverseBindMatrices": bound, "joints": joints, "skeleton": first}]
 
 
-def add_animation(file: Gltf, pose: Pose, fps: float, name: str) -> None:
-    """Add the motion: each bone's rotations, and the translation of the root."""
-    frames = len(pose.root)
-    first = len(file.json["nodes"]) - pose.rotations.shape[1]
-    seconds = np.arange(frames) / fps
+def add_animation(file: Gltf, animation: Animation, name: str) -> None:
+    """Add the motion: each bone's rotations, and the translations of the root and of the bone on a root bone."""
+    frames, bones = len(animation.root), len(animation.names)
+    first = len(file.json["nodes"]) - bones
+    seconds = np.arange(frames) / animation.fps
     clock = file.add_floats(seconds, "SCALAR", min=[0.0], max=[float(np.float32(seconds[-1]))])
-    turns = rearrange(matrixq(pose.rotations.double())[..., [1, 2, 3, 0]].numpy(), "t j q -> j t q")  # x y z w
-    flips = np.where((turns[:, 1:] * turns[:, :-1]).sum(-1) < 0, -1.0, 1.0).cumprod(axis=1)
-    turns[:, 1:] *= flips[..., None]  # q and -q are one rotation; neighbours that lie near each other interpolate well
-    outputs = [(first, "translation", file.add_floats(pose.root.numpy(), "VEC3"))]
+    turns = continuous(matrixq(torch.from_numpy(animation.rotations)).numpy())[..., [1, 2, 3, 0]]  # x y z w
+    turns = rearrange(turns, "t b q -> b t q")
+    outputs = [(first, "translation", file.add_floats(animation.root, "VEC3"))]
+    if animation.moving is not None:
+        outputs.append((first + 1, "translation", file.add_floats(animation.moving, "VEC3")))
     view = file.add_view(turns.astype("<f4"))
-    for joint in range(len(turns)):
-        rotation = file.add_accessor(view, FLOAT, "VEC4", frames, offset=16 * frames * joint)
-        outputs.append((first + joint, "rotation", rotation))
+    for bone in range(bones):
+        rotation = file.add_accessor(view, FLOAT, "VEC4", frames, offset=16 * frames * bone)
+        outputs.append((first + bone, "rotation", rotation))
     file.json["animations"] = [{
         "name": name,
         "samplers": [{"input": clock, "output": output} for _, _, output in outputs],

@@ -45,9 +45,9 @@ JOINT_MAPS: dict[str, tuple[Place, ...]] = {
         {"chest": 0.75, "neck": 0.25}, "lFoot_end", "rFoot_end", "neck", {"lCollar": 0.6, "lShldr": 0.4},
         {"rCollar": 0.6, "rShldr": 0.4}, "head", "lShldr", "rShldr", "lForeArm", "rForeArm", "lHand", "rHand",
     ),
-    # What this project writes, one Mixamo name a joint (LaFAN1 has the same); Mixamo's own characters.
+    # Mixamo's names, which this project writes; LaFAN1 has the same but for its toes.
     "mixamo": HUMANML3D.bones,
-    "mixamo_character": tuple(bone.replace("Toe", "ToeBase") for bone in HUMANML3D.bones),
+    "lafan1": tuple(bone.replace("ToeBase", "Toe") for bone in HUMANML3D.bones),
     # CMU converted to BVH for MotionBuilder and 3ds Max; each joint lies where the bone before it ends.
     # Mixamo's characters have all these names too, so that this map comes after theirs.
     "cmu_motionbuilder": (

@@ -1,8 +1,9 @@
-"""SMPL-H bodies without their meshes: AMASS motions to joints (Loper et al. 2015; Romero et al. 2017; Mahmood et al. 2019).
+"""SMPL bodies without their meshes: SMPL and AMASS motions to joints (Loper et al. 2015; Romero et al. 2017; Mahmood et al. 2019).
 
 A body's rest joints are linear in its vertices, and the vertices in the shape coefficients, so a model comes down to the rest
 joints of its mean body (22, 3) and their change with each of 10 coefficients (22, 3, 10). Forward kinematics does the rest.
-Only the 22 joints of the body are posed: no other joint moves them. Metres and AMASS's axes (Z up) throughout.
+Only the 22 joints of the body are posed: no other joint moves them. Metres and AMASS's axes (Z up) throughout. A motion can be read
+without a body model: the uniform skeleton's T-pose, whose pelvis rests at the origin, then stands in for it.
 
 Files are read without unpickling, which could run code that lies in them.
 """
@@ -13,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +22,16 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from motion.files.raw import Raw
+from motion.rest import standard_rest
 from motion.rotation import rotation_vectors_to_matrices
 from motion.skeleton import HUMANML3D, forward_kinematics
-from utils.errors import UserError
+from utils.errors import UserError, note
 
 NUM_JOINTS = HUMANML3D.num_joints
 NUM_BETAS = 10
+RATES = ("mocap_framerate", "mocap_frame_rate")  # as AMASS, and as its later releases spell it
+USUAL_FPS = 30.0  # of a file that states none
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,78 @@ class BodyModel:
     rest: Tensor
     shape: Tensor
 
+    def rest_joints(self, betas: Tensor) -> Tensor:
+        """Joints (22, 3) of the rest pose of a body of this shape (10,)."""
+        return self.rest + self.shape @ betas
+
     def joints(self, motion: AmassMotion) -> Tensor:
         """The motion's joints (T, 22, 3)."""
-        rest = self.rest + self.shape @ motion.betas
+        rest = self.rest_joints(motion.betas)
         offsets = rest - rest[[max(parent, 0) for parent in HUMANML3D.parents]]
         matrices = rotation_vectors_to_matrices(motion.rotations)  # (T, 22, 3, 3)
         return forward_kinematics(matrices, rest[0] + motion.translation, offsets, HUMANML3D.parents)
+
+
+def uniform_body() -> BodyModel:
+    """The T-pose of HumanML3D's uniform skeleton, for lack of a body model; its pelvis rests at the origin."""
+    offsets = torch.from_numpy(standard_rest(HUMANML3D)).float()
+    rest = torch.tensor(HUMANML3D.paths) @ offsets
+    return BodyModel(rest, torch.zeros(*rest.shape, NUM_BETAS))
+
+
+def is_amass(path: Path) -> bool:
+    """Whether an archive of arrays holds SMPL rotations."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"poses.npy", "trans.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
+    """An SMPL motion's joints, in metres, Z up, posed with the body model `smpl`, a file or a folder of them by gender.
+
+    Gender, shape and frame rate may be missing. Raises `UserError` for a damaged file.
+    """
+    arrays = read_npz(path, ("poses", "trans", "betas", "gender", *RATES))
+    poses = leading(path, "poses", arrays["poses"], (None,), 3 * NUM_JOINTS)
+    if "betas" in arrays:
+        arrays["betas"] = np.resize(np.append(np.ravel(arrays["betas"])[:NUM_BETAS], np.zeros(NUM_BETAS)), NUM_BETAS)
+    rates = [float(arrays[name].item()) for name in RATES if name in arrays and arrays[name].size == 1]
+    if not rates:
+        note(f"{path} states no frame rate: {USUAL_FPS:g} per second are assumed; --input_fps sets it")
+    motion = AmassMotion(
+        rearrange(poses, "t (j xyz) -> t j xyz", xyz=3).float(),
+        leading(path, "trans", arrays["trans"], (len(poses),), 3).float(),
+        torch.from_numpy(arrays.get("betas", np.zeros(NUM_BETAS))).float(),
+        rates[0] if rates else USUAL_FPS,
+        text_of(arrays.get("gender", np.array("neutral"))),
+    )
+    joints = body_model(smpl, motion.gender).joints(motion).double().numpy()
+    if not np.isfinite(joints).all():
+        raise UserError(f"{path}: its poses or trans hold NaN or infinite numbers")
+    return Raw(joints[..., [0, 2, 1]] * (-1, 1, 1), motion.fps, "m", "y")
+
+
+@cache
+def note_no_model() -> None:
+    """Once per process."""
+    note("no SMPL model (--smpl FILE): rotations refer to the T-pose of HumanML3D's uniform skeleton")
+
+
+def text_of(array: np.ndarray) -> str:
+    """The one word in an array."""
+    word = array.item() if array.size == 1 else ""
+    return word.decode() if isinstance(word, bytes) else str(word)
+
+
+def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
+    """The model in the file `smpl`, or in <gender>/model.npz of the folder; without `smpl` the uniform skeleton's T-pose."""
+    if smpl is None:
+        note_no_model()
+        return uniform_body()
+    place = Path(smpl)
+    return read_body_model(place / gender / "model.npz" if place.is_dir() else place)
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -108,8 +180,8 @@ def read_body_models(folder: Path) -> dict[str, BodyModel]:
 
 def read_amass(path: Path) -> AmassMotion:
     """The motion in an AMASS `.npz`. Raises `UserError` for a file that is not one."""
-    arrays = read_npz(path, ("poses", "trans", "betas", "gender", "mocap_framerate", "mocap_frame_rate"))
-    rates = [arrays[name] for name in ("mocap_framerate", "mocap_frame_rate") if name in arrays]
+    arrays = read_npz(path, ("poses", "trans", "betas", "gender", *RATES))
+    rates = [arrays[name] for name in RATES if name in arrays]
     missing = [name for name in ("poses", "trans", "betas", "gender") if name not in arrays] + ["mocap_framerate"] * (not rates)
     if missing:
         raise UserError(f"{path}: no {', '.join(missing)} in it; expected an AMASS motion")

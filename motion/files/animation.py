@@ -1,0 +1,179 @@
+"""A motion as an animated skeleton, ready for .bvh, .glb, .fbx and SMPL files: one rest pose, named bones, keys on whole frames.
+
+Joints (T, J, 3) → `Animation`: B bones, parents before children, of which the first may be a root bone on the floor that carries
+the path, and the last are leaf bones without channels of their own. Metres, Y up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy import ndarray
+from scipy.interpolate import CubicSpline
+
+from motion.features import facing, skeleton_for
+from motion.files.names import ENDS, renamed
+from motion.ik import fit_pose
+from motion.rest import KINDS, rest_pose, sideless, standing
+from motion.rotation import matrixq, qaxis, qmatrix
+from utils.errors import UserError
+
+ROOTS = ("keep", "in_place", "bone")
+ROOT = "Root"  # name of the root bone
+PATH_SMOOTHING = 0.4  # seconds; standard deviation of the Gaussian that separates the path from the sway of the hips
+TIPS = {"Head": (0, 0.19, 0), "ToeBase": (0, 0, 0.07)}  # of the leaf bones, metres
+
+
+@dataclass(frozen=True)
+class RigOptions:
+    """How a motion becomes an animated skeleton.
+
+    Attributes:
+        skeleton: one of `motion.rest.KINDS`.
+        body: (J, 3) rest pose of the standard skeleton, offsets from parents; None: HumanML3D's.
+        fps: frames per second of the file; None: those of the motion.
+        bone_names: one of `motion.files.names.STYLES`.
+        root: one of `ROOTS`: the hips carry the path; nothing does; a root bone does.
+        loop: the motion is one cycle: its last frame leads into the first.
+    """
+
+    skeleton: str = "symmetric"
+    body: ndarray | None = None
+    fps: float | None = None
+    bone_names: str = "mixamo"
+    root: str = "keep"
+    loop: bool = False
+
+
+USUAL_RIG = RigOptions()
+
+
+@dataclass(frozen=True)
+class Animation:
+    """Names, parents and rest offsets (B, 3) of bones; the rest pose stands on the floor.
+
+    root (T, 3) is the place of bone 0, rotations (T, B, 3, 3) are local; `moving` (T, 3) is the place of bone 1 relative to a root
+    bone, None where there is none.
+    """
+
+    names: list[str]
+    parents: list[int]
+    offsets: ndarray
+    root: ndarray
+    rotations: ndarray
+    fps: float
+    moving: ndarray | None = None
+
+    @property
+    def rest(self) -> ndarray:
+        """Places (B, 3) of the bones in the rest pose."""
+        places = self.offsets.copy()
+        for bone, parent in enumerate(self.parents):
+            if parent >= 0:
+                places[bone] += places[parent]
+        return places
+
+    def places(self) -> ndarray:
+        """Places (T, B, 3) of the bones in every frame."""
+        turned, placed = [self.rotations[:, 0]], [self.root]
+        for bone, parent in enumerate(self.parents[1:], start=1):
+            step = self.moving if bone == 1 and self.moving is not None else np.broadcast_to(self.offsets[bone], self.root.shape)
+            placed.append(placed[parent] + np.einsum("tij,tj->ti", turned[parent], step))
+            turned.append(turned[parent] @ self.rotations[:, bone])
+        return np.stack(placed, axis=1)
+
+
+def z_up(animation: Animation) -> Animation:
+    """The same with Z up, facing -Y, rest pose and motion alike."""
+    turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    moving = None if animation.moving is None else animation.moving @ turn.T
+    return replace(
+        animation, offsets=animation.offsets @ turn.T, root=animation.root @ turn.T, moving=moving,
+        rotations=turn @ animation.rotations @ turn.T,
+    )  # fmt: skip
+
+
+def animate(joints: ndarray, fps: float, options: RigOptions) -> Animation:
+    """Joints (T, J, 3) as an animated skeleton. Raises `UserError` for joints that are not finite or of an unknown skeleton."""
+    assert options.skeleton in KINDS and options.root in ROOTS
+    skeleton = skeleton_for(joints.shape[1])
+    rest = rest_pose(np.asarray(joints, np.float64), skeleton, options.skeleton, options.body)
+    pose = fit_pose(torch.as_tensor(joints), skeleton, rest)
+    root, rotations = pose.root.double().numpy(), pose.rotations.double().numpy()
+    path, yaw = ground_path(joints, fps, options.loop)
+    target = fps if options.fps is None else options.fps
+    if target != fps and len(root) > 1:
+        times = frame_times(len(root), fps, target)
+        root, path, yaw, rotations = (resampled(part, fps, times) for part in (root, path, yaw, rotations))
+
+    names, parents, offsets = list(skeleton.bones), list(skeleton.parents), rest.copy()
+    offsets[0] = standing(rest, skeleton)[0]
+    for joint, bone in enumerate(skeleton.bones):
+        if bone in ENDS:
+            names.append(ENDS[bone])
+            parents.append(joint)
+            offsets = np.vstack((offsets, TIPS[sideless(bone)]))
+    rotations = np.concatenate((rotations, np.broadcast_to(np.eye(3), (len(root), len(names) - len(skeleton.bones), 3, 3))), axis=1)
+    moving = None
+    if options.root == "in_place":
+        root = root - path + path[:1]
+    elif options.root == "bone":
+        turn = qmatrix(qaxis("y", torch.from_numpy(yaw))).numpy()  # (T, 3, 3)
+        moving = np.einsum("tji,tj->ti", turn, root - path)
+        rotations[:, 0] = turn.transpose(0, 2, 1) @ rotations[:, 0]
+        rotations = np.concatenate((turn[:, None], rotations), axis=1)
+        names, parents = [ROOT, *names], [-1, *(parent + 1 for parent in parents)]
+        root, offsets = path, np.vstack((np.zeros(3), offsets))
+    names = [name if name == ROOT else renamed(name, options.bone_names) for name in names]
+    return Animation(names, parents, offsets, root, rotations, target, moving)
+
+
+def frame_times(frames: int, fps: float, target: float) -> ndarray:
+    """Times, in frames at `fps`, of the frames at `target` that lie within a motion of `frames`."""
+    if not 1 <= target <= 1000:
+        raise UserError(f"--fps {target:g}: must be from 1 to 1000")
+    count = int((frames - 1) * target / fps + 1e-6) + 1
+    return np.arange(count) * (fps / target)
+
+
+def resampled(values: ndarray, fps: float, times: ndarray) -> ndarray:
+    """Values (T, ...) or rotations (T, ..., 3, 3) at times, by cubic splines; rotations as quaternions."""
+    if values.ndim < 4:
+        return CubicSpline(np.arange(len(values)), values)(times)
+    quaternions = continuous(matrixq(torch.from_numpy(values)).numpy())
+    smooth = CubicSpline(np.arange(len(values)), quaternions)(times)
+    return qmatrix(torch.from_numpy(smooth / np.linalg.norm(smooth, axis=-1, keepdims=True))).numpy()
+
+
+def continuous(quaternions: ndarray) -> ndarray:
+    """Quaternions (T, ..., 4) with signs such that neighbours in time lie near each other; q and -q are one rotation."""
+    flips = np.where((quaternions[1:] * quaternions[:-1]).sum(-1) < 0, -1.0, 1.0).cumprod(axis=0)
+    return np.concatenate((quaternions[:1], quaternions[1:] * flips[..., None]))
+
+
+def ground_path(joints: ndarray, fps: float, loop: bool) -> tuple[ndarray, ndarray]:
+    """The smoothed path (T, 3) of the hips on the floor, and where the body faces, (T,) radians about the vertical from +Z."""
+    skeleton = skeleton_for(joints.shape[1])
+    forward = facing(torch.as_tensor(joints).double(), skeleton).numpy()
+    yaw = np.unwrap(np.arctan2(forward[:, 0], forward[:, 2]))
+    path = joints[:, 0].astype(np.float64) * (1, 0, 1)
+    return smoothed(path, PATH_SMOOTHING * fps, loop), smoothed(yaw[:, None], PATH_SMOOTHING * fps, loop)[:, 0]
+
+
+def smoothed(values: ndarray, deviation: float, loop: bool) -> ndarray:
+    """Values (T, D) smoothed along time by a Gaussian of `deviation` frames; steady motion is kept to its ends, cycles join."""
+    reach = int(3 * deviation) + 1
+    if len(values) < 2:
+        return values
+    if loop:  # cycles follow each other, each displaced by the last one's progress
+        step = values[-1] - values[0] + (values[1] - values[0] + values[-1] - values[-2]) / 2
+        cycles = np.arange(-(reach // len(values)) - 1, reach // len(values) + 2)
+        padded = np.concatenate([values + cycle * step for cycle in cycles])
+        start = -cycles[0] * len(values)
+        padded = padded[start - reach : start + len(values) + reach]
+    else:
+        padded = np.pad(values, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
+    return np.stack([np.convolve(column, taps / taps.sum(), mode="valid") for column in padded.T], axis=1)

@@ -1,0 +1,137 @@
+"""Motions in NumPy's files, told apart by what they hold and not by their suffix.
+
+Joints (T, 22 or 21, 3), SMPL's (T, 24 or 52, 3), several such motions (N, T, J, 3); features (T, 263 or 251), not normalised;
+MDM's results.npy, a dictionary with `motion` (N, J, 3, T) and `lengths` (N,); SMPL rotations in AMASS's layout (`poses`, `trans`).
+Dictionaries are unpickled without running code: only NumPy's own classes are known to the reader.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from motion.features import features_to_joints
+from motion.files.raw import Raw
+from motion.files.smpl import is_amass, read_smpl
+from motion.ik import check_joints
+from motion.skeleton import HUMANML3D
+from motion.spec import SPECS
+from utils.errors import UserError, note
+
+SMPL_COUNTS = (24, 52)  # joints of SMPL and SMPL-H; the first 22 are HumanML3D's
+FEATURES = {spec.dim: spec for spec in SPECS.values()}  # by width
+RATES = {spec.num_joints: spec.fps for spec in SPECS.values()}
+PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
+    (f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")
+}
+
+
+def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> Raw:
+    """The motion in an array file; `sample` says which one of several, `smpl` names the body model of SMPL rotations.
+
+    Raises `UserError` for anything that is no motion.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(6)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if start[:2] == b"PK":
+        if is_amass(path):
+            return read_smpl(path, smpl)
+        return from_joints_or_features(only_array(path), path, sample)
+    if start != b"\x93NUMPY":
+        raise UserError(f"{path}: cannot be read: not a NumPy file; it may be damaged, or a Git LFS pointer to the real file")
+    content = load(path)
+    if isinstance(content, dict):
+        return from_results(content, path, sample)
+    return from_joints_or_features(content, path, sample)
+
+
+def load(path: Path) -> np.ndarray | dict:
+    """The array in a `.npy` file, or the dictionary that was saved as one."""
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            _, _, dtype = header(file)
+            if not dtype.hasobject:
+                return np.load(path, allow_pickle=False)
+            content = SafeUnpickler(file).load()
+    except pickle.UnpicklingError as error:
+        remedy = "save its joints again as a plain array: np.save('motion.npy', joints)"
+        raise UserError(f"{path}: holds pickled objects that are not opened, for they could run code ({error}); {remedy}") from None
+    except Exception as error:  # a damaged pickle raises anything
+        raise UserError(f"{path}: cannot be read ({error}); it may be damaged") from None
+    content = content.item() if isinstance(content, np.ndarray) and content.ndim == 0 else content
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds Python objects, not a motion; save the joints as a plain array")
+    return content
+
+
+class SafeUnpickler(pickle.Unpickler):
+    """Rebuilds arrays, numbers, texts, lists and dictionaries, and refuses every other class."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in PICKLED:
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        return super().find_class(module, name)
+
+
+def only_array(path: Path) -> np.ndarray:
+    """The one array in an `.npz`. Raises `UserError` if there are several or none."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if len(archive.files) != 1:
+                wanted = "one array of joints, or SMPL's poses and trans"
+                raise UserError(f"{path}: holds {', '.join(archive.files) or 'nothing'}; expected {wanted}")
+            return archive[archive.files[0]]
+    except UserError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds
+        raise UserError(f"{path}: cannot be read ({error}); it may be damaged") from None
+
+
+def from_results(content: dict, path: Path, sample: int) -> Raw:
+    """A motion of MDM's results.npy: `motion` (N, J, 3, T) in metres, and `lengths` (N,)."""
+    motions = content.get("motion")
+    if not isinstance(motions, np.ndarray) or motions.ndim != 4 or motions.shape[2] != 3:
+        raise UserError(f"{path}: a dictionary without 'motion' (N, joints, 3, T); it holds {', '.join(map(str, content))}")
+    motion = chosen(motions, path, sample)
+    lengths = np.ravel(content.get("lengths", [motion.shape[-1]] * len(motions)))
+    return from_joints_or_features(motion[..., : int(lengths[sample])].transpose(2, 0, 1), path, 0)
+
+
+def chosen(motions: np.ndarray, path: Path, sample: int) -> np.ndarray:
+    """One of several motions; a note says that there are more."""
+    if not 0 <= sample < len(motions):
+        raise UserError(f"--sample {sample}: {path} holds {len(motions)} motions, so it must be from 0 to {len(motions) - 1}")
+    if len(motions) > 1:
+        note(f"{path} holds {len(motions)} motions; number {sample} is read, --sample chooses another")
+    return motions[sample]
+
+
+def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
+    """The motion of a plain array."""
+    if array.dtype.kind != "f" or not array.size:
+        raise UserError(f"{path}: holds {array.dtype} of shape {array.shape}; expected a motion in floating point")
+    array = array.astype(np.float64)
+    if array.ndim == 4:
+        array = chosen(array, path, sample)
+    if array.ndim == 2 and array.shape[1] in FEATURES:
+        if not np.isfinite(array).all():
+            raise UserError(f"{path}: holds NaN or infinite numbers; it is damaged")
+        spec = FEATURES[array.shape[1]]
+        joints = features_to_joints(torch.from_numpy(array), spec.num_joints) * spec.unit_scale
+        return Raw(joints.numpy(), spec.fps, "m", "y", features=array.astype(np.float32))
+    if array.ndim == 3 and array.shape[1] in SMPL_COUNTS:
+        array = array[:, : HUMANML3D.num_joints]
+    if array.ndim != 3 or array.shape[1] not in RATES or array.shape[2] != 3:
+        widths, counts = " or ".join(map(str, FEATURES)), ", ".join(map(str, (*RATES, *SMPL_COUNTS[:-1])))
+        counts += f" or {SMPL_COUNTS[-1]}"
+        raise UserError(f"{path}: of shape {array.shape}; expected joints (T, {counts}, 3) or features (T, {widths})")
+    check_joints(array, name=str(path))
+    return Raw(array, RATES[array.shape[1]])

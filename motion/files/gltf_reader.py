@@ -1,0 +1,118 @@
+"""Animated glTF scenes (.glb, .gltf) to joints: the node tree as a posed skeleton, sampled where its animation has keys.
+
+The channel with the most keys of the first animation sets the frames; they must be evenly spaced, as in the files that this project
+writes. Channels with fewer keys are interpolated. Cubic splines and morph targets are not read.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from base64 import b64decode
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from motion.files.animation import continuous
+from motion.files.bvh import Bvh
+from motion.files.raw import Raw
+from motion.files.trees import joints_of_tree
+from motion.rotation import qmatrix
+from utils.errors import UserError
+
+WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+FLOAT = 5126
+
+
+def read_gltf(path: Path) -> Raw:
+    """The motion of a `.glb` or `.gltf` file, metres and Y up by its standard. Raises `UserError` for one without an animation."""
+    try:
+        document, buffers = parts_of(path)
+        tree = posed_tree(document, buffers)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (KeyError, IndexError, ValueError, TypeError, struct.error) as error:
+        raise UserError(f"{path}: not a glTF file with an evenly sampled animation ({error})") from None
+    raw = joints_of_tree(tree, str(path))
+    return Raw(raw.joints, raw.fps, "m", "y", raw.rest)
+
+
+def parts_of(path: Path) -> tuple[dict, list[bytes]]:
+    """The JSON document of a file and its binary buffers."""
+    content = path.read_bytes()
+    binary = b""
+    if content[:4] == b"glTF":
+        size = struct.unpack_from("<I", content, 12)[0]
+        document = json.loads(content[20 : 20 + size])
+        binary = content[28 + size :]
+    else:
+        document = json.loads(content)
+    buffers = []
+    for buffer in document.get("buffers", []):
+        uri = buffer.get("uri")
+        if uri is None:
+            buffers.append(binary)
+        elif uri.startswith("data:"):
+            buffers.append(b64decode(uri.partition(",")[2]))
+        else:
+            buffers.append((path.parent / uri).read_bytes())
+    return document, buffers
+
+
+def values(document: dict, buffers: list[bytes], number: int) -> np.ndarray:
+    """An accessor's rows (count, width) of floats."""
+    accessor = document["accessors"][number]
+    view = document["bufferViews"][accessor["bufferView"]]
+    if accessor["componentType"] != FLOAT:
+        raise ValueError("its animation is not in floating point")
+    width, count = WIDTHS[accessor["type"]], accessor["count"]
+    start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
+    stride = view.get("byteStride", 4 * width)
+    return np.ndarray((count, width), "<f4", buffers[view["buffer"]], start, (stride, 4)).astype(np.float64)
+
+
+def posed_tree(document: dict, buffers: list[bytes]) -> Bvh:
+    """The nodes of a document, parents first, posed in every frame of its first animation."""
+    nodes = document["nodes"]
+    parents = {child: number for number, node in enumerate(nodes) for child in node.get("children", [])}
+    order: list[int] = []
+    pending = [number for number in range(len(nodes)) if number not in parents]
+    while pending:
+        order.append(number := pending.pop())
+        pending += nodes[number].get("children", [])
+    if not document.get("animations"):
+        raise ValueError("it has no animation")
+    animation = document["animations"][0]
+    clocks = {sampler["input"] for sampler in animation["samplers"]}
+    times = values(document, buffers, max(clocks, key=lambda clock: document["accessors"][clock]["count"]))[:, 0]
+    steps = np.diff(times)
+    if (len(times) > 1 and not (steps > 0).all()) or (len(times) > 2 and np.ptp(steps) > 1e-3):
+        raise ValueError("its keys are not evenly spaced in time")
+    place = {number: at for at, number in enumerate(order)}
+    positions, turns = rest_of(nodes, order)
+    rest = positions.copy()
+    positions, turns = (np.tile(part, (len(times), 1, 1)) for part in (positions, turns))
+    for channel in animation["channels"]:
+        sampler, path = animation["samplers"][channel["sampler"]], channel["target"]["path"]
+        if path not in ("rotation", "translation"):
+            continue
+        if sampler.get("interpolation") == "CUBICSPLINE":
+            raise ValueError("its animation has cubic splines")
+        clock, keys = values(document, buffers, sampler["input"])[:, 0], values(document, buffers, sampler["output"])
+        keys = continuous(keys) if path == "rotation" else keys
+        keys = np.stack([np.interp(times, clock, column) for column in keys.T], axis=1)
+        (turns if path == "rotation" else positions)[:, place[channel["target"]["node"]]] = keys
+    turns /= np.linalg.norm(turns, axis=-1, keepdims=True)
+    matrices = qmatrix(torch.from_numpy(turns[..., [3, 0, 1, 2]])).numpy()
+    names = [nodes[number].get("name", f"node{number}") for number in order]
+    above = [place[parents[number]] if number in parents else -1 for number in order]
+    return Bvh(names, above, rest, positions, matrices, float(steps.mean()) if len(steps) else 0.05)
+
+
+def rest_of(nodes: list[dict], order: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Translations (N, 3) and quaternions x y z w (N, 4) of the nodes as they rest."""
+    positions = np.array([nodes[number].get("translation", (0, 0, 0)) for number in order], np.float64)
+    return positions, np.array([nodes[number].get("rotation", (0, 0, 0, 1)) for number in order], np.float64)

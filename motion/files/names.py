@@ -1,0 +1,40 @@
+"""Bone names in the vocabularies that other programs expect. Inside the project bones have Mixamo's names."""
+
+from __future__ import annotations
+
+from motion.skeleton import KIT, SKELETONS, Skeleton
+
+STYLES = ("mixamo", "mixamorig", "plain", "unreal")
+ENDS = {"Head": "HeadTop_End", "LeftToeBase": "LeftToe_End", "RightToeBase": "RightToe_End"}  # leaf bones that Mixamo names
+PLAIN = {  # SMPL's names, without their side
+    "Hips": "pelvis", "UpLeg": "hip", "Leg": "knee", "Foot": "ankle", "MidFoot": "midfoot", "ToeBase": "foot",
+    "Toe_End": "toe_end", "Spine": "spine1", "Spine1": "spine2", "Spine2": "spine3", "Neck": "neck", "Head": "head",
+    "HeadTop_End": "head_end", "Shoulder": "collar", "Arm": "shoulder", "ForeArm": "elbow", "Hand": "wrist",
+}  # fmt: skip
+UNREAL = {  # the mannequin's
+    "Hips": "pelvis", "UpLeg": "thigh", "Leg": "calf", "Foot": "foot", "MidFoot": "midfoot", "ToeBase": "ball",
+    "Toe_End": "ball_end", "Spine": "spine_01", "Spine1": "spine_02", "Spine2": "spine_03", "Neck": "neck_01", "Head": "head",
+    "HeadTop_End": "head_end", "Shoulder": "clavicle", "Arm": "upperarm", "ForeArm": "lowerarm", "Hand": "hand",
+}  # fmt: skip
+
+
+def renamed(bone: str, style: str) -> str:
+    """A bone's name in one of `STYLES`; other names than Mixamo's stay as they are."""
+    side = next((side for side in ("Left", "Right") if bone.startswith(side)), "")
+    match style:
+        case "mixamorig":
+            return f"mixamorig:{bone}"
+        case "plain":
+            plain = PLAIN.get(bone.removeprefix(side), bone)
+            return f"{side.lower()}_{plain}" if side else plain
+        case "unreal":
+            unreal = UNREAL.get(bone.removeprefix(side), bone)
+            return f"{unreal}_{side[0].lower()}" if side else unreal
+    return bone
+
+
+def known_names() -> list[tuple[str, ...]]:
+    """For each skeleton and style, the names of its joints in order; KIT's first, which have some of the others' names too."""
+    skeletons: list[Skeleton] = [KIT, *(skeleton for skeleton in SKELETONS.values() if skeleton is not KIT)]
+    styles = ("mixamo", "plain", "unreal")
+    return [tuple(renamed(bone, style) for bone in skeleton.bones) for skeleton in skeletons for style in styles]

@@ -1,0 +1,137 @@
+"""Rest poses: a T-pose as offsets (J, 3) of each joint from its parent, metres, facing +Z, arms along X.
+
+Three kinds. `standard`: one symmetric body for a whole dataset, so that all its files share one skeleton. `symmetric`: the clip's
+own bone lengths, left and right averaged. `fitted`: the clip's own bone lengths. The pelvis and the chest have several children,
+whose directions no T-pose prescribes; they come from `Skeleton.hubs`, from a dataset's mean pose, or from the clip.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy import ndarray
+
+from motion.skeleton import Skeleton
+
+KINDS = ("standard", "symmetric", "fitted")
+LIKE = 0.1  # relative sum of differences in bone length up to which a body counts as the dataset's
+
+
+def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body: ndarray | None = None) -> ndarray:
+    """The rest pose (J, 3), of one of `KINDS`, for joints (T, J, 3); `body` (J, 3) is the standard one, default: HumanML3D's.
+
+    A `standard` body needs known bone lengths: without them (KIT), and for `symmetric` bodies unlike the dataset's, lengths come
+    from the clip.
+    """
+    own = fitted_rest(joints, skeleton)
+    if kind == "fitted":
+        return own
+    standard = standard_rest(skeleton) if body is None else body
+    if kind == "standard" and standard is not None:
+        return standard
+    own = averaged(own, skeleton)
+    if skeleton.lengths is None or not like_standard(lengths_of(own), skeleton):
+        return own
+    return unit(own) * symmetric_lengths(skeleton)[:, None]
+
+
+def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths: ndarray | None = None) -> ndarray | None:
+    """The symmetric rest pose (J, 3) that all files of a dataset share; None where its bone lengths are not known.
+
+    `mean_pose` (J, 3), the dataset's mean joints, tells how the pelvis and the chest are built; default: as in HumanML3D.
+    `lengths` (J,) default to the skeleton's.
+    """
+    if lengths is None and skeleton.lengths is None:
+        return None
+    lengths = symmetric_lengths(skeleton) if lengths is None else lengths
+    if mean_pose is not None:
+        directions = fitted_rest(np.asarray(mean_pose, np.float64)[None], skeleton)
+    elif skeleton.hubs:
+        directions = t_pose(skeleton)
+        for joint, bone in enumerate(skeleton.bones):
+            if hub := skeleton.hubs.get(sideless(bone)):
+                directions[joint] = hub if not bone.startswith("Right") else np.multiply(hub, (-1, 1, 1))
+    else:
+        return None
+    return unit(averaged(unit(directions), skeleton)) * lengths[:, None]
+
+
+def symmetric_lengths(skeleton: Skeleton) -> ndarray:
+    """The skeleton's bone lengths (J,), left and right averaged: in HumanML3D they differ by up to 7 mm."""
+    lengths = np.array(skeleton.lengths)
+    return (lengths + lengths[list(skeleton.mirror)]) / 2
+
+
+def like_standard(lengths: ndarray, skeleton: Skeleton) -> bool:
+    """Whether bones of these lengths (J,) are about those of the skeleton's dataset."""
+    usual = symmetric_lengths(skeleton)
+    return bool(np.abs(lengths - usual).sum() < LIKE * usual.sum())
+
+
+def averaged(offsets: ndarray, skeleton: Skeleton) -> ndarray:
+    """Offsets (J, 3) averaged with their mirror image: left and right alike, the middle in the plane x = 0."""
+    directions, lengths = unit(offsets), lengths_of(offsets)
+    mirror = list(skeleton.mirror)
+    both = unit(directions + directions[mirror] * (-1, 1, 1))
+    return both * ((lengths + lengths[mirror]) / 2)[:, None]
+
+
+def fitted_rest(joints: ndarray, skeleton: Skeleton) -> ndarray:
+    """The rest pose (..., J, 3) of the person in joints (..., T, J, 3), with median bone lengths."""
+    parents = [max(parent, 0) for parent in skeleton.parents]
+    bones = joints - joints[..., parents, :]  # (..., T, J, 3)
+    rest = t_pose(skeleton)
+    rest = np.broadcast_to(rest, (*joints.shape[:-3], *rest.shape)).copy()  # (..., J, 3)
+    for children in skeleton.children:
+        if len(children) > 1:
+            several = bones[..., children, :]  # (..., T, C, 3)
+            frames = body_frame(several, [skeleton.bones[child] for child in children])
+            rest[..., children, :] = (several @ frames).mean(axis=-3)  # as the pelvis, or the chest, sees them
+    return unit(rest) * np.median(lengths_of(bones), axis=-2)[..., None]
+
+
+def t_pose(skeleton: Skeleton) -> ndarray:
+    """Where each bone points in a T-pose: (J, 3) unit directions, up for the root."""
+    parents = [max(parent, 0) for parent in skeleton.parents]
+    return np.array([t_pose_direction(skeleton.bones[parent], bone) for parent, bone in zip(parents, skeleton.bones)])
+
+
+def t_pose_direction(parent: str, bone: str) -> tuple[float, float, float]:
+    """Where the bone that ends in joint `bone` points in a T-pose."""
+    side = 1.0 if bone.startswith("Left") else -1.0
+    match sideless(bone):
+        case "Leg" | "Foot":
+            return (0.0, -1.0, 0.0)
+        case "MidFoot" | "ToeBase":  # the instep slopes, the toes lie flat
+            return (0.0, -0.5, 0.75**0.5) if parent.endswith("Foot") and not parent.endswith("MidFoot") else (0.0, 0.0, 1.0)
+        case "Shoulder" | "Arm" | "ForeArm" | "Hand":
+            return (side, 0.0, 0.0)
+    return (0.0, 1.0, 0.0)
+
+
+def body_frame(bones: ndarray, names: list[str]) -> ndarray:
+    """Axes (..., 3, 3) in columns, left, up and front, of bones (..., C, 3): up leads from the sides to the middle child."""
+    side = np.array([name.startswith("Left") - float(name.startswith("Right")) for name in names])
+    middle = side == 0
+    left = unit(side @ bones)
+    up = (middle / middle.sum() - np.abs(side) / np.abs(side).sum()) @ bones
+    front = unit(np.cross(left, up))
+    return np.stack((left, np.cross(front, left), front), axis=-1)
+
+
+def standing(offsets: ndarray, skeleton: Skeleton) -> ndarray:
+    """The joints (J, 3) of a rest pose, the lowest on the floor."""
+    joints = np.array(skeleton.paths) @ offsets
+    return joints - [0, joints[:, 1].min(), 0]
+
+
+def sideless(bone: str) -> str:
+    return bone.removeprefix("Left").removeprefix("Right")
+
+
+def lengths_of(offsets: ndarray) -> ndarray:
+    return np.sqrt((offsets * offsets).sum(-1))
+
+
+def unit(v: ndarray) -> ndarray:
+    """Vectors (..., 3) made one long; the zero vector stays."""
+    return v / np.maximum(lengths_of(v), 1e-12)[..., None]
