@@ -23,6 +23,7 @@ def read_tree(path: Path) -> Raw:
 
 def joints_of_tree(tree: Bvh, name: str) -> Raw:
     """The joints of a posed tree. Raises `UserError`, which lists its joints, if no joint map fits."""
+    put_thorax_back(tree)
     names, landmarks = tree.landmarks()
     names = [NAMESPACE.sub("", name) for name in names]
     joint_map = next((places for places in all_maps() if joints_of(places) <= set(names)), None)
@@ -37,6 +38,24 @@ def all_maps() -> list[tuple]:
     """The joint maps in the order in which they are tried: KIT's names first, for some of the others' are among them."""
     ours = known_names()
     return [*ours[:3], *JOINT_MAPS.values(), *ours[3:]]
+
+
+def put_thorax_back(tree: Bvh) -> None:
+    """Give a tree the thorax bone that CMU's conversions for MotionBuilder and 3ds Max lost.
+
+    In these files neck and shoulders begin where the upper back ends, at Spine1, and the trunk is 12 cm short. The bone is put
+    back as long as the upper back, turning with the chest.
+    """
+    names = [NAMESPACE.sub("", name) for name in tree.names]
+    if not {"Spine1", "Neck", "LeftShoulder", "RightShoulder"} <= set(names):
+        return
+    chest = names.index("Spine1")
+    moved = [names.index(name) for name in ("Neck", "LeftShoulder", "RightShoulder")]
+    thorax = tree.offsets[chest].copy()
+    tiny = 1e-3 * np.linalg.norm(thorax)
+    if all(tree.parents[joint] == chest and np.linalg.norm(tree.offsets[joint]) < tiny for joint in moved):
+        tree.offsets[moved] += thorax
+        tree.positions[:, moved] += thorax
 
 
 def joints_of(joint_map: tuple) -> set[str]:
