@@ -23,13 +23,26 @@ class BuildHumanML3D:
 
 @dataclass(frozen=True)
 class BuildOpen:
-    """Flags of `python -m prepare.open_dataset`: builds the `open` dataset from Bandai-Namco's and CMU's captures."""
+    """Flags of `python -m prepare.open_dataset`: builds the `open` dataset from captures."""
 
     bandai: str = option("", "folder of Bandai-Namco Research Motiondataset 1 and 2: their BVH files or .tar archives of them")
-    cmu: str = option("", "folder of CMU mocap: ASF/AMC or BVH files or .tar archives of them")
+    cmu: str = option("", "folder of CMU mocap: ASF/AMC or BVH files or .tar archives of them; needs --texts")
+    hdm05: str = option("", "folder of HDM05's cut takes as ASF/AMC: files or .tar archives of them")
+    joints: str = option("", "folder of joint arrays or motion files with captions.csv, or with clips.csv and pairs.json")
     texts: str = option("", "folder of HumanML3D's index.csv, splits and texts (folder, .zip or .tar.gz), to cut and caption CMU")
+    compositions: float = option(0.0, "fraction of the training clips that are compositions of two or three others, from 0 to 0.9")
     out: str = option("", "folder to make, if it is not the usual one under dataset/; an older build there is replaced")
     workers: int = option(2, "processes that read captures")
+
+
+@dataclass(frozen=True)
+class BuildOwn:
+    """Flags of `python -m prepare.own_dataset`: builds a dataset of your own motions."""
+
+    motions: str = option("", "folder of motion files: .bvh, .amc with .asf, .npy, .npz, .glb")
+    captions: str = option("", "table with the columns file, caption (or label) and, if you like, start, end (seconds) and split")
+    out: str = option("", "folder to make, such as dataset/Mine; an older build there is replaced")
+    workers: int = option(2, "processes that read motions")
 
 
 @dataclass(frozen=True)

@@ -35,3 +35,8 @@ def script(main: Callable) -> Callable:
 def note(message: str) -> None:
     """Print one `note:` line on stderr: something the user should know that is no error."""
     print(f"note: {' '.join(message.split())}", file=sys.stderr)
+
+
+def warning(message: str) -> None:
+    """Print one `warning:` line on stderr: something that may go wrong."""
+    print(f"warning: {' '.join(message.split())}", file=sys.stderr)
