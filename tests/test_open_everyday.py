@@ -13,6 +13,7 @@ from motion.rotation import yaw
 from motion.skeleton import HUMANML3D
 from prepare import open_dataset
 from prepare.open_clips import IDLE_SECONDS, limit_idle, make_clips, take_clips
+from prepare.joint_folder import joint_files, read_joint_file
 from prepare.synthetic import walker, waver
 from prepare.takes import Clip, Segment, Take
 
@@ -184,3 +185,16 @@ def test_a_mirrored_label_has_its_sides_exchanged():
     take = Take("hdm05_1", "hdm05", label="kick to the front with the left foot", joints=waver().astype(np.float32))
     labels = {clip.name: clip.label for clip in make_clips([take])}
     assert labels == {"hdm05_1": take.label, "Mhdm05_1": "kick to the front with the right foot"}
+
+
+def test_a_leading_t_pose_is_dropped_where_the_note_says_so(tmp_path):
+    joints = waver("both", height="shoulder").astype(np.float32)
+    arms = joints[:10, [16, 17]] + np.float32([[[0.3, 0, 0], [-0.3, 0, 0]]])
+    posed = joints[:10].copy()
+    posed[:, [18, 19]], posed[:, [20, 21]] = arms, 2 * arms - joints[:10, [16, 17]]
+    (tmp_path / "cmu").mkdir()
+    np.save(tmp_path / "cmu" / "01_01.npy", np.concatenate((posed, joints)))
+    for note, frames in (("starts in a T-pose", len(joints)), ("", len(joints) + 10)):
+        (tmp_path / "clips.csv").write_text(f"source,clip,label,note\ncmu,01_01,wave,{note}\n")
+        (take,) = map(read_joint_file, joint_files(tmp_path))
+        assert len(take.joints) == frames
