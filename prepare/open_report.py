@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from prepare.clip_files import COMPOSED
 from prepare.open_clips import SHORTEST_REST
@@ -23,7 +24,7 @@ def report(
     if composed := [clip for clip in clips if clip.source == COMPOSED]:
         share = len(composed) / sum(clip.split == "train" for clip in clips)
         lines.append(f"composed: {minutes(composed):.0f} minutes, {len(composed):,} clips with mirrors, {share:.0%} of train")
-    lines += [*report_segments(takes, segments), *report_tests(clips), *report_actions(clips)]
+    lines += [*report_segments(takes, segments), *report_overlaps(takes), *report_tests(clips), *report_actions(clips)]
     return [*lines, f"{len(clips):,} clips, {captions:,} captions"]
 
 
@@ -73,6 +74,15 @@ def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segme
     named = f", {', '.join(sorted(missing)[:NAMED])}{' and others' if len(missing) > NAMED else ''}" if missing else ""
     lost = f"{sum(missing.values()):,} found no file ({len(missing):,} captures{named})" if missing else "all found their file"
     return [f"HumanML3D's segments of CMU: {total:,}, {lost}"]
+
+
+def report_overlaps(takes: Sequence[Take]) -> list[str]:
+    """A line about segments of one take that share frames but not the split; they are HumanML3D's own, and stay."""
+    pairs = 0
+    for take in takes:
+        for first, second in combinations(take.segments, 2):
+            pairs += first.split != second.split and max(first.start, second.start) < min(first.end, second.end)
+    return [f"{pairs} pairs of HumanML3D's segments in different splits share frames, as published"] if pairs else []
 
 
 def report_tests(clips: Sequence[Clip]) -> list[str]:

@@ -12,8 +12,9 @@ from motion.features import facing
 from motion.rotation import yaw
 from motion.skeleton import HUMANML3D
 from prepare import open_dataset
-from prepare.open_clips import IDLE_SECONDS, limit_idle, make_clips, take_clips
 from prepare.joint_folder import joint_files, read_joint_file
+from prepare.open_clips import IDLE_SECONDS, limit_idle, make_clips, take_clips
+from prepare.open_report import report_overlaps
 from prepare.synthetic import walker, waver
 from prepare.takes import Clip, Segment, Take
 
@@ -198,3 +199,10 @@ def test_a_leading_t_pose_is_dropped_where_the_note_says_so(tmp_path):
         (tmp_path / "clips.csv").write_text(f"source,clip,label,note\ncmu,01_01,wave,{note}\n")
         (take,) = map(read_joint_file, joint_files(tmp_path))
         assert len(take.joints) == frames
+
+
+def test_segments_that_overlap_across_splits_are_counted():
+    segments = (Segment("1", 0, 100, "train"), Segment("2", 90, 180, "test"), Segment("3", 100, 200, "train"))
+    (line,) = report_overlaps([Take("cmu_1", "cmu", segments=segments)])
+    assert line.startswith("2 pairs")
+    assert report_overlaps([Take("cmu_1", "cmu", segments=segments[::2])]) == []
