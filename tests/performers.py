@@ -192,3 +192,15 @@ def balancer(side=0, seconds=3.0):
     ankles = feet(frames)
     ankles[:, 1 - side] += lifted[:, None] * [0, 0.35, -0.1]
     return person(standing_root(frames), ankles=ankles)
+
+
+def thrower():
+    """Brings both hands up in front of the body, close together, to above the head and drops them: a ball thrown overhead."""
+    frames = 2 * FPS + 2 * BEFORE
+    up = np.sin(np.pi * np.clip(clock(frames) / 1.4, 0, 1))[:, None] ** 2
+    arms = hanging(frames)
+    for side, inward in ((0, -0.25), (1, 0.25)):
+        for bone in (0, 1):
+            way = np.array([inward, 0.4 + 0.5 * bone, 0.9 - 0.3 * bone])
+            arms[:, side, bone] = (1 - up) * [inward, -0.8, 0.4] + up * way
+    return person(standing_root(frames), arms=arms)

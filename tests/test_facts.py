@@ -124,6 +124,12 @@ def test_punches_tell_arm_and_count(side, times):
     assert prove(people.puncher(side, times)).punches == ((times, 0) if side == 0 else (0, times))
 
 
+def test_a_ball_thrown_overhead_is_a_throw_and_raised_hands_are_none():
+    facts = prove(people.thrower())
+    assert [event.side for event in facts.of("throw")] == ["both"]
+    assert not prove(raiser("both", hold=0.4, rise=0.4)).of("throw")
+
+
 @pytest.mark.parametrize("times", [2, 5])
 def test_jumping_jacks_are_counted(times):
     assert done(people.jacks(times)) == {"jumping jacks": times}

@@ -82,7 +82,14 @@ def jumping_jacks(frames: Frames) -> list[Event]:
     for peak in peaks(apart, 0.4, 0.2).tolist():
         near = slice(max(0, peak - 4), peak + 5)
         before = slice(max(0, peak - 14), peak + 14)
-        if high[near].max() > 0.1 and high[before].min() < -0.15 and wide[before].max() > 0.9 and frames.erect[near].mean() > 0.5:
+        moved = np.linalg.norm(np.ptp(frames.joints[before, PELVIS][:, [0, 2]], axis=0))
+        if (
+            moved < 0.3
+            and high[near].max() > 0.1
+            and high[before].min() < -0.15
+            and wide[before].max() > 0.9
+            and frames.erect[near].mean() > 0.5
+        ):
             found.append(Event("jumping jacks", max(0, peak - 10), min(len(frames), peak + 11)))
     return found
 

@@ -110,8 +110,8 @@ def throws(frames: Frames) -> list[Event]:
     for top in peaks(height, 0.05, 0.3).tolist():
         before, after = max(0, top - FPS), top + FPS
         lifts = FPS * np.diff(height[before : top + 1]).max(initial=0)
-        ahead = reach[before:top, :, 2].mean() > 0.1 and together[before:top].max(initial=1) < 0.4
-        if lifts > 1.2 and ahead and height[before:top].min() < -0.2 and height[top:after].min() < -0.1:
+        ahead = reach[before:top, :, 2].mean() > 0.1 and together[before:top].max(initial=0) < 0.5
+        if lifts > 0.8 and ahead and height[before:top].min() < -0.2 and height[top:after].min() < -0.1:
             start, end = around(frames, top, height > -0.3)
             found.append(Event("throw", start, end, "both", float(lifts)))
     return found
