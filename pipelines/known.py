@@ -92,7 +92,7 @@ class Knowledge:
     def __init__(self, index: CaptionIndex, encoder: Encoder, calibration: dict | None = None):
         self.index, self.encoder = index, encoder
         self.stems = {stem(word) for word in index.words} | {stem(word) for text in index.captions for word in content_words(text)}
-        self.calibration = calibration or json.loads(CALIBRATION.read_text(encoding="utf-8"))
+        self.calibration = json.loads(CALIBRATION.read_text(encoding="utf-8")) if calibration is None else calibration
 
     @classmethod
     def load(cls, folder: Path) -> Knowledge | None:
