@@ -1,6 +1,7 @@
 # make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
 # make test                style check and tests
 # make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   the embedded masked transformer, trained on your motions
+# make weights DATA=dataset/Open [SETTING=gpu]   trains the embedded weights again, in checkpoints/
 # All set themselves up in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
 
 PY ?= python3
@@ -8,12 +9,14 @@ PROMPT ?= a person waves with the right hand
 DATA ?= dataset/Mine
 NAME ?= mine
 MINUTES ?= 30
+SETTING ?= cpu
+TEXTS ?=
 export PROMPT
 
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test finetune clean
+.PHONY: demo test finetune weights clean
 
 demo: .venv/run
 	$(PYTHON) gen_t2m.py --ext demo --text_prompt "$$PROMPT"
@@ -27,6 +30,10 @@ finetune: .venv/run
 	$(PYTHON) train_t2m_transformer.py --stage masked --name $(NAME) --dataset_name open --data_root $(DATA) --vq_name vq \
 	    --init masked --lr 1e-4 --max_minutes $(MINUTES) \
 	    $$(awk -F': ' '/^($(SIZES)): / && $$2 != "None" {print "--" $$1, $$2}' assets/demo/open/masked/opt.txt)
+
+weights: .venv/run
+	test -d checkpoints/minilm4 || $(PYTHON) -m prepare.backbone --texts $(DATA)/texts $(TEXTS) --layers 4 --out checkpoints/minilm4
+	$(PYTHON) -m prepare.weights --data_root $(DATA) --setting $(SETTING)
 
 test: .venv/dev
 	$(PYTHON) -m ruff check .
