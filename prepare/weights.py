@@ -46,7 +46,7 @@ VQ = (
     "--planted_feet --loss_positions 3 --loss_path 0.3 --loss_velocity 0.1 --loss_acceleration 0.005 --loss_feet 0.5"
 )
 LAMP = f"{USUAL} --vq_name vq --bert {{bert}} --num_queries 16 --cross_width 384 --embed_dim 256 --match_rows 16 --warm_up_iter 20"
-GPT = f"{USUAL} --lamp_name lamp --num-layers 6 --embed-dim-gpt 256 --n-head-gpt 4 --block-size 40 --warm_up_iter 50 --eval_iter 200"
+GPT = f"{USUAL} --lamp_name lamp --num-layers 6 --embed-dim-gpt 256 --n-head-gpt 4 --block-size 40 --warm_up_iter 50"
 STAGES = {
     "vq": Stage("train_vq.py", f"{VQ} --lr 4e-4", (3600, 48, 128), (4000, 1.6, 512), init=True),
     "lamp": Stage("train_lamp.py", f"{LAMP} --lr 2e-4 --eval_iter 100", (400, 30, 64), (1500, 1.2, 256), init=True),
@@ -71,7 +71,7 @@ STAGES = {
         f"--stage length --text_encoder sentence {USUAL} --vq_name vq --lr 3e-4 --warm_up_iter 100",
         (3000, 3, 64), (3000, 0.2, 256),
     ),
-    "m2t": Stage("train_m2t.py", f"{GPT} --lr 6e-4", (800, 20, 64), (2000, 0.5, 128), init=True),
+    "m2t": Stage("train_m2t.py", f"{GPT} --lr 6e-4 --eval_iter 200", (800, 20, 64), (2000, 0.5, 128), init=True),
 }  # fmt: skip
 
 
