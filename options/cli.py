@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from options.ranges import check_ranges
-from utils.errors import UserError, fail
+from utils.errors import Parser, UserError
 
 Config = TypeVar("Config")
 
@@ -87,7 +87,7 @@ def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
     """Every field of the dataclass as a flag, abbreviations off, defaults shown in the help but left to the dataclass."""
-    parser = _Parser(
+    parser = Parser(
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )
     for option, kind, many in _options(config_class):
@@ -102,11 +102,6 @@ def _parser(config_class: type) -> argparse.ArgumentParser:
             settings["metavar"] = None if settings["choices"] else kind.__name__.upper()
         parser.add_argument(f"--{option.name}", *option.metadata["flags"], **settings)
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        fail(f"{message}; --help lists the flags")
 
 
 class _HelpFormatter(argparse.HelpFormatter):

@@ -6,6 +6,7 @@ Library code raises `UserError` for anything a user can mend (a missing file, a 
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import re
@@ -62,6 +63,13 @@ def fail(message: str) -> None:
 def note(message: str) -> None:
     """Print one `note:` line on stderr: something the user should know that is no error."""
     print(f"note: {' '.join(message.split())}", file=sys.stderr)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of flags, of which a wrong one is one line on stderr and exit code 2; --help says more."""
+
+    def error(self, message: str):
+        fail(f"{message}; --help lists the flags")
 
 
 class Printable:
