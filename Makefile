@@ -1,5 +1,6 @@
 # make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
 # make test                style check and tests
+# make check               the same and the slow tests: fuzzing, kills in every stage
 # make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   the embedded masked transformer, trained on your motions
 # make weights DATA=dataset/Open [SETTING=gpu]   trains the embedded weights again, in checkpoints/
 # All set themselves up in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
@@ -16,7 +17,7 @@ export PROMPT
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test finetune weights clean
+.PHONY: demo test check finetune weights clean
 
 demo: .venv/run
 	$(PYTHON) gen_t2m.py --ext demo --text_prompt "$$PROMPT"
@@ -38,6 +39,9 @@ weights: .venv/run
 test: .venv/dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m pytest
+
+check: test
+	$(PYTHON) -m pytest -m slow
 
 .venv/torch:
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; try PY=python3.11 make …"; exit 2; }

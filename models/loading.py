@@ -29,9 +29,6 @@ KINDS = {
     "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # that has learned plain captions alone
     "caption_lm": ("models.caption_lm", "CaptionLM", "CaptionLMConfig"),
 }
-OUTSIDE = ("caption_lm",)  # kinds whose weights lie in other files too
-
-
 def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tuple[nn.Module, dict[str, Any]]:
     """A model in eval mode on the CPU, and the metadata of its file (kind, config, and for ours step, revision, …).
 
@@ -97,8 +94,7 @@ def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str
     module = import_module(path)
     model_class, config_class = getattr(module, model_class), getattr(module, config_class)
     if state is not None:
-        config = checked_config(config_class, config, state, source)
-        return model_class(config) if kind in OUTSIDE else built(model_class, config, state, source)
+        return built(model_class, checked_config(config_class, config, state, source), source)
     try:
         return model_class(config_class(**config))
     except TypeError as error:
