@@ -111,6 +111,8 @@ class Knowledge:
         nearest = self.nearest(similarity)
         actions = {self.index.actions[place] for place in np.argsort(-similarity)[:2]}  # of the two nearest captions
         strange = self.strange_words(prompt)
+        if SEVERAL.search(prompt):
+            return Known(min(score, KNOWN / 2), nearest, "the weights move one person, not several")
         if score >= KNOWN and len(actions) == 1 and actions <= self.index.thin:
             return Known(KNOWN / 2, nearest, f"hardly any training clip shows this ({actions.pop()})")
         if score >= KNOWN:
@@ -133,7 +135,13 @@ class Knowledge:
         familiar = (rows[1 + len(parts) :] @ self.index.word_rows.T).max(1) if words else np.ones(1)
         familiar = np.where([stem(word) in self.stems for word in words] or [True], 1.0, familiar)
         best = np.sort(similarity)[::-1]
-        values = (best[0], best[:5].mean(), by_clause.min(), familiar.min(), familiar.mean(), float(bool(SEVERAL.search(prompt))))
+        values = (
+            best[0],
+            best[:5].mean(),
+            by_clause.min(),
+            familiar.min(),
+            familiar.mean(),
+        )
         return np.array(values), similarity
 
     def nearest(self, similarity: np.ndarray) -> tuple[str, ...]:
@@ -152,14 +160,7 @@ class Knowledge:
         return [word for word in dict.fromkeys(content_words(canonical(prompt))) if stem(word) not in self.stems]
 
 
-FEATURES = (
-    "nearest caption",
-    "mean of the nearest five",
-    "least near clause",
-    "strangest word",
-    "mean of the words",
-    "several people",
-)
+FEATURES = ("nearest caption", "mean of the nearest five", "least near clause", "strangest word", "mean of the words")
 
 
 def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) -> list[dict | None]:
