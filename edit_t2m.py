@@ -139,8 +139,8 @@ def edited(
         if first == done:
             new = spans_of((weight == 1).tolist(), len(weight))
             print(f"new of {len(weight)} frames: " + ", ".join(f"{start} to {stop}" for start, stop in new))
-        own = int(weight[before : before + plan.frames].argmin())  # the first frame that is wholly the source's
-        joints = source.place(to_joints(features, spec), before + own, own)
+        kept = int(weight[before : before + plan.frames].argmin())  # the first frame that is wholly the source's
+        joints = source.place(to_joints(features, spec), before + kept, kept)
         for repeat, result in enumerate(joints.numpy(), start=first):
             yield Sample(Motion(result, spec.fps, prompt or "in-betweening"), repeat=repeat, number=repeat)
 

@@ -52,9 +52,10 @@ def evaluate(config: EvalRetrieval) -> None:
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation.report import write_report
-    from evaluation.retrieval import Gallery, evaluate_retrieval, table
+    from evaluation.retrieval import Gallery, evaluate_retrieval, retrieval_table
     from motion.spec import get_spec
     from pipelines.runs import LAMP, resolve
+    from utils.provenance import provenance
 
     dataset = config.dataset_name or EVALUATED
     spec = get_spec(dataset, config.data_root, config.cache_dir)
@@ -67,9 +68,9 @@ def evaluate(config: EvalRetrieval) -> None:
     facts = {"weights": str(weights), "split": config.split, "clips": len(gallery.clips), "captions": len(gallery.texts)}
     settings = {name: getattr(config, name) for name in ("caption", "pool", "rerank")}
     results = {**facts, **settings, "protocols": protocols}
-    text = "\n".join((*heading(results), *table(protocols)))
+    text = "\n".join((*heading(results), *retrieval_table(protocols)))
     print(text)
-    write_report(run.results(config.checkpoints_dir), config.ext, text, results)
+    write_report(run.results(config.checkpoints_dir), config.ext, text, results, provenance(config, model.device, [weights]))
 
 
 def heading(results: dict) -> tuple[str, ...]:
@@ -97,16 +98,16 @@ def search(config: EvalRetrieval) -> None:
     model = load(config, run)
     index = open_index(model, spec, inside if inside.is_dir() else folder)
     hits = index.search(model.embed_texts([config.query])[0], config.top, config.pool)
-    found = [(hit, caption_of(hit.file)) for hit in hits]
+    results = [(hit, caption_of(hit.file)) for hit in hits]
     print(f"{config.query.strip()}: the nearest of {len(index.lengths)} motions")
-    for place, (hit, caption) in enumerate(found, start=1):
+    for rank, (hit, caption) in enumerate(results, start=1):
         piece = "" if hit.whole else f" {hit.start:.1f}–{hit.end:.1f} s"
-        print(f"{place:>3}  {hit.score:6.3f}  {hit.file}{piece}" + (f"  {caption}" if caption else ""))
+        print(f"{rank:>3}  {hit.score:6.3f}  {hit.file}{piece}" + (f"  {caption}" if caption else ""))
     if config.formats:
-        write(config, found)
+        write(config, results)
 
 
-def write(config: EvalRetrieval, found: list[tuple[Hit, str]]) -> None:
+def write(config: EvalRetrieval, results: list[tuple[Hit, str]]) -> None:
     """The motions found, in all formats asked for: one page for html, else a file a motion."""
     from motion.clip import Motion
     from motion.drawing.html import write_html
@@ -116,12 +117,12 @@ def write(config: EvalRetrieval, found: list[tuple[Hit, str]]) -> None:
 
     with staged(Path(config.output_dir), config.ext) as folder:
         clips = []
-        for place, (hit, caption) in enumerate(found, start=1):
+        for rank, (hit, caption) in enumerate(results, start=1):
             joints, fps = joints_of(hit)
-            clips.append(Motion(joints, fps, f"{place}. {hit.score:.3f}  {caption or hit.file.name}"))
+            clips.append(Motion(joints, fps, f"{rank}. {hit.score:.3f}  {caption or hit.file.name}"))
             for suffix in config.formats:
                 if suffix != "html":
-                    export(folder / f"{place}_{hit.file.stem}.{suffix}", joints, caption, fps)
+                    export(folder / f"{rank}_{hit.file.stem}.{suffix}", joints, caption, fps)
         if "html" in config.formats:
             write_html(folder / "found.html", clips, config.query)
     print(f"written: {Path(config.output_dir) / config.ext}")

@@ -30,12 +30,13 @@ def run(config: EvalT2M) -> None:
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation.judges import load_judge
-    from evaluation.protocol import Protocol, evaluate, released_lines, table
+    from evaluation.protocol import SplitEvaluation, evaluate, released_lines, results_table
     from evaluation.report import write_report
     from models.loading import Loader
     from motion.spec import get_spec
     from pipelines.text2motion import SamplingSettings
     from utils.checkpoint import CheckpointFolder
+    from utils.provenance import provenance
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
@@ -46,22 +47,23 @@ def run(config: EvalT2M) -> None:
     judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, loader)
     clips = CaptionedClips(spec, config.split, MotionStore(spec))
     settings = {"published": config.protocol, "batches": config.num_batch, "seed": config.seed}
-    protocol = Protocol(clips, judge, **settings, **(lamp_bertscore(config, clips, loader) if config.lamp_bertscore else {}))
+    protocol = SplitEvaluation(clips, judge, **settings, **(lamp_bertscore(config, clips, loader) if config.lamp_bertscore else {}))
     results, text = {}, []
     for tag in tags:
         model = load_generator(config, tag, loader)
         title = f"{folder.root}, {tag}: {config.protocol} protocol, {config.split}, judge {judge.name}, {config.repeat_times} times"
         print(title)
         results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, say=print)
-        print(table(results[tag]))
-        text += [title, table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
+        print(results_table(results[tag]))
+        text += [title, results_table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
         sampling = {**asdict(SamplingSettings().changed(config)), "precision": config.precision}
-        write_report(folder.eval, config.ext, "\n".join(text), {**settings, "judge": judge.name, **sampling, "results": results})
+        report = {**settings, "judge": judge.name, **sampling, "results": results}
+        write_report(folder.eval, config.ext, "\n".join(text), report, provenance(config, loader.device, loader.files))
 
 
 def lamp_bertscore(config: EvalT2M, clips, loader) -> dict:
     """What the protocol needs for LaMP-BertScore: who captions motions, and what that is worth."""
-    from evaluation.captions import BertScores, lamp_bertscore, load_scorer, teller
+    from evaluation.captions import BertScores, batched_captioner, lamp_bertscore, load_scorer
     from models.decoding import Search
     from pipelines.motion2text import MotionToText
 
@@ -69,7 +71,7 @@ def lamp_bertscore(config: EvalT2M, clips, loader) -> dict:
     captions = [[caption.text for caption in clips.captions_of(index)] for index in range(len(clips))]
     bert = BertScores(load_scorer(config.bert_score, config.bert_score_layer, loader.device), captions)
     print(bert.setting)
-    return {"teller": teller(captioner, Search(), config.batch_size), "language": lamp_bertscore(bert)}
+    return {"captioner": batched_captioner(captioner, Search(), config.batch_size), "text_scorer": lamp_bertscore(bert)}
 
 
 def makers(protocol, model, config: EvalT2M):
@@ -91,10 +93,9 @@ def makers(protocol, model, config: EvalT2M):
 
 def weights_of(folder) -> list[str]:
     """Names of all weights files of a run. Raises `UserError` if there are none."""
-    from utils.checkpoint import SUFFIXES
+    from pipelines.runs import weights_files
 
-    files = [path for path in folder.model.glob("*") if path.suffix in SUFFIXES and not path.name.startswith(".")]
-    tags = sorted(path.stem for path in files if path.stem != "resume")
+    tags = [path.stem for path in weights_files(folder.root)]
     if not tags:
         raise UserError(f"{folder.model}: no weights there; check --name, --dataset_name and --checkpoints_dir")
     return tags

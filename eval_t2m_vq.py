@@ -24,12 +24,13 @@ def main(argv: list[str] | None = None) -> None:
 
 def evaluate(config: EvalVQ) -> None:
     from data.store import MotionStore, Normaliser
-    from evaluation.protocol import table
+    from evaluation.protocol import results_table
     from evaluation.report import write_report
     from evaluation.tokeniser import evaluate_tokeniser
     from models.loading import load_model
     from motion.spec import get_spec
     from utils.checkpoint import CheckpointFolder, find_weights
+    from utils.provenance import provenance
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
@@ -50,9 +51,9 @@ def evaluate(config: EvalVQ) -> None:
     print(text)
     if judged := judgement(config, model, normaliser, store, spec, device):
         results["judged"] = judged
-        print(table(judged))
-        text += "\n" + table(judged)
-    write_report(folder.eval, config.ext, text, results)
+        print(results_table(judged))
+        text += "\n" + results_table(judged)
+    write_report(folder.eval, config.ext, text, results, provenance(config, device, [weights]))
 
 
 def judgement(config: EvalVQ, model, normaliser, store, spec, device) -> dict[str, Any] | None:
@@ -61,22 +62,22 @@ def judgement(config: EvalVQ, model, normaliser, store, spec, device) -> dict[st
 
     from data.text import CaptionedClips
     from evaluation.judges import NoJudge, choose_judge
-    from evaluation.protocol import Protocol, evaluate
+    from evaluation.protocol import SplitEvaluation, evaluate
     from models.loading import Loader
 
     judge = choose_judge(config, Loader(device))
     if isinstance(judge, NoJudge):
         return None
-    protocol = Protocol(CaptionedClips(spec, config.split, store), judge, batches=config.num_batch, seed=config.seed)
+    protocol = SplitEvaluation(CaptionedClips(spec, config.split, store), judge, batches=config.num_batch, seed=config.seed)
 
     @torch.no_grad()
-    def remake(features, lengths):
+    def reconstruct(features, lengths):
         motion, lengths = normaliser.normalise(features).to(device), lengths.to(device)
         decoded = model.decode(model.encode(motion, lengths), lengths)
         return normaliser.denormalise(decoded).cpu()
 
     def make(real, repeat: int):
-        return protocol.remade(remake, repeat)
+        return protocol.reconstructed(reconstruct, repeat)
 
     return evaluate(protocol, make, repeats=config.repeat_times, say=lambda line: None)
 

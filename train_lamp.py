@@ -148,8 +148,8 @@ def validation(clips, val_pairs, tokenizer):
             for name, value in {"loss": loss, **logs, **recalls(model, batch)}.items():
                 totals[name] = totals.get(name, 0.0) + float(value) / len(crops)
         r1 = (totals["motion_to_text_r1"] + totals["text_to_motion_r1"]) / 2
-        said = {"captions": samples(model, val_pairs.tensors(crops[0]), tokenizer)} if "captioning" in logs else {}
-        return {"r1": r1, **totals, **said}
+        texts = {"captions": samples(model, val_pairs.tensors(crops[0]), tokenizer)} if "captioning" in logs else {}
+        return {"r1": r1, **totals, **texts}
 
     return validate
 
@@ -162,21 +162,21 @@ def recalls(model, batch: dict) -> dict[str, float]:
     text = model.text_features(batch["ids"], batch["text_lengths"])
     first = (batch["caption"][:, None] == batch["caption"]).int().argmax(1)
     scores = model.similarity(motion, text[first])  # (B, B), motions × texts; equal captions score equally to the last bit
-    found = {}
+    recall = {}
     for way, ranks in (("motion_to_text", rank(scores)), ("text_to_motion", rank(scores.T))):
-        found |= {f"{way}_r{k}": float(hits(ranks, k).mean()) for k in (1, 2, 3)}
-    return found
+        recall |= {f"{way}_r{k}": float(hits(ranks, k).mean()) for k in (1, 2, 3)}
+    return recall
 
 
 def samples(model, batch: dict, tokenizer) -> str:
-    """What the model says of the first motions, each after what people said: `a person bows → someone bows | …`."""
+    """Captions of the first motions, each after its reference: `a person bows → someone bows | …`."""
     device = model.logit_scale.device
     latents, lengths = batch["latents"][:SAMPLES].to(device), batch["lengths"][:SAMPLES].to(device)
     words = tokenizer.get_vocab_size()  # the id after them is [DEC]
-    said = model.caption(latents, lengths, end=tokenizer.token_to_id("[SEP]")).tolist()
-    said = tokenizer.decode_batch([[word for word in row if word < words] for row in said])
+    ids = model.caption(latents, lengths, end=tokenizer.token_to_id("[SEP]")).tolist()
+    captions = tokenizer.decode_batch([[word for word in row if word < words] for row in ids])
     true = tokenizer.decode_batch(batch["ids"][:SAMPLES].tolist())
-    return " | ".join(f"{theirs} → {ours}" for theirs, ours in zip(true, said))
+    return " | ".join(f"{reference} → {caption}" for reference, caption in zip(true, captions))
 
 
 if __name__ == "__main__":

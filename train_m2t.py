@@ -122,7 +122,7 @@ def sentences(config: TrainM2T, model):
     captions = sorted({caption.lower() for texts in config.texts for caption in read_texts(Path(texts))})
     ids = model.token_ids(captions)
     held = ids[::HELD_OUT]
-    kept = [row for place, row in enumerate(ids) if place % HELD_OUT]
+    kept = [row for index, row in enumerate(ids) if index % HELD_OUT]
     print(f"{len(kept)} captions, {len(held)} for validation")
     return Sentences(kept, **share(config)), validation(Sentences(held, batch_size=min(config.batch_size, len(held))))
 
@@ -137,9 +137,9 @@ def pairs(config: TrainM2T, reader, model):
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     store, normaliser = MotionStore(spec), Normaliser(reader.mean, reader.std)
 
-    def batches(clips: CaptionedClips, **own: int):
+    def batches(clips: CaptionedClips, **share: int):
         ids = model.token_ids([caption.text for caption in clips.captions])
-        return captioned_latents(clips, reader.tokeniser, normaliser, ids, **own)
+        return captioned_latents(clips, reader.tokeniser, normaliser, ids, **share)
 
     train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
     val = batches(val_clips, batch_size=min(VALIDATION_BATCH, len(val_clips)))
@@ -169,8 +169,8 @@ def samples(model, batch: dict) -> str:
 
     few = {name: value[:SAMPLES] for name, value in batch.items()}
     queries = model.queries(few["latents"], few["lengths"])
-    said = model.write(queries, Search(beams=1), codes=few["codes"] if model.reads_codes else None)
-    return " | ".join(texts[0] for texts in said)
+    captions = model.write(queries, Search(beams=1), codes=few["codes"] if model.reads_codes else None)
+    return " | ".join(texts[0] for texts in captions)
 
 
 if __name__ == "__main__":

@@ -124,8 +124,8 @@ def build_model(config: TrainT2M, tokeniser, features, max_motion: int):
     sizes = {name: getattr(config, name) for name in SIZES if getattr(config, name) is not None}
     sizes |= {"stride": tokeniser.stride, "cond_dim": features.shape[1]}
     if config.stage == "length":
-        own = {name: sizes[name] for name in ("stride", "cond_dim", "dropout") if name in sizes}
-        model = LengthPredictor(LengthConfig(classes=max_motion // tokeniser.stride + 1, **own))
+        settings = {name: sizes[name] for name in ("stride", "cond_dim", "dropout") if name in sizes}
+        model = LengthPredictor(LengthConfig(classes=max_motion // tokeniser.stride + 1, **settings))
     else:
         books = codebooks(tokeniser)  # (Q, K, C)
         sizes |= {"nb_code": tokeniser.nb_code, "code_dim": books.shape[2]}

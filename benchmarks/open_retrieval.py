@@ -16,7 +16,7 @@ from torch import Tensor
 from data.store import Clips, MotionStore
 from data.text import CaptionedClips
 from evaluation.metrics.retrieval import galleries
-from evaluation.retrieval import Gallery, evaluate_retrieval, table
+from evaluation.retrieval import Gallery, evaluate_retrieval, retrieval_table
 from motion.spec import get_spec
 from options.cli import parse
 from options.common import option
@@ -94,7 +94,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def report(title: str, gallery: Gallery) -> None:
     print(f"\n{title}: {len(gallery.clips)} clips, {len(gallery.texts)} different captions")
-    print("\n".join((*table(evaluate_retrieval(gallery, PROTOCOLS)), *filter(None, (shares(gallery, name) for name in PROTOCOLS)))))
+    print(*retrieval_table(evaluate_retrieval(gallery, PROTOCOLS)), sep="\n")
+    print(*filter(None, (shares(gallery, name) for name in PROTOCOLS)), sep="\n")
 
 
 if __name__ == "__main__":

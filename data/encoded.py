@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data.store import Clips, Normaliser
 from data.text import CaptionedClips, draw_crops
 from utils.checkpoint import cached, load_weights, save_weights
+from utils.progress import progress
 
 POOL = 16  # batches among which clips are sorted by length
 
@@ -55,7 +55,7 @@ def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int
     """
     starts, lengths = first_rows(clips.lengths, stride)
     rows = None
-    with tqdm(total=len(clips) * stride, desc="tokenising", unit="clip", leave=False, disable=None) as bar:
+    with progress(total=len(clips) * stride, desc="tokenising", unit="clip") as bar:
         for shift in range(stride):
             shifted = Clips(clips.rows, clips.names, clips.starts + shift, clips.lengths - shift)
             for batch in shifted.batches(normaliser):

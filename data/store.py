@@ -24,12 +24,12 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from data.balance import weighted_epoch
 from motion.spec import DatasetSpec
 from utils.checkpoint import atomic_path
 from utils.errors import UserError
+from utils.progress import progress
 from utils.runtime import user_cache
 
 PACK = "motions.pack"
@@ -165,7 +165,7 @@ def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerp
         atomic_path(path) as temporary,
         open(temporary, "wb") as pack,
         ThreadPoolExecutor(8) as pool,
-        tqdm(total=len(files), desc="packing motions", unit="clip", leave=False, disable=None) as bar,
+        progress(total=len(files), desc="packing motions", unit="clip") as bar,
     ):
         for first in range(0, len(files), BLOCK):
             block = [(Path(file), pool.submit(Path(file).read_bytes)) for file in files[first : first + BLOCK]]

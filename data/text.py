@@ -14,11 +14,11 @@ from pathlib import Path
 from string import ascii_uppercase
 
 import numpy as np
-from tqdm import tqdm
 
 from data.store import Clips, MotionStore, Normaliser, named, padded
 from motion.spec import DatasetSpec
 from utils.errors import UserError
+from utils.progress import progress
 
 # Reading
 
@@ -125,7 +125,7 @@ class CaptionedClips:
         in_range = (whole.lengths >= spec.min_frames) & (whole.lengths < spec.max_frames)
         found: list[tuple[str, int, int, list[Caption]]] = []
         faults = []
-        for place in tqdm(np.flatnonzero(in_range), desc=f"texts of {split}", unit="clip", leave=False, disable=None):
+        for place in progress(np.flatnonzero(in_range), desc=f"texts of {split}", unit="clip"):
             try:
                 captions = read_captions(folder / f"{whole.names[place]}.txt")
             except UserError as error:

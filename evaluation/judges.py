@@ -75,8 +75,8 @@ class GuoJudge:
         meta, words = run.folder / "meta", None
         if run.name == RELEASED_EVALUATOR:
             words = Words.from_glove(GLOVE)
-            others = (run.folder.parent / part / "meta" for part in RELEASED_STATISTICS)
-            meta = next((path for path in others if path.is_dir()), meta)
+            folders = (run.folder.parent / part / "meta" for part in RELEASED_STATISTICS)
+            meta = next((path for path in folders if path.is_dir()), meta)
         mean, std = (torch.from_numpy(row).to(loader.device) for row in Normaliser.load(meta).rows)
         return cls(model, mean, std, words or Words.load(run.folder / FILE))
 
@@ -92,11 +92,11 @@ class GuoJudge:
     @torch.no_grad()
     def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
         """(B, E), from the tokens alone."""
-        found = []
+        embeddings = []
         for start in range(0, len(tokens), BATCH):
             batch = {name: value.to(self.mean.device) for name, value in self.words(tokens[start : start + BATCH]).items()}
-            found.append(self.evaluator.embed_text(batch["words"], batch["pos"], batch["text_lengths"]))
-        return torch.cat(found)
+            embeddings.append(self.evaluator.embed_text(batch["words"], batch["pos"], batch["text_lengths"]))
+        return torch.cat(embeddings)
 
 
 class LampJudge:
@@ -153,8 +153,8 @@ class NoJudge:
 def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengths: Tensor) -> Tensor:
     """`embed(features (b, t, D), lengths (b,))` of all clips in their order; batches are of like length, cut to the longest."""
     order = lengths.argsort()
-    found = [embed(features[rows, : int(lengths[rows].max())], lengths[rows]) for rows in order.split(BATCH)]
-    return torch.cat(found)[order.argsort()]
+    embeddings = [embed(features[rows, : int(lengths[rows].max())], lengths[rows]) for rows in order.split(BATCH)]
+    return torch.cat(embeddings)[order.argsort()]
 
 
 def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJudge:

@@ -10,10 +10,10 @@ from options.generate import Captioning
 
 @dataclass(frozen=True)
 class EvalVQ(Judged, Split, OnDataset, Common):
-    """Flags of eval_t2m_vq.py: how well a tokeniser gives motions back."""
+    """Flags of eval_t2m_vq.py: how well a tokeniser reconstructs motions."""
 
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
-    repeat_times: int = option(20, "passes of the judge with other draws")
+    repeat_times: int = option(20, "evaluation passes, each with other random draws")
     ext: str = option("reconstruction", "name of the result files: eval/<ext>.log and eval/<ext>.json")
 
 
@@ -27,17 +27,17 @@ class EvalT2M(BertScored, Judged, Split, OnDataset, Common):
     protocol: str = option(
         "standard", "standard, or the variant of LaMP's release: first captions, in order", choices=("standard", "lamp")
     )
-    repeat_times: int = option(20, "passes with other draws")
-    mm_batches: int = option(3, "batches whose texts MultiModality takes, 30 motions each; 0: leave it out")
+    repeat_times: int = option(20, "evaluation passes, each with other random draws")
+    mm_batches: int = option(3, "batches of texts for MultiModality, 30 motions per text; 0: leave it out")
     batch_size: int = option(256, "motions generated at a time")
-    time_steps: int = option(10, "steps of decoding")
-    cond_scale: float = option(4.0, "guidance of the base tokens by the text; 1: none")
-    res_cond_scale: float = option(5.0, "guidance of the residual tokens; 1: none")
-    temperature: float = option(1.0, "above 1: more varied, below: more certain")
-    topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
-    precision: str = option("fp32", "of the transformers: auto is bf16 where the GPU has it", choices=PRECISIONS)
-    lamp_bertscore: bool = option(False, "also LaMP-BertScore: motions are captioned, and captions held against the texts")
-    captioner: str = option("", "captioner's run (train_m2t.py --exp-name); default: the only one there")
+    time_steps: int = option(10, "sampling steps of the masked transformer")
+    cond_scale: float = option(4.0, "guidance scale of the base tokens; 1: no guidance")
+    res_cond_scale: float = option(5.0, "guidance scale of the residual tokens; 1: no guidance")
+    temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
+    topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
+    precision: str = option("fp32", "precision of the transformers; auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
+    lamp_bertscore: bool = option(False, "also LaMP-BertScore: motions are captioned, and captions compared with texts")
+    captioner: str = option("", "captioner for LaMP-BertScore; default: the only one there, else the embedded one")
     ext: str = option("text2motion", "name of the result files: eval/<ext>.log and eval/<ext>.json")
 
 
@@ -53,15 +53,15 @@ class EvalRetrieval(OnDataset, Common):
     )
     split: str = option("test", "split to evaluate: the file <split>.txt of the dataset folder")
     protocol: list[str] = option(
-        ["all", "threshold", "dissimilar", "batches"], "which galleries to look in, and what counts as found",
+        ["all", "threshold", "dissimilar", "batches"], "which galleries are searched, and what counts as a match",
         choices=("all", "threshold", "dissimilar", "batches"), nargs="+",
     )  # fmt: skip
-    pool: str = option("max", "over the queries, a motion's similarity to a text is their", choices=("max", "mean"))
-    rerank: int = option(0, "so many best are put in order by the matching head; 0: none")
-    caption: int = option(1, "which caption stands for its clip, from 1, the last if there are fewer; 0: a random one, by --seed")
+    pool: str = option("max", "how the similarities of the queries are pooled", choices=("max", "mean"))
+    rerank: int = option(0, "number of best matches that the matching head re-ranks; 0: none")
+    caption: int = option(1, "caption that represents its clip, from 1 (the last if there are fewer); 0: random, by --seed")
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
     ext: str = option("retrieval", "name of the result files: eval/<ext>.log and eval/<ext>.json, of a search <output_dir>/<ext>/")
-    query: str = option("", "find motions by this text, instead of evaluating")
+    query: str = option("", "text to search motions by, instead of evaluating")
     motions: str = option("", "folder of .npy and .bvh files to search; default: the motions of the dataset")
     top: int = option(5, "motions to find")
     formats: list[str] = option([], "files to write of the motions found", choices=("html", "npy", "bvh", "glb", "mp4"), nargs="+")
@@ -76,9 +76,9 @@ class EvalM2T(BertScored, Judged, Split, OnDataset, Captioning):
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
     out_dir: str = option("", "results go to <out_dir>/<dataset_name>/<name>/eval; default: checkpoints_dir")
     references: list[str] = option(
-        ["raw", "tokens"], "what captions are held against: people's words as written, or their processed tokens",
+        ["raw", "tokens"], "references: captions as written, or HumanML3D's processed tokens",
         choices=("raw", "tokens"), nargs="+",
     )  # fmt: skip
-    repeat_times: int = option(1, "passes with other crops; more than one gives confidence intervals")
-    samples: int = option(12, "captions to print, and to write with their motions' page")
+    repeat_times: int = option(1, "evaluation passes, each with other crops; more than one gives confidence intervals")
+    samples: int = option(12, "number of captions to print and to show on the page of motions")
     ext: str = option("captioning", "name of the result files: eval/<ext>.log, .json and .html")

@@ -20,16 +20,16 @@ class Sampling(OutputFiles, Common):
     length_name: str = option("", "length predictor that goes with --name")
     fill_name: str = option("", "masked transformer trained with --infill, which fills gaps when a motion is edited or continued")
     which_epoch: str = option("", "weights of --name: net_best_accuracy, latest, ...; default: the best")
-    repeat_times: int = option(1, "motions of each kind")
+    repeat_times: int = option(1, "motions per prompt")
     ext: str = option("text2motion", "name of the folder of results, <output_dir>/<ext>")
     output_dir: str = option("./generation", "where folders of results lie")
     batch_size: int = option(32, "motions generated at a time")
-    time_steps: int = option(18, "steps of decoding")
-    cond_scale: float | None = option(None, "guidance of the base tokens by the text; 1: none; default: 4, embedded weights 2")
-    res_cond_scale: float | None = option(None, "guidance of the residual tokens; 1: none; default: 5, embedded weights 2")
-    temperature: float = option(1.0, "above 1: more varied, below: more certain")
-    topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
-    precision: str = option("fp32", "of the transformers: auto is bf16 where the GPU has it", choices=PRECISIONS)
+    time_steps: int = option(18, "sampling steps of the masked transformer")
+    cond_scale: float | None = option(None, "guidance scale of the base tokens; 1: none; default: 4, embedded weights 2")
+    res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; 1: none; default: 5, embedded weights 2")
+    temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
+    topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
+    precision: str = option("fp32", "precision of the transformers; auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class GenT2M(Sampling):
 
 @dataclass(frozen=True)
 class EditT2M(InputFiles, Sampling):
-    """Flags of edit_t2m.py: parts of a motion made anew. With no --name: as gen_t2m.py."""
+    """Flags of edit_t2m.py: regenerate parts of a motion from text. With no --name: as gen_t2m.py."""
 
     source_motion: str = option("", "the motion to edit: .npy of joints or features, .npz of SMPL rotations, .bvh, .glb or .amc")
     mask_edit_section: list[str] = option(
-        [], "sections to make anew, each A,B: shares of the motion, as 0.3,0.6, or frames, as 40,80", flags=("-msec",), nargs="*"
+        [], "sections to regenerate, each A,B: fractions of the motion (0.3,0.6) or frames (40,80)", flags=("-msec",), nargs="*"
     )
     text_prompt: str = option("", "what the person does there; without it, what leads from the motion before to the motion after")
     before: int = option(0, "frames to add before the motion")
@@ -67,13 +67,13 @@ class Captioning(Common):
     resume_trans: str = option("", "captioner, a run or a weights file; default: --name, else the only captioner there")
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
     batch_size: int = option(32, "motions captioned at a time")
-    beams: int = option(5, "width of the beam search; 1: the likeliest word each time")
-    candidates: int = option(1, "captions that the search finds of each motion; LaMP's matching head takes the best")
-    sample: bool = option(False, "draw words by chance (nucleus sampling) instead of searching")
-    top_p: float = option(0.9, "with --sample: words that together have this chance are drawn from")
+    beams: int = option(5, "width of the beam search; 1: greedy search")
+    candidates: int = option(1, "captions proposed per motion; LaMP's matching head keeps the best")
+    sample: bool = option(False, "sample words (nucleus sampling) instead of searching")
+    top_p: float = option(0.9, "with --sample: cumulative probability of the words to sample from")
     temperature: float = option(1.0, "with --sample: above 1 more varied, below more certain")
-    no_repeat: int = option(3, "no such many words in a row come twice in a caption; 0: they may")
-    repetition_penalty: float = option(1.0, "above 1: words that were said are less likely again")
+    no_repeat: int = option(3, "size of n-grams that may not repeat within a caption; 0 disables this")
+    repetition_penalty: float = option(1.0, "above 1: words that were used become less likely")
     length_penalty: float = option(1.0, "beam search divides log-probabilities by length to this power; above 1: longer captions")
     max_tokens: int = option(40, "longest caption, in word pieces")
 
@@ -86,10 +86,10 @@ class GenM2T(InputFiles, Captioning):
     motions: list[str] = option(
         [], "motions to describe: .npy, .npz, .bvh, .glb, .amc beside its .asf, or folders of them", nargs="+"
     )
-    candidates: int = option(9, "captions that the search finds of each motion; LaMP's matching head takes the best")
-    num_captions: int = option(1, "captions of each motion, best first: LaMP's matching head puts them in order")
+    candidates: int = option(9, "captions proposed per motion; LaMP's matching head keeps the best")
+    num_captions: int = option(1, "captions per motion, ranked by LaMP's matching head")
     window: int = option(
-        196, "most frames described at a time, from 24, at the dataset's rate; a longer motion is told in even windows, with times"
+        196, "most frames described at a time, from 24, at the dataset's rate; longer motions are split into even windows"
     )
     ext: str = option("motion2text", "name of the folder of results, <output_dir>/<ext>")
     output_dir: str = option("./generation", "where folders of results lie")

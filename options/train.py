@@ -27,7 +27,6 @@ class Training(OnDataset, Common):
     accumulate: int = option(1, "batches whose gradients are summed before a step")
     ema_decay: float = option(0.0, "decay of an exponential moving average of the weights; 0: none")
     precision: str = option("auto", "auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
-    compile: bool = option(False, "compile the model with torch.compile")
     is_continue: bool = option(False, "resume this run exactly where it stopped")
     log_every: int = option(10, "steps between log lines")
     save_latest: int = option(500, "steps between saves of the latest weights and the resume file")

@@ -35,8 +35,10 @@ from models.upstream.lamp import TextCondition
 from pipelines.language_motion import LanguageMotion
 from utils.checkpoint import fingerprint, freeze, load_weights, save_weights
 from utils.errors import UserError
+from utils.progress import progress
 
 MAX_TOKENS = 256  # what MiniLM was tuned with
+BLOCK = 8192  # captions that are encoded between two writes of the cache
 
 
 class Conditioner(Protocol):
@@ -195,7 +197,10 @@ class JointCondition:
 
 
 def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Tensor:
-    """`encoder(captions)` on the CPU, each caption computed once: one file in `folder` for each encoder keeps them by hash."""
+    """`encoder(captions)` on the CPU, each caption computed once: one file in `folder` for each encoder keeps them by hash.
+
+    The file is written every `BLOCK` captions, so that an interruption loses no more than those.
+    """
     path = Path(folder) / f"condition_{encoder.fingerprint}.safetensors"
     keys = [hashlib.sha256(caption.encode()).digest()[:16] for caption in captions]
     known: dict[bytes, int] = {}
@@ -203,9 +208,10 @@ def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str |
     if path.is_file():
         known, features = _cached_rows(path, encoder.dim)
     new = {key: caption for key, caption in zip(keys, captions) if key not in known}
-    if new:
-        features = torch.cat((features, encoder(list(new.values())).cpu()))
-        known |= {key: len(known) + place for place, key in enumerate(new)}
+    blocks = [list(new)[start : start + BLOCK] for start in range(0, len(new), BLOCK)]
+    for block in progress(blocks, desc="captions to conditions", unit="block", disable=len(blocks) < 2):
+        features = torch.cat((features, encoder([new[key] for key in block]).cpu()))
+        known |= {key: len(known) + index for index, key in enumerate(block)}
         table = torch.from_numpy(np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16).copy())
         save_weights(path, {"keys": table, "features": features}, {"kind": "condition"})
     return features[[known[key] for key in keys]]

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from tqdm import tqdm
 
 from data.store import Clips, Normaliser
 from models.bert import by_length, find_tokenizer, load_tokenizer, padded, token_ids
@@ -24,6 +23,7 @@ from models.vqvae import MotionTokeniser
 from pipelines.runs import LAMP, resolve
 from utils.checkpoint import CheckpointFolder, freeze
 from utils.errors import UserError
+from utils.progress import progress
 
 
 class LanguageMotion:
@@ -96,8 +96,8 @@ class LanguageMotion:
     def clip_features(self, clips: Clips) -> Tensor:
         """Unit vectors (N, Q, E) of clips that are cut to whole tokens, on the model's device."""
         sizes = self.lamp.config
-        features = torch.empty(len(clips), sizes.num_queries, sizes.embed_dim, device=self._device)
-        with tqdm(total=len(clips), desc="motions", unit="clip", leave=False, disable=None) as bar:
+        features = torch.empty(len(clips), sizes.num_queries, sizes.embed_dim, device=self.device)
+        with progress(total=len(clips), desc="motions", unit="clip") as bar:
             for batch in clips.batches(Normaliser(self.mean, self.std)):
                 features[batch["index"]] = self.motion_features(batch["motion"], batch["lengths"])
                 bar.update(len(batch["index"]))
@@ -121,7 +121,7 @@ class LanguageMotion:
     @torch.no_grad()
     def match_latents(self, captions: Sequence[str], latents: Tensor, lengths: Tensor) -> Tensor:
         """`match` for what `latents` gave."""
-        ids, text_lengths = padded(token_ids(self.tokenizer, captions, self.lamp.config.max_text), self._device)
+        ids, text_lengths = padded(token_ids(self.tokenizer, captions, self.lamp.config.max_text), self.device)
         return self.lamp.match(ids, text_lengths, latents, lengths)
 
     @torch.no_grad()
@@ -134,14 +134,14 @@ class LanguageMotion:
     @torch.no_grad()
     def latents(self, motion: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """What the tokeniser's encoder gives: (B, N, C), and lengths (B,) in tokens. A motion has at least one token."""
-        device = self._device
+        device = self.device
         motion, lengths = motion.to(device), lengths.to(device)
         return self.tokeniser.encode_latent(motion, lengths), lengths // self.tokeniser.stride
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
         return self.lamp.logit_scale.device
 
     def _embed(self, captions: Sequence[str], embed: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        return by_length(token_ids(self.tokenizer, captions, self.lamp.config.max_text), embed, self._device)
+        return by_length(token_ids(self.tokenizer, captions, self.lamp.config.max_text), embed, self.device)
 

@@ -29,7 +29,7 @@ VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")  # o
 SPARE = 3  # candidates for each of several captions: many say the same in the same words
 
 
-class Said(NamedTuple):
+class RankedCaption(NamedTuple):
     """A caption, and the log-odds by LaMP's matching head that it belongs to the motion (−∞ of an empty one)."""
 
     text: str
@@ -86,7 +86,7 @@ class MotionToText:
         count: int = 1,
         candidates: int = 1,
         numbers: Tensor | None = None,
-    ) -> list[list[Said]]:
+    ) -> list[list[RankedCaption]]:
         """`count` captions of each motion, the best match first; what is drawn goes by the motions' `numbers` (B,).
 
         They are the best matches of so many `candidates` of the search, at least `SPARE` for each if they are several, and of
@@ -102,26 +102,26 @@ class MotionToText:
         search = replace(search, beams=max(search.beams, candidates))
         texts = self.captioner.write(self.captioner.queries(latents, tokens), search, candidates, codes, numbers)
         scores = self._matches(texts, latents, tokens)
-        said = [sorted((Said(*pair) for pair in zip(*both)), key=lambda one: -one.match) for both in zip(texts, scores)]
-        return [different(some)[:count] for some in said]
+        ranked = [sorted((RankedCaption(*pair) for pair in zip(*both)), key=lambda one: -one.match) for both in zip(texts, scores)]
+        return [different(captions)[:count] for captions in ranked]
 
     def _matches(self, texts: list[list[str]], latents: Tensor, lengths: Tensor) -> list[list[float]]:
         """Log-odds of each of `texts[b]` and motion b, whose latents (B, N, C) have `lengths` (B,) tokens."""
         count = len(texts[0])
         scores = torch.full((len(texts) * count,), -torch.inf)
         flat = [text for some in texts for text in some]
-        if spoken := [place for place, text in enumerate(flat) if text.strip()]:
+        if spoken := [index for index, text in enumerate(flat) if text.strip()]:
             rows = torch.tensor(spoken, device=latents.device) // count
-            found = self.reader.match_latents([flat[index] for index in spoken], latents[rows], lengths[rows])
-            scores[spoken] = found.cpu().float()
+            matches = self.reader.match_latents([flat[index] for index in spoken], latents[rows], lengths[rows])
+            scores[spoken] = matches.cpu().float()
         return scores.unflatten(0, (len(texts), count)).tolist()
 
 
-def different(said: list[Said]) -> list[Said]:
-    """The captions, those first whose words, punctuation aside, are no other's before them."""
-    words = [re.findall(r"\w+", one.text.lower()) for one in said]
-    again = [own in words[:place] for place, own in enumerate(words)]
-    return [one for kept in (False, True) for one, repeats in zip(said, again) if repeats == kept]
+def different(captions: list[RankedCaption]) -> list[RankedCaption]:
+    """The captions, those whose words (punctuation aside) repeat an earlier one moved to the end."""
+    words = [re.findall(r"\w+", caption.text.lower()) for caption in captions]
+    repeated = [of_caption in words[:index] for index, of_caption in enumerate(words)]
+    return [caption for last in (False, True) for caption, repeats in zip(captions, repeated) if repeats == last]
 
 
 def load_captioner(path: Path, loader: Loader, kinds: tuple[str, ...] = CAPTIONER.kinds) -> tuple[MotionReader, dict]:

@@ -142,13 +142,13 @@ def write_samples(
 
     Raises `UserError` for motions that are not finite, and where nothing can be written.
     """
-    from tqdm import tqdm
+    from utils.progress import progress
 
     began, target = time.perf_counter(), Path(config.output_dir) / config.ext
     options = output_options(config, body)
     earlier = read_record(target)
     record, done, sliding = Record(target, provenance), [], []
-    for sample in tqdm(samples, total=count, unit="motion", disable=count == 1):
+    for sample in progress(samples, total=count, desc="motions", unit="motion", disable=count == 1):
         sample, slides = with_locked_feet(sample, body if config.skeleton == "standard" else None)
         sliding += [sample_name(sample, config)] * slides
         with staged(Path(config.output_dir), config.ext) as folder:

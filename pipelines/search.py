@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data.store import Clips, cache_folder, named
 from data.windows import features_of, motion_files, tell_skipped
@@ -25,6 +24,7 @@ from motion.spec import DatasetSpec
 from pipelines.language_motion import LanguageMotion
 from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError
+from utils.progress import progress
 
 SUFFIXES = (".npy", ".npz", ".bvh", ".glb")
 READ_AT_ONCE = 256  # files whose features are held in memory
@@ -97,7 +97,7 @@ def build_index(model: LanguageMotion, spec: DatasetSpec, files: list[Path]) -> 
     used: list[Path] = []
     faults: list[str] = []
     parts: list[dict[str, Tensor]] = []
-    with tqdm(total=len(files), desc="indexing motions", unit="file", leave=False, disable=None) as bar:
+    with progress(total=len(files), desc="indexing motions", unit="file") as bar:
         for first in range(0, len(files), READ_AT_ONCE):
             block = files[first : first + READ_AT_ONCE]
             motions = {file: motion for file in block if (motion := features_of(file, spec, faults)) is not None}

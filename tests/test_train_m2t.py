@@ -19,7 +19,7 @@ from motion.spec import get_spec
 from options.cli import parse
 from options.evaluate import EvalM2T
 from options.train import TrainM2T
-from pipelines.motion2text import MotionToText, Said, check_sizes, different
+from pipelines.motion2text import MotionToText, RankedCaption, check_sizes, different
 from pipelines.runs import CAPTIONER, runs_in
 from prepare.synthetic import write_synthetic
 from tests.small_lamp import write_lamp
@@ -114,7 +114,7 @@ def test_what_was_trained_writes_captions_and_says_how_they_match(root, trained)
 def test_several_captions_are_of_different_words():
     texts = ["a person bows.", "A person bows", "someone bows", "a person bows", "someone bows deeply"]
     expected = ["a person bows.", "someone bows", "someone bows deeply", "A person bows", "a person bows"]
-    assert [one.text for one in different([Said(text, 0.0) for text in texts])] == expected
+    assert [one.text for one in different([RankedCaption(text, 0.0) for text in texts])] == expected
 
 
 def test_plain_words_come_first_and_another_run_begins_with_them(root, capsys):

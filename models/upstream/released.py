@@ -45,6 +45,10 @@ POSITIONS = r"position_enc\.pe"  # we compute them
 TRANSFORMER_SIZES = ("n_layers", "latent_dim", "ff_size", "n_heads", "cond_dim", "nb_code")
 
 
+class DamagedFile(UserError):
+    """A file that cannot be read at all, unlike one of another project."""
+
+
 @dataclass(frozen=True)
 class Reader:
     """One kind of released checkpoint."""
@@ -200,7 +204,7 @@ def read_released(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle or zip can raise nearly anything
         if found := re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error)):
             raise UserError(f"{path}: needs code to load ({found[1]}), so it is refused; take a file of weights alone") from None
-        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__}); download it again") from error
+        raise DamagedFile(f"{path}: not a readable checkpoint ({type(error).__name__}); download it again") from error
     if not isinstance(checkpoint, dict):
         raise UserError(f"{path}: holds a {type(checkpoint).__name__}, not a dict of weights; download a released checkpoint")
     return checkpoint
