@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from motion.spec import get_spec
 from options.cli import check_ext, parse
 from options.generate import GenM2T
-from pipelines.outputs import staged
+from pipelines.outputs import input_options, staged
 from pipelines.subtitles import CaptionedWindow, caption_table, write_captions
 from utils.errors import UserError, script
 
@@ -45,7 +45,6 @@ def main(argv: list[str] | None = None) -> None:
 
     from data.windows import named_files, read_motions, windows_of  # here, for --help does not wait for torch
     from models.decoding import Search
-    from motion.files.read import InputOptions
     from pipelines.runs import CAPTIONER, resolve
 
     search = Search.of(config)
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(run.dataset_name)
     if not SHORTEST_WINDOW <= config.window <= spec.max_motion:
         raise UserError(f"--window {config.window}: must be from {SHORTEST_WINDOW} to {spec.max_motion} frames")
-    motions = read_motions(files, spec, InputOptions(asf=config.asf or None))
+    motions = read_motions(files, spec, input_options(config))
     with staged(Path(config.output_dir), config.ext) as folder:
         model = load_captioner(config, run)
         windows = windows_of(motions, config.window, model.stride)

@@ -7,7 +7,7 @@ that `--help` answers at once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DATASETS = ("t2m", "kit", "open", "synthetic")
@@ -42,6 +42,7 @@ class Common:
     gpu_id: int | None = option(None, "CUDA device; -1 is the CPU; default: 0 where there is CUDA, else -1")
     seed: int = option(3407, "random seed")
     legacy: dict[str, Any] = field(default_factory=dict)
+    resumes_from_opt: ClassVar[bool] = True  # whether --is_continue takes the flags from the run's opt.txt
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from options.common import DATASETS, PRECISIONS, Common, option
+from options.files import InputFiles, OutputFiles
 
 
 @dataclass(frozen=True)
-class Sampling(Common):
+class Sampling(OutputFiles, Common):
     """Flags of the scripts that generate motion. With no --name they run on downloaded weights, else on those of the project."""
+
+    resumes_from_opt: ClassVar[bool] = False
 
     dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
     res_name: str = option("", "residual transformer that goes with --name")
@@ -19,12 +23,6 @@ class Sampling(Common):
     repeat_times: int = option(1, "motions per prompt")
     ext: str = option("text2motion", "name of the folder of results, <output_dir>/<ext>")
     output_dir: str = option("./generation", "where folders of results lie")
-    formats: list[str] = option(
-        ["npy", "bvh", "mp4"], "files to write; html: one page with all motions",
-        choices=("npy", "bvh", "glb", "mp4", "gif", "png", "html"),
-    )  # fmt: skip
-    grid: bool = option(False, "also write all motions in one picture: grid.mp4, grid.gif or grid.png, for those in --formats")
-    bvh_unit: str = option("cm", "unit of .bvh files", choices=("cm", "m"))
     batch_size: int = option(32, "motions generated at a time")
     time_steps: int = option(18, "sampling steps of the masked transformer")
     cond_scale: float | None = option(None, "guidance scale of the base tokens; 1: none; default: 4, embedded weights 2")
@@ -39,22 +37,25 @@ class GenT2M(Sampling):
     """Flags of gen_t2m.py: text to motion files. With no --name it runs on downloaded weights, else on those of the project."""
 
     text_prompt: str = option("", "what the person does")
-    text_path: str = option("", "file of prompts, one a line: <text>#<frames> or <text>#NA; one NA makes all NA")
+    text_path: str = option("", "file of prompts, one per line: <text>#<frames> or <text>#NA; see --lengths_as_given")
     motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
+    lengths_as_given: bool = option(False, "with #NA lines in --text_path: keep the lengths that other lines give")
     join: bool = option(False, "one motion of all prompts, each as long as you like, one after the other")
+    loop: bool = option(False, "motions that can be repeated: the end leads into the start")
 
 
 @dataclass(frozen=True)
-class EditT2M(Sampling):
+class EditT2M(InputFiles, Sampling):
     """Flags of edit_t2m.py: regenerate parts of a motion from text. With no --name: as gen_t2m.py."""
 
-    source_motion: str = option("", "the motion: .npy of joints (T, 22, 3) in metres or of features (T, 263), or .bvh")
+    source_motion: str = option("", "the motion to edit: .npy of joints or features, .npz of SMPL rotations, .bvh, .glb or .amc")
     mask_edit_section: list[str] = option(
         [], "sections to regenerate, each A,B: fractions of the motion (0.3,0.6) or frames (40,80)", flags=("-msec",), nargs="*"
     )
     text_prompt: str = option("", "what the person does there; without it, what leads from the motion before to the motion after")
     before: int = option(0, "frames to add before the motion")
     after: int = option(0, "frames to add after the motion")
+    loop: bool = option(False, "make the motion repeatable: new frames after its end lead back into its start")
     motion_length: int = option(0, "frames of the result: a shorter motion is continued, a longer one cut; 0: as they come")
     ext: str = option("edit", "name of the folder of results, <output_dir>/<ext>")
 
@@ -78,14 +79,13 @@ class Captioning(Common):
 
 
 @dataclass(frozen=True)
-class GenM2T(Captioning):
+class GenM2T(InputFiles, Captioning):
     """Flags of gen_m2t.py: motion files to text. With no --name or --resume_trans, the only captioner there."""
 
     dataset_name: str | None = option(None, "dataset of the captioner; default: the one whose folder holds it", choices=DATASETS)
     motions: list[str] = option(
-        [], "motions to describe: .npy (joints or features), .bvh, .amc beside its .asf, or folders of them", nargs="+"
+        [], "motions to describe: .npy, .npz, .bvh, .glb, .amc beside its .asf, or folders of them", nargs="+"
     )
-    asf: str = option("", "skeleton of .amc files, where it is not beside them")
     candidates: int = option(9, "captions proposed per motion; LaMP's matching head keeps the best")
     num_captions: int = option(1, "captions per motion, ranked by LaMP's matching head")
     window: int = option(
