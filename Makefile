@@ -1,6 +1,7 @@
 # make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
 # make test                style check and tests
-# Both set themselves up in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
+# make check               the same and the slow tests: fuzzing, kills in every stage
+# All set themselves up in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
 
 PY ?= python3
 PROMPT ?= a person waves with the right hand
@@ -9,7 +10,7 @@ export PROMPT
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test clean
+.PHONY: demo test check clean
 
 demo: .venv/run
 	$(PYTHON) gen_t2m.py --ext demo --text_prompt "$$PROMPT"
@@ -17,6 +18,9 @@ demo: .venv/run
 test: .venv/dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m pytest
+
+check: test
+	$(PYTHON) -m pytest -m slow
 
 .venv/torch:
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; try PY=python3.11 make …"; exit 2; }

@@ -28,7 +28,7 @@ import torch
 from data.balance import weighted_epoch
 from motion.spec import DatasetSpec
 from utils.checkpoint import atomic_path
-from utils.errors import UserError
+from utils.errors import UserError, note
 from utils.progress import progress
 from utils.runtime import user_cache
 
@@ -301,7 +301,10 @@ class MotionStore:
         if not path.is_file():
             there = ", ".join(sorted(file.stem for file in self.root.glob("*.txt"))) or "none"
             raise UserError(f"{path}: no such split file; splits in this folder: {there}")
-        return path.read_text(encoding="utf-8").split()
+        names = path.read_text(encoding="utf-8-sig", errors="replace").split()
+        if bare := [name.removesuffix(".npy") for name in names if name not in self and name.removesuffix(".npy") in self]:
+            note(f"{path}: {len(bare)} names end in .npy, which is left out: {named(bare)}")
+        return [name if name in self else name.removesuffix(".npy") for name in names]
 
     def clips(self, names: Sequence[str]) -> Clips:
         """The whole clips called `names`. Names without a usable motion are left out and counted on stderr."""
