@@ -13,6 +13,7 @@ are one motion, as long as they like.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from data.prompts import LONGEST, Prompt, read_prompts
@@ -53,6 +54,10 @@ def main(argv: list[str] | None = None) -> None:
     longest = LONGEST if config.join else spec.max_motion
     prompts = read_prompts(config.text_prompt, config.text_path, config.motion_length, longest, config.lengths_as_given)
     earlier = start_folder(config)
+
+    from pipelines.known import check_prompts  # here, for --help does not wait for torch
+
+    known = check_prompts([prompt.text for prompt in prompts], runs.masked.folder, config.strict)
     model = load_generator(config, runs)
     sampling = model.sampling.changed(config)
     if config.loop:
@@ -60,8 +65,9 @@ def main(argv: list[str] | None = None) -> None:
     wanted = wanted_samples(prompts, config)
     first = finished(config, earlier, wanted)
     samples = (joined if config.join else separate)(model, prompts, config, spec, sampling, first)
+    samples = (replace(sample, known=known if config.join else known[sample.prompt_index]) for sample in samples)
 
-    from utils.provenance import provenance  # here, for --help does not wait for torch
+    from utils.provenance import provenance
 
     made_by = provenance(config, model.mean.device, model.sources)
     write_samples(samples, len(wanted) - first, config, made_by, standard_body(model, spec))

@@ -39,6 +39,7 @@ def train(config: TrainLaMP) -> None:
     from models.bert import load_tokenizer, token_ids, write_vocabulary
     from models.loading import load_model
     from motion.spec import get_spec
+    from pipelines.caption_index import write_index
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder, freeze
     from utils.runtime import Distributed, resolve_device, seed_everything
@@ -70,6 +71,8 @@ def train(config: TrainLaMP) -> None:
     validate = validation(val_clips, val_pairs, tokenizer)
     trainer = Trainer(model, train_pairs, config, folder, validate=validate, best=("r1", "max"), model_metadata=metadata)
     normaliser.save(folder.meta)
+    if processes.rank == 0:
+        write_index(spec, folder.root)
     write_vocabulary(tokenizer, folder.root)
     trainer.fit()
 

@@ -52,6 +52,7 @@ def train(config: TrainT2M) -> None:
     from data.text import CaptionedClips
     from models.loading import load_model
     from motion.spec import get_spec
+    from pipelines.caption_index import write_index
     from pipelines.conditioner import load_conditioner
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder, freeze
@@ -84,6 +85,8 @@ def train(config: TrainT2M) -> None:
     best = ("loss", "min") if config.stage == "length" else ("accuracy", "max")
     trainer = Trainer(model, train_tokens, config, folder, validate=validate, best=best, model_metadata=metadata)
     normaliser.save(folder.meta)
+    if config.stage == "masked" and processes.rank == 0:
+        write_index(spec, folder.root)
     trainer.fit()
 
 
