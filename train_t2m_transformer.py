@@ -48,6 +48,7 @@ def train(config: TrainT2M) -> None:
     """Tokens and features first, then the model, then the trainer."""
     from dataclasses import asdict
 
+    from data.balance import sampling_weights
     from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
     from models.loading import load_model
@@ -72,7 +73,10 @@ def train(config: TrainT2M) -> None:
     store = MotionStore(spec)
     processes = Distributed.from_environment()
     share = {"rank": processes.rank, "world": processes.world}
-    train_tokens = tokens(CaptionedClips(spec, "train", store), tokeniser, normaliser, encoder, config, share)
+    train_clips = CaptionedClips(spec, "train", store)
+    if config.balance:
+        share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
+    train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, share)
     val_tokens = tokens(CaptionedClips(spec, "val", store), tokeniser, normaliser, encoder, config, {})
     seed_everything(config.seed)
     model = build_model(config, tokeniser, train_tokens.features, spec.max_motion)

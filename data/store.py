@@ -338,7 +338,8 @@ class MotionWindows:
     An epoch is a permutation of every window start of every clip (a clip shorter than the window is one padded window).
     Epochs follow each other in one stream, from which step s takes the next `world × batch_size` windows, each rank its
     own: `batch(step)` depends on nothing but its argument, all batches are full, and no window is dropped. With `weights`
-    (N,), one per clip, a clip comes by its weight times its frames, short clips no less than long ones, and its windows evenly.
+    (N,), a clip is drawn in proportion to its weight times its frames, and its windows evenly: without them, a clip shorter
+    than the window counts as a single frame.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ def parse_captions(content: str, source: str | Path, faults: list[str] | None = 
 
 
 def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
-    """The captions of one clip; see `parse_captions`. Raises `UserError` for a file that is missing, not text or has no captions."""
+    """The captions of one clip; see `parse_captions`. Raises `UserError` for a file that is missing, empty or not captions."""
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is no ordinary file")

@@ -34,7 +34,8 @@ def release(source, target, int8: bool) -> int:
     from utils.checkpoint import eight_bits, find_weights, load_weights, save_weights
 
     state, metadata = load_weights(find_weights(source.root))
-    halved = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    # Vectors stay as they are: they take little, and a body's statistics and bones must be exact.
+    halved = {key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()}
     too_large = [key for key, value in halved.items() if not value.isfinite().all()]
     if too_large:
         raise UserError(f"{source.root}: {too_large[0]} holds numbers that fp16 cannot; train longer or at a lower rate")

@@ -116,13 +116,13 @@ def _checksum(state: dict[str, Tensor]) -> int:
 
 
 def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each matrix as int8, with a float32 scale for each row under `<name>@scale`: a quarter of the bytes, for storage alone."""
+    """Matrices and kernels as int8, for storage: a quarter of the bytes. Each row's float32 scale is under `<name>@scale`."""
     small = {}
     for key, value in state.items():
-        if value.ndim != 2 or not value.is_floating_point():
+        if value.ndim < 2 or not value.is_floating_point():
             small[key] = value
             continue
-        scale = value.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+        scale = value.float().abs().amax(tuple(range(1, value.ndim)), keepdim=True).clamp(min=1e-12) / 127
         small |= {key: (value / scale).round().to(torch.int8), key + SCALE: scale}
     return small
 

@@ -65,6 +65,11 @@ def note(message: str) -> None:
     print(f"note: {' '.join(message.split())}", file=sys.stderr)
 
 
+def warning(message: str) -> None:
+    """Print one `warning:` line on stderr: something that may go wrong."""
+    print(f"warning: {' '.join(message.split())}", file=sys.stderr)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser of flags, of which a wrong one is one line on stderr and exit code 2; --help says more."""
 
