@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.configs import built, checked_config, shown
 from utils.checkpoint import RELEASED, find_weights, freeze, load_own_state, load_weights, read_metadata
@@ -85,7 +85,7 @@ class Loader:
         return list(self.loaded)
 
 
-def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, Tensor] | None = None) -> nn.Module:
+def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, torch.Tensor] | None = None) -> nn.Module:
     """A new model from its config, which is checked against a file's tensors if they are given.
 
     Raises `UserError`, naming `source`, for settings that it does not have or that do not fit.
