@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from options.legacy import LEGACY, LegacyFlag
 from options.ranges import check_ranges
-from utils.errors import UserError, fail
+from utils.errors import Parser, UserError
 
 Config = TypeVar("Config")
 
@@ -105,7 +105,7 @@ def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
     """Every field of the dataclass as a flag, abbreviations off, defaults shown in the help but left to the dataclass."""
-    parser = _Parser(
+    parser = Parser(
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )
     for option, kind, many in _options(config_class):
@@ -147,11 +147,6 @@ def _metavar(name: str, kind: type) -> str:
 def _legacy(config_class: type) -> tuple[LegacyFlag, ...]:
     """The released script's flags that have no field in this config."""
     return LEGACY.get(config_class.__name__, ())
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        fail(f"{message}; --help lists the flags")
 
 
 class _HelpFormatter(argparse.HelpFormatter):
