@@ -2,8 +2,8 @@
 
 Prints the time of inverse kinematics, foot locking, .bvh, .glb and .mp4 for 196 frames, over real clips of a dataset: medians.
 Then, for real clips, the same through a tokeniser, and generated ones: how far joints lie from those of the one symmetric skeleton,
-how fast feet slide before and after they are locked, and how far that moves the other joints; whether all files have the same bones;
-and what changes at the seams of loops, beside the largest change elsewhere. The embedded weights are the default.
+how fast feet slide before and after they are locked, and how far that moves the other joints; whether all files have the same
+bones; and what changes at the seams of loops, beside the largest change elsewhere. The embedded weights are the default.
 """
 
 from __future__ import annotations
