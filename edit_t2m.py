@@ -12,6 +12,7 @@ k = 0; each stands where the source stood.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from data.prompts import LONGEST, STRIDE, checked, read_sections, rounded
@@ -49,16 +50,19 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(runs.masked.dataset_name)
 
     from data.source import read_source  # here, for --help does not wait for torch
+    from pipelines.known import check_prompts
     from utils.provenance import provenance
 
     source = read_source(config.source_motion, spec, input_options(config))
     plan = make_plan(config, len(source.features))
+    known = check_prompts([prompt], runs.masked.folder, config.strict)[0] if prompt else None
     model = load_generator(config, runs)
     if config.loop:
         note_blind_loops(model)
     text = prompt or ("loop" if config.loop else "in-betweening")
     done = finished(config, start_folder(config), [(0, repeat, text) for repeat in range(config.repeat_times)])
     samples = (looped if config.loop else edited)(model, source, plan, prompt, config, spec, model.sampling.changed(config), done)
+    samples = (replace(sample, known=known) for sample in samples)
     made_by = provenance(config, model.mean.device, model.sources)
     write_samples(samples, config.repeat_times - done, config, made_by, standard_body(model, spec))
 

@@ -28,6 +28,7 @@ def train(config: TrainEvaluator) -> None:
     """Captions and motions, words for them, a new evaluator, and the trainer."""
     from dataclasses import asdict
 
+    from data.balance import sampling_weights
     from data.batches import MatchingBatches
     from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
@@ -48,7 +49,8 @@ def train(config: TrainEvaluator) -> None:
     words = load_words(config, folder, [caption.tokens for split in clips.values() for caption in split.captions])
     processes = Distributed.from_environment()
     share = {"seed": config.seed, "rank": processes.rank, "world": processes.world}
-    batches = MatchingBatches(clips["train"], normaliser, words, batch_size=config.batch_size, **share)
+    weights = sampling_weights(clips["train"].clips.names, spec.root) if config.balance else None
+    batches = MatchingBatches(clips["train"], normaliser, words, batch_size=config.batch_size, weights=weights, **share)
     pairs = {
         split: MatchingBatches(clips[split], normaliser, words, batch_size=min(POOL, len(clips[split])))
         for split in ("val", *tests)

@@ -9,6 +9,7 @@ before the first step.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from options.cli import parse
 from options.train import TrainLaMP
@@ -33,12 +34,14 @@ def train(config: TrainLaMP) -> None:
     """Latents and token ids first, then the model, then the trainer."""
     from dataclasses import asdict
 
+    from data.balance import sampling_weights
     from data.pairs import captioned_latents
     from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
     from models.bert import load_tokenizer, token_ids, write_vocabulary
     from models.loading import load_model
     from motion.spec import get_spec
+    from pipelines.caption_index import write_index
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder, freeze
     from utils.runtime import Distributed, resolve_device, seed_everything
@@ -58,7 +61,10 @@ def train(config: TrainLaMP) -> None:
     share = {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
     train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
 
-    def pairs(clips: CaptionedClips, **share: int):
+    if config.balance:
+        share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
+
+    def pairs(clips: CaptionedClips, **share: Any):
         ids = token_ids(tokenizer, [caption.text.lower() for caption in clips.captions], config.max_text)
         return captioned_latents(clips, tokeniser, normaliser, ids, **share)
 
@@ -70,6 +76,8 @@ def train(config: TrainLaMP) -> None:
     validate = validation(val_clips, val_pairs, tokenizer)
     trainer = Trainer(model, train_pairs, config, folder, validate=validate, best=("r1", "max"), model_metadata=metadata)
     normaliser.save(folder.meta)
+    if processes.rank == 0:
+        write_index(spec, folder.root)
     write_vocabulary(tokenizer, folder.root)
     trainer.fit()
 

@@ -8,6 +8,8 @@ GPT learns plain captions alone, and another run may begin with it (`--resume-tr
 
 from __future__ import annotations
 
+from typing import Any
+
 from options.cli import parse
 from options.train import TrainM2T
 from utils.errors import UserError, script
@@ -129,6 +131,7 @@ def sentences(config: TrainM2T, model):
 
 def pairs(config: TrainM2T, reader, model):
     """Batches of motions with captions, and their validation."""
+    from data.balance import sampling_weights
     from data.pairs import captioned_latents
     from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
@@ -137,13 +140,14 @@ def pairs(config: TrainM2T, reader, model):
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     store, normaliser = MotionStore(spec), Normaliser(reader.mean, reader.std)
 
-    def batches(clips: CaptionedClips, **share: int):
+    def batches(clips: CaptionedClips, **share: Any):
         ids = model.token_ids([caption.text for caption in clips.captions])
         return captioned_latents(clips, reader.tokeniser, normaliser, ids, **share)
 
     train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
     val = batches(val_clips, batch_size=min(VALIDATION_BATCH, len(val_clips)))
-    return batches(train_clips, **share(config)), validation(val, reader)
+    weights = {"weights": sampling_weights(train_clips.clips.names, spec.root)} if config.balance else {}
+    return batches(train_clips, **share(config), **weights), validation(val, reader)
 
 
 def validation(batches, reader=None):

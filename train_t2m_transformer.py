@@ -48,10 +48,12 @@ def train(config: TrainT2M) -> None:
     """Tokens and features first, then the model, then the trainer."""
     from dataclasses import asdict
 
+    from data.balance import sampling_weights
     from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
     from models.loading import load_model
     from motion.spec import get_spec
+    from pipelines.caption_index import write_index
     from pipelines.conditioner import load_conditioner
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder, freeze
@@ -71,7 +73,10 @@ def train(config: TrainT2M) -> None:
     store = MotionStore(spec)
     processes = Distributed.from_environment()
     share = {"rank": processes.rank, "world": processes.world}
-    train_tokens = tokens(CaptionedClips(spec, "train", store), tokeniser, normaliser, encoder, config, share)
+    train_clips = CaptionedClips(spec, "train", store)
+    if config.balance:
+        share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
+    train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, share)
     val_tokens = tokens(CaptionedClips(spec, "val", store), tokeniser, normaliser, encoder, config, {})
     seed_everything(config.seed)
     model = build_model(config, tokeniser, train_tokens.features, spec.max_motion)
@@ -84,6 +89,8 @@ def train(config: TrainT2M) -> None:
     best = ("loss", "min") if config.stage == "length" else ("accuracy", "max")
     trainer = Trainer(model, train_tokens, config, folder, validate=validate, best=best, model_metadata=metadata)
     normaliser.save(folder.meta)
+    if config.stage == "masked" and processes.rank == 0:
+        write_index(spec, folder.root)
     trainer.fit()
 
 

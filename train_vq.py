@@ -67,7 +67,7 @@ def train(config: TrainVQ) -> None:
 
 
 def statistics(config: TrainVQ, spec):
-    """The dataset's statistics, or those of the tokeniser that `--init` names: its weights fit no others."""
+    """The dataset's statistics, or those that the weights of `--init` were trained with."""
     from data.store import Normaliser
     from training.begin import init_weights
 
@@ -77,7 +77,7 @@ def statistics(config: TrainVQ, spec):
 
 
 def new_tokeniser(config: TrainVQ, spec, clips, normaliser):
-    """A tokeniser by the flags, with what `--init`, `--rigid_bones` and the losses on the body need."""
+    """The tokeniser to train: weights of `--init`, fitted constraints, and the body's losses if any has a weight."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model
     from models.vqvae import MotionTokeniser, widen_from_

@@ -17,6 +17,7 @@ from benchmarks.open_retrieval import action_and_mood
 from options.cli import parse
 from options.common import option
 from prepare.phrases import MOODS
+from utils.errors import UserError, script
 
 ACTIONS = {  # the first that fits is the caption's
     "dance": r"danc\w+",
@@ -84,9 +85,13 @@ class Captions:
     wrong: int = option(0, "number of wrong captions to print")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Captions, argv)
-    captions = json.loads(Path(args.results).read_text(encoding="utf-8"))["captions"]
+    try:
+        captions = json.loads(Path(args.results).read_text(encoding="utf-8"))["captions"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{args.results}: not a result of M2T_eval.py ({error}); give its .json") from None
     judged = [judge(one) for one in captions]
     for kind in ("action", "side", "mood"):
         of_kind = [found[kind] for found in judged if kind in found]

@@ -28,7 +28,7 @@ import torch
 from data.balance import weighted_epoch
 from motion.spec import DatasetSpec
 from utils.checkpoint import atomic_path
-from utils.errors import UserError
+from utils.errors import UserError, note
 from utils.progress import progress
 from utils.runtime import user_cache
 
@@ -301,7 +301,10 @@ class MotionStore:
         if not path.is_file():
             there = ", ".join(sorted(file.stem for file in self.root.glob("*.txt"))) or "none"
             raise UserError(f"{path}: no such split file; splits in this folder: {there}")
-        return path.read_text(encoding="utf-8").split()
+        names = path.read_text(encoding="utf-8-sig", errors="replace").split()
+        if bare := [name.removesuffix(".npy") for name in names if name not in self and name.removesuffix(".npy") in self]:
+            note(f"{path}: {len(bare)} names end in .npy, which is left out: {named(bare)}")
+        return [name if name in self else name.removesuffix(".npy") for name in names]
 
     def clips(self, names: Sequence[str]) -> Clips:
         """The whole clips called `names`. Names without a usable motion are left out and counted on stderr."""
@@ -335,7 +338,8 @@ class MotionWindows:
     An epoch is a permutation of every window start of every clip (a clip shorter than the window is one padded window).
     Epochs follow each other in one stream, from which step s takes the next `world × batch_size` windows, each rank its
     own: `batch(step)` depends on nothing but its argument, all batches are full, and no window is dropped. With `weights`
-    (N,), one per clip, a clip comes by its weight times its frames, short clips no less than long ones, and its windows evenly.
+    (N,), a clip is drawn in proportion to its weight times its frames, and its windows evenly: without them, a clip shorter
+    than the window counts as a single frame.
     """
 
     def __init__(

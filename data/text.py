@@ -7,6 +7,7 @@ whole clip. A caption with a time tag makes a clip of its own, `A_<name>`, `B_<n
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ import numpy as np
 
 from data.store import Clips, MotionStore, Normaliser, named, padded
 from motion.spec import DatasetSpec
-from utils.errors import UserError
+from utils.errors import UserError, note
 from utils.progress import progress
 
 # Reading
 
+LINE_ENDS = re.compile(r"\r\n|\n|\r")  # and no others: U+2028 is a character of a caption
 
 @dataclass(frozen=True, slots=True)
 class Caption:
@@ -46,31 +48,50 @@ def _seconds(field: str) -> float:
     return 0.0 if math.isnan(value) else value
 
 
-def parse_captions(content: str, source: str | Path) -> list[Caption]:
-    """The captions in a text file's content; blank lines do not count. A malformed line raises `UserError`, naming `source`."""
-    captions = []
-    for number, line in enumerate(content.splitlines(), 1):
+def parse_captions(content: str, source: str | Path, faults: list[str] | None = None) -> list[Caption]:
+    """The captions in a text file's content; blank lines do not count, nor does what old editors leave at both ends.
+
+    A malformed line costs that line alone: it joins `faults`, or without them gets a note. Raises `UserError`, naming `source`, if
+    no line is left.
+    """
+    captions, bad = [], []
+    for number, line in enumerate(LINE_ENDS.split(content.removeprefix("\ufeff").rstrip("\x1a\0")), 1):
         if not line.strip():
             continue
         try:
             text, tokens, start, end = line.split("#")
-            captions.append(Caption(text.strip(), tokens.strip(), _seconds(start), _seconds(end)))
+            if "\ufffd" in line:
+                raise ValueError("not UTF-8")
+            caption = Caption(text.strip(), tokens.strip(), _seconds(start), _seconds(end))
         except ValueError:
-            raise UserError(f"{source}: line {number} is not caption#tokens#start#end; mend or remove it") from None
-        if not captions[-1].text:
-            raise UserError(f"{source}: line {number} has no caption; mend or remove it")
+            bad.append(f"{source}: line {number} is not caption#tokens#start#end")
+            continue
+        captions.append(caption) if caption.text else bad.append(f"{source}: line {number} has no caption")
     if not captions:
-        raise UserError(f"{source}: no captions; write one a line as caption#tokens#start#end")
+        reason = bad[0] if bad else f"{source}: no captions"
+        raise UserError(f"{reason}; write one per line as caption#tokens#start#end")
+    if faults is not None:
+        faults += bad
+    elif bad:
+        note(f"{named(bad, 1)}; skipped")
     return captions
 
 
-def read_captions(path: Path) -> list[Caption]:
-    """The captions of one clip. Raises `UserError` for a file that is missing, not text, empty or malformed."""
+def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
+    """The captions of one clip; see `parse_captions`. Raises `UserError` for a file that is missing, empty or not captions."""
     try:
-        content = path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():
+            raise OSError("it is no ordinary file")
+        content = path.read_bytes()
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            if b"\n" not in content.strip():
+                raise
+            text = content.decode("utf-8-sig", errors="replace")  # the lines it is in are skipped
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable text file ({error}); every motion needs one") from None
-    return parse_captions(content, path)
+    return parse_captions(text, path, faults)
 
 
 # Crops
@@ -124,17 +145,22 @@ class CaptionedClips:
         whole = store.clips(names)
         in_range = (whole.lengths >= spec.min_frames) & (whole.lengths < spec.max_frames)
         found: list[tuple[str, int, int, list[Caption]]] = []
-        faults = []
+        faults: list[str] = []
+        lines: list[str] = []  # that are malformed, of clips that have others
         for place in progress(np.flatnonzero(in_range), desc=f"texts of {split}", unit="clip"):
             try:
-                captions = read_captions(folder / f"{whole.names[place]}.txt")
+                captions = read_captions(folder / f"{whole.names[place]}.txt", lines)
             except UserError as error:
                 faults.append(str(error))
                 continue
+            reversed_ = [caption for caption in captions if caption.tagged and caption.end <= caption.start]
+            lines += [f"{whole.names[place]}.txt: '{caption.text[:40]}' ends before it starts" for caption in reversed_]
             for name, first, frames, own in pieces(whole.names[place], int(whole.lengths[place]), captions, spec):
                 found.append((name, int(whole.starts[place]) + first, frames, own))
         if faults:
             print(f"{folder}: {len(faults)} of {len(names)} clips have no usable text: {named(faults, 3)}", file=sys.stderr)
+        if lines:
+            print(f"{folder}: skipped {len(lines)} malformed lines: {named(lines, 3)}", file=sys.stderr)
         if not found:
             bounds = f"{spec.min_frames}…{spec.max_frames - 1} frames"
             raise UserError(f"{spec.root}: no clip of split '{split}' has {bounds} and a caption; check the split file and texts/")

@@ -34,6 +34,7 @@ from utils.errors import UserError
 
 FRONT = (0.0, 0.0, 1.0)
 SMOOTHING = 20  # frames; standard deviation of the Gaussian over the facing direction
+DENSE = 1024  # frames up to which one matrix product smooths fastest
 
 
 def skeleton_for(num_joints: int) -> Skeleton:
@@ -80,13 +81,28 @@ def across_to_forward(across: Tensor) -> Tensor:
 
 def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
     """The (T, T) matrix that smooths along time with a Gaussian cut at four deviations, repeating the values at both ends."""
-    radius = 4 * SMOOTHING
-    taps = torch.arange(-radius, radius + 1, device=like.device, dtype=torch.float64)
-    weights = torch.exp(-0.5 * (taps / SMOOTHING) ** 2)
+    weights = gaussian_taps(like)
     rows = torch.arange(frames, device=like.device)[:, None]
-    columns = (rows + taps.long()).clamp(0, frames - 1)  # (T, taps)
+    columns = (rows + torch.arange(len(weights), device=like.device) - len(weights) // 2).clamp(0, frames - 1)  # (T, taps)
     matrix = torch.zeros(frames, frames, device=like.device, dtype=torch.float64)
-    return matrix.scatter_add_(1, columns, (weights / weights.sum()).expand(frames, -1)).to(like)
+    return matrix.scatter_add_(1, columns, weights.expand(frames, -1)).to(like)
+
+
+def smoothed(values: Tensor) -> Tensor:
+    """Values (..., T, 3) smoothed along time as by `gaussian_smoothing`, whose matrix long clips have no memory for."""
+    if values.shape[-2] <= DENSE:
+        return gaussian_smoothing(values.shape[-2], values) @ values
+    weights = gaussian_taps(values)
+    rows = rearrange(values.double(), "... t xyz -> ... xyz t").reshape(-1, 1, values.shape[-2])
+    rows = F.conv1d(F.pad(rows, (len(weights) // 2,) * 2, mode="replicate"), weights[None, None])
+    return rows.reshape(*values.shape[:-2], 3, -1).transpose(-1, -2).to(values)
+
+
+def gaussian_taps(like: Tensor) -> Tensor:
+    """The weights of the Gaussian, from four deviations before to four after, on the device of `like`."""
+    taps = torch.arange(-4 * SMOOTHING, 4 * SMOOTHING + 1, device=like.device, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (taps / SMOOTHING) ** 2)
+    return weights / weights.sum()
 
 
 def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
@@ -98,7 +114,7 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
     forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
     if smooth:
-        forward = gaussian_smoothing(joints.shape[-3], forward) @ forward
+        forward = smoothed(forward)
     forward = unit(forward)
     forward[..., 0, :] = forward.new_tensor(FRONT)
     return forward

@@ -62,6 +62,7 @@ class EvalRetrieval(OnDataset, Common):
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
     ext: str = option("retrieval", "name of the result files: eval/<ext>.log and eval/<ext>.json, of a search <output_dir>/<ext>/")
     query: str = option("", "text to search motions by, instead of evaluating")
+    strict: bool = option(False, "refuse a --query that the weights do not know, with exit code 2; default: a note says so")
     motions: str = option("", "folder of .npy and .bvh files to search; default: the motions of the dataset")
     top: int = option(5, "motions to find")
     formats: list[str] = option([], "files to write of the motions found", choices=("html", "npy", "bvh", "glb", "mp4"), nargs="+")

@@ -30,6 +30,7 @@ class Sampling(OutputFiles, Common):
     temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
     topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
     precision: str = option("fp32", "precision of the transformers; auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
+    strict: bool = option(False, "refuse prompts that the weights do not know, with exit code 2; default: a note says so")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class GenT2M(Sampling):
     text_path: str = option("", "file of prompts, one per line: <text>#<frames> or <text>#NA; see --lengths_as_given")
     motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
     lengths_as_given: bool = option(False, "with #NA lines in --text_path: keep the lengths that other lines give")
+    candidates: int = option(1, "motions generated for each one that is kept: the best match by LaMP's matching head")
     join: bool = option(False, "one motion of all prompts, each as long as you like, one after the other")
     loop: bool = option(False, "motions that can be repeated: the end leads into the start")
 

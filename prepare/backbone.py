@@ -15,7 +15,7 @@ from pathlib import Path
 
 from options.cli import parse
 from options.prepare import CutBackbone
-from utils.errors import UserError, script
+from utils.errors import UserError, note, script
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 BATCH = 4096  # captions tokenised at a time
@@ -40,13 +40,20 @@ def main(argv: list[str] | None = None) -> None:
 
 def read_texts(path: Path) -> list[str]:
     """All captions of a folder of caption files, or of a .zip or .tar.gz of one."""
+    from data.store import named
     from data.text import parse_captions
     from prepare.humanml3d import read_captions
 
-    captions = []
+    captions, faults = [], []
     for name, content in read_captions(path).items():
-        found = parse_captions(content.decode("utf-8", errors="replace"), f"{path}: {name}")
+        try:
+            found = parse_captions(content.decode("utf-8-sig", errors="replace"), f"{path}: {name}", faults)
+        except UserError as error:
+            faults.append(str(error))
+            continue
         captions += [caption.text for caption in found]
+    if faults:
+        note(f"--texts {path}: skipped {len(faults)} malformed lines or files: {named(faults, 3)}")
     if not captions:
         raise UserError(f"--texts {path}: holds no caption files; expected <name>.txt with a line caption#tokens#from#to each")
     return captions

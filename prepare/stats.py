@@ -6,7 +6,7 @@ contacts, so that a joint that hardly moves is not blown up to the size of one t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from motion.spec import SPECS
 from options.cli import parse
 from options.prepare import Statistics
+from utils.checkpoint import atomic_path
 from utils.errors import UserError, script
 
 
@@ -49,13 +50,30 @@ def feature_groups(dim: int) -> list[slice]:
 
 
 def write_statistics(root: Path, names: Iterable[str]) -> None:
-    """Write Mean.npy and Std.npy of the named clips in `root`/new_joint_vecs. Raises `UserError` if one is missing."""
-    try:
-        mean, std = mean_std(np.load(root / "new_joint_vecs" / f"{name}.npy") for name in names)
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: a clip that a split lists is missing; build the dataset again") from None
-    np.save(root / "Mean.npy", mean)
-    np.save(root / "Std.npy", std)
+    """Write Mean.npy and Std.npy of the named clips in `root`/new_joint_vecs. Raises `UserError`, naming a bad one."""
+    mean, std = mean_std(clips(root / "new_joint_vecs", names))
+    for name, values in (("Mean", mean), ("Std", std)):
+        with atomic_path(root / f"{name}.npy", durable=True) as path:
+            np.save(path, values)
+
+
+def clips(folder: Path, names: Iterable[str]) -> Iterator[np.ndarray]:
+    """The features (T, D) of each clip, all of one width."""
+    width = None
+    for name in names:
+        path = folder / f"{name}.npy"
+        if not path.is_file():
+            raise UserError(f"{path}: a clip that a split lists is missing or no file; build the dataset again")
+        try:
+            clip = np.load(path, allow_pickle=False)
+        except (OSError, EOFError, ValueError) as error:
+            raise UserError(f"{path}: not a readable .npy file ({error}); remove it, or build the dataset again") from None
+        kind = getattr(clip, "dtype", np.dtype(object)).kind
+        if kind not in "fiu" or clip.ndim != 2 or clip.shape[1] != (width or clip.shape[1]):
+            found = f"{clip.dtype} of shape {clip.shape}" if kind != "O" else "an archive"
+            raise UserError(f"{path}: holds {found}; expected features (frames, {width or 'D'}); remove it")
+        width = clip.shape[1]
+        yield clip
 
 
 @script

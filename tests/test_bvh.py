@@ -149,11 +149,18 @@ def test_position_channels_of_any_joint_replace_its_offset():
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda text: text[: text.rindex("90 0") - 3], "cut short"),
+        (lambda text: text[: text.rindex("1 2 3 0")] + "1 2", "cut short"),
         (lambda text: text.replace("1 2 3 90", "1 2 nan 90"), "NaN"),
         (lambda text: text.replace("1 2 3 90", "1 2 inf 90"), "infinite"),
         (lambda text: text.replace("1 2 3 90", "1 2 three 90"), "cut short or damaged"),
-        (lambda text: text.replace("Frames: 2", "Frames: 3"), "cut short"),
+        (lambda text: text.replace("1 2 3 0 0", "1 2 3 0"), "row 1 of its motion holds 8 numbers where 9"),
+        (lambda text: text.replace("Frames: 2", "Frames: two"), "Frames"),
+        (lambda text: text.replace("CHANNELS 3", "CHANNELS -3"), "CHANNELS -3"),
+        (lambda text: text.replace("CHANNELS 3", "CHANNELS 4000000000"), "CHANNELS 4000000000"),
+        (lambda text: text.replace("3 Zrotation", "3 Wrotation"), "Wrotation"),
+        (lambda text: text.replace("OFFSET 9", "OFFSET nan"), "OFFSET nan"),
+        (lambda text: text.replace("1 2 3 90", "1 2 1e300 90"), r"1e\+300"),
+        (lambda text: "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (lambda text: text[: text.index("MOTION")], "not a BVH"),
         (lambda text: text.replace("0.0333333", "0"), "Frame Time"),
         (lambda text: text.replace("0.0333333", "fast"), "Frame Time"),
@@ -163,12 +170,75 @@ def test_position_channels_of_any_joint_replace_its_offset():
         (lambda text: "", "not a BVH"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:string or file could not be read to its end")  # NumPy's; ours is the error
 def test_damage_is_a_user_error_that_names_the_file(tmp_path, damage, message):
     (tmp_path / "bad.bvh").write_text(damage(TWO_BONES))
     with pytest.raises(UserError, match=message) as raised:
         read_bvh(tmp_path / "bad.bvh")
     assert str(tmp_path / "bad.bvh") in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("HIERARCHY", "Hierarchy").replace("MOTION", "motion").replace("ROOT", "root"),
+        lambda text: text.replace("Frames:", "Frames").replace("Frame Time:", "Frame  Time :"),
+        lambda text: text.replace("Frames: 2", "Frames : 2.0").replace("0.0333333", "0.0333333 30 fps"),
+        lambda text: "# exported\n" + text.replace("MOTION", "# rows\nMOTION"),
+        lambda text: text.replace("base", "MOTION:base").replace("JOINT arm", "JOINT MOTION arm"),
+        lambda text: text.replace("\n", "\r\n") + "\x1a",
+        lambda text: text.replace(".", ","),
+        lambda text: text.replace("1 2 3 0 0 0 0 0 0\n", "1 2 3 0 0\n0 0 0 0\n"),
+        lambda text: "\ufeff" + text,
+    ],
+)
+def test_headers_as_other_programs_write_them(tmp_path, change):
+    path = tmp_path / "a.bvh"
+    path.write_bytes(change(TWO_BONES).encode())
+    bvh = read_bvh(path)
+    assert np.array_equal(bvh.joints(), read_bvh(io.StringIO(TWO_BONES)).joints())
+    assert bvh.frame_time == 0.0333333
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_read(tmp_path, encoding):
+    (tmp_path / "a.bvh").write_bytes(TWO_BONES.encode(encoding))
+    assert len(read_bvh(tmp_path / "a.bvh").rotations) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "rows"),
+    [
+        (lambda text: text.replace("Frames: 2", "Frames: 1"), 2),
+        (lambda text: text.replace("Frames: 2", "Frames: 9"), 2),
+        (lambda text: text[: text.rindex(" 90 0")], 1),
+    ],
+)
+def test_rows_that_are_there_are_read_with_a_note(capsys, change, rows):
+    assert len(read_bvh(io.StringIO(change(TWO_BONES))).rotations) == rows
+    told = capsys.readouterr().err
+    assert told.startswith("note:") and f"all {rows} that are there" in told
+
+
+def test_missing_rotations_of_a_hinge_are_zero():
+    whole = TWO_BONES.replace("1 2 3 90 0 0 0 90 0", "1 2 3 90 0 0 0 40 0")
+    one = whole.replace("CHANNELS 3 Zrotation Xrotation Yrotation", "CHANNELS 1 Xrotation")
+    one = one.replace("1 2 3 0 0 0 0 0 0", "1 2 3 0 0 0 0").replace("90 0 0 0 40 0", "90 0 0 40")
+    two = whole.replace("CHANNELS 3 Zrotation Xrotation Yrotation", "CHANNELS 2 Zrotation Xrotation")
+    two = two.replace("1 2 3 0 0 0 0 0 0", "1 2 3 0 0 0 0 0").replace("90 0 0 0 40 0", "90 0 0 0 40")
+    for text in (one, two):
+        np.testing.assert_allclose(read_bvh(io.StringIO(text)).rotations, read_bvh(io.StringIO(whole)).rotations, atol=1e-12)
+
+
+def test_of_two_people_and_of_two_motions_the_first_is_read(capsys):
+    one = read_bvh(io.StringIO(TWO_BONES))
+    hierarchy, motion = TWO_BONES.split("MOTION")
+    rows = motion.strip().splitlines()
+    two = hierarchy + hierarchy.replace("HIERARCHY", "") + "\n".join(["MOTION", *rows[:2], *(f"{row} {row}" for row in rows[2:])])
+    for text, word in ((two, "2 people"), (TWO_BONES + TWO_BONES, "several motions")):
+        bvh = read_bvh(io.StringIO(text))
+        assert bvh.names == one.names and bvh.end_sites.keys() == one.end_sites.keys()
+        np.testing.assert_array_equal(bvh.joints(), one.joints())
+        assert word in capsys.readouterr().err
 
 
 def test_a_missing_file_is_a_user_error(tmp_path):

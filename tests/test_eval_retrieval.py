@@ -262,6 +262,13 @@ def test_dataset_is_searched_with_its_captions(run, tmp_path, capsys):
     assert output(folder, capsys).splitlines()[1:] == lines
 
 
+def test_without_a_run_the_embedded_lamp_searches(run, motions, tmp_path, capsys):
+    words = ["--query", "a person walks", "--motions", str(motions), "--checkpoints_dir", str(tmp_path / "none"), "--gpu_id", "-1"]
+    eval_retrieval.main([*words, "--top", "3"])
+    written = capsys.readouterr()
+    assert "(embedded weights" in written.err and len(written.out.splitlines()) == 4
+
+
 def test_found_motions_are_written(run, motions, tmp_path, capsys):
     argv = [*run.places, "--query", "a person walks", "--motions", str(motions), "--top", "2", "--formats", "html", "npy", "bvh"]
     printed = output([*argv, "--output_dir", str(tmp_path / "out"), "--ext", "walks"], capsys)

@@ -62,9 +62,24 @@ def test_nan_tags_mean_zero():
 
 
 @pytest.mark.parametrize("line", ["text", f"{WALK}#0", f"{WALK}#a#b", f"{WALK}#-1#2", f"{WALK}#0#inf", f"{WALK}#0#0#0", "#a#0#0"])
-def test_a_malformed_line_is_named(line):
-    with pytest.raises(UserError, match=r"x\.txt: line 2"):
-        parse_captions(f"{WALK}#0#0\n{line}\n", "x.txt")
+def test_a_malformed_line_is_named_and_costs_that_line_alone(line, capsys):
+    faults: list[str] = []
+    (caption,) = parse_captions(f"\ufeff{WALK}#0#0\r\n{line}\n\x1a", "x.txt", faults)
+    assert caption.text == WALK.split("#")[0] and len(faults) == 1 and faults[0].startswith("x.txt: line 2")
+    parse_captions(f"{WALK}#0#0\n{line}\n", "x.txt")
+    assert capsys.readouterr().err.startswith("note: x.txt: line 2")
+    with pytest.raises(UserError, match=r"x\.txt: line 1"):
+        parse_captions(line, "x.txt")
+
+
+def test_only_line_ends_end_lines():
+    (caption,) = parse_captions("walks\u2028on#walk/VERB on/ADP#0#0", "x.txt")
+    assert caption.text == "walks\u2028on"
+
+
+def test_bytes_that_are_not_utf_8_cost_their_line_alone(tmp_path, capsys):
+    (tmp_path / "a.txt").write_bytes(f"{WALK}#0#0\n".encode() + b"caf\xe9#a/NOUN#0#0\n")
+    assert len(read_captions(tmp_path / "a.txt")) == 1 and "line 2" in capsys.readouterr().err
 
 
 def test_unreadable_files_are_user_errors(tmp_path):

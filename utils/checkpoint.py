@@ -94,11 +94,16 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises `UserError` for a missing or damaged file.
     """
     metadata = read_metadata(path)
-    with safetensors.safe_open(path, framework="pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (safetensors.SafetensorError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: its tensors cannot be read ({error}); copy or train it again") from error
     if metadata.pop("checksum", None) not in (None, _checksum(state)):
         raise UserError(f"{path}: damaged (its checksum differs); copy or train it again")
     scales = {key.removesuffix(SCALE): state.pop(key) for key in list(state) if key.endswith(SCALE)}
+    if wrong := [key for key, scale in scales.items() if key not in state or scale.shape != (len(state[key]), 1)]:
+        raise UserError(f"{path}: '{wrong[0]}{SCALE}' scales nothing; copy or train it again")
     return {key: value * scales[key] if key in scales else value for key, value in state.items()}, metadata
 
 
@@ -111,13 +116,13 @@ def _checksum(state: dict[str, Tensor]) -> int:
 
 
 def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each matrix as int8, with a float32 scale for each row under `<name>@scale`: a quarter of the bytes, for storage alone."""
+    """Matrices and kernels as int8, for storage: a quarter of the bytes. Each row's float32 scale is under `<name>@scale`."""
     small = {}
     for key, value in state.items():
-        if value.ndim != 2 or not value.is_floating_point():
+        if value.ndim < 2 or not value.is_floating_point():
             small[key] = value
             continue
-        scale = value.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+        scale = value.float().abs().amax(tuple(range(1, value.ndim)), keepdim=True).clamp(min=1e-12) / 127
         small |= {key: (value / scale).round().to(torch.int8), key + SCALE: scale}
     return small
 
@@ -212,6 +217,8 @@ def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Pat
     wrong = sorted(own.keys() ^ state.keys()) or [key for key in own if own[key].shape != state[key].shape]
     if wrong:
         raise UserError(f"{source}: {len(wrong)} tensors do not fit this model, first '{wrong[0]}'; use the run's own flags")
+    if bad := [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]:
+        raise UserError(f"{source}: '{bad[0]}' holds NaN or infinite weights; take another checkpoint of the run")
     model.load_state_dict(state, strict=False)  # names and shapes fit; frozen networks keep what they have
 
 
@@ -312,5 +319,5 @@ def _existing(path: str | Path) -> Path:
 def _decode(value: str) -> Any:
     try:
         return json.loads(value)
-    except json.JSONDecodeError:  # files of other projects hold plain strings
+    except (ValueError, RecursionError):  # files of other projects hold plain strings
         return value

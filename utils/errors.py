@@ -6,9 +6,19 @@ Library code raises `UserError` for anything a user can mend (a missing file, a 
 
 from __future__ import annotations
 
+import argparse
 import functools
+import os
+import re
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from typing import Any, TextIO
+
+LONGEST = 500  # characters of an error
+# What could move the cursor, colour the terminal, or reorder what stands there.
+CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+BAR = re.compile("(\n|\x1b\\[A)*")  # with which progress bars move the cursor
 
 
 class UserError(ValueError):
@@ -16,15 +26,24 @@ class UserError(ValueError):
 
 
 def script(main: Callable) -> Callable:
-    """Wrap a script's `main(argv=None)`: a `UserError` is printed on one line and ends the script with exit code 2."""
+    """Wrap a script's `main(argv=None)`: a `UserError` is printed on one line and ends the script with exit code 2.
+
+    Whatever it prints is free of control characters, and characters that the terminal or a pipe cannot encode are escaped.
+    """
 
     @functools.wraps(main)
     def wrapped(argv: list[str] | None = None):
         try:
-            return main(argv)
+            with redirect_stdout(Printable(sys.stdout)), redirect_stderr(Printable(sys.stderr)):
+                return main(argv)
         except UserError as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-            raise SystemExit(2) from None
+            fail(str(error))
+        except MemoryError:
+            fail("out of memory: take smaller input, or a smaller --batch_size")
+        except BrokenPipeError:  # the reader of our output has gone
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(128 + 13) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise SystemExit(130) from None
@@ -32,6 +51,44 @@ def script(main: Callable) -> Callable:
     return wrapped
 
 
+def fail(message: str) -> None:
+    """Print an error on one line of at most 500 characters and exit with code 2."""
+    message = " ".join(message.split())
+    if len(message) > LONGEST - 7:
+        message = f"{message[: LONGEST - 208]} … {message[-198:]}"  # the remedy stands at the end
+    print(f"error: {message}", file=Printable(sys.stderr))
+    raise SystemExit(2) from None
+
+
 def note(message: str) -> None:
     """Print one `note:` line on stderr: something the user should know that is no error."""
     print(f"note: {' '.join(message.split())}", file=sys.stderr)
+
+
+def warning(message: str) -> None:
+    """Print one `warning:` line on stderr: something that may go wrong."""
+    print(f"warning: {' '.join(message.split())}", file=sys.stderr)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of flags, of which a wrong one is one line on stderr and exit code 2; --help says more."""
+
+    def error(self, message: str):
+        fail(f"{message}; --help lists the flags")
+
+
+class Printable:
+    """A text stream whose text reaches `stream` without control characters, and without errors of its encoding."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+        with suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        if not BAR.fullmatch(text):
+            text = CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+        return self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)

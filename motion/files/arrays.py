@@ -8,17 +8,20 @@ Dictionaries are unpickled without running code: only NumPy's own classes are kn
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from motion.features import features_to_joints
-from motion.files.raw import Raw
+from motion.files.raw import BODIES, Raw, body_size
 from motion.files.smpl import is_amass, read_smpl
+from motion.files.text import LARGEST
 from motion.ik import check_joints
 from motion.skeleton import HUMANML3D
 from motion.spec import SPECS
+from utils.archives import Limits, check_zip
 from utils.errors import UserError, note
 
 SMPL_COUNTS = (24, 52)  # joints of SMPL and SMPL-H; the first 22 are HumanML3D's
@@ -40,6 +43,7 @@ def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> R
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if start[:2] == b"PK":
+        check_archive(path)
         if is_amass(path):
             return read_smpl(path, smpl)
         return from_joints_or_features(only_array(path), path, sample)
@@ -49,6 +53,17 @@ def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> R
     if isinstance(content, dict):
         return from_results(content, path, sample)
     return from_joints_or_features(content, path, sample)
+
+
+def check_archive(path: Path) -> None:
+    """Raises `UserError` for an .npz that would fill the memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_zip(archive, path, Limits(size=LARGEST))
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: cannot be read ({error}); it may be damaged") from None
 
 
 def load(path: Path) -> np.ndarray | dict:
@@ -126,6 +141,7 @@ def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
             raise UserError(f"{path}: holds NaN or infinite numbers; it is damaged")
         spec = FEATURES[array.shape[1]]
         joints = features_to_joints(torch.from_numpy(array), spec.num_joints) * spec.unit_scale
+        check_features(array, joints.numpy(), str(path))
         return Raw(joints.numpy(), spec.fps, "m", "y", features=array.astype(np.float32))
     if array.ndim == 3 and array.shape[1] in SMPL_COUNTS:
         array = array[:, : HUMANML3D.num_joints]
@@ -135,3 +151,16 @@ def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
         raise UserError(f"{path}: of shape {array.shape}; expected joints (T, {counts}, 3) or features (T, {widths})")
     check_joints(array, name=str(path))
     return Raw(array, RATES[array.shape[1]])
+
+
+def check_features(features: np.ndarray, joints: np.ndarray, name: str) -> None:
+    """Raises `UserError` unless features (T, D) tell of joints (T, J, 3) of a person: normalised ones do not. A note names what
+    should be rotations and is none, as in features that were denormalised twice."""
+    size = body_size(joints)
+    remedy = "denormalise them once: features * std + mean"
+    if not BODIES[0] <= size <= BODIES[1]:
+        raise UserError(f"{name}: its features tell of {size:.3g} m from foot to head; are they normalised? {remedy}")
+    spec = FEATURES[features.shape[1]]
+    columns = features[:, spec.rotations_slice].reshape(-1, 3)
+    if np.abs(np.linalg.norm(columns, axis=-1) - 1).mean() > 0.08:  # 0 of captures, 0.13 of what was denormalised twice
+        note(f"{name}: the rotations in its features are none; {remedy}")

@@ -7,6 +7,7 @@ A BVH file is a tree of joints with offsets, then one line of numbers a frame: f
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,17 @@ from typing import TextIO
 import numpy as np
 import torch
 
+from motion.files.text import read_text
 from motion.rotation import euler_to_matrix, matrix_to_euler
 from utils.checkpoint import atomic_path
-from utils.errors import UserError
+from utils.errors import UserError, note
 
-MOTION_HEADER = re.compile(r"\s*Frames:\s*(\d+)\s+Frame Time:\s*(\S+)\s*", re.IGNORECASE)
+COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
+HIERARCHY = re.compile(r"\s*HIERARCHY\b", re.IGNORECASE)
+MOTION = re.compile(r"^[ \t]*MOTION[ \t]*$|(?<=\s)MOTION(?=\s+Frames\s*:?\s*\d)", re.IGNORECASE | re.MULTILINE)  # names hold it too
+HEADER = re.compile(r"\s*Frames\s*:?[ \t]*(\S+)[^\n]*?\s+Frame\s*Time\s*:?[ \t]*(\S+)([^\n]*)", re.IGNORECASE)
+CHANNEL = re.compile("[xyz](position|rotation|scale)")
+ABSURD = 1e9
 
 
 @dataclass
@@ -67,35 +74,42 @@ class Bvh:
 def read_bvh(source: str | Path | TextIO) -> Bvh:
     """Read a BVH file, or an open text stream.
 
-    Joints may have 3 rotation channels, 3 position channels or both, in any order; positions take the place of the offset.
+    Joints may have up to 3 rotation channels, up to 3 position channels or both, in any order; a missing rotation is 0, and
+    positions take the place of the offset. Of several people or motions in one file the first is read. Where there are more or
+    fewer rows than the header says, all that are there are read; a note says so in each case.
 
     Raises:
-        UserError: the file is missing, is no BVH, is cut short, or holds numbers that are not finite.
+        UserError: the file is missing, is no BVH, is damaged, or holds numbers that are not finite.
     """
     name, text = read_text(source)
-    hierarchy, found, motion = text.partition("MOTION")
-    header = MOTION_HEADER.match(motion)
-    if not hierarchy.lstrip().startswith("HIERARCHY") or not found or not header:
-        raise UserError(f"{name}: not a BVH file (HIERARCHY, MOTION, Frames and Frame Time expected)")
+    if "#" in text:
+        text = COMMENT.sub("", text)
+    start, found = HIERARCHY.match(text), MOTION.search(text)
+    if not start or not found:
+        missing = "MOTION on a line of its own" if start else "HIERARCHY at the start"
+        raise UserError(f"{name}: not a BVH file ({missing} expected)")
+    header = HEADER.match(text, found.end())
+    if not header:
+        line = " ".join(text[found.end() :].split(maxsplit=6)[:6])
+        raise UserError(f"{name}: not a BVH file (Frames and Frame Time expected after MOTION, found '{line}')")
     try:
-        bvh, channels = parse_hierarchy(hierarchy.split()[1:])
-        bvh.frame_time = float(header[2])
+        bvh, channels = parse_hierarchy(text[start.end() : found.start()].split())
+        frames, bvh.frame_time = number(header[1]), number(header[2])
     except (IndexError, ValueError) as error:
-        raise UserError(f"{name}: its HIERARCHY or Frame Time cannot be understood ({error})") from None
+        raise UserError(f"{name}: its HIERARCHY, Frames or Frame Time cannot be understood ({error})") from None
     if not 0 < bvh.frame_time < np.inf:
         raise UserError(f"{name}: Frame Time is {header[2]}, not a positive number of seconds")
-    pose(bvh, channels, motion_block(motion[header.end() :], int(header[1]), sum(map(len, channels)), name))
+    rows = motion_rows(text, header, sum(map(len, channels)), name)
+    if len(rows) != frames:
+        note(f"{name}: its header says {header[1]} frames; all {len(rows)} that are there are read")
+    channels = first_person(bvh, channels, name)
+    pose(bvh, channels, rows)
     return bvh
 
 
-def read_text(source: str | Path | TextIO) -> tuple[str, str]:
-    """What to call a file or an open text stream, and its text. Raises `UserError` for a file that cannot be read."""
-    if not isinstance(source, (str, Path)):
-        return str(getattr(source, "name", "stream")), source.read()
-    try:
-        return str(source), Path(source).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UserError(f"{source}: cannot be read ({error.strerror})") from None
+def number(word: str) -> float:
+    """A number with a decimal point, or a comma where a locale has it."""
+    return float(word.replace(",", "."))
 
 
 def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
@@ -118,16 +132,17 @@ def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
         elif word == "END":  # End Site {
             in_end_site, at = True, tokens.index("{", at) + 1
         elif word == "OFFSET":
-            offset = [float(x) for x in tokens[at + 1 : at + 4]]
+            offset = [number(x) for x in tokens[at + 1 : at + 4]]
+            if len(offset) < 3 or not np.isfinite(offset).all():
+                raise ValueError(f"OFFSET {' '.join(tokens[at + 1 : at + 4])}")
             if in_end_site:
                 bvh.end_sites[open_joints[-1]] = np.array(offset)
             else:
                 offsets[open_joints[-1]] = offset
             at += 4
         elif word == "CHANNELS":
-            count = int(tokens[at + 1])
-            channels[open_joints[-1]] = [channel.lower() for channel in tokens[at + 2 : at + 2 + count]]
-            at += 2 + count
+            channels[open_joints[-1]] = checked_channels(tokens[at + 1 :][:10])
+            at += 2 + len(channels[open_joints[-1]])
         elif word == "}":
             if in_end_site:
                 in_end_site = False
@@ -135,34 +150,91 @@ def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
                 open_joints.pop()
             at += 1
         else:
-            raise ValueError(f"unexpected '{tokens[at]}'")
+            raise ValueError(f"unexpected '{tokens[at][:40]}'")
     if open_joints or not offsets:
         raise ValueError("its braces do not close")
     bvh.offsets = np.array(offsets)
     return bvh, channels
 
 
-def motion_block(text: str, frames: int, width: int, name: str) -> np.ndarray:
+def checked_channels(words: list[str]) -> list[str]:
+    """The names that follow CHANNELS and their count. Raises `ValueError` for other counts and names than BVH has."""
+    count = int(number(words[0]))
+    names = [word.lower() for word in words[1 : 1 + count]] if 0 <= count <= 9 else []
+    if not 0 <= count <= 9 or len(names) < count or not all(CHANNEL.fullmatch(name) for name in names):
+        raise ValueError(f"CHANNELS {' '.join(words[: 1 + min(max(count, 0), 9)])[:80]}")
+    if sum(name.endswith("rotation") for name in names) > 3:
+        raise ValueError("more than 3 rotations of a joint")
+    return names
+
+
+def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[str]]:
+    """Leave in `bvh` the joints of the first ROOT alone; their channels, which come first in each row."""
+    roots = [joint for joint, parent in enumerate(bvh.parents) if parent < 0]
+    if len(roots) > 1:
+        note(f"{name}: holds {len(roots)} people ({', '.join(bvh.names[root][:40] for root in roots[:5])}); the first is read")
+        bvh.names, bvh.parents, bvh.offsets = (part[: roots[1]] for part in (bvh.names, bvh.parents, bvh.offsets))
+        bvh.end_sites = {joint: offset for joint, offset in bvh.end_sites.items() if joint < roots[1]}
+    return channels[: len(bvh.names)]
+
+
+def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarray:
     """The numbers after the header, (T, channels)."""
-    try:
-        numbers = np.fromstring(text, sep=" ")  # stops early at anything that is no number
+    start, stop = header.end(), len(text)
+    try:  # words after the frame time are passed over; numbers are the first row's
+        np.array(header[3].split(), dtype=float)
+        start = header.start(3)
     except ValueError:
-        numbers = np.empty(0)
-    if not frames or len(numbers) != frames * width:
-        raise UserError(
-            f"{name}: {frames} frames of {width} channels need {frames * width} numbers, {len(numbers)} could be read; "
-            "the file is cut short or damaged"
-        )
-    if not np.isfinite(numbers).all():
+        pass
+    if second := re.compile(r"^[ \t]*HIERARCHY\b", re.IGNORECASE | re.MULTILINE).search(text, start):
+        note(f"{name}: holds several motions, one after the other; the first is read")
+        stop = second.start()
+    block = text[start:stop]
+    if "," in block:
+        block = block.replace(",", " " if "." in block else ".")
+    values = parsed(block)
+    if not width or values is None or len(values) % width or not len(values):
+        values = rows_of_lines(block, width, name)
+    if not np.isfinite(values).all():
         raise UserError(f"{name}: its motion holds NaN or infinite numbers; export it again")
-    return numbers.reshape(frames, width)
+    if np.abs(values).max() > ABSURD:
+        raise UserError(f"{name}: its motion holds {np.abs(values).max():.3g}, which is no position or angle; it is damaged")
+    return values.reshape(-1, width)
+
+
+def parsed(text: str) -> np.ndarray | None:
+    """The numbers in a text that holds nothing else, else None."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # NumPy stops at what is no number
+        try:
+            return np.fromstring(text, sep=" ")
+        except (ValueError, DeprecationWarning):
+            return None
+
+
+def rows_of_lines(block: str, width: int, name: str) -> np.ndarray:
+    """The whole rows of a motion that breaks off. Raises `UserError` if a line before the last has another width or none is."""
+    rows: list[np.ndarray] = []
+    lines = [line for line in block.splitlines() if line.strip()]
+    for place, line in enumerate(lines):
+        row = parsed(line)
+        if row is not None and len(row) == width and width:
+            rows.append(row)
+            continue
+        if row is None or place < len(lines) - 1 or not rows:
+            found = "something other than numbers" if row is None else f"{len(row)} numbers"
+            reason = f"row {place + 1} of its motion holds {found} where {width} channels are expected"
+            raise UserError(f"{name}: {reason}; the file is cut short or damaged")
+    if not rows:
+        raise UserError(f"{name}: no frames after its header; the file is cut short or damaged")
+    return np.concatenate(rows)
 
 
 def pose(bvh: Bvh, channels: list[list[str]], motion: np.ndarray) -> None:
     """Fill in positions (T, J, 3) and rotations (T, J, 3, 3) from the motion block (T, channels)."""
     bvh.positions = np.tile(bvh.offsets, (len(motion), 1, 1))
     bvh.rotations = np.tile(np.eye(3), (len(motion), len(channels), 1, 1))
-    turning: dict[str, list[tuple[int, list[int]]]] = {}  # by order of rotation: joints and their three columns
+    turning: dict[str, list[tuple[int, list[int]]]] = {}  # by order of rotation: joints and their columns
     first = 0
     for joint, names in enumerate(channels):
         columns = range(first, first + len(names))
@@ -176,8 +248,9 @@ def pose(bvh: Bvh, channels: list[list[str]], motion: np.ndarray) -> None:
             turning.setdefault("".join(order), []).append((joint, list(turn_columns)))
     for order, joints_and_columns in turning.items():  # one conversion for all joints of an order
         joints, columns = map(list, zip(*joints_and_columns))
-        angles = torch.from_numpy(np.deg2rad(motion[:, columns]))  # (T, joints, 3)
-        bvh.rotations[:, joints] = euler_to_matrix(angles, order).numpy()
+        angles = torch.zeros(len(motion), len(joints), 3, dtype=torch.float64)
+        angles[..., : len(order)] = torch.from_numpy(np.deg2rad(motion[:, columns]))  # (T, joints, turns); a hinge has one or two
+        bvh.rotations[:, joints] = euler_to_matrix(angles, order.ljust(3, "x")).numpy()
 
 
 def write_bvh(

@@ -17,6 +17,7 @@ import torch
 from motion.files.animation import continuous
 from motion.files.bvh import Bvh
 from motion.files.raw import Raw
+from motion.files.text import LARGEST
 from motion.files.trees import joints_of_tree
 from motion.rotation import qmatrix
 from utils.errors import UserError
@@ -25,7 +26,7 @@ WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 FLOAT = 5126
 
 
-def read_gltf(path: Path) -> Raw:
+def read_gltf(path: Path, joint_map: str | Path | None = None) -> Raw:
     """The motion of a `.glb` or `.gltf` file, metres and Y up by its standard. Raises `UserError` for one without an animation."""
     try:
         document, buffers = parts_of(path)
@@ -36,7 +37,7 @@ def read_gltf(path: Path) -> Raw:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (KeyError, IndexError, ValueError, TypeError, struct.error) as error:
         raise UserError(f"{path}: not a glTF file with an evenly sampled animation ({error})") from None
-    raw = joints_of_tree(tree, str(path))
+    raw = joints_of_tree(tree, str(path), joint_map)
     return Raw(raw.joints, raw.fps, "m", "y", raw.rest)
 
 
@@ -58,7 +59,10 @@ def parts_of(path: Path) -> tuple[dict, list[bytes]]:
         elif uri.startswith("data:"):
             buffers.append(b64decode(uri.partition(",")[2]))
         else:
-            buffers.append((path.parent / uri).read_bytes())
+            beside = path.parent / uri
+            if beside.name != uri or not beside.is_file() or beside.stat().st_size > LARGEST:
+                raise ValueError(f"buffer {uri[:80]} is not beside it")
+            buffers.append(beside.read_bytes())
     return document, buffers
 
 

@@ -8,13 +8,18 @@ import numpy as np
 import torch
 
 from motion.features import bone_lengths, skeleton_for
-from utils.errors import UserError
+from utils.errors import UserError, note
 
-UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "cmu": 0.0254 / 0.45}  # metres in each
-NAMES = {"m": "metres", "cm": "centimetres", "mm": "millimetres", "in": "inches", "cmu": "CMU's unit of 5.6 cm"}
-ESTIMATED = ("m", "cm", "mm", "cmu")  # units that the size of a body can tell apart
-BODY = 1.6  # metres along the bones from a foot to the head; a body in another unit is far from it
+UNITS = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254, "cmu": 0.0254 / 0.45}  # metres in each
+NAMES = {
+    "m": "metres", "dm": "decimetres", "cm": "centimetres", "mm": "millimetres", "in": "inches", "cmu": "CMU's unit of 5.6 cm",
+}  # fmt: skip
+USUAL, OTHERS = ("m", "cm", "mm"), ("in", "dm")
+ADULTS = (0.9, 2.3)  # metres along the bones from a foot to the head, by which most people are told from other units
 BODIES = (0.6, 3.0)  # children and giants
+PLAIN = (1.1, 2.1)  # bodies that need no note
+REST = 0.02  # how far, in sizes of the body, joints may be from the rest pose and still show it
+LEAP = 5  # steps as large as the usual ones, by which a body leaves a rest pose that is no part of the motion
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Raw:
     """Joints (T, J, 3) in the file's own unit and axes, J = 22 or 21; frames per second.
 
     `unit`, `up` and `rest` (1, J, 3), the joints of the rest pose, are None where the file does not state them; `features` (T, D)
-    where it holds none.
+    where it holds none. `cmu`: it may be in CMU's unit.
     """
 
     joints: np.ndarray
@@ -31,16 +36,30 @@ class Raw:
     up: str | None = None
     rest: np.ndarray | None = None
     features: np.ndarray | None = None
+    cmu: bool = False
 
 
-def unit_of(joints: np.ndarray, name: str) -> str:
-    """Which of `ESTIMATED` joints (T, J, 3) are in, by the size of the body. Raises `UserError` if none makes it a person's."""
+def unit_of(joints: np.ndarray, name: str, cmu: bool = False) -> str:
+    """Which of `UNITS` joints (T, J, 3) are in, by the size of the body; CMU's only with `cmu`.
+
+    A usual unit that makes the body an adult's or a child's comes first, then inches and decimetres, then a usual unit that makes
+    it a toddler's or a giant's. Raises `UserError` if none makes it a person's.
+    """
     size = body_size(joints)
-    unit = min(ESTIMATED, key=lambda unit: abs(np.log(max(size, 1e-9) * UNITS[unit] / BODY)))
-    if not BODIES[0] <= size * UNITS[unit] <= BODIES[1]:
-        units = "no person in metres, centimetres or millimetres"
-        raise UserError(f"{name}: {size:.3g} units from foot to head are {units}; --input_unit states the unit")
-    return unit
+    for units, (least, most) in ((USUAL, ADULTS), (OTHERS, ADULTS), (("cmu",) if cmu else (), ADULTS), (USUAL, BODIES)):
+        if fitting := [unit for unit in units if least <= size * UNITS[unit] <= most]:
+            return fitting[0]
+    if not size:
+        raise UserError(f"{name}: all joints lie in one place: there is no motion in it")
+    units = "no person in metres, centimetres, millimetres, inches or decimetres"
+    raise UserError(f"{name}: {size:.3g} units from foot to head are {units}; --input_unit states the unit")
+
+
+def check_size(joints: np.ndarray, unit: str, name: str) -> None:
+    """Note a body, of joints (T, J, 3) in metres that an estimated unit gave, that is smaller or larger than most."""
+    size = body_size(joints)
+    if not PLAIN[0] <= size <= PLAIN[1]:
+        note(f"{name}: {size:.2f} m from foot to head if it is in {NAMES[unit]}; --input_unit states another unit")
 
 
 def body_size(joints: np.ndarray) -> float:
@@ -50,12 +69,33 @@ def body_size(joints: np.ndarray) -> float:
     return float(np.median(bone_lengths(torch.from_numpy(joints), skeleton).numpy() @ way))
 
 
+def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
+    """How many frames at the start of joints (T, J, 3) show the rest pose (1, J, 3) and are no part of the motion: the body leaves
+    them with a leap. Exporters and CMU's BVH releases put such a frame first."""
+    if rest is None or len(joints) < 3:
+        return 0
+    size = max(body_size(joints), 1e-9)
+    away = np.abs((joints - joints[:, :1]) - (rest - rest[:, :1])).max(axis=(1, 2)) > REST * size  # (T,)
+    count = int(np.argmax(away))
+    if not count:
+        return 0
+    steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(axis=1)  # (T - 1,)
+    later = steps[count:]
+    leaps = steps[count - 1] > max(LEAP * np.median(later), REST * size) if len(later) else False
+    return count if leaps else 0
+
+
 def lies_down(joints: np.ndarray) -> bool:
     """Whether joints (T, J, 3) have the head above the feet along Z rather than Y.
 
-    In the rest pose *and* on average over the clip that means a file with Z up, and no person who lies.
+    Of a rest pose that means a file with Z up; of a motion, that or a person who lies.
     """
+    return bool(stance(joints)[2] > 0.8)
+
+
+def stance(joints: np.ndarray) -> np.ndarray:
+    """The unit vector (3,) from the feet to the head, on average over joints (T, J, 3)."""
     bones = skeleton_for(joints.shape[1]).bones
     head, left, right = (joints[:, bones.index(bone)] for bone in ("Head", "LeftFoot", "RightFoot"))
     up = (head - (left + right) / 2).mean(axis=0)
-    return bool(up[2] > 0.8 * np.linalg.norm(up))
+    return up / max(np.linalg.norm(up), 1e-9)

@@ -15,15 +15,18 @@ import numpy as np
 from motion.clip import Motion
 from motion.files.arrays import read_array
 from motion.files.gltf_reader import read_gltf
-from motion.files.mocap import JOINT_MAPS, map_joints, read_asf_amc, resample
-from motion.files.raw import UNITS, Raw, lies_down, unit_of
+from motion.files.mocap import JOINT_MAPS, cmu_fps, map_joints, read_asf_amc, resample
+from motion.files.raw import UNITS, Raw, check_size, lies_down, rest_frames, stance, unit_of
+from motion.files.text import LARGEST
 from motion.files.trees import read_tree
-from utils.errors import UserError
+from utils.errors import UserError, note
 
 ARRAYS, SCENES = (".npy", ".npz"), (".glb", ".gltf")
 SUFFIXES = (*ARRAYS, ".bvh", ".amc", *SCENES)  # of the files that `read_motion` reads
-CMU_FPS = 120
 AXES = ("y", "z")
+RATES = (1, 1000)  # frames per second
+FAR = 1e5  # metres
+UPRIGHT = 0.5  # height of the head above the feet over their distance, below which no one stands
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,21 @@ class InputOptions:
         unit: one of `UNITS`.
         up: the axis that points up, one of `AXES`.
         fps: frames per second.
-        skip_frames: frames to leave out at the start, such as a T-pose.
+        skip_frames: frames to leave out at the start; None: those that show the rest pose and are no part of the motion.
         asf: skeleton of an .amc; default: its subject's, beside it.
         smpl: SMPL model file, or folder of them, that poses SMPL and AMASS motions.
         sample: which motion of a file that holds several.
+        joint_map: JSON file that names the joints of a skeleton that is not known.
     """
 
     unit: str | None = None
     up: str | None = None
     fps: float | None = None
-    skip_frames: int = 0
+    skip_frames: int | None = None
     asf: str | Path | None = None
     smpl: str | Path | None = None
     sample: int = 0
+    joint_map: str | Path | None = None
 
 
 AS_STATED = InputOptions()  # nothing to add to what the file states
@@ -70,19 +75,52 @@ def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMoti
     Raises `UserError` if it is missing, damaged, of another kind, or of a skeleton that no joint map fits.
     """
     path = Path(path)
-    raw = read_raw(path, options)
-    fps = checked_rate(raw.fps if options.fps is None else options.fps)
-    joints, features = raw.joints, raw.features
-    if options.skip_frames:
-        if not 0 < options.skip_frames < len(joints):
-            raise UserError(f"--skip_frames {options.skip_frames}: must be from 0 to {len(joints) - 1} for {path}")
-        joints = joints[options.skip_frames :]
-        features = None if features is None else features[options.skip_frames :]
-    unit = checked(options.unit, tuple(UNITS), "--input_unit") or raw.unit or unit_of(joints, str(path))
-    up = checked(options.up, AXES, "--input_up") or raw.up or estimated_up(raw)
+    raw = read_safely(path, options)
+    fps = raw.fps if options.fps is None else options.fps
+    if not RATES[0] <= fps <= RATES[1]:
+        raise UserError(f"{path}: {fps:.3g} frames a second are no motion's rate; --input_fps states it, from 1 to 1000")
+    first = skipped_frames(raw, options.skip_frames, path)
+    joints, features = raw.joints[first:], None if raw.features is None else raw.features[first:]
+    unit = checked(options.unit, tuple(UNITS), "--input_unit") or raw.unit
+    up = checked(options.up, AXES, "--input_up") or raw.up or estimated_up(raw, str(path))
+    if estimated := unit is None:
+        unit = unit_of(joints, str(path), raw.cmu)
     if up == "z":
         joints = joints[..., [0, 2, 1]] * [1, 1, -1]
-    return FileMotion((joints * UNITS[unit]).astype(np.float32), fps, unit=unit, up=up, features=features)
+    joints = joints * UNITS[unit]
+    if not (np.abs(joints) < FAR).all():
+        raise UserError(f"{path}: holds positions of {np.abs(joints).max():.3g} m, which no motion has; it is damaged")
+    joints = joints.astype(np.float32)
+    if estimated:
+        check_size(joints, unit, str(path))
+    return FileMotion(joints, fps, unit=unit, up=up, features=features)
+
+
+def read_safely(path: Path, options: InputOptions) -> Raw:
+    """`read_raw`, where whatever a damaged or hostile file raises is a `UserError`: one bad file must not end a folder of them."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: cannot be read (it is no ordinary file); give a motion file")
+    if path.is_file() and path.stat().st_size > LARGEST:
+        raise UserError(f"{path}: larger than {LARGEST >> 30} GiB; cut it into parts")
+    try:
+        return read_raw(path, options)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{path}: cannot be read ({reason}); it is damaged, or of a kind that is not known") from error
+
+
+def skipped_frames(raw: Raw, wanted: int | None, path: Path) -> int:
+    """How many frames to leave out at the start. Raises `UserError` for more than there are."""
+    if wanted is None:
+        if count := rest_frames(raw.joints, raw.rest):
+            what = "frame shows" if count == 1 else f"{count} frames show"
+            note(f"{path}: the first {what} the rest pose and is left out; --skip_frames 0 keeps it")
+        return count
+    if not 0 <= wanted < len(raw.joints):
+        raise UserError(f"--skip_frames {wanted}: must be from 0 to {len(raw.joints) - 1} for {path}")
+    return wanted
 
 
 def read_raw(path: Path, options: InputOptions) -> Raw:
@@ -91,20 +129,28 @@ def read_raw(path: Path, options: InputOptions) -> Raw:
         case ".npy" | ".npz":
             return read_array(path, options.smpl, options.sample)
         case ".bvh":
-            return read_tree(path)
+            return read_tree(path, options.joint_map)
         case ".glb" | ".gltf":
-            return read_gltf(path)
+            return read_gltf(path, options.joint_map)
         case ".amc":
-            names, landmarks = read_asf_amc(options.asf or skeleton_beside(path), path)
+            names, landmarks, fps = read_asf_amc(options.asf or skeleton_beside(path), path)
             joints = map_joints(names, landmarks, JOINT_MAPS["cmu_asf"], str(path))
-            return Raw(joints, CMU_FPS, unit="m", up="y")
+            return Raw(joints, fps or cmu_fps(path.stem), unit="m", up="y")
         case suffix:
             raise UserError(f"{path}: motions are read from {', '.join(SUFFIXES)} files, not from '{suffix}'")
 
 
-def estimated_up(raw: Raw) -> str:
-    """The axis up of a file that does not state it: Z where both the rest pose and the motion stand along it."""
-    return "z" if raw.rest is not None and lies_down(raw.rest) and lies_down(raw.joints) else "y"
+def estimated_up(raw: Raw, name: str) -> str:
+    """The axis up of a file that does not state it: along which the rest pose stands. A note says where the motion disagrees."""
+    if raw.rest is None:
+        if stance(raw.joints)[1] < UPRIGHT:
+            note(f"{name}: the head is not above the feet; someone who lies, or Z up? --input_up z reads it so")
+        return "y"
+    up = "z" if lies_down(raw.rest) else "y"
+    other = {"y": 2, "z": 1}[up]
+    if stance(raw.joints)[other] > 0.8:
+        note(f"{name}: its rest pose stands along {up.upper()}, its motion does not; --input_up {AXES[up == 'y']} turns it")
+    return up
 
 
 def checked(value: str | None, choices: tuple[str, ...], flag: str) -> str | None:
@@ -115,7 +161,7 @@ def checked(value: str | None, choices: tuple[str, ...], flag: str) -> str | Non
 
 def checked_rate(fps: float) -> float:
     """Frames per second, as given. Raises `UserError` for what no motion runs at."""
-    if not 1 <= fps <= 1000:
+    if not RATES[0] <= fps <= RATES[1]:
         raise UserError(f"{fps:g} frames a second: must be from 1 to 1000; --input_fps sets the rate of a file")
     return fps
 
@@ -128,10 +174,16 @@ def at_rate(joints: np.ndarray, fps: float, target: float) -> np.ndarray:
     return np.ascontiguousarray(resample(joints, checked_rate(fps), target), dtype=np.float32)
 
 
+def amc_subject(name: str) -> str:
+    """The subject of a capture by its name: "07" of "07_01", "HDM_bd" of "HDM_bd_squat1Reps_004_120"."""
+    parts = name.split("_")
+    return "_".join(parts[: 2 if parts[0] == "HDM" else 1])
+
+
 def skeleton_beside(amc: Path) -> Path:
     """The .asf in the folder of an .amc: its subject's, or the only one. Raises `UserError` where that is none."""
-    there = sorted(amc.parent.glob("*.asf"))
-    subject = amc.with_name(amc.stem.partition("_")[0] + ".asf")
+    there = sorted(path for path in amc.parent.iterdir() if path.suffix.lower() == ".asf")
+    subject = amc.with_name(amc_subject(amc.stem) + ".asf")
     if subject not in there and len(there) != 1:
         raise UserError(f"{amc}: no skeleton {subject.name} beside it; --asf names it")
     return subject if subject in there else there[0]

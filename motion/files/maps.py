@@ -1,0 +1,142 @@
+"""Finding the 22 joints of HumanML3D by the names of other programs' skeletons, or by a file of the user's.
+
+Names are compared without case, spaces and punctuation. What stands before all names, such as `mixamorig:`, `Character1_` or
+`Bip01 `, does not matter.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from motion.files.mocap import JOINT_MAPS, Place
+from motion.files.names import known_names
+from motion.skeleton import HUMANML3D
+from utils.errors import UserError
+
+PUNCTUATION = re.compile(r"[\s_.\-:|]+")
+CMU = ("cmu_bvh", "cmu_motionbuilder")  # whose files may be in CMU's unit
+
+
+def both_sides(hips: Place, spine: Sequence[Place], neck: Place, head: Place, limbs: Sequence[str]) -> tuple[Place, ...]:
+    """A joint map from the spine's three joints and from the names, with {} for the side, of upper leg, knee, ankle, toe, collar,
+    shoulder, elbow and wrist; {} becomes `L` or `R`, {side} `Left` or `Right`."""
+    leg, knee, ankle, toe, collar, shoulder, elbow, wrist = (
+        [limb.format(letter, side=side, low=letter.lower()) for letter, side in (("L", "Left"), ("R", "Right"))] for limb in limbs
+    )
+    one, two, three = spine
+    return (hips, *leg, one, *knee, two, *ankle, three, *toe, neck, *collar, head, *shoulder, *elbow, *wrist)
+
+
+LOW = {"Chest": 0.65, "Neck": 0.35}
+MORE_MAPS: dict[str, tuple[Place, ...]] = {
+    "xsens": both_sides(
+        "Hips", ("Chest", {"Chest2": 0.5, "Chest3": 0.5}, "Chest4"), "Neck", "Head",
+        ("{side}Hip", "{side}Knee", "{side}Ankle", "{side}Toe", "{side}Collar", "{side}Shoulder", "{side}Elbow", "{side}Wrist"),
+    ),
+    "rokoko": both_sides(
+        "Hips", ("Spine1", "Spine2", "Spine3"), "Neck", "Head",
+        ("{side}Thigh", "{side}Shin", "{side}Foot", "{side}Toe", "{side}Shoulder", "{side}Arm", "{side}ForeArm", "{side}Hand"),
+    ),
+    "smpl": both_sides(
+        "Pelvis", ("Spine1", "Spine2", "Spine3"), "Neck", "Head",
+        ("{}_Hip", "{}_Knee", "{}_Ankle", "{}_Foot", "{}_Collar", "{}_Shoulder", "{}_Elbow", "{}_Wrist"),
+    ),
+    "biped": both_sides(  # 3ds Max
+        "Pelvis", ("Spine", "Spine1", "Spine2"), "Neck", "Head",
+        ("{} Thigh", "{} Calf", "{} Foot", "{} Toe0", "{} Clavicle", "{} UpperArm", "{} Forearm", "{} Hand"),
+    ),
+    "secondlife": both_sides(
+        "mPelvis", ("mTorso", {"mTorso": 0.5, "mChest": 0.5}, "mChest"), "mNeck", "mHead",
+        (
+            "mHip{side}", "mKnee{side}", "mAnkle{side}", "mFoot{side}", "mCollar{side}", "mShoulder{side}", "mElbow{side}",
+            "mWrist{side}",
+        ),
+    ),
+    "rigify": both_sides(
+        "spine", ("spine.001", "spine.002", "spine.003"), "spine.004", "spine.006",
+        ("thigh.{}", "shin.{}", "foot.{}", "toe.{}", "shoulder.{}", "upper_arm.{}", "forearm.{}", "hand.{}"),
+    ),
+    "motive": both_sides(  # OptiTrack
+        "Hip", ("Ab", {"Ab": 0.5, "Chest": 0.5}, "Chest"), "Neck", "Head",
+        ("{}Thigh", "{}Shin", "{}Foot", "{}Toe", "{}Shoulder", "{}UArm", "{}FArm", "{}Hand"),
+    ),
+    "no_toes": both_sides(  # Mixamo's names, of a foot that ends where the toes begin
+        "Hips", ("Spine", "Spine1", "Spine2"), "Neck", "Head",
+        (
+            "{side}UpLeg", "{side}Leg", "{side}Foot", "{side}Foot_end", "{side}Shoulder", "{side}Arm", "{side}ForeArm",
+            "{side}Hand",
+        ),
+    ),
+    "one_chest": both_sides(
+        "Hips", ("Chest", LOW, {"Chest": 0.5, "Neck": 0.5}), "Neck", "Head",
+        (
+            "{side}Hip", "{side}Knee", "{side}Ankle", "{side}Ankle_end", "{side}Collar", "{side}Shoulder", "{side}Elbow",
+            "{side}Wrist",
+        ),
+    ),
+}  # fmt: skip
+
+
+def all_maps() -> dict[str, tuple[Place, ...]]:
+    """The joint maps in the order in which they are tried: KIT's names first, for some of the others' are among them."""
+    ours = [(f"own{number}", places) for number, places in enumerate(known_names())]
+    return dict([*ours[:3], *JOINT_MAPS.items(), *ours[3:], *MORE_MAPS.items()])
+
+
+def plain(name: str) -> str:
+    return PUNCTUATION.sub("", name).lower()
+
+
+def find_map(names: Sequence[str]) -> tuple[str, tuple[Place, ...]] | None:
+    """The first joint map that fits, as its title and its places by the file's own names; None if none does."""
+    by_plain: dict[str, str] = {}
+    for name in names:
+        by_plain.setdefault(plain(name), name)
+    for title, places in all_maps().items():
+        needed = joints_of(places)
+        for prefix in prefixes(by_plain, plain(needed[0])):
+            if all(prefix + plain(joint) in by_plain for joint in needed):
+                own = {joint: by_plain[prefix + plain(joint)] for joint in needed}
+                return title, tuple(renamed(place, own) for place in places)
+    return None
+
+
+def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
+    """What may stand before all names, of which one ends with the root's."""
+    return (name.removesuffix(root) for name in sorted(names, key=len) if name.endswith(root))
+
+
+def renamed(place: Place, names: Mapping[str, str]) -> Place:
+    return names[place] if isinstance(place, str) else {names[joint]: weight for joint, weight in place.items()}
+
+
+def joints_of(places: Sequence[Place]) -> list[str]:
+    """The names that a joint map needs, each once, in order."""
+    return list(dict.fromkeys(name for place in places for name in ([place] if isinstance(place, str) else place)))
+
+
+def read_map(path: str | Path) -> tuple[Place, ...]:
+    """The joint map in a JSON file: for each of Mixamo's 22 names the file's joint, or several with weights that sum to 1.
+
+    Raises `UserError` for a file that cannot be read, and for names or weights that are missing or wrong.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"--joint_map {path}: cannot be read ({error}); {EXAMPLE}") from None
+    if not isinstance(content, dict) or set(content) != set(HUMANML3D.bones):
+        wrong = sorted(set(content) ^ set(HUMANML3D.bones)) if isinstance(content, dict) else ["no table"]
+        raise UserError(f"--joint_map {path}: missing or unknown: {', '.join(map(str, wrong[:5]))}; {EXAMPLE}")
+    for bone, place in content.items():
+        weights = {place: 1.0} if isinstance(place, str) else place
+        if not isinstance(weights, dict) or not all(type(weight) in (int, float) for weight in weights.values()):
+            raise UserError(f"--joint_map {path}: {bone} must be a name or a table of names and weights; {EXAMPLE}")
+        if abs(sum(weights.values()) - 1) > 1e-3:
+            raise UserError(f"--joint_map {path}: the weights of {bone} sum to {sum(weights.values()):g}, not to 1")
+    return tuple(content[bone] for bone in HUMANML3D.bones)
+
+
+EXAMPLE = f'write {{"Hips": "pelvis", "LeftUpLeg": {{"thigh": 0.9, "hip": 0.1}}, …}} with all of {", ".join(HUMANML3D.bones)}'

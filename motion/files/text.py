@@ -1,0 +1,46 @@
+"""Text files of motion: whatever encoding an editor or exporter left, as one string."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+from typing import TextIO
+
+from utils.errors import UserError
+
+LARGEST = 2 << 30  # bytes: 24 hours of BVH at 30 frames per second
+POINTER = b"version https://git-lfs"
+
+
+def read_text(source: str | Path | TextIO) -> tuple[str, str]:
+    """What to call a file or an open text stream, and its text.
+
+    UTF-8 with or without a byte order mark, UTF-16 with one or without. Raises `UserError` for a file that cannot be read, is no
+    ordinary file, is larger than 2 GiB, or stands for another one that Git LFS has not fetched.
+    """
+    if not isinstance(source, (str, Path)):
+        return str(getattr(source, "name", "stream")), source.read()
+    path = Path(source)
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{source}: cannot be read (it is no ordinary file); give a motion file")
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{source}: larger than {LARGEST >> 30} GiB; cut it into parts")
+        return str(source), decoded(path.read_bytes(), str(source))
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{source}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def decoded(content: bytes, name: str) -> str:
+    """The text in a file's bytes, with \\n between lines and without what old editors put at the end."""
+    if content.startswith(POINTER):
+        raise UserError(f"{name}: a Git LFS pointer, not the motion itself; fetch it with: git lfs pull")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = content.decode("utf-16", errors="replace")
+    elif len(content) > 1 and content[:64].count(0) > len(content[:64]) // 3:
+        text = content.decode("utf-16-le" if content[1] == 0 else "utf-16-be", errors="replace")
+    else:
+        text = content.decode("utf-8-sig", errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\x1a\0")
