@@ -18,6 +18,10 @@ from typing import Any, TextIO
 LONGEST = 500  # characters of an error
 # What could move the cursor, colour the terminal, or reorder what stands there.
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Packages of requirements.txt, by the names that they are imported under.
+REQUIRED = (
+    "torch", "numpy", "scipy", "einops", "safetensors", "tokenizers", "tqdm", "tensorboard", "matplotlib", "cv2", "PIL", "av",
+)  # fmt: skip
 BAR = re.compile("(\n|\x1b\\[A)*")  # with which progress bars move the cursor
 
 
@@ -38,6 +42,13 @@ def script(main: Callable) -> Callable:
                 return main(argv)
         except UserError as error:
             fail(str(error))
+        except ModuleNotFoundError as error:
+            if (name := (error.name or "").partition(".")[0]) not in REQUIRED:
+                raise
+            fail(
+                f"missing package: {name}, in {sys.executable}; activate the environment with `source .venv/bin/activate` "
+                "(`make demo` creates it), or install PyTorch and then requirements.txt"
+            )
         except MemoryError:
             fail("out of memory: take smaller input, or a smaller --batch_size")
         except BrokenPipeError:  # the reader of our output has gone
