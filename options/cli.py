@@ -36,7 +36,7 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
         if idle:
             print(f"note: no effect: {', '.join(idle)}", file=sys.stderr)
     config = config_class(**given)
-    if not given.get("is_continue") or not config_class.resumes_from_opt:
+    if not given.get("is_continue") or not getattr(config_class, "resumes_from_opt", True):
         return config
     root = getattr(config, "out_dir", "") or config.checkpoints_dir
     return from_opt(config_class, Path(root) / config.dataset_name / config.name / "opt.txt", **given)
