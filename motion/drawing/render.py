@@ -163,6 +163,7 @@ def stamp_legend(picture: np.ndarray) -> None:
     draw = ImageDraw.Draw(page)
     for row, side in enumerate(("left", "right")):
         middle = len(picture) - 1.6 * size * (2.3 - row)
-        draw.rounded_rectangle((1.3 * size, middle - 0.35 * size, 3.2 * size, middle + 0.35 * size), 0.35 * size, fill=COLOURS[side])
+        box = (1.3 * size, middle - 0.35 * size, 3.2 * size, middle + 0.35 * size)
+        draw.rounded_rectangle(box, 0.35 * size, fill=COLOURS[side])
         draw.text((3.8 * size, middle), side, fill=INK, font=font(size), anchor="lm")
     picture[:] = np.asarray(page)
