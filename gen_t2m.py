@@ -12,17 +12,20 @@ are one motion, as long as they like.
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
+=======
+from dataclasses import replace
+>>>>>>> studio
 
-from data.prompts import LONGEST, Prompt, read_prompts
-from motion.spec import DatasetSpec, get_spec
+from data.prompts import LONGEST, read_prompts
+from motion.spec import get_spec
 from options.cli import parse
 from options.generate import GenT2M
 from pipelines.outputs import (
-    Sample,
     check_flags,
     find_generator,
     finished,
@@ -30,18 +33,9 @@ from pipelines.outputs import (
     note_blind_loops,
     standard_body,
     start_folder,
-    to_joints,
     write_samples,
 )
-from utils.errors import UserError, note, script
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from pipelines.text2motion import SamplingSettings, TextToMotion
-
-
-SHORTEST_LOOP = 4  # tokens
+from utils.errors import UserError, script
 
 
 @script
@@ -58,6 +52,8 @@ def main(argv: list[str] | None = None) -> None:
     prompts = read_prompts(config.text_prompt, config.text_path, config.motion_length, longest, config.lengths_as_given)
 
     from pipelines.known import check_prompts  # here, for --help does not wait for torch
+    from pipelines.samples import joined, separate, wanted_samples
+    from utils.provenance import provenance
 
     known = check_prompts([prompt.text for prompt in prompts], runs.masked.folder, config.strict)
     earlier = start_folder(config)
@@ -69,13 +65,11 @@ def main(argv: list[str] | None = None) -> None:
     first = finished(config, earlier, wanted)
     samples = (joined if config.join else separate)(model, prompts, config, spec, sampling, first)
     samples = (replace(sample, known=known if config.join else known[sample.prompt_index]) for sample in samples)
-
-    from utils.provenance import provenance
-
     made_by = provenance(config, model.mean.device, model.sources)
     write_samples(samples, len(wanted) - first, config, made_by, standard_body(model, spec))
 
 
+<<<<<<< HEAD
 def wanted_samples(prompts: list[Prompt], config: GenT2M) -> list[tuple[int, int, str]]:
     """Prompt index, repeat and text of every motion, in the order in which they are generated."""
     if config.join:
@@ -176,5 +170,7 @@ def joined(
         yield Sample(motion, repeat=repeat, number=repeat)
 
 
+=======
+>>>>>>> studio
 if __name__ == "__main__":
     main()
