@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from motion.drawing.body import LEFT, RIGHT
+from motion.drawing.body import COLOURS
 from motion.drawing.lettering import INK, caption_pages, font
 from motion.drawing.scene import PATH, Scene
 from utils.checkpoint import atomic_path
@@ -161,9 +161,9 @@ def stamp_legend(picture: np.ndarray) -> None:
     size = max(9, len(picture) // 50)  # of the letters
     page = Image.fromarray(picture)
     draw = ImageDraw.Draw(page)
-    for row, (side, colour) in enumerate((("left", LEFT), ("right", RIGHT))):
+    for row, side in enumerate(("left", "right")):
         middle = len(picture) - 1.6 * size * (2.3 - row)
         box = (1.3 * size, middle - 0.35 * size, 3.2 * size, middle + 0.35 * size)
-        draw.rounded_rectangle(box, 0.35 * size, fill=tuple(colour.tolist()))
+        draw.rounded_rectangle(box, 0.35 * size, fill=COLOURS[side])
         draw.text((3.8 * size, middle), side, fill=INK, font=font(size), anchor="lm")
     picture[:] = np.asarray(page)
