@@ -164,6 +164,6 @@ def stamp_legend(picture: np.ndarray) -> None:
     for row, (side, colour) in enumerate((("left", LEFT), ("right", RIGHT))):
         middle = len(picture) - 1.6 * size * (2.3 - row)
         box = (1.3 * size, middle - 0.35 * size, 3.2 * size, middle + 0.35 * size)
-        draw.rounded_rectangle(box, 0.35 * size, fill=tuple(colour.tolist()))
+        draw.rounded_rectangle(box, 0.35 * size, fill=colour)
         draw.text((3.8 * size, middle), side, fill=INK, font=font(size), anchor="lm")
     picture[:] = np.asarray(page)
