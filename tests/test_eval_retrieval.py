@@ -309,7 +309,7 @@ def test_bad_input_is_turned_down(run, motions, tmp_path, capsys):
     np.save(tmp_path / "words" / "a.npy", np.zeros(3))
     query = ["--query", "a person bows"]
     for argv, words in (
-        ([*run.places, "--name", "nobody"], "no such checkpoint"),
+        ([*run.places, "--name", "nobody"], "no LaMP run 'nobody'"),
         ([*run.places, "--name", "vq"], "LaMP is needed"),
         ([*run.places, "--which_epoch", "net_best_fid"], "net_best_r1"),
         ([*run.places, "--split", "tset"], "test"),
