@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from options.cli import parse
+from options.cli import check_ext, parse
 from options.evaluate import EvalM2T
 from utils.errors import UserError, script
 
@@ -36,64 +36,53 @@ def run(config: EvalM2T) -> None:
     """Caption every pass, score it, and write the report."""
     from data.store import MotionStore
     from data.text import CaptionedClips
-    from evaluation.captions import BertScores, load_scorer, teller
-    from evaluation.protocol import Protocol
-    from evaluation.report import check_ext, write_report
+    from evaluation.captions import BertScores, batched_captioner, load_scorer
+    from evaluation.judges import choose_judge
+    from evaluation.protocol import SplitEvaluation
+    from evaluation.report import write_report
     from models.decoding import Search
+    from models.loading import Loader
     from motion.spec import get_spec
     from utils.checkpoint import CheckpointFolder
+    from utils.provenance import provenance
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
     search = Search.of(config)
-    spec = get_spec(config.dataset_name, config.data_root)
-    device = resolve_device(config.gpu_id)
-    model = load_captioner(config, device)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
+    loader = Loader(resolve_device(config.gpu_id))
+    model = load_captioner(config, loader)
     folder = CheckpointFolder(config.out_dir or config.checkpoints_dir, config.dataset_name, config.name or config.resume_trans)
-    judge = choose_judge(config, device)
+    judge = choose_judge(config, loader)
     clips = CaptionedClips(spec, config.split, MotionStore(spec))
     bert = BertScores(
-        load_scorer(config.bert_score, config.bert_score_layer, device),
+        load_scorer(config.bert_score, config.bert_score_layer, loader.device),
         [[one.text for one in clips.captions_of(index)] for index in range(len(clips))],
     )
-    tell = teller(model, search, config.batch_size, config.candidates)
-    protocol = Protocol(clips, judge, batches=config.num_batch, seed=config.seed, teller=tell)
+    captioner = batched_captioner(model, search, config.batch_size, config.candidates)
+    protocol = SplitEvaluation(clips, judge, batches=config.num_batch, seed=config.seed, captioner=captioner, physical=False)
     passes = [protocol.real(repeat) for repeat in range(config.repeat_times)]
     results = summary([scores(seen, clips, judge, bert, config.references) for seen in passes])
-    told = captions_json(passes[0], clips)
+    records = captions_json(passes[0], clips)
     title = f"{folder.root.name}: {config.split}, {len(passes[0].names)} clips, {config.repeat_times} times, judge {judge.name}"
-    text = "\n".join([title, table(results), bert.setting, "", *sample_lines(told[: config.samples])])
+    text = "\n".join([title, captions_table(results), bert.setting, "", *sample_lines(records[: config.samples])])
     print(text)
-    write_report(folder.eval, config.ext, text, {"split": config.split, "bert": bert.setting, **results, "captions": told})
+    report = {"split": config.split, "bert": bert.setting, **results, "captions": records}
+    write_report(folder.eval, config.ext, text, report, provenance(config, loader.device, loader.files))
     if config.samples:
-        write_page(folder.eval / f"{config.ext}.html", told[: config.samples], clips)
+        write_page(folder.eval / f"{config.ext}.html", records[: config.samples], clips)
 
 
-def load_captioner(config: EvalM2T, device):
+def load_captioner(config: EvalM2T, loader):
     """The captioner with its LaMP. Raises `UserError` if there is none, or for sizes among the flags that are not its own."""
     from pipelines.motion2text import MotionToText, check_sizes, check_tokeniser
 
     name, tag = config.resume_trans or config.name, config.which_epoch or None
-    model = MotionToText.load(config.checkpoints_dir, config.dataset_name, name, device, tag, config.out_dir)
-    check_sizes(model.captioner.config, {flag: (ours, getattr(config, flag)) for flag, ours in GPT_FLAGS.items()})
+    where = (config.checkpoints_dir, config.dataset_name, name)
+    model = MotionToText.load(*where, tag=tag, out_dir=config.out_dir, loader=loader)
+    check_sizes(model.captioner.config, {flag: (ours, config.legacy.get(flag)) for flag, ours in GPT_FLAGS.items()})
     check_tokeniser(model.reader, config)
     return model
-
-
-def choose_judge(config: EvalM2T, device):
-    """Who judges R-precision; without an evaluator nobody, which one line says."""
-    from evaluation.judges import NoJudge, load_judge
-    from pipelines.runs import MissingRun
-
-    if config.evaluator == "none":
-        return NoJudge()
-    try:
-        return load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
-    except MissingRun as error:
-        if config.evaluator_name:
-            raise
-        print(f"no R-precision, MM-Dist: {error}")
-        return NoJudge()
 
 
 def scores(seen, clips, judge, bert, kinds: list[str]) -> dict[str, dict[str, float]]:
@@ -103,15 +92,15 @@ def scores(seen, clips, judge, bert, kinds: list[str]) -> dict[str, dict[str, fl
 
     captions = captions_of(clips, seen)
     theirs, others = people(seen, captions)
-    found: dict[str, dict[str, float]] = {"ours": {}, "people": {}}
+    results: dict[str, dict[str, float]] = {"ours": {}, "people": {}}
     for kind in kinds:
-        found["ours"] |= labelled(language_scores(seen.seen.told, captions, kind, bert), kind)
+        results["ours"] |= labelled(language_scores(seen.seen.captions, captions, kind, bert), kind)
         if theirs:
-            found["people"] |= labelled(language_scores(theirs, others, kind, bert), kind)
+            results["people"] |= labelled(language_scores(theirs, others, kind, bert), kind)
     if not isinstance(judge, NoJudge):
-        found["ours"] |= matching_scores(embedded(judge, seen.seen.told), seen)
-        found["people"] |= matching_scores(seen.text, seen)
-    return found
+        results["ours"] |= matching_scores(embedded(judge, seen.seen.captions), seen)
+        results["people"] |= matching_scores(seen.text, seen)
+    return results
 
 
 def labelled(values: dict[str, float], kind: str) -> dict[str, float]:
@@ -125,7 +114,7 @@ def summary(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]
     return {kind: {name: interval([row[kind][name] for row in rows]) for name in rows[0][kind]} for kind in rows[0]}
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
+def captions_table(results: dict[str, dict[str, Any]]) -> str:
     """Our captions beside people's."""
 
     def cell(value) -> str:
@@ -137,19 +126,19 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def captions_json(seen, clips) -> list[dict[str, Any]]:
-    """Each clip's name, what was said of it, and what people said."""
+    """Each clip's name, its generated caption, and its references."""
     from evaluation.captions import captions_of
 
-    both = zip(seen.names, seen.seen.told, captions_of(clips, seen))
-    return [{"clip": name, "said": said, "people": [one.text for one in own]} for name, said, own in both]
+    rows = zip(seen.names, seen.seen.captions, captions_of(clips, seen))
+    return [{"clip": name, "said": caption, "people": [one.text for one in of_clip]} for name, caption, of_clip in rows]
 
 
-def sample_lines(told: list[dict[str, Any]]) -> list[str]:
-    """Captions beside what people said, for reading."""
-    return [line for one in told for line in (f"{one['clip']}: {one['said']}", *(f"    {text}" for text in one["people"]))]
+def sample_lines(records: list[dict[str, Any]]) -> list[str]:
+    """Captions beside the references, for reading."""
+    return [line for one in records for line in (f"{one['clip']}: {one['said']}", *(f"    {text}" for text in one["people"]))]
 
 
-def write_page(path, told: list[dict[str, Any]], clips) -> None:
+def write_page(path, records: list[dict[str, Any]], clips) -> None:
     """One page with the motions of some captions."""
     import torch
 
@@ -157,9 +146,9 @@ def write_page(path, told: list[dict[str, Any]], clips) -> None:
     from motion.drawing.html import write_html
     from motion.features import features_to_joints
 
-    spec, place, shown = clips.spec, {name: index for index, name in enumerate(clips.clips.names)}, []
-    for one in told:
-        index = place[one["clip"]]
+    spec, number, shown = clips.spec, {name: index for index, name in enumerate(clips.clips.names)}, []
+    for one in records:
+        index = number[one["clip"]]
         start, length = int(clips.clips.starts[index]), int(clips.clips.lengths[index])
         rows = torch.tensor(clips.clips.rows[start : start + length])
         joints = features_to_joints(rows, spec.num_joints).numpy() * spec.unit_scale

@@ -1,19 +1,40 @@
 # make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
 # make test                style check and tests
 # make check               the same and the slow tests: fuzzing, kills in every stage
+# make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   the embedded masked transformer, trained on your motions
+# make weights DATA=dataset/Open [SETTING=gpu]   trains the embedded weights again, in checkpoints/
 # All set themselves up in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
 
 PY ?= python3
 PROMPT ?= a person waves with the right hand
+DATA ?= dataset/Mine
+NAME ?= mine
+MINUTES ?= 30
+SETTING ?= cpu
+TEXTS ?=
 export PROMPT
 
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check clean
+.PHONY: demo test check finetune weights clean
 
 demo: .venv/run
 	$(PYTHON) gen_t2m.py --ext demo --text_prompt "$$PROMPT"
+
+# The sizes of a run that starts from the embedded weights must be theirs; opt.txt holds them.
+SIZES := latent_dim|ff_size|n_layers|n_heads|attention|text_encoder
+
+finetune: .venv/run
+	mkdir -p checkpoints
+	test -e checkpoints/open/masked || cp -r assets/demo/open checkpoints/
+	$(PYTHON) train_t2m_transformer.py --stage masked --name $(NAME) --dataset_name open --data_root $(DATA) --vq_name vq \
+	    --init masked --lr 1e-4 --max_minutes $(MINUTES) \
+	    $$(awk -F': ' '/^($(SIZES)): / && $$2 != "None" {print "--" $$1, $$2}' assets/demo/open/masked/opt.txt)
+
+weights: .venv/run
+	test -d checkpoints/minilm4 || $(PYTHON) -m prepare.backbone --texts $(DATA)/texts $(TEXTS) --layers 4 --out checkpoints/minilm4
+	$(PYTHON) -m prepare.weights --data_root $(DATA) --setting $(SETTING)
 
 test: .venv/dev
 	$(PYTHON) -m ruff check .

@@ -13,9 +13,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from options.cli import parse
+from options.cli import check_ext, parse
 from options.evaluate import EvalRetrieval
-from utils.errors import UserError, script
+from utils.errors import UserError, note, script
 
 if TYPE_CHECKING:  # --help does not wait for these
     from pipelines.language_motion import LanguageMotion
@@ -29,9 +29,6 @@ EVALUATED = "t2m"  # dataset of an evaluation that names none
 @script
 def main(argv: list[str] | None = None) -> None:
     config = parse(EvalRetrieval, argv)
-
-    from evaluation.report import check_ext
-
     check_ext(config.ext)
     for flag, least in (("rerank", 0), ("caption", 0), ("top", 1)):
         if getattr(config, flag) < least:
@@ -55,12 +52,13 @@ def evaluate(config: EvalRetrieval) -> None:
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation.report import write_report
-    from evaluation.retrieval import Gallery, evaluate_retrieval, table
+    from evaluation.retrieval import Gallery, evaluate_retrieval, retrieval_table
     from motion.spec import get_spec
     from pipelines.runs import LAMP, resolve
+    from utils.provenance import provenance
 
     dataset = config.dataset_name or EVALUATED
-    spec = get_spec(dataset, config.data_root)
+    spec = get_spec(dataset, config.data_root, config.cache_dir)
     run = resolve(LAMP, config.checkpoints_dir, dataset, config.name)
     model = load(config, run)
     captioned = CaptionedClips(spec, config.split, MotionStore(spec))
@@ -70,9 +68,9 @@ def evaluate(config: EvalRetrieval) -> None:
     facts = {"weights": str(weights), "split": config.split, "clips": len(gallery.clips), "captions": len(gallery.texts)}
     settings = {name: getattr(config, name) for name in ("caption", "pool", "rerank")}
     results = {**facts, **settings, "protocols": protocols}
-    text = "\n".join((*heading(results), *table(protocols)))
+    text = "\n".join((*heading(results), *retrieval_table(protocols)))
     print(text)
-    write_report(run.results(config.checkpoints_dir), config.ext, text, results)
+    write_report(run.results(config.checkpoints_dir), config.ext, text, results, provenance(config, model.device, [weights]))
 
 
 def heading(results: dict) -> tuple[str, ...]:
@@ -89,27 +87,29 @@ def heading(results: dict) -> tuple[str, ...]:
 
 def search(config: EvalRetrieval) -> None:
     from motion.spec import get_spec
+    from pipelines.known import check_prompts
     from pipelines.runs import LAMP, resolve
     from pipelines.search import caption_of, open_index
 
     run = resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.name)
-    print(f"weights: {run}")
-    spec = get_spec(run.dataset_name, config.data_root)
+    note(f"weights: {run}")
+    check_prompts([config.query.strip()], run.folder, config.strict)
+    spec = get_spec(run.dataset_name, config.data_root, config.cache_dir)
     folder = Path(config.motions) if config.motions else spec.root
     inside = folder / "new_joint_vecs"  # of a dataset folder
     model = load(config, run)
     index = open_index(model, spec, inside if inside.is_dir() else folder)
     hits = index.search(model.embed_texts([config.query])[0], config.top, config.pool)
-    found = [(hit, caption_of(hit.file)) for hit in hits]
+    results = [(hit, caption_of(hit.file)) for hit in hits]
     print(f"{config.query.strip()}: the nearest of {len(index.lengths)} motions")
-    for place, (hit, caption) in enumerate(found, start=1):
+    for rank, (hit, caption) in enumerate(results, start=1):
         piece = "" if hit.whole else f" {hit.start:.1f}–{hit.end:.1f} s"
-        print(f"{place:>3}  {hit.score:6.3f}  {hit.file}{piece}" + (f"  {caption}" if caption else ""))
+        print(f"{rank:>3}  {hit.score:6.3f}  {hit.file}{piece}" + (f"  {caption}" if caption else ""))
     if config.formats:
-        write(config, found)
+        write(config, results)
 
 
-def write(config: EvalRetrieval, found: list[tuple[Hit, str]]) -> None:
+def write(config: EvalRetrieval, results: list[tuple[Hit, str]]) -> None:
     """The motions found, in all formats asked for: one page for html, else a file a motion."""
     from motion.clip import Motion
     from motion.drawing.html import write_html
@@ -119,12 +119,12 @@ def write(config: EvalRetrieval, found: list[tuple[Hit, str]]) -> None:
 
     with staged(Path(config.output_dir), config.ext) as folder:
         clips = []
-        for place, (hit, caption) in enumerate(found, start=1):
+        for rank, (hit, caption) in enumerate(results, start=1):
             joints, fps = joints_of(hit)
-            clips.append(Motion(joints, fps, f"{place}. {hit.score:.3f}  {caption or hit.file.name}"))
+            clips.append(Motion(joints, fps, f"{rank}. {hit.score:.3f}  {caption or hit.file.name}"))
             for suffix in config.formats:
                 if suffix != "html":
-                    export(folder / f"{place}_{hit.file.stem}.{suffix}", joints, caption, fps)
+                    export(folder / f"{rank}_{hit.file.stem}.{suffix}", joints, caption, fps)
         if "html" in config.formats:
             write_html(folder / "found.html", clips, config.query)
     print(f"written: {Path(config.output_dir) / config.ext}")

@@ -7,7 +7,7 @@ Prints generated motion beside real motion and writes the run's `eval/<ext>.log`
 
 from __future__ import annotations
 
-from options.cli import parse
+from options.cli import check_ext, parse
 from options.evaluate import EvalT2M
 from utils.errors import UserError, script
 
@@ -30,46 +30,48 @@ def run(config: EvalT2M) -> None:
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation.judges import load_judge
-    from evaluation.protocol import Protocol, evaluate, released_lines, table
-    from evaluation.report import check_ext, write_report
+    from evaluation.protocol import SplitEvaluation, evaluate, released_lines, results_table
+    from evaluation.report import write_report
+    from models.loading import Loader
     from motion.spec import get_spec
     from pipelines.text2motion import SamplingSettings
     from utils.checkpoint import CheckpointFolder
+    from utils.provenance import provenance
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
-    device = resolve_device(config.gpu_id)
+    loader = Loader(resolve_device(config.gpu_id))
     tags = [config.which_epoch] if config.which_epoch else weights_of(folder)
-    judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
+    judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, loader)
     clips = CaptionedClips(spec, config.split, MotionStore(spec))
     settings = {"published": config.protocol, "batches": config.num_batch, "seed": config.seed}
-    protocol = Protocol(clips, judge, **settings, **(lamp_bertscore(config, clips, device) if config.lamp_bertscore else {}))
+    protocol = SplitEvaluation(clips, judge, **settings, **(lamp_bertscore(config, clips, loader) if config.lamp_bertscore else {}))
     results, text = {}, []
     for tag in tags:
-        model = load_model(config, device, tag)
-        model.precision = config.precision
+        model = load_generator(config, tag, loader)
         title = f"{folder.root}, {tag}: {config.protocol} protocol, {config.split}, judge {judge.name}, {config.repeat_times} times"
         print(title)
         results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, say=print)
-        print(table(results[tag]))
-        text += [title, table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
+        print(results_table(results[tag]))
+        text += [title, results_table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
         sampling = {**asdict(SamplingSettings().changed(config)), "precision": config.precision}
-        write_report(folder.eval, config.ext, "\n".join(text), {**settings, "judge": judge.name, **sampling, "results": results})
+        report = {**settings, "judge": judge.name, **sampling, "results": results}
+        write_report(folder.eval, config.ext, "\n".join(text), report, provenance(config, loader.device, loader.files))
 
 
-def lamp_bertscore(config: EvalT2M, clips, device) -> dict:
+def lamp_bertscore(config: EvalT2M, clips, loader) -> dict:
     """What the protocol needs for LaMP-BertScore: who captions motions, and what that is worth."""
-    from evaluation.captions import BertScores, lamp_bertscore, load_scorer, teller
+    from evaluation.captions import BertScores, batched_captioner, lamp_bertscore, load_scorer
     from models.decoding import Search
     from pipelines.motion2text import MotionToText
 
-    captioner = MotionToText.load(config.checkpoints_dir, config.dataset_name, config.captioner, device)
+    captioner = MotionToText.load(config.checkpoints_dir, config.dataset_name, config.captioner, loader=loader)
     captions = [[caption.text for caption in clips.captions_of(index)] for index in range(len(clips))]
-    bert = BertScores(load_scorer(config.bert_score, config.bert_score_layer, device), captions)
+    bert = BertScores(load_scorer(config.bert_score, config.bert_score_layer, loader.device), captions)
     print(bert.setting)
-    return {"teller": teller(captioner, Search(), config.batch_size), "language": lamp_bertscore(bert)}
+    return {"captioner": batched_captioner(captioner, Search(), config.batch_size), "text_scorer": lamp_bertscore(bert)}
 
 
 def makers(protocol, model, config: EvalT2M):
@@ -91,26 +93,21 @@ def makers(protocol, model, config: EvalT2M):
 
 def weights_of(folder) -> list[str]:
     """Names of all weights files of a run. Raises `UserError` if there are none."""
-    from utils.checkpoint import SUFFIXES
+    from pipelines.runs import weights_files
 
-    files = [path for path in folder.model.glob("*") if path.suffix in SUFFIXES and not path.name.startswith(".")]
-    tags = sorted(path.stem for path in files if path.stem != "resume")
+    tags = [path.stem for path in weights_files(folder.root)]
     if not tags:
         raise UserError(f"{folder.model}: no weights there; check --name, --dataset_name and --checkpoints_dir")
     return tags
 
 
-def load_model(config: EvalT2M, device, tag: str):
-    """The masked transformer with all that goes with it; with one codebook a --res_name has nothing to add."""
+def load_generator(config: EvalT2M, tag: str, loader):
+    """The masked transformer with all that goes with it."""
     from pipelines.text2motion import TextToMotion
 
-    where = (config.checkpoints_dir, config.dataset_name, config.name)
-    model = TextToMotion.load(*where, device=device, tag=tag)
-    if model.tokeniser.num_quantizers > 1 and config.res_name:
-        return TextToMotion.load(*where, config.res_name, device=device, tag=tag)
-    if config.res_name:
-        print(f"--res_name {config.res_name}: not used, for the tokeniser has one codebook")
-    elif model.tokeniser.num_quantizers > 1:
+    names = (config.checkpoints_dir, config.dataset_name, config.name, config.res_name or None)
+    model = TextToMotion.load(*names, tag=tag, loader=loader, precision=config.precision)
+    if model.residual is None and model.tokeniser.num_quantizers > 1:
         print("no --res_name: only the base tokens are decoded, which makes coarser motion")
     return model
 

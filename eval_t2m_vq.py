@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from options.cli import parse
+from options.cli import check_ext, parse
 from options.evaluate import EvalVQ
 from utils.errors import UserError, script
 
@@ -24,16 +24,17 @@ def main(argv: list[str] | None = None) -> None:
 
 def evaluate(config: EvalVQ) -> None:
     from data.store import MotionStore, Normaliser
-    from evaluation.protocol import table
-    from evaluation.report import check_ext, write_report
+    from evaluation.protocol import results_table
+    from evaluation.report import write_report
     from evaluation.tokeniser import evaluate_tokeniser
     from models.loading import load_model
     from motion.spec import get_spec
     from utils.checkpoint import CheckpointFolder, find_weights
+    from utils.provenance import provenance
     from utils.runtime import resolve_device
 
     check_ext(config.ext)
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     device = resolve_device(config.gpu_id)
     weights = find_weights(folder.root, config.which_epoch)
@@ -50,9 +51,9 @@ def evaluate(config: EvalVQ) -> None:
     print(text)
     if judged := judgement(config, model, normaliser, store, spec, device):
         results["judged"] = judged
-        print(table(judged))
-        text += "\n" + table(judged)
-    write_report(folder.eval, config.ext, text, results)
+        print(results_table(judged))
+        text += "\n" + results_table(judged)
+    write_report(folder.eval, config.ext, text, results, provenance(config, device, [weights]))
 
 
 def judgement(config: EvalVQ, model, normaliser, store, spec, device) -> dict[str, Any] | None:
@@ -60,29 +61,23 @@ def judgement(config: EvalVQ, model, normaliser, store, spec, device) -> dict[st
     import torch
 
     from data.text import CaptionedClips
-    from evaluation.judges import load_judge
-    from evaluation.protocol import Protocol, evaluate
-    from pipelines.runs import MissingRun
+    from evaluation.judges import NoJudge, choose_judge
+    from evaluation.protocol import SplitEvaluation, evaluate
+    from models.loading import Loader
 
-    if config.evaluator == "none":
+    judge = choose_judge(config, Loader(device))
+    if isinstance(judge, NoJudge):
         return None
-    try:
-        judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, device)
-    except MissingRun as error:
-        if config.evaluator_name:
-            raise
-        print(f"no FID, R-precision, MM-Dist: {error}")
-        return None
-    protocol = Protocol(CaptionedClips(spec, config.split, store), judge, batches=config.num_batch, seed=config.seed)
+    protocol = SplitEvaluation(CaptionedClips(spec, config.split, store), judge, batches=config.num_batch, seed=config.seed)
 
     @torch.no_grad()
-    def remake(features, lengths):
+    def reconstruct(features, lengths):
         motion, lengths = normaliser.normalise(features).to(device), lengths.to(device)
         decoded = model.decode(model.encode(motion, lengths), lengths)
         return normaliser.denormalise(decoded).cpu()
 
     def make(real, repeat: int):
-        return protocol.remade(remake, repeat)
+        return protocol.reconstructed(reconstruct, repeat)
 
     return evaluate(protocol, make, repeats=config.repeat_times, say=lambda line: None)
 

@@ -5,9 +5,9 @@
     python gen_m2t.py --motions 07_01.amc --asf 07.asf --window 80 --formats srt
 
 A motion is a .npy of joints (T, 22, 3) in metres or of features (T, 263), a .bvh, or an .amc with its .asf. One that is longer than
-`--window` is told piece by piece, with times. Results lie in `<output_dir>/<ext>/`: `captions.txt` is the table that is printed,
-`captions.json` the same for programs, `<file>.srt` subtitles for a video of the motion. They appear when all are made; what had the
-same names is replaced then.
+`--window` is captioned window by window, with timestamps. Results lie in `<output_dir>/<ext>/`: `captions.txt` is the table,
+`captions.json` the same for programs, `<file>.srt` are subtitles for a video of the motion. They appear when all are made and
+replace files of the same names.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from motion.spec import get_spec
-from options.cli import parse
+from options.cli import check_ext, parse
 from options.generate import GenM2T
-from pipelines.outputs import check_ext, staged
-from pipelines.subtitles import Told, table, write_captions
+from pipelines.outputs import input_options, staged
+from pipelines.subtitles import CaptionedWindow, caption_table, write_captions
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:  # --help does not wait for these
@@ -45,7 +45,6 @@ def main(argv: list[str] | None = None) -> None:
 
     from data.windows import named_files, read_motions, windows_of  # here, for --help does not wait for torch
     from models.decoding import Search
-    from motion.files.read import InputOptions
     from pipelines.runs import CAPTIONER, resolve
 
     search = Search.of(config)
@@ -55,15 +54,15 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(run.dataset_name)
     if not SHORTEST_WINDOW <= config.window <= spec.max_motion:
         raise UserError(f"--window {config.window}: must be from {SHORTEST_WINDOW} to {spec.max_motion} frames")
-    motions = read_motions(files, spec, InputOptions(asf=config.asf or None))
+    motions = read_motions(files, spec, input_options(config))
     with staged(Path(config.output_dir), config.ext) as folder:
         model = load_captioner(config, run)
         windows = windows_of(motions, config.window, model.stride)
-        told = tell(model, windows, search, config, spec.fps)
-        write_captions(folder, told, config.formats)
-    print(table(told))
+        captioned = caption_windows(model, windows, search, config, spec.fps)
+        write_captions(folder, captioned, config.formats)
+    print(caption_table(captioned))
     count = f"{len(motions)} motion{'s'[: len(motions) > 1]}"
-    print(f"{count} in {len(told)} window{'s'[: len(told) > 1]}, written: {Path(config.output_dir) / config.ext}")
+    print(f"{count} in {len(captioned)} window{'s'[: len(captioned) > 1]}, written: {Path(config.output_dir) / config.ext}")
 
 
 def load_captioner(config: GenM2T, run: Run) -> MotionToText:
@@ -75,22 +74,24 @@ def load_captioner(config: GenM2T, run: Run) -> MotionToText:
     return MotionToText.load(root, run.dataset_name, name, resolve_device(config.gpu_id), config.which_epoch or None)
 
 
-def tell(model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float) -> list[Told]:
-    """The captions of all windows, in their order; windows of like lengths are told together."""
+def caption_windows(
+    model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float
+) -> list[CaptionedWindow]:
+    """The captions of all windows, in their order; windows of like length share a batch."""
     import torch
-    from tqdm import tqdm
 
     from data.windows import batches
+    from utils.progress import progress
 
     captions: list[list[tuple[str, float]]] = [[] for _ in windows]
-    with tqdm(total=len(windows), desc="captions", unit="window", leave=False, disable=None) as bar:
-        for places, features, lengths in batches([window.features for window in windows], config.batch_size):
-            asked = {"count": config.num_captions, "candidates": config.candidates, "numbers": torch.tensor(places)}
-            said = model.captions(features, lengths, search=search, **asked)
-            for place, best in zip(places, said):
-                captions[place] = [(" ".join(text.split()), match) for text, match in best]
-            bar.update(len(places))
-    return [Told(file, start / fps, end / fps, best) for (file, start, end, _), best in zip(windows, captions)]
+    with progress(total=len(windows), desc="captions", unit="window") as bar:
+        for indices, features, lengths in batches([window.features for window in windows], config.batch_size):
+            asked = {"count": config.num_captions, "candidates": config.candidates, "numbers": torch.tensor(indices)}
+            ranked = model.captions(features, lengths, search=search, **asked)
+            for index, best in zip(indices, ranked):
+                captions[index] = [(" ".join(text.split()), match) for text, match in best]
+            bar.update(len(indices))
+    return [CaptionedWindow(file, start / fps, end / fps, best) for (file, start, end, _), best in zip(windows, captions)]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python train_evaluator.py --name evaluator --dataset_name open
 
 Writes `checkpoints/<dataset_name>/<name>/`, with the word vectors that it reads captions by. Validation is R-precision of real
-pairs in batches of 32; in the end the same is told of every test split, beside the best that equal captions leave possible.
+pairs in batches of 32; at the end every test split is scored in the same way, beside the ceiling that equal captions set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from options.train import TrainEvaluator
 from utils.errors import UserError, script
 
 ROUNDS = 4  # passes over a split: each draws other captions, crops and batches
-POOL = 32  # clips among which a caption has to find its own
+POOL = 32  # clips per batch, among which each caption is matched
 
 
 @script
@@ -28,6 +28,7 @@ def train(config: TrainEvaluator) -> None:
     """Captions and motions, words for them, a new evaluator, and the trainer."""
     from dataclasses import asdict
 
+    from data.balance import sampling_weights
     from data.batches import MatchingBatches
     from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
@@ -39,7 +40,7 @@ def train(config: TrainEvaluator) -> None:
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import Distributed, seed_everything
 
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     normaliser = Normaliser.from_dataset(spec)
     store = MotionStore(spec)
@@ -48,7 +49,8 @@ def train(config: TrainEvaluator) -> None:
     words = load_words(config, folder, [caption.tokens for split in clips.values() for caption in split.captions])
     processes = Distributed.from_environment()
     share = {"seed": config.seed, "rank": processes.rank, "world": processes.world}
-    batches = MatchingBatches(clips["train"], normaliser, words, batch_size=config.batch_size, **share)
+    weights = sampling_weights(clips["train"].clips.names, spec.root) if config.balance else None
+    batches = MatchingBatches(clips["train"], normaliser, words, batch_size=config.batch_size, weights=weights, **share)
     pairs = {
         split: MatchingBatches(clips[split], normaliser, words, batch_size=min(POOL, len(clips[split])))
         for split in ("val", *tests)
@@ -94,7 +96,7 @@ def load_words(config: TrainEvaluator, folder, token_lines: list[str]):
 
 
 def scores(model, pairs) -> dict[str, float]:
-    """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its ceiling: equal captions cannot tell motions apart."""
+    """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its ceiling: equal captions cannot distinguish motions."""
     import torch
 
     from evaluation.metrics.motion import r_precision
@@ -108,9 +110,9 @@ def scores(model, pairs) -> dict[str, float]:
             motions.append(model.embed_motion(batch["motion"], batch["lengths"]))
             captions.append(batch["caption"][:, None].double())  # as points: equal captions are one
     captions = torch.cat(captions)
-    found = r_precision(torch.cat(texts), torch.cat(motions), pairs.size)
+    precision = r_precision(torch.cat(texts), torch.cat(motions), pairs.size)
     best = r_precision(captions, captions, pairs.size)
-    return {f"{name}{k}": values[k - 1].item() for name, values in (("top", found), ("ceiling", best)) for k in (1, 2, 3)}
+    return {f"{name}{k}": values[k - 1].item() for name, values in (("top", precision), ("ceiling", best)) for k in (1, 2, 3)}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ before the first step.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from options.cli import parse
 from options.train import TrainLaMP
@@ -33,17 +34,19 @@ def train(config: TrainLaMP) -> None:
     """Latents and token ids first, then the model, then the trainer."""
     from dataclasses import asdict
 
+    from data.balance import sampling_weights
     from data.pairs import captioned_latents
     from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
     from models.bert import load_tokenizer, token_ids, write_vocabulary
     from models.loading import load_model
     from motion.spec import get_spec
+    from pipelines.caption_index import write_index
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder, freeze
     from utils.runtime import Distributed, resolve_device, seed_everything
 
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     vq_folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.vq_name)
     tokeniser = freeze(load_model(vq_folder.root)[0]).to(resolve_device(config.gpu_id))
@@ -58,7 +61,10 @@ def train(config: TrainLaMP) -> None:
     share = {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
     train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
 
-    def pairs(clips: CaptionedClips, **share: int):
+    if config.balance:
+        share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
+
+    def pairs(clips: CaptionedClips, **share: Any):
         ids = token_ids(tokenizer, [caption.text.lower() for caption in clips.captions], config.max_text)
         return captioned_latents(clips, tokeniser, normaliser, ids, **share)
 
@@ -70,6 +76,8 @@ def train(config: TrainLaMP) -> None:
     validate = validation(val_clips, val_pairs, tokenizer)
     trainer = Trainer(model, train_pairs, config, folder, validate=validate, best=("r1", "max"), model_metadata=metadata)
     normaliser.save(folder.meta)
+    if processes.rank == 0:
+        write_index(spec, folder.root)
     write_vocabulary(tokenizer, folder.root)
     trainer.fit()
 
@@ -99,36 +107,29 @@ def build_model(config: TrainLaMP, tokeniser, bert: Path):
     sizes |= {"latent_dim": tokeniser.config.code_dim, "nb_code": tokeniser.nb_code, "stride": tokeniser.stride}
     model = LaMP(LaMPConfig(vocab_size=encoder.config.vocab_size + 1, losses=tuple(config.losses), **sizes))
     if config.init and not config.is_continue:
-        begin_from_(model, config, bert)
+        start_from_init_(model, config, bert)
     else:
         model.qformer.init_backbone_(encoder)
     return model
 
 
-def begin_from_(model, config: TrainLaMP, bert: Path) -> None:
-    """Take over the weights of --init. Raises `UserError` if it is no LaMP, or one of another size or vocabulary."""
+def start_from_init_(model, config: TrainLaMP, bert: Path) -> None:
+    """Start from the weights of --init. Raises `UserError` if it is no LaMP, or one of another size or vocabulary."""
     from dataclasses import asdict
 
     from models.bert import load_tokenizer, vocabulary
     from models.loading import load_model
-    from utils.checkpoint import CheckpointFolder, find_weights
+    from training.begin import check_same, init_weights, start_from_
 
-    path = Path(config.init)
-    if not path.is_file():
-        path = find_weights(CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.init).root)
+    path, flag = init_weights(config.init, config.checkpoints_dir, config.dataset_name), f"--init {config.init}"
     source, metadata = load_model(path)
     if metadata["kind"] != "lamp":
-        raise UserError(f"--init {config.init}: holds a {metadata['kind']} model, LaMP is needed; train it with train_lamp.py")
-    theirs, ours = asdict(source.config), asdict(model.config)
-    for size in ours:
-        if size not in FREE and theirs[size] != ours[size]:
-            said = f"{size} is {theirs[size]} there and {ours[size]} in '{config.name}'"
-            raise UserError(f"--init {config.init}: {said}; give both runs the same flags")
+        raise UserError(f"{flag}: holds a {metadata['kind']} model, LaMP is needed; train it with train_lamp.py")
+    check_same(flag, asdict(source.config), asdict(model.config), FREE)
     words = path.parent.parent / "vocab.txt"
     if words.is_file() and words.read_text(encoding="utf-8") != vocabulary(load_tokenizer(bert)):
-        raise UserError(f"--init {config.init}: its {words} is not the vocabulary of {bert}; give both runs the same --bert")
-    model.load_state_dict(source.state_dict())
-    print(f"begins with the weights of {path}")
+        raise UserError(f"{flag}: its {words} is not the vocabulary of {bert}; give both runs the same --bert")
+    start_from_(model, source.state_dict(), path)
 
 
 def validation(clips, val_pairs, tokenizer):
@@ -155,8 +156,8 @@ def validation(clips, val_pairs, tokenizer):
             for name, value in {"loss": loss, **logs, **recalls(model, batch)}.items():
                 totals[name] = totals.get(name, 0.0) + float(value) / len(crops)
         r1 = (totals["motion_to_text_r1"] + totals["text_to_motion_r1"]) / 2
-        said = {"captions": samples(model, val_pairs.tensors(crops[0]), tokenizer)} if "captioning" in logs else {}
-        return {"r1": r1, **totals, **said}
+        texts = {"captions": samples(model, val_pairs.tensors(crops[0]), tokenizer)} if "captioning" in logs else {}
+        return {"r1": r1, **totals, **texts}
 
     return validate
 
@@ -169,21 +170,21 @@ def recalls(model, batch: dict) -> dict[str, float]:
     text = model.text_features(batch["ids"], batch["text_lengths"])
     first = (batch["caption"][:, None] == batch["caption"]).int().argmax(1)
     scores = model.similarity(motion, text[first])  # (B, B), motions × texts; equal captions score equally to the last bit
-    found = {}
+    recall = {}
     for way, ranks in (("motion_to_text", rank(scores)), ("text_to_motion", rank(scores.T))):
-        found |= {f"{way}_r{k}": float(hits(ranks, k).mean()) for k in (1, 2, 3)}
-    return found
+        recall |= {f"{way}_r{k}": float(hits(ranks, k).mean()) for k in (1, 2, 3)}
+    return recall
 
 
 def samples(model, batch: dict, tokenizer) -> str:
-    """What the model says of the first motions, each after what people said: `a person bows → someone bows | …`."""
+    """Captions of the first motions, each after its reference: `a person bows → someone bows | …`."""
     device = model.logit_scale.device
     latents, lengths = batch["latents"][:SAMPLES].to(device), batch["lengths"][:SAMPLES].to(device)
     words = tokenizer.get_vocab_size()  # the id after them is [DEC]
-    said = model.caption(latents, lengths, end=tokenizer.token_to_id("[SEP]")).tolist()
-    said = tokenizer.decode_batch([[word for word in row if word < words] for row in said])
+    ids = model.caption(latents, lengths, end=tokenizer.token_to_id("[SEP]")).tolist()
+    captions = tokenizer.decode_batch([[word for word in row if word < words] for row in ids])
     true = tokenizer.decode_batch(batch["ids"][:SAMPLES].tolist())
-    return " | ".join(f"{theirs} → {ours}" for theirs, ours in zip(true, said))
+    return " | ".join(f"{reference} → {caption}" for reference, caption in zip(true, captions))
 
 
 if __name__ == "__main__":

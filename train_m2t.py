@@ -8,6 +8,8 @@ GPT learns plain captions alone, and another run may begin with it (`--resume-tr
 
 from __future__ import annotations
 
+from typing import Any
+
 from options.cli import parse
 from options.train import TrainM2T
 from utils.errors import UserError, script
@@ -53,7 +55,7 @@ def train(config: TrainM2T) -> None:
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) / 1e6
     print(f"captioner: {trained:.1f} M parameters to train; LaMP '{lamp_name}'")
     if config.resume_trans and not config.is_continue:
-        begin_from_(model, config)
+        start_from_init_(model, config)
     batches, validate = sentences(config, model) if config.texts else pairs(config, reader, model)
     model.read_with_(reader.lamp)
     kind = "words" if config.texts else f"caption_{config.decoder}"
@@ -75,38 +77,33 @@ def build_model(config: TrainM2T, reader):
         return CaptionLM(CaptionLMConfig(prefix_dim=lamp.hidden_size, **{name: getattr(config, name) for name in LM_FLAGS}))
     from models.caption import CaptionGPT, GPTConfig
 
-    model = CaptionGPT(
+    return CaptionGPT(
         GPTConfig(
             vocab_size=reader.tokenizer.get_vocab_size(), prefix_dim=lamp.hidden_size, num_queries=lamp.num_queries,
             nb_code=lamp.nb_code if config.use_codes else 0, embed_dim=config.embed_dim_gpt, num_layers=config.num_layers,
             num_heads=config.n_head_gpt, ff_rate=config.ff_rate, block_size=config.block_size, dropout=config.drop_out_rate,
             pkeep=config.pkeep,
         )
-    )  # fmt: skip
-    model.tokenizer = reader.tokenizer
-    return model
+    ).use_tokenizer_(reader.tokenizer)  # fmt: skip
 
 
-def begin_from_(model, config: TrainM2T) -> None:
-    """Take over the weights of --resume-trans. Raises `UserError` if it is no captioner, or one of other sizes or words."""
+def start_from_init_(model, config: TrainM2T) -> None:
+    """Start from the weights of --resume-trans. Raises `UserError` if it is no captioner, or one of other sizes or words."""
     from dataclasses import asdict
 
     from models.bert import vocabulary
+    from models.loading import Loader
     from pipelines.motion2text import load_captioner
     from pipelines.runs import CAPTIONER, resolve
+    from training.begin import check_same, start_from_
 
-    roots = (config.out_dir or config.checkpoints_dir, config.checkpoints_dir)
+    roots, flag = (config.out_dir or config.checkpoints_dir, config.checkpoints_dir), f"--resume-trans {config.resume_trans}"
     path = resolve(CAPTIONER, roots, config.dataset_name, config.resume_trans).weights()
-    source, _ = load_captioner(path, kinds=(*CAPTIONER.kinds, "words"))
-    theirs, ours = ({"decoder": type(m).__name__, **asdict(m.config)} for m in (source, model))
-    for size in ours:
-        if size not in FREE and theirs.get(size) != ours[size]:
-            said = f"{size} is {theirs.get(size)} there and {ours[size]} in '{config.name}'"
-            raise UserError(f"--resume-trans {config.resume_trans}: {said}; give both runs the same flags")
+    source, _ = load_captioner(path, Loader(), kinds=(*CAPTIONER.kinds, "words"))
+    check_same(flag, *({"decoder": type(one).__name__, **asdict(one.config)} for one in (source, model)), FREE)
     if config.decoder == "gpt" and vocabulary(source.tokenizer) != vocabulary(model.tokenizer):
-        raise UserError(f"--resume-trans {config.resume_trans}: its words are not LaMP's; train it on the same --lamp_name")
-    model.load_state_dict(source.state_dict())
-    print(f"begins with the weights of {path}")
+        raise UserError(f"{flag}: its words are not LaMP's; train it on the same --lamp_name")
+    start_from_(model, source.state_dict(), path)
 
 
 def share(config: TrainM2T) -> dict[str, int]:
@@ -127,28 +124,30 @@ def sentences(config: TrainM2T, model):
     captions = sorted({caption.lower() for texts in config.texts for caption in read_texts(Path(texts))})
     ids = model.token_ids(captions)
     held = ids[::HELD_OUT]
-    kept = [row for place, row in enumerate(ids) if place % HELD_OUT]
+    kept = [row for index, row in enumerate(ids) if index % HELD_OUT]
     print(f"{len(kept)} captions, {len(held)} for validation")
     return Sentences(kept, **share(config)), validation(Sentences(held, batch_size=min(config.batch_size, len(held))))
 
 
 def pairs(config: TrainM2T, reader, model):
     """Batches of motions with captions, and their validation."""
+    from data.balance import sampling_weights
     from data.pairs import captioned_latents
     from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
     from motion.spec import get_spec
 
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     store, normaliser = MotionStore(spec), Normaliser(reader.mean, reader.std)
 
-    def batches(clips: CaptionedClips, **own: int):
+    def batches(clips: CaptionedClips, **share: Any):
         ids = model.token_ids([caption.text for caption in clips.captions])
-        return captioned_latents(clips, reader.tokeniser, normaliser, ids, **own)
+        return captioned_latents(clips, reader.tokeniser, normaliser, ids, **share)
 
     train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
     val = batches(val_clips, batch_size=min(VALIDATION_BATCH, len(val_clips)))
-    return batches(train_clips, **share(config)), validation(val, reader)
+    weights = {"weights": sampling_weights(train_clips.clips.names, spec.root)} if config.balance else {}
+    return batches(train_clips, **share(config), **weights), validation(val, reader)
 
 
 def validation(batches, reader=None):
@@ -174,8 +173,8 @@ def samples(model, batch: dict) -> str:
 
     few = {name: value[:SAMPLES] for name, value in batch.items()}
     queries = model.queries(few["latents"], few["lengths"])
-    said = model.write(queries, Search(beams=1), codes=few["codes"] if model.reads_codes else None)
-    return " | ".join(texts[0] for texts in said)
+    captions = model.write(queries, Search(beams=1), codes=few["codes"] if model.reads_codes else None)
+    return " | ".join(texts[0] for texts in captions)
 
 
 if __name__ == "__main__":

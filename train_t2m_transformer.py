@@ -8,6 +8,7 @@ Writes `checkpoints/<dataset_name>/<name>/`. Every clip is tokenised once and ev
 
 from __future__ import annotations
 
+from data.prompts import STRIDE
 from options.cli import parse
 from options.train import TrainT2M
 from utils.errors import UserError, script
@@ -16,7 +17,6 @@ SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_p
 ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # what generation must know of the training
 FREE = ("cond_dim", "dropout", "cond_drop_prob", "attention", "infill")  # may differ from the run that --init names
 CONDITION_LAYER = {"masked": "cond_emb.", "residual": "cond_emb.", "length": "linears.0."}
-STRIDE = 4  # frames a token
 VALIDATION_ROUNDS = 4  # passes over the validation split: each hides other tokens, and one alone is a noisy measure
 
 
@@ -48,20 +48,22 @@ def train(config: TrainT2M) -> None:
     """Tokens and features first, then the model, then the trainer."""
     from dataclasses import asdict
 
+    from data.balance import sampling_weights
     from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
     from models.loading import load_model
     from motion.spec import get_spec
+    from pipelines.caption_index import write_index
     from pipelines.conditioner import load_conditioner
     from training.trainer import Trainer
-    from utils.checkpoint import CheckpointFolder
+    from utils.checkpoint import CheckpointFolder, freeze
     from utils.runtime import Distributed, resolve_device, seed_everything
 
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     device = resolve_device(config.gpu_id)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     vq_folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.vq_name)
-    tokeniser = load_model(vq_folder.root)[0].to(device)
+    tokeniser = freeze(load_model(vq_folder.root)[0]).to(device)
     check_tokeniser(config, tokeniser)
     normaliser = Normaliser.load(vq_folder.meta)
     encoder = load_conditioner(
@@ -71,19 +73,24 @@ def train(config: TrainT2M) -> None:
     store = MotionStore(spec)
     processes = Distributed.from_environment()
     share = {"rank": processes.rank, "world": processes.world}
-    train_tokens = tokens(CaptionedClips(spec, "train", store), tokeniser, normaliser, encoder, config, share)
+    train_clips = CaptionedClips(spec, "train", store)
+    if config.balance:
+        share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
+    train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, share)
     val_tokens = tokens(CaptionedClips(spec, "val", store), tokeniser, normaliser, encoder, config, {})
     seed_everything(config.seed)
     model = build_model(config, tokeniser, train_tokens.features, spec.max_motion)
     print(f"{config.stage}: {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters")
     if config.init and not config.is_continue:
-        begin_from_(model, config, encoder.fingerprint)
+        start_from_init_(model, config, encoder.fingerprint)
     origin = {name: getattr(config, name) for name in ORIGIN}
     metadata = {"kind": config.stage, "config": asdict(model.config), "condition": encoder.fingerprint, **origin}
     validate = validation(val_tokens)
     best = ("loss", "min") if config.stage == "length" else ("accuracy", "max")
     trainer = Trainer(model, train_tokens, config, folder, validate=validate, best=best, model_metadata=metadata)
     normaliser.save(folder.meta)
+    if config.stage == "masked" and processes.rank == 0:
+        write_index(spec, folder.root)
     trainer.fit()
 
 
@@ -124,8 +131,8 @@ def build_model(config: TrainT2M, tokeniser, features, max_motion: int):
     sizes = {name: getattr(config, name) for name in SIZES if getattr(config, name) is not None}
     sizes |= {"stride": tokeniser.stride, "cond_dim": features.shape[1]}
     if config.stage == "length":
-        own = {name: sizes[name] for name in ("stride", "cond_dim", "dropout") if name in sizes}
-        model = LengthPredictor(LengthConfig(classes=max_motion // tokeniser.stride + 1, **own))
+        settings = {name: sizes[name] for name in ("stride", "cond_dim", "dropout") if name in sizes}
+        model = LengthPredictor(LengthConfig(classes=max_motion // tokeniser.stride + 1, **settings))
     else:
         books = codebooks(tokeniser)  # (Q, K, C)
         sizes |= {"nb_code": tokeniser.nb_code, "code_dim": books.shape[2]}
@@ -138,27 +145,25 @@ def build_model(config: TrainT2M, tokeniser, features, max_motion: int):
     return model
 
 
-def begin_from_(model, config: TrainT2M, condition: str) -> None:
-    """Take over the weights of run --init; the layer that reads the condition stays new if that run's condition was another.
+def start_from_init_(model, config: TrainT2M, condition: str) -> None:
+    """Start from the weights of --init; the layer that reads the condition stays new if that run's condition was another.
 
     Raises `UserError` if the run is of another stage or size.
     """
     from dataclasses import asdict
 
     from models.loading import load_model
-    from utils.checkpoint import CheckpointFolder, own_state
+    from training.begin import check_same, init_weights, start_from_
+    from utils.checkpoint import own_state
 
-    source, metadata = load_model(CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.init).root)
-    theirs, ours = ({"stage": stage, **asdict(m.config)} for stage, m in ((metadata["kind"], source), (config.stage, model)))
-    for size in ours:
-        if size not in FREE and theirs.get(size) != ours[size]:
-            said = f"{size} is {theirs.get(size)} there and {ours[size]} in '{config.name}'"
-            raise UserError(f"--init {config.init}: {said}; give both runs the same flags")
+    path = init_weights(config.init, config.checkpoints_dir, config.dataset_name)
+    source, metadata = load_model(path)
+    stages = ((metadata["kind"], source), (config.stage, model))
+    check_same(f"--init {config.init}", *({"stage": stage, **asdict(one.config)} for stage, one in stages), FREE)
     state = own_state(source)
     if metadata.get("condition") != condition:
         state |= {name: value for name, value in model.state_dict().items() if name.startswith(CONDITION_LAYER[config.stage])}
-    model.load_state_dict(state)
-    print(f"begins with the weights of '{config.init}'")
+    start_from_(model, state, path)
 
 
 def codebooks(tokeniser):

@@ -33,7 +33,7 @@ def train(config: TrainVQ) -> None:
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import Distributed, seed_everything
 
-    spec = get_spec(config.dataset_name, config.data_root)
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     seed_everything(config.seed)
     normaliser = statistics(config, spec)
@@ -67,33 +67,27 @@ def train(config: TrainVQ) -> None:
 
 
 def statistics(config: TrainVQ, spec):
-    """The dataset's statistics, or those of the tokeniser that `--init` names: its weights fit no others."""
+    """The dataset's statistics, or those that the weights of `--init` were trained with."""
     from data.store import Normaliser
+    from training.begin import init_weights
 
-    return Normaliser.load(start_folder(config) / "meta") if config.init else Normaliser.from_dataset(spec)
-
-
-def start_folder(config: TrainVQ):
-    """The run that `--init` names, by its name or as a folder."""
-    from pathlib import Path
-
-    from utils.checkpoint import CheckpointFolder
-
-    folder = Path(config.init)
-    return folder if folder.is_dir() else CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.init).root
+    if not config.init:
+        return Normaliser.from_dataset(spec)
+    return Normaliser.load(init_weights(config.init, config.checkpoints_dir, config.dataset_name).parent.parent / "meta")
 
 
 def new_tokeniser(config: TrainVQ, spec, clips, normaliser):
-    """A tokeniser by the flags, with what `--init`, `--rigid_bones` and the losses on the body need."""
+    """The tokeniser to train: weights of `--init`, fitted constraints, and the body's losses if any has a weight."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model
     from models.vqvae import MotionTokeniser, widen_from_
+    from training.begin import init_weights
 
     model = MotionTokeniser(tokeniser_config(config, spec.dim))
     if config.init:
-        start, metadata = load_model(start_folder(config))
+        start, metadata = load_model(init_weights(config.init, config.checkpoints_dir, config.dataset_name))
         if metadata["kind"] != "tokeniser":
-            raise UserError(f"--init {config.init}: holds a {metadata['kind']} model, not a tokeniser; name one made by train_vq.py")
+            raise UserError(f"--init {config.init}: holds a {metadata['kind']} model; name a tokeniser made by train_vq.py")
         widen_from_(model, start)
     if model.decoder.body is not None:
         model.decoder.body.fit_(normaliser.mean, normaliser.std, measured_bones(clips, spec))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mathutils import Matrix, Quaternion
 MAPPING = Path(__file__).with_name("mapping.json")
 MOTIONS, CHARACTERS, OUTPUTS = (".bvh",), (".fbx", ".glb", ".gltf", ".blend"), (".fbx", ".glb", ".blend")
 METRES = {"cm": 0.01, "m": 1.0}
+PREFIX = re.compile(r"^(.*:|mixamorig\d*_?)")
 
 # What a KeeMap file says of every bone and of every transfer.
 KEEMAP_BONE = {
@@ -109,14 +111,15 @@ def read_character(path: Path, source: bpy.types.Object) -> bpy.types.Object:
 
 def pair_bones(mapping: dict, source: bpy.types.Object, target: bpy.types.Object) -> dict[str, str]:
     """Source bone by target bone. Where a name is not there, the part after its prefix ("mixamorig:") decides."""
-    plain = {bare(bone.name): bone.name for bone in target.data.bones}
+    plain, sources = ({bare(bone.name): bone.name for bone in armature.data.bones} for armature in (target, source))
     pairs = {}
     for bone in mapping["bones"]:
         wanted = bone["DestinationBoneName"]
         found = wanted if wanted in target.data.bones else plain.get(bare(wanted))
-        if found and bone["SourceBoneName"] in source.data.bones:
-            pairs[found] = bone["SourceBoneName"]
-    missing = {"Hips", "LeftFoot", "RightFoot"} - set(pairs.values())
+        partner = sources.get(bare(bone["SourceBoneName"]))
+        if found and partner:
+            pairs[found] = partner
+    missing = {"Hips", "LeftFoot", "RightFoot"} - set(map(bare, pairs.values()))
     if missing:
         names = ", ".join(bone.name for bone in target.data.bones[:8])
         fail(f"{target.name}: the mapping finds no {', '.join(sorted(missing))} in it ({names}, ...); --mapping gives another")
@@ -124,7 +127,8 @@ def pair_bones(mapping: dict, source: bpy.types.Object, target: bpy.types.Object
 
 
 def bare(name: str) -> str:
-    return name.rpartition(":")[2]
+    """A bone's name without its prefix: "mixamorig:", "mixamorig7:", "mixamorig_", "mixamorig", or any other before a colon."""
+    return PREFIX.sub("", name)
 
 
 def rest_turn(armature: bpy.types.Object, bone: str) -> Quaternion:
@@ -135,7 +139,7 @@ def rest_turn(armature: bpy.types.Object, bone: str) -> Quaternion:
 def bake(source: bpy.types.Object, target: bpy.types.Object, pairs: dict[str, str], frames: range) -> None:
     """Key the target's bones in every frame."""
     corrections = {bone: rest_turn(source, pairs[bone]).inverted() @ rest_turn(target, bone) for bone in pairs}
-    hips = next(bone for bone, partner in pairs.items() if partner == "Hips")
+    hips = next(bone for bone, partner in pairs.items() if bare(partner) == "Hips")
     growth = rest_height(target, pairs) / rest_height(source, {bone: bone for bone in pairs.values()})
     home = target.matrix_world.inverted()
     for bone in pairs:
@@ -162,7 +166,7 @@ def bake(source: bpy.types.Object, target: bpy.types.Object, pairs: dict[str, st
 
 def rest_height(armature: bpy.types.Object, pairs: dict[str, str]) -> float:
     """How high the hips stand above the feet in the rest pose, in metres."""
-    heights = {pairs[bone]: (armature.matrix_world @ armature.data.bones[bone].head_local).z for bone in pairs}
+    heights = {bare(pairs[bone]): (armature.matrix_world @ armature.data.bones[bone].head_local).z for bone in pairs}
     return heights["Hips"] - (heights["LeftFoot"] + heights["RightFoot"]) / 2
 
 
@@ -174,7 +178,7 @@ def keemap(pairs: dict[str, str], source: bpy.types.Object, target: bpy.types.Ob
         angles = {f"CorrectionFactor{axis}": round(angle, 5) + 0.0 for axis, angle in zip("XYZ", turn.to_euler("XYZ"))}
         quaternion = {f"QuatCorrectionFactor{axis}": round(part, 6) + 0.0 for axis, part in zip("wxyz", turn)}
         names = {"name": partner, "SourceBoneName": partner, "DestinationBoneName": bone}
-        bones.append(names | angles | quaternion | KEEMAP_BONE | {"set_bone_position": partner == "Hips"})
+        bones.append(names | angles | quaternion | KEEMAP_BONE | {"set_bone_position": bare(partner) == "Hips"})
     frames = round(source.animation_data.action.frame_range[1])
     rigs = {"source_rig_name": source.name, "destination_rig_name": target.name}
     return {"bones": bones, "start_frame_to_apply": 1, "number_of_frames_to_apply": frames} | rigs | KEEMAP_TRANSFER

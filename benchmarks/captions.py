@@ -7,13 +7,15 @@ no mood where the actor had none. CMU's clips have people's captions and no mood
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.open_retrieval import action_and_mood
+from options.cli import parse
+from options.common import option
 from prepare.phrases import MOODS
 from utils.errors import UserError, script
 
@@ -75,14 +77,19 @@ def judge(one: dict) -> dict[str, bool]:
     return found
 
 
+@dataclass(frozen=True)
+class Captions:
+    """How often captions name the right action, side and mood, from the results of M2T_eval.py."""
+
+    results: str = option("", "a .json of M2T_eval.py", positional=True)
+    wrong: int = option(0, "number of wrong captions to print")
+
+
 @script
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, help="a .json of M2T_eval.py")
-    parser.add_argument("--wrong", type=int, default=0, help="so many captions that are wrong to print")
-    args = parser.parse_args(argv)
+    args = parse(Captions, argv)
     try:
-        captions = json.loads(args.results.read_text(encoding="utf-8"))["captions"]
+        captions = json.loads(Path(args.results).read_text(encoding="utf-8"))["captions"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{args.results}: not a result of M2T_eval.py ({error}); give its .json") from None
     judged = [judge(one) for one in captions]

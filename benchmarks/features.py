@@ -5,16 +5,18 @@ Prints medians over repeats. The released code's figure on the same kind of mach
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
 from motion.features import features_to_joints, joints_to_features
 from motion.rotation import qaxis, qrotate
 from motion.skeleton import HUMANML3D, forward_kinematics
+from options.cli import parse
+from options.common import option
 
 
 def walking_batch(clips: int, frames: int) -> torch.Tensor:
@@ -36,12 +38,17 @@ def clips_per_second(work: Callable, clips: int, repeats: int) -> float:
     return clips / statistics.median(seconds)
 
 
+@dataclass(frozen=True)
+class Features:
+    """Clips per second from joints to features and back."""
+
+    batch: int = option(32, "clips at a time")
+    frames: int = option(196, "frames per clip")
+    repeats: int = option(30, "measurements, of which the median counts")
+
+
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--frames", type=int, default=196)
-    parser.add_argument("--repeats", type=int, default=30)
-    args = parser.parse_args(argv)
+    args = parse(Features, argv)
 
     joints = walking_batch(args.batch, args.frames + 1)
     rows, _ = joints_to_features(joints, HUMANML3D)

@@ -6,14 +6,16 @@ takes 0.38 s on two cores, nearly all of it SciPy's matrix root.
 
 from __future__ import annotations
 
-import argparse
 import statistics as summary
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
 from evaluation.metrics.motion import fid, frechet_distance, matching_distance, r_precision, statistics
+from options.cli import parse
+from options.common import option
 
 
 def seconds(function: Callable[[], object], repeats: int = 15) -> str:
@@ -28,11 +30,16 @@ def seconds(function: Callable[[], object], repeats: int = 15) -> str:
     return f"{summary.median(clock):8.3f} s   work {summary.median(work):8.3f} s"
 
 
+@dataclass(frozen=True)
+class Metrics:
+    """Time of FID, R-precision and MM-Dist."""
+
+    samples: int = option(4640, "embeddings")
+    dim: int = option(512, "their width")
+
+
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--samples", type=int, default=4640)
-    parser.add_argument("--dim", type=int, default=512)
-    args = parser.parse_args(argv)
+    args = parse(Metrics, argv)
 
     draw = torch.Generator().manual_seed(0)
     mix = torch.randn(args.dim, args.dim, generator=draw) / args.dim**0.5

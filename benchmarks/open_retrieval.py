@@ -7,8 +7,8 @@ often those of the best caption's clip are the motion's own. Captions that tie s
 
 from __future__ import annotations
 
-import argparse
 import re
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,11 +16,13 @@ from torch import Tensor
 from data.store import Clips, MotionStore
 from data.text import CaptionedClips
 from evaluation.metrics.retrieval import galleries
-from evaluation.retrieval import Gallery, evaluate_retrieval, table
+from evaluation.retrieval import Gallery, evaluate_retrieval, retrieval_table
 from motion.spec import get_spec
+from options.cli import parse
+from options.common import option
 from pipelines.language_motion import LanguageMotion
-from prepare.open_dataset import swap_sides
 from prepare.phrases import SAME_MOOD
+from prepare.sides import swap_sides
 from utils.runtime import resolve_device
 
 NAME = re.compile(r"(M?)B([12])_([a-z-]+)_([a-z-]+)_")
@@ -61,15 +63,20 @@ def shares(gallery: Gallery, protocol: str) -> str:
     return f"  right in the best caption, {protocol}, {len(parts['both'])} motions: {means}"
 
 
+@dataclass(frozen=True)
+class OpenRetrieval:
+    """Retrieval on `open`, and how often the best caption names the right action and mood."""
+
+    name: str = option("", "LaMP run; default: the only one there, else the embedded one")
+    checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
+    data_root: str = option("", "dataset folder, if it is not the usual one under dataset/")
+    pool: str = option("max", "how the similarities of the queries are pooled", choices=("max", "mean"))
+    caption: int = option(4, "which of a clip's captions, from 1; 0: a random one")
+    gpu_id: int | None = option(None, "CUDA device; -1 is the CPU; default: 0 where there is CUDA, else -1")
+
+
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--name", default="", help="LaMP run; default: the only one there")
-    parser.add_argument("--checkpoints_dir", default="./checkpoints")
-    parser.add_argument("--data_root", default="")
-    parser.add_argument("--pool", default="max", choices=("max", "mean"))
-    parser.add_argument("--caption", type=int, default=4, help="which of a clip's captions, from 1; 0: a random one")
-    parser.add_argument("--gpu_id", type=int)
-    args = parser.parse_args(argv)
+    args = parse(OpenRetrieval, argv)
 
     spec = get_spec("open", args.data_root)
     model = LanguageMotion.load(args.checkpoints_dir, spec.name, args.name, resolve_device(args.gpu_id))
@@ -87,7 +94,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def report(title: str, gallery: Gallery) -> None:
     print(f"\n{title}: {len(gallery.clips)} clips, {len(gallery.texts)} different captions")
-    print("\n".join((*table(evaluate_retrieval(gallery, PROTOCOLS)), *filter(None, (shares(gallery, name) for name in PROTOCOLS)))))
+    print(*retrieval_table(evaluate_retrieval(gallery, PROTOCOLS)), sep="\n")
+    print(*filter(None, (shares(gallery, name) for name in PROTOCOLS)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ features; embedding is not counted. On the clock, and the work of all threads; t
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evaluation.metrics.retrieval import PROTOCOLS, galleries, pooled_similarity, retrieval_metrics, similar
+from options.cli import parse
+from options.common import option
 from pipelines.search import MotionIndex
 from utils.checkpoint import load_weights, save_weights
 
@@ -52,11 +54,18 @@ def search(size: int, queries: int, texts: Tensor) -> None:
         timed("next search", lambda: index.search(texts[1], top=5))
 
 
+@dataclass(frozen=True)
+class Retrieval:
+    """Time of retrieval protocols and of searches in an index."""
+
+    clips: int = option(4384, "clips of the gallery")
+    indexed: int = option(14_616, "motions of the index")
+    queries: int = option(49, "queries per motion")
+    dim: int = option(512, "width of the features")
+
+
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    for flag, default in (("clips", 4384), ("indexed", 14_616), ("queries", 49), ("dim", 512)):
-        parser.add_argument(f"--{flag}", type=int, default=default)
-    args = parser.parse_args(argv)
+    args = parse(Retrieval, argv)
 
     draw = torch.Generator().manual_seed(0)
     motion = F.normalize(torch.randn(args.clips, args.queries, args.dim, generator=draw), dim=-1)

@@ -7,13 +7,16 @@ default.
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 
 import numpy as np
 
 from motion.features import features_to_joints
 from motion.skeleton import HUMANML3D
+from options.cli import parse
+from options.common import option
 from pipelines.long_motion import join
+from pipelines.runs import EMBEDDED_DIR
 from pipelines.text2motion import SamplingSettings, TextToMotion
 
 AROUND = 10  # frames
@@ -39,16 +42,22 @@ def over_the_seam(joints: np.ndarray, seam: int) -> tuple[float, float]:
     return steps[seam - 1], steps[seam - 1] - around.max()
 
 
+@dataclass(frozen=True)
+class Seams:
+    """How far joints jump where two prompts of one motion meet."""
+
+    seed: int = option(3407, "random seed")
+    cond_scale: float = option(2.0, "guidance scale of the base tokens")
+    res_cond_scale: float = option(2.0, "guidance scale of the residual tokens")
+    checkpoints_dir: str = option(str(EMBEDDED_DIR), "folder of checkpoint folders")
+    dataset_name: str = option("open", "dataset")
+    name: str = option("masked", "masked transformer")
+    res_name: str = option("residual", "residual transformer")
+    length_name: str = option("length", "length predictor")
+
+
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--seed", type=int, default=3407)
-    parser.add_argument("--cond_scale", type=float, default=2.0)
-    parser.add_argument("--res_cond_scale", type=float, default=2.0)
-    for flag, default in (("checkpoints_dir", "assets/demo"), ("dataset_name", "open")):
-        parser.add_argument(f"--{flag}", default=default)
-    for flag, default in (("name", "masked"), ("res_name", "residual"), ("length_name", "length")):
-        parser.add_argument(f"--{flag}", default=default)
-    args = parser.parse_args(argv)
+    args = parse(Seams, argv)
 
     model = TextToMotion.load(args.checkpoints_dir, args.dataset_name, args.name, args.res_name, args.length_name)
     sampling = SamplingSettings(cond_scale=args.cond_scale, res_cond_scale=args.res_cond_scale, seed=args.seed)

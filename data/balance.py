@@ -1,4 +1,4 @@
-"""Drawing rare actions more often: a weight for each clip, and epochs that follow the weights.
+"""Sampling weights that draw rare actions more often, and epochs that follow them.
 
 `actions.csv` of a dataset folder has one row per clip; column `clip` is its name, `action` its main action, `source` its origin.
 """
@@ -30,13 +30,13 @@ def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
 
 
 def sampling_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] | None = None) -> np.ndarray:
-    """How often to draw each clip for its size, 1 on average: an action is drawn by the square root of the size of its clips.
+    """How often to draw each clip relative to its size, 1 on average. Actions are drawn by the square root of their size.
 
-    `sizes`: 1 for each clip without it, so that actions count by clips; lengths make them count by frames. Clips without
-    an action count as one action. Without `actions.csv` all weights are 1.
+    `sizes` (N,) default to 1 each, which measures an action in clips; lengths measure it in frames. Clips without an
+    action form an action of their own. Without `actions.csv` all weights are 1.
     """
     known = read_actions(folder)
-    actions = [known.get(name, "") for name in names]
+    actions = [known.get(name) or known.get(name.partition("_")[2], "") for name in names]  # B_000123 is a part of 000123
     sizes = np.ones(len(actions)) if sizes is None else np.asarray(sizes, dtype=float)
     totals = Counter()
     for action, size in zip(actions, sizes):
@@ -46,12 +46,13 @@ def sampling_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] 
 
 
 def weighted_epoch(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As many indices as weights (N,), shuffled, each there floor or ceil of weight / mean times.
+    """N indices in random order for weights (N,), in which each index appears floor or ceil of weight / mean times.
 
-    Systematic resampling: equal weights give a permutation.
+    This is systematic resampling; equal weights give a permutation. The copies of an index are spread evenly over the epoch.
     """
     ends = np.cumsum(weights / weights.mean())
     points = np.arange(len(weights)) + rng.random()
-    index = np.searchsorted(ends, points, side="right").clip(max=len(weights) - 1)
-    rng.shuffle(index)
-    return index
+    index = np.searchsorted(ends, points, side="right").clip(max=len(weights) - 1)  # sorted
+    copies = np.bincount(index, minlength=len(weights))
+    number = np.arange(len(index)) - (copies.cumsum() - copies)[index]
+    return index[((number + rng.random(len(index))) / copies[index]).argsort()]

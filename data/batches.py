@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.balance import weighted_epoch
 from data.store import Normaliser
 from data.text import CaptionedClips
 from utils.errors import UserError
@@ -19,17 +20,18 @@ Words = Callable[[Sequence[Sequence[str]]], dict[str, Tensor]]  # captions as li
 class MatchingBatches:
     """Endless shuffled batches of cropped clips, each with one of its captions by chance (the protocol's draws).
 
-    No batch holds a clip twice, for a clip's negatives are the others of its batch; to fill the last batch of an epoch, batches
-    overlap a little. `batch(index)` is a pure function of its argument; each rank takes its own share of the clips. Raises
-    `UserError` if a batch needs more clips than there are.
+    A clip's negatives are the others of its batch, so no batch holds a clip twice; with `weights` (N,), which draw some clips more
+    often, few do. To fill the last batch of an epoch, batches overlap a little. `batch(index)` is a pure function of its argument;
+    each rank takes its own share of the clips. Raises `UserError` if a batch needs more clips than there are.
     """
 
     def __init__(
         self, clips: CaptionedClips, normaliser: Normaliser, words: Words, *,
-        batch_size: int = 32, seed: int = 0, rank: int = 0, world: int = 1,
+        batch_size: int = 32, seed: int = 0, rank: int = 0, world: int = 1, weights: np.ndarray | None = None,
     ):  # fmt: skip
         self.clips, self.normaliser, self.words = clips, normaliser, words
         self.seed, self.rank, self.world = seed, rank, world
+        self.weights = np.ones(len(clips)) if weights is None else weights
         self.size = batch_size * world
         if not 0 < self.size <= len(clips):
             raise UserError(f"--batch_size {batch_size}: {self.size} clips a step, but there are {len(clips)}; lower it")
@@ -40,7 +42,7 @@ class MatchingBatches:
 
     def _permutation(self, epoch: int) -> np.ndarray:
         """The clips of each step of an epoch: (steps, world · B)."""
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.clips))
+        order = weighted_epoch(self.weights, np.random.default_rng((self.seed, epoch)))
         begin = np.linspace(0, len(order) - self.size, self.steps_per_epoch).astype(int)
         return order[begin[:, None] + np.arange(self.size)]
 

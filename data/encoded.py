@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from data.balance import weighted_epoch
 from data.store import Clips, Normaliser
 from data.text import CaptionedClips, draw_crops
 from utils.checkpoint import cached, load_weights, save_weights
+from utils.progress import progress
 
 POOL = 16  # batches among which clips are sorted by length
 
@@ -47,6 +48,7 @@ def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens
 
 
+@torch.no_grad()
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
     """What `encode` makes of every clip from each of its first `stride` frames, at the rows (M) that `first_rows` tells.
 
@@ -54,7 +56,7 @@ def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int
     """
     starts, lengths = first_rows(clips.lengths, stride)
     rows = None
-    with tqdm(total=len(clips) * stride, desc="tokenising", unit="clip", leave=False, disable=None) as bar:
+    with progress(total=len(clips) * stride, desc="tokenising", unit="clip") as bar:
         for shift in range(stride):
             shifted = Clips(clips.rows, clips.names, clips.starts + shift, clips.lengths - shift)
             for batch in shifted.batches(normaliser):
@@ -106,25 +108,11 @@ class Crops:
     rows: np.ndarray  # (B, L); beyond a crop's end, its last row again
     lengths: np.ndarray  # (B,) tokens
     captions: np.ndarray  # (B,) places among the captions
+    clips: np.ndarray  # (B,)
 
     @property
     def valid(self) -> np.ndarray:
         return np.arange(self.rows.shape[1]) < self.lengths[:, None]  # (B, L)
-
-
-def epoch_order(count: int, weights: np.ndarray | None, generator: np.random.Generator) -> np.ndarray:
-    """`count` draws from the clips 0 … count − 1 in random order: each once, or with weights (count,) in proportion to them.
-
-    The copies of a clip are spread evenly over the epoch.
-    """
-    if weights is None:
-        return generator.permutation(count)
-    shares = np.cumsum(weights) / np.sum(weights) * count
-    edges = np.floor(shares + generator.random()).astype(int)  # systematic sampling: every clip within one of its share
-    copies = np.diff(edges, prepend=edges[-1] - count)
-    clips = np.repeat(np.arange(count), copies)
-    number = np.arange(len(clips)) - np.repeat(copies.cumsum() - copies, copies)
-    return clips[((number + generator.random(len(clips))) / copies[clips]).argsort()]
 
 
 class CaptionedCrops:
@@ -146,7 +134,7 @@ class CaptionedCrops:
         world: int = 1,
         weights: np.ndarray | None = None,
     ):
-        self.weights = weights
+        self.weights = np.ones(len(clips)) if weights is None else weights
         self.store, self.lengths, self.first_caption = store, clips.clips.lengths, clips.first  # (N,), (N + 1,)
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
         self.steps_per_epoch = -(-len(clips) // (batch_size * world))
@@ -163,7 +151,7 @@ class CaptionedCrops:
         """Clips and captions of each step of an epoch: (steps, world · B). Steps overlap a little: the last one is full too."""
         generator = np.random.default_rng((self.seed, epoch))
         size = self.batch_size * self.world
-        clips = np.resize(epoch_order(len(self), self.weights, generator), max(len(self), size))
+        clips = np.resize(weighted_epoch(self.weights, generator), max(len(self), size))
         captions = self.draw_captions(clips, generator)
         pool = np.arange(len(clips)) // (POOL * size)
         order = np.lexsort((*self.sizes(clips, captions), pool))
@@ -188,7 +176,7 @@ class CaptionedCrops:
         lengths = kept // self.store.stride
         begin = self.store.starts[clips, shift] + skipped
         rows = begin[:, None] + np.minimum(np.arange(lengths.max()), lengths[:, None] - 1)
-        return Crops(rows, lengths, captions)
+        return Crops(rows, lengths, captions, clips)
 
 
 class CaptionedTokens(CaptionedCrops):

@@ -7,9 +7,12 @@ with them, and kept in a memory-mapped file, fp16: HumanML3D's take 3 GB. Captio
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from data.encoded import CaptionedCrops, Crops, Encode, TokenStore, cache_path, cached_tokens, encode_all, first_rows
@@ -41,7 +44,7 @@ class CaptionedLatents(CaptionedCrops):
     batch would have to hold a clip twice.
     """
 
-    def __init__(self, clips: CaptionedClips, store: TokenStore, latents: np.ndarray, ids: list[list[int]], **share: int):
+    def __init__(self, clips: CaptionedClips, store: TokenStore, latents: np.ndarray, ids: list[list[int]], **share: Any):
         super().__init__(clips, store, **share)
         size = self.batch_size * self.world
         if size > len(self):
@@ -65,7 +68,7 @@ class CaptionedLatents(CaptionedCrops):
 
     def tensors(self, crops: Crops) -> dict[str, Tensor]:
         """{"latents": (B, N, C) float32, 0 at padding; "codes": (B, N) of the first layer, −1 at padding; "lengths": (B,) tokens;
-        "ids": (B, L); "text_lengths": (B,); "caption": (B,) a number that captions of equal ids share}."""
+        "ids": (B, L); "text_lengths": (B,); "caption": (B,) a number that rows of equal ids, or of the same clip, share}."""
         latents, codes = self.latents[crops.rows].astype(np.float32), self.store.codes[crops.rows, 0].astype(np.int64)
         latents[~crops.valid], codes[~crops.valid] = 0, -1
         captions = torch.from_numpy(crops.captions)
@@ -76,12 +79,21 @@ class CaptionedLatents(CaptionedCrops):
             "lengths": torch.from_numpy(crops.lengths),
             "ids": self.ids[captions, : int(text_lengths.max())],
             "text_lengths": text_lengths,
-            "caption": self.numbers[captions],
+            "caption": _alike(crops.clips, self.numbers[captions].numpy()),
         }
 
 
+def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
+    """A number (B,) for each row; rows linked by an equal clip (B,) or an equal text (B,) share it."""
+    rows = np.arange(len(clips))
+    first = [np.unique(values, return_index=True, return_inverse=True)[1:] for values in (clips, texts)]
+    links = np.concatenate([index[inverse.reshape(-1)] for index, inverse in first])
+    graph = coo_matrix((np.ones(len(links)), (np.tile(rows, 2), links)), shape=(len(rows), len(rows)))
+    return torch.from_numpy(connected_components(graph, directed=False)[1].astype(np.int64))
+
+
 def captioned_latents(
-    clips: CaptionedClips, tokeniser, normaliser: Normaliser, ids: list[list[int]], **share: int
+    clips: CaptionedClips, tokeniser, normaliser: Normaliser, ids: list[list[int]], **share: Any
 ) -> CaptionedLatents:
     """A split's batches, with the codes and latents of a `models.vqvae.MotionTokeniser`; from their caches where they are."""
     device = next(tokeniser.parameters()).device

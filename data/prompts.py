@@ -6,15 +6,18 @@ To edit a motion: sections of it, `<start>,<stop>` in frames or as fractions of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from utils.errors import UserError
+from utils.errors import UserError, note
 
-STRIDE = 4  # frames a token
+STRIDE = 4  # frames per token of every tokeniser that a transformer is trained on
 LONGEST = 6000  # frames, where the transformers set no limit: more is a mistake
+WITH_LENGTH = re.compile("(.*)[#＃]([^#＃]*)", re.DOTALL)
+TAB_LENGTH = re.compile(r"(.*)\t\s*(\d+|[nN][aA])", re.DOTALL)  # a text and its length, as a spreadsheet writes them
 MAX_WORDS, MAX_LETTERS = 200, 2000  # more is no caption of a few seconds of motion, but a mistake
 
 
@@ -26,8 +29,10 @@ class Prompt:
     frames: int | None = None
 
 
-def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: int) -> list[Prompt]:
+def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: int, as_given: bool = False) -> list[Prompt]:
     """The prompts that the flags ask for; a `motion_length` of 0 is predicted, `longest` is in frames.
+
+    `as_given`: lines with a length keep it where other lines of the file have none.
 
     Raises `UserError` for an empty or enormous text, a length out of range, a missing or unreadable file, or no prompt at all.
     """
@@ -40,13 +45,13 @@ def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: 
         return [Prompt(checked(text_prompt, "--text_prompt"), frames)]
     if motion_length:
         raise UserError("--motion_length goes with --text_prompt; in a --text_path file each line has its own: <text>#<frames>")
-    return read_prompt_file(text_path, longest)
+    return read_prompt_file(text_path, longest, as_given)
 
 
-def read_prompt_file(path: str | Path, longest: int) -> list[Prompt]:
+def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> list[Prompt]:
     """The prompts of a file, one a line; empty lines are passed over. Raises `UserError` that names file and line."""
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # not at U+2028 and the like, which stand within texts
     except OSError as error:
         raise UserError(f"--text_path {path}: {error.strerror}; give a text file with lines <text>#<frames> or <text>#NA") from None
     except UnicodeDecodeError:
@@ -54,14 +59,20 @@ def read_prompt_file(path: str | Path, longest: int) -> list[Prompt]:
     prompts = [parse_line(line, f"{path}, line {number}", longest) for number, line in enumerate(lines, start=1) if line.strip()]
     if not prompts:
         raise UserError(f"--text_path {path}: no prompt in it; write lines <text>#<frames> or <text>#NA")
-    if any(prompt.frames is None for prompt in prompts):
-        return [Prompt(prompt.text) for prompt in prompts]
-    return prompts
+    given = sum(prompt.frames is not None for prompt in prompts)
+    if as_given or given in (0, len(prompts)):
+        return prompts
+    missing = len(prompts) - given
+    all_predicted = "so all lengths are predicted; --lengths_as_given keeps those given"
+    note(f"{path}: {missing} of {len(prompts)} lines give no length, {all_predicted}")
+    return [Prompt(prompt.text) for prompt in prompts]
 
 
 def parse_line(line: str, where: str, longest: int) -> Prompt:
-    """One line, `<text>#<frames>`, `<text>#NA` or a text alone, which counts as NA."""
-    text, _, length = line.rpartition("#") if "#" in line else (line, "", "NA")
+    """One line, `<text>#<frames>`, `<text>#NA` or a text alone, which counts as NA; the sign may be full-width, or a tab."""
+    line = line.strip()
+    found = WITH_LENGTH.fullmatch(line) or TAB_LENGTH.fullmatch(line)
+    text, length = found.groups() if found else (line, "NA")
     length = length.strip()
     if length.upper() == "NA":
         return Prompt(checked(text, where))

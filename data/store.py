@@ -24,12 +24,12 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from data.balance import weighted_epoch
 from motion.spec import DatasetSpec
 from utils.checkpoint import atomic_path
 from utils.errors import UserError, note
+from utils.progress import progress
 from utils.runtime import user_cache
 
 PACK = "motions.pack"
@@ -81,6 +81,11 @@ class Normaliser:
     @property
     def dim(self) -> int:
         return self.mean.size
+
+    @property
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (D,) and standard deviation (D,)."""
+        return self.mean, self.std
 
     def _like(self, motion):
         """Mean and std of the kind, device and precision of `motion`."""
@@ -160,7 +165,7 @@ def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerp
         atomic_path(path) as temporary,
         open(temporary, "wb") as pack,
         ThreadPoolExecutor(8) as pool,
-        tqdm(total=len(files), desc="packing motions", unit="clip", leave=False, disable=None) as bar,
+        progress(total=len(files), desc="packing motions", unit="clip") as bar,
     ):
         for first in range(0, len(files), BLOCK):
             block = [(Path(file), pool.submit(Path(file).read_bytes)) for file in files[first : first + BLOCK]]
@@ -210,10 +215,10 @@ def _crc(file: BinaryIO, size: int) -> int:
     return crc
 
 
-def cache_folder(root: Path) -> Path:
-    """Where what belongs to a read-only folder lies: the user's cache, a folder for each."""
+def cache_folder(root: Path, cache_dir: Path | None = None) -> Path:
+    """Where the caches of a folder lie that is not written to: in `cache_dir` or in the user's cache, one folder for each."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or user_cache())
-    return cache / "lamp" / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
+    return (cache_dir or cache / "lamp") / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -256,7 +261,7 @@ class MotionStore:
     """
 
     def __init__(self, spec: DatasetSpec):
-        self.root = spec.root
+        self.root, self.cache_dir = spec.root, spec.cache_dir
         folder = spec.root / "new_joint_vecs"
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; build dataset '{spec.name}' with prepare/, or point --data_root at it")
@@ -278,11 +283,12 @@ class MotionStore:
     def _open(self, files: list[os.DirEntry], spec: DatasetSpec) -> tuple[Path, dict]:
         """The pack that fits the files and its index; written first if there is none."""
         fingerprint = _fingerprint(files, spec.dim)
-        packs = [self.root / PACK, cache_folder(self.root) / PACK]
+        cache = cache_folder(self.root, self.cache_dir) / PACK
+        packs = [cache] if self.cache_dir else [self.root / PACK, cache]
         for path in packs:
             if index := _read_index(path, fingerprint, spec.dim):
                 return path, index
-        path = packs[0] if os.access(self.root, os.W_OK) else packs[1]
+        path = packs[0] if os.access(self.root, os.W_OK) else cache
         _write_pack(path, files, spec, fingerprint)
         return path, _read_index(path, fingerprint, spec.dim)
 
@@ -332,7 +338,8 @@ class MotionWindows:
     An epoch is a permutation of every window start of every clip (a clip shorter than the window is one padded window).
     Epochs follow each other in one stream, from which step s takes the next `world × batch_size` windows, each rank its
     own: `batch(step)` depends on nothing but its argument, all batches are full, and no window is dropped. With `weights`
-    (N,), one per clip, a clip comes by its weight times its frames, short clips no less than long ones, and its windows evenly.
+    (N,), a clip is drawn in proportion to its weight times its frames, and its windows evenly: without them, a clip shorter
+    than the window counts as a single frame.
     """
 
     def __init__(

@@ -15,11 +15,11 @@ from pathlib import Path
 from string import ascii_uppercase
 
 import numpy as np
-from tqdm import tqdm
 
 from data.store import Clips, MotionStore, Normaliser, named, padded
 from motion.spec import DatasetSpec
 from utils.errors import UserError, note
+from utils.progress import progress
 
 # Reading
 
@@ -78,7 +78,7 @@ def parse_captions(content: str, source: str | Path, faults: list[str] | None = 
 
 
 def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
-    """The captions of one clip; see `parse_captions`. Raises `UserError` for a file that is missing, not text or has no captions."""
+    """The captions of one clip; see `parse_captions`. Raises `UserError` for a file that is missing, empty or not captions."""
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is no ordinary file")
@@ -147,7 +147,7 @@ class CaptionedClips:
         found: list[tuple[str, int, int, list[Caption]]] = []
         faults: list[str] = []
         lines: list[str] = []  # that are malformed, of clips that have others
-        for place in tqdm(np.flatnonzero(in_range), desc=f"texts of {split}", unit="clip", leave=False, disable=None):
+        for place in progress(np.flatnonzero(in_range), desc=f"texts of {split}", unit="clip"):
             try:
                 captions = read_captions(folder / f"{whole.names[place]}.txt", lines)
             except UserError as error:

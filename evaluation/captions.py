@@ -25,25 +25,27 @@ from pipelines.motion2text import MotionToText
 
 PAIRS = 2000  # for a baseline of our own; at so many, draws differ by 0.002
 USUAL = "roberta-large"  # the field's model for BERTScore
-SILENCE = "."  # what a judge reads of an empty caption
+SILENCE = "."  # stands for an empty caption in embeddings
 ORDERS = (1, 2, 3, 4)  # of BLEU
 
 Scores = dict[str, float]
 
 
-def teller(model: MotionToText, search: Search, size: int, candidates: int = 1) -> Callable[[Tensor, Tensor], list[str]]:
+def batched_captioner(
+    model: MotionToText, search: Search, size: int, candidates: int = 1
+) -> Callable[[Tensor, Tensor], list[str]]:
     """Captions of features (B, T, D) with lengths (B,), in their order; `size` motions of like length at a time."""
 
-    def tell(features: Tensor, lengths: Tensor) -> list[str]:
+    def caption(features: Tensor, lengths: Tensor) -> list[str]:
         order = lengths.argsort(stable=True)
-        said = []
+        captions = []
         for rows in order.split(size):
-            some = features[rows, : int(lengths[rows].max())]
-            found = model.captions(some, lengths[rows], search=search, candidates=candidates, numbers=rows)
-            said += [best[0].text for best in found]
-        return [said[place] for place in order.argsort().tolist()]
+            batch = features[rows, : int(lengths[rows].max())]
+            ranked = model.captions(batch, lengths[rows], search=search, candidates=candidates, numbers=rows)
+            captions += [best[0].text for best in ranked]
+        return [captions[index] for index in order.argsort().tolist()]
 
-    return tell
+    return caption
 
 
 # BERTScore
@@ -86,20 +88,20 @@ class BertScores:
         return f"BERTScore: {self.scorer.name}, layer {self.scorer.layer}; rescaled by {self.baseline.source}"
 
     def __call__(self, candidates: Sequence[str], references: Sequence[Sequence[str]], name: str = "BERTScore") -> Scores:
-        found = {}
+        scores = {}
         for idf in (False, True):
             raw = self.scorer.score(candidates, references, idf=idf)
             kind = " idf" if idf else ""
-            found[f"{name}{kind}"] = raw.rescaled(self.baseline).means()["f1"]
-            found[f"{name}{kind} raw"] = raw.means()["f1"]
-        return found
+            scores[f"{name}{kind}"] = raw.rescaled(self.baseline).means()["f1"]
+            scores[f"{name}{kind} raw"] = raw.means()["f1"]
+        return scores
 
 
 def lamp_bertscore(bert: BertScores) -> Callable[[list[str], list[str]], Scores]:
     """LaMP-BertScore (paper, section 4): captions of motions against the texts that these were made from."""
 
-    def score(told: list[str], texts: list[str]) -> Scores:
-        return bert(told, [[text] for text in texts], "LaMP-BertScore") if told else {}
+    def score(captions: list[str], texts: list[str]) -> Scores:
+        return bert(captions, [[text] for text in texts], "LaMP-BertScore") if captions else {}
 
     return score
 
@@ -112,40 +114,41 @@ def words_of(tokens: str) -> str:
     return " ".join(token.partition("/")[0] for token in tokens.split())
 
 
-def language_scores(told: list[str], captions: list[list[Caption]], kind: str, bert: BertScores) -> Scores:
-    """BLEU, ROUGE-L, CIDEr and BERTScore of what was told of N clips against all captions of each, as `kind` raw or tokens."""
+def language_scores(candidates: list[str], captions: list[list[Caption]], kind: str, bert: BertScores) -> Scores:
+    """BLEU, ROUGE-L, CIDEr and BERTScore of one candidate per clip against all captions of the clip, as `kind` raw or tokens."""
     if kind == "tokens":
-        told, references = processed(told), [[words_of(one.tokens) for one in own] for own in captions]
+        candidates = processed(candidates)
+        references = [[words_of(caption.tokens) for caption in of_clip] for of_clip in captions]
     else:
-        references = [[one.text for one in own] for own in captions]
-    return {**score_captions(told, references, ORDERS), **bert(told, references)}
+        references = [[caption.text for caption in of_clip] for of_clip in captions]
+    return {**score_captions(candidates, references, ORDERS), **bert(candidates, references)}
 
 
-def processed(told: list[str]) -> list[str]:
+def processed(captions: list[str]) -> list[str]:
     """Captions as HumanML3D's token lines would have their words."""
-    return [words_of(line) for line in tag(told)]
+    return [words_of(line) for line in tag(captions)]
 
 
-def embedded(judge: Judge, told: list[str]) -> Tensor:
-    """What was told of N motions, as a judge reads it (N, E)."""
-    tokens = [line.split() or [f"{SILENCE}/PUNCT"] for line in tag(told)]
-    return judge.text([caption if caption.strip() else SILENCE for caption in told], tokens).cpu()
+def embedded(judge: Judge, captions: list[str]) -> Tensor:
+    """The judge's embeddings (N, E) of captions."""
+    tokens = [line.split() or [f"{SILENCE}/PUNCT"] for line in tag(captions)]
+    return judge.text([caption if caption.strip() else SILENCE for caption in captions], tokens).cpu()
 
 
 def matching_scores(text: Tensor, seen: Pass) -> Scores:
     """R-precision and MM-Dist of texts (N, E), one for each of a pass's motions."""
     precision = metrics.r_precision(text, seen.seen.motion, BATCH)
-    found = {f"R@{k}": float(share) for k, share in enumerate(precision, start=1)}
-    return {**found, "MM-Dist": float(metrics.matching_distance(text, seen.seen.motion))}
+    scores = {f"R@{k}": float(value) for k, value in enumerate(precision, start=1)}
+    return {**scores, "MM-Dist": float(metrics.matching_distance(text, seen.seen.motion))}
 
 
 def people(seen: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]]]:
     """One caption of each clip of a pass that has others, and those others: what people score."""
-    others = [[one for one in own if one.text != said] for said, own in zip(seen.captions, captions)]
-    return [said for said, own in zip(seen.captions, others) if own], [own for own in others if own]
+    rest = [[caption for caption in of_clip if caption.text != drawn] for drawn, of_clip in zip(seen.captions, captions)]
+    return [drawn for drawn, of_clip in zip(seen.captions, rest) if of_clip], [of_clip for of_clip in rest if of_clip]
 
 
 def captions_of(clips: CaptionedClips, seen: Pass) -> list[list[Caption]]:
     """All captions of each clip of a pass."""
-    place = {name: index for index, name in enumerate(clips.clips.names)}
-    return [clips.captions_of(place[name]) for name in seen.names]
+    index = {name: number for number, name in enumerate(clips.clips.names)}
+    return [clips.captions_of(index[name]) for name in seen.names]

@@ -14,12 +14,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from data.store import Normaliser
 from models.evaluator import Evaluator, fused
-from models.loading import load_model, load_statistics
+from models.loading import Loader
 from models.words import FILE, Words
 from motion.spec import GLOVE, RELEASED_EVALUATOR, RELEASED_STATISTICS
+from options.common import Judged
 from pipelines.language_motion import LanguageMotion
-from pipelines.runs import EVALUATOR, resolve
+from pipelines.runs import EVALUATOR, MissingRun, resolve
 from utils.errors import UserError
 
 BATCH = 256  # clips at a time: enough for matrix products at full speed
@@ -59,23 +61,24 @@ class GuoJudge:
         name: str = "",
         device: torch.device | str = "cpu",
         tag: str | None = None,
+        loader: Loader | None = None,
     ) -> GuoJudge:
         """The evaluator run `name`, or the one that `pipelines.runs` finds.
 
         Raises `UserError` if there is none, saying how to get one, or for files that are missing or do not fit.
         """
         run = resolve(EVALUATOR, checkpoints_dir, dataset_name, name)
-        path = run.weights(tag)
-        model, metadata = load_model(path)
+        path, loader = run.weights(tag), loader or Loader(device)
+        model, metadata = loader(path)
         if metadata["kind"] != "evaluator":
             raise UserError(f"{path}: holds a {metadata['kind']} model, not an evaluator; {EVALUATOR.remedy}")
         meta, words = run.folder / "meta", None
         if run.name == RELEASED_EVALUATOR:
             words = Words.from_glove(GLOVE)
-            others = (run.folder.parent / part / "meta" for part in RELEASED_STATISTICS)
-            meta = next((path for path in others if path.is_dir()), meta)
-        mean, std = load_statistics(meta)
-        return cls(model.to(device), mean.to(device), std.to(device), words or Words.load(run.folder / FILE))
+            folders = (run.folder.parent / part / "meta" for part in RELEASED_STATISTICS)
+            meta = next((path for path in folders if path.is_dir()), meta)
+        mean, std = (torch.from_numpy(row).to(loader.device) for row in Normaliser.load(meta).rows)
+        return cls(model, mean, std, words or Words.load(run.folder / FILE))
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -89,11 +92,11 @@ class GuoJudge:
     @torch.no_grad()
     def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
         """(B, E), from the tokens alone."""
-        found = []
+        embeddings = []
         for start in range(0, len(tokens), BATCH):
             batch = {name: value.to(self.mean.device) for name, value in self.words(tokens[start : start + BATCH]).items()}
-            found.append(self.evaluator.embed_text(batch["words"], batch["pos"], batch["text_lengths"]))
-        return torch.cat(found)
+            embeddings.append(self.evaluator.embed_text(batch["words"], batch["pos"], batch["text_lengths"]))
+        return torch.cat(embeddings)
 
 
 class LampJudge:
@@ -113,9 +116,10 @@ class LampJudge:
         name: str = "",
         device: torch.device | str = "cpu",
         tag: str | None = None,
+        loader: Loader | None = None,
     ) -> LampJudge:
         """The LaMP run `name`, or the one that `pipelines.runs` finds. Raises `UserError` as `LanguageMotion.load` does."""
-        return cls(LanguageMotion.load(checkpoints_dir, dataset_name, name, device, tag))
+        return cls(LanguageMotion.load(checkpoints_dir, dataset_name, name, device, tag, loader))
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -149,12 +153,26 @@ class NoJudge:
 def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengths: Tensor) -> Tensor:
     """`embed(features (b, t, D), lengths (b,))` of all clips in their order; batches are of like length, cut to the longest."""
     order = lengths.argsort()
-    found = [embed(features[rows, : int(lengths[rows].max())], lengths[rows]) for rows in order.split(BATCH)]
-    return torch.cat(found)[order.argsort()]
+    embeddings = [embed(features[rows, : int(lengths[rows].max())], lengths[rows]) for rows in order.split(BATCH)]
+    return torch.cat(embeddings)[order.argsort()]
 
 
-def load_judge(
-    kind: str, checkpoints_dir: str | Path, dataset_name: str, name: str = "", device: torch.device | str = "cpu"
-) -> GuoJudge | LampJudge:
-    """The judge of `kind` guo or lamp; `name` is its run. Raises `UserError` where there is none, saying how to get one."""
-    return {"guo": GuoJudge, "lamp": LampJudge}[kind].load(checkpoints_dir, dataset_name, name, device)
+def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJudge:
+    """The judge that the flags ask for; where nothing is named and none is there, nobody, with a note.
+
+    Raises `UserError` for one that is named and not there, and for a damaged one.
+    """
+    if config.evaluator == "none":
+        return NoJudge()
+    try:
+        return load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, loader)
+    except MissingRun as error:
+        if config.evaluator_name:
+            raise
+        print(f"note: no FID, R-precision and MM-Dist: {error}")
+        return NoJudge()
+
+
+def load_judge(kind: str, checkpoints_dir: str | Path, dataset_name: str, name: str, loader: Loader) -> GuoJudge | LampJudge:
+    """The judge of `kind` guo or lamp; `name` is its run. Raises `MissingRun` where there is none, saying how to get one."""
+    return {"guo": GuoJudge, "lamp": LampJudge}[kind].load(checkpoints_dir, dataset_name, name, loader=loader)

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data.store import Normaliser
 from data.text import CaptionedClips
@@ -25,6 +24,7 @@ from evaluation.metrics import motion as metrics
 from evaluation.metrics.physical import physical_metrics
 from motion.features import features_to_joints
 from pipelines.text2motion import SamplingSettings, TextToMotion
+from utils.progress import progress
 
 BATCH = 32  # clips among which a text has to find its motion
 PAIRS = 300  # for Diversity
@@ -32,9 +32,9 @@ FEW = 300  # clips under which FID and Diversity are a hint
 SAMPLES, SAMPLE_PAIRS = 30, 10  # of a text, for MultiModality
 TOGETHER = 8  # batches of real clips that are embedded at a time
 
-Remake = Callable[[Tensor, Tensor], Tensor]  # features (B, T, D) in the dataset's own units, lengths (B,) → features
-Teller = Callable[[Tensor, Tensor], list[str]]  # features (B, T, D) in the dataset's own units, lengths (B,) → captions
-Language = Callable[[list[str], list[str]], dict[str, float]]  # what was told of N motions, and their texts → scores
+Reconstruct = Callable[[Tensor, Tensor], Tensor]  # features (B, T, D) in the dataset's own units, lengths (B,) → features
+Captioner = Callable[[Tensor, Tensor], list[str]]  # features (B, T, D) in the dataset's own units, lengths (B,) → captions
+TextScorer = Callable[[list[str], list[str]], dict[str, float]]  # captions of N motions, and their texts → scores
 
 
 class Sample(NamedTuple):
@@ -42,7 +42,7 @@ class Sample(NamedTuple):
 
     motion: Tensor  # (N, E)
     physical: dict[str, Tensor]  # (N,) each
-    told: list[str]  # N captions that a teller gave them; none without one
+    captions: list[str]  # N, of a captioner; none without one
 
 
 class Pass(NamedTuple):
@@ -55,12 +55,12 @@ class Pass(NamedTuple):
     seen: Sample
 
 
-class Protocol:
+class SplitEvaluation:
     """Passes over `clips`, as `judge` sees them; those of real motion are made once and kept.
 
     `published` is "standard", or "lamp" for the variant of LaMP's release: each clip's first caption, in the split's order.
-    `batches` limits a pass to that many batches of 32; 0: all. A `teller` captions every motion, real and generated, and `language`
-    holds that against the texts.
+    `batches` limits a pass to that many batches of 32; 0: all. A `captioner` captions every motion, real and generated, and
+    `text_scorer` compares its captions with the texts. Without `physical`, no physical metrics are computed.
     """
 
     def __init__(
@@ -71,11 +71,12 @@ class Protocol:
         published: str = "standard",
         batches: int = 0,
         seed: int = 0,
-        teller: Teller | None = None,
-        language: Language | None = None,
+        captioner: Captioner | None = None,
+        text_scorer: TextScorer | None = None,
+        physical: bool = True,
     ):
-        self.clips, self.judge, self.seed, self.teller, self.language = clips, judge, seed, teller, language
-        self.published, self.batches = published, batches
+        self.clips, self.judge, self.seed, self.captioner, self.text_scorer = clips, judge, seed, captioner, text_scorer
+        self.published, self.batches, self.physical = published, batches, physical
         self.spec = clips.spec
         self.normaliser = Normaliser(np.zeros(self.spec.dim, np.float32), np.ones(self.spec.dim, np.float32))
         self.passes: dict[int, Pass] = {}
@@ -86,11 +87,11 @@ class Protocol:
             self.passes[repeat] = self._pass(repeat, lambda features, lengths: features)
         return self.passes[repeat]
 
-    def remade(self, remake: Remake, repeat: int) -> Sample:
-        """The motions of the same pass as `remake` gives them back: a tokeniser's reconstructions, say."""
-        return self._pass(repeat, remake).seen
+    def reconstructed(self, reconstruct: Reconstruct, repeat: int) -> Sample:
+        """The motions of the same pass as `reconstruct` returns them."""
+        return self._pass(repeat, reconstruct).seen
 
-    def _pass(self, repeat: int, remake: Remake) -> Pass:
+    def _pass(self, repeat: int, reconstruct: Reconstruct) -> Pass:
         generator = np.random.default_rng((self.seed, repeat + 1))
         variant = {} if self.published == "standard" else {"shuffle": False, "first_caption": True}
         drawn = self.clips.evaluation_batches(self.normaliser, generator, BATCH, **variant)
@@ -98,17 +99,17 @@ class Protocol:
         names, captions, lengths, texts, seen = [], [], [], [], []
         while group := list(islice(drawn, TOGETHER)):
             features, frames = (torch.cat([batch[name] for batch in group]) for name in ("motion", "lengths"))
-            said = [caption for batch in group for caption in batch["captions"]]
-            texts.append(self.judge.text(said, [tokens for batch in group for tokens in batch["tokens"]]).cpu())
-            seen.append(self._seen(remake(features, frames), frames, self.teller if repeat >= 0 else None))
+            group_captions = [caption for batch in group for caption in batch["captions"]]
+            texts.append(self.judge.text(group_captions, [tokens for batch in group for tokens in batch["tokens"]]).cpu())
+            seen.append(self._seen(reconstruct(features, frames), frames, self.captioner if repeat >= 0 else None))
             names += [name for batch in group for name in batch["names"]]
-            captions += said
+            captions += group_captions
             lengths.append(frames)
         return Pass(names, captions, torch.cat(lengths), torch.cat(texts), _joined(seen))
 
     def generated(self, model: TextToMotion, real: Pass, repeat: int, size: int, sampling: SamplingSettings) -> Sample:
         """Motions for the captions and lengths of a pass, made in batches of `size`."""
-        return self._made(model, model.encoder(real.captions), real.lengths, repeat, size, self.teller, sampling)
+        return self._made(model, model.encoder(real.captions), real.lengths, repeat, size, self.captioner, sampling)
 
     def multimodality(
         self, model: TextToMotion, real: Pass, repeat: int, batches: int, size: int, sampling: SamplingSettings
@@ -127,21 +128,21 @@ class Protocol:
         lengths: Tensor,
         repeat: int,
         size: int,
-        teller: Teller | None,
+        captioner: Captioner | None,
         sampling: SamplingSettings,
     ) -> Sample:
         """Motions for conditions (N, C) and lengths (N,), in batches of like length."""
         order = lengths.argsort(stable=True)
         sampling = replace(sampling, seed=sampling.seed + repeat)
-        bar = tqdm(order.split(size), desc="motions", unit="batch", leave=False, disable=None)
+        bar = progress(order.split(size), desc="motions", unit="batch")
         parts = []
         for first, rows in zip(range(0, len(order), size), bar):
             tokens = model.count_tokens(condition[rows], lengths[rows])
             codes = model.draw(condition[rows], tokens, sampling=sampling, first_sample=first)
-            parts.append(self._seen(*model.features(codes, tokens), teller))
+            parts.append(self._seen(*model.features(codes, tokens), captioner))
         made, back = _joined(parts), order.argsort()
         physical = {name: values[back] for name, values in made.physical.items()}
-        return Sample(made.motion[back], physical, [made.told[place] for place in back.tolist()] if teller else [])
+        return Sample(made.motion[back], physical, [made.captions[index] for index in back.tolist()] if captioner else [])
 
     def scores(self, real: Pass, sample: Sample, reference: Tensor, repeat: int) -> dict[str, float]:
         """Every metric of motions that belong to the pass's texts; FID is taken against `reference` (M, E)."""
@@ -153,29 +154,31 @@ class Protocol:
             "MM-Dist": metrics.matching_distance(real.text, motion),
             "Diversity": metrics.diversity(motion, PAIRS, generator=self._generator(repeat)),
             **{name: rows.nanmean() for name, rows in sample.physical.items()},
-            **(self.language(sample.told, real.captions) if self.language else {}),
+            **(self.text_scorer(sample.captions, real.captions) if self.text_scorer else {}),
         }
         return {name: float(value) for name, value in values.items()}
 
     def _generator(self, repeat: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, repeat))
 
-    def _seen(self, features: Tensor, lengths: Tensor, teller: Teller | None) -> Sample:
-        """What judge, physics and a teller say of features (B, T, D) in the dataset's own units."""
+    def _seen(self, features: Tensor, lengths: Tensor, captioner: Captioner | None) -> Sample:
+        """Embeddings, physical metrics and captions of features (B, T, D) in the dataset's own units."""
         embedded = self.judge.motion(features, lengths).cpu()
-        joints = features_to_joints(features, self.spec.num_joints) * self.spec.unit_scale
-        physical = {name: rows.cpu() for name, rows in physical_metrics(joints, self.spec.fps, lengths).items()}
-        return Sample(embedded, physical, teller(features, lengths) if teller else [])
+        physical = {}
+        if self.physical:
+            joints = features_to_joints(features, self.spec.num_joints) * self.spec.unit_scale
+            physical = {name: rows.cpu() for name, rows in physical_metrics(joints, self.spec.fps, lengths).items()}
+        return Sample(embedded, physical, captioner(features, lengths) if captioner else [])
 
 
 def _joined(parts: Sequence[Sample]) -> Sample:
-    motions, physical, told = zip(*parts)
+    motions, physical, captions = zip(*parts)
     rows = {name: torch.cat([part[name] for part in physical]) for name in physical[0]}
-    return Sample(torch.cat(motions), rows, [caption for part in told for caption in part])
+    return Sample(torch.cat(motions), rows, [caption for part in captions for caption in part])
 
 
 def evaluate(
-    protocol: Protocol,
+    protocol: SplitEvaluation,
     make: Callable[[Pass, int], Sample],
     more: Callable[[Pass, int], dict[str, float]] = lambda real, repeat: {},
     *,
@@ -188,7 +191,7 @@ def evaluate(
     """
     rows: dict[str, list[dict[str, float]]] = {"real": [], "ours": []}
     reference = protocol.real(-1).seen.motion
-    for repeat in tqdm(range(repeats), desc="repeats", unit="pass", disable=None):
+    for repeat in progress(range(repeats), desc="repeats", unit="pass"):
         real = protocol.real(repeat)
         rows["real"].append(protocol.scores(real, real.seen, reference, repeat))
         ours = {**protocol.scores(real, make(real, repeat), real.seen.motion, repeat), **more(real, repeat)}
@@ -203,7 +206,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(1.96 * np.std(values) / math.sqrt(len(values)))
 
 
-def table(results: dict[str, Any]) -> str:
+def results_table(results: dict[str, Any]) -> str:
     """Our motion beside real motion, and a warning where there are few clips."""
     lines = [f"{'':<20}{'real':>20}{'ours':>20}"]
     for name, ours in results["ours"].items():

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data.store import Clips, Normaliser, padded
 from data.text import CaptionedClips, crop_length
@@ -23,6 +22,7 @@ from models.bert import padded as pad_ids
 from models.bert import token_ids
 from pipelines.conditioner import SentenceEncoder
 from pipelines.language_motion import LanguageMotion
+from utils.progress import progress
 
 PAIRS = 256  # captions and motions that the matching head sees at a time
 ROWS = ("text_to_motion", "motion_to_text", "ceiling", "chance")
@@ -32,20 +32,20 @@ def whole_clips(clips: Clips, longest: int, stride: int) -> Clips:
     """Clips from their first frame on, `longest` frames at most, cut to whole tokens; those without one are left out."""
     kept = crop_length(np.minimum(clips.lengths, longest), False, stride)
     usable = np.flatnonzero(kept)
-    return Clips(clips.rows, [clips.names[place] for place in usable], clips.starts[usable], kept[usable])
+    return Clips(clips.rows, [clips.names[index] for index in usable], clips.starts[usable], kept[usable])
 
 
 def one_caption_each(captioned: CaptionedClips, number: int = 1, seed: int = 0) -> list[str]:
     """Of each clip the caption of that number, from 1, or the last if there are fewer; with 0 a random one."""
     first, end = captioned.first[:-1], captioned.first[1:]
     chosen = np.minimum(first + number, end) - 1 if number else np.random.default_rng(seed).integers(first, end)
-    return [captioned.captions[place].text for place in chosen]
+    return [captioned.captions[index].text for index in chosen]
 
 
 class Gallery:
     """Clips with a caption each, and how similar each motion is to each different text.
 
-    Captions that differ in case and spaces alone are the same. `which (N,)` is a clip's place in `texts`, U different ones, and
+    Captions that differ in case and spaces alone are the same. `which (N,)` is a clip's index in `texts`, U different ones, and
     `similarity (N, U)` is motions × texts, so that the scores of equal captions are equal to the last bit.
     """
 
@@ -64,21 +64,21 @@ class Gallery:
         captions = dict(zip(captioned.clips.names, one_caption_each(captioned, **which)))
         return cls(model, clips, [captions[name] for name in clips.names], pool)
 
-    def scores(self, places: Tensor, rerank: int = 0) -> tuple[Tensor, Tensor]:
-        """Texts × motions and motions × texts, (n, n) both, among the clips at `places (n,)`."""
-        texts, which = self.which[places].unique(return_inverse=True)
-        to_text = self.similarity[places][:, texts]  # (n, u)
+    def scores(self, indices: Tensor, rerank: int = 0) -> tuple[Tensor, Tensor]:
+        """Texts × motions and motions × texts, (n, n) both, among the clips at `indices (n,)`."""
+        texts, which = self.which[indices].unique(return_inverse=True)
+        to_text = self.similarity[indices][:, texts]  # (n, u)
         to_motion = to_text.T
         if rerank:
-            to_text = reranked(to_text, rerank, lambda rows, columns: self.match(places[rows], texts[columns]))
-            to_motion = reranked(to_motion, rerank, lambda rows, columns: self.match(places[columns], texts[rows]))
+            to_text = reranked(to_text, rerank, lambda rows, columns: self.match(indices[rows], texts[columns]))
+            to_motion = reranked(to_motion, rerank, lambda rows, columns: self.match(indices[columns], texts[rows]))
         return to_motion[which], to_text[:, which]
 
     def match(self, motions: Tensor, texts: Tensor) -> Tensor:
-        """Log-odds (P,) that motions and texts, by their places (P,), belong together. No pair is computed twice."""
+        """Log-odds (P,) that motions and texts, by their indices (P,), belong together. No pair is computed twice."""
         pairs = torch.stack((motions, texts), dim=1)[self._matches[motions, texts].isnan()].unique(dim=0)  # sorted by motion
         parts = pairs.split(PAIRS) if len(pairs) else ()
-        for part in tqdm(parts, desc="matching", unit="batch", leave=False, disable=None if len(parts) > 4 else True):
+        for part in progress(parts, desc="matching", unit="batch", disable=len(parts) <= 4):
             self._matches[part[:, 0], part[:, 1]] = self._match(*part.T).cpu()
         return self._matches[motions, texts]
 
@@ -107,22 +107,23 @@ def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int =
     for protocol in protocols:
         each = galleries(protocol, gallery.clips.names, features)
         right = similar(features) if protocol == "threshold" else None
-        scores = [torch.stack(way) for way in zip(*(gallery.scores(places, rerank) for places in each))]  # 2 × (galleries, n, n)
+        scores = [torch.stack(way) for way in zip(*(gallery.scores(indices, rerank) for indices in each))]  # 2 × (galleries, n, n)
         # Where similar captions count as right, equal ones do.
-        best = [ceiling([gallery.captions[place] for place in places] if right is None else range(len(places))) for places in each]
+        captions = ([gallery.captions[index] for index in indices] for indices in each)
+        best = [ceiling(of_gallery if right is None else range(len(of_gallery))) for of_gallery in captions]
         limits = {name: float(np.mean([one[name] for one in best])) for name in best[0]}
         rows = [retrieval_metrics(way, right) for way in scores] + [limits, chance(len(each[0]), right)]
         results[protocol] = {"galleries": len(each), "clips": len(each[0]), **dict(zip(ROWS, rows))}
     return results
 
 
-def table(results: dict[str, Any]) -> Iterator[str]:
+def retrieval_table(results: dict[str, Any]) -> Iterator[str]:
     """What `evaluate_retrieval` gave, as people read it: a block of lines a protocol."""
-    for protocol, found in results.items():
-        columns = list(found["chance"])
-        size = f"{found['galleries']} × {found['clips']}" if found["galleries"] > 1 else found["clips"]
+    for protocol, scores in results.items():
+        columns = list(scores["chance"])
+        size = f"{scores['galleries']} × {scores['clips']}" if scores["galleries"] > 1 else scores["clips"]
         title = f"{protocol}: {size} clips"
         yield f"{title:<28}" + "".join(f"{name.replace('_', ' '):>13}" for name in columns)
         for row in ROWS:
-            numbers = (f"{found[row][name]:>13.{1 if name == 'median_rank' else 3}f}" for name in columns)
+            numbers = (f"{scores[row][name]:>13.{1 if name == 'median_rank' else 3}f}" for name in columns)
             yield f"  {row.replace('_', ' '):<26}" + "".join(numbers)

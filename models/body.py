@@ -1,8 +1,8 @@
-"""The body behind a motion row: loss terms on joints in metres, and a decoder's last layer that keeps bones at their lengths.
+"""Physical constraints and losses for the tokeniser: bone lengths, standing feet, and joints in metres.
 
-A row holds joints that nothing ties together and a root that is known only by its velocities, so a small error in each
-number stretches bones, lets feet slide and turns the person away within seconds. Here rows `(B, T, D)` are unnormalised,
-the root is integrated (HumanML3D's features, read back) and the joints `(B, T, J, 3)` are compared where people see them.
+HumanML3D's features store each joint independently and the root only as velocities. A small error in every number therefore
+stretches bones, makes feet slide and lets the heading drift. `BodyConstraints` is the decoder's last layer and removes
+the first two; `BodyLoss` integrates the root and compares joints `(B, T, J, 3)` in world space. Rows are `(B, T, D)`, normalised.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def lengths_of(vectors: Tensor) -> Tensor:
 
 
 class BodyConstraints(nn.Module):
-    """What a body cannot do is taken out of normalised rows (B, T, D): bones keep their lengths, feet that stand do not slide.
+    """Projects normalised rows (B, T, D) onto motions with fixed bone lengths and standing toes that do not slide.
 
-    Bones: from the root outwards, each joint goes to where its bone ends on the line from its parent, already moved, to the
-    predicted place; so errors do not add up along a limb. Feet: the root's velocity changes by what makes the toes that
-    stand rest in the world; gates say how much each toe stands. Both are differentiable, so that the decoder learns with
-    them. Statistics and lengths are buffers that `fit_` fills.
+    Bones: from the root outwards, each joint is placed at its bone's length from its corrected parent, in the direction of
+    its predicted position, so that errors do not accumulate along a limb. Feet: the root's velocity is corrected by the mean
+    world velocity of the standing toes; predicted gates say how much each toe stands. Both steps are differentiable and the
+    decoder is trained through them. `fit_` sets the buffers: statistics and bone lengths.
     """
 
     def __init__(self, dim: int):
@@ -49,12 +49,12 @@ class BodyConstraints(nn.Module):
 
     @torch.no_grad()
     def fit_(self, mean: np.ndarray, std: np.ndarray, lengths: np.ndarray) -> None:
-        """Take the statistics (D,) of the rows and the lengths (J,) of the bones, in the dataset's unit."""
+        """Set the statistics (D,) of the rows and the bone lengths (J,), in the dataset's unit."""
         for buffer, values in ((self.mean, mean), (self.std, std), (self.lengths, lengths)):
             buffer.copy_(torch.as_tensor(values))
 
     def forward(self, rows: Tensor, gates: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """`gates` (B, T, 2): logits of the left and the right toe; None lets feet slide. `mask` (B, T, 1): which rows are valid."""
+        """`gates` (B, T, 2): logits for the left and the right toe; None leaves the root as it is. `mask` (B, T, 1): valid rows."""
         with torch.autocast(rows.device.type, enabled=False):
             rows = rows.to(self.std) * self.std + self.mean
             joints = self._rigid(rows)  # (B, T, J-1, 3)
@@ -66,7 +66,7 @@ class BodyConstraints(nn.Module):
             return (rows - self.mean) / self.std
 
     def _rigid(self, rows: Tensor) -> Tensor:
-        """The joints 1 to J-1 at their bones' lengths, (B, T, J-1, 3); those equally far from the root in one step."""
+        """Joints 1 to J-1 with corrected bone lengths (B, T, J-1, 3), one step for all joints of the same depth."""
         predicted = rows[..., 4 : 4 + 3 * (self.joints - 1)].unflatten(-1, (-1, 3))
         height = rows[..., 3]
         placed = {0: torch.stack((torch.zeros_like(height), height, torch.zeros_like(height)), dim=-1)}
@@ -78,16 +78,16 @@ class BodyConstraints(nn.Module):
         return torch.stack([placed[joint] for joint in range(1, self.joints)], dim=-2)
 
     def _generations(self) -> list[list[int]]:
-        """Joints by how many bones part them from the root, from one on."""
+        """Joints grouped by their number of bones from the root, starting at one."""
         depth = [0] * self.joints
         for joint, parent in enumerate(self.skeleton.parents[1:], start=1):
             depth[joint] = depth[parent] + 1
         return [[joint for joint in range(self.joints) if depth[joint] == d] for d in range(1, max(depth) + 1)]
 
     def _planted(self, root: Tensor, joints: Tensor, weights: Tensor) -> Tensor:
-        """The root's part (B, T, 4) with the mean velocity of the standing toes, weighted by weights (B, T-1, 2), taken off.
+        """The root's features (B, T, 4) with the weighted mean velocity of the toes subtracted; `weights` (B, T-1, 2).
 
-        The root's velocity in row t is told in the heading of row t + 1; the feature for the turn between them is half the angle.
+        Row t stores the root's velocity in the heading of row t + 1, and half the angle between the two headings.
         """
         toes = joints[..., [joint - 1 for joint in self.skeleton.feet[1::2]], :][..., [0, 2]]  # (B, T, 2 toes, xz)
         cos, sin = torch.cos(2 * root[:, :-1, :1]), torch.sin(2 * root[:, :-1, :1])
@@ -100,9 +100,9 @@ class BodyConstraints(nn.Module):
 
 
 def measured_bones(clips, spec: DatasetSpec, most: int = 200) -> np.ndarray:
-    """Bone lengths (J,) of a dataset, in its unit: medians over the first frames of `most` clips.
+    """Bone lengths (J,) of a dataset, in its unit: medians over the first frames of at most about `most` clips.
 
-    Raises `UserError` if clips differ by more than 1 %: bones can be rigid only where the dataset has one skeleton.
+    Raises `UserError` if a clip deviates by more than 1 %: rigid bones need a dataset with one skeleton.
     """
     chosen = range(0, len(clips), max(1, len(clips) // most))
     joints = features_to_joints(torch.from_numpy(np.stack([clips[i][0] for i in chosen])), spec.num_joints)
@@ -111,24 +111,23 @@ def measured_bones(clips, spec: DatasetSpec, most: int = 200) -> np.ndarray:
     spread = ((lengths - median).abs()[:, 1:] / median[1:]).max().item()
     if spread > 0.01:
         raise UserError(
-            f"--rigid_bones: bones of {spec.root} differ by {100 * spread:.0f} % between clips; build it with one skeleton, or leave it"
+            f"--rigid_bones: bone lengths differ by {100 * spread:.0f} % between clips of {spec.root}; leave the flag out"
         )
     return median.numpy()
 
 
 class BodyLoss(nn.Module):
-    """Loss terms on the joints of normalised rows, each a mean length of differences in metres, m/s or m/s².
+    """Loss terms on the joints of normalised rows, after MDM's geometric losses (Tevet et al. 2023, eqs. 3 to 5).
 
-    Means of lengths and not of squares, as the metrics are. `mean`, `std` (D,) are the rows' statistics. The terms:
+    Each term is a mean of Euclidean distances, not of squares, because the metrics are. `mean` and `std` (D,) are the rows'
+    statistics. The terms, in metres, m/s or m/s²:
 
-    - `positions`: joints less the root, turned by the integrated heading: what MPJPE measures (MDM's L_pos, Tevet et al.
-      2023, eq. 3, on integrated features).
-    - `path`: the integrated root.
-    - `bones`: lengths of bones.
-    - `velocity`, `acceleration`: first and second differences of the joints in the world (MDM's L_vel, eq. 5, and its next
-      order).
-    - `feet`: horizontal velocity of ankles and toes in frames where those of the target stand (MDM's L_foot, eq. 4), less
-      the target's own: captured feet are never quite still.
+    - `positions`: joints relative to the root, rotated by the integrated heading, as MPJPE measures them (MDM's L_pos).
+    - `path`: the integrated position of the root.
+    - `bones`: bone lengths.
+    - `velocity`, `acceleration`: first and second differences of the joints in world space (MDM's L_vel and its next order).
+    - `feet`: horizontal velocity of ankles and toes in frames in which the target's stand (MDM's L_foot), relative to
+      the target's velocity, because captured feet are never perfectly still.
     """
 
     TERMS = ("positions", "path", "bones", "velocity", "acceleration", "feet")
@@ -141,7 +140,7 @@ class BodyLoss(nn.Module):
         self.register_buffer("std", torch.as_tensor(std), persistent=False)
 
     def forward(self, rows: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Terms by name, of rows and target (B, T, D). `mask` (B, T, 1) is False from each clip's end on."""
+        """Terms by name for rows and target (B, T, D). `mask` (B, T, 1) is True before each clip's end."""
         with torch.autocast(rows.device.type, enabled=False):
             joints, truth = self._joints(rows), self._joints(target)
             root, true_root = joints[:, :, :1], truth[:, :, :1]
@@ -166,19 +165,19 @@ class BodyLoss(nn.Module):
         return self.scale * features_to_joints(rows.to(self.std) * self.std + self.mean, self.skeleton.num_joints)
 
     def _stands(self, joints: Tensor, velocity: Tensor) -> Tensor:
-        """(B, T-1, 4) bool: which of left ankle, left toe, right ankle, right toe stand from a frame to the next."""
+        """(B, T-1, 4) bool: whether the left ankle and toe and the right ankle and toe stand from each frame to the next."""
         feet = list(self.skeleton.feet)
         low = joints[:, :-1, feet, 1] < joints.new_tensor([ANKLE, TOE, ANKLE, TOE])
         return low & (velocity[:, :, feet][..., [0, 2]].norm(dim=-1) < STANDING)
 
 
 def _until(mask: Tensor | None, values: Tensor) -> Tensor | None:
-    """Which differences (B, T - n, …) lie within their clips, by a mask (B, T, 1) of frames."""
+    """The mask of differences (B, T - n, …) from the mask (B, T, 1) of frames."""
     return None if mask is None else mask[:, mask.shape[1] - values.shape[1] :]
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of values (B, T, N) where mask (B, T, N or 1) is True; 0 where it nowhere is."""
+    """Mean of values (B, T, N) where mask (B, T, N or 1) is True; 0 if it is True nowhere."""
     if mask is None:
         return values.mean()
     mask = mask.expand_as(values)

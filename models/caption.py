@@ -22,7 +22,7 @@ from models.bert import token_ids
 from models.decoding import Search, write
 from models.lamp import LaMP
 from models.layers import Dropout, attend, init_weights_, sinusoidal_positions, valid_mask
-from utils.checkpoint import freeze
+from utils.checkpoint import freeze, train_
 from utils.errors import UserError
 
 Cache = tuple[Tensor, Tensor]  # keys and values, (B, heads, places, dim of a head)
@@ -33,6 +33,10 @@ class MotionReader(nn.Module):
 
     lamp: LaMP  # set by `read_with_`; lies in its own folder
     reads_codes = False  # whether it wants the motion's base codes as well
+
+    def train(self, mode: bool = True) -> MotionReader:
+        """As ever; what is frozen stays in eval mode."""
+        return train_(self, mode)
 
     def read_with_(self, lamp: LaMP) -> MotionReader:
         """Take a trained LaMP, which stays as it is and out of checkpoints."""
@@ -104,10 +108,9 @@ class GPTConfig:
 class CaptionGPT(MotionReader):
     """Places of the sequence: LaMP's queries, base codes if it reads them, then the caption; each sees those before it."""
 
-    tokenizer: Tokenizer | None = None  # of LaMP's backbone; lies in the run's folder
-
     def __init__(self, config: GPTConfig):
         super().__init__()
+        self.tokenizer: Tokenizer | None = None  # of LaMP's backbone, by `use_tokenizer_`; it lies in the run's folder
         self.config = c = config
         self.words = nn.Embedding(c.vocab_size, c.embed_dim)
         self.positions = nn.Embedding(c.block_size, c.embed_dim)
@@ -123,6 +126,11 @@ class CaptionGPT(MotionReader):
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
         """[CLS], the words' pieces and [SEP], lower case; what is too long for the model is cut."""
         return token_ids(self.tokenizer, [caption.lower() for caption in captions], self.config.block_size + 1)
+
+    def use_tokenizer_(self, tokenizer: Tokenizer) -> CaptionGPT:
+        """Take the WordPiece that the words are numbered by."""
+        self.tokenizer = tokenizer
+        return self
 
     def context(self, queries: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The places before a caption (B, P, D) from queries (B, Q, H) and base codes (B, N), −1 at padding; their mask (B, P)."""

@@ -193,7 +193,6 @@ def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
         held = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         if held and not any(tensor.requires_grad for tensor in held):
             freeze(module)
-            module._load_from_state_dict = lambda *rest: None  # layers of few bits cannot even be loaded with what they hold
     learned = {name for name, parameter in lm.named_parameters() if parameter.requires_grad}
     if own_state(lm).keys() != learned:
         raise UserError(f"--lm {config.lm}: weights of its own stand around its linear layers; take an OPT, GPT or Llama model")

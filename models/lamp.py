@@ -63,6 +63,7 @@ class LaMP(nn.Module):
             part.apply(init_weights_)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.tokeniser: nn.Module | None = None  # a released file brings its own; ours lies in its own folder
+        self.coder: nn.Module | None = None  # what a released file learned to predict the codes of
 
     # What users of a trained model call
 

@@ -30,6 +30,8 @@ class LengthConfig:
 
 
 class LengthPredictor(nn.Module):
+    uses_all_parameters = True  # at every training step (`training.trainer`)
+
     def __init__(self, config: LengthConfig):
         super().__init__()
         self.config = config

@@ -10,9 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.configs import built, checked_config, shown
 from utils.checkpoint import RELEASED, find_weights, freeze, load_own_state, load_weights, read_metadata
@@ -64,7 +63,29 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
     return model.eval(), metadata
 
 
-def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, Tensor] | None = None) -> nn.Module:
+class Loader:
+    """Loads models onto a device, each file once: pipelines that share a loader share their models."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = device
+        self.loaded: dict[Path, tuple[nn.Module, dict[str, Any]]] = {}
+
+    def __call__(self, path: str | Path, tag: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
+        """As `load_model`, on the loader's device."""
+        path = find_weights(path, tag)
+        key = path.resolve()
+        if key not in self.loaded:
+            model, metadata = load_model(path)
+            self.loaded[key] = model.to(self.device), metadata
+        return self.loaded[key]
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that were read."""
+        return list(self.loaded)
+
+
+def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, torch.Tensor] | None = None) -> nn.Module:
     """A new model from its config, which is checked against a file's tensors if they are given.
 
     Raises `UserError`, naming `source`, for settings that it does not have or that do not fit.
@@ -88,15 +109,3 @@ def kind_of(path: Path) -> str | None:
         return recognise(path, read_released(path))[0].kind
     return read_metadata(path).get("kind")
 
-
-def load_statistics(meta: Path) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and standard deviation (D,) in a checkpoint's `meta` folder. Raises `UserError` if they are not there."""
-    rows = []
-    for path in (meta / "mean.npy", meta / "std.npy"):
-        try:
-            rows.append(torch.from_numpy(np.load(path).astype(np.float32)))
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path}: not a readable .npy file ({error}); copy it from the model's training") from None
-    if rows[0].ndim != 1 or rows[0].shape != rows[1].shape or not torch.stack(rows).isfinite().all():
-        raise UserError(f"{meta}: mean.npy and std.npy are not two rows of as many numbers; copy both from the model's training")
-    return rows[0], rows[1]

@@ -49,6 +49,8 @@ class Step(NamedTuple):
 
 
 class MaskedTransformer(nn.Module):
+    uses_all_parameters = True  # at every training step (`training.trainer`)
+
     def __init__(self, config: MaskedConfig):
         super().__init__()
         self.config = c = config

@@ -41,6 +41,8 @@ class ResidualConfig:
 
 
 class ResidualTransformer(nn.Module):
+    uses_all_parameters = True  # at every training step (`training.trainer`)
+
     def __init__(self, config: ResidualConfig):
         super().__init__()
         self.config = c = config

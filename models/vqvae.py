@@ -26,8 +26,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 class VQConfig:
     """Sizes of the tokeniser and weights of its loss; the paper's by default.
 
-    `decoder_width` 0: that of the encoder. `rigid_bones`: the decoder's joints keep their bones' lengths; `planted_feet`: and
-    the root moves so that toes stand still when a gate, learned with the rest, says so.
+    `decoder_width` 0: the same as `width`. `rigid_bones` and `planted_feet`: the decoder ends in `BodyConstraints`.
     """
 
     dim: int = 263
@@ -149,7 +148,7 @@ class Decoder(nn.Module):
         self.body = BodyConstraints(config.dim) if config.rigid_bones else None
         self.gates = Conv(width, 2, 3, padding=1) if config.planted_feet else None
         if self.gates is not None:
-            nn.init.constant_(self.gates.bias, -2.0)  # begin with feet that are free
+            nn.init.constant_(self.gates.bias, -2.0)  # begin with an almost free root
 
     def forward(self, vectors: Tensor, lengths: Tensor | None) -> Tensor:
         """`lengths` (B,) in tokens."""
@@ -185,7 +184,7 @@ class MotionTokeniser(nn.Module):
             shared=config.shared_codebook,
         )
         self.decoder = Decoder(config)
-        self.body: BodyLoss | None = None  # what training with a weight of its terms needs
+        self.body: BodyLoss | None = None  # set it to train with its terms
 
     @property
     def stride(self) -> int:
@@ -243,7 +242,7 @@ class MotionTokeniser(nn.Module):
         return self.decode_vectors(quantised.vectors, lengths), quantised
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Smooth-L1 reconstruction, the same on joint positions, commitment, and with `body` its terms; padding does not count.
+        """Smooth-L1 on features and again on joint positions, commitment, and the terms of `body` if set; padding is ignored.
 
         `batch`: motion (B, T, D), lengths (B,). Frames beyond the last whole token have no reconstruction and do not count.
         """
@@ -273,21 +272,23 @@ class MotionTokeniser(nn.Module):
 
 @torch.no_grad()
 def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
-    """Give `model` the weights of `start`, whose decoder may be narrower: `model` then computes the same (Net2Net, Chen et al. 2016).
+    """Copy the weights of `start`, whose decoder may be narrower, so that `model` computes the same (Net2Net, Chen et al. 2016).
 
-    New channels read what their initialisation says, and nothing old reads them yet. Raises `UserError` for other sizes.
+    New decoder channels keep their initialisation, and the copied channels ignore them at first. What constrains the body
+    may be new too. Raises `UserError` if anything else differs.
     """
     weights, old = model.state_dict(), start.state_dict()
-    for name, values in weights.items():
-        if name.startswith(("decoder.body.", "decoder.gates.")):
-            continue
-        if name not in old or any(theirs > ours for theirs, ours in zip(old[name].shape, values.shape)):
-            raise UserError(f"--init: tensor '{name}' does not fit; only --decoder_width may differ, and only be larger")
-        theirs = old[name]
-        if theirs.shape != values.shape and not name.startswith("decoder."):
-            raise UserError(f"--init: tensor '{name}' does not fit; only --decoder_width may differ, and only be larger")
-        values[: len(theirs)] = 0
-        values[tuple(slice(size) for size in theirs.shape)] = theirs
+    optional = [name for name in weights if name.startswith(("decoder.body.", "decoder.gates."))]
+    wrong = sorted(old.keys() - weights.keys()) + [name for name in weights if name not in old and name not in optional]
+    for name in old.keys() & weights.keys():
+        wider = name.startswith("decoder.") and all(theirs <= ours for theirs, ours in zip(old[name].shape, weights[name].shape))
+        if old[name].shape != weights[name].shape and not wider:
+            wrong.append(name)
+    if wrong:
+        raise UserError(f"--init: tensor '{wrong[0]}' does not fit; give the flags of its training, --decoder_width may be larger")
+    for name, theirs in old.items():
+        weights[name][: len(theirs)] = 0
+        weights[name][tuple(slice(size) for size in theirs.shape)] = theirs
 
 
 def shorter_than(frames: int, lengths: Tensor | None) -> Tensor | None:

@@ -55,7 +55,7 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
     if rest is None:
         offsets = fitted_rest(given, skeleton)  # (..., J, 3)
     else:
-        offsets = np.broadcast_to(rest, (*given.shape[:-3], *rest.shape))
+        offsets = np.broadcast_to(rest, (*given.shape[:-3], *rest.shape)).copy()
     goal = settle(given, offsets, skeleton)  # (..., T, J, 3)
     axes = axes_along(offsets)
     parents, children = [max(parent, 0) for parent in skeleton.parents], skeleton.children
@@ -80,6 +80,23 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
                 local[..., joint, :, :] = best_fit(offsets[..., ends, :], bones([joint] * len(ends), ends))
         turned[..., level, :, :] = turned[..., above, :, :] @ local[..., level, :, :]
     return Pose(*(torch.from_numpy(part).to(joints) for part in (goal[..., 0, :], local, offsets)))
+
+
+def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
+    """Joints (T, J, 3) of another body, whose rest pose is `offsets` (J, 3), doing the same: its bones point where ours do.
+
+    Pelvis and chest are rigid and turn to their best fit. The path of the root scales with the legs, to keep feet on the floor.
+    """
+    parents = [max(parent, 0) for parent in skeleton.parents]
+    bones = joints - joints[:, parents]
+    lengths = norm(offsets)
+    steps = unit(bones) * lengths[:, None]
+    for children in skeleton.children:
+        if len(children) > 1:
+            steps[:, children] = offsets[children] @ best_fit(offsets[children], steps[:, children]).mT
+    legs = list(skeleton.legs)
+    root = joints[:, :1] * (lengths[legs].sum() / np.median(norm(bones[:, legs]).sum(axis=-1)))
+    return root + np.array(skeleton.paths)[:, 1:] @ steps[:, 1:]
 
 
 def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, name: str = "joints") -> None:

@@ -16,8 +16,8 @@ KINDS = ("standard", "symmetric", "fitted")
 LIKE = 0.1  # relative sum of differences in bone length up to which a body counts as the dataset's
 
 
-def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", mean_pose: ndarray | None = None) -> ndarray:
-    """The rest pose (J, 3), of one of `KINDS`, for joints (T, J, 3); `mean_pose` (J, 3) is that of the dataset.
+def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body: ndarray | None = None) -> ndarray:
+    """The rest pose (J, 3), of one of `KINDS`, for joints (T, J, 3); `body` (J, 3) is the standard one, default: HumanML3D's.
 
     A `standard` body needs known bone lengths: without them (KIT), and for `symmetric` bodies unlike the dataset's, lengths come
     from the clip.
@@ -25,8 +25,9 @@ def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", mean_
     own = fitted_rest(joints, skeleton)
     if kind == "fitted":
         return own
-    if kind == "standard" and (body := standard_rest(skeleton, mean_pose)) is not None:
-        return body
+    standard = standard_rest(skeleton) if body is None else body
+    if kind == "standard" and standard is not None:
+        return standard
     own = averaged(own, skeleton)
     if skeleton.lengths is None or not like_standard(lengths_of(own), skeleton):
         return own

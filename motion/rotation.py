@@ -110,6 +110,14 @@ def rotation_vectors_to_matrices(vectors: Tensor) -> Tensor:
     return qmatrix(torch.cat((torch.cos(angle / 2), axis), dim=-1))
 
 
+def matrices_to_rotation_vectors(m: Tensor) -> Tensor:
+    """Matrices (..., 3, 3) to axis times angle (..., 3), in radians, at most half a turn."""
+    q = matrixq(m)
+    sine = q[..., 1:].norm(dim=-1, keepdim=True)
+    angle = 2 * torch.atan2(sine, q[..., :1])
+    return q[..., 1:] * torch.where(sine > 1e-9, angle / sine.clamp_min(1e-12), torch.full_like(sine, 2.0))
+
+
 def matrixq(m: Tensor) -> Tensor:
     """Matrices (..., 3, 3) to quaternions (..., 4) with w >= 0.
 

@@ -18,6 +18,7 @@ class DatasetSpec:
 
     `unit_scale` turns the dataset's own unit into metres when joints leave the project. Clips are kept with
     `min_frames <= T < max_frames` (the published protocol); the longest motion a model sees is `max_motion` frames.
+    `cache_dir` holds caches; None: the dataset folder, or the user's cache where that is read-only.
     `feat_bias` divides the standard deviation of the root and foot-contact features (HumanML3D's and MoMask's convention).
     """
 
@@ -30,6 +31,7 @@ class DatasetSpec:
     max_frames: int = 200
     max_motion: int = 196
     feat_bias: float = 5.0
+    cache_dir: Path | None = None
 
     @property
     def dim(self) -> int:
@@ -86,8 +88,9 @@ RELEASED_STATISTICS = ("Comp_v6_KLD01", "Comp_v6_KLD005")
 GLOVE = Path("glove")
 
 
-def get_spec(name: str, root: str | Path | None = None) -> DatasetSpec:
+def get_spec(name: str, root: str | Path | None = None, cache_dir: str | Path | None = None) -> DatasetSpec:
     """The spec called `name`, with another folder if `root` is given. Raises `UserError` for an unknown name."""
     if name not in SPECS:
         raise UserError(f"unknown dataset '{name}': choose one of {', '.join(SPECS)}")
-    return replace(SPECS[name], root=Path(root)) if root else SPECS[name]
+    given = {"root": root, "cache_dir": cache_dir}
+    return replace(SPECS[name], **{field: Path(path) for field, path in given.items() if path})

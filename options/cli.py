@@ -15,6 +15,7 @@ from dataclasses import MISSING, Field, asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from options.legacy import LEGACY, LegacyFlag
 from options.ranges import check_ranges
 from utils.errors import Parser, UserError
 
@@ -29,8 +30,13 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
     """
     given = vars(_parser(config_class).parse_args(_as_declared(config_class, sys.argv[1:] if argv is None else argv)))
     check_ranges(given)
+    if legacy := {flag.name: given.pop(flag.name) for flag in _legacy(config_class) if flag.name in given}:
+        given["legacy"] = legacy
+        idle = [f"--{flag.name} ({flag.why})" for flag in _legacy(config_class) if flag.name in legacy and not flag.checked]
+        if idle:
+            print(f"note: no effect: {', '.join(idle)}", file=sys.stderr)
     config = config_class(**given)
-    if not given.get("is_continue"):
+    if not given.get("is_continue") or not getattr(config_class, "resumes_from_opt", True):
         return config
     root = getattr(config, "out_dir", "") or config.checkpoints_dir
     return from_opt(config_class, Path(root) / config.dataset_name / config.name / "opt.txt", **given)
@@ -38,7 +44,8 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
 
 def _as_declared(config_class: type, argv: list[str]) -> list[str]:
     """The words with every flag spelled as it was declared, whether it came with hyphens or with underscores."""
-    flags = [flag for option in fields(config_class) for flag in (f"--{option.name}", *option.metadata["flags"])]
+    flags = [flag for option, *_ in _options(config_class) for flag in (f"--{option.name}", *option.metadata["flags"])]
+    flags += [f"--{flag.name}" for flag in _legacy(config_class)]
     declared = {flag.replace("-", "_"): flag for flag in flags}
 
     def spelled(word: str) -> str:
@@ -48,11 +55,17 @@ def _as_declared(config_class: type, argv: list[str]) -> list[str]:
     return [spelled(word) for word in argv]
 
 
+def check_ext(ext: str) -> None:
+    """Raises `UserError` for an --ext that is not a plain name: results lie in that folder, or in files of that name."""
+    if ext in ("", ".", "..") or Path(ext).name != ext or "\\" in ext:
+        raise UserError(f"--ext '{ext}': must be a plain name, without slashes")
+
+
 def write_opt(path: str | Path, config: Any) -> None:
     """Write a config's fields as `opt.txt`. Raises `UserError` where the file cannot be written."""
     from utils.checkpoint import atomic_path  # here, for it imports torch and --help must not
 
-    lines = [f"{key}: {_to_text(value)}" for key, value in sorted(asdict(config).items())]
+    lines = [f"{key}: {_to_text(value)}" for key, value in sorted(asdict(config).items()) if key != "legacy"]
     text = "\n".join(["------------ Options -------------", *lines, "-------------- End ----------------", ""])
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -64,6 +77,11 @@ def read_opt(path: str | Path) -> dict[str, str]:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); check the run's name and folder") from error
+    return opt_values(text)
+
+
+def opt_values(text: str) -> dict[str, str]:
+    """The `key: value` lines of a text."""
     pairs = (line.partition(":") for line in text.replace("\r", "").split("\n") if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
@@ -91,17 +109,44 @@ def _parser(config_class: type) -> argparse.ArgumentParser:
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )
     for option, kind, many in _options(config_class):
+        if option.metadata["positional"]:
+            parser.add_argument(option.name, type=kind, metavar=option.name.upper(), help=option.metadata["help"])
+            continue
         default = option.default if option.default is not MISSING else option.default_factory()
         shown = " ".join(map(str, default)) if isinstance(default, list) else default
         text = option.metadata["help"] + ("" if shown in (None, "") else f" (default: {shown})")
-        settings: dict[str, Any] = {"dest": option.name, "type": kind, "help": text.replace("%", "%%")}
-        if kind is bool:
-            settings |= {"type": true_or_false, "nargs": "?", "const": True, "metavar": "true|false"}
-        else:
-            settings |= {"nargs": option.metadata["nargs"] or ("+" if many else None), "choices": option.metadata["choices"]}
-            settings["metavar"] = None if settings["choices"] else kind.__name__.upper()
+        nargs = option.metadata["nargs"] or ("+" if many else None)
+        settings = _settings(option.name, kind, text, nargs, option.metadata["choices"])
         parser.add_argument(f"--{option.name}", *option.metadata["flags"], **settings)
+    if legacy := _legacy(config_class):
+        group = parser.add_argument_group("flags of the released scripts")
+        for flag in legacy:
+            settings = _settings(flag.name, flag.kind, flag.help, flag.nargs, flag.choices)
+            group.add_argument(f"--{flag.name}", *flag.flags, **settings)
     return parser
+
+
+def _settings(name: str, kind: type, help: str, nargs: str | int | None, choices: tuple | None) -> dict[str, Any]:
+    """Arguments of `add_argument` for a flag."""
+    settings = {"dest": name, "help": help.replace("%", "%%")}
+    if kind is bool:
+        return settings | {"type": true_or_false, "nargs": "?", "const": True, "metavar": "true|false"}
+    return settings | {"type": kind, "nargs": nargs, "choices": choices, "metavar": None if choices else _metavar(name, kind)}
+
+
+def _metavar(name: str, kind: type) -> str:
+    """The kind of a flag's value, for the help."""
+    if kind in (int, float):
+        return "N" if kind is int else "X"
+    for ending, metavar in (("dir", "DIR"), ("root", "DIR"), ("out", "DIR"), ("path", "FILE"), ("name", "NAME")):
+        if name.endswith(ending):
+            return metavar
+    return "VALUE"
+
+
+def _legacy(config_class: type) -> tuple[LegacyFlag, ...]:
+    """The released script's flags that have no field in this config."""
+    return LEGACY.get(config_class.__name__, ())
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -112,7 +157,7 @@ class _HelpFormatter(argparse.HelpFormatter):
 def _options(config_class: type) -> list[tuple[Field, type, bool]]:
     """(field, type of one value, whether it holds several) for each field; `X | None` counts as X."""
     hints = typing.get_type_hints(config_class)
-    return [(option, *_one_value(hints[option.name])) for option in fields(config_class)]
+    return [(option, *_one_value(hints[option.name])) for option in fields(config_class) if "help" in option.metadata]
 
 
 def _one_value(hint: Any) -> tuple[type, bool]:

@@ -7,15 +7,26 @@ that `--help` answers at once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DATASETS = ("t2m", "kit", "open", "synthetic")
 
 
-def option(default: Any, help: str, *, choices: tuple | None = None, flags: tuple[str, ...] = (), nargs: str | int | None = None):
-    """A dataclass field that is a command-line flag. `flags` are further spellings; `None` defaults mean "decide at run time"."""
-    metadata = {"help": help, "choices": choices, "flags": flags, "nargs": nargs}
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple | None = None,
+    flags: tuple[str, ...] = (),
+    nargs: str | int | None = None,
+    positional: bool = False,
+) -> Any:
+    """A dataclass field that is a command-line flag, or with `positional` an argument without a flag.
+
+    `flags` are further spellings; `None` defaults mean "decide at run time".
+    """
+    metadata = {"help": help, "choices": choices, "flags": flags, "nargs": nargs, "positional": positional}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -23,11 +34,44 @@ def option(default: Any, help: str, *, choices: tuple | None = None, flags: tupl
 
 @dataclass(frozen=True)
 class Common:
-    """Flags of every script."""
+    """Flags of every script. `legacy`: what was given of the released scripts' other flags (options/legacy.py), by name."""
 
     name: str = option("", "name of this run; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str = option("t2m", "dataset", choices=DATASETS)
-    data_root: str = option("", "dataset folder, if it is not the usual one under dataset/")
-    checkpoints_dir: str = option("./checkpoints", "where checkpoint folders lie")
+    checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
     gpu_id: int | None = option(None, "CUDA device; -1 is the CPU; default: 0 where there is CUDA, else -1")
     seed: int = option(3407, "random seed")
+    legacy: dict[str, Any] = field(default_factory=dict)
+    resumes_from_opt: ClassVar[bool] = True  # whether --is_continue takes the flags from the run's opt.txt
+
+
+@dataclass(frozen=True)
+class OnDataset:
+    """Flags of scripts that read a dataset."""
+
+    data_root: str = option("", "dataset folder, if it is not the usual one under dataset/")
+    cache_dir: str = option("", "folder for caches; default: the dataset folder, or the user's cache where that is read-only")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Flags of scripts that evaluate a split."""
+
+    split: str = option("test", "split to evaluate: the file <split>.txt of the dataset folder")
+    num_batch: int = option(0, "batches of 32 clips per pass, for a quick look; 0: all")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Flags that choose the evaluator whose embeddings give FID, R-precision and MM-Dist."""
+
+    evaluator: str = option("guo", "evaluator: Guo's matching model, LaMP, or none", choices=("guo", "lamp", "none"))
+    evaluator_name: str = option("", "evaluator's run; default: the released one where it is, else the only run there")
+
+
+@dataclass(frozen=True)
+class BertScored:
+    """Flags of BERTScore."""
+
+    bert_score: str = option("", "BERTScore's model, a name or a folder; default: roberta-large if it is here, else MiniLM")
+    bert_score_layer: int = option(0, "layer of --bert_score; 0: bert-score's own choice, of a folder the last one")

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from options.common import DATASETS, PRECISIONS, Common, option
+from options.files import InputFiles, OutputFiles
 
 
 @dataclass(frozen=True)
-class Sampling(Common):
+class Sampling(OutputFiles, Common):
     """Flags of the scripts that generate motion. With no --name they run on downloaded weights, else on those of the project."""
+
+    resumes_from_opt: ClassVar[bool] = False
 
     dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
     res_name: str = option("", "residual transformer that goes with --name")
     length_name: str = option("", "length predictor that goes with --name")
     fill_name: str = option("", "masked transformer trained with --infill, which fills gaps when a motion is edited or continued")
     which_epoch: str = option("", "weights of --name: net_best_accuracy, latest, ...; default: the best")
-    repeat_times: int = option(1, "motions of each kind")
+    repeat_times: int = option(1, "motions per prompt")
     ext: str = option("text2motion", "name of the folder of results, <output_dir>/<ext>")
     output_dir: str = option("./generation", "where folders of results lie")
-    formats: list[str] = option(
-        ["npy", "bvh", "mp4"], "files to write; html: one page with all motions",
-        choices=("npy", "bvh", "glb", "mp4", "gif", "png", "html"),
-    )  # fmt: skip
-    grid: bool = option(False, "also all motions in one picture: grid.mp4, grid.gif or grid.png, of those in --formats")
-    bvh_unit: str = option("cm", "unit of .bvh files", choices=("cm", "m"))
     batch_size: int = option(32, "motions generated at a time")
-    time_steps: int = option(18, "steps of decoding")
-    cond_scale: float | None = option(None, "guidance of the base tokens by the text; 1: none; default: 4, embedded weights 2")
-    res_cond_scale: float | None = option(None, "guidance of the residual tokens; 1: none; default: 5, embedded weights 2")
-    temperature: float = option(1.0, "above 1: more varied, below: more certain")
-    topkr: float = option(0.9, "share of the unlikeliest codes that are never drawn")
-    precision: str = option("fp32", "of the transformers: auto is bf16 where the GPU has it", choices=PRECISIONS)
-    gumbel_sample: bool = option(False, "accepted and without effect: our draws follow the same distribution")
-    use_res_model: bool = option(False, "accepted and without effect: --res_name says whether there is a residual model")
+    time_steps: int = option(18, "sampling steps of the masked transformer")
+    cond_scale: float | None = option(None, "guidance scale of the base tokens; 1: none; default: 4, embedded weights 2")
+    res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; 1: none; default: 5, embedded weights 2")
+    temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
+    topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
+    precision: str = option("fp32", "precision of the transformers; auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
+    strict: bool = option(False, "refuse prompts that the weights do not know, with exit code 2; default: a note says so")
 
 
 @dataclass(frozen=True)
@@ -41,25 +38,26 @@ class GenT2M(Sampling):
     """Flags of gen_t2m.py: text to motion files. With no --name it runs on downloaded weights, else on those of the project."""
 
     text_prompt: str = option("", "what the person does")
-    text_path: str = option("", "file of prompts, one a line: <text>#<frames> or <text>#NA; one NA makes all NA")
+    text_path: str = option("", "file of prompts, one per line: <text>#<frames> or <text>#NA; see --lengths_as_given")
     motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
+    lengths_as_given: bool = option(False, "with #NA lines in --text_path: keep the lengths that other lines give")
+    candidates: int = option(1, "motions generated for each one that is kept: the best match by LaMP's matching head")
     join: bool = option(False, "one motion of all prompts, each as long as you like, one after the other")
-    num_batch: int = option(0, "accepted and without effect: for evaluation")
-    source_motion: str = option("", "accepted and without effect: see edit_t2m.py")
-    mask_edit_section: list[str] = option([], "accepted and without effect: see edit_t2m.py", flags=("-msec",), nargs="*")
+    loop: bool = option(False, "motions that can be repeated: the end leads into the start")
 
 
 @dataclass(frozen=True)
-class EditT2M(Sampling):
-    """Flags of edit_t2m.py: parts of a motion made anew. With no --name: as gen_t2m.py."""
+class EditT2M(InputFiles, Sampling):
+    """Flags of edit_t2m.py: regenerate parts of a motion from text. With no --name: as gen_t2m.py."""
 
-    source_motion: str = option("", "the motion: .npy of joints (T, 22, 3) in metres or of features (T, 263), or .bvh")
+    source_motion: str = option("", "the motion to edit: .npy of joints or features, .npz of SMPL rotations, .bvh, .glb or .amc")
     mask_edit_section: list[str] = option(
-        [], "sections to make anew, each A,B: shares of the motion, as 0.3,0.6, or frames, as 40,80", flags=("-msec",), nargs="*"
+        [], "sections to regenerate, each A,B: fractions of the motion (0.3,0.6) or frames (40,80)", flags=("-msec",), nargs="*"
     )
     text_prompt: str = option("", "what the person does there; without it, what leads from the motion before to the motion after")
     before: int = option(0, "frames to add before the motion")
     after: int = option(0, "frames to add after the motion")
+    loop: bool = option(False, "make the motion repeatable: new frames after its end lead back into its start")
     motion_length: int = option(0, "frames of the result: a shorter motion is continued, a longer one cut; 0: as they come")
     ext: str = option("edit", "name of the folder of results, <output_dir>/<ext>")
 
@@ -71,30 +69,29 @@ class Captioning(Common):
     resume_trans: str = option("", "captioner, a run or a weights file; default: --name, else the only captioner there")
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
     batch_size: int = option(32, "motions captioned at a time")
-    beams: int = option(5, "width of the beam search; 1: the likeliest word each time")
-    candidates: int = option(1, "captions that the search finds of each motion; LaMP's matching head takes the best")
-    sample: bool = option(False, "draw words by chance (nucleus sampling) instead of searching")
-    top_p: float = option(0.9, "with --sample: words that together have this chance are drawn from")
+    beams: int = option(5, "width of the beam search; 1: greedy search")
+    candidates: int = option(1, "captions proposed per motion; LaMP's matching head keeps the best")
+    sample: bool = option(False, "sample words (nucleus sampling) instead of searching")
+    top_p: float = option(0.9, "with --sample: cumulative probability of the words to sample from")
     temperature: float = option(1.0, "with --sample: above 1 more varied, below more certain")
-    no_repeat: int = option(3, "no such many words in a row come twice in a caption; 0: they may")
-    repetition_penalty: float = option(1.0, "above 1: words that were said are less likely again")
+    no_repeat: int = option(3, "size of n-grams that may not repeat within a caption; 0 disables this")
+    repetition_penalty: float = option(1.0, "above 1: words that were used become less likely")
     length_penalty: float = option(1.0, "beam search divides log-probabilities by length to this power; above 1: longer captions")
     max_tokens: int = option(40, "longest caption, in word pieces")
 
 
 @dataclass(frozen=True)
-class GenM2T(Captioning):
+class GenM2T(InputFiles, Captioning):
     """Flags of gen_m2t.py: motion files to text. With no --name or --resume_trans, the only captioner there."""
 
     dataset_name: str | None = option(None, "dataset of the captioner; default: the one whose folder holds it", choices=DATASETS)
     motions: list[str] = option(
-        [], "motions to describe: .npy (joints or features), .bvh, .amc beside its .asf, or folders of them", nargs="+"
+        [], "motions to describe: .npy, .npz, .bvh, .glb, .amc beside its .asf, or folders of them", nargs="+"
     )
-    asf: str = option("", "skeleton of .amc files, where it is not beside them")
-    candidates: int = option(9, "captions that the search finds of each motion; LaMP's matching head takes the best")
-    num_captions: int = option(1, "captions of each motion, best first: LaMP's matching head puts them in order")
+    candidates: int = option(9, "captions proposed per motion; LaMP's matching head keeps the best")
+    num_captions: int = option(1, "captions per motion, ranked by LaMP's matching head")
     window: int = option(
-        196, "most frames described at a time, from 24, at the dataset's rate; a longer motion is told in even windows, with times"
+        196, "most frames described at a time, from 24, at the dataset's rate; longer motions are split into even windows"
     )
     ext: str = option("motion2text", "name of the folder of results, <output_dir>/<ext>")
     output_dir: str = option("./generation", "where folders of results lie")

@@ -23,13 +23,26 @@ class BuildHumanML3D:
 
 @dataclass(frozen=True)
 class BuildOpen:
-    """Flags of `python -m prepare.open_dataset`: builds the `open` dataset from Bandai-Namco's and CMU's captures."""
+    """Flags of `python -m prepare.open_dataset`: builds the `open` dataset from captures."""
 
     bandai: str = option("", "folder of Bandai-Namco Research Motiondataset 1 and 2: their BVH files or .tar archives of them")
-    cmu: str = option("", "folder of CMU mocap: ASF/AMC or BVH files or .tar archives of them")
+    cmu: str = option("", "folder of CMU mocap: ASF/AMC or BVH files or .tar archives of them; needs --texts")
+    hdm05: str = option("", "folder of HDM05's cut takes as ASF/AMC: files or .tar archives of them")
+    joints: str = option("", "folder of joint arrays or motion files with captions.csv, or with clips.csv and pairs.json")
     texts: str = option("", "folder of HumanML3D's index.csv, splits and texts (folder, .zip or .tar.gz), to cut and caption CMU")
+    compositions: float = option(0.0, "fraction of the training clips that are compositions of two or three others, from 0 to 0.9")
     out: str = option("", "folder to make, if it is not the usual one under dataset/; an older build there is replaced")
     workers: int = option(2, "processes that read captures")
+
+
+@dataclass(frozen=True)
+class BuildOwn:
+    """Flags of `python -m prepare.own_dataset`: builds a dataset of your own motions."""
+
+    motions: str = option("", "folder of motion files: .bvh, .amc with .asf, .npy, .npz, .glb")
+    captions: str = option("", "table with the columns file, caption (or label) and, if you like, start, end (seconds) and split")
+    out: str = option("", "folder to make, such as dataset/Mine; an older build there is replaced")
+    workers: int = option(2, "processes that read motions")
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,20 @@ class CutBackbone:
     texts: list[str] = option([], "caption files (caption#tokens#from#to): folders of them, or .zip or .tar.gz of one", nargs="+")
     layers: int = option(0, "layers to keep; 0: all")
     out: str = option("", "folder to make")
+
+
+@dataclass(frozen=True)
+class TrainWeights:
+    """Flags of `python -m prepare.weights`: trains the embedded weights, stage by stage."""
+
+    data_root: str = option("", "folder of the `open` dataset; default: dataset/Open")
+    setting: str = option("cpu", "sizes of batches, steps and minutes for two CPU cores or for one GPU", choices=("cpu", "gpu"))
+    stages: list[str] = option(
+        ["vq", "lamp", "masked", "filling", "residual", "length", "m2t"], "stages to train, in this order", nargs="+"
+    )
+    checkpoints_dir: str = option("./checkpoints", "where the runs lie")
+    init: str = option("assets/demo", "checkpoints folder whose runs of the same names the stages start from; \"\": none")
+    bert: str = option("checkpoints/minilm4", "backbone of LaMP, made by prepare.backbone")
 
 
 @dataclass(frozen=True)
@@ -61,3 +88,33 @@ class Download:
     kit: bool = option(False, "KIT-ML's as well as HumanML3D's")
     checkpoints_dir: str = option("./checkpoints", "where models and evaluators go")
     glove: str = option("glove", "where word vectors go")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Flags of `python -m prepare.stats`: writes Mean.npy and Std.npy of a folder in HumanML3D's layout."""
+
+    root: str = option("", "dataset folder that holds new_joint_vecs/", positional=True)
+    split: str = option("", "use the clips of <split>.txt only, such as train; default: all clips")
+
+
+@dataclass(frozen=True)
+class WriteSynthetic:
+    """Flags of `python -m prepare.synthetic`: writes a small dataset of procedural motions, in HumanML3D's layout."""
+
+    out: str = option("", "folder to make, if it is not the usual one under dataset/")
+    clips: int = option(64, "number of clips")
+    seed: int = option(0, "random seed")
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Flags of `python -m models.upstream`: what a released checkpoint holds. The settings are as its opt.txt may say."""
+
+    file: str = option("", "a released .tar or .pth", positional=True)
+    convert: str = option("", "folder to make: write it as a checkpoint folder of ours")
+    n_heads: int | None = option(None, "attention heads of the transformer")
+    bert_heads: int | None = option(None, "attention heads of the Q-Former")
+    stride: int | None = option(None, "frames per token of the tokeniser")
+    dilation_growth_rate: int | None = option(None, "the tokeniser's")
+    vq_act: str | None = option(None, "the tokeniser's activation", choices=("relu", "silu", "gelu"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.common import DATASETS, PRECISIONS, Common, option
+from options.common import DATASETS, PRECISIONS, Common, OnDataset, option
 
 
 @dataclass(frozen=True)
-class Training(Common):
+class Training(OnDataset, Common):
     """Flags of every trainer."""
 
     batch_size: int = option(64, "clips (or windows) a step, on each process")
@@ -27,8 +27,8 @@ class Training(Common):
     accumulate: int = option(1, "batches whose gradients are summed before a step")
     ema_decay: float = option(0.0, "decay of an exponential moving average of the weights; 0: none")
     precision: str = option("auto", "auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
-    compile: bool = option(False, "compile the model with torch.compile")
     is_continue: bool = option(False, "resume this run exactly where it stopped")
+    balance: bool = option(False, "draw actions in proportion to the square root of their frequency, by the dataset's actions.csv")
     log_every: int = option(10, "steps between log lines")
     save_latest: int = option(500, "steps between saves of the latest weights and the resume file")
     eval_every_e: int = option(1, "epochs between validations")
@@ -53,23 +53,22 @@ class TrainVQ(Training):
     mu: float = option(0.99, "decay of the codebooks' moving averages")
     down_t: int = option(2, "times the encoder halves the frames; 2: a token is 4 frames")
     width: int = option(512, "channels of the convolutions")
-    decoder_width: int = option(0, "channels of the decoder's convolutions; default 0: as --width")
+    decoder_width: int = option(0, "channels of the decoder's convolutions; 0: the same as --width")
     depth: int = option(3, "residual blocks a stage")
     dilation_growth_rate: int = option(3, "dilation of a block over that of the next")
     vq_act: str = option("relu", "activation", choices=("relu", "silu", "gelu"))
     vq_norm: str = option("none", "normalisation in the residual blocks", choices=("none", "LN"))
     loss_joints: float = option(0.5, "weight of the error of joint positions", flags=("--loss_vel",))
     commit: float = option(0.02, "weight of the commitment loss")
-    rigid_bones: bool = option(False, "the decoder moves its joints so that bones keep their lengths; the dataset must have one skeleton")
-    planted_feet: bool = option(False, "the decoder moves the root so that standing toes rest, as a learned gate says; with --rigid_bones")
-    loss_positions: float = option(0.0, "weight of the error of joints less the root, heading integrated, in metres; default 0")
-    loss_path: float = option(0.0, "weight of the error of the integrated root, in metres; default 0")
-    loss_bones: float = option(0.0, "weight of the error of bone lengths, in metres; default 0")
-    loss_velocity: float = option(0.0, "weight of the error of joint velocities in the world, in m/s; default 0")
-    loss_acceleration: float = option(0.0, "weight of the error of joint accelerations in the world, in m/s²; default 0")
-    loss_feet: float = option(0.0, "weight of the error of the velocity of feet that stand in the target, in m/s; default 0")
-    balance: bool = option(False, "draw windows of rare actions more often: by the square root of how many clips an action has")
-    init: str = option("", "run or folder of the tokeniser to start from, with its statistics; --decoder_width may be larger than its own")
+    rigid_bones: bool = option(False, "keep bone lengths fixed in the decoder's output; needs a dataset with one skeleton")
+    planted_feet: bool = option(False, "correct the root's velocity so that standing toes do not slide; needs --rigid_bones")
+    loss_positions: float = option(0.0, "weight of the error of joints relative to the root, with integrated heading, in metres")
+    loss_path: float = option(0.0, "weight of the error of the root's integrated position, in metres")
+    loss_bones: float = option(0.0, "weight of the error of bone lengths, in metres")
+    loss_velocity: float = option(0.0, "weight of the error of joint velocities in the world, in m/s")
+    loss_acceleration: float = option(0.0, "weight of the error of joint accelerations in the world, in m/s²")
+    loss_feet: float = option(0.0, "weight of the error of foot velocities where the target's feet stand, in m/s")
+    init: str = option("", "tokeniser to start from: name of a run, or folder; its decoder may be narrower than --decoder_width")
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,6 @@ class TrainM2T(Training):
     milestones: list[int] = option([75_000], "steps at which the rate is multiplied by gamma", nargs="+", flags=("--lr_scheduler",))
     eval_iter: int = option(10_000, "steps between validations; 0: by epochs, see --eval_every_e")
     lamp_name: str = option("", "LaMP that reads the motion (train_lamp.py --name); default: the only one there")
-    resume_pth: str = option("", "tokeniser that LaMP was trained on, a run or a weights file; default: the one LaMP names")
-    vq_name: str = option("", "tokeniser's run, where --resume_pth is not given")
     resume_trans: str = option("", "captioner to begin with, a run or a weights file; of the same sizes", flags=("--init",))
     decoder: str = option("gpt", "gpt: trained from scratch; lm: a Hugging Face causal LM with LoRA", choices=("gpt", "lm"))
     texts: list[str] = option(
@@ -161,14 +158,6 @@ class TrainM2T(Training):
     lora_dropout: float = option(0.05, "LM: LoRA's dropout")
     bits: int = option(0, "LM: load its matrices in so many bits (bitsandbytes, on a GPU); 0: as they are", choices=(0, 4, 8))
     prompt: str = option("", "LM: words before each caption, which are not learned, such as 'a man is'")
-    nb_code: int | None = option(None, "codes of the tokeniser; checked")
-    down_t: int | None = option(None, "halvings of the tokeniser; checked")
-    depth: int | None = option(None, "residual blocks a stage of the tokeniser; checked")
-    quantizer: str = option("ema_reset", "how the tokeniser's codebook is learned", choices=("ema_reset",))
-    dilation_growth_rate: int | None = option(None, "of the tokeniser, where a released file cannot tell; else checked")
-    vq_act: str | None = option(
-        None, "of the tokeniser, where a released file cannot tell; else checked", choices=("relu", "silu", "gelu")
-    )
 
 
 @dataclass(frozen=True)

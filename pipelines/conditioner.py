@@ -30,12 +30,15 @@ from torch import Tensor
 from models.bert import BATCH, by_length, load_bert, load_tokenizer, minilm_folder, padded, token_ids
 from models.clip import find_clip, load_byte_pairs, load_clip
 from models.layers import valid_mask
+from models.loading import Loader
 from models.upstream.lamp import TextCondition
 from pipelines.language_motion import LanguageMotion
 from utils.checkpoint import fingerprint, freeze, load_weights, save_weights
 from utils.errors import UserError
+from utils.progress import progress
 
 MAX_TOKENS = 256  # what MiniLM was tuned with
+BLOCK = 8192  # captions that are encoded between two writes of the cache
 
 
 class Conditioner(Protocol):
@@ -57,6 +60,7 @@ def load_conditioner(
     query: bool = True,
     bert: str = "",
     device: torch.device | str = "cpu",
+    loader: Loader | None = None,
 ) -> Conditioner:
     """A conditioner: `kind` is lamp, clip or sentence, or several of them joined by "+".
 
@@ -68,11 +72,13 @@ def load_conditioner(
 
     Raises `UserError` for an unknown kind, and for weights that are missing or unusable.
     """
+    loader = loader or Loader(device)
+    device = loader.device
     if "+" in kind:
-        settings = {"lamp_name": lamp_name, "query": query, "bert": bert, "device": device}
+        settings = {"lamp_name": lamp_name, "query": query, "bert": bert, "loader": loader}
         return JointCondition([load_conditioner(part, checkpoints_dir, dataset_name, **settings) for part in kind.split("+")])
     if kind == "lamp":
-        return LaMPCondition(LanguageMotion.load(checkpoints_dir, dataset_name, lamp_name, device), query)
+        return LaMPCondition(LanguageMotion.load(checkpoints_dir, dataset_name, lamp_name, loader=loader), query)
     if kind == "clip":
         return ClipEncoder(find_clip(checkpoints_dir), device)
     if kind == "sentence":
@@ -191,7 +197,12 @@ class JointCondition:
 
 
 def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Tensor:
-    """`encoder(captions)` on the CPU, each caption computed once: one file in `folder` for each encoder keeps them by hash."""
+    """`encoder(captions)` on the CPU, each caption computed once: one file in `folder` for each encoder keeps them by hash.
+
+    The file is written every `BLOCK` captions, so that an interruption loses no more than those.
+    """
+    if isinstance(encoder, JointCondition):  # each part has its own file
+        return torch.cat([cached_features(part, captions, folder) for part in encoder.parts], dim=1)
     path = Path(folder) / f"condition_{encoder.fingerprint}.safetensors"
     keys = [hashlib.sha256(caption.encode()).digest()[:16] for caption in captions]
     known: dict[bytes, int] = {}
@@ -199,9 +210,10 @@ def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str |
     if path.is_file():
         known, features = _cached_rows(path, encoder.dim)
     new = {key: caption for key, caption in zip(keys, captions) if key not in known}
-    if new:
-        features = torch.cat((features, encoder(list(new.values())).cpu()))
-        known |= {key: len(known) + place for place, key in enumerate(new)}
+    blocks = [list(new)[start : start + BLOCK] for start in range(0, len(new), BLOCK)]
+    for block in progress(blocks, desc="captions to conditions", unit="block", disable=len(blocks) < 2):
+        features = torch.cat((features, encoder([new[key] for key in block]).cpu()))
+        known |= {key: len(known) + index for index, key in enumerate(block)}
         table = torch.from_numpy(np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16).copy())
         save_weights(path, {"keys": table, "features": features}, {"kind": "condition"})
     return features[[known[key] for key in keys]]

@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from tqdm import tqdm
 
 from data.store import Clips, Normaliser
 from models.bert import by_length, find_tokenizer, load_tokenizer, padded, token_ids
 from models.lamp import LaMP
-from models.loading import load_model, load_statistics
+from models.loading import Loader
 from models.vqvae import MotionTokeniser
 from pipelines.runs import LAMP, resolve
 from utils.checkpoint import CheckpointFolder, freeze
 from utils.errors import UserError
+from utils.progress import progress
 
 
 class LanguageMotion:
@@ -45,25 +45,29 @@ class LanguageMotion:
         name: str = "",
         device: torch.device | str = "cpu",
         tag: str | None = None,
+        loader: Loader | None = None,
     ) -> LanguageMotion:
         """The LaMP run `name`, or the one that `pipelines.runs` finds, with the tokeniser it was trained on.
+
+        With a `loader`, its device counts.
 
         Raises `UserError` for a run that is missing, not LaMP's, or not the only one.
         """
         run = resolve(LAMP, checkpoints_dir, dataset_name, name)
         checkpoints_dir, dataset_name, _ = run.address
         folder = CheckpointFolder(*run.address)
-        lamp, metadata = load_model(run.weights(tag))
+        loader = loader or Loader(device)
+        lamp, metadata = loader(run.weights(tag))
         if metadata["kind"] != "lamp":
             raise UserError(f"{folder.root}: holds a {metadata['kind']} model, LaMP is needed; train it with train_lamp.py")
-        mean, std = (row.numpy() for row in load_statistics(folder.meta))
+        mean, std = Normaliser.load(folder.meta).rows
         tokeniser = lamp.tokeniser
         if tokeniser is not None:  # a released file, which brings its tokeniser and no vocabulary
             tokenizer = find_tokenizer(folder.root, checkpoints_dir, lamp.config.vocab_size - 1)
         else:
-            tokeniser, _ = load_model(CheckpointFolder(checkpoints_dir, dataset_name, metadata["vq_name"]).root)
+            tokeniser, _ = loader(CheckpointFolder(checkpoints_dir, dataset_name, metadata["vq_name"]).root)
             tokenizer = load_tokenizer(folder.root)
-        return cls(lamp.to(device), tokeniser.to(device), tokenizer, mean, std)
+        return cls(lamp, tokeniser, tokenizer, mean, std)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -92,8 +96,8 @@ class LanguageMotion:
     def clip_features(self, clips: Clips) -> Tensor:
         """Unit vectors (N, Q, E) of clips that are cut to whole tokens, on the model's device."""
         sizes = self.lamp.config
-        features = torch.empty(len(clips), sizes.num_queries, sizes.embed_dim, device=self._device)
-        with tqdm(total=len(clips), desc="motions", unit="clip", leave=False, disable=None) as bar:
+        features = torch.empty(len(clips), sizes.num_queries, sizes.embed_dim, device=self.device)
+        with progress(total=len(clips), desc="motions", unit="clip") as bar:
             for batch in clips.batches(Normaliser(self.mean, self.std)):
                 features[batch["index"]] = self.motion_features(batch["motion"], batch["lengths"])
                 bar.update(len(batch["index"]))
@@ -112,8 +116,13 @@ class LanguageMotion:
     @torch.no_grad()
     def match(self, captions: Sequence[str], motion: Tensor, lengths: Tensor) -> Tensor:
         """Log-odds (B,) that caption and motion belong together, pair by pair."""
-        ids, text_lengths = padded(token_ids(self.tokenizer, captions, self.lamp.config.max_text), self._device)
-        return self.lamp.match(ids, text_lengths, *self.latents(motion, lengths))
+        return self.match_latents(captions, *self.latents(motion, lengths))
+
+    @torch.no_grad()
+    def match_latents(self, captions: Sequence[str], latents: Tensor, lengths: Tensor) -> Tensor:
+        """`match` for what `latents` gave."""
+        ids, text_lengths = padded(token_ids(self.tokenizer, captions, self.lamp.config.max_text), self.device)
+        return self.lamp.match(ids, text_lengths, latents, lengths)
 
     @torch.no_grad()
     def captions(self, motion: Tensor, lengths: Tensor) -> list[str]:
@@ -125,14 +134,14 @@ class LanguageMotion:
     @torch.no_grad()
     def latents(self, motion: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """What the tokeniser's encoder gives: (B, N, C), and lengths (B,) in tokens. A motion has at least one token."""
-        device = self._device
+        device = self.device
         motion, lengths = motion.to(device), lengths.to(device)
         return self.tokeniser.encode_latent(motion, lengths), lengths // self.tokeniser.stride
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
         return self.lamp.logit_scale.device
 
     def _embed(self, captions: Sequence[str], embed: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        return by_length(token_ids(self.tokenizer, captions, self.lamp.config.max_text), embed, self._device)
+        return by_length(token_ids(self.tokenizer, captions, self.lamp.config.max_text), embed, self.device)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ from models.bert import load_tokenizer
 from models.caption import CaptionGPT, MotionReader
 from models.decoding import Search
 from models.layers import valid_mask
-from models.loading import load_model
+from models.loading import Loader, load_model
+from options.common import Common
 from pipelines.language_motion import LanguageMotion
 from pipelines.runs import CAPTIONER, resolve
 from utils.checkpoint import RELEASED, CheckpointFolder, find_weights, fingerprint
@@ -28,7 +29,7 @@ VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")  # o
 SPARE = 3  # candidates for each of several captions: many say the same in the same words
 
 
-class Said(NamedTuple):
+class RankedCaption(NamedTuple):
     """A caption, and the log-odds by LaMP's matching head that it belongs to the motion (−∞ of an empty one)."""
 
     text: str
@@ -54,6 +55,7 @@ class MotionToText:
         device: torch.device | str = "cpu",
         tag: str | None = None,
         out_dir: str | Path = "",
+        loader: Loader | None = None,
     ) -> MotionToText:
         """The captioner `name`, a run or a weights file, with LaMP and the tokeniser it was trained on.
 
@@ -61,13 +63,13 @@ class MotionToText:
         there is none, if it is not the only one, or if it is no captioner.
         """
         run = resolve(CAPTIONER, (out_dir or checkpoints_dir, checkpoints_dir), dataset_name, name)
-        path = run.weights(tag)
-        model, metadata = load_captioner(path)
+        path, loader = run.weights(tag), loader or Loader(device)
+        model, metadata = load_captioner(path, loader)
         root = run.checkpoints_dir if run.embedded else checkpoints_dir
-        reader = LanguageMotion.load(root, run.dataset_name, metadata.get("lamp_name", ""), device)
+        reader = LanguageMotion.load(root, run.dataset_name, metadata.get("lamp_name", ""), loader=loader)
         if metadata.get("lamp") not in (None, reader.fingerprint):
             raise UserError(f"{path}: was trained with another LaMP than today's '{metadata['lamp_name']}'; train it again")
-        return cls(model.to(device), reader)
+        return cls(model, reader)
 
     @property
     def stride(self) -> int:
@@ -84,7 +86,7 @@ class MotionToText:
         count: int = 1,
         candidates: int = 1,
         numbers: Tensor | None = None,
-    ) -> list[list[Said]]:
+    ) -> list[list[RankedCaption]]:
         """`count` captions of each motion, the best match first; what is drawn goes by the motions' `numbers` (B,).
 
         They are the best matches of so many `candidates` of the search, at least `SPARE` for each if they are several, and of
@@ -99,50 +101,51 @@ class MotionToText:
         candidates = max(candidates, SPARE * count if count > 1 else 1)
         search = replace(search, beams=max(search.beams, candidates))
         texts = self.captioner.write(self.captioner.queries(latents, tokens), search, candidates, codes, numbers)
-        scores = self._matches(texts, motion, lengths)
-        said = [sorted((Said(*pair) for pair in zip(*both)), key=lambda one: -one.match) for both in zip(texts, scores)]
-        return [different(some)[:count] for some in said]
+        scores = self._matches(texts, latents, tokens)
+        ranked = [sorted((RankedCaption(*pair) for pair in zip(*both)), key=lambda one: -one.match) for both in zip(texts, scores)]
+        return [different(captions)[:count] for captions in ranked]
 
-    def _matches(self, texts: list[list[str]], motion: Tensor, lengths: Tensor) -> list[list[float]]:
-        """Log-odds of each of `texts[b]` and motion b."""
+    def _matches(self, texts: list[list[str]], latents: Tensor, lengths: Tensor) -> list[list[float]]:
+        """Log-odds of each of `texts[b]` and motion b, whose latents (B, N, C) have `lengths` (B,) tokens."""
         count = len(texts[0])
         scores = torch.full((len(texts) * count,), -torch.inf)
         flat = [text for some in texts for text in some]
-        if spoken := [place for place, text in enumerate(flat) if text.strip()]:
-            rows = torch.tensor(spoken) // count
-            scores[spoken] = self.reader.match([flat[place] for place in spoken], motion[rows], lengths[rows]).cpu().float()
+        if spoken := [index for index, text in enumerate(flat) if text.strip()]:
+            rows = torch.tensor(spoken, device=latents.device) // count
+            matches = self.reader.match_latents([flat[index] for index in spoken], latents[rows], lengths[rows])
+            scores[spoken] = matches.cpu().float()
         return scores.unflatten(0, (len(texts), count)).tolist()
 
 
-def different(said: list[Said]) -> list[Said]:
-    """The captions, those first whose words, punctuation aside, are no other's before them."""
-    words = [re.findall(r"\w+", one.text.lower()) for one in said]
-    again = [own in words[:place] for place, own in enumerate(words)]
-    return [one for kept in (False, True) for one, repeats in zip(said, again) if repeats == kept]
+def different(captions: list[RankedCaption]) -> list[RankedCaption]:
+    """The captions, those whose words (punctuation aside) repeat an earlier one moved to the end."""
+    words = [re.findall(r"\w+", caption.text.lower()) for caption in captions]
+    repeated = [of_caption in words[:index] for index, of_caption in enumerate(words)]
+    return [caption for last in (False, True) for caption, repeats in zip(captions, repeated) if repeats == last]
 
 
-def load_captioner(path: Path, kinds: tuple[str, ...] = CAPTIONER.kinds) -> tuple[MotionReader, dict]:
+def load_captioner(path: Path, loader: Loader, kinds: tuple[str, ...] = CAPTIONER.kinds) -> tuple[MotionReader, dict]:
     """The captioner in a weights file, without its LaMP, and its metadata. Raises `UserError` for a model of another kind."""
-    model, metadata = load_model(path)
+    model, metadata = loader(path)
     if metadata["kind"] not in kinds:
         raise UserError(f"{path}: holds a {metadata['kind']} model, a captioner is needed; train one with train_m2t.py")
     if isinstance(model, CaptionGPT):
-        model.tokenizer = load_tokenizer(path.parent.parent)
+        model.use_tokenizer_(load_tokenizer(path.parent.parent))
     return model, metadata
 
 
-def check_tokeniser(reader: LanguageMotion, flags: Any) -> None:
-    """Whether the tokeniser is what a script's flags say: its sizes (`VQ_FLAGS`, None: not given), and --resume_pth or --vq_name.
+def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
+    """Whether the tokeniser is what a script's legacy flags say: its sizes (`VQ_FLAGS`), and --resume_pth or --vq_name.
 
     Raises `UserError`, naming both, where it is not: LaMP reads latents of no tokeniser but its own.
     """
-    given = {flag: getattr(flags, flag) for flag in VQ_FLAGS if getattr(flags, flag) is not None}
+    given = {flag: config.legacy[flag] for flag in VQ_FLAGS if flag in config.legacy}
     for flag, value in given.items():
         if value != (ours := getattr(reader.tokeniser.config, flag)):
             raise UserError(f"--{flag} {value}: LaMP's tokeniser has {ours}; leave the flag out, or say that")
-    if not (name := flags.resume_pth or flags.vq_name):
+    if not (name := config.legacy.get("resume_pth") or config.legacy.get("vq_name")):
         return
-    source = Path(name) if Path(name).exists() else CheckpointFolder(flags.checkpoints_dir, flags.dataset_name, name).root
+    source = Path(name) if Path(name).exists() else CheckpointFolder(config.checkpoints_dir, config.dataset_name, name).root
     free = {flag: given[flag] for flag in ("dilation_growth_rate", "vq_act") if flag in given}  # no shape of a released file tells
     model, metadata = load_model(source, **(free if find_weights(source).suffix in RELEASED else {}))
     if metadata["kind"] != "tokeniser" or fingerprint(model) != fingerprint(reader.tokeniser):

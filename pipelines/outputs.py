@@ -1,10 +1,11 @@
-"""What the scripts that generate motion share: which weights, how they draw, and files that appear all together or not at all."""
+"""What the scripts that generate motion share: which weights, how they draw, and the files of results with their record."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,25 +15,33 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from motion.spec import DatasetSpec
+from options.cli import check_ext
+from options.files import InputFiles
 from options.generate import Sampling
-from utils.errors import UserError
+from utils.errors import UserError, note
 
 if TYPE_CHECKING:  # --help does not wait for these
+    import numpy as np
     from torch import Tensor
 
     from motion.clip import Motion
+    from motion.files.export import OutputOptions
+    from motion.files.read import InputOptions
     from pipelines.runs import Generator
     from pipelines.text2motion import TextToMotion
 
 RECORD, VERSION = "prompts.json", 1
 GRIDS = ("mp4", "gif", "png")  # formats that --grid can write
+LONGEST_NAME = 60  # characters of a prompt in the names of files
+SAMPLED = 50  # clips of a dataset whose bones are measured
 
 
 @dataclass(frozen=True)
 class Sample:
     """One result of a run: `prompt_index` counts the prompts, `repeat` the motions of one prompt, `number` all of the run.
 
-    `number` and the run's seed determine what is drawn. `known` says how well the weights know the prompt, or None.
+    `number` and the run's seed determine what is drawn. `known` says how well the weights know the prompt, or None. `cycles`
+    (3T, J, 3) are the joints of a loop played three times.
     """
 
     motion: Motion
@@ -40,14 +49,15 @@ class Sample:
     repeat: int = 0
     number: int = 0
     known: Any = None
+    cycles: np.ndarray | None = None
 
     @property
     def name(self) -> str:
         return f"sample{self.prompt_index}_repeat{self.repeat}_len{len(self.motion)}"
 
 
-def check_flags(config: Sampling, unused: tuple[str, ...] = ()) -> None:
-    """Name the `unused` flags that were given. Raises `UserError` for numbers out of range and an --ext that names no folder."""
+def check_flags(config: Sampling) -> None:
+    """Raises `UserError` for numbers out of range and an --ext that names no folder."""
     for flag in ("repeat_times", "batch_size", "time_steps"):
         if getattr(config, flag) < 1:
             raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
@@ -58,15 +68,6 @@ def check_flags(config: Sampling, unused: tuple[str, ...] = ()) -> None:
     check_ext(config.ext)
     if config.grid and not set(config.formats) & set(GRIDS):
         raise UserError(f"--grid: a picture of all motions needs one of {', '.join(GRIDS)} in --formats")
-    for flag in ("gumbel_sample", "use_res_model", *unused):
-        if getattr(config, flag):
-            print(f"--{flag}: has no effect here (see --help)")
-
-
-def check_ext(ext: str) -> None:
-    """Raises `UserError` for a name of the folder of results that is more than a name."""
-    if ext in ("", ".", "..") or Path(ext).name != ext or "\\" in ext:
-        raise UserError(f"--ext '{ext}': must be the name of one folder, without slashes; --output_dir says where it lies")
 
 
 def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
@@ -79,8 +80,8 @@ def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
 
     names = {name: getattr(runs, name) or None for name in ("res_name", "length_name", "fill_name")}
     tag = config.which_epoch or None
-    model = TextToMotion.load(*runs.masked.address, **names, device=resolve_device(config.gpu_id), tag=tag)
-    model.precision = config.precision
+    settings = {"device": resolve_device(config.gpu_id), "tag": tag, "precision": config.precision}
+    model = TextToMotion.load(*runs.masked.address, **names, **settings)
     print(f"weights: {runs}; the text is read by {model.encoder.title}")
     if model.residual is None and model.tokeniser.num_quantizers > 1:
         print("no --res_name: only the base tokens are decoded, which makes coarser motion")
@@ -130,55 +131,184 @@ def staged(output_dir: Path, ext: str) -> Iterator[Path]:
             output_dir.rmdir()  # if it is empty
 
 
-def write_samples(samples: Iterable[Sample], count: int, config: Sampling, provenance: dict[str, Any]) -> None:
+def write_samples(
+    samples: Iterable[Sample], count: int, config: Sampling, provenance: dict[str, Any], body: np.ndarray | None = None
+) -> None:
     """Write `count` samples as they come, to `<output_dir>/<ext>/{joints,animation}/<prompt_index>/`, in every format asked for.
 
-    Files that end in `_ik` hold the same motions with locked feet. What shows all of them lies in `<output_dir>/<ext>/`, with
-    `prompts.json` (`Record`), which lists all files.
+    Files that end in `_ik` hold the same motions with locked feet and constant bones. `body` (J, 3) is the dataset's rest pose,
+    which all animated files share. Each sample's files appear together and are then listed in `prompts.json` (`Record`), so that an
+    interrupted run keeps what it has finished. What shows all motions lies in `<output_dir>/<ext>/`.
 
-    Raises `UserError` for motions that are not finite, and where nothing can be written: then nothing is.
+    Raises `UserError` for motions that are not finite, and where nothing can be written.
     """
-    from tqdm import tqdm
-
-    from motion.footlock import lock_feet
+    from utils.progress import progress
 
     began, target = time.perf_counter(), Path(config.output_dir) / config.ext
+    options = output_options(config, body)
     earlier = read_record(target)
-    with staged(Path(config.output_dir), config.ext) as folder:
-        record, done = Record(folder, provenance), []
-        for sample in tqdm(samples, total=count, unit="motion", disable=count == 1):
-            motion = replace(sample.motion, locked=lock_feet(sample.motion.joints, sample.motion.fps))
-            sample = replace(sample, motion=motion)
-            record.add(sample, write_sample(folder, sample, config))
-            done.append(sample)
-        done.sort(key=lambda sample: (sample.prompt_index, sample.repeat))
-        write_together(folder, [sample.motion for sample in done], config)
-        record.merge(target, earlier)
-        where = ", ".join(str(target / path.name) for path in sorted(folder.iterdir()))
-    print(f"{count} motion{'s'[: count > 1]} in {time.perf_counter() - began:.1f} s, in {where}")
+    record, done, sliding = Record(target, provenance), [], []
+    for sample in progress(samples, total=count, desc="motions", unit="motion", disable=count == 1):
+        sample, slides = with_locked_feet(sample, body if config.skeleton == "standard" else None)
+        sliding += [sample_name(sample, config)] * slides
+        with staged(Path(config.output_dir), config.ext) as folder:
+            files = write_sample(folder, sample, config, options)
+        names = [file.relative_to(folder).as_posix() for file in files]
+        record.add(sample, names, earlier)
+        done.append((sample, names))
+    done.sort(key=lambda pair: (pair[0].prompt_index, pair[0].repeat))
+    if done and (config.grid or "html" in config.formats):
+        with staged(Path(config.output_dir), config.ext) as folder:
+            write_together(folder, [sample.motion for sample, _ in done], [names for _, names in done], config)
+    if sliding:
+        note(f"feet slide on in parts of {', '.join(sliding)} (_ik): there they glide too far to be locked; the rest is locked")
+    where = ", ".join(str(path) for path in sorted(target.iterdir()) if not path.name.startswith("."))
+    print(f"{len(done)} motion{'s'[: len(done) != 1]} in {time.perf_counter() - began:.1f} s, in {where}")
 
 
-def write_sample(folder: Path, sample: Sample, config: Sampling) -> list[Path]:
-    """Write one sample, plain and with locked feet, in every format asked for except the page. Returns the files."""
-    from motion.files.export import OutputOptions, export
+def start_folder(config: Sampling) -> dict[str, Any]:
+    """What the folder of results holds already: its record. With --overwrite its motions are deleted, else a note names them."""
+    target = Path(config.output_dir) / config.ext
+    record = read_record(target)
+    motions = record.get("motions", [])
+    if config.overwrite and config.is_continue:
+        raise UserError("--overwrite --is_continue: give one of them; the first deletes what the second keeps")
+    if config.overwrite:
+        for name in (name for motion in motions for name in motion["files"]):
+            (target / name).unlink(missing_ok=True)
+        (target / RECORD).unlink(missing_ok=True)
+        return {}
+    if motions and not config.is_continue:
+        note(
+            f"{target} holds {len(motions)} motion{'s'[: len(motions) != 1]} of an earlier run: files of one name are replaced, "
+            "the others stay; --overwrite deletes them first, --is_continue goes on with an interrupted run"
+        )
+    return record
+
+
+def finished(config: Sampling, record: dict[str, Any], wanted: Sequence[tuple[int, int, str]]) -> int:
+    """How many of the motions `wanted`, (prompt index, repeat, text) in the order of the run, an interrupted run has finished."""
+    if not config.is_continue:
+        return 0
+    target = Path(config.output_dir) / config.ext
+    there = {
+        (motion["prompt_index"], motion["repeat"], motion["prompt"])
+        for motion in record.get("motions", [])
+        if motion["seed"] == config.seed and all_there(target, motion["files"])
+    }
+    count = next((number for number, sample in enumerate(wanted) if sample not in there), len(wanted))
+    note(f"--is_continue: {count} of {len(wanted)} motions are there already")
+    return count
+
+
+def note_blind_loops(model: TextToMotion) -> None:
+    """A note if the weights have no model that sees what follows a gap."""
+    if model.filling is None and model.masked.config.attention != "full":
+        note("no masked transformer with full attention (--fill_name) is here: the end of a loop is drawn without seeing its start")
+
+
+def output_options(config: Sampling, body: np.ndarray | None) -> OutputOptions:
+    """How the flags say that motion files are written."""
+    from motion.files.animation import RigOptions
+    from motion.files.export import OutputOptions
+
+    loop = getattr(config, "loop", False)
+    rig = RigOptions(config.skeleton, body, config.fps, config.bone_names, config.root, loop)
+    return OutputOptions(config.unit, config.up, rig, config.smpl or None)
+
+
+def input_options(config: InputFiles) -> InputOptions:
+    """What the flags say about input files."""
+    from motion.files.read import InputOptions
+
+    given = config.input_unit, config.input_up, config.input_fps, config.skip_frames
+    return InputOptions(*given, config.asf or None, config.smpl or None)
+
+
+def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:
+    """The rest pose (J, 3) that all animated files of a dataset share, in metres; None where its bone lengths are not known.
+
+    The pelvis and the chest are built as in the dataset's mean pose. Lengths that the skeleton lacks (KIT-ML) are medians over the
+    dataset's joints, where its folder is there.
+    """
+    import numpy as np
+
+    from motion.features import features_to_joints, skeleton_for
+    from motion.rest import fitted_rest, lengths_of, standard_rest
+
+    skeleton = skeleton_for(spec.num_joints)
+    mean_pose = features_to_joints(model.mean.float().cpu()[None], spec.num_joints)[0].double().numpy()
+    lengths = None
+    if skeleton.lengths is None:
+        files = sorted((spec.root / "new_joints").glob("*.npy"))
+        clips = [np.load(file).astype(np.float64) * spec.unit_scale for file in files[:: max(1, len(files) // SAMPLED)]]
+        if not clips:
+            return None
+        lengths = np.median([lengths_of(fitted_rest(clip, skeleton)) for clip in clips], axis=0)
+        lengths = (lengths + lengths[list(skeleton.mirror)]) / 2
+    return standard_rest(skeleton, mean_pose, lengths)
+
+
+def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, bool]:
+    """The sample with its foot-locked joints, and whether feet slide on somewhere."""
+    import numpy as np
+
+    from motion.footlock import lock
+
+    motion = sample.motion
+    if sample.cycles is None:
+        locked = lock(np.asarray(motion.joints), motion.fps, motion.contacts, body)
+        return replace(sample, motion=replace(motion, locked=locked.joints)), bool(locked.given_up.any())
+    locked, T = lock(sample.cycles, motion.fps, None, body), len(motion)  # the middle cycle knows what is before and after it
+    joints = moved_onto(locked.joints[T : 2 * T], sample.cycles[T : 2 * T], motion.joints)
+    return replace(sample, motion=replace(motion, locked=joints)), bool(locked.given_up[T : 2 * T].any())
+
+
+def moved_onto(joints: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Joints (T, J, 3), turned about the vertical and moved over the floor as it takes to bring `source` onto `target`."""
+    import numpy as np
+
+    centres = source.mean(axis=(0, 1)), target.mean(axis=(0, 1))
+    before, after = ((part - centre)[..., [0, 2]].reshape(-1, 2) for part, centre in zip((source, target), centres))
+    cosine, sine = (before * after).sum(), (before[:, 1] * after[:, 0] - before[:, 0] * after[:, 1]).sum()
+    c, s = np.array([cosine, sine]) / np.hypot(cosine, sine)
+    turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], joints.dtype)
+    shift = centres[1] - turn @ (centres[0] * (1, 0, 1)) - centres[0] * (0, 1, 0)
+    return (joints @ turn.T + shift).astype(joints.dtype)
+
+
+def sample_name(sample: Sample, config: Sampling) -> str:
+    """The name of a sample's files: its numbers, after the words of its prompt if --name_files asks for them."""
+    if config.name_files != "prompt":
+        return sample.name
+    words = re.sub(r"\W+", "_", sample.motion.text)[:LONGEST_NAME].strip("_")
+    return f"{words}_{sample.name}" if words else sample.name
+
+
+def write_sample(folder: Path, sample: Sample, config: Sampling, options: OutputOptions) -> list[Path]:
+    """Write one sample, plain and with locked feet, in every format asked for except the page. Returns the files.
+
+    The .npy holds the model's output untouched; other formats are written as `options` say.
+    """
+    from motion.files.export import USUAL, export
 
     motion, files = sample.motion, []
     for ending, joints in (("", motion.joints), ("_ik", motion.locked)):
-        for suffix in config.formats:
-            if suffix != "html":  # one page shows all
-                kind = "joints" if suffix == "npy" else "animation"
-                files.append(folder / kind / str(sample.prompt_index) / f"{sample.name}{ending}.{suffix}")
-                export(files[-1], joints, motion.text, motion.fps, OutputOptions(unit=None if suffix == "npy" else config.bvh_unit))
+        for kind in config.formats:
+            if kind != "html":  # one page shows all
+                place = folder / ("joints" if kind == "npy" else "animation") / str(sample.prompt_index)
+                files.append(place / f"{sample_name(sample, config)}{ending}.{'npz' if kind == 'smpl' else kind}")
+                export(files[-1], joints, motion.text, motion.fps, USUAL if kind == "npy" else options)
     return files
 
 
-def write_together(folder: Path, motions: list[Motion], config: Sampling) -> None:
-    """Write what shows all motions: index.html, grid.mp4, grid.gif, grid.png, as asked for."""
+def write_together(folder: Path, motions: list[Motion], files: list[list[str]], config: Sampling) -> None:
+    """Write what shows all motions: index.html, which links to their `files`, grid.mp4, grid.gif, grid.png, as asked for."""
     from motion.drawing.html import write_html
     from motion.drawing.render import contact_sheet, write_video
 
     if "html" in config.formats:
-        write_html(folder / "index.html", motions, config.ext)
+        write_html(folder / "index.html", motions, config.ext, files)
     for suffix in (suffix for suffix in GRIDS if config.grid and suffix in config.formats):
         draw = contact_sheet if suffix == "png" else write_video
         draw(folder / f"grid.{suffix}", [(motion.text, motion.joints) for motion in motions], motions[0].fps)
@@ -201,11 +331,11 @@ class Record:
         self.provenance = {self.key: provenance}
         self.motions: list[dict[str, Any]] = []
 
-    def add(self, sample: Sample, files: Sequence[Path]) -> None:
-        """List one sample and write the record."""
+    def add(self, sample: Sample, files: Sequence[str], earlier: dict[str, Any]) -> None:
+        """List one sample, beside the motions of the `earlier` record, and write the record."""
         self.motions.append(
             {
-                "files": [path.relative_to(self.folder).as_posix() for path in files],
+                "files": list(files),
                 "prompt": sample.motion.text,
                 "prompt_index": sample.prompt_index,
                 "repeat": sample.repeat,
@@ -217,28 +347,28 @@ class Record:
                 "made_by": self.key,
             }
         )
-        self.write()
+        self.write(earlier)
 
-    def merge(self, target: Path, earlier: dict[str, Any]) -> None:
-        """Also list the motions of the `earlier` record of `target` whose files are still there and are not replaced by ours."""
+    def write(self, earlier: dict[str, Any]) -> None:
+        """Write the record, with the motions of the `earlier` one whose files are still there and are not replaced by ours."""
+        from utils.checkpoint import atomic_path  # here, for it imports torch and --help must not
+
         ours = {name for motion in self.motions for name in motion["files"]}
         kept = [
             motion
             for motion in earlier.get("motions", [])
-            if motion["files"] and not ours & set(motion["files"]) and all((target / name).is_file() for name in motion["files"])
+            if motion["files"] and not ours & set(motion["files"]) and all_there(self.folder, motion["files"])
         ]
         keys = {motion["made_by"] for motion in kept}
-        self.provenance |= {key: value for key, value in earlier.get("provenance", {}).items() if key in keys}
-        self.motions = [*kept, *self.motions]
-        self.write()
-
-    def write(self) -> None:
-        from utils.checkpoint import atomic_path  # here, for it imports torch and --help must not
-
-        content = {"version": VERSION, "motions": self.motions, "provenance": self.provenance}
+        provenance = {key: value for key, value in earlier.get("provenance", {}).items() if key in keys} | self.provenance
+        content = {"version": VERSION, "motions": [*kept, *self.motions], "provenance": provenance}
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         with atomic_path(self.path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8", errors="replace")
+
+
+def all_there(folder: Path, names: Sequence[str]) -> bool:
+    return all((folder / name).is_file() for name in names)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

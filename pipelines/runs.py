@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from data.prompts import STRIDE
 from models.loading import kind_of
-from models.upstream.released import read_opt, read_released, recognise
+from models.upstream.released import DamagedFile, read_opt, read_released, recognise
 from models.upstream.tokeniser import halvings
 from motion.spec import RELEASED_EVALUATOR, SPECS
 from utils.checkpoint import RELEASED, SUFFIXES, CheckpointFolder, find_weights, read_metadata
@@ -23,7 +25,6 @@ from utils.errors import UserError
 
 EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "assets" / "demo"
 EMBEDDED = "embedded"  # the name that selects the embedded run of a kind
-STRIDE = 4  # frames per token of every released masked transformer
 
 
 class MissingRun(UserError):
@@ -108,7 +109,8 @@ class Run:
     @property
     def fills_gaps(self) -> bool:
         """Whether this is a masked transformer that was trained to fill gaps for editing (`--infill`)."""
-        return bool(self.metadata["config"].get("infill"))
+        config = self.metadata.get("config")
+        return isinstance(config, dict) and bool(config.get("infill"))
 
     def __str__(self) -> str:
         note = " (embedded weights; --name selects others)" if self.embedded else ""
@@ -147,8 +149,8 @@ def only(kind: Kind, runs: Sequence[Run], root: Path, datasets: Sequence[str]) -
     if not runs:
         raise MissingRun(f"no {kind.title} in {_where(root, datasets)}; {kind.remedy}")
     names = ", ".join(run.name if len(datasets) == 1 else f"{run.dataset_name}/{run.name}" for run in runs)
-    more = "" if len(datasets) == 1 else " and --dataset_name"
-    raise UserError(f"{len(runs)} {kind.title}s in {_where(root, datasets)} ({names}); {kind.flag}{more} selects one")
+    remedy = f"{kind.flag} selects one" if len(datasets) == 1 else f"{kind.flag} and --dataset_name select one"
+    raise UserError(f"{len(runs)} {kind.title}s in {_where(root, datasets)} ({names}); {remedy}")
 
 
 def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bool | None = None) -> list[Run]:
@@ -162,10 +164,10 @@ def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bo
             path = find_weights(folder)
             if released is not None and (path.suffix in RELEASED) != released:
                 continue
-            if kind_of(path) in kinds:
+            if _kind(path) in kinds:
                 runs.append(Run(root, dataset_name, str(folder.relative_to(root / dataset_name))))
         except UserError as error:
-            if released is not True and not _other_kind(folder, kinds):
+            if not _other_kind(folder, kinds):
                 damaged.append(str(error))
     if damaged and not runs:
         raise UserError(damaged[0])
@@ -177,23 +179,34 @@ def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bo
 def _folders(root: Path) -> list[Path]:
     """The folders in `root` that hold weights files; LaMP's released length estimator lies one level deeper."""
     folders = {path.parent for pattern in ("*/model", "*/*/model") for path in root.glob(pattern)}
-    return sorted(folder for folder in folders if _files(folder))
+    return sorted(folder for folder in folders if weights_files(folder))
 
 
-def _files(folder: Path) -> list[Path]:
-    """The weights files of a run, by name."""
+def weights_files(folder: Path) -> list[Path]:
+    """The weights files of a run, by name: those to use, not those to resume from."""
+    if not (folder / "model").is_dir():
+        return []
     files = [path for path in (folder / "model").iterdir() if path.suffix in SUFFIXES and not path.name.startswith(".")]
     return sorted(path for path in files if not path.stem.startswith("resume"))
 
 
+def _kind(path: Path) -> str | None:
+    """What a weights file holds; None for one of another project. Raises `UserError` for a damaged file."""
+    try:
+        return kind_of(path)
+    except DamagedFile:
+        raise
+    except UserError:
+        if path.suffix in RELEASED:
+            return None
+        raise
+
+
 def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
-    """Whether another weights file of a run, or a released file of no kind known here, shows that it is none of `kinds`."""
-    for path in _files(folder):
-        try:
-            return kind_of(path) not in kinds
-        except UserError:
-            if path.suffix in RELEASED:
-                return True
+    """Whether another weights file of a run shows that it is none of `kinds`."""
+    for path in weights_files(folder):
+        with suppress(UserError):
+            return _kind(path) not in kinds
     return False
 
 

@@ -1,15 +1,14 @@
 """Motions found by a sentence in a folder of motion files, a dataset's or any other.
 
-The index holds each motion in pieces of at most `max_motion` frames: features (P, Q, E), fp16, in one memory-mapped file beside
-the motions (in the user's cache if that folder is read-only). It is made anew when a file comes, goes or changes, and for other
-weights.
+The index holds each motion in pieces of at most `max_motion` frames: features (P, Q, E), fp16, in one file of the user's
+cache or of `--cache_dir`. It is made again when a file comes, goes or changes, and for other weights.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data.store import Clips, cache_folder, named
 from data.windows import features_of, motion_files, tell_skipped
@@ -26,6 +24,7 @@ from motion.spec import DatasetSpec
 from pipelines.language_motion import LanguageMotion
 from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError
+from utils.progress import progress
 
 SUFFIXES = (".npy", ".npz", ".bvh", ".glb")
 READ_AT_ONCE = 256  # files whose features are held in memory
@@ -74,14 +73,14 @@ def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path) -> Motion
     files = motion_files(folder, SUFFIXES)
     facts = [(file.path.removeprefix(str(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     state = hashlib.sha256(json.dumps([spec.dim, spec.fps, spec.max_motion, facts]).encode()).hexdigest()
-    home = folder if os.access(folder, os.W_OK) else cache_folder(folder)
-    path = home / f"lamp_{model.fingerprint}.safetensors"
+    path = cache_folder(folder, spec.cache_dir) / f"lamp_{model.fingerprint}.safetensors"
     found = stored(path, state)
     if found is None:
         partial = path.with_suffix(".partial.safetensors")
         tensors, used = build_index(model, spec, [Path(file) for file in files], partial, state)
         save_weights(path, tensors, {"kind": "index", "state": state, "files": [str(file.relative_to(folder)) for file in used]})
         partial.unlink(missing_ok=True)
+        print(f"note: the index is kept in {path}; --cache_dir selects another folder", file=sys.stderr)
         found = load_weights(path)
     tensors, metadata = found
     return MotionIndex(**tensors, files=[folder / name for name in metadata["files"]], fps=spec.fps)
@@ -110,7 +109,7 @@ def build_index(
         parts, done, faults = [tensors], metadata["done"], metadata["faults"]
         used = [files[number] for number in metadata["used"]]
     numbers = {file: number for number, file in enumerate(files)}
-    with tqdm(total=len(files), initial=done, desc="indexing motions", unit="file", leave=False, disable=None) as bar:
+    with progress(total=len(files), initial=done, desc="indexing motions", unit="file") as bar:
         for first in range(done, len(files), READ_AT_ONCE):
             block = files[first : first + READ_AT_ONCE]
             motions = {file: motion for file in block if (motion := features_of(file, spec, faults)) is not None}

@@ -1,4 +1,4 @@
-"""What is said of motions, as text: a table to read, JSON for programs, SubRip subtitles (.srt) for video players."""
+"""Captions of motions as text: a table to read, JSON for programs, SubRip subtitles (.srt) for video players."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Told(NamedTuple):
+class CaptionedWindow(NamedTuple):
     """A window of a motion: its file, where it begins and ends in seconds, captions with their log-odds of fitting, best first."""
 
     file: Path
@@ -23,27 +23,27 @@ def probability(log_odds: float) -> float:
     return (1 + math.tanh(log_odds / 2)) / 2
 
 
-def table(told: Sequence[Told]) -> str:
-    """A line a caption: file, seconds, caption. Where motions have several, how likely each fits stands before it."""
-    several = any(len(window.captions) > 1 for window in told)
+def caption_table(windows: Sequence[CaptionedWindow]) -> str:
+    """One line per caption: file, seconds, caption. Where motions have several, the probability that each fits stands before it."""
+    several = any(len(window.captions) > 1 for window in windows)
     rows = [("file", "seconds", *(["match"] if several else []), "caption")]
-    for window in told:
-        place = (str(window.file), f"{window.start:.1f}–{window.end:.1f}")
+    for window in windows:
+        prefix = (str(window.file), f"{window.start:.1f}–{window.end:.1f}")
         for text, match in window.captions:
-            rows.append((*place, *([f"{probability(match):.3f}"] if several else []), text))
-            place = ("", "")
+            rows.append((*prefix, *([f"{probability(match):.3f}"] if several else []), text))
+            prefix = ("", "")
     widths = [max(map(len, column)) for column in zip(*rows)][:-1]
     return "\n".join("  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths)), row[-1]]) for row in rows)
 
 
-def as_json(told: Sequence[Told], subtitles: dict[Path, str]) -> str:
+def as_json(windows: Sequence[CaptionedWindow], subtitles: dict[Path, str]) -> str:
     """A list of windows; `subtitles` names the .srt file of each motion that has one."""
-    windows = []
-    for file, start, end, captions in told:
-        said = [{"text": text, "match": _rounded(match), "probability": _rounded(probability(match))} for text, match in captions]
+    records = []
+    for file, start, end, captions in windows:
+        ranked = [{"text": text, "match": _rounded(match), "probability": _rounded(probability(match))} for text, match in captions]
         more = {"subtitles": subtitles[file]} if file in subtitles else {}
-        windows.append({"file": str(file), "start": _rounded(start), "end": _rounded(end), "captions": said, **more})
-    return json.dumps(windows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        records.append({"file": str(file), "start": _rounded(start), "end": _rounded(end), "captions": ranked, **more})
+    return json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _rounded(value: float) -> float | None:
@@ -51,13 +51,13 @@ def _rounded(value: float) -> float | None:
     return round(value, 4) if math.isfinite(value) else None
 
 
-def srt(told: Sequence[Told]) -> str:
-    """The subtitles of one motion: the best caption of each window. What goes on being said stands as one; silence as none."""
+def srt(windows: Sequence[CaptionedWindow]) -> str:
+    """The subtitles of one motion: the best caption of each window. Equal neighbours are one subtitle; empty ones none."""
     parts = []
-    for text, windows in groupby(told, key=lambda window: window.captions[0][0]):
-        first, *others = windows
+    for text, group in groupby(windows, key=lambda window: window.captions[0][0]):
+        first, *rest = group
         if text:
-            times = f"{clock(first.start)} --> {clock((others or [first])[-1].end)}"
+            times = f"{clock(first.start)} --> {clock((rest or [first])[-1].end)}"
             parts.append(f"{len(parts) + 1}\n{times}\n{text}\n")
     return "\n".join(parts)
 
@@ -82,14 +82,14 @@ def unique_names(files: Sequence[Path], suffix: str) -> dict[Path, str]:
     return names
 
 
-def write_captions(folder: Path, told: Sequence[Told], formats: Sequence[str]) -> None:
-    """Write captions.txt (the table), captions.json and one .srt a motion, as `formats` asks. A motion's windows come in a row."""
-    motions = {file: list(windows) for file, windows in groupby(told, key=lambda window: window.file)}
+def write_captions(folder: Path, windows: Sequence[CaptionedWindow], formats: Sequence[str]) -> None:
+    """Write captions.txt (the table), captions.json and one .srt per motion, as `formats` asks. A motion's windows are adjacent."""
+    motions = {file: list(group) for file, group in groupby(windows, key=lambda window: window.file)}
     names = unique_names(list(motions), ".srt") if "srt" in formats else {}
     texts = {name: srt(motions[file]) for file, name in names.items()}
     if "txt" in formats:
-        texts["captions.txt"] = table(told) + "\n"
+        texts["captions.txt"] = caption_table(windows) + "\n"
     if "json" in formats:
-        texts["captions.json"] = as_json(told, names)
+        texts["captions.json"] = as_json(windows, names)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")

@@ -12,20 +12,20 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from data.store import Normaliser
 from models.bert import find_tokenizer
 from models.layers import valid_mask
 from models.length import LengthPredictor
-from models.loading import load_model
+from models.loading import Loader
 from models.masked import MaskedTransformer
 from models.residual import ResidualTransformer
 from models.vqvae import MotionTokeniser
 from pipelines.conditioner import Conditioner, JointCondition, OwnText, load_conditioner
 from pipelines.runs import EMBEDDED_DIR
-from utils.checkpoint import CheckpointFolder, find_weights
+from utils.checkpoint import CheckpointFolder
 from utils.errors import UserError
 from utils.runtime import autocast
 
@@ -71,8 +71,6 @@ class TextToMotion:
     Raises `UserError` if the parts do not fit each other.
     """
 
-    precision = "fp32"
-
     def __init__(
         self,
         encoder: Conditioner,
@@ -84,8 +82,9 @@ class TextToMotion:
         length: LengthPredictor | None = None,
         filling: MaskedTransformer | None = None,
         columns: dict[str, list[int]] | None = None,
+        precision: str = "fp32",
     ):
-        self.columns = columns or {}
+        self.columns, self.precision = columns or {}, precision
         self.encoder, self.tokeniser, self.mean, self.std = encoder, tokeniser, mean, std
         self.masked, self.filling, self.residual, self.length = masked, filling, residual, length
         self.sampling = SamplingSettings()  # the default of these weights
@@ -120,37 +119,43 @@ class TextToMotion:
         fill_name: str | None = None,
         device: torch.device | str = "cpu",
         tag: str | None = None,
+        loader: Loader | None = None,
+        precision: str = "fp32",
     ) -> TextToMotion:
         """The masked model called `name`, the tokeniser and text encoder it was trained with, and the other models named.
 
-        `tag` says which weights of the masked model, such as "latest"; None: the best. Raises `UserError` for what is missing
+        `tag` selects weights of the masked model, such as "latest"; None: the best. With a `loader`, its device counts. A tokeniser
+        with one codebook needs no residual model: one that is named is left out with a note. Raises `UserError` for what is missing
         or does not fit.
         """
-
-        sources: list[Path] = []
+        loader = loader or Loader(device)
+        device = loader.device
 
         def folder(name: str) -> CheckpointFolder:
             return CheckpointFolder(checkpoints_dir, dataset_name, name)
 
         def load(kind: str, name: str, tag: str | None = None):
-            sources.append(find_weights(folder(name).root, tag))
-            model, metadata = load_model(sources[-1])
+            model, metadata = loader(folder(name).root, tag)
             if metadata["kind"] != kind:
                 raise UserError(f"{folder(name).root}: holds a {metadata['kind']} model, a {kind} model is needed; check the name")
-            return model.to(device), metadata
+            return model, metadata
 
         def load_encoder(key: EncoderKey) -> Conditioner:
             kind, lamp_name, no_query, bert = key
             if kind == "own":  # a released masked transformer that brings its own
                 pieces = masked.text.qformer.config.vocab_size - 1  # the last one is [DEC]
                 return OwnText(masked.text, find_tokenizer(folder(name).root, checkpoints_dir, pieces))
-            settings = {"lamp_name": lamp_name, "query": not no_query, "bert": bert, "device": device}
+            settings = {"lamp_name": lamp_name, "query": not no_query, "bert": bert, "loader": loader}
             return load_conditioner(kind, checkpoints_dir, dataset_name, **settings)
 
         masked, metadata = load("masked", name, tag)
         vq_name = metadata.get("vq_name")
         if not vq_name:
             raise UserError(f"{folder(name).root}: names no tokeniser; write a line 'vq_name: NAME' to {folder(name).opt}")
+        tokeniser = load("tokeniser", vq_name)[0]
+        if res_name and tokeniser.num_quantizers == 1:
+            print(f"note: --res_name {res_name} is not used: the tokeniser has one codebook")
+            res_name = None
         parts, keys = {}, {"masked": encoder_keys(metadata)}
         names = (("filling", "masked", fill_name), ("residual", "residual", res_name), ("length", "length", length_name))
         for part, kind, other in names:
@@ -159,15 +164,14 @@ class TextToMotion:
                 keys[part] = encoder_keys(theirs)
                 if not (kind == "length" and theirs.get("released")):  # a released one serves all released models
                     _check_pair(other, theirs, name, metadata)
-        tokeniser = load("tokeniser", vq_name)[0]
-        mean, std = (_statistics(folder(vq_name).meta / f"{part}.npy").to(device) for part in ("mean", "std"))
+        mean, std = (torch.from_numpy(row).to(device) for row in Normaliser.load(folder(vq_name).meta).rows)
         encoders = {key: load_encoder(key) for of_model in keys.values() for key in of_model}  # the masked model's first
         encoder, columns = next(iter(encoders.values())), None
         if len(encoders) > 1:
             encoder = JointCondition(list(encoders.values()))
             columns = {part: columns_of(of_model, encoders) for part, of_model in keys.items()}
-        model = cls(encoder, tokeniser, mean, std, masked, **parts, columns=columns)
-        model.sources = sources
+        model = cls(encoder, tokeniser, mean, std, masked, **parts, columns=columns, precision=precision)
+        model.sources = loader.files
         if Path(checkpoints_dir).resolve() == EMBEDDED_DIR:
             model.sampling = EMBEDDED_SAMPLING
         return model
@@ -268,10 +272,3 @@ def _check_pair(other: str, theirs: dict, name: str, ours: dict) -> None:
         described = f"'{other}' was trained with vq_name {theirs.get('vq_name')}, '{name}' with {ours.get('vq_name')}"
         raise UserError(f"{described}; use models of the same tokeniser")
 
-
-def _statistics(path: Path) -> Tensor:
-    """The row of numbers (D,) in a `.npy` file."""
-    try:
-        return torch.from_numpy(np.load(path).astype(np.float32))
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a readable .npy file ({error}); copy it from the tokeniser's training") from None

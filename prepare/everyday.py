@@ -28,6 +28,8 @@ class Part(NamedTuple):
     proven: bool = True
 
 
+Phrases = verbs.Phrases
+Tables = tuple[tuple[str, Phrases], ...]  # word of a label → phrases
 Writer = Callable[[Voice, Facts, str, bool], list[Part]]
 
 
@@ -85,7 +87,9 @@ def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 def fix_seat(clause: str) -> str:
     """Phrases that need a place get one."""
-    return re.sub(r"(lowers \S+|eases down|rests)$", r"\1 into a sitting position", clause).replace("rests into", "rests in")
+    return re.sub(r"(lowers \S+|lowering \S+|eases down|settles down|rests)$", r"\1 into a sitting position", clause).replace(
+        "rests into", "rests in"
+    )
 
 
 def beds(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
@@ -135,6 +139,8 @@ def climb(voice: Voice, facts: Facts, label: str, rich: bool, table: dict[str, v
 
 def balance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     events = facts.of("balance on one leg")
+    if not events and label.startswith("balance"):
+        return [Part(0, voice.pick(verbs.ONE_LEG), False)]
     return [Part(first(events), voice.pick(verbs.BALANCE, **limb_words(voice, events[:1], ("leg",))))] if events else []
 
 
@@ -148,6 +154,8 @@ def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
         return [Part(0, voice.pick(verbs.READY_TO_JUMP), False)] if ready else []
     if "grab" in label and max(hand.level for hand in facts.hands) >= OVERHEAD:
         table = verbs.JUMP_GRAB
+    elif len(events) > 1 and facts.direction == "forward" and facts.distance > 1:
+        return [Part(first(events), voice.pick(verbs.JUMPS_FORWARD, **count_words(voice, len(events))))]
     elif len(events) > 1:
         return [Part(first(events), voice.pick(verbs.JUMPS, **count_words(voice, len(events))))]
     elif facts.direction == "forward" and facts.distance > 0.45:
@@ -268,6 +276,12 @@ def circles(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 # ------------------------------------------------------------------------------------------------------------------ gait
 LABELLED_WAYS = (  # a word of the label → what is said after the verb instead of the way that the joints tell
     (r"stride", ("with long strides", "taking big steps", "with big strides")),
+    (r"90-degree left turns", ("and turns left again and again", "forward, turning left several times", "and keeps turning left")),
+    (
+        r"90-degree right turns",
+        ("and turns right again and again", "forward, turning right several times", "and keeps turning right"),
+    ),
+    (r"stop run", ("forward, stops and runs on", "forward, stops, then starts running again", "and stops, then runs on")),
     (r"figure eight", ("in a figure eight", "in a figure of eight", "along a figure eight")),
     (
         r"in a circle to the left",
@@ -287,10 +301,15 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
     """Walking, running, sneaking, dribbling: as the joints travel, with what the label adds."""
     if facts.direction == "in place" and facts.speed < 0.4 and kind != "dribble":
         return []
+    rising = [*facts.of("sit down"), *facts.of("stand up")]
+    if kind == "walk" and "sit" in label and rising:
+        return [Part(0, voice.pick(verbs.WALKS_OVER))] if rising[0].start > FPS and rising[0].action == "sit down" else []
     if kind == "walk" and "uneven" in label and voice.chance(0.7):
         return [Part(0, voice.pick(verbs.UNEVEN))]
+    if "run over" in label and facts.of("jump"):
+        return [Part(0, voice.pick(verbs.JUMP_OVER))]
     told = next((words for pattern, words in LABELLED_WAYS if re.search(pattern, label)), None)
-    if told and voice.chance(0.6):
+    if told and voice.chance(0.6 if "turns" not in label else 0.9):
         pace = say.GAITS[kind].verbs[1]
         return [Part(0, f"{voice.pick(pace)} {voice.pick(told)}", False)]
     if "stop" in label and "turn" not in label:
@@ -327,13 +346,14 @@ def animal(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def labelled(
-    voice: Voice, facts: Facts, label: str, rich: bool, table: verbs.Phrases, more: tuple[tuple[str, verbs.Phrases], ...] = ()
+    voice: Voice, facts: Facts, label: str, rich: bool, table: Phrases, instead: Tables = (), besides: Tables = ()
 ) -> list[Part]:
-    """What no joint proves; `more` has phrases of its own for words of the label."""
+    """What no joint proves; for words of the label there are other phrases `instead` of the table's, or `besides` them."""
     if facts.motion < 0.03:
         return []
-    ways = [phrases for pattern, phrases in more if re.search(pattern, label)]
-    return [Part(2, voice.pick(voice.rng.choice(ways) if ways and voice.chance(0.6) else table), False)]
+    table = next((phrases for word, phrases in instead if word in label), table)
+    more = next((phrases for word, phrases in besides if word in label), table)
+    return [Part(2, voice.pick(more if voice.chance(0.6) else table), False)]
 
 
 def idle(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
@@ -367,18 +387,18 @@ WRITERS: dict[str, Writer] = {
     "climb on a playground": partial(labelled, table=verbs.PLAYGROUND),
     "swing a sword": partial(labelled, table=verbs.SWORD),
     "duck": partial(labelled, table=verbs.DUCK),
-    "stretch": partial(labelled, table=verbs.STRETCH, more=(("twist", verbs.TWIST), ("range of motion", verbs.RANGE_OF_MOTION))),
-    "wash": partial(labelled, table=verbs.WASH_SELF, more=(("window", verbs.WASH_WINDOWS),)),
+    "stretch": partial(labelled, table=verbs.STRETCH, besides=(("twist", verbs.TWIST), ("range of motion", verbs.RANGE_OF_MOTION))),
+    "wash": partial(labelled, table=verbs.WASH_SELF, instead=(("window", verbs.WASH_WINDOWS),)),
     "mop": partial(labelled, table=verbs.MOP),
-    "drink": partial(labelled, table=verbs.DRINK, more=(("coffee", verbs.DRINK_COFFEE), ("unscrew", verbs.UNSCREW))),
+    "drink": partial(labelled, table=verbs.DRINK, instead=(("coffee", verbs.DRINK_COFFEE),), besides=(("unscrew", verbs.UNSCREW),)),
     "laugh": partial(labelled, table=verbs.LAUGH),
-    "point": partial(labelled, table=verbs.POINT, more=(("signals", verbs.SIGNALS),)),
-    "mime": partial(labelled, table=verbs.MIME, more=(("teapot", verbs.TEAPOT),)),
-    "turn": partial(labelled, table=verbs.SPIN, more=(("ropes", verbs.ROPES),)),
+    "point": partial(labelled, table=verbs.POINT, instead=(("signals", verbs.SIGNALS),)),
+    "mime": partial(labelled, table=verbs.MIME, besides=(("teapot", verbs.TEAPOT),)),
+    "turn": partial(labelled, table=verbs.SPIN, instead=(("ropes", verbs.ROPES),)),
     "hold a pose": partial(labelled, table=verbs.POSE),
 }  # fmt: skip
 WITHIN = {  # an action whose phrases say these, too
-    "walk": ("turn", "stop"), "run": ("turn", "stop"), "basketball": ("turn", "throw"), "throw": ("basketball",), "duck": ("run",),
+    "walk": ("turn", "stop"), "run": ("turn", "stop"), "basketball": ("turn",), "throw": ("basketball",), "duck": ("run",),
     "roll": ("run",), "jump": ("run", "stop"), "kick": ("soccer", "karate", "jump"),
     "pick up": ("walk", "squat", "stretch", "raise an arm"),
     "karate": ("punch",), "hop": ("stop",), "jumping jacks": ("run",), "balance on one leg": ("stretch",),

@@ -34,6 +34,14 @@ def whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_replaceable(out: Path, mark: str, title: str) -> None:
+    """Raises `UserError` if `out` exists and is neither empty nor an older build, whose file `mark` begins with `title`."""
+    mark = out / mark
+    ours = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").startswith(title)
+    if out.exists() and not ours and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: already there and no build of this script; remove it, or name another folder with --out")
+
+
 def write_motion(folder: Path, name: str, features: Tensor, joints: Tensor) -> None:
     """Write a clip's features (T, 263) and the joints (T, 22, 3) that they tell; the folders of `MOTIONS` must be there."""
     for part, values in zip(MOTIONS, (features, joints)):

@@ -1,103 +1,48 @@
-"""Raw captures of the `open` dataset: Bandai-Namco's BVH and CMU's ASF/AMC or BVH, from folders or their archives, at 20 fps.
+"""Raw captures of the `open` dataset: Bandai-Namco's BVH, CMU's ASF/AMC or BVH, HDM05's ASF/AMC, from folders or their archives.
 
-Everything comes out as a `Take`: joints (T, 22, 3) in HumanML3D's order, metres, Y up, not yet on the floor. The functions that
-read a file run in other processes, so they return what went wrong instead of raising it.
+Everything comes out as a `Take`: joints (T, 22, 3) at 20 fps in HumanML3D's order, metres, Y up, not yet on the floor. The
+functions that read a file run in other processes, so they return what went wrong instead of raising it.
 """
 
 from __future__ import annotations
 
-import io
-import lzma
 import re
-import tarfile
-import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from motion.files.bvh import read_bvh, read_text
-from motion.files.mocap import JOINT_MAPS, map_joints, read_asf_amc, resample
+from motion.files.bvh import read_bvh
+from motion.files.mocap import CMU_FPS, INCH, JOINT_MAPS, cmu_fps, map_joints, read_asf_amc, resample
+from motion.files.trees import joints_of_tree
 from prepare.captures import read_index
+from prepare.hdm05_labels import label_of_class
 from prepare.humanml3d import read_splits
+from prepare.raw_files import RawFile, raw_files
+from prepare.takes import FPS, Segment, Take
 from utils.errors import UserError
 
-FPS = 20
 BANDAI_NAME = re.compile(r"dataset-([12])_([a-z-]+)_([a-z-]+)_(\d+)$")
-ARCHIVES = (".tar.xz", ".tar.gz", ".tgz", ".tar")
+CMU_NAME = re.compile(r"\d+_\d+$")
+HDM05_NAME = re.compile(r"(HDM_([a-z]{2}))_(.+?)_\d+(_\d+)?$")
+CMU_POSER_METRES = 0.0101  # the unit of the BVH edition for Poser, by the legs of subject 135, who is there as ASF/AMC too
+CMU_METRES = INCH / 0.45  # that of the editions for MotionBuilder and 3ds Max, as in ASF/AMC
+STAND_INS = {"88": "08", "90": "08"}  # subjects without a skeleton of their own, and whose fits
+FIRST, FASTEST = 8, 25.0  # frames at the start in which a joint faster than so many m/s is an error of the capture
+DESCRIPTION = re.compile(r"\s*(\d+_\d+)[\s,;]+(.*\w.*?)\s*$")  # 14_27 sit on high stool, stand up
 
-
-CMU_SLOW = ("60", "61")  # subjects captured at 60 frames a second; all others at 120, whatever a BVH header says
-CMU_BVH_METRES = 0.0101  # its unit, by the legs of subject 135, who is there as ASF/AMC too
-
-Segment = tuple[str, int, int, str]  # HumanML3D's number, first frame, last frame + 1, split
 Segments = dict[str, list[Segment]]
 
 
 @dataclass(frozen=True)
-class Take:
-    """One capture; of CMU, one segment of HumanML3D's index. What cannot be used has a `problem` and no joints."""
-
-    name: str  # B1_walk_active_001, or HumanML3D's number
-    source: str  # "bandai 1", "bandai 2" or "cmu"
-    content: str = ""
-    style: str = ""
-    split: str = ""  # where the source has splits of its own
-    joints: np.ndarray | None = None  # (T, 22, 3) float32
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class RawFile:
-    """A file with its text."""
-
-    path: PurePosixPath
-    text: str
-
-    def stream(self) -> io.StringIO:
-        stream = io.StringIO(self.text)
-        stream.name = str(self.path)
-        return stream
-
-
-@dataclass(frozen=True)
-class CmuFile:
-    """A CMU capture with what is to be cut from it."""
+class AmcFile:
+    """A capture as ASF/AMC or BVH, with what is known about it."""
 
     motion: RawFile
     skeleton: RawFile | None  # of an AMC
-    segments: list[Segment]
-
-
-def raw_files(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[RawFile]:
-    """The wanted files of a folder and of the .tar.* archives that lie directly in it; of equal names (stems) the first.
-
-    Raises:
-        UserError: the folder is missing, or an archive cannot be read.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    seen = set()
-
-    def new(path: PurePosixPath) -> bool:
-        fresh = path.stem not in seen and not path.name.startswith(".") and wanted(path)
-        seen.update([path.stem] if fresh else [])
-        return fresh
-
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and new(PurePosixPath(path)):
-            yield RawFile(PurePosixPath(path), read_text(path)[1])
-    for archive in sorted(path for path in folder.iterdir() if path.name.endswith(ARCHIVES)):
-        try:
-            with tarfile.open(archive, "r|*") as members:  # as a stream: seeking in an .xz starts over each time
-                for member in members:
-                    if member.isfile() and new(PurePosixPath(member.name)):
-                        text = members.extractfile(member).read().decode("utf-8", errors="replace")
-                        yield RawFile(PurePosixPath(member.name), text)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
-            raise UserError(f"{archive}: cannot be read to its end ({error}); download it again") from None
+    take: Take
 
 
 def bandai_files(folder: Path) -> Iterator[RawFile]:
@@ -118,39 +63,98 @@ def read_bandai(file: RawFile) -> Take:
     return Take(name, **about, joints=resample(joints, bvh.fps, FPS).astype(np.float32))
 
 
-def cmu_segments(texts: Path) -> Segments:
-    """By capture (60_01), what HumanML3D's index.csv in `texts` cuts from it, with the splits beside it."""
+def cmu_segments(texts: Path, published: dict[str, bytes]) -> Segments:
+    """By capture (60_01), what HumanML3D's index.csv in `texts` cuts from it, with the splits beside it and the captions."""
     split_of = {name: split for split, names in read_splits(texts).items() for name in names}
     segments = defaultdict(list)
     for clip in read_index(texts / "index.csv"):
         if clip.dataset == "CMU" and clip.name in split_of:
-            segments[clip.source.name.removesuffix("_poses")].append((clip.name, clip.start, clip.end, split_of[clip.name]))
+            capture = clip.source.name.removesuffix("_poses")
+            lines = published.get(clip.name, b"").decode("utf-8", errors="replace").splitlines()
+            captions = tuple(line.partition("#")[0] for line in lines)
+            segments[capture].append(Segment(clip.name, clip.start, clip.end, split_of[clip.name], captions))
     return segments
 
 
-def cmu_files(folder: Path, segments: Segments) -> Iterator[CmuFile]:
-    """The CMU captures under `folder` that have segments."""
-    skeletons = {file.path.stem: file for file in raw_files(folder, lambda path: path.suffix == ".asf")}
-    for file in raw_files(folder, lambda path: path.suffix in (".amc", ".bvh") and path.stem in segments):
-        subject = file.path.stem.partition("_")[0]
-        yield CmuFile(file, skeletons.get(subject) if file.path.suffix == ".amc" else None, segments[file.path.stem])
+def cmu_files(folder: Path, segments: Segments) -> Iterator[AmcFile]:
+    """The CMU captures under `folder` that have segments, or a description in a text file beside them."""
+    beside = list(raw_files(folder, lambda path: path.suffix.lower() in (".asf", ".txt", ".csv")))
+    skeletons = {file.path.stem: file for file in beside if file.path.suffix.lower() == ".asf"}
+    words = descriptions(file.text for file in beside if file.path.suffix.lower() != ".asf")
+    for file in raw_files(folder, lambda path: path.suffix.lower() in (".amc", ".bvh") and bool(CMU_NAME.match(path.stem))):
+        capture, subject = file.path.stem, file.path.stem.partition("_")[0]
+        skeleton = skeletons.get(subject) or skeletons.get(STAND_INS.get(subject, ""))
+        cuts = tuple(segments.get(capture, ()))
+        take = Take(
+            f"cmu_{capture}", "cmu", label=words.get(capture, ""), actor=subject, segments=cuts,
+            reserved=frozenset(segment.split for segment in cuts),
+        )  # fmt: skip
+        if cuts or take.label:
+            yield AmcFile(file, skeleton, take)
 
 
-def read_cmu(file: CmuFile) -> list[Take]:
-    """The segments of one CMU capture."""
+def descriptions(texts: Iterable[str]) -> dict[str, str]:
+    """CMU's own words by capture, from texts with lines such as "14_27 sit on high stool, stand up"."""
+    matches = (DESCRIPTION.match(line) for text in texts for line in text.splitlines())
+    return {match[1]: match[2].strip('"') for match in matches if match}
+
+
+def read_cmu(file: AmcFile) -> Take:
+    """One CMU capture."""
     path = file.motion.path
     try:
-        if path.suffix == ".bvh":
-            names, landmarks = read_bvh(file.motion.stream()).landmarks()
-            landmarks = landmarks[1:]  # the first frame is the rest pose
-            joints = map_joints(names, landmarks, JOINT_MAPS["cmu_bvh"], str(path)) * CMU_BVH_METRES
-        elif file.skeleton:
-            names, landmarks = read_asf_amc(file.skeleton.stream(), file.motion.stream())
-            joints = map_joints(names, landmarks, JOINT_MAPS["cmu_asf"], str(path))
+        if path.suffix.lower() == ".bvh":
+            joints, fps = read_cmu_bvh(file.motion), cmu_fps(path.stem)
         else:
-            raise UserError(f"{path}: no skeleton {path.stem.partition('_')[0]}.asf for it")
+            joints, fps = read_amc(file)
+            fps = fps or cmu_fps(path.stem)
     except UserError as error:
-        return [Take(name, "cmu", split=split, problem=str(error)) for name, _, _, split in file.segments]
-    fps = 60 if path.stem.startswith(tuple(f"{subject}_" for subject in CMU_SLOW)) else 120
-    joints = resample(joints, fps, FPS).astype(np.float32)
-    return [Take(name, "cmu", split=split, joints=joints[start:end]) for name, start, end, split in file.segments]
+        return replace(file.take, problem=str(error))
+    return replace(file.take, joints=resample(hold_jumps(joints, fps), fps, FPS).astype(np.float32))
+
+
+def hold_jumps(joints: np.ndarray, fps: float) -> np.ndarray:
+    """Joints (T, 22, 3) whose first frames, as far as the body jumps among them, are replaced by the first that does not jump.
+
+    Some captures begin with a frame from elsewhere, some conversions with frames that lead away from a T-pose.
+    """
+    speed = np.linalg.norm(np.diff(joints[: FIRST + 1], axis=0), axis=-1).max(-1) * fps
+    jumps = np.flatnonzero(speed > FASTEST)
+    if not len(jumps):
+        return joints
+    good = jumps[-1] + 1
+    return np.concatenate((np.repeat(joints[good : good + 1], good, axis=0), joints[good:]))
+
+
+def read_cmu_bvh(file: RawFile) -> np.ndarray:
+    """Joints of one of CMU's conversions to BVH, whose first frame is the rest pose."""
+    tree = read_bvh(file.stream())
+    metres = CMU_POSER_METRES if "lThigh" in tree.names else CMU_METRES
+    return joints_of_tree(tree, str(file.path)).joints[1:] * metres
+
+
+def read_amc(file: AmcFile) -> tuple[np.ndarray, float | None]:
+    """Joints of an AMC at its own frame rate, and that rate if the file states it."""
+    path = file.motion.path
+    if not file.skeleton:
+        raise UserError(f"{path}: no skeleton for it; put the .asf of its subject into the same folder or archive")
+    names, landmarks, fps = read_asf_amc(file.skeleton.stream(), file.motion.stream())
+    return map_joints(names, landmarks, JOINT_MAPS["cmu_asf"], str(path)), fps
+
+
+def hdm05_files(folder: Path) -> Iterator[AmcFile]:
+    """HDM05's cut takes as ASF/AMC; the action is in the file's name: HDM_bd_squat1Reps_004_120.amc, with HDM_bd.asf."""
+    skeletons = {file.path.stem: file for file in raw_files(folder, lambda path: path.suffix.lower() == ".asf")}
+    for file in raw_files(folder, lambda path: path.suffix.lower() == ".amc" and HDM05_NAME.match(path.stem) is not None):
+        subject, actor, action = HDM05_NAME.match(file.path.stem).groups()[:3]
+        take = Take(f"hdm05_{file.path.stem}", "hdm05", label=label_of_class(action), actor=actor)
+        yield AmcFile(file, skeletons.get(subject), take)
+
+
+def read_hdm05(file: AmcFile) -> Take:
+    """One take of HDM05."""
+    try:
+        joints, fps = read_amc(file)
+    except UserError as error:
+        return replace(file.take, problem=str(error))
+    return replace(file.take, joints=resample(joints, fps or CMU_FPS, FPS).astype(np.float32))

@@ -1,16 +1,25 @@
-"""Which takes of the `open` dataset are for training, and which combinations of content and style no model ever sees."""
+"""Which takes of the `open` dataset are for training, and which combinations of content and style no model ever sees.
+
+Splits are given to captures, not to clips: a capture, its mirror, what others cut from it and what HumanML3D leaves of it stay
+together. HumanML3D's own segments keep their split.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # prepare.open_sources imports torch, for which --help does not wait
-    from prepare.open_sources import Take
+from prepare.actions import actions_in
 
-SPLITS = ("train", "val", "test", "test_unseen")
+if TYPE_CHECKING:  # prepare.takes imports numpy, for which --help does not wait
+    from prepare.takes import Take
+
+SPLITS = ("train", "val", "test", "test_unseen", "test_everyday")
 SHARES = {"test": 0.15, "val": 0.05}
+FEWEST = 4  # captures of an action from which one is held out for test_everyday
+TEST_ACTORS = frozenset({("hdm05", "tr")})  # never in train or val, so that one person is new to every model
 
 # Content x style that no model sees in training. Their mirrors are of the same combinations (or of the other side, listed too),
 # and no combination of one dataset comes back in the other, under this name or a synonym.
@@ -27,22 +36,73 @@ UNSEEN = {
 
 
 def draw_splits(takes: list[Take]) -> dict[str, str]:
-    """The split of each take by name: its own, or test_unseen, or drawn.
+    """The split of each take by name; of a take with segments, the split of the frames outside them."""
+    contents = [take for take in takes if take.content]
+    return draw_by_content(contents) | draw_by_action([take for take in takes if not take.content])
 
-    The draw is by a hash of the name, within each content, so that rare contents keep their share; a content with a few takes
-    stays in train.
+
+def by_hash(names: Iterable[str]) -> list[str]:
+    """The names in an order that is arbitrary and always the same."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+
+
+def draw_by_content(takes: list[Take]) -> dict[str, str]:
+    """Bandai-Namco's splits: test_unseen, or drawn within each content, so that rare contents keep their share.
+
+    A content with a few takes stays in train.
     """
     splits, groups = {}, defaultdict(list)
     for take in takes:
-        if take.split:
-            splits[take.name] = take.split
-        elif (take.content, take.style) in UNSEEN.get(take.source, ()):
+        if (take.content, take.style) in UNSEEN.get(take.source, ()):
             splits[take.name] = "test_unseen"
         else:
             groups[take.source, take.content].append(take.name)
     for names in groups.values():
-        names.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
         test, val = round(SHARES["test"] * len(names)), round(SHARES["val"] * len(names))
-        for index, name in enumerate(names):
+        for index, name in enumerate(by_hash(names)):
             splits[name] = "test" if index < test else "val" if index < test + val else "train"
     return splits
+
+
+def draw_by_action(takes: list[Take]) -> dict[str, str]:
+    """The splits of everyday takes.
+
+    A capture with a test segment of HumanML3D, and every copy of it, is test_everyday; one with a validation segment, val. Of
+    each action with FEWEST captures or more, 15 % or at least one are in test_everyday: these, the held-out actor's, and
+    as many others as are missing. Val gets 5 % of each main action. All others are train.
+    """
+    captures = defaultdict(list)
+    for take in takes:
+        captures[take.capture].append(take)
+    actions = {name: actions_of(group) for name, group in captures.items()}
+    splits = {name: split for name, group in captures.items() if (split := given_split(group))}
+    counts = Counter(action for named in actions.values() for action in named)
+    rare = {action for action, count in counts.items() if count < FEWEST}
+    for action in sorted(set(counts) - rare, key=lambda action: (counts[action], action)):
+        members = by_hash(name for name in captures if action in actions[name])
+        missing = max(1, round(SHARES["test"] * len(members))) - sum(splits.get(name) == "test_everyday" for name in members)
+        free = [name for name in members if name not in splits]
+        free.sort(key=lambda name: (bool(rare & set(actions[name])), actions[name][0] != action))
+        splits |= dict.fromkeys(free[: max(missing, 0)], "test_everyday")
+    for action in sorted(counts):
+        members = by_hash(name for name in captures if actions[name][:1] == (action,))
+        missing = round(SHARES["val"] * len(members)) - sum(splits.get(name) == "val" for name in members)
+        free = [name for name in members if name not in splits]
+        splits |= dict.fromkeys(free[: max(missing, 0)], "val")
+    return {take.name: splits.get(name, "train") for name, group in captures.items() for take in group}
+
+
+def actions_of(takes: list[Take]) -> tuple[str, ...]:
+    """The actions that the labels of a capture and of its copies name, or else the words of a user's own stretches."""
+    words = [(take.label, take.source) for take in takes]
+    own = [segment for take in takes if not take.label and not take.reserved for segment in take.segments]
+    words += [(segment.label or " ".join(segment.captions), "") for segment in own]
+    return tuple(dict.fromkeys(action for label, source in words for action in actions_in(label, source)))
+
+
+def given_split(takes: list[Take]) -> str:
+    """The split of a capture that is not drawn; empty if it is free."""
+    reserved = set().union(*(take.reserved for take in takes)) | {segment.split for take in takes for segment in take.segments}
+    if any((take.source, take.actor) in TEST_ACTORS for take in takes) or "test" in reserved:
+        return "test_everyday"
+    return "val" if "val" in reserved else "train" if "train" in reserved else ""

@@ -30,10 +30,12 @@ def main(argv: list[str] | None = None) -> None:
 
 def release(source, target, int8: bool) -> int:
     """Write one run's share, and say how many bytes its weights take. Raises `UserError` for a run that is not whole."""
+    from pipelines.caption_index import FILE
     from utils.checkpoint import eight_bits, find_weights, load_weights, save_weights
 
     state, metadata = load_weights(find_weights(source.root))
-    halved = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    # Vectors stay as they are: they take little, and a body's statistics and bones must be exact.
+    halved = {key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()}
     too_large = [key for key, value in halved.items() if not value.isfinite().all()]
     if too_large:
         raise UserError(f"{source.root}: {too_large[0]} holds numbers that fp16 cannot; train longer or at a lower rate")
@@ -41,7 +43,8 @@ def release(source, target, int8: bool) -> int:
     weights = target.weights("net_best")
     save_weights(weights, eight_bits(halved) if int8 else halved, metadata)
     vocabulary = [source.root / "vocab.txt"] if metadata["kind"] in ("lamp", "caption_gpt") else []
-    for kept in (source.opt, source.meta / "mean.npy", source.meta / "std.npy", *vocabulary):
+    index = [source.root / FILE] if metadata["kind"] in ("masked", "lamp") and (source.root / FILE).is_file() else []
+    for kept in (source.opt, source.meta / "mean.npy", source.meta / "std.npy", *vocabulary, *index):
         place = target.root / kept.relative_to(source.root)
         place.parent.mkdir(parents=True, exist_ok=True)
         try:

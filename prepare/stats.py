@@ -6,13 +6,14 @@ contacts, so that a joint that hardly moves is not blown up to the size of one t
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from motion.spec import SPECS
+from options.cli import parse
+from options.prepare import Statistics
 from utils.checkpoint import atomic_path
 from utils.errors import UserError, script
 
@@ -77,19 +78,17 @@ def clips(folder: Path, names: Iterable[str]) -> Iterator[np.ndarray]:
 
 @script
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write Mean.npy and Std.npy of a folder in HumanML3D's layout.")
-    parser.add_argument("root", type=Path, help="dataset folder that holds new_joint_vecs/")
-    parser.add_argument("--split", default="", help="use the clips of <split>.txt only, such as train; default: all clips")
-    args = parser.parse_args(argv)
+    args = parse(Statistics, argv)
+    root = Path(args.root)
     if args.split:
-        listed = args.root / f"{args.split}.txt"
+        listed = root / f"{args.split}.txt"
         if not listed.exists():
             raise UserError(f"{listed}: no such split; leave --split out to use all clips")
         names = listed.read_text(encoding="utf-8").split()
     else:
-        names = sorted(path.stem for path in (args.root / "new_joint_vecs").glob("*.npy"))
-    write_statistics(args.root, names)
-    print(f"{len(names):,} clips: wrote Mean.npy and Std.npy to {args.root}")
+        names = sorted(path.stem for path in (root / "new_joint_vecs").glob("*.npy"))
+    write_statistics(root, names)
+    print(f"{len(names):,} clips: wrote Mean.npy and Std.npy to {root}")
 
 
 if __name__ == "__main__":

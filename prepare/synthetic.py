@@ -9,7 +9,6 @@ HumanML3D's layout, captioned by prepare/captions.py.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, minimum_filter1d
 
 from motion.spec import get_spec
+from options.cli import parse
+from options.prepare import WriteSynthetic
 from utils.errors import UserError, script
 
 FPS = 20
@@ -270,14 +271,10 @@ def write_synthetic(root: str | Path, clips: int = 64, seed: int = 0) -> None:
 
 @script
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write a small dataset of procedural motions, in HumanML3D's layout.")
-    root = get_spec("synthetic").root
-    parser.add_argument("--out", type=Path, default=root, help=f"dataset folder (default: {root})")
-    parser.add_argument("--clips", type=int, default=64, help="number of clips (default: 64)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of motions (default: 0)")
-    options = parser.parse_args(argv)
-    write_synthetic(options.out, options.clips, options.seed)
-    print(f"{options.clips} clips in {options.out}")
+    config = parse(WriteSynthetic, argv)
+    out = Path(config.out) if config.out else get_spec("synthetic").root
+    write_synthetic(out, config.clips, config.seed)
+    print(f"{config.clips} clips in {out}")
 
 
 if __name__ == "__main__":

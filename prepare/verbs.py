@@ -87,6 +87,11 @@ JUMPS: Phrases = (
     "bounces up and down", "leaps into the air {times}", "does {count} jumps", "jumps up {times}", "jumps into the air {times}",
     "makes {count} jumps", "jumps again and again", "jumps up and down in place",
 )  # fmt: skip
+JUMPS_FORWARD: Phrases = (
+    "jumps forward {times}", "makes {count} jumps forward", "keeps jumping forward", "jumps ahead {times}",
+    "leaps forward {times}", "jumps forward again and again", "does {count} forward jumps", "jumps along",
+    "moves forward by jumping", "takes {count} jumps forward",
+)  # fmt: skip
 JUMP_OVER: Phrases = (
     "runs and jumps over something", "leaps over something while running", "runs up and jumps over an obstacle",
     "hurdles an obstacle", "takes a running jump over something", "jumps over something on the run",
@@ -95,12 +100,12 @@ JUMP_OVER: Phrases = (
 )  # fmt: skip
 HOP_BOTH: Phrases = (
     "hops{way}", "hops{way} on both legs", "hops{way} with both feet", "does a hop{way}", "makes a small jump{way}",
-    "takes a hop{way}", "hops{way} with both feet together", "jumps{way} with both feet together", "bunny hops{way}",
+    "takes a hop{way}", "hops{way} with both feet together", "jumps{way} with both feet together", "hops{way} like a bunny",
     "gives a hop{way}", "bounces{way} on both feet", "jumps{way} on both legs", "hops on two legs",
 )  # fmt: skip
 HOPS_BOTH: Phrases = (
     "hops{way} {times}", "hops {times} on both legs", "hops{way} with both feet {times}", "does {count} hops{way}",
-    "hops up and down {times}", "makes {count} hops on both legs", "bunny hops{way} {times}",
+    "hops up and down {times}", "makes {count} hops on both legs", "hops{way} like a bunny {times}",
     "takes {count} small jumps{way}", "jumps{way} with both feet {times}", "hops again and again",
     "keeps hopping{way} on both feet", "bounces{way} on both feet {times}", "hops up and down",
 )  # fmt: skip
@@ -154,7 +159,7 @@ PUNCH: Phrases = (
 )  # fmt: skip
 PUNCHES: Phrases = (
     "throws punches", "boxes", "punches {times}", "throws {count} punches", "punches with {limb} {times}",
-    "boxes with an unseen opponent", "shadow boxes", "practices punching", "fights with {their} fists",
+    "boxes with an unseen opponent", "does some shadow boxing", "practices punching", "fights with {their} fists",
     "throws jabs and punches", "punches the air {times}", "hits the air with {their} fists", "spars like a boxer",
     "throws punches with {limb}",
 )  # fmt: skip
@@ -171,7 +176,7 @@ KARATE: Phrases = (
 KARATE_MOVES: dict[str, Phrases] = {
     "empi": ("strikes with {their} elbow like in karate", "does karate elbow strikes", "practices elbow strikes"),
     "gedanbarai": ("does low karate blocks", "practices a low block", "blocks low with {their} arms like in karate"),
-    "oiduki": ("steps forward and punches like in karate", "does karate punches", "practices lunge punches"),
+    "oiduki": ("steps forward with a karate punch", "does karate punches", "practices lunge punches"),
     "syutouuke": ("does karate knife hand blocks", "blocks with open hands like in karate", "practices karate blocks"),
     "mawashigeri": ("does roundhouse kicks", "kicks in a half circle like in karate", "practices karate kicks"),
     "yokogeri": ("does side kicks", "kicks sideways like in karate", "practices karate side kicks"),
@@ -350,6 +355,7 @@ BALANCE: Phrases = (
     "balances on {their} {side} foot", "lifts one leg and balances", "holds {their} balance on one foot",
     "raises {their} {other} leg and balances", "stays balanced on one leg",
 )  # fmt: skip
+ONE_LEG: Phrases = ("balances on one leg", "balances on one foot", "keeps {their} balance on one leg", "stands on one leg")
 STRETCH: Phrases = (
     "stretches", "does some stretches", "exercises", "warms up", "does warm up exercises", "stretches {their} body", "loosens up",
     "does stretching exercises", "works out", "limbers up", "stretches {their} muscles", "does gymnastics", "does some exercises",
@@ -382,7 +388,8 @@ DRINK: Phrases = (
     "sips from a bottle", "gulps down a drink",
 )  # fmt: skip
 DRINK_COFFEE: Phrases = (
-    "drinks from a mug", "drinks coffee", "takes a mug and drinks", "sips from a coffee mug", "has some coffee",
+    "drinks from a mug", "drinks coffee", "takes a mug and drinks", "sips from a coffee mug", "has some coffee", "drinks",
+    "takes a sip", "raises a mug to {their} mouth", "has a drink",
 )  # fmt: skip
 UNSCREW: Phrases = (
     "opens a bottle and drinks", "unscrews a bottle cap and drinks", "twists a bottle open and takes a drink",
@@ -425,7 +432,7 @@ ROPES: Phrases = (
     "spins and swings on ropes", "does acrobatics on ropes", "twirls while hanging on ropes", "hangs on ropes and spins",
 )  # fmt: skip
 IDLE: Phrases = (
-    "stands still", "stands in place", "stands there", "stands and waits", "waits", "stands idle", "just stands there",
+    "stands still", "stands in place", "stands there", "stands and waits", "waits", "stands idle",
     "stands around", "stays where {they_are}", "remains standing", "stands without doing much", "does nothing but stand",
     "waits around",
 )  # fmt: skip
@@ -436,6 +443,7 @@ SHIFTS: Phrases = (
 POSE: Phrases = ("holds a pose", "stands in a fixed pose", "keeps still in a pose", "stands with {their} arms out", "poses")
 STOP: Phrases = ("stops", "comes to a stop", "halts", "stops and stands still", "comes to a halt")
 QUICK_STOP: Phrases = ("stops suddenly", "comes to a sudden stop", "stops abruptly", "stops short")
+WALKS_OVER: Phrases = ("walks over to a seat", "walks", "takes some steps", "walks a few steps", "walks up")
 UNEVEN: Phrases = (
     "walks over uneven ground", "walks on rough ground", "steps over uneven terrain", "walks carefully over rough terrain",
     "climbs over uneven ground", "makes {their} way over rough ground", "walks on bumpy ground",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import resource
 
 import pytest
@@ -11,6 +13,7 @@ from torch import nn
 from utils.checkpoint import (
     CheckpointFolder,
     atomic_path,
+    find_weights,
     freeze,
     git_revision,
     load_own_state,
@@ -19,6 +22,7 @@ from utils.checkpoint import (
     own_state,
     save_resume,
     save_weights,
+    train_,
 )
 from utils.errors import UserError
 from utils.runtime import preserved_random_states, random_states, resolve_device, seed_everything, set_random_states
@@ -113,10 +117,15 @@ def model() -> nn.ModuleDict:
 
 
 def test_frozen_networks_stay_fixed_and_out_of_checkpoints():
-    network = model().train()
+    network = train_(model())
     assert network["own"].training and not network["helper"].training and not network["helper"][1].training
     assert not any(parameter.requires_grad for parameter in network["helper"].parameters())
     assert own_state(network).keys() == {"own.weight", "own.bias"}
+
+
+def test_frozen_networks_can_be_copied_and_pickled():
+    for network in (copy.deepcopy(model()), pickle.loads(pickle.dumps(model()))):
+        assert own_state(train_(network)).keys() == {"own.weight", "own.bias"} and not network["helper"].training
 
 
 def test_own_state_loads_strictly():
@@ -177,3 +186,11 @@ def test_device_of_gpu_id():
     for gpu_id in (torch.cuda.device_count(), -2):
         with pytest.raises(UserError, match=f"--gpu_id {gpu_id}: this machine has"):
             resolve_device(gpu_id)
+
+
+def test_among_several_best_weights_the_metric_decides_and_not_the_time(tmp_path):
+    for name in ("net_best_fid", "latest", "net_best_accuracy", "net_best_loss"):  # the preferred one is the oldest
+        save_weights(tmp_path / "model" / f"{name}.safetensors", {"a": torch.zeros(1)}, {})
+    assert find_weights(tmp_path).stem == "net_best_fid"
+    (tmp_path / "model" / "net_best_fid.safetensors").unlink()
+    assert find_weights(tmp_path).stem == "net_best_accuracy"

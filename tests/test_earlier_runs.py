@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from models import loading
 from pipelines.text2motion import SamplingSettings, TextToMotion
 
 RUNS = Path(__file__).parent / "earlier_runs"
@@ -21,3 +22,11 @@ def test_runs_from_before_the_move_give_the_same_tokens():
     sampling = SamplingSettings(time_steps=10, seed=3, topkr=0.0, temperature=2.0)
     codes = model.draw(condition, torch.from_numpy(expected["lengths"]), sampling=sampling)
     assert np.array_equal(codes.numpy(), expected["codes"])
+
+
+def test_each_weights_file_is_read_once(monkeypatch):
+    read = []
+    monkeypatch.setattr(loading, "load_model", lambda path, load=loading.load_model: (read.append(path), load(path))[1])
+    model = TextToMotion.load(RUNS, "open", "base", "res", "len")
+    assert sorted(path.parent.parent.name for path in read) == ["base", "lamp", "len", "res", "vq"]
+    assert model.tokeniser is model.encoder.lamp.tokeniser and len(model.sources) == 5

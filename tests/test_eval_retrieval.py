@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,6 +48,13 @@ def run(tmp_path_factory) -> SimpleNamespace:
         data=root / "data", folder=root / "runs" / "synthetic" / "lamp", places=[*places, "--gpu_id", "-1"], names=names,
         model=model, spec=spec, clips=CaptionedClips(spec, "test", MotionStore(spec)),
     )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    """The user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -217,9 +225,9 @@ def test_features_joints_and_bvh_of_a_motion_are_found_alike(run, tmp_path):
         assert torch.nn.functional.cosine_similarity(features, truth, dim=-1).min() > 0.98
 
 
-def test_index_is_kept_and_made_anew_when_files_change(run, motions, capsys):
+def test_index_is_kept_and_made_again_when_files_change(run, motions, cache, capsys):
     def index_file() -> Path:
-        (path,) = motions.glob("lamp_*.safetensors")
+        (path,) = cache.rglob("lamp_*.safetensors")
         return path
 
     first = open_index(run.model, run.spec, motions)
@@ -235,12 +243,14 @@ def test_index_is_kept_and_made_anew_when_files_change(run, motions, capsys):
     assert "skipped 2 of 9 files" in capsys.readouterr().err
 
 
-def test_folder_that_cannot_be_written_to_has_its_index_in_the_cache(run, motions, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+def test_nothing_is_written_into_a_folder_of_motions(run, motions, tmp_path, cache, capsys):
+    before = sorted(motions.rglob("*"))
     open_index(run.model, run.spec, motions)
-    assert not list(motions.glob("lamp_*"))
-    assert len(list((tmp_path / "cache").rglob("lamp_*.safetensors"))) == 1
+    assert sorted(motions.rglob("*")) == before
+    (path,) = cache.rglob("lamp_*.safetensors")
+    assert f"note: the index is kept in {path}" in capsys.readouterr().err
+    open_index(run.model, replace(run.spec, cache_dir=tmp_path / "mine"), motions)
+    assert len(list((tmp_path / "mine").rglob("lamp_*.safetensors"))) == 1
 
 
 def test_dataset_is_searched_with_its_captions(run, tmp_path, capsys):
@@ -250,6 +260,13 @@ def test_dataset_is_searched_with_its_captions(run, tmp_path, capsys):
     assert sum(line.endswith("a person walks") for line in lines) == 4
     folder = [*run.places, "--query", "a person walks", "--top", "40", "--motions", str(run.data)]
     assert output(folder, capsys).splitlines()[1:] == lines
+
+
+def test_without_a_run_the_embedded_lamp_searches(run, motions, tmp_path, capsys):
+    words = ["--query", "a person walks", "--motions", str(motions), "--checkpoints_dir", str(tmp_path / "none"), "--gpu_id", "-1"]
+    eval_retrieval.main([*words, "--top", "3"])
+    written = capsys.readouterr()
+    assert "(embedded weights" in written.err and len(written.out.splitlines()) == 4
 
 
 def test_found_motions_are_written(run, motions, tmp_path, capsys):
@@ -292,7 +309,7 @@ def test_bad_input_is_turned_down(run, motions, tmp_path, capsys):
     np.save(tmp_path / "words" / "a.npy", np.zeros(3))
     query = ["--query", "a person bows"]
     for argv, words in (
-        ([*run.places, "--name", "nobody"], "no such checkpoint"),
+        ([*run.places, "--name", "nobody"], "no LaMP run 'nobody'"),
         ([*run.places, "--name", "vq"], "LaMP is needed"),
         ([*run.places, "--which_epoch", "net_best_fid"], "net_best_r1"),
         ([*run.places, "--split", "tset"], "test"),

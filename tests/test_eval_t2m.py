@@ -14,7 +14,7 @@ import eval_t2m_trans_res
 import eval_t2m_vq
 from data.store import MotionStore
 from data.text import CaptionedClips
-from evaluation.protocol import Protocol, Sample, interval, released_lines, table
+from evaluation.protocol import Sample, SplitEvaluation, interval, released_lines, results_table
 from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
 from motion.spec import get_spec
@@ -30,7 +30,7 @@ def cheap(monkeypatch):
     """Two motions a text for MultiModality, and a judge that tells motions apart, which a random LaMP does not."""
     monkeypatch.setattr("evaluation.protocol.SAMPLES", 2)
     monkeypatch.setattr("evaluation.protocol.BATCH", 16)
-    monkeypatch.setattr("evaluation.judges.LampJudge.load", lambda *_: Sums())
+    monkeypatch.setattr("evaluation.judges.LampJudge.load", lambda *_, **__: Sums())
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,9 @@ def run(root: Path, *words: str) -> dict:
     return json.loads((root / "synthetic" / "masked" / "eval" / "text2motion.json").read_text())["results"]
 
 
-def protocol(root: Path, judge=None, **settings) -> Protocol:
+def protocol(root: Path, judge=None, **settings) -> SplitEvaluation:
     spec = get_spec("synthetic", str(root / "data"))
-    return Protocol(CaptionedClips(spec, "test", MotionStore(spec)), judge or Sums(), **settings)
+    return SplitEvaluation(CaptionedClips(spec, "test", MotionStore(spec)), judge or Sums(), **settings)
 
 
 class Sums:
@@ -143,7 +143,7 @@ def test_tables_and_released_lines():
         "FID": (0.0456, 0.002), "Diversity": (9.6, 0.1), "R@1": (0.5, 0.0), "R@2": (0.7, 0.0), "R@3": (0.8, 0.0),
         "MM-Dist": (3.0, 0.01),
     }}  # fmt: skip
-    assert "only" not in table(results) and "0.002 ± 0.000" in table(results)
+    assert "only" not in results_table(results) and "0.002 ± 0.000" in results_table(results)
     fid, _, precision, _ = released_lines(results)
     assert fid == "FID: 0.046, conf. 0.002"
     assert precision == "TOP1: 0.500, conf. 0.000, TOP2: 0.700, conf. 0.000, TOP3: 0.800, conf. 0.000"

@@ -25,8 +25,8 @@ from models.decoding import Search
 from motion.features import joints_to_features
 from motion.files.export import export
 from motion.skeleton import HUMANML3D
-from pipelines.motion2text import MotionToText, Said
-from pipelines.subtitles import Told, probability, srt, table, unique_names
+from pipelines.motion2text import MotionToText, RankedCaption
+from pipelines.subtitles import CaptionedWindow, caption_table, probability, srt, unique_names
 from prepare.synthetic import walker
 from tests.test_convert import write_cmu
 from utils.checkpoint import save_weights
@@ -58,13 +58,13 @@ class Measurer:
         count: int = 1,
         candidates: int = 1,
         numbers: torch.Tensor | None = None,
-    ) -> list[list[Said]]:
+    ) -> list[list[RankedCaption]]:
         self.batches.append(lengths.tolist())
         self.searches.append(search)
         for row, length in zip(features, lengths):
             assert row.dtype == torch.float32 and not row[length:].any()
         ways = features[..., 1:3].norm(dim=-1).sum(1).tolist()  # metres, as features tell how far each frame goes
-        return [[Said(saying(way) + f", take {take}" * (take > 0), 2.0 - take) for take in range(count)] for way in ways]
+        return [[RankedCaption(saying(way) + f", take {take}" * (take > 0), 2.0 - take) for take in range(count)] for way in ways]
 
 
 @pytest.fixture
@@ -378,10 +378,10 @@ def test_an_output_folder_that_cannot_be_written(tell, motions, tmp_path, capsys
 def test_subtitles_are_subrip(tmp_path):
     file = Path("a.npy")
     told = [
-        Told(file, 0, 9.8, [("a person walks", 1.0), ("someone walks", 0.0)]),
-        Told(file, 9.8, 19.6, [("a person walks", 0.5)]),
-        Told(file, 19.6, 20, [("", -float("inf"))]),
-        Told(file, 3599.9996, 3671.25, [("ein Mensch geht über die Straße", 0.5)]),
+        CaptionedWindow(file, 0, 9.8, [("a person walks", 1.0), ("someone walks", 0.0)]),
+        CaptionedWindow(file, 9.8, 19.6, [("a person walks", 0.5)]),
+        CaptionedWindow(file, 19.6, 20, [("", -float("inf"))]),
+        CaptionedWindow(file, 3599.9996, 3671.25, [("ein Mensch geht über die Straße", 0.5)]),
     ]
     text = srt(told)
     assert text == (
@@ -399,8 +399,9 @@ def test_names_are_unique_in_any_case():
 
 
 def test_the_table_lines_up():
-    told = [Told(Path("a.npy"), 0, 9.8, [("walks", 0.0), ("", -float("inf"))]), Told(Path("dance.bvh"), 0, 100, [("dances", 3.0)])]
-    assert table(told).splitlines() == [
+    told = [CaptionedWindow(Path("a.npy"), 0, 9.8, [("walks", 0.0), ("", -float("inf"))])]
+    told += [CaptionedWindow(Path("dance.bvh"), 0, 100, [("dances", 3.0)])]
+    assert caption_table(told).splitlines() == [
         "file       seconds    match  caption",
         "a.npy      0.0–9.8    0.500  walks",
         "                      0.000  ",

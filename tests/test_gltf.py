@@ -130,7 +130,8 @@ def test_names_and_tree_are_the_skeletons(glb, clip):
     nodes, joints = glb.json["nodes"], glb.json["skins"][0]["joints"]
     assert [nodes[joint]["name"] for joint in joints][: len(skeleton.bones)] == list(skeleton.bones)
     parent = {child: joint for joint in joints for child in nodes[joint].get("children", [])}
-    assert [joints.index(parent[joint]) if joint in parent else -1 for joint in joints][: len(skeleton.bones)] == list(skeleton.parents)
+    above = [joints.index(parent[joint]) if joint in parent else -1 for joint in joints]
+    assert above[: len(skeleton.bones)] == list(skeleton.parents)
 
 
 def test_the_skin_does_not_deform_the_rest_pose(glb):

@@ -16,7 +16,7 @@ from data.store import MotionStore
 from data.text import CaptionedClips
 from evaluation.captions import BertScores, captions_of, lamp_bertscore, language_scores, load_scorer, people
 from evaluation.judges import NoJudge
-from evaluation.protocol import Protocol
+from evaluation.protocol import SplitEvaluation
 from models.caption import CaptionGPT, GPTConfig
 from models.masked import MaskedConfig, MaskedTransformer
 from motion.spec import get_spec
@@ -112,7 +112,7 @@ def test_results_lie_under_out_dir_and_under_their_own_name(root, tmp_path):
 def test_one_s_own_words_score_full_marks(root):
     spec = get_spec("synthetic", root / "data")
     clips = CaptionedClips(spec, "test", MotionStore(spec))
-    seen = Protocol(clips, NoJudge()).real(0)
+    seen = SplitEvaluation(clips, NoJudge()).real(0)
     captions = captions_of(clips, seen)
     assert all(said in [one.text for one in own] for said, own in zip(seen.captions, captions))
     bert = BertScores(load_scorer("", 0, "cpu"), [[one.text for one in own] for own in captions])

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
-from motion.files.bvh import read_bvh
-from motion.files.mocap import JOINT_MAPS, map_joints, read_asf_amc, resample
+from motion.features import bone_lengths
+from motion.files.bvh import Bvh, read_bvh
+from motion.files.mocap import INCH, JOINT_MAPS, cmu_fps, map_joints, read_asf_amc, resample
+from motion.files.trees import joints_of_tree, put_thorax_back
 from motion.skeleton import HUMANML3D
 from utils.errors import UserError
 
@@ -82,7 +85,7 @@ UNIT = 0.0254 / 0.45
 
 
 def asf_amc(asf: str = ASF, amc: str = AMC) -> tuple[list[str], np.ndarray]:
-    return read_asf_amc(io.StringIO(asf), io.StringIO(amc))
+    return read_asf_amc(io.StringIO(asf), io.StringIO(amc))[:2]
 
 
 def test_every_map_fills_every_joint_with_weights_that_sum_to_one():
@@ -142,6 +145,82 @@ def test_asf_amc_turns_x_then_y_then_z_about_each_bones_axes():
     knee = numbers[:3] + thigh.apply([0, -4, 0])
     ankle = knee + shin.apply([0, -3, 0])
     assert np.allclose(places[0] / UNIT, [numbers[:3], knee, ankle, ankle + shin.apply([0, 0, 1])])
+
+
+def test_asf_axes_turn_in_the_order_that_the_file_names():
+    numbers = np.random.default_rng(1).uniform(-180, 180, size=10)
+    frame = "1\nroot {} {} {} {} {} {}\nthigh {} {} {}\nshin {}\n".format(*numbers)
+    axes = (20.0, -50.0, 110.0)
+    _, places = asf_amc(ASF.replace("axis 0 0 90 XYZ", "axis {} {} {} ZYX".format(*axes)), frame)
+    rest = Rotation.from_euler("zyx", axes[::-1], degrees=True)  # about z first
+    fixed = [Rotation.from_euler("xyz", some, degrees=True) for some in (numbers[3:6], numbers[6:9])]
+    thigh = fixed[0] * rest * fixed[1] * rest.inv()
+    assert np.allclose(places[0, 1] / UNIT, numbers[:3] + thigh.apply([0, -4, 0]))
+    with pytest.raises(UserError, match="order of axes"):
+        asf_amc(ASF.replace("axis 0 0 90 XYZ", "axis 0 0 90 XXZ"))
+
+
+def test_asf_root_has_a_position_an_orientation_and_an_order():
+    numbers = np.random.default_rng(2).uniform(-180, 180, size=10)
+    frame = "1\nroot {} {} {} {} {} {}\nthigh {} {} {}\nshin {}\n".format(*numbers)
+    moved = ASF.replace("position 0 0 0", "position 0 5 0").replace("orientation 0 0 0", "orientation 0 90 0")
+    _, places = asf_amc(moved, frame)
+    _, plain = asf_amc(ASF, frame)
+    quarter = Rotation.from_euler("y", 90, degrees=True)
+    legs = (plain[0, 1:] - plain[0, :1]) / UNIT
+    assert np.allclose(places[0, 0] / UNIT, numbers[:3] + np.array([0, 5, 0]))
+    assert np.allclose((places[0, 1:] - places[0, :1]) / UNIT, quarter.apply(legs))
+    order = ASF.replace("order TX TY TZ RX RY RZ", "order TX TY TZ RZ RY RX")
+    _, places = asf_amc(order, "1\nroot 0 0 0 {} {} {}\nthigh 0 0 0\nshin 0\n".format(*numbers[3:6]))
+    turn = Rotation.from_euler("zyx", numbers[3:6], degrees=True)
+    assert np.allclose(places[0, 1] / UNIT, turn.apply([0, -4, 0]))
+
+
+def test_asf_words_may_be_in_capitals_and_follow_a_byte_order_mark():
+    capitals = ASF.replace(":units", ":UNITS").replace(":bonedata", ":BONEDATA")
+    assert np.array_equal(asf_amc("\ufeff" + capitals, "\ufeff" + AMC)[1], asf_amc()[1])
+
+
+def test_frame_rates_of_amc_and_of_cmus_captures():
+    stated = AMC.replace(":DEGREES", ":SAMPLES-PER-SECOND 60\n:DEGREES") if ":DEGREES" in AMC else ":SAMPLES-PER-SECOND 60\n" + AMC
+    assert read_asf_amc(io.StringIO(ASF), io.StringIO(stated))[2] == 60
+    assert read_asf_amc(io.StringIO(ASF), io.StringIO(AMC))[2] is None
+    slow = ("60_01", "61_15", "88_01", "88_11", "90_08", "90_11", "115_01", "115_09", "115_10")
+    assert {cmu_fps(name) for name in slow} == {60}
+    assert {cmu_fps(name) for name in ("01_01", "90_02", "90_10", "115_11", "160_01", "600_01", "walk")} == {120}
+
+
+@needs_shared
+def test_the_lost_thorax_is_put_back():
+    """CMU's 07_01 in the edition for MotionBuilder beside its AMC's bones (07_05: the same person)."""
+    everyday = SHARED / "data" / "everyday"
+    with tarfile.open(everyday / "raw_samples.tar.xz") as archive:
+        text = archive.extractfile("cmu_bvh/07_01.bvh").read().decode()
+    stream = io.StringIO(text)
+    stream.name = "07_01.bvh"
+    joints = joints_of_tree(read_bvh(stream), "07_01.bvh").joints[1:] * INCH / 0.45
+    with tarfile.open(SHARED / "data" / "cmu" / "asfamc.tar.xz") as archive:
+        asf, amc = (archive.extractfile(f"asfamc/07/{name}").read().decode() for name in ("07.asf", "07_05.amc"))
+    names, places, _ = read_asf_amc(io.StringIO(asf), io.StringIO(amc))
+    bones = bone_lengths(torch.from_numpy(map_joints(names, places, JOINT_MAPS["cmu_asf"])), HUMANML3D).median(0).values
+    lengths = bone_lengths(torch.from_numpy(joints), HUMANML3D).median(0).values
+    # The trunk and the hips; elsewhere the edition places the joints of arms and feet at other spots.
+    assert (lengths - bones)[[1, 2, 3, 6, 9, 12, 15]].abs().max() < 0.025
+    with tarfile.open(everyday / "joints.tar.xz", "r|xz") as archive:
+        member = next(member for member in archive if member.name.endswith("cmu/07_01.npy"))
+        reference = np.load(io.BytesIO(archive.extractfile(member).read()))
+    every = joints[::6][: len(reference)]
+    assert np.linalg.norm(every - reference, axis=-1).max() < 0.008
+
+
+def test_only_conversions_that_lost_the_thorax_get_one():
+    names, parents = ["Hips", "Spine", "Spine1", "Neck", "LeftShoulder", "RightShoulder"], [-1, 0, 1, 2, 2, 2]
+    turns = np.tile(np.eye(3), (2, 6, 1, 1))
+    for neck, expected in ((0.0, 3.0), (0.5, 2.5)):
+        offsets = np.array([[0, 0, 0], [0, 1, 0], [0, 1, 0], [0, neck, 0], [0, neck, 0], [0, neck, 0]], float)
+        tree = Bvh(list(names), list(parents), offsets, np.tile(offsets, (2, 1, 1)), turns, 1 / 30)
+        put_thorax_back(tree)
+        assert tree.joints()[1, 3, 1] == tree.joints()[1, 4, 1] == expected
 
 
 @pytest.mark.parametrize(

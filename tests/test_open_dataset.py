@@ -16,10 +16,13 @@ from motion.files.bvh import write_bvh
 from motion.rotation import euler_to_matrix
 from motion.skeleton import HUMANML3D
 from prepare import open_dataset
-from prepare.open_dataset import LONGEST, SHORTEST, Clip, cut, make_clips, swap_sides
-from prepare.open_sources import Take, raw_files
+from prepare.clip_files import write_batch
+from prepare.open_clips import cut, make_clips
 from prepare.open_splits import UNSEEN, draw_splits
+from prepare.raw_files import raw_files
+from prepare.sides import swap_sides
 from prepare.stats import mean_std
+from prepare.takes import LONGEST, SHORTEST, Clip, Take
 from utils.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -159,6 +162,7 @@ def test_long_takes_are_cut_and_short_ones_left_out(dataset):
     assert "1 left out because shorter than 24 frames: B1_punch_normal_001" in report
     assert "1 left out because shorter than 24 frames: 000002" in report
     assert "1 cut because longer than 199 frames" in report
+    assert "HumanML3D's segments of CMU: 4, 1 found no file (1 captures: 99_01)" in report
     assert re.search("left out: B2_walk_normal_001: .*dataset-2_walk_normal_001.bvh: not a BVH file", report)
 
 
@@ -168,7 +172,7 @@ def test_pieces_go_on_where_the_last_ended():
     assert [len(piece) for piece in pieces] == [200, 200, 69]
     assert np.array_equal(pieces[0][-1], pieces[1][0])
     assert [len(piece) for piece in cut(joints[:240])] == [200]  # the rest only shows the end
-    assert [len(cut(joints[:frames])) for frames in (24, 25, 200)] == [0, 1, 1]
+    assert [len(cut(joints[:frames])) for frames in (24, 25, 200)] == [1, 1, 1]
 
 
 def test_no_take_and_no_mirror_crosses_splits(dataset):
@@ -280,7 +284,7 @@ def test_padding_in_a_batch_changes_nothing(dataset, tmp_path):
     clips = [Clip(str(size), "", "", "", "", rng.normal(size=(size, 22, 3)).astype(np.float32)) for size in (30, 90)]
     for folder in ("new_joint_vecs", "new_joints"):
         (tmp_path / folder).mkdir()
-    open_dataset.write_batch(clips, tmp_path)
+    write_batch(clips, tmp_path)
     alone, _ = joints_to_features(torch.from_numpy(clips[0].joints)[None], HUMANML3D)
     assert np.abs(np.load(tmp_path / "new_joint_vecs" / "30.npy") - alone[0].numpy()).max() < 1e-4
 

@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from evaluation.metrics.motion import mpjpe
-from evaluation.metrics.physical import floating, foot_slide, jerk, penetration, physical_metrics, toe_contacts
+from evaluation.metrics.physical import (
+    bone_deviation,
+    floating,
+    foot_peaks,
+    foot_slide,
+    jerk,
+    path_error,
+    penetration,
+    physical_metrics,
+    toe_contacts,
+)
 from motion.skeleton import HUMANML3D, SKELETONS
 
 FPS, T = 20, 40
@@ -128,3 +138,33 @@ def test_mpjpe_ignores_where_the_pelvis_is():
     moved = joints.clone()
     moved[..., 5, 0] += 0.22
     assert torch.allclose(mpjpe(moved, joints), torch.full((4, T), 0.01), atol=1e-6)
+
+
+def test_bone_deviation_is_that_of_the_worst_hundredth():
+    joints = standing()
+    joints[:, :, 0] += torch.arange(22)  # bones of some length
+    assert value(bone_deviation, joints) == pytest.approx(0, abs=1e-9)
+    joints[::2, 20, 0] += 0.2  # the wrist's bone, of 2 m, in every other frame; its hand has none beyond
+    assert value(bone_deviation, joints) == pytest.approx(10, rel=0.2)
+    once = standing()
+    once[:, :, 0] += torch.arange(22)
+    once[0, 20, 0] += 0.2  # one bone of 21 × 40
+    assert value(bone_deviation, once) == pytest.approx(0, abs=1e-9)
+
+
+def test_path_error_is_taken_on_the_floor_after_the_seconds():
+    drifting = standing()
+    drifting[..., 0] += 0.3 * TIME[:, None]
+    drifting[..., 1] += 1
+    assert path_error(drifting[None], standing()[None], FPS, 1.0).item() == pytest.approx(300)
+    assert path_error(drifting[None], standing()[None], FPS, 2.0).isnan().all()  # frame 40 of 40
+    assert path_error(drifting[None], standing()[None], FPS, 1.0, torch.tensor([20])).isnan().all()
+
+
+def test_foot_peaks_are_of_one_toe_and_of_both():
+    joints = standing()
+    joints[10, 10, 1] = 0.7  # a kick
+    joints[20, [10, 11], 1] = torch.tensor([0.2, 0.15], dtype=torch.float64)  # a jump
+    joints[39, [10, 11], 1] = 3  # padding
+    peaks = foot_peaks(joints[None], torch.tensor([39]))
+    assert (peaks["kick_cm"].item(), peaks["jump_cm"].item()) == (pytest.approx(70), pytest.approx(15))

@@ -67,6 +67,25 @@ def test_matrices_in_eight_bits_take_a_quarter_and_hardly_change(tmp_path):
     assert torch.equal(restored["bias"], state["bias"]) and torch.equal(restored["count"], state["count"])
 
 
+def test_kernels_in_eight_bits_have_a_scale_for_each_output(tmp_path):
+    torch.manual_seed(0)
+    kernel = torch.randn(8, 16, 3) * torch.tensor([1.0, 1e-3] * 4)[:, None, None]
+    save_weights(tmp_path / "small.safetensors", eight_bits({"kernel": kernel}), {})
+    restored = load_weights(tmp_path / "small.safetensors")[0]["kernel"]
+    assert ((restored - kernel).abs() <= 0.51 / 127 * kernel.abs().amax((1, 2), keepdim=True)).all()
+
+
+def test_a_released_tokenisers_bones_are_exact(tmp_path):
+    body = {"decoder.body.lengths": torch.rand(22), "decoder.first.weight": torch.rand(4, 4, 3)}
+    run = CheckpointFolder(tmp_path / "runs", "open", "vq")
+    a_run(tmp_path / "runs")
+    save_weights(run.weights("net_best_mpjpe"), body, {"kind": "tokeniser", "step": 7})
+    release(tmp_path)
+    released, _ = load_weights(CheckpointFolder(tmp_path / "demo", "open", "vq").weights("net_best"))
+    assert torch.equal(released["decoder.body.lengths"], body["decoder.body.lengths"])
+    assert released["decoder.first.weight"].dtype == torch.float16
+
+
 def test_a_lamp_run_takes_its_vocabulary_along(tmp_path):
     model = write_lamp(tmp_path / "runs", "open")
     folder = CheckpointFolder(tmp_path / "runs", "open", "lamp")

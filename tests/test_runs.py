@@ -22,6 +22,7 @@ def test_the_only_run_of_a_kind_is_used_and_others_do_not_count(tmp_path):
     write_run(tmp_path, "mine", "lamp")
     write_run(tmp_path, "masked", "masked")
     (tmp_path / "open" / "begun" / "model").mkdir(parents=True)
+    (tmp_path / "open" / "begun" / "model" / "resume.previous.pt").touch()
     assert resolve(LAMP, tmp_path, "open").name == "mine"
     assert resolve(LAMP, tmp_path).dataset_name == "open"
     assert resolve(LAMP, tmp_path, "open", "masked").name == "masked"  # whether it fits is for the loader to say
@@ -41,7 +42,7 @@ def test_where_nothing_else_is_the_embedded_run_is_used(tmp_path, kind):
 def test_several_runs_are_listed(tmp_path):
     write_run(tmp_path, "one", "lamp")
     write_run(tmp_path, "two", "lamp", "t2m")
-    with pytest.raises(UserError, match=r"2 LaMP runs in .*\(t2m/two, open/one\); --lamp_name and --dataset_name selects one"):
+    with pytest.raises(UserError, match=r"2 LaMP runs in .*\(t2m/two, open/one\); --lamp_name and --dataset_name select one"):
         resolve(LAMP, tmp_path)
     assert resolve(LAMP, tmp_path, "t2m").name == "two"
     with pytest.raises(MissingRun, match=r"no LaMP run 'three' in .*open; there are: one"):
@@ -57,6 +58,17 @@ def test_a_damaged_run_is_not_a_missing_one(tmp_path, capsys):
     with pytest.raises(UserError, match="not a readable safetensors file") as error:
         resolve(LAMP, tmp_path, "open")
     assert not isinstance(error.value, MissingRun)
+
+
+def test_a_damaged_download_is_not_a_missing_one(tmp_path):
+    path = tmp_path / "t2m" / "lamp_t2m" / "model" / "latest.tar"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(UserError, match=r"latest\.tar: not a readable checkpoint"):
+        resolve(MASKED, tmp_path, "t2m")
+    torch.save({"some": "thing"}, path)  # of another project
+    with pytest.raises(MissingRun):
+        resolve(MASKED, tmp_path, "t2m")
 
 
 def test_a_damaged_best_file_beside_a_readable_one_tells_the_kind(tmp_path):

@@ -19,7 +19,7 @@ from motion.spec import get_spec
 from options.cli import parse
 from options.evaluate import EvalM2T
 from options.train import TrainM2T
-from pipelines.motion2text import MotionToText, Said, check_sizes, different
+from pipelines.motion2text import MotionToText, RankedCaption, check_sizes, different
 from pipelines.runs import CAPTIONER, runs_in
 from prepare.synthetic import write_synthetic
 from tests.small_lamp import write_lamp
@@ -114,7 +114,7 @@ def test_what_was_trained_writes_captions_and_says_how_they_match(root, trained)
 def test_several_captions_are_of_different_words():
     texts = ["a person bows.", "A person bows", "someone bows", "a person bows", "someone bows deeply"]
     expected = ["a person bows.", "someone bows", "someone bows deeply", "A person bows", "a person bows"]
-    assert [one.text for one in different([Said(text, 0.0) for text in texts])] == expected
+    assert [one.text for one in different([RankedCaption(text, 0.0) for text in texts])] == expected
 
 
 def test_plain_words_come_first_and_another_run_begins_with_them(root, capsys):
@@ -124,7 +124,7 @@ def test_plain_words_come_first_and_another_run_begins_with_them(root, capsys):
     capsys.readouterr()
     assert "words" not in [one.name for one in runs_in(root / "checkpoints", "synthetic", CAPTIONER.kinds)]
     begun = run(root, "begun", "--resume-trans", "words")
-    assert "begins with the weights of" in capsys.readouterr().out
+    assert "starts with the weights of" in capsys.readouterr().out
     assert losses(begun)[0] < losses(CheckpointFolder(root / "checkpoints", "synthetic", "m2t"))[0]
 
 
@@ -152,10 +152,11 @@ def test_the_release_s_commands_parse_as_they_are_typed():
         "out_dir": "./output", "max_iters": 150_000, "milestones": [75_000], "lr": 5e-5, "down_t": 2, "depth": 3,
         "quantizer": "ema_reset", "eval_iter": 10_000, "pkeep": 0.5, "dilation_growth_rate": 3, "vq_act": "relu",
     }  # fmt: skip
-    assert {name: getattr(config, name) for name in expected} == expected
+    given = {**vars(config), **config.legacy}
+    assert {name: given[name] for name in expected} == expected
     config = parse(EvalM2T, RELEASED_EVAL.split())
-    assert (config.name, config.dataset_name, config.num_layers, config.batch_size) == ("Test_M2T", "t2m", 9, 1)
-    assert (config.resume_trans, config.resume_pth, config.out_dir) == ("your_own_m2t", "your_own_vqvae", "./output")
+    assert (config.name, config.dataset_name, config.legacy["num_layers"], config.batch_size) == ("Test_M2T", "t2m", 9, 1)
+    assert (config.resume_trans, config.legacy["resume_pth"], config.out_dir) == ("your_own_m2t", "your_own_vqvae", "./output")
 
 
 def test_sizes_that_are_not_the_captioner_s_are_named(root, trained):
@@ -179,7 +180,7 @@ def fails(capsys, root: Path, *flags: str) -> str:
 
 def test_bad_flags_end_with_one_line(root, trained, capsys, tmp_path):
     assert "--nb_code 512: LaMP's tokeniser has 16" in fails(capsys, root, "--nb-code", "512")
-    assert "nobody: no such checkpoint" in fails(capsys, root, "--lamp_name", "nobody")
+    assert "no LaMP run 'nobody'" in fails(capsys, root, "--lamp_name", "nobody")
     assert "no such checkpoint" in fails(capsys, root, "--resume-pth", "nobody")
     assert "no captioner 'nobody'" in fails(capsys, root, "--resume-trans", "nobody")
     assert "num_layers is 1 there and 2" in fails(capsys, root, "--resume-trans", "m2t", "--num-layers", "2")

@@ -225,7 +225,7 @@ def refusal(capsys, *arguments, **settings) -> str:
 
 def test_lamp_is_the_usual_condition_and_is_on_record(fresh, capsys):
     checkpoints = fresh / "checkpoints"
-    assert "no LaMP run there; train one" in refusal(capsys, fresh, "masked", "--text_encoder", "lamp", name="with_lamp")
+    assert "no LaMP run in" in refusal(capsys, fresh, "masked", "--text_encoder", "lamp", name="with_lamp")
     write_lamp(checkpoints, "synthetic", "first")
     for stage in ("masked", "length"):
         folder = run(fresh, stage, "--text_encoder", "lamp", name=f"{stage}_lamp")

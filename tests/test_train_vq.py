@@ -104,6 +104,26 @@ def test_single_codebook_trains_and_evaluates(run, capsys):
     assert results["mpjpe_mm_by_layers"] == [results["mpjpe_mm"]]
 
 
+def test_body_losses_constraints_and_init_train_together(run, capsys):
+    from models.body import BodyLoss
+
+    clips = [path.stem for path in (run.data / "new_joint_vecs").glob("*.npy")]
+    (run.data / "actions.csv").write_text("clip,action,source\n" + "".join(f"{clip},walk,here\n" for clip in clips))
+    weights = [flag for name in BodyLoss.TERMS for flag in (f"--loss_{name}", "0.1")]
+    flags = [*SIZES, *SHORT, "--max_iters", "3", "--log_every", "1", "--balance", "--rigid_bones", "--planted_feet", *weights]
+    train_vq.main(["--name", "body", *run.places, *flags, "--init", "vq", "--decoder_width", "48"])
+    printed = capsys.readouterr().out
+    assert all(f" {name} " in printed for name in BodyLoss.TERMS)
+    eval_t2m_vq.main(["--name", "body", *run.places, "--evaluator", "none"])
+    results = json.loads((run.folder.parent / "body" / "eval" / "reconstruction.json").read_text(encoding="utf-8"))
+    assert results["physical"]["bone_deviation_percent"]["reconstructed"] < 0.01
+    for group in (results["by_action"]["walk"], results["by_source"]["here"]):
+        assert (group["clips"], group["physical"]) == (results["clips"], results["physical"])
+        assert group["mpjpe_mm"] == pytest.approx(results["mpjpe_mm"])
+    before = Normaliser.load(run.folder / "meta")
+    assert np.array_equal(Normaliser.load(run.folder.parent / "body" / "meta").mean, before.mean)
+
+
 def test_training_turns_down_bad_input(run, tmp_path, capsys):
     for argv, words in (
         (run.places, "--name is missing"),
@@ -111,6 +131,10 @@ def test_training_turns_down_bad_input(run, tmp_path, capsys):
         (["--name", "../x", *run.places], "--name '../x'"),
         (["--name", "new", *run.places, "--window_size", "2"], "--window_size 2"),
         (["--name", "new", *run.places, "--nb_code", "0"], "--nb_code 0"),
+        (["--name", "new", *run.places, "--loss_feet", "-1"], "--loss_feet -1"),
+        (["--name", "new", *run.places, "--planted_feet"], "--planted_feet"),
+        (["--name", "new", *run.places, *SIZES, "--width", "16", "--init", "vq"], "--init"),
+        (["--name", "new", *run.places, *SIZES, "--init", "nobody"], "nobody"),
         (["--name", "new", *run.places, "--data_root", str(tmp_path)], "Mean.npy"),
         (["--name", "new", *run.places, "--gpu_id", "99"], "--gpu_id 99"),
     ):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from models.body import BodyLoss
 from models.loading import load_model
-from models.vqvae import Conv, MotionTokeniser, VQConfig
+from models.vqvae import Conv, MotionTokeniser, VQConfig, widen_from_
 from motion.spec import get_spec
 from utils.checkpoint import CheckpointFolder, find_weights, save_weights
 from utils.errors import UserError
 
 D = 263
+BODY = {"rigid_bones": True, "planted_feet": True, "decoder_width": 24}
 TINY = dict(width=16, code_dim=8, nb_code=32, depth=2, num_quantizers=3)
 
 
@@ -41,7 +44,7 @@ def test_conv_is_torchs_convolution(stride, dilation, kernel, padding, frames):
     assert torch.allclose(conv(x), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("settings", [{}, {"vq_norm": "LN", "vq_act": "gelu"}, {"down_t": 1}, {"num_quantizers": 1}])
+@pytest.mark.parametrize("settings", [{}, {"vq_norm": "LN", "vq_act": "gelu"}, {"down_t": 1}, {"num_quantizers": 1}, BODY])
 def test_clip_in_a_mixed_batch_equals_the_clip_alone(settings):
     model = tokeniser(**settings).double()
     motion, lengths = batch()
@@ -103,6 +106,38 @@ def test_loss_is_the_papers():
     assert torch.allclose(loss, expected)
     assert set(logs) == {"reconstruction", "joints", "commitment", "perplexity"}
     assert not any(value.requires_grad for value in logs.values())
+
+
+def test_body_terms_join_the_loss_by_their_weights():
+    weights = {f"loss_{name}": 0.1 * (n + 1) for n, name in enumerate(BodyLoss.TERMS)}
+    plain, full = tokeniser(), tokeniser(**weights)
+    full.body = BodyLoss(np.zeros(D), np.ones(D), get_spec("synthetic"))
+    motion = {"motion": 0.04 * torch.randn(2, 32, D)}  # a heap on the floor that hardly moves, so that its feet stand
+    (base, _), (loss, logs) = plain.loss(motion), full.loss(motion)
+    assert torch.allclose(loss, base + sum(weights[f"loss_{name}"] * logs[name] for name in BodyLoss.TERMS))
+    assert all(logs[name] > 0 for name in BodyLoss.TERMS)
+
+
+def test_a_wider_decoder_takes_over_a_narrower_one():
+    start, motion = tokeniser(vq_act="gelu"), torch.randn(2, 24, D)
+    wide = MotionTokeniser(VQConfig(**TINY, vq_act="gelu", decoder_width=24)).eval()
+    widen_from_(wide, start)
+    assert torch.equal(wide.encode(motion), start.encode(motion))
+    assert torch.allclose(wide.decode(wide.encode(motion)), start.decode(start.encode(motion)), atol=1e-5)
+    wide.train().loss({"motion": motion})[0].backward()
+    assert wide.decoder.last.weight.grad[:, 16:].abs().max() > 0  # the new channels learn
+    for settings in ({"width": 24}, {"nb_code": 64}, {"decoder_width": 8}, {"depth": 1}, {"num_quantizers": 4}):
+        with pytest.raises(UserError, match="--init"):
+            widen_from_(MotionTokeniser(VQConfig(**{**TINY, **settings})), start)
+
+
+def test_weights_of_constrained_tokenisers_are_taken_over_whole():
+    settings = {**TINY, "rigid_bones": True, "planted_feet": True}
+    start, new = (MotionTokeniser(VQConfig(**settings)) for _ in range(2))
+    widen_from_(new, start)
+    assert all(torch.equal(value, start.state_dict()[name]) for name, value in new.state_dict().items())
+    with pytest.raises(UserError, match="give the flags of its training"):
+        widen_from_(MotionTokeniser(VQConfig(**TINY)), start)
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_quantizers": 1}, {"shared_codebook": True}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -140,11 +141,31 @@ class StopSignal:
         self.__exit__()
 
 
-class Reporter:
-    """What a run shows: a progress bar on a terminal, one line a log step, TensorBoard. Without `show`, nothing."""
+def shortened(text: str, most: int = 160) -> str:
+    """A text on one line of at most `most` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"
 
-    def __init__(self, folder: Path, first_step: int, total_steps: int, show: bool) -> None:
-        self.total_steps = total_steps
+
+def peak_memory() -> float:
+    """The most memory in GB that this process has taken: on the GPU where it uses one, else in all."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 1e9
+    with suppress(ImportError):  # on Windows
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return 0.0
+
+
+class Reporter:
+    """What a run shows: a progress bar on a terminal, a line per log step, there and in `train.log`, TensorBoard.
+
+    `samples` is how many samples all processes take in one step. Without `show`, nothing is shown.
+    """
+
+    def __init__(self, folder: Path, first_step: int, total_steps: int, show: bool, samples: int = 0) -> None:
+        self.total_steps, self.samples, self.log = total_steps, samples, folder / "train.log"
         self.bar = tqdm(total=total_steps, initial=first_step, disable=None if show else True, dynamic_ncols=True, unit="step")
         self.board = Board(folder / "tensorboard", first_step + 1) if show else None
         self.start_clock(first_step)
@@ -166,6 +187,8 @@ class Reporter:
         if self.board:
             with suppress(OSError), tqdm.external_write_mode():
                 print(line, flush=True)
+            with suppress(OSError), self.log.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
 
     def values(self, prefix: str, values: dict[str, float | str], step: int) -> str:
         """Send named numbers and texts to TensorBoard; returns them as text."""
@@ -173,12 +196,14 @@ class Reporter:
             for name, value in values.items():
                 self.board.add(f"{prefix}/{name}", value, step)
             self.board.flush()
-        return "  ".join(f"{name} {value if isinstance(value, str) else format(value, '.4g')}" for name, value in values.items())
+        shown = {name: shortened(value) if isinstance(value, str) else format(value, ".4g") for name, value in values.items()}
+        return "  ".join(f"{name} {value}" for name, value in shown.items())
 
     def step_line(self, values: dict[str, float], step: int, epoch: int) -> None:
-        """The line of a log step: step, epoch, each named value, milliseconds a step, time left."""
+        """The line of a log step: step, epoch, each named value, speed, peak memory, time left."""
         seconds = (time.monotonic() - self.since) / max(1, step - self.since_step)
         left = timedelta(seconds=round(seconds * (self.total_steps - step)))
         text = self.values("train", values, step)
-        self.say(f"step {step}/{self.total_steps}  epoch {epoch}  {text}  {1000 * seconds:.1f} ms/step  {left} left")
+        speed = f"{1000 * seconds:.1f} ms/step  {self.samples / max(seconds, 1e-9):.0f} samples/s"
+        self.say(f"step {step}/{self.total_steps}  epoch {epoch}  {text}  {speed}  {peak_memory():.1f} GB  {left} left")
         self.start_clock(step)

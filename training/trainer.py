@@ -30,9 +30,11 @@ from utils.checkpoint import (
     previous,
     save_resume,
     save_weights,
+    train_,
 )
 from utils.errors import UserError
 from utils.locks import FolderLock, remove_half_files
+from utils.provenance import add_provenance, provenance
 from utils.runtime import (
     Distributed,
     autocast,
@@ -100,6 +102,11 @@ class Trainer:
         self.best_value: float | None = None
         self.validation_due = False
         self.random: list[dict[str, Any]] | None = None  # by rank; None: from the seed
+        self.prefetcher: Prefetcher | None = None  # this and the next three: while `fit` runs
+        self.report: Reporter | None = None
+        self.stop: StopSignal | None = None
+        self.forward: nn.Module | None = None
+        self.deadline = float("inf")  # of --max_minutes, by `time.monotonic`
         self.lock = claim(folder) if self.processes.main else None
         try:
             self._take_up()
@@ -113,17 +120,19 @@ class Trainer:
         Raises `UserError` when the loss or the gradient is not finite, naming the step and the batch.
         """
         config, rank = self.config, self.processes.rank
+        samples = config.batch_size * config.accumulate * self.processes.world
         with (
             closing(self),
             self.processes.group(self.device),
             Prefetcher(self.batches.batch, self.device) as self.prefetcher,
-            Reporter(self.folder.root, self.step, self.total_steps, self.processes.main) as self.report,
+            Reporter(self.folder.root, self.step, self.total_steps, self.processes.main, samples) as self.report,
             StopSignal() as self.stop,
         ):
             self.forward = self._wrapped_loss()
             set_random_states(self.random[rank]) if self.random else seed_everything(config.seed + rank)
             self._begin_files()
-            self.deadline = time.monotonic() + 60 * config.max_minutes if config.max_minutes else float("inf")
+            if config.max_minutes:
+                self.deadline = time.monotonic() + 60 * config.max_minutes
             why = self._loop()
             self.processes.wait()  # rank 0 has written its last files
         if why > 0:
@@ -141,7 +150,7 @@ class Trainer:
             self._validate()
         if self.step >= self.total_steps:
             self.report.say(f"complete at step {self.step}; to train on, raise --max_epoch or --max_iters")
-        self.model.train()
+        train_(self.model)
         while self.step < self.total_steps and not why:
             self._update()
             why, last = self._why_stop(), self.step == self.total_steps
@@ -208,8 +217,8 @@ class Trainer:
             improved = sign * metrics[name] < (float("inf") if self.best_value is None else sign * self.best_value)
             if improved:
                 self.best_value = float(metrics[name])
-                self._save_weights(f"net_best_{name}")
-        self.model.train()
+                self._save_weights(f"net_best_{name}", {"metric": {"name": name, "value": self.best_value, "better": direction}})
+        train_(self.model)
         text = self.report.values("validation", metrics, self.step)
         self.report.say(f"validation at step {self.step}  {text}{'  (best so far)' if improved else ''}")
         self.report.start_clock(self.step)
@@ -231,8 +240,8 @@ class Trainer:
         state |= {name: getattr(self, name).state_dict() for name in ("optimizer", "average")}
         save_resume(self.folder.resume, {**state, "model": own_state(self.model), "random": random})
 
-    def _save_weights(self, tag: str) -> None:
-        save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step})
+    def _save_weights(self, tag: str, more: dict[str, Any] | None = None) -> None:
+        save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step, **(more or {})})
 
     def _begin_files(self) -> None:
         """Flags and, in a new run, a resume file at step 0: from here on the run continues wherever it is cut off."""
@@ -241,6 +250,7 @@ class Trainer:
                 path.unlink(missing_ok=True)  # of a run that was only begun
         if self.processes.main:
             write_opt(self.folder.opt, self.config)
+            add_provenance(self.folder.root / "provenance.json", {"step": self.step, **provenance(self.config, self.device)})
         if not self.random:
             self._save_resume()
 
@@ -277,9 +287,10 @@ class Trainer:
     def _wrapped_loss(self) -> nn.Module:
         loss = _Loss(self.model)
         if self.processes.world > 1:
-            # Unused parameters: a stage may train only some heads at a step.
-            loss = DistributedDataParallel(loss, find_unused_parameters=True)
-        return torch.compile(loss) if self.config.compile else loss
+            # Looking for parameters without gradient costs time: models that use all of them at every step say so.
+            uses_all = getattr(self.model, "uses_all_parameters", False)
+            loss = DistributedDataParallel(loss, find_unused_parameters=not uses_all)
+        return loss
 
     def _why_stop(self) -> int:
         why = self.stop.number or (DEADLINE if time.monotonic() > self.deadline else 0)
@@ -322,7 +333,7 @@ def claim(folder: CheckpointFolder) -> FolderLock:
 
 
 class _Loss(nn.Module):
-    """`model.loss` as a forward pass, which is what DDP and torch.compile wrap."""
+    """`model.loss` as a forward pass, which is what DDP wraps."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

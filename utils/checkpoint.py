@@ -32,6 +32,7 @@ Result = TypeVar("Result")
 RELEASED = (".tar", ".pth", ".pt")
 SUFFIXES = (".safetensors", *RELEASED)
 RESUME_HEADER = b"LaMP resume 1\n"  # then the SHA-256 of what follows
+BEST_METRICS = ("fid", "top1", "r1", "accuracy", "acc", "mpjpe", "loss")  # whose best weights are used first
 SCALE = "@scale"  # ends the name of a tensor that multiplies the rows of another
 
 
@@ -115,13 +116,13 @@ def _checksum(state: dict[str, Tensor]) -> int:
 
 
 def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each matrix as int8, with a float32 scale for each row under `<name>@scale`: a quarter of the bytes, for storage alone."""
+    """Matrices and kernels as int8, for storage: a quarter of the bytes. Each row's float32 scale is under `<name>@scale`."""
     small = {}
     for key, value in state.items():
-        if value.ndim != 2 or not value.is_floating_point():
+        if value.ndim < 2 or not value.is_floating_point():
             small[key] = value
             continue
-        scale = value.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+        scale = value.float().abs().amax(tuple(range(1, value.ndim)), keepdim=True).clamp(min=1e-12) / 127
         small |= {key: (value / scale).round().to(torch.int8), key + SCALE: scale}
     return small
 
@@ -189,11 +190,19 @@ def _read_resume(path: Path) -> dict[str, Any]:
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Fix a network that a model only uses: no gradient, always in eval mode, left out of every checkpoint."""
+    """Fix a network that a model only uses: no gradient, eval mode (see `train_`), left out of every checkpoint."""
     module.requires_grad_(False).eval()
-    module.train = lambda mode=True: module  # a parent's train() passes it by
     module.frozen = True
     return module
+
+
+def train_(model: nn.Module, mode: bool = True) -> nn.Module:
+    """`model.train(mode)` for all but its frozen networks, which stay in eval mode."""
+    nn.Module.train(model, mode)
+    for module in model.modules():
+        if getattr(module, "frozen", False):
+            nn.Module.train(module, False)
+    return model
 
 
 def own_state(model: nn.Module) -> dict[str, Tensor]:
@@ -210,7 +219,7 @@ def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Pat
         raise UserError(f"{source}: {len(wrong)} tensors do not fit this model, first '{wrong[0]}'; use the run's own flags")
     if bad := [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]:
         raise UserError(f"{source}: '{bad[0]}' holds NaN or infinite weights; take another checkpoint of the run")
-    model.load_state_dict({**model.state_dict(), **state}, strict=True)
+    model.load_state_dict(state, strict=False)  # names and shapes fit; frozen networks keep what they have
 
 
 def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
@@ -281,9 +290,15 @@ def find_weights(path: str | Path, tag: str | None = None) -> Path:
     there = [file for file in there if not file.name.startswith("resume.")]
     for wanted in [tag] if tag else ["net_best*", "latest", "finest"]:
         if found := [file for file in there if file.match(f"{wanted}.*") or file.name == wanted]:
-            return max(found, key=lambda file: file.stat().st_mtime)
+            return min(found, key=_preference)
     stems = ", ".join(file.stem for file in there) or "none"
     raise UserError(f"{path / 'model'}: no weights '{tag or 'net_best* or latest'}'; there are: {stems}")
+
+
+def _preference(file: Path) -> tuple[int, str]:
+    """Where a file of best weights stands among others of the same run: by its metric."""
+    metric = file.stem.removeprefix("net_best").strip("_")
+    return BEST_METRICS.index(metric) if metric in BEST_METRICS else len(BEST_METRICS), file.name
 
 
 def git_revision() -> str:

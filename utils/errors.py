@@ -70,6 +70,11 @@ def escaped(text: str) -> str:
     return CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def warning(message: str) -> None:
+    """Print one `warning:` line on stderr: something that may go wrong."""
+    print(f"warning: {' '.join(message.split())}", file=sys.stderr)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser of flags, of which a wrong one is one line on stderr and exit code 2; --help says more."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import shlex
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import cache
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from utils.checkpoint import RELEASED, git_revision, read_metadata
+from utils.checkpoint import RELEASED, atomic_path, git_revision, read_metadata
 
 
 def provenance(config: Any, device: torch.device | str, weights: Iterable[Path] = ()) -> dict[str, Any]:
@@ -39,6 +41,16 @@ def provenance(config: Any, device: torch.device | str, weights: Iterable[Path] 
     }
 
 
+def add_provenance(path: Path, record: dict[str, Any]) -> None:
+    """Append a record to a JSON list of them; a file that is no such list is replaced."""
+    records = []
+    with suppress(OSError, ValueError):
+        records = json.loads(path.read_text(encoding="utf-8"))
+    with atomic_path(path) as temporary:
+        text = json.dumps([*(records if isinstance(records, list) else []), record], indent=1, default=str)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
 def device_name(device: torch.device | str) -> str:
     """`cpu`, or the index and the model of a GPU."""
     device = torch.device(device)
@@ -53,5 +65,8 @@ def describe(path: Path) -> dict[str, Any]:
 
 @cache
 def _sha256(path: Path, modified: int) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -10,7 +10,6 @@ comes from the caller, else from the `opt.txt` of the file's folder, else it is 
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import zipfile
@@ -28,6 +27,8 @@ from models.upstream.lamp import lamp_from, lamp_masked_from
 from models.upstream.tokeniser import is_tokeniser, tokeniser_from
 from models.upstream.transformers import length_from, masked_from, residual_from
 from motion.spec import SPECS
+from options.cli import opt_values, parse
+from options.prepare import Upstream
 from utils.errors import UserError, script
 
 State = dict[str, Tensor]
@@ -45,6 +46,10 @@ MOST_VALUES = 1_000_000  # in a checkpoint, nested ones counted
 PREFIXES = ("module.", "_orig_mod.")
 POSITIONS = r"position_enc\.pe"  # we compute them
 TRANSFORMER_SIZES = ("n_layers", "latent_dim", "ff_size", "n_heads", "cond_dim", "nb_code")
+
+
+class DamagedFile(UserError):
+    """A file that cannot be read at all, unlike one of another project."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,7 @@ def read_released(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle or zip can raise nearly anything
         if found := re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error)):
             raise UserError(f"{path}: needs code to load ({found[1]}), so it is refused; take a file of weights alone") from None
-        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__}); download it again") from error
+        raise DamagedFile(f"{path}: not a readable checkpoint ({type(error).__name__}); download it again") from error
     if not isinstance(checkpoint, dict):
         raise UserError(f"{path}: holds a {type(checkpoint).__name__}, not a dict of weights; download a released checkpoint")
     check_sizes(path, checkpoint)
@@ -252,8 +257,7 @@ def read_opt(path: Path) -> dict[str, str]:
     """The `key: value` lines of the `opt.txt` beside a weights file, or of its checkpoint folder; {} if there is none."""
     places = [path.parent / "opt.txt", *([path.parent.parent / "opt.txt"] if path.parent.name == "model" else [])]
     place = next((place for place in places if place.is_file()), None)
-    lines = place.read_text(encoding="utf-8", errors="replace").splitlines() if place else []
-    return {key.strip(): value.strip() for key, colon, value in (line.partition(":") for line in lines) if colon}
+    return opt_values(place.read_text(encoding="utf-8", errors="replace")) if place else {}
 
 
 def _settings(path: Path, opt: dict[str, str]) -> dict[str, Any]:
@@ -295,23 +299,17 @@ def _fitting(path: str | Path, reader: Reader, state: State, settings: dict[str,
 
 @script
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m models.upstream", description="What a released checkpoint holds.")
-    parser.add_argument("file", type=Path, help="a released .tar or .pth")
-    parser.add_argument("--convert", type=Path, metavar="OUT", help="write it as a checkpoint folder of ours")
-    for name, (_, kind) in SETTINGS.items():
-        parser.add_argument(f"--{name}", type=kind, metavar=kind.__name__.upper(), help="as the file's opt.txt may tell")
-    args = vars(parser.parse_args(argv))
-    path, out = args.pop("file"), args.pop("convert")
-    model, metadata = load_released(path, **args)
+    config = parse(Upstream, argv)
+    model, metadata = load_released(config.file, **{name: getattr(config, name) for name in SETTINGS})
     for name in ("kind", "title", "dataset_name", "epoch", "step", "parameters"):
         print(f"{name:<14}{metadata[name]}")
     for name, value in (metadata["config"] | metadata["settings"]).items():
         print(f"  {name:<24}{value}")
     print(f"leftovers     {', '.join(metadata['leftovers']) or 'none'}")
-    if out:
+    if config.convert:
         from models.upstream.convert import convert
 
-        for folder in convert(model, metadata, out):
+        for folder in convert(model, metadata, Path(config.convert)):
             print(f"written: {folder}")
 
 

@@ -1,65 +1,175 @@
-"""The body that pictures, pages and glTF files show: limbs between joints, each a tapered capsule, coloured by side.
+"""The body that pictures, pages and glTF files show: tapered capsules between points, coloured by part.
 
-In: a skeleton, joints (T, J, 3) in metres. Out: which points the limbs join, their radii in metres, their colours.
+In: a skeleton, joints (T, J, 3) in metres. Out: the points (T, P, 3), which are the joints and points around head, chest, hands and
+feet; and the limbs between them. Face, chest, hands and feet show which way the body is turned.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from motion.footlock import standing
-from motion.rest import sideless
+from motion.rest import sideless, unit
 from motion.skeleton import Skeleton
 
-LEFT, RIGHT, MIDDLE = (38, 139, 210), (240, 118, 52), (92, 104, 122)
+COLOURS = {
+    "left": (38, 139, 210), "right": (240, 118, 52), "middle": (92, 104, 122),
+    "face": (236, 205, 176), "eye": (46, 52, 64), "chest": (150, 162, 180),
+}  # fmt: skip
+LEFT, RIGHT = COLOURS["left"], COLOURS["right"]
 
 # Thickness (radius, metres) of the body at each joint, by the name of its bone without its side.
 RADII = {
-    "Hips": 0.105, "UpLeg": 0.085, "Leg": 0.058, "Foot": 0.042, "MidFoot": 0.038, "ToeBase": 0.032,
-    "Spine": 0.110, "Spine1": 0.115, "Spine2": 0.115, "Neck": 0.050, "Head": 0.082,
-    "Shoulder": 0.075, "Arm": 0.056, "ForeArm": 0.042, "Hand": 0.036,
+    "Hips": 0.105, "UpLeg": 0.085, "Leg": 0.058, "Foot": 0.042, "MidFoot": 0.036, "ToeBase": 0.031,
+    "Spine": 0.110, "Spine1": 0.115, "Spine2": 0.115, "Neck": 0.050, "Head": 0.078,
+    "Shoulder": 0.075, "Arm": 0.056, "ForeArm": 0.042, "Hand": 0.030,
 }  # fmt: skip
-CHEST = (0.100, 0.046)  # and of the chest, from the spine to where an arm begins
-TIPS = {"Head": (0.115, 0.094), "Hand": (0.11, 0.030), "ToeBase": (0.05, 0.028)}  # beyond a limb's last joint: length, radius
+CHEST = (0.100, 0.046)  # of the chest, from the spine to where an arm begins
 TRUNK = ("Hips", "Spine", "Spine1", "Spine2")  # limbs that start here are drawn as one, without seams
 
 
-def limbs(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The limbs to draw: their ends (N, 2) as points of `with_tips`, radii at both ends (N, 2), and colours (N, 3).
+class Limbs(NamedTuple):
+    """N tapered capsules: ends (N, 2) as points of `body_points`, radii (N, 2) in metres, and parts of `COLOURS`.
 
-    A limb belongs to the joint it starts at. None swells towards its end, so that the head sits on a neck.
+    `owners` (N,) are the joints that they move with; `trunk` (N,) says which belong to the trunk.
     """
-    ends, radii, colours = [], [], []
-    tip = skeleton.num_joints
-    for joint, (bone, children) in enumerate(zip(skeleton.bones, skeleton.children)):
-        radius = RADII[sideless(bone)]
-        for child in children:
-            ends.append((joint, child))
-            radii.append((radius, min(radius, RADII[sideless(skeleton.bones[child])])))
-            colours.append(side_colour(bone))
-        if not children:
-            ends.append((joint, tip))
-            radii.append((radius, TIPS[sideless(bone)][1]))
-            colours.append(side_colour(bone))
-            tip += 1
+
+    ends: np.ndarray
+    radii: np.ndarray
+    parts: list[str]
+    owners: np.ndarray
+    trunk: np.ndarray
+
+    @property
+    def colours(self) -> np.ndarray:
+        return np.array([COLOURS[part] for part in self.parts], float)
+
+
+# Points beside the joints, by the bone whose frame they are told in: metres along its left, up and front. Up leads away from the
+# bone's parent; front is where the chest faces, so a hand's thumb, which is on its front, points forward where arms hang down.
+HEAD = {
+    "crown": (0, 0.115, 0.004), "brow": (0, 0.105, 0.022), "chin": (0, 0.035, 0.040), "nose": (0, 0.072, 0.092),
+    "nose_tip": (0, 0.060, 0.106), "left_eye": (0.031, 0.092, 0.084), "right_eye": (-0.031, 0.092, 0.084),
+}  # fmt: skip
+PLATE = {"left_breast": (0.052, 0.075, 0.072), "right_breast": (-0.052, 0.075, 0.072), "navel": (0, -0.06, 0.064)}
+HAND = {
+    "palm": (0, 0.070, 0), "knuckles": (0, 0.092, 0), "fingers": (0, 0.165, 0), "thumb": (0, 0.028, 0.022),
+    "thumb_tip": (0, 0.082, 0.062),
+}  # fmt: skip
+FOOT = {"heel": (0, 0.052, -0.045)}
+TOES = {"big": (0.020, 0.068, 0), "small": (-0.020, 0.056, 0), "big_root": (0.018, 0.005, 0), "small_root": (-0.020, -0.003, 0)}
+EXTRAS = {"Head": HEAD, "Spine1": PLATE, "Hand": HAND, "Foot": FOOT, "ToeBase": TOES}
+
+
+def limbs(skeleton: Skeleton) -> Limbs:
+    """The limbs to draw. None swells towards its end, so that the head sits on a neck."""
+    number = {name: skeleton.num_joints + at for at, name in enumerate(extra_points(skeleton))}
+    rows: list[tuple[int, int, float, float, str, int]] = []  # start, end, radii, part, joint
+
+    def add(start: int, end: int, first: float, last: float, part: str, owner: int) -> None:
+        rows.append((start, end, first, last, part, owner))
+
+    for joint, bone in enumerate(skeleton.bones):
+        radius, part = RADII[sideless(bone)], side(bone)
+        for child in skeleton.children[joint]:
+            if sideless(skeleton.bones[child]) not in ("ToeBase", "MidFoot"):  # feet begin at the heel
+                add(joint, child, radius, min(radius, RADII[sideless(skeleton.bones[child])]), part, joint)
+        where = {name: number[f"{bone}.{name}"] for name in EXTRAS.get(sideless(bone), {})}
+        match sideless(bone):
+            case "Head":
+                add(joint, where["crown"], radius, 0.094, "middle", joint)
+                add(where["brow"], where["chin"], 0.079, 0.055, "face", joint)
+                add(where["nose"], where["nose_tip"], 0.016, 0.012, "face", joint)
+                for eye in ("left_eye", "right_eye"):
+                    add(where[eye], where[eye], 0.010, 0.010, "eye", joint)
+            case "Spine1":
+                add(where["left_breast"], where["right_breast"], 0.052, 0.052, "chest", joint)
+                for breast in ("left_breast", "right_breast"):
+                    add(where[breast], where["navel"], 0.052, 0.050, "chest", joint)
+            case "Hand":
+                add(joint, where["palm"], radius, 0.036, part, joint)
+                add(where["knuckles"], where["fingers"], 0.026, 0.013, part, joint)
+                add(where["thumb"], where["thumb_tip"], 0.017, 0.011, part, joint)
+            case "Foot":
+                chain = next(chain for chain in skeleton.chains if joint in chain)
+                path = [where["heel"], *chain[chain.index(joint) + 1 :]]
+                owners = [joint, *chain[chain.index(joint) + 1 :]]
+                widths = [0.040, *(RADII[sideless(skeleton.bones[each])] for each in path[1:])]
+                add(joint, path[0], radius, 0.040, part, joint)
+                for at in range(len(path) - 1):
+                    add(path[at], path[at + 1], widths[at], widths[at + 1], part, owners[at])
+                add(joint, path[1], radius, widths[1], part, joint)
+            case "ToeBase":
+                for toe in ("big", "small"):
+                    add(where[f"{toe}_root"], where[toe], 0.026, 0.018, part, joint)
+    chest = skeleton.bones.index("Spine1")
     for arm in ("LeftArm", "RightArm"):  # a chest that widens to the shoulders
-        ends.append((skeleton.bones.index("Spine1"), skeleton.bones.index(arm)))
-        radii.append(CHEST)
-        colours.append(MIDDLE)
-    return np.array(ends), np.array(radii), np.array(colours, float)
+        add(chest, skeleton.bones.index(arm), *CHEST, "middle", chest)
+    starts, ends, first, last, parts, owners = zip(*rows)
+    trunk = np.array([part == "middle" and sideless(skeleton.bones[owner]) in TRUNK for part, owner in zip(parts, owners)])
+    return Limbs(np.column_stack((starts, ends)), np.column_stack((first, last)), list(parts), np.array(owners), trunk)
 
 
-def with_tips(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Joints (T, J, 3) and, after them, the tips of head, hands and feet: (T, J + tips, 3)."""
-    leaves = [joint for joint, children in enumerate(skeleton.children) if not children]
-    bones = joints[:, leaves] - joints[:, [skeleton.parents[leaf] for leaf in leaves]]
-    lengths = np.array([TIPS[sideless(skeleton.bones[leaf])][0] for leaf in leaves])
-    directions = bones / np.linalg.norm(bones, axis=-1, keepdims=True).clip(min=1e-6)
-    return np.concatenate((joints, joints[:, leaves] + directions * lengths[:, None]), axis=1)
+def extra_points(skeleton: Skeleton) -> dict[str, tuple[int, tuple[float, float, float]]]:
+    """The points beside the joints by name, "LeftHand.palm": the joint in whose frame they are told, and where they are there.
+
+    Left is mirrored for the right side's toes, whose big one is inside.
+    """
+    points = {}
+    for joint, bone in enumerate(skeleton.bones):
+        for name, (x, y, z) in EXTRAS.get(sideless(bone), {}).items():
+            inside = -1 if bone == "LeftToeBase" else 1
+            points[f"{bone}.{name}"] = (joint, (inside * x, y, z))
+    return points
 
 
-def side_colour(bone: str) -> tuple[int, int, int]:
-    return LEFT if bone.startswith("Left") else RIGHT if bone.startswith("Right") else MIDDLE
+def body_points(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Joints (T, J, 3) and, after them, the other points of the body: (T, P, 3)."""
+    extra = list(extra_points(skeleton).values())
+    owners = [joint for joint, _ in extra]
+    local = np.array([place for _, place in extra])
+    frames = {joint: bone_frame(joints, skeleton, joint) for joint in set(owners)}  # (T, 3 axes, 3)
+    rows = [joints[:, joint] + np.einsum("a,tax->tx", place, frames[joint]) for joint, place in zip(owners, local)]
+    return np.concatenate((joints, np.stack(rows, axis=1)), axis=1)
+
+
+def bone_frame(joints: np.ndarray, skeleton: Skeleton, joint: int) -> np.ndarray:
+    """Left, up and front of a bone in rows (T, 3, 3): up along the bone, front where the chest faces, or the foot."""
+    at = skeleton.bones.index
+    left = unit(joints[:, at("LeftArm")] - joints[:, at("RightArm")])
+    spine = unit(joints[:, at("Neck")] - joints[:, 0])
+    bone = skeleton.bones[joint]
+    match sideless(bone):
+        case "Foot":  # its front is where its toes are, its up leads down
+            toe = joints[:, at(bone.replace("Foot", "ToeBase"))]
+            up = unit(joints[:, joint] - joints[:, skeleton.parents[joint]])
+            front = across(toe - joints[:, joint], up)
+            return np.stack((np.cross(up, front), up, front), axis=1)
+        case "ToeBase":  # its up leads forward
+            ankle, knee = (joints[:, at(bone.replace("ToeBase", name))] for name in ("Foot", "Leg"))
+            up = unit(joints[:, joint] - joints[:, skeleton.parents[joint]])
+            up = unit(across(joints[:, joint] - ankle, unit(ankle - knee)) + 0.5 * up)
+            front = across(ankle - knee, up)
+            return np.stack((np.cross(up, front), up, front), axis=1)
+        case "Head":
+            up = unit(0.5 * unit(joints[:, joint] - joints[:, skeleton.parents[joint]]) + 0.5 * spine)
+        case "Spine1":
+            up = spine
+        case _:
+            up = unit(joints[:, joint] - joints[:, skeleton.parents[joint]])
+    front = across(np.cross(left, spine), up)
+    return np.stack((np.cross(up, front), up, front), axis=1)
+
+
+def across(vectors: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """Unit vectors (T, 3) at right angles to `axis`, as near to `vectors` as can be."""
+    return unit(vectors - axis * (vectors * axis).sum(-1, keepdims=True))
+
+
+def side(bone: str) -> str:
+    return "left" if bone.startswith("Left") else "right" if bone.startswith("Right") else "middle"
 
 
 def standing_feet(joints: np.ndarray, fps: float, skeleton: Skeleton, contacts: np.ndarray | None = None) -> np.ndarray:

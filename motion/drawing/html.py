@@ -1,7 +1,7 @@
 """A page to look at motions: one file for any browser, without a network; viewer/ holds its markup, style and script.
 
-In: motions. Out: .html; it holds the joints as 16-bit integers, whose unit is chosen
-for each motion, so that 10 m of way are kept to 0.2 mm, and 196 frames take 35 kB.
+In: motions. Out: .html; it holds the joints as 16-bit integers, whose unit is chosen for each
+motion, so that 10 m of way are kept to 0.2 mm, and the body's other points as 8-bit integers; 196 frames take 58 kB.
 """
 
 from __future__ import annotations
@@ -11,30 +11,33 @@ import re
 from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from motion.clip import Motion
-from motion.drawing.body import TIPS, TRUNK, limbs, standing_feet
+from motion.drawing.body import body_points, extra_points, limbs, standing_feet
 from motion.ik import check_joints
-from motion.rest import sideless
 from motion.skeleton import Skeleton
 from utils.checkpoint import atomic_path
 
 VIEWER = Path(__file__).parent / "viewer"
 LARGEST = np.iinfo(np.int16).max
+REACH = 0.25  # metres; no point of the body is farther from its joint
 
 
-def write_html(path: str | Path, motions: Sequence[Motion], title: str = "") -> None:
-    """Write one page with all motions, foot-locked ones beside the plain; the default title is the first text.
+def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:
+    """Write one page with all motions, foot-locked ones first and the plain for comparison; the default title is the first text.
+
+    `files` names, for each motion, files relative to the page that it links to.
 
     Raises `UserError` for joints that are not finite or of an unknown skeleton, and where nothing can be written.
     """
     skeletons = {motion.joints.shape[1]: motion.skeleton for motion in motions}
     data = {
         "skeletons": {count: skeleton_data(skeleton) for count, skeleton in skeletons.items()},
-        "clips": [motion_data(motion) for motion in motions],
+        "clips": [motion_data(motion) | {"files": list(beside)} for motion, beside in zip_longest(motions, files, fillvalue=())],
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")  # no </script> can end it
     page = read("viewer.html").replace("<title>motions</title>", f"<title>{escape(title or motions[0].text)}</title>")
@@ -50,16 +53,13 @@ def read(name: str) -> str:
 
 
 def skeleton_data(skeleton: Skeleton) -> dict:
-    """The body as the script draws it: limbs, tips (leaf, parent, metres), ankle and toe of both feet, names of the joints."""
-    sides = [bone.startswith("Left") - bone.startswith("Right") for bone in skeleton.bones]
-    names = {0: "middle", 1: "left", -1: "right"}
-    leaves = [joint for joint, children in enumerate(skeleton.children) if not children]
+    """The body as the script draws it: limbs between points, the joints that other points go with, feet, and names of joints."""
+    body = limbs(skeleton)
+    rows = zip(body.ends.tolist(), body.radii.tolist(), body.parts, body.trunk.tolist())
     return {
-        "limbs": [
-            [*ends, *radii, names[sides[ends[0]]], sideless(skeleton.bones[ends[0]]) in TRUNK]
-            for ends, radii in zip(*(part.tolist() for part in limbs(skeleton)[:2]))
-        ],
-        "tips": [[leaf, skeleton.parents[leaf], TIPS[sideless(skeleton.bones[leaf])][0]] for leaf in leaves],
+        "limbs": [[*ends, *radii, part, trunk] for ends, radii, part, trunk in rows],
+        "owners": [joint for joint, _ in extra_points(skeleton).values()],
+        "reach": REACH,
         "feet": np.reshape(skeleton.feet, (2, 2)).tolist(),
         "bones": skeleton.bones,
     }
@@ -67,7 +67,7 @@ def skeleton_data(skeleton: Skeleton) -> dict:
 
 def motion_data(motion: Motion) -> dict:
     """A motion as the script reads it; `stands` are the stretches of frames, from and to, that left and right foot stand."""
-    plain, ik = pack(motion.joints), None if motion.locked is None else pack(motion.locked)
+    plain, ik = (None if joints is None else pack(joints, motion.skeleton) for joints in (motion.joints, motion.locked))
     frames, count, _ = motion.joints.shape
     stands = standing_feet(motion.joints, motion.fps, motion.skeleton, motion.contacts)  # (T, 2)
     stretches = [np.flatnonzero(np.diff(foot, prepend=False, append=False)).reshape(-1, 2).tolist() for foot in stands.T]
@@ -75,8 +75,15 @@ def motion_data(motion: Motion) -> dict:
     return about | {"plain": plain, "ik": ik, "stands": stretches}
 
 
-def pack(joints: np.ndarray) -> dict:
-    """Joints (T, J, 3) as base64 of little-endian 16-bit integers, and the metres that one counts."""
+def pack(joints: np.ndarray, skeleton: Skeleton) -> dict:
+    """The body's points for joints (T, J, 3): the joints as 16-bit integers, `scale` metres each, and the others from their joint.
+
+    Both are base64, little-endian. The other points are 8-bit integers, `REACH` / 127 metres each.
+    """
     check_joints(joints)
+    points = body_points(np.asarray(joints, np.float64), skeleton)
     scale = max(float(np.abs(joints).max()), 1e-6) / LARGEST
-    return {"scale": scale, "values": b64encode(np.round(joints / scale).astype("<i2").tobytes()).decode()}
+    owners = [joint for joint, _ in extra_points(skeleton).values()]
+    others = (points[:, skeleton.num_joints :] - points[:, owners]) * 127 / REACH
+    packed = {"values": np.round(joints / scale).astype("<i2"), "others": np.round(others).clip(-127, 127).astype("i1")}
+    return {"scale": scale} | {name: b64encode(part.tobytes()).decode() for name, part in packed.items()}

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from itertools import pairwise
 from math import ceil, sqrt
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +29,7 @@ ENCODING = {"crf": "26", "preset": "superfast", "tune": "zerolatency"}  # half t
 SIZE, PANEL, WIDEST = 720, 360, 1920  # pixels: a motion alone, one of several, all of them together
 GIF_SHARE, GIF_FPS = 0.5, 25  # gifs are smaller, and browsers slow down those that are faster
 CELL, TALLEST = 200, 4000  # width of one picture of a contact sheet; most pixels that a caption may take there
+ELAPSED = 0.05  # metres of difference in pose that the time of a whole motion counts as
 TEXT = 0.3  # share of a picture that a caption may take
 Item, Result = TypeVar("Item"), TypeVar("Result")
 Motions = Sequence[tuple[str, np.ndarray]]  # captions and joints (T, J, 3)
@@ -101,23 +103,45 @@ def encode_gif(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps
     palette = Image.fromarray(np.concatenate(some)).quantize(256, kmeans=3)
     plain = {"palette": palette, "dither": Image.Dither.NONE}
     first, *rest = (Image.fromarray(picture).quantize(**plain) for picture in ahead(draw, moments))
-    first.save(path, format="gif", save_all=True, append_images=rest, duration=1000 * len(frames) / len(moments) / fps, loop=0)
+    first.save(path, format="gif", save_all=True, append_images=rest, duration=gif_delays(moments, fps), loop=0)
+
+
+def gif_delays(moments: range, fps: float) -> list[int]:
+    """How long each of the frames `moments` is shown, in ms: whole hundredths of a second, alternating to keep time."""
+    edges = [round(100 * frame / fps) for frame in [*moments, moments.stop]]
+    return [10 * (end - start) for start, end in pairwise(edges)]
 
 
 def contact_sheet(path: str | Path, motions: Motions, fps: float = 20, columns: int = 8) -> None:
-    """Write a png with a row for each (caption, joints (T, J, 3)): moments from first to last, left to right."""
+    """Write a png with a row for each (caption, joints (T, J, 3)): moments at which the pose differs most, left to right."""
     width, height = columns * CELL, int(1.25 * CELL)
     strips = []
     for caption, joints in motions:
         scene = Scene(joints, fps, (CELL, height))
         pictures = []
-        for moment in np.linspace(0, len(joints) - 1, columns).round().astype(int):
+        for moment in key_moments(joints, columns):
             picture = Image.fromarray(scene.draw(moment))
             ImageDraw.Draw(picture).text((CELL - 8, height - 8), f"{moment / fps:.1f} s", fill=INK, font=font(13), anchor="rs")
             pictures.append(np.asarray(picture))
         strips += [*caption_pages(caption, width, TALLEST, seconds=0), np.concatenate(pictures, axis=1)]
     with atomic_path(path) as temporary:
         Image.fromarray(np.concatenate(strips)).save(temporary, format="png")
+
+
+def key_moments(joints: np.ndarray, count: int) -> list[int]:
+    """`count` frames of joints (T, J, 3), in order: the first, the last, and those that differ most from the ones chosen before.
+
+    Poses count as they stand on the floor, wherever that is, and a little the time between them. Short motions repeat frames.
+    """
+    frames = len(joints)
+    poses = (joints - joints[:, :1] * (1, 0, 1)).reshape(frames, -1) / np.sqrt(joints.shape[1])
+    poses = np.column_stack((poses, ELAPSED * np.linspace(0, 1, frames)))
+    chosen = [0, frames - 1]
+    apart = np.linalg.norm(poses[:, None] - poses[chosen], axis=-1).min(axis=1)
+    while len(chosen) < count:
+        chosen.append(int(apart.argmax()))
+        apart = np.minimum(apart, np.linalg.norm(poses - poses[chosen[-1]], axis=-1))
+    return sorted(chosen)
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], count: int = 4) -> Iterator[Result]:
@@ -139,6 +163,7 @@ def stamp_legend(picture: np.ndarray) -> None:
     draw = ImageDraw.Draw(page)
     for row, (side, colour) in enumerate((("left", LEFT), ("right", RIGHT))):
         middle = len(picture) - 1.6 * size * (2.3 - row)
-        draw.rounded_rectangle((1.3 * size, middle - 0.35 * size, 3.2 * size, middle + 0.35 * size), 0.35 * size, fill=colour)
+        box = (1.3 * size, middle - 0.35 * size, 3.2 * size, middle + 0.35 * size)
+        draw.rounded_rectangle(box, 0.35 * size, fill=tuple(colour.tolist()))
         draw.text((3.8 * size, middle), side, fill=INK, font=font(size), anchor="lm")
     picture[:] = np.asarray(page)

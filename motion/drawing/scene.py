@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from motion.drawing.body import LEFT, RIGHT, TRUNK, limbs, standing_feet, with_tips
+from motion.drawing.body import LEFT, RIGHT, body_points, limbs, standing_feet
 from motion.features import skeleton_for
 from motion.ik import check_joints
-from motion.rest import sideless
 from motion.skeleton import Skeleton
 
 SKY, GROUND, PATH, PATH_AHEAD = (247, 248, 250), (232, 235, 240), (120, 196, 160), (186, 216, 204)
@@ -101,13 +100,13 @@ class Scene:
         check_joints(joints)
         self.size = size
         skeleton = skeleton_for(joints.shape[1])
-        self.ends, self.radii, self.colours = limbs(skeleton)
-        trunk = np.isin([sideless(skeleton.bones[start]) for start in self.ends[:, 0]], TRUNK)
-        self.trunk, self.outer = np.flatnonzero(trunk), np.flatnonzero(~trunk)
-        points = with_tips(np.asarray(joints, np.float64), skeleton)
+        body = limbs(skeleton)
+        self.ends, self.radii, self.colours = body.ends, body.radii, body.colours
+        self.trunk, self.outer = np.flatnonzero(body.trunk), np.flatnonzero(~body.trunk)
+        points = body_points(np.asarray(joints, np.float64), skeleton)
         self.path = points[:, 0] * [1, 0, 1]  # (T, 3), on the floor below the root
         self.followed = smooth(self.path, FOLLOW * fps)
-        self.points = points - self.followed[:, None]  # (T, J + tips, 3)
+        self.points = points - self.followed[:, None]  # (T, P, 3)
         self.prints = footprints(points, fps, skeleton)
         self.camera = Camera.fitting(self.points, size, top)
         self.stage = 0.8 * self.camera.distance  # radius of the floor, metres

@@ -32,7 +32,7 @@ class RigOptions:
 
     Attributes:
         skeleton: one of `motion.rest.KINDS`.
-        mean_pose: (J, 3) mean joints of the dataset, which shape the pelvis and the chest of a standard skeleton.
+        body: (J, 3) rest pose of the standard skeleton, offsets from parents; None: HumanML3D's.
         fps: frames per second of the file; None: those of the motion.
         bone_names: one of `motion.files.names.STYLES`.
         root: one of `ROOTS`: the hips carry the path; nothing does; a root bone does.
@@ -40,7 +40,7 @@ class RigOptions:
     """
 
     skeleton: str = "symmetric"
-    mean_pose: ndarray | None = None
+    body: ndarray | None = None
     fps: float | None = None
     bone_names: str = "mixamo"
     root: str = "keep"
@@ -99,7 +99,7 @@ def animate(joints: ndarray, fps: float, options: RigOptions) -> Animation:
     """Joints (T, J, 3) as an animated skeleton. Raises `UserError` for joints that are not finite or of an unknown skeleton."""
     assert options.skeleton in KINDS and options.root in ROOTS
     skeleton = skeleton_for(joints.shape[1])
-    rest = rest_pose(np.asarray(joints, np.float64), skeleton, options.skeleton, options.mean_pose)
+    rest = rest_pose(np.asarray(joints, np.float64), skeleton, options.skeleton, options.body)
     pose = fit_pose(torch.as_tensor(joints), skeleton, rest)
     root, rotations = pose.root.double().numpy(), pose.rotations.double().numpy()
     path, yaw = ground_path(joints, fps, options.loop)

@@ -126,7 +126,7 @@ def output_options(flags: argparse.Namespace) -> OutputOptions:
     if flags.fps is not None:
         checked_rate(flags.fps)
     rig = RigOptions(flags.skeleton, fps=flags.fps, bone_names=flags.bone_names, root=flags.root)
-    return OutputOptions(flags.unit, flags.up, rig)
+    return OutputOptions(flags.unit, flags.up, rig, flags.smpl)
 
 
 def input_options(flags: argparse.Namespace) -> InputOptions:

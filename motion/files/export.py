@@ -16,15 +16,17 @@ from motion.drawing.html import write_html
 from motion.drawing.render import contact_sheet, write_video
 from motion.files.animation import RigOptions, animate, z_up
 from motion.files.bvh import write_bvh
+from motion.files.fbx import write_fbx
 from motion.files.gltf import write_glb
 from motion.files.raw import UNITS
 from motion.files.read import at_rate
+from motion.files.smpl_writer import write_smpl
 from motion.footlock import lock_feet
 from motion.ik import check_joints
 from utils.checkpoint import atomic_path
 from utils.errors import UserError
 
-SUFFIXES = (".npy", ".bvh", ".glb", ".mp4", ".gif", ".png", ".html")
+SUFFIXES = (".npy", ".bvh", ".glb", ".npz", ".fbx", ".mp4", ".gif", ".png", ".html")
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class OutputOptions:
         unit: one of `UNITS`, of .npy and .bvh files; None: metres in .npy, centimetres in .bvh. Other formats have their own.
         up: the axis up, "y" or "z", of .npy and .bvh files.
         rig: how the motion becomes an animated skeleton; its frame rate holds for every format.
+        smpl: SMPL model file of the body that an .npz poses; None: HumanML3D's uniform skeleton.
     """
 
     unit: str | None = None
     up: str = "y"
     rig: RigOptions = field(default_factory=RigOptions)
+    smpl: str | Path | None = None
 
 
 USUAL = OutputOptions()
@@ -63,6 +67,12 @@ def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, optio
         return
     if suffix == ".glb":
         write_glb(path, joints, caption, fps, options.rig)
+        return
+    if suffix == ".npz":
+        write_smpl(path, joints, fps, options.smpl, options.rig.fps)
+        return
+    if suffix == ".fbx":
+        write_fbx(path, joints, caption, fps, options.rig)
         return
     if options.rig.fps is not None:
         joints, fps = at_rate(joints, fps, options.rig.fps), options.rig.fps

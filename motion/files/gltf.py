@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from motion.drawing.body import limbs, side_colour, with_tips
+from motion.drawing.body import COLOURS, Limbs, body_points, limbs, side
 from motion.features import skeleton_for
 from motion.files.animation import USUAL_RIG, Animation, RigOptions, animate, continuous
 from motion.files.names import ENDS
@@ -24,7 +24,6 @@ from motion.rotation import matrixq
 from motion.skeleton import Skeleton
 from utils.checkpoint import atomic_path
 
-SIDES = ("Left", "Right", "Middle")
 AROUND, RINGS = 14, 4  # corners around a capsule, rings of each of its ends
 BODY = 1.58  # metres along the bones from a foot to the head, of the person whose radii `limbs` tells
 SEAM = 1.05  # how much thicker a limb begins than one of another colour ends: two surfaces in one place would flicker
@@ -44,7 +43,7 @@ def write_glb(path: str | Path, joints: np.ndarray, caption: str = "", fps: floa
     file = Gltf()
     file.json["scene"] = 0
     file.json["scenes"] = [{"nodes": [0, 1], "extras": {"caption": caption}}]
-    file.json["materials"] = [material(side) for side in SIDES]
+    file.json["materials"] = [material(part) for part in COLOURS]
     file.json["meshes"] = [body_mesh(file, animation.rest[first : first + skeleton.num_joints], skeleton, first)]
     file.json["nodes"] = [{"name": "Body", "mesh": 0, "skin": 0}]  # and from 1 on the bones
     add_bones(file, animation)
@@ -88,17 +87,17 @@ class Gltf:
 
 
 def body_mesh(file: Gltf, rest: np.ndarray, skeleton: Skeleton, first: int) -> dict:
-    """The mesh of the body whose joints rest at (J, 3), one primitive per side; its numbers go to the file's binary block.
+    """The mesh of the body whose joints rest at (J, 3), one primitive per colour; its numbers go to the file's binary block.
 
     The joints are those of the skin from the `first` on.
     """
-    ends, radii, colours = bone_limbs(skeleton)
+    body = bone_limbs(skeleton)
     scale = body_size(rest[None]) / BODY
-    points, normals = capsules(with_tips(rest[None] / scale, skeleton)[0, ends], radii)  # (N, V, 3)
+    points, normals = capsules(body_points(rest[None] / scale, skeleton)[0, body.ends], body.radii)  # (N, V, 3)
     points *= scale
     vertices = np.zeros(points.shape[:2], VERTEX)
     vertices["POSITION"], vertices["NORMAL"] = points, normals
-    vertices["JOINTS_0"][..., 0] = ends[:, :1] + first  # each limb turns with the joint it starts at
+    vertices["JOINTS_0"][..., 0] = body.owners[:, None] + first
     vertices["WEIGHTS_0"][..., 0] = 255
     count, low, high = vertices.size, points.min((0, 1)).astype("<f4"), points.max((0, 1)).astype("<f4")
     view = file.add_view(vertices, byteStride=VERTEX.itemsize, target=VERTICES)
@@ -108,23 +107,27 @@ def body_mesh(file: Gltf, rest: np.ndarray, skeleton: Skeleton, first: int) -> d
         "JOINTS_0": file.add_accessor(view, UNSIGNED_BYTE, "VEC4", count, 24),
         "WEIGHTS_0": file.add_accessor(view, UNSIGNED_BYTE, "VEC4", count, 28, normalized=True),
     }
-    triangles = capsule_triangles() + np.arange(len(ends))[:, None, None] * points.shape[1]  # (N, triangles, 3)
+    triangles = capsule_triangles() + np.arange(len(body.ends))[:, None, None] * points.shape[1]  # (N, triangles, 3)
     primitives = []
-    for material, side in enumerate(SIDES):
-        index = triangles[(colours == side_colour(side)).all(axis=1)].astype("<u2").reshape(-1)
+    for material, part in enumerate(COLOURS):
+        index = triangles[np.array(body.parts) == part].astype("<u2").reshape(-1)
         indices = file.add_accessor(file.add_view(index, target=TRIANGLES), UNSIGNED_SHORT, "SCALAR", len(index))
         primitives.append({"attributes": attributes, "indices": indices, "material": material})
     return {"name": "body", "primitives": primitives}
 
 
-def bone_limbs(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of `limbs`, those that lie along a bone, and so move with it; thickened where another colour begins."""
-    ends, radii, colours = limbs(skeleton)
+def bone_limbs(skeleton: Skeleton) -> Limbs:
+    """Of `limbs`, those that move with one bone; thickened where a bone of another colour begins."""
+    body = limbs(skeleton)
     above = np.maximum(skeleton.parents, 0)
-    along = [end >= len(above) or above[end] == start for start, end in ends]
-    begins = [side_colour(skeleton.bones[start]) != side_colour(skeleton.bones[above[start]]) for start, _ in ends]
-    radii[begins, 0] *= SEAM
-    return ends[along], radii[along], colours[along]
+    rigid = np.array([end >= len(above) or above[end] == owner for end, owner in zip(body.ends[:, 1], body.owners)])
+    begins = [
+        start == owner and side(skeleton.bones[owner]) != side(skeleton.bones[above[owner]])
+        for start, owner in zip(body.ends[:, 0], body.owners)
+    ]
+    body.radii[begins, 0] *= SEAM
+    parts = [part for part, kept in zip(body.parts, rigid) if kept]
+    return Limbs(body.ends[rigid], body.radii[rigid], parts, body.owners[rigid], body.trunk[rigid])
 
 
 def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +138,7 @@ def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """
     axis = ends[:, 1] - ends[:, 0]
     length = np.linalg.norm(axis, axis=-1).clip(min=1e-6)
-    along = axis / length[:, None]
+    along = np.where(length[:, None] > 1e-5, axis / length[:, None], (0.0, 0.0, 1.0))  # a ball's axis does not matter
     side = np.cross(along, np.eye(3)[np.abs(along).argmin(axis=-1)])
     side /= np.linalg.norm(side, axis=-1, keepdims=True)
     frame = np.stack((side, np.cross(along, side), along), axis=1)  # (N, 3 axes, 3)
@@ -167,11 +170,11 @@ def capsule_triangles() -> np.ndarray:
     ))  # fmt: skip
 
 
-def material(side: str) -> dict:
-    """A matt material in the colour of a side of the body."""
-    red, green, blue = (np.array(side_colour(side)) / 255) ** 2.2  # glTF counts in linear light
+def material(part: str) -> dict:
+    """A matt material in the colour of a part of the body."""
+    red, green, blue = (np.array(COLOURS[part]) / 255) ** 2.2  # glTF counts in linear light
     factors = {"baseColorFactor": [red, green, blue, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.75}
-    return {"name": side.lower(), "pbrMetallicRoughness": factors}
+    return {"name": part, "pbrMetallicRoughness": factors}
 
 
 def add_bones(file: Gltf, animation: Animation) -> None:

@@ -1,7 +1,7 @@
 """Animated glTF scenes (.glb, .gltf) to joints: the node tree as a posed skeleton, sampled where its animation has keys.
 
-All channels of the first animation must have keys at the same, evenly spaced times, as in the files that this project writes;
-cubic splines and morph targets are not read.
+The channel with the most keys of the first animation sets the frames; they must be evenly spaced, as in the files that this project
+writes. Channels with fewer keys are interpolated. Cubic splines and morph targets are not read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from motion.files.animation import continuous
 from motion.files.bvh import Bvh
 from motion.files.raw import Raw
 from motion.files.text import LARGEST
@@ -102,10 +103,13 @@ def posed_tree(document: dict, buffers: list[bytes]) -> Bvh:
         sampler, path = animation["samplers"][channel["sampler"]], channel["target"]["path"]
         if path not in ("rotation", "translation"):
             continue
-        keys = values(document, buffers, sampler["output"])
-        if len(keys) not in (1, len(times)):
-            raise ValueError("its channels have keys at different times")
+        if sampler.get("interpolation") == "CUBICSPLINE":
+            raise ValueError("its animation has cubic splines")
+        clock, keys = values(document, buffers, sampler["input"])[:, 0], values(document, buffers, sampler["output"])
+        keys = continuous(keys) if path == "rotation" else keys
+        keys = np.stack([np.interp(times, clock, column) for column in keys.T], axis=1)
         (turns if path == "rotation" else positions)[:, place[channel["target"]["node"]]] = keys
+    turns /= np.linalg.norm(turns, axis=-1, keepdims=True)
     matrices = qmatrix(torch.from_numpy(turns[..., [3, 0, 1, 2]])).numpy()
     names = [nodes[number].get("name", f"node{number}") for number in order]
     above = [place[parents[number]] if number in parents else -1 for number in order]

@@ -23,6 +23,8 @@ from utils.errors import UserError
 
 Place = str | Mapping[str, float]
 INCH = 0.0254  # metres
+CMU_FPS, CMU_SLOW_FPS = 120, 60
+CMU_SLOW = re.compile(r"(60|61|88)_\d+|90_(08|11)|115_(0[1-9]|10)")  # captures at 60 frames a second, whatever a header says
 
 # In the order of HUMANML3D's joints: pelvis, hips, spine1, knees, spine2, ankles, spine3, toes, neck, collars, head, shoulders,
 # elbows, wrists; left before right.
@@ -106,7 +108,21 @@ class Bone:
     turns: tuple[str, ...] = ()
 
 
-def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[list[str], np.ndarray]:
+@dataclass
+class Root:
+    """The root of an ASF skeleton: the order of its channels, its position (3,), and its orientation (3, 3) at rest."""
+
+    order: tuple[str, ...]
+    position: np.ndarray
+    axes: np.ndarray
+
+
+def cmu_fps(name: str) -> int:
+    """The frame rate of a CMU capture by its name, such as "90_08"."""
+    return CMU_SLOW_FPS if CMU_SLOW.fullmatch(name) else CMU_FPS
+
+
+def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[list[str], np.ndarray, float | None]:
     """Landmarks of a CMU capture (Acclaim's two files: the skeleton and its motion).
 
     Args:
@@ -114,50 +130,49 @@ def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[li
 
     Returns:
         names: "root" and then each bone, which stands for its far end.
-        positions: (T, N, 3) in metres, Y up. The files do not tell the frame rate.
+        positions: (T, N, 3) in metres, Y up.
+        fps: frames a second if the .amc states them, which CMU's do not.
 
     Raises:
         UserError: a file is missing, cut short, holds NaN, or the two do not belong together.
     """
     name, text = read_text(asf)
     try:
-        bones, root_order, unit = parse_asf(text)
+        bones, root, unit = parse_asf(text)
     except (ValueError, IndexError, KeyError) as error:
         raise UserError(f"{name}: not an ASF skeleton that can be understood ({error})") from None
-    name, text = read_text(amc)
-    motion = parse_amc(text, name)
-    widths = {"root": len(root_order)} | {bone: len(about.turns) for bone, about in bones.items() if about.turns}
+    name, amc_text = read_text(amc)
+    motion = parse_amc(amc_text, name)
+    widths = {"root": len(root.order)} | {bone: len(about.turns) for bone, about in bones.items() if about.turns}
     if {bone: values.shape[1] for bone, values in motion.items()} != widths:
         raise UserError(f"{name}: its bones or their channels are not those of its skeleton; give the .asf of the same subject")
 
-    root = dict(zip(root_order, motion["root"].T))
-    turned = {"root": turns_to_matrices(root)}
-    placed = {"root": np.stack([root[axis] for axis in ("tx", "ty", "tz")], axis=-1)}  # (T, 3)
+    channels = dict(zip(root.order, motion["root"].T))
+    turned = {"root": root.axes @ turns_to_matrices({name: channels[name] for name in root.order if name.startswith("r")})}
+    placed = {"root": root.position + np.stack([channels[axis] for axis in ("tx", "ty", "tz")], axis=-1)}  # (T, 3)
     for bone, about in bones.items():
         turn = turned[about.parent]
         if about.turns:
             turn = turn @ about.axes @ turns_to_matrices(dict(zip(about.turns, motion[bone].T))) @ about.axes.T
         turned[bone] = turn
         placed[bone] = placed[about.parent] + turn @ (about.direction * about.length)
-    return list(placed), np.stack(list(placed.values()), axis=1) * unit
+    return list(placed), np.stack(list(placed.values()), axis=1) * unit, stated_fps(amc_text)
 
 
-def parse_asf(text: str) -> tuple[dict[str, Bone], list[str], float]:
-    """Bones by name, parents first; the order of the root's channels; metres in a unit of length."""
+def parse_asf(text: str) -> tuple[dict[str, Bone], Root, float]:
+    """Bones by name, parents first; the root; metres in a unit of length."""
     parts = re.split("^:", uncommented(text), flags=re.MULTILINE)
-    sections = {part.split(None, 1)[0]: part.split("\n", 1)[-1] for part in parts if part.strip()}
-    units = dict(line.split() for line in sections["units"].splitlines() if line.strip())
-    if units["angle"] != "deg":
+    sections = {part.split(None, 1)[0].lower(): part.split("\n", 1)[-1] for part in parts if part.strip()}
+    units = {key.lower(): value for key, value in (line.split() for line in sections["units"].splitlines() if line.strip())}
+    if units["angle"].lower() != "deg":
         raise ValueError(f"angles in {units['angle']}, expected deg")
-    root = {line.split()[0]: line.split()[1:] for line in sections["root"].splitlines() if line.strip()}
     read = {}
     for block in sections["bonedata"].split("begin")[1:]:
-        words = {line.split()[0]: line.split()[1:] for line in block.splitlines() if line.strip()}
-        x, y, z = (float(angle) for angle in words["axis"][:3])
+        words = keyed_lines(block)
         read[words["name"][0]] = Bone(
             direction=np.array(words["direction"], dtype=float),
             length=float(words["length"][0]),
-            axes=turns_to_matrices({"rx": np.array(x), "ry": np.array(y), "rz": np.array(z)}),
+            axes=rest_axes(words["axis"][:3], words["axis"][3:]),
             turns=tuple(turn.lower() for turn in words.get("dof", [])),
         )
     bones = {}
@@ -168,14 +183,43 @@ def parse_asf(text: str) -> tuple[dict[str, Bone], list[str], float]:
                 raise ValueError(f"bone {child}")
             bones[child] = read[child]
             bones[child].parent = parent
-    order = [channel.lower() for channel in root["order"]]
+    return bones, parse_root(sections["root"]), INCH / float(units["length"])  # CMU counts in inches, divided by the "length"
+
+
+def parse_root(section: str) -> Root:
+    words = keyed_lines(section)
+    order = tuple(channel.lower() for channel in words["order"])
     if sorted(order) != ["rx", "ry", "rz", "tx", "ty", "tz"]:
         raise ValueError(f"root order {' '.join(order)}")
-    return bones, order, INCH / float(units["length"])  # CMU counts in inches, divided by the "length" of its units
+    position = np.array(words.get("position", (0, 0, 0)), dtype=float)
+    return Root(order, position, rest_axes(words.get("orientation", (0, 0, 0)), words.get("axis", ())))
+
+
+def keyed_lines(block: str) -> dict[str, list[str]]:
+    """The words of each line by its first word."""
+    return {line.split()[0].lower(): line.split()[1:] for line in block.splitlines() if line.strip()}
+
+
+def rest_axes(angles: Sequence[str], order: Sequence[str]) -> np.ndarray:
+    """The matrix (3, 3) of angles about x, y and z, of which the order's first letter is turned about first."""
+    by_axis = {f"r{axis}": np.array(float(angle)) for axis, angle in zip("xyz", angles, strict=True)}
+    letters = "".join(order).lower() or "xyz"
+    if sorted(letters) != ["x", "y", "z"]:
+        raise ValueError(f"order of axes {letters.upper()}")
+    return turns_to_matrices({f"r{axis}": by_axis[f"r{axis}"] for axis in letters})
 
 
 def uncommented(text: str) -> str:
-    return "\n".join(line.partition("#")[0] for line in text.splitlines())
+    return "\n".join(line.partition("#")[0] for line in text.removeprefix("\ufeff").splitlines())
+
+
+def stated_fps(text: str) -> float | None:
+    """The number after `:SAMPLES-PER-SECOND` in an .amc; None without it."""
+    match = re.search(r"^:SAMPLES-PER-SECOND\s+(\S+)", text, re.MULTILINE | re.IGNORECASE)
+    try:
+        return float(match[1]) if match else None
+    except ValueError:
+        return None
 
 
 def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
@@ -203,7 +247,8 @@ def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
 
 
 def turns_to_matrices(turns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Rz Ry Rx (..., 3, 3) of the angles (...) in degrees that are named rx, ry, rz; those not named are 0."""
+    """Rotations (..., 3, 3) by angles (...) in degrees about the axes that name them, rx, ry or rz, the first one first."""
     some = np.asarray(next(iter(turns.values())))
-    angles = np.stack([turns.get(turn, np.zeros_like(some)) for turn in ("rz", "ry", "rx")], axis=-1)
-    return euler_to_matrix(torch.from_numpy(np.deg2rad(angles)), "ZYX").numpy()
+    order = [*turns, *(turn for turn in ("rx", "ry", "rz") if turn not in turns)]
+    angles = np.stack([turns.get(turn, np.zeros_like(some)) for turn in reversed(order)], axis=-1)
+    return euler_to_matrix(torch.from_numpy(np.deg2rad(angles)), "".join(turn[1].upper() for turn in reversed(order))).numpy()

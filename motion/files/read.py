@@ -15,7 +15,7 @@ import numpy as np
 from motion.clip import Motion
 from motion.files.arrays import read_array
 from motion.files.gltf_reader import read_gltf
-from motion.files.mocap import JOINT_MAPS, map_joints, read_asf_amc, resample
+from motion.files.mocap import JOINT_MAPS, cmu_fps, map_joints, read_asf_amc, resample
 from motion.files.raw import UNITS, Raw, check_size, lies_down, rest_frames, stance, unit_of
 from motion.files.text import LARGEST
 from motion.files.trees import read_tree
@@ -23,7 +23,6 @@ from utils.errors import UserError, note
 
 ARRAYS, SCENES = (".npy", ".npz"), (".glb", ".gltf")
 SUFFIXES = (*ARRAYS, ".bvh", ".amc", *SCENES)  # of the files that `read_motion` reads
-CMU_FPS = 120
 AXES = ("y", "z")
 RATES = (1, 1000)  # frames per second
 FAR = 1e5  # metres
@@ -134,9 +133,9 @@ def read_raw(path: Path, options: InputOptions) -> Raw:
         case ".glb" | ".gltf":
             return read_gltf(path, options.joint_map)
         case ".amc":
-            names, landmarks = read_asf_amc(options.asf or skeleton_beside(path), path)
+            names, landmarks, fps = read_asf_amc(options.asf or skeleton_beside(path), path)
             joints = map_joints(names, landmarks, JOINT_MAPS["cmu_asf"], str(path))
-            return Raw(joints, CMU_FPS, unit="m", up="y")
+            return Raw(joints, fps or cmu_fps(path.stem), unit="m", up="y")
         case suffix:
             raise UserError(f"{path}: motions are read from {', '.join(SUFFIXES)} files, not from '{suffix}'")
 
@@ -175,10 +174,16 @@ def at_rate(joints: np.ndarray, fps: float, target: float) -> np.ndarray:
     return np.ascontiguousarray(resample(joints, checked_rate(fps), target), dtype=np.float32)
 
 
+def amc_subject(name: str) -> str:
+    """The subject of a capture by its name: "07" of "07_01", "HDM_bd" of "HDM_bd_squat1Reps_004_120"."""
+    parts = name.split("_")
+    return "_".join(parts[: 2 if parts[0] == "HDM" else 1])
+
+
 def skeleton_beside(amc: Path) -> Path:
     """The .asf in the folder of an .amc: its subject's, or the only one. Raises `UserError` where that is none."""
-    there = sorted(amc.parent.glob("*.asf"))
-    subject = amc.with_name(amc.stem.partition("_")[0] + ".asf")
+    there = sorted(path for path in amc.parent.iterdir() if path.suffix.lower() == ".asf")
+    subject = amc.with_name(amc_subject(amc.stem) + ".asf")
     if subject not in there and len(there) != 1:
         raise UserError(f"{amc}: no skeleton {subject.name} beside it; --asf names it")
     return subject if subject in there else there[0]

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,12 @@ def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
     return Raw(joints[..., [0, 2, 1]] * (-1, 1, 1), motion.fps, "m", "y")
 
 
+@cache
+def note_no_model() -> None:
+    """Once per process."""
+    note("no SMPL model (--smpl FILE): rotations refer to the T-pose of HumanML3D's uniform skeleton")
+
+
 def text_of(array: np.ndarray) -> str:
     """The one word in an array."""
     word = array.item() if array.size == 1 else ""
@@ -117,7 +124,7 @@ def text_of(array: np.ndarray) -> str:
 def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
     """The model in the file `smpl`, or in <gender>/model.npz of the folder; without `smpl` the uniform skeleton's T-pose."""
     if smpl is None:
-        note("no SMPL model (--smpl FILE): rotations refer to the T-pose of HumanML3D's uniform skeleton")
+        note_no_model()
         return uniform_body()
     place = Path(smpl)
     return read_body_model(place / gender / "model.npz" if place.is_dir() else place)

@@ -22,6 +22,7 @@ def read_tree(path: Path, joint_map: str | Path | None = None) -> Raw:
 
 def joints_of_tree(tree: Bvh, name: str, joint_map: str | Path | None = None) -> Raw:
     """The joints of a posed tree. Raises `UserError`, which lists its joints, if no joint map fits."""
+    put_thorax_back(tree)
     names, landmarks = tree.landmarks()
     if joint_map is not None:
         title, places = str(joint_map), read_map(joint_map)
@@ -40,6 +41,24 @@ def listed(names: list[str]) -> str:
     """The first names, each cut to what fits on a line."""
     shown = ", ".join(name[:32] for name in names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
+
+
+def put_thorax_back(tree: Bvh) -> None:
+    """Give a tree the thorax bone that CMU's conversions for MotionBuilder and 3ds Max lost.
+
+    In these files neck and shoulders begin where the upper back ends, at Spine1, and the trunk is 12 cm short. The bone is put
+    back as long as the upper back, turning with the chest.
+    """
+    names = [name.rpartition(":")[2] for name in tree.names]
+    if not {"Spine1", "Neck", "LeftShoulder", "RightShoulder"} <= set(names):
+        return
+    chest = names.index("Spine1")
+    moved = [names.index(name) for name in ("Neck", "LeftShoulder", "RightShoulder")]
+    thorax = tree.offsets[chest].copy()
+    tiny = 1e-3 * np.linalg.norm(thorax)
+    if all(tree.parents[joint] == chest and np.linalg.norm(tree.offsets[joint]) < tiny for joint in moved):
+        tree.offsets[moved] += thorax
+        tree.positions[:, moved] += thorax
 
 
 def rest_landmarks(bvh: Bvh) -> np.ndarray:

@@ -12,7 +12,7 @@ let clip, colours, stale = true, before = 0;
 
 function readColours() {
   const style = getComputedStyle(document.documentElement);
-  const names = ["ground", "line", "shadow", "left", "right", "middle", "path", "ink", "faint", "edge", "panel"];
+  const names = ["ground", "line", "shadow", "left", "right", "middle", "face", "eye", "chest", "path", "ink", "faint", "edge", "panel"];
   colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim().split(/\s+/).map(Number)]));
   stale = true;
 }
@@ -118,7 +118,24 @@ function showViews() {
   $("which").parentElement.hidden = !clip.ik;
   for (const [name, view] of Object.entries(views)) view.canvas.parentElement.hidden = which !== "both" && which !== name;
   $("plain").nextElementSibling.hidden = !clip.ik;
+  listDownloads();
   stale = true;
+}
+
+// Links to the files beside the page, of the motion that is shown.
+function listDownloads() {
+  const which = clip.ik ? $("which").value : "plain";
+  const wanted = (file) => which === "both" || /_ik\.\w+$/.test(file) === (which === "ik");
+  const links = (clip.files ?? []).filter(wanted).map((file) => {
+    const link = document.createElement("a");
+    link.href = file.split("/").map(encodeURIComponent).join("/");
+    link.download = "";
+    link.textContent = `↓ ${which === "both" && /_ik\.\w+$/.test(file) ? "_ik" : ""}.${file.split(".").pop()}`;
+    link.title = file;
+    return link;
+  });
+  $("downloads").replaceChildren(...links);
+  $("downloads").hidden = !links.length;
 }
 
 function select(index) {

@@ -2,7 +2,7 @@
 // A clip is as html.py writes it: {caption, fps, frames, joints, plain, ik, stands}; `prepare` adds what drawing needs.
 "use strict";
 
-const data = JSON.parse(document.getElementById("data").textContent); // {skeletons: {J: {limbs, tips, feet, bones}}, clips}
+const data = JSON.parse(document.getElementById("data").textContent); // {skeletons: {J: {limbs, owners, reach, feet, bones}}, clips}
 const [FIELD, STAGE, FOLLOW] = [32 * Math.PI / 180, 0.85, 0.6]; // field of view; floor's radius in camera distances; seconds
 const SOLE = [0.04, 0.052]; // radii of a footprint at heel and toe, metres
 const LIGHT = [-0.6, -0.8]; // where light comes from, on the screen
@@ -14,22 +14,20 @@ const rgb = (colour, alpha = 1) => `rgb(${colour.map((c) => Math.round(clamp(c, 
 
 // ---- Clips: from base64 to points in metres, and what can be known of them beforehand ----
 
-function decode({ scale, values }) {
-  const bytes = Uint8Array.from(atob(values), (letter) => letter.charCodeAt(0));
-  return Float32Array.from(new Int16Array(bytes.buffer), (value) => value * scale); // little-endian, as all browsers' machines
-}
+const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
 
-// Joints of all frames, each followed by the tips of head, hands and feet: (frames, points, 3), flat.
-function withTips(joints, frames, count, tips) {
-  const points = new Float32Array(frames * (count + tips.length) * 3);
+// The points of all frames, (frames, points, 3), flat: the joints, and after them the points that are told from their joints.
+function decode({ scale, values, others }, frames, { owners, reach }) {
+  const joints = new Int16Array(bytesOf(values)), steps = new Int8Array(bytesOf(others)); // little-endian, as all browsers' machines
+  const width = joints.length / frames, size = width + 3 * owners.length;
+  const points = new Float32Array(frames * size);
   for (let frame = 0; frame < frames; frame++) {
-    const from = joints.subarray(frame * count * 3, (frame + 1) * count * 3);
-    const to = points.subarray(frame * (count + tips.length) * 3);
-    to.set(from);
-    tips.forEach(([leaf, parent, length], tip) => {
-      const bone = [0, 1, 2].map((axis) => from[leaf * 3 + axis] - from[parent * 3 + axis]);
-      const reach = length / Math.max(Math.hypot(...bone), 1e-6);
-      for (let axis = 0; axis < 3; axis++) to[(count + tip) * 3 + axis] = from[leaf * 3 + axis] + bone[axis] * reach;
+    const to = points.subarray(frame * size, (frame + 1) * size);
+    for (let i = 0; i < width; i++) to[i] = joints[frame * width + i] * scale;
+    owners.forEach((joint, k) => {
+      for (let axis = 0; axis < 3; axis++) {
+        to[width + 3 * k + axis] = to[3 * joint + axis] + steps[(frame * owners.length + k) * 3 + axis] * reach / 127;
+      }
     });
   }
   return points;
@@ -81,9 +79,9 @@ function footprints(points, size, clip, feet) {
 function prepare(clip) {
   if (clip.people) return clip;
   const skeleton = data.skeletons[clip.joints];
-  const size = 3 * (clip.joints + skeleton.tips.length);
+  const size = 3 * (clip.joints + skeleton.owners.length);
   const person = (packed) => {
-    const points = withTips(decode(packed), clip.frames, clip.joints, skeleton.tips);
+    const points = decode(packed, clip.frames, skeleton);
     const path = Array.from({ length: clip.frames }, (_, t) => [points[t * size], points[t * size + 2]]);
     return { points, path, prints: footprints(points, size, clip, skeleton.feet) };
   };
@@ -224,7 +222,7 @@ class View {
         if (Math.min(y0, y1) > highest) continue;
         const outline = flatCapsule(x0 - 0.2 * y0, z0 - 0.15 * y0, ra, x1 - 0.2 * y1, z1 - 0.15 * y1, rb);
         const rim = outline.map((point) => this.project(...point));
-        if (rim.some(([, , scale]) => !scale)) continue;
+        if (rim.some(([, , scale]) => !scale)) continue; // behind the camera
         rim.forEach(([x, y], k) => (k ? c.lineTo(x - aside, y) : c.moveTo(x - aside, y)));
         c.closePath();
       }
@@ -242,8 +240,7 @@ class View {
     const shapes = limbs.map(([a, b, ra, rb, side, trunk]) => {
       const [[x0, y0, s0], [x1, y1, s1]] = [pixels[a], pixels[b]];
       return { x0, y0, r0: ra * s0, x1, y1, r1: rb * s1, near: (s0 + s1) / 2, colour: colours[side], trunk };
-    });
-    if (shapes.some((shape) => !shape.r0 || !shape.r1)) return; // the camera is inside
+    }).filter((shape) => shape.r0 && shape.r1); // what is behind the camera is left out
     const fill = ({ x0, y0, r0, x1, y1, r1 }, share, shift, more) => {
       const [dx, dy] = [LIGHT[0] * shift, LIGHT[1] * shift];
       const [p, q] = [r0 * share + more, r1 * share + more];
@@ -270,8 +267,8 @@ class View {
 function farToNear(shapes) {
   const trunk = shapes.filter((shape) => shape.trunk), outer = shapes.filter((shape) => !shape.trunk);
   const apart = (a, b) => Math.hypot(a.x0 + a.x1 - b.x0 - b.x1, a.y0 + a.y1 - b.y0 - b.y1);
-  const nearest = (shape) => trunk.reduce((best, piece) => (apart(shape, piece) < apart(shape, best) ? piece : best));
-  const inFront = (shape) => shape.near > nearest(shape).near;
+  const nearest = (shape) => trunk.length && trunk.reduce((best, piece) => (apart(shape, piece) < apart(shape, best) ? piece : best));
+  const inFront = (shape) => !trunk.length || shape.near > nearest(shape).near;
   const sorted = outer.sort((a, b) => a.near - b.near).map((shape) => [shape, inFront(shape)]);
   const those = (front) => sorted.filter(([, isFront]) => isFront === front).map(([shape]) => [shape]);
   return [...those(false), trunk, ...those(true)];

@@ -1,0 +1,125 @@
+"""How well do weights tell known prompts from unknown ones? `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
+
+`known_prompts.csv` holds prompts inside of what the data show (paraphrases), outside of it, and of thin actions. Half of them fit
+the calibration (`assets/known.json`, with --write), the other half are reported: the area under the ROC curve, the share of inside
+prompts that get a note, the share of outside prompts that do, by kind. Thin actions and near misses are reported apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from motion.spec import get_spec
+from pipelines.caption_index import CaptionIndex, index_of_dataset
+from pipelines.conditioner import SentenceEncoder
+from pipelines.known import CALIBRATION, FEATURES, KNOWN, Knowledge, language_fault
+from pipelines.runs import EMBEDDED_DIR
+
+PROMPTS = Path(__file__).with_name("known_prompts.csv")
+RIDGE = 0.02  # of the logistic regression, on standardised features
+
+
+class Prompt(NamedTuple):
+    """`side`: inside, outside or thin; `half`: calibrate or report."""
+
+    text: str
+    side: str
+    kind: str
+    half: str
+
+
+def read_prompts(path: Path = PROMPTS) -> list[Prompt]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [Prompt(*row) for row in list(csv.reader(file))[1:]]
+
+
+def fit(features: np.ndarray, known: np.ndarray) -> dict:
+    """Logistic regression by Newton's method: features (N, F), known (N,) bool → weights (F,) and bias."""
+    mean, std = features.mean(0), features.std(0) + 1e-6
+    rows = np.c_[(features - mean) / std, np.ones(len(features))]
+    weights = np.zeros(rows.shape[1])
+    balance = np.where(known, 0.5 / known.mean(), 0.5 / (1 - known.mean()))
+    penalty = RIDGE * len(rows) * np.diag([1.0] * features.shape[1] + [0.0])
+    for _ in range(50):
+        chance = 1 / (1 + np.exp(-rows @ weights))
+        gradient = rows.T @ (balance * (chance - known)) + penalty @ weights
+        hessian = (rows * (balance * chance * (1 - chance))[:, None]).T @ rows + penalty
+        weights -= np.linalg.solve(hessian + 1e-9 * np.eye(len(weights)), gradient)
+    scaled = weights[:-1] / std
+    return {"weights": scaled.tolist(), "bias": float(weights[-1] - scaled @ mean)}
+
+
+def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
+    """How often an inside prompt scores higher than an outside one, ties counted half."""
+    difference = inside[:, None] - outside[None]
+    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
+
+
+def calibrate(knowledge: Knowledge, prompts: list[Prompt]) -> dict:
+    """Fit on the prompts whose language is not the matter."""
+    used = [p for p in prompts if p.half == "calibrate" and p.side != "thin" and not language_fault(p.text, knowledge.stems)]
+    features = np.array([knowledge.features(prompt.text)[0] for prompt in used])
+    return {"features": FEATURES, **fit(features, np.array([prompt.side == "inside" for prompt in used]))}
+
+
+def measure(knowledge: Knowledge, prompts: list[Prompt]) -> tuple[dict, list[str]]:
+    """Figures of the reported half, and a table."""
+    scores, noted, lines = defaultdict(list), defaultdict(list), []
+    for prompt in prompts:
+        known = knowledge(prompt.text)
+        group = prompt.side if prompt.side != "outside" else f"outside, {prompt.kind}"
+        scores[group].append(known.score)
+        noted[group].append(known.score < KNOWN)
+        if (prompt.side == "inside") == (known.score < KNOWN):
+            lines.append(f"{known.score:5.2f}  {group:20}  {prompt.text}  |  {known.reason}  |  {'; '.join(known.nearest[:2])}")
+    inside = np.array(scores["inside"])
+    apart = ("inside", "thin", "outside, near miss")
+    outside = np.concatenate([values for group, values in scores.items() if group not in apart])
+    results = {
+        "auroc": area_under_curve(inside, outside),
+        "false_notes_inside": float(np.mean(noted["inside"])),
+        "outside_noted": float((outside < KNOWN).mean()),
+        "noted": {group: {"share": float(np.mean(values)), "prompts": len(values)} for group, values in noted.items()},
+    }
+    lines += ["", *(f"{part['share']:6.1%} noted of {part['prompts']:3}  {group}" for group, part in results["noted"].items())]
+    shares = f"false notes inside {results['false_notes_inside']:.1%}; outside noted {results['outside_noted']:.1%}"
+    lines.append(f"AUROC {results['auroc']:.3f}; {shares}")
+    return results, lines
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--run", default=str(EMBEDDED_DIR / "open" / "masked"), metavar="DIR", help="run to measure")
+    parser.add_argument("--data_root", metavar="DIR", help="build the index from this dataset instead")
+    parser.add_argument("--dataset_name", default="open", metavar="NAME", help="dataset of --data_root")
+    parser.add_argument("--write", action="store_true", help=f"fit and write {CALIBRATION.name}, and the index to --run if built")
+    parser.add_argument("--half", choices=("report", "calibrate"), default="report", help="which prompts are reported")
+    parser.add_argument("--out", metavar="FILE", help="write the figures to this JSON file too")
+    args = parser.parse_args(argv)
+
+    encoder, prompts, run = SentenceEncoder(), read_prompts(), Path(args.run)
+    index = index_of_dataset(get_spec(args.dataset_name, args.data_root), encoder) if args.data_root else CaptionIndex.load(run)
+    calibration = None
+    if args.write:
+        knowledge = Knowledge(index, encoder, {})
+        calibration = calibrate(knowledge, prompts)
+        CALIBRATION.write_text(json.dumps(calibration, indent=1) + "\n", encoding="utf-8")
+        if args.data_root:
+            index.save(run)
+    knowledge = Knowledge(index, encoder, calibration)
+    results, lines = measure(knowledge, [prompt for prompt in prompts if prompt.half == args.half])
+    print(f"{len(index.captions)} captions, {len(index.words)} words; thin: {', '.join(sorted(index.thin)) or 'none'}")
+    print("\n".join(lines))
+    if args.out:
+        Path(args.out).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

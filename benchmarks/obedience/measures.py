@@ -1,0 +1,176 @@
+"""What the judges measure: one body over time, and spans of frames.
+
+In: joints (T, 22, 3), HumanML3D order, metres, Y up, floor 0, 20 frames a second. Pairs are (left, right); heights are above the
+floor; body axes are (left, up, forward) of where the body faces; angles are degrees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
+
+FPS = 20
+PELVIS, NECK, HEAD = 0, 12, 15
+HIPS, KNEES, ANKLES, TOES = (1, 2), (4, 5), (7, 8), (10, 11)
+SHOULDERS, ELBOWS, WRISTS = (16, 17), (18, 19), (20, 21)
+LEFT, RIGHT = 0, 1
+TRUNK = (PELVIS, 3, 6, 9, NECK, HEAD)
+
+
+class Span(NamedTuple):
+    """Frames `start` to `stop` - 1, in which something happens."""
+
+    start: int
+    stop: int
+
+    @property
+    def middle(self) -> float:
+        return (self.start + self.stop) / 2
+
+    @property
+    def seconds(self) -> float:
+        return (self.stop - self.start) / FPS
+
+
+def runs(mask: np.ndarray, least: float = 0.0, gap: float = 0.0) -> list[Span]:
+    """Runs of true values in a mask (T,) that last `least` seconds; runs that are at most `gap` seconds apart are one."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(int)))
+    spans: list[Span] = []
+    for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist()):
+        if spans and start - spans[-1].stop <= gap * FPS:
+            start = spans.pop().start
+        spans.append(Span(start, stop))
+    return [span for span in spans if span.stop - span.start >= least * FPS]
+
+
+def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
+    return gaussian_filter1d(x, sigma, axis=0, mode="nearest")
+
+
+def rate(x: np.ndarray) -> np.ndarray:
+    """Change a second, (T, ...) → (T, ...)."""
+    return FPS * np.gradient(x, axis=0)
+
+
+def length(vectors: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(vectors, axis=-1)
+
+
+def swings(x: np.ndarray, width: float) -> np.ndarray:
+    """Frames at which x (T,) turns back after having moved by `width` or more, in order."""
+    found = [find_peaks(side, prominence=width)[0] for side in (x, -x)]
+    return np.sort(np.concatenate(found))
+
+
+def angle_to_up(vectors: np.ndarray) -> np.ndarray:
+    """Degrees between vectors (..., 3) and the vertical: 0 upwards, 180 downwards."""
+    return np.degrees(np.arccos(np.clip(vectors[..., 1] / np.maximum(length(vectors), 1e-9), -1, 1)))
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """One person over T frames; what is asked for is computed once."""
+
+    joints: np.ndarray  # (T, 22, 3)
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    @cached_property
+    def height(self) -> np.ndarray:
+        """(T, 22)"""
+        return self.joints[..., 1]
+
+    @cached_property
+    def leg(self) -> float:
+        """Height of the pelvis when the person stands: the bones of a leg, and the ankle's height."""
+        bones = (length(self.joints[:, a] - self.joints[:, b]) for pair in (zip(HIPS, KNEES), zip(KNEES, ANKLES)) for a, b in pair)
+        return float(sum(np.median(bone) for bone in bones)) / 2 + 0.12
+
+    @cached_property
+    def yaw(self) -> np.ndarray:
+        """Where the body faces, (T,), unwrapped degrees, left positive."""
+        across = sum(self.joints[:, left] - self.joints[:, right] for left, right in (HIPS, SHOULDERS))
+        return smooth(np.degrees(np.unwrap(np.arctan2(-across[:, 2], across[:, 0]))), 3)
+
+    def in_body_axes(self, vectors: np.ndarray) -> np.ndarray:
+        """World vectors (T, ..., 3) → (left, up, forward)."""
+        yaw = np.radians(self.yaw).reshape(-1, *[1] * (vectors.ndim - 2))
+        x, y, z = np.moveaxis(vectors, -1, 0)
+        return np.stack([x * np.cos(yaw) - z * np.sin(yaw), y, x * np.sin(yaw) + z * np.cos(yaw)], -1)
+
+    @cached_property
+    def local(self) -> np.ndarray:
+        """Joints (T, 22, 3) from the pelvis, in body axes; heights stay above the floor."""
+        return self.in_body_axes(self.joints - self.joints[:, :1] * [1, 0, 1])
+
+    @cached_property
+    def travel(self) -> np.ndarray:
+        """Velocity of the pelvis (T, 3) in body axes, m/s."""
+        return self.in_body_axes(rate(smooth(self.joints[:, PELVIS], 3)))
+
+    @cached_property
+    def speed(self) -> np.ndarray:
+        """Horizontal speed of the pelvis (T,)."""
+        return np.hypot(self.travel[:, 0], self.travel[:, 2])
+
+    @cached_property
+    def feet(self) -> np.ndarray:
+        """Height of each foot's lowest point over where it stands, (T, 2)."""
+        low = np.minimum(self.height[:, ANKLES] - 0.06, self.height[:, TOES])
+        return low - np.percentile(low.min(1), 5)
+
+    @cached_property
+    def trunk(self) -> np.ndarray:
+        """Degrees of the spine from upright, (T,)."""
+        return smooth(angle_to_up(self.joints[:, NECK] - self.joints[:, PELVIS]), 1)
+
+    @cached_property
+    def thighs(self) -> np.ndarray:
+        """Degrees of each thigh from hanging, (T, 2): 0 when standing, 90 when level."""
+        return 180 - angle_to_up(self.joints[:, KNEES] - self.joints[:, HIPS])
+
+    @cached_property
+    def knees(self) -> np.ndarray:
+        """Degrees by which each knee is bent, (T, 2)."""
+        thigh, shin = self.joints[:, KNEES] - self.joints[:, HIPS], self.joints[:, ANKLES] - self.joints[:, KNEES]
+        cosine = (thigh * shin).sum(-1) / np.maximum(length(thigh) * length(shin), 1e-9)
+        return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+
+    @cached_property
+    def reach(self) -> np.ndarray:
+        """From each shoulder to the wrist, (T, 2, 3), body axes."""
+        return self.local[:, WRISTS] - self.local[:, SHOULDERS]
+
+    @cached_property
+    def arm(self) -> float:
+        """Length of an outstretched arm."""
+        bones = (
+            length(self.joints[:, a] - self.joints[:, b]) for pair in (zip(SHOULDERS, ELBOWS), zip(ELBOWS, WRISTS)) for a, b in pair
+        )
+        return float(sum(np.median(bone) for bone in bones)) / 2
+
+    @cached_property
+    def stretched(self) -> np.ndarray:
+        """Distance of each wrist from its shoulder as a fraction of the arm's length, (T, 2)."""
+        return length(self.reach) / self.arm
+
+    @cached_property
+    def behind_feet(self) -> np.ndarray:
+        """How far the trunk is behind the ankles, (T,) metres along the facing: no one stands like that for long."""
+        return self.local[:, ANKLES, 2].mean(1) - self.local[:, TRUNK, 2].mean(1)
+
+    @cached_property
+    def upright(self) -> np.ndarray:
+        """Whether the person stands or goes: the pelvis at its height, the trunk not bent far, (T,)."""
+        return (self.height[:, PELVIS] > 0.82 * self.leg) & (self.trunk < 45)
+
+    @cached_property
+    def limbs(self) -> np.ndarray:
+        """Mean speed of head, hands and feet, (T,) m/s."""
+        return length(rate(smooth(self.joints[:, [HEAD, *WRISTS, *ANKLES]], 1))).mean(1)

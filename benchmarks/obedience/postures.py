@@ -1,0 +1,257 @@
+"""Judges of the whole body: sitting, lying, squatting, jumping, bowing, bending, turning over. Body → spans in which it happens."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.obedience.measures import (
+    ANKLES,
+    ELBOWS,
+    FPS,
+    HEAD,
+    KNEES,
+    LEFT,
+    NECK,
+    PELVIS,
+    RIGHT,
+    WRISTS,
+    Body,
+    Span,
+    length,
+    rate,
+    runs,
+    smooth,
+)  # fmt: skip
+
+
+def seated(body: Body) -> np.ndarray:
+    """On a seat, (T,): pelvis below 0.65 m, thighs level, trunk upright, and so far behind the feet that no one could hold it."""
+    low = (body.height[:, PELVIS] < 0.65) & (body.height[:, PELVIS] > 0.25)
+    level = np.abs(body.thighs - 90).mean(1) < 32
+    return low & level & (body.trunk < 45) & (body.behind_feet > 0.12) & (body.height[:, ANKLES].min(1) < 0.3)
+
+
+def sits(body: Body) -> list[Span]:
+    """Seated for half a second or more, after having stood; the span begins with the way down."""
+    return [
+        Span(start, span.stop) for span in runs(seated(body), 0.5, 0.3) if (start := last_upright(body, span.start)) is not None
+    ]
+
+
+def last_upright(body: Body, frame: int) -> int | None:
+    """The last frame before `frame` at which the person is upright; None if there is none."""
+    before = np.flatnonzero(body.upright[:frame])
+    return int(before[-1]) if len(before) else None
+
+
+def stands_up(body: Body) -> list[Span]:
+    """Seated first, upright next, within two seconds; upright for a quarter of a second."""
+    up = [span.start for span in runs(body.upright, 0.25)]
+    ends = [(span.stop, next((frame for frame in up if frame >= span.stop), None)) for span in runs(seated(body), 0.3, 0.3)]
+    return [Span(start, stop) for start, stop in ends if stop is not None and stop - start < 2.5 * FPS]
+
+
+def lying(body: Body) -> np.ndarray:
+    """Trunk level and on the floor, (T,)."""
+    high = np.maximum(body.height[:, NECK], body.height[:, PELVIS])
+    return (high < 0.45) & (body.trunk > 60) & (body.height[:, HEAD] < 0.5)
+
+
+def lies_down(body: Body) -> list[Span]:
+    """Lies for half a second or more, after having stood."""
+    return [Span(start, span.stop) for span in runs(lying(body), 0.5, 0.4) if (start := last_upright(body, span.start)) is not None]
+
+
+def gets_up(body: Body) -> list[Span]:
+    """From the floor (lying, or hips and hands on it) to upright."""
+    down = runs(lying(body) | (body.height[:, PELVIS] < 0.35), 0.2, 1.0)
+    up = [span.start for span in runs(body.upright, 0.2)]
+    ends = [(span.stop - 1, next((frame for frame in up if frame >= span.stop), None)) for span in down]
+    return [Span(start, stop) for start, stop in ends if stop is not None]
+
+
+def dips(body: Body, depth: float, longest: float = 6.0) -> list[Span]:
+    """From upright down to below `depth` times the standing height of the pelvis, and up again."""
+    low = runs(body.height[:, PELVIS] < depth * body.leg, 0.1, 0.3)
+    spans = []
+    for span in low:
+        start = last_upright(body, span.start)
+        after = np.flatnonzero(body.upright[span.stop :])
+        if start is not None and len(after) and span.stop + after[0] - start < longest * FPS:
+            spans.append(Span(start, span.stop + int(after[0])))
+    return list(dict.fromkeys(spans))
+
+
+def squats(body: Body) -> list[Span]:
+    """Knees bend and stretch again over feet that stay, in balance, the hands off the floor."""
+    return [span for span in dips(body, 0.78) if is_squat(body, span)]
+
+
+def is_squat(body: Body, span: Span) -> bool:
+    part = slice(span.start, span.stop)
+    deepest = span.start + int(np.argmin(body.height[part, PELVIS]))
+    feet = body.joints[part][:, ANKLES][..., [0, 2]]
+    stay = np.median(length(feet - feet[:1])[1:], axis=0).max() < 0.2
+    balanced = abs(body.behind_feet[deepest]) < 0.25 and body.trunk[part].max() < 60
+    bent = body.knees[deepest].min() > 55 and body.height[part][:, WRISTS].min() > 0.3
+    landed = jumped_near(body, span)
+    return bool(stay and balanced and bent and not landed)
+
+
+def jumped_near(body: Body, span: Span) -> bool:
+    """Whether a jump begins or ends with this dip."""
+    margin = FPS // 3
+    return any(jump.start < span.stop + margin and jump.stop > span.start - margin for jump in jumps(body))
+
+
+def airborne(body: Body, clear: float) -> list[Span]:
+    """Both feet `clear` metres off the floor, then down again; rising and falling as bodies do."""
+    spans = runs(body.feet.min(1) > clear, 0.1)
+    near = 3 * FPS // 4
+    down = body.feet.min(1) < 0.045
+    landed = [
+        span for span in spans if down[span.stop : span.stop + near].any() and down[max(0, span.start - near) : span.start].any()
+    ]
+    return [span for span in landed if span.seconds < 1.3]
+
+
+def jumps(body: Body) -> list[Span]:
+    """Both feet off the floor by 8 cm, right way up, and down again; at a run 20 cm, for sprinters leave it by 8 cm too."""
+    pelvis, head_up = body.height[:, PELVIS], body.height[:, HEAD] > body.height[:, PELVIS] + 0.2
+    spans = []
+    for span in airborne(body, 0.08):
+        part, before = slice(span.start, span.stop), slice(max(0, span.start - 3 * FPS // 5), span.start + 1)
+        leaps = body.speed[part].mean() < 1.7 or body.feet[part].min(1).max() > 0.2
+        rises = pelvis[part].max() > 0.88 * body.leg and pelvis[part].max() - pelvis[before].min() > 0.1
+        if leaps and rises and head_up[part].all():
+            spans.append(span)
+    return spans
+
+
+def jumps_forward(body: Body) -> list[Span]:
+    """A jump that lands 0.4 m or more ahead of where it took off."""
+    return [span for span in jumps(body) if ahead(body, span) > 0.3]
+
+
+def ahead(body: Body, span: Span) -> float:
+    start, stop = max(0, span.start - 2), min(len(body) - 1, span.stop + 1)
+    return float(body.travel[start:stop, 2].sum() / FPS)
+
+
+def hops(body: Body) -> list[Span]:
+    """Off the floor and down again on one leg, the other foot held up all the while."""
+    spans = []
+    for span in airborne(body, 0.03):
+        around = slice(max(0, span.start - 3), span.stop + 3)
+        lifted = np.abs(body.feet[around, 0] - body.feet[around, 1]).min() > 0.1
+        slow = body.speed[around].mean() < 1.5
+        spans += [span] * bool(lifted and slow)
+    return spans
+
+
+def jumping_jacks(body: Body) -> list[Span]:
+    """Feet apart as the arms go up, together as they come down: one span a jack."""
+    apart = smooth(length(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)
+    arms = smooth(body.reach[..., 1].mean(1), 1)
+    open_ = runs((apart > 0.4) & (arms > -0.1), 0.1, 0.1)
+    closed = (apart < 0.4) & (arms < -0.3)
+    near = FPS
+    return [
+        span
+        for span in open_
+        if closed[max(0, span.start - near) : span.start].any() and closed[span.stop : span.stop + near].any()
+    ]
+
+
+def bows(body: Body) -> list[Span]:
+    """Bends forward by 25° or more from an upright stand and straightens up, legs straight, hands away from the floor."""
+    spine = body.local[:, NECK] - body.local[:, PELVIS]
+    pitch = smooth(np.degrees(np.arctan2(spine[:, 2], spine[:, 1])), 2)
+    straight = np.percentile(pitch, 10)
+    spans = []
+    for span in runs(pitch > straight + 15, 0.3, 0.2):
+        part = slice(span.start, span.stop)
+        deep = pitch[part].max() > 25 and pitch[part].max() - min(pitch[0 : span.start + 1].min(), 20) > 15
+        tall = body.height[part, PELVIS].min() > 0.8 * body.leg and body.knees[part].mean() < 45
+        hands = body.height[part][:, WRISTS].min() > 0.5 and body.reach[part, :, 1].max() < 0.15
+        stays = body.speed[part].mean() < 0.45
+        if deep and tall and hands and stays and span.stop < len(body):
+            spans.append(span)
+    return spans
+
+
+def reaches_the_floor(body: Body) -> list[Span]:
+    """From upright, a hand goes down below 0.4 m, the body bends after it, and comes up again: picking up and putting down."""
+    low = body.height[:, WRISTS].min(1) < 0.48
+    spans = []
+    for span in runs(low, 0.15, 0.5):
+        start, after = last_upright(body, span.start), np.flatnonzero(body.upright[span.stop :])
+        if start is None or not len(after):
+            continue
+        part = slice(span.start, span.stop)
+        head_up = (body.height[part, HEAD] > 0.3).all() and body.height[part][:, ANKLES].max() < 0.6
+        if head_up and not seated(body)[part].any() and body.speed[part].mean() < 0.8:
+            spans.append(Span(start, span.stop + int(after[0])))
+    return spans
+
+
+def bends_down(body: Body) -> list[Span]:
+    """The trunk bends by 55° or more, and comes up again."""
+    return [
+        span
+        for span in runs(body.trunk > 55, 0.2, 0.3)
+        if (body.trunk[: span.start] < 30).any() and (body.trunk[span.stop :] < 30).any()
+    ]
+
+
+def turned_over(body: Body) -> np.ndarray:
+    """Upside down, (T,): pelvis above the neck, a foot above the head."""
+    feet = body.height[:, ANKLES].max(1)
+    return (body.height[:, NECK] < body.height[:, PELVIS] - 0.05) & (feet > body.height[:, HEAD] + 0.1)
+
+
+def cartwheels(body: Body) -> list[Span]:
+    """Upside down on the hands, hips high, upright before or after: cartwheels and handsprings."""
+    spans = runs(turned_over(body), 0.1, 0.4)
+    hands = body.height[:, WRISTS].min(1) < 0.3
+    high = (body.height[:, PELVIS] > 0.6) & (body.height[:, ANKLES].max(1) > 1.0)
+    return [span for span in spans if (hands & high)[span.start : span.stop].any() and recovers(body, span)]
+
+
+def flips(body: Body) -> list[Span]:
+    """Upside down in the air, nothing on the floor."""
+    free = body.height.min(1) > 0.2
+    return [span for span in runs(turned_over(body), 0.1, 0.2) if free[span.start : span.stop].any() and recovers(body, span)]
+
+
+def rolls(body: Body) -> list[Span]:
+    """Upside down with shoulders and head at the floor and the hips low."""
+    low = (body.height[:, NECK] < 0.45) & (body.height[:, PELVIS] < 0.95)
+    over = (body.height[:, NECK] < body.height[:, PELVIS]) & low
+    spans = runs(over, 0.15, 0.3)
+    return [span for span in spans if recovers(body, span) and body.height[span.start : span.stop + 6, NECK].min() < 0.4]
+
+
+def recovers(body: Body, span: Span) -> bool:
+    """Whether the person is up before, and on their feet within two seconds after."""
+    up = body.trunk < 65
+    return bool(up[: span.start].any() and up[span.stop : span.stop + 2 * FPS].any())
+
+
+def balances(body: Body) -> list[Span]:
+    """On one leg for more than a second: one foot 15 cm up, the other still on the floor."""
+    spans = []
+    for side in (LEFT, RIGHT):
+        stands = (body.feet[:, side] < 0.08) & (length(rate(smooth(body.joints[:, ANKLES[side]], 2))) < 0.25)
+        spans += runs(stands & (body.feet[:, 1 - side] > 0.15) & (body.trunk < 60), 1.2, 0.2)
+    return spans
+
+
+def elbow_to_knee(body: Body) -> list[Span]:
+    """An elbow and the knee of the other side meet in front of a standing body."""
+    spans = []
+    for side in (LEFT, RIGHT):
+        gap = length(body.joints[:, ELBOWS[side]] - body.joints[:, KNEES[1 - side]])
+        up = (body.thighs[:, 1 - side] > 60) & (body.thighs[:, side] < 40)
+        spans += runs((gap < 0.32) & up, 0.1, 0.2)
+    return sorted(spans)

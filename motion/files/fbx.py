@@ -1,0 +1,55 @@
+"""Motions as .fbx, through Blender: the animated .glb is written, and Blender, a process of its own, turns it into an .fbx.
+
+Blender is found in this order: the program or Python that the environment variable LAMP_BLENDER names, `blender` on the PATH. A
+Python needs Blender's module: `pip install bpy==5.0.1`, whose wheel is for Python 3.11; best in a virtual environment of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from motion.files.animation import USUAL_RIG, RigOptions
+from motion.files.gltf import write_glb
+from utils.checkpoint import atomic_path
+from utils.errors import UserError
+
+SCRIPT = Path(__file__).parents[2] / "assets" / "fbx_blender.py"
+VARIABLE = "LAMP_BLENDER"
+PATIENCE = 600  # seconds
+REMEDY = (
+    f"install Blender, or its module (pip install bpy==5.0.1, in a virtual environment of Python 3.11), and set {VARIABLE} to the "
+    "program `blender` or to that environment's Python"
+)
+
+
+def write_fbx(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20, rig: RigOptions = USUAL_RIG) -> None:
+    """Write joints (T, J, 3), metres, Y up, as an animated .fbx. Raises `UserError` where Blender is missing or fails."""
+    command = blender()
+    with TemporaryDirectory() as folder:
+        glb, fbx = Path(folder) / "motion.glb", Path(folder) / "motion.fbx"
+        write_glb(glb, joints, caption, fps, rig)
+        try:
+            ended = subprocess.run([*command, str(glb), str(fbx)], capture_output=True, text=True, timeout=PATIENCE, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise UserError(f"{path}: .fbx files are written by Blender, which did not run ({error}); {REMEDY}") from None
+        if not fbx.is_file():
+            words = (ended.stderr or ended.stdout).strip().splitlines() or ["no message"]
+            raise UserError(f"{path}: Blender ({command[0]}) wrote no .fbx ({words[-1]}); {REMEDY}")
+        with atomic_path(path) as temporary:
+            shutil.copyfile(fbx, temporary)
+
+
+def blender() -> list[str]:
+    """The words that run the script in Blender. Raises `UserError` if there is no Blender."""
+    program = os.environ.get(VARIABLE) or shutil.which("blender")
+    if not program:
+        raise UserError(f".fbx files are written by Blender, which is not here; {REMEDY}")
+    if "blender" in Path(program).name.lower():
+        return [program, "--background", "--python-exit-code", "1", "--python", str(SCRIPT), "--"]
+    return [program, str(SCRIPT)]

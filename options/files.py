@@ -1,0 +1,53 @@
+"""Flags of scripts that read or write motion files; the choices are those of motion/files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from options.common import option
+
+UNITS = ("m", "cm", "mm", "in", "cmu")
+AXES = ("y", "z")
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """Flags that say what a motion file does not; they win over its header (`motion.files.read.InputOptions`)."""
+
+    input_unit: str | None = option(None, "unit of input files; default: as stated, else estimated from the body", choices=UNITS)
+    input_up: str | None = option(None, "axis that points up in input files; default: as stated, else estimated", choices=AXES)
+    input_fps: float | None = option(None, "frames per second of input files; default: their headers; .npy 20 or 12.5, .amc 120")
+    skip_frames: int = option(0, "frames to leave out at the start of input files, such as a T-pose")
+    asf: str = option("", "skeleton of .amc files; default: the .asf of their subject beside them")
+    smpl: str = option("", "SMPL model file for SMPL and AMASS motions; default: HumanML3D's uniform skeleton in a T-pose")
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """Flags that say how motion files are written (`motion.files.export.OutputOptions`)."""
+
+    formats: list[str] = option(
+        ["npy", "bvh", "mp4"],
+        "files to write; html: one page with all motions; smpl: an .npz in AMASS's layout; fbx: through Blender",
+        choices=("npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png", "html"),
+    )  # fmt: skip
+    grid: bool = option(False, "also all motions in one picture: grid.mp4, grid.gif or grid.png, of those in --formats")
+    unit: str = option("cm", "unit of .bvh files", choices=UNITS, flags=("--bvh_unit",))
+    up: str = option("y", "axis that points up in .bvh files", choices=AXES)
+    fps: float | None = option(None, "frames per second of all files but .npy, such as 24, 30 or 60; default: the model's rate")
+    skeleton: str = option(
+        "standard",
+        "bones of animated skeletons: the dataset's, one for all files; the motion's own with left and right averaged; its own",
+        choices=("standard", "symmetric", "fitted"),
+    )  # fmt: skip
+    bone_names: str = option("mixamo", "names of the bones", choices=("mixamo", "mixamorig", "plain", "unreal"))
+    root: str = option(
+        "keep", "what carries the path over the floor: the hips (keep), nothing, or a root bone",
+        choices=("keep", "in_place", "bone"),
+    )  # fmt: skip
+    smpl: str = option("", "SMPL model file whose body --formats smpl poses; default: HumanML3D's uniform skeleton")
+    name_files: str = option(
+        "number", "names of files: by number, or with the prompt's words in front", choices=("number", "prompt")
+    )
+    overwrite: bool = option(False, "delete the motions of earlier runs in the folder of results first")
+    is_continue: bool = option(False, "keep the motions that an interrupted run has written, and generate the others")

@@ -1,0 +1,77 @@
+"""Flags of the released scripts that have no field in our configs: those checked against the weights, and those without effect.
+
+`LEGACY` maps a config class to its flags. What was given of them lies in the config's `legacy`, by name; `options.cli.parse` names
+those without effect in a note.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LegacyFlag:
+    """A flag: the type of its value, and what it must agree with ("": it has no effect)."""
+
+    name: str
+    kind: type = str
+    checked: str = ""
+    nargs: str | None = None
+    choices: tuple | None = None
+    flags: tuple[str, ...] = ()
+    why: str = ""  # it has no effect
+
+    @property
+    def help(self) -> str:
+        return f"checked where given: {self.checked}" if self.checked else f"accepted, no effect: {self.why}"
+
+
+TRAINING = "for training"
+EDITING = "see edit_t2m.py"
+GUMBEL = LegacyFlag("gumbel_sample", bool, why="our draws follow the same distribution")
+RESIDUAL = LegacyFlag("use_res_model", bool, why="--res_name selects the residual model")
+QUANTIZER = LegacyFlag("quantizer", choices=("ema_reset",), why="codebooks are learned in one way here")
+
+TOKENISER = (
+    LegacyFlag("nb_code", int, "codes of the tokeniser"),
+    LegacyFlag("down_t", int, "halvings of the tokeniser"),
+    LegacyFlag("depth", int, "residual blocks per stage of the tokeniser"),
+    LegacyFlag("dilation_growth_rate", int, "the tokeniser's; a released file takes it from here"),
+    LegacyFlag("vq_act", str, "the tokeniser's activation; a released file takes it from here", choices=("relu", "silu", "gelu")),
+)
+TOKENISER_NAMES = (
+    LegacyFlag("resume_pth", str, "tokeniser that LaMP was trained on, a run or a weights file"),
+    LegacyFlag("vq_name", str, "run of that tokeniser, where --resume_pth is not given"),
+)
+GPT = (
+    LegacyFlag("num_layers", int, "layers of the GPT"),
+    LegacyFlag("embed_dim_gpt", int, "width of the GPT"),
+    LegacyFlag("n_head_gpt", int, "attention heads of the GPT"),
+    LegacyFlag("ff_rate", int, "feed-forward of the GPT"),
+    LegacyFlag("block_size", int, "most tokens of a caption"),
+)
+
+LEGACY: dict[str, tuple[LegacyFlag, ...]] = {
+    "GenT2M": (
+        GUMBEL,
+        RESIDUAL,
+        LegacyFlag("num_batch", int, why="for evaluation"),
+        LegacyFlag("source_motion", why=EDITING),
+        LegacyFlag("mask_edit_section", nargs="*", flags=("-msec",), why=EDITING),
+    ),
+    "EditT2M": (GUMBEL, RESIDUAL),
+    "EvalT2M": (GUMBEL,),
+    "TrainM2T": (*TOKENISER, *TOKENISER_NAMES, QUANTIZER),
+    "EvalM2T": (
+        *GPT,
+        *TOKENISER,
+        *TOKENISER_NAMES,
+        QUANTIZER,
+        LegacyFlag("drop_out_rate", float, why=TRAINING),
+        LegacyFlag("total_iter", int, why=TRAINING),
+        LegacyFlag("lr_scheduler", int, nargs="+", why=TRAINING),
+        LegacyFlag("lr", float, why=TRAINING),
+        LegacyFlag("eval_iter", int, why=TRAINING),
+        LegacyFlag("pkeep", float, why=TRAINING),
+    ),
+}

@@ -1,0 +1,219 @@
+"""The captions that a run was trained on, in short: a few hundred, spread over the actions, and the words that they use.
+
+`known.safetensors` in a run's folder holds both as int8 sentence embeddings (MiniLM); `pipelines/known.py` compares
+prompts with it.
+Who acts is not what is asked: every subject is "a person" here.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data.text import read_captions
+from motion.spec import DatasetSpec
+from pipelines.conditioner import SentenceEncoder
+from utils.checkpoint import load_weights, save_weights
+from utils.errors import UserError
+
+FILE = "known.safetensors"
+MOST_CAPTIONS, MOST_WORDS = 900, 700  # in the index: 0.6 MB
+LONGEST = 14  # words of a caption that is kept
+FEWEST_CAPTIONS = 6  # that use a word, for it to be known; fewer in a tiny set
+LEAST_TAKES, LEAST_SECONDS = 3, 20.0  # of an action in training, for it to be known
+
+Encoder = Callable[[Sequence[str]], object]
+
+PERSON = r"person|man|woman|guy|lady|boy|girl|figure|human|individual|somebody|someone|he|she|they|people|sim|character|child|kid"
+SUBJECT = re.compile(rf"^(?:(?:a|an|the|this|that|one)\s+)?(?:{PERSON})(?:'s)?\b(?:\s+(?:is|are|was)\b)?", re.IGNORECASE)
+CLAUSE = re.compile(r"\s*(?:[,;.]|\band then\b|\bthen\b|\bwhile\b|\bbefore\b|\bafter(?!wards)\b|\bafterwards\b|\band\b)\s*")
+FUNCTION_WORDS = frozenset((
+    "a", "an", "the", "this", "that", "these", "those", "is", "are", "was", "were", "be", "been", "being", "am", "has",
+    "have", "had", "do", "does", "did", "and", "or", "but", "then", "while", "as", "with", "without", "of", "to", "from",
+    "in", "on", "at", "by", "for", "into", "onto", "up", "down", "over", "under", "out", "off", "his", "her", "their",
+    "its", "he", "she", "it", "they", "them", "him", "himself", "herself", "themselves", "themself", "someone", "somebody",
+    "person", "persons", "people", "man", "men", "woman", "women", "guy", "lady", "boy", "girl", "figure", "human", "one",
+    "who", "which", "what", "when", "where", "like", "if", "so", "very", "just", "some", "any", "other", "another", "each",
+    "both", "all", "own", "there", "here", "not", "no", "again", "after", "before", "during", "until", "since", "than",
+    "too", "something", "thing", "things", "way", "around", "about", "through", "across", "along", "away", "back", "forth",
+    "between", "s", "t",
+))  # fmt: skip
+
+
+# Words
+
+
+def canonical(text: str) -> str:
+    """Lower case, the subject replaced by "a person": who acts is not what is asked."""
+    text = re.sub(r"\s+", " ", text.strip().lower().rstrip(".! "))
+    return SUBJECT.sub("a person", text, count=1)
+
+
+def clauses(text: str) -> list[str]:
+    """The parts of a prompt that each name an action, with a subject."""
+    parts = [part for part in CLAUSE.split(canonical(text)) if content_words(part)]
+    return [part if part.startswith("a person") else f"a person {part}" for part in parts]
+
+
+def words_of(text: str) -> list[str]:
+    return re.findall(r"[a-z]+", text.lower())
+
+
+def content_words(text: str) -> list[str]:
+    """The words that say what happens."""
+    return [word for word in words_of(text) if word not in FUNCTION_WORDS and len(word) > 1]
+
+
+def stem(word: str) -> str:
+    """A word without the endings of English verbs and plurals: waves, waving → wav; runs, running → run."""
+    for ending in ("ing", "ed", "es", "s", "ly"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            break
+    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls":
+        word = word[:-1]
+    return word.rstrip("e") if len(word) > 3 else word
+
+
+# The index
+
+
+@dataclass(frozen=True)
+class CaptionIndex:
+    """Captions (N) and their actions, words (W), unit embeddings of both (N, E), (W, E), and actions that are hardly known."""
+
+    captions: list[str]
+    actions: list[str]
+    words: list[str]
+    caption_rows: np.ndarray
+    word_rows: np.ndarray
+    thin: frozenset[str]
+
+    def save(self, folder: Path) -> None:
+        tensors = {name: torch.from_numpy(quantised(getattr(self, name))) for name in ("caption_rows", "word_rows")}
+        texts = {name: getattr(self, name) for name in ("captions", "actions", "words")}
+        save_weights(folder / FILE, tensors, {"kind": "captions", **texts, "thin": sorted(self.thin)})
+
+    @classmethod
+    def load(cls, folder: Path) -> CaptionIndex:
+        tensors, metadata = load_weights(folder / FILE)
+        rows = {name: unit(tensors[name].float().numpy()) for name in ("caption_rows", "word_rows")}
+        texts = {name: list(metadata[name]) for name in ("captions", "actions", "words")}
+        return cls(**texts, **rows, thin=frozenset(metadata["thin"]))
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
+
+
+def quantised(rows: np.ndarray) -> np.ndarray:
+    """Unit rows as int8; their scale does not matter."""
+    return np.round(127 * rows / np.abs(rows).max(axis=-1, keepdims=True)).astype(np.int8)
+
+
+def embed(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
+    """Unit embeddings (N, E) of texts."""
+    return unit(encoder(list(texts)).float().cpu().numpy())
+
+
+def build_index(
+    captioned: Iterable[tuple[str, str]], encoder: Encoder, table: dict[str, tuple[str, float]] | None = None
+) -> CaptionIndex:
+    """The index of a training set.
+
+    Args:
+        captioned: (clip, caption) of the training clips. Mirrors (M…) and clips that are not in a given `table` are left out.
+        table: by clip its action and its seconds; None: all captions count as one action, and none is thin.
+    """
+    clips, used = defaultdict(set), defaultdict(int)  # by caption: its clips; by stem: how many captions
+    for clip, text in captioned:
+        if not clip.startswith("M") and (table is None or clip in table):
+            caption = canonical(text)
+            clips[caption].add(clip)
+            for word in content_words(caption):
+                used[stem(word)] += 1
+    fewest = min(FEWEST_CAPTIONS, 1 + sum(map(len, clips.values())) // 50)  # in a tiny set every word counts
+    known = {root for root, count in used.items() if count >= fewest}
+    table = table or {}
+    action_of = {caption: table.get(min(found), ("", 0.0))[0] for caption, found in clips.items()}
+    captions = spread(action_of, known)
+    if not captions:
+        raise UserError("no captions for the index of known prompts: the training set is empty")
+    words = frequent_words(clips, used, known)
+    rows = embed(encoder, captions), embed(encoder, words)
+    return CaptionIndex(captions, [action_of[caption] for caption in captions], words, *rows, thin=thin_actions(table))
+
+
+def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
+    """Captions in known words, no two with the same, from every action: the square root of what it has, `MOST_CAPTIONS` in all."""
+    groups = defaultdict(dict)
+    for caption in sorted(action_of, key=lambda caption: (len(words_of(caption)), caption)):
+        roots = frozenset(stem(word) for word in content_words(caption))
+        if roots and roots <= known and len(words_of(caption)) <= LONGEST:
+            groups[action_of[caption]].setdefault(roots, caption)
+    share = MOST_CAPTIONS / max(1.0, sum(len(group) ** 0.5 for group in groups.values()))
+    kept = []
+    for group in groups.values():
+        captions = list(group.values())
+        count = min(len(captions), max(1, round(share * len(captions) ** 0.5)))
+        kept += [captions[place] for place in np.linspace(0, len(captions) - 1, count).astype(int)]
+    return kept
+
+
+def frequent_words(clips: dict[str, set[str]], used: dict[str, int], known: set[str]) -> list[str]:
+    """The known words, one for each stem, those of most captions first."""
+    surface = {}
+    for caption in clips:
+        for word in content_words(caption):
+            root = stem(word)
+            if root in known and (root not in surface or len(word) < len(surface[root])):
+                surface[root] = word
+    return [surface[root] for root in sorted(surface, key=lambda root: (-used[root], root))[:MOST_WORDS]]
+
+
+def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:
+    """Actions of fewer than `LEAST_TAKES` takes and `LEAST_SECONDS` s; pieces of a take (…a, …b) count once."""
+    takes, seconds = defaultdict(set), defaultdict(float)
+    for clip, (action, length) in table.items():
+        takes[action].add(re.sub(r"(?<=\d)[a-z]$", "", clip))
+        seconds[action] += length
+    return frozenset(action for action in takes if len(takes[action]) < LEAST_TAKES and seconds[action] < LEAST_SECONDS)
+
+
+def write_index(spec: DatasetSpec, folder: Path) -> None:
+    """Write the index of a dataset to a run's folder, unless it is there. Without MiniLM there is none, as a note says."""
+    if (folder / FILE).is_file():
+        return
+    try:
+        encoder = SentenceEncoder()
+    except UserError as error:
+        print(f"note: no index of known prompts is written: {error}", file=sys.stderr)
+        return
+    index_of_dataset(spec, encoder).save(folder)
+
+
+def index_of_dataset(spec: DatasetSpec, encoder: Encoder) -> CaptionIndex:
+    """The index of a dataset's train split. Actions come from its `actions.csv`, if there is one; compositions are left out.
+
+    Raises `UserError` for a missing split or text file.
+    """
+    try:
+        names = (spec.root / "train.txt").read_text(encoding="utf-8").split()
+    except OSError as error:
+        raise UserError(f"{spec.root / 'train.txt'}: cannot be read ({error.strerror}); --data_root names the dataset") from None
+    names = [name for name in names if not name.startswith("M")]
+    table = None
+    if (spec.root / "actions.csv").is_file():
+        with (spec.root / "actions.csv").open(newline="", encoding="utf-8") as file:
+            rows = {row["clip"]: row for row in csv.DictReader(file) if row["source"] != "composed"}
+        table = {name: (rows[name]["action"], float(rows[name]["seconds"])) for name in names if name in rows}
+    texts = ((name, caption.text) for name in names for caption in read_captions(spec.root / "texts" / f"{name}.txt"))
+    return build_index(texts, encoder, table)

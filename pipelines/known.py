@@ -1,0 +1,187 @@
+"""Does a prompt ask for something that the weights have seen? An index of the training captions answers, calibrated once.
+
+    knowledge = Knowledge.load(run_folder)
+    knowledge("a person plays the violin")  # Known(0.03, nearest=("a person …", …), reason="no training caption says 'violin'")
+
+A prompt is scored by how near its nearest captions are, as a whole and clause by clause, and by how near its strangest word is to a
+word of the captions (`pipelines/caption_index.py`); `assets/known.json` weighs these, as `python -m benchmarks.known` fits and
+measures. Text in another language and nonsense are named as such.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.caption_index import (
+    FILE,
+    FUNCTION_WORDS,
+    CaptionIndex,
+    Encoder,
+    canonical,
+    clauses,
+    content_words,
+    embed,
+    stem,
+    words_of,
+)  # fmt: skip
+from pipelines.conditioner import SentenceEncoder
+from utils.errors import UserError
+
+CALIBRATION = Path(__file__).resolve().parent.parent / "assets" / "known.json"
+NEAREST = 3
+KNOWN = 0.5  # scores below this get a note
+SEVERAL = re.compile(
+    r"\b(two|three|several)\s+(people|persons|men|women|friends|players|dancers|boys|girls)\b|\beach other\b|\bcouple\b(?! of)",
+    re.I,
+)
+FOREIGN_WORDS = frozenset((
+    "una", "uno", "un", "une", "el", "la", "los", "las", "le", "les", "der", "die", "das", "ein", "eine", "einen", "und",
+    "et", "y", "e", "il", "lo", "gli", "che", "que", "qui", "pour", "por", "para", "con", "mit", "nach", "vers", "uma",
+    "um", "os", "dos", "di", "da", "de", "du", "del", "della", "je", "ist", "est", "sono", "en", "em", "na", "no", "im",
+    "zu", "zum", "og", "och", "het", "een", "van",
+))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Known:
+    """How well a prompt is known, 0 to 1, the nearest training captions, and in words what is missing ("" if nothing is)."""
+
+    score: float
+    nearest: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def note(self) -> str:
+        """One line for the user; "" if the prompt is known."""
+        if self.score >= KNOWN:
+            return ""
+        return f"{self.reason}; " + (
+            f"nearest in training: {', '.join(self.nearest)}" if self.nearest else "write the prompt in English"
+        )
+
+
+def language_fault(text: str, vocabulary: set[str]) -> str:
+    """Why a text is no English prompt; "" if it is one, as far as its letters and words tell."""
+    letters = [letter for letter in text if letter.isalpha()]
+    words = words_of(text)
+    if not letters:
+        return "no words in the prompt"
+    if sum(letter > "ʯ" or not letter.isascii() for letter in letters) > 0.3 * len(letters):
+        return "the prompt is not in English"
+    english = [
+        word
+        for word in words
+        if word in FUNCTION_WORDS - {"on", "in", "so", "do", "a", "an", "no", "me", "he"} or stem(word) in vocabulary
+    ]
+    foreign = [word for word in words if word in FOREIGN_WORDS]
+    if foreign and len(foreign) > len(english):
+        return "the prompt is not in English"
+    return ""
+
+
+class Knowledge:
+    """What a run knows. Call it with a prompt."""
+
+    def __init__(self, index: CaptionIndex, encoder: Encoder, calibration: dict | None = None):
+        self.index, self.encoder = index, encoder
+        self.stems = {stem(word) for word in index.words} | {stem(word) for text in index.captions for word in content_words(text)}
+        self.calibration = json.loads(CALIBRATION.read_text(encoding="utf-8")) if calibration is None else calibration
+
+    @classmethod
+    def load(cls, folder: Path) -> Knowledge | None:
+        """Of a run's folder; None if it holds no index."""
+        if not (folder / FILE).is_file():
+            return None
+        return cls(CaptionIndex.load(folder), SentenceEncoder())
+
+    def __call__(self, prompt: str) -> Known:
+        fault = language_fault(prompt, self.stems)
+        if fault:
+            return Known(0.0, (), fault)
+        features, similarity = self.features(prompt)
+        weights = np.array(self.calibration["weights"])
+        score = float(1 / (1 + np.exp(-(weights @ features + self.calibration["bias"]))))
+        nearest = self.nearest(similarity)
+        actions = {self.index.actions[place] for place in np.argsort(-similarity)[:2]}  # of the two nearest captions
+        strange = self.strange_words(prompt)
+        if score >= KNOWN and len(actions) == 1 and actions <= self.index.thin:
+            return Known(KNOWN / 2, nearest, f"hardly any training clip shows this ({actions.pop()})")
+        if score >= KNOWN:
+            return Known(score, nearest)
+        if not any(word in FUNCTION_WORDS or stem(word) in self.stems for word in words_of(prompt)):
+            return Known(score, (), "no word of the prompt is in the training captions: nonsense, or not in English")
+        words = (
+            f"no training caption says {', '.join(repr(word) for word in strange)}"
+            if strange
+            else "no training caption is like this"
+        )
+        return Known(score, nearest, words)
+
+    def features(self, prompt: str) -> tuple[np.ndarray, np.ndarray]:
+        """What the calibration weighs (see `FEATURES`), and the similarity to each caption (N,)."""
+        parts, words = clauses(prompt) or [canonical(prompt)], content_words(canonical(prompt))
+        rows = embed(self.encoder, [canonical(prompt), *parts, *words])
+        similarity = self.index.caption_rows @ rows[0]
+        by_clause = (rows[1 : 1 + len(parts)] @ self.index.caption_rows.T).max(1)
+        familiar = (rows[1 + len(parts) :] @ self.index.word_rows.T).max(1) if words else np.ones(1)
+        familiar = np.where([stem(word) in self.stems for word in words] or [True], 1.0, familiar)
+        best = np.sort(similarity)[::-1]
+        values = (best[0], best[:5].mean(), by_clause.min(), familiar.min(), familiar.mean(), float(bool(SEVERAL.search(prompt))))
+        return np.array(values), similarity
+
+    def nearest(self, similarity: np.ndarray) -> tuple[str, ...]:
+        """The nearest captions, of one action each where the actions are known."""
+        kept, actions = [], []
+        for place in np.argsort(-similarity):
+            caption, action = self.index.captions[place], self.index.actions[place]
+            if action not in actions or not action:
+                kept.append(caption)
+                actions.append(action)
+            if len(kept) == NEAREST:
+                break
+        return tuple(kept)
+
+    def strange_words(self, prompt: str) -> list[str]:
+        return [word for word in dict.fromkeys(content_words(canonical(prompt))) if stem(word) not in self.stems]
+
+
+FEATURES = (
+    "nearest caption",
+    "mean of the nearest five",
+    "least near clause",
+    "strangest word",
+    "mean of the words",
+    "several people",
+)
+
+
+def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) -> list[dict | None]:
+    """How well the run in `folder` knows each prompt, JSON-able, or None; what it does not know gets a `note:` line.
+
+    A run without an index, such as a released one, tells only whether a prompt is in English.
+
+    Raises `UserError` instead of noting if `strict`, and if `strict` is asked of a run without an index.
+    """
+    knowledge = Knowledge.load(folder)
+    if knowledge is None and strict:
+        raise UserError(f"--strict: {folder} holds no {FILE}, which says what the weights know; leave --strict out")
+    results = {prompt: knowledge(prompt) if knowledge else in_english(prompt) for prompt in dict.fromkeys(prompts)}
+    for prompt, known in results.items():
+        if known and known.note:
+            if strict:
+                raise UserError(f"--strict: '{prompt}': {known.note}")
+            print(f"note: '{prompt}': {known.note}", file=sys.stderr)
+    return [asdict(known) if (known := results[prompt]) else None for prompt in prompts]
+
+
+def in_english(prompt: str) -> Known | None:
+    """Not known, if the prompt is in another language or holds no words; else None."""
+    fault = language_fault(prompt, set())
+    return Known(0.0, (), fault) if fault else None

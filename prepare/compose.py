@@ -1,0 +1,212 @@
+"""Compositions of the `open` dataset: one action after another, or the arms of one action on the legs of another.
+
+Pieces of training clips (`prepare/pieces.py`) are joined where poses and velocities agree best (`prepare/splice.py`) and captioned
+from both (`prepare/compose_captions.py`). What does not fit is dropped and drawn again: nobody gets up within half a second. Each
+result depends on the seed, its number and the clips only.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray
+
+from prepare import splice
+from prepare.compose_captions import repeated, sequence, together
+from prepare.facts import CHEST, Facts, prove
+from prepare.pieces import CONTEXT, GAITS, Clip, Piece, Pieces
+from utils.errors import UserError
+
+SHORTEST, LONGEST = 24, 196  # rows of features of a composition
+KINDS = {"pair": 0.55, "triple": 0.1, "repeat": 0.1, "overlay": 0.25}
+DRAWS, PATIENCE = 100, 25  # draws for one composition, and for one kind of it
+CANDIDATES = 6  # clips from which the best continuation is chosen
+CLOSE = 0.32  # m; poses (velocities included) farther apart are not joined
+BRIDGE = 16  # frames that a bridge is expected to take, with what lies around the actions
+GESTURES = ("wave", "point", "raise an arm", "drink", "wash", "circle the arms")  # done with the arms alone
+COUNTED = ("jump", "hop", "kick", "squat", "throw", "bow", "cartwheel", "touch elbow to knee", "circle the arms", "punch")
+FOLLOWS = {"sit down": ("stand up",), "lie down": ("get up from the floor",)}  # nothing else can be done next
+UPRIGHT = 25.0  # degrees; gestures of people who lean farther stay with their legs
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A new motion, made of training clips."""
+
+    name: str
+    joints: ndarray  # (T + 1, 22, 3) float32, uniform skeleton, floor at 0
+    captions: tuple[str, ...]
+    parts: tuple[str, ...]  # names of the clips; M before those that are mirrored
+    actions: tuple[str, ...]  # one for each part
+    spans: tuple[tuple[int, int], ...]  # frames of `joints` in which each part is; parts done at the same time overlap
+
+
+def compose(clips: Sequence[Clip], share: float, seed: int = 0) -> list[Composed]:
+    """As many compositions as make `share` of all clips once added; fewer if the clips do not fit together.
+
+    Raises:
+        UserError: the share is outside 0 to 0.9.
+        ValueError: a clip is not for training.
+    """
+    if not 0 <= share <= 0.9:
+        raise UserError(f"share of compositions {share}: outside 0 to 0.9; choose one such as 0.3")
+    for clip in clips:
+        if clip.split != "train":
+            raise ValueError(f"{clip.name} is of split '{clip.split}': compositions are made of training clips")
+    pieces = Pieces(clips)
+    numbers = range(round(share / (1 - share) * len(clips)) if pieces.clips else 0)
+    results = (draw(pieces, f"C{number:05d}", random.Random(f"{seed} {number}")) for number in numbers)
+    return [result for result in results if result]
+
+
+def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
+    """One composition; None if nothing that was drawn fits."""
+    for number in range(DRAWS):
+        if number % PATIENCE == 0:
+            kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+        result = overlay(pieces, name, rng) if kind == "overlay" else chain(pieces, name, rng, actions_of(pieces, rng, kind))
+        if result and result.captions:
+            return result
+    return None
+
+
+def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
+    """The actions of a sequence; a repeat is a count of one of them."""
+    if kind == "repeat":
+        return [pieces.action(rng, COUNTED)] * rng.choice((2, 2, 3))
+    actions = [pieces.action(rng)]
+    for _ in range(2 if kind == "triple" else 1):
+        actions.append(pieces.action(rng, FOLLOWS.get(actions[-1], ())))
+    return actions
+
+
+# ------------------------------------------------------------------------------------------------------------ sequences
+def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str]) -> Composed | None:
+    """Actions one after the other."""
+    if not all(actions):
+        return None
+    counted = len(set(actions)) == 1 and actions[0] in COUNTED
+    mirror = rng.randint(0, 1) if counted else 0.5
+    spare = LONGEST + 1 - BRIDGE * (len(actions) - 1)
+    room = spare // len(actions)
+    strand = None
+    for left, action in zip(range(len(actions), 0, -1), actions):
+        most = spare - room * (left - 1)
+        drawn = [piece.cut(rng, most) for piece in pieces.draw(rng, action, CANDIDATES if strand else 1, mirror)]
+        strand = extend(strand, [piece for piece in drawn if piece and follows(strand, piece, counted)])
+        if strand is None:
+            return None
+        spare -= len(strand.pieces[-1])
+    used, stop = strand.pieces, min(strand.leave[1], LONGEST + 1)
+    joints = strand.joints[:stop].astype(np.float32)
+    if not SHORTEST < stop > strand.leave[0] or not all_happen(used, strand.spans, joints):
+        return None
+    captions = repeated(rng, used) if counted else sequence(rng, used)
+    return Composed(name, joints, captions, tuple(p.take.name for p in used), tuple(p.action for p in used), strand.spans)
+
+
+def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints: ndarray) -> bool:
+    """Whether each piece whose action joints prove happens as often as in its clip, where it should."""
+    facts = prove(joints) if any(piece.count for piece in pieces) else None
+
+    def happens(piece: Piece, start: int, stop: int) -> int:
+        middles = [(event.start + event.end) / 2 for event in facts.of(piece.action)]
+        return sum(start - CONTEXT <= middle < stop + CONTEXT for middle in middles)
+
+    return all(not piece.count or happens(piece, *span) == piece.count for piece, span in zip(pieces, spans))
+
+
+def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
+    """Whether a piece may come next: in a count one like the last, else one that is something else."""
+    if strand is None:
+        return piece.count > 0 or not counted
+    last = strand.pieces[-1]
+    same = piece.action == last.action and piece.variant == last.variant
+    return same and piece.count > 0 if counted else not same
+
+
+@dataclass(frozen=True)
+class Strand:
+    """A sequence so far: it goes on past its last action, to be left somewhere in the frames `leave`."""
+
+    joints: ndarray
+    leave: tuple[int, int]
+    pieces: tuple[Piece, ...]
+    spans: tuple[tuple[int, int], ...]
+    limits: ndarray  # (22,) highest speeds of the joints in the clips
+
+
+def around(piece: Piece) -> tuple[int, int, int, int]:
+    """Frames of the take: where to enter (from, to) before the action, and where to leave (from, to) after it."""
+    first, last = max(0, piece.start - CONTEXT), min(len(piece.take.joints), piece.stop + CONTEXT)
+    return first, piece.start + 1, piece.stop - 1, last
+
+
+def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
+    """The strand with the candidate that fits it best, or begun with the first; None if nothing fits."""
+    if not candidates:
+        return None
+    if strand is None:
+        piece = candidates[0]
+        first, _, leave, last = around(piece)
+        first = max(first, piece.start - CONTEXT // 2)
+        span = (piece.start - first, piece.stop - first)
+        joints = piece.take.joints[first:last]
+        return Strand(joints, (leave - first, last - first), (piece,), (span,), piece.take.fastest)
+    poses = splice.pose_vectors(strand.joints)
+    seams = [splice.best_seam(poses, piece.take.poses, strand.leave, around(piece)[:2]) for piece in candidates]
+    seam, piece = min(zip(seams, candidates), key=lambda pair: pair[0].distance)
+    if seam.distance > CLOSE:
+        return None
+    *_, leave, last = around(piece)
+    limits = np.maximum(strand.limits, piece.take.fastest)
+    joined = splice.join(strand.joints[: seam.leave + 1], piece.take.joints[seam.enter : last], limits)
+    if joined is None:
+        return None
+    joints, gap = joined
+    shift = seam.leave + 1 + gap - seam.enter
+    spans = (*strand.spans[:-1], (strand.spans[-1][0], min(strand.spans[-1][1], seam.leave + 1)))
+    spans += ((max(piece.start, seam.enter) + shift, piece.stop + shift),)
+    return Strand(joints, (leave + shift, last + shift), (*strand.pieces, piece), spans, limits)
+
+
+# -------------------------------------------------------------------------------------------------- at the same time
+def overlay(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
+    """A gesture of the arms while the legs walk or run."""
+    below, above = ((pieces.draw(rng, action) or [None])[0] for action in (pieces.action(rng, GAITS), pieces.action(rng, GESTURES)))
+    if below is None or above is None:
+        return None
+    below = below.cut(rng, LONGEST + 1)
+    above = below and above.cut(rng, len(below))
+    if above is None:
+        return None
+    if rng.random() < 0.6 and (shorter := below.cut(rng, len(above))):
+        below = shorter
+    shown, gait = prove(above.joints), prove(below.joints)
+    sides = tuple(hand.level >= CHEST for hand in shown.hands)
+    if not any(sides) or not in_place(shown) or abs(gait.lean) > UPRIGHT or any(hand.level >= CHEST for hand in gait.hands):
+        return None
+    start = rng.randint(0, len(below) - len(above))
+    joints = splice.layer(below.joints, above.joints, sides, start)
+    limits = np.maximum(below.take.fastest, above.take.fastest)
+    stop = start + len(above)
+    if (splice.speeds(joints) > 1.5 * limits).any() or not both_hold(gait, shown, prove(joints), prove(joints[start:stop]), sides):
+        return None
+    captions = together(rng, below.clauses(), above.clauses(joints[start:stop]))
+    names, acts = (below.take.name, above.take.name), (below.action, above.action)
+    return Composed(name, joints.astype(np.float32), captions, names, acts, ((0, len(below)), (start, stop)))
+
+
+def in_place(facts: Facts) -> bool:
+    return facts.direction == "in place" and abs(facts.lean) <= UPRIGHT and not facts.turns and not facts.jumps
+
+
+def both_hold(gait: Facts, gesture: Facts, whole: Facts, during: Facts, sides: tuple[bool, bool]) -> bool:
+    """Whether the facts of the legs hold in the `whole`, and those of the arms `during` the gesture."""
+    legs = whole.direction == gait.direction and len(whole.turns) == len(gait.turns) and abs(whole.steps - gait.steps) <= 1
+    hands = [(was, now) for was, now, side in zip(gesture.hands, during.hands, sides) if side]
+    arms = all(abs(was.level - now.level) <= 1 and now.level >= CHEST and (was.waves > 1) == (now.waves > 1) for was, now in hands)
+    return legs and arms

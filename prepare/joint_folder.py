@@ -1,0 +1,193 @@
+"""Motions of any origin for a dataset: a folder of joint arrays or motion files, with a table that says what they show.
+
+Two kinds of tables: `captions.csv` (file, caption or label, start, end, split), which anyone can write for their own motions,
+and `clips.csv` with `pairs.json` (source, clip, label; HumanML3D's segments with their captions). Labels are plain words such
+as "squat, 2 repetitions", out of which captions are made; captions stay as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from motion.files.read import SUFFIXES, at_rate, read_motion
+from motion.skeleton import HUMANML3D
+from prepare.takes import FPS, Segment, Take
+from utils.errors import UserError
+
+OWN = "own"  # source of motions that captions.csv lists
+SPLIT_NAMES = ("", "train", "val", "test")
+WHOLE = 10**9  # frames; the end of a stretch that goes on to the end of its file
+# What the folders of `clips.csv` took from the same captures.
+COPIES = {
+    "mass/backflip": "cmu_88_01", "mass/cart": "cmu_90_02", "deepmimic/cartwheel": "cmu_90_02", "mass/pirouette": "cmu_05_13",
+    "deepmimic/sideflip": "cmu_90_08", "animated_drawings/cmu1_jumping_jacks": "cmu_14_14",
+    "deepmimic/stealthy_walk": "deepmimic_stealthy_walk1", "deepmimic/zombie_walk": "deepmimic_long_zombie",
+    "deepmimic/walk": "deepmimic_long_walk1",
+}  # fmt: skip
+T_POSE = 0.85  # cosine between each arm and the line of the shoulders, at least
+CROP = "_crop"  # ends the names of clips that others cut from a capture
+
+
+@dataclass(frozen=True)
+class JointFile:
+    """A motion to read, with what is known about it."""
+
+    path: Path
+    take: Take
+    t_pose: bool = False  # begins with a T-pose
+
+
+def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) -> Iterator[JointFile]:
+    """The motions that the folder's table lists.
+
+    Args:
+        folder: holds captions.csv, or clips.csv and perhaps pairs.json.
+        segments: what HumanML3D cuts from CMU's captures (60_01), if its index is at hand; else pairs.json tells.
+
+    Raises:
+        UserError: the folder or its table is missing or cannot be understood.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    if (folder / "captions.csv").is_file():
+        return captioned_files(folder, folder / "captions.csv")
+    if (folder / "clips.csv").is_file():
+        return listed_files(folder, segments or {})
+    raise UserError(f"{folder}: no captions.csv (file, caption) and no clips.csv in it; docs/data.md describes both")
+
+
+def read_rows(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
+    """The rows of a table with a header. Raises `UserError` if it cannot be read or lacks a required column."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error, AttributeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); expected a CSV table in UTF-8") from None
+    missing = [column for column in required if rows and column not in rows[0]]
+    if missing or not rows:
+        raise UserError(f"{path}: {f'no column {missing[0]}' if missing else 'no rows'}; docs/data.md shows what it should hold")
+    return rows
+
+
+# -------------------------------------------------------------------------------------------------------- captions.csv
+def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
+    """The motions that a captions.csv lists, in the order of their names; its rows of one file make one take."""
+    rows = defaultdict(list)
+    for line, row in enumerate(read_rows(table, ("file",)), start=2):
+        if not row.get("caption") and not row.get("label"):
+            raise UserError(f"{table}: line {line} has neither a caption nor a label; write one, or remove the line")
+        if row.get("split", "") not in SPLIT_NAMES:
+            raise UserError(f"{table}: line {line}: split '{row['split']}'; choose train, val or test, or leave it empty")
+        rows[row["file"]].append((line, row))
+    names = {}
+    for file in sorted(rows):
+        name = f"{OWN}_{re.sub(r'[^0-9A-Za-z]+', '_', str(PurePosixPath(file).with_suffix('')))}"
+        if name in names:
+            raise UserError(f"{table}: {names[name]} and {file} would have the same name in the dataset; rename one of the files")
+        names[name] = file
+        yield JointFile(folder / file, Take(name, OWN, actor=name, segments=stretches(name, rows[file], table)))
+
+
+def stretches(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> tuple[Segment, ...]:
+    """The stretches of one file that have captions or a label; rows of the same stretch are captions of one clip."""
+    groups = defaultdict(list)
+    for line, row in rows:
+        start = frames(row.get("start", ""), 0, table, line)
+        end = frames(row.get("end", ""), WHOLE, table, line)
+        if end <= start:
+            raise UserError(f"{table}: line {line} ends before it starts; start and end are seconds")
+        groups[start, end].append(row)
+    segments = []
+    for number, ((start, end), same) in enumerate(sorted(groups.items()), start=1):
+        captions = tuple(dict.fromkeys(row["caption"] for row in same if row.get("caption")))
+        label = next((row["label"] for row in same if row.get("label")), "")
+        split = next((row["split"] for row in same if row.get("split")), "")
+        segments.append(Segment(f"{name}_{number}" if len(groups) > 1 else name, start, end, split, captions, label))
+    return tuple(segments)
+
+
+def frames(seconds: str, default: int, table: Path, line: int) -> int:
+    try:
+        return round(float(seconds) * FPS) if seconds else default
+    except (ValueError, OverflowError):
+        raise UserError(f"{table}: line {line}: '{seconds}' is no time; start and end are seconds, such as 2.5") from None
+
+
+# ------------------------------------------------------------------------------------------------ clips.csv and pairs.json
+def listed_files(folder: Path, segments: dict[str, list[Segment]]) -> Iterator[JointFile]:
+    rows = read_rows(folder / "clips.csv", ("source", "clip", "label"))
+    paired = read_pairs(folder / "pairs.json")
+    for row in rows:
+        source, clip, label = row["source"], row["clip"], row["label"]
+        capture = clip.removesuffix(CROP) if source == "cmu" else ""
+        origin = COPIES.get(f"{source}/{clip}", f"cmu_{capture}" if capture else "")
+        cmu = origin.removeprefix("cmu_") if origin.startswith("cmu_") else ""
+        known = {segment.name: segment for segment in segments.get(cmu, [])}
+        known = list((known | {segment.name: known.get(segment.name, segment) for segment in paired.get(cmu, [])}).values())
+        take = Take(
+            f"{source}_{clip}", source, label=label, actor=actor_of(source, clip), origin=origin,
+            segments=tuple(known) if clip == capture else (),
+            reserved=frozenset(segment.split for segment in known),
+        )  # fmt: skip
+        yield JointFile(find_motion(folder, source, clip), take, "starts in a T-pose" in row.get("note", ""))
+
+
+def read_pairs(path: Path) -> dict[str, list[Segment]]:
+    """HumanML3D's segments by CMU capture, with their captions; none without the file."""
+    if not path.is_file():
+        return {}
+    segments = defaultdict(list)
+    try:
+        for pair in json.loads(path.read_text(encoding="utf-8"))["pairs"]:
+            captions = tuple(pair["captions"])
+            segment = Segment(pair["id"], int(pair["start_frame"]), int(pair["end_frame"]), pair["split"], captions)
+            segments[pair["cmu"]].append(segment)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be understood ({error!r}); expected HumanML3D's segments by capture") from None
+    return segments
+
+
+def find_motion(folder: Path, source: str, clip: str) -> Path:
+    """Where a clip lies: in the folder of its source, or in the folder itself."""
+    places = [place / f"{clip}{suffix}" for place in (folder / source, folder) for suffix in SUFFIXES]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def actor_of(source: str, clip: str) -> str:
+    """Who moves: CMU's subject, HDM05's actor; elsewhere one body stands for everybody."""
+    parts = clip.split("_")
+    return parts[0] if source == "cmu" else parts[1] if source == "hdm05" and len(parts) > 1 else source
+
+
+def read_joint_file(file: JointFile) -> Take:
+    """The take of one motion file."""
+    try:
+        joints = load_motion(file.path)
+        return replace(file.take, joints=drop_t_pose(joints) if file.t_pose else joints)
+    except UserError as error:
+        return replace(file.take, problem=str(error))
+
+
+def load_motion(path: Path) -> np.ndarray:
+    """Joints (T, 22, 3) float32 at 20 fps, metres, Y up, of a motion file. Arrays of joints count as 20 frames a second."""
+    motion = read_motion(path)
+    if motion.joints.shape[1] != HUMANML3D.num_joints:
+        raise UserError(f"{path}: {motion.joints.shape[1]} joints; expected {HUMANML3D.num_joints}")
+    return at_rate(motion.joints, motion.fps, FPS)
+
+
+def drop_t_pose(joints: np.ndarray) -> np.ndarray:
+    """Joints (T, 22, 3) without the frames at the start in which both arms are stretched out sideways."""
+    left, right = ((joints[:, wrist] - joints[:, shoulder]) for wrist, shoulder in ((20, 16), (21, 17)))
+    lines = (joints[:, 16] - joints[:, 17], left, right)
+    across, left, right = (line / np.linalg.norm(line, axis=-1, keepdims=True) for line in lines)
+    stretched = np.minimum((left * across).sum(-1), -(right * across).sum(-1)) > T_POSE
+    return joints[int(np.argmin(stretched)) :] if not stretched.all() else joints

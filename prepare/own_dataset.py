@@ -1,0 +1,83 @@
+"""Builds a dataset of your own motions, in HumanML3D's layout.
+
+    python -m prepare.own_dataset --motions DIR --captions captions.csv --out dataset/Mine
+
+Every script takes the folder by `--dataset_name open --data_root dataset/Mine`; docs/data.md shows how to fine-tune on it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if __name__ == "__main__" and not __package__:  # started by its path: start again as a module, which finds the other packages
+    os.execv(sys.executable, [sys.executable, "-m", "prepare.own_dataset", *sys.argv[1:]])
+
+from options.cli import parse
+from options.prepare import BuildOwn
+from prepare.folder import check_replaceable, whole_folder
+from utils.errors import UserError, script, warning
+
+if TYPE_CHECKING:  # prepare.takes imports numpy, for which --help does not wait
+    from prepare.takes import Clip, Take
+
+REPORT = "report.txt"
+TITLE = "own dataset"  # first line of the report: the mark of a folder that this script may replace
+FEW_CLIPS, FEW_MINUTES = 30, 5.0
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    options = parse(BuildOwn, argv)
+    for flag, what in (("motions", "folder of motion files"), ("captions", "table of their captions"), ("out", "folder to make")):
+        if not getattr(options, flag):
+            raise UserError(f"--{flag}: missing; name the {what}")
+    if options.workers < 1:
+        raise UserError(f"--workers {options.workers}: at least one process is needed")
+    out = Path(options.out).resolve()
+    check_replaceable(out, REPORT, TITLE)
+
+    from prepare.clip_files import processes
+    from prepare.open_dataset import write_dataset
+    from prepare.own_clips import draw_own_splits, make_own_clips, read_own_takes
+
+    with whole_folder(out) as folder, processes(options.workers) as process:
+        takes = read_own_takes(Path(options.motions), Path(options.captions), process)
+        clips = make_own_clips(takes, draw_own_splits(takes))
+        clips, captions = write_dataset(clips, {}, 0.0, folder, process)
+        lines = report(takes, clips, captions)
+        (folder / REPORT).write_text("\n".join([TITLE, *lines, ""]), encoding="utf-8")
+        if out.exists():
+            shutil.rmtree(out)
+    print("\n".join([*lines, f"the dataset is in {out}; scripts take it by --dataset_name open --data_root {options.out}"]))
+    warn_if_small(clips)
+
+
+def report(takes: list[Take], clips: list[Clip], captions: int) -> list[str]:
+    """What was built and what was left out, as lines."""
+    from prepare.open_report import minutes
+    from prepare.takes import SHORTEST
+
+    lines = [f"{len(takes):,} files, {minutes(clips):.1f} minutes -> {len(clips):,} clips with mirrors, {captions:,} captions"]
+    lines += [f"  {split}: {sum(clip.split == split for clip in clips):,} clips" for split in ("train", "val", "test")]
+    used = {clip.take for clip in clips}
+    short = [take.name for take in takes if not take.problem and take.capture not in used]
+    if short:
+        lines.append(f"  left out because no stretch has {SHORTEST + 1} frames at 20 a second: {', '.join(short)}")
+    return lines + [f"  left out: {take.problem}" for take in takes if take.problem]
+
+
+def warn_if_small(clips: list[Clip]) -> None:
+    from prepare.open_report import minutes
+
+    count = sum(not clip.name.startswith("M") for clip in clips)
+    if count < FEW_CLIPS or minutes(clips) < FEW_MINUTES:
+        few = f"{count} clips, {minutes(clips):.1f} minutes"
+        warning(f"{few}: too few to learn from; from {FEW_CLIPS} clips and {FEW_MINUTES:g} minutes on, fine-tuning can help")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Pieces that compositions are made of: the stretch of a training clip in which one action is done, mirrored or not.
+
+`Pieces` draws actions by the square root of how many clips there are of them, so that rare ones meet many others. What a piece is
+said to be is proven on its own frames: cut a walk short, and its clauses speak of what is left.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy import ndarray
+
+from prepare import splice
+from prepare.captions import clauses
+from prepare.facts import Facts, moving, prove
+from prepare.sides import swap_sides
+from prepare.verbs import IDLE
+
+LEAST = 30  # frames that are left of an action which is cut short
+STILL = 0.5  # m; who moves less stays in place
+FLOOR = 0.06  # m; a piece whose lowest joint stays higher is done on a step or a slope
+BRIEFEST = 10  # frames; what is shorter is no action
+GAITS = ("walk", "run", "sneak", "walk like a zombie")
+CONTEXT = 8  # frames around an event by which it can still be told
+WHOLE = re.compile("figure|circle|navigate")  # labels that hold for the whole clip only
+VAGUE = (  # clauses that say nothing of an action
+    "moves around", "moves on the spot", "moves about", *(phrase.format(they_are="they are") for phrase in IDLE),
+)  # fmt: skip
+COURSES = (*GAITS, "turn", "stop")  # what a gait's clauses speak of themselves
+CYCLES = (  # may be cut short
+    *GAITS, "wave", "wash", "idle", "dance", "jumping jacks", "basketball", "mop", "point", "laugh", "punch",
+)  # fmt: skip
+UNPROVEN = (  # of these facts know no events, which saves proving the clip
+    *GAITS, "turn", "wave", "raise an arm", "point", "bow", "dance", "idle", "laugh", "wash", "mop", "drink", "basketball",
+)  # fmt: skip
+UNFIT = (  # not on a level floor, or too vague for a clause
+    "climb on a playground", "climb a ladder", "climb steps", "act as an animal", "mime", "hold a pose",
+)  # fmt: skip
+
+
+class Clip(Protocol):
+    """What is needed of a clip of the dataset."""
+
+    name: str
+    actions: tuple[str, ...]  # the main one first
+    source: str
+    split: str
+    joints: ndarray  # (T, 22, 3), uniform skeleton, floor at 0
+    content: str
+    style: str
+    label: str
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    """A clip or its mirror image."""
+
+    name: str
+    content: str
+    style: str
+    label: str
+    joints: ndarray  # (T, 22, 3) float64
+
+    @cached_property
+    def facts(self) -> Facts:
+        return prove(self.joints)
+
+    @cached_property
+    def poses(self) -> ndarray:
+        return splice.pose_vectors(self.joints)
+
+    @cached_property
+    def fastest(self) -> ndarray:
+        """The highest speed of each joint, (22,) m/s."""
+        return splice.speeds(self.joints).max(axis=0)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Frames `start` to `stop` of a take, in which an action is done."""
+
+    take: Take
+    action: str
+    start: int
+    stop: int
+    count: int = 0  # how often, where that can be counted
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def joints(self) -> ndarray:
+        return self.take.joints[self.start : self.stop]
+
+    @property
+    def variant(self) -> frozenset[str]:
+        """Words of the label that tell this piece from others of the same action: the side, the direction."""
+        return frozenset(re.findall("left|right|both|back|side", f"{self.take.content} {self.take.label}"))
+
+    @property
+    def travels(self) -> bool:
+        return bool(np.hypot(*(self.joints[-1, 0] - self.joints[0, 0])[[0, 2]]) > STILL)
+
+    def cut(self, rng: random.Random, most: int) -> Piece | None:
+        """At most that many frames of it; None where that would be too little, or the action would not be whole."""
+        if len(self) <= most:
+            return self
+        if self.action not in CYCLES or most < LEAST or WHOLE.search(self.take.label):
+            return None
+        start = rng.randint(self.start, self.stop - most)
+        return replace(self, start=start, stop=start + most, count=0)
+
+    def clauses(self, joints: ndarray | None = None, name: str = "") -> tuple[str, ...]:
+        """What is done, as verb phrases in the third person; none if it cannot be told.
+
+        Args:
+            joints: a motion made of this piece, which the clauses must hold for; the piece itself and its surroundings without it.
+            name: draws the phrases; the take's name without it.
+        """
+        take, joints = self.take, self.shown() if joints is None else joints
+        if joints is None:
+            return ()
+        phrases = clauses(name or take.name, take.content, take.style, joints.astype(np.float32), label=take.label)
+        return tuple(phrase for phrase in phrases if self.action == "idle" or phrase not in VAGUE)
+
+    def shown(self) -> ndarray | None:
+        """The frames by which the action can be told: events are proven by what comes before and after them, too."""
+        if not self.count:
+            return self.joints
+        for around in (CONTEXT, 2 * CONTEXT, 4 * CONTEXT):
+            joints = self.take.joints[max(0, self.start - around) : self.stop + around]
+            if len(prove(joints).of(self.action)) == self.count:
+                return joints
+        return None
+
+
+class Pieces:
+    """Draws pieces from clips."""
+
+    def __init__(self, clips: Sequence[Clip]):
+        self.clips, self.named = defaultdict(list), {}
+        for clip in sorted(clips, key=lambda clip: clip.name):
+            if clip.actions and (clip.content or clip.label) and clip.actions[0] not in UNFIT:
+                self.named[clip.name] = clip
+                for action in clip.actions:
+                    self.clips[action].append(clip)
+        self.take = lru_cache(maxsize=None)(lambda name, mirror: as_take(self.named[name], mirror))
+        self.piece = lru_cache(maxsize=None)(self._piece)
+
+    def action(self, rng: random.Random, among: Sequence[str] = ()) -> str:
+        """An action, by the square root of how many clips there are of it; '' if there is none."""
+        names = [name for name in self.clips if not among or name in among]
+        return rng.choices(names, [len(self.clips[name]) ** 0.5 for name in names])[0] if names else ""
+
+    def draw(self, rng: random.Random, action: str, count: int = 1, mirror: float = 0.5) -> list[Piece]:
+        """Up to `count` pieces of different clips, each mirrored with that probability."""
+        chosen = rng.sample(range(len(self.clips[action])), min(count, len(self.clips[action])))
+        pieces = [self.piece(action, index, rng.random() < mirror) for index in chosen]
+        return [piece for piece in pieces if piece]
+
+    def _piece(self, action: str, index: int, mirror: bool) -> Piece | None:
+        """The stretch of the action in a clip. Where the label names other things too, the joints must prove where it is."""
+        clip = self.clips[action][index]
+        take = self.take(clip.name, False)  # where and how often is the same in the mirror
+        events = () if action in UNPROVEN else take.facts.of(action)
+        sole = bool(clip.content) or set(clip.actions) <= {action, *(COURSES if action in GAITS else ())}
+        if not events and not sole:
+            return None
+        start, stop = map(int, take.facts.span(action) if events else moving(take.joints))
+        piece = Piece(self.take(clip.name, mirror), action, start, stop, len(events))
+        return piece if len(piece) >= BRIEFEST and piece.joints[..., 1].min() < FLOOR else None
+
+
+def as_take(clip: Clip, mirror: bool) -> Take:
+    """The clip as a take, mirrored or as it is."""
+    joints = clip.joints.astype(np.float64)
+    if not mirror:
+        return Take(clip.name, clip.content, clip.style, clip.label, joints)
+    return Take(f"M{clip.name}", swap_sides(clip.content), clip.style, swap_sides(clip.label), splice.mirror(joints))

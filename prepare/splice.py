@@ -1,0 +1,229 @@
+"""Joins two motions in time, or the arms of one with the legs of another; no joint leaves the reach of its bones.
+
+All joints are (T, 22, 3) on HumanML3D's uniform skeleton: metres, Y up, floor at 0, 20 frames per second.
+
+`join` leaves both motions as they are and puts a short bridge between them: root and bone directions follow cubic Hermite curves,
+which match position and velocity at both ends, so bones keep their lengths. Feet that stand on both sides of the bridge take a
+step where they have to, and are locked otherwise (motion/footlock.py). `layer` expresses arm directions in the axes of the trunk.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy import ndarray
+from scipy.ndimage import gaussian_filter1d, label
+
+from motion.footlock import corrections, follow, standing, strain
+from motion.ik import norm, unit
+from motion.skeleton import HUMANML3D
+
+FPS = 20
+LENGTHS = np.array(HUMANML3D.lengths)[1:, None]
+PATHS = np.array(HUMANML3D.paths)[:, 1:]
+PARENTS = list(HUMANML3D.parents[1:])
+HIPS, SHOULDERS, PELVIS, NECK, HEAD = (1, 2), (16, 17), 0, 12, 15
+ARMS = ((13, 16, 18, 20), (14, 17, 19, 21))  # left, right: collar, shoulder, elbow, wrist
+FEET = ((7, 10), (8, 11))  # left, right: ankle, toe
+GAPS = (4, 6, 8, 10, 12, 15, 18)  # frames of a bridge, the first that is slow enough
+FASTER = 1.35  # times what the two motions reach; locking the feet may add a little
+GENTLE = 25.0  # m/s²; a bridge accelerates no joint more, unless the two motions themselves do
+BRISK = np.where(np.isin(np.arange(22), (4, 5, 7, 8, 10, 11)), 3.2, 2.0)  # m/s; a bridge moves no joint faster (legs step faster
+# than arms gesture), unless the ends of the motions do
+STEP = 0.06  # m; a standing foot that is farther from where it has to be takes a step
+LIFT, HIGHEST = 0.3, 0.1  # height of a step as a fraction of its length; and at most, in metres
+NEAR = 0.12  # m; the second motion is moved by no more than this to put its feet where they stand
+ENDS = 12  # frames of a motion that decide where it faces at its end
+FADE = 6  # frames in which arms change over
+VELOCITY = 0.15  # s; how much a difference in velocity counts against one in position
+
+
+class Seam(NamedTuple):
+    """The frame after which the first motion is left, the frame at which the second begins, and how far apart the poses are."""
+
+    leave: int
+    enter: int
+    distance: float  # m, root mean square over the joints, velocities included
+
+
+def speeds(joints: ndarray) -> ndarray:
+    """Speed of each joint between frames, (T - 1, 22), in m/s."""
+    return FPS * norm(np.diff(joints, axis=0))
+
+
+def pushes(joints: ndarray) -> ndarray:
+    """Acceleration of each joint, (T - 2, 22), in m/s²."""
+    return FPS**2 * norm(np.diff(joints, 2, axis=0))
+
+
+def heading(joints: ndarray) -> ndarray:
+    """Yaw of the body in radians, unwrapped, 0 along +Z, positive to the person's left: (T,)."""
+    across = joints[:, HIPS[0]] - joints[:, HIPS[1]] + joints[:, SHOULDERS[0]] - joints[:, SHOULDERS[1]]
+    return gaussian_filter1d(np.unwrap(np.arctan2(-across[:, 2], across[:, 0])), 2, mode="nearest")
+
+
+def turn(vectors: ndarray, angle: ndarray | float) -> ndarray:
+    """Vectors (..., 3) turned about the vertical by `angle` (...)."""
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.stack([x * cos + z * sin, y, z * cos - x * sin], axis=-1)
+
+
+def pose_vectors(joints: ndarray) -> ndarray:
+    """Pose and velocity of each frame as the body sees them, (T, 132): their distance compares poses."""
+    yaw = heading(joints)[:, None]
+    placed = turn(joints - joints[:, :1] * [1, 0, 1], -yaw)
+    velocity = turn(np.gradient(joints, axis=0) * FPS, -yaw)
+    return np.concatenate([placed, VELOCITY * velocity], axis=1).reshape(len(joints), -1) / np.sqrt(joints.shape[1])
+
+
+def best_seam(first: ndarray, second: ndarray, leave: tuple[int, int], enter: tuple[int, int]) -> Seam:
+    """The best pair of frames from ranges `leave` of the first and `enter` of the second, given their `pose_vectors`."""
+    apart = norm(first[leave[0] : leave[1], None] - second[None, enter[0] : enter[1]])
+    row, column = np.unravel_index(apart.argmin(), apart.shape)
+    return Seam(leave[0] + int(row), enter[0] + int(column), float(apart[row, column]))
+
+
+def hermite(start: ndarray, end: ndarray, leaving: ndarray, arriving: ndarray, frames: float, t: ndarray) -> ndarray:
+    """Cubic curve at times t (N,) in [0, 1] between points (...), with velocities in units per frame: (N, ...)."""
+    t = t.reshape(-1, *[1] * start.ndim)
+    late = t * t * (3 - 2 * t)
+    return (1 - late) * start + late * end + frames * (t * (1 - t) ** 2 * leaving - t * t * (1 - t) * arriving)
+
+
+def to_joints(root: ndarray, bones: ndarray) -> ndarray:
+    """Joints (..., 22, 3) from the root (..., 3) and the direction of each bone (..., 21, 3)."""
+    return root[..., None, :] + PATHS @ (unit(bones) * LENGTHS)
+
+
+def to_bones(joints: ndarray) -> ndarray:
+    """Directions (..., 21, 3) of the bones that end in joints 1 to 21."""
+    return unit(joints[..., 1:, :] - joints[..., PARENTS, :])
+
+
+def mirror(joints: ndarray) -> ndarray:
+    """The mirror image, on the same skeleton (whose sides differ a little) and on the floor."""
+    joints = joints[:, list(HUMANML3D.mirror)] * [-1, 1, 1]
+    joints = to_joints(joints[:, 0], to_bones(joints))
+    return joints - [0, joints[..., 1].min(), 0]
+
+
+def stands(joints: ndarray, frame: int) -> ndarray:
+    """Which feet (left, right) stand at a frame."""
+    around = joints[max(0, frame - 1) : frame + 2][-3:]
+    return standing(around, HUMANML3D, FPS)[:, 1::2].all(axis=0)
+
+
+def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
+    """`second` turned and moved so that it goes on where `first` ends, `gap` frames on; feet in `both` stay if they are near."""
+    second = turn(second, heading(first)[-1] - heading(second)[0])
+    leaving, arriving = first[-1, 0] - first[-2, 0], second[1, 0] - second[0, 0]
+    target = first[-1, 0] + (gap + 1) / 2 * (leaving + arriving)
+    second = second + (target - second[0, 0]) * [1, 0, 1]
+    if both.any():
+        toes = [toe for _, toe in FEET]
+        shift = ((first[-1, toes] - second[0, toes])[both]).mean(axis=0) * [1, 0, 1]
+        second = second + shift * (norm(shift) < NEAR)
+    return second
+
+
+def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: ndarray) -> ndarray:
+    """The `gap` frames between the end of one motion and the beginning of another that is in its place.
+
+    `before` and `after` (2,) say which feet, left and right, stand at those ends.
+    """
+    t, T = np.arange(1, gap + 1) / (gap + 1), gap + 1
+    ends = [first[-2], first[-1], second[0], second[1]]
+    bones = [to_bones(pose) for pose in ends]
+    directions = hermite(bones[1], bones[2], bones[1] - bones[0], bones[3] - bones[2], T, t)
+    root = hermite(ends[1][0], ends[2][0], ends[1][0] - ends[0][0], ends[3][0] - ends[2][0], T, t)
+    joints = to_joints(root, directions)
+    moves = np.zeros((gap, 2, 2, 3))  # frames, sides, ankle and toe; a foot in the air on both sides goes its own way
+    for side in np.flatnonzero(before | after):
+        moves[:, side] = step(ends, side, before, after, t, T) - joints[:, FEET[side]]
+    return follow(joints, moves[:, :, 0], moves[:, :, 1], HUMANML3D)
+
+
+def step(ends: list[ndarray], side: int, before: ndarray, after: ndarray, t: ndarray, T: int) -> ndarray:
+    """Path (N, 2, 3) of ankle and toe through a bridge: a foot stands, then steps while the other stands.
+
+    `ends` are the last two poses before the bridge and the first two after it.
+    """
+    foot = list(FEET[side])
+    start, end = ends[1][foot], ends[2][foot]
+    apart = [norm((ends[2][toe] - ends[1][toe])[[0, 2]]) for _, toe in FEET]
+    early = apart[side] >= apart[1 - side] if before.all() and after.all() else not before[side]
+    opens = 0.0 if not before[side] or early else 0.4
+    closes = 1.0 if not after[side] or not early else 0.6
+    leaving = (start - ends[0][foot]) * (not before[side])
+    arriving = (ends[3][foot] - end) * (not after[side])
+    u = np.clip((t - opens) / (closes - opens), 0, 1)
+    path = hermite(start, end, leaving, arriving, T * (closes - opens), u)
+    lift = min(LIFT * apart[side], HIGHEST) * (apart[side] > STEP)
+    path[..., 1] += (lift * 16 * u**2 * (1 - u) ** 2)[:, None]
+    return path
+
+
+def lock_seam(joints: ndarray, start: int, stop: int) -> ndarray:
+    """Joints whose feet do not slide from frame `start` to `stop`, nor in any stance that reaches into that span."""
+    ties = standing(joints, HUMANML3D, FPS)
+    kept = np.zeros_like(ties)
+    for foot in range(ties.shape[1]):
+        runs, _ = label(ties[:, foot])
+        reached = np.unique(runs[max(0, start - 2) : stop + 2])
+        kept[:, foot] = np.isin(runs, reached[reached > 0])
+    firm = np.ones((len(joints), 2))
+    for _ in range(3):
+        heels, toes = corrections(joints[:, HUMANML3D.feet], kept, firm, FPS)
+        firm = firm * (1 + 1000 * strain(joints, heels, HUMANML3D))
+    return follow(joints, heels, toes, HUMANML3D)
+
+
+def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int] | None:
+    """`first`, a bridge and `second` as one motion, and the frames of the bridge; None where there is no bridge slow enough.
+
+    `limits` (22,) are the highest speeds of the joints in the two motions, in m/s.
+    """
+    before, after = stands(first, len(first) - 1), stands(second, 0)
+    tail, head = first[-ENDS:], second[:ENDS]
+    soft = np.maximum(GENTLE, np.maximum(pushes(first).max(), pushes(second).max()))
+    ends = np.maximum(speeds(first[-3:]).max(axis=0), speeds(second[:3]).max(axis=0))
+    slow = np.minimum(FASTER * limits, np.maximum(BRISK, 1.2 * ends))
+    for gap in GAPS:
+        placed = place(head, tail, gap, before & after)
+        between = bridge(tail, placed, gap, before, after)
+        around = np.concatenate([tail[-2:], between, placed[:2]])
+        if (speeds(around) <= slow).all() and (pushes(around) <= soft).all():
+            placed = place(second, tail, gap, before & after)
+            joints = lock_seam(np.concatenate([first, between, placed]), len(first), len(first) + gap)
+            return (joints, gap) if (speeds(joints) <= 1.5 * limits).all() else None
+    return None
+
+
+def trunk(joints: ndarray) -> ndarray:
+    """Axes (T, 3, 3) of the trunk in columns: left, up, front."""
+    up = unit(joints[:, NECK] - joints[:, PELVIS])
+    left = joints[:, HIPS[0]] - joints[:, HIPS[1]] + joints[:, SHOULDERS[0]] - joints[:, SHOULDERS[1]]
+    front = unit(np.cross(left, up))
+    return np.stack([np.cross(up, front), up, front], axis=-1)
+
+
+def layer(legs: ndarray, arms: ndarray, sides: tuple[bool, bool], start: int) -> ndarray:
+    """The motion `legs` with arms (left, right, as `sides` says) and head of the motion `arms` from frame `start` on."""
+    stop = start + len(arms)
+    under = legs[start:stop]
+    moved = [joint for side in (0, 1) if sides[side] for joint in ARMS[side]] + [HEAD]
+    taken = [joint - 1 for joint in moved]
+    seen = to_bones(arms)[:, taken] @ trunk(arms)  # directions in the axes of the trunk
+    bones = to_bones(legs)
+    carried = seen @ trunk(under).mT
+    frames = np.arange(len(arms))
+    ramp = np.ones(len(arms))
+    if start > 0:
+        ramp = np.minimum(ramp, (frames + 1) / (FADE + 1))
+    if stop < len(legs):
+        ramp = np.minimum(ramp, (len(arms) - frames) / (FADE + 1))
+    weight = (ramp * ramp * (3 - 2 * ramp))[:, None, None]
+    bones[start:stop, taken] = unit((1 - weight) * bones[start:stop, taken] + weight * carried)
+    return to_joints(legs[:, 0], bones)

@@ -1,0 +1,31 @@
+"""`--init`: a new run starts from the weights of another one of the same sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from utils.checkpoint import CheckpointFolder, find_weights
+from utils.errors import UserError
+
+
+def init_weights(name: str, checkpoints_dir: str | Path, dataset_name: str) -> Path:
+    """The weights file that `--init` names: a file, a checkpoint folder, or a run. Raises `UserError` if there is none."""
+    path = Path(name)
+    return find_weights(path if path.exists() else CheckpointFolder(checkpoints_dir, dataset_name, name).root)
+
+
+def check_same(flag: str, source: Mapping[str, Any], target: Mapping[str, Any], free: Container[str] = ()) -> None:
+    """Raises `UserError`, naming `flag`, for a size in which the source differs from the target, apart from those in `free`."""
+    for size, ours in target.items():
+        if size not in free and source.get(size) != ours:
+            raise UserError(f"{flag}: {size} is {source.get(size)} there and {ours} in this run; give both runs the same flags")
+
+
+def start_from_(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load the weights that lie at `path`, and say so."""
+    model.load_state_dict(dict(state))
+    print(f"starts with the weights of {path}")
