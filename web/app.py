@@ -270,6 +270,6 @@ def launch(
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # none from the net
     _, address, _ = blocks.queue(max_size=32).launch(
         server_name=host, server_port=port, share=share, max_file_size=f"{max_upload}mb", ssr_mode=False, theme=theme, css=STYLE,
-        footer_links=["api"], enable_monitoring=False, prevent_thread_lock=not wait, quiet=not wait,
+        footer_links=["api"], run_history=False, enable_monitoring=False, prevent_thread_lock=not wait, quiet=not wait,
     )  # fmt: skip
     return address
