@@ -64,9 +64,9 @@ def script(main: Callable) -> Callable:
 
 def fail(message: str) -> None:
     """Print an error on one line of at most 500 characters and exit with code 2."""
-    message = " ".join(message.split())
-    if len(message) > LONGEST - 7:
-        message = f"{message[: LONGEST - 208]} … {message[-198:]}"  # the remedy stands at the end
+    message = escaped(" ".join(message.split()))
+    if len(message) > LONGEST - 10:
+        message = f"{message[: LONGEST - 213]} … {message[-200:]}"  # the remedy stands at the end
     print(f"error: {message}", file=Printable(sys.stderr))
     raise SystemExit(2) from None
 
@@ -74,6 +74,11 @@ def fail(message: str) -> None:
 def note(message: str) -> None:
     """Print one `note:` line on stderr: something the user should know that is no error."""
     print(f"note: {' '.join(message.split())}", file=sys.stderr)
+
+
+def escaped(text: str) -> str:
+    """A text without control characters."""
+    return CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def warning(message: str) -> None:
@@ -100,7 +105,7 @@ class Printable:
     def write(self, text: str) -> int:
         """Write text with control characters escaped; cursor movements of progress bars pass."""
         if not BAR.fullmatch(text):
-            text = CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+            text = escaped(text)
         return self.stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
