@@ -133,7 +133,7 @@ def start_from_init_(model, config: TrainLaMP, bert: Path) -> None:
 
 
 def validation(clips, val_pairs, tokenizer):
-    """The losses and R@1, 2, 3 in batches of 32, with fixed crops and captions; and what the model says of a few motions."""
+    """The losses and R@1, 2, 3 in batches of 32, with fixed crops and captions; and captions of a few motions."""
     import numpy as np
 
     from evaluation.metrics.retrieval import ceiling, small_batches

@@ -14,7 +14,7 @@ from options.cli import parse
 from options.train import TrainM2T
 from utils.errors import UserError, script
 
-HELD_OUT = 50  # of the plain captions, one of so many is for validation
+HELD_OUT = 50  # one in this many plain captions is for validation
 SAMPLES = 3  # captions that a validation writes
 VALIDATION_BATCH, VALIDATION_ROUNDS = 32, 2  # clips at a time, passes over the validation split
 LM_FLAGS = ("lm", "lora_r", "lora_alpha", "lora_dropout", "bits", "prompt", "block_size")
@@ -151,7 +151,7 @@ def pairs(config: TrainM2T, reader, model):
 
 
 def validation(batches, reader=None):
-    """Mean loss and accuracy with the same crops and captions every time; and what the model says of a few motions."""
+    """Mean loss and accuracy with the same crops and captions every time; and captions of a few motions."""
 
     def validate(model) -> dict[str, float | str]:
         device = next(model.parameters()).device
@@ -168,7 +168,7 @@ def validation(batches, reader=None):
 
 
 def samples(model, batch: dict) -> str:
-    """What the model says of a few motions."""
+    """Captions of a few motions."""
     from models.decoding import Search
 
     few = {name: value[:SAMPLES] for name, value in batch.items()}

@@ -1,4 +1,4 @@
-"""How well do weights tell known prompts from unknown ones? `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
+"""How well are known prompts separated from unknown ones? `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
 
 `known_prompts.csv` holds prompts inside of what the data show (paraphrases), outside of it, and of thin actions. Half of them fit
 the calibration (`assets/known.json`, with --write), the other half are reported: the area under the ROC curve, the share of inside

@@ -30,7 +30,7 @@ PROTOCOLS = ("all", "batches")
 
 
 def action_and_mood(name: str) -> tuple[str, str] | None:
-    """What the name of a Bandai-Namco clip says: (content, style), the sides of a mirrored clip exchanged."""
+    """Content and style from the name of a Bandai-Namco clip, the sides of a mirrored clip exchanged."""
     if not (found := NAME.match(name)):
         return None
     mirrored, _, content, style = found.groups()

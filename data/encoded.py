@@ -51,7 +51,7 @@ def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray
 
 @torch.no_grad()
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
-    """What `encode` makes of every clip from each of its first `stride` frames, at the rows (M) that `first_rows` tells.
+    """What `encode` makes of every clip from each of its first `stride` frames, at the rows (M) given by `first_rows`.
 
     `allocate((M, width))` gives the array to fill.
     """

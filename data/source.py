@@ -26,7 +26,7 @@ LIKE = 0.1  # how much the bones of a body may differ in sum from the dataset's,
 
 @dataclass(frozen=True)
 class Source:
-    """A motion as features (T, D), and the joints (T, J, 3) that they tell of, where its file has them."""
+    """A motion as features (T, D), and its joints (T, J, 3) if the file has them."""
 
     features: Tensor
     joints: Tensor
@@ -63,10 +63,10 @@ def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
 
 
 def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
-    """A motion told by joints (T, J, 3) in metres alone."""
+    """A motion from joints (T, J, 3) in metres alone."""
     skeleton = skeleton_for(spec.num_joints)
     alike = skeleton.lengths is None or like_body(joints, skeleton)
-    held = torch.cat((joints, joints[-1:])) / spec.unit_scale  # a row of features tells of two frames, so one more is needed
+    held = torch.cat((joints, joints[-1:])) / spec.unit_scale  # one row of features describes two frames
     features, standard = joints_to_features(held[None], skeleton, uniform=not alike)
     features = features[0]
     for moving in (slice(0, 3), spec.velocities_slice, spec.contacts_slice):

@@ -151,7 +151,7 @@ class CaptionGPT(MotionReader):
         return self.logits(self.run(x, causal_mask(valid))[0][:, -ids.shape[1] :])
 
     def run(self, x: Tensor, mask: Tensor, past: list[Cache] | None = None) -> tuple[Tensor, list[Cache]]:
-        """All blocks over new places x (B, L, D); `mask` (B, 1, L, past + L) says what each may see."""
+        """All blocks over new places x (B, L, D); `mask` (B, 1, L, past + L) is the attention mask."""
         x, caches = self.dropout(x), []
         for number, block in enumerate(self.blocks):
             x, cache = block(x, mask, past[number] if past else None)

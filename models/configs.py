@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 
-SMALL = {"dilation_growth_rate": 16, "down_t": 8, "stride": 1024}  # what shapes do not tell, and more than anyone uses
+SMALL = {"dilation_growth_rate": 16, "down_t": 8, "stride": 1024}  # not determined by shapes; larger than any model in use
 FREE = 1024  # up to which a size need not be found among the tensors' sizes: a model of these is small
 UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
@@ -34,10 +34,10 @@ def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor],
             continue
         value = values[field.name]
         if not of_type(value, hints[field.name]):
-            raise UserError(f"{source}: its config says {field.name} = {shown(value)}, which is of the wrong type; it is damaged")
+            raise UserError(f"{source}: its config has {field.name} = {shown(value)}, which is of the wrong type; it is damaged")
         for number in value if isinstance(value, (list, tuple)) else [value]:
             if not in_range(field.name, number, sizes, len(state)):
-                raise UserError(f"{source}: its config says {field.name} = {shown(value)}, which does not fit its tensors")
+                raise UserError(f"{source}: its config has {field.name} = {shown(value)}, which does not fit its tensors")
     try:
         return config_class(**values)
     except (TypeError, ValueError) as error:

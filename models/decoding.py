@@ -22,7 +22,7 @@ class Search:
 
     `sample` draws words by chance among the likeliest that together have the chance `top_p`; else a beam search of width `beams`,
     which divides log-probabilities by length to the power `length_penalty`. `no_repeat`: no such many words in a row come
-    twice (0: they may). `repetition_penalty` above 1 makes words that were said less likely (Keskar et al. 2019).
+    twice (0: they may). `repetition_penalty` above 1 makes words that were used less likely (Keskar et al. 2019).
     """
 
     beams: int = 5
@@ -59,7 +59,7 @@ class Search:
 
 
 class WordModel(Protocol):
-    """A model in the middle of N captions, which says what may come next."""
+    """A model in the middle of N captions, which scores the next word."""
 
     device: torch.device
 
@@ -137,14 +137,14 @@ def _pick(values: Tensor, places: Tensor) -> Tensor:
 
 def restrained(logits: Tensor, ids: Tensor, search: Search) -> Tensor:
     """Logits (N, V) in float32 after words (N, L) that begin with the start mark, with the search's rules against repetition."""
-    logits, said = logits.float(), ids[:, 1:]
+    logits, used = logits.float(), ids[:, 1:]
     if search.repetition_penalty != 1:
-        penalty, value = search.repetition_penalty, logits.gather(1, said)
-        logits = logits.scatter(1, said, torch.where(value > 0, value / penalty, value * penalty))
+        penalty, value = search.repetition_penalty, logits.gather(1, used)
+        logits = logits.scatter(1, used, torch.where(value > 0, value / penalty, value * penalty))
     n = search.no_repeat
-    if 0 < n <= said.shape[1]:
-        runs = said.unfold(1, n, 1)  # (N, L - n + 1, n): all that were said
-        same = (runs[..., :-1] == said[:, None, said.shape[1] - n + 1 :]).all(-1)
+    if 0 < n <= used.shape[1]:
+        runs = used.unfold(1, n, 1)  # (N, L - n + 1, n): all that were used
+        same = (runs[..., :-1] == used[:, None, used.shape[1] - n + 1 :]).all(-1)
         banned = torch.zeros_like(logits).scatter_add_(1, runs[..., -1], same.to(logits))
         logits = logits.masked_fill(banned > 0, -torch.inf)
     return logits

@@ -1,6 +1,6 @@
 """The text-motion matching evaluator (Guo et al. 2022, "Generating Diverse and Natural 3D Human Motions from Text", appendix).
 
-Two encoders into one space, in which the distance says how badly a text and a motion match. Motion (B, T, D) without its last
+Two encoders into one space, in which the distance measures how badly a text and a motion match. Motion (B, T, D) without its last
 four dimensions → convolutions, one movement for four frames → bidirectional GRU → (B, E). Word vectors (B, L, W) and their classes
 (B, L, P) → bidirectional GRU → (B, E). Tensors are named as in the released files.
 """

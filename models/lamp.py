@@ -10,7 +10,7 @@ LaMP section 3.2. Learned queries read a motion through cross-attention; four lo
 A batch is {"latents": (B, N, C) the tokeniser's encoder outputs, "codes": (B, N) base codes, "lengths": (B,) tokens, "ids": (B, L)
 WordPiece "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) a number that equal texts share}.
 
-Where the released code differs from the paper or from itself, `LaMPConfig.released` says so; it is for released weights alone.
+Where the released code differs from the paper, `LaMPConfig.released` selects its behaviour, for released weights alone.
 """
 
 from __future__ import annotations

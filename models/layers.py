@@ -152,7 +152,7 @@ def init_weights_(module: nn.Module) -> None:
 def whiten_(linear: nn.Linear, features: Tensor, floor: float = 1e-3) -> None:
     """Set `linear` so that `features` (N, C) come out with mean 0, uncorrelated, and entries of about unit size.
 
-    A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand": what tells them apart
+    A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand": what distinguishes them
     has little variance, and training alone takes long to find it. Principal components whose share of the largest variance is
     under `floor` are noise more than meaning and are not amplified further. A random rotation spreads the rest over all outputs.
     """

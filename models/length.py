@@ -45,7 +45,7 @@ class LengthPredictor(nn.Module):
         self.apply(init_weights_)
 
     def init_condition_(self, features: Tensor) -> None:
-        """Start from a first layer that tells the training captions apart: features (N, C)."""
+        """Initialise the first layer so that it separates the training captions: features (N, C)."""
         whiten_(self.linears[0], features)
 
     def forward(self, condition: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """One way to load any model: from a weights file or a checkpoint folder, ours or a released one.
 
-Our `.safetensors` say in their metadata what they hold (`kind`, `config`). Released `.tar` and `.pth` files are told by their
+The metadata of our `.safetensors` names their content (`kind`, `config`). Released `.tar` and `.pth` files are recognised by their
 tensors, in `models/upstream/released.py`.
 """
 
@@ -35,7 +35,7 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
     Args:
         path: a weights file, or a checkpoint folder `checkpoints/<dataset_name>/<name>`.
         tag: which weights of a folder, such as "latest"; without it the best (`net_best*`), else the latest.
-        overrides: config fields that win over the file's. For released files, what shapes cannot tell, such as
+        overrides: config fields that win over the file's. For released files, what shapes do not determine, such as
             `dilation_growth_rate` and `vq_act`.
 
     Raises `UserError` for a missing or damaged file, or one that holds no model known here.
@@ -102,7 +102,7 @@ def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str
 
 
 def kind_of(path: Path) -> str | None:
-    """What a weights file says that it holds. Raises `UserError` for a damaged file, or a released one of no known kind."""
+    """The metadata of a weights file. Raises `UserError` for a damaged file, or a released one of no known kind."""
     if path.suffix in RELEASED:
         from models.upstream.released import read_released, recognise
 

@@ -65,7 +65,7 @@ class MaskedTransformer(nn.Module):
         self.apply(init_weights_)
 
     def init_condition_(self, features: Tensor) -> None:
-        """Start from a projection that tells the training captions apart: features (N, C)."""
+        """Initialise the projection so that it separates the training captions: features (N, C)."""
         whiten_(self.cond_emb, features)
 
     @torch.no_grad()

@@ -3,7 +3,7 @@
 LaMP section 3.2, after BLIP-2 (Li et al. 2023, section 3.1). Queries have a feed-forward of their own and, in every second
 layer, cross-attention to a context: the motion, or a text. The text branch alone is an ordinary BERT.
 
-Four uses, told apart by what may attend to what:
+Four uses, which differ in what may attend to what:
 
     text(ids)             text to text                                             (B, L, H)
     queries(context)      queries to queries and context                           (B, Q, H), keys and values of every layer

@@ -123,7 +123,7 @@ class ResidualQuantizer(nn.Module):
     def _choose(self, latents: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Codes (Q, N) of latents (N, C), the sums of vectors up to each layer (Q, N, C), and how often each code came (Q, K).
 
-        `kept` (Q, N) says which latents a layer sees. In training, the codebooks learn from them.
+        `kept` (Q, N): the latents that each layer quantises. In training, the codebooks learn from them.
         """
         total = torch.zeros_like(latents)
         all_codes, sums, all_uses = [], [], []

@@ -75,12 +75,12 @@ class ResidualTransformer(nn.Module):
         return self.tables[1:] if self.config.share_weight else self.output_tables
 
     def init_condition_(self, features: Tensor) -> None:
-        """Start from a projection that tells the training captions apart: features (N, C)."""
+        """Initialise the projection so that it separates the training captions: features (N, C)."""
         whiten_(self.cond_emb, features)
 
     @torch.no_grad()
     def init_tokens_(self, codebooks: Tensor) -> None:
-        """Start from the tokeniser's codebooks (Q, K, code_dim): the sum of lower layers is then the motion so far."""
+        """Initialise from the tokeniser's codebooks (Q, K, code_dim): the sum of lower layers is then the motion so far."""
         relative = codebooks / codebooks.std()
         if self.config.share_weight:
             self.tables[:, :-1] = 0.02 * relative

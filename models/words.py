@@ -24,7 +24,7 @@ MOST = 20  # tokens of a caption
 WIDTH = MOST + 2
 CLASSES = ("VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV")
 CLASSES += ("Loc_VIP", "Body_VIP", "Obj_VIP", "Act_VIP", "Desc_VIP", "OTHER")
-SPECIAL = {  # words whose class tells more than their part of speech
+SPECIAL = {  # words with a class of their own instead of their part of speech
     "Loc_VIP": "left right clockwise counterclockwise anticlockwise forward back backward up down straight curve",
     "Body_VIP": "arm chin foot feet face hand mouth leg waist eye knee shoulder thigh",
     "Obj_VIP": "stair dumbbell chair window floor car ball handrail baseball basketball",

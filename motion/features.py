@@ -106,10 +106,10 @@ def gaussian_taps(like: Tensor) -> Tensor:
 
 
 def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
-    """The direction (..., T, 3) that features are told in: horizontal unit vectors, +Z in the first frame by definition.
+    """The direction (..., T, 3) in whose frame features are expressed: horizontal unit vectors, +Z in the first frame.
 
-    The published inverse kinematics reads the hips the other way round than `facing` does, so that here they count against
-    the shoulders. Every published feature and statistic carries that, hence so do ours.
+    The published inverse kinematics uses the hips with the opposite sign to `facing`, so that they are subtracted from the
+    shoulders. All published features and statistics depend on it, so ours do the same.
     """
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
     forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
@@ -123,7 +123,7 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
 def inverse_kinematics(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
     """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3).
 
-    Joint 0 turns `root_forward` to +Z. Each bone takes the shortest turn from its rest direction, told in the frame of the
+    Joint 0 turns `root_forward` to +Z. Each bone takes the shortest turn from its rest direction, expressed in the frame of the
     joint before it in its chain.
     """
     return _local_rotations(joints, root_forward(joints, skeleton, smooth), skeleton)

@@ -3,7 +3,7 @@
 Models stretch bones. So the joints are first settled: all are moved, in all as little as can be, to where every bone has the length
 that it has in the rest pose. Then joints are visited once, parents first, and all frames at a time. A joint with one child takes
 the swing that aims its bone at the child; a joint with several (pelvis, chest) takes the best-fit rotation of their directions
-(Kabsch 1976). Aiming from where the fitted parent stands keeps errors from adding up along a limb. What joints cannot tell, the
+(Kabsch 1976). Aiming from where the fitted parent stands keeps errors from adding up along a limb. What joints leave open, the
 twist about a bone, is the least there can be, and stays continuous when a limb passes opposite its rest.
 
 In: joints (..., T, J, 3), metres, Y up. Out: `Pose`, whose forward kinematics give the joints back. Every rotation is found

@@ -37,7 +37,7 @@ def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body:
 def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths: ndarray | None = None) -> ndarray | None:
     """The symmetric rest pose (J, 3) that all files of a dataset share; None where its bone lengths are not known.
 
-    `mean_pose` (J, 3), the dataset's mean joints, tells how the pelvis and the chest are built; default: as in HumanML3D.
+    `mean_pose` (J, 3), the dataset's mean joints, gives the shape of pelvis and chest; default: as in HumanML3D.
     `lengths` (J,) default to the skeleton's.
     """
     if lengths is None and skeleton.lengths is None:

@@ -1,6 +1,6 @@
 """Rotations: quaternions, matrices, 6D, Euler angles; the only place that converts between them.
 
-Conventions. Quaternions are `wxyz`, shape (..., 4), unit length unless said otherwise. Matrices (..., 3, 3) rotate column
+Conventions. Quaternions are `wxyz`, shape (..., 4), unit length unless stated otherwise. Matrices (..., 3, 3) rotate column
 vectors. 6D is the first two columns of the matrix, one after the other (HumanML3D; Zhou et al. 2019). Euler orders are
 read left to right as a product, "ZYX" = Rz(a0) Ry(a1) Rx(a2), the way a BVH file lists its channels. Angles are radians.
 Every function is batched over the leading dimensions, differentiable, and keeps its input's dtype and device.

@@ -24,7 +24,7 @@ class Skeleton:
         bones: one name a joint, Mixamo's where there is one; BVH files carry them.
         chains: joint indices along each limb, parents before children.
         rest: (J, 3) unit direction of the bone that ends in each joint, zero for the root.
-        face: right hip, left hip, right shoulder, left shoulder; they tell where the person faces.
+        face: right hip, left hip, right shoulder, left shoulder; they determine where the person faces.
         feet: left ankle, left toe, right ankle, right toe: the order of the contact features.
         legs: the two joints whose bones' lengths set the scale when a skeleton is made uniform.
         contact: squared displacement between frames below which a foot counts as standing.

@@ -49,7 +49,7 @@ class Common:
 class OnDataset:
     """Flags of scripts that read a dataset."""
 
-    data_root: str = option("", "dataset folder, if it is not the usual one under dataset/")
+    data_root: str = option("", "dataset folder; default: the one under dataset/")
     cache_dir: str = option("", "folder for caches; default: the dataset folder, or the user's cache where that is read-only")
 
 
@@ -66,12 +66,12 @@ class Judged:
     """Flags that choose the evaluator whose embeddings give FID, R-precision and MM-Dist."""
 
     evaluator: str = option("guo", "evaluator: Guo's matching model, LaMP, or none", choices=("guo", "lamp", "none"))
-    evaluator_name: str = option("", "evaluator's run; default: the released one where it is, else the only run there")
+    evaluator_name: str = option("", "run of the evaluator; default: the released one, else the only run of the dataset")
 
 
 @dataclass(frozen=True)
 class BertScored:
     """Flags of BERTScore."""
 
-    bert_score: str = option("", "BERTScore's model, a name or a folder; default: roberta-large if it is here, else MiniLM")
-    bert_score_layer: int = option(0, "layer of --bert_score; 0: bert-score's own choice, of a folder the last one")
+    bert_score: str = option("", "BERTScore model, a name or a folder; default: roberta-large if available, else MiniLM")
+    bert_score_layer: int = option(0, "layer of --bert_score; 0: the bert-score package's choice, for a folder the last layer")

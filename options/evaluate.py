@@ -57,21 +57,21 @@ class EvalRetrieval(OnDataset, Common):
         choices=("all", "threshold", "dissimilar", "batches"), nargs="+",
     )  # fmt: skip
     pool: str = option("max", "how the similarities of the queries are pooled", choices=("max", "mean"))
-    rerank: int = option(0, "number of best matches that the matching head re-ranks; 0: none")
+    rerank: int = option(0, "number of top matches to re-rank with the matching head; 0: none")
     caption: int = option(1, "caption that represents its clip, from 1 (the last if there are fewer); 0: random, by --seed")
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
     ext: str = option("retrieval", "name of the result files: eval/<ext>.log and eval/<ext>.json, of a search <output_dir>/<ext>/")
     query: str = option("", "text to search motions by, instead of evaluating")
-    strict: bool = option(False, "refuse a --query that the weights do not know, with exit code 2; default: a note says so")
+    strict: bool = option(False, "refuse a --query that the weights do not know, with exit code 2; default: print a note")
     motions: str = option("", "folder of .npy and .bvh files to search; default: the motions of the dataset")
-    top: int = option(5, "motions to find")
+    top: int = option(5, "number of motions to return")
     formats: list[str] = option([], "files to write of the motions found", choices=("html", "npy", "bvh", "glb", "mp4"), nargs="+")
-    output_dir: str = option("./generation", "where folders of found motions lie")
+    output_dir: str = option("./generation", "folder of result folders")
 
 
 @dataclass(frozen=True)
 class EvalM2T(BertScored, Judged, Split, OnDataset, Captioning):
-    """Flags of M2T_eval.py: captions of a split's motions, scored against people's. Sizes given must be the captioner's."""
+    """Flags of M2T_eval.py: scores captions of a split's motions against human captions. Sizes must match the captioner's."""
 
     name: str = option("", "name of the results; of the captioner too if --resume_trans names none", flags=("--exp_name",))
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))

@@ -11,7 +11,7 @@ from options.files import InputFiles, OutputFiles
 
 @dataclass(frozen=True)
 class Sampling(OutputFiles, Common):
-    """Flags of the scripts that generate motion. With no --name they run on downloaded weights, else on those of the project."""
+    """Flags of the scripts that generate motion. Without --name: the only run, else downloaded or embedded weights."""
 
     resumes_from_opt: ClassVar[bool] = False
 
@@ -22,7 +22,7 @@ class Sampling(OutputFiles, Common):
     which_epoch: str = option("", "weights of --name: net_best_accuracy, latest, ...; default: the best")
     repeat_times: int = option(1, "motions per prompt")
     ext: str = option("text2motion", "name of the folder of results, <output_dir>/<ext>")
-    output_dir: str = option("./generation", "where folders of results lie")
+    output_dir: str = option("./generation", "folder of result folders")
     batch_size: int = option(32, "motions generated at a time")
     time_steps: int = option(18, "sampling steps of the masked transformer")
     cond_scale: float | None = option(None, "guidance scale of the base tokens; 1: none; default: 4, embedded weights 2")
@@ -30,35 +30,35 @@ class Sampling(OutputFiles, Common):
     temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
     topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
     precision: str = option("fp32", "precision of the transformers; auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
-    strict: bool = option(False, "refuse prompts that the weights do not know, with exit code 2; default: a note says so")
+    strict: bool = option(False, "refuse prompts that the weights do not know, with exit code 2; default: print a note")
 
 
 @dataclass(frozen=True)
 class GenT2M(Sampling):
-    """Flags of gen_t2m.py: text to motion files. With no --name it runs on downloaded weights, else on those of the project."""
+    """Flags of gen_t2m.py: text to motion files. Without --name: the only run, else downloaded or embedded weights."""
 
-    text_prompt: str = option("", "what the person does")
+    text_prompt: str = option("", "prompt")
     text_path: str = option("", "file of prompts, one per line: <text>#<frames> or <text>#NA; see --lengths_as_given")
     motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
     lengths_as_given: bool = option(False, "with #NA lines in --text_path: keep the lengths that other lines give")
     candidates: int = option(1, "motions generated for each one that is kept: the best match by LaMP's matching head")
-    join: bool = option(False, "one motion of all prompts, each as long as you like, one after the other")
+    join: bool = option(False, "one motion of all prompts, one after another, of any length")
     loop: bool = option(False, "motions that can be repeated: the end leads into the start")
 
 
 @dataclass(frozen=True)
 class EditT2M(InputFiles, Sampling):
-    """Flags of edit_t2m.py: regenerate parts of a motion from text. With no --name: as gen_t2m.py."""
+    """Flags of edit_t2m.py: regenerate parts of a motion from text. Without --name: as gen_t2m.py."""
 
     source_motion: str = option("", "the motion to edit: .npy of joints or features, .npz of SMPL rotations, .bvh, .glb or .amc")
     mask_edit_section: list[str] = option(
         [], "sections to regenerate, each A,B: fractions of the motion (0.3,0.6) or frames (40,80)", flags=("-msec",), nargs="*"
     )
-    text_prompt: str = option("", "what the person does there; without it, what leads from the motion before to the motion after")
+    text_prompt: str = option("", "prompt for the edited sections; default: in-betweening without text")
     before: int = option(0, "frames to add before the motion")
     after: int = option(0, "frames to add after the motion")
     loop: bool = option(False, "make the motion repeatable: new frames after its end lead back into its start")
-    motion_length: int = option(0, "frames of the result: a shorter motion is continued, a longer one cut; 0: as they come")
+    motion_length: int = option(0, "frames of the result: a shorter motion is continued, a longer one cut; 0: unchanged")
     ext: str = option("edit", "name of the folder of results, <output_dir>/<ext>")
 
 
@@ -82,7 +82,7 @@ class Captioning(Common):
 
 @dataclass(frozen=True)
 class GenM2T(InputFiles, Captioning):
-    """Flags of gen_m2t.py: motion files to text. With no --name or --resume_trans, the only captioner there."""
+    """Flags of gen_m2t.py: motion files to text. Without --name or --resume_trans: the only captioner there."""
 
     dataset_name: str | None = option(None, "dataset of the captioner; default: the one whose folder holds it", choices=DATASETS)
     motions: list[str] = option(
@@ -94,7 +94,7 @@ class GenM2T(InputFiles, Captioning):
         196, "most frames described at a time, from 24, at the dataset's rate; longer motions are split into even windows"
     )
     ext: str = option("motion2text", "name of the folder of results, <output_dir>/<ext>")
-    output_dir: str = option("./generation", "where folders of results lie")
+    output_dir: str = option("./generation", "folder of result folders")
     formats: list[str] = option(
         ["txt", "json", "srt"], "files to write: captions.txt, captions.json, subtitles of each motion",
         choices=("txt", "json", "srt"), nargs="+",

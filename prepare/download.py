@@ -4,7 +4,7 @@
     bash prepare/download_evaluator.sh     # the matching evaluator → checkpoints/
     bash prepare/download_glove.sh         # its word vectors → glove/
 
-`--kit`: KIT-ML's as well. What is there already stays as it is; what came in part is gone on with. Each file is checked before it
+`--kit`: KIT-ML's as well. Existing files are never overwritten; interrupted downloads resume. Each file is checked before it
 takes its place: its size, its integrity, and that it holds what it should.
 """
 
@@ -136,7 +136,7 @@ def get_archive(item: Archive, root: Path) -> None:
 
 
 def get_clip(root: Path) -> None:
-    """CLIP's weights, which MoMask's models read texts with. Its address tells the file's hash."""
+    """CLIP's weights, which MoMask's models read texts with. Its address contains the file's hash."""
     from models.clip import ADDRESS, FILE, find_clip
 
     try:
@@ -146,7 +146,7 @@ def get_clip(root: Path) -> None:
     if not came.is_file():
         fetch(ADDRESS, came)
     if hashlib.sha256(came.read_bytes()).hexdigest() != ADDRESS.split("/")[-2]:
-        reject(came, "is not the file that its address tells")
+        reject(came, "is not the expected file (its hash differs)")
     (root / "clip").mkdir(exist_ok=True)
     came.rename(root / "clip" / FILE)
     print(f"{root / 'clip' / FILE}: ready")

@@ -64,7 +64,7 @@ def fetch(url: str, path: Path) -> None:
 
 
 def _receive(url: str, part: Path) -> None:
-    """Append what is missing to `part`, or write it anew where the server cannot go on. Returns when it is whole."""
+    """Append what is missing to `part`, or download it again if the server cannot resume. Returns when it is complete."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": AGENT} | ({"Range": f"bytes={have}-"} if have else {}))
     try:

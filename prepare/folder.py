@@ -43,7 +43,7 @@ def check_replaceable(out: Path, mark: str, title: str) -> None:
 
 
 def write_motion(folder: Path, name: str, features: Tensor, joints: Tensor) -> None:
-    """Write a clip's features (T, 263) and the joints (T, 22, 3) that they tell; the folders of `MOTIONS` must be there."""
+    """Write a clip's features (T, 263) and the joints (T, 22, 3) that they describe; the folders of `MOTIONS` must be there."""
     for part, values in zip(MOTIONS, (features, joints)):
         np.save(folder / part / f"{name}.npy", values.numpy())
 

@@ -162,7 +162,7 @@ def finish(outcomes: list[Outcome], captions: dict[str, bytes], splits: dict[str
     """Add captions, splits and statistics of the clips that were built. Raises `UserError` if none was."""
     built = {name for outcome in outcomes if not outcome.problem for name in (outcome.clip.name, f"M{outcome.clip.name}")}
     if not built:
-        raise UserError("no clip could be built, see the report above; is the folder laid out as docs/data.md says?")
+        raise UserError("no clip could be built, see the report above; check the folder's layout against docs/data.md")
     (folder / "texts").mkdir()
     for name in sorted(built):
         (folder / "texts" / f"{name}.txt").write_bytes(captions[name])

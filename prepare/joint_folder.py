@@ -1,4 +1,4 @@
-"""Motions of any origin for a dataset: a folder of joint arrays or motion files, with a table that says what they show.
+"""Motions of any origin for a dataset: a folder of joint arrays or motion files, with a table of their captions or labels.
 
 Two kinds of tables: `captions.csv` (file, caption or label, start, end, split), which anyone can write for their own motions,
 and `clips.csv` with `pairs.json` (source, clip, label; HumanML3D's segments with their captions). Labels are plain words such
@@ -50,7 +50,7 @@ def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) 
 
     Args:
         folder: holds captions.csv, or clips.csv and perhaps pairs.json.
-        segments: what HumanML3D cuts from CMU's captures (60_01), if its index is at hand; else pairs.json tells.
+        segments: what HumanML3D cuts from CMU's captures (60_01), if its index is at hand; else pairs.json lists them.
 
     Raises:
         UserError: the folder or its table is missing or cannot be understood.

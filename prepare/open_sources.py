@@ -30,7 +30,7 @@ HDM05_NAME = re.compile(r"(HDM_([a-z]{2}))_(.+?)_\d+(_\d+)?$")
 CMU_POSER_METRES = 0.0101  # the unit of the BVH edition for Poser, by the legs of subject 135, who is there as ASF/AMC too
 CMU_METRES = INCH / 0.45  # that of the editions for MotionBuilder and 3ds Max, as in ASF/AMC
 STAND_INS = {"88": "08", "90": "08"}  # subjects without a skeleton of their own, and whose fits
-FIRST, FASTEST = 8, 25.0  # frames at the start in which a joint faster than so many m/s is an error of the capture
+FIRST, FASTEST = 8, 25.0  # frames at the start in which a joint faster than this (m/s) is a capture error
 DESCRIPTION = re.compile(r"\s*(\d+_\d+)[\s,;]+(.*\w.*?)\s*$")  # 14_27 sit on high stool, stand up
 
 Segments = dict[str, list[Segment]]

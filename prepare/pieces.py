@@ -28,7 +28,7 @@ STILL = 0.5  # m; who moves less stays in place
 FLOOR = 0.06  # m; a piece whose lowest joint stays higher is done on a step or a slope
 BRIEFEST = 10  # frames; what is shorter is no action
 GAITS = ("walk", "run", "sneak", "walk like a zombie")
-CONTEXT = 8  # frames around an event by which it can still be told
+CONTEXT = 8  # frames around an event that may be used to recognise it
 WHOLE = re.compile("figure|circle|navigate")  # labels that hold for the whole clip only
 VAGUE = (  # clauses that say nothing of an action
     "moves around", "moves on the spot", "moves about", *(phrase.format(they_are="they are") for phrase in IDLE),
@@ -104,7 +104,7 @@ class Piece:
 
     @property
     def variant(self) -> frozenset[str]:
-        """Words of the label that tell this piece from others of the same action: the side, the direction."""
+        """Words of the label that distinguish this piece from others of the same action: the side, the direction."""
         return frozenset(re.findall("left|right|both|back|side", f"{self.take.content} {self.take.label}"))
 
     @property
@@ -122,7 +122,7 @@ class Piece:
         return replace(self, start=start, stop=start + most, count=0)
 
     def clauses(self, joints: ndarray | None = None, name: str = "") -> tuple[str, ...]:
-        """What is done, as verb phrases in the third person; none if it cannot be told.
+        """What is done, as verb phrases in the third person; none if it cannot be recognised.
 
         Args:
             joints: a motion made of this piece, which the clauses must hold for; the piece itself and its surroundings without it.
@@ -135,7 +135,7 @@ class Piece:
         return tuple(phrase for phrase in phrases if self.action == "idle" or phrase not in VAGUE)
 
     def shown(self) -> ndarray | None:
-        """The frames by which the action can be told: events are proven by what comes before and after them, too."""
+        """The frames by which the action can be recognised: events are proven by what comes before and after them, too."""
         if not self.count:
             return self.joints
         for around in (CONTEXT, 2 * CONTEXT, 4 * CONTEXT):

@@ -60,7 +60,7 @@ def release(source, target, int8: bool) -> int:
 
 
 def name_alone(value: str) -> str:
-    """An absolute path's last part: where a file was on the machine of the training says nothing elsewhere."""
+    """An absolute path's last part: where a file was on the machine of the training means nothing elsewhere."""
     return Path(value).name if value.startswith("/") else value
 
 

@@ -120,7 +120,7 @@ def walker(
     path = np.concatenate([np.zeros((1, 3)), np.cumsum(heading(course + np.radians(direction))[:-1], axis=0) * stride / 40])
 
     def place(strides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Position (..., 3) on the floor and yaw after so many strides."""
+        """Position (..., 3) on the floor and yaw after that number of strides."""
         return np.stack([np.interp(strides, fine, path[:, axis]) for axis in range(3)], axis=-1), np.interp(strides, fine, course)
 
     feet = [swings(clock, place, steps, side, air=1.6 if run else 0.9, lift=0.25 if run else 0.1) for side in (0, 1)]

@@ -111,5 +111,5 @@ def limited(file, size: int, path: Path) -> bytes:
     """The content of a member, which is no longer than the archive says."""
     content = file.read(size + 1)
     if len(content) != size:
-        raise UserError(f"{path}: a file in it is not as long as its list says; it is damaged")
+        raise UserError(f"{path}: a file in it has another length than listed; the archive is damaged")
     return content

@@ -87,7 +87,7 @@ def warning(message: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of flags, of which a wrong one is one line on stderr and exit code 2; --help says more."""
+    """A parser that reports a wrong flag on one line and exits with code 2."""
 
     def error(self, message: str):
         """Print an error of the command line and exit with code 2."""

@@ -22,7 +22,7 @@ UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 class FolderLock:
     """An exclusive lock on a folder, which it makes if need be. Held from construction until `release` or the process's end.
 
-    Where the filesystem or the platform has no `flock`, a note says so and nothing is locked. Raises `UserError` with `busy` if
+    Where the filesystem or the platform has no `flock`, a note is printed and nothing is locked. Raises `UserError` with `busy` if
     another process holds the lock, and where the folder cannot be written.
     """
 

@@ -1,1 +1,1 @@
-"""Do generated people do what the prompt says? Prompts, judges of joints, and the check of the judges on real clips."""
+"""Do generated motions follow the prompt? Prompts, judges of joints, and the check of the judges on real clips."""

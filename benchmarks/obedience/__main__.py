@@ -1,4 +1,4 @@
-"""Do generated people do what the prompt says? No learned evaluator is needed to see which hand is up.
+"""Do generated motions follow the prompt? Judged from the joints, without a learned evaluator.
 
     python -m benchmarks.obedience --split test            # prompts on the embedded weights: a table, and --out FILE.json
     python -m benchmarks.obedience --edits                 # prompted edits and joins
@@ -91,7 +91,7 @@ def obedience(model: TextToMotion, prompts: list[Prompt], args: argparse.Namespa
 
 
 def obeys(prompt: Prompt, joints: np.ndarray) -> bool:
-    """Whether joints (T, 22, 3) do what the prompt says."""
+    """Whether joints (T, 22, 3) follow the prompt."""
     return len(joints) >= LEAST and bool(prompt.obeys(Body(joints.astype(np.float64))))
 
 

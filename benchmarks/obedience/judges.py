@@ -82,7 +82,7 @@ def mostly(name: str, least: float = 0.5) -> Condition:
 
 
 def times(name: str, count: int) -> Condition:
-    """It happens so many times, no more and no less."""
+    """It happens exactly this often."""
     return lambda body: len(JUDGES[name](body)) == count
 
 

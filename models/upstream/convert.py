@@ -25,8 +25,8 @@ def convert(model: nn.Module, metadata: dict[str, Any], out: Path) -> list[Path]
 
     Raises `UserError` if there are weights already, or nothing can be written.
     """
-    told = ("kind", "config", "source", "released", "dataset_name", "epoch", "step", "vq_name", "text_encoder")
-    kept = {name: metadata[name] for name in told if metadata.get(name) is not None}
+    keys = ("kind", "config", "source", "released", "dataset_name", "epoch", "step", "vq_name", "text_encoder")
+    kept = {name: metadata[name] for name in keys if metadata.get(name) is not None}
     if not isinstance(model, LaMP):
         condition = getattr(model, "text", None)
         state = own_state(model)

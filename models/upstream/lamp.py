@@ -82,7 +82,7 @@ def _filled(model: type[nn.Module], config: Any, state: State) -> nn.Module:
 
 
 def qformer_sizes(state: State, bert_heads: int | None = None) -> dict[str, int]:
-    """Fields of `QFormerConfig` from the tensors' shapes. `bert_heads`: what they cannot tell; default: width / 64."""
+    """Fields of `QFormerConfig` from the tensors' shapes. `bert_heads`: not determined by shapes; default: width / 64."""
     words, positions = (state[f"Qformer.bert.embeddings.{name}_embeddings.weight"] for name in ("word", "position"))
     layers = [int(found[1]) for name in state if (found := LAYER_NAME.search(name))]
     crossing = [int(found[1]) for name in state if "crossattention" in name and (found := LAYER_NAME.search(name))]

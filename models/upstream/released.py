@@ -3,7 +3,7 @@
     python -m models.upstream checkpoints/t2m/length_estimator/model/finest.tar     # what is in the file
     python -m models.upstream h3d-qformer.tar --convert checkpoints/t2m/lamp        # … as a folder of ours
 
-A file is told by the names of its tensors, and sizes come from their shapes. What shapes cannot tell, such as attention heads,
+The names of a file's tensors identify it, and sizes come from their shapes. What shapes do not determine, such as attention heads,
 comes from the caller, else from the `opt.txt` of the file's folder, else it is as the release had it. Each kind of file has one
 `Reader`. All tensors of a file are used, but for those that its reader names as leftovers; all tensors of ours are filled.
 """
@@ -33,7 +33,7 @@ from utils.errors import UserError, script
 
 State = dict[str, Tensor]
 
-# What no shape tells: its name here → its name in opt.txt, its type.
+# What shapes do not determine: its name here → its name in opt.txt, its type.
 SETTINGS = {
     "n_heads": ("n_heads", int),
     "bert_heads": ("bert_heads", int),
@@ -191,8 +191,8 @@ def load_released(path: str | Path, *, dataset_name: str | None = None, **settin
         "leftovers": left,
         "settings": {name: _origin(name, known, settings) for name in reader.settings},
     }
-    told = {"vq_name": opt.get("vq_name"), "text_encoder": reader.text_encoder}
-    metadata |= {name: value for name, value in told.items() if value}
+    given = {"vq_name": opt.get("vq_name"), "text_encoder": reader.text_encoder}
+    metadata |= {name: value for name, value in given.items() if value}
     print(f"{path}: {describe(metadata)}", file=sys.stderr)
     return model, metadata
 
@@ -269,7 +269,7 @@ def _settings(path: Path, opt: dict[str, str]) -> dict[str, Any]:
                 if kind is int and not 1 <= found[name] <= 1024:
                     raise ValueError
         except ValueError:
-            raise UserError(f"{path}: the opt.txt beside it says '{theirs}: {opt[theirs][:40]}'; mend or remove the line") from None
+            raise UserError(f"{path}: opt.txt has an invalid line '{theirs}: {opt[theirs][:40]}'; correct or remove it") from None
     return found
 
 

@@ -1,6 +1,6 @@
 """Released MoMask transformers and length estimator → ours: names of tensors, and sizes read off their shapes.
 
-State dicts as stored under `t2m_transformer`, `res_transformer` and `estimator`. No tensor tells the heads:
+State dicts as stored under `t2m_transformer`, `res_transformer` and `estimator`. The number of heads cannot be inferred:
 6, as MoMask trained them, unless the caller knows better.
 """
 
@@ -57,8 +57,8 @@ def _sizes(state: State) -> dict[str, int]:
 def masked_from(state: State, *, n_heads: int = 6, attention: str = "full", stride: int = 4) -> MaskedTransformer:
     """MoMask's masked transformer (full attention); LaMP's, without its Q-Former tensors, has `attention="additive"`."""
     state = _renamed(state)
-    told = {"n_heads": n_heads, "attention": attention, "stride": stride}
-    config = MaskedConfig(nb_code=len(state["token_emb.weight"]) - 2, **told, **_sizes(state))
+    settings = {"n_heads": n_heads, "attention": attention, "stride": stride}
+    config = MaskedConfig(nb_code=len(state["token_emb.weight"]) - 2, **settings, **_sizes(state))
     model = MaskedTransformer(config)
     model.load_state_dict(state)
     return model

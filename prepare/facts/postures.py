@@ -120,7 +120,7 @@ def crawling(frames: Frames) -> list[Event]:
 
 
 def floor_reaches(frames: Frames) -> list[Event]:
-    """A hand goes down to the floor and comes up again: picking up or putting down, which joints alone do not tell."""
+    """A hand goes down to the floor and comes up again: picking up or putting down, which joints alone cannot distinguish."""
     wrists = smooth(frames.joints[:, WRISTS, 1], 1)  # (T, 2)
     lowest = wrists.min(axis=1)
     rests = np.zeros(len(frames), bool)
