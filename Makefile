@@ -1,7 +1,7 @@
 # make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
 # make studio              the web app, at http://127.0.0.1:7860
 # make test                style check and tests
-# make check               the same and the slow tests: fuzzing, kills in every stage, documented commands
+# make check               the same and the slow tests: fuzzing, kills in every stage
 # make docs                runs the commands of README and docs
 # make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   the embedded masked transformer, trained on your motions
 # make weights DATA=dataset/Open [SETTING=gpu]   trains the embedded weights again, in checkpoints/
@@ -46,7 +46,7 @@ test: .venv/dev
 	$(PYTHON) -m pytest
 
 docs: .venv/dev
-	$(PYTHON) -m pytest tests/test_documented_commands.py -m "slow or not slow"
+	$(PYTHON) -m pytest tests/test_documented_commands.py -m "docs or not docs"
 
 check: test
 	$(PYTHON) -m pytest -m slow

@@ -1,4 +1,4 @@
-"""The commands of README and docs: every flag exists; every command that needs no download runs (slow; `make docs`)."""
+"""The commands of README and docs: every flag exists; every command that needs no download runs (`make docs`)."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_links_of_a_page_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 def test_documented_commands_run(tmp_path, monkeypatch):
     """In their order, in a folder with small datasets; the weights are those that earlier commands made, or the embedded ones."""
     from prepare.synthetic import write_synthetic
