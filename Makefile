@@ -1,7 +1,8 @@
 # make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
 # make studio              the web app, at http://127.0.0.1:7860
 # make test                style check and tests
-# make check               the same and the slow tests: fuzzing, kills in every stage
+# make check               the same and the slow tests: fuzzing, kills in every stage, documented commands
+# make docs                runs the commands of README and docs
 # make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   the embedded masked transformer, trained on your motions
 # make weights DATA=dataset/Open [SETTING=gpu]   trains the embedded weights again, in checkpoints/
 # All set themselves up in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
@@ -18,7 +19,7 @@ export PROMPT
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo studio test check finetune weights clean
+.PHONY: demo studio test check docs finetune weights clean
 
 demo: .venv/run
 	$(PYTHON) gen_t2m.py --ext demo --text_prompt "$$PROMPT"
@@ -43,6 +44,9 @@ weights: .venv/run
 test: .venv/dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m pytest
+
+docs: .venv/dev
+	$(PYTHON) -m pytest tests/test_documented_commands.py -m "slow or not slow"
 
 check: test
 	$(PYTHON) -m pytest -m slow
