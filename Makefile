@@ -1,7 +1,10 @@
 # make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
 # make studio              the web app, at http://127.0.0.1:7860
 # make test                style check and tests
+# make check               the same and the slow tests: fuzzing, kills in every stage, documented commands
+# make docs                runs the commands of README and docs
 # make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   the embedded masked transformer, trained on your motions
+# make weights DATA=dataset/Open [SETTING=gpu]   trains the embedded weights again, in checkpoints/
 # All set themselves up in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
 
 PY ?= python3
@@ -9,12 +12,14 @@ PROMPT ?= a person waves with the right hand
 DATA ?= dataset/Mine
 NAME ?= mine
 MINUTES ?= 30
+SETTING ?= cpu
+TEXTS ?=
 export PROMPT
 
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo studio test finetune clean
+.PHONY: demo studio test check docs finetune weights clean
 
 demo: .venv/run
 	$(PYTHON) gen_t2m.py --ext demo --text_prompt "$$PROMPT"
@@ -32,9 +37,19 @@ finetune: .venv/run
 	    --init masked --lr 1e-4 --max_minutes $(MINUTES) \
 	    $$(awk -F': ' '/^($(SIZES)): / && $$2 != "None" {print "--" $$1, $$2}' assets/demo/open/masked/opt.txt)
 
+weights: .venv/run
+	test -d checkpoints/minilm4 || $(PYTHON) -m prepare.backbone --texts $(DATA)/texts $(TEXTS) --layers 4 --out checkpoints/minilm4
+	$(PYTHON) -m prepare.weights --data_root $(DATA) --setting $(SETTING)
+
 test: .venv/dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m pytest
+
+docs: .venv/dev
+	$(PYTHON) -m pytest tests/test_documented_commands.py -m "slow or not slow"
+
+check: test
+	$(PYTHON) -m pytest -m slow
 
 .venv/torch:
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; try PY=python3.11 make …"; exit 2; }

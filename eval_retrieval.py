@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from options.cli import check_ext, parse
 from options.evaluate import EvalRetrieval
-from utils.errors import UserError, script
+from utils.errors import UserError, note, script
 
 if TYPE_CHECKING:  # --help does not wait for these
     from pipelines.language_motion import LanguageMotion
@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def load(config: EvalRetrieval, run: Run) -> LanguageMotion:
+    """The LaMP of a run."""
     from pipelines.language_motion import LanguageMotion
     from utils.runtime import resolve_device
 
@@ -50,6 +51,7 @@ def load(config: EvalRetrieval, run: Run) -> LanguageMotion:
 
 
 def evaluate(config: EvalRetrieval) -> None:
+    """Evaluate retrieval on a split and write the results."""
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation.report import write_report
@@ -87,13 +89,14 @@ def heading(results: dict) -> tuple[str, ...]:
 
 
 def search(config: EvalRetrieval) -> None:
+    """Search motions by the text of --query and print or write the best."""
     from motion.spec import get_spec
     from pipelines.known import check_prompts
     from pipelines.runs import LAMP, resolve
     from pipelines.search import caption_of, open_index
 
     run = resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.name)
-    print(f"weights: {run}")
+    note(f"weights: {run}")
     check_prompts([config.query.strip()], run.folder, config.strict)
     spec = get_spec(run.dataset_name, config.data_root, config.cache_dir)
     folder = Path(config.motions) if config.motions else spec.root

@@ -37,6 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     check_flags(config)
     if config.loop and config.join:
         raise UserError("--loop --join: a loop is one motion; leave one of the flags out")
+    if config.candidates > 1 and (config.loop or config.join):
+        raise UserError("--candidates: works on single motions; leave out --loop and --join")
     runs = find_generator(config)
     spec = get_spec(runs.masked.dataset_name)
     longest = LONGEST if config.join else spec.max_motion

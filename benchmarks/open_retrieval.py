@@ -21,8 +21,8 @@ from motion.spec import get_spec
 from options.cli import parse
 from options.common import option
 from pipelines.language_motion import LanguageMotion
-from prepare.open_dataset import swap_sides
 from prepare.phrases import SAME_MOOD
+from prepare.sides import swap_sides
 from utils.runtime import resolve_device
 
 NAME = re.compile(r"(M?)B([12])_([a-z-]+)_([a-z-]+)_")
@@ -93,6 +93,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report(title: str, gallery: Gallery) -> None:
+    """Print recall and the fraction of right actions and moods of a gallery."""
     print(f"\n{title}: {len(gallery.clips)} clips, {len(gallery.texts)} different captions")
     print(*retrieval_table(evaluate_retrieval(gallery, PROTOCOLS)), sep="\n")
     print(*filter(None, (shares(gallery, name) for name in PROTOCOLS)), sep="\n")

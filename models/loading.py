@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.configs import built, checked_config, shown
 from utils.checkpoint import RELEASED, find_weights, freeze, load_own_state, load_weights, read_metadata
 from utils.errors import UserError
 
@@ -28,8 +29,6 @@ KINDS = {
     "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # that has learned plain captions alone
     "caption_lm": ("models.caption_lm", "CaptionLM", "CaptionLMConfig"),
 }
-
-
 def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tuple[nn.Module, dict[str, Any]]:
     """A model in eval mode on the CPU, and the metadata of its file (kind, config, and for ours step, revision, …).
 
@@ -48,10 +47,12 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
         return load_released(path, **overrides)
     state, metadata = load_weights(path)
     kind = metadata.get("kind")
-    if kind not in KINDS:
-        raise UserError(f"{path}: holds no model known here (kind '{kind}'); expected one of {', '.join(KINDS)}")
-    metadata["config"] = {**metadata.get("config", {}), **overrides}
-    model = build(kind, metadata["config"], path)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UserError(f"{path}: holds no model known here (kind {shown(kind)}); expected one of {', '.join(KINDS)}")
+    if isinstance(config := metadata.get("config", {}), dict):
+        config = {**config, **overrides}
+    metadata["config"] = config
+    model = build(kind, config, path, state)
     if "text" in metadata:  # a converted release that brings its text condition
         from models.upstream.lamp import text_condition
 
@@ -84,15 +85,20 @@ class Loader:
         return list(self.loaded)
 
 
-def build(kind: str, config: dict[str, Any], source: str | Path) -> nn.Module:
-    """A new model from its config. Raises `UserError`, naming `source`, for settings that it does not have."""
+def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, torch.Tensor] | None = None) -> nn.Module:
+    """A new model from its config, which is checked against a file's tensors if they are given.
+
+    Raises `UserError`, naming `source`, for settings that it does not have or that do not fit.
+    """
     path, model_class, config_class = KINDS[kind]
     module = import_module(path)
+    model_class, config_class = getattr(module, model_class), getattr(module, config_class)
+    if state is not None:
+        return built(model_class, checked_config(config_class, config, state, source), source)
     try:
-        config = getattr(module, config_class)(**config)
+        return model_class(config_class(**config))
     except TypeError as error:
         raise UserError(f"{source}: its config does not fit a {kind} model ({error}); it comes from another version") from error
-    return getattr(module, model_class)(config)
 
 
 def kind_of(path: Path) -> str | None:

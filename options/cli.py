@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import sys
 import types
 import typing
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from options.legacy import LEGACY, LegacyFlag
-from utils.errors import UserError
+from options.ranges import check_ranges
+from utils.errors import Parser, UserError
 
 Config = TypeVar("Config")
 
@@ -27,13 +29,14 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
     `opt.txt`. Raises `UserError` if there is none.
     """
     given = vars(_parser(config_class).parse_args(_as_declared(config_class, sys.argv[1:] if argv is None else argv)))
+    check_ranges(given)
     if legacy := {flag.name: given.pop(flag.name) for flag in _legacy(config_class) if flag.name in given}:
         given["legacy"] = legacy
         idle = [f"--{flag.name} ({flag.why})" for flag in _legacy(config_class) if flag.name in legacy and not flag.checked]
         if idle:
             print(f"note: no effect: {', '.join(idle)}", file=sys.stderr)
     config = config_class(**given)
-    if not given.get("is_continue") or not config_class.resumes_from_opt:
+    if not given.get("is_continue") or not getattr(config_class, "resumes_from_opt", True):
         return config
     root = getattr(config, "out_dir", "") or config.checkpoints_dir
     return from_opt(config_class, Path(root) / config.dataset_name / config.name / "opt.txt", **given)
@@ -62,7 +65,7 @@ def write_opt(path: str | Path, config: Any) -> None:
     """Write a config's fields as `opt.txt`. Raises `UserError` where the file cannot be written."""
     from utils.checkpoint import atomic_path  # here, for it imports torch and --help must not
 
-    lines = [f"{key}: {value}" for key, value in sorted(asdict(config).items()) if key != "legacy"]
+    lines = [f"{key}: {_to_text(value)}" for key, value in sorted(asdict(config).items()) if key != "legacy"]
     text = "\n".join(["------------ Options -------------", *lines, "-------------- End ----------------", ""])
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -79,7 +82,7 @@ def read_opt(path: str | Path) -> dict[str, str]:
 
 def opt_values(text: str) -> dict[str, str]:
     """The `key: value` lines of a text."""
-    pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
+    pairs = (line.partition(":") for line in text.replace("\r", "").split("\n") if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
@@ -102,7 +105,7 @@ def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
     """Every field of the dataclass as a flag, abbreviations off, defaults shown in the help but left to the dataclass."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )
     for option, kind, many in _options(config_class):
@@ -172,10 +175,20 @@ def true_or_false(text: str) -> bool:
     return text.lower() == "true"
 
 
+def _to_text(value: Any) -> str:
+    """A value as one line: as `str` writes it, or in JSON's quotes where it would come back as another one."""
+    text = str(value)
+    if isinstance(value, str) and (text == "None" or text != text.strip() or text[:1] == '"' or not text.isprintable()):
+        return json.dumps(text)
+    return text
+
+
 def _from_text(text: str, kind: type, many: bool, choices: tuple | None) -> Any:
-    """A value as `str` wrote it."""
+    """A value as `_to_text` wrote it."""
     if text == "None":
         return None
+    if kind is str and not many and text[:1] == '"' == text[-1:] and len(text) > 1:
+        text = json.loads(text)
     convert = true_or_false if kind is bool else kind
     values = [convert(part) for part in (ast.literal_eval(text) if many else [text])]
     if choices and not set(values) <= set(choices):

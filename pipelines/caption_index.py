@@ -27,7 +27,7 @@ from utils.errors import UserError
 FILE = "known.safetensors"
 MOST_CAPTIONS, MOST_WORDS = 900, 700  # in the index: 0.6 MB
 LONGEST = 14  # words of a caption that is kept
-FEWEST_CLIPS = 3  # whose captions use a word, for it to be known; fewer in a tiny set
+FEWEST_CAPTIONS = 6  # that use a word, for it to be known; fewer in a tiny set
 LEAST_TAKES, LEAST_SECONDS = 3, 20.0  # of an action in training, for it to be known
 
 Encoder = Callable[[Sequence[str]], object]
@@ -133,15 +133,15 @@ def build_index(
         captioned: (clip, caption) of the training clips. Mirrors (M…) and clips that are not in a given `table` are left out.
         table: by clip its action and its seconds; None: all captions count as one action, and none is thin.
     """
-    clips, used = defaultdict(set), defaultdict(set)  # by caption, by stem: clips
+    clips, used = defaultdict(set), defaultdict(int)  # by caption: its clips; by stem: how many captions
     for clip, text in captioned:
         if not clip.startswith("M") and (table is None or clip in table):
             caption = canonical(text)
             clips[caption].add(clip)
             for word in content_words(caption):
-                used[stem(word)].add(clip)
-    fewest = min(FEWEST_CLIPS, 1 + len(set().union(*clips.values())) // 20)  # in a tiny set every word counts
-    known = {root for root, found in used.items() if len(found) >= fewest}
+                used[stem(word)] += 1
+    fewest = min(FEWEST_CAPTIONS, 1 + sum(map(len, clips.values())) // 50)  # in a tiny set every word counts
+    known = {root for root, count in used.items() if count >= fewest}
     table = table or {}
     action_of = {caption: table.get(min(found), ("", 0.0))[0] for caption, found in clips.items()}
     captions = spread(action_of, known)
@@ -168,15 +168,15 @@ def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
     return kept
 
 
-def frequent_words(clips: dict[str, set[str]], used: dict[str, set[str]], known: set[str]) -> list[str]:
-    """The known words, one for each stem, those of most clips first."""
+def frequent_words(clips: dict[str, set[str]], used: dict[str, int], known: set[str]) -> list[str]:
+    """The known words, one for each stem, those of most captions first."""
     surface = {}
     for caption in clips:
         for word in content_words(caption):
             root = stem(word)
             if root in known and (root not in surface or len(word) < len(surface[root])):
                 surface[root] = word
-    return [surface[root] for root in sorted(surface, key=lambda root: (-len(used[root]), root))[:MOST_WORDS]]
+    return [surface[root] for root in sorted(surface, key=lambda root: (-used[root], root))[:MOST_WORDS]]
 
 
 def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:

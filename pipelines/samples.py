@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,10 +14,12 @@ from data.source import Source
 from motion.clip import Motion
 from motion.spec import DatasetSpec
 from options.generate import EditT2M, GenT2M
+from pipelines.candidates import best_motions
 from pipelines.editing import edit, spans_of
+from pipelines.language_motion import LanguageMotion
 from pipelines.long_motion import join
 from pipelines.looping import cycle_joints, decode_cycle, ends_elsewhere, loop_codes, loop_source
-from pipelines.outputs import Sample, to_joints
+from pipelines.outputs import Sample, find_generator, to_joints
 from pipelines.text2motion import SamplingSettings, TextToMotion
 from utils.errors import UserError, note
 
@@ -39,18 +42,29 @@ def separate(
 ) -> Iterator[Sample]:
     """Every prompt's motion `repeat_times` times, generated batch by batch, without the `done` first ones."""
     samples = [(k, repeat) for k, repeat, _ in wanted_samples(prompts, config)]
-    for first in range(done, len(samples), config.batch_size):
-        batch = samples[first : first + config.batch_size]
+    generate = generator(model, config)
+    size = max(1, config.batch_size // config.candidates)
+    for first in range(done, len(samples), size):
+        batch = samples[first : first + size]
         texts = [prompts[k].text for k, _ in batch]
         frames = lengths_of(model, [prompts[k] for k, _ in batch], sampling, first)
         if config.loop:
             yield from loops(model, batch, texts, frames, spec, sampling, first)
             continue
-        features, lengths = model.generate(texts, frames, sampling, first_sample=first)
+        features, lengths = generate(texts, frames, sampling, first_sample=first)
         joints = to_joints(features, spec).numpy()  # (B, T, J, 3)
         for number, ((k, repeat), text) in enumerate(zip(batch, texts), start=first):
             motion = Motion(joints[number - first, : lengths[number - first]], spec.fps, text)
             yield Sample(motion, k, repeat, number)
+
+
+def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`model.generate`, or with --candidates the best of several motions by the LaMP that belongs to the weights."""
+    if config.candidates == 1:
+        return model.generate
+    run = find_generator(config).masked
+    lamp = LanguageMotion.load(run.checkpoints_dir, run.dataset_name, run.metadata.get("lamp_name", ""), model.mean.device)
+    return partial(best_motions, model, lamp, candidates=config.candidates)
 
 
 def lengths_of(model: TextToMotion, prompts: list[Prompt], sampling: SamplingSettings, first: int) -> Tensor | None:

@@ -7,6 +7,7 @@ from the joints, never from the label. HumanML3D's manner: lower case, with a fu
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -67,7 +68,8 @@ def clause_writer(name: str, content: str, facts: Facts, label: str) -> Clause:
 
 
 def mood_of(name: str, style: str, label: str) -> say.Mood:
-    style = next((mood for word, mood in LABEL_MOODS.items() if word in label.lower()), say.SAME_MOOD.get(style, style) or "normal")
+    named = (mood for word, mood in LABEL_MOODS.items() if re.search(rf"\b{word}", label.lower()))
+    style = next(named, say.SAME_MOOD.get(style, style) or "normal")
     if style not in say.MOODS:
         raise UserError(f"{name}: unknown style '{style}'; choose one of {', '.join(say.MOODS)}")
     return say.MOODS[style]

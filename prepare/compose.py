@@ -102,14 +102,15 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
         spare -= len(strand.pieces[-1])
     used, stop = strand.pieces, min(strand.leave[1], LONGEST + 1)
     joints = strand.joints[:stop].astype(np.float32)
-    if not SHORTEST < stop > strand.leave[0] or not all_happen(used, strand.spans, prove(joints)):
+    if not SHORTEST < stop > strand.leave[0] or not all_happen(used, strand.spans, joints):
         return None
     captions = repeated(rng, used) if counted else sequence(rng, used)
     return Composed(name, joints, captions, tuple(p.take.name for p in used), tuple(p.action for p in used), strand.spans)
 
 
-def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], facts: Facts) -> bool:
+def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints: ndarray) -> bool:
     """Whether each piece whose action joints prove happens as often as in its clip, where it should."""
+    facts = prove(joints) if any(piece.count for piece in pieces) else None
 
     def happens(piece: Piece, start: int, stop: int) -> int:
         middles = [(event.start + event.end) / 2 for event in facts.of(piece.action)]
@@ -200,6 +201,7 @@ def overlay(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
 
 
 def in_place(facts: Facts) -> bool:
+    """Whether someone stands upright on the spot, without turns or jumps."""
     return facts.direction == "in place" and abs(facts.lean) <= UPRIGHT and not facts.turns and not facts.jumps
 
 

@@ -11,7 +11,7 @@ from prepare.open_clips import SHORTEST_REST
 from prepare.open_splits import FEWEST, SPLITS
 from prepare.takes import FPS, LONGEST, SHORTEST, Clip, Segment, Take
 
-NAMED = 20  # examples of a problem that the report names
+NAMED = 8  # examples of a problem that the report names
 
 
 def report(
@@ -56,12 +56,17 @@ def report_losses(takes: list[Take], clips: list[Clip]) -> list[str]:
         dropped = f", {rests} rests shorter than {SHORTEST_REST} frames left out" if rests else ""
         lines.append(f"  {len(long)} cut because longer than {LONGEST} frames{dropped}")
     if short:
-        lines.append(f"  {len(short)} left out because shorter than {SHORTEST} frames: {', '.join(short)}")
+        lines.append(f"  {len(short)} left out because shorter than {SHORTEST} frames: {some_of(short)}")
     frames = sum(len(take.joints) for take in usable) / FPS / 60
     lost = frames - minutes(clips)
     if lost >= 0.5:
         lines.append(f"  {lost:.1f} of {frames:.1f} minutes unused: rests, frames without caption or label, standing idle")
     return lines + [f"  left out: {take.name}: {take.problem}" for take in takes if take.problem]
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
 
 
 def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segment]]) -> list[str]:
@@ -71,8 +76,8 @@ def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segme
     usable = {take.name.removeprefix("cmu_") for take in takes if take.source == "cmu" and not take.problem}
     total = sum(map(len, segments.values()))
     missing = {capture: len(some) for capture, some in segments.items() if capture not in usable}
-    named = f", {', '.join(sorted(missing)[:NAMED])}{' and others' if len(missing) > NAMED else ''}" if missing else ""
-    lost = f"{sum(missing.values()):,} found no file ({len(missing):,} captures{named})" if missing else "all found their file"
+    captures = f"{len(missing):,} captures: {some_of(sorted(missing))}"
+    lost = f"{sum(missing.values()):,} found no file ({captures})" if missing else "all found their file"
     return [f"HumanML3D's segments of CMU: {total:,}, {lost}"]
 
 
@@ -97,12 +102,12 @@ def report_tests(clips: Sequence[Clip]) -> list[str]:
 
 
 def report_actions(clips: Sequence[Clip]) -> list[str]:
-    """A table of clips and minutes by main action, without mirrors."""
+    """A table of clips and minutes by main action, without mirrors and compositions."""
     groups = defaultdict(list)
     for clip in clips:
-        if not clip.name.startswith("M"):
+        if not clip.name.startswith("M") and clip.source != COMPOSED:
             groups[clip.actions[0] if clip.actions else "(none named)"].append(clip)
-    lines = ["clips and minutes by main action, without mirrors: train | val | tests"]
+    lines = ["clips and minutes by main action, without mirrors and compositions: train | val | tests"]
     for action, group in sorted(groups.items(), key=lambda item: -len(item[1])):
         parts = [[clip for clip in group if clip.split == split] for split in ("train", "val")]
         parts.append([clip for clip in group if clip.split not in ("train", "val")])

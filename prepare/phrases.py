@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 
 class Pronouns(NamedTuple):
+    """The pronouns of a caption's subject."""
+
     their: str
     they_are: str
     themself: str
@@ -154,7 +156,7 @@ GAITS = {
         (0.75, 1.45),
         (
             ("walks", "walks", "walks", "strolls", "ambles", "moves", "goes"),
-            ("walks", "walks", "walks", "walks", "moves", "goes", "strides"),
+            ("walks", "walks", "walks", "walks", "moves", "goes"),
             ("walks", "walks", "walks", "strides", "marches", "hurries"),
         ),
         (("slowly", "at a slow pace"), ("at a steady pace", "at a normal pace"), ("quickly", "at a fast pace", "briskly")),
@@ -235,7 +237,7 @@ TURNS_ABOUT = ("turns several times", "makes several turns", "turns this way and
 GOES_ON = ("keeps going", "continues", "goes on")
 
 # ------------------------------------------------------------------------------------------------------------- gestures
-LEVELS = (  # by the hand's level in facts.py; {to} is "to" where the hand goes, "at" where it is
+LEVELS = (  # by the hand's level in prepare/facts; {to} is "to" where the hand goes, "at" where it is
     ("",), ("{to} waist height", "{to} the waist"),
     ("{to} chest height", "{to} chest level", "in front of {their} chest"),
     ("{to} shoulder height", "{to} shoulder level", "{to} the height of {their} shoulders"),

@@ -19,7 +19,8 @@ from numpy import ndarray
 
 from prepare import splice
 from prepare.captions import clauses
-from prepare.facts import Facts, prove
+from prepare.facts import Facts, moving, prove
+from prepare.sides import swap_sides
 from prepare.verbs import IDLE
 
 LEAST = 30  # frames that are left of an action which is cut short
@@ -35,6 +36,9 @@ VAGUE = (  # clauses that say nothing of an action
 COURSES = (*GAITS, "turn", "stop")  # what a gait's clauses speak of themselves
 CYCLES = (  # may be cut short
     *GAITS, "wave", "wash", "idle", "dance", "jumping jacks", "basketball", "mop", "point", "laugh", "punch",
+)  # fmt: skip
+UNPROVEN = (  # of these facts know no events, which saves proving the clip
+    *GAITS, "turn", "wave", "raise an arm", "point", "bow", "dance", "idle", "laugh", "wash", "mop", "drink", "basketball",
 )  # fmt: skip
 UNFIT = (  # not on a level floor, or too vague for a clause
     "climb on a playground", "climb a ladder", "climb steps", "act as an animal", "mime", "hold a pose",
@@ -66,10 +70,12 @@ class Take:
 
     @cached_property
     def facts(self) -> Facts:
+        """What the joints prove."""
         return prove(self.joints)
 
     @cached_property
     def poses(self) -> ndarray:
+        """One pose vector per frame."""
         return splice.pose_vectors(self.joints)
 
     @cached_property
@@ -93,6 +99,7 @@ class Piece:
 
     @property
     def joints(self) -> ndarray:
+        """The joints (T, 22, 3) of these frames."""
         return self.take.joints[self.start : self.stop]
 
     @property
@@ -102,6 +109,7 @@ class Piece:
 
     @property
     def travels(self) -> bool:
+        """Whether the person ends somewhere else."""
         return bool(np.hypot(*(self.joints[-1, 0] - self.joints[0, 0])[[0, 2]]) > STILL)
 
     def cut(self, rng: random.Random, most: int) -> Piece | None:
@@ -164,12 +172,12 @@ class Pieces:
     def _piece(self, action: str, index: int, mirror: bool) -> Piece | None:
         """The stretch of the action in a clip. Where the label names other things too, the joints must prove where it is."""
         clip = self.clips[action][index]
-        facts = self.take(clip.name, False).facts  # where and how often is the same in the mirror
-        events = facts.of(action)
+        take = self.take(clip.name, False)  # where and how often is the same in the mirror
+        events = () if action in UNPROVEN else take.facts.of(action)
         sole = bool(clip.content) or set(clip.actions) <= {action, *(COURSES if action in GAITS else ())}
         if not events and not sole:
             return None
-        start, stop = map(int, facts.span(action))
+        start, stop = map(int, take.facts.span(action) if events else moving(take.joints))
         piece = Piece(self.take(clip.name, mirror), action, start, stop, len(events))
         return piece if len(piece) >= BRIEFEST and piece.joints[..., 1].min() < FLOOR else None
 
@@ -180,8 +188,3 @@ def as_take(clip: Clip, mirror: bool) -> Take:
     if not mirror:
         return Take(clip.name, clip.content, clip.style, clip.label, joints)
     return Take(f"M{clip.name}", swap_sides(clip.content), clip.style, swap_sides(clip.label), splice.mirror(joints))
-
-
-def swap_sides(words: str) -> str:
-    """The same words with left and right exchanged."""
-    return re.sub("left|right", lambda side: "right" if side[0] == "left" else "left", words)

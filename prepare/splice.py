@@ -34,6 +34,7 @@ BRISK = np.where(np.isin(np.arange(22), (4, 5, 7, 8, 10, 11)), 3.2, 2.0)  # m/s;
 STEP = 0.06  # m; a standing foot that is farther from where it has to be takes a step
 LIFT, HIGHEST = 0.3, 0.1  # height of a step as a fraction of its length; and at most, in metres
 NEAR = 0.12  # m; the second motion is moved by no more than this to put its feet where they stand
+ENDS = 12  # frames of a motion that decide where it faces at its end
 FADE = 6  # frames in which arms change over
 VELOCITY = 0.15  # s; how much a difference in velocity counts against one in position
 
@@ -114,13 +115,12 @@ def stands(joints: ndarray, frame: int) -> ndarray:
     return standing(around, HUMANML3D, FPS)[:, 1::2].all(axis=0)
 
 
-def place(second: ndarray, first: ndarray, gap: int) -> ndarray:
-    """`second` turned and moved so that it goes on where `first` ends, `gap` frames later, on the same feet if they are near."""
+def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
+    """`second` turned and moved so that it goes on where `first` ends, `gap` frames on; feet in `both` stay if they are near."""
     second = turn(second, heading(first)[-1] - heading(second)[0])
     leaving, arriving = first[-1, 0] - first[-2, 0], second[1, 0] - second[0, 0]
     target = first[-1, 0] + (gap + 1) / 2 * (leaving + arriving)
     second = second + (target - second[0, 0]) * [1, 0, 1]
-    both = stands(first, len(first) - 1) & stands(second, 0)
     if both.any():
         toes = [toe for _, toe in FEET]
         shift = ((first[-1, toes] - second[0, toes])[both]).mean(axis=0) * [1, 0, 1]
@@ -128,41 +128,40 @@ def place(second: ndarray, first: ndarray, gap: int) -> ndarray:
     return second
 
 
-def bridge(first: ndarray, second: ndarray, gap: int) -> ndarray:
-    """The `gap` frames between the end of one motion and the beginning of another that is in its place."""
+def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: ndarray) -> ndarray:
+    """The `gap` frames between the end of one motion and the beginning of another that is in its place.
+
+    `before` and `after` (2,) say which feet, left and right, stand at those ends.
+    """
     t, T = np.arange(1, gap + 1) / (gap + 1), gap + 1
     ends = [first[-2], first[-1], second[0], second[1]]
     bones = [to_bones(pose) for pose in ends]
     directions = hermite(bones[1], bones[2], bones[1] - bones[0], bones[3] - bones[2], T, t)
     root = hermite(ends[1][0], ends[2][0], ends[1][0] - ends[0][0], ends[3][0] - ends[2][0], T, t)
     joints = to_joints(root, directions)
-    moves = np.stack([step(first, second, side, t, T) - joints[:, FEET[side]] for side in (0, 1)], axis=1)  # (gap, 2, 2, 3)
-    weight = steps_needed(first, second)[:, None, None]
-    moves = moves * weight
+    moves = np.zeros((gap, 2, 2, 3))  # frames, sides, ankle and toe; a foot in the air on both sides goes its own way
+    for side in np.flatnonzero(before | after):
+        moves[:, side] = step(ends, side, before, after, t, T) - joints[:, FEET[side]]
     return follow(joints, moves[:, :, 0], moves[:, :, 1], HUMANML3D)
 
 
-def steps_needed(first: ndarray, second: ndarray) -> ndarray:
-    """1 for each foot (left, right) that stands before or after the bridge, so that its path has to be planned; else 0."""
-    return (stands(first, len(first) - 1) | stands(second, 0)).astype(float)
+def step(ends: list[ndarray], side: int, before: ndarray, after: ndarray, t: ndarray, T: int) -> ndarray:
+    """Path (N, 2, 3) of ankle and toe through a bridge: a foot stands, then steps while the other stands.
 
-
-def step(first: ndarray, second: ndarray, side: int, t: ndarray, T: int) -> ndarray:
-    """Path (N, 2, 3) of ankle and toe through a bridge: a foot stands, then steps while the other stands."""
+    `ends` are the last two poses before the bridge and the first two after it.
+    """
     foot = list(FEET[side])
-    before, after = stands(first, len(first) - 1), stands(second, 0)
-    start, end = first[-1, foot], second[0, foot]
-    apart = [norm((second[0, toe] - first[-1, toe])[[0, 2]]) for _, toe in FEET]
+    start, end = ends[1][foot], ends[2][foot]
+    apart = [norm((ends[2][toe] - ends[1][toe])[[0, 2]]) for _, toe in FEET]
     early = apart[side] >= apart[1 - side] if before.all() and after.all() else not before[side]
     opens = 0.0 if not before[side] or early else 0.4
     closes = 1.0 if not after[side] or not early else 0.6
-    leaving = (first[-1, foot] - first[-2, foot]) * (not before[side])
-    arriving = (second[1, foot] - second[0, foot]) * (not after[side])
+    leaving = (start - ends[0][foot]) * (not before[side])
+    arriving = (ends[3][foot] - end) * (not after[side])
     u = np.clip((t - opens) / (closes - opens), 0, 1)
     path = hermite(start, end, leaving, arriving, T * (closes - opens), u)
-    if before[side] or after[side]:
-        lift = min(LIFT * apart[side], HIGHEST) * (apart[side] > STEP)
-        path[..., 1] += (lift * 16 * u**2 * (1 - u) ** 2)[:, None]
+    lift = min(LIFT * apart[side], HIGHEST) * (apart[side] > STEP)
+    path[..., 1] += (lift * 16 * u**2 * (1 - u) ** 2)[:, None]
     return path
 
 
@@ -186,14 +185,17 @@ def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int
 
     `limits` (22,) are the highest speeds of the joints in the two motions, in m/s.
     """
-    ends = np.maximum(speeds(first[-3:]).max(axis=0), speeds(second[:3]).max(axis=0))
+    before, after = stands(first, len(first) - 1), stands(second, 0)
+    tail, head = first[-ENDS:], second[:ENDS]
     soft = np.maximum(GENTLE, np.maximum(pushes(first).max(), pushes(second).max()))
+    ends = np.maximum(speeds(first[-3:]).max(axis=0), speeds(second[:3]).max(axis=0))
     slow = np.minimum(FASTER * limits, np.maximum(BRISK, 1.2 * ends))
     for gap in GAPS:
-        placed = place(second, first, gap)
-        between = bridge(first, placed, gap)
-        around = np.concatenate([first[-2:], between, placed[:2]])
+        placed = place(head, tail, gap, before & after)
+        between = bridge(tail, placed, gap, before, after)
+        around = np.concatenate([tail[-2:], between, placed[:2]])
         if (speeds(around) <= slow).all() and (pushes(around) <= soft).all():
+            placed = place(second, tail, gap, before & after)
             joints = lock_seam(np.concatenate([first, between, placed]), len(first), len(first) + gap)
             return (joints, gap) if (speeds(joints) <= 1.5 * limits).all() else None
     return None

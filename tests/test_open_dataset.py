@@ -17,9 +17,10 @@ from motion.rotation import euler_to_matrix
 from motion.skeleton import HUMANML3D
 from prepare import open_dataset
 from prepare.clip_files import write_batch
-from prepare.open_clips import cut, make_clips, swap_sides
+from prepare.open_clips import cut, make_clips
 from prepare.open_splits import UNSEEN, draw_splits
 from prepare.raw_files import raw_files
+from prepare.sides import swap_sides
 from prepare.stats import mean_std
 from prepare.takes import LONGEST, SHORTEST, Clip, Take
 from utils.errors import UserError
@@ -161,7 +162,7 @@ def test_long_takes_are_cut_and_short_ones_left_out(dataset):
     assert "1 left out because shorter than 24 frames: B1_punch_normal_001" in report
     assert "1 left out because shorter than 24 frames: 000002" in report
     assert "1 cut because longer than 199 frames" in report
-    assert "HumanML3D's segments of CMU: 4, 1 found no file (1 captures, 99_01)" in report
+    assert "HumanML3D's segments of CMU: 4, 1 found no file (1 captures: 99_01)" in report
     assert re.search("left out: B2_walk_normal_001: .*dataset-2_walk_normal_001.bvh: not a BVH file", report)
 
 

@@ -88,18 +88,32 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
         temporary.write_bytes(safetensors.torch.save(state, encoded))
 
 
-def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_weights(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_weights` wrote: (tensors on the CPU, metadata). What `eight_bits` shrank comes back as float32.
+
+    With `raw`, tensors are as stored: int8 with their scales.
 
     Raises `UserError` for a missing or damaged file.
     """
     metadata = read_metadata(path)
-    with safetensors.safe_open(path, framework="pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (safetensors.SafetensorError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: its tensors cannot be read ({error}); copy or train it again") from error
     if metadata.pop("checksum", None) not in (None, _checksum(state)):
         raise UserError(f"{path}: damaged (its checksum differs); copy or train it again")
+    if raw:
+        return state, metadata
     scales = {key.removesuffix(SCALE): state.pop(key) for key in list(state) if key.endswith(SCALE)}
+    if wrong := [key for key, scale in scales.items() if key not in state or not _scales_rows(scale, state[key])]:
+        raise UserError(f"{path}: '{wrong[0]}{SCALE}' scales nothing; copy or train it again")
     return {key: value * scales[key] if key in scales else value for key, value in state.items()}, metadata
+
+
+def _scales_rows(scale: Tensor, value: Tensor) -> bool:
+    """Whether `scale` has one number for each row of `value`, in as many dimensions."""
+    return value.ndim > 0 and scale.shape == (len(value), *[1] * (value.ndim - 1))
 
 
 def _checksum(state: dict[str, Tensor]) -> int:
@@ -212,6 +226,8 @@ def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Pat
     wrong = sorted(own.keys() ^ state.keys()) or [key for key in own if own[key].shape != state[key].shape]
     if wrong:
         raise UserError(f"{source}: {len(wrong)} tensors do not fit this model, first '{wrong[0]}'; use the run's own flags")
+    if bad := [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]:
+        raise UserError(f"{source}: '{bad[0]}' holds NaN or infinite weights; take another checkpoint of the run")
     model.load_state_dict(state, strict=False)  # names and shapes fit; frozen networks keep what they have
 
 
@@ -312,5 +328,5 @@ def _existing(path: str | Path) -> Path:
 def _decode(value: str) -> Any:
     try:
         return json.loads(value)
-    except json.JSONDecodeError:  # files of other projects hold plain strings
+    except (ValueError, RecursionError):  # files of other projects hold plain strings
         return value

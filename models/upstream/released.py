@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.configs import UNFIT
 from models.upstream.evaluator import PARTS, evaluator_from
 from models.upstream.lamp import lamp_from, lamp_masked_from
 from models.upstream.tokeniser import is_tokeniser, tokeniser_from
@@ -41,6 +42,8 @@ SETTINGS = {
     "vq_act": ("vq_act", str),
 }
 TOKENISER = ("dilation_growth_rate", "vq_act")
+MOST_VALUES = 1_000_000  # in a checkpoint, nested ones counted
+PREFIXES = ("module.", "_orig_mod.")
 POSITIONS = r"position_enc\.pe"  # we compute them
 TRANSFORMER_SIZES = ("n_layers", "latent_dim", "ff_size", "n_heads", "cond_dim", "nb_code")
 
@@ -66,10 +69,19 @@ class Reader:
 
     def find(self, checkpoint: dict[str, Any]) -> State | None:
         """The state dict of this kind in a file, if there is one."""
-        states = {key: checkpoint[key] for key in self.keys if _is_state(checkpoint.get(key))}
+        states = {key: without_prefix(checkpoint[key]) for key in self.keys if _is_state(checkpoint.get(key))}
+        if _is_state(checkpoint):  # a state dict alone
+            states |= {"": without_prefix(checkpoint)} if not self.joined else {}
         if self.joined and len(states) == len(self.keys):
             states = {"": {f"{key}.{name}": value for key, state in states.items() for name, value in state.items()}}
         return next((state for state in states.values() if self.knows(state)), None)
+
+
+def without_prefix(state: State) -> State:
+    """A state dict without what DataParallel and torch.compile put before all names."""
+    while prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)), None):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
 
 
 READERS = (
@@ -207,13 +219,35 @@ def read_released(path: str | Path) -> dict[str, Any]:
         raise DamagedFile(f"{path}: not a readable checkpoint ({type(error).__name__}); download it again") from error
     if not isinstance(checkpoint, dict):
         raise UserError(f"{path}: holds a {type(checkpoint).__name__}, not a dict of weights; download a released checkpoint")
+    check_sizes(path, checkpoint)
     return checkpoint
+
+
+def check_sizes(path: str | Path, checkpoint: Any) -> None:
+    """Raises `UserError` for a file whose tensors would take far more memory than the file: views of one number, or sparse ones."""
+    total, rest, seen = 0, [checkpoint], 0
+    while rest and seen < MOST_VALUES:
+        value, seen = rest.pop(), seen + 1
+        if isinstance(value, Tensor):
+            if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+                raise UserError(f"{path}: holds sparse, quantised or empty tensors; take a file of plain weights")
+            total += value.numel() * value.element_size()
+        elif isinstance(value, dict):
+            rest += value.values()
+        elif isinstance(value, (list, tuple)):
+            rest += value
+    if seen >= MOST_VALUES or total > 8 * Path(path).stat().st_size + 1_000_000:
+        raise UserError(f"{path}: its tensors would take {total / 1e9:.3g} GB, far more than the file; it is damaged")
 
 
 def recognise(path: str | Path, checkpoint: dict[str, Any]) -> tuple[Reader, State]:
     """Who reads this checkpoint, and its state dict. Raises `UserError` if nobody does."""
     for reader in READERS:
-        if (state := reader.find(checkpoint)) is not None:
+        try:
+            state = reader.find(checkpoint)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # tensors of other shapes than it looks for
+            state = None
+        if state is not None:
             return reader, state
     known = ", ".join(reader.title for reader in READERS)
     raise UserError(f"{path}: holds {', '.join(map(str, checkpoint))[:100] or 'nothing'}: no released model known here ({known})")
@@ -230,9 +264,12 @@ def _settings(path: Path, opt: dict[str, str]) -> dict[str, Any]:
     found = {}
     for name, (theirs, kind) in SETTINGS.items():
         try:
-            found |= {name: kind(opt[theirs])} if theirs in opt else {}
+            if theirs in opt:
+                found[name] = kind(opt[theirs])
+                if kind is int and not 1 <= found[name] <= 1024:
+                    raise ValueError
         except ValueError:
-            raise UserError(f"{path}: the opt.txt beside it says '{theirs}: {opt[theirs]}'; mend or remove the line") from None
+            raise UserError(f"{path}: the opt.txt beside it says '{theirs}: {opt[theirs][:40]}'; mend or remove the line") from None
     return found
 
 
@@ -255,7 +292,7 @@ def _fitting(path: str | Path, reader: Reader, state: State, settings: dict[str,
         return reader.build(state, **settings)
     except UserError:
         raise
-    except (LookupError, RuntimeError, TypeError, ValueError, AssertionError, ZeroDivisionError) as error:
+    except UNFIT as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: looks like {reader.title}, but does not fit ({reason}); download it again") from error
 

@@ -29,7 +29,7 @@ ENCODING = {"crf": "26", "preset": "superfast", "tune": "zerolatency"}  # half t
 SIZE, PANEL, WIDEST = 720, 360, 1920  # pixels: a motion alone, one of several, all of them together
 GIF_SHARE, GIF_FPS = 0.5, 25  # gifs are smaller, and browsers slow down those that are faster
 CELL, TALLEST = 200, 4000  # width of one picture of a contact sheet; most pixels that a caption may take there
-ELAPSED = 0.3  # metres of difference in pose that the time of a whole motion counts as
+ELAPSED = 0.05  # metres of difference in pose that the time of a whole motion counts as
 TEXT = 0.3  # share of a picture that a caption may take
 Item, Result = TypeVar("Item"), TypeVar("Result")
 Motions = Sequence[tuple[str, np.ndarray]]  # captions and joints (T, J, 3)
@@ -107,7 +107,7 @@ def encode_gif(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps
 
 
 def gif_delays(moments: range, fps: float) -> list[int]:
-    """How long each of the frames `moments` is shown, in milliseconds. GIFs count hundredths: delays alternate to keep the time."""
+    """How long each of the frames `moments` is shown, in ms: whole hundredths of a second, alternating to keep time."""
     edges = [round(100 * frame / fps) for frame in [*moments, moments.stop]]
     return [10 * (end - start) for start, end in pairwise(edges)]
 

@@ -25,9 +25,12 @@ SIDES = ("left", "right")
 
 
 def clearance(frames: Frames) -> np.ndarray:
-    """Height (T, 2) of each foot above where it stands in this clip, whatever the ground."""
-    ankles, toes = frames.joints[:, ANKLES, 1], frames.joints[:, TOES, 1]
-    return np.minimum(ankles - np.percentile(ankles, 10, axis=0), toes - np.percentile(toes, 10, axis=0))
+    """Height (T, 2) of each foot above where it stands in this clip, whatever the ground; a foot that never does, by the other."""
+    heights = []
+    for feet in (frames.joints[:, ANKLES, 1], frames.joints[:, TOES, 1]):
+        ground = np.percentile(feet, 10, axis=0)
+        heights.append(feet - np.minimum(ground, ground.min() + 0.06))
+    return np.minimum(*heights)
 
 
 def flights(frames: Frames) -> list[tuple[int, int, float, str, str]]:
@@ -76,10 +79,17 @@ def jumping_jacks(frames: Frames) -> list[Event]:
     high = smooth(frames.joints[:, WRISTS, 1].min(axis=1) - frames.joints[:, SHOULDERS, 1].mean(axis=1), 1)
     wide = np.abs(frames.body[:, WRISTS[0], 0] - frames.body[:, WRISTS[1], 0])
     found = []
-    for peak in peaks(apart, 0.4, 0.2):
+    for peak in peaks(apart, 0.4, 0.2).tolist():
         near = slice(max(0, peak - 4), peak + 5)
         before = slice(max(0, peak - 14), peak + 14)
-        if high[near].max() > 0.1 and high[before].min() < -0.15 and wide[before].max() > 0.9 and frames.erect[near].mean() > 0.5:
+        moved = np.linalg.norm(np.ptp(frames.joints[before, PELVIS][:, [0, 2]], axis=0))
+        if (
+            moved < 0.3
+            and high[near].max() > 0.1
+            and high[before].min() < -0.15
+            and wide[before].max() > 0.9
+            and frames.erect[near].mean() > 0.5
+        ):
             found.append(Event("jumping jacks", max(0, peak - 10), min(len(frames), peak + 11)))
     return found
 
@@ -93,7 +103,7 @@ def kicks(frames: Frames) -> list[Event]:
         angle = np.degrees(np.arccos(np.clip(-unit(leg)[:, 1], -1, 1)))
         angle = np.where(leg[:, 2] > -np.abs(leg[:, 0]), angle, 0)
         fast = np.linalg.norm(FPS * np.gradient(leg, axis=0), axis=-1)
-        for peak in peaks(angle, 50, 30):
+        for peak in peaks(angle, 50, 30).tolist():
             straight = length[max(0, peak - 3) : peak + 4].max() > 0.88 * length.max()
             height = float(frames.joints[max(0, peak - 2) : peak + 3, ankle, 1].max())
             upright = frames.upright[peak] > 0.0 and frames.pelvis[peak] > 0.7 * frames.standing
@@ -121,7 +131,7 @@ def tumbles(frames: Frames) -> list[Event]:
         sideways = abs(side) > 1.2 * abs(forward)
         if frames.feet[start:end].min(axis=1).max() < 0.2:
             continue  # a deep bend
-        if frames.joints[max(0, start - 3) : end + 6, NECK, 1].min() < 0.35:
+        if frames.joints[start : end + 3, NECK, 1].min() < 0.35:
             action, manner = "roll", "forward" if forward > 0 else "backward"
         elif hands[start:end].min() < 0.2:
             action, manner = ("cartwheel", "") if sideways else ("flip", "handspring")

@@ -94,7 +94,7 @@ def punches(frames: Frames) -> list[Event]:
         reach = frames.body[:, wrist] - frames.body[:, shoulder]
         length = np.linalg.norm(reach, axis=-1)
         level = (reach[:, 1] > -0.25) & (np.hypot(reach[:, 0], reach[:, 2]) > 0.35)
-        for peak in peaks(length, 0.42, 0.12):
+        for peak in peaks(length, 0.42, 0.12).tolist():
             if level[peak] and velocity(length[max(0, peak - 6) : peak + 1]).max(initial=0) > 1.5:
                 start, end = around(frames, peak, length > length[peak] - 0.12, most=8)
                 found.append(Event("punch", start, end, side))
@@ -107,11 +107,11 @@ def throws(frames: Frames) -> list[Event]:
     together = np.linalg.norm(frames.body[:, WRISTS[0]] - frames.body[:, WRISTS[1]], axis=-1)
     height = smooth(reach[:, :, 1].min(axis=1), 1)
     found = []
-    for top in peaks(height, 0.05, 0.3):
+    for top in peaks(height, 0.05, 0.3).tolist():
         before, after = max(0, top - FPS), top + FPS
         lifts = FPS * np.diff(height[before : top + 1]).max(initial=0)
-        ahead = reach[before:top, :, 2].mean() > 0.1 and together[before:top].max(initial=1) < 0.4
-        if lifts > 1.2 and ahead and height[before:top].min() < -0.2 and height[top:after].min() < -0.1:
+        ahead = reach[before:top, :, 2].mean() > 0.1 and together[before:top].max(initial=0) < 0.5
+        if lifts > 0.8 and ahead and height[before:top].min() < -0.2 and height[top:after].min() < -0.1:
             start, end = around(frames, top, height > -0.3)
             found.append(Event("throw", start, end, "both", float(lifts)))
     return found
@@ -136,14 +136,20 @@ def arm_circles(frames: Frames) -> list[Event]:
         reach = smooth(frames.body[:, wrist] - frames.body[:, shoulder], 0.7)
         angle = np.degrees(np.unwrap(np.arctan2(reach[:, 2], reach[:, 1])))  # 0 up, grows as the arm goes down in front
         wide = np.hypot(reach[:, 1], reach[:, 2]) > 0.1
-        total, start = np.cumsum(np.diff(angle, prepend=angle[0]) * wide), 0
+        step = np.diff(angle, prepend=angle[0])
+        total = np.cumsum(step * (wide & (np.abs(step) < 100)))  # an arm that is swung up sideways is no circle
         for way, turned in (("forward", total), ("backward", -total)):
             start, low = 0, turned[0]
             for frame, value in enumerate(turned):
                 if value < low:
                     start, low = frame, value
                 elif value - low > 310:
-                    if frame - start < 2 * FPS and -reach[start : frame + 1, 1].min() > 0.3 < reach[start : frame + 1, 1].max():
+                    upright = frames.upright[start : frame + 1].min() > 0.5
+                    if (
+                        upright
+                        and frame - start < 2 * FPS
+                        and -reach[start : frame + 1, 1].min() > 0.3 < reach[start : frame + 1, 1].max()
+                    ):
                         found.append(Event("circle the arms", start, frame + 1, side, manner=way))
                     start, low = frame, value
     return merge_sides(found)
@@ -154,7 +160,7 @@ def elbows_to_knees(frames: Frames) -> list[Event]:
     found = []
     for side, elbow, knee in zip(SIDES, ELBOWS, reversed(KNEES)):
         gap = np.linalg.norm(smooth(frames.joints[:, elbow] - frames.joints[:, knee], 0.7), axis=-1)
-        for meeting in peaks(-gap, -0.3, 0.2):
+        for meeting in peaks(-gap, -0.3, 0.2).tolist():
             hip = frames.joints[meeting, HIPS[0 if side == "right" else 1], 1]
             if frames.joints[meeting, knee, 1] > hip - 0.15 and frames.pelvis[meeting] > 0.75 * frames.standing:
                 start, end = around(frames, meeting, gap < 0.55)

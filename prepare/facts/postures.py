@@ -95,7 +95,7 @@ def squats(frames: Frames) -> list[Event]:
     """Hips go down between bent knees, the weight over the feet, and come up again."""
     depth = smooth(frames.standing - frames.pelvis, 1)
     found = []
-    for bottom in peaks(depth, 0.4 * frames.standing, 0.15 * frames.standing):
+    for bottom in peaks(depth, 0.4 * frames.standing, 0.15 * frames.standing).tolist():
         around = slice(max(0, bottom - 3), bottom + 4)
         carried = frames.balance[around].mean() > -0.13 and frames.feet[bottom].min() < 0.15
         knees = frames.thighs[bottom].min() > 50 and frames.joints[bottom, KNEES, 1].min() > 0.13
@@ -127,7 +127,7 @@ def floor_reaches(frames: Frames) -> list[Event]:
     for start, end in (*sitting(frames), *lying(frames)):
         rests[start:end] = True
     found = []
-    for bottom in peaks(-lowest, -0.45, 0.25):
+    for bottom in peaks(-lowest, -0.45, 0.25).tolist():
         if rests[bottom] or frames.feet[bottom].min() > 0.2 or not 0.25 * frames.standing < frames.pelvis[bottom]:
             continue
         hands = wrists[bottom] < lowest[bottom] + 0.12
@@ -146,8 +146,8 @@ def balancing(frames: Frames) -> list[Event]:
     ankles = frames.joints[:, ANKLES, 1] - ANKLE_HEIGHT
     found = []
     for stands, name in enumerate(("left", "right")):
-        still = speed(frames.joints[:, ANKLES[stands]]) < 0.3
-        lifted = (ankles[:, 1 - stands] > 0.2) & (ankles[:, stands] < 0.12) & still & (frames.pelvis > 0.4 * frames.standing)
+        still = speed(frames.joints[:, ANKLES[stands]]) < 0.2
+        lifted = (ankles[:, 1 - stands] > 0.2) & (ankles[:, stands] < 0.07) & still & (frames.pelvis > 0.65 * frames.standing)
         for start, end in runs(lifted, least=30, gap=2):
             found.append(Event("balance on one leg", start, end, name, float(ankles[start:end, 1 - stands].max())))
     return found
@@ -160,7 +160,7 @@ def climbing(frames: Frames) -> list[Event]:
     found = []
     for start, end in pairwise(corners.tolist()):
         change = float(level[end] - level[start])
-        if abs(change) >= 0.25:
+        if abs(change) >= 0.25 and frames.upright[start:end].min() > 0.3:
             done = np.abs(level[start : end + 1] - level[start]) / abs(change)
             first, last = start + int(np.argmax(done > 0.03)), start + int(np.argmax(done > 0.97))
             if last - first > 12:  # slower than a jump

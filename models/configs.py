@@ -1,0 +1,97 @@
+"""Configs that come from files, checked against the file's tensors before anything is built from them.
+
+A config is a dataclass. Types, ranges and sizes are checked here, so that a damaged or hostile header cannot ask for a model far
+larger than its file, or for one that takes forever to build.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from utils.errors import UserError
+
+SMALL = {"dilation_growth_rate": 16, "down_t": 8, "stride": 1024}  # what shapes do not tell, and more than anyone uses
+FREE = 1024  # up to which a size need not be found among the tensors' sizes: a model of these is small
+UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+
+
+def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor], source: str | Path) -> Any:
+    """An instance of a config class from a file's values. Raises `UserError` that names the first value that is wrong."""
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: its config is {type(values).__name__}, not a table of settings; the file is damaged")
+    hints = typing.get_type_hints(config_class)
+    sizes = {size - spare for value in state.values() for size in value.shape for spare in (0, 1, 2)}  # marks beside the codes
+    for field in fields(config_class):
+        if field.name not in values:
+            continue
+        value = values[field.name]
+        if not of_type(value, hints[field.name]):
+            raise UserError(f"{source}: its config says {field.name} = {shown(value)}, which is of the wrong type; it is damaged")
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            if not in_range(field.name, number, sizes, len(state)):
+                raise UserError(f"{source}: its config says {field.name} = {shown(value)}, which does not fit its tensors")
+    try:
+        return config_class(**values)
+    except (TypeError, ValueError) as error:
+        kind = config_class.__name__
+        raise UserError(f"{source}: its config does not fit {kind} ({error}); it comes from another version") from error
+
+
+def of_type(value: Any, hint: Any) -> bool:
+    """Whether a value from JSON fits a field's type."""
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(of_type(value, part) for part in typing.get_args(hint))
+    if origin in (list, tuple):
+        parts = typing.get_args(hint)
+        return isinstance(value, (list, tuple)) and all(of_type(item, parts[0]) for item in value)
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if hint is float:
+        return type(value) in (int, float)
+    if hint in (int, bool, str, types.NoneType):
+        return type(value) is hint
+    return True
+
+
+def in_range(name: str, value: Any, sizes: set[int], tensors: int) -> bool:
+    """Whether a number of a config is possible beside tensors, of which the sizes and the count are given."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return not isinstance(value, str) or len(value) <= 4096
+    if "drop" in name or "prob" in name:
+        return 0 <= value <= 1
+    if isinstance(value, float):
+        return math.isfinite(value) and abs(value) < 1e6
+    if name in SMALL:
+        return 0 <= value <= SMALL[name]
+    if "layers" in name or name in ("depth", "num_quantizers"):
+        return 0 <= value <= tensors  # each has a tensor of its own, at least
+    return 0 <= value <= FREE or value in sizes
+
+
+def built(build: Callable[[Any], nn.Module], config: Any, source: str | Path) -> nn.Module:
+    """The model of a config that was checked. Raises `UserError` where it cannot be built."""
+    try:
+        return build(config)
+    except UserError:
+        raise
+    except UNFIT as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{source}: no model can be built from its config ({reason}); it is damaged") from error
+
+
+def shown(value: Any) -> str:
+    """A value on at most 60 characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        text = "a very long number"
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,43 @@
+"""The range of each number that a flag takes, by the flag's name: checked in one place, before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from utils.errors import UserError
+
+SHARE, POSITIVE, COUNT, SIZE = (0, 1), (1, None), (0, None), (1, 100_000)
+RANGES: dict[str, tuple[float, float | None]] = {
+    **dict.fromkeys(("seed",), (0, 2**63 - 1)),
+    "candidates": SIZE,
+    **dict.fromkeys(("max_epoch", "log_every", "save_latest", "eval_every_e", "accumulate", "window_size"), POSITIVE),
+    **dict.fromkeys(("batch_size", "repeat_times", "time_steps", "num_quantizers", "nb_code", "code_dim", "width"), SIZE),
+    **dict.fromkeys(("latent_dim", "ff_size", "n_layers", "n_heads", "num_layers", "embed_dim_gpt", "n_head_gpt", "ff_rate"), SIZE),
+    **dict.fromkeys(("block_size", "lora_r", "lora_alpha", "num_queries", "embed_dim", "cross_width", "max_text"), SIZE),
+    **dict.fromkeys(("max_iters", "max_minutes", "eval_iter", "warm_up_iter", "clip_grad", "weight_decay", "min_lr"), COUNT),
+    **dict.fromkeys(("match_rows", "loss_joints", "commit"), COUNT),
+    **dict.fromkeys(("beta2", "gamma", "mu", "dropout", "drop_out_rate", "lora_dropout", "pkeep", "cond_drop_prob"), SHARE),
+    **dict.fromkeys(("quantize_dropout_prob", "ema_decay", "topkr"), SHARE),
+    "depth": (0, 100),
+    "down_t": (0, 8),
+    "dilation_growth_rate": (1, 16),
+    "gpu_id": (-1, 1023),
+}
+
+
+def check_ranges(values: Mapping[str, Any]) -> None:
+    """Raises `UserError` for the first number that is out of its flag's range, infinite or NaN."""
+    for name, value in values.items():
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(number, bool) or not isinstance(number, (int, float)):
+                continue
+            if not math.isfinite(number):
+                raise UserError(f"--{name} {number}: must be a finite number")
+            least, most = RANGES.get(name, (None, None))
+            if (least is not None and number < least) or (most is not None and number > most):
+                limits = f"at least {least:,}" if most is None else f"from {least:,} to {most:,}"
+                raise UserError(f"--{name} {number}: must be {limits}")
+            if abs(number) >= 2**63:
+                raise UserError(f"--{name} {str(number)[:20]}…: must be less than 2^63")
