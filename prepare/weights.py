@@ -53,13 +53,13 @@ STAGES = {
     "masked": Stage(
         "train_t2m_transformer.py",
         f"--stage masked --text_encoder lamp+sentence {TRANSFORMER} --n_layers 5 --lr 6e-4 --eval_iter 300",
-        (2200, 45, 64), (4000, 1.0, 256), init=True,
+        (4600, 45, 64), (4000, 1.0, 256), init=True,
     ),
     "filling": Stage(
         "train_t2m_transformer.py",
         f"--stage masked --text_encoder sentence --attention full --infill 0.7 {TRANSFORMER} --n_layers 5 --lr 6e-4 "
         "--eval_iter 300",
-        (1200, 20, 64), (2000, 0.6, 256),
+        (900, 10, 64), (2000, 0.6, 256), init=True,
     ),
     "residual": Stage(
         "train_t2m_transformer.py",
@@ -71,7 +71,7 @@ STAGES = {
         f"--stage length --text_encoder sentence {USUAL} --vq_name vq --lr 3e-4 --warm_up_iter 100",
         (3000, 3, 64), (3000, 0.2, 256),
     ),
-    "m2t": Stage("train_m2t.py", f"{GPT} --lr 6e-4 --eval_iter 200", (800, 20, 64), (2000, 0.5, 128), init=True),
+    "m2t": Stage("train_m2t.py", f"{GPT} --lr 4e-4 --eval_iter 200", (500, 12, 64), (2000, 0.5, 128), init=True),
 }  # fmt: skip
 
 
