@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from base64 import b64decode
 from html.parser import HTMLParser
 from io import BytesIO
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from motion.clip import Motion
+from motion.clip import Motion, framed
 from motion.drawing.body import body_points
 from motion.drawing.html import write_html
 from motion.files.export import export
@@ -254,3 +255,15 @@ def test_fingers_turn_and_zoom(browser, address):
     page.wait(f"camera.distance < 0.6 * {json.loads(after)['distance']}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert browser.errors == []
+
+
+def test_the_player_runs_in_a_frame_without_an_origin(browser, tmp_path):
+    """As notebooks and the studio show it."""
+    (tmp_path / "outer.html").write_text(framed(motion("a person wanders", walk(20)).html(), 500), encoding="utf-8")
+    page = Page(browser, (tmp_path / "outer.html").as_uri(), width=600, height=520)
+    end = time.monotonic() + 20
+    while True:
+        pixels = np.asarray(Image.open(BytesIO(page.screenshot())).convert("RGB")).astype(int)[60:400]
+        if (pixels[..., 2] - pixels[..., 0] > 80).sum() > 500 and (pixels[..., 0] - pixels[..., 2] > 80).sum() > 500:
+            break  # the left side of the body is blue, the right one orange
+        assert time.monotonic() < end, "no person is seen"

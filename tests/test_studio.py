@@ -16,6 +16,7 @@ from gradio_client.exceptions import AppError
 
 from motion.clip import Motion
 from pipelines import load
+from tests.browser import EXECUTABLE, Browser, Page
 from tests.test_html import NASTY
 from tests.tiny import walk, write_checkpoints
 from web.app import build, launch
@@ -96,3 +97,15 @@ def test_a_session_forgets_its_oldest_steps():
     assert len(session.entries) == MOST and session.entry(MOST + 5).number == MOST + 5
     assert session.undo().undo().redo().entries == session.undo().entries
     assert Session().undo() == Session().redo() == Session()
+
+
+@pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium or Chrome here")
+def test_the_browser_asks_no_other_host(address, tmp_path):
+    with Browser(tmp_path) as browser:
+        page = Page(browser, address, width=390, height=900, dark=True, touch=True)
+        page.wait("document.querySelector('#generate') != null")
+        page.evaluate("document.querySelector('#generate').click()")
+        page.wait("document.querySelector('iframe[title=motion]') != null")
+        entries = "performance.getEntriesByType('resource').map(entry => new URL(entry.name).hostname)"
+        assert page.evaluate(f"[...new Set({entries})].join()") == "127.0.0.1"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -148,7 +148,7 @@ function select(index) {
     button.setAttribute("aria-current", i === state.clip);
     if (i === state.clip) button.scrollIntoView({ block: "nearest", inline: "nearest" });
   });
-  history.replaceState(null, "", `#${state.clip + 1}`);
+  if (location.protocol !== "about:") history.replaceState(null, "", `#${state.clip + 1}`);  // a srcdoc frame may not
   showViews();
   resetCamera();
   seek(0);
