@@ -302,7 +302,9 @@ def write_bvh(
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write("\n".join(head))
         for part in parts_of(len(root)):
-            places = (root[part], angles[part, 0]) if moving is None else (root[part], angles[part, 0], moving[part], angles[part, 1])
+            places = [root[part], angles[part, 0]]
+            if moving is not None:
+                places += [moving[part], angles[part, 1]]
             turns = angles[part, len(places) // 2 :]
             rows = np.concatenate((*places, turns.reshape(len(turns), -1)), axis=1)
             row = " ".join(["%.6f"] * rows.shape[1]) + "\n"
