@@ -90,6 +90,7 @@ def heading(results: dict) -> tuple[str, ...]:
 
 def search(config: EvalRetrieval) -> None:
     """Search motions by the text of --query and print or write the best."""
+    from motion.files.read import InputOptions
     from motion.spec import get_spec
     from pipelines.known import check_prompts
     from pipelines.runs import LAMP, resolve
@@ -102,7 +103,8 @@ def search(config: EvalRetrieval) -> None:
     folder = Path(config.motions) if config.motions else spec.root
     inside = folder / "new_joint_vecs"  # of a dataset folder
     model = load(config, run)
-    index = open_index(model, spec, inside if inside.is_dir() else folder)
+    options = InputOptions(joint_map=config.joint_map or None)
+    index = open_index(model, spec, inside if inside.is_dir() else folder, options)
     hits = index.search(model.embed_texts([config.query])[0], config.top, config.pool)
     results = [(hit, caption_of(hit.file)) for hit in hits]
     print(f"{config.query.strip()}: the nearest of {len(index.lengths)} motions")

@@ -64,6 +64,7 @@ class EvalRetrieval(OnDataset, Common):
     query: str = option("", "text to search motions by, instead of evaluating")
     strict: bool = option(False, "refuse a --query that the weights do not know, with exit code 2; default: print a note")
     motions: str = option("", "folder of .npy and .bvh files to search; default: the motions of the dataset")
+    joint_map: str = option("", "JSON file that names the joints of motions whose skeleton is not known")
     top: int = option(5, "number of motions to return")
     formats: list[str] = option([], "files to write of the motions found", choices=("html", "npy", "bvh", "glb", "mp4"), nargs="+")
     output_dir: str = option("./generation", "folder of result folders")

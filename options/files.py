@@ -17,9 +17,10 @@ class InputFiles:
     input_unit: str | None = option(None, "unit of input files; default: as stated, else estimated from the body", choices=UNITS)
     input_up: str | None = option(None, "axis that points up in input files; default: as stated, else estimated", choices=AXES)
     input_fps: float | None = option(None, "frames per second of input files; default: their headers; .npy 20 or 12.5, .amc 120")
-    skip_frames: int = option(0, "frames to leave out at the start of input files, such as a T-pose")
+    skip_frames: int | None = option(None, "frames to leave out at the start of input files; default: those in the rest pose")
     asf: str = option("", "skeleton of .amc files; default: the .asf of their subject beside them")
     smpl: str = option("", "SMPL model file for SMPL and AMASS motions; default: HumanML3D's uniform skeleton in a T-pose")
+    joint_map: str = option("", "JSON file that names the joints of input files whose skeleton is not known")
 
 
 @dataclass(frozen=True)

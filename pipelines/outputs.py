@@ -19,6 +19,7 @@ from options.cli import check_ext
 from options.files import InputFiles
 from options.generate import Sampling
 from utils.errors import UserError, note
+from utils.locks import FILE, lock_temporary, remove_abandoned
 
 if TYPE_CHECKING:  # --help does not wait for these
     import numpy as np
@@ -107,12 +108,15 @@ def to_joints(features: Tensor, spec: DatasetSpec) -> Tensor:
 def staged(output_dir: Path, ext: str) -> Iterator[Path]:
     """A temporary folder whose files move to `output_dir/ext` in the end, or vanish if anything goes wrong.
 
-    Raises `UserError` where nothing can be written.
+    Such folders of killed runs are removed from `output_dir` first. Raises `UserError` where nothing can be written.
     """
     target = output_dir / ext
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
+        if abandoned := remove_abandoned(output_dir):
+            note(f"removed what a killed run had half written: {', '.join(map(str, abandoned))}")
         temporary = TemporaryDirectory(prefix=f".{ext}.", dir=output_dir)
+        lock = lock_temporary(Path(temporary.name))
         if target.exists() and not target.is_dir():
             raise NotADirectoryError(None, "it is a file")
     except OSError as error:
@@ -122,11 +126,15 @@ def staged(output_dir: Path, ext: str) -> Iterator[Path]:
             yield Path(folder)
             target.mkdir(exist_ok=True)
             for path in sorted(Path(folder).rglob("*")):
+                if path.name == FILE:
+                    continue
                 if path.is_dir():
                     (target / path.relative_to(folder)).mkdir(parents=True, exist_ok=True)
                 else:
                     os.replace(path, target / path.relative_to(folder))
     finally:
+        if lock:
+            lock.close()
         with suppress(OSError):
             output_dir.rmdir()  # if it is empty
 
@@ -222,7 +230,7 @@ def input_options(config: InputFiles) -> InputOptions:
     from motion.files.read import InputOptions
 
     given = config.input_unit, config.input_up, config.input_fps, config.skip_frames
-    return InputOptions(*given, config.asf or None, config.smpl or None)
+    return InputOptions(*given, config.asf or None, config.smpl or None, joint_map=config.joint_map or None)
 
 
 def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:

@@ -20,7 +20,8 @@ from torch import Tensor
 from data.store import Clips, cache_folder, named
 from data.windows import features_of, motion_files, tell_skipped
 from motion.clip import Motion
-from motion.files.read import read_motion
+from motion.files.maps import read_map
+from motion.files.read import AS_STATED, InputOptions, read_motion
 from motion.spec import DatasetSpec
 from pipelines.language_motion import LanguageMotion
 from utils.checkpoint import load_weights, save_weights
@@ -40,10 +41,11 @@ class Hit(NamedTuple):
     end: float
     score: float
     whole: bool  # whether the piece is all that there is of the file
+    options: InputOptions = AS_STATED  # how the file is read
 
     def motion(self) -> Motion:
         """The piece, with its caption if its file has one (`caption_of`)."""
-        motion = read_motion(self.file)
+        motion = read_motion(self.file, self.options)
         piece = motion[round(self.start * motion.fps) : round(self.end * motion.fps) + 1]
         return replace(piece, text=caption_of(self.file))
 
@@ -58,6 +60,7 @@ class MotionIndex:
     lengths: Tensor
     files: list[Path]
     fps: float
+    options: InputOptions = AS_STATED
 
     def search(self, query: Tensor, top: int, pool: str = "max") -> list[Hit]:
         """The pieces nearest to a text (E,), best first, or to a motion (Q, E), which is compared query by query."""
@@ -70,30 +73,33 @@ class MotionIndex:
         owners, starts, lengths = (values[best.indices].tolist() for values in (self.owners, self.starts, self.lengths))
         alone = (torch.bincount(self.owners)[owners] == 1).tolist()
         return [
-            Hit(self.files[owner], start / self.fps, (start + length) / self.fps, score, whole)
+            Hit(self.files[owner], start / self.fps, (start + length) / self.fps, score, whole, self.options)
             for owner, start, length, score, whole in zip(owners, starts, lengths, best.values.tolist(), alone)
         ]
 
 
-def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path) -> MotionIndex:
+def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: InputOptions = AS_STATED) -> MotionIndex:
     """The index of all motion files under `folder`; made first if there is none that fits them and the model.
 
     Files that are no motion of the dataset's skeleton are left out and named on stderr. Raises `UserError` if no motion is left.
     """
     files = motion_files(folder, SUFFIXES)
     facts = [(file.path.removeprefix(str(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    state = hashlib.sha256(json.dumps([spec.dim, spec.fps, spec.max_motion, facts]).encode()).hexdigest()
+    reading = [] if options == AS_STATED else [repr(options)]
+    if options.joint_map:
+        reading.append(json.dumps(read_map(options.joint_map)))
+    state = hashlib.sha256(json.dumps([spec.dim, spec.fps, spec.max_motion, facts, *reading]).encode()).hexdigest()
     path = cache_folder(folder, spec.cache_dir) / f"lamp_{model.fingerprint}.safetensors"
     found = stored(path, state)
     if found is None:
         partial = path.with_suffix(".partial.safetensors")
-        tensors, used = build_index(model, spec, [Path(file) for file in files], partial, state)
+        tensors, used = build_index(model, spec, [Path(file) for file in files], partial, state, options)
         save_weights(path, tensors, {"kind": "index", "state": state, "files": [str(file.relative_to(folder)) for file in used]})
         partial.unlink(missing_ok=True)
         print(f"note: the index is kept in {path}; --cache_dir selects another folder", file=sys.stderr)
         found = load_weights(path)
     tensors, metadata = found
-    return MotionIndex(**tensors, files=[folder / name for name in metadata["files"]], fps=spec.fps)
+    return MotionIndex(**tensors, files=[folder / name for name in metadata["files"]], fps=spec.fps, options=options)
 
 
 def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -106,7 +112,7 @@ def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] |
 
 
 def build_index(
-    model: LanguageMotion, spec: DatasetSpec, files: list[Path], partial: Path, state: str
+    model: LanguageMotion, spec: DatasetSpec, files: list[Path], partial: Path, state: str, options: InputOptions = AS_STATED
 ) -> tuple[dict[str, Tensor], list[Path]]:
     """The index's tensors, and the files that `owners` counts. What is done so far is kept in `partial`, from which a run that was
     interrupted goes on."""
@@ -122,7 +128,7 @@ def build_index(
     with progress(total=len(files), initial=done, desc="indexing motions", unit="file") as bar:
         for first in range(done, len(files), READ_AT_ONCE):
             block = files[first : first + READ_AT_ONCE]
-            motions = {file: motion for file in block if (motion := features_of(file, spec, faults)) is not None}
+            motions = {file: motion for file in block if (motion := features_of(file, spec, faults, options)) is not None}
             if motions:
                 parts.append(embed(model, spec, list(motions.values()), len(used)))
                 used += motions

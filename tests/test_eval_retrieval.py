@@ -23,6 +23,8 @@ from data.text import CaptionedClips
 from evaluation.metrics.retrieval import PROTOCOLS, rank
 from evaluation.retrieval import Gallery, one_caption_each, whole_clips
 from motion.files.export import export
+from motion.files.read import InputOptions
+from motion.skeleton import HUMANML3D
 from motion.spec import get_spec
 from pipelines.language_motion import LanguageMotion
 from pipelines.search import open_index
@@ -225,6 +227,24 @@ def test_features_joints_and_bvh_of_a_motion_are_found_alike(run, tmp_path):
     truth, *others = (open_index(run.model, run.spec, tmp_path / folder).features.float() for folder in kinds)
     for features in others:
         assert torch.nn.functional.cosine_similarity(features, truth, dim=-1).min() > 0.98
+
+
+def test_a_joint_map_names_the_joints_of_the_motions_searched(run, tmp_path, capsys):
+    export(tmp_path / "known" / "walk.bvh", np.load(run.data / "new_joints" / f"{run.names[8]}.npy"), "", 20)
+    (tmp_path / "unknown").mkdir()
+    content = (tmp_path / "known" / "walk.bvh").read_text()
+    (tmp_path / "unknown" / "walk.bvh").write_text(re.sub(r"(ROOT|JOINT) (\S+)", r"\1 no_\2_name", content))
+    joint_map = tmp_path / "map.json"
+    joint_map.write_text(json.dumps({bone: f"no_{bone}_name" for bone in HUMANML3D.bones}))
+    flags = [*run.places, "--query", "a person walks", "--motions", str(tmp_path / "unknown"), "--ext", "found", "--formats", "npy"]
+    with pytest.raises(SystemExit):
+        eval_retrieval.main(flags)
+    assert "--joint_map" in capsys.readouterr().err
+    printed = output([*flags, "--joint_map", str(joint_map), "--output_dir", str(tmp_path)], capsys)
+    assert "nearest of 1 motions" in printed and (tmp_path / "found" / "1_walk.npy").is_file()
+    mapped = open_index(run.model, run.spec, tmp_path / "unknown", InputOptions(joint_map=joint_map))
+    plain = open_index(run.model, run.spec, tmp_path / "known")
+    assert torch.equal(mapped.features, plain.features)
 
 
 def test_index_is_kept_and_made_again_when_files_change(run, motions, cache, capsys):

@@ -248,6 +248,15 @@ def test_a_damaged_skeleton_is_a_user_error(section):
         asf_amc(asf=ASF.replace(section, ":other"))
 
 
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize("line", ["length 0.45", "length 1", "axis 0 0 90 XYZ", "position 0 0 0"])
+def test_infinite_numbers_in_a_skeleton_are_a_user_error(line, number):
+    assert line in ASF
+    word, _, *others = line.split()
+    with pytest.raises(UserError, match=r"infinite or NaN|above 0"):
+        asf_amc(asf=ASF.replace(line, " ".join((word, number, *others)), 1))
+
+
 def test_rates_that_divide_keep_frames():
     positions = np.random.default_rng(0).normal(size=(121, 22, 3))
     assert np.array_equal(resample(positions, 120), positions[::6])

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import pytest
 from motion.clip import Motion
 from motion.skeleton import HUMANML3D
 from options.generate import GenT2M
-from pipelines.outputs import Sample, finished, moved_onto, read_record, start_folder, write_samples
+from pipelines.outputs import Sample, finished, moved_onto, read_record, staged, start_folder, write_samples
 from tests.tiny import walk
 from utils.errors import UserError
 from utils.provenance import provenance
@@ -102,6 +106,41 @@ def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(tmp_path):
     assert finished(config, record, wanted) == 0  # without --is_continue
     assert finished(replace(config, is_continue=True), record, wanted) == 2
     assert finished(replace(config, is_continue=True, seed=4), record, wanted) == 0
+
+
+HALF_WAY = """
+import pathlib, sys, time
+from pipelines.outputs import staged
+
+with staged(pathlib.Path(sys.argv[1]), "exp") as folder:
+    (folder / "joints").mkdir()
+    (folder / "joints" / "half.npy").write_bytes(b"half")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_half_written_folders_of_killed_runs_are_removed(tmp_path, capsys):
+    record = write(tmp_path, sample(0))
+    mine, config = tmp_path / ".config.settings", tmp_path / ".config.settings" / "a.txt"  # no folder of a run
+    mine.mkdir()
+    config.write_text("kept")
+    command = [sys.executable, "-c", HALF_WAY, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as process:
+        half = Path(process.stdout.readline().strip())
+        with staged(tmp_path, "other") as folder:
+            (folder / "a.txt").write_text("whole")
+        assert (half / "joints" / "half.npy").is_file()  # its process lives
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert half.is_dir()
+    capsys.readouterr()
+    write(tmp_path, sample(1))
+    assert str(half) in capsys.readouterr().err and not half.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".config.settings", "exp", "other"]
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["a.txt"] and config.is_file()
+    assert all((tmp_path / "exp" / name).is_file() for motion in record["motions"] for name in motion["files"])
+    assert not list((tmp_path / "exp").rglob(".lock*")) and not (tmp_path / "exp" / "joints" / "half.npy").exists()
 
 
 def test_two_runs_in_one_folder_never_mix_silently(tmp_path, capsys):

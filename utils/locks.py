@@ -8,15 +8,36 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from utils.errors import UserError
 
 FILE = ".lock"
 HALF = re.compile(r"\..+\.\d+(\.\w+)?")  # what `utils.checkpoint.atomic_path` writes to: .<stem>.<process><suffix>
+ABANDONED = re.compile(r"\..+\.[a-z0-9_]{8}")  # folders that `tempfile` names, after a prefix ".<ext>."
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+def try_lock(file: IO) -> bool:
+    """Lock an open file without waiting. False where the filesystem or the platform has no `flock`.
+
+    Raises `BlockingIOError` if another process holds the lock.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in UNSUPPORTED:
+            raise
+        return False
+    return True
 
 
 class FolderLock:
@@ -33,18 +54,12 @@ class FolderLock:
             self.file = open(folder / FILE, "ab")  # noqa: SIM115 (open for as long as the lock is held)
         except OSError as error:
             raise UserError(f"cannot write {folder}: {error.strerror or error}; choose a folder you may write to") from error
-        self.held = False
         try:
-            import fcntl
-
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.held = True
+            self.held = try_lock(self.file)
         except BlockingIOError:
             self.file.close()
             raise UserError(busy) from None
-        except (ImportError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in UNSUPPORTED:
-                raise
+        if not self.held:
             print(f"note: {folder} cannot be locked here: take care that only one process writes to it", file=sys.stderr)
 
     def release(self) -> None:
@@ -62,4 +77,31 @@ def remove_half_files(folder: str | Path, parts: tuple[str, ...] = (".",)) -> li
                 if HALF.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                     os.unlink(entry.path)
                     removed.append(Path(entry.path))
+    return removed
+
+
+def lock_temporary(folder: Path) -> IO | None:
+    """Mark a temporary folder as in use until the returned file is closed; None where nothing can be locked.
+
+    The file gets its name when it is locked, so that `remove_abandoned` never sees it without its lock.
+    """
+    unnamed = folder / f"{FILE}.new"
+    file = open(unnamed, "ab")  # noqa: SIM115 (open for as long as the lock is held)
+    if try_lock(file):
+        os.replace(unnamed, folder / FILE)
+        return file
+    file.close()
+    unnamed.unlink()
+    return None
+
+
+def remove_abandoned(parent: Path) -> list[Path]:
+    """Remove the temporary folders in `parent` whose process was killed: those with a lock file that no process holds."""
+    removed = []
+    for lock in sorted(parent.glob(f".*/{FILE}")):
+        if ABANDONED.fullmatch(lock.parent.name) and not lock.parent.is_symlink():
+            with suppress(OSError), open(lock, "r+b") as file:
+                if try_lock(file):
+                    shutil.rmtree(lock.parent)
+                    removed.append(lock.parent)
     return removed

@@ -42,8 +42,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--real", nargs="+", metavar="DIR", help="check the judges on captured clips instead: folders with <source>/<clip>.npy"
     )
     parser.add_argument("--out", metavar="FILE", help="write the results to this JSON file too")
-    for flag in ("cond_scale", "res_cond_scale"):
-        parser.add_argument(f"--{flag}", type=float, metavar="X", help="guidance scale; the default is that of the weights")
+    for flag in ("cond_scale", "res_cond_scale", "temperature"):
+        parser.add_argument(f"--{flag}", type=float, metavar="X", help="sampling setting; the default is that of the weights")
     parser.add_argument("--checkpoints_dir", default="checkpoints", metavar="DIR", help="folder of the weights")
     parser.add_argument("--dataset_name", metavar="NAME", help="dataset of the weights")
     parser.add_argument("--name", default=EMBEDDED, metavar="NAME", help="masked transformer")

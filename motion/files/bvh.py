@@ -26,6 +26,7 @@ HIERARCHY = re.compile(r"\s*HIERARCHY\b", re.IGNORECASE)
 MOTION = re.compile(r"^[ \t]*MOTION[ \t]*$|(?<=\s)MOTION(?=\s+Frames\s*:?\s*\d)", re.IGNORECASE | re.MULTILINE)  # names hold it too
 HEADER = re.compile(r"\s*Frames\s*:?[ \t]*(\S+)[^\n]*?\s+Frame\s*Time\s*:?[ \t]*(\S+)([^\n]*)", re.IGNORECASE)
 CHANNEL = re.compile("[xyz](position|rotation|scale)")
+PART = 10_000  # frames written at once
 ABSURD = 1e9
 AT_ONCE = 100_000  # rotations converted at once: more would take gigabytes of a motion of hours
 
@@ -291,15 +292,28 @@ def write_bvh(
         raise UserError(f"{path}: the motion to write holds NaN or infinite numbers")
     hierarchy, depth_first = hierarchy_lines(names, parents, np.asarray(offsets, np.float64), order, 1 if moving is None else 2)
 
-    angles = matrix_to_euler(torch.from_numpy(local_rotations[:, depth_first]), order).numpy()  # (T, J, 3)
+    angles = np.empty((len(root), len(depth_first), 3))
+    for part in parts_of(len(root)):
+        angles[part] = matrix_to_euler(torch.from_numpy(local_rotations[part][:, depth_first]), order).numpy()
     # A player that interpolates between frames must not spin where an angle passes 180 degrees.
-    angles = np.rad2deg(np.unwrap(angles, axis=0))
-    places = (root, angles[:, 0]) if moving is None else (root, angles[:, 0], moving, angles[:, 1])
-    rows = np.concatenate((*places, angles[:, len(places) // 2 :].reshape(len(root), -1)), axis=1)
-    row = " ".join(["%.6f"] * rows.shape[1])
-    head = ["HIERARCHY", *hierarchy, "MOTION", f"Frames: {len(rows)}", f"Frame Time: {1 / fps:.8f}"]
-    with atomic_path(path) as temporary:
-        Path(temporary).write_text("\n".join((*head, "\n".join([row] * len(rows)) % tuple(rows.ravel().tolist()), "")))
+    for joint in range(angles.shape[1]):
+        angles[:, joint] = np.rad2deg(np.unwrap(angles[:, joint], axis=0))
+    head = ["HIERARCHY", *hierarchy, "MOTION", f"Frames: {len(root)}", f"Frame Time: {1 / fps:.8f}", ""]
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write("\n".join(head))
+        for part in parts_of(len(root)):
+            places = [root[part], angles[part, 0]]
+            if moving is not None:
+                places += [moving[part], angles[part, 1]]
+            turns = angles[part, len(places) // 2 :]
+            rows = np.concatenate((*places, turns.reshape(len(turns), -1)), axis=1)
+            row = " ".join(["%.6f"] * rows.shape[1]) + "\n"
+            file.write(row * len(rows) % tuple(rows.ravel().tolist()))
+
+
+def parts_of(frames: int) -> list[slice]:
+    """Slices of a motion that are written one after the other, so that a long one needs little memory at once."""
+    return [slice(first, first + PART) for first in range(0, frames, PART)]
 
 
 def hierarchy_lines(

@@ -176,6 +176,8 @@ def parse_asf(text: str) -> tuple[dict[str, Bone], Root, float]:
             turns=tuple(turn.lower() for turn in words.get("dof", [])),
         )
     bones = {}
+    if infinite := [name for name, bone in read.items() if not all(map(is_finite, (bone.direction, bone.length, bone.axes)))]:
+        raise ValueError(f"bone {infinite[0]} has a number that is infinite or NaN")
     for line in sections["hierarchy"].splitlines():
         parent, *children = line.split() or [""]
         for child in children:
@@ -183,7 +185,10 @@ def parse_asf(text: str) -> tuple[dict[str, Bone], Root, float]:
                 raise ValueError(f"bone {child}")
             bones[child] = read[child]
             bones[child].parent = parent
-    return bones, parse_root(sections["root"]), INCH / float(units["length"])  # CMU counts in inches, divided by the "length"
+    scale = float(units["length"])
+    if not 0 < scale < np.inf:
+        raise ValueError(f"units: length {units['length']}, expected a number above 0")
+    return bones, parse_root(sections["root"]), INCH / scale  # CMU counts in inches, divided by the "length"
 
 
 def parse_root(section: str) -> Root:
@@ -192,7 +197,14 @@ def parse_root(section: str) -> Root:
     if sorted(order) != ["rx", "ry", "rz", "tx", "ty", "tz"]:
         raise ValueError(f"root order {' '.join(order)}")
     position = np.array(words.get("position", (0, 0, 0)), dtype=float)
-    return Root(order, position, rest_axes(words.get("orientation", (0, 0, 0)), words.get("axis", ())))
+    axes = rest_axes(words.get("orientation", (0, 0, 0)), words.get("axis", ()))
+    if not (is_finite(position) and is_finite(axes)):
+        raise ValueError("the root has a number that is infinite or NaN")
+    return Root(order, position, axes)
+
+
+def is_finite(values: np.ndarray | float) -> bool:
+    return bool(np.isfinite(values).all())
 
 
 def keyed_lines(block: str) -> dict[str, list[str]]:
