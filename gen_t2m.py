@@ -12,6 +12,7 @@ are one motion, as long as they like.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ from utils.errors import UserError, note, script
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pipelines.runs import Generator
     from pipelines.text2motion import SamplingSettings, TextToMotion
 
 
@@ -55,9 +57,21 @@ def main(argv: list[str] | None = None) -> None:
     prompts = read_prompts(config.text_prompt, config.text_path, config.motion_length, longest, config.lengths_as_given)
 
     from pipelines.known import check_prompts  # here, for --help does not wait for torch
+    from utils.runtime import Distributed, resolve_device
 
     known = check_prompts([prompt.text for prompt in prompts], runs.masked.folder, config.strict)
-    earlier = start_folder(config)
+    with Distributed.from_environment().group(resolve_device(config.gpu_id)):
+        generate(config, runs, spec, prompts, known)
+
+
+def generate(config: GenT2M, runs: Generator, spec: DatasetSpec, prompts: list[Prompt], known: list[dict | None]) -> None:
+    """Generate and write all motions; under torchrun the processes share the work, and the first one writes."""
+    from utils.provenance import provenance
+    from utils.runtime import Distributed
+
+    processes = Distributed.from_environment()
+    with processes.first_on_node():
+        earlier = start_folder(config)
     model = load_generator(config, runs)
     sampling = model.sampling.changed(config)
     if config.loop:
@@ -66,9 +80,9 @@ def main(argv: list[str] | None = None) -> None:
     first = finished(config, earlier, wanted)
     samples = (joined if config.join else separate)(model, prompts, config, spec, sampling, first)
     samples = (replace(sample, known=known if config.join else known[sample.prompt_index]) for sample in samples)
-
-    from utils.provenance import provenance
-
+    if not processes.main:
+        deque(samples, maxlen=0)
+        return
     made_by = provenance(config, model.mean.device, model.sources)
     write_samples(samples, len(wanted) - first, config, made_by, standard_body(model, spec))
 
@@ -89,20 +103,24 @@ def separate(
 ) -> Iterator[Sample]:
     """Every prompt's motion `repeat_times` times, generated batch by batch, without the `done` first ones."""
     from motion.clip import Motion
+    from utils.runtime import Distributed
 
     samples = [(k, repeat) for k, repeat, _ in wanted_samples(prompts, config)]
-    for first in range(done, len(samples), config.batch_size):
+
+    def batch_from(first: int) -> Iterator[Sample]:
         batch = samples[first : first + config.batch_size]
         texts = [prompts[k].text for k, _ in batch]
         frames = lengths_of(model, [prompts[k] for k, _ in batch], sampling, first)
         if config.loop:
             yield from loops(model, batch, texts, frames, spec, sampling, first)
-            continue
+            return
         features, lengths = model.generate(texts, frames, sampling, first_sample=first)
         joints = to_joints(features, spec).numpy()  # (B, T, J, 3)
         for number, ((k, repeat), text) in enumerate(zip(batch, texts), start=first):
             motion = Motion(joints[number - first, : lengths[number - first]], spec.fps, text)
             yield Sample(motion, k, repeat, number)
+
+    yield from Distributed.from_environment().in_turns(range(done, len(samples), config.batch_size), batch_from)
 
 
 def lengths_of(model: TextToMotion, prompts: list[Prompt], sampling: SamplingSettings, first: int) -> Tensor | None:
@@ -148,15 +166,19 @@ def joined(
     """One motion that does what all prompts say, one after the other, `repeat_times` times, without the `done` first ones."""
     from motion.clip import Motion
     from pipelines.long_motion import join
+    from utils.runtime import Distributed
 
     texts = [prompt.text for prompt in prompts]
     frames = [prompt.frames for prompt in prompts] if prompts[0].frames else None
     longest = spec.max_motion // model.tokeniser.stride
-    for repeat in range(done, config.repeat_times):
+
+    def take(repeat: int) -> Iterator[Sample]:
         features, ends = join(model, texts, frames, longest=longest, sampling=sampling, first_sample=repeat)
         print(f"repeat {repeat}: " + ", ".join(f"to frame {end} {text}" for text, end in zip(texts, ends)))
         motion = Motion(to_joints(features, spec).numpy(), spec.fps, joined_text(prompts))
         yield Sample(motion, repeat=repeat, number=repeat)
+
+    yield from Distributed.from_environment().in_turns(range(done, config.repeat_times), take)
 
 
 if __name__ == "__main__":
