@@ -1,6 +1,8 @@
 # make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
 # make test                style check and tests
+# make check               the same and the slow tests: fuzzing, kills in every stage
 # make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   the embedded masked transformer, trained on your motions
+# make weights DATA=dataset/Open [SETTING=gpu]   trains the embedded weights again, in checkpoints/
 # All set themselves up in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
 
 PY ?= python3
@@ -8,12 +10,14 @@ PROMPT ?= a person waves with the right hand
 DATA ?= dataset/Mine
 NAME ?= mine
 MINUTES ?= 30
+SETTING ?= cpu
+TEXTS ?=
 export PROMPT
 
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test finetune clean
+.PHONY: demo test check finetune weights clean
 
 demo: .venv/run
 	$(PYTHON) gen_t2m.py --ext demo --text_prompt "$$PROMPT"
@@ -28,9 +32,16 @@ finetune: .venv/run
 	    --init masked --lr 1e-4 --max_minutes $(MINUTES) \
 	    $$(awk -F': ' '/^($(SIZES)): / && $$2 != "None" {print "--" $$1, $$2}' assets/demo/open/masked/opt.txt)
 
+weights: .venv/run
+	test -d checkpoints/minilm4 || $(PYTHON) -m prepare.backbone --texts $(DATA)/texts $(TEXTS) --layers 4 --out checkpoints/minilm4
+	$(PYTHON) -m prepare.weights --data_root $(DATA) --setting $(SETTING)
+
 test: .venv/dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m pytest
+
+check: test
+	$(PYTHON) -m pytest -m slow
 
 .venv/torch:
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; try PY=python3.11 make …"; exit 2; }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from options.cli import check_ext, parse
 from options.evaluate import EvalRetrieval
-from utils.errors import UserError, script
+from utils.errors import UserError, note, script
 
 if TYPE_CHECKING:  # --help does not wait for these
     from pipelines.language_motion import LanguageMotion
@@ -92,7 +92,7 @@ def search(config: EvalRetrieval) -> None:
     from pipelines.search import caption_of, open_index
 
     run = resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.name)
-    print(f"weights: {run}")
+    note(f"weights: {run}")
     check_prompts([config.query.strip()], run.folder, config.strict)
     spec = get_spec(run.dataset_name, config.data_root, config.cache_dir)
     folder = Path(config.motions) if config.motions else spec.root

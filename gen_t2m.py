@@ -13,8 +13,9 @@ are one motion, as long as they like.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from data.prompts import LONGEST, Prompt, read_prompts
@@ -51,6 +52,8 @@ def main(argv: list[str] | None = None) -> None:
     check_flags(config)
     if config.loop and config.join:
         raise UserError("--loop --join: a loop is one motion; leave one of the flags out")
+    if config.candidates > 1 and (config.loop or config.join):
+        raise UserError("--candidates: works on single motions; leave out --loop and --join")
     runs = find_generator(config)
     spec = get_spec(runs.masked.dataset_name)
     longest = LONGEST if config.join else spec.max_motion
@@ -106,21 +109,35 @@ def separate(
     from utils.runtime import Distributed
 
     samples = [(k, repeat) for k, repeat, _ in wanted_samples(prompts, config)]
+    generate_batch = generator(model, config)
+    size = max(1, config.batch_size // config.candidates)
 
     def batch_from(first: int) -> Iterator[Sample]:
-        batch = samples[first : first + config.batch_size]
+        batch = samples[first : first + size]
         texts = [prompts[k].text for k, _ in batch]
         frames = lengths_of(model, [prompts[k] for k, _ in batch], sampling, first)
         if config.loop:
             yield from loops(model, batch, texts, frames, spec, sampling, first)
             return
-        features, lengths = model.generate(texts, frames, sampling, first_sample=first)
+        features, lengths = generate_batch(texts, frames, sampling, first_sample=first)
         joints = to_joints(features, spec).numpy()  # (B, T, J, 3)
         for number, ((k, repeat), text) in enumerate(zip(batch, texts), start=first):
             motion = Motion(joints[number - first, : lengths[number - first]], spec.fps, text)
             yield Sample(motion, k, repeat, number)
 
-    yield from Distributed.from_environment().in_turns(range(done, len(samples), config.batch_size), batch_from)
+    yield from Distributed.from_environment().in_turns(range(done, len(samples), size), batch_from)
+
+
+def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`model.generate`, or with --candidates the best of several motions by the LaMP that belongs to the weights."""
+    if config.candidates == 1:
+        return model.generate
+    from pipelines.candidates import best_motions
+    from pipelines.language_motion import LanguageMotion
+
+    run = find_generator(config).masked
+    lamp = LanguageMotion.load(run.checkpoints_dir, run.dataset_name, run.metadata.get("lamp_name", ""), model.mean.device)
+    return partial(best_motions, model, lamp, candidates=config.candidates)
 
 
 def lengths_of(model: TextToMotion, prompts: list[Prompt], sampling: SamplingSettings, first: int) -> Tensor | None:

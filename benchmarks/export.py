@@ -1,8 +1,9 @@
 """What exporters cost and keep: `python -m benchmarks.export [--clips 20] [--dataset_name open] [--checkpoints_dir DIR …]`.
 
 Prints the time of inverse kinematics, foot locking, .bvh, .glb and .mp4 for 196 frames, over real clips of a dataset: medians.
-Then, for real clips, the same through a tokeniser, and generated ones: how far joints lie from those of the fitted skeleton, how
-fast feet slide before and after they are locked, and how far that moves the other joints. The embedded weights are the default.
+Then, for real clips, the same through a tokeniser, and generated ones: how far joints lie from those of the one symmetric skeleton, how
+fast feet slide before and after they are locked, and how far that moves the other joints; whether all files have the same bones; and what
+changes at the seams of loops, beside the largest change elsewhere. The embedded weights are the default.
 """
 
 from __future__ import annotations
@@ -22,16 +23,21 @@ from data.store import MotionStore, Normaliser
 from evaluation.metrics.physical import foot_slide, toe_contacts
 from evaluation.tokeniser import reconstructions, to_joints
 from motion.features import features_to_joints, skeleton_for
-from motion.files.export import export
+from motion.files.animation import RigOptions
+from motion.files.bvh import read_bvh
+from motion.files.export import OutputOptions, export
 from motion.footlock import lock_feet
 from motion.ik import fit_pose
 from motion.spec import DatasetSpec, get_spec
 from options.cli import parse
 from options.common import option
+from pipelines.looping import cycle_joints, decode_cycle, loop_codes, seam_sizes
+from pipelines.outputs import standard_body
 from pipelines.runs import EMBEDDED_DIR
-from pipelines.text2motion import TextToMotion
+from pipelines.text2motion import SamplingSettings, TextToMotion
 
 FRAMES = 196
+LOOPS = ["a person walks forward", "a person runs forward", "a person waves with the right hand", "a person walks in a circle"]
 PROMPTS = Path(__file__).parent.parent / "assets" / "text_prompt.txt"
 
 
@@ -68,28 +74,28 @@ def seconds(work: Callable[[np.ndarray], object], clips: list[np.ndarray]) -> fl
     return statistics.median(times[1:])
 
 
-def time_exports(clips: list[np.ndarray], fps: float) -> None:
+def time_exports(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
     """Print what each step and format takes; clips are repeated, or cut, to `FRAMES` frames."""
     clips = [np.resize(clip, (FRAMES, *clip.shape[1:])) for clip in clips]
     skeleton = skeleton_for(clips[0].shape[1])
     print(f"{FRAMES} frames, {len(clips)} real clips, {torch.get_num_threads()} threads")
-    print(f"IK           {1000 * seconds(lambda clip: fit_pose(torch.from_numpy(clip), skeleton), clips):8.1f} ms")
-    print(f"foot locking {1000 * seconds(lambda clip: lock_feet(clip, fps), clips):8.1f} ms, IK included")
+    print(f"IK           {1000 * seconds(lambda clip: fit_pose(torch.from_numpy(clip), skeleton, body), clips):8.1f} ms")
+    print(f"foot locking {1000 * seconds(lambda clip: lock_feet(clip, fps, rest=body), clips):8.1f} ms, IK included")
     with TemporaryDirectory() as folder:
         for suffix in ("bvh", "glb", "mp4"):
             took = seconds(lambda clip, to=Path(folder) / f"clip.{suffix}": export(to, clip, "", fps), clips)
             print(f"{suffix:<13}{took:8.2f} s")
 
 
-def quality(clips: list[np.ndarray], fps: float) -> list[float]:
+def quality(clips: list[np.ndarray], fps: float, body: np.ndarray) -> list[float]:
     """Means over clips: IK error, its 95th percentile, foot slide before and after locking, how far the other joints move."""
     skeleton = skeleton_for(clips[0].shape[1])
     legs = {joint for chain in skeleton.chains[:2] for joint in chain[2:]}
     others = [joint for joint in range(skeleton.num_joints) if joint not in legs]
     rows, errors = [], []
     for clip in map(torch.from_numpy, clips):
-        errors.append((fit_pose(clip, skeleton).joints(skeleton) - clip).norm(dim=-1).flatten())
-        locked = torch.from_numpy(lock_feet(clip.numpy(), fps))
+        errors.append((fit_pose(clip, skeleton, body).joints(skeleton) - clip).norm(dim=-1).flatten())
+        locked = torch.from_numpy(lock_feet(clip.numpy(), fps, rest=body))
         contacts = toe_contacts(clip[None], fps)
         slides = [foot_slide(motion[None], fps, contacts=contacts).item() for motion in (clip, locked)]
         rows.append([*slides, 100 * (locked - clip)[:, others].norm(dim=-1).mean().item()])
@@ -97,11 +103,42 @@ def quality(clips: list[np.ndarray], fps: float) -> list[float]:
     return [error.mean().item(), np.percentile(error, 95), *np.nanmean(rows, axis=0)]
 
 
+def equal_bones(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
+    """Print how much the bones of the clips' .bvh files differ, between files, and between left and right."""
+    rig, skeleton = RigOptions("standard", body), skeleton_for(clips[0].shape[1])
+    with TemporaryDirectory() as folder:
+        rests = []
+        for clip in clips:
+            export(Path(folder) / "clip.bvh", clip, "", fps, OutputOptions(rig=rig))
+            bvh = read_bvh(Path(folder) / "clip.bvh")
+            rests.append(bvh.offsets[[bvh.names.index(bone) for bone in skeleton.bones[1:]]])
+    sides = np.array(rests[0]) - np.array(rests[0])[[joint - 1 for joint in skeleton.mirror[1:]]] * (-1, 1, 1)
+    print(f"\nbones of {len(clips)} .bvh files: {np.ptp(rests, axis=0).max():.6f} cm apart, sides {np.abs(sides).max():.6f} cm apart")
+
+
+def loop_seams(model: TextToMotion, spec: DatasetSpec, number: int) -> None:
+    """Print what changes at the seams of generated loops and, beside it, the largest change from frame to frame elsewhere."""
+    sampling = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)
+    sizes = []
+    for sample, prompt in enumerate((LOOPS * number)[:number]):
+        condition = model.encoder([prompt])
+        codes = model.draw(condition, torch.tensor([20]), sampling=sampling, first_sample=sample)
+        settings = {"longest": spec.max_motion // model.tokeniser.stride, "sampling": sampling, "first_sample": sample}
+        features = decode_cycle(model, loop_codes(model, codes, condition, **settings))
+        sizes.append(seam_sizes(cycle_joints(features, spec, cycles=2)[0], spec.fps))
+    for name, unit in (("position", "cm"), ("velocity", "cm/s")):
+        at_seam, elsewhere = (100 * np.array([size[name][part] for size in sizes]) for part in (0, 1))
+        larger = int((at_seam > elsewhere).sum())
+        means = f"{at_seam.mean():.2f} at the seam, at most {elsewhere.mean():.2f} elsewhere (means)"
+        print(f"{number} loops, change of {name} in {unit}: {means}; larger at the seam in {larger}")
+
+
 @dataclass(frozen=True)
 class Exports:
     """Time and error of exported motions."""
 
     clips: int = option(20, "clips of each source")
+    loops: int = option(10, "generated loops")
     data_root: str = option("", "dataset folder, if it is not the usual one under dataset/")
     checkpoints_dir: str = option(str(EMBEDDED_DIR), "folder of checkpoint folders")
     dataset_name: str = option("open", "dataset")
@@ -116,11 +153,14 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(args.dataset_name, args.data_root)
     model = TextToMotion.load(args.checkpoints_dir, args.dataset_name, args.name, args.res_name, args.length_name)
     sources = motions(spec, model, args.clips)
-    time_exports(sources["real"], spec.fps)
+    body = standard_body(model, spec)
+    time_exports(sources["real"], spec.fps, body)
     print(f"\n{'':14}{'IK error, cm':>14}{'p95':>8}{'foot slide, cm/s':>20}{'locked':>8}{'others moved, cm':>20}")
     for source, clips in sources.items():
-        error, worst, before, after, moved = quality(clips, spec.fps)
+        error, worst, before, after, moved = quality(clips, spec.fps, body)
         print(f"{source:14}{error:>14.2f}{worst:>8.2f}{before:>20.1f}{after:>8.1f}{moved:>20.2f}")
+    equal_bones(sources["generated"], spec.fps, body)
+    loop_seams(model, spec, args.loops)
 
 
 if __name__ == "__main__":

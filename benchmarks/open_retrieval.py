@@ -21,8 +21,8 @@ from motion.spec import get_spec
 from options.cli import parse
 from options.common import option
 from pipelines.language_motion import LanguageMotion
-from prepare.open_dataset import swap_sides
 from prepare.phrases import SAME_MOOD
+from prepare.sides import swap_sides
 from utils.runtime import resolve_device
 
 NAME = re.compile(r"(M?)B([12])_([a-z-]+)_([a-z-]+)_")

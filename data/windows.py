@@ -28,9 +28,11 @@ def motion_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[os.
     """The motion files under a folder, in order. Raises `UserError` if there is none."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --motions or --data_root names one with motions")
-    files = sorted(walk(folder, suffixes), key=lambda file: file.path)
+    found = sorted(walk(folder, suffixes), key=lambda file: file.path)
+    files = [file for file in found if file.is_file()]
+    tell_skipped([f"{file.path}: no ordinary file, or a link to nothing" for file in found if not file.is_file()], len(found))
     if not files:
-        kinds = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        kinds = " or ".join(filter(None, (", ".join(suffixes[:-1]), suffixes[-1])))
         raise UserError(f"{folder}: no {kinds} file in it; --motions names a folder of motions")
     return files
 

@@ -1,7 +1,7 @@
 """Configs that come from files, checked against the file's tensors before anything is built from them.
 
-A config is a dataclass. Types, ranges and sizes are checked here, so that a damaged or hostile header cannot ask for a model larger
-than its file, or for one that takes forever to build.
+A config is a dataclass. Types, ranges and sizes are checked here, so that a damaged or hostile header cannot ask for a model far
+larger than its file, or for one that takes forever to build.
 """
 
 from __future__ import annotations
@@ -9,20 +9,18 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from utils.checkpoint import own_state
 from utils.errors import UserError
 
 SMALL = {"dilation_growth_rate": 16, "down_t": 8, "stride": 1024}  # what shapes do not tell, and more than anyone uses
+FREE = 1024  # up to which a size need not be found among the tensors' sizes: a model of these is small
 UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
-USUAL = 8192  # sizes that need no tensor of that size, such as tokens of a caption
 
 
 def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor], source: str | Path) -> Any:
@@ -30,7 +28,7 @@ def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor],
     if not isinstance(values, dict):
         raise UserError(f"{source}: its config is {type(values).__name__}, not a table of settings; the file is damaged")
     hints = typing.get_type_hints(config_class)
-    widest = max((size for value in state.values() for size in value.shape), default=0)
+    sizes = {size - spare for value in state.values() for size in value.shape for spare in (0, 1, 2)}  # marks beside the codes
     for field in fields(config_class):
         if field.name not in values:
             continue
@@ -38,7 +36,7 @@ def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor],
         if not of_type(value, hints[field.name]):
             raise UserError(f"{source}: its config says {field.name} = {shown(value)}, which is of the wrong type; it is damaged")
         for number in value if isinstance(value, (list, tuple)) else [value]:
-            if not in_range(field.name, number, widest, len(state)):
+            if not in_range(field.name, number, sizes, len(state)):
                 raise UserError(f"{source}: its config says {field.name} = {shown(value)}, which does not fit its tensors")
     try:
         return config_class(**values)
@@ -64,33 +62,24 @@ def of_type(value: Any, hint: Any) -> bool:
     return True
 
 
-def in_range(name: str, value: Any, widest: int, tensors: int) -> bool:
-    """Whether a number of a config is possible beside tensors, of which the widest dimension and the count are given."""
+def in_range(name: str, value: Any, sizes: set[int], tensors: int) -> bool:
+    """Whether a number of a config is possible beside tensors, of which the sizes and the count are given."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return not isinstance(value, str) or len(value) <= 4096
-    if isinstance(value, float) or ("drop" in name or "prob" in name):
-        return math.isfinite(value) and abs(value) < 1e6 and not (("drop" in name or "prob" in name) and not 0 <= value <= 1)
+    if "drop" in name or "prob" in name:
+        return 0 <= value <= 1
+    if isinstance(value, float):
+        return math.isfinite(value) and abs(value) < 1e6
     if name in SMALL:
         return 0 <= value <= SMALL[name]
     if "layers" in name or name in ("depth", "num_quantizers"):
         return 0 <= value <= tensors  # each has a tensor of its own, at least
-    return 0 <= value <= max(widest, USUAL)
+    return 0 <= value <= FREE or value in sizes
 
 
-def built(build: type[nn.Module], config: Any, state: Mapping[str, Tensor], source: str | Path) -> nn.Module:
-    """The model of a config, after a look at its sizes without memory for them.
-
-    Raises `UserError` where it cannot be built, or where it would be larger than the tensors of its file.
-    """
+def built(build: Callable[[Any], nn.Module], config: Any, source: str | Path) -> nn.Module:
+    """The model of a config that was checked. Raises `UserError` where it cannot be built."""
     try:
-        with torch.device("meta"):
-            sizes = {key: value.shape for key, value in own_state(build(config)).items()}
-        if wrong := [key for key in sizes if key in state and sizes[key] != state[key].shape]:
-            of_file, of_config = tuple(state[wrong[0]].shape), tuple(sizes[wrong[0]])
-            raise UserError(f"{source}: '{wrong[0]}' is {of_file}, by its config {of_config}; they do not belong together")
-        missing = sum(math.prod(size) for key, size in sizes.items() if key not in state)
-        if missing > 4 * sum(value.numel() for value in state.values()) + 1_000_000:
-            raise UserError(f"{source}: its config asks for a model far larger than the file; it is damaged")
         return build(config)
     except UserError:
         raise

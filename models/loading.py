@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.configs import built, checked_config, shown
 from utils.checkpoint import RELEASED, find_weights, freeze, load_own_state, load_weights, read_metadata
@@ -29,9 +29,6 @@ KINDS = {
     "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # that has learned plain captions alone
     "caption_lm": ("models.caption_lm", "CaptionLM", "CaptionLMConfig"),
 }
-OUTSIDE = ("caption_lm",)  # kinds whose weights lie in other files too
-
-
 def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tuple[nn.Module, dict[str, Any]]:
     """A model in eval mode on the CPU, and the metadata of its file (kind, config, and for ours step, revision, …).
 
@@ -88,7 +85,7 @@ class Loader:
         return list(self.loaded)
 
 
-def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, Tensor] | None = None) -> nn.Module:
+def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, torch.Tensor] | None = None) -> nn.Module:
     """A new model from its config, which is checked against a file's tensors if they are given.
 
     Raises `UserError`, naming `source`, for settings that it does not have or that do not fit.
@@ -97,8 +94,7 @@ def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str
     module = import_module(path)
     model_class, config_class = getattr(module, model_class), getattr(module, config_class)
     if state is not None:
-        config = checked_config(config_class, config, state, source)
-        return model_class(config) if kind in OUTSIDE else built(model_class, config, state, source)
+        return built(model_class, checked_config(config_class, config, state, source), source)
     try:
         return model_class(config_class(**config))
     except TypeError as error:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from options.legacy import LEGACY, LegacyFlag
 from options.ranges import check_ranges
-from utils.errors import UserError, fail
+from utils.errors import Parser, UserError
 
 Config = TypeVar("Config")
 
@@ -36,7 +36,7 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
         if idle:
             print(f"note: no effect: {', '.join(idle)}", file=sys.stderr)
     config = config_class(**given)
-    if not given.get("is_continue") or not config_class.resumes_from_opt:
+    if not given.get("is_continue") or not getattr(config_class, "resumes_from_opt", True):
         return config
     root = getattr(config, "out_dir", "") or config.checkpoints_dir
     return from_opt(config_class, Path(root) / config.dataset_name / config.name / "opt.txt", **given)
@@ -105,7 +105,7 @@ def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
     """Every field of the dataclass as a flag, abbreviations off, defaults shown in the help but left to the dataclass."""
-    parser = _Parser(
+    parser = Parser(
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )
     for option, kind, many in _options(config_class):
@@ -147,11 +147,6 @@ def _metavar(name: str, kind: type) -> str:
 def _legacy(config_class: type) -> tuple[LegacyFlag, ...]:
     """The released script's flags that have no field in this config."""
     return LEGACY.get(config_class.__name__, ())
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        fail(f"{message}; --help lists the flags")
 
 
 class _HelpFormatter(argparse.HelpFormatter):

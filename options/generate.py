@@ -43,6 +43,7 @@ class GenT2M(Sampling):
     text_path: str = option("", "file of prompts, one per line: <text>#<frames> or <text>#NA; see --lengths_as_given")
     motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
     lengths_as_given: bool = option(False, "with #NA lines in --text_path: keep the lengths that other lines give")
+    candidates: int = option(1, "motions generated for each one that is kept: the best match by LaMP's matching head")
     join: bool = option(False, "one motion of all prompts, each as long as you like, one after the other")
     loop: bool = option(False, "motions that can be repeated: the end leads into the start")
 

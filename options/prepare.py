@@ -56,6 +56,20 @@ class CutBackbone:
 
 
 @dataclass(frozen=True)
+class TrainWeights:
+    """Flags of `python -m prepare.weights`: trains the embedded weights, stage by stage."""
+
+    data_root: str = option("", "folder of the `open` dataset; default: dataset/Open")
+    setting: str = option("cpu", "sizes of batches, steps and minutes for two CPU cores or for one GPU", choices=("cpu", "gpu"))
+    stages: list[str] = option(
+        ["vq", "lamp", "masked", "filling", "residual", "length", "m2t"], "stages to train, in this order", nargs="+"
+    )
+    checkpoints_dir: str = option("./checkpoints", "where the runs lie")
+    init: str = option("assets/demo", "checkpoints folder whose runs of the same names the stages start from; \"\": none")
+    bert: str = option("checkpoints/minilm4", "backbone of LaMP, made by prepare.backbone")
+
+
+@dataclass(frozen=True)
 class Release:
     """Flags of `python -m prepare.release`: makes a small folder of trained weights to pass on."""
 

@@ -201,6 +201,8 @@ def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str |
 
     The file is written every `BLOCK` captions, so that an interruption loses no more than those.
     """
+    if isinstance(encoder, JointCondition):  # each part has its own file
+        return torch.cat([cached_features(part, captions, folder) for part in encoder.parts], dim=1)
     path = Path(folder) / f"condition_{encoder.fingerprint}.safetensors"
     keys = [hashlib.sha256(caption.encode()).digest()[:16] for caption in captions]
     known: dict[bytes, int] = {}

@@ -108,10 +108,13 @@ class Knowledge:
         features, similarity = self.features(prompt)
         weights = np.array(self.calibration["weights"])
         score = float(1 / (1 + np.exp(-(weights @ features + self.calibration["bias"]))))
-        nearest, actions = self.nearest(similarity)
+        nearest = self.nearest(similarity)
+        actions = {self.index.actions[place] for place in np.argsort(-similarity)[:2]}  # of the two nearest captions
         strange = self.strange_words(prompt)
-        if score >= KNOWN and actions and actions[0] in self.index.thin:
-            return Known(min(score, KNOWN / 2), nearest, f"hardly any training clip shows this ({actions[0]})")
+        if SEVERAL.search(prompt):
+            return Known(min(score, KNOWN / 2), nearest, "the weights move one person, not several")
+        if score >= KNOWN and len(actions) == 1 and actions <= self.index.thin:
+            return Known(KNOWN / 2, nearest, f"hardly any training clip shows this ({actions.pop()})")
         if score >= KNOWN:
             return Known(score, nearest)
         if not any(word in FUNCTION_WORDS or stem(word) in self.stems for word in words_of(prompt)):
@@ -132,11 +135,17 @@ class Knowledge:
         familiar = (rows[1 + len(parts) :] @ self.index.word_rows.T).max(1) if words else np.ones(1)
         familiar = np.where([stem(word) in self.stems for word in words] or [True], 1.0, familiar)
         best = np.sort(similarity)[::-1]
-        values = (best[0], best[:5].mean(), by_clause.min(), familiar.min(), familiar.mean(), float(bool(SEVERAL.search(prompt))))
+        values = (
+            best[0],
+            best[:5].mean(),
+            by_clause.min(),
+            familiar.min(),
+            familiar.mean(),
+        )
         return np.array(values), similarity
 
-    def nearest(self, similarity: np.ndarray) -> tuple[tuple[str, ...], list[str]]:
-        """The nearest captions, of one action each where the actions are known, and these actions."""
+    def nearest(self, similarity: np.ndarray) -> tuple[str, ...]:
+        """The nearest captions, of one action each where the actions are known."""
         kept, actions = [], []
         for place in np.argsort(-similarity):
             caption, action = self.index.captions[place], self.index.actions[place]
@@ -145,20 +154,13 @@ class Knowledge:
                 actions.append(action)
             if len(kept) == NEAREST:
                 break
-        return tuple(kept), actions
+        return tuple(kept)
 
     def strange_words(self, prompt: str) -> list[str]:
         return [word for word in dict.fromkeys(content_words(canonical(prompt))) if stem(word) not in self.stems]
 
 
-FEATURES = (
-    "nearest caption",
-    "mean of the nearest five",
-    "least near clause",
-    "strangest word",
-    "mean of the words",
-    "several people",
-)
+FEATURES = ("nearest caption", "mean of the nearest five", "least near clause", "strangest word", "mean of the words")
 
 
 def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) -> list[dict | None]:

@@ -180,7 +180,7 @@ def start_folder(config: Sampling) -> dict[str, Any]:
         return {}
     if motions and not config.is_continue:
         note(
-            f"{target} holds {len(motions)} motion{'s'[: len(motions) != 1]} of an earlier run: same names are replaced, "
+            f"{target} holds {len(motions)} motion{'s'[: len(motions) != 1]} of an earlier run: files of one name are replaced, "
             "the others stay; --overwrite deletes them first, --is_continue goes on with an interrupted run"
         )
     return record

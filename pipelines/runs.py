@@ -109,7 +109,8 @@ class Run:
     @property
     def fills_gaps(self) -> bool:
         """Whether this is a masked transformer that was trained to fill gaps for editing (`--infill`)."""
-        return bool(self.metadata["config"].get("infill"))
+        config = self.metadata.get("config")
+        return isinstance(config, dict) and bool(config.get("infill"))
 
     def __str__(self) -> str:
         note = " (embedded weights; --name selects others)" if self.embedded else ""

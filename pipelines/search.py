@@ -28,6 +28,7 @@ from utils.progress import progress
 
 SUFFIXES = (".npy", ".npz", ".bvh", ".glb")
 READ_AT_ONCE = 256  # files whose features are held in memory
+KEPT_EVERY = 8  # such blocks, after which what is done is written down
 
 
 class Hit(NamedTuple):
@@ -75,8 +76,10 @@ def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path) -> Motion
     path = cache_folder(folder, spec.cache_dir) / f"lamp_{model.fingerprint}.safetensors"
     found = stored(path, state)
     if found is None:
-        tensors, used = build_index(model, spec, [Path(file) for file in files])
+        partial = path.with_suffix(".partial.safetensors")
+        tensors, used = build_index(model, spec, [Path(file) for file in files], partial, state)
         save_weights(path, tensors, {"kind": "index", "state": state, "files": [str(file.relative_to(folder)) for file in used]})
+        partial.unlink(missing_ok=True)
         print(f"note: the index is kept in {path}; --cache_dir selects another folder", file=sys.stderr)
         found = load_weights(path)
     tensors, metadata = found
@@ -92,23 +95,40 @@ def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] |
     return (tensors, metadata) if metadata.get("state") == state else None
 
 
-def build_index(model: LanguageMotion, spec: DatasetSpec, files: list[Path]) -> tuple[dict[str, Tensor], list[Path]]:
-    """The index's tensors, and the files that `owners` counts."""
+def build_index(
+    model: LanguageMotion, spec: DatasetSpec, files: list[Path], partial: Path, state: str
+) -> tuple[dict[str, Tensor], list[Path]]:
+    """The index's tensors, and the files that `owners` counts. What is done so far is kept in `partial`, from which a run that was
+    interrupted goes on."""
     used: list[Path] = []
     faults: list[str] = []
     parts: list[dict[str, Tensor]] = []
-    with progress(total=len(files), desc="indexing motions", unit="file") as bar:
-        for first in range(0, len(files), READ_AT_ONCE):
+    done = 0
+    if earlier := stored(partial, state):
+        tensors, metadata = earlier
+        parts, done, faults = [tensors], metadata["done"], metadata["faults"]
+        used = [files[number] for number in metadata["used"]]
+    numbers = {file: number for number, file in enumerate(files)}
+    with progress(total=len(files), initial=done, desc="indexing motions", unit="file") as bar:
+        for first in range(done, len(files), READ_AT_ONCE):
             block = files[first : first + READ_AT_ONCE]
             motions = {file: motion for file in block if (motion := features_of(file, spec, faults)) is not None}
             if motions:
                 parts.append(embed(model, spec, list(motions.values()), len(used)))
                 used += motions
             bar.update(len(block))
+            if parts and first // READ_AT_ONCE % KEPT_EVERY == KEPT_EVERY - 1:
+                parts = [joined(parts)]
+                facts = {"done": first + len(block), "used": [numbers[file] for file in used], "faults": faults}
+                save_weights(partial, parts[0], {"kind": "index", "state": state, **facts})
     tell_skipped(faults, len(files))
     if not any(len(part["owners"]) for part in parts):
         raise UserError(f"{files[0].parent}: none of its files is a motion for this model ({named(faults, 1) or 'too short'})")
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, used
+    return joined(parts), used
+
+
+def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], number: int) -> dict[str, Tensor]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,11 +20,13 @@ from motion.spec import RELEASED_EVALUATOR
 from options.cli import parse
 from options.prepare import Download
 from prepare.fetch import fetch
+from utils.archives import DAMAGE, Limits, check_zip
 from utils.errors import UserError, script
 
 LAMP = "https://virutalbuy-public.oss-cn-hangzhou.aliyuncs.com/share/aigc3d/lamp/"
 DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 RVQ = "rvq_nq6_dc512_nc512_noshare_qdp0.2"
+RELEASES = Limits(size=8 << 30)
 WASTE = ("__MACOSX", ".DS_Store")
 
 
@@ -163,8 +164,12 @@ def share_statistics(folder: Path) -> None:
 def damage(path: Path) -> str:
     """What is wrong with an archive, or a weights file that is one inside; "" if nothing is."""
     try:
-        bad = zipfile.ZipFile(path).testzip() if zipfile.is_zipfile(path) else None
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+        bad = None
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                check_zip(archive, path, RELEASES)
+                bad = archive.testzip()
+    except (*DAMAGE, UserError) as error:
         return f"is damaged ({error})"
     return f"is damaged at {bad}" if bad else ""
 

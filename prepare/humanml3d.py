@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tarfile
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -32,11 +29,13 @@ from options.cli import parse
 from options.prepare import BuildHumanML3D
 from prepare.folder import MOTIONS, whole_folder, write_lists
 from prepare.stats import write_statistics
+from utils.archives import Limits, read_members
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:  # prepare.captures imports torch, for which --help does not wait
     from prepare.captures import Clip, Outcome, Sources
 
+CAPTIONS = Limits(size=512 << 20)
 SPLITS = ("train", "val", "test")
 NAMED = 3  # examples of each problem that the report names
 
@@ -85,17 +84,15 @@ def open_sources(options: BuildHumanML3D) -> Sources:
 
 def read_captions(path: Path) -> dict[str, bytes]:
     """Caption files by clip, from a folder of them or HumanML3D's `texts.zip` or `.tar.gz` with such a folder in it."""
-    try:
-        if path.is_dir():
-            return {file.stem: file.read_bytes() for file in sorted(path.glob("*.txt"))}
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return {PurePosixPath(name).stem: archive.read(name) for name in archive.namelist() if is_caption(name)}
-        with tarfile.open(path) as archive:
-            files = (member for member in archive if member.isfile() and is_caption(member.name))
-            return {PurePosixPath(member.name).stem: archive.extractfile(member).read() for member in files}
-    except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read ({error}); expected a folder, .zip or .tar.gz of caption files") from None
+    if path.is_dir():
+        return {file.stem: file.read_bytes() for file in sorted(path.glob("*.txt")) if file.is_file()}
+    captions: dict[str, bytes] = {}
+    for name, content in read_members(path, is_caption, CAPTIONS):
+        stem = PurePosixPath(name).stem
+        if stem in captions:
+            raise UserError(f"{path}: two files are called {stem}.txt; pack one folder of captions")
+        captions[stem] = content
+    return captions
 
 
 def is_caption(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,12 +13,10 @@ from prepare.actions import actions_in
 from prepare.captures import mirror
 from prepare.open_splits import by_hash, draw_splits
 from prepare.short_clips import join_short
+from prepare.sides import swap_sides
 from prepare.takes import FPS, LONGEST, SHORTEST, Clip, Segment, Take
 
 SHORTEST_REST = 60  # rows; what is left over when a long take is cut often shows only how the person comes to rest
-OPPOSITE = {"left": "right", "right": "left", "clockwise": "counterclockwise"}
-OPPOSITE |= dict.fromkeys(("counterclockwise", "anticlockwise"), "clockwise")
-SIDES = r"\b(?:left|right|(?:counter-?|anti-?)?clockwise)(?![a-z])"
 IDLE_SECONDS = 300  # of standing idle in all; captures of it are as long as one likes
 
 
@@ -111,8 +108,3 @@ def mirrored(clip: Clip) -> Clip:
         clip, name=f"M{clip.name}", content=swap_sides(clip.content), label=swap_sides(clip.label), joints=mirror(clip.joints),
         captions=tuple(swap_sides(caption) for caption in clip.captions),
     )  # fmt: skip
-
-
-def swap_sides(words: str) -> str:
-    """The same words with the sides exchanged: walk-turn-left -> walk-turn-right, clockwise -> counterclockwise."""
-    return re.sub(SIDES, lambda side: OPPOSITE[side[0].lower().replace("-", "")], words, flags=re.IGNORECASE)

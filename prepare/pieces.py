@@ -20,6 +20,7 @@ from numpy import ndarray
 from prepare import splice
 from prepare.captions import clauses
 from prepare.facts import Facts, moving, prove
+from prepare.sides import swap_sides
 from prepare.verbs import IDLE
 
 LEAST = 30  # frames that are left of an action which is cut short
@@ -183,8 +184,3 @@ def as_take(clip: Clip, mirror: bool) -> Take:
     if not mirror:
         return Take(clip.name, clip.content, clip.style, clip.label, joints)
     return Take(f"M{clip.name}", swap_sides(clip.content), clip.style, swap_sides(clip.label), splice.mirror(joints))
-
-
-def swap_sides(words: str) -> str:
-    """The same words with left and right exchanged."""
-    return re.sub("left|right", lambda side: "right" if side[0] == "left" else "left", words)

@@ -129,7 +129,7 @@ def check_losses(device: torch.device) -> str:
             ours, its_gradients = loss_and_gradients(name, device, bf16)
             error = float((ours - loss).abs() / loss.abs())
             assert error <= of_loss, f"{name}, {kind}: the loss is off by {error:.1e}, allowed {of_loss:.0e}"
-            # The tokeniser's codes and LaMP's negatives jump where two are almost equal: in bf16 their gradients are not comparable.
+            # The tokeniser's codes and LaMP's negatives jump where two are almost equal: in bf16 gradients cannot be compared.
             if not (bf16 and name in ("tokeniser", "lamp")):
                 off = gradient_error(its_gradients, gradients)
                 assert off <= of_gradient, f"{name}, {kind}: the gradient is off by {off:.1e}, allowed {of_gradient:.0e}"

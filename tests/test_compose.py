@@ -14,7 +14,8 @@ from prepare.compose import BRIDGE, CLOSE, LONGEST, SHORTEST, chain, compose, ov
 from prepare.compose_captions import MOST_WORDS, with_pronouns, write
 from prepare.facts import CHEST, moving, prove
 from prepare.phrases import HE
-from prepare.pieces import UNPROVEN, Pieces, swap_sides
+from prepare.pieces import UNPROVEN, Pieces
+from prepare.sides import swap_sides
 from prepare.synthetic import bower, raiser, walker, waver
 
 FPS = 20

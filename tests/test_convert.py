@@ -109,7 +109,7 @@ def test_there_and_back_through_bvh(npy, clip, tmp_path, unit):
     assert height == pytest.approx(clip[:, 0, 1].mean() * {"cm": 100, "m": 1}[unit], rel=1e-4)
 
 
-@pytest.mark.parametrize("scale", [1.0, 100.0, 1000.0, 1 / 0.0564444])
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1000.0])
 def test_units_are_told_by_the_size_of_the_body(clip, tmp_path, scale):
     joints, _ = read(save_bvh(tmp_path / "walk.bvh", clip, scale))
     np.testing.assert_allclose(joints, clip, atol=1e-3)

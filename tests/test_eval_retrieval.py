@@ -172,6 +172,8 @@ def test_reranking_keeps_the_best_best(run):
     texts = gallery.which[places]
     plain, reranked = (gallery.scores(places, rerank)[1] for rerank in (0, 3))
     for before, after in zip(plain, reranked):
+        if len(set(texts[before >= before.unique()[-3]].tolist())) > 3:
+            continue  # two captions of equal token ids: either may be among the first three
         assert set(texts[before >= before.unique()[-3]].tolist()) == set(texts[after >= after.unique()[-3]].tolist())
         rest = before < before.unique()[-3]
         assert torch.equal(before[rest].argsort(stable=True), after[rest].argsort(stable=True))
@@ -262,6 +264,13 @@ def test_dataset_is_searched_with_its_captions(run, tmp_path, capsys):
     assert output(folder, capsys).splitlines()[1:] == lines
 
 
+def test_without_a_run_the_embedded_lamp_searches(run, motions, tmp_path, capsys):
+    words = ["--query", "a person walks", "--motions", str(motions), "--checkpoints_dir", str(tmp_path / "none"), "--gpu_id", "-1"]
+    eval_retrieval.main([*words, "--top", "3"])
+    written = capsys.readouterr()
+    assert "(embedded weights" in written.err and len(written.out.splitlines()) == 4
+
+
 def test_found_motions_are_written(run, motions, tmp_path, capsys):
     argv = [*run.places, "--query", "a person walks", "--motions", str(motions), "--top", "2", "--formats", "html", "npy", "bvh"]
     printed = output([*argv, "--output_dir", str(tmp_path / "out"), "--ext", "walks"], capsys)
@@ -302,7 +311,7 @@ def test_bad_input_is_turned_down(run, motions, tmp_path, capsys):
     np.save(tmp_path / "words" / "a.npy", np.zeros(3))
     query = ["--query", "a person bows"]
     for argv, words in (
-        ([*run.places, "--name", "nobody"], "no such checkpoint"),
+        ([*run.places, "--name", "nobody"], "no LaMP run 'nobody'"),
         ([*run.places, "--name", "vq"], "LaMP is needed"),
         ([*run.places, "--which_epoch", "net_best_fid"], "net_best_r1"),
         ([*run.places, "--split", "tset"], "test"),

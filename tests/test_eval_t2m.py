@@ -180,6 +180,6 @@ def test_a_tokenisers_reconstructions_are_judged_too(root, capsys):
 
 def test_remade_motions_are_those_of_the_same_pass(root):
     passes = protocol(root)
-    motion, physical, _ = passes.remade(lambda features, lengths: features, 1)
+    motion, physical, _ = passes.reconstructed(lambda features, lengths: features, 1)
     assert torch.equal(motion, passes.real(1).seen.motion)
     assert torch.equal(physical["jerk_m_s3"], passes.real(1).seen.physical["jerk_m_s3"])

@@ -204,7 +204,7 @@ def test_the_longest_clip_is_small_and_quick(tmp_path):
     began = time.process_time()
     write_glb(tmp_path / "walk.glb", clip, "a person walks", fps=20)
     assert time.process_time() - began < 0.2
-    assert (tmp_path / "walk.glb").stat().st_size < 300_000
+    assert (tmp_path / "walk.glb").stat().st_size < 320_000
 
 
 def test_nan_is_not_written(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from motion.clip import Motion
+from motion.drawing.body import body_points
 from motion.drawing.html import write_html
 from motion.files.export import export
 from motion.skeleton import HUMANML3D, KIT
@@ -57,6 +58,21 @@ def unpack(packed: dict, frames: int) -> np.ndarray:
     return (np.frombuffer(b64decode(packed["values"]), "<i2") * packed["scale"]).reshape(frames, -1, 3)
 
 
+def test_other_points_are_kept_to_two_millimetres_of_their_joints(tmp_path):
+    joints = walk(20)
+    page = data_of(written(tmp_path, motion("", joints)))
+    clip, body = page["clips"][0], page["skeletons"]["22"]
+    steps = np.frombuffer(b64decode(clip["plain"]["others"]), "i1").reshape(20, -1, 3) * body["reach"] / 127
+    expected = body_points(joints, HUMANML3D)[:, 22:]
+    assert np.abs(unpack(clip["plain"], 20)[:, body["owners"]] + steps - expected).max() < 2e-3
+
+
+def test_a_page_links_to_the_files_beside_it(tmp_path):
+    files = ["animation/0/sample0.bvh", "animation/0/sample0_ik.bvh"]
+    page = data_of(written(tmp_path, motion("", walk(4)), motion("", walk(4)), files=[files]))
+    assert [clip["files"] for clip in page["clips"]] == [files, []]
+
+
 def motion(text: str, joints: np.ndarray, fps: float = 20, locked=None, contacts=None) -> Motion:
     return Motion(joints, fps, text, locked, contacts)
 
@@ -78,11 +94,11 @@ def test_the_joints_are_kept_to_a_millimetre(tmp_path, far, skeleton):
 
 def test_a_page_is_small_and_needs_no_network(tmp_path):
     page = written(tmp_path, motion("a person wanders", walk(196), 20, walk(196)))
-    assert len(page.encode()) < 120_000
+    assert len(page.encode()) < 200_000
     assert Reader(page).addresses == []
     assert not re.search(r"https?:|//[a-z]|@import|url\(|\bimport\b|fetch\(|XMLHttp", page)
     assert "default-src 'none'" in page  # and the browser would not let it
-    assert len(written(tmp_path, *[motion("a person wanders", walk(196), 20)] * 8).encode()) < 8 * 36_000 + 50_000
+    assert len(written(tmp_path, *[motion("a person wanders", walk(196), 20)] * 8).encode()) < 8 * 59_000 + 50_000
 
 
 def test_captions_stay_text(tmp_path):
@@ -108,9 +124,10 @@ def test_the_script_has_the_body_of_the_videos(tmp_path):
     assert set(body) == {"22", "21"}
     for skeleton in (HUMANML3D, KIT):
         parts = body[str(skeleton.num_joints)]
-        points = skeleton.num_joints + len(parts["tips"])
-        assert {end for start, end, *_ in parts["limbs"]} == set(range(1, points))
-        assert all(side == "left" for start, *_, side, _ in parts["limbs"] if skeleton.bones[start].startswith("Left"))
+        points = skeleton.num_joints + len(parts["owners"])
+        drawn = {end for start, end, *_ in parts["limbs"]} | {start for start, *_ in parts["limbs"]}
+        assert drawn == set(range(points))
+        assert all(side == "left" for start, *_, side, _ in parts["limbs"] if start < skeleton.num_joints and skeleton.bones[start].startswith("Left"))
         assert parts["feet"] == [list(skeleton.feet[:2]), list(skeleton.feet[2:])]
 
 
@@ -171,7 +188,10 @@ def test_samples_are_chosen_by_mouse_and_keys(browser, address):
     page = Page(browser, address)
     shown = "document.querySelectorAll('figure:not([hidden])').length"
     page.wait("document.body.dataset.clip == 0")
-    assert page.evaluate(shown) == 2  # plain and _ik
+    assert page.evaluate(shown) == 1
+    assert not page.evaluate("document.getElementById('ik').parentElement.hidden")  # locked feet first
+    page.evaluate("(document.getElementById('which').value = 'both', showViews())")
+    assert page.evaluate(shown) == 2  # to compare
     page.click("#samples button:nth-child(2)")
     page.wait("document.body.dataset.clip == 1")
     assert page.evaluate("document.getElementById('caption').textContent") == NASTY
@@ -189,7 +209,7 @@ def test_the_person_is_seen_and_turns(browser, address, dark):
     page.key("Home")
 
     def figure() -> str:
-        return page.evaluate("(draw(), document.getElementById('plain').toDataURL())")
+        return page.evaluate("(draw(), document.getElementById('ik').toDataURL())")
 
     def sides() -> tuple[float, float]:  # where blue and orange lie
         pixels = np.asarray(Image.open(BytesIO(b64decode(figure().split(",")[1]))).convert("RGB")).astype(int)
@@ -204,7 +224,7 @@ def test_the_person_is_seen_and_turns(browser, address, dark):
     page.key("3")
     left, right = sides()
     assert left < right
-    before, (x, y) = figure(), page.centre("#plain")
+    before, (x, y) = figure(), page.centre("#ik")
     page.drag((x, y), (x + 60, y + 20))
     turned = figure()
     assert turned != before
@@ -219,7 +239,7 @@ def test_the_person_is_seen_and_turns(browser, address, dark):
 def test_fingers_turn_and_zoom(browser, address):
     page = Page(browser, address, width=390, height=800, touch=True)
     page.wait("Number(document.body.dataset.frame) > 0")
-    x, y = page.centre("#plain")
+    x, y = page.centre("#ik")
     before = page.evaluate("JSON.stringify(camera)")
     page.touch("touchStart", (x, y))
     page.touch("touchMove", (x + 50, y))

@@ -17,13 +17,13 @@ CAPTIONS = [
     for action, texts in {
         "walk": ("a man walks forward", "the woman is walking slowly", "someone walks ahead"),
         "wave": ("a person waves with the left hand", "he waves both hands"),
-        "crawl": ("a person crawls over the floor",),
+        "crawl": ("a person crawls over the floor", "a person crawls"),
     }.items()
     for take in range(1 if action == "crawl" else 4)
     for text in texts
 ]
 TABLE = {clip: (clip.split("_")[0], 4.0) for clip, _ in CAPTIONS}
-CALIBRATION = {"features": FEATURES, "weights": [4.0, 0.0, 2.0, 8.0, 0.0, -4.0], "bias": -9.0}
+CALIBRATION = {"features": FEATURES, "weights": [4.0, 0.0, 2.0, 8.0, 0.0], "bias": -9.0}
 
 
 def encoder(texts):
@@ -52,6 +52,10 @@ def test_paraphrases_are_known_and_strange_verbs_are_not(knowledge):
     violin = knowledge("a person plays the violin")
     assert violin.score < KNOWN and "'violin'" in violin.note and 1 <= len(violin.nearest) <= 3
     assert knowledge("a person walks and plays the violin").score < KNOWN  # one strange clause is enough
+
+
+def test_several_people_are_noted(knowledge):
+    assert "not several" in knowledge("two people walk forward").note
 
 
 def test_thin_actions_are_noted(knowledge):
@@ -112,7 +116,7 @@ def test_calibration_separates_what_can_be_separated():
     features = rng.normal(size=(200, 3)) + known[:, None] * [3, 0, 0]
     weights = fit(features, known)
     scores = features @ weights["weights"] + weights["bias"]
-    assert area_under_curve(scores[known], scores[~known]) > 0.97 and abs(weights["weights"][0]) > 5 * abs(weights["weights"][1])
+    assert area_under_curve(scores[known], scores[~known]) > 0.97 and abs(weights["weights"][0]) > 2 * abs(weights["weights"][1])
     assert area_under_curve(np.ones(3), np.ones(4)) == 0.5
 
 

@@ -17,9 +17,10 @@ from motion.rotation import euler_to_matrix
 from motion.skeleton import HUMANML3D
 from prepare import open_dataset
 from prepare.clip_files import write_batch
-from prepare.open_clips import cut, make_clips, swap_sides
+from prepare.open_clips import cut, make_clips
 from prepare.open_splits import UNSEEN, draw_splits
 from prepare.raw_files import raw_files
+from prepare.sides import swap_sides
 from prepare.stats import mean_std
 from prepare.takes import LONGEST, SHORTEST, Clip, Take
 from utils.errors import UserError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 from motion.clip import Motion
 from motion.skeleton import HUMANML3D
 from options.generate import GenT2M
-from pipelines.outputs import Sample, read_record, write_samples
+from pipelines.outputs import Sample, finished, moved_onto, read_record, start_folder, write_samples
 from tests.tiny import walk
 from utils.errors import UserError
 from utils.provenance import provenance
@@ -79,13 +79,50 @@ def test_each_motion_is_listed_when_it_is_done(tmp_path):
     def samples():
         for index in range(3):
             yield sample(index)
-            (path,) = tmp_path.glob(".exp.*/prompts.json")
-            seen.append(len(json.loads(path.read_text())["motions"]))
+            seen.append(len(read_record(tmp_path / "exp")["motions"]))
 
     seen: list[int] = []
     config = GenT2M(output_dir=str(tmp_path), ext="exp", formats=["npy"])
     write_samples(samples(), 3, config, {"seed": 0})
     assert seen == [1, 2, 3]
+
+
+def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(tmp_path):
+    def samples():
+        yield sample(0)
+        yield sample(1)
+        raise KeyboardInterrupt
+
+    config = GenT2M(output_dir=str(tmp_path), ext="exp", formats=["npy"], seed=3)
+    with pytest.raises(KeyboardInterrupt):
+        write_samples(samples(), 3, config, {"seed": 3})
+    record = start_folder(config)
+    assert len(record["motions"]) == 2 and not list(tmp_path.glob(".exp.*"))
+    wanted = [(index, index and 0, "a person walks") for index in range(3)]
+    assert finished(config, record, wanted) == 0  # without --is_continue
+    assert finished(replace(config, is_continue=True), record, wanted) == 2
+    assert finished(replace(config, is_continue=True, seed=4), record, wanted) == 0
+
+
+def test_two_runs_in_one_folder_never_mix_silently(tmp_path, capsys):
+    write(tmp_path, sample(0), sample(1))
+    config = GenT2M(output_dir=str(tmp_path), ext="exp")
+    assert len(start_folder(config)["motions"]) == 2
+    assert "holds 2 motions of an earlier run" in capsys.readouterr().err
+    assert start_folder(replace(config, overwrite=True)) == {}
+    assert not list((tmp_path / "exp").rglob("*.npy")) and not capsys.readouterr().err
+
+
+def test_files_may_be_named_after_their_prompt(tmp_path):
+    record = write(tmp_path, sample(0, "a person walks/runs: fast!"), name_files="prompt")
+    assert record["motions"][0]["files"][0] == "joints/0/a_person_walks_runs_fast_sample0_repeat0_len8.npy"
+
+
+def test_a_loop_is_locked_as_the_cycle_that_it_is(tmp_path):
+    """The middle one of three cycles, moved to where the first one stands."""
+    turn = np.array([[0.6, 0, 0.8], [0, 1, 0], [-0.8, 0, 0.6]])
+    source = walk(20)
+    np.testing.assert_allclose(moved_onto(source @ turn.T + [1, 0, 2], source @ turn.T + [1, 0, 2], source), source, atol=1e-5)
 
 
 def test_weights_are_named_by_content(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil
 
 import av
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from motion.drawing.body import LEFT, RIGHT, standing_feet
 from motion.drawing.lettering import PAGE_SECONDS, caption_pages, font, typeface, wrap
-from motion.drawing.render import ahead, contact_sheet, tiled, write_video
+from motion.drawing.render import ahead, contact_sheet, gif_delays, key_moments, tiled, write_video
 from motion.drawing.scene import Scene, capsules, smooth
 from motion.skeleton import HUMANML3D, KIT
 from utils.errors import UserError
@@ -194,7 +195,7 @@ def test_tiles_are_laid_row_by_row():
     np.testing.assert_array_equal(tiled(cells, 2)[::2, ::2, 0], [[10, 20], [30, 10]])  # the free one looks like an empty corner
 
 
-@pytest.mark.parametrize("fps, shown, milliseconds", [(20, 10, 50), (12.5, 10, 80), (120, 2, 40)])
+@pytest.mark.parametrize("fps, shown, milliseconds", [(20, 10, 50), (12.5, 10, 80), (120, 2, 40), (50, 5, 40)])
 def test_a_gif_loops_at_the_speed_of_the_motion(tmp_path, fps, shown, milliseconds):
     write_video(tmp_path / "clip.gif", [("a person glides", standing(10, speed=1.0 / fps))], fps=fps)
     with Image.open(tmp_path / "clip.gif") as gif:
@@ -230,6 +231,35 @@ def test_feet_stand_where_toes_or_heels_do():
     assert stands[:9].all() and stands[21:].all()
     assert stands[10:20].tolist() == [[False, True]] * 10
     assert not standing_feet(joints[:1], 20, HUMANML3D).any()  # one frame does not tell
+
+
+@pytest.mark.parametrize("fps", [24, 30, 50, 12.5, 120])
+def test_the_delays_of_a_gif_add_up_to_the_motion(fps):
+    moments = range(60)[:: ceil(fps / 25)]
+    delays = gif_delays(moments, fps)
+    assert len(delays) == len(moments) and abs(sum(delays) - 1000 * 60 / fps) <= 10
+    assert max(delays) - min(delays) <= 10 or fps == 120
+    assert all(delay % 10 == 0 for delay in delays)
+
+
+def test_a_contact_sheet_shows_where_the_pose_changes():
+    """Someone who stands still for long and then raises an arm: the arm is in most pictures, in order."""
+    joints = standing(100)
+    arm = [HUMANML3D.bones.index(bone) for bone in ("LeftForeArm", "LeftHand")]
+    joints[80:, arm, 1] += np.linspace(0, 0.8, 20)[:, None]
+    moments = key_moments(joints, 8)
+    assert moments[0] == 0 and moments[-1] == 99 and moments == sorted(moments)
+    assert sum(moment >= 80 for moment in moments) >= 5
+    assert key_moments(joints[:1], 8) == [0] * 8
+
+
+def test_front_and_back_can_be_told():
+    """The face is seen from the front and not from behind."""
+    front, seen = standing(2), []
+    for joints in (front, front * [-1, 1, -1]):
+        red, _, blue = Scene(joints, 20, (300, 300)).draw(0).astype(int).transpose(2, 0, 1)
+        seen.append(((red > 150) & (red - blue > 35) & (red - blue < 90)).sum())  # skin, neither grey nor orange
+    assert seen[0] > 40 > 4 * seen[1]
 
 
 def test_a_contact_sheet_has_a_row_for_each_motion(tmp_path):

@@ -180,7 +180,7 @@ def fails(capsys, root: Path, *flags: str) -> str:
 
 def test_bad_flags_end_with_one_line(root, trained, capsys, tmp_path):
     assert "--nb_code 512: LaMP's tokeniser has 16" in fails(capsys, root, "--nb-code", "512")
-    assert "nobody: no such checkpoint" in fails(capsys, root, "--lamp_name", "nobody")
+    assert "no LaMP run 'nobody'" in fails(capsys, root, "--lamp_name", "nobody")
     assert "no such checkpoint" in fails(capsys, root, "--resume-pth", "nobody")
     assert "no captioner 'nobody'" in fails(capsys, root, "--resume-trans", "nobody")
     assert "num_layers is 1 there and 2" in fails(capsys, root, "--resume-trans", "m2t", "--num-layers", "2")

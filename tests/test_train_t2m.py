@@ -271,7 +271,7 @@ def test_a_run_begins_with_anothers_weights(fresh, stage, reads):
 def test_a_run_of_other_sizes_is_no_beginning(root, capsys):
     run(root, "masked", name="small")
     flags = ("--init", "small")
-    said = "--init small: latent_dim is 16 there and 32 in 'larger'"
+    said = "--init small: latent_dim is 16 there and 32 in this run"
     assert said in refusal(capsys, root, "masked", *flags, "--latent_dim", "32", name="larger")
     assert "stage is masked there and residual" in refusal(capsys, root, "residual", *flags, name="larger")
     assert "n_heads is 2 there and 4" in refusal(capsys, root, "masked", *flags, "--n_heads", "4", name="larger")

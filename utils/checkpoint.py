@@ -102,7 +102,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if metadata.pop("checksum", None) not in (None, _checksum(state)):
         raise UserError(f"{path}: damaged (its checksum differs); copy or train it again")
     scales = {key.removesuffix(SCALE): state.pop(key) for key in list(state) if key.endswith(SCALE)}
-    if wrong := [key for key, scale in scales.items() if key not in state or scale.shape != (len(state[key]), 1)]:
+    if wrong := [key for key, scale in scales.items() if key not in state or scale.shape != (len(state[key]), *[1] * (state[key].ndim - 1))]:
         raise UserError(f"{path}: '{wrong[0]}{SCALE}' scales nothing; copy or train it again")
     return {key: value * scales[key] if key in scales else value for key, value in state.items()}, metadata
 

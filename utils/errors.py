@@ -6,6 +6,7 @@ Library code raises `UserError` for anything a user can mend (a missing file, a 
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import re
@@ -67,6 +68,13 @@ def note(message: str) -> None:
 def warning(message: str) -> None:
     """Print one `warning:` line on stderr: something that may go wrong."""
     print(f"warning: {' '.join(message.split())}", file=sys.stderr)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of flags, of which a wrong one is one line on stderr and exit code 2; --help says more."""
+
+    def error(self, message: str):
+        fail(f"{message}; --help lists the flags")
 
 
 class Printable:

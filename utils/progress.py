@@ -13,9 +13,9 @@ LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left\n"
 
 
 def progress(
-    items: Iterable | None = None, *, desc: str, total: int | None = None, unit: str = "it", disable: bool = False
+    items: Iterable | None = None, *, desc: str, total: int | None = None, unit: str = "it", initial: int = 0, disable: bool = False
 ) -> tqdm:
-    """`items`, or without them an object with `update(n)`, whose progress is shown on stderr."""
+    """`items`, or without them an object with `update(n)`, whose progress is shown on stderr; `initial` are done already."""
     lines = {"delay": DELAY, "mininterval": EVERY, "maxinterval": EVERY, "bar_format": LINE}
     elsewhere = {} if sys.stderr.isatty() else lines
-    return tqdm(items, desc=desc, total=total, unit=unit, leave=False, disable=disable, **elsewhere)
+    return tqdm(items, desc=desc, total=total, unit=unit, initial=initial, leave=False, disable=disable, **elsewhere)

@@ -107,7 +107,7 @@ def encode_gif(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps
 
 
 def gif_delays(moments: range, fps: float) -> list[int]:
-    """How long each of the frames `moments` is shown, in milliseconds. GIFs count hundredths: delays alternate to keep the time."""
+    """How long each of the frames `moments` is shown, in ms: whole hundredths of a second, alternating to keep time."""
     edges = [round(100 * frame / fps) for frame in [*moments, moments.stop]]
     return [10 * (end - start) for start, end in pairwise(edges)]
 

@@ -8,6 +8,7 @@ Dictionaries are unpickled without running code: only NumPy's own classes are kn
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ import torch
 from motion.features import features_to_joints
 from motion.files.raw import BODIES, Raw, body_size
 from motion.files.smpl import is_amass, read_smpl
+from motion.files.text import LARGEST
 from motion.ik import check_joints
 from motion.skeleton import HUMANML3D
 from motion.spec import SPECS
+from utils.archives import Limits, check_zip
 from utils.errors import UserError, note
 
 SMPL_COUNTS = (24, 52)  # joints of SMPL and SMPL-H; the first 22 are HumanML3D's
@@ -40,6 +43,7 @@ def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> R
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if start[:2] == b"PK":
+        check_archive(path)
         if is_amass(path):
             return read_smpl(path, smpl)
         return from_joints_or_features(only_array(path), path, sample)
@@ -49,6 +53,17 @@ def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> R
     if isinstance(content, dict):
         return from_results(content, path, sample)
     return from_joints_or_features(content, path, sample)
+
+
+def check_archive(path: Path) -> None:
+    """Raises `UserError` for an .npz that would fill the memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_zip(archive, path, Limits(size=LARGEST))
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: cannot be read ({error}); it may be damaged") from None
 
 
 def load(path: Path) -> np.ndarray | dict:

@@ -11,6 +11,7 @@ What can be read: motion/files/read.py; what can be written: motion/files/export
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,14 @@ from motion.ik import check_joints
 from motion.rest import KINDS
 from motion.skeleton import HUMANML3D
 from utils.checkpoint import atomic_path
-from utils.errors import UserError, script
+from utils.errors import Parser, UserError, script
 
 if TYPE_CHECKING:
     from motion.files.export import OutputOptions
 
 MODEL_FPS = 20
+DRAWN = (".mp4", ".gif", ".html")
+LONGEST_DRAWN = 600  # seconds
 
 
 def to_features(joints: np.ndarray, fps: float) -> np.ndarray:
@@ -52,17 +55,22 @@ def to_features(joints: np.ndarray, fps: float) -> np.ndarray:
 def main(argv: list[str] | None = None) -> None:
     from motion.files.export import export  # here, for who only reads needs no libraries that draw
 
-    parser = argparse.ArgumentParser(prog="convert", description="A motion file to another format.", allow_abbrev=False)
+    parser = Parser(prog="convert", description="A motion file to another format.", allow_abbrev=False)
     parser.add_argument("source", metavar="IN", type=Path, help=f"motion file to read: {', '.join(SUFFIXES)}")
     parser.add_argument("target", metavar="OUT", type=Path, help="file to write; its suffix names the format")
     add_input_flags(parser)
+    parser.add_argument("--start", type=float, default=0.0, help="second of IN to begin at; default: 0")
+    parser.add_argument("--end", type=float, help="second of IN to end at; default: its last")
     parser.add_argument("--caption", default="", help="text for formats that show one")
     add_output_flags(parser)
     parser.add_argument("--features", action="store_true", help="write features at 20 fps, not joints; OUT is a .npy")
     flags = parser.parse_args(argv)
     if flags.target.resolve() == flags.source.resolve():
         raise UserError(f"{flags.target}: would replace what is being read; give another name")
-    motion = read_motion(flags.source, input_options(flags))
+    motion = part_of(read_motion(flags.source, input_options(flags)), flags.start, flags.end)
+    if flags.target.suffix.lower() in DRAWN and motion.seconds > LONGEST_DRAWN:
+        minutes = f"{motion.seconds / 60:.0f} minutes of motion take long to draw"
+        raise UserError(f"{flags.target}: {minutes}; --start and --end, in seconds, choose at most {LONGEST_DRAWN // 60} minutes")
     facts = f"{len(motion)} frames at {motion.fps:g} fps, in {NAMES[motion.unit]}, {motion.up.upper()} up"
     print(f"{flags.source}: {motion.joints.shape[1]} joints, {facts}; {body_size(motion.joints):.2f} m from foot to head")
     if flags.features:
@@ -70,6 +78,18 @@ def main(argv: list[str] | None = None) -> None:
     else:
         export(flags.target, motion.joints, flags.caption, motion.fps, output_options(flags))
     print(f"written: {flags.target}")
+
+
+def part_of(motion: FileMotion, start: float, end: float | None) -> FileMotion:
+    """The frames of a motion between two times, in seconds. Raises `UserError` if there are none."""
+    first, last = (len(motion) if time is None else time * motion.fps for time in (start, end))
+    if not 0 <= first < min(last, len(motion)):
+        raise UserError(f"--start {start:g} --end {end}: no part of a motion of {motion.seconds:.1f} seconds")
+    frames = slice(round(first), min(len(motion), max(round(last), round(first) + 1)))
+    if frames == slice(0, len(motion)):
+        return motion
+    features = None if motion.features is None else motion.features[frames]
+    return replace(motion, joints=motion.joints[frames], features=features)
 
 
 def add_input_flags(parser: argparse.ArgumentParser) -> None:

@@ -25,6 +25,7 @@ ARRAYS, SCENES = (".npy", ".npz"), (".glb", ".gltf")
 SUFFIXES = (*ARRAYS, ".bvh", ".amc", *SCENES)  # of the files that `read_motion` reads
 AXES = ("y", "z")
 RATES = (1, 1000)  # frames per second
+FAR = 1e5  # metres
 UPRIGHT = 0.5  # height of the head above the feet over their distance, below which no one stands
 
 
@@ -86,7 +87,10 @@ def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMoti
         unit = unit_of(joints, str(path), raw.cmu)
     if up == "z":
         joints = joints[..., [0, 2, 1]] * [1, 1, -1]
-    joints = (joints * UNITS[unit]).astype(np.float32)
+    joints = joints * UNITS[unit]
+    if not (np.abs(joints) < FAR).all():
+        raise UserError(f"{path}: holds positions of {np.abs(joints).max():.3g} m, which no motion has; it is damaged")
+    joints = joints.astype(np.float32)
     if estimated:
         check_size(joints, unit, str(path))
     return FileMotion(joints, fps, unit=unit, up=up, features=features)

@@ -2,7 +2,7 @@
 // A clip is as html.py writes it: {caption, fps, frames, joints, plain, ik, stands}; `prepare` adds what drawing needs.
 "use strict";
 
-const data = JSON.parse(document.getElementById("data").textContent); // {skeletons: {J: {limbs, points, feet, bones}}, clips}
+const data = JSON.parse(document.getElementById("data").textContent); // {skeletons: {J: {limbs, owners, reach, feet, bones}}, clips}
 const [FIELD, STAGE, FOLLOW] = [32 * Math.PI / 180, 0.85, 0.6]; // field of view; floor's radius in camera distances; seconds
 const SOLE = [0.04, 0.052]; // radii of a footprint at heel and toe, metres
 const LIGHT = [-0.6, -0.8]; // where light comes from, on the screen
@@ -14,9 +14,23 @@ const rgb = (colour, alpha = 1) => `rgb(${colour.map((c) => Math.round(clamp(c, 
 
 // ---- Clips: from base64 to points in metres, and what can be known of them beforehand ----
 
-function decode({ scale, values }) {
-  const bytes = Uint8Array.from(atob(values), (letter) => letter.charCodeAt(0));
-  return Float32Array.from(new Int16Array(bytes.buffer), (value) => value * scale); // little-endian, as all browsers' machines
+const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
+
+// The points of all frames, (frames, points, 3), flat: the joints, and after them the points that are told from their joints.
+function decode({ scale, values, others }, frames, { owners, reach }) {
+  const joints = new Int16Array(bytesOf(values)), steps = new Int8Array(bytesOf(others)); // little-endian, as all browsers' machines
+  const width = joints.length / frames, size = width + 3 * owners.length;
+  const points = new Float32Array(frames * size);
+  for (let frame = 0; frame < frames; frame++) {
+    const to = points.subarray(frame * size, (frame + 1) * size);
+    for (let i = 0; i < width; i++) to[i] = joints[frame * width + i] * scale;
+    owners.forEach((joint, k) => {
+      for (let axis = 0; axis < 3; axis++) {
+        to[width + 3 * k + axis] = to[3 * joint + axis] + steps[(frame * owners.length + k) * 3 + axis] * reach / 127;
+      }
+    });
+  }
+  return points;
 }
 
 function smooth(path, frames, deviation) { // along time; beyond the ends the path goes on as it came
@@ -65,9 +79,9 @@ function footprints(points, size, clip, feet) {
 function prepare(clip) {
   if (clip.people) return clip;
   const skeleton = data.skeletons[clip.joints];
-  const size = 3 * skeleton.points;
+  const size = 3 * (clip.joints + skeleton.owners.length);
   const person = (packed) => {
-    const points = decode(packed);
+    const points = decode(packed, clip.frames, skeleton);
     const path = Array.from({ length: clip.frames }, (_, t) => [points[t * size], points[t * size + 2]]);
     return { points, path, prints: footprints(points, size, clip, skeleton.feet) };
   };

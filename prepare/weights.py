@@ -1,0 +1,118 @@
+"""Trains the embedded weights: every stage in its order, by the recipe below. `make weights` calls it.
+
+    python -m prepare.weights --data_root dataset/Open --setting cpu
+    python -m prepare.release --dataset_name open --runs vq lamp masked filling residual length m2t \\
+        --int8 vq lamp masked filling residual m2t
+
+A stage is a run in `<checkpoints_dir>/open/`. Stages that are finished are skipped, interrupted ones are resumed, and each ends by
+its number of steps or after its minutes, whichever comes first. The first stages start from the weights in `--init`, if there are
+any of the same sizes.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from options.cli import parse
+from options.prepare import TrainWeights
+from utils.errors import UserError, script
+
+DATASET = "open"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run: its script, its flags, and for each setting steps, minutes and batch size."""
+
+    script: str
+    flags: str
+    cpu: tuple[int, float, int]
+    gpu: tuple[int, float, int]
+    init: bool = False  # starts from the run of the same name in --init
+
+    def settings(self, setting: str) -> str:
+        steps, minutes, batch = getattr(self, setting)
+        return f"--max_iters {steps} --max_minutes {minutes} --batch_size {batch}"
+
+
+USUAL = "--schedule cosine --precision bf16 --balance"
+TRANSFORMER = f"{USUAL} --vq_name vq --ema_decay 0.995 --latent_dim 256 --ff_size 768 --n_heads 4 --dropout 0.1 --warm_up_iter 100"
+VQ = (
+    f"{USUAL} --width 256 --depth 3 --code_dim 256 --nb_code 512 --warm_up_iter 100 --ema_decay 0.99 --eval_iter 600 --rigid_bones "
+    "--planted_feet --loss_positions 3 --loss_path 0.3 --loss_velocity 0.1 --loss_acceleration 0.005 --loss_feet 0.5"
+)
+LAMP = f"{USUAL} --vq_name vq --bert {{bert}} --num_queries 16 --cross_width 384 --embed_dim 256 --match_rows 16 --warm_up_iter 20"
+GPT = f"{USUAL} --lamp_name lamp --num-layers 6 --embed-dim-gpt 256 --n-head-gpt 4 --block-size 40 --warm_up_iter 50"
+STAGES = {
+    "vq": Stage("train_vq.py", f"{VQ} --lr 4e-4", (3600, 48, 128), (4000, 1.6, 512), init=True),
+    "lamp": Stage("train_lamp.py", f"{LAMP} --lr 2e-4 --eval_iter 100", (400, 30, 64), (1500, 1.2, 256), init=True),
+    "masked": Stage(
+        "train_t2m_transformer.py",
+        f"--stage masked --text_encoder lamp+sentence {TRANSFORMER} --n_layers 5 --lr 6e-4 --eval_iter 300",
+        (2200, 45, 64), (4000, 1.0, 256), init=True,
+    ),
+    "filling": Stage(
+        "train_t2m_transformer.py",
+        f"--stage masked --text_encoder sentence --attention full --infill 0.7 {TRANSFORMER} --n_layers 5 --lr 6e-4 "
+        "--eval_iter 300",
+        (1200, 20, 64), (2000, 0.6, 256),
+    ),
+    "residual": Stage(
+        "train_t2m_transformer.py",
+        f"--stage residual --text_encoder sentence {TRANSFORMER} --n_layers 4 --lr 8e-4 --eval_iter 600",
+        (2400, 42, 64), (4000, 0.9, 256),
+    ),
+    "length": Stage(
+        "train_t2m_transformer.py",
+        f"--stage length --text_encoder sentence {USUAL} --vq_name vq --lr 3e-4 --warm_up_iter 100",
+        (3000, 3, 64), (3000, 0.2, 256),
+    ),
+    "m2t": Stage("train_m2t.py", f"{GPT} --lr 6e-4 --eval_iter 200", (800, 20, 64), (2000, 0.5, 128), init=True),
+}  # fmt: skip
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(TrainWeights, argv)
+    if unknown := set(config.stages) - set(STAGES):
+        raise UserError(f"--stages {min(unknown)}: no such stage; there are {', '.join(STAGES)}")
+    for name in config.stages:
+        if finished(config, name):
+            print(f"{name}: finished")
+            continue
+        words = command(config, name)
+        print(f"{name}: {shlex.join(words)}", flush=True)
+        if code := subprocess.run([sys.executable, *words], check=False).returncode:
+            raise UserError(f"{name}: the stage ended with exit code {code}; its message stands above; the same command resumes it")
+
+
+def command(config: TrainWeights, name: str) -> list[str]:
+    """The words of a stage's command, without the interpreter."""
+    from utils.checkpoint import CheckpointFolder
+
+    stage = STAGES[name]
+    words = [stage.script, "--name", name, "--dataset_name", DATASET, "--checkpoints_dir", config.checkpoints_dir]
+    words += ["--data_root", config.data_root] if config.data_root else []
+    words += shlex.split(stage.flags.format(bert=shlex.quote(config.bert))) + stage.settings(config.setting).split()
+    start = Path(config.init) / DATASET / name
+    if CheckpointFolder(config.checkpoints_dir, DATASET, name).has_resume():
+        words.append("--is_continue")
+    elif config.init and stage.init and start.is_dir():
+        words += ["--init", str(start)]
+    return words
+
+
+def finished(config: TrainWeights, name: str) -> bool:
+    """Whether a stage has taken all its steps."""
+    from utils.checkpoint import CheckpointFolder, read_metadata
+
+    latest = CheckpointFolder(config.checkpoints_dir, DATASET, name).weights("latest")
+    return latest.is_file() and read_metadata(latest).get("step", 0) >= getattr(STAGES[name], config.setting)[0]
+
+
+if __name__ == "__main__":
+    main()
