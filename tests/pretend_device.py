@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import operator
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +27,16 @@ COPIES = {"copy_", "_to_copy"}
 HOST = {"_pack_padded_sequence", "_pad_packed_sequence", "set_", "lift_fresh"}  # take tensors of both sides
 WAITS = {"_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2", "unique_dim", "bincount", "repeat_interleave"}
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
+INNER = operator.attrgetter("inner")
 EVENTS: collections.Counter[tuple[str, str]] = collections.Counter()
 watched: set[str] = set()  # "file:function"
-REAL = {"tensor": torch.tensor, "generator": torch.Generator, "adamw": torch.optim.AdamW, "tolist": torch.Tensor.tolist}
+REAL = {"tensor": torch.tensor, "as_tensor": torch.as_tensor, "generator": torch.Generator, "adamw": torch.optim.AdamW}
+METHODS = {name: getattr(torch.Tensor, name) for name in ("tolist", "__getitem__", "__setitem__")}
 
 
 class Acc(torch.Tensor):
     """A tensor on the pretend device; `inner` holds the data."""
 
-    @staticmethod
     def __new__(cls, inner: torch.Tensor) -> Acc:
         layout = {"strides": inner.stride(), "storage_offset": inner.storage_offset(), "dtype": inner.dtype}
         return torch.Tensor._make_wrapper_subclass(cls, inner.shape, device=DEVICE, **layout)
@@ -50,17 +53,16 @@ class Acc(torch.Tensor):
 
 
 class _Mode(TorchDispatchMode):
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        return _run(func, args, kwargs or {})
+    __torch_dispatch__ = Acc.__torch_dispatch__
 
 
 def _happens(kind: str) -> None:
     """Count an event if a watched function is running."""
     frame, functions = sys._getframe(1), []
     while frame is not None:
-        name = frame.f_code.co_filename
-        if name.startswith(ROOT) and ".venv" not in name and name != __file__:
-            functions.append(f"{name.removeprefix(ROOT)}:{frame.f_code.co_qualname}")
+        file, function = frame.f_code.co_filename, frame.f_code.co_name
+        if file.startswith(ROOT) and ".venv" not in file and file != __file__ and not function.startswith("<"):
+            functions.append(f"{file.removeprefix(ROOT)}:{function}")
         frame = frame.f_back
     if not watched.isdisjoint(functions):
         EVENTS[kind, functions[0]] += 1
@@ -98,7 +100,7 @@ def _run(func, args: tuple, kwargs: dict) -> Any:
     mixes = _check(name, args, kwargs, to_cpu, to_device)
     if device is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
-    result = func(*tree_map_only(Acc, _inner, args), **tree_map_only(Acc, _inner, kwargs))
+    result = func(*tree_map_only(Acc, INNER, args), **tree_map_only(Acc, INNER, kwargs))
     if name in ("_local_scalar_dense", "equal") or (to_cpu and name == "_to_copy"):
         return result
     if name == "_pack_padded_sequence":
@@ -111,20 +113,17 @@ def _run(func, args: tuple, kwargs: dict) -> Any:
     return return_and_correct_aliasing(func, args, kwargs, wrapped) if mixes else wrapped
 
 
-def _inner(tensor: Acc) -> torch.Tensor:
-    return tensor.inner
-
-
-def _tensor(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
-    made = REAL["tensor"](data, **options)
+def _make(name: str, data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
+    made = REAL[name](data, **options)
     return made.to(DEVICE) if device is not None and torch.device(device).type == "meta" else made
 
 
-def _tolist(self: torch.Tensor) -> Any:
-    if isinstance(self, Acc):
-        _happens("sync")
-        return REAL["tolist"](self.inner.detach())
-    return REAL["tolist"](self)
+def _index(name: str, self: torch.Tensor, index: Any, *value: Any) -> Any:
+    """Lists of indices are copied to the device, as CUDA's are."""
+    each = index if isinstance(index, tuple) else (index,)
+    if isinstance(self, Acc) and any(isinstance(one, list) for one in each):
+        index = tuple(REAL["tensor"](one).to(DEVICE) if isinstance(one, list) else one for one in each)
+    return METHODS[name](self, index, *value)
 
 
 @contextlib.contextmanager
@@ -135,13 +134,17 @@ def pretend(monkeypatch) -> Iterator[None]:
         for name, value in replaced.items():
             if getattr(vars(module).get(name), "__module__", None) == "utils.runtime":
                 monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(torch, "tensor", _tensor)
-    monkeypatch.setattr(torch, "Generator", lambda device="cpu": REAL["generator"]())
+    generator = type("Generator", (), {"__new__": lambda cls, device="cpu": REAL["generator"]()})
+    makers = {name: partial(_make, name) for name in ("tensor", "as_tensor")}
+    for name, value in {**makers, "Generator": generator}.items():
+        monkeypatch.setattr(torch, name, value)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch.optim, "AdamW", lambda groups, fused, **options: REAL["adamw"](groups, foreach=False, **options))
-    monkeypatch.setattr(torch.Tensor, "new_tensor", lambda self, data: _tensor(data, device=self.device, dtype=self.dtype))
-    monkeypatch.setattr(torch.Tensor, "tolist", _tolist)
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    methods = {name: (lambda *given, name=name: _index(name, *given)) for name in ("__getitem__", "__setitem__")}
+    tolist = lambda self: METHODS["tolist"](self.cpu() if isinstance(self, Acc) else self)  # noqa: E731
+    methods |= {"new_tensor": lambda self, data: _make("tensor", data, device=self.device, dtype=self.dtype)}
+    for name, value in {**methods, "tolist": tolist, "pin_memory": lambda self: self}.items():
+        monkeypatch.setattr(torch.Tensor, name, value)
     with _Mode():
         yield

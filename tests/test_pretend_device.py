@@ -22,22 +22,21 @@ from tests.tiny import walking
 
 # What runs at every training step, every drawn batch or every word.
 WATCHED = {
-    "training/trainer.py:Trainer._update",
-    "models/masked.py:MaskedTransformer.generate",
-    "models/residual.py:ResidualTransformer.generate",
-    "models/vqvae.py:MotionTokeniser.decode",
+    "training/trainer.py:_update",
+    "models/masked.py:generate",
+    "models/residual.py:generate",
+    "models/vqvae.py:decode",
     "models/decoding.py:write",
-    "models/lamp.py:LaMP.caption",
+    "models/lamp.py:caption",
 }
 ALLOWED = {
-    ("copy", "training/parts.py:Prefetcher.get.<locals>.<dictcomp>"): "the batch, from pinned memory while the device computes",
-    ("copy", "training/parts.py:Prefetcher.get"): "the same, where comprehensions are inlined (Python 3.12)",
+    ("copy", "training/parts.py:get"): "the batch, from pinned memory while the device computes",
     ("copy", "models/layers.py:sinusoidal_positions"): "once for each size",
     ("copy", "motion/rotation.py:_copied_once"): "once for each constant",
-    ("sync", "models/evaluator.py:Evaluator.embed_motion"): "cuDNN wants the lengths of its sequences on the CPU",
-    ("sync", "models/evaluator.py:SequenceEncoder.forward"): "the same for texts",
-    ("sync", "models/masked.py:MaskedTransformer.decode"): "the longest length, once a batch",
-    ("sync", "models/vqvae.py:MotionTokeniser.decode"): "codes out of range are refused, once a batch",
+    ("sync", "models/evaluator.py:embed_motion"): "cuDNN wants the lengths of its sequences on the CPU",
+    ("sync", "models/evaluator.py:forward"): "the same for texts",
+    ("sync", "models/masked.py:decode"): "the longest length, once a batch",
+    ("sync", "models/vqvae.py:decode"): "codes out of range are refused, once a batch",
     ("sync", "models/decoding.py:finished"): "whether all captions are done, every eighth word",
 }
 SMALL = "--batch_size 6 --warm_up_iter 1 --max_iters 2 --log_every 1"
