@@ -10,6 +10,7 @@ The first prints a table for each protocol (evaluation/metrics/retrieval.py) and
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,20 +112,18 @@ def search(config: EvalRetrieval) -> None:
 
 def write(config: EvalRetrieval, results: list[tuple[Hit, str]]) -> None:
     """The motions found, in all formats asked for: one page for html, else a file a motion."""
-    from motion.clip import Motion
     from motion.drawing.html import write_html
     from motion.files.export import export
     from pipelines.outputs import staged
-    from pipelines.search import joints_of
 
     with staged(Path(config.output_dir), config.ext) as folder:
         clips = []
         for rank, (hit, caption) in enumerate(results, start=1):
-            joints, fps = joints_of(hit)
-            clips.append(Motion(joints, fps, f"{rank}. {hit.score:.3f}  {caption or hit.file.name}"))
+            motion = hit.motion()
+            clips.append(replace(motion, text=f"{rank}. {hit.score:.3f}  {caption or hit.file.name}"))
             for suffix in config.formats:
                 if suffix != "html":
-                    export(folder / f"{rank}_{hit.file.stem}.{suffix}", joints, caption, fps)
+                    export(folder / f"{rank}_{hit.file.stem}.{suffix}", motion.joints, caption, motion.fps)
         if "html" in config.formats:
             write_html(folder / "found.html", clips, config.query)
     print(f"written: {Path(config.output_dir) / config.ext}")

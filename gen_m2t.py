@@ -19,12 +19,10 @@ from motion.spec import get_spec
 from options.cli import check_ext, parse
 from options.generate import GenM2T
 from pipelines.outputs import input_options, staged
-from pipelines.subtitles import CaptionedWindow, caption_table, write_captions
+from pipelines.subtitles import caption_table, write_captions
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:  # --help does not wait for these
-    from data.windows import Window
-    from models.decoding import Search
     from pipelines.motion2text import MotionToText
     from pipelines.runs import Run
 
@@ -45,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from data.windows import named_files, read_motions, windows_of  # here, for --help does not wait for torch
     from models.decoding import Search
+    from pipelines.motion2text import caption_windows
     from pipelines.runs import CAPTIONER, resolve
 
     search = Search.of(config)
@@ -72,26 +71,6 @@ def load_captioner(config: GenM2T, run: Run) -> MotionToText:
     root = run.checkpoints_dir if run.embedded else config.checkpoints_dir
     name = str(run.path or run.name)
     return MotionToText.load(root, run.dataset_name, name, resolve_device(config.gpu_id), config.which_epoch or None)
-
-
-def caption_windows(
-    model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float
-) -> list[CaptionedWindow]:
-    """The captions of all windows, in their order; windows of like length share a batch."""
-    import torch
-
-    from data.windows import batches
-    from utils.progress import progress
-
-    captions: list[list[tuple[str, float]]] = [[] for _ in windows]
-    with progress(total=len(windows), desc="captions", unit="window") as bar:
-        for indices, features, lengths in batches([window.features for window in windows], config.batch_size):
-            asked = {"count": config.num_captions, "candidates": config.candidates, "numbers": torch.tensor(indices)}
-            ranked = model.captions(features, lengths, search=search, **asked)
-            for index, best in zip(indices, ranked):
-                captions[index] = [(" ".join(text.split()), match) for text, match in best]
-            bar.update(len(indices))
-    return [CaptionedWindow(file, start / fps, end / fps, best) for (file, start, end, _), best in zip(windows, captions)]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from motion.clip import Motion
 from motion.features import bone_lengths, facing, joints_to_features, skeleton_for
 from motion.files.read import AS_STATED, InputOptions, at_rate, read_motion
 from motion.rotation import yaw
@@ -44,16 +45,20 @@ def read_source(path: str | Path, spec: DatasetSpec, options: InputOptions = AS_
     Features are taken as they are, and so are joints of a body like the dataset's. Other bodies get the dataset's bone lengths.
     Raises `UserError`, naming the file, if it is missing, damaged, of another skeleton, holds NaN or is shorter than `SHORTEST`.
     """
-    motion = read_motion(path, options)
-    joints, fps = motion.joints, motion.fps
+    return source_of(read_motion(path, options), spec, str(path))
+
+
+def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
+    """`read_source` for a motion at hand, which errors call `name`."""
+    joints, features = motion.joints, getattr(motion, "file_features", None)
     if joints.shape[1] != spec.num_joints:
         count = f"{joints.shape[1]} joints, but the weights are for {spec.num_joints} (dataset {spec.name})"
-        raise UserError(f"{path}: {count}; give a motion of that skeleton, or weights of another with --dataset_name and --name")
-    joints = torch.from_numpy(at_rate(joints, fps, spec.fps))
+        raise UserError(f"{name}: {count}; give a motion of that skeleton, or weights of another with --dataset_name and --name")
+    joints = torch.from_numpy(at_rate(joints, motion.fps, spec.fps))
     if len(joints) < SHORTEST:
-        raise UserError(f"{path}: {len(joints)} frames at {spec.fps:g} a second; {SHORTEST} or more are needed")
-    if motion.features is not None and len(joints) == len(motion.features):  # as they are, unless the rate was changed
-        return Source(torch.from_numpy(motion.features), joints)
+        raise UserError(f"{name}: {len(joints)} frames at {spec.fps:g} a second; {SHORTEST} or more are needed")
+    if features is not None and len(joints) == len(features):  # as they are, unless the rate was changed
+        return Source(torch.from_numpy(features), joints)
     return from_joints(joints, spec)
 
 

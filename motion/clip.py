@@ -1,13 +1,32 @@
-"""A motion: joint positions over time, their frame rate, and the text that describes them."""
+"""A motion: joint positions over time, their frame rate, and the text that describes them.
+
+    motion = Motion.load("walk.bvh")
+    (motion[:40] + motion[60:]).save("shorter.glb")
+
+Reading, writing and drawing are imported when they are first used.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+import tempfile
+import webbrowser
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from motion.features import skeleton_for
+from motion.joining import continued
 from motion.skeleton import Skeleton
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from motion.files.export import OutputOptions
+
+FRAME_HEIGHT = 560  # pixels of the viewer in a notebook
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,3 +62,102 @@ class Motion:
     @property
     def seconds(self) -> float:
         return len(self) / self.fps
+
+    def __repr__(self) -> str:
+        text = f"{self.text!r}, " if self.text else ""
+        return f"Motion({text}{len(self)} frames at {self.fps:g} fps, {self.joints.shape[1]} joints)"
+
+    def __getitem__(self, frames: int | slice) -> Any:
+        """A stretch of the motion, or with one number the joints (J, 3) of that frame.
+
+        A step other than 1 leaves frames out: the motion becomes faster. Raises `UserError` for a stretch without frames.
+        """
+        if not isinstance(frames, slice):
+            return self.joints[frames]
+        start, stop, step = frames.indices(len(self))
+        if step < 1 or stop <= start:
+            raise UserError(f"motion[{start}:{stop}:{step}] of {len(self)} frames: nothing is left; choose frames in their order")
+        beside = {"locked": self.locked, "contacts": self.contacts}
+        cut = {name: None if rows is None else rows[frames] for name, rows in beside.items()}
+        return Motion(self.joints[frames], self.fps, self.text, **cut)
+
+    def __add__(self, following: Motion) -> Motion:
+        """This motion and then the other, which starts where this one ends; poses blend over `motion.joining.BLEND` seconds.
+
+        The other takes on this one's frame rate. Raises `UserError` for another skeleton.
+        """
+        if not isinstance(following, Motion):
+            return NotImplemented
+        if following.joints.shape[1] != self.joints.shape[1]:
+            counts = f"{self.joints.shape[1]} and {following.joints.shape[1]} joints"
+            raise UserError(f"{self!r} + {following!r}: {counts}; only motions of one skeleton can be joined")
+        from motion.files.read import at_rate
+
+        joints = continued(self.joints, at_rate(following.joints, following.fps, self.fps), self.fps, self.skeleton)
+        texts = dict.fromkeys(text for text in (self.text, following.text) if text)
+        return Motion(joints, self.fps, " → ".join(texts))
+
+    @classmethod
+    def load(cls, path: str | Path, **options: Any) -> Motion:
+        """The motion in a file: .npy, .npz, .bvh, .glb, .gltf, or .amc.
+
+        `options` are the fields of `motion.files.read.InputOptions`, such as `fps=30` or `unit="cm"`, for what the file does not
+        state. Raises `UserError` for a file that holds no motion, and for unknown options.
+        """
+        from motion.files.read import InputOptions, read_motion
+
+        unknown = sorted(set(options) - set(InputOptions.__dataclass_fields__))
+        if unknown:
+            raise UserError(f"Motion.load: no option '{unknown[0]}'; choose from {', '.join(InputOptions.__dataclass_fields__)}")
+        return read_motion(path, InputOptions(**options))
+
+    def save(self, path: str | Path, options: OutputOptions | None = None) -> Path:
+        """Write the motion in the format that the suffix names (`motion.files.export`), and return the path.
+
+        Raises `UserError` for other suffixes, and where nothing can be written.
+        """
+        from motion.files.export import USUAL, export
+
+        export(path, np.asarray(self.joints, np.float32), self.text, self.fps, options or USUAL)
+        return Path(path)
+
+    def features(self) -> np.ndarray:
+        """HumanML3D's features (T', 263) at 20 frames per second, which the models read; a file's own where it holds features."""
+        from motion.files.convert import to_features
+
+        stored = getattr(self, "file_features", None)
+        return to_features(self.joints, self.fps) if stored is None else stored
+
+    def lock_feet(self) -> Motion:
+        """The motion with bones of constant length and feet that do not slide (`motion.footlock`)."""
+        from motion.footlock import lock_feet
+
+        joints = self.locked if self.locked is not None else lock_feet(self.joints, self.fps, self.contacts)
+        return replace(self, joints=np.asarray(joints, np.float32), locked=None)
+
+    def html(self) -> str:
+        """The viewer as one page of HTML that needs no network."""
+        from motion.drawing.html import page
+
+        return page([self if self.locked is not None else replace(self, locked=self.lock_feet().joints)])
+
+    def _repr_html_(self) -> str:
+        return framed(self.html(), FRAME_HEIGHT)
+
+    def show(self) -> None:
+        """Show the viewer in the notebook, or outside of one in the browser."""
+        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+        if getattr(shell, "kernel", None) is not None:
+            sys.modules["IPython"].display.display(self)
+            return
+        path = self.save(Path(tempfile.mkdtemp(prefix="motion-")) / "motion.html")
+        if not webbrowser.open(path.as_uri()):
+            print(f"no browser is here; open {path}")
+
+
+def framed(page: str, height: int) -> str:
+    """A page of HTML as a frame within another, with no access to it."""
+    return (
+        f'<iframe title="motion" sandbox="allow-scripts" style="width:100%;height:{height}px;border:0" '
+        f'srcdoc="{escape(page)}"></iframe>'
+    )

@@ -1,0 +1,21 @@
+"""Text to motion, motion to text, search and editing. `load` gives all of them as one object:
+
+    from pipelines import load
+
+    lamp = load()
+    lamp.generate("a person bows", frames=60, seed=1).save("bow.bvh")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # scripts import from this package before they have parsed their flags
+    from pipelines.api import Lamp
+
+
+def load(checkpoints_dir: str = "./checkpoints", dataset_name: str | None = None, **settings: Any) -> Lamp:
+    """The models that the scripts would use, loaded when they are first needed. See `pipelines.api.Lamp` for `settings`."""
+    from pipelines.api import Lamp
+
+    return Lamp(checkpoints_dir, dataset_name, **settings)

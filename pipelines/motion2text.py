@@ -14,16 +14,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from data.windows import Window, batches
 from models.bert import load_tokenizer
 from models.caption import CaptionGPT, MotionReader
 from models.decoding import Search
 from models.layers import valid_mask
 from models.loading import Loader, load_model
 from options.common import Common
+from options.generate import GenM2T
 from pipelines.language_motion import LanguageMotion
 from pipelines.runs import CAPTIONER, resolve
+from pipelines.subtitles import CaptionedWindow
 from utils.checkpoint import RELEASED, CheckpointFolder, find_weights, fingerprint
 from utils.errors import UserError
+from utils.progress import progress
 
 VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")  # of LaMP's release
 SPARE = 3  # candidates for each of several captions: many say the same in the same words
@@ -115,6 +119,21 @@ class MotionToText:
             matches = self.reader.match_latents([flat[index] for index in spoken], latents[rows], lengths[rows])
             scores[spoken] = matches.cpu().float()
         return scores.unflatten(0, (len(texts), count)).tolist()
+
+
+def caption_windows(
+    model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float
+) -> list[CaptionedWindow]:
+    """The captions of all windows, in their order; windows of like length share a batch."""
+    captions: list[list[tuple[str, float]]] = [[] for _ in windows]
+    with progress(total=len(windows), desc="captions", unit="window") as bar:
+        for indices, features, lengths in batches([window.features for window in windows], config.batch_size):
+            asked = {"count": config.num_captions, "candidates": config.candidates, "numbers": torch.tensor(indices)}
+            ranked = model.captions(features, lengths, search=search, **asked)
+            for index, best in zip(indices, ranked):
+                captions[index] = [(" ".join(text.split()), match) for text, match in best]
+            bar.update(len(indices))
+    return [CaptionedWindow(file, start / fps, end / fps, best) for (file, start, end, _), best in zip(windows, captions)]
 
 
 def different(captions: list[RankedCaption]) -> list[RankedCaption]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from data.store import Clips, cache_folder, named
 from data.windows import features_of, motion_files, tell_skipped
+from motion.clip import Motion
 from motion.files.read import read_motion
 from motion.spec import DatasetSpec
 from pipelines.language_motion import LanguageMotion
@@ -40,6 +41,12 @@ class Hit(NamedTuple):
     score: float
     whole: bool  # whether the piece is all that there is of the file
 
+    def motion(self) -> Motion:
+        """The piece, with its caption if its file has one (`caption_of`)."""
+        motion = read_motion(self.file)
+        piece = motion[round(self.start * motion.fps) : round(self.end * motion.fps) + 1]
+        return replace(piece, text=caption_of(self.file))
+
 
 @dataclass(frozen=True)
 class MotionIndex:
@@ -52,11 +59,14 @@ class MotionIndex:
     files: list[Path]
     fps: float
 
-    def search(self, text: Tensor, top: int, pool: str = "max") -> list[Hit]:
-        """The pieces nearest to a text (E,), best first."""
-        products = self.features.flatten(0, 1) @ text.to(self.features)
-        scores = products.view(self.features.shape[:2]).float()
-        best = (scores.amax(1) if pool == "max" else scores.mean(1)).topk(min(top, len(scores)))
+    def search(self, query: Tensor, top: int, pool: str = "max") -> list[Hit]:
+        """The pieces nearest to a text (E,), best first, or to a motion (Q, E), which is compared query by query."""
+        if query.ndim == 2:
+            scores = self.features.flatten(1).float() @ query.flatten().to(self.features).float() / len(query)
+        else:
+            products = (self.features.flatten(0, 1) @ query.to(self.features)).view(self.features.shape[:2]).float()
+            scores = products.amax(1) if pool == "max" else products.mean(1)
+        best = scores.topk(min(top, len(scores)))
         owners, starts, lengths = (values[best.indices].tolist() for values in (self.owners, self.starts, self.lengths))
         alone = (torch.bincount(self.owners)[owners] == 1).tolist()
         return [
@@ -148,12 +158,6 @@ def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], n
         "starts": torch.from_numpy(starts.copy()),
         "lengths": torch.from_numpy(lengths.copy()),
     }
-
-
-def joints_of(hit: Hit) -> tuple[np.ndarray, float]:
-    """The piece found as joints (T, J, 3) in metres, and its frame rate."""
-    motion = read_motion(hit.file)
-    return motion.joints[round(hit.start * motion.fps) : round(hit.end * motion.fps) + 1], motion.fps
 
 
 def caption_of(file: Path) -> str:

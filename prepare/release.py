@@ -25,6 +25,8 @@ def main(argv: list[str] | None = None) -> None:
         source = CheckpointFolder(config.checkpoints_dir, config.dataset_name, name)
         target = CheckpointFolder(config.out, config.dataset_name, name)
         total += release(source, target, name in config.int8)
+    for name in config.runs:
+        renew_condition(CheckpointFolder(config.out, config.dataset_name, name))
     print(f"{total / 2**20:.1f} MiB in {config.out}")
 
 
@@ -40,19 +42,57 @@ def release(source, target, int8: bool) -> int:
     if too_large:
         raise UserError(f"{source.root}: {too_large[0]} holds numbers that fp16 cannot; train longer or at a lower rate")
     metadata = {key: value for key, value in metadata.items() if key != "lamp"}  # a hash of LaMP's weights, which are rounded here
+    metadata = {key: name_alone(value) if isinstance(value, str) else value for key, value in metadata.items()}
     weights = target.weights("net_best")
     save_weights(weights, eight_bits(halved) if int8 else halved, metadata)
     vocabulary = [source.root / "vocab.txt"] if metadata["kind"] in ("lamp", "caption_gpt") else []
     index = [source.root / FILE] if metadata["kind"] in ("masked", "lamp") and (source.root / FILE).is_file() else []
-    for kept in (source.opt, source.meta / "mean.npy", source.meta / "std.npy", *vocabulary, *index):
+    for kept in (source.meta / "mean.npy", source.meta / "std.npy", *vocabulary, *index):
         place = target.root / kept.relative_to(source.root)
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copyfile(kept, place)
         except OSError as error:
             raise UserError(f"{kept}: cannot be copied ({error.strerror}); the run is not whole") from error
-    print(f"{Path(source.root).name}: step {metadata['step']}, {weights.stat().st_size / 2**20:.1f} MiB")
+    write_settings(source.opt, target.opt)
+    print(f"{Path(source.root).name}: step {metadata.get('step', 'unknown')}, {weights.stat().st_size / 2**20:.1f} MiB")
     return weights.stat().st_size
+
+
+def name_alone(value: str) -> str:
+    """An absolute path's last part: where a file was on the machine of the training says nothing elsewhere."""
+    return Path(value).name if value.startswith("/") else value
+
+
+def write_settings(source: Path, target: Path) -> None:
+    """Copy `opt.txt`, of absolute paths their names alone. Raises `UserError` if it is not there."""
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error.strerror}); the run is not whole") from error
+    pairs = (line.partition(": ") for line in lines)
+    target.write_text("".join(f"{key}{colon}{name_alone(value)}\n" for key, colon, value in pairs), encoding="utf-8")
+
+
+def renew_condition(folder) -> None:
+    """Give a released transformer the fingerprint of its released text encoder, whose weights are rounded.
+
+    `--init` compares it, to decide whether the layer that reads the condition can be kept.
+    """
+    from pipelines.conditioner import load_conditioner
+    from utils.checkpoint import find_weights, load_weights, read_metadata, save_weights
+
+    weights = find_weights(folder.root)
+    metadata = read_metadata(weights)
+    if "lamp" not in metadata.get("text_encoder", "").split("+"):
+        return
+    places = folder.root.parent.parent, folder.root.parent.name
+    settings = {"lamp_name": metadata["lamp_name"], "query": not metadata["no_query"], "bert": metadata["bert"]}
+    if not (folder.root.parent / metadata["lamp_name"]).is_dir():
+        return  # LaMP is not released with it
+    encoder = load_conditioner(metadata["text_encoder"], *places, **settings)
+    state, metadata = load_weights(weights, raw=True)
+    save_weights(weights, state, metadata | {"condition": encoder.fingerprint})
 
 
 if __name__ == "__main__":

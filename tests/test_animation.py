@@ -78,12 +78,12 @@ def test_a_root_bone_carries_the_path_and_the_joints_stay():
     assert bone.names[0] == "Root" and bone.parents[:2] == [-1, 0]
     np.testing.assert_allclose(bone.places()[:, 1:], plain.places(), atol=1e-9)
     assert np.abs(bone.root[:, 1]).max() == 0 and np.linalg.norm(bone.root[-1] - bone.root[0]) > 1
-    assert np.abs(bone.moving[:, [0, 2]]).max() < 0.1  # the sway that is left
+    assert np.abs(bone.moving[:, [0, 2]]).max() < 0.2  # the sway that is left
 
 
 def test_in_place_only_sway_is_left():
     animation = animate(walker().astype(np.float64), 20, RigOptions(root="in_place"))
-    assert np.ptp(animation.root[:, [0, 2]], axis=0).max() < 0.15
+    assert np.ptp(animation.root[:, [0, 2]], axis=0).max() < 0.3
 
 
 @pytest.mark.parametrize("suffix", ["bvh", "glb"])

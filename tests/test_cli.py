@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import pytest
 from options.cli import from_opt, parse, read_opt, write_opt
 from options.common import option
 from options.train import Training
-from utils.errors import UserError
+from utils.errors import UserError, script
 
 ROOT = Path(__file__).parents[1]
 
@@ -137,3 +138,23 @@ def test_help_needs_no_torch():
     modules = "options.cli, options.train, options.evaluate, options.generate, options.prepare"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("words", ["gen_t2m.py --text_prompt a", "train_vq.py --name a", "eval_t2m_vq.py --name a"])
+def test_a_script_outside_the_environment_says_how_to_enter_it(tmp_path, words):
+    """As where PyTorch and NumPy are not installed."""
+    code = "import runpy, sys; sys.modules['torch'] = sys.modules['numpy'] = None; "
+    code += f"sys.path.insert(0, {str(ROOT)!r}); sys.argv = {words.split()!r}; "
+    code += f"runpy.run_path({str(ROOT / words.split()[0])!r}, run_name='__main__')"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 2, result.stderr
+    assert re.fullmatch(r"error: missing package: (torch|numpy), in .*\.venv/bin/activate.*requirements\.txt\n", result.stderr)
+
+
+def test_other_missing_modules_keep_their_traceback():
+    @script
+    def main(argv=None):
+        import no_such_module  # noqa: F401
+
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        main([])

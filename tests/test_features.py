@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter1d
 
 from motion import features as features_module
 from motion.features import (
@@ -17,6 +18,8 @@ from motion.features import (
     features_to_posed_joints,
     inverse_kinematics,
     joints_to_features,
+    root_forward,
+    smoothed,
     uniform_skeleton,
 )
 from motion.rotation import qaxis, qmatrix, qrotate
@@ -111,6 +114,40 @@ def test_inverse_kinematics_are_rotations():
 def test_an_unknown_skeleton_is_named():
     with pytest.raises(UserError, match="24 joints"):
         features_module.skeleton_for(24)
+
+
+@pytest.mark.parametrize(("skeleton", "hips", "shoulders"), [(HUMANML3D, 0.12, 0.34), (KIT, 180.0, 300.0)])
+def test_root_forward_subtracts_the_hips_from_the_shoulders(skeleton, hips, shoulders):
+    """HumanML3D's definition: the line of the hips counts from left to right, that of the shoulders from right to left."""
+    turned = np.radians(40)  # of the pelvis, to the left, while the chest faces +Z
+    joints = torch.zeros(3, skeleton.num_joints, 3, dtype=torch.float64)
+    right_hip, left_hip, right_shoulder, left_shoulder = skeleton.face
+    joints[:, left_shoulder, 0], joints[:, right_shoulder, 0] = shoulders / 2, -shoulders / 2
+    to_left = torch.tensor([np.cos(turned), 0.0, -np.sin(turned)])
+    joints[:, left_hip], joints[:, right_hip] = hips / 2 * to_left, -hips / 2 * to_left
+    expected = np.arctan2(-hips * np.sin(turned), shoulders - hips * np.cos(turned))  # the pelvis turns it to the right
+    assert torch.equal(root_forward(joints, skeleton)[0], torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+    x, _, z = root_forward(joints, skeleton)[2].tolist()
+    assert np.arctan2(x, z) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("frames", [70, features_module.DENSE + 100])  # by one matrix product; by a convolution
+def test_facing_is_smoothed_with_a_gaussian_of_20_frames(frames):
+    values = torch.randn(frames, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = gaussian_filter1d(values.numpy(), 20, axis=0, mode="nearest")
+    assert np.allclose(smoothed(values), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("skeleton", "threshold"), [(HUMANML3D, 0.002), (KIT, 0.05)])
+def test_a_foot_is_in_contact_below_the_published_squared_displacement(skeleton, threshold):
+    rest = forward_kinematics(
+        torch.eye(3, dtype=torch.float64).expand(skeleton.num_joints, 3, 3), torch.zeros(3, dtype=torch.float64),
+        skeleton.offsets(torch.ones(skeleton.num_joints, dtype=torch.float64)), skeleton.parents,
+    )  # fmt: skip
+    for factor, standing in ((0.98, 1.0), (1.02, 0.0)):
+        steps = torch.arange(4)[:, None, None] * torch.tensor([0.0, 0.0, (factor * threshold) ** 0.5], dtype=torch.float64)
+        rows, _ = joints_to_features((rest + steps)[None], skeleton, uniform=False)
+        assert (rows[..., -4:] == standing).all()
 
 
 @golden

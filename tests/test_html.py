@@ -94,9 +94,10 @@ def test_the_joints_are_kept_to_a_millimetre(tmp_path, far, skeleton):
 
 def test_a_page_is_small_and_needs_no_network(tmp_path):
     page = written(tmp_path, motion("a person wanders", walk(196), 20, walk(196)))
-    assert len(page.encode()) < 200_000
+    assert len(page.encode()) < 160_000
     assert Reader(page).addresses == []
-    assert not re.search(r"https?:|//[a-z]|@import|url\(|\bimport\b|fetch\(|XMLHttp", page)
+    code = page.replace(Reader(page).scripts[0], "")  # the data are letters by chance
+    assert not re.search(r"https?:|//[a-z]|@import|url\(|\bimport\b|fetch\(|XMLHttp", code)
     assert "default-src 'none'" in page  # and the browser would not let it
     assert len(written(tmp_path, *[motion("a person wanders", walk(196), 20)] * 8).encode()) < 8 * 59_000 + 50_000
 
@@ -127,7 +128,8 @@ def test_the_script_has_the_body_of_the_videos(tmp_path):
         points = skeleton.num_joints + len(parts["owners"])
         drawn = {end for start, end, *_ in parts["limbs"]} | {start for start, *_ in parts["limbs"]}
         assert drawn == set(range(points))
-        assert all(side == "left" for start, *_, side, _ in parts["limbs"] if start < skeleton.num_joints and skeleton.bones[start].startswith("Left"))
+        owners = [*range(skeleton.num_joints), *parts["owners"]]
+        assert all(side == "left" for start, *_, side, _ in parts["limbs"] if skeleton.bones[owners[start]].startswith("Left"))
         assert parts["feet"] == [list(skeleton.feet[:2]), list(skeleton.feet[2:])]
 
 

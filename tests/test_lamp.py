@@ -107,6 +107,49 @@ def test_other_samples_of_the_same_caption_are_neither_right_nor_wrong():
     assert model.contrastive_loss(motion, text, shared).item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_smoothing_is_spread_over_the_classes_that_count():
+    """Samples of the same caption, which are left out, receive no part of it."""
+    model, data = make(label_smoothing=0.3).eval(), batch()
+    motion = model.motion_features(data["latents"], data["lengths"])
+    shared = torch.tensor([0, 1, 2, 3, 0, 0])
+    text = model.text_features(data["ids"], data["text_lengths"])[shared]
+    logits = model.scale * model.similarity(motion, text)
+    expected = 0.0
+    for row in range(6):
+        classes = [other for other in range(6) if other == row or shared[other] != shared[row]]
+        target = torch.tensor(classes.index(row))
+        for scores in (logits[row], logits[:, row]):
+            expected += F.cross_entropy(scores[classes], target, label_smoothing=0.3).item() / 12
+    assert model.contrastive_loss(motion, text, shared).item() == pytest.approx(expected, rel=1e-4)
+
+
+def smoothed_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The paper's: 0.9 on the target, 0.1 spread over all classes. Logits (N, classes), target (N,)."""
+    log_chance = logits.log_softmax(-1)
+    return -(0.9 * log_chance[torch.arange(len(target)), target] + 0.1 * log_chance.mean(-1)).mean()
+
+
+def test_labels_are_smoothed_by_a_tenth_as_in_the_paper():
+    assert LaMPConfig().label_smoothing == 0.1
+
+
+def test_the_captioning_loss_smooths_its_labels():
+    model, data = make().eval(), batch()
+    valid = torch.arange(7) < data["text_lengths"][:, None]
+    caches = model.qformer.queries(*model.motion_context(data["latents"], data["lengths"]))[1]
+    words = model.words(model.qformer.caption(model.decoder_ids(data["ids"]), valid, caches)[0])
+    expected = smoothed_cross_entropy(words[:, :-1][valid[:, 1:]], data["ids"][:, 1:][valid[:, 1:]])
+    assert torch.allclose(model.captioning_loss(data["ids"], valid, caches), expected)
+
+
+def test_the_generation_loss_smooths_its_labels():
+    model, data = make().eval(), batch()
+    valid, context = torch.arange(7) < data["text_lengths"][:, None], torch.randn(6, 7, 24)
+    logits, codes = model.code_head(model.query_context(context, valid)), data["codes"][:, :6]
+    expected = smoothed_cross_entropy(logits[codes >= 0], codes[codes >= 0])
+    assert torch.allclose(model.generation_loss(context, valid, data["codes"]), expected)
+
+
 def test_temperature_is_clamped_at_100():
     model = make()
     model.logit_scale.data.fill_(20.0)

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from models.loading import load_model
+from models.masked import MaskedConfig, MaskedTransformer
 from models.vqvae import MotionTokeniser, VQConfig
+from pipelines.conditioner import load_conditioner
 from prepare.release import main
-from tests.small_lamp import write_lamp
+from tests.small_lamp import WIDTH, write_lamp
 from utils.checkpoint import CheckpointFolder, eight_bits, load_weights, save_weights
 
 
@@ -110,3 +112,36 @@ def test_a_missing_run_is_named(tmp_path, capsys):
         release(tmp_path)
     assert end.value.code == 2
     assert str(tmp_path / "runs" / "open" / "vq") in capsys.readouterr().err
+
+
+def test_no_path_of_the_training_machine_is_released(tmp_path):
+    a_run(tmp_path / "runs")
+    run = CheckpointFolder(tmp_path / "runs", "open", "vq")
+    run.opt.write_text("name: vq\ndata_root: /somewhere/private/Open\nlr: 0.1\n")
+    save_weights(run.weights("net_best_mpjpe"), {"x": torch.ones(2)}, {"kind": "tokeniser", "step": 7, "bert": "/somewhere/minilm"})
+    release(tmp_path)
+    folder = CheckpointFolder(tmp_path / "demo", "open", "vq")
+    assert folder.opt.read_text() == "name: vq\ndata_root: Open\nlr: 0.1\n"
+    assert load_weights(folder.weights("net_best"))[1]["bert"] == "minilm"
+
+
+def test_a_released_transformer_names_the_condition_of_the_released_lamp(tmp_path):
+    """LaMP is rounded, so its fingerprint changes; `--init` compares it."""
+    tokeniser = CheckpointFolder(tmp_path / "runs", "open", "vq")
+    write_lamp(tmp_path / "runs", "open")
+    masked = CheckpointFolder(tmp_path / "runs", "open", "masked")
+    origin = {"vq_name": "vq", "text_encoder": "lamp", "lamp_name": "lamp", "no_query": False, "bert": "", "condition": "of old"}
+    config = MaskedConfig(cond_dim=WIDTH, nb_code=16, code_dim=8, latent_dim=16, ff_size=16, n_layers=1, n_heads=2)
+    metadata = {"kind": "masked", "step": 3, "config": asdict(config), **origin}
+    save_weights(masked.weights("latest"), MaskedTransformer(config).state_dict(), metadata)
+    for folder in (tokeniser, masked, CheckpointFolder(tmp_path / "runs", "open", "lamp")):
+        folder.opt.write_text("name: x\n")
+        folder.meta.mkdir(exist_ok=True)
+        for part in ("mean", "std"):
+            np.save(folder.meta / f"{part}.npy", np.ones(263, np.float32))
+    places = ["--checkpoints_dir", str(tmp_path / "runs"), "--out", str(tmp_path / "demo")]
+    main([*places, "--runs", "vq", "lamp", "masked", "--int8", "lamp"])
+    weights = CheckpointFolder(tmp_path / "demo", "open", "masked").weights("net_best")
+    expected = load_conditioner("lamp", tmp_path / "demo", "open", lamp_name="lamp").fingerprint
+    assert load_weights(weights)[1]["condition"] == expected
+    assert expected != load_conditioner("lamp", tmp_path / "runs", "open", lamp_name="lamp").fingerprint

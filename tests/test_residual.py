@@ -101,6 +101,25 @@ def test_generation_keeps_the_base_and_does_not_depend_on_the_batch(share):
     assert torch.equal(model.generate(base, condition, LENGTHS, layers=1, **options), together[..., :2])
 
 
+@pytest.mark.parametrize("layers", [2, 4, 6])
+def test_every_layer_above_the_base_is_trained_equally_often(layers, monkeypatch):
+    torch.manual_seed(0)
+    model, drawn = ResidualTransformer(ResidualConfig(**{**SMALL, "num_quantizers": layers})).eval(), []
+    monkeypatch.setattr(model, "layer_loss", lambda *arguments: drawn.append(arguments[-1]) or (torch.zeros(()), torch.zeros(())))
+    batch = {"codes": torch.zeros(6000, 1, layers).long(), "lengths": torch.ones(6000), "condition": torch.zeros(6000, 12)}
+    model.loss(batch, torch.Generator().manual_seed(0))
+    shares = torch.bincount(drawn[0], minlength=layers) / 6000
+    assert shares[0] == 0 and len(shares) == layers
+    torch.testing.assert_close(shares[1:], torch.full((layers - 1,), 1 / (layers - 1)), atol=0.02, rtol=0)
+
+
+def test_a_step_trains_the_tables_of_all_layers():
+    model, lengths = small(), LENGTHS.repeat(16)
+    model.loss({"codes": codes_of(lengths), "lengths": lengths, "condition": torch.randn(64, 12).double()})[0].backward()
+    assert (model.output_tables.grad.abs().sum((1, 2)) > 0).all()
+    assert (model.input_tables.grad.abs().sum((1, 2)) > 0).all()
+
+
 @pytest.mark.parametrize("share", [True, False])
 def test_learns_layers_that_follow_from_the_base(share):
     torch.manual_seed(0)

@@ -88,8 +88,10 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
         temporary.write_bytes(safetensors.torch.save(state, encoded))
 
 
-def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_weights(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_weights` wrote: (tensors on the CPU, metadata). What `eight_bits` shrank comes back as float32.
+
+    With `raw`, tensors are as stored: int8 with their scales.
 
     Raises `UserError` for a missing or damaged file.
     """
@@ -101,10 +103,17 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path}: its tensors cannot be read ({error}); copy or train it again") from error
     if metadata.pop("checksum", None) not in (None, _checksum(state)):
         raise UserError(f"{path}: damaged (its checksum differs); copy or train it again")
+    if raw:
+        return state, metadata
     scales = {key.removesuffix(SCALE): state.pop(key) for key in list(state) if key.endswith(SCALE)}
-    if wrong := [key for key, scale in scales.items() if key not in state or scale.shape != (len(state[key]), *[1] * (state[key].ndim - 1))]:
+    if wrong := [key for key, scale in scales.items() if key not in state or not _scales_rows(scale, state[key])]:
         raise UserError(f"{path}: '{wrong[0]}{SCALE}' scales nothing; copy or train it again")
     return {key: value * scales[key] if key in scales else value for key, value in state.items()}, metadata
+
+
+def _scales_rows(scale: Tensor, value: Tensor) -> bool:
+    """Whether `scale` has one number for each row of `value`, in as many dimensions."""
+    return value.ndim > 0 and scale.shape == (len(value), *[1] * (value.ndim - 1))
 
 
 def _checksum(state: dict[str, Tensor]) -> int:

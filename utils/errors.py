@@ -18,6 +18,10 @@ from typing import Any, TextIO
 LONGEST = 500  # characters of an error
 # What could move the cursor, colour the terminal, or reorder what stands there.
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Packages of requirements.txt, by the names that they are imported under.
+REQUIRED = (
+    "torch", "numpy", "scipy", "einops", "safetensors", "tokenizers", "tqdm", "tensorboard", "matplotlib", "cv2", "PIL", "av",
+)  # fmt: skip
 BAR = re.compile("(\n|\x1b\\[A)*")  # with which progress bars move the cursor
 
 
@@ -38,6 +42,13 @@ def script(main: Callable) -> Callable:
                 return main(argv)
         except UserError as error:
             fail(str(error))
+        except ModuleNotFoundError as error:
+            if (name := (error.name or "").partition(".")[0]) not in REQUIRED:
+                raise
+            fail(
+                f"missing package: {name}, in {sys.executable}; activate the environment with `source .venv/bin/activate` "
+                "(`make demo` creates it), or install PyTorch and then requirements.txt"
+            )
         except MemoryError:
             fail("out of memory: take smaller input, or a smaller --batch_size")
         except BrokenPipeError:  # the reader of our output has gone
@@ -53,9 +64,9 @@ def script(main: Callable) -> Callable:
 
 def fail(message: str) -> None:
     """Print an error on one line of at most 500 characters and exit with code 2."""
-    message = " ".join(message.split())
-    if len(message) > LONGEST - 7:
-        message = f"{message[: LONGEST - 208]} … {message[-198:]}"  # the remedy stands at the end
+    message = escaped(" ".join(message.split()))
+    if len(message) > LONGEST - 10:
+        message = f"{message[: LONGEST - 213]} … {message[-200:]}"  # the remedy stands at the end
     print(f"error: {message}", file=Printable(sys.stderr))
     raise SystemExit(2) from None
 
@@ -63,6 +74,11 @@ def fail(message: str) -> None:
 def note(message: str) -> None:
     """Print one `note:` line on stderr: something the user should know that is no error."""
     print(f"note: {' '.join(message.split())}", file=sys.stderr)
+
+
+def escaped(text: str) -> str:
+    """A text without control characters."""
+    return CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def warning(message: str) -> None:
@@ -87,7 +103,7 @@ class Printable:
 
     def write(self, text: str) -> int:
         if not BAR.fullmatch(text):
-            text = CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+            text = escaped(text)
         return self.stream.write(text)
 
     def __getattr__(self, name: str) -> Any:

@@ -18,7 +18,7 @@ COLOURS = {
     "left": (38, 139, 210), "right": (240, 118, 52), "middle": (92, 104, 122),
     "face": (236, 205, 176), "eye": (46, 52, 64), "chest": (150, 162, 180),
 }  # fmt: skip
-LEFT, RIGHT = np.array(COLOURS["left"]), np.array(COLOURS["right"])
+LEFT, RIGHT = COLOURS["left"], COLOURS["right"]
 
 # Thickness (radius, metres) of the body at each joint, by the name of its bone without its side.
 RADII = {

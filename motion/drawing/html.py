@@ -34,18 +34,24 @@ def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", fil
 
     Raises `UserError` for joints that are not finite or of an unknown skeleton, and where nothing can be written.
     """
+    text = page(motions, title, files)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="replace")
+
+
+def page(motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> str:
+    """The page of `write_html` as a string."""
     skeletons = {motion.joints.shape[1]: motion.skeleton for motion in motions}
     data = {
         "skeletons": {count: skeleton_data(skeleton) for count, skeleton in skeletons.items()},
         "clips": [motion_data(motion) | {"files": list(beside)} for motion, beside in zip_longest(motions, files, fillvalue=())],
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")  # no </script> can end it
-    page = read("viewer.html").replace("<title>motions</title>", f"<title>{escape(title or motions[0].text)}</title>")
-    page = re.sub('<link rel="stylesheet" href="(.+?)">', lambda link: f"<style>\n{read(link[1])}</style>", page)
-    page = re.sub('<script src="(.+?)"></script>', lambda script: f"<script>\n{read(script[1])}</script>", page)
-    page = page.replace('type="application/json">{}<', f'type="application/json">{text}<')
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="replace")
+    result = read("viewer.html").replace("<title>motions</title>", f"<title>{escape(title or motions[0].text)}</title>")
+    result = re.sub('<link rel="stylesheet" href="(.+?)">', lambda link: f"<style>\n{read(link[1])}</style>", result)
+    result = re.sub('<script src="(.+?)"></script>', lambda script: f"<script>\n{read(script[1])}</script>", result)
+    result = result.replace('type="application/json">{}<', f'type="application/json">{text}<')
+    return result
 
 
 def read(name: str) -> str:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from motion.drawing.body import LEFT, RIGHT
+from motion.drawing.body import COLOURS
 from motion.drawing.lettering import INK, caption_pages, font
 from motion.drawing.scene import PATH, Scene
 from utils.checkpoint import atomic_path
@@ -29,7 +29,7 @@ ENCODING = {"crf": "26", "preset": "superfast", "tune": "zerolatency"}  # half t
 SIZE, PANEL, WIDEST = 720, 360, 1920  # pixels: a motion alone, one of several, all of them together
 GIF_SHARE, GIF_FPS = 0.5, 25  # gifs are smaller, and browsers slow down those that are faster
 CELL, TALLEST = 200, 4000  # width of one picture of a contact sheet; most pixels that a caption may take there
-ELAPSED = 0.3  # metres of difference in pose that the time of a whole motion counts as
+ELAPSED = 0.05  # metres of difference in pose that the time of a whole motion counts as
 TEXT = 0.3  # share of a picture that a caption may take
 Item, Result = TypeVar("Item"), TypeVar("Result")
 Motions = Sequence[tuple[str, np.ndarray]]  # captions and joints (T, J, 3)
@@ -161,9 +161,9 @@ def stamp_legend(picture: np.ndarray) -> None:
     size = max(9, len(picture) // 50)  # of the letters
     page = Image.fromarray(picture)
     draw = ImageDraw.Draw(page)
-    for row, (side, colour) in enumerate((("left", LEFT), ("right", RIGHT))):
+    for row, side in enumerate(("left", "right")):
         middle = len(picture) - 1.6 * size * (2.3 - row)
         box = (1.3 * size, middle - 0.35 * size, 3.2 * size, middle + 0.35 * size)
-        draw.rounded_rectangle(box, 0.35 * size, fill=tuple(colour.tolist()))
+        draw.rounded_rectangle(box, 0.35 * size, fill=COLOURS[side])
         draw.text((3.8 * size, middle), side, fill=INK, font=font(size), anchor="lm")
     picture[:] = np.asarray(page)

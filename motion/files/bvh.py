@@ -27,6 +27,7 @@ MOTION = re.compile(r"^[ \t]*MOTION[ \t]*$|(?<=\s)MOTION(?=\s+Frames\s*:?\s*\d)"
 HEADER = re.compile(r"\s*Frames\s*:?[ \t]*(\S+)[^\n]*?\s+Frame\s*Time\s*:?[ \t]*(\S+)([^\n]*)", re.IGNORECASE)
 CHANNEL = re.compile("[xyz](position|rotation|scale)")
 ABSURD = 1e9
+AT_ONCE = 100_000  # rotations converted at once: more would take gigabytes of a motion of hours
 
 
 @dataclass
@@ -100,6 +101,7 @@ def read_bvh(source: str | Path | TextIO) -> Bvh:
     if not 0 < bvh.frame_time < np.inf:
         raise UserError(f"{name}: Frame Time is {header[2]}, not a positive number of seconds")
     rows = motion_rows(text, header, sum(map(len, channels)), name)
+    del text
     if len(rows) != frames:
         note(f"{name}: its header says {header[1]} frames; all {len(rows)} that are there are read")
     channels = first_person(bvh, channels, name)
@@ -246,11 +248,13 @@ def pose(bvh: Bvh, channels: list[list[str]], motion: np.ndarray) -> None:
         if turns:
             order, turn_columns = zip(*turns)
             turning.setdefault("".join(order), []).append((joint, list(turn_columns)))
-    for order, joints_and_columns in turning.items():  # one conversion for all joints of an order
-        joints, columns = map(list, zip(*joints_and_columns))
-        angles = torch.zeros(len(motion), len(joints), 3, dtype=torch.float64)
-        angles[..., : len(order)] = torch.from_numpy(np.deg2rad(motion[:, columns]))  # (T, joints, turns); a hinge has one or two
-        bvh.rotations[:, joints] = euler_to_matrix(angles, order.ljust(3, "x")).numpy()
+    for order, joints_and_columns in turning.items():  # one conversion for joints of an order
+        size = max(1, AT_ONCE // len(motion))
+        for some in (joints_and_columns[first : first + size] for first in range(0, len(joints_and_columns), size)):
+            joints, columns = map(list, zip(*some))
+            angles = torch.zeros(len(motion), len(joints), 3, dtype=torch.float64)
+            angles[..., : len(order)] = torch.from_numpy(np.deg2rad(motion[:, columns]))  # (T, joints, turns); a hinge has 1 or 2
+            bvh.rotations[:, joints] = euler_to_matrix(angles, order.ljust(3, "x")).numpy()
 
 
 def write_bvh(

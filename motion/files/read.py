@@ -57,16 +57,16 @@ class InputOptions:
 AS_STATED = InputOptions()  # nothing to add to what the file states
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FileMotion(Motion):
     """A motion as it was read, in metres with Y up, and the unit and the up axis of its file.
 
-    `features` (T, D) are those of a file that holds features, in the dataset's own units.
+    `file_features` (T, D) are those of a file that holds features, in the dataset's own units.
     """
 
     unit: str = "m"
     up: str = "y"
-    features: np.ndarray | None = None
+    file_features: np.ndarray | None = None
 
 
 def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMotion:
@@ -93,7 +93,7 @@ def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMoti
     joints = joints.astype(np.float32)
     if estimated:
         check_size(joints, unit, str(path))
-    return FileMotion(joints, fps, unit=unit, up=up, features=features)
+    return FileMotion(joints, fps, unit=unit, up=up, file_features=features)
 
 
 def read_safely(path: Path, options: InputOptions) -> Raw:

@@ -19,7 +19,7 @@ import torch
 from tests.fuzz import mutate
 
 ODD_TYPES = [tarfile.SYMTYPE, tarfile.FIFOTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE]
-FLAG_VALUES = [*mutate.WORDS, *map(str, [0, 1, -1, 0.5, 2**63, 10**20])]
+FLAG_VALUES = [*mutate.WORDS, *map(str, [0, 1, 1, 4, 100, -1, 0.5, 0.9, 2**63, 10**20])] + ["1", "0.5", "a"] * 20
 Case = Callable[[], object]
 CAPTIONS = "a person walks#a/DET person/NOUN walk/VERB#0.0#0.0\na man waves#a/DET man/NOUN wave/VERB#1.0#4.0\n"
 
@@ -167,8 +167,8 @@ def flags(folder: Path, generator: random.Random) -> Case:
     config_class = generator.choice(classes)
     names = [field.name for field in fields(config_class) if "help" in field.metadata and field.name != "is_continue"]
     argv = []
-    for name in generator.sample(names, min(3, len(names))):
-        argv += [f"--{name}", *generator.choices(FLAG_VALUES, k=generator.randint(0, 2))]
+    for name in generator.sample(names, min(generator.randint(1, 3), len(names))):
+        argv += [f"--{name}", *generator.choices(FLAG_VALUES, k=generator.choice((0, 1, 1, 1, 2)))]
     return lambda: script(lambda _: parse(config_class, argv))([])
 
 

@@ -1,0 +1,125 @@
+"""Arguments of the Python API as the scripts' settings: strings, numbers, lists, arrays and tensors, with clear errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from data.prompts import checked
+from motion.clip import Motion
+from motion.features import features_to_joints
+from motion.files.read import FileMotion
+from motion.spec import DatasetSpec
+from options.generate import Sampling
+from pipelines.outputs import check_flags
+from pipelines.text2motion import SamplingSettings
+from utils.errors import UserError
+
+Config = TypeVar("Config", bound=Sampling)
+ARGUMENTS = {"mask_edit_section": "frames", "text_prompt": "prompt", "motion_length": "length", "repeat_times": "samples"}
+SETTINGS = tuple(field.name for field in fields(SamplingSettings))
+
+
+@contextmanager
+def as_arguments() -> Iterator[None]:
+    """Errors inside name arguments where the scripts name flags."""
+    try:
+        yield
+    except UserError as error:
+        message = re.sub(r"--(\w+)", lambda flag: ARGUMENTS.get(flag[1], flag[1]), str(error))
+        raise UserError(message) from None
+
+
+def strings(value: Any, name: str) -> tuple[list[str], bool]:
+    """The texts, and whether there was one alone. Raises `UserError` for what is no text, and for an empty one."""
+    alone = isinstance(value, str)
+    texts = [value] if alone else value
+    if not isinstance(texts, (Sequence, np.ndarray)) or len(texts) == 0 or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{name}: {short(value)}; give a string, or a list of strings")
+    return [checked(str(text), name) for text in texts], alone
+
+
+def whole(value: Any, name: str) -> int:
+    """An int, of a number or a tensor or array with one. Raises `UserError` for others."""
+    number = real(value, name)
+    if number != int(number):
+        raise UserError(f"{name}: {short(value)} is no whole number")
+    return int(number)
+
+
+def real(value: Any, name: str) -> float | int:
+    """A finite number, of a number or a tensor or array with one. Raises `UserError` for others."""
+    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)) and np.prod(value.shape) == 1:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+        raise UserError(f"{name}: {short(value)} is no number")
+    return value
+
+
+def lengths(value: Any, count: int) -> list[int | None]:
+    """Frames of each of `count` prompts: one number for all, one each, or None to predict them."""
+    if value is None:
+        return [None] * count
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        return [whole(value, "frames")] * count
+    if len(value) != count:
+        raise UserError(f"frames: {len(value)} lengths for {count} prompt{'s'[: count != 1]}; give one number, or one per prompt")
+    return [None if one is None else whole(one, "frames") for one in value]
+
+
+def sections(value: Any) -> list[str]:
+    """`frames` of an edit, one pair or several, as the words of --mask_edit_section."""
+    if value is None:
+        return []
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        value = value.tolist()
+    pairs = [value] if isinstance(value, (list, tuple)) and len(value) == 2 and not isinstance(value[0], (list, tuple)) else value
+    if not isinstance(pairs, (list, tuple)) or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
+        raise UserError(f"frames: {short(value)}; give (first, end), such as (40, 80) in frames or (0.3, 0.6) as fractions")
+    return [",".join(str(real(edge, "frames")) for edge in pair) for pair in pairs]
+
+
+def settings(config_class: type[Config], given: dict[str, Any], **more: Any) -> Config:
+    """The settings of a script with some changed: its defaults, with the values `given` for sampling."""
+    if unknown := sorted(set(given) - set(SETTINGS)):
+        raise UserError(f"no argument '{unknown[0]}'; sampling takes {', '.join(SETTINGS)}")
+    numbers = {
+        name: (whole if name in ("seed", "time_steps") else real)(value, name) for name, value in given.items() if value is not None
+    }
+    config = config_class(**numbers, **more)
+    check_flags(config)
+    return config
+
+
+def as_motion(value: Any, spec: DatasetSpec) -> Motion:
+    """A motion, given as such, as a file, or as an array of joints (T, J, 3) in metres or features (T, D) at the dataset's rate."""
+    if isinstance(value, Motion):
+        return value
+    if isinstance(value, (str, Path)):
+        return Motion.load(value)
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        rows = torch.as_tensor(value).detach().cpu().float()
+        if rows.ndim == 3 and rows.shape[1:] == (spec.num_joints, 3):
+            return Motion(rows.numpy(), spec.fps)
+        if rows.ndim == 2 and rows.shape[1] == spec.dim:
+            joints = features_to_joints(rows, spec.num_joints) * spec.unit_scale
+            return FileMotion(joints.numpy(), spec.fps, file_features=rows.numpy())
+    shapes = f"joints (T, {spec.num_joints}, 3) or features (T, {spec.dim})"
+    raise UserError(f"motion: {short(value)}; give a Motion, a motion file, or an array of {shapes}")
+
+
+def short(value: Any) -> str:
+    """A value in an error."""
+    if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim:
+        return f"an array of shape {tuple(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

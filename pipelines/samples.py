@@ -1,0 +1,195 @@
+"""From prompts or a motion to samples, as the flags of gen_t2m.py and edit_t2m.py say; the Python API goes the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from data.prompts import LONGEST, STRIDE, Prompt, read_sections, rounded
+from data.source import Source
+from motion.clip import Motion
+from motion.spec import DatasetSpec
+from options.generate import EditT2M, GenT2M
+from pipelines.candidates import best_motions
+from pipelines.editing import edit, spans_of
+from pipelines.language_motion import LanguageMotion
+from pipelines.long_motion import join
+from pipelines.looping import cycle_joints, decode_cycle, ends_elsewhere, loop_codes, loop_source
+from pipelines.outputs import Sample, find_generator, to_joints
+from pipelines.text2motion import SamplingSettings, TextToMotion
+from utils.errors import UserError, note
+from utils.runtime import Distributed
+
+SHORTEST_LOOP = 4  # tokens
+
+
+def wanted_samples(prompts: list[Prompt], config: GenT2M) -> list[tuple[int, int, str]]:
+    """Prompt index, repeat and text of every motion, in the order in which they are generated."""
+    if config.join:
+        return [(0, repeat, joined_text(prompts)) for repeat in range(config.repeat_times)]
+    return [(k, repeat, prompt.text) for repeat in range(config.repeat_times) for k, prompt in enumerate(prompts)]
+
+
+def joined_text(prompts: list[Prompt]) -> str:
+    return " → ".join(prompt.text for prompt in prompts)
+
+
+def separate(
+    model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings, done: int
+) -> Iterator[Sample]:
+    """Every prompt's motion `repeat_times` times, generated batch by batch, without the `done` first ones; processes of torchrun
+    share the batches."""
+    samples = [(k, repeat) for k, repeat, _ in wanted_samples(prompts, config)]
+    generate = generator(model, config)
+    size = max(1, config.batch_size // config.candidates)
+
+    def batch_from(first: int) -> Iterator[Sample]:
+        batch = samples[first : first + size]
+        texts = [prompts[k].text for k, _ in batch]
+        frames = lengths_of(model, [prompts[k] for k, _ in batch], sampling, first)
+        if config.loop:
+            yield from loops(model, batch, texts, frames, spec, sampling, first)
+            return
+        features, lengths = generate(texts, frames, sampling, first_sample=first)
+        joints = to_joints(features, spec).numpy()  # (B, T, J, 3)
+        for number, ((k, repeat), text) in enumerate(zip(batch, texts), start=first):
+            motion = Motion(joints[number - first, : lengths[number - first]], spec.fps, text)
+            yield Sample(motion, k, repeat, number)
+
+    yield from Distributed.from_environment().in_turns(range(done, len(samples), size), batch_from)
+
+
+def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`model.generate`, or with --candidates the best of several motions by the LaMP that belongs to the weights."""
+    if config.candidates == 1:
+        return model.generate
+    run = find_generator(config).masked
+    lamp = LanguageMotion.load(run.checkpoints_dir, run.dataset_name, run.metadata.get("lamp_name", ""), model.mean.device)
+    return partial(best_motions, model, lamp, candidates=config.candidates)
+
+
+def lengths_of(model: TextToMotion, prompts: list[Prompt], sampling: SamplingSettings, first: int) -> Tensor | None:
+    """The lengths of a batch in frames, those that are not given predicted; None if none is given."""
+    given = torch.tensor([prompt.frames or 0 for prompt in prompts])
+    if not given.any():
+        return None
+    if given.all():
+        return given
+    condition = model.encoder([prompt.text for prompt in prompts])
+    predicted = model.count_tokens(condition, None, seed=sampling.seed, first_sample=first).cpu() * model.tokeniser.stride
+    return torch.where(given > 0, given, predicted)
+
+
+def loops(
+    model: TextToMotion, batch: list[tuple[int, int]], texts: list[str], frames: Tensor | None, spec: DatasetSpec,
+    sampling: SamplingSettings, first: int,
+) -> Iterator[Sample]:  # fmt: skip
+    """The motions of a batch as cycles."""
+    conditions = model.encoder(texts)
+    tokens = model.count_tokens(conditions, frames, seed=sampling.seed, first_sample=first).clamp_min(SHORTEST_LOOP)
+    codes = model.draw(conditions, tokens, sampling=sampling, first_sample=first)
+    longest = spec.max_motion // model.tokeniser.stride
+    for row, ((k, repeat), text, count) in enumerate(zip(batch, texts, tokens.tolist())):
+        drawn = codes[row : row + 1, :count]
+        plain, _ = model.features(drawn, tokens[row : row + 1])
+        if ends_elsewhere(plain[0], spec):
+            note(f"'{text}' (repeat {repeat}) ends in another pose than it starts in; its loop goes back within a second or so")
+        settings = {"longest": longest, "sampling": sampling, "first_sample": first + row}
+        cycles = cycle_joints(decode_cycle(model, loop_codes(model, drawn, conditions[row : row + 1], **settings)), spec)[0]
+        motion = Motion(cycles[: len(cycles) // 3], spec.fps, text)
+        yield Sample(motion, k, repeat, first + row, cycles=cycles)
+
+
+def joined(
+    model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings, done: int,
+    report: Callable[[str], None] = print,
+) -> Iterator[Sample]:  # fmt: skip
+    """One motion that does what all prompts say, one after the other, `repeat_times` times, without the `done` first ones."""
+    texts = [prompt.text for prompt in prompts]
+    frames = [prompt.frames for prompt in prompts] if prompts[0].frames else None
+    longest = spec.max_motion // model.tokeniser.stride
+
+    def take(repeat: int) -> Iterator[Sample]:
+        features, ends = join(model, texts, frames, longest=longest, sampling=sampling, first_sample=repeat)
+        report(f"repeat {repeat}: " + ", ".join(f"to frame {end} {text}" for text, end in zip(texts, ends)))
+        motion = Motion(to_joints(features, spec).numpy(), spec.fps, joined_text(prompts))
+        yield Sample(motion, repeat=repeat, number=repeat)
+
+    yield from Distributed.from_environment().in_turns(range(done, config.repeat_times), take)
+
+
+# Editing
+
+
+class Plan(NamedTuple):
+    """How many frames of the source are kept or edited, which are, and how many are added at either end."""
+    frames: int
+    sections: list[tuple[int, int]]
+    before: int
+    after: int
+
+
+def make_plan(config: EditT2M, frames: int) -> Plan:
+    """What to do with a source of that many frames. Raises `UserError` for lengths out of range, or if nothing is to be done."""
+    if config.after and config.motion_length:
+        raise UserError("give either --after or --motion_length, which is the length of the whole result")
+    lengths = {flag: getattr(config, flag) for flag in ("before", "after", "motion_length")}
+    before, after, total = (rounded(length, LONGEST, f"--{flag}") if length else 0 for flag, length in lengths.items())
+    if total:
+        frames = min(frames, total - before)
+        if frames < STRIDE:
+            raise UserError(f"--motion_length {total} --before {before}: nothing of the motion is left; ask for a longer one")
+        after = total - before - frames // STRIDE * STRIDE if total > before + frames else 0
+    sections = read_sections(config.mask_edit_section, frames)
+    if config.loop:
+        if sections or before or after:
+            raise UserError("--loop goes with nothing else: edit the motion first, then loop the result")
+        if frames < STRIDE * SHORTEST_LOOP:
+            raise UserError(f"--loop: a motion of {frames} frames; {STRIDE * SHORTEST_LOOP} or more are needed")
+        return Plan(frames, [], 0, 0)
+    if not (sections or before or after):
+        choices = "--mask_edit_section A,B (a part of the motion), --before N or --after N (frames), or --loop"
+        raise UserError(f"nothing to edit: give {choices}")
+    return Plan(frames, sections, before, after)
+
+
+def looped(
+    model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, sampling: SamplingSettings,
+    done: int,
+) -> Iterator[Sample]:  # fmt: skip
+    """The motion as a cycle, `repeat_times` times, without the `done` first ones; each starts where the source did."""
+    longest = spec.max_motion // model.tokeniser.stride
+    for first in range(done, config.repeat_times, config.batch_size):
+        takes = min(config.batch_size, config.repeat_times - first)
+        features = loop_source(
+            model, source.features[: plan.frames], prompt, takes=takes, longest=longest, sampling=sampling, first_sample=first
+        )
+        for repeat, cycles in enumerate(source.place(torch.from_numpy(cycle_joints(features, spec)), 0, 0).numpy(), start=first):
+            motion = Motion(cycles[: len(cycles) // 3], spec.fps, prompt or "loop")
+            yield Sample(motion, repeat=repeat, number=repeat, cycles=cycles)
+
+
+def edited(
+    model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, sampling: SamplingSettings,
+    done: int, report: Callable[[str], None] = print,
+) -> Iterator[Sample]:  # fmt: skip
+    """The edited motion `repeat_times` times, batch by batch, without the `done` first ones; each stands where the source stood."""
+    stride = model.tokeniser.stride
+    before, after = (frames // stride * stride for frames in (plan.before, plan.after))
+    for first in range(done, config.repeat_times, config.batch_size):
+        features, _, weight = edit(
+            model, source.features[: plan.frames], plan.sections, prompt, before=before, after=after,
+            takes=min(config.batch_size, config.repeat_times - first), first_sample=first,
+            longest=spec.max_motion // stride, sampling=sampling,
+        )  # fmt: skip
+        if first == done:
+            new = spans_of((weight == 1).tolist(), len(weight))
+            report(f"new of {len(weight)} frames: " + ", ".join(f"{start} to {stop}" for start, stop in new))
+        kept = int(weight[before : before + plan.frames].argmin())  # the first frame that is wholly the source's
+        joints = source.place(to_joints(features, spec), before + kept, kept)
+        for repeat, result in enumerate(joints.numpy(), start=first):
+            yield Sample(Motion(result, spec.fps, prompt or "in-betweening"), repeat=repeat, number=repeat)

@@ -1,0 +1,152 @@
+"""The commands of README and docs: every flag exists; every command that needs no download runs (slow; `make docs`)."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import shlex
+import shutil
+from pathlib import Path
+from string import Template
+
+import pytest
+
+from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "assets/demo/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES.remove(ROOT / "docs/experiments.md")  # a record: its commands are those of their time
+
+# Appended to the commands, so that each takes seconds: the last value of a flag counts.
+MODEL = "--latent_dim 16 --ff_size 32 --n_layers 1 --n_heads 2"
+SHORT = "--max_iters 2 --batch_size 4 --warm_up_iter 1"
+SMALLER = {
+    "train_vq": f"{SHORT} --width 8 --depth 1 --nb_code 16 --code_dim 8 --num_quantizers 2",
+    "train_lamp": f"{SHORT} --num_queries 4 --cross_width 16 --embed_dim 16",
+    "train_t2m_transformer": SHORT,
+    "train_m2t": "--total-iter 2 --batch-size 4 --warm_up_iter 1 --num-layers 1 --embed-dim-gpt 16 --n-head-gpt 2 --block-size 24",
+    "train_evaluator": f"{SHORT} --motion_hidden 16 --text_hidden 16 --movement_hidden 16 --movement_dim 16 --embed_dim 16",
+    "eval_t2m_trans_res": "--repeat_times 1 --mm_batches 0 --num_batch 1 --time_steps 1",
+    "gen_t2m": "--time_steps 2",
+    "edit_t2m": "--time_steps 2",
+    "gen_m2t": "--beams 2",
+    "M2T_eval": "--beams 1",
+}
+NOT_RUN = {
+    r"^studio\.py": "serves until it is stopped",
+    r"opt-2\.7b": "downloads 5 GB",
+    r"models\.upstream|tests\.parity|benchmarks\.released": "needs released weights",
+    r"prepare\.(humanml3d|open_dataset)": "needs captures",
+    r"fbx": "needs Blender",
+    r"^eval_t2m_trans_res(?!.*--evaluator lamp)": "needs the released evaluator",
+    r"torchrun": "several processes",
+    r"[A-Z]{3}|/path/to|my_": "has placeholders",
+    r"--name mine": "follows `make finetune`",
+}
+
+
+class Parsed(Exception):
+    """The flags of a command are all known."""
+
+
+def commands(page: Path) -> list[str]:
+    """The `python …` commands of a page, in its order, without `python`, comments and optional parts."""
+    result, values = [], {}
+    fenced = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+    inline = re.compile(r"`python ([^`]*)`", re.DOTALL)
+    text = page.read_text(encoding="utf-8")
+    blocks = [(block.start(), block[2]) for block in fenced.finditer(text) if block[1] in ("", "bash", "sh")]
+    outside = fenced.sub(lambda block: " " * len(block[0]), text)
+    blocks += [(found.start(), "python " + " ".join(found[1].split())) for found in inline.finditer(outside)]
+    for _, block in sorted(blocks):
+        for line in block.replace("\\\n", " ").splitlines():
+            line = re.sub(r"\s+#.*|\[[^\]]*\]|…", "", line).strip()
+            if assigned := re.fullmatch(r'([A-Z0-9]+)="(.*)"', " ".join(line.split())):
+                values[assigned[1]] = assigned[2]
+            elif line.startswith("python "):
+                result.append(" ".join(Template(line.removeprefix("python ")).safe_substitute(values).split()))
+    return result
+
+
+def split(command: str) -> tuple[str, list[str]]:
+    """Module and arguments of a command: `train_vq.py --name a` or `-m prepare.stats FOLDER`."""
+    words = shlex.split(command)
+    if words[0] == "-m":
+        return words[1], words[2:]
+    return words[0].removesuffix(".py"), words[1:]
+
+
+def main_of(module: str):
+    """The `main` of a script or package."""
+    if (ROOT / module.replace(".", "/") / "__main__.py").exists():
+        module += ".__main__"
+    return importlib.import_module(module).main
+
+
+DOCUMENTED = [(page.relative_to(ROOT).as_posix(), command) for page in PAGES for command in commands(page)]
+OURS = [(page, command) for page, command in DOCUMENTED if not re.match(r"-m (venv|pip|http)|-c |assets/|studio\.py", command)]
+
+
+def test_the_pages_have_commands():
+    assert len([page for page, _ in OURS if page == "README.md"]) > 30
+    assert {"docs/data.md", "assets/demo/README.md"} <= {page for page, _ in OURS}
+
+
+@pytest.mark.parametrize(("page", "command"), OURS)
+def test_flags_of_documented_commands_exist(page, command, monkeypatch):
+    original = argparse.ArgumentParser.parse_args
+
+    def parse_only(self, *arguments, **options):
+        original(self, *arguments, **options)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
+    module, arguments = split(command)
+    with pytest.raises(Parsed):
+        main_of(module)(arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_and_shell_scripts_of_a_page_exist(page):
+    text = page.read_text(encoding="utf-8")
+    rules = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"(?:`|^)(?:PY=\S+ )?make ([a-z]+)", text, re.MULTILINE)) <= set(rules)
+    for script in re.findall(r"bash (\S+\.sh)", text):
+        assert (ROOT / script).is_file(), script
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_of_a_page_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.slow
+def test_documented_commands_run(tmp_path, monkeypatch):
+    """In their order, in a folder with small datasets; the weights are those that earlier commands made, or the embedded ones."""
+    from prepare.synthetic import write_synthetic
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "assets/examples", "assets/examples")
+    shutil.copy(ROOT / "assets/text_prompt.txt", "assets")
+    (tmp_path / "assets/demo").symlink_to(ROOT / "assets/demo")
+    write_synthetic("dataset/HumanML3D", clips=40)
+    shutil.copytree("dataset/HumanML3D", "dataset/Open")
+    failed = []
+    for page, command in OURS:
+        module, arguments = split(command)
+        if page != "assets/demo/README.md" and not any(re.search(pattern, f"{module} {command}") for pattern in NOT_RUN):
+            try:
+                main_of(module)([*arguments, *smaller(module, arguments)])
+            except (SystemExit, UserError) as error:
+                failed.append((command, error))
+    assert failed == []
+
+
+def smaller(module: str, arguments: list[str]) -> list[str]:
+    """Flags that make a command small."""
+    sizes = MODEL if module == "train_t2m_transformer" and "length" not in arguments else ""
+    dataset = "--vq_name vq_open" if module == "train_lamp" and "open" in arguments else ""
+    return f"{SMALLER.get(module, '')} {sizes} {dataset}".split()
