@@ -1,9 +1,8 @@
 """A pretend accelerator for machines without a GPU: what would fail on CUDA fails here, and what would wait for CUDA is counted.
 
-`Acc` tensors claim to be on device `meta` and hold their data on the CPU. An operation that mixes them with CPU tensors raises the
-error that CUDA raises. `watched` functions are those that run at every step: in them, `EVENTS` counts synchronisations ("sync":
-`.item()`, copies to the CPU, boolean indexing, …) and copies to the device ("copy") by the project's function that causes them.
-Autocast, fused kernels and NCCL are not covered.
+`Acc` tensors claim to be on device `meta` and hold their data on the CPU; mixing them with CPU tensors raises CUDA's error. While
+`watched` functions run, `EVENTS` counts synchronisations ("sync": `.item()`, copies to the CPU, boolean indexing, …) and copies to
+the device ("copy") by the project's function that causes them. Autocast, fused kernels and NCCL are not covered.
 """
 
 from __future__ import annotations
@@ -53,7 +52,8 @@ class Acc(torch.Tensor):
 
 
 class _Mode(TorchDispatchMode):
-    __torch_dispatch__ = Acc.__torch_dispatch__
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return _run(func, args, kwargs or {})
 
 
 def _happens(kind: str) -> None:

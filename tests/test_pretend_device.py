@@ -62,7 +62,7 @@ COMMANDS = {
     "--which_epoch latest",
     "train_m2t": "--exp-name m2t --lamp_name lamp --batch-size 6 --total-iter 2 --warm_up_iter 1 --log_every 1 --num-layers 1 "
     "--embed-dim-gpt 16 --n-head-gpt 2 --ff-rate 2 --block-size 12 --use_codes",
-    "gen_m2t": "WALK --name m2t --output_dir OUT",
+    "gen_m2t": "--motions WALK --name m2t --output_dir OUT",
     "M2T_eval": "--exp-name m2t --evaluator lamp --samples 2 --beams 2",
 }  # fmt: skip
 
