@@ -104,6 +104,7 @@ def scores(seen, clips, judge, bert, kinds: list[str]) -> dict[str, dict[str, fl
 
 
 def labelled(values: dict[str, float], kind: str) -> dict[str, float]:
+    """Scores with `kind` in their names."""
     return {f"{name} ({kind})": value for name, value in values.items()}
 
 

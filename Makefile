@@ -1,6 +1,8 @@
 # make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
+# make studio              the web app, at http://127.0.0.1:7860
 # make test                style check and tests
-# make check               the same and the slow tests: fuzzing, kills in every stage
+# make check               the same and the slow tests: fuzzing, kills in every stage, documented commands
+# make docs                runs the commands of README and docs
 # make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   the embedded masked transformer, trained on your motions
 # make weights DATA=dataset/Open [SETTING=gpu]   trains the embedded weights again, in checkpoints/
 # All set themselves up in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
@@ -17,10 +19,13 @@ export PROMPT
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check finetune weights clean
+.PHONY: demo studio test check docs finetune weights clean
 
 demo: .venv/run
 	$(PYTHON) gen_t2m.py --ext demo --text_prompt "$$PROMPT"
+
+studio: .venv/studio
+	$(PYTHON) studio.py
 
 # The sizes of a run that starts from the embedded weights must be theirs; opt.txt holds them.
 SIZES := latent_dim|ff_size|n_layers|n_heads|attention|text_encoder
@@ -40,6 +45,9 @@ test: .venv/dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m pytest
 
+docs: .venv/dev
+	$(PYTHON) -m pytest tests/test_documented_commands.py -m "slow or not slow"
+
 check: test
 	$(PYTHON) -m pytest -m slow
 
@@ -54,7 +62,11 @@ check: test
 	$(PIP) --no-deps -r requirements-data.txt
 	@touch $@
 
-.venv/dev: .venv/run requirements-dev.txt requirements-evaluation.txt requirements-lm.txt requirements-clip.txt
+.venv/studio: .venv/run requirements-studio.txt
+	$(PIP) -r requirements-studio.txt
+	@touch $@
+
+.venv/dev: .venv/run requirements-dev.txt requirements-studio.txt requirements-evaluation.txt requirements-lm.txt requirements-clip.txt
 	$(PIP) -r requirements-dev.txt
 	$(PIP) --no-deps -r requirements-clip.txt
 	@touch $@

@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def load(config: EvalRetrieval, run: Run) -> LanguageMotion:
+    """The LaMP of a run."""
     from pipelines.language_motion import LanguageMotion
     from utils.runtime import resolve_device
 
@@ -50,6 +51,7 @@ def load(config: EvalRetrieval, run: Run) -> LanguageMotion:
 
 
 def evaluate(config: EvalRetrieval) -> None:
+    """Evaluate retrieval on a split and write the results."""
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation.report import write_report
@@ -87,6 +89,7 @@ def heading(results: dict) -> tuple[str, ...]:
 
 
 def search(config: EvalRetrieval) -> None:
+    """Search motions by the text of --query and print or write the best."""
     from motion.spec import get_spec
     from pipelines.known import check_prompts
     from pipelines.runs import LAMP, resolve

@@ -105,6 +105,7 @@ def report(results: dict[str, Any]) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
+    """A number as text, empty for None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 

@@ -65,6 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def load_captioner(config: GenM2T, run: Run) -> MotionToText:
+    """The captioner of a run."""
     from pipelines.motion2text import MotionToText
     from utils.runtime import resolve_device
 

@@ -98,6 +98,7 @@ def train(config: TrainT2M) -> None:
 
 
 def check_tokeniser(config: TrainT2M, tokeniser) -> None:
+    """Raises `UserError` for a tokeniser that the stage cannot be trained on."""
     if tokeniser.stride != STRIDE:
         raise UserError(f"--vq_name {config.vq_name}: a token takes {tokeniser.stride} frames, not {STRIDE}; use --down_t 2")
     if config.stage == "residual" and tokeniser.num_quantizers == 1:

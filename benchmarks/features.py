@@ -29,6 +29,7 @@ def walking_batch(clips: int, frames: int) -> torch.Tensor:
 
 
 def clips_per_second(work: Callable, clips: int, repeats: int) -> float:
+    """The best speed of `work`, which processes `clips` clips, over several repeats."""
     work()
     seconds = []
     for _ in range(repeats):

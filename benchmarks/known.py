@@ -36,6 +36,7 @@ class Prompt(NamedTuple):
 
 
 def read_prompts(path: Path = PROMPTS) -> list[Prompt]:
+    """The labelled prompts of a table."""
     with path.open(newline="", encoding="utf-8") as file:
         return [Prompt(*row) for row in list(csv.reader(file))[1:]]
 

@@ -93,6 +93,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report(title: str, gallery: Gallery) -> None:
+    """Print recall and the fraction of right actions and moods of a gallery."""
     print(f"\n{title}: {len(gallery.clips)} clips, {len(gallery.texts)} different captions")
     print(*retrieval_table(evaluate_retrieval(gallery, PROTOCOLS)), sep="\n")
     print(*filter(None, (shares(gallery, name) for name in PROTOCOLS)), sep="\n")

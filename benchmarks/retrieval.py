@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 
 
 def timed(name: str, function: Callable[[], Result]) -> Result:
+    """The result of `function`; prints how long it took."""
     began = time.perf_counter(), time.process_time()
     result = function()
     print(f"{name:<34}{time.perf_counter() - began[0]:8.3f} s   work {time.process_time() - began[1]:8.3f} s")

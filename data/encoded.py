@@ -39,6 +39,7 @@ class TokenStore:
 
     @property
     def stride(self) -> int:
+        """Frames per token, which is the number of possible first frames."""
         return self.starts.shape[1]
 
 
@@ -112,6 +113,7 @@ class Crops:
 
     @property
     def valid(self) -> np.ndarray:
+        """Mask (B, L) of the tokens within each crop."""
         return np.arange(self.rows.shape[1]) < self.lengths[:, None]  # (B, L)
 
 

@@ -34,6 +34,7 @@ def pipeline(model: str):
 
 
 def word_and_tag(token) -> str:
+    """A spaCy token as HumanML3D writes it: `word/POS`, nouns and verbs lemmatised."""
     lemmatised = token.pos_ in ("NOUN", "VERB") and token.text != "left"
     part = "DET" if token.tag_ == "PRP$" else token.pos_  # "their": the published files were tagged when spaCy called it so
     return f"{token.lemma_ if lemmatised else token.text}/{part}"

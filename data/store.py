@@ -80,6 +80,7 @@ class Normaliser:
 
     @property
     def dim(self) -> int:
+        """Number of features D."""
         return self.mean.size
 
     @property
@@ -96,12 +97,14 @@ class Normaliser:
         return self.mean, self.std
 
     def normalise(self, motion):
+        """Motion (..., D) in the dataset's units → z-normalised."""
         mean, std = self._like(motion)
         motion = motion - mean
         motion /= std  # in place: a third copy of a large batch is time
         return motion
 
     def denormalise(self, motion):
+        """Z-normalised motion (..., D) → in the dataset's units."""
         mean, std = self._like(motion)
         return motion * std + mean
 

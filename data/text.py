@@ -173,6 +173,7 @@ class CaptionedClips:
         return len(self.clips)
 
     def captions_of(self, index: int) -> list[Caption]:
+        """The captions of a clip."""
         return self.captions[self.first[index] : self.first[index + 1]]
 
     def evaluation_batch(

@@ -67,6 +67,8 @@ class BertConfig:
 
 
 class Bert(nn.Module):
+    """BERT's encoder: token ids to hidden states."""
+
     def __init__(self, config: BertConfig):
         super().__init__()
         self.config = c = config

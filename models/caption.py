@@ -165,6 +165,7 @@ class CaptionGPT(MotionReader):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of the captions' next words, with the queries in front; without `queries` as a plain language model."""
         valid = valid_mask(lengths, ids.shape[1])
         seen = ids[:, :-1]
         if self.training and self.config.pkeep < 1:
@@ -178,6 +179,7 @@ class CaptionGPT(MotionReader):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
+        """`count` captions per motion, best first, from queries (B, Q, H).."""
         numbers = torch.arange(len(queries)) if numbers is None else numbers
         start, end = (self.tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
         running = Running(self, *self.context(queries, codes))
@@ -195,6 +197,7 @@ class Running:
         self.caches = model.run(before, causal_mask(valid))[1]
 
     def next(self, ids: Tensor) -> Tensor:
+        """Append words (B,) and return the logits (B, V) of the words after them."""
         x = self.model.words(ids)[:, None] + self.model.positions.weight[self.words]
         self.valid = F.pad(self.valid, (0, 1), value=True)
         x, self.caches = self.model.run(x, self.valid[:, None, None, :], self.caches)
@@ -202,6 +205,7 @@ class Running:
         return self.model.logits(x[:, 0])
 
     def reorder(self, rows: Tensor) -> None:
+        """Keep the captions `rows`, in this order."""
         self.valid = self.valid[rows]
         self.caches = [(keys[rows], values[rows]) for keys, values in self.caches]
 

@@ -304,4 +304,5 @@ def hushed() -> contextlib.AbstractContextManager:
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an error's message, or the error's name."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

@@ -89,6 +89,8 @@ class TextEncoder(SequenceEncoder):
 
 
 class Evaluator(nn.Module):
+    """The matching evaluator: embeddings of texts and of motions in one space."""
+
     def __init__(self, config: EvaluatorConfig):
         super().__init__()
         self.config = c = config

@@ -48,6 +48,8 @@ class LaMPConfig(QFormerConfig):
 
 
 class LaMP(nn.Module):
+    """The Q-Former with its projections and the heads of its four losses."""
+
     def __init__(self, config: LaMPConfig):
         super().__init__()
         self.config = c = config

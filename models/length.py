@@ -30,6 +30,8 @@ class LengthConfig:
 
 
 class LengthPredictor(nn.Module):
+    """An MLP from a text's condition to a distribution over the number of tokens."""
+
     uses_all_parameters = True  # at every training step (`training.trainer`)
 
     def __init__(self, config: LengthConfig):

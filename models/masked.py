@@ -49,6 +49,8 @@ class Step(NamedTuple):
 
 
 class MaskedTransformer(nn.Module):
+    """A transformer that predicts masked base tokens from the others and the condition."""
+
     uses_all_parameters = True  # at every training step (`training.trainer`)
 
     def __init__(self, config: MaskedConfig):

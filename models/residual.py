@@ -41,6 +41,8 @@ class ResidualConfig:
 
 
 class ResidualTransformer(nn.Module):
+    """A transformer that predicts the tokens of one layer from the layers below it and the condition."""
+
     uses_all_parameters = True  # at every training step (`training.trainer`)
 
     def __init__(self, config: ResidualConfig):

@@ -73,6 +73,7 @@ def frame_mask(lengths: Tensor | None, frames: int) -> Tensor | None:
 
 
 def silence(x: Tensor, mask: Tensor | None) -> Tensor:
+    """x with zeros where the mask is False."""
     return x if mask is None else x * mask
 
 
@@ -193,10 +194,12 @@ class MotionTokeniser(nn.Module):
 
     @property
     def num_quantizers(self) -> int:
+        """Number of quantisers Q, i.e. codes per token."""
         return self.config.num_quantizers
 
     @property
     def nb_code(self) -> int:
+        """Codes per codebook."""
         return self.config.nb_code
 
     def encode(self, motion: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -213,6 +216,7 @@ class MotionTokeniser(nn.Module):
         return self.encoder(motion, shorter_than(frames, lengths))
 
     def quantise(self, motion: Tensor, lengths: Tensor | None = None) -> Quantised:
+        """Motion (B, T, D) to codes, quantised latents and losses."""
         latents = self.encode_latent(motion, lengths)
         return self.quantizer(latents, self._token_mask(lengths, motion.shape[1], latents.shape[1]))
 

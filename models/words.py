@@ -57,6 +57,7 @@ class Words:
 
     @property
     def dim(self) -> int:
+        """Width of a word vector."""
         return self.vectors.shape[1]
 
     def look_up(self, token: str) -> tuple[int, int]:
@@ -95,6 +96,7 @@ class Words:
         return cls(words, (vectors - vectors.mean(0)) / vectors.std(0))
 
     def save(self, path: str | Path) -> None:
+        """Write the vectors and their words to a safetensors file."""
         save_weights(path, {"vectors": self.vectors}, {"kind": "words", "words": self.words})
 
     @classmethod

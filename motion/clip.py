@@ -61,6 +61,7 @@ class Motion:
 
     @property
     def seconds(self) -> float:
+        """Duration in seconds."""
         return len(self) / self.fps
 
     def __repr__(self) -> str:

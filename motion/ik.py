@@ -200,9 +200,11 @@ def rotate(rotations: ndarray, vectors: ndarray) -> ndarray:
 
 
 def dot(u: ndarray, v: ndarray) -> ndarray:
+    """Dot products over the last axis."""
     return np.einsum("...i,...i->...", u, v)
 
 
 def norm(v: ndarray) -> ndarray:
+    """Euclidean norms over the last axis."""
     return np.sqrt(dot(v, v))
 

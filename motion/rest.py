@@ -125,10 +125,12 @@ def standing(offsets: ndarray, skeleton: Skeleton) -> ndarray:
 
 
 def sideless(bone: str) -> str:
+    """A bone's name without `Left` or `Right`."""
     return bone.removeprefix("Left").removeprefix("Right")
 
 
 def lengths_of(offsets: ndarray) -> ndarray:
+    """Lengths of vectors (..., 3)."""
     return np.sqrt((offsets * offsets).sum(-1))
 
 

@@ -44,6 +44,7 @@ class Skeleton:
 
     @property
     def num_joints(self) -> int:
+        """Number of joints J."""
         return len(self.bones)
 
     @cached_property

@@ -40,24 +40,29 @@ class DatasetSpec:
 
     @property
     def root_slice(self) -> slice:
+        """Root: angular velocity, linear velocity x and z, height."""
         return slice(0, 4)
 
     @property
     def joints_slice(self) -> slice:
+        """Local joint positions."""
         return slice(4, 4 + 3 * (self.num_joints - 1))
 
     @property
     def rotations_slice(self) -> slice:
+        """Local joint rotations, 6D."""
         start = self.joints_slice.stop
         return slice(start, start + 6 * (self.num_joints - 1))
 
     @property
     def velocities_slice(self) -> slice:
+        """Joint velocities."""
         start = self.rotations_slice.stop
         return slice(start, start + 3 * self.num_joints)
 
     @property
     def contacts_slice(self) -> slice:
+        """Foot contacts."""
         return slice(self.dim - 4, self.dim)
 
     @property

@@ -23,6 +23,7 @@ class LegacyFlag:
 
     @property
     def help(self) -> str:
+        """The flag's help text."""
         return f"checked where given: {self.checked}" if self.checked else f"accepted, no effect: {self.why}"
 
 

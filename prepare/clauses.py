@@ -27,6 +27,7 @@ class Voice:
         return self.rng.choice(phrases).format(**self.words, **words)
 
     def chance(self, probability: float) -> bool:
+        """True with this probability."""
         return self.rng.random() < probability
 
 
@@ -47,6 +48,7 @@ def meters(distance: float) -> str:
 
 
 def side(left: bool) -> str:
+    """The name of a side."""
     return "left" if left else "right"
 
 
@@ -155,6 +157,7 @@ def wave_details(voice: Voice, up: list[Hand]) -> list[str]:
 
 
 def bow(voice: Voice, facts: Facts, rich: bool) -> str:
+    """The clause of a bow."""
     if not facts.bows:
         return voice.pick(say.STANDS)
     depth = voice.pick(next(words for limit, words in say.DEPTHS if facts.bow_depth < limit))
@@ -177,6 +180,7 @@ def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
 
 
 def dance(voice: Voice, facts: Facts, rich: bool) -> str:
+    """The clause of a dance."""
     if facts.motion < 0.5:
         return voice.pick(say.STANDS)
     turned = f" and {turning(voice, max(facts.turns, key=lambda turn: abs(turn.degrees)), rich)}" if facts.turns else ""
@@ -184,11 +188,13 @@ def dance(voice: Voice, facts: Facts, rich: bool) -> str:
 
 
 def call(voice: Voice, facts: Facts, rich: bool) -> str:
+    """The clause of calling out."""
     cupped = facts.bow_depth > 30 and all(hand.level >= CHEST for hand in facts.hands)
     return voice.pick(say.CALLS if cupped else say.SHOUTS)
 
 
 def slash(voice: Voice, facts: Facts, rich: bool) -> str:
+    """The clause of a cut with a sword."""
     swings = min(hand.raises for hand in facts.hands)
     if not swings:
         return voice.pick(say.STANCES)

@@ -201,6 +201,7 @@ def overlay(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
 
 
 def in_place(facts: Facts) -> bool:
+    """Whether someone stands upright on the spot, without turns or jumps."""
     return facts.direction == "in place" and abs(facts.lean) <= UPRIGHT and not facts.turns and not facts.jumps
 
 

@@ -64,6 +64,7 @@ def repeated(rng: random.Random, pieces: Sequence[Piece]) -> tuple[str, ...]:
 
 
 def simple(clause: str) -> bool:
+    """Whether a clause has no conjunction or comma."""
     return not re.search(r", | and | then | as ", clause)
 
 

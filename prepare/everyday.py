@@ -23,6 +23,8 @@ WALKING = 1.9  # m/s, the fastest
 
 
 class Part(NamedTuple):
+    """A clause of a caption, the frame at which its action starts, and whether the joints prove it."""
+
     start: int
     clause: str
     proven: bool = True
@@ -100,6 +102,7 @@ def beds(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def squats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about squats."""
     events = facts.of("squat")
     if not events:
         return []
@@ -109,6 +112,7 @@ def squats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def crawl(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about crawling."""
     return [Part(0, voice.pick(verbs.CRAWL, way=way(facts)))] if facts.of("crawl") else []
 
 
@@ -130,6 +134,7 @@ def from_the_floor(voice: Voice, facts: Facts, label: str, rich: bool) -> list[P
 
 
 def climb(voice: Voice, facts: Facts, label: str, rich: bool, table: dict[str, verbs.Phrases]) -> list[Part]:
+    """The parts of a caption about climbing."""
     events = facts.of("climb steps")
     ways = [event.manner for event in events]
     if ways[:2] == ["up", "down"] and voice.chance(0.4):
@@ -138,6 +143,7 @@ def climb(voice: Voice, facts: Facts, label: str, rich: bool, table: dict[str, v
 
 
 def balance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about balancing."""
     events = facts.of("balance on one leg")
     if not events and label.startswith("balance"):
         return [Part(0, voice.pick(verbs.ONE_LEG), False)]
@@ -146,6 +152,7 @@ def balance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 # -------------------------------------------------------------------------------------------------------------- airborne
 def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about jumps."""
     events = facts.of("jump")
     if re.search(r"jump over|leap|jump stop", label):
         return [Part(0, voice.pick(verbs.JUMP_OVER))] if events else []
@@ -183,11 +190,13 @@ def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def jacks(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about jumping jacks."""
     events = facts.of("jumping jacks")
     return [Part(first(events), voice.pick(verbs.JACKS, **count_words(voice, len(events))))] if len(events) > 1 else []
 
 
 def kick(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about kicks."""
     events = facts.of("kick")
     words = limb_words(voice, events, ("leg", "leg", "foot"))
     if "soccer" in label:
@@ -225,6 +234,7 @@ def tumble(voice: Voice, facts: Facts, label: str, rich: bool, action: str) -> l
 
 # ------------------------------------------------------------------------------------------------------------------ arms
 def punch(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about punches."""
     events = facts.of("punch")
     words = limb_words(voice, events, ("fist", "hand", "arm"))
     if len(events) > 1 or "box" in label:
@@ -235,12 +245,14 @@ def punch(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def karate(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about karate."""
     move = next((name for name in verbs.KARATE_MOVES if name in label), None)
     table = verbs.KARATE_MOVES[move] if move and voice.chance(0.4) else verbs.KARATE
     return [Part(0, voice.pick(table), False)]
 
 
 def reach_up(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about reaching up."""
     up = [hand.level >= SHOULDER and hand.raises > 0 for hand in facts.hands]
     if not any(up) or facts.of("jumping jacks"):
         return []
@@ -251,6 +263,7 @@ def reach_up(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def wave(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about waving."""
     up = [hand.level >= CHEST for hand in facts.hands]
     if not any(up):
         return []
@@ -259,6 +272,7 @@ def wave(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def elbows(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about elbow movements."""
     events = facts.of("touch elbow to knee")
     if not events:
         return []
@@ -267,6 +281,7 @@ def elbows(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def circles(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about arm circles."""
     how = f" {voice.rng.choice(('backward', 'backwards'))}" if "backward" in label else ""
     clause = voice.pick(verbs.ARM_CIRCLES, limb="both arms", how=how)
     count = label_count(label)
@@ -324,6 +339,7 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
 
 
 def basketball(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about basketball."""
     if "shoot" in label:
         return [Part(0, voice.pick(verbs.SHOOT), False)]
     if facts.direction in ("", "in place") or voice.chance(0.2):
@@ -333,6 +349,7 @@ def basketball(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]
 
 # ---------------------------------------------------------------------------------------------- what only the label tells
 def dance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about dances."""
     if facts.motion < 0.1:
         return [Part(0, voice.pick(verbs.DANCE_WAYS["static"]), False)]
     ways = [table for word, table in verbs.DANCE_WAYS.items() if word in label]
@@ -340,6 +357,7 @@ def dance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def animal(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about moving like an animal."""
     name = re.sub(r" \(human subject\)", "", label)
     name = f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
     return [Part(0, voice.pick(verbs.ANIMALS, animal=name), False)]
@@ -357,6 +375,7 @@ def labelled(
 
 
 def idle(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about standing about."""
     if facts.distance > 0.7 or facts.steps > 6:
         return []
     return [Part(0, voice.pick(verbs.SHIFTS if rich and facts.motion > 0.06 and voice.chance(0.5) else verbs.IDLE), False)]

@@ -68,6 +68,7 @@ def label_of_class(name: str) -> str:
 
 
 def in_words(stem: str) -> str:
+    """A class of HDM05 in English words."""
     for pattern, words in WORDS:
         if match := re.fullmatch(pattern, stem):
             groups = [group for group in match.groups() if group]

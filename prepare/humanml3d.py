@@ -96,6 +96,7 @@ def read_captions(path: Path) -> dict[str, bytes]:
 
 
 def is_caption(name: str) -> bool:
+    """Whether a file name is that of a caption file."""
     path = PurePosixPath(name)
     return path.parent.name == "texts" and path.suffix == ".txt" and not path.name.startswith("._")
 

@@ -71,6 +71,7 @@ def report(takes: list[Take], clips: list[Clip], captions: int) -> list[str]:
 
 
 def warn_if_small(clips: list[Clip]) -> None:
+    """Warn where a split has too few clips to train or evaluate on."""
     from prepare.open_report import minutes
 
     count = sum(not clip.name.startswith("M") for clip in clips)

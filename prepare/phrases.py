@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 
 class Pronouns(NamedTuple):
+    """The pronouns of a caption's subject."""
+
     their: str
     they_are: str
     themself: str

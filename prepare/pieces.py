@@ -70,10 +70,12 @@ class Take:
 
     @cached_property
     def facts(self) -> Facts:
+        """What the joints prove."""
         return prove(self.joints)
 
     @cached_property
     def poses(self) -> ndarray:
+        """One pose vector per frame."""
         return splice.pose_vectors(self.joints)
 
     @cached_property
@@ -97,6 +99,7 @@ class Piece:
 
     @property
     def joints(self) -> ndarray:
+        """The joints (T, 22, 3) of these frames."""
         return self.take.joints[self.start : self.stop]
 
     @property
@@ -106,6 +109,7 @@ class Piece:
 
     @property
     def travels(self) -> bool:
+        """Whether the person ends somewhere else."""
         return bool(np.hypot(*(self.joints[-1, 0] - self.joints[0, 0])[[0, 2]]) > STILL)
 
     def cut(self, rng: random.Random, most: int) -> Piece | None:

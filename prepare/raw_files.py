@@ -24,6 +24,7 @@ class RawFile:
     text: str
 
     def stream(self) -> io.StringIO:
+        """The text as an open file with a name."""
         stream = io.StringIO(self.text)
         stream.name = str(self.path)
         return stream

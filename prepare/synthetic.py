@@ -33,6 +33,7 @@ TRUNK = (  # joint, parent, direction in the trunk's axes (left, up, forward)
 
 
 def unit(v: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) of length one."""
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
@@ -182,6 +183,7 @@ def waver(hand: str = "right", waves: int = 4, *, height: str = "above the head"
 
 
 def gesture(hand: str, height: str, times: int, hold: float, rise: float, waves: int) -> np.ndarray:
+    """Someone who raises a hand or both, holds or waves, and lowers them, `times` times."""
     seconds = times * (2 * rise + hold + 0.4) + 0.4
     clock = np.arange(round(seconds * FPS)) / FPS
     since = np.minimum(np.maximum(clock - 0.4, 0) % (2 * rise + hold + 0.4), 2 * rise + hold)  # since this time's start

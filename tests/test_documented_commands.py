@@ -85,7 +85,7 @@ def main_of(module: str):
 
 
 DOCUMENTED = [(page.relative_to(ROOT).as_posix(), command) for page in PAGES for command in commands(page)]
-OURS = [(page, command) for page, command in DOCUMENTED if not re.match(r"-m (venv|pip|http)|-c |assets/|studio\.py", command)]
+OURS = [(page, command) for page, command in DOCUMENTED if not re.match(r"-m (venv|pip|http)|-m$|-c |assets/", command)]
 
 
 def test_the_pages_have_commands():
@@ -103,8 +103,10 @@ def test_flags_of_documented_commands_exist(page, command, monkeypatch):
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
     module, arguments = split(command)
-    with pytest.raises(Parsed):
-        main_of(module)(arguments)
+    main = main_of(module)
+    if arguments:
+        with pytest.raises(Parsed):
+            main(arguments)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

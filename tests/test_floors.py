@@ -17,6 +17,7 @@ FLOORS = {
     "models": ("data", "training", "motion", "options", "utils"),
     "pipelines": ("models", "data", "training", "motion", "options", "utils"),
     "evaluation": ("pipelines", "models", "data", "motion", "options", "utils"),
+    "web": ("pipelines", "data", "motion", "options", "utils"),
     "prepare": ("pipelines", "models", "data", "motion", "options", "utils"),
 }
 ABOVE = ("tests", "benchmarks")

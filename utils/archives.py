@@ -85,6 +85,7 @@ def checked_tar(archive: tarfile.TarFile, path: Path, limits: Limits) -> Iterato
 
 
 def check_size(size: int, members: int, path: Path, limits: Limits) -> None:
+    """Raises `UserError` for an archive with too many files or too many bytes."""
     if members > limits.members:
         raise UserError(f"{path}: holds more than {limits.members:,} files; unpack it yourself")
     if size > limits.size:

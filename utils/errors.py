@@ -90,6 +90,7 @@ class Parser(argparse.ArgumentParser):
     """A parser of flags, of which a wrong one is one line on stderr and exit code 2; --help says more."""
 
     def error(self, message: str):
+        """Print an error of the command line and exit with code 2."""
         fail(f"{message}; --help lists the flags")
 
 
@@ -102,6 +103,7 @@ class Printable:
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
+        """Write text with control characters escaped; cursor movements of progress bars pass."""
         if not BAR.fullmatch(text):
             text = escaped(text)
         return self.stream.write(text)

@@ -48,6 +48,7 @@ class FolderLock:
             print(f"note: {folder} cannot be locked here: take care that only one process writes to it", file=sys.stderr)
 
     def release(self) -> None:
+        """Release the lock."""
         self.file.close()
         self.held = False
 

@@ -30,6 +30,7 @@ BATCH = 128
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The flags of this benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--samples", type=int, default=32, metavar="N", help="motions for each prompt")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling noise")

@@ -86,12 +86,14 @@ def edited(model: TextToMotion, case: Edit, sample: int, options: dict) -> tuple
 
 
 def joined(model: TextToMotion, case: tuple[tuple[str, str], ...], sample: int, options: dict) -> tuple[bool, bool]:
+    """Whether a joined motion shows each action at its place, and whether its seams are smooth."""
     features, ends = join(model, [prompt for prompt, _ in case], longest=LONGEST, first_sample=sample, **options)
     starts = [0, *ends[:-1]]
     return judged(features, [(judge, *span) for (_, judge), *span in zip(case, starts, ends)], ends[:-1])
 
 
 def judged(features: torch.Tensor, asked: list[tuple[str, int, int]], seams: list[int]) -> tuple[bool, bool]:
+    """Whether each judge sees its action between two frames, and whether every seam is smooth."""
     joints = features_to_joints(features.float().cpu(), HUMANML3D.num_joints).numpy().astype(np.float64)
     body = Body(joints)
     happens = all(any(start - MARGIN <= span.middle <= stop + MARGIN for span in JUDGES[name](body)) for name, start, stop in asked)
@@ -99,6 +101,7 @@ def judged(features: torch.Tensor, asked: list[tuple[str, int, int]], seams: lis
 
 
 def described(case: Edit | tuple[tuple[str, str], ...]) -> str:
+    """One line that describes an edit or a joined prompt."""
     if not isinstance(case, Edit):
         return " → ".join(prompt for prompt, _ in case)
     beside = f"{case.after} frames after" if case.after else f"{case.before} frames before"

@@ -42,10 +42,12 @@ def goes(body: Body, low: float, high: float, toward: tuple[float, float] | None
 
 
 def walks(body: Body) -> list[Span]:
+    """Walking forward."""
     return goes(body, WALK, RUN, (0, 1))
 
 
 def walks_backward(body: Body) -> list[Span]:
+    """Walking backward."""
     return goes(body, WALK, RUN, (0, -1))
 
 

@@ -72,6 +72,7 @@ def without(*names: str) -> Condition:
 
 
 def all_of(*conditions: Condition) -> Condition:
+    """All conditions hold."""
     return lambda body: all(condition(body) for condition in conditions)
 
 

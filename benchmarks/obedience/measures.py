@@ -30,10 +30,12 @@ class Span(NamedTuple):
 
     @property
     def middle(self) -> float:
+        """The frame in the middle."""
         return (self.start + self.stop) / 2
 
     @property
     def seconds(self) -> float:
+        """Duration in seconds."""
         return (self.stop - self.start) / FPS
 
 
@@ -49,6 +51,7 @@ def runs(mask: np.ndarray, least: float = 0.0, gap: float = 0.0) -> list[Span]:
 
 
 def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
+    """Values smoothed over time with a Gaussian of `sigma` frames."""
     return gaussian_filter1d(x, sigma, axis=0, mode="nearest")
 
 
@@ -58,6 +61,7 @@ def rate(x: np.ndarray) -> np.ndarray:
 
 
 def length(vectors: np.ndarray) -> np.ndarray:
+    """Euclidean norm over the last axis."""
     return np.linalg.norm(vectors, axis=-1)
 
 

@@ -88,6 +88,7 @@ def squats(body: Body) -> list[Span]:
 
 
 def is_squat(body: Body, span: Span) -> bool:
+    """Whether a dip of the hips is a squat: feet in place, in balance, knees bent, hands off the floor."""
     part = slice(span.start, span.stop)
     deepest = span.start + int(np.argmin(body.height[part, PELVIS]))
     feet = body.joints[part][:, ANKLES][..., [0, 2]]
@@ -134,6 +135,7 @@ def jumps_forward(body: Body) -> list[Span]:
 
 
 def ahead(body: Body, span: Span) -> float:
+    """Distance travelled forward during a span, in metres."""
     start, stop = max(0, span.start - 2), min(len(body) - 1, span.stop + 1)
     return float(body.travel[start:stop, 2].sum() / FPS)
 

@@ -34,6 +34,8 @@ class Stretch(NamedTuple):
 
 
 def read_list(path: Path = LIST) -> list[Stretch]:
+    """The captured clips of a table, with the actions that they show."""
+
     def names(cell: str) -> frozenset[str]:
         return frozenset(filter(None, cell.split(";")))
 
@@ -43,6 +45,7 @@ def read_list(path: Path = LIST) -> list[Stretch]:
 
 
 def find(clip: str, folders: list[Path]) -> Path | None:
+    """The file of a clip, or None if no folder holds it."""
     source, name = clip.split("/")
     places = (f"{clip}.npy", f"new_joints/{source}_{name}.npy", f"new_joints/{name}.npy")
     return next((path for folder in folders for place in places if (path := folder / place).is_file()), None)
@@ -86,6 +89,7 @@ def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
 
 
 def judged(right: list[tuple[str, bool]], wrong: list[tuple[str, bool]]) -> dict:
+    """Counts of one judge: clips that show its action, clips that do not, and the names of wrong decisions."""
     return {
         "shown": len(right), "passed": sum(passed for _, passed in right), "missed": [clip for clip, passed in right if not passed],
         "others": len(wrong), "false": sum(passed for _, passed in wrong), "wrongly": [clip for clip, passed in wrong if passed],
@@ -93,6 +97,7 @@ def judged(right: list[tuple[str, bool]], wrong: list[tuple[str, bool]]) -> dict
 
 
 def summary(judges: dict[str, dict], missing: list[str]) -> tuple[dict, list[str]]:
+    """Results for JSON, and as lines of a table."""
     lines = [f"{'judge':20} {'passed':>9} {'false':>12}"]
     for name, counts in judges.items():
         share = counts["false"] / max(1, counts["others"])

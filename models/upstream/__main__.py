@@ -2,4 +2,5 @@
 
 from models.upstream.released import main
 
-main()
+if __name__ == "__main__":
+    main()

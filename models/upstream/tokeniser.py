@@ -18,6 +18,7 @@ CODEBOOK = re.compile(r"quantizer\.(?:layers\.(\d+)\.)?codebook")
 
 
 def is_tokeniser(state: State) -> bool:
+    """Whether a state dict is a released motion tokeniser."""
     return "encoder.model.0.weight" in state or f"{PREFIX}encoder.model.0.weight" in state
 
 

@@ -83,6 +83,7 @@ class Facts:
 
     @property
     def jumps(self) -> int:
+        """Number of jumps."""
         return len(self.of("jump"))
 
 

@@ -33,6 +33,7 @@ class Event(NamedTuple):
 
 
 def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
+    """Values smoothed over time with a Gaussian of `sigma` frames."""
     return gaussian_filter1d(x, sigma, axis=0, mode="nearest")
 
 
@@ -85,6 +86,7 @@ def to_body(vectors: np.ndarray, yaw: np.ndarray) -> np.ndarray:
 
 
 def unit(v: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) of length one."""
     return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
 
 
@@ -106,6 +108,7 @@ class Frames:
 
     @classmethod
     def of(cls, joints: np.ndarray) -> Frames:
+        """Measure joints (T, 22, 3)."""
         joints = joints.astype(np.float64)
         yaw = facing(joints)
         body = to_body(joints - joints[:, :1] * [1, 0, 1], yaw)

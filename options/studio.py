@@ -1,0 +1,19 @@
+"""Flags of studio.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from options.common import DATASETS, Common, option
+
+
+@dataclass(frozen=True)
+class Studio(Common):
+    """Flags of studio.py: the web app. With no --name it runs on downloaded weights, else on those of the project."""
+
+    dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
+    library: str = option("", "folder of motion files to search; default: the motions of the session")
+    host: str = option("", "address to listen on; 0.0.0.0: all; default: GRADIO_SERVER_NAME, else 127.0.0.1")
+    port: int = option(0, "port to listen on; 0: GRADIO_SERVER_PORT, else the first free one from 7860")
+    share: bool = option(False, "open a public address through Gradio's servers")
+    max_upload: int = option(20, "largest file to upload, in MB")

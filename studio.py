@@ -1,0 +1,40 @@
+"""The studio: a web app on the models at hand, for generation, editing, captions, search and conversion (docs/studio.md).
+
+    python studio.py                          # http://127.0.0.1:7860
+    python studio.py --library my_captures    # similar motions come from this folder
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from options.cli import parse
+from options.studio import Studio
+from utils.errors import UserError, script
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(Studio, argv)
+    if not 0 <= config.port < 2**16 or config.max_upload < 1:
+        raise UserError(f"--port {config.port} --max_upload {config.max_upload}: must be from 0 to 65535, and 1 or more")
+    if config.library and not Path(config.library).is_dir():
+        raise UserError(f"--library {config.library}: no such folder; give one with motion files")
+    try:
+        from web.app import build, launch
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise UserError("the studio needs Gradio: pip install -r requirements-studio.txt, or make studio") from None
+    from pipelines import load
+
+    lamp = load(config.checkpoints_dir, config.dataset_name, name=config.name, gpu_id=config.gpu_id)
+    print(f"weights: {lamp.runs}")
+    lamp.generate("a person stands", frames=16, time_steps=1)  # so that the first visitor does not wait for the models
+    host = config.host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    launch(build(lamp, config.library), host, config.port or None, config.share, config.max_upload)
+
+
+if __name__ == "__main__":
+    main()

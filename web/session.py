@@ -1,0 +1,93 @@
+"""What one visitor of the studio has made: entries in steps that can be undone, and files of an entry with their record."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from motion.clip import Motion
+from options.generate import GenT2M
+from pipelines.api import Lamp
+from pipelines.outputs import Sample, standard_body, write_samples
+from utils.errors import UserError
+from utils.provenance import provenance
+
+MOST = 100  # entries of a session; the oldest go first
+FORMATS = ("npy", "bvh", "glb", "smpl", "mp4", "html")
+
+
+@dataclass(frozen=True)
+class Action:
+    """How an entry came about: its settings in the record of results."""
+
+    kind: str  # generate, edit or upload
+    seed: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A motion of the session."""
+
+    number: int
+    sample: Sample
+    action: Action
+
+    @property
+    def motion(self) -> Motion:
+        return self.sample.motion
+
+    @property
+    def title(self) -> str:
+        text = self.motion.text or "a motion"
+        return f"{self.number}. {text if len(text) <= 60 else text[:59] + '…'} ({len(self.motion)} frames)"
+
+
+@dataclass(frozen=True)
+class Session:
+    """Steps of entries; those that were undone wait to be redone. Each change makes a new session."""
+
+    steps: tuple[tuple[Entry, ...], ...] = ()
+    undone: tuple[tuple[Entry, ...], ...] = ()
+    counted: int = 0
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for step in self.steps for entry in step]
+
+    def added(self, samples: Iterable[Sample], action: Action) -> Session:
+        entries = tuple(Entry(number, sample, action) for number, sample in enumerate(samples, start=self.counted + 1))
+        steps = (*self.steps, entries)
+        while sum(map(len, steps)) > MOST and len(steps) > 1:
+            steps = steps[1:]
+        return Session(steps, (), self.counted + len(entries))
+
+    def undo(self) -> Session:
+        return Session(self.steps[:-1], (*self.undone, self.steps[-1]), self.counted) if self.steps else self
+
+    def redo(self) -> Session:
+        return Session((*self.steps, self.undone[-1]), self.undone[:-1], self.counted) if self.undone else self
+
+    def entry(self, number: int | None) -> Entry:
+        """The entry with this number. Raises `UserError` if there is none."""
+        for entry in self.entries:
+            if entry.number == number:
+                return entry
+        raise UserError("no motion is selected; generate or upload one first")
+
+
+def packed(lamp: Lamp, entry: Entry, formats: Sequence[str]) -> str:
+    """A .zip with the motion in these formats and its record, `prompts.json`, in a folder of its own. Returns its path."""
+    if not formats or not set(formats) <= set(FORMATS):
+        raise UserError(f"formats: choose from {', '.join(FORMATS)}")
+    made_by = provenance(entry.action, lamp.loader.device, lamp.generator.sources if entry.action.kind != "upload" else ())
+    body = standard_body(lamp.generator, lamp.spec) if entry.motion.joints.shape[1] == lamp.spec.num_joints else None
+    name = f"motion{entry.number}"
+    with tempfile.TemporaryDirectory() as folder:
+        config = GenT2M(output_dir=folder, ext=name, formats=list(formats), seed=entry.action.seed)
+        write_samples(iter([entry.sample]), 1, config, made_by, body)
+        return shutil.make_archive(str(Path(tempfile.mkdtemp(prefix="studio-")) / name), "zip", Path(folder) / name)
