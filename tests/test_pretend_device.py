@@ -19,6 +19,7 @@ from prepare.synthetic import write_synthetic
 from tests.small_bert import write_bert
 from tests.small_lamp import write_lamp
 from tests.tiny import walking
+from utils.checkpoint import CheckpointFolder, load_weights, save_weights
 
 # What runs at every training step, every drawn batch or every word.
 WATCHED = {
@@ -35,8 +36,10 @@ ALLOWED = {
     ("copy", "motion/rotation.py:_copied_once"): "once for each constant",
     ("sync", "models/evaluator.py:embed_motion"): "cuDNN wants the lengths of its sequences on the CPU",
     ("sync", "models/evaluator.py:forward"): "the same for texts",
+    ("copy", "models/evaluator.py:forward"): "the order in which they are sorted goes back",
     ("sync", "models/masked.py:decode"): "the longest length, once a batch",
     ("sync", "models/vqvae.py:decode"): "codes out of range are refused, once a batch",
+    ("copy", "models/decoding.py:write"): "the numbers of the captions, once a batch",
     ("sync", "models/decoding.py:finished"): "whether all captions are done, every eighth word",
 }
 SMALL = "--batch_size 6 --warm_up_iter 1 --max_iters 2 --log_every 1"
@@ -46,7 +49,7 @@ GENERATOR = "--name masked --res_name residual --length_name length --time_steps
 COMMANDS = {
     "train_vq": f"--name rvq {SMALL} --width 16 --code_dim 8 --nb_code 16 --depth 1 --num_quantizers 3 --rigid_bones "
     "--planted_feet --loss_positions 1 --loss_path 1 --loss_bones 1 --loss_velocity 1 --loss_acceleration 1 --loss_feet 1",
-    "eval_t2m_vq": "--name rvq --evaluator lamp --repeat_times 1",
+    "eval_t2m_vq": "--name rvq --evaluator lamp --evaluator_name lamp --repeat_times 1",
     "train_evaluator": f"--name guo {SMALL} --movement_hidden 8 --movement_dim 8 --motion_hidden 8 --text_hidden 8 --embed_dim 8",
     "train_lamp": f"--name lamp2 --vq_name vq --bert BERT {SMALL} --num_queries 5 --embed_dim 8 --cross_width 12",
     "eval_retrieval": "--name lamp --rerank 4 --protocol all",
@@ -58,12 +61,12 @@ COMMANDS = {
     "gen_t2m loop": f"{GENERATOR} --text_prompt a_person_walks --loop --formats npy --output_dir OUT",
     "edit_t2m": f"{GENERATOR} --source_motion WALK --mask_edit_section 8,24 --text_prompt a_person_bows --after 8 "
     "--formats npy --output_dir OUT",
-    "eval_t2m_trans_res": "--name masked --res_name residual --evaluator lamp --repeat_times 1 --mm_batches 1 --time_steps 2 "
+    "eval_t2m_trans_res": "--name masked --res_name residual --evaluator lamp --evaluator_name lamp --repeat_times 1 --mm_batches 1 --time_steps 2 "
     "--which_epoch latest",
     "train_m2t": "--exp-name m2t --lamp_name lamp --batch-size 6 --total-iter 2 --warm_up_iter 1 --log_every 1 --num-layers 1 "
     "--embed-dim-gpt 16 --n-head-gpt 2 --ff-rate 2 --block-size 12 --use_codes",
     "gen_m2t": "--motions WALK --name m2t --output_dir OUT",
-    "M2T_eval": "--exp-name m2t --evaluator lamp --samples 2 --beams 2",
+    "M2T_eval": "--exp-name m2t --evaluator lamp --evaluator_name lamp --samples 2 --beams 2",
 }  # fmt: skip
 
 
@@ -76,10 +79,13 @@ def root(tmp_path_factory) -> Path:
     for split in ("train", "val", "test"):
         (root / "data" / f"{split}.txt").write_text(names)
     write_lamp(root / "runs", "synthetic")
-    vq_meta = root / "runs" / "synthetic" / "vq" / "meta"
-    vq_meta.mkdir(parents=True)
+    vq = CheckpointFolder(root / "runs", "synthetic", "vq")
+    state, metadata = load_weights(vq.weights("latest"))
+    books = {name: torch.randn_like(value) for name, value in state.items() if name.endswith("codebook")}  # zeros are no codes
+    save_weights(vq.weights("latest"), state | books, metadata)
+    vq.meta.mkdir()
     for part in ("mean", "std"):
-        np.save(vq_meta / f"{part}.npy", np.ones(263, np.float32))
+        np.save(vq.meta / f"{part}.npy", np.ones(263, np.float32))
     captions = " ".join(path.read_text() for path in (root / "data" / "texts").glob("*.txt")).lower()
     write_bert(root / "bert", sorted(set(re.findall("[a-z]+", captions))))
     (root / "prompts.txt").write_text("a person walks#NA\na person bows#NA\n")
