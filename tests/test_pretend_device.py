@@ -61,8 +61,8 @@ COMMANDS = {
     "gen_t2m loop": f"{GENERATOR} --text_prompt a_person_walks --loop --formats npy --output_dir OUT",
     "edit_t2m": f"{GENERATOR} --source_motion WALK --mask_edit_section 8,24 --text_prompt a_person_bows --after 8 "
     "--formats npy --output_dir OUT",
-    "eval_t2m_trans_res": "--name masked --res_name residual --evaluator lamp --evaluator_name lamp --repeat_times 1 --mm_batches 1 --time_steps 2 "
-    "--which_epoch latest",
+    "eval_t2m_trans_res": "--name masked --res_name residual --evaluator lamp --evaluator_name lamp --repeat_times 1 "
+    "--mm_batches 1 --time_steps 2 --which_epoch latest",
     "train_m2t": "--exp-name m2t --lamp_name lamp --batch-size 6 --total-iter 2 --warm_up_iter 1 --log_every 1 --num-layers 1 "
     "--embed-dim-gpt 16 --n-head-gpt 2 --ff-rate 2 --block-size 12 --use_codes",
     "gen_m2t": "--motions WALK --name m2t --output_dir OUT",
