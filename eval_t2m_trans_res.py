@@ -20,11 +20,14 @@ def main(argv: list[str] | None = None) -> None:
     for flag in ("repeat_times", "batch_size", "time_steps"):
         if getattr(config, flag) < 1:
             raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
-    run(config)
+    from utils.runtime import Distributed, resolve_device
+
+    with Distributed.from_environment().group(resolve_device(config.gpu_id)):
+        run(config)
 
 
 def run(config: EvalT2M) -> None:
-    """Evaluate each weights file that is asked for."""
+    """Evaluate each weights file that is asked for; under torchrun the processes share the batches, and the first one reports."""
     from dataclasses import asdict
 
     from data.store import MotionStore
@@ -37,7 +40,7 @@ def run(config: EvalT2M) -> None:
     from pipelines.text2motion import SamplingSettings
     from utils.checkpoint import CheckpointFolder
     from utils.provenance import provenance
-    from utils.runtime import resolve_device
+    from utils.runtime import Distributed, resolve_device
 
     check_ext(config.ext)
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
@@ -45,20 +48,24 @@ def run(config: EvalT2M) -> None:
     loader = Loader(resolve_device(config.gpu_id))
     tags = [config.which_epoch] if config.which_epoch else weights_of(folder)
     judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, loader)
-    clips = CaptionedClips(spec, config.split, MotionStore(spec))
+    processes = Distributed.from_environment()
+    say = print if processes.main else lambda line: None
+    with processes.first_on_node():
+        clips = CaptionedClips(spec, config.split, MotionStore(spec))
     settings = {"published": config.protocol, "batches": config.num_batch, "seed": config.seed}
     protocol = SplitEvaluation(clips, judge, **settings, **(lamp_bertscore(config, clips, loader) if config.lamp_bertscore else {}))
     results, text = {}, []
     for tag in tags:
         model = load_generator(config, tag, loader)
         title = f"{folder.root}, {tag}: {config.protocol} protocol, {config.split}, judge {judge.name}, {config.repeat_times} times"
-        print(title)
-        results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, say=print)
-        print(results_table(results[tag]))
+        say(title)
+        results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, say=say)
+        say(results_table(results[tag]))
         text += [title, results_table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
         sampling = {**asdict(SamplingSettings().changed(config)), "precision": config.precision}
         report = {**settings, "judge": judge.name, **sampling, "results": results}
-        write_report(folder.eval, config.ext, "\n".join(text), report, provenance(config, loader.device, loader.files))
+        if processes.main:
+            write_report(folder.eval, config.ext, "\n".join(text), report, provenance(config, loader.device, loader.files))
 
 
 def lamp_bertscore(config: EvalT2M, clips, loader) -> dict:

@@ -12,10 +12,12 @@ are one motion, as long as they like.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from data.prompts import LONGEST, read_prompts
-from motion.spec import get_spec
+from data.prompts import LONGEST, Prompt, read_prompts
+from motion.spec import DatasetSpec, get_spec
 from options.cli import parse
 from options.generate import GenT2M
 from pipelines.outputs import (
@@ -29,6 +31,9 @@ from pipelines.outputs import (
     write_samples,
 )
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:
+    from pipelines.runs import Generator
 
 
 @script
@@ -45,11 +50,22 @@ def main(argv: list[str] | None = None) -> None:
     prompts = read_prompts(config.text_prompt, config.text_path, config.motion_length, longest, config.lengths_as_given)
 
     from pipelines.known import check_prompts  # here, for --help does not wait for torch
-    from pipelines.samples import joined, separate, wanted_samples
-    from utils.provenance import provenance
+    from utils.runtime import Distributed, resolve_device
 
     known = check_prompts([prompt.text for prompt in prompts], runs.masked.folder, config.strict)
-    earlier = start_folder(config)
+    with Distributed.from_environment().group(resolve_device(config.gpu_id)):
+        generate(config, runs, spec, prompts, known)
+
+
+def generate(config: GenT2M, runs: Generator, spec: DatasetSpec, prompts: list[Prompt], known: list[dict | None]) -> None:
+    """Generate and write all motions; under torchrun the processes share the work, and the first one writes."""
+    from pipelines.samples import joined, separate, wanted_samples
+    from utils.provenance import provenance
+    from utils.runtime import Distributed
+
+    processes = Distributed.from_environment()
+    with processes.first_on_node():
+        earlier = start_folder(config)
     model = load_generator(config, runs)
     sampling = model.sampling.changed(config)
     if config.loop:
@@ -58,6 +74,9 @@ def main(argv: list[str] | None = None) -> None:
     first = finished(config, earlier, wanted)
     samples = (joined if config.join else separate)(model, prompts, config, spec, sampling, first)
     samples = (replace(sample, known=known if config.join else known[sample.prompt_index]) for sample in samples)
+    if not processes.main:
+        deque(samples, maxlen=0)
+        return
     made_by = provenance(config, model.mean.device, model.sources)
     write_samples(samples, len(wanted) - first, config, made_by, standard_body(model, spec))
 

@@ -21,7 +21,9 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(TrainEvaluator, argv)
     if not config.name:
         raise UserError("--name is missing: it names the folder of this run")
-    train(config)
+    from training.begin import in_group
+
+    in_group(train, config)
 
 
 def train(config: TrainEvaluator) -> None:
@@ -42,12 +44,13 @@ def train(config: TrainEvaluator) -> None:
 
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
-    normaliser = Normaliser.from_dataset(spec)
-    store = MotionStore(spec)
     tests = sorted(path.stem for path in spec.root.glob("test*.txt"))
-    clips = {split: CaptionedClips(spec, split, store) for split in ("train", "val", *tests)}
-    words = load_words(config, folder, [caption.tokens for split in clips.values() for caption in split.captions])
     processes = Distributed.from_environment()
+    with processes.first_on_node():
+        normaliser = Normaliser.from_dataset(spec)
+        store = MotionStore(spec)
+        clips = {split: CaptionedClips(spec, split, store) for split in ("train", "val", *tests)}
+        words = load_words(config, folder, [caption.tokens for split in clips.values() for caption in split.captions])
     share = {"seed": config.seed, "rank": processes.rank, "world": processes.world}
     weights = sampling_weights(clips["train"].clips.names, spec.root) if config.balance else None
     batches = MatchingBatches(clips["train"], normaliser, words, batch_size=config.batch_size, weights=weights, **share)

@@ -27,7 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     for flag in ("name", "vq_name"):
         if not getattr(config, flag):
             raise UserError(f"--{flag} is missing: name this run with --name and its tokeniser with --vq_name")
-    train(config)
+    from training.begin import in_group
+
+    in_group(train, config)
 
 
 def train(config: TrainLaMP) -> None:
@@ -56,19 +58,19 @@ def train(config: TrainLaMP) -> None:
     seed_everything(config.seed)
     model = build_model(config, tokeniser, bert)
     print(f"lamp: {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters, backbone {bert}")
-    store = MotionStore(spec)
     processes = Distributed.from_environment()
     share = {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
-    train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
-
-    if config.balance:
-        share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
 
     def pairs(clips: CaptionedClips, **share: Any):
         ids = token_ids(tokenizer, [caption.text.lower() for caption in clips.captions], config.max_text)
         return captioned_latents(clips, tokeniser, normaliser, ids, **share)
 
-    train_pairs, val_pairs = pairs(train_clips, **share), pairs(val_clips, batch_size=1)
+    with processes.first_on_node():
+        store = MotionStore(spec)
+        train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
+        if config.balance:
+            share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
+        train_pairs, val_pairs = pairs(train_clips, **share), pairs(val_clips, batch_size=1)
     if not config.init:
         model.init_latents_(train_pairs.latent_sample())
     origin = {"dataset_name": config.dataset_name, "vq_name": config.vq_name, "bert": str(bert)}

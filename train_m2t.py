@@ -30,7 +30,9 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--texts: a pretrained LM knows the words; leave --texts out, or train --decoder gpt")
     if not 2 <= config.block_size <= 512:
         raise UserError(f"--block_size {config.block_size}: choose from 2 to 512 tokens")
-    train(config)
+    from training.begin import in_group
+
+    in_group(train, config)
 
 
 def train(config: TrainM2T) -> None:
@@ -44,7 +46,7 @@ def train(config: TrainM2T) -> None:
     from pipelines.runs import LAMP, resolve
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder
-    from utils.runtime import resolve_device, seed_everything
+    from utils.runtime import Distributed, resolve_device, seed_everything
 
     lamp_name = resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.lamp_name).known_as
     reader = LanguageMotion.load(config.checkpoints_dir, config.dataset_name, lamp_name, resolve_device(config.gpu_id))
@@ -56,7 +58,8 @@ def train(config: TrainM2T) -> None:
     print(f"captioner: {trained:.1f} M parameters to train; LaMP '{lamp_name}'")
     if config.resume_trans and not config.is_continue:
         start_from_init_(model, config)
-    batches, validate = sentences(config, model) if config.texts else pairs(config, reader, model)
+    with Distributed.from_environment().first_on_node():
+        batches, validate = sentences(config, model) if config.texts else pairs(config, reader, model)
     model.read_with_(reader.lamp)
     kind = "words" if config.texts else f"caption_{config.decoder}"
     origin = {"dataset_name": config.dataset_name, "lamp_name": lamp_name, "lamp": reader.fingerprint}

@@ -26,7 +26,9 @@ def main(argv: list[str] | None = None) -> None:
     for flag in ("name", "vq_name"):
         if not getattr(config, flag):
             raise UserError(f"--{flag} is missing: name this run with --name and its tokeniser with --vq_name")
-    train(with_lamp_named(config))
+    from training.begin import in_group
+
+    in_group(train, with_lamp_named(config))
 
 
 def with_lamp_named(config: TrainT2M) -> TrainT2M:
@@ -70,14 +72,15 @@ def train(config: TrainT2M) -> None:
         config.text_encoder, config.checkpoints_dir, config.dataset_name,
         lamp_name=config.lamp_name, query=not config.no_query, bert=config.bert, device=device,
     )  # fmt: skip
-    store = MotionStore(spec)
     processes = Distributed.from_environment()
     share = {"rank": processes.rank, "world": processes.world}
-    train_clips = CaptionedClips(spec, "train", store)
-    if config.balance:
-        share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
-    train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, share)
-    val_tokens = tokens(CaptionedClips(spec, "val", store), tokeniser, normaliser, encoder, config, {})
+    with processes.first_on_node():
+        store = MotionStore(spec)
+        train_clips = CaptionedClips(spec, "train", store)
+        if config.balance:
+            share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
+        train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, share)
+        val_tokens = tokens(CaptionedClips(spec, "val", store), tokeniser, normaliser, encoder, config, {})
     seed_everything(config.seed)
     model = build_model(config, tokeniser, train_tokens.features, spec.max_motion)
     print(f"{config.stage}: {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters")

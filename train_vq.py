@@ -19,7 +19,9 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--name is missing: it names the folder of this run")
     if config.window_size < 2**config.down_t:
         raise UserError(f"--window_size {config.window_size}: shorter than a token of {2**config.down_t} frames; raise it")
-    train(config)
+    from training.begin import in_group
+
+    in_group(train, config)
 
 
 def train(config: TrainVQ) -> None:
@@ -36,10 +38,11 @@ def train(config: TrainVQ) -> None:
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     seed_everything(config.seed)
-    normaliser = statistics(config, spec)
-    store = MotionStore(spec)
-    clips = store.clips(store.split("train"))
     processes = Distributed.from_environment()
+    with processes.first_on_node():
+        normaliser = statistics(config, spec)
+        store = MotionStore(spec)
+        clips = store.clips(store.split("train"))
     windows = MotionWindows(
         clips,
         normaliser,

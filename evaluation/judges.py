@@ -85,7 +85,7 @@ class GuoJudge:
         """(B, E). Raises `UserError` for a motion that the evaluator cannot see."""
 
         def embed(features: Tensor, lengths: Tensor) -> Tensor:
-            return self.evaluator.embed_motion((features.to(self.mean) - self.mean) / self.std, lengths.to(self.mean.device))
+            return self.evaluator.embed_motion((features.to(self.mean) - self.mean) / self.std, lengths)
 
         return by_length(embed, features, lengths)
 
@@ -106,7 +106,7 @@ class LampJudge:
 
     def __init__(self, lamp: LanguageMotion):
         self.lamp = lamp
-        self.mean, self.std = (torch.as_tensor(row) for row in (lamp.mean, lamp.std))
+        self.mean, self.std = (torch.as_tensor(row, device=lamp.device) for row in (lamp.mean, lamp.std))
 
     @classmethod
     def load(
@@ -152,9 +152,13 @@ class NoJudge:
 
 def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengths: Tensor) -> Tensor:
     """`embed(features (b, t, D), lengths (b,))` of all clips in their order; batches are of like length, cut to the longest."""
+    lengths = lengths.cpu()
     order = lengths.argsort()
-    embeddings = [embed(features[rows, : int(lengths[rows].max())], lengths[rows]) for rows in order.split(BATCH)]
-    return torch.cat(embeddings)[order.argsort()]
+    embeddings = [
+        embed(features[rows.to(features.device), : int(lengths[rows].max())], lengths[rows]) for rows in order.split(BATCH)
+    ]
+    embeddings = torch.cat(embeddings)
+    return embeddings[order.argsort().to(embeddings.device)]
 
 
 def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJudge:

@@ -25,6 +25,7 @@ from evaluation.metrics.physical import physical_metrics
 from motion.features import features_to_joints
 from pipelines.text2motion import SamplingSettings, TextToMotion
 from utils.progress import progress
+from utils.runtime import Distributed
 
 BATCH = 32  # clips among which a text has to find its motion
 PAIRS = 300  # for Diversity
@@ -118,7 +119,7 @@ class SplitEvaluation:
         count = min(batches * BATCH, len(real.captions))
         condition, lengths = model.encoder(real.captions[:count]), real.lengths[:count]
         again = torch.arange(count).repeat_interleave(SAMPLES)
-        made = self._made(model, condition[again], lengths[again], repeat, size, None, sampling)
+        made = self._made(model, condition[again.to(condition.device)], lengths[again], repeat, size, None, sampling)
         return metrics.multimodality(made.motion.unflatten(0, (count, SAMPLES)), SAMPLE_PAIRS, generator=self._generator(repeat))
 
     def _made(
@@ -131,15 +132,20 @@ class SplitEvaluation:
         captioner: Captioner | None,
         sampling: SamplingSettings,
     ) -> Sample:
-        """Motions for conditions (N, C) and lengths (N,), in batches of like length."""
+        """Motions for conditions (N, C) and lengths (N,), in batches of like length, which processes of torchrun share."""
         order = lengths.argsort(stable=True)
         sampling = replace(sampling, seed=sampling.seed + repeat)
-        bar = progress(order.split(size), desc="motions", unit="batch")
-        parts = []
-        for first, rows in zip(range(0, len(order), size), bar):
-            tokens = model.count_tokens(condition[rows], lengths[rows])
-            codes = model.draw(condition[rows], tokens, sampling=sampling, first_sample=first)
-            parts.append(self._seen(*model.features(codes, tokens), captioner))
+
+        def batch_from(first: int) -> Iterator[Sample]:
+            rows = order[first : first + size]
+            chosen = condition[rows.to(condition.device)]
+            tokens = model.count_tokens(chosen, lengths[rows])
+            codes = model.draw(chosen, tokens, sampling=sampling, first_sample=first)
+            yield self._seen(*model.features(codes, tokens), captioner)
+
+        firsts = range(0, len(order), size)
+        made = Distributed.from_environment().in_turns(firsts, batch_from)
+        parts = list(progress(made, total=len(firsts), desc="motions", unit="batch"))
         made, back = _joined(parts), order.argsort()
         physical = {name: values[back] for name, values in made.physical.items()}
         return Sample(made.motion[back], physical, [made.captions[index] for index in back.tolist()] if captioner else [])

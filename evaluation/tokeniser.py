@@ -44,7 +44,7 @@ def reconstructions(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normal
         if not usable.any():
             continue
         motion, lengths = batch["motion"][usable].to(device), lengths[usable].to(device)
-        motion = motion[:, : lengths.max()]
+        motion = motion[:, : int(batch["lengths"].max()) // tokeniser.stride * tokeniser.stride]
         motion = motion * frame_mask(lengths, motion.shape[1])
         codes = tokeniser.encode(motion, lengths)
         yield Reconstruction(motion, codes, tokeniser.decode(codes, lengths), lengths, batch["index"][usable])
@@ -114,14 +114,15 @@ def _clip_rows(names: list[str], joints: Tensor, truth: Tensor, lengths: Tensor,
         "real": {**physical_metrics(truth, fps, lengths), **foot_peaks(truth, lengths)},
         "reconstructed": {**physical_metrics(joints, fps, lengths, toe_contacts(truth, fps)), **foot_peaks(joints, lengths)},
     }
-    path = path_error(joints, truth, fps, PATH_SECONDS, lengths)
+    sides = {side: {metric: values.tolist() for metric, values in metrics.items()} for side, metrics in sides.items()}
+    path = path_error(joints, truth, fps, PATH_SECONDS, lengths).tolist()
     of_clip = poses.split(lengths.tolist())
     return [
         {
             "name": name,
             "mpjpe": of_clip[i],
-            "path": path[i].item(),
-            **{side: {metric: values[i].item() for metric, values in metrics.items()} for side, metrics in sides.items()},
+            "path": path[i],
+            **{side: {metric: values[i] for metric, values in metrics.items()} for side, metrics in sides.items()},
         }
         for i, name in enumerate(names)
     ]

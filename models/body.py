@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from motion.features import bone_lengths, bones, features_to_joints, skeleton_for
+from motion.rotation import constant, indices
 from motion.spec import DatasetSpec
 from utils.errors import UserError
 
@@ -72,8 +73,8 @@ class BodyConstraints(nn.Module):
         placed = {0: torch.stack((torch.zeros_like(height), height, torch.zeros_like(height)), dim=-1)}
         for generation in self._generations():
             parents = torch.stack([placed[self.skeleton.parents[joint]] for joint in generation], dim=-2)
-            way = predicted[..., [joint - 1 for joint in generation], :] - parents
-            ends = parents + way / lengths_of(way)[..., None] * self.lengths[generation, None]
+            way = predicted[..., indices([joint - 1 for joint in generation], rows), :] - parents
+            ends = parents + way / lengths_of(way)[..., None] * self.lengths[indices(generation, rows)][:, None]
             placed.update(zip(generation, ends.unbind(-2)))
         return torch.stack([placed[joint] for joint in range(1, self.joints)], dim=-2)
 
@@ -89,7 +90,7 @@ class BodyConstraints(nn.Module):
 
         Row t stores the root's velocity in the heading of row t + 1, and half the angle between the two headings.
         """
-        toes = joints[..., [joint - 1 for joint in self.skeleton.feet[1::2]], :][..., [0, 2]]  # (B, T, 2 toes, xz)
+        toes = joints[..., indices([joint - 1 for joint in self.skeleton.feet[1::2]], joints), :][..., ::2]  # (B, T, 2 toes, xz)
         cos, sin = torch.cos(2 * root[:, :-1, :1]), torch.sin(2 * root[:, :-1, :1])
         x, z = toes[:, :-1].unbind(-1)
         turned = torch.stack((cos * x + sin * z, cos * z - sin * x), dim=-1)
@@ -156,7 +157,7 @@ class BodyLoss(nn.Module):
                 "acceleration": self.fps * lengths_of(off.diff(dim=1)),
             }
             terms = {name: _mean(value, _until(mask, value)) for name, value in values.items()}
-            slide = lengths_of(off[:, :, list(self.skeleton.feet)][..., [0, 2]])
+            slide = lengths_of(off[:, :, indices(self.skeleton.feet, off)][..., ::2])
             within = _until(mask, slide)
             return {**terms, "feet": _mean(slide, stands if within is None else stands & within)}
 
@@ -166,9 +167,9 @@ class BodyLoss(nn.Module):
 
     def _stands(self, joints: Tensor, velocity: Tensor) -> Tensor:
         """(B, T-1, 4) bool: whether the left ankle and toe and the right ankle and toe stand from each frame to the next."""
-        feet = list(self.skeleton.feet)
-        low = joints[:, :-1, feet, 1] < joints.new_tensor([ANKLE, TOE, ANKLE, TOE])
-        return low & (velocity[:, :, feet][..., [0, 2]].norm(dim=-1) < STANDING)
+        feet = indices(self.skeleton.feet, joints)
+        low = joints[:, :-1, feet, 1] < constant((ANKLE, TOE, ANKLE, TOE), joints)
+        return low & (velocity[:, :, feet][..., ::2].norm(dim=-1) < STANDING)
 
 
 def _until(mask: Tensor | None, values: Tensor) -> Tensor | None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from models.bert import token_ids
 from models.decoding import Search, write
 from models.lamp import LaMP
-from models.layers import Dropout, attend, init_weights_, sinusoidal_positions, valid_mask
+from models.layers import Dropout, accuracy, attend, counted, init_weights_, sinusoidal_positions, valid_mask
 from utils.checkpoint import freeze, train_
 from utils.errors import UserError
 
@@ -71,11 +71,11 @@ class MotionReader(nn.Module):
         raise NotImplementedError
 
 
-def word_loss(logits: Tensor, ids: Tensor, counted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy and accuracy of words ids (B, L) by logits (B, L, V), where `counted` (B, L)."""
-    logits, ids = logits[counted].float(), ids[counted]
-    loss = F.cross_entropy(logits, ids)
-    return loss, {"caption_ce": loss.detach(), "accuracy": (logits.argmax(-1) == ids).float().mean()}
+def word_loss(logits: Tensor, ids: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy and accuracy of words ids (B, L) by logits (B, L, V), where `valid` (B, L)."""
+    logits, ids = counted(valid, logits, ids)
+    loss = F.cross_entropy(logits.float(), ids)
+    return loss, {"caption_ce": loss.detach(), "accuracy": accuracy(logits, ids)}
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class CaptionGPT(MotionReader):
         if codes is not None:
             codes = codes[:, : self.config.max_codes]
             read = self.codes(codes.clamp(min=0))
-            x = torch.cat((x, read + 0.02 * sinusoidal_positions(*read.shape[1:]).to(read)), dim=1)
+            x = torch.cat((x, read + 0.02 * sinusoidal_positions(*read.shape[1:], read.device, read.dtype)), dim=1)
             valid = torch.cat((valid, codes >= 0), dim=1)
         return x, valid
 
@@ -170,7 +170,7 @@ class CaptionGPT(MotionReader):
         seen = ids[:, :-1]
         if self.training and self.config.pkeep < 1:
             kept = torch.rand(seen.shape, device=ids.device) < self.config.pkeep
-            kept[:, 0] = True  # [CLS]
+            kept[:, :1].fill_(True)  # [CLS]
             seen = torch.where(kept, seen, torch.randint_like(seen, self.config.vocab_size))
         before = None if queries is None else self.context(queries, codes)
         return word_loss(self(seen, valid[:, :-1], before), ids[:, 1:], valid[:, 1:])

@@ -200,7 +200,7 @@ def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
 
 
 def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
-    """A causal LM in float32 (its matrices in `bits`, if not 0) and its tokeniser, which has a mark for the end and one to pad.
+    """A causal LM (its matrices in `bits`, if not 0) and its tokeniser, which has a mark for the end and one to pad.
 
     `name`: a local folder, a .gguf file, a hub name, or "" for SmolLM2. Nothing is fetched for what lies here. Raises `UserError`.
     """
@@ -259,8 +259,14 @@ def read_lm(source: str, where: dict[str, Any], settings: dict[str, Any]) -> tup
 
     with hushed() if where.get("local_files_only") else contextlib.nullcontext():  # a download may show its bars
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
-        how = {"dtype": torch.float32, "output_loading_info": True, **where, **settings}
+        how = {"dtype": frozen_dtype(), "output_loading_info": True, **where, **settings}
         return *AutoModelForCausalLM.from_pretrained(source, **how), tokenizer
+
+
+def frozen_dtype() -> torch.dtype:
+    """What a frozen LM is kept in: bf16 where this process uses a GPU that has it (OPT-2.7B takes 5.4 GB instead of 10.8)."""
+    native = torch.cuda.is_initialized() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float32
 
 
 def quantised(bits: int) -> dict[str, Any]:

@@ -69,9 +69,12 @@ class SequenceEncoder(nn.Module):
         self.output_net = nn.Sequential(nn.Linear(2 * hidden, hidden), *last)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        packed = pack_padded_sequence(self.input_emb(x), lengths.cpu(), batch_first=True, enforce_sorted=False)
-        _, (forward, backward) = self.gru(packed, self.hidden.expand(-1, len(x), -1).contiguous())  # (B, H) each
-        return self.output_net(torch.cat((forward, backward), dim=-1))
+        # Autocast runs GRUs on a GPU in fp16, whose range is too small to train in.
+        with torch.autocast(x.device.type, enabled=False):
+            x = self.input_emb(x.to(self.hidden))
+            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)  # wants them on the CPU
+            _, (forward, backward) = self.gru(packed, self.hidden.expand(-1, len(x), -1).contiguous())  # (B, H) each
+            return self.output_net(torch.cat((forward, backward), dim=-1))
 
 
 class TextEncoder(SequenceEncoder):
@@ -100,20 +103,24 @@ class Evaluator(nn.Module):
 
         What lies beyond a clip's end has no effect. Raises `UserError` for another width, or a length out of range.
         """
-        movements = self.movement_encoder(self._followed_by_zeros(motion, lengths)[..., :-UNSEEN])
-        return self.motion_encoder(movements, lengths // STRIDE)
+        on_cpu = lengths.cpu()  # once: what follows asks for them again and again
+        movements = self.movement_encoder(self._followed_by_zeros(motion, lengths.to(motion.device), on_cpu)[..., :-UNSEEN])
+        return self.motion_encoder(movements, on_cpu // STRIDE)
 
     def embed_text(self, words: Tensor, pos: Tensor, lengths: Tensor) -> Tensor:
         """Word vectors (B, L, W), one-hot classes (B, L, P), lengths (B,) with sos and eos → (B, E), in the same order."""
         return self.text_encoder(words, pos, lengths)
 
-    def _followed_by_zeros(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """Zeros after each clip's end, as far as the convolutions reach; none after a clip of `max_frames`."""
-        longest, most = int(lengths.max()), min(motion.shape[1], self.config.max_frames)
+    def _followed_by_zeros(self, motion: Tensor, lengths: Tensor, on_cpu: Tensor) -> Tensor:
+        """Zeros after each clip's end, as far as the convolutions reach; none after a clip of `max_frames`.
+
+        `on_cpu` are the lengths (B,) once more, on the CPU.
+        """
+        shortest, longest, most = int(on_cpu.min()), int(on_cpu.max()), min(motion.shape[1], self.config.max_frames)
         if motion.shape[2] != self.config.dim:
             raise UserError(f"motion: width {motion.shape[2]}, but the evaluator was made for {self.config.dim}; use its dataset")
-        if not STRIDE <= int(lengths.min()) <= longest <= most:
-            span = f"{int(lengths.min())} to {longest} frames"
+        if not STRIDE <= shortest <= longest <= most:
+            span = f"{shortest} to {longest} frames"
             raise UserError(f"motions of {span}: the evaluator sees {STRIDE} to {most}; leave others out, or cut them")
         width = min(longest + STRIDE, self.config.max_frames)
         motion = motion[:, :width].masked_fill(~valid_mask(lengths, min(width, motion.shape[1]))[..., None], 0)

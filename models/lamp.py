@@ -24,12 +24,12 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import init_weights_, sinusoidal_positions, valid_mask, whiten_
+from models.decoding import finished
+from models.layers import IGNORED, counted, init_weights_, sinusoidal_positions, valid_mask, whiten_
 from models.qformer import Cache, QFormer, QFormerConfig
 
 LOSSES = ("contrastive", "matching", "captioning", "generation")
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {"max": lambda x: x.amax(1), "mean": lambda x: x.mean(1)}
-IGNORED = -100  # labels that do not count
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,12 @@ class LaMP(nn.Module):
         ids = torch.full((len(latents), 1), self.config.vocab_size - 1, device=latents.device)  # [DEC]
         running = torch.ones_like(ids, dtype=torch.bool)
         words = []
-        for _ in range((max_tokens or self.config.max_text) - 1):
+        for step in range((max_tokens or self.config.max_text) - 1):
             hidden, caches = self.qformer.caption(ids, running, caches)
             ids = self.words(hidden).argmax(-1) * running
             running = running & (ids != end)
             words.append(ids * running)
-            if not running.any():
+            if finished(~running, step):
                 break
         return torch.cat(words, dim=1)
 
@@ -153,8 +153,8 @@ class LaMP(nn.Module):
             first = dist.get_rank() * len(caption)
             motions, texts, captions = (Gather.apply(value) for value in (motion, text, caption))
         target = first + torch.arange(len(caption), device=caption.device)
-        left_out = caption[:, None] == captions
-        left_out[torch.arange(len(caption)), target] = False
+        others = target[:, None] != torch.arange(len(captions), device=caption.device)
+        left_out = (caption[:, None] == captions) & others
         to_text = self.scale * self.similarity(motion, texts)  # (B, all)
         to_motion = self.scale * self.similarity(motions, text).T
         return (self._cross_entropy(to_text, target, left_out) + self._cross_entropy(to_motion, target, left_out)) / 2
@@ -180,17 +180,15 @@ class LaMP(nn.Module):
         rows, other_motion, other_text = negatives
         text, motion = torch.cat((rows, rows, other_text)), torch.cat((rows, other_motion, rows))
         logits = self.match_logits(ids[text], text_lengths[text], context[motion], context_valid[motion])
-        labels = torch.zeros_like(text)
-        labels[caption[text] == caption[motion]] = IGNORED
+        labels = torch.zeros_like(text).masked_fill(caption[text] == caption[motion], IGNORED)
         labels[: len(rows)] = 1
         return F.cross_entropy(logits, labels, ignore_index=IGNORED)
 
     def captioning_loss(self, ids: Tensor, valid: Tensor, caches: list[Cache]) -> Tensor:
         """Cross-entropy of each next word of the captions, which begin with [DEC] and see the queries through `caches`."""
         hidden, _ = self.qformer.caption(self.decoder_ids(ids), valid, caches)
-        counted = valid[:, 1:]
-        words = self.words(hidden[:, :-1][counted])  # (words counted, vocabulary)
-        return F.cross_entropy(words, ids[:, 1:][counted], label_smoothing=self.config.label_smoothing)
+        hidden, labels = counted(valid[:, 1:], hidden[:, :-1], ids[:, 1:])
+        return F.cross_entropy(self.words(hidden), labels, label_smoothing=self.config.label_smoothing)
 
     def generation_loss(self, context: Tensor, valid: Tensor, codes: Tensor) -> Tensor:
         """Cross-entropy of the code at each query's position; codes (B, N), −1 at padding, beyond the last query are cut."""
@@ -219,7 +217,7 @@ class LaMP(nn.Module):
         valid = valid_mask(lengths, latents.shape[1])
         if self.config.released:
             return context, torch.ones_like(valid)
-        return context + sinusoidal_positions(*context.shape[1:]).to(context), valid
+        return context + sinusoidal_positions(*context.shape[1:], context.device, context.dtype), valid
 
     def text_context(self, ids: Tensor, hidden: Tensor) -> Tensor:
         """A text as the queries read it: its outputs (B, L, H) → (B, L, W), just as in `condition`.
@@ -288,8 +286,11 @@ class Gather(torch.autograd.Function):
 
 
 def hard_negatives(scores: Tensor, caption: Tensor) -> Tensor:
-    """For each row of `scores` (B, B) a column of another caption, drawn by softmax; a row that has none draws itself."""
-    same = caption[:, None] == caption
-    chance = scores.masked_fill(same, -torch.inf).softmax(-1)
-    chance = torch.where(same.all(1, keepdim=True), torch.eye(len(caption), device=caption.device), chance)
-    return chance.multinomial(1)[:, 0]
+    """For each row of `scores` (B, B) a column of another caption, drawn by softmax; a row that has none draws itself.
+
+    So does a row of NaN. `multinomial` would check for it: that waits for a GPU, and ends in an error that it cannot recover from,
+    before the trainer says which batch is at fault. The draw is the same, by Efraimidis and Spirakis 2006.
+    """
+    chance = scores.masked_fill(caption[:, None] == caption, -torch.inf).softmax(-1)  # NaN where nothing is left
+    chance = torch.where(chance.isnan(), torch.eye(len(caption), device=caption.device, dtype=chance.dtype), chance)
+    return (chance / torch.empty_like(chance).exponential_()).argmax(1)

@@ -6,6 +6,7 @@ batch. Sinusoidal positions: Vaswani et al. 2017, section 3.5. Whitening of a fr
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -39,11 +40,33 @@ def attention_mask(valid: Tensor, kind: str) -> Tensor:
     return earlier[None, None].float()
 
 
-def sinusoidal_positions(size: int, dim: int) -> Tensor:
-    """(size, dim): sine on even columns, cosine on odd ones, wavelengths from 2π to 10,000 · 2π."""
+IGNORED = -100  # a label that does not count
+
+
+def counted(mask: Tensor, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (..., C) and labels (...) for a cross-entropy in which those count where `mask` (...) is True: (N, C) and (N,).
+
+    On the CPU only these are picked. On a GPU picking would wait for it, so the other labels become `IGNORED` instead.
+    """
+    if mask.device.type == "cpu":
+        return rows[mask], labels[mask]
+    return rows.flatten(0, -2), labels.masked_fill(~mask, IGNORED).flatten()
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The share of labels (N,), those `IGNORED` apart, that are the largest of logits (N, C)."""
+    return (logits.argmax(-1) == labels).float().sum() / (labels != IGNORED).sum()
+
+
+@functools.lru_cache(maxsize=512)
+def sinusoidal_positions(size: int, dim: int, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(size, dim): sine on even columns, cosine on odd ones, wavelengths from 2π to 10,000 · 2π.
+
+    Made on the CPU, so that all devices have the same, and kept, so that no step copies it again: do not change it.
+    """
     rate = torch.exp(torch.arange(0, dim, 2) * (-math.log(10_000.0) / dim))
     angle = torch.arange(size)[:, None] * rate
-    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, :dim]
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, :dim].to(device, dtype)
 
 
 class Dropout(nn.Module):
@@ -119,7 +142,7 @@ class PositionedEncoder(nn.Module):
 
     def forward(self, prefix: Tensor, x: Tensor, valid: Tensor) -> Tensor:
         prefixes = prefix.shape[1]
-        x = self.dropout(x + sinusoidal_positions(x.shape[1], x.shape[2]).to(x))
+        x = self.dropout(x + sinusoidal_positions(x.shape[1], x.shape[2], x.device, x.dtype))
         x = torch.cat((prefix, x), dim=1)  # (B, P + L, D)
         mask = attention_mask(F.pad(valid, (prefixes, 0), value=True), self.attention)
         for layer in self.layers:

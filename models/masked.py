@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import Head, PositionedEncoder, init_weights_, valid_mask, whiten_
+from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
 from models.sampling import cosine_schedule, guide, sample, uniforms
 
 
@@ -126,9 +126,9 @@ class MaskedTransformer(nn.Module):
         if self.training:
             kept = torch.rand(len(condition), 1, device=condition.device, generator=generator) >= self.config.cond_drop_prob
             condition = condition * kept
-        logits = self(ids, condition, valid_mask(batch["lengths"], codes.shape[1]))[hidden].float()  # (N, K)
-        loss = F.cross_entropy(logits, codes[hidden])
-        return loss, {"masked_ce": loss.detach(), "accuracy": (logits.argmax(-1) == codes[hidden]).float().mean()}
+        logits, targets = counted(hidden, self(ids, condition, valid_mask(batch["lengths"], codes.shape[1])), codes)
+        loss = F.cross_entropy(logits.float(), targets)
+        return loss, {"masked_ce": loss.detach(), "accuracy": accuracy(logits, targets)}
 
     # Generation
 

@@ -58,11 +58,12 @@ class Codebook(nn.Module):
         self.counts.masked_fill_(dead, self.FRESH)
 
     def update_(self, latents: Tensor, uses: Tensor, codes: Tensor, weights: Tensor) -> None:
-        """Move towards the latents (N, C) that chose `codes` (N,). `uses` (K,) counts them; `weights` (N, 1) is 0 for padding."""
+        """Move towards the latents (N, C) that chose `codes` (N,); `weights` (N, 1) is 0 for padding.
+
+        `uses` (K,) counts them, over all processes.
+        """
         sums = torch.zeros_like(self.codebook).index_add_(0, codes, latents * weights)
         if _distributed():
-            uses = uses.clone()
-            dist.all_reduce(uses)
             dist.all_reduce(sums)
         # The average of sums is codebook × counts by construction, so it needs no buffer of its own.
         sums = self.mu * self.counts[:, None] * self.codebook + (1 - self.mu) * sums
@@ -135,6 +136,8 @@ class ResidualQuantizer(nn.Module):
             uses = torch.zeros_like(codebook.counts).index_add_(0, codes, weights[:, 0])
             total = total + codebook.codebook[codes] * weights
             if self.training:
+                if _distributed():
+                    dist.all_reduce(uses)
                 codebook.update_(residual, uses, codes, weights)
             all_codes.append(codes.masked_fill(~kept[q], -1))
             sums.append(total)

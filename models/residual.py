@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import Head, PositionedEncoder, init_weights_, valid_mask, whiten_
+from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
 from models.sampling import guide, sample, uniforms
 
 
@@ -133,9 +133,8 @@ class ResidualTransformer(nn.Module):
         valid = valid_mask(lengths, codes.shape[1])
         padded = torch.where(valid[..., None], codes, self.pad_id)
         history = self.history(padded[..., :-1])[rows, :, layer - 1]  # (B, L, code_dim)
-        logits = self(history, layer, condition, valid)[valid].float()  # (N, K + 1)
-        target = codes[rows, :, layer][valid]
-        return F.cross_entropy(logits, target), (logits.argmax(-1) == target).float().mean()
+        logits, targets = counted(valid, self(history, layer, condition, valid), codes[rows, :, layer])
+        return F.cross_entropy(logits.float(), targets), accuracy(logits, targets)
 
     @torch.no_grad()
     def decode(

@@ -19,7 +19,11 @@ def cosine_schedule(time: Tensor) -> Tensor:
 
 
 def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance: scale 0 is unconditional, 1 conditional, more exaggerates the condition."""
+    """Classifier-free guidance: scale 0 is unconditional, 1 conditional, more exaggerates the condition.
+
+    Computed in float32 at least: the difference of two bf16 logits, times the scale, would lose what bf16 kept.
+    """
+    cond, uncond = (logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (cond, uncond))
     return uncond + scale * (cond - uncond)
 
 

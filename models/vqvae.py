@@ -296,8 +296,10 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
 
 
 def shorter_than(frames: int, lengths: Tensor | None) -> Tensor | None:
-    """`lengths`, or None if every clip has all `frames`: then nothing need be masked."""
-    return None if lengths is None or bool((lengths >= frames).all()) else lengths
+    """`lengths`, or None if every clip has all `frames`: then nothing need be masked. Lengths on a GPU are not looked at, for that
+    would wait for it, and masks cost little there."""
+    on_cpu = lengths is not None and lengths.device.type == "cpu"
+    return None if lengths is None or (on_cpu and bool((lengths >= frames).all())) else lengths
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -16,6 +16,8 @@ from einops import rearrange
 from torch import Tensor
 
 from motion.rotation import (
+    constant,
+    indices,
     join,
     matrix_from_6d,
     norm,
@@ -54,7 +56,7 @@ def hold_last_pose(joints: Tensor, lengths: Tensor) -> Tensor:
 def bones(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """The bone that ends in each joint but the root, as a vector: joints (..., J, 3) to (..., J-1, 3)."""
     ends = torch.eye(skeleton.num_joints, dtype=joints.dtype, device=joints.device)
-    return _over_joints(joints, ends[1:] - ends[list(skeleton.parents[1:])])
+    return _over_joints(joints, ends[1:] - ends[indices(skeleton.parents[1:], joints)])
 
 
 def _over_joints(values: Tensor, matrix: Tensor) -> Tensor:
@@ -221,7 +223,7 @@ def features_to_joints(features: Tensor, num_joints: int) -> Tensor:
     """Joints (..., T, J, 3) in the dataset's unit, from the local joints of features (..., T, D)."""
     rotation, position = recover_root(features)
     local = rearrange(features[..., 4 : 4 + 3 * (num_joints - 1)], "... (j xyz) -> ... j xyz", xyz=3)
-    ground = position * position.new_tensor([1, 0, 1])
+    ground = position * constant((1, 0, 1), position)
     joints = qrotate(qconj(rotation)[..., None, :], local) + ground[..., None, :]
     return torch.cat((position[..., None, :], joints), dim=-2)
 

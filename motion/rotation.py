@@ -8,7 +8,9 @@ Every function is batched over the leading dimensions, differentiable, and keeps
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,24 @@ from einops import rearrange
 from torch import Tensor
 
 AXES = {"x": 0, "y": 1, "z": 2}
+
+
+@functools.lru_cache(maxsize=512)
+def _copied_once(values: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(values, device=device, dtype=dtype)
+
+
+def constant(values: Sequence[float], like: Tensor) -> Tensor:
+    """Numbers as a tensor of the device and type of `like`, copied there once: a copy at every step would wait for a GPU.
+
+    Do not change it.
+    """
+    return _copied_once(tuple(values), like.device, like.dtype)
+
+
+def indices(values: Sequence[int], like: Tensor) -> Tensor:
+    """The same for indices, which are int64."""
+    return _copied_once(tuple(values), like.device, torch.int64)
 
 
 def join(*components: Tensor) -> Tensor:
@@ -53,7 +73,7 @@ def qmul(a: Tensor, b: Tensor) -> Tensor:
 
 def qconj(q: Tensor) -> Tensor:
     """Inverse of unit quaternions (..., 4)."""
-    return q * q.new_tensor([1, -1, -1, -1])
+    return q * constant((1, -1, -1, -1), q)
 
 
 def qrotate(q: Tensor, v: Tensor) -> Tensor:

@@ -35,7 +35,9 @@ class EvalT2M(BertScored, Judged, Split, OnDataset, Common):
     res_cond_scale: float = option(5.0, "guidance scale of the residual tokens; 1: no guidance")
     temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
     topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
-    precision: str = option("fp32", "precision of the transformers; auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
+    precision: str = option(
+        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with bf16 matrix units, else fp32", choices=PRECISIONS
+    )
     lamp_bertscore: bool = option(False, "also LaMP-BertScore: motions are captioned, and captions compared with texts")
     captioner: str = option("", "captioner for LaMP-BertScore; default: the only one there, else the embedded one")
     ext: str = option("text2motion", "name of the result files: eval/<ext>.log and eval/<ext>.json")

@@ -29,7 +29,9 @@ class Sampling(OutputFiles, Common):
     res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; 1: none; default: 5, embedded weights 2")
     temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
     topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
-    precision: str = option("fp32", "precision of the transformers; auto: bf16 where the GPU has it, else fp32", choices=PRECISIONS)
+    precision: str = option(
+        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with bf16 matrix units, else fp32", choices=PRECISIONS
+    )
     strict: bool = option(False, "refuse prompts that the weights do not know, with exit code 2; default: print a note")
 
 

@@ -64,9 +64,10 @@ def edit(
     stride, source = model.tokeniser.stride, source.to(model.mean)
     codes = model.tokeniser.encode(((source - model.mean) / model.std)[None])  # (1, L, Q)
     whole = codes.shape[1] * stride
-    wanted = F.pad(within(sections, codes.shape[1], stride), (before // stride, after // stride), value=True).to(source.device)
+    wanted = F.pad(within(sections, codes.shape[1], stride), (before // stride, after // stride), value=True)
     assert wanted.any() and before % stride == after % stride == 0
-    codes = F.pad(codes, (0, 0, before // stride, after // stride)).masked_fill(wanted[:, None], -1).repeat(takes, 1, 1)
+    new = wanted[:, None].to(codes.device)
+    codes = F.pad(codes, (0, 0, before // stride, after // stride)).masked_fill(new, -1).repeat(takes, 1, 1)
 
     condition = model.encoder([prompt]) if prompt else source.new_zeros(1, model.encoder.dim)
     spans = spans_of(wanted.tolist(), longest)
@@ -75,7 +76,7 @@ def edit(
 
     made, _ = model.features(codes, torch.full((takes,), len(wanted), device=source.device))
     seams = [edge * stride for span in spans for edge in span if 0 < edge < len(wanted)]
-    weight = torch.where(wanted.repeat_interleave(stride), 1, nearness(made.shape[1], seams).to(made))
+    weight = torch.where(wanted.repeat_interleave(stride), 1, nearness(made.shape[1], seams)).to(made)
     features = torch.lerp(F.pad(source[:whole], (0, 0, before, after)), soften(made, seams), weight[:, None])
     if not wanted[-1]:
         rest = source[whole:]

@@ -99,7 +99,7 @@ class LanguageMotion:
         features = torch.empty(len(clips), sizes.num_queries, sizes.embed_dim, device=self.device)
         with progress(total=len(clips), desc="motions", unit="clip") as bar:
             for batch in clips.batches(Normaliser(self.mean, self.std)):
-                features[batch["index"]] = self.motion_features(batch["motion"], batch["lengths"])
+                features[batch["index"].to(self.device)] = self.motion_features(batch["motion"], batch["lengths"])
                 bar.update(len(batch["index"]))
         return features
 

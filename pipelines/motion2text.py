@@ -48,7 +48,7 @@ class MotionToText:
         if theirs != ours:
             raise UserError(f"the captioner reads queries of width {theirs}, this LaMP gives {ours}; use its own")
         self.reader, self.captioner = reader, captioner.read_with_(reader.lamp).eval()
-        self.mean, self.std = (torch.as_tensor(row) for row in (reader.mean, reader.std))
+        self.mean, self.std = (torch.as_tensor(row, device=reader.device) for row in (reader.mean, reader.std))
 
     @classmethod
     def load(

@@ -22,6 +22,7 @@ from pipelines.looping import cycle_joints, decode_cycle, ends_elsewhere, loop_c
 from pipelines.outputs import Sample, find_generator, to_joints
 from pipelines.text2motion import SamplingSettings, TextToMotion
 from utils.errors import UserError, note
+from utils.runtime import Distributed
 
 SHORTEST_LOOP = 4  # tokens
 
@@ -40,22 +41,26 @@ def joined_text(prompts: list[Prompt]) -> str:
 def separate(
     model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings, done: int
 ) -> Iterator[Sample]:
-    """Every prompt's motion `repeat_times` times, generated batch by batch, without the `done` first ones."""
+    """Every prompt's motion `repeat_times` times, generated batch by batch, without the `done` first ones; processes of torchrun
+    share the batches."""
     samples = [(k, repeat) for k, repeat, _ in wanted_samples(prompts, config)]
     generate = generator(model, config)
     size = max(1, config.batch_size // config.candidates)
-    for first in range(done, len(samples), size):
+
+    def batch_from(first: int) -> Iterator[Sample]:
         batch = samples[first : first + size]
         texts = [prompts[k].text for k, _ in batch]
         frames = lengths_of(model, [prompts[k] for k, _ in batch], sampling, first)
         if config.loop:
             yield from loops(model, batch, texts, frames, spec, sampling, first)
-            continue
+            return
         features, lengths = generate(texts, frames, sampling, first_sample=first)
         joints = to_joints(features, spec).numpy()  # (B, T, J, 3)
         for number, ((k, repeat), text) in enumerate(zip(batch, texts), start=first):
             motion = Motion(joints[number - first, : lengths[number - first]], spec.fps, text)
             yield Sample(motion, k, repeat, number)
+
+    yield from Distributed.from_environment().in_turns(range(done, len(samples), size), batch_from)
 
 
 def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -107,11 +112,14 @@ def joined(
     texts = [prompt.text for prompt in prompts]
     frames = [prompt.frames for prompt in prompts] if prompts[0].frames else None
     longest = spec.max_motion // model.tokeniser.stride
-    for repeat in range(done, config.repeat_times):
+
+    def take(repeat: int) -> Iterator[Sample]:
         features, ends = join(model, texts, frames, longest=longest, sampling=sampling, first_sample=repeat)
         report(f"repeat {repeat}: " + ", ".join(f"to frame {end} {text}" for text, end in zip(texts, ends)))
         motion = Motion(to_joints(features, spec).numpy(), spec.fps, joined_text(prompts))
         yield Sample(motion, repeat=repeat, number=repeat)
+
+    yield from Distributed.from_environment().in_turns(range(done, config.repeat_times), take)
 
 
 # Editing

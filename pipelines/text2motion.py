@@ -205,10 +205,9 @@ class TextToMotion:
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **noise: int) -> Tensor:
         """Lengths (B,) in tokens from `lengths` in frames, or predicted from the condition (B, C)."""
         if lengths is not None:
-            tokens = lengths.to(condition.device) // self.tokeniser.stride
-            if bool((tokens < 1).any()):
+            if bool((lengths < self.tokeniser.stride).any()):  # before they move: asking the CPU waits for no GPU
                 raise UserError(f"{int(lengths.min())} frames are less than one token; ask for {self.tokeniser.stride} or more")
-            return tokens
+            return lengths.to(condition.device) // self.tokeniser.stride
         if self.length is None:
             raise UserError("no length predictor is here: give each prompt a length in frames, or train one with --stage length")
         return self.length.predict(self.part("length", condition), **noise)

@@ -18,11 +18,12 @@ from torch import nn
 from options.train import Training
 from training.parts import Prefetcher, WeightAverage, learning_rate, parameter_groups
 from training.trainer import Trainer
-from utils.checkpoint import CheckpointFolder, freeze, load_resume, load_weights
+from utils.checkpoint import CheckpointFolder, freeze, load_resume, load_weights, save_resume
 from utils.errors import UserError
 from utils.runtime import Distributed
 
 ROOT = Path(__file__).parents[1]
+SIZE = Training().batch_size
 CONFIG = Training(
     name="run", gpu_id=-1, lr=1e-2, warm_up_iter=4, milestones=[15], weight_decay=0.1, max_epoch=4, log_every=1, ema_decay=0.9
 )
@@ -326,8 +327,43 @@ def test_two_processes_equal_one(tmp_path):
     assert len(theirs["random"]) == 2 and theirs["step"] == 20
     for key, value in ours["model"].items():
         torch.testing.assert_close(value, theirs["model"][key], rtol=1e-4, atol=1e-5)
-    with pytest.raises(UserError, match="this run had 2 processes, now 1"):
+    with pytest.raises(UserError, match=f"this run had 2 processes, now 1; start as many, or give --batch_size {2 * SIZE}"):
         trainer(tmp_path / "pair", replace(CONFIG, is_continue=True))
+    one = trainer(tmp_path / "pair", replace(CONFIG, is_continue=True, batch_size=2 * SIZE, max_epoch=5), model=Model(noise=0))
+    one.fit()
+    assert one.step == 25
+
+
+def test_another_number_of_processes_goes_on_to_the_same_weights(tmp_path):
+    """A run of one process, whose file says that two began it with the same samples a step: without noise it ends the same."""
+    whole, parts = (trainer(tmp_path / name, model=Model(noise=0)) for name in ("whole", "parts"))
+    parts.config = replace(CONFIG, max_iters=7)
+    parts.total_steps = 7
+    whole.fit()
+    parts.fit()
+    state = load_resume(parts.folder.resume)
+    save_resume(parts.folder.resume, {**state, "random": 2 * state["random"]})
+    resumed = trainer(tmp_path / "parts", replace(CONFIG, is_continue=True), model=Model(noise=0))
+    assert resumed.step == 7
+    resumed.fit()
+    for ours, theirs in zip(whole.weights, resumed.weights):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_processes_agree_one_step_late(tmp_path):
+    """Two processes in one group: what one gives at a step, both hear at the next one."""
+    init = f"file://{tmp_path}/group"
+    code = f"""
+import sys, torch.distributed as dist
+from utils.runtime import Agreement, Distributed
+rank = int(sys.argv[1])
+dist.init_process_group("gloo", init_method="{init}", rank=rank, world_size=2)
+agreement = Agreement(Distributed(rank, 2))
+print([agreement.largest(15 * (rank == 1 and step == 2)) for step in range(4)], agreement.close())
+"""
+    commands = [[sys.executable, "-c", code, str(rank)] for rank in range(2)]
+    running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for command in commands]
+    assert [process.communicate(timeout=200)[0].strip() for process in running] == ["[0, 0, 0, 15] 0"] * 2
 
 
 def halves_trainer(path: Path, rank: int, world: int, **changes) -> Trainer:

@@ -1,8 +1,8 @@
-"""`--init`: a new run starts from the weights of another one of the same sizes."""
+"""How a training begins: in a group of processes, and with `--init` from the weights of another run of the same sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,13 @@ from torch import Tensor, nn
 
 from utils.checkpoint import CheckpointFolder, find_weights
 from utils.errors import UserError
+from utils.runtime import Distributed, resolve_device
+
+
+def in_group(train: Callable[[Any], None], config: Any) -> None:
+    """`train(config)` within the group of processes that torchrun started, which spans preparation and training."""
+    with Distributed.from_environment().group(resolve_device(config.gpu_id)):
+        train(config)
 
 
 def init_weights(name: str, checkpoints_dir: str | Path, dataset_name: str) -> Path:

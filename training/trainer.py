@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -36,6 +37,7 @@ from utils.errors import UserError
 from utils.locks import FolderLock, remove_half_files
 from utils.provenance import add_provenance, provenance
 from utils.runtime import (
+    Agreement,
     Distributed,
     autocast,
     preserved_random_states,
@@ -84,8 +86,6 @@ class Trainer:
         self.batches, self.config, self.folder, self.validate, self.best = batches, config, folder, validate, best
         self.metadata = {**model_metadata, "revision": git_revision()}
         self.device = resolve_device(config.gpu_id)
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
         self.model = model.to(self.device)
         self.weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -95,6 +95,8 @@ class Trainer:
         self.total_steps = max(1, config.max_epoch * batches.steps_per_epoch // config.accumulate)
         self.total_steps = min(self.total_steps, config.max_iters or self.total_steps)
 
+        self.samples = config.batch_size * config.accumulate * self.processes.world  # of a step, in all processes
+
         self.step = 0  # updates done
         self.sums: dict[str, Tensor] = {}  # of the logged terms since the last log line; on the device, so that no step waits
         self.summed = 0
@@ -102,9 +104,10 @@ class Trainer:
         self.best_value: float | None = None
         self.validation_due = False
         self.random: list[dict[str, Any]] | None = None  # by rank; None: from the seed
-        self.prefetcher: Prefetcher | None = None  # this and the next three: while `fit` runs
+        self.prefetcher: Prefetcher | None = None  # this and the next four: while `fit` runs
         self.report: Reporter | None = None
         self.stop: StopSignal | None = None
+        self.agreement: Agreement | None = None
         self.forward: nn.Module | None = None
         self.deadline = float("inf")  # of --max_minutes, by `time.monotonic`
         self.lock = claim(folder) if self.processes.main else None
@@ -120,12 +123,11 @@ class Trainer:
         Raises `UserError` when the loss or the gradient is not finite, naming the step and the batch.
         """
         config, rank = self.config, self.processes.rank
-        samples = config.batch_size * config.accumulate * self.processes.world
         with (
             closing(self),
             self.processes.group(self.device),
             Prefetcher(self.batches.batch, self.device) as self.prefetcher,
-            Reporter(self.folder.root, self.step, self.total_steps, self.processes.main, samples) as self.report,
+            Reporter(self.folder.root, self.step, self.total_steps, self.processes.main, self.samples) as self.report,
             StopSignal() as self.stop,
         ):
             self.forward = self._wrapped_loss()
@@ -133,7 +135,9 @@ class Trainer:
             self._begin_files()
             if config.max_minutes:
                 self.deadline = time.monotonic() + 60 * config.max_minutes
+            self.agreement = Agreement(self.processes)
             why = self._loop()
+            self.agreement.close()
             self.processes.wait()  # rank 0 has written its last files
         if why > 0:
             raise SystemExit(128 + why)
@@ -170,7 +174,7 @@ class Trainer:
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.total_steps, config)
-        finite = torch.tensor(True, device=self.device)
+        finite = torch.ones((), dtype=torch.bool, device=self.device)
         for index in self._batch_indices(self.step):
             last_of_run = index + 1 == self.total_steps * config.accumulate
             batch = self.prefetcher.get(index, then=None if last_of_run else index + 1)
@@ -238,7 +242,7 @@ class Trainer:
             return
         state = {name: getattr(self, name) for name in PLAIN_STATE}
         state |= {name: getattr(self, name).state_dict() for name in ("optimizer", "average")}
-        save_resume(self.folder.resume, {**state, "model": own_state(self.model), "random": random})
+        save_resume(self.folder.resume, {**state, "model": own_state(self.model), "random": random, "samples": self.samples})
 
     def _save_weights(self, tag: str, more: dict[str, Any] | None = None) -> None:
         save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step, **(more or {})})
@@ -273,16 +277,33 @@ class Trainer:
         """Take up where `_save_resume` left off."""
         path = self.folder.resume
         state = load_resume(path)
-        if len(state["random"]) != self.processes.world:
-            raise UserError(f"{path}: this run had {len(state['random'])} processes, now {self.processes.world}; start as many")
+        same = len(state["random"]) == self.processes.world
+        random = state["random"] if same else self._random_of_new_processes(path, state)
         load_own_state(self.model, state["model"], path)
         # The groups hold settings, not state: flags given anew win.
         self.optimizer.load_state_dict({**state["optimizer"], "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.average.load_state_dict(state["average"])
-        self.random = state["random"]
+        self.random = random
         for name in PLAIN_STATE:
             setattr(self, name, state[name])
         self.sums = {name: value.to(self.device) for name, value in self.sums.items()}
+
+    def _random_of_new_processes(self, path: Path, state: dict[str, Any]) -> list[dict[str, Any]]:
+        """Random states, by rank, for a run that another number of processes began; they draw anew from here on.
+
+        Raises `UserError` unless a step takes as many samples as before.
+        """
+        before, now, samples = len(state["random"]), self.processes.world, state.get("samples")
+        if samples != self.samples:
+            size, rest = divmod(samples or 0, now * self.config.accumulate)
+            other = f", or give --batch_size {size}" if size and not rest else ""
+            raise UserError(f"{path}: this run had {before} processes, now {now}; start as many{other}")
+        states = []
+        with preserved_random_states():
+            for rank in range(now):
+                seed_everything(self.config.seed + rank + 1_000_003 * state["step"])
+                states.append(random_states())
+        return states
 
     def _wrapped_loss(self) -> nn.Module:
         loss = _Loss(self.model)
@@ -293,11 +314,8 @@ class Trainer:
         return loss
 
     def _why_stop(self) -> int:
-        why = self.stop.number or (DEADLINE if time.monotonic() > self.deadline else 0)
-        if self.processes.world == 1:
-            return why
-        # Processes must stop together, and asking each other waits for the GPU: only at log steps. A signal outranks the rest.
-        return max(self.processes.gather(why)) if self.step % self.config.log_every == 0 else 0
+        """Processes stop at the same step, the one after a signal reached one of them. A signal outranks the rest."""
+        return self.agreement.largest(self.stop.number or (DEADLINE if time.monotonic() > self.deadline else 0))
 
     def _check_finite(self) -> None:
         step = int(self.first_bad)

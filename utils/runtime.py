@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,10 +19,14 @@ from torch import Tensor
 
 from utils.errors import UserError
 
+Item, Made = TypeVar("Item"), TypeVar("Made")
+PATIENCE = timedelta(hours=3)  # that processes wait for each other: rank 0 validates and prepares data while the others wait
+
 
 def resolve_device(gpu_id: int | None = None) -> torch.device:
     """The device for `--gpu_id`: -1 is the CPU, None the first GPU if there is one. Under torchrun, each process of a machine
-    takes the next GPU. Raises `UserError` for a GPU that is not there."""
+    takes the next GPU. A GPU becomes the process's current one, which quantised LMs, bf16 checks and random states refer to.
+    Raises `UserError` for a GPU that is not there."""
     count = torch.cuda.device_count()
     if gpu_id == -1 or (gpu_id is None and count == 0):
         return torch.device("cpu")
@@ -30,7 +34,16 @@ def resolve_device(gpu_id: int | None = None) -> torch.device:
     if not 0 <= index < count:
         there = f"this machine has GPUs 0 to {count - 1}" if count else "this machine has no CUDA GPU"
         raise UserError(f"--gpu_id {index}: {there}; use --gpu_id -1 for the CPU")
-    return torch.device("cuda", index)
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    exact_fp32()
+    return device
+
+
+def exact_fp32() -> None:
+    """Keep float32 at its full precision on GPUs: cuDNN's convolutions and GRUs (the evaluator's) would use TF32 by default."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def user_cache() -> Path:
@@ -55,7 +68,7 @@ def random_states() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": (name, keys.tolist(), *rest),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,  # of the process's GPU, if it uses one
     }
 
 
@@ -64,7 +77,7 @@ def set_random_states(states: dict[str, Any]) -> None:
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
-    if states["cuda"] is not None and torch.cuda.is_available():
+    if states["cuda"] is not None and torch.cuda.is_initialized():
         torch.cuda.set_rng_state(states["cuda"])
 
 
@@ -79,11 +92,17 @@ def preserved_random_states() -> Iterator[None]:
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager:
-    """bf16 autocast for `--precision bf16`, and for `auto` on a GPU that has it; else fp32."""
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "bf16" or (precision == "auto" and native):
+    """bf16 autocast for `--precision bf16`, and for `auto` on a device that computes bf16 matrices natively; else fp32."""
+    if precision == "bf16" or (precision == "auto" and has_bf16_units(device)):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
+
+
+def has_bf16_units(device: torch.device) -> bool:
+    """Whether the GPU or CPU has matrix units for bf16. AVX512_BF16 alone is no such unit: it gains little over fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 @dataclass(frozen=True)
@@ -110,13 +129,29 @@ class Distributed:
         if self.world == 1 or dist.is_initialized():
             yield
             return
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        # The others wait while rank 0 validates, which may take longer than the usual ten minutes.
-        dist.init_process_group(backend, rank=self.rank, world_size=self.world, timeout=timedelta(hours=3))
+        backend, bound = ("nccl", device) if device.type == "cuda" else ("gloo", None)
+        dist.init_process_group(backend, rank=self.rank, world_size=self.world, timeout=PATIENCE, device_id=bound)
         try:
             yield
         finally:
             dist.destroy_process_group()
+
+    @contextmanager
+    def first_on_node(self) -> Iterator[None]:
+        """What is inside, the first process of each machine does before the others, who then find what it left in caches.
+
+        Where it fails, the others go on, to fail in the same way with the same message.
+        """
+        if self.local_rank > 0:
+            self.wait()
+        try:
+            yield
+        except Exception:
+            if self.local_rank == 0:
+                self.wait()
+            raise
+        if self.local_rank == 0:
+            self.wait()
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of `values` over processes."""
@@ -127,7 +162,7 @@ class Distributed:
 
     def wait(self) -> None:
         """Until every process has come here."""
-        if self.world > 1:
+        if self.world > 1 and dist.is_initialized():
             dist.barrier()
 
     def gather(self, value: Any) -> list[Any]:
@@ -136,3 +171,39 @@ class Distributed:
         if self.world > 1:
             dist.all_gather_object(values, value)
         return values
+
+    def in_turns(self, items: Sequence[Item], make: Callable[[Item], Iterable[Made]]) -> Iterator[Made]:
+        """What `make` gives for all items, in their order, on every process; each process makes every `world`-th item's."""
+        if self.world == 1:
+            for item in items:
+                yield from make(item)
+            return
+        for first in range(0, len(items), self.world):
+            mine = items[first + self.rank : first + self.rank + 1]  # the last round may have none
+            for made in self.gather([result for item in mine for result in make(item)]):
+                yield from made
+
+
+class Agreement:
+    """The largest of the numbers that processes give at each step, one step late: it travels while the next step computes, over a
+    group of CPUs, so that nobody waits for a GPU. To be made and asked by all processes alike, within `Distributed.group`."""
+
+    def __init__(self, processes: Distributed) -> None:
+        self.group = dist.new_group(backend="gloo", timeout=PATIENCE) if processes.world > 1 else None
+        self.pending: tuple[Tensor, dist.Work] | None = None
+
+    def largest(self, number: int) -> int:
+        """The largest of what was given at the step before, 0 at first; of one process alone, `number`."""
+        if self.group is None:
+            return number
+        value, before = torch.tensor(number), self.close()
+        self.pending = value, dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.group, async_op=True)
+        return before
+
+    def close(self) -> int:
+        """What is on its way, 0 if nothing is."""
+        if self.pending is None:
+            return 0
+        (value, work), self.pending = self.pending, None
+        work.wait()
+        return int(value)

@@ -1,0 +1,332 @@
+"""Is it right on this GPU, and how fast? `python -m benchmarks.gpu [--parts tests generation training] [--output gpu.jsonl]`.
+
+    tests        the checks of `tests/gpu.py`, 90 s
+    generation   clips per second by batch size, latency of one clip, an evaluation of 4,640 clips, 90 s
+    training     step time, share of the measured matmul peak (MFU), memory, minutes per HumanML3D-sized epoch, by stage, 120 s
+
+Models have the papers' sizes and random weights, motions are random: only shapes matter to the clock. Each row is written to
+--output as it is measured, so an interrupted run keeps its rows; a table comes last. What the time of a part does not allow is
+skipped and says so. On a CPU it runs with --tiny, which is for tests: its figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.utils.flop_counter import FlopCounterMode
+
+from evaluation.metrics.motion import fid, matching_distance, r_precision
+from models.caption import CaptionGPT, GPTConfig
+from models.evaluator import Evaluator, EvaluatorConfig, fused
+from models.lamp import LaMP, LaMPConfig
+from models.length import LengthConfig, LengthPredictor
+from models.masked import MaskedConfig, MaskedTransformer
+from models.residual import ResidualConfig, ResidualTransformer
+from models.vqvae import MotionTokeniser, VQConfig
+from motion.features import features_to_joints
+from training.parts import WeightAverage, parameter_groups
+from utils.errors import UserError, script
+from utils.runtime import autocast, resolve_device
+
+SECONDS = {"tests": 90.0, "generation": 90.0, "training": 120.0}
+CLIPS, EVALUATED = 29_228, 4_640  # of HumanML3D: mirrored training clips, test clips of an evaluation
+FRAMES, STRIDE, WORDS = 196, 4, 12
+WARM_UP, STEPS = 5, 30
+MINILM = {
+    "vocab_size": 30_523, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536,
+}  # fmt: skip
+TINY = {
+    "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
+    "num_queries": 4, "cross_width": 16, "latent_dim": 16, "nb_code": 16, "embed_dim": 8,
+}  # fmt: skip
+
+
+@dataclass
+class Bench:
+    """A run: where, how large, and the rows so far."""
+
+    device: torch.device
+    tiny: bool
+    compiles: bool
+    output: Path
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def row(self, part: str, name: str, **values: Any) -> None:
+        """Print a row and append it to the file."""
+        self.rows.append({"part": part, "name": name, "device": device_name(self.device), **values})
+        with self.output.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(self.rows[-1]) + "\n")
+        print(line(self.rows[-1]), flush=True)
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def seconds(self, work: Callable[[], Any], limit: float, times: int = STEPS) -> float:
+        """Median seconds of `work`, measured at most `times` times within about `limit` seconds, after warming up."""
+        began, taken = time.perf_counter(), []
+        for number in range(2 if self.tiny else WARM_UP + times):
+            self.wait()
+            start = time.perf_counter()
+            work()
+            self.wait()
+            now = time.perf_counter()
+            if number >= (1 if self.tiny else WARM_UP) or now - began > limit / 2:
+                taken.append(now - start)
+            if now - began > limit:
+                break
+        return sorted(taken)[len(taken) // 2]
+
+    def compiled(self, *models: nn.Module) -> None:
+        """With --compile, compile the models' transformers in place."""
+        for model in models:
+            if self.compiles:
+                getattr(model, "encoder", model).compile()
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row as people read it."""
+    values = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in list(row.items())[3:])
+    return f"{row['part']:<12}{row['name']:<26}" + "  ".join(values)
+
+
+def peak(bench: Bench) -> float:
+    """FLOP/s of large bf16 matrix products on this device, the measure of MFU."""
+    size = 256 if bench.tiny else 8192
+    a, b = (torch.randn(size, size, device=bench.device, dtype=torch.bfloat16) for _ in range(2))
+    return 2 * size**3 / bench.seconds(lambda: a @ b, 5.0)
+
+
+# Tests
+
+
+def run_tests(bench: Bench, deadline: float) -> None:
+    """Each check, whose failure is a row like others."""
+    from tests.gpu import CHECKS
+
+    for name, check in CHECKS.items():
+        if time.perf_counter() > deadline or (bench.tiny and name == "processes"):
+            bench.row("tests", name, result="skipped")
+            continue
+        began = time.perf_counter()
+        try:
+            result = {"result": "passed", "measured": check(bench.device)}
+        except Exception as error:  # all checks are to have their row
+            result = {"result": "FAILED", "measured": f"{type(error).__name__}: {error}"}
+        bench.row("tests", name, **result, seconds=time.perf_counter() - began)
+
+
+# Generation
+
+
+def generation_models(bench: Bench) -> dict[str, nn.Module]:
+    """LaMP with MiniLM's sizes as condition, MoMask's transformers and tokeniser, in eval mode."""
+    codes = {"nb_code": 16, "code_dim": 16} if bench.tiny else {}
+    small = {"latent_dim": 16, "ff_size": 16, "n_layers": 1, "n_heads": 2} if bench.tiny else {}
+    lamp = LaMPConfig(**(TINY if bench.tiny else MINILM))
+    masked = {"latent_dim": 384, "n_heads": 6, **small}  # MoMask's; LaMP's own is 512 wide
+    models = {
+        "lamp": LaMP(lamp),
+        "masked": MaskedTransformer(MaskedConfig(cond_dim=lamp.hidden_size, **codes, **masked)),
+        "residual": ResidualTransformer(ResidualConfig(cond_dim=lamp.hidden_size, **codes, **small)),
+        "tokeniser": MotionTokeniser(VQConfig(**codes, **({"width": 16, "depth": 1} if bench.tiny else {}))),
+    }
+    for book in models["tokeniser"].quantizer.layers:
+        book.codebook.normal_()
+    models = {name: model.to(bench.device).eval() for name, model in models.items()}
+    bench.compiled(models["masked"], models["residual"])
+    return models
+
+
+@torch.no_grad()
+def generate(bench: Bench, models: dict[str, nn.Module], ids: Tensor, tokens: Tensor) -> Tensor:
+    """Token ids of B prompts (B, WORDS) → joints (B, T, J, 3), on the device; bf16 until the codes are there."""
+    with autocast(bench.device, "auto"):
+        condition = models["lamp"].condition(ids, torch.full((len(ids),), WORDS, device=bench.device)).float()
+        base = models["masked"].generate(condition, tokens, time_steps=10, cond_scale=4.0)
+        codes = models["residual"].generate(base, condition, tokens, cond_scale=5.0)
+    return features_to_joints(models["tokeniser"].decode(codes, tokens * STRIDE), 22)
+
+
+def run_generation(bench: Bench, deadline: float) -> None:
+    """Clips per second by batch size, then an evaluation of as many clips as HumanML3D's."""
+    models, best = generation_models(bench), 0
+    vocabulary = models["lamp"].config.vocab_size - 1
+    for size in (1, 2) if bench.tiny else (1, 32, 256, 1024):
+        if (left := deadline - time.perf_counter()) < 5:
+            bench.row("generation", f"batch {size}", result="skipped")
+            continue
+        ids = torch.randint(5, vocabulary, (size, WORDS), device=bench.device)
+        tokens = torch.full((size,), FRAMES // STRIDE, device=bench.device)
+        began = time.perf_counter()
+        generate(bench, models, ids, tokens)
+        bench.wait()
+        first = time.perf_counter() - began  # compiling included
+        seconds = bench.seconds(lambda ids=ids, tokens=tokens: generate(bench, models, ids, tokens), min(20.0, left / 2))
+        values = {"ms": 1000 * seconds, "clips_per_second": size / seconds, "first_call_s": first}
+        bench.row("generation", f"batch {size}", **values, memory_gb=memory(bench))
+        best = size
+    if best and deadline - time.perf_counter() > 15:
+        run_evaluation(bench, models, min(best, 256))
+    else:
+        bench.row("generation", "evaluation", result="skipped")
+
+
+def run_evaluation(bench: Bench, models: dict[str, nn.Module], size: int) -> None:
+    """Seconds of one evaluation pass: generate, embed, FID and R-precision."""
+    count, config = (64, {"motion_hidden": 16, "movement_hidden": 16}) if bench.tiny else (EVALUATED, {})
+    judge = fused(Evaluator(EvaluatorConfig(**config)).eval()).to(bench.device)
+    vocabulary = models["lamp"].config.vocab_size - 1
+    began, embeddings = time.perf_counter(), []
+    with torch.no_grad():
+        for first in range(0, count, size):
+            rows = min(size, count - first)
+            tokens = torch.full((rows,), FRAMES // STRIDE, device=bench.device)
+            generate(bench, models, torch.randint(5, vocabulary, (rows, WORDS), device=bench.device), tokens)
+            motion = torch.randn(rows, FRAMES, 263, device=bench.device)  # random weights move like nobody
+            embeddings.append(judge.embed_motion(motion, tokens.cpu() * STRIDE).cpu())
+    bench.wait()
+    made, ours = time.perf_counter() - began, torch.cat(embeddings)
+    real = torch.randn_like(ours)
+    fid(ours, real), r_precision(real, ours), matching_distance(real, ours)
+    seconds = time.perf_counter() - began
+    bench.row("generation", f"evaluation of {count}", seconds=seconds, generating_and_embedding_s=made)
+
+
+def memory(bench: Bench) -> float:
+    """The most GB taken on the GPU since the last call."""
+    if bench.device.type != "cuda":
+        return 0.0
+    most = torch.cuda.max_memory_allocated() / 1e9
+    torch.cuda.reset_peak_memory_stats()
+    return most
+
+
+# Training
+
+
+def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
+    """Each stage's model at the papers' sizes and a batch of the papers' batch size, one after another."""
+    tiny, tokens = bench.tiny, FRAMES // STRIDE
+    codes = {"nb_code": 16, "code_dim": 16} if tiny else {}
+    small = {"latent_dim": 16, "ff_size": 16, "n_layers": 1, "n_heads": 2} if tiny else {}
+    K, width = (16, 16) if tiny else (512, 768)
+
+    def batch(size: int, pairs: bool = False) -> dict[str, Tensor]:
+        """`size` clips as tokens with their conditions, or with `pairs` as latents with their captions."""
+        lengths = torch.linspace(tokens // 2, tokens, size).long()
+        drawn = torch.randint(K, (size, tokens, 6)).masked_fill((torch.arange(tokens) >= lengths[:, None])[..., None], -1)
+        if not pairs:
+            return {"codes": drawn, "lengths": lengths, "condition": torch.randn(size, width)}
+        words = {"ids": torch.randint(5, 40, (size, 32)), "text_lengths": torch.full((size,), 20), "caption": torch.arange(size)}
+        return {"latents": torch.randn(size, tokens, 16 if tiny else 512), "codes": drawn[..., 0], "lengths": lengths, **words}
+
+    def lamp() -> LaMP:
+        return LaMP(LaMPConfig(**(TINY if tiny else {})))
+
+    size = 4 if tiny else 256
+    window = {"motion": torch.randn(size, 64, 263), "lengths": torch.full((size,), 64)}
+    yield "tokeniser", MotionTokeniser(VQConfig(**codes, **({"width": 16, "depth": 1} if tiny else {}))), window
+    size = 4 if tiny else 64
+    yield "lamp", lamp(), batch(size, pairs=True)
+    yield "masked", MaskedTransformer(MaskedConfig(cond_dim=width, **codes, **small)), batch(size)
+    yield "residual", ResidualTransformer(ResidualConfig(cond_dim=width, **codes, **small)), batch(size)
+    yield "length", LengthPredictor(LengthConfig(cond_dim=width)), batch(size)
+    texts = {"words": torch.randn(32, 20, 300), "pos": torch.randn(32, 20, 15), "text_lengths": torch.full((32,), 20)}
+    matched = {"motion": torch.randn(32, FRAMES, 263), "lengths": torch.full((32,), FRAMES), "caption": torch.arange(32), **texts}
+    yield "evaluator", Evaluator(EvaluatorConfig(**({"motion_hidden": 16, "movement_hidden": 16} if tiny else {}))), matched
+    sizes = {"embed_dim": 16, "num_layers": 1, "num_heads": 2} if tiny else {}
+    captioner = CaptionGPT(GPTConfig(TINY["vocab_size"] if tiny else 30_522, *((16, 4) if tiny else (768, 49)), **sizes))
+    yield "captioner", captioner.read_with_(lamp()), batch(4 if tiny else 80, pairs=True)
+
+
+def training_step(bench: Bench, model: nn.Module, batch: dict[str, Tensor]) -> Callable[[], None]:
+    """One step of the trainer, without its logs: loss, gradient, clipping, fused AdamW, average of weights."""
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.01), lr=1e-4, fused=True)
+    average = WeightAverage(model, 0.99)
+
+    def step() -> None:
+        with autocast(bench.device, "auto"):
+            loss, _ = model.loss(batch)
+        loss.backward()
+        clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update()
+
+    return step
+
+
+def run_training(bench: Bench, deadline: float) -> None:
+    """Step time, MFU and memory of each stage, and the minutes of an epoch of HumanML3D's size."""
+    top = peak(bench)
+    bench.row("training", "bf16 matmul peak", tflops=top / 1e12)
+    for number, (name, model, batch) in enumerate(stages(bench)):
+        left = deadline - time.perf_counter()
+        if left < 5:
+            bench.row("training", name, result="skipped")
+            continue
+        model.to(bench.device).train()
+        batch = {key: value.to(bench.device) for key, value in batch.items()}
+        size, step = len(next(iter(batch.values()))), training_step(bench, model, batch)
+        memory(bench)
+        with FlopCounterMode(display=False) as flops:
+            began = time.perf_counter()
+            step()
+            bench.wait()
+            first = time.perf_counter() - began
+        bench.compiled(model)
+        seconds = bench.seconds(step, left / (7 - number))
+        work = flops.get_total_flops()
+        epoch = math.ceil(CLIPS / size) * seconds / 60
+        values = {"ms_per_step": 1000 * seconds, "batch": size, "mfu": work / seconds / top, "gflop": work / 1e9}
+        bench.row("training", name, **values, memory_gb=memory(bench), epoch_minutes=epoch, first_step_s=first)
+
+
+PARTS: dict[str, Callable[[Bench, float], None]] = {"tests": run_tests, "generation": run_generation, "training": run_training}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """All rows, once more and together."""
+    return "\n".join([f"{rows[0]['device'] if rows else 'nothing measured'}, torch {torch.__version__}", *map(line, rows)])
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.split("\n")[0])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to run; default: all")
+    parser.add_argument("--output", type=Path, default=Path("gpu.jsonl"), help="file that gets one line of JSON per row")
+    parser.add_argument("--gpu_id", type=int, default=None, help="CUDA device; -1 is the CPU, which needs --tiny")
+    parser.add_argument("--compile", action="store_true", help="compile the transformers; the first call or step then takes long")
+    parser.add_argument("--tiny", action="store_true", help="tiny models, to see that everything runs")
+    args = parser.parse_args(argv)
+    device = resolve_device(args.gpu_id)
+    if device.type == "cpu" and not args.tiny:
+        raise UserError("no CUDA GPU is used: choose one with --gpu_id, or see with --tiny that everything runs")
+    bench = Bench(device, args.tiny, args.compile, args.output)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    for part in args.parts:
+        PARTS[part](bench, time.perf_counter() + SECONDS[part])
+    print(table(bench.rows))
+    if any(row.get("result") == "FAILED" for row in bench.rows):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
