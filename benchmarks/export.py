@@ -54,7 +54,7 @@ def motions(spec: DatasetSpec, model: TextToMotion, number: int) -> dict[str, li
         rebuilt += cut(to_joints(batch.decoded, normaliser, spec), batch.lengths)
 
     prompts = [prompt.text for prompt in read_prompts("", str(PROMPTS), 0, FRAMES)]
-    features, lengths = model.generate((prompts * number)[:number], cond_scale=2.0, res_cond_scale=2.0)
+    features, lengths = model.generate((prompts * number)[:number])
     generated = cut(spec.unit_scale * features_to_joints(features, spec.num_joints), lengths)
     return {"real": real, "reconstructed": rebuilt, "generated": generated}
 

@@ -58,7 +58,7 @@ class SamplingSettings:
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
-EMBEDDED_SAMPLING = SamplingSettings(cond_scale=3.0, res_cond_scale=2.0)  # best for the embedded weights (docs/experiments.md)
+EMBEDDED_SAMPLING = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)  # best for the embedded weights (docs/experiments.md)
 
 
 class TextToMotion:
