@@ -113,12 +113,12 @@ def staged(output_dir: Path, ext: str) -> Iterator[Path]:
     target = output_dir / ext
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_dir():
+            raise NotADirectoryError(None, "it is a file")
         if abandoned := remove_abandoned(output_dir):
             note(f"removed what a killed run had half written: {', '.join(map(str, abandoned))}")
         temporary = TemporaryDirectory(prefix=f".{ext}.", dir=output_dir)
         lock = lock_temporary(Path(temporary.name))
-        if target.exists() and not target.is_dir():
-            raise NotADirectoryError(None, "it is a file")
     except OSError as error:
         raise UserError(f"cannot write to {target}: {error.strerror or error}; --output_dir chooses another place") from error
     try:
