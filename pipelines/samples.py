@@ -15,6 +15,7 @@ from motion.clip import Motion
 from motion.spec import DatasetSpec
 from options.generate import EditT2M, GenT2M
 from pipelines.candidates import best_motions
+from pipelines.conditioner import LaMPCondition
 from pipelines.editing import edit, spans_of
 from pipelines.language_motion import LanguageMotion
 from pipelines.long_motion import join
@@ -67,8 +68,11 @@ def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor
     """`model.generate`, or with --candidates the best of several motions by the LaMP that belongs to the weights."""
     if config.candidates == 1:
         return model.generate
-    run = find_generator(config).masked
-    lamp = LanguageMotion.load(run.checkpoints_dir, run.dataset_name, run.metadata.get("lamp_name", ""), model.mean.device)
+    readers = getattr(model.encoder, "parts", [model.encoder])
+    lamp = next((reader.lamp for reader in readers if isinstance(reader, LaMPCondition)), None)
+    if lamp is None:  # the text is read by others: the LaMP beside the weights
+        run = find_generator(config).masked
+        lamp = LanguageMotion.load(run.checkpoints_dir, run.dataset_name, device=model.mean.device)
     return partial(best_motions, model, lamp, candidates=config.candidates)
 
 
