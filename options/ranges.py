@@ -10,7 +10,7 @@ from utils.errors import UserError
 
 SHARE, POSITIVE, COUNT, SIZE = (0, 1), (1, None), (0, None), (1, 100_000)
 RANGES: dict[str, tuple[float, float | None]] = {
-    **dict.fromkeys(("seed",), (0, 2**63 - 1)),
+    "seed": (0, 2**63 - 1),
     "candidates": SIZE,
     **dict.fromkeys(("max_epoch", "log_every", "save_latest", "eval_every_e", "accumulate", "window_size"), POSITIVE),
     **dict.fromkeys(("batch_size", "repeat_times", "time_steps", "num_quantizers", "nb_code", "code_dim", "width"), SIZE),

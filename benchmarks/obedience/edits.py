@@ -28,7 +28,7 @@ WINDOW = 10_000  # between the sample numbers of two cases
 
 
 class Edit(NamedTuple):
-    """`source` frames of a motion of `start`; the prompt's action is due in `section`, or in so many frames `after` or `before`."""
+    """`source` frames of a motion of `start`; the action is due in `section`, or in that many frames `after` or `before`."""
 
     start: str
     source: int

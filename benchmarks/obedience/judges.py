@@ -1,4 +1,4 @@
-"""The judges by name, and what a prompt asks of them: that something happens, mostly, so many times, in this order, at once.
+"""The judges by name, and the conditions that prompts combine: something happens, mostly, several times, in order, or at once.
 
 A judge is a function Body → spans in which its action happens; "kick" is "kick left" or "kick right". A condition is a function
 Body → bool.

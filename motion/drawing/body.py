@@ -33,7 +33,7 @@ TRUNK = ("Hips", "Spine", "Spine1", "Spine2")  # limbs that start here are drawn
 class Limbs(NamedTuple):
     """N tapered capsules: ends (N, 2) as points of `body_points`, radii (N, 2) in metres, and parts of `COLOURS`.
 
-    `owners` (N,) are the joints that they move with; `trunk` (N,) says which belong to the trunk.
+    `owners` (N,) are the joints that they move with; `trunk` (N,) is true for those of the trunk.
     """
 
     ends: np.ndarray
@@ -47,7 +47,7 @@ class Limbs(NamedTuple):
         return np.array([COLOURS[part] for part in self.parts], float)
 
 
-# Points beside the joints, by the bone whose frame they are told in: metres along its left, up and front. Up leads away from the
+# Points beside the joints, by the bone in whose frame they are given: metres along its left, up and front. Up leads away from the
 # bone's parent; front is where the chest faces, so a hand's thumb, which is on its front, points forward where arms hang down.
 HEAD = {
     "crown": (0, 0.115, 0.004), "brow": (0, 0.105, 0.022), "chin": (0, 0.035, 0.040), "nose": (0, 0.072, 0.092),
@@ -113,7 +113,7 @@ def limbs(skeleton: Skeleton) -> Limbs:
 
 
 def extra_points(skeleton: Skeleton) -> dict[str, tuple[int, tuple[float, float, float]]]:
-    """The points beside the joints by name, "LeftHand.palm": the joint in whose frame they are told, and where they are there.
+    """The points beside the joints by name, "LeftHand.palm": the joint in whose frame they are given, and their position there.
 
     Left is mirrored for the right side's toes, whose big one is inside.
     """

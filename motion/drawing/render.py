@@ -157,7 +157,7 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], count: int 
 
 
 def stamp_legend(picture: np.ndarray) -> None:
-    """Tell in the lower left corner of `picture` (height, width, 3) which colour is which side of the body."""
+    """Draw into the lower left corner of `picture` (height, width, 3) which side of the body each colour marks."""
     size = max(9, len(picture) // 50)  # of the letters
     page = Image.fromarray(picture)
     draw = ImageDraw.Draw(page)

@@ -1,4 +1,4 @@
-"""Motions in NumPy's files, told apart by what they hold and not by their suffix.
+"""Motions in NumPy's files, recognised by their contents and not by their suffix.
 
 Joints (T, 22 or 21, 3), SMPL's (T, 24 or 52, 3), several such motions (N, T, J, 3); features (T, 263 or 251), not normalised;
 MDM's results.npy, a dictionary with `motion` (N, J, 3, T) and `lengths` (N,); SMPL rotations in AMASS's layout (`poses`, `trans`).
