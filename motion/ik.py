@@ -27,6 +27,7 @@ from motion.skeleton import Skeleton, forward_kinematics
 from utils.errors import UserError
 
 STIFFNESS = 0.05  # how much a change of twist between frames counts against twist itself
+AT_ONCE = 4096  # frames that are settled at a time: each takes a matrix of 27 × 27
 SOFTNESS = 0.05  # how far settling may leave bones off their lengths, which keeps steps small where bones line up
 
 
@@ -129,9 +130,13 @@ def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
     rest = np.array(skeleton.paths) @ offsets
     lengths = norm(pulls @ rest)[..., None, :]  # (..., 1, bones and pairs)
     bones = pulls @ joints  # (..., T, bones and pairs, 3)
-    along = unit(bones)
-    coupling = (pulls @ pulls.T) * (along @ along.mT) + SOFTNESS * np.eye(len(pulls))
-    return joints - pulls.T @ (np.linalg.solve(coupling, (norm(bones) - lengths)[..., None]) * along)
+    along, wrong = unit(bones), (norm(bones) - lengths)[..., None]
+    moved = np.empty_like(joints)
+    for first in range(0, joints.shape[-3], AT_ONCE):  # frames do not depend on each other, and each has a matrix to solve
+        part = np.s_[..., first : first + AT_ONCE, :, :]
+        coupling = (pulls @ pulls.T) * (along[part] @ along[part].mT) + SOFTNESS * np.eye(len(pulls))
+        moved[part] = joints[part] - pulls.T @ (np.linalg.solve(coupling, wrong[part]) * along[part])
+    return moved
 
 
 def best_fit(rest: ndarray, bones: ndarray) -> ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from motion.files.animation import RigOptions
 from motion.files.bvh import read_bvh
 from motion.files.export import OutputOptions, export
 from motion.files.names import ENDS
-from motion.ik import axes_along, continuous_swing, fit_pose
+from motion.ik import axes_along, continuous_swing, fit_pose, settle
+from motion.rest import fitted_rest
 from motion.rotation import matrixq, qaxis, qmatrix, qrotate
 from motion.skeleton import HUMANML3D, KIT, SKELETONS, Skeleton, forward_kinematics
 from utils.errors import UserError
@@ -152,6 +154,24 @@ def test_coinciding_joints_give_finite_rotations():
     pose = fit_pose(joints, HUMANML3D)
     assert torch.isfinite(pose.rotations).all()
     assert torch.isfinite(pose.joints(HUMANML3D)).all()
+
+
+def test_long_clips_are_settled_in_parts(monkeypatch):
+    clip = random_clip(HUMANML3D, frames=40) + 0.02 * torch.randn(40, 22, 3, generator=torch.Generator().manual_seed(1))
+    whole = fit_pose(torch.stack((clip, clip.flip(0))), HUMANML3D).rotations
+    monkeypatch.setattr("motion.ik.AT_ONCE", 7)
+    assert torch.equal(fit_pose(torch.stack((clip, clip.flip(0))), HUMANML3D).rotations, whole)
+
+
+def test_a_long_clip_takes_little_memory():
+    clip = random_clip(HUMANML3D).repeat(1500, 1, 1).numpy()  # 18,000 frames: 10 minutes
+    offsets = fitted_rest(clip, HUMANML3D)
+    tracemalloc.start()
+    try:
+        settle(clip, offsets, HUMANML3D)
+        assert tracemalloc.get_traced_memory()[1] < 4 * clip.nbytes + 150e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_motion_with_nan_is_refused():
