@@ -5,17 +5,19 @@
     python eval_retrieval.py --dataset_name open --query "a person waves" --motions my_captures --formats html
 
 The first prints a table for each protocol (evaluation/metrics/retrieval.py) and writes it to the run's `eval/<ext>.log` and
-`eval/<ext>.json`. The others print the motions found, of the dataset or of a folder of .npy and .bvh files.
+`eval/<ext>.json`. The others print the motions found, of the dataset or of a folder of motion files.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.prompts import checked
 from options.cli import check_ext, parse
 from options.evaluate import EvalRetrieval
+from options.files import InputFiles
 from utils.errors import UserError, note, script
 
 if TYPE_CHECKING:  # --help does not wait for these
@@ -36,8 +38,8 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"--{flag} {getattr(config, flag)}: must be {least} or more")
     if config.query.strip():
         search(config)
-    elif config.query or config.motions or config.formats:
-        raise UserError("--query is missing: say in words which motions to find; --motions and --formats are for a search")
+    elif config.query or config.motions or config.formats or any(getattr(config, flag.name) for flag in fields(InputFiles)):
+        raise UserError("--query is missing: say in words which motions to find; flags of motion files are for a search")
     else:
         evaluate(config)
 
@@ -90,24 +92,24 @@ def heading(results: dict) -> tuple[str, ...]:
 
 def search(config: EvalRetrieval) -> None:
     """Search motions by the text of --query and print or write the best."""
-    from motion.files.read import InputOptions
     from motion.spec import get_spec
     from pipelines.known import check_prompts
+    from pipelines.outputs import input_options
     from pipelines.runs import LAMP, resolve
     from pipelines.search import caption_of, open_index
 
     run = resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.name)
     note(f"weights: {run}")
-    check_prompts([config.query.strip()], run.folder, config.strict)
+    query = checked(config.query, "--query")
+    check_prompts([query], run.folder, config.strict)
     spec = get_spec(run.dataset_name, config.data_root, config.cache_dir)
     folder = Path(config.motions) if config.motions else spec.root
     inside = folder / "new_joint_vecs"  # of a dataset folder
     model = load(config, run)
-    options = InputOptions(joint_map=config.joint_map or None)
-    index = open_index(model, spec, inside if inside.is_dir() else folder, options)
-    hits = index.search(model.embed_texts([config.query])[0], config.top, config.pool)
+    index = open_index(model, spec, inside if inside.is_dir() else folder, input_options(config))
+    hits = index.search(model.embed_texts([query])[0], config.top, config.pool)
     results = [(hit, caption_of(hit.file)) for hit in hits]
-    print(f"{config.query.strip()}: the nearest of {len(index.lengths)} motions")
+    print(f"{query}: the nearest of {len(index.lengths)} motions")
     for rank, (hit, caption) in enumerate(results, start=1):
         piece = "" if hit.whole else f" {hit.start:.1f}–{hit.end:.1f} s"
         print(f"{rank:>3}  {hit.score:6.3f}  {hit.file}{piece}" + (f"  {caption}" if caption else ""))
@@ -118,17 +120,19 @@ def search(config: EvalRetrieval) -> None:
 def write(config: EvalRetrieval, results: list[tuple[Hit, str]]) -> None:
     """The motions found, in all formats asked for: one page for html, else a file a motion."""
     from motion.drawing.html import write_html
-    from motion.files.export import export
-    from pipelines.outputs import staged
+    from motion.files.export import USUAL, export
+    from pipelines.outputs import output_options, staged, suffix_of
 
+    options = output_options(config, None)
     with staged(Path(config.output_dir), config.ext) as folder:
         clips = []
         for rank, (hit, caption) in enumerate(results, start=1):
             motion = hit.motion()
             clips.append(replace(motion, text=f"{rank}. {hit.score:.3f}  {caption or hit.file.name}"))
-            for suffix in config.formats:
-                if suffix != "html":
-                    export(folder / f"{rank}_{hit.file.stem}.{suffix}", motion.joints, caption, motion.fps)
+            for kind in config.formats:
+                if kind != "html":
+                    path = folder / f"{rank}_{hit.file.stem}.{suffix_of(kind)}"
+                    export(path, motion.joints, caption, motion.fps, USUAL if kind == "npy" else options)
         if "html" in config.formats:
             write_html(folder / "found.html", clips, config.query)
     print(f"written: {Path(config.output_dir) / config.ext}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from utils.errors import UserError, note
+from utils.errors import UserError, note, readable
 
 STRIDE = 4  # frames per token of every tokeniser that a transformer is trained on
 LONGEST = 6000  # frames, where the transformers set no limit: more is a mistake
@@ -82,8 +82,8 @@ def parse_line(line: str, where: str, longest: int) -> Prompt:
 
 
 def checked(text: str, where: str) -> str:
-    """The text with single spaces."""
-    words = text.split()
+    """The text with single spaces, and without bytes that are no text. Raises `UserError` for an empty or endless one."""
+    words = readable(text).split()
     if not words:
         raise UserError(f"{where}: the text is empty; say what the person does, as in: a person walks forward")
     if len(words) > MAX_WORDS or len(text) > MAX_LETTERS:

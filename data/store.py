@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from data.balance import weighted_epoch
-from motion.spec import DatasetSpec
+from motion.spec import DatasetSpec, listed_names
 from utils.checkpoint import atomic_path
 from utils.errors import UserError, note
 from utils.progress import progress
@@ -304,7 +304,7 @@ class MotionStore:
         if not path.is_file():
             there = ", ".join(sorted(file.stem for file in self.root.glob("*.txt"))) or "none"
             raise UserError(f"{path}: no such split file; splits in this folder: {there}")
-        names = path.read_text(encoding="utf-8-sig", errors="replace").split()
+        names = listed_names(path)
         if bare := [name.removesuffix(".npy") for name in names if name not in self and name.removesuffix(".npy") in self]:
             note(f"{path}: {len(bare)} names end in .npy, which is left out: {named(bare)}")
         return [name if name in self else name.removesuffix(".npy") for name in names]

@@ -99,3 +99,12 @@ def get_spec(name: str, root: str | Path | None = None, cache_dir: str | Path | 
         raise UserError(f"unknown dataset '{name}': choose one of {', '.join(SPECS)}")
     given = {"root": root, "cache_dir": cache_dir}
     return replace(SPECS[name], **{field: Path(path) for field, path in given.items() if path})
+
+
+def listed_names(path: Path) -> list[str]:
+    """The clip names in a split file, with or without a byte order mark; bytes that are no UTF-8 stand for themselves, as in names
+    of files. Raises `UserError` for a file that cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="surrogateescape").split()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); it lists the clips of a split") from None

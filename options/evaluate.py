@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from options.common import DATASETS, PRECISIONS, BertScored, Common, Judged, OnDataset, Split, option
+from options.files import InputFiles, WrittenFiles
 from options.generate import Captioning
 
 
@@ -44,7 +45,7 @@ class EvalT2M(BertScored, Judged, Split, OnDataset, Common):
 
 
 @dataclass(frozen=True)
-class EvalRetrieval(OnDataset, Common):
+class EvalRetrieval(InputFiles, WrittenFiles, OnDataset, Common):
     """Flags of eval_retrieval.py: how well LaMP finds motions by texts and texts by motions; with --query, a search."""
 
     name: str = option(
@@ -65,10 +66,16 @@ class EvalRetrieval(OnDataset, Common):
     ext: str = option("retrieval", "name of the result files: eval/<ext>.log and eval/<ext>.json, of a search <output_dir>/<ext>/")
     query: str = option("", "text to search motions by, instead of evaluating")
     strict: bool = option(False, "refuse a --query that the weights do not know, with exit code 2; default: print a note")
-    motions: str = option("", "folder of .npy and .bvh files to search; default: the motions of the dataset")
-    joint_map: str = option("", "JSON file that names the joints of motions whose skeleton is not known")
+    motions: str = option("", "folder of motion files to search; default: the motions of the dataset")
     top: int = option(5, "number of motions to return")
-    formats: list[str] = option([], "files to write of the motions found", choices=("html", "npy", "bvh", "glb", "mp4"), nargs="+")
+    formats: list[str] = option(
+        [], "files to write of the motions found",
+        choices=("html", "npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png"), nargs="+",
+    )  # fmt: skip
+    skeleton: str = option(
+        "symmetric", "bones of animated skeletons: HumanML3D's; the motion's own with left and right averaged; its own",
+        choices=("standard", "symmetric", "fitted"),
+    )  # fmt: skip
     output_dir: str = option("./generation", "folder of result folders")
 
 

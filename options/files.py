@@ -24,18 +24,14 @@ class InputFiles:
 
 
 @dataclass(frozen=True)
-class OutputFiles:
-    """Flags that say how motion files are written (`motion.files.export.OutputOptions`)."""
+class WrittenFiles:
+    """Flags that say how a motion file is written (`motion.files.export.OutputOptions`)."""
 
-    formats: list[str] = option(
-        ["npy", "bvh", "mp4"],
-        "files to write; html: one page with all motions; smpl: an .npz in AMASS's layout; fbx: through Blender",
-        choices=("npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png", "html"),
-    )  # fmt: skip
-    grid: bool = option(False, "also all motions in one picture: grid.mp4, grid.gif or grid.png, of those in --formats")
     unit: str = option("cm", "unit of .bvh files", choices=UNITS, flags=("--bvh_unit",))
     up: str = option("y", "axis that points up in .bvh files", choices=AXES)
-    fps: float | None = option(None, "frames per second of all files but .npy, such as 24, 30 or 60; default: the model's rate")
+    fps: float | None = option(
+        None, "frames per second of all files but .npy, such as 24, 30 or 60; default: the motion's"
+    )
     skeleton: str = option(
         "standard",
         "bones of animated skeletons: the dataset's, one for all files; the motion's own with left and right averaged; its own",
@@ -47,6 +43,18 @@ class OutputFiles:
         choices=("keep", "in_place", "bone"),
     )  # fmt: skip
     smpl: str = option("", "SMPL model file whose body --formats smpl poses; default: HumanML3D's uniform skeleton")
+
+
+@dataclass(frozen=True)
+class OutputFiles(WrittenFiles):
+    """Flags of the scripts that generate motion files: which, and what happens to those of earlier runs."""
+
+    formats: list[str] = option(
+        ["npy", "bvh", "mp4"],
+        "files to write; html: one page with all motions; smpl: an .npz in AMASS's layout; fbx: through Blender",
+        choices=("npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png", "html"),
+    )  # fmt: skip
+    grid: bool = option(False, "also all motions in one picture: grid.mp4, grid.gif or grid.png, of those in --formats")
     name_files: str = option(
         "number", "names of files: by number, or with the prompt's words in front", choices=("number", "prompt")
     )

@@ -24,6 +24,8 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "down_t": (0, 8),
     "dilation_growth_rate": (1, 16),
     "gpu_id": (-1, 1023),
+    **dict.fromkeys(("fps", "input_fps"), (1, 1000)),
+    **dict.fromkeys(("skip_frames", "before", "after", "motion_length"), COUNT),
 }
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.text import read_captions
-from motion.spec import DatasetSpec
+from data.text import Caption, read_captions
+from motion.spec import DatasetSpec, listed_names
 from pipelines.conditioner import SentenceEncoder
 from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError
@@ -203,17 +203,21 @@ def write_index(spec: DatasetSpec, folder: Path) -> None:
 def index_of_dataset(spec: DatasetSpec, encoder: Encoder) -> CaptionIndex:
     """The index of a dataset's train split. Actions come from its `actions.csv`, if there is one; compositions are left out.
 
-    Raises `UserError` for a missing split or text file.
+    Raises `UserError` for a missing split file.
     """
-    try:
-        names = (spec.root / "train.txt").read_text(encoding="utf-8").split()
-    except OSError as error:
-        raise UserError(f"{spec.root / 'train.txt'}: cannot be read ({error.strerror}); --data_root names the dataset") from None
-    names = [name for name in names if not name.startswith("M")]
+    names = [name.removesuffix(".npy") for name in listed_names(spec.root / "train.txt") if not name.startswith("M")]
     table = None
     if (spec.root / "actions.csv").is_file():
         with (spec.root / "actions.csv").open(newline="", encoding="utf-8") as file:
             rows = {row["clip"]: row for row in csv.DictReader(file) if row["source"] != "composed"}
         table = {name: (rows[name]["action"], float(rows[name]["seconds"])) for name in names if name in rows}
-    texts = ((name, caption.text) for name in names for caption in read_captions(spec.root / "texts" / f"{name}.txt"))
+    texts = ((name, caption.text) for name in names for caption in usable_captions(spec.root / "texts" / f"{name}.txt"))
     return build_index(texts, encoder, table)
+
+
+def usable_captions(path: Path) -> list[Caption]:
+    """The captions of a clip, none where its file has none; who reads the clips says what is wrong with it."""
+    try:
+        return read_captions(path, [])
+    except UserError:
+        return []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from motion.spec import DatasetSpec
 from options.cli import check_ext
-from options.files import InputFiles
+from options.files import InputFiles, WrittenFiles
 from options.generate import Sampling
 from utils.errors import UserError, note
 from utils.locks import FILE, lock_temporary, remove_abandoned
@@ -215,7 +215,7 @@ def note_blind_loops(model: TextToMotion) -> None:
         note("no masked transformer with full attention (--fill_name) is here: the end of a loop is drawn without seeing its start")
 
 
-def output_options(config: Sampling, body: np.ndarray | None) -> OutputOptions:
+def output_options(config: WrittenFiles, body: np.ndarray | None) -> OutputOptions:
     """How the flags say that motion files are written."""
     from motion.files.animation import RigOptions
     from motion.files.export import OutputOptions
@@ -293,6 +293,11 @@ def sample_name(sample: Sample, config: Sampling) -> str:
     return f"{words}_{sample.name}" if words else sample.name
 
 
+def suffix_of(kind: str) -> str:
+    """The suffix, without its dot, of a format as --formats names it."""
+    return "npz" if kind == "smpl" else kind
+
+
 def write_sample(folder: Path, sample: Sample, config: Sampling, options: OutputOptions) -> list[Path]:
     """Write one sample, plain and with locked feet, in every format asked for except the page. Returns the files.
 
@@ -305,7 +310,7 @@ def write_sample(folder: Path, sample: Sample, config: Sampling, options: Output
         for kind in config.formats:
             if kind != "html":  # one page shows all
                 place = folder / ("joints" if kind == "npy" else "animation") / str(sample.prompt_index)
-                files.append(place / f"{sample_name(sample, config)}{ending}.{'npz' if kind == 'smpl' else kind}")
+                files.append(place / f"{sample_name(sample, config)}{ending}.{suffix_of(kind)}")
                 export(files[-1], joints, motion.text, motion.fps, USUAL if kind == "npy" else options)
     return files
 

@@ -28,7 +28,6 @@ from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError
 from utils.progress import progress
 
-SUFFIXES = (".npy", ".npz", ".bvh", ".glb")
 READ_AT_ONCE = 256  # files whose features are held in memory
 KEPT_EVERY = 8  # such blocks, after which what is done is written down
 
@@ -83,7 +82,7 @@ def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: 
 
     Files that are no motion of the dataset's skeleton are left out and named on stderr. Raises `UserError` if no motion is left.
     """
-    files = motion_files(folder, SUFFIXES)
+    files = motion_files(folder)
     facts = [(file.path.removeprefix(str(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     reading = [] if options == AS_STATED else [repr(options)]
     if options.joint_map:

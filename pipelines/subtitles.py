@@ -9,6 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from utils.errors import readable
+
 
 class CaptionedWindow(NamedTuple):
     """A window of a motion: its file, where it begins and ends in seconds, captions with their log-odds of fitting, best first."""
@@ -92,4 +94,4 @@ def write_captions(folder: Path, windows: Sequence[CaptionedWindow], formats: Se
     if "json" in formats:
         texts["captions.json"] = as_json(windows, names)
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        (folder / name).write_text(readable(text), encoding="utf-8", newline="\n")

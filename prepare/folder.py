@@ -51,4 +51,4 @@ def write_motion(folder: Path, name: str, features: Tensor, joints: Tensor) -> N
 def write_lists(folder: Path, lists: Mapping[str, Iterable[str]]) -> None:
     """Write `<list>.txt` for each list of clip names, one name a line."""
     for name, clips in lists.items():
-        (folder / f"{name}.txt").write_text("".join(f"{clip}\n" for clip in clips), encoding="utf-8")
+        (folder / f"{name}.txt").write_text("".join(f"{clip}\n" for clip in clips), encoding="utf-8", errors="surrogateescape")

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__" and not __package__:  # started by its path: start again as a module, which finds the other packages
     os.execv(sys.executable, [sys.executable, "-m", "prepare.humanml3d", *sys.argv[1:]])
 
-from motion.spec import get_spec
+from motion.spec import get_spec, listed_names
 from options.cli import parse
 from options.prepare import BuildHumanML3D
 from prepare.folder import MOTIONS, whole_folder, write_lists
@@ -104,8 +104,8 @@ def is_caption(name: str) -> bool:
 def read_splits(folder: Path) -> dict[str, list[str]]:
     """Clip names by split, from `train.txt`, `val.txt` and `test.txt`. Raises `UserError` if one is missing."""
     try:
-        return {split: (folder / f"{split}.txt").read_text(encoding="utf-8").split() for split in SPLITS}
-    except (OSError, UnicodeDecodeError) as error:
+        return {split: listed_names(folder / f"{split}.txt") for split in SPLITS}
+    except UserError as error:
         raise UserError(f"split files: cannot be read ({error}); name the folder that holds them with --splits") from None
 
 

@@ -23,7 +23,7 @@ from motion.spec import get_spec
 from options.cli import parse
 from options.prepare import BuildOpen
 from prepare.folder import check_replaceable, whole_folder
-from utils.errors import UserError, script
+from utils.errors import UserError, readable, script
 
 if TYPE_CHECKING:  # these import torch, for which --help does not wait
     from prepare.clip_files import Process
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"no take can be used, {takes[0].name} for one: {takes[0].problem or 'too short'}")
         clips, captions = write_dataset(clips, published, options.compositions, folder, process)
         lines = report(takes, clips, captions, segments if options.cmu else {})
-        (folder / REPORT).write_text("\n".join([TITLE, *lines, ""]), encoding="utf-8")
+        (folder / REPORT).write_text(readable("\n".join([TITLE, *lines, ""])), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
     print("\n".join([*lines, f"the dataset is in {out}"]))

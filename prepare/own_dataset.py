@@ -19,7 +19,7 @@ if __name__ == "__main__" and not __package__:  # started by its path: start aga
 from options.cli import parse
 from options.prepare import BuildOwn
 from prepare.folder import check_replaceable, whole_folder
-from utils.errors import UserError, script, warning
+from utils.errors import UserError, readable, script, warning
 
 if TYPE_CHECKING:  # prepare.takes imports numpy, for which --help does not wait
     from prepare.takes import Clip, Take
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         clips = make_own_clips(takes, draw_own_splits(takes))
         clips, captions = write_dataset(clips, {}, 0.0, folder, process)
         lines = report(takes, clips, captions)
-        (folder / REPORT).write_text("\n".join([TITLE, *lines, ""]), encoding="utf-8")
+        (folder / REPORT).write_text(readable("\n".join([TITLE, *lines, ""])), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
     print("\n".join([*lines, f"the dataset is in {out}; scripts take it by --dataset_name open --data_root {options.out}"]))

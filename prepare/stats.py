@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from motion.spec import SPECS
+from motion.spec import SPECS, listed_names
 from options.cli import parse
 from options.prepare import Statistics
 from utils.checkpoint import atomic_path
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         listed = root / f"{args.split}.txt"
         if not listed.exists():
             raise UserError(f"{listed}: no such split; leave --split out to use all clips")
-        names = listed.read_text(encoding="utf-8").split()
+        names = listed_names(listed)
     else:
         names = sorted(path.stem for path in (root / "new_joint_vecs").glob("*.npy"))
     write_statistics(root, names)

@@ -23,7 +23,7 @@ from data.text import CaptionedClips
 from evaluation.metrics.retrieval import PROTOCOLS, rank
 from evaluation.retrieval import Gallery, one_caption_each, whole_clips
 from motion.files.export import export
-from motion.files.read import InputOptions
+from motion.files.read import InputOptions, read_motion
 from motion.skeleton import HUMANML3D
 from motion.spec import get_spec
 from pipelines.language_motion import LanguageMotion
@@ -247,6 +247,22 @@ def test_a_joint_map_names_the_joints_of_the_motions_searched(run, tmp_path, cap
     assert torch.equal(mapped.features, plain.features)
 
 
+def test_a_search_takes_the_flags_of_motion_files(run, tmp_path, capsys):
+    joints = np.load(run.data / "new_joints" / f"{run.names[8]}.npy")[:60]
+    (tmp_path / "odd").mkdir()
+    turned = np.stack((joints[..., 0], -joints[..., 2], joints[..., 1]), axis=-1) / 0.0254  # inches, Z up
+    np.save(tmp_path / "odd" / "walk.npy", np.concatenate((turned[:5], turned)).astype(np.float32))
+    flags = [*run.places, "--query", "a person walks", "--motions", str(tmp_path / "odd"), "--output_dir", str(tmp_path)]
+    read = "--input_unit in --input_up z --input_fps 10 --skip_frames 5"
+    written = "--formats npy bvh --ext found --fps 30 --unit m --up z --bone_names plain"
+    assert "nearest of 1 motions" in output([*flags, *read.split(), *written.split()], capsys)
+    np.testing.assert_allclose(np.load(tmp_path / "found" / "1_walk.npy"), joints[:59], atol=1e-5)  # whole tokens
+    bvh = (tmp_path / "found" / "1_walk.bvh").read_text()
+    assert "Frames: 175" in bvh and "ROOT pelvis" in bvh and "Frame Time: 0.0333" in bvh
+    written = read_motion(tmp_path / "found" / "1_walk.bvh", InputOptions(unit="m"))
+    assert written.up == "z" and np.abs(written.joints[::3] - joints[:59]).max() < 0.03
+
+
 def test_index_is_kept_and_made_again_when_files_change(run, motions, cache, capsys):
     def index_file() -> Path:
         (path,) = cache.rglob("lamp_*.safetensors")
@@ -342,7 +358,7 @@ def test_bad_input_is_turned_down(run, motions, tmp_path, capsys):
         ([*run.places, "--query", "  "], "--query is missing"),
         ([*run.places, "--motions", str(motions)], "--query is missing"),
         ([*run.places, *query, "--motions", str(tmp_path / "nowhere")], "no such folder"),
-        ([*run.places, *query, "--motions", str(empty)], "no .npy, .npz, .bvh or .glb file"),
+        ([*run.places, *query, "--motions", str(empty)], "no .npy, .npz, .bvh, .amc, .glb or .gltf file"),
         ([*run.places, *query, "--motions", str(tmp_path / "words")], "none of its files"),
     ):
         with pytest.raises(SystemExit) as end:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from options.train import Training
 from training.board import Board
-from utils.errors import UserError
+from utils.errors import UserError, readable
 
 Batch = dict[str, Tensor]
 
@@ -188,7 +188,7 @@ class Reporter:
             with suppress(OSError), tqdm.external_write_mode():
                 print(line, flush=True)
             with suppress(OSError), self.log.open("a", encoding="utf-8") as file:
-                file.write(f"{line}\n")
+                file.write(f"{readable(line)}\n")
 
     def values(self, prefix: str, values: dict[str, float | str], step: int) -> str:
         """Send named numbers and texts to TensorBoard; returns them as text."""

@@ -22,6 +22,7 @@ CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u
 REQUIRED = (
     "torch", "numpy", "scipy", "einops", "safetensors", "tokenizers", "tqdm", "tensorboard", "matplotlib", "cv2", "PIL", "av",
 )  # fmt: skip
+STRAY = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # halves of characters that are no bytes of a file name
 BAR = re.compile("(\n|\x1b\\[A)*")  # with which progress bars move the cursor
 
 
@@ -79,6 +80,12 @@ def note(message: str) -> None:
 def escaped(text: str) -> str:
     """A text without control characters."""
     return CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def readable(text: str) -> str:
+    """A text that every encoding of Unicode can write. Bytes of file names that Python could not decode are read as UTF-8; what
+    that does not explain becomes U+FFFD."""
+    return STRAY.sub("\ufffd", text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def warning(message: str) -> None:

@@ -23,6 +23,7 @@ from motion.files.raw import body_size
 from motion.rotation import matrixq
 from motion.skeleton import Skeleton
 from utils.checkpoint import atomic_path
+from utils.errors import readable
 
 AROUND, RINGS = 14, 4  # corners around a capsule, rings of each of its ends
 BODY = 1.58  # metres along the bones from a foot to the head, of the person whose radii `limbs` tells
@@ -79,7 +80,7 @@ class Gltf:
     def to_bytes(self) -> bytes:
         """The file: a header, then the JSON padded with spaces, then the binary block padded with zeros."""
         self.json["buffers"] = [{"byteLength": len(self.binary)}]
-        text = json.dumps(self.json, ensure_ascii=False, separators=(",", ":")).encode()
+        text = readable(json.dumps(self.json, ensure_ascii=False, separators=(",", ":"))).encode()
         text += b" " * (-len(text) % 4)
         binary = bytes(self.binary) + bytes(-len(self.binary) % 4)
         parts = struct.pack("<I4s", len(text), b"JSON"), text, struct.pack("<I4s", len(binary), b"BIN\0"), binary
