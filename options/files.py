@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from options.common import option
 
-UNITS = ("m", "cm", "mm", "in", "cmu")
+UNITS = ("m", "dm", "cm", "mm", "in", "ft", "cmu")
 AXES = ("y", "z")
 
 
@@ -18,6 +18,7 @@ class InputFiles:
     input_up: str | None = option(None, "axis that points up in input files; default: as stated, else estimated", choices=AXES)
     input_fps: float | None = option(None, "frames per second of input files; default: their headers; .npy 20 or 12.5, .amc 120")
     skip_frames: int | None = option(None, "frames to leave out at the start of input files; default: those in the rest pose")
+    input_sample: int = option(0, "which motion of input files that hold several, from 0")
     asf: str = option("", "skeleton of .amc files; default: the .asf of their subject beside them")
     smpl: str = option("", "SMPL model file for SMPL and AMASS motions; default: HumanML3D's uniform skeleton in a T-pose")
     joint_map: str = option("", "JSON file that names the joints of input files whose skeleton is not known")

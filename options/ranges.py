@@ -25,7 +25,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "dilation_growth_rate": (1, 16),
     "gpu_id": (-1, 1023),
     **dict.fromkeys(("fps", "input_fps"), (1, 1000)),
-    **dict.fromkeys(("skip_frames", "before", "after", "motion_length"), COUNT),
+    **dict.fromkeys(("skip_frames", "input_sample", "before", "after", "motion_length"), COUNT),
 }
 
 

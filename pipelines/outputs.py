@@ -150,6 +150,7 @@ def write_samples(
 
     Raises `UserError` for motions that are not finite, and where nothing can be written.
     """
+    from data.store import named
     from utils.progress import progress
 
     began, target = time.perf_counter(), Path(config.output_dir) / config.ext
@@ -158,18 +159,21 @@ def write_samples(
     record, done, sliding = Record(target, provenance), [], []
     for sample in progress(samples, total=count, desc="motions", unit="motion", disable=count == 1):
         sample, slides = with_locked_feet(sample, body if config.skeleton == "standard" else None)
-        sliding += [sample_name(sample, config)] * slides
+        if slides.any():
+            sliding.append(f"{sample_name(sample, config)}_ik (frames {', '.join(spans(slides))})")
         with staged(Path(config.output_dir), config.ext) as folder:
             files = write_sample(folder, sample, config, options)
         names = [file.relative_to(folder).as_posix() for file in files]
         record.add(sample, names, earlier)
         done.append((sample, names))
-    done.sort(key=lambda pair: (pair[0].prompt_index, pair[0].repeat))
-    if done and (config.grid or "html" in config.formats):
-        with staged(Path(config.output_dir), config.ext) as folder:
-            write_together(folder, [sample.motion for sample, _ in done], [names for _, names in done], config)
+    if config.grid or "html" in config.formats:
+        kept = kept_samples(target, earlier, config, [sample for sample, _ in done]) if config.is_continue else []
+        shown = sorted(kept + done, key=lambda pair: (pair[0].prompt_index, pair[0].repeat))
+        if shown:
+            with staged(Path(config.output_dir), config.ext) as folder:
+                write_together(folder, [sample.motion for sample, _ in shown], [names for _, names in shown], config)
     if sliding:
-        note(f"feet slide on in parts of {', '.join(sliding)} (_ik): there they glide too far to be locked; the rest is locked")
+        note(f"feet slide on in {named(sliding, 10)}: there they glide too far to be locked; the rest is locked")
     where = ", ".join(str(path) for path in sorted(target.iterdir()) if not path.name.startswith("."))
     print(f"{len(done)} motion{'s'[: len(done) != 1]} in {time.perf_counter() - began:.1f} s, in {where}")
 
@@ -199,14 +203,38 @@ def finished(config: Sampling, record: dict[str, Any], wanted: Sequence[tuple[in
     if not config.is_continue:
         return 0
     target = Path(config.output_dir) / config.ext
+    formats = {suffix_of(kind) for kind in config.formats if kind != "html"}
     there = {
         (motion["prompt_index"], motion["repeat"], motion["prompt"])
         for motion in record.get("motions", [])
-        if motion["seed"] == config.seed and all_there(target, motion["files"])
+        if motion["seed"] == config.seed
+        and all_there(target, motion["files"])
+        and formats <= {name.rpartition(".")[2] for name in motion["files"]}
     }
+    if (config.grid or "html" in config.formats) and "npy" not in config.formats:
+        note("--is_continue: what shows all motions needs npy in --formats to find them again; all are generated again")
+        return 0
     count = next((number for number, sample in enumerate(wanted) if sample not in there), len(wanted))
     note(f"--is_continue: {count} of {len(wanted)} motions are there already")
     return count
+
+
+def kept_samples(
+    folder: Path, record: dict[str, Any], config: Sampling, new: Sequence[Sample]
+) -> list[tuple[Sample, list[str]]]:
+    """The motions of an interrupted run with their files, read back from its .npy files; none that is `new`."""
+    import numpy as np
+
+    from motion.clip import Motion
+
+    kept, replaced = [], {(sample.prompt_index, sample.repeat) for sample in new}
+    for motion in record.get("motions", []):
+        plain, *locked = sorted(name for name in motion["files"] if name.endswith(".npy")) or [""]
+        place = motion["prompt_index"], motion["repeat"]
+        if locked and motion["seed"] == config.seed and place not in replaced and all_there(folder, motion["files"]):
+            joints, steady = (np.load(folder / name) for name in (plain, locked[0]))
+            kept.append((Sample(Motion(joints, motion["fps"], motion["prompt"], steady), *place), motion["files"]))
+    return kept
 
 
 def note_blind_loops(model: TextToMotion) -> None:
@@ -230,7 +258,7 @@ def input_options(config: InputFiles) -> InputOptions:
     from motion.files.read import InputOptions
 
     given = config.input_unit, config.input_up, config.input_fps, config.skip_frames
-    return InputOptions(*given, config.asf or None, config.smpl or None, joint_map=config.joint_map or None)
+    return InputOptions(*given, config.asf or None, config.smpl or None, config.input_sample, config.joint_map or None)
 
 
 def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:
@@ -257,8 +285,16 @@ def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:
     return standard_rest(skeleton, mean_pose, lengths)
 
 
-def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, bool]:
-    """The sample with its foot-locked joints, and whether feet slide on somewhere."""
+def spans(frames: np.ndarray) -> list[str]:
+    """The stretches of frames that are True, "first-last" each, counted from 0."""
+    import numpy as np
+
+    edges = np.flatnonzero(np.diff(frames, prepend=False, append=False)).reshape(-1, 2)
+    return [f"{first}-{stop - 1}" for first, stop in edges]
+
+
+def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, np.ndarray]:
+    """The sample with its foot-locked joints, and in which frames (T - 1,) a foot slides on."""
     import numpy as np
 
     from motion.footlock import lock
@@ -266,10 +302,10 @@ def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, b
     motion = sample.motion
     if sample.cycles is None:
         locked = lock(np.asarray(motion.joints), motion.fps, motion.contacts, body)
-        return replace(sample, motion=replace(motion, locked=locked.joints)), bool(locked.given_up.any())
+        return replace(sample, motion=replace(motion, locked=locked.joints)), locked.given_up.any(axis=1)
     locked, T = lock(sample.cycles, motion.fps, None, body), len(motion)  # the middle cycle knows what is before and after it
     joints = moved_onto(locked.joints[T : 2 * T], sample.cycles[T : 2 * T], motion.joints)
-    return replace(sample, motion=replace(motion, locked=joints)), bool(locked.given_up[T : 2 * T].any())
+    return replace(sample, motion=replace(motion, locked=joints)), locked.given_up[T : 2 * T].any(axis=1)
 
 
 def moved_onto(joints: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:

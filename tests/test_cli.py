@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from contextlib import redirect_stdout
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
@@ -158,3 +160,19 @@ def test_other_missing_modules_keep_their_traceback():
 
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         main([])
+
+
+def test_flags_of_motion_files_are_the_same_everywhere():
+    from motion.files import raw, read
+    from motion.files.convert import main
+    from options.evaluate import EvalRetrieval
+    from options.files import AXES, UNITS, InputFiles, WrittenFiles
+    from options.generate import EditT2M, GenM2T, GenT2M
+
+    assert tuple(raw.UNITS) == UNITS and read.AXES == AXES and set(raw.NAMES) == set(UNITS)
+    with pytest.raises(SystemExit), redirect_stdout(io.StringIO()) as help_:
+        main(["--help"])
+    for flags, scripts in ((InputFiles, (EditT2M, GenM2T, EvalRetrieval)), (WrittenFiles, (GenT2M, EditT2M, EvalRetrieval))):
+        for flag in fields(flags):
+            assert f"--{flag.name}" in help_.getvalue(), flag.name
+            assert all(flag.name in {field.name for field in fields(script)} for script in scripts)

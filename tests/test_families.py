@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ from motion.files import convert
 from motion.files.bvh import write_bvh
 from motion.files.maps import MORE_MAPS, find_map, joints_of
 from motion.files.mocap import map_joints
+from motion.files.raw import UNITS
 from motion.files.read import InputOptions, read_motion
 from motion.ik import fit_pose
 from motion.skeleton import HUMANML3D
 from motion.spec import get_spec
-from options.generate import GenM2T
+from options.cli import parse
+from options.evaluate import EvalRetrieval
+from options.generate import EditT2M, GenM2T
 from pipelines.outputs import input_options
 from tests.tiny import walk, walking
 from utils.errors import UserError
@@ -168,6 +172,46 @@ def test_unknown_joints_are_named_by_a_file(clip, tmp_path, capsys):
         (tmp_path / "map.json").write_text(json.dumps(content))
         with pytest.raises(UserError, match=message):
             read_motion(path, InputOptions(joint_map=tmp_path / "map.json"))
+
+
+def test_skip_frames_reaches_every_reader(clip, tmp_path, capsys):
+    """Without the flag frames in the rest pose are left out, in each script that reads motions; 0 keeps them."""
+    path = write_tree(tmp_path / "a.bvh", clip + np.array([0, 1, 0]), frames_before=2)
+    for flags, frames in (([], len(clip)), (["--skip_frames", "0"], len(clip) + 2), (["--skip_frames", "12"], len(clip) - 10)):
+        convert.main([str(path), str(tmp_path / "out.npy"), *flags])
+        assert len(np.load(tmp_path / "out.npy")) == frames
+        for script in (GenM2T, EditT2M, EvalRetrieval):
+            motion = read_motion(path, input_options(parse(script, flags)))
+            assert len(motion) == frames
+    with pytest.raises(SystemExit):
+        convert.main([str(path), str(tmp_path / "out.npy"), "--skip_frames", "-1"])
+    assert "--skip_frames -1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_stated_unit_wins(clip, tmp_path, unit):
+    np.save(tmp_path / "a.npy", clip / UNITS[unit])
+    assert np.abs(read_motion(tmp_path / "a.npy", InputOptions(unit=unit)).joints - clip).max() < 1e-4
+    convert.main([str(tmp_path / "a.npy"), str(tmp_path / "b.npy"), "--input_unit", unit, "--unit", unit])
+    np.testing.assert_allclose(np.load(tmp_path / "b.npy"), clip / UNITS[unit], rtol=1e-4, atol=1e-4 / UNITS[unit])
+
+
+def test_one_of_several_motions_is_read_with_a_note(clip, tmp_path, capsys):
+    np.save(tmp_path / "joints.npy", np.stack((clip, clip[::-1])))
+    features = np.stack((walking(40).numpy(), walking(80).numpy()[40:]))
+    np.save(tmp_path / "features.npy", features)
+    assert np.array_equal(read_motion(tmp_path / "joints.npy", InputOptions(sample=1)).joints, clip[::-1].astype(np.float32))
+    assert np.array_equal(read_motion(tmp_path / "features.npy").file_features, features[0])
+    assert capsys.readouterr().err.count("--input_sample") == 2
+    with pytest.raises(UserError, match="--input_sample 2"):
+        read_motion(tmp_path / "features.npy", InputOptions(sample=2))
+
+
+@pytest.mark.parametrize("more", ["60", "(30 fps)", "0.0333333 30", "# fps"])
+def test_what_follows_the_frame_time_is_no_row(clip, tmp_path, more):
+    path = write_tree(tmp_path / "a.bvh", clip)
+    (tmp_path / "b.bvh").write_text(re.sub(r"(Frame Time: \S+)", rf"\1 {more}", path.read_text()))
+    np.testing.assert_array_equal(read_motion(tmp_path / "b.bvh").joints, read_motion(path).joints)
 
 
 SAME = {  # cases whose motion is another file's

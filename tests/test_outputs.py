@@ -16,7 +16,8 @@ import pytest
 from motion.clip import Motion
 from motion.skeleton import HUMANML3D
 from options.generate import GenT2M
-from pipelines.outputs import Sample, finished, moved_onto, read_record, staged, start_folder, write_samples
+from pipelines.outputs import Sample, finished, moved_onto, read_record, spans, staged, start_folder, write_samples
+from tests.test_footlock import person
 from tests.tiny import walk
 from utils.errors import UserError
 from utils.provenance import provenance
@@ -106,6 +107,30 @@ def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(tmp_path):
     assert finished(config, record, wanted) == 0  # without --is_continue
     assert finished(replace(config, is_continue=True), record, wanted) == 2
     assert finished(replace(config, is_continue=True, seed=4), record, wanted) == 0
+
+
+def test_a_continued_run_shows_all_motions_and_writes_every_format(tmp_path):
+    config = GenT2M(output_dir=str(tmp_path), ext="exp", formats=["npy"], seed=3)
+    write_samples(iter([sample(0, "a person bows")]), 1, config, {"seed": 3})
+    config = replace(config, formats=["npy", "html"], is_continue=True)
+    wanted = [(0, 0, "a person bows"), (1, 0, "a person jumps")]
+    assert finished(config, start_folder(config), wanted) == 1
+    write_samples(iter([sample(1, "a person jumps")]), 1, config, {"seed": 3})
+    page = (tmp_path / "exp" / "index.html").read_text(encoding="utf-8")
+    assert "a person bows" in page and "a person jumps" in page and "joints/0/sample0_repeat0_len8.npy" in page
+    record = start_folder(config)
+    assert finished(config, record, wanted) == 2
+    assert finished(replace(config, formats=["npy", "bvh"]), record, wanted) == 0  # there is no .bvh yet
+    assert finished(replace(config, formats=["html"]), record, wanted) == 0  # nothing to show again
+
+
+def test_a_note_names_the_files_and_frames_in_which_feet_slide_on(tmp_path, capsys):
+    assert spans(np.array([False, True, True, False, True])) == ["1-2", "4-4"] and not spans(np.zeros(3, bool))
+    joints = person(kind="waver", waves=4)
+    joints[..., 2] += 0.45 / 20 * np.arange(len(joints))[:, None]  # glides
+    write(tmp_path, Sample(Motion(joints.astype(np.float32), 20, "a person glides")), sample(1))
+    told = capsys.readouterr().err
+    assert f"feet slide on in sample0_repeat0_len{len(joints)}_ik (frames 0-" in told and "sample1" not in told
 
 
 HALF_WAY = """

@@ -1,8 +1,8 @@
 """Motions in NumPy's files, recognised by their contents and not by their suffix.
 
-Joints (T, 22 or 21, 3), SMPL's (T, 24 or 52, 3), several such motions (N, T, J, 3); features (T, 263 or 251), not normalised;
-MDM's results.npy, a dictionary with `motion` (N, J, 3, T) and `lengths` (N,); SMPL rotations in AMASS's layout (`poses`, `trans`).
-Dictionaries are unpickled without running code: only NumPy's own classes are known to the reader.
+Joints (T, 22 or 21, 3), SMPL's (T, 24 or 52, 3), features (T, 263 or 251), not normalised; several such motions, (N, T, J, 3) or
+(N, T, D); MDM's results.npy, a dictionary with `motion` (N, J, 3, T) and `lengths` (N,); SMPL rotations in AMASS's layout (`poses`,
+`trans`). Dictionaries are unpickled without running code: only NumPy's own classes are known to the reader.
 """
 
 from __future__ import annotations
@@ -123,9 +123,9 @@ def from_results(content: dict, path: Path, sample: int) -> Raw:
 def chosen(motions: np.ndarray, path: Path, sample: int) -> np.ndarray:
     """One of several motions; a note says that there are more."""
     if not 0 <= sample < len(motions):
-        raise UserError(f"--sample {sample}: {path} holds {len(motions)} motions, so it must be from 0 to {len(motions) - 1}")
+        raise UserError(f"--input_sample {sample}: {path} holds {len(motions)} motions, so it must be from 0 to {len(motions) - 1}")
     if len(motions) > 1:
-        note(f"{path} holds {len(motions)} motions; number {sample} is read, --sample chooses another")
+        note(f"{path} holds {len(motions)} motions; number {sample} is read, --input_sample chooses another")
     return motions[sample]
 
 
@@ -134,7 +134,7 @@ def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
     if array.dtype.kind != "f" or not array.size:
         raise UserError(f"{path}: holds {array.dtype} of shape {array.shape}; expected a motion in floating point")
     array = array.astype(np.float64)
-    if array.ndim == 4:
+    if array.ndim == 4 or (array.ndim == 3 and array.shape[2] in FEATURES):
         array = chosen(array, path, sample)
     if array.ndim == 2 and array.shape[1] in FEATURES:
         if not np.isfinite(array).all():

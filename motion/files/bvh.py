@@ -184,9 +184,9 @@ def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[st
 def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarray:
     """The numbers after the header, (T, channels)."""
     start, stop = header.end(), len(text)
-    try:  # words after the frame time are passed over; numbers are the first row's
-        np.array(header[3].split(), dtype=float)
-        start = header.start(3)
+    try:  # what follows the frame time is passed over, but for whole rows
+        if len(np.array(header[3].split(), dtype=float)) >= width:
+            start = header.start(3)
     except ValueError:
         pass
     if second := re.compile(r"^[ \t]*HIERARCHY\b", re.IGNORECASE | re.MULTILINE).search(text, start):

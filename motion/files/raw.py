@@ -10,9 +10,10 @@ import torch
 from motion.features import bone_lengths, skeleton_for
 from utils.errors import UserError, note
 
-UNITS = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254, "cmu": 0.0254 / 0.45}  # metres in each
+UNITS = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048, "cmu": 0.0254 / 0.45}  # metres in each
 NAMES = {
-    "m": "metres", "dm": "decimetres", "cm": "centimetres", "mm": "millimetres", "in": "inches", "cmu": "CMU's unit of 5.6 cm",
+    "m": "metres", "dm": "decimetres", "cm": "centimetres", "mm": "millimetres", "in": "inches", "ft": "feet",
+    "cmu": "CMU's unit of 5.6 cm",
 }  # fmt: skip
 USUAL, OTHERS = ("m", "cm", "mm"), ("in", "dm")
 ADULTS = (0.9, 2.3)  # metres along the bones from a foot to the head, by which most people are told from other units
