@@ -22,7 +22,8 @@ from mathutils import Matrix, Quaternion
 
 MAPPING = Path(__file__).with_name("mapping.json")
 MOTIONS, CHARACTERS, OUTPUTS = (".bvh",), (".fbx", ".glb", ".gltf", ".blend"), (".fbx", ".glb", ".blend")
-METRES = {"cm": 0.01, "m": 1.0}
+METRES = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048, "cmu": 0.0254 / 0.45}
+AXES = {"y": ("-Z", "Y"), "z": ("Y", "Z")}  # forward and up, as Blender names them
 PREFIX = re.compile(r"^(.*:|mixamorig\d*_?)")
 
 # What a KeeMap file says of every bone and of every transfer.
@@ -42,7 +43,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("character", type=Path, help=".fbx, .glb, .gltf or .blend with an armature in T-pose")
     parser.add_argument("output", type=Path, help=".fbx, .glb or .blend to write")
     parser.add_argument("--mapping", type=Path, default=MAPPING, help="KeeMap file that pairs the bones; default: Mixamo's names")
-    parser.add_argument("--bvh_unit", choices=METRES, default="cm", help="unit of the .bvh")
+    parser.add_argument("--input_unit", "--bvh_unit", choices=METRES, default="cm", help="unit of the .bvh; default: cm")
+    parser.add_argument("--input_up", choices=AXES, default="y", help="axis that points up in the .bvh; default: y")
     parser.add_argument("--save_mapping", type=Path, help="also write a KeeMap file with the corrections of these two skeletons")
     flags = parser.parse_args(argv)
     for path, suffixes in ((flags.motion, MOTIONS), (flags.character, CHARACTERS), (flags.output, OUTPUTS)):
@@ -53,7 +55,7 @@ def main(argv: list[str]) -> None:
             fail(f"{path}: no such file")
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    source = read_motion(flags.motion, METRES[flags.bvh_unit])
+    source = read_motion(flags.motion, METRES[flags.input_unit], *AXES[flags.input_up])
     target = read_character(flags.character, source)
     pairs = pair_bones(json.loads(flags.mapping.read_text(encoding="utf-8")), source, target)
     if flags.save_mapping:
@@ -73,10 +75,11 @@ def fail(message: str) -> None:
     raise SystemExit(2)
 
 
-def read_motion(path: Path, scale: float) -> bpy.types.Object:
+def read_motion(path: Path, scale: float, forward: str, up: str) -> bpy.types.Object:
     """The armature of a .bvh file, which also sets the scene's frame rate."""
+    axes = {"axis_forward": forward, "axis_up": up, "global_scale": scale}
     try:
-        bpy.ops.import_anim.bvh(filepath=str(path), global_scale=scale, update_scene_fps=True, update_scene_duration=True)
+        bpy.ops.import_anim.bvh(filepath=str(path), update_scene_fps=True, update_scene_duration=True, **axes)
     except RuntimeError as error:
         fail(f"{path}: Blender cannot read it ({str(error).strip().splitlines()[0]})")
     return bpy.context.object

@@ -221,7 +221,7 @@ def _crc(file: BinaryIO, size: int) -> int:
 def cache_folder(root: Path, cache_dir: Path | None = None) -> Path:
     """Where the caches of a folder lie that is not written to: in `cache_dir` or in the user's cache, one folder for each."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or user_cache())
-    return (cache_dir or cache / "lamp") / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
+    return (cache_dir or cache / "lamp") / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

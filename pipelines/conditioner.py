@@ -34,7 +34,7 @@ from models.loading import Loader
 from models.upstream.lamp import TextCondition
 from pipelines.language_motion import LanguageMotion
 from utils.checkpoint import fingerprint, freeze, load_weights, save_weights
-from utils.errors import UserError
+from utils.errors import UserError, readable
 from utils.progress import progress
 
 MAX_TOKENS = 256  # what MiniLM was tuned with
@@ -204,7 +204,7 @@ def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str |
     if isinstance(encoder, JointCondition):  # each part has its own file
         return torch.cat([cached_features(part, captions, folder) for part in encoder.parts], dim=1)
     path = Path(folder) / f"condition_{encoder.fingerprint}.safetensors"
-    keys = [hashlib.sha256(caption.encode()).digest()[:16] for caption in captions]
+    keys = [hashlib.sha256(readable(caption).encode()).digest()[:16] for caption in captions]
     known: dict[bytes, int] = {}
     features = torch.empty(0, encoder.dim)
     if path.is_file():

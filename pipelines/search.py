@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,22 +125,37 @@ def build_index(
         parts, done, faults = [tensors], metadata["done"], metadata["faults"]
         used = [files[number] for number in metadata["used"]]
     numbers = {file: number for number, file in enumerate(files)}
-    with progress(total=len(files), initial=done, desc="indexing motions", unit="file") as bar:
-        for first in range(done, len(files), READ_AT_ONCE):
-            block = files[first : first + READ_AT_ONCE]
-            motions = {file: motion for file in block if (motion := features_of(file, spec, faults, options)) is not None}
+    blocks = [files[first : first + READ_AT_ONCE] for first in range(done, len(files), READ_AT_ONCE)]
+    with (
+        ThreadPoolExecutor(1) as reader,  # reads a block while the model is busy with the one before
+        progress(total=len(files), initial=done, desc="indexing motions", unit="file") as bar,
+    ):
+        following = reader.submit(read_block, blocks[0], spec, options) if blocks else None
+        for number, block in enumerate(blocks):
+            motions, bad = following.result()
+            if number + 1 < len(blocks):
+                following = reader.submit(read_block, blocks[number + 1], spec, options)
+            faults += bad
             if motions:
                 parts.append(embed(model, spec, list(motions.values()), len(used)))
                 used += motions
             bar.update(len(block))
-            if parts and first // READ_AT_ONCE % KEPT_EVERY == KEPT_EVERY - 1:
+            if parts and number % KEPT_EVERY == KEPT_EVERY - 1:
                 parts = [joined(parts)]
-                facts = {"done": first + len(block), "used": [numbers[file] for file in used], "faults": faults}
+                read = done + number * READ_AT_ONCE + len(block)
+                facts = {"done": read, "used": [numbers[file] for file in used], "faults": faults}
                 save_weights(partial, parts[0], {"kind": "index", "state": state, **facts})
     tell_skipped(faults, len(files))
     if not any(len(part["owners"]) for part in parts):
         raise UserError(f"{files[0].parent}: none of its files is a motion for this model ({named(faults, 1) or 'too short'})")
     return joined(parts), used
+
+
+def read_block(files: list[Path], spec: DatasetSpec, options: InputOptions) -> tuple[dict[Path, np.ndarray], list[str]]:
+    """The features (T, D) of each file that holds a motion, and what is wrong with the others."""
+    faults: list[str] = []
+    motions = {file: motion for file in files if (motion := features_of(file, spec, faults, options)) is not None}
+    return motions, faults
 
 
 def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

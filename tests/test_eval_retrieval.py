@@ -26,6 +26,7 @@ from motion.files.export import export
 from motion.files.read import InputOptions, read_motion
 from motion.skeleton import HUMANML3D
 from motion.spec import get_spec
+from pipelines import search
 from pipelines.language_motion import LanguageMotion
 from pipelines.search import open_index
 from prepare.synthetic import write_synthetic
@@ -279,6 +280,35 @@ def test_index_is_kept_and_made_again_when_files_change(run, motions, cache, cap
     index_file().write_bytes(b"not an index")
     assert len(open_index(run.model, run.spec, motions).files) == len(first.files) - 1
     assert "skipped 2 of 9 files" in capsys.readouterr().err
+
+
+def test_an_interrupted_index_goes_on_where_it_was(run, tmp_path, cache, monkeypatch, capsys):
+    (tmp_path / "many").mkdir()
+    for name in run.names[:9]:
+        shutil.copy(run.data / "new_joint_vecs" / f"{name}.npy", tmp_path / "many")
+    (tmp_path / "many" / "A.npy").write_bytes(b"no motion")
+    whole = open_index(run.model, run.spec, tmp_path / "many")
+    shutil.rmtree(cache)
+    embedded, embed = [], search.embed
+
+    def counted(model, spec, motions, number):
+        embedded.append(len(motions))
+        if len(embedded) == 4:
+            raise KeyboardInterrupt
+        return embed(model, spec, motions, number)
+
+    monkeypatch.setattr(search, "embed", counted)
+    monkeypatch.setattr(search, "READ_AT_ONCE", 2)
+    monkeypatch.setattr(search, "KEPT_EVERY", 2)
+    with pytest.raises(KeyboardInterrupt):
+        open_index(run.model, run.spec, tmp_path / "many")
+    capsys.readouterr()
+    found = open_index(run.model, run.spec, tmp_path / "many")
+    assert embedded == [1, 2, 2, 2, 2, 2, 2]  # the third block was not written down
+    assert "skipped 1 of 10 files" in capsys.readouterr().err
+    assert found.files == whole.files and torch.equal(found.owners, whole.owners)
+    torch.testing.assert_close(found.features, whole.features, atol=2e-3, rtol=0)
+    assert not list(cache.rglob("*.partial.*"))
 
 
 def test_nothing_is_written_into_a_folder_of_motions(run, motions, tmp_path, cache, capsys):

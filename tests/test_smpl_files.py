@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from motion.files.animation import RigOptions
 from motion.files.convert import main
 from motion.files.export import OutputOptions, export
 from motion.files.read import InputOptions, read_motion
@@ -16,6 +17,7 @@ from motion.rest import standard_rest
 from motion.skeleton import HUMANML3D
 from prepare.synthetic import synthetic_joints, walker
 from tests.test_smpl import model_arrays, saved
+from tests.tiny import walk
 from utils.errors import UserError
 
 HUBS = [joint for children in HUMANML3D.children if len(children) > 1 for joint in children]
@@ -80,6 +82,26 @@ def test_without_a_model_the_uniform_skeleton_stands_in(clip, tmp_path, capsys):
     np.testing.assert_allclose(found.joints, clip, atol=1e-4)
 
 
+def test_files_of_a_run_share_its_body(clip, tmp_path):
+    """A dataset's rest pose differs from HumanML3D's in the pelvis and the chest; files of SMPL rotations keep it."""
+    body = standard_rest(HUMANML3D, mean_pose=walk(1)[0] + np.linspace(0, 0.02, 66).reshape(22, 3))
+    assert np.abs(body - standard_rest(HUMANML3D)).max() > 0.01
+    joints = fit_pose(torch.from_numpy(clip.astype(np.float64)), HUMANML3D, body).joints(HUMANML3D).numpy()
+    for name in ("motion.npz", "motion.bvh"):
+        export(tmp_path / name, joints, "", 20, OutputOptions(rig=RigOptions("standard", body)))
+        np.testing.assert_allclose(read_motion(tmp_path / name).joints, joints, atol=1e-3)
+
+
+def test_other_bodies_are_retargeted_to_the_uniform_skeleton(clip, tmp_path):
+    joints = clip * 1.15
+    write_smpl(tmp_path / "own.npz", joints, 20)
+    np.testing.assert_allclose(read_motion(tmp_path / "own.npz").joints, joints, atol=0.02)
+    write_smpl(tmp_path / "motion.npz", joints, 20, rig=RigOptions("standard"))
+    found = read_motion(tmp_path / "motion.npz").joints
+    np.testing.assert_allclose(found, retarget(joints, HUMANML3D, standard_rest(HUMANML3D)), atol=1e-3)
+    assert (directions(found) * directions(joints)).sum(-1)[:, [joint - 1 for joint in LIMBS]].min() > 0.9999
+
+
 def test_a_body_model_reads_its_own_motions_back(clip, model, tmp_path):
     write_smpl(tmp_path / "motion.npz", clip, 20, smpl=model)
     rest = read_body_model(model).rest.double().numpy()
@@ -95,7 +117,7 @@ def test_the_suffix_does_not_matter(tmp_path):
 
 def test_keys_at_another_rate(tmp_path):
     joints = fit_pose(torch.from_numpy(walker()), HUMANML3D, standard_rest(HUMANML3D)).joints(HUMANML3D).numpy()
-    write_smpl(tmp_path / "motion.npz", joints, 20, target=60)
+    write_smpl(tmp_path / "motion.npz", joints, 20, rig=RigOptions(fps=60))
     found = read_motion(tmp_path / "motion.npz")
     assert found.fps == 60 and len(found) == 3 * (len(joints) - 1) + 1
     np.testing.assert_allclose(found.joints[::3], joints, atol=1e-3)

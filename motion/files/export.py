@@ -69,7 +69,7 @@ def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, optio
         write_glb(path, joints, caption, fps, options.rig)
         return
     if suffix == ".npz":
-        write_smpl(path, joints, fps, options.smpl, options.rig.fps)
+        write_smpl(path, joints, fps, options.smpl, options.rig)
         return
     if suffix == ".fbx":
         write_fbx(path, joints, caption, fps, options.rig)

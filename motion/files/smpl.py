@@ -30,6 +30,7 @@ from utils.errors import UserError, note
 
 NUM_JOINTS = HUMANML3D.num_joints
 NUM_BETAS = 10
+REST = "rest_joints"  # (22, 3) in our files without a body model; AMASS's have no such array
 RATES = ("mocap_framerate", "mocap_frame_rate")  # as AMASS, and as its later releases spell it
 USUAL_FPS = 30.0  # of a file that states none
 
@@ -68,10 +69,17 @@ class BodyModel:
         return forward_kinematics(matrices, rest[0] + motion.translation, offsets, HUMANML3D.parents)
 
 
-def uniform_body() -> BodyModel:
-    """The T-pose of HumanML3D's uniform skeleton, for lack of a body model; its pelvis rests at the origin."""
-    offsets = torch.from_numpy(standard_rest(HUMANML3D)).float()
-    rest = torch.tensor(HUMANML3D.paths) @ offsets
+def uniform_body(offsets: np.ndarray | None = None) -> BodyModel:
+    """The T-pose of the uniform skeleton, for lack of a body model; its pelvis rests at the origin.
+
+    `offsets` (22, 3) of its joints from their parents default to HumanML3D's.
+    """
+    offsets = torch.from_numpy(standard_rest(HUMANML3D) if offsets is None else offsets).float()
+    return posed_from(torch.tensor(HUMANML3D.paths)[:, 1:] @ offsets[1:])
+
+
+def posed_from(rest: Tensor) -> BodyModel:
+    """The body whose joints rest at (22, 3), whatever its shape coefficients."""
     return BodyModel(rest, torch.zeros(*rest.shape, NUM_BETAS))
 
 
@@ -87,9 +95,10 @@ def is_amass(path: Path) -> bool:
 def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
     """An SMPL motion's joints, in metres, Z up, posed with the body model `smpl`, a file or a folder of them by gender.
 
-    Gender, shape and frame rate may be missing. Raises `UserError` for a damaged file.
+    Files of ours that were written without a body model hold the joints of their rest pose. Gender, shape and frame rate may be
+    missing. Raises `UserError` for a damaged file.
     """
-    arrays = read_npz(path, ("poses", "trans", "betas", "gender", *RATES))
+    arrays = read_npz(path, ("poses", "trans", "betas", "gender", REST, *RATES))
     poses = leading(path, "poses", arrays["poses"], (None,), 3 * NUM_JOINTS)
     if "betas" in arrays:
         arrays["betas"] = np.resize(np.append(np.ravel(arrays["betas"])[:NUM_BETAS], np.zeros(NUM_BETAS)), NUM_BETAS)
@@ -103,7 +112,11 @@ def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
         rates[0] if rates else USUAL_FPS,
         text_of(arrays.get("gender", np.array("neutral"))),
     )
-    joints = body_model(smpl, motion.gender).joints(motion).double().numpy()
+    if smpl is None and REST in arrays:
+        body = posed_from(leading(path, REST, arrays[REST], (NUM_JOINTS,), 3).float())
+    else:
+        body = body_model(smpl, motion.gender)
+    joints = body.joints(motion).double().numpy()
     if not np.isfinite(joints).all():
         raise UserError(f"{path}: its poses or trans hold NaN or infinite numbers")
     return Raw(joints[..., [0, 2, 1]] * (-1, 1, 1), motion.fps, "m", "y")
@@ -112,7 +125,7 @@ def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
 @cache
 def note_no_model() -> None:
     """Once per process."""
-    note("no SMPL model (--smpl FILE): rotations refer to the T-pose of HumanML3D's uniform skeleton")
+    note("no SMPL model (--smpl FILE): rotations of SMPL files refer to the T-pose of the uniform skeleton")
 
 
 def text_of(array: np.ndarray) -> str:

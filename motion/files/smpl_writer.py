@@ -1,8 +1,9 @@
 """A motion as SMPL-H rotations in AMASS's layout: `poses` (T, 156), `trans` (T, 3), `betas` (16,), `gender`, `mocap_framerate`.
 
-Rotations come in closed form from the joints, relative to a body model's rest joints, or without one to the T-pose of HumanML3D's
-uniform skeleton. What joints cannot tell is zero: fingers lie flat, and wrists, head and toes have no rotation of their own.
-`trans` is the pelvis minus its place in the rest pose. AMASS has Z up: (x, y, z) of ours are (-x, z, y) of AMASS's.
+Rotations come in closed form from the joints, relative to a body model's rest joints, or without one to the T-pose of the skeleton
+that all animated files have (`motion.rest`). The motion is retargeted to that body. What joints cannot tell is zero: fingers lie
+flat, and wrists, head and toes have no rotation of their own. `trans` is the pelvis minus its place in the rest pose. AMASS has Z
+up: (x, y, z) of ours are (-x, z, y) of AMASS's.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from motion.files.animation import frame_times, resampled
-from motion.files.smpl import NUM_JOINTS, body_model
+from motion.files.animation import USUAL_RIG, RigOptions, frame_times, resampled
+from motion.files.smpl import NUM_JOINTS, REST, body_model, note_no_model, uniform_body
 from motion.ik import fit_pose, retarget
+from motion.rest import rest_pose
 from motion.rotation import matrices_to_rotation_vectors
 from motion.skeleton import HUMANML3D
 from utils.checkpoint import atomic_path
@@ -25,21 +27,31 @@ TO_AMASS = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])  # its own inverse
 
 
 def write_smpl(
-    path: str | Path, joints: np.ndarray, fps: float, smpl: str | Path | None = None, target: float | None = None
+    path: str | Path,
+    joints: np.ndarray,
+    fps: float,
+    smpl: str | Path | None = None,
+    rig: RigOptions = USUAL_RIG,
 ) -> None:
-    """Write joints (T, 22, 3), metres, Y up, as an `.npz` of rotations at `target` frames per second.
+    """Write joints (T, 22, 3), metres, Y up, as an `.npz` of rotations at the rate of `rig`.
 
-    `smpl` is the model file of the body that will be posed. Raises `UserError` for other skeletons.
+    `smpl` is the model file of the body that will be posed. Without it, that is the skeleton of `rig`; the file then also holds the
+    joints of its rest pose, as `rest_joints` (22, 3). Raises `UserError` for other skeletons.
     """
     if joints.shape[1] != NUM_JOINTS:
         raise UserError(f"{path}: SMPL files hold {NUM_JOINTS} joints, this motion has {joints.shape[1]} (KIT-ML's skeleton)")
-    rest = body_model(smpl).rest.double().numpy()
-    offsets = rest - rest[[max(parent, 0) for parent in HUMANML3D.parents]]
     goal = np.asarray(joints, np.float64)
-    goal = goal if smpl is None else retarget(goal, HUMANML3D, offsets)
+    if smpl is None:
+        note_no_model()
+        rest = uniform_body(rest_pose(goal, HUMANML3D, rig.skeleton, rig.body)).rest.double().numpy()
+    else:
+        rest = body_model(smpl).rest.double().numpy()
+    offsets = rest - rest[[max(parent, 0) for parent in HUMANML3D.parents]]
+    goal = retarget(goal, HUMANML3D, offsets)
+    target = fps if rig.fps is None else rig.fps
     pose = fit_pose(torch.from_numpy(goal), HUMANML3D, offsets)
     root, rotations = pose.root.numpy(), pose.rotations.numpy()
-    if target is not None and target != fps and len(root) > 1:
+    if target != fps and len(root) > 1:
         times = frame_times(len(root), fps, target)
         root, rotations = resampled(root, fps, times), resampled(rotations, fps, times)
     rotations[:, 0] = TO_AMASS @ rotations[:, 0]
@@ -51,5 +63,6 @@ def write_smpl(
             trans=root @ TO_AMASS.T - rest[0],
             betas=np.zeros(SHAPES),
             gender=np.array("neutral"),
-            mocap_framerate=np.array(float(target or fps)),
+            mocap_framerate=np.array(float(target)),
+            **({REST: rest.astype(np.float32)} if smpl is None else {}),
         )
