@@ -94,10 +94,11 @@ def search(config: EvalRetrieval) -> None:
     """Search motions by the text of --query and print or write the best."""
     from motion.spec import get_spec
     from pipelines.known import check_prompts
-    from pipelines.outputs import input_options
+    from pipelines.outputs import check_formats, input_options
     from pipelines.runs import LAMP, resolve
     from pipelines.search import caption_of, open_index
 
+    check_formats(config.formats)
     run = resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.name)
     note(f"weights: {run}")
     query = checked(config.query, "--query")

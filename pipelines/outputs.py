@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # --help does not wait for these
     from pipelines.text2motion import TextToMotion
 
 RECORD, VERSION = "prompts.json", 1
+PAGE = "index.html"
 GRIDS = ("mp4", "gif", "png")  # formats that --grid can write
 LONGEST_NAME = 60  # characters of a prompt in the names of files
 SAMPLED = 50  # clips of a dataset whose bones are measured
@@ -58,7 +59,7 @@ class Sample:
 
 
 def check_flags(config: Sampling) -> None:
-    """Raises `UserError` for numbers out of range and an --ext that names no folder."""
+    """Raises `UserError` for numbers out of range, an --ext that names no folder, and formats that cannot be written here."""
     for flag in ("repeat_times", "batch_size", "time_steps"):
         if getattr(config, flag) < 1:
             raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
@@ -69,6 +70,15 @@ def check_flags(config: Sampling) -> None:
     check_ext(config.ext)
     if config.grid and not set(config.formats) & set(GRIDS):
         raise UserError(f"--grid: a picture of all motions needs one of {', '.join(GRIDS)} in --formats")
+    check_formats(config.formats)
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raises `UserError` for .fbx without Blender, before anything is loaded or generated."""
+    if "fbx" in formats:
+        from motion.files.fbx import blender
+
+        blender()
 
 
 def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
@@ -186,9 +196,9 @@ def start_folder(config: Sampling) -> dict[str, Any]:
     if config.overwrite and config.is_continue:
         raise UserError("--overwrite --is_continue: give one of them; the first deletes what the second keeps")
     if config.overwrite:
-        for name in (name for motion in motions for name in motion["files"]):
+        together = [PAGE, *(f"grid.{suffix}" for suffix in GRIDS)]
+        for name in [*(name for motion in motions for name in motion["files"]), *together, RECORD]:
             (target / name).unlink(missing_ok=True)
-        (target / RECORD).unlink(missing_ok=True)
         return {}
     if motions and not config.is_continue:
         note(
@@ -357,7 +367,7 @@ def write_together(folder: Path, motions: list[Motion], files: list[list[str]], 
     from motion.drawing.render import contact_sheet, write_video
 
     if "html" in config.formats:
-        write_html(folder / "index.html", motions, config.ext, files)
+        write_html(folder / PAGE, motions, config.ext, files)
     for suffix in (suffix for suffix in GRIDS if config.grid and suffix in config.formats):
         draw = contact_sheet if suffix == "png" else write_video
         draw(folder / f"grid.{suffix}", [(motion.text, motion.joints) for motion in motions], motions[0].fps)

@@ -23,6 +23,8 @@ from motion.files.read import read_motion
 from motion.ik import fit_pose
 from motion.rest import standard_rest, standing
 from motion.skeleton import HUMANML3D
+from options.generate import GenT2M
+from pipelines.outputs import check_flags
 from prepare.synthetic import walker
 from utils.errors import UserError
 
@@ -122,4 +124,6 @@ def test_without_blender_one_line_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="pip install bpy"):
         write_fbx(tmp_path / "walk.fbx", walker(), "", 20)
+    with pytest.raises(UserError, match="pip install bpy"):
+        check_flags(GenT2M(formats=["npy", "fbx"]))
     assert not list(tmp_path.iterdir())

@@ -171,10 +171,11 @@ def test_half_written_folders_of_killed_runs_are_removed(tmp_path, capsys):
 def test_two_runs_in_one_folder_never_mix_silently(tmp_path, capsys):
     write(tmp_path, sample(0), sample(1))
     config = GenT2M(output_dir=str(tmp_path), ext="exp")
+    (tmp_path / "exp" / "index.html").touch()
     assert len(start_folder(config)["motions"]) == 2
     assert "holds 2 motions of an earlier run" in capsys.readouterr().err
     assert start_folder(replace(config, overwrite=True)) == {}
-    assert not list((tmp_path / "exp").rglob("*.npy")) and not capsys.readouterr().err
+    assert not [path for path in (tmp_path / "exp").rglob("*") if path.is_file()] and not capsys.readouterr().err
 
 
 def test_files_may_be_named_after_their_prompt(tmp_path):

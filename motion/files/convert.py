@@ -98,7 +98,7 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input_up", choices=AXES, help="axis that points up in IN; default: as IN states it, else estimated")
     parser.add_argument("--input_fps", type=float, help="frames per second of IN; default: its header; .npy 20 or 12.5, .amc 120")
     parser.add_argument("--skip_frames", type=int, help="frames to leave out at the start of IN; default: those in the rest pose")
-    parser.add_argument("--input_sample", type=int, default=0, help="which motion of an IN that holds several; default: 0")
+    parser.add_argument("--input_sample", "--sample", type=int, default=0, help="which of several motions in IN; default: 0")
     parser.add_argument("--asf", type=Path, help="skeleton of an .amc; default: its subject's, beside it")
     parser.add_argument("--joint_map", type=Path, help="JSON file that names the joints of an IN whose skeleton is not known")
     parser.add_argument("--smpl", type=Path, help="SMPL model file for SMPL and AMASS motions; default: a uniform T-pose")
