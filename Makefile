@@ -46,7 +46,7 @@ test: .venv/dev
 	$(PYTHON) -m pytest
 
 docs: .venv/dev
-	$(PYTHON) -m pytest tests/test_documented_commands.py -m "docs or not docs"
+	$(PYTHON) -m pytest tests/test_documented_commands.py -m "slow or not slow"
 
 check: test
 	$(PYTHON) -m pytest -m slow

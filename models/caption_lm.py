@@ -14,9 +14,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from models.caption import MotionReader, word_loss
 from models.decoding import Search
 from models.layers import valid_mask
-from utils.checkpoint import atomic_path, freeze, own_state, save_weights
+from utils.checkpoint import freeze, own_state
 from utils.errors import UserError
 from utils.runtime import preserved_random_states
 
@@ -149,17 +148,6 @@ class CaptionLM(MotionReader):
         if places > longest:
             raise UserError(f"--block_size {self.config.block_size}: {places} places with queries, the LM has {longest}; lower it")
         return torch.cat((before, self.projection(queries).to(before.dtype), after), dim=1)
-
-    def save_adapter(self, folder: str | Path) -> None:
-        """Write LoRA's weights as `peft` does (adapter_config.json, adapter_model.safetensors), and the linear layer beside them,
-        as projection.safetensors. Raises `UserError` where that fails."""
-        folder = Path(folder)
-        with tempfile.TemporaryDirectory() as temporary:
-            self.lm.save_pretrained(temporary)
-            for path in sorted(Path(temporary).glob("adapter_*")):
-                with atomic_path(folder / path.name) as file:
-                    file.write_bytes(path.read_bytes())
-        save_weights(folder / "projection.safetensors", self.projection.state_dict(), asdict(self.config))
 
     def _pieces(self, texts: list[str]) -> list[list[int]]:
         return self.tokenizer(texts, add_special_tokens=False)["input_ids"]

@@ -19,12 +19,10 @@ from motion.rotation import (
     constant,
     indices,
     join,
-    matrix_from_6d,
     norm,
     qaxis,
     qbetween,
     qconj,
-    qmatrix,
     qmul,
     qrotate,
     quaternion_to_6d,
@@ -122,16 +120,12 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
     return forward
 
 
-def inverse_kinematics(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
-    """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3).
+def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
+    """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3) and their `root_forward` (..., T, 3).
 
-    Joint 0 turns `root_forward` to +Z. Each bone takes the shortest turn from its rest direction, expressed in the frame of the
+    Joint 0 turns `forward` to +Z. Each bone takes the shortest turn from its rest direction, expressed in the frame of the
     joint before it in its chain.
     """
-    return _local_rotations(joints, root_forward(joints, skeleton, smooth), skeleton)
-
-
-def _local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
     rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
     root = qbetween(forward, forward.new_tensor(FRONT))[..., None, :]
     turned = qbetween(rest[1:], unit(bones(joints, skeleton)))  # (..., T, J-1, 4), global
@@ -183,7 +177,7 @@ def joints_to_features(
     joints = rearrange(joints, "b t j xyz -> xyz b t j").contiguous().movedim(0, -1)  # see rotation.join
     joints = canonicalise(uniform_skeleton(joints, skeleton, bone_lengths) if uniform else joints, skeleton)
     forward = root_forward(joints, skeleton, smooth=True)
-    local = _local_rotations(joints, forward, skeleton)
+    local = local_rotations(joints, forward, skeleton)
     root, rotations = local[..., 0, :], quaternion_to_6d(local[:, :-1, 1:])
     moved = joints[:, 1:] - joints[:, :-1]
     contacts = sum(step * step for step in moved[..., list(skeleton.feet), :].unbind(-1)) < skeleton.contact
@@ -226,16 +220,3 @@ def features_to_joints(features: Tensor, num_joints: int) -> Tensor:
     ground = position * constant((1, 0, 1), position)
     joints = qrotate(qconj(rotation)[..., None, :], local) + ground[..., None, :]
     return torch.cat((position[..., None, :], joints), dim=-2)
-
-
-def features_to_posed_joints(features: Tensor, skeleton: Skeleton, offsets: Tensor) -> Tensor:
-    """Joints (..., T, J, 3) of a skeleton with rest `offsets` (J, 3), posed by the 6D rotations of features (..., T, D)."""
-    rotation, position = recover_root(features)
-    start = 4 + 3 * (skeleton.num_joints - 1)
-    stop = start + 6 * (skeleton.num_joints - 1)
-    local = matrix_from_6d(rearrange(features[..., start:stop], "... (j six) -> ... j six", six=6))
-    turned, joints = [qmatrix(rotation)], [position]
-    for joint in range(1, skeleton.num_joints):
-        turned.append(turned[skeleton.chain_parents[joint]] @ local[..., joint - 1, :, :])
-        joints.append(joints[skeleton.parents[joint]] + turned[joint] @ offsets[joint])
-    return torch.stack(joints, dim=-2)

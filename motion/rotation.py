@@ -168,11 +168,6 @@ def quaternion_to_6d(q: Tensor) -> Tensor:
     return join(*columns)
 
 
-def matrix_to_6d(m: Tensor) -> Tensor:
-    """Matrices (..., 3, 3) to 6D (..., 6)."""
-    return rearrange(m[..., :2], "... i column -> ... (column i)")
-
-
 def matrix_from_6d(x: Tensor) -> Tensor:
     """6D (..., 6), not necessarily orthonormal, to matrices (..., 3, 3) by Gram-Schmidt."""
     first = unit(x[..., :3])

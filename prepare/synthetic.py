@@ -210,13 +210,6 @@ def bower(depth: float = 45.0, times: int = 1) -> np.ndarray:
 KINDS: dict[str, Callable[..., np.ndarray]] = {"walker": walker, "raiser": raiser, "waver": waver, "bower": bower}
 
 
-def synthetic_joints(kind: str, **known) -> np.ndarray:
-    """Joints (T, 22, 3) of one of KINDS, with what shall be known of it. Raises `UserError` for another kind."""
-    if kind not in KINDS:
-        raise UserError(f"unknown kind of synthetic motion '{kind}'; choose one of {', '.join(KINDS)}")
-    return KINDS[kind](**known)
-
-
 def random_clip(rng: np.random.Generator) -> tuple[str, np.ndarray]:
     """(content, joints) of someone drawn at random; content in the words of prepare/captions.py."""
     kind, hand = rng.choice(["walk", "walk", "run", "raise", "wave", "bow"]), str(rng.choice(list(HANDS)))
