@@ -26,9 +26,6 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(EvalM2T, argv)
     if not config.name and not config.resume_trans:
         raise UserError("--exp-name is missing: name the captioner to evaluate (train_m2t.py --exp-name), or give --resume-trans")
-    for flag in ("repeat_times", "batch_size", "candidates"):
-        if getattr(config, flag) < 1:
-            raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
     run(config)
 
 

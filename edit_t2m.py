@@ -21,7 +21,6 @@ from pipelines.outputs import (
     check_flags,
     find_generator,
     finished,
-    input_options,
     load_generator,
     note_blind_loops,
     standard_body,
@@ -42,11 +41,12 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(runs.masked.dataset_name)
 
     from data.source import read_source  # here, for --help does not wait for torch
+    from motion.files.read import InputOptions
     from pipelines.known import check_prompts
     from pipelines.samples import edited, looped, make_plan
     from utils.provenance import provenance
 
-    source = read_source(config.source_motion, spec, input_options(config))
+    source = read_source(config.source_motion, spec, InputOptions.of(config))
     plan = make_plan(config, len(source.features))
     known = check_prompts([prompt], runs.masked.folder, config.strict)[0] if prompt else None
     model = load_generator(config, runs)

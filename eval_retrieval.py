@@ -31,9 +31,6 @@ EVALUATED = "t2m"  # dataset of an evaluation that names none
 def main(argv: list[str] | None = None) -> None:
     config = parse(EvalRetrieval, argv)
     check_ext(config.ext)
-    for flag, least in (("rerank", 0), ("caption", 0), ("top", 1)):
-        if getattr(config, flag) < least:
-            raise UserError(f"--{flag} {getattr(config, flag)}: must be {least} or more")
     if config.query.strip():
         search(config)
     elif config.query or config.motions or config.formats:

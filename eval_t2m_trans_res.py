@@ -17,9 +17,6 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(EvalT2M, argv)
     if not config.name:
         raise UserError("--name is missing: name the masked transformer to evaluate (train_t2m_transformer.py --name)")
-    for flag in ("repeat_times", "batch_size", "time_steps"):
-        if getattr(config, flag) < 1:
-            raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
     from utils.runtime import Distributed, resolve_device
 
     with Distributed.from_environment().group(resolve_device(config.gpu_id)):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from motion.spec import get_spec
 from options.cli import check_ext, parse
 from options.generate import GenM2T
-from pipelines.outputs import input_options, staged
+from pipelines.outputs import staged
 from pipelines.subtitles import caption_table, write_captions
 from utils.errors import UserError, script
 
@@ -35,14 +35,12 @@ def main(argv: list[str] | None = None) -> None:
     check_ext(config.ext)
     if not config.motions:
         raise UserError("--motions is missing: .npy, .bvh or .amc files, or folders of them")
-    for flag in ("batch_size", "num_captions", "candidates"):
-        if getattr(config, flag) < 1:
-            raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
     if config.asf and not Path(config.asf).is_file():
         raise UserError(f"--asf {config.asf}: no such file; it is the skeleton of the .amc files")
 
     from data.windows import named_files, read_motions, windows_of  # here, for --help does not wait for torch
     from models.decoding import Search
+    from motion.files.read import InputOptions
     from pipelines.motion2text import caption_windows
     from pipelines.runs import CAPTIONER, resolve
 
@@ -53,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(run.dataset_name)
     if not SHORTEST_WINDOW <= config.window <= spec.max_motion:
         raise UserError(f"--window {config.window}: must be from {SHORTEST_WINDOW} to {spec.max_motion} frames")
-    motions = read_motions(files, spec, input_options(config))
+    motions = read_motions(files, spec, InputOptions.of(config))
     with staged(Path(config.output_dir), config.ext) as folder:
         model = load_captioner(config, run)
         windows = windows_of(motions, config.window, model.stride)

@@ -17,8 +17,6 @@ from utils.errors import UserError, script
 @script
 def main(argv: list[str] | None = None) -> None:
     config = parse(Studio, argv)
-    if not 0 <= config.port < 2**16 or config.max_upload < 1:
-        raise UserError(f"--port {config.port} --max_upload {config.max_upload}: must be from 0 to 65535, and 1 or more")
     if config.library and not Path(config.library).is_dir():
         raise UserError(f"--library {config.library}: no such folder; give one with motion files")
     try:

@@ -100,9 +100,6 @@ def build_model(config: TrainLaMP, tokeniser, bert: Path):
     from models.lamp import LaMP, LaMPConfig
 
     encoder = load_bert(bert)
-    for name, least in (("num_queries", 1), ("embed_dim", 1), ("cross_width", 1), ("match_rows", 0), ("max_text", 3)):
-        if getattr(config, name) < least:
-            raise UserError(f"--{name} {getattr(config, name)}: must be at least {least}")
     if config.max_text > encoder.config.max_position_embeddings:
         raise UserError(f"--max_text {config.max_text}: {bert} reads at most {encoder.config.max_position_embeddings} tokens")
     sizes = {name: getattr(encoder.config, name) for name in INHERITED} | {name: getattr(config, name) for name in SIZES}

@@ -13,6 +13,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.captions")
+
 from benchmarks.open_retrieval import action_and_mood
 from options.cli import parse
 from options.common import option

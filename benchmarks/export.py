@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.export")
+
 import numpy as np
 import torch
 
@@ -35,6 +38,7 @@ from pipelines.looping import cycle_joints, decode_cycle, loop_codes, seam_sizes
 from pipelines.outputs import standard_body
 from pipelines.runs import EMBEDDED_DIR
 from pipelines.text2motion import SamplingSettings, TextToMotion
+from utils.errors import script
 
 FRAMES = 196
 LOOPS = ["a person walks forward", "a person runs forward", "a person waves with the right hand", "a person walks in a circle"]
@@ -148,6 +152,7 @@ class Exports:
     length_name: str = option("length", "length predictor")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Exports, argv)
 

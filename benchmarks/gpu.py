@@ -11,7 +11,6 @@ skipped and says so. On a CPU it runs with --tiny, which is for tests: its figur
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -19,6 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.gpu")
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +36,8 @@ from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
 from models.vqvae import MotionTokeniser, VQConfig
 from motion.features import features_to_joints
+from options.cli import parse
+from options.common import option
 from training.parts import WeightAverage, parameter_groups
 from utils.errors import UserError, script
 from utils.runtime import autocast, resolve_device
@@ -306,20 +310,25 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join([f"{rows[0]['device'] if rows else 'nothing measured'}, torch {torch.__version__}", *map(line, rows)])
 
 
+@dataclass(frozen=True)
+class Gpu:
+    """Correctness and speed on this GPU."""
+
+    parts: list[str] = option(list(PARTS), "what to run", choices=tuple(PARTS))
+    output: str = option("gpu.jsonl", "file that gets one line of JSON per row")
+    gpu_id: int | None = option(None, "CUDA device; -1 is the CPU, which needs --tiny; default: the first GPU")
+    compile: bool = option(False, "compile the transformers; the first call or step then takes long")
+    tiny: bool = option(False, "tiny models, to see that everything runs")
+
+
 @script
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.split("\n")[0])
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to run; default: all")
-    parser.add_argument("--output", type=Path, default=Path("gpu.jsonl"), help="file that gets one line of JSON per row")
-    parser.add_argument("--gpu_id", type=int, default=None, help="CUDA device; -1 is the CPU, which needs --tiny")
-    parser.add_argument("--compile", action="store_true", help="compile the transformers; the first call or step then takes long")
-    parser.add_argument("--tiny", action="store_true", help="tiny models, to see that everything runs")
-    args = parser.parse_args(argv)
+    args = parse(Gpu, argv)
     device = resolve_device(args.gpu_id)
     if device.type == "cpu" and not args.tiny:
         raise UserError("no CUDA GPU is used: choose one with --gpu_id, or see with --tiny that everything runs")
-    bench = Bench(device, args.tiny, args.compile, args.output)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    bench = Bench(device, args.tiny, args.compile, Path(args.output))
+    bench.output.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     for part in args.parts:
         PARTS[part](bench, time.perf_counter() + SECONDS[part])

@@ -11,11 +11,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.metrics")
+
 import torch
 
 from evaluation.metrics.motion import fid, frechet_distance, matching_distance, r_precision, statistics
 from options.cli import parse
 from options.common import option
+from utils.errors import script
 
 
 def seconds(function: Callable[[], object], repeats: int = 15) -> str:
@@ -38,6 +42,7 @@ class Metrics:
     dim: int = option(512, "their width")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Metrics, argv)
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.open_retrieval")
+
 import torch
 from torch import Tensor
 
@@ -23,6 +26,7 @@ from options.common import option
 from pipelines.language_motion import LanguageMotion
 from prepare.phrases import SAME_MOOD
 from prepare.sides import swap_sides
+from utils.errors import script
 from utils.runtime import resolve_device
 
 NAME = re.compile(r"(M?)B([12])_([a-z-]+)_([a-z-]+)_")
@@ -75,6 +79,7 @@ class OpenRetrieval:
     gpu_id: int | None = option(None, "CUDA device; -1 is the CPU; default: 0 where there is CUDA, else -1")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     args = parse(OpenRetrieval, argv)
 

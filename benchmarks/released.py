@@ -10,16 +10,21 @@ are seconds on the clock, and work of all threads, which differ where other prog
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.released")
 
 import torch
 from torch import Tensor, nn
 
 from models.loading import load_model
+from options.cli import parse
+from options.common import option
 from utils.errors import UserError, script
 
 FRAMES = 196
@@ -79,14 +84,19 @@ def use(model: nn.Module, kind: str) -> Tensor:
     return model.embed_motion(torch.randn(1, FRAMES, config.dim), lengths)
 
 
+@dataclass(frozen=True)
+class Released:
+    """Loading and speed of models of the released sizes, with random weights."""
+
+    folder: str = option("", "folder of the released layouts", positional=True)
+
+
 @script
 def main(argv: list[str] | None = None) -> None:
-    words = sys.argv[1:] if argv is None else argv
-    if len(words) != 1:
-        raise UserError("one folder is needed; usage: python -m benchmarks.released DIR")
+    args = parse(Released, argv)
     torch.manual_seed(0)
     print(f"{'layout':<20}{'MB':>7}{'load s':>9}{'work s':>8}{'use s':>8}{'work s':>8}  result")
-    for layout, parts in layouts(Path(words[0])).items():
+    for layout, parts in layouts(Path(args.folder)).items():
         with TemporaryDirectory() as folder:
             path = Path(folder) / "latest.tar"
             torch.save({key: random_state(shapes) for key, shapes in parts.items()} | {"ep": 1}, path)

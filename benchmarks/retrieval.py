@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.retrieval")
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,6 +25,7 @@ from options.cli import parse
 from options.common import option
 from pipelines.search import MotionIndex
 from utils.checkpoint import load_weights, save_weights
+from utils.errors import script
 
 Result = TypeVar("Result")
 
@@ -65,6 +69,7 @@ class Retrieval:
     dim: int = option(512, "width of the features")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Retrieval, argv)
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.seams")
+
 import numpy as np
 
 from motion.features import features_to_joints
@@ -18,6 +21,7 @@ from options.common import option
 from pipelines.long_motion import join
 from pipelines.runs import EMBEDDED_DIR
 from pipelines.text2motion import SamplingSettings, TextToMotion
+from utils.errors import script
 
 AROUND = 10  # frames
 LONGEST = 49  # tokens that the transformers see
@@ -56,6 +60,7 @@ class Seams:
     length_name: str = option("length", "length predictor")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Seams, argv)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import re
 import sys
 import types
 import typing
@@ -20,6 +21,13 @@ from options.ranges import check_ranges
 from utils.errors import Parser, UserError
 
 Config = TypeVar("Config")
+WORDS = 7  # of a help text, among which its kind is looked up
+METAVARS = {
+    **dict.fromkeys(("folder", "folders", "backbone"), "DIR"),
+    **dict.fromkeys(("file", "files", "csv", "motion", "motions", "skeleton"), "FILE"),
+    **dict.fromkeys(("name", "run", "runs", "split", "stages", "tokeniser", "captioner"), "NAME"),
+    **dict.fromkeys(("prompt", "text"), "TEXT"),
+}
 
 
 def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
@@ -131,17 +139,17 @@ def _settings(name: str, kind: type, help: str, nargs: str | int | None, choices
     settings = {"dest": name, "help": help.replace("%", "%%")}
     if kind is bool:
         return settings | {"type": true_or_false, "nargs": "?", "const": True, "metavar": "true|false"}
-    return settings | {"type": kind, "nargs": nargs, "choices": choices, "metavar": None if choices else _metavar(name, kind)}
+    return settings | {"type": kind, "nargs": nargs, "choices": choices, "metavar": None if choices else _metavar(name, kind, help)}
 
 
-def _metavar(name: str, kind: type) -> str:
-    """The kind of a flag's value, for the help."""
+def _metavar(name: str, kind: type, help: str) -> str:
+    """What a flag's value is, for the help: a number, or what the first words of the flag's help name."""
     if kind in (int, float):
         return "N" if kind is int else "X"
-    for ending, metavar in (("dir", "DIR"), ("root", "DIR"), ("out", "DIR"), ("path", "FILE"), ("name", "NAME")):
-        if name.endswith(ending):
-            return metavar
-    return "VALUE"
+    if name.endswith(("name", "dir")):
+        return "DIR" if name.endswith("dir") else "NAME"
+    words = re.findall(r"\w+", help)[:WORDS]
+    return next((METAVARS[word] for word in words if word in METAVARS), "VALUE")
 
 
 def _legacy(config_class: type) -> tuple[LegacyFlag, ...]:

@@ -8,6 +8,7 @@ from options.common import option
 
 UNITS = ("m", "cm", "mm", "in", "cmu")
 AXES = ("y", "z")
+SKELETONS = ("standard", "symmetric", "fitted")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,25 @@ class InputFiles:
 
 
 @dataclass(frozen=True)
-class OutputFiles:
+class Rig:
+    """Flags of the skeleton in animated files."""
+
+    up: str = option("y", "axis that points up in .bvh files", choices=AXES)
+    fps: float | None = option(None, "frames per second of all files but .npy, such as 24, 30 or 60; default: the model's rate")
+    skeleton: str = option(
+        "standard",
+        "bones of animated skeletons: the dataset's, one for all files; the motion's own with left and right averaged; its own",
+        choices=SKELETONS,
+    )  # fmt: skip
+    bone_names: str = option("mixamo", "names of the bones", choices=("mixamo", "mixamorig", "plain", "unreal"))
+    root: str = option(
+        "keep", "what carries the path over the floor: the hips (keep), nothing, or a root bone",
+        choices=("keep", "in_place", "bone"),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OutputFiles(Rig):
     """Flags that say how motion files are written (`motion.files.export.OutputOptions`)."""
 
     formats: list[str] = option(
@@ -34,21 +53,29 @@ class OutputFiles:
     )  # fmt: skip
     grid: bool = option(False, "also all motions in one picture: grid.mp4, grid.gif or grid.png, of those in --formats")
     unit: str = option("cm", "unit of .bvh files", choices=UNITS, flags=("--bvh_unit",))
-    up: str = option("y", "axis that points up in .bvh files", choices=AXES)
-    fps: float | None = option(None, "frames per second of all files but .npy, such as 24, 30 or 60; default: the model's rate")
-    skeleton: str = option(
-        "standard",
-        "bones of animated skeletons: the dataset's, one for all files; the motion's own with left and right averaged; its own",
-        choices=("standard", "symmetric", "fitted"),
-    )  # fmt: skip
-    bone_names: str = option("mixamo", "names of the bones", choices=("mixamo", "mixamorig", "plain", "unreal"))
-    root: str = option(
-        "keep", "what carries the path over the floor: the hips (keep), nothing, or a root bone",
-        choices=("keep", "in_place", "bone"),
-    )  # fmt: skip
     smpl: str = option("", "SMPL model file whose body --formats smpl poses; default: HumanML3D's uniform skeleton")
     name_files: str = option(
         "number", "names of files: by number, or with the prompt's words in front", choices=("number", "prompt")
     )
     overwrite: bool = option(False, "delete the motions of earlier runs in the folder of results first")
     is_continue: bool = option(False, "keep the motions that an interrupted run has written, and generate the others")
+
+
+@dataclass(frozen=True)
+class Convert(Rig, InputFiles):
+    """Convert a motion file to another format."""
+
+    source: str = option("", "motion file to read: .npy, .npz, .bvh, .amc, .glb or .gltf", positional=True)
+    target: str = option("", "file to write; its suffix names the format", positional=True)
+    sample: int = option(0, "which motion of an input file that holds several, from 0")
+    start: float = option(0.0, "second of the input to begin at")
+    end: float | None = option(None, "second of the input to end at; default: its last")
+    caption: str = option("", "text for formats that show one")
+    unit: str | None = option(None, "unit of a .bvh or .npy; default: cm in .bvh, m in .npy", choices=UNITS, flags=("--bvh_unit",))
+    up: str = option("y", "axis that points up in a .bvh or .npy", choices=AXES)
+    fps: float | None = option(None, "frames per second of the output, such as 24, 30 or 60; default: those of the input")
+    skeleton: str = option(
+        "symmetric",
+        "bones of an animated skeleton: HumanML3D's; the input's with left and right averaged; the input's own", choices=SKELETONS,
+    )  # fmt: skip
+    features: bool = option(False, "write features at 20 fps instead of joints; the output is a .npy")

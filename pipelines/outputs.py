@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from motion.spec import DatasetSpec
 from options.cli import check_ext
-from options.files import InputFiles
 from options.generate import Sampling
+from options.ranges import check_ranges
 from utils.errors import UserError, note
 from utils.locks import FILE, lock_temporary, remove_abandoned
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # --help does not wait for these
 
     from motion.clip import Motion
     from motion.files.export import OutputOptions
-    from motion.files.read import InputOptions
     from pipelines.runs import Generator
     from pipelines.text2motion import TextToMotion
 
@@ -58,14 +57,8 @@ class Sample:
 
 
 def check_flags(config: Sampling) -> None:
-    """Raises `UserError` for numbers out of range and an --ext that names no folder."""
-    for flag in ("repeat_times", "batch_size", "time_steps"):
-        if getattr(config, flag) < 1:
-            raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
-    if config.temperature <= 0 or not 0 <= config.topkr <= 1:
-        raise UserError(f"--temperature {config.temperature} --topkr {config.topkr}: must be above 0, and from 0 to 1")
-    if not 0 <= config.seed < 2**63:
-        raise UserError(f"--seed {config.seed}: must be from 0 to 2^63 - 1")
+    """Raises `UserError` for numbers out of range, an --ext that is no plain name, and a --grid without a picture format."""
+    check_ranges(vars(config))
     check_ext(config.ext)
     if config.grid and not set(config.formats) & set(GRIDS):
         raise UserError(f"--grid: a picture of all motions needs one of {', '.join(GRIDS)} in --formats")
@@ -150,10 +143,11 @@ def write_samples(
 
     Raises `UserError` for motions that are not finite, and where nothing can be written.
     """
+    from motion.files.export import OutputOptions
     from utils.progress import progress
 
     began, target = time.perf_counter(), Path(config.output_dir) / config.ext
-    options = output_options(config, body)
+    options = OutputOptions.of(config, body)
     earlier = read_record(target)
     record, done, sliding = Record(target, provenance), [], []
     for sample in progress(samples, total=count, desc="motions", unit="motion", disable=count == 1):
@@ -213,24 +207,6 @@ def note_blind_loops(model: TextToMotion) -> None:
     """A note if the weights have no model that sees what follows a gap."""
     if model.filling is None and model.masked.config.attention != "full":
         note("no masked transformer with full attention (--fill_name) is here: the end of a loop is drawn without seeing its start")
-
-
-def output_options(config: Sampling, body: np.ndarray | None) -> OutputOptions:
-    """How the flags say that motion files are written."""
-    from motion.files.animation import RigOptions
-    from motion.files.export import OutputOptions
-
-    loop = getattr(config, "loop", False)
-    rig = RigOptions(config.skeleton, body, config.fps, config.bone_names, config.root, loop)
-    return OutputOptions(config.unit, config.up, rig, config.smpl or None)
-
-
-def input_options(config: InputFiles) -> InputOptions:
-    """What the flags say about input files."""
-    from motion.files.read import InputOptions
-
-    given = config.input_unit, config.input_up, config.input_fps, config.skip_frames
-    return InputOptions(*given, config.asf or None, config.smpl or None, joint_map=config.joint_map or None)
 
 
 def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:

@@ -13,6 +13,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.backbone")
+
 from options.cli import parse
 from options.prepare import CutBackbone
 from utils.errors import UserError, note, script

@@ -16,6 +16,9 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.download")
+
 from motion.spec import RELEASED_EVALUATOR
 from options.cli import parse
 from options.prepare import Download

@@ -10,8 +10,6 @@ It appears when it is whole: a build that is interrupted leaves nothing.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -21,8 +19,8 @@ from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-if __name__ == "__main__" and not __package__:  # started by its path: start again as a module, which finds the other packages
-    os.execv(sys.executable, [sys.executable, "-m", "prepare.humanml3d", *sys.argv[1:]])
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.humanml3d")
 
 from motion.spec import get_spec
 from options.cli import parse
@@ -46,8 +44,6 @@ def main(argv: list[str] | None = None) -> None:
     out = Path(options.out) if options.out else get_spec("t2m").root
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: already there; remove it, or name another folder with --out")
-    if options.workers < 1:
-        raise UserError(f"--workers {options.workers}: must be 1 or more")
     for flag in ("index", "texts"):
         if not getattr(options, flag):
             raise UserError(f"--{flag}: missing; it is in HumanML3D's repository (see docs/data.md)")

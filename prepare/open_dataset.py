@@ -9,15 +9,13 @@ the splits, actions.csv and report.txt, the same to the byte each time; it appea
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if __name__ == "__main__" and not __package__:  # started by its path: start again as a module, which finds the other packages
-    os.execv(sys.executable, [sys.executable, "-m", "prepare.open_dataset", *sys.argv[1:]])
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.open_dataset")
 
 from motion.spec import get_spec
 from options.cli import parse
@@ -41,10 +39,6 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("no captures given: name --bandai, --hdm05, --joints, or --cmu with --texts")
     if options.cmu and not options.texts:
         raise UserError("--cmu: needs HumanML3D's index, splits and captions too; name their folder with --texts")
-    if options.workers < 1:
-        raise UserError(f"--workers {options.workers}: at least one process is needed")
-    if not 0 <= options.compositions <= 0.9:
-        raise UserError(f"--compositions {options.compositions:g}: must be from 0 (none) to 0.9")
     check_replaceable(out, REPORT, TITLE)
 
     from prepare.clip_files import processes

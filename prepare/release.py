@@ -10,6 +10,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.release")
+
 from options.cli import parse
 from options.prepare import Release
 from utils.errors import UserError, script

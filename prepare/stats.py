@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.stats")
+
 import numpy as np
 
 from motion.spec import SPECS

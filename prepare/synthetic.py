@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.synthetic")
+
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, minimum_filter1d
 

@@ -17,6 +17,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.weights")
+
 from options.cli import parse
 from options.prepare import TrainWeights
 from utils.errors import UserError, script

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from options.cli import write_opt
+from options.ranges import check_ranges
 from options.train import Training
 from training.parts import Batch, Prefetcher, Reporter, StopSignal, WeightAverage, learning_rate, parameter_groups
 from utils.checkpoint import (
@@ -363,12 +364,7 @@ class _Loss(nn.Module):
 
 
 def _check(config: Training, batches: Batches) -> None:
-    for name in ("batch_size", "max_epoch", "accumulate", "log_every", "save_latest", "eval_every_e"):
-        if getattr(config, name) < 1:
-            raise UserError(f"--{name} {getattr(config, name)}: must be at least 1")
-    for name in ("max_iters", "max_minutes", "eval_iter", "warm_up_iter", "clip_grad", "weight_decay"):
-        if not getattr(config, name) >= 0:
-            raise UserError(f"--{name} {getattr(config, name)}: must not be negative")
+    check_ranges(vars(config))
     if not 0 < config.lr < float("inf"):
         raise UserError(f"--lr {config.lr}: must be positive")
     if not 0 <= config.ema_decay < 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import os
 import re
 import sys
@@ -45,10 +46,7 @@ def script(main: Callable) -> Callable:
         except ModuleNotFoundError as error:
             if (name := (error.name or "").partition(".")[0]) not in REQUIRED:
                 raise
-            fail(
-                f"missing package: {name}, in {sys.executable}; activate the environment with `source .venv/bin/activate` "
-                "(`make demo` creates it), or install PyTorch and then requirements.txt"
-            )
+            fail_without(name)
         except MemoryError:
             fail("out of memory: take smaller input, or a smaller --batch_size")
         except BrokenPipeError:  # the reader of our output has gone
@@ -60,6 +58,26 @@ def script(main: Callable) -> Callable:
             raise SystemExit(130) from None
 
     return wrapped
+
+
+def check_packages() -> None:
+    """For a package's `__init__.py`: ends `python -m package.module` with one line where a requirement is not installed.
+
+    Modules that are started so import their requirements before `script` can wrap `main`. `sys.argv[0]` is "-m" while Python looks
+    for the module, and at no other time.
+    """
+    if sys.argv[:1] == ["-m"]:
+        for name in REQUIRED:
+            if importlib.util.find_spec(name) is None:
+                fail_without(name)
+
+
+def fail_without(package: str) -> None:
+    """Print that a package is not installed, and how to install it, and exit with code 2."""
+    fail(
+        f"missing package: {package}, in {sys.executable}; activate the environment with `source .venv/bin/activate` "
+        "(`make demo` creates it), or install PyTorch and then requirements.txt"
+    )
 
 
 def fail(message: str) -> None:

@@ -6,8 +6,7 @@ within half a second around it, 3 cm aside (`benchmarks.seams`).
 
 from __future__ import annotations
 
-import argparse
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +20,9 @@ from motion.skeleton import HUMANML3D
 from pipelines.editing import edit
 from pipelines.long_motion import join
 from pipelines.text2motion import TextToMotion
+
+if TYPE_CHECKING:
+    from benchmarks.obedience.__main__ import Obedience
 
 SMOOTH = 0.03  # m
 MARGIN = 8  # frames by which an action may lie outside of its stretch
@@ -55,7 +57,7 @@ JOINS = (
 )
 
 
-def check_edits(model: TextToMotion, args: argparse.Namespace) -> tuple[dict, list[str]]:
+def check_edits(model: TextToMotion, args: Obedience) -> tuple[dict, list[str]]:
     """Results for JSON, and a table with one line per case: the share of samples in which the action happens in its stretch, and
     the share with a smooth seam."""
     options = {"sampling": model.sampling.changed(args)}

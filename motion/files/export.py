@@ -23,6 +23,7 @@ from motion.files.read import at_rate
 from motion.files.smpl_writer import write_smpl
 from motion.footlock import lock_feet
 from motion.ik import check_joints
+from options.files import Convert, OutputFiles
 from utils.checkpoint import atomic_path
 from utils.errors import UserError
 
@@ -44,6 +45,13 @@ class OutputOptions:
     up: str = "y"
     rig: RigOptions = field(default_factory=RigOptions)
     smpl: str | Path | None = None
+
+    @classmethod
+    def of(cls, config: OutputFiles | Convert, body: np.ndarray | None = None) -> OutputOptions:
+        """What the flags say about output files; `body` (J, 3) is the rest pose of --skeleton standard."""
+        loop = getattr(config, "loop", False)
+        rig = RigOptions(config.skeleton, body, config.fps, config.bone_names, config.root, loop)
+        return cls(config.unit, config.up, rig, config.smpl or None)
 
 
 USUAL = OutputOptions()

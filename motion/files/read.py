@@ -19,6 +19,7 @@ from motion.files.mocap import JOINT_MAPS, cmu_fps, map_joints, read_asf_amc, re
 from motion.files.raw import UNITS, Raw, check_size, lies_down, rest_frames, stance, unit_of
 from motion.files.text import LARGEST
 from motion.files.trees import read_tree
+from options.files import InputFiles
 from utils.errors import UserError, note
 
 ARRAYS, SCENES = (".npy", ".npz"), (".glb", ".gltf")
@@ -52,6 +53,13 @@ class InputOptions:
     smpl: str | Path | None = None
     sample: int = 0
     joint_map: str | Path | None = None
+
+    @classmethod
+    def of(cls, config: InputFiles) -> InputOptions:
+        """What the flags say about input files."""
+        given = config.input_unit, config.input_up, config.input_fps, config.skip_frames
+        files = (config.asf or None, config.smpl or None)
+        return cls(*given, *files, getattr(config, "sample", 0), config.joint_map or None)
 
 
 AS_STATED = InputOptions()  # nothing to add to what the file states
