@@ -14,6 +14,7 @@ from options.train import TrainT2M
 from utils.errors import UserError, script
 
 SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention", "infill")
+INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # from the run that --init names
 ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # what generation must know of the training
 FREE = ("cond_dim", "dropout", "cond_drop_prob", "attention", "infill")  # may differ from the run that --init names
 CONDITION_LAYER = {"masked": "cond_emb.", "residual": "cond_emb.", "length": "linears.0."}
@@ -28,7 +29,25 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"--{flag} is missing: name this run with --name and its tokeniser with --vq_name")
     from training.begin import in_group
 
-    in_group(train, with_lamp_named(config))
+    in_group(train, with_lamp_named(with_sizes_of_init(config)))
+
+
+def with_sizes_of_init(config: TrainT2M) -> TrainT2M:
+    """The config with the sizes and the text encoder of the run that --init names, where no flag gives them."""
+    from dataclasses import replace
+
+    from models.loading import load_model
+    from training.begin import init_weights
+
+    source = {}
+    if config.init and not config.is_continue:
+        metadata = load_model(init_weights(config.init, config.checkpoints_dir, config.dataset_name))[1]
+        source = {**metadata["config"], "text_encoder": metadata.get("text_encoder")}
+    given = {name: getattr(config, name) for name in INHERITED}
+    found = {name: source.get(name) if value is None else value for name, value in given.items()}
+    if found["text_encoder"] in (None, "own"):  # a released transformer may bring an encoder that is trained with it
+        found["text_encoder"] = "lamp"
+    return replace(config, **found)
 
 
 def with_lamp_named(config: TrainT2M) -> TrainT2M:

