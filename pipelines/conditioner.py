@@ -33,7 +33,7 @@ from models.layers import valid_mask
 from models.loading import Loader
 from models.upstream.lamp import TextCondition
 from pipelines.language_motion import LanguageMotion
-from utils.checkpoint import fingerprint, freeze, load_weights, save_weights
+from utils.checkpoint import drop_old_caches, fingerprint, freeze, load_weights, save_weights
 from utils.errors import UserError
 from utils.progress import progress
 
@@ -216,6 +216,7 @@ def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str |
         known |= {key: len(known) + index for index, key in enumerate(block)}
         table = torch.from_numpy(np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16).copy())
         save_weights(path, {"keys": table, "features": features}, {"kind": "condition"})
+    drop_old_caches(path)
     return features[[known[key] for key in keys]]
 
 

@@ -24,7 +24,7 @@ from motion.files.maps import read_map
 from motion.files.read import AS_STATED, InputOptions, read_motion
 from motion.spec import DatasetSpec
 from pipelines.language_motion import LanguageMotion
-from utils.checkpoint import load_weights, save_weights
+from utils.checkpoint import drop_old_caches, load_weights, save_weights
 from utils.errors import UserError
 from utils.progress import progress
 
@@ -98,6 +98,7 @@ def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: 
         partial.unlink(missing_ok=True)
         print(f"note: the index is kept in {path}; --cache_dir selects another folder", file=sys.stderr)
         found = load_weights(path)
+    drop_old_caches(path)
     tensors, metadata = found
     return MotionIndex(**tensors, files=[folder / name for name in metadata["files"]], fps=spec.fps, options=options)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import train_t2m_transformer
-from data.encoded import CaptionedTokens, cached_tokens, tokenise
+from data.encoded import CaptionedTokens, cache_path, cached_tokens, tokenise
 from data.store import Normaliser
 from data.text import draw_crops
 from models.vqvae import MotionTokeniser, VQConfig
@@ -21,7 +21,7 @@ from pipelines.text2motion import TextToMotion
 from prepare.synthetic import write_synthetic
 from tests.numbered import numbered_clips
 from tests.small_lamp import WIDTH, write_lamp
-from utils.checkpoint import CheckpointFolder, find_weights, load_weights, own_state, save_weights
+from utils.checkpoint import KEPT, CheckpointFolder, find_weights, load_weights, own_state, save_weights
 
 STEPS = 8
 
@@ -154,6 +154,16 @@ def test_tokens_are_cached_until_the_tokeniser_changes(tmp_path):
     assert (first.starts == again.starts).all()
     cached_tokens(clips.clips, encode, normaliser, 4, "other weights")
     assert sum(calls) == 2 * 4 * 24
+
+
+def test_caches_of_old_tokenisers_are_deleted_but_not_those_in_use(tmp_path):
+    clips, normaliser = numbered_clips(tmp_path)
+    folder = Path(clips.clips.rows.filename).parent
+    for number in range(KEPT + 3):
+        cached_tokens(clips.clips, FirstFrames.encode, normaliser, 4, "used every time")
+        cached_tokens(clips.clips, FirstFrames.encode, normaliser, 4, f"weights {number}")
+    kept = {cache_path(clips.clips, 4, name, "tokens", ".safetensors") for name in ("used every time", f"weights {number}")}
+    assert kept < set(folder.glob("tokens_*")) and len(list(folder.glob("tokens_*"))) == KEPT
 
 
 def test_all_stages_train_and_generate_together(root, capsys):

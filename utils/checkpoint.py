@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from utils.errors import UserError
 
 Result = TypeVar("Result")
+KEPT = 8  # caches of a kind in a folder, so that several tokenisers and splits keep theirs
 RELEASED = (".tar", ".pth", ".pt")
 SUFFIXES = (".safetensors", *RELEASED)
 RESUME_HEADER = b"LaMP resume 1\n"  # then the SHA-256 of what follows
@@ -242,7 +243,7 @@ def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
 def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Path], None]) -> Result:
     """What `read` gets from a cache file; `make` writes it where it is missing, damaged or, for which `read` gives None, unfit.
 
-    A note names a file that has to be made again.
+    A note names a file that has to be made again. Caches of the same kind that have not been used for long are deleted.
     """
     if path.exists():
         try:
@@ -250,10 +251,21 @@ def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Pa
         except (UserError, OSError, ValueError, KeyError, EOFError) as error:
             result, reason = None, " ".join(str(error).split())
         if result is not None:
+            with suppress(OSError):  # a folder that cannot be written to
+                os.utime(path)  # used now
             return result
         print(f"note: {path}: damaged ({reason}); it is made again", file=sys.stderr)
     make(path)
+    drop_old_caches(path)
     return read(path)
+
+
+def drop_old_caches(path: Path) -> None:
+    """Delete the caches `<kind>_<hash>.<suffix>` of the kind of `path` in its folder, except the `KEPT` newest."""
+    with suppress(OSError):  # a folder that cannot be written to, or another process that deletes at the same time
+        files = path.parent.glob(f"{path.name.partition('_')[0]}_*{path.suffix}")
+        for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True)[KEPT:]:
+            file.unlink(missing_ok=True)
 
 
 class CheckpointFolder:
