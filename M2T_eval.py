@@ -9,11 +9,21 @@ against its others.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from options.cli import check_ext, parse
 from options.evaluate import EvalM2T
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from pathlib import Path
+
+    from data.text import CaptionedClips
+    from evaluation.captions import BertScores
+    from evaluation.judges import Judge
+    from evaluation.protocol import Pass
+    from models.loading import Loader
+    from pipelines.motion2text import MotionToText
 
 GPT_FLAGS = {
     "num_layers": "num_layers", "embed_dim_gpt": "embed_dim", "n_head_gpt": "num_heads", "ff_rate": "ff_rate",
@@ -70,7 +80,7 @@ def run(config: EvalM2T) -> None:
         write_page(folder.eval / f"{config.ext}.html", records[: config.samples], clips)
 
 
-def load_captioner(config: EvalM2T, loader):
+def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
     """The captioner with its LaMP. Raises `UserError` if there is none, or for sizes among the flags that are not its own."""
     from pipelines.motion2text import MotionToText, check_sizes, check_tokeniser
 
@@ -82,7 +92,9 @@ def load_captioner(config: EvalM2T, loader):
     return model
 
 
-def scores(seen, clips, judge, bert, kinds: list[str]) -> dict[str, dict[str, float]]:
+def scores(
+    seen: Pass, clips: CaptionedClips, judge: Judge, bert: BertScores, kinds: list[str]
+) -> dict[str, dict[str, float]]:
     """{"ours": {metric: value}, "people": …} of a pass; metrics of each kind of references carry its name."""
     from evaluation.captions import captions_of, embedded, language_scores, matching_scores, people
     from evaluation.judges import NoJudge
@@ -123,7 +135,7 @@ def captions_table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def captions_json(seen, clips) -> list[dict[str, Any]]:
+def captions_json(seen: Pass, clips: CaptionedClips) -> list[dict[str, Any]]:
     """Each clip's name, its generated caption, and its references."""
     from evaluation.captions import captions_of
 
@@ -136,7 +148,7 @@ def sample_lines(records: list[dict[str, Any]]) -> list[str]:
     return [line for one in records for line in (f"{one['clip']}: {one['said']}", *(f"    {text}" for text in one["people"]))]
 
 
-def write_page(path, records: list[dict[str, Any]], clips) -> None:
+def write_page(path: Path, records: list[dict[str, Any]], clips: CaptionedClips) -> None:
     """One page with the motions of some captions."""
     import torch
 

@@ -7,9 +7,19 @@ Prints generated motion beside real motion and writes the run's `eval/<ext>.log`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from options.cli import check_ext, parse
 from options.evaluate import EvalT2M
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from data.text import CaptionedClips
+    from evaluation.protocol import SplitEvaluation
+    from models.loading import Loader
+    from pipelines.text2motion import TextToMotion
+    from utils.checkpoint import CheckpointFolder
 
 
 @script
@@ -65,7 +75,7 @@ def run(config: EvalT2M) -> None:
             write_report(folder.eval, config.ext, "\n".join(text), report, provenance(config, loader.device, loader.files))
 
 
-def lamp_bertscore(config: EvalT2M, clips, loader) -> dict:
+def lamp_bertscore(config: EvalT2M, clips: CaptionedClips, loader: Loader) -> dict[str, Any]:
     """What the protocol needs for LaMP-BertScore: who captions motions, and what that is worth."""
     from evaluation.captions import BertScores, batched_captioner, lamp_bertscore, load_scorer
     from models.decoding import Search
@@ -78,7 +88,7 @@ def lamp_bertscore(config: EvalT2M, clips, loader) -> dict:
     return {"captioner": batched_captioner(captioner, Search(), config.batch_size), "text_scorer": lamp_bertscore(bert)}
 
 
-def makers(protocol, model, config: EvalT2M):
+def makers(protocol: SplitEvaluation, model: TextToMotion, config: EvalT2M) -> tuple[Callable, Callable]:
     """What `evaluate` asks for: motions of a pass, and MultiModality."""
     from pipelines.text2motion import SamplingSettings
 
@@ -95,7 +105,7 @@ def makers(protocol, model, config: EvalT2M):
     return make, more
 
 
-def weights_of(folder) -> list[str]:
+def weights_of(folder: CheckpointFolder) -> list[str]:
     """Names of all weights files of a run. Raises `UserError` if there are none."""
     from pipelines.runs import weights_files
 
@@ -105,7 +115,7 @@ def weights_of(folder) -> list[str]:
     return tags
 
 
-def load_generator(config: EvalT2M, tag: str, loader):
+def load_generator(config: EvalT2M, tag: str, loader: Loader) -> TextToMotion:
     """The masked transformer with all that goes with it."""
     from pipelines.text2motion import TextToMotion
 

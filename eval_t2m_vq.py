@@ -7,11 +7,18 @@ Prints a report and writes it to the run's `eval/<ext>.log` and `eval/<ext>.json
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from options.cli import check_ext, parse
 from options.evaluate import EvalVQ
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    import torch
+
+    from data.store import MotionStore, Normaliser
+    from models.vqvae import MotionTokeniser
+    from motion.spec import DatasetSpec
 
 
 @script
@@ -23,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def evaluate(config: EvalVQ) -> None:
+    """Reconstruct a split, print the metrics and write them to the run's `eval/`."""
     from data.store import MotionStore, Normaliser
     from evaluation.protocol import results_table
     from evaluation.report import write_report
@@ -56,7 +64,9 @@ def evaluate(config: EvalVQ) -> None:
     write_report(folder.eval, config.ext, text, results, provenance(config, device, [weights]))
 
 
-def judgement(config: EvalVQ, model, normaliser, store, spec, device) -> dict[str, Any] | None:
+def judgement(
+    config: EvalVQ, model: MotionTokeniser, normaliser: Normaliser, store: MotionStore, spec: DatasetSpec, device: torch.device
+) -> dict[str, Any] | None:
     """FID, R-precision and their like of reconstructions, as for text to motion. None, and a line why, without a judge."""
     import torch
 

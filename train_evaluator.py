@@ -8,9 +8,17 @@ pairs in batches of 32; at the end every test split is scored in the same way, b
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from options.cli import parse
 from options.train import TrainEvaluator
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from data.batches import MatchingBatches
+    from models.evaluator import Evaluator
+    from models.words import Words
+    from utils.checkpoint import CheckpointFolder
 
 ROUNDS = 4  # passes over a split: each draws other captions, crops and batches
 POOL = 32  # clips per batch, among which each caption is matched
@@ -86,7 +94,7 @@ def sizes(config: TrainEvaluator) -> dict[str, int]:
     return {name: getattr(config, name) for name in names}
 
 
-def load_words(config: TrainEvaluator, folder, token_lines: list[str]):
+def load_words(config: TrainEvaluator, folder: CheckpointFolder, token_lines: list[str]) -> Words:
     """The run's own word vectors; a new run's are GloVe's or, without GloVe, MiniLM's for the words of all captions."""
     from models.words import FILE, Words
     from motion.spec import GLOVE
@@ -98,7 +106,7 @@ def load_words(config: TrainEvaluator, folder, token_lines: list[str]):
     return Words.from_word_pieces({token.partition("/")[0] for line in token_lines for token in line.split()})
 
 
-def scores(model, pairs) -> dict[str, float]:
+def scores(model: Evaluator, pairs: MatchingBatches) -> dict[str, float]:
     """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its ceiling: equal captions cannot distinguish motions."""
     import torch
 

@@ -8,12 +8,21 @@ before the first step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from options.cli import parse
 from options.train import TrainLaMP
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from tokenizers import Tokenizer
+
+    from data.pairs import CaptionedLatents
+    from data.text import CaptionedClips
+    from models.lamp import LaMP
+    from models.vqvae import MotionTokeniser
 
 INHERITED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 SIZES = ("num_queries", "embed_dim", "cross_width", "max_text", "match_rows", "dropout")
@@ -94,7 +103,7 @@ def backbone(config: TrainLaMP) -> Path:
     return next((folder for folder in usual if folder.is_dir()), None) or minilm_folder()
 
 
-def build_model(config: TrainLaMP, tokeniser, bert: Path):
+def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> LaMP:
     """A LaMP of the backbone's and the tokeniser's sizes, with the backbone's weights or those of `--init`."""
     from models.bert import load_bert
     from models.lamp import LaMP, LaMPConfig
@@ -112,7 +121,7 @@ def build_model(config: TrainLaMP, tokeniser, bert: Path):
     return model
 
 
-def start_from_init_(model, config: TrainLaMP, bert: Path) -> None:
+def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
     """Start from the weights of --init. Raises `UserError` if it is no LaMP, or one of another size or vocabulary."""
     from dataclasses import asdict
 
@@ -131,7 +140,9 @@ def start_from_init_(model, config: TrainLaMP, bert: Path) -> None:
     start_from_(model, source.state_dict(), path)
 
 
-def validation(clips, val_pairs, tokenizer):
+def validation(
+    clips: CaptionedClips, val_pairs: CaptionedLatents, tokenizer: Tokenizer
+) -> Callable[[LaMP], dict[str, float | str]]:
     """The losses and R@1, 2, 3 in batches of 32, with fixed crops and captions; and captions of a few motions."""
     import numpy as np
 
@@ -161,7 +172,7 @@ def validation(clips, val_pairs, tokenizer):
     return validate
 
 
-def recalls(model, batch: dict) -> dict[str, float]:
+def recalls(model: LaMP, batch: dict) -> dict[str, float]:
     """R@1, 2, 3 within a batch, both ways."""
     from evaluation.metrics.retrieval import hits, rank
 
@@ -175,7 +186,7 @@ def recalls(model, batch: dict) -> dict[str, float]:
     return recall
 
 
-def samples(model, batch: dict, tokenizer) -> str:
+def samples(model: LaMP, batch: dict, tokenizer: Tokenizer) -> str:
     """Captions of the first motions, each after its reference: `a person bows → someone bows | …`."""
     device = model.logit_scale.device
     latents, lengths = batch["latents"][:SAMPLES].to(device), batch["lengths"][:SAMPLES].to(device)

@@ -8,11 +8,22 @@ GPT learns plain captions alone, and another run may begin with it (`--resume-tr
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from options.cli import parse
 from options.train import TrainM2T
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from data.pairs import CaptionedLatents
+    from data.sentences import Sentences
+    from models.caption import CaptionGPT
+    from models.caption_lm import CaptionLM
+    from pipelines.language_motion import LanguageMotion
+
+    Captioner = CaptionGPT | CaptionLM
+    Validation = Callable[[Captioner], dict[str, float | str]]
 
 HELD_OUT = 50  # one in this many plain captions is for validation
 SAMPLES = 3  # captions that a validation writes
@@ -71,7 +82,7 @@ def train(config: TrainM2T) -> None:
     trainer.fit()
 
 
-def build_model(config: TrainM2T, reader):
+def build_model(config: TrainM2T, reader: LanguageMotion) -> Captioner:
     """A new captioner for what LaMP's queries say."""
     lamp = reader.lamp.config
     if config.decoder == "lm":
@@ -90,7 +101,7 @@ def build_model(config: TrainM2T, reader):
     ).use_tokenizer_(reader.tokenizer)  # fmt: skip
 
 
-def start_from_init_(model, config: TrainM2T) -> None:
+def start_from_init_(model: Captioner, config: TrainM2T) -> None:
     """Start from the weights of --resume-trans. Raises `UserError` if it is no captioner, or one of other sizes or words."""
     from dataclasses import asdict
 
@@ -117,7 +128,7 @@ def share(config: TrainM2T) -> dict[str, int]:
     return {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
 
 
-def sentences(config: TrainM2T, model):
+def sentences(config: TrainM2T, model: Captioner) -> tuple[Sentences, Validation]:
     """Batches of plain captions, and their validation."""
     from pathlib import Path
 
@@ -132,7 +143,7 @@ def sentences(config: TrainM2T, model):
     return Sentences(kept, **share(config)), validation(Sentences(held, batch_size=min(config.batch_size, len(held))))
 
 
-def pairs(config: TrainM2T, reader, model):
+def pairs(config: TrainM2T, reader: LanguageMotion, model: Captioner) -> tuple[CaptionedLatents, Validation]:
     """Batches of motions with captions, and their validation."""
     from data.balance import sampling_weights
     from data.pairs import captioned_latents
@@ -153,7 +164,7 @@ def pairs(config: TrainM2T, reader, model):
     return batches(train_clips, **share(config), **weights), validation(val, reader)
 
 
-def validation(batches, reader=None):
+def validation(batches: Sentences | CaptionedLatents, reader: LanguageMotion | None = None) -> Validation:
     """Mean loss and accuracy with the same crops and captions every time; and captions of a few motions."""
 
     def validate(model) -> dict[str, float | str]:
@@ -170,7 +181,7 @@ def validation(batches, reader=None):
     return validate
 
 
-def samples(model, batch: dict) -> str:
+def samples(model: Captioner, batch: dict) -> str:
     """Captions of a few motions."""
     from models.decoding import Search
 

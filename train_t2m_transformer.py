@@ -8,10 +8,25 @@ Writes `checkpoints/<dataset_name>/<name>/`. Every clip is tokenised once and ev
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from data.prompts import STRIDE
 from options.cli import parse
 from options.train import TrainT2M
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from torch import Tensor, nn
+
+    from data.encoded import CaptionedTokens
+    from data.store import Normaliser
+    from data.text import CaptionedClips
+    from models.length import LengthPredictor
+    from models.masked import MaskedTransformer
+    from models.residual import ResidualTransformer
+    from models.vqvae import MotionTokeniser
+    from pipelines.conditioner import Conditioner
 
 SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention", "infill")
 INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # from the run that --init names
@@ -116,7 +131,7 @@ def train(config: TrainT2M) -> None:
     trainer.fit()
 
 
-def check_tokeniser(config: TrainT2M, tokeniser) -> None:
+def check_tokeniser(config: TrainT2M, tokeniser: MotionTokeniser) -> None:
     """Raises `UserError` for a tokeniser that the stage cannot be trained on."""
     if tokeniser.stride != STRIDE:
         raise UserError(f"--vq_name {config.vq_name}: a token takes {tokeniser.stride} frames, not {STRIDE}; use --down_t 2")
@@ -124,7 +139,9 @@ def check_tokeniser(config: TrainT2M, tokeniser) -> None:
         raise UserError(f"--vq_name {config.vq_name}: with one codebook there is no residual stage; leave it out")
 
 
-def tokens(clips, tokeniser, normaliser, encoder, config: TrainT2M, share: dict):
+def tokens(
+    clips: CaptionedClips, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner, config: TrainT2M, share: dict
+) -> CaptionedTokens:
     """A split's batches of codes and conditions; its tokens and features come from their caches if they are there."""
     from pathlib import Path
 
@@ -145,7 +162,9 @@ def tokens(clips, tokeniser, normaliser, encoder, config: TrainT2M, share: dict)
     return CaptionedTokens(clips, store, features, batch_size=config.batch_size, seed=config.seed, **share)
 
 
-def build_model(config: TrainT2M, tokeniser, features, max_motion: int):
+def build_model(
+    config: TrainT2M, tokeniser: MotionTokeniser, features: Tensor, max_motion: int
+) -> MaskedTransformer | ResidualTransformer | LengthPredictor:
     """A new model of the stage, its first layers set from the training captions' features (N, C) and the tokeniser's codebooks."""
     from models.length import LengthConfig, LengthPredictor
     from models.masked import MaskedConfig, MaskedTransformer
@@ -168,7 +187,7 @@ def build_model(config: TrainT2M, tokeniser, features, max_motion: int):
     return model
 
 
-def start_from_init_(model, config: TrainT2M, condition: str) -> None:
+def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None:
     """Start from the weights of --init; the layer that reads the condition stays new if that run's condition was another.
 
     Raises `UserError` if the run is of another stage or size.
@@ -189,7 +208,7 @@ def start_from_init_(model, config: TrainT2M, condition: str) -> None:
     start_from_(model, state, path)
 
 
-def codebooks(tokeniser):
+def codebooks(tokeniser: MotionTokeniser) -> Tensor:
     """The tokeniser's codebooks (Q, K, C) on the CPU."""
     import torch
 
@@ -201,7 +220,7 @@ def codebooks(tokeniser):
         return tokeniser.code_vectors(codes).cpu()
 
 
-def validation(tokens):
+def validation(tokens: CaptionedTokens) -> Callable[[nn.Module], dict[str, float]]:
     """Mean loss and accuracy on the validation split, with the same crops, captions and hidden tokens every time."""
     import torch
 

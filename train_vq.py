@@ -7,9 +7,17 @@ Writes `checkpoints/<dataset_name>/<name>/`; `net_best_mpjpe` has the lowest rec
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from options.cli import parse
 from options.train import TrainVQ
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from data.store import Clips, Normaliser
+    from models.vqvae import MotionTokeniser, VQConfig
+    from motion.spec import DatasetSpec
 
 
 @script
@@ -69,7 +77,7 @@ def train(config: TrainVQ) -> None:
     trainer.fit()
 
 
-def statistics(config: TrainVQ, spec):
+def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
     """The dataset's statistics, or those that the weights of `--init` were trained with."""
     from data.store import Normaliser
     from training.begin import init_weights
@@ -79,7 +87,7 @@ def statistics(config: TrainVQ, spec):
     return Normaliser.load(init_weights(config.init, config.checkpoints_dir, config.dataset_name).parent.parent / "meta")
 
 
-def new_tokeniser(config: TrainVQ, spec, clips, normaliser):
+def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
     """The tokeniser to train: weights of `--init`, fitted constraints, and the body's losses if any has a weight."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model
@@ -99,7 +107,7 @@ def new_tokeniser(config: TrainVQ, spec, clips, normaliser):
     return model
 
 
-def tokeniser_config(config: TrainVQ, dim: int):
+def tokeniser_config(config: TrainVQ, dim: int) -> VQConfig:
     """The tokeniser's part of the flags."""
     from dataclasses import fields
 
@@ -108,7 +116,7 @@ def tokeniser_config(config: TrainVQ, dim: int):
     return VQConfig(dim=dim, **{field.name: getattr(config, field.name) for field in fields(VQConfig) if field.name != "dim"})
 
 
-def validation(clips, normaliser, spec):
+def validation(clips: Clips, normaliser: Normaliser, spec: DatasetSpec) -> Callable[[MotionTokeniser], dict[str, float]]:
     """Reconstruction loss and pelvis-aligned joint error (mm), over all poses of the validation clips."""
     import torch
 

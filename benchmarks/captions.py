@@ -40,6 +40,7 @@ SIDES = {"left": r"\bleft\b", "right": r"\bright\b", "both": r"\bboth\b|\b(two|h
 
 
 def action(caption: str) -> str:
+    """The action that a caption names; "other" if it names none of `ACTIONS`."""
     plain = caption.replace("as if dancing to music", "")  # a mood
     return next((name for name, words in ACTIONS.items() if re.search(words, plain)), "other")
 
@@ -68,6 +69,7 @@ def moods(caption: str) -> set[str]:
 
 
 def most(values: list) -> object:
+    """The most common value."""
     return Counter(values).most_common(1)[0][0]
 
 

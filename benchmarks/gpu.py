@@ -73,6 +73,7 @@ class Bench:
         print(line(self.rows[-1]), flush=True)
 
     def wait(self) -> None:
+        """Wait until the GPU has finished its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -99,6 +100,7 @@ class Bench:
 
 
 def device_name(device: torch.device) -> str:
+    """The name of a GPU, or CPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 

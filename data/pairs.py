@@ -93,7 +93,7 @@ def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
 
 
 def captioned_latents(
-    clips: CaptionedClips, tokeniser, normaliser: Normaliser, ids: list[list[int]], **share: Any
+    clips: CaptionedClips, tokeniser: Any, normaliser: Normaliser, ids: list[list[int]], **share: Any
 ) -> CaptionedLatents:
     """A split's batches, with the codes and latents of a `models.vqvae.MotionTokeniser`; from their caches where they are."""
     device = next(tokeniser.parameters()).device

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+from typing import Any
 
 from utils.errors import UserError
 
@@ -28,12 +29,12 @@ def tag(captions: list[str]) -> list[str]:
 
 
 @functools.cache
-def pipeline(model: str):
+def pipeline(model: str) -> Any:
     """spaCy's pipeline, as far as words and tags need it; loaded once."""
     return importlib.import_module(model).load(disable=["parser", "ner"])
 
 
-def word_and_tag(token) -> str:
+def word_and_tag(token: Any) -> str:
     """A spaCy token as HumanML3D writes it: `word/POS`, nouns and verbs lemmatised."""
     lemmatised = token.pos_ in ("NOUN", "VERB") and token.text != "left"
     part = "DET" if token.tag_ == "PRP$" else token.pos_  # "their": the published files were tagged when spaCy called it so

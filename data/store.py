@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from utils.errors import UserError, note
 from utils.progress import progress
 from utils.runtime import user_cache
 
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
 PACK = "motions.pack"
 BLOCK = 512  # files read ahead of the writer
 LARGEST = 1000  # metres: no feature of a motion is larger, whatever it counts
@@ -88,22 +89,22 @@ class Normaliser:
         """Mean (D,) and standard deviation (D,)."""
         return self.mean, self.std
 
-    def _like(self, motion):
+    def _like(self, motion: Array) -> tuple[Array, Array]:
         """Mean and std of the kind, device and precision of `motion`."""
         if motion.shape[-1] != self.dim:
             raise UserError(f"motion: width {motion.shape[-1]}, but the statistics have {self.dim}; use the same dataset for both")
         if isinstance(motion, torch.Tensor):
-            return (torch.from_numpy(values).to(motion) for values in (self.mean, self.std))
+            return torch.from_numpy(self.mean).to(motion), torch.from_numpy(self.std).to(motion)
         return self.mean, self.std
 
-    def normalise(self, motion):
+    def normalise(self, motion: Array) -> Array:
         """Motion (..., D) in the dataset's units → z-normalised."""
         mean, std = self._like(motion)
         motion = motion - mean
         motion /= std  # in place: a third copy of a large batch is time
         return motion
 
-    def denormalise(self, motion):
+    def denormalise(self, motion: Array) -> Array:
         """Z-normalised motion (..., D) → in the dataset's units."""
         mean, std = self._like(motion)
         return motion * std + mean

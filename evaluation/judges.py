@@ -32,9 +32,11 @@ class Judge(Protocol):
 
     name: str
 
-    def motion(self, features: Tensor, lengths: Tensor) -> Tensor: ...
+    def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Embeddings (B, E) of features (B, T, D) in the dataset's units, with `lengths` (B,) in frames."""
 
-    def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor: ...
+    def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
+        """Embeddings (B, E) of captions; `tokens` are HumanML3D's `word/POS` tokens of each."""
 
 
 class GuoJudge:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from data.store import Clips
 from motion.features import bone_lengths, bones, features_to_joints, skeleton_for
 from motion.rotation import constant, indices
 from motion.spec import DatasetSpec
@@ -100,7 +101,7 @@ class BodyConstraints(nn.Module):
         return torch.cat((root[..., :1], velocity, root[..., 3:]), dim=-1)
 
 
-def measured_bones(clips, spec: DatasetSpec, most: int = 200) -> np.ndarray:
+def measured_bones(clips: Clips, spec: DatasetSpec, most: int = 200) -> np.ndarray:
     """Bone lengths (J,) of a dataset, in its unit: medians over the first frames of at most about `most` clips.
 
     Raises `UserError` if a clip deviates by more than 1 %: rigid bones need a dataset with one skeleton.

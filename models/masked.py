@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -167,7 +167,7 @@ class MaskedTransformer(nn.Module):
             certainty = chance.masked_fill(~hidden, torch.inf)
             yield Step(ids_in, logits, drawn, ids)
 
-    def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options) -> Tensor:
+    def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
         """Tokens (B, L) for the condition (B, C), −1 beyond `lengths` (B,); `given` and options as in `decode`."""
         *_, last = self.decode(condition, lengths, given, **options)
         return last.ids.masked_fill(~valid_mask(lengths, last.ids.shape[1]), -1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -169,7 +170,7 @@ class ResidualTransformer(nn.Module):
             ids = torch.where(valid, drawn, self.pad_id)
             yield logits, ids
 
-    def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options) -> Tensor:
+    def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
         """All layers (B, L, Q) over the base layer's tokens (B, L), −1 beyond `lengths` and where a layer adds nothing.
 
         `given` and options as in `decode`.

@@ -85,6 +85,7 @@ class Lamp:
 
     @cached_property
     def generator(self) -> TextToMotion:
+        """The models that generate and edit, loaded on first use."""
         names = {name: getattr(self.runs, name) or None for name in ("res_name", "length_name", "fill_name")}
         return TextToMotion.load(*self.runs.masked.address, **names, loader=self.loader, precision=self.precision)
 
@@ -95,17 +96,20 @@ class Lamp:
 
     @cached_property
     def captioner_run(self) -> Run:
+        """The captioner's run. Raises `UserError` if there is none or several."""
         with as_arguments():
             return resolve(CAPTIONER, self.checkpoints_dir, self.dataset_name, self.captioner_name)
 
     @cached_property
     def captioner(self) -> MotionToText:
+        """The captioner with its LaMP, loaded on first use."""
         run = self.captioner_run
         root = run.checkpoints_dir if run.embedded else self.checkpoints_dir
         return MotionToText.load(root, run.dataset_name, str(run.path or run.name), loader=self.loader)
 
     @cached_property
     def lamp_run(self) -> Run:
+        """The run of the LaMP that searches. Raises `UserError` if there is none or several."""
         with as_arguments():
             return resolve(LAMP, self.checkpoints_dir, self.dataset_name, self.lamp_name)
 
@@ -116,6 +120,7 @@ class Lamp:
 
     @cached_property
     def knowledge(self) -> Knowledge | None:
+        """What the generator's weights know; None if their run has no index of captions."""
         return Knowledge.load(self.runs.masked.folder)
 
     # What they do

@@ -64,6 +64,7 @@ def clauses(text: str) -> list[str]:
 
 
 def words_of(text: str) -> list[str]:
+    """The words of a text in lower case."""
     return re.findall(r"[a-z]+", text.lower())
 
 
@@ -98,12 +99,14 @@ class CaptionIndex:
     thin: frozenset[str]
 
     def save(self, folder: Path) -> None:
+        """Write the index to a run's folder, embeddings in 8 bits."""
         tensors = {name: torch.from_numpy(quantised(getattr(self, name))) for name in ("caption_rows", "word_rows")}
         texts = {name: getattr(self, name) for name in ("captions", "actions", "words")}
         save_weights(folder / FILE, tensors, {"kind": "captions", **texts, "thin": sorted(self.thin)})
 
     @classmethod
     def load(cls, folder: Path) -> CaptionIndex:
+        """Read the index of a run's folder. Raises `UserError` if it is missing or damaged."""
         tensors, metadata = load_weights(folder / FILE)
         rows = {name: unit(tensors[name].float().numpy()) for name in ("caption_rows", "word_rows")}
         texts = {name: list(metadata[name]) for name in ("captions", "actions", "words")}
@@ -111,6 +114,7 @@ class CaptionIndex:
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows (N, E) scaled to length 1."""
     return (rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
 
 

@@ -96,6 +96,7 @@ class LaMPCondition:
 
     @property
     def fingerprint(self) -> str:
+        """A hash of the weights, and whether the queries are used."""
         return self.lamp.fingerprint + ("" if self.query else "_no_query")
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
@@ -114,6 +115,7 @@ class ClipEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
+        """A hash of the weights."""
         return fingerprint(self.model)[:16]
 
     @torch.no_grad()
@@ -136,6 +138,7 @@ class OwnText:
 
     @cached_property
     def fingerprint(self) -> str:
+        """A hash of the weights and the vocabulary."""
         digest = hashlib.sha256(self.tokenizer.to_str().encode())
         for value in self.text.state_dict().values():
             digest.update(value.cpu().contiguous().numpy().tobytes())
@@ -190,6 +193,7 @@ class JointCondition:
 
     @cached_property
     def fingerprint(self) -> str:
+        """The hashes of all parts."""
         return "_".join(part.fingerprint for part in self.parts)
 
     def __call__(self, captions: Sequence[str]) -> Tensor:

@@ -157,6 +157,7 @@ class Knowledge:
         return tuple(kept)
 
     def strange_words(self, prompt: str) -> list[str]:
+        """The content words of a prompt that no training caption contains."""
         return [word for word in dict.fromkeys(content_words(canonical(prompt))) if stem(word) not in self.stems]
 
 

@@ -140,6 +140,7 @@ class LanguageMotion:
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return self.lamp.logit_scale.device
 
     def _embed(self, captions: Sequence[str], embed: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

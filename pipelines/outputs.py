@@ -53,6 +53,7 @@ class Sample:
 
     @property
     def name(self) -> str:
+        """The file name, without a suffix."""
         return f"sample{self.prompt_index}_repeat{self.repeat}_len{len(self.motion)}"
 
 
@@ -352,6 +353,7 @@ class Record:
 
 
 def all_there(folder: Path, names: Sequence[str]) -> bool:
+    """Whether all files exist in a folder."""
     return all((folder / name).is_file() for name in names)
 
 

@@ -71,6 +71,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
+        """The run's checkpoint folder."""
         return self.checkpoints_dir / self.dataset_name / self.name
 
     @property
@@ -85,6 +86,7 @@ class Run:
 
     @property
     def embedded(self) -> bool:
+        """Whether the run comes with the code, in `assets/demo`."""
         return self.checkpoints_dir == EMBEDDED_DIR
 
     def weights(self, tag: str | None = None) -> Path:

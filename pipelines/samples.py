@@ -36,6 +36,7 @@ def wanted_samples(prompts: list[Prompt], config: GenT2M) -> list[tuple[int, int
 
 
 def joined_text(prompts: list[Prompt]) -> str:
+    """The text of a joined motion: its prompts, separated by arrows."""
     return " → ".join(prompt.text for prompt in prompts)
 
 

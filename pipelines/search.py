@@ -145,6 +145,7 @@ def build_index(
 
 
 def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of several parts of an index, concatenated by name."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -20,6 +20,7 @@ class CaptionedWindow(NamedTuple):
 
 
 def probability(log_odds: float) -> float:
+    """The probability for log-odds."""
     return (1 + math.tanh(log_odds / 2)) / 2
 
 

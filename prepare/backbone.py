@@ -11,7 +11,9 @@ ordinary BERT folder (`config.json`, `model.safetensors`, `vocab.txt`).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if not __package__:
     raise SystemExit("error: started by its path; run: python -m prepare.backbone")
@@ -19,6 +21,10 @@ if not __package__:
 from options.cli import parse
 from options.prepare import CutBackbone
 from utils.errors import UserError, note, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from tokenizers import Tokenizer
+    from torch import Tensor
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 BATCH = 4096  # captions tokenised at a time
@@ -90,7 +96,7 @@ def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int,
     return len(kept), layers
 
 
-def needed(tokenizer, captions: list[str]) -> list[str]:
+def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
     """The word pieces to keep, in the vocabulary's order; the special ones first, so that [PAD] is 0."""
     vocabulary = tokenizer.get_vocab()
     unique = list(dict.fromkeys(caption.lower() for caption in captions))
@@ -105,7 +111,7 @@ def needed(tokenizer, captions: list[str]) -> list[str]:
     return [*SPECIAL, *(piece for piece in sorted(vocabulary, key=vocabulary.get) if keep(piece) and piece not in SPECIAL)]
 
 
-def parts(state: dict, rows: list[int], layers: int):
+def parts(state: dict[str, Tensor], rows: list[int], layers: int) -> Iterator[tuple[str, Tensor]]:
     """Hugging Face's tensors with the embeddings of `rows` and the first `layers` layers; without pretraining's heads."""
     for name, value in state.items():
         stem = name.removeprefix("bert.")

@@ -68,6 +68,7 @@ def clause_writer(name: str, content: str, facts: Facts, label: str) -> Clause:
 
 
 def mood_of(name: str, style: str, label: str) -> say.Mood:
+    """The mood that a label or else a style names. Raises `UserError` for an unknown style."""
     named = (mood for word, mood in LABEL_MOODS.items() if re.search(rf"\b{word}", label.lower()))
     style = next(named, say.SAME_MOOD.get(style, style) or "normal")
     if style not in say.MOODS:

@@ -58,6 +58,7 @@ class Clip:
 
     @property
     def dataset(self) -> str:
+        """The part of AMASS that the clip is cut from."""
         return self.source.parts[0]
 
 

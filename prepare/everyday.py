@@ -61,6 +61,7 @@ def way(facts: Facts) -> str:
 
 
 def first(events: tuple[Event, ...]) -> int:
+    """The first frame of the first event; 0 if there is none."""
     return events[0].start if events else 0
 
 

@@ -115,6 +115,7 @@ def stretches(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) ->
 
 
 def frames(seconds: str, default: int, table: Path, line: int) -> int:
+    """A table's time in seconds as a frame; `default` if it is empty. Raises `UserError` for other text."""
     try:
         return round(float(seconds) * FPS) if seconds else default
     except (ValueError, OverflowError):
@@ -123,6 +124,7 @@ def frames(seconds: str, default: int, table: Path, line: int) -> int:
 
 # ------------------------------------------------------------------------------------------------ clips.csv and pairs.json
 def listed_files(folder: Path, segments: dict[str, list[Segment]]) -> Iterator[JointFile]:
+    """The arrays that `clips.csv` lists, with the captions of `pairs.json` and of HumanML3D's segments."""
     rows = read_rows(folder / "clips.csv", ("source", "clip", "label"))
     paired = read_pairs(folder / "pairs.json")
     for row in rows:

@@ -48,6 +48,7 @@ def take_clips(take: Take, split: str) -> Iterator[Clip]:
 
 
 def named(take: Take) -> tuple[str, ...]:
+    """The actions that a take's label names, the main one first."""
     return actions_in(take.content or take.label, take.source)
 
 

@@ -29,6 +29,7 @@ def report(
 
 
 def report_source(takes: list[Take], clips: list[Clip]) -> list[str]:
+    """Lines about one source: takes, minutes, clips by split, clips left out."""
     splits = Counter(clip.split for clip in clips)
     counts = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits[split])
     built = f"{minutes(clips):.0f} minutes -> {len(clips):,} clips with mirrors"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if not __package__:
     raise SystemExit("error: started by its path; run: python -m prepare.release")
@@ -16,6 +17,9 @@ if not __package__:
 from options.cli import parse
 from options.prepare import Release
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from utils.checkpoint import CheckpointFolder
 
 
 @script
@@ -33,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{total / 2**20:.1f} MiB in {config.out}")
 
 
-def release(source, target, int8: bool) -> int:
+def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> int:
     """Write one run's share, and say how many bytes its weights take. Raises `UserError` for a run that is not whole."""
     from pipelines.caption_index import FILE
     from utils.checkpoint import eight_bits, find_weights, load_weights, save_weights
@@ -77,7 +81,7 @@ def write_settings(source: Path, target: Path) -> None:
     target.write_text("".join(f"{key}{colon}{name_alone(value)}\n" for key, colon, value in pairs), encoding="utf-8")
 
 
-def renew_condition(folder) -> None:
+def renew_condition(folder: CheckpointFolder) -> None:
     """Give a released transformer the fingerprint of its released text encoder, whose weights are rounded.
 
     `--init` compares it, to decide whether the layer that reads the condition can be kept.

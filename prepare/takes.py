@@ -40,6 +40,7 @@ class Take:
 
     @property
     def capture(self) -> str:
+        """The name of the recording that the take is a part or a copy of."""
         return self.origin or self.name
 
 

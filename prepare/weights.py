@@ -38,6 +38,7 @@ class Stage:
     init: bool = False  # starts from the run of the same name in --init
 
     def settings(self, setting: str) -> str:
+        """The stage's flags for its length and batch size in a setting, "cpu" or "gpu"."""
         steps, minutes, batch = getattr(self, setting)
         return f"--max_iters {steps} --max_minutes {minutes} --batch_size {batch}"
 

@@ -47,6 +47,7 @@ class Board:
             self._give_up(error)
 
     def close(self) -> None:
+        """Write what is pending and close the log."""
         self.flush()
         if self.writer:
             self.writer.close()

@@ -61,6 +61,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
+        """Move the average towards the current weights; less so early in training."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         if self.average:
@@ -76,9 +77,11 @@ class WeightAverage:
             self._swap()
 
     def state_dict(self) -> dict:
+        """What a resumed run needs."""
         return {"updates": self.updates, "average": self.average}
 
     def load_state_dict(self, state: dict) -> None:
+        """Restore what `state_dict` gave. Raises `UserError` if the average was on then and is off now, or the reverse."""
         if len(self.average) != len(state["average"]):
             raise UserError(f"--ema_decay {self.decay:g}: cannot begin or drop an average in mid-run; resume without this flag")
         self.updates = state["updates"]

@@ -57,7 +57,8 @@ class Batches(Protocol):
 
     steps_per_epoch: int
 
-    def batch(self, index: int) -> Batch: ...
+    def batch(self, index: int) -> Batch:
+        """Batch number `index`, from 0 without end; a pure function."""
 
 
 class Trainer:

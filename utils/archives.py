@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from utils.errors import UserError
 
@@ -107,7 +108,7 @@ def check_names(names: Iterable[str], path: Path, limits: Limits, seen: set[str]
         seen.add(key)
 
 
-def limited(file, size: int, path: Path) -> bytes:
+def limited(file: IO[bytes], size: int, path: Path) -> bytes:
     """The content of a member, which is no longer than the archive says."""
     content = file.read(size + 1)
     if len(content) != size:

@@ -283,6 +283,7 @@ class CheckpointFolder:
         self.resume = self.model / "resume.pt"
 
     def weights(self, tag: str) -> Path:
+        """The weights file of a tag, such as "latest"."""
         return self.model / f"{tag}.safetensors"
 
     def has_weights(self) -> bool:
@@ -295,6 +296,7 @@ class CheckpointFolder:
         return not weights and load_resume(self.resume)["step"] == 0
 
     def has_resume(self) -> bool:
+        """Whether an interrupted run can be resumed from here."""
         return self.resume.is_file() or previous(self.resume).is_file()
 
 

@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 LONGEST = 500  # characters of an error
 # What could move the cursor, colour the terminal, or reorder what stands there.
@@ -72,7 +72,7 @@ def check_packages() -> None:
                 fail_without(name)
 
 
-def fail_without(package: str) -> None:
+def fail_without(package: str) -> NoReturn:
     """Print that a package is not installed, and how to install it, and exit with code 2."""
     fail(
         f"missing package: {package}, in {sys.executable}; activate the environment with `source .venv/bin/activate` "
@@ -80,7 +80,7 @@ def fail_without(package: str) -> None:
     )
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """Print an error on one line of at most 500 characters and exit with code 2."""
     message = escaped(" ".join(message.split()))
     if len(message) > LONGEST - 10:
@@ -107,7 +107,7 @@ def warning(message: str) -> None:
 class Parser(argparse.ArgumentParser):
     """A parser that reports a wrong flag on one line and exits with code 2."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         """Print an error of the command line and exit with code 2."""
         fail(f"{message}; --help lists the flags")
 

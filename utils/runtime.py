@@ -115,6 +115,7 @@ class Distributed:
 
     @classmethod
     def from_environment(cls) -> Distributed:
+        """This process as `torchrun` describes it in the environment."""
         get = os.environ.get
         return cls(int(get("RANK", 0)), int(get("WORLD_SIZE", 1)), int(get("LOCAL_RANK", 0)))
 

@@ -133,10 +133,12 @@ class Studio:
 
     @reported
     def undo(self, session: Session) -> tuple:
+        """Undo the last step; returns the new state of the page."""
         return ("", *self.shown(session.undo()))
 
     @reported
     def redo(self, session: Session) -> tuple:
+        """Redo the step that was undone last; returns the new state of the page."""
         return ("", *self.shown(session.redo()))
 
     @reported
@@ -156,6 +158,7 @@ class Studio:
 
 
 def numbered(sample: Sample, number: int, known: dict | None) -> Sample:
+    """A sample under the number by which the session lists it."""
     return Sample(sample.motion, 0, number, number, known, sample.cycles)
 
 
@@ -200,6 +203,7 @@ def build(lamp: Lamp, library: str = "") -> gr.Blocks:
 
 
 def generate_tab(studio: Studio) -> dict[str, Any]:
+    """The components of the tab that generates, by name."""
     with gr.Tab("Generate"):
         prompt = gr.Textbox(
             label="What does the person do?", value="a person waves with the right hand", max_length=MAX_LETTERS, autofocus=True
@@ -215,6 +219,7 @@ def generate_tab(studio: Studio) -> dict[str, Any]:
 
 
 def edit_tab() -> dict[str, Any]:
+    """The components of the tab that edits, by name."""
     with gr.Tab("Edit"):
         prompt = gr.Textbox(label="What happens there? Without text, what leads from before to after", max_length=MAX_LETTERS)
         start = gr.Slider(0, 60, value=20, step=1, label="From frame")
@@ -227,6 +232,7 @@ def edit_tab() -> dict[str, Any]:
 
 
 def upload_tab() -> dict[str, Any]:
+    """The components of the tab that uploads, captions and searches, by name."""
     with gr.Tab("Upload, captions, search"):
         file = gr.File(label="Motion file", file_types=UPLOADS, type="filepath")
         captions = gr.Button("Caption the selected motion", variant="primary")

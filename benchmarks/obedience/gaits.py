@@ -101,6 +101,7 @@ def climbs_a_ladder(body: Body) -> list[Span]:
 
 
 def climbs(body: Body) -> list[Span]:
+    """Spans in which the pelvis is 0.2 m above leg height and a still foot 0.25 m above the floor, with 2 s before them."""
     pelvis = smooth(body.height[:, PELVIS], 3)
     still = length(rate(smooth(body.joints[:, ANKLES], 1))) < 0.3
     standing = (still & (body.feet > 0.25) & (body.knees < 100)).any(1)

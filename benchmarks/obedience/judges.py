@@ -118,10 +118,12 @@ def ends(state: Callable[[Body], np.ndarray], seconds: float = 0.4) -> Condition
 
 
 def begins(state: Callable[[Body], np.ndarray], seconds: float = 0.4) -> Condition:
+    """A condition: `state` holds during the first `seconds` of the motion."""
     return lambda body: bool(state(body)[: round(seconds * FPS)].mean() > 0.6)
 
 
 def upright(body: Body) -> np.ndarray:
+    """Whether the body is upright, per frame (T,)."""
     return body.upright
 
 

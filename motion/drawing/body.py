@@ -44,6 +44,7 @@ class Limbs(NamedTuple):
 
     @property
     def colours(self) -> np.ndarray:
+        """The colour of each part, RGB from 0 to 255."""
         return np.array([COLOURS[part] for part in self.parts], float)
 
 
@@ -169,6 +170,7 @@ def across(vectors: np.ndarray, axis: np.ndarray) -> np.ndarray:
 
 
 def side(bone: str) -> str:
+    """The side of the body that a bone is on: left, right or middle."""
     return "left" if bone.startswith("Left") else "right" if bone.startswith("Right") else "middle"
 
 

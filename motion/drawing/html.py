@@ -55,6 +55,7 @@ def page(motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[st
 
 
 def read(name: str) -> str:
+    """A file of the viewer as text."""
     return (VIEWER / name).read_text(encoding="utf-8")
 
 

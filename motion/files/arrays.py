@@ -91,6 +91,7 @@ class SafeUnpickler(pickle.Unpickler):
     """Rebuilds arrays, numbers, texts, lists and dictionaries, and refuses every other class."""
 
     def find_class(self, module: str, name: str) -> object:
+        """A class that a pickle names; only NumPy's own are allowed."""
         if (module, name) not in PICKLED:
             raise pickle.UnpicklingError(f"{module}.{name}")
         return super().find_class(module, name)

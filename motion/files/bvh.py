@@ -55,6 +55,7 @@ class Bvh:
 
     @property
     def fps(self) -> float:
+        """Frames per second."""
         return 1 / self.frame_time
 
     def joints(self) -> np.ndarray:
@@ -344,4 +345,5 @@ def hierarchy_lines(
 
 
 def numbers(vector: np.ndarray) -> str:
+    """Numbers as a BVH file writes them, with six decimals."""
     return " ".join(f"{x:.6f}" for x in vector)

@@ -87,6 +87,7 @@ def all_maps() -> dict[str, tuple[Place, ...]]:
 
 
 def plain(name: str) -> str:
+    """A joint name in lower case without punctuation, for comparison."""
     return PUNCTUATION.sub("", name).lower()
 
 
@@ -110,6 +111,7 @@ def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
 
 
 def renamed(place: Place, names: Mapping[str, str]) -> Place:
+    """A joint map's entry with every joint replaced by its name in the file."""
     return names[place] if isinstance(place, str) else {names[joint]: weight for joint, weight in place.items()}
 
 

@@ -192,6 +192,7 @@ def parse_asf(text: str) -> tuple[dict[str, Bone], Root, float]:
 
 
 def parse_root(section: str) -> Root:
+    """The `:root` section of an .asf file. Raises `ValueError` for wrong channels or numbers that are not finite."""
     words = keyed_lines(section)
     order = tuple(channel.lower() for channel in words["order"])
     if sorted(order) != ["rx", "ry", "rz", "tx", "ty", "tz"]:
@@ -204,6 +205,7 @@ def parse_root(section: str) -> Root:
 
 
 def is_finite(values: np.ndarray | float) -> bool:
+    """Whether all values are finite."""
     return bool(np.isfinite(values).all())
 
 
@@ -222,6 +224,7 @@ def rest_axes(angles: Sequence[str], order: Sequence[str]) -> np.ndarray:
 
 
 def uncommented(text: str) -> str:
+    """A text without `#` comments and byte order mark."""
     return "\n".join(line.partition("#")[0] for line in text.removeprefix("\ufeff").splitlines())
 
 

@@ -162,6 +162,7 @@ def estimated_up(raw: Raw, name: str) -> str:
 
 
 def checked(value: str | None, choices: tuple[str, ...], flag: str) -> str | None:
+    """A flag's value, if it is one of the choices or None. Raises `UserError` otherwise."""
     if value is not None and value not in choices:
         raise UserError(f"{flag} {value}: choose one of {', '.join(choices)}")
     return value

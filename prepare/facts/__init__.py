@@ -75,10 +75,12 @@ class Facts:
 
     @property
     def punches(self) -> tuple[int, int]:
+        """The number of punches with the left and with the right hand."""
         return self.pair("punch")
 
     @property
     def kicks(self) -> tuple[int, int]:
+        """The number of kicks with the left and with the right foot."""
         return self.pair("kick")
 
     @property
