@@ -1,10 +1,10 @@
-"""How good are captions of motion? BLEU, ROUGE-L, CIDEr, BERTScore, R-precision and MM-Dist, beside what people score.
+"""Evaluate captions of motion: BLEU, ROUGE-L, CIDEr, BERTScore, R-precision and MM-Dist, beside the scores of human captions.
 
     python M2T_eval.py --exp-name m2t --dataname open
 
 Prints the table and some captions, and writes `<out_dir>/<dataset_name>/<name>/eval/`: `<ext>.log`, `<ext>.json` with every
-caption, and `<ext>.html`, a page with the motions of the captions printed. The column of people holds one caption of each clip
-against its others.
+caption, and `<ext>.html`, a page with the motions of the captions printed. The column for people scores one human caption of each
+clip against the clip's other captions.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
 def scores(
     seen: Pass, clips: CaptionedClips, judge: Judge, bert: BertScores, kinds: list[str]
 ) -> dict[str, dict[str, float]]:
-    """{"ours": {metric: value}, "people": …} of a pass; metrics of each kind of references carry its name."""
+    """Scores of one pass, {"ours": {metric: value}, "people": …}; the kind of references is part of a metric's name."""
     from evaluation.captions import captions_of, embedded, language_scores, matching_scores, people
     from evaluation.judges import NoJudge
 
@@ -125,7 +125,7 @@ def summary(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]
 
 
 def captions_table(results: dict[str, dict[str, Any]]) -> str:
-    """Our captions beside people's."""
+    """A table of our scores beside those of human captions."""
 
     def cell(value) -> str:
         return "-" if value is None else f"{value[0]:.3f} ± {value[1]:.3f}"
@@ -144,7 +144,7 @@ def captions_json(seen: Pass, clips: CaptionedClips) -> list[dict[str, Any]]:
 
 
 def sample_lines(records: list[dict[str, Any]]) -> list[str]:
-    """Captions beside the references, for reading."""
+    """Lines that show generated captions beside their references."""
     return [line for one in records for line in (f"{one['clip']}: {one['said']}", *(f"    {text}" for text in one["people"]))]
 
 

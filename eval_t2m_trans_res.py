@@ -1,8 +1,8 @@
-"""How good is text to motion? FID, R-precision, MM-Dist, Diversity, MultiModality and physics, by the published protocol.
+"""Evaluate text to motion by the published protocol: FID, R-precision, MM-Dist, Diversity, MultiModality and physical metrics.
 
     python eval_t2m_trans_res.py --name mtrans --res_name rtrans --dataset_name t2m --cond_scale 4 --time_steps 10 --ext evaluation
 
-Prints generated motion beside real motion and writes the run's `eval/<ext>.log` and `eval/<ext>.json`.
+Prints the metrics of generated and of real motion and writes the run's `eval/<ext>.log` and `eval/<ext>.json`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(config: EvalT2M) -> None:
-    """Evaluate each weights file that is asked for; under torchrun the processes share the batches, and the first one reports."""
+    """Evaluate the requested weights files. Under torchrun, processes share the batches and the first one reports."""
     from dataclasses import asdict
 
     from data.store import MotionStore
@@ -76,7 +76,7 @@ def run(config: EvalT2M) -> None:
 
 
 def lamp_bertscore(config: EvalT2M, clips: CaptionedClips, loader: Loader) -> dict[str, Any]:
-    """What the protocol needs for LaMP-BertScore: who captions motions, and what that is worth."""
+    """The captioner and the scorer that the protocol needs for LaMP-BertScore."""
     from evaluation.captions import BertScores, batched_captioner, lamp_bertscore, load_scorer
     from models.decoding import Search
     from pipelines.motion2text import MotionToText
@@ -89,7 +89,7 @@ def lamp_bertscore(config: EvalT2M, clips: CaptionedClips, loader: Loader) -> di
 
 
 def makers(protocol: SplitEvaluation, model: TextToMotion, config: EvalT2M) -> tuple[Callable, Callable]:
-    """What `evaluate` asks for: motions of a pass, and MultiModality."""
+    """The two functions that `evaluate` takes: one generates the motions of a pass, the other computes MultiModality."""
     from pipelines.text2motion import SamplingSettings
 
     options = {"size": config.batch_size, "sampling": SamplingSettings().changed(config)}
@@ -116,7 +116,7 @@ def weights_of(folder: CheckpointFolder) -> list[str]:
 
 
 def load_generator(config: EvalT2M, tag: str, loader: Loader) -> TextToMotion:
-    """The masked transformer with all that goes with it."""
+    """The masked transformer with its tokeniser, text encoder and residual transformer."""
     from pipelines.text2motion import TextToMotion
 
     names = (config.checkpoints_dir, config.dataset_name, config.name, config.res_name or None)

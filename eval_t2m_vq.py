@@ -1,8 +1,9 @@
-"""How well a tokeniser gives motions back: joint error, error by kind of feature, codebook use, physical soundness.
+"""Evaluate a tokeniser's reconstructions: joint error, error by group of features, codebook use and physical metrics.
 
     python eval_t2m_vq.py --gpu_id 0 --name rvq --dataset_name open
 
-Prints a report and writes it to the run's `eval/<ext>.log` and `eval/<ext>.json`. Clips are taken whole, cut to whole tokens.
+Prints a report and writes it to the run's `eval/<ext>.log` and `eval/<ext>.json`. Clips are used in full length, cut to whole
+tokens.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def evaluate(config: EvalVQ) -> None:
 def judgement(
     config: EvalVQ, model: MotionTokeniser, normaliser: Normaliser, store: MotionStore, spec: DatasetSpec, device: torch.device
 ) -> dict[str, Any] | None:
-    """FID, R-precision and their like of reconstructions, as for text to motion. None, and a line why, without a judge."""
+    """FID, R-precision and related metrics of reconstructions, as for text to motion. Without an evaluator: None, and a line that
+    says why."""
     import torch
 
     from data.text import CaptionedClips
@@ -93,7 +95,7 @@ def judgement(
 
 
 def report(results: dict[str, Any]) -> str:
-    """The results as people read them."""
+    """The results as readable lines."""
     few = f" (only {results['clips']} clips: take it as a hint)" if results["clips"] < 300 else ""
     lines = [
         f"{results['weights']}, step {results['step']}; {results['split']}: {results['clips']} clips, {results['poses']} poses",
@@ -115,7 +117,7 @@ def report(results: dict[str, Any]) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number as text, empty for None."""
+    """A number as text; `-` for None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
@@ -123,7 +125,7 @@ COLUMNS = ("foot_slide_cm_s", "jerk_m_s3", "bone_deviation_percent", "kick_cm", 
 
 
 def breakdown(kind: str, groups: dict[str, Any]) -> list[str]:
-    """A line for each action or source: real → reconstructed."""
+    """One line per action or source: real → reconstructed."""
     if not groups:
         return []
     heads = ("slide cm/s", "jerk m/s³", "bones %", "high toe cm", "low toe cm")

@@ -1,13 +1,13 @@
-"""Motion files → what is done in them, in words: a table, captions.txt, captions.json and subtitles.
+"""Caption motion files: a table, captions.txt, captions.json and subtitles.
 
-    python gen_m2t.py --motions walk.npy dance.bvh --ext told1
+    python gen_m2t.py --motions walk.npy dance.bvh --ext captions1
     python gen_m2t.py --motions my_captures --name m2t --num_captions 3
     python gen_m2t.py --motions 07_01.amc --asf 07.asf --window 80 --formats srt
 
-A motion is a .npy of joints (T, 22, 3) in metres or of features (T, 263), a .bvh, or an .amc with its .asf. One that is longer than
-`--window` is captioned window by window, with timestamps. Results lie in `<output_dir>/<ext>/`: `captions.txt` is the table,
-`captions.json` the same for programs, `<file>.srt` are subtitles for a video of the motion. They appear when all are made and
-replace files of the same names.
+A motion is a .npy of joints (T, 22, 3) in metres or of features (T, 263), a .bvh, or an .amc with its .asf. Motions longer than
+`--window` are captioned window by window, with timestamps. Results are written to `<output_dir>/<ext>/`: `captions.txt` is the
+table, `captions.json` has the same content for programs, `<file>.srt` are subtitles for a video of the motion. They appear together
+at the end and replace files of the same names.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The studio: a web app on the models at hand, for generation, editing, captions, search and conversion (docs/studio.md).
+"""The studio: a web app for generation, editing, captions, search and conversion (docs/studio.md).
 
     python studio.py                          # http://127.0.0.1:7860
-    python studio.py --library my_captures    # similar motions come from this folder
+    python studio.py --library my_captures    # folder to search
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Language-motion pretraining: LaMP, on the latents of a frozen tokeniser and a BERT.
+"""Train LaMP (language-motion pretraining) on the latents of a frozen tokeniser, starting from a BERT.
 
     python train_lamp.py --name lamp --vq_name vq --dataset_name open
 
-Writes `checkpoints/<dataset_name>/<name>/`, the backbone's `vocab.txt` with it. Latents and captions' tokens are computed once,
-before the first step.
+Writes `checkpoints/<dataset_name>/<name>/`, including the backbone's `vocab.txt`. Latents and token ids of captions are computed
+once, before the first step.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(config: TrainLaMP) -> None:
-    """Latents and token ids first, then the model, then the trainer."""
+    """Compute latents and token ids, build the model and train it."""
     from dataclasses import asdict
 
     from data.balance import sampling_weights
@@ -94,7 +94,7 @@ def train(config: TrainLaMP) -> None:
 
 
 def backbone(config: TrainLaMP) -> Path:
-    """The BERT folder that `--bert` names, or the first of the usual ones that is there."""
+    """The BERT folder of `--bert`, or else the first of the default ones that exists."""
     from models.bert import minilm_folder
 
     if config.bert:
@@ -104,7 +104,7 @@ def backbone(config: TrainLaMP) -> Path:
 
 
 def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> LaMP:
-    """A LaMP of the backbone's and the tokeniser's sizes, with the backbone's weights or those of `--init`."""
+    """A LaMP whose sizes match the backbone and the tokeniser, with the weights of the backbone."""
     from models.bert import load_bert
     from models.lamp import LaMP, LaMPConfig
 
@@ -143,7 +143,8 @@ def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
 def validation(
     clips: CaptionedClips, val_pairs: CaptionedLatents, tokenizer: Tokenizer
 ) -> Callable[[LaMP], dict[str, float | str]]:
-    """The losses and R@1, 2, 3 in batches of 32, with fixed crops and captions; and captions of a few motions."""
+    """A function that computes the losses and R@1, 2, 3 in batches of 32, with fixed crops and captions, and captions of a few
+    motions."""
     import numpy as np
 
     from evaluation.metrics.retrieval import ceiling, small_batches
@@ -173,7 +174,7 @@ def validation(
 
 
 def recalls(model: LaMP, batch: dict) -> dict[str, float]:
-    """R@1, 2, 3 within a batch, both ways."""
+    """R@1, 2, 3 within a batch, in both directions."""
     from evaluation.metrics.retrieval import hits, rank
 
     motion = model.motion_features(batch["latents"], batch["lengths"])
@@ -187,7 +188,7 @@ def recalls(model: LaMP, batch: dict) -> dict[str, float]:
 
 
 def samples(model: LaMP, batch: dict, tokenizer: Tokenizer) -> str:
-    """Captions of the first motions, each after its reference: `a person bows → someone bows | …`."""
+    """Captions of the first motions, each after its reference, such as `a person bows → someone bows | …`."""
     device = model.logit_scale.device
     latents, lengths = batch["latents"][:SAMPLES].to(device), batch["lengths"][:SAMPLES].to(device)
     words = tokenizer.get_vocab_size()  # the id after them is [DEC]

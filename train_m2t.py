@@ -2,8 +2,8 @@
 
     python train_m2t.py --exp-name m2t --dataname open --lamp_name lamp
 
-Writes `<out_dir>/<dataset_name>/<name>/`. Latents and captions' tokens are computed once, before the first step. With `--texts` a
-GPT learns plain captions alone, and another run may begin with it (`--resume-trans`).
+Writes `<out_dir>/<dataset_name>/<name>/`. Latents and token ids of captions are computed once, before the first step. With
+`--texts` a GPT is trained on captions without motions; another run can start from it (`--resume-trans`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(config: TrainM2T) -> None:
-    """LaMP, the captioner, its batches, then the trainer."""
+    """Load LaMP, build the captioner and its batches, and train it."""
     from dataclasses import asdict
 
     from data.store import Normaliser
@@ -83,7 +83,7 @@ def train(config: TrainM2T) -> None:
 
 
 def build_model(config: TrainM2T, reader: LanguageMotion) -> Captioner:
-    """A new captioner for what LaMP's queries say."""
+    """A new captioner that reads LaMP's queries."""
     lamp = reader.lamp.config
     if config.decoder == "lm":
         from models.caption_lm import CaptionLM, CaptionLMConfig
@@ -102,7 +102,7 @@ def build_model(config: TrainM2T, reader: LanguageMotion) -> Captioner:
 
 
 def start_from_init_(model: Captioner, config: TrainM2T) -> None:
-    """Start from the weights of --resume-trans. Raises `UserError` if it is no captioner, or one of other sizes or words."""
+    """Start from the weights of --resume-trans. Raises `UserError` if it is no captioner, or has another size or vocabulary."""
     from dataclasses import asdict
 
     from models.bert import vocabulary
@@ -121,7 +121,7 @@ def start_from_init_(model: Captioner, config: TrainM2T) -> None:
 
 
 def share(config: TrainM2T) -> dict[str, int]:
-    """This process's part of the batches."""
+    """Batch size, seed and this process's rank, as arguments of the batches."""
     from utils.runtime import Distributed
 
     processes = Distributed.from_environment()
@@ -129,7 +129,7 @@ def share(config: TrainM2T) -> dict[str, int]:
 
 
 def sentences(config: TrainM2T, model: Captioner) -> tuple[Sentences, Validation]:
-    """Batches of plain captions, and their validation."""
+    """Batches of captions without motions, and the validation function."""
     from pathlib import Path
 
     from data.sentences import Sentences
@@ -144,7 +144,7 @@ def sentences(config: TrainM2T, model: Captioner) -> tuple[Sentences, Validation
 
 
 def pairs(config: TrainM2T, reader: LanguageMotion, model: Captioner) -> tuple[CaptionedLatents, Validation]:
-    """Batches of motions with captions, and their validation."""
+    """Batches of motions with captions, and the validation function."""
     from data.balance import sampling_weights
     from data.pairs import captioned_latents
     from data.store import MotionStore, Normaliser
@@ -165,7 +165,8 @@ def pairs(config: TrainM2T, reader: LanguageMotion, model: Captioner) -> tuple[C
 
 
 def validation(batches: Sentences | CaptionedLatents, reader: LanguageMotion | None = None) -> Validation:
-    """Mean loss and accuracy with the same crops and captions every time; and captions of a few motions."""
+    """A function that computes mean loss and accuracy, with the same crops and captions each time, and captions of a few
+    motions."""
 
     def validate(model) -> dict[str, float | str]:
         device = next(model.parameters()).device

@@ -1,4 +1,5 @@
-"""Train text → tokens on a frozen tokeniser: the masked transformer, the residual transformer, or the length predictor.
+"""Train a model from text to tokens on a frozen tokeniser: the masked transformer, the residual transformer or the length
+predictor.
 
     python train_t2m_transformer.py --stage masked --name mtrans --vq_name vq --dataset_name open --batch_size 64
 
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def with_sizes_of_init(config: TrainT2M) -> TrainT2M:
-    """The config with the sizes and the text encoder of the run that --init names, where no flag gives them."""
+    """The config, with sizes and text encoder taken from --init where no flag gives them."""
     from dataclasses import replace
 
     from models.loading import load_model
@@ -66,7 +67,8 @@ def with_sizes_of_init(config: TrainT2M) -> TrainT2M:
 
 
 def with_lamp_named(config: TrainT2M) -> TrainT2M:
-    """LaMP's run by its name, so that it is on record. Raises `UserError` if there is none, or for LaMP's flags without LaMP."""
+    """The config with the name of the LaMP run, so that it is recorded. Raises `UserError` if there is none, or for LaMP's flags
+    with another encoder."""
     from dataclasses import replace
 
     from pipelines.runs import LAMP, resolve
@@ -81,7 +83,7 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
 
 
 def train(config: TrainT2M) -> None:
-    """Tokens and features first, then the model, then the trainer."""
+    """Compute tokens and conditions, build the model and train it."""
     from dataclasses import asdict
 
     from data.balance import sampling_weights
@@ -132,7 +134,7 @@ def train(config: TrainT2M) -> None:
 
 
 def check_tokeniser(config: TrainT2M, tokeniser: MotionTokeniser) -> None:
-    """Raises `UserError` for a tokeniser that the stage cannot be trained on."""
+    """Raise `UserError` for a tokeniser that the stage cannot be trained on."""
     if tokeniser.stride != STRIDE:
         raise UserError(f"--vq_name {config.vq_name}: a token takes {tokeniser.stride} frames, not {STRIDE}; use --down_t 2")
     if config.stage == "residual" and tokeniser.num_quantizers == 1:
@@ -142,7 +144,7 @@ def check_tokeniser(config: TrainT2M, tokeniser: MotionTokeniser) -> None:
 def tokens(
     clips: CaptionedClips, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner, config: TrainT2M, share: dict
 ) -> CaptionedTokens:
-    """A split's batches of codes and conditions; its tokens and features come from their caches if they are there."""
+    """Batches of codes and conditions of a split; both are read from their caches if these exist."""
     from pathlib import Path
 
     from data.encoded import CaptionedTokens, cached_tokens
@@ -165,7 +167,8 @@ def tokens(
 def build_model(
     config: TrainT2M, tokeniser: MotionTokeniser, features: Tensor, max_motion: int
 ) -> MaskedTransformer | ResidualTransformer | LengthPredictor:
-    """A new model of the stage, its first layers set from the training captions' features (N, C) and the tokeniser's codebooks."""
+    """A new model of the stage. Its first layers are initialised from the conditions of the training captions (N, C) and from the
+    codebooks."""
     from models.length import LengthConfig, LengthPredictor
     from models.masked import MaskedConfig, MaskedTransformer
     from models.residual import ResidualConfig, ResidualTransformer
@@ -188,7 +191,7 @@ def build_model(
 
 
 def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None:
-    """Start from the weights of --init; the layer that reads the condition stays new if that run's condition was another.
+    """Start from the weights of --init. The layer that reads the condition is kept new if that run used another text encoder.
 
     Raises `UserError` if the run is of another stage or size.
     """
@@ -221,7 +224,8 @@ def codebooks(tokeniser: MotionTokeniser) -> Tensor:
 
 
 def validation(tokens: CaptionedTokens) -> Callable[[nn.Module], dict[str, float]]:
-    """Mean loss and accuracy on the validation split, with the same crops, captions and hidden tokens every time."""
+    """A function that computes mean loss and accuracy on the validation split, with the same crops, captions and masks each
+    time."""
     import torch
 
     def validate(model) -> dict[str, float]:

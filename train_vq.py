@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(config: TrainVQ) -> None:
-    """Windows of the training clips, a tokeniser, and the trainer."""
+    """Load windows of the training clips, build a tokeniser and train it."""
     from dataclasses import asdict
 
     from data.balance import sampling_weights
@@ -88,7 +88,7 @@ def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
 
 
 def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
-    """The tokeniser to train: weights of `--init`, fitted constraints, and the body's losses if any has a weight."""
+    """The tokeniser to train, with the weights of `--init`, fitted body constraints and the body losses that have a weight."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model
     from models.vqvae import MotionTokeniser, widen_from_
@@ -108,7 +108,7 @@ def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: 
 
 
 def tokeniser_config(config: TrainVQ, dim: int) -> VQConfig:
-    """The tokeniser's part of the flags."""
+    """The flags that are fields of `VQConfig`."""
     from dataclasses import fields
 
     from models.vqvae import VQConfig
@@ -117,7 +117,7 @@ def tokeniser_config(config: TrainVQ, dim: int) -> VQConfig:
 
 
 def validation(clips: Clips, normaliser: Normaliser, spec: DatasetSpec) -> Callable[[MotionTokeniser], dict[str, float]]:
-    """Reconstruction loss and pelvis-aligned joint error (mm), over all poses of the validation clips."""
+    """A function that computes reconstruction loss and pelvis-aligned joint error (mm) over all poses of the validation clips."""
     import torch
 
     from evaluation.tokeniser import pose_errors, reconstructions, row_errors, to_joints

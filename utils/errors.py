@@ -1,7 +1,7 @@
-"""The one error that users see: a clear line, exit code 2, no traceback.
+"""The error that users see: one clear line, exit code 2, no traceback.
 
-Library code raises `UserError` for anything a user can mend (a missing file, a wrong shape, an unknown name). Scripts wear
-`@script`, which turns it into one line on stderr and exit code 2. Everything else is a bug and keeps its traceback.
+Library code raises `UserError` for anything a user can fix (a missing file, a wrong shape, an unknown name). `@script` on a
+script's `main` turns it into one line on stderr and exit code 2. Everything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BAR = re.compile("(\n|\x1b\\[A)*")  # with which progress bars move the cursor
 
 
 class UserError(ValueError):
-    """Bad input. The message names the thing and the remedy, on one line."""
+    """Bad input. The message says on one line what is wrong and how to fix it."""
 
 
 def script(main: Callable) -> Callable:
@@ -61,10 +61,10 @@ def script(main: Callable) -> Callable:
 
 
 def check_packages() -> None:
-    """For a package's `__init__.py`: ends `python -m package.module` with one line where a requirement is not installed.
+    """Called in a package's `__init__.py`: end `python -m package.module` with one line if a requirement is not installed.
 
-    Modules that are started so import their requirements before `script` can wrap `main`. `sys.argv[0]` is "-m" while Python looks
-    for the module, and at no other time.
+    Such modules import their requirements before `script` can wrap `main`. `sys.argv[0]` is "-m" only while Python locates the
+    module.
     """
     if sys.argv[:1] == ["-m"]:
         for name in REQUIRED:
@@ -90,7 +90,7 @@ def fail(message: str) -> NoReturn:
 
 
 def note(message: str) -> None:
-    """Print one `note:` line on stderr: something the user should know that is no error."""
+    """Print one `note:` line on stderr: something the user should know that is not an error."""
     print(f"note: {' '.join(message.split())}", file=sys.stderr)
 
 
@@ -113,7 +113,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Printable:
-    """A text stream whose text reaches `stream` without control characters, and without errors of its encoding."""
+    """A text stream that escapes control characters and characters that `stream` cannot encode."""
 
     def __init__(self, stream: TextIO):
         self.stream = stream
@@ -121,7 +121,7 @@ class Printable:
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        """Write text with control characters escaped; cursor movements of progress bars pass."""
+        """Write text with control characters escaped, except the cursor movements of progress bars."""
         if not BAR.fullmatch(text):
             text = escaped(text)
         return self.stream.write(text)
