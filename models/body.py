@@ -1,8 +1,8 @@
 """Physical constraints and losses for the tokeniser: bone lengths, standing feet, and joints in metres.
 
 HumanML3D's features store each joint independently and the root only as velocities. A small error in every number therefore
-stretches bones, makes feet slide and lets the heading drift. `BodyConstraints` is the decoder's last layer and removes
-the first two; `BodyLoss` integrates the root and compares joints `(B, T, J, 3)` in world space. Rows are `(B, T, D)`, normalised.
+stretches bones, makes feet slide and lets the heading drift. `BodyConstraints`, the decoder's last layer, prevents the first two;
+`BodyLoss` integrates the root and compares joints `(B, T, J, 3)` in world space. Rows are `(B, T, D)`, normalised.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TINY = 1e-10  # keeps the gradient of a length finite at zero
 
 
 def joint_count(dim: int) -> int:
-    """J of a row of D = 12 J - 1 numbers."""
+    """The number of joints J of rows with D = 12 J - 1 numbers."""
     return (dim + 1) // 12
 
 

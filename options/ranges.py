@@ -1,4 +1,4 @@
-"""The range of each number that a flag takes, by the flag's name: checked in one place, before anything is loaded."""
+"""The range of each numeric flag, by name; checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
 
 
 def check_ranges(values: Mapping[str, Any]) -> None:
-    """Raises `UserError` for the first number that is out of its flag's range, infinite or NaN."""
+    """Raise `UserError` for the first number that is infinite, NaN or out of its flag's range."""
     for name, value in values.items():
         for number in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(number, bool) or not isinstance(number, (int, float)):
