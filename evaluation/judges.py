@@ -1,7 +1,7 @@
-"""Who judges whether texts and motions belong together: both as points of one space, for R-precision, FID and their like.
+"""Evaluators: text and motion embeddings in one space, for R-precision, FID and related metrics.
 
-A judge takes motions in the dataset's own units, features (B, T, D) with lengths (B,) in frames, and captions with their tokens
-(`word/POS`), and gives (B, E) each, in the order they came in; nearness is Euclidean. `GuoJudge` is the field's matching evaluator,
+A judge embeds motions, features (B, T, D) in the dataset's own units with lengths (B,) in frames, and captions with their tokens
+(`word/POS`), as (B, E), in the order of the input; the distance is Euclidean. `GuoJudge` is the field's matching evaluator,
 `LampJudge` is LaMP (paper's table 2).
 """
 
@@ -28,7 +28,7 @@ BATCH = 256  # clips at a time: enough for matrix products at full speed
 
 
 class Judge(Protocol):
-    """What evaluation asks of a judge."""
+    """The interface of an evaluator."""
 
     name: str
 
@@ -40,9 +40,10 @@ class Judge(Protocol):
 
 
 class GuoJudge:
-    """An evaluator with the statistics (D,) of its motions and the words of its texts.
+    """The matching evaluator with the statistics (D,) of its motions and its word vectors.
 
-    Raises `UserError` if they do not fit each other, and in use for motions of another width, under 4 frames, or over 196.
+    Raises `UserError` if these do not fit each other, and when called with motions of another width, or of less than 4 or more than
+    196 frames.
     """
 
     name = "guo"
@@ -84,7 +85,7 @@ class GuoJudge:
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """(B, E). Raises `UserError` for a motion that the evaluator cannot see."""
+        """Embeddings (B, E). Raises `UserError` for a motion that is too short or too long for the evaluator."""
 
         def embed(features: Tensor, lengths: Tensor) -> Tensor:
             return self.evaluator.embed_motion((features.to(self.mean) - self.mean) / self.std, lengths)
@@ -93,7 +94,7 @@ class GuoJudge:
 
     @torch.no_grad()
     def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
-        """(B, E), from the tokens alone."""
+        """Embeddings (B, E) of the tokens; the captions are not used."""
         embeddings = []
         for start in range(0, len(tokens), BATCH):
             batch = {name: value.to(self.mean.device) for name, value in self.words(tokens[start : start + BATCH]).items()}
@@ -102,7 +103,7 @@ class GuoJudge:
 
 
 class LampJudge:
-    """LaMP as its authors judge with it: a motion is the mean of its queries' projections; neither side is made a unit vector."""
+    """LaMP as evaluator, as its authors use it: a motion is the mean of its queries' projections; embeddings are not normalised."""
 
     name = "lamp"
 
@@ -125,7 +126,7 @@ class LampJudge:
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """(B, E)."""
+        """Embeddings (B, E)."""
 
         def embed(features: Tensor, lengths: Tensor) -> Tensor:
             return self.lamp.project_motions((features.to(self.mean) - self.mean) / self.std, lengths).mean(1)
@@ -134,12 +135,12 @@ class LampJudge:
 
     @torch.no_grad()
     def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
-        """(B, E), from the captions alone."""
+        """Embeddings (B, E) of the captions; the tokens are not used."""
         return self.lamp.project_texts(captions)
 
 
 class NoJudge:
-    """Says nothing, where nobody who can judge is there."""
+    """Stands in when no evaluator is available; its embeddings are empty."""
 
     name = "none"
 
@@ -153,7 +154,8 @@ class NoJudge:
 
 
 def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengths: Tensor) -> Tensor:
-    """`embed(features (b, t, D), lengths (b,))` of all clips in their order; batches are of like length, cut to the longest."""
+    """Apply `embed(features (b, t, D), lengths (b,))` to all clips in batches of similar length, trimmed to the longest; results
+    are in the order of the clips."""
     lengths = lengths.cpu()
     order = lengths.argsort()
     embeddings = [
@@ -164,9 +166,9 @@ def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengt
 
 
 def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJudge:
-    """The judge that the flags ask for; where nothing is named and none is there, nobody, with a note.
+    """The evaluator given by the flags; if none is named and none exists, `NoJudge` with a note.
 
-    Raises `UserError` for one that is named and not there, and for a damaged one.
+    Raises `UserError` for an evaluator that is named but missing, and for a damaged one.
     """
     if config.evaluator == "none":
         return NoJudge()
@@ -180,5 +182,5 @@ def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJud
 
 
 def load_judge(kind: str, checkpoints_dir: str | Path, dataset_name: str, name: str, loader: Loader) -> GuoJudge | LampJudge:
-    """The judge of `kind` guo or lamp; `name` is its run. Raises `MissingRun` where there is none, saying how to get one."""
+    """The evaluator of `kind` guo or lamp; `name` is its run. Raises `MissingRun` if there is none, saying how to get one."""
     return {"guo": GuoJudge, "lamp": LampJudge}[kind].load(checkpoints_dir, dataset_name, name, loader=loader)

@@ -1,7 +1,6 @@
 """The studio's page: Gradio components around `pipelines.api.Lamp`.
 
-Nothing that a visitor writes or uploads becomes HTML: texts are shown in text boxes and tables, motions in the viewer's frame,
-which may run its own script and reach nothing else.
+Input of visitors never becomes HTML: texts are shown in text boxes and tables, motions in the viewer's sandboxed frame.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ EMPTY = '<div class="viewers"><p>Describe a motion and press Generate.</p></div>
 
 
 def reported(function: Callable) -> Callable:
-    """The function with our errors as messages of the page, and others as one line that says so."""
+    """A function whose `UserError`s are shown on the page; other exceptions become one generic line."""
 
     @functools.wraps(function)
     def wrapped(*arguments: Any) -> Any:
@@ -50,7 +49,7 @@ def reported(function: Callable) -> Callable:
 
 
 class Studio:
-    """The functions behind the page. `session` is the visitor's; `number` that of the selected motion."""
+    """The functions behind the page. `session` is the visitor's session, `number` the selected motion's number."""
 
     def __init__(self, lamp: Lamp, library: str = ""):
         self.lamp, self.library = lamp, library
@@ -163,7 +162,7 @@ def numbered(sample: Sample, number: int, known: dict | None) -> Sample:
 
 
 def viewers(motions: Sequence[Motion]) -> str:
-    """A viewer for each motion, side by side where there is room."""
+    """One viewer per motion, side by side if there is room."""
     frames = (framed(motion.html(), HEIGHT) for motion in motions)
     return f'<div class="viewers">{"".join(frames)}</div>'
 
@@ -244,7 +243,7 @@ def upload_tab() -> dict[str, Any]:
 
 
 def connect(studio: Studio, session: gr.State, controls: tuple, view: gr.HTML, note: gr.Textbox, chosen: gr.Dropdown) -> None:
-    """What each control does."""
+    """Connect the controls to their functions."""
     made, edits, uploads = controls
     changed = [note, view, chosen, *edits["stretch"], session]
     gr.on(
