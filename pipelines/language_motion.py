@@ -110,7 +110,7 @@ class LanguageMotion:
 
     @torch.no_grad()
     def project_motions(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """(B, Q, E): those of `motion_features` before normalisation to unit length."""
+        """`motion_features` before normalisation to unit length: (B, Q, E)."""
         return self.lamp.project_motion(*self.latents(motion, lengths))
 
     @torch.no_grad()

@@ -1,11 +1,11 @@
-"""Motion from anywhere, to any format that is written here: python -m motion.files.convert IN OUT.
+"""Convert a motion file to another format: python -m motion.files.convert IN OUT.
 
-    python -m motion.files.convert walk.bvh walk.mp4                          # any skeleton that a joint map knows (mocap.py)
-    python -m motion.files.convert 07_01.amc walk.glb --fps 30                # CMU; the skeleton 07.asf lies beside it
+    python -m motion.files.convert walk.bvh walk.mp4                          # any skeleton with a joint map (maps.py)
+    python -m motion.files.convert 07_01.amc walk.glb --fps 30                # CMU, with its skeleton 07.asf in the same folder
     python -m motion.files.convert new_joint_vecs/000001.npy walk.bvh         # HumanML3D's features or joints
     python -m motion.files.convert dance.bvh dance.npy --features             # features for the models: 20 fps, uniform skeleton
 
-What can be read: motion/files/read.py; what can be written: motion/files/export.py.
+Input formats: motion/files/read.py; output formats: motion/files/export.py.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LONGEST_DRAWN = 600  # seconds
 
 
 def to_features(joints: np.ndarray, fps: float) -> np.ndarray:
-    """HumanML3D's features (T', 263) float32 at 20 fps, of joints (T, 22, 3) in metres at any rate: what the models take.
+    """HumanML3D's features (T', 263) float32 at 20 fps, of joints (T, 22, 3) in metres at any frame rate: the models' input.
 
     The skeleton is made uniform, put on the floor and turned to face +Z at the start. Raises `UserError` for other skeletons, NaN
     and motions shorter than two frames of 1/20 s.
