@@ -1,8 +1,8 @@
-"""Whether captions on `open` are true: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
+"""Accuracy of captions on `open`: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
 
-Reads what M2T_eval.py wrote. A caption is right in its action and its side if it names those that most of the clip's own
-captions name, and right in its mood if it says the mood of Bandai-Namco's actor in one of the ways of `prepare/phrases.py`, or
-no mood where the actor had none. CMU's clips have people's captions and no mood: they count for action and side.
+Reads the results of M2T_eval.py. Action and side are correct if most of the clip's own captions name the same ones. The mood is
+correct if the caption expresses the mood of Bandai-Namco's actor in one of the phrases of `prepare/phrases.py`, or no mood if the
+actor had none. CMU's clips have human captions and no mood, so only action and side are evaluated.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def action(caption: str) -> str:
 
 
 def side(caption: str) -> tuple[str, ...]:
-    """Which sides the caption names; "both hands" are no side beside them."""
+    """The sides that the caption names; "both hands" counts only if no other side is named."""
     found = tuple(name for name, words in SIDES.items() if re.search(words, caption))
     return ("both",) if "both" in found else found
 
 
 def phrase(words: str) -> str:
-    """A phrase as a pattern: braces stand for any words."""
+    """A phrase as a regular expression, in which braces match any words."""
     return r"\b" + re.sub(r"\\{.*?\\}", r".+?", re.escape(words.lstrip(", "))) + r"\b"
 
 
@@ -64,7 +64,7 @@ MOOD_WORDS = {
 
 
 def moods(caption: str) -> set[str]:
-    """The moods that the caption speaks of."""
+    """The moods that the caption expresses."""
     return {name for name, words in MOOD_WORDS.items() if words.search(caption)}
 
 
@@ -74,7 +74,7 @@ def most(values: list) -> object:
 
 
 def judge(one: dict) -> dict[str, bool]:
-    """What is right in a caption: {"action", "side"} and, for Bandai-Namco's clips, "mood"."""
+    """Whether each of "action", "side" and, for Bandai-Namco's clips, "mood" is correct in a caption."""
     said, people = one["said"].lower(), [text.lower() for text in one["people"]]
     found = {"action": action(said) == most(list(map(action, people))), "side": side(said) == most(list(map(side, people)))}
     if label := action_and_mood(one["clip"]):

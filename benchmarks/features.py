@@ -1,4 +1,4 @@
-"""Clips a second from joints to features and back: `python -m benchmarks.features [--frames 196] [--batch 32]`.
+"""Clips per second from joints to features and back: `python -m benchmarks.features [--frames 196] [--batch 32]`.
 
 Prints medians over repeats. The released code's figure on the same kind of machine is 69 to 83 clips/s for joints → features.
 """
@@ -33,7 +33,7 @@ def walking_batch(clips: int, frames: int) -> torch.Tensor:
 
 
 def clips_per_second(work: Callable, clips: int, repeats: int) -> float:
-    """The best speed of `work`, which processes `clips` clips, over several repeats."""
+    """Clips per second of `work`, which processes `clips` clips: the median over repeats."""
     work()
     seconds = []
     for _ in range(repeats):

@@ -1,12 +1,12 @@
-"""Is it right on this GPU, and how fast? `python -m benchmarks.gpu [--parts tests generation training] [--output gpu.jsonl]`.
+"""Correctness and speed on a GPU: `python -m benchmarks.gpu [--parts tests generation training] [--output gpu.jsonl]`.
 
     tests        the checks of `tests/gpu.py`, 90 s
     generation   clips per second by batch size, latency of one clip, an evaluation of 4,640 clips, 90 s
     training     step time, share of the measured matmul peak (MFU), memory, minutes per HumanML3D-sized epoch, by stage, 120 s
 
-Models have the papers' sizes and random weights, motions are random: only shapes matter to the clock. Each row is written to
---output as it is measured, so an interrupted run keeps its rows; a table comes last. What the time of a part does not allow is
-skipped and says so. On a CPU it runs with --tiny, which is for tests: its figures mean nothing.
+Models have the papers' sizes and random weights, and motions are random, because only shapes affect the time. Each row is written
+to --output immediately, so an interrupted run keeps its rows; a table is printed at the end. Measurements beyond the time limit of
+a part are skipped and reported as such. --tiny runs on a CPU and is for tests; its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ TINY = {
 
 @dataclass
 class Bench:
-    """A run: where, how large, and the rows so far."""
+    """A run: device, sizes, and the rows so far."""
 
     device: torch.device
     tiny: bool
@@ -105,13 +105,13 @@ def device_name(device: torch.device) -> str:
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row as people read it."""
+    """A row as a readable line."""
     values = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in list(row.items())[3:])
     return f"{row['part']:<12}{row['name']:<26}" + "  ".join(values)
 
 
 def peak(bench: Bench) -> float:
-    """FLOP/s of large bf16 matrix products on this device, the measure of MFU."""
+    """FLOP/s of large bf16 matrix products on this device, the reference for MFU."""
     size = 256 if bench.tiny else 8192
     a, b = (torch.randn(size, size, device=bench.device, dtype=torch.bfloat16) for _ in range(2))
     return 2 * size**3 / bench.seconds(lambda: a @ b, 5.0)
@@ -121,7 +121,7 @@ def peak(bench: Bench) -> float:
 
 
 def run_tests(bench: Bench, deadline: float) -> None:
-    """Each check, whose failure is a row like others."""
+    """Run each check; a failure is recorded as a row."""
     from tests.gpu import CHECKS
 
     for name, check in CHECKS.items():
@@ -160,7 +160,7 @@ def generation_models(bench: Bench) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def generate(bench: Bench, models: dict[str, nn.Module], ids: Tensor, tokens: Tensor) -> Tensor:
-    """Token ids of B prompts (B, WORDS) → joints (B, T, J, 3), on the device; bf16 until the codes are there."""
+    """Token ids of B prompts (B, WORDS) → joints (B, T, J, 3), on the device; bf16 up to the codes."""
     with autocast(bench.device, "auto"):
         condition = models["lamp"].condition(ids, torch.full((len(ids),), WORDS, device=bench.device)).float()
         base = models["masked"].generate(condition, tokens, time_steps=10, cond_scale=4.0)
@@ -214,7 +214,7 @@ def run_evaluation(bench: Bench, models: dict[str, nn.Module], size: int) -> Non
 
 
 def memory(bench: Bench) -> float:
-    """The most GB taken on the GPU since the last call."""
+    """Peak GPU memory in GB since the last call."""
     if bench.device.type != "cuda":
         return 0.0
     most = torch.cuda.max_memory_allocated() / 1e9
@@ -261,7 +261,7 @@ def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
 
 
 def training_step(bench: Bench, model: nn.Module, batch: dict[str, Tensor]) -> Callable[[], None]:
-    """One step of the trainer, without its logs: loss, gradient, clipping, fused AdamW, average of weights."""
+    """One step of the trainer without logging: loss, gradient, clipping, fused AdamW, weight averaging."""
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.01), lr=1e-4, fused=True)
     average = WeightAverage(model, 0.99)
@@ -308,7 +308,7 @@ PARTS: dict[str, Callable[[Bench, float], None]] = {"tests": run_tests, "generat
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """All rows, once more and together."""
+    """A table of all rows."""
     return "\n".join([f"{rows[0]['device'] if rows else 'nothing measured'}, torch {torch.__version__}", *map(line, rows)])
 
 

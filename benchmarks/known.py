@@ -1,8 +1,8 @@
-"""How well are known prompts separated from unknown ones? `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
+"""Separation of known and unknown prompts: `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
 
-`known_prompts.csv` holds prompts inside of what the data show (paraphrases), outside of it, and of thin actions. Half of them fit
-the calibration (`assets/known.json`, with --write), the other half are reported: the area under the ROC curve, the share of inside
-prompts that get a note, the share of outside prompts that do, by kind. Thin actions and near misses are reported apart.
+`known_prompts.csv` contains prompts inside the training data (paraphrases), outside of it, and of actions with little data (thin).
+One half fits the calibration (`assets/known.json`, with --write), the other half is reported: area under the ROC curve, and the
+fractions of inside and of outside prompts that get a note, by kind. Thin actions and near misses are reported separately.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def fit(features: np.ndarray, known: np.ndarray) -> dict:
 
 
 def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
-    """How often an inside prompt scores higher than an outside one, ties counted half."""
+    """Probability that an inside prompt scores higher than an outside one; ties count half."""
     difference = inside[:, None] - outside[None]
     return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
 
 
 def calibrate(knowledge: Knowledge, prompts: list[Prompt]) -> dict:
-    """Fit on the prompts whose language is not the matter."""
+    """Fit the calibration on prompts that pass the language check."""
     used = [p for p in prompts if p.half == "calibrate" and p.side != "thin" and not language_fault(p.text, knowledge.stems)]
     features = np.array([knowledge.features(prompt.text)[0] for prompt in used])
     return {"features": FEATURES, **fit(features, np.array([prompt.side == "inside" for prompt in used]))}

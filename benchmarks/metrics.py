@@ -1,6 +1,7 @@
-"""Seconds for FID, R-precision and MM-Dist of a test set's embeddings: `python -m benchmarks.metrics [--samples 4640] [--dim 512]`.
+"""Time of FID, R-precision and MM-Dist of a test set's embeddings: `python -m benchmarks.metrics [--samples 4640] [--dim 512]`.
 
-Medians over repeats, on the clock and of all threads' work; those differ where other programs run. The released code's FID alone
+Medians over repeats of wall-clock time and CPU time of all threads, which differ if other programs run. The released code's FID
+alone
 takes 0.38 s on two cores, nearly all of it SciPy's matrix root.
 """
 

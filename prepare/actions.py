@@ -1,7 +1,8 @@
 """The actions of the `open` dataset: which of them a clip's label names.
 
-A plain table. Labels are Bandai-Namco's contents ("wave-left-hand"), CMU's descriptions ("sit on high stool, stand up"), HDM05's
-classes in words, or a caption. The main action comes first: it decides how often a clip is drawn and where the reports count it.
+A table. Labels are Bandai-Namco's contents ("wave-left-hand"), CMU's descriptions ("sit on high stool, stand up"), HDM05's
+classes in words, or a caption. The main action comes first: it determines how often a clip is sampled and under which action
+reports count it.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def actions_in(label: str, source: str = "") -> tuple[str, ...]:
     """The actions that a label or caption names, the main one first; empty if it names none.
 
     Args:
-        label: the words; a content such as "walk-turn-left" where `source` is Bandai-Namco's.
+        label: words, or a content such as "walk-turn-left" where `source` is Bandai-Namco's.
         source: "bandai 1", "bandai 2", "cmu", "hdm05" …
     """
     if source.startswith("bandai"):

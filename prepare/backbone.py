@@ -1,11 +1,11 @@
-"""A BERT folder → a smaller one that reads given captions just as well: their WordPiece vocabulary, the first layers.
+"""Reduce a BERT folder to the word pieces of given captions and to its first layers; these captions are encoded exactly as before.
 
     python -m prepare.backbone --texts dataset/Open/texts --layers 4 --out checkpoints/minilm4
 
-Most of a small BERT's weights are embeddings of words that no caption holds. Kept are the special tokens, the letters (so that
-any English word can still be spelled) and every piece that the captions use, in their old order. Longest-match-first finds
-the same pieces in such a part of the vocabulary, so hidden states of these captions stay what they were. `--out` is again an
-ordinary BERT folder (`config.json`, `model.safetensors`, `vocab.txt`).
+Most of a small BERT's weights are embeddings of words that no caption contains. The special tokens, the letters (so that any
+English word can still be spelled) and all pieces that the captions use are kept, in the same order. Longest-match-first finds the
+same pieces in the reduced vocabulary, so hidden states of these captions are unchanged. `--out` is an ordinary BERT folder
+(`config.json`, `model.safetensors`, `vocab.txt`).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def read_texts(path: Path) -> list[str]:
 
 
 def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int, int]:
-    """Write the part of BERT folder `source` that `captions` need. Returns its word pieces and layers.
+    """Write the part of BERT folder `source` that `captions` need. Returns the numbers of word pieces and layers.
 
     Raises `UserError` for an unusable folder and for more layers than it has.
     """

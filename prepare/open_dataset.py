@@ -1,10 +1,10 @@
-"""Builds the `open` dataset, in HumanML3D's layout, from captures that anyone may download.
+"""Build the `open` dataset, in HumanML3D's layout, from freely downloadable captures.
 
     python -m prepare.open_dataset --bandai DIR --cmu DIR --hdm05 DIR --joints DIR --texts DIR --compositions 0.3 --out dataset/Open
 
-HumanML3D's people captioned the segments of CMU's captures; all other clips are captioned by rule from their label and from what
-their joints prove (prepare/captions.py). The folder holds new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy,
-the splits, actions.csv and report.txt, the same to the byte each time; it appears when it is whole.
+Segments of CMU's captures have HumanML3D's human captions; captions of all other clips are generated from their label and joints
+(prepare/captions.py). The folder contains new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy, the splits,
+actions.csv and report.txt. Builds are reproducible byte for byte; the folder appears when it is complete.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: Process) -> list[Take]:
-    """All takes, in the order of their names, those with problems too. Raises `UserError` if a folder holds none."""
+    """All takes sorted by name, including those with problems. Raises `UserError` if a folder has none."""
     from tqdm import tqdm
 
     from prepare.joint_folder import joint_files, read_joint_file
@@ -88,7 +88,7 @@ def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: 
 def write_dataset(
     clips: list[Clip], published: dict[str, bytes], share: float, folder: Path, process: Process
 ) -> tuple[list[Clip], int]:
-    """Write everything but the report; returns all clips, compositions included, and the number of captions."""
+    """Write everything except the report; returns all clips, including compositions, and the number of captions."""
     from prepare.clip_files import make_captions, write_actions, write_motions, write_published, write_splits, write_texts
     from prepare.stats import write_statistics
 

@@ -1,8 +1,8 @@
-"""Builds a dataset of your own motions, in HumanML3D's layout.
+"""Build a dataset of your own motions, in HumanML3D's layout.
 
     python -m prepare.own_dataset --motions DIR --captions captions.csv --out dataset/Mine
 
-Every script takes the folder by `--dataset_name open --data_root dataset/Mine`; docs/data.md shows how to fine-tune on it.
+Scripts use the folder with `--dataset_name open --data_root dataset/Mine`; docs/data.md explains fine-tuning.
 """
 
 from __future__ import annotations

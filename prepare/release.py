@@ -1,8 +1,9 @@
-"""Trained runs → a small folder of weights to pass on: best weights in fp16 or int8, statistics, settings; no resume files.
+"""Make a small folder of trained weights for distribution: best weights in fp16 or int8, statistics and settings, without resume
+files.
 
     python -m prepare.release --dataset_name open --runs vq lamp masked residual length m2t --int8 lamp masked residual m2t
 
-`--out` is itself a checkpoints folder, so every script takes it as `--checkpoints_dir`. Models load into fp32 as always.
+`--out` is a checkpoints folder, so every script accepts it as `--checkpoints_dir`. Models are loaded in fp32.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> int:
-    """Write one run's share, and say how many bytes its weights take. Raises `UserError` for a run that is not whole."""
+    """Write one run's part, and return the number of bytes of its weights. Raises `UserError` for an incomplete run."""
     from pipelines.caption_index import FILE
     from utils.checkpoint import eight_bits, find_weights, load_weights, save_weights
 
@@ -67,12 +68,12 @@ def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> i
 
 
 def name_alone(value: str) -> str:
-    """An absolute path's last part: where a file was on the machine of the training means nothing elsewhere."""
+    """The last part of an absolute path, which has no meaning on other machines."""
     return Path(value).name if value.startswith("/") else value
 
 
 def write_settings(source: Path, target: Path) -> None:
-    """Copy `opt.txt`, of absolute paths their names alone. Raises `UserError` if it is not there."""
+    """Copy `opt.txt` with absolute paths reduced to their last part. Raises `UserError` if it is missing."""
     try:
         lines = source.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -82,9 +83,9 @@ def write_settings(source: Path, target: Path) -> None:
 
 
 def renew_condition(folder: CheckpointFolder) -> None:
-    """Give a released transformer the fingerprint of its released text encoder, whose weights are rounded.
+    """Update a released transformer with the fingerprint of its released text encoder, whose weights are rounded.
 
-    `--init` compares it, to decide whether the layer that reads the condition can be kept.
+    `--init` compares fingerprints to decide whether the layer that reads the condition can be kept.
     """
     from pipelines.conditioner import load_conditioner
     from utils.checkpoint import find_weights, load_weights, read_metadata, save_weights

@@ -1,4 +1,4 @@
-"""Trains the embedded weights: every stage in its order, by the recipe below. `make weights` calls it.
+"""Train the embedded weights, stage by stage, with the recipe below. `make weights` calls this module.
 
     python -m prepare.weights --data_root dataset/Open --setting cpu
     python -m prepare.release --dataset_name open --runs vq lamp masked filling residual length m2t \\

@@ -1,8 +1,8 @@
-"""Do generated motions follow the prompt? Judged from the joints, without a learned evaluator.
+"""Whether generated motions follow the prompt, judged from the joints without a learned evaluator.
 
     python -m benchmarks.obedience --split test            # prompts on the embedded weights: a table, and --out FILE.json
     python -m benchmarks.obedience --edits                 # prompted edits and joins
-    python -m benchmarks.obedience --real DIR [DIR ...]    # the judges themselves, on captured clips
+    python -m benchmarks.obedience --real DIR [DIR ...]    # check the judges on captured clips
 
 Prompts are in prompts.py, judges in gaits.py, postures.py and gestures.py.
 """
@@ -82,7 +82,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def obedience(model: TextToMotion, prompts: list[Prompt], args: Obedience) -> list[float]:
-    """For each prompt the share of its samples that obey. `prompts` are consecutive in PROMPTS, whose order numbers the samples."""
+    """The fraction of samples that follow each prompt. `prompts` are consecutive in PROMPTS, whose order determines sample
+    numbers."""
     texts = [prompt for prompt in prompts for _ in range(args.samples)]
     number = PROMPTS.index(prompts[0]) * args.samples
     sampling = model.sampling.changed(args)
