@@ -1,11 +1,11 @@
-"""Texts and motions found by each other: retrieval by LaMP, measured on a split, or used to search.
+"""Text-motion retrieval with LaMP: evaluation on a split, or a search.
 
     python eval_retrieval.py --name lamp --dataset_name open
     python eval_retrieval.py --dataset_name open --query "a person waves" --top 5
     python eval_retrieval.py --dataset_name open --query "a person waves" --motions my_captures --formats html
 
 The first prints a table for each protocol (evaluation/metrics/retrieval.py) and writes it to the run's `eval/<ext>.log` and
-`eval/<ext>.json`. The others print the motions found, of the dataset or of a folder of motion files.
+`eval/<ext>.json`. The others search the dataset, or a folder of motion files, and print the best matches.
 """
 
 from __future__ import annotations
@@ -33,9 +33,6 @@ EVALUATED = "t2m"  # dataset of an evaluation that names none
 def main(argv: list[str] | None = None) -> None:
     config = parse(EvalRetrieval, argv)
     check_ext(config.ext)
-    for flag, least in (("rerank", 0), ("caption", 0), ("top", 1)):
-        if getattr(config, flag) < least:
-            raise UserError(f"--{flag} {getattr(config, flag)}: must be {least} or more")
     if config.query.strip():
         search(config)
     elif config.query or config.motions or config.formats or any(getattr(config, flag.name) for flag in fields(InputFiles)):
@@ -79,7 +76,7 @@ def evaluate(config: EvalRetrieval) -> None:
 
 
 def heading(results: dict) -> tuple[str, ...]:
-    """What was measured, and how to read it."""
+    """The heading of a report: what was measured, and how to read it."""
     few = f"; only {results['clips']} clips: take it as a hint" if results["clips"] < FEW else ""
     caption = f"caption {results['caption']} of each clip" if results["caption"] else "a random caption of each clip"
     second = f", the best {results['rerank']} in the order of the matching head" if results["rerank"] else ""
@@ -91,10 +88,11 @@ def heading(results: dict) -> tuple[str, ...]:
 
 
 def search(config: EvalRetrieval) -> None:
-    """Search motions by the text of --query and print or write the best."""
+    """Search motions by the text of --query; print the best matches and write them if --formats is given."""
+    from motion.files.read import InputOptions
     from motion.spec import get_spec
     from pipelines.known import check_prompts
-    from pipelines.outputs import check_formats, input_options
+    from pipelines.outputs import check_formats
     from pipelines.runs import LAMP, resolve
     from pipelines.search import caption_of, open_index
 
@@ -107,7 +105,7 @@ def search(config: EvalRetrieval) -> None:
     folder = Path(config.motions) if config.motions else spec.root
     inside = folder / "new_joint_vecs"  # of a dataset folder
     model = load(config, run)
-    index = open_index(model, spec, inside if inside.is_dir() else folder, input_options(config))
+    index = open_index(model, spec, inside if inside.is_dir() else folder, InputOptions.of(config))
     hits = index.search(model.embed_texts([query])[0], config.top, config.pool)
     results = [(hit, caption_of(hit.file)) for hit in hits]
     print(f"{query}: the nearest of {len(index.lengths)} motions")
@@ -119,12 +117,12 @@ def search(config: EvalRetrieval) -> None:
 
 
 def write(config: EvalRetrieval, results: list[tuple[Hit, str]]) -> None:
-    """The motions found, in all formats asked for: one page for html, else a file a motion."""
+    """Write the matches in the requested formats: one page for html, otherwise one file per motion."""
     from motion.drawing.html import write_html
-    from motion.files.export import USUAL, export
-    from pipelines.outputs import output_options, staged, suffix_of
+    from motion.files.export import USUAL, OutputOptions, export
+    from pipelines.outputs import staged, suffix_of
 
-    options = output_options(config, None)
+    options = OutputOptions.of(config)
     with staged(Path(config.output_dir), config.ext) as folder:
         clips = []
         for rank, (hit, caption) in enumerate(results, start=1):

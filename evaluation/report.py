@@ -11,7 +11,7 @@ from utils.errors import readable
 
 
 def write_report(folder: Path, ext: str, text: str, results: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """`<ext>.log` for people and `<ext>.json` for programs, which says what made it too (`utils.provenance`)."""
+    """Write `<ext>.log` for people and `<ext>.json` for programs; the latter includes the provenance (`utils.provenance`)."""
     for suffix, content in (("log", text), ("json", json.dumps({**results, "provenance": provenance}, indent=2))):
         with atomic_path(folder / f"{ext}.{suffix}") as path:
             path.write_text(readable(content) + "\n", encoding="utf-8")

@@ -24,7 +24,6 @@ from motion.spec import get_spec
 from options.cli import parse
 from options.evaluate import EvalRetrieval
 from options.generate import EditT2M, GenM2T
-from pipelines.outputs import input_options
 from tests.tiny import walk, walking
 from utils.errors import UserError
 
@@ -166,7 +165,7 @@ def test_unknown_joints_are_named_by_a_file(clip, tmp_path, capsys):
     convert.main([str(path), str(tmp_path / "a.npy"), "--joint_map", str(tmp_path / "map.json")])
     assert np.abs(np.load(tmp_path / "a.npy") - clip).max() < 0.02
     config = GenM2T(joint_map=str(tmp_path / "map.json"))
-    (motion,) = read_motions([path], get_spec("open"), input_options(config)).values()
+    (motion,) = read_motions([path], get_spec("open"), InputOptions.of(config)).values()
     assert motion.shape == (len(clip), 263)
     for content, message in ((table | {"Hips": "nobody"}, "has no joint nobody"), ({"Hips": "b0"}, "missing"), ([], "no table")):
         (tmp_path / "map.json").write_text(json.dumps(content))
@@ -181,7 +180,7 @@ def test_skip_frames_reaches_every_reader(clip, tmp_path, capsys):
         convert.main([str(path), str(tmp_path / "out.npy"), *flags])
         assert len(np.load(tmp_path / "out.npy")) == frames
         for script in (GenM2T, EditT2M, EvalRetrieval):
-            motion = read_motion(path, input_options(parse(script, flags)))
+            motion = read_motion(path, InputOptions.of(parse(script, flags)))
             assert len(motion) == frames
     with pytest.raises(SystemExit):
         convert.main([str(path), str(tmp_path / "out.npy"), "--skip_frames", "-1"])
