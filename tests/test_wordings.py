@@ -72,8 +72,8 @@ VERBS = {
     ("content", "label", "make"),
     [
         ("wave-left-hand", "", waver), ("raise-up-left-hand", "", raiser),
-        ("", "kick", lambda side: people.kicker(side == "right")),
-        ("", "balance on one leg", lambda side: people.balancer(side == "right")),
+        ("", "kick", lambda side: people.kicker(int(side == "right"))),
+        ("", "balance on one leg", lambda side: people.balancer(int(side == "right"))),
     ],
 )  # fmt: skip
 def test_sides_are_those_of_the_joints_also_in_the_mirror(content, label, make):
@@ -100,7 +100,8 @@ def test_tables_and_braces_fit():
         fields = {field for phrase in table for _, field, *_ in string.Formatter().parse(phrase) if field}
         for phrase in more:
             used = {field for _, field, *_ in string.Formatter().parse(phrase) if field}
-            assert used <= fields | {"their", "they", "they_are", "themself"}, phrase
+            counted = {"count"} if "times" in fields else set()
+            assert used <= fields | counted | {"their", "they", "they_are", "themself"}, phrase
         assert not set(table) & set(more) and len(set(more)) == len(more), more
 
 
@@ -115,7 +116,7 @@ def test_every_wording_becomes_a_request_and_a_participle():
     assert imperative("goes forward, then does a jump", wordings.VERBS) == "go forward, then do a jump"
     for phrase in EVERY:
         if re.match(r"(?!as\b|this\b|sideways\b)[a-z]+s\b", phrase):
-            assert re.match(r"[a-z]{3,}ing\b", gerund(phrase, wordings.VERBS)), phrase
+            assert re.match(r"[a-z]{2,}ing\b", gerund(phrase, wordings.VERBS)), phrase
             assert not re.match(r"[a-z]*[^s]s\b", imperative(phrase, wordings.VERBS)), phrase
 
 
