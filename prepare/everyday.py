@@ -300,7 +300,7 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
         return [Part(0, voice.pick(verbs.UNEVEN))]
     if "run over" in label and facts.of("jump"):
         return [Part(0, voice.pick(verbs.JUMP_OVER))]
-    told = next((words for pattern, words in verbs.LABELLED_WAYS.items() if re.search(pattern, label)), None)
+    told = next((words for pattern, words in say.LABELLED_WAYS.items() if re.search(pattern, label)), None)
     if told and voice.chance(0.6 if "turns" not in label else 0.9):
         pace = say.GAITS[kind].verbs[1]
         return [Part(0, f"{voice.pick(pace)} {voice.pick(told)}", False)]

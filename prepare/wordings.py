@@ -926,21 +926,21 @@ MORE: dict[Phrases, Phrases] = {
     say.TURNS_ABOUT: ("keeps changing direction", "zigzags about", "turns again and again", "winds {their} way around"),
     say.GOES_ON: ("carries on", "keeps moving", "moves on", "presses on", "heads on"),
     say.LEANING_BACK: ("leaning backwards", "with {their} weight back", "with a slight lean back"),
-    verbs.LABELLED_WAYS[r"stride"]: (
+    say.LABELLED_WAYS[r"stride"]: (
         "with giant steps", "with huge strides", "taking long steps", "with great big steps", "with legs reaching far out",
     ),
-    verbs.LABELLED_WAYS[r"figure eight"]: (
+    say.LABELLED_WAYS[r"figure eight"]: (
         "in the shape of an eight", "tracing a figure eight", "along the number eight", "in two loops that make an eight",
     ),
-    verbs.LABELLED_WAYS[r"in a circle to the left"]: (
+    say.LABELLED_WAYS[r"in a circle to the left"]: (
         "in circles", "around in a circle", "round in a circle", "in a loop to the left", "around something on the left",
         "in a ring", "round and round", "counterclockwise in a circle",
     ),
-    verbs.LABELLED_WAYS[r"in a circle to the right"]: (
+    say.LABELLED_WAYS[r"in a circle to the right"]: (
         "in circles", "around in a circle", "round in a circle", "in a loop to the right", "around something on the right",
         "in a ring", "round and round", "clockwise in a circle",
     ),
-    verbs.LABELLED_WAYS[r"stop run"]: (
+    say.LABELLED_WAYS[r"stop run"]: (
         "ahead, halts and then runs again", "forward with a stop on the way", "on after a short stop",
     ),
     verbs.VEERS: (

@@ -106,7 +106,7 @@ def test_tables_and_braces_fit():
 
 
 def test_no_wording_names_a_side_that_joints_do_not_prove():
-    of_a_side = {*say.WAYS.values(), *verbs.LABELLED_WAYS.values()}
+    of_a_side = {*say.WAYS.values(), *say.LABELLED_WAYS.values()}
     for table, more in wordings.MORE.items():
         assert table in of_a_side or not any(re.search(r"\b(left|right)\b", phrase) for phrase in more)
 
