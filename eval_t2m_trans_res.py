@@ -122,7 +122,7 @@ def load_generator(config: EvalT2M, tag: str, loader: Loader) -> TextToMotion:
     names = (config.checkpoints_dir, config.dataset_name, config.name, config.res_name or None)
     model = TextToMotion.load(*names, tag=tag, loader=loader, precision=config.precision)
     if model.residual is None and model.tokeniser.num_quantizers > 1:
-        print("no --res_name: only the base tokens are decoded, which makes coarser motion")
+        print("no --res_name: only the base tokens are decoded, so motion is coarser")
     return model
 
 

@@ -151,7 +151,7 @@ class TextToMotion:
         masked, metadata = load("masked", name, tag)
         vq_name = metadata.get("vq_name")
         if not vq_name:
-            raise UserError(f"{folder(name).root}: names no tokeniser; write a line 'vq_name: NAME' to {folder(name).opt}")
+            raise UserError(f"{folder(name).root}: names no tokeniser; add a line 'vq_name: NAME' to {folder(name).opt}")
         tokeniser = load("tokeniser", vq_name)[0]
         if res_name and tokeniser.num_quantizers == 1:
             print(f"note: --res_name {res_name} is not used: the tokeniser has one codebook")

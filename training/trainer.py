@@ -271,7 +271,7 @@ class Trainer:
             if any(getattr(self.config, flag, "") for flag in ("init", "resume_trans")):
                 raise UserError(f"{folder.root}: no resume file yet; start it again without --is_continue")
             if self.processes.main:
-                print(f"note: {folder.root}: no resume file yet; the run begins anew", file=sys.stderr)
+                print(f"note: {folder.root}: no resume file yet; the run starts from the beginning", file=sys.stderr)
         elif folder.has_weights() and not folder.only_begun():
             raise UserError(f"{folder.root}: this run exists; continue it with --is_continue, or choose another --name")
 
@@ -330,7 +330,7 @@ class Trainer:
             for name, value in self.batches.batch(index).items():
                 rows = (~torch.isfinite(value)).nonzero()[:, 0].unique().tolist()
                 if rows:
-                    raise UserError(f"{place}: '{name}' of batch {index} holds NaN or inf in rows {rows}; mend or remove that data")
+                    raise UserError(f"{place}: '{name}' of batch {index} holds NaN or inf in rows {rows}; correct or remove it")
         raise UserError(f"{place}: loss or gradient is NaN or inf though the data is not; lower --lr, or try --precision fp32")
 
     def _batch_indices(self, step: int) -> range:

@@ -50,7 +50,7 @@ def blender() -> list[str]:
     """The command that runs a script in Blender. Raises `UserError` if Blender is missing."""
     program = os.environ.get(VARIABLE) or shutil.which("blender")
     if not program:
-        raise UserError(f".fbx files are written by Blender, which is not here; {REMEDY}")
+        raise UserError(f".fbx files are written by Blender, which was not found; {REMEDY}")
     if "blender" in Path(program).name.lower():
         return [program, "--background", "--python-exit-code", "1", "--python", str(SCRIPT), "--"]
     return [program, str(SCRIPT)]
