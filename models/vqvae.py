@@ -68,7 +68,7 @@ class VQConfig:
 
 
 def frame_mask(lengths: Tensor | None, frames: int) -> Tensor | None:
-    """(B, frames, 1) bool, True before each clip's end; None where there are no lengths."""
+    """(B, frames, 1) bool, True before each clip's end; None without lengths."""
     return None if lengths is None else valid_mask(lengths, frames).unsqueeze(-1)
 
 

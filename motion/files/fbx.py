@@ -30,7 +30,7 @@ REMEDY = (
 
 
 def write_fbx(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20, rig: RigOptions = USUAL_RIG) -> None:
-    """Write joints (T, J, 3), metres, Y up, as an animated .fbx. Raises `UserError` where Blender is missing or fails."""
+    """Write joints (T, J, 3), metres, Y up, as an animated .fbx. Raises `UserError` if Blender is missing or fails."""
     command = blender()
     with TemporaryDirectory() as folder:
         glb, fbx = Path(folder) / "motion.glb", Path(folder) / "motion.fbx"
