@@ -115,6 +115,8 @@ def train(config: TrainT2M) -> None:
         train_clips = CaptionedClips(spec, "train", store)
         if config.balance:
             share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
+        widths = [part.dim for part in getattr(encoder, "parts", [encoder])]
+        share |= {"noise": config.text_noise, "parts": widths, "drop_part": config.drop_encoder}
         train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, share)
         val_tokens = tokens(CaptionedClips(spec, "val", store), tokeniser, normaliser, encoder, config, {})
     seed_everything(config.seed)

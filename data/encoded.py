@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,11 +182,30 @@ class CaptionedCrops:
 
 
 class CaptionedTokens(CaptionedCrops):
-    """Batches of codes with conditions: `features` (number of captions, C) in the order of `clips.captions`."""
+    """Batches of codes with conditions: `features` (number of captions, C) in the order of `clips.captions`.
 
-    def __init__(self, clips: CaptionedClips, store: TokenStore, features: Tensor, **share: int):
+    In training the features can be disturbed, so that prompts in other words than the captions' still find their motions:
+
+    - `noise`: each row gets Gaussian noise, of a standard deviation drawn from 0 to this share of the features' own;
+    - `parts`, `drop_part`: widths of the encoders whose features are joined, and the share of samples that go without one of them.
+    """
+
+    def __init__(
+        self,
+        clips: CaptionedClips,
+        store: TokenStore,
+        features: Tensor,
+        *,
+        noise: float = 0.0,
+        parts: Sequence[int] = (),
+        drop_part: float = 0.0,
+        **share: int,
+    ):
         super().__init__(clips, store, **share)
         self.features = features
+        self.noise = noise * features.std(0)
+        self.drop_part = drop_part if len(parts) > 1 else 0.0
+        self.kept = 1 - torch.eye(len(parts)).repeat_interleave(torch.tensor(parts, dtype=torch.long), dim=1)  # (parts, C)
 
     def batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index`: {"codes": (B, L, Q), "lengths": (B,), "condition": (B, C)}."""
@@ -196,5 +215,16 @@ class CaptionedTokens(CaptionedCrops):
         return {
             "codes": torch.from_numpy(codes),
             "lengths": torch.from_numpy(crops.lengths),
-            "condition": self.features[crops.captions],
+            "condition": self.disturbed(self.features[crops.captions], np.random.default_rng((self.seed, index, self.rank, 1))),
         }
+
+    def disturbed(self, features: Tensor, generator: np.random.Generator) -> Tensor:
+        """Features (B, C) with noise, some of them without one of their parts."""
+        if self.noise.any():
+            scale = generator.random((len(features), 1)) * generator.standard_normal(features.shape)
+            features = features + torch.from_numpy(scale).to(features) * self.noise
+        if self.drop_part:
+            without = self.kept[torch.from_numpy(generator.integers(len(self.kept), size=len(features)))]
+            dropped = torch.from_numpy(generator.random((len(features), 1)) < self.drop_part)
+            features = torch.where(dropped, features * without, features)
+        return features

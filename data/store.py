@@ -110,6 +110,11 @@ class Normaliser:
         return motion * std + mean
 
     @classmethod
+    def identity(cls, dim: int) -> Normaliser:
+        """Leaves motions (…, D) as they are."""
+        return cls(np.zeros(dim, np.float32), np.ones(dim, np.float32))
+
+    @classmethod
     def from_dataset(cls, spec: DatasetSpec) -> Normaliser:
         """The folder's statistics for a tokeniser: std divided by `feat_bias` on root and foot contacts (MoMask's convention)."""
         remedy = "copy the dataset's Mean.npy and Std.npy there, or compute them with prepare/stats.py"

@@ -8,6 +8,7 @@ A judge embeds motions, features (B, T, D) in the dataset's own units with lengt
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from motion.spec import GLOVE, RELEASED_EVALUATOR, RELEASED_STATISTICS
 from options.common import Judged
 from pipelines.language_motion import LanguageMotion
 from pipelines.runs import EVALUATOR, MissingRun, resolve
+from utils.checkpoint import fingerprint
 from utils.errors import UserError
 
 BATCH = 256  # clips at a time: enough for matrix products at full speed
@@ -40,7 +42,7 @@ class Judge(Protocol):
 
 
 class GuoJudge:
-    """The matching evaluator with the statistics (D,) of its motions and its word vectors.
+    """The matching evaluator with the statistics (D,) of its motions and its word vectors; `folder` is that of its run.
 
     Raises `UserError` if these do not fit each other, and when called with motions of another width, or of less than 4 or more than
     196 frames.
@@ -48,13 +50,18 @@ class GuoJudge:
 
     name = "guo"
 
-    def __init__(self, evaluator: Evaluator, mean: Tensor, std: Tensor, words: Words):
+    def __init__(self, evaluator: Evaluator, mean: Tensor, std: Tensor, words: Words, folder: Path | None = None):
         config = evaluator.config
         for what, theirs, ours in (("statistics", len(mean), config.dim), ("words", words.dim, config.word_dim)):
             if theirs != ours:
                 raise UserError(f"evaluator: it takes {what} of width {ours}, these have {theirs}; use the files that came with it")
         self.evaluator = fused(evaluator)
-        self.mean, self.std, self.words = mean, std, words
+        self.mean, self.std, self.words, self.folder = mean, std, words, folder
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of equal judges it is equal."""
+        return fingerprint(self.evaluator, self.mean.cpu().numpy(), self.std.cpu().numpy())[:16]
 
     @classmethod
     def load(
@@ -81,7 +88,7 @@ class GuoJudge:
             folders = (run.folder.parent / part / "meta" for part in RELEASED_STATISTICS)
             meta = next((path for path in folders if path.is_dir()), meta)
         mean, std = (torch.from_numpy(row).to(loader.device) for row in Normaliser.load(meta).rows)
-        return cls(model, mean, std, words or Words.load(run.folder / FILE))
+        return cls(model, mean, std, words or Words.load(run.folder / FILE), run.folder)
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class SplitEvaluation:
         self.clips, self.judge, self.seed, self.captioner, self.text_scorer = clips, judge, seed, captioner, text_scorer
         self.published, self.batches, self.physical = published, batches, physical
         self.spec = clips.spec
-        self.normaliser = Normaliser(np.zeros(self.spec.dim, np.float32), np.ones(self.spec.dim, np.float32))
+        self.normaliser = Normaliser.identity(self.spec.dim)
         self.passes: dict[int, Pass] = {}
 
     def real(self, repeat: int) -> Pass:
@@ -93,8 +93,12 @@ class SplitEvaluation:
         """The motions of a pass as `reconstruct` returns them."""
         return self._pass(repeat, reconstruct).seen
 
+    def draws(self, repeat: int) -> np.random.Generator:
+        """What decides the order, crops and captions of a pass."""
+        return np.random.default_rng((self.seed, repeat + 1))
+
     def _pass(self, repeat: int, reconstruct: Reconstruct) -> Pass:
-        generator = np.random.default_rng((self.seed, repeat + 1))
+        generator = self.draws(repeat)
         variant = {} if self.published == "standard" else {"shuffle": False, "first_caption": True}
         drawn = self.clips.evaluation_batches(self.normaliser, generator, BATCH, **variant)
         drawn = iter(islice(drawn, self.batches or None))

@@ -18,10 +18,21 @@ class EvalVQ(Judged, Split, OnDataset, Common):
 
 
 @dataclass(frozen=True)
+class StoreSplits(OnDataset):
+    """Flags of `python -m evaluation.stored`: stores splits as an evaluator sees them, to evaluate without the dataset."""
+
+    name: str = option("evaluator", "evaluator run (train_evaluator.py --name), as released")
+    dataset_name: str = option("open", "dataset", choices=DATASETS)
+    checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
+    splits: list[str] = option(["test"], "splits to store", nargs="+")
+
+
+@dataclass(frozen=True)
 class EvalT2M(BertScored, Judged, Split, OnDataset, Common):
     """Evaluate text to motion by the published protocol."""
 
     evaluator: str = option("guo", "evaluator: Guo's matching model, or LaMP (the paper's table 2)", choices=("guo", "lamp"))
+    name: str = option("", "masked transformer to evaluate; default: the only one there, else the embedded one")
     res_name: str = option("", "residual transformer that goes with --name")
     which_epoch: str = option("", "weights of --name, such as latest; default: every weights file of the run")
     protocol: str = option(
@@ -31,8 +42,8 @@ class EvalT2M(BertScored, Judged, Split, OnDataset, Common):
     mm_batches: int = option(3, "batches of texts for MultiModality, 30 motions per text; 0: leave it out")
     batch_size: int = option(256, "motions generated at a time")
     time_steps: int = option(10, "sampling steps of the masked transformer")
-    cond_scale: float = option(4.0, "guidance scale of the base tokens; 1: no guidance")
-    res_cond_scale: float = option(5.0, "guidance scale of the residual tokens; 1: no guidance")
+    cond_scale: float | None = option(None, "guidance scale of the base tokens; 1: none; default: 4, embedded weights 2")
+    res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; 1: none; default: 5, embedded weights 2")
     temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
     topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
     precision: str = option(

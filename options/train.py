@@ -128,6 +128,8 @@ class TrainT2M(Training):
     infill: float | None = option(
         None, "masked stage: fraction of samples in which one section is masked, for editing, 0 to 1; default: 0"
     )
+    text_noise: float = option(0.0, "largest noise on the text condition in training, as a share of its spread")
+    drop_encoder: float = option(0.0, "lamp+sentence: fraction of samples trained without one of the two")
     share_weight: bool = option(False, "residual stage: share input and output embeddings of each layer, as in MoMask's release")
 
 

@@ -78,9 +78,9 @@ def stands(body: Body) -> list[Span]:
 
 
 def sneaks(body: Body) -> list[Span]:
-    """Slow steps on bent legs or with a bent back."""
-    bent = (smooth(body.knees.min(1), 6) > 18) | (smooth(body.trunk, 6) > 18)
-    return [span for span in goes(body, 0.15, 1.2, (0, 1)) if bent[span.start : span.stop].mean() > 0.6]
+    """Slow steps on bent legs and with a bent back."""
+    bent = (smooth(body.knees.min(1), 6) > 30) & (smooth(body.trunk, 6) > 15)
+    return [span for span in goes(body, 0.15, 1.2) if bent[span.start : span.stop].mean() > 0.6]  # any way: sneaks look about
 
 
 def walks_like_a_zombie(body: Body) -> list[Span]:

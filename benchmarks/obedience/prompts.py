@@ -37,8 +37,7 @@ class Prompt(NamedTuple):
 
 THIN = ("crawl", "get up from the floor", "balance on one leg")  # under 3 takes and 20 s in training: reported apart
 
-# No "sneak" here: its judge also sees one in three of Bandai-Namco's walks, whose actors bend their knees.
-FORWARD = all_of(mostly("walk"), without("run", "turn left", "turn right", "jump"))
+FORWARD = all_of(mostly("walk"), without("run", "turn left", "turn right", "jump", "sneak"))
 SITS = all_of(does("sit"), ends(seated))
 STANDS_UP = all_of(begins(seated), does("stand up"), ends(upright))
 LIES = all_of(does("lie down"), ends(lying))
