@@ -63,8 +63,11 @@ class LengthPredictor(nn.Module):
         return loss, {"length_ce": loss.detach(), "accuracy": (error == 0).float().mean(), "error": error.mean()}
 
     @torch.no_grad()
-    def predict(self, condition: Tensor, *, topkr: float = 0.9, seed: int = 0, first_sample: int = 0) -> Tensor:
-        """Lengths (B,) in tokens, at least 1, sampled by (seed, sample number); topkr 1 takes the most likely."""
+    def predict(self, condition: Tensor, *, topkr: float = 0.0, seed: int = 0, first_sample: int = 0) -> Tensor:
+        """Lengths (B,) in tokens, at least 1, sampled by (seed, sample number) from the whole distribution, as MoMask does.
+
+        `topkr` leaves out that share of the least likely lengths; 1 takes the most likely one.
+        """
         samples = first_sample + torch.arange(len(condition), device=condition.device)
         tokens = sample(self(condition), uniforms(seed, samples, NOISE_STEP, 1)[:, 0], topkr=topkr)
         return tokens.clamp(min=1)
