@@ -166,8 +166,7 @@ def check_generation(device: torch.device) -> str:
     ids = torch.where(valid, base, cpu[1].pad_id)
     for q, (logits, following) in enumerate(cpu[1].decode(base, condition, tokens), start=1):
         history = history + ours[1].embeddings[q - 1][ids.to(device)]
-        layer = torch.full((B,), q, device=device)
-        guided = ours[1].guided(history, layer, condition.to(device), valid.to(device), 5.0).cpu()
+        guided = ours[1].guided(history, q, condition.to(device), valid.to(device), 5.0).cpu()
         worst, ids = max(worst, float((guided - logits)[valid].abs().max())), following
     scale = float(logits.abs().max())
     assert worst <= LOGITS * max(1.0, scale), f"logits of up to {scale:.1f} are off by {worst:.1e}, allowed {LOGITS:.0e}"

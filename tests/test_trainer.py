@@ -25,7 +25,16 @@ from utils.runtime import Distributed
 ROOT = Path(__file__).parents[1]
 SIZE = Training().batch_size
 CONFIG = Training(
-    name="run", gpu_id=-1, lr=1e-2, warm_up_iter=4, milestones=[15], weight_decay=0.1, max_epoch=4, log_every=1, ema_decay=0.9
+    name="run",
+    gpu_id=-1,
+    precision="fp32",
+    lr=1e-2,
+    warm_up_iter=4,
+    milestones=[15],
+    weight_decay=0.1,
+    max_epoch=4,
+    log_every=1,
+    ema_decay=0.9,
 )
 
 

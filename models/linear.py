@@ -1,0 +1,108 @@
+"""The linear layer of all our models: `torch.nn.Linear`, on CPUs with AVX-512 through oneDNN's matrix product.
+
+In float32 PyTorch uses MKL's product there, which takes twice as long on CPUs that are not Intel's and up to twice on Intel's
+(docs/performance.md). Both are float32 throughout; they differ in the order of their sums. Features in and out are (..., D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+
+def onednn_is_faster() -> bool:
+    """Whether oneDNN's float32 product is here and the faster one: measured so with AVX-512; with AVX2 both take the same time."""
+    has_product = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return has_product and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+ONEDNN = onednn_is_faster()
+SMALL = 2**14  # weights; with fewer, calling oneDNN takes longer than the product
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
+    """x (..., I), weight (O, I), bias (O,) → (..., O), as `torch.nn.functional.linear`; with `gelu`, GELU of it."""
+    if not _suits_onednn(x, weight):
+        out = F.linear(x, weight, bias)
+    elif torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in (x, weight, bias)):
+        out = _Product.apply(x, weight, bias)
+    else:
+        return _product(x, weight, bias, gelu)
+    return F.gelu(out) if gelu else out
+
+
+def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
+    """A single row is faster through MKL. Apart from that, rows do not count: an output must not depend on the other rows.
+
+    Where autocast is on, its own rules choose the product.
+    """
+    fp32_on_cpu = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
+    return ONEDNN and fp32_on_cpu and weight.numel() >= SMALL and _has_rows(x) and not torch.is_autocast_enabled("cpu")
+
+
+def _has_rows(x: Tensor) -> bool:
+    return x.numel() > x.shape[-1]
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "gelu" if gelu else "none", [], "none")
+
+
+class _Product(torch.autograd.Function):
+    """The product with its gradients, all through oneDNN."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        rows = gradient.flatten(0, -2)  # (N, O)
+        return (
+            _product(gradient, weight.T, None) if of_x else None,
+            _product(rows.T, x.flatten(0, -2).T, None) if of_weight else None,
+            rows.sum(0) if of_bias else None,
+        )
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear` by `linear`; with `gelu`, its output goes through GELU."""
+
+    packed: tuple[Tensor, Tensor | None] | None = None  # weight and bias, inside `packed_weights`
+
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
+        packed = self.packed
+        if packed is None or torch.is_grad_enabled() or not _has_rows(x):
+            return linear(x, self.weight, self.bias, gelu)
+        return _product(x.to(packed[0].dtype), *packed, gelu)
+
+
+@contextmanager
+def packed_weights(model: nn.Module) -> Iterator[None]:
+    """Inside, `model` is called many times without gradient: its linear layers order their weights for oneDNN only once, and round
+    them to bf16 only once where autocast asks for that. Outputs stay the same. To be entered inside autocast."""
+    bf16 = torch.is_autocast_enabled("cpu")
+    works = ONEDNN and not torch.is_grad_enabled() and (not bf16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    dtype = torch.get_autocast_dtype("cpu") if bf16 else torch.float32
+    packed = [layer for layer in model.modules() if isinstance(layer, Linear) and _can_pack(layer.weight)] if works else []
+    for layer in packed:
+        weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.to(dtype))
+        layer.packed = weight, None if layer.bias is None else layer.bias.to(dtype)
+    try:
+        yield
+    finally:
+        for layer in packed:
+            layer.packed = None
+
+
+def _can_pack(weight: Tensor) -> bool:
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= SMALL
