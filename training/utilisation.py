@@ -1,0 +1,47 @@
+"""Model FLOPs utilisation: the fraction of a GPU's peak that training uses (Chowdhery et al. 2022, appendix B).
+
+Counted are the matrix products, convolutions and attention of the first update, forward and backward, as `torch.utils.flop_counter`
+counts them; recurrent layers are not counted. The peak is the GPU's dense bf16 rate from NVIDIA's data sheets.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+# Peaks in TFLOP/s, sums in float32, by what a GPU's name contains as whole words; the first match counts.
+PEAKS = {
+    "B200": 2250, "H200 NVL": 835, "H200": 989, "H100 NVL": 835, "H100 PCIe": 756, "H100": 989, "H800": 989, "H20": 148,
+    "A100": 312, "A800": 312, "A40": 150, "A30": 165, "A10G": 70, "A10": 125, "L40S": 362, "L40": 181, "L4": 121,
+    "RTX 6000 Ada": 364, "RTX A6000": 155, "RTX 5090": 209, "RTX 4090": 165, "RTX 3090": 71,
+}  # fmt: skip
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """FLOP/s of bf16 matrix products on this GPU; None for a CPU and for a GPU that the table lacks."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((1e12 * peak for card, peak in PEAKS.items() if re.search(rf"\b{card}\b", name)), None)
+
+
+class Utilisation:
+    """Counts the FLOPs of one update, where the device's peak is known."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.peak = peak_flops(device)
+        self.counter: FlopCounterMode | None = None
+
+    def counting(self) -> AbstractContextManager:
+        """To be entered around every update; only the first one is counted, for counting takes time."""
+        if self.peak is None or self.counter is not None:
+            return nullcontext()
+        self.counter = FlopCounterMode(display=False)
+        return self.counter
+
+    def share(self, seconds: float) -> float | None:
+        """The utilisation, from 0 to 1, of updates that take so many seconds; None where the peak is unknown."""
+        return None if self.counter is None else self.counter.get_total_flops() / (seconds * self.peak)
