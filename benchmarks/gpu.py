@@ -5,8 +5,9 @@
     training     step time, share of the measured matmul peak (MFU), memory, minutes per HumanML3D-sized epoch, by stage, 120 s
 
 Models have the papers' sizes and random weights, motions are random: only shapes matter to the clock. Each row is written to
---output as it is measured, so an interrupted run keeps its rows; a table comes last. What the time of a part does not allow is
-skipped and says so. On a CPU it runs with --tiny, which is for tests: its figures mean nothing.
+--output as it is measured, so an interrupted run keeps its rows; a table comes last. A part ends when its time is over, in the
+middle of a measurement too, and what it lacked is a row that says so; so is what the GPU cannot do. On a CPU the command runs with
+--tiny, which is for tests: its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +97,39 @@ class Bench:
                 getattr(model, "encoder", model).compile()
 
 
+class OutOfTime(BaseException):
+    """A part's time is over. No handler of other errors catches it."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `OutOfTime` inside when `seconds` are over. For the main thread."""
+
+    def stop(*_: object) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def one_row(bench: Bench, part: str, name: str) -> Iterator[None]:
+    """What is measured inside gets a row in any case: without time or memory for it, one that says so."""
+    try:
+        yield
+    except OutOfTime:
+        bench.row(part, name, result="out of time")
+        raise
+    except torch.OutOfMemoryError:
+        bench.row(part, name, result="out of memory")
+        torch.cuda.empty_cache()
+
+
 def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
@@ -123,11 +159,12 @@ def run_tests(bench: Bench, deadline: float) -> None:
             bench.row("tests", name, result="skipped")
             continue
         began = time.perf_counter()
-        try:
-            result = {"result": "passed", "measured": check(bench.device)}
-        except Exception as error:  # all checks are to have their row
-            result = {"result": "FAILED", "measured": f"{type(error).__name__}: {error}"}
-        bench.row("tests", name, **result, seconds=time.perf_counter() - began)
+        with one_row(bench, "tests", name):
+            try:
+                result = {"result": "passed", "measured": check(bench.device)}
+            except Exception as error:  # all checks are to have their row
+                result = {"result": "FAILED", "measured": f"{type(error).__name__}: {error}"}
+            bench.row("tests", name, **result, seconds=time.perf_counter() - began)
 
 
 # Generation
@@ -154,9 +191,9 @@ def generation_models(bench: Bench) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def generate(bench: Bench, models: dict[str, nn.Module], ids: Tensor, tokens: Tensor) -> Tensor:
-    """Token ids of B prompts (B, WORDS) → joints (B, T, J, 3), on the device; bf16 until the codes are there."""
+    """Token ids of B prompts (B, WORDS) → joints (B, T, J, 3), on the device; as the pipeline does, in bf16 only to draw tokens."""
+    condition = models["lamp"].condition(ids, torch.full((len(ids),), WORDS, device=bench.device))
     with autocast(bench.device, "auto"):
-        condition = models["lamp"].condition(ids, torch.full((len(ids),), WORDS, device=bench.device)).float()
         base = models["masked"].generate(condition, tokens, time_steps=10, cond_scale=4.0)
         codes = models["residual"].generate(base, condition, tokens, cond_scale=5.0)
     return features_to_joints(models["tokeniser"].decode(codes, tokens * STRIDE), 22)
@@ -165,25 +202,31 @@ def generate(bench: Bench, models: dict[str, nn.Module], ids: Tensor, tokens: Te
 def run_generation(bench: Bench, deadline: float) -> None:
     """Clips per second by batch size, then an evaluation of as many clips as HumanML3D's."""
     models, best = generation_models(bench), 0
-    vocabulary = models["lamp"].config.vocab_size - 1
     for size in (1, 2) if bench.tiny else (1, 32, 256, 1024):
         if (left := deadline - time.perf_counter()) < 5:
             bench.row("generation", f"batch {size}", result="skipped")
             continue
-        ids = torch.randint(5, vocabulary, (size, WORDS), device=bench.device)
-        tokens = torch.full((size,), FRAMES // STRIDE, device=bench.device)
-        began = time.perf_counter()
-        generate(bench, models, ids, tokens)
-        bench.wait()
-        first = time.perf_counter() - began  # compiling included
-        seconds = bench.seconds(lambda ids=ids, tokens=tokens: generate(bench, models, ids, tokens), min(20.0, left / 2))
-        values = {"ms": 1000 * seconds, "clips_per_second": size / seconds, "first_call_s": first}
-        bench.row("generation", f"batch {size}", **values, memory_gb=memory(bench))
-        best = size
+        with one_row(bench, "generation", f"batch {size}"):
+            measure_generation(bench, models, size, min(20.0, left / 2))
+            best = size
     if best and deadline - time.perf_counter() > 15:
-        run_evaluation(bench, models, min(best, 256))
+        with one_row(bench, "generation", "evaluation"):
+            run_evaluation(bench, models, min(best, 256))
     else:
         bench.row("generation", "evaluation", result="skipped")
+
+
+def measure_generation(bench: Bench, models: dict[str, nn.Module], size: int, limit: float) -> None:
+    """The row of one batch size, from at most about `limit` seconds after the first call."""
+    ids = torch.randint(5, models["lamp"].config.vocab_size - 1, (size, WORDS), device=bench.device)
+    tokens = torch.full((size,), FRAMES // STRIDE, device=bench.device)
+    began = time.perf_counter()
+    generate(bench, models, ids, tokens)
+    bench.wait()
+    first = time.perf_counter() - began  # compiling included
+    seconds = bench.seconds(lambda: generate(bench, models, ids, tokens), limit)
+    values = {"ms": 1000 * seconds, "clips_per_second": size / seconds, "first_call_s": first}
+    bench.row("generation", f"batch {size}", **values, memory_gb=memory(bench))
 
 
 def run_evaluation(bench: Bench, models: dict[str, nn.Module], size: int) -> None:
@@ -281,21 +324,27 @@ def run_training(bench: Bench, deadline: float) -> None:
         if left < 5:
             bench.row("training", name, result="skipped")
             continue
-        model.to(bench.device).train()
-        batch = {key: value.to(bench.device) for key, value in batch.items()}
-        size, step = len(next(iter(batch.values()))), training_step(bench, model, batch)
-        memory(bench)
-        with FlopCounterMode(display=False) as flops:
-            began = time.perf_counter()
-            step()
-            bench.wait()
-            first = time.perf_counter() - began
-        bench.compiled(model)
-        seconds = bench.seconds(step, left / (7 - number))
-        work = flops.get_total_flops()
-        epoch = math.ceil(CLIPS / size) * seconds / 60
-        values = {"ms_per_step": 1000 * seconds, "batch": size, "mfu": work / seconds / top, "gflop": work / 1e9}
-        bench.row("training", name, **values, memory_gb=memory(bench), epoch_minutes=epoch, first_step_s=first)
+        with one_row(bench, "training", name):
+            measure_training(bench, name, model.to(bench.device).train(), batch, left / (7 - number), top)
+
+
+def measure_training(bench: Bench, name: str, model: nn.Module, batch: dict[str, Tensor], limit: float, top: float) -> None:
+    """The row of one stage, from steps of at most about `limit` seconds after the first; `top` is the peak in FLOP/s."""
+    batch = {key: value.to(bench.device) for key, value in batch.items()}
+    size, step = len(next(iter(batch.values()))), training_step(bench, model, batch)
+    memory(bench)
+    with FlopCounterMode(display=False) as flops:
+        step()
+    bench.compiled(model)
+    began = time.perf_counter()
+    step()
+    bench.wait()
+    first = time.perf_counter() - began  # compiling included
+    seconds = bench.seconds(step, limit)
+    work = flops.get_total_flops()
+    epoch = math.ceil(CLIPS / size) * seconds / 60
+    values = {"ms_per_step": 1000 * seconds, "batch": size, "mfu": work / seconds / top, "gflop": work / 1e9}
+    bench.row("training", name, **values, memory_gb=memory(bench), epoch_minutes=epoch, first_step_s=first)
 
 
 PARTS: dict[str, Callable[[Bench, float], None]] = {"tests": run_tests, "generation": run_generation, "training": run_training}
@@ -322,7 +371,11 @@ def main(argv: list[str] | None = None) -> None:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     for part in args.parts:
-        PARTS[part](bench, time.perf_counter() + SECONDS[part])
+        try:
+            with time_limit(SECONDS[part]):
+                PARTS[part](bench, time.perf_counter() + SECONDS[part])
+        except OutOfTime:
+            bench.row(part, "the rest", result="skipped: no time left")
     print(table(bench.rows))
     if any(row.get("result") == "FAILED" for row in bench.rows):
         raise SystemExit(1)

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 import tests.pretend_device as device
 import training.trainer  # noqa: F401 (what imports `resolve_device` and `autocast` by name comes before `pretend`)
 from evaluation import judges, protocol, retrieval, tokeniser  # noqa: F401
+from evaluation.metrics import bertscore
 from models.words import Words
 from pipelines import editing, language_motion, long_motion, looping, motion2text, text2motion  # noqa: F401
 from prepare.synthetic import write_synthetic
@@ -45,7 +47,6 @@ ALLOWED = {
 SMALL = "--batch_size 6 --warm_up_iter 1 --max_iters 2 --log_every 1"
 TRANSFORMER = "--latent_dim 16 --ff_size 16 --n_layers 1 --n_heads 2"
 ORIGIN = "--vq_name vq --text_encoder lamp --lamp_name lamp"
-# M2T_eval is not among them: transformers builds BERTScore's model on the device `meta`, which is the pretend one.
 GENERATOR = "--name masked --res_name residual --length_name length --time_steps 2"
 COMMANDS = {
     "train_vq": f"--name rvq {SMALL} --width 16 --code_dim 8 --nb_code 16 --depth 1 --num_quantizers 3 --rigid_bones "
@@ -67,6 +68,7 @@ COMMANDS = {
     "train_m2t": "--exp-name m2t --lamp_name lamp --batch-size 6 --total-iter 2 --warm_up_iter 1 --log_every 1 --num-layers 1 "
     "--embed-dim-gpt 16 --n-head-gpt 2 --ff-rate 2 --block-size 12 --use_codes",
     "gen_m2t": "--motions WALK --name m2t --output_dir OUT",
+    "M2T_eval": "--exp-name m2t --evaluator lamp --evaluator_name lamp --repeat_times 1 --num_batch 1 --samples 1",
 }  # fmt: skip
 
 
@@ -75,9 +77,8 @@ def root(tmp_path_factory) -> Path:
     """A synthetic dataset, a LaMP and its tokeniser, a BERT folder, prompts and a motion."""
     root = tmp_path_factory.mktemp("device")
     write_synthetic(root / "data", clips=24, seed=0)
-    names = (root / "data" / "all.txt").read_text()
     for split in ("train", "val", "test"):
-        (root / "data" / f"{split}.txt").write_text(names)
+        (root / "data" / f"{split}.txt").write_text((root / "data" / "all.txt").read_text())
     write_lamp(root / "runs", "synthetic")
     vq = CheckpointFolder(root / "runs", "synthetic", "vq")
     state, metadata = load_weights(vq.weights("latest"))
@@ -104,6 +105,7 @@ def accelerator(monkeypatch):
     monkeypatch.setattr("evaluation.protocol.SAMPLE_PAIRS", 1)
     monkeypatch.setattr("evaluation.protocol.BATCH", 8)
     monkeypatch.setattr("pipelines.known.check_prompts", lambda prompts, *_: [None] * len(prompts))  # MiniLM takes seconds
+    monkeypatch.setattr(bertscore, "_load", _disable_current_modes()(bertscore._load))  # transformers itself uses `meta`
     monkeypatch.setattr(device, "watched", WATCHED)
     device.EVENTS.clear()
     with device.pretend(monkeypatch):

@@ -1,0 +1,100 @@
+"""How fast generation is on this CPU: `python -m benchmarks.generation [--batches 1 32] [--rounds 5]`.
+
+MoMask's sizes with random weights: 196 frames, 10 steps, residual layers, decoding to features; no text encoder. Three settings
+run in turn in every round: float32 by PyTorch's own matrix product, then float32 and bf16 as `models.linear` computes them. Printed
+are medians of wall time and CPU time, the ratio of CPU times to the first setting, and the share of the peak of matrix products,
+which is measured in the same run and precision. CPU time counts all threads and changes little when other programs run too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import models.linear
+from models.masked import MaskedConfig, MaskedTransformer
+from models.residual import ResidualConfig, ResidualTransformer
+from models.vqvae import MotionTokeniser, VQConfig
+from utils.errors import script
+from utils.runtime import autocast
+
+TOKENS, STRIDE, WIDTH = 49, 4, 512  # of 196 frames; width of CLIP's condition
+SETTINGS = {"float32, PyTorch": ("fp32", False), "float32": ("fp32", True), "bf16": ("bf16", True)}  # precision, by oneDNN?
+CPU = torch.device("cpu")
+
+
+def generator(size: int) -> Callable[[str], None]:
+    """A function that generates `size` motions in the precision it is given."""
+    torch.manual_seed(0)
+    masked = MaskedTransformer(MaskedConfig(cond_dim=WIDTH, latent_dim=384, n_heads=6, attention="full")).eval()
+    residual = ResidualTransformer(ResidualConfig(cond_dim=WIDTH)).eval()
+    tokeniser = MotionTokeniser(VQConfig()).eval()
+    condition, tokens = torch.randn(size, WIDTH), torch.full((size,), TOKENS)
+
+    @torch.no_grad()
+    def generate(precision: str) -> None:
+        with autocast(CPU, precision):
+            base = masked.generate(condition, tokens, time_steps=10, cond_scale=4.0)
+            codes = residual.generate(base, condition, tokens, cond_scale=5.0)
+        tokeniser.decode(codes, tokens * STRIDE)
+
+    return generate
+
+
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU seconds of one call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+@torch.no_grad()
+def peak(dtype: torch.dtype) -> float:
+    """FLOP per CPU second of a large linear layer, the best of five."""
+    size = 2048
+    x, weight = (torch.randn(size, size, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / min(seconds(lambda: models.linear.linear(x, weight))[1] for _ in range(5))
+
+
+def measure(size: int, rounds: int) -> None:
+    """The rows of one batch size."""
+    generate, fast, times = generator(size), models.linear.ONEDNN, {name: [] for name in SETTINGS}
+    models.linear.ONEDNN = False  # whose products the counter does not know
+    with FlopCounterMode(display=False) as flops:
+        generate("fp32")
+    for number in range(rounds + 1):
+        for name, (precision, onednn) in SETTINGS.items():
+            models.linear.ONEDNN = onednn and fast
+            taken = seconds(lambda precision=precision: generate(precision))
+            if number:  # the first round warms up
+                times[name].append(taken)
+    models.linear.ONEDNN = fast
+    peaks = {"fp32": peak(torch.float32), "bf16": peak(torch.bfloat16)}
+    first = [cpu for _, cpu in times["float32, PyTorch"]]
+    for name, taken in times.items():
+        wall, cpu = (median(values) for values in zip(*taken))
+        ratio = median(mine / theirs for (_, mine), theirs in zip(taken, first))
+        top = peaks[SETTINGS[name][0]]
+        share = flops.get_total_flops() / cpu / top
+        line = f"batch {size:<4}{name:<18}{wall:8.3f} s  {cpu:8.3f} CPU s  ratio {ratio:.2f}"
+        print(f"{line}  {100 * share:3.0f} % of {top / 1e9:.0f} GFLOP per CPU second", flush=True)
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.generation", description=__doc__.split("\n")[0])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32], help="batch sizes")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds after the first, which warms up")
+    args = parser.parse_args(argv)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    for size in args.batches:
+        measure(size, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
