@@ -1,16 +1,16 @@
-"""How fast generation is on this CPU: `python -m benchmarks.generation [--batches 1 32] [--rounds 5]`.
+"""Speed of generation on this CPU: `python -m benchmarks.generation [--batches 1 32] [--rounds 5]`.
 
-MoMask's sizes with random weights: 196 frames, 10 steps, residual layers, decoding to features; no text encoder. Three settings
-run in turn in every round: float32 by PyTorch's own matrix product, then float32 and bf16 as `models.linear` computes them. Printed
-are medians of wall time and CPU time, the ratio of CPU times to the first setting, and the share of the peak of matrix products,
-which is measured in the same run and precision. CPU time counts all threads and changes little when other programs run too.
+MoMask's sizes with random weights: 196 frames, 10 steps, residual layers, decoding to features; no text encoder. Each round runs
+three settings in turn: float32 with PyTorch's own matrix product, then float32 and bf16 with `models.linear`. The output is the median
+wall time and CPU time, the ratio of CPU times to the first setting, and the fraction of the matmul peak, which is measured in the
+same run and precision. CPU time counts all threads and depends less on other programs than wall time does.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 
 import torch
@@ -20,6 +20,8 @@ import models.linear
 from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
 from models.vqvae import MotionTokeniser, VQConfig
+from options.cli import parse
+from options.common import option
 from utils.errors import script
 from utils.runtime import autocast
 
@@ -29,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 def generator(size: int) -> Callable[[str], None]:
-    """A function that generates `size` motions in the precision it is given."""
+    """A function that generates `size` motions in the given precision."""
     torch.manual_seed(0)
     masked = MaskedTransformer(MaskedConfig(cond_dim=WIDTH, latent_dim=384, n_heads=6, attention="full")).eval()
     residual = ResidualTransformer(ResidualConfig(cond_dim=WIDTH)).eval()
@@ -62,9 +64,9 @@ def peak(dtype: torch.dtype) -> float:
 
 
 def measure(size: int, rounds: int) -> None:
-    """The rows of one batch size."""
+    """Measure and print one batch size."""
     generate, fast, times = generator(size), models.linear.ONEDNN, {name: [] for name in SETTINGS}
-    models.linear.ONEDNN = False  # whose products the counter does not know
+    models.linear.ONEDNN = False  # the counter does not know oneDNN's products
     with FlopCounterMode(display=False) as flops:
         generate("fp32")
     for number in range(rounds + 1):
@@ -85,12 +87,17 @@ def measure(size: int, rounds: int) -> None:
         print(f"{line}  {100 * share:3.0f} % of {top / 1e9:.0f} GFLOP per CPU second", flush=True)
 
 
+@dataclass(frozen=True)
+class Generation:
+    """Speed of generation on this CPU."""
+
+    batches: list[int] = option([1, 32], "batch sizes")
+    rounds: int = option(5, "rounds to measure, after one that warms up")
+
+
 @script
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.generation", description=__doc__.split("\n")[0])
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32], help="batch sizes")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds after the first, which warms up")
-    args = parser.parse_args(argv)
+    args = parse(Generation, argv)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
     for size in args.batches:
         measure(size, args.rounds)

@@ -1,7 +1,7 @@
-"""The linear layer of all our models: `torch.nn.Linear`, on CPUs with AVX-512 through oneDNN's matrix product.
+"""The linear layer of all models: `torch.nn.Linear`, which uses oneDNN's matrix product on CPUs with AVX-512.
 
-In float32 PyTorch uses MKL's product there, which takes twice as long on CPUs that are not Intel's and up to twice on Intel's
-(docs/performance.md). Both are float32 throughout; they differ in the order of their sums. Features in and out are (..., D).
+PyTorch itself uses MKL in float32, which takes twice as long on AMD CPUs and up to twice as long on Intel CPUs
+(docs/performance.md). Both compute in float32; only the order of summation differs. Inputs and outputs are (..., D).
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 def onednn_is_faster() -> bool:
-    """Whether oneDNN's float32 product is here and the faster one: measured so with AVX-512; with AVX2 both take the same time."""
+    """Whether oneDNN's float32 product is available and faster than MKL's: it is with AVX-512; with AVX2 both take the same time."""
     has_product = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return has_product and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 ONEDNN = onednn_is_faster()
-SMALL = 2**14  # weights; with fewer, calling oneDNN takes longer than the product
+SMALL = 2**14  # number of weights below which the overhead of oneDNN outweighs the faster product
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
-    """x (..., I), weight (O, I), bias (O,) → (..., O), as `torch.nn.functional.linear`; with `gelu`, GELU of it."""
+    """x (..., I), weight (O, I), bias (O,) → (..., O), as `torch.nn.functional.linear`, followed by GELU if `gelu` is set."""
     if not _suits_onednn(x, weight):
         out = F.linear(x, weight, bias)
     elif torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in (x, weight, bias)):
@@ -37,10 +37,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
 
 
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
-    """A single row is faster through MKL. Apart from that, rows do not count: an output must not depend on the other rows.
-
-    Where autocast is on, its own rules choose the product.
-    """
+    """Whether to use oneDNN. MKL is faster for a single row; otherwise the choice does not depend on the number of rows, so that an
+    output never depends on the other rows. Under autocast, autocast chooses the product."""
     fp32_on_cpu = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
     return ONEDNN and fp32_on_cpu and weight.numel() >= SMALL and _has_rows(x) and not torch.is_autocast_enabled("cpu")
 
@@ -54,7 +52,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False)
 
 
 class _Product(torch.autograd.Function):
-    """The product with its gradients, all through oneDNN."""
+    """The product and its gradients, all computed by oneDNN."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -75,7 +73,7 @@ class _Product(torch.autograd.Function):
 
 
 class Linear(nn.Linear):
-    """`torch.nn.Linear` by `linear`; with `gelu`, its output goes through GELU."""
+    """`torch.nn.Linear` computed by `linear`, followed by GELU if `gelu` is set."""
 
     packed: tuple[Tensor, Tensor | None] | None = None  # weight and bias, inside `packed_weights`
 
@@ -88,8 +86,8 @@ class Linear(nn.Linear):
 
 @contextmanager
 def packed_weights(model: nn.Module) -> Iterator[None]:
-    """Inside, `model` is called many times without gradient: its linear layers order their weights for oneDNN only once, and round
-    them to bf16 only once where autocast asks for that. Outputs stay the same. To be entered inside autocast."""
+    """Inside, the linear layers of `model` keep their weights in oneDNN's memory order, and rounded to bf16 under autocast, for many
+    calls without gradient. Outputs do not change. Enter it inside autocast."""
     bf16 = torch.is_autocast_enabled("cpu")
     works = ONEDNN and not torch.is_grad_enabled() and (not bf16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
     dtype = torch.get_autocast_dtype("cpu") if bf16 else torch.float32

@@ -1,7 +1,7 @@
-"""English for a clip: what is done (content or label), how (style), and what its joints prove (`prepare/facts`).
+"""Captions of a clip: the action (content or label), the style, and facts from its joints (`prepare/facts`).
 
-A clip's captions are drawn by its name, so they stay the same from run to run. Sides, counts, angles, heights and distances come
-from the joints, never from the label. HumanML3D's manner: lower case, with a full stop or without.
+A clip's name seeds its captions, so they are the same in every run. Sides, counts, angles, heights and distances come from the
+joints, never from the label. As in HumanML3D, captions are lower case, with or without a full stop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Clause = Callable[[Voice, bool], str]  # of a voice, plain or rich in facts
 
 
 def subject_of(rng: random.Random, mood: say.Mood, way: str) -> tuple[str, say.Pronouns]:
-    """Who does it; moods may name the subject ('a thug') or describe it ('an old man')."""
+    """The subject of a caption; a mood may replace it ('a thug') or describe it ('an old man')."""
     if way == "subjects":
         return rng.choice(mood.subjects)
     candidates = say.NOUNS if way == "adjectives" else say.SUBJECTS
@@ -38,7 +38,8 @@ def subject_of(rng: random.Random, mood: say.Mood, way: str) -> tuple[str, say.P
 
 
 def compose(rng: random.Random, clause_of: Clause, mood: say.Mood, rich: bool) -> tuple[str, str]:
-    """A caption of subject, manner and clause, and the clause alone. Rich ones state a number, a height, a distance or a pace."""
+    """A caption of subject, manner and clause, and the clause alone. Rich captions state a number, a height, a distance or a
+    pace."""
     ways = [way for way in ("adjectives", "adverbs", "tails", "tails", "subjects") if getattr(mood, way)]
     way = rng.choice(ways) if ways else ""
     voice = Voice(rng, *subject_of(rng, mood, way))
@@ -68,6 +69,7 @@ def clause_writer(name: str, content: str, facts: Facts, label: str) -> Clause:
 
 
 def mood_of(name: str, style: str, label: str) -> say.Mood:
+    """The mood that a label or else a style names. Raises `UserError` for an unknown style."""
     named = (mood for word, mood in LABEL_MOODS.items() if re.search(rf"\b{word}", label.lower()))
     style = next(named, say.SAME_MOOD.get(style, style) or "normal")
     if style not in say.MOODS:
@@ -76,15 +78,15 @@ def mood_of(name: str, style: str, label: str) -> say.Mood:
 
 
 def captions(name: str, content: str, style: str, joints: np.ndarray, label: str = "") -> list[str]:
-    """Different captions of one clip: six by content and style, eight by label; plain, with the style, with a fact, with both.
+    """Different captions of one clip, six by content and style or eight by label: plain, with the style, with a fact, with both.
 
-    The first caption, which retrieval and the evaluator use, names the style in half of the clips.
+    The first caption, which retrieval uses, names the style in half of the clips.
 
     Args:
         name: seeds the choices; the same name gives the same captions.
-        content, style: words of Bandai-Namco's file names; style "normal" or "" says no manner.
+        content, style: words of Bandai-Namco's file names; style "normal" or "" adds no manner.
         joints: (T, 22, 3), metres, Y up, floor 0, 20 frames a second.
-        label: what the clip shows, in words; replaces `content`.
+        label: description of the clip in words; replaces `content`.
 
     Raises:
         UserError: unknown content or style, or joints of another shape.
@@ -101,7 +103,7 @@ def captions(name: str, content: str, style: str, joints: np.ndarray, label: str
 
 
 def distinct(manners: list[tuple[say.Mood, bool]], write: Callable[[say.Mood, bool], tuple[str, str]]) -> list[str]:
-    """One text for each manner, each with a clause of its own as far as there are enough, at most 18 words where that can be had.
+    """One text per manner, with different clauses as far as possible, and at most 18 words if possible.
 
     `write` returns a text and its clause.
     """
@@ -120,7 +122,7 @@ def clauses(
 ) -> list[str]:
     """Different verb phrases for one clip, without subject, mood, full stop ("sits down on a chair"): four plain, four with facts.
 
-    Arguments and errors are those of `captions`; `pronouns` are the ones that go with the subject to come.
+    Arguments and errors are those of `captions`; `pronouns` are those of the later subject.
     """
     clause_of = clause_writer(name, content, prove(joints), label)
     mood_of(name, style, label)

@@ -1,6 +1,7 @@
-"""Clauses by content: walking, gestures, bows, fights, dances, from what the joints of a clip prove (`prepare/facts`).
+"""Clauses by content (walking, gestures, bows, fights, dances), from the facts of a clip's joints (`prepare/facts`).
 
-`prepare/phrases.py` holds the language; the functions here choose and join. Sides, counts, angles, heights and distances come
+`prepare/phrases.py` holds the phrases; the functions here select and combine them. Sides, counts, angles, heights and distances
+come
 from the joints, never from the label.
 """
 
@@ -17,7 +18,7 @@ from prepare.grammar import progressive
 
 
 class Voice:
-    """The writer of one caption: random choices of its own, the subject, and the pronouns that go with it."""
+    """The writer of one caption: its random generator, its subject and pronouns."""
 
     def __init__(self, rng: random.Random, subject: str, pronouns: say.Pronouns):
         self.rng, self.subject, self.words = rng, subject, pronouns._asdict()
@@ -32,7 +33,7 @@ class Voice:
 
 
 def times(voice: Voice, count: int) -> str:
-    """'once', 'three times', 'several times': a number only as far as people count."""
+    """'once', 'three times', 'several times'; large numbers are not stated."""
     if count <= 6:
         return voice.pick(say.TIMES.get(count, (f"{say.NUMBERS[count]} times",)))
     return voice.pick(say.SEVERAL if count <= 9 else say.MANY)
@@ -54,14 +55,14 @@ def side(left: bool) -> str:
 
 # -------------------------------------------------------------------------------------------------- clauses by content
 def turning(voice: Voice, turn: Turn, rich: bool) -> str:
-    """The clause of a turn; rich: the angle is named if it is within 12° of a multiple of 45°."""
+    """The clause of a turn; rich: with the angle if it is within 12° of a multiple of 45°."""
     angle = min((angle for angle in say.TURNS if angle), key=lambda angle: abs(angle - abs(turn.degrees)))
     named = angle if rich and abs(angle - abs(turn.degrees)) <= 12 else 0
     return voice.pick(say.TURNS[named], side=side(turn.degrees > 0))
 
 
 def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
-    """Walking and running: where to and the turn; rich: how many steps, how far, how fast, or how bent."""
+    """Walking and running: direction and turn; rich: number of steps, distance, speed or posture."""
     words_of = say.GAITS[gait]
     pace = int(np.searchsorted(words_of.limits, facts.speed))
     turns = [turning(voice, turn, rich) for turn in facts.turns]
@@ -89,7 +90,7 @@ def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
 
 
 def join_turn(voice: Voice, clause: str, turned: str, when: float, counted: bool) -> str:
-    """Travel and turn in the order in which they come. Steps and metres count the whole way, so a turn is part of it."""
+    """Travel and turn in the order in which they happen. Steps and metres count the whole path, including turns."""
     if counted:
         verb, rest = turned.split(" ", 1)
         return f"{clause}, {progressive(verb)} {rest} {voice.pick(say.ON_THE_WAY['halfway' if 0.4 < when < 0.6 else ''])}"
@@ -101,7 +102,7 @@ def join_turn(voice: Voice, clause: str, turned: str, when: float, counted: bool
 
 
 def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """Raising, waving, saying goodbye, guiding, answering, by the hand or hands that are up."""
+    """Raising, waving, saying goodbye, guiding, answering, with the raised hand or hands."""
     up = [hand for hand in facts.hands if hand.level >= CHEST]
     up = up or [hand for hand in facts.hands if hand.level == WAIST and hand.raises]
     if not up:
@@ -135,7 +136,7 @@ def name_hands(voice: Voice, up: list[bool]) -> str:
 
 
 def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[str, str]:
-    """How often or how fast a hand goes up, or else how long it stays there: (adverb, clause), either may be ''."""
+    """How often or how fast a hand is raised, or how long it stays up: (adverb, clause), either may be ''."""
     raises, rise, seconds = max(h.raises for h in up), max(h.rise for h in up), round(min(h.held for h in up))
     if raises > 1:
         return times(voice, raises), ""

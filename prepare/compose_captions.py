@@ -1,4 +1,4 @@
-"""Captions of compositions: clauses of the parts ("waves with their left hand") in templates, in both orders of telling."""
+"""Captions of compositions: clauses of the parts ("waves with their left hand") in templates, in both orders."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def sequence(rng: random.Random, pieces: Sequence[Piece]) -> tuple[str, ...]:
 
 
 def together(rng: random.Random, below: Sequence[str], above: Sequence[str]) -> tuple[str, ...]:
-    """Captions of what legs and arms do at the same time, from the clauses of both."""
+    """Captions of simultaneous actions of legs and arms, from the clauses of both."""
     return write(rng, TOGETHER, TURNED, [below, above])
 
 
 def repeated(rng: random.Random, pieces: Sequence[Piece]) -> tuple[str, ...]:
-    """Captions of one action done several times, by clauses that hold for every time and do not count themselves."""
+    """Captions of a repeated action, from clauses that hold for each repetition and contain no count."""
     options: set[str] = set()
     for number in range(SEEDS):
         spoken = [set(piece.clauses(name=f"{pieces[0].take.name} {number}")) for piece in pieces]

@@ -1,7 +1,7 @@
-"""The language of the captions: tables that `prepare/captions.py` draws from. Data only.
+"""Phrases of the captions that `prepare/captions.py` selects from. Data only.
 
-Braces are filled in by the composer: {their} {they_are} {themself}, {side} (left, right), {hand} ("his right arm"), {it} (the
-hand or hands named before), {level} ("above his head"), {leg}, {way}. A tail that begins with a comma keeps it.
+Placeholders in braces: {their} {they_are} {themself}, {side} (left, right), {hand} ("his right arm"), {it} (the
+hand or hands named before), {level} ("above his head"), {leg}, {way}. An ending that starts with a comma keeps it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NOUNS = (("person", THEY), ("person", HE), ("person", SHE), ("man", HE), ("figur
 # ---------------------------------------------------------------------------------------------------------------- how
 @dataclass(frozen=True)
 class Mood:
-    """Ways to say a style: before the noun, before the verb, at the end, or by a subject of its own; and who can be meant."""
+    """Phrases of a style: before the noun, before the verb, at the end, or as a subject; and the possible pronouns."""
 
     adjectives: tuple[str, ...] = ()
     adverbs: tuple[str, ...] = ()

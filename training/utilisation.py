@@ -1,7 +1,7 @@
 """Model FLOPs utilisation: the fraction of a GPU's peak that training uses (Chowdhery et al. 2022, appendix B).
 
-Counted are the matrix products, convolutions and attention of the first update, forward and backward, as `torch.utils.flop_counter`
-counts them; recurrent layers are not counted. The peak is the GPU's dense bf16 rate from NVIDIA's data sheets.
+`torch.utils.flop_counter` counts the matrix products, convolutions and attention of the first update, forward and backward, but not
+recurrent layers. The peak is the GPU's dense bf16 rate in NVIDIA's data sheets.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-# Peaks in TFLOP/s, sums in float32, by what a GPU's name contains as whole words; the first match counts.
+# Peaks in TFLOP/s with float32 accumulation, by whole words in the GPU's name; the first match is used.
 PEAKS = {
     "B200": 2250, "H200 NVL": 835, "H200": 989, "H100 NVL": 835, "H100 PCIe": 756, "H100": 989, "H800": 989, "H20": 148,
     "A100": 312, "A800": 312, "A40": 150, "A30": 165, "A10G": 70, "A10": 125, "L40S": 362, "L40": 181, "L4": 121,
@@ -21,7 +21,7 @@ PEAKS = {
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """FLOP/s of bf16 matrix products on this GPU; None for a CPU and for a GPU that the table lacks."""
+    """FLOP/s of bf16 matrix products on this GPU; None for a CPU or a GPU that is not in the table."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
@@ -29,19 +29,19 @@ def peak_flops(device: torch.device) -> float | None:
 
 
 class Utilisation:
-    """Counts the FLOPs of one update, where the device's peak is known."""
+    """Counts the FLOPs of one update if the device's peak is known."""
 
     def __init__(self, device: torch.device) -> None:
         self.peak = peak_flops(device)
         self.counter: FlopCounterMode | None = None
 
     def counting(self) -> AbstractContextManager:
-        """To be entered around every update; only the first one is counted, for counting takes time."""
+        """Enter it for every update; only the first one is counted, because counting takes time."""
         if self.peak is None or self.counter is not None:
             return nullcontext()
         self.counter = FlopCounterMode(display=False)
         return self.counter
 
     def share(self, seconds: float) -> float | None:
-        """The utilisation, from 0 to 1, of updates that take so many seconds; None where the peak is unknown."""
+        """The utilisation, from 0 to 1, if an update takes `seconds`; None if the peak is unknown."""
         return None if self.counter is None else self.counter.get_total_flops() / (seconds * self.peak)
