@@ -2,8 +2,8 @@
 
 MoMask's sizes with random weights: 196 frames, 10 steps, residual layers, decoding to features; no text encoder. Each round runs
 three settings in turn: float32 with PyTorch's own matrix product, then float32 and bf16 with `models.linear`. The output is the
-median wall time and CPU time, the ratio of CPU times to the first setting, and the fraction of the matmul peak, which is measured in
-the same run and precision. CPU time counts all threads and depends less on other programs than wall time does.
+median wall time and CPU time, the ratio of CPU times to the first setting, and the fraction of the matmul peak, which is measured
+in the same run and precision. CPU time counts all threads and depends less on other programs than wall time does.
 """
 
 from __future__ import annotations

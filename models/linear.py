@@ -16,7 +16,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 def onednn_is_faster() -> bool:
-    """Whether oneDNN's float32 product is available and faster than MKL's, as it is with AVX-512; with AVX2 they take the same time."""
+    """Whether oneDNN's float32 product is available and faster than MKL's: with AVX-512 it is, with AVX2 it is not."""
     has_product = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return has_product and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
@@ -86,7 +86,7 @@ class Linear(nn.Linear):
 
 @contextmanager
 def packed_weights(model: nn.Module) -> Iterator[None]:
-    """Inside, the linear layers of `model` keep their weights in oneDNN's memory order, and under autocast rounded to bf16, for many
+    """Inside, the linear layers of `model` keep their weights in oneDNN's memory order, rounded to bf16 under autocast, for many
     calls without gradient. Outputs do not change. Enter it inside autocast."""
     bf16 = torch.is_autocast_enabled("cpu")
     works = ONEDNN and not torch.is_grad_enabled() and (not bf16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
