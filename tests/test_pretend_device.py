@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
 
 import tests.pretend_device as device
 import training.trainer  # noqa: F401 (what imports `resolve_device` and `autocast` by name comes before `pretend`)
@@ -23,8 +23,7 @@ from tests.small_lamp import write_lamp
 from tests.tiny import walking
 from utils.checkpoint import CheckpointFolder, load_weights, save_weights
 
-# What runs at every training step, every drawn batch or every word.
-WATCHED = {
+WATCHED = {  # functions that run at every training step, for every batch of samples or for every word
     "training/trainer.py:_update",
     "models/masked.py:generate",
     "models/residual.py:generate",
@@ -68,8 +67,9 @@ COMMANDS = {
     "train_m2t": "--exp-name m2t --lamp_name lamp --batch-size 6 --total-iter 2 --warm_up_iter 1 --log_every 1 --num-layers 1 "
     "--embed-dim-gpt 16 --n-head-gpt 2 --ff-rate 2 --block-size 12 --use_codes",
     "gen_m2t": "--motions WALK --name m2t --output_dir OUT",
-    "M2T_eval": "--exp-name m2t --evaluator lamp --evaluator_name lamp --repeat_times 1 --num_batch 1 --samples 1",
+    "M2T_eval": "--exp-name m2t --evaluator lamp --evaluator_name lamp --bert_score BERT --repeat_times 1 --num_batch 1",
 }  # fmt: skip
+load_encoder = functools.cache(bertscore._load)  # once, outside `pretend`: transformers uses the device `meta` itself
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,7 @@ def root(tmp_path_factory) -> Path:
         np.save(vq.meta / f"{part}.npy", np.ones(263, np.float32))
     captions = " ".join(path.read_text() for path in (root / "data" / "texts").glob("*.txt")).lower()
     write_bert(root / "bert", sorted(set(re.findall("[a-z]+", captions))))
+    load_encoder((root / "bert").resolve(), f"{root.name}/bert")
     (root / "prompts.txt").write_text("a person walks#NA\na person bows#NA\n")
     np.save(root / "walk.npy", walking(48).numpy())
     return root
@@ -101,11 +102,10 @@ def accelerator(monkeypatch):
 
     monkeypatch.setattr(Words, "from_word_pieces", drawn)
     monkeypatch.setattr("motion.spec.GLOVE", Path("no such folder"))
-    monkeypatch.setattr("evaluation.protocol.SAMPLES", 2)
-    monkeypatch.setattr("evaluation.protocol.SAMPLE_PAIRS", 1)
-    monkeypatch.setattr("evaluation.protocol.BATCH", 8)
+    for name, value in {"SAMPLES": 2, "SAMPLE_PAIRS": 1, "BATCH": 8}.items():
+        monkeypatch.setattr(f"evaluation.protocol.{name}", value)
     monkeypatch.setattr("pipelines.known.check_prompts", lambda prompts, *_: [None] * len(prompts))  # MiniLM takes seconds
-    monkeypatch.setattr(bertscore, "_load", _disable_current_modes()(bertscore._load))  # transformers itself uses `meta`
+    monkeypatch.setattr(bertscore, "_load", load_encoder)
     monkeypatch.setattr(device, "watched", WATCHED)
     device.EVENTS.clear()
     with device.pretend(monkeypatch):
