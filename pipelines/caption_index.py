@@ -32,8 +32,11 @@ LEAST_TAKES, LEAST_SECONDS = 3, 20.0  # of an action in training, for it to be k
 
 Encoder = Callable[[Sequence[str]], object]
 
-PERSON = r"person|man|woman|guy|lady|boy|girl|figure|human|individual|somebody|someone|he|she|they|people|sim|character|child|kid"
-SUBJECT = re.compile(rf"^(?:(?:a|an|the|this|that|one)\s+)?(?:{PERSON})(?:'s)?\b(?:\s+(?:is|are|was)\b)?", re.IGNORECASE)
+PERSON = (
+    r"person|(?:young )?(?:man|woman)|gentleman|guy|dude|fellow|lady|boy|girl|figure|human|individual|somebody|someone|he|she|they"
+    r"|people|sim|character|child|kid|adult|friend|brother|sister|actor|actress|performer|dancer|subject"
+)
+SUBJECT = re.compile(rf"^(?:(?:a|an|the|this|that|one|some|my)\s+)?(?:{PERSON})(?:'s)?\b(?:\s+(?:is|are|was)\b)?", re.IGNORECASE)
 CLAUSE = re.compile(r"\s*(?:[,;.]|\band then\b|\bthen\b|\bwhile\b|\bbefore\b|\bafter(?!wards)\b|\bafterwards\b|\band\b)\s*")
 FUNCTION_WORDS = frozenset((
     "a", "an", "the", "this", "that", "these", "those", "is", "are", "was", "were", "be", "been", "being", "am", "has",

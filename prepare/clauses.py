@@ -13,18 +13,24 @@ from functools import partial
 import numpy as np
 
 from prepare import phrases as say
-from prepare.facts import CHEST, WAIST, Facts, Hand, Turn
+from prepare import wordings
+from prepare.facts import AT_HEAD, CHEST, WAIST, Facts, Hand, Turn
 from prepare.grammar import progressive
 
 
 class Voice:
-    """The writer of one caption: its random generator, its subject and pronouns."""
+    """The writer of one caption: its random generator, its subject and pronouns.
 
-    def __init__(self, rng: random.Random, subject: str, pronouns: say.Pronouns):
-        self.rng, self.subject, self.words = rng, subject, pronouns._asdict()
+    A `wide` one also uses the wordings of `prepare/wordings.py`.
+    """
+
+    def __init__(self, rng: random.Random, subject: str, pronouns: say.Pronouns, wide: bool = False):
+        self.rng, self.subject, self.words, self.wide = rng, subject, pronouns._asdict(), wide
 
     def pick(self, phrases: tuple[str, ...], **words: str) -> str:
         """One of the phrases, its braces filled."""
+        if self.wide:
+            phrases += wordings.MORE.get(phrases, ())
         return self.rng.choice(phrases).format(**self.words, **words)
 
     def chance(self, probability: float) -> bool:
@@ -70,6 +76,9 @@ def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
     straight = direction == "forward" and not turns and voice.chance(0.2)
     words = {"verb": voice.pick(words_of.verbs[pace]), "way": voice.pick(say.WAYS["straight" if straight else direction])}
     clause = "{verb} {way}".format(**words)
+    courses = wordings.COURSES.get(gait, {}).get(direction)
+    if voice.wide and courses and voice.chance(0.4):
+        clause = voice.pick(courses)
     extras = ["steps", "steps"] * (2 <= facts.steps <= 13) + ["distance"] * (facts.distance > 0.75)
     extras += ["lean"] * (abs(facts.lean) > 15) + ["pace"] * (pace != 1 or not extras)
     extra = voice.rng.choice(extras) if rich and len(turns) < 2 and facts.direction not in ("", "in place") else ""
@@ -115,7 +124,8 @@ def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
         clause += f" {voice.rng.choice([at, *wave_details(voice, up)])}" if rich else ""
         after = voice.pick(say.JUMPS, times=times(voice, facts.jumps)) if rich and facts.jumps else ""
     elif kind == "raise":
-        clause = voice.pick(say.RAISES_TO, level=high, **words) if rich else voice.pick(say.RAISES, **words)
+        raises = wordings.RAISES_HIGH if voice.wide and level >= AT_HEAD and voice.chance(0.5) else say.RAISES
+        clause = voice.pick(say.RAISES_TO, level=high, **words) if rich else voice.pick(raises, **words)
         adverb, after = raise_details(voice, up, words) if rich else ("", "")
         clause += f" {adverb}" if adverb else ""
     else:

@@ -66,17 +66,17 @@ def load_clip_joints(folder: Path, name: str) -> np.ndarray:
 
 
 def make_captions(clips: Sequence[Clip], folder: Path, process: Process) -> dict[str, tuple[str, ...]]:
-    """The captions of each clip by name: human captions, or generated from its label and its joints."""
+    """The captions of each clip by name: human captions, or generated from its label and its joints, more of them for train."""
     made = [clip for clip in clips if not clip.captions]
-    jobs = [(clip.name, clip.content, clip.style, clip.label, folder) for clip in made]
+    jobs = [(clip.name, clip.content, clip.style, clip.label, clip.split == "train", folder) for clip in made]
     captions = tqdm(process(describe, jobs), "captions", len(jobs), unit=" clips")
     return {clip.name: clip.captions for clip in clips if clip.captions} | dict(zip((clip.name for clip in made), captions))
 
 
-def describe(job: tuple[str, str, str, str, Path]) -> tuple[str, ...]:
-    """Generate the captions of a clip (name, content, style, label, the dataset's folder)."""
-    name, content, style, label, folder = job
-    return tuple(caption_by_rule(name, content, style, load_clip_joints(folder, name), label=label))
+def describe(job: tuple[str, str, str, str, bool, Path]) -> tuple[str, ...]:
+    """Generate the captions of a clip (name, content, style, label, whether it is in train, the dataset's folder)."""
+    name, content, style, label, train, folder = job
+    return tuple(caption_by_rule(name, content, style, load_clip_joints(folder, name), label=label, further=train))
 
 
 def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Process) -> None:

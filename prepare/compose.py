@@ -39,6 +39,7 @@ class Composed:
     name: str
     joints: ndarray  # (T + 1, 22, 3) float32, uniform skeleton, floor at 0
     captions: tuple[str, ...]
+    further: tuple[str, ...]  # captions of more wordings
     parts: tuple[str, ...]  # names of the clips; M before those that are mirrored
     actions: tuple[str, ...]  # one for each part
     spans: tuple[tuple[int, int], ...]  # frames of `joints` in which each part is; parts done at the same time overlap
@@ -104,8 +105,10 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
     joints = strand.joints[:stop].astype(np.float32)
     if not SHORTEST < stop > strand.leave[0] or not all_happen(used, strand.spans, joints):
         return None
-    captions = repeated(rng, used) if counted else sequence(rng, used)
-    return Composed(name, joints, captions, tuple(p.take.name for p in used), tuple(p.action for p in used), strand.spans)
+    write = repeated if counted else sequence
+    captions = write(rng, used)
+    further = write(random.Random(f"{name} further"), used, taken=captions) if captions else ()
+    return Composed(name, joints, captions, further, tuple(p.take.name for p in used), tuple(p.action for p in used), strand.spans)
 
 
 def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints: ndarray) -> bool:
@@ -195,9 +198,12 @@ def overlay(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
     stop = start + len(above)
     if (splice.speeds(joints) > 1.5 * limits).any() or not both_hold(gait, shown, prove(joints), prove(joints[start:stop]), sides):
         return None
-    captions = together(rng, below.clauses(), above.clauses(joints[start:stop]))
+    captions, further = together(rng, below.clauses(), above.clauses(joints[start:stop])), ()
+    if captions:
+        wide = below.clauses(wide=True), above.clauses(joints[start:stop], wide=True)
+        further = together(random.Random(f"{name} further"), *wide, taken=captions)
     names, acts = (below.take.name, above.take.name), (below.action, above.action)
-    return Composed(name, joints.astype(np.float32), captions, names, acts, ((0, len(below)), (start, stop)))
+    return Composed(name, joints.astype(np.float32), captions, further, names, acts, ((0, len(below)), (start, stop)))
 
 
 def in_place(facts: Facts) -> bool:

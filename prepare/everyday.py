@@ -291,29 +291,6 @@ def circles(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 # ------------------------------------------------------------------------------------------------------------------ gait
-LABELLED_WAYS = (  # a word of the label → what is said after the verb instead of the way that the joints tell
-    (r"stride", ("with long strides", "taking big steps", "with big strides")),
-    (r"90-degree left turns", ("and turns left again and again", "forward, turning left several times", "and keeps turning left")),
-    (
-        r"90-degree right turns",
-        ("and turns right again and again", "forward, turning right several times", "and keeps turning right"),
-    ),
-    (r"stop run", ("forward, stops and runs on", "forward, stops, then starts running again", "and stops, then runs on")),
-    (r"figure eight", ("in a figure eight", "in a figure of eight", "along a figure eight")),
-    (
-        r"in a circle to the left",
-        ("in a circle to the left", "in a circle", "around in a left circle", "along a curve to the left"),
-    ),
-    (
-        r"in a circle to the right",
-        ("in a circle to the right", "in a circle", "around in a right circle", "along a curve to the right"),
-    ),
-    (r"side step left", ("and side steps to the left", "and steps to the left")),
-    (r"side step right", ("and side steps to the right", "and steps to the right")),
-)
-VEERS = ("veers to the {side}", "curves to the {side}", "bears {side}", "bends off to the {side}")
-
-
 def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[Part]:
     """Walking, running, sneaking, dribbling, from the travel of the joints and the label."""
     if facts.direction == "in place" and facts.speed < 0.4 and kind != "dribble":
@@ -325,7 +302,7 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
         return [Part(0, voice.pick(verbs.UNEVEN))]
     if "run over" in label and facts.of("jump"):
         return [Part(0, voice.pick(verbs.JUMP_OVER))]
-    told = next((words for pattern, words in LABELLED_WAYS if re.search(pattern, label)), None)
+    told = next((words for pattern, words in say.LABELLED_WAYS.items() if re.search(pattern, label)), None)
     if told and voice.chance(0.6 if "turns" not in label else 0.9):
         pace = say.GAITS[kind].verbs[1]
         return [Part(0, f"{voice.pick(pace)} {voice.pick(told)}", False)]
@@ -334,7 +311,7 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
     clause = locomotion(voice, facts, rich and "stop" not in label, kind)
     veer = re.search(r"(?:veer|run|turn) (left|right)", label)
     if veer and not facts.turns and " left" not in clause and " right" not in clause:
-        clause += f" and {voice.pick(VEERS, side=veer[1])}"
+        clause += f" and {voice.pick(verbs.VEERS, side=veer[1])}"
     if re.search(r"\bstop$|quick stop$|sudden stop|, stop", label) and facts.ends_still:
         clause += f" and {voice.pick(verbs.QUICK_STOP if re.search('quick|sudden', label) else verbs.STOP)}"
     return [Part(0, clause)]

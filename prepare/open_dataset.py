@@ -122,7 +122,7 @@ def composed_clips(clips: list[Clip], captions: dict[str, tuple[str, ...]], shar
         for clip in train
     ]  # fmt: skip
     made = [
-        Clip(part.name, "", "", COMPOSED, "train", part.joints, actions=part.actions, captions=part.captions)
+        Clip(part.name, "", "", COMPOSED, "train", part.joints, actions=part.actions, captions=part.captions + part.further)
         for part in compose(train, share)
     ]  # fmt: skip
     return [version for clip in made for version in (clip, mirrored(clip))]

@@ -22,6 +22,7 @@ from prepare.captions import clauses
 from prepare.facts import Facts, moving, prove
 from prepare.sides import swap_sides
 from prepare.verbs import IDLE
+from prepare.wordings import MORE
 
 LEAST = 30  # frames that are left of an action which is cut short
 STILL = 0.5  # m; who moves less stays in place
@@ -31,7 +32,8 @@ GAITS = ("walk", "run", "sneak", "walk like a zombie")
 CONTEXT = 8  # frames around an event that may be used to recognise it
 WHOLE = re.compile("figure|circle|navigate")  # labels that hold for the whole clip only
 VAGUE = (  # clauses that say nothing of an action
-    "moves around", "moves on the spot", "moves about", *(phrase.format(they_are="they are") for phrase in IDLE),
+    "moves around", "moves on the spot", "moves about",
+    *(phrase.format(their="their", they_are="they are") for phrase in IDLE + MORE[IDLE]),
 )  # fmt: skip
 COURSES = (*GAITS, "turn", "stop")  # what a gait's clauses speak of themselves
 CYCLES = (  # may be cut short
@@ -121,17 +123,19 @@ class Piece:
         start = rng.randint(self.start, self.stop - most)
         return replace(self, start=start, stop=start + most, count=0)
 
-    def clauses(self, joints: ndarray | None = None, name: str = "") -> tuple[str, ...]:
+    def clauses(self, joints: ndarray | None = None, name: str = "", wide: bool = False) -> tuple[str, ...]:
         """Verb phrases of the action in the third person; none if it cannot be recognised.
 
         Args:
             joints: a motion made from this piece, for which the clauses must hold; default: the piece with its surroundings.
             name: seeds the choice of phrases; default: the take's name.
+            wide: with the wordings of `prepare/wordings.py`.
         """
         take, joints = self.take, self.shown() if joints is None else joints
         if joints is None:
             return ()
-        phrases = clauses(name or take.name, take.content, take.style, joints.astype(np.float32), label=take.label)
+        joints = joints.astype(np.float32)
+        phrases = clauses(name or take.name, take.content, take.style, joints, label=take.label, wide=wide)
         return tuple(phrase for phrase in phrases if self.action == "idle" or phrase not in VAGUE)
 
     def shown(self) -> ndarray | None:

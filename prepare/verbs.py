@@ -449,6 +449,7 @@ UNEVEN: Phrases = (
     "climbs over uneven ground", "makes {their} way over rough ground", "walks on bumpy ground",
     "picks {their} way over uneven terrain", "walks up and down over bumps",
 )  # fmt: skip
+VEERS: Phrases = ("veers to the {side}", "curves to the {side}", "bears {side}", "bends off to the {side}")
 DANCE: Phrases = (
     "dances", "does a dance", "performs a dance", "dances around", "dances to music", "does some dance moves",
     "shows some dance moves", "moves in a dance", "is dancing", "does a dance routine", "performs a dance routine",
