@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from models.caption import MotionReader, word_loss
 from models.decoding import Search
 from models.layers import valid_mask
+from models.linear import Linear
 from utils.checkpoint import freeze, own_state
 from utils.errors import UserError
 from utils.runtime import preserved_random_states
@@ -67,7 +68,7 @@ class CaptionLM(MotionReader):
         lm, self.tokenizer = load_lm(c.lm, c.bits)
         self.lm = add_lora(lm, c)
         size, width = self.words.weight.shape
-        self.projection = nn.Linear(c.prefix_dim, width)
+        self.projection = Linear(c.prefix_dim, width)
         with torch.no_grad():
             some = self.words(torch.arange(0, size, max(1, size // 1000), device=self.words.weight.device)).float()
         nn.init.normal_(self.projection.weight, std=some.square().mean().sqrt().item() / c.prefix_dim**0.5)

@@ -38,7 +38,7 @@ from utils.errors import UserError
 from utils.progress import progress
 
 MAX_TOKENS = 256  # what MiniLM was tuned with
-BLOCK = 8192  # captions that are encoded between two writes of the cache
+BLOCK = 4096  # captions that are encoded between two writes of the cache
 
 
 class Conditioner(Protocol):

@@ -84,7 +84,8 @@ class TextToMotion:
         columns: dict[str, list[int]] | None = None,
         precision: str = "fp32",
     ):
-        self.columns, self.precision = columns or {}, precision
+        self.columns = {part: torch.tensor(indices, device=mean.device) for part, indices in (columns or {}).items()}
+        self.precision = precision
         self.encoder, self.tokeniser, self.mean, self.std = encoder, tokeniser, mean, std
         self.masked, self.filling, self.residual, self.length = masked, filling, residual, length
         self.sampling = SamplingSettings()  # the default of these weights
