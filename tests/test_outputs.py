@@ -130,7 +130,7 @@ def test_a_note_names_the_files_and_frames_in_which_feet_slide_on(tmp_path, caps
     joints[..., 2] += 0.45 / 20 * np.arange(len(joints))[:, None]  # glides
     write(tmp_path, Sample(Motion(joints.astype(np.float32), 20, "a person glides")), sample(1))
     told = capsys.readouterr().err
-    assert f"feet slide on in sample0_repeat0_len{len(joints)}_ik (frames 0-" in told and "sample1" not in told
+    assert f"feet still slide in sample0_repeat0_len{len(joints)}_ik (frames 0-" in told and "sample1" not in told
 
 
 HALF_WAY = """
