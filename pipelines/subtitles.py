@@ -30,7 +30,7 @@ def caption_table(windows: Sequence[CaptionedWindow]) -> str:
     for window in windows:
         prefix = (str(window.file), f"{window.start:.1f}–{window.end:.1f}")
         for text, match in window.captions:
-            rows.append((*prefix, *([f"{probability(match):.3f}"] if several else []), text))
+            rows.append((*prefix, *(["-" if math.isnan(match) else f"{probability(match):.3f}"] if several else []), text))
             prefix = ("", "")
     widths = [max(map(len, column)) for column in zip(*rows)][:-1]
     return "\n".join("  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths)), row[-1]]) for row in rows)
@@ -47,7 +47,7 @@ def as_json(windows: Sequence[CaptionedWindow], subtitles: dict[Path, str]) -> s
 
 
 def _rounded(value: float) -> float | None:
-    """To four places; None, for JSON knows no infinity, for the odds of an empty caption."""
+    """To four places; None, for JSON knows no infinity, for the odds of an empty caption and for those that nothing computed."""
     return round(value, 4) if math.isfinite(value) else None
 
 
