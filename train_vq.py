@@ -7,9 +7,17 @@ Writes `checkpoints/<dataset_name>/<name>/`; `net_best_mpjpe` has the lowest rec
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from options.cli import parse
 from options.train import TrainVQ
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from data.store import Clips, Normaliser
+    from models.vqvae import MotionTokeniser, VQConfig
+    from motion.spec import DatasetSpec
 
 
 @script
@@ -25,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(config: TrainVQ) -> None:
-    """Windows of the training clips, a tokeniser, and the trainer."""
+    """Load windows of the training clips, build a tokeniser and train it."""
     from dataclasses import asdict
 
     from data.balance import sampling_weights
@@ -69,7 +77,7 @@ def train(config: TrainVQ) -> None:
     trainer.fit()
 
 
-def statistics(config: TrainVQ, spec):
+def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
     """The dataset's statistics, or those that the weights of `--init` were trained with."""
     from data.store import Normaliser
     from training.begin import init_weights
@@ -79,8 +87,8 @@ def statistics(config: TrainVQ, spec):
     return Normaliser.load(init_weights(config.init, config.checkpoints_dir, config.dataset_name).parent.parent / "meta")
 
 
-def new_tokeniser(config: TrainVQ, spec, clips, normaliser):
-    """The tokeniser to train: weights of `--init`, fitted constraints, and the body's losses if any has a weight."""
+def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
+    """The tokeniser to train, with the weights of `--init`, fitted body constraints and the body losses that have a weight."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model
     from models.vqvae import MotionTokeniser, widen_from_
@@ -99,8 +107,8 @@ def new_tokeniser(config: TrainVQ, spec, clips, normaliser):
     return model
 
 
-def tokeniser_config(config: TrainVQ, dim: int):
-    """The tokeniser's part of the flags."""
+def tokeniser_config(config: TrainVQ, dim: int) -> VQConfig:
+    """The flags that are fields of `VQConfig`."""
     from dataclasses import fields
 
     from models.vqvae import VQConfig
@@ -108,8 +116,8 @@ def tokeniser_config(config: TrainVQ, dim: int):
     return VQConfig(dim=dim, **{field.name: getattr(config, field.name) for field in fields(VQConfig) if field.name != "dim"})
 
 
-def validation(clips, normaliser, spec):
-    """Reconstruction loss and pelvis-aligned joint error (mm), over all poses of the validation clips."""
+def validation(clips: Clips, normaliser: Normaliser, spec: DatasetSpec) -> Callable[[MotionTokeniser], dict[str, float]]:
+    """A function that computes reconstruction loss and pelvis-aligned joint error (mm) over all poses of the validation clips."""
     import torch
 
     from evaluation.tokeniser import pose_errors, reconstructions, row_errors, to_joints

@@ -119,9 +119,14 @@ class Page(Target):
         self.wait("document.readyState == 'complete' && document.body != null")
 
     def frame(self) -> Target:
-        """The first frame of the page that has a process of its own, such as a sandboxed one."""
-        targets = self.browser.send("Target.getTargets")["targetInfos"]
-        return Target(self.browser, next(one["targetId"] for one in targets if one.get("parentId") == self.target))
+        """The first frame of the page that has a process of its own, such as a sandboxed one; waits until there is one."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            targets = self.browser.send("Target.getTargets")["targetInfos"]
+            if found := [one["targetId"] for one in targets if one.get("parentId") == self.target]:
+                return Target(self.browser, found[0])
+            time.sleep(0.02)
+        raise AssertionError("no frame in a process of its own")
 
     def give_file(self, selector: str, path: Path) -> None:
         """Choose a file for an input."""
