@@ -155,6 +155,7 @@ def nothing_else_was_asked(browser: Browser, page: Page) -> None:
     assert page.frame().evaluate("performance.getEntriesByType('resource').length") == 0
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_visitor_generates_scrubs_edits_uploads_captions_searches_and_downloads(address, tmp_path):
     np.save(tmp_path / "walk.npy", walk(40).astype(np.float32))
