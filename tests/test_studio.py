@@ -207,7 +207,7 @@ def test_a_visitor_generates_scrubs_edits_uploads_captions_searches_and_download
         press(page, "Caption the selected motion")
         page.wait("document.body.textContent.includes('0.0–2.0')")
         press(page, "Search")
-        page.wait("[...document.querySelectorAll('td')].some(one => /^-?[01]\\.[0-9]{3}$/.test(one.textContent.trim()))")  # a similarity
+        page.wait("[...document.querySelectorAll('td')].some(one => /^-?[01]\\.[0-9]{3}$/.test(one.textContent.trim()))")
 
         browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "downloads"))
         press(page, "Prepare download")
