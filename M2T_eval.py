@@ -59,7 +59,7 @@ def run(config: EvalM2T) -> None:
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     loader = Loader(resolve_device(config.gpu_id))
     model = load_captioner(config, loader)
-    folder = CheckpointFolder(config.out_dir or config.checkpoints_dir, config.dataset_name, config.name or config.resume_trans)
+    folder = CheckpointFolder(config.out_dir or config.checkpoints_dir, config.dataset_name, results_name(config))
     judge = choose_judge(config, loader)
     clips = CaptionedClips(spec, config.split, MotionStore(spec))
     bert = BertScores(
@@ -80,15 +80,24 @@ def run(config: EvalM2T) -> None:
         write_page(folder.eval / f"{config.ext}.html", records[: config.samples], clips)
 
 
+def results_name(config: EvalM2T) -> str:
+    """The name of the results: --name, else the run's; for a weights file outside a run, the file's."""
+    from pathlib import Path
+
+    path = Path(config.resume_trans)
+    if config.name or not path.exists():
+        return config.name or config.resume_trans
+    return path.name if path.is_dir() else path.parent.parent.name if path.parent.name == "model" else path.stem
+
+
 def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
     """The captioner with its LaMP. Raises `UserError` if there is none, or for sizes among the flags that are not its own."""
-    from pipelines.motion2text import MotionToText, check_sizes, check_tokeniser
+    from pipelines.motion2text import MotionToText
 
     name, tag = config.resume_trans or config.name, config.which_epoch or None
     where = (config.checkpoints_dir, config.dataset_name, name)
-    model = MotionToText.load(*where, tag=tag, out_dir=config.out_dir, loader=loader)
-    check_sizes(model.captioner.config, {flag: (ours, config.legacy.get(flag)) for flag, ours in GPT_FLAGS.items()})
-    check_tokeniser(model.reader, config)
+    model = MotionToText.load(*where, tag=tag, out_dir=config.out_dir, loader=loader, lm=config.lm)
+    model.check(config, GPT_FLAGS)
     return model
 
 

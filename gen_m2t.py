@@ -69,7 +69,8 @@ def load_captioner(config: GenM2T, run: Run) -> MotionToText:
 
     root = run.checkpoints_dir if run.embedded else config.checkpoints_dir
     name = str(run.path or run.name)
-    return MotionToText.load(root, run.dataset_name, name, resolve_device(config.gpu_id), config.which_epoch or None)
+    device, tag = resolve_device(config.gpu_id), config.which_epoch or None
+    return MotionToText.load(root, run.dataset_name, name, device, tag, lm=config.lm)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def start_from_init_(model: Captioner, config: TrainM2T) -> None:
 
     roots, flag = (config.out_dir or config.checkpoints_dir, config.checkpoints_dir), f"--resume-trans {config.resume_trans}"
     path = resolve(CAPTIONER, roots, config.dataset_name, config.resume_trans).weights()
-    source, _ = load_captioner(path, Loader(), kinds=(*CAPTIONER.kinds, "words"))
+    source, _ = load_captioner(path, Loader(), kinds=("caption_gpt", "caption_lm", "words"))
     check_same(flag, *({"decoder": type(one).__name__, **asdict(one.config)} for one in (source, model)), FREE)
     if config.decoder == "gpt" and vocabulary(source.tokenizer) != vocabulary(model.tokenizer):
         raise UserError(f"{flag}: its words are not LaMP's; train it on the same --lamp_name")

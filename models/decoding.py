@@ -122,10 +122,12 @@ def _beam_search(model: WordModel, captions: Tensor, start: int, end: int, searc
         logits = restrained(model.next(ids[..., -1].flatten()), ids.flatten(0, 1), search)
         chances = scores[..., None] + logits.log_softmax(-1).unflatten(0, (N, K))  # (N, K, V)
         best = chances.flatten(1).topk(min(2 * K, chances[0].numel()), dim=1)  # at least K of them do not end here
+        beyond = torch.arange(best.values.shape[1], device=model.device) >= K
         beam, word = best.indices // logits.shape[1], best.indices % logits.shape[1]  # (N, 2K)
         grown = torch.cat((_pick(ids, beam), word[..., None]), dim=2)  # (N, 2K, 1 + step)
         ends = word == end
-        counted = (best.values / step**search.length_penalty).masked_fill(~ends & (step < longest) | done[:, None], -torch.inf)
+        kept_out = done[:, None] | ~ends & (step < longest) | ends & beyond  # an end counts among the K best alone, as is usual
+        counted = (best.values / step**search.length_penalty).masked_fill(kept_out, -torch.inf)
         ended, kept = torch.cat((ended, counted), dim=1).topk(K, dim=1)
         found = _pick(torch.cat((found, F.pad(grown[..., 1:], (0, longest - step), value=end)), dim=1), kept)
         scores, going = best.values.masked_fill(ends, -torch.inf).topk(K, dim=1)

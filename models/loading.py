@@ -6,6 +6,7 @@ tensors, in `models/upstream/released.py`.
 
 from __future__ import annotations
 
+import contextlib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ KINDS = {
     "caption_gpt": ("models.caption", "CaptionGPT", "GPTConfig"),
     "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # that has learned plain captions alone
     "caption_lm": ("models.caption_lm", "CaptionLM", "CaptionLMConfig"),
+    "caption_opt": ("models.caption_opt", "CaptionOPT", "CaptionOPTConfig"),
 }
+LARGE = ("caption_opt",)  # kinds of which two copies may not fit in memory: they are filled with the file's own tensors
 
 
 def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tuple[nn.Module, dict[str, Any]]:
@@ -54,7 +57,8 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
     if isinstance(config := metadata.get("config", {}), dict):
         config = {**config, **overrides}
     metadata["config"] = config
-    model = build(kind, config, path, state)
+    with torch.device("meta") if kind in LARGE else contextlib.nullcontext():
+        model = build(kind, config, path, state)
     if "text" in metadata:  # a converted release that brings its text condition
         from models.upstream.lamp import text_condition
 
@@ -72,12 +76,12 @@ class Loader:
         self.device = device
         self.loaded: dict[Path, tuple[nn.Module, dict[str, Any]]] = {}
 
-    def __call__(self, path: str | Path, tag: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
-        """As `load_model`, on the loader's device."""
+    def __call__(self, path: str | Path, tag: str | None = None, **overrides: Any) -> tuple[nn.Module, dict[str, Any]]:
+        """As `load_model`, on the loader's device. `overrides` count when a file is read for the first time."""
         path = find_weights(path, tag)
         key = path.resolve()
         if key not in self.loaded:
-            model, metadata = load_model(path)
+            model, metadata = load_model(path, **overrides)
             self.loaded[key] = model.to(self.device), metadata
         return self.loaded[key]
 

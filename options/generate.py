@@ -70,6 +70,9 @@ class Captioning(Common):
 
     resume_trans: str = option("", "captioner: run or weights file; default: --name, else the only captioner in --checkpoints_dir")
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
+    lm: str = option(
+        "", "folder of the captioner's language model, if it has moved; of the released one: of OPT's vocab.json and merges.txt"
+    )
     batch_size: int = option(32, "motions captioned at a time")
     beams: int = option(5, "width of the beam search; 1: greedy search")
     candidates: int = option(1, "captions proposed per motion; LaMP's matching head keeps the best")

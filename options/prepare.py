@@ -86,6 +86,7 @@ class Download:
 
     what: str = option("models", "what to download; each script sets it", choices=("models", "evaluator", "glove"))
     kit: bool = option(False, "also download the files for KIT-ML")
+    captioner: bool = option(False, "with models: also download LaMP's captioner (7 GB) and the tokeniser of its OPT")
     checkpoints_dir: str = option("./checkpoints", "folder for models and evaluators")
     glove: str = option("glove", "folder for word vectors")
 
@@ -115,6 +116,8 @@ class Upstream:
     convert: str = option("", "output folder: convert the file to our checkpoint format")
     n_heads: int | None = option(None, "attention heads of the transformer")
     bert_heads: int | None = option(None, "attention heads of the Q-Former")
+    opt_heads: int | None = option(None, "attention heads of the captioner's OPT")
+    lora_alpha: int | None = option(None, "LoRA's scale times its rank, of the captioner")
     stride: int | None = option(None, "frames per token of the tokeniser")
     dilation_growth_rate: int | None = option(None, "dilation growth rate of the tokeniser")
     vq_act: str | None = option(None, "activation of the tokeniser", choices=("relu", "silu", "gelu"))

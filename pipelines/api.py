@@ -46,6 +46,7 @@ class Lamp:
         checkpoints_dir, dataset_name: where to look for runs; None: any dataset.
         name, res_name, length_name, fill_name: the models that generate, as in gen_t2m.py.
         captioner_name, lamp_name: the captioner of `caption`, and the LaMP of `search`.
+        lm: folder of the captioner's language model, as in gen_m2t.py.
         gpu_id: CUDA device; -1: the CPU; None: the first GPU if there is one.
         precision: of the transformers: "fp32", "bf16" or "auto", which is bf16 where the device computes in bf16.
 
@@ -63,12 +64,13 @@ class Lamp:
         fill_name: str = "",
         captioner_name: str = "",
         lamp_name: str = "",
+        lm: str = "",
         gpu_id: int | None = None,
         precision: str = "auto",
     ):
         self.checkpoints_dir, self.dataset_name = checkpoints_dir, dataset_name
         self.generator_names = (name, res_name, length_name, fill_name)
-        self.captioner_name, self.lamp_name, self.precision = captioner_name, lamp_name, precision
+        self.captioner_name, self.lamp_name, self.lm, self.precision = captioner_name, lamp_name, lm, precision
         with as_arguments():
             self.loader = Loader(resolve_device(gpu_id))
 
@@ -105,7 +107,7 @@ class Lamp:
         """The captioner with its LaMP, loaded on first use."""
         run = self.captioner_run
         root = run.checkpoints_dir if run.embedded else self.checkpoints_dir
-        return MotionToText.load(root, run.dataset_name, str(run.path or run.name), loader=self.loader)
+        return MotionToText.load(root, run.dataset_name, str(run.path or run.name), loader=self.loader, lm=self.lm)
 
     @cached_property
     def lamp_run(self) -> Run:

@@ -7,6 +7,7 @@ captions and ranks them.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +18,10 @@ from torch import Tensor
 from data.windows import Window, batches
 from models.bert import load_tokenizer
 from models.caption import CaptionGPT, MotionReader
+from models.caption_opt import CaptionOPT
 from models.decoding import Search
 from models.layers import valid_mask
-from models.loading import Loader, load_model
+from models.loading import Loader, kind_of, load_model
 from options.common import Common
 from options.generate import GenM2T
 from pipelines.language_motion import LanguageMotion
@@ -34,10 +36,13 @@ SPARE = 3  # candidates for each of several captions: many say the same in the s
 
 
 class RankedCaption(NamedTuple):
-    """A caption and its log-odds of matching the motion, by LaMP's matching head (−∞ for an empty caption)."""
+    """A caption and its log-odds of matching the motion, by LaMP's matching head (−∞ for an empty caption, NaN if not computed)."""
 
     text: str
     match: float
+
+
+Matcher = Callable[[list[str], Tensor], Tensor]  # texts and the rows of their motions (N,) → log-odds (N,) that they fit
 
 
 class MotionToText:
@@ -60,15 +65,22 @@ class MotionToText:
         tag: str | None = None,
         out_dir: str | Path = "",
         loader: Loader | None = None,
+        lm: str = "",
     ) -> MotionToText:
         """The captioner `name`, a run or a weights file, with LaMP and the tokeniser it was trained on.
 
-        Without a name, `pipelines.runs` finds it in `out_dir` or in `checkpoints_dir`. Raises `UserError` if
-        there is none, if it is not the only one, or if it is no captioner.
+        Without a name, `pipelines.runs` finds it in `out_dir` or in `checkpoints_dir`. `lm` is the folder of its language model, or
+        for the released captioner that of OPT's tokeniser; "": the one that the run names, or the default folders.
+
+        Raises `UserError` if there is none, if it is not the only one, or if it is no captioner.
         """
         run = resolve(CAPTIONER, (out_dir or checkpoints_dir, checkpoints_dir), dataset_name, name)
         path, loader = run.weights(tag), loader or Loader(device)
-        model, metadata = load_captioner(path, loader)
+        model, metadata = load_captioner(path, loader, lm=lm)
+        if metadata["kind"] == "caption_opt":
+            from pipelines.released_captioner import ReleasedCaptioner  # which is made of this class
+
+            return ReleasedCaptioner(model, run, loader, Path(checkpoints_dir), lm)
         root = run.checkpoints_dir if run.embedded else checkpoints_dir
         reader = LanguageMotion.load(root, run.dataset_name, metadata.get("lamp_name", ""), loader=loader)
         if metadata.get("lamp") not in (None, reader.fingerprint):
@@ -98,27 +110,45 @@ class MotionToText:
         """
         features, lengths = features.to(self.mean), lengths.to(self.mean.device)
         motion = (features - self.mean) / self.std * valid_mask(lengths, features.shape[1])[..., None]
+        candidates = max(candidates, SPARE * count if count > 1 else 1)
+        queries, codes, matcher = self.read(motion, lengths, ranked=candidates > 1)
+        search = replace(search, beams=max(search.beams, candidates))
+        texts = self.captioner.write(queries, search, candidates, codes, numbers)
+        scores = match_all(texts, matcher, lengths.device)
+        ranked = [sorted((RankedCaption(*pair) for pair in zip(*both)), key=lambda one: -one.match) for both in zip(texts, scores)]
+        return [different(captions)[:count] for captions in ranked]
+
+    def read(self, motion: Tensor, lengths: Tensor, ranked: bool) -> tuple[Tensor, Tensor | None, Matcher | None]:
+        """Queries (B, P, H) of normalised motions, their base codes (B, N) if the captioner reads them, and how captions match.
+
+        `ranked`: whether there are several captions of each motion to rank.
+        """
         latents, tokens = self.reader.latents(motion, lengths)
         codes = None
         if self.captioner.reads_codes:
             codes = self.reader.tokeniser.quantizer(latents, valid_mask(tokens, latents.shape[1])).codes[..., 0]
-        candidates = max(candidates, SPARE * count if count > 1 else 1)
-        search = replace(search, beams=max(search.beams, candidates))
-        texts = self.captioner.write(self.captioner.queries(latents, tokens), search, candidates, codes, numbers)
-        scores = self._matches(texts, latents, tokens)
-        ranked = [sorted((RankedCaption(*pair) for pair in zip(*both)), key=lambda one: -one.match) for both in zip(texts, scores)]
-        return [different(captions)[:count] for captions in ranked]
+        queries = self.captioner.queries(latents, tokens)
+        return queries, codes, lambda texts, rows: self.reader.match_latents(texts, latents[rows], tokens[rows])
 
-    def _matches(self, texts: list[list[str]], latents: Tensor, lengths: Tensor) -> list[list[float]]:
-        """Log-odds that each of `texts[b]` matches motion b, whose latents (B, N, C) have `lengths` (B,) tokens."""
-        count = len(texts[0])
-        scores = torch.full((len(texts) * count,), -torch.inf)
-        flat = [text for some in texts for text in some]
-        if spoken := [index for index, text in enumerate(flat) if text.strip()]:
-            rows = torch.tensor(spoken, device=latents.device) // count
-            matches = self.reader.match_latents([flat[index] for index in spoken], latents[rows], lengths[rows])
-            scores[spoken] = matches.cpu().float()
-        return scores.unflatten(0, (len(texts), count)).tolist()
+    def check(self, config: Common, sizes: dict[str, str]) -> None:
+        """Raises `UserError` for one of the released scripts' flags that is not the captioner's or its tokeniser's.
+
+        `sizes`: name of a flag → field of the captioner's config.
+        """
+        check_sizes(self.captioner.config, {flag: (ours, config.legacy.get(flag)) for flag, ours in sizes.items()})
+        check_tokeniser(self.reader, config)
+
+
+def match_all(texts: list[list[str]], matcher: Matcher | None, device: torch.device) -> list[list[float]]:
+    """Log-odds that each of `texts[b]` matches motion b; −∞ for empty texts. Without a matcher the others are NaN."""
+    count = len(texts[0])
+    scores = torch.full((len(texts) * count,), -torch.inf)
+    flat = [text for some in texts for text in some]
+    if spoken := [index for index, text in enumerate(flat) if text.strip()]:
+        rows = torch.tensor(spoken, device=device) // count
+        matches = matcher([flat[index] for index in spoken], rows) if matcher else torch.full((len(spoken),), torch.nan)
+        scores[spoken] = matches.cpu().float()
+    return scores.unflatten(0, (len(texts), count)).tolist()
 
 
 def caption_windows(
@@ -143,9 +173,17 @@ def different(captions: list[RankedCaption]) -> list[RankedCaption]:
     return [caption for last in (False, True) for caption, repeats in zip(captions, repeated) if repeats == last]
 
 
-def load_captioner(path: Path, loader: Loader, kinds: tuple[str, ...] = CAPTIONER.kinds) -> tuple[MotionReader, dict]:
-    """The captioner in a weights file, without its LaMP, and its metadata. Raises `UserError` for a model of another kind."""
-    model, metadata = loader(path)
+def load_captioner(
+    path: Path, loader: Loader, kinds: tuple[str, ...] = CAPTIONER.kinds, lm: str = ""
+) -> tuple[MotionReader | CaptionOPT, dict]:
+    """The captioner in a weights file, without its LaMP, and its metadata. `lm`: see `MotionToText.load`.
+
+    Raises `UserError` for a model of another kind, and for an `lm` of one that has no language model.
+    """
+    overrides = {"lm": lm} if lm and kind_of(path) == "caption_lm" else {}
+    model, metadata = loader(path, **overrides)
+    if lm and metadata["kind"] == "caption_gpt":
+        raise UserError(f"--lm {lm}: {path} was trained from scratch, without a language model; leave --lm out")
     if metadata["kind"] not in kinds:
         raise UserError(f"{path}: holds a {metadata['kind']} model, a captioner is needed; train one with train_m2t.py")
     if isinstance(model, CaptionGPT):

@@ -51,7 +51,7 @@ class Kind:
 
 
 LAMP = Kind(("lamp",), "LaMP run", "--lamp_name", "train one with train_lamp.py")
-CAPTIONER = Kind(("caption_gpt", "caption_lm"), "captioner", "--name", "train one with train_m2t.py")
+CAPTIONER = Kind(("caption_gpt", "caption_lm", "caption_opt"), "captioner", "--name", "train one with train_m2t.py")
 MASKED = Kind(("masked",), "masked transformer", "--name", "train one with train_t2m_transformer.py")
 EVALUATOR = Kind(
     ("evaluator",), "evaluator", "--evaluator_name",
@@ -247,6 +247,10 @@ def _named(kind: Kind, roots: Sequence[Path], datasets: Sequence[str], name: str
         raise MissingRun(f"no {kind.title} '{name}' in {' or '.join(_where(root, datasets) for root in roots)}; {there}")
     folder = path if path.is_dir() else path.parent.parent if path.parent.name == "model" else path.parent
     dataset = next((part for part in reversed(path.resolve().parts) if part in datasets), None)
+    if dataset is None and len(datasets) == 1:
+        dataset = datasets[0]
+    elif dataset is None and path.suffix in RELEASED:
+        dataset = recognise(path, read_released(path))[0].dataset or None
     if dataset is None:
         raise UserError(f"{name}: its folders do not name the dataset; give --dataset_name")
     return Run(folder.parent.parent, dataset, folder.name, path)

@@ -33,7 +33,7 @@ def caption_table(windows: Sequence[CaptionedWindow]) -> str:
     for window in windows:
         prefix = (str(window.file), f"{window.start:.1f}–{window.end:.1f}")
         for text, match in window.captions:
-            rows.append((*prefix, *([f"{probability(match):.3f}"] if several else []), text))
+            rows.append((*prefix, *(["-" if math.isnan(match) else f"{probability(match):.3f}"] if several else []), text))
             prefix = ("", "")
     widths = [max(map(len, column)) for column in zip(*rows)][:-1]
     return "\n".join("  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths)), row[-1]]) for row in rows)
@@ -50,7 +50,7 @@ def as_json(windows: Sequence[CaptionedWindow], subtitles: dict[Path, str]) -> s
 
 
 def _rounded(value: float) -> float | None:
-    """A number rounded to four decimals; None for infinite log-odds (an empty caption), which JSON cannot represent."""
+    """A number rounded to four decimals; None for log-odds that JSON cannot represent: of an empty caption, or not computed."""
     return round(value, 4) if math.isfinite(value) else None
 
 

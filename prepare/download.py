@@ -4,8 +4,8 @@
     bash prepare/download_evaluator.sh     # the matching evaluator → checkpoints/
     bash prepare/download_glove.sh         # its word vectors → glove/
 
-`--kit`: KIT-ML's as well. Existing files are never overwritten; interrupted downloads resume. Each file's size, integrity and
-content are checked before it is put in place.
+`--kit`: KIT-ML's as well. `--captioner`: also LaMP's captioner, 7 GB. Existing files are never overwritten; interrupted downloads
+resume. Each file's size, integrity and content are checked before it is put in place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from utils.archives import DAMAGE, Limits, check_zip
 from utils.errors import UserError, script
 
 LAMP = "https://virutalbuy-public.oss-cn-hangzhou.aliyuncs.com/share/aigc3d/lamp/"
+OPT_WORDS = "https://huggingface.co/facebook/opt-2.7b/resolve/main/"
 DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+CAPTIONER = "lamp_m2t"
 RVQ = "rvq_nq6_dc512_nc512_noshare_qdp0.2"
 RELEASES = Limits(size=8 << 30)
 WASTE = ("__MACOSX", ".DS_Store")
@@ -61,6 +63,8 @@ def main(argv: list[str] | None = None) -> None:
         get_weights(item, root) if isinstance(item, Weights) else get_archive(item, root)
     if config.what == "models":
         get_clip(root)
+        if config.captioner:
+            get_opt_tokeniser(root)
         for dataset in ("t2m", "kit")[: 1 + config.kit]:
             share_statistics(root / dataset)
 
@@ -75,6 +79,7 @@ def wanted(config: Download, root: Path) -> list[Weights | Archive]:
                 Weights(f"{LAMP}vq.tar", t2m / "lamp_vq", "tokeniser"),
                 Weights(f"{LAMP}h3d-qformer.tar", t2m / "lamp", "lamp"),
                 Weights(f"{LAMP}t2m.tar", t2m / "lamp_t2m", "masked", {"vq_name": "lamp_vq", "n_heads": 8}),
+                *([Weights(f"{LAMP}m2t.pth", t2m / CAPTIONER, "caption_opt")] if config.captioner else []),
             ],
             [
                 Archive(f"{DRIVE}1MNMdUdn5QoO8UW1iwTcZ0QNaLSH4A6G9", kit, f"{RVQ}_k/model/net_best_fid.tar", "tokeniser"),
@@ -155,10 +160,32 @@ def get_clip(root: Path) -> None:
     print(f"{root / 'clip' / FILE}: ready")
 
 
+def get_opt_tokeniser(root: Path) -> None:
+    """OPT's word pieces, which the captioner writes with. Raises `UserError` if they do not come, or are others."""
+    from models.opt import FOLDER, OPTConfig, read_tokenizer
+
+    folder, came = root / FOLDER, root / ".download" / FOLDER
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return print(f"{folder}: there already")
+    for name in ("vocab.json", "merges.txt"):
+        if not (came / name).is_file():
+            fetch(f"{OPT_WORDS}{name}", came / name)
+    try:
+        read_tokenizer(came, OPTConfig.vocab_size)
+    except UserError as error:
+        shutil.rmtree(came.with_name(f"{came.name}.bad"), ignore_errors=True)
+        reject(came, f"is not what it should be ({error})")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("vocab.json", "merges.txt"):
+        (came / name).rename(folder / name)
+    came.rmdir()
+    print(f"{folder}: ready")
+
+
 def share_statistics(folder: Path) -> None:
     """Copy the statistics of motions to LaMP's folders, whose files lack them; they are the same as MoMask's."""
     source = next(iter(sorted(folder.glob(f"{RVQ}*/meta"))), None)
-    for name in ("lamp_vq", "lamp"):
+    for name in ("lamp_vq", "lamp", CAPTIONER):
         if source and (folder / name).is_dir() and not (folder / name / "meta").exists():
             shutil.copytree(source, folder / name / "meta")
             print(f"{folder / name / 'meta'}: copied from {source}")

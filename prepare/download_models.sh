@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# LaMP's and MoMask's released models, and CLIP's text encoder → checkpoints/. --kit: KIT-ML's as well; --help tells more.
+# LaMP's and MoMask's released models, and CLIP's text encoder → checkpoints/. --kit: KIT-ML's as well; --captioner: LaMP's captioner, 7 GB; --help.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PY:-.venv/bin/python}

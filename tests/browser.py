@@ -18,22 +18,25 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
-PATIENCE = 30  # seconds
+PATIENCE = 120  # seconds; a busy machine takes half a minute to open a page
 
 
 class Browser:
-    """The browser; `with Browser(profile) as browser` ends it."""
+    """The browser; `with Browser(profile) as browser` ends it. `flags` are further ones of its command line.
 
-    def __init__(self, profile: Path):
+    `errors` are what pages reported, `requests` the addresses that they asked for.
+    """
+
+    def __init__(self, profile: Path, *flags: str):
         to_read, self.to_write = os.pipe()
         self.to_read, to_write = os.pipe()
         pipes = f'exec "$@" 3<&{to_read} 4>&{to_write}'  # it takes commands from 3 and answers on 4
-        command = ["bash", "-c", pipes, "bash", EXECUTABLE, *FLAGS, f"--user-data-dir={profile}"]
+        command = ["bash", "-c", pipes, "bash", EXECUTABLE, *FLAGS, *flags, f"--user-data-dir={profile}"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, pass_fds=(to_read, to_write), **quiet)
         os.close(to_read)
         os.close(to_write)
-        self.sent, self.buffer, self.errors = 0, b"", []
+        self.sent, self.buffer, self.errors, self.requests = 0, b"", [], []
 
     def __enter__(self) -> Browser:
         return self
@@ -53,6 +56,8 @@ class Browser:
             answer = self.receive()
             if answer.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
                 self.errors.append(answer["params"])
+            if answer.get("method") == "Network.requestWillBeSent":
+                self.requests.append(answer["params"]["request"]["url"])
             if answer.get("id") == self.sent:
                 assert "error" not in answer, answer["error"]
                 return answer["result"]
@@ -66,22 +71,14 @@ class Browser:
         return json.loads(message)
 
 
-class Page:
-    """A page that a browser has opened and loaded."""
+class Target:
+    """A page, or a frame in a process of its own."""
 
-    def __init__(self, browser: Browser, url: str, width: int = 1100, height: int = 700, dark: bool = False, touch: bool = False):
-        self.browser = browser
-        self.session = ""
-        target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self.send("Runtime.enable")
-        self.send("Log.enable")
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
-        self.send("Emulation.setTouchEmulationEnabled", enabled=touch)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.send("Emulation.setEmulatedMedia", features=[scheme])
-        self.send("Page.navigate", url=url)
-        self.wait("document.readyState == 'complete' && document.body != null")
+    def __init__(self, browser: Browser, target: str):
+        self.browser, self.target = browser, target
+        self.session = browser.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Runtime", "Log", "Network"):
+            self.send(f"{domain}.enable")
 
     def send(self, method: str, **parameters: object) -> dict:
         return self.browser.send(method, self.session, **parameters)
@@ -92,17 +89,49 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def wait(self, script: str) -> None:
-        """Wait until a JavaScript expression is true."""
-        end = time.monotonic() + PATIENCE
+    def wait(self, script: str, patience: float = PATIENCE) -> None:
+        """Wait until a JavaScript expression is true, at most `patience` seconds."""
+        end = time.monotonic() + patience
         while not self.evaluate(script):
             assert time.monotonic() < end, f"never true: {script}"
             time.sleep(0.02)
 
+    def box(self, selector: str) -> dict[str, float]:
+        """An element's x, y, width and height."""
+        return json.loads(self.evaluate(f"JSON.stringify(document.querySelector('{selector}').getBoundingClientRect())"))
+
     def centre(self, selector: str, share: float = 0.5) -> tuple[float, float]:
         """The middle of an element, or the point at a share of its width."""
-        box = json.loads(self.evaluate(f"JSON.stringify(document.querySelector('{selector}').getBoundingClientRect())"))
+        box = self.box(selector)
         return box["x"] + share * box["width"], box["y"] + box["height"] / 2
+
+
+class Page(Target):
+    """A page that a browser has opened and loaded."""
+
+    def __init__(self, browser: Browser, url: str, width: int = 1100, height: int = 700, dark: bool = False, touch: bool = False):
+        super().__init__(browser, browser.send("Target.createTarget", url="about:blank")["targetId"])
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
+        self.send("Emulation.setTouchEmulationEnabled", enabled=touch)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.send("Emulation.setEmulatedMedia", features=[scheme])
+        self.send("Page.navigate", url=url)
+        self.wait("document.readyState == 'complete' && document.body != null")
+
+    def frame(self) -> Target:
+        """The first frame of the page that has a process of its own, such as a sandboxed one; waits until there is one."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            targets = self.browser.send("Target.getTargets")["targetInfos"]
+            if found := [one["targetId"] for one in targets if one.get("parentId") == self.target]:
+                return Target(self.browser, found[0])
+            time.sleep(0.02)
+        raise AssertionError("no frame in a process of its own")
+
+    def give_file(self, selector: str, path: Path) -> None:
+        """Choose a file for an input."""
+        found = self.send("Runtime.evaluate", expression=f"document.querySelector('{selector}')")["result"]["objectId"]
+        self.send("DOM.setFileInputFiles", files=[str(path)], objectId=found)
 
     def mouse(self, kind: str, x: float, y: float, **more: object) -> None:
         self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1, **more)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers.implementations import ByteLevelBPETokenizer
 from torch import Tensor
 
 from models.length import LengthConfig, LengthPredictor
 from models.masked import MaskedConfig, MaskedTransformer
+from models.opt import MARKS
 from models.residual import ResidualConfig, ResidualTransformer
 from models.upstream.transformers import LENGTH_NAMES, NAMES
 from models.vqvae import VQConfig
@@ -136,3 +138,61 @@ def write_lamp_t2m(root: Path, words: list[str], down_t: int = 2) -> Path:
     if words:
         (folder / "lamp_t2m" / "vocab.txt").write_text("\n".join(words))
     return root
+
+
+# LaMP's captioner. PEFT's names for q_proj and v_proj: what stands between them and OPT's own weights, and LoRA's name in it.
+NAMED = "lora_{}.default.weight"
+PEFT_NAMES = {"0.2": ("", "lora_{}.weight"), "0.4": ("", NAMED), "0.10": (".base_layer", NAMED)}
+
+
+def captioner_state(
+    peft: str = "0.10", *, words: int = 300, width: int = 80, layers: int = 2, queries: int = 5, lora: torch.dtype = torch.float16
+) -> State:
+    """`m2t.pth`'s tensors, small: OPT of one head twice in one storage, LoRA under PEFT's names, and parts that nothing uses."""
+    qformer = masked_t2m_state(queries=queries)
+    state = {name: value for name, value in qformer.items() if name.startswith(("Qformer.", "query_tokens"))}
+    vq = tokeniser_state(VQConfig(num_quantizers=1, nb_code=16, code_dim=8, width=8, depth=1), "vq_model.vqvae.")
+    encoder = {name.replace("vq_model.vqvae.encoder", "motion_encoder"): value for name, value in vq.items() if ".encoder." in name}
+    state |= vq | {name: value + 0.01 for name, value in encoder.items()}
+    state |= {"motion_projection": torch.randn(8, 20) / 8**0.5, "trans_base.tok_emb.weight": torch.randn(18, 8)}
+    state |= {"trans_head.ln_f.bias": torch.randn(8)}
+    state |= {"opt_proj.weight": torch.randn(width, 128), "opt_proj.bias": torch.randn(width)}
+    base, low = PEFT_NAMES[peft]
+    opt = {"lm_head.weight": torch.randn(words, width), "model.decoder.embed_positions.weight": torch.randn(130, width)}
+    opt["model.decoder.embed_tokens.weight"] = opt["lm_head.weight"]
+    norms = ["model.decoder.final_layer_norm"]
+    for layer in (f"model.decoder.layers.{number}" for number in range(layers)):
+        norms += [f"{layer}.self_attn_layer_norm", f"{layer}.final_layer_norm"]
+        shapes = {f"{layer}.self_attn.{part}_proj": (width, width) for part in ("k", "q", "v", "out")}
+        for name, shape in (shapes | {f"{layer}.fc1": (96, width), f"{layer}.fc2": (width, 96)}).items():
+            adapted = name.endswith(("q_proj", "v_proj"))
+            stem = f"{name}{base}" if adapted else name
+            opt |= {f"{stem}.weight": torch.randn(shape) / shape[1] ** 0.5, f"{stem}.bias": 0.1 * torch.randn(shape[0])}
+            if adapted:
+                opt |= {f"{name}.{low.format('A')}": torch.randn(4, width).to(lora) / 9}
+                opt |= {f"{name}.{low.format('B')}": torch.randn(width, 4).to(lora) / 2}
+    opt |= {f"{norm}.weight": 1 + 0.1 * torch.randn(width) for norm in norms}
+    opt |= {f"{norm}.bias": torch.randn(width) for norm in norms}
+    shared: dict[int, Tensor] = {}  # tied tensors stay one
+    opt = {name: value if "lora" in name else shared.setdefault(id(value), value.half()) for name, value in opt.items()}
+    return state | {f"{prefix}{name}": value for prefix in ("opt_model.", "llm.base_model.model.") for name, value in opt.items()}
+
+
+def write_opt_words(folder: Path) -> Path:
+    """OPT's kind of tokeniser, of bytes and a few merges, as vocab.json and merges.txt."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = ByteLevelBPETokenizer()
+    texts = ["a man is walking forward", "a man is waving", "a person bows"] * 3
+    tokenizer.train_from_iterator(texts, vocab_size=290, min_frequency=2, special_tokens=list(MARKS), show_progress=False)
+    tokenizer.save_model(str(folder))
+    return folder
+
+
+def write_captioner(root: Path, name: str = "lamp_m2t", **sizes: int) -> Path:
+    """`root/t2m/<name>` with LaMP's captioner, and its statistics."""
+    torch.manual_seed(0)
+    folder = root / "t2m" / name
+    (folder / "model").mkdir(parents=True)
+    torch.save({"trans": captioner_state(**sizes)}, folder / "model" / "latest.tar")
+    save_statistics(folder)
+    return folder

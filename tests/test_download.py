@@ -13,13 +13,15 @@ import torch
 
 from models import clip
 from models.vqvae import VQConfig
+from pipelines.motion2text import MotionToText
 from pipelines.runs import resolve_generator
 from prepare import download, fetch
 from prepare.download import main
-from tests.released import MASKED, VQ, masked_t2m_state, tokeniser_state, write_momask
+from tests.released import MASKED, VQ, captioner_state, masked_t2m_state, tokeniser_state, write_momask, write_opt_words
 from utils.errors import UserError
 
 ROOT = Path(__file__).parent.parent
+usual = download.wanted
 PAGE = b"<!DOCTYPE html><html><title>Quota exceeded</title></html>"
 FORM = b'<form><input type="hidden" name="id" value="7"><input type="hidden" name="confirm" value="t&amp;u"></form>'
 
@@ -227,6 +229,32 @@ def test_kit_is_an_extra(tmp_path):
         return [item.place.parts[0] for item in download.wanted(config, Path())]
 
     assert names() == ["t2m"] * 4 and names("--kit") == ["t2m"] * 4 + ["kit"] * 2
+    assert names("--captioner") == ["t2m"] * 5
+
+
+def test_captioner_comes_with_its_words_and_the_statistics(server, tmp_path, monkeypatch, capsys):
+    root = tmp_path / "checkpoints"
+    write_momask(tmp_path / "source")
+    (root / "t2m").mkdir(parents=True)
+    (tmp_path / "source" / "t2m" / VQ).rename(root / "t2m" / VQ)
+    monkeypatch.setattr(download, "OPT_WORDS", f"{server.address}/opt/")
+    monkeypatch.setattr(download, "get_clip", lambda _: None)
+    monkeypatch.setattr(download, "wanted", lambda config, root: usual(config, root)[-1:])
+    server.files["/lamp/m2t.pth"] = saved({"trans": captioner_state()}, tmp_path / "m2t.pth")
+    words = write_opt_words(tmp_path / "words")
+    server.files |= {f"/opt/{name}": (words / name).read_bytes() for name in ("merges.txt", "vocab.json")}
+    server.files["/opt/vocab.json"] = b"{}"
+    flags = ["--what", "models", "--captioner", "--checkpoints_dir", str(root)]
+    refused(*flags)
+    assert "is not what it should be" in capsys.readouterr().err and (root / ".download" / "opt-2.7b.bad").is_dir()
+    server.files["/opt/vocab.json"] = (words / "vocab.json").read_bytes()
+    main(flags)
+    assert {path.name for path in (root / "opt-2.7b").iterdir()} == {"vocab.json", "merges.txt"}
+    assert (root / "t2m" / "lamp_m2t" / "meta" / "mean.npy").is_file()
+    assert MotionToText.load(root, "t2m", "lamp_m2t").captioner.token_ids("</s>") == [2]
+    server.asked.clear()
+    main(flags)
+    assert not server.asked
 
 
 @pytest.mark.parametrize("what", ["models", "evaluator", "glove"])

@@ -81,7 +81,7 @@ def tell(checkpoints, tmp_path, monkeypatch) -> SimpleNamespace:
     """`tell.run(*words)` runs the script into `tmp_path/out/exp`; `model` is the stand-in, `asked` what was to be loaded."""
     model, asked = Measurer(), []
 
-    def load(checkpoints_dir, dataset_name, name="", device="cpu", tag=None) -> Measurer:
+    def load(checkpoints_dir, dataset_name, name="", device="cpu", tag=None, lm="") -> Measurer:
         asked.append((str(checkpoints_dir), dataset_name, name, str(device), tag))
         return model
 

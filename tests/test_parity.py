@@ -12,14 +12,14 @@ from tests.parity.__main__ import main
 from tests.parity.fixture import check, compare
 
 FIXTURES = Path(__file__).resolve().parents[2] / "shared" / "parity"
-NAMES = sorted(path.parent.name for path in FIXTURES.glob("*/io.npz"))
+FOLDERS = sorted(path.parent for folder in ("parity", "parity_captioner") for path in (FIXTURES.parent / folder).glob("*/io.npz"))
 needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="the released code's numbers are not here")
 
 
 @needs_fixtures
-@pytest.mark.parametrize("name", NAMES)
-def test_every_output_equals_the_released_codes(name):
-    results = list(check(FIXTURES / name))
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_output_equals_the_released_codes(folder):
+    results = list(check(folder))
     assert results
     assert [str(result) for result in results if not result.passed] == []
 

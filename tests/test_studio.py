@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -57,6 +59,25 @@ def test_a_motion_is_generated_edited_undone_and_downloaded(client, tmp_path):
     assert client.predict(1, "a person runs", api_name="/search")[0]["data"] != []
 
 
+def test_a_motion_is_selected_looped_and_captioned(client):
+    generate(client, samples=2, frames=24)
+    view, start, end, strip = client.predict(1, api_name="/select")
+    assert view.count("<iframe") == 1 and (start["value"], end["value"], strip) == (8, 16, [8, 16, 24, 20.0])
+    _, _, looped, *_ = client.predict(1, "", 4, 8, 1, api_name="/loop")
+    assert looped["value"] == 3 and int(re.search(r"\((\d+) frames\)", looped["choices"][0][0])[1]) >= 24
+    with zipfile.ZipFile(client.predict(3, ["npy"], api_name="/download")) as archive:
+        record = json.loads(archive.read("prompts.json"))
+    made_by = record["provenance"][record["motions"][0]["made_by"]]
+    assert made_by["settings"]["details"]["loop"] is True
+    ((seconds, caption),) = client.predict(1, api_name="/caption")["data"]
+    assert seconds == "0.0–1.2" and caption.startswith("a ")
+    with pytest.raises(AppError, match="no motion is selected"):
+        client.predict(9, api_name="/select")
+    for name in ("/caption", "/loop"):
+        with pytest.raises(AppError, match="no motion is selected"):
+            client.predict(*([None, "", 4, 8, 1] if name == "/loop" else [None]), api_name=name)
+
+
 def test_what_a_visitor_writes_stays_text(client):
     _, view, chosen, *_ = generate(client, NASTY[:40], 8)
     assert "<script" not in view and view.count("<iframe") == 1
@@ -99,13 +120,134 @@ def test_a_session_forgets_its_oldest_steps():
     assert Session().undo() == Session().redo() == Session()
 
 
-@pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium or Chrome here")
-def test_the_browser_asks_no_other_host(address, tmp_path):
-    with Browser(tmp_path) as browser:
+# In a browser, which resolves no name and reaches 127.0.0.1 alone
+
+ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+OWN = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:")
+needs_browser = pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium or Chrome here")
+
+
+def press(page: Page, words: str) -> None:
+    """Press the button or tab that says this; Gradio keeps a second copy of tabs, to measure them."""
+    same = f"[...document.querySelectorAll('button')].filter(one => one.textContent.trim() === {json.dumps(words)})"
+    found = f"{same}.sort((a, b) => (b.role === 'tab') - (a.role === 'tab'))[0]"
+    page.wait(f"{found} != null && !{found}.disabled")
+    page.evaluate(f"{found}.click()")
+
+
+def chosen(page: Page, title: str) -> None:
+    """Wait until a motion whose title begins so is the selected one."""
+    page.wait(f"[...document.querySelectorAll('input')].some(one => one.value.startsWith({json.dumps(title)}))")
+
+
+def stretch(page: Page) -> list[int]:
+    """The two frames that the strip says, which the number fields must say too."""
+    on_strip = json.loads(page.evaluate("JSON.stringify([...document.querySelectorAll('.handle')].map(one => one.ariaValueNow))"))
+    fields = "[...document.querySelectorAll('#stretch input')].map(one => one.value).join()"
+    page.wait(f"{fields} === '{','.join(on_strip)}'")
+    return [int(frame) for frame in on_strip]
+
+
+def nothing_else_was_asked(browser: Browser, page: Page) -> None:
+    """No request to another host, no error of a script, and nothing loaded by the viewer's frame."""
+    assert browser.requests and [url for url in browser.requests if not url.startswith(OWN)] == []
+    assert [one for one in browser.errors if one.get("entry", {}).get("level", "error") == "error"] == []
+    assert page.frame().evaluate("performance.getEntriesByType('resource').length") == 0
+
+
+@pytest.mark.slow
+@needs_browser
+def test_a_visitor_generates_scrubs_edits_uploads_captions_searches_and_downloads(address, tmp_path):
+    np.save(tmp_path / "walk.npy", walk(40).astype(np.float32))
+    (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY nothing")
+    with Browser(tmp_path / "profile", ALONE) as browser:
+        page = Page(browser, address, width=1200, height=1000)
+        page.wait("document.querySelector('#generate') != null")
+        page.click("#generate")
+        page.wait("document.querySelector('iframe[title=motion]') != null")
+        chosen(page, "1. a person waves with the right hand (60 frames)")
+
+        frame = page.frame()  # scrub: the viewer's own timeline, by mouse and keys
+        frame.wait("document.querySelector('#timeline') != null")
+        outer, inner = page.box("iframe[title=motion]"), frame.centre("#timeline", 0.75)
+        page.drag((outer["x"] + 60, outer["y"] + inner[1]), (outer["x"] + inner[0], outer["y"] + inner[1]))
+        frame.wait("Math.abs(document.querySelector('#timeline').ariaValueNow - 44) < 3")
+
+        press(page, "Edit")
+        page.wait("document.querySelector('.strip')?.getBoundingClientRect().width > 100")
+        assert stretch(page) == [20, 40]
+        strip = page.box(".strip")
+        at = lambda number: (strip["x"] + strip["width"] * number / 60, strip["y"] + 20)  # noqa: E731
+        page.drag(at(40), at(50))  # an end
+        assert stretch(page) == [20, 50]
+        page.drag(at(30), at(25))  # the whole stretch
+        assert stretch(page) == [15, 45]
+        page.drag(at(5), at(10))  # the nearest end comes to where it is pressed
+        assert stretch(page) == [10, 45]
+        page.evaluate("document.querySelector('.handle[data-end=\"1\"]').focus()")
+        for key in ("ArrowLeft", "PageDown", "ArrowUp"):
+            page.key(key)
+        assert stretch(page) == [10, 35]
+        for key in ("End", "ArrowRight"):
+            page.key(key)
+        assert stretch(page) == [10, 60]
+        page.evaluate("document.querySelector('#stretch input').focus()")
+        page.evaluate("document.querySelector('#stretch input').select()")
+        page.send("Input.insertText", text="24")
+        page.wait("document.querySelector('.handle').ariaValueNow === '24'")
+        press(page, "Change this stretch")
+        chosen(page, "2. ")
+        press(page, "Make a loop")
+        chosen(page, "3. ")
+
+        press(page, "Upload, captions, search")
+        page.wait("document.querySelector('input[type=file]') != null")
+        page.give_file("input[type=file]", tmp_path / "walk.npy")
+        chosen(page, "4. walk.npy (40 frames)")
+        press(page, "Caption the selected motion")
+        page.wait("document.body.textContent.includes('0.0–2.0')")
+        press(page, "Search")
+        page.wait("[...document.querySelectorAll('td')].some(one => /^-?[01]\\.[0-9]{3}$/.test(one.textContent.trim()))")
+
+        browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "downloads"))
+        press(page, "Prepare download")
+        page.wait("document.querySelector('a[href*=\"motion4.zip\"]') != null")
+        page.evaluate("document.querySelector('a[href*=\"motion4.zip\"]').click()")
+        end = time.monotonic() + 30
+        while not (tmp_path / "downloads" / "motion4.zip").is_file():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        with zipfile.ZipFile(tmp_path / "downloads" / "motion4.zip") as archive:
+            assert "prompts.json" in archive.namelist()
+        nothing_else_was_asked(browser, page)
+
+        page = Page(browser, address)
+        page.wait("document.querySelector('#generate') != null")
+        press(page, "Upload, captions, search")
+        page.wait("document.querySelector('input[type=file]') != null")
+        page.give_file("input[type=file]", tmp_path / "broken.npy")
+        page.wait("document.body.textContent.includes('broken.npy: ')")
+        assert page.evaluate("document.querySelector('iframe[title=motion]') == null")
+
+
+@needs_browser
+def test_a_small_dark_screen_is_not_scrolled_sideways_and_fingers_choose_the_stretch(address, tmp_path):
+    with Browser(tmp_path, ALONE) as browser:
         page = Page(browser, address, width=390, height=900, dark=True, touch=True)
         page.wait("document.querySelector('#generate') != null")
         page.evaluate("document.querySelector('#generate').click()")
         page.wait("document.querySelector('iframe[title=motion]') != null")
-        entries = "performance.getEntriesByType('resource').map(entry => new URL(entry.name).hostname)"
-        assert page.evaluate(f"[...new Set({entries})].join()") == "127.0.0.1"
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        chosen(page, "1. ")
+        for tab in ("Edit", "Upload, captions, search", "Generate"):
+            press(page, tab)
+            page.wait("document.documentElement.scrollWidth <= innerWidth")
+        press(page, "Edit")
+        page.wait("document.querySelector('.strip')?.getBoundingClientRect().width > 100")
+        x, y = page.centre(".handle[data-end=\"1\"]")
+        page.touch("touchStart", (x, y))
+        page.touch("touchMove", (x + 30, y))
+        page.touch("touchEnd")
+        first, last = stretch(page)
+        assert first == 20 and last > 40
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+        nothing_else_was_asked(browser, page)

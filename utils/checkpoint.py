@@ -82,8 +82,12 @@ def _sync(path: Path) -> None:
 
 def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Write tensors and JSON-able metadata as one safetensors file. Raises `UserError` where that fails."""
-    # Clones: safetensors refuses tensors that share memory (tied weights).
-    state = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+    state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    seen: set[int] = set()
+    for key, value in state.items():  # safetensors refuses tensors that share memory (tied weights); large ones are not copied
+        if (storage := value.untyped_storage()).data_ptr() in seen or storage.nbytes() != value.nbytes:
+            state[key] = value.clone()
+        seen.add(storage.data_ptr())
     encoded = {key: json.dumps(value) for key, value in {**metadata, "checksum": _checksum(state)}.items()}
     with atomic_path(path, durable=True) as temporary:
         temporary.write_bytes(safetensors.torch.save(state, encoded))
@@ -222,14 +226,18 @@ def own_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
-    """Load a state dict of `own_state` strictly. Raises `UserError`, naming `source`, if a name or a shape differs."""
+    """Load a state dict of `own_state` strictly. A model on the `meta` device takes over the tensors themselves, without a copy.
+
+    Raises `UserError`, naming `source`, if a name or a shape differs.
+    """
     own = own_state(model)
+    empty = any(value.is_meta for value in own.values())
     wrong = sorted(own.keys() ^ state.keys()) or [key for key in own if own[key].shape != state[key].shape]
     if wrong:
         raise UserError(f"{source}: {len(wrong)} tensors do not fit this model, first '{wrong[0]}'; use the run's own flags")
     if bad := [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]:
         raise UserError(f"{source}: '{bad[0]}' holds NaN or infinite weights; take another checkpoint of the run")
-    model.load_state_dict(state, strict=False)  # names and shapes fit; frozen networks keep what they have
+    model.load_state_dict(state, strict=False, assign=empty)  # names and shapes fit; frozen networks keep what they have
 
 
 def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
@@ -22,6 +22,7 @@ from pipelines.arguments import strings
 from pipelines.outputs import Sample
 from utils.errors import UserError
 from web.session import FORMATS, Action, Session, packed
+from web.timeline import stretch, timeline
 
 UPLOADS = [".npy", ".npz", ".bvh", ".glb"]
 SAMPLES = 4  # at most, side by side
@@ -32,6 +33,11 @@ STYLE = """
 .viewers {display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 8px}
 .viewers p {opacity: 0.7; text-align: center}
 """
+# What a visitor types, as the strip can show it: a first frame before the last. The outer list holds the one output.
+MOVED = """(start, end, [, , frames, fps]) => {
+  const first = Math.min(Math.max(start ?? 0, 0), frames - 1);
+  return [[first, Math.min(Math.max(end ?? 0, first + 1), frames), frames, fps]];
+}"""
 EMPTY = '<div class="viewers"><p>Describe a motion and press Generate.</p></div>'
 
 
@@ -142,18 +148,18 @@ class Studio:
 
     @reported
     def select(self, number: int | None, session: Session) -> tuple:
-        """The viewer of the motion, and the sliders' range."""
+        """The viewer of the motion, and its middle as the stretch to change."""
         entry = session.entry(number)
-        return viewers([entry.motion]), *sliders(entry.motion)
+        return viewers([entry.motion]), *middle(entry.motion)
 
     def shown(self, session: Session) -> tuple:
-        """What changes with the session: viewers, motions to choose from, sliders, session."""
+        """What changes with the session: viewers, motions to choose from, the stretch to change, session."""
         if not session.steps:
-            return EMPTY, gr.Dropdown(choices=[], value=None), *sliders(None), session
+            return EMPTY, gr.Dropdown(choices=[], value=None), *middle(None), session
         last = session.steps[-1]
         choices = [(entry.title, entry.number) for entry in reversed(session.entries)]
         chosen = gr.Dropdown(choices=choices, value=last[0].number)
-        return viewers([entry.motion for entry in last]), chosen, *sliders(last[0].motion), session
+        return viewers([entry.motion for entry in last]), chosen, *middle(last[0].motion), session
 
 
 def numbered(sample: Sample, number: int, known: dict | None) -> Sample:
@@ -167,11 +173,10 @@ def viewers(motions: Sequence[Motion]) -> str:
     return f'<div class="viewers">{"".join(frames)}</div>'
 
 
-def sliders(motion: Motion | None) -> Iterator[gr.Slider]:
-    """The sliders for the stretch to change: its middle third."""
-    last = len(motion) if motion else 60
-    yield gr.Slider(maximum=last, value=last // 3)
-    yield gr.Slider(maximum=last, value=2 * last // 3)
+def middle(motion: Motion | None) -> tuple[gr.Number, gr.Number, list[float]]:
+    """The stretch to change, the motion's middle third, as two numbers and on the timeline."""
+    start, end, frames, _ = value = stretch(motion)
+    return gr.Number(value=start, maximum=frames), gr.Number(value=end, maximum=frames), value
 
 
 def build(lamp: Lamp, library: str = "") -> gr.Blocks:
@@ -220,14 +225,21 @@ def generate_tab(studio: Studio) -> dict[str, Any]:
 def edit_tab() -> dict[str, Any]:
     """The components of the tab that edits, by name."""
     with gr.Tab("Edit"):
+        strip = timeline(container=True, elem_id="timeline")
+        first, last, frames, _ = stretch(None)
+        with gr.Row(elem_id="stretch"):
+            start = gr.Number(first, label="From frame", precision=0, minimum=0, maximum=frames)
+            end = gr.Number(last, label="To frame", precision=0, minimum=0, maximum=frames)
+        strip.input(None, [strip], [start, end], js="value => [value[0], value[1]]")
+        for number in (start, end):
+            number.input(None, [start, end, strip], [strip], js=MOVED)
         prompt = gr.Textbox(label="What happens there? Without text, what leads from before to after", max_length=MAX_LETTERS)
-        start = gr.Slider(0, 60, value=20, step=1, label="From frame")
-        end = gr.Slider(0, 60, value=40, step=1, label="To frame")
         change = gr.Button("Change this stretch", variant="primary")
         after = gr.Slider(4, 196, value=60, step=4, label="Frames to add")
         more, loop = gr.Button("Continue"), gr.Button("Make a loop")
         seed = gr.Number(1, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
-    return {"prompt": prompt, "stretch": [start, end], "change": change, "after": after, "more": more, "loop": loop, "seed": seed}
+    buttons = {"change": change, "more": more, "loop": loop}
+    return {"prompt": prompt, "stretch": [start, end, strip], "after": after, "seed": seed, **buttons}
 
 
 def upload_tab() -> dict[str, Any]:
@@ -251,15 +263,15 @@ def connect(studio: Studio, session: gr.State, controls: tuple, view: gr.HTML, n
         **CONCURRENT,
     )  # fmt: skip
     no, yes, zero = gr.State(False), gr.State(True), gr.State(0)
-    stretch = [chosen, edits["prompt"], *edits["stretch"]]
+    edited = [chosen, edits["prompt"], *edits["stretch"][:2]]
     gr.on(
-        [edits["change"].click, edits["prompt"].submit], studio.edit, [*stretch, zero, no, edits["seed"], session], changed,
+        [edits["change"].click, edits["prompt"].submit], studio.edit, [*edited, zero, no, edits["seed"], session], changed,
         api_name="edit", **CONCURRENT,
     )  # fmt: skip
     edits["more"].click(
-        studio.edit, [*stretch, edits["after"], no, edits["seed"], session], changed, api_name="continue", **CONCURRENT
+        studio.edit, [*edited, edits["after"], no, edits["seed"], session], changed, api_name="continue", **CONCURRENT
     )
-    edits["loop"].click(studio.edit, [*stretch, zero, yes, edits["seed"], session], changed, api_name="loop", **CONCURRENT)
+    edits["loop"].click(studio.edit, [*edited, zero, yes, edits["seed"], session], changed, api_name="loop", **CONCURRENT)
     uploads["file"].upload(studio.upload, [uploads["file"], session], changed, api_name="upload", **CONCURRENT)
     uploads["captions"].click(studio.caption, [chosen, session], [uploads["table"]], api_name="caption", **CONCURRENT)
     uploads["search"].click(

@@ -17,7 +17,7 @@ from models.lamp import LaMP
 from utils.checkpoint import CheckpointFolder, own_state, save_weights
 from utils.errors import UserError
 
-BESIDE = ("opt.txt", "meta/mean.npy", "meta/std.npy", "vocab.txt", "tokenizer.json")
+BESIDE = ("opt.txt", "meta/mean.npy", "meta/std.npy", "vocab.txt", "tokenizer.json", "vocab.json", "merges.txt")
 
 
 def convert(model: nn.Module, metadata: dict[str, Any], out: Path) -> list[Path]:

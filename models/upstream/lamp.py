@@ -102,10 +102,10 @@ def qformer_sizes(state: State, bert_heads: int | None = None) -> dict[str, int]
 
 def qformer_from(state: State, bert_heads: int | None = None) -> QFormer:
     """The Q-Former alone, from the tensors `Qformer.bert.*` and `query_tokens`."""
-    return _filled(QFormer, QFormerConfig(**qformer_sizes(state, bert_heads)), _qformer_state(state))
+    return _filled(QFormer, QFormerConfig(**qformer_sizes(state, bert_heads)), qformer_state(state))
 
 
-def _qformer_state(state: State) -> State:
+def qformer_state(state: State) -> State:
     """Our names for `Qformer.bert.*` and `query_tokens`. Raises `KeyError` for a tensor that is not known."""
     ours = {}
     joined: dict[str, dict[str, Tensor]] = {}  # keys and values, to be one matrix
@@ -129,7 +129,7 @@ def _qformer_state(state: State) -> State:
 def _renamed(state: State) -> State:
     """Our names for all but the tokeniser's tensors. Raises `KeyError` for a tensor that is not known."""
     own = {name: value for name, value in state.items() if name.startswith("Qformer.bert.") or name == "query_tokens"}
-    ours = {f"qformer.{name}": value for name, value in _qformer_state(own).items()}
+    ours = {f"qformer.{name}": value for name, value in qformer_state(own).items()}
     for name in state.keys() - own.keys():
         stem, _, kind = name.rpartition(".")
         if stem in HEADS:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from models.configs import UNFIT
+from models.upstream.captioner import LEFTOVERS, captioner_from, is_captioner
 from models.upstream.evaluator import PARTS, evaluator_from
 from models.upstream.lamp import lamp_from, lamp_masked_from
 from models.upstream.tokeniser import is_tokeniser, tokeniser_from
@@ -39,6 +40,8 @@ SETTINGS = {
     "n_heads": ("n_heads", int),
     "bert_heads": ("bert_heads", int),
     "stride": ("unit_length", int),  # frames a token of the tokeniser that a transformer belongs to
+    "opt_heads": ("opt_heads", int),
+    "lora_alpha": ("lora_alpha", int),
     "dilation_growth_rate": ("dilation_growth_rate", int),
     "vq_act": ("vq_act", str),
 }
@@ -66,6 +69,7 @@ class Reader:
     settings: tuple[str, ...] = ()  # those of SETTINGS that `build` takes
     leftovers: str = r"(?!)"  # pattern of the tensors that we compute, hold elsewhere, or that nothing uses
     text_encoder: str = ""  # what its conditions come from
+    dataset: str = ""  # the only one that files of this kind are for
     joined: bool = False  # the model's parts lie under all of `keys`: one state dict, with each key before its names
 
     def find(self, checkpoint: dict[str, Any]) -> State | None:
@@ -116,6 +120,17 @@ READERS = (
         settings=("n_heads", "bert_heads", "stride"),
         leftovers=rf"{POSITIONS}|clip2qformer\..*|Qformer\.cls\..*|Qformer\.bert\.embeddings\.position_ids",
         text_encoder="own",
+    ),
+    Reader(
+        kind="caption_opt",
+        title="LaMP's captioner with OPT",
+        keys=("trans",),
+        knows=is_captioner,
+        build=captioner_from,
+        sizes=("num_hidden_layers", "hidden_size", "num_queries", "opt_layers", "opt_hidden", "opt_heads", "lora_r"),
+        settings=("bert_heads", "opt_heads", "lora_alpha", *TOKENISER),
+        leftovers=LEFTOVERS,
+        dataset="t2m",
     ),
     Reader(
         kind="lamp",

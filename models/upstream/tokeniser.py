@@ -27,6 +27,19 @@ def halvings(state: State) -> int:
     return sum(re.fullmatch(r"(?:vqvae\.)?encoder\.model\.\d+\.0\.weight", name) is not None for name in state)
 
 
+def encoder_sizes(state: State) -> dict[str, Any]:
+    """Fields of `VQConfig` from the shapes of an encoder's tensors, whose names begin with `encoder.`."""
+    first, down_t = state["encoder.model.0.weight"], halvings(state)
+    return {
+        "dim": first.shape[1],
+        "width": first.shape[0],
+        "code_dim": state[f"encoder.model.{down_t + 2}.weight"].shape[0],
+        "down_t": down_t,
+        "depth": sum(re.fullmatch(r"encoder\.model\.2\.1\.model\.\d+\.conv1\.weight", name) is not None for name in state),
+        "vq_norm": "LN" if any(".norm1." in name for name in state) else "none",
+    }
+
+
 def tokeniser_from(state: State, **overrides: Any) -> MotionTokeniser:
     """A tokeniser from a released state dict. `overrides`: `dilation_growth_rate` (3) and `vq_act` (relu)."""
     down_t = halvings(state)
@@ -34,19 +47,9 @@ def tokeniser_from(state: State, **overrides: Any) -> MotionTokeniser:
     books = [value for name, value in sorted(state.items(), key=_layer) if CODEBOOK.fullmatch(name)]
     # With a shared codebook every layer holds the same one.
     shared = len(books) > 1 and all(torch.equal(book, books[0]) for book in books)
-    config = VQConfig(
-        dim=state["encoder.model.0.weight"].shape[1],
-        num_quantizers=len(books),
-        nb_code=books[0].shape[0],
-        code_dim=books[0].shape[1],
-        down_t=down_t,
-        width=state["encoder.model.0.weight"].shape[0],
-        depth=sum(re.fullmatch(r"encoder\.model\.2\.1\.model\.\d+\.conv1\.weight", name) is not None for name in state),
-        shared_codebook=shared,
-        vq_norm="LN" if any(".norm1." in name for name in state) else "none",
-        **overrides,
-    )
-    renamed = {_tokeniser_name(name, down_t): value for name, value in state.items() if not CODEBOOK.fullmatch(name)}
+    sizes = encoder_sizes(state) | {"code_dim": books[0].shape[1]}
+    config = VQConfig(**sizes, num_quantizers=len(books), nb_code=books[0].shape[0], shared_codebook=shared, **overrides)
+    renamed = {tokeniser_name(name, down_t): value for name, value in state.items() if not CODEBOOK.fullmatch(name)}
     if len(renamed) + len(books) != len(state):
         raise KeyError("two tensors for one place")
     for layer, book in enumerate(books[:1] if shared else books):
@@ -64,7 +67,7 @@ def _layer(item: tuple[str, Tensor]) -> int:
     return int(found[1] or 0) if found else -1
 
 
-def _tokeniser_name(name: str, down_t: int) -> str:
+def tokeniser_name(name: str, down_t: int) -> str:
     """Our name for one tensor of a released encoder or decoder, whose `model` is a list:
 
     encoder: first conv, -, `down_t` × (halving conv, blocks), last conv

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from models.loading import load_model
-from tests.parity import evaluator, kinematics, lamp, metrics, tokeniser, transformers
+from tests.parity import captioner, evaluator, kinematics, lamp, metrics, tokeniser, transformers
 from utils.checkpoint import RELEASED
 from utils.errors import UserError
 
 ATOL, RTOL = 2e-4, 2e-5  # floats; integers and booleans are equal
-SETTINGS = ("n_heads", "bert_heads", "dilation_growth_rate", "vq_act", "dataset_name")  # what no tensor's shape tells
+# What no tensor's shape tells.
+SETTINGS = ("n_heads", "bert_heads", "opt_heads", "lora_alpha", "dilation_growth_rate", "vq_act", "dataset_name")
 
 Inputs = dict[str, Tensor]
 Recompute = dict[str, Callable[[], Tensor]]  # name of an output → how we compute it
@@ -32,6 +33,7 @@ MODELS: dict[str, Callable[[nn.Module, Inputs], Recompute]] = {
     "residual": transformers.residual,
     "length": transformers.length,
     "evaluator": evaluator.embeddings,
+    "caption_opt": captioner.outputs,
 }
 # Fixtures without a model, told by the name of an input.
 FUNCTIONS: dict[str, Callable[[Inputs, Path], Recompute]] = {

@@ -1,0 +1,116 @@
+"""LaMP's released captioner (`m2t.pth`) as our `CaptionOPT`.
+
+OPT is in the file twice, as `opt_model.…` and `llm.base_model.model.…`, in one storage. The latter is read and not copied: on a CPU
+the weights stay mapped to the file. Names inside depend on the version of PEFT that wrote them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.caption_opt import CaptionOPT, CaptionOPTConfig
+from models.opt import FIRST_POSITION
+from models.upstream.lamp import qformer_sizes, qformer_state
+from models.upstream.tokeniser import encoder_sizes, tokeniser_name
+
+State = dict[str, Tensor]
+
+LM = "llm.base_model.model."
+ENCODER = "motion_encoder."
+OPT_HEAD_WIDTH = 80  # of OPT-2.7B
+LORA_SCALE = 2  # alpha / r of the release, which is in no tensor
+# Tensors that the released code loads and does not use, or that are elsewhere in the file as well.
+LEFTOVERS = r"(trans_base|trans_head|vq_model|opt_model|Qformer\.cls)\..*|Qformer\.bert\.embeddings\.position_ids"
+
+LAYER = re.compile(r"model\.decoder\.layers\.(\d+)\.(.+)")
+PARTS = {
+    "self_attn.q_proj": "q",
+    "self_attn.k_proj": "k",
+    "self_attn.v_proj": "v",
+    "self_attn.out_proj": "out",
+    "self_attn_layer_norm": "norm1",
+    "final_layer_norm": "norm2",
+    "fc1": "ff1",
+    "fc2": "ff2",
+}
+# PEFT up to 0.2 wrote lora_A.weight, later versions an adapter's name between; from 0.7 on, OPT's own weights are in base_layer.
+LORA = re.compile(r"(.+)\.lora_([AB])(?:\.\w+)?\.weight")
+OUTSIDE = {
+    "lm_head.weight": "words.weight",
+    "model.decoder.embed_positions.weight": "positions.weight",
+    "model.decoder.final_layer_norm.weight": "norm.weight",
+    "model.decoder.final_layer_norm.bias": "norm.bias",
+}
+
+
+def is_captioner(state: State) -> bool:
+    """Whether a state dict is the released captioner's."""
+    return "opt_proj.weight" in state and any(name.startswith(LM) for name in state)
+
+
+def captioner_from(
+    state: State, *, bert_heads: int | None = None, opt_heads: int | None = None, lora_alpha: int | None = None, **encoder: Any
+) -> CaptionOPT:
+    """The captioner from a released state dict.
+
+    Args:
+        bert_heads, opt_heads: attention heads; default: width / 64, width / 80.
+        lora_alpha: LoRA's scale times its rank; default: twice the rank.
+        encoder: `dilation_growth_rate` (3) and `vq_act` (relu) of the motion encoder.
+
+    Raises `KeyError` for a tensor that is not known.
+    """
+    lm = {name.removeprefix(LM): value for name, value in state.items() if name.startswith(LM)}
+    reader = {f"encoder.{name.removeprefix(ENCODER)}": value for name, value in state.items() if name.startswith(ENCODER)}
+    qformer = {name: value for name, value in state.items() if name.startswith("Qformer.bert.") or name == "query_tokens"}
+    rest = state.keys() - {f"{LM}{name}" for name in lm} - qformer.keys()
+    if unknown := {name for name in rest if not name.startswith((ENCODER, "opt_proj."))} - {"motion_projection"}:
+        raise KeyError(min(unknown))
+    opt = opt_state(lm)
+    hidden, rank = opt["words.weight"].shape[1], opt["layers.0.q.lora_a"].shape[0]
+    config = CaptionOPTConfig(
+        **qformer_sizes({**qformer, "motion_projection": state["motion_projection"]}, bert_heads),
+        **encoder_sizes(reader),
+        **encoder,
+        opt_vocab=opt["words.weight"].shape[0],
+        opt_hidden=hidden,
+        opt_ff=opt["layers.0.ff1.weight"].shape[0],
+        opt_layers=len({name.split(".")[1] for name in opt if name.startswith("layers.")}),
+        opt_heads=opt_heads or max(1, hidden // OPT_HEAD_WIDTH),
+        opt_positions=opt["positions.weight"].shape[0] - FIRST_POSITION,
+        lora_r=rank,
+        lora_alpha=lora_alpha or LORA_SCALE * rank,
+    )
+    down_t = config.down_t
+    ours = {tokeniser_name(name, down_t): value.float() for name, value in reader.items()}
+    ours |= {f"qformer.{name}": value.float() for name, value in qformer_state(qformer).items()}
+    ours |= {"motion_projection.weight": state["motion_projection"].T.float().contiguous()}
+    ours |= {f"projection.{kind}": state[f"opt_proj.{kind}"].float() for kind in ("weight", "bias")}
+    ours |= {f"opt.{name}": value for name, value in opt.items()}
+    with torch.device("meta"):
+        model = CaptionOPT(config)
+    model.load_state_dict(ours, strict=True, assign=True)
+    return model
+
+
+def opt_state(state: State) -> State:
+    """Our names for OPT and LoRA. The head's weights count where the word embeddings differ. Raises `KeyError`."""
+    ours = {}
+    for name, value in state.items():
+        name = name.replace(".base_layer.", ".")
+        if name in OUTSIDE:
+            ours[OUTSIDE[name]] = value
+        elif found := LAYER.fullmatch(name):
+            number, part = found.groups()
+            if lora := LORA.fullmatch(part):
+                ours[f"layers.{number}.{PARTS[lora[1]]}.lora_{lora[2].lower()}"] = value
+            else:
+                stem, _, kind = part.rpartition(".")
+                ours[f"layers.{number}.{PARTS[stem]}.{kind}"] = value
+        elif name != "model.decoder.embed_tokens.weight":
+            raise KeyError(name)
+    return ours
