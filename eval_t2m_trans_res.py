@@ -2,7 +2,8 @@
 
     python eval_t2m_trans_res.py --name mtrans --res_name rtrans --dataset_name t2m --cond_scale 4 --time_steps 10 --ext evaluation
 
-Prints generated motion beside real motion and writes the run's `eval/<ext>.log` and `eval/<ext>.json`.
+Prints generated motion beside real motion and writes the run's `eval/<ext>.log` and `eval/<ext>.json`; with `--table` beside
+published results too.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def run(config: EvalT2M) -> None:
 
     from data.store import MotionStore
     from data.text import CaptionedClips
+    from evaluation import tables
     from evaluation.judges import load_judge
     from evaluation.protocol import SplitEvaluation, evaluate, released_lines, results_table
     from evaluation.report import write_report
@@ -66,6 +68,10 @@ def run(config: EvalT2M) -> None:
         report = {**settings, "judge": judge.name, **sampling, "results": results}
         if processes.main:
             write_report(folder.eval, config.ext, "\n".join(text), report, provenance(config, loader.device, loader.files))
+    if processes.main:
+        facts = tables.Protocol(config.dataset_name, config.split, config.repeat_times, config.num_batch, judge, config.protocol)
+        rows = {f"{config.name}, {tag}": one for tag, one in results.items()}
+        tables.write_table(folder.eval, config.ext, config.table, tables.generation(facts, rows))
 
 
 def lamp_bertscore(config: EvalT2M, clips, loader) -> dict:

@@ -31,6 +31,7 @@ class Judge(Protocol):
     """What evaluation asks of a judge."""
 
     name: str
+    released: bool  # whether it is the one that published numbers were measured with
 
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor: ...
 
@@ -45,13 +46,13 @@ class GuoJudge:
 
     name = "guo"
 
-    def __init__(self, evaluator: Evaluator, mean: Tensor, std: Tensor, words: Words):
+    def __init__(self, evaluator: Evaluator, mean: Tensor, std: Tensor, words: Words, released: bool = False):
         config = evaluator.config
         for what, theirs, ours in (("statistics", len(mean), config.dim), ("words", words.dim, config.word_dim)):
             if theirs != ours:
                 raise UserError(f"evaluator: it takes {what} of width {ours}, these have {theirs}; use the files that came with it")
         self.evaluator = fused(evaluator)
-        self.mean, self.std, self.words = mean, std, words
+        self.mean, self.std, self.words, self.released = mean, std, words, released
 
     @classmethod
     def load(
@@ -78,7 +79,7 @@ class GuoJudge:
             folders = (run.folder.parent / part / "meta" for part in RELEASED_STATISTICS)
             meta = next((path for path in folders if path.is_dir()), meta)
         mean, std = (torch.from_numpy(row).to(loader.device) for row in Normaliser.load(meta).rows)
-        return cls(model, mean, std, words or Words.load(run.folder / FILE))
+        return cls(model, mean, std, words or Words.load(run.folder / FILE), run.name == RELEASED_EVALUATOR)
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -105,7 +106,7 @@ class LampJudge:
     name = "lamp"
 
     def __init__(self, lamp: LanguageMotion):
-        self.lamp = lamp
+        self.lamp, self.released = lamp, lamp.lamp.tokeniser is not None  # released files bring their tokeniser
         self.mean, self.std = (torch.as_tensor(row, device=lamp.device) for row in (lamp.mean, lamp.std))
 
     @classmethod
@@ -139,7 +140,7 @@ class LampJudge:
 class NoJudge:
     """Says nothing, where nobody who can judge is there."""
 
-    name = "none"
+    name, released = "none", False
 
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
         """(B, 0)."""

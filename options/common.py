@@ -70,6 +70,16 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Tabled:
+    """Flags of scripts that report numbers."""
+
+    table: str | None = option(
+        None, "also print the results as a table beside published rows, and write it beside the report: .tex, .md or .csv",
+        choices=("latex", "markdown", "csv"),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class BertScored:
     """Flags of BERTScore."""
 
