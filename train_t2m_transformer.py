@@ -4,6 +4,7 @@
 
 The condition comes from the LaMP run `--lamp_name` of the same dataset, or from CLIP or a sentence encoder (`--text_encoder`).
 Writes `checkpoints/<dataset_name>/<name>/`. Every clip is tokenised once and every caption encoded once, before the first step.
+With `--eval_fid N`, `net_best_fid` has the lowest FID of generated validation clips.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
 
     if config.infill is not None and (config.stage != "masked" or not 0 <= config.infill <= 1):
         raise UserError(f"--infill {config.infill}: a share from 0 to 1 of the masked stage's samples; change it, or leave it out")
+    if config.eval_fid and config.stage == "length":
+        raise UserError(f"--eval_fid {config.eval_fid}: the length stage makes no motion; leave it out")
     if "lamp" in config.text_encoder.split("+"):
         return replace(config, lamp_name=resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.lamp_name).known_as)
     if config.lamp_name or config.no_query:
@@ -53,6 +56,7 @@ def train(config: TrainT2M) -> None:
     from data.balance import sampling_weights
     from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
+    from evaluation.in_training import judge_of
     from models.loading import load_model
     from motion.spec import get_spec
     from pipelines.caption_index import write_index
@@ -67,6 +71,7 @@ def train(config: TrainT2M) -> None:
     vq_folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.vq_name)
     tokeniser = freeze(load_model(vq_folder.root)[0]).to(device)
     check_tokeniser(config, tokeniser)
+    judge = judge_of(config, device)
     normaliser = Normaliser.load(vq_folder.meta)
     encoder = load_conditioner(
         config.text_encoder, config.checkpoints_dir, config.dataset_name,
@@ -90,7 +95,9 @@ def train(config: TrainT2M) -> None:
     metadata = {"kind": config.stage, "config": asdict(model.config), "condition": encoder.fingerprint, **origin}
     validate = validation(val_tokens)
     best = ("loss", "min") if config.stage == "length" else ("accuracy", "max")
-    trainer = Trainer(model, train_tokens, config, folder, validate=validate, best=best, model_metadata=metadata)
+    evaluated = evaluation(config, spec, store, (tokeniser, normaliser, encoder), judge)
+    usual = {"validate": validate, "best": best, "evaluation": evaluated, "model_metadata": metadata}
+    trainer = Trainer(model, train_tokens, config, folder, **usual)
     normaliser.save(folder.meta)
     if config.stage == "masked" and processes.rank == 0:
         write_index(spec, folder.root)
@@ -180,6 +187,19 @@ def codebooks(tokeniser):
         codes[layer, :, layer] = torch.arange(size)  # only this layer speaks
     with torch.no_grad():
         return tokeniser.code_vectors(codes).cpu()
+
+
+def evaluation(config: TrainT2M, spec, store, parts: tuple, judge):
+    """What --eval_fid asks for, of the parts tokeniser, normaliser and text encoder; None without it."""
+    from evaluation.in_training import Generator, of_generated, validation_pass
+    from pipelines.text2motion import SamplingSettings
+    from training.parts import Evaluation
+
+    if judge is None:
+        return None
+    generator = Generator(*parts, SamplingSettings().changed(config), config.precision)
+    score = of_generated(validation_pass(config, spec, store, judge), generator, config.stage)
+    return Evaluation(score, ("fid", "min"), config.eval_fid)
 
 
 def validation(tokens):

@@ -2,7 +2,8 @@
 
     python train_vq.py --name rvq --dataset_name open --batch_size 256 --max_epoch 50
 
-Writes `checkpoints/<dataset_name>/<name>/`; `net_best_mpjpe` has the lowest reconstruction error on the validation split.
+Writes `checkpoints/<dataset_name>/<name>/`; `net_best_mpjpe` has the lowest reconstruction error on the validation split, with
+`--eval_fid N` `net_best_fid` the lowest FID of reconstructions.
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ def train(config: TrainVQ) -> None:
 
     from data.balance import sampling_weights
     from data.store import MotionStore, MotionWindows
+    from evaluation.in_training import judge_of
     from motion.spec import get_spec
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder
-    from utils.runtime import Distributed, seed_everything
+    from utils.runtime import Distributed, resolve_device, seed_everything
 
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
+    judge = judge_of(config, resolve_device(config.gpu_id))
     seed_everything(config.seed)
     processes = Distributed.from_environment()
     with processes.first_on_node():
@@ -63,6 +66,7 @@ def train(config: TrainVQ) -> None:
         folder,
         validate=validation(store.clips(store.split("val")), normaliser, spec),
         best=("mpjpe", "min"),
+        evaluation=evaluation(config, spec, store, normaliser, judge),
         model_metadata={"kind": "tokeniser", "config": asdict(model.config), "dataset_name": spec.name},
     )
     normaliser.save(folder.meta)
@@ -106,6 +110,17 @@ def tokeniser_config(config: TrainVQ, dim: int):
     from models.vqvae import VQConfig
 
     return VQConfig(dim=dim, **{field.name: getattr(config, field.name) for field in fields(VQConfig) if field.name != "dim"})
+
+
+def evaluation(config: TrainVQ, spec, store, normaliser, judge):
+    """What --eval_fid asks for; None without it."""
+    from evaluation.in_training import of_reconstructions, validation_pass
+    from training.parts import Evaluation
+
+    if judge is None:
+        return None
+    score = of_reconstructions(validation_pass(config, spec, store, judge), normaliser)
+    return Evaluation(score, ("fid", "min"), config.eval_fid)
 
 
 def validation(clips, normaliser, spec):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.common import DATASETS, PRECISIONS, Common, OnDataset, option
+from options.common import DATASETS, PRECISIONS, Common, Judged, OnDataset, option
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,17 @@ class Training(OnDataset, Common):
 
 
 @dataclass(frozen=True)
-class TrainVQ(Training):
+class Evaluated(Judged):
+    """Flags of the trainers whose models make motion: FID while they train."""
+
+    eval_fid: int = option(
+        0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; best weights: net_best_fid; 0: none"
+    )
+    eval_batches: int = option(0, "batches of 32 validation clips for --eval_fid; 0: all")
+
+
+@dataclass(frozen=True)
+class TrainVQ(Evaluated, Training):
     """Flags of train_vq.py: the motion tokeniser, a residual VQ-VAE, or with --num_quantizers 1 a plain one."""
 
     batch_size: int = option(256, "windows per step, on each process")
@@ -100,7 +110,7 @@ class TrainLaMP(Training):
 
 
 @dataclass(frozen=True)
-class TrainT2M(Training):
+class TrainT2M(Evaluated, Training):
     """Flags of train_t2m_transformer.py: text to tokens, on a frozen tokeniser. Sizes not given are the paper's."""
 
     stage: str = option("masked", "train base tokens, residual tokens, or lengths", choices=("masked", "residual", "length"))
@@ -121,6 +131,9 @@ class TrainT2M(Training):
     infill: float | None = option(
         None, "masked stage: fraction of samples in which one section is masked, for editing, 0 to 1; default: 0"
     )
+    time_steps: int = option(10, "--eval_fid: sampling steps of the masked transformer")
+    cond_scale: float = option(4.0, "--eval_fid: guidance scale of the base tokens; 1: no guidance")
+    res_cond_scale: float = option(5.0, "--eval_fid: guidance scale of the residual tokens; 1: no guidance")
     share_weight: bool = option(False, "residual stage: share input and output embeddings of each layer, as in MoMask's release")
 
 

@@ -20,6 +20,7 @@ from models.residual import ResidualConfig, ResidualTransformer
 from motion.spec import get_spec
 from prepare.synthetic import write_synthetic
 from tests.small_lamp import WIDTH, write_lamp
+from tests.tiny import Sums
 from utils.checkpoint import CheckpointFolder, save_weights
 
 SIZES = {"nb_code": 16, "cond_dim": WIDTH, "code_dim": 8, "latent_dim": 16, "ff_size": 16, "n_layers": 1, "n_heads": 2}
@@ -66,19 +67,6 @@ def run(root: Path, *words: str) -> dict:
 def protocol(root: Path, judge=None, **settings) -> SplitEvaluation:
     spec = get_spec("synthetic", str(root / "data"))
     return SplitEvaluation(CaptionedClips(spec, "test", MotionStore(spec)), judge or Sums(), **settings)
-
-
-class Sums:
-    """A judge to whom a motion is a few sums over its frames, and a text a few counts of letters."""
-
-    name, released = "lamp", False
-
-    def motion(self, features, lengths):
-        inside = torch.arange(features.shape[1]) < lengths[:, None]
-        return (features[..., :8] * inside[..., None]).sum(1)
-
-    def text(self, captions, tokens):
-        return torch.tensor([[float(caption.count(letter)) for letter in "abcdefgh"] for caption in captions])
 
 
 def test_every_checkpoint_is_evaluated_beside_real_motion(root, capsys):

@@ -33,6 +33,19 @@ class LetterCounts:
         return torch.tensor([[float(caption.count(letter)) for letter in "aeinorst"] for caption in captions], dtype=torch.double)
 
 
+class Sums:
+    """A judge to whom a motion is a few sums over its frames, and a text a few counts of letters."""
+
+    name, released = "lamp", False
+
+    def motion(self, features, lengths):
+        inside = torch.arange(features.shape[1]) < lengths[:, None]
+        return (features[..., :8] * inside[..., None]).sum(1)
+
+    def text(self, captions, tokens):
+        return torch.tensor([[float(caption.count(letter)) for letter in "abcdefgh"] for caption in captions])
+
+
 def models(quantizers: int = 2, cond_dim: int = 384) -> dict[str, torch.nn.Module]:
     torch.manual_seed(0)
     kinds = {

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,17 @@ from training.board import Board
 from utils.errors import UserError
 
 Batch = dict[str, Tensor]
+Metrics = dict[str, float | str]  # by name; texts are only shown
+Best = tuple[str, str]  # the metric that picks the best weights, and whether "min" or "max" is better
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`score(model)`, as for a validation, every `epochs` epochs and at the end."""
+
+    score: Callable[[nn.Module], Metrics]
+    best: Best
+    epochs: int
 
 
 def learning_rate(step: int, total_steps: int, config: Training) -> float:
