@@ -4,7 +4,7 @@
 
 The condition comes from the LaMP run `--lamp_name` of the same dataset, or from CLIP or a sentence encoder (`--text_encoder`).
 Writes `checkpoints/<dataset_name>/<name>/`. Every clip is tokenised once and every caption encoded once, before the first step.
-With `--eval_fid N`, `net_best_fid` has the lowest FID of generated validation clips.
+With `--eval_fid N`, `net_best_fid` has the lowest FID of generated validation clips; `--pictures N` draws some for TensorBoard.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
 
     if config.infill is not None and (config.stage != "masked" or not 0 <= config.infill <= 1):
         raise UserError(f"--infill {config.infill}: a share from 0 to 1 of the masked stage's samples; change it, or leave it out")
-    if config.eval_fid and config.stage == "length":
-        raise UserError(f"--eval_fid {config.eval_fid}: the length stage makes no motion; leave it out")
+    for flag in ("eval_fid", "pictures"):
+        if getattr(config, flag) and config.stage == "length":
+            raise UserError(f"--{flag} {getattr(config, flag)}: the length stage makes no motion; leave it out")
     if "lamp" in config.text_encoder.split("+"):
         return replace(config, lamp_name=resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.lamp_name).known_as)
     if config.lamp_name or config.no_query:
@@ -85,7 +86,8 @@ def train(config: TrainT2M) -> None:
         if config.balance:
             share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
         train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, share)
-        val_tokens = tokens(CaptionedClips(spec, "val", store), tokeniser, normaliser, encoder, config, {})
+        val_clips = CaptionedClips(spec, "val", store)
+        val_tokens = tokens(val_clips, tokeniser, normaliser, encoder, config, {})
     seed_everything(config.seed)
     model = build_model(config, tokeniser, train_tokens.features, spec.max_motion)
     print(f"{config.stage}: {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters")
@@ -93,9 +95,10 @@ def train(config: TrainT2M) -> None:
         start_from_init_(model, config, encoder.fingerprint)
     origin = {name: getattr(config, name) for name in ORIGIN}
     metadata = {"kind": config.stage, "config": asdict(model.config), "condition": encoder.fingerprint, **origin}
-    validate = validation(val_tokens)
+    generator = new_generator(config, tokeniser, normaliser, encoder)
+    validate = validation(val_tokens, pictures(config, val_clips, generator))
     best = ("loss", "min") if config.stage == "length" else ("accuracy", "max")
-    evaluated = evaluation(config, spec, store, (tokeniser, normaliser, encoder), judge)
+    evaluated = evaluation(config, val_clips, generator, judge)
     usual = {"validate": validate, "best": best, "evaluation": evaluated, "model_metadata": metadata}
     trainer = Trainer(model, train_tokens, config, folder, **usual)
     normaliser.save(folder.meta)
@@ -189,24 +192,40 @@ def codebooks(tokeniser):
         return tokeniser.code_vectors(codes).cpu()
 
 
-def evaluation(config: TrainT2M, spec, store, parts: tuple, judge):
-    """What --eval_fid asks for, of the parts tokeniser, normaliser and text encoder; None without it."""
-    from evaluation.in_training import Generator, of_generated, validation_pass
+def new_generator(config: TrainT2M, tokeniser, normaliser, encoder):
+    """What makes motion from the model while it trains."""
+    from evaluation.in_training import Generator
     from pipelines.text2motion import SamplingSettings
+
+    return Generator(tokeniser, normaliser, encoder, SamplingSettings().changed(config), config.precision)
+
+
+def evaluation(config: TrainT2M, clips, generator, judge):
+    """What --eval_fid asks for; None without it."""
+    from evaluation.in_training import of_generated, validation_pass
     from training.parts import Evaluation
 
     if judge is None:
         return None
-    generator = Generator(*parts, SamplingSettings().changed(config), config.precision)
-    score = of_generated(validation_pass(config, spec, store, judge), generator, config.stage)
+    score = of_generated(validation_pass(config, clips, judge), generator, config.stage)
     return Evaluation(score, ("fid", "min"), config.eval_fid)
 
 
-def validation(tokens):
-    """Mean loss and accuracy on the validation split, with the same crops, captions and hidden tokens every time."""
+def pictures(config: TrainT2M, clips, generator):
+    """What --pictures asks for: model → named pictures."""
+    if not config.pictures:
+        return lambda model: {}
+    from evaluation.pictures import of_generated
+
+    return of_generated(clips, generator, config.stage, config.pictures)
+
+
+def validation(tokens, draw):
+    """Mean loss and accuracy on the validation split, with the same crops, captions and hidden tokens every time; and what `draw`
+    gives."""
     import torch
 
-    def validate(model) -> dict[str, float]:
+    def validate(model) -> dict:
         device = next(model.parameters()).device
         generator = torch.Generator(device).manual_seed(0)
         steps = VALIDATION_ROUNDS * tokens.steps_per_epoch
@@ -215,7 +234,7 @@ def validation(tokens):
             loss, logs = model.loss({name: value.to(device) for name, value in tokens.batch(step).items()}, generator)
             for name, value in {"loss": loss, **logs}.items():
                 totals[name] = totals.get(name, 0.0) + float(value) / steps
-        return totals
+        return {**totals, **draw(model)}
 
     return validate
 

@@ -3,7 +3,7 @@
     python train_vq.py --name rvq --dataset_name open --batch_size 256 --max_epoch 50
 
 Writes `checkpoints/<dataset_name>/<name>/`; `net_best_mpjpe` has the lowest reconstruction error on the validation split, with
-`--eval_fid N` `net_best_fid` the lowest FID of reconstructions.
+`--eval_fid N` `net_best_fid` the lowest FID of reconstructions. `--pictures N` draws reconstructions for TensorBoard.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def train(config: TrainVQ) -> None:
         windows,
         config,
         folder,
-        validate=validation(store.clips(store.split("val")), normaliser, spec),
+        validate=validation(store.clips(store.split("val")), normaliser, spec, pictures(config, spec, store, normaliser)),
         best=("mpjpe", "min"),
         evaluation=evaluation(config, spec, store, normaliser, judge),
         model_metadata={"kind": "tokeniser", "config": asdict(model.config), "dataset_name": spec.name},
@@ -114,28 +114,40 @@ def tokeniser_config(config: TrainVQ, dim: int):
 
 def evaluation(config: TrainVQ, spec, store, normaliser, judge):
     """What --eval_fid asks for; None without it."""
+    from data.text import CaptionedClips
     from evaluation.in_training import of_reconstructions, validation_pass
     from training.parts import Evaluation
 
     if judge is None:
         return None
-    score = of_reconstructions(validation_pass(config, spec, store, judge), normaliser)
+    score = of_reconstructions(validation_pass(config, CaptionedClips(spec, "val", store), judge), normaliser)
     return Evaluation(score, ("fid", "min"), config.eval_fid)
 
 
-def validation(clips, normaliser, spec):
-    """Reconstruction loss and pelvis-aligned joint error (mm), over all poses of the validation clips."""
+def pictures(config: TrainVQ, spec, store, normaliser):
+    """What --pictures asks for: model → named pictures."""
+    if not config.pictures:
+        return lambda model: {}
+    from data.text import CaptionedClips
+    from evaluation.pictures import of_reconstructions
+
+    return of_reconstructions(CaptionedClips(spec, "val", store), normaliser, config.pictures)
+
+
+def validation(clips, normaliser, spec, draw):
+    """Reconstruction loss and pelvis-aligned joint error (mm), over all poses of the validation clips; and what `draw` gives."""
     import torch
 
     from evaluation.tokeniser import pose_errors, reconstructions, row_errors, to_joints
 
-    def validate(model) -> dict[str, float]:
+    def validate(model) -> dict:
         poses, rows = [], []
         for motion, _, decoded, lengths, _ in reconstructions(model, clips, normaliser):
             joints, truth = (to_joints(values, normaliser, spec) for values in (decoded, motion))
             poses.append(pose_errors(joints, truth, lengths))
             rows.append(row_errors(decoded, motion, lengths).mean(-1))
-        return {"mpjpe": torch.cat(poses).mean().item(), "reconstruction": torch.cat(rows).mean().item()}
+        errors = {"mpjpe": torch.cat(poses).mean().item(), "reconstruction": torch.cat(rows).mean().item()}
+        return {**errors, **draw(model)}
 
     return validate
 

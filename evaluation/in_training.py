@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from data.store import MotionStore, Normaliser
+from data.store import Normaliser
 from data.text import CaptionedClips
 from evaluation.judges import Judge, load_judge
 from evaluation.protocol import FEW, Sample, SplitEvaluation
 from evaluation.tokeniser import reconstructor
 from models.loading import Loader
 from models.vqvae import MotionTokeniser
-from motion.spec import DatasetSpec
 from options.train import Evaluated
 from pipelines.conditioner import Conditioner
 from pipelines.text2motion import SamplingSettings, TextToMotion
@@ -47,9 +46,8 @@ def judge_of(config: Evaluated, device: torch.device) -> Judge | None:
         raise UserError(f"{flag}: {error}") from error
 
 
-def validation_pass(config: Evaluated, spec: DatasetSpec, store: MotionStore, judge: Judge) -> SplitEvaluation:
-    """The evaluation's pass over the validation split; a note says where its clips are few."""
-    clips = CaptionedClips(spec, "val", store)
+def validation_pass(config: Evaluated, clips: CaptionedClips, judge: Judge) -> SplitEvaluation:
+    """The evaluation's pass over the validation clips; a note says where they are few."""
     if len(clips) < FEW:
         note(f"--eval_fid {config.eval_fid}: the validation split has {len(clips)} clips; FID is not reliable below {FEW}")
     return SplitEvaluation(clips, judge, batches=config.eval_batches, seed=config.seed, physical=False)

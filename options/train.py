@@ -37,12 +37,13 @@ class Training(OnDataset, Common):
 
 @dataclass(frozen=True)
 class Evaluated(Judged):
-    """Flags of the trainers whose models make motion: FID while they train."""
+    """Flags of the trainers whose models make motion: FID and pictures while they train."""
 
     eval_fid: int = option(
         0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; best weights: net_best_fid; 0: none"
     )
     eval_batches: int = option(0, "batches of 32 validation clips for --eval_fid; 0: all")
+    pictures: int = option(0, "validation clips whose motion by the model each validation draws for TensorBoard; 0: none")
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,9 @@ class TrainT2M(Evaluated, Training):
     infill: float | None = option(
         None, "masked stage: fraction of samples in which one section is masked, for editing, 0 to 1; default: 0"
     )
-    time_steps: int = option(10, "--eval_fid: sampling steps of the masked transformer")
-    cond_scale: float = option(4.0, "--eval_fid: guidance scale of the base tokens; 1: no guidance")
-    res_cond_scale: float = option(5.0, "--eval_fid: guidance scale of the residual tokens; 1: no guidance")
+    time_steps: int = option(10, "--eval_fid, --pictures: sampling steps of the masked transformer")
+    cond_scale: float = option(4.0, "--eval_fid, --pictures: guidance scale of the base tokens; 1: no guidance")
+    res_cond_scale: float = option(5.0, "--eval_fid, --pictures: guidance scale of the residual tokens; 1: no guidance")
     share_weight: bool = option(False, "residual stage: share input and output embeddings of each layer, as in MoMask's release")
 
 

@@ -50,7 +50,8 @@ JUDGED = "--eval_fid 1 --eval_batches 1 --evaluator lamp --evaluator_name lamp"
 GENERATOR = "--name masked --res_name residual --length_name length --time_steps 2"
 COMMANDS = {
     "train_vq": f"--name rvq {SMALL} --width 16 --code_dim 8 --nb_code 16 --depth 1 --num_quantizers 3 --rigid_bones "
-    "--planted_feet --loss_positions 1 --loss_path 1 --loss_bones 1 --loss_velocity 1 --loss_acceleration 1 --loss_feet 1 " + JUDGED,
+    "--planted_feet --loss_positions 1 --loss_path 1 --loss_bones 1 --loss_velocity 1 --loss_acceleration 1 --loss_feet 1 "
+    + JUDGED,
     "eval_t2m_vq": "--name rvq --evaluator lamp --evaluator_name lamp --repeat_times 1",
     "train_evaluator": f"--name guo {SMALL} --movement_hidden 8 --movement_dim 8 --motion_hidden 8 --text_hidden 8 --embed_dim 8",
     "train_lamp": f"--name lamp2 --vq_name vq --bert BERT {SMALL} --num_queries 5 --embed_dim 8 --cross_width 12",

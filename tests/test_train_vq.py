@@ -19,7 +19,7 @@ from models.loading import load_model
 from motion.spec import get_spec
 from options.cli import read_opt
 from prepare.synthetic import write_synthetic
-from tests.tiny import Sums
+from tests.tiny import Sums, pictures_of
 from utils.checkpoint import find_weights, load_weights
 
 SIZES = ["--width", "32", "--code_dim", "16", "--nb_code", "32", "--depth", "1", "--num_quantizers", "3"]
@@ -128,7 +128,7 @@ def test_body_losses_constraints_and_init_train_together(run, capsys):
 
 def test_fid_of_reconstructions_picks_weights_during_training(run, monkeypatch, capsys):
     monkeypatch.setattr("evaluation.judges.GuoJudge.load", lambda *_, **__: Sums())
-    flags = ["--name", "judged", *run.places, *SIZES, *SHORT[:2], "--eval_fid", "1", "--max_iters", "2"]
+    flags = ["--name", "judged", *run.places, *SIZES, *SHORT[:2], "--eval_fid", "1", "--max_iters", "2", "--pictures", "1"]
     train_vq.main(flags)
     train_vq.main([*flags, "--max_iters", "4", "--is_continue"])
     printed, notes = capsys.readouterr()
@@ -139,6 +139,8 @@ def test_fid_of_reconstructions_picks_weights_during_training(run, monkeypatch, 
     metric = load_weights(folder / "model" / "net_best_fid.safetensors")[1]["metric"]
     assert metric["value"] == pytest.approx(min(float(fid) for _, fid in lines), rel=1e-3)
     assert "not reliable below 300" in notes
+    sizes = pictures_of(folder)  # a real and a reconstructed motion
+    assert list(sizes) == [2, 4] and all(width == 1200 and height > 2 * 250 for width, height in sizes.values())
 
 
 def test_training_turns_down_bad_input(run, tmp_path, capsys):

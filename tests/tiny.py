@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from models.length import LengthConfig, LengthPredictor
@@ -22,6 +23,16 @@ from utils.checkpoint import CheckpointFolder, save_weights
 SMALL = {"latent_dim": 16, "ff_size": 32, "n_layers": 1, "n_heads": 2}
 CODES = {"nb_code": 16, "code_dim": 8}
 VARIED = ("--topkr", "0", "--temperature", "2")  # random weights are very sure of themselves
+
+
+def pictures_of(run: Path) -> dict[int, tuple[int, int]]:
+    """The pictures that a run's validations sent to TensorBoard: step → width and height."""
+    sizes = {}
+    for path in (run / "tensorboard").iterdir():
+        board = EventAccumulator(str(path), {"images": 0}).Reload()
+        if "validation/pictures" in board.Tags()["images"]:
+            sizes |= {event.step: (event.width, event.height) for event in board.Images("validation/pictures")}
+    return dict(sorted(sizes.items()))
 
 
 class LetterCounts:

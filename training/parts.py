@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -23,7 +24,7 @@ from training.board import Board
 from utils.errors import UserError
 
 Batch = dict[str, Tensor]
-Metrics = dict[str, float | str]  # by name; texts are only shown
+Metrics = dict[str, float | str | np.ndarray]  # by name; texts and pictures (H, W, 3) of uint8 are only shown
 Best = tuple[str, str]  # the metric that picks the best weights, and whether "min" or "max" is better
 
 
@@ -202,12 +203,13 @@ class Reporter:
             with suppress(OSError), self.log.open("a", encoding="utf-8") as file:
                 file.write(f"{line}\n")
 
-    def values(self, prefix: str, values: dict[str, float | str], step: int) -> str:
-        """Send named numbers and texts to TensorBoard; returns them as text."""
+    def values(self, prefix: str, values: Metrics, step: int) -> str:
+        """Send named numbers, texts and pictures to TensorBoard; returns numbers and texts as text."""
         if self.board:
             for name, value in values.items():
                 self.board.add(f"{prefix}/{name}", value, step)
             self.board.flush()
+        values = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
         shown = {name: shortened(value) if isinstance(value, str) else format(value, ".4g") for name, value in values.items()}
         return "  ".join(f"{name} {value}" for name, value in shown.items())
 

@@ -76,10 +76,10 @@ class Trainer:
     """Trains `model` and fills `folder`: `latest`, `net_best_<metric>`, `resume.pt`, `opt.txt`, TensorBoard events.
 
     `model.loss(batch)` returns the loss and a dict of detached scalars, the same names at every step. `validate(model)`, called
-    without gradient, in fp32 and eval mode with the averaged weights, returns named metrics, perhaps texts too; `best` says which
-    metric picks the best weights and whether "min" or "max" is better. `evaluation` does the same every few epochs, with best
-    weights of its own; it is called in every process, since it may share the work between them. `model_metadata` (kind, config,
-    dataset_name) goes into every weights file.
+    without gradient, in fp32 and eval mode with the averaged weights, returns named metrics, perhaps texts and pictures too; `best`
+    says which metric picks the best weights and whether "min" or "max" is better. `evaluation` does the same every few epochs, with
+    best weights of its own; it is called in every process, since it may share the work between them. `model_metadata` (kind,
+    config, dataset_name) goes into every weights file.
 
     Raises `UserError` for a run that exists already (without --is_continue) or does not exist (with it), and for bad settings.
     """
