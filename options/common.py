@@ -46,6 +46,13 @@ class Common:
 
 
 @dataclass(frozen=True)
+class Configured:
+    """The flag of scripts that take their other flags from a file too (`options.cli.read_config`)."""
+
+    config: str = option("", "file of flags: one `flag: value` per line, as in opt.txt; flags on the command line win")
+
+
+@dataclass(frozen=True)
 class OnDataset:
     """Flags of scripts that read a dataset."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.common import DATASETS, PRECISIONS, BertScored, Common, Judged, OnDataset, Split, Tabled, option
+from options.common import DATASETS, PRECISIONS, BertScored, Common, Configured, Judged, OnDataset, Split, Tabled, option
 from options.generate import Captioning
 
 
 @dataclass(frozen=True)
-class EvalVQ(Tabled, Judged, Split, OnDataset, Common):
+class EvalVQ(Tabled, Judged, Split, OnDataset, Configured, Common):
     """Flags of eval_t2m_vq.py: how well a tokeniser reconstructs motions."""
 
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
@@ -18,7 +18,7 @@ class EvalVQ(Tabled, Judged, Split, OnDataset, Common):
 
 
 @dataclass(frozen=True)
-class EvalT2M(Tabled, BertScored, Judged, Split, OnDataset, Common):
+class EvalT2M(Tabled, BertScored, Judged, Split, OnDataset, Configured, Common):
     """Flags of eval_t2m_trans_res.py: text to motion by the published protocol."""
 
     evaluator: str = option("guo", "evaluator: Guo's matching model, or LaMP (the paper's table 2)", choices=("guo", "lamp"))
@@ -44,7 +44,7 @@ class EvalT2M(Tabled, BertScored, Judged, Split, OnDataset, Common):
 
 
 @dataclass(frozen=True)
-class EvalRetrieval(Tabled, OnDataset, Common):
+class EvalRetrieval(Tabled, OnDataset, Configured, Common):
     """Flags of eval_retrieval.py: how well LaMP finds motions by texts and texts by motions; with --query, a search."""
 
     name: str = option(
@@ -73,7 +73,7 @@ class EvalRetrieval(Tabled, OnDataset, Common):
 
 
 @dataclass(frozen=True)
-class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Captioning):
+class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioning):
     """Flags of M2T_eval.py: scores captions of a split's motions against human captions. Sizes must match the captioner's."""
 
     name: str = option("", "name of the results; of the captioner too if --resume_trans names none", flags=("--exp_name",))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.common import DATASETS, PRECISIONS, Common, Judged, OnDataset, option
+from options.common import DATASETS, PRECISIONS, Common, Configured, Judged, OnDataset, option
 
 
 @dataclass(frozen=True)
-class Training(OnDataset, Common):
+class Training(OnDataset, Configured, Common):
     """Flags of every trainer."""
 
     batch_size: int = option(64, "clips (or windows) per step, on each process")
