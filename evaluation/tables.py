@@ -97,8 +97,7 @@ class Table:
     def _latex(self) -> str:
         texts = 1 + self.has_settings
         lines = [f"% warning: {line}" for line in self.warnings]
-        sources = {row.method: row.source for row in self.rows if row.source != OWN}
-        lines += [f"% {method}: {source}" for method, source in sources.items()]
+        lines += [f"% {', '.join(self._names(row))}: {row.source}" for row in self.rows if row.source != OWN]
         lines += [rf"\begin{{tabular}}{{{'l' * texts}{'r' * len(self.columns)}}}", r"\toprule"]
         lines.append(" & ".join(head.translate(LATEX) for head in self._heads()) + r" \\")
         before = None

@@ -58,6 +58,23 @@ def test_recipes_of_a_folder_belong_together(folder, monkeypatch):
     assert len(scales) == 1
 
 
+def test_make_tiny_runs_every_recipe_of_its_folder_and_only_known_flags(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    rule = re.search(r"^tiny:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    lines = rule.replace("$(TINY)", "docs/recipes/tiny").replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line)[1:] for line in lines if "$(PYTHON)" in line]
+    recipes = {recipe.relative_to(ROOT).as_posix() for recipe in RECIPES if recipe.parent.name == "tiny"}
+    assert recipes == {words[2] for words in commands if "--config" in words}
+    for words in commands:
+        if "--config" in words:
+            assert words == command(ROOT / words[2])
+        else:
+            module, arguments = (words[1], words[2:]) if words[0] == "-m" else (words[0].removesuffix(".py"), words[1:])
+            source = (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+            name = re.search(r"parse\((\w+), argv\)", source)[1]
+            parse(getattr(importlib.import_module(module), name), arguments)
+
+
 def test_sizes_of_the_papers(monkeypatch):
     monkeypatch.chdir(ROOT)
     lamp, momask = (config_of(ROOT / "docs/recipes" / folder / "masked.txt") for folder in ("lamp_t2m", "momask_t2m"))
