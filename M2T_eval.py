@@ -1,19 +1,29 @@
-"""How good are captions of motion? BLEU, ROUGE-L, CIDEr, BERTScore, R-precision and MM-Dist, beside what people score.
+"""Evaluate captions of motion: BLEU, ROUGE-L, CIDEr, BERTScore, R-precision and MM-Dist, beside the scores of human captions.
 
     python M2T_eval.py --exp-name m2t --dataname open
 
 Prints the table and some captions, and writes `<out_dir>/<dataset_name>/<name>/eval/`: `<ext>.log`, `<ext>.json` with every
-caption, and `<ext>.html`, a page with the motions of the captions printed. The column of people holds one caption of each clip
-against its others. `--table` adds a table beside published results.
+caption, and `<ext>.html`, a page with the motions of the captions printed. The column for people scores one human caption of each
+clip against the clip's other captions. `--table` adds a table beside published results.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from options.cli import check_ext, parse
 from options.evaluate import EvalM2T
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from pathlib import Path
+
+    from data.text import CaptionedClips
+    from evaluation.captions import BertScores
+    from evaluation.judges import Judge
+    from evaluation.protocol import Pass
+    from models.loading import Loader
+    from pipelines.motion2text import MotionToText
 
 GPT_FLAGS = {
     "num_layers": "num_layers", "embed_dim_gpt": "embed_dim", "n_head_gpt": "num_heads", "ff_rate": "ff_rate",
@@ -26,9 +36,6 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(EvalM2T, argv)
     if not config.name and not config.resume_trans:
         raise UserError("--exp-name is missing: name the captioner to evaluate (train_m2t.py --exp-name), or give --resume-trans")
-    for flag in ("repeat_times", "batch_size", "candidates"):
-        if getattr(config, flag) < 1:
-            raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
     run(config)
 
 
@@ -77,7 +84,7 @@ def run(config: EvalM2T) -> None:
         write_page(folder.eval / f"{config.ext}.html", records[: config.samples], clips)
 
 
-def load_captioner(config: EvalM2T, loader):
+def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
     """The captioner with its LaMP. Raises `UserError` if there is none, or for sizes among the flags that are not its own."""
     from pipelines.motion2text import MotionToText, check_sizes, check_tokeniser
 
@@ -89,8 +96,10 @@ def load_captioner(config: EvalM2T, loader):
     return model
 
 
-def scores(seen, clips, judge, bert, kinds: list[str]) -> dict[str, dict[str, float]]:
-    """{"ours": {metric: value}, "people": …} of a pass; metrics of each kind of references carry its name."""
+def scores(
+    seen: Pass, clips: CaptionedClips, judge: Judge, bert: BertScores, kinds: list[str]
+) -> dict[str, dict[str, float]]:
+    """Scores of one pass, {"ours": {metric: value}, "people": …}; the kind of references is part of a metric's name."""
     from evaluation.captions import captions_of, embedded, language_scores, matching_scores, people
     from evaluation.judges import NoJudge
 
@@ -120,7 +129,7 @@ def summary(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]
 
 
 def captions_table(results: dict[str, dict[str, Any]]) -> str:
-    """Our captions beside people's."""
+    """A table of our scores beside those of human captions."""
 
     def cell(value) -> str:
         return "-" if value is None else f"{value[0]:.3f} ± {value[1]:.3f}"
@@ -130,7 +139,7 @@ def captions_table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def captions_json(seen, clips) -> list[dict[str, Any]]:
+def captions_json(seen: Pass, clips: CaptionedClips) -> list[dict[str, Any]]:
     """Each clip's name, its generated caption, and its references."""
     from evaluation.captions import captions_of
 
@@ -139,11 +148,11 @@ def captions_json(seen, clips) -> list[dict[str, Any]]:
 
 
 def sample_lines(records: list[dict[str, Any]]) -> list[str]:
-    """Captions beside the references, for reading."""
+    """Lines that show generated captions beside their references."""
     return [line for one in records for line in (f"{one['clip']}: {one['said']}", *(f"    {text}" for text in one["people"]))]
 
 
-def write_page(path, records: list[dict[str, Any]], clips) -> None:
+def write_page(path: Path, records: list[dict[str, Any]], clips: CaptionedClips) -> None:
     """One page with the motions of some captions."""
     import torch
 

@@ -1,12 +1,12 @@
-"""Edit a motion by text: parts of it are regenerated, the rest is kept.
+"""Edit a motion by text: sections of it are regenerated, the rest is kept.
 
     python edit_t2m.py --source_motion walk.npy -msec 0.3,0.6 --text_prompt "a person waves with both hands"
     python edit_t2m.py --source_motion walk.bvh -msec 40,60 100,120                        # in-betweening, no text
     python edit_t2m.py --source_motion walk.npy --after 80 --text_prompt "a person bows"   # what comes next
     python edit_t2m.py --source_motion walk.npy --before 60 --text_prompt "a person runs"  # what came before
 
-The source is a .npy of joints or features, an .npz of SMPL rotations, a .bvh, .glb or .amc. Results lie where gen_t2m.py's do, with
-k = 0; each stands where the source stood.
+The source is a .npy of joints or features, an .npz of SMPL rotations, a .bvh, .glb or .amc. Results are laid out as those of
+gen_t2m.py, with k = 0, and keep the position and heading of the source.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pipelines.outputs import (
     check_flags,
     find_generator,
     finished,
-    input_options,
     load_generator,
     note_blind_loops,
     standard_body,
@@ -42,11 +41,12 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(runs.masked.dataset_name)
 
     from data.source import read_source  # here, for --help does not wait for torch
+    from motion.files.read import InputOptions
     from pipelines.known import check_prompts
     from pipelines.samples import edited, looped, make_plan
     from utils.provenance import provenance
 
-    source = read_source(config.source_motion, spec, input_options(config))
+    source = read_source(config.source_motion, spec, InputOptions.of(config))
     plan = make_plan(config, len(source.features))
     known = check_prompts([prompt], runs.masked.folder, config.strict)[0] if prompt else None
     model = load_generator(config, runs)

@@ -1,12 +1,12 @@
-"""Texts and motions found by each other: retrieval by LaMP, measured on a split, or used to search.
+"""Text-motion retrieval with LaMP: evaluation on a split, or a search.
 
     python eval_retrieval.py --name lamp --dataset_name open
     python eval_retrieval.py --dataset_name open --query "a person waves" --top 5
     python eval_retrieval.py --dataset_name open --query "a person waves" --motions my_captures --formats html
 
 The first prints the results of each protocol (evaluation/metrics/retrieval.py) and writes them to the run's `eval/<ext>.log` and
-`eval/<ext>.json`; `--table` adds a table beside published results. The others print the motions found, of the dataset or of a
-folder of .npy and .bvh files.
+`eval/<ext>.json`; `--table` adds a table beside published results. The others search the dataset, or a folder of .npy and .bvh
+files, and print the best matches.
 """
 
 from __future__ import annotations
@@ -32,9 +32,6 @@ EVALUATED = "t2m"  # dataset of an evaluation that names none
 def main(argv: list[str] | None = None) -> None:
     config = parse(EvalRetrieval, argv)
     check_ext(config.ext)
-    for flag, least in (("rerank", 0), ("caption", 0), ("top", 1)):
-        if getattr(config, flag) < least:
-            raise UserError(f"--{flag} {getattr(config, flag)}: must be {least} or more")
     if config.query.strip():
         if config.table:
             raise UserError(f"--table {config.table}: is for an evaluation; leave it out of a search")
@@ -83,7 +80,7 @@ def evaluate(config: EvalRetrieval) -> None:
 
 
 def heading(results: dict) -> tuple[str, ...]:
-    """What was measured, and how to read it."""
+    """The heading of a report: what was measured, and how to read it."""
     few = f"; only {results['clips']} clips: take it as a hint" if results["clips"] < FEW else ""
     caption = f"caption {results['caption']} of each clip" if results["caption"] else "a random caption of each clip"
     second = f", the best {results['rerank']} in the order of the matching head" if results["rerank"] else ""
@@ -95,7 +92,7 @@ def heading(results: dict) -> tuple[str, ...]:
 
 
 def search(config: EvalRetrieval) -> None:
-    """Search motions by the text of --query and print or write the best."""
+    """Search motions by the text of --query; print the best matches and write them if --formats is given."""
     from motion.files.read import InputOptions
     from motion.spec import get_spec
     from pipelines.known import check_prompts
@@ -122,7 +119,7 @@ def search(config: EvalRetrieval) -> None:
 
 
 def write(config: EvalRetrieval, results: list[tuple[Hit, str]]) -> None:
-    """The motions found, in all formats asked for: one page for html, else a file a motion."""
+    """Write the matches in the requested formats: one page for html, otherwise one file per motion."""
     from motion.drawing.html import write_html
     from motion.files.export import export
     from pipelines.outputs import staged

@@ -1,18 +1,24 @@
-"""How well a tokeniser gives motions back: joint error, error by kind of feature, codebook use, physical soundness.
+"""Evaluate a tokeniser's reconstructions: joint error, error by group of features, codebook use and physical metrics.
 
     python eval_t2m_vq.py --gpu_id 0 --name rvq --dataset_name open
 
-Prints a report and writes it to the run's `eval/<ext>.log` and `eval/<ext>.json`. Clips are taken whole, cut to whole tokens.
-`--table` adds the numbers as a table.
+Prints a report and writes it to the run's `eval/<ext>.log` and `eval/<ext>.json`. Clips are used in full length, cut to whole
+tokens. `--table` adds the numbers as a table.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from options.cli import check_ext, parse
 from options.evaluate import EvalVQ
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from data.store import MotionStore, Normaliser
+    from evaluation.judges import Judge
+    from models.vqvae import MotionTokeniser
+    from motion.spec import DatasetSpec
 
 
 @script
@@ -24,6 +30,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def evaluate(config: EvalVQ) -> None:
+    """Reconstruct a split, print the metrics and write them to the run's `eval/`."""
     from data.store import MotionStore, Normaliser
     from evaluation import tables
     from evaluation.judges import choose_judge
@@ -62,8 +69,10 @@ def evaluate(config: EvalVQ) -> None:
     tables.write_table(folder.eval, config.ext, config.table, tables.reconstruction(protocol, config.name, results))
 
 
-def judgement(config: EvalVQ, model, normaliser, store, spec, judge) -> dict[str, Any] | None:
-    """FID, R-precision and their like of reconstructions, as for text to motion. None without a judge."""
+def judgement(
+    config: EvalVQ, model: MotionTokeniser, normaliser: Normaliser, store: MotionStore, spec: DatasetSpec, judge: Judge
+) -> dict[str, Any] | None:
+    """FID, R-precision and related metrics of reconstructions, as for text to motion; None without an evaluator."""
     from data.text import CaptionedClips
     from evaluation.judges import NoJudge
     from evaluation.protocol import SplitEvaluation, evaluate
@@ -82,7 +91,7 @@ def judgement(config: EvalVQ, model, normaliser, store, spec, judge) -> dict[str
 
 
 def report(results: dict[str, Any]) -> str:
-    """The results as people read them."""
+    """The results as readable lines."""
     few = f" (only {results['clips']} clips: take it as a hint)" if results["clips"] < 300 else ""
     lines = [
         f"{results['weights']}, step {results['step']}; {results['split']}: {results['clips']} clips, {results['poses']} poses",
@@ -104,7 +113,7 @@ def report(results: dict[str, Any]) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number as text, empty for None."""
+    """A number as text; `-` for None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
@@ -112,7 +121,7 @@ COLUMNS = ("foot_slide_cm_s", "jerk_m_s3", "bone_deviation_percent", "kick_cm", 
 
 
 def breakdown(kind: str, groups: dict[str, Any]) -> list[str]:
-    """A line for each action or source: real → reconstructed."""
+    """One line per action or source: real → reconstructed."""
     if not groups:
         return []
     heads = ("slide cm/s", "jerk m/s³", "bones %", "high toe cm", "low toe cm")

@@ -1,13 +1,13 @@
-"""Motion files → what is done in them, in words: a table, captions.txt, captions.json and subtitles.
+"""Caption motion files: a table, captions.txt, captions.json and subtitles.
 
-    python gen_m2t.py --motions walk.npy dance.bvh --ext told1
+    python gen_m2t.py --motions walk.npy dance.bvh --ext captions1
     python gen_m2t.py --motions my_captures --name m2t --num_captions 3
     python gen_m2t.py --motions 07_01.amc --asf 07.asf --window 80 --formats srt
 
-A motion is a .npy of joints (T, 22, 3) in metres or of features (T, 263), a .bvh, or an .amc with its .asf. One that is longer than
-`--window` is captioned window by window, with timestamps. Results lie in `<output_dir>/<ext>/`: `captions.txt` is the table,
-`captions.json` the same for programs, `<file>.srt` are subtitles for a video of the motion. They appear when all are made and
-replace files of the same names.
+A motion is a .npy of joints (T, 22, 3) in metres or of features (T, 263), a .bvh, or an .amc with its .asf. Motions longer than
+`--window` are captioned window by window, with timestamps. Results are written to `<output_dir>/<ext>/`: `captions.txt` is the
+table, `captions.json` has the same content for programs, `<file>.srt` are subtitles for a video of the motion. They appear together
+at the end and replace files of the same names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from motion.spec import get_spec
 from options.cli import check_ext, parse
 from options.generate import GenM2T
-from pipelines.outputs import input_options, staged
+from pipelines.outputs import staged
 from pipelines.subtitles import caption_table, write_captions
 from utils.errors import UserError, script
 
@@ -35,14 +35,12 @@ def main(argv: list[str] | None = None) -> None:
     check_ext(config.ext)
     if not config.motions:
         raise UserError("--motions is missing: .npy, .bvh or .amc files, or folders of them")
-    for flag in ("batch_size", "num_captions", "candidates"):
-        if getattr(config, flag) < 1:
-            raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
     if config.asf and not Path(config.asf).is_file():
         raise UserError(f"--asf {config.asf}: no such file; it is the skeleton of the .amc files")
 
     from data.windows import named_files, read_motions, windows_of  # here, for --help does not wait for torch
     from models.decoding import Search
+    from motion.files.read import InputOptions
     from pipelines.motion2text import caption_windows
     from pipelines.runs import CAPTIONER, resolve
 
@@ -53,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     spec = get_spec(run.dataset_name)
     if not SHORTEST_WINDOW <= config.window <= spec.max_motion:
         raise UserError(f"--window {config.window}: must be from {SHORTEST_WINDOW} to {spec.max_motion} frames")
-    motions = read_motions(files, spec, input_options(config))
+    motions = read_motions(files, spec, InputOptions.of(config))
     with staged(Path(config.output_dir), config.ext) as folder:
         model = load_captioner(config, run)
         windows = windows_of(motions, config.window, model.stride)

@@ -1,13 +1,13 @@
-"""Text → motion files: joints as .npy in metres, skeletons as .bvh in centimetres, a body as .glb, videos as .mp4.
+"""Generate motions from text: joints as .npy (metres), skeletons as .bvh (centimetres), a body as .glb, videos as .mp4.
 
     python gen_t2m.py --ext exp1 --text_prompt "a person waves with the right hand"
     python gen_t2m.py --ext exp2 --text_path assets/text_prompt.txt --name my_run
     python gen_t2m.py --ext exp3 --text_path story.txt --join
 
-Results lie in `<output_dir>/<ext>/joints/<k>/sample<k>_repeat<r>_len<T>.npy` and `<output_dir>/<ext>/animation/<k>/` (k counts
-prompts, r repeats, T is frames); what shows all of them (`--formats html`, `--grid`) in `<output_dir>/<ext>/`. Each motion appears
-when it is finished and is then listed in `prompts.json`; `--is_continue` goes on with an interrupted run. With `--join` all prompts
-are one motion, as long as they like.
+Results are written to `<output_dir>/<ext>/joints/<k>/sample<k>_repeat<r>_len<T>.npy` and `<output_dir>/<ext>/animation/<k>/` (k:
+prompt, r: repeat, T: frames). Files that show all motions (`--formats html`, `--grid`) are in `<output_dir>/<ext>/`. Each motion is
+written and listed in `prompts.json` as soon as it is finished; `--is_continue` resumes an interrupted run. With `--join` all
+prompts become one motion of any length.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def generate(config: GenT2M, runs: Generator, spec: DatasetSpec, prompts: list[Prompt], known: list[dict | None]) -> None:
-    """Generate and write all motions; under torchrun the processes share the work, and the first one writes."""
+    """Generate and write all motions. Under torchrun, processes share the work and the first one writes."""
     from pipelines.samples import joined, separate, wanted_samples
     from utils.provenance import provenance
     from utils.runtime import Distributed

@@ -1,7 +1,7 @@
-"""The studio: a web app on the models at hand, for generation, editing, captions, search and conversion (docs/studio.md).
+"""The studio: a web app for generation, editing, captions, search and conversion (docs/studio.md).
 
     python studio.py                          # http://127.0.0.1:7860
-    python studio.py --library my_captures    # similar motions come from this folder
+    python studio.py --library my_captures    # folder to search
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from utils.errors import UserError, script
 @script
 def main(argv: list[str] | None = None) -> None:
     config = parse(Studio, argv)
-    if not 0 <= config.port < 2**16 or config.max_upload < 1:
-        raise UserError(f"--port {config.port} --max_upload {config.max_upload}: must be from 0 to 65535, and 1 or more")
     if config.library and not Path(config.library).is_dir():
         raise UserError(f"--library {config.library}: no such folder; give one with motion files")
     try:

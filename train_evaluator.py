@@ -2,15 +2,24 @@
 
     python train_evaluator.py --name evaluator --dataset_name open
 
-Writes `checkpoints/<dataset_name>/<name>/`, with the word vectors that it reads captions by. Validation is R-precision of real
-pairs in batches of 32; at the end every test split is scored in the same way, beside the ceiling that equal captions set.
+Writes `checkpoints/<dataset_name>/<name>/`, including the word vectors of the captions. Validation computes R-precision of
+real pairs in batches of 32. At the end every test split is scored in the same way, together with the highest score that identical
+captions allow.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from options.cli import parse
 from options.train import TrainEvaluator
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from data.batches import MatchingBatches
+    from models.evaluator import Evaluator
+    from models.words import Words
+    from utils.checkpoint import CheckpointFolder
 
 ROUNDS = 4  # passes over a split: each draws other captions, crops and batches
 POOL = 32  # clips per batch, among which each caption is matched
@@ -27,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(config: TrainEvaluator) -> None:
-    """Captions and motions, words for them, a new evaluator, and the trainer."""
+    """Load captions, motions and word vectors, build an evaluator and train it."""
     from dataclasses import asdict
 
     from data.balance import sampling_weights
@@ -81,13 +90,13 @@ def train(config: TrainEvaluator) -> None:
 
 
 def sizes(config: TrainEvaluator) -> dict[str, int]:
-    """The evaluator's part of the flags."""
+    """The flags that are fields of `EvaluatorConfig`."""
     names = ("movement_hidden", "movement_dim", "motion_hidden", "text_hidden", "embed_dim")
     return {name: getattr(config, name) for name in names}
 
 
-def load_words(config: TrainEvaluator, folder, token_lines: list[str]):
-    """The run's own word vectors; a new run's are GloVe's or, without GloVe, MiniLM's for the words of all captions."""
+def load_words(config: TrainEvaluator, folder: CheckpointFolder, token_lines: list[str]) -> Words:
+    """Word vectors: those of the run if it is resumed, else GloVe, else MiniLM's for the words of all captions."""
     from models.words import FILE, Words
     from motion.spec import GLOVE
 
@@ -98,8 +107,9 @@ def load_words(config: TrainEvaluator, folder, token_lines: list[str]):
     return Words.from_word_pieces({token.partition("/")[0] for line in token_lines for token in line.split()})
 
 
-def scores(model, pairs) -> dict[str, float]:
-    """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its ceiling: equal captions cannot distinguish motions."""
+def scores(model: Evaluator, pairs: MatchingBatches) -> dict[str, float]:
+    """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its upper bound, because identical captions cannot be told
+    apart."""
     import torch
 
     from evaluation.metrics.motion import r_precision

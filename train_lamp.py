@@ -1,19 +1,28 @@
-"""Language-motion pretraining: LaMP, on the latents of a frozen tokeniser and a BERT.
+"""Train LaMP (language-motion pretraining) on the latents of a frozen tokeniser, starting from a BERT.
 
     python train_lamp.py --name lamp --vq_name vq --dataset_name open
 
-Writes `checkpoints/<dataset_name>/<name>/`, the backbone's `vocab.txt` with it. Latents and captions' tokens are computed once,
-before the first step.
+Writes `checkpoints/<dataset_name>/<name>/`, including the backbone's `vocab.txt`. Latents and token ids of captions are computed
+once, before the first step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from options.cli import parse
 from options.train import TrainLaMP
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from tokenizers import Tokenizer
+
+    from data.pairs import CaptionedLatents
+    from data.text import CaptionedClips
+    from models.lamp import LaMP
+    from models.vqvae import MotionTokeniser
 
 INHERITED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 SIZES = ("num_queries", "embed_dim", "cross_width", "max_text", "match_rows", "dropout")
@@ -33,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(config: TrainLaMP) -> None:
-    """Latents and token ids first, then the model, then the trainer."""
+    """Compute latents and token ids, build the model and train it."""
     from dataclasses import asdict
 
     from data.balance import sampling_weights
@@ -85,7 +94,7 @@ def train(config: TrainLaMP) -> None:
 
 
 def backbone(config: TrainLaMP) -> Path:
-    """The BERT folder that `--bert` names, or the first of the usual ones that is there."""
+    """The BERT folder of `--bert`, or else the first of the default ones that exists."""
     from models.bert import minilm_folder
 
     if config.bert:
@@ -94,15 +103,12 @@ def backbone(config: TrainLaMP) -> Path:
     return next((folder for folder in usual if folder.is_dir()), None) or minilm_folder()
 
 
-def build_model(config: TrainLaMP, tokeniser, bert: Path):
-    """A LaMP of the backbone's and the tokeniser's sizes, with the backbone's weights or those of `--init`."""
+def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> LaMP:
+    """A LaMP whose sizes match the backbone and the tokeniser, with the weights of the backbone."""
     from models.bert import load_bert
     from models.lamp import LaMP, LaMPConfig
 
     encoder = load_bert(bert)
-    for name, least in (("num_queries", 1), ("embed_dim", 1), ("cross_width", 1), ("match_rows", 0), ("max_text", 3)):
-        if getattr(config, name) < least:
-            raise UserError(f"--{name} {getattr(config, name)}: must be at least {least}")
     if config.max_text > encoder.config.max_position_embeddings:
         raise UserError(f"--max_text {config.max_text}: {bert} reads at most {encoder.config.max_position_embeddings} tokens")
     sizes = {name: getattr(encoder.config, name) for name in INHERITED} | {name: getattr(config, name) for name in SIZES}
@@ -115,7 +121,7 @@ def build_model(config: TrainLaMP, tokeniser, bert: Path):
     return model
 
 
-def start_from_init_(model, config: TrainLaMP, bert: Path) -> None:
+def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
     """Start from the weights of --init. Raises `UserError` if it is no LaMP, or one of another size or vocabulary."""
     from dataclasses import asdict
 
@@ -134,8 +140,11 @@ def start_from_init_(model, config: TrainLaMP, bert: Path) -> None:
     start_from_(model, source.state_dict(), path)
 
 
-def validation(clips, val_pairs, tokenizer):
-    """The losses and R@1, 2, 3 in batches of 32, with fixed crops and captions; and captions of a few motions."""
+def validation(
+    clips: CaptionedClips, val_pairs: CaptionedLatents, tokenizer: Tokenizer
+) -> Callable[[LaMP], dict[str, float | str]]:
+    """A function that computes the losses and R@1, 2, 3 in batches of 32, with fixed crops and captions, and captions of a few
+    motions."""
     import numpy as np
 
     from evaluation.metrics.retrieval import ceiling, small_batches
@@ -164,8 +173,8 @@ def validation(clips, val_pairs, tokenizer):
     return validate
 
 
-def recalls(model, batch: dict) -> dict[str, float]:
-    """R@1, 2, 3 within a batch, both ways."""
+def recalls(model: LaMP, batch: dict) -> dict[str, float]:
+    """R@1, 2, 3 within a batch, in both directions."""
     from evaluation.metrics.retrieval import hits, rank
 
     motion = model.motion_features(batch["latents"], batch["lengths"])
@@ -178,8 +187,8 @@ def recalls(model, batch: dict) -> dict[str, float]:
     return recall
 
 
-def samples(model, batch: dict, tokenizer) -> str:
-    """Captions of the first motions, each after its reference: `a person bows → someone bows | …`."""
+def samples(model: LaMP, batch: dict, tokenizer: Tokenizer) -> str:
+    """Captions of the first motions, each after its reference, such as `a person bows → someone bows | …`."""
     device = model.logit_scale.device
     latents, lengths = batch["latents"][:SAMPLES].to(device), batch["lengths"][:SAMPLES].to(device)
     words = tokenizer.get_vocab_size()  # the id after them is [DEC]

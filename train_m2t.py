@@ -2,17 +2,28 @@
 
     python train_m2t.py --exp-name m2t --dataname open --lamp_name lamp
 
-Writes `<out_dir>/<dataset_name>/<name>/`. Latents and captions' tokens are computed once, before the first step. With `--texts` a
-GPT learns plain captions alone, and another run may begin with it (`--resume-trans`).
+Writes `<out_dir>/<dataset_name>/<name>/`. Latents and token ids of captions are computed once, before the first step. With
+`--texts` a GPT is trained on captions without motions; another run can start from it (`--resume-trans`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from options.cli import parse
 from options.train import TrainM2T
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from data.pairs import CaptionedLatents
+    from data.sentences import Sentences
+    from models.caption import CaptionGPT
+    from models.caption_lm import CaptionLM
+    from pipelines.language_motion import LanguageMotion
+
+    Captioner = CaptionGPT | CaptionLM
+    Validation = Callable[[Captioner], dict[str, float | str]]
 
 HELD_OUT = 50  # one in this many plain captions is for validation
 SAMPLES = 3  # captions that a validation writes
@@ -36,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(config: TrainM2T) -> None:
-    """LaMP, the captioner, its batches, then the trainer."""
+    """Load LaMP, build the captioner and its batches, and train it."""
     from dataclasses import asdict
 
     from data.store import Normaliser
@@ -71,8 +82,8 @@ def train(config: TrainM2T) -> None:
     trainer.fit()
 
 
-def build_model(config: TrainM2T, reader):
-    """A new captioner for what LaMP's queries say."""
+def build_model(config: TrainM2T, reader: LanguageMotion) -> Captioner:
+    """A new captioner that reads LaMP's queries."""
     lamp = reader.lamp.config
     if config.decoder == "lm":
         from models.caption_lm import CaptionLM, CaptionLMConfig
@@ -90,8 +101,8 @@ def build_model(config: TrainM2T, reader):
     ).use_tokenizer_(reader.tokenizer)  # fmt: skip
 
 
-def start_from_init_(model, config: TrainM2T) -> None:
-    """Start from the weights of --resume-trans. Raises `UserError` if it is no captioner, or one of other sizes or words."""
+def start_from_init_(model: Captioner, config: TrainM2T) -> None:
+    """Start from the weights of --resume-trans. Raises `UserError` if it is no captioner, or has another size or vocabulary."""
     from dataclasses import asdict
 
     from models.bert import vocabulary
@@ -110,15 +121,15 @@ def start_from_init_(model, config: TrainM2T) -> None:
 
 
 def share(config: TrainM2T) -> dict[str, int]:
-    """This process's part of the batches."""
+    """Batch size, seed and this process's rank, as arguments of the batches."""
     from utils.runtime import Distributed
 
     processes = Distributed.from_environment()
     return {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
 
 
-def sentences(config: TrainM2T, model):
-    """Batches of plain captions, and their validation."""
+def sentences(config: TrainM2T, model: Captioner) -> tuple[Sentences, Validation]:
+    """Batches of captions without motions, and the validation function."""
     from pathlib import Path
 
     from data.sentences import Sentences
@@ -132,8 +143,8 @@ def sentences(config: TrainM2T, model):
     return Sentences(kept, **share(config)), validation(Sentences(held, batch_size=min(config.batch_size, len(held))))
 
 
-def pairs(config: TrainM2T, reader, model):
-    """Batches of motions with captions, and their validation."""
+def pairs(config: TrainM2T, reader: LanguageMotion, model: Captioner) -> tuple[CaptionedLatents, Validation]:
+    """Batches of motions with captions, and the validation function."""
     from data.balance import sampling_weights
     from data.pairs import captioned_latents
     from data.store import MotionStore, Normaliser
@@ -153,8 +164,9 @@ def pairs(config: TrainM2T, reader, model):
     return batches(train_clips, **share(config), **weights), validation(val, reader)
 
 
-def validation(batches, reader=None):
-    """Mean loss and accuracy with the same crops and captions every time; and captions of a few motions."""
+def validation(batches: Sentences | CaptionedLatents, reader: LanguageMotion | None = None) -> Validation:
+    """A function that computes mean loss and accuracy, with the same crops and captions each time, and captions of a few
+    motions."""
 
     def validate(model) -> dict[str, float | str]:
         device = next(model.parameters()).device
@@ -170,7 +182,7 @@ def validation(batches, reader=None):
     return validate
 
 
-def samples(model, batch: dict) -> str:
+def samples(model: Captioner, batch: dict) -> str:
     """Captions of a few motions."""
     from models.decoding import Search
 

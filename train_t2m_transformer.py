@@ -1,4 +1,5 @@
-"""Train text → tokens on a frozen tokeniser: the masked transformer, the residual transformer, or the length predictor.
+"""Train a model from text to tokens on a frozen tokeniser: the masked transformer, the residual transformer or the length
+predictor.
 
     python train_t2m_transformer.py --stage masked --name mtrans --vq_name vq --dataset_name open --batch_size 64
 
@@ -9,12 +10,31 @@ With `--eval_fid N`, `net_best_fid` has the lowest FID of generated validation c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from data.prompts import STRIDE
 from options.cli import parse
 from options.train import TrainT2M
 from utils.errors import UserError, script
 
+if TYPE_CHECKING:  # --help does not wait for these
+    from torch import Tensor, nn
+
+    from data.encoded import CaptionedTokens
+    from data.store import Normaliser
+    from data.text import CaptionedClips
+    from evaluation.in_training import Generator
+    from evaluation.judges import Judge
+    from models.length import LengthPredictor
+    from models.masked import MaskedTransformer
+    from models.residual import ResidualTransformer
+    from models.vqvae import MotionTokeniser
+    from pipelines.conditioner import Conditioner
+    from training.parts import Evaluation
+
 SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention", "infill")
+INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # from the run that --init names
 ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # what generation must know of the training
 FREE = ("cond_dim", "dropout", "cond_drop_prob", "attention", "infill")  # may differ from the run that --init names
 CONDITION_LAYER = {"masked": "cond_emb.", "residual": "cond_emb.", "length": "linears.0."}
@@ -29,11 +49,30 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"--{flag} is missing: name this run with --name and its tokeniser with --vq_name")
     from training.begin import in_group
 
-    in_group(train, with_lamp_named(config))
+    in_group(train, with_lamp_named(with_sizes_of_init(config)))
+
+
+def with_sizes_of_init(config: TrainT2M) -> TrainT2M:
+    """The config, with sizes and text encoder taken from --init where no flag gives them."""
+    from dataclasses import replace
+
+    from models.loading import load_model
+    from training.begin import init_weights
+
+    source = {}
+    if config.init and not config.is_continue:
+        metadata = load_model(init_weights(config.init, config.checkpoints_dir, config.dataset_name))[1]
+        source = {**metadata["config"], "text_encoder": metadata.get("text_encoder")}
+    given = {name: getattr(config, name) for name in INHERITED}
+    found = {name: source.get(name) if value is None else value for name, value in given.items()}
+    if found["text_encoder"] in (None, "own"):  # a released transformer may bring an encoder that is trained with it
+        found["text_encoder"] = "lamp"
+    return replace(config, **found)
 
 
 def with_lamp_named(config: TrainT2M) -> TrainT2M:
-    """LaMP's run by its name, so that it is on record. Raises `UserError` if there is none, or for LaMP's flags without LaMP."""
+    """The config with the name of the LaMP run, so that it is recorded. Raises `UserError` if there is none, or for LaMP's flags
+    with another encoder."""
     from dataclasses import replace
 
     from pipelines.runs import LAMP, resolve
@@ -51,7 +90,7 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
 
 
 def train(config: TrainT2M) -> None:
-    """Tokens and features first, then the model, then the trainer."""
+    """Compute tokens and conditions, build the model and train it."""
     from dataclasses import asdict
 
     from data.balance import sampling_weights
@@ -85,6 +124,8 @@ def train(config: TrainT2M) -> None:
         train_clips = CaptionedClips(spec, "train", store)
         if config.balance:
             share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
+        widths = [part.dim for part in getattr(encoder, "parts", [encoder])]
+        share |= {"noise": config.text_noise, "parts": widths, "drop_part": config.drop_encoder}
         train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, share)
         val_clips = CaptionedClips(spec, "val", store)
         val_tokens = tokens(val_clips, tokeniser, normaliser, encoder, config, {})
@@ -107,16 +148,18 @@ def train(config: TrainT2M) -> None:
     trainer.fit()
 
 
-def check_tokeniser(config: TrainT2M, tokeniser) -> None:
-    """Raises `UserError` for a tokeniser that the stage cannot be trained on."""
+def check_tokeniser(config: TrainT2M, tokeniser: MotionTokeniser) -> None:
+    """Raise `UserError` for a tokeniser that the stage cannot be trained on."""
     if tokeniser.stride != STRIDE:
         raise UserError(f"--vq_name {config.vq_name}: a token takes {tokeniser.stride} frames, not {STRIDE}; use --down_t 2")
     if config.stage == "residual" and tokeniser.num_quantizers == 1:
         raise UserError(f"--vq_name {config.vq_name}: with one codebook there is no residual stage; leave it out")
 
 
-def tokens(clips, tokeniser, normaliser, encoder, config: TrainT2M, share: dict):
-    """A split's batches of codes and conditions; its tokens and features come from their caches if they are there."""
+def tokens(
+    clips: CaptionedClips, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner, config: TrainT2M, share: dict
+) -> CaptionedTokens:
+    """Batches of codes and conditions of a split; both are read from their caches if these exist."""
     from pathlib import Path
 
     from data.encoded import CaptionedTokens, cached_tokens
@@ -136,8 +179,11 @@ def tokens(clips, tokeniser, normaliser, encoder, config: TrainT2M, share: dict)
     return CaptionedTokens(clips, store, features, batch_size=config.batch_size, seed=config.seed, **share)
 
 
-def build_model(config: TrainT2M, tokeniser, features, max_motion: int):
-    """A new model of the stage, its first layers set from the training captions' features (N, C) and the tokeniser's codebooks."""
+def build_model(
+    config: TrainT2M, tokeniser: MotionTokeniser, features: Tensor, max_motion: int
+) -> MaskedTransformer | ResidualTransformer | LengthPredictor:
+    """A new model of the stage. Its first layers are initialised from the conditions of the training captions (N, C) and from the
+    codebooks."""
     from models.length import LengthConfig, LengthPredictor
     from models.masked import MaskedConfig, MaskedTransformer
     from models.residual import ResidualConfig, ResidualTransformer
@@ -159,8 +205,8 @@ def build_model(config: TrainT2M, tokeniser, features, max_motion: int):
     return model
 
 
-def start_from_init_(model, config: TrainT2M, condition: str) -> None:
-    """Start from the weights of --init; the layer that reads the condition stays new if that run's condition was another.
+def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None:
+    """Start from the weights of --init. The layer that reads the condition is kept new if that run used another text encoder.
 
     Raises `UserError` if the run is of another stage or size.
     """
@@ -180,7 +226,7 @@ def start_from_init_(model, config: TrainT2M, condition: str) -> None:
     start_from_(model, state, path)
 
 
-def codebooks(tokeniser):
+def codebooks(tokeniser: MotionTokeniser) -> Tensor:
     """The tokeniser's codebooks (Q, K, C) on the CPU."""
     import torch
 
@@ -192,16 +238,16 @@ def codebooks(tokeniser):
         return tokeniser.code_vectors(codes).cpu()
 
 
-def new_generator(config: TrainT2M, tokeniser, normaliser, encoder):
-    """What makes motion from the model while it trains."""
+def new_generator(config: TrainT2M, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner) -> Generator:
+    """What generates motion with the model while it trains."""
     from evaluation.in_training import Generator
     from pipelines.text2motion import SamplingSettings
 
     return Generator(tokeniser, normaliser, encoder, SamplingSettings().changed(config), config.precision)
 
 
-def evaluation(config: TrainT2M, clips, generator, judge):
-    """What --eval_fid asks for; None without it."""
+def evaluation(config: TrainT2M, clips: CaptionedClips, generator: Generator, judge: Judge | None) -> Evaluation | None:
+    """The evaluation for --eval_fid; None without it."""
     from evaluation.in_training import of_generated, validation_pass
     from training.parts import Evaluation
 
@@ -211,8 +257,8 @@ def evaluation(config: TrainT2M, clips, generator, judge):
     return Evaluation(score, ("fid", "min"), config.eval_fid)
 
 
-def pictures(config: TrainT2M, clips, generator):
-    """What --pictures asks for: model → named pictures."""
+def pictures(config: TrainT2M, clips: CaptionedClips, generator: Generator) -> Callable[[nn.Module], dict[str, Any]]:
+    """A function that draws the pictures for --pictures, by name."""
     if not config.pictures:
         return lambda model: {}
     from evaluation.pictures import of_generated
@@ -220,12 +266,12 @@ def pictures(config: TrainT2M, clips, generator):
     return of_generated(clips, generator, config.stage, config.pictures)
 
 
-def validation(tokens, draw):
-    """Mean loss and accuracy on the validation split, with the same crops, captions and hidden tokens every time; and what `draw`
-    gives."""
+def validation(tokens: CaptionedTokens, draw: Callable[[nn.Module], dict[str, Any]]) -> Callable[[nn.Module], dict[str, Any]]:
+    """A function that computes mean loss and accuracy on the validation split, with the same crops, captions and masks each
+    time, and adds what `draw` returns."""
     import torch
 
-    def validate(model) -> dict:
+    def validate(model) -> dict[str, Any]:
         device = next(model.parameters()).device
         generator = torch.Generator(device).manual_seed(0)
         steps = VALIDATION_ROUNDS * tokens.steps_per_epoch

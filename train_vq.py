@@ -2,15 +2,27 @@
 
     python train_vq.py --name rvq --dataset_name open --batch_size 256 --max_epoch 50
 
-Writes `checkpoints/<dataset_name>/<name>/`; `net_best_mpjpe` has the lowest reconstruction error on the validation split, with
-`--eval_fid N` `net_best_fid` the lowest FID of reconstructions. `--pictures N` draws reconstructions for TensorBoard.
+Writes `checkpoints/<dataset_name>/<name>/`; `net_best_mpjpe` has the lowest reconstruction error on the validation split. With
+`--eval_fid N`, `net_best_fid` has the lowest FID of reconstructions; `--pictures N` draws some for TensorBoard.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from options.cli import parse
 from options.train import TrainVQ
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from torch import nn
+
+    from data.store import Clips, MotionStore, Normaliser
+    from evaluation.judges import Judge
+    from models.vqvae import MotionTokeniser, VQConfig
+    from motion.spec import DatasetSpec
+    from training.parts import Evaluation
 
 
 @script
@@ -26,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(config: TrainVQ) -> None:
-    """Windows of the training clips, a tokeniser, and the trainer."""
+    """Load windows of the training clips, build a tokeniser and train it."""
     from dataclasses import asdict
 
     from data.balance import sampling_weights
@@ -73,7 +85,7 @@ def train(config: TrainVQ) -> None:
     trainer.fit()
 
 
-def statistics(config: TrainVQ, spec):
+def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
     """The dataset's statistics, or those that the weights of `--init` were trained with."""
     from data.store import Normaliser
     from training.begin import init_weights
@@ -83,8 +95,8 @@ def statistics(config: TrainVQ, spec):
     return Normaliser.load(init_weights(config.init, config.checkpoints_dir, config.dataset_name).parent.parent / "meta")
 
 
-def new_tokeniser(config: TrainVQ, spec, clips, normaliser):
-    """The tokeniser to train: weights of `--init`, fitted constraints, and the body's losses if any has a weight."""
+def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
+    """The tokeniser to train, with the weights of `--init`, fitted body constraints and the body losses that have a weight."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model
     from models.vqvae import MotionTokeniser, widen_from_
@@ -103,8 +115,8 @@ def new_tokeniser(config: TrainVQ, spec, clips, normaliser):
     return model
 
 
-def tokeniser_config(config: TrainVQ, dim: int):
-    """The tokeniser's part of the flags."""
+def tokeniser_config(config: TrainVQ, dim: int) -> VQConfig:
+    """The flags that are fields of `VQConfig`."""
     from dataclasses import fields
 
     from models.vqvae import VQConfig
@@ -112,8 +124,10 @@ def tokeniser_config(config: TrainVQ, dim: int):
     return VQConfig(dim=dim, **{field.name: getattr(config, field.name) for field in fields(VQConfig) if field.name != "dim"})
 
 
-def evaluation(config: TrainVQ, spec, store, normaliser, judge):
-    """What --eval_fid asks for; None without it."""
+def evaluation(
+    config: TrainVQ, spec: DatasetSpec, store: MotionStore, normaliser: Normaliser, judge: Judge | None
+) -> Evaluation | None:
+    """The evaluation for --eval_fid; None without it."""
     from data.text import CaptionedClips
     from evaluation.in_training import of_reconstructions, validation_pass
     from training.parts import Evaluation
@@ -124,8 +138,10 @@ def evaluation(config: TrainVQ, spec, store, normaliser, judge):
     return Evaluation(score, ("fid", "min"), config.eval_fid)
 
 
-def pictures(config: TrainVQ, spec, store, normaliser):
-    """What --pictures asks for: model → named pictures."""
+def pictures(
+    config: TrainVQ, spec: DatasetSpec, store: MotionStore, normaliser: Normaliser
+) -> Callable[[nn.Module], dict[str, Any]]:
+    """A function that draws the pictures for --pictures, by name."""
     if not config.pictures:
         return lambda model: {}
     from data.text import CaptionedClips
@@ -134,13 +150,16 @@ def pictures(config: TrainVQ, spec, store, normaliser):
     return of_reconstructions(CaptionedClips(spec, "val", store), normaliser, config.pictures)
 
 
-def validation(clips, normaliser, spec, draw):
-    """Reconstruction loss and pelvis-aligned joint error (mm), over all poses of the validation clips; and what `draw` gives."""
+def validation(
+    clips: Clips, normaliser: Normaliser, spec: DatasetSpec, draw: Callable[[nn.Module], dict[str, Any]]
+) -> Callable[[MotionTokeniser], dict[str, Any]]:
+    """A function that computes reconstruction loss and pelvis-aligned joint error (mm) over all poses of the validation clips, and
+    adds what `draw` returns."""
     import torch
 
     from evaluation.tokeniser import pose_errors, reconstructions, row_errors, to_joints
 
-    def validate(model) -> dict:
+    def validate(model) -> dict[str, Any]:
         poses, rows = [], []
         for motion, _, decoded, lengths, _ in reconstructions(model, clips, normaliser):
             joints, truth = (to_joints(values, normaliser, spec) for values in (decoded, motion))

@@ -1,4 +1,4 @@
-"""A .glb of this project to .fbx, inside Blender: the armature with its body, and the animation with a key in every frame.
+"""Convert a .glb of this project to .fbx inside Blender: the armature, its body, and an animation with a key in every frame.
 
     blender --background --python assets/fbx_blender.py -- walk.glb walk.fbx
     python assets/fbx_blender.py walk.glb walk.fbx               # where `pip install bpy` has been run

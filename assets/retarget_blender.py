@@ -1,10 +1,11 @@
-"""A .bvh of this project onto a character, without opening Blender's window.
+"""Retarget a .bvh of this project to a character, without opening Blender's window.
 
     blender --background --python assets/retarget_blender.py -- walk.bvh character.fbx walk_character.fbx
     python assets/retarget_blender.py walk.bvh character.fbx walk_character.glb       # where `pip install bpy` has been run
 
-The character (.fbx, .glb, .gltf or .blend) stands in a T-pose in its rest pose, as Mixamo's do. Bones are paired by a KeeMap file.
-Each turns as far from its rest as its partner does; the hips move as far as the character's legs are longer. docs/blender.md.
+The character (.fbx, .glb, .gltf or .blend) has a T-pose as its rest pose, as Mixamo's characters do. A KeeMap file pairs the bones.
+Each bone gets its partner's rotation from the rest pose; the movement of the hips is scaled by the length of the legs. See
+docs/blender.md.
 
 Tested with Blender 5.0.1.
 """
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> None:
 
 
 def fail(message: str) -> None:
-    """End the script with a line and exit code 2."""
+    """Print an error on one line and exit with code 2."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
 
@@ -83,7 +84,7 @@ def read_motion(path: Path, scale: float) -> bpy.types.Object:
 
 
 def read_character(path: Path, source: bpy.types.Object) -> bpy.types.Object:
-    """The armature of a character's file: the one with the most bones."""
+    """The armature of a character file: the one with the most bones."""
     fps = bpy.context.scene.render.fps, bpy.context.scene.render.fps_base
     try:
         match path.suffix.lower():
@@ -110,7 +111,7 @@ def read_character(path: Path, source: bpy.types.Object) -> bpy.types.Object:
 
 
 def pair_bones(mapping: dict, source: bpy.types.Object, target: bpy.types.Object) -> dict[str, str]:
-    """Source bone by target bone. Where a name is not there, the part after its prefix ("mixamorig:") decides."""
+    """Source bone by target bone. If no bone has the name, names are compared without their prefix ("mixamorig:")."""
     plain, sources = ({bare(bone.name): bone.name for bone in armature.data.bones} for armature in (target, source))
     pairs = {}
     for bone in mapping["bones"]:
@@ -132,7 +133,7 @@ def bare(name: str) -> str:
 
 
 def rest_turn(armature: bpy.types.Object, bone: str) -> Quaternion:
-    """How a bone stands in the world in its rest pose."""
+    """A bone's orientation in world space in the rest pose."""
     return (armature.matrix_world @ armature.data.bones[bone].matrix_local).to_quaternion()
 
 
@@ -165,13 +166,14 @@ def bake(source: bpy.types.Object, target: bpy.types.Object, pairs: dict[str, st
 
 
 def rest_height(armature: bpy.types.Object, pairs: dict[str, str]) -> float:
-    """How high the hips stand above the feet in the rest pose, in metres."""
+    """Height of the hips above the feet in the rest pose, in metres."""
     heights = {bare(pairs[bone]): (armature.matrix_world @ armature.data.bones[bone].head_local).z for bone in pairs}
     return heights["Hips"] - (heights["LeftFoot"] + heights["RightFoot"]) / 2
 
 
 def keemap(pairs: dict[str, str], source: bpy.types.Object, target: bpy.types.Object) -> dict:
-    """A KeeMap file for these two skeletons: KeeMap turns a bone as its partner stands in the world, then by the correction."""
+    """A KeeMap file for these two skeletons. KeeMap copies the partner's world orientation to a bone and then applies the
+    correction."""
     bones = []
     for bone, partner in pairs.items():
         turn = rest_turn(source, partner).inverted() @ rest_turn(target, bone)
@@ -185,7 +187,7 @@ def keemap(pairs: dict[str, str], source: bpy.types.Object, target: bpy.types.Ob
 
 
 def write(path: Path) -> None:
-    """Save the scene in the format that the suffix names."""
+    """Save the scene in the format given by the file suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     match path.suffix.lower():
         case ".fbx":

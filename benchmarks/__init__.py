@@ -1,0 +1,5 @@
+"""Measurements of quality and speed."""
+
+from utils.errors import check_packages
+
+check_packages()

@@ -1,8 +1,8 @@
-"""Whether captions on `open` are true: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
+"""Accuracy of captions on `open`: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
 
-Reads what M2T_eval.py wrote. A caption is right in its action and its side if it names those that most of the clip's own
-captions name, and right in its mood if it says the mood of Bandai-Namco's actor in one of the ways of `prepare/phrases.py`, or
-no mood where the actor had none. CMU's clips have people's captions and no mood: they count for action and side.
+Reads the results of M2T_eval.py. Action and side are correct if most of the clip's own captions name the same ones. The mood is
+correct if the caption expresses the mood of Bandai-Namco's actor in one of the phrases of `prepare/phrases.py`, or no mood if the
+actor had none. CMU's clips have human captions and no mood, so only action and side are evaluated.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.captions")
 
 from benchmarks.open_retrieval import action_and_mood
 from options.cli import parse
@@ -37,18 +40,19 @@ SIDES = {"left": r"\bleft\b", "right": r"\bright\b", "both": r"\bboth\b|\b(two|h
 
 
 def action(caption: str) -> str:
+    """The action that a caption names; "other" if it names none of `ACTIONS`."""
     plain = caption.replace("as if dancing to music", "")  # a mood
     return next((name for name, words in ACTIONS.items() if re.search(words, plain)), "other")
 
 
 def side(caption: str) -> tuple[str, ...]:
-    """Which sides the caption names; "both hands" are no side beside them."""
+    """The sides that the caption names; "both hands" counts only if no other side is named."""
     found = tuple(name for name, words in SIDES.items() if re.search(words, caption))
     return ("both",) if "both" in found else found
 
 
 def phrase(words: str) -> str:
-    """A phrase as a pattern: braces stand for any words."""
+    """A phrase as a regular expression, in which braces match any words."""
     return r"\b" + re.sub(r"\\{.*?\\}", r".+?", re.escape(words.lstrip(", "))) + r"\b"
 
 
@@ -60,16 +64,17 @@ MOOD_WORDS = {
 
 
 def moods(caption: str) -> set[str]:
-    """The moods that the caption speaks of."""
+    """The moods that the caption expresses."""
     return {name for name, words in MOOD_WORDS.items() if words.search(caption)}
 
 
 def most(values: list) -> object:
+    """The most common value."""
     return Counter(values).most_common(1)[0][0]
 
 
 def judge(one: dict) -> dict[str, bool]:
-    """What is right in a caption: {"action", "side"} and, for Bandai-Namco's clips, "mood"."""
+    """Whether each of "action", "side" and, for Bandai-Namco's clips, "mood" is correct in a caption."""
     said, people = one["said"].lower(), [text.lower() for text in one["people"]]
     found = {"action": action(said) == most(list(map(action, people))), "side": side(said) == most(list(map(side, people)))}
     if label := action_and_mood(one["clip"]):

@@ -1,9 +1,9 @@
-"""What exporters cost and keep: `python -m benchmarks.export [--clips 20] [--dataset_name open] [--checkpoints_dir DIR …]`.
+"""Time and accuracy of exporters: `python -m benchmarks.export [--clips 20] [--dataset_name open] [--checkpoints_dir DIR …]`.
 
-Prints the time of inverse kinematics, foot locking, .bvh, .glb and .mp4 for 196 frames, over real clips of a dataset: medians.
-Then, for real clips, the same through a tokeniser, and generated ones: how far joints lie from those of the one symmetric skeleton,
-how fast feet slide before and after they are locked, and how far that moves the other joints; whether all files have the same
-bones; and what changes at the seams of loops, beside the largest change elsewhere. The embedded weights are the default.
+Prints the time of inverse kinematics, foot locking, .bvh, .glb and .mp4 for 196 frames, medians over real clips of a dataset. Then,
+for real, reconstructed and generated clips: the error of joints on the symmetric skeleton, foot sliding before and after locking,
+and how far locking moves the other joints; whether all files have the same bones; and the change at the seams of loops, beside the
+largest change elsewhere. Uses the embedded weights by default.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.export")
 
 import numpy as np
 import torch
@@ -35,6 +38,7 @@ from pipelines.looping import cycle_joints, decode_cycle, loop_codes, seam_sizes
 from pipelines.outputs import standard_body
 from pipelines.runs import EMBEDDED_DIR
 from pipelines.text2motion import SamplingSettings, TextToMotion
+from utils.errors import script
 
 FRAMES = 196
 LOOPS = ["a person walks forward", "a person runs forward", "a person waves with the right hand", "a person walks in a circle"]
@@ -42,7 +46,7 @@ PROMPTS = Path(__file__).parent.parent / "assets" / "text_prompt.txt"
 
 
 def motions(spec: DatasetSpec, model: TextToMotion, number: int) -> dict[str, list[np.ndarray]]:
-    """Joints (T, J, 3) in metres: real test clips spread over the split, what a tokeniser makes of them, generated ones."""
+    """Joints (T, J, 3) in metres: real test clips spread over the split, their reconstructions, and generated clips."""
     store = MotionStore(spec)
     names = store.split("test")
     clips = store.clips([names[place] for place in np.linspace(0, len(names) - 1, number).astype(int)])
@@ -60,12 +64,12 @@ def motions(spec: DatasetSpec, model: TextToMotion, number: int) -> dict[str, li
 
 
 def cut(joints: torch.Tensor, lengths: torch.Tensor) -> list[np.ndarray]:
-    """The clips of a padded batch (B, T, J, 3)."""
+    """The clips of a padded batch (B, T, J, 3) without padding."""
     return [clip[:length] for clip, length in zip(joints.numpy(), lengths.tolist())]
 
 
 def seconds(work: Callable[[np.ndarray], object], clips: list[np.ndarray]) -> float:
-    """Median time of `work` on one of the clips, after a first that does not count."""
+    """Median time of `work` per clip, after a warm-up."""
     times = []
     for clip in (clips[0], *clips):
         start = time.perf_counter()
@@ -75,7 +79,7 @@ def seconds(work: Callable[[np.ndarray], object], clips: list[np.ndarray]) -> fl
 
 
 def time_exports(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
-    """Print what each step and format takes; clips are repeated, or cut, to `FRAMES` frames."""
+    """Print the time of each step and format; clips are repeated or cut to `FRAMES` frames."""
     clips = [np.resize(clip, (FRAMES, *clip.shape[1:])) for clip in clips]
     skeleton = skeleton_for(clips[0].shape[1])
     print(f"{FRAMES} frames, {len(clips)} real clips, {torch.get_num_threads()} threads")
@@ -88,7 +92,7 @@ def time_exports(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
 
 
 def quality(clips: list[np.ndarray], fps: float, body: np.ndarray) -> list[float]:
-    """Means over clips: IK error, its 95th percentile, foot slide before and after locking, how far the other joints move."""
+    """Means over clips: IK error, its 95th percentile, foot slide before and after locking, displacement of the other joints."""
     skeleton = skeleton_for(clips[0].shape[1])
     legs = {joint for chain in skeleton.chains[:2] for joint in chain[2:]}
     others = [joint for joint in range(skeleton.num_joints) if joint not in legs]
@@ -104,7 +108,7 @@ def quality(clips: list[np.ndarray], fps: float, body: np.ndarray) -> list[float
 
 
 def equal_bones(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
-    """Print how much the bones of the clips' .bvh files differ, between files, and between left and right."""
+    """Print differences of bone lengths between the clips' .bvh files, and between left and right."""
     rig, skeleton = RigOptions("standard", body), skeleton_for(clips[0].shape[1])
     with TemporaryDirectory() as folder:
         rests = []
@@ -118,7 +122,7 @@ def equal_bones(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
 
 
 def loop_seams(model: TextToMotion, spec: DatasetSpec, number: int) -> None:
-    """Print what changes at the seams of generated loops and, beside it, the largest change from frame to frame elsewhere."""
+    """Print the change at the seams of generated loops, beside the largest change between other frames."""
     sampling = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)
     sizes = []
     for sample, prompt in enumerate((LOOPS * number)[:number]):
@@ -148,6 +152,7 @@ class Exports:
     length_name: str = option("length", "length predictor")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Exports, argv)
 

@@ -1,4 +1,4 @@
-"""Clips a second from joints to features and back: `python -m benchmarks.features [--frames 196] [--batch 32]`.
+"""Clips per second from joints to features and back: `python -m benchmarks.features [--frames 196] [--batch 32]`.
 
 Prints medians over repeats. The released code's figure on the same kind of machine is 69 to 83 clips/s for joints → features.
 """
@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.features")
+
 import torch
 
 from motion.features import features_to_joints, joints_to_features
@@ -17,6 +20,7 @@ from motion.rotation import qaxis, qrotate
 from motion.skeleton import HUMANML3D, forward_kinematics
 from options.cli import parse
 from options.common import option
+from utils.errors import script
 
 
 def walking_batch(clips: int, frames: int) -> torch.Tensor:
@@ -29,7 +33,7 @@ def walking_batch(clips: int, frames: int) -> torch.Tensor:
 
 
 def clips_per_second(work: Callable, clips: int, repeats: int) -> float:
-    """The best speed of `work`, which processes `clips` clips, over several repeats."""
+    """Clips per second of `work`, which processes `clips` clips: the median over repeats."""
     work()
     seconds = []
     for _ in range(repeats):
@@ -48,6 +52,7 @@ class Features:
     repeats: int = option(30, "measurements, of which the median counts")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Features, argv)
 

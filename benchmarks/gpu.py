@@ -1,17 +1,16 @@
-"""Is it right on this GPU, and how fast? `python -m benchmarks.gpu [--parts tests generation training] [--output gpu.jsonl]`.
+"""Correctness and speed on a GPU: `python -m benchmarks.gpu [--parts tests generation training] [--output gpu.jsonl]`.
 
     tests        the checks of `tests/gpu.py`, 90 s
     generation   clips per second by batch size, latency of one clip, an evaluation of 4,640 clips, 90 s
     training     step time, share of the measured matmul peak (MFU), memory, minutes per HumanML3D-sized epoch, by stage, 120 s
 
-Models have the papers' sizes and random weights, motions are random: only shapes matter to the clock. Each row is written to
---output as it is measured, so an interrupted run keeps its rows; a table comes last. What the time of a part does not allow is
-skipped and says so. On a CPU it runs with --tiny, which is for tests: its figures mean nothing.
+Models have the papers' sizes and random weights, and motions are random, because only shapes affect the time. Each row is written
+to --output immediately, so an interrupted run keeps its rows; a table is printed at the end. Measurements beyond the time limit of
+a part are skipped and reported as such. --tiny runs on a CPU and is for tests; its figures mean nothing.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -19,6 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.gpu")
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +36,8 @@ from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
 from models.vqvae import MotionTokeniser, VQConfig
 from motion.features import features_to_joints
+from options.cli import parse
+from options.common import option
 from training.parts import WeightAverage, parameter_groups
 from utils.errors import UserError, script
 from utils.runtime import autocast, resolve_device
@@ -53,7 +57,7 @@ TINY = {
 
 @dataclass
 class Bench:
-    """A run: where, how large, and the rows so far."""
+    """A run: device, sizes, and the rows so far."""
 
     device: torch.device
     tiny: bool
@@ -69,6 +73,7 @@ class Bench:
         print(line(self.rows[-1]), flush=True)
 
     def wait(self) -> None:
+        """Wait until the GPU has finished its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -95,17 +100,18 @@ class Bench:
 
 
 def device_name(device: torch.device) -> str:
+    """The name of a GPU, or CPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row as people read it."""
+    """A row as a readable line."""
     values = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in list(row.items())[3:])
     return f"{row['part']:<12}{row['name']:<26}" + "  ".join(values)
 
 
 def peak(bench: Bench) -> float:
-    """FLOP/s of large bf16 matrix products on this device, the measure of MFU."""
+    """FLOP/s of large bf16 matrix products on this device, the reference for MFU."""
     size = 256 if bench.tiny else 8192
     a, b = (torch.randn(size, size, device=bench.device, dtype=torch.bfloat16) for _ in range(2))
     return 2 * size**3 / bench.seconds(lambda: a @ b, 5.0)
@@ -115,7 +121,7 @@ def peak(bench: Bench) -> float:
 
 
 def run_tests(bench: Bench, deadline: float) -> None:
-    """Each check, whose failure is a row like others."""
+    """Run each check; a failure is recorded as a row."""
     from tests.gpu import CHECKS
 
     for name, check in CHECKS.items():
@@ -154,7 +160,7 @@ def generation_models(bench: Bench) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def generate(bench: Bench, models: dict[str, nn.Module], ids: Tensor, tokens: Tensor) -> Tensor:
-    """Token ids of B prompts (B, WORDS) → joints (B, T, J, 3), on the device; bf16 until the codes are there."""
+    """Token ids of B prompts (B, WORDS) → joints (B, T, J, 3), on the device; bf16 up to the codes."""
     with autocast(bench.device, "auto"):
         condition = models["lamp"].condition(ids, torch.full((len(ids),), WORDS, device=bench.device)).float()
         base = models["masked"].generate(condition, tokens, time_steps=10, cond_scale=4.0)
@@ -208,7 +214,7 @@ def run_evaluation(bench: Bench, models: dict[str, nn.Module], size: int) -> Non
 
 
 def memory(bench: Bench) -> float:
-    """The most GB taken on the GPU since the last call."""
+    """Peak GPU memory in GB since the last call."""
     if bench.device.type != "cuda":
         return 0.0
     most = torch.cuda.max_memory_allocated() / 1e9
@@ -255,7 +261,7 @@ def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
 
 
 def training_step(bench: Bench, model: nn.Module, batch: dict[str, Tensor]) -> Callable[[], None]:
-    """One step of the trainer, without its logs: loss, gradient, clipping, fused AdamW, average of weights."""
+    """One step of the trainer without logging: loss, gradient, clipping, fused AdamW, weight averaging."""
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.01), lr=1e-4, fused=True)
     average = WeightAverage(model, 0.99)
@@ -302,24 +308,29 @@ PARTS: dict[str, Callable[[Bench, float], None]] = {"tests": run_tests, "generat
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """All rows, once more and together."""
+    """A table of all rows."""
     return "\n".join([f"{rows[0]['device'] if rows else 'nothing measured'}, torch {torch.__version__}", *map(line, rows)])
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Correctness and speed on this GPU."""
+
+    parts: list[str] = option(list(PARTS), "what to run", choices=tuple(PARTS))
+    output: str = option("gpu.jsonl", "file that gets one line of JSON per row")
+    gpu_id: int | None = option(None, "CUDA device; -1 is the CPU, which needs --tiny; default: the first GPU")
+    compile: bool = option(False, "compile the transformers; the first call or step then takes long")
+    tiny: bool = option(False, "tiny models, to see that everything runs")
 
 
 @script
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.split("\n")[0])
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to run; default: all")
-    parser.add_argument("--output", type=Path, default=Path("gpu.jsonl"), help="file that gets one line of JSON per row")
-    parser.add_argument("--gpu_id", type=int, default=None, help="CUDA device; -1 is the CPU, which needs --tiny")
-    parser.add_argument("--compile", action="store_true", help="compile the transformers; the first call or step then takes long")
-    parser.add_argument("--tiny", action="store_true", help="tiny models, to see that everything runs")
-    args = parser.parse_args(argv)
+    args = parse(Gpu, argv)
     device = resolve_device(args.gpu_id)
     if device.type == "cpu" and not args.tiny:
         raise UserError("no CUDA GPU is used: choose one with --gpu_id, or see with --tiny that everything runs")
-    bench = Bench(device, args.tiny, args.compile, args.output)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    bench = Bench(device, args.tiny, args.compile, Path(args.output))
+    bench.output.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     for part in args.parts:
         PARTS[part](bench, time.perf_counter() + SECONDS[part])

@@ -1,26 +1,32 @@
-"""How well are known prompts separated from unknown ones? `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
+"""Separation of known and unknown prompts: `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
 
-`known_prompts.csv` holds prompts inside of what the data show (paraphrases), outside of it, and of thin actions. Half of them fit
-the calibration (`assets/known.json`, with --write), the other half are reported: the area under the ROC curve, the share of inside
-prompts that get a note, the share of outside prompts that do, by kind. Thin actions and near misses are reported apart.
+`known_prompts.csv` contains prompts inside the training data (paraphrases), outside of it, and of actions with little data (thin).
+One half fits the calibration (`assets/known.json`, with --write), the other half is reported: area under the ROC curve, and the
+fractions of inside and of outside prompts that get a note, by kind. Thin actions and near misses are reported separately.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.known")
 
 import numpy as np
 
 from motion.spec import get_spec
+from options.cli import parse
+from options.common import DATASETS, option
 from pipelines.caption_index import CaptionIndex, index_of_dataset
 from pipelines.conditioner import SentenceEncoder
 from pipelines.known import CALIBRATION, FEATURES, KNOWN, Knowledge, language_fault
 from pipelines.runs import EMBEDDED_DIR
+from utils.errors import script
 
 PROMPTS = Path(__file__).with_name("known_prompts.csv")
 RIDGE = 0.02  # of the logistic regression, on standardised features
@@ -58,13 +64,13 @@ def fit(features: np.ndarray, known: np.ndarray) -> dict:
 
 
 def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
-    """How often an inside prompt scores higher than an outside one, ties counted half."""
+    """Probability that an inside prompt scores higher than an outside one; ties count half."""
     difference = inside[:, None] - outside[None]
     return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
 
 
 def calibrate(knowledge: Knowledge, prompts: list[Prompt]) -> dict:
-    """Fit on the prompts whose language is not the matter."""
+    """Fit the calibration on prompts that pass the language check."""
     used = [p for p in prompts if p.half == "calibrate" and p.side != "thin" and not language_fault(p.text, knowledge.stems)]
     features = np.array([knowledge.features(prompt.text)[0] for prompt in used])
     return {"features": FEATURES, **fit(features, np.array([prompt.side == "inside" for prompt in used]))}
@@ -95,16 +101,21 @@ def measure(knowledge: Knowledge, prompts: list[Prompt]) -> tuple[dict, list[str
     return results, lines
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--run", default=str(EMBEDDED_DIR / "open" / "masked"), metavar="DIR", help="run to measure")
-    parser.add_argument("--data_root", metavar="DIR", help="build the index from this dataset instead")
-    parser.add_argument("--dataset_name", default="open", metavar="NAME", help="dataset of --data_root")
-    parser.add_argument("--write", action="store_true", help=f"fit and write {CALIBRATION.name}, and the index to --run if built")
-    parser.add_argument("--half", choices=("report", "calibrate"), default="report", help="which prompts are reported")
-    parser.add_argument("--out", metavar="FILE", help="write the figures to this JSON file too")
-    args = parser.parse_args(argv)
+@dataclass(frozen=True)
+class Separation:
+    """How well known prompts are separated from unknown ones."""
 
+    run: str = option(str(EMBEDDED_DIR / "open" / "masked"), "folder of the run to measure")
+    data_root: str = option("", "dataset folder to build the index from; default: the index of --run")
+    dataset_name: str = option("open", "dataset of --data_root", choices=DATASETS)
+    write: bool = option(False, f"fit and write {CALIBRATION.name}, and with --data_root the index to --run")
+    half: str = option("report", "prompts to report", choices=("report", "calibrate"))
+    out: str = option("", "JSON file for the figures")
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    args = parse(Separation, argv)
     encoder, prompts, run = SentenceEncoder(), read_prompts(), Path(args.run)
     index = index_of_dataset(get_spec(args.dataset_name, args.data_root), encoder) if args.data_root else CaptionIndex.load(run)
     calibration = None

@@ -1,6 +1,7 @@
-"""Seconds for FID, R-precision and MM-Dist of a test set's embeddings: `python -m benchmarks.metrics [--samples 4640] [--dim 512]`.
+"""Time of FID, R-precision and MM-Dist of a test set's embeddings: `python -m benchmarks.metrics [--samples 4640] [--dim 512]`.
 
-Medians over repeats, on the clock and of all threads' work; those differ where other programs run. The released code's FID alone
+Medians over repeats of wall-clock time and CPU time of all threads, which differ if other programs run. The released code's FID
+alone
 takes 0.38 s on two cores, nearly all of it SciPy's matrix root.
 """
 
@@ -11,11 +12,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.metrics")
+
 import torch
 
 from evaluation.metrics.motion import fid, frechet_distance, matching_distance, r_precision, statistics
 from options.cli import parse
 from options.common import option
+from utils.errors import script
 
 
 def seconds(function: Callable[[], object], repeats: int = 15) -> str:
@@ -38,6 +43,7 @@ class Metrics:
     dim: int = option(512, "their width")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Metrics, argv)
 

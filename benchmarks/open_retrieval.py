@@ -1,14 +1,17 @@
-"""What LaMP finds on `open`: `python -m benchmarks.open_retrieval --name lamp`.
+"""Retrieval with LaMP on `open`: `python -m benchmarks.open_retrieval --name lamp`.
 
-For the test split, its clips of CMU with the captions that people wrote, and the combinations of action and mood that no model has
-seen: R@k among all clips and in batches of 32. For clips of Bandai-Namco's second dataset, whose names say action and mood: how
-often those of the best caption's clip are the motion's own. Captions that tie share the answer.
+R@k among all clips and in batches of 32, for the test split, for CMU's test clips with human captions, and for the combinations of
+action and mood not seen in training. For clips of Bandai-Namco's second dataset, whose names contain action and mood: how often the
+clip of the best caption has the same ones. Ties are averaged.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.open_retrieval")
 
 import torch
 from torch import Tensor
@@ -23,6 +26,7 @@ from options.common import option
 from pipelines.language_motion import LanguageMotion
 from prepare.phrases import SAME_MOOD
 from prepare.sides import swap_sides
+from utils.errors import script
 from utils.runtime import resolve_device
 
 NAME = re.compile(r"(M?)B([12])_([a-z-]+)_([a-z-]+)_")
@@ -38,7 +42,7 @@ def action_and_mood(name: str) -> tuple[str, str] | None:
 
 
 def share_right(to_text: Tensor, labels: list, asked: list[bool]) -> Tensor:
-    """For the motions that are asked about: the share, among the captions of the highest score (n, n), of those with its label."""
+    """For each selected motion: the fraction of captions with its label among those with the highest score (n, n)."""
     numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     number = torch.tensor([numbers[label] for label in labels])
     best = to_text == to_text.amax(1, keepdim=True)
@@ -75,6 +79,7 @@ class OpenRetrieval:
     gpu_id: int | None = option(None, "CUDA device; -1 is the CPU; default: 0 where there is CUDA, else -1")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     args = parse(OpenRetrieval, argv)
 

@@ -1,25 +1,30 @@
-"""Do files of the releases' full sizes load, how fast, and do they run? With random weights, for the shapes are what matters.
+"""Loading and running files of the released sizes, with random weights.
 
     python -m benchmarks.released DIR
 
-DIR holds one list a file, `<layout>.txt`, with a line a tensor: name, shape, and perhaps dtype, between tabs. For each: MB, seconds
-to load it from the disk, and to use it once on the CPU: to generate a motion of 196 frames, to give it back, or to judge it. They
-are seconds on the clock, and work of all threads, which differ where other programs run.
+DIR contains one list `<layout>.txt` per file, with one line per tensor: name, shape and optionally dtype, separated by tabs.
+Printed for each: MB, time to load the file, and time to use the model once on the CPU (to generate, reconstruct or embed a motion
+of 196 frames), as wall-clock time and CPU time of all threads, which differ if other programs run.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.released")
 
 import torch
 from torch import Tensor, nn
 
 from models.loading import load_model
+from options.cli import parse
+from options.common import option
 from utils.errors import UserError, script
 
 FRAMES = 196
@@ -32,7 +37,7 @@ EVALUATOR = re.compile(r"(eval_\w+?)_((?:motion|movement|text)_encoder)")
 
 
 def layouts(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:
-    """Layout → top key → name of a tensor → its shape. Raises `UserError` if there are none."""
+    """Shapes by layout, top-level key and tensor name. Raises `UserError` if there are none."""
     found = defaultdict(dict)
     for path in sorted(folder.glob("*.txt")):
         lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if "\t" in line]
@@ -47,7 +52,7 @@ def layouts(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:
 
 
 def random_state(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
-    """Small weights, ones where a norm multiplies."""
+    """Small random weights; ones for the scales of norms."""
     return {
         name: torch.ones(shape) if len(shape) == 1 and name.endswith("weight") else 0.02 * torch.randn(shape)
         for name, shape in shapes.items()
@@ -56,7 +61,7 @@ def random_state(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def use(model: nn.Module, kind: str) -> Tensor:
-    """Something that the model is for, on one clip."""
+    """Use the model once, on one clip."""
     config = model.config
     lengths, ids = torch.tensor([FRAMES]), torch.tensor([[101, 1037, 2711, 7365, 102]])
     tokens = torch.tensor([FRAMES // 4])
@@ -79,14 +84,19 @@ def use(model: nn.Module, kind: str) -> Tensor:
     return model.embed_motion(torch.randn(1, FRAMES, config.dim), lengths)
 
 
+@dataclass(frozen=True)
+class Released:
+    """Loading and speed of models of the released sizes, with random weights."""
+
+    folder: str = option("", "folder of the released layouts", positional=True)
+
+
 @script
 def main(argv: list[str] | None = None) -> None:
-    words = sys.argv[1:] if argv is None else argv
-    if len(words) != 1:
-        raise UserError("one folder is needed; usage: python -m benchmarks.released DIR")
+    args = parse(Released, argv)
     torch.manual_seed(0)
     print(f"{'layout':<20}{'MB':>7}{'load s':>9}{'work s':>8}{'use s':>8}{'work s':>8}  result")
-    for layout, parts in layouts(Path(words[0])).items():
+    for layout, parts in layouts(Path(args.folder)).items():
         with TemporaryDirectory() as folder:
             path = Path(folder) / "latest.tar"
             torch.save({key: random_state(shapes) for key, shapes in parts.items()} | {"ep": 1}, path)

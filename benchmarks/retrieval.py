@@ -1,7 +1,7 @@
-"""Seconds for retrieval: `python -m benchmarks.retrieval [--clips 4384] [--indexed 14616] [--queries 49] [--dim 512]`.
+"""Time of retrieval: `python -m benchmarks.retrieval [--clips 4384] [--indexed 14616] [--queries 49] [--dim 512]`.
 
 The similarity of HumanML3D's test set and all four protocols on it, then one search among the motions of an index, with random
-features; embedding is not counted. On the clock, and the work of all threads; those differ where other programs run.
+features; embedding is not included. Wall-clock time and CPU time of all threads, which differ if other programs run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.retrieval")
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,6 +25,7 @@ from options.cli import parse
 from options.common import option
 from pipelines.search import MotionIndex
 from utils.checkpoint import load_weights, save_weights
+from utils.errors import script
 
 Result = TypeVar("Result")
 
@@ -44,7 +48,7 @@ def measure(protocol: str, similarity: Tensor, texts: Tensor, names: list[str]) 
 
 
 def search(size: int, queries: int, texts: Tensor) -> None:
-    """Two searches in an index as it is opened for one: memory-mapped."""
+    """Two searches in a memory-mapped index, as in a single search."""
     features = torch.randn(size, queries, texts.shape[1], dtype=torch.float16) / texts.shape[1] ** 0.5
     count = torch.arange(size)
     with tempfile.TemporaryDirectory() as folder:
@@ -65,6 +69,7 @@ class Retrieval:
     dim: int = option(512, "width of the features")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Retrieval, argv)
 

@@ -1,13 +1,15 @@
-"""Does a joined motion jump where one prompt takes over? `python -m benchmarks.seams [--checkpoints_dir DIR …]`.
+"""Smoothness of joined motions at the seams between prompts: `python -m benchmarks.seams [--checkpoints_dir DIR …]`.
 
-Pairs of prompts are joined. For each: the step of the fastest joint over the seam, in cm from one frame to the next, and how much
-it exceeds the fastest step within half a second before or after, which is the motion's own speed. The embedded weights are the
-default.
+Pairs of prompts are joined. For each pair: the displacement of the fastest joint across the seam, in cm per frame, and how much it
+exceeds the largest one within half a second before or after. Uses the embedded weights by default.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.seams")
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from options.common import option
 from pipelines.long_motion import join
 from pipelines.runs import EMBEDDED_DIR
 from pipelines.text2motion import SamplingSettings, TextToMotion
+from utils.errors import script
 
 AROUND = 10  # frames
 LONGEST = 49  # tokens that the transformers see
@@ -36,7 +39,7 @@ PAIRS = (
 
 
 def over_the_seam(joints: np.ndarray, seam: int) -> tuple[float, float]:
-    """The step into frame `seam` of joints (T, J, 3), and how much it exceeds those around it, in metres."""
+    """The largest displacement of joints (T, J, 3) into frame `seam`, and how much it exceeds those around it, in metres."""
     steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(1)
     around = np.r_[steps[max(0, seam - 1 - AROUND) : seam - 1], steps[seam : seam + AROUND]]
     return steps[seam - 1], steps[seam - 1] - around.max()
@@ -44,7 +47,7 @@ def over_the_seam(joints: np.ndarray, seam: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Seams:
-    """How far joints jump where two prompts of one motion meet."""
+    """How far joints jump at the seam between two prompts."""
 
     seed: int = option(3407, "random seed")
     cond_scale: float = option(2.0, "guidance scale of the base tokens")
@@ -56,6 +59,7 @@ class Seams:
     length_name: str = option("length", "length predictor")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Seams, argv)
 

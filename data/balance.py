@@ -1,4 +1,4 @@
-"""Sampling weights that draw rare actions more often, and epochs that follow them.
+"""Sampling weights that draw rare actions more often, and epochs with these weights.
 
 `actions.csv` of a dataset folder has one row per clip; column `clip` is its name, `action` its main action, `source` its origin.
 """
@@ -18,7 +18,7 @@ ACTIONS = "actions.csv"
 
 
 def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
-    """Clip → its main action, or another column; empty without the file. Raises `UserError` if a column is missing."""
+    """Main action (or another column) by clip; empty if the file does not exist. Raises `UserError` if a column is missing."""
     path = folder / ACTIONS
     if not path.is_file():
         return {}
@@ -30,10 +30,10 @@ def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
 
 
 def sampling_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] | None = None) -> np.ndarray:
-    """How often to draw each clip relative to its size, 1 on average. Actions are drawn by the square root of their size.
+    """Sampling weight of each clip, 1 on average. Actions are drawn in proportion to the square root of their size.
 
-    `sizes` (N,) default to 1 each, which measures an action in clips; lengths measure it in frames. Clips without an
-    action form an action of their own. Without `actions.csv` all weights are 1.
+    `sizes` (N,) default to 1, so that an action's size is its number of clips; with lengths it is its number of frames. Clips
+    without an action form one action. Without `actions.csv` all weights are 1.
     """
     known = read_actions(folder)
     actions = [known.get(name) or known.get(name.partition("_")[2], "") for name in names]  # B_000123 is a part of 000123

@@ -1,4 +1,4 @@
-"""Captioned motions in batches for the matching evaluator, to train it and to see what it makes of real pairs."""
+"""Batches of captioned motions for training and validating the matching evaluator."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ Words = Callable[[Sequence[Sequence[str]]], dict[str, Tensor]]  # captions as li
 
 
 class MatchingBatches:
-    """Endless shuffled batches of cropped clips, each with one of its captions by chance (the protocol's draws).
+    """Endless shuffled batches of cropped clips, each with a random caption, as in the published protocol.
 
-    A clip's negatives are the others of its batch, so no batch holds a clip twice; with `weights` (N,), which draw some clips more
-    often, few do. To fill the last batch of an epoch, batches overlap a little. `batch(index)` is a pure function of its argument;
-    each rank takes its own share of the clips. Raises `UserError` if a batch needs more clips than there are.
+    A clip's negatives are the other clips of its batch, so no batch contains a clip twice (with `weights` (N,), which draw some
+    clips more often, a few do). Batches overlap slightly to fill the last batch of an epoch. `batch(index)` is a pure function of
+    its argument;
+    each rank takes its own part of the clips. Raises `UserError` if a batch needs more clips than there are.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class MatchingBatches:
 
     def batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index`: {"motion": (B, T, D) normalised, "lengths": (B,) frames, "words": (B, L, W), "pos": (B, L, P),
-        "text_lengths": (B,), "caption": (B,) a number that equal captions share}."""
+        "text_lengths": (B,), "caption": (B,) an id shared by equal captions}."""
         epoch, step = divmod(index, self.steps_per_epoch)
         clips = self._order(epoch)[step, self.rank :: self.world]
         found = self.clips.evaluation_batch(clips, self.normaliser, np.random.default_rng((self.seed, index, self.rank)))

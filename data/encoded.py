@@ -1,7 +1,7 @@
-"""Motions as tokens: every clip tokenised once by the frozen tokeniser, then batches of codes, captions' features and lengths.
+"""Motions as tokens: every clip is tokenised once by the frozen tokeniser; batches of codes, conditions and lengths.
 
-The protocol crops a clip at a random frame. A token covers `stride` frames, so each clip is tokenised at its
-first `stride` frames as starts; every crop is then a slice of one of these. Batches are `{"codes": (B, L, Q) int64, −1 at
+The protocol crops a clip at a random frame. A token covers `stride` frames, so each clip is tokenised from each of its first
+`stride` frames; every crop is a slice of one of these sequences. Batches are `{"codes": (B, L, Q) int64, −1 at
 padding; "lengths": (B,) tokens; "condition": (B, C) float32}`.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ Allocate = Callable[[tuple[int, int]], np.ndarray]
 
 @dataclass(frozen=True)
 class TokenStore:
-    """`codes[starts[i, s] :]` begins clip i tokenised from frame s on; it holds (T − s) // stride rows."""
+    """The tokens of clip i from frame s on are the (T − s) // stride rows from `codes[starts[i, s]]` on."""
 
     codes: np.ndarray  # (M, Q) int16
     starts: np.ndarray  # (N, stride)
@@ -44,16 +44,16 @@ class TokenStore:
 
 
 def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the tokens of each clip's `stride` starts begin, one after the other, and how many they are: (N, stride) each."""
+    """First row and number of tokens for each clip and each of its `stride` first frames: (N, stride) each."""
     tokens = (lengths[:, None] - np.arange(stride)) // stride
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens
 
 
 @torch.no_grad()
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
-    """What `encode` makes of every clip from each of its first `stride` frames, at the rows (M) given by `first_rows`.
+    """Encode every clip from each of its first `stride` frames; the results are at the rows (M) given by `first_rows`.
 
-    `allocate((M, width))` gives the array to fill.
+    `allocate((M, width))` returns the array to fill.
     """
     starts, lengths = first_rows(clips.lengths, stride)
     rows = None
@@ -78,14 +78,14 @@ def tokenise(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int) 
 
 
 def cache_path(clips: Clips, stride: int, tokeniser_hash: str, kind: str, suffix: str) -> Path:
-    """A file beside the packed motions: another one for another tokeniser, other motions or other clips."""
+    """A file beside the packed motions, whose name depends on the tokeniser, the motions and the clips."""
     pack = Path(clips.rows.filename)
     facts = [tokeniser_hash, stride, pack.stat().st_mtime_ns, clips.names, clips.starts.tolist(), clips.lengths.tolist()]
     return pack.with_name(f"{kind}_{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}{suffix}")
 
 
 def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> TokenStore:
-    """`tokenise`, kept in a file beside the packed motions."""
+    """`tokenise`, cached in a file beside the packed motions."""
     path = cache_path(clips, stride, tokeniser_hash, "tokens", ".safetensors")
     starts, tokens = first_rows(clips.lengths, stride)
 
@@ -104,7 +104,7 @@ def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: 
 
 @dataclass(frozen=True)
 class Crops:
-    """Crops of B clips: the store's rows that they take, and one of each clip's captions."""
+    """Crops of B clips: rows of the store, and one caption per clip."""
 
     rows: np.ndarray  # (B, L); beyond a crop's end, its last row again
     lengths: np.ndarray  # (B,) tokens
@@ -118,11 +118,11 @@ class Crops:
 
 
 class CaptionedCrops:
-    """Endless shuffled batches of cropped clips, each with one of its captions by chance; what a batch holds, subclasses say.
+    """Endless shuffled batches of cropped clips, each with a random caption; subclasses define the content of a batch.
 
-    Samples of like size share a batch, because padding costs as much as what counts; no batch holds a clip twice, if there are
-    enough of them. With `weights` (N,) an epoch draws clips in proportion to them, copies of a clip far apart.
-    `crops(index)` is a pure function of its argument; each rank takes its own share of the clips.
+    Samples of similar size share a batch to keep padding small. No batch contains a clip twice if there are enough clips. With
+    `weights` (N,) an epoch draws clips in proportion to them, with copies of a clip far apart.
+    `crops(index)` is a pure function of its argument; each rank takes its own part of the clips.
     """
 
     def __init__(
@@ -146,11 +146,11 @@ class CaptionedCrops:
         return len(self.lengths)
 
     def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """What samples (N,) of a batch should have alike: sort keys, the most important one last."""
+        """Sort keys of samples (N,), the most important last; samples with similar keys share a batch."""
         return (self.lengths[clips],)
 
     def _permutation(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Clips and captions of each step of an epoch: (steps, world · B). Steps overlap a little: the last one is full too."""
+        """Clips and captions of each step of an epoch: (steps, world · B). Steps overlap slightly so that the last one is full."""
         generator = np.random.default_rng((self.seed, epoch))
         size = self.batch_size * self.world
         clips = np.resize(weighted_epoch(self.weights, generator), max(len(self), size))
@@ -168,11 +168,11 @@ class CaptionedCrops:
         return self.draw_crops(clips, captions, np.random.default_rng((self.seed, index, self.rank)))
 
     def draw_captions(self, clips: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """One caption (N,) of each of the clips (N,)."""
+        """A random caption (N,) for each of the clips (N,)."""
         return generator.integers(self.first_caption[clips], self.first_caption[clips + 1])
 
     def draw_crops(self, clips: np.ndarray, captions: np.ndarray, generator: np.random.Generator) -> Crops:
-        """A crop of each of the clips (B,)."""
+        """A random crop of each of the clips (B,)."""
         first, kept = draw_crops(self.lengths[clips], generator, self.store.stride)
         skipped, shift = np.divmod(first, self.store.stride)
         lengths = kept // self.store.stride
@@ -182,11 +182,30 @@ class CaptionedCrops:
 
 
 class CaptionedTokens(CaptionedCrops):
-    """Batches of codes with the features of captions: `features` (number of captions, C) goes with `clips.captions`."""
+    """Batches of codes with conditions: `features` (number of captions, C) in the order of `clips.captions`.
 
-    def __init__(self, clips: CaptionedClips, store: TokenStore, features: Tensor, **share: int):
+    In training the features can be disturbed, so that prompts in other words than the captions' still find their motions:
+
+    - `noise`: each row gets Gaussian noise, of a standard deviation drawn from 0 to this share of the features' own;
+    - `parts`, `drop_part`: widths of the encoders whose features are joined, and the share of samples that go without one of them.
+    """
+
+    def __init__(
+        self,
+        clips: CaptionedClips,
+        store: TokenStore,
+        features: Tensor,
+        *,
+        noise: float = 0.0,
+        parts: Sequence[int] = (),
+        drop_part: float = 0.0,
+        **share: int,
+    ):
         super().__init__(clips, store, **share)
         self.features = features
+        self.noise = noise * features.std(0)
+        self.drop_part = drop_part if len(parts) > 1 else 0.0
+        self.kept = 1 - torch.eye(len(parts)).repeat_interleave(torch.tensor(parts, dtype=torch.long), dim=1)  # (parts, C)
 
     def batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index`: {"codes": (B, L, Q), "lengths": (B,), "condition": (B, C)}."""
@@ -196,5 +215,16 @@ class CaptionedTokens(CaptionedCrops):
         return {
             "codes": torch.from_numpy(codes),
             "lengths": torch.from_numpy(crops.lengths),
-            "condition": self.features[crops.captions],
+            "condition": self.disturbed(self.features[crops.captions], np.random.default_rng((self.seed, index, self.rank, 1))),
         }
+
+    def disturbed(self, features: Tensor, generator: np.random.Generator) -> Tensor:
+        """Features (B, C) with noise, some of them without one of their parts."""
+        if self.noise.any():
+            scale = generator.random((len(features), 1)) * generator.standard_normal(features.shape)
+            features = features + torch.from_numpy(scale).to(features) * self.noise
+        if self.drop_part:
+            without = self.kept[torch.from_numpy(generator.integers(len(self.kept), size=len(features)))]
+            dropped = torch.from_numpy(generator.random((len(features), 1)) < self.drop_part)
+            features = torch.where(dropped, features * without, features)
+        return features

@@ -1,7 +1,7 @@
-"""Captions with motions as the frozen tokeniser's encoder sees them: batches for language-motion pretraining.
+"""Batches of captions and motion latents of the frozen tokeniser, for language-motion pretraining.
 
-Latents of every clip are computed once at each of its first `stride` frames, like the codes in data/encoded.py and row for row
-with them, and kept in a memory-mapped file, fp16: HumanML3D's take 3 GB. Captions are tokenised once.
+Latents of every clip are computed once from each of its first `stride` frames, with the same rows as the codes in data/encoded.py,
+and cached in a memory-mapped file in fp16 (3 GB for HumanML3D). Captions are tokenised once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from utils.errors import UserError
 
 
 def cached_latents(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> np.ndarray:
-    """`encode`'s latents (M, C), float16, memory-mapped; row for row with the codes of `cached_tokens`."""
+    """Latents (M, C) of `encode`, float16, memory-mapped, with the same rows as the codes of `cached_tokens`."""
     rows = first_rows(clips.lengths, stride)[1].sum()
 
     def read(path: Path) -> np.ndarray | None:
@@ -38,10 +38,10 @@ def cached_latents(clips: Clips, encode: Encode, normaliser: Normaliser, stride:
 
 
 class CaptionedLatents(CaptionedCrops):
-    """Batches of latents and base codes, each clip with one of its captions by chance.
+    """Batches of latents and base codes, each clip with a random caption.
 
-    `latents` (M, C) goes row for row with `store`; `ids` are the token ids of each of `clips.captions`. Raises `UserError` if a
-    batch would have to hold a clip twice.
+    `latents` (M, C) has the same rows as `store`; `ids` are the token ids of each of `clips.captions`. Raises `UserError` if a
+    batch would contain a clip twice.
     """
 
     def __init__(self, clips: CaptionedClips, store: TokenStore, latents: np.ndarray, ids: list[list[int]], **share: Any):
@@ -55,11 +55,11 @@ class CaptionedLatents(CaptionedCrops):
         self.numbers = torch.unique(self.ids, dim=0, return_inverse=True)[1]  # what reads the same has the same
 
     def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Captions of like length share a batch, clips too as far as that leaves a choice: a word costs more than a latent."""
+        """Captions of similar length share a batch, and among these, clips of similar length: a word costs more than a latent."""
         return self.lengths[clips], self.text_lengths.numpy()[captions]
 
     def latent_sample(self, size: int = 20_000) -> Tensor:
-        """Latents (size, C) from all over the split, float32."""
+        """Random latents (size, C) of the split, float32."""
         return torch.from_numpy(self.latents[:: max(1, len(self.latents) // size)].astype(np.float32))
 
     def batch(self, index: int) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ class CaptionedLatents(CaptionedCrops):
 
     def tensors(self, crops: Crops) -> dict[str, Tensor]:
         """{"latents": (B, N, C) float32, 0 at padding; "codes": (B, N) of the first layer, −1 at padding; "lengths": (B,) tokens;
-        "ids": (B, L); "text_lengths": (B,); "caption": (B,) a number that rows of equal ids, or of the same clip, share}."""
+        "ids": (B, L); "text_lengths": (B,); "caption": (B,) an id shared by rows with equal ids or of the same clip}."""
         latents, codes = self.latents[crops.rows].astype(np.float32), self.store.codes[crops.rows, 0].astype(np.int64)
         latents[~crops.valid], codes[~crops.valid] = 0, -1
         captions = torch.from_numpy(crops.captions)
@@ -84,7 +84,7 @@ class CaptionedLatents(CaptionedCrops):
 
 
 def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
-    """A number (B,) for each row; rows linked by an equal clip (B,) or an equal text (B,) share it."""
+    """An id (B,) per row, shared by rows with an equal clip (B,) or an equal text (B,)."""
     rows = np.arange(len(clips))
     first = [np.unique(values, return_index=True, return_inverse=True)[1:] for values in (clips, texts)]
     links = np.concatenate([index[inverse.reshape(-1)] for index, inverse in first])
@@ -93,9 +93,9 @@ def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
 
 
 def captioned_latents(
-    clips: CaptionedClips, tokeniser, normaliser: Normaliser, ids: list[list[int]], **share: Any
+    clips: CaptionedClips, tokeniser: Any, normaliser: Normaliser, ids: list[list[int]], **share: Any
 ) -> CaptionedLatents:
-    """A split's batches, with the codes and latents of a `models.vqvae.MotionTokeniser`; from their caches where they are."""
+    """Batches of a split, with codes and latents of a `models.vqvae.MotionTokeniser`, read from caches if these exist."""
     device = next(tokeniser.parameters()).device
 
     def on_device(encode: Encode) -> Encode:

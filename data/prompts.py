@@ -1,7 +1,7 @@
-"""What a user asks to generate: one prompt from the command line, or a file of `<text>#<frames>` and `<text>#NA` lines.
+"""Prompts: one from the command line, or a file of `<text>#<frames>` and `<text>#NA` lines.
 
-One NA makes every length NA: all are then predicted from the text. Lengths become the nearest multiple of 4 frames, halves down.
-To edit a motion: sections of it, `<start>,<stop>` in frames or as fractions of its length.
+If one line says NA, all lengths are predicted from the text. Lengths are rounded to a multiple of 4 frames, halves down. For
+editing: sections of a motion, `<start>,<stop>` in frames or as fractions of its length.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ MAX_WORDS, MAX_LETTERS = 200, 2000  # more is no caption of a few seconds of mot
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text and how many frames it lasts; None: to be predicted."""
+    """A text and its length in frames; None: predicted."""
 
     text: str
     frames: int | None = None
 
 
 def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: int, as_given: bool = False) -> list[Prompt]:
-    """The prompts that the flags ask for; a `motion_length` of 0 is predicted, `longest` is in frames.
+    """The prompts given by the flags; a `motion_length` of 0 is predicted, `longest` is in frames.
 
-    `as_given`: lines with a length keep it where other lines of the file have none.
+    `as_given`: lines with a length keep it even if other lines have none.
 
     Raises `UserError` for an empty or enormous text, a length out of range, a missing or unreadable file, or no prompt at all.
     """
@@ -49,7 +49,7 @@ def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: 
 
 
 def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> list[Prompt]:
-    """The prompts of a file, one a line; empty lines are passed over. Raises `UserError` that names file and line."""
+    """The prompts of a file, one per line; empty lines are ignored. Raises `UserError` that names file and line."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # not at U+2028 and the like, which stand within texts
     except OSError as error:
@@ -69,7 +69,8 @@ def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> 
 
 
 def parse_line(line: str, where: str, longest: int) -> Prompt:
-    """One line, `<text>#<frames>`, `<text>#NA` or a text alone, which counts as NA; the sign may be full-width, or a tab."""
+    """Parse one line: `<text>#<frames>`, `<text>#NA`, or a text alone, which means NA. The separator may be a full-width `＃` or a
+    tab."""
     line = line.strip()
     found = WITH_LENGTH.fullmatch(line) or TAB_LENGTH.fullmatch(line)
     text, length = found.groups() if found else (line, "NA")
@@ -100,10 +101,10 @@ def rounded(frames: int, longest: int, where: str) -> int:
 
 
 def read_sections(words: Sequence[str], frames: int) -> list[tuple[int, int]]:
-    """Sections of a motion of that many frames, as (first frame, the one after the last), in order of time.
+    """Sections of a motion of that many frames, as (first, end), in order of time.
 
-    A word is `A,B`: two whole numbers are frames; if one has a decimal point, both are fractions of the length. Raises `UserError`
-    for other words, and for sections that are reversed, overlap, or leave the motion.
+    A word is `A,B`: whole numbers are frames; with a decimal point, both are fractions of the length. Raises `UserError` for other
+    words, and for sections that are reversed, overlap, or exceed the motion.
     """
     sections = sorted(read_section(word, frames) for word in words)
     for (start, stop), (following, last) in pairwise(sections):

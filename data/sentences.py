@@ -1,4 +1,4 @@
-"""Captions alone, as plain language: batches from which a captioner learns the words before it sees a motion."""
+"""Batches of captions without motions, for pretraining a captioner as a language model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POOL = 16  # batches among which sentences are sorted by length
 
 
 class Sentences:
-    """Endless shuffled batches of token ids, of like length each; `batch(index)` is a pure function of its argument.
+    """Endless shuffled batches of token ids of similar length; `batch(index)` is a pure function of its argument.
 
     Raises `UserError` if there are fewer sentences than a step takes.
     """

@@ -1,6 +1,6 @@
-"""A motion that a user brings: its features for the models, and where it stood.
+"""A user's motion as features for the models, with its original position and heading.
 
-File: .npy of joints (T, J, 3) or features (T, D), or what else motion/files/read.py reads. Features (T, D) are in the dataset's
+Files: .npy of joints (T, J, 3) or features (T, D), or any format of motion/files/read.py. Features (T, D) are in the dataset's
 own units, joints (T, J, 3) in metres.
 """
 
@@ -32,7 +32,8 @@ class Source:
     joints: Tensor
 
     def place(self, joints: Tensor, frame: int, own: int) -> Tensor:
-        """Joints (B, T', J, 3), turned about the vertical and moved so that in `frame` they stand and face as ours in `own`."""
+        """Joints (B, T', J, 3), rotated about the vertical and moved so that `frame` has the position and heading of frame `own` of
+        the source."""
         skeleton, ours = skeleton_for(joints.shape[2]), self.joints[own].to(joints)
         ahead = yaw(joints - joints[:, frame, 0][:, None, None], facing(joints[:, frame], skeleton)[:, None, None])
         back = facing(ours, skeleton) * joints.new_tensor([-1, 1, 1])  # the opposite turn
@@ -42,14 +43,15 @@ class Source:
 def read_source(path: str | Path, spec: DatasetSpec, options: InputOptions = AS_STATED) -> Source:
     """The motion in a file, at the dataset's frame rate.
 
-    Features are taken as they are, and so are joints of a body like the dataset's. Other bodies get the dataset's bone lengths.
+    Features are used unchanged, and so are joints whose bone lengths are about the dataset's. Other bodies are retargeted to the
+    dataset's bone lengths.
     Raises `UserError`, naming the file, if it is missing, damaged, of another skeleton, holds NaN or is shorter than `SHORTEST`.
     """
     return source_of(read_motion(path, options), spec, str(path))
 
 
 def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
-    """`read_source` for a motion at hand, which errors call `name`."""
+    """`read_source` for a motion in memory; errors call it `name`."""
     joints, features = motion.joints, getattr(motion, "file_features", None)
     if joints.shape[1] != spec.num_joints:
         count = f"{joints.shape[1]} joints, but the weights are for {spec.num_joints} (dataset {spec.name})"
@@ -63,7 +65,7 @@ def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
 
 
 def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
-    """A motion from joints (T, J, 3) in metres alone."""
+    """The source for joints (T, J, 3) in metres."""
     skeleton = skeleton_for(spec.num_joints)
     alike = skeleton.lengths is None or like_body(joints, skeleton)
     held = torch.cat((joints, joints[-1:])) / spec.unit_scale  # one row of features describes two frames
@@ -75,6 +77,6 @@ def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
 
 
 def like_body(joints: Tensor, skeleton: Skeleton) -> bool:
-    """Whether the bones of joints (T, J, 3) are about as long as the skeleton's."""
+    """Whether the bone lengths of joints (T, J, 3) are about those of the skeleton."""
     usual = torch.tensor(skeleton.lengths)
     return bool((bone_lengths(joints, skeleton).median(0).values - usual).abs().sum() < LIKE * usual.sum())

@@ -1,8 +1,8 @@
 """Motions of a dataset folder: packed once into one memory-mapped file, normalised, cut into windows and padded batches.
 
-A folder in HumanML3D's layout (`new_joint_vecs/*.npy`, each `(T, D)`; `train.txt`, `val.txt`, …; `Mean.npy`, `Std.npy`) holds
-tens of thousands of small files. `MotionStore` joins them, row under row, in `motions.pack` beside them: float32 rows
-`(R, D)`, then an index in JSON, then the index's size in 8 bytes. Every batch after that is one indexed read.
+A folder in HumanML3D's layout (`new_joint_vecs/*.npy`, each `(T, D)`; `train.txt`, `val.txt`, …; `Mean.npy`, `Std.npy`) contains
+tens of thousands of small files. `MotionStore` concatenates them in `motions.pack`: float32 rows `(R, D)`, then an index in JSON,
+then the index's size in 8 bytes. A batch is then one indexed read.
 
 Batches are `{"motion": (B, W, D) float32, normalised, zero beyond a clip's end; "lengths": (B,) int64, frames}`.
 """
@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from utils.errors import UserError, note
 from utils.progress import progress
 from utils.runtime import user_cache
 
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
 PACK = "motions.pack"
 BLOCK = 512  # files read ahead of the writer
 LARGEST = 1000  # metres: no feature of a motion is larger, whatever it counts
@@ -39,13 +40,13 @@ CHECKED = 1 << 30  # bytes of a pack whose checksum is compared at each use; a l
 
 
 def named(names: Sequence[str], most: int = 5) -> str:
-    """`a, b, c and 4 more`: a list of names that stays on one line."""
+    """A short list of names on one line: `a, b, c and 4 more`."""
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def _floats(content: bytes) -> np.ndarray:
-    """The numbers in a `.npy` file as float32, C-ordered. Raises `ValueError` for anything else, pickles and archives too."""
+    """The numbers in a `.npy` file as C-ordered float32. Raises `ValueError` for other content, including pickles and archives."""
     return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False).astype("<f4", order="C", copy=False)
 
 
@@ -68,7 +69,7 @@ def _statistics(path: Path, remedy: str) -> np.ndarray:
 class Normaliser:
     """z-normalisation of motions `(..., D)`, NumPy or torch, by `mean (D,)` and `std (D,)`.
 
-    Raises `UserError` for statistics or motions of another width, and for a deviation that is not positive.
+    Raises `UserError` if widths differ, or for a deviation that is not positive.
     """
 
     def __init__(self, mean: np.ndarray, std: np.ndarray):
@@ -88,25 +89,30 @@ class Normaliser:
         """Mean (D,) and standard deviation (D,)."""
         return self.mean, self.std
 
-    def _like(self, motion):
+    def _like(self, motion: Array) -> tuple[Array, Array]:
         """Mean and std of the kind, device and precision of `motion`."""
         if motion.shape[-1] != self.dim:
             raise UserError(f"motion: width {motion.shape[-1]}, but the statistics have {self.dim}; use the same dataset for both")
         if isinstance(motion, torch.Tensor):
-            return (torch.from_numpy(values).to(motion) for values in (self.mean, self.std))
+            return torch.from_numpy(self.mean).to(motion), torch.from_numpy(self.std).to(motion)
         return self.mean, self.std
 
-    def normalise(self, motion):
+    def normalise(self, motion: Array) -> Array:
         """Motion (..., D) in the dataset's units → z-normalised."""
         mean, std = self._like(motion)
         motion = motion - mean
         motion /= std  # in place: a third copy of a large batch is time
         return motion
 
-    def denormalise(self, motion):
+    def denormalise(self, motion: Array) -> Array:
         """Z-normalised motion (..., D) → in the dataset's units."""
         mean, std = self._like(motion)
         return motion * std + mean
+
+    @classmethod
+    def identity(cls, dim: int) -> Normaliser:
+        """Leaves motions (…, D) as they are."""
+        return cls(np.zeros(dim, np.float32), np.ones(dim, np.float32))
 
     @classmethod
     def from_dataset(cls, spec: DatasetSpec) -> Normaliser:
@@ -136,7 +142,7 @@ class Normaliser:
 
 
 def _motion(reading: Future[bytes], dim: int, largest: float) -> np.ndarray | str:
-    """A motion `(T, D)` float32, or what is wrong with its file."""
+    """A motion `(T, D)` float32, or the reason why its file cannot be used."""
     try:
         motion = _floats(reading.result())
     except (OSError, ValueError) as error:
@@ -153,15 +159,15 @@ def _motion(reading: Future[bytes], dim: int, largest: float) -> np.ndarray | st
 
 
 def _fingerprint(files: list[os.DirEntry], dim: int) -> str:
-    """Changes when a file comes, goes or is written."""
+    """A hash that changes when a file is added, removed or written."""
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(json.dumps([dim, facts]).encode()).hexdigest()
 
 
 def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerprint: str) -> None:
-    """Read all motions with a few threads and write the pack; bad files go to the index with their reason, with the rows' CRC-32.
+    """Read all motions with a few threads and write the pack. The index lists unusable files with reasons, and the rows' CRC-32.
 
-    The threads fetch bytes and no more: NumPy parses headers with `ast`, which races in threads up to Python 3.11.7 (gh-106905).
+    The threads only read bytes: NumPy parses headers with `ast`, which is not thread-safe up to Python 3.11.7 (gh-106905).
     """
     index = {"fingerprint": fingerprint, "names": [], "lengths": [], "skipped": {}, "crc": 0}
     with (
@@ -187,7 +193,7 @@ def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerp
 
 
 def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
-    """The index at the end of a pack of these files; None if there is no such pack, and a note if it is damaged."""
+    """The index of a pack of these files; None if there is no such pack or it is damaged, which prints a note."""
     try:
         with open(path, "rb") as pack:
             pack.seek(-8, os.SEEK_END)
@@ -219,14 +225,14 @@ def _crc(file: BinaryIO, size: int) -> int:
 
 
 def cache_folder(root: Path, cache_dir: Path | None = None) -> Path:
-    """Where the caches of a folder lie that is not written to: in `cache_dir` or in the user's cache, one folder for each."""
+    """Folder for the caches of a folder that must not be written to: in `cache_dir`, or in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or user_cache())
     return (cache_dir or cache / "lamp") / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Pieces of the packed rows: clip i is `rows[starts[i] : starts[i] + lengths[i]]`, `(T, D)` in the dataset's own units."""
+    """Slices of the packed rows: clip i is `rows[starts[i] : starts[i] + lengths[i]]`, `(T, D)` in the dataset's own units."""
 
     rows: np.ndarray  # (R, D)
     names: list[str]
@@ -241,9 +247,9 @@ class Clips:
         return self.rows[start : start + self.lengths[index]]
 
     def batches(self, normaliser: Normaliser, *, max_clips: int = 256, max_rows: int = 16_384) -> Iterator[dict]:
-        """All clips once, shortest first, in padded batches of at most `max_clips` clips and `max_rows` rows, padding counted.
+        """All clips once, shortest first, in padded batches of at most `max_clips` clips and `max_rows` rows, padding included.
 
-        Adds `"index": (B,)`, each clip's place in `names`, to the batch.
+        Adds `"index": (B,)`, each clip's index in `names`, to the batch.
         """
         order = np.argsort(self.lengths, kind="stable")
         while len(order):
@@ -258,8 +264,8 @@ class Clips:
 class MotionStore:
     """All usable motions of `spec.root`, as one memory-mapped array `rows (R, D)`.
 
-    The first use packs the folder (into the user's cache if the folder is read-only); later ones open the pack, unless
-    a source file has changed. Files that cannot be used are skipped, named on stderr and kept in `skipped` (file → reason).
+    The first use packs the folder (into the user's cache if the folder is read-only); later uses open the pack, unless a source
+    file has changed. Unusable files are skipped, named on stderr and listed in `skipped` (file → reason).
     Raises `UserError` if the folder is missing or holds no usable motion.
     """
 
@@ -299,7 +305,7 @@ class MotionStore:
         return name in self._place
 
     def split(self, split: str) -> list[str]:
-        """The names in `<split>.txt`, in its order. Raises `UserError` if the file is missing, naming those there are."""
+        """The names in `<split>.txt`, in order. Raises `UserError` if the file is missing, listing the existing splits."""
         path = self.root / f"{split}.txt"
         if not path.is_file():
             there = ", ".join(sorted(file.stem for file in self.root.glob("*.txt"))) or "none"
@@ -326,7 +332,7 @@ class MotionStore:
 
 
 def padded(rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int, normaliser: Normaliser) -> dict:
-    """The pieces `rows[start : start + length]`, normalised and zero-padded: `{"motion": (B, width, D), "lengths": (B,)}`."""
+    """The slices `rows[start : start + length]`, normalised and zero-padded: `{"motion": (B, width, D), "lengths": (B,)}`."""
     steps = np.arange(width)
     beyond = steps >= lengths[:, None]  # (B, W)
     frames = starts[:, None] + np.minimum(steps, lengths[:, None] - 1)
@@ -339,10 +345,9 @@ class MotionWindows:
     """Endless shuffled windows of `window` frames for training a tokeniser.
 
     An epoch is a permutation of every window start of every clip (a clip shorter than the window is one padded window).
-    Epochs follow each other in one stream, from which step s takes the next `world × batch_size` windows, each rank its
-    own: `batch(step)` depends on nothing but its argument, all batches are full, and no window is dropped. With `weights`
-    (N,), a clip is drawn in proportion to its weight times its frames, and its windows evenly: without them, a clip shorter
-    than the window counts as a single frame.
+    Epochs form one stream, from which step s takes the next `world × batch_size` windows, each rank its part: `batch(step)` depends
+    only on its argument, all batches are full, and no window is dropped. With `weights` (N,), a clip is drawn in proportion to its
+    weight times its frames, and its windows uniformly.
     """
 
     def __init__(
@@ -366,7 +371,7 @@ class MotionWindows:
         return rng.permutation(self.num_windows) if self.weights is None else weighted_epoch(self.weights, rng)
 
     def batch(self, step: int) -> dict[str, torch.Tensor]:
-        """Step's windows: `{"motion": (B, window, D), "lengths": (B,)}`."""
+        """The windows of a step: `{"motion": (B, window, D), "lengths": (B,)}`."""
         stream = (step * self.world + self.rank) * self.batch_size + np.arange(self.batch_size)
         epochs, places = np.divmod(stream, self.num_windows)
         index = np.concatenate([self._order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])

@@ -1,7 +1,7 @@
 """Captioned clips: `texts/<name>.txt`, time tags, length filters and the random crop of the published protocol.
 
-A line of a text file is `caption#tokens#start#end`; start and end are seconds, both 0 (or NaN) where the caption is about the
-whole clip. A caption with a time tag makes a clip of its own, `A_<name>`, `B_<name>`, …, cut out of `<name>`.
+A line of a text file is `caption#tokens#start#end`; start and end are seconds, both 0 (or NaN) if the caption describes the whole
+clip. A caption with a time tag defines a separate clip `A_<name>`, `B_<name>`, …, cut from `<name>`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Caption:
 
     @property
     def tagged(self) -> bool:
-        """Whether it is about a part of the clip only."""
+        """Whether the caption describes only a part of the clip."""
         return self.start != 0 or self.end != 0
 
 
 def _seconds(field: str) -> float:
-    """A time tag; NaN, which the datasets hold here and there, means 0."""
+    """A time tag in seconds; NaN, which occurs in the datasets, means 0."""
     value = float(field)
     if value < 0 or math.isinf(value):
         raise ValueError(f"time {field}")
@@ -49,10 +49,10 @@ def _seconds(field: str) -> float:
 
 
 def parse_captions(content: str, source: str | Path, faults: list[str] | None = None) -> list[Caption]:
-    """The captions in a text file's content; blank lines do not count, nor does what old editors leave at both ends.
+    """The captions in a text file's content, ignoring blank lines, a byte order mark and a trailing Ctrl-Z.
 
-    A malformed line costs that line alone: it joins `faults`, or without them gets a note. Raises `UserError`, naming `source`, if
-    no line is left.
+    A malformed line is skipped: it is appended to `faults`, or without that list named in a note. Raises `UserError`, naming
+    `source`, if no line is left.
     """
     captions, bad = [], []
     for number, line in enumerate(LINE_ENDS.split(content.removeprefix("\ufeff").rstrip("\x1a\0")), 1):
@@ -78,7 +78,7 @@ def parse_captions(content: str, source: str | Path, faults: list[str] | None = 
 
 
 def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
-    """The captions of one clip; see `parse_captions`. Raises `UserError` for a file that is missing, empty or not captions."""
+    """The captions of one clip; see `parse_captions`. Raises `UserError` for a file that is missing, empty or has no captions."""
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is no ordinary file")
@@ -103,7 +103,7 @@ def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int =
 
 
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """The protocol's crop, each clip its own draw out of (single, single, double): first frames `(B,)` and frames kept `(B,)`."""
+    """The protocol's random crops, each clip drawing from (single, single, double): first frames `(B,)` and frames kept `(B,)`."""
     kept = crop_length(lengths, generator.integers(3, size=len(lengths)) == 2, unit)
     return generator.integers(lengths - kept, endpoint=True), kept
 
@@ -112,7 +112,7 @@ def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 
 
 
 def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -> Iterator[tuple[str, int, int, list[Caption]]]:
-    """A clip with the captions about all of it, then its time-tagged parts: (name, first frame, frames, captions).
+    """A clip with the captions of the whole clip, then its time-tagged parts: (name, first frame, frames, captions).
 
     Parts outside `spec.min_frames <= frames < spec.max_frames` are left out. Tags are in seconds, so each dataset's own
     fps counts (the released code cuts KIT-ML, 12.5 fps, as if it had 20).
@@ -131,7 +131,7 @@ def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -
 class CaptionedClips:
     """The clips of one split with their captions: whole clips and time-tagged parts, each with at least one caption.
 
-    Kept are clips with `spec.min_frames <= T < spec.max_frames`, and parts of kept clips under the same rule. `clips` holds the
+    Clips with `spec.min_frames <= T < spec.max_frames` are kept, and parts of kept clips by the same rule. `clips` holds the
     motions; `captions[first[i] : first[i + 1]]` are those of clip i. Names without a usable motion or text are counted
     on stderr, in one line. Raises `UserError` for a missing split file or texts folder, or if no clip is left.
     """
@@ -179,7 +179,7 @@ class CaptionedClips:
     def evaluation_batch(
         self, index: np.ndarray, normaliser: Normaliser, generator: np.random.Generator, first_caption: bool = False
     ) -> dict:
-        """Clips `index (B,)`, each cropped and with one of its captions by chance, as the published evaluation sees them.
+        """Clips `index (B,)`, randomly cropped, each with a random caption, as in the published evaluation.
 
         Returns motion `(B, max_motion, D)` normalised and zero-padded, lengths `(B,)`, and lists of B names, captions and tokens.
         """
@@ -201,7 +201,7 @@ class CaptionedClips:
         shuffle: bool = True,
         first_caption: bool = False,
     ) -> Iterator[dict]:
-        """One pass in batches of exactly `size`, the rest dropped; fewer clips than that make one batch of all."""
+        """One pass in batches of exactly `size`; the rest is dropped. If there are fewer clips, one batch of all."""
         size = min(size, len(self))
         order = generator.permutation(len(self)) if shuffle else np.arange(len(self))
         for start in range(0, len(self) - size + 1, size):

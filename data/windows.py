@@ -1,7 +1,7 @@
-"""Motion files, one or whole folders of them, as windows of features in padded batches.
+"""Motion files and folders of them, as windows of features in padded batches.
 
-Features (T, D) are in the dataset's own units, at its frame rate. A motion that is longer than a window is cut into as few windows
-as will do, all about as long, without gap or overlap.
+Features (T, D) are in the dataset's own units, at its frame rate. A motion longer than a window is split into the smallest number
+of windows of about equal length, without gaps or overlap.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def motion_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[os.
 
 
 def walk(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[os.DirEntry]:
-    """The files under a folder that end so, in no order; hidden ones are passed over, and folders that are links."""
+    """The files with these suffixes under a folder, unordered, without hidden files and linked folders."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             yield from walk(entry.path, suffixes)
@@ -47,7 +47,7 @@ def walk(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[os.DirEntry]
 
 
 def named_files(places: Sequence[str]) -> list[Path]:
-    """Files as they are named, and those in folders that are named; each once. Raises `UserError` for what is not there."""
+    """The given files and the files in the given folders, each once. Raises `UserError` for missing ones."""
     files: dict[Path, Path] = {}  # by the place it really has
     for place in map(Path, places):
         if not place.exists():
@@ -58,7 +58,7 @@ def named_files(places: Sequence[str]) -> list[Path]:
 
 
 def features_of(file: Path, spec: DatasetSpec, faults: list[str], options: InputOptions = AS_STATED) -> np.ndarray | None:
-    """A motion's features (T, D); what is wrong with a file joins `faults`."""
+    """A motion's features (T, D); None for an unusable file, whose error is appended to `faults`."""
     try:
         return read_source(file, spec, options).features.numpy()
     except UserError as error:
@@ -67,7 +67,7 @@ def features_of(file: Path, spec: DatasetSpec, faults: list[str], options: Input
 
 
 def tell_skipped(faults: list[str], count: int) -> None:
-    """Name on stderr the faulty ones of `count` files, if there are any."""
+    """List the unusable ones of `count` files on stderr, if there are any."""
     if faults:
         print(f"skipped {len(faults)} of {count} files: {named(faults, 3)}", file=sys.stderr)
 
@@ -75,7 +75,7 @@ def tell_skipped(faults: list[str], count: int) -> None:
 def read_motions(files: Sequence[Path], spec: DatasetSpec, options: InputOptions = AS_STATED) -> dict[Path, np.ndarray]:
     """The features (T, D) of each file that holds a motion; the others are named on stderr.
 
-    Raises `UserError` if none does: of a single file, what is wrong with it.
+    Raises `UserError` if none does; for a single file with its error.
     """
     faults: list[str] = []
     motions = {file: motion for file in files if (motion := features_of(file, spec, faults, options)) is not None}
@@ -96,7 +96,7 @@ class Window(NamedTuple):
 
 
 def windows_of(motions: dict[Path, np.ndarray], window: int, stride: int) -> list[Window]:
-    """The windows of all motions, in order. Motions without a whole token of `stride` frames are named on stderr.
+    """The windows of all motions, in order. Motions shorter than a token of `stride` frames are named on stderr.
 
     Raises `UserError` if none has one, or if `window` has none.
     """
@@ -111,9 +111,9 @@ def windows_of(motions: dict[Path, np.ndarray], window: int, stride: int) -> lis
 
 
 def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
-    """Where the windows of a motion begin and end: in whole tokens of `stride` frames, but for the end of the motion.
+    """Start and end of a motion's windows, at multiples of `stride` frames except for the end of the motion.
 
-    None is longer than `window`, which is at least `stride`; where there are several, all have about the same length.
+    No window is longer than `window`, which is at least `stride`; all have about the same length.
     """
     count = -(-frames // (window // stride * stride))
     ends = [-(-k * frames // (count * stride)) * stride for k in range(count)] + [frames]  # rounded up: so the last is no longer
@@ -121,7 +121,7 @@ def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
 
 
 def batches(pieces: Sequence[np.ndarray], size: int) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """All pieces (T, D) once, shortest first, `size` at a time: their places, features (B, T, D) zero beyond each, lengths (B,)."""
+    """All pieces (T, D) once, shortest first, `size` at a time: their indices, zero-padded features (B, T, D), lengths (B,)."""
     order = sorted(range(len(pieces)), key=lambda place: len(pieces[place]))
     for first in range(0, len(order), size):
         places = order[first : first + size]

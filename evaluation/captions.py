@@ -1,7 +1,7 @@
-"""How good captions of motion are, over the passes of a split (`evaluation/protocol.py`), and LaMP-BertScore.
+"""Scores of motion captions over the passes of a split (`evaluation/protocol.py`), and LaMP-BertScore.
 
-References decide the score: `raw` are captions as people wrote them, all of a clip; `tokens` are their processed words
-(TM2T, MotionGPT), to which captions are brought by the same processing.
+Scores depend on the references: `raw` are all captions of a clip as written; `tokens` are their processed words (as in TM2T and
+MotionGPT), and generated captions are processed in the same way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Scores = dict[str, float]
 def batched_captioner(
     model: MotionToText, search: Search, size: int, candidates: int = 1
 ) -> Callable[[Tensor, Tensor], list[str]]:
-    """Captions of features (B, T, D) with lengths (B,), in their order; `size` motions of like length at a time."""
+    """A function that captions features (B, T, D) with lengths (B,), in order, `size` motions of similar length at a time."""
 
     def caption(features: Tensor, lengths: Tensor) -> list[str]:
         order = lengths.argsort(stable=True)
@@ -52,9 +52,9 @@ def batched_captioner(
 
 
 def load_scorer(model: str, layer: int, device: torch.device | str) -> BertScorer:
-    """The encoder that `model` names; without a name RoBERTa-large where it is in the cache, else MiniLM, which says so.
+    """The BERTScore encoder `model`; by default RoBERTa-large if it is in the cache, else MiniLM with a note.
 
-    Raises `UserError` for what is not there.
+    Raises `UserError` if it is missing.
     """
     if not model:
         model = USUAL if in_cache(USUAL) else str(minilm_folder())
@@ -66,16 +66,17 @@ def load_scorer(model: str, layer: int, device: torch.device | str) -> BertScore
 
 
 def in_cache(model: str) -> bool:
-    """Whether a published model lies in Hugging Face's cache."""
+    """Whether a published model is in Hugging Face's cache."""
     from huggingface_hub import try_to_load_from_cache
 
     return isinstance(try_to_load_from_cache(model, "config.json"), str)
 
 
 class BertScores:
-    """BERTScore of captions: F1 raw and rescaled, with and without idf; the package's baseline, else one made of `captions`.
+    """BERTScore of captions: raw and rescaled F1, with and without idf. The baseline is the package's, else one estimated from
+    `captions`.
 
-    `captions` are lists, one a clip.
+    `captions` are lists, one per clip.
     """
 
     def __init__(self, scorer: BertScorer, captions: Sequence[Sequence[str]]):
@@ -98,7 +99,7 @@ class BertScores:
 
 
 def lamp_bertscore(bert: BertScores) -> Callable[[list[str], list[str]], Scores]:
-    """LaMP-BertScore (paper, section 4): captions of motions against the texts that these were made from."""
+    """LaMP-BertScore (paper, section 4): captions of generated motions against their prompts."""
 
     def score(captions: list[str], texts: list[str]) -> Scores:
         return bert(captions, [[text] for text in texts], "LaMP-BertScore") if captions else {}
@@ -115,7 +116,7 @@ def words_of(tokens: str) -> str:
 
 
 def language_scores(candidates: list[str], captions: list[list[Caption]], kind: str, bert: BertScores) -> Scores:
-    """BLEU, ROUGE-L, CIDEr and BERTScore of one candidate per clip against all captions of the clip, as `kind` raw or tokens."""
+    """BLEU, ROUGE-L, CIDEr and BERTScore of one candidate per clip against all captions of the clip; `kind`: raw or tokens."""
     if kind == "tokens":
         candidates = processed(candidates)
         references = [[words_of(caption.tokens) for caption in of_clip] for of_clip in captions]
@@ -125,25 +126,25 @@ def language_scores(candidates: list[str], captions: list[list[Caption]], kind: 
 
 
 def processed(captions: list[str]) -> list[str]:
-    """Captions as HumanML3D's token lines would have their words."""
+    """Captions processed as HumanML3D's token lines."""
     return [words_of(line) for line in tag(captions)]
 
 
 def embedded(judge: Judge, captions: list[str]) -> Tensor:
-    """The judge's embeddings (N, E) of captions."""
+    """The evaluator's embeddings (N, E) of captions."""
     tokens = [line.split() or [f"{SILENCE}/PUNCT"] for line in tag(captions)]
     return judge.text([caption if caption.strip() else SILENCE for caption in captions], tokens).cpu()
 
 
 def matching_scores(text: Tensor, seen: Pass) -> Scores:
-    """R-precision and MM-Dist of texts (N, E), one for each of a pass's motions."""
+    """R-precision and MM-Dist of texts (N, E), one per motion of a pass."""
     precision = metrics.r_precision(text, seen.seen.motion, BATCH)
     scores = {f"R@{k}": float(value) for k, value in enumerate(precision, start=1)}
     return {**scores, "MM-Dist": float(metrics.matching_distance(text, seen.seen.motion))}
 
 
 def people(seen: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]]]:
-    """One caption of each clip of a pass that has others, and those others: what people score."""
+    """For clips of a pass with several captions: one caption, and the others as its references."""
     rest = [[caption for caption in of_clip if caption.text != drawn] for drawn, of_clip in zip(seen.captions, captions)]
     return [drawn for drawn, of_clip in zip(seen.captions, rest) if of_clip], [of_clip for of_clip in rest if of_clip]
 

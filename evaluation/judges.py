@@ -1,13 +1,14 @@
-"""Who judges whether texts and motions belong together: both as points of one space, for R-precision, FID and their like.
+"""Evaluators: text and motion embeddings in one space, for R-precision, FID and related metrics.
 
-A judge takes motions in the dataset's own units, features (B, T, D) with lengths (B,) in frames, and captions with their tokens
-(`word/POS`), and gives (B, E) each, in the order they came in; nearness is Euclidean. `GuoJudge` is the field's matching evaluator,
+A judge embeds motions, features (B, T, D) in the dataset's own units with lengths (B,) in frames, and captions with their tokens
+(`word/POS`), as (B, E), in the order of the input; the distance is Euclidean. `GuoJudge` is the field's matching evaluator,
 `LampJudge` is LaMP (paper's table 2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -22,37 +23,51 @@ from motion.spec import GLOVE, RELEASED_EVALUATOR, RELEASED_STATISTICS
 from options.common import Judged
 from pipelines.language_motion import LanguageMotion
 from pipelines.runs import EVALUATOR, MissingRun, resolve
+from utils.checkpoint import fingerprint
 from utils.errors import UserError
 
 BATCH = 256  # clips at a time: enough for matrix products at full speed
 
 
 class Judge(Protocol):
-    """What evaluation asks of a judge."""
+    """The interface of an evaluator."""
 
     name: str
     released: bool  # whether it is the one that published numbers were measured with
 
-    def motion(self, features: Tensor, lengths: Tensor) -> Tensor: ...
+    def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Embeddings (B, E) of features (B, T, D) in the dataset's units, with `lengths` (B,) in frames."""
 
-    def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor: ...
+    def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
+        """Embeddings (B, E) of captions; `tokens` are HumanML3D's `word/POS` tokens of each."""
 
 
 class GuoJudge:
-    """An evaluator with the statistics (D,) of its motions and the words of its texts.
+    """The matching evaluator with the statistics (D,) of its motions and its word vectors; `folder` is that of its run.
 
-    Raises `UserError` if they do not fit each other, and in use for motions of another width, under 4 frames, or over 196.
+    Raises `UserError` if these do not fit each other, and when called with motions of another width, or of less than 4 or more than
+    196 frames.
     """
 
     name = "guo"
 
-    def __init__(self, evaluator: Evaluator, mean: Tensor, std: Tensor, words: Words, released: bool = False):
+    def __init__(self, evaluator: Evaluator, mean: Tensor, std: Tensor, words: Words, folder: Path | None = None):
         config = evaluator.config
         for what, theirs, ours in (("statistics", len(mean), config.dim), ("words", words.dim, config.word_dim)):
             if theirs != ours:
                 raise UserError(f"evaluator: it takes {what} of width {ours}, these have {theirs}; use the files that came with it")
         self.evaluator = fused(evaluator)
-        self.mean, self.std, self.words, self.released = mean, std, words, released
+        self.mean, self.std, self.words, self.folder = mean, std, words, folder
+
+    @property
+    def released(self) -> bool:
+        """Whether this is the released evaluator, by the name of its run."""
+        return self.folder is not None and self.folder.name == RELEASED_EVALUATOR
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of equal judges it is equal."""
+        return fingerprint(self.evaluator, self.mean.cpu().numpy(), self.std.cpu().numpy())[:16]
 
     @classmethod
     def load(
@@ -79,11 +94,11 @@ class GuoJudge:
             folders = (run.folder.parent / part / "meta" for part in RELEASED_STATISTICS)
             meta = next((path for path in folders if path.is_dir()), meta)
         mean, std = (torch.from_numpy(row).to(loader.device) for row in Normaliser.load(meta).rows)
-        return cls(model, mean, std, words or Words.load(run.folder / FILE), run.name == RELEASED_EVALUATOR)
+        return cls(model, mean, std, words or Words.load(run.folder / FILE), run.folder)
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """(B, E). Raises `UserError` for a motion that the evaluator cannot see."""
+        """Embeddings (B, E). Raises `UserError` for a motion that is too short or too long for the evaluator."""
 
         def embed(features: Tensor, lengths: Tensor) -> Tensor:
             return self.evaluator.embed_motion((features.to(self.mean) - self.mean) / self.std, lengths)
@@ -92,7 +107,7 @@ class GuoJudge:
 
     @torch.no_grad()
     def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
-        """(B, E), from the tokens alone."""
+        """Embeddings (B, E) of the tokens; the captions are not used."""
         embeddings = []
         for start in range(0, len(tokens), BATCH):
             batch = {name: value.to(self.mean.device) for name, value in self.words(tokens[start : start + BATCH]).items()}
@@ -101,7 +116,7 @@ class GuoJudge:
 
 
 class LampJudge:
-    """LaMP as its authors judge with it: a motion is the mean of its queries' projections; neither side is made a unit vector."""
+    """LaMP as evaluator, as its authors use it: a motion is the mean of its queries' projections; embeddings are not normalised."""
 
     name = "lamp"
 
@@ -124,7 +139,7 @@ class LampJudge:
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """(B, E)."""
+        """Embeddings (B, E)."""
 
         def embed(features: Tensor, lengths: Tensor) -> Tensor:
             return self.lamp.project_motions((features.to(self.mean) - self.mean) / self.std, lengths).mean(1)
@@ -133,12 +148,12 @@ class LampJudge:
 
     @torch.no_grad()
     def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
-        """(B, E), from the captions alone."""
+        """Embeddings (B, E) of the captions; the tokens are not used."""
         return self.lamp.project_texts(captions)
 
 
 class NoJudge:
-    """Says nothing, where nobody who can judge is there."""
+    """Stands in when no evaluator is available; its embeddings are empty."""
 
     name, released = "none", False
 
@@ -152,7 +167,8 @@ class NoJudge:
 
 
 def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengths: Tensor) -> Tensor:
-    """`embed(features (b, t, D), lengths (b,))` of all clips in their order; batches are of like length, cut to the longest."""
+    """Apply `embed(features (b, t, D), lengths (b,))` to all clips in batches of similar length, trimmed to the longest; results
+    are in the order of the clips."""
     lengths = lengths.cpu()
     order = lengths.argsort()
     embeddings = [
@@ -163,9 +179,9 @@ def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengt
 
 
 def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJudge:
-    """The judge that the flags ask for; where nothing is named and none is there, nobody, with a note.
+    """The evaluator given by the flags; if none is named and none exists, `NoJudge` with a note.
 
-    Raises `UserError` for one that is named and not there, and for a damaged one.
+    Raises `UserError` for an evaluator that is named but missing, and for a damaged one.
     """
     if config.evaluator == "none":
         return NoJudge()
@@ -179,5 +195,5 @@ def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJud
 
 
 def load_judge(kind: str, checkpoints_dir: str | Path, dataset_name: str, name: str, loader: Loader) -> GuoJudge | LampJudge:
-    """The judge of `kind` guo or lamp; `name` is its run. Raises `MissingRun` where there is none, saying how to get one."""
+    """The evaluator of `kind` guo or lamp; `name` is its run. Raises `MissingRun` if there is none, saying how to get one."""
     return {"guo": GuoJudge, "lamp": LampJudge}[kind].load(checkpoints_dir, dataset_name, name, loader=loader)

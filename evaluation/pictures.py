@@ -26,8 +26,7 @@ Pictures = Callable[[nn.Module], dict[str, np.ndarray]]
 def chosen(clips: CaptionedClips, count: int) -> tuple[Tensor, Tensor, list[str]]:
     """Features (N, T, D) in the dataset's own units, lengths (N,) and captions of `count` clips, or of all there are."""
     index = np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int)
-    dim = clips.spec.dim
-    own_units = Normaliser(np.zeros(dim, np.float32), np.ones(dim, np.float32))
+    own_units = Normaliser.identity(clips.spec.dim)
     batch = clips.evaluation_batch(index, own_units, np.random.default_rng(0), first_caption=True)
     return batch["motion"], batch["lengths"], batch["captions"]
 

@@ -1,8 +1,9 @@
-"""The published evaluation of generated motion (Guo et al. 2022, section 6): generate for every clip's caption, embed, score.
+"""The published evaluation of generated motion (Guo et al. 2022, section 6): generate a motion for each clip's caption, embed,
+score.
 
-One pass over a split draws each clip's crop and caption ("single, single, double"; a caption by chance), shuffles, and drops what
-does not fill a batch of 32. A judge (`evaluation.judges`) embeds texts, real motions and generated ones; passes are repeated with
-other draws, and results are means with 95 % confidence intervals.
+A pass over a split draws a random crop ("single, single, double") and a random caption of each clip, shuffles, and drops the
+incomplete last batch of 32. An evaluator (`evaluation.judges`) embeds texts, real and generated motions. Passes are repeated with
+other random draws; results are means with 95 % confidence intervals.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ TextScorer = Callable[[list[str], list[str]], dict[str, float]]  # captions of N
 
 
 class Sample(NamedTuple):
-    """What is seen of N motions."""
+    """Embeddings, physical metrics and captions of N motions."""
 
     motion: Tensor  # (N, E)
     physical: dict[str, Tensor]  # (N,) each
@@ -58,7 +59,7 @@ class Pass(NamedTuple):
 
 
 class SplitEvaluation:
-    """Passes over `clips`, as `judge` sees them; those of real motion are made once and kept.
+    """Passes over `clips`, embedded by `judge`; passes of real motion are computed once and cached.
 
     `published` is "standard", or "lamp" for the variant of LaMP's release: each clip's first caption, in the split's order.
     `batches` limits a pass to that many batches of 32; 0: all. A `captioner` captions every motion, real and generated, and
@@ -80,21 +81,25 @@ class SplitEvaluation:
         self.clips, self.judge, self.seed, self.captioner, self.text_scorer = clips, judge, seed, captioner, text_scorer
         self.published, self.batches, self.physical = published, batches, physical
         self.spec = clips.spec
-        self.normaliser = Normaliser(np.zeros(self.spec.dim, np.float32), np.ones(self.spec.dim, np.float32))
+        self.normaliser = Normaliser.identity(self.spec.dim)
         self.passes: dict[int, Pass] = {}
 
     def real(self, repeat: int) -> Pass:
-        """The pass number `repeat`, over real motion."""
+        """Pass number `repeat` over real motion."""
         if repeat not in self.passes:
             self.passes[repeat] = self._pass(repeat, lambda features, lengths, captions: features)
         return self.passes[repeat]
 
     def reconstructed(self, reconstruct: Reconstruct, repeat: int) -> Sample:
-        """The motions of the same pass as `reconstruct` returns them."""
+        """The motions of a pass as `reconstruct` returns them."""
         return self._pass(repeat, reconstruct).seen
 
+    def draws(self, repeat: int) -> np.random.Generator:
+        """What decides the order, crops and captions of a pass."""
+        return np.random.default_rng((self.seed, repeat + 1))
+
     def _pass(self, repeat: int, reconstruct: Reconstruct) -> Pass:
-        generator = np.random.default_rng((self.seed, repeat + 1))
+        generator = self.draws(repeat)
         variant = {} if self.published == "standard" else {"shuffle": False, "first_caption": True}
         drawn = self.clips.evaluation_batches(self.normaliser, generator, BATCH, **variant)
         drawn = iter(islice(drawn, self.batches or None))
@@ -134,7 +139,8 @@ class SplitEvaluation:
         captioner: Captioner | None,
         sampling: SamplingSettings,
     ) -> Sample:
-        """Motions for conditions (N, C) and lengths (N,), in batches of like length, which processes of torchrun share."""
+        """Motions for conditions (N, C) and lengths (N,), in batches of similar length, distributed over the processes of
+        torchrun."""
         order = lengths.argsort(stable=True)
         sampling = replace(sampling, seed=sampling.seed + repeat)
 
@@ -153,7 +159,7 @@ class SplitEvaluation:
         return Sample(made.motion[back], physical, [made.captions[index] for index in back.tolist()] if captioner else [])
 
     def scores(self, real: Pass, sample: Sample, reference: Tensor, repeat: int) -> dict[str, float]:
-        """Every metric of motions that belong to the pass's texts; FID is taken against `reference` (M, E)."""
+        """All metrics of motions for the texts of a pass; FID is computed against `reference` (M, E)."""
         motion = sample.motion
         precision = metrics.r_precision(real.text, motion, BATCH)
         values = {
@@ -195,7 +201,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """`{"real": {metric: [mean, interval]}, "ours": …}` over `repeats` passes. Real motion's FID is that of another pass.
 
-    `make(real, repeat)` gives our motions for a pass, `more(real, repeat)` metrics that need others than these.
+    `make(real, repeat)` returns our motions of a pass, `more(real, repeat)` metrics that need further motions.
     """
     rows: dict[str, list[dict[str, float]]] = {"real": [], "ours": []}
     reference = protocol.real(-1).seen.motion
@@ -210,12 +216,12 @@ def evaluate(
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and half the width of its 95 % confidence interval: 1.96 σ / √n."""
+    """The mean and the half-width of its 95 % confidence interval, 1.96 σ / √n."""
     return float(np.mean(values)), float(1.96 * np.std(values) / math.sqrt(len(values)))
 
 
 def results_table(results: dict[str, Any]) -> str:
-    """Our motion beside real motion, and a warning where there are few clips."""
+    """A table of our metrics beside those of real motion, with a warning if there are few clips."""
     lines = [f"{'':<20}{'real':>20}{'ours':>20}"]
     for name, ours in results["ours"].items():
         real = results["real"].get(name)
@@ -226,7 +232,7 @@ def results_table(results: dict[str, Any]) -> str:
 
 
 def released_lines(results: dict[str, Any]) -> Iterator[str]:
-    """The lines of the field's evaluation logs: `FID: 0.045, conf. 0.002` and so on."""
+    """Lines in the format of the field's evaluation logs, such as `FID: 0.045, conf. 0.002`."""
     ours = results["ours"]
 
     def line(title: str, name: str) -> str:

@@ -10,7 +10,7 @@ from utils.checkpoint import atomic_path
 
 
 def write_report(folder: Path, ext: str, text: str, results: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """`<ext>.log` for people and `<ext>.json` for programs, which says what made it too (`utils.provenance`)."""
+    """Write `<ext>.log` for people and `<ext>.json` for programs; the latter includes the provenance (`utils.provenance`)."""
     for suffix, content in (("log", text), ("json", json.dumps({**results, "provenance": provenance}, indent=2))):
         with atomic_path(folder / f"{ext}.{suffix}") as path:
             path.write_text(content + "\n", encoding="utf-8")

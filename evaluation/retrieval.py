@@ -1,8 +1,8 @@
-"""How well a LaMP finds motions by texts and texts by motions, over the clips of a split.
+"""Retrieval with LaMP in both directions, over the clips of a split.
 
-A gallery holds each clip whole, from its first frame on, with one of its captions: the first, as TMR has it, unless another is
-asked for. A time-tagged caption makes a clip of its own. LaMP gives the scores. What texts are alike, for the protocols that ask,
-a frozen sentence encoder says.
+A gallery holds each clip from its first frame on with one of its captions: by default the first, as in TMR. A time-tagged caption
+is a separate clip. LaMP computes the scores. For the protocols that need it, a frozen sentence encoder measures the similarity of
+texts.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ ROWS = ("text_to_motion", "motion_to_text", "ceiling", "chance")
 
 
 def whole_clips(clips: Clips, longest: int, stride: int) -> Clips:
-    """Clips from their first frame on, `longest` frames at most, cut to whole tokens; those without one are left out."""
+    """Clips from their first frame on, at most `longest` frames, cut to whole tokens; clips shorter than a token are left out."""
     kept = crop_length(np.minimum(clips.lengths, longest), False, stride)
     usable = np.flatnonzero(kept)
     return Clips(clips.rows, [clips.names[index] for index in usable], clips.starts[usable], kept[usable])
 
 
 def one_caption_each(captioned: CaptionedClips, number: int = 1, seed: int = 0) -> list[str]:
-    """Of each clip the caption of that number, from 1, or the last if there are fewer; with 0 a random one."""
+    """Caption number `which` of each clip, from 1, or its last one if there are fewer; 0: a random one."""
     first, end = captioned.first[:-1], captioned.first[1:]
     chosen = np.minimum(first + number, end) - 1 if number else np.random.default_rng(seed).integers(first, end)
     return [captioned.captions[index].text for index in chosen]
 
 
 class Gallery:
-    """Clips with a caption each, and how similar each motion is to each different text.
+    """Clips with one caption each, and the similarity of each motion to each distinct text.
 
-    Captions that differ in case and spaces alone are the same. `which (N,)` is a clip's index in `texts`, U different ones, and
-    `similarity (N, U)` is motions × texts, so that the scores of equal captions are equal to the last bit.
+    Captions that differ only in case and spaces are equal. `which (N,)` is a clip's index in `texts`, which has U distinct ones,
+    and `similarity (N, U)` is motions × texts, so scores of equal captions are bitwise equal.
     """
 
     def __init__(self, model: LanguageMotion, clips: Clips, captions: Sequence[str], pool: str = "max"):
@@ -75,7 +75,7 @@ class Gallery:
         return to_motion[which], to_text[:, which]
 
     def match(self, motions: Tensor, texts: Tensor) -> Tensor:
-        """Log-odds (P,) that motions and texts, by their indices (P,), belong together. No pair is computed twice."""
+        """Log-odds (P,) that the motions and texts with these indices (P,) match. No pair is computed twice."""
         pairs = torch.stack((motions, texts), dim=1)[self._matches[motions, texts].isnan()].unique(dim=0)  # sorted by motion
         parts = pairs.split(PAIRS) if len(pairs) else ()
         for part in progress(parts, desc="matching", unit="batch", disable=len(parts) <= 4):
@@ -98,9 +98,9 @@ class Gallery:
 
 
 def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int = 0) -> dict[str, Any]:
-    """By protocol: how many galleries of how many clips, and R@k and median rank both ways, means over the galleries.
+    """By protocol: number and size of galleries, R@k and median rank in both directions, means over the galleries.
 
-    Beside them `ceiling`, what identical captions allow, and `chance`, what scores reach that say nothing.
+    Also `ceiling`, the best result that identical captions allow, and `chance`, the result of equal scores.
     """
     features = SentenceEncoder()(gallery.captions) if {"threshold", "dissimilar"} & set(protocols) else None
     results = {}
@@ -118,7 +118,7 @@ def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int =
 
 
 def retrieval_table(results: dict[str, Any]) -> Iterator[str]:
-    """What `evaluate_retrieval` gave, as people read it: a block of lines a protocol."""
+    """The results of `evaluate_retrieval` as a readable table, one block per protocol."""
     for protocol, scores in results.items():
         columns = list(scores["chance"])
         size = f"{scores['galleries']} × {scores['clips']}" if scores["galleries"] > 1 else scores["clips"]

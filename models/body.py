@@ -1,8 +1,8 @@
 """Physical constraints and losses for the tokeniser: bone lengths, standing feet, and joints in metres.
 
 HumanML3D's features store each joint independently and the root only as velocities. A small error in every number therefore
-stretches bones, makes feet slide and lets the heading drift. `BodyConstraints` is the decoder's last layer and removes
-the first two; `BodyLoss` integrates the root and compares joints `(B, T, J, 3)` in world space. Rows are `(B, T, D)`, normalised.
+stretches bones, makes feet slide and lets the heading drift. `BodyConstraints`, the decoder's last layer, prevents the first two;
+`BodyLoss` integrates the root and compares joints `(B, T, J, 3)` in world space. Rows are `(B, T, D)`, normalised.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from data.store import Clips
 from motion.features import bone_lengths, bones, features_to_joints, skeleton_for
 from motion.rotation import constant, indices
 from motion.spec import DatasetSpec
@@ -22,7 +23,7 @@ TINY = 1e-10  # keeps the gradient of a length finite at zero
 
 
 def joint_count(dim: int) -> int:
-    """J of a row of D = 12 J - 1 numbers."""
+    """The number of joints J of rows with D = 12 J - 1 numbers."""
     return (dim + 1) // 12
 
 
@@ -100,7 +101,7 @@ class BodyConstraints(nn.Module):
         return torch.cat((root[..., :1], velocity, root[..., 3:]), dim=-1)
 
 
-def measured_bones(clips, spec: DatasetSpec, most: int = 200) -> np.ndarray:
+def measured_bones(clips: Clips, spec: DatasetSpec, most: int = 200) -> np.ndarray:
     """Bone lengths (J,) of a dataset, in its unit: medians over the first frames of at most about `most` clips.
 
     Raises `UserError` if a clip deviates by more than 1 %: rigid bones need a dataset with one skeleton.

@@ -1,10 +1,10 @@
-"""Motion to text: a frozen LaMP reads the motion, a language model writes what its queries found (LaMP section 3.4).
+"""Motion to text: a frozen LaMP encodes the motion, and a language model writes a caption from its queries (LaMP section 3.4).
 
-`MotionReader` is what all captioners share. `CaptionGPT` is one trained from scratch: a GPT (Radford et al. 2019, pre-norm) over
-the WordPiece of LaMP's backbone, whose first places are LaMP's queries. `models/caption_lm.py` has the pretrained one.
+`MotionReader` is the base class of captioners. `CaptionGPT` is trained from scratch: a GPT (Radford et al. 2019, pre-norm) with the
+WordPiece vocabulary of LaMP's backbone and LaMP's queries as prefix. The pretrained one is in `models/caption_lm.py`.
 
 Batches are those of `data.pairs`: latents (B, N, C) with lengths (B,) in tokens, base codes (B, N), ids (B, L) "[CLS] … [SEP]", 0
-at padding, text_lengths (B,). Plain language, from which a GPT may learn the words first, has the last two alone.
+at padding, text_lengths (B,). Captions without motions, for pretraining a GPT, have only the last two.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ Cache = tuple[Tensor, Tensor]  # keys and values, (B, heads, places, dim of a he
 
 
 class MotionReader(nn.Module):
-    """A captioner's frozen LaMP, and the loss that the trainer calls; subclasses write."""
+    """Base class of captioners: holds the frozen LaMP and computes the loss; subclasses write captions."""
 
     lamp: LaMP  # set by `read_with_`; lies in its own folder
     reads_codes = False  # whether it wants the motion's base codes as well
 
     def train(self, mode: bool = True) -> MotionReader:
-        """As ever; what is frozen stays in eval mode."""
+        """Set the training mode; frozen networks stay in eval mode."""
         return train_(self, mode)
 
     def read_with_(self, lamp: LaMP) -> MotionReader:
-        """Take a trained LaMP, which stays as it is and out of checkpoints."""
+        """Set the trained LaMP, which is frozen and left out of checkpoints."""
         self.lamp = freeze(lamp)
         return self
 
     @torch.no_grad()
     def queries(self, latents: Tensor, lengths: Tensor) -> Tensor:
-        """What LaMP's queries find in latents (B, N, C): (B, P, H)."""
+        """LaMP's query outputs (B, P, H) for latents (B, N, C)."""
         return self.lamp.qformer.queries(*self.lamp.motion_context(latents, lengths))[0]
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean cross-entropy of the captions' words, and what to log."""
+        """Mean cross-entropy of the captions' words, and values to log."""
         queries = self.queries(batch["latents"], batch["lengths"]) if "latents" in batch else None
         codes = batch.get("codes") if self.reads_codes else None
         return self.text_loss(queries, batch["ids"], batch["text_lengths"], codes)
 
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
-        """Captions as this model reads them."""
+        """Token ids of captions."""
         raise NotImplementedError
 
     def text_loss(
@@ -67,12 +67,12 @@ class MotionReader(nn.Module):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """`count` captions of each of B motions, best first; drawn ones go by the motions' `numbers` (B,), else by their order."""
+        """`count` captions per motion, best first. Sampling depends on the motions' `numbers` (B,), by default their order."""
         raise NotImplementedError
 
 
 def word_loss(logits: Tensor, ids: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy and accuracy of words ids (B, L) by logits (B, L, V), where `valid` (B, L)."""
+    """Cross-entropy and accuracy of logits (B, L, V) for words ids (B, L), where `valid` (B, L) is True."""
     logits, ids = counted(valid, logits, ids)
     loss = F.cross_entropy(logits.float(), ids)
     return loss, {"caption_ce": loss.detach(), "accuracy": accuracy(logits, ids)}
@@ -80,7 +80,7 @@ def word_loss(logits: Tensor, ids: Tensor, valid: Tensor) -> tuple[Tensor, dict[
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """Sizes of a captioning GPT (T2M-GPT's and LaMP's flags), and of what it reads."""
+    """Sizes of a captioning GPT (named as T2M-GPT's and LaMP's flags) and of its input."""
 
     vocab_size: int
     prefix_dim: int = 768  # width of LaMP's queries
@@ -106,7 +106,7 @@ class GPTConfig:
 
 
 class CaptionGPT(MotionReader):
-    """Places of the sequence: LaMP's queries, base codes if it reads them, then the caption; each sees those before it."""
+    """A causal transformer. The sequence is LaMP's queries, base codes if it reads them, then the caption."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -124,16 +124,16 @@ class CaptionGPT(MotionReader):
         self.reads_codes = self.codes is not None
 
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
-        """[CLS], the words' pieces and [SEP], lower case; what is too long for the model is cut."""
+        """[CLS], the word pieces in lower case and [SEP]; captions that are too long are truncated."""
         return token_ids(self.tokenizer, [caption.lower() for caption in captions], self.config.block_size + 1)
 
     def use_tokenizer_(self, tokenizer: Tokenizer) -> CaptionGPT:
-        """Take the WordPiece that the words are numbered by."""
+        """Set the WordPiece tokenizer of the word ids; returns self."""
         self.tokenizer = tokenizer
         return self
 
     def context(self, queries: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The places before a caption (B, P, D) from queries (B, Q, H) and base codes (B, N), −1 at padding; their mask (B, P)."""
+        """The prefix of a caption (B, P, D) from queries (B, Q, H) and base codes (B, N), −1 at padding; their mask (B, P)."""
         x = self.prefix(queries) + self.query_positions
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if codes is not None:
@@ -144,14 +144,14 @@ class CaptionGPT(MotionReader):
         return x, valid
 
     def forward(self, ids: Tensor, valid: Tensor, before: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """ids (B, L), their mask (B, L), and what `context` gave → logits (B, L, V) of each next word."""
+        """ids (B, L), their mask (B, L) and the result of `context` → logits (B, L, V) of each next word."""
         x = self.words(ids) + self.positions.weight[: ids.shape[1]]
         if before is not None:
             x, valid = torch.cat((before[0], x), dim=1), torch.cat((before[1], valid), dim=1)
         return self.logits(self.run(x, causal_mask(valid))[0][:, -ids.shape[1] :])
 
     def run(self, x: Tensor, mask: Tensor, past: list[Cache] | None = None) -> tuple[Tensor, list[Cache]]:
-        """All blocks over new places x (B, L, D); `mask` (B, 1, L, past + L) is the attention mask."""
+        """Apply all blocks to new positions x (B, L, D); `mask` (B, 1, L, past + L) is the attention mask."""
         x, caches = self.dropout(x), []
         for number, block in enumerate(self.blocks):
             x, cache = block(x, mask, past[number] if past else None)
@@ -159,13 +159,13 @@ class CaptionGPT(MotionReader):
         return x, caches
 
     def logits(self, x: Tensor) -> Tensor:
-        """Outputs (..., D) → logits of words (..., V), by the words' embeddings."""
+        """Outputs (..., D) → logits of words (..., V), tied to the word embeddings."""
         return F.linear(self.norm(x), self.words.weight)
 
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of the captions' next words, with the queries in front; without `queries` as a plain language model."""
+        """Cross-entropy of the captions' next words, with the queries as prefix; without `queries` as a plain language model."""
         valid = valid_mask(lengths, ids.shape[1])
         seen = ids[:, :-1]
         if self.training and self.config.pkeep < 1:
@@ -179,7 +179,7 @@ class CaptionGPT(MotionReader):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """`count` captions per motion, best first, from queries (B, Q, H).."""
+        """`count` captions per motion, best first, from queries (B, Q, H)."""
         numbers = torch.arange(len(queries)) if numbers is None else numbers
         start, end = (self.tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
         running = Running(self, *self.context(queries, codes))
@@ -190,14 +190,14 @@ class CaptionGPT(MotionReader):
 
 
 class Running:
-    """A GPT in the middle of captions: keys and values of all places so far (`models.decoding.WordModel`)."""
+    """Decoding state of a GPT: cached keys and values of all positions so far (`models.decoding.WordModel`)."""
 
     def __init__(self, model: CaptionGPT, before: Tensor, valid: Tensor):
         self.model, self.valid, self.device, self.words = model, valid, before.device, 0
         self.caches = model.run(before, causal_mask(valid))[1]
 
     def next(self, ids: Tensor) -> Tensor:
-        """Append words (B,) and return the logits (B, V) of the words after them."""
+        """Append words (B,) and return the logits (B, V) of the next words."""
         x = self.model.words(ids)[:, None] + self.model.positions.weight[self.words]
         self.valid = F.pad(self.valid, (0, 1), value=True)
         x, self.caches = self.model.run(x, self.valid[:, None, None, :], self.caches)
@@ -211,7 +211,7 @@ class Running:
 
 
 class Block(nn.Module):
-    """Causal self-attention and a GELU feed-forward, each on normalised input and added to it."""
+    """Causal self-attention and a GELU feed-forward, both pre-norm with residual connections."""
 
     def __init__(self, dim: int, heads: int, ff_rate: int, dropout: float):
         super().__init__()
@@ -222,7 +222,7 @@ class Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
-        """x (B, L, D); `mask` (B, 1, L, past + L), True = may be seen; returns the keys and values of all places too."""
+        """x (B, L, D); `mask` (B, 1, L, past + L), True = visible. Also returns the keys and values of all positions."""
         q, k, v = rearrange(self.qkv(self.norm1(x)), "b l (three h d) -> three b h l d", three=3, h=self.heads)
         if past is not None:
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
@@ -232,7 +232,7 @@ class Block(nn.Module):
 
 
 def causal_mask(valid: Tensor) -> Tensor:
-    """(B, L) bool → (B, 1, L, L): each place may see valid ones up to itself, and itself."""
+    """(B, L) bool → (B, 1, L, L): each position sees itself and valid positions before it."""
     size = valid.shape[1]
     earlier = torch.ones(size, size, dtype=torch.bool, device=valid.device).tril()
     return (valid[:, None, None, :] & earlier) | torch.eye(size, dtype=torch.bool, device=valid.device)

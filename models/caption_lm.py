@@ -1,12 +1,12 @@
-"""Motion to text by a pretrained language model: through a linear layer, LaMP's queries stand before its words (LaMP section 3.4).
+"""Motion to text with a pretrained language model: a linear layer maps LaMP's queries to a prefix of its input (LaMP section 3.4).
 
-The model is any causal LM of Hugging Face's, OPT-2.7B in the paper. It stays as it is; low-rank matrices beside its linear layers
-learn (LoRA, Hu et al. 2021), beside all of them but the last, as QLoRA found best (Dettmers et al. 2023). The sequence is
+The model is any Hugging Face causal LM, OPT-2.7B in the paper. It is frozen; low-rank matrices are trained beside all linear layers
+except the last (LoRA, Hu et al. 2021; QLoRA, Dettmers et al. 2023). The sequence is
 
-    [start mark, where the model's tokeniser puts one]  queries (P)  prompt  caption  end mark
+    [start token, if the model's tokeniser adds one]  queries (P)  prompt  caption  end token
 
-Every place sees only those before it, so what pads a caption on the right needs no mask. Trained weights are LoRA's and the linear
-layer's; the LM itself is loaded again from where it lies. `transformers` and `peft` are imported when a model is built.
+Attention is causal, so padding on the right needs no mask. Trained weights are those of LoRA and the linear layer; the LM itself is
+loaded from its own files. `transformers` and `peft` are imported when a model is built.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from models.caption import MotionReader, word_loss
 from models.decoding import Search
 from models.layers import valid_mask
-from utils.checkpoint import atomic_path, freeze, own_state, save_weights
+from utils.checkpoint import freeze, own_state
 from utils.errors import UserError
 from utils.runtime import preserved_random_states
 
@@ -37,7 +36,7 @@ INSTALL = "pip install -r requirements-lm.txt"
 
 @dataclass(frozen=True)
 class CaptionLMConfig:
-    """Where the language model is, what reads the motion for it, and LoRA's sizes."""
+    """The language model, the width of the queries, and LoRA's sizes."""
 
     lm: str = ""  # local folder, .gguf file or hub name; "": SmolLM2-135M from its wheel
     prefix_dim: int = 768  # width of LaMP's queries
@@ -57,10 +56,9 @@ class CaptionLMConfig:
 
 
 class CaptionLM(MotionReader):
-    """A frozen language model that reads LaMP's queries as if they were words. Raises `UserError` if the LM cannot be loaded.
+    """A frozen language model with LaMP's queries as prefix. Raises `UserError` if the LM cannot be loaded.
 
-    Queries are (B, P, prefix_dim); a place of the sequence is W wide, as the LM's word embeddings are. The LM's own dropout, if it
-    has any, acts while training.
+    Queries are (B, P, prefix_dim); W is the width of the LM's word embeddings. The LM's own dropout, if any, is active in training.
     """
 
     def __init__(self, config: CaptionLMConfig):
@@ -84,8 +82,8 @@ class CaptionLM(MotionReader):
         return self.lm.get_base_model().get_input_embeddings()
 
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
-        """A caption's pieces and the end mark, as they go on after the prompt; the words of the prompt that it begins with are left
-        out, and what is too long for the model is cut. Raises `UserError` for an empty caption."""
+        """A caption's tokens after the prompt, and the end token. The prompt's words at the start of the caption are left out;
+        captions that are too long are truncated. Raises `UserError` for an empty caption."""
         captions = [" ".join(caption.split()) for caption in captions]
         if "" in captions:
             raise UserError(f"caption {captions.index('') + 1} of {len(captions)} is empty: describe the motion in words")
@@ -113,9 +111,9 @@ class CaptionLM(MotionReader):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """`count` captions of each of B motions, best first (drawn ones: as they were drawn), the prompt's words in front.
+        """`count` captions per motion, best first (sampled ones in the order of sampling), starting with the prompt.
 
-        A beam search is at least `count` wide. Drawn words depend on the seed and the batch, and no random state is touched.
+        A beam search is at least `count` wide. Sampled words depend on the seed and the batch; no global random state is changed.
         """
         context = self.context(queries)
         if search.sample:
@@ -136,7 +134,7 @@ class CaptionLM(MotionReader):
         return [texts[first : first + count] for first in range(0, len(texts), count)]
 
     def context(self, queries: Tensor | None) -> Tensor:
-        """The places before a caption: queries (B, P, prefix_dim) → (B, C, W). Raises `UserError` for queries that do not fit."""
+        """The prefix of a caption: queries (B, P, prefix_dim) → (B, C, W). Raises `UserError` for queries that do not fit."""
         if queries is None:
             raise UserError("--texts: a pretrained language model knows its words; leave --texts out, or take --decoder gpt")
         B, P, width = queries.shape
@@ -149,17 +147,6 @@ class CaptionLM(MotionReader):
         if places > longest:
             raise UserError(f"--block_size {self.config.block_size}: {places} places with queries, the LM has {longest}; lower it")
         return torch.cat((before, self.projection(queries).to(before.dtype), after), dim=1)
-
-    def save_adapter(self, folder: str | Path) -> None:
-        """Write LoRA's weights as `peft` does (adapter_config.json, adapter_model.safetensors), and the linear layer beside them,
-        as projection.safetensors. Raises `UserError` where that fails."""
-        folder = Path(folder)
-        with tempfile.TemporaryDirectory() as temporary:
-            self.lm.save_pretrained(temporary)
-            for path in sorted(Path(temporary).glob("adapter_*")):
-                with atomic_path(folder / path.name) as file:
-                    file.write_bytes(path.read_bytes())
-        save_weights(folder / "projection.safetensors", self.projection.state_dict(), asdict(self.config))
 
     def _pieces(self, texts: list[str]) -> list[list[int]]:
         return self.tokenizer(texts, add_special_tokens=False)["input_ids"]
@@ -183,7 +170,7 @@ class CaptionLM(MotionReader):
 
 
 def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
-    """The LM with LoRA beside its linear layers, which alone learns; all else in it is frozen, layer by layer."""
+    """The LM with trainable LoRA matrices beside its linear layers; everything else is frozen, layer by layer."""
     from peft import LoraConfig, get_peft_model
 
     sizes = {"r": config.lora_r, "lora_alpha": config.lora_alpha, "lora_dropout": config.lora_dropout}
@@ -200,9 +187,9 @@ def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
 
 
 def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
-    """A causal LM (its matrices in `bits`, if not 0) and its tokeniser, which has a mark for the end and one to pad.
+    """A causal LM (matrices quantised to `bits`, unless 0) and its tokeniser, which has an end and a padding token.
 
-    `name`: a local folder, a .gguf file, a hub name, or "" for SmolLM2. Nothing is fetched for what lies here. Raises `UserError`.
+    `name`: a local folder, a .gguf file, a hub name, or "" for SmolLM2. Local files are never downloaded again. Raises `UserError`.
     """
     for package in ("transformers", "accelerate", "peft"):
         if importlib.util.find_spec(package) is None:
@@ -234,7 +221,7 @@ def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
 
 
 def find_lm(name: str) -> tuple[str, dict[str, str], bool]:
-    """Where an LM is, for `from_pretrained`: (folder or hub name, further arguments, whether it is a local one)."""
+    """Arguments of `from_pretrained` for an LM: (folder or hub name, further arguments, whether it is local)."""
     if not name:
         spec = importlib.util.find_spec(WHEEL)
         files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec and spec.submodule_search_locations else []
@@ -254,7 +241,7 @@ def find_lm(name: str) -> tuple[str, dict[str, str], bool]:
 
 
 def read_lm(source: str, where: dict[str, Any], settings: dict[str, Any]) -> tuple[nn.Module, dict[str, Any], Any]:
-    """(LM, what was wrong with its weights, tokeniser)."""
+    """Load an LM: (LM, loading report of its weights, tokeniser)."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with hushed() if where.get("local_files_only") else contextlib.nullcontext():  # a download may show its bars
@@ -264,13 +251,13 @@ def read_lm(source: str, where: dict[str, Any], settings: dict[str, Any]) -> tup
 
 
 def frozen_dtype() -> torch.dtype:
-    """What a frozen LM is kept in: bf16 where this process uses a GPU that has it (OPT-2.7B takes 5.4 GB instead of 10.8)."""
+    """The dtype of a frozen LM: bf16 if this process uses a GPU that supports it (OPT-2.7B takes 5.4 GB instead of 10.8)."""
     native = torch.cuda.is_initialized() and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float32
 
 
 def quantised(bits: int) -> dict[str, Any]:
-    """Arguments of `from_pretrained` for matrices in 4 or 8 bits, none for 0. Raises `UserError` where that cannot run."""
+    """Arguments of `from_pretrained` for matrices in 4 or 8 bits, none for 0. Raises `UserError` if that is not possible here."""
     if not bits:
         return {}
     if not torch.cuda.is_available():
@@ -286,7 +273,7 @@ def quantised(bits: int) -> dict[str, Any]:
 
 @torch.no_grad()
 def check_lm(name: str, lm: nn.Module, report: dict[str, Any], tokenizer: Any) -> None:
-    """Raises `UserError` for an LM that is not whole, has no end mark, or sees later words."""
+    """Raise `UserError` for an LM with missing weights, without an end token, or without causal attention."""
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise UserError(f"--lm {name}: {len(missing)} weights of a causal LM are not there, first '{missing[0]}'; name another")
@@ -299,7 +286,7 @@ def check_lm(name: str, lm: nn.Module, report: dict[str, Any], tokenizer: Any) -
 
 
 def hushed() -> contextlib.AbstractContextManager:
-    """Keeps bars and chatter of loading off the screen; what goes wrong is raised."""
+    """A context that hides progress bars and messages of loading; errors are raised."""
     return contextlib.redirect_stderr(io.StringIO())
 
 

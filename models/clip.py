@@ -1,8 +1,8 @@
-"""CLIP's text encoder, of which MoMask's models take their condition (Radford et al. 2021, section 2.4).
+"""CLIP's text encoder, the condition of MoMask's models (Radford et al. 2021, section 2.4).
 
-A causal transformer over byte pairs; its output at the end of the text, projected, is the feature: ids (B, L) → (B, C), equal to
-`encode_text` of OpenAI's package. That package is needed for its byte pairs alone, and of its weights file only tensors are
-read: `torch.jit.load`, as the package does it, would build the program that the file carries too.
+A causal transformer over byte pairs. Its projected output at the end of the text is the feature: ids (B, L) → (B, C), equal to
+`encode_text` of OpenAI's package. That package is needed only for its byte pairs. Only tensors are read from its weights file:
+`torch.jit.load`, which the package uses, would also build the program in the file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NAMES = {
 
 
 class Layer(nn.Module):
-    """Self-attention and a feed-forward, each on normalised input and added to it (pre-norm); x σ(1.702 x) stands for GELU."""
+    """Pre-norm self-attention and feed-forward with residual connections; x σ(1.702 x) approximates GELU."""
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
@@ -63,7 +63,7 @@ class Layer(nn.Module):
 
 
 class ClipText(nn.Module):
-    """Sizes of ViT-B/32 are 49,408 words, 77 positions, width 512, 12 layers, 512 numbers out; heads are 64 wide."""
+    """The text encoder. For ViT-B/32: 49,408 tokens, 77 positions, width 512, 12 layers, 512 outputs; heads are 64 wide."""
 
     def __init__(self, vocab: int, longest: int, dim: int, layers: int, out: int):
         super().__init__()
@@ -74,7 +74,7 @@ class ClipText(nn.Module):
         self.projection = nn.Parameter(torch.empty(dim, out))
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """ids (B, L), of which the first `lengths` (B,) are the text with its marks → (B, C)."""
+        """ids (B, L), of which the first `lengths` (B,) are the text with start and end token → (B, C)."""
         size = ids.shape[1]
         x = self.words(ids) + self.positions[:size]
         causal = torch.ones(size, size, dtype=torch.bool, device=ids.device).tril()
@@ -84,7 +84,8 @@ class ClipText(nn.Module):
 
 
 def find_clip(checkpoints_dir: str | Path) -> Path:
-    """OpenAI's weights file where it may lie. Raises `UserError`, saying where to put it, if it is in neither place."""
+    """OpenAI's weights file, from `checkpoints_dir/clip` or `~/.cache/clip`. Raises `UserError`, saying where to put it, if it is
+    in neither."""
     places = (Path(checkpoints_dir) / "clip" / FILE, user_cache() / "clip" / FILE)
     for place in places:
         if place.is_file():
@@ -114,9 +115,9 @@ def _renamed(name: str) -> str:
 
 
 def load_byte_pairs() -> Tokenizer:
-    """Lower-cased byte pairs with a mark before and after the text, of OpenAI's package. Raises `UserError` if it is not installed.
+    """OpenAI's byte-pair tokeniser: lower case, with a start and an end token. Raises `UserError` if it is not installed.
 
-    Its repair of wrongly decoded letters (ftfy) goes here only as far as curly quotes and composed letters.
+    Of its repair of wrongly decoded text (ftfy), only curly quotes and composed letters are handled.
     """
     spec = importlib.util.find_spec("clip")
     folder = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else Path()
@@ -128,7 +129,7 @@ def load_byte_pairs() -> Tokenizer:
 
 
 def byte_pairs(merges: list[tuple[str, str]]) -> Tokenizer:
-    """CLIP's tokeniser with these merges. Ids count bytes, bytes that end a word, merges, and the two marks."""
+    """CLIP's tokeniser with these merges. Ids are in the order bytes, bytes that end a word, merges, start and end token."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes that stand for themselves, the others for 256, …
     alphabet = [chr(byte) for byte in printable] + [chr(256 + place) for place in range(256 - len(printable))]
     tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in merges), START, END]
@@ -154,7 +155,7 @@ KNOWN = {
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU. Runs nothing of the file."""
+    """Tensors by name, on the CPU. Runs no code of the file."""
     with zipfile.ZipFile(path) as archive:
         scripts = [name for name in archive.namelist() if name.endswith("/constants.pkl")]
         if not scripts:
@@ -164,7 +165,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 class _Module:
-    """A module of an archive: its attributes, and no methods."""
+    """A module of an archive, with its attributes but no methods."""
 
 
 class _Archive(pickle.Unpickler):

@@ -1,4 +1,4 @@
-"""Configs that come from files, checked against the file's tensors before anything is built from them.
+"""Configs from files, checked against the file's tensors before a model is built.
 
 A config is a dataclass. Types, ranges and sizes are checked here, so that a damaged or hostile header cannot ask for a model far
 larger than its file, or for one that takes forever to build.
@@ -63,7 +63,7 @@ def of_type(value: Any, hint: Any) -> bool:
 
 
 def in_range(name: str, value: Any, sizes: set[int], tensors: int) -> bool:
-    """Whether a number of a config is possible beside tensors, of which the sizes and the count are given."""
+    """Whether a number of a config is possible, given the sizes and the number of the file's tensors."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return not isinstance(value, str) or len(value) <= 4096
     if "drop" in name or "prob" in name:
@@ -78,7 +78,7 @@ def in_range(name: str, value: Any, sizes: set[int], tensors: int) -> bool:
 
 
 def built(build: Callable[[Any], nn.Module], config: Any, source: str | Path) -> nn.Module:
-    """The model of a config that was checked. Raises `UserError` where it cannot be built."""
+    """A model built from a checked config. Raises `UserError` if it cannot be built."""
     try:
         return build(config)
     except UserError:
@@ -89,7 +89,7 @@ def built(build: Callable[[Any], nn.Module], config: Any, source: str | Path) ->
 
 
 def shown(value: Any) -> str:
-    """A value on at most 60 characters."""
+    """A value as text of at most 60 characters."""
     try:
         text = repr(value)
     except ValueError:  # a number of thousands of digits

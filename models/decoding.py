@@ -1,6 +1,6 @@
-"""How captions are searched for or drawn, word by word: greedy, beam, nucleus (Holtzman et al. 2020), without repetitions.
+"""Decoding of captions: greedy search, beam search and nucleus sampling (Holtzman et al. 2020), without repetitions.
 
-For models of ours; a Hugging Face model does the same by its own `generate`.
+For our own models; Hugging Face models use their own `generate`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class Search:
-    """How to look for captions.
+    """Settings of decoding.
 
-    `sample` draws words by chance among the likeliest that together have the chance `top_p`; else a beam search of width `beams`,
-    which divides log-probabilities by length to the power `length_penalty`. `no_repeat`: no such many words in a row come
-    twice (0: they may). `repetition_penalty` above 1 makes words that were used less likely (Keskar et al. 2019).
+    With `sample`, nucleus sampling with cumulative probability `top_p`; else beam search of width `beams`, which divides
+    log-probabilities by length to the power `length_penalty`. `no_repeat` is the size of n-grams that may not repeat (0: no limit).
+    A `repetition_penalty` above 1 makes words that were used less likely (Keskar et al. 2019).
     """
 
     beams: int = 5
@@ -37,7 +37,7 @@ class Search:
 
     @classmethod
     def of(cls, flags: Any) -> Search:
-        """The search that flags of these names ask for. Raises `UserError`, naming the flag, for one out of range."""
+        """The settings given by flags of these names. Raises `UserError`, naming the flag, for one out of range."""
         search = cls(**{field.name: getattr(flags, field.name) for field in fields(cls)})
         for name, fine, needed in (
             ("beams", search.beams >= 1, "1 or more"),
@@ -54,32 +54,33 @@ class Search:
         return search
 
     def within(self, longest: int) -> Search:
-        """The same for a model that writes at most `longest` tokens."""
+        """These settings with at most `longest` tokens."""
         return replace(self, max_tokens=min(self.max_tokens, longest))
 
 
 class WordModel(Protocol):
-    """A model in the middle of N captions, which scores the next word."""
+    """Decoding state of N captions, which returns logits of the next words."""
 
     device: torch.device
 
     def next(self, ids: Tensor) -> Tensor:
-        """Takes the newest words (N,) in and gives logits (N, V) of the next ones."""
+        """Append words (N,) and return logits (N, V) of the next ones."""
 
     def reorder(self, rows: Tensor) -> None:
-        """From now on caption n goes on from what caption `rows[n]` was; `rows` (M,) may repeat and leave out."""
+        """Continue caption n from what caption `rows[n]` was; `rows` (M,) may repeat and omit captions."""
 
 
 def finished(done: Tensor, step: int) -> bool:
-    """Whether all captions are done (N,). A GPU is asked at every eighth step alone, for the answer waits for it; what is written
-    meanwhile changes no caption."""
+    """Whether all captions (N,) are finished. On a GPU this is checked only every eighth step, because the check waits for the GPU;
+    words after a caption's end change nothing."""
     return (done.device.type == "cpu" or step % 8 == 7) and bool(done.all())
 
 
 def write(model: WordModel, numbers: Tensor, start: int, end: int, search: Search, count: int = 1) -> Tensor:
-    """Ids (N, count, L), best first, of captions that have the numbers (N,); without `start`, `end` at and after a caption's end.
+    """Ids (N, count, L) of captions with the numbers (N,), best first, without `start`; positions at and after a caption's end hold
+    `end`.
 
-    `model` stands before the first word of each caption. Draws go by a caption's number.
+    `model` is the state before the first word. Sampling depends on a caption's number.
     """
     assert search.sample or count <= search.beams, "a beam search finds no more captions than it is wide"
     find = _draw if search.sample else _beam_search
@@ -87,7 +88,7 @@ def write(model: WordModel, numbers: Tensor, start: int, end: int, search: Searc
 
 
 def _draw(model: WordModel, captions: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
-    """Nucleus sampling; a caption's draws depend on the seed and its number, not on its neighbours."""
+    """Nucleus sampling; a caption's samples depend on the seed and its number, not on the batch."""
     places = torch.arange(len(captions) * count, device=model.device)
     numbers = (captions[:, None] * count + torch.arange(count, device=model.device)).flatten()
     model.reorder(places // count)
@@ -105,9 +106,9 @@ def _draw(model: WordModel, captions: Tensor, start: int, end: int, search: Sear
 
 
 def _beam_search(model: WordModel, captions: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
-    """The captions of largest log-probability over length^`length_penalty`, among those that a beam of width K comes across.
+    """Beam search of width K for the largest log-probability / length^`length_penalty`.
 
-    A caption is done when the K best ended ones are better than what its best running one counts at its present length.
+    A caption is finished when the K best completed hypotheses are better than the best running one at its present length.
     """
     N, K, longest = len(captions), search.beams, search.max_tokens
     first = torch.arange(N, device=model.device)
@@ -142,7 +143,7 @@ def _pick(values: Tensor, places: Tensor) -> Tensor:
 
 
 def restrained(logits: Tensor, ids: Tensor, search: Search) -> Tensor:
-    """Logits (N, V) in float32 after words (N, L) that begin with the start mark, with the search's rules against repetition."""
+    """Logits (N, V) in float32 after words (N, L), start token included, with the penalties against repetition applied."""
     logits, used = logits.float(), ids[:, 1:]
     if search.repetition_penalty != 1:
         penalty, value = search.repetition_penalty, logits.gather(1, used)
@@ -157,7 +158,8 @@ def restrained(logits: Tensor, ids: Tensor, search: Search) -> Tensor:
 
 
 def nucleus(logits: Tensor, uniform: Tensor, top_p: float) -> Tensor:
-    """Draw words (N,) from the likeliest of logits (N, V) whose chances sum to `top_p` or just above; uniform (N,) in [0, 1)."""
+    """Sample words (N,) from the most likely of logits (N, V) whose probabilities sum to at least `top_p`; `uniform` (N,) in [0,
+    1)."""
     values, order = logits.sort(dim=-1, descending=True)
     chance = values.double().softmax(-1)
     chance = chance.masked_fill(chance.cumsum(-1) - chance >= top_p, 0).cumsum(-1)  # the first always stays

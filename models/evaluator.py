@@ -1,6 +1,7 @@
 """The text-motion matching evaluator (Guo et al. 2022, "Generating Diverse and Natural 3D Human Motions from Text", appendix).
 
-Two encoders into one space, in which the distance measures how badly a text and a motion match. Motion (B, T, D) without its last
+Two encoders into one space, where the distance between a text and a motion measures how badly they match. Motion (B, T, D) without
+its last
 four dimensions → convolutions, one movement for four frames → bidirectional GRU → (B, E). Word vectors (B, L, W) and their classes
 (B, L, P) → bidirectional GRU → (B, E). Tensors are named as in the released files.
 """
@@ -29,7 +30,7 @@ DROPOUT = 0.2  # between the convolutions
 class EvaluatorConfig:
     """Sizes of an evaluator; the defaults are the released ones.
 
-    `max_frames` is how wide its batches are in training: shorter clips are seen with zeros after them, one as long is not.
+    `max_frames` is the width of training batches: shorter clips are zero-padded, a clip of this length is not.
     """
 
     dim: int = 263
@@ -58,7 +59,7 @@ class MovementEncoder(nn.Module):
 
 
 class SequenceEncoder(nn.Module):
-    """A sequence (B, L, C) and its lengths (B,) → (B, E), from the last states of a GRU forward and a GRU backward in time."""
+    """A sequence (B, L, C) and its lengths (B,) → (B, E), from the last states of a bidirectional GRU."""
 
     def __init__(self, dim: int, hidden: int, out: int):
         super().__init__()
@@ -101,7 +102,7 @@ class Evaluator(nn.Module):
     def embed_motion(self, motion: Tensor, lengths: Tensor) -> Tensor:
         """Motion (B, T, D), normalised with the evaluator's own statistics, lengths (B,) in frames → (B, E), in the same order.
 
-        What lies beyond a clip's end has no effect. Raises `UserError` for another width, or a length out of range.
+        Frames beyond a clip's end have no effect. Raises `UserError` for another width, or a length out of range.
         """
         on_cpu = lengths.cpu()  # once: what follows asks for them again and again
         movements = self.movement_encoder(self._followed_by_zeros(motion, lengths.to(motion.device), on_cpu)[..., :-UNSEEN])
@@ -112,9 +113,9 @@ class Evaluator(nn.Module):
         return self.text_encoder(words, pos, lengths)
 
     def _followed_by_zeros(self, motion: Tensor, lengths: Tensor, on_cpu: Tensor) -> Tensor:
-        """Zeros after each clip's end, as far as the convolutions reach; none after a clip of `max_frames`.
+        """Zero-pad after each clip's end, as far as the convolutions reach; a clip of `max_frames` gets no padding.
 
-        `on_cpu` are the lengths (B,) once more, on the CPU.
+        `on_cpu` is a copy of the lengths (B,) on the CPU.
         """
         shortest, longest, most = int(on_cpu.min()), int(on_cpu.max()), min(motion.shape[1], self.config.max_frames)
         if motion.shape[2] != self.config.dim:
@@ -127,14 +128,14 @@ class Evaluator(nn.Module):
         return F.pad(motion, (0, 0, 0, width - motion.shape[1]))
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The contrastive loss of Hadsell et al. 2006, as the evaluator's authors trained it: pairs of text and motion that belong
-        together are drawn to distance 0, others are pushed `margin` apart.
+        """The contrastive loss of Hadsell et al. 2006, as the evaluator's authors trained it: matching pairs of text and motion are
+        pulled to distance 0, others are pushed at least `margin` apart.
 
-        Theirs pairs each text with one other motion of the batch, by a shift drawn at random; the mean over all shifts is the same
-        loss with less noise. Motions that another clip's equal caption describes are no mismatch and are left out.
+        The authors pair each text with one other motion, by a random shift of the batch; the mean over all shifts is the same loss
+        with less noise. Motions of clips with the same caption are not used as negatives.
 
         `batch`: {'motion' (B, T, D), 'lengths' (B,), 'words' (B, L, W), 'pos' (B, L, P), 'text_lengths' (B,), 'caption' (B,) with a
-        number that equal texts share}. Logs both terms, and the share of texts whose own motion is the nearest.
+        number that equal texts share}. Logs both terms, and the fraction of texts whose own motion is the nearest.
         """
         motion = self.embed_motion(batch["motion"], batch["lengths"])
         text = self.embed_text(batch["words"], batch["pos"], batch["text_lengths"])
@@ -148,9 +149,9 @@ class Evaluator(nn.Module):
 
 @torch.no_grad()
 def fused(model: Evaluator) -> Evaluator:
-    """A frozen copy of the same function with a quarter fewer multiplications for a motion, to embed many.
+    """A frozen copy that computes the same with a quarter fewer multiplications per motion, for embedding many motions.
 
-    The two linear layers between convolutions and GRU, and the GRU's own on its input, are made one.
+    The two linear layers between convolutions and GRU and the GRU's input layer are merged into one.
     """
     model = copy.deepcopy(model)
     first, second, gru = model.movement_encoder.out_net, model.motion_encoder.input_emb, model.motion_encoder.gru

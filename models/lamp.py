@@ -1,16 +1,16 @@
 """LaMP: language-motion pretraining. A Q-Former that aligns captions with the latents of a frozen motion tokeniser.
 
-LaMP section 3.2. Learned queries read a motion through cross-attention; four losses, one method each, teach them:
+LaMP section 3.2. Learned queries read a motion through cross-attention. Four losses, one method each, train them:
 
-    contrastive   a caption and its motion are nearer to each other than to those of others
-    matching      a caption and a motion, looked at together: do they belong together?
-    captioning    the caption, word by word, from the queries
-    generation    the motion's codes, from queries that read the caption instead of a motion
+    contrastive   a caption and its motion are closer to each other than to other captions and motions
+    matching      classify whether a caption and a motion belong together, from both at once
+    captioning    predict the caption, word by word, from the queries
+    generation    predict the motion's codes from queries that read the caption instead of a motion
 
 A batch is {"latents": (B, N, C) the tokeniser's encoder outputs, "codes": (B, N) base codes, "lengths": (B,) tokens, "ids": (B, L)
 WordPiece "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) a number that equal texts share}.
 
-Where the released code differs from the paper, `LaMPConfig.released` selects its behaviour, for released weights alone.
+Where the released code differs from the paper, `LaMPConfig.released` selects its behaviour; only released weights use it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -34,7 +35,7 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {"max": lambda x: x.amax(1), "mea
 
 @dataclass(frozen=True)
 class LaMPConfig(QFormerConfig):
-    """Sizes of the Q-Former and of what it joins. `latent_dim`, `nb_code` and `stride` are the tokeniser's."""
+    """Sizes of the Q-Former and its inputs. `latent_dim`, `nb_code` and `stride` are the tokeniser's."""
 
     latent_dim: int = 512
     nb_code: int = 512
@@ -70,7 +71,7 @@ class LaMP(nn.Module):
     # What users of a trained model call
 
     def motion_features(self, latents: Tensor, lengths: Tensor) -> Tensor:
-        """Latents (B, N, C) of `lengths` (B,) tokens → unit vectors (B, Q, E), one a query."""
+        """Latents (B, N, C) of `lengths` (B,) tokens → unit vectors (B, Q, E), one per query."""
         return F.normalize(self.project_motion(latents, lengths), dim=-1)
 
     def text_features(self, ids: Tensor, lengths: Tensor) -> Tensor:
@@ -78,11 +79,11 @@ class LaMP(nn.Module):
         return F.normalize(self.project_text(ids, lengths), dim=-1)
 
     def project_motion(self, latents: Tensor, lengths: Tensor) -> Tensor:
-        """`motion_features` before they are made unit vectors."""
+        """`motion_features` before normalisation to unit length."""
         return self.motion_embedding(self.qformer.queries(*self.motion_context(latents, lengths))[0])
 
     def project_text(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """`text_features` before they are made unit vectors."""
+        """`text_features` before normalisation to unit length."""
         return self.text_embedding(self.qformer.text(ids, valid_mask(lengths, ids.shape[1]), wanted=1)[:, 0])
 
     @staticmethod
@@ -96,14 +97,14 @@ class LaMP(nn.Module):
         return logits[:, 1] - logits[:, 0]
 
     def condition(self, ids: Tensor, lengths: Tensor, query: bool = True) -> Tensor:
-        """A text for a generator: the mean (B, H) of queries that read it, or without `query` its [CLS] output (B, H)."""
+        """The condition of a text (B, H): the mean of the queries that read it, or without `query` its [CLS] output."""
         valid = valid_mask(lengths, ids.shape[1])
         hidden = self.qformer.text(ids, valid)
         return self.query_context(self.text_projection(hidden), valid).mean(1) if query else hidden[:, 0]
 
     @torch.no_grad()
     def caption(self, latents: Tensor, lengths: Tensor, end: int, max_tokens: int | None = None) -> Tensor:
-        """The likeliest next word again and again until `end` ([SEP]): ids (B, L), 0 after a caption's end."""
+        """Greedy decoding until `end` ([SEP]): ids (B, L), 0 after a caption's end."""
         caches = self.qformer.queries(*self.motion_context(latents, lengths))[1]
         ids = torch.full((len(latents), 1), self.config.vocab_size - 1, device=latents.device)  # [DEC]
         running = torch.ones_like(ids, dtype=torch.bool)
@@ -120,7 +121,7 @@ class LaMP(nn.Module):
     # Training
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum of the losses that the config names, and each by its name."""
+        """The sum of the config's losses, and each loss by name."""
         names = self.config.losses
         ids, caption = batch["ids"], batch["caption"]
         text_valid = valid_mask(batch["text_lengths"], ids.shape[1])
@@ -146,7 +147,7 @@ class LaMP(nn.Module):
     def contrastive_loss(self, motion: Tensor, text: Tensor, caption: Tensor) -> Tensor:
         """Cross-entropy of motions (B, Q, E) against texts (B, E) and the other way, over the batches of all processes.
 
-        Other samples with the same caption are neither right nor wrong: they are left out.
+        Other samples with the same caption are neither positives nor negatives: they are left out.
         """
         first, motions, texts, captions = 0, motion, text, caption
         if self.training and dist.is_initialized():  # only rank 0 validates
@@ -161,9 +162,9 @@ class LaMP(nn.Module):
 
     @torch.no_grad()
     def negatives(self, similarity: Tensor, caption: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Samples (R,), a hard negative motion for each one's text, and a hard negative text for its motion, from this batch.
+        """Samples (R,), and for each a hard negative motion for its text and a hard negative text for its motion, from this batch.
 
-        Negatives are drawn by similarity (B, B), motions × texts.
+        Negatives are sampled by similarity (B, B), motions × texts.
         """
         rows = torch.arange(len(caption), device=caption.device)
         if 0 < self.config.match_rows < len(caption):
@@ -173,9 +174,9 @@ class LaMP(nn.Module):
     def matching_loss(
         self, ids: Tensor, text_lengths: Tensor, context: Tensor, context_valid: Tensor, negatives: tuple, caption: Tensor
     ) -> Tensor:
-        """Two-way cross-entropy over pairs, their texts with hard negative motions, and their motions with hard negative texts.
+        """Two-class cross-entropy over matching pairs, texts with hard negative motions, and motions with hard negative texts.
 
-        `negatives` are what the method of that name gives; one of the sample's own caption counts for nothing.
+        `negatives` is the result of the method of that name; negatives with the sample's own caption are ignored.
         """
         rows, other_motion, other_text = negatives
         text, motion = torch.cat((rows, rows, other_text)), torch.cat((rows, other_motion, rows))
@@ -185,7 +186,7 @@ class LaMP(nn.Module):
         return F.cross_entropy(logits, labels, ignore_index=IGNORED)
 
     def captioning_loss(self, ids: Tensor, valid: Tensor, caches: list[Cache]) -> Tensor:
-        """Cross-entropy of each next word of the captions, which begin with [DEC] and see the queries through `caches`."""
+        """Cross-entropy of each next word of the captions, which start with [DEC] and attend to the queries through `caches`."""
         hidden, _ = self.qformer.caption(self.decoder_ids(ids), valid, caches)
         hidden, labels = counted(valid[:, 1:], hidden[:, :-1], ids[:, 1:])
         return F.cross_entropy(self.words(hidden), labels, label_smoothing=self.config.label_smoothing)
@@ -201,18 +202,19 @@ class LaMP(nn.Module):
         )  # fmt: skip
 
     def init_latents_(self, latents: Tensor) -> None:
-        """Set the motion's projection from training latents (N, C): a tokeniser's few strongest directions would hide the rest."""
+        """Initialise the projection of the motion from training latents (N, C), whose few strongest directions would otherwise
+        dominate."""
         whiten_(self.motion_projection, latents)
 
     # Parts
 
     @property
     def scale(self) -> Tensor:
-        """What similarities are multiplied with: the inverse temperature."""
+        """The factor of similarities: the inverse temperature."""
         return self.logit_scale if self.config.released else self.logit_scale.exp().clamp(max=100)
 
     def motion_context(self, latents: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (B, N, C) as the queries read them: (B, N, W) and their mask (B, N)."""
+        """Latents (B, N, C) as context of the queries: (B, N, W) and their mask (B, N)."""
         context = self.motion_projection(latents)
         valid = valid_mask(lengths, latents.shape[1])
         if self.config.released:
@@ -220,14 +222,14 @@ class LaMP(nn.Module):
         return context + sinusoidal_positions(*context.shape[1:], context.device, context.dtype), valid
 
     def text_context(self, ids: Tensor, hidden: Tensor) -> Tensor:
-        """A text as the queries read it: its outputs (B, L, H) → (B, L, W), just as in `condition`.
+        """A text as context of the queries: its outputs (B, L, H) → (B, L, W), as in `condition`.
 
-        The released code projects the words' embeddings here, and the outputs when it conditions a generator.
+        The released code projects the word embeddings here, but the outputs when it conditions a generator.
         """
         return self.text_projection(self.qformer.embed(self.decoder_ids(ids)) if self.config.released else hidden)
 
     def decoder_ids(self, ids: Tensor) -> Tensor:
-        """Captions as the decoder reads them: [DEC] in place of [CLS]."""
+        """Token ids for the decoder: [DEC] replaces [CLS]."""
         return torch.cat((torch.full_like(ids[:, :1], self.config.vocab_size - 1), ids[:, 1:]), dim=1)
 
     def query_context(self, context: Tensor, valid: Tensor) -> Tensor:
@@ -244,7 +246,7 @@ class LaMP(nn.Module):
         return self.word_head(hidden, self.qformer.words.weight)
 
     def _cross_entropy(self, logits: Tensor, target: Tensor, left_out: Tensor) -> Tensor:
-        """Cross-entropy with label smoothing over the classes that are not left out; logits and `left_out` (B, classes)."""
+        """Cross-entropy with label smoothing over the classes that are not in `left_out`; logits and `left_out` (B, classes)."""
         log_chance = logits.masked_fill(left_out, -torch.inf).log_softmax(-1).masked_fill(left_out, 0)
         smoothing = self.config.label_smoothing
         right = log_chance.gather(1, target[:, None])[:, 0]
@@ -266,7 +268,7 @@ class WordHead(nn.Module):
 
 
 class Gather(torch.autograd.Function):
-    """Rows (B, …) of all processes, in their order (world · B, …); the gradients of all come back to who sent the rows.
+    """Gather rows (B, …) of all processes, in order: (world · B, …). Gradients flow back to the process that sent the rows.
 
     PyTorch's own differentiable `all_gather` returns wrong gradients through gloo where they are not contiguous.
     """
@@ -279,17 +281,18 @@ class Gather(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Sum the gradients of all processes, and keep the part of this one."""
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def hard_negatives(scores: Tensor, caption: Tensor) -> Tensor:
-    """For each row of `scores` (B, B) a column of another caption, drawn by softmax; a row that has none draws itself.
+    """For each row of `scores` (B, B), a column with another caption, sampled by softmax; a row without one selects itself.
 
-    So does a row of NaN. `multinomial` would check for it: that waits for a GPU, and ends in an error that it cannot recover from,
-    before the trainer says which batch is at fault. The draw is the same, by Efraimidis and Spirakis 2006.
+    A row of NaN selects itself too. `multinomial` would check for NaN: that waits for the GPU, and fails before the trainer can
+    name the batch. This sampling is equivalent (Efraimidis and Spirakis 2006).
     """
     chance = scores.masked_fill(caption[:, None] == caption, -torch.inf).softmax(-1)  # NaN where nothing is left
     chance = torch.where(chance.isnan(), torch.eye(len(caption), device=caption.device, dtype=chance.dtype), chance)

@@ -1,6 +1,6 @@
-"""The transformer all stages share: post-norm encoder layers as in MoMask and BERT, so that released weights fit.
+"""The transformer of all stages: post-norm encoder layers as in MoMask and BERT, so that released weights fit.
 
-Tokens in and out are (B, L, D). Masks are bool, True = valid; `attention_mask` joins padding and the order of attention once a
+Tokens in and out are (B, L, D). Masks are bool, True = valid; `attention_mask` combines padding and the kind of attention once per
 batch. Sinusoidal positions: Vaswani et al. 2017, section 3.5. Whitening of a frozen text encoder's features: see `whiten_`.
 """
 
@@ -18,17 +18,17 @@ ATTENTION = ("causal", "full", "additive")
 
 
 def valid_mask(lengths: Tensor, size: int) -> Tensor:
-    """(B,) lengths → (B, size) bool, True on the first `lengths` places."""
+    """(B,) lengths → (B, size) bool, True at the first `lengths` positions."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
 def attention_mask(valid: Tensor, kind: str) -> Tensor:
-    """What each place may attend to: (B, L) bool → (B | 1, 1, L, L) for `scaled_dot_product_attention`.
+    """What each position may attend to: (B, L) bool → (B | 1, 1, L, L) for `scaled_dot_product_attention`.
 
-    full      every valid place
-    causal    valid places up to itself
-    additive  as released LaMP files were trained: the number 1 is added to the scores of places up to itself, 0 to later ones;
-              nothing is hidden, padding neither
+    full      every valid position
+    causal    valid positions up to itself
+    additive  as in released LaMP files: 1 is added to the scores of positions up to itself, 0 to later ones; nothing is masked, not
+    even padding
     """
     size = valid.shape[1]
     if kind == "full":
@@ -44,9 +44,11 @@ IGNORED = -100  # a label that does not count
 
 
 def counted(mask: Tensor, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (..., C) and labels (...) for a cross-entropy in which those count where `mask` (...) is True: (N, C) and (N,).
+    """Rows (N, C) and labels (N,) for a cross-entropy over the positions where `mask` (...) is True, from rows (..., C) and labels
+    (...).
 
-    On the CPU only these are picked. On a GPU picking would wait for it, so the other labels become `IGNORED` instead.
+    On the CPU these positions are selected. On a GPU selecting would wait for the GPU, so the other labels become `IGNORED`
+    instead.
     """
     if mask.device.type == "cpu":
         return rows[mask], labels[mask]
@@ -54,7 +56,7 @@ def counted(mask: Tensor, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The share of labels (N,), those `IGNORED` apart, that are the largest of logits (N, C)."""
+    """The accuracy of logits (N, C) for labels (N,), except those that are `IGNORED`."""
     return (logits.argmax(-1) == labels).float().sum() / (labels != IGNORED).sum()
 
 
@@ -62,7 +64,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 def sinusoidal_positions(size: int, dim: int, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """(size, dim): sine on even columns, cosine on odd ones, wavelengths from 2π to 10,000 · 2π.
 
-    Made on the CPU, so that all devices have the same, and kept, so that no step copies it again: do not change it.
+    Computed on the CPU, so that it is the same on all devices, and cached: do not modify the result.
     """
     rate = torch.exp(torch.arange(0, dim, 2) * (-math.log(10_000.0) / dim))
     angle = torch.arange(size)[:, None] * rate
@@ -70,7 +72,8 @@ def sinusoidal_positions(size: int, dim: int, device: torch.device | None = None
 
 
 class Dropout(nn.Module):
-    """Dropout of probability `p`, rounded to 1/256 on a CPU, where one random byte an element costs a quarter of `nn.Dropout`."""
+    """Dropout with probability `p`. On a CPU it is rounded to 1/256: one random byte per element costs a quarter of
+    `nn.Dropout`."""
 
     def __init__(self, p: float):
         super().__init__()
@@ -88,7 +91,7 @@ class Dropout(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """`scaled_dot_product_attention` of queries (B, H, L, d); where it is trained on a CPU in bf16, it goes through float32."""
+    """`scaled_dot_product_attention` of queries (B, H, L, d); training on a CPU in bf16 computes it in float32."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():  # whose gradient is four times as fast
         with torch.autocast("cpu", enabled=False):
             return attend(q.float(), k.float(), v.float(), mask).to(q.dtype)
@@ -129,9 +132,10 @@ class EncoderLayer(nn.Module):
 
 
 class PositionedEncoder(nn.Module):
-    """Prefix tokens (B, P, D) and a sequence (B, L, D), which gets sinusoidal positions → the sequence's outputs (B, L, D).
+    """An encoder of prefix tokens (B, P, D) and a sequence (B, L, D) with sinusoidal positions; returns the sequence's outputs (B,
+    L, D).
 
-    `valid` (B, L) is the sequence's mask; prefix tokens are always valid and stand before it in causal attention.
+    `valid` (B, L) is the sequence's mask; prefix tokens are always valid and come first in causal attention.
     """
 
     def __init__(self, dim: int, heads: int, ff: int, layers: int, dropout: float, attention: str):
@@ -173,11 +177,11 @@ def init_weights_(module: nn.Module) -> None:
 
 @torch.no_grad()
 def whiten_(linear: nn.Linear, features: Tensor, floor: float = 1e-3) -> None:
-    """Set `linear` so that `features` (N, C) come out with mean 0, uncorrelated, and entries of about unit size.
+    """Set `linear` so that it maps `features` (N, C) to uncorrelated outputs with mean 0 and about unit variance.
 
     A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand": what distinguishes them
-    has little variance, and training alone takes long to find it. Principal components whose share of the largest variance is
-    under `floor` are noise more than meaning and are not amplified further. A random rotation spreads the rest over all outputs.
+    has little variance, and training alone takes long to find it. Principal components whose variance is below `floor` times the
+    largest are mostly noise and are not amplified further. A random rotation spreads the rest over all outputs.
     """
     dim = linear.out_features
     centred = (features - features.mean(0)).double()

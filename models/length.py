@@ -1,4 +1,4 @@
-"""The length predictor: condition → how many tokens the motion has (MoMask's length estimator).
+"""The length predictor: condition → number of tokens of the motion (MoMask's length estimator).
 
 Condition (B, C) → logits (B, classes); class k means k tokens.
 """
@@ -56,7 +56,7 @@ class LengthPredictor(nn.Module):
         return self.output(x)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of {'condition' (B, C), 'lengths' (B,) tokens}; logs the likeliest one's accuracy and error."""
+        """Cross-entropy of {'condition' (B, C), 'lengths' (B,) tokens}; logs the accuracy and error of the most likely length."""
         logits, lengths = self(batch["condition"]), batch["lengths"]
         loss = F.cross_entropy(logits, lengths)
         error = (logits.argmax(-1) - lengths).abs().float()
@@ -64,7 +64,7 @@ class LengthPredictor(nn.Module):
 
     @torch.no_grad()
     def predict(self, condition: Tensor, *, topkr: float = 0.9, seed: int = 0, first_sample: int = 0) -> Tensor:
-        """Lengths (B,) in tokens, at least 1, drawn by (seed, sample number); topkr 1 takes the likeliest."""
+        """Lengths (B,) in tokens, at least 1, sampled by (seed, sample number); topkr 1 takes the most likely."""
         samples = first_sample + torch.arange(len(condition), device=condition.device)
         tokens = sample(self(condition), uniforms(seed, samples, NOISE_STEP, 1)[:, 0], topkr=topkr)
         return tokens.clamp(min=1)

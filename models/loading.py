@@ -1,4 +1,4 @@
-"""One way to load any model: from a weights file or a checkpoint folder, ours or a released one.
+"""Loading of any model from a weights file or a checkpoint folder, ours or released.
 
 The metadata of our `.safetensors` names their content (`kind`, `config`). Released `.tar` and `.pth` files are recognised by their
 tensors, in `models/upstream/released.py`.
@@ -34,8 +34,8 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
 
     Args:
         path: a weights file, or a checkpoint folder `checkpoints/<dataset_name>/<name>`.
-        tag: which weights of a folder, such as "latest"; without it the best (`net_best*`), else the latest.
-        overrides: config fields that win over the file's. For released files, what shapes do not determine, such as
+        tag: weights of a folder, such as "latest"; default: the best (`net_best*`), else the latest.
+        overrides: config fields that replace the file's. For released files, those that shapes do not determine, such as
             `dilation_growth_rate` and `vq_act`.
 
     Raises `UserError` for a missing or damaged file, or one that holds no model known here.
@@ -88,7 +88,7 @@ class Loader:
 def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, torch.Tensor] | None = None) -> nn.Module:
     """A new model from its config, which is checked against a file's tensors if they are given.
 
-    Raises `UserError`, naming `source`, for settings that it does not have or that do not fit.
+    Raises `UserError`, naming `source`, for unknown settings and settings that do not fit.
     """
     path, model_class, config_class = KINDS[kind]
     module = import_module(path)

@@ -1,8 +1,8 @@
 """The masked transformer: text condition → tokens of the base layer (LaMP section 3.3; MoMask section 3.3).
 
-In training some tokens are hidden (cosine ratio; of them 80 % [MASK], 10 % random, 10 % kept) and predicted from the rest and
-from the condition, which stands before them as one prefix token. Generation starts with everything hidden and, step by step,
-keeps the tokens the model is surest of.
+In training some tokens are masked (cosine ratio; 80 % become [MASK], 10 % random, 10 % unchanged) and predicted from the others and
+from the condition, which is one prefix token. Generation starts with all tokens masked and, step by step, keeps the most confident
+ones.
 
 Codes (B, L) long, −1 at padding; condition (B, C); lengths (B,) in tokens. Logits (B, L, K).
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +70,7 @@ class MaskedTransformer(nn.Module):
 
     @torch.no_grad()
     def init_tokens_(self, codebooks: Tensor) -> None:
-        """Start from the tokeniser's first codebook, of (Q, K, code_dim), so that near codes have near embeddings."""
+        """Start from the tokeniser's first codebook, of (Q, K, code_dim), so that similar codes have similar embeddings."""
         base = codebooks[0]
         self.token_emb.weight[: self.config.nb_code] = (base - base.mean(0)) / base.std()
 
@@ -91,9 +91,9 @@ class MaskedTransformer(nn.Module):
     # Training
 
     def hide(self, codes: Tensor, lengths: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Hide a random share of each row's tokens → what the network sees (B, L) and which places it must predict (B, L) bool.
+        """Mask a random fraction of each row's tokens → the network's input (B, L) and the positions to predict (B, L) bool.
 
-        A share `infill` of the rows hides tokens of one stretch only, as editing does: all outside it are seen as they are.
+        In a fraction `infill` of the rows, the masked tokens form one section, as in editing; all others are unchanged.
         """
         valid = valid_mask(lengths, codes.shape[1])
 
@@ -120,7 +120,7 @@ class MaskedTransformer(nn.Module):
         return torch.where(hidden & (fate >= 0.2), self.mask_id, ids), hidden
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy on hidden tokens of layer 0; {'codes' (B, L, Q), 'lengths' (B,), 'condition' (B, C)}."""
+        """Cross-entropy and accuracy on masked tokens of layer 0; {'codes' (B, L, Q), 'lengths' (B,), 'condition' (B, C)}."""
         codes, condition = batch["codes"][..., 0], batch["condition"]
         ids, hidden = self.hide(codes, batch["lengths"], generator)
         if self.training:
@@ -146,9 +146,10 @@ class MaskedTransformer(nn.Module):
         seed: int = 0,
         first_sample: int = 0,
     ) -> Iterator[Step]:
-        """The steps of generation. Row b is sample `first_sample + b`: its tokens do not depend on other rows.
+        """Generate step by step. Row b is sample `first_sample + b`: its tokens do not depend on other rows.
 
-        `given` (B, L) holds tokens to keep, −1 where one is wanted; None: all are wanted. The schedule counts wanted ones alone.
+        `given` (B, L) holds tokens to keep, −1 where one is to be generated; None: generate all. The schedule counts only tokens to
+        generate.
         """
         samples = first_sample + torch.arange(len(lengths), device=lengths.device)
         valid = valid_mask(lengths, int(lengths.max()))
@@ -167,7 +168,7 @@ class MaskedTransformer(nn.Module):
             certainty = chance.masked_fill(~hidden, torch.inf)
             yield Step(ids_in, logits, drawn, ids)
 
-    def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options) -> Tensor:
+    def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
         """Tokens (B, L) for the condition (B, C), −1 beyond `lengths` (B,); `given` and options as in `decode`."""
         *_, last = self.decode(condition, lengths, given, **options)
         return last.ids.masked_fill(~valid_mask(lengths, last.ids.shape[1]), -1)

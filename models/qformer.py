@@ -1,9 +1,9 @@
-"""The Q-Former: a BERT of two branches, learned motion queries and text, that share their self-attention.
+"""The Q-Former: a BERT with two branches, learned motion queries and text, that share self-attention.
 
-LaMP section 3.2, after BLIP-2 (Li et al. 2023, section 3.1). Queries have a feed-forward of their own and, in every second
-layer, cross-attention to a context: the motion, or a text. The text branch alone is an ordinary BERT.
+LaMP section 3.2, after BLIP-2 (Li et al. 2023, section 3.1). Queries have their own feed-forward and, in every second layer,
+cross-attention to a context, which is the motion or a text. The text branch alone is an ordinary BERT.
 
-Four uses, which differ in what may attend to what:
+Four forward passes differ in what attends to what:
 
     text(ids)             text to text                                             (B, L, H)
     queries(context)      queries to queries and context                           (B, Q, H), keys and values of every layer
@@ -28,7 +28,7 @@ Cache = tuple[Tensor, Tensor]  # keys and values of a layer's self-attention, (B
 
 @dataclass(frozen=True)
 class QFormerConfig:
-    """Sizes; all but the last three are the backbone's. `vocab_size` counts [DEC], the last id, which begins a caption."""
+    """Sizes; all but the last three are the backbone's. `vocab_size` includes [DEC], the last id, which starts a caption."""
 
     vocab_size: int = 30_523
     hidden_size: int = 768
@@ -55,7 +55,7 @@ class Attention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None, past: Cache | None = None) -> tuple[Tensor, Cache]:
-        """`mask` is broadcastable to (B, heads, L, N), True = may be seen; keys and values of `past` come before the context's."""
+        """`mask` is broadcastable to (B, heads, L, N), True = visible; keys and values of `past` precede the context's."""
         q = rearrange(self.q(x), "b l (h d) -> b h l d", h=self.heads)
         k, v = rearrange(self.kv(context), "b n (two h d) -> two b h n d", two=2, h=self.heads)
         if past is not None:
@@ -79,7 +79,7 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Shared self-attention; then queries look at the context, and each branch goes through its own feed-forward."""
+    """Shared self-attention, then cross-attention of the queries to the context, then one feed-forward per branch."""
 
     def __init__(self, config: QFormerConfig, crosses: bool):
         super().__init__()
@@ -99,7 +99,7 @@ class Layer(nn.Module):
         past: Cache | None,
         wanted: int | None,
     ) -> tuple[Tensor, Cache]:
-        """x (B, queries + L, H), of which the first `wanted` outputs are made; `seen` masks the context as `mask` does the keys."""
+        """x (B, queries + L, H); only the first `wanted` outputs are computed. `seen` masks the context, `mask` the keys."""
         x, cache = self.attention(x[:, :wanted], x, mask, past)
         q, text = x[:, :queries], x[:, queries:]
         if queries:
@@ -127,30 +127,31 @@ class QFormer(nn.Module):
         nn.init.normal_(self.query_tokens, std=0.02)
 
     def embed(self, ids: Tensor, first: int = 0) -> Tensor:
-        """Ids (B, L), which stand at positions `first`, … → word and position embeddings (B, L, H)."""
+        """Ids (B, L) at positions `first`, `first` + 1, … → word and position embeddings (B, L, H)."""
         x = self.words(ids) + self.positions.weight[first : first + ids.shape[1]]
         return self.dropout(self.norm(x))
 
     def text(self, ids: Tensor, valid: Tensor, wanted: int | None = None) -> Tensor:
-        """(B, L, H): the text branch alone, which is BERT; `wanted` of 1 makes the output of [CLS] alone, with less work."""
+        """The text branch alone, which is BERT: (B, L, H). `wanted` = 1 computes only the output of [CLS]."""
         return self._run(self.embed(ids), valid[:, None, None, :], wanted=wanted)[0]
 
     def queries(self, context: Tensor, valid: Tensor) -> tuple[Tensor, list[Cache]]:
-        """The queries' outputs (B, Q, H), and what a caption needs of them."""
+        """The queries' outputs (B, Q, H), and their keys and values for captioning."""
         x = self._query_inputs(context)
         return self._run(x, None, x.shape[1], context, valid)
 
     def both(self, ids: Tensor, valid: Tensor, context: Tensor, context_valid: Tensor) -> Tensor:
-        """(B, Q, H), the queries' outputs: queries and text see each other, the queries see the context too."""
+        """The queries' outputs (B, Q, H): queries and text attend to each other, and queries to the context."""
         queries = self._query_inputs(context)
         size = queries.shape[1]
         mask = F.pad(valid, (size, 0), value=True)[:, None, None, :]
         return self._run(torch.cat((queries, self.embed(ids)), dim=1), mask, size, context, context_valid, wanted=size)[0]
 
     def caption(self, ids: Tensor, valid: Tensor, caches: list[Cache]) -> tuple[Tensor, list[Cache]]:
-        """A text's outputs (B, L, H), each place seeing the queries and the text up to itself, and the grown caches.
+        """Outputs of a text (B, L, H), where each position attends to the queries and the text up to itself, and the extended
+        caches.
 
-        `caches` are those of `queries`, or of an earlier call that `ids` continue; `valid` (B, L) is the mask of these ids.
+        `caches` come from `queries`, or from an earlier call that `ids` continue; `valid` (B, L) is the mask of these ids.
         """
         past = caches[0][0].shape[2]
         size = ids.shape[1]
@@ -171,7 +172,7 @@ class QFormer(nn.Module):
         past: list[Cache] | None = None,
         wanted: int | None = None,
     ) -> tuple[Tensor, list[Cache]]:
-        """All layers over x; of the last one only the first `wanted` outputs."""
+        """Apply all layers to x; the last one computes only the first `wanted` outputs."""
         seen = None if context_valid is None else context_valid[:, None, None, :]
         caches = []
         for number, layer in enumerate(self.layers, start=1):
@@ -182,9 +183,9 @@ class QFormer(nn.Module):
 
     @torch.no_grad()
     def init_backbone_(self, bert: Bert) -> None:
-        """Take over a BERT: its text branch entirely, and its feed-forward as the queries' first one too.
+        """Initialise from a BERT: all of the text branch, and its feed-forward also for the queries.
 
-        [DEC] begins as the mean of all words. Raises `ValueError` if the sizes differ.
+        [DEC] starts as the mean of all word embeddings. Raises `ValueError` if the sizes differ.
         """
         ours, theirs = self.config, bert.config
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"):

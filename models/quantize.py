@@ -1,4 +1,4 @@
-"""Vector quantisation with codebooks learned by moving averages, alone or as a residual stack.
+"""Vector quantisation with codebooks learned by moving averages, plain or residual.
 
 Codebook: van den Oord et al. 2017, appendix A.1 (moving averages), with the dead-code reset of Jukebox (Dhariwal et al. 2020).
 Residual stack and quantise dropout: SoundStream (Zeghidour et al. 2021), as MoMask uses them for motion.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class Quantised(NamedTuple):
-    """What a quantiser makes of latents `(B, L, C)`."""
+    """The result of quantising latents `(B, L, C)`."""
 
     vectors: Tensor  # (B, L, C), the sum of the chosen codes; its gradient passes straight to the latents
     codes: Tensor  # (B, L, Q) int64, -1 at padding and in dropped layers
@@ -25,10 +25,10 @@ class Quantised(NamedTuple):
 
 
 class Codebook(nn.Module):
-    """K code vectors that follow the mean of what they are chosen for.
+    """K code vectors, each the moving average of the latents assigned to it.
 
-    Each code keeps a moving average of how often it is chosen in a batch. One that falls below once is dead, and takes the
-    place of a random latent. Codes start dead, so that the first batch places them all.
+    Each code keeps a moving average of its uses per batch. A code below one use is dead and is replaced by a random latent. Codes
+    start dead, so the first batch initialises them all.
     """
 
     ALIVE = 1.0  # choices a batch
@@ -46,7 +46,7 @@ class Codebook(nn.Module):
         return torch.addmm(self.codebook.square().sum(1), latents, self.codebook.T, beta=-0.5).argmax(1)
 
     def replace_dead_(self, latents: Tensor, valid: Tensor) -> None:
-        """Put random ones of the valid latents (N, C), `valid` (N,) bool, in the place of dead codes."""
+        """Replace dead codes by random valid latents (N, C), `valid` (N,) bool."""
         order = torch.rand(len(latents), device=latents.device).masked_fill(~valid, 2).argsort()  # valid ones first
         picks = order[torch.arange(len(self.counts), device=latents.device) % valid.sum().clamp(min=1)]
         # Two lookalikes would tie for ever: where latents are fewer than codes, noise parts them.
@@ -58,7 +58,7 @@ class Codebook(nn.Module):
         self.counts.masked_fill_(dead, self.FRESH)
 
     def update_(self, latents: Tensor, uses: Tensor, codes: Tensor, weights: Tensor) -> None:
-        """Move towards the latents (N, C) that chose `codes` (N,); `weights` (N, 1) is 0 for padding.
+        """Update the code vectors with the latents (N, C) assigned to `codes` (N,); `weights` (N, 1) is 0 for padding.
 
         `uses` (K,) counts them, over all processes.
         """
@@ -72,10 +72,10 @@ class Codebook(nn.Module):
 
 
 class ResidualQuantizer(nn.Module):
-    """Q codebooks, each quantising what the ones before it left over. Q = 1 is the plain quantiser.
+    """Q codebooks, each quantising the residual of the previous ones. Q = 1 is plain quantisation.
 
-    In training, `dropout` is the share of clips for which a random number of the last layers is left out, so that the first
-    layers alone already say the most. `shared` uses one codebook for all layers.
+    In training, `dropout` is the fraction of clips for which a random number of last layers is left out, so that the first layers
+    carry the most information. `shared` uses one codebook for all layers.
     """
 
     def __init__(self, num_quantizers: int, nb_code: int, code_dim: int, *, mu: float, dropout: float = 0.0, shared: bool = False):
@@ -110,7 +110,8 @@ class ResidualQuantizer(nn.Module):
         return torch.stack(chosen).sum(0)
 
     def _kept(self, latents: Tensor, mask: Tensor | None) -> Tensor:
-        """Which of the latents (B, L, C) each layer sees, (Q, B × L) bool: valid ones, of clips that dropout leaves the layer."""
+        """Which latents (B, L, C) each layer quantises, (Q, B × L) bool: the valid ones of clips for which dropout keeps the
+        layer."""
         B, L, _ = latents.shape
         layers = torch.arange(self.num_quantizers, device=latents.device)
         depths = torch.full((B,), self.num_quantizers, device=latents.device)
@@ -122,7 +123,7 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def _choose(self, latents: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes (Q, N) of latents (N, C), the sums of vectors up to each layer (Q, N, C), and how often each code came (Q, K).
+        """Codes (Q, N) of latents (N, C), the sums of vectors up to each layer (Q, N, C), and counts of each code (Q, K).
 
         `kept` (Q, N): the latents that each layer quantises. In training, the codebooks learn from them.
         """
@@ -146,7 +147,7 @@ class ResidualQuantizer(nn.Module):
 
 
 def perplexity(uses: Tensor) -> Tensor:
-    """How many codes are used in effect: exp of the entropy of counts (..., K), between 1 and K."""
+    """Effective number of codes in use: exp of the entropy of counts (..., K), between 1 and K."""
     share = uses / uses.sum(-1, keepdim=True).clamp(min=1)
     return torch.exp(-torch.xlogy(share, share).sum(-1))
 

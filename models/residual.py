@@ -1,16 +1,17 @@
 """The residual transformer: tokens of the layers above the base, one layer at a time (MoMask section 3.4).
 
-Layer q is predicted from the sum of the embedded tokens of layers 0 … q−1, the layer's number and the condition, both of
-which stand before it as prefix tokens. Training draws a layer for each sample.
+Layer q is predicted from the sum of the embedded tokens of layers 0 … q−1, the layer's number and the condition; the last two are
+prefix tokens. Training samples one layer per sample.
 
 Codes (B, L, Q) long, −1 at padding; condition (B, C); lengths (B,) in tokens. Logits (B, L, K + 1): the last class, padding,
-is never a target; where it is drawn all the same, the layer adds nothing (−1).
+is never a target; if it is sampled, the layer adds nothing (−1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +81,8 @@ class ResidualTransformer(nn.Module):
 
     @torch.no_grad()
     def init_tokens_(self, codebooks: Tensor) -> None:
-        """Initialise from the tokeniser's codebooks (Q, K, code_dim): the sum of lower layers is then the motion so far."""
+        """Initialise from the tokeniser's codebooks (Q, K, code_dim): the sum of lower layers is then the quantised motion so
+        far."""
         relative = codebooks / codebooks.std()
         if self.config.share_weight:
             self.tables[:, :-1] = 0.02 * relative
@@ -118,7 +120,7 @@ class ResidualTransformer(nn.Module):
         return guide(*self(history.repeat(2, 1, 1), layer.repeat(2), both, valid.repeat(2, 1)).chunk(2), scale)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy of one random layer a sample; {'codes' (B, L, Q), 'lengths' (B,), 'condition' (B, C)}."""
+        """Cross-entropy and accuracy of one random layer per sample; {'codes' (B, L, Q), 'lengths' (B,), 'condition' (B, C)}."""
         codes, condition = batch["codes"], batch["condition"]
         chance = torch.rand(2, len(codes), device=codes.device, generator=generator)
         layer = 1 + (chance[0] * (codes.shape[2] - 1)).long()
@@ -128,7 +130,7 @@ class ResidualTransformer(nn.Module):
         return loss, {"residual_ce": loss.detach(), "accuracy": accuracy}
 
     def layer_loss(self, codes: Tensor, lengths: Tensor, condition: Tensor, layer: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and accuracy of each sample's `layer` (B,) in codes (B, L, Q), given the layers under it."""
+        """Cross-entropy and accuracy of each sample's `layer` (B,) in codes (B, L, Q), given the layers below it."""
         rows = torch.arange(len(codes), device=codes.device)
         valid = valid_mask(lengths, codes.shape[1])
         padded = torch.where(valid[..., None], codes, self.pad_id)
@@ -169,7 +171,7 @@ class ResidualTransformer(nn.Module):
             ids = torch.where(valid, drawn, self.pad_id)
             yield logits, ids
 
-    def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options) -> Tensor:
+    def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
         """All layers (B, L, Q) over the base layer's tokens (B, L), −1 beyond `lengths` and where a layer adds nothing.
 
         `given` and options as in `decode`.

@@ -1,8 +1,8 @@
-"""Drawing tokens: the cosine schedule, guidance, and sampling that does not depend on the batch.
+"""Sampling of tokens: the cosine schedule, guidance, and random numbers that do not depend on the batch.
 
-Released code draws gumbel noise for a whole batch, so that a motion changes with its neighbours. Here every (seed, sample, step,
-position) has one uniform number of its own, computed by a hash, and the token is read from the inverse of the distribution
-function over the top-k tokens. That is the same distribution.
+The released code draws Gumbel noise for a whole batch, so a motion depends on its batch. Here every (seed, sample, step, position)
+has its own uniform number, computed by a hash, and the token is the inverse cumulative distribution over the top-k tokens at that
+number. The distribution is the same.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import Tensor
 
 
 def cosine_schedule(time: Tensor) -> Tensor:
-    """Share of tokens masked at time 0…1: cos(π t / 2), from 1 to 0 (MaskGIT, section 3.2)."""
+    """Fraction of masked tokens at time t in [0, 1]: cos(π t / 2), from 1 to 0 (MaskGIT, section 3.2)."""
     return torch.cos(time * math.pi / 2)
 
 
 def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance: scale 0 is unconditional, 1 conditional, more exaggerates the condition.
+    """Classifier-free guidance: scale 0 is unconditional, 1 conditional; larger scales strengthen the condition.
 
-    Computed in float32 at least: the difference of two bf16 logits, times the scale, would lose what bf16 kept.
+    Computed in at least float32, because the scaled difference of two bf16 logits would be imprecise.
     """
     cond, uncond = (logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (cond, uncond))
     return uncond + scale * (cond - uncond)
@@ -47,7 +47,8 @@ def uniforms(seed: int, samples: Tensor, step: int, size: int) -> Tensor:
 
 
 def sample(logits: Tensor, uniform: Tensor, temperature: float = 1.0, topkr: float = 0.9) -> Tensor:
-    """Draw from the largest (1 − topkr) of the logits: (..., K) and (...) in [0, 1) → ids (...). topkr 1 takes the largest."""
+    """Sample from the largest (1 − topkr) of the logits (..., K) with uniform numbers (...) in [0, 1) → ids (...). topkr 1 takes
+    the largest."""
     k = max(1, math.ceil((1 - topkr) * logits.shape[-1]))
     values, ids = logits.topk(k, dim=-1)  # descending
     chance = torch.softmax(values.double() / temperature, dim=-1).cumsum(-1)

@@ -1,8 +1,8 @@
 """The motion tokeniser: a convolutional VQ-VAE with a residual quantiser (LaMP section 3.1; MoMask section 3.1).
 
 Motion `(B, T, D)`, normalised, becomes latents `(B, L, C)`, codes `(B, L, Q)`, and motion again; L = ⌊T / 2^down_t⌋.
-One quantiser gives LaMP's single-codebook VQ-VAE, six give MoMask's RVQ-VAE. Given `lengths` in frames, a clip comes out of a
-padded batch as it does alone. Everything here is (B, time, channels).
+One quantiser gives LaMP's single-codebook VQ-VAE, six give MoMask's RVQ-VAE. Given `lengths` in frames, a clip gives the same
+result in a padded batch and alone. All tensors are (B, time, channels).
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ def frame_mask(lengths: Tensor | None, frames: int) -> Tensor | None:
 
 
 def silence(x: Tensor, mask: Tensor | None) -> Tensor:
-    """x with zeros where the mask is False."""
+    """x set to zero where the mask is False."""
     return x if mask is None else x * mask
 
 
 class Conv(nn.Conv1d):
-    """Convolution over the time of (B, T, C), zeros beyond both ends, as one matmul over each frame's window.
+    """Zero-padded convolution over the time of (B, T, C), computed as one matmul over each frame's window.
 
-    `mask` (B, T, 1) puts zeros beyond each clip's end too.
+    `mask` (B, T, 1) also sets frames beyond each clip's end to zero.
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -223,7 +223,7 @@ class MotionTokeniser(nn.Module):
     def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Codes (B, L, Q') with Q' ≤ Q to motion (B, L × stride, D). A code of -1 adds a zero vector.
 
-        With `lengths`, frames beyond each clip's last whole token are zero and touch nothing.
+        With `lengths`, frames beyond each clip's last whole token are zero and affect nothing.
         """
         if codes.ndim != 3 or not 1 <= codes.shape[2] <= self.num_quantizers:
             raise UserError(f"codes: shape {tuple(codes.shape)}, expected (clips, tokens, 1 to {self.num_quantizers} layers)")
@@ -232,7 +232,7 @@ class MotionTokeniser(nn.Module):
         return self.decode_vectors(self.code_vectors(codes), lengths)
 
     def code_vectors(self, codes: Tensor) -> Tensor:
-        """The quantised latents (B, L, C) of codes (B, L, Q'): the layers' vectors, summed."""
+        """The quantised latents (B, L, C) of codes (B, L, Q'): the sum over layers."""
         return self.quantizer.vectors(codes)
 
     def decode_vectors(self, vectors: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -241,12 +241,12 @@ class MotionTokeniser(nn.Module):
         return self.decoder(vectors, None if lengths is None else lengths // self.stride)
 
     def forward(self, motion: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Quantised]:
-        """The reconstruction (B, L × stride, D) of motion (B, T, D), and what the quantiser made of it."""
+        """The reconstruction (B, L × stride, D) of motion (B, T, D), and the quantiser's result."""
         quantised = self.quantise(motion, lengths)
         return self.decode_vectors(quantised.vectors, lengths), quantised
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Smooth-L1 on features and again on joint positions, commitment, and the terms of `body` if set; padding is ignored.
+        """Smooth-L1 loss on features and on joint positions, commitment loss, and the terms of `body` if set; padding is ignored.
 
         `batch`: motion (B, T, D), lengths (B,). Frames beyond the last whole token have no reconstruction and do not count.
         """
@@ -276,10 +276,11 @@ class MotionTokeniser(nn.Module):
 
 @torch.no_grad()
 def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
-    """Copy the weights of `start`, whose decoder may be narrower, so that `model` computes the same (Net2Net, Chen et al. 2016).
+    """Copy the weights of `start`, whose decoder may be narrower, so that `model` computes the same function (Net2Net, Chen et al.
+    2016).
 
-    New decoder channels keep their initialisation, and the copied channels ignore them at first. What constrains the body
-    may be new too. Raises `UserError` if anything else differs.
+    New decoder channels keep their initialisation, and the copied channels ignore them at first. Body constraints may be new too.
+    Raises `UserError` if anything else differs.
     """
     weights, old = model.state_dict(), start.state_dict()
     optional = [name for name in weights if name.startswith(("decoder.body.", "decoder.gates."))]
@@ -296,8 +297,8 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
 
 
 def shorter_than(frames: int, lengths: Tensor | None) -> Tensor | None:
-    """`lengths`, or None if every clip has all `frames`: then nothing need be masked. Lengths on a GPU are not looked at, for that
-    would wait for it, and masks cost little there."""
+    """`lengths`, or None if every clip has `frames` frames, so that no mask is needed. Lengths on a GPU are not inspected: that
+    would wait for the GPU, where masks cost little."""
     on_cpu = lengths is not None and lengths.device.type == "cpu"
     return None if lengths is None or (on_cpu and bool((lengths >= frames).all())) else lengths
 

@@ -1,4 +1,4 @@
-"""What the matching evaluator reads of a caption: a vector and a class for each of its words (Guo et al. 2022).
+"""The matching evaluator's input for captions: a vector and a part-of-speech class per word (Guo et al. 2022).
 
 Tokens are `word/POS`. A caption's first 20, between `sos` and `eos`, padded with `unk` to 22, give word vectors (B, 22, W), one-hot
 classes (B, 22, 15) and lengths (B,). Vectors come from GloVe, as the released evaluators need, or from MiniLM's word pieces.
@@ -45,7 +45,7 @@ def framed(tokens: Sequence[str]) -> tuple[list[str], int]:
 
 
 class Words:
-    """A vocabulary with its vectors (V, W). Raises `UserError` if they do not go together or lack `unk`, `sos` or `eos`."""
+    """A vocabulary with its vectors (V, W). Raises `UserError` if the two do not match or lack `unk`, `sos` or `eos`."""
 
     def __init__(self, words: Sequence[str], vectors: Tensor):
         if vectors.ndim != 2 or len(words) != len(vectors) or not vectors.isfinite().all():
@@ -87,7 +87,7 @@ class Words:
 
     @classmethod
     def from_word_pieces(cls, vocabulary: Iterable[str]) -> Words:
-        """MiniLM's embeddings, the mean over a word's pieces, each dimension with mean 0 and deviation 1 over the vocabulary."""
+        """MiniLM's embeddings, averaged over a word's pieces and normalised over the vocabulary."""
         folder = minilm_folder()
         tokenizer, embeddings = load_tokenizer(folder), load_bert(folder).words.weight.detach()
         words = [*PIECES, *sorted(set(vocabulary) - set(PIECES))]
@@ -109,7 +109,7 @@ class Words:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads lists, dicts, strings and numbers; runs nothing."""
+    """Unpickles lists, dicts, strings and numbers; runs no code."""
 
     def find_class(self, module: str, name: str):
         raise pickle.UnpicklingError(f"it holds a {module}.{name}")

@@ -1,0 +1,5 @@
+"""Motions: geometry, files, drawing."""
+
+from utils.errors import check_packages
+
+check_packages()

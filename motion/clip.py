@@ -3,7 +3,7 @@
     motion = Motion.load("walk.bvh")
     (motion[:40] + motion[60:]).save("shorter.glb")
 
-Reading, writing and drawing are imported when they are first used.
+Modules for reading, writing and drawing are imported on first use.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Motion:
         fps: frames per second.
         text: the prompt or caption, "" if there is none.
         locked: (T, J, 3) the same motion with locked feet, or None.
-        contacts: (T or T - 1, 4), above 0.5 where left heel, left toe, right heel, right toe may stand, or None if unknown.
+        contacts: (T or T - 1, 4), above 0.5 if left heel, left toe, right heel, right toe may be in contact with the floor, or
+        None.
     """
 
     joints: np.ndarray
@@ -69,9 +70,9 @@ class Motion:
         return f"Motion({text}{len(self)} frames at {self.fps:g} fps, {self.joints.shape[1]} joints)"
 
     def __getitem__(self, frames: int | slice) -> Any:
-        """A stretch of the motion, or with one number the joints (J, 3) of that frame.
+        """A slice of the motion, or for an int the joints (J, 3) of that frame.
 
-        A step other than 1 leaves frames out: the motion becomes faster. Raises `UserError` for a stretch without frames.
+        A step other than 1 skips frames, so the motion becomes faster. Raises `UserError` for an empty slice.
         """
         if not isinstance(frames, slice):
             return self.joints[frames]
@@ -83,9 +84,9 @@ class Motion:
         return Motion(self.joints[frames], self.fps, self.text, **cut)
 
     def __add__(self, following: Motion) -> Motion:
-        """This motion and then the other, which starts where this one ends; poses blend over `motion.joining.BLEND` seconds.
+        """This motion followed by the other, which starts where this one ends; poses blend over `motion.joining.BLEND` seconds.
 
-        The other takes on this one's frame rate. Raises `UserError` for another skeleton.
+        The other is resampled to this one's frame rate. Raises `UserError` for another skeleton.
         """
         if not isinstance(following, Motion):
             return NotImplemented
@@ -102,8 +103,8 @@ class Motion:
     def load(cls, path: str | Path, **options: Any) -> Motion:
         """The motion in a file: .npy, .npz, .bvh, .glb, .gltf, or .amc.
 
-        `options` are the fields of `motion.files.read.InputOptions`, such as `fps=30` or `unit="cm"`, for what the file does not
-        state. Raises `UserError` for a file that holds no motion, and for unknown options.
+        `options` are fields of `motion.files.read.InputOptions`, such as `fps=30` or `unit="cm"`, which override the file. Raises
+        `UserError` for a file without a motion, and for unknown options.
         """
         from motion.files.read import InputOptions, read_motion
 
@@ -113,9 +114,9 @@ class Motion:
         return read_motion(path, InputOptions(**options))
 
     def save(self, path: str | Path, options: OutputOptions | None = None) -> Path:
-        """Write the motion in the format that the suffix names (`motion.files.export`), and return the path.
+        """Write the motion in the format given by the suffix (`motion.files.export`), and return the path.
 
-        Raises `UserError` for other suffixes, and where nothing can be written.
+        Raises `UserError` for other suffixes, and if the file cannot be written.
         """
         from motion.files.export import USUAL, export
 
@@ -123,7 +124,7 @@ class Motion:
         return Path(path)
 
     def features(self) -> np.ndarray:
-        """HumanML3D's features (T', 263) at 20 frames per second, which the models read; a file's own where it holds features."""
+        """HumanML3D's features (T', 263) at 20 frames per second, the models' input; for a file of features these themselves."""
         from motion.files.convert import to_features
 
         stored = getattr(self, "file_features", None)
@@ -137,7 +138,7 @@ class Motion:
         return replace(self, joints=np.asarray(joints, np.float32), locked=None)
 
     def html(self) -> str:
-        """The viewer as one page of HTML that needs no network."""
+        """The viewer as one HTML page that needs no network."""
         from motion.drawing.html import page
 
         return page([self if self.locked is not None else replace(self, locked=self.lock_feet().joints)])
@@ -146,7 +147,7 @@ class Motion:
         return framed(self.html(), FRAME_HEIGHT)
 
     def show(self) -> None:
-        """Show the viewer in the notebook, or outside of one in the browser."""
+        """Show the viewer, in a notebook or else in the browser."""
         shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
         if getattr(shell, "kernel", None) is not None:
             sys.modules["IPython"].display.display(self)
@@ -157,7 +158,7 @@ class Motion:
 
 
 def framed(page: str, height: int) -> str:
-    """A page of HTML as a frame within another, with no access to it."""
+    """A page of HTML in a sandboxed frame without access to the page around it."""
     return (
         f'<iframe title="motion" sandbox="allow-scripts" style="width:100%;height:{height}px;border:0" '
         f'srcdoc="{escape(page)}"></iframe>'

@@ -1,11 +1,11 @@
-"""Joints to HumanML3D's features and back, batched over clips and without a loop over frames.
+"""Conversion between joints and HumanML3D's features, batched over clips, without loops over frames.
 
-One row of features describes one frame by what happens until the next, so T frames give T - 1 rows:
+A row of features contains differences to the next frame, so T frames give T - 1 rows:
 root angular velocity 1 | root velocity x z 2 | root height 1 | local joints 3(J-1) | local rotations in 6D 6(J-1) |
 joint velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and its public processing).
 
-Clips of several lengths go in one batch: padding repeats a clip's last pose, so that floors, smoothing at the ends and
-facing come out as for the clip alone. Rows beyond `lengths - 1` mean nothing.
+Clips of different lengths share a batch: padding repeats a clip's last pose, so that the results equal those of the clip alone.
+Rows beyond `lengths - 1` are undefined.
 """
 
 from __future__ import annotations
@@ -19,12 +19,10 @@ from motion.rotation import (
     constant,
     indices,
     join,
-    matrix_from_6d,
     norm,
     qaxis,
     qbetween,
     qconj,
-    qmatrix,
     qmul,
     qrotate,
     quaternion_to_6d,
@@ -65,18 +63,18 @@ def _over_joints(values: Tensor, matrix: Tensor) -> Tensor:
 
 
 def bone_lengths(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """Lengths (..., J) of the bones of joints (..., J, 3); 0 for the root, so that they index like joints."""
+    """Lengths (..., J) of the bones of joints (..., J, 3); 0 for the root, so that indices are those of joints."""
     return F.pad(norm(bones(joints, skeleton)), (1, 0))
 
 
 def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """Horizontal unit vectors (..., T, 3) that point where the person faces, from joints (..., T, J, 3)."""
+    """Facing direction, horizontal unit vectors (..., T, 3), from joints (..., T, J, 3)."""
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
     return unit(across_to_forward((right_hip - left_hip) + (right_shoulder - left_shoulder)))
 
 
 def across_to_forward(across: Tensor) -> Tensor:
-    """The direction (..., 3) that a body faces whose left-to-right line is `across` (..., 3): up x across, with |across| = 1."""
+    """The facing direction (..., 3) of a body whose left-right axis is `across` (..., 3): up × across, with |across| = 1."""
     across = unit(across)
     return join(across[..., 2], torch.zeros_like(across[..., 0]), -across[..., 0])
 
@@ -91,7 +89,7 @@ def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
 
 
 def smoothed(values: Tensor) -> Tensor:
-    """Values (..., T, 3) smoothed along time as by `gaussian_smoothing`, whose matrix long clips have no memory for."""
+    """Values (..., T, 3) smoothed along time as by `gaussian_smoothing`, without its matrix, which is too large for long clips."""
     if values.shape[-2] <= DENSE:
         return gaussian_smoothing(values.shape[-2], values) @ values
     weights = gaussian_taps(values)
@@ -101,7 +99,7 @@ def smoothed(values: Tensor) -> Tensor:
 
 
 def gaussian_taps(like: Tensor) -> Tensor:
-    """The weights of the Gaussian, from four deviations before to four after, on the device of `like`."""
+    """The weights of the Gaussian, from -4 to 4 standard deviations, on the device of `like`."""
     taps = torch.arange(-4 * SMOOTHING, 4 * SMOOTHING + 1, device=like.device, dtype=torch.float64)
     weights = torch.exp(-0.5 * (taps / SMOOTHING) ** 2)
     return weights / weights.sum()
@@ -111,7 +109,7 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
     """The direction (..., T, 3) in whose frame features are expressed: horizontal unit vectors, +Z in the first frame.
 
     The published inverse kinematics uses the hips with the opposite sign to `facing`, so that they are subtracted from the
-    shoulders. All published features and statistics depend on it, so ours do the same.
+    shoulders. All published features and statistics depend on this, so it is reproduced here.
     """
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
     forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
@@ -122,16 +120,12 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
     return forward
 
 
-def inverse_kinematics(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
-    """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3).
+def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
+    """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3) and their `root_forward` (..., T, 3).
 
-    Joint 0 turns `root_forward` to +Z. Each bone takes the shortest turn from its rest direction, expressed in the frame of the
+    Joint 0 turns `forward` to +Z. Each bone takes the shortest turn from its rest direction, expressed in the frame of the
     joint before it in its chain.
     """
-    return _local_rotations(joints, root_forward(joints, skeleton, smooth), skeleton)
-
-
-def _local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
     rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
     root = qbetween(forward, forward.new_tensor(FRONT))[..., None, :]
     turned = qbetween(rest[1:], unit(bones(joints, skeleton)))  # (..., T, J-1, 4), global
@@ -143,7 +137,7 @@ def _local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Ten
 def uniform_skeleton(joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None) -> Tensor:
     """Joints (..., T, J, 3) with every bone as long as `lengths` (J,), pointing as before; the root's path scales with the legs.
 
-    The published definition goes through inverse and forward kinematics, which keep each bone's direction: this is the same.
+    The published definition uses inverse and forward kinematics, which keep each bone's direction; the result is the same.
     """
     if lengths is None:
         lengths = torch.tensor(skeleton.lengths, dtype=joints.dtype, device=joints.device)
@@ -173,7 +167,7 @@ def joints_to_features(
         joints: (B, T, J, 3) at the dataset's frame rate, T >= 2, in metres (KIT: millimetres).
         lengths: (B,) valid frames of each clip; all T without it.
         bone_lengths: (J,) in metres; the skeleton's own without it.
-        uniform: make every bone as long as that; False: leave the bones as they are.
+        uniform: apply these bone lengths; False: keep those of the joints.
 
     Returns:
         features (B, T - 1, D) and the processed joints (B, T, J, 3): uniform skeleton, on the floor, facing +Z at the start.
@@ -183,7 +177,7 @@ def joints_to_features(
     joints = rearrange(joints, "b t j xyz -> xyz b t j").contiguous().movedim(0, -1)  # see rotation.join
     joints = canonicalise(uniform_skeleton(joints, skeleton, bone_lengths) if uniform else joints, skeleton)
     forward = root_forward(joints, skeleton, smooth=True)
-    local = _local_rotations(joints, forward, skeleton)
+    local = local_rotations(joints, forward, skeleton)
     root, rotations = local[..., 0, :], quaternion_to_6d(local[:, :-1, 1:])
     moved = joints[:, 1:] - joints[:, :-1]
     contacts = sum(step * step for step in moved[..., list(skeleton.feet), :].unbind(-1)) < skeleton.contact
@@ -198,7 +192,7 @@ def joints_to_features(
 
 
 def pack_rows(*parts: Tensor) -> Tensor:
-    """Lay parts (B, T, ...) side by side as rows (B, T, D), each copied once whatever its layout in memory."""
+    """Concatenate parts (B, T, ...) to rows (B, T, D), copying each once."""
     B, T = parts[0].shape[:2]
     widths = [part[0, 0].numel() for part in parts]
     rows = parts[0].new_empty(B, T, sum(widths))
@@ -226,16 +220,3 @@ def features_to_joints(features: Tensor, num_joints: int) -> Tensor:
     ground = position * constant((1, 0, 1), position)
     joints = qrotate(qconj(rotation)[..., None, :], local) + ground[..., None, :]
     return torch.cat((position[..., None, :], joints), dim=-2)
-
-
-def features_to_posed_joints(features: Tensor, skeleton: Skeleton, offsets: Tensor) -> Tensor:
-    """Joints (..., T, J, 3) of a skeleton with rest `offsets` (J, 3), posed by the 6D rotations of features (..., T, D)."""
-    rotation, position = recover_root(features)
-    start = 4 + 3 * (skeleton.num_joints - 1)
-    stop = start + 6 * (skeleton.num_joints - 1)
-    local = matrix_from_6d(rearrange(features[..., start:stop], "... (j six) -> ... j six", six=6))
-    turned, joints = [qmatrix(rotation)], [position]
-    for joint in range(1, skeleton.num_joints):
-        turned.append(turned[skeleton.chain_parents[joint]] @ local[..., joint - 1, :, :])
-        joints.append(joints[skeleton.parents[joint]] + turned[joint] @ offsets[joint])
-    return torch.stack(joints, dim=-2)

@@ -1,14 +1,14 @@
-"""Feet that stand still while they stand: foot locking by least squares and two-bone legs, without loops over frames.
+"""Foot locking by least squares and two-bone inverse kinematics, without loops over frames.
 
-Three steps, on a body whose bones keep their lengths (ik.py):
+Three steps, on a body with constant bone lengths (ik.py):
 
-1. which feet stand: toes and heels that are low and slow, unless contacts say otherwise;
-2. how to move them: the least moves that let them stand still there and fade elsewhere, in one banded system; none below the
-   floor;
-3. legs follow: hips stay, feet move, heels rise where a leg would overstretch, and knees bend in the plane they bent in. Where
-   that is too much to ask of a leg, its foot is asked for less, in a few rounds of 2.
+1. find standing feet: toes and heels that are low and slow, unless contacts are given;
+2. compute the smallest corrections that keep standing feet still and fade elsewhere, by one banded linear system; no foot goes
+below the floor;
+3. apply them to the legs: hips stay, feet move, heels rise if a leg would overstretch, and knees bend in their plane. If a leg
+cannot follow, the correction of its foot is reduced, in a few rounds of step 2.
 
-A stand that slides on all the same (someone glides) is given up, and the other stands are locked without it.
+A stance that still slides, as in gliding, is released, and the other stances are locked without it.
 
 In and out: joints (T, J, 3), metres, Y up, the floor at 0.
 """
@@ -46,7 +46,7 @@ UNSEEN = 0.01  # m; a stand that slides less is left alone
 
 
 class Locked(NamedTuple):
-    """Joints (T, J, 3) with locked feet, and where a foot, left or right, stands but slides on: (T - 1, 2) bool."""
+    """Joints (T, J, 3) with locked feet, and where a standing foot, left or right, still slides: (T - 1, 2) bool."""
 
     joints: ndarray
     given_up: ndarray
@@ -58,14 +58,14 @@ def lock_feet(joints: ndarray, fps: float, contacts: ndarray | None = None, rest
 
 
 def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: ndarray | None = None) -> Locked:
-    """The motion `joints` (T, J, 3) with bones of constant length, and feet that do not slide wherever that can be done.
+    """The motion `joints` (T, J, 3) with constant bone lengths, and feet that do not slide where this is possible.
 
     Args:
         joints: metres, Y up, the floor at 0; J is 22 or 21.
         fps: frames a second.
-        contacts: (T or T - 1, 4), above 0.5 where left heel, left toe, right heel, right toe may stand: the last four features
-            of a motion. Without it they may stand anywhere.
-        rest: (J, 3) offsets of the body; its bones have their lengths. Without it, the medians over the clip.
+        contacts: (T or T - 1, 4), above 0.5 if left heel, left toe, right heel, right toe may be in contact: the last four features
+        of a motion. Without it they may be in contact at any frame.
+        rest: (J, 3) offsets of the body, which give the bone lengths. Without it, medians over the clip.
 
     Raises:
         UserError: joints are not finite, or of an unknown skeleton.
@@ -101,12 +101,12 @@ def standing(joints: ndarray, skeleton: Skeleton, fps: float, contacts: ndarray 
 
 
 def over_ground(points: ndarray) -> ndarray:
-    """How far points (T, N, 3) go over ground from each frame to the next: (T - 1, N)."""
+    """Horizontal distance of points (T, N, 3) from each frame to the next: (T - 1, N)."""
     return norm(np.diff(points, axis=0) * (1, 0, 1))
 
 
 def lost_stands(locked: ndarray, joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
-    """The stands of each foot (T - 1, 2) in which it slides nearly as far in `locked` (T, J, 3) as in `joints`."""
+    """The stances of each foot (T - 1, 2) that slide nearly as far in `locked` (T, J, 3) as in `joints`."""
     before, after = slides(joints, stands, skeleton), slides(locked, stands, skeleton)
     lost = np.zeros(before.shape, bool)
     for foot, stood in enumerate(stands.reshape(-1, 2, 2).any(axis=-1).T):
@@ -117,22 +117,22 @@ def lost_stands(locked: ndarray, joints: ndarray, stands: ndarray, skeleton: Ske
 
 
 def slides(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
-    """How far the feet, left and right, go over ground while their toes stand, else while their heels do: (T - 1, 2) metres."""
+    """Horizontal distance of the left and right foot while the toes stand, else while the heels stand: (T - 1, 2) metres."""
     heels, toes = rearrange(over_ground(joints[:, skeleton.feet]) * stands, "t (side part) -> part t side", part=2)
     return np.where(stands[:, 1::2], toes, heels)
 
 
 def corrections(feet: ndarray, stands: ndarray, firm: ndarray, fps: float) -> tuple[ndarray, ndarray]:
-    """How to move heels and toes (T, 2, 3), left and right, for `feet` (T, 4, 3) to stand still where `stands` (T - 1, 4).
+    """Corrections of heels and toes (T, 2, 3), left and right, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4).
 
-    `firm` (T, 2) weighs for each foot how near it keeps to where it was. Toes decide for the whole foot, unless its heel stands
-    alone; heels are then steadied against their toes. None goes below the floor.
+    `firm` (T, 2) weights the distance of each foot from its original position. Toes determine the correction of the whole foot,
+    unless only the heel stands; heels are then stabilised relative to the toes. No foot goes below the floor.
     """
     feet, stands = (rearrange(part, "t (side part) ... -> part side t ...", part=2) for part in (feet, stands))
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes
 
     def solve(steps: ndarray, ties: ndarray) -> ndarray:
-        """The moves (2, T, 3) against the steps of some parts."""
+        """The corrections (2, T, 3) for the displacements of some parts."""
         level = np.abs(steps[..., 1]) * fps < RISING
         ties, smooth = ties * (PATIENCE * fps) ** 2, (BLEND * fps) ** 4
         over_ground = standstill(steps[..., ::2], ties, firm.T, smooth)
@@ -147,10 +147,10 @@ def corrections(feet: ndarray, stands: ndarray, firm: ndarray, fps: float) -> tu
 
 
 def standstill(steps: ndarray, ties: ndarray, firm: ndarray, smooth: float) -> ndarray:
-    """The moves c (N, T, D) of N bodies that minimise  firm |c|² + smooth |c''|² + sum over their parts of ties |step + c'|².
+    """The corrections c (N, T, D) of N bodies that minimise  firm |c|² + smooth |c''|² + sum over their parts of ties |step + c'|².
 
-    `steps` (P, N, T - 1, D) are those of their parts, `ties` (P, N, T - 1) say where the parts should not make them; `firm` (N, T).
-    A pentadiagonal system; the bodies stand in it one after the other.
+    `steps` (P, N, T - 1, D) are the displacements of P parts per body, `ties` (P, N, T - 1) weight where these should vanish;
+    `firm` (N, T). One pentadiagonal system for all bodies.
     """
     N, T = firm.shape
     tie, pulled = ties.sum(axis=0), (ties[..., None] * steps).sum(axis=0)  # (N, T - 1, ...)
@@ -171,25 +171,25 @@ def standstill(steps: ndarray, ties: ndarray, firm: ndarray, smooth: float) -> n
 
 
 def legs_of(joints: ndarray, skeleton: Skeleton) -> list[ndarray]:
-    """Hips, knees, ankles, perhaps middles of the feet, and toes: (T, 2, 3) each, left and right."""
+    """Hips, knees, ankles, middles of the feet if they exist, and toes: (T, 2, 3) each, left and right."""
     return [joints[:, column] for column in leg_columns(skeleton)]
 
 
 def leg_columns(skeleton: Skeleton) -> list[list[int]]:
-    """The joints of `legs_of`, by number."""
+    """The joint indices of `legs_of`."""
     left, right = (next(chain for chain in skeleton.chains if toe in chain)[1:] for toe in skeleton.feet[1::2])
     return [list(pair) for pair in zip(left, right)]
 
 
 def strain(body: ndarray, heels: ndarray, skeleton: Skeleton) -> ndarray:
-    """What is too much in the moves of `heels` (T, 2, 3), in metres (T, 2): how far they stray and overstretch their legs."""
+    """How far the corrections of `heels` (T, 2, 3) exceed what the legs allow, in metres (T, 2)."""
     hips, knees, ankles, *_ = legs_of(body, skeleton)
     most = np.maximum(EXTENSION * (norm(knees - hips) + norm(ankles - knees)), norm(ankles - hips))
     return np.maximum(norm(heels) - FAR, 0) + np.maximum(norm(ankles + heels - hips) - most, 0)
 
 
 def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> ndarray:
-    """Joints (T, J, 3) of `body` with heels and toes moved by (T, 2, 3), and legs that reach there."""
+    """Joints (T, J, 3) of `body` with heels and toes moved by (T, 2, 3), and legs that follow."""
     hips, knees, ankles, *middles, tips = legs_of(body, skeleton)
     thigh, shank, foot, reach = norm(knees - hips), norm(ankles - knees), norm(tips - ankles), norm(ankles - hips)
     wanted = tips + toes + foot[..., None] * unit(ankles + heels - tips - toes)
@@ -209,7 +209,7 @@ def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> 
 def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, towards: ndarray) -> ndarray:
     """The points (..., 3) at distances `first` from starts and `second` from ends, on the side of the points `towards`.
 
-    Where ends are too far they lie on the way there.
+    If the ends are too far apart, the points are on the line between them.
     """
     axis = unit(ends - starts)
     along, height = triangle(first, second, norm(ends - starts))
@@ -217,9 +217,9 @@ def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, tow
 
 
 def bent(hips: ndarray, knees: ndarray, ankles: ndarray, new_ankles: ndarray, new_toes: ndarray) -> ndarray:
-    """Knees (..., 3) of the same thighs and shanks for other ankles: bent in their own plane, further bent towards the toes.
+    """Knees (..., 3) of the same thighs and shanks for other ankles, bent in their original plane towards the toes.
 
-    A leg that was straight has no plane of its own; noise must not choose one.
+    A straight leg has no plane, which must not be determined by noise.
     """
     thigh, shank = norm(knees - hips), norm(ankles - knees)
     axis = unit(new_ankles - hips)
@@ -231,12 +231,12 @@ def bent(hips: ndarray, knees: ndarray, ankles: ndarray, new_ankles: ndarray, ne
 
 
 def triangle(first: ndarray, second: ndarray, base: ndarray) -> tuple[ndarray, ndarray]:
-    """Where the tip of a triangle of three sides lies: along its base, and above it."""
+    """The tip of a triangle with these three sides: its position along the base, and its height."""
     base = np.maximum(np.minimum(base, first + second), np.abs(first - second) + 1e-6)
     along = (first**2 - second**2 + base**2) / (2 * base)
     return along, np.sqrt(np.maximum(first**2 - along**2, 0))
 
 
 def across(vectors: ndarray, axis: ndarray) -> ndarray:
-    """The part of vectors (..., 3) at right angles to unit vectors `axis` (..., 3)."""
+    """The component of vectors (..., 3) perpendicular to unit vectors `axis` (..., 3)."""
     return vectors - axis * dot(vectors, axis)[..., None]

@@ -1,13 +1,13 @@
-"""Joints to a posed skeleton in closed form: constant bones, a T-pose for rest, local rotations for animation files.
+"""Inverse kinematics in closed form: joints to a skeleton with constant bones, a T-pose as rest pose, and local rotations.
 
-Models stretch bones. So the joints are first settled: all are moved, in all as little as can be, to where every bone has the length
-that it has in the rest pose. Then joints are visited once, parents first, and all frames at a time. A joint with one child takes
-the swing that aims its bone at the child; a joint with several (pelvis, chest) takes the best-fit rotation of their directions
-(Kabsch 1976). Aiming from where the fitted parent stands keeps errors from adding up along a limb. What joints leave open, the
-twist about a bone, is the least there can be, and stays continuous when a limb passes opposite its rest.
+Models stretch bones, so all joints are first moved as little as possible to positions where every bone has the length of the rest
+pose. Then joints are processed once, parents first, for all frames at a time. A joint with one child gets the rotation that aims
+its bone at the child; a joint with several (pelvis, chest) gets the best-fit rotation of their directions (Kabsch 1976). Bones are
+aimed from the fitted position of the parent, so errors do not accumulate along a limb. The twist about a bone, which joints do not
+determine, is minimal and continuous, also when a limb passes opposite its rest direction.
 
-In: joints (..., T, J, 3), metres, Y up. Out: `Pose`, whose forward kinematics give the joints back. Every rotation is found
-relative to its parent, so turning the whole clip turns the root alone: people may face anywhere, lie, or stand on their hands.
+In: joints (..., T, J, 3), metres, Y up. Out: `Pose`, whose forward kinematics reproduce the joints. Rotations are relative to the
+parent, so rotating the whole clip changes only the root: people may face anywhere, lie, or stand on their hands.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SOFTNESS = 0.05  # how far settling may leave bones off their lengths, which kee
 
 @dataclass(frozen=True)
 class Pose:
-    """A skeleton in motion: root (..., T, 3), local rotations (..., T, J, 3, 3), and the rest pose as offsets (..., J, 3)."""
+    """A posed skeleton: root (..., T, 3), local rotations (..., T, J, 3, 3), and the rest pose as offsets (..., J, 3)."""
 
     root: Tensor
     rotations: Tensor
@@ -44,9 +44,9 @@ class Pose:
 
 
 def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) -> Pose:
-    """The pose of the body `rest` (J, 3), offsets from parents, whose joints lie near `joints` (..., T, J, 3).
+    """The pose of the body `rest` (J, 3), offsets from parents, that fits `joints` (..., T, J, 3).
 
-    Without `rest`, bones are as long as their median over each clip.
+    Without `rest`, bone lengths are medians over each clip.
 
     Raises `UserError` for joints that are not finite or not those of the skeleton.
     """
@@ -64,7 +64,8 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
     turned = local.copy()
 
     def bones(starts: list[int], ends: list[int]) -> ndarray:
-        """Bones (..., T, C, 3) from where joints were placed to where their children should be, as the joints' parents see them."""
+        """Vectors (..., T, C, 3) from the fitted joints to the target positions of their children, in the frames of the joints'
+        parents."""
         before = turned[..., [parents[start] for start in starts], :, :]
         return rotate(before.mT, goal[..., ends, :] - placed[..., starts, :])
 
@@ -83,9 +84,10 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
 
 
 def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
-    """Joints (T, J, 3) of another body, whose rest pose is `offsets` (J, 3), doing the same: its bones point where ours do.
+    """The same motion for another body with rest pose `offsets` (J, 3): joints (T, J, 3) with the same bone directions.
 
-    Pelvis and chest are rigid and turn to their best fit. The path of the root scales with the legs, to keep feet on the floor.
+    Pelvis and chest are rigid and get the best-fit rotation. The path of the root is scaled with the legs to keep the feet on the
+    floor.
     """
     parents = [max(parent, 0) for parent in skeleton.parents]
     bones = joints - joints[:, parents]
@@ -117,10 +119,10 @@ def levels(children: Sequence[list[int]]) -> Iterator[list[int]]:
 
 
 def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
-    """Joints (..., T, J, 3) moved to where bones are as long as `offsets` (..., J, 3), all in all the least way.
+    """Joints (..., T, J, 3) moved as little as possible so that bones have the lengths of `offsets` (..., J, 3).
 
-    Children of one joint keep their distances from each other too, for the pelvis and the chest are rigid. One step of
-    Gauss-Newton: the pulls along all bones that mend all their lengths at once.
+    Distances between children of one joint are kept too, because pelvis and chest are rigid. One Gauss-Newton step: displacements
+    along all bones that correct all lengths at once.
     """
     ends = np.eye(skeleton.num_joints)
     pulls = ends[1:] - ends[list(skeleton.parents[1:])]  # (bones, J)
@@ -135,18 +137,20 @@ def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
 
 
 def best_fit(rest: ndarray, bones: ndarray) -> ndarray:
-    """Rotations (..., T, 3, 3) that bring offsets `rest` (..., C, 3) nearest to bones (..., T, C, 3), by squares (Kabsch 1976)."""
+    """Rotations (..., T, 3, 3) that map offsets `rest` (..., C, 3) to bones (..., T, C, 3) with the least squared error (Kabsch
+    1976)."""
     u, _, vt = np.linalg.svd(bones.mT @ rest[..., None, :, :])
     u[..., 2] *= np.linalg.det(u @ vt)[..., None]  # 1, or -1 for a mirror image
     return u @ vt
 
 
 def continuous_swing(axes: ndarray, bones: ndarray) -> ndarray:
-    """Rotations (..., T, C, 3, 3) to `bones` (..., T, C, 3) from their rest with little twist, and that continuous.
+    """Rotations (..., T, C, 3, 3) from the rest directions to `bones` (..., T, C, 3) with small and continuous twist.
 
-    `axes` (..., C, 3, 3) hold in columns the rest directions and two across them. The shortest turn has no twist, but jumps where
-    a bone passes opposite its rest. So twist angles a are added, the least squares solution of  w a[t] = 0  and
-    a[t+1] + jump[t] = a[t],  where w falls to zero opposite the rest: a tridiagonal system.
+    `axes` (..., C, 3, 3) have as columns the rest directions and two perpendicular axes. The shortest rotation has no twist, but
+    jumps when a bone passes opposite its rest direction. So twist angles a are added, the least squares solution of  w a[t] = 0
+    and
+    a[t+1] + jump[t] = a[t],  where w is zero opposite the rest direction: a tridiagonal system.
     """
     bones, axes = unit(bones), axes[..., None, :, :, :]  # (..., 1, C, 3, 3)
     rest, across = axes[..., 0], axes[..., 1]
@@ -182,7 +186,7 @@ def least_twist(jump: ndarray, weight: ndarray) -> ndarray:
 
 
 def axes_along(directions: ndarray) -> ndarray:
-    """Axes (..., 3, 3) in columns, the first along directions (..., 3), which may be zero."""
+    """Orthonormal axes (..., 3, 3) as columns, the first along directions (..., 3), which may be zero."""
     first = unit(directions + 1e-12)
     second = unit(np.cross(first, np.eye(3)[np.abs(first).argmin(-1)]))
     return np.stack((first, second, np.cross(first, second)), axis=-1)
@@ -195,7 +199,7 @@ def half_turn(axis: ndarray) -> ndarray:
 
 
 def rotate(rotations: ndarray, vectors: ndarray) -> ndarray:
-    """Vectors (..., 3) turned by matrices (..., 3, 3)."""
+    """Vectors (..., 3) rotated by matrices (..., 3, 3)."""
     return (rotations @ vectors[..., None])[..., 0]
 
 

@@ -1,7 +1,7 @@
-"""One motion after another: the second is turned and moved to where the first ends, and the poses blend.
+"""Concatenation of motions: the second is rotated and moved to the end of the first, and the poses blend.
 
 The second motion's pose starts as the first one's last pose and fades into its own, on top of the second motion's movement
-(inertialisation), so that neither has to be shortened. Joints (T, J, 3), metres, Y up.
+(inertialisation), so neither is shortened. Joints (T, J, 3), metres, Y up.
 """
 
 from __future__ import annotations

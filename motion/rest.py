@@ -2,7 +2,7 @@
 
 Three kinds. `standard`: one symmetric body for a whole dataset, so that all its files share one skeleton. `symmetric`: the clip's
 own bone lengths, left and right averaged. `fitted`: the clip's own bone lengths. The pelvis and the chest have several children,
-whose directions no T-pose prescribes; they come from `Skeleton.hubs`, from a dataset's mean pose, or from the clip.
+whose directions a T-pose does not define; they come from `Skeleton.hubs`, from a dataset's mean pose, or from the clip.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LIKE = 0.1  # relative sum of differences in bone length up to which a body coun
 def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body: ndarray | None = None) -> ndarray:
     """The rest pose (J, 3), of one of `KINDS`, for joints (T, J, 3); `body` (J, 3) is the standard one, default: HumanML3D's.
 
-    A `standard` body needs known bone lengths: without them (KIT), and for `symmetric` bodies unlike the dataset's, lengths come
+    A `standard` body needs known bone lengths. Without them (KIT), and for `symmetric` bodies unlike the dataset's, they are taken
     from the clip.
     """
     own = fitted_rest(joints, skeleton)
@@ -35,7 +35,7 @@ def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body:
 
 
 def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths: ndarray | None = None) -> ndarray | None:
-    """The symmetric rest pose (J, 3) that all files of a dataset share; None where its bone lengths are not known.
+    """The symmetric rest pose (J, 3) that all files of a dataset share; None if its bone lengths are not known.
 
     `mean_pose` (J, 3), the dataset's mean joints, gives the shape of pelvis and chest; default: as in HumanML3D.
     `lengths` (J,) default to the skeleton's.
@@ -56,19 +56,19 @@ def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths:
 
 
 def symmetric_lengths(skeleton: Skeleton) -> ndarray:
-    """The skeleton's bone lengths (J,), left and right averaged: in HumanML3D they differ by up to 7 mm."""
+    """The skeleton's bone lengths (J,), averaged over left and right, which differ by up to 7 mm in HumanML3D."""
     lengths = np.array(skeleton.lengths)
     return (lengths + lengths[list(skeleton.mirror)]) / 2
 
 
 def like_standard(lengths: ndarray, skeleton: Skeleton) -> bool:
-    """Whether bones of these lengths (J,) are about those of the skeleton's dataset."""
+    """Whether bone lengths (J,) are about those of the skeleton's dataset."""
     usual = symmetric_lengths(skeleton)
     return bool(np.abs(lengths - usual).sum() < LIKE * usual.sum())
 
 
 def averaged(offsets: ndarray, skeleton: Skeleton) -> ndarray:
-    """Offsets (J, 3) averaged with their mirror image: left and right alike, the middle in the plane x = 0."""
+    """Offsets (J, 3) averaged with their mirror image, so that left and right are equal and the middle is in the plane x = 0."""
     directions, lengths = unit(offsets), lengths_of(offsets)
     mirror = list(skeleton.mirror)
     both = unit(directions + directions[mirror] * (-1, 1, 1))
@@ -90,13 +90,13 @@ def fitted_rest(joints: ndarray, skeleton: Skeleton) -> ndarray:
 
 
 def t_pose(skeleton: Skeleton) -> ndarray:
-    """Where each bone points in a T-pose: (J, 3) unit directions, up for the root."""
+    """Direction of each bone in a T-pose: (J, 3) unit vectors, up for the root."""
     parents = [max(parent, 0) for parent in skeleton.parents]
     return np.array([t_pose_direction(skeleton.bones[parent], bone) for parent, bone in zip(parents, skeleton.bones)])
 
 
 def t_pose_direction(parent: str, bone: str) -> tuple[float, float, float]:
-    """Where the bone that ends in joint `bone` points in a T-pose."""
+    """Direction in a T-pose of the bone that ends in joint `bone`."""
     side = 1.0 if bone.startswith("Left") else -1.0
     match sideless(bone):
         case "Leg" | "Foot":
@@ -109,7 +109,8 @@ def t_pose_direction(parent: str, bone: str) -> tuple[float, float, float]:
 
 
 def body_frame(bones: ndarray, names: list[str]) -> ndarray:
-    """Axes (..., 3, 3) in columns, left, up and front, of bones (..., C, 3): up leads from the sides to the middle child."""
+    """Axes (..., 3, 3) in columns, left, up and front, of bones (..., C, 3): up points from the side children to the middle
+    child."""
     side = np.array([name.startswith("Left") - float(name.startswith("Right")) for name in names])
     middle = side == 0
     left = unit(side @ bones)
@@ -119,7 +120,7 @@ def body_frame(bones: ndarray, names: list[str]) -> ndarray:
 
 
 def standing(offsets: ndarray, skeleton: Skeleton) -> ndarray:
-    """The joints (J, 3) of a rest pose, the lowest on the floor."""
+    """The joints (J, 3) of a rest pose with the lowest one on the floor."""
     joints = np.array(skeleton.paths) @ offsets
     return joints - [0, joints[:, 1].min(), 0]
 
@@ -135,5 +136,5 @@ def lengths_of(offsets: ndarray) -> ndarray:
 
 
 def unit(v: ndarray) -> ndarray:
-    """Vectors (..., 3) made one long; the zero vector stays."""
+    """Vectors (..., 3) scaled to length 1; zero vectors are unchanged."""
     return v / np.maximum(lengths_of(v), 1e-12)[..., None]

@@ -26,7 +26,7 @@ def _copied_once(values: tuple, device: torch.device, dtype: torch.dtype) -> Ten
 
 
 def constant(values: Sequence[float], like: Tensor) -> Tensor:
-    """Numbers as a tensor of the device and type of `like`, copied there once: a copy at every step would wait for a GPU.
+    """Numbers as a cached tensor with the device and dtype of `like`: a copy at every step would wait for the GPU.
 
     Do not change it.
     """
@@ -34,12 +34,12 @@ def constant(values: Sequence[float], like: Tensor) -> Tensor:
 
 
 def indices(values: Sequence[int], like: Tensor) -> Tensor:
-    """The same for indices, which are int64."""
+    """`constant` for indices, which are int64."""
     return _copied_once(tuple(values), like.device, torch.int64)
 
 
 def join(*components: Tensor) -> Tensor:
-    """Stack components along a new last dimension, each kept contiguous in memory: elementwise work then runs at full speed."""
+    """Stack components along a new last dimension, each contiguous in memory, so that elementwise operations are fast."""
     return torch.stack(torch.broadcast_tensors(*components)).movedim(0, -1)
 
 
@@ -49,7 +49,7 @@ def norm(v: Tensor) -> Tensor:
 
 
 def unit(v: Tensor) -> Tensor:
-    """Vectors (..., n) made one long; the zero vector stays."""
+    """Vectors (..., n) scaled to length 1; zero vectors are unchanged."""
     return v / norm(v).clamp_min(1e-12)[..., None]
 
 
@@ -61,7 +61,7 @@ def cross(u: Tensor, v: Tensor) -> Tensor:
 
 
 def qmul(a: Tensor, b: Tensor) -> Tensor:
-    """Product of quaternions (..., 4): first b, then a."""
+    """Product of quaternions (..., 4): the rotation b followed by a."""
     aw, ax, ay, az = a.unbind(-1)
     bw, bx, by, bz = b.unbind(-1)
     w = aw * bw - ax * bx - ay * by - az * bz
@@ -84,7 +84,7 @@ def qrotate(q: Tensor, v: Tensor) -> Tensor:
 
 
 def qbetween(u: Tensor, v: Tensor) -> Tensor:
-    """The shortest rotation (..., 4) that turns the unit vector u (..., 3) to the unit vector v (..., 3).
+    """The shortest rotation (..., 4) from the unit vector u (..., 3) to the unit vector v (..., 3).
 
     Opposite vectors have no unique answer; a half turn about some axis across u is returned.
     """
@@ -98,7 +98,8 @@ def qbetween(u: Tensor, v: Tensor) -> Tensor:
 
 
 def yaw(v: Tensor, forward: Tensor) -> Tensor:
-    """Turn vectors v (..., 3) about the vertical, by the turn that brings the horizontal unit vector `forward` (..., 3) to +Z."""
+    """Rotate vectors v (..., 3) about the vertical by the rotation that maps the horizontal unit vector `forward` (..., 3) to
+    +Z."""
     x, y, z = v.unbind(-1)
     fx, _, fz = forward.unbind(-1)
     return join(fz * x - fx * z, y, fx * x + fz * z)
@@ -166,11 +167,6 @@ def quaternion_to_6d(q: Tensor) -> Tensor:
         2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x),
     )  # fmt: skip
     return join(*columns)
-
-
-def matrix_to_6d(m: Tensor) -> Tensor:
-    """Matrices (..., 3, 3) to 6D (..., 6)."""
-    return rearrange(m[..., :2], "... i column -> ... (column i)")
 
 
 def matrix_from_6d(x: Tensor) -> Tensor:

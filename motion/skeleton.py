@@ -21,15 +21,15 @@ class Skeleton:
     """Joints, chains and the facts that HumanML3D's feature definition needs.
 
     Attributes:
-        bones: one name a joint, Mixamo's where there is one; BVH files carry them.
+        bones: name of each joint, Mixamo's if there is one; used in BVH files.
         chains: joint indices along each limb, parents before children.
         rest: (J, 3) unit direction of the bone that ends in each joint, zero for the root.
         face: right hip, left hip, right shoulder, left shoulder; they determine where the person faces.
-        feet: left ankle, left toe, right ankle, right toe: the order of the contact features.
-        legs: the two joints whose bones' lengths set the scale when a skeleton is made uniform.
+        feet: left ankle, left toe, right ankle, right toe, in the order of the contact features.
+        legs: the two joints whose bone lengths determine the scale of a uniform skeleton.
         contact: squared displacement between frames below which a foot counts as standing.
-        lengths: (J,) bone lengths in metres, or None where the dataset has no fixed ones at hand.
-        hubs: in a T-pose, where the bones of the pelvis and the chest point, by name without side (left ones); None: not known.
+        lengths: (J,) bone lengths in metres, or None if the dataset has no fixed ones.
+        hubs: directions in a T-pose of the bones of pelvis and chest, by name without side (left ones); None: not known.
     """
 
     bones: tuple[str, ...]
@@ -60,9 +60,10 @@ class Skeleton:
 
     @cached_property
     def chain_parents(self) -> tuple[int, ...]:
-        """The joint whose frame each local rotation lives in: the one before it in its chain, the root for a chain's first.
+        """The joint in whose frame each local rotation is expressed: the previous one in its chain, or the root for a chain's
+        first.
 
-        They differ from `parents` for the arms, whose chains start at the chest but whose rotations start at the root.
+        They differ from `parents` for the arms, whose chains start at the chest but whose rotations are relative to the root.
         """
         starts = {chain[1] for chain in self.chains}
         return tuple(0 if joint in starts else max(parent, 0) for joint, parent in enumerate(self.parents))
@@ -75,7 +76,7 @@ class Skeleton:
 
     @cached_property
     def paths(self) -> tuple[tuple[float, ...], ...]:
-        """(J, J): row j has a 1 for each bone on the way from the root to joint j, the bones being numbered by their ends."""
+        """(J, J): row j has a 1 for each bone on the path from the root to joint j; bones are indexed by their end joints."""
         rows = [[0.0] * self.num_joints for _ in self.bones]
         for joint, parent in enumerate(self.parents[1:], start=1):
             rows[joint] = rows[parent].copy()
@@ -136,7 +137,7 @@ SKELETONS = {skeleton.num_joints: skeleton for skeleton in (HUMANML3D, KIT)}
 
 
 def forward_kinematics(rotations: Tensor, root: Tensor, offsets: Tensor, parents: tuple[int, ...]) -> Tensor:
-    """Joint positions of a posed skeleton, as BVH defines them: each bone is turned by its parent's global rotation.
+    """Joint positions of a posed skeleton, as in BVH: each bone is rotated by its parent's global rotation.
 
     Args:
         rotations: local rotations (..., J, 3, 3).

@@ -1,4 +1,4 @@
-"""What the project knows about each dataset; the only place that branches on a dataset's name.
+"""Facts about each dataset; the only module that depends on dataset names.
 
 A motion row is HumanML3D's feature vector (reference: HumanML3D, section "features"), for J joints:
 root 4 (angular velocity, linear velocity x z, height) | local joints 3(J-1) | 6D rotations 6(J-1) | velocities 3J | contacts 4.
@@ -16,8 +16,8 @@ from utils.errors import UserError
 class DatasetSpec:
     """Facts about one dataset.
 
-    `unit_scale` turns the dataset's own unit into metres when joints leave the project. Clips are kept with
-    `min_frames <= T < max_frames` (the published protocol); the longest motion a model sees is `max_motion` frames.
+    `unit_scale` converts the dataset's own unit to metres when joints are exported. Clips are kept with
+    `min_frames <= T < max_frames` (the published protocol); `max_motion` is the maximum number of frames of the models.
     `cache_dir` holds caches; None: the dataset folder, or the user's cache where that is read-only.
     `feat_bias` divides the standard deviation of the root and foot-contact features (HumanML3D's and MoMask's convention).
     """
@@ -94,7 +94,7 @@ GLOVE = Path("glove")
 
 
 def get_spec(name: str, root: str | Path | None = None, cache_dir: str | Path | None = None) -> DatasetSpec:
-    """The spec called `name`, with another folder if `root` is given. Raises `UserError` for an unknown name."""
+    """The spec of the dataset `name`, with another folder if `root` is given. Raises `UserError` for an unknown name."""
     if name not in SPECS:
         raise UserError(f"unknown dataset '{name}': choose one of {', '.join(SPECS)}")
     given = {"root": root, "cache_dir": cache_dir}

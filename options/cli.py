@@ -1,7 +1,7 @@
 """Dataclass → argparse, and dataclass ↔ `opt.txt` (MoMask's layout: `key: value`, sorted, between two rulers).
 
-Only the flags that were given leave the parser, so that a resumed run can take the rest from its `opt.txt`, and any run from the
-file that `--config` names.
+The parser returns only the flags that were given, so that a resumed run can take the others from its `opt.txt`, and any run from
+the file that `--config` names.
 """
 
 from __future__ import annotations
@@ -23,10 +23,17 @@ from utils.errors import Parser, UserError
 
 Config = TypeVar("Config")
 OF_ONE_CALL = ("config", "is_continue")  # flags that a file of flags does not set
+WORDS = 7  # of a help text, among which its kind is looked up
+METAVARS = {
+    **dict.fromkeys(("folder", "folders", "backbone"), "DIR"),
+    **dict.fromkeys(("file", "files", "csv", "motion", "motions", "skeleton"), "FILE"),
+    **dict.fromkeys(("name", "run", "runs", "split", "stages", "tokeniser", "captioner"), "NAME"),
+    **dict.fromkeys(("prompt", "text"), "TEXT"),
+}
 
 
 def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
-    """An instance of `config_class` from command-line words; wrong ones end the program with exit code 2 (argparse).
+    """An instance of `config_class` from command-line words. Invalid ones end the program with exit code 2.
 
     Flags may be written with hyphens or with underscores. With `--config`, flags that are not given come from that file, and with
     `--is_continue` the rest from the run's `opt.txt`. Raises `UserError` for a file that is missing or wrong.
@@ -48,7 +55,7 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
 
 
 def _as_declared(config_class: type, argv: list[str]) -> list[str]:
-    """The words with every flag spelled as it was declared, whether it came with hyphens or with underscores."""
+    """The words with every flag spelled as declared, whether it was given with hyphens or underscores."""
     flags = [flag for option, *_ in _options(config_class) for flag in (f"--{option.name}", *option.metadata["flags"])]
     flags += [f"--{flag.name}" for flag in _legacy(config_class)]
     declared = {flag.replace("-", "_"): flag for flag in flags}
@@ -61,7 +68,7 @@ def _as_declared(config_class: type, argv: list[str]) -> list[str]:
 
 
 def check_ext(ext: str) -> None:
-    """Raises `UserError` for an --ext that is not a plain name: results lie in that folder, or in files of that name."""
+    """Raise `UserError` for an --ext that is not a plain name, because it names a folder or files."""
     if ext in ("", ".", "..") or Path(ext).name != ext or "\\" in ext:
         raise UserError(f"--ext '{ext}': must be a plain name, without slashes")
 
@@ -96,7 +103,7 @@ def opt_values(text: str) -> dict[str, str]:
 
 
 def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> Config:
-    """A config from an `opt.txt`; `overrides` win, unknown keys are passed over, missing ones take their default.
+    """A config from an `opt.txt`. `overrides` have priority, unknown keys are ignored, missing ones get their default.
 
     Raises `UserError` for a missing file or a value of the wrong type or choice.
     """
@@ -159,7 +166,7 @@ def _wanted(kind: type, many: bool, choices: tuple | None) -> str:
 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
-    """Every field of the dataclass as a flag, abbreviations off, defaults shown in the help but left to the dataclass."""
+    """A parser with one flag per field. Defaults are shown in the help, but the dataclass sets them. No abbreviations."""
     parser = Parser(
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )
@@ -186,15 +193,17 @@ def _settings(name: str, kind: type, help: str, nargs: str | int | None, choices
     settings = {"dest": name, "help": help.replace("%", "%%")}
     if kind is bool:
         return settings | {"type": true_or_false, "nargs": "?", "const": True, "metavar": "true|false"}
-    return settings | {"type": kind, "nargs": nargs, "choices": choices, "metavar": None if choices else _metavar(name, kind)}
+    return settings | {"type": kind, "nargs": nargs, "choices": choices, "metavar": None if choices else _metavar(name, kind, help)}
 
 
-def _metavar(name: str, kind: type) -> str:
-    """The kind of a flag's value, for the help."""
+def _metavar(name: str, kind: type, help: str) -> str:
+    """The placeholder of a flag's value in the help: N or X for numbers, else by the first words of the help."""
     if kind in (int, float):
         return "N" if kind is int else "X"
-    endings = {"dir": "DIR", "root": "DIR", "out": "DIR", "path": "FILE", "config": "FILE", "name": "NAME"}
-    return next((metavar for ending, metavar in endings.items() if name.endswith(ending)), "VALUE")
+    if name.endswith(("name", "dir")):
+        return "DIR" if name.endswith("dir") else "NAME"
+    words = re.findall(r"\w+", help)[:WORDS]
+    return next((METAVARS[word] for word in words if word in METAVARS), "VALUE")
 
 
 def _legacy(config_class: type) -> tuple[LegacyFlag, ...]:
@@ -222,14 +231,14 @@ def _one_value(hint: Any) -> tuple[type, bool]:
 
 
 def true_or_false(text: str) -> bool:
-    """A flag's word as bool; argparse shows this function's name when the word is neither."""
+    """The words true and false as bool; argparse shows this function's name for other words."""
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
     return text.lower() == "true"
 
 
 def _to_text(value: Any) -> str:
-    """A value as one line: as `str` writes it, or in JSON's quotes where it would come back as another one."""
+    """A value as one line: as `str` writes it, or quoted as JSON where it could not be read back otherwise."""
     text = str(value)
     if isinstance(value, str) and (text == "None" or text != text.strip() or text[:1] == '"' or not text.isprintable()):
         return json.dumps(text)
@@ -237,7 +246,7 @@ def _to_text(value: Any) -> str:
 
 
 def _from_text(text: str, kind: type, many: bool, choices: tuple | None) -> Any:
-    """A value as `_to_text` wrote it."""
+    """The value of a text that `_to_text` wrote."""
     if text == "None":
         return None
     if kind is str and not many and text[:1] == '"' == text[-1:] and len(text) > 1:

@@ -1,7 +1,7 @@
 """What all scripts share: how a flag is declared, and the flags that every script has.
 
-`option(default, help)` declares a flag; `options/cli.py` makes the parser from these and nothing else. No torch here, so
-that `--help` answers at once.
+`option(default, help)` declares a flag; `options/cli.py` builds the parser from these declarations. Nothing here imports torch, so
+that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def option(
     nargs: str | int | None = None,
     positional: bool = False,
 ) -> Any:
-    """A dataclass field that is a command-line flag, or with `positional` an argument without a flag.
+    """A dataclass field that is a command-line flag, or with `positional` a positional argument.
 
-    `flags` are further spellings; `None` defaults mean "decide at run time".
+    `flags` are aliases; a default of `None` means "decide at run time".
     """
     metadata = {"help": help, "choices": choices, "flags": flags, "nargs": nargs, "positional": positional}
     if isinstance(default, list):
@@ -34,7 +34,7 @@ def option(
 
 @dataclass(frozen=True)
 class Common:
-    """Flags of every script. `legacy`: what was given of the released scripts' other flags (options/legacy.py), by name."""
+    """Flags of every script. `legacy`: values of the released scripts' other flags (options/legacy.py), by name."""
 
     name: str = option("", "name of this run; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str = option("t2m", "dataset", choices=DATASETS)
@@ -65,7 +65,7 @@ class Split:
     """Flags of scripts that evaluate a split."""
 
     split: str = option("test", "split to evaluate: the file <split>.txt of the dataset folder")
-    num_batch: int = option(0, "batches of 32 clips per pass, for a quick look; 0: all")
+    num_batch: int = option(0, "batches of 32 clips per pass, for a quick evaluation; 0: all")
 
 
 @dataclass(frozen=True)

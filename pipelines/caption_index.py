@@ -1,8 +1,8 @@
-"""The captions that a run was trained on, in short: a few hundred, spread over the actions, and the words that they use.
+"""An index of a run's training captions: a few hundred captions, spread over the actions, and all words used.
 
 `known.safetensors` in a run's folder holds both as int8 sentence embeddings (MiniLM); `pipelines/known.py` compares
 prompts with it.
-Who acts is not what is asked: every subject is "a person" here.
+Every subject is replaced by "a person", because only the action matters.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ LEAST_TAKES, LEAST_SECONDS = 3, 20.0  # of an action in training, for it to be k
 
 Encoder = Callable[[Sequence[str]], object]
 
-PERSON = r"person|man|woman|guy|lady|boy|girl|figure|human|individual|somebody|someone|he|she|they|people|sim|character|child|kid"
-SUBJECT = re.compile(rf"^(?:(?:a|an|the|this|that|one)\s+)?(?:{PERSON})(?:'s)?\b(?:\s+(?:is|are|was)\b)?", re.IGNORECASE)
+PERSON = (
+    r"person|(?:young )?(?:man|woman)|gentleman|guy|dude|fellow|lady|boy|girl|figure|human|individual|somebody|someone|he|she|they"
+    r"|people|sim|character|child|kid|adult|friend|brother|sister|actor|actress|performer|dancer|subject"
+)
+SUBJECT = re.compile(rf"^(?:(?:a|an|the|this|that|one|some|my)\s+)?(?:{PERSON})(?:'s)?\b(?:\s+(?:is|are|was)\b)?", re.IGNORECASE)
 CLAUSE = re.compile(r"\s*(?:[,;.]|\band then\b|\bthen\b|\bwhile\b|\bbefore\b|\bafter(?!wards)\b|\bafterwards\b|\band\b)\s*")
 FUNCTION_WORDS = frozenset((
     "a", "an", "the", "this", "that", "these", "those", "is", "are", "was", "were", "be", "been", "being", "am", "has",
@@ -52,28 +55,29 @@ FUNCTION_WORDS = frozenset((
 
 
 def canonical(text: str) -> str:
-    """Lower case, the subject replaced by "a person": who acts is not what is asked."""
+    """A text in lower case with the subject replaced by "a person"."""
     text = re.sub(r"\s+", " ", text.strip().lower().rstrip(".! "))
     return SUBJECT.sub("a person", text, count=1)
 
 
 def clauses(text: str) -> list[str]:
-    """The parts of a prompt that each name an action, with a subject."""
+    """The clauses of a prompt, one per action, each with a subject."""
     parts = [part for part in CLAUSE.split(canonical(text)) if content_words(part)]
     return [part if part.startswith("a person") else f"a person {part}" for part in parts]
 
 
 def words_of(text: str) -> list[str]:
+    """The words of a text in lower case."""
     return re.findall(r"[a-z]+", text.lower())
 
 
 def content_words(text: str) -> list[str]:
-    """The words that say what happens."""
+    """The words that describe the action, without function words."""
     return [word for word in words_of(text) if word not in FUNCTION_WORDS and len(word) > 1]
 
 
 def stem(word: str) -> str:
-    """A word without the endings of English verbs and plurals: waves, waving → wav; runs, running → run."""
+    """A word without the endings of verbs and plurals: waves, waving → wav; runs, running → run."""
     for ending in ("ing", "ed", "es", "s", "ly"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)]
@@ -88,7 +92,7 @@ def stem(word: str) -> str:
 
 @dataclass(frozen=True)
 class CaptionIndex:
-    """Captions (N) and their actions, words (W), unit embeddings of both (N, E), (W, E), and actions that are hardly known."""
+    """Captions (N) and their actions, words (W), unit embeddings of both (N, E), (W, E), and actions with little training data."""
 
     captions: list[str]
     actions: list[str]
@@ -98,12 +102,14 @@ class CaptionIndex:
     thin: frozenset[str]
 
     def save(self, folder: Path) -> None:
+        """Write the index to a run's folder, embeddings in 8 bits."""
         tensors = {name: torch.from_numpy(quantised(getattr(self, name))) for name in ("caption_rows", "word_rows")}
         texts = {name: getattr(self, name) for name in ("captions", "actions", "words")}
         save_weights(folder / FILE, tensors, {"kind": "captions", **texts, "thin": sorted(self.thin)})
 
     @classmethod
     def load(cls, folder: Path) -> CaptionIndex:
+        """Read the index of a run's folder. Raises `UserError` if it is missing or damaged."""
         tensors, metadata = load_weights(folder / FILE)
         rows = {name: unit(tensors[name].float().numpy()) for name in ("caption_rows", "word_rows")}
         texts = {name: list(metadata[name]) for name in ("captions", "actions", "words")}
@@ -111,11 +117,12 @@ class CaptionIndex:
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows (N, E) scaled to length 1."""
     return (rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
 
 
 def quantised(rows: np.ndarray) -> np.ndarray:
-    """Unit rows as int8; their scale does not matter."""
+    """Unit vectors as int8; their scale is irrelevant."""
     return np.round(127 * rows / np.abs(rows).max(axis=-1, keepdims=True)).astype(np.int8)
 
 
@@ -130,8 +137,8 @@ def build_index(
     """The index of a training set.
 
     Args:
-        captioned: (clip, caption) of the training clips. Mirrors (M…) and clips that are not in a given `table` are left out.
-        table: by clip its action and its seconds; None: all captions count as one action, and none is thin.
+        captioned: (clip, caption) of the training clips. Mirrors (M…) and clips missing from a given `table` are left out.
+        table: action and seconds by clip; None: all captions count as one action, and no action is thin.
     """
     clips, used = defaultdict(set), defaultdict(int)  # by caption: its clips; by stem: how many captions
     for clip, text in captioned:
@@ -153,7 +160,7 @@ def build_index(
 
 
 def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
-    """Captions in known words, no two with the same, from every action: the square root of what it has, `MOST_CAPTIONS` in all."""
+    """At most `MOST_CAPTIONS` distinct captions of known words, from each action in proportion to the square root of its number."""
     groups = defaultdict(dict)
     for caption in sorted(action_of, key=lambda caption: (len(words_of(caption)), caption)):
         roots = frozenset(stem(word) for word in content_words(caption))
@@ -169,7 +176,7 @@ def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
 
 
 def frequent_words(clips: dict[str, set[str]], used: dict[str, int], known: set[str]) -> list[str]:
-    """The known words, one for each stem, those of most captions first."""
+    """The known words, one per stem, the most frequent first."""
     surface = {}
     for caption in clips:
         for word in content_words(caption):
@@ -180,7 +187,7 @@ def frequent_words(clips: dict[str, set[str]], used: dict[str, int], known: set[
 
 
 def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:
-    """Actions of fewer than `LEAST_TAKES` takes and `LEAST_SECONDS` s; pieces of a take (…a, …b) count once."""
+    """Actions with fewer than `LEAST_TAKES` takes and less than `LEAST_SECONDS` s; pieces of a take (…a, …b) count once."""
     takes, seconds = defaultdict(set), defaultdict(float)
     for clip, (action, length) in table.items():
         takes[action].add(re.sub(r"(?<=\d)[a-z]$", "", clip))
@@ -189,7 +196,7 @@ def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:
 
 
 def write_index(spec: DatasetSpec, folder: Path) -> None:
-    """Write the index of a dataset to a run's folder, unless it is there. Without MiniLM there is none, as a note says."""
+    """Write the index of a dataset to a run's folder, unless it exists. Without MiniLM no index is written, and a note says so."""
     if (folder / FILE).is_file():
         return
     try:

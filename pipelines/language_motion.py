@@ -1,4 +1,4 @@
-"""A trained LaMP with all it needs: the frozen tokeniser that reads motions, its statistics, and the WordPiece that reads texts.
+"""A trained LaMP with its frozen tokeniser, the tokeniser's statistics, and its WordPiece tokenizer.
 
 Captions are strings; motions are (B, T, D), normalised with the tokeniser's statistics, with lengths (B,) in frames.
 """
@@ -27,7 +27,7 @@ from utils.progress import progress
 
 
 class LanguageMotion:
-    """`mean`, `std` (D,) are the statistics that motions are normalised with. All methods are without gradient."""
+    """`mean`, `std` (D,) are the statistics of normalised motions. No method computes gradients."""
 
     def __init__(self, lamp: LaMP, tokeniser: MotionTokeniser, tokenizer: Tokenizer, mean: np.ndarray, std: np.ndarray):
         if tokeniser.stride != lamp.config.stride or tokeniser.config.code_dim != lamp.config.latent_dim:
@@ -49,7 +49,7 @@ class LanguageMotion:
     ) -> LanguageMotion:
         """The LaMP run `name`, or the one that `pipelines.runs` finds, with the tokeniser it was trained on.
 
-        With a `loader`, its device counts.
+        A `loader` determines the device.
 
         Raises `UserError` for a run that is missing, not LaMP's, or not the only one.
         """
@@ -71,7 +71,7 @@ class LanguageMotion:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the weights and the vocabulary: of equal models it is equal."""
+        """Hash of the weights and the vocabulary."""
         digest = hashlib.sha256(self.tokenizer.to_str().encode())
         for model in (self.lamp, self.tokeniser):
             for name, value in sorted(model.state_dict().items()):
@@ -80,7 +80,7 @@ class LanguageMotion:
 
     @torch.no_grad()
     def embed_texts(self, captions: Sequence[str]) -> Tensor:
-        """Unit vectors (N, E)."""
+        """Unit vectors (N, E) of texts."""
         return self._embed(captions, self.lamp.text_features)
 
     @torch.no_grad()
@@ -90,11 +90,11 @@ class LanguageMotion:
 
     @torch.no_grad()
     def motion_features(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """Unit vectors (B, Q, E), one a query."""
+        """Unit vectors (B, Q, E) of motions, one per query."""
         return self.lamp.motion_features(*self.latents(motion, lengths))
 
     def clip_features(self, clips: Clips) -> Tensor:
-        """Unit vectors (N, Q, E) of clips that are cut to whole tokens, on the model's device."""
+        """Unit vectors (N, Q, E) of clips, which are cut to whole tokens, on the model's device."""
         sizes = self.lamp.config
         features = torch.empty(len(clips), sizes.num_queries, sizes.embed_dim, device=self.device)
         with progress(total=len(clips), desc="motions", unit="clip") as bar:
@@ -105,41 +105,42 @@ class LanguageMotion:
 
     @torch.no_grad()
     def project_texts(self, captions: Sequence[str]) -> Tensor:
-        """(N, E): the vectors of `embed_texts` before they are made unit vectors."""
+        """`embed_texts` before normalisation to unit length: (N, E)."""
         return self._embed(captions, self.lamp.project_text)
 
     @torch.no_grad()
     def project_motions(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """(B, Q, E): those of `motion_features` before they are made unit vectors."""
+        """`motion_features` before normalisation to unit length: (B, Q, E)."""
         return self.lamp.project_motion(*self.latents(motion, lengths))
 
     @torch.no_grad()
     def match(self, captions: Sequence[str], motion: Tensor, lengths: Tensor) -> Tensor:
-        """Log-odds (B,) that caption and motion belong together, pair by pair."""
+        """Log-odds (B,) that caption b matches motion b."""
         return self.match_latents(captions, *self.latents(motion, lengths))
 
     @torch.no_grad()
     def match_latents(self, captions: Sequence[str], latents: Tensor, lengths: Tensor) -> Tensor:
-        """`match` for what `latents` gave."""
+        """`match` for the result of `latents`."""
         ids, text_lengths = padded(token_ids(self.tokenizer, captions, self.lamp.config.max_text), self.device)
         return self.lamp.match(ids, text_lengths, latents, lengths)
 
     @torch.no_grad()
     def captions(self, motion: Tensor, lengths: Tensor) -> list[str]:
-        """What LaMP itself says of each motion, word by word the likeliest."""
+        """LaMP's own caption of each motion, by greedy decoding."""
         ids = self.lamp.caption(*self.latents(motion, lengths), end=self.tokenizer.token_to_id("[SEP]"))
         words = self.tokenizer.get_vocab_size()  # [DEC] comes after them
         return self.tokenizer.decode_batch([[i for i in row if i < words] for row in ids.tolist()])
 
     @torch.no_grad()
     def latents(self, motion: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """What the tokeniser's encoder gives: (B, N, C), and lengths (B,) in tokens. A motion has at least one token."""
+        """The tokeniser's encoder outputs (B, N, C), and lengths (B,) in tokens, at least one."""
         device = self.device
         motion, lengths = motion.to(device), lengths.to(device)
         return self.tokeniser.encode_latent(motion, lengths), lengths // self.tokeniser.stride
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return self.lamp.logit_scale.device
 
     def _embed(self, captions: Sequence[str], embed: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -1,11 +1,11 @@
-"""Motion longer than the transformers see at once, in overlapping windows of tokens (MoMask section 3.5, in-painting, repeated).
+"""Motions longer than the transformers' window, generated in overlapping windows of tokens (MoMask section 3.5, repeated
+in-painting).
 
-A window's last tokens are wanted, the ones before them are given: the end of the motion so far. So several prompts become one
-motion, each drawing the tokens of its own span. The tokens of all windows are decoded together by convolutions, of any length.
-What is drawn may still change course faster than people do where one window takes over from another, so features are smoothed
-over a few frames there.
+In each window the last tokens are generated, and the ones before them, the end of the motion so far, are given. So several prompts
+become one motion, each generating the tokens of its own span. All tokens are decoded together by convolutions. At the seams between
+windows the motion may still change too fast, so features are smoothed over a few frames there.
 
-Codes (B, L, Q) long, −1 where they are wanted. The transformers see at most `longest` tokens.
+Codes (B, L, Q) long, −1 where they are to be generated. The transformers see at most `longest` tokens.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WINDOW = 2**32  # between the sample numbers of a motion's windows, so that no t
 
 
 class Window(NamedTuple):
-    """What the transformers see at once: tokens start … stop − 1, and the text condition (1, C)."""
+    """A window of the transformers: tokens start … stop − 1, and the text condition (1, C)."""
 
     start: int
     stop: int
@@ -34,7 +34,7 @@ class Window(NamedTuple):
 
 
 def pieces(start: int, stop: int, most: int) -> list[tuple[int, int]]:
-    """The span cut into as few pieces of at most `most` as it takes, all about as long."""
+    """The span split into the smallest number of pieces of at most `most`, of about equal length."""
     count = -(-(stop - start) // most)
     edges = [start + (stop - start) * piece // count for piece in range(count + 1)]
     return list(pairwise(edges))
@@ -44,7 +44,7 @@ def pieces(start: int, stop: int, most: int) -> list[tuple[int, int]]:
 def fill(
     model: TextToMotion, codes: Tensor, windows: Sequence[Window], *, sampling: SamplingSettings, first_sample: int = 0
 ) -> Tensor:
-    """The codes with those that were wanted in the windows, drawn window by window; those given stay."""
+    """The codes with missing ones generated window by window; given codes are kept."""
     codes = codes.clone()
     for number, (start, stop, condition) in enumerate(windows):
         given = codes[:, start:stop]
@@ -57,7 +57,7 @@ def fill(
 
 
 def nearness(frames: int, seams: Sequence[int]) -> Tensor:
-    """How near each frame is to a seam before frame s, from 1 down to 0 at `FADE` frames: (frames,)."""
+    """Weight of each frame (frames,) by its distance to a seam: 1 at a seam, 0 from `FADE` frames on."""
     if not seams:
         return torch.zeros(frames)
     distance = torch.arange(frames)[:, None] + 0.5 - torch.tensor(seams)  # (frames, seams)
@@ -65,7 +65,7 @@ def nearness(frames: int, seams: Sequence[int]) -> Tensor:
 
 
 def soften(features: Tensor, seams: Sequence[int]) -> Tensor:
-    """Features (B, T, D), smoothed along time near the seams, each before a frame s, and elsewhere as they are."""
+    """Features (B, T, D) smoothed along time near the seams; a seam s is between frames s − 1 and s."""
     T, radius = features.shape[1], round(4 * SMOOTHING)
     offsets = torch.arange(-radius, radius + 1)
     taps = torch.softmax(-0.5 * (offsets / SMOOTHING) ** 2, dim=0)  # a Gaussian that sums to 1
@@ -84,17 +84,17 @@ def join(
     sampling: SamplingSettings | None = None,
     first_sample: int = 0,
 ) -> tuple[Tensor, list[int]]:
-    """One motion that does what the prompts say, one after the other.
+    """One motion that follows the prompts, one after the other.
 
     Args:
         prompts: K texts.
-        lengths: (K,) frames that each lasts, as long as you like; None: predicted.
-        longest: tokens that the transformers see at most.
+        lengths: (K,) frames of each prompt, without limit; None: predicted.
+        longest: maximum tokens that the transformers see.
         sampling: default: the weights' own.
         first_sample: this motion's sample number; with the seed it determines the motion.
 
     Returns:
-        features (T, D) in the dataset's own units; the frame where each prompt's span ends.
+        features (T, D) in the dataset's own units; the end frame of each prompt's span.
 
     Raises:
         UserError: an empty prompt, or a length under one token.

@@ -1,7 +1,7 @@
 """Motion to text, the whole pipeline: features → the tokeniser's latents → LaMP's queries → captions.
 
-Motions are features (B, T, D) in the dataset's own units, zero beyond their lengths (B,) in frames. LaMP's matching head says of
-each caption how well it fits, and puts several in order.
+Motions are features (B, T, D) in the dataset's own units, zero beyond their lengths (B,) in frames. LaMP's matching head scores
+captions and ranks them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SPARE = 3  # candidates for each of several captions: many say the same in the s
 
 
 class RankedCaption(NamedTuple):
-    """A caption, and the log-odds by LaMP's matching head that it belongs to the motion (−∞ of an empty one)."""
+    """A caption and its log-odds of matching the motion, by LaMP's matching head (−∞ for an empty caption)."""
 
     text: str
     match: float
@@ -63,7 +63,7 @@ class MotionToText:
     ) -> MotionToText:
         """The captioner `name`, a run or a weights file, with LaMP and the tokeniser it was trained on.
 
-        Without a name it is the one that `pipelines.runs` finds, in `out_dir` or in `checkpoints_dir`. Raises `UserError` if
+        Without a name, `pipelines.runs` finds it in `out_dir` or in `checkpoints_dir`. Raises `UserError` if
         there is none, if it is not the only one, or if it is no captioner.
         """
         run = resolve(CAPTIONER, (out_dir or checkpoints_dir, checkpoints_dir), dataset_name, name)
@@ -77,7 +77,7 @@ class MotionToText:
 
     @property
     def stride(self) -> int:
-        """Frames a token of the motion."""
+        """Frames per token of the motion."""
         return self.reader.tokeniser.stride
 
     @torch.no_grad()
@@ -91,10 +91,10 @@ class MotionToText:
         candidates: int = 1,
         numbers: Tensor | None = None,
     ) -> list[list[RankedCaption]]:
-        """`count` captions of each motion, the best match first; what is drawn goes by the motions' `numbers` (B,).
+        """`count` captions of each motion, the best match first; sampling depends on the motions' `numbers` (B,).
 
-        They are the best matches of so many `candidates` of the search, at least `SPARE` for each if they are several, and of
-        different words, as far as there are so many. Raises `UserError` for a motion under one token.
+        They are the best matches among the search's `candidates` (at least `SPARE` per caption if `count` > 1), with different
+        words as far as possible. Raises `UserError` for a motion shorter than a token.
         """
         features, lengths = features.to(self.mean), lengths.to(self.mean.device)
         motion = (features - self.mean) / self.std * valid_mask(lengths, features.shape[1])[..., None]
@@ -110,7 +110,7 @@ class MotionToText:
         return [different(captions)[:count] for captions in ranked]
 
     def _matches(self, texts: list[list[str]], latents: Tensor, lengths: Tensor) -> list[list[float]]:
-        """Log-odds of each of `texts[b]` and motion b, whose latents (B, N, C) have `lengths` (B,) tokens."""
+        """Log-odds that each of `texts[b]` matches motion b, whose latents (B, N, C) have `lengths` (B,) tokens."""
         count = len(texts[0])
         scores = torch.full((len(texts) * count,), -torch.inf)
         flat = [text for some in texts for text in some]
@@ -124,7 +124,7 @@ class MotionToText:
 def caption_windows(
     model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float
 ) -> list[CaptionedWindow]:
-    """The captions of all windows, in their order; windows of like length share a batch."""
+    """The captions of all windows, in order; windows of similar length share a batch."""
     captions: list[list[tuple[str, float]]] = [[] for _ in windows]
     with progress(total=len(windows), desc="captions", unit="window") as bar:
         for indices, features, lengths in batches([window.features for window in windows], config.batch_size):
@@ -137,7 +137,7 @@ def caption_windows(
 
 
 def different(captions: list[RankedCaption]) -> list[RankedCaption]:
-    """The captions, those whose words (punctuation aside) repeat an earlier one moved to the end."""
+    """The captions, with those that repeat an earlier one (ignoring punctuation) moved to the end."""
     words = [re.findall(r"\w+", caption.text.lower()) for caption in captions]
     repeated = [of_caption in words[:index] for index, of_caption in enumerate(words)]
     return [caption for last in (False, True) for caption, repeats in zip(captions, repeated) if repeats == last]
@@ -154,9 +154,9 @@ def load_captioner(path: Path, loader: Loader, kinds: tuple[str, ...] = CAPTIONE
 
 
 def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
-    """Whether the tokeniser is what a script's legacy flags say: its sizes (`VQ_FLAGS`), and --resume_pth or --vq_name.
+    """Check the tokeniser against a script's legacy flags: its sizes (`VQ_FLAGS`), and --resume_pth or --vq_name.
 
-    Raises `UserError`, naming both, where it is not: LaMP reads latents of no tokeniser but its own.
+    Raises `UserError`, naming both, if they differ, because LaMP reads only latents of its own tokeniser.
     """
     given = {flag: config.legacy[flag] for flag in VQ_FLAGS if flag in config.legacy}
     for flag, value in given.items():
@@ -172,7 +172,7 @@ def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
 
 
 def check_sizes(config: object, flags: dict) -> None:
-    """Raises `UserError` for a size among `flags` (None: not given) that is not the captioner's."""
+    """Raise `UserError` for a size among `flags` (None: not given) that differs from the captioner's."""
     for flag, (name, given) in flags.items():
         ours = getattr(config, name, None)
         if given is not None and given != ours:

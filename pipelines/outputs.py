@@ -1,4 +1,4 @@
-"""What the scripts that generate motion share: which weights, how they draw, and the files of results with their record."""
+"""Shared parts of the scripts that generate motion: weights, settings, result files and their record."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from motion.spec import DatasetSpec
 from options.cli import check_ext
-from options.files import InputFiles
 from options.generate import Sampling
+from options.ranges import check_ranges
 from utils.errors import UserError, note
 from utils.locks import FILE, lock_temporary, remove_abandoned
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # --help does not wait for these
 
     from motion.clip import Motion
     from motion.files.export import OutputOptions
-    from motion.files.read import InputOptions
     from pipelines.runs import Generator
     from pipelines.text2motion import TextToMotion
 
@@ -41,7 +40,7 @@ SAMPLED = 50  # clips of a dataset whose bones are measured
 class Sample:
     """One result of a run: `prompt_index` counts the prompts, `repeat` the motions of one prompt, `number` all of the run.
 
-    `number` and the run's seed determine what is drawn. `known` says how well the weights know the prompt, or None. `cycles`
+    `number` and the run's seed determine the random draws. `known` says how well the weights know the prompt, or None. `cycles`
     (3T, J, 3) are the joints of a loop played three times.
     """
 
@@ -54,25 +53,20 @@ class Sample:
 
     @property
     def name(self) -> str:
+        """The file name, without a suffix."""
         return f"sample{self.prompt_index}_repeat{self.repeat}_len{len(self.motion)}"
 
 
 def check_flags(config: Sampling) -> None:
-    """Raises `UserError` for numbers out of range and an --ext that names no folder."""
-    for flag in ("repeat_times", "batch_size", "time_steps"):
-        if getattr(config, flag) < 1:
-            raise UserError(f"--{flag} {getattr(config, flag)}: must be 1 or more")
-    if config.temperature <= 0 or not 0 <= config.topkr <= 1:
-        raise UserError(f"--temperature {config.temperature} --topkr {config.topkr}: must be above 0, and from 0 to 1")
-    if not 0 <= config.seed < 2**63:
-        raise UserError(f"--seed {config.seed}: must be from 0 to 2^63 - 1")
+    """Raises `UserError` for numbers out of range, an --ext that is no plain name, and a --grid without a picture format."""
+    check_ranges(vars(config))
     check_ext(config.ext)
     if config.grid and not set(config.formats) & set(GRIDS):
         raise UserError(f"--grid: a picture of all motions needs one of {', '.join(GRIDS)} in --formats")
 
 
 def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
-    """The models that `pipelines.runs` found; one line names them and what reads the text.
+    """Load the models that `pipelines.runs` found; one line names them and the text encoder.
 
     Raises `UserError` if they cannot be loaded.
     """
@@ -90,7 +84,7 @@ def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
 
 
 def find_generator(config: Sampling) -> Generator:
-    """The models that the flags ask for. Raises `UserError` if there are none, or several."""
+    """The models given by the flags. Raises `UserError` if there are none or several."""
     from pipelines.runs import resolve_generator
 
     names = (config.name, config.res_name, config.length_name, config.fill_name)
@@ -106,9 +100,9 @@ def to_joints(features: Tensor, spec: DatasetSpec) -> Tensor:
 
 @contextmanager
 def staged(output_dir: Path, ext: str) -> Iterator[Path]:
-    """A temporary folder whose files move to `output_dir/ext` in the end, or vanish if anything goes wrong.
+    """A temporary folder whose files move to `output_dir/ext` at the end, or are deleted on failure.
 
-    Such folders of killed runs are removed from `output_dir` first. Raises `UserError` where nothing can be written.
+    Temporary folders of killed runs are removed from `output_dir` first. Raises `UserError` if nothing can be written.
     """
     target = output_dir / ext
     try:
@@ -142,18 +136,20 @@ def staged(output_dir: Path, ext: str) -> Iterator[Path]:
 def write_samples(
     samples: Iterable[Sample], count: int, config: Sampling, provenance: dict[str, Any], body: np.ndarray | None = None
 ) -> None:
-    """Write `count` samples as they come, to `<output_dir>/<ext>/{joints,animation}/<prompt_index>/`, in every format asked for.
+    """Write `count` samples as they are generated to `<output_dir>/<ext>/{joints,animation}/<prompt_index>/`, in every requested
+    format.
 
     Files that end in `_ik` hold the same motions with locked feet and constant bones. `body` (J, 3) is the dataset's rest pose,
     which all animated files share. Each sample's files appear together and are then listed in `prompts.json` (`Record`), so that an
-    interrupted run keeps what it has finished. What shows all motions lies in `<output_dir>/<ext>/`.
+    interrupted run keeps its finished motions. Files that show all motions are in `<output_dir>/<ext>/`.
 
     Raises `UserError` for motions that are not finite, and where nothing can be written.
     """
+    from motion.files.export import OutputOptions
     from utils.progress import progress
 
     began, target = time.perf_counter(), Path(config.output_dir) / config.ext
-    options = output_options(config, body)
+    options = OutputOptions.of(config, body)
     earlier = read_record(target)
     record, done, sliding = Record(target, provenance), [], []
     for sample in progress(samples, total=count, desc="motions", unit="motion", disable=count == 1):
@@ -175,7 +171,7 @@ def write_samples(
 
 
 def start_folder(config: Sampling) -> dict[str, Any]:
-    """What the folder of results holds already: its record. With --overwrite its motions are deleted, else a note names them."""
+    """The record of an existing folder of results. With --overwrite its motions are deleted, otherwise a note names them."""
     target = Path(config.output_dir) / config.ext
     record = read_record(target)
     motions = record.get("motions", [])
@@ -195,7 +191,7 @@ def start_folder(config: Sampling) -> dict[str, Any]:
 
 
 def finished(config: Sampling, record: dict[str, Any], wanted: Sequence[tuple[int, int, str]]) -> int:
-    """How many of the motions `wanted`, (prompt index, repeat, text) in the order of the run, an interrupted run has finished."""
+    """Number of the motions `wanted`, (prompt index, repeat, text) in order, that an interrupted run has finished."""
     if not config.is_continue:
         return 0
     target = Path(config.output_dir) / config.ext
@@ -210,34 +206,16 @@ def finished(config: Sampling, record: dict[str, Any], wanted: Sequence[tuple[in
 
 
 def note_blind_loops(model: TextToMotion) -> None:
-    """A note if the weights have no model that sees what follows a gap."""
+    """Print a note if the weights have no model that sees what follows a gap."""
     if model.filling is None and model.masked.config.attention != "full":
         note("no masked transformer with full attention (--fill_name) is here: the end of a loop is drawn without seeing its start")
 
 
-def output_options(config: Sampling, body: np.ndarray | None) -> OutputOptions:
-    """How the flags say that motion files are written."""
-    from motion.files.animation import RigOptions
-    from motion.files.export import OutputOptions
-
-    loop = getattr(config, "loop", False)
-    rig = RigOptions(config.skeleton, body, config.fps, config.bone_names, config.root, loop)
-    return OutputOptions(config.unit, config.up, rig, config.smpl or None)
-
-
-def input_options(config: InputFiles) -> InputOptions:
-    """What the flags say about input files."""
-    from motion.files.read import InputOptions
-
-    given = config.input_unit, config.input_up, config.input_fps, config.skip_frames
-    return InputOptions(*given, config.asf or None, config.smpl or None, joint_map=config.joint_map or None)
-
-
 def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:
-    """The rest pose (J, 3) that all animated files of a dataset share, in metres; None where its bone lengths are not known.
+    """The rest pose (J, 3) that all animated files of a dataset share, in metres; None if its bone lengths are not known.
 
-    The pelvis and the chest are built as in the dataset's mean pose. Lengths that the skeleton lacks (KIT-ML) are medians over the
-    dataset's joints, where its folder is there.
+    The pelvis and the chest are built as in the dataset's mean pose. Bone lengths that the skeleton does not define (KIT-ML) are
+    medians over the dataset's joints, if its folder exists.
     """
     import numpy as np
 
@@ -258,7 +236,7 @@ def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:
 
 
 def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, bool]:
-    """The sample with its foot-locked joints, and whether feet slide on somewhere."""
+    """The sample with foot-locked joints, and whether feet still slide somewhere."""
     import numpy as np
 
     from motion.footlock import lock
@@ -273,7 +251,7 @@ def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, b
 
 
 def moved_onto(joints: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Joints (T, J, 3), turned about the vertical and moved over the floor as it takes to bring `source` onto `target`."""
+    """Joints (T, J, 3) with the rotation about the vertical and the translation that move `source` onto `target`."""
     import numpy as np
 
     centres = source.mean(axis=(0, 1)), target.mean(axis=(0, 1))
@@ -286,7 +264,7 @@ def moved_onto(joints: np.ndarray, source: np.ndarray, target: np.ndarray) -> np
 
 
 def sample_name(sample: Sample, config: Sampling) -> str:
-    """The name of a sample's files: its numbers, after the words of its prompt if --name_files asks for them."""
+    """File name of a sample: its numbers, preceded by the words of its prompt with --name_files prompt."""
     if config.name_files != "prompt":
         return sample.name
     words = re.sub(r"\W+", "_", sample.motion.text)[:LONGEST_NAME].strip("_")
@@ -294,7 +272,7 @@ def sample_name(sample: Sample, config: Sampling) -> str:
 
 
 def write_sample(folder: Path, sample: Sample, config: Sampling, options: OutputOptions) -> list[Path]:
-    """Write one sample, plain and with locked feet, in every format asked for except the page. Returns the files.
+    """Write one sample, plain and with locked feet, in every requested format except html. Returns the files.
 
     The .npy holds the model's output untouched; other formats are written as `options` say.
     """
@@ -311,7 +289,7 @@ def write_sample(folder: Path, sample: Sample, config: Sampling, options: Output
 
 
 def write_together(folder: Path, motions: list[Motion], files: list[list[str]], config: Sampling) -> None:
-    """Write what shows all motions: index.html, which links to their `files`, grid.mp4, grid.gif, grid.png, as asked for."""
+    """Write the requested files that show all motions: index.html, which links to their `files`, grid.mp4, grid.gif, grid.png."""
     from motion.drawing.html import write_html
     from motion.drawing.render import contact_sheet, write_video
 
@@ -323,14 +301,14 @@ def write_together(folder: Path, motions: list[Motion], files: list[list[str]], 
 
 
 class Record:
-    """`prompts.json`: what each file of a folder of results is, and what made it.
+    """`prompts.json`: the prompt and provenance of each file in a folder of results.
 
         {"version": 1,
          "motions": [{"files": [...], "prompt": "...", "prompt_index": 0, "repeat": 0, "number": 0,
                       "frames": 60, "fps": 20, "seed": 3407, "known": null, "made_by": "<key of provenance>"}],
          "provenance": {"<key>": {"command": ..., "revision": ..., "weights": [...], "date": ..., ...}}}
 
-    Files are relative to the folder, with forward slashes. `provenance` is what `utils.provenance.provenance` gives.
+    Files are relative to the folder, with forward slashes. `provenance` is the result of `utils.provenance.provenance`.
     """
 
     def __init__(self, folder: Path, provenance: dict[str, Any]):
@@ -340,7 +318,7 @@ class Record:
         self.motions: list[dict[str, Any]] = []
 
     def add(self, sample: Sample, files: Sequence[str], earlier: dict[str, Any]) -> None:
-        """List one sample, beside the motions of the `earlier` record, and write the record."""
+        """Add one sample and write the record, including the motions of the `earlier` one."""
         self.motions.append(
             {
                 "files": list(files),
@@ -358,7 +336,7 @@ class Record:
         self.write(earlier)
 
     def write(self, earlier: dict[str, Any]) -> None:
-        """Write the record, with the motions of the `earlier` one whose files are still there and are not replaced by ours."""
+        """Write the record, including motions of the `earlier` one whose files still exist and are not replaced."""
         from utils.checkpoint import atomic_path  # here, for it imports torch and --help must not
 
         ours = {name for motion in self.motions for name in motion["files"]}
@@ -376,6 +354,7 @@ class Record:
 
 
 def all_there(folder: Path, names: Sequence[str]) -> bool:
+    """Whether all files exist in a folder."""
     return all((folder / name).is_file() for name in names)
 
 

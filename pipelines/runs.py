@@ -1,8 +1,8 @@
-"""Which run a script uses: the only place that decides.
+"""Resolves which run a script uses; no other module decides this.
 
-The run that is named; else the only run of the kind in `<checkpoints_dir>/<dataset>/`; else a downloaded release there; else the
-embedded weights in `assets/demo`. Several candidates are an error that lists them. A damaged file is reported as damaged and never
-taken for a missing one. What a folder holds is read from its weights file, not from its name.
+The named run; else the only run of the kind in `<checkpoints_dir>/<dataset>/`; else a downloaded release there; else the
+embedded weights in `assets/demo`. Several candidates are an error that lists them. A damaged file is reported as damaged, never as
+missing. The kind of a run is read from its weights file, not from its name.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ EMBEDDED = "embedded"  # the name that selects the embedded run of a kind
 
 
 class MissingRun(UserError):
-    """There is no run of the kind that is needed. Damaged files and several candidates raise a plain `UserError`."""
+    """No run of the required kind exists. Damaged files and several candidates raise a plain `UserError`."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a script looks for.
+    """A kind of run that a script needs.
 
     Attributes:
-        kinds: as weights files name them.
-        title: for people.
-        flag: names a run.
-        remedy: how to get one.
-        preferred: the run of this name is used before all others.
+        kinds: `kind` in the metadata of weights files.
+        title: name in messages.
+        flag: the flag that selects a run.
+        remedy: how to get one, for error messages.
+        preferred: name of a run that is used before all others.
     """
 
     kinds: tuple[str, ...]
@@ -62,7 +62,7 @@ EVALUATOR = Kind(
 
 @dataclass(frozen=True)
 class Run:
-    """A run: the folder `<checkpoints_dir>/<dataset_name>/<name>`, or a folder or weights file anywhere, whose `path` was given."""
+    """A run: the folder `<checkpoints_dir>/<dataset_name>/<name>`, or with `path` a folder or weights file anywhere."""
 
     checkpoints_dir: Path
     dataset_name: str
@@ -71,6 +71,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
+        """The run's checkpoint folder."""
         return self.checkpoints_dir / self.dataset_name / self.name
 
     @property
@@ -80,25 +81,26 @@ class Run:
 
     @property
     def known_as(self) -> str:
-        """The name by which metadata of other runs refer to this one."""
+        """The name that refers to this run in the metadata of other runs."""
         return EMBEDDED if self.embedded else self.name
 
     @property
     def embedded(self) -> bool:
+        """Whether the run comes with the code, in `assets/demo`."""
         return self.checkpoints_dir == EMBEDDED_DIR
 
     def weights(self, tag: str | None = None) -> Path:
-        """The weights file: the best, or the one called `tag`. Raises `UserError` if there is none."""
+        """The weights file: the best one, or that of `tag`. Raises `UserError` if there is none."""
         return find_weights(self.path or self.folder, tag)
 
     def results(self, checkpoints_dir: str | Path) -> Path:
-        """Where the results of its evaluations lie: the run's folder `eval`, of an embedded run one in `checkpoints_dir`."""
+        """Folder of evaluation results: `eval` in the run's folder; for an embedded run, a folder in `checkpoints_dir`."""
         root, name = (Path(checkpoints_dir), f"{EMBEDDED}_{self.name}") if self.embedded else (self.checkpoints_dir, self.name)
         return root / self.dataset_name / name / "eval"
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """What the weights file says about the run: kind, vq_name, text_encoder, …"""
+        """Metadata of the weights file: kind, vq_name, text_encoder, …"""
         path = self.weights()
         if path.suffix not in RELEASED:
             return read_metadata(path)
@@ -121,10 +123,10 @@ def resolve(kind: Kind, checkpoints_dir: str | Path | Sequence[str | Path], data
     """The run to use.
 
     Args:
-        kind: what the run must hold.
-        checkpoints_dir: checkpoints folder, or several, of which the first that has a run decides.
+        kind: the required kind of run.
+        checkpoints_dir: one or several checkpoints folders; the first one with such a run is used.
         dataset_name: None: any dataset.
-        name: of the run, a path to its folder or weights file, or "embedded"; "": see above.
+        name: name of the run, path of its folder or weights file, or "embedded"; "": as described above.
 
     Raises `MissingRun` if there is none, `UserError` if there are several, or if the only candidates are damaged.
     """
@@ -156,7 +158,7 @@ def only(kind: Kind, runs: Sequence[Run], root: Path, datasets: Sequence[str]) -
 def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bool | None = None) -> list[Run]:
     """The runs of a dataset that hold weights of these kinds; with `released` only released ones, or only ours.
 
-    A folder whose weights cannot be read is left out with a warning; if nothing else is there, `UserError` names its file.
+    A folder with unreadable weights is skipped with a warning; if there is no other, `UserError` names the file.
     """
     runs, damaged = [], []
     for folder in _folders(root / dataset_name):
@@ -177,13 +179,13 @@ def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bo
 
 
 def _folders(root: Path) -> list[Path]:
-    """The folders in `root` that hold weights files; LaMP's released length estimator lies one level deeper."""
+    """The folders in `root` with weights files; LaMP's released length estimator is one level deeper."""
     folders = {path.parent for pattern in ("*/model", "*/*/model") for path in root.glob(pattern)}
     return sorted(folder for folder in folders if weights_files(folder))
 
 
 def weights_files(folder: Path) -> list[Path]:
-    """The weights files of a run, by name: those to use, not those to resume from."""
+    """The weights files of a run, sorted by name, without resume files."""
     if not (folder / "model").is_dir():
         return []
     files = [path for path in (folder / "model").iterdir() if path.suffix in SUFFIXES and not path.name.startswith(".")]
@@ -191,7 +193,7 @@ def weights_files(folder: Path) -> list[Path]:
 
 
 def _kind(path: Path) -> str | None:
-    """What a weights file holds; None for one of another project. Raises `UserError` for a damaged file."""
+    """The kind of a weights file; None for a file of another project. Raises `UserError` for a damaged file."""
     try:
         return kind_of(path)
     except DamagedFile:
@@ -203,7 +205,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
-    """Whether another weights file of a run shows that it is none of `kinds`."""
+    """Whether another weights file of a run shows that its kind is not in `kinds`."""
     for path in weights_files(folder):
         with suppress(UserError):
             return _kind(path) not in kinds
@@ -211,7 +213,7 @@ def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
 
 
 def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) -> list[Run]:
-    """The candidates of a kind, those of the releases in the order of preference."""
+    """The candidates of a kind; released ones in the order of preference."""
     runs = [run for dataset in datasets for run in runs_in(root, dataset, kind.kinds, released=released)]
     if kind == MASKED:  # those that fill gaps go with another
         runs = [run for run in runs if not run.fills_gaps]
@@ -221,7 +223,7 @@ def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) ->
 
 
 def _ready_releases(root: Path, runs: Sequence[Run]) -> list[Run]:
-    """The released masked transformer to use of those whose tokeniser is there and fits: LaMP's, else MoMask's."""
+    """The released masked transformers whose tokeniser exists and fits: LaMP's, else MoMask's."""
     ready = []
     for run in runs:
         tokenisers = runs_in(root, run.dataset_name, ("tokeniser",), released=True)
@@ -259,7 +261,8 @@ def _where(root: Path, datasets: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Generator:
-    """The masked transformer, and the names of the models that go with it ("": none): residual, length, and one that fills gaps."""
+    """The masked transformer and the names of its companions ("": none): residual transformer, length predictor, gap-filling
+    transformer."""
 
     masked: Run
     res_name: str
@@ -283,8 +286,8 @@ def resolve_generator(
 ) -> Generator:
     """The models that generate motion.
 
-    A run of ours that is named takes the companions that are named; otherwise, what is not named is found: the only residual
-    transformer, length predictor and gap-filling transformer that were trained on the same tokeniser.
+    If the masked transformer is named, only named companions are used. Otherwise companions that are not named are resolved: the
+    only residual transformer, length predictor and gap-filling transformer trained on the same tokeniser.
 
     Raises `UserError` as `resolve` does, and for several companions.
     """
@@ -300,9 +303,9 @@ def resolve_generator(
 
 
 def _companion(masked: Run, kind: str, released: bool) -> str:
-    """The only run of this kind that goes with a masked transformer; "" if there is none.
+    """The only run of this kind that fits a masked transformer; "" if there is none.
 
-    A released residual transformer shares the tokeniser and the text encoder; the released length estimator serves all.
+    A released residual transformer must have the same tokeniser and text encoder; the released length estimator fits all.
     """
     runs = runs_in(masked.checkpoints_dir, masked.dataset_name, ("masked" if kind == "filling" else kind,), released=released)
     if kind == "filling":
@@ -319,5 +322,5 @@ def _companion(masked: Run, kind: str, released: bool) -> str:
 
 
 def _alike(runs: Sequence[Run], masked: Run, *keys: str) -> list[Run]:
-    """Those runs whose metadata agree with the masked transformer's."""
+    """The runs whose metadata equal the masked transformer's in these keys."""
     return [run for run in runs if all((run.metadata.get(key) or "") == (masked.metadata.get(key) or "") for key in keys)]

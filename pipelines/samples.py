@@ -1,4 +1,4 @@
-"""From prompts or a motion to samples, as the flags of gen_t2m.py and edit_t2m.py say; the Python API goes the same way."""
+"""Generation of samples from prompts or a motion, for gen_t2m.py, edit_t2m.py and the Python API."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ def wanted_samples(prompts: list[Prompt], config: GenT2M) -> list[tuple[int, int
 
 
 def joined_text(prompts: list[Prompt]) -> str:
+    """The text of a joined motion: its prompts, separated by arrows."""
     return " → ".join(prompt.text for prompt in prompts)
 
 
 def separate(
     model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings, done: int
 ) -> Iterator[Sample]:
-    """Every prompt's motion `repeat_times` times, generated batch by batch, without the `done` first ones; processes of torchrun
-    share the batches."""
+    """`repeat_times` motions per prompt, generated batch by batch, without the first `done` ones; processes of torchrun share the
+    batches."""
     samples = [(k, repeat) for k, repeat, _ in wanted_samples(prompts, config)]
     generate = generator(model, config)
     size = max(1, config.batch_size // config.candidates)
@@ -65,7 +66,7 @@ def separate(
 
 
 def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor, Tensor]]:
-    """`model.generate`, or with --candidates the best of several motions by the LaMP that belongs to the weights."""
+    """`model.generate`, or with --candidates a function that keeps the best of several motions by the weights' LaMP."""
     if config.candidates == 1:
         return model.generate
     readers = getattr(model.encoder, "parts", [model.encoder])
@@ -77,7 +78,7 @@ def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor
 
 
 def lengths_of(model: TextToMotion, prompts: list[Prompt], sampling: SamplingSettings, first: int) -> Tensor | None:
-    """The lengths of a batch in frames, those that are not given predicted; None if none is given."""
+    """The lengths of a batch in frames, with missing ones predicted; None if all are missing."""
     given = torch.tensor([prompt.frames or 0 for prompt in prompts])
     if not given.any():
         return None
@@ -112,7 +113,7 @@ def joined(
     model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings, done: int,
     report: Callable[[str], None] = print,
 ) -> Iterator[Sample]:  # fmt: skip
-    """One motion that does what all prompts say, one after the other, `repeat_times` times, without the `done` first ones."""
+    """`repeat_times` motions that follow all prompts, one after the other, without the first `done` ones."""
     texts = [prompt.text for prompt in prompts]
     frames = [prompt.frames for prompt in prompts] if prompts[0].frames else None
     longest = spec.max_motion // model.tokeniser.stride
@@ -130,7 +131,7 @@ def joined(
 
 
 class Plan(NamedTuple):
-    """How many frames of the source are kept or edited, which are, and how many are added at either end."""
+    """A plan of an edit: frames of the source, sections to regenerate, and frames added at either end."""
     frames: int
     sections: list[tuple[int, int]]
     before: int
@@ -138,7 +139,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: EditT2M, frames: int) -> Plan:
-    """What to do with a source of that many frames. Raises `UserError` for lengths out of range, or if nothing is to be done."""
+    """The plan for a source of this many frames. Raises `UserError` for lengths out of range, or if there is nothing to edit."""
     if config.after and config.motion_length:
         raise UserError("give either --after or --motion_length, which is the length of the whole result")
     lengths = {flag: getattr(config, flag) for flag in ("before", "after", "motion_length")}
@@ -165,7 +166,7 @@ def looped(
     model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, sampling: SamplingSettings,
     done: int,
 ) -> Iterator[Sample]:  # fmt: skip
-    """The motion as a cycle, `repeat_times` times, without the `done` first ones; each starts where the source did."""
+    """`repeat_times` loops of the motion, without the first `done` ones; each starts at the source's position."""
     longest = spec.max_motion // model.tokeniser.stride
     for first in range(done, config.repeat_times, config.batch_size):
         takes = min(config.batch_size, config.repeat_times - first)
@@ -181,7 +182,8 @@ def edited(
     model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, sampling: SamplingSettings,
     done: int, report: Callable[[str], None] = print,
 ) -> Iterator[Sample]:  # fmt: skip
-    """The edited motion `repeat_times` times, batch by batch, without the `done` first ones; each stands where the source stood."""
+    """`repeat_times` edited motions, batch by batch, without the first `done` ones; each keeps the source's position and
+    heading."""
     stride = model.tokeniser.stride
     before, after = (frames // stride * stride for frames in (plan.before, plan.after))
     for first in range(done, config.repeat_times, config.batch_size):

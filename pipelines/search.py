@@ -1,7 +1,7 @@
-"""Motions found by a sentence in a folder of motion files, a dataset's or any other.
+"""Text search in a folder of motion files.
 
 The index holds each motion in pieces of at most `max_motion` frames: features (P, Q, E), fp16, in one file of the user's
-cache or of `--cache_dir`. It is made again when a file comes, goes or changes, and for other weights.
+cache or of `--cache_dir`. It is rebuilt when a file is added, removed or changed, and for other weights.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from motion.files.maps import read_map
 from motion.files.read import AS_STATED, InputOptions, read_motion
 from motion.spec import DatasetSpec
 from pipelines.language_motion import LanguageMotion
-from utils.checkpoint import load_weights, save_weights
+from utils.checkpoint import drop_old_caches, load_weights, save_weights
 from utils.errors import UserError
 from utils.progress import progress
 
@@ -34,7 +34,7 @@ KEPT_EVERY = 8  # such blocks, after which what is done is written down
 
 
 class Hit(NamedTuple):
-    """A motion found: its file, the piece of it in seconds, and the similarity to the query."""
+    """A match: the file, the section of it in seconds, and the similarity to the query."""
 
     file: Path
     start: float
@@ -44,7 +44,7 @@ class Hit(NamedTuple):
     options: InputOptions = AS_STATED  # how the file is read
 
     def motion(self) -> Motion:
-        """The piece, with its caption if its file has one (`caption_of`)."""
+        """The matching section as a `Motion`, with the caption of its file if there is one (`caption_of`)."""
         motion = read_motion(self.file, self.options)
         piece = motion[round(self.start * motion.fps) : round(self.end * motion.fps) + 1]
         return replace(piece, text=caption_of(self.file))
@@ -63,7 +63,7 @@ class MotionIndex:
     options: InputOptions = AS_STATED
 
     def search(self, query: Tensor, top: int, pool: str = "max") -> list[Hit]:
-        """The pieces nearest to a text (E,), best first, or to a motion (Q, E), which is compared query by query."""
+        """The nearest matches of a text (E,), or of a motion (Q, E), which is compared query by query; best first."""
         if query.ndim == 2:
             scores = self.features.flatten(1).float() @ query.flatten().to(self.features).float() / len(query)
         else:
@@ -79,9 +79,9 @@ class MotionIndex:
 
 
 def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: InputOptions = AS_STATED) -> MotionIndex:
-    """The index of all motion files under `folder`; made first if there is none that fits them and the model.
+    """The index of all motion files under `folder`, built first if there is none for these files and this model.
 
-    Files that are no motion of the dataset's skeleton are left out and named on stderr. Raises `UserError` if no motion is left.
+    Files without a motion of the dataset's skeleton are skipped and named on stderr. Raises `UserError` if no motion is left.
     """
     files = motion_files(folder, SUFFIXES)
     facts = [(file.path.removeprefix(str(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -98,12 +98,13 @@ def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: 
         partial.unlink(missing_ok=True)
         print(f"note: the index is kept in {path}; --cache_dir selects another folder", file=sys.stderr)
         found = load_weights(path)
+    drop_old_caches(path)
     tensors, metadata = found
     return MotionIndex(**tensors, files=[folder / name for name in metadata["files"]], fps=spec.fps, options=options)
 
 
 def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """What the file of an index holds; None if it is not there, damaged, or of another state of the motions."""
+    """The content of an index file; None if it is missing, damaged or outdated."""
     try:
         tensors, metadata = load_weights(path)
     except UserError:
@@ -114,8 +115,8 @@ def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] |
 def build_index(
     model: LanguageMotion, spec: DatasetSpec, files: list[Path], partial: Path, state: str, options: InputOptions = AS_STATED
 ) -> tuple[dict[str, Tensor], list[Path]]:
-    """The index's tensors, and the files that `owners` counts. What is done so far is kept in `partial`, from which a run that was
-    interrupted goes on."""
+    """The index's tensors, and the files that `owners` refers to. Progress is saved in `partial`, from which an interrupted run
+    resumes."""
     used: list[Path] = []
     faults: list[str] = []
     parts: list[dict[str, Tensor]] = []
@@ -144,11 +145,12 @@ def build_index(
 
 
 def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of several parts of an index, concatenated by name."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], number: int) -> dict[str, Tensor]:
-    """The index's tensors for motions, features (T, D) each, whose files are counted from `number` on."""
+    """The index's tensors for motions, features (T, D) each, whose files are numbered from `number` on."""
     stride = model.tokeniser.stride
     pieces = [
         (owner, start, min(spec.max_motion, len(motion) - start) // stride * stride)
@@ -167,7 +169,7 @@ def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], n
 
 
 def caption_of(file: Path) -> str:
-    """The first caption in the text file of a motion, beside it or in the folder `texts` next to its own; "" if there is none."""
+    """The first caption in a motion's text file, which is beside it or in a sibling folder `texts`; "" if there is none."""
     for path in (file.with_suffix(".txt"), file.parent.parent / "texts" / f"{file.stem}.txt"):
         if path.is_file():
             return path.read_text(encoding="utf-8", errors="replace").strip().partition("\n")[0].partition("#")[0].strip()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class CaptionedWindow(NamedTuple):
-    """A window of a motion: its file, where it begins and ends in seconds, captions with their log-odds of fitting, best first."""
+    """A window of a motion: file, start and end in seconds, and captions with their log-odds of matching, best first."""
 
     file: Path
     start: float
@@ -20,11 +20,12 @@ class CaptionedWindow(NamedTuple):
 
 
 def probability(log_odds: float) -> float:
+    """The probability for log-odds."""
     return (1 + math.tanh(log_odds / 2)) / 2
 
 
 def caption_table(windows: Sequence[CaptionedWindow]) -> str:
-    """One line per caption: file, seconds, caption. Where motions have several, the probability that each fits stands before it."""
+    """One line per caption: file, seconds, caption. If motions have several, each is preceded by its probability of matching."""
     several = any(len(window.captions) > 1 for window in windows)
     rows = [("file", "seconds", *(["match"] if several else []), "caption")]
     for window in windows:
@@ -47,12 +48,12 @@ def as_json(windows: Sequence[CaptionedWindow], subtitles: dict[Path, str]) -> s
 
 
 def _rounded(value: float) -> float | None:
-    """To four places; None, for JSON knows no infinity, for the odds of an empty caption."""
+    """A number rounded to four decimals; None for infinite log-odds (an empty caption), which JSON cannot represent."""
     return round(value, 4) if math.isfinite(value) else None
 
 
 def srt(windows: Sequence[CaptionedWindow]) -> str:
-    """The subtitles of one motion: the best caption of each window. Equal neighbours are one subtitle; empty ones none."""
+    """The subtitles of one motion: the best caption of each window. Equal neighbours are merged; empty ones are left out."""
     parts = []
     for text, group in groupby(windows, key=lambda window: window.captions[0][0]):
         first, *rest = group
@@ -63,13 +64,13 @@ def srt(windows: Sequence[CaptionedWindow]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """SubRip's way to write a time: 00:00:09,800."""
+    """A time in SubRip's format: 00:00:09,800."""
     minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"
 
 
 def unique_names(files: Sequence[Path], suffix: str) -> dict[Path, str]:
-    """A file name for each: its stem, numbered where others have the same, upper and lower case being one."""
+    """A file name for each file: its stem, numbered if others have the same stem (ignoring case)."""
     names: dict[Path, str] = {}
     taken = {file.stem.casefold() for file in files}
     given: set[str] = set()

@@ -1,7 +1,7 @@
 """Text to motion, the whole pipeline: captions → condition → length → base tokens → residual tokens → motion.
 
-Prompts (B strings) and perhaps lengths (B,) in frames give features (B, T, D) in the dataset's own units, zero beyond each
-motion's end, and lengths (B,). A prompt's motion depends on the seed and on its sample number, not on the prompts beside it.
+Input: B prompts, and optionally lengths (B,) in frames. Output: features (B, T, D) in the dataset's own units, zero beyond each
+motion's end, and lengths (B,). A prompt's motion depends on the seed and on its sample number, not on the batch.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that a transformer and
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How motion is drawn.
+    """Settings of sampling.
 
     Attributes:
         time_steps: sampling steps of the masked transformer.
         cond_scale, res_cond_scale: guidance scales of the base and the residual tokens; 1: no guidance.
         temperature: above 1 more varied, below 1 more certain.
-        topkr: share of the least likely codes that are never drawn.
-        seed: of all draws; with a sample's number it determines its motion.
+        topkr: fraction of the least likely codes that are never sampled.
+        seed: random seed; with a sample's number it determines the motion.
     """
 
     time_steps: int = 18
@@ -62,12 +62,12 @@ EMBEDDED_SAMPLING = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)  # best
 
 
 class TextToMotion:
-    """`mean`, `std` (D,) are the statistics that the tokeniser's motions are normalised with.
+    """All models of text to motion. `mean`, `std` (D,) are the statistics of the tokeniser's motions.
 
-    Without `residual`, the base layer alone is decoded; without `length`, lengths must be given. `filling` is a second masked
-    transformer, with full attention, that draws base tokens wherever some are given: it sees both sides of a gap. `columns` gives,
-    for a model (masked, filling, residual, length) that reads a part of the condition only, the indices of that part. Tokens are
-    drawn in `precision` (`utils.runtime.autocast`), all else is float32.
+    Without `residual`, only the base layer is decoded; without `length`, lengths must be given. `filling` is a second masked
+    transformer with full attention, which generates base tokens if some are given: it sees both sides of a gap. `columns` gives the
+    indices of the condition's columns for a model (masked, filling, residual, length) that reads only a part of it. Tokens are
+    sampled in `precision` (`utils.runtime.autocast`), everything else is float32.
     Raises `UserError` if the parts do not fit each other.
     """
 
@@ -122,11 +122,11 @@ class TextToMotion:
         loader: Loader | None = None,
         precision: str = "fp32",
     ) -> TextToMotion:
-        """The masked model called `name`, the tokeniser and text encoder it was trained with, and the other models named.
+        """Load the masked transformer `name` with its tokeniser and text encoder, and the other named models.
 
-        `tag` selects weights of the masked model, such as "latest"; None: the best. With a `loader`, its device counts. A tokeniser
-        with one codebook needs no residual model: one that is named is left out with a note. Raises `UserError` for what is missing
-        or does not fit.
+        `tag` selects weights of the masked model, such as "latest"; None: the best. A `loader` determines the device. For a
+        tokeniser with one codebook, a named residual model is ignored with a note. Raises `UserError` for models that are missing
+        or do not fit.
         """
         loader = loader or Loader(device)
         device = loader.device
@@ -195,7 +195,7 @@ class TextToMotion:
             first_sample: number of the first prompt's sample.
             changes: single fields of `sampling`, such as `seed=1`.
 
-        Raises `UserError` for an empty prompt, or a length under one token.
+        Raises `UserError` for an empty prompt, or a length shorter than a token.
         """
         sampling = replace(sampling or self.sampling, **changes)
         condition = self.encoder(prompts)  # (B, C)
@@ -213,7 +213,7 @@ class TextToMotion:
         return self.length.predict(self.part("length", condition), **noise)
 
     def part(self, model: str, condition: Tensor) -> Tensor:
-        """The columns of the condition (B, C) that the model called masked, filling, residual or length reads."""
+        """The columns of the condition (B, C) for a model: masked, filling, residual or length."""
         return condition[:, self.columns[model]] if model in self.columns else condition
 
     @torch.no_grad()
@@ -226,9 +226,9 @@ class TextToMotion:
         sampling: SamplingSettings | None = None,
         first_sample: int = 0,
     ) -> Tensor:
-        """Codes (B, L, Q), or (B, L, 1) without a residual model, of motions that are `tokens` (B,) long, −1 beyond.
+        """Sample codes (B, L, Q), or (B, L, 1) without a residual model, of motions of `tokens` (B,) tokens, −1 beyond.
 
-        Codes that are `given` (B, L, Q) are kept, on all layers; −1 is where some are wanted.
+        Codes in `given` (B, L, Q) are kept on all layers; −1 marks codes to generate.
         """
         s = sampling or self.sampling
         draw = {"temperature": s.temperature, "topkr": s.topkr, "seed": s.seed, "first_sample": first_sample}
@@ -260,7 +260,7 @@ def encoder_keys(metadata: dict) -> list[EncoderKey]:
 
 
 def columns_of(keys: list[EncoderKey], encoders: dict[EncoderKey, Conditioner]) -> list[int]:
-    """Where the conditions of the encoders `keys` stand in those of all `encoders` side by side."""
+    """The columns of the encoders `keys` in the concatenated conditions of all `encoders`."""
     starts = dict(zip(encoders, accumulate((encoder.dim for encoder in encoders.values()), initial=0)))
     return [column for key in keys for column in range(starts[key], starts[key] + encoders[key].dim)]
 

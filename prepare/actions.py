@@ -1,14 +1,13 @@
-"""The actions of the `open` dataset: which of them a clip's label names, and which of them the weights can be said to know.
+"""The actions of the `open` dataset: which of them a clip's label names.
 
-A plain table. Labels are Bandai-Namco's contents ("wave-left-hand"), CMU's descriptions ("sit on high stool, stand up"), HDM05's
-classes in words, or a caption. The main action comes first: it decides how often a clip is drawn and where the reports count it.
+A table. Labels are Bandai-Namco's contents ("wave-left-hand"), CMU's descriptions ("sit on high stool, stand up"), HDM05's
+classes in words, or a caption. The main action comes first: it determines how often a clip is sampled and under which action
+reports count it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
 
 HANDS = ("left-hand", "right-hand", "both-hands")
 CONTENTS: dict[str, tuple[str, ...]] = {  # Bandai-Namco's contents
@@ -81,14 +80,13 @@ PARTS: tuple[tuple[str, str], ...] = (  # the first that a label names is its ma
 )  # fmt: skip
 ACTIONS = tuple(dict.fromkeys([action for action, _ in (*PARTS, *WHOLE)] + [a for actions in CONTENTS.values() for a in actions]))
 
-LEAST_TAKES, LEAST_SECONDS = 3, 20.0  # in train, before mirrors
 
 
 def actions_in(label: str, source: str = "") -> tuple[str, ...]:
     """The actions that a label or caption names, the main one first; empty if it names none.
 
     Args:
-        label: the words; a content such as "walk-turn-left" where `source` is Bandai-Namco's.
+        label: words, or a content such as "walk-turn-left" where `source` is Bandai-Namco's.
         source: "bandai 1", "bandai 2", "cmu", "hdm05" …
     """
     if source.startswith("bandai"):
@@ -98,18 +96,3 @@ def actions_in(label: str, source: str = "") -> tuple[str, ...]:
     if whole:
         return (whole,)
     return tuple(action for action, pattern in PARTS if re.search(pattern, words))
-
-
-class Amount(NamedTuple):
-    """What train holds of an action."""
-
-    takes: int
-    seconds: float
-
-
-def known_actions(amounts: Mapping[str, Amount]) -> tuple[str, ...]:
-    """The actions that the weights can be expected to know: 3 takes or 20 s in train, before mirrors; in the table's order."""
-    return tuple(
-        action for action in ACTIONS
-        if action in amounts and (amounts[action].takes >= LEAST_TAKES or amounts[action].seconds >= LEAST_SECONDS)
-    )  # fmt: skip

@@ -1,21 +1,30 @@
-"""A BERT folder → a smaller one that reads given captions just as well: their WordPiece vocabulary, the first layers.
+"""Reduce a BERT folder to the word pieces of given captions and to its first layers; these captions are encoded exactly as before.
 
     python -m prepare.backbone --texts dataset/Open/texts --layers 4 --out checkpoints/minilm4
 
-Most of a small BERT's weights are embeddings of words that no caption holds. Kept are the special tokens, the letters (so that
-any English word can still be spelled) and every piece that the captions use, in their old order. Longest-match-first finds
-the same pieces in such a part of the vocabulary, so hidden states of these captions stay what they were. `--out` is again an
-ordinary BERT folder (`config.json`, `model.safetensors`, `vocab.txt`).
+Most of a small BERT's weights are embeddings of words that no caption contains. The special tokens, the letters (so that any
+English word can still be spelled) and all pieces that the captions use are kept, in the same order. Longest-match-first finds the
+same pieces in the reduced vocabulary, so hidden states of these captions are unchanged. `--out` is an ordinary BERT folder
+(`config.json`, `model.safetensors`, `vocab.txt`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.backbone")
 
 from options.cli import parse
 from options.prepare import CutBackbone
 from utils.errors import UserError, note, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from tokenizers import Tokenizer
+    from torch import Tensor
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 BATCH = 4096  # captions tokenised at a time
@@ -60,7 +69,7 @@ def read_texts(path: Path) -> list[str]:
 
 
 def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int, int]:
-    """Write the part of BERT folder `source` that `captions` need. Returns its word pieces and layers.
+    """Write the part of BERT folder `source` that `captions` need. Returns the numbers of word pieces and layers.
 
     Raises `UserError` for an unusable folder and for more layers than it has.
     """
@@ -87,7 +96,7 @@ def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int,
     return len(kept), layers
 
 
-def needed(tokenizer, captions: list[str]) -> list[str]:
+def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
     """The word pieces to keep, in the vocabulary's order; the special ones first, so that [PAD] is 0."""
     vocabulary = tokenizer.get_vocab()
     unique = list(dict.fromkeys(caption.lower() for caption in captions))
@@ -102,7 +111,7 @@ def needed(tokenizer, captions: list[str]) -> list[str]:
     return [*SPECIAL, *(piece for piece in sorted(vocabulary, key=vocabulary.get) if keep(piece) and piece not in SPECIAL)]
 
 
-def parts(state: dict, rows: list[int], layers: int):
+def parts(state: dict[str, Tensor], rows: list[int], layers: int) -> Iterator[tuple[str, Tensor]]:
     """Hugging Face's tensors with the embeddings of `rows` and the first `layers` layers; without pretraining's heads."""
     for name, value in state.items():
         stem = name.removeprefix("bert.")

@@ -1,9 +1,9 @@
-"""Captures to HumanML3D's clips: find, cut, mirror, turn into features (Guo et al., CVPR 2022, and its public processing).
+"""From captures to HumanML3D's clips: find, cut, mirror, compute features (Guo et al., CVPR 2022, and its public code).
 
-`index.csv` lists which frames of which capture make a clip. A capture is either an AMASS `.npz`, posed with SMPL-H, or an
-array of joints (T, 22 or more, 3) in the layout of HumanML3D's own `pose_data` (20 fps, axes swapped). HumanAct12, which is
-not in AMASS, always comes as such arrays. A clip of T frames gives features (T - 1, 263) and joints (T - 1, 22, 3), twice:
-as it is, and mirrored under the same name with an M before it.
+`index.csv` lists the capture and the frames of each clip. A capture is either an AMASS `.npz`, posed with SMPL-H, or an
+array of joints (T, 22 or more, 3) in the layout of HumanML3D's own `pose_data` (20 fps, axes swapped). HumanAct12, which is not in
+AMASS, is always read from such arrays. A clip of T frames gives features (T - 1, 263) and joints (T - 1, 22, 3), and the same for
+its mirror image, whose name starts with M.
 """
 
 from __future__ import annotations
@@ -58,12 +58,13 @@ class Clip:
 
     @property
     def dataset(self) -> str:
+        """The part of AMASS that the clip is cut from."""
         return self.source.parts[0]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a clip: what kept it from being built, and the detail; no problem if it was built."""
+    """The result of building a clip: `problem` and `detail` if it could not be built."""
 
     clip: Clip
     problem: str = ""
@@ -91,7 +92,7 @@ def read_index(path: Path) -> list[Clip]:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where captures lie: folders of joint arrays and of AMASS motions, with the body models, by gender, that pose those."""
+    """Locations of captures: folders of joint arrays and of AMASS motions, and body models by gender."""
 
     joints: Path | None = None
     amass: Path | None = None
@@ -128,7 +129,7 @@ def load_joints(path: Path) -> np.ndarray:
 
 
 def cut(capture: np.ndarray, clip: Clip) -> np.ndarray:
-    """The clip's frames of its capture (T, 22, 3), x negated, so that left is left again; HumanAct12 as it is."""
+    """The clip's frames of its capture (T, 22, 3), x negated to restore left and right; HumanAct12 is unchanged."""
     if clip.dataset == READY_MADE:
         return capture
     lead = int(LEAD_SECONDS.get(clip.dataset, 0) * FPS)
@@ -136,12 +137,12 @@ def cut(capture: np.ndarray, clip: Clip) -> np.ndarray:
 
 
 def mirror(joints: np.ndarray) -> np.ndarray:
-    """Joints (T, 22, 3) of the person in the mirror: x negated, left and right exchanged."""
+    """Mirrored joints (T, 22, 3): x negated, left and right exchanged."""
     return joints[:, list(HUMANML3D.mirror)] * np.float32([-1, 1, 1])
 
 
 def chunks(clips: list[Clip]) -> Iterator[list[Clip]]:
-    """The clips in lists of CHUNK or a few more; all clips of a capture stand together in one list, so that it is read once."""
+    """The clips in lists of about CHUNK; all clips of a capture are in the same list, so that it is read once."""
     chunk = []
     for _, same in groupby(sorted(clips, key=attrgetter("source", "name")), key=attrgetter("source")):
         chunk.extend(same)
@@ -178,7 +179,7 @@ def build_chunk(clips: list[Clip], sources: Sources, out: Path) -> list[Outcome]
 
 
 def write_clips(clips: list[tuple[Clip, np.ndarray]], out: Path) -> list[Outcome]:
-    """Features of clips (T, 22, 3) and of their mirrors, computed in one batch, and the joints that the features describe."""
+    """Write features of clips (T, 22, 3) and of their mirrors, computed in one batch, and the corresponding joints."""
     versions = [torch.from_numpy(version) for _, joints in clips for version in (joints, mirror(joints))]
     lengths = torch.tensor([len(joints) for joints in versions])
     features, _ = joints_to_features(pad_sequence(versions, batch_first=True), HUMANML3D, lengths)  # (2B, T - 1, 263)

@@ -1,6 +1,7 @@
-"""Clauses by content: walking, gestures, bows, fights, dances, from what the joints of a clip prove (`prepare/facts`).
+"""Clauses by content (walking, gestures, bows, fights, dances), from the facts of a clip's joints (`prepare/facts`).
 
-`prepare/phrases.py` holds the language; the functions here choose and join. Sides, counts, angles, heights and distances come
+`prepare/phrases.py` holds the phrases; the functions here select and combine them. Sides, counts, angles, heights and distances
+come
 from the joints, never from the label.
 """
 
@@ -12,18 +13,24 @@ from functools import partial
 import numpy as np
 
 from prepare import phrases as say
-from prepare.facts import CHEST, WAIST, Facts, Hand, Turn
+from prepare import wordings
+from prepare.facts import AT_HEAD, CHEST, WAIST, Facts, Hand, Turn
 from prepare.grammar import progressive
 
 
 class Voice:
-    """The writer of one caption: random choices of its own, the subject, and the pronouns that go with it."""
+    """The writer of one caption: its random generator, its subject and pronouns.
 
-    def __init__(self, rng: random.Random, subject: str, pronouns: say.Pronouns):
-        self.rng, self.subject, self.words = rng, subject, pronouns._asdict()
+    A `wide` one also uses the wordings of `prepare/wordings.py`.
+    """
+
+    def __init__(self, rng: random.Random, subject: str, pronouns: say.Pronouns, wide: bool = False):
+        self.rng, self.subject, self.words, self.wide = rng, subject, pronouns._asdict(), wide
 
     def pick(self, phrases: tuple[str, ...], **words: str) -> str:
         """One of the phrases, its braces filled."""
+        if self.wide:
+            phrases += wordings.MORE.get(phrases, ())
         return self.rng.choice(phrases).format(**self.words, **words)
 
     def chance(self, probability: float) -> bool:
@@ -32,7 +39,7 @@ class Voice:
 
 
 def times(voice: Voice, count: int) -> str:
-    """'once', 'three times', 'several times': a number only as far as people count."""
+    """'once', 'three times', 'several times'; large numbers are not stated."""
     if count <= 6:
         return voice.pick(say.TIMES.get(count, (f"{say.NUMBERS[count]} times",)))
     return voice.pick(say.SEVERAL if count <= 9 else say.MANY)
@@ -54,14 +61,14 @@ def side(left: bool) -> str:
 
 # -------------------------------------------------------------------------------------------------- clauses by content
 def turning(voice: Voice, turn: Turn, rich: bool) -> str:
-    """The clause of a turn; rich: the angle is named if it is within 12° of a multiple of 45°."""
+    """The clause of a turn; rich: with the angle if it is within 12° of a multiple of 45°."""
     angle = min((angle for angle in say.TURNS if angle), key=lambda angle: abs(angle - abs(turn.degrees)))
     named = angle if rich and abs(angle - abs(turn.degrees)) <= 12 else 0
     return voice.pick(say.TURNS[named], side=side(turn.degrees > 0))
 
 
 def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
-    """Walking and running: where to and the turn; rich: how many steps, how far, how fast, or how bent."""
+    """Walking and running: direction and turn; rich: number of steps, distance, speed or posture."""
     words_of = say.GAITS[gait]
     pace = int(np.searchsorted(words_of.limits, facts.speed))
     turns = [turning(voice, turn, rich) for turn in facts.turns]
@@ -69,6 +76,9 @@ def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
     straight = direction == "forward" and not turns and voice.chance(0.2)
     words = {"verb": voice.pick(words_of.verbs[pace]), "way": voice.pick(say.WAYS["straight" if straight else direction])}
     clause = "{verb} {way}".format(**words)
+    courses = wordings.COURSES.get(gait, {}).get(direction)
+    if voice.wide and courses and voice.chance(0.4):
+        clause = voice.pick(courses)
     extras = ["steps", "steps"] * (2 <= facts.steps <= 13) + ["distance"] * (facts.distance > 0.75)
     extras += ["lean"] * (abs(facts.lean) > 15) + ["pace"] * (pace != 1 or not extras)
     extra = voice.rng.choice(extras) if rich and len(turns) < 2 and facts.direction not in ("", "in place") else ""
@@ -89,7 +99,7 @@ def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
 
 
 def join_turn(voice: Voice, clause: str, turned: str, when: float, counted: bool) -> str:
-    """Travel and turn in the order in which they come. Steps and metres count the whole way, so a turn is part of it."""
+    """Travel and turn in the order in which they happen. Steps and metres count the whole path, including turns."""
     if counted:
         verb, rest = turned.split(" ", 1)
         return f"{clause}, {progressive(verb)} {rest} {voice.pick(say.ON_THE_WAY['halfway' if 0.4 < when < 0.6 else ''])}"
@@ -101,7 +111,7 @@ def join_turn(voice: Voice, clause: str, turned: str, when: float, counted: bool
 
 
 def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """Raising, waving, saying goodbye, guiding, answering, by the hand or hands that are up."""
+    """Raising, waving, saying goodbye, guiding, answering, with the raised hand or hands."""
     up = [hand for hand in facts.hands if hand.level >= CHEST]
     up = up or [hand for hand in facts.hands if hand.level == WAIST and hand.raises]
     if not up:
@@ -114,7 +124,8 @@ def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
         clause += f" {voice.rng.choice([at, *wave_details(voice, up)])}" if rich else ""
         after = voice.pick(say.JUMPS, times=times(voice, facts.jumps)) if rich and facts.jumps else ""
     elif kind == "raise":
-        clause = voice.pick(say.RAISES_TO, level=high, **words) if rich else voice.pick(say.RAISES, **words)
+        raises = wordings.RAISES_HIGH if voice.wide and level >= AT_HEAD and voice.chance(0.5) else say.RAISES
+        clause = voice.pick(say.RAISES_TO, level=high, **words) if rich else voice.pick(raises, **words)
         adverb, after = raise_details(voice, up, words) if rich else ("", "")
         clause += f" {adverb}" if adverb else ""
     else:
@@ -135,7 +146,7 @@ def name_hands(voice: Voice, up: list[bool]) -> str:
 
 
 def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[str, str]:
-    """How often or how fast a hand goes up, or else how long it stays there: (adverb, clause), either may be ''."""
+    """How often or how fast a hand is raised, or how long it stays up: (adverb, clause), either may be ''."""
     raises, rise, seconds = max(h.raises for h in up), max(h.rise for h in up), round(min(h.held for h in up))
     if raises > 1:
         return times(voice, raises), ""

@@ -1,4 +1,4 @@
-"""The files of a dataset's clips: features, joints, captions with tokens, lists of splits, and which action each clip shows."""
+"""Writing of a dataset's files: features, joints, captions with tokens, splits, and the actions of clips."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Process = Callable[[Callable, Iterable], Iterator]
 
 @contextmanager
 def processes(workers: int) -> Iterator[Process]:
-    """Yield a `map` that works in that many processes, or in this one, and asks for its input only as it goes."""
+    """Yield a lazy `map` that uses this many processes, or the current one for 1."""
     if workers == 1:
         yield map
         return
@@ -66,17 +66,17 @@ def load_clip_joints(folder: Path, name: str) -> np.ndarray:
 
 
 def make_captions(clips: Sequence[Clip], folder: Path, process: Process) -> dict[str, tuple[str, ...]]:
-    """The captions of each clip by name: people's, or made from its label and from what its joints prove."""
+    """The captions of each clip by name: human captions, or generated from its label and its joints, more of them for train."""
     made = [clip for clip in clips if not clip.captions]
-    jobs = [(clip.name, clip.content, clip.style, clip.label, folder) for clip in made]
+    jobs = [(clip.name, clip.content, clip.style, clip.label, clip.split == "train", folder) for clip in made]
     captions = tqdm(process(describe, jobs), "captions", len(jobs), unit=" clips")
     return {clip.name: clip.captions for clip in clips if clip.captions} | dict(zip((clip.name for clip in made), captions))
 
 
-def describe(job: tuple[str, str, str, str, Path]) -> tuple[str, ...]:
-    """The captions by rule of a clip (name, content, style, label, the dataset's folder)."""
-    name, content, style, label, folder = job
-    return tuple(caption_by_rule(name, content, style, load_clip_joints(folder, name), label=label))
+def describe(job: tuple[str, str, str, str, bool, Path]) -> tuple[str, ...]:
+    """Generate the captions of a clip (name, content, style, label, whether it is in train, the dataset's folder)."""
+    name, content, style, label, train, folder = job
+    return tuple(caption_by_rule(name, content, style, load_clip_joints(folder, name), label=label, further=train))
 
 
 def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Process) -> None:
@@ -110,8 +110,8 @@ def write_published(names: Iterable[str], published: dict[str, bytes], folder: P
 def write_splits(clips: Sequence[Clip], folder: Path) -> None:
     """Write the lists of clip names.
 
-    One for each split, train_val.txt and all.txt; test_cmu.txt, the part of test.txt that has human captions; test_everyday.txt
-    also names the part of test_cmu.txt that is cut from everyday takes; composed.txt, the part of train.txt that is composed.
+    One list per split, train_val.txt and all.txt; test_cmu.txt, the clips of test.txt with human captions; test_everyday.txt, which
+    includes the clips of test_cmu.txt from everyday takes; composed.txt, the compositions in train.txt.
     """
     lists = {split: {split} for split in SPLITS} | {"train_val": {"train", "val"}, "all": set(SPLITS)}
     names = {name: {clip.name for clip in clips if clip.split in splits} for name, splits in lists.items()}
@@ -123,7 +123,7 @@ def write_splits(clips: Sequence[Clip], folder: Path) -> None:
 
 
 def write_actions(clips: Sequence[Clip], folder: Path) -> None:
-    """Write `folder`/actions.csv: of each clip its main action, its source and its seconds."""
+    """Write `folder`/actions.csv: main action, source and seconds of each clip."""
     with (folder / "actions.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("clip", "action", "source", "seconds"))

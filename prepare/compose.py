@@ -1,8 +1,8 @@
-"""Compositions of the `open` dataset: one action after another, or the arms of one action on the legs of another.
+"""Compositions of the `open` dataset: several actions in sequence, or the arms of one clip combined with the legs of another.
 
-Pieces of training clips (`prepare/pieces.py`) are joined where poses and velocities agree best (`prepare/splice.py`) and captioned
-from both (`prepare/compose_captions.py`). What does not fit is dropped and drawn again: nobody gets up within half a second. Each
-result depends on the seed, its number and the clips only.
+Pieces of training clips (`prepare/pieces.py`) are joined where poses and velocities match best (`prepare/splice.py`) and captioned
+from both (`prepare/compose_captions.py`). Pieces that do not fit are rejected and redrawn. Each result depends only on the seed,
+its number and the clips.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ UPRIGHT = 25.0  # degrees; gestures of people who lean farther stay with their l
 
 @dataclass(frozen=True)
 class Composed:
-    """A new motion, made of training clips."""
+    """A new motion composed of training clips."""
 
     name: str
     joints: ndarray  # (T + 1, 22, 3) float32, uniform skeleton, floor at 0
     captions: tuple[str, ...]
+    further: tuple[str, ...]  # captions of more wordings
     parts: tuple[str, ...]  # names of the clips; M before those that are mirrored
     actions: tuple[str, ...]  # one for each part
     spans: tuple[tuple[int, int], ...]  # frames of `joints` in which each part is; parts done at the same time overlap
 
 
 def compose(clips: Sequence[Clip], share: float, seed: int = 0) -> list[Composed]:
-    """As many compositions as make `share` of all clips once added; fewer if the clips do not fit together.
+    """Compositions, so many that they are a fraction `share` of all clips; fewer if clips do not fit together.
 
     Raises:
         UserError: the share is outside 0 to 0.9.
@@ -63,7 +64,7 @@ def compose(clips: Sequence[Clip], share: float, seed: int = 0) -> list[Composed
 
 
 def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
-    """One composition; None if nothing that was drawn fits."""
+    """One composition; None if no drawn pieces fit."""
     for number in range(DRAWS):
         if number % PATIENCE == 0:
             kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
@@ -104,12 +105,14 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
     joints = strand.joints[:stop].astype(np.float32)
     if not SHORTEST < stop > strand.leave[0] or not all_happen(used, strand.spans, joints):
         return None
-    captions = repeated(rng, used) if counted else sequence(rng, used)
-    return Composed(name, joints, captions, tuple(p.take.name for p in used), tuple(p.action for p in used), strand.spans)
+    write = repeated if counted else sequence
+    captions = write(rng, used)
+    further = write(random.Random(f"{name} further"), used, taken=captions) if captions else ()
+    return Composed(name, joints, captions, further, tuple(p.take.name for p in used), tuple(p.action for p in used), strand.spans)
 
 
 def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints: ndarray) -> bool:
-    """Whether each piece whose action joints prove happens as often as in its clip, where it should."""
+    """Whether each action that can be detected in the joints happens as often as in its clip, at its place."""
     facts = prove(joints) if any(piece.count for piece in pieces) else None
 
     def happens(piece: Piece, start: int, stop: int) -> int:
@@ -120,7 +123,7 @@ def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints
 
 
 def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
-    """Whether a piece may come next: in a count one like the last, else one that is something else."""
+    """Whether a piece may come next: for repetitions the same action, otherwise another one."""
     if strand is None:
         return piece.count > 0 or not counted
     last = strand.pieces[-1]
@@ -130,7 +133,7 @@ def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
 
 @dataclass(frozen=True)
 class Strand:
-    """A sequence so far: it goes on past its last action, to be left somewhere in the frames `leave`."""
+    """A partial sequence; its motion continues after the last action, and may be left at the frames `leave`."""
 
     joints: ndarray
     leave: tuple[int, int]
@@ -140,13 +143,13 @@ class Strand:
 
 
 def around(piece: Piece) -> tuple[int, int, int, int]:
-    """Frames of the take: where to enter (from, to) before the action, and where to leave (from, to) after it."""
+    """Frame ranges of the take for entering before the action and for leaving after it."""
     first, last = max(0, piece.start - CONTEXT), min(len(piece.take.joints), piece.stop + CONTEXT)
     return first, piece.start + 1, piece.stop - 1, last
 
 
 def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
-    """The strand with the candidate that fits it best, or begun with the first; None if nothing fits."""
+    """The strand extended by the best fitting candidate, or started with the first; None if nothing fits."""
     if not candidates:
         return None
     if strand is None:
@@ -195,9 +198,12 @@ def overlay(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
     stop = start + len(above)
     if (splice.speeds(joints) > 1.5 * limits).any() or not both_hold(gait, shown, prove(joints), prove(joints[start:stop]), sides):
         return None
-    captions = together(rng, below.clauses(), above.clauses(joints[start:stop]))
+    captions, further = together(rng, below.clauses(), above.clauses(joints[start:stop])), ()
+    if captions:
+        wide = below.clauses(wide=True), above.clauses(joints[start:stop], wide=True)
+        further = together(random.Random(f"{name} further"), *wide, taken=captions)
     names, acts = (below.take.name, above.take.name), (below.action, above.action)
-    return Composed(name, joints.astype(np.float32), captions, names, acts, ((0, len(below)), (start, stop)))
+    return Composed(name, joints.astype(np.float32), captions, further, names, acts, ((0, len(below)), (start, stop)))
 
 
 def in_place(facts: Facts) -> bool:

@@ -1,4 +1,4 @@
-"""Captions of compositions: clauses of the parts ("waves with their left hand") in templates, in both orders of telling."""
+"""Captions of compositions: clauses of the parts ("waves with their left hand") in templates, in both orders."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import re
 from collections.abc import Sequence
 
 from prepare import phrases as say
-from prepare.grammar import gerund
+from prepare import wordings
+from prepare.captions import FURTHER
+from prepare.grammar import SECOND_VERBS, gerund, imperative
 from prepare.pieces import GAITS, Piece
 
 MOST_WORDS = 18
 COUNT = 6  # captions of one composition
 SEEDS = 3  # draws of clauses for a count
 
-# {who} is the subject; {a}, {b}, {c} are clauses in the third person in order of time, {as}, {bs}, {cs} their gerunds
+# {who} is the subject; {a}, {b}, {c} are clauses in the third person in order of time, {as}, {bs}, {cs} their gerunds,
+# {a_bare}, {b_bare}, {c_bare} their base forms; {again} is the subject named once more. MORE_… are for further captions only.
 FORWARD = {
     2: (
         "{who} {a}, then {b}", "{who} {a}, then {b}", "{who} {a} and then {b}", "{who} {a} then {b}",
@@ -37,30 +40,70 @@ TOGETHER = (  # {a}: the legs, {b}: the arms
 TURNED = ("{who} {b} while {as}", "{who} {b} while {as}", "while {as}, {who} {b}", "{who} is {bs} while {as}")
 REPEATED = ("{who} {a} {times}", "{who} {a} {times}", "{who} is {as} {times}", "{who} {a} {times} in a row")
 TIMES = {2: ("twice", "two times"), 3: ("three times",), 4: ("four times",), 5: ("five times",), 6: ("six times",)}
+MORE_FORWARD = {
+    2: (
+        "{who} {a}, followed by {bs}", "once done with {as}, {who} {b}", "{who} starts by {as} and then {b}",
+        "{who} begins with {as}, then {b}", "{who} {a} prior to {bs}", "{who} {a} and goes on to {b_bare}",
+        "{who} {a}, and next {b}", "having finished {as}, {who} {b}", "{who} is {as}, then {b}",
+        "{who} {a} and afterwards {b}", "{who} {a}, and once that is done, {again} {b}", "after {who} {a}, {again} {b}",
+        "{who} {a}. then {again} {b}", "first {who} {a}, then {again} {b}", "{a_bare}, then {b_bare}",
+        "{a_bare} and then {b_bare}", "first {a_bare}, then {b_bare}", "{as}, then {bs}", "{as} and then {bs}",
+        "{a_bare} before {bs}", "{as}, followed by {bs}",
+    ),
+    3: (
+        "{who} starts by {as}, then {b} and ends by {cs}", "{who} {a}, next {b}, and last {c}",
+        "first {who} {a}, then {b}, and after that {c}", "{a_bare}, then {b_bare}, then {c_bare}",
+        "{a_bare}, {b_bare} and then {c_bare}", "{as}, {bs} and then {cs}", "{who} {a}, and after that {b}, then {c}",
+    ),
+}  # fmt: skip
+MORE_STOPPING = ("{who} {a}, comes to a stop and {b}", "{who} {a}, halts and {b}", "{a_bare}, stop and {b_bare}")
+MORE_BACKWARD = {
+    2: (
+        "before {who} {b}, {again} {a}", "{who} {b}, but first {again} {a}", "{who} {b} once done {as}",
+        "{b_bare} after {as}", "before {bs}, {a_bare}", "{bs} after {as}", "{who} {b} after having finished {as}",
+    ),
+    3: ("{who} {c} after {as} and {bs}", "{c_bare} after {as} and {bs}", "{who} {c}, but first {again} {a} and {b}"),
+}  # fmt: skip
+MORE_TOGETHER = (
+    "{who} {a}, all the while {bs}", "as {who} {a}, {again} {b}", "{a_bare} while {bs}", "{as} while {bs}",
+    "{a_bare} and {b_bare} at the same time", "{as} and {bs} at once", "{who} {a} and {b} on the way",
+)  # fmt: skip
+MORE_TURNED = (
+    "{who} {b} as {again} {a}", "while {who} {a}, {again} {b}", "{bs} while {as}", "{b_bare} while {as}",
+    "{who} {b}, {as} all the while", "{who} {b} at the same time as {as}",
+)  # fmt: skip
+MORE_REPEATED = ("{a_bare} {times}", "{as} {times}", "{a_bare} {times} in a row", "{who} {a}, {times} in all")
 AMOUNT = re.compile(rf"\b(once|twice|times|again|several|many|repeatedly|{'|'.join(say.NUMBERS)})\b")
 
 
-def sequence(rng: random.Random, pieces: Sequence[Piece]) -> tuple[str, ...]:
+def sequence(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] = ()) -> tuple[str, ...]:
     """Captions of pieces done one after the other."""
-    forward, backward = FORWARD[len(pieces)], BACKWARD[len(pieces)]
-    if len(pieces) == 2 and pieces[0].action in GAITS and pieces[1].action not in GAITS and not pieces[1].travels:
-        forward += STOPPING
-    return write(rng, forward, backward, [piece.clauses() for piece in pieces])
+    count = len(pieces)
+    forward, backward = FORWARD[count], BACKWARD[count]
+    stopping = STOPPING
+    if taken:
+        forward, backward, stopping = forward + MORE_FORWARD[count], backward + MORE_BACKWARD[count], STOPPING + MORE_STOPPING
+    if count == 2 and pieces[0].action in GAITS and pieces[1].action not in GAITS and not pieces[1].travels:
+        forward += stopping
+    return write(rng, forward, backward, [piece.clauses(wide=bool(taken)) for piece in pieces], taken=taken)
 
 
-def together(rng: random.Random, below: Sequence[str], above: Sequence[str]) -> tuple[str, ...]:
-    """Captions of what legs and arms do at the same time, from the clauses of both."""
+def together(rng: random.Random, below: Sequence[str], above: Sequence[str], taken: Sequence[str] = ()) -> tuple[str, ...]:
+    """Captions of simultaneous actions of legs and arms, from the clauses of both."""
+    if taken:
+        return write(rng, TOGETHER + MORE_TOGETHER, TURNED + MORE_TURNED, [below, above], taken=taken)
     return write(rng, TOGETHER, TURNED, [below, above])
 
 
-def repeated(rng: random.Random, pieces: Sequence[Piece]) -> tuple[str, ...]:
-    """Captions of one action done several times, by clauses that hold for every time and do not count themselves."""
+def repeated(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] = ()) -> tuple[str, ...]:
+    """Captions of a repeated action, from clauses that hold for each repetition and contain no count."""
     options: set[str] = set()
     for number in range(SEEDS):
-        spoken = [set(piece.clauses(name=f"{pieces[0].take.name} {number}")) for piece in pieces]
+        spoken = [set(piece.clauses(name=f"{pieces[0].take.name} {number}", wide=bool(taken))) for piece in pieces]
         options |= {clause for clause in set.intersection(*spoken) if simple(clause) and not AMOUNT.search(clause)}
     count = sum(piece.count for piece in pieces)
-    return write(rng, REPEATED, REPEATED, [sorted(options)], TIMES[count]) if count in TIMES else ()
+    templates = REPEATED + MORE_REPEATED if taken else REPEATED
+    return write(rng, templates, templates, [sorted(options)], TIMES[count], taken) if count in TIMES else ()
 
 
 def simple(clause: str) -> bool:
@@ -74,25 +117,42 @@ def write(
     backward: Sequence[str],
     clauses: Sequence[Sequence[str]],
     times: Sequence[str] = ("",),
+    taken: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Up to `COUNT` different captions of at most `MOST_WORDS` words, by templates of the two orders in turn."""
+    """Different captions of at most `MOST_WORDS` words, by templates of the two orders in turn.
+
+    Up to `COUNT`; or if some are `taken`, up to `FURTHER` others, also of subjects that the usual captions do not have.
+    """
     if not all(clauses):
         return ()
     plain = [[clause for clause in options if simple(clause)] or options for options in clauses]
-    captions: dict[str, str] = {}
-    for attempt in range(10 * COUNT):
-        if len(captions) == COUNT:
+    subjects, count = (say.SUBJECTS + wordings.SUBJECTS, FURTHER) if taken else (say.SUBJECTS, COUNT)
+    verbs = wordings.VERBS if taken else SECOND_VERBS
+    captions = {caption.rstrip("."): caption for caption in taken}
+    for attempt in range(10 * count):
+        number = len(captions) - len(taken)
+        if number == count:
             break
-        template = rng.choice((forward, backward)[len(captions) % 2])
-        who, pronouns = rng.choice(say.SUBJECTS)
-        words = {"who": who, "times": rng.choice(times)}
+        template = rng.choice((forward, backward)[number % 2])
+        who, pronouns = rng.choice(subjects)
+        if "{who}" not in template and "_bare}" in template:
+            pronouns = wordings.YOU
+        words = {"who": who, "again": again(who, pronouns), "times": rng.choice(times)}
         for letter, options in zip("abc", plain if attempt % 2 else clauses):
             clause = with_pronouns(rng.choice(options), pronouns)
-            words |= {letter: clause, f"{letter}s": gerund(clause)}
+            words |= {letter: clause, f"{letter}s": gerund(clause, verbs), f"{letter}_bare": imperative(clause, verbs)}
         caption = template.format(**words)
         if len(caption.split()) <= MOST_WORDS:
             captions.setdefault(caption, f"{caption}." if rng.random() < 0.4 else caption)
-    return tuple(captions.values())
+    return tuple(captions.values())[len(taken) :]
+
+
+def again(who: str, pronouns: say.Pronouns) -> str:
+    """The subject when it is named a second time: "a man" → "he", "a figure" → "the figure"."""
+    if pronouns in (say.HE, say.SHE):
+        return pronouns.they
+    noun = re.sub(r"^(a|an|the|this|one|some) ", "", who)
+    return "the person" if noun in ("someone", "somebody") else noun if noun.startswith("my ") else f"the {noun}"
 
 
 def with_pronouns(clause: str, pronouns: say.Pronouns) -> str:

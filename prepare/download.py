@@ -1,11 +1,11 @@
-"""Released weights, evaluators and word vectors, from where their authors put them to where the scripts look for them.
+"""Download released weights, evaluators and word vectors to the folders where the scripts look for them.
 
     bash prepare/download_models.sh        # LaMP's and MoMask's models, CLIP's text encoder → checkpoints/
     bash prepare/download_evaluator.sh     # the matching evaluator → checkpoints/
     bash prepare/download_glove.sh         # its word vectors → glove/
 
-`--kit`: KIT-ML's as well. Existing files are never overwritten; interrupted downloads resume. Each file is checked before it
-takes its place: its size, its integrity, and that it holds what it should.
+`--kit`: KIT-ML's as well. Existing files are never overwritten; interrupted downloads resume. Each file's size, integrity and
+content are checked before it is put in place.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import shutil
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.download")
 
 from motion.spec import RELEASED_EVALUATOR
 from options.cli import parse
@@ -32,7 +35,7 @@ WASTE = ("__MACOSX", ".DS_Store")
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint file, which becomes a folder of its own."""
+    """A checkpoint file, which gets its own folder."""
 
     url: str
     place: Path  # <checkpoints_dir>/<dataset_name>/<name>
@@ -42,7 +45,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Archive:
-    """A .zip of folders for `place`; `holds` is one of its files, of this kind."""
+    """A .zip of folders to extract to `place`; `holds` is the path and kind of one of its files, for the check."""
 
     url: str
     place: Path
@@ -63,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def wanted(config: Download, root: Path) -> list[Weights | Archive]:
-    """What to have, of both datasets with --kit."""
+    """The list of downloads; with --kit for both datasets."""
     t2m, kit = root / "t2m", root / "kit"
     lists = {
         "models": (
@@ -89,7 +92,7 @@ def wanted(config: Download, root: Path) -> list[Weights | Archive]:
 
 
 def get_weights(item: Weights, root: Path) -> None:
-    """Raises `UserError` if the file does not come, or holds something else."""
+    """Download a weights file. Raises `UserError` if this fails, or if the content is wrong."""
     target = item.place / "model" / "latest.tar"
     if (item.place / "model").exists():
         return print(f"{item.place}: there already")
@@ -106,7 +109,7 @@ def get_weights(item: Weights, root: Path) -> None:
 
 
 def get_archive(item: Archive, root: Path) -> None:
-    """Raises `UserError` if the archive does not come, is damaged, or lacks what it should hold."""
+    """Download and extract an archive. Raises `UserError` if this fails, or if the archive is damaged or incomplete."""
     if (item.place / item.holds).exists():
         return print(f"{item.place / item.holds}: there already")
     came = root / ".download" / f"{item.url.rpartition('=')[2]}.zip"
@@ -136,7 +139,7 @@ def get_archive(item: Archive, root: Path) -> None:
 
 
 def get_clip(root: Path) -> None:
-    """CLIP's weights, which MoMask's models read texts with. Its address contains the file's hash."""
+    """Download CLIP's weights, the text encoder of MoMask's models. The URL contains the file's hash."""
     from models.clip import ADDRESS, FILE, find_clip
 
     try:
@@ -153,7 +156,7 @@ def get_clip(root: Path) -> None:
 
 
 def share_statistics(folder: Path) -> None:
-    """LaMP's files come without the statistics of their motions, which are the dataset's and MoMask's: copied where none are."""
+    """Copy the statistics of motions to LaMP's folders, whose files lack them; they are the same as MoMask's."""
     source = next(iter(sorted(folder.glob(f"{RVQ}*/meta"))), None)
     for name in ("lamp_vq", "lamp"):
         if source and (folder / name).is_dir() and not (folder / name / "meta").exists():
@@ -162,7 +165,7 @@ def share_statistics(folder: Path) -> None:
 
 
 def damage(path: Path) -> str:
-    """What is wrong with an archive, or a weights file that is one inside; "" if nothing is."""
+    """What is wrong with an archive or weights file (which is an archive); "" if nothing is."""
     try:
         bad = None
         if zipfile.is_zipfile(path):
@@ -175,7 +178,7 @@ def damage(path: Path) -> str:
 
 
 def misfit(path: Path, kind: str) -> str:
-    """Why the loader does not take a file for a model of this kind; "" if it does."""
+    """Why a file cannot be loaded as a model of this kind; "" if it can."""
     from models.upstream.released import load_released
 
     try:
@@ -186,7 +189,7 @@ def misfit(path: Path, kind: str) -> str:
 
 
 def reject(path: Path, why: str) -> None:
-    """Put a bad download aside, so that the next run fetches it again; raises `UserError`."""
+    """Rename a bad download, so that the next run downloads it again, and raise `UserError`."""
     aside = path.with_name(f"{path.name}.bad")
     path.rename(aside)
     raise UserError(f"what came {why}; it is kept as {aside}: run this again to download it once more")

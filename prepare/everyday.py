@@ -1,7 +1,8 @@
-"""Clauses for clips with a label in words ("sit on high stool, stand up"): what the label names and the joints do not contradict.
+"""Clauses for clips with a label in words ("sit on high stool, stand up"), as far as the joints do not contradict it.
 
-Each action has a writer that returns parts, with the frame in which each begins; parts are said in that order. What joints can
-prove is said only if they do: a piece of a long take may hold another part of it than its label tells.
+Each action has a writer that returns parts of a caption with their start frames, which determine the order. Actions that can be
+detected in the joints are mentioned only if they are detected, because a piece of a long take may not contain everything in its
+label.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ Writer = Callable[[Voice, Facts, str, bool], list[Part]]
 
 # ----------------------------------------------------------------------------------------------------------------- words
 def count_words(voice: Voice, count: int) -> dict[str, str]:
-    """{times} and {count} of something that is done more than once."""
+    """Values for {times} and {count} of a repeated action."""
     few = count < len(say.NUMBERS)
     return {"times": times(voice, count), "count": say.NUMBERS[count] if few else voice.pick(("several", "many"))}
 
 
 def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) -> dict[str, str]:
-    """{limb}, {hand}, {side} and {other} of the sides that do it; of no known side, one of them."""
+    """Values for {limb}, {hand}, {side} and {other}; a random side if none is known."""
     sides = {event.side for event in events if event.side}
     part = voice.rng.choice(parts)
     if not sides:
@@ -55,24 +56,25 @@ def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) 
 
 
 def way(facts: Facts) -> str:
-    """' forward' and the like, or nothing."""
+    """The direction, such as ' forward', or ''."""
     words = {"forward": " forward", "backward": " backward", "left": " to the left", "right": " to the right"}
     return words.get(facts.direction, "") if facts.distance > 0.3 else ""
 
 
 def first(events: tuple[Event, ...]) -> int:
+    """The first frame of the first event; 0 if there is none."""
     return events[0].start if events else 0
 
 
 def label_count(label: str) -> int:
-    """The number of repetitions, hops or cycles that a label tells; 1 if it tells none."""
+    """The number of repetitions, hops or cycles in a label; 1 if it has none."""
     found = re.search(r"(\d+) (?:repetition|hop|cycle)", label)
     return int(found[1]) if found else 1
 
 
 # -------------------------------------------------------------------------------------------------------------- postures
 def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """Sitting down and standing up, as often as seen."""
+    """Sitting down and standing up, as often as detected."""
     tables = {"sit down": verbs.SIT_DOWN, "stand up": verbs.STAND_UP}
     events = tuple(event for event in facts.events if event.action in tables) or facts.of("sit")[:1]
     parts = []
@@ -88,7 +90,7 @@ def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def fix_seat(clause: str) -> str:
-    """Phrases that need a place get one."""
+    """Add a seat to phrases that need one."""
     return re.sub(r"(lowers \S+|lowering \S+|eases down|settles down|rests)$", r"\1 into a sitting position", clause).replace(
         "rests into", "rests in"
     )
@@ -117,7 +119,7 @@ def crawl(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def from_the_floor(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """Picking up, putting down, or one after the other, as the label has it."""
+    """Picking up, putting down, or both, according to the label."""
     wanted = [action for action in actions_in(label) if action in ("pick up", "put down")]
     thing = next((f"a {word}" for word in ("box", "ball", "mug") if word in label), voice.rng.choice(("something", "an object")))
     parts = []
@@ -173,7 +175,7 @@ def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """Hops on both legs or on one; CMU's and HDM05's hops may be as high as jumps."""
+    """The parts of a caption about hops on one or both legs; labelled hops may be as high as jumps."""
     events = tuple(event for event in facts.events if event.action in ("hop", "jump"))
     one = tuple(event for event in events if event.action == "hop" and event.side in ("left", "right"))
     parts = []
@@ -216,7 +218,7 @@ def kick(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def tumble(voice: Voice, facts: Facts, label: str, rich: bool, action: str) -> list[Part]:
-    """Cartwheels, flips and rolls; the kind of a flip is the label's where it tells, which way the joints'."""
+    """Cartwheels, flips and rolls; the kind of a flip comes from the label, its direction from the joints."""
     events = facts.of(action)
     if action == "roll":
         return [Part(0, voice.pick(verbs.DIVE_ROLL if "dive" in label else verbs.ROLL))] if events else []
@@ -289,31 +291,8 @@ def circles(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 # ------------------------------------------------------------------------------------------------------------------ gait
-LABELLED_WAYS = (  # a word of the label → what is said after the verb instead of the way that the joints tell
-    (r"stride", ("with long strides", "taking big steps", "with big strides")),
-    (r"90-degree left turns", ("and turns left again and again", "forward, turning left several times", "and keeps turning left")),
-    (
-        r"90-degree right turns",
-        ("and turns right again and again", "forward, turning right several times", "and keeps turning right"),
-    ),
-    (r"stop run", ("forward, stops and runs on", "forward, stops, then starts running again", "and stops, then runs on")),
-    (r"figure eight", ("in a figure eight", "in a figure of eight", "along a figure eight")),
-    (
-        r"in a circle to the left",
-        ("in a circle to the left", "in a circle", "around in a left circle", "along a curve to the left"),
-    ),
-    (
-        r"in a circle to the right",
-        ("in a circle to the right", "in a circle", "around in a right circle", "along a curve to the right"),
-    ),
-    (r"side step left", ("and side steps to the left", "and steps to the left")),
-    (r"side step right", ("and side steps to the right", "and steps to the right")),
-)
-VEERS = ("veers to the {side}", "curves to the {side}", "bears {side}", "bends off to the {side}")
-
-
 def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[Part]:
-    """Walking, running, sneaking, dribbling: as the joints travel, with what the label adds."""
+    """Walking, running, sneaking, dribbling, from the travel of the joints and the label."""
     if facts.direction == "in place" and facts.speed < 0.4 and kind != "dribble":
         return []
     rising = [*facts.of("sit down"), *facts.of("stand up")]
@@ -323,7 +302,7 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
         return [Part(0, voice.pick(verbs.UNEVEN))]
     if "run over" in label and facts.of("jump"):
         return [Part(0, voice.pick(verbs.JUMP_OVER))]
-    told = next((words for pattern, words in LABELLED_WAYS if re.search(pattern, label)), None)
+    told = next((words for pattern, words in say.LABELLED_WAYS.items() if re.search(pattern, label)), None)
     if told and voice.chance(0.6 if "turns" not in label else 0.9):
         pace = say.GAITS[kind].verbs[1]
         return [Part(0, f"{voice.pick(pace)} {voice.pick(told)}", False)]
@@ -332,7 +311,7 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
     clause = locomotion(voice, facts, rich and "stop" not in label, kind)
     veer = re.search(r"(?:veer|run|turn) (left|right)", label)
     if veer and not facts.turns and " left" not in clause and " right" not in clause:
-        clause += f" and {voice.pick(VEERS, side=veer[1])}"
+        clause += f" and {voice.pick(verbs.VEERS, side=veer[1])}"
     if re.search(r"\bstop$|quick stop$|sudden stop|, stop", label) and facts.ends_still:
         clause += f" and {voice.pick(verbs.QUICK_STOP if re.search('quick|sudden', label) else verbs.STOP)}"
     return [Part(0, clause)]
@@ -366,7 +345,8 @@ def animal(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 def labelled(
     voice: Voice, facts: Facts, label: str, rich: bool, table: Phrases, instead: Tables = (), besides: Tables = ()
 ) -> list[Part]:
-    """What no joint proves; for words of the label there are other phrases `instead` of the table's, or `besides` them."""
+    """Actions that cannot be detected in the joints; words of the label select phrases `instead` of the table's, or `besides`
+    them."""
     if facts.motion < 0.03:
         return []
     table = next((phrases for word, phrases in instead if word in label), table)
@@ -375,14 +355,14 @@ def labelled(
 
 
 def idle(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about standing about."""
+    """The parts of a caption about standing idle."""
     if facts.distance > 0.7 or facts.steps > 6:
         return []
     return [Part(0, voice.pick(verbs.SHIFTS if rich and facts.motion > 0.06 and voice.chance(0.5) else verbs.IDLE), False)]
 
 
 def seen(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """What can be said without a label: sitting, lying, going or standing."""
+    """Parts of a caption without a label: sitting, lying, walking or standing."""
     if facts.of("sit"):
         return seats(voice, facts, label, rich)
     if facts.of("lie"):
@@ -426,7 +406,7 @@ WITHIN = {  # an action whose phrases say these, too
 
 
 def parts_of(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """What is to be said, in the order in which it happens: what joints prove, or else what the label tells."""
+    """The parts of a caption in temporal order: what is detected in the joints, or else the label."""
     actions = actions_in(label)
     label = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
     within = {other for action in actions for other in WITHIN.get(action, ())}

@@ -1,4 +1,4 @@
-"""One file from an address: goes on where it stopped, tries again, and knows a web page from a file."""
+"""Download of one file from a URL: resumes, retries, and detects web pages sent instead of the file."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ AGENT = "Mozilla/5.0"  # some servers send nothing to Python's own
 
 
 class WebPage(Exception):
-    """The server sent a page; its text."""
+    """The server sent a web page; holds its text."""
 
 
 def fetch(url: str, path: Path) -> None:
     """Download to `path`, resuming what `<path>.part` already holds.
 
-    Raises `UserError` where the server refuses, sends a web page, or stays away, and where the file cannot be written; what came
-    so far is kept for the next time.
+    Raises `UserError` if the server refuses, sends a web page, or does not answer, and if the file cannot be written; the part
+    received so far is kept.
     """
     part = path.with_name(f"{path.name}.part")
     failures, asked = 0, False
@@ -98,7 +98,7 @@ def _save(response: HTTPResponse, part: Path, have: int) -> None:
 
 
 def _confirmed(url: str, page: str) -> str | None:
-    """The address behind the button of Google Drive's page; None if this is another page."""
+    """The URL behind the button of Google Drive's confirmation page; None for another page."""
     fields = dict(re.findall(r'<input[^>]*name="(\w+)"[^>]*value="([^"]*)"', page))
     if not {"id", "confirm"} <= fields.keys():
         return None

@@ -1,4 +1,4 @@
-"""Writing a dataset folder in HumanML3D's layout: whole or not at all, motions and lists of clips."""
+"""Atomic writing of a dataset folder in HumanML3D's layout: motions and lists of clips."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOTIONS = ("new_joint_vecs", "new_joints")
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `out` that takes its place on success and vanishes on failure."""
+    """Yield a temporary folder beside `out` that is renamed to `out` on success and deleted on failure."""
     temporary = out.with_name(f".{out.name}.unfinished")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -35,7 +35,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def check_replaceable(out: Path, mark: str, title: str) -> None:
-    """Raises `UserError` if `out` exists and is neither empty nor an older build, whose file `mark` begins with `title`."""
+    """Raise `UserError` if `out` exists and is neither empty nor an older build, whose file `mark` starts with `title`."""
     mark = out / mark
     ours = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").startswith(title)
     if out.exists() and not ours and (not out.is_dir() or any(out.iterdir())):
@@ -49,6 +49,6 @@ def write_motion(folder: Path, name: str, features: Tensor, joints: Tensor) -> N
 
 
 def write_lists(folder: Path, lists: Mapping[str, Iterable[str]]) -> None:
-    """Write `<list>.txt` for each list of clip names, one name a line."""
+    """Write `<list>.txt` for each list of clip names, one name per line."""
     for name, clips in lists.items():
         (folder / f"{name}.txt").write_text("".join(f"{clip}\n" for clip in clips), encoding="utf-8")

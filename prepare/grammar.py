@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-IRREGULAR = {"is": "being", "has": "having", "lies": "lying", "does": "doing", "goes": "going", "mimics": "mimicking"}
+IRREGULAR = {
+    "is": "being", "has": "having", "lies": "lying", "does": "doing", "goes": "going", "mimics": "mimicking",
+    "boogies": "boogieing",
+}  # fmt: skip
+BASES = {"is": "be", "has": "have", "lies": "lie", "does": "do", "goes": "go", "boogies": "boogie"}
 DOUBLED = (  # verbs whose last consonant is doubled before -ing
-    "bid", "clap", "cut", "dab", "dip", "drag", "drop", "flip", "get", "grab", "hit", "hop", "jab", "jog", "let", "mop",
-    "put", "rub", "run", "scrub", "set", "sip", "sit", "skip", "slap", "slip", "spar", "spin", "squat", "step", "stop",
-    "swab", "swim", "tap", "trip", "trot",
+    "bed", "bid", "bob", "chop", "clap", "cup", "cut", "dab", "dip", "drag", "drop", "flag", "flap", "flip", "get", "grab",
+    "hit", "hop", "jab", "jog", "let", "lob", "lug", "mop", "nap", "pat", "plod", "plop", "put", "rub", "run", "scrub", "set",
+    "sidestep", "sip", "sit", "skip", "slam", "slap", "slip", "slug", "snap", "spar", "spin", "split", "squat", "step", "stop",
+    "swab", "swig", "swim", "tap", "tip", "trip", "trot", "uncap", "up", "wag", "wet", "whip", "zigzag",
 )  # fmt: skip
 SECOND = re.compile(r"(\band then|\bthen|\band|,) (\w+s)\b")  # where the second part of a clause may begin
 SECOND_VERBS = frozenset((  # of the tables, and no nouns that follow "and" there
@@ -23,19 +29,39 @@ SECOND_VERBS = frozenset((  # of the tables, and no nouns that follow "and" ther
 ))  # fmt: skip
 
 
+def bare(verb: str) -> str:
+    """The base form of a verb in the third person: "runs" → "run"."""
+    if verb in BASES:
+        return BASES[verb]
+    return verb[:-3] + "y" if verb.endswith("ies") else re.sub(r"(?<=ss|sh|ch|zz)es$|(?<=x)es$|s$", "", verb)
+
+
 def progressive(verb: str) -> str:
     """The -ing form of a verb in the third person: "runs" → "running"."""
     if verb in IRREGULAR:
         return IRREGULAR[verb]
-    base = verb[:-3] + "y" if verb.endswith("ies") else re.sub(r"(?<=ss|sh|ch|zz)es$|(?<=x)es$|s$", "", verb)
+    base = bare(verb)
     if base in DOUBLED:
         return f"{base}{base[-1]}ing"
     return f"{base[:-1] if base.endswith('e') and not base.endswith(('ee', 'oe', 'ye')) else base}ing"
 
 
-def gerund(clause: str) -> str:
-    """A clause in the third person as a participle: "sits down and crosses their legs" → "sitting down and crossing their legs"."""
+def gerund(clause: str, verbs: frozenset[str] = SECOND_VERBS) -> str:
+    """A clause in the third person as a participle: "sits down and crosses their legs" → "sitting down and crossing their legs".
+
+    `verbs` are the words that may be its later verbs.
+    """
     clause = re.sub(r"^is (?=\w+ing\b)", "", clause)
     if not re.match(r"\w+ing\b", clause):
         clause = re.sub(r"^\w+", lambda match: progressive(match[0]), clause)
-    return SECOND.sub(lambda match: f"{match[1]} {progressive(match[2])}" if match[2] in SECOND_VERBS else match[0], clause)
+    return inflect_second(clause, progressive, verbs)
+
+
+def imperative(clause: str, verbs: frozenset[str]) -> str:
+    """A clause in the third person as a request: "sits down and crosses your legs" → "sit down and cross your legs"."""
+    return inflect_second(re.sub(r"^\w+", lambda match: bare(match[0]), clause), bare, verbs)
+
+
+def inflect_second(clause: str, inflect: Callable[[str], str], verbs: frozenset[str]) -> str:
+    """A clause with its later verbs, which are among `verbs`, changed by `inflect`."""
+    return SECOND.sub(lambda match: f"{match[1]} {inflect(match[2])}" if match[2] in verbs else match[0], clause)

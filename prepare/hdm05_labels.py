@@ -50,7 +50,7 @@ WORDS = (  # patterns of the class without count and start; {side} is the letter
 
 
 def label_of_class(name: str) -> str:
-    """The label of a class of HDM05's file names; the class's own words for one that is not in the table."""
+    """The label of a class of HDM05's file names; the words of the class name if it is not in the table."""
     start = START.search(name)
     stem = name[: start.start()] if start else name
     count = COUNT.search(stem)

@@ -1,17 +1,15 @@
-"""Builds the standard HumanML3D dataset from its sources in one command (Guo et al., CVPR 2022).
+"""Build the standard HumanML3D dataset from its sources (Guo et al., CVPR 2022).
 
     python -m prepare.humanml3d --amass DIR --smplh DIR --joints DIR --index index.csv --texts texts.zip
 
-AMASS and SMPL-H come under licences of their own, from their own sites; `index.csv`, the captions, the splits and the joint
-arrays of HumanAct12 from HumanML3D's repository. Out comes the usual folder: new_joint_vecs (T, 263), new_joints (T, 22, 3),
-texts, Mean.npy, Std.npy and the lists of splits, with the clips that could be built and a report of those that could not.
-It appears when it is whole: a build that is interrupted leaves nothing.
+AMASS and SMPL-H have their own licences and sites; `index.csv`, captions, splits and HumanAct12's joint arrays come from
+HumanML3D's repository. Output: a folder with new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy and the
+splits, with all clips that could be built; the others are reported. The folder appears when it is complete; an interrupted build
+leaves nothing.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -21,8 +19,8 @@ from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-if __name__ == "__main__" and not __package__:  # started by its path: start again as a module, which finds the other packages
-    os.execv(sys.executable, [sys.executable, "-m", "prepare.humanml3d", *sys.argv[1:]])
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.humanml3d")
 
 from motion.spec import get_spec
 from options.cli import parse
@@ -46,8 +44,6 @@ def main(argv: list[str] | None = None) -> None:
     out = Path(options.out) if options.out else get_spec("t2m").root
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: already there; remove it, or name another folder with --out")
-    if options.workers < 1:
-        raise UserError(f"--workers {options.workers}: must be 1 or more")
     for flag in ("index", "texts"):
         if not getattr(options, flag):
             raise UserError(f"--{flag}: missing; it is in HumanML3D's repository (see docs/data.md)")
@@ -66,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def open_sources(options: BuildHumanML3D) -> Sources:
-    """The folders that the flags name. Raises `UserError` for one that is missing."""
+    """The folders given by the flags. Raises `UserError` if one is missing."""
     from motion.files.smpl import read_body_models
     from prepare.captures import Sources
 
@@ -111,7 +107,7 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
 
 @contextmanager
 def processes(workers: int) -> Iterator[Callable]:
-    """Yield a `map` that works in that many processes, in this one if it is one; what has not begun is dropped on failure."""
+    """Yield a `map` that uses this many processes, or the current one for 1; pending work is cancelled on failure."""
     if workers == 1:
         yield map
         return
@@ -125,7 +121,7 @@ def processes(workers: int) -> Iterator[Callable]:
 
 
 def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folder: Path, workers: int) -> list[Outcome]:
-    """Write the motions of every clip that has captions to `folder`, and say what became of each clip."""
+    """Write the motions of every clip that has captions to `folder`, and return the outcome of each clip."""
     from tqdm import tqdm
 
     from prepare.captures import Outcome, build_chunk, chunks
@@ -146,7 +142,7 @@ def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folde
 
 
 def report(outcomes: list[Outcome]) -> None:
-    """Print how many clips were built, and how many not, why, of which part of AMASS, and the first few by name."""
+    """Print the number of clips that were built, and for those that were not, reasons, parts of AMASS and the first few names."""
     built = sum(not outcome.problem for outcome in outcomes)
     print(f"{built:,} of {len(outcomes):,} clips built, each with its mirror")
     for problem, count in Counter(outcome.problem for outcome in outcomes if outcome.problem).most_common():

@@ -1,8 +1,8 @@
-"""Motions of any origin for a dataset: a folder of joint arrays or motion files, with a table of their captions or labels.
+"""Motions for a dataset from a folder of joint arrays or motion files, with a table of captions or labels.
 
 Two kinds of tables: `captions.csv` (file, caption or label, start, end, split), which anyone can write for their own motions,
 and `clips.csv` with `pairs.json` (source, clip, label; HumanML3D's segments with their captions). Labels are plain words such
-as "squat, 2 repetitions", out of which captions are made; captions stay as they are.
+as "squat, 2 repetitions", from which captions are generated; captions are used unchanged.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CROP = "_crop"  # ends the names of clips that others cut from a capture
 
 @dataclass(frozen=True)
 class JointFile:
-    """A motion to read, with what is known about it."""
+    """A motion to read, with its captions or label."""
 
     path: Path
     take: Take
@@ -50,7 +50,7 @@ def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) 
 
     Args:
         folder: holds captions.csv, or clips.csv and perhaps pairs.json.
-        segments: what HumanML3D cuts from CMU's captures (60_01), if its index is at hand; else pairs.json lists them.
+        segments: HumanML3D's segments of CMU's captures (60_01), if its index is available; else from pairs.json.
 
     Raises:
         UserError: the folder or its table is missing or cannot be understood.
@@ -79,7 +79,7 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
 
 # -------------------------------------------------------------------------------------------------------- captions.csv
 def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
-    """The motions that a captions.csv lists, in the order of their names; its rows of one file make one take."""
+    """The motions in a captions.csv, sorted by name; all rows of a file form one take."""
     rows = defaultdict(list)
     for line, row in enumerate(read_rows(table, ("file",)), start=2):
         if not row.get("caption") and not row.get("label"):
@@ -97,7 +97,7 @@ def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
 
 
 def stretches(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> tuple[Segment, ...]:
-    """The stretches of one file that have captions or a label; rows of the same stretch are captions of one clip."""
+    """The sections of one file with captions or a label; rows of the same section are captions of one clip."""
     groups = defaultdict(list)
     for line, row in rows:
         start = frames(row.get("start", ""), 0, table, line)
@@ -115,6 +115,7 @@ def stretches(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) ->
 
 
 def frames(seconds: str, default: int, table: Path, line: int) -> int:
+    """A table's time in seconds as a frame; `default` if it is empty. Raises `UserError` for other text."""
     try:
         return round(float(seconds) * FPS) if seconds else default
     except (ValueError, OverflowError):
@@ -123,6 +124,7 @@ def frames(seconds: str, default: int, table: Path, line: int) -> int:
 
 # ------------------------------------------------------------------------------------------------ clips.csv and pairs.json
 def listed_files(folder: Path, segments: dict[str, list[Segment]]) -> Iterator[JointFile]:
+    """The arrays that `clips.csv` lists, with the captions of `pairs.json` and of HumanML3D's segments."""
     rows = read_rows(folder / "clips.csv", ("source", "clip", "label"))
     paired = read_pairs(folder / "pairs.json")
     for row in rows:
@@ -156,13 +158,13 @@ def read_pairs(path: Path) -> dict[str, list[Segment]]:
 
 
 def find_motion(folder: Path, source: str, clip: str) -> Path:
-    """Where a clip lies: in the folder of its source, or in the folder itself."""
+    """The file of a clip, in the folder of its source or in the folder itself."""
     places = [place / f"{clip}{suffix}" for place in (folder / source, folder) for suffix in SUFFIXES]
     return next((place for place in places if place.is_file()), places[0])
 
 
 def actor_of(source: str, clip: str) -> str:
-    """Who moves: CMU's subject, HDM05's actor; elsewhere one body stands for everybody."""
+    """The actor: CMU's subject or HDM05's actor; other sources have one actor."""
     parts = clip.split("_")
     return parts[0] if source == "cmu" else parts[1] if source == "hdm05" and len(parts) > 1 else source
 

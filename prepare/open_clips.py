@@ -1,4 +1,4 @@
-"""Takes to clips: HumanML3D's segments, pieces of what is left, short clips joined, each with its mirror image."""
+"""From takes to clips: HumanML3D's segments, pieces of the remaining frames, and joined short clips, each with its mirror image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_clips(takes: list[Take]) -> list[Clip]:
 
 
 def take_clips(take: Take, split: str) -> Iterator[Clip]:
-    """The clips of one take, in its order; those that are too short too, if they are whole takes or segments."""
+    """The clips of one take, in order, including whole takes and segments that are too short."""
     whole = Clip(take.name, take.content, take.style, take.source, split, take.joints, take.label, named(take), take=take.capture)
     for segment in take.segments:
         yield from segment_clips(whole, segment)
@@ -48,13 +48,14 @@ def take_clips(take: Take, split: str) -> Iterator[Clip]:
 
 
 def named(take: Take) -> tuple[str, ...]:
+    """The actions that a take's label names, the main one first."""
     return actions_in(take.content or take.label, take.source)
 
 
 def segment_clips(whole: Clip, segment: Segment) -> Iterator[Clip]:
-    """A segment of a take as a clip, as several if it is too long.
+    """A segment of a take as one clip, or as several if it is too long.
 
-    One that is too short alone loses its captions if its take has a label: it becomes a part of a longer clip.
+    A segment that is too short loses its captions if its take has a label, and becomes part of a longer clip.
     """
     joints, split = whole.joints[segment.start : segment.end], segment.split or whole.split
     if len(joints) <= SHORTEST and whole.label:
@@ -82,13 +83,13 @@ def free_stretches(take: Take) -> list[np.ndarray]:
 
 
 def cut(joints: np.ndarray) -> list[np.ndarray]:
-    """Consecutive pieces (T + 1, 22, 3) with T of at most LONGEST; frame T of one is frame 0 of the next."""
+    """Consecutive pieces (T + 1, 22, 3) with T ≤ LONGEST; frame T of one is frame 0 of the next."""
     pieces = [joints[start : start + LONGEST + 1] for start in range(0, max(len(joints) - 1, 1), LONGEST)]
     return [piece for piece in pieces if len(piece) > SHORTEST_REST or len(pieces) == 1]
 
 
 def limit_idle(clips: list[Clip]) -> list[Clip]:
-    """The clips without those of standing idle that go beyond IDLE_SECONDS in all; every capture gives as much as others."""
+    """The clips with at most IDLE_SECONDS of standing idle in total, distributed evenly over captures."""
     turns = defaultdict(list)
     for clip in clips:
         if clip.actions[:1] == ("idle",):
@@ -103,7 +104,7 @@ def limit_idle(clips: list[Clip]) -> list[Clip]:
 
 
 def mirrored(clip: Clip) -> Clip:
-    """The clip in the mirror."""
+    """The mirror image of a clip."""
     return replace(
         clip, name=f"M{clip.name}", content=swap_sides(clip.content), label=swap_sides(clip.label), joints=mirror(clip.joints),
         captions=tuple(swap_sides(caption) for caption in clip.captions),

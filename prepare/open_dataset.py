@@ -1,23 +1,21 @@
-"""Builds the `open` dataset, in HumanML3D's layout, from captures that anyone may download.
+"""Build the `open` dataset, in HumanML3D's layout, from freely downloadable captures.
 
     python -m prepare.open_dataset --bandai DIR --cmu DIR --hdm05 DIR --joints DIR --texts DIR --compositions 0.3 --out dataset/Open
 
-HumanML3D's people captioned the segments of CMU's captures; all other clips are captioned by rule from their label and from what
-their joints prove (prepare/captions.py). The folder holds new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy,
-the splits, actions.csv and report.txt, the same to the byte each time; it appears when it is whole.
+Segments of CMU's captures have HumanML3D's human captions; captions of all other clips are generated from their label and joints
+(prepare/captions.py). The folder contains new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy, the splits,
+actions.csv and report.txt. Builds are reproducible byte for byte; the folder appears when it is complete.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if __name__ == "__main__" and not __package__:  # started by its path: start again as a module, which finds the other packages
-    os.execv(sys.executable, [sys.executable, "-m", "prepare.open_dataset", *sys.argv[1:]])
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.open_dataset")
 
 from motion.spec import get_spec
 from options.cli import parse
@@ -41,10 +39,6 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("no captures given: name --bandai, --hdm05, --joints, or --cmu with --texts")
     if options.cmu and not options.texts:
         raise UserError("--cmu: needs HumanML3D's index, splits and captions too; name their folder with --texts")
-    if options.workers < 1:
-        raise UserError(f"--workers {options.workers}: at least one process is needed")
-    if not 0 <= options.compositions <= 0.9:
-        raise UserError(f"--compositions {options.compositions:g}: must be from 0 (none) to 0.9")
     check_replaceable(out, REPORT, TITLE)
 
     from prepare.clip_files import processes
@@ -68,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: Process) -> list[Take]:
-    """All takes, in the order of their names, those with problems too. Raises `UserError` if a folder holds none."""
+    """All takes sorted by name, including those with problems. Raises `UserError` if a folder has none."""
     from tqdm import tqdm
 
     from prepare.joint_folder import joint_files, read_joint_file
@@ -94,7 +88,7 @@ def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: 
 def write_dataset(
     clips: list[Clip], published: dict[str, bytes], share: float, folder: Path, process: Process
 ) -> tuple[list[Clip], int]:
-    """Write everything but the report; returns all clips, compositions included, and the number of captions."""
+    """Write everything except the report; returns all clips, including compositions, and the number of captions."""
     from prepare.clip_files import make_captions, write_actions, write_motions, write_published, write_splits, write_texts
     from prepare.stats import write_statistics
 
@@ -128,7 +122,7 @@ def composed_clips(clips: list[Clip], captions: dict[str, tuple[str, ...]], shar
         for clip in train
     ]  # fmt: skip
     made = [
-        Clip(part.name, "", "", COMPOSED, "train", part.joints, actions=part.actions, captions=part.captions)
+        Clip(part.name, "", "", COMPOSED, "train", part.joints, actions=part.actions, captions=part.captions + part.further)
         for part in compose(train, share)
     ]  # fmt: skip
     return [version for clip in made for version in (clip, mirrored(clip))]

@@ -1,4 +1,4 @@
-"""What a build of the `open` dataset holds, by source and by action, and what it leaves out."""
+"""The report of a build of the `open` dataset: content by source and action, and what is left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMED = 8  # examples of a problem that the report names
 def report(
     takes: Sequence[Take], clips: Sequence[Clip], captions: int, segments: Mapping[str, Sequence[Segment]]
 ) -> list[str]:
-    """What was built and what was left out, as lines; `segments`: those of HumanML3D by CMU capture, where they are looked for."""
+    """The lines of the report; `segments`: HumanML3D's segments by CMU capture, if used."""
     lines = []
     for source in sorted({take.source for take in takes}):
         lines += report_source([take for take in takes if take.source == source], [clip for clip in clips if clip.source == source])
@@ -29,6 +29,7 @@ def report(
 
 
 def report_source(takes: list[Take], clips: list[Clip]) -> list[str]:
+    """Lines about one source: takes, minutes, clips by split, clips left out."""
     splits = Counter(clip.split for clip in clips)
     counts = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits[split])
     built = f"{minutes(clips):.0f} minutes -> {len(clips):,} clips with mirrors"
@@ -43,7 +44,7 @@ def report_source(takes: list[Take], clips: list[Clip]) -> list[str]:
 
 
 def report_losses(takes: list[Take], clips: list[Clip]) -> list[str]:
-    """Lines about takes that are cut, left out or used in part."""
+    """Lines about takes that are left out or only partly used."""
     usable = [take for take in takes if not take.problem]
     whole = [take for take in usable if take.content or take.label]
     long = [take for take in whole if len(take.joints) > LONGEST + 1 and not take.segments]
@@ -82,7 +83,7 @@ def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segme
 
 
 def report_overlaps(takes: Sequence[Take]) -> list[str]:
-    """A line about segments of one take that share frames but not the split; they are HumanML3D's own, and stay."""
+    """A line about HumanML3D's segments of one take that overlap but have different splits; they are kept."""
     pairs = 0
     for take in takes:
         for first, second in combinations(take.segments, 2):
@@ -91,7 +92,7 @@ def report_overlaps(takes: Sequence[Take]) -> list[str]:
 
 
 def report_tests(clips: Sequence[Clip]) -> list[str]:
-    """A line about the actions with enough captures of which nothing could be held out."""
+    """A line about actions with enough captures that have no test clips."""
     captures, held_out = defaultdict(set), set()
     for clip in clips:
         for action in clip.actions if clip.label and clip.source != COMPOSED else ():
@@ -117,5 +118,5 @@ def report_actions(clips: Sequence[Clip]) -> list[str]:
 
 
 def minutes(clips: Sequence[Clip], mirrors: bool = True) -> float:
-    """Minutes of motion; of clips that stand there with their mirrors, mirrors do not count."""
+    """Minutes of motion, without mirrors."""
     return sum(len(clip.joints) - 1 for clip in clips) / (2 if mirrors else 1) / FPS / 60

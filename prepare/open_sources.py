@@ -1,7 +1,7 @@
 """Raw captures of the `open` dataset: Bandai-Namco's BVH, CMU's ASF/AMC or BVH, HDM05's ASF/AMC, from folders or their archives.
 
-Everything comes out as a `Take`: joints (T, 22, 3) at 20 fps in HumanML3D's order, metres, Y up, not yet on the floor. The
-functions that read a file run in other processes, so they return what went wrong instead of raising it.
+Everything is returned as a `Take`: joints (T, 22, 3) at 20 fps in HumanML3D's order, metres, Y up, not yet on the floor. Functions
+that read a file run in other processes, so they return errors instead of raising them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Segments = dict[str, list[Segment]]
 
 @dataclass(frozen=True)
 class AmcFile:
-    """A capture as ASF/AMC or BVH, with what is known about it."""
+    """A capture as ASF/AMC or BVH, with its label and segments."""
 
     motion: RawFile
     skeleton: RawFile | None  # of an AMC
@@ -64,7 +64,7 @@ def read_bandai(file: RawFile) -> Take:
 
 
 def cmu_segments(texts: Path, published: dict[str, bytes]) -> Segments:
-    """By capture (60_01), what HumanML3D's index.csv in `texts` cuts from it, with the splits beside it and the captions."""
+    """HumanML3D's segments by capture (60_01), from index.csv and the splits in `texts`, with their captions."""
     split_of = {name: split for split, names in read_splits(texts).items() for name in names}
     segments = defaultdict(list)
     for clip in read_index(texts / "index.csv"):
@@ -77,7 +77,7 @@ def cmu_segments(texts: Path, published: dict[str, bytes]) -> Segments:
 
 
 def cmu_files(folder: Path, segments: Segments) -> Iterator[AmcFile]:
-    """The CMU captures under `folder` that have segments, or a description in a text file beside them."""
+    """The CMU captures under `folder` that have segments or a description."""
     beside = list(raw_files(folder, lambda path: path.suffix.lower() in (".asf", ".txt", ".csv")))
     skeletons = {file.path.stem: file for file in beside if file.path.suffix.lower() == ".asf"}
     words = descriptions(file.text for file in beside if file.path.suffix.lower() != ".asf")
@@ -94,7 +94,7 @@ def cmu_files(folder: Path, segments: Segments) -> Iterator[AmcFile]:
 
 
 def descriptions(texts: Iterable[str]) -> dict[str, str]:
-    """CMU's own words by capture, from texts with lines such as "14_27 sit on high stool, stand up"."""
+    """CMU's descriptions by capture, from text files with lines such as "14_27 sit on high stool, stand up"."""
     matches = (DESCRIPTION.match(line) for text in texts for line in text.splitlines())
     return {match[1]: match[2].strip('"') for match in matches if match}
 
@@ -114,9 +114,9 @@ def read_cmu(file: AmcFile) -> Take:
 
 
 def hold_jumps(joints: np.ndarray, fps: float) -> np.ndarray:
-    """Joints (T, 22, 3) whose first frames, as far as the body jumps among them, are replaced by the first that does not jump.
+    """Joints (T, 22, 3) with discontinuous first frames replaced by the first continuous one.
 
-    Some captures begin with a frame from elsewhere, some conversions with frames that lead away from a T-pose.
+    Some captures start with a stray frame, some conversions with a transition from a T-pose.
     """
     speed = np.linalg.norm(np.diff(joints[: FIRST + 1], axis=0), axis=-1).max(-1) * fps
     jumps = np.flatnonzero(speed > FASTEST)
@@ -127,14 +127,14 @@ def hold_jumps(joints: np.ndarray, fps: float) -> np.ndarray:
 
 
 def read_cmu_bvh(file: RawFile) -> np.ndarray:
-    """Joints of one of CMU's conversions to BVH, whose first frame is the rest pose."""
+    """Joints of a conversion of CMU's captures to BVH, whose first frame is the rest pose."""
     tree = read_bvh(file.stream())
     metres = CMU_POSER_METRES if "lThigh" in tree.names else CMU_METRES
     return joints_of_tree(tree, str(file.path)).joints[1:] * metres
 
 
 def read_amc(file: AmcFile) -> tuple[np.ndarray, float | None]:
-    """Joints of an AMC at its own frame rate, and that rate if the file states it."""
+    """Joints of an AMC at its frame rate, and the rate if the file states it."""
     path = file.motion.path
     if not file.skeleton:
         raise UserError(f"{path}: no skeleton for it; put the .asf of its subject into the same folder or archive")

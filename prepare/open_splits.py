@@ -1,7 +1,7 @@
-"""Which takes of the `open` dataset are for training, and which combinations of content and style no model ever sees.
+"""Splits of the `open` dataset, including held-out combinations of content and style.
 
-Splits are given to captures, not to clips: a capture, its mirror, what others cut from it and what HumanML3D leaves of it stay
-together. HumanML3D's own segments keep their split.
+Splits are assigned to captures, not to clips: a capture, its mirror, its copies in other sources and the frames outside HumanML3D's
+segments are in the same split. HumanML3D's segments keep their split.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ UNSEEN = {
 
 
 def draw_splits(takes: list[Take]) -> dict[str, str]:
-    """The split of each take by name; of a take with segments, the split of the frames outside them."""
+    """The split of each take by name; for a take with segments, the split of the other frames."""
     contents = [take for take in takes if take.content]
     return draw_by_content(contents) | draw_by_action([take for take in takes if not take.content])
 
 
 def by_hash(names: Iterable[str]) -> list[str]:
-    """The names in an order that is arbitrary and always the same."""
+    """The names in an arbitrary but fixed order."""
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
 def draw_by_content(takes: list[Take]) -> dict[str, str]:
-    """Bandai-Namco's splits: test_unseen, or drawn within each content, so that rare contents keep their share.
+    """Bandai-Namco's splits: test_unseen, or drawn within each content, so that rare contents are represented.
 
-    A content with a few takes stays in train.
+    A content with few takes is in train.
     """
     splits, groups = {}, defaultdict(list)
     for take in takes:
@@ -68,8 +68,8 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
     """The splits of everyday takes.
 
     A capture with a test segment of HumanML3D, and every copy of it, is test_everyday; one with a validation segment, val. Of
-    each action with FEWEST captures or more, 15 % or at least one are in test_everyday: these, the held-out actor's, and
-    as many others as are missing. Val gets 5 % of each main action. All others are train.
+    each action with FEWEST captures or more, 15 % or at least one are in test_everyday: these, the held-out actor's, and further
+    ones as necessary. 5 % of each main action are in val, all others in train.
     """
     captures = defaultdict(list)
     for take in takes:
@@ -93,7 +93,7 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
 
 
 def actions_of(takes: list[Take]) -> tuple[str, ...]:
-    """The actions that the labels of a capture and of its copies name, or else the words of a user's own stretches."""
+    """The actions in the labels of a capture and of its copies, or else in the captions of a user's sections."""
     words = [(take.label, take.source) for take in takes]
     own = [segment for take in takes if not take.label and not take.reserved for segment in take.segments]
     words += [(segment.label or " ".join(segment.captions), "") for segment in own]
@@ -101,7 +101,7 @@ def actions_of(takes: list[Take]) -> tuple[str, ...]:
 
 
 def given_split(takes: list[Take]) -> str:
-    """The split of a capture that is not drawn; empty if it is free."""
+    """The fixed split of a capture; empty if it is drawn."""
     reserved = set().union(*(take.reserved for take in takes)) | {segment.split for take in takes for segment in take.segments}
     if any((take.source, take.actor) in TEST_ACTORS for take in takes) or "test" in reserved:
         return "test_everyday"

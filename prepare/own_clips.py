@@ -22,7 +22,7 @@ FEWEST = 3  # files; fewer are all in train
 
 
 def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
-    """All files of the table, those with problems too. Raises `UserError` if there are none that can be read."""
+    """All files of the table, including those with problems. Raises `UserError` if none can be read."""
     if not folder.is_dir():
         raise UserError(f"--motions {folder}: no such folder")
     takes = list(tqdm(process(read_joint_file, captioned_files(folder, table)), "motions", unit=" files"))
@@ -32,7 +32,7 @@ def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
 
 
 def draw_own_splits(takes: list[Take]) -> dict[str, str]:
-    """The split of each file whose rows name none: a tenth each, but at least one, for val and test, the others for train."""
+    """The split of each file without a given one: a tenth, but at least one, each for val and test, the others for train."""
     free = by_hash(take.name for take in takes if not take.problem and not any(segment.split for segment in take.segments))
     held_out = max(1, round(HELD_OUT * len(free))) if len(free) >= FEWEST else 0
     return {name: "test" if n < held_out else "val" if n < 2 * held_out else "train" for n, name in enumerate(free)}

@@ -1,20 +1,18 @@
-"""Builds a dataset of your own motions, in HumanML3D's layout.
+"""Build a dataset of your own motions, in HumanML3D's layout.
 
     python -m prepare.own_dataset --motions DIR --captions captions.csv --out dataset/Mine
 
-Every script takes the folder by `--dataset_name open --data_root dataset/Mine`; docs/data.md shows how to fine-tune on it.
+Scripts use the folder with `--dataset_name open --data_root dataset/Mine`; docs/data.md explains fine-tuning.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if __name__ == "__main__" and not __package__:  # started by its path: start again as a module, which finds the other packages
-    os.execv(sys.executable, [sys.executable, "-m", "prepare.own_dataset", *sys.argv[1:]])
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.own_dataset")
 
 from options.cli import parse
 from options.prepare import BuildOwn
@@ -35,8 +33,6 @@ def main(argv: list[str] | None = None) -> None:
     for flag, what in (("motions", "folder of motion files"), ("captions", "table of their captions"), ("out", "folder to make")):
         if not getattr(options, flag):
             raise UserError(f"--{flag}: missing; name the {what}")
-    if options.workers < 1:
-        raise UserError(f"--workers {options.workers}: at least one process is needed")
     out = Path(options.out).resolve()
     check_replaceable(out, REPORT, TITLE)
 

@@ -1,7 +1,7 @@
-"""The language of the captions: tables that `prepare/captions.py` draws from. Data only.
+"""Phrases of the captions that `prepare/captions.py` selects from. Data only.
 
-Braces are filled in by the composer: {their} {they_are} {themself}, {side} (left, right), {hand} ("his right arm"), {it} (the
-hand or hands named before), {level} ("above his head"), {leg}, {way}. A tail that begins with a comma keeps it.
+Placeholders in braces: {their} {they_are} {themself}, {side} (left, right), {hand} ("his right arm"), {it} (the
+hand or hands named before), {level} ("above his head"), {leg}, {way}. An ending that starts with a comma keeps it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NOUNS = (("person", THEY), ("person", HE), ("person", SHE), ("man", HE), ("figur
 # ---------------------------------------------------------------------------------------------------------------- how
 @dataclass(frozen=True)
 class Mood:
-    """Ways to say a style: before the noun, before the verb, at the end, or by a subject of its own; and who can be meant."""
+    """Phrases of a style: before the noun, before the verb, at the end, or as a subject; and the possible pronouns."""
 
     adjectives: tuple[str, ...] = ()
     adverbs: tuple[str, ...] = ()
@@ -214,6 +214,25 @@ WAYS = {
     "in place": ("in place", "on the spot"),
     "": ("around",),
 }
+LABELLED_WAYS: dict[str, tuple[str, ...]] = {  # a pattern of labels → what is said after the verb instead of the proven way
+    r"stride": ("with long strides", "taking big steps", "with big strides"),
+    r"90-degree left turns": (
+        "and turns left again and again", "forward, turning left several times", "and keeps turning left",
+    ),
+    r"90-degree right turns": (
+        "and turns right again and again", "forward, turning right several times", "and keeps turning right",
+    ),
+    r"stop run": ("forward, stops and runs on", "forward, stops, then starts running again", "and stops, then runs on"),
+    r"figure eight": ("in a figure eight", "in a figure of eight", "along a figure eight"),
+    r"in a circle to the left": (
+        "in a circle to the left", "in a circle", "around in a left circle", "along a curve to the left",
+    ),
+    r"in a circle to the right": (
+        "in a circle to the right", "in a circle", "around in a right circle", "along a curve to the right",
+    ),
+    r"side step left": ("and side steps to the left", "and steps to the left"),
+    r"side step right": ("and side steps to the right", "and steps to the right"),
+}  # fmt: skip
 DISTANCES = ("{verb} {way} for about {meters}", "{verb} about {meters} {way}")
 TURNS = {  # by angle; 0: no angle is said
     0: ("turns to the {side}", "turns {side}", "turns to {their} {side}", "makes a {side} turn"),

@@ -1,7 +1,7 @@
-"""Pieces that compositions are made of: the stretch of a training clip in which one action is done, mirrored or not.
+"""Pieces of compositions: the span of a training clip in which one action is done, mirrored or not.
 
-`Pieces` draws actions by the square root of how many clips there are of them, so that rare ones meet many others. What a piece is
-said to be is proven on its own frames: cut a walk short, and its clauses speak of what is left.
+`Pieces` draws actions in proportion to the square root of their number of clips, so that rare ones appear in many combinations.
+Clauses are derived from a piece's own frames, so they also hold for a shortened piece.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from prepare.captions import clauses
 from prepare.facts import Facts, moving, prove
 from prepare.sides import swap_sides
 from prepare.verbs import IDLE
+from prepare.wordings import MORE
 
 LEAST = 30  # frames that are left of an action which is cut short
 STILL = 0.5  # m; who moves less stays in place
@@ -31,7 +32,8 @@ GAITS = ("walk", "run", "sneak", "walk like a zombie")
 CONTEXT = 8  # frames around an event that may be used to recognise it
 WHOLE = re.compile("figure|circle|navigate")  # labels that hold for the whole clip only
 VAGUE = (  # clauses that say nothing of an action
-    "moves around", "moves on the spot", "moves about", *(phrase.format(they_are="they are") for phrase in IDLE),
+    "moves around", "moves on the spot", "moves about",
+    *(phrase.format(their="their", they_are="they are") for phrase in IDLE + MORE[IDLE]),
 )  # fmt: skip
 COURSES = (*GAITS, "turn", "stop")  # what a gait's clauses speak of themselves
 CYCLES = (  # may be cut short
@@ -46,7 +48,7 @@ UNFIT = (  # not on a level floor, or too vague for a clause
 
 
 class Clip(Protocol):
-    """What is needed of a clip of the dataset."""
+    """A clip of the dataset, as far as compositions need it."""
 
     name: str
     actions: tuple[str, ...]  # the main one first
@@ -104,16 +106,16 @@ class Piece:
 
     @property
     def variant(self) -> frozenset[str]:
-        """Words of the label that distinguish this piece from others of the same action: the side, the direction."""
+        """Words of the label that distinguish this piece from others of the same action, such as side and direction."""
         return frozenset(re.findall("left|right|both|back|side", f"{self.take.content} {self.take.label}"))
 
     @property
     def travels(self) -> bool:
-        """Whether the person ends somewhere else."""
+        """Whether the person ends at another position."""
         return bool(np.hypot(*(self.joints[-1, 0] - self.joints[0, 0])[[0, 2]]) > STILL)
 
     def cut(self, rng: random.Random, most: int) -> Piece | None:
-        """At most that many frames of it; None where that would be too little, or the action would not be whole."""
+        """The piece shortened to this many frames; None if that is too short, or the action would be incomplete."""
         if len(self) <= most:
             return self
         if self.action not in CYCLES or most < LEAST or WHOLE.search(self.take.label):
@@ -121,21 +123,23 @@ class Piece:
         start = rng.randint(self.start, self.stop - most)
         return replace(self, start=start, stop=start + most, count=0)
 
-    def clauses(self, joints: ndarray | None = None, name: str = "") -> tuple[str, ...]:
-        """What is done, as verb phrases in the third person; none if it cannot be recognised.
+    def clauses(self, joints: ndarray | None = None, name: str = "", wide: bool = False) -> tuple[str, ...]:
+        """Verb phrases of the action in the third person; none if it cannot be recognised.
 
         Args:
-            joints: a motion made of this piece, which the clauses must hold for; the piece itself and its surroundings without it.
-            name: draws the phrases; the take's name without it.
+            joints: a motion made from this piece, for which the clauses must hold; default: the piece with its surroundings.
+            name: seeds the choice of phrases; default: the take's name.
+            wide: with the wordings of `prepare/wordings.py`.
         """
         take, joints = self.take, self.shown() if joints is None else joints
         if joints is None:
             return ()
-        phrases = clauses(name or take.name, take.content, take.style, joints.astype(np.float32), label=take.label)
+        joints = joints.astype(np.float32)
+        phrases = clauses(name or take.name, take.content, take.style, joints, label=take.label, wide=wide)
         return tuple(phrase for phrase in phrases if self.action == "idle" or phrase not in VAGUE)
 
     def shown(self) -> ndarray | None:
-        """The frames by which the action can be recognised: events are proven by what comes before and after them, too."""
+        """The frames that are needed to recognise the action, including some before and after."""
         if not self.count:
             return self.joints
         for around in (CONTEXT, 2 * CONTEXT, 4 * CONTEXT):
@@ -159,18 +163,18 @@ class Pieces:
         self.piece = lru_cache(maxsize=None)(self._piece)
 
     def action(self, rng: random.Random, among: Sequence[str] = ()) -> str:
-        """An action, by the square root of how many clips there are of it; '' if there is none."""
+        """A random action, in proportion to the square root of its number of clips; '' if there is none."""
         names = [name for name in self.clips if not among or name in among]
         return rng.choices(names, [len(self.clips[name]) ** 0.5 for name in names])[0] if names else ""
 
     def draw(self, rng: random.Random, action: str, count: int = 1, mirror: float = 0.5) -> list[Piece]:
-        """Up to `count` pieces of different clips, each mirrored with that probability."""
+        """Up to `count` pieces of different clips, each mirrored with this probability."""
         chosen = rng.sample(range(len(self.clips[action])), min(count, len(self.clips[action])))
         pieces = [self.piece(action, index, rng.random() < mirror) for index in chosen]
         return [piece for piece in pieces if piece]
 
     def _piece(self, action: str, index: int, mirror: bool) -> Piece | None:
-        """The stretch of the action in a clip. Where the label names other things too, the joints must prove where it is."""
+        """The span of the action in a clip. If the label names other actions too, it must be detected in the joints."""
         clip = self.clips[action][index]
         take = self.take(clip.name, False)  # where and how often is the same in the mirror
         events = () if action in UNPROVEN else take.facts.of(action)

@@ -1,4 +1,4 @@
-"""The text files of a folder and of the archives in it, such as motion captures as they are downloaded."""
+"""Text files in a folder and in the archives in it, such as downloaded motion captures."""
 
 from __future__ import annotations
 

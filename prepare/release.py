@@ -1,18 +1,26 @@
-"""Trained runs → a small folder of weights to pass on: best weights in fp16 or int8, statistics, settings; no resume files.
+"""Make a small folder of trained weights for distribution: best weights in fp16 or int8, statistics and settings, without resume
+files.
 
     python -m prepare.release --dataset_name open --runs vq lamp masked residual length m2t --int8 lamp masked residual m2t
 
-`--out` is itself a checkpoints folder, so every script takes it as `--checkpoints_dir`. Models load into fp32 as always.
+`--out` is a checkpoints folder, so every script accepts it as `--checkpoints_dir`. Models are loaded in fp32.
 """
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.release")
 
 from options.cli import parse
 from options.prepare import Release
 from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from utils.checkpoint import CheckpointFolder
 
 
 @script
@@ -30,8 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{total / 2**20:.1f} MiB in {config.out}")
 
 
-def release(source, target, int8: bool) -> int:
-    """Write one run's share, and say how many bytes its weights take. Raises `UserError` for a run that is not whole."""
+def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> int:
+    """Write one run's part, and return the number of bytes of its weights. Raises `UserError` for an incomplete run."""
     from pipelines.caption_index import FILE
     from utils.checkpoint import eight_bits, find_weights, load_weights, save_weights
 
@@ -60,12 +68,12 @@ def release(source, target, int8: bool) -> int:
 
 
 def name_alone(value: str) -> str:
-    """An absolute path's last part: where a file was on the machine of the training means nothing elsewhere."""
+    """The last part of an absolute path, which has no meaning on other machines."""
     return Path(value).name if value.startswith("/") else value
 
 
 def write_settings(source: Path, target: Path) -> None:
-    """Copy `opt.txt`, of absolute paths their names alone. Raises `UserError` if it is not there."""
+    """Copy `opt.txt` with absolute paths reduced to their last part. Raises `UserError` if it is missing."""
     try:
         lines = source.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -74,10 +82,10 @@ def write_settings(source: Path, target: Path) -> None:
     target.write_text("".join(f"{key}{colon}{name_alone(value)}\n" for key, colon, value in pairs), encoding="utf-8")
 
 
-def renew_condition(folder) -> None:
-    """Give a released transformer the fingerprint of its released text encoder, whose weights are rounded.
+def renew_condition(folder: CheckpointFolder) -> None:
+    """Update a released transformer with the fingerprint of its released text encoder, whose weights are rounded.
 
-    `--init` compares it, to decide whether the layer that reads the condition can be kept.
+    `--init` compares fingerprints to decide whether the layer that reads the condition can be kept.
     """
     from pipelines.conditioner import load_conditioner
     from utils.checkpoint import find_weights, load_weights, read_metadata, save_weights

@@ -1,8 +1,8 @@
-"""Clips that are too short for the dataset, joined until they are long enough: one hop and the next, one stride and the next.
+"""Joining of clips that are too short for the dataset, such as single hops or strides.
 
-Only clips of one person that show the same (equal labels) are joined, in the order in which they fit best; a clip that is alone
-is repeated. The later clip is moved and turned about the vertical so that its first pose fits the last one, and what then
-still differs, in place and in speed, fades away over a few frames.
+Only clips of one person with equal labels are joined, in the order in which they fit best; a single clip is repeated. The later
+clip is moved and rotated about the vertical so that its first pose fits the last one, and the remaining difference in position and
+velocity fades out over a few frames.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FADE = 8  # frames over which the difference of two poses fades
 
 
 def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
-    """Join clips of at most SHORTEST frames, given with their actor. Every clip is in one of the results."""
+    """Join clips of at most SHORTEST frames, given with their actor. Every clip is part of one result."""
     groups = defaultdict(list)
     for actor, clip in sorted(clips, key=lambda pair: pair[1].name):
         groups[clip.source, actor, clip.label, clip.split].append(clip)
@@ -31,6 +31,7 @@ def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
 
 
 def join_group(group: list[Clip]) -> list[Clip]:
+    """Clips of one group, joined until each has more than `SHORTEST` frames; the best fitting poses meet."""
     waiting, results = list(group), []
     while waiting:
         parts = [waiting.pop(0)]
@@ -47,7 +48,7 @@ def join_group(group: list[Clip]) -> list[Clip]:
 
 
 def join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Two motions (T, 22, 3) as one; the first frame of the second falls on the last of the first."""
+    """Join two motions (T, 22, 3); the first frame of the second coincides with the last of the first."""
     turn, shift = fit(first[-1], second[0])
     second = second @ turn + shift
     frames = min(FADE, len(second) - 1)
@@ -61,7 +62,7 @@ def join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def fit(target: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The turn about the vertical (3, 3) and the shift along the floor (3,) that bring a pose (22, 3) nearest to another."""
+    """The rotation about the vertical (3, 3) and the translation on the floor (3,) that best map a pose (22, 3) to another."""
     centre, goal = pose.mean(0) * [1, 0, 1], target.mean(0) * [1, 0, 1]
     here, there = (pose - centre)[:, [0, 2]], (target - goal)[:, [0, 2]]
     angle = np.arctan2((here[:, 0] * there[:, 1] - here[:, 1] * there[:, 0]).sum(), (here * there).sum())
@@ -71,7 +72,7 @@ def fit(target: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def misfit(target: np.ndarray, pose: np.ndarray) -> float:
-    """How far the joints of a pose stay from those of another after `fit`, in metres."""
+    """Mean distance between the joints of two poses after `fit`, in metres."""
     turn, shift = fit(target, pose)
     return float(np.linalg.norm(pose @ turn + shift - target, axis=-1).mean())
 

@@ -1,4 +1,4 @@
-"""Left and right exchanged in words, as a mirror image of a motion needs them."""
+"""Exchange of left and right in words, for mirror images."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Joins two motions in time, or the arms of one with the legs of another; no joint leaves the reach of its bones.
+"""Joining of two motions in time, or of the arms of one with the legs of another, with constant bone lengths.
 
 All joints are (T, 22, 3) on HumanML3D's uniform skeleton: metres, Y up, floor at 0, 20 frames per second.
 
-`join` leaves both motions as they are and puts a short bridge between them: root and bone directions follow cubic Hermite curves,
-which match position and velocity at both ends, so bones keep their lengths. Feet that stand on both sides of the bridge take a
-step where they have to, and are locked otherwise (motion/footlock.py). `layer` expresses arm directions in the axes of the trunk.
+`join` leaves both motions unchanged and inserts a short transition: root and bone directions follow cubic Hermite curves that match
+position and velocity at both ends, so bones keep their lengths. Feet that stand on both sides of the transition take a step if
+necessary, and are locked otherwise (motion/footlock.py). `layer` expresses arm directions in the axes of the trunk.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ VELOCITY = 0.15  # s; how much a difference in velocity counts against one in po
 
 
 class Seam(NamedTuple):
-    """The frame after which the first motion is left, the frame at which the second begins, and how far apart the poses are."""
+    """The last frame of the first motion, the first frame of the second, and the distance of the poses."""
 
     leave: int
     enter: int
@@ -64,14 +64,14 @@ def heading(joints: ndarray) -> ndarray:
 
 
 def turn(vectors: ndarray, angle: ndarray | float) -> ndarray:
-    """Vectors (..., 3) turned about the vertical by `angle` (...)."""
+    """Vectors (..., 3) rotated about the vertical by `angle` (...)."""
     x, y, z = np.moveaxis(vectors, -1, 0)
     cos, sin = np.cos(angle), np.sin(angle)
     return np.stack([x * cos + z * sin, y, z * cos - x * sin], axis=-1)
 
 
 def pose_vectors(joints: ndarray) -> ndarray:
-    """Pose and velocity of each frame as the body sees them, (T, 132): their distance compares poses."""
+    """Pose and velocity of each frame in body axes, (T, 132); their distance compares poses."""
     yaw = heading(joints)[:, None]
     placed = turn(joints - joints[:, :1] * [1, 0, 1], -yaw)
     velocity = turn(np.gradient(joints, axis=0) * FPS, -yaw)
@@ -116,7 +116,8 @@ def stands(joints: ndarray, frame: int) -> ndarray:
 
 
 def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
-    """`second` turned and moved so that it goes on where `first` ends, `gap` frames on; feet in `both` stay if they are near."""
+    """`second` rotated and moved so that it continues `first` after `gap` frames; feet in `both` keep their position if
+    possible."""
     second = turn(second, heading(first)[-1] - heading(second)[0])
     leaving, arriving = first[-1, 0] - first[-2, 0], second[1, 0] - second[0, 0]
     target = first[-1, 0] + (gap + 1) / 2 * (leaving + arriving)
@@ -129,9 +130,9 @@ def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
 
 
 def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: ndarray) -> ndarray:
-    """The `gap` frames between the end of one motion and the beginning of another that is in its place.
+    """The `gap` transition frames between the end of one motion and the start of another, which is already aligned.
 
-    `before` and `after` (2,) say which feet, left and right, stand at those ends.
+    `before` and `after` (2,) mark the feet, left and right, that stand at these ends.
     """
     t, T = np.arange(1, gap + 1) / (gap + 1), gap + 1
     ends = [first[-2], first[-1], second[0], second[1]]
@@ -146,9 +147,9 @@ def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: nd
 
 
 def step(ends: list[ndarray], side: int, before: ndarray, after: ndarray, t: ndarray, T: int) -> ndarray:
-    """Path (N, 2, 3) of ankle and toe through a bridge: a foot stands, then steps while the other stands.
+    """Path (N, 2, 3) of ankle and toe through a transition: a foot stands, then steps while the other stands.
 
-    `ends` are the last two poses before the bridge and the first two after it.
+    `ends` are the last two poses before the transition and the first two after it.
     """
     foot = list(FEET[side])
     start, end = ends[1][foot], ends[2][foot]
@@ -166,7 +167,7 @@ def step(ends: list[ndarray], side: int, before: ndarray, after: ndarray, t: nda
 
 
 def lock_seam(joints: ndarray, start: int, stop: int) -> ndarray:
-    """Joints whose feet do not slide from frame `start` to `stop`, nor in any stance that reaches into that span."""
+    """Joints with locked feet from frame `start` to `stop`, and in all stances that overlap this span."""
     ties = standing(joints, HUMANML3D, FPS)
     kept = np.zeros_like(ties)
     for foot in range(ties.shape[1]):
@@ -181,7 +182,7 @@ def lock_seam(joints: ndarray, start: int, stop: int) -> ndarray:
 
 
 def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int] | None:
-    """`first`, a bridge and `second` as one motion, and the frames of the bridge; None where there is no bridge slow enough.
+    """`first`, a transition and `second` as one motion, and the frames of the transition; None if no transition is slow enough.
 
     `limits` (22,) are the highest speeds of the joints in the two motions, in m/s.
     """
@@ -210,7 +211,7 @@ def trunk(joints: ndarray) -> ndarray:
 
 
 def layer(legs: ndarray, arms: ndarray, sides: tuple[bool, bool], start: int) -> ndarray:
-    """The motion `legs` with arms (left, right, as `sides` says) and head of the motion `arms` from frame `start` on."""
+    """The motion `legs` with the arms given by `sides` (left, right) and the head of the motion `arms` from frame `start` on."""
     stop = start + len(arms)
     under = legs[start:stop]
     moved = [joint for side in (0, 1) if sides[side] for joint in ARMS[side]] + [HEAD]

@@ -1,13 +1,16 @@
-"""Mean and standard deviation of a dataset's features, HumanML3D's way: `python -m prepare.stats dataset/Open --split train`.
+"""Mean and standard deviation of a dataset's features, as in HumanML3D: `python -m prepare.stats dataset/Open --split train`.
 
 The deviation is averaged within the groups root angle | root speed | root height | local joints | rotations | velocities |
-contacts, so that a joint that hardly moves is not blown up to the size of one that does.
+contacts, so that joints that hardly move are not scaled up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.stats")
 
 import numpy as np
 
@@ -19,10 +22,10 @@ from utils.errors import UserError, script
 
 
 def mean_std(clips: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and group-averaged deviation, float32 (D,), over all frames of clips (T, D); clips with NaN do not count.
+    """Mean and group-averaged deviation, float32 (D,), over all frames of clips (T, D); clips with NaN are ignored.
 
     Raises:
-        UserError: D is of no known dataset, or no clip is finite.
+        UserError: D is not the width of a known dataset, or no clip is finite.
     """
     frames, total, squares = 0, 0.0, 0.0
     for clip in clips:

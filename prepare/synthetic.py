@@ -1,9 +1,9 @@
-"""Procedural people of whom everything is known: walkers, runners, wavers, raisers, bowers. For tests and smoke runs.
+"""Procedural motions with known ground truth (walking, running, waving, raising hands, bowing), for tests.
 
     python -m prepare.synthetic --out dataset/Synthetic --clips 64
 
 A motion is joints (T, 22, 3), float32: HumanML3D's order and bone lengths, metres, Y up, 20 frames a second, floor at 0, facing
-+Z at the start, the person's left at +X. Feet stand still while they carry. `write_synthetic` makes a whole dataset folder in
++Z at the start, the person's left at +X. Standing feet do not move. `write_synthetic` makes a whole dataset folder in
 HumanML3D's layout, captioned by prepare/captions.py.
 """
 
@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.synthetic")
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, minimum_filter1d
@@ -58,10 +61,10 @@ def axes(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
 def body(
     root: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, ankles: np.ndarray, feet: np.ndarray, arms: np.ndarray
 ) -> np.ndarray:
-    """Joints (T, 22, 3) from where the parts are; of what there are two, left comes first.
+    """Joints (T, 22, 3) from the positions of body parts; left comes first.
 
-    root (T, 3) pelvis; yaw, pitch (T,) of the trunk; ankles (T, 2, 3) as wanted; feet (T, 2) their yaw; arms (T, 2, 2, 3)
-    directions of upper arm and forearm in the trunk's (left, up, forward).
+    root (T, 3): pelvis; yaw, pitch (T,): of the trunk; ankles (T, 2, 3): target positions; feet (T, 2): yaw; arms (T, 2, 2, 3):
+    directions of upper arm and forearm in the trunk's axes (left, up, forward).
     """
     from motion.skeleton import HUMANML3D  # imports torch, for which --help does not wait
 
@@ -81,7 +84,7 @@ def body(
 
 
 def leg(hip: np.ndarray, ankle: np.ndarray, front: np.ndarray, thigh: float, shin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Knee and ankle (T, 3): two bones that reach from the hip to the wanted ankle, or as far as they can, the knee in front."""
+    """Knee and ankle (T, 3) of a leg that reaches from the hip towards the target ankle, with the knee in front."""
     line = ankle - hip
     reach = np.clip(np.linalg.norm(line, axis=-1), 0.2, 0.999 * (thigh + shin))[:, None]
     line = unit(line)
@@ -104,13 +107,14 @@ def hanging(frames: int, swing: np.ndarray | float = 0.0) -> np.ndarray:
 def walker(
     steps: int = 6, *, stride: float = 0.55, pace: float = 2.0, direction: float = 0.0, turn: float = 0.0, run: bool = False
 ) -> np.ndarray:
-    """Someone who walks or runs `steps` steps, at least 2, and stops; the last step only brings the feet together.
+    """A person who walks or runs `steps` steps, at least 2, and stops; the last step brings the feet together.
 
     Args:
-        stride: metres a step; the body moves (steps - 1) strides.
-        pace: steps a second.
-        direction: degrees from where they face to where they go, left positive: 90 sidesteps to the left, 180 walks backwards.
-        turn: degrees they turn in the middle, left positive; the path turns with them.
+        stride: metres per step; the body moves (steps - 1) strides.
+        pace: steps per second.
+        direction: degrees from the facing direction to the direction of travel, left positive: 90 sidesteps to the left, 180 walks
+        backwards.
+        turn: degrees of a turn in the middle, left positive; the path turns too.
         run: both feet leave the ground between steps.
     """
     frames, still = round(steps * FPS / pace) + 16, 8  # frames; they stand before and after
@@ -162,7 +166,7 @@ HANDS = {"left": (0,), "right": (1,), "both": (0, 1)}
 
 
 def standing(arms: np.ndarray, pitch: np.ndarray | None = None) -> np.ndarray:
-    """Joints of someone who stands, with the arms and the lean given."""
+    """Joints of a standing person with the given arms and lean."""
     frames = len(arms)
     pitch = np.zeros(frames) if pitch is None else pitch
     root = np.stack([np.zeros(frames), np.full(frames, STANDING), -0.15 * np.sin(pitch)], axis=-1)  # hips go back in a bow
@@ -173,17 +177,17 @@ def standing(arms: np.ndarray, pitch: np.ndarray | None = None) -> np.ndarray:
 def raiser(
     hand: str = "right", *, height: str = "above the head", times: int = 1, hold: float = 1.0, rise: float = 0.6
 ) -> np.ndarray:
-    """Someone who raises a hand ('left', 'right', 'both') `times` times, in `rise` seconds, and holds it for `hold` seconds."""
+    """A person who raises a hand ('left', 'right', 'both') `times` times in `rise` seconds and holds it for `hold` seconds."""
     return gesture(hand, height, times, hold, rise, waves=0)
 
 
 def waver(hand: str = "right", waves: int = 4, *, height: str = "above the head", beat: float = 1.0) -> np.ndarray:
-    """Someone who raises a hand, waves it to and fro `waves` times, `beat` times a second, and lowers it."""
+    """A person who raises a hand, waves it `waves` times at `beat` waves per second, and lowers it."""
     return gesture(hand, height, 1, waves / beat + 0.7, 0.6, waves)
 
 
 def gesture(hand: str, height: str, times: int, hold: float, rise: float, waves: int) -> np.ndarray:
-    """Someone who raises a hand or both, holds or waves, and lowers them, `times` times."""
+    """A person who raises one or both hands, holds or waves them, and lowers them, `times` times."""
     seconds = times * (2 * rise + hold + 0.4) + 0.4
     clock = np.arange(round(seconds * FPS)) / FPS
     since = np.minimum(np.maximum(clock - 0.4, 0) % (2 * rise + hold + 0.4), 2 * rise + hold)  # since this time's start
@@ -199,7 +203,7 @@ def gesture(hand: str, height: str, times: int, hold: float, rise: float, waves:
 
 
 def bower(depth: float = 45.0, times: int = 1) -> np.ndarray:
-    """Someone who bows to `depth` degrees from upright, `times` times, two seconds each."""
+    """A person who bows to `depth` degrees from upright, `times` times, two seconds each."""
     clock = np.arange(round((2.2 * times + 1) * FPS)) / FPS - 0.5
     since = np.where(clock < 2.2 * times, np.maximum(clock, 0) % 2.2, 0)
     pitch = np.radians(depth) * (ease(since / 0.8) - ease((since - 1.2) / 0.8))
@@ -210,15 +214,8 @@ def bower(depth: float = 45.0, times: int = 1) -> np.ndarray:
 KINDS: dict[str, Callable[..., np.ndarray]] = {"walker": walker, "raiser": raiser, "waver": waver, "bower": bower}
 
 
-def synthetic_joints(kind: str, **known) -> np.ndarray:
-    """Joints (T, 22, 3) of one of KINDS, with what shall be known of it. Raises `UserError` for another kind."""
-    if kind not in KINDS:
-        raise UserError(f"unknown kind of synthetic motion '{kind}'; choose one of {', '.join(KINDS)}")
-    return KINDS[kind](**known)
-
-
 def random_clip(rng: np.random.Generator) -> tuple[str, np.ndarray]:
-    """(content, joints) of someone drawn at random; content in the words of prepare/captions.py."""
+    """Content and joints of a random motion; the content is one of prepare/captions.py."""
     kind, hand = rng.choice(["walk", "walk", "run", "raise", "wave", "bow"]), str(rng.choice(list(HANDS)))
     height = str(rng.choice(["shoulder", "head", "above the head"]))
     suffix = "both-hands" if hand == "both" else f"{hand}-hand"

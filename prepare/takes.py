@@ -1,4 +1,4 @@
-"""What the builders of datasets work on: captures (`Take`), the stretches of them that have captions (`Segment`), and clips."""
+"""Data of the dataset builders: captures (`Take`), sections of them with captions (`Segment`), and clips (`Clip`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHORTEST, LONGEST = 24, 199  # rows of features: one fewer than frames
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a capture, frames `start` to `end` at 20 fps, that is a clip of its own."""
+    """A section of a capture, frames `start` to `end` at 20 fps, that becomes a clip."""
 
     name: str
     start: int
@@ -24,7 +24,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Take:
-    """One capture. What cannot be used has a `problem` and no joints."""
+    """One capture. Unusable ones have a `problem` and no joints."""
 
     name: str  # B1_walk_active_001, cmu_14_27, hdm05_HDM_bd_squat1Reps_004_120
     source: str  # "bandai 1", "bandai 2", "cmu", "hdm05" or the folder of a joint array
@@ -40,6 +40,7 @@ class Take:
 
     @property
     def capture(self) -> str:
+        """The name of the recording that the take is a part or a copy of."""
         return self.origin or self.name
 
 

@@ -1,8 +1,8 @@
-"""Everyday actions, each said in a dozen ways: verb phrases that `prepare/everyday.py` draws from. Data only.
+"""Verb phrases of everyday actions, about a dozen per action, for `prepare/everyday.py`. Data only, hence the length.
 
 Third person, without subject. Braces: {their} {themself}, {side} (left, right), {on} and {onto} (" on a chair", or nothing),
-{times} ("twice"), {count} ("three"), {way} (" forward", or nothing), {hand} ("their right hand"), {limb}, {how}. What a phrase
-says beyond the action must hold for every clip that it is drawn for.
+{times} ("twice"), {count} ("three"), {way} (" forward", or nothing), {hand} ("their right hand"), {limb}, {how}. A phrase must hold
+for every clip that it is used for.
 """
 
 from __future__ import annotations
@@ -449,6 +449,7 @@ UNEVEN: Phrases = (
     "climbs over uneven ground", "makes {their} way over rough ground", "walks on bumpy ground",
     "picks {their} way over uneven terrain", "walks up and down over bumps",
 )  # fmt: skip
+VEERS: Phrases = ("veers to the {side}", "curves to the {side}", "bears {side}", "bends off to the {side}")
 DANCE: Phrases = (
     "dances", "does a dance", "performs a dance", "dances around", "dances to music", "does some dance moves",
     "shows some dance moves", "moves in a dance", "is dancing", "does a dance routine", "performs a dance routine",

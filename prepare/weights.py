@@ -1,4 +1,4 @@
-"""Trains the embedded weights: every stage in its order, by the recipe below. `make weights` calls it.
+"""Train the embedded weights, stage by stage, with the recipe below. `make weights` calls this module.
 
     python -m prepare.weights --data_root dataset/Open --setting cpu
     python -m prepare.release --dataset_name open --runs vq lamp masked filling residual length m2t \\
@@ -16,6 +16,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m prepare.weights")
 
 from options.cli import parse
 from options.prepare import TrainWeights
@@ -35,6 +38,7 @@ class Stage:
     init: bool = False  # starts from the run of the same name in --init
 
     def settings(self, setting: str) -> str:
+        """The stage's flags for its length and batch size in a setting, "cpu" or "gpu"."""
         steps, minutes, batch = getattr(self, setting)
         return f"--max_iters {steps} --max_minutes {minutes} --batch_size {batch}"
 

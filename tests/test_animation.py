@@ -13,7 +13,7 @@ from motion.files.names import STYLES, known_names, renamed
 from motion.files.read import InputOptions, read_motion
 from motion.rest import averaged, rest_pose, standard_rest
 from motion.skeleton import HUMANML3D
-from prepare.synthetic import synthetic_joints, walker
+from prepare.synthetic import KINDS, walker
 
 STANDARD = RigOptions(skeleton="standard")
 MIRROR = list(HUMANML3D.mirror)
@@ -24,7 +24,7 @@ def turned_walk() -> np.ndarray:
 
 
 def test_files_of_a_dataset_share_one_symmetric_skeleton():
-    people = [synthetic_joints(kind) * size for kind, size in (("walker", 1.0), ("waver", 1.05), ("bower", 0.96))]
+    people = [KINDS[kind]() * size for kind, size in (("walker", 1.0), ("waver", 1.05), ("bower", 0.96))]
     rests = [animate(joints, 20, STANDARD).offsets for joints in people]
     assert all(np.array_equal(rest, rests[0]) for rest in rests)
     rest = rests[0][:22]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -268,24 +267,6 @@ def test_bf16_gives_about_the_same_loss(model, queries):
         captions = model.write(queries, Search(beams=2, max_tokens=4))
     assert loss.dtype == torch.float32 and len(captions) == 4
     torch.testing.assert_close(loss, model.text_loss(queries, ids, lengths)[0], rtol=0.03, atol=0.03)
-
-
-def test_peft_reads_the_adapter_back(model, queries, tmp_path):
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    model.save_adapter(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "projection.safetensors",
-    ]  # fmt: skip
-    assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 4
-    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model.config.lm, dtype=torch.float32), tmp_path).eval()
-    context = model.context(queries)
-    ours = model.lm(inputs_embeds=context).logits
-    torch.testing.assert_close(theirs(inputs_embeds=context).logits, ours)
-    with model.lm.disable_adapter():
-        assert not torch.allclose(model.lm(inputs_embeds=context).logits, ours)
-    assert torch.equal(load_weights(tmp_path / "projection.safetensors")[0]["weight"], model.projection.weight)
 
 
 def test_bad_input_is_told_in_one_line(model, queries, folders, tmp_path, monkeypatch):

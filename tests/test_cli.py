@@ -158,3 +158,25 @@ def test_other_missing_modules_keep_their_traceback():
 
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         main([])
+
+
+STARTED = [
+    path.relative_to(ROOT)
+    for folder in ("benchmarks", "motion", "prepare")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("path", STARTED, ids=str)
+def test_a_module_started_by_its_path_names_the_right_command(path):
+    ended = subprocess.run([sys.executable, "-S", path], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    module = ".".join(path.with_suffix("").parts).removesuffix(".__main__")
+    assert ended.returncode and ended.stderr == f"error: started by its path; run: python -m {module}\n"
+
+
+@pytest.mark.parametrize("module", ["prepare.stats", "benchmarks.gpu", "motion.files.convert", "models.upstream"])
+def test_a_module_without_the_requirements_says_so_in_one_line(module):
+    without = [sys.executable, "-S", "-m", module]  # no site-packages
+    ended = subprocess.run(without, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2 and ended.stderr.startswith("error: missing package: torch") and ended.stderr.count("\n") == 1

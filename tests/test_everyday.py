@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from prepare import phrases, verbs
-from prepare.actions import ACTIONS, CONTENTS, Amount, actions_in, known_actions
+from prepare.actions import ACTIONS, CONTENTS, actions_in
 from prepare.captions import captions, clauses
 from prepare.everyday import WITHIN, WRITERS
 from prepare.grammar import gerund, progressive
@@ -49,11 +49,6 @@ def numbers(texts):
 )
 def test_a_label_names_its_actions_the_main_one_first(label, source, actions):
     assert actions_in(label, source) == actions
-
-
-def test_an_action_is_known_by_takes_or_by_seconds():
-    amounts = {"jump": Amount(3, 4.0), "mop": Amount(1, 20.0), "crawl": Amount(2, 19.9)}
-    assert known_actions(amounts) == ("jump", "mop")
 
 
 def test_every_action_is_written_by_label_or_by_content():

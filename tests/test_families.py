@@ -20,7 +20,6 @@ from motion.ik import fit_pose
 from motion.skeleton import HUMANML3D
 from motion.spec import get_spec
 from options.generate import GenM2T
-from pipelines.outputs import input_options
 from tests.tiny import walk, walking
 from utils.errors import UserError
 
@@ -162,7 +161,7 @@ def test_unknown_joints_are_named_by_a_file(clip, tmp_path, capsys):
     convert.main([str(path), str(tmp_path / "a.npy"), "--joint_map", str(tmp_path / "map.json")])
     assert np.abs(np.load(tmp_path / "a.npy") - clip).max() < 0.02
     config = GenM2T(joint_map=str(tmp_path / "map.json"))
-    (motion,) = read_motions([path], get_spec("open"), input_options(config)).values()
+    (motion,) = read_motions([path], get_spec("open"), InputOptions.of(config)).values()
     assert motion.shape == (len(clip), 263)
     for content, message in ((table | {"Hips": "nobody"}, "has no joint nobody"), ({"Hips": "b0"}, "missing"), ([], "no table")):
         (tmp_path / "map.json").write_text(json.dumps(content))

@@ -15,15 +15,15 @@ from motion.features import (
     canonicalise,
     facing,
     features_to_joints,
-    features_to_posed_joints,
-    inverse_kinematics,
     joints_to_features,
+    local_rotations,
     root_forward,
     smoothed,
     uniform_skeleton,
 )
 from motion.rotation import qaxis, qmatrix, qrotate
 from motion.skeleton import HUMANML3D, KIT, forward_kinematics
+from tests.posed import features_to_posed_joints
 from utils.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -105,8 +105,9 @@ def test_mirroring_a_clip_mirrors_its_path():
     assert (back[:, :, 0, 0] + there[:, :, 0, 0]).abs().max() < 0.02
 
 
-def test_inverse_kinematics_are_rotations():
-    local = inverse_kinematics(wandering(), HUMANML3D)
+def test_local_rotations_are_rotations():
+    joints = wandering()
+    local = local_rotations(joints, root_forward(joints, HUMANML3D), HUMANML3D)
     eye = torch.eye(3, dtype=torch.float64)
     assert torch.allclose(qmatrix(local) @ qmatrix(local).mT, eye.expand(*local.shape[:-1], 3, 3), atol=1e-9)
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "utils": (),
     "options": ("utils",),
-    "motion": ("utils",),
+    "motion": ("options", "utils"),
     "data": ("motion", "utils"),
     "training": ("options", "utils"),
     "models": ("data", "training", "motion", "options", "utils"),

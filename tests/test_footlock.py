@@ -12,7 +12,7 @@ from evaluation.metrics.physical import foot_slide, penetration, toe_contacts
 from motion.footlock import lock, lock_feet
 from motion.ik import fit_pose
 from motion.skeleton import HUMANML3D, KIT, SKELETONS, Skeleton
-from prepare.synthetic import synthetic_joints
+from prepare.synthetic import KINDS
 from utils.errors import UserError
 
 FPS = 20
@@ -37,7 +37,7 @@ def small_skeleton(joints: np.ndarray) -> np.ndarray:
 
 def person(num_joints: int = 22, kind: str = "walker", **known) -> np.ndarray:
     """Someone synthetic, whose standing feet do not move: joints (T, J, 3) in double precision."""
-    joints = synthetic_joints(kind, **known).astype(np.float64)
+    joints = KINDS[kind](**known).astype(np.float64)
     return joints if num_joints == 22 else small_skeleton(joints)
 
 

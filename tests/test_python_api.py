@@ -61,7 +61,7 @@ WRONG = {
     "another count": (lambda lamp: lamp.generate(["a", "b"], frames=[8]), "frames: 1 lengths for 2 prompts"),
     "unknown": (lambda lamp: lamp.generate("a", steps=3), "no argument 'steps'; sampling takes .*time_steps"),
     "out of range": (lambda lamp: lamp.generate("a", temperature=0), "^temperature 0"),
-    "no samples": (lambda lamp: lamp.generate("a", samples=0), "^samples 0: must be 1 or more"),
+    "no samples": (lambda lamp: lamp.generate("a", samples=0), "^samples 0: must be from 1"),
     "no motion": (lambda lamp: lamp.edit(7, "a", (1, 2)), "motion: 7; give a Motion, a motion file, or an array"),
     "another array": (lambda lamp: lamp.edit(np.zeros((9, 9)), "a", (1, 2)), r"an array of shape \(9, 9\)"),
     "nothing to do": (lambda lamp: lamp.edit(walk(), "a"), "nothing to edit: give frames"),

@@ -73,9 +73,10 @@ def test_yaw_brings_forward_to_front():
 
 def test_6d_and_back():
     m = R.qmatrix(random_quaternions(40))
-    assert torch.allclose(R.matrix_from_6d(R.matrix_to_6d(m)), m, atol=1e-12)
-    assert torch.allclose(R.matrix_to_6d(m), R.quaternion_to_6d(R.matrixq(m)), atol=1e-7)
-    assert torch.allclose(R.matrix_from_6d(3 * R.matrix_to_6d(m)), m, atol=1e-12), "lengths do not matter"
+    six = R.quaternion_to_6d(R.matrixq(m))
+    assert torch.allclose(six, torch.cat((m[..., 0], m[..., 1]), dim=-1), atol=1e-7), "the first two columns"
+    assert torch.allclose(R.matrix_from_6d(six), m, atol=1e-7)
+    assert torch.allclose(R.matrix_from_6d(3 * six), m, atol=1e-7), "lengths do not matter"
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -96,5 +97,5 @@ def test_euler_at_gimbal_lock_still_gives_the_rotation(order, sign):
 
 def test_gradients_are_finite():
     q = random_quaternions(5).requires_grad_()
-    R.matrix_to_6d(R.qmatrix(q)).sum().backward()
+    R.quaternion_to_6d(q).sum().backward()
     assert torch.isfinite(q.grad).all()

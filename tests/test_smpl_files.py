@@ -14,7 +14,7 @@ from motion.files.smpl_writer import write_smpl
 from motion.ik import fit_pose, retarget
 from motion.rest import standard_rest
 from motion.skeleton import HUMANML3D
-from prepare.synthetic import synthetic_joints, walker
+from prepare.synthetic import KINDS, walker
 from tests.test_smpl import model_arrays, saved
 from utils.errors import UserError
 
@@ -25,7 +25,7 @@ LIMBS = [joint for joint in range(1, 22) if joint not in HUBS]
 @pytest.fixture(params=["walker", "waver", "bower"])
 def clip(request) -> np.ndarray:
     """A motion (T, 22, 3) of a body whose bones keep their lengths."""
-    joints = torch.from_numpy(synthetic_joints(request.param)).double()
+    joints = torch.from_numpy(KINDS[request.param]()).double()
     return fit_pose(joints, HUMANML3D, standard_rest(HUMANML3D)).joints(HUMANML3D).numpy()
 
 

@@ -9,8 +9,7 @@ from data.text import read_captions
 from motion.skeleton import HUMANML3D
 from motion.spec import get_spec
 from prepare.facts import ANKLES, HIPS, NECK, PELVIS, TOES, WRISTS
-from prepare.synthetic import HANDS, HEIGHTS, bower, main, raiser, synthetic_joints, walker, waver, write_synthetic
-from utils.errors import UserError
+from prepare.synthetic import HANDS, HEIGHTS, bower, main, raiser, walker, waver, write_synthetic
 
 EVERYONE = {
     "walker": walker(),
@@ -71,11 +70,6 @@ def test_a_bower_bends_as_deep_as_ordered():
     spine = joints[:, NECK] - joints[:, PELVIS]
     assert np.degrees(np.arctan2(spine[:, 2], spine[:, 1])).max() == pytest.approx(50, abs=1)
 
-
-def test_an_unknown_kind_is_named():
-    with pytest.raises(UserError, match=r"swimmer.*walker"):
-        synthetic_joints("swimmer")
-    assert np.array_equal(synthetic_joints("waver", hand="left", waves=3), waver("left", 3))
 
 
 @pytest.fixture(scope="module")

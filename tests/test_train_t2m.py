@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import train_t2m_transformer
-from data.encoded import CaptionedTokens, cached_tokens, tokenise
+from data.encoded import CaptionedTokens, cache_path, cached_tokens, tokenise
 from data.store import MotionStore, Normaliser
 from data.text import CaptionedClips, draw_crops
 from evaluation.in_training import Generator, of_generated, validation_pass
@@ -26,7 +26,7 @@ from prepare.synthetic import write_synthetic
 from tests.numbered import numbered_clips
 from tests.small_lamp import WIDTH, write_lamp
 from tests.tiny import Sums, pictures_of
-from utils.checkpoint import CheckpointFolder, find_weights, load_weights, own_state, save_weights
+from utils.checkpoint import KEPT, CheckpointFolder, find_weights, load_weights, own_state, save_weights
 
 STEPS = 8
 
@@ -67,12 +67,12 @@ def save_tokeniser(root: Path, name: str, tokeniser: MotionTokeniser) -> None:
     save_weights(folder.weights("latest"), own_state(tokeniser), {"kind": "tokeniser", "config": asdict(tokeniser.config)})
 
 
-def run(root: Path, stage: str, *flags: str, name: str = "", vq: str = "vq") -> CheckpointFolder:
-    """Train, without other flags with `FirstFrames` as text encoder."""
+def run(root: Path, stage: str, *flags: str, name: str = "", vq: str = "vq", bare: bool = False) -> CheckpointFolder:
+    """Train, without other flags with `FirstFrames` as text encoder; `bare`: sizes and text encoder are left to the script."""
     name = name or stage
-    if "--text_encoder" not in flags:
+    if "--text_encoder" not in flags and not bare:
         flags = (*flags, "--text_encoder", "sentence")
-    sizes = "--latent_dim 16 --ff_size 32 --n_layers 1 --n_heads 2" if stage != "length" else ""
+    sizes = "--latent_dim 16 --ff_size 32 --n_layers 1 --n_heads 2" if stage != "length" and not bare else ""
     command = f"--stage {stage} --name {name} --vq_name {vq} --dataset_name synthetic --data_root {root / 'data'} {sizes} "
     command += f"--checkpoints_dir {root / 'checkpoints'} --gpu_id -1 --batch_size 4 --warm_up_iter 2 --lr 0.01 --max_iters {STEPS}"
     train_t2m_transformer.main([*command.split(), *flags])
@@ -159,6 +159,16 @@ def test_tokens_are_cached_until_the_tokeniser_changes(tmp_path):
     assert (first.starts == again.starts).all()
     cached_tokens(clips.clips, encode, normaliser, 4, "other weights")
     assert sum(calls) == 2 * 4 * 24
+
+
+def test_caches_of_old_tokenisers_are_deleted_but_not_those_in_use(tmp_path):
+    clips, normaliser = numbered_clips(tmp_path)
+    folder = Path(clips.clips.rows.filename).parent
+    for number in range(KEPT + 3):
+        cached_tokens(clips.clips, FirstFrames.encode, normaliser, 4, "used every time")
+        cached_tokens(clips.clips, FirstFrames.encode, normaliser, 4, f"weights {number}")
+    kept = {cache_path(clips.clips, 4, name, "tokens", ".safetensors") for name in ("used every time", f"weights {number}")}
+    assert kept < set(folder.glob("tokens_*")) and len(list(folder.glob("tokens_*"))) == KEPT
 
 
 def test_all_stages_train_and_generate_together(root, capsys):
@@ -320,6 +330,9 @@ def test_a_run_of_other_sizes_is_no_beginning(root, capsys):
     said = "--init small: latent_dim is 16 there and 32 in this run"
     assert said in refusal(capsys, root, "masked", *flags, "--latent_dim", "32", name="larger")
     assert "stage is masked there and residual" in refusal(capsys, root, "residual", *flags, name="larger")
+    taken = load_weights(find_weights(run(root, "masked", *flags, "--max_iters", "1", name="taken", bare=True).root))[1]
+    taken = taken["config"]["latent_dim"], taken["config"]["n_heads"], taken["text_encoder"]
+    assert taken == (16, 2, "sentence"), "sizes that are not given are those of --init"
     assert "n_heads is 2 there and 4" in refusal(capsys, root, "masked", *flags, "--n_heads", "4", name="larger")
     assert "nobody" in refusal(capsys, root, "masked", "--init", "nobody", name="larger")
     assert not (root / "checkpoints" / "synthetic" / "larger").exists()

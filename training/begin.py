@@ -1,4 +1,4 @@
-"""How a training begins: in a group of processes, and with `--init` from the weights of another run of the same sizes."""
+"""How a training starts: in a group of processes, and with `--init` from the weights of another run of the same size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from utils.runtime import Distributed, resolve_device
 
 
 def in_group(train: Callable[[Any], None], config: Any) -> None:
-    """`train(config)` within the group of processes that torchrun started, which spans preparation and training."""
+    """Call `train(config)` inside the process group that torchrun started."""
     with Distributed.from_environment().group(resolve_device(config.gpu_id)):
         train(config)
 
@@ -26,13 +26,13 @@ def init_weights(name: str, checkpoints_dir: str | Path, dataset_name: str) -> P
 
 
 def check_same(flag: str, source: Mapping[str, Any], target: Mapping[str, Any], free: Container[str] = ()) -> None:
-    """Raises `UserError`, naming `flag`, for a size in which the source differs from the target, apart from those in `free`."""
+    """Raise `UserError`, naming `flag`, if a size of the source differs from the target's, except for the names in `free`."""
     for size, ours in target.items():
         if size not in free and source.get(size) != ours:
             raise UserError(f"{flag}: {size} is {source.get(size)} there and {ours} in this run; give both runs the same flags")
 
 
 def start_from_(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load the weights that lie at `path`, and say so."""
+    """Load the weights of `path` and print a line."""
     model.load_state_dict(dict(state))
     print(f"starts with the weights of {path}")

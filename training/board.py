@@ -1,4 +1,4 @@
-"""Numbers, texts and pictures for TensorBoard, written as they come. Nothing that goes wrong here ends a run."""
+"""Scalars, texts and pictures for TensorBoard, written immediately. A failure here never ends a run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch.utils.tensorboard.summary import image, scalar, text
 
 
 class Board:
-    """An events file in `folder`. The first write that fails, as on a full disk, is noted and ends the file, not the run.
+    """An events file in `folder`. The first failed write, such as on a full disk, prints a note and ends the file, not the run.
 
-    TensorBoard's own writer works in a thread, whose failure surfaces later, in another place.
+    TensorBoard's own writer runs in a thread, so its failures would surface later and elsewhere.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -43,7 +43,7 @@ class Board:
         self._write(event_pb2.Event(summary=summary, step=step))
 
     def flush(self) -> None:
-        """Hand over to the system what was written."""
+        """Flush the file to the operating system."""
         try:
             if self.writer:
                 self.writer.flush()
@@ -51,6 +51,7 @@ class Board:
             self._give_up(error)
 
     def close(self) -> None:
+        """Flush and close the file."""
         self.flush()
         if self.writer:
             self.writer.close()

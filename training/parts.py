@@ -1,4 +1,4 @@
-"""The parts of a training loop: learning rate, parameter groups, average of weights, prefetching, orderly stops, reports."""
+"""Parts of the training loop: learning rate, parameter groups, weight averaging, prefetching, signals, reports."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class Evaluation:
 
 
 def learning_rate(step: int, total_steps: int, config: Training) -> float:
-    """The rate of update `step` (from 0): linear warm-up to `lr`, then milestones, a cosine down to `min_lr`, or constant."""
+    """The learning rate of update `step` (from 0): linear warm-up to `lr`, then milestones, a cosine down to `min_lr`, or
+    constant."""
     if step < config.warm_up_iter:
         return config.lr * (step + 1) / config.warm_up_iter
     if config.schedule == "milestones":
@@ -50,7 +51,7 @@ def learning_rate(step: int, total_steps: int, config: Training) -> float:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Trainable parameters in two groups: matrices decay; biases, norms and embeddings do not."""
+    """Trainable parameters in two groups: matrices with weight decay; biases, norms and embeddings without."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     decays = [parameter.ndim > 1 and id(parameter) not in embeddings for parameter in trainable]
@@ -74,6 +75,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
+        """Move the average towards the current weights; less so early in training."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         if self.average:
@@ -81,7 +83,7 @@ class WeightAverage:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Inside, the model's weights are their average."""
+        """A context in which the model has the averaged weights."""
         self._swap()
         try:
             yield
@@ -89,9 +91,11 @@ class WeightAverage:
             self._swap()
 
     def state_dict(self) -> dict:
+        """State for a resumed run."""
         return {"updates": self.updates, "average": self.average}
 
     def load_state_dict(self, state: dict) -> None:
+        """Restore what `state_dict` gave. Raises `UserError` if the average was on then and is off now, or the reverse."""
         if len(self.average) != len(state["average"]):
             raise UserError(f"--ema_decay {self.decay:g}: cannot begin or drop an average in mid-run; resume without this flag")
         self.updates = state["updates"]
@@ -104,9 +108,9 @@ class WeightAverage:
 
 
 class Prefetcher:
-    """Makes the next batch in one background thread while the current one trains, and brings it to the device.
+    """Prepare the next batch in a background thread while the current one trains, and copy it to the device.
 
-    `make(index)` must be a pure function. Its exceptions surface in `get`.
+    `make(index)` must be a pure function. Its exceptions are raised by `get`.
     """
 
     def __init__(self, make: Callable[[int], Batch], device: torch.device) -> None:
@@ -115,7 +119,7 @@ class Prefetcher:
         self.pending = {}
 
     def get(self, index: int, then: int | None) -> Batch:
-        """Batch `index` on the device; `then` is the one to start on."""
+        """Batch `index` on the device; `then` is the index of the batch to prepare next."""
         ready = self.pending.pop(index, None) or self.thread.submit(self._host_batch, index)
         if then is not None:
             self.pending = {then: self.thread.submit(self._host_batch, then)}
@@ -136,7 +140,7 @@ class Prefetcher:
 
 
 class StopSignal:
-    """Inside, the first SIGINT or SIGTERM is noted (`number`) and the program goes on; a second one acts as usual."""
+    """A context in which the first SIGINT or SIGTERM is only recorded (`number`); a second one acts as usual."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -161,7 +165,7 @@ def shortened(text: str, most: int = 160) -> str:
 
 
 def peak_memory() -> float:
-    """The most memory in GB that this process has taken: on the GPU where it uses one, else in all."""
+    """Peak memory of this process in GB: GPU memory if it uses a GPU, else main memory."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 1e9
     with suppress(ImportError):  # on Windows
@@ -172,7 +176,7 @@ def peak_memory() -> float:
 
 
 class Reporter:
-    """What a run shows: a progress bar on a terminal, a line per log step, there and in `train.log`, TensorBoard.
+    """What a run shows: a progress bar on a terminal, one line per log step (also in `train.log`), and TensorBoard.
 
     `samples` is how many samples all processes take in one step. Without `show`, nothing is shown.
     """
@@ -196,7 +200,7 @@ class Reporter:
         self.since, self.since_step = time.monotonic(), step
 
     def say(self, line: str) -> None:
-        """One line; a full disk or a reader that has gone does not end the run."""
+        """Print and log one line; a full disk or a closed pipe does not end the run."""
         if self.board:
             with suppress(OSError), tqdm.external_write_mode():
                 print(line, flush=True)

@@ -1,9 +1,9 @@
 """The one training loop, for every stage.
 
-A stage brings a model with `loss(batch) → (loss, logs)`, batches as a pure function of their index, and perhaps a validation. The
-trainer owns the rest: precision, accumulation, clipping, averaging of weights, schedule, logs, checkpoints, resume, processes.
-A costlier evaluation (FID of generated motion) is handed in by the script as a callback, so that nothing here knows of motion.
-Because batches are pure and all other state is in one resume file, a resumed run continues bit for bit.
+A stage provides a model with `loss(batch) → (loss, logs)`, batches as a pure function of their index, and optionally a validation
+function. The trainer does the rest: precision, accumulation, clipping, weight averaging, schedule, logs, checkpoints, resuming,
+processes. A costlier evaluation (FID of generated motion) is a callback from the script: nothing here knows about motion. Because
+batches are pure and all other state is in one resume file, a resumed run continues bit for bit.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from options.cli import write_opt
+from options.ranges import check_ranges
 from options.train import Training
 from training.parts import (
     Batch,
@@ -65,23 +66,24 @@ PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due", "best_e
 
 
 class Batches(Protocol):
-    """Training data. `batch(index)` depends on nothing but its index (and the process's rank), and uses no global random state."""
+    """Training data. `batch(index)` depends only on its index and the process's rank, and uses no global random state."""
 
     steps_per_epoch: int
 
-    def batch(self, index: int) -> Batch: ...
+    def batch(self, index: int) -> Batch:
+        """Batch number `index`, from 0 without end; a pure function."""
 
 
 class Trainer:
     """Trains `model` and fills `folder`: `latest`, `net_best_<metric>`, `resume.pt`, `opt.txt`, TensorBoard events.
 
     `model.loss(batch)` returns the loss and a dict of detached scalars, the same names at every step. `validate(model)`, called
-    without gradient, in fp32 and eval mode with the averaged weights, returns named metrics, perhaps texts and pictures too; `best`
-    says which metric picks the best weights and whether "min" or "max" is better. `evaluation` does the same every few epochs, with
-    best weights of its own; it is called in every process, since it may share the work between them. `model_metadata` (kind,
-    config, dataset_name) goes into every weights file.
+    without gradient, in fp32 and eval mode with the averaged weights, returns named metrics and optionally texts and pictures;
+    `best` is the metric that selects the best weights, and "min" or "max". `evaluation` does the same every few epochs, with best
+    weights of its own; every process calls it, so that they can share the work. `model_metadata` (kind, config, dataset_name) goes
+    into every weights file.
 
-    Raises `UserError` for a run that exists already (without --is_continue) or does not exist (with it), and for bad settings.
+    Raises `UserError` if the run exists (without --is_continue) or does not exist (with it), and for invalid settings.
     """
 
     def __init__(
@@ -160,12 +162,12 @@ class Trainer:
             raise SystemExit(128 + why)
 
     def close(self) -> None:
-        """Let other processes have the folder."""
+        """Release the lock on the folder."""
         if self.lock:
             self.lock.release()
 
     def _loop(self) -> int:
-        """Update, log, validate, save. Returns why it ended: 0 (the last step is done), DEADLINE, or a signal's number."""
+        """Update, log, validate, save. Returns the reason for stopping: 0 (last step reached), DEADLINE, or a signal's number."""
         config, why = self.config, 0
         if self.validation_due:  # a signal came before it
             self._validate()
@@ -223,7 +225,7 @@ class Trainer:
             self.sums[name] = self.sums.get(name, 0) + value.float()
 
     def _log(self) -> None:
-        """One line: the means of all terms since the last one, over all processes."""
+        """Log one line: the means of all terms since the last line, over all processes."""
         self._check_finite()
         means = self.processes.mean(torch.stack(list(self.sums.values())) / self.summed).tolist()
         values = {**dict(zip(self.sums, means)), "lr": self.optimizer.param_groups[0]["lr"]}
@@ -267,7 +269,7 @@ class Trainer:
         return value
 
     def _save(self) -> None:
-        """The latest weights, for use, and the resume file."""
+        """Save the latest weights and the resume file."""
         self._check_finite()
         if self.processes.main:
             with self.average.in_use():
@@ -275,7 +277,7 @@ class Trainer:
         self._save_resume()
 
     def _save_resume(self) -> None:
-        """Everything that a bit-for-bit continuation needs."""
+        """Save everything that a bit-for-bit continuation needs."""
         random = self.processes.gather(random_states())
         if not self.processes.main:
             return
@@ -287,7 +289,7 @@ class Trainer:
         save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step, **(more or {})})
 
     def _begin_files(self) -> None:
-        """Flags and, in a new run, a resume file at step 0: from here on the run continues wherever it is cut off."""
+        """Write the flags and, in a new run, a resume file at step 0, so that the run can be resumed from any point."""
         if not self.random and self.processes.main:
             for path in (self.folder.resume, previous(self.folder.resume)):
                 path.unlink(missing_ok=True)  # of a run that was only begun
@@ -298,7 +300,7 @@ class Trainer:
             self._save_resume()
 
     def _take_up(self) -> None:
-        """Continue the run in the folder, or see that there is none to overwrite; half-written files there are removed."""
+        """Continue the run in the folder, or check that no run would be overwritten. Removes half-written files."""
         folder = self.folder
         if self.processes.main:
             remove_half_files(folder.root, (".", "meta", "model", "eval"))
@@ -313,7 +315,7 @@ class Trainer:
             raise UserError(f"{folder.root}: this run exists; continue it with --is_continue, or choose another --name")
 
     def _load(self) -> None:
-        """Take up where `_save_resume` left off."""
+        """Restore the state that `_save_resume` saved."""
         path = self.folder.resume
         state = load_resume(path)
         same = len(state["random"]) == self.processes.world
@@ -328,9 +330,9 @@ class Trainer:
         self.sums = {name: value.to(self.device) for name, value in self.sums.items()}
 
     def _random_of_new_processes(self, path: Path, state: dict[str, Any]) -> list[dict[str, Any]]:
-        """Random states, by rank, for a run that another number of processes began; they draw anew from here on.
+        """New random states by rank, for a run that was started with another number of processes.
 
-        Raises `UserError` unless a step takes as many samples as before.
+        Raises `UserError` unless the number of samples per step is the same.
         """
         before, now, samples = len(state["random"]), self.processes.world, state.get("samples")
         if samples != self.samples:
@@ -353,7 +355,8 @@ class Trainer:
         return loss
 
     def _why_stop(self) -> int:
-        """Processes stop at the same step, the one after a signal reached one of them. A signal outranks the rest."""
+        """Why to stop, if at all. All processes stop at the same step, the one after a signal reached one of them. A signal has
+        priority."""
         return self.agreement.largest(self.stop.number or (DEADLINE if time.monotonic() > self.deadline else 0))
 
     def _check_finite(self) -> None:
@@ -377,7 +380,7 @@ class Trainer:
         return step * self.config.accumulate // self.batches.steps_per_epoch + 1
 
     def _validation_falls_here(self) -> bool:
-        """Whether the last update completed another `eval_iter` steps, or else `eval_every_e` epochs."""
+        """Whether a validation is due: another `eval_iter` steps, or else `eval_every_e` epochs, are complete."""
         if self.config.eval_iter:
             return self.step % self.config.eval_iter == 0
         return self._ends_epochs(self.config.eval_every_e)
@@ -389,7 +392,7 @@ class Trainer:
 
 
 def claim(folder: CheckpointFolder) -> FolderLock:
-    """The lock on a run's folder. Raises `UserError` if another process trains there."""
+    """Lock a run's folder. Raises `UserError` if another process trains there."""
     return FolderLock(folder.root, f"{folder.root}: another process is training this run; choose another --name")
 
 
@@ -406,12 +409,7 @@ class _Loss(nn.Module):
 
 
 def _check(config: Training, batches: Batches) -> None:
-    for name in ("batch_size", "max_epoch", "accumulate", "log_every", "save_latest", "eval_every_e"):
-        if getattr(config, name) < 1:
-            raise UserError(f"--{name} {getattr(config, name)}: must be at least 1")
-    for name in ("max_iters", "max_minutes", "eval_iter", "warm_up_iter", "clip_grad", "weight_decay"):
-        if not getattr(config, name) >= 0:
-            raise UserError(f"--{name} {getattr(config, name)}: must not be negative")
+    check_ranges(vars(config))
     if not 0 < config.lr < float("inf"):
         raise UserError(f"--lr {config.lr}: must be positive")
     if not 0 <= config.ema_decay < 1:

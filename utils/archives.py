@@ -1,6 +1,6 @@
-"""Reading .zip and .tar archives of other people: nothing larger, deeper or stranger than stated limits leaves them.
+"""Safe reading of .zip and .tar archives from others, within limits of size, depth and content.
 
-Limits are checked against an archive's own list before anything is unpacked, and against the bytes that really come out.
+Limits are checked against the archive's list before anything is unpacked, and against the bytes that are unpacked.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from utils.errors import UserError
 
@@ -33,7 +34,7 @@ class Limits:
 def read_members(path: Path, wanted: Callable[[str], bool], limits: Limits = Limits()) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the wanted files of a .zip or .tar archive, compressed or not.
 
-    Raises `UserError`, on one line, for an archive that is damaged, encrypted or beyond the limits, and for links and devices.
+    Raises `UserError` for an archive that is damaged, encrypted or beyond the limits, and for links and devices.
     """
     if not path.is_file():
         raise UserError(f"{path}: cannot be read (no such file, or no ordinary one); name a folder, .zip or .tar")
@@ -57,7 +58,7 @@ def read_members(path: Path, wanted: Callable[[str], bool], limits: Limits = Lim
 
 
 def check_zip(archive: zipfile.ZipFile, path: Path, limits: Limits = Limits()) -> None:
-    """Raises `UserError` for a .zip that should not be unpacked."""
+    """Raise `UserError` for a .zip that exceeds the limits or is damaged."""
     members = archive.infolist()
     for member in members:
         mode = member.external_attr >> 16
@@ -72,7 +73,7 @@ def check_zip(archive: zipfile.ZipFile, path: Path, limits: Limits = Limits()) -
 
 
 def checked_tar(archive: tarfile.TarFile, path: Path, limits: Limits) -> Iterator[tuple[str, tarfile.TarInfo]]:
-    """The files of a .tar; each is checked before its bytes are passed over."""
+    """The files of a .tar; each is checked before it is read or skipped."""
     size, names = 0, set()
     for count, member in enumerate(archive, 1):
         size += member.size
@@ -85,7 +86,7 @@ def checked_tar(archive: tarfile.TarFile, path: Path, limits: Limits) -> Iterato
 
 
 def check_size(size: int, members: int, path: Path, limits: Limits) -> None:
-    """Raises `UserError` for an archive with too many files or too many bytes."""
+    """Raise `UserError` for an archive with too many files or too many bytes."""
     if members > limits.members:
         raise UserError(f"{path}: holds more than {limits.members:,} files; unpack it yourself")
     if size > limits.size:
@@ -93,7 +94,7 @@ def check_size(size: int, members: int, path: Path, limits: Limits) -> None:
 
 
 def check_names(names: Iterable[str], path: Path, limits: Limits, seen: set[str] | None = None) -> None:
-    """Raises `UserError` for names that leave the folder, are too long or deep, or are equal on some filesystems."""
+    """Raise `UserError` for names that lead outside the folder, are too long or too deep, or are equal on some filesystems."""
     seen = set() if seen is None else seen
     for name in names:
         pure = PurePosixPath(name.replace("\\", "/"))
@@ -107,8 +108,8 @@ def check_names(names: Iterable[str], path: Path, limits: Limits, seen: set[str]
         seen.add(key)
 
 
-def limited(file, size: int, path: Path) -> bytes:
-    """The content of a member, which is no longer than the archive says."""
+def limited(file: IO[bytes], size: int, path: Path) -> bytes:
+    """The content of a member. Raises `UserError` if it is longer than the archive says."""
     content = file.read(size + 1)
     if len(content) != size:
         raise UserError(f"{path}: a file in it has another length than listed; the archive is damaged")

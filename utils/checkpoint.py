@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from utils.errors import UserError
 
 Result = TypeVar("Result")
+KEPT = 8  # caches of a kind in a folder, so that several tokenisers and splits keep theirs
 RELEASED = (".tar", ".pth", ".pt")
 SUFFIXES = (".safetensors", *RELEASED)
 RESUME_HEADER = b"LaMP resume 1\n"  # then the SHA-256 of what follows
@@ -38,13 +39,13 @@ SCALE = "@scale"  # ends the name of a tensor that multiplies the rows of anothe
 
 @contextmanager
 def atomic_path(path: str | Path, *, durable: bool = False, keep: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, of the same suffix; on success it takes `path`'s place, on failure it vanishes.
+    """Yield a temporary path beside `path` with the same suffix. It is renamed to `path` on success and deleted on failure.
 
     Makes the parent folder. Raises `UserError` where the file cannot be written.
 
     Args:
         durable: wait until the disk has the file and its name, so that it survives a power cut too.
-        keep: where the file that was at `path` moves; without it, it is replaced.
+        keep: new path of an existing file at `path`; without it, that file is replaced.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -89,7 +90,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
 
 
 def load_weights(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_weights` wrote: (tensors on the CPU, metadata). What `eight_bits` shrank comes back as float32.
+    """Read what `save_weights` wrote: (tensors on the CPU, metadata). Tensors stored by `eight_bits` are returned as float32.
 
     With `raw`, tensors are as stored: int8 with their scales.
 
@@ -137,7 +138,7 @@ def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """The metadata alone of what `save_weights` wrote. Raises `UserError` for a missing or damaged file."""
+    """The metadata of a file that `save_weights` wrote. Raises `UserError` for a missing or damaged file."""
     path = _existing(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -160,14 +161,14 @@ def save_resume(path: str | Path, state: dict[str, Any]) -> None:
 
 
 def previous(path: str | Path) -> Path:
-    """Where the resume file before the one at `path` lies."""
+    """The path of the previous resume file."""
     return Path(path).with_suffix(f".previous{Path(path).suffix}")
 
 
 def load_resume(path: str | Path) -> dict[str, Any]:
     """Read what `save_resume` wrote, tensors on the CPU; runs no code from the file.
 
-    Where the file is missing or damaged, the one before it is read and a note says so. Raises `UserError` if that fails too.
+    If the file is missing or damaged, the previous one is read and a note is printed. Raises `UserError` if that fails too.
     """
     try:
         return _read_resume(Path(path))
@@ -182,7 +183,7 @@ def load_resume(path: str | Path) -> dict[str, Any]:
 
 
 def _read_resume(path: Path) -> dict[str, Any]:
-    """One resume file. Those from before checksums begin with the zip archive itself."""
+    """Read one resume file. Files from before checksums were added start with the zip archive."""
     try:
         content = _existing(path).read_bytes()
         if content.startswith(RESUME_HEADER):
@@ -199,7 +200,7 @@ def _read_resume(path: Path) -> dict[str, Any]:
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Fix a network that a model only uses: no gradient, eval mode (see `train_`), left out of every checkpoint."""
+    """Freeze a network that a model only uses: no gradient, eval mode (see `train_`), left out of checkpoints."""
     module.requires_grad_(False).eval()
     module.frozen = True
     return module
@@ -221,7 +222,7 @@ def own_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
-    """Strict load of what `own_state` gave. Raises `UserError`, naming `source`, if a name or a shape differs."""
+    """Load a state dict of `own_state` strictly. Raises `UserError`, naming `source`, if a name or a shape differs."""
     own = own_state(model)
     wrong = sorted(own.keys() ^ state.keys()) or [key for key in own if own[key].shape != state[key].shape]
     if wrong:
@@ -232,7 +233,7 @@ def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Pat
 
 
 def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
-    """Hash of the model's own weights and of arrays that go with them: of equal ones it is equal."""
+    """Hash of the model's own weights and of further arrays."""
     digest = hashlib.sha256()
     for array in (*arrays, *(value.cpu().contiguous().numpy() for value in own_state(model).values())):
         digest.update(array.tobytes())
@@ -240,9 +241,9 @@ def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
 
 
 def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Path], None]) -> Result:
-    """What `read` gets from a cache file; `make` writes it where it is missing, damaged or, for which `read` gives None, unfit.
+    """Read a cache file; `make` writes it if it is missing, damaged, or outdated (`read` returns None).
 
-    A note names a file that has to be made again.
+    A note names a file that is made again. Caches of the same kind that have not been used for long are deleted.
     """
     if path.exists():
         try:
@@ -250,14 +251,25 @@ def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Pa
         except (UserError, OSError, ValueError, KeyError, EOFError) as error:
             result, reason = None, " ".join(str(error).split())
         if result is not None:
+            with suppress(OSError):  # a folder that cannot be written to
+                os.utime(path)  # used now
             return result
         print(f"note: {path}: damaged ({reason}); it is made again", file=sys.stderr)
     make(path)
+    drop_old_caches(path)
     return read(path)
 
 
+def drop_old_caches(path: Path) -> None:
+    """Delete the caches `<kind>_<hash>.<suffix>` of the kind of `path` in its folder, except the `KEPT` newest."""
+    with suppress(OSError):  # a folder that cannot be written to, or another process that deletes at the same time
+        files = path.parent.glob(f"{path.name.partition('_')[0]}_*{path.suffix}")
+        for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True)[KEPT:]:
+            file.unlink(missing_ok=True)
+
+
 class CheckpointFolder:
-    """Paths of one run. Nothing is created until something is written. Raises `UserError` for a name that leaves the folder."""
+    """Paths of one run. Nothing is created until something is written. Raises `UserError` for a name outside the folder."""
 
     def __init__(self, checkpoints_dir: str | Path, dataset_name: str, name: str) -> None:
         parts = PurePath(name).parts
@@ -271,23 +283,25 @@ class CheckpointFolder:
         self.resume = self.model / "resume.pt"
 
     def weights(self, tag: str) -> Path:
+        """The weights file of a tag, such as "latest"."""
         return self.model / f"{tag}.safetensors"
 
     def has_weights(self) -> bool:
-        """Whether there is work here that a new run would overwrite."""
+        """Whether there are weights or a resume file that a new run would overwrite."""
         return self.has_resume() or any(not file.name.startswith(".") for file in self.model.glob("*.safetensors"))
 
     def only_begun(self) -> bool:
-        """Whether no update of the weights has been saved: a new run may take this one's place."""
+        """Whether no update has been saved yet, so that a new run may replace this one."""
         weights = [file for file in self.model.glob("*.safetensors") if not file.name.startswith(".")]
         return not weights and load_resume(self.resume)["step"] == 0
 
     def has_resume(self) -> bool:
+        """Whether an interrupted run can be resumed from here."""
         return self.resume.is_file() or previous(self.resume).is_file()
 
 
 def find_weights(path: str | Path, tag: str | None = None) -> Path:
-    """The weights file that `path` means: itself, or `model/<tag>` of a checkpoint folder. Raises `UserError` if there is none."""
+    """The weights file of `path`: the file itself, or `model/<tag>` of a checkpoint folder. Raises `UserError` if there is none."""
     path = Path(path)
     if path.is_file() and path.suffix in SUFFIXES:
         return path
@@ -305,7 +319,7 @@ def find_weights(path: str | Path, tag: str | None = None) -> Path:
 
 
 def _preference(file: Path) -> tuple[int, str]:
-    """Where a file of best weights stands among others of the same run: by its metric."""
+    """Sort key that orders the best weights of a run by their metric."""
     metric = file.stem.removeprefix("net_best").strip("_")
     return BEST_METRICS.index(metric) if metric in BEST_METRICS else len(BEST_METRICS), file.name
 

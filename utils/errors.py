@@ -1,19 +1,20 @@
-"""The one error that users see: a clear line, exit code 2, no traceback.
+"""The error that users see: one clear line, exit code 2, no traceback.
 
-Library code raises `UserError` for anything a user can mend (a missing file, a wrong shape, an unknown name). Scripts wear
-`@script`, which turns it into one line on stderr and exit code 2. Everything else is a bug and keeps its traceback.
+Library code raises `UserError` for anything a user can fix (a missing file, a wrong shape, an unknown name). `@script` on a
+script's `main` turns it into one line on stderr and exit code 2. Everything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import os
 import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 LONGEST = 500  # characters of an error
 # What could move the cursor, colour the terminal, or reorder what stands there.
@@ -26,7 +27,7 @@ BAR = re.compile("(\n|\x1b\\[A)*")  # with which progress bars move the cursor
 
 
 class UserError(ValueError):
-    """Bad input. The message names the thing and the remedy, on one line."""
+    """Bad input. The message says on one line what is wrong and how to fix it."""
 
 
 def script(main: Callable) -> Callable:
@@ -45,10 +46,7 @@ def script(main: Callable) -> Callable:
         except ModuleNotFoundError as error:
             if (name := (error.name or "").partition(".")[0]) not in REQUIRED:
                 raise
-            fail(
-                f"missing package: {name}, in {sys.executable}; activate the environment with `source .venv/bin/activate` "
-                "(`make demo` creates it), or install PyTorch and then requirements.txt"
-            )
+            fail_without(name)
         except MemoryError:
             fail("out of memory: take smaller input, or a smaller --batch_size")
         except BrokenPipeError:  # the reader of our output has gone
@@ -62,7 +60,27 @@ def script(main: Callable) -> Callable:
     return wrapped
 
 
-def fail(message: str) -> None:
+def check_packages() -> None:
+    """Called in a package's `__init__.py`: end `python -m package.module` with one line if a requirement is not installed.
+
+    Such modules import their requirements before `script` can wrap `main`. `sys.argv[0]` is "-m" only while Python locates the
+    module.
+    """
+    if sys.argv[:1] == ["-m"]:
+        for name in REQUIRED:
+            if importlib.util.find_spec(name) is None:
+                fail_without(name)
+
+
+def fail_without(package: str) -> NoReturn:
+    """Print that a package is not installed, and how to install it, and exit with code 2."""
+    fail(
+        f"missing package: {package}, in {sys.executable}; activate the environment with `source .venv/bin/activate` "
+        "(`make demo` creates it), or install PyTorch and then requirements.txt"
+    )
+
+
+def fail(message: str) -> NoReturn:
     """Print an error on one line of at most 500 characters and exit with code 2."""
     message = escaped(" ".join(message.split()))
     if len(message) > LONGEST - 10:
@@ -72,7 +90,7 @@ def fail(message: str) -> None:
 
 
 def note(message: str) -> None:
-    """Print one `note:` line on stderr: something the user should know that is no error."""
+    """Print one `note:` line on stderr: something the user should know that is not an error."""
     print(f"note: {' '.join(message.split())}", file=sys.stderr)
 
 
@@ -89,13 +107,13 @@ def warning(message: str) -> None:
 class Parser(argparse.ArgumentParser):
     """A parser that reports a wrong flag on one line and exits with code 2."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         """Print an error of the command line and exit with code 2."""
         fail(f"{message}; --help lists the flags")
 
 
 class Printable:
-    """A text stream whose text reaches `stream` without control characters, and without errors of its encoding."""
+    """A text stream that escapes control characters and characters that `stream` cannot encode."""
 
     def __init__(self, stream: TextIO):
         self.stream = stream
@@ -103,7 +121,7 @@ class Printable:
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        """Write text with control characters escaped; cursor movements of progress bars pass."""
+        """Write text with control characters escaped, except the cursor movements of progress bars."""
         if not BAR.fullmatch(text):
             text = escaped(text)
         return self.stream.write(text)

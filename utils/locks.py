@@ -1,6 +1,6 @@
-"""One process at a time in a folder, and the half-written files that an earlier one left there.
+"""Locks that give one process exclusive access to a folder, and removal of half-written files of earlier processes.
 
-The lock is `flock` on a file in the folder: the system releases it when the process ends, however it ends.
+The lock is `flock` on a file in the folder; the system releases it when the process ends for any reason.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def try_lock(file: IO) -> bool:
-    """Lock an open file without waiting. False where the filesystem or the platform has no `flock`.
+    """Lock an open file without waiting. Returns False if the filesystem or the platform has no `flock`.
 
     Raises `BlockingIOError` if another process holds the lock.
     """
@@ -41,7 +41,8 @@ def try_lock(file: IO) -> bool:
 
 
 class FolderLock:
-    """An exclusive lock on a folder, which it makes if need be. Held from construction until `release` or the process's end.
+    """An exclusive lock on a folder, which is created if necessary. Held from construction until `release` or the end of the
+    process.
 
     Where the filesystem or the platform has no `flock`, a note is printed and nothing is locked. Raises `UserError` with `busy` if
     another process holds the lock, and where the folder cannot be written.
@@ -69,7 +70,7 @@ class FolderLock:
 
 
 def remove_half_files(folder: str | Path, parts: tuple[str, ...] = (".",)) -> list[Path]:
-    """Remove what interrupted writes left in `parts` of a folder; only the process that holds the folder's lock may do it."""
+    """Remove files of interrupted writes from `parts` of a folder. Only the process that holds the folder's lock may call this."""
     removed = []
     for part in parts:
         with suppress(OSError):
@@ -83,7 +84,7 @@ def remove_half_files(folder: str | Path, parts: tuple[str, ...] = (".",)) -> li
 def lock_temporary(folder: Path) -> IO | None:
     """Mark a temporary folder as in use until the returned file is closed; None where nothing can be locked.
 
-    The file gets its name when it is locked, so that `remove_abandoned` never sees it without its lock.
+    The file is named after it is locked, so `remove_abandoned` never sees it unlocked.
     """
     unnamed = folder / f"{FILE}.new"
     file = open(unnamed, "ab")  # noqa: SIM115 (open for as long as the lock is held)
@@ -96,7 +97,7 @@ def lock_temporary(folder: Path) -> IO | None:
 
 
 def remove_abandoned(parent: Path) -> list[Path]:
-    """Remove the temporary folders in `parent` whose process was killed: those with a lock file that no process holds."""
+    """Remove temporary folders in `parent` whose process was killed: their lock file is not locked."""
     removed = []
     for lock in sorted(parent.glob(f".*/{FILE}")):
         if ABANDONED.fullmatch(lock.parent.name) and not lock.parent.is_symlink():

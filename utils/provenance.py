@@ -1,4 +1,4 @@
-"""What made a result: command, code, versions, device, seed and weights, as JSON-able facts."""
+"""Provenance of a result: command, code, versions, device, seed and weights, as JSON-able values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from utils.checkpoint import RELEASED, atomic_path, git_revision, read_metadata
 
 
 def provenance(config: Any, device: torch.device | str, weights: Iterable[Path] = ()) -> dict[str, Any]:
-    """What makes the results of this run.
+    """The provenance of this run's results.
 
     Args:
         config: the script's settings, a dataclass with a `seed`.
@@ -42,7 +42,7 @@ def provenance(config: Any, device: torch.device | str, weights: Iterable[Path] 
 
 
 def add_provenance(path: Path, record: dict[str, Any]) -> None:
-    """Append a record to a JSON list of them; a file that is no such list is replaced."""
+    """Append a record to a JSON list; a file that is no such list is replaced."""
     records = []
     with suppress(OSError, ValueError):
         records = json.loads(path.read_text(encoding="utf-8"))

@@ -24,9 +24,9 @@ PATIENCE = timedelta(hours=3)  # that processes wait for each other: rank 0 vali
 
 
 def resolve_device(gpu_id: int | None = None) -> torch.device:
-    """The device for `--gpu_id`: -1 is the CPU, None the first GPU if there is one. Under torchrun, each process of a machine
-    takes the next GPU. A GPU becomes the process's current one, which quantised LMs, bf16 checks and random states refer to.
-    Raises `UserError` for a GPU that is not there."""
+    """The device for `--gpu_id`: -1 is the CPU, None the first GPU if there is one. Under torchrun, each process of a machine takes
+    another GPU. A GPU is made the current device, which quantised LMs, bf16 checks and random states use. Raises `UserError` for a
+    GPU that does not exist."""
     count = torch.cuda.device_count()
     if gpu_id == -1 or (gpu_id is None and count == 0):
         return torch.device("cpu")
@@ -47,7 +47,7 @@ def exact_fp32() -> None:
 
 
 def user_cache() -> Path:
-    """The user's `.cache`; where the user has no home, as in containers, a folder among the temporary files."""
+    """The user's `.cache`, or a temporary folder if the user has no home, as in some containers."""
     try:
         return Path.home() / ".cache"
     except RuntimeError:
@@ -62,7 +62,7 @@ def seed_everything(seed: int) -> None:
 
 
 def random_states() -> dict[str, Any]:
-    """The states of all generators of this process, in types that `torch.load(weights_only=True)` reads."""
+    """The states of all random generators of this process, in types that `torch.load(weights_only=True)` reads."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -73,7 +73,7 @@ def random_states() -> dict[str, Any]:
 
 
 def set_random_states(states: dict[str, Any]) -> None:
-    """Put back what `random_states` gave."""
+    """Restore states returned by `random_states`."""
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
@@ -83,7 +83,7 @@ def set_random_states(states: dict[str, Any]) -> None:
 
 @contextmanager
 def preserved_random_states() -> Iterator[None]:
-    """Random draws inside leave the stream outside as it was."""
+    """A context whose random draws do not affect the random states outside."""
     states = random_states()
     try:
         yield
@@ -99,7 +99,7 @@ def autocast(device: torch.device, precision: str = "auto") -> AbstractContextMa
 
 
 def has_bf16_units(device: torch.device) -> bool:
-    """Whether the GPU or CPU has matrix units for bf16. AVX512_BF16 alone is no such unit: it gains little over fp32."""
+    """Whether the GPU or CPU has matrix units for bf16. AVX512_BF16 alone does not count: it is hardly faster than fp32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
@@ -107,7 +107,7 @@ def has_bf16_units(device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class Distributed:
-    """This process among those that `torchrun` started; alone: rank 0 of 1. The methods are no-ops when alone."""
+    """This process among those that `torchrun` started; rank 0 of 1 without torchrun, where the methods do nothing."""
 
     rank: int = 0
     world: int = 1
@@ -115,6 +115,7 @@ class Distributed:
 
     @classmethod
     def from_environment(cls) -> Distributed:
+        """This process as `torchrun` describes it in the environment."""
         get = os.environ.get
         return cls(int(get("RANK", 0)), int(get("WORLD_SIZE", 1)), int(get("LOCAL_RANK", 0)))
 
@@ -125,7 +126,7 @@ class Distributed:
 
     @contextmanager
     def group(self, device: torch.device) -> Iterator[None]:
-        """Join the other processes (nccl between GPUs, gloo between CPUs), and part at the end; once in a process."""
+        """A context that joins the process group (nccl for GPUs, gloo for CPUs) and leaves it at the end; only once per process."""
         if self.world == 1 or dist.is_initialized():
             yield
             return
@@ -138,9 +139,9 @@ class Distributed:
 
     @contextmanager
     def first_on_node(self) -> Iterator[None]:
-        """What is inside, the first process of each machine does before the others, who then find what it left in caches.
+        """A context that the first process of each machine runs before the others, which then find its results in caches.
 
-        Where it fails, the others go on, to fail in the same way with the same message.
+        If it fails, the others continue and fail with the same message.
         """
         if self.local_rank > 0:
             self.wait()
@@ -161,19 +162,19 @@ class Distributed:
         return values
 
     def wait(self) -> None:
-        """Until every process has come here."""
+        """Wait until every process is here."""
         if self.world > 1 and dist.is_initialized():
             dist.barrier()
 
     def gather(self, value: Any) -> list[Any]:
-        """Everyone's `value`, by rank, on every process."""
+        """The values of all processes by rank, on every process."""
         values = [value] * self.world
         if self.world > 1:
             dist.all_gather_object(values, value)
         return values
 
     def in_turns(self, items: Sequence[Item], make: Callable[[Item], Iterable[Made]]) -> Iterator[Made]:
-        """What `make` gives for all items, in their order, on every process; each process makes every `world`-th item's."""
+        """The results of `make` for all items, in order, on every process; each process computes every `world`-th item."""
         if self.world == 1:
             for item in items:
                 yield from make(item)
@@ -185,15 +186,15 @@ class Distributed:
 
 
 class Agreement:
-    """The largest of the numbers that processes give at each step, one step late: it travels while the next step computes, over a
-    group of CPUs, so that nobody waits for a GPU. To be made and asked by all processes alike, within `Distributed.group`."""
+    """The maximum over processes of a number per step, available one step later: it is reduced on the CPU while the next step
+    computes, so that no process waits for a GPU. All processes must create and call it alike, inside `Distributed.group`."""
 
     def __init__(self, processes: Distributed) -> None:
         self.group = dist.new_group(backend="gloo", timeout=PATIENCE) if processes.world > 1 else None
         self.pending: tuple[Tensor, dist.Work] | None = None
 
     def largest(self, number: int) -> int:
-        """The largest of what was given at the step before, 0 at first; of one process alone, `number`."""
+        """The maximum of the previous step's numbers, 0 at the first step; with one process, `number`."""
         if self.group is None:
             return number
         value, before = torch.tensor(number), self.close()
@@ -201,7 +202,7 @@ class Agreement:
         return before
 
     def close(self) -> int:
-        """What is on its way, 0 if nothing is."""
+        """Wait for the pending number; 0 if there is none."""
         if self.pending is None:
             return 0
         (value, work), self.pending = self.pending, None

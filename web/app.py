@@ -1,7 +1,6 @@
 """The studio's page: Gradio components around `pipelines.api.Lamp`.
 
-Nothing that a visitor writes or uploads becomes HTML: texts are shown in text boxes and tables, motions in the viewer's frame,
-which may run its own script and reach nothing else.
+Input of visitors never becomes HTML: texts are shown in text boxes and tables, motions in the viewer's sandboxed frame.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ EMPTY = '<div class="viewers"><p>Describe a motion and press Generate.</p></div>
 
 
 def reported(function: Callable) -> Callable:
-    """The function with our errors as messages of the page, and others as one line that says so."""
+    """A function whose `UserError`s are shown on the page; other exceptions become one generic line."""
 
     @functools.wraps(function)
     def wrapped(*arguments: Any) -> Any:
@@ -50,7 +49,7 @@ def reported(function: Callable) -> Callable:
 
 
 class Studio:
-    """The functions behind the page. `session` is the visitor's; `number` that of the selected motion."""
+    """The functions behind the page. `session` is the visitor's session, `number` the selected motion's number."""
 
     def __init__(self, lamp: Lamp, library: str = ""):
         self.lamp, self.library = lamp, library
@@ -133,10 +132,12 @@ class Studio:
 
     @reported
     def undo(self, session: Session) -> tuple:
+        """Undo the last step; returns the new state of the page."""
         return ("", *self.shown(session.undo()))
 
     @reported
     def redo(self, session: Session) -> tuple:
+        """Redo the step that was undone last; returns the new state of the page."""
         return ("", *self.shown(session.redo()))
 
     @reported
@@ -156,11 +157,12 @@ class Studio:
 
 
 def numbered(sample: Sample, number: int, known: dict | None) -> Sample:
+    """A sample under the number by which the session lists it."""
     return Sample(sample.motion, 0, number, number, known, sample.cycles)
 
 
 def viewers(motions: Sequence[Motion]) -> str:
-    """A viewer for each motion, side by side where there is room."""
+    """One viewer per motion, side by side if there is room."""
     frames = (framed(motion.html(), HEIGHT) for motion in motions)
     return f'<div class="viewers">{"".join(frames)}</div>'
 
@@ -200,6 +202,7 @@ def build(lamp: Lamp, library: str = "") -> gr.Blocks:
 
 
 def generate_tab(studio: Studio) -> dict[str, Any]:
+    """The components of the tab that generates, by name."""
     with gr.Tab("Generate"):
         prompt = gr.Textbox(
             label="What does the person do?", value="a person waves with the right hand", max_length=MAX_LETTERS, autofocus=True
@@ -215,6 +218,7 @@ def generate_tab(studio: Studio) -> dict[str, Any]:
 
 
 def edit_tab() -> dict[str, Any]:
+    """The components of the tab that edits, by name."""
     with gr.Tab("Edit"):
         prompt = gr.Textbox(label="What happens there? Without text, what leads from before to after", max_length=MAX_LETTERS)
         start = gr.Slider(0, 60, value=20, step=1, label="From frame")
@@ -227,6 +231,7 @@ def edit_tab() -> dict[str, Any]:
 
 
 def upload_tab() -> dict[str, Any]:
+    """The components of the tab that uploads, captions and searches, by name."""
     with gr.Tab("Upload, captions, search"):
         file = gr.File(label="Motion file", file_types=UPLOADS, type="filepath")
         captions = gr.Button("Caption the selected motion", variant="primary")
@@ -238,7 +243,7 @@ def upload_tab() -> dict[str, Any]:
 
 
 def connect(studio: Studio, session: gr.State, controls: tuple, view: gr.HTML, note: gr.Textbox, chosen: gr.Dropdown) -> None:
-    """What each control does."""
+    """Connect the controls to their functions."""
     made, edits, uploads = controls
     changed = [note, view, chosen, *edits["stretch"], session]
     gr.on(

@@ -39,10 +39,12 @@ class Entry:
 
     @property
     def motion(self) -> Motion:
+        """The motion."""
         return self.sample.motion
 
     @property
     def title(self) -> str:
+        """The entry's line in the list: number, shortened text, frames."""
         text = self.motion.text or "a motion"
         return f"{self.number}. {text if len(text) <= 60 else text[:59] + '…'} ({len(self.motion)} frames)"
 
@@ -57,9 +59,11 @@ class Session:
 
     @property
     def entries(self) -> list[Entry]:
+        """All motions, the oldest first."""
         return [entry for step in self.steps for entry in step]
 
     def added(self, samples: Iterable[Sample], action: Action) -> Session:
+        """The session with a step of new motions; the oldest steps go when there are too many motions."""
         entries = tuple(Entry(number, sample, action) for number, sample in enumerate(samples, start=self.counted + 1))
         steps = (*self.steps, entries)
         while sum(map(len, steps)) > MOST and len(steps) > 1:
@@ -67,9 +71,11 @@ class Session:
         return Session(steps, (), self.counted + len(entries))
 
     def undo(self) -> Session:
+        """The session without its last step."""
         return Session(self.steps[:-1], (*self.undone, self.steps[-1]), self.counted) if self.steps else self
 
     def redo(self) -> Session:
+        """The session with the step that was undone last."""
         return Session((*self.steps, self.undone[-1]), self.undone[:-1], self.counted) if self.undone else self
 
     def entry(self, number: int | None) -> Entry:

@@ -1,1 +1,1 @@
-"""Do generated motions follow the prompt? Prompts, judges of joints, and the check of the judges on real clips."""
+"""Whether generated motions follow the prompt: prompts, judges of joints, and a check of the judges on real clips."""

@@ -1,18 +1,20 @@
-"""Do generated motions follow the prompt? Judged from the joints, without a learned evaluator.
+"""Whether generated motions follow the prompt, judged from the joints without a learned evaluator.
 
     python -m benchmarks.obedience --split test            # prompts on the embedded weights: a table, and --out FILE.json
     python -m benchmarks.obedience --edits                 # prompted edits and joins
-    python -m benchmarks.obedience --real DIR [DIR ...]    # the judges themselves, on captured clips
+    python -m benchmarks.obedience --real DIR [DIR ...]    # check the judges on captured clips
 
 Prompts are in prompts.py, judges in gaits.py, postures.py and gestures.py.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from dataclasses import make_dataclass
+from dataclasses import dataclass
 from pathlib import Path
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.obedience")
 
 import numpy as np
 from tqdm import tqdm
@@ -21,39 +23,43 @@ from benchmarks.obedience.measures import Body
 from benchmarks.obedience.prompts import PROMPTS, THIN, Prompt
 from motion.features import features_to_joints
 from motion.skeleton import HUMANML3D
+from options.cli import parse
+from options.common import DATASETS, option
 from pipelines.runs import EMBEDDED, resolve_generator
 from pipelines.text2motion import TextToMotion
+from utils.errors import script
 from utils.provenance import provenance
 
 LEAST = 12  # frames; shorter motions obey nothing
 BATCH = 128
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The flags of this benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--samples", type=int, default=32, metavar="N", help="motions for each prompt")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling noise")
-    parser.add_argument(
-        "--split", choices=("val", "test", "all"), default="all", help="which prompts: weights are chosen on val, reported on test"
+@dataclass(frozen=True)
+class Obedience:
+    """How many of the generated motions do what the prompt says, judged from the joints."""
+
+    samples: int = option(32, "motions per prompt")
+    seed: int = option(0, "random seed of the sampling noise")
+    split: str = option(
+        "all", "prompts to use: weights are chosen on val and reported on test", choices=("val", "test", "all")
     )
-    parser.add_argument("--edits", action="store_true", help="check ten prompted edits and joins instead")
-    parser.add_argument(
-        "--real", nargs="+", metavar="DIR", help="check the judges on captured clips instead: folders with <source>/<clip>.npy"
-    )
-    parser.add_argument("--out", metavar="FILE", help="write the results to this JSON file too")
-    for flag in ("cond_scale", "res_cond_scale", "temperature"):
-        parser.add_argument(f"--{flag}", type=float, metavar="X", help="sampling setting; the default is that of the weights")
-    parser.add_argument("--checkpoints_dir", default="checkpoints", metavar="DIR", help="folder of the weights")
-    parser.add_argument("--dataset_name", metavar="NAME", help="dataset of the weights")
-    parser.add_argument("--name", default=EMBEDDED, metavar="NAME", help="masked transformer")
-    for flag in ("res_name", "length_name", "fill_name"):
-        parser.add_argument(f"--{flag}", default="", metavar="NAME", help="model that goes with --name")
-    return parser.parse_args(argv)
+    edits: bool = option(False, "check ten prompted edits and joins instead")
+    real: list[str] = option([], "check the judges on captured clips instead: folders with <source>/<clip>.npy")
+    out: str = option("", "JSON file for the results")
+    cond_scale: float | None = option(None, "guidance scale of the base tokens; default: that of the weights")
+    res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; default: that of the weights")
+    temperature: float | None = option(None, "sampling temperature; default: that of the weights")
+    checkpoints_dir: str = option("checkpoints", "folder of checkpoint folders")
+    dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
+    name: str = option(EMBEDDED, "masked transformer")
+    res_name: str = option("", "residual transformer that goes with --name")
+    length_name: str = option("", "length predictor that goes with --name")
+    fill_name: str = option("", "masked transformer trained with --infill, for edits")
 
 
+@script
 def main(argv: list[str] | None = None) -> None:
-    args = parse(argv)
+    args = parse(Obedience, argv)
     if args.real:
         from benchmarks.obedience.real import check_judges
 
@@ -71,13 +77,13 @@ def main(argv: list[str] | None = None) -> None:
             results, lines = report(prompts, obedience(model, prompts, args), args)
     print("\n".join(lines))
     if args.out:
-        settings = make_dataclass("Settings", vars(args))(**vars(args))
-        made_by = provenance(settings, "cpu", [] if args.real else model.sources)
+        made_by = provenance(args, "cpu", [] if args.real else model.sources)
         Path(args.out).write_text(json.dumps({**results, "provenance": made_by}, indent=1) + "\n", encoding="utf-8")
 
 
-def obedience(model: TextToMotion, prompts: list[Prompt], args: argparse.Namespace) -> list[float]:
-    """For each prompt the share of its samples that obey. `prompts` are consecutive in PROMPTS, whose order numbers the samples."""
+def obedience(model: TextToMotion, prompts: list[Prompt], args: Obedience) -> list[float]:
+    """The fraction of samples that follow each prompt. `prompts` are consecutive in PROMPTS, whose order determines sample
+    numbers."""
     texts = [prompt for prompt in prompts for _ in range(args.samples)]
     number = PROMPTS.index(prompts[0]) * args.samples
     sampling = model.sampling.changed(args)
@@ -95,7 +101,7 @@ def obeys(prompt: Prompt, joints: np.ndarray) -> bool:
     return len(joints) >= LEAST and bool(prompt.obeys(Body(joints.astype(np.float64))))
 
 
-def report(prompts: list[Prompt], shares: list[float], args: argparse.Namespace) -> tuple[dict, list[str]]:
+def report(prompts: list[Prompt], shares: list[float], args: Obedience) -> tuple[dict, list[str]]:
     """Results for JSON, and a table: one line per prompt, then the means by action, kind and split."""
     lines = [f"{share:6.1%}  {prompt.split:4}  {prompt.action:22}  {prompt.text}" for prompt, share in zip(prompts, shares)]
     means = {}

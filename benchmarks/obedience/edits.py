@@ -1,13 +1,12 @@
-"""Ten prompted edits and joins: does the action happen in the stretch it was asked for, and is the seam smooth?
+"""Ten prompted edits and joins: whether the action happens in the requested section, and whether the seam is smooth.
 
-Sources are generated from a prompt by the same weights. A seam is smooth if no joint moves further from one frame to the next than
-within half a second around it, 3 cm aside (`benchmarks.seams`).
+Sources are generated from a prompt by the same weights. A seam is smooth if no joint moves more than 3 cm further between its
+frames than between frames within half a second of it (`benchmarks.seams`).
 """
 
 from __future__ import annotations
 
-import argparse
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -22,13 +21,17 @@ from pipelines.editing import edit
 from pipelines.long_motion import join
 from pipelines.text2motion import TextToMotion
 
+if TYPE_CHECKING:
+    from benchmarks.obedience.__main__ import Obedience
+
 SMOOTH = 0.03  # m
 MARGIN = 8  # frames by which an action may lie outside of its stretch
 WINDOW = 10_000  # between the sample numbers of two cases
 
 
 class Edit(NamedTuple):
-    """`source` frames of a motion of `start`; the action is due in `section`, or in that many frames `after` or `before`."""
+    """An edit of `source` frames generated from `start`; the action is expected in `section`, or in that many frames `after` or
+    `before`."""
 
     start: str
     source: int
@@ -55,9 +58,9 @@ JOINS = (
 )
 
 
-def check_edits(model: TextToMotion, args: argparse.Namespace) -> tuple[dict, list[str]]:
-    """Results for JSON, and a table with one line per case: the share of samples in which the action happens in its stretch, and
-    the share with a smooth seam."""
+def check_edits(model: TextToMotion, args: Obedience) -> tuple[dict, list[str]]:
+    """Results for JSON, and a table with one line per case: the fraction of samples in which the action happens in its section, and
+    the fraction with a smooth seam."""
     options = {"sampling": model.sampling.changed(args)}
     rows, cases = [], [*EDITS, *JOINS]
     for number, case in enumerate(tqdm(cases, disable=None)):
@@ -74,7 +77,7 @@ def check_edits(model: TextToMotion, args: argparse.Namespace) -> tuple[dict, li
 
 
 def edited(model: TextToMotion, case: Edit, sample: int, options: dict) -> tuple[bool, bool]:
-    """Whether the action happens where it was asked for, and whether the seams are smooth, in one sample."""
+    """Whether the action happens in the requested section and the seams are smooth, in one sample."""
     source, _ = model.generate([case.start], torch.tensor([case.source]), options["sampling"], first_sample=sample)
     sections = [case.section] if case.section else []
     added = {"before": case.before, "after": case.after}

@@ -1,4 +1,4 @@
-"""Judges of going from place to place: walking, running, turning, climbing, crawling. Body → spans in which it happens."""
+"""Judges of locomotion: walking, running, turning, climbing, crawling. Body → spans in which it happens."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def steps(body: Body, span: Span) -> int:
 
 
 def goes(body: Body, low: float, high: float, toward: tuple[float, float] | None = None, within: float = 45.0) -> list[Span]:
-    """Steps on upright legs at a mean speed of low … high m/s, `toward` a direction (left, forward) of the body if one is given."""
+    """Spans of upright stepping at a mean speed of low … high m/s, `toward` a direction (left, forward) of the body if given."""
     pace = smooth(body.speed, 6)
     mask = (pace > min(low, WALK)) & (body.height[:, PELVIS] > 0.75 * body.leg) & (body.trunk < 50)
     if toward is not None:
@@ -52,14 +52,14 @@ def walks_backward(body: Body) -> list[Span]:
 
 
 def runs_forward(body: Body) -> list[Span]:
-    """Faster than people walk; or as fast as a quick walk with the shins swung up behind, as in a slow jog."""
+    """Faster than walking, or as fast as a quick walk with the shins swinging up behind, as in slow jogging."""
     fast, slow = goes(body, RUN, 9.0, (0, 1)), goes(body, 1.5, RUN, (0, 1))
     bent = body.knees.max(1)
     return sorted(fast + [span for span in slow if np.percentile(bent[span.start : span.stop], 85) > 76])
 
 
 def turns(body: Body, side: int, least: float = 40.0) -> list[Span]:
-    """Facing changes to one side by `least` degrees or more, the sway of a gait smoothed away."""
+    """The facing direction, smoothed over the sway of the gait, changes to one side by `least` degrees or more."""
     sign = 1 if side == LEFT else -1
     course = sign * smooth(body.yaw, 6)
     turning = runs(rate(course) > 8, 0.2, 0.4)
@@ -78,9 +78,9 @@ def stands(body: Body) -> list[Span]:
 
 
 def sneaks(body: Body) -> list[Span]:
-    """Slow steps on bent legs or with a bent back."""
-    bent = (smooth(body.knees.min(1), 6) > 18) | (smooth(body.trunk, 6) > 18)
-    return [span for span in goes(body, 0.15, 1.2, (0, 1)) if bent[span.start : span.stop].mean() > 0.6]
+    """Slow steps on bent legs and with a bent back."""
+    bent = (smooth(body.knees.min(1), 6) > 30) & (smooth(body.trunk, 6) > 15)
+    return [span for span in goes(body, 0.15, 1.2) if bent[span.start : span.stop].mean() > 0.6]  # any way: sneaks look about
 
 
 def walks_like_a_zombie(body: Body) -> list[Span]:
@@ -91,16 +91,17 @@ def walks_like_a_zombie(body: Body) -> list[Span]:
 
 
 def climbs_steps(body: Body) -> list[Span]:
-    """The person rises by 0.3 m or more with a foot that stands still up there, hands free."""
+    """Climbing with free hands."""
     return [span for span in climbs(body) if gripping(body)[span.start : span.stop].mean() < 0.5]
 
 
 def climbs_a_ladder(body: Body) -> list[Span]:
-    """The same with the hands gripping in front of the chest or higher."""
+    """Climbing with the hands in front of the chest or higher."""
     return [span for span in climbs(body) if gripping(body)[span.start : span.stop].mean() >= 0.5]
 
 
 def climbs(body: Body) -> list[Span]:
+    """Spans in which the pelvis is 0.2 m above leg height and a still foot 0.25 m above the floor, with 2 s before them."""
     pelvis = smooth(body.height[:, PELVIS], 3)
     still = length(rate(smooth(body.joints[:, ANKLES], 1))) < 0.3
     standing = (still & (body.feet > 0.25) & (body.knees < 100)).any(1)
@@ -115,7 +116,7 @@ def gripping(body: Body) -> np.ndarray:
 
 
 def crawls(body: Body) -> list[Span]:
-    """On hands and knees, or lower: hips and head low, hands at the floor in turn, and on the way."""
+    """Moving on hands and knees or lower: hips and head low, hands on the floor in turn."""
     low = (body.height[:, PELVIS] < 0.65) & (body.height[:, HEAD] < 0.85) & (body.trunk > 50)
     hands = smooth((body.height[:, WRISTS].min(1) < 0.25).astype(float), 4) > 0.5
     spans = runs(low & hands, 1.2, 0.4)
@@ -123,7 +124,7 @@ def crawls(body: Body) -> list[Span]:
 
 
 def ducks(body: Body) -> list[Span]:
-    """On the way, feet on the floor, the head goes down by more than a quarter and comes up again."""
+    """While walking, the head goes down by more than a quarter and comes up again."""
     low = runs((body.feet.min(1) < 0.1) & (body.height[:, HEAD] < 0.72 * (body.leg + 0.75)), 0.15, 0.2)
     moving = [span for span in low if body.speed[span.start : span.stop].min() > 0.8]
     up = body.height[:, HEAD] > 0.8 * (body.leg + 0.75)
@@ -131,6 +132,6 @@ def ducks(body: Body) -> list[Span]:
 
 
 def circles(body: Body, side: int) -> list[Span]:
-    """Goes on a course that bends to one side by 55° or more."""
+    """Walks a path that curves to one side by 55° or more."""
     bends = turns(body, side, 55.0)
     return [span for span in bends if body.speed[span.start : span.stop].mean() > 0.6 and span.seconds > 0.8]

@@ -76,7 +76,7 @@ def kicks(body: Body, side: int, least: float = 0.5) -> list[Span]:
 
 
 def kicks_a_ball(body: Body, side: int) -> list[Span]:
-    """A foot swings forward past the hips far faster than in any step, half a metre ahead and 30 cm up or more."""
+    """A foot swings forward past the hips much faster than in a step, half a metre ahead and at least 30 cm up."""
     foot = smooth(body.local[:, ANKLES[side], 2], 0.5)
     spans = []
     for span in runs(rate(foot) > 4.5, 0.0, 0.1):
@@ -100,7 +100,7 @@ def punches(body: Body, side: int) -> list[Span]:
 
 
 def throws(body: Body) -> list[Span]:
-    """A ball leaves two hands: both are up before the face, near each other, and an arm stretches quickly to its length."""
+    """A two-handed throw: both hands are in front of the face, close together, and an arm stretches quickly."""
     gap = length(body.joints[:, WRISTS[0]] - body.joints[:, WRISTS[1]])
     held = (body.reach[..., 1].min(1) > -0.15) & (gap < 0.55)
     spans = []
@@ -114,7 +114,7 @@ def throws(body: Body) -> list[Span]:
 
 
 def drinks(body: Body, side: int) -> list[Span]:
-    """A hand is brought up to the mouth from below and stays half a second; the other does not."""
+    """One hand moves up to the mouth and stays for half a second; the other does not."""
     gap = length(body.joints[:, WRISTS] - body.joints[:, HEAD, None])
     ahead = body.local[:, WRISTS[side], 2] > body.local[:, NECK, 2] + 0.1
     level = (np.abs(body.height[:, WRISTS[side]] - body.height[:, NECK]) < 0.25) & (np.abs(body.local[:, WRISTS[side], 0]) < 0.22)
@@ -204,7 +204,7 @@ def dances(body: Body) -> list[Span]:
 
 
 def straightness(body: Body, span: Span) -> float:
-    """How far the pelvis gets, as a fraction of its way."""
+    """Distance between the ends of the pelvis's path, as a fraction of its length."""
     path = smooth(body.joints[span.start : span.stop, PELVIS], 3)[:, [0, 2]]
     way = length(np.diff(path, axis=0)).sum()
     return float(length(path[-1] - path[0]) / max(way, 1e-6))

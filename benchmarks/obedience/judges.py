@@ -1,4 +1,5 @@
-"""The judges by name, and the conditions that prompts combine: something happens, mostly, several times, in order, or at once.
+"""The judges by name, and conditions for prompts: an action happens, takes most of the time, happens several times, in order, or
+together.
 
 A judge is a function Body → spans in which its action happens; "kick" is "kick left" or "kick right". A condition is a function
 Body → bool.
@@ -57,7 +58,7 @@ def shows(name: str, body: Body) -> bool:
 
 
 def share(spans: list[Span], body: Body) -> float:
-    """Part of the clip that the spans take."""
+    """Fraction of the clip that the spans cover."""
     return sum(span.stop - span.start for span in spans) / len(body)
 
 
@@ -77,7 +78,7 @@ def all_of(*conditions: Condition) -> Condition:
 
 
 def mostly(name: str, least: float = 0.5) -> Condition:
-    """It takes at least this share of the motion."""
+    """It takes at least this fraction of the motion."""
     return lambda body: share(JUDGES[name](body), body) >= least
 
 
@@ -118,10 +119,12 @@ def ends(state: Callable[[Body], np.ndarray], seconds: float = 0.4) -> Condition
 
 
 def begins(state: Callable[[Body], np.ndarray], seconds: float = 0.4) -> Condition:
+    """A condition: `state` holds during the first `seconds` of the motion."""
     return lambda body: bool(state(body)[: round(seconds * FPS)].mean() > 0.6)
 
 
 def upright(body: Body) -> np.ndarray:
+    """Whether the body is upright, per frame (T,)."""
     return body.upright
 
 

@@ -1,7 +1,7 @@
-"""What the judges measure: one body over time, and spans of frames.
+"""Measurements for the judges: one body over time, and spans of frames.
 
 In: joints (T, 22, 3), HumanML3D order, metres, Y up, floor 0, 20 frames a second. Pairs are (left, right); heights are above the
-floor; body axes are (left, up, forward) of where the body faces; angles are degrees.
+floor; body axes are (left, up, forward) relative to the facing direction; angles are degrees.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Span(NamedTuple):
 
 
 def runs(mask: np.ndarray, least: float = 0.0, gap: float = 0.0) -> list[Span]:
-    """Runs of true values in a mask (T,) that last `least` seconds; runs that are at most `gap` seconds apart are one."""
+    """Runs of true values in a mask (T,) of at least `least` seconds; runs at most `gap` seconds apart are merged."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(int)))
     spans: list[Span] = []
     for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist()):
@@ -56,7 +56,7 @@ def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def rate(x: np.ndarray) -> np.ndarray:
-    """Change a second, (T, ...) → (T, ...)."""
+    """Change per second, (T, ...) → (T, ...)."""
     return FPS * np.gradient(x, axis=0)
 
 
@@ -78,7 +78,7 @@ def angle_to_up(vectors: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """One person over T frames; what is asked for is computed once."""
+    """One person over T frames; properties are computed once, on first use."""
 
     joints: np.ndarray  # (T, 22, 3)
 
@@ -92,13 +92,13 @@ class Body:
 
     @cached_property
     def leg(self) -> float:
-        """Height of the pelvis when the person stands: the bones of a leg, and the ankle's height."""
+        """Height of the standing person's pelvis: the length of a leg plus the ankle's height."""
         bones = (length(self.joints[:, a] - self.joints[:, b]) for pair in (zip(HIPS, KNEES), zip(KNEES, ANKLES)) for a, b in pair)
         return float(sum(np.median(bone) for bone in bones)) / 2 + 0.12
 
     @cached_property
     def yaw(self) -> np.ndarray:
-        """Where the body faces, (T,), unwrapped degrees, left positive."""
+        """Facing direction (T,) in unwrapped degrees, left positive."""
         across = sum(self.joints[:, left] - self.joints[:, right] for left, right in (HIPS, SHOULDERS))
         return smooth(np.degrees(np.unwrap(np.arctan2(-across[:, 2], across[:, 0]))), 3)
 
@@ -110,7 +110,7 @@ class Body:
 
     @cached_property
     def local(self) -> np.ndarray:
-        """Joints (T, 22, 3) from the pelvis, in body axes; heights stay above the floor."""
+        """Joints (T, 22, 3) relative to the pelvis in body axes; heights are above the floor."""
         return self.in_body_axes(self.joints - self.joints[:, :1] * [1, 0, 1])
 
     @cached_property
@@ -125,18 +125,18 @@ class Body:
 
     @cached_property
     def feet(self) -> np.ndarray:
-        """Height of each foot's lowest point over where it stands, (T, 2)."""
+        """Height of each foot's lowest point above its standing height, (T, 2)."""
         low = np.minimum(self.height[:, ANKLES] - 0.06, self.height[:, TOES])
         return low - np.percentile(low.min(1), 5)
 
     @cached_property
     def trunk(self) -> np.ndarray:
-        """Degrees of the spine from upright, (T,)."""
+        """Inclination of the spine from upright in degrees, (T,)."""
         return smooth(angle_to_up(self.joints[:, NECK] - self.joints[:, PELVIS]), 1)
 
     @cached_property
     def thighs(self) -> np.ndarray:
-        """Degrees of each thigh from hanging, (T, 2): 0 when standing, 90 when level."""
+        """Angle of each thigh from hanging in degrees, (T, 2): 0 when standing, 90 when level."""
         return 180 - angle_to_up(self.joints[:, KNEES] - self.joints[:, HIPS])
 
     @cached_property
@@ -171,7 +171,7 @@ class Body:
 
     @cached_property
     def upright(self) -> np.ndarray:
-        """Whether the person stands or goes: the pelvis at its height, the trunk not bent far, (T,)."""
+        """Whether the person stands or walks, (T,): the pelvis at standing height, the trunk not far bent."""
         return (self.height[:, PELVIS] > 0.82 * self.leg) & (self.trunk < 45)
 
     @cached_property

@@ -25,14 +25,14 @@ from benchmarks.obedience.measures import (
 
 
 def seated(body: Body) -> np.ndarray:
-    """On a seat, (T,): pelvis below 0.65 m, thighs level, trunk upright, and so far behind the feet that no one could hold it."""
+    """On a seat, (T,): pelvis below 0.65 m, thighs level, trunk upright, and too far behind the feet to balance."""
     low = (body.height[:, PELVIS] < 0.65) & (body.height[:, PELVIS] > 0.25)
     level = np.abs(body.thighs - 90).mean(1) < 32
     return low & level & (body.trunk < 45) & (body.behind_feet > 0.12) & (body.height[:, ANKLES].min(1) < 0.3)
 
 
 def sits(body: Body) -> list[Span]:
-    """Seated for half a second or more, after having stood; the span begins with the way down."""
+    """Seated for half a second or more after standing; the span starts with the way down."""
     return [
         Span(start, span.stop) for span in runs(seated(body), 0.5, 0.3) if (start := last_upright(body, span.start)) is not None
     ]
@@ -83,7 +83,7 @@ def dips(body: Body, depth: float, longest: float = 6.0) -> list[Span]:
 
 
 def squats(body: Body) -> list[Span]:
-    """Knees bend and stretch again over feet that stay, in balance, the hands off the floor."""
+    """Knees bend and stretch again, in balance over standing feet, hands off the floor."""
     return [span for span in dips(body, 0.78) if is_squat(body, span)]
 
 
@@ -106,7 +106,7 @@ def jumped_near(body: Body, span: Span) -> bool:
 
 
 def airborne(body: Body, clear: float) -> list[Span]:
-    """Both feet `clear` metres off the floor, then down again; rising and falling as bodies do."""
+    """Both feet `clear` metres off the floor in free fall, then down again."""
     spans = runs(body.feet.min(1) > clear, 0.1)
     near = 3 * FPS // 4
     down = body.feet.min(1) < 0.045
@@ -117,7 +117,7 @@ def airborne(body: Body, clear: float) -> list[Span]:
 
 
 def jumps(body: Body) -> list[Span]:
-    """Both feet off the floor by 8 cm, right way up, and down again; at a run 20 cm, for sprinters leave it by 8 cm too."""
+    """Both feet at least 8 cm off the floor while upright, then down again; 20 cm while running, because sprinters reach 8 cm."""
     pelvis, head_up = body.height[:, PELVIS], body.height[:, HEAD] > body.height[:, PELVIS] + 0.2
     spans = []
     for span in airborne(body, 0.08):
@@ -141,7 +141,7 @@ def ahead(body: Body, span: Span) -> float:
 
 
 def hops(body: Body) -> list[Span]:
-    """Off the floor and down again on one leg, the other foot held up all the while."""
+    """A jump on one leg, with the other foot held up."""
     spans = []
     for span in airborne(body, 0.03):
         around = slice(max(0, span.start - 3), span.stop + 3)
@@ -152,7 +152,7 @@ def hops(body: Body) -> list[Span]:
 
 
 def jumping_jacks(body: Body) -> list[Span]:
-    """Feet apart as the arms go up, together as they come down: one span a jack."""
+    """Feet apart as the arms go up, together as they come down: one span per jumping jack."""
     apart = smooth(length(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)
     arms = smooth(body.reach[..., 1].mean(1), 1)
     open_ = runs((apart > 0.4) & (arms > -0.1), 0.1, 0.1)

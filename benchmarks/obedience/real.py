@@ -1,11 +1,12 @@
 """The judges on captured clips: `python -m benchmarks.obedience --real DIR [DIR ...]`.
 
-real.csv lists stretches of captures that were looked at on contact sheets: what each shows, and what else may be seen in it ("*":
-anything; it is then no example of a clip without an action). A judge should pass the clips that show its action, 95 % of all and
+real.csv lists sections of captures that were inspected on contact sheets: the actions that each shows, and further actions that may
+be visible ("*": any; the section is then not used as a negative example). A judge should pass the clips that show its action, 95 %
+of all and
 80 % of any action with five or more, and at most 5 % of the clips that do not.
 
-A clip `source/name` is read from `DIR/source/name.npy` (raw joints, 20 fps), from a dataset's `new_joints/source_name.npy`, or,
-of Bandai-Namco, `new_joints/name.npy`. Clips that no folder has are counted and left out.
+A clip `source/name` is read from `DIR/source/name.npy` (raw joints, 20 fps), from a dataset's `new_joints/source_name.npy`, or, for
+Bandai-Namco, `new_joints/name.npy`. Missing clips are counted and left out.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def find(clip: str, folders: list[Path]) -> Path | None:
 
 
 def on_the_floor(joints: np.ndarray) -> np.ndarray:
-    """Joints whose lowest point is at 0, as a dataset's features have them."""
+    """Joints moved so that the lowest point is at height 0, as in a dataset's features."""
     return (joints - [0, joints[..., 1].min(), 0]).astype(np.float64)
 
 

@@ -1,8 +1,8 @@
-"""BERTScore: captions compared by the contextual embeddings of their words (Zhang et al. 2020), by the authors' package.
+"""BERTScore: captions are compared by the contextual embeddings of their words (Zhang et al. 2020), with the authors' package.
 
 Each word piece of a caption is matched with the most similar one of a reference. Precision is the mean similarity over the
 caption's pieces, recall over the reference's, F1 their harmonic mean, weighted by idf if asked. The field reports layer 17 of
-roberta-large. Any other encoder gives other numbers: a result says which one made it, and by which baseline it was rescaled.
+roberta-large. Other encoders give other numbers: a result names its encoder and the baseline by which it was rescaled.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ INSTALL = "BERTScore needs bert-score and transformers: pip install -r requireme
 
 @dataclass(frozen=True)
 class Baseline:
-    """The score of sentences that have nothing to do with each other: precision, recall, F1; and where it is from."""
+    """Mean scores of unrelated sentences (precision, recall, F1), and the source of these numbers."""
 
     values: tuple[float, float, float]
     source: str
@@ -35,7 +35,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class BertScore:
-    """Scores (N,) of N captions, at most 1 each. `setting` names encoder, layer and idf; `baseline` is "" for raw scores."""
+    """Scores (N,) of N captions, at most 1. `setting` names encoder, layer and idf; `baseline` is "" for raw scores."""
 
     precision: np.ndarray
     recall: np.ndarray
@@ -44,22 +44,22 @@ class BertScore:
     baseline: str = ""
 
     def rescaled(self, baseline: Baseline) -> BertScore:
-        """(score − b) / (1 − b): 1 stays 1, and unrelated sentences come to about 0 (section 'baseline rescaling')."""
+        """(score − b) / (1 − b), which maps 1 to 1 and unrelated sentences to about 0 (section 'baseline rescaling')."""
         assert not self.baseline, "scores are rescaled once"
         scores = zip((self.precision, self.recall, self.f1), baseline.values)
         return BertScore(*((score - b) / (1 - b) for score, b in scores), self.setting, baseline.source)
 
     def means(self) -> dict[str, float]:
-        """Means over the captions, × 100, by name."""
+        """Means over the captions, × 100, by metric."""
         return {name: 100 * float(getattr(self, name).mean()) for name in ("precision", "recall", "f1")}
 
 
 class BertScorer:
-    """An encoder, loaded once, that scores any number of times.
+    """An encoder for BERTScore, loaded once.
 
-    `model` is a folder with config.json, safetensors and tokeniser, or a published name, fetched unless it is in the cache. `name`
-    is what results call a folder; a name that bert-score knows, such as roberta-large, brings its layer and published baseline.
-    Raises `UserError` if the packages are missing, if the model is not to be had or not fit, or if no layer is known.
+    `model` is a folder with config.json, safetensors and tokeniser, or a published name, downloaded unless it is in the cache.
+    `name` is the name of a folder in results; if bert-score knows it, such as roberta-large, its layer and published baseline are
+    used. Raises `UserError` if packages or model are missing or unusable, or if no layer is known.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class BertScorer:
     def score(self, candidates: Captions, references: References, idf: bool = False) -> BertScore:
         """Raw scores of N captions against N lists of references, the best reference for each of precision, recall and F1.
 
-        `idf` weighs word pieces by how few of these references have them. A blank caption scores 0, and so does one whose pieces
-        all weigh nothing. Raises `UserError` as `check_captions` does.
+        `idf` weights word pieces by their inverse frequency in these references. A blank caption scores 0, and so does one whose
+        pieces all have weight 0. Raises `UserError` as `check_captions` does.
         """
         check_captions(candidates, references)
         owners = [place for place, group in enumerate(references) for _ in group]
@@ -100,7 +100,7 @@ class BertScorer:
         return BertScore(*best.T, f"{self.name}, layer {self.layer}, {'idf' if idf else 'no idf'}")
 
     def published_baseline(self) -> Baseline | None:
-        """The package's own baseline for this model and layer, if it has one: from pairs of sentences of the web, without idf."""
+        """The package's baseline for this model and layer, if it has one, computed without idf from pairs of web sentences."""
         import bert_score
 
         file = Path(bert_score.__file__).parent / "rescale_baseline" / LANGUAGE / f"{self.name}.tsv"
@@ -112,10 +112,10 @@ class BertScorer:
         return Baseline(tuple(map(float, rows[self.layer])), f"bert-score's, {self.name}, layer {self.layer}")
 
     def estimated_baseline(self, captions: References, pairs: int = 10_000, seed: int = 0) -> Baseline:
-        """A baseline made as the authors made theirs, the mean raw score of random pairs without idf, but of captions.
+        """A baseline computed as the authors do, the mean raw score of random pairs without idf, but for captions.
 
-        `captions` are lists, one a clip; a pair is of two clips, and equal sentences are no pair. Captions of motion are more alike
-        than sentences of the web, so that this baseline is the higher one. Raises `UserError` if there are no pairs.
+        `captions` are lists, one per clip; pairs are of different clips and sentences. Captions of motion are more similar than web
+        sentences, so this baseline is higher. Raises `UserError` if there are no pairs.
         """
         first, second = _draw_pairs(captions, pairs, seed)
         values = self._pairs(first, second, self._weights(None)).mean(0)
@@ -123,7 +123,7 @@ class BertScorer:
         return Baseline(tuple(map(float, values)), source)
 
     def _weights(self, references: list[str] | None) -> dict[int, float]:
-        """What each word piece weighs: its idf in the references, or 1. The marks at both ends weigh nothing."""
+        """The weight of each word piece: its idf in the references, or 1; 0 for the special tokens at both ends."""
         from bert_score.utils import get_idf_dict
 
         if references is not None:
@@ -132,7 +132,7 @@ class BertScorer:
         return defaultdict(lambda: 1.0, marks)
 
     def _pairs(self, first: list[str], second: list[str], weights: dict[int, float]) -> np.ndarray:
-        """Precision, recall, F1 (pairs, 3) of each first sentence against its second; 0 where one of them is blank."""
+        """Precision, recall, F1 (pairs, 3) of each pair's first sentence against the second; 0 if one of them is blank."""
         from bert_score.utils import bert_cos_score_idf
 
         scores = np.zeros((len(first), 3))
@@ -152,7 +152,7 @@ class BertScorer:
 
 
 def _draw_pairs(captions: References, pairs: int, seed: int) -> tuple[list[str], list[str]]:
-    """Captions of two different clips each, by a seed; pairs that read the same or have a blank are left out."""
+    """Random pairs of captions of two different clips; pairs that are equal or contain a blank caption are left out."""
     groups = [[text for text in group if text.strip()] for group in captions]
     groups = [group for group in groups if group]
     rng = np.random.default_rng(seed)
@@ -172,7 +172,7 @@ def _draw_pairs(captions: References, pairs: int, seed: int) -> tuple[list[str],
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Transformers says nothing but errors inside, and what it said before after it."""
+    """A context in which Transformers logs only errors."""
     try:
         from transformers.utils import logging
     except ImportError:
@@ -189,7 +189,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _find(model: str | Path) -> Path:
-    """The folder of a model: itself one, in the hub's cache, or fetched there."""
+    """The folder of a model: local, in the hub's cache, or downloaded to it."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
@@ -208,7 +208,7 @@ def _find(model: str | Path) -> Path:
 
 
 def _load(folder: Path, name: str):
-    """Encoder in float32 and eval mode, and tokeniser. Raises `UserError` for what transformers cannot read as an encoder."""
+    """Encoder in float32 and eval mode, and tokeniser. Raises `UserError` if Transformers cannot load an encoder."""
     from transformers import AutoModel, AutoTokenizer, GPT2Tokenizer, RobertaTokenizer
 
     try:
@@ -232,7 +232,7 @@ def _load(folder: Path, name: str):
 
 
 def _cut_(model: torch.nn.Module, layer: int | None, name: str) -> int:
-    """Drop the layers above this one, whose output counts. Raises `UserError` if it is not known or there is none."""
+    """Drop the layers above this one, whose output is used. Raises `UserError` if the layer is unknown or does not exist."""
     stack = getattr(getattr(model, "encoder", getattr(model, "transformer", None)), "layer", None)
     if not isinstance(stack, torch.nn.ModuleList):
         raise UserError(f"{name}: {type(model).__name__} is not an encoder like BERT or RoBERTa; take {DEFAULT} or a folder of one")

@@ -1,8 +1,8 @@
-"""How good generated motions are: by a judge's embeddings of them and of their texts, and by joints.
+"""Metrics of generated motions, from an evaluator's embeddings of motions and texts, and from joints.
 
 FID: Heusel et al. 2017; R-precision, MM-Dist, Diversity, MultiModality: Guo et al. 2022, section 6. Embeddings of texts and motions
-are (N, E), row i of one belonging to row i of the other. Results are tensors in float64, scalars (). Draws take a NumPy generator,
-so that `np.random.RandomState` repeats the published ones. Embeddings that are not finite raise `UserError`.
+are (N, E), where row i of one matches row i of the other. Results are float64 scalar tensors. Random draws use a NumPy generator,
+so that `np.random.RandomState` reproduces the published ones. Embeddings that are not finite raise `UserError`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Statistics = tuple[Tensor, Tensor]  # mean (E,), covariance (E, E)
 
 
 def fid(generated: Tensor, real: Tensor) -> Tensor:
-    """Fréchet distance of the Gaussians that embeddings (N, E) and (M, E) are taken for: 0 where they are the same."""
+    """Fréchet distance between Gaussians fitted to embeddings (N, E) and (M, E); 0 if these are equal."""
     return frechet_distance(*statistics(generated), *statistics(real))
 
 
@@ -35,7 +35,7 @@ def statistics(embeddings: Tensor) -> Statistics:
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
     """|m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁C₂)^½) (Heusel et al. 2017, equation 6).
 
-    With C₁ = F Fᵀ, the product C₁C₂ has the eigenvalues of FᵀC₂F, which is symmetric. They are real, and negative only by rounding.
+    With C₁ = F Fᵀ, the product C₁C₂ has the eigenvalues of the symmetric FᵀC₂F, which are real and negative only by rounding.
     """
     factor = _factor(cov1)
     eigenvalues = torch.linalg.eigvalsh(factor.T @ cov2 @ factor).clamp(min=0)
@@ -52,9 +52,9 @@ def _factor(covariance: Tensor) -> Tensor:
 
 
 def r_precision(text: Tensor, motion: Tensor, batch: int = 32, top: int = 3) -> Tensor:
-    """Share of texts whose motion is among the 1, 2, …, `top` nearest in batches of consecutive rows: (top,), ties averaged.
+    """Fraction of texts whose motion is among the 1, 2, …, `top` nearest in batches of consecutive rows: (top,), ties averaged.
 
-    A rest too small for a batch is dropped; fewer rows than that make one batch of all.
+    The incomplete last batch is dropped; with fewer rows, all rows are one batch.
     """
     batch = min(batch, len(text))
     texts, motions = (_finite(rows)[: len(text) // batch * batch].unflatten(0, (-1, batch)) for rows in (text, motion))
@@ -68,25 +68,27 @@ def matching_distance(text: Tensor, motion: Tensor) -> Tensor:
 
 
 def diversity(motion: Tensor, pairs: int = 300, *, generator: Generator) -> Tensor:
-    """Mean distance of pairs of motions, two draws without replacement put side by side; N pairs at most."""
+    """Mean distance between two random draws of motions, each without replacement; at most N pairs."""
     first, second = draw_pairs(len(motion), pairs, generator)
     return matching_distance(motion[first], motion[second])
 
 
 def multimodality(motions: Tensor, pairs: int = 10, *, generator: Generator) -> Tensor:
-    """Mean distance of pairs of motions of the same text: motions (P, S, E), S samples of each of P texts; S pairs at most."""
+    """Mean distance between motions of the same text: motions (P, S, E), S samples of each of P texts; at most S pairs."""
     first, second = draw_pairs(motions.shape[1], pairs, generator)
     return matching_distance(motions[:, first], motions[:, second])
 
 
 def draw_pairs(size: int, pairs: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Two lists of `pairs` numbers below `size`, each without repetition; a number may meet itself, as in the published code."""
+    """Two lists of `pairs` indices below `size`, each without repetition; an index may be paired with itself, as in the published
+    code."""
     draws = (generator.choice(size, min(pairs, size), replace=False) for _ in range(2))
     return tuple(torch.from_numpy(draw) for draw in draws)
 
 
 def mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
-    """Mean distance of joints (..., J, 3) from the true ones, both pelvises (joint 0) moved to the origin: (...), in their unit."""
+    """Mean distance between joints (..., J, 3) and the true ones after aligning the pelvises (joint 0): (...), in the unit of the
+    joints."""
     joints, truth = (positions - positions[..., :1, :] for positions in (joints, truth))
     return (joints - truth).norm(dim=-1).mean(-1)
 

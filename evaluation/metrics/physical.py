@@ -1,7 +1,7 @@
-"""Is a motion physically sound? Foot sliding, floating, jerk, sinking into the floor, stretching bones; peaks and paths kept.
+"""Physical metrics: foot sliding, floating, jerk, floor penetration, bone lengths; heights of the feet and error of the path.
 
-Joints `(B, T, J, 3)` in metres, Y up, the floor at 0; `lengths (B,)` in frames, all T without it. Every metric is `(B,)`, one
-value a clip, NaN where a clip has no frame it could be measured on. None is zero for real motion: compare with real clips.
+Joints `(B, T, J, 3)` in metres, Y up, the floor at 0; `lengths (B,)` in frames, all T without it. Every metric is `(B,)`, one value
+per clip, NaN if it cannot be measured on any frame. None is zero for real motion, so compare with real clips.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FREE_FALL = -9.81 / 2  # m/s²; a pelvis that accelerates downward more than thi
 def physical_metrics(
     joints: Tensor, fps: float, lengths: Tensor | None = None, contacts: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """All metrics by name. `contacts` (B, T-1, 2) says which toes stand, for a motion that is made from another one."""
+    """All metrics by name. `contacts` (B, T-1, 2) gives the standing toes, for a motion that was made from another one."""
     return {
         "foot_slide_cm_s": foot_slide(joints, fps, lengths, contacts),
         "float_percent": floating(joints, fps, lengths),
@@ -43,7 +43,7 @@ def foot_slide(joints: Tensor, fps: float, lengths: Tensor | None = None, contac
 
 
 def floating(joints: Tensor, fps: float, lengths: Tensor | None = None) -> Tensor:
-    """Percentage of frames with neither foot on the floor though the pelvis does not fall freely."""
+    """Percentage of frames with neither foot on the floor and the pelvis not in free fall."""
     feet = skeleton_for(joints.shape[2]).feet
     heights = joints[..., 1]
     toes, ankles = heights[..., list(feet[1::2])], heights[..., list(feet[0::2])]
@@ -60,12 +60,12 @@ def jerk(joints: Tensor, fps: float, lengths: Tensor | None = None) -> Tensor:
 
 
 def penetration(joints: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Mean over frames of how deep the lowest joint is below the floor, mm."""
+    """Mean depth of the lowest joint below the floor, mm."""
     return 1000 * _mean((-joints[..., 1].amin(-1)).clamp(min=0), _valid(joints, lengths, 0))
 
 
 def bone_deviation(joints: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """99th percentile over frames and bones of how much a bone is longer or shorter than its median in the clip, %."""
+    """99th percentile over frames and bones of the deviation of a bone's length from its median in the clip, %."""
     bones = bone_lengths(joints, skeleton_for(joints.shape[2]))[..., 1:]  # (B, T, J-1)
     bones = torch.where(_valid(joints, lengths, 0)[..., None], bones, torch.nan)
     deviation = (bones / bones.nanmedian(dim=1, keepdim=True).values - 1).abs()
@@ -73,7 +73,7 @@ def bone_deviation(joints: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def path_error(joints: Tensor, truth: Tensor, fps: float, seconds: float, lengths: Tensor | None = None) -> Tensor:
-    """Horizontal distance of the root from the true one after `seconds`, mm; NaN for a clip that is shorter."""
+    """Horizontal distance of the root from the true one after `seconds`, mm; NaN for shorter clips."""
     frame = round(seconds * fps)
     if frame >= joints.shape[1]:
         return joints.new_full((len(joints),), torch.nan)
@@ -82,7 +82,7 @@ def path_error(joints: Tensor, truth: Tensor, fps: float, seconds: float, length
 
 
 def foot_peaks(joints: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-    """How high the toes come, cm: the higher one (`kick_cm`), and both at once (`jump_cm`)."""
+    """Maximum height of the toes, cm: of the higher one (`kick_cm`), and of both at once (`jump_cm`)."""
     toes = 100 * joints[:, :, list(skeleton_for(joints.shape[2]).feet[1::2]), 1]  # (B, T, 2)
     toes = torch.where(_valid(joints, lengths, 0)[..., None], toes, -torch.inf)
     return {"kick_cm": toes.amax((1, 2)), "jump_cm": toes.amin(2).amax(1)}

@@ -1,12 +1,12 @@
-"""Finding a motion by its text and a text by its motion: similarity, ranks, and the four protocols of TMR.
+"""Text-to-motion and motion-to-text retrieval: similarity, ranks, and the four protocols of TMR.
 
-Petrovich et al. (ICCV 2023), section 4. A gallery is N motions, each with one caption. Scores are (N, N): a row for each query, a
-column for each candidate, more is better, and candidate i is the right one for query i.
+Petrovich et al. (ICCV 2023), section 4. A gallery is N motions, each with one caption. Scores are (N, N), one row per query and one
+column per candidate; higher is better, and candidate i is the correct one for query i.
 
-Ties are averaged, not won: a query's score is the mean over all orders of the candidates with equal scores. It matters for
-identical captions. A text encoder gives them identical features, so for a motion they tie, and each is right in its share of
-orders. For a text nothing ties, but motions with that caption come in the same order for every text that is equal, so that in the
-end both directions have the same `ceiling`. Scores of equal captions must be equal to the last bit: embed each text once.
+Ties are averaged: a metric is the mean over all orders of candidates with equal scores. This matters for identical captions, which
+have identical features and therefore tie for a motion. For a text there are no ties, but motions with the same caption come in the
+same order for each of the equal texts, so both directions have the same `ceiling`. Scores of equal captions must be bitwise equal:
+embed each text once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BLOCK = 8  # motions compared at a time: their scores stay in the processor's ca
 
 
 def pooled_similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor:
-    """Similarity of motions (N, Q, E), unit vectors for each of Q queries, and texts (M, E): (N, M), the queries' max or mean."""
+    """Similarity (N, M) of motions (N, Q, E), unit vectors of Q queries, and texts (M, E): the maximum or mean over queries."""
     if pool == "mean":
         return F.linear(motion.mean(1), text)
     scores = motion.new_empty(len(motion), len(text))
@@ -40,7 +40,7 @@ def pooled_similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor
 
 
 class Ranks(NamedTuple):
-    """Where the best right candidate of each query stands, (..., N) each."""
+    """Rank of the best correct candidate of each query, (..., N) each."""
 
     better: Tensor  # how many candidates have a higher score
     tied: Tensor  # how many have the same score, itself included
@@ -48,8 +48,8 @@ class Ranks(NamedTuple):
 
 
 def rank(scores: Tensor, right: Tensor | None = None) -> Ranks:
-    """Ranks of queries by their scores (..., N, M). `right` (N, M) bool says which candidates are right, one a row at least;
-    without it candidate i is for query i. Raises `UserError` for NaN scores."""
+    """Ranks of queries by their scores (..., N, M). `right` (N, M) bool marks correct candidates, at least one per row; by default
+    candidate i is correct for query i. Raises `UserError` for NaN scores."""
     if scores.sum().isnan():
         raise UserError(f"scores {tuple(scores.shape)}: NaN; check the weights they come from")
     if right is None:
@@ -64,10 +64,10 @@ def rank(scores: Tensor, right: Tensor | None = None) -> Ranks:
 
 
 def hits(ranks: Ranks, k: int) -> Tensor:
-    """Chance (..., N) that a right candidate is among the first k, when the tied ones come in random order.
+    """Probability (..., N) that a correct candidate is among the first k, with ties in random order.
 
-    Where k − better = n of the t tied candidates fit, and c of those t are right, all n are wrong with the chance
-    (t − c)/t · (t − c − 1)/(t − 1) ··· of n factors.
+    If n = k − better of the t tied candidates are among the first k, and c of the t are correct, all n are wrong with probability
+    (t − c)/t · (t − c − 1)/(t − 1) ··· (n factors).
     """
     fit = k - ranks.better
     missed = torch.ones_like(fit, dtype=torch.float64)
@@ -78,12 +78,12 @@ def hits(ranks: Ranks, k: int) -> Tensor:
 
 
 def positions(ranks: Ranks) -> Tensor:
-    """Mean position (..., N), from 1, of the first right candidate over all orders of the tied ones."""
+    """Mean rank (..., N), from 1, of the first correct candidate over all orders of ties."""
     return ranks.better + (ranks.tied + 1) / (ranks.right + 1)
 
 
 def summary(ranks: Ranks) -> dict[str, float]:
-    """R@1, 2, 3, 5, 10 (shares) and the median rank (from 1) of a gallery; of several (..., N) the mean over them."""
+    """R@1, 2, 3, 5, 10 (fractions) and the median rank (from 1) of a gallery; the mean for several galleries (..., N)."""
     recalls = {f"R@{k}": hits(ranks, k).mean().item() for k in RECALLS}
     return {**recalls, "median_rank": positions(ranks).double().quantile(0.5, dim=-1).mean().item()}
 
@@ -94,10 +94,10 @@ def retrieval_metrics(scores: Tensor, right: Tensor | None = None) -> dict[str, 
 
 
 def ceiling(captions: Sequence) -> dict[str, float]:
-    """The best `summary` of a gallery in which clips with the same caption cannot be told apart.
+    """The best possible `summary` of a gallery, because clips with the same caption are indistinguishable.
 
-    Of the g clips of a caption, k places hold the right one with a chance of min(k, g) / g, in both directions. Captions are
-    strings, or numbers that equal ones share.
+    With g clips per caption, the correct one is among the first k with probability min(k, g) / g, in both directions. Captions are
+    strings, or ids shared by equal captions.
     """
     _, group, sizes = np.unique(captions, return_inverse=True, return_counts=True)
     tied = torch.from_numpy(sizes[group])
@@ -105,15 +105,15 @@ def ceiling(captions: Sequence) -> dict[str, float]:
 
 
 def chance(size: int, right: Tensor | None = None) -> dict[str, float]:
-    """The `summary` of a gallery of that size by scores that are all the same; `right` as for `rank`."""
+    """The `summary` of a gallery of this size if all scores are equal; `right` as for `rank`."""
     found = torch.ones(size, dtype=torch.int64) if right is None else right.count_nonzero(-1)
     return summary(Ranks(torch.zeros_like(found), torch.full_like(found, size), found))
 
 
 def reranked(scores: Tensor, best: int, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Scores (N, M) whose `best` highest of each row come in another order: by `score(rows (P,), columns (P,)) → (P,)`.
+    """Scores (N, M) with the `best` highest of each row re-ranked by `score(rows (P,), columns (P,)) → (P,)`.
 
-    They stay before all others, whose order stays as it was. float64, lest shifted scores fall together.
+    They stay ahead of all others, whose order is unchanged. float64, so that shifted scores remain distinct.
     """
     columns = scores.topk(min(best, scores.shape[1]), dim=1).indices
     rows = torch.arange(len(scores), device=scores.device)[:, None].expand_as(columns)
@@ -125,7 +125,7 @@ def reranked(scores: Tensor, best: int, score: Callable[[Tensor, Tensor], Tensor
 
 
 def galleries(protocol: str, names: Sequence[str], texts: Tensor | None = None) -> list[Tensor]:
-    """The galleries in which a protocol looks, as places in `names`; its result is the mean over them. `dissimilar` needs
+    """The galleries of a protocol, as indices into `names`; its result is the mean over them. `dissimilar` needs
     a sentence encoder's features (N, C) of the captions. Raises `UserError` for an unknown protocol."""
     match protocol:
         case "all" | "threshold":
@@ -138,19 +138,19 @@ def galleries(protocol: str, names: Sequence[str], texts: Tensor | None = None) 
 
 
 def similar(texts: Tensor, threshold: float = 0.95) -> Tensor:
-    """Which captions say the same, (N, N) bool, by a sentence encoder's features (N, C) of them.
+    """Which captions are equivalent, (N, N) bool, by their sentence-encoder features (N, C).
 
-    TMR's scale: (1 + cosine) / 2 lies above the threshold. A caption is always similar to itself.
+    As in TMR, (1 + cosine) / 2 exceeds a threshold. A caption is always similar to itself.
     """
     texts = F.normalize(texts, dim=-1)
     return (texts @ texts.T > 2 * threshold - 1).fill_diagonal_(True)
 
 
 def dissimilar(texts: Tensor, size: int = 100) -> Tensor:
-    """Places of up to `size` captions that are far from each other, by a sentence encoder's features (N, C) of all; ascending.
+    """Indices of up to `size` captions that are far from each other, by sentence-encoder features (N, C); ascending.
 
-    Begins with the two farthest and adds, again and again, the one whose nearest neighbour among the chosen is farthest. No two
-    chosen captions are the same. (TMR takes 100 by another approximation of the same aim.)
+    Farthest-point selection: starts with the two farthest and repeatedly adds the caption whose nearest selected neighbour is
+    farthest. No two selected captions are equal. (TMR selects 100 by another approximation.)
     """
     texts = F.normalize(texts, dim=-1)
     cosine = texts @ texts.T
@@ -163,7 +163,7 @@ def dissimilar(texts: Tensor, size: int = 100) -> Tensor:
 
 
 def small_batches(names: Sequence[str], size: int = 32, seed: int = 0) -> list[Tensor]:
-    """Sorted names shuffled into batches of `size`, the rest left out, as TMR draws them; fewer names make one batch of all."""
+    """Sorted names shuffled into batches of `size`, as in TMR; the rest is dropped. With fewer names, one batch of all."""
     size = min(size, len(names))
     order = np.argsort(np.array(names), kind="stable")
     shuffled = torch.from_numpy(order[np.random.RandomState(seed).permutation(len(names))])

@@ -1,11 +1,10 @@
-"""How good generated captions are: BLEU, ROUGE-L and CIDEr-D, with the conventions of COCO's caption evaluation, by which the
-field reports.
+"""Caption metrics: BLEU, ROUGE-L and CIDEr-D, with the conventions of COCO's caption evaluation, which the field uses.
 
-N captions are scored against N lists of references, all of them used. Both are plain strings: `words` makes them lower case and
-drops the punctuation. Results are for the whole corpus, × 100. A caption without words scores 0, and so does one that is too
-short for an n-gram. BERTScore is in `evaluation/metrics/bertscore.py`.
+N captions are scored against N lists of references. Both are plain strings; `words` converts them to lower case and removes
+punctuation. Results are for the whole corpus, × 100. A caption without words, or too short for an n-gram, scores 0. BERTScore is in
+`evaluation/metrics/bertscore.py`.
 
-METEOR is left out: the field reports version 1.5, whose one package needs Java, and no well-kept package brings WordNet along.
+METEOR is not included: the field reports version 1.5, whose only package needs Java, and no maintained package includes WordNet.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ References = Sequence[Sequence[str]]
 
 
 def score_captions(candidates: Captions, references: References, orders: Sequence[int] = (1, 4)) -> dict[str, float]:
-    """A table's row: BLEU of these orders, ROUGE-L and CIDEr, in this order. Raises `UserError` as `check_captions` does."""
+    """One table row: BLEU of these orders, ROUGE-L and CIDEr. Raises `UserError` as `check_captions` does."""
     scores = bleu(candidates, references, max(orders))
     row = {name: scores[name] for name in (f"BLEU-{order}" for order in orders)}
     return {**row, "ROUGE-L": rouge_l(candidates, references), "CIDEr": cider(candidates, references)}
@@ -48,7 +47,7 @@ def words(caption: str) -> list[str]:
 
 
 def check_captions(candidates: Captions, references: References) -> None:
-    """Raises `UserError` if there is nothing to score, if the numbers differ, or if a caption has no references."""
+    """Raise `UserError` if there is nothing to score, if the numbers differ, or if a caption has no references."""
     if isinstance(candidates, str) or not len(candidates):
         raise UserError("captions: none to score; give a list of captions, one for each clip")
     if len(candidates) != len(references):
@@ -59,7 +58,7 @@ def check_captions(candidates: Captions, references: References) -> None:
 
 
 def _split(candidates: Captions, references: References) -> tuple[list[list[str]], list[list[str]], np.ndarray]:
-    """Words of N candidates, words of all M references one after the other, and whose (M,) each of these is."""
+    """Words of N candidates, words of all M references, and the candidate (M,) of each reference."""
     check_captions(candidates, references)
     owner = np.repeat(np.arange(len(references)), [len(group) for group in references])
     return [words(text) for text in candidates], [words(text) for group in references for text in group], owner
@@ -77,8 +76,9 @@ def _numbered(sentences: Sequence[Sequence[str]]) -> list[list[int]]:
 def bleu(candidates: Captions, references: References, max_order: int = 4) -> dict[str, float]:
     """BLEU-1 … BLEU-`max_order` of the corpus by name (Papineni et al. 2002), counted by sacrebleu, without smoothing.
 
-    The brevity penalty takes each caption's closest reference length, of two equally close ones the shorter: sacrebleu and COCO's
-    code agree. They differ where no n-gram of an order matches in the whole corpus: here it is 0, there about 1e-4 to 1e-2.
+    The brevity penalty uses each caption's closest reference length, the shorter of two equally close ones; sacrebleu and COCO's
+    code agree. They differ if no n-gram of an order matches in the whole corpus: the result is 0 here, and about 1e-4 to 1e-2 in
+    COCO's code.
     Raises `UserError` without sacrebleu, or as `check_captions` does.
     """
     check_captions(candidates, references)
@@ -104,8 +104,8 @@ def bleu(candidates: Captions, references: References, max_order: int = 4) -> di
 def rouge_l(candidates: Captions, references: References) -> float:
     """ROUGE-L, the mean over captions (Lin 2004, section 3, with COCO's β = 1.2).
 
-    Precision and recall are the longest common subsequence's share of the caption and of the reference. Each is the highest over
-    the references, so that they may come from two of them: F = (1 + β²) P R / (R + β² P).
+    Precision and recall are the length of the longest common subsequence over the length of the caption and of the reference. Each
+    is the maximum over references, possibly of different ones: F = (1 + β²) P R / (R + β² P).
     """
     texts, others, owner = _split(candidates, references)
     numbers = _numbered([*texts, *others])
@@ -120,7 +120,7 @@ def rouge_l(candidates: Captions, references: References) -> float:
 
 
 def _common(first: list[list[int]], second: list[list[int]]) -> np.ndarray:
-    """Length of the longest common subsequence of each pair of sentences: (pairs,). Pairs of like sizes go together."""
+    """Length of the longest common subsequence of each pair of sentences: (pairs,). Pairs of similar size are computed together."""
     sizes = np.array([[len(one), len(other)] for one, other in zip(first, second)])
     order = np.lexsort(sizes.T)
     found = np.zeros(len(order), dtype=np.int64)
@@ -131,7 +131,7 @@ def _common(first: list[list[int]], second: list[list[int]]) -> np.ndarray:
 
 
 def _common_of_block(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The same for numbers (pairs, L) and (pairs, M), padded by what matches nothing: a row of the usual table at a time.
+    """The same for word ids (pairs, L) and (pairs, M), padded with ids that match nothing; one row of the usual table at a time.
 
     length[m, l] = max(length[m-1, l], length[m, l-1], length[m-1, l-1] + (first[l] = second[m])): the maximum with the neighbour
     on the left, done for a whole row, is a running maximum.
@@ -156,11 +156,11 @@ def _padded(rows: list[list[int]], fill: int) -> np.ndarray:
 def cider(candidates: Captions, references: References, max_order: int = 4) -> float:
     """CIDEr-D, the mean over captions (Vedantam et al. 2015, section 5 and appendix, with COCO's σ = 6).
 
-    Captions are compared by counts of n-grams, weighted by how few of the N clips have them in any of their references: idf =
-    log N − log(max(1, clips)). A caption's counts are clipped to the reference's; lengths that differ by d cost e^(−d² / 2σ²). The
-    mean is taken over n = 1 … `max_order` and over references, × 10 as in the paper. COCO's code returns that; tables, and this
-    function, × 100 (1000 at most). A length is counted as there: as the number of pairs of neighbouring words. One clip alone
-    scores 0: every idf is 0.
+    Captions are compared by n-gram counts with idf = log N − log(max(1, clips)), where `clips` is the number of the N clips with
+    the n-gram in any reference. A caption's counts are clipped to the reference's; lengths that differ by d are penalised by e^(−d²
+    / 2σ²). The result is the mean over n = 1 … `max_order` and over references, × 10 as in the paper and in COCO's code, and × 100
+    as in tables (at most 1000). As in COCO's code, the length is the number of word bigrams. A single clip scores 0, because every
+    idf is 0.
     """
     texts, others, owner = _split(candidates, references)
     N, M = len(texts), len(others)
@@ -184,7 +184,7 @@ def _similarity(counts: sparse.csr_matrix, groups: sparse.csr_matrix, owner: np.
 
 
 def _ngrams(sentences: list[list[str]], max_order: int) -> list[sparse.csr_matrix]:
-    """Counts (S, V) of the n-grams of S sentences, a matrix for each n. An n-gram is numbered by its two (n − 1)-grams."""
+    """Counts (S, V) of the n-grams of S sentences, one matrix per n. An n-gram is identified by its two (n − 1)-grams."""
     row = np.repeat(np.arange(len(sentences)), [len(sentence) for sentence in sentences])
     gram = np.array([number for sentence in _numbered(sentences) for number in sentence], dtype=np.int64)
     matrices = []

@@ -1,7 +1,7 @@
-"""A released model as checkpoint folders of ours: safetensors with its config, and what lies beside the file.
+"""Convert a released model to our checkpoint folders: safetensors with its config, and the files beside it.
 
-What a file brings along becomes part of what is written: LaMP's tokeniser a folder of its own, `<OUT>_vq`, and the text condition
-of LaMP's masked transformer a part of its weights.
+Further models in a file are written too: LaMP's tokeniser to its own folder `<OUT>_vq`, the text encoder of LaMP's masked
+transformer as part of its weights.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ BESIDE = ("opt.txt", "meta/mean.npy", "meta/std.npy", "vocab.txt", "tokenizer.js
 
 
 def convert(model: nn.Module, metadata: dict[str, Any], out: Path) -> list[Path]:
-    """Write what `load_released` gave to the checkpoint folder `out`; returns the folders written.
+    """Write the result of `load_released` to the checkpoint folder `out`; returns the folders written.
 
-    Raises `UserError` if there are weights already, or nothing can be written.
+    Raises `UserError` if weights exist there already, or if the folder cannot be written.
     """
     keys = ("kind", "config", "source", "released", "dataset_name", "epoch", "step", "vq_name", "text_encoder")
     kept = {name: metadata[name] for name in keys if metadata.get(name) is not None}

@@ -1,5 +1,5 @@
-"""LaMP's released Q-Former (`h3d-qformer.tar`, `kit-qformer.tar`) as our `LaMP`, with the tokeniser that the file brings; and
-its masked transformer (`t2m.tar`), with the part of a Q-Former that makes its condition."""
+"""LaMP's released Q-Former (`h3d-qformer.tar`, `kit-qformer.tar`) as our `LaMP`, with the tokeniser in the file; and its masked
+transformer (`t2m.tar`), with the part of a Q-Former that computes its condition."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ LAYER_NAME = re.compile(r"bert\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)")
 def lamp_from(state: State, *, bert_heads: int | None = None, **tokeniser_settings: Any) -> LaMP:
     """LaMP from a released state dict. `bert_heads`: attention heads; default: width / 64. The rest is for its tokeniser.
 
-    `model.tokeniser` has the encoder that LaMP reads motions with; `model.coder` gives the codes that it learned to predict.
+    `model.tokeniser` is the encoder of the motions that LaMP reads; `model.coder` computes the codes that it predicts.
     """
     parts = {prefix: _under(state, prefix) for prefix in ("vq_model.", "motion_encoder.")}
     coder = tokeniser_from(parts["vq_model."], **tokeniser_settings)
@@ -72,7 +72,7 @@ def lamp_from(state: State, *, bert_heads: int | None = None, **tokeniser_settin
 
 
 def _filled(model: type[nn.Module], config: Any, state: State) -> nn.Module:
-    """The model with these weights, without the seconds that random ones would take."""
+    """The model with these weights, built without random initialisation, which takes seconds."""
     with torch.device("meta"):
         empty = model(config)
     dtypes = {name: value.dtype for name, value in empty.state_dict().items()}
@@ -153,7 +153,7 @@ PROJECTION = "text2former."
 
 
 class TextCondition(nn.Module):
-    """What `t2m.tar` makes its condition with: queries read the text branch's output, and the condition is their mean."""
+    """The text encoder in `t2m.tar`: queries read the text branch's output, and the condition is their mean."""
 
     def __init__(self, qformer: QFormer):
         super().__init__()
@@ -161,7 +161,7 @@ class TextCondition(nn.Module):
         self.projection = nn.Linear(qformer.config.hidden_size, qformer.config.cross_width)
 
     def queries(self, ids: Tensor, valid: Tensor) -> Tensor:
-        """ids (B, L) and their mask (B, L) bool → (B, Q, H). The queries see padding too, so L matters: 49, as it was trained."""
+        """ids (B, L) and their mask (B, L) bool → (B, Q, H). The queries see padding too, so L must be 49, as in training."""
         context = self.projection(self.qformer.text(ids, valid))
         return self.qformer.queries(context, torch.ones_like(valid))[0]
 
@@ -171,7 +171,7 @@ class TextCondition(nn.Module):
 
 
 def text_condition(config: dict[str, Any]) -> TextCondition:
-    """A new one, of a `QFormerConfig`'s fields."""
+    """A new `TextCondition` from the fields of a `QFormerConfig`."""
     return TextCondition(QFormer(QFormerConfig(**config)))
 
 

@@ -1,11 +1,12 @@
 """Released checkpoints of LaMP, MoMask and the matching evaluator (`.tar`, `.pth`) as our models.
 
-    python -m models.upstream checkpoints/t2m/length_estimator/model/finest.tar     # what is in the file
-    python -m models.upstream h3d-qformer.tar --convert checkpoints/t2m/lamp        # … as a folder of ours
+    python -m models.upstream checkpoints/t2m/length_estimator/model/finest.tar     # shows what the file contains
+    python -m models.upstream h3d-qformer.tar --convert checkpoints/t2m/lamp        # converts it to our format
 
-The names of a file's tensors identify it, and sizes come from their shapes. What shapes do not determine, such as attention heads,
-comes from the caller, else from the `opt.txt` of the file's folder, else it is as the release had it. Each kind of file has one
-`Reader`. All tensors of a file are used, but for those that its reader names as leftovers; all tensors of ours are filled.
+The names of a file's tensors identify it, and sizes come from their shapes. What shapes do not determine, such as the number of
+attention heads, comes from the caller, else from the `opt.txt` of the file's folder, else from the release's defaults. Each kind of
+file has one `Reader`. All tensors of a file are used, except those that its reader lists as leftovers; all tensors of our model are
+filled.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ TRANSFORMER_SIZES = ("n_layers", "latent_dim", "ff_size", "n_heads", "cond_dim",
 
 
 class DamagedFile(UserError):
-    """A file that cannot be read at all, unlike one of another project."""
+    """A file that cannot be read at all, as opposed to a file of another project."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Reader:
     joined: bool = False  # the model's parts lie under all of `keys`: one state dict, with each key before its names
 
     def find(self, checkpoint: dict[str, Any]) -> State | None:
-        """The state dict of this kind in a file, if there is one."""
+        """The state dict of this kind in a file, or None."""
         states = {key: without_prefix(checkpoint[key]) for key in self.keys if _is_state(checkpoint.get(key))}
         if _is_state(checkpoint):  # a state dict alone
             states |= {"": without_prefix(checkpoint)} if not self.joined else {}
@@ -78,7 +79,7 @@ class Reader:
 
 
 def without_prefix(state: State) -> State:
-    """A state dict without what DataParallel and torch.compile put before all names."""
+    """A state dict without the prefixes of DataParallel and torch.compile."""
     while prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
@@ -160,9 +161,9 @@ READERS = (
 
 
 def load_released(path: str | Path, *, dataset_name: str | None = None, **settings: Any) -> tuple[nn.Module, dict[str, Any]]:
-    """A released model in eval mode on the CPU, and metadata, of which one line goes to stderr.
+    """A released model in eval mode on the CPU, and its metadata. Prints a line on stderr.
 
-    `settings`: those of `SETTINGS` that are known; ones that this kind of model has no use for are passed over. Metadata: kind,
+    `settings`: values of `SETTINGS` that are known; those that this kind of model does not have are ignored. Metadata: kind,
     config, source, title, dataset_name, epoch, step, parameters, leftovers, settings (where each came from), and where they are
     known vq_name and text_encoder. Runs no code from the file. Raises `UserError` for a file that is missing, damaged, of an
     unknown kind, or does not fit.
@@ -224,7 +225,8 @@ def read_released(path: str | Path) -> dict[str, Any]:
 
 
 def check_sizes(path: str | Path, checkpoint: Any) -> None:
-    """Raises `UserError` for a file whose tensors would take far more memory than the file: views of one number, or sparse ones."""
+    """Raise `UserError` for a file whose tensors would take far more memory than the file, such as views of one number or sparse
+    tensors."""
     total, rest, seen = 0, [checkpoint], 0
     while rest and seen < MOST_VALUES:
         value, seen = rest.pop(), seen + 1
@@ -241,7 +243,7 @@ def check_sizes(path: str | Path, checkpoint: Any) -> None:
 
 
 def recognise(path: str | Path, checkpoint: dict[str, Any]) -> tuple[Reader, State]:
-    """Who reads this checkpoint, and its state dict. Raises `UserError` if nobody does."""
+    """The reader of this checkpoint, and its state dict. Raises `UserError` if there is none."""
     for reader in READERS:
         try:
             state = reader.find(checkpoint)
@@ -278,7 +280,7 @@ def _origin(name: str, known: dict[str, Any], given: dict[str, Any]) -> str:
 
 
 def _dataset(model: nn.Module) -> str | None:
-    """The first dataset whose motions are as wide as this model takes them; None where it takes tokens."""
+    """The first dataset whose motions have the width of this model's input; None if the model takes tokens."""
     width = getattr(getattr(model, "tokeniser", model).config, "dim", None)
     return next((spec.name for spec in SPECS.values() if spec.dim == width), None)
 

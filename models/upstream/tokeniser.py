@@ -23,7 +23,7 @@ def is_tokeniser(state: State) -> bool:
 
 
 def halvings(state: State) -> int:
-    """How often the encoder halves the frames."""
+    """Number of times the encoder halves the frame rate."""
     return sum(re.fullmatch(r"(?:vqvae\.)?encoder\.model\.\d+\.0\.weight", name) is not None for name in state)
 
 

@@ -1,7 +1,7 @@
 """Released MoMask transformers and length estimator → ours: names of tensors, and sizes read off their shapes.
 
-State dicts as stored under `t2m_transformer`, `res_transformer` and `estimator`. The number of heads cannot be inferred:
-6, as MoMask trained them, unless the caller knows better.
+State dicts as stored under `t2m_transformer`, `res_transformer` and `estimator`. The number of heads cannot be inferred: it is 6,
+as in MoMask, unless the caller gives it.
 """
 
 from __future__ import annotations

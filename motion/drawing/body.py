@@ -1,7 +1,7 @@
-"""The body that pictures, pages and glTF files show: tapered capsules between points, coloured by part.
+"""The body in videos, pages and glTF files: tapered capsules between points, coloured by part.
 
-In: a skeleton, joints (T, J, 3) in metres. Out: the points (T, P, 3), which are the joints and points around head, chest, hands and
-feet; and the limbs between them. Face, chest, hands and feet show which way the body is turned.
+In: a skeleton, joints (T, J, 3) in metres. Out: points (T, P, 3), the joints and further points of head, chest, hands and feet; and
+limbs between them. Face, chest, hands and feet show the orientation of the body.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TRUNK = ("Hips", "Spine", "Spine1", "Spine2")  # limbs that start here are drawn
 class Limbs(NamedTuple):
     """N tapered capsules: ends (N, 2) as points of `body_points`, radii (N, 2) in metres, and parts of `COLOURS`.
 
-    `owners` (N,) are the joints that they move with; `trunk` (N,) is true for those of the trunk.
+    `owners` (N,) are the joints that they move with; `trunk` (N,) marks those of the trunk.
     """
 
     ends: np.ndarray
@@ -44,6 +44,7 @@ class Limbs(NamedTuple):
 
     @property
     def colours(self) -> np.ndarray:
+        """The colour of each part, RGB from 0 to 255."""
         return np.array([COLOURS[part] for part in self.parts], float)
 
 
@@ -64,7 +65,7 @@ EXTRAS = {"Head": HEAD, "Spine1": PLATE, "Hand": HAND, "Foot": FOOT, "ToeBase": 
 
 
 def limbs(skeleton: Skeleton) -> Limbs:
-    """The limbs to draw. None swells towards its end, so that the head sits on a neck."""
+    """The limbs to draw. None becomes wider towards its end, so that the head has a neck."""
     number = {name: skeleton.num_joints + at for at, name in enumerate(extra_points(skeleton))}
     rows: list[tuple[int, int, float, float, str, int]] = []  # start, end, radii, part, joint
 
@@ -113,9 +114,9 @@ def limbs(skeleton: Skeleton) -> Limbs:
 
 
 def extra_points(skeleton: Skeleton) -> dict[str, tuple[int, tuple[float, float, float]]]:
-    """The points beside the joints by name, "LeftHand.palm": the joint in whose frame they are given, and their position there.
+    """The further points by name, such as "LeftHand.palm": a joint, and the position in the joint's frame.
 
-    Left is mirrored for the right side's toes, whose big one is inside.
+    Toes of the right side are mirrored, because the big toe is on the inside.
     """
     points = {}
     for joint, bone in enumerate(skeleton.bones):
@@ -126,7 +127,7 @@ def extra_points(skeleton: Skeleton) -> dict[str, tuple[int, tuple[float, float,
 
 
 def body_points(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Joints (T, J, 3) and, after them, the other points of the body: (T, P, 3)."""
+    """Joints (T, J, 3) followed by the other points of the body: (T, P, 3)."""
     extra = list(extra_points(skeleton).values())
     owners = [joint for joint, _ in extra]
     local = np.array([place for _, place in extra])
@@ -136,7 +137,7 @@ def body_points(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def bone_frame(joints: np.ndarray, skeleton: Skeleton, joint: int) -> np.ndarray:
-    """Left, up and front of a bone in rows (T, 3, 3): up along the bone, front where the chest faces, or the foot."""
+    """The axes left, up and front of a bone in rows (T, 3, 3): up along the bone, front in the direction of the chest or foot."""
     at = skeleton.bones.index
     left = unit(joints[:, at("LeftArm")] - joints[:, at("RightArm")])
     spine = unit(joints[:, at("Neck")] - joints[:, 0])
@@ -164,16 +165,17 @@ def bone_frame(joints: np.ndarray, skeleton: Skeleton, joint: int) -> np.ndarray
 
 
 def across(vectors: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    """Unit vectors (T, 3) at right angles to `axis`, as near to `vectors` as can be."""
+    """The unit vectors (T, 3) perpendicular to `axis` that are closest to `vectors`."""
     return unit(vectors - axis * (vectors * axis).sum(-1, keepdims=True))
 
 
 def side(bone: str) -> str:
+    """The side of the body that a bone is on: left, right or middle."""
     return "left" if bone.startswith("Left") else "right" if bone.startswith("Right") else "middle"
 
 
 def standing_feet(joints: np.ndarray, fps: float, skeleton: Skeleton, contacts: np.ndarray | None = None) -> np.ndarray:
-    """Which feet, left and right, stand in each frame of joints (T, J, 3), on heel or toe, as `footlock.standing` tells: (T, 2)."""
+    """Which feet, left and right, stand on heel or toe in each frame of joints (T, J, 3), by `footlock.standing`: (T, 2)."""
     if len(joints) == 1:
         return np.zeros((1, 2), bool)
     stands = standing(joints, skeleton, fps, contacts).reshape(-1, 2, 2).any(axis=-1)  # (T - 1, 2)

@@ -1,7 +1,7 @@
-"""A page to look at motions: one file for any browser, without a network; viewer/ holds its markup, style and script.
+"""A page that shows motions: one file for any browser, without a network; viewer/ holds its markup, style and script.
 
-In: motions. Out: .html; it holds the joints as 16-bit integers, whose unit is chosen for each
-motion, so that 10 m of way are kept to 0.2 mm, and the body's other points as 8-bit integers; 196 frames take 58 kB.
+In: motions. Out: .html. Joints are stored as 16-bit integers with one scale per motion (0.2 mm for a path of 10 m), the body's
+other points as 8-bit integers; 196 frames take 58 kB.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ REACH = 0.25  # metres; no point of the body is farther from its joint
 
 
 def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:
-    """Write one page with all motions, foot-locked ones first and the plain for comparison; the default title is the first text.
+    """Write one page with all motions, the foot-locked variants first and the plain ones for comparison; the default title is the
+    first text.
 
-    `files` names, for each motion, files relative to the page that it links to.
+    `files`: for each motion, files to link to, relative to the page.
 
-    Raises `UserError` for joints that are not finite or of an unknown skeleton, and where nothing can be written.
+    Raises `UserError` for joints that are not finite or of an unknown skeleton, and if the file cannot be written.
     """
     text = page(motions, title, files)
     with atomic_path(path) as temporary:
@@ -55,11 +56,12 @@ def page(motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[st
 
 
 def read(name: str) -> str:
+    """A file of the viewer as text."""
     return (VIEWER / name).read_text(encoding="utf-8")
 
 
 def skeleton_data(skeleton: Skeleton) -> dict:
-    """The body as the script draws it: limbs between points, the joints that other points go with, feet, and names of joints."""
+    """The body for the script: limbs between points, joints that other points belong to, feet, and names of joints."""
     body = limbs(skeleton)
     rows = zip(body.ends.tolist(), body.radii.tolist(), body.parts, body.trunk.tolist())
     return {
@@ -72,7 +74,7 @@ def skeleton_data(skeleton: Skeleton) -> dict:
 
 
 def motion_data(motion: Motion) -> dict:
-    """A motion as the script reads it; `stands` are the stretches of frames, from and to, that left and right foot stand."""
+    """A motion for the script; `stands` are the spans of frames in which the left and the right foot stand."""
     plain, ik = (None if joints is None else pack(joints, motion.skeleton) for joints in (motion.joints, motion.locked))
     frames, count, _ = motion.joints.shape
     stands = standing_feet(motion.joints, motion.fps, motion.skeleton, motion.contacts)  # (T, 2)
@@ -82,9 +84,10 @@ def motion_data(motion: Motion) -> dict:
 
 
 def pack(joints: np.ndarray, skeleton: Skeleton) -> dict:
-    """The body's points for joints (T, J, 3): the joints as 16-bit integers, `scale` metres each, and the others from their joint.
+    """The body's points for joints (T, J, 3): joints as 16-bit integers in units of `scale` metres, and other points relative to
+    their joint.
 
-    Both are base64, little-endian. The other points are 8-bit integers, `REACH` / 127 metres each.
+    Both are little-endian base64. Other points are 8-bit integers in units of `REACH` / 127 metres.
     """
     check_joints(joints)
     points = body_points(np.asarray(joints, np.float64), skeleton)

@@ -1,6 +1,6 @@
-"""Captions as pictures: any text in any script, wrapped, whole; in pages to be shown in turn where it is too long for one.
+"""Captions as pictures: text in any script, wrapped, never truncated; long text becomes several pages.
 
-In: a text. Out: RGB pictures (rows, width, 3) uint8, dark letters on a light ground.
+In: a text. Out: RGB pictures (rows, width, 3) uint8, dark letters on a light background.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ PAGE_SECONDS = 2.0  # how long a page is shown, at least
 
 
 def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np.ndarray]:
-    """The whole of `text` in pages (rows, width, 3), all of one size, at most `height` rows, to be shown in turn in `seconds`.
+    """`text` as pages (rows, width, 3) of equal size and at most `height` rows, to be shown in turn within `seconds`.
 
-    In the largest letters that fit one page; in more pages, of two seconds or longer, before letters become too small to read.
+    Letters are as large as one page allows; before they become too small to read, there are more pages, of two seconds or longer.
     """
 
     def fits(size: int) -> bool:
@@ -38,7 +38,7 @@ def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np
 
 
 def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
-    """The lines of a text in letters of a size, in as few pages as need be, of about as many lines each."""
+    """The lines of a text in a font size, split into the smallest number of pages with about the same number of lines."""
     lines = wrap(text, font(size, text), width - 2 * margin(size))
     room = max(1, int((height - 2 * margin(size) - 1) / (LINE * size)))
     even = ceil(len(lines) / ceil(len(lines) / room))
@@ -46,7 +46,7 @@ def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
 
 
 def page(lines: list[str], room: int, size: int, width: int, letters: ImageFont.FreeTypeFont) -> np.ndarray:
-    """Lines in the middle of a picture that has room for `room` of them."""
+    """A picture with room for `room` lines, with these lines centred."""
     picture = Image.new("RGB", (width, 2 * margin(size) + ceil(LINE * size * room)), SKY)
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):
@@ -55,17 +55,17 @@ def page(lines: list[str], room: int, size: int, width: int, letters: ImageFont.
 
 
 def largest(width: int) -> int:
-    """Letter size of a short caption on a picture `width` pixels wide."""
+    """Font size of a short caption on a picture `width` pixels wide."""
     return max(SMALLEST, min(26, width // 26))
 
 
 def margin(size: int) -> int:
-    """Pixels left free around letters of a size."""
+    """Margin in pixels around text of a font size."""
     return int(0.8 * size) + 1
 
 
 def wrap(text: str, letters: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Lines no wider than `width` pixels, broken between words, and within a word only where it is wider than a line."""
+    """Lines no wider than `width` pixels, broken between words, and within a word only if it is wider than a line."""
     lines, filled = [""], 0.0
     space = letters.getlength(" ")
     for word in text.split():
@@ -85,7 +85,7 @@ def wrap(text: str, letters: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def break_word(word: str, letters: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Pieces of a word no wider than `width` pixels, of a letter at least."""
+    """Pieces of a word no wider than `width` pixels, at least one letter each."""
     pieces = []
     while word:
         count = max(1, bisect_right(range(len(word)), width, key=lambda end: letters.getlength(word[: end + 1])))
@@ -95,15 +95,15 @@ def break_word(word: str, letters: ImageFont.FreeTypeFont, width: int) -> list[s
 
 
 def font(size: int, text: str = "") -> ImageFont.FreeTypeFont:
-    """Letters of a size in the typeface that has those of `text`."""
+    """A font of this size whose typeface contains the letters of `text`."""
     return ImageFont.truetype(typeface(frozenset() if text.isascii() else frozenset(text)), size)
 
 
 @lru_cache
 def typeface(letters: frozenset[str]) -> str:
-    """The font file with most of these letters: DejaVu Sans, which matplotlib carries, or one that the machine has.
+    """The font file with most of these letters: DejaVu Sans from matplotlib, or a font of the system.
 
-    DejaVu has Latin, Greek, Cyrillic, Hebrew and Arabic letters. One that no font has is drawn as a box.
+    DejaVu has Latin, Greek, Cyrillic, Hebrew and Arabic letters. Letters without a font are drawn as boxes.
     """
     carried = str(Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
     if not letters or not missing(carried, letters):
@@ -114,7 +114,7 @@ def typeface(letters: frozenset[str]) -> str:
 
 
 def missing(file: str, letters: frozenset[str]) -> int:
-    """How many of these letters a font file lacks; all of them if it cannot be drawn at any size."""
+    """Number of these letters missing from a font file; all of them if the font is not scalable."""
     from matplotlib.ft2font import FT2Font
 
     try:

@@ -1,7 +1,7 @@
 """Videos and contact sheets of motions: joints (T, J, 3) in metres → mp4 (H.264, yuv420p), gif, png; no display needed.
 
-Several motions share a video as panels of a grid. One thread draws while another encodes. PyAV's wheel brings libx264, so that
-no ffmpeg need be installed.
+Several motions share a video as panels of a grid. One thread draws while another encodes. PyAV's wheel includes libx264, so ffmpeg
+is not needed.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Motions = Sequence[tuple[str, np.ndarray]]  # captions and joints (T, J, 3)
 
 
 def write_video(path: str | Path, motions: Motions, fps: float = 20) -> None:
-    """Write (caption, joints (T, J, 3)) pairs as a video, .mp4 or .gif: one alone, 720 pixels square, more as a grid.
+    """Write (caption, joints (T, J, 3)) pairs as a video, .mp4 or .gif: one motion in 720 × 720 pixels, several as a grid.
 
-    The caption is on top. In a grid, motions that end early stand still. A gif is half the size.
+    The caption is at the top. In a grid, motions that end early stand still. A gif has half the size.
 
     Raises `UserError` for joints that are not finite or of an unknown skeleton.
     """
@@ -66,7 +66,7 @@ class Panel:
         self.scene = Scene(joints, fps, (size, size), top=len(self.pages[0]))
 
     def draw(self, frame: int) -> np.ndarray:
-        """The picture (size, size, 3) of one frame, the last one if it is beyond the end; a bar below shows the time."""
+        """The picture (size, size, 3) of one frame, or of the last one beyond the end; a bar at the bottom shows the time."""
         frame = min(frame, self.frames - 1)
         picture = self.scene.draw(frame)
         page = self.pages[frame * len(self.pages) // self.frames]
@@ -76,7 +76,7 @@ class Panel:
 
 
 def tiled(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Pictures of one size, row by row, as one; what is left over at the end is plain."""
+    """A grid of pictures of equal size, row by row; unused cells are plain."""
     if len(pictures) == 1:
         return pictures[0]
     blank = [np.broadcast_to(pictures[0][0, 0], pictures[0].shape)] * (-len(pictures) % columns)
@@ -97,7 +97,7 @@ def encode_mp4(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps
 
 
 def encode_gif(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps: float) -> None:
-    """Encode pictures draw(frame) (height, width, 3) as a gif that loops, in 256 colours of its own."""
+    """Encode pictures draw(frame) (height, width, 3) as a looping gif with a palette of 256 colours."""
     moments = frames[:: ceil(fps / GIF_FPS)]
     some = [draw(moment)[::3, ::3] for moment in moments[:: ceil(len(moments) / 8)]]
     palette = Image.fromarray(np.concatenate(some)).quantize(256, kmeans=3)
@@ -107,7 +107,7 @@ def encode_gif(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps
 
 
 def gif_delays(moments: range, fps: float) -> list[int]:
-    """How long each of the frames `moments` is shown, in ms: whole hundredths of a second, alternating to keep time."""
+    """Duration of each of the frames `moments` in ms, in whole hundredths of a second, alternating so that the total is right."""
     edges = [round(100 * frame / fps) for frame in [*moments, moments.stop]]
     return [10 * (end - start) for start, end in pairwise(edges)]
 
@@ -119,7 +119,7 @@ def contact_sheet(path: str | Path, motions: Motions, fps: float = 20, columns: 
 
 
 def sheet(motions: Motions, fps: float = 20, columns: int = 8) -> np.ndarray:
-    """A picture (H, W, 3) with a row for each (caption, joints (T, J, 3)): moments whose poses differ most, left to right."""
+    """A picture (H, W, 3) with one row per (caption, joints (T, J, 3)): the frames whose poses differ most, left to right."""
     width, height = columns * CELL, int(1.25 * CELL)
     strips = []
     for caption, joints in motions:
@@ -134,9 +134,10 @@ def sheet(motions: Motions, fps: float = 20, columns: int = 8) -> np.ndarray:
 
 
 def key_moments(joints: np.ndarray, count: int) -> list[int]:
-    """`count` frames of joints (T, J, 3), in order: the first, the last, and those that differ most from the ones chosen before.
+    """`count` frames of joints (T, J, 3), in order: the first, the last, and those that differ most from the ones already chosen.
 
-    Poses count as they stand on the floor, wherever that is, and a little the time between them. Short motions repeat frames.
+    Poses are compared relative to their position on the floor; the time between them has a small weight. Short motions repeat
+    frames.
     """
     frames = len(joints)
     poses = (joints - joints[:, :1] * (1, 0, 1)).reshape(frames, -1) / np.sqrt(joints.shape[1])
@@ -150,7 +151,7 @@ def key_moments(joints: np.ndarray, count: int) -> list[int]:
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], count: int = 4) -> Iterator[Result]:
-    """`map(function, items)`, computed in another thread up to `count` items ahead of their use."""
+    """`map(function, items)`, computed in another thread up to `count` items ahead."""
     with ThreadPoolExecutor(max_workers=1) as worker:
         pending = deque()
         for item in items:
@@ -162,7 +163,7 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], count: int 
 
 
 def stamp_legend(picture: np.ndarray) -> None:
-    """Draw into the lower left corner of `picture` (height, width, 3) which side of the body each colour marks."""
+    """Draw a legend into the lower left corner of `picture` (height, width, 3): the colour of each side of the body."""
     size = max(9, len(picture) // 50)  # of the letters
     page = Image.fromarray(picture)
     draw = ImageDraw.Draw(page)

@@ -1,8 +1,8 @@
 """One picture of a person on a floor: a camera that follows, a fading grid, shadow, footprints, path, limbs coloured by side.
 
 Drawn with OpenCV, which takes a third of skia-python's time for the same shapes (1.1 to 3.0 s of CPU for 196 frames) and whose
-wheel needs no system libraries (skia's needs libGL and libEGL). It draws anti-aliased without the supersampling that Pillow
-needs, and lets go of Python's lock, so that drawing and encoding run side by side.
+wheel needs no system libraries (skia's needs libGL and libEGL). Unlike Pillow, it draws anti-aliased shapes without supersampling,
+and it releases Python's lock, so drawing and encoding run in parallel.
 
 In: joints (T, J, 3), metres, Y up, floor at 0. Out: RGB pictures (height, width, 3) uint8, `scene.draw(frame)`.
 """
@@ -47,9 +47,10 @@ def capsules(ends: np.ndarray, radii: np.ndarray, corners: int = 14) -> np.ndarr
 
 @dataclass(frozen=True)
 class Camera:
-    """A perspective camera with a fixed direction, a fixed distance from the point it follows, and a place for that on the picture.
+    """A perspective camera with a fixed direction, a fixed distance from the point it follows, and a fixed position of that point
+    in the picture.
 
-    `axes` (3, 3) are its right, up and back in rows; `focal` and `centre` (2,) are in pixels, `height` in metres.
+    The rows of `axes` (3, 3) are its right, up and back directions; `focal` and `centre` (2,) are in pixels, `height` in metres.
     """
 
     axes: np.ndarray
@@ -60,7 +61,7 @@ class Camera:
 
     @classmethod
     def fitting(cls, points: np.ndarray, size: tuple[int, int], top: int) -> Camera:
-        """The camera that shows points (..., 3), given from the followed point on the floor, below the first `top` rows."""
+        """The camera that shows points (..., 3), given relative to the followed point on the floor, below the first `top` rows."""
         back = np.array([np.sin(AZIMUTH) * np.cos(ELEVATION), np.sin(ELEVATION), np.cos(AZIMUTH) * np.cos(ELEVATION)])
         right = np.array([np.cos(AZIMUTH), 0.0, -np.sin(AZIMUTH)])
         axes = np.stack((right, np.cross(back, right), back))
@@ -74,13 +75,14 @@ class Camera:
         return cls(axes, max(NEAREST, needed.max()), focal, centre, middle)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (..., 2) of points (..., 3) given from the followed point, and the pixels a metre spans there (...)."""
+        """Pixels (..., 2) of points (..., 3) relative to the followed point, and the pixels per metre at each (...)."""
         seen = (points - [0, self.height, 0]) @ self.axes.T
         scale = self.focal / (self.distance - seen[..., 2])
         return self.centre + seen[..., :2] * [1, -1] * scale[..., None], scale
 
     def floor(self, size: tuple[int, int]) -> np.ndarray:
-        """Distance (height, width) on the floor from the followed point to what each pixel shows, in metres; sky: infinite."""
+        """Distance (height, width) on the floor from the followed point to the floor point at each pixel, in metres; infinite for
+        the sky."""
         width, height = size
         x, y = np.meshgrid(np.arange(width) - self.centre[0], self.centre[1] - np.arange(height))
         rays = np.stack((x, y, np.full_like(x, -self.focal)), axis=-1) @ self.axes
@@ -91,9 +93,9 @@ class Camera:
 
 
 class Scene:
-    """A motion ready to be drawn: joints (T, J, 3) at `fps`, in pictures of `size` (width, height), clear of the first `top` rows.
+    """A motion prepared for drawing: joints (T, J, 3) at `fps`, in pictures of `size` (width, height), below the first `top` rows.
 
-    `background` (height, width, 3) may be written on. Raises `UserError` for joints that are not finite or of an unknown skeleton.
+    `background` (height, width, 3) may be modified. Raises `UserError` for joints that are not finite or of an unknown skeleton.
     """
 
     def __init__(self, joints: np.ndarray, fps: float, size: tuple[int, int] = (720, 720), top: int = 0):
@@ -127,7 +129,7 @@ class Scene:
         return picture
 
     def grid(self, frame: int) -> np.ndarray:
-        """Lines half a metre apart on the floor, as darkness of the rows from the horizon on (rows, width)."""
+        """A grid of lines half a metre apart on the floor, as darkness of the rows below the horizon (rows, width)."""
         x, _, z = self.followed[frame]
         lines = []
         for axis, start in ((0, x), (2, z)):
@@ -143,7 +145,8 @@ class Scene:
         return cv2.multiply(dark, self.shown, scale=1 / 255)
 
     def shadow(self, frame: int) -> np.ndarray:
-        """The body's shadow on the floor, darker the nearer the limb, as `grid`; drawn small, then blurred."""
+        """The body's shadow on the floor as darkness like `grid`, darker for limbs near the floor; drawn at low resolution and
+        blurred."""
         points = self.points[frame]
         flat = (points + points[:, 1:2] * [-0.25, 0, -0.20]) * [1, 0, 1]
         pixels, scale = self.camera.project(flat)
@@ -157,7 +160,7 @@ class Scene:
         return cv2.resize(cv2.GaussianBlur(small, (0, 0), 2.0), (width, rows), interpolation=cv2.INTER_LINEAR)
 
     def draw_path(self, picture: np.ndarray, frame: int) -> None:
-        """The way of the root on the floor: broad as far as the person has come, thin from there on."""
+        """Draw the path of the root on the floor: wide up to the current frame, thin after it."""
         path = self.path - self.followed[frame]
         near = np.linalg.norm(path, axis=-1) < self.stage
         first = frame - near[frame::-1].argmin() + 1 if not near[: frame + 1].all() else 0  # on the stage without a break
@@ -167,7 +170,7 @@ class Scene:
         cv2.polylines(picture, [pixels[: frame + 1 - first]], False, PATH, 3, cv2.LINE_AA, SUBPIXEL)
 
     def draw_footprints(self, picture: np.ndarray, frame: int) -> None:
-        """Where feet have stood, in the light colours of their sides."""
+        """Draw footprints in light colours of their sides."""
         starts, outlines, colours = self.prints
         outlines = outlines - self.followed[frame]  # (P, 28, 3)
         seen = (starts <= frame) & (np.linalg.norm(outlines, axis=-1).max(axis=-1) < self.stage)
@@ -175,7 +178,7 @@ class Scene:
             cv2.fillConvexPoly(picture, outline, colour, cv2.LINE_AA, SUBPIXEL)
 
     def draw_body(self, picture: np.ndarray, frame: int) -> None:
-        """The parts of the body, far ones first, each limb as layers that look like a lit cylinder."""
+        """Draw the parts of the body, far ones first, each limb in layers that look like a lit cylinder."""
         pixels, scale = self.camera.project(self.points[frame])
         ends, radii = pixels[self.ends], self.radii * scale[self.ends]  # (N, 2, 2), (N, 2)
         share, more, shift, bright = (np.array(column) for column in zip(*LAYERS))
@@ -188,9 +191,9 @@ class Scene:
                     cv2.fillConvexPoly(picture, outlines[limb, layer], colours[limb][layer], cv2.LINE_AA, SUBPIXEL)
 
     def far_to_near(self, middles: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
-        """Limbs in the order to paint them, given their middles (N, 2) in pixels and their nearness (N,): the trunk's are one part.
+        """Order in which to paint limbs, from their middles (N, 2) in pixels and nearness (N,); the trunk is one part.
 
-        A limb goes before or after the trunk as it is behind or in front of that piece of it that it may hide.
+        A limb is painted before or after the trunk depending on whether it is behind or in front of the nearest piece of it.
         """
         apart = np.linalg.norm(middles[self.outer, None] - middles[self.trunk], axis=-1)
         in_front = nearness[self.outer] > nearness[self.trunk[apart.argmin(axis=1)]]
@@ -199,7 +202,7 @@ class Scene:
 
 
 def footprints(points: np.ndarray, fps: float, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each time that a foot stands: its first frame (P,), outline of its sole on the floor (P, 28, 3), its colour (P, 3)."""
+    """For each stance of a foot: its first frame (P,), the outline of the sole on the floor (P, 28, 3), its colour (P, 3)."""
     starts, soles, colours = [], [], []
     stands = standing_feet(points, fps, skeleton)  # (T, 2)
     for foot, colour, flags in zip(np.reshape(skeleton.feet, (2, 2)), (LEFT, RIGHT), stands.T):
@@ -217,7 +220,8 @@ def fixed(pixels: np.ndarray) -> np.ndarray:
 
 
 def smooth(path: np.ndarray, frames: float) -> np.ndarray:
-    """A path (T, 3) smoothed along time by a Gaussian of `frames` standard deviation; a steady walk stays as it is, to its ends."""
+    """A path (T, 3) smoothed along time by a Gaussian with a standard deviation of `frames`; a steady walk is unchanged, also at
+    its ends."""
     reach = int(3 * frames) + 1
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / frames) ** 2)
     padded = np.pad(path, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")

@@ -1,7 +1,7 @@
-"""A motion as an animated skeleton, ready for .bvh, .glb, .fbx and SMPL files: one rest pose, named bones, keys on whole frames.
+"""Motions as animated skeletons for .bvh, .glb, .fbx and SMPL files: a rest pose, named bones, and keys at every frame.
 
 Joints (T, J, 3) → `Animation`: B bones, parents before children, of which the first may be a root bone on the floor that carries
-the path, and the last are leaf bones without channels of their own. Metres, Y up.
+the path, and the last are leaf bones without channels. Metres, Y up.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class RigOptions:
         body: (J, 3) rest pose of the standard skeleton, offsets from parents; None: HumanML3D's.
         fps: frames per second of the file; None: those of the motion.
         bone_names: one of `motion.files.names.STYLES`.
-        root: one of `ROOTS`: the hips carry the path; nothing does; a root bone does.
-        loop: the motion is one cycle: its last frame leads into the first.
+        root: one of `ROOTS`: what carries the path: the hips, nothing, or a root bone.
+        loop: the motion is a cycle whose last frame leads into the first.
     """
 
     skeleton: str = "symmetric"
@@ -54,8 +54,8 @@ USUAL_RIG = RigOptions()
 class Animation:
     """Names, parents and rest offsets (B, 3) of bones; the rest pose stands on the floor.
 
-    root (T, 3) is the place of bone 0, rotations (T, B, 3, 3) are local; `moving` (T, 3) is the place of bone 1 relative to a root
-    bone, None where there is none.
+    root (T, 3) is the position of bone 0, rotations (T, B, 3, 3) are local; `moving` (T, 3) is the position of bone 1 relative to a
+    root bone, or None without one.
     """
 
     names: list[str]
@@ -68,7 +68,7 @@ class Animation:
 
     @property
     def rest(self) -> ndarray:
-        """Places (B, 3) of the bones in the rest pose."""
+        """Positions (B, 3) of the bones in the rest pose."""
         places = self.offsets.copy()
         for bone, parent in enumerate(self.parents):
             if parent >= 0:
@@ -76,7 +76,7 @@ class Animation:
         return places
 
     def places(self) -> ndarray:
-        """Places (T, B, 3) of the bones in every frame."""
+        """Positions (T, B, 3) of the bones in every frame."""
         turned, placed = [self.rotations[:, 0]], [self.root]
         for bone, parent in enumerate(self.parents[1:], start=1):
             step = self.moving if bone == 1 and self.moving is not None else np.broadcast_to(self.offsets[bone], self.root.shape)
@@ -86,7 +86,7 @@ class Animation:
 
 
 def z_up(animation: Animation) -> Animation:
-    """The same with Z up, facing -Y, rest pose and motion alike."""
+    """The same animation with Z up, facing -Y, both in rest pose and motion."""
     turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
     moving = None if animation.moving is None else animation.moving @ turn.T
     return replace(
@@ -148,13 +148,13 @@ def resampled(values: ndarray, fps: float, times: ndarray) -> ndarray:
 
 
 def continuous(quaternions: ndarray) -> ndarray:
-    """Quaternions (T, ..., 4) with signs such that neighbours in time lie near each other; q and -q are one rotation."""
+    """Quaternions (T, ..., 4) with signs chosen so that consecutive ones are close; q and -q are the same rotation."""
     flips = np.where((quaternions[1:] * quaternions[:-1]).sum(-1) < 0, -1.0, 1.0).cumprod(axis=0)
     return np.concatenate((quaternions[:1], quaternions[1:] * flips[..., None]))
 
 
 def ground_path(joints: ndarray, fps: float, loop: bool) -> tuple[ndarray, ndarray]:
-    """The smoothed path (T, 3) of the hips on the floor, and where the body faces, (T,) radians about the vertical from +Z."""
+    """The smoothed path (T, 3) of the hips on the floor, and the heading, (T,) radians about the vertical from +Z."""
     skeleton = skeleton_for(joints.shape[1])
     forward = facing(torch.as_tensor(joints).double(), skeleton).numpy()
     yaw = np.unwrap(np.arctan2(forward[:, 0], forward[:, 2]))
@@ -163,7 +163,8 @@ def ground_path(joints: ndarray, fps: float, loop: bool) -> tuple[ndarray, ndarr
 
 
 def smoothed(values: ndarray, deviation: float, loop: bool) -> ndarray:
-    """Values (T, D) smoothed along time by a Gaussian of `deviation` frames; steady motion is kept to its ends, cycles join."""
+    """Values (T, D) smoothed along time by a Gaussian of `deviation` frames; steady motion is unchanged, also at its ends; cycles
+    wrap around."""
     reach = int(3 * deviation) + 1
     if len(values) < 2:
         return values

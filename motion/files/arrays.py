@@ -1,8 +1,8 @@
-"""Motions in NumPy's files, recognised by their contents and not by their suffix.
+"""Motions in NumPy files, recognised by their content, not by their suffix.
 
 Joints (T, 22 or 21, 3), SMPL's (T, 24 or 52, 3), several such motions (N, T, J, 3); features (T, 263 or 251), not normalised;
 MDM's results.npy, a dictionary with `motion` (N, J, 3, T) and `lengths` (N,); SMPL rotations in AMASS's layout (`poses`, `trans`).
-Dictionaries are unpickled without running code: only NumPy's own classes are known to the reader.
+Dictionaries are unpickled without running code: only NumPy's own classes are allowed.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
 
 
 def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> Raw:
-    """The motion in an array file; `sample` says which one of several, `smpl` names the body model of SMPL rotations.
+    """The motion in an array file; `sample` is its index if there are several, `smpl` the body model of SMPL rotations.
 
-    Raises `UserError` for anything that is no motion.
+    Raises `UserError` for files without a motion.
     """
     try:
         with path.open("rb") as file:
@@ -56,7 +56,7 @@ def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> R
 
 
 def check_archive(path: Path) -> None:
-    """Raises `UserError` for an .npz that would fill the memory."""
+    """Raise `UserError` for an .npz that would exceed the memory."""
     try:
         with zipfile.ZipFile(path) as archive:
             check_zip(archive, path, Limits(size=LARGEST))
@@ -88,9 +88,10 @@ def load(path: Path) -> np.ndarray | dict:
 
 
 class SafeUnpickler(pickle.Unpickler):
-    """Rebuilds arrays, numbers, texts, lists and dictionaries, and refuses every other class."""
+    """Unpickles arrays, numbers, texts, lists and dictionaries, and refuses other classes."""
 
     def find_class(self, module: str, name: str) -> object:
+        """A class that a pickle names; only NumPy's own are allowed."""
         if (module, name) not in PICKLED:
             raise pickle.UnpicklingError(f"{module}.{name}")
         return super().find_class(module, name)
@@ -121,7 +122,7 @@ def from_results(content: dict, path: Path, sample: int) -> Raw:
 
 
 def chosen(motions: np.ndarray, path: Path, sample: int) -> np.ndarray:
-    """One of several motions; a note says that there are more."""
+    """One of several motions; prints a note if there are more."""
     if not 0 <= sample < len(motions):
         raise UserError(f"--sample {sample}: {path} holds {len(motions)} motions, so it must be from 0 to {len(motions) - 1}")
     if len(motions) > 1:
@@ -154,8 +155,8 @@ def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
 
 
 def check_features(features: np.ndarray, joints: np.ndarray, name: str) -> None:
-    """Raises `UserError` unless features (T, D) tell of joints (T, J, 3) of a person: normalised ones do not. A note names what
-    should be rotations and is none, as in features that were denormalised twice."""
+    """Raise `UserError` unless features (T, D) give joints (T, J, 3) of a person; normalised features do not. A note reports
+    invalid rotations, as in features that were denormalised twice."""
     size = body_size(joints)
     remedy = "denormalise them once: features * std + mean"
     if not BODIES[0] <= size <= BODIES[1]:

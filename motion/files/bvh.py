@@ -1,6 +1,6 @@
-"""BVH files: read any, write ours.
+"""Reading and writing of BVH files.
 
-A BVH file is a tree of joints with offsets, then one line of numbers a frame: for each joint, depth first, its channels.
+A BVH file is a tree of joints with offsets, then one line of numbers per frame: the channels of each joint, depth first.
 `Bvh` holds it as arrays: J joints over T frames, in the file's own unit, parents before children.
 """
 
@@ -33,16 +33,16 @@ AT_ONCE = 100_000  # rotations converted at once: more would take gigabytes of a
 
 @dataclass
 class Bvh:
-    """A motion as its BVH file tells it.
+    """The content of a BVH file.
 
     Attributes:
         names: J joint names, parents before children.
         parents: parent of each joint, -1 for the root.
-        offsets: (J, 3) each joint from its parent in the rest pose.
-        positions: (T, J, 3) each joint from its parent in each frame: its position channels, or else its offset.
+        offsets: (J, 3) position of each joint relative to its parent in the rest pose.
+        positions: (T, J, 3) position of each joint relative to its parent in each frame: its position channels, or else its offset.
         rotations: (T, J, 3, 3) rotation of each joint in its parent's frame.
         frame_time: seconds between frames.
-        end_sites: by joint, the offset (3,) of the End Site that closes its chain.
+        end_sites: by joint, the offset (3,) of its End Site.
     """
 
     names: list[str]
@@ -55,6 +55,7 @@ class Bvh:
 
     @property
     def fps(self) -> float:
+        """Frames per second."""
         return 1 / self.frame_time
 
     def joints(self) -> np.ndarray:
@@ -62,7 +63,7 @@ class Bvh:
         return self.landmarks()[1][:, : len(self.names)]
 
     def landmarks(self) -> tuple[list[str], np.ndarray]:
-        """Names and global positions (T, J + E, 3) of the joints and, after them, the E End Sites, named "<joint>_end"."""
+        """Names and global positions (T, J + E, 3) of the joints followed by the E End Sites, named "<joint>_end"."""
         turned, placed = [], []
         for joint, parent in enumerate(self.parents):
             step, turn = self.positions[:, joint], self.rotations[:, joint]
@@ -77,8 +78,8 @@ def read_bvh(source: str | Path | TextIO) -> Bvh:
     """Read a BVH file, or an open text stream.
 
     Joints may have up to 3 rotation channels, up to 3 position channels or both, in any order; a missing rotation is 0, and
-    positions take the place of the offset. Of several people or motions in one file the first is read. Where there are more or
-    fewer rows than the header says, all that are there are read; a note says so in each case.
+    positions replace the offset. If a file has several people or motions, the first is read. If the number of rows differs from the
+    header, all existing rows are read. A note is printed in each case.
 
     Raises:
         UserError: the file is missing, is no BVH, is damaged, or holds numbers that are not finite.
@@ -111,12 +112,12 @@ def read_bvh(source: str | Path | TextIO) -> Bvh:
 
 
 def number(word: str) -> float:
-    """A number with a decimal point, or a comma where a locale has it."""
+    """A number with a decimal point or a decimal comma."""
     return float(word.replace(",", "."))
 
 
 def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
-    """The rest pose, still without frames, and each joint's channels. Raises `ValueError` or `IndexError` on anything odd."""
+    """The rest pose (without frames) and each joint's channels. Raises `ValueError` or `IndexError` for invalid content."""
     bvh = Bvh([], [], np.empty(0), np.empty(0), np.empty(0), 0.0)
     offsets: list[list[float]] = []
     channels: list[list[str]] = []
@@ -161,7 +162,7 @@ def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
 
 
 def checked_channels(words: list[str]) -> list[str]:
-    """The names that follow CHANNELS and their count. Raises `ValueError` for other counts and names than BVH has."""
+    """The channel names after CHANNELS and their count. Raises `ValueError` for invalid counts and names."""
     count = int(number(words[0]))
     names = [word.lower() for word in words[1 : 1 + count]] if 0 <= count <= 9 else []
     if not 0 <= count <= 9 or len(names) < count or not all(CHANNEL.fullmatch(name) for name in names):
@@ -172,7 +173,7 @@ def checked_channels(words: list[str]) -> list[str]:
 
 
 def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[str]]:
-    """Leave in `bvh` the joints of the first ROOT alone; their channels, which come first in each row."""
+    """Keep only the joints of the first ROOT in `bvh`; returns their channels, which come first in each row."""
     roots = [joint for joint, parent in enumerate(bvh.parents) if parent < 0]
     if len(roots) > 1:
         note(f"{name}: holds {len(roots)} people ({', '.join(bvh.names[root][:40] for root in roots[:5])}); the first is read")
@@ -206,7 +207,7 @@ def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarra
 
 
 def parsed(text: str) -> np.ndarray | None:
-    """The numbers in a text that holds nothing else, else None."""
+    """The numbers in a text, or None if it has other content."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # NumPy stops at what is no number
         try:
@@ -216,7 +217,8 @@ def parsed(text: str) -> np.ndarray | None:
 
 
 def rows_of_lines(block: str, width: int, name: str) -> np.ndarray:
-    """The whole rows of a motion that breaks off. Raises `UserError` if a line before the last has another width or none is."""
+    """The complete rows of a truncated motion. Raises `UserError` if a line before the last has another width, or if there is
+    none."""
     rows: list[np.ndarray] = []
     lines = [line for line in block.splitlines() if line.strip()]
     for place, line in enumerate(lines):
@@ -271,18 +273,18 @@ def write_bvh(
 ) -> None:
     """Write a motion as BVH: 6 channels for the root, 3 for every other joint, an End Site on each leaf.
 
-    A BVH file lists joints depth first, so they may come back in another order than they went in. An End Site carries its
-    bone on by half its length, so that viewers draw hands; behind leaf bones named "…_End" by a tenth.
+    A BVH file lists joints depth first, so they may be read back in another order. An End Site extends its bone by half the bone's
+    length, so that viewers draw hands; leaf bones named "…_End" by a tenth.
 
     Args:
         names: J joint names without spaces.
         parents: parent of each joint, -1 for joint 0.
-        offsets: (J, 3) each joint from its parent in the rest pose; their unit is the file's.
+        offsets: (J, 3) position of each joint relative to its parent in the rest pose, in the file's unit.
         root: (T, 3) position of joint 0.
         local_rotations: (T, J, 3, 3) rotation of each joint in its parent's frame.
         fps: frames a second.
         order: axes of the rotation channels, three different ones; "ZYX" writes Zrotation Yrotation Xrotation.
-        moving: (T, 3) position of joint 1 from joint 0, which then has 6 channels too.
+        moving: (T, 3) position of joint 1 relative to joint 0; joint 1 then has 6 channels too.
 
     Raises:
         UserError: root or rotations are not finite.
@@ -312,14 +314,14 @@ def write_bvh(
 
 
 def parts_of(frames: int) -> list[slice]:
-    """Slices of a motion that are written one after the other, so that a long one needs little memory at once."""
+    """Slices of a motion that are written one after the other to save memory."""
     return [slice(first, first + PART) for first in range(0, frames, PART)]
 
 
 def hierarchy_lines(
     names: Sequence[str], parents: Sequence[int], offsets: np.ndarray, order: str, placed: int
 ) -> tuple[list[str], list[int]]:
-    """The lines of the HIERARCHY block, and the joints in the order in which it lists them; the first `placed` have positions."""
+    """The lines of the HIERARCHY block, and the order of its joints; the first `placed` have position channels."""
     turns = " ".join(f"{axis.upper()}rotation" for axis in order)
     lines: list[str] = []
     listed: list[int] = []
@@ -344,4 +346,5 @@ def hierarchy_lines(
 
 
 def numbers(vector: np.ndarray) -> str:
+    """Numbers as a BVH file writes them, with six decimals."""
     return " ".join(f"{x:.6f}" for x in vector)

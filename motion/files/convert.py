@@ -1,36 +1,33 @@
-"""Motion from anywhere, to any format that is written here: python -m motion.files.convert IN OUT.
+"""Convert a motion file to another format: python -m motion.files.convert IN OUT.
 
-    python -m motion.files.convert walk.bvh walk.mp4                          # any skeleton that a joint map knows (mocap.py)
-    python -m motion.files.convert 07_01.amc walk.glb --fps 30                # CMU; the skeleton 07.asf lies beside it
+    python -m motion.files.convert walk.bvh walk.mp4                          # any skeleton with a joint map (maps.py)
+    python -m motion.files.convert 07_01.amc walk.glb --fps 30                # CMU, with its skeleton 07.asf in the same folder
     python -m motion.files.convert new_joint_vecs/000001.npy walk.bvh         # HumanML3D's features or joints
     python -m motion.files.convert dance.bvh dance.npy --features             # features for the models: 20 fps, uniform skeleton
 
-What can be read: motion/files/read.py; what can be written: motion/files/export.py.
+Input formats: motion/files/read.py; output formats: motion/files/export.py.
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m motion.files.convert")
 
 import numpy as np
 import torch
 
 from motion.features import joints_to_features
-from motion.files.animation import ROOTS, RigOptions
-from motion.files.names import STYLES
-from motion.files.raw import NAMES, UNITS, body_size
-from motion.files.read import AXES, SUFFIXES, FileMotion, InputOptions, at_rate, checked_rate, read_motion
+from motion.files.raw import NAMES, body_size
+from motion.files.read import FileMotion, InputOptions, at_rate, read_motion
 from motion.ik import check_joints
-from motion.rest import KINDS
 from motion.skeleton import HUMANML3D
+from options.cli import parse
+from options.files import Convert
 from utils.checkpoint import atomic_path
-from utils.errors import Parser, UserError, script
-
-if TYPE_CHECKING:
-    from motion.files.export import OutputOptions
+from utils.errors import UserError, script
 
 MODEL_FPS = 20
 DRAWN = (".mp4", ".gif", ".html")
@@ -38,46 +35,38 @@ LONGEST_DRAWN = 600  # seconds
 
 
 def to_features(joints: np.ndarray, fps: float) -> np.ndarray:
-    """HumanML3D's features (T', 263) float32 at 20 fps, of joints (T, 22, 3) in metres at any rate: what the models take.
+    """HumanML3D's features (T', 263) float32 at 20 fps, of joints (T, 22, 3) in metres at any frame rate: the models' input.
 
     The skeleton is made uniform, put on the floor and turned to face +Z at the start. Raises `UserError` for other skeletons, NaN
     and motions shorter than two frames of 1/20 s.
     """
     check_joints(joints, HUMANML3D.num_joints)
-    told = at_rate(joints, fps, MODEL_FPS)
-    if len(told) < 2:
+    resampled = at_rate(joints, fps, MODEL_FPS)
+    if len(resampled) < 2:
         raise UserError(f"a motion of {len(joints)} frames at {fps:g} fps is too short for features, which need 1/{MODEL_FPS} s")
-    features, _ = joints_to_features(torch.as_tensor(told, dtype=torch.float32)[None], HUMANML3D)
+    features, _ = joints_to_features(torch.as_tensor(resampled, dtype=torch.float32)[None], HUMANML3D)
     return features[0].numpy()
 
 
 @script
 def main(argv: list[str] | None = None) -> None:
-    from motion.files.export import export  # here, for who only reads needs no libraries that draw
+    config = parse(Convert, argv)
+    from motion.files.export import OutputOptions, export  # here, for who only reads needs no libraries that draw
 
-    parser = Parser(prog="convert", description="A motion file to another format.", allow_abbrev=False)
-    parser.add_argument("source", metavar="IN", type=Path, help=f"motion file to read: {', '.join(SUFFIXES)}")
-    parser.add_argument("target", metavar="OUT", type=Path, help="file to write; its suffix names the format")
-    add_input_flags(parser)
-    parser.add_argument("--start", type=float, default=0.0, help="second of IN to begin at; default: 0")
-    parser.add_argument("--end", type=float, help="second of IN to end at; default: its last")
-    parser.add_argument("--caption", default="", help="text for formats that show one")
-    add_output_flags(parser)
-    parser.add_argument("--features", action="store_true", help="write features at 20 fps, not joints; OUT is a .npy")
-    flags = parser.parse_args(argv)
-    if flags.target.resolve() == flags.source.resolve():
-        raise UserError(f"{flags.target}: would replace what is being read; give another name")
-    motion = part_of(read_motion(flags.source, input_options(flags)), flags.start, flags.end)
-    if flags.target.suffix.lower() in DRAWN and motion.seconds > LONGEST_DRAWN:
+    source, target = Path(config.source), Path(config.target)
+    if target.resolve() == source.resolve():
+        raise UserError(f"{target}: would replace what is being read; give another name")
+    motion = part_of(read_motion(source, InputOptions.of(config)), config.start, config.end)
+    if target.suffix.lower() in DRAWN and motion.seconds > LONGEST_DRAWN:
         minutes = f"{motion.seconds / 60:.0f} minutes of motion take long to draw"
-        raise UserError(f"{flags.target}: {minutes}; --start and --end, in seconds, choose at most {LONGEST_DRAWN // 60} minutes")
+        raise UserError(f"{target}: {minutes}; --start and --end, in seconds, choose at most {LONGEST_DRAWN // 60} minutes")
     facts = f"{len(motion)} frames at {motion.fps:g} fps, in {NAMES[motion.unit]}, {motion.up.upper()} up"
-    print(f"{flags.source}: {motion.joints.shape[1]} joints, {facts}; {body_size(motion.joints):.2f} m from foot to head")
-    if flags.features:
-        write_features(flags.target, motion)
+    print(f"{source}: {motion.joints.shape[1]} joints, {facts}; {body_size(motion.joints):.2f} m from foot to head")
+    if config.features:
+        write_features(target, motion)
     else:
-        export(flags.target, motion.joints, flags.caption, motion.fps, output_options(flags))
-    print(f"written: {flags.target}")
+        export(target, motion.joints, config.caption, motion.fps, OutputOptions.of(config))
+    print(f"written: {target}")
 
 
 def part_of(motion: FileMotion, start: float, end: float | None) -> FileMotion:
@@ -90,50 +79,6 @@ def part_of(motion: FileMotion, start: float, end: float | None) -> FileMotion:
         return motion
     features = None if motion.features is None else motion.features[frames]
     return replace(motion, joints=motion.joints[frames], features=features)
-
-
-def add_input_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that become `InputOptions`."""
-    parser.add_argument("--input_unit", choices=UNITS, help="unit of IN; default: as IN states it, else estimated from the body")
-    parser.add_argument("--input_up", choices=AXES, help="axis that points up in IN; default: as IN states it, else estimated")
-    parser.add_argument("--input_fps", type=float, help="frames per second of IN; default: its header; .npy 20 or 12.5, .amc 120")
-    parser.add_argument("--skip_frames", type=int, help="frames to leave out at the start of IN; default: those in the rest pose")
-    parser.add_argument("--sample", type=int, default=0, help="which motion of an IN that holds several, from 0; default: 0")
-    parser.add_argument("--asf", type=Path, help="skeleton of an .amc; default: its subject's, beside it")
-    parser.add_argument("--joint_map", type=Path, help="JSON file that names the joints of an IN whose skeleton is not known")
-    parser.add_argument("--smpl", type=Path, help="SMPL model file for SMPL and AMASS motions; default: a uniform T-pose")
-
-
-def add_output_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that become `OutputOptions`."""
-    parser.add_argument("--fps", type=float, help="frames per second of OUT, such as 24, 30 or 60; default: those of IN")
-    parser.add_argument("--unit", "--bvh_unit", choices=UNITS, help="unit of a .bvh or .npy OUT; default: cm in .bvh, m in .npy")
-    parser.add_argument("--up", choices=AXES, default="y", help="axis that points up in a .bvh or .npy OUT; default: y")
-    parser.add_argument(
-        "--skeleton", choices=KINDS, default="symmetric",
-        help="bones of an animated OUT: those of HumanML3D, IN's with left and right averaged, or IN's own; default: symmetric",
-    )  # fmt: skip
-    parser.add_argument("--bone_names", choices=STYLES, default="mixamo", help="names of the bones of OUT; default: mixamo")
-    parser.add_argument(
-        "--root", choices=ROOTS, default="keep",
-        help="what carries the path over the floor: the hips, nothing, or a root bone; default: keep (the hips)",
-    )  # fmt: skip
-
-
-def output_options(flags: argparse.Namespace) -> OutputOptions:
-    from motion.files.export import OutputOptions
-
-    if flags.fps is not None:
-        checked_rate(flags.fps)
-    rig = RigOptions(flags.skeleton, fps=flags.fps, bone_names=flags.bone_names, root=flags.root)
-    return OutputOptions(flags.unit, flags.up, rig, flags.smpl)
-
-
-def input_options(flags: argparse.Namespace) -> InputOptions:
-    return InputOptions(
-        flags.input_unit, flags.input_up, flags.input_fps, flags.skip_frames, flags.asf, flags.smpl, flags.sample,
-        flags.joint_map,
-    )
 
 
 def write_features(path: Path, motion: FileMotion) -> None:

@@ -1,4 +1,4 @@
-"""A motion to a file, in the format that its suffix names.
+"""Writing of motion files, in the format given by the suffix.
 
 .npy joints in metres, .bvh and .glb animated skeletons, .npz SMPL rotations in AMASS's layout, .fbx through Blender's module, .mp4
 and .gif videos, .png contact sheet, .html page.
@@ -23,6 +23,7 @@ from motion.files.read import at_rate
 from motion.files.smpl_writer import write_smpl
 from motion.footlock import lock_feet
 from motion.ik import check_joints
+from options.files import Convert, OutputFiles
 from utils.checkpoint import atomic_path
 from utils.errors import UserError
 
@@ -36,7 +37,7 @@ class OutputOptions:
     Attributes:
         unit: one of `UNITS`, of .npy and .bvh files; None: metres in .npy, centimetres in .bvh. Other formats have their own.
         up: the axis up, "y" or "z", of .npy and .bvh files.
-        rig: how the motion becomes an animated skeleton; its frame rate holds for every format.
+        rig: settings of animated skeletons; the frame rate applies to every format.
         smpl: SMPL model file of the body that an .npz poses; None: HumanML3D's uniform skeleton.
     """
 
@@ -45,14 +46,21 @@ class OutputOptions:
     rig: RigOptions = field(default_factory=RigOptions)
     smpl: str | Path | None = None
 
+    @classmethod
+    def of(cls, config: OutputFiles | Convert, body: np.ndarray | None = None) -> OutputOptions:
+        """The options given by the flags; `body` (J, 3) is the rest pose of --skeleton standard."""
+        loop = getattr(config, "loop", False)
+        rig = RigOptions(config.skeleton, body, config.fps, config.bone_names, config.root, loop)
+        return cls(config.unit, config.up, rig, config.smpl or None)
+
 
 USUAL = OutputOptions()
 
 
 def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, options: OutputOptions = USUAL) -> None:
-    """Write joints (T, J, 3), metres, Y up, as the suffix of `path` says; folders are made.
+    """Write joints (T, J, 3), metres, Y up, in the format given by the suffix of `path`; creates missing folders.
 
-    Raises `UserError` for an unknown suffix, for joints that are not finite or of an unknown skeleton, and where nothing can be
+    Raises `UserError` for an unknown suffix, for joints that are not finite or of an unknown skeleton, and if the file cannot be
     written.
     """
     check_joints(joints, name=Path(path).name)

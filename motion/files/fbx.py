@@ -1,7 +1,8 @@
-"""Motions as .fbx, through Blender: the animated .glb is written, and Blender, a process of its own, turns it into an .fbx.
+"""Writing of .fbx files: an animated .glb is written, and Blender converts it in a separate process.
 
-Blender is found in this order: the program or Python that the environment variable LAMP_BLENDER names, `blender` on the PATH. A
-Python needs Blender's module: `pip install bpy==5.0.1`, whose wheel is for Python 3.11; best in a virtual environment of its own.
+Blender is the program or Python in the environment variable LAMP_BLENDER, else `blender` on the PATH. A
+Python needs Blender's module: `pip install bpy==5.0.1`, whose wheel is for Python 3.11; preferably in a separate virtual
+environment.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def write_fbx(path: str | Path, joints: np.ndarray, caption: str = "", fps: floa
 
 
 def blender() -> list[str]:
-    """The words that run the script in Blender. Raises `UserError` if there is no Blender."""
+    """The command that runs a script in Blender. Raises `UserError` if Blender is missing."""
     program = os.environ.get(VARIABLE) or shutil.which("blender")
     if not program:
         raise UserError(f".fbx files are written by Blender, which is not here; {REMEDY}")

@@ -1,4 +1,4 @@
-"""A motion as one animated GLB (glTF 2.0, binary): a capsule body on a skeleton, for Blender, Unity, Unreal, three.js, any viewer.
+"""Writing of animated GLB files (binary glTF 2.0): a capsule body on a skeleton, for Blender, Unity, Unreal, three.js and viewers.
 
 In: joints (T, J, 3), metres, Y up. Out: a file with J bones in a T-pose (facing +Z), a skinned body whose limbs are tapered
 capsules of the video's radii, and one animation: a rotation of every bone and the root's translation in every frame.
@@ -35,7 +35,7 @@ VERTEX = np.dtype([("POSITION", "<f4", 3), ("NORMAL", "<f4", 3), ("JOINTS_0", "u
 def write_glb(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20, rig: RigOptions = USUAL_RIG) -> None:
     """Write joints (T, J, 3), metres, Y up, as an animated GLB; its animation is named after the caption.
 
-    Raises `UserError` for joints that are not finite or of an unknown skeleton, and where nothing can be written.
+    Raises `UserError` for joints that are not finite or of an unknown skeleton, and if the file cannot be written.
     """
     skeleton = skeleton_for(joints.shape[1])
     animation = animate(joints, fps, rig)
@@ -53,27 +53,27 @@ def write_glb(path: str | Path, joints: np.ndarray, caption: str = "", fps: floa
 
 
 class Gltf:
-    """The two halves of a GLB as it grows: its JSON and its binary block."""
+    """A GLB under construction: its JSON and its binary block."""
 
     def __init__(self) -> None:
         self.json: dict = {"asset": {"version": "2.0", "generator": "LaMP"}, "bufferViews": [], "accessors": []}
         self.binary = bytearray()
 
     def add_view(self, array: np.ndarray, **about: int) -> int:
-        """Append the bytes of an array; returns the number of its buffer view."""
+        """Append the bytes of an array; returns the index of its buffer view."""
         self.binary += bytes(-len(self.binary) % 4)
         self.json["bufferViews"].append({"buffer": 0, "byteOffset": len(self.binary), "byteLength": array.nbytes, **about})
         self.binary += array.tobytes()
         return len(self.json["bufferViews"]) - 1
 
     def add_accessor(self, view: int, component: int, kind: str, count: int, offset: int = 0, **about: object) -> int:
-        """Tell how to read `count` elements of a buffer view; returns the accessor's number."""
+        """Add an accessor for `count` elements of a buffer view; returns its index."""
         element = {"bufferView": view, "byteOffset": offset, "componentType": component, "type": kind, "count": count}
         self.json["accessors"].append(element | about)
         return len(self.json["accessors"]) - 1
 
     def add_floats(self, array: np.ndarray, kind: str, **about: object) -> int:
-        """An accessor of its own view, for an array of floats with a row for each element."""
+        """Add an accessor with its own view for an array of floats, one row per element."""
         return self.add_accessor(self.add_view(array.astype("<f4")), FLOAT, kind, len(array), **about)
 
     def to_bytes(self) -> bytes:
@@ -87,9 +87,9 @@ class Gltf:
 
 
 def body_mesh(file: Gltf, rest: np.ndarray, skeleton: Skeleton, first: int) -> dict:
-    """The mesh of the body whose joints rest at (J, 3), one primitive per colour; its numbers go to the file's binary block.
+    """The mesh of the body whose joints rest at (J, 3), one primitive per colour; its arrays are appended to the binary block.
 
-    The joints are those of the skin from the `first` on.
+    The joints are those of the skin from index `first` on.
     """
     body = bone_limbs(skeleton)
     scale = body_size(rest[None]) / BODY
@@ -117,7 +117,7 @@ def body_mesh(file: Gltf, rest: np.ndarray, skeleton: Skeleton, first: int) -> d
 
 
 def bone_limbs(skeleton: Skeleton) -> Limbs:
-    """Of `limbs`, those that move with one bone; thickened where a bone of another colour begins."""
+    """The `limbs` that move with one bone; thicker where a bone of another colour starts."""
     body = limbs(skeleton)
     above = np.maximum(skeleton.parents, 0)
     rigid = np.array([end >= len(above) or above[end] == owner for end, owner in zip(body.ends[:, 1], body.owners)])
@@ -133,8 +133,8 @@ def bone_limbs(skeleton: Skeleton) -> Limbs:
 def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and normals (N, V, 3) on the hulls of two balls with centres `ends` (N, 2, 3) and radii (N, 2).
 
-    First the two poles, then rings from the pole of the first ball to that of the second. Both balls have a ring where the cone
-    that joins them touches, so normals are those of the true surface everywhere.
+    First the two poles, then rings from the first pole to the second. Both balls have a ring where the connecting cone touches
+    them, so normals are exact everywhere.
     """
     axis = ends[:, 1] - ends[:, 0]
     length = np.linalg.norm(axis, axis=-1).clip(min=1e-6)

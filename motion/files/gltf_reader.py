@@ -1,7 +1,7 @@
-"""Animated glTF scenes (.glb, .gltf) to joints: the node tree as a posed skeleton, sampled where its animation has keys.
+"""Reading of animated glTF scenes (.glb, .gltf): the node tree as a posed skeleton, sampled at the keys of its animation.
 
-The channel with the most keys of the first animation sets the frames; they must be evenly spaced, as in the files that this project
-writes. Channels with fewer keys are interpolated. Cubic splines and morph targets are not read.
+The channel of the first animation with the most keys determines the frames, which must be evenly spaced, as in files written by
+this project. Channels with fewer keys are interpolated. Cubic splines and morph targets are not read.
 """
 
 from __future__ import annotations
@@ -117,6 +117,6 @@ def posed_tree(document: dict, buffers: list[bytes]) -> Bvh:
 
 
 def rest_of(nodes: list[dict], order: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Translations (N, 3) and quaternions x y z w (N, 4) of the nodes as they rest."""
+    """Translations (N, 3) and quaternions x y z w (N, 4) of the nodes in the rest pose."""
     positions = np.array([nodes[number].get("translation", (0, 0, 0)) for number in order], np.float64)
     return positions, np.array([nodes[number].get("rotation", (0, 0, 0, 1)) for number in order], np.float64)

@@ -1,7 +1,6 @@
-"""Finding the 22 joints of HumanML3D by the names of other programs' skeletons, or by a file of the user's.
+"""Joint maps: the 22 joints of HumanML3D from the joint names of other programs, or from a user's file.
 
-Names are compared without case, spaces and punctuation. What stands before all names, such as `mixamorig:`, `Character1_` or
-`Bip01 `, does not matter.
+Names are compared without case, spaces and punctuation. A common prefix such as `mixamorig:`, `Character1_` or `Bip01 ` is ignored.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ CMU = ("cmu_bvh", "cmu_motionbuilder")  # whose files may be in CMU's unit
 
 
 def both_sides(hips: Place, spine: Sequence[Place], neck: Place, head: Place, limbs: Sequence[str]) -> tuple[Place, ...]:
-    """A joint map from the spine's three joints and from the names, with {} for the side, of upper leg, knee, ankle, toe, collar,
-    shoulder, elbow and wrist; {} becomes `L` or `R`, {side} `Left` or `Right`."""
+    """A joint map from the spine's three joints and the names of upper leg, knee, ankle, toe, collar, shoulder, elbow and wrist,
+    with a placeholder for the side: {} becomes `L` or `R`, {side} `Left` or `Right`."""
     leg, knee, ankle, toe, collar, shoulder, elbow, wrist = (
         [limb.format(letter, side=side, low=letter.lower()) for letter, side in (("L", "Left"), ("R", "Right"))] for limb in limbs
     )
@@ -81,17 +80,18 @@ MORE_MAPS: dict[str, tuple[Place, ...]] = {
 
 
 def all_maps() -> dict[str, tuple[Place, ...]]:
-    """The joint maps in the order in which they are tried: KIT's names first, for some of the others' are among them."""
+    """All joint maps in the order in which they are tried: KIT's first, because its names include some of the others'."""
     ours = [(f"own{number}", places) for number, places in enumerate(known_names())]
     return dict([*ours[:3], *JOINT_MAPS.items(), *ours[3:], *MORE_MAPS.items()])
 
 
 def plain(name: str) -> str:
+    """A joint name in lower case without punctuation, for comparison."""
     return PUNCTUATION.sub("", name).lower()
 
 
 def find_map(names: Sequence[str]) -> tuple[str, tuple[Place, ...]] | None:
-    """The first joint map that fits, as its title and its places by the file's own names; None if none does."""
+    """The first joint map that fits, as its title and its joints by the file's names; None if none fits."""
     by_plain: dict[str, str] = {}
     for name in names:
         by_plain.setdefault(plain(name), name)
@@ -105,16 +105,17 @@ def find_map(names: Sequence[str]) -> tuple[str, tuple[Place, ...]] | None:
 
 
 def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
-    """What may stand before all names, of which one ends with the root's."""
+    """Possible common prefixes of all names, of which one ends with the root's name."""
     return (name.removesuffix(root) for name in sorted(names, key=len) if name.endswith(root))
 
 
 def renamed(place: Place, names: Mapping[str, str]) -> Place:
+    """A joint map's entry with every joint replaced by its name in the file."""
     return names[place] if isinstance(place, str) else {names[joint]: weight for joint, weight in place.items()}
 
 
 def joints_of(places: Sequence[Place]) -> list[str]:
-    """The names that a joint map needs, each once, in order."""
+    """The joint names that a joint map uses, each once, in order."""
     return list(dict.fromkeys(name for place in places for name in ([place] if isinstance(place, str) else place)))
 
 

@@ -1,7 +1,7 @@
-"""Motion capture to HumanML3D's 22 joints: the CMU ASF/AMC reader, joint maps by name, resampling in time.
+"""Motion capture to HumanML3D's 22 joints: the reader of ASF/AMC files, joint maps, resampling in time.
 
-A joint map tells where each of the 22 joints lies among a source's own joints: at one of them, or between several
-(weights that sum to 1). It places landmarks only; bone lengths are made uniform later (motion/features.py).
+A joint map defines each of the 22 joints as one of a source's joints, or as a weighted mean of several. It gives positions only;
+bone lengths are made uniform later (motion/features.py).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[
         names: N landmark names.
         positions: (T, N, 3).
         joint_map: one of `JOINT_MAPS`.
-        source: what to call the motion if names are missing.
+        source: name of the motion in error messages.
 
     Raises:
         UserError: the map needs landmarks that `names` does not have; the message lists them.
@@ -84,11 +84,11 @@ def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[
 
 
 def resample(positions: np.ndarray, fps: float, target: float = 20.0) -> np.ndarray:
-    """Positions (T, ..., 3) at `fps` frames a second, told at `target` frames a second.
+    """Positions (T, ..., 3) resampled from `fps` to `target` frames per second.
 
-    Every n-th frame where the rates divide, else a cubic spline through the frames. A straight line between frames would cut the
-    corner of every arc: CMU captures taken from 120 to 30 and then to 20 frames a second keep their jerk by the spline (79 of
-    79 m/s³ in 03_01) and lose a tenth of it by the line (71).
+    Every n-th frame if the rates divide, else a cubic spline. Linear interpolation would flatten arcs: a CMU capture resampled from
+    120 to 30 to 20 frames per second keeps its jerk with the spline (79 of 79 m/s³ in 03_01) and loses a tenth with linear
+    interpolation (71).
     """
     stride = round(fps / target, 4)  # a BVH header says 0.0333333 and means 1/30
     if stride.is_integer():
@@ -99,7 +99,7 @@ def resample(positions: np.ndarray, fps: float, target: float = 20.0) -> np.ndar
 
 @dataclass
 class Bone:
-    """A bone of an ASF skeleton: unit rest direction (3,), length, local axes (3, 3), and the axes it turns about."""
+    """A bone of an ASF skeleton: unit rest direction (3,), length, local axes (3, 3), and its rotation axes."""
 
     parent: str = ""
     direction: np.ndarray = field(default_factory=lambda: np.zeros(3))
@@ -129,12 +129,12 @@ def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[li
         asf, amc: paths or open text streams.
 
     Returns:
-        names: "root" and then each bone, which stands for its far end.
+        names: "root" and then each bone; a bone's position is its far end.
         positions: (T, N, 3) in metres, Y up.
-        fps: frames a second if the .amc states them, which CMU's do not.
+        fps: frames per second if the .amc states them (CMU's do not).
 
     Raises:
-        UserError: a file is missing, cut short, holds NaN, or the two do not belong together.
+        UserError: a file is missing or truncated, contains NaN, or the two files do not match.
     """
     name, text = read_text(asf)
     try:
@@ -160,7 +160,7 @@ def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[li
 
 
 def parse_asf(text: str) -> tuple[dict[str, Bone], Root, float]:
-    """Bones by name, parents first; the root; metres in a unit of length."""
+    """Bones by name, parents first; the root; metres per unit of length."""
     parts = re.split("^:", uncommented(text), flags=re.MULTILINE)
     sections = {part.split(None, 1)[0].lower(): part.split("\n", 1)[-1] for part in parts if part.strip()}
     units = {key.lower(): value for key, value in (line.split() for line in sections["units"].splitlines() if line.strip())}
@@ -192,6 +192,7 @@ def parse_asf(text: str) -> tuple[dict[str, Bone], Root, float]:
 
 
 def parse_root(section: str) -> Root:
+    """The `:root` section of an .asf file. Raises `ValueError` for wrong channels or numbers that are not finite."""
     words = keyed_lines(section)
     order = tuple(channel.lower() for channel in words["order"])
     if sorted(order) != ["rx", "ry", "rz", "tx", "ty", "tz"]:
@@ -204,16 +205,17 @@ def parse_root(section: str) -> Root:
 
 
 def is_finite(values: np.ndarray | float) -> bool:
+    """Whether all values are finite."""
     return bool(np.isfinite(values).all())
 
 
 def keyed_lines(block: str) -> dict[str, list[str]]:
-    """The words of each line by its first word."""
+    """The words of each line, keyed by its first word."""
     return {line.split()[0].lower(): line.split()[1:] for line in block.splitlines() if line.strip()}
 
 
 def rest_axes(angles: Sequence[str], order: Sequence[str]) -> np.ndarray:
-    """The matrix (3, 3) of angles about x, y and z, of which the order's first letter is turned about first."""
+    """The matrix (3, 3) of angles about x, y and z, applied in the given order of axes."""
     by_axis = {f"r{axis}": np.array(float(angle)) for axis, angle in zip("xyz", angles, strict=True)}
     letters = "".join(order).lower() or "xyz"
     if sorted(letters) != ["x", "y", "z"]:
@@ -222,6 +224,7 @@ def rest_axes(angles: Sequence[str], order: Sequence[str]) -> np.ndarray:
 
 
 def uncommented(text: str) -> str:
+    """A text without `#` comments and byte order mark."""
     return "\n".join(line.partition("#")[0] for line in text.removeprefix("\ufeff").splitlines())
 
 
@@ -259,7 +262,7 @@ def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
 
 
 def turns_to_matrices(turns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Rotations (..., 3, 3) by angles (...) in degrees about the axes that name them, rx, ry or rz, the first one first."""
+    """Rotations (..., 3, 3) from angles (...) in degrees by axis (rx, ry or rz), applied in order."""
     some = np.asarray(next(iter(turns.values())))
     order = [*turns, *(turn for turn in ("rx", "ry", "rz") if turn not in turns)]
     angles = np.stack([turns.get(turn, np.zeros_like(some)) for turn in reversed(order)], axis=-1)

@@ -1,4 +1,4 @@
-"""Bone names in the vocabularies that other programs expect. Inside the project bones have Mixamo's names."""
+"""Bone names of other programs. Inside the project, bones have Mixamo's names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNREAL = {  # the mannequin's
 
 
 def renamed(bone: str, style: str) -> str:
-    """A bone's name in one of `STYLES`; other names than Mixamo's stay as they are."""
+    """A bone's name in one of `STYLES`; names that are not Mixamo's are unchanged."""
     side = next((side for side in ("Left", "Right") if bone.startswith(side)), "")
     match style:
         case "mixamorig":
@@ -34,7 +34,7 @@ def renamed(bone: str, style: str) -> str:
 
 
 def known_names() -> list[tuple[str, ...]]:
-    """For each skeleton and style, the names of its joints in order; KIT's first, which have some of the others' names too."""
+    """For each skeleton and style, the names of its joints in order; KIT's first, because its names include some of the others'."""
     skeletons: list[Skeleton] = [KIT, *(skeleton for skeleton in SKELETONS.values() if skeleton is not KIT)]
     styles = ("mixamo", "plain", "unreal")
     return [tuple(renamed(bone, style) for bone in skeleton.bones) for skeleton in skeletons for style in styles]

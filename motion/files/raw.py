@@ -1,4 +1,4 @@
-"""A motion as its file states it, and what the size and stance of the body say about its unit and axes."""
+"""A motion as read from a file, and estimates of its unit and axes from the size and stance of the body."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LEAP = 5  # steps as large as the usual ones, by which a body leaves a rest pose
 class Raw:
     """Joints (T, J, 3) in the file's own unit and axes, J = 22 or 21; frames per second.
 
-    `unit`, `up` and `rest` (1, J, 3), the joints of the rest pose, are None where the file does not state them; `features` (T, D)
-    where it holds none. `cmu`: it may be in CMU's unit.
+    `unit`, `up` and `rest` (1, J, 3), the joints of the rest pose, are None if the file does not state them; `features` (T, D) is
+    None if it has none. `cmu`: the unit may be CMU's.
     """
 
     joints: np.ndarray
@@ -40,10 +40,10 @@ class Raw:
 
 
 def unit_of(joints: np.ndarray, name: str, cmu: bool = False) -> str:
-    """Which of `UNITS` joints (T, J, 3) are in, by the size of the body; CMU's only with `cmu`.
+    """The unit of joints (T, J, 3), one of `UNITS`, estimated from the size of the body; CMU's unit only with `cmu`.
 
-    A usual unit that makes the body an adult's or a child's comes first, then inches and decimetres, then a usual unit that makes
-    it a toddler's or a giant's. Raises `UserError` if none makes it a person's.
+    Preferred are m, cm and mm if they give the height of an adult or child, then inches and decimetres, then m, cm and mm for a
+    toddler or giant. Raises `UserError` if no unit gives the height of a person.
     """
     size = body_size(joints)
     for units, (least, most) in ((USUAL, ADULTS), (OTHERS, ADULTS), (("cmu",) if cmu else (), ADULTS), (USUAL, BODIES)):
@@ -56,7 +56,7 @@ def unit_of(joints: np.ndarray, name: str, cmu: bool = False) -> str:
 
 
 def check_size(joints: np.ndarray, unit: str, name: str) -> None:
-    """Note a body, of joints (T, J, 3) in metres that an estimated unit gave, that is smaller or larger than most."""
+    """Print a note if the body of joints (T, J, 3), in metres by an estimated unit, is unusually small or large."""
     size = body_size(joints)
     if not PLAIN[0] <= size <= PLAIN[1]:
         note(f"{name}: {size:.2f} m from foot to head if it is in {NAMES[unit]}; --input_unit states another unit")
@@ -70,8 +70,8 @@ def body_size(joints: np.ndarray) -> float:
 
 
 def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
-    """How many frames at the start of joints (T, J, 3) show the rest pose (1, J, 3) and are no part of the motion: the body leaves
-    them with a leap. Exporters and CMU's BVH releases put such a frame first."""
+    """Number of frames at the start of joints (T, J, 3) that show the rest pose (1, J, 3) and are followed by a jump, so that they
+    are not part of the motion. Some exporters and CMU's BVH releases add such a frame."""
     if rest is None or len(joints) < 3:
         return 0
     size = max(body_size(joints), 1e-9)
@@ -88,7 +88,7 @@ def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
 def lies_down(joints: np.ndarray) -> bool:
     """Whether joints (T, J, 3) have the head above the feet along Z rather than Y.
 
-    Of a rest pose that means a file with Z up; of a motion, that or a person who lies.
+    For a rest pose this means a file with Z up; for a motion, that or a lying person.
     """
     return bool(stance(joints)[2] > 0.8)
 

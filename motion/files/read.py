@@ -1,8 +1,9 @@
-"""Reading motion files: one entry point for every format, with the same flags for what a file leaves open.
+"""Reading of motion files: one entry point for all formats, with options for what a file does not state.
 
-Read: .npy and .npz (arrays.py), .bvh, .amc with its .asf, .glb and .gltf. Every motion becomes joints (T, 22 or 21, 3) in metres,
+Formats: .npy and .npz (arrays.py), .bvh, .amc with its .asf, .glb and .gltf. Every motion becomes joints (T, 22 or 21, 3) in
+metres,
 Y up, at its own frame rate. Each format's reader returns a `Raw`: joints in the file's own unit and axes, and what the file states
-about them. `read_motion` then decides, in this order: the flag, what the file states, an estimate from the body.
+about them. Unit, axes and frame rate are taken from the options, else from the file, else estimated from the body.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from motion.files.mocap import JOINT_MAPS, cmu_fps, map_joints, read_asf_amc, re
 from motion.files.raw import UNITS, Raw, check_size, lies_down, rest_frames, stance, unit_of
 from motion.files.text import LARGEST
 from motion.files.trees import read_tree
+from options.files import InputFiles
 from utils.errors import UserError, note
 
 ARRAYS, SCENES = (".npy", ".npz"), (".glb", ".gltf")
@@ -31,16 +33,16 @@ UPRIGHT = 0.5  # height of the head above the feet over their distance, below wh
 
 @dataclass(frozen=True)
 class InputOptions:
-    """What a user says about a motion file; every field wins over the file's header.
+    """Options for reading a motion file; every field overrides the file's header.
 
     Attributes:
         unit: one of `UNITS`.
         up: the axis that points up, one of `AXES`.
         fps: frames per second.
-        skip_frames: frames to leave out at the start; None: those that show the rest pose and are no part of the motion.
-        asf: skeleton of an .amc; default: its subject's, beside it.
-        smpl: SMPL model file, or folder of them, that poses SMPL and AMASS motions.
-        sample: which motion of a file that holds several.
+        skip_frames: frames to skip at the start; None: those that show the rest pose.
+        asf: skeleton of an .amc; default: that of its subject in the same folder.
+        smpl: SMPL model file, or folder of such files, for SMPL and AMASS motions.
+        sample: index of the motion in a file that contains several.
         joint_map: JSON file that names the joints of a skeleton that is not known.
     """
 
@@ -53,15 +55,22 @@ class InputOptions:
     sample: int = 0
     joint_map: str | Path | None = None
 
+    @classmethod
+    def of(cls, config: InputFiles) -> InputOptions:
+        """The options given by the flags."""
+        given = config.input_unit, config.input_up, config.input_fps, config.skip_frames
+        files = (config.asf or None, config.smpl or None)
+        return cls(*given, *files, getattr(config, "sample", 0), config.joint_map or None)
+
 
 AS_STATED = InputOptions()  # nothing to add to what the file states
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FileMotion(Motion):
-    """A motion as it was read, in metres with Y up, and the unit and the up axis of its file.
+    """A motion from a file, in metres with Y up, with the unit and the up axis of the file.
 
-    `file_features` (T, D) are those of a file that holds features, in the dataset's own units.
+    `file_features` (T, D) are the features of a file of features, in the dataset's own units.
     """
 
     unit: str = "m"
@@ -97,7 +106,8 @@ def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMoti
 
 
 def read_safely(path: Path, options: InputOptions) -> Raw:
-    """`read_raw`, where whatever a damaged or hostile file raises is a `UserError`: one bad file must not end a folder of them."""
+    """`read_raw` with any exception of a damaged or hostile file turned into `UserError`, so that one bad file does not stop a
+    folder."""
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: cannot be read (it is no ordinary file); give a motion file")
     if path.is_file() and path.stat().st_size > LARGEST:
@@ -112,7 +122,7 @@ def read_safely(path: Path, options: InputOptions) -> Raw:
 
 
 def skipped_frames(raw: Raw, wanted: int | None, path: Path) -> int:
-    """How many frames to leave out at the start. Raises `UserError` for more than there are."""
+    """Number of frames to skip at the start. Raises `UserError` for more than there are."""
     if wanted is None:
         if count := rest_frames(raw.joints, raw.rest):
             what = "frame shows" if count == 1 else f"{count} frames show"
@@ -141,7 +151,8 @@ def read_raw(path: Path, options: InputOptions) -> Raw:
 
 
 def estimated_up(raw: Raw, name: str) -> str:
-    """The axis up of a file that does not state it: along which the rest pose stands. A note says where the motion disagrees."""
+    """The up axis of a file that does not state it: the axis along which the rest pose stands. Prints a note if the motion
+    disagrees."""
     if raw.rest is None:
         if stance(raw.joints)[1] < UPRIGHT:
             note(f"{name}: the head is not above the feet; someone who lies, or Z up? --input_up z reads it so")
@@ -154,20 +165,21 @@ def estimated_up(raw: Raw, name: str) -> str:
 
 
 def checked(value: str | None, choices: tuple[str, ...], flag: str) -> str | None:
+    """A flag's value, if it is one of the choices or None. Raises `UserError` otherwise."""
     if value is not None and value not in choices:
         raise UserError(f"{flag} {value}: choose one of {', '.join(choices)}")
     return value
 
 
 def checked_rate(fps: float) -> float:
-    """Frames per second, as given. Raises `UserError` for what no motion runs at."""
+    """The frames per second, if valid. Raises `UserError` otherwise."""
     if not RATES[0] <= fps <= RATES[1]:
         raise UserError(f"{fps:g} frames a second: must be from 1 to 1000; --input_fps sets the rate of a file")
     return fps
 
 
 def at_rate(joints: np.ndarray, fps: float, target: float) -> np.ndarray:
-    """Joints (T, J, 3) at `fps` frames per second, resampled to `target`, float32. Raises `UserError` for a rate of no motion."""
+    """Joints (T, J, 3) at `fps` frames per second, resampled to `target`, float32. Raises `UserError` for an invalid rate."""
     checked_rate(target)
     if len(joints) < 2 or fps == target:
         return joints
@@ -181,7 +193,7 @@ def amc_subject(name: str) -> str:
 
 
 def skeleton_beside(amc: Path) -> Path:
-    """The .asf in the folder of an .amc: its subject's, or the only one. Raises `UserError` where that is none."""
+    """The .asf in the folder of an .amc: its subject's, or the only one. Raises `UserError` if there is none."""
     there = sorted(path for path in amc.parent.iterdir() if path.suffix.lower() == ".asf")
     subject = amc.with_name(amc_subject(amc.stem) + ".asf")
     if subject not in there and len(there) != 1:

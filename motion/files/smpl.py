@@ -1,11 +1,11 @@
 """SMPL bodies without their meshes: SMPL and AMASS motions to joints (Loper et al. 2015; Romero et al. 2017; Mahmood et al. 2019).
 
-A body's rest joints are linear in its vertices, and the vertices in the shape coefficients, so a model comes down to the rest
-joints of its mean body (22, 3) and their change with each of 10 coefficients (22, 3, 10). Forward kinematics does the rest.
-Only the 22 joints of the body are posed: no other joint moves them. Metres and AMASS's axes (Z up) throughout. A motion can be read
-without a body model: the uniform skeleton's T-pose, whose pelvis rests at the origin, then stands in for it.
+Rest joints are linear in the vertices, and the vertices in the shape coefficients, so a model reduces to the rest joints of its
+mean body (22, 3) and their change with each of 10 coefficients (22, 3, 10). Forward kinematics poses the 22 joints of the body,
+which do not depend on other joints. Metres and AMASS's axes (Z up) throughout. Without a body model, the uniform skeleton's T-pose
+with its pelvis at the origin is used.
 
-Files are read without unpickling, which could run code that lies in them.
+Files are read without unpickling, which could run code.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class BodyModel:
 
 
 def uniform_body() -> BodyModel:
-    """The T-pose of HumanML3D's uniform skeleton, for lack of a body model; its pelvis rests at the origin."""
+    """The T-pose of HumanML3D's uniform skeleton with its pelvis at the origin, used without a body model."""
     offsets = torch.from_numpy(standard_rest(HUMANML3D)).float()
     rest = torch.tensor(HUMANML3D.paths) @ offsets
     return BodyModel(rest, torch.zeros(*rest.shape, NUM_BETAS))
@@ -111,12 +111,12 @@ def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
 
 @cache
 def note_no_model() -> None:
-    """Once per process."""
+    """Print a note, once per process, that no body model is used."""
     note("no SMPL model (--smpl FILE): rotations refer to the T-pose of HumanML3D's uniform skeleton")
 
 
 def text_of(array: np.ndarray) -> str:
-    """The one word in an array."""
+    """The text in an array with one element."""
     word = array.item() if array.size == 1 else ""
     return word.decode() if isinstance(word, bytes) else str(word)
 
@@ -131,7 +131,7 @@ def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Those of the arrays `names` that the file holds. Raises `UserError` if it cannot be read or would need unpickling."""
+    """The arrays `names` that exist in the file. Raises `UserError` if it cannot be read or would need unpickling."""
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: {'not a whole .npz file' if path.exists() else 'no such file'}")
     try:
@@ -147,7 +147,7 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 def leading(path: Path, name: str, array: np.ndarray, shape: tuple[int | None, ...], last: int) -> Tensor:
     """The first `last` entries along the last axis of an array shaped (*shape, at least `last`); None stands for any size.
 
-    Raises `UserError` for another shape, or what are not numbers.
+    Raises `UserError` for another shape or type.
     """
     fits = array.ndim == len(shape) + 1 and all(size in (None, found) for size, found in zip(shape, array.shape))
     if not fits or array.shape[-1] < last or array.dtype.kind not in "fiu":
@@ -174,7 +174,7 @@ def read_body_model(path: Path) -> BodyModel:
 
 
 def read_body_models(folder: Path) -> dict[str, BodyModel]:
-    """The models `male/model.npz` and `female/model.npz` of a folder, by gender; AMASS's SMPL-H motions use no others."""
+    """The models `male/model.npz` and `female/model.npz` of a folder, by gender; AMASS's SMPL-H motions need only these."""
     return {gender: read_body_model(folder / gender / "model.npz") for gender in ("male", "female")}
 
 

@@ -1,8 +1,8 @@
 """A motion as SMPL-H rotations in AMASS's layout: `poses` (T, 156), `trans` (T, 3), `betas` (16,), `gender`, `mocap_framerate`.
 
-Rotations come in closed form from the joints, relative to a body model's rest joints, or without one to the T-pose of HumanML3D's
-uniform skeleton. What joints cannot tell is zero: fingers lie flat, and wrists, head and toes have no rotation of their own.
-`trans` is the pelvis minus its place in the rest pose. AMASS has Z up: (x, y, z) of ours are (-x, z, y) of AMASS's.
+Rotations are computed in closed form from the joints, relative to the rest joints of a body model, or without one to the T-pose of
+HumanML3D's uniform skeleton. Rotations that joints do not determine are zero: those of fingers, wrists, head and toes. `trans` is
+the pelvis minus its position in the rest pose. AMASS has Z up: our (x, y, z) are AMASS's (-x, z, y).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def write_smpl(
 ) -> None:
     """Write joints (T, 22, 3), metres, Y up, as an `.npz` of rotations at `target` frames per second.
 
-    `smpl` is the model file of the body that will be posed. Raises `UserError` for other skeletons.
+    `smpl` is the model file of the body to pose. Raises `UserError` for other skeletons.
     """
     if joints.shape[1] != NUM_JOINTS:
         raise UserError(f"{path}: SMPL files hold {NUM_JOINTS} joints, this motion has {joints.shape[1]} (KIT-ML's skeleton)")

@@ -1,4 +1,4 @@
-"""Text files of motion: whatever encoding an editor or exporter left, as one string."""
+"""Reading of text files in any usual encoding."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ POINTER = b"version https://git-lfs"
 
 
 def read_text(source: str | Path | TextIO) -> tuple[str, str]:
-    """What to call a file or an open text stream, and its text.
+    """The name of a file or an open text stream, and its text.
 
-    UTF-8 with or without a byte order mark, UTF-16 with one or without. Raises `UserError` for a file that cannot be read, is no
-    ordinary file, is larger than 2 GiB, or stands for another one that Git LFS has not fetched.
+    UTF-8 with or without a byte order mark, UTF-16 with one or without. Raises `UserError` for a file that cannot be read, is not a
+    regular file, is larger than 2 GiB, or is a Git LFS pointer.
     """
     if not isinstance(source, (str, Path)):
         return str(getattr(source, "name", "stream")), source.read()

@@ -1,4 +1,4 @@
-"""Posed trees of named joints (BVH files, glTF scenes) to the joints of a skeleton: the first joint map that fits decides."""
+"""Posed trees of named joints (BVH files, glTF scenes) to the joints of a skeleton, by the first joint map that fits."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def joints_of_tree(tree: Bvh, name: str, joint_map: str | Path | None = None) ->
 
 
 def listed(names: list[str]) -> str:
-    """The first names, each cut to what fits on a line."""
+    """The first names, each shortened to fit on a line."""
     shown = ", ".join(name[:32] for name in names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
 
 
 def put_thorax_back(tree: Bvh) -> None:
-    """Give a tree the thorax bone that CMU's conversions for MotionBuilder and 3ds Max lost.
+    """Add the thorax bone that is missing in CMU's conversions for MotionBuilder and 3ds Max.
 
-    In these files neck and shoulders begin where the upper back ends, at Spine1, and the trunk is 12 cm short. The bone is put
-    back as long as the upper back, turning with the chest.
+    In these files neck and shoulders start at the end of the upper back, Spine1, and the trunk is 12 cm too short. The added bone
+    is as long as the upper back and rotates with the chest.
     """
     names = [name.rpartition(":")[2] for name in tree.names]
     if not {"Spine1", "Neck", "LeftShoulder", "RightShoulder"} <= set(names):

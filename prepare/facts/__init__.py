@@ -1,7 +1,7 @@
-"""What the joints of a clip prove: travel, turns, hands, and what the body does, with the frames in which it does it.
+"""Facts detected in the joints of a clip: travel, turns, hands, and actions of the body with their frames.
 
-`prepare/captions.py` says in English only what is found here, so thresholds lean to silence: what is not plain to see is not
-a fact. In: joints (T, 22, 3), HumanML3D order, metres, Y up, floor 0, 20 frames a second. Out: one frozen `Facts`.
+Captions state only these facts, so thresholds are conservative: unclear cases are not facts. In: joints (T, 22, 3), HumanML3D
+order, metres, Y up, floor 0, 20 frames a second. Out: one frozen `Facts`.
 Left is the person's own left (+X when they face +Z); angles are degrees, left positive; pairs are (left, right).
 """
 
@@ -43,7 +43,7 @@ PROVEN_BY = {"pick up": "reach to the floor", "put down": "reach to the floor", 
 
 @dataclass(frozen=True)
 class Facts:
-    """One clip. `direction` is one of DIRECTIONS, 'in place', or '' where the body wanders."""
+    """One clip. `direction` is one of DIRECTIONS, 'in place', or '' if there is no clear direction."""
 
     direction: str  # of travel, relative to where the body faces
     distance: float  # m, between start and end along the body's own path
@@ -65,20 +65,23 @@ class Facts:
         return tuple(event for event in self.events if event.action == PROVEN_BY.get(action, action))
 
     def span(self, action: str) -> tuple[int, int]:
-        """[start, end) of an action, from its first event to its last; of what joints do not prove, where the body moves."""
+        """[start, end) of an action, from its first to its last event; for actions without events, the frames in which the body
+        moves."""
         events = self.of(action)
         return (min(event.start for event in events), max(event.end for event in events)) if events else self.active
 
     def pair(self, action: str) -> tuple[int, int]:
-        """How often an action is done by the left and by the right."""
+        """Number of times an action is done with the left and with the right."""
         return tuple(sum(event.side in (side, "both") for event in self.of(action)) for side in ("left", "right"))
 
     @property
     def punches(self) -> tuple[int, int]:
+        """The number of punches with the left and with the right hand."""
         return self.pair("punch")
 
     @property
     def kicks(self) -> tuple[int, int]:
+        """The number of kicks with the left and with the right foot."""
         return self.pair("kick")
 
     @property
@@ -88,14 +91,14 @@ class Facts:
 
 
 def trunk(body: np.ndarray) -> tuple[float, int, float]:
-    """Usual lean, number of bows and the deepest, degrees from upright; `body` (T, 22, 3) in body axes."""
+    """Median lean, number of bows and the deepest one, in degrees from upright; `body` (T, 22, 3) in body axes."""
     spine = body[:, NECK] - body[:, PELVIS]
     pitch = smooth(np.degrees(np.arctan2(spine[:, 2], spine[:, 1])), 2)
     return float(np.median(pitch)), len(peaks(pitch, 15, 12)), float(pitch.max())
 
 
 def moving(joints: np.ndarray) -> tuple[int, int]:
-    """[start, end) of the frames in which the body moves: stillness at both ends cut off."""
+    """[start, end) of the frames in which the body moves, without stillness at both ends."""
     ends = joints[:, [PELVIS, HEAD, *WRISTS, *ANKLES]]
     busy = smooth(np.linalg.norm(FPS * np.gradient(ends, axis=0), axis=-1).max(axis=1), 2)
     stretches = runs(busy > max(0.15, 0.2 * np.percentile(busy, 90)))

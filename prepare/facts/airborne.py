@@ -1,4 +1,4 @@
-"""What leaves the floor: jumps, hops, jumping jacks, kicks, and bodies that go upside down: flips, cartwheels, rolls."""
+"""Airborne and inverted actions: jumps, hops, jumping jacks, kicks, flips, cartwheels, rolls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIDES = ("left", "right")
 
 
 def clearance(frames: Frames) -> np.ndarray:
-    """Height (T, 2) of each foot above where it stands in this clip, whatever the ground; a foot that never does, by the other."""
+    """Height (T, 2) of each foot above its standing height in this clip; a foot that never stands uses the other's."""
     heights = []
     for feet in (frames.joints[:, ANKLES, 1], frames.joints[:, TOES, 1]):
         ground = np.percentile(feet, 10, axis=0)
@@ -34,7 +34,7 @@ def clearance(frames: Frames) -> np.ndarray:
 
 
 def flights(frames: Frames) -> list[tuple[int, int, float, str, str]]:
-    """Stretches with both feet off the floor: start, end, clearance, and which feet push off and land."""
+    """Spans with both feet off the floor: start, end, clearance, and the feet that push off and land."""
     clear = clearance(frames)
     found = []
     for start, end in runs(clear.min(axis=1) > 0.03, least=2, gap=1):
@@ -49,14 +49,14 @@ def flights(frames: Frames) -> list[tuple[int, int, float, str, str]]:
 
 
 def ballistic(frames: Frames, start: int, end: int) -> bool:
-    """Whether the pelvis rises and falls in a flight, as it does where nothing carries the body; a squat lifts heels, not hips."""
+    """Whether the pelvis rises and falls during a flight as in free fall."""
     before, after = frames.pelvis[max(0, start - 1)], frames.pelvis[min(len(frames) - 1, end)]
     top = frames.pelvis[start:end].max()
     return top > 0.8 * frames.standing and top > min(before, after) + 0.01 and top > max(before, after) - 0.02
 
 
 def jumps_and_hops(frames: Frames) -> list[Event]:
-    """Jumps go up by 9 cm off both feet or 18 cm off one; lower, or landing on the foot it left, is a hop."""
+    """Jumps rise by at least 9 cm off both feet or 18 cm off one; lower ones, and those that land on the same foot, are hops."""
     found = []
     for start, end, height, off, on in flights(frames):
         tilted = frames.upright[start:end].min() < 0.4 or not ballistic(frames, start, end)

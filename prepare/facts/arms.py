@@ -39,7 +39,7 @@ class Hand:
 
 
 def hand(body: np.ndarray, wrist: int, shoulder: int) -> Hand:
-    """How one hand moves; heights count from the shoulder, levels from shoulder and head."""
+    """Motion of one hand; heights are relative to the shoulder, levels to shoulder and head."""
     reach = body[:, wrist] - body[:, shoulder]
     height = smooth(reach[:, 1], 1)
     low, high = height.min(), height.max()
@@ -59,7 +59,7 @@ def hand(body: np.ndarray, wrist: int, shoulder: int) -> Hand:
 
 
 def rising(height: np.ndarray, low: float, high: float) -> float:
-    """Seconds from 15 % to 85 % of the way up, on the first way up."""
+    """Time from 15 % to 85 % of the height during the first raise, in seconds."""
     arrives = int(np.argmax(height > low + 0.85 * (high - low)))
     before = np.flatnonzero(height[:arrives] < low + 0.15 * (high - low))
     return (arrives - int(before[-1])) / FPS if len(before) else 0.0
@@ -118,7 +118,7 @@ def throws(frames: Frames) -> list[Event]:
 
 
 def merge_sides(events: list[Event]) -> list[Event]:
-    """What left and right do at the same time is done with both."""
+    """Merge simultaneous events of left and right into events of both."""
     merged = []
     for event in sorted(events, key=lambda event: event.start):
         last = merged[-1] if merged else None

@@ -1,4 +1,4 @@
-"""What is measured at every frame before anything is counted: heights, thighs, balance, feet; and the helpers that all facts use.
+"""Measurements at every frame (heights, thighs, balance, feet), and helpers of all facts.
 
 Joints (T, 22, 3): HumanML3D order, metres, Y up, floor 0, 20 frames a second. Left is the person's own left (+X when they face
 +Z); angles are degrees, left positive; pairs are (left, right).
@@ -48,14 +48,14 @@ def speed(x: np.ndarray) -> np.ndarray:
 
 
 def peaks(x: np.ndarray, height: float, prominence: float) -> np.ndarray:
-    """Indices of the peaks of x (T,) that reach `height` and stand out by `prominence`; most clips have none, seen at a glance."""
+    """Indices of the peaks of x (T,) with at least this height and prominence; returns early if there are none."""
     if x.max() < height or x.max() - x.min() < prominence:
         return np.empty(0, int)
     return find_peaks(x, height=height, prominence=prominence)[0]
 
 
 def runs(mask: np.ndarray, least: int = 1, gap: int = 0) -> list[tuple[int, int]]:
-    """[start, end) of the runs of true values in a mask (T,), at least so long; gaps of up to `gap` frames are bridged."""
+    """[start, end) of the runs of true values in a mask (T,) of a minimum length; gaps of up to `gap` frames are bridged."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
     found = []
     for start, end in zip(edges[::2], edges[1::2]):
@@ -130,7 +130,7 @@ class Frames:
 
     @property
     def erect(self) -> np.ndarray:
-        """Where they stand or walk: hips high, trunk up."""
+        """Whether the person stands or walks: hips high, trunk upright."""
         return (self.pelvis > 0.9 * self.standing) & (self.upright > 0.75) & (self.thighs.min(axis=1) < 40)
 
     def last(self, mask: np.ndarray, before: int) -> int | None:

@@ -23,7 +23,7 @@ class Turn:
 
 
 def travel(joints: np.ndarray, yaw: np.ndarray) -> tuple[str, float, float]:
-    """Direction, distance and speed of the pelvis, its path unrolled along the facing so that a turn does not bend it."""
+    """Direction, distance and speed of the pelvis, along its path relative to the facing direction, so that turns do not matter."""
     moving = to_body(velocity(smooth(joints[:, PELVIS], 2)), (yaw[1:] + yaw[:-1]) / 2)
     left, _, forward = moving.sum(axis=0) / FPS
     pace = smooth(np.hypot(moving[:, 0], moving[:, 2]), 3)
@@ -38,7 +38,8 @@ def travel(joints: np.ndarray, yaw: np.ndarray) -> tuple[str, float, float]:
 
 
 def count_steps(joints: np.ndarray) -> int:
-    """Swings of the feet: peaks of a foot's horizontal speed well above its stance. Holds in runs, where no foot stands still."""
+    """Number of foot swings: peaks of a foot's horizontal speed well above its stance. Also valid for running, where no foot stands
+    still."""
     steps = 0
     for ankle, toe in zip(ANKLES, TOES):
         moving = velocity(smooth((joints[:, ankle] + joints[:, toe])[:, [0, 2]] / 2, 1))
@@ -49,7 +50,7 @@ def count_steps(joints: np.ndarray) -> int:
 
 
 def find_turns(yaw: np.ndarray) -> tuple[Turn, ...]:
-    """The turns of a body that faces `yaw` (T,): what lies between the corners of its course, the sway of a gait smoothed away."""
+    """The turns of a body that faces `yaw` (T,): changes between extrema of the yaw, smoothed over the sway of the gait."""
     course = np.degrees(smooth(yaw, 6))
     corners = [peaks(side, -np.inf, 35) for side in (course, -course)]
     corners = np.sort(np.concatenate([[0], *corners, [len(course) - 1]]))

@@ -1,6 +1,7 @@
-"""Sitting, lying, getting up, squatting, crawling, picking up and putting down, balancing, climbing: where the body's weight is.
+"""Sitting, lying, getting up, squatting, crawling, picking up and putting down, balancing, climbing: from the position of the
+body's weight.
 
-A squat is no sit: who squats keeps the weight over the feet, who sits lets a seat carry it behind them.
+In a squat the weight is over the feet; when sitting, a seat carries it behind them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SETTLED = FPS  # frames of a posture that belong to coming into it
 
 
 def sitting(frames: Frames) -> list[tuple[int, int]]:
-    """Stretches in which something else than the feet carries the body, thighs raised and trunk up, and it rests there."""
+    """Spans in which the body rests on something other than the feet, thighs raised and trunk upright."""
     carried = (frames.balance < -0.15) | (frames.feet.min(axis=1) > 0.12)
     raised = frames.thighs.min(axis=1) > np.where(frames.balance < -0.15, 42, 55)
     low = (frames.pelvis < 0.95 * frames.standing) & (frames.pelvis > 0.12)
@@ -40,7 +41,7 @@ def sitting(frames: Frames) -> list[tuple[int, int]]:
 
 
 def without_rising(frames: Frames, stretches: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Stretches between which nobody stands up are one: they only shifted."""
+    """Merge spans between which the person does not stand up."""
     joined: list[tuple[int, int]] = []
     for start, end in stretches:
         if joined and not frames.erect[joined[-1][1] : start].any():
@@ -50,13 +51,13 @@ def without_rising(frames: Frames, stretches: list[tuple[int, int]]) -> list[tup
 
 
 def lying(frames: Frames) -> list[tuple[int, int]]:
-    """Stretches with the whole trunk on the floor."""
+    """Spans with the whole trunk on the floor."""
     flat = (frames.joints[:, [PELVIS, NECK]].max(axis=1)[:, 1] < 0.42) & (np.abs(frames.upright) < 0.5)
     return without_rising(frames, runs(flat & (frames.joints[:, HEAD, 1] < 0.5), least=6, gap=4))
 
 
 def face(frames: Frames, start: int, end: int) -> str:
-    """How they lie: on the back, on the stomach or on a side."""
+    """Lying position: on the back, on the stomach or on a side."""
     front = float(np.median(frames.front[start:end]))
     return "back" if front > 0.5 else "stomach" if front < -0.5 else "side"
 
@@ -92,7 +93,7 @@ def beds(frames: Frames) -> list[Event]:
 
 
 def squats(frames: Frames) -> list[Event]:
-    """Hips go down between bent knees, the weight over the feet, and come up again."""
+    """Hips go down with bent knees and the weight over the feet, and come up again."""
     depth = smooth(frames.standing - frames.pelvis, 1)
     found = []
     for bottom in peaks(depth, 0.4 * frames.standing, 0.15 * frames.standing).tolist():
@@ -120,7 +121,7 @@ def crawling(frames: Frames) -> list[Event]:
 
 
 def floor_reaches(frames: Frames) -> list[Event]:
-    """A hand goes down to the floor and comes up again: picking up or putting down, which joints alone cannot distinguish."""
+    """A hand goes down to the floor and comes up again: picking up or putting down, which joints cannot distinguish."""
     wrists = smooth(frames.joints[:, WRISTS, 1], 1)  # (T, 2)
     lowest = wrists.min(axis=1)
     rests = np.zeros(len(frames), bool)
@@ -154,7 +155,7 @@ def balancing(frames: Frames) -> list[Event]:
 
 
 def climbing(frames: Frames) -> list[Event]:
-    """The level on which the feet stand goes up or down by 25 cm or more, step by step."""
+    """The height of the standing foot rises or falls by 25 cm or more, step by step."""
     level = lowest_stand(frames)
     corners = np.sort(np.concatenate([[0], peaks(level, -np.inf, 0.2), peaks(-level, -np.inf, 0.2), [len(level) - 1]]))
     found = []
@@ -171,6 +172,6 @@ def climbing(frames: Frames) -> list[Event]:
 
 
 def lowest_stand(frames: Frames) -> np.ndarray:
-    """Height of the lower foot where it stays for most of a second: jumps do not lift it."""
+    """Height of the lower foot, smoothed over most of a second so that jumps do not count."""
     lower = frames.feet.min(axis=1)
     return smooth(maximum_filter1d(minimum_filter1d(lower, 15), 15), 5)

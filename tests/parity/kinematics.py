@@ -10,13 +10,18 @@ from torch import Tensor
 from motion.features import (
     bone_lengths,
     features_to_joints,
-    features_to_posed_joints,
-    inverse_kinematics,
     joints_to_features,
+    local_rotations,
     recover_root,
+    root_forward,
     uniform_skeleton,
 )
 from motion.skeleton import HUMANML3D, KIT, Skeleton
+from tests.posed import features_to_posed_joints
+
+
+def rotations(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
+    return local_rotations(joints, root_forward(joints, skeleton, smooth), skeleton)
 
 
 def outputs(inputs: dict[str, Tensor]) -> dict[str, Callable[[], Tensor]]:
@@ -54,8 +59,8 @@ def of_joints(joints: Tensor, skeleton: Skeleton, offsets: Tensor) -> dict[str, 
         "uniform": lambda: uniform_skeleton(joints, skeleton, lengths),
         "ric": lambda: features_to_joints(features(), skeleton.num_joints),
         "rot": lambda: features_to_posed_joints(features(), skeleton, offsets),
-        "ik_quat": partial(inverse_kinematics, joints, skeleton),
-        "ik_quat_smooth": partial(inverse_kinematics, joints, skeleton, smooth=True),
+        "ik_quat": partial(rotations, joints, skeleton),
+        "ik_quat_smooth": partial(rotations, joints, skeleton, smooth=True),
         "root_quat": lambda: recover_root(features())[0],
         "root_pos": lambda: recover_root(features())[1],
         "offsets": lambda: skeleton.offsets(bone_lengths(joints[0], skeleton)),
