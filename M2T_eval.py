@@ -4,7 +4,7 @@
 
 Prints the table and some captions, and writes `<out_dir>/<dataset_name>/<name>/eval/`: `<ext>.log`, `<ext>.json` with every
 caption, and `<ext>.html`, a page with the motions of the captions printed. The column for people scores one human caption of each
-clip against the clip's other captions.
+clip against the clip's other captions. `--table` adds a table beside published results.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def run(config: EvalM2T) -> None:
     """Caption every pass, score it, and write the report."""
     from data.store import MotionStore
     from data.text import CaptionedClips
+    from evaluation import tables
     from evaluation.captions import BertScores, batched_captioner, load_scorer
     from evaluation.judges import choose_judge
     from evaluation.protocol import SplitEvaluation
@@ -76,6 +77,9 @@ def run(config: EvalM2T) -> None:
     print(text)
     report = {"split": config.split, "bert": bert.setting, **results, "captions": records}
     write_report(folder.eval, config.ext, text, report, provenance(config, loader.device, loader.files))
+    facts = tables.Protocol(config.dataset_name, config.split, config.repeat_times, config.num_batch, judge)
+    table = tables.captioning(facts, folder.root.name, results, config.references, len(passes[0].names), bert.setting)
+    tables.write_table(folder.eval, config.ext, config.table, table)
     if config.samples:
         write_page(folder.eval / f"{config.ext}.html", records[: config.samples], clips)
 

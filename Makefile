@@ -3,6 +3,7 @@
 # make test                style check and tests
 # make check               the same, conflicts of requirements, and the slow tests: fuzzing, documented commands, kills in every stage
 # make docs                runs the commands of README and docs
+# make tiny                every stage from data to tables on synthetic motion, in minutes
 # make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   the embedded masked transformer, trained on your motions
 # make weights DATA=dataset/Open [SETTING=gpu]   trains the embedded weights again, in checkpoints/
 # All set themselves up in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
@@ -19,7 +20,7 @@ export PROMPT
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo studio test check requirements docs finetune weights clean
+.PHONY: demo studio test check requirements docs tiny finetune weights clean
 
 demo: .venv/run
 	$(PYTHON) gen_t2m.py --ext demo --text_prompt "$$PROMPT"
@@ -36,6 +37,26 @@ finetune: .venv/run
 weights: .venv/run
 	test -d checkpoints/minilm4 || $(PYTHON) -m prepare.backbone --texts $(DATA)/texts $(TEXTS) --layers 4 --out checkpoints/minilm4
 	$(PYTHON) -m prepare.weights --data_root $(DATA) --setting $(SETTING)
+
+TINY := docs/recipes/tiny
+
+tiny: .venv/dev
+	rm -rf dataset/Tiny checkpoints/tiny
+	$(PYTHON) -m prepare.synthetic --out dataset/Tiny --clips 320
+	$(PYTHON) -m prepare.backbone --texts dataset/Tiny/texts --layers 2 --out checkpoints/tiny/minilm2
+	$(PYTHON) train_evaluator.py --config $(TINY)/evaluator.txt
+	$(PYTHON) train_vq.py --config $(TINY)/vq.txt
+	$(PYTHON) train_lamp.py --config $(TINY)/lamp.txt
+	$(PYTHON) train_t2m_transformer.py --config $(TINY)/masked.txt
+	$(PYTHON) train_t2m_transformer.py --config $(TINY)/residual.txt
+	$(PYTHON) train_t2m_transformer.py --config $(TINY)/length.txt
+	$(PYTHON) train_m2t.py --config $(TINY)/m2t.txt
+	$(PYTHON) eval_t2m_vq.py --config $(TINY)/eval_vq.txt
+	$(PYTHON) eval_retrieval.py --config $(TINY)/eval_retrieval.txt
+	$(PYTHON) M2T_eval.py --config $(TINY)/eval_m2t.txt
+	$(PYTHON) eval_t2m_trans_res.py --config $(TINY)/eval_t2m.txt
+	$(PYTHON) gen_t2m.py --checkpoints_dir checkpoints/tiny --dataset_name synthetic --name masked --res_name residual \
+	    --length_name length --cond_scale 2 --res_cond_scale 2 --text_prompt "a person bows" --output_dir checkpoints/tiny/generation
 
 test: .venv/dev
 	$(PYTHON) -m ruff check .

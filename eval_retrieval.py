@@ -4,8 +4,9 @@
     python eval_retrieval.py --dataset_name open --query "a person waves" --top 5
     python eval_retrieval.py --dataset_name open --query "a person waves" --motions my_captures --formats html
 
-The first prints a table for each protocol (evaluation/metrics/retrieval.py) and writes it to the run's `eval/<ext>.log` and
-`eval/<ext>.json`. The others search the dataset, or a folder of motion files, and print the best matches.
+The first prints the results of each protocol (evaluation/metrics/retrieval.py) and writes them to the run's `eval/<ext>.log` and
+`eval/<ext>.json`; `--table` adds a table beside published results. The others search the dataset, or a folder of motion files, and
+print the best matches.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(EvalRetrieval, argv)
     check_ext(config.ext)
     if config.query.strip():
+        if config.table:
+            raise UserError(f"--table {config.table}: is for an evaluation; leave it out of a search")
         search(config)
     elif config.query or config.motions or config.formats or any(getattr(config, flag.name) for flag in fields(InputFiles)):
         raise UserError("--query is missing: say in words which motions to find; flags of motion files are for a search")
@@ -53,6 +56,7 @@ def evaluate(config: EvalRetrieval) -> None:
     """Evaluate retrieval on a split and write the results."""
     from data.store import MotionStore
     from data.text import CaptionedClips
+    from evaluation import tables
     from evaluation.report import write_report
     from evaluation.retrieval import Gallery, evaluate_retrieval, retrieval_table
     from motion.spec import get_spec
@@ -72,7 +76,9 @@ def evaluate(config: EvalRetrieval) -> None:
     results = {**facts, **settings, "protocols": protocols}
     text = "\n".join((*heading(results), *retrieval_table(protocols)))
     print(text)
-    write_report(run.results(config.checkpoints_dir), config.ext, text, results, provenance(config, model.device, [weights]))
+    folder = run.results(config.checkpoints_dir)
+    write_report(folder, config.ext, text, results, provenance(config, model.device, [weights]))
+    tables.write_table(folder, config.ext, config.table, tables.retrieval(dataset, run.name, results))
 
 
 def heading(results: dict) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
     python eval_t2m_trans_res.py --name mtrans --res_name rtrans --dataset_name t2m --cond_scale 4 --time_steps 10 --ext evaluation
 
-Prints the metrics of generated and of real motion and writes the run's `eval/<ext>.log` and `eval/<ext>.json`.
+Prints the metrics of generated and of real motion and writes the run's `eval/<ext>.log` and `eval/<ext>.json`; `--table` adds a
+table beside published results.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def run(config: EvalT2M) -> None:
     """Evaluate the requested weights files. Under torchrun, processes share the batches and the first one reports."""
     from dataclasses import asdict
 
+    from evaluation import tables
     from evaluation.judges import load_judge
     from evaluation.protocol import evaluate, released_lines, results_table
     from evaluation.report import write_report
@@ -65,6 +67,10 @@ def run(config: EvalT2M) -> None:
         if Distributed.from_environment().main:
             made_by = provenance(config, loader.device, loader.files)
             write_report(runs.masked.results(config.checkpoints_dir), config.ext, "\n".join(text), report, made_by)
+    if Distributed.from_environment().main:
+        facts = tables.Protocol(config.dataset_name, config.split, config.repeat_times, config.num_batch, judge, config.protocol)
+        table = tables.generation(facts, {f"{runs.masked.name}, {tag}": one for tag, one in results.items()})
+        tables.write_table(runs.masked.results(config.checkpoints_dir), config.ext, config.table, table)
 
 
 def open_split(config: EvalT2M, judge: Judge, loader: Loader, settings: dict[str, Any]) -> SplitEvaluation:

@@ -3,7 +3,7 @@
     python eval_t2m_vq.py --gpu_id 0 --name rvq --dataset_name open
 
 Prints a report and writes it to the run's `eval/<ext>.log` and `eval/<ext>.json`. Clips are used in full length, cut to whole
-tokens.
+tokens. `--table` adds the numbers as a table.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from options.evaluate import EvalVQ
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:  # --help does not wait for these
-    import torch
-
     from data.store import MotionStore, Normaliser
+    from evaluation.judges import Judge
     from models.vqvae import MotionTokeniser
     from motion.spec import DatasetSpec
 
@@ -33,10 +32,12 @@ def main(argv: list[str] | None = None) -> None:
 def evaluate(config: EvalVQ) -> None:
     """Reconstruct a split, print the metrics and write them to the run's `eval/`."""
     from data.store import MotionStore, Normaliser
+    from evaluation import tables
+    from evaluation.judges import choose_judge
     from evaluation.protocol import results_table
     from evaluation.report import write_report
     from evaluation.tokeniser import evaluate_tokeniser
-    from models.loading import load_model
+    from models.loading import Loader, load_model
     from motion.spec import get_spec
     from utils.checkpoint import CheckpointFolder, find_weights
     from utils.provenance import provenance
@@ -58,35 +59,30 @@ def evaluate(config: EvalVQ) -> None:
     results = {"weights": str(weights), "step": metadata.get("step"), "split": config.split, **results}
     text = report(results)
     print(text)
-    if judged := judgement(config, model, normaliser, store, spec, device):
+    judge = choose_judge(config, Loader(device))
+    if judged := judgement(config, model, normaliser, store, spec, judge):
         results["judged"] = judged
         print(results_table(judged))
         text += "\n" + results_table(judged)
     write_report(folder.eval, config.ext, text, results, provenance(config, device, [weights]))
+    protocol = tables.Protocol(config.dataset_name, config.split, config.repeat_times, config.num_batch, judge)
+    tables.write_table(folder.eval, config.ext, config.table, tables.reconstruction(protocol, config.name, results))
 
 
 def judgement(
-    config: EvalVQ, model: MotionTokeniser, normaliser: Normaliser, store: MotionStore, spec: DatasetSpec, device: torch.device
+    config: EvalVQ, model: MotionTokeniser, normaliser: Normaliser, store: MotionStore, spec: DatasetSpec, judge: Judge
 ) -> dict[str, Any] | None:
-    """FID, R-precision and related metrics of reconstructions, as for text to motion. Without an evaluator: None, and a line that
-    says why."""
-    import torch
-
+    """FID, R-precision and related metrics of reconstructions, as for text to motion; None without an evaluator."""
     from data.text import CaptionedClips
-    from evaluation.judges import NoJudge, choose_judge
+    from evaluation.judges import NoJudge
     from evaluation.protocol import SplitEvaluation, evaluate
-    from models.loading import Loader
+    from evaluation.tokeniser import reconstructor
 
-    judge = choose_judge(config, Loader(device))
     if isinstance(judge, NoJudge):
         return None
-    protocol = SplitEvaluation(CaptionedClips(spec, config.split, store), judge, batches=config.num_batch, seed=config.seed)
-
-    @torch.no_grad()
-    def reconstruct(features, lengths):
-        motion, lengths = normaliser.normalise(features).to(device), lengths.to(device)
-        decoded = model.decode(model.encode(motion, lengths), lengths)
-        return normaliser.denormalise(decoded).cpu()
+    clips = CaptionedClips(spec, config.split, store)
+    protocol = SplitEvaluation(clips, judge, batches=config.num_batch, seed=config.seed)
+    reconstruct = reconstructor(model, normaliser)
 
     def make(real, repeat: int):
         return protocol.reconstructed(reconstruct, repeat)

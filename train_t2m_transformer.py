@@ -5,12 +5,13 @@ predictor.
 
 The condition comes from the LaMP run `--lamp_name` of the same dataset, or from CLIP or a sentence encoder (`--text_encoder`).
 Writes `checkpoints/<dataset_name>/<name>/`. Every clip is tokenised once and every caption encoded once, before the first step.
+With `--eval_fid N`, `net_best_fid` has the lowest FID of generated validation clips; `--pictures N` draws some for TensorBoard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.prompts import STRIDE
 from options.cli import parse
@@ -23,11 +24,14 @@ if TYPE_CHECKING:  # --help does not wait for these
     from data.encoded import CaptionedTokens
     from data.store import Normaliser
     from data.text import CaptionedClips
+    from evaluation.in_training import Generator
+    from evaluation.judges import Judge
     from models.length import LengthPredictor
     from models.masked import MaskedTransformer
     from models.residual import ResidualTransformer
     from models.vqvae import MotionTokeniser
     from pipelines.conditioner import Conditioner
+    from training.parts import Evaluation
 
 SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention", "infill")
 INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # from the run that --init names
@@ -75,6 +79,9 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
 
     if config.infill is not None and (config.stage != "masked" or not 0 <= config.infill <= 1):
         raise UserError(f"--infill {config.infill}: a share from 0 to 1 of the masked stage's samples; change it, or leave it out")
+    for flag in ("eval_fid", "pictures"):
+        if getattr(config, flag) and config.stage == "length":
+            raise UserError(f"--{flag} {getattr(config, flag)}: the length stage makes no motion; leave it out")
     if "lamp" in config.text_encoder.split("+"):
         return replace(config, lamp_name=resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.lamp_name).known_as)
     if config.lamp_name or config.no_query:
@@ -89,6 +96,7 @@ def train(config: TrainT2M) -> None:
     from data.balance import sampling_weights
     from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
+    from evaluation.in_training import judge_of
     from models.loading import load_model
     from motion.spec import get_spec
     from pipelines.caption_index import write_index
@@ -103,6 +111,7 @@ def train(config: TrainT2M) -> None:
     vq_folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.vq_name)
     tokeniser = freeze(load_model(vq_folder.root)[0]).to(device)
     check_tokeniser(config, tokeniser)
+    judge = judge_of(config, device)
     normaliser = Normaliser.load(vq_folder.meta)
     encoder = load_conditioner(
         config.text_encoder, config.checkpoints_dir, config.dataset_name,
@@ -118,7 +127,8 @@ def train(config: TrainT2M) -> None:
         widths = [part.dim for part in getattr(encoder, "parts", [encoder])]
         share |= {"noise": config.text_noise, "parts": widths, "drop_part": config.drop_encoder}
         train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, share)
-        val_tokens = tokens(CaptionedClips(spec, "val", store), tokeniser, normaliser, encoder, config, {})
+        val_clips = CaptionedClips(spec, "val", store)
+        val_tokens = tokens(val_clips, tokeniser, normaliser, encoder, config, {})
     seed_everything(config.seed)
     model = build_model(config, tokeniser, train_tokens.features, spec.max_motion)
     print(f"{config.stage}: {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters")
@@ -126,9 +136,12 @@ def train(config: TrainT2M) -> None:
         start_from_init_(model, config, encoder.fingerprint)
     origin = {name: getattr(config, name) for name in ORIGIN}
     metadata = {"kind": config.stage, "config": asdict(model.config), "condition": encoder.fingerprint, **origin}
-    validate = validation(val_tokens)
+    generator = new_generator(config, tokeniser, normaliser, encoder)
+    validate = validation(val_tokens, pictures(config, val_clips, generator))
     best = ("loss", "min") if config.stage == "length" else ("accuracy", "max")
-    trainer = Trainer(model, train_tokens, config, folder, validate=validate, best=best, model_metadata=metadata)
+    evaluated = evaluation(config, val_clips, generator, judge)
+    usual = {"validate": validate, "best": best, "evaluation": evaluated, "model_metadata": metadata}
+    trainer = Trainer(model, train_tokens, config, folder, **usual)
     normaliser.save(folder.meta)
     if config.stage == "masked" and processes.rank == 0:
         write_index(spec, folder.root)
@@ -225,12 +238,40 @@ def codebooks(tokeniser: MotionTokeniser) -> Tensor:
         return tokeniser.code_vectors(codes).cpu()
 
 
-def validation(tokens: CaptionedTokens) -> Callable[[nn.Module], dict[str, float]]:
+def new_generator(config: TrainT2M, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner) -> Generator:
+    """What generates motion with the model while it trains."""
+    from evaluation.in_training import Generator
+    from pipelines.text2motion import SamplingSettings
+
+    return Generator(tokeniser, normaliser, encoder, SamplingSettings().changed(config), config.precision)
+
+
+def evaluation(config: TrainT2M, clips: CaptionedClips, generator: Generator, judge: Judge | None) -> Evaluation | None:
+    """The evaluation for --eval_fid; None without it."""
+    from evaluation.in_training import of_generated, validation_pass
+    from training.parts import Evaluation
+
+    if judge is None:
+        return None
+    score = of_generated(validation_pass(config, clips, judge), generator, config.stage)
+    return Evaluation(score, ("fid", "min"), config.eval_fid)
+
+
+def pictures(config: TrainT2M, clips: CaptionedClips, generator: Generator) -> Callable[[nn.Module], dict[str, Any]]:
+    """A function that draws the pictures for --pictures, by name."""
+    if not config.pictures:
+        return lambda model: {}
+    from evaluation.pictures import of_generated
+
+    return of_generated(clips, generator, config.stage, config.pictures)
+
+
+def validation(tokens: CaptionedTokens, draw: Callable[[nn.Module], dict[str, Any]]) -> Callable[[nn.Module], dict[str, Any]]:
     """A function that computes mean loss and accuracy on the validation split, with the same crops, captions and masks each
-    time."""
+    time, and adds what `draw` returns."""
     import torch
 
-    def validate(model) -> dict[str, float]:
+    def validate(model) -> dict[str, Any]:
         device = next(model.parameters()).device
         generator = torch.Generator(device).manual_seed(0)
         steps = VALIDATION_ROUNDS * tokens.steps_per_epoch
@@ -239,7 +280,7 @@ def validation(tokens: CaptionedTokens) -> Callable[[nn.Module], dict[str, float
             loss, logs = model.loss({name: value.to(device) for name, value in tokens.batch(step).items()}, generator)
             for name, value in {"loss": loss, **logs}.items():
                 totals[name] = totals.get(name, 0.0) + float(value) / steps
-        return totals
+        return {**totals, **draw(model)}
 
     return validate
 

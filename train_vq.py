@@ -2,22 +2,27 @@
 
     python train_vq.py --name rvq --dataset_name open --batch_size 256 --max_epoch 50
 
-Writes `checkpoints/<dataset_name>/<name>/`; `net_best_mpjpe` has the lowest reconstruction error on the validation split.
+Writes `checkpoints/<dataset_name>/<name>/`; `net_best_mpjpe` has the lowest reconstruction error on the validation split. With
+`--eval_fid N`, `net_best_fid` has the lowest FID of reconstructions; `--pictures N` draws some for TensorBoard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from options.cli import parse
 from options.train import TrainVQ
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:  # --help does not wait for these
-    from data.store import Clips, Normaliser
+    from torch import nn
+
+    from data.store import Clips, MotionStore, Normaliser
+    from evaluation.judges import Judge
     from models.vqvae import MotionTokeniser, VQConfig
     from motion.spec import DatasetSpec
+    from training.parts import Evaluation
 
 
 @script
@@ -38,13 +43,15 @@ def train(config: TrainVQ) -> None:
 
     from data.balance import sampling_weights
     from data.store import MotionStore, MotionWindows
+    from evaluation.in_training import judge_of
     from motion.spec import get_spec
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder
-    from utils.runtime import Distributed, seed_everything
+    from utils.runtime import Distributed, resolve_device, seed_everything
 
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
+    judge = judge_of(config, resolve_device(config.gpu_id))
     seed_everything(config.seed)
     processes = Distributed.from_environment()
     with processes.first_on_node():
@@ -69,8 +76,9 @@ def train(config: TrainVQ) -> None:
         windows,
         config,
         folder,
-        validate=validation(store.clips(store.split("val")), normaliser, spec),
+        validate=validation(store.clips(store.split("val")), normaliser, spec, pictures(config, spec, store, normaliser)),
         best=("mpjpe", "min"),
+        evaluation=evaluation(config, spec, store, normaliser, judge),
         model_metadata={"kind": "tokeniser", "config": asdict(model.config), "dataset_name": spec.name},
     )
     normaliser.save(folder.meta)
@@ -116,19 +124,49 @@ def tokeniser_config(config: TrainVQ, dim: int) -> VQConfig:
     return VQConfig(dim=dim, **{field.name: getattr(config, field.name) for field in fields(VQConfig) if field.name != "dim"})
 
 
-def validation(clips: Clips, normaliser: Normaliser, spec: DatasetSpec) -> Callable[[MotionTokeniser], dict[str, float]]:
-    """A function that computes reconstruction loss and pelvis-aligned joint error (mm) over all poses of the validation clips."""
+def evaluation(
+    config: TrainVQ, spec: DatasetSpec, store: MotionStore, normaliser: Normaliser, judge: Judge | None
+) -> Evaluation | None:
+    """The evaluation for --eval_fid; None without it."""
+    from data.text import CaptionedClips
+    from evaluation.in_training import of_reconstructions, validation_pass
+    from training.parts import Evaluation
+
+    if judge is None:
+        return None
+    score = of_reconstructions(validation_pass(config, CaptionedClips(spec, "val", store), judge), normaliser)
+    return Evaluation(score, ("fid", "min"), config.eval_fid)
+
+
+def pictures(
+    config: TrainVQ, spec: DatasetSpec, store: MotionStore, normaliser: Normaliser
+) -> Callable[[nn.Module], dict[str, Any]]:
+    """A function that draws the pictures for --pictures, by name."""
+    if not config.pictures:
+        return lambda model: {}
+    from data.text import CaptionedClips
+    from evaluation.pictures import of_reconstructions
+
+    return of_reconstructions(CaptionedClips(spec, "val", store), normaliser, config.pictures)
+
+
+def validation(
+    clips: Clips, normaliser: Normaliser, spec: DatasetSpec, draw: Callable[[nn.Module], dict[str, Any]]
+) -> Callable[[MotionTokeniser], dict[str, Any]]:
+    """A function that computes reconstruction loss and pelvis-aligned joint error (mm) over all poses of the validation clips, and
+    adds what `draw` returns."""
     import torch
 
     from evaluation.tokeniser import pose_errors, reconstructions, row_errors, to_joints
 
-    def validate(model) -> dict[str, float]:
+    def validate(model) -> dict[str, Any]:
         poses, rows = [], []
         for motion, _, decoded, lengths, _ in reconstructions(model, clips, normaliser):
             joints, truth = (to_joints(values, normaliser, spec) for values in (decoded, motion))
             poses.append(pose_errors(joints, truth, lengths))
             rows.append(row_errors(decoded, motion, lengths).mean(-1))
-        return {"mpjpe": torch.cat(poses).mean().item(), "reconstruction": torch.cat(rows).mean().item()}
+        errors = {"mpjpe": torch.cat(poses).mean().item(), "reconstruction": torch.cat(rows).mean().item()}
+        return {**errors, **draw(model)}
 
     return validate
 

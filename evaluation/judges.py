@@ -33,6 +33,7 @@ class Judge(Protocol):
     """The interface of an evaluator."""
 
     name: str
+    released: bool  # whether it is the one that published numbers were measured with
 
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Embeddings (B, E) of features (B, T, D) in the dataset's units, with `lengths` (B,) in frames."""
@@ -57,6 +58,11 @@ class GuoJudge:
                 raise UserError(f"evaluator: it takes {what} of width {ours}, these have {theirs}; use the files that came with it")
         self.evaluator = fused(evaluator)
         self.mean, self.std, self.words, self.folder = mean, std, words, folder
+
+    @property
+    def released(self) -> bool:
+        """Whether this is the released evaluator, by the name of its run."""
+        return self.folder is not None and self.folder.name == RELEASED_EVALUATOR
 
     @cached_property
     def fingerprint(self) -> str:
@@ -115,7 +121,7 @@ class LampJudge:
     name = "lamp"
 
     def __init__(self, lamp: LanguageMotion):
-        self.lamp = lamp
+        self.lamp, self.released = lamp, lamp.lamp.tokeniser is not None  # released files bring their tokeniser
         self.mean, self.std = (torch.as_tensor(row, device=lamp.device) for row in (lamp.mean, lamp.std))
 
     @classmethod
@@ -149,7 +155,7 @@ class LampJudge:
 class NoJudge:
     """Stands in when no evaluator is available; its embeddings are empty."""
 
-    name = "none"
+    name, released = "none", False
 
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
         """(B, 0)."""

@@ -34,7 +34,8 @@ FEW = 300  # clips under which FID and Diversity are a hint
 SAMPLES, SAMPLE_PAIRS = 30, 10  # of a text, for MultiModality
 TOGETHER = 8  # batches of real clips that are embedded at a time
 
-Reconstruct = Callable[[Tensor, Tensor], Tensor]  # features (B, T, D) in the dataset's own units, lengths (B,) → features
+# Features (B, T, D) in the dataset's own units, lengths (B,), B captions → features
+Reconstruct = Callable[[Tensor, Tensor, list[str]], Tensor]
 Captioner = Callable[[Tensor, Tensor], list[str]]  # features (B, T, D) in the dataset's own units, lengths (B,) → captions
 TextScorer = Callable[[list[str], list[str]], dict[str, float]]  # captions of N motions, and their texts → scores
 
@@ -86,7 +87,7 @@ class SplitEvaluation:
     def real(self, repeat: int) -> Pass:
         """Pass number `repeat` over real motion."""
         if repeat not in self.passes:
-            self.passes[repeat] = self._pass(repeat, lambda features, lengths: features)
+            self.passes[repeat] = self._pass(repeat, lambda features, lengths, captions: features)
         return self.passes[repeat]
 
     def reconstructed(self, reconstruct: Reconstruct, repeat: int) -> Sample:
@@ -107,7 +108,8 @@ class SplitEvaluation:
             features, frames = (torch.cat([batch[name] for batch in group]) for name in ("motion", "lengths"))
             group_captions = [caption for batch in group for caption in batch["captions"]]
             texts.append(self.judge.text(group_captions, [tokens for batch in group for tokens in batch["tokens"]]).cpu())
-            seen.append(self._seen(reconstruct(features, frames), frames, self.captioner if repeat >= 0 else None))
+            motion = reconstruct(features, frames, group_captions)
+            seen.append(self._seen(motion, frames, self.captioner if repeat >= 0 else None))
             names += [name for batch in group for name in batch["names"]]
             captions += group_captions
             lengths.append(frames)

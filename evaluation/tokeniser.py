@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -48,6 +48,18 @@ def reconstructions(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normal
         motion = motion * frame_mask(lengths, motion.shape[1])
         codes = tokeniser.encode(motion, lengths)
         yield Reconstruction(motion, codes, tokeniser.decode(codes, lengths), lengths, batch["index"][usable])
+
+
+def reconstructor(tokeniser: MotionTokeniser, normaliser: Normaliser) -> Callable[[Tensor, Tensor, list[str]], Tensor]:
+    """Features (B, T, D) in the dataset's own units, lengths (B,), captions → what the tokeniser makes of them, on the CPU."""
+    device = next(tokeniser.parameters()).device
+
+    @torch.no_grad()
+    def reconstruct(features: Tensor, lengths: Tensor, captions: list[str]) -> Tensor:
+        motion, lengths = normaliser.normalise(features).to(device), lengths.to(device)
+        return normaliser.denormalise(tokeniser.decode(tokeniser.encode(motion, lengths), lengths)).cpu()
+
+    return reconstruct
 
 
 def to_joints(motion: Tensor, normaliser: Normaliser, spec: DatasetSpec) -> Tensor:

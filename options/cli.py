@@ -1,6 +1,7 @@
 """Dataclass → argparse, and dataclass ↔ `opt.txt` (MoMask's layout: `key: value`, sorted, between two rulers).
 
-The parser returns only the flags that were given, so that a resumed run can take the others from its `opt.txt`.
+The parser returns only the flags that were given, so that a resumed run can take the others from its `opt.txt`, and any run from
+the file that `--config` names.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from options.ranges import check_ranges
 from utils.errors import Parser, UserError
 
 Config = TypeVar("Config")
+OF_ONE_CALL = ("config", "is_continue")  # flags that a file of flags does not set
 WORDS = 7  # of a help text, among which its kind is looked up
 METAVARS = {
     **dict.fromkeys(("folder", "folders", "backbone"), "DIR"),
@@ -33,11 +35,13 @@ METAVARS = {
 def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
     """An instance of `config_class` from command-line words. Invalid ones end the program with exit code 2.
 
-    Flags may be written with hyphens or with underscores. With `--is_continue`, flags that are not given come from the run's
-    `opt.txt`. Raises `UserError` if there is none.
+    Flags may be written with hyphens or with underscores. With `--config`, flags that are not given come from that file, and with
+    `--is_continue` the rest from the run's `opt.txt`. Raises `UserError` for a file that is missing or wrong.
     """
     given = vars(_parser(config_class).parse_args(_as_declared(config_class, sys.argv[1:] if argv is None else argv)))
     check_ranges(given)
+    if given.get("config"):
+        given = {**read_config(config_class, given["config"]), **given}
     if legacy := {flag.name: given.pop(flag.name) for flag in _legacy(config_class) if flag.name in given}:
         given["legacy"] = legacy
         idle = [f"--{flag.name} ({flag.why})" for flag in _legacy(config_class) if flag.name in legacy and not flag.checked]
@@ -81,11 +85,15 @@ def write_opt(path: str | Path, config: Any) -> None:
 
 def read_opt(path: str | Path) -> dict[str, str]:
     """The `key: value` lines of an `opt.txt`, ours or a released one. Raises `UserError` if it is missing or unreadable."""
+    return opt_values(_read(path, "check the run's name and folder"))
+
+
+def _read(path: str | Path, remedy: str) -> str:
+    """The text of a file. Raises `UserError` with the remedy."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); check the run's name and folder") from error
-    return opt_values(text)
+        raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error
 
 
 def opt_values(text: str) -> dict[str, str]:
@@ -109,6 +117,52 @@ def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> 
                 line = f"{option.name}: {written[option.name]}"
                 raise UserError(f"{path}: '{line}' is not a value this code knows; correct or remove the line") from None
     return config_class(**values, **overrides)
+
+
+def read_config(config_class: type, path: str | Path) -> dict[str, Any]:
+    """The flags in a file of `flag: value` lines; an `opt.txt` is one. Lines that start with # are comments.
+
+    Unlike `from_opt` it takes nothing silently: raises `UserError`, naming the line, for an unknown flag, a flag that is there
+    twice, and a value of the wrong type, choice or range. Which run continues is no setting: `is_continue` is passed over.
+    """
+    known = {}
+    for option, kind, many in _options(config_class):
+        for flag in (option.name, *option.metadata["flags"]):
+            known[flag.lstrip("-").replace("-", "_")] = (option, kind, many)
+    values: dict[str, Any] = {}
+    for number, line in enumerate(_read(path, "check --config").removeprefix("\ufeff").splitlines(), start=1):
+        line, where = line.strip(), f"{path}, line {number}"
+        if not line or line.startswith("#") or re.fullmatch("-+ (Options|End) -+", line):
+            continue
+        key, colon, text = (part.strip() for part in line.partition(":"))
+        if not colon:
+            raise UserError(f"{where}: '{line}' is not of the form 'flag: value'")
+        option, kind, many = known.get(key.removeprefix("--").replace("-", "_"), (None, None, None))
+        if option is None:
+            raise UserError(f"{where}: no flag '{key}' here; --help lists the flags")
+        if option.name in OF_ONE_CALL:
+            continue
+        if option.name in values:
+            raise UserError(f"{where}: '{key}' is there twice; remove one")
+        try:
+            value = _from_text(text, kind, many, option.metadata["choices"])
+            if value is None and option.default is not None:
+                raise ValueError(text)
+            check_ranges({option.name: value})
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        except (ValueError, SyntaxError, TypeError):
+            raise UserError(f"{where}: '{line}' must be {_wanted(kind, many, option.metadata['choices'])}") from None
+        values[option.name] = value
+    return values
+
+
+def _wanted(kind: type, many: bool, choices: tuple | None) -> str:
+    """The values that a flag takes, for an error."""
+    one = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a text")
+    one = f"one of {', '.join(map(str, choices))}" if choices else one
+    example = list(choices[:2]) if choices else ["a", "b"] if kind is str else [1, 2]
+    return f"a list such as {example}, each {one}" if many else one
 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:

@@ -46,6 +46,13 @@ class Common:
 
 
 @dataclass(frozen=True)
+class Configured:
+    """The flag of scripts that take their other flags from a file too (`options.cli.read_config`)."""
+
+    config: str = option("", "file of flags: one `flag: value` per line, as in opt.txt; flags on the command line win")
+
+
+@dataclass(frozen=True)
 class OnDataset:
     """Flags of scripts that read a dataset."""
 
@@ -67,6 +74,16 @@ class Judged:
 
     evaluator: str = option("guo", "evaluator: Guo's matching model, LaMP, or none", choices=("guo", "lamp", "none"))
     evaluator_name: str = option("", "run of the evaluator; default: the released one, else the only run of the dataset")
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """Flags of scripts that report numbers."""
+
+    table: str | None = option(
+        None, "also print the results as a table beside published rows, and write it beside the report: .tex, .md or .csv",
+        choices=("latex", "markdown", "csv"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.common import DATASETS, PRECISIONS, BertScored, Common, Judged, OnDataset, Split, option
+from options.common import DATASETS, PRECISIONS, BertScored, Common, Configured, Judged, OnDataset, Split, Tabled, option
 from options.files import SKELETONS, InputFiles, WrittenFiles
 from options.generate import Captioning
 
 
 @dataclass(frozen=True)
-class EvalVQ(Judged, Split, OnDataset, Common):
+class EvalVQ(Tabled, Judged, Split, OnDataset, Configured, Common):
     """Evaluate a tokeniser's reconstructions."""
 
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
@@ -29,7 +29,7 @@ class StoreSplits(OnDataset):
 
 
 @dataclass(frozen=True)
-class EvalT2M(BertScored, Judged, Split, OnDataset, Common):
+class EvalT2M(Tabled, BertScored, Judged, Split, OnDataset, Configured, Common):
     """Evaluate text to motion by the published protocol."""
 
     evaluator: str = option("guo", "evaluator: Guo's matching model, or LaMP (the paper's table 2)", choices=("guo", "lamp"))
@@ -56,7 +56,7 @@ class EvalT2M(BertScored, Judged, Split, OnDataset, Common):
 
 
 @dataclass(frozen=True)
-class EvalRetrieval(InputFiles, WrittenFiles, OnDataset, Common):
+class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Common):
     """Evaluate text-motion retrieval with LaMP, or with --query search motions."""
 
     name: str = option(
@@ -94,7 +94,7 @@ class EvalRetrieval(InputFiles, WrittenFiles, OnDataset, Common):
 
 
 @dataclass(frozen=True)
-class EvalM2T(BertScored, Judged, Split, OnDataset, Captioning):
+class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioning):
     """Evaluate captions of a split's motions against human captions. Sizes that are given must match the captioner's."""
 
     name: str = option("", "name of the results, and of the captioner run unless --resume_trans is given", flags=("--exp_name",))

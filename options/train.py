@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.common import DATASETS, PRECISIONS, Common, OnDataset, option
+from options.common import DATASETS, PRECISIONS, Common, Configured, Judged, OnDataset, option
 
 
 @dataclass(frozen=True)
-class Training(OnDataset, Common):
+class Training(OnDataset, Configured, Common):
     """Flags of every trainer."""
 
     batch_size: int = option(64, "clips (or windows) per step, on each process")
@@ -36,7 +36,18 @@ class Training(OnDataset, Common):
 
 
 @dataclass(frozen=True)
-class TrainVQ(Training):
+class Evaluated(Judged):
+    """Flags of the trainers whose models make motion: FID and pictures while they train."""
+
+    eval_fid: int = option(
+        0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; best weights: net_best_fid; 0: none"
+    )
+    eval_batches: int = option(0, "batches of 32 validation clips for --eval_fid; 0: all")
+    pictures: int = option(0, "validation clips whose motion by the model each validation draws for TensorBoard; 0: none")
+
+
+@dataclass(frozen=True)
+class TrainVQ(Evaluated, Training):
     """Train the motion tokeniser: a residual VQ-VAE, or with --num_quantizers 1 a plain VQ-VAE."""
 
     batch_size: int = option(256, "windows per step, on each process")
@@ -100,7 +111,7 @@ class TrainLaMP(Training):
 
 
 @dataclass(frozen=True)
-class TrainT2M(Training):
+class TrainT2M(Evaluated, Training):
     """Train a model from text to tokens, on a frozen tokeniser.
 
     Sizes that are not given are those of --init, else the paper's.
@@ -128,6 +139,9 @@ class TrainT2M(Training):
     infill: float | None = option(
         None, "masked stage: fraction of samples in which one section is masked, for editing, 0 to 1; default: 0"
     )
+    time_steps: int = option(10, "--eval_fid, --pictures: sampling steps of the masked transformer")
+    cond_scale: float = option(4.0, "--eval_fid, --pictures: guidance scale of the base tokens; 1: no guidance")
+    res_cond_scale: float = option(5.0, "--eval_fid, --pictures: guidance scale of the residual tokens; 1: no guidance")
     text_noise: float = option(0.0, "largest noise on the text condition in training, as a share of its spread")
     drop_encoder: float = option(0.0, "lamp+sentence: fraction of samples trained without one of the two")
     share_weight: bool = option(False, "residual stage: share input and output embeddings of each layer, as in MoMask's release")

@@ -41,6 +41,7 @@ NOT_RUN = {
     r"torchrun": "several processes",
     r"[A-Z]{3}|/path/to|my_": "has placeholders",
     r"--name mine": "follows `make finetune`",
+    r"docs/recipes": "trains at the sizes of the papers",
 }
 
 

@@ -109,11 +109,13 @@ def test_report_has_every_protocol_both_ways(run, capsys):
 
 
 def test_flags_choose_protocols_pool_and_files(run, capsys):
-    flags = ["--lamp_name", "lamp", "--protocol", "batches", "--pool", "mean", "--rerank", "3", "--ext", "x"]
+    flags = ["--lamp_name", "lamp", "--protocol", "batches", "--pool", "mean", "--rerank", "3", "--ext", "x", "--table", "markdown"]
     printed = output([*run.places, *flags], capsys)
     results = json.loads((run.folder / "eval" / "x.json").read_text())
     assert list(results["protocols"]) == ["batches"]
     assert "mean over a motion's queries, the best 3 in the order of the matching head" in printed
+    table = (run.folder / "eval" / "x.md").read_text()
+    assert table in printed and "| batches, text to motion | lamp | " in table and "re-ranked by the matching head" in table
 
 
 def test_caption_of_a_clip_is_the_first_or_as_asked_for(run):
@@ -385,6 +387,7 @@ def test_bad_input_is_turned_down(run, motions, tmp_path, capsys):
         ([*run.places, "--rerank", "-1"], "--rerank -1"),
         ([*run.places, "--caption", "-1"], "--caption -1"),
         ([*run.places, *query, "--top", "0"], "--top 0"),
+        ([*run.places, *query, "--table", "csv"], "--table csv"),
         ([*run.places, "--query", "  "], "--query is missing"),
         ([*run.places, "--motions", str(motions)], "--query is missing"),
         ([*run.places, *query, "--motions", str(tmp_path / "nowhere")], "no such folder"),

@@ -20,6 +20,7 @@ from models.residual import ResidualConfig, ResidualTransformer
 from motion.spec import get_spec
 from prepare.synthetic import write_synthetic
 from tests.small_lamp import WIDTH, write_lamp
+from tests.tiny import Sums
 from utils.checkpoint import CheckpointFolder, save_weights
 
 SIZES = {"nb_code": 16, "cond_dim": WIDTH, "code_dim": 8, "latent_dim": 16, "ff_size": 16, "n_layers": 1, "n_heads": 2}
@@ -68,21 +69,8 @@ def protocol(root: Path, judge=None, **settings) -> SplitEvaluation:
     return SplitEvaluation(CaptionedClips(spec, "test", MotionStore(spec)), judge or Sums(), **settings)
 
 
-class Sums:
-    """A judge to whom a motion is a few sums over its frames, and a text a few counts of letters."""
-
-    name = "sums"
-
-    def motion(self, features, lengths):
-        inside = torch.arange(features.shape[1]) < lengths[:, None]
-        return (features[..., :8] * inside[..., None]).sum(1)
-
-    def text(self, captions, tokens):
-        return torch.tensor([[float(caption.count(letter)) for letter in "abcdefgh"] for caption in captions])
-
-
 def test_every_checkpoint_is_evaluated_beside_real_motion(root, capsys):
-    results = run(root)
+    results = run(root, "--table", "latex")
     assert set(results) == {"net_best_accuracy", "latest"}
     for of_tag in results.values():
         assert of_tag["clips"] == 32
@@ -92,7 +80,10 @@ def test_every_checkpoint_is_evaluated_beside_real_motion(root, capsys):
         assert of_tag["real"]["FID"][0] < of_tag["ours"]["FID"][0]
     log = (root / "synthetic" / "masked" / "eval" / "text2motion.log").read_text()
     assert "latest final result" in log and "FID: " in log and "TOP1: " in log
-    assert "only 32 clips" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "only 32 clips" in printed
+    table = (root / "synthetic" / "masked" / "eval" / "text2motion.tex").read_text()
+    assert table in printed and r"masked, net\_best\_accuracy & " in table and "cannot be compared with published" in table
 
 
 def test_the_same_seed_gives_the_same_numbers_in_batches_of_any_size(root):
@@ -171,15 +162,17 @@ def test_bad_input_is_one_clear_line(root, capsys, words, expected):
 def test_a_tokenisers_reconstructions_are_judged_too(root, capsys):
     words = ["--name", "vq", "--dataset_name", "synthetic", "--data_root", str(root / "data"), "--checkpoints_dir", str(root)]
     words += ["--gpu_id", "-1", "--repeat_times", "1", "--num_batch", "1"]
-    eval_t2m_vq.main([*words, "--evaluator", "lamp"])
+    eval_t2m_vq.main([*words, "--evaluator", "lamp", "--table", "csv"])
     judged = json.loads((root / "synthetic" / "vq" / "eval" / "reconstruction.json").read_text())["judged"]
     assert judged["clips"] == 16 and np.isfinite(judged["ours"]["FID"]).all()
+    rows = (root / "synthetic" / "vq" / "eval" / "reconstruction.csv").read_text().splitlines()
+    assert rows[0].startswith('setting,method,"MPJPE, mm"') and rows[-1].startswith(",vq,")
     eval_t2m_vq.main(words)
     assert "no FID" in capsys.readouterr().out
 
 
 def test_remade_motions_are_those_of_the_same_pass(root):
     passes = protocol(root)
-    motion, physical, _ = passes.reconstructed(lambda features, lengths: features, 1)
+    motion, physical, _ = passes.reconstructed(lambda features, lengths, captions: features, 1)
     assert torch.equal(motion, passes.real(1).seen.motion)
     assert torch.equal(physical["jerk_m_s3"], passes.real(1).seen.physical["jerk_m_s3"])

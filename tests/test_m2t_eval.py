@@ -74,7 +74,7 @@ METRICS = ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "BERTScore", "BERTScore raw",
 
 
 def test_the_table_has_all_metrics_for_both_kinds_of_references(root, capsys):
-    results = run(root, "--evaluator", "none")
+    results = run(root, "--evaluator", "none", "--table", "markdown")
     for who in ("ours", "people"):
         assert {f"{name} ({kind})" for name in METRICS for kind in ("raw", "tokens")} <= set(results[who])
         assert np.isfinite([value for pair in results[who].values() for value in pair]).all()
@@ -88,6 +88,8 @@ def test_the_table_has_all_metrics_for_both_kinds_of_references(root, capsys):
     printed = capsys.readouterr().out
     assert f"{said[0]['clip']}: {said[0]['said']}" in printed and said[0]["people"][0] in printed
     assert said[0]["people"][0] in (folder / "captioning.html").read_text()
+    table = (folder / "captioning.md").read_text()
+    assert table in printed and "| tokens | m2t | " in table and "| raw | people | " in table and "MiniLM" in table
 
 
 def test_a_judge_adds_r_precision_and_repeats_an_interval(root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -13,14 +14,18 @@ import torch
 
 import train_t2m_transformer
 from data.encoded import CaptionedTokens, cache_path, cached_tokens, tokenise
-from data.store import Normaliser
-from data.text import draw_crops
+from data.store import MotionStore, Normaliser
+from data.text import CaptionedClips, draw_crops
+from evaluation.in_training import Generator, of_generated, validation_pass
+from models.loading import load_model
 from models.vqvae import MotionTokeniser, VQConfig
 from motion.spec import get_spec
-from pipelines.text2motion import TextToMotion
+from options.train import TrainT2M
+from pipelines.text2motion import SamplingSettings, TextToMotion
 from prepare.synthetic import write_synthetic
 from tests.numbered import numbered_clips
 from tests.small_lamp import WIDTH, write_lamp
+from tests.tiny import Sums, pictures_of
 from utils.checkpoint import KEPT, CheckpointFolder, find_weights, load_weights, own_state, save_weights
 
 STEPS = 8
@@ -189,6 +194,47 @@ def test_a_resumed_run_equals_an_uninterrupted_one(root):
     parts = run(root, "masked", "--is_continue", name="parts")
     first, second = (load_weights(folder.weights("latest"))[0] for folder in (whole, parts))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("stage", ["masked", "residual"])
+def test_fid_of_generated_motion_picks_weights_during_training(root, monkeypatch, capsys, stage):
+    monkeypatch.setattr("evaluation.judges.GuoJudge.load", lambda *_, **__: Sums())
+    flags = ("--eval_fid", "2", "--eval_batches", "1", "--time_steps", "2", "--pictures", "2")
+    folder = run(root, stage, *flags, name=f"{stage}_judged")
+    printed = capsys.readouterr().out
+    lines = re.findall(r"^evaluation at step (\d+)  fid (\S+)  r1", printed, re.M)
+    assert [step for step, _ in lines] == ["6", "8"]  # three steps an epoch; the last
+    assert load_weights(folder.weights("net_best_fid"))[1]["metric"]["name"] == "fid"
+    assert find_weights(folder.root) == folder.weights("net_best_fid")
+    sizes = pictures_of(folder.root)
+    assert list(sizes) == [3, 6, 8] and all(width == 1200 and height > 2 * 250 for width, height in sizes.values())
+    assert "pictures" not in printed
+
+
+def test_scores_in_training_are_those_of_the_weights_alone(root):
+    """The same again for the same weights, whatever was drawn in between; others for other weights."""
+    spec = get_spec("synthetic", root / "data")
+    tokeniser, normaliser = load_model(root / "checkpoints/synthetic/vq")[0], Normaliser.from_dataset(spec)
+    generator = Generator(tokeniser, normaliser, FirstFrames(), SamplingSettings(time_steps=2))
+    protocol = validation_pass(TrainT2M(eval_fid=1), CaptionedClips(spec, "val", MotionStore(spec)), Sums())
+    config = SimpleNamespace(stage="", share_weight=False, **dict.fromkeys(train_t2m_transformer.SIZES))
+    config.latent_dim, config.n_layers, config.n_heads, config.ff_size = 16, 1, 2, 32
+    for config.stage in ("masked", "residual"):
+        model = train_t2m_transformer.build_model(config, tokeniser, torch.randn(50, 16), 196).eval()
+        score = of_generated(protocol, generator, config.stage)
+        first = score(model)
+        torch.rand(5)
+        assert score(model) == first and set(first) == {"fid", "r1", "r2", "r3", "mm_dist", "diversity"}
+        for weight in model.parameters():
+            weight.data.add_(torch.randn_like(weight))
+        assert score(model) != first
+
+
+def test_a_length_predictor_has_no_fid(root, capsys):
+    assert "--eval_fid 2: the length stage makes no motion" in refusal(capsys, root, "length", "--eval_fid", "2", name="new")
+    assert "--pictures 2: the length stage makes no motion" in refusal(capsys, root, "length", "--pictures", "2", name="new")
+    assert "--eval_fid 2: no evaluator in" in refusal(capsys, root, "masked", "--eval_fid", "2", name="new")
+    assert not (root / "checkpoints" / "synthetic" / "new").exists()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from models.loading import load_model
 from motion.spec import get_spec
 from options.cli import read_opt
 from prepare.synthetic import write_synthetic
+from tests.tiny import Sums, pictures_of
+from utils.checkpoint import find_weights, load_weights
 
 SIZES = ["--width", "32", "--code_dim", "16", "--nb_code", "32", "--depth", "1", "--num_quantizers", "3"]
 SHORT = ["--batch_size", "8", "--max_iters", "40", "--warm_up_iter", "5", "--lr", "0.002", "--log_every", "10"]
@@ -124,6 +126,23 @@ def test_body_losses_constraints_and_init_train_together(run, capsys):
     assert np.array_equal(Normaliser.load(run.folder.parent / "body" / "meta").mean, before.mean)
 
 
+def test_fid_of_reconstructions_picks_weights_during_training(run, monkeypatch, capsys):
+    monkeypatch.setattr("evaluation.judges.GuoJudge.load", lambda *_, **__: Sums())
+    flags = ["--name", "judged", *run.places, *SIZES, *SHORT[:2], "--eval_fid", "1", "--max_iters", "2", "--pictures", "1"]
+    train_vq.main(flags)
+    train_vq.main([*flags, "--max_iters", "4", "--is_continue"])
+    printed, notes = capsys.readouterr()
+    lines = re.findall(r"^evaluation at step (\d+)  fid (\S+)  r1 .*mm_dist", printed, re.M)
+    assert [step for step, _ in lines] == ["2", "4"]
+    folder = run.folder.parent / "judged"
+    assert find_weights(folder).stem == "net_best_fid"
+    metric = load_weights(folder / "model" / "net_best_fid.safetensors")[1]["metric"]
+    assert metric["value"] == pytest.approx(min(float(fid) for _, fid in lines), rel=1e-3)
+    assert "not reliable below 300" in notes
+    sizes = pictures_of(folder)  # a real and a reconstructed motion
+    assert list(sizes) == [2, 4] and all(width == 1200 and height > 2 * 250 for width, height in sizes.values())
+
+
 def test_training_turns_down_bad_input(run, tmp_path, capsys):
     for argv, words in (
         (run.places, "--name is missing"),
@@ -137,6 +156,9 @@ def test_training_turns_down_bad_input(run, tmp_path, capsys):
         (["--name", "new", *run.places, *SIZES, "--init", "nobody"], "nobody"),
         (["--name", "new", *run.places, "--data_root", str(tmp_path)], "Mean.npy"),
         (["--name", "new", *run.places, "--gpu_id", "99"], "--gpu_id 99"),
+        (["--name", "new", *run.places, "--eval_fid", "5"], "--eval_fid 5: no evaluator in"),
+        (["--name", "new", *run.places, "--eval_fid", "5", "--evaluator", "none"], "--eval_fid 5: needs an evaluator"),
+        (["--name", "new", *run.places, "--eval_fid", "-1"], "--eval_fid -1"),
     ):
         assert words in refusal(train_vq.main, argv, capsys)
     assert not (run.folder.parent / "new").exists()

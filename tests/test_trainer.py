@@ -17,10 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from options.train import Training
-from training.parts import Prefetcher, WeightAverage, learning_rate, parameter_groups
+from training.parts import Evaluation, Prefetcher, WeightAverage, learning_rate, parameter_groups
 from training.trainer import Trainer
 from training.utilisation import peak_flops
-from utils.checkpoint import CheckpointFolder, freeze, load_resume, load_weights, save_resume
+from utils.checkpoint import CheckpointFolder, find_weights, freeze, load_resume, load_weights, save_resume
 from utils.errors import UserError
 from utils.runtime import Distributed
 
@@ -153,8 +153,58 @@ def test_killed_run_goes_on_from_its_last_save(tmp_path):
     assert events(whole) == events(resumed)
 
 
+def fid(model: Model) -> dict[str, float]:
+    """An evaluation that draws at random, worse in the middle of a run."""
+    return {"fid": abs(model.ema.norm().item() - 0.2) + 0 * torch.rand(()).item(), "r1": 0.5}
+
+
+EVALUATED = {"validate": score, "best": ("size", "max"), "evaluation": Evaluation(fid, ("fid", "min"), 2)}
+
+
+@pytest.mark.parametrize(("number", "after"), [(signal.SIGTERM, 10), (signal.SIGINT, 7)])
+def test_interrupted_run_with_evaluations_equals_uninterrupted_run(tmp_path, capsys, number, after):
+    """A signal at step 10 comes before the validation and the evaluation that are due there."""
+    config = replace(CONFIG, log_every=3, max_epoch=5)
+    whole = trainer(tmp_path / "whole", config, **EVALUATED)
+    whole.fit()
+    printed = capsys.readouterr().out
+    assert [int(step) for step in re.findall(r"evaluation at step (\d+)  fid", printed)] == [10, 20, 25]
+    with pytest.raises(SystemExit):
+        trainer(tmp_path / "parts", config, model=stop_at(after, number), **EVALUATED).fit()
+    resumed = trainer(tmp_path / "parts", replace(config, is_continue=True), **EVALUATED)
+    assert resumed.evaluation_due == (after == 10)
+    resumed.fit()
+    assert same(load_resume(whole.folder.resume), load_resume(resumed.folder.resume))
+    for tag in ("latest", "net_best_size", "net_best_fid"):
+        assert same(load_weights(whole.folder.weights(tag)), load_weights(resumed.folder.weights(tag)))
+    assert events(whole) == events(resumed)
+    assert [step for step, _ in events(whole)["evaluation/r1"]] == [10, 20, 25]
+
+
+def test_best_fid_is_kept_over_a_resume_and_used_first(tmp_path):
+    values = iter([3.0, 1.0, 2.0, 4.0])
+    evaluation = Evaluation(lambda model: {"fid": next(values)}, ("fid", "min"), 1)
+    usual = {"validate": score, "best": ("size", "max"), "evaluation": evaluation}
+    trainer(tmp_path, replace(CONFIG, max_iters=10), **usual).fit()
+    run = trainer(tmp_path, replace(CONFIG, is_continue=True), **usual)
+    assert run.best_evaluation == 1.0
+    run.fit()
+    assert find_weights(run.folder.root) == run.folder.weights("net_best_fid")
+    metadata = load_weights(run.folder.weights("net_best_fid"))[1]
+    assert (metadata["step"], metadata["metric"]) == (10, {"name": "fid", "value": 1.0, "better": "min"})
+
+
+def test_evaluations_can_begin_in_a_run_from_before_there_were_any(tmp_path):
+    trainer(tmp_path, replace(CONFIG, max_iters=5)).fit()
+    path = CheckpointFolder(tmp_path, "synthetic", "run").resume
+    save_resume(path, {name: value for name, value in load_resume(path).items() if "evaluation" not in name})
+    run = trainer(tmp_path, replace(CONFIG, is_continue=True), evaluation=Evaluation(fid, ("fid", "min"), 1))
+    run.fit()
+    assert run.folder.weights("net_best_fid").is_file()
+
+
 def test_validation_leaves_the_training_as_it_was(tmp_path):
-    plain, validated = trainer(tmp_path / "plain"), trainer(tmp_path / "validated", validate=score, best=("size", "min"))
+    plain, validated = trainer(tmp_path / "plain"), trainer(tmp_path / "validated", **EVALUATED)
     plain.fit()
     validated.fit()
     assert same(load_weights(plain.folder.weights("latest")), load_weights(validated.folder.weights("latest")))
@@ -361,6 +411,7 @@ def test_two_processes_equal_one(tmp_path):
     assert lines == [f"step {step}" for step in range(1, 21)]  # rank 0 alone logs
     ours, theirs = (load_resume(tmp_path / name / "synthetic/run/model/resume.pt") for name in ("alone", "pair"))
     assert len(theirs["random"]) == 2 and theirs["step"] == 20
+    assert theirs["best_evaluation"] == pytest.approx(ours["best_evaluation"], rel=1e-4)
     for key, value in ours["model"].items():
         torch.testing.assert_close(value, theirs["model"][key], rtol=1e-4, atol=1e-5)
     with pytest.raises(UserError, match=f"this run had 2 processes, now 1; start as many, or give --batch_size {2 * SIZE}"):
@@ -402,8 +453,15 @@ print([agreement.largest(15 * (rank == 1 and step == 2)) for step in range(4)], 
     assert [process.communicate(timeout=200)[0].strip() for process in running] == ["[0, 0, 0, 15] 0"] * 2
 
 
+def shared(model: Model) -> dict[str, float]:
+    """An evaluation in which processes take turns."""
+    made = Distributed.from_environment().in_turns(range(4), lambda item: [item + model.ema.norm().item()])
+    return {"fid": sum(made)}
+
+
 def halves_trainer(path: Path, rank: int, world: int, **changes) -> Trainer:
-    return trainer(path, replace(CONFIG, **changes), model=Model(noise=0), batches=Batches(rank=rank, world=world))
+    usual = {"model": Model(noise=0), "batches": Batches(rank=rank, world=world)}
+    return trainer(path, replace(CONFIG, **changes), **usual, evaluation=Evaluation(shared, ("fid", "min"), 2))
 
 
 if __name__ == "__main__":  # one of the two processes; its argument is the folder

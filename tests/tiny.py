@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from models.length import LengthConfig, LengthPredictor
@@ -24,6 +25,16 @@ CODES = {"nb_code": 16, "code_dim": 8}
 VARIED = ("--topkr", "0", "--temperature", "2")  # random weights are very sure of themselves
 
 
+def pictures_of(run: Path) -> dict[int, tuple[int, int]]:
+    """The pictures that a run's validations sent to TensorBoard: step → width and height."""
+    sizes = {}
+    for path in (run / "tensorboard").iterdir():
+        board = EventAccumulator(str(path), {"images": 0}).Reload()
+        if "validation/pictures" in board.Tags()["images"]:
+            sizes |= {event.step: (event.width, event.height) for event in board.Images("validation/pictures")}
+    return dict(sorted(sizes.items()))
+
+
 class LetterCounts:
     """A text encoder of width 8 in float64."""
 
@@ -31,6 +42,19 @@ class LetterCounts:
 
     def __call__(self, captions: list[str]) -> Tensor:
         return torch.tensor([[float(caption.count(letter)) for letter in "aeinorst"] for caption in captions], dtype=torch.double)
+
+
+class Sums:
+    """A judge to whom a motion is a few sums over its frames, and a text a few counts of letters."""
+
+    name, released = "lamp", False
+
+    def motion(self, features, lengths):
+        inside = torch.arange(features.shape[1]) < lengths[:, None]
+        return (features[..., :8] * inside[..., None]).sum(1)
+
+    def text(self, captions, tokens):
+        return torch.tensor([[float(caption.count(letter)) for letter in "abcdefgh"] for caption in captions])
 
 
 def models(quantizers: int = 2, cond_dim: int = 384) -> dict[str, torch.nn.Module]:

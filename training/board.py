@@ -1,4 +1,4 @@
-"""Scalars and texts for TensorBoard, written immediately. A failure here never ends a run."""
+"""Scalars, texts and pictures for TensorBoard, written immediately. A failure here never ends a run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 from tensorboard.compat.proto import event_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch.utils.tensorboard.summary import scalar, text
+from torch.utils.tensorboard.summary import image, scalar, text
 
 
 class Board:
@@ -33,9 +34,12 @@ class Board:
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._write(event_pb2.Event(session_log=start, step=first_step))
 
-    def add(self, tag: str, value: float | str, step: int) -> None:
-        """One named number or text."""
-        summary = text(tag, value) if isinstance(value, str) else scalar(tag, value, new_style=False)
+    def add(self, tag: str, value: float | str | np.ndarray, step: int) -> None:
+        """One named number, text or picture (H, W, 3) of uint8."""
+        if isinstance(value, np.ndarray):
+            summary = image(tag, value, dataformats="HWC")
+        else:
+            summary = text(tag, value) if isinstance(value, str) else scalar(tag, value, new_style=False)
         self._write(event_pb2.Event(summary=summary, step=step))
 
     def flush(self) -> None:

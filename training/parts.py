@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -23,6 +25,17 @@ from training.utilisation import Utilisation
 from utils.errors import UserError, readable
 
 Batch = dict[str, Tensor]
+Metrics = dict[str, float | str | np.ndarray]  # by name; texts and pictures (H, W, 3) of uint8 are only shown
+Best = tuple[str, str]  # the metric that picks the best weights, and whether "min" or "max" is better
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`score(model)`, as for a validation, every `epochs` epochs and at the end."""
+
+    score: Callable[[nn.Module], Metrics]
+    best: Best
+    epochs: int
 
 
 def learning_rate(step: int, total_steps: int, config: Training) -> float:
@@ -195,12 +208,13 @@ class Reporter:
             with suppress(OSError), self.log.open("a", encoding="utf-8") as file:
                 file.write(f"{readable(line)}\n")
 
-    def values(self, prefix: str, values: dict[str, float | str], step: int) -> str:
-        """Send named numbers and texts to TensorBoard; returns them as text."""
+    def values(self, prefix: str, values: Metrics, step: int) -> str:
+        """Send named numbers, texts and pictures to TensorBoard; returns numbers and texts as text."""
         if self.board:
             for name, value in values.items():
                 self.board.add(f"{prefix}/{name}", value, step)
             self.board.flush()
+        values = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
         shown = {name: shortened(value) if isinstance(value, str) else format(value, ".4g") for name, value in values.items()}
         return "  ".join(f"{name} {value}" for name, value in shown.items())
 

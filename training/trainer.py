@@ -2,7 +2,8 @@
 
 A stage provides a model with `loss(batch) → (loss, logs)`, batches as a pure function of their index, and optionally a validation
 function. The trainer does the rest: precision, accumulation, clipping, weight averaging, schedule, logs, checkpoints, resuming,
-processes. Because batches are pure and all other state is in one resume file, a resumed run continues bit for bit.
+processes. A costlier evaluation (FID of generated motion) is a callback from the script: nothing here knows about motion. Because
+batches are pure and all other state is in one resume file, a resumed run continues bit for bit.
 """
 
 from __future__ import annotations
@@ -22,7 +23,18 @@ from torch.nn.utils import clip_grad_norm_
 from options.cli import write_opt
 from options.ranges import check_ranges
 from options.train import Training
-from training.parts import Batch, Prefetcher, Reporter, StopSignal, WeightAverage, learning_rate, parameter_groups
+from training.parts import (
+    Batch,
+    Best,
+    Evaluation,
+    Metrics,
+    Prefetcher,
+    Reporter,
+    StopSignal,
+    WeightAverage,
+    learning_rate,
+    parameter_groups,
+)
 from training.utilisation import Utilisation
 from utils.checkpoint import (
     CheckpointFolder,
@@ -50,7 +62,8 @@ from utils.runtime import (
 )
 
 DEADLINE = -1  # why a run stopped: --max_minutes
-PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due")  # attributes that the resume file holds as they are
+# Attributes that the resume file holds as they are; files from before there were evaluations lack theirs.
+PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due", "best_evaluation", "evaluation_due")
 
 
 class Batches(Protocol):
@@ -66,9 +79,10 @@ class Trainer:
     """Trains `model` and fills `folder`: `latest`, `net_best_<metric>`, `resume.pt`, `opt.txt`, TensorBoard events.
 
     `model.loss(batch)` returns the loss and a dict of detached scalars, the same names at every step. `validate(model)`, called
-    without gradient, in fp32 and eval mode with the averaged weights, returns named metrics and optionally texts; `best` is the
-    metric that selects the best weights, and "min" or "max". `model_metadata` (kind, config, dataset_name) goes into
-    every weights file.
+    without gradient, in fp32 and eval mode with the averaged weights, returns named metrics and optionally texts and pictures;
+    `best` is the metric that selects the best weights, and "min" or "max". `evaluation` does the same every few epochs, with best
+    weights of its own; every process calls it, so that they can share the work. `model_metadata` (kind, config, dataset_name) goes
+    into every weights file.
 
     Raises `UserError` if the run exists (without --is_continue) or does not exist (with it), and for invalid settings.
     """
@@ -80,13 +94,15 @@ class Trainer:
         config: Training,
         folder: CheckpointFolder,
         *,
-        validate: Callable[[nn.Module], dict[str, float | str]] | None = None,
-        best: tuple[str, str] = ("loss", "min"),
+        validate: Callable[[nn.Module], Metrics] | None = None,
+        best: Best = ("loss", "min"),
+        evaluation: Evaluation | None = None,
         model_metadata: dict[str, Any],
     ) -> None:
         _check(config, batches)
         self.processes = Distributed.from_environment()
         self.batches, self.config, self.folder, self.validate, self.best = batches, config, folder, validate, best
+        self.evaluation = evaluation
         self.metadata = {**model_metadata, "revision": git_revision()}
         self.device = resolve_device(config.gpu_id)
         self.model = model.to(self.device)
@@ -105,7 +121,8 @@ class Trainer:
         self.summed = 0
         self.first_bad = torch.tensor(-1, device=self.device)  # first update whose loss or gradient was not finite
         self.best_value: float | None = None
-        self.validation_due = False
+        self.best_evaluation: float | None = None
+        self.validation_due = self.evaluation_due = False
         self.random: list[dict[str, Any]] | None = None  # by rank; None: from the seed
         self.prefetcher: Prefetcher | None = None  # this and the next four: while `fit` runs
         self.utilisation = Utilisation(self.device)
@@ -156,6 +173,8 @@ class Trainer:
         config, why = self.config, 0
         if self.validation_due:  # a signal came before it
             self._validate()
+        if self.evaluation_due:
+            self._evaluate()
         if self.step >= self.total_steps:
             self.report.say(f"complete at step {self.step}; to train on, raise --max_epoch or --max_iters")
         train_(self.model)
@@ -164,9 +183,13 @@ class Trainer:
             why, last = self._why_stop(), self.step == self.total_steps
             if self.step % config.log_every == 0 or last:
                 self._log()
-            self.validation_due = self._ends_epochs() or last or why == DEADLINE
+            ending = last or why == DEADLINE
+            self.validation_due = self._validation_falls_here() or ending
+            self.evaluation_due = self.evaluation is not None and (self._ends_epochs(self.evaluation.epochs) or ending)
             if self.validation_due and why <= 0:
                 self._validate()
+            if self.evaluation_due and why <= 0:
+                self._evaluate()
             if self.step % config.save_latest == 0 or last or why:
                 self._save()
         if why:
@@ -213,24 +236,40 @@ class Trainer:
         self.sums, self.summed = {}, 0
 
     def _validate(self) -> None:
-        """Rank 0 validates the averaged weights and saves the best so far; the random state of the training is preserved."""
+        """Rank 0 validates the averaged weights."""
         self._check_finite()
         self.validation_due = False
-        if self.validate is None or not self.processes.main:
-            return
-        name, direction = self.best
+        if self.validate is not None and self.processes.main:
+            self.best_value = self._score("validation", self.validate, self.best, self.best_value)
+
+    def _evaluate(self) -> None:
+        """All processes evaluate the averaged weights, and rank 0 keeps the best."""
+        self._check_finite()
+        self.evaluation_due = False
+        if self.evaluation is not None:
+            evaluation = self.evaluation
+            self.best_evaluation = self._score("evaluation", evaluation.score, evaluation.best, self.best_evaluation)
+
+    def _score(self, title: str, score: Callable[[nn.Module], Metrics], best: Best, value: float | None) -> float | None:
+        """Score the averaged weights and keep them if they beat the best `value`, which is returned, so far.
+
+        The training's random draws stay as they were.
+        """
+        name, direction = best
         self.model.eval()
         with preserved_random_states(), self.average.in_use(), torch.no_grad():
-            metrics = self.validate(self.model)
+            metrics = score(self.model)
             sign = 1 if direction == "min" else -1
-            improved = sign * metrics[name] < (float("inf") if self.best_value is None else sign * self.best_value)
+            improved = sign * metrics[name] < (float("inf") if value is None else sign * value)
             if improved:
-                self.best_value = float(metrics[name])
-                self._save_weights(f"net_best_{name}", {"metric": {"name": name, "value": self.best_value, "better": direction}})
+                value = float(metrics[name])
+                if self.processes.main:
+                    self._save_weights(f"net_best_{name}", {"metric": {"name": name, "value": value, "better": direction}})
         train_(self.model)
-        text = self.report.values("validation", metrics, self.step)
-        self.report.say(f"validation at step {self.step}  {text}{'  (best so far)' if improved else ''}")
+        text = self.report.values(title, metrics, self.step)
+        self.report.say(f"{title} at step {self.step}  {text}{'  (best so far)' if improved else ''}")
         self.report.start_clock(self.step)
+        return value
 
     def _save(self) -> None:
         """Save the latest weights and the resume file."""
@@ -290,7 +329,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.random = random
         for name in PLAIN_STATE:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))
         self.sums = {name: value.to(self.device) for name, value in self.sums.items()}
 
     def _random_of_new_processes(self, path: Path, state: dict[str, Any]) -> list[dict[str, Any]]:
@@ -343,11 +382,15 @@ class Trainer:
         """The epoch, from 1, in which update `step` begins."""
         return step * self.config.accumulate // self.batches.steps_per_epoch + 1
 
-    def _ends_epochs(self) -> bool:
+    def _validation_falls_here(self) -> bool:
         """Whether a validation is due: another `eval_iter` steps, or else `eval_every_e` epochs, are complete."""
         if self.config.eval_iter:
             return self.step % self.config.eval_iter == 0
-        period = self.config.eval_every_e * self.batches.steps_per_epoch
+        return self._ends_epochs(self.config.eval_every_e)
+
+    def _ends_epochs(self, epochs: int) -> bool:
+        """Whether the last update completed another `epochs` epochs."""
+        period = epochs * self.batches.steps_per_epoch
         return self.step * self.config.accumulate // period > (self.step - 1) * self.config.accumulate // period
 
 

@@ -113,7 +113,13 @@ def gif_delays(moments: range, fps: float) -> list[int]:
 
 
 def contact_sheet(path: str | Path, motions: Motions, fps: float = 20, columns: int = 8) -> None:
-    """Write a png with one row per (caption, joints (T, J, 3)): the frames whose poses differ most, left to right."""
+    """Write what `sheet` draws as a png."""
+    with atomic_path(path) as temporary:
+        Image.fromarray(sheet(motions, fps, columns)).save(temporary, format="png")
+
+
+def sheet(motions: Motions, fps: float = 20, columns: int = 8) -> np.ndarray:
+    """A picture (H, W, 3) with one row per (caption, joints (T, J, 3)): the frames whose poses differ most, left to right."""
     width, height = columns * CELL, int(1.25 * CELL)
     strips = []
     for caption, joints in motions:
@@ -124,8 +130,7 @@ def contact_sheet(path: str | Path, motions: Motions, fps: float = 20, columns: 
             ImageDraw.Draw(picture).text((CELL - 8, height - 8), f"{moment / fps:.1f} s", fill=INK, font=font(13), anchor="rs")
             pictures.append(np.asarray(picture))
         strips += [*caption_pages(caption, width, TALLEST, seconds=0), np.concatenate(pictures, axis=1)]
-    with atomic_path(path) as temporary:
-        Image.fromarray(np.concatenate(strips)).save(temporary, format="png")
+    return np.concatenate(strips)
 
 
 def key_moments(joints: np.ndarray, count: int) -> list[int]:

@@ -1,0 +1,126 @@
+"""FID, R-precision and MM-Dist of a model in training: what a stage's script hands to the trainer as its evaluation (`--eval_fid`).
+
+One pass over the validation split, with the same clips, crops, captions and random draws every time. What counts as the model's
+motion: a tokeniser's reconstructions; the motion of a masked transformer's base tokens; a residual transformer's upper tokens over
+the real motion's base tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from data.store import Normaliser
+from data.text import CaptionedClips
+from evaluation.judges import Judge, load_judge
+from evaluation.protocol import FEW, Sample, SplitEvaluation
+from evaluation.tokeniser import reconstructor
+from models.loading import Loader
+from models.vqvae import MotionTokeniser
+from options.train import Evaluated
+from pipelines.conditioner import Conditioner
+from pipelines.text2motion import SamplingSettings, TextToMotion
+from utils.errors import UserError, note
+from utils.runtime import autocast
+
+NAMES = {
+    "FID": "fid", "R@1": "r1", "R@2": "r2", "R@3": "r3", "MM-Dist": "mm_dist", "Diversity": "diversity",
+}  # of the protocol → of logs and weights files  # fmt: skip
+SIZE = 256  # motions generated at a time
+
+Score = Callable[[nn.Module], dict[str, float]]
+
+
+def judge_of(config: Evaluated, device: torch.device) -> Judge | None:
+    """The evaluator of --eval_fid; None without the flag. Raises `UserError`, saying how to get one, if there is none."""
+    if not config.eval_fid:
+        return None
+    flag = f"--eval_fid {config.eval_fid}"
+    if config.evaluator == "none":
+        raise UserError(f"{flag}: needs an evaluator; leave out --evaluator none")
+    try:
+        return load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, Loader(device))
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from error
+
+
+def validation_pass(config: Evaluated, clips: CaptionedClips, judge: Judge) -> SplitEvaluation:
+    """The evaluation's pass over the validation clips; a note says where they are few."""
+    if len(clips) < FEW:
+        note(f"--eval_fid {config.eval_fid}: the validation split has {len(clips)} clips; FID is not reliable below {FEW}")
+    return SplitEvaluation(clips, judge, batches=config.eval_batches, seed=config.seed, physical=False)
+
+
+def scores(protocol: SplitEvaluation, sample: Sample) -> dict[str, float]:
+    """The metrics of motions that belong to the pass."""
+    real = protocol.real(0)
+    values = protocol.scores(real, sample, real.seen.motion, 0)
+    return {short: values[name] for name, short in NAMES.items()}
+
+
+def of_reconstructions(protocol: SplitEvaluation, normaliser: Normaliser) -> Score:
+    """Scores a tokeniser."""
+    return lambda tokeniser: scores(protocol, protocol.reconstructed(reconstructor(tokeniser, normaliser), 0))
+
+
+class Remembered:
+    """A conditioner that encodes each caption once."""
+
+    def __init__(self, conditioner: Conditioner):
+        self.conditioner, self.dim, self.rows = conditioner, conditioner.dim, {}
+
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        """(B, C)."""
+        if new := sorted(set(captions) - self.rows.keys()):
+            self.rows |= zip(new, self.conditioner(new))
+        return torch.stack([self.rows[caption] for caption in captions])
+
+
+class Generator:
+    """Motion from a transformer in training, with the tokeniser and the text encoder that it is trained on."""
+
+    def __init__(
+        self,
+        tokeniser: MotionTokeniser,
+        normaliser: Normaliser,
+        encoder: Conditioner,
+        sampling: SamplingSettings,
+        precision: str = "fp32",
+    ):
+        self.tokeniser, self.normaliser, self.sampling, self.precision = tokeniser, normaliser, sampling, precision
+        self.encoder = Remembered(encoder)
+        self.device = next(tokeniser.parameters()).device
+
+    def pipeline(self, masked: nn.Module) -> TextToMotion:
+        """Text to motion by a masked transformer's base tokens."""
+        mean, std = (torch.from_numpy(row).to(self.device) for row in self.normaliser.rows)
+        return TextToMotion(self.encoder, self.tokeniser, mean, std, masked, precision=self.precision)
+
+    def complete(self, residual: nn.Module) -> Callable[[Tensor, Tensor, list[str]], Tensor]:
+        """Features (B, T, D) in the dataset's own units, lengths (B,), captions → motion of their base tokens, upper ones new."""
+        s = self.sampling
+
+        @torch.no_grad()
+        def completed(features: Tensor, lengths: Tensor, captions: list[str]) -> Tensor:
+            motion, frames = self.normaliser.normalise(features).to(self.device), lengths.to(self.device)
+            base = self.tokeniser.encode(motion, frames)[..., 0]
+            draw = {"cond_scale": s.res_cond_scale, "temperature": s.temperature, "topkr": s.topkr, "seed": s.seed}
+            with autocast(self.device, self.precision):
+                codes = residual.generate(base, self.encoder(captions), frames // self.tokeniser.stride, **draw)
+            return self.normaliser.denormalise(self.tokeniser.decode(codes, frames)).cpu()
+
+        return completed
+
+
+def of_generated(protocol: SplitEvaluation, generator: Generator, stage: str) -> Score:
+    """Scores a masked or a residual transformer."""
+    if stage == "residual":
+        return lambda residual: scores(protocol, protocol.reconstructed(generator.complete(residual), 0))
+
+    def score(masked: nn.Module) -> dict[str, float]:
+        made = protocol.generated(generator.pipeline(masked), protocol.real(0), 0, SIZE, generator.sampling)
+        return scores(protocol, made)
+
+    return score

@@ -1,0 +1,279 @@
+"""Results of an evaluation as a LaTeX, Markdown or CSV table, beside published rows of the same dataset.
+
+Published rows and their sources are in `published.json`; a number without a source is not there. Where our evaluation follows
+another protocol than the published one (another evaluator, fewer repeats, …), the table has a warning for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evaluation.judges import Judge
+from utils.checkpoint import atomic_path
+
+PUBLISHED = Path(__file__).with_name("published.json")
+SUFFIXES = {"latex": "tex", "markdown": "md", "csv": "csv"}
+OWN = "this evaluation"  # the source of our rows
+# Which direction is better; of other metrics, higher.
+ARROWS = {"↓": ("FID", "MM-Dist", "MPJPE, mm", "median rank"), "→": ("Diversity",), "": ("MultiModality",)}
+ONE_DIGIT = ("median rank", "MPJPE, mm", "BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "BERTScore")
+GENERATION = ("FID", "R@1", "R@2", "R@3", "MM-Dist", "Diversity", "MultiModality")
+CAPTIONING = ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "BERTScore", "R@1", "R@2", "R@3", "MM-Dist")
+WAYS = {"text_to_motion": "text to motion", "motion_to_text": "motion to text"}
+LATEX = str.maketrans({char: f"\\{char}" for char in "_%&#$"} | {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\rightarrow$"})
+
+Value = tuple[float, float | None]  # mean, and half the width of its 95 % confidence interval
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's numbers; `setting` names what numbers must share to be comparable within a table, "" if all do."""
+
+    method: str
+    values: Mapping[str, Value]
+    setting: str = ""
+    source: str = OWN
+
+
+class Protocol(NamedTuple):
+    """What an evaluation did, as far as published numbers depend on it.
+
+    Attributes:
+        batches: --num_batch, 0 for all.
+        variant: --protocol.
+    """
+
+    dataset: str
+    split: str
+    repeats: int
+    batches: int
+    judge: Judge
+    variant: str = "standard"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows in the order shown, the columns that they have in `names`' order, and warnings for the reader."""
+
+    names: Sequence[str]
+    rows: Sequence[Row]
+    warnings: Sequence[str] = field(default_factory=list)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names that at least one row has a number for."""
+        return [name for name in self.names if any(name in row.values for row in self.rows)]
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether rows are told apart by their setting."""
+        return any(row.setting for row in self.rows)
+
+    def render(self, form: str) -> str:
+        """The table as text in the format latex, markdown or csv."""
+        return {"latex": self._latex, "markdown": self._markdown, "csv": self._csv}[form]()
+
+    def _heads(self) -> list[str]:
+        setting = ["setting"] if self.has_settings else []
+        return [*setting, "method", *(f"{name} {arrow(name)}".strip() for name in self.columns)]
+
+    def _names(self, row: Row) -> list[str]:
+        return [*([row.setting] if self.has_settings else []), row.method]
+
+    def _markdown(self) -> str:
+        heads = [*self._heads(), "source"]
+        rows = [[*self._names(row), *self._cells(row, "{0} ± {1}"), row.source] for row in self.rows]
+        lines = [heads, ["---"] * len(heads), *rows]
+        text = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+        return text + "".join(f"\n\nwarning: {line}" for line in self.warnings)
+
+    def _latex(self) -> str:
+        texts = 1 + self.has_settings
+        lines = [f"% warning: {line}" for line in self.warnings]
+        lines += [f"% {', '.join(self._names(row))}: {row.source}" for row in self.rows if row.source != OWN]
+        lines += [rf"\begin{{tabular}}{{{'l' * texts}{'r' * len(self.columns)}}}", r"\toprule"]
+        lines.append(" & ".join(head.translate(LATEX) for head in self._heads()) + r" \\")
+        before = None
+        for row in self.rows:
+            if (block := (row.setting, row.source == OWN)) != before:
+                lines.append(r"\midrule")
+                before = block
+            names = [name.translate(LATEX) for name in self._names(row)]
+            lines.append(" & ".join([*names, *self._cells(row, "${0}^{{\\pm {1}}}$")]) + r" \\")
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+    def _csv(self) -> str:
+        """Numbers with all digits, intervals in columns of their own."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        pairs = [part for name in self.columns for part in (name, f"{name} ±")]
+        writer.writerow(["setting", "method", *pairs, "source", "warnings"])
+        for row in self.rows:
+            numbers = [value for name in self.columns for value in row.values.get(name, (None, None))]
+            shown = ["" if value is None or math.isnan(value) else repr(value) for value in numbers]
+            writer.writerow([row.setting, row.method, *shown, row.source, "; ".join(self.warnings) if row.source == OWN else ""])
+        return stream.getvalue().rstrip("\n")
+
+    def _cells(self, row: Row, with_interval: str) -> Iterator[str]:
+        for name in self.columns:
+            mean, half = row.values.get(name, (None, None))
+            if mean is None or math.isnan(mean):
+                yield "-"
+            else:
+                number = digits(name).format(mean)
+                yield number if half is None else with_interval.format(number, digits(name).format(half))
+
+
+def arrow(name: str) -> str:
+    """Which direction of a metric is better."""
+    return next((sign for sign, names in ARROWS.items() if name in names), "↑")
+
+
+def digits(name: str) -> str:
+    """The format of a metric's numbers."""
+    return "{:.1f}" if name in ONE_DIGIT else "{:.3f}"
+
+
+def write_table(folder: Path, ext: str, form: str | None, table: Table) -> None:
+    """Print a table in the format `form` and write it to `<ext>.tex`, `.md` or `.csv`; None: do nothing."""
+    if not form:
+        return
+    text = table.render(form)
+    print(text)
+    with atomic_path(folder / f"{ext}.{SUFFIXES[form]}") as path:
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+# Published rows
+
+
+def published(task: str, dataset: str, setting: str, variant: str = "") -> tuple[list[Row], list[str]]:
+    """The published rows of a task (generation, retrieval, captioning) on a dataset in a setting, and what to know about them."""
+    found = [
+        row
+        for row in json.loads(PUBLISHED.read_text(encoding="utf-8"))["rows"]
+        if (row["task"], row["dataset"], row["setting"]) == (task, dataset, setting)
+    ]
+    metrics = [{name: (value, None) for name, value in row["metrics"].items()} for row in found]
+    rows = [Row(row["method"], values, setting, row["source"]) for row, values in zip(found, metrics)]
+    notes = [f"{row['method']}: {row['note']}" for row in found if "note" in row and row.get("unless", "") != (variant or None)]
+    return rows, notes
+
+
+def missing(task: str, dataset: str, rows: Sequence[Row]) -> list[str]:
+    """A warning where there is nothing to compare with."""
+    if any(row.source != OWN for row in rows):
+        return []
+    if dataset not in ("t2m", "kit"):
+        return [f"numbers on '{dataset}' cannot be compared with published ones, which are on HumanML3D and KIT-ML"]
+    return [f"no published {task} row of this setting on '{dataset}' is on record"]
+
+
+def differences(protocol: Protocol, clips: int) -> Iterator[str]:
+    """How an evaluation differs from the published protocol."""
+    facts = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    if protocol.judge.name == "none":
+        yield "no evaluator: FID, R-precision and MM-Dist are missing"
+    elif not protocol.judge.released:
+        name = {"guo": "the released matching evaluator", "lamp": "the released LaMP"}[protocol.judge.name]
+        yield f"another evaluator than the published rows: it is not {name}, so FID, R-precision and MM-Dist cannot be compared"
+    if protocol.split != "test":
+        yield f"split '{protocol.split}'; published rows are of the test split"
+    if protocol.batches:
+        yield f"only {protocol.batches} batches of 32 clips (--num_batch); published rows take all"
+    if protocol.repeats != facts["repeats"]:
+        yield f"{protocol.repeats} repeats; published rows have {facts['repeats']}"
+    if not protocol.batches and clips < facts["clips"].get(protocol.dataset, 0):
+        yield f"{clips} clips; the published test split has {facts['clips'][protocol.dataset]} in whole batches"
+    if clips < 300:
+        yield f"only {clips} clips: FID and Diversity are not reliable below 300"
+    if protocol.variant != "standard":
+        yield f"protocol '{protocol.variant}': first captions in order; other rows than LaMP's draw captions at random"
+
+
+# Tables of each evaluation
+
+
+def generation(protocol: Protocol, results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Text to motion: `results` of `evaluation.protocol.evaluate`, by the names of our rows."""
+    rows, notes = published("generation", protocol.dataset, protocol.judge.name, protocol.variant)
+    first = next(iter(results.values()))
+    warnings = [*missing("generation", protocol.dataset, rows), *differences(protocol, first["clips"]), *notes]
+    ours = [Row(name, pairs(one["ours"])) for name, one in results.items()]
+    return Table(GENERATION, [Row("real motion", pairs(first["real"])), *unset(rows), *ours], warnings)
+
+
+def reconstruction(protocol: Protocol, name: str, results: Mapping[str, Any]) -> Table:
+    """A tokeniser: `results` of eval_t2m_vq.py, with `judged` where there is an evaluator."""
+    judged = results.get("judged")
+    ours = {"MPJPE, mm": (results["mpjpe_mm"], None)} | (pairs(judged["ours"]) if judged else {})
+    rows = unset(published("reconstruction", protocol.dataset, protocol.judge.name)[0])
+    warnings = [*missing("reconstruction", protocol.dataset, rows), *differences(protocol, (judged or results)["clips"])]
+    real = [Row("real motion", pairs(judged["real"]))] if judged else []
+    return Table(("MPJPE, mm", *GENERATION), [*real, *rows, Row(name, ours)], warnings)
+
+
+def retrieval(dataset: str, name: str, results: Mapping[str, Any]) -> Table:
+    """Retrieval: `results` of eval_retrieval.py, a block of rows for each protocol and direction."""
+    rows, warnings = [], []
+    for kind, scores in results["protocols"].items():
+        for way, title in WAYS.items():
+            setting = f"{kind}, {title}"
+            theirs, notes = published("retrieval", dataset, setting)
+            values = {metric.replace("_", " "): (value, None) for metric, value in scores[way].items()}
+            rows += [*theirs, Row(name, values, setting)]
+            warnings += notes
+    warnings = [*missing("retrieval", dataset, rows), *retrieval_differences(results), *warnings]
+    return Table([*("R@1", "R@2", "R@3", "R@5", "R@10"), "median rank"], rows, warnings)
+
+
+def retrieval_differences(results: Mapping[str, Any]) -> Iterator[str]:
+    """How a retrieval evaluation differs from the published protocol."""
+    if results["split"] != "test":
+        yield f"split '{results['split']}'; published rows are of the test split"
+    if results["caption"] != 1:
+        yield "each clip is paired with another caption than its first (--caption)"
+    if results["pool"] != "mean":
+        yield "similarity is the maximum over queries; LaMP's released code takes the mean (--pool mean)"
+    if results["rerank"]:
+        yield f"the best {results['rerank']} matches are re-ranked by the matching head (--rerank)"
+    if {"threshold", "dissimilar"} & set(results["protocols"]):
+        yield "captions are compared by MiniLM; TMR's threshold and dissimilar protocols use another text encoder"
+
+
+def captioning(
+    protocol: Protocol, name: str, results: Mapping[str, Any], references: Iterable[str], clips: int, bert: str
+) -> Table:
+    """Captions: `results` of M2T_eval.py, a block of rows for each kind of references; `bert` is the setting of BERTScore."""
+    rows, notes = [], []
+    for kind in references:
+        theirs, more = published("captioning", protocol.dataset, kind)
+        human = [Row("people", of_kind(results["people"], kind), kind)] if results["people"] else []
+        rows += [*human, *theirs, Row(name, of_kind(results["ours"], kind), kind)]
+        notes += more
+    warnings = [*missing("captioning", protocol.dataset, rows), *differences(protocol._replace(repeats=20), clips), *notes]
+    if "roberta-large" not in bert:
+        warnings.append(f"{bert}; published BERTScores are by roberta-large")
+    return Table(CAPTIONING, rows, warnings)
+
+
+def of_kind(values: Mapping[str, Any], kind: str) -> dict[str, Value]:
+    """The scores against one kind of references, `BLEU-4 (raw)` as `BLEU-4`, and those that need none."""
+    return pairs({name.removesuffix(f" ({kind})"): value for name, value in values.items()})
+
+
+def pairs(values: Mapping[str, Sequence[float]]) -> dict[str, Value]:
+    """Means with their intervals; a single pass has no interval."""
+    return {name: (mean, half or None) for name, (mean, half) in values.items()}
+
+
+def unset(rows: Iterable[Row]) -> list[Row]:
+    """Rows of a table in which all share one setting."""
+    return [Row(row.method, row.values, "", row.source) for row in rows]
