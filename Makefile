@@ -1,7 +1,7 @@
 # make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
 # make studio              the web app, at http://127.0.0.1:7860
 # make test                style check and tests
-# make check               the same and the slow tests: fuzzing, kills in every stage
+# make check               the same and the slow tests: fuzzing, documented commands, kills in every stage
 # make docs                runs the commands of README and docs
 # make tiny                every stage from data to tables on synthetic motion, in minutes
 # make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   the embedded masked transformer, trained on your motions

@@ -128,7 +128,7 @@ def load_generator(config: EvalT2M, runs: Generator, tag: str, loader: Loader) -
 
     model = TextToMotion.load(*runs.masked.address, runs.res_name or None, tag=tag, loader=loader, precision=config.precision)
     if model.residual is None and model.tokeniser.num_quantizers > 1:
-        print("no --res_name: only the base tokens are decoded, which makes coarser motion")
+        print("no --res_name: only the base tokens are decoded, so motion is coarser")
     return model
 
 

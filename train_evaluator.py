@@ -70,7 +70,7 @@ def train(config: TrainEvaluator) -> None:
     seed_everything(config.seed)
     model = Evaluator(EvaluatorConfig(dim=spec.dim, word_dim=words.dim, max_frames=spec.max_motion, **sizes(config)))
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    print(f"evaluator: {parameters:.1f} M parameters; {len(words.words)} words; {batches.steps_per_epoch} steps an epoch")
+    print(f"evaluator: {parameters:.1f} M parameters; {len(words.words)} words; {batches.steps_per_epoch} steps per epoch")
     trainer = Trainer(
         model,
         batches,

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     if not config.name:
         raise UserError("--exp-name is missing: it names the folder of this run")
     if config.texts and config.decoder != "gpt":
-        raise UserError("--texts: a pretrained LM knows the words; leave --texts out, or train --decoder gpt")
+        raise UserError("--texts: works only with --decoder gpt; leave it out")
     if not 2 <= config.block_size <= 512:
         raise UserError(f"--block_size {config.block_size}: choose from 2 to 512 tokens")
     from training.begin import in_group

@@ -70,7 +70,7 @@ def train(config: TrainVQ) -> None:
     )
     model = new_tokeniser(config, spec, clips, normaliser)
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    print(f"tokeniser: {parameters:.1f} M parameters; {windows.num_windows} windows, {windows.steps_per_epoch} steps an epoch")
+    print(f"tokeniser: {parameters:.1f} M parameters; {windows.num_windows} windows, {windows.steps_per_epoch} steps per epoch")
     trainer = Trainer(
         model,
         windows,

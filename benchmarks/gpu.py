@@ -5,16 +5,19 @@
     training     step time, share of the measured matmul peak (MFU), memory, minutes per HumanML3D-sized epoch, by stage, 120 s
 
 Models have the papers' sizes and random weights, and motions are random, because only shapes affect the time. Each row is written
-to --output immediately, so an interrupted run keeps its rows; a table is printed at the end. Measurements beyond the time limit of
-a part are skipped and reported as such. --tiny runs on a CPU and is for tests; its figures mean nothing.
+to --output immediately, so an interrupted run keeps its rows; a table is printed at the end. A part stops at its time limit, even
+in the middle of a measurement; what was not measured for lack of time or memory has a row that says so. --tiny runs on a CPU and is
+for tests; its figures mean nothing.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,6 +102,39 @@ class Bench:
                 getattr(model, "encoder", model).compile()
 
 
+class OutOfTime(BaseException):
+    """The time limit of a part has passed. A BaseException, so that handlers of other errors do not catch it."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `OutOfTime` inside after `seconds`. Works in the main thread only."""
+
+    def stop(*_: object) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def one_row(bench: Bench, part: str, name: str) -> Iterator[None]:
+    """Write a row that says so if the measurement inside runs out of time or memory."""
+    try:
+        yield
+    except OutOfTime:
+        bench.row(part, name, result="out of time")
+        raise
+    except torch.OutOfMemoryError:
+        bench.row(part, name, result="out of memory")
+        torch.cuda.empty_cache()
+
+
 def device_name(device: torch.device) -> str:
     """The name of a GPU, or CPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
@@ -129,11 +165,12 @@ def run_tests(bench: Bench, deadline: float) -> None:
             bench.row("tests", name, result="skipped")
             continue
         began = time.perf_counter()
-        try:
-            result = {"result": "passed", "measured": check(bench.device)}
-        except Exception as error:  # all checks are to have their row
-            result = {"result": "FAILED", "measured": f"{type(error).__name__}: {error}"}
-        bench.row("tests", name, **result, seconds=time.perf_counter() - began)
+        with one_row(bench, "tests", name):
+            try:
+                result = {"result": "passed", "measured": check(bench.device)}
+            except Exception as error:  # all checks are to have their row
+                result = {"result": "FAILED", "measured": f"{type(error).__name__}: {error}"}
+            bench.row("tests", name, **result, seconds=time.perf_counter() - began)
 
 
 # Generation
@@ -160,9 +197,9 @@ def generation_models(bench: Bench) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def generate(bench: Bench, models: dict[str, nn.Module], ids: Tensor, tokens: Tensor) -> Tensor:
-    """Token ids of B prompts (B, WORDS) → joints (B, T, J, 3), on the device; bf16 up to the codes."""
+    """Token ids of B prompts (B, WORDS) → joints (B, T, J, 3), on the device; as in the pipeline, only sampling is in bf16."""
+    condition = models["lamp"].condition(ids, torch.full((len(ids),), WORDS, device=bench.device))
     with autocast(bench.device, "auto"):
-        condition = models["lamp"].condition(ids, torch.full((len(ids),), WORDS, device=bench.device)).float()
         base = models["masked"].generate(condition, tokens, time_steps=10, cond_scale=4.0)
         codes = models["residual"].generate(base, condition, tokens, cond_scale=5.0)
     return features_to_joints(models["tokeniser"].decode(codes, tokens * STRIDE), 22)
@@ -171,25 +208,31 @@ def generate(bench: Bench, models: dict[str, nn.Module], ids: Tensor, tokens: Te
 def run_generation(bench: Bench, deadline: float) -> None:
     """Clips per second by batch size, then an evaluation of as many clips as HumanML3D's."""
     models, best = generation_models(bench), 0
-    vocabulary = models["lamp"].config.vocab_size - 1
     for size in (1, 2) if bench.tiny else (1, 32, 256, 1024):
         if (left := deadline - time.perf_counter()) < 5:
             bench.row("generation", f"batch {size}", result="skipped")
             continue
-        ids = torch.randint(5, vocabulary, (size, WORDS), device=bench.device)
-        tokens = torch.full((size,), FRAMES // STRIDE, device=bench.device)
-        began = time.perf_counter()
-        generate(bench, models, ids, tokens)
-        bench.wait()
-        first = time.perf_counter() - began  # compiling included
-        seconds = bench.seconds(lambda ids=ids, tokens=tokens: generate(bench, models, ids, tokens), min(20.0, left / 2))
-        values = {"ms": 1000 * seconds, "clips_per_second": size / seconds, "first_call_s": first}
-        bench.row("generation", f"batch {size}", **values, memory_gb=memory(bench))
-        best = size
+        with one_row(bench, "generation", f"batch {size}"):
+            measure_generation(bench, models, size, min(20.0, left / 2))
+            best = size
     if best and deadline - time.perf_counter() > 15:
-        run_evaluation(bench, models, min(best, 256))
+        with one_row(bench, "generation", "evaluation"):
+            run_evaluation(bench, models, min(best, 256))
     else:
         bench.row("generation", "evaluation", result="skipped")
+
+
+def measure_generation(bench: Bench, models: dict[str, nn.Module], size: int, limit: float) -> None:
+    """Measure one batch size for at most about `limit` seconds after the first call."""
+    ids = torch.randint(5, models["lamp"].config.vocab_size - 1, (size, WORDS), device=bench.device)
+    tokens = torch.full((size,), FRAMES // STRIDE, device=bench.device)
+    began = time.perf_counter()
+    generate(bench, models, ids, tokens)
+    bench.wait()
+    first = time.perf_counter() - began  # compiling included
+    seconds = bench.seconds(lambda: generate(bench, models, ids, tokens), limit)
+    values = {"ms": 1000 * seconds, "clips_per_second": size / seconds, "first_call_s": first}
+    bench.row("generation", f"batch {size}", **values, memory_gb=memory(bench))
 
 
 def run_evaluation(bench: Bench, models: dict[str, nn.Module], size: int) -> None:
@@ -287,21 +330,27 @@ def run_training(bench: Bench, deadline: float) -> None:
         if left < 5:
             bench.row("training", name, result="skipped")
             continue
-        model.to(bench.device).train()
-        batch = {key: value.to(bench.device) for key, value in batch.items()}
-        size, step = len(next(iter(batch.values()))), training_step(bench, model, batch)
-        memory(bench)
-        with FlopCounterMode(display=False) as flops:
-            began = time.perf_counter()
-            step()
-            bench.wait()
-            first = time.perf_counter() - began
-        bench.compiled(model)
-        seconds = bench.seconds(step, left / (7 - number))
-        work = flops.get_total_flops()
-        epoch = math.ceil(CLIPS / size) * seconds / 60
-        values = {"ms_per_step": 1000 * seconds, "batch": size, "mfu": work / seconds / top, "gflop": work / 1e9}
-        bench.row("training", name, **values, memory_gb=memory(bench), epoch_minutes=epoch, first_step_s=first)
+        with one_row(bench, "training", name):
+            measure_training(bench, name, model.to(bench.device).train(), batch, left / (7 - number), top)
+
+
+def measure_training(bench: Bench, name: str, model: nn.Module, batch: dict[str, Tensor], limit: float, top: float) -> None:
+    """Measure one stage for at most about `limit` seconds after the first step; `top` is the peak in FLOP/s."""
+    batch = {key: value.to(bench.device) for key, value in batch.items()}
+    size, step = len(next(iter(batch.values()))), training_step(bench, model, batch)
+    memory(bench)
+    with FlopCounterMode(display=False) as flops:
+        step()
+    bench.compiled(model)
+    began = time.perf_counter()
+    step()
+    bench.wait()
+    first = time.perf_counter() - began  # compiling included
+    seconds = bench.seconds(step, limit)
+    work = flops.get_total_flops()
+    epoch = math.ceil(CLIPS / size) * seconds / 60
+    values = {"ms_per_step": 1000 * seconds, "batch": size, "mfu": work / seconds / top, "gflop": work / 1e9}
+    bench.row("training", name, **values, memory_gb=memory(bench), epoch_minutes=epoch, first_step_s=first)
 
 
 PARTS: dict[str, Callable[[Bench, float], None]] = {"tests": run_tests, "generation": run_generation, "training": run_training}
@@ -333,7 +382,11 @@ def main(argv: list[str] | None = None) -> None:
     bench.output.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     for part in args.parts:
-        PARTS[part](bench, time.perf_counter() + SECONDS[part])
+        try:
+            with time_limit(SECONDS[part]):
+                PARTS[part](bench, time.perf_counter() + SECONDS[part])
+        except OutOfTime:
+            bench.row(part, "the rest", result="skipped: no time left")
     print(table(bench.rows))
     if any(row.get("result") == "FAILED" for row in bench.rows):
         raise SystemExit(1)

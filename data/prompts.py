@@ -88,7 +88,7 @@ def checked(text: str, where: str) -> str:
     if not words:
         raise UserError(f"{where}: the text is empty; say what the person does, as in: a person walks forward")
     if len(words) > MAX_WORDS or len(text) > MAX_LETTERS:
-        raise UserError(f"{where}: a text of {len(words)} words; at most {MAX_WORDS} words and {MAX_LETTERS} letters, please")
+        raise UserError(f"{where}: a text of {len(words)} words; at most {MAX_WORDS} words and {MAX_LETTERS} letters are allowed")
     return " ".join(words)
 
 
@@ -123,7 +123,7 @@ def read_section(word: str, frames: int) -> tuple[int, int]:
         form = "write A,B: fractions as in 0.3,0.6, or frames as in 40,80"
         raise UserError(f"--mask_edit_section '{word}': not a section; {form}") from None
     if start >= stop:
-        raise UserError(f"--mask_edit_section {word}: frames {start} to {stop} are nothing; the end comes after the start")
+        raise UserError(f"--mask_edit_section {word}: frames {start} to {stop} are empty; the end must come after the start")
     if start < 0 or stop > frames:
         raise UserError(f"--mask_edit_section {word}: frames {start} to {stop} leave the motion, which has 0 to {frames}")
     return start, stop

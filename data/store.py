@@ -210,7 +210,7 @@ def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, OverflowError, LookupError, TypeError) as error:
-        print(f"note: {path}: damaged ({' '.join(str(error).split())}); it is made again", file=sys.stderr)
+        print(f"note: {path}: damaged ({' '.join(str(error).split())}); it is rebuilt", file=sys.stderr)
         return None
 
 

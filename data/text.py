@@ -81,7 +81,7 @@ def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
     """The captions of one clip; see `parse_captions`. Raises `UserError` for a file that is missing, empty or has no captions."""
     try:
         if path.exists() and not path.is_file():
-            raise OSError("it is no ordinary file")
+            raise OSError("it is not a regular file")
         content = path.read_bytes()
         try:
             text = content.decode("utf-8-sig")

@@ -101,7 +101,7 @@ def windows_of(motions: dict[Path, np.ndarray], window: int, stride: int) -> lis
     Raises `UserError` if none has one, or if `window` has none.
     """
     if window < stride:
-        raise UserError(f"--window {window}: these weights read {stride} frames at a time; ask for at least as many")
+        raise UserError(f"--window {window}: must be at least {stride}, the frames of a token")
     cuts = {file: cut(len(features), window, stride) for file, features in motions.items()}
     short = [f"{file}: {len(motions[file])} frames, {stride} or more are needed" for file in motions if not cuts[file]]
     if len(short) == len(motions):

@@ -144,7 +144,7 @@ def matching_scores(text: Tensor, seen: Pass) -> Scores:
 
 
 def people(seen: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]]]:
-    """For clips of a pass with several captions: one caption, and the others as its references."""
+    """For each clip of a pass with several captions: one caption, and the others as references."""
     rest = [[caption for caption in of_clip if caption.text != drawn] for drawn, of_clip in zip(seen.captions, captions)]
     return [drawn for drawn, of_clip in zip(seen.captions, rest) if of_clip], [of_clip for of_clip in rest if of_clip]
 

@@ -22,6 +22,7 @@ from models.bert import token_ids
 from models.decoding import Search, write
 from models.lamp import LaMP
 from models.layers import Dropout, accuracy, attend, counted, init_weights_, sinusoidal_positions, valid_mask
+from models.linear import Linear, linear
 from utils.checkpoint import freeze, train_
 from utils.errors import UserError
 
@@ -114,7 +115,7 @@ class CaptionGPT(MotionReader):
         self.config = c = config
         self.words = nn.Embedding(c.vocab_size, c.embed_dim)
         self.positions = nn.Embedding(c.block_size, c.embed_dim)
-        self.prefix = nn.Linear(c.prefix_dim, c.embed_dim)
+        self.prefix = Linear(c.prefix_dim, c.embed_dim)
         self.codes = nn.Embedding(c.nb_code, c.embed_dim) if c.nb_code else None
         self.blocks = nn.ModuleList(Block(c.embed_dim, c.num_heads, c.ff_rate, c.dropout) for _ in range(c.num_layers))
         self.norm = nn.LayerNorm(c.embed_dim)
@@ -160,7 +161,7 @@ class CaptionGPT(MotionReader):
 
     def logits(self, x: Tensor) -> Tensor:
         """Outputs (..., D) → logits of words (..., V), tied to the word embeddings."""
-        return F.linear(self.norm(x), self.words.weight)
+        return linear(self.norm(x), self.words.weight)
 
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
@@ -217,8 +218,8 @@ class Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.ff1, self.ff2 = nn.Linear(dim, ff_rate * dim), nn.Linear(ff_rate * dim, dim)
+        self.qkv, self.out = Linear(dim, 3 * dim), Linear(dim, dim)
+        self.ff1, self.ff2 = Linear(dim, ff_rate * dim), Linear(ff_rate * dim, dim)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
@@ -228,7 +229,7 @@ class Block(nn.Module):
             k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
         mixed = attend(q, k, v, mask)
         x = x + self.dropout(self.out(rearrange(mixed, "b h l d -> b l (h d)")))
-        return x + self.dropout(self.ff2(F.gelu(self.ff1(self.norm2(x))))), (k, v)
+        return x + self.dropout(self.ff2(self.ff1(self.norm2(x), gelu=True))), (k, v)
 
 
 def causal_mask(valid: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from models.caption import MotionReader, word_loss
 from models.decoding import Search
 from models.layers import valid_mask
+from models.linear import Linear
 from utils.checkpoint import freeze, own_state
 from utils.errors import UserError
 from utils.runtime import preserved_random_states
@@ -67,7 +68,7 @@ class CaptionLM(MotionReader):
         lm, self.tokenizer = load_lm(c.lm, c.bits)
         self.lm = add_lora(lm, c)
         size, width = self.words.weight.shape
-        self.projection = nn.Linear(c.prefix_dim, width)
+        self.projection = Linear(c.prefix_dim, width)
         with torch.no_grad():
             some = self.words(torch.arange(0, size, max(1, size // 1000), device=self.words.weight.device)).float()
         nn.init.normal_(self.projection.weight, std=some.square().mean().sqrt().item() / c.prefix_dim**0.5)
@@ -136,7 +137,7 @@ class CaptionLM(MotionReader):
     def context(self, queries: Tensor | None) -> Tensor:
         """The prefix of a caption: queries (B, P, prefix_dim) → (B, C, W). Raises `UserError` for queries that do not fit."""
         if queries is None:
-            raise UserError("--texts: a pretrained language model knows its words; leave --texts out, or take --decoder gpt")
+            raise UserError("--texts: works only with --decoder gpt; leave it out")
         B, P, width = queries.shape
         if width != self.config.prefix_dim:
             raise UserError(f"LaMP's queries are {width} wide, this captioner was made for {self.config.prefix_dim}; use its LaMP")
@@ -182,7 +183,7 @@ def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
             freeze(module)
     learned = {name for name, parameter in lm.named_parameters() if parameter.requires_grad}
     if own_state(lm).keys() != learned:
-        raise UserError(f"--lm {config.lm}: weights of its own stand around its linear layers; take an OPT, GPT or Llama model")
+        raise UserError(f"--lm {config.lm}: has trainable weights besides its linear layers; choose an OPT, GPT or Llama model")
     return lm
 
 
@@ -211,7 +212,7 @@ def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
         raise UserError(f"--lm {name}: {first_line(error)}; {INSTALL}") from error
     except Exception as error:  # damaged or foreign files can raise nearly anything
         remedy = "name a folder with config, weights and tokeniser, a .gguf file, or a hub name where there is a network"
-        raise UserError(f"--lm {name}: no causal language model to be had there ({first_line(error)}); {remedy}") from error
+        raise UserError(f"--lm {name}: cannot be loaded as a causal language model ({first_line(error)}); {remedy}") from error
     check_lm(name, lm, report, tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -282,7 +283,7 @@ def check_lm(name: str, lm: nn.Module, report: dict[str, Any], tokenizer: Any) -
         raise UserError(f"--lm {name}: its tokeniser has no end mark, or more than {rows} pieces; put the right one there")
     first = lm.eval()(input_ids=torch.tensor([[0, 1], [0, 2]], device=lm.device)).logits[:, 0].float()
     if not torch.allclose(first[0], first[1], rtol=1e-3, atol=1e-3):
-        raise UserError(f"--lm {name}: not a causal language model, its words see later ones; name another, such as an OPT")
+        raise UserError(f"--lm {name}: not a causal language model; choose another, such as an OPT")
 
 
 def hushed() -> contextlib.AbstractContextManager:

@@ -21,6 +21,7 @@ from tokenizers.models import BPE
 from torch import Tensor, nn
 
 from models.layers import SelfAttention
+from models.linear import Linear
 from utils.errors import UserError
 from utils.runtime import user_cache
 
@@ -53,8 +54,8 @@ class Layer(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.attention = SelfAttention(dim, heads)
         self.norm2 = nn.LayerNorm(dim)
-        self.ff1 = nn.Linear(dim, 4 * dim)
-        self.ff2 = nn.Linear(4 * dim, dim)
+        self.ff1 = Linear(dim, 4 * dim)
+        self.ff2 = Linear(4 * dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x), mask)

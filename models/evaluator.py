@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from models.layers import valid_mask
+from models.linear import Linear
 from utils.checkpoint import freeze
 from utils.errors import UserError
 
@@ -52,7 +53,7 @@ class MovementEncoder(nn.Module):
         super().__init__()
         activation = (nn.Dropout(DROPOUT), nn.LeakyReLU(SLOPE))
         self.main = nn.Sequential(nn.Conv1d(dim, hidden, 4, 2, 1), *activation, nn.Conv1d(hidden, out, 4, 2, 1), *activation)
-        self.out_net = nn.Linear(out, out)
+        self.out_net = Linear(out, out)
 
     def forward(self, motion: Tensor) -> Tensor:
         return self.out_net(self.main(motion.transpose(1, 2)).transpose(1, 2))
@@ -63,11 +64,11 @@ class SequenceEncoder(nn.Module):
 
     def __init__(self, dim: int, hidden: int, out: int):
         super().__init__()
-        self.input_emb = nn.Linear(dim, hidden)
+        self.input_emb = Linear(dim, hidden)
         self.gru = nn.GRU(hidden, hidden, batch_first=True, bidirectional=True)
         self.hidden = nn.Parameter(torch.zeros(2, 1, hidden))
-        last = (nn.LayerNorm(hidden), nn.LeakyReLU(SLOPE), nn.Linear(hidden, out))
-        self.output_net = nn.Sequential(nn.Linear(2 * hidden, hidden), *last)
+        last = (nn.LayerNorm(hidden), nn.LeakyReLU(SLOPE), Linear(hidden, out))
+        self.output_net = nn.Sequential(Linear(2 * hidden, hidden), *last)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         # Autocast runs GRUs on a GPU in fp16, whose range is too small to train in.
@@ -83,7 +84,7 @@ class TextEncoder(SequenceEncoder):
 
     def __init__(self, word_dim: int, pos_dim: int, hidden: int, out: int):
         super().__init__(word_dim, hidden, out)
-        self.pos_emb = nn.Linear(pos_dim, word_dim)
+        self.pos_emb = Linear(pos_dim, word_dim)
 
     def forward(self, words: Tensor, pos: Tensor, lengths: Tensor) -> Tensor:
         return super().forward(words + self.pos_emb(pos), lengths)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from models.decoding import finished
 from models.layers import IGNORED, counted, init_weights_, sinusoidal_positions, valid_mask, whiten_
+from models.linear import Linear, linear
 from models.qformer import Cache, QFormer, QFormerConfig
 
 LOSSES = ("contrastive", "matching", "captioning", "generation")
@@ -55,13 +56,13 @@ class LaMP(nn.Module):
         super().__init__()
         self.config = c = config
         self.qformer = QFormer(c)
-        self.motion_projection = nn.Linear(c.latent_dim, c.cross_width, bias=not c.released)
-        self.text_projection = nn.Linear(c.hidden_size, c.cross_width, bias=False)
-        self.motion_embedding = nn.Linear(c.hidden_size, c.embed_dim)
-        self.text_embedding = nn.Linear(c.hidden_size, c.embed_dim)
-        self.match_head = nn.Linear(c.hidden_size, 2)
+        self.motion_projection = Linear(c.latent_dim, c.cross_width, bias=not c.released)
+        self.text_projection = Linear(c.hidden_size, c.cross_width, bias=False)
+        self.motion_embedding = Linear(c.hidden_size, c.embed_dim)
+        self.text_embedding = Linear(c.hidden_size, c.embed_dim)
+        self.match_head = Linear(c.hidden_size, 2)
         self.word_head = WordHead(c.hidden_size, c.vocab_size)
-        self.code_head = nn.Linear(c.hidden_size, c.nb_code, bias=False)
+        self.code_head = Linear(c.hidden_size, c.nb_code, bias=False)
         for part in (self.motion_embedding, self.text_embedding, self.match_head, self.word_head, self.code_head):
             part.apply(init_weights_)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
@@ -259,12 +260,12 @@ class WordHead(nn.Module):
 
     def __init__(self, dim: int, words: int):
         super().__init__()
-        self.dense = nn.Linear(dim, dim)
+        self.dense = Linear(dim, dim)
         self.norm = nn.LayerNorm(dim, eps=1e-12)
         self.bias = nn.Parameter(torch.zeros(words))
 
     def forward(self, x: Tensor, words: Tensor) -> Tensor:
-        return F.linear(self.norm(F.gelu(self.dense(x))), words, self.bias)
+        return linear(self.norm(self.dense(x, gelu=True)), words, self.bias)
 
 
 class Gather(torch.autograd.Function):

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from models.linear import Linear
+
 ATTENTION = ("causal", "full", "additive")
 
 
@@ -106,8 +108,8 @@ class SelfAttention(nn.Module):
     def __init__(self, dim: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.out = Linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         q, k, v = rearrange(self.qkv(x), "b l (three h d) -> three b h l d", three=3, h=self.heads)
@@ -121,14 +123,14 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attention = SelfAttention(dim, heads)
         self.norm1 = nn.LayerNorm(dim, eps)
-        self.ff1 = nn.Linear(dim, ff)
-        self.ff2 = nn.Linear(ff, dim)
+        self.ff1 = Linear(dim, ff)
+        self.ff2 = Linear(ff, dim)
         self.norm2 = nn.LayerNorm(dim, eps)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = self.norm1(x + self.dropout(self.attention(x, mask)))
-        return self.norm2(x + self.dropout(self.ff2(self.dropout(F.gelu(self.ff1(x))))))
+        return self.norm2(x + self.dropout(self.ff2(self.dropout(self.ff1(x, gelu=True)))))
 
 
 class PositionedEncoder(nn.Module):
@@ -159,12 +161,12 @@ class Head(nn.Module):
 
     def __init__(self, dim: int, out: int):
         super().__init__()
-        self.dense = nn.Linear(dim, dim)
+        self.dense = Linear(dim, dim)
         self.norm = nn.LayerNorm(dim, eps=1e-12)
-        self.final = nn.Linear(dim, out)
+        self.final = Linear(dim, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.final(self.norm(F.gelu(self.dense(x))))
+        return self.final(self.norm(self.dense(x, gelu=True)))
 
 
 def init_weights_(module: nn.Module) -> None:

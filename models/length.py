@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers import init_weights_, whiten_
+from models.linear import Linear
 from models.sampling import sample, uniforms
 
 NOISE_STEP = -1000  # of `uniforms`: never a step of the transformers
@@ -38,9 +39,9 @@ class LengthPredictor(nn.Module):
         super().__init__()
         self.config = config
         widths = (config.cond_dim, config.hidden_dim, config.hidden_dim // 2, config.hidden_dim // 4)
-        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.linears = nn.ModuleList(Linear(a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[1:])
-        self.output = nn.Linear(widths[-1], config.classes)
+        self.output = Linear(widths[-1], config.classes)
         self.dropout = nn.Dropout(config.dropout)
         self.apply(init_weights_)
 
@@ -63,8 +64,11 @@ class LengthPredictor(nn.Module):
         return loss, {"length_ce": loss.detach(), "accuracy": (error == 0).float().mean(), "error": error.mean()}
 
     @torch.no_grad()
-    def predict(self, condition: Tensor, *, topkr: float = 0.9, seed: int = 0, first_sample: int = 0) -> Tensor:
-        """Lengths (B,) in tokens, at least 1, sampled by (seed, sample number); topkr 1 takes the most likely."""
+    def predict(self, condition: Tensor, *, topkr: float = 0.0, seed: int = 0, first_sample: int = 0) -> Tensor:
+        """Lengths (B,) in tokens, at least 1, sampled by (seed, sample number) from the whole distribution, as MoMask does.
+
+        `topkr` leaves out that share of the least likely lengths; 1 takes the most likely one.
+        """
         samples = first_sample + torch.arange(len(condition), device=condition.device)
         tokens = sample(self(condition), uniforms(seed, samples, NOISE_STEP, 1)[:, 0], topkr=topkr)
         return tokens.clamp(min=1)

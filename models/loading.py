@@ -29,6 +29,8 @@ KINDS = {
     "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # that has learned plain captions alone
     "caption_lm": ("models.caption_lm", "CaptionLM", "CaptionLMConfig"),
 }
+
+
 def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tuple[nn.Module, dict[str, Any]]:
     """A model in eval mode on the CPU, and the metadata of its file (kind, config, and for ours step, revision, …).
 
@@ -108,4 +110,3 @@ def kind_of(path: Path) -> str | None:
 
         return recognise(path, read_released(path))[0].kind
     return read_metadata(path).get("kind")
-

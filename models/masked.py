@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
+from models.linear import Linear, packed_weights
 from models.sampling import cosine_schedule, guide, sample, uniforms
 
 
@@ -58,8 +59,8 @@ class MaskedTransformer(nn.Module):
         self.config = c = config
         self.mask_id, self.pad_id = c.nb_code, c.nb_code + 1
         self.token_emb = nn.Embedding(c.nb_code + 2, c.code_dim)
-        self.input = nn.Linear(c.code_dim, c.latent_dim)
-        self.cond_emb = nn.Linear(c.cond_dim, c.latent_dim)
+        self.input = Linear(c.code_dim, c.latent_dim)
+        self.cond_emb = Linear(c.cond_dim, c.latent_dim)
         self.encoder = PositionedEncoder(c.latent_dim, c.n_heads, c.ff_size, c.n_layers, c.dropout, c.attention)
         self.head = Head(c.latent_dim, c.nb_code)
         self.apply(init_weights_)
@@ -157,16 +158,17 @@ class MaskedTransformer(nn.Module):
         wanted = valid & (given < 0)
         ids = torch.where(valid, given, self.pad_id).masked_fill(wanted, self.mask_id)
         certainty = torch.zeros(ids.shape, device=ids.device).masked_fill(~wanted, torch.inf)
-        for step, time in enumerate(torch.linspace(0, 1, time_steps, device=ids.device)):
-            count = (cosine_schedule(time) * wanted.sum(1)).round().clamp(min=1)  # the last step doubts one token again
-            hidden = wanted & (certainty.argsort(dim=1, stable=True).argsort(1) < count[:, None])
-            ids_in = torch.where(hidden, self.mask_id, ids)
-            logits = self.guided(ids_in, condition, valid, cond_scale)
-            drawn = sample(logits, uniforms(seed, samples, step, ids.shape[1]), temperature, topkr)
-            ids = torch.where(hidden, drawn, ids_in)
-            chance = logits.softmax(-1).gather(2, drawn[..., None])[..., 0]
-            certainty = chance.masked_fill(~hidden, torch.inf)
-            yield Step(ids_in, logits, drawn, ids)
+        with packed_weights(self):
+            for step, time in enumerate(torch.linspace(0, 1, time_steps, device=ids.device)):
+                count = (cosine_schedule(time) * wanted.sum(1)).round().clamp(min=1)  # the last step doubts one token again
+                hidden = wanted & (certainty.argsort(dim=1, stable=True).argsort(1) < count[:, None])
+                ids_in = torch.where(hidden, self.mask_id, ids)
+                logits = self.guided(ids_in, condition, valid, cond_scale)
+                drawn = sample(logits, uniforms(seed, samples, step, ids.shape[1]), temperature, topkr)
+                ids = torch.where(hidden, drawn, ids_in)
+                chance = logits.softmax(-1).gather(2, drawn[..., None])[..., 0]
+                certainty = chance.masked_fill(~hidden, torch.inf)
+                yield Step(ids_in, logits, drawn, ids)
 
     def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
         """Tokens (B, L) for the condition (B, C), −1 beyond `lengths` (B,); `given` and options as in `decode`."""

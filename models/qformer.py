@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from models.bert import Bert
 from models.layers import Dropout, attend, init_weights_
+from models.linear import Linear
 
 Cache = tuple[Tensor, Tensor]  # keys and values of a layer's self-attention, (B, heads, L, H / heads) each
 
@@ -48,9 +49,9 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, context_dim: int, dropout: float):
         super().__init__()
         self.heads = heads
-        self.q = nn.Linear(dim, dim)
-        self.kv = nn.Linear(context_dim, 2 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.q = Linear(dim, dim)
+        self.kv = Linear(context_dim, 2 * dim)
+        self.out = Linear(dim, dim)
         self.norm = nn.LayerNorm(dim, 1e-12)
         self.dropout = Dropout(dropout)
 
@@ -69,13 +70,13 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, ff: int, dropout: float):
         super().__init__()
-        self.ff1 = nn.Linear(dim, ff)
-        self.ff2 = nn.Linear(ff, dim)
+        self.ff1 = Linear(dim, ff)
+        self.ff2 = Linear(ff, dim)
         self.norm = nn.LayerNorm(dim, 1e-12)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x + self.dropout(self.ff2(F.gelu(self.ff1(x)))))
+        return self.norm(x + self.dropout(self.ff2(self.ff1(x, gelu=True))))
 
 
 class Layer(nn.Module):

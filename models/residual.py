@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
+from models.linear import Linear, linear, packed_weights
 from models.sampling import guide, sample, uniforms
 
 
@@ -58,9 +59,9 @@ class ResidualTransformer(nn.Module):
             self.input_tables = nn.Parameter(0.02 * torch.randn(layers, classes, c.code_dim))
             self.output_tables = nn.Parameter(0.02 * torch.randn(layers, classes, c.code_dim))
             self.output_bias = nn.Parameter(torch.zeros(layers, classes))
-        self.input = nn.Linear(c.code_dim, c.latent_dim)
-        self.quant_emb = nn.Linear(c.num_quantizers, c.latent_dim)
-        self.cond_emb = nn.Linear(c.cond_dim, c.latent_dim)
+        self.input = Linear(c.code_dim, c.latent_dim)
+        self.quant_emb = Linear(c.num_quantizers, c.latent_dim)
+        self.cond_emb = Linear(c.cond_dim, c.latent_dim)
         self.encoder = PositionedEncoder(c.latent_dim, c.n_heads, c.ff_size, c.n_layers, c.dropout, c.attention)
         self.head = Head(c.latent_dim, c.code_dim)
         self.apply(init_weights_)
@@ -95,29 +96,38 @@ class ResidualTransformer(nn.Module):
         layers = torch.arange(codes.shape[-1], device=codes.device)
         return self.embeddings[layers, codes].cumsum(2)
 
-    def hidden(self, history: Tensor, layer: Tensor, condition: Tensor, valid: Tensor) -> Tensor:
-        """history (B, L, code_dim), layer (B,) in 1 … Q−1, condition (B, C) (zeros: none), valid (B, L) bool → (B, L, code_dim)."""
-        number = F.one_hot(layer, self.config.num_quantizers).to(history)
-        prefix = torch.stack((self.cond_emb(condition), self.quant_emb(number)), dim=1)  # (B, 2, D)
+    def hidden(self, history: Tensor, layer: Tensor | int, condition: Tensor, valid: Tensor) -> Tensor:
+        """history (B, L, code_dim), layer (B,) in 1 … Q−1, or one for all, condition (B, C) (zeros: none), valid (B, L) bool
+        → (B, L, code_dim)."""
+        if isinstance(layer, int):
+            number = (self.quant_emb.weight[:, layer] + self.quant_emb.bias).expand(len(history), -1)  # (B, D)
+        else:
+            number = self.quant_emb(F.one_hot(layer, self.config.num_quantizers).to(history))
+        prefix = torch.stack((self.cond_emb(condition), number), dim=1)  # (B, 2, D)
         return self.head(self.encoder(prefix, self.input(history), valid))
 
-    def project(self, hidden: Tensor, layer: Tensor) -> Tensor:
-        """(B, L, code_dim) → logits (B, L, K + 1) by each sample's output table."""
-        logits = self.config.weight_gain * torch.einsum("bld,bkd->blk", hidden, self.projections[layer - 1])
-        return logits if self.config.share_weight else logits + self.output_bias[layer - 1][:, None]
+    def project(self, hidden: Tensor, layer: Tensor | int) -> Tensor:
+        """(B, L, code_dim) → logits (B, L, K + 1) by each sample's output table, or by one for all."""
+        gain, table = self.config.weight_gain, self.projections[layer - 1]
+        if isinstance(layer, int):  # each sample's own would be copies of one
+            logits = gain * linear(hidden, table)
+        else:
+            logits = gain * torch.einsum("bld,bkd->blk", hidden, table)
+        return logits if self.config.share_weight else logits + self.output_bias[layer - 1][..., None, :]
 
-    def forward(self, history: Tensor, layer: Tensor, condition: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, history: Tensor, layer: Tensor | int, condition: Tensor, valid: Tensor) -> Tensor:
         """Logits (B, L, K + 1) of each sample's layer; arguments as in `hidden`."""
         return self.project(self.hidden(history, layer, condition, valid), layer)
 
-    def guided(self, history: Tensor, layer: Tensor, condition: Tensor, valid: Tensor, scale: float) -> Tensor:
+    def guided(self, history: Tensor, layer: Tensor | int, condition: Tensor, valid: Tensor, scale: float) -> Tensor:
         """Logits with classifier-free guidance, both halves in one forward pass."""
         if scale == 1:
             return self(history, layer, condition, valid)
         if scale == 0:
             return self(history, layer, torch.zeros_like(condition), valid)
         both = torch.cat((condition, torch.zeros_like(condition)))
-        return guide(*self(history.repeat(2, 1, 1), layer.repeat(2), both, valid.repeat(2, 1)).chunk(2), scale)
+        layer = layer if isinstance(layer, int) else layer.repeat(2)
+        return guide(*self(history.repeat(2, 1, 1), layer, both, valid.repeat(2, 1)).chunk(2), scale)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy and accuracy of one random layer per sample; {'codes' (B, L, Q), 'lengths' (B,), 'condition' (B, C)}."""
@@ -161,15 +171,16 @@ class ResidualTransformer(nn.Module):
         valid = valid_mask(lengths, base.shape[1])
         ids = torch.where(valid, base, self.pad_id)
         history = 0
-        for q in range(1, self.config.num_quantizers if layers is None else layers + 1):
-            history = history + self.embeddings[q - 1][ids]  # (B, L, code_dim)
-            logits = self.guided(history, torch.full_like(samples, q), condition, valid, cond_scale)
-            # Steps −1, −2, …: the masked transformer draws with the same seed and steps 0, 1, ….
-            drawn = sample(logits, uniforms(seed, samples, -q, ids.shape[1]), temperature, topkr)
-            if given is not None:
-                drawn = torch.where(given[..., 0] < 0, drawn, given[..., q] % (self.pad_id + 1))  # −1, nothing, to pad_id
-            ids = torch.where(valid, drawn, self.pad_id)
-            yield logits, ids
+        with packed_weights(self):
+            for q in range(1, self.config.num_quantizers if layers is None else layers + 1):
+                history = history + self.embeddings[q - 1][ids]  # (B, L, code_dim)
+                logits = self.guided(history, q, condition, valid, cond_scale)
+                # Steps −1, −2, …: the masked transformer draws with the same seed and steps 0, 1, ….
+                drawn = sample(logits, uniforms(seed, samples, -q, ids.shape[1]), temperature, topkr)
+                if given is not None:
+                    drawn = torch.where(given[..., 0] < 0, drawn, given[..., q] % (self.pad_id + 1))  # −1, nothing, to pad_id
+                ids = torch.where(valid, drawn, self.pad_id)
+                yield logits, ids
 
     def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
         """All layers (B, L, Q) over the base layer's tokens (B, L), −1 beyond `lengths` and where a layer adds nothing.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models.body import BodyConstraints, BodyLoss
 from models.layers import valid_mask
+from models.linear import linear
 from models.quantize import Quantised, ResidualQuantizer
 from utils.errors import UserError
 
@@ -68,7 +69,7 @@ class VQConfig:
 
 
 def frame_mask(lengths: Tensor | None, frames: int) -> Tensor | None:
-    """(B, frames, 1) bool, True before each clip's end; None where there are no lengths."""
+    """(B, frames, 1) bool, True before each clip's end; None without lengths."""
     return None if lengths is None else valid_mask(lengths, frames).unsqueeze(-1)
 
 
@@ -89,7 +90,7 @@ class Conv(nn.Conv1d):
         last = x.shape[1] - dilation * (width - 1)  # where the last window may begin, plus one
         taps = [x[:, dilation * k : dilation * k + last : stride] for k in range(width)]
         window = torch.cat(taps, dim=-1) if width > 1 else taps[0]  # (B, T', width × C)
-        return F.linear(window, rearrange(self.weight, "out channels k -> out (k channels)"), self.bias)
+        return linear(window, rearrange(self.weight, "out channels k -> out (k channels)"), self.bias)
 
 
 class ResidualBlock(nn.Module):

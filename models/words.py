@@ -105,7 +105,7 @@ class Words:
         state, metadata = load_weights(path)
         if metadata.get("kind") != "words":
             raise UserError(f"{path}: holds no word vectors; copy the folder of the evaluator again")
-        return cls(metadata["words"], state["vectors"])
+        return cls(metadata["words"], state["vectors"].float())
 
 
 class _PlainUnpickler(pickle.Unpickler):

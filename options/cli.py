@@ -115,7 +115,7 @@ def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> 
                 values[option.name] = _from_text(written[option.name], kind, many, option.metadata["choices"])
             except (ValueError, SyntaxError, TypeError):
                 line = f"{option.name}: {written[option.name]}"
-                raise UserError(f"{path}: '{line}' is not a value this code knows; mend or remove the line") from None
+                raise UserError(f"{path}: '{line}' is not a value this code knows; correct or remove the line") from None
     return config_class(**values, **overrides)
 
 

@@ -47,7 +47,7 @@ class EvalT2M(Tabled, BertScored, Judged, Split, OnDataset, Configured, Common):
     temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
     topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
     precision: str = option(
-        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with bf16 matrix units, else fp32", choices=PRECISIONS
+        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs that compute in bf16, else fp32", choices=PRECISIONS
     )
     lamp_bertscore: bool = option(False, "also LaMP-BertScore: caption the motions and compare the captions with the prompts")
     captioner: str = option("", "captioner of LaMP-BertScore; default: the only one in --checkpoints_dir, else the embedded one")

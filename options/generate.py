@@ -30,7 +30,7 @@ class Sampling(OutputFiles, Common):
     temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
     topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
     precision: str = option(
-        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with bf16 matrix units, else fp32", choices=PRECISIONS
+        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs that compute in bf16, else fp32", choices=PRECISIONS
     )
     strict: bool = option(False, "refuse prompts that the weights do not know, with exit code 2; default: print a note")
 

@@ -62,7 +62,7 @@ class TrainWeights:
     data_root: str = option("", "folder of the `open` dataset; default: dataset/Open")
     setting: str = option("cpu", "sizes of batches, steps and minutes for two CPU cores or for one GPU", choices=("cpu", "gpu"))
     stages: list[str] = option(
-        ["vq", "lamp", "masked", "filling", "residual", "length", "m2t"], "stages to train, in this order", nargs="+"
+        ["vq", "lamp", "masked", "residual", "length", "evaluator", "m2t"], "stages to train, in this order", nargs="+"
     )
     checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
     init: str = option("assets/demo", "checkpoints folder whose runs of the same names the stages start from; \"\": none")

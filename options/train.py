@@ -26,7 +26,7 @@ class Training(OnDataset, Configured, Common):
     clip_grad: float = option(1.0, "maximum gradient norm; 0: no clipping")
     accumulate: int = option(1, "batches whose gradients are summed before a step")
     ema_decay: float = option(0.0, "decay of an exponential moving average of the weights, from 0 to 1; 0: none")
-    precision: str = option("auto", "auto: bf16 on GPUs and CPUs with bf16 matrix units, else fp32", choices=PRECISIONS)
+    precision: str = option("auto", "auto: bf16 on GPUs and CPUs that compute in bf16, else fp32", choices=PRECISIONS)
     is_continue: bool = option(False, "resume this run from its last save")
     balance: bool = option(False, "sample actions in proportion to the square root of their frequency (actions.csv of the dataset)")
     log_every: int = option(10, "steps between log lines")

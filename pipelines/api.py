@@ -47,7 +47,7 @@ class Lamp:
         name, res_name, length_name, fill_name: the models that generate, as in gen_t2m.py.
         captioner_name, lamp_name: the captioner of `caption`, and the LaMP of `search`.
         gpu_id: CUDA device; -1: the CPU; None: the first GPU if there is one.
-        precision: of the transformers: "fp32", "bf16" or "auto".
+        precision: of the transformers: "fp32", "bf16" or "auto", which is bf16 where the device computes in bf16.
 
     All methods raise `UserError` for arguments out of range and for models that are missing.
     """
@@ -64,7 +64,7 @@ class Lamp:
         captioner_name: str = "",
         lamp_name: str = "",
         gpu_id: int | None = None,
-        precision: str = "fp32",
+        precision: str = "auto",
     ):
         self.checkpoints_dir, self.dataset_name = checkpoints_dir, dataset_name
         self.generator_names = (name, res_name, length_name, fill_name)

@@ -38,7 +38,7 @@ from utils.errors import UserError
 from utils.progress import progress
 
 MAX_TOKENS = 256  # what MiniLM was tuned with
-BLOCK = 8192  # captions that are encoded between two writes of the cache
+BLOCK = 4096  # captions that are encoded between two writes of the cache
 
 
 class Conditioner(Protocol):
@@ -232,6 +232,6 @@ def _cached_rows(path: Path, dim: int) -> tuple[dict[bytes, int], Tensor]:
         if keys.shape != (len(features), 16) or keys.dtype != np.uint8 or features.shape[1:] != (dim,):
             raise ValueError(f"shapes {keys.shape} and {tuple(features.shape)}")
     except (UserError, KeyError, ValueError) as error:
-        print(f"note: {path}: damaged ({' '.join(str(error).split())}); it is made again", file=sys.stderr)
+        print(f"note: {path}: damaged ({' '.join(str(error).split())}); it is rebuilt", file=sys.stderr)
         return {}, torch.empty(0, dim)
     return {row.tobytes(): place for place, row in enumerate(keys)}, features

@@ -71,7 +71,8 @@ def edit(
 
     condition = model.encoder([prompt]) if prompt else source.new_zeros(1, model.encoder.dim)
     spans = spans_of(wanted.tolist(), longest)
-    windows = [Window(start, stop, condition) for start, stop in windows_around(spans, len(wanted), longest)]
+    reach = CONTEXT if prompt else longest  # a prompt describes what the transformers see, so they see little else than its section
+    windows = [Window(start, stop, condition) for start, stop in windows_around(spans, len(wanted), longest, reach)]
     codes = fill(model, codes, windows, sampling=sampling or model.sampling, first_sample=first_sample)
 
     made, _ = model.features(codes, torch.full((takes,), len(wanted), device=source.device))
@@ -104,13 +105,15 @@ def spans_of(wanted: Sequence[bool], longest: int) -> list[tuple[int, int]]:
     return [piece for first, last in spans for piece in pieces(first, last, longest - 2 * CONTEXT)]
 
 
-def windows_around(spans: Sequence[tuple[int, int]], tokens: int, longest: int) -> list[tuple[int, int]]:
-    """The window that the transformers see to fill each span: the whole motion if it is not longer than `longest`; else a window
-    centred on the span as far as possible, which ends before the next span, whose tokens are not known yet."""
-    if tokens <= longest:
+def windows_around(spans: Sequence[tuple[int, int]], tokens: int, longest: int, reach: int) -> list[tuple[int, int]]:
+    """The window that the transformers see to fill each span: up to `reach` tokens on both sides, but at most `longest` in all,
+    with the span in the centre as far as possible. It ends before the next span, whose tokens are not known yet. One window for all
+    spans if it reaches everything."""
+    if tokens <= min(longest, reach):
         return [(0, tokens)]
     windows = []
     for (first, last), (following, _) in pairwise([*spans, (tokens, tokens)]):
-        start = max(0, min(first - (longest - (last - first)) // 2, tokens - longest))
-        windows.append((start, min(start + longest, following)))
+        least, most = max(0, first - reach), min(tokens, last + reach)
+        start = max(least, min(first - (longest - (last - first)) // 2, most - longest))
+        windows.append((start, min(start + longest, most, following)))
     return windows

@@ -72,7 +72,7 @@ class MotionToText:
         root = run.checkpoints_dir if run.embedded else checkpoints_dir
         reader = LanguageMotion.load(root, run.dataset_name, metadata.get("lamp_name", ""), loader=loader)
         if metadata.get("lamp") not in (None, reader.fingerprint):
-            raise UserError(f"{path}: was trained with another LaMP than today's '{metadata['lamp_name']}'; train it again")
+            raise UserError(f"{path}: was trained with another LaMP than the present '{metadata['lamp_name']}'; train it again")
         return cls(model, reader)
 
     @property

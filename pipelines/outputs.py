@@ -77,9 +77,9 @@ def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
     tag = config.which_epoch or None
     settings = {"device": resolve_device(config.gpu_id), "tag": tag, "precision": config.precision}
     model = TextToMotion.load(*runs.masked.address, **names, **settings)
-    print(f"weights: {runs}; the text is read by {model.encoder.title}")
+    print(f"weights: {runs}; text encoder: {model.encoder.title}")
     if model.residual is None and model.tokeniser.num_quantizers > 1:
-        print("no --res_name: only the base tokens are decoded, which makes coarser motion")
+        print("no --res_name: only the base tokens are decoded, so motion is coarser")
     return model
 
 
@@ -110,7 +110,7 @@ def staged(output_dir: Path, ext: str) -> Iterator[Path]:
         if target.exists() and not target.is_dir():
             raise NotADirectoryError(None, "it is a file")
         if abandoned := remove_abandoned(output_dir):
-            note(f"removed what a killed run had half written: {', '.join(map(str, abandoned))}")
+            note(f"removed half-written results of a killed run: {', '.join(map(str, abandoned))}")
         temporary = TemporaryDirectory(prefix=f".{ext}.", dir=output_dir)
         lock = lock_temporary(Path(temporary.name))
     except OSError as error:
@@ -165,7 +165,7 @@ def write_samples(
         with staged(Path(config.output_dir), config.ext) as folder:
             write_together(folder, [sample.motion for sample, _ in done], [names for _, names in done], config)
     if sliding:
-        note(f"feet slide on in parts of {', '.join(sliding)} (_ik): there they glide too far to be locked; the rest is locked")
+        note(f"feet still slide in parts of {', '.join(sliding)} (_ik): they move too far there to be locked")
     where = ", ".join(str(path) for path in sorted(target.iterdir()) if not path.name.startswith("."))
     print(f"{len(done)} motion{'s'[: len(done) != 1]} in {time.perf_counter() - began:.1f} s, in {where}")
 
@@ -185,7 +185,7 @@ def start_folder(config: Sampling) -> dict[str, Any]:
     if motions and not config.is_continue:
         note(
             f"{target} holds {len(motions)} motion{'s'[: len(motions) != 1]} of an earlier run: files of one name are replaced, "
-            "the others stay; --overwrite deletes them first, --is_continue goes on with an interrupted run"
+            "the others stay; --overwrite deletes them first, --is_continue resumes an interrupted run"
         )
     return record
 
@@ -201,14 +201,14 @@ def finished(config: Sampling, record: dict[str, Any], wanted: Sequence[tuple[in
         if motion["seed"] == config.seed and all_there(target, motion["files"])
     }
     count = next((number for number, sample in enumerate(wanted) if sample not in there), len(wanted))
-    note(f"--is_continue: {count} of {len(wanted)} motions are there already")
+    note(f"--is_continue: {count} of {len(wanted)} motions exist already")
     return count
 
 
 def note_blind_loops(model: TextToMotion) -> None:
     """Print a note if the weights have no model that sees what follows a gap."""
     if model.filling is None and model.masked.config.attention != "full":
-        note("no masked transformer with full attention (--fill_name) is here: the end of a loop is drawn without seeing its start")
+        note("no masked transformer with full attention (--fill_name) found: the end of loops is generated without their start")
 
 
 def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:

@@ -215,8 +215,8 @@ def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
 def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) -> list[Run]:
     """The candidates of a kind; released ones in the order of preference."""
     runs = [run for dataset in datasets for run in runs_in(root, dataset, kind.kinds, released=released)]
-    if kind == MASKED:  # those that fill gaps go with another
-        runs = [run for run in runs if not run.fills_gaps]
+    if kind == MASKED:  # those that fill gaps are companions of the others, if there are any
+        runs = [run for run in runs if not run.fills_gaps] or runs
     if not released:
         return runs
     return _ready_releases(root, runs) if kind == MASKED else runs
@@ -307,6 +307,8 @@ def _companion(masked: Run, kind: str, released: bool) -> str:
 
     A released residual transformer must have the same tokeniser and text encoder; the released length estimator fits all.
     """
+    if kind == "filling" and masked.fills_gaps:
+        return ""  # it does that itself
     runs = runs_in(masked.checkpoints_dir, masked.dataset_name, ("masked" if kind == "filling" else kind,), released=released)
     if kind == "filling":
         runs = [run for run in runs if run.fills_gaps]

@@ -58,9 +58,9 @@ def separate(
             return
         features, lengths = generate(texts, frames, sampling, first_sample=first)
         joints = to_joints(features, spec).numpy()  # (B, T, J, 3)
-        for number, ((k, repeat), text) in enumerate(zip(batch, texts), start=first):
-            motion = Motion(joints[number - first, : lengths[number - first]], spec.fps, text)
-            yield Sample(motion, k, repeat, number)
+        rows = zip(batch, texts, joints, lengths.tolist())
+        for number, ((k, repeat), text, moving, count) in enumerate(rows, start=first):
+            yield Sample(Motion(moving[:count], spec.fps, text), k, repeat, number)
 
     yield from Distributed.from_environment().in_turns(range(done, len(samples), size), batch_from)
 

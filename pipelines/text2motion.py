@@ -84,7 +84,8 @@ class TextToMotion:
         columns: dict[str, list[int]] | None = None,
         precision: str = "fp32",
     ):
-        self.columns, self.precision = columns or {}, precision
+        self.columns = {part: torch.tensor(indices, device=mean.device) for part, indices in (columns or {}).items()}
+        self.precision = precision
         self.encoder, self.tokeniser, self.mean, self.std = encoder, tokeniser, mean, std
         self.masked, self.filling, self.residual, self.length = masked, filling, residual, length
         self.sampling = SamplingSettings()  # the default of these weights
@@ -151,7 +152,7 @@ class TextToMotion:
         masked, metadata = load("masked", name, tag)
         vq_name = metadata.get("vq_name")
         if not vq_name:
-            raise UserError(f"{folder(name).root}: names no tokeniser; write a line 'vq_name: NAME' to {folder(name).opt}")
+            raise UserError(f"{folder(name).root}: names no tokeniser; add a line 'vq_name: NAME' to {folder(name).opt}")
         tokeniser = load("tokeniser", vq_name)[0]
         if res_name and tokeniser.num_quantizers == 1:
             print(f"note: --res_name {res_name} is not used: the tokeniser has one codebook")

@@ -133,7 +133,7 @@ def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
 
 @dataclass(frozen=True)
 class Strand:
-    """A partial sequence; its motion continues after the last action, and may be left at the frames `leave`."""
+    """A partial sequence. Its motion continues after the last action; the next piece may start at any of the frames `leave`."""
 
     joints: ndarray
     leave: tuple[int, int]

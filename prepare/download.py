@@ -192,7 +192,7 @@ def reject(path: Path, why: str) -> None:
     """Rename a bad download, so that the next run downloads it again, and raise `UserError`."""
     aside = path.with_name(f"{path.name}.bad")
     path.rename(aside)
-    raise UserError(f"what came {why}; it is kept as {aside}: run this again to download it once more")
+    raise UserError(f"the download {why}; it is kept as {aside}: run this again to download it once more")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def fetch(url: str, path: Path) -> None:
         except (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
         except OSError as error:
-            raise UserError(f"{part}: cannot be written ({error.strerror or error}); make room, or choose another folder") from None
+            raise UserError(f"{part}: cannot be written ({error.strerror or error}); free space, or change the folder") from None
         else:
             continue
         failures = 1 if _size(part) > before else failures + 1

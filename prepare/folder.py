@@ -39,7 +39,7 @@ def check_replaceable(out: Path, mark: str, title: str) -> None:
     mark = out / mark
     ours = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").startswith(title)
     if out.exists() and not ours and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: already there and no build of this script; remove it, or name another folder with --out")
+        raise UserError(f"{out}: exists and is no build of this script; remove it, or name another folder with --out")
 
 
 def write_motion(folder: Path, name: str, features: Tensor, joints: Tensor) -> None:

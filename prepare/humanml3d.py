@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse(BuildHumanML3D, argv)
     out = Path(options.out) if options.out else get_spec("t2m").root
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: already there; remove it, or name another folder with --out")
+        raise UserError(f"{out}: exists already; remove it, or choose another folder with --out")
     for flag in ("index", "texts"):
         if not getattr(options, flag):
             raise UserError(f"--{flag}: missing; it is in HumanML3D's repository (see docs/data.md)")

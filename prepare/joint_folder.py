@@ -73,7 +73,7 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
         raise UserError(f"{path}: cannot be read ({error}); expected a CSV table in UTF-8") from None
     missing = [column for column in required if rows and column not in rows[0]]
     if missing or not rows:
-        raise UserError(f"{path}: {f'no column {missing[0]}' if missing else 'no rows'}; docs/data.md shows what it should hold")
+        raise UserError(f"{path}: {f'no column {missing[0]}' if missing else 'no rows'}; docs/data.md shows what it should contain")
     return rows
 
 

@@ -36,7 +36,7 @@ UNSEEN = {
 
 
 def draw_splits(takes: list[Take]) -> dict[str, str]:
-    """The split of each take by name; for a take with segments, the split of the other frames."""
+    """The split of each take by name. For a take with segments, it applies to the frames outside of them."""
     contents = [take for take in takes if take.content]
     return draw_by_content(contents) | draw_by_action([take for take in takes if not take.content])
 

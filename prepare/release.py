@@ -1,7 +1,8 @@
 """Make a small folder of trained weights for distribution: best weights in fp16 or int8, statistics and settings, without resume
 files.
 
-    python -m prepare.release --dataset_name open --runs vq lamp masked residual length m2t --int8 lamp masked residual m2t
+    python -m prepare.release --dataset_name open --runs vq lamp masked residual length evaluator m2t \\
+        --int8 vq lamp masked residual evaluator m2t
 
 `--out` is a checkpoints folder, so every script accepts it as `--checkpoints_dir`. Models are loaded in fp32.
 """
@@ -40,6 +41,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> int:
     """Write one run's part, and return the number of bytes of its weights. Raises `UserError` for an incomplete run."""
+    from models.words import FILE as WORDS
+    from models.words import Words
     from pipelines.caption_index import FILE
     from utils.checkpoint import eight_bits, find_weights, load_weights, save_weights
 
@@ -62,6 +65,9 @@ def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> i
             shutil.copyfile(kept, place)
         except OSError as error:
             raise UserError(f"{kept}: cannot be copied ({error.strerror}); the run is not whole") from error
+    if metadata["kind"] == "evaluator":
+        words = Words.load(source.root / WORDS)
+        Words(words.words, words.vectors.half()).save(target.root / WORDS)
     write_settings(source.opt, target.opt)
     print(f"{Path(source.root).name}: step {metadata.get('step', 'unknown')}, {weights.stat().st_size / 2**20:.1f} MiB")
     return weights.stat().st_size

@@ -31,7 +31,7 @@ def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
 
 
 def join_group(group: list[Clip]) -> list[Clip]:
-    """Clips of one group, joined until each has more than `SHORTEST` frames; the best fitting poses meet."""
+    """Clips of one group, joined in the best fitting order until each result has more than `SHORTEST` frames."""
     waiting, results = list(group), []
     while waiting:
         parts = [waiting.pop(0)]

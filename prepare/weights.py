@@ -1,8 +1,9 @@
 """Train the embedded weights, stage by stage, with the recipe below. `make weights` calls this module.
 
     python -m prepare.weights --data_root dataset/Open --setting cpu
-    python -m prepare.release --dataset_name open --runs vq lamp masked filling residual length m2t \\
-        --int8 vq lamp masked filling residual m2t
+    python -m prepare.release --dataset_name open --runs vq lamp masked residual length evaluator m2t \\
+        --int8 vq lamp masked residual evaluator m2t
+    python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
 A stage is a run in `<checkpoints_dir>/open/`. Stages that are finished are skipped, interrupted ones are resumed, and each ends by
 its number of steps or after its minutes, whichever comes first. The first stages start from the weights in `--init`, if there are
@@ -51,31 +52,29 @@ VQ = (
 )
 LAMP = f"{USUAL} --vq_name vq --bert {{bert}} --num_queries 16 --cross_width 384 --embed_dim 256 --match_rows 16 --warm_up_iter 20"
 GPT = f"{USUAL} --lamp_name lamp --num-layers 6 --embed-dim-gpt 256 --n-head-gpt 4 --block-size 40 --warm_up_iter 50"
+EVALUATOR = "--movement_hidden 192 --movement_dim 192 --motion_hidden 192 --text_hidden 192 --embed_dim 192"
 STAGES = {
-    "vq": Stage("train_vq.py", f"{VQ} --lr 4e-4", (3600, 48, 128), (4000, 1.6, 512), init=True),
-    "lamp": Stage("train_lamp.py", f"{LAMP} --lr 2e-4 --eval_iter 100", (400, 30, 64), (1500, 1.2, 256), init=True),
+    "vq": Stage("train_vq.py", f"{VQ} --lr 4e-4", (3600, 34, 128), (4000, 1.6, 512), init=True),
+    "lamp": Stage("train_lamp.py", f"{LAMP} --lr 2e-4 --eval_iter 100", (400, 16, 64), (1500, 1.2, 256), init=True),
     "masked": Stage(
         "train_t2m_transformer.py",
-        f"--stage masked --text_encoder lamp+sentence {TRANSFORMER} --n_layers 5 --lr 6e-4 --eval_iter 300",
-        (4600, 45, 64), (4000, 1.0, 256), init=True,
-    ),
-    "filling": Stage(
-        "train_t2m_transformer.py",
-        f"--stage masked --text_encoder sentence --attention full --infill 0.7 {TRANSFORMER} --n_layers 5 --lr 6e-4 "
-        "--eval_iter 300",
-        (900, 10, 64), (2000, 0.6, 256), init=True,
+        f"--stage masked --text_encoder lamp+sentence --attention full --infill 0.3 {TRANSFORMER} --n_layers 5 --lr 4e-4 "
+        "--text_noise 0.5 --drop_encoder 0.2 --eval_iter 500",
+        (12_000, 45, 64), (6000, 1.5, 256), init=True,
     ),
     "residual": Stage(
         "train_t2m_transformer.py",
-        f"--stage residual --text_encoder sentence {TRANSFORMER} --n_layers 4 --lr 8e-4 --eval_iter 600",
-        (2400, 42, 64), (4000, 0.9, 256),
+        f"--stage residual --text_encoder sentence --text_noise 0.3 {TRANSFORMER} --n_layers 4 --lr 6e-4 --eval_iter 500",
+        (3000, 20, 64), (4000, 0.7, 256), init=True,
     ),
     "length": Stage(
         "train_t2m_transformer.py",
-        f"--stage length --text_encoder sentence {USUAL} --vq_name vq --lr 3e-4 --warm_up_iter 100",
-        (3000, 3, 64), (3000, 0.2, 256),
+        f"--stage length --text_encoder sentence {USUAL} --vq_name vq --lr 3e-4 --warm_up_iter 100 --ema_decay 0.995 "
+        "--text_noise 0.5",
+        (5000, 2, 64), (3000, 0.2, 256),
     ),
-    "m2t": Stage("train_m2t.py", f"{GPT} --lr 4e-4 --eval_iter 200", (500, 12, 64), (2000, 0.5, 128), init=True),
+    "evaluator": Stage("train_evaluator.py", f"{EVALUATOR} --lr 6e-4 --eval_iter 600", (3600, 10, 64), (3600, 0.3, 64)),
+    "m2t": Stage("train_m2t.py", f"{GPT} --lr 4e-4 --eval_iter 200", (500, 8, 64), (2000, 0.5, 128), init=True),
 }  # fmt: skip
 
 

@@ -43,9 +43,6 @@ class Acc(torch.Tensor):
     def __init__(self, inner: torch.Tensor):
         self.inner = inner
 
-    def __repr__(self, **_: Any) -> str:
-        return f"Acc({self.inner})"
-
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         return _run(func, args, kwargs or {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
@@ -30,6 +31,26 @@ def test_an_interrupted_run_keeps_its_rows(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         gpu.main(["--gpu_id", "-1", "--tiny", "--output", str(tmp_path / "rows.jsonl")])
     assert json.loads((tmp_path / "rows.jsonl").read_text())["name"] == "first"
+
+
+def test_a_part_ends_when_its_time_is_over_and_the_next_one_runs(tmp_path, monkeypatch):
+    def slow(bench, deadline):
+        with gpu.one_row(bench, "generation", "batch 1"):
+            time.sleep(60)
+
+    def large(bench, deadline):
+        with gpu.one_row(bench, "training", "lamp"):
+            raise torch.OutOfMemoryError
+        bench.row("training", "masked", ms_per_step=1.0)
+
+    monkeypatch.setitem(gpu.SECONDS, "generation", 0.1)
+    monkeypatch.setitem(gpu.PARTS, "generation", slow)
+    monkeypatch.setitem(gpu.PARTS, "training", large)
+    gpu.main(["--gpu_id", "-1", "--tiny", "--parts", "generation", "training", "--output", str(tmp_path / "rows.jsonl")])
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [(row["name"], row.get("result")) for row in rows] == [
+        ("batch 1", "out of time"), ("the rest", "skipped: no time left"), ("lamp", "out of memory"), ("masked", None),
+    ]  # fmt: skip
 
 
 def test_a_failed_check_is_a_row_and_an_exit_code(tmp_path, monkeypatch):

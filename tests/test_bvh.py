@@ -216,7 +216,7 @@ def test_utf_16_is_read(tmp_path, encoding):
 def test_rows_that_are_there_are_read_with_a_note(capsys, change, rows):
     assert len(read_bvh(io.StringIO(change(TWO_BONES))).rotations) == rows
     told = capsys.readouterr().err
-    assert told.startswith("note:") and f"all {rows} that are there" in told
+    assert told.startswith("note:") and f"all {rows} rows are read" in told
 
 
 def test_missing_rotations_of_a_hinge_are_zero():

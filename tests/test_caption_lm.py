@@ -282,9 +282,9 @@ def test_bad_input_is_told_in_one_line(model, queries, folders, tmp_path, monkey
         (lambda: make(folders["bert"]), "not a causal|no end mark"),
         (lambda: make(tmp_path / "nowhere"), "no such file or folder"),
         (lambda: make(Path("nowhere.gguf")), "no such file or folder"),
-        (lambda: make(tmp_path / "broken.gguf"), "no causal language model|gguf"),
-        (lambda: make(tmp_path / "empty"), "no causal language model"),
-        (lambda: make(Path("no-such-owner/no-such-model")), "no causal language model"),
+        (lambda: make(tmp_path / "broken.gguf"), "cannot be loaded as a causal language model|gguf"),
+        (lambda: make(tmp_path / "empty"), "cannot be loaded as a causal language model"),
+        (lambda: make(Path("no-such-owner/no-such-model")), "cannot be loaded as a causal language model"),
         (lambda: CaptionLMConfig(lora_r=0), "--lora_r 0"),
         (lambda: CaptionLMConfig(bits=3), "--bits 3"),
     ]

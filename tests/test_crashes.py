@@ -225,7 +225,7 @@ def test_a_run_without_any_save_begins_anew(tmp_path, capsys):
     begun.weights("net_best_size").write_bytes(b"")  # versions before wrote this first
     run = trainer(tmp_path / "begun", replace(CONFIG, is_continue=True))
     run.fit()
-    assert "begins anew" in capsys.readouterr().err
+    assert "starts from the beginning" in capsys.readouterr().err
     assert same(load_resume(whole.folder.resume), load_resume(run.folder.resume))
 
 

@@ -26,7 +26,7 @@ def test_they_are_small():
 def test_a_generated_motion_is_told_in_words_as_it_was_asked_for(prompt, word, side, tmp_path, capsys):
     common = ["--output_dir", str(tmp_path), "--gpu_id", "-1", "--checkpoints_dir", str(tmp_path / "none")]
     gen_t2m.main([*common, "--ext", "made", "--text_prompt", prompt, "--motion_length", "132", "--formats", "npy"])
-    assert "the text is read by LaMP" in capsys.readouterr().out
+    assert "text encoder: LaMP" in capsys.readouterr().out
     (motion,) = (tmp_path / "made" / "joints" / "0").glob("*_len132.npy")
     gen_m2t.main([*common, "--ext", "told", "--motions", str(motion)])
     said = json.loads((tmp_path / "told" / "captions.json").read_text())[0]["captions"][0]["text"]

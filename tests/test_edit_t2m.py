@@ -83,8 +83,8 @@ def test_sections_are_frames_or_shares(words, sections):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["60,40"], "the end comes after the start"),
-        (["0.5,0.5"], "are nothing"),
+        (["60,40"], "the end must come after the start"),
+        (["0.5,0.5"], "are empty"),
         (["90,120"], "leave the motion, which has 0 to 100"),
         (["-4,8"], "leave the motion"),
         (["0.5,1.2"], "frames 50 to 120 leave"),

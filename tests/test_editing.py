@@ -138,16 +138,17 @@ def test_a_motion_longer_than_the_transformers_see_is_edited_through_windows(mon
     assert all((window[0, :, 0] >= 0).sum() >= CONTEXT for window in seen)
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=150).filter(any), st.integers(2 * CONTEXT + 1, 60))
-def test_windows_fill_everything_and_see_no_other_holes(wanted, longest):
+@given(st.lists(st.booleans(), min_size=1, max_size=150).filter(any), st.integers(2 * CONTEXT + 1, 60), st.booleans())
+def test_windows_fill_everything_and_see_no_other_holes(wanted, longest, prompted):
     spans, holes = spans_of(wanted, longest), list(wanted)
-    windows = windows_around(spans, len(wanted), longest)
-    assert len(wanted) <= longest or len(windows) == len(spans)
+    windows = windows_around(spans, len(wanted), longest, CONTEXT if prompted else longest)
+    assert len(windows) == (1 if len(wanted) <= (CONTEXT if prompted else longest) else len(spans))
     for number, (start, stop) in enumerate(windows):
         assert 0 <= start < stop <= len(wanted) and stop - start <= longest
-        if len(wanted) > longest:
+        if len(windows) == len(spans) > 1:
             first, last = spans[number]
             assert start <= first and last <= stop and not any(holes[start:first] + holes[last:stop])
-            assert first - start >= min(CONTEXT, first)
+            assert first - start >= min(CONTEXT, first, longest - (last - first))
+            assert not prompted or (first - start <= CONTEXT and stop - last <= CONTEXT)
         holes[start:stop] = [False] * (stop - start)
     assert not any(holes)

@@ -148,7 +148,7 @@ def test_half_millimetres_archives_and_pointers(clip, tmp_path):
     with pytest.raises(UserError, match="no motion in it"):
         read_motion(tmp_path / "d.npy")
     os.mkfifo(tmp_path / "e.npy")
-    with pytest.raises(UserError, match="no ordinary file"):
+    with pytest.raises(UserError, match="not a regular file"):
         read_motion(tmp_path / "e.npy")
 
 

@@ -127,7 +127,7 @@ def test_without_a_length_one_is_predicted(generate):
 
 def test_the_dataset_is_found_by_the_name_of_the_run(generate, checkpoints, capsys):
     generate("--text_prompt", "a person walks", "--motion_length", "8")
-    assert f"weights: {checkpoints / 'open' / 'base'}; the text is read by " in capsys.readouterr().out
+    assert f"weights: {checkpoints / 'open' / 'base'}; text encoder: " in capsys.readouterr().out
 
 
 def test_transformers_may_run_in_bf16(generate):

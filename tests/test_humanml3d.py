@@ -302,7 +302,7 @@ def test_an_interrupted_build_leaves_nothing(work, monkeypatch):
 def test_an_existing_dataset_is_not_overwritten(work, capsys):
     (work / "out").mkdir()
     (work / "out/Mean.npy").touch()
-    assert "already there" in failure(capsys, work)
+    assert "exists already" in failure(capsys, work)
 
 
 @pytest.mark.parametrize(

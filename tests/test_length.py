@@ -22,10 +22,10 @@ def test_a_predicted_zero_becomes_one_token():
 
 def test_prediction_belongs_to_its_sample():
     model, condition = predictor(), torch.randn(200, 12, dtype=torch.double)
-    together = model.predict(condition, seed=4, topkr=0.0)
-    assert together[150] == model.predict(condition[150:151], seed=4, first_sample=150, topkr=0.0)[0]
+    together = model.predict(condition, seed=4)
+    assert together[150] == model.predict(condition[150:151], seed=4, first_sample=150)[0]
     assert together.unique().numel() > 5
-    assert not torch.equal(together, model.predict(condition, seed=5, topkr=0.0))
+    assert not torch.equal(together, model.predict(condition, seed=5))
 
 
 def test_argmax():

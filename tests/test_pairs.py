@@ -137,7 +137,7 @@ def test_a_damaged_cache_is_made_again(clips, tmp_path, capsys):
     (file,) = tmp_path.glob("latents_*.npy")
     file.write_bytes(file.read_bytes()[:-100])
     assert np.array_equal(cached_latents(captioned.clips, latent, normaliser, STRIDE, "weights"), whole)
-    assert "made again" in capsys.readouterr().err
+    assert "rebuilt" in capsys.readouterr().err
 
 
 def test_nothing_is_left_of_an_interrupted_cache(clips, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 import tests.pretend_device as device
 import training.trainer  # noqa: F401 (what imports `resolve_device` and `autocast` by name comes before `pretend`)
 from evaluation import judges, protocol, retrieval, tokeniser  # noqa: F401
+from evaluation.metrics import bertscore
 from models.words import Words
 from pipelines import editing, language_motion, long_motion, looping, motion2text, text2motion  # noqa: F401
 from prepare.synthetic import write_synthetic
@@ -21,8 +23,7 @@ from tests.small_lamp import write_lamp
 from tests.tiny import walking
 from utils.checkpoint import CheckpointFolder, load_weights, save_weights
 
-# What runs at every training step, every drawn batch or every word.
-WATCHED = {
+WATCHED = {  # functions that run at every training step, for every batch of samples or for every word
     "training/trainer.py:_update",
     "models/masked.py:generate",
     "models/residual.py:generate",
@@ -45,7 +46,6 @@ ALLOWED = {
 SMALL = "--batch_size 6 --warm_up_iter 1 --max_iters 2 --log_every 1"
 TRANSFORMER = "--latent_dim 16 --ff_size 16 --n_layers 1 --n_heads 2"
 ORIGIN = "--vq_name vq --text_encoder lamp --lamp_name lamp"
-# M2T_eval is not among them: transformers builds BERTScore's model on the device `meta`, which is the pretend one.
 JUDGED = "--eval_fid 1 --eval_batches 1 --evaluator lamp --evaluator_name lamp"
 GENERATOR = "--name masked --res_name residual --length_name length --time_steps 2"
 COMMANDS = {
@@ -69,7 +69,9 @@ COMMANDS = {
     "train_m2t": "--exp-name m2t --lamp_name lamp --batch-size 6 --total-iter 2 --warm_up_iter 1 --log_every 1 --num-layers 1 "
     "--embed-dim-gpt 16 --n-head-gpt 2 --ff-rate 2 --block-size 12 --use_codes",
     "gen_m2t": "--motions WALK --name m2t --output_dir OUT",
+    "M2T_eval": "--exp-name m2t --evaluator lamp --evaluator_name lamp --bert_score BERT --repeat_times 1 --num_batch 1",
 }  # fmt: skip
+load_encoder = functools.cache(bertscore._load)  # once, outside `pretend`: transformers uses the device `meta` itself
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +79,8 @@ def root(tmp_path_factory) -> Path:
     """A synthetic dataset, a LaMP and its tokeniser, a BERT folder, prompts and a motion."""
     root = tmp_path_factory.mktemp("device")
     write_synthetic(root / "data", clips=24, seed=0)
-    names = (root / "data" / "all.txt").read_text()
     for split in ("train", "val", "test"):
-        (root / "data" / f"{split}.txt").write_text(names)
+        (root / "data" / f"{split}.txt").write_text((root / "data" / "all.txt").read_text())
     write_lamp(root / "runs", "synthetic")
     vq = CheckpointFolder(root / "runs", "synthetic", "vq")
     state, metadata = load_weights(vq.weights("latest"))
@@ -90,6 +91,7 @@ def root(tmp_path_factory) -> Path:
         np.save(vq.meta / f"{part}.npy", np.ones(263, np.float32))
     captions = " ".join(path.read_text() for path in (root / "data" / "texts").glob("*.txt")).lower()
     write_bert(root / "bert", sorted(set(re.findall("[a-z]+", captions))))
+    load_encoder((root / "bert").resolve(), f"{root.name}/bert")
     (root / "prompts.txt").write_text("a person walks#NA\na person bows#NA\n")
     np.save(root / "walk.npy", walking(48).numpy())
     return root
@@ -102,10 +104,10 @@ def accelerator(monkeypatch):
 
     monkeypatch.setattr(Words, "from_word_pieces", drawn)
     monkeypatch.setattr("motion.spec.GLOVE", Path("no such folder"))
-    monkeypatch.setattr("evaluation.protocol.SAMPLES", 2)
-    monkeypatch.setattr("evaluation.protocol.SAMPLE_PAIRS", 1)
-    monkeypatch.setattr("evaluation.protocol.BATCH", 8)
+    for name, value in {"SAMPLES": 2, "SAMPLE_PAIRS": 1, "BATCH": 8}.items():
+        monkeypatch.setattr(f"evaluation.protocol.{name}", value)
     monkeypatch.setattr("pipelines.known.check_prompts", lambda prompts, *_: [None] * len(prompts))  # MiniLM takes seconds
+    monkeypatch.setattr(bertscore, "_load", load_encoder)
     monkeypatch.setattr(device, "watched", WATCHED)
     device.EVENTS.clear()
     with device.pretend(monkeypatch):

@@ -83,7 +83,18 @@ def test_generation_at_scale_one_is_conditional_and_at_zero_reads_no_condition()
     assert torch.equal(model.generate(base, condition, LENGTHS, **zero), model.generate(base, -condition, LENGTHS, **zero))
     logits, _ = next(model.decode(base, condition, LENGTHS, cond_scale=1))
     history = model.history(torch.where(valid, base, model.pad_id)[..., None])[:, :, 0]
-    assert torch.equal(logits, model(history, torch.ones(4, dtype=torch.long), condition, valid))
+    assert torch.equal(logits, model(history, 1, condition, valid))
+
+
+def test_one_layer_for_all_samples_equals_each_samples_own():
+    model, condition, valid = small(), torch.randn(4, 12, dtype=torch.double), valid_mask(LENGTHS, 9)
+    history = torch.randn(4, 9, 16, dtype=torch.double)
+    for layer in range(1, model.config.num_quantizers):
+        ones = torch.full((4,), layer)
+        torch.testing.assert_close(model(history, layer, condition, valid), model(history, ones, condition, valid))
+        torch.testing.assert_close(
+            model.guided(history, layer, condition, valid, 3), model.guided(history, ones, condition, valid, 3)
+        )
 
 
 @pytest.mark.parametrize("share", [True, False])

@@ -124,6 +124,12 @@ def test_a_model_that_fills_gaps_is_a_companion_and_no_candidate(tmp_path):
     assert resolve_generator(tmp_path, name="fill").masked.name == "fill"
 
 
+def test_a_model_that_fills_gaps_generates_too_if_it_is_alone(tmp_path):
+    write_run(tmp_path, "masked", "masked", vq_name="vq", config={"infill": 0.3})
+    found = resolve_generator(tmp_path)
+    assert (found.masked.name, found.fill_name) == ("masked", "")
+
+
 def test_the_embedded_models_find_each_other(tmp_path):
     found = resolve_generator(tmp_path)
     assert found.masked.embedded and found.res_name and found.length_name

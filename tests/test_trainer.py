@@ -19,6 +19,7 @@ from torch import nn
 from options.train import Training
 from training.parts import Evaluation, Prefetcher, WeightAverage, learning_rate, parameter_groups
 from training.trainer import Trainer
+from training.utilisation import peak_flops
 from utils.checkpoint import CheckpointFolder, find_weights, freeze, load_resume, load_weights, save_resume
 from utils.errors import UserError
 from utils.runtime import Distributed
@@ -26,7 +27,16 @@ from utils.runtime import Distributed
 ROOT = Path(__file__).parents[1]
 SIZE = Training().batch_size
 CONFIG = Training(
-    name="run", gpu_id=-1, lr=1e-2, warm_up_iter=4, milestones=[15], weight_decay=0.1, max_epoch=4, log_every=1, ema_decay=0.9
+    name="run",
+    gpu_id=-1,
+    precision="fp32",
+    lr=1e-2,
+    warm_up_iter=4,
+    milestones=[15],
+    weight_decay=0.1,
+    max_epoch=4,
+    log_every=1,
+    ema_decay=0.9,
 )
 
 
@@ -221,8 +231,33 @@ def test_max_iters_ends_a_run_and_a_larger_one_continues_it(tmp_path, capsys):
 def test_log_line_names_step_epoch_every_term_rate_and_time(tmp_path, capsys):
     trainer(tmp_path, replace(CONFIG, log_every=7)).fit()
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("step 7/20"))
-    for part in ("epoch 2", "loss ", "error ", "ema ", "grad_norm ", "lr 0.01", "ms/step", "left"):
+    for part in ("epoch 2", "loss ", "error ", "ema ", "grad_norm ", "lr 0.01", "ms/step", "samples/s", "GB", "left"):
         assert part in line
+    assert "MFU" not in line  # the peak of a CPU is not known
+
+
+def test_log_line_has_the_utilisation_where_the_peak_is_known(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("training.utilisation.peak_flops", lambda device: 1e9)
+    run = trainer(tmp_path, replace(CONFIG, max_iters=3))
+    run.fit()
+    products = 3 * 8 + 8 * 3  # forward and for the weights; the gradient of the first layer's input is not needed
+    flops = 2 * 4 * (2 * products + 8 * 3 + 3 * 3)  # of 4 rows, helper included: one update
+    assert run.utilisation.share(seconds=1e-3) == pytest.approx(flops / 1e6)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert len(lines) == 3 and all(re.search(r"  MFU [0-9.]+ %  ", line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "teraflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA A10G", 70),
+        ("NVIDIA GeForce RTX 4090", 165), ("NVIDIA RTX A4000", None), ("Tesla V100-SXM2-16GB", None),
+    ],
+)  # fmt: skip
+def test_peak_of_a_gpu_by_its_name(monkeypatch, name, teraflops):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    assert peak_flops(torch.device("cuda")) == (teraflops and teraflops * 1e12)
+    assert peak_flops(torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize("clip_grad", [0.0, 1.0])

@@ -16,7 +16,7 @@ from utils.checkpoint import CheckpointFolder, save_weights
 
 FLAGS = {
     "train_vq.py": train.TrainVQ, "train_lamp.py": train.TrainLaMP, "train_t2m_transformer.py": train.TrainT2M,
-    "train_m2t.py": train.TrainM2T,
+    "train_m2t.py": train.TrainM2T, "train_evaluator.py": train.TrainEvaluator,
 }  # fmt: skip
 
 
@@ -27,7 +27,8 @@ def test_every_stage_is_a_command_that_its_script_accepts(setting, tmp_path):
     for name in weights.STAGES:
         script, *words = weights.command(config, name)
         parsed = parse(FLAGS[script], words)
-        assert (parsed.name, parsed.dataset_name) == (name, "open") and parsed.max_iters > 0 and parsed.balance
+        assert (parsed.name, parsed.dataset_name) == (name, "open") and parsed.max_iters > 0
+        assert parsed.balance == (name != "evaluator")
         assert (getattr(parsed, "init", "") != "") == (name == "vq")  # the only one that there is something to start from
 
 

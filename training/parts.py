@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from options.train import Training
 from training.board import Board
+from training.utilisation import Utilisation
 from utils.errors import UserError
 
 Batch = dict[str, Tensor]
@@ -217,11 +218,13 @@ class Reporter:
         shown = {name: shortened(value) if isinstance(value, str) else format(value, ".4g") for name, value in values.items()}
         return "  ".join(f"{name} {value}" for name, value in shown.items())
 
-    def step_line(self, values: dict[str, float], step: int, epoch: int) -> None:
-        """The line of a log step: step, epoch, each named value, speed, peak memory, time left."""
-        seconds = (time.monotonic() - self.since) / max(1, step - self.since_step)
+    def step_line(self, values: dict[str, float], step: int, epoch: int, utilisation: Utilisation) -> None:
+        """The line of a log step: step, epoch, each named value, speed, peak memory, on a GPU the utilisation (MFU), time left."""
+        seconds = max(1e-9, (time.monotonic() - self.since) / max(1, step - self.since_step))
         left = timedelta(seconds=round(seconds * (self.total_steps - step)))
         text = self.values("train", values, step)
-        speed = f"{1000 * seconds:.1f} ms/step  {self.samples / max(seconds, 1e-9):.0f} samples/s"
-        self.say(f"step {step}/{self.total_steps}  epoch {epoch}  {text}  {speed}  {peak_memory():.1f} GB  {left} left")
+        speed = f"{1000 * seconds:.1f} ms/step  {self.samples / seconds:.0f} samples/s  {peak_memory():.1f} GB"
+        if (share := utilisation.share(seconds)) is not None:
+            speed += f"  MFU {100 * share:.1f} %"
+        self.say(f"step {step}/{self.total_steps}  epoch {epoch}  {text}  {speed}  {left} left")
         self.start_clock(step)

@@ -35,6 +35,7 @@ from training.parts import (
     learning_rate,
     parameter_groups,
 )
+from training.utilisation import Utilisation
 from utils.checkpoint import (
     CheckpointFolder,
     git_revision,
@@ -124,6 +125,7 @@ class Trainer:
         self.validation_due = self.evaluation_due = False
         self.random: list[dict[str, Any]] | None = None  # by rank; None: from the seed
         self.prefetcher: Prefetcher | None = None  # this and the next four: while `fit` runs
+        self.utilisation = Utilisation(self.device)
         self.report: Reporter | None = None
         self.stop: StopSignal | None = None
         self.agreement: Agreement | None = None
@@ -200,16 +202,17 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.total_steps, config)
         finite = torch.ones((), dtype=torch.bool, device=self.device)
-        for index in self._batch_indices(self.step):
-            last_of_run = index + 1 == self.total_steps * config.accumulate
-            batch = self.prefetcher.get(index, then=None if last_of_run else index + 1)
-            # Read by DDP alone: processes exchange gradients once an update.
-            self.forward.require_backward_grad_sync = (index + 1) % config.accumulate == 0
-            with autocast(self.device, config.precision):
-                loss, logs = self.forward(batch)
-            (loss / config.accumulate).backward()
-            finite &= torch.isfinite(loss)
-            self._sum({name: value / config.accumulate for name, value in logs.items()})
+        with self.utilisation.counting():
+            for index in self._batch_indices(self.step):
+                last_of_run = index + 1 == self.total_steps * config.accumulate
+                batch = self.prefetcher.get(index, then=None if last_of_run else index + 1)
+                # Read by DDP alone: processes exchange gradients once an update.
+                self.forward.require_backward_grad_sync = (index + 1) % config.accumulate == 0
+                with autocast(self.device, config.precision):
+                    loss, logs = self.forward(batch)
+                (loss / config.accumulate).backward()
+                finite &= torch.isfinite(loss)
+                self._sum({name: value / config.accumulate for name, value in logs.items()})
         norm = clip_grad_norm_(self.weights, config.clip_grad or float("inf"))
         finite &= torch.isfinite(norm)
         self._sum({"grad_norm": norm})
@@ -229,7 +232,7 @@ class Trainer:
         self._check_finite()
         means = self.processes.mean(torch.stack(list(self.sums.values())) / self.summed).tolist()
         values = {**dict(zip(self.sums, means)), "lr": self.optimizer.param_groups[0]["lr"]}
-        self.report.step_line(values, self.step, self._epoch(self.step - 1))
+        self.report.step_line(values, self.step, self._epoch(self.step - 1), self.utilisation)
         self.sums, self.summed = {}, 0
 
     def _validate(self) -> None:
@@ -310,7 +313,7 @@ class Trainer:
             if any(getattr(self.config, flag, "") for flag in ("init", "resume_trans")):
                 raise UserError(f"{folder.root}: no resume file yet; start it again without --is_continue")
             if self.processes.main:
-                print(f"note: {folder.root}: no resume file yet; the run begins anew", file=sys.stderr)
+                print(f"note: {folder.root}: no resume file yet; the run starts from the beginning", file=sys.stderr)
         elif folder.has_weights() and not folder.only_begun():
             raise UserError(f"{folder.root}: this run exists; continue it with --is_continue, or choose another --name")
 
@@ -369,7 +372,7 @@ class Trainer:
             for name, value in self.batches.batch(index).items():
                 rows = (~torch.isfinite(value)).nonzero()[:, 0].unique().tolist()
                 if rows:
-                    raise UserError(f"{place}: '{name}' of batch {index} holds NaN or inf in rows {rows}; mend or remove that data")
+                    raise UserError(f"{place}: '{name}' of batch {index} holds NaN or inf in rows {rows}; correct or remove it")
         raise UserError(f"{place}: loss or gradient is NaN or inf though the data is not; lower --lr, or try --precision fp32")
 
     def _batch_indices(self, step: int) -> range:

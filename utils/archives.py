@@ -37,7 +37,7 @@ def read_members(path: Path, wanted: Callable[[str], bool], limits: Limits = Lim
     Raises `UserError` for an archive that is damaged, encrypted or beyond the limits, and for links and devices.
     """
     if not path.is_file():
-        raise UserError(f"{path}: cannot be read (no such file, or no ordinary one); name a folder, .zip or .tar")
+        raise UserError(f"{path}: cannot be read (no such file, or not a regular one); name a folder, .zip or .tar")
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

@@ -50,7 +50,7 @@ def atomic_path(path: str | Path, *, durable: bool = False, keep: Path | None = 
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     if path.exists() and not path.is_file():
-        raise UserError(f"cannot write {path}: it is no ordinary file; choose another name")
+        raise UserError(f"cannot write {path}: it is not a regular file; choose another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -247,14 +247,14 @@ def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Pa
     """
     if path.exists():
         try:
-            result, reason = read(path), "not what it should hold"
+            result, reason = read(path), "not what it should contain"
         except (UserError, OSError, ValueError, KeyError, EOFError) as error:
             result, reason = None, " ".join(str(error).split())
         if result is not None:
             with suppress(OSError):  # a folder that cannot be written to
                 os.utime(path)  # used now
             return result
-        print(f"note: {path}: damaged ({reason}); it is made again", file=sys.stderr)
+        print(f"note: {path}: damaged ({reason}); it is rebuilt", file=sys.stderr)
     make(path)
     drop_old_caches(path)
     return read(path)

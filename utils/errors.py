@@ -48,7 +48,7 @@ def script(main: Callable) -> Callable:
                 raise
             fail_without(name)
         except MemoryError:
-            fail("out of memory: take smaller input, or a smaller --batch_size")
+            fail("out of memory: use smaller input, or a smaller --batch_size")
         except BrokenPipeError:  # the reader of our output has gone
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

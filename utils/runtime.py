@@ -99,10 +99,11 @@ def autocast(device: torch.device, precision: str = "auto") -> AbstractContextMa
 
 
 def has_bf16_units(device: torch.device) -> bool:
-    """Whether the GPU or CPU has matrix units for bf16. AVX512_BF16 alone does not count: it is hardly faster than fp32."""
+    """Whether the GPU or CPU computes in bf16 natively; a CPU does so with AMX or AVX512_BF16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    units = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return any(units.get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 
 @dataclass(frozen=True)

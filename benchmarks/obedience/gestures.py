@@ -182,7 +182,7 @@ def dribbles(body: Body, side: int) -> list[Span]:
 
 
 def circles_the_arms(body: Body) -> list[Span]:
-    """Both hands go round their shoulders, seen from the side, 300° or more."""
+    """Both hands move by 300° or more around the shoulders, seen from the side."""
     around = np.degrees(np.unwrap(np.arctan2(body.reach[..., 1], body.reach[..., 2]), axis=0))
     turned = around[-1] - around[0]
     if abs(turned.sum()) < 480 or np.abs(turned).min() < 200:

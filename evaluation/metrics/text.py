@@ -173,7 +173,7 @@ def cider(candidates: Captions, references: References, max_order: int = 4) -> f
 
 
 def _similarity(counts: sparse.csr_matrix, groups: sparse.csr_matrix, owner: np.ndarray) -> np.ndarray:
-    """Cosine (M,) of each reference with its caption, clipped: counts (N + M, V) of the V n-grams, captions first."""
+    """Clipped cosine similarity (M,) of each reference to its caption, from n-gram counts (N + M, V), captions first."""
     N = groups.shape[0]
     captions, references = counts[:N][owner], counts[N:]
     clips = np.asarray((groups @ references > 0).sum(0)).ravel()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.lamp import LaMP, LaMPConfig
+from models.linear import Linear
 from models.masked import MaskedTransformer
 from models.qformer import QFormer, QFormerConfig
 from models.upstream.tokeniser import tokeniser_from
@@ -158,7 +159,7 @@ class TextCondition(nn.Module):
     def __init__(self, qformer: QFormer):
         super().__init__()
         self.qformer = qformer
-        self.projection = nn.Linear(qformer.config.hidden_size, qformer.config.cross_width)
+        self.projection = Linear(qformer.config.hidden_size, qformer.config.cross_width)
 
     def queries(self, ids: Tensor, valid: Tensor) -> Tensor:
         """ids (B, L) and their mask (B, L) bool → (B, Q, H). The queries see padding too, so L must be 49, as in training."""

@@ -1,4 +1,4 @@
-"""Released MoMask transformers and length estimator → ours: names of tensors, and sizes read off their shapes.
+"""Load MoMask's released transformers and length estimator as our models: tensors are renamed, sizes come from shapes.
 
 State dicts as stored under `t2m_transformer`, `res_transformer` and `estimator`. The number of heads cannot be inferred: it is 6,
 as in MoMask, unless the caller gives it.

@@ -25,7 +25,8 @@ PAGE_SECONDS = 2.0  # how long a page is shown, at least
 def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np.ndarray]:
     """`text` as pages (rows, width, 3) of equal size and at most `height` rows, to be shown in turn within `seconds`.
 
-    Letters are as large as one page allows; before they become too small to read, there are more pages, of two seconds or longer.
+    The font is as large as fits on one page. If it would be too small to read, the text is split into pages of two seconds or
+    longer.
     """
 
     def fits(size: int) -> bool:

@@ -160,8 +160,8 @@ def check_features(features: np.ndarray, joints: np.ndarray, name: str) -> None:
     size = body_size(joints)
     remedy = "denormalise them once: features * std + mean"
     if not BODIES[0] <= size <= BODIES[1]:
-        raise UserError(f"{name}: its features tell of {size:.3g} m from foot to head; are they normalised? {remedy}")
+        raise UserError(f"{name}: its features give a height of {size:.3g} m from foot to head; are they normalised? {remedy}")
     spec = FEATURES[features.shape[1]]
     columns = features[:, spec.rotations_slice].reshape(-1, 3)
     if np.abs(np.linalg.norm(columns, axis=-1) - 1).mean() > 0.08:  # 0 of captures, 0.13 of what was denormalised twice
-        note(f"{name}: the rotations in its features are none; {remedy}")
+        note(f"{name}: the rotations in its features are invalid; {remedy}")

@@ -105,7 +105,7 @@ def read_bvh(source: str | Path | TextIO) -> Bvh:
     rows = motion_rows(text, header, sum(map(len, channels)), name)
     del text
     if len(rows) != frames:
-        note(f"{name}: its header says {header[1]} frames; all {len(rows)} that are there are read")
+        note(f"{name}: its header says {header[1]} frames; all {len(rows)} rows are read")
     channels = first_person(bvh, channels, name)
     pose(bvh, channels, rows)
     return bvh

@@ -30,7 +30,7 @@ REMEDY = (
 
 
 def write_fbx(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20, rig: RigOptions = USUAL_RIG) -> None:
-    """Write joints (T, J, 3), metres, Y up, as an animated .fbx. Raises `UserError` where Blender is missing or fails."""
+    """Write joints (T, J, 3), metres, Y up, as an animated .fbx. Raises `UserError` if Blender is missing or fails."""
     command = blender()
     with TemporaryDirectory() as folder:
         glb, fbx = Path(folder) / "motion.glb", Path(folder) / "motion.fbx"
@@ -50,7 +50,7 @@ def blender() -> list[str]:
     """The command that runs a script in Blender. Raises `UserError` if Blender is missing."""
     program = os.environ.get(VARIABLE) or shutil.which("blender")
     if not program:
-        raise UserError(f".fbx files are written by Blender, which is not here; {REMEDY}")
+        raise UserError(f".fbx files are written by Blender, which was not found; {REMEDY}")
     if "blender" in Path(program).name.lower():
         return [program, "--background", "--python-exit-code", "1", "--python", str(SCRIPT), "--"]
     return [program, str(SCRIPT)]

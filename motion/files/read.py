@@ -87,7 +87,7 @@ def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMoti
     raw = read_safely(path, options)
     fps = raw.fps if options.fps is None else options.fps
     if not RATES[0] <= fps <= RATES[1]:
-        raise UserError(f"{path}: {fps:.3g} frames a second are no motion's rate; --input_fps states it, from 1 to 1000")
+        raise UserError(f"{path}: {fps:.3g} frames per second is no valid rate; set --input_fps, from 1 to 1000")
     first = skipped_frames(raw, options.skip_frames, path)
     joints, features = raw.joints[first:], None if raw.features is None else raw.features[first:]
     unit = checked(options.unit, tuple(UNITS), "--input_unit") or raw.unit
@@ -109,7 +109,7 @@ def read_safely(path: Path, options: InputOptions) -> Raw:
     """`read_raw` with any exception of a damaged or hostile file turned into `UserError`, so that one bad file does not stop a
     folder."""
     if path.exists() and not path.is_file():
-        raise UserError(f"{path}: cannot be read (it is no ordinary file); give a motion file")
+        raise UserError(f"{path}: cannot be read (it is not a regular file); give a motion file")
     if path.is_file() and path.stat().st_size > LARGEST:
         raise UserError(f"{path}: larger than {LARGEST >> 30} GiB; cut it into parts")
     try:

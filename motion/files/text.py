@@ -23,7 +23,7 @@ def read_text(source: str | Path | TextIO) -> tuple[str, str]:
     path = Path(source)
     try:
         if path.exists() and not path.is_file():
-            raise UserError(f"{source}: cannot be read (it is no ordinary file); give a motion file")
+            raise UserError(f"{source}: cannot be read (it is not a regular file); give a motion file")
         if path.stat().st_size > LARGEST:
             raise UserError(f"{source}: larger than {LARGEST >> 30} GiB; cut it into parts")
         return str(source), decoded(path.read_bytes(), str(source))

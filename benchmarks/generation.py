@@ -1,0 +1,107 @@
+"""Speed of generation on this CPU: `python -m benchmarks.generation [--batches 1 32] [--rounds 5]`.
+
+MoMask's sizes with random weights: 196 frames, 10 steps, residual layers, decoding to features; no text encoder. Each round runs
+three settings in turn: float32 with PyTorch's own matrix product, then float32 and bf16 with `models.linear`. The output is the
+median wall time and CPU time, the ratio of CPU times to the first setting, and the fraction of the matmul peak, which is measured
+in the same run and precision. CPU time counts all threads and depends less on other programs than wall time does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import models.linear
+from models.masked import MaskedConfig, MaskedTransformer
+from models.residual import ResidualConfig, ResidualTransformer
+from models.vqvae import MotionTokeniser, VQConfig
+from options.cli import parse
+from options.common import option
+from utils.errors import script
+from utils.runtime import autocast
+
+TOKENS, STRIDE, WIDTH = 49, 4, 512  # of 196 frames; width of CLIP's condition
+SETTINGS = {"float32, PyTorch": ("fp32", False), "float32": ("fp32", True), "bf16": ("bf16", True)}  # precision, by oneDNN?
+CPU = torch.device("cpu")
+
+
+def generator(size: int) -> Callable[[str], None]:
+    """A function that generates `size` motions in the given precision."""
+    torch.manual_seed(0)
+    masked = MaskedTransformer(MaskedConfig(cond_dim=WIDTH, latent_dim=384, n_heads=6, attention="full")).eval()
+    residual = ResidualTransformer(ResidualConfig(cond_dim=WIDTH)).eval()
+    tokeniser = MotionTokeniser(VQConfig()).eval()
+    condition, tokens = torch.randn(size, WIDTH), torch.full((size,), TOKENS)
+
+    @torch.no_grad()
+    def generate(precision: str) -> None:
+        with autocast(CPU, precision):
+            base = masked.generate(condition, tokens, time_steps=10, cond_scale=4.0)
+            codes = residual.generate(base, condition, tokens, cond_scale=5.0)
+        tokeniser.decode(codes, tokens * STRIDE)
+
+    return generate
+
+
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU seconds of one call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+@torch.no_grad()
+def peak(dtype: torch.dtype) -> float:
+    """FLOP per CPU second of a large linear layer, the best of five."""
+    size = 2048
+    x, weight = (torch.randn(size, size, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / min(seconds(lambda: models.linear.linear(x, weight))[1] for _ in range(5))
+
+
+def measure(size: int, rounds: int) -> None:
+    """Measure and print one batch size."""
+    generate, fast, times = generator(size), models.linear.ONEDNN, {name: [] for name in SETTINGS}
+    models.linear.ONEDNN = False  # the counter does not know oneDNN's products
+    with FlopCounterMode(display=False) as flops:
+        generate("fp32")
+    for number in range(rounds + 1):
+        for name, (precision, onednn) in SETTINGS.items():
+            models.linear.ONEDNN = onednn and fast
+            taken = seconds(lambda precision=precision: generate(precision))
+            if number:  # the first round warms up
+                times[name].append(taken)
+    models.linear.ONEDNN = fast
+    peaks = {"fp32": peak(torch.float32), "bf16": peak(torch.bfloat16)}
+    first = [cpu for _, cpu in times["float32, PyTorch"]]
+    for name, taken in times.items():
+        wall, cpu = (median(values) for values in zip(*taken))
+        ratio = median(mine / theirs for (_, mine), theirs in zip(taken, first))
+        top = peaks[SETTINGS[name][0]]
+        share = flops.get_total_flops() / cpu / top
+        line = f"batch {size:<4}{name:<18}{wall:8.3f} s  {cpu:8.3f} CPU s  ratio {ratio:.2f}"
+        print(f"{line}  {100 * share:3.0f} % of {top / 1e9:.0f} GFLOP per CPU second", flush=True)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Speed of generation on this CPU."""
+
+    batches: list[int] = option([1, 32], "batch sizes")
+    rounds: int = option(5, "rounds to measure, after one that warms up")
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    args = parse(Generation, argv)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    for size in args.batches:
+        measure(size, args.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The linear layer of all models: `torch.nn.Linear`, which uses oneDNN's matrix product on CPUs with AVX-512.
+
+PyTorch itself uses MKL in float32, which takes twice as long on AMD CPUs and up to twice as long on Intel CPUs
+(docs/performance.md). Both compute in float32; only the order of summation differs. Inputs and outputs are (..., D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+
+def onednn_is_faster() -> bool:
+    """Whether oneDNN's float32 product is available and faster than MKL's: with AVX-512 it is, with AVX2 it is not."""
+    has_product = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return has_product and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+ONEDNN = onednn_is_faster()
+SMALL = 2**14  # number of weights below which the overhead of oneDNN outweighs the faster product
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
+    """x (..., I), weight (O, I), bias (O,) → (..., O), as `torch.nn.functional.linear`, followed by GELU if `gelu` is set."""
+    if not _suits_onednn(x, weight):
+        out = F.linear(x, weight, bias)
+    elif torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in (x, weight, bias)):
+        out = _Product.apply(x, weight, bias)
+    else:
+        return _product(x, weight, bias, gelu)
+    return F.gelu(out) if gelu else out
+
+
+def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether to use oneDNN. MKL is faster for a single row; otherwise the choice does not depend on the number of rows, so that an
+    output never depends on the other rows. Under autocast, autocast chooses the product."""
+    fp32_on_cpu = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
+    return ONEDNN and fp32_on_cpu and weight.numel() >= SMALL and _has_rows(x) and not torch.is_autocast_enabled("cpu")
+
+
+def _has_rows(x: Tensor) -> bool:
+    return x.numel() > x.shape[-1]
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "gelu" if gelu else "none", [], "none")
+
+
+class _Product(torch.autograd.Function):
+    """The product and its gradients, all computed by oneDNN."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        rows = gradient.flatten(0, -2)  # (N, O)
+        return (
+            _product(gradient, weight.T, None) if of_x else None,
+            _product(rows.T, x.flatten(0, -2).T, None) if of_weight else None,
+            rows.sum(0) if of_bias else None,
+        )
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear` computed by `linear`, followed by GELU if `gelu` is set."""
+
+    packed: tuple[Tensor, Tensor | None] | None = None  # weight and bias, inside `packed_weights`
+
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
+        packed = self.packed
+        if packed is None or torch.is_grad_enabled() or not _has_rows(x):
+            return linear(x, self.weight, self.bias, gelu)
+        return _product(x.to(packed[0].dtype), *packed, gelu)
+
+
+@contextmanager
+def packed_weights(model: nn.Module) -> Iterator[None]:
+    """Inside, the linear layers of `model` keep their weights in oneDNN's memory order, rounded to bf16 under autocast, for many
+    calls without gradient. Outputs do not change. Enter it inside autocast."""
+    bf16 = torch.is_autocast_enabled("cpu")
+    works = ONEDNN and not torch.is_grad_enabled() and (not bf16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    dtype = torch.get_autocast_dtype("cpu") if bf16 else torch.float32
+    packed = [layer for layer in model.modules() if isinstance(layer, Linear) and _can_pack(layer.weight)] if works else []
+    for layer in packed:
+        weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.to(dtype))
+        layer.packed = weight, None if layer.bias is None else layer.bias.to(dtype)
+    try:
+        yield
+    finally:
+        for layer in packed:
+            layer.packed = None
+
+
+def _can_pack(weight: Tensor) -> bool:
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= SMALL

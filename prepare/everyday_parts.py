@@ -1,0 +1,286 @@
+"""Writers of caption parts for everyday actions of the body and the arms, used by `prepare/everyday.py`.
+
+A writer returns the parts of a caption with the frames at which their actions start. Actions that can be detected in the joints are
+mentioned only if they are detected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from prepare import phrases as say
+from prepare import verbs
+from prepare.actions import actions_in
+from prepare.clauses import Voice, side, times
+from prepare.facts import CHEST, FPS, OVERHEAD, SHOULDER, Event, Facts
+
+MOST_PARTS = 3
+
+
+class Part(NamedTuple):
+    """A clause of a caption, the frame at which its action starts, and whether the joints prove it."""
+
+    start: int
+    clause: str
+    proven: bool = True
+
+
+Phrases = verbs.Phrases
+Tables = tuple[tuple[str, Phrases], ...]  # word of a label → phrases
+Writer = Callable[[Voice, Facts, str, bool], list[Part]]
+
+
+# ----------------------------------------------------------------------------------------------------------------- words
+def count_words(voice: Voice, count: int) -> dict[str, str]:
+    """Values for {times} and {count} of a repeated action."""
+    few = count < len(say.NUMBERS)
+    return {"times": times(voice, count), "count": say.NUMBERS[count] if few else voice.pick(("several", "many"))}
+
+
+def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) -> dict[str, str]:
+    """Values for {limb}, {hand}, {side} and {other}; a random side if none is known."""
+    sides = {event.side for event in events if event.side}
+    part = voice.rng.choice(parts)
+    if not sides:
+        return {"limb": f"one {part}", "hand": f"one {part}", "side": "one", "other": "other"}
+    both = sides != {"left"} and sides != {"right"}
+    one = "left" if sides == {"left"} else "right"
+    name = voice.pick((f"both {part}s".replace("foots", "feet"),) if both else (f"{{their}} {one} {part}",))
+    return {"limb": name, "hand": name, "side": one, "other": side(one == "right")}
+
+
+def way(facts: Facts) -> str:
+    """The direction, such as ' forward', or ''."""
+    words = {"forward": " forward", "backward": " backward", "left": " to the left", "right": " to the right"}
+    return words.get(facts.direction, "") if facts.distance > 0.3 else ""
+
+
+def first(events: tuple[Event, ...]) -> int:
+    """The first frame of the first event; 0 if there is none."""
+    return events[0].start if events else 0
+
+
+def label_count(label: str) -> int:
+    """The number of repetitions, hops or cycles in a label; 1 if it has none."""
+    found = re.search(r"(\d+) (?:repetition|hop|cycle)", label)
+    return int(found[1]) if found else 1
+
+
+# -------------------------------------------------------------------------------------------------------------- postures
+def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """Sitting down and standing up, as often as detected."""
+    tables = {"sit down": verbs.SIT_DOWN, "stand up": verbs.STAND_UP}
+    events = tuple(event for event in facts.events if event.action in tables) or facts.of("sit")[:1]
+    parts = []
+    for event in events[:MOST_PARTS]:
+        seat = voice.rng.choice(verbs.SEATS[event.manner])
+        named = rich or voice.chance(0.6)
+        words = {"on": f" on {seat}", "onto": f" onto {seat}", "off": f" from {seat.replace('a ', 'the ', 1)}"} if named else {}
+        again = " again" if any(part.clause.split()[0] == "sits" for part in parts) and event.action == "sit down" else ""
+        table = tables.get(event.action, verbs.SIT)
+        clause = voice.pick(table if not again else ("sits down", "sits back down"), **{"on": "", "onto": "", "off": "", **words})
+        parts.append(Part(event.start, fix_seat(clause) + again))
+    return parts
+
+
+def fix_seat(clause: str) -> str:
+    """Add a seat to phrases that need one."""
+    return re.sub(r"(lowers \S+|lowering \S+|eases down|settles down|rests)$", r"\1 into a sitting position", clause).replace(
+        "rests into", "rests in"
+    )
+
+
+def beds(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """Lying down, lying and getting up."""
+    tables = {"lie down": verbs.LIE_DOWN, "get up from the floor": verbs.GET_UP}
+    events = tuple(event for event in facts.events if event.action in tables) or facts.of("lie")[:1]
+    return [Part(event.start, voice.pick(tables.get(event.action, verbs.LIE), part=event.manner)) for event in events[:MOST_PARTS]]
+
+
+def squats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about squats."""
+    events = facts.of("squat")
+    if not events:
+        return []
+    if len(events) == 1:
+        return [Part(first(events), voice.pick(verbs.SQUAT))]
+    return [Part(first(events), voice.pick(verbs.SQUATS, **count_words(voice, len(events))))]
+
+
+def crawl(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about crawling."""
+    return [Part(0, voice.pick(verbs.CRAWL, way=way(facts)))] if facts.of("crawl") else []
+
+
+def from_the_floor(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """Picking up, putting down, or both, according to the label."""
+    wanted = [action for action in actions_in(label) if action in ("pick up", "put down")]
+    thing = next((f"a {word}" for word in ("box", "ball", "mug") if word in label), voice.rng.choice(("something", "an object")))
+    parts = []
+    for event, action in zip(facts.of("pick up"), wanted):
+        table, ways = (verbs.PICK_UP, verbs.PICK_WAYS) if action == "pick up" else (verbs.PUT_DOWN, verbs.PUT_WAYS)
+        if voice.chance(0.5 if rich else 0.15):
+            table = ways[event.manner]
+        parts.append(Part(event.start, voice.pick(table, thing=thing, **limb_words(voice, (event,), ("hand",)))))
+    if parts and "walk" in label and parts[0].start > FPS:
+        parts.insert(0, Part(0, voice.pick(("walks forward", "walks up to something", "takes some steps forward", "walks ahead"))))
+    if parts and "carry" in label:
+        parts.append(Part(parts[-1].start + 1, voice.pick(verbs.CARRY)))
+    return parts
+
+
+def climb(voice: Voice, facts: Facts, label: str, rich: bool, table: dict[str, verbs.Phrases]) -> list[Part]:
+    """The parts of a caption about climbing."""
+    events = facts.of("climb steps")
+    ways = [event.manner for event in events]
+    if ways[:2] == ["up", "down"] and voice.chance(0.4):
+        return [Part(first(events), voice.pick(table["both"]))]
+    return [Part(event.start, voice.pick(table[event.manner])) for event in events[:2]]
+
+
+def balance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about balancing."""
+    events = facts.of("balance on one leg")
+    if not events and label.startswith("balance"):
+        return [Part(0, voice.pick(verbs.ONE_LEG), False)]
+    return [Part(first(events), voice.pick(verbs.BALANCE, **limb_words(voice, events[:1], ("leg",))))] if events else []
+
+
+# -------------------------------------------------------------------------------------------------------------- airborne
+def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about jumps."""
+    events = facts.of("jump")
+    if re.search(r"jump over|leap|jump stop", label):
+        return [Part(0, voice.pick(verbs.JUMP_OVER))] if events else []
+    if not events:
+        ready = label in ("jump", "forward jump", "high jump") and facts.motion > 0.1
+        return [Part(0, voice.pick(verbs.READY_TO_JUMP), False)] if ready else []
+    if "grab" in label and max(hand.level for hand in facts.hands) >= OVERHEAD:
+        table = verbs.JUMP_GRAB
+    elif len(events) > 1 and facts.direction == "forward" and facts.distance > 1:
+        return [Part(first(events), voice.pick(verbs.JUMPS_FORWARD, **count_words(voice, len(events))))]
+    elif len(events) > 1:
+        return [Part(first(events), voice.pick(verbs.JUMPS, **count_words(voice, len(events))))]
+    elif facts.direction == "forward" and facts.distance > 0.45:
+        table = verbs.JUMP_FORWARD
+    else:
+        table = verbs.HIGH_JUMP if events[0].size > 0.35 and (rich or "high" in label) and voice.chance(0.5) else verbs.JUMP
+    return [Part(first(events), voice.pick(table))]
+
+
+def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about hops on one or both legs; labelled hops may be as high as jumps."""
+    events = tuple(event for event in facts.events if event.action in ("hop", "jump"))
+    one = tuple(event for event in events if event.action == "hop" and event.side in ("left", "right"))
+    parts = []
+    if len(one) > 1:
+        parts.append(
+            Part(first(one), voice.pick(verbs.HOPS_ONE, **count_words(voice, len(one)), **limb_words(voice, one, ("leg",))))
+        )
+    rest = [event for event in events if event.side == "both"] if "both" in label else []
+    count = max(len(rest), label_count(label)) if rest else 0
+    if count:
+        words = {"way": way(facts)} | (count_words(voice, count) if count > 1 else {})
+        parts.append(Part(first(tuple(rest)), voice.pick(verbs.HOPS_BOTH if count > 1 else verbs.HOP_BOTH, **words)))
+    return parts
+
+
+def jacks(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about jumping jacks."""
+    events = facts.of("jumping jacks")
+    return [Part(first(events), voice.pick(verbs.JACKS, **count_words(voice, len(events))))] if len(events) > 1 else []
+
+
+def kick(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about kicks."""
+    events = facts.of("kick")
+    words = limb_words(voice, events, ("leg", "leg", "foot"))
+    if "soccer" in label:
+        return [Part(first(events), voice.pick(verbs.SOCCER, **words))] if events else []
+    move = next((name for name in verbs.KARATE_MOVES if name in label), None)
+    if move and (voice.chance(0.4) or not events):
+        return [Part(first(events), voice.pick(verbs.KARATE_MOVES[move]), bool(events))]
+    if "spin" in label or "jump" in label:
+        return [Part(first(events), voice.pick(verbs.KICK_WAYS["spin" if "spin" in label else "jump"]), bool(events))]
+    if not events:
+        return [Part(0, voice.pick(verbs.KICK, limb="one leg"), False)]
+    if len(events) > 1:
+        return [Part(first(events), voice.pick(verbs.KICKS, **count_words(voice, len(events)), **words))]
+    ways = ["front"] * ("front" in label) + ["high"] * (events[0].size > 1.1) + ["low"] * (events[0].size < 0.5)
+    table = verbs.KICK_WAYS[voice.rng.choice(ways)] if ways and voice.chance(0.5 if rich else 0.25) else verbs.KICK
+    return [Part(first(events), voice.pick(table, **words))]
+
+
+def tumble(voice: Voice, facts: Facts, label: str, rich: bool, action: str) -> list[Part]:
+    """Cartwheels, flips and rolls; the kind of a flip comes from the label, its direction from the joints."""
+    events = facts.of(action)
+    if action == "roll":
+        return [Part(0, voice.pick(verbs.DIVE_ROLL if "dive" in label else verbs.ROLL))] if events else []
+    if action == "cartwheel":
+        if len(events) > 1:
+            return [Part(first(events), voice.pick(verbs.CARTWHEELS, **count_words(voice, len(events))))]
+        return [Part(first(events), voice.pick(verbs.CARTWHEEL))] if events else []
+    if not events:
+        return []
+    told = next(
+        (kind for word, kind in (("back", "backward"), ("side", "sideways"), ("hand", "handspring")) if word in label), None
+    )
+    return [Part(first(events), voice.pick(verbs.FLIPS[told or events[0].manner]))]
+
+
+# ------------------------------------------------------------------------------------------------------------------ arms
+def punch(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about punches."""
+    events = facts.of("punch")
+    words = limb_words(voice, events, ("fist", "hand", "arm"))
+    if len(events) > 1 or "box" in label:
+        return [Part(first(events), voice.pick(verbs.PUNCHES, **count_words(voice, max(2, len(events))), **words))]
+    if facts.frames > 4 * FPS:
+        return [Part(0, voice.pick(verbs.SLOW_PUNCHES), False)]
+    return [Part(first(events), voice.pick(verbs.PUNCH, **words), bool(events))]
+
+
+def karate(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about karate."""
+    move = next((name for name in verbs.KARATE_MOVES if name in label), None)
+    table = verbs.KARATE_MOVES[move] if move and voice.chance(0.4) else verbs.KARATE
+    return [Part(0, voice.pick(table), False)]
+
+
+def reach_up(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about reaching up."""
+    up = [hand.level >= SHOULDER and hand.raises > 0 for hand in facts.hands]
+    if not any(up) or facts.of("jumping jacks"):
+        return []
+    if "tiptoe" in label or "twist" in label:
+        return [Part(1, voice.pick(verbs.STRETCH_UP))]
+    sides = tuple(Event("", 0, 0, side(left)) for left, there in zip((True, False), up) if there)
+    return [Part(0, voice.pick(verbs.REACH_UP, **limb_words(voice, sides, ("hand", "hand", "arm"))))]
+
+
+def wave(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about waving."""
+    up = [hand.level >= CHEST for hand in facts.hands]
+    if not any(up):
+        return []
+    sides = tuple(Event("", 0, 0, side(left)) for left, there in zip((True, False), up) if there)
+    return [Part(0, voice.pick(verbs.WAVE, **limb_words(voice, sides, ("hand", "hand", "arm"))))]
+
+
+def elbows(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about elbow movements."""
+    events = facts.of("touch elbow to knee")
+    if not events:
+        return []
+    clause = voice.pick(verbs.ELBOW_KNEE, **limb_words(voice, events[:1], ("elbow",)))
+    return [Part(first(events), clause + (f" {times(voice, len(events))}" if len(events) > 1 else ""))]
+
+
+def circles(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about arm circles."""
+    how = f" {voice.rng.choice(('backward', 'backwards'))}" if "backward" in label else ""
+    clause = voice.pick(verbs.ARM_CIRCLES, limb="both arms", how=how)
+    count = label_count(label)
+    return [Part(0, clause + (f" {times(voice, count)}" if count > 1 else ""), False)]

@@ -1,0 +1,100 @@
+"""The linear layer: PyTorch's numbers and gradients by either product, and outputs that do not depend on neighbouring rows."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import models.linear
+from models.linear import Linear, linear, packed_weights
+from models.masked import MaskedConfig, MaskedTransformer
+from models.residual import ResidualConfig, ResidualTransformer
+
+WIDE = {"latent_dim": 128, "ff_size": 128, "n_layers": 2, "n_heads": 2, "cond_dim": 128, "code_dim": 128, "nb_code": 128}
+LENGTHS = torch.tensor([9, 5, 7])
+
+
+def layer(width: int = 160, out: int = 112, bias: bool = True) -> Linear:
+    torch.manual_seed(0)
+    return Linear(width, out, bias)
+
+
+@pytest.mark.parametrize("gelu", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(0,), (1,), (5,), (3, 7)])
+def test_values_and_gradients_are_those_of_pytorch(shape, bias, gelu):
+    ours = layer(bias=bias)
+    x = torch.randn(*shape, 160, requires_grad=True)
+    inputs = [x, *ours.parameters()]
+    theirs = F.linear(x, ours.weight, ours.bias)
+    theirs = F.gelu(theirs) if gelu else theirs
+    towards = torch.randn_like(theirs)
+    for out in (ours(x, gelu=gelu), linear(x, ours.weight, ours.bias, gelu)):
+        torch.testing.assert_close(out, theirs, rtol=1e-5, atol=1e-5)
+        gradients = torch.autograd.grad(out, inputs, towards)
+        for mine, yours in zip(gradients, torch.autograd.grad(theirs, inputs, towards, retain_graph=True), strict=True):
+            torch.testing.assert_close(mine, yours, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x, gelu=gelu), theirs.detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_only_what_needs_a_gradient_gets_one():
+    ours = layer()
+    ours.weight.requires_grad_(False)
+    x = torch.randn(4, 160, requires_grad=True)
+    ours(x).sum().backward()
+    assert ours.weight.grad is None
+    torch.testing.assert_close(ours.bias.grad, torch.full((112,), 4.0))
+    torch.testing.assert_close(x.grad, ours.weight.sum(0).expand(4, -1), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_row_does_not_depend_on_the_other_rows(bf16):
+    ours, x = layer(384, 384), torch.randn(600, 384)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), packed_weights(ours):
+        together = ours(x, gelu=True)
+        for rows in (2, 3, 8, 49, 98, 200):
+            assert torch.equal(ours(x[:rows], gelu=True), together[:rows])
+
+
+@torch.no_grad()
+def test_packed_weights_change_no_output_and_are_not_kept():
+    ours, x = layer(), torch.randn(6, 160)
+    with packed_weights(ours):
+        inside = ours(x)
+        with torch.enable_grad():
+            assert ours(x).requires_grad
+    assert torch.equal(inside, ours(x))
+    assert ours.packed is None
+    copy.deepcopy(ours)
+    with torch.autocast("cpu", torch.bfloat16), packed_weights(ours):
+        assert ours(x).dtype == torch.bfloat16
+        torch.testing.assert_close(ours(x, gelu=True).float(), F.gelu(inside), rtol=0.02, atol=0.02)
+
+
+def codes() -> torch.Tensor:
+    """What two transformers, wide enough for oneDNN, draw for three conditions."""
+    torch.manual_seed(0)
+    masked = MaskedTransformer(MaskedConfig(**WIDE)).eval()
+    residual = ResidualTransformer(ResidualConfig(num_quantizers=3, **WIDE)).eval()
+    for weight in (*masked.parameters(), *residual.parameters()):
+        weight.data.mul_(4)
+    condition = torch.randn(3, 128)
+    together = residual.generate(masked.generate(condition, LENGTHS, time_steps=4), condition, LENGTHS)
+    for row, length in enumerate(LENGTHS):
+        alone = slice(row, row + 1)
+        base = masked.generate(condition[alone], LENGTHS[alone], time_steps=4, first_sample=row)
+        drawn = residual.generate(base, condition[alone], LENGTHS[alone], first_sample=row)
+        assert torch.equal(drawn[0], together[row, :length])
+    return together
+
+
+def test_the_product_changes_no_token_in_float32(monkeypatch):
+    tokens = codes()
+    assert tokens.unique().numel() > 20
+    monkeypatch.setattr(models.linear, "ONEDNN", False)
+    assert torch.equal(codes(), tokens)
