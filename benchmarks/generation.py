@@ -13,6 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
+if not __package__:
+    raise SystemExit("error: started by its path; run: python -m benchmarks.generation")
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 

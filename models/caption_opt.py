@@ -46,11 +46,13 @@ class CaptionOPTConfig(QFormerConfig):
 
     @property
     def encoder(self) -> VQConfig:
+        """Sizes of the motion encoder."""
         names = ("dim", "code_dim", "width", "depth", "down_t", "dilation_growth_rate", "vq_act", "vq_norm")
         return VQConfig(**{name: getattr(self, name) for name in names})
 
     @property
     def opt(self) -> OPTConfig:
+        """Sizes of the language model."""
         return OPTConfig(
             self.opt_vocab, self.opt_hidden, self.opt_ff, self.opt_layers, self.opt_heads, self.opt_positions,
             self.lora_r, self.lora_alpha,

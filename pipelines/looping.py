@@ -58,7 +58,8 @@ def loop_codes(
         rolled = rolled.clone()
         rolled[:, first : first + count] = -1
     wanted = (rolled[0, :, 0] < 0).tolist()
-    windows = [Window(start, stop, condition) for start, stop in windows_around(spans_of(wanted, longest), len(wanted), longest)]
+    places = windows_around(spans_of(wanted, longest), len(wanted), longest, longest)
+    windows = [Window(start, stop, condition) for start, stop in places]
     other = replace(sampling, seed=(sampling.seed + 1) % 2**63)  # noise of its own
     filled = fill(model, rolled, windows, sampling=other, first_sample=first_sample)
     start = seam + added  # the motion's first token in the rolled sequence

@@ -8,7 +8,9 @@ settings.register_profile("same every time", derandomize=True, deadline=None, su
 settings.load_profile("same every time")
 
 
-@pytest.fixture(autouse=True)
-def fp32_on_every_cpu(monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def fp32_on_every_cpu():
     """`--precision auto` is fp32 here, on CPUs with bf16 units too: tests compare bits."""
-    monkeypatch.setattr("utils.runtime.has_bf16_units", lambda device: False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("utils.runtime.has_bf16_units", lambda device: False)
+        yield

@@ -169,7 +169,7 @@ BAD = {
     "enormous prompt": (["--text_prompt", "walk " * 500], "500 words; at most 200"),
     "length 3": (["--text_prompt", "walk", "--motion_length", "3"], "3 frames; choose from 4 to 196"),
     "length 10000": (["--text_prompt", "walk", "--motion_length", "10000"], "10000 frames; choose from 4 to 196"),
-    "negative length": (["--text_prompt", "walk", "--motion_length", "-8"], "-8 frames"),
+    "negative length": (["--text_prompt", "walk", "--motion_length", "-8"], "--motion_length -8"),
     "missing file": (["--text_path", "nowhere.txt"], "nowhere.txt: No such file"),
     "folder as file": (["--text_path", "."], "Is a directory"),
     "both": (["--text_prompt", "walk", "--text_path", "prompts.txt"], "either"),
