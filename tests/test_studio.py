@@ -71,7 +71,7 @@ def test_a_motion_is_selected_looped_and_captioned(client):
     assert made_by["settings"]["details"]["loop"] is True
     ((seconds, caption),) = client.predict(1, api_name="/caption")["data"]
     assert seconds == "0.0–1.2" and caption.startswith("a ")
-    with pytest.raises(AppError, match="no motion is selected"):
+    with pytest.raises(AppError, match="not in the list of choices"):
         client.predict(9, api_name="/select")
     for name in ("/caption", "/loop"):
         with pytest.raises(AppError, match="no motion is selected"):
