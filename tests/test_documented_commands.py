@@ -34,7 +34,8 @@ SMALLER = {
 NOT_RUN = {
     r"^studio\.py": "serves until it is stopped",
     r"opt-2\.7b": "downloads 5 GB",
-    r"models\.upstream|tests\.parity|benchmarks\.released": "needs released weights",
+    r"models\.upstream|tests\.parity|benchmarks\.released|lamp_m2t": "needs released weights",
+    r"benchmarks\.gpu": "needs a GPU",
     r"prepare\.(humanml3d|open_dataset)": "needs captures",
     r"fbx": "needs Blender",
     r"^eval_t2m_trans_res(?!.*--evaluator lamp)": "needs the released evaluator",
