@@ -22,6 +22,7 @@ from options.ranges import check_ranges
 from utils.errors import Parser, UserError
 
 Config = TypeVar("Config")
+LARGEST = 2**20  # characters of a file of flags
 OF_ONE_CALL = ("config", "is_continue")  # flags that a file of flags does not set
 WORDS = 7  # of a help text, among which its kind is looked up
 METAVARS = {
@@ -89,10 +90,16 @@ def read_opt(path: str | Path) -> dict[str, str]:
 
 
 def _read(path: str | Path, remedy: str) -> str:
-    """The text of a file. Raises `UserError` with the remedy."""
+    """The text of a file of flags. Raises `UserError` with the remedy, for devices, pipes and files over a megabyte too."""
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        if Path(path).exists() and not Path(path).is_file():
+            raise OSError("it is not a regular file")
+        with open(path, encoding="utf-8") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise OSError("it is too large for a file of flags")
+        return text
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from options.cli import from_opt, parse, read_opt, write_opt
 from options.common import option
-from options.train import Training
+from options.train import Training, TrainVQ
 from utils.errors import UserError, script
 
 ROOT = Path(__file__).parents[1]
@@ -198,3 +198,12 @@ def test_a_module_without_the_requirements_says_so_in_one_line(module):
     without = [sys.executable, "-S", "-m", module]  # no site-packages
     ended = subprocess.run(without, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2 and ended.stderr.startswith("error: missing package: torch") and ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "large.txt", "nul\0.txt", "."])
+def test_a_file_of_flags_that_is_none_is_refused(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "large.txt").write_text("# much\n" * 200_000)
+    with pytest.raises(SystemExit) as stop:
+        script(lambda argv: parse(TrainVQ, argv))(["--config", path])
+    assert stop.value.code == 2 and "check --config" in capsys.readouterr().err
