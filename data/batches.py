@@ -22,8 +22,7 @@ class MatchingBatches:
 
     A clip's negatives are the other clips of its batch, so no batch contains a clip twice (with `weights` (N,), which draw some
     clips more often, a few do). Batches overlap slightly to fill the last batch of an epoch. `batch(index)` is a pure function of
-    its argument;
-    each rank takes its own part of the clips. Raises `UserError` if a batch needs more clips than there are.
+    its argument; each rank takes its own part of the clips. Raises `UserError` if a batch needs more clips than there are.
     """
 
     def __init__(

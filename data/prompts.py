@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from utils.errors import UserError, note, readable
+from utils.textfiles import bounded_text
 
 STRIDE = 4  # frames per token of every tokeniser that a transformer is trained on
 LONGEST = 6000  # frames, where the transformers set no limit: more is a mistake
@@ -51,7 +52,7 @@ def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: 
 def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> list[Prompt]:
     """The prompts of a file, one per line; empty lines are ignored. Raises `UserError` that names file and line."""
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # not at U+2028 and the like, which stand within texts
+        lines = bounded_text(path, encoding="utf-8-sig").split("\n")  # not at U+2028 and the like, which stand within texts
     except OSError as error:
         raise UserError(f"--text_path {path}: {error.strerror}; give a text file with lines <text>#<frames> or <text>#NA") from None
     except UnicodeDecodeError:

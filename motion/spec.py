@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.textfiles import bounded_text
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,6 @@ def listed_names(path: Path) -> list[str]:
     """The clip names in a split file, with or without a byte order mark; bytes that are no UTF-8 stand for themselves, as in names
     of files. Raises `UserError` for a file that cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig", errors="surrogateescape").split()
+        return bounded_text(path, encoding="utf-8-sig", errors="surrogateescape").split()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); it lists the clips of a split") from None

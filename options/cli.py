@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from options.legacy import LEGACY, LegacyFlag
 from options.ranges import check_ranges
 from utils.errors import Parser, UserError
+from utils.textfiles import bounded_text
 
 Config = TypeVar("Config")
 LARGEST = 2**20  # characters of a file of flags
@@ -94,11 +95,7 @@ def _read(path: str | Path, remedy: str) -> str:
     try:
         if Path(path).exists() and not Path(path).is_file():
             raise OSError("it is not a regular file")
-        with open(path, encoding="utf-8") as file:
-            text = file.read(LARGEST + 1)
-        if len(text) > LARGEST:
-            raise OSError("it is too large for a file of flags")
-        return text
+        return bounded_text(path, LARGEST)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {remedy}") from error
 

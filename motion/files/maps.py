@@ -14,6 +14,7 @@ from motion.files.mocap import JOINT_MAPS, Place
 from motion.files.names import known_names
 from motion.skeleton import HUMANML3D
 from utils.errors import UserError
+from utils.textfiles import bounded_text
 
 PUNCTUATION = re.compile(r"[\s_.\-:|]+")
 CMU = ("cmu_bvh", "cmu_motionbuilder")  # whose files may be in CMU's unit
@@ -125,7 +126,7 @@ def read_map(path: str | Path) -> tuple[Place, ...]:
     Raises `UserError` for a file that cannot be read, and for names or weights that are missing or wrong.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = json.loads(bounded_text(path, encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"--joint_map {path}: cannot be read ({error}); {EXAMPLE}") from None
     if not isinstance(content, dict) or set(content) != set(HUMANML3D.bones):

@@ -145,7 +145,7 @@ def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The arrays `names` that exist in the file. Raises `UserError` if it cannot be read or would need unpickling."""
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):  # a device may never end
         raise UserError(f"{path}: {'not a whole .npz file' if path.exists() else 'no such file'}")
     try:
         with np.load(path, allow_pickle=False) as archive:
