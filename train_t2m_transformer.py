@@ -21,6 +21,7 @@ from utils.errors import UserError, script
 if TYPE_CHECKING:  # --help does not wait for these
     from torch import Tensor, nn
 
+    from data.conditions import Conditions
     from data.encoded import CaptionedTokens
     from data.store import Normaliser
     from data.text import CaptionedClips
@@ -36,8 +37,8 @@ if TYPE_CHECKING:  # --help does not wait for these
 SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention", "infill")
 INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # from the run that --init names
 ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # what generation must know of the training
-FREE = ("cond_dim", "dropout", "cond_drop_prob", "attention", "infill")  # may differ from the run that --init names
-CONDITION_LAYER = {"masked": "cond_emb.", "residual": "cond_emb.", "length": "linears.0."}
+FREE = ("cond_dim", "word_dim", "dropout", "cond_drop_prob", "attention", "infill")  # may differ from the run that --init names
+CONDITION_LAYERS = ("cond_emb.", "word_emb.", "linears.0.")  # of all stages
 VALIDATION_ROUNDS = 4  # passes over the validation split: each hides other tokens, and one alone is a noisy measure
 
 
@@ -124,13 +125,13 @@ def train(config: TrainT2M) -> None:
         train_clips = CaptionedClips(spec, "train", store)
         if config.balance:
             share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
-        widths = [part.dim for part in getattr(encoder, "parts", [encoder])]
-        share |= {"noise": config.text_noise, "parts": widths, "drop_part": config.drop_encoder}
         train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, share)
         val_clips = CaptionedClips(spec, "val", store)
         val_tokens = tokens(val_clips, tokeniser, normaliser, encoder, config, {})
     seed_everything(config.seed)
-    model = build_model(config, tokeniser, train_tokens.features, spec.max_motion)
+    model = build_model(config, tokeniser, train_tokens.conditions, spec.max_motion)
+    widths = [part.dim for part in getattr(encoder, "parts", [encoder])]
+    model.disturb.set_(train_tokens.conditions, widths, config.text_noise, config.drop_encoder)
     print(f"{config.stage}: {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters")
     if config.init and not config.is_continue:
         start_from_init_(model, config, encoder.fingerprint)
@@ -163,7 +164,7 @@ def tokens(
     from pathlib import Path
 
     from data.encoded import CaptionedTokens, cached_tokens
-    from pipelines.conditioner import cached_features
+    from pipelines.conditioner import cached_conditions
     from utils.checkpoint import fingerprint
 
     device = next(tokeniser.parameters()).device
@@ -174,39 +175,39 @@ def tokens(
 
     store = cached_tokens(clips.clips, encode, normaliser, tokeniser.stride, digest)
     cache = Path(clips.clips.rows.filename).parent
-    features = cached_features(encoder, [caption.text for caption in clips.captions], cache)
+    conditions = cached_conditions(encoder, [caption.text for caption in clips.captions], cache)
     print(f"{len(clips)} clips, {len(clips.captions)} captions")
-    return CaptionedTokens(clips, store, features, batch_size=config.batch_size, seed=config.seed, **share)
+    return CaptionedTokens(clips, store, conditions, batch_size=config.batch_size, seed=config.seed, **share)
 
 
 def build_model(
-    config: TrainT2M, tokeniser: MotionTokeniser, features: Tensor, max_motion: int
+    config: TrainT2M, tokeniser: MotionTokeniser, conditions: Conditions, max_motion: int
 ) -> MaskedTransformer | ResidualTransformer | LengthPredictor:
-    """A new model of the stage. Its first layers are initialised from the conditions of the training captions (N, C) and from the
+    """A new model of the stage. Its first layers are initialised from the conditions of the training captions and from the
     codebooks."""
     from models.length import LengthConfig, LengthPredictor
     from models.masked import MaskedConfig, MaskedTransformer
     from models.residual import ResidualConfig, ResidualTransformer
 
     sizes = {name: getattr(config, name) for name in SIZES if getattr(config, name) is not None}
-    sizes |= {"stride": tokeniser.stride, "cond_dim": features.shape[1]}
+    sizes |= {"stride": tokeniser.stride, "cond_dim": conditions.dim}
     if config.stage == "length":
         settings = {name: sizes[name] for name in ("stride", "cond_dim", "dropout") if name in sizes}
         model = LengthPredictor(LengthConfig(classes=max_motion // tokeniser.stride + 1, **settings))
     else:
         books = codebooks(tokeniser)  # (Q, K, C)
-        sizes |= {"nb_code": tokeniser.nb_code, "code_dim": books.shape[2]}
+        sizes |= {"nb_code": tokeniser.nb_code, "code_dim": books.shape[2], "word_dim": conditions.word_dim}
         if config.stage == "masked":
             model = MaskedTransformer(MaskedConfig(**sizes))
         else:
             model = ResidualTransformer(ResidualConfig(num_quantizers=len(books), share_weight=config.share_weight, **sizes))
         model.init_tokens_(books)
-    model.init_condition_(features)
+    model.init_condition_(conditions.vectors, conditions.words)
     return model
 
 
 def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None:
-    """Start from the weights of --init. The layer that reads the condition is kept new if that run used another text encoder.
+    """Start from the weights of --init. The layers that read the condition are kept new if that run used another text encoder.
 
     Raises `UserError` if the run is of another stage or size.
     """
@@ -222,7 +223,7 @@ def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None
     check_same(f"--init {config.init}", *({"stage": stage, **asdict(one.config)} for stage, one in stages), FREE)
     state = own_state(source)
     if metadata.get("condition") != condition:
-        state |= {name: value for name, value in model.state_dict().items() if name.startswith(CONDITION_LAYER[config.stage])}
+        state |= {name: value for name, value in model.state_dict().items() if name.startswith(CONDITION_LAYERS)}
     start_from_(model, state, path)
 
 

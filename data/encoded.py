@@ -2,7 +2,7 @@
 
 The protocol crops a clip at a random frame. A token covers `stride` frames, so each clip is tokenised from each of its first
 `stride` frames; every crop is a slice of one of these sequences. Batches are `{"codes": (B, L, Q) int64, −1 at
-padding; "lengths": (B,) tokens; "condition": (B, C) float32}`.
+padding; "lengths": (B,) tokens; "condition"}`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from data.balance import weighted_epoch
+from data.conditions import Conditions
 from data.store import Clips, Normaliser
 from data.text import CaptionedClips, draw_crops
 from utils.checkpoint import cached, load_weights, save_weights
@@ -182,49 +183,19 @@ class CaptionedCrops:
 
 
 class CaptionedTokens(CaptionedCrops):
-    """Batches of codes with conditions: `features` (number of captions, C) in the order of `clips.captions`.
+    """Batches of codes with the `conditions` of their captions, in the order of `clips.captions`."""
 
-    In training the features can be disturbed, so that prompts in other words than the captions' still find their motions:
-
-    - `noise`: each row gets Gaussian noise, of a standard deviation drawn from 0 to this share of the features' own;
-    - `parts`, `drop_part`: widths of the encoders whose features are joined, and the share of samples that go without one of them.
-    """
-
-    def __init__(
-        self,
-        clips: CaptionedClips,
-        store: TokenStore,
-        features: Tensor,
-        *,
-        noise: float = 0.0,
-        parts: Sequence[int] = (),
-        drop_part: float = 0.0,
-        **share: int,
-    ):
+    def __init__(self, clips: CaptionedClips, store: TokenStore, conditions: Conditions, **share: int):
         super().__init__(clips, store, **share)
-        self.features = features
-        self.noise = noise * features.std(0)
-        self.drop_part = drop_part if len(parts) > 1 else 0.0
-        self.kept = 1 - torch.eye(len(parts)).repeat_interleave(torch.tensor(parts, dtype=torch.long), dim=1)  # (parts, C)
+        self.conditions = conditions
 
     def batch(self, index: int) -> dict[str, Tensor]:
-        """Batch `index`: {"codes": (B, L, Q), "lengths": (B,), "condition": (B, C)}."""
+        """Batch `index`: {"codes": (B, L, Q), "lengths": (B,), "condition": (B, C) or (B, 1 + W, C)}."""
         crops = self.crops(index)
         codes = self.store.codes[crops.rows].astype(np.int64)  # (B, L, Q)
         codes[~crops.valid] = -1
         return {
             "codes": torch.from_numpy(codes),
             "lengths": torch.from_numpy(crops.lengths),
-            "condition": self.disturbed(self.features[crops.captions], np.random.default_rng((self.seed, index, self.rank, 1))),
+            "condition": self.conditions[torch.from_numpy(crops.captions)],
         }
-
-    def disturbed(self, features: Tensor, generator: np.random.Generator) -> Tensor:
-        """Features (B, C) with noise, some of them without one of their parts."""
-        if self.noise.any():
-            scale = generator.random((len(features), 1)) * generator.standard_normal(features.shape)
-            features = features + torch.from_numpy(scale).to(features) * self.noise
-        if self.drop_part:
-            without = self.kept[torch.from_numpy(generator.integers(len(self.kept), size=len(features)))]
-            dropped = torch.from_numpy(generator.random((len(features), 1)) < self.drop_part)
-            features = torch.where(dropped, features * without, features)
-        return features

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from data.store import Normaliser
 from data.text import CaptionedClips
@@ -72,10 +73,10 @@ class Remembered:
         self.conditioner, self.dim, self.rows = conditioner, conditioner.dim, {}
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
-        """(B, C)."""
+        """(B, C), or (B, 1 + W, C) with words."""
         if new := sorted(set(captions) - self.rows.keys()):
             self.rows |= zip(new, self.conditioner(new))
-        return torch.stack([self.rows[caption] for caption in captions])
+        return pad_sequence([self.rows[caption] for caption in captions], batch_first=True)
 
 
 class Generator:

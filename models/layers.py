@@ -137,7 +137,7 @@ class PositionedEncoder(nn.Module):
     """An encoder of prefix tokens (B, P, D) and a sequence (B, L, D) with sinusoidal positions; returns the sequence's outputs (B,
     L, D).
 
-    `valid` (B, L) is the sequence's mask; prefix tokens are always valid and come first in causal attention.
+    `prefix_valid` (B, P) and `valid` (B, L) are their masks; prefix tokens come first in causal attention.
     """
 
     def __init__(self, dim: int, heads: int, ff: int, layers: int, dropout: float, attention: str):
@@ -146,11 +146,11 @@ class PositionedEncoder(nn.Module):
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(EncoderLayer(dim, heads, ff, dropout) for _ in range(layers))
 
-    def forward(self, prefix: Tensor, x: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, prefix: Tensor, prefix_valid: Tensor, x: Tensor, valid: Tensor) -> Tensor:
         prefixes = prefix.shape[1]
         x = self.dropout(x + sinusoidal_positions(x.shape[1], x.shape[2], x.device, x.dtype))
         x = torch.cat((prefix, x), dim=1)  # (B, P + L, D)
-        mask = attention_mask(F.pad(valid, (prefixes, 0), value=True), self.attention)
+        mask = attention_mask(torch.cat((prefix_valid, valid), dim=1), self.attention)
         for layer in self.layers:
             x = layer(x, mask)
         return x[:, prefixes:]

@@ -1,6 +1,6 @@
 """The length predictor: condition → number of tokens of the motion (MoMask's length estimator).
 
-Condition (B, C) → logits (B, classes); class k means k tokens.
+Condition (B, C) → logits (B, classes); class k means k tokens. Words that follow a condition's vector are not read.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.conditions import Disturbance
 from models.layers import init_weights_, whiten_
 from models.linear import Linear
 from models.sampling import sample, uniforms
@@ -43,22 +44,23 @@ class LengthPredictor(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[1:])
         self.output = Linear(widths[-1], config.classes)
         self.dropout = nn.Dropout(config.dropout)
+        self.disturb = Disturbance()
         self.apply(init_weights_)
 
-    def init_condition_(self, features: Tensor) -> None:
-        """Initialise the first layer so that it separates the training captions: features (N, C)."""
-        whiten_(self.linears[0], features)
+    def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
+        """Initialise the first layer so that it separates the training captions: vectors (N, C); words are not read."""
+        whiten_(self.linears[0], vectors)
 
     def forward(self, condition: Tensor) -> Tensor:
-        """(B, C) → logits (B, classes)."""
-        x = condition
+        """(B, C), or (B, 1 + W, C) with words → logits (B, classes)."""
+        x = (condition if condition.ndim == 2 else condition[:, 0]).to(self.output.weight.dtype)
         for linear, norm in zip(self.linears, self.norms):
             x = self.dropout(F.leaky_relu(norm(linear(x)), 0.2))
         return self.output(x)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of {'condition' (B, C), 'lengths' (B,) tokens}; logs the accuracy and error of the most likely length."""
-        logits, lengths = self(batch["condition"]), batch["lengths"]
+        """Cross-entropy of {'condition', 'lengths' (B,) tokens}; logs the accuracy and error of the most likely length."""
+        logits, lengths = self(self.disturb(batch["condition"], generator)), batch["lengths"]
         loss = F.cross_entropy(logits, lengths)
         error = (logits.argmax(-1) - lengths).abs().float()
         return loss, {"length_ce": loss.detach(), "accuracy": (error == 0).float().mean(), "error": error.mean()}

@@ -1,10 +1,11 @@
 """The masked transformer: text condition → tokens of the base layer (LaMP section 3.3; MoMask section 3.3).
 
 In training some tokens are masked (cosine ratio; 80 % become [MASK], 10 % random, 10 % unchanged) and predicted from the others and
-from the condition, which is one prefix token. Generation starts with all tokens masked and, step by step, keeps the most confident
-ones.
+from the condition, which is one or more prefix tokens. Generation starts with all tokens masked and, step by step, keeps the most
+confident ones.
 
-Codes (B, L) long, −1 at padding; condition (B, C); lengths (B,) in tokens. Logits (B, L, K).
+Codes (B, L) long, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in tokens.
+Logits (B, L, K).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.conditions import Disturbance, text_prefix, without
 from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
 from models.linear import Linear, packed_weights
 from models.sampling import cosine_schedule, guide, sample, uniforms
@@ -29,6 +31,7 @@ class MaskedConfig:
     nb_code: int = 512
     stride: int = 4  # frames a token
     cond_dim: int = 384
+    word_dim: int = 0  # width of the condition's words; 0: it reads none
     code_dim: int = 512  # width of the token embedding
     latent_dim: int = 512
     ff_size: int = 1024
@@ -61,13 +64,17 @@ class MaskedTransformer(nn.Module):
         self.token_emb = nn.Embedding(c.nb_code + 2, c.code_dim)
         self.input = Linear(c.code_dim, c.latent_dim)
         self.cond_emb = Linear(c.cond_dim, c.latent_dim)
+        self.word_emb = Linear(c.word_dim, c.latent_dim) if c.word_dim else None
+        self.disturb = Disturbance()
         self.encoder = PositionedEncoder(c.latent_dim, c.n_heads, c.ff_size, c.n_layers, c.dropout, c.attention)
         self.head = Head(c.latent_dim, c.nb_code)
         self.apply(init_weights_)
 
-    def init_condition_(self, features: Tensor) -> None:
-        """Initialise the projection so that it separates the training captions: features (N, C)."""
-        whiten_(self.cond_emb, features)
+    def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
+        """Initialise the projections so that they separate the training captions: vectors (N, C), words (R, W)."""
+        whiten_(self.cond_emb, vectors)
+        if self.word_emb is not None:
+            whiten_(self.word_emb, words.float())
 
     @torch.no_grad()
     def init_tokens_(self, codebooks: Tensor) -> None:
@@ -76,9 +83,9 @@ class MaskedTransformer(nn.Module):
         self.token_emb.weight[: self.config.nb_code] = (base - base.mean(0)) / base.std()
 
     def forward(self, ids: Tensor, condition: Tensor, valid: Tensor) -> Tensor:
-        """ids (B, L) with mask_id and pad_id, condition (B, C) (zeros: none), valid (B, L) bool → logits (B, L, K)."""
-        prefix = self.cond_emb(condition)[:, None]
-        return self.head(self.encoder(prefix, self.input(self.token_emb(ids)), valid))
+        """ids (B, L) with mask_id and pad_id, condition (zeros: none), valid (B, L) bool → logits (B, L, K)."""
+        prefix = text_prefix(condition, self.cond_emb, self.word_emb)
+        return self.head(self.encoder(*prefix, self.input(self.token_emb(ids)), valid))
 
     def guided(self, ids: Tensor, condition: Tensor, valid: Tensor, scale: float) -> Tensor:
         """Logits with classifier-free guidance, both halves in one forward pass."""
@@ -121,12 +128,12 @@ class MaskedTransformer(nn.Module):
         return torch.where(hidden & (fate >= 0.2), self.mask_id, ids), hidden
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy on masked tokens of layer 0; {'codes' (B, L, Q), 'lengths' (B,), 'condition' (B, C)}."""
+        """Cross-entropy and accuracy on masked tokens of layer 0; {'codes' (B, L, Q), 'lengths' (B,), 'condition'}."""
         codes, condition = batch["codes"][..., 0], batch["condition"]
         ids, hidden = self.hide(codes, batch["lengths"], generator)
         if self.training:
-            kept = torch.rand(len(condition), 1, device=condition.device, generator=generator) >= self.config.cond_drop_prob
-            condition = condition * kept
+            dropped = torch.rand(len(condition), device=condition.device, generator=generator) < self.config.cond_drop_prob
+            condition = without(self.disturb(condition, generator), dropped)
         logits, targets = counted(hidden, self(ids, condition, valid_mask(batch["lengths"], codes.shape[1])), codes)
         loss = F.cross_entropy(logits.float(), targets)
         return loss, {"masked_ce": loss.detach(), "accuracy": accuracy(logits, targets)}
@@ -171,6 +178,6 @@ class MaskedTransformer(nn.Module):
                 yield Step(ids_in, logits, drawn, ids)
 
     def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
-        """Tokens (B, L) for the condition (B, C), −1 beyond `lengths` (B,); `given` and options as in `decode`."""
+        """Tokens (B, L) for the condition, −1 beyond `lengths` (B,); `given` and options as in `decode`."""
         *_, last = self.decode(condition, lengths, given, **options)
         return last.ids.masked_fill(~valid_mask(lengths, last.ids.shape[1]), -1)

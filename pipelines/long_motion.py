@@ -26,7 +26,7 @@ WINDOW = 2**32  # between the sample numbers of a motion's windows, so that no t
 
 
 class Window(NamedTuple):
-    """A window of the transformers: tokens start … stop − 1, and the text condition (1, C)."""
+    """A window of the transformers: tokens start … stop − 1, and the text condition, of one text."""
 
     start: int
     stop: int
@@ -50,7 +50,8 @@ def fill(
         given = codes[:, start:stop]
         tokens = torch.full((len(codes),), stop - start, device=codes.device)
         sample = first_sample + number * WINDOW
-        drawn = model.draw(condition.expand(len(codes), -1), tokens, given, sampling=sampling, first_sample=sample)
+        conditions = condition.expand(len(codes), *condition.shape[1:])
+        drawn = model.draw(conditions, tokens, given, sampling=sampling, first_sample=sample)
         layers = drawn.shape[2]  # 1 without a residual model
         codes[:, start:stop, :layers] = torch.where(given[..., :1] < 0, drawn, given[..., :layers])
     return codes
@@ -99,7 +100,7 @@ def join(
     Raises:
         UserError: an empty prompt, or a length under one token.
     """
-    condition = model.encoder(prompts)  # (K, C)
+    condition = model.encoder(prompts)  # of K texts
     sampling = sampling or model.sampling
     stride = model.tokeniser.stride
     ends, seams, windows = [0], [], []

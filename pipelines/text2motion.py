@@ -6,7 +6,7 @@ motion's end, and lengths (B,). A prompt's motion depends on the seed and on its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate
 from pathlib import Path
@@ -58,6 +58,14 @@ class SamplingSettings:
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a model reads of a condition: its columns (C,), and whether it reads the words."""
+
+    columns: Tensor
+    words: bool
+
+
 EMBEDDED_SAMPLING = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)  # best for the embedded weights (docs/experiments.md)
 
 
@@ -65,8 +73,8 @@ class TextToMotion:
     """All models of text to motion. `mean`, `std` (D,) are the statistics of the tokeniser's motions.
 
     Without `residual`, only the base layer is decoded; without `length`, lengths must be given. `filling` is a second masked
-    transformer with full attention, which generates base tokens if some are given: it sees both sides of a gap. `columns` gives the
-    indices of the condition's columns for a model (masked, filling, residual, length) that reads only a part of it. Tokens are
+    transformer with full attention, which generates base tokens if some are given: it sees both sides of a gap. `reads` says for
+    a model (masked, filling, residual, length) which part of the condition it reads, if not all of it. Tokens are
     sampled in `precision` (`utils.runtime.autocast`), everything else is float32.
     Raises `UserError` if the parts do not fit each other.
     """
@@ -81,10 +89,10 @@ class TextToMotion:
         residual: ResidualTransformer | None = None,
         length: LengthPredictor | None = None,
         filling: MaskedTransformer | None = None,
-        columns: dict[str, list[int]] | None = None,
+        reads: dict[str, Reading] | None = None,
         precision: str = "fp32",
     ):
-        self.columns = {part: torch.tensor(indices, device=mean.device) for part, indices in (columns or {}).items()}
+        self.reads = {} if reads is None else reads
         self.precision = precision
         self.encoder, self.tokeniser, self.mean, self.std = encoder, tokeniser, mean, std
         self.masked, self.filling, self.residual, self.length = masked, filling, residual, length
@@ -102,7 +110,7 @@ class TextToMotion:
             theirs, ours = getattr(config, size, None), getattr(self.tokeniser, size)
             if theirs not in (None, ours):
                 raise UserError(f"the {kind} model was trained on a tokeniser of {size} {theirs}, this one has {ours}; use its own")
-        width = len(self.columns[kind]) if kind in self.columns else self.encoder.dim
+        width = len(self.reads[kind].columns) if kind in self.reads else self.encoder.dim
         if config.cond_dim != width:
             raise UserError(
                 f"the {kind} model takes conditions of width {config.cond_dim}, the text encoder gives {width}; "
@@ -166,12 +174,12 @@ class TextToMotion:
                 if not (kind == "length" and theirs.get("released")):  # a released one serves all released models
                     _check_pair(other, theirs, name, metadata)
         mean, std = (torch.from_numpy(row).to(device) for row in Normaliser.load(folder(vq_name).meta).rows)
-        encoders = {key: load_encoder(key) for of_model in keys.values() for key in of_model}  # the masked model's first
-        encoder, columns = next(iter(encoders.values())), None
-        if len(encoders) > 1:
+        encoders = {key: load_encoder(key) for key in needed_encoders(keys.values())}  # the masked model's first
+        encoder, reads = next(iter(encoders.values())), None
+        if len(encoders) > 1 or len(set(keys.values())) > 1:
             encoder = JointCondition(list(encoders.values()))
-            columns = {part: columns_of(of_model, encoders) for part, of_model in keys.items()}
-        model = cls(encoder, tokeniser, mean, std, masked, **parts, columns=columns, precision=precision)
+            reads = {part: reading(of_model, encoders, device) for part, of_model in keys.items()}
+        model = cls(encoder, tokeniser, mean, std, masked, **parts, reads=reads, precision=precision)
         model.sources = loader.files
         if Path(checkpoints_dir).resolve() == EMBEDDED_DIR:
             model.sampling = EMBEDDED_SAMPLING
@@ -199,12 +207,12 @@ class TextToMotion:
         Raises `UserError` for an empty prompt, or a length shorter than a token.
         """
         sampling = replace(sampling or self.sampling, **changes)
-        condition = self.encoder(prompts)  # (B, C)
+        condition = self.encoder(prompts)
         tokens = self.count_tokens(condition, lengths, seed=sampling.seed, first_sample=first_sample)
         return self.features(self.draw(condition, tokens, sampling=sampling, first_sample=first_sample), tokens)
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **noise: int) -> Tensor:
-        """Lengths (B,) in tokens from `lengths` in frames, or predicted from the condition (B, C)."""
+        """Lengths (B,) in tokens from `lengths` in frames, or predicted from the condition."""
         if lengths is not None:
             if bool((lengths < self.tokeniser.stride).any()):  # before they move: asking the CPU waits for no GPU
                 raise UserError(f"{int(lengths.min())} frames are less than one token; ask for {self.tokeniser.stride} or more")
@@ -214,8 +222,12 @@ class TextToMotion:
         return self.length.predict(self.part("length", condition), **noise)
 
     def part(self, model: str, condition: Tensor) -> Tensor:
-        """The columns of the condition (B, C) for a model: masked, filling, residual or length."""
-        return condition[:, self.columns[model]] if model in self.columns else condition
+        """The part of the condition that a model reads: masked, filling, residual or length."""
+        if model not in self.reads:
+            return condition
+        if condition.ndim == 3 and not self.reads[model].words:
+            condition = condition[:, 0]
+        return condition[..., self.reads[model].columns]
 
     @torch.no_grad()
     def draw(
@@ -253,17 +265,26 @@ class TextToMotion:
         return motion * valid_mask(frames, motion.shape[1])[..., None], frames
 
 
-def encoder_keys(metadata: dict) -> list[EncoderKey]:
+def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
     """The text encoders that a model was trained with, by its metadata."""
     lamp = (metadata.get("lamp_name") or "", bool(metadata.get("no_query")), "")
-    settings = {"lamp": lamp, "sentence": ("", False, metadata.get("bert") or "")}
-    return [(kind, *settings.get(kind, ("", False, ""))) for kind in metadata["text_encoder"].split("+")]
+    bert = ("", False, metadata.get("bert") or "")
+    settings = {"lamp": lamp, "sentence": bert, "words": bert}
+    return tuple((kind, *settings.get(kind, ("", False, ""))) for kind in metadata["text_encoder"].split("+"))
 
 
-def columns_of(keys: list[EncoderKey], encoders: dict[EncoderKey, Conditioner]) -> list[int]:
-    """The columns of the encoders `keys` in the concatenated conditions of all `encoders`."""
+def needed_encoders(models: Iterable[tuple[EncoderKey, ...]]) -> list[EncoderKey]:
+    """The encoders of all models, without sentence encoders whose vector comes with another one's words."""
+    keys = list(dict.fromkeys(key for of_model in models for key in of_model))
+    return [key for key in keys if key[0] != "sentence" or ("words", *key[1:]) not in keys]
+
+
+def reading(keys: Sequence[EncoderKey], encoders: dict[EncoderKey, Conditioner], device: torch.device) -> Reading:
+    """What a model that was trained with the encoders `keys` reads of the concatenated conditions of all `encoders`."""
     starts = dict(zip(encoders, accumulate((encoder.dim for encoder in encoders.values()), initial=0)))
-    return [column for key in keys for column in range(starts[key], starts[key] + encoders[key].dim)]
+    found = [key if key in encoders else ("words", *key[1:]) for key in keys]
+    columns = [column for key in found for column in range(starts[key], starts[key] + encoders[key].dim)]
+    return Reading(torch.tensor(columns, device=device), any(key[0] == "words" for key in keys))
 
 
 def _check_pair(other: str, theirs: dict, name: str, ours: dict) -> None:
@@ -271,4 +292,3 @@ def _check_pair(other: str, theirs: dict, name: str, ours: dict) -> None:
     if (theirs.get("vq_name") or "") != (ours.get("vq_name") or ""):
         described = f"'{other}' was trained with vq_name {theirs.get('vq_name')}, '{name}' with {ours.get('vq_name')}"
         raise UserError(f"{described}; use models of the same tokeniser")
-

@@ -59,7 +59,7 @@ COMMON += " --max_iters 2 --save_latest 1 --eval_iter 1 --warm_up_iter 1"
 class Lengths:
     """A text encoder that needs no weights."""
 
-    dim, fingerprint = 2, "lengths"
+    dim, word_dim, fingerprint = 2, 0, "lengths"
 
     def __call__(self, captions):
         return torch.tensor([[float(len(caption)), 1.0] for caption in captions])

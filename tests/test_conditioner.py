@@ -15,7 +15,7 @@ from models import bert
 from models.bert import load_bert, load_tokenizer
 from models.clip import FILE, byte_pairs, load_byte_pairs, load_clip
 from pipelines import conditioner
-from pipelines.conditioner import ClipEncoder, SentenceEncoder, cached_features, load_conditioner
+from pipelines.conditioner import ClipEncoder, SentenceEncoder, cached_conditions, load_conditioner
 from tests.small_lamp import WIDTH, write_lamp
 from utils.errors import UserError
 
@@ -91,12 +91,12 @@ def test_features_are_cached_by_caption_and_encoder(folder, tmp_path, monkeypatc
     compute = SentenceEncoder.__call__
     monkeypatch.setattr(SentenceEncoder, "__call__", lambda self, captions: asked.append(list(captions)) or compute(self, captions))
     cache = tmp_path / "cache"
-    first = cached_features(encoder, ["a person", "left", "a person"], cache)
-    second = cached_features(encoder, ["right", "left"], cache)
+    first = cached_conditions(encoder, ["a person", "left", "a person"], cache)
+    second = cached_conditions(encoder, ["right", "left"], cache)
     assert asked == [["a person", "left"], ["right"]]
-    assert torch.equal(first[0], first[2])
-    assert torch.equal(first[1], second[1])
-    torch.testing.assert_close(second, compute(encoder, ["right", "left"]), rtol=1e-5, atol=1e-5)
+    assert torch.equal(first.vectors[0], first.vectors[2])
+    assert torch.equal(first.vectors[1], second.vectors[1])
+    torch.testing.assert_close(second.vectors, compute(encoder, ["right", "left"]), rtol=1e-5, atol=1e-5)
     state = (folder / "config.json").read_text()
     (folder / "config.json").write_text(state + " ")
     assert SentenceEncoder(folder).fingerprint != encoder.fingerprint
@@ -169,7 +169,7 @@ def test_lamp_fingerprints_and_caches_tell_weights_and_queries_apart(tmp_path):
     assert prints[0] == prints[1]
     assert len(set(prints)) == 3
     for encoder in encoders:
-        torch.testing.assert_close(cached_features(encoder, CAPTIONS, tmp_path / "cache"), encoder(CAPTIONS))
+        torch.testing.assert_close(cached_conditions(encoder, CAPTIONS, tmp_path / "cache").vectors, encoder(CAPTIONS))
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 

@@ -21,7 +21,7 @@ from data.pairs import cached_latents
 from data.store import MotionStore, Normaliser
 from data.text import CaptionedClips
 from motion.spec import get_spec
-from pipelines.conditioner import cached_features
+from pipelines.conditioner import cached_conditions
 from prepare.synthetic import write_synthetic
 from tests.test_trainer import CONFIG, Model, same, score, trainer
 from utils.checkpoint import CheckpointFolder, find_weights, load_resume, load_weights, previous, save_resume, save_weights
@@ -53,7 +53,7 @@ for number, fault in enumerate(faults):  # forks are faster than processes that 
 class Lengths:
     """A text encoder."""
 
-    dim, fingerprint = 2, "lengths"
+    dim, word_dim, fingerprint = 2, 0, "lengths"
 
     def __call__(self, captions):
         return torch.tensor([[float(len(caption)), 1.0] for caption in captions])
@@ -248,7 +248,8 @@ def test_damaged_caches_are_made_again_with_a_note(tmp_path, capsys, damage):
         clips = CaptionedClips(spec, "train", MotionStore(spec)).clips
         codes = cached_tokens(clips, lambda motion, lengths: motion[:, 3::4, :2].long(), normaliser, 4, "hash").codes
         latents = cached_latents(clips, lambda motion, lengths: motion[:, 3::4, :3], normaliser, 4, "hash")
-        return np.array(clips.rows), np.array(codes), np.array(latents), cached_features(Lengths(), ["a", "abc"], tmp_path).numpy()
+        conditions = cached_conditions(Lengths(), ["a", "abc"], tmp_path).vectors
+        return np.array(clips.rows), np.array(codes), np.array(latents), conditions.numpy()
 
     before = caches()
     capsys.readouterr()

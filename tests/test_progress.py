@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipelines import conditioner
-from pipelines.conditioner import cached_features
+from pipelines.conditioner import cached_conditions
 from training.parts import shortened
 from utils import progress as module
 from utils.progress import progress
@@ -24,7 +24,7 @@ def test_off_a_terminal_a_slow_step_writes_lines_and_a_fast_one_nothing(monkeypa
 class Interrupted:
     """An encoder that counts captions and is stopped at some."""
 
-    dim, fingerprint = 1, "counts"
+    dim, word_dim, fingerprint = 1, 0, "counts"
 
     def __init__(self, stop_at: str = ""):
         self.stop_at, self.encoded = stop_at, []
@@ -40,9 +40,9 @@ def test_encoded_captions_survive_an_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(conditioner, "BLOCK", 2)
     captions = ["a", "bb", "ccc", "dddd", "eeeee"]
     with pytest.raises(KeyboardInterrupt):
-        cached_features(Interrupted(stop_at="dddd"), captions, tmp_path)
+        cached_conditions(Interrupted(stop_at="dddd"), captions, tmp_path)
     again = Interrupted()
-    assert cached_features(again, captions, tmp_path)[:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert cached_conditions(again, captions, tmp_path).vectors[:, 0].tolist() == [1, 2, 3, 4, 5]
     assert again.encoded == ["ccc", "dddd", "eeeee"]
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import train_t2m_transformer
+from data.conditions import Conditions
 from data.encoded import CaptionedTokens, cache_path, cached_tokens, tokenise
 from data.store import MotionStore, Normaliser
 from data.text import CaptionedClips, draw_crops
@@ -34,7 +35,7 @@ STEPS = 8
 class FirstFrames:
     """A text encoder that needs no weights, and a tokeniser whose tokens say which frame they begin at."""
 
-    dim, fingerprint = 16, "test"
+    dim, word_dim, fingerprint = 16, 0, "test"
 
     def __init__(self, *_):
         pass
@@ -89,7 +90,7 @@ def tokens(tmp_path) -> CaptionedTokens:
     clips, normaliser = numbered_clips(tmp_path)
     store = tokenise(clips.clips, FirstFrames.encode, normaliser, 4)
     number = torch.tensor([[float(caption.text.split()[1])] for caption in clips.captions])
-    return CaptionedTokens(clips, store, number, batch_size=5, seed=1)
+    return CaptionedTokens(clips, store, Conditions(number), batch_size=5, seed=1)
 
 
 def test_batches_hold_crops_of_a_clip_with_its_own_caption(tokens):
@@ -137,7 +138,7 @@ def test_clips_of_like_length_share_a_batch(tokens):
 def test_processes_share_an_epoch(tmp_path):
     clips, normaliser = numbered_clips(tmp_path)
     store, features = tokenise(clips.clips, FirstFrames.encode, normaliser, 4), torch.zeros(len(clips.captions), 1)
-    ranks = [CaptionedTokens(clips, store, features, batch_size=3, rank=rank, world=2) for rank in range(2)]
+    ranks = [CaptionedTokens(clips, store, Conditions(features), batch_size=3, rank=rank, world=2) for rank in range(2)]
     assert ranks[0].steps_per_epoch == 4
     seen = [torch.cat([tokens.batch(step)["codes"][:, 0, 1] for step in range(4)]).tolist() for tokens in ranks]
     assert sorted(seen[0] + seen[1]) == list(range(24))
@@ -220,7 +221,7 @@ def test_scores_in_training_are_those_of_the_weights_alone(root):
     config = SimpleNamespace(stage="", share_weight=False, **dict.fromkeys(train_t2m_transformer.SIZES))
     config.latent_dim, config.n_layers, config.n_heads, config.ff_size = 16, 1, 2, 32
     for config.stage in ("masked", "residual"):
-        model = train_t2m_transformer.build_model(config, tokeniser, torch.randn(50, 16), 196).eval()
+        model = train_t2m_transformer.build_model(config, tokeniser, Conditions(torch.randn(50, 16)), 196).eval()
         score = of_generated(protocol, generator, config.stage)
         first = score(model)
         torch.rand(5)
@@ -352,7 +353,7 @@ def test_models_start_from_features_and_codebooks():
         layer.codebook.normal_()
     config = SimpleNamespace(stage="masked", share_weight=False, **dict.fromkeys(train_t2m_transformer.SIZES))
     features = torch.randn(50, 12) * torch.logspace(0, -1, 12) + 5
-    model = train_t2m_transformer.build_model(config, tokeniser, features, 196)
+    model = train_t2m_transformer.build_model(config, tokeniser, Conditions(features), 196)
     assert model.config.attention == "causal"
     assert model.config.latent_dim == 512
     assert model.cond_emb(features).mean(0).abs().max() < 1e-3

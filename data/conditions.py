@@ -1,0 +1,76 @@
+"""The conditions of many captions, packed: a vector for each and, from encoders of words, as many further rows as it has words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Conditions of N captions: vectors (N, C) float32; words (R, W) float16, of which caption i has `counts[i]` rows from
+    `starts[i]` on."""
+
+    vectors: Tensor
+    words: Tensor | None = None
+    starts: Tensor | None = None  # (N,)
+    counts: Tensor | None = None  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def dim(self) -> int:
+        """The width C of a condition."""
+        return self.vectors.shape[1]
+
+    @property
+    def word_dim(self) -> int:
+        """The width of the words, 0 without words."""
+        return 0 if self.words is None else self.words.shape[1]
+
+    @classmethod
+    def packed(cls, conditions: Tensor) -> Conditions:
+        """From the conditions (N, C), or (N, 1 + W, C) with words, of an encoder."""
+        if conditions.ndim == 2:
+            return cls(conditions)
+        counts = conditions[:, 1:].any(-1).sum(1)
+        valid = torch.arange(conditions.shape[1] - 1) < counts[:, None]
+        return cls(conditions[:, 0], conditions[:, 1:][valid].half(), counts.cumsum(0) - counts, counts)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Conditions]) -> Conditions:
+        """The conditions of several encoders side by side; only the last one may have words."""
+        assert all(part.words is None for part in parts[:-1]), "words come last"
+        last = parts[-1]
+        return cls(torch.cat([part.vectors for part in parts], dim=1), last.words, last.starts, last.counts)
+
+    @classmethod
+    def concatenated(cls, blocks: Sequence[Conditions]) -> Conditions:
+        """The conditions of several lists of captions, one after the other."""
+        vectors = torch.cat([block.vectors for block in blocks])
+        if blocks[0].words is None:
+            return cls(vectors)
+        counts = torch.cat([block.counts for block in blocks])
+        return cls(vectors, torch.cat([block.words for block in blocks]), counts.cumsum(0) - counts, counts)
+
+    def take(self, captions: Tensor) -> Conditions:
+        """The conditions of `captions` (M,), in this order; words are not copied."""
+        chosen = None if self.words is None else (self.words, self.starts[captions], self.counts[captions])
+        return Conditions(self.vectors[captions], *(chosen or ()))
+
+    def __getitem__(self, captions: Tensor) -> Tensor:
+        """The conditions of `captions` (B,): (B, C), or (B, 1 + W, C) float16 with the words in the last columns."""
+        vectors = self.vectors[captions]
+        if self.words is None:
+            return vectors
+        starts, counts = self.starts[captions], self.counts[captions]
+        steps, width = torch.arange(int(counts.max())), self.words.shape[1]
+        words = self.words[starts[:, None] + steps.clamp(max=counts[:, None] - 1)]  # (B, W, width)
+        rows = torch.zeros(len(captions), 1 + len(steps), vectors.shape[1], dtype=self.words.dtype)
+        rows[:, 0] = vectors
+        rows[:, 1:, -width:] = words.masked_fill_((steps >= counts[:, None])[..., None], 0)
+        return rows

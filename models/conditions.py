@@ -1,0 +1,82 @@
+"""Text conditions as the transformers read them: prefix tokens, and how training disturbs them.
+
+A condition is the vector of a text, (B, C), or the vector followed by one row per word, (B, 1 + W, C). Rows of words fill the last
+`word_dim` columns; the other columns, and rows beyond a text's last word, are zero. A condition of zeros means: no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from data.conditions import Conditions
+from models.layers import sinusoidal_positions
+
+
+def text_prefix(condition: Tensor, of_vector: nn.Linear, of_words: nn.Linear | None) -> tuple[Tensor, Tensor]:
+    """A condition as prefix tokens (B, P, D) and their mask (B, P): one token for the vector, and one for each word if the model
+    reads words."""
+    condition = condition.to(of_vector.weight.dtype)
+    if condition.ndim == 2:
+        condition = condition[:, None]
+    prefix, valid = of_vector(condition[:, :1]), torch.ones_like(condition[:, :1, 0], dtype=torch.bool)
+    if of_words is None or condition.shape[1] == 1:
+        return prefix, valid
+    words = condition[:, 1:, -of_words.in_features :]
+    placed = of_words(words)
+    placed = placed + sinusoidal_positions(words.shape[1], placed.shape[2], placed.device, placed.dtype)
+    return torch.cat((prefix, placed), dim=1), torch.cat((valid, words.any(-1)), dim=1)
+
+
+def without(condition: Tensor, dropped: Tensor) -> Tensor:
+    """The condition with that of some samples, where `dropped` (B,) is True, set to zero."""
+    return condition.masked_fill(dropped.view(-1, *[1] * (condition.ndim - 1)), 0)
+
+
+class Disturbance(nn.Module):
+    """Disturbs conditions in training, so that prompts in other words than the captions' still find their motions.
+
+    Each sample gets Gaussian noise, of a standard deviation drawn from 0 to `noise` times the features' own; a fraction `drop` of
+    the samples lose one part: an encoder's vector, or the words. It does nothing until `set_` is called, nor in eval mode.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise = self.drop = 0.0
+        self.register_buffer("spread", torch.zeros(2, 0), persistent=False)  # (2, C): of the vector and of the words
+        self.register_buffer("kept", torch.zeros(0, 2, 0), persistent=False)  # (parts, 2, C): 0 at what a part's loss removes
+
+    def set_(self, conditions: Conditions, parts: Sequence[int], noise: float, drop: float) -> None:
+        """Set the strength for conditions like these, of joined encoders `parts` wide."""
+        words, spread = conditions.words, torch.zeros(2, conditions.dim)
+        spread[0] = conditions.vectors.std(0)
+        vector_parts = torch.eye(len(parts)).repeat_interleave(torch.tensor(parts), dim=1)  # (encoders, C)
+        lost = torch.stack((vector_parts, torch.zeros_like(vector_parts)), dim=1)  # (encoders, 2, C)
+        if words is not None:
+            spread[1, -conditions.word_dim :] = words.float().std(0)
+            lost = torch.cat((lost, torch.tensor((0.0, 1.0))[None, :, None].expand(1, 2, conditions.dim)))
+        self.noise, self.drop = noise, drop if len(lost) > 1 else 0.0
+        self.spread, self.kept = spread.to(self.spread.device), (1 - lost).to(self.kept.device)
+
+    def forward(self, condition: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        if not self.training or not (self.noise or self.drop):
+            return condition
+        device, rows = condition.device, condition[:, None] if condition.ndim == 2 else condition  # (B, S, C)
+        chance = torch.rand(3, len(rows), 1, 1, device=device, generator=generator)
+        if self.noise:
+            noise = torch.randn(rows.shape, device=device, generator=generator)
+            rows = rows + self.noise * chance[0] * noise * self._by_row(self.spread[None], rows) * rows.any(-1, keepdim=True)
+        if self.drop:
+            part = (chance[1, :, 0, 0] * len(self.kept)).long()
+            rows = torch.where(chance[2] < self.drop, rows * self._by_row(self.kept[part], rows), rows)
+        return rows.view(condition.shape)
+
+    @staticmethod
+    def _by_row(pairs: Tensor, rows: Tensor) -> Tensor:
+        """Pairs (B, 2, C) of a value for the vector and one for all words → (B, S, C)."""
+        return F.pad(pairs[:, :1], (0, 0, 0, rows.shape[1] - 1)) + F.pad(
+            pairs[:, 1:].expand(-1, rows.shape[1] - 1, -1), (0, 0, 1, 0)
+        )
