@@ -15,6 +15,7 @@ from torch import Tensor
 from motion.clip import Motion
 from motion.features import bone_lengths, facing, joints_to_features, skeleton_for
 from motion.files.read import AS_STATED, InputOptions, at_rate, read_motion
+from motion.ik import with_standard_hubs
 from motion.rotation import yaw
 from motion.skeleton import Skeleton
 from motion.spec import DatasetSpec
@@ -44,7 +45,7 @@ def read_source(path: str | Path, spec: DatasetSpec, options: InputOptions = AS_
     """The motion in a file, at the dataset's frame rate.
 
     Features are used unchanged, and so are joints whose bone lengths are about the dataset's. Other bodies are retargeted to the
-    dataset's bone lengths.
+    dataset's bone lengths, pelvis and chest.
     Raises `UserError`, naming the file, if it is missing, damaged, of another skeleton, holds NaN or is shorter than `SHORTEST`.
     """
     return source_of(read_motion(path, options), spec, str(path))
@@ -68,6 +69,8 @@ def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
     """The source for joints (T, J, 3) in metres."""
     skeleton = skeleton_for(spec.num_joints)
     alike = skeleton.lengths is None or like_body(joints, skeleton)
+    if not alike and skeleton.hubs:
+        joints = torch.from_numpy(with_standard_hubs(joints.double().numpy(), skeleton)).to(joints)
     held = torch.cat((joints, joints[-1:])) / spec.unit_scale  # one row of features describes two frames
     features, standard = joints_to_features(held[None], skeleton, uniform=not alike)
     features = features[0]

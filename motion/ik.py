@@ -22,7 +22,8 @@ from numpy import ndarray
 from scipy.linalg import solveh_banded
 from torch import Tensor
 
-from motion.rest import fitted_rest, unit
+from motion.features import uniform_skeleton
+from motion.rest import fitted_rest, standard_rest, unit
 from motion.skeleton import Skeleton, forward_kinematics
 from utils.errors import UserError
 
@@ -88,18 +89,31 @@ def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
     """The same motion for another body with rest pose `offsets` (J, 3): joints (T, J, 3) with the same bone directions.
 
     Pelvis and chest are rigid and get the best-fit rotation. The path of the root is scaled with the legs to keep the feet on the
-    floor.
+    floor. Where the pelvis has another shape, the root is moved so that the middle between the hips stays, because standing feet
+    would slide otherwise.
     """
     parents = [max(parent, 0) for parent in skeleton.parents]
     bones = joints - joints[:, parents]
     lengths = norm(offsets)
     steps = unit(bones) * lengths[:, None]
+    fitted = steps.copy()
     for children in skeleton.children:
         if len(children) > 1:
-            steps[:, children] = offsets[children] @ best_fit(offsets[children], steps[:, children]).mT
-    legs = list(skeleton.legs)
+            fitted[:, children] = offsets[children] @ best_fit(offsets[children], steps[:, children]).mT
+    legs, hips = list(skeleton.legs), list(skeleton.face[:2])
     root = joints[:, :1] * (lengths[legs].sum() / np.median(norm(bones[:, legs]).sum(axis=-1)))
-    return root + np.array(skeleton.paths)[:, 1:] @ steps[:, 1:]
+    root = root + (steps - fitted)[:, hips].mean(axis=1, keepdims=True)
+    return root + np.array(skeleton.paths)[:, 1:] @ fitted[:, 1:]
+
+
+def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
+    """Joints (T, J, 3) retargeted to the skeleton's own bone lengths and the shapes of pelvis and chest in `Skeleton.hubs`.
+
+    Sources of motion differ in these shapes: the hips of one capture are 11 cm apart, those of another 20 cm. `uniform_skeleton`
+    changes lengths, but keeps the directions of all bones, and so the shapes.
+    """
+    fitted = retarget(joints, skeleton, standard_rest(skeleton))  # to a symmetric body, so that mirror images stay mirror images
+    return uniform_skeleton(torch.from_numpy(fitted), skeleton).numpy()
 
 
 def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, name: str = "joints") -> None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from data.pos_tags import tag
 from motion.features import features_to_joints, joints_to_features
+from motion.ik import with_standard_hubs
 from motion.skeleton import HUMANML3D
 from prepare.captions import captions as caption_by_rule
 from prepare.folder import MOTIONS, write_lists, write_motion
@@ -51,8 +52,11 @@ def write_motions(clips: Sequence[Clip], folder: Path, process: Process) -> None
 
 
 def write_batch(clips: list[Clip], folder: Path) -> None:
-    """Features of one batch of clips, and the joints that they describe, to their files."""
-    joints = [torch.from_numpy(clip.joints) for clip in clips]
+    """Features of one batch of clips, and the joints that they describe, to their files.
+
+    All clips get the same pelvis and chest, whatever their source: as in HumanML3D, whose clips are all posed with one body model.
+    """
+    joints = [torch.from_numpy(with_standard_hubs(clip.joints.astype(np.float64), HUMANML3D)).float() for clip in clips]
     lengths = torch.tensor([len(x) for x in joints])
     features, _ = joints_to_features(pad_sequence(joints, batch_first=True), HUMANML3D, lengths)  # (B, T, 263)
     for clip, length, rows in zip(clips, lengths.tolist(), features):

@@ -34,7 +34,9 @@ def test_files_of_a_dataset_share_one_symmetric_skeleton():
 
 def test_the_mean_pose_shapes_pelvis_and_chest():
     joints = turned_walk()
-    body = standard_rest(HUMANML3D, joints.mean(axis=0))
+    mean = joints.mean(axis=0)
+    mean[[1, 2]] = 2 * mean[[1, 2]] - mean[[2, 1]]  # hips that are three times as far apart
+    body = standard_rest(HUMANML3D, mean)
     assert not np.allclose(body, standard_rest(HUMANML3D))
     np.testing.assert_allclose(np.linalg.norm(body, axis=1), np.linalg.norm(standard_rest(HUMANML3D), axis=1), atol=1e-9)
     assert np.array_equal(animate(joints, 20, RigOptions("standard", body)).offsets[1:22], body[1:])

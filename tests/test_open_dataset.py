@@ -13,6 +13,7 @@ import torch
 
 from motion.features import joints_to_features
 from motion.files.bvh import write_bvh
+from motion.ik import with_standard_hubs
 from motion.rotation import euler_to_matrix
 from motion.skeleton import HUMANML3D
 from prepare import open_dataset
@@ -285,7 +286,8 @@ def test_padding_in_a_batch_changes_nothing(dataset, tmp_path):
     for folder in ("new_joint_vecs", "new_joints"):
         (tmp_path / folder).mkdir()
     write_batch(clips, tmp_path)
-    alone, _ = joints_to_features(torch.from_numpy(clips[0].joints)[None], HUMANML3D)
+    joints = with_standard_hubs(clips[0].joints.astype(np.float64), HUMANML3D)
+    alone, _ = joints_to_features(torch.from_numpy(joints).float()[None], HUMANML3D)
     assert np.abs(np.load(tmp_path / "new_joint_vecs" / "30.npy") - alone[0].numpy()).max() < 1e-4
 
 
