@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.conditions import Disturbance, text_prefix, without
+from models.graphs import Graphs
 from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
 from models.linear import Linear, packed_weights
 from models.sampling import cosine_schedule, guide, sample, uniforms
@@ -66,6 +67,7 @@ class MaskedTransformer(nn.Module):
         self.cond_emb = Linear(c.cond_dim, c.latent_dim)
         self.word_emb = Linear(c.word_dim, c.latent_dim) if c.word_dim else None
         self.disturb = Disturbance()
+        self.graphs = Graphs(self)
         self.encoder = PositionedEncoder(c.latent_dim, c.n_heads, c.ff_size, c.n_layers, c.dropout, c.attention)
         self.head = Head(c.latent_dim, c.nb_code)
         self.apply(init_weights_)
@@ -164,13 +166,14 @@ class MaskedTransformer(nn.Module):
         given = torch.full_like(valid, -1, dtype=torch.long) if given is None else given
         wanted = valid & (given < 0)
         ids = torch.where(valid, given, self.pad_id).masked_fill(wanted, self.mask_id)
+        condition = condition if condition.ndim == 3 else condition[:, None]
         certainty = torch.zeros(ids.shape, device=ids.device).masked_fill(~wanted, torch.inf)
         with packed_weights(self):
             for step, time in enumerate(torch.linspace(0, 1, time_steps, device=ids.device)):
                 count = (cosine_schedule(time) * wanted.sum(1)).round().clamp(min=1)  # the last step doubts one token again
                 hidden = wanted & (certainty.argsort(dim=1, stable=True).argsort(1) < count[:, None])
                 ids_in = torch.where(hidden, self.mask_id, ids)
-                logits = self.guided(ids_in, condition, valid, cond_scale)
+                logits = self.graphs(self.guided, (ids_in, condition, valid), cond_scale)
                 drawn = sample(logits, uniforms(seed, samples, step, ids.shape[1]), temperature, topkr)
                 ids = torch.where(hidden, drawn, ids_in)
                 chance = logits.softmax(-1).gather(2, drawn[..., None])[..., 0]

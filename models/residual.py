@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.conditions import Disturbance, text_prefix, without
+from models.graphs import Graphs
 from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
 from models.linear import Linear, linear, packed_weights
 from models.sampling import guide, sample, uniforms
@@ -66,6 +67,7 @@ class ResidualTransformer(nn.Module):
         self.cond_emb = Linear(c.cond_dim, c.latent_dim)
         self.word_emb = Linear(c.word_dim, c.latent_dim) if c.word_dim else None
         self.disturb = Disturbance()
+        self.graphs = Graphs(self)
         self.encoder = PositionedEncoder(c.latent_dim, c.n_heads, c.ff_size, c.n_layers, c.dropout, c.attention)
         self.head = Head(c.latent_dim, c.code_dim)
         self.apply(init_weights_)
@@ -102,8 +104,8 @@ class ResidualTransformer(nn.Module):
         layers = torch.arange(codes.shape[-1], device=codes.device)
         return self.embeddings[layers, codes].cumsum(2)
 
-    def hidden(self, history: Tensor, layer: Tensor | int, condition: Tensor, valid: Tensor) -> Tensor:
-        """history (B, L, code_dim), layer (B,) in 1 … Q−1, or one for all, condition (zeros: none), valid (B, L) bool
+    def hidden(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int) -> Tensor:
+        """history (B, L, code_dim), condition (zeros: none), valid (B, L) bool, layer (B,) in 1 … Q−1, or one for all
         → (B, L, code_dim)."""
         if isinstance(layer, int):
             number = (self.quant_emb.weight[:, layer] + self.quant_emb.bias).expand(len(history), -1)  # (B, D)
@@ -123,19 +125,19 @@ class ResidualTransformer(nn.Module):
             logits = gain * torch.einsum("bld,bkd->blk", hidden, table)
         return logits if self.config.share_weight else logits + self.output_bias[layer - 1][..., None, :]
 
-    def forward(self, history: Tensor, layer: Tensor | int, condition: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int) -> Tensor:
         """Logits (B, L, K + 1) of each sample's layer; arguments as in `hidden`."""
-        return self.project(self.hidden(history, layer, condition, valid), layer)
+        return self.project(self.hidden(history, condition, valid, layer), layer)
 
-    def guided(self, history: Tensor, layer: Tensor | int, condition: Tensor, valid: Tensor, scale: float) -> Tensor:
+    def guided(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int, scale: float) -> Tensor:
         """Logits with classifier-free guidance, both halves in one forward pass."""
         if scale == 1:
-            return self(history, layer, condition, valid)
+            return self(history, condition, valid, layer)
         if scale == 0:
-            return self(history, layer, torch.zeros_like(condition), valid)
+            return self(history, torch.zeros_like(condition), valid, layer)
         both = torch.cat((condition, torch.zeros_like(condition)))
         layer = layer if isinstance(layer, int) else layer.repeat(2)
-        return guide(*self(history.repeat(2, 1, 1), layer, both, valid.repeat(2, 1)).chunk(2), scale)
+        return guide(*self(history.repeat(2, 1, 1), both, valid.repeat(2, 1), layer).chunk(2), scale)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy and accuracy of one random layer per sample; {'codes' (B, L, Q), 'lengths' (B,), 'condition'}."""
@@ -153,7 +155,7 @@ class ResidualTransformer(nn.Module):
         valid = valid_mask(lengths, codes.shape[1])
         padded = torch.where(valid[..., None], codes, self.pad_id)
         history = self.history(padded[..., :-1])[rows, :, layer - 1]  # (B, L, code_dim)
-        logits, targets = counted(valid, self(history, layer, condition, valid), codes[rows, :, layer])
+        logits, targets = counted(valid, self(history, condition, valid, layer), codes[rows, :, layer])
         return F.cross_entropy(logits.float(), targets), accuracy(logits, targets)
 
     @torch.no_grad()
@@ -178,11 +180,12 @@ class ResidualTransformer(nn.Module):
         samples = first_sample + torch.arange(len(base), device=base.device)
         valid = valid_mask(lengths, base.shape[1])
         ids = torch.where(valid, base, self.pad_id)
+        condition = condition if condition.ndim == 3 else condition[:, None]
         history = 0
         with packed_weights(self):
             for q in range(1, self.config.num_quantizers if layers is None else layers + 1):
                 history = history + self.embeddings[q - 1][ids]  # (B, L, code_dim)
-                logits = self.guided(history, q, condition, valid, cond_scale)
+                logits = self.graphs(self.guided, (history, condition, valid), q, cond_scale)
                 # Steps −1, −2, …: the masked transformer draws with the same seed and steps 0, 1, ….
                 drawn = sample(logits, uniforms(seed, samples, -q, ids.shape[1]), temperature, topkr)
                 if given is not None:

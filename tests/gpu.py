@@ -169,7 +169,7 @@ def check_generation(device: torch.device) -> str:
     ids = torch.where(valid, base, cpu[1].pad_id)
     for q, (logits, following) in enumerate(cpu[1].decode(base, condition, tokens), start=1):
         history = history + ours[1].embeddings[q - 1][ids.to(device)]
-        guided = ours[1].guided(history, q, condition.to(device), valid.to(device), 5.0).cpu()
+        guided = ours[1].guided(history, condition.to(device), valid.to(device), q, 5.0).cpu()
         worst, ids = max(worst, float((guided - logits)[valid].abs().max())), following
     scale = float(logits.abs().max())
     assert worst <= LOGITS * max(1.0, scale), f"logits of up to {scale:.1f} are off by {worst:.1e}, allowed {LOGITS:.0e}"
@@ -188,6 +188,29 @@ def check_batch_independence(device: torch.device) -> str:
     same = torch.cat([row == together[i, : len(row)] for i, row in enumerate(alone)]).float().mean()
     assert same >= SAME_TOKENS, f"{100 * same:.1f} % of the tokens are the same alone as in a batch"
     return f"{100 * same:.1f} % of the tokens equal"
+
+
+@torch.no_grad()
+def check_graphs(device: torch.device) -> str:
+    """Motions from CUDA graphs are those of plain calls, in fp32 and bf16, also after the weights were exchanged."""
+    masked, residual, _ = generators(device)
+    condition = torch.randn(B, C, generator=torch.Generator().manual_seed(0)).to(device)
+    tokens, graphs = lengths(L).to(device), 0
+
+    def made() -> Tensor:
+        return residual.generate(masked.generate(condition, tokens), condition, tokens)
+
+    for bf16 in (False, has_bf16_units(device)):
+        for scale in (1.0, 1.5):
+            for weight in masked.parameters():
+                weight.data = weight.data * scale
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                plain, *replayed = (made() for _ in range(3))
+            same = min(float((codes == plain)[plain >= 0].float().mean()) for codes in replayed)
+            assert same >= SAME_TOKENS, f"{100 * same:.1f} % of the tokens equal plain calls; bf16: {bf16}, weights × {scale}"
+    graphs = sum(graph is not None for model in (masked, residual) for graph in model.graphs.graphs.values())
+    assert graphs > 0 or device.type == "cpu", "no graph was captured"
+    return f"{100 * same:.1f} % of the tokens equal, {graphs} graphs"
 
 
 def check_resume(device: torch.device) -> str:
@@ -268,6 +291,7 @@ CHECKS: dict[str, Callable[[torch.device], str]] = {
     "losses and gradients": check_losses,
     "generation": check_generation,
     "batch independence": check_batch_independence,
+    "CUDA graphs": check_graphs,
     "resume": check_resume,
     "processes": check_processes,
 }

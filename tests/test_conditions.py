@@ -110,7 +110,7 @@ def outputs(kind: str, model: torch.nn.Module, condition: torch.Tensor) -> torch
     valid = torch.arange(7) < torch.tensor([7, 3, 5, 2, 7, 1])[:, None]
     if kind == "masked":
         return model(torch.randint(16, (6, 7)), condition, valid)
-    return model(torch.randn(6, 7, 8), 1, condition, valid)
+    return model(torch.randn(6, 7, 8), condition, valid, 1)
 
 
 @pytest.mark.parametrize("kind", ["masked", "residual"])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from models.graphs import to_units
 from models.layers import Dropout, EncoderLayer, PositionedEncoder, attention_mask, sinusoidal_positions, valid_mask, whiten_
 
 
@@ -20,7 +21,8 @@ def influence(attention: str) -> torch.Tensor:
     model, valid = encoder(attention), torch.ones(1, 6, dtype=torch.bool)
 
     def output(everything: torch.Tensor) -> torch.Tensor:
-        return model(everything[:, :1], everything[:, 1:], valid)[0].pow(3).sum(-1)  # a plain sum of normalised rows is constant
+        rows = model(everything[:, :1], valid[:, :1], everything[:, 1:], valid)[0]
+        return rows.pow(3).sum(-1)  # a plain sum of normalised rows is constant
 
     jacobian = torch.autograd.functional.jacobian(output, torch.cat((prefix, x), dim=1))  # (6, 1, 7, 16)
     return jacobian[:, 0].norm(dim=-1) > 1e-12
@@ -39,8 +41,9 @@ def test_other_attention_sees_every_place(attention):
 def test_padding_changes_nothing(attention):
     model = encoder(attention)
     prefix, x = torch.randn(2, 1, 16, dtype=torch.double), torch.randn(2, 9, 16, dtype=torch.double)
-    together = model(prefix, x, valid_mask(torch.tensor([9, 5]), 9))
-    alone = model(prefix[1:], x[1:, :5], torch.ones(1, 5, dtype=torch.bool))
+    first = torch.ones(2, 1, dtype=torch.bool)
+    together = model(prefix, first, x, valid_mask(torch.tensor([9, 5]), 9))
+    alone = model(prefix[1:], first[1:], x[1:, :5], torch.ones(1, 5, dtype=torch.bool))
     torch.testing.assert_close(together[1, :5], alone[0], rtol=0, atol=1e-12)
 
 
@@ -97,3 +100,10 @@ def test_whitening_tells_near_features_apart():
     assert abs(out.norm(dim=1).mean() / 48**0.5 - 1) < 1e-3
     whiten_(linear, features, floor=1.0)  # nothing is amplified beyond the first component
     assert torch.linalg.eigvalsh(torch.cov(linear(features).T))[-2:].diff() > 0.1
+
+
+def test_sequences_are_padded_to_units_for_graphs():
+    assert to_units(torch.ones(2, 9, 3)).shape == (2, 16, 3)
+    assert to_units(torch.ones(2, 16)).shape == (2, 16)
+    assert to_units(torch.ones(2, 1, 12)).shape == (2, 1, 12)
+    assert to_units(torch.ones(2, 7, dtype=torch.bool))[:, 7:].sum() == 0

@@ -60,7 +60,7 @@ def test_a_layer_is_predicted_from_the_layers_under_it():
     layer = torch.tensor([2])
 
     def logits(codes):
-        return model(model.history(codes[..., :-1])[:, :, 1], layer, condition, torch.ones(1, 6, dtype=torch.bool))
+        return model(model.history(codes[..., :-1])[:, :, 1], condition, torch.ones(1, 6, dtype=torch.bool), layer)
 
     for changed, matters in ((0, True), (1, True), (2, False), (3, False)):
         other = codes.clone()
@@ -71,10 +71,10 @@ def test_a_layer_is_predicted_from_the_layers_under_it():
 def test_guidance_one_is_conditional_and_zero_is_unconditional():
     model, condition, valid = small(), torch.randn(4, 12, dtype=torch.double), valid_mask(LENGTHS, 9)
     history, layer = torch.randn(4, 9, 16, dtype=torch.double), torch.tensor([1, 2, 3, 1])
-    cond, uncond = model(history, layer, condition, valid), model(history, layer, 0 * condition, valid)
-    assert torch.equal(model.guided(history, layer, condition, valid, 1), cond)
-    assert torch.equal(model.guided(history, layer, condition, valid, 0), uncond)
-    torch.testing.assert_close(model.guided(history, layer, condition, valid, 5)[valid], (uncond + 5 * (cond - uncond))[valid])
+    cond, uncond = model(history, condition, valid, layer), model(history, 0 * condition, valid, layer)
+    assert torch.equal(model.guided(history, condition, valid, layer, 1), cond)
+    assert torch.equal(model.guided(history, condition, valid, layer, 0), uncond)
+    torch.testing.assert_close(model.guided(history, condition, valid, layer, 5)[valid], (uncond + 5 * (cond - uncond))[valid])
 
 
 def test_generation_at_scale_one_is_conditional_and_at_zero_reads_no_condition():
@@ -83,7 +83,7 @@ def test_generation_at_scale_one_is_conditional_and_at_zero_reads_no_condition()
     assert torch.equal(model.generate(base, condition, LENGTHS, **zero), model.generate(base, -condition, LENGTHS, **zero))
     logits, _ = next(model.decode(base, condition, LENGTHS, cond_scale=1))
     history = model.history(torch.where(valid, base, model.pad_id)[..., None])[:, :, 0]
-    assert torch.equal(logits, model(history, 1, condition, valid))
+    assert torch.equal(logits, model(history, condition, valid, 1))
 
 
 def test_one_layer_for_all_samples_equals_each_samples_own():
@@ -91,9 +91,9 @@ def test_one_layer_for_all_samples_equals_each_samples_own():
     history = torch.randn(4, 9, 16, dtype=torch.double)
     for layer in range(1, model.config.num_quantizers):
         ones = torch.full((4,), layer)
-        torch.testing.assert_close(model(history, layer, condition, valid), model(history, ones, condition, valid))
+        torch.testing.assert_close(model(history, condition, valid, layer), model(history, condition, valid, ones))
         torch.testing.assert_close(
-            model.guided(history, layer, condition, valid, 3), model.guided(history, ones, condition, valid, 3)
+            model.guided(history, condition, valid, layer, 3), model.guided(history, condition, valid, ones, 3)
         )
 
 

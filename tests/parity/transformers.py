@@ -86,17 +86,17 @@ def lamp_masked(model: MaskedTransformer, inputs: Inputs) -> Outputs:
 def residual(model: ResidualTransformer, inputs: Inputs) -> Outputs:
     condition, valid, lengths, history = inputs["cond"], ~inputs["padding_mask"], inputs["m_lens"], inputs["motion_codes"]
     base, layer = inputs["base_ids"], inputs["qids"]
-    hidden = model.hidden(history, layer, condition, valid)
+    hidden = model.hidden(history, condition, valid, layer)
     loss, accuracy = model.layer_loss(inputs["all_indices"], lengths, condition, inputs["active_q"])
 
     def every_layer(scale: float) -> Tensor:
         layers = range(1, model.config.num_quantizers)
-        guided = [model.guided(history, torch.full_like(lengths, q), condition, valid, scale) for q in layers]
+        guided = [model.guided(history, condition, valid, torch.full_like(lengths, q), scale) for q in layers]
         return channel_first(torch.stack(guided))
 
     return {
         "hidden": lambda: channel_first(hidden),
-        "hidden_uncond": lambda: channel_first(model.hidden(history, layer, 0 * condition, valid)),
+        "hidden_uncond": lambda: channel_first(model.hidden(history, 0 * condition, valid, layer)),
         "logits": lambda: channel_first(model.project(hidden, layer)),
         "fwcs": lambda: every_layer(2),
         "fwcs_1": lambda: every_layer(1),

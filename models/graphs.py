@@ -1,0 +1,89 @@
+"""CUDA graphs for the forward passes of generation, whose many small kernels take longer to launch than to compute.
+
+A function of tensors is captured at its second call with the same shapes, and replayed from then on: one launch instead of hundreds
+(Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021). On a CPU, with gradients, and for large batches, whose kernels keep
+the GPU busy, the function is called as it is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MOST_ROWS = 2**14  # rows (B · L) above which launches do not matter
+MOST_GRAPHS = 64  # per model; the one used longest ago is dropped
+UNIT = 8  # sequences are padded to a multiple of it, so that few lengths occur
+
+Function = Callable[..., Tensor]
+
+
+class Graphs:
+    """The graphs of a model's functions. A graph belongs to the weights' place in memory: moved or exchanged weights get a new
+    one."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.weights: list[nn.Parameter] = []
+        self.graphs: OrderedDict[tuple, Function | None] = OrderedDict()
+
+    def __call__(self, function: Function, tensors: tuple[Tensor, ...], *constants: float) -> Tensor:
+        """`function(*tensors, *constants)`, (B, L, …) like its first argument.
+
+        The function reads nothing else but the model's weights, and what follows a sequence's valid positions changes nothing
+        there. Tensors are (B, S, …) with various S.
+        """
+        first = tensors[0]
+        if not first.is_cuda or first.shape[:2].numel() > MOST_ROWS or torch.is_grad_enabled() or self.model.training:
+            return function(*tensors, *constants)
+        padded = tuple(map(to_units, tensors))
+        key = self._key(function, padded, constants)
+        if key not in self.graphs:  # the first call: perhaps the only one
+            self.graphs[key] = None
+            while len(self.graphs) > MOST_GRAPHS:
+                self.graphs.popitem(last=False)
+            return function(*tensors, *constants)
+        self.graphs.move_to_end(key)
+        if self.graphs[key] is None:
+            self.graphs[key] = captured(function, padded, constants)
+        return self.graphs[key](*padded)[:, : first.shape[1]]
+
+    def _key(self, function: Function, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> tuple:
+        """What a graph depends on: function, constants, precision, shapes, and the places of the weights."""
+        self.weights = self.weights or list(self.model.parameters())
+        places = tuple(weight.data_ptr() for weight in self.weights)
+        shapes = tuple((tensor.shape, tensor.dtype) for tensor in tensors)
+        return function.__name__, constants, torch.is_autocast_enabled("cuda"), shapes, places
+
+
+def to_units(tensor: Tensor) -> Tensor:
+    """A tensor (B, S, …) with zeros appended up to a multiple of UNIT; a sequence of one is left alone."""
+    missing = -tensor.shape[1] % UNIT if tensor.shape[1] > 1 else 0
+    return F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, missing)) if missing else tensor
+
+
+def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> Function:
+    """The function as a CUDA graph for tensors of these shapes."""
+    inputs = tuple(tensor.clone() for tensor in tensors)
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    # Inside, autocast must not keep a weight's bf16 copy: it would lie in the graph's memory.
+    bf16 = torch.is_autocast_enabled("cuda")
+    with torch.autocast("cuda", torch.get_autocast_dtype("cuda"), enabled=bf16, cache_enabled=False):
+        with torch.cuda.stream(stream):
+            for _ in range(2):  # lazily made handles and workspaces
+                function(*inputs, *constants)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(graph):
+            output = function(*inputs, *constants)
+
+    def replay(*values: Tensor) -> Tensor:
+        for place, value in zip(inputs, values, strict=True):
+            place.copy_(value)
+        graph.replay()
+        return output.clone()
+
+    return replay
