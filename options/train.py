@@ -22,7 +22,7 @@ class Training(OnDataset, Configured, Common):
     schedule: str = option("milestones", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     milestones: list[int] = option([50_000], "steps at which the rate is multiplied by gamma", nargs="+")
     gamma: float = option(0.1, "factor at each milestone")
-    min_lr: float = option(0.0, "learning rate at the end of the cosine schedule")
+    min_lr: float = option(0.0, "learning rate at the end of the cosine schedule: at the last step or after --max_minutes")
     clip_grad: float = option(1.0, "maximum gradient norm; 0: no clipping")
     accumulate: int = option(1, "batches whose gradients are summed before a step")
     ema_decay: float = option(0.0, "decay of an exponential moving average of the weights, from 0 to 1; 0: none")

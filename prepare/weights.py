@@ -6,8 +6,8 @@
     python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
 A stage is a run in `<checkpoints_dir>/open/`. Stages that are finished are skipped, interrupted ones are resumed, and each ends by
-its number of steps or after its minutes, whichever comes first. The first stages start from the weights in `--init`, if there are
-any of the same sizes.
+its number of steps or after its minutes, whichever comes first; the learning rate has decayed by then. Some stages start from the
+weights in `--init`, if there are any of the same sizes.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ DATASET = "open"
 
 @dataclass(frozen=True)
 class Stage:
-    """One run: its script, its flags, and for each setting steps, minutes and batch size."""
+    """One run: its script, its flags, and for each setting steps, minutes, batch size and learning rate."""
 
     script: str
     flags: str
-    cpu: tuple[int, float, int]
-    gpu: tuple[int, float, int]
+    cpu: tuple[int, float, int, float]
+    gpu: tuple[int, float, int, float]
     init: bool = False  # starts from the run of the same name in --init
 
     def settings(self, setting: str) -> str:
-        """The stage's flags for its length and batch size in a setting, "cpu" or "gpu"."""
-        steps, minutes, batch = getattr(self, setting)
-        return f"--max_iters {steps} --max_minutes {minutes} --batch_size {batch}"
+        """The stage's flags for its length, batch size and learning rate in a setting, "cpu" or "gpu"."""
+        steps, minutes, batch, rate = getattr(self, setting)
+        return f"--max_iters {steps} --max_minutes {minutes} --batch_size {batch} --lr {rate:g}"
 
 
 USUAL = "--schedule cosine --precision bf16 --balance"
-TRANSFORMER = f"{USUAL} --vq_name vq --ema_decay 0.995 --latent_dim 256 --ff_size 768 --n_heads 4 --dropout 0.1 --warm_up_iter 100"
+TRANSFORMER = f"{USUAL} --vq_name vq --ema_decay 0.998 --dropout 0.1 --warm_up_iter 100 --eval_iter 1000"
 VQ = (
     f"{USUAL} --width 256 --depth 3 --code_dim 256 --nb_code 512 --warm_up_iter 100 --ema_decay 0.99 --eval_iter 600 --rigid_bones "
     "--planted_feet --loss_positions 3 --loss_path 0.3 --loss_velocity 0.1 --loss_acceleration 0.005 --loss_feet 0.5"
@@ -54,27 +54,28 @@ LAMP = f"{USUAL} --vq_name vq --bert {{bert}} --num_queries 16 --cross_width 384
 GPT = f"{USUAL} --lamp_name lamp --num-layers 6 --embed-dim-gpt 256 --n-head-gpt 4 --block-size 40 --warm_up_iter 50"
 EVALUATOR = "--movement_hidden 192 --movement_dim 192 --motion_hidden 192 --text_hidden 192 --embed_dim 192"
 STAGES = {
-    "vq": Stage("train_vq.py", f"{VQ} --lr 4e-4", (3600, 34, 128), (4000, 1.6, 512), init=True),
-    "lamp": Stage("train_lamp.py", f"{LAMP} --lr 2e-4 --eval_iter 100", (400, 16, 64), (1500, 1.2, 256), init=True),
+    "vq": Stage("train_vq.py", VQ, (3600, 34, 128, 4e-4), (5000, 1.6, 512, 6e-4), init=True),
+    "lamp": Stage("train_lamp.py", f"{LAMP} --eval_iter 200", (400, 16, 64, 2e-4), (3000, 1.2, 256, 3e-4), init=True),
     "masked": Stage(
         "train_t2m_transformer.py",
-        f"--stage masked --text_encoder lamp+sentence --attention full --infill 0.3 {TRANSFORMER} --n_layers 5 --lr 4e-4 "
-        "--text_noise 0.5 --drop_encoder 0.2 --eval_iter 500",
-        (12_000, 45, 64), (6000, 1.5, 256), init=True,
+        f"--stage masked --text_encoder lamp+words --attention full --infill 0.3 {TRANSFORMER} --latent_dim 320 --ff_size 960 "
+        "--n_layers 6 --n_heads 5 --text_noise 0.5 --drop_encoder 0.3",
+        (9000, 50, 64, 4e-4), (20_000, 1.9, 512, 8e-4),
     ),
     "residual": Stage(
         "train_t2m_transformer.py",
-        f"--stage residual --text_encoder sentence --text_noise 0.3 {TRANSFORMER} --n_layers 4 --lr 6e-4 --eval_iter 500",
-        (3000, 20, 64), (4000, 0.7, 256), init=True,
+        f"--stage residual --text_encoder sentence --text_noise 0.3 {TRANSFORMER} --latent_dim 256 --ff_size 768 --n_layers 4 "
+        "--n_heads 4",
+        (3000, 20, 64, 6e-4), (8000, 0.7, 512, 1e-3), init=True,
     ),
     "length": Stage(
-        "train_t2m_transformer.py",
-        f"--stage length --text_encoder sentence {USUAL} --vq_name vq --lr 3e-4 --warm_up_iter 100 --ema_decay 0.995 "
-        "--text_noise 0.5",
-        (5000, 2, 64), (3000, 0.2, 256),
+        "train_t2m_transformer.py", f"--stage length --text_encoder sentence {TRANSFORMER} --text_noise 0.5",
+        (5000, 2, 64, 3e-4), (4000, 0.1, 256, 6e-4),
     ),
-    "evaluator": Stage("train_evaluator.py", f"{EVALUATOR} --lr 6e-4 --eval_iter 600", (3600, 10, 64), (3600, 0.3, 64)),
-    "m2t": Stage("train_m2t.py", f"{GPT} --lr 4e-4 --eval_iter 200", (500, 8, 64), (2000, 0.5, 128), init=True),
+    "evaluator": Stage(
+        "train_evaluator.py", f"{EVALUATOR} --eval_iter 600", (3600, 10, 64, 6e-4), (6000, 0.4, 128, 8e-4)
+    ),
+    "m2t": Stage("train_m2t.py", f"{GPT} --eval_iter 200", (500, 8, 64, 4e-4), (3000, 0.4, 256, 6e-4), init=True),
 }  # fmt: skip
 
 

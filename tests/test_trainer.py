@@ -340,6 +340,9 @@ def test_schedule():
     assert rates("cosine", [0, 9, 10, 60, 110]) == pytest.approx([0.1, 1, 1, 0.6, 0.2])
     assert rates("constant", [0, 10, 100]) == pytest.approx([0.1, 1, 1])
     assert learning_rate(0, 10, replace(config, warm_up_iter=0)) == 1
+    timed = replace(config, schedule="cosine", max_minutes=2)
+    assert [learning_rate(10, 110, timed, minutes) for minutes in (0, 1, 2, 2.1)] == pytest.approx([1, 0.6, 0.2, 0.2])
+    assert learning_rate(60, 110, timed, 0.5) == pytest.approx(0.6)  # whichever ends first
 
 
 def test_only_trainable_matrices_decay():

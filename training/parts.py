@@ -38,15 +38,17 @@ class Evaluation:
     epochs: int
 
 
-def learning_rate(step: int, total_steps: int, config: Training) -> float:
+def learning_rate(step: int, total_steps: int, config: Training, minutes: float = 0.0) -> float:
     """The learning rate of update `step` (from 0): linear warm-up to `lr`, then milestones, a cosine down to `min_lr`, or
-    constant."""
+    constant. The cosine ends at the last step, or with --max_minutes if that comes first; `minutes` have passed of them."""
     if step < config.warm_up_iter:
         return config.lr * (step + 1) / config.warm_up_iter
     if config.schedule == "milestones":
         return config.lr * config.gamma ** sum(step >= milestone for milestone in config.milestones)
     if config.schedule == "cosine":
         progress = (step - config.warm_up_iter) / max(1, total_steps - config.warm_up_iter)
+        if config.max_minutes:
+            progress = min(1.0, max(progress, minutes / config.max_minutes))
         return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * progress)) / 2
     return config.lr
 

@@ -130,7 +130,7 @@ class Trainer:
         self.stop: StopSignal | None = None
         self.agreement: Agreement | None = None
         self.forward: nn.Module | None = None
-        self.deadline = float("inf")  # of --max_minutes, by `time.monotonic`
+        self.began = time.monotonic()
         self.lock = claim(folder) if self.processes.main else None
         try:
             self._take_up()
@@ -154,8 +154,7 @@ class Trainer:
             self.forward = self._wrapped_loss()
             set_random_states(self.random[rank]) if self.random else seed_everything(config.seed + rank)
             self._begin_files()
-            if config.max_minutes:
-                self.deadline = time.monotonic() + 60 * config.max_minutes
+            self.began = time.monotonic()
             self.agreement = Agreement(self.processes)
             why = self._loop()
             self.agreement.close()
@@ -200,7 +199,7 @@ class Trainer:
         """One update of the weights, from the mean gradient of `accumulate` batches."""
         config = self.config
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.total_steps, config)
+            group["lr"] = learning_rate(self.step, self.total_steps, config, self._minutes())
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         with self.utilisation.counting():
             for index in self._batch_indices(self.step):
@@ -222,6 +221,10 @@ class Trainer:
         self.optimizer.zero_grad()
         self.average.update()
         self.step += 1
+
+    def _minutes(self) -> float:
+        """Minutes since `fit` began."""
+        return (time.monotonic() - self.began) / 60
 
     def _sum(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
@@ -360,7 +363,7 @@ class Trainer:
     def _why_stop(self) -> int:
         """Why to stop, if at all. All processes stop at the same step, the one after a signal reached one of them. A signal has
         priority."""
-        return self.agreement.largest(self.stop.number or (DEADLINE if time.monotonic() > self.deadline else 0))
+        return self.agreement.largest(self.stop.number or (DEADLINE if 0 < self.config.max_minutes < self._minutes() else 0))
 
     def _check_finite(self) -> None:
         step = int(self.first_bad)
