@@ -176,7 +176,7 @@ def test_facts_of_both_parts_hold_in_a_sequence():
 
 def test_facts_of_both_parts_hold_at_the_same_time():
     pieces, rng = Pieces(WALKS + WAVES), random.Random(1)
-    results = [result for result in (overlay(pieces, "C", rng) for _ in range(6)) if result]
+    results = [result for result in (overlay(pieces, "C", rng, "walk", "wave") for _ in range(6)) if result]
     assert len(results) >= 2
     for result in results:
         start, stop = result.spans[1]
