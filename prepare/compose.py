@@ -97,7 +97,7 @@ def outing(pieces: Pieces, rng: random.Random) -> list[str]:
     """Going somewhere and doing something there, or doing something and then going away."""
     action = pieces.action(rng, [name for name in pieces.clips if name not in (*GAITS, *COURSES)])
     actions = [pieces.action(rng, STRAIGHT_ON), action]
-    leaves = action in UP or action not in FOLLOWS and rng.random() < 0.5
+    leaves = action in UP or (action not in FOLLOWS and rng.random() < 0.5)
     return actions[::-1] if leaves else actions
 
 
@@ -220,7 +220,9 @@ def overlay(pieces: Pieces, name: str, rng: random.Random, gait: str, gesture: s
     joints = splice.layer(below.joints, above.joints, sides, start)
     limits = np.maximum(below.take.fastest, above.take.fastest)
     stop = start + len(above)
-    if (splice.speeds(joints) > 1.5 * limits).any() or not both_hold(course, shown, prove(joints), prove(joints[start:stop]), sides):
+    if (splice.speeds(joints) > 1.5 * limits).any() or not both_hold(
+        course, shown, prove(joints), prove(joints[start:stop]), sides
+    ):
         return None
     captions, further = together(rng, below.clauses(), above.clauses(joints[start:stop])), ()
     if captions:

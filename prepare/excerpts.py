@@ -96,7 +96,9 @@ def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[i
         for event in facts.of(action):
             rest = next((rest for rest in facts.of(UP[action]) if rest.start <= event.start < rest.end), event)
             for frames in RESTS:
-                yield widened(max(rest.start, event.start - frames), min(facts.frames, event.end + MARGIN), facts.frames, before=False)
+                yield widened(
+                    max(rest.start, event.start - frames), min(facts.frames, event.end + MARGIN), facts.frames, before=False
+                )
     elif action in LABELS:
         groups = bouts(events_of(facts, action, named))
         if action in SEVERAL:
