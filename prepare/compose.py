@@ -31,6 +31,7 @@ COUNTED = ("jump", "hop", "kick", "squat", "throw", "bow", "cartwheel", "touch e
 FOLLOWS = {"sit down": ("stand up",), "lie down": ("get up from the floor",)}  # nothing else can be done next
 UP = tuple(action for after in FOLLOWS.values() for action in after)  # nobody can walk up to these
 STOPPED = (24, 50)  # frames of standing still after a walk or a run that stops
+RARE = 0.25  # the power of the number of clips by which what goes with a gait is drawn; there are many of two actions only
 STRAIGHT_ON = ("walk", "run")  # the gaits of an outing
 UPRIGHT = 25.0  # degrees; gestures of people who lean farther stay with their legs
 
@@ -95,7 +96,7 @@ def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
 
 def outing(pieces: Pieces, rng: random.Random) -> list[str]:
     """Going somewhere and doing something there, or doing something and then going away."""
-    action = pieces.action(rng, [name for name in pieces.clips if name not in (*GAITS, *COURSES)])
+    action = pieces.action(rng, [name for name in pieces.clips if name not in (*GAITS, *COURSES)], RARE)
     actions = [pieces.action(rng, STRAIGHT_ON), action]
     leaves = action in UP or (action not in FOLLOWS and rng.random() < 0.5)
     return actions[::-1] if leaves else actions
@@ -103,7 +104,7 @@ def outing(pieces: Pieces, rng: random.Random) -> list[str]:
 
 def gait_and_gesture(pieces: Pieces, rng: random.Random) -> tuple[str, str]:
     """The actions of an overlay."""
-    return pieces.action(rng, GAITS), pieces.action(rng, GESTURES)
+    return pieces.action(rng, GAITS), pieces.action(rng, GESTURES, RARE)
 
 
 # ------------------------------------------------------------------------------------------------------------ sequences
