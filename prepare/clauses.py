@@ -188,7 +188,7 @@ def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
     limb = f"both {part}s".replace("foots", "feet") if all(counts) else voice.pick((f"{{their}} {side(bool(counts[0]))} {part}",))
     table = say.PUNCHES if kind == "punch" else say.SPINS if any(abs(turn.degrees) > 270 for turn in facts.turns) else say.KICKS
     clause = voice.pick(table, hand=limb, leg=limb)
-    return f"{clause} {times(voice, sum(counts))}" if rich else clause
+    return f"{clause} {times(voice, sum(counts))}" if rich or sum(counts) > 1 else clause
 
 
 def dance(voice: Voice, facts: Facts, rich: bool) -> str:
