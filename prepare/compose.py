@@ -15,13 +15,13 @@ import numpy as np
 from numpy import ndarray
 
 from prepare import splice
-from prepare.compose_captions import repeated, sequence, together
+from prepare.compose_captions import alone, repeated, sequence, together
 from prepare.facts import CHEST, Facts, prove
 from prepare.pieces import CONTEXT, COURSES, GAITS, Clip, Piece, Pieces
 from utils.errors import UserError
 
 SHORTEST, LONGEST = 24, 196  # rows of features of a composition
-KINDS = {"pair": 0.2, "outing": 0.25, "stop": 0.05, "triple": 0.1, "repeat": 0.1, "overlay": 0.3}
+KINDS = {"pair": 0.15, "outing": 0.25, "stop": 0.05, "rest": 0.1, "triple": 0.1, "repeat": 0.1, "overlay": 0.25}
 DRAWS, PATIENCE, TRIES = 96, 24, 6  # draws for one composition, for one kind of it, and of clips for the same actions
 CANDIDATES = 6  # clips from which the best continuation is chosen
 CLOSE = 0.32  # m; poses (velocities included) farther apart are not joined
@@ -30,7 +30,7 @@ GESTURES = ("wave", "point", "raise an arm", "drink", "wash", "circle the arms")
 COUNTED = ("jump", "hop", "kick", "squat", "throw", "bow", "cartwheel", "touch elbow to knee", "circle the arms", "punch")
 FOLLOWS = {"sit down": ("stand up",), "lie down": ("get up from the floor",)}  # nothing else can be done next
 UP = tuple(action for after in FOLLOWS.values() for action in after)  # nobody can walk up to these
-STOPPED = (24, 50)  # frames of standing still after a walk or a run that stops
+STOPPED = (24, 50)  # frames of standing still after a walk or a run that stops, or after a single action
 RARE = 0.25  # the power of the number of clips by which what goes with a gait is drawn; there are many of two actions only
 STRAIGHT_ON = ("walk", "run")  # the gaits of an outing
 UPRIGHT = 25.0  # degrees; gestures of people who lean farther stay with their legs
@@ -86,6 +86,8 @@ def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
         return [pieces.action(rng, COUNTED)] * rng.choice((2, 2, 3))
     if kind == "stop":
         return [pieces.action(rng, STRAIGHT_ON), pieces.action(rng, ("idle",))]
+    if kind == "rest":  # captures of a single squat or kick often end before one stands again
+        return [pieces.action(rng, COUNTED, RARE), pieces.action(rng, ("idle",))]
     if kind == "outing":
         return outing(pieces, rng)
     actions = [pieces.action(rng)]
@@ -119,7 +121,7 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
     strand = None
     for left, action in zip(range(len(actions), 0, -1), actions):
         most = spare - room * (left - 1)
-        if strand and action == "idle" and strand.pieces[-1].action in STRAIGHT_ON:
+        if strand and action == "idle" and strand.pieces[-1].action in (*STRAIGHT_ON, *COUNTED):
             most = min(most, rng.randint(*STOPPED))
         drawn = [piece.cut(rng, most) for piece in pieces.draw(rng, action, CANDIDATES if strand else 1, mirror)]
         strand = extend(strand, [piece for piece in drawn if piece and follows(strand, piece, counted)])
@@ -130,7 +132,8 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
     joints = strand.joints[:stop].astype(np.float32)
     if not SHORTEST < stop > strand.leave[0] or not all_happen(used, strand.spans, joints):
         return None
-    write = repeated if counted else sequence
+    rests = len(used) == 2 and used[0].action in COUNTED and used[1].action == "idle"
+    write = repeated if counted else alone if rests else sequence
     captions = write(rng, used)
     further = write(random.Random(f"{name} further"), used, taken=captions) if captions else ()
     return Composed(name, joints, captions, further, tuple(p.take.name for p in used), tuple(p.action for p in used), strand.spans)

@@ -43,6 +43,8 @@ TOGETHER = (  # {a}: the legs, {b}: the arms
     "{who} is {as} and {bs} at the same time", "{who} {a}, {bs}",
 )  # fmt: skip
 TURNED = ("{who} {b} while {as}", "{who} {b} while {as}", "while {as}, {who} {b}", "{who} is {bs} while {as}")
+ALONE = ("{who} {a}", "{who} {a}", "{who} {a}", "{who} is {as}")  # and stands still afterwards, as anyone would
+MORE_ALONE = ("{a_bare}", "{as}")
 REPEATED = ("{who} {a} {times}", "{who} {a} {times}", "{who} is {as} {times}", "{who} {a} {times} in a row")
 TIMES = {2: ("twice", "two times"), 3: ("three times",), 4: ("four times",), 5: ("five times",), 6: ("six times",)}
 MORE_FORWARD = {
@@ -98,6 +100,12 @@ def sequence(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] =
     if count == 2 and pieces[0].action in GAITS and pieces[1].action == "idle" and "stop" not in pieces[0].take.label:
         forward, backward = (HALTING + MORE_HALTING, HALTED + MORE_HALTED) if taken else (HALTING, HALTED)
     return write(rng, forward, backward, [piece.clauses(wide=bool(taken)) for piece in pieces], taken=taken)
+
+
+def alone(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] = ()) -> tuple[str, ...]:
+    """Captions of the first piece, after which the person stands still."""
+    templates = ALONE + MORE_ALONE if taken else ALONE
+    return write(rng, templates, templates, [pieces[0].clauses(wide=bool(taken))], taken=taken)
 
 
 def together(rng: random.Random, below: Sequence[str], above: Sequence[str], taken: Sequence[str] = ()) -> tuple[str, ...]:
