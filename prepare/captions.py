@@ -158,9 +158,15 @@ def distinct(
     """
     texts, said = {text.rstrip("."): text for text in taken}, set()
     for manner, rich in manners:
-        drafts = [(text, clause) for text, clause in (write(manner, rich) for _ in range(20)) if text.rstrip(".") not in texts]
-        drafts.sort(key=lambda draft: (len(draft[0].split()) > MOST_WORDS, draft[1] in said))  # stable: the first of the best
-        for text, clause in drafts[:1]:
+        drafts = []
+        for _ in range(20):
+            text, clause = write(manner, rich)
+            if text.rstrip(".") not in texts:
+                drafts.append((len(text.split()) > MOST_WORDS, clause in said, text, clause))
+                if drafts[-1][:2] == (False, False):
+                    break
+        if drafts:
+            *_, text, clause = min(drafts, key=lambda draft: draft[:2])  # the first of the best
             texts[text.rstrip(".")] = text
             said.add(clause)
     return list(texts.values())[len(taken) :]

@@ -120,8 +120,9 @@ def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
     words = {"hand": name_hands(voice, [hand in up for hand in facts.hands]), "it": "them" if len(up) == 2 else "it"}
     high, at = (voice.pick(say.LEVELS[level], to=to) for to in ("to", "at"))
     if kind in ("wave", "bye"):
-        clause = voice.pick(say.WAVES if kind == "wave" else say.BYES, **words)
-        clause += f" {voice.rng.choice([at, *wave_details(voice, up)])}" if rich else ""
+        unseen = max(hand.waves for hand in up) < 2 and max(hand.raises for hand in up) < 2  # at most the wrist moves
+        clause = voice.pick(say.LITTLE_WAVES if unseen else say.WAVES if kind == "wave" else say.BYES, **words)
+        clause += f" {voice.rng.choice([at, *([] if unseen else wave_details(voice, up))])}" if rich else ""
         after = voice.pick(say.JUMPS, times=times(voice, facts.jumps)) if rich and facts.jumps else ""
     elif kind == "raise":
         raises = wordings.RAISES_HIGH if voice.wide and level >= AT_HEAD and voice.chance(0.5) else say.RAISES
@@ -161,8 +162,8 @@ def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[
 def wave_details(voice: Voice, up: list[Hand]) -> list[str]:
     """How often and how fast a raised hand is waved, measured at the wrist."""
     waves, seconds = max(hand.waves for hand in up), max(hand.held for hand in up)
-    if waves < 2:  # the hand alone, or the whole arm up and down
-        return [voice.pick(say.SMALL_WAVES)] * (max(hand.raises for hand in up) < 2)
+    if waves < 2:  # the whole arm up and down
+        return []
     fast, slow = (voice.pick(say.WAVE_PACES[pace]) for pace in ("fast", "slow"))
     return [times(voice, waves)] * 2 + [fast] * (waves > 1.4 * seconds) + [slow] * (waves < 0.8 * seconds)
 
@@ -187,7 +188,7 @@ def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
     limb = f"both {part}s".replace("foots", "feet") if all(counts) else voice.pick((f"{{their}} {side(bool(counts[0]))} {part}",))
     table = say.PUNCHES if kind == "punch" else say.SPINS if any(abs(turn.degrees) > 270 for turn in facts.turns) else say.KICKS
     clause = voice.pick(table, hand=limb, leg=limb)
-    return f"{clause} {times(voice, sum(counts))}" if rich else clause
+    return f"{clause} {times(voice, sum(counts))}" if rich or sum(counts) > 1 else clause
 
 
 def dance(voice: Voice, facts: Facts, rich: bool) -> str:

@@ -84,7 +84,7 @@ def describe(job: tuple[str, str, str, str, bool, Path]) -> tuple[str, ...]:
 
 
 def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Process) -> None:
-    """Write `folder`/texts/<name>.txt: each caption with its tokens, for the whole clip.
+    """Write `folder`/texts/<name>.txt: each caption with its tokens, for the whole clip, after published ones if there are any.
 
     Raises:
         UserError: spaCy's model is not installed.
@@ -97,7 +97,9 @@ def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Pro
         tokens.update(zip(part, lines))
     for name, some in captions.items():
         text = "".join(f"{caption}#{tokens[caption]}#0.0#0.0\n" for caption in some)
-        (folder / "texts" / f"{name}.txt").write_bytes(text.encode())
+        path = folder / "texts" / f"{name}.txt"
+        published = path.read_bytes().rstrip(b"\n") + b"\n" if path.exists() else b""
+        path.write_bytes(published + text.encode())
 
 
 def write_published(names: Iterable[str], published: dict[str, bytes], folder: Path) -> None:

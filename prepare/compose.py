@@ -15,20 +15,24 @@ import numpy as np
 from numpy import ndarray
 
 from prepare import splice
-from prepare.compose_captions import repeated, sequence, together
+from prepare.compose_captions import alone, repeated, sequence, together
 from prepare.facts import CHEST, Facts, prove
-from prepare.pieces import CONTEXT, GAITS, Clip, Piece, Pieces
+from prepare.pieces import CONTEXT, COURSES, GAITS, Clip, Piece, Pieces
 from utils.errors import UserError
 
 SHORTEST, LONGEST = 24, 196  # rows of features of a composition
-KINDS = {"pair": 0.55, "triple": 0.1, "repeat": 0.1, "overlay": 0.25}
-DRAWS, PATIENCE = 100, 25  # draws for one composition, and for one kind of it
+KINDS = {"pair": 0.15, "outing": 0.25, "stop": 0.05, "rest": 0.1, "triple": 0.1, "repeat": 0.1, "overlay": 0.25}
+DRAWS, PATIENCE, TRIES = 96, 24, 6  # draws for one composition, for one kind of it, and of clips for the same actions
 CANDIDATES = 6  # clips from which the best continuation is chosen
 CLOSE = 0.32  # m; poses (velocities included) farther apart are not joined
 BRIDGE = 16  # frames that a bridge is expected to take, with what lies around the actions
 GESTURES = ("wave", "point", "raise an arm", "drink", "wash", "circle the arms")  # done with the arms alone
 COUNTED = ("jump", "hop", "kick", "squat", "throw", "bow", "cartwheel", "touch elbow to knee", "circle the arms", "punch")
 FOLLOWS = {"sit down": ("stand up",), "lie down": ("get up from the floor",)}  # nothing else can be done next
+UP = tuple(action for after in FOLLOWS.values() for action in after)  # nobody can walk up to these
+STOPPED = (24, 50)  # frames of standing still after a walk or a run that stops, or after a single action
+RARE = 0.25  # the power of the number of clips by which what goes with a gait is drawn; there are many of two actions only
+STRAIGHT_ON = ("walk", "run")  # the gaits of an outing
 UPRIGHT = 25.0  # degrees; gestures of people who lean farther stay with their legs
 
 
@@ -68,7 +72,9 @@ def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
     for number in range(DRAWS):
         if number % PATIENCE == 0:
             kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-        result = overlay(pieces, name, rng) if kind == "overlay" else chain(pieces, name, rng, actions_of(pieces, rng, kind))
+        if number % TRIES == 0:  # so that actions which fit together less often are not much rarer
+            actions = gait_and_gesture(pieces, rng) if kind == "overlay" else actions_of(pieces, rng, kind)
+        result = overlay(pieces, name, rng, *actions) if kind == "overlay" else chain(pieces, name, rng, actions)
         if result and result.captions:
             return result
     return None
@@ -78,10 +84,29 @@ def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
     """The actions of a sequence; a repeat is a count of one of them."""
     if kind == "repeat":
         return [pieces.action(rng, COUNTED)] * rng.choice((2, 2, 3))
+    if kind == "stop":
+        return [pieces.action(rng, STRAIGHT_ON), pieces.action(rng, ("idle",))]
+    if kind == "rest":  # captures of a single squat or kick often end before one stands again
+        return [pieces.action(rng, COUNTED, RARE), pieces.action(rng, ("idle",))]
+    if kind == "outing":
+        return outing(pieces, rng)
     actions = [pieces.action(rng)]
     for _ in range(2 if kind == "triple" else 1):
         actions.append(pieces.action(rng, FOLLOWS.get(actions[-1], ())))
     return actions
+
+
+def outing(pieces: Pieces, rng: random.Random) -> list[str]:
+    """Going somewhere and doing something there, or doing something and then going away."""
+    action = pieces.action(rng, [name for name in pieces.clips if name not in (*GAITS, *COURSES)], RARE)
+    actions = [pieces.action(rng, STRAIGHT_ON), action]
+    leaves = action in UP or (action not in FOLLOWS and rng.random() < 0.5)
+    return actions[::-1] if leaves else actions
+
+
+def gait_and_gesture(pieces: Pieces, rng: random.Random) -> tuple[str, str]:
+    """The actions of an overlay."""
+    return pieces.action(rng, GAITS), pieces.action(rng, GESTURES, RARE)
 
 
 # ------------------------------------------------------------------------------------------------------------ sequences
@@ -96,6 +121,8 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
     strand = None
     for left, action in zip(range(len(actions), 0, -1), actions):
         most = spare - room * (left - 1)
+        if strand and action == "idle" and strand.pieces[-1].action in (*STRAIGHT_ON, *COUNTED):
+            most = min(most, rng.randint(*STOPPED))
         drawn = [piece.cut(rng, most) for piece in pieces.draw(rng, action, CANDIDATES if strand else 1, mirror)]
         strand = extend(strand, [piece for piece in drawn if piece and follows(strand, piece, counted)])
         if strand is None:
@@ -105,7 +132,8 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
     joints = strand.joints[:stop].astype(np.float32)
     if not SHORTEST < stop > strand.leave[0] or not all_happen(used, strand.spans, joints):
         return None
-    write = repeated if counted else sequence
+    rests = len(used) == 2 and used[0].action in COUNTED and used[1].action == "idle"
+    write = repeated if counted else alone if rests else sequence
     captions = write(rng, used)
     further = write(random.Random(f"{name} further"), used, taken=captions) if captions else ()
     return Composed(name, joints, captions, further, tuple(p.take.name for p in used), tuple(p.action for p in used), strand.spans)
@@ -177,9 +205,9 @@ def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
 
 
 # -------------------------------------------------------------------------------------------------- at the same time
-def overlay(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
+def overlay(pieces: Pieces, name: str, rng: random.Random, gait: str, gesture: str) -> Composed | None:
     """A gesture of the arms while the legs walk or run."""
-    below, above = ((pieces.draw(rng, action) or [None])[0] for action in (pieces.action(rng, GAITS), pieces.action(rng, GESTURES)))
+    below, above = ((pieces.draw(rng, action) or [None])[0] for action in (gait, gesture))
     if below is None or above is None:
         return None
     below = below.cut(rng, LONGEST + 1)
@@ -188,15 +216,17 @@ def overlay(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
         return None
     if rng.random() < 0.6 and (shorter := below.cut(rng, len(above))):
         below = shorter
-    shown, gait = prove(above.joints), prove(below.joints)
+    shown, course = prove(above.joints), prove(below.joints)
     sides = tuple(hand.level >= CHEST for hand in shown.hands)
-    if not any(sides) or not in_place(shown) or abs(gait.lean) > UPRIGHT or any(hand.level >= CHEST for hand in gait.hands):
+    if not any(sides) or not in_place(shown) or abs(course.lean) > UPRIGHT or any(hand.level >= CHEST for hand in course.hands):
         return None
     start = rng.randint(0, len(below) - len(above))
     joints = splice.layer(below.joints, above.joints, sides, start)
     limits = np.maximum(below.take.fastest, above.take.fastest)
     stop = start + len(above)
-    if (splice.speeds(joints) > 1.5 * limits).any() or not both_hold(gait, shown, prove(joints), prove(joints[start:stop]), sides):
+    if (splice.speeds(joints) > 1.5 * limits).any() or not both_hold(
+        course, shown, prove(joints), prove(joints[start:stop]), sides
+    ):
         return None
     captions, further = together(rng, below.clauses(), above.clauses(joints[start:stop])), ()
     if captions:

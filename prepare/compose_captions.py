@@ -29,6 +29,11 @@ FORWARD = {
     ),
 }  # fmt: skip
 STOPPING = ("{who} {a}, then stops and {b}", "{who} {a}, stops and {b}", "{who} {a} and then stops and {b}")
+HALTING = (  # {b} is standing still
+    "{who} {a} and then stops", "{who} {a}, then stops", "{who} {a} and stops", "{who} {a}, then stops and {b}",
+    "{who} {a} and comes to a stop", "{who} {a} and then {b}",
+)  # fmt: skip
+HALTED = ("{who} stops after {as}", "{who} comes to a stop after {as}", "after {as}, {who} stops", "{who} {b} after {as}")
 BACKWARD = {
     2: ("{who} {b} after {as}", "{who} {b} after {as}", "before {bs}, {who} {a}"),
     3: ("{who} {b} and then {c} after {as}", "before {cs}, {who} {a} and {b}"),
@@ -38,6 +43,8 @@ TOGETHER = (  # {a}: the legs, {b}: the arms
     "{who} is {as} and {bs} at the same time", "{who} {a}, {bs}",
 )  # fmt: skip
 TURNED = ("{who} {b} while {as}", "{who} {b} while {as}", "while {as}, {who} {b}", "{who} is {bs} while {as}")
+ALONE = ("{who} {a}", "{who} {a}", "{who} {a}", "{who} is {as}")  # and stands still afterwards, as anyone would
+MORE_ALONE = ("{a_bare}", "{as}")
 REPEATED = ("{who} {a} {times}", "{who} {a} {times}", "{who} is {as} {times}", "{who} {a} {times} in a row")
 TIMES = {2: ("twice", "two times"), 3: ("three times",), 4: ("four times",), 5: ("five times",), 6: ("six times",)}
 MORE_FORWARD = {
@@ -57,6 +64,11 @@ MORE_FORWARD = {
     ),
 }  # fmt: skip
 MORE_STOPPING = ("{who} {a}, comes to a stop and {b}", "{who} {a}, halts and {b}", "{a_bare}, stop and {b_bare}")
+MORE_HALTING = (
+    "{who} {a}, then comes to a halt", "{a_bare}, then stop", "{a_bare} and stop", "{as} and then stopping",
+    "{who} {a} for a bit and stops", "first {who} {a}, then {again} stops", "{who} {a} until {again} stops",
+)  # fmt: skip
+MORE_HALTED = ("stop after {as}", "stopping after {as}", "before stopping, {who} {a}", "having finished {as}, {who} stands still")
 MORE_BACKWARD = {
     2: (
         "before {who} {b}, {again} {a}", "{who} {b}, but first {again} {a}", "{who} {b} once done {as}",
@@ -85,7 +97,15 @@ def sequence(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] =
         forward, backward, stopping = forward + MORE_FORWARD[count], backward + MORE_BACKWARD[count], STOPPING + MORE_STOPPING
     if count == 2 and pieces[0].action in GAITS and pieces[1].action not in GAITS and not pieces[1].travels:
         forward += stopping
+    if count == 2 and pieces[0].action in GAITS and pieces[1].action == "idle" and "stop" not in pieces[0].take.label:
+        forward, backward = (HALTING + MORE_HALTING, HALTED + MORE_HALTED) if taken else (HALTING, HALTED)
     return write(rng, forward, backward, [piece.clauses(wide=bool(taken)) for piece in pieces], taken=taken)
+
+
+def alone(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] = ()) -> tuple[str, ...]:
+    """Captions of the first piece, after which the person stands still."""
+    templates = ALONE + MORE_ALONE if taken else ALONE
+    return write(rng, templates, templates, [pieces[0].clauses(wide=bool(taken))], taken=taken)
 
 
 def together(rng: random.Random, below: Sequence[str], above: Sequence[str], taken: Sequence[str] = ()) -> tuple[str, ...]:

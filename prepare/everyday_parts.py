@@ -17,6 +17,7 @@ from prepare.clauses import Voice, side, times
 from prepare.facts import CHEST, FPS, OVERHEAD, SHOULDER, Event, Facts
 
 MOST_PARTS = 3
+UNUSUAL_SEATS = ("floor", "high")  # always named: without a seat, one thinks of a chair
 
 
 class Part(NamedTuple):
@@ -81,7 +82,10 @@ def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
         again = " again" if any(part.clause.split()[0] == "sits" for part in parts) and event.action == "sit down" else ""
         table = tables.get(event.action, verbs.SIT)
         clause = voice.pick(table if not again else ("sits down", "sits back down"), **{"on": "", "onto": "", "off": "", **words})
-        parts.append(Part(event.start, fix_seat(clause) + again))
+        clause = fix_seat(clause)
+        if event.manner in UNUSUAL_SEATS and event.action in tables and not again and seat.split(" ", 1)[1] not in clause:
+            clause += f" from {seat.replace('a ', 'the ', 1)}" if event.action == "stand up" else f" on {seat}"
+        parts.append(Part(event.start, clause + again))
     return parts
 
 

@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         clips = make_clips(takes)
         if not clips:
             raise UserError(f"no take can be used, {takes[0].name} for one: {takes[0].problem or 'too short'}")
-        clips, captions = write_dataset(clips, published, options.compositions, folder, process)
+        clips, captions = write_dataset(clips, published, options.compositions, folder, process, excerpts=True)
         lines = report(takes, clips, captions, segments if options.cmu else {})
         (folder / REPORT).write_text(readable("\n".join([TITLE, *lines, ""])), encoding="utf-8")
         if out.exists():
@@ -86,9 +86,11 @@ def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: 
 
 
 def write_dataset(
-    clips: list[Clip], published: dict[str, bytes], share: float, folder: Path, process: Process
+    clips: list[Clip], published: dict[str, bytes], share: float, folder: Path, process: Process, excerpts: bool = False
 ) -> tuple[list[Clip], int]:
-    """Write everything except the report; returns all clips, including compositions, and the number of captions."""
+    """Write everything except the report; returns all clips, including excerpts and compositions, and the number of captions."""
+    from dataclasses import replace
+
     from prepare.clip_files import make_captions, write_actions, write_motions, write_published, write_splits, write_texts
     from prepare.stats import write_statistics
 
@@ -96,15 +98,48 @@ def write_dataset(
     theirs = {clip.name for clip in clips if clip.segment and (clip.name in published or not clip.captions)}
     write_published(sorted(theirs), published, folder)
     captions = make_captions([clip for clip in clips if clip.name not in theirs], folder, process)
-    composed = composed_clips(clips, captions, share, folder) if share else []
+    labelled = [replace(clip, captions=()) for clip in clips if clip.name in theirs and needs_label(clip)]
+    captions |= make_captions(labelled, folder, process)
+    cut = excerpted_clips(clips, folder) if excerpts else []
+    write_motions(cut, folder, process)
+    captions |= make_captions(cut, folder, process)
+    composed = composed_clips([*clips, *cut], captions, share, folder) if share else []
     write_motions(composed, folder, process)
     captions |= {clip.name: clip.captions for clip in composed}
     write_texts(captions, folder, process)
-    write_splits([*clips, *composed], folder)
-    write_actions([*clips, *composed], folder)
-    write_statistics(folder, [clip.name for clip in clips if clip.split == "train"])  # the same with compositions and without
+    every = [*clips, *cut, *composed]
+    write_splits(every, folder)
+    write_actions(every, folder)
+    write_statistics(folder, [clip.name for clip in clips if clip.split == "train"])  # the same with excerpts, compositions or not
     count = sum(map(len, captions.values())) + sum(len(published[name].splitlines()) for name in theirs)
-    return [*clips, *composed], count
+    return every, count
+
+
+def needs_label(clip: Clip) -> bool:
+    """Whether a clip with published captions gets further ones from its label: a training clip of one action that is no gait.
+
+    People often wrote what they saw, not what it was: "puts his right arm out and swings it" of someone who dribbles a basketball.
+    """
+    from prepare.actions import actions_in
+    from prepare.everyday import WITHIN
+    from prepare.pieces import COURSES
+
+    actions = actions_in(clip.label) if clip.split == "train" else ()
+    said = {other for action in actions for other in WITHIN.get(action, ())} | set(COURSES)
+    return len([action for action in actions if action not in said]) == 1
+
+
+def excerpted_clips(clips: list[Clip], folder: Path) -> list[Clip]:
+    """Excerpts of the training clips, and their mirrors."""
+    from dataclasses import replace
+
+    from prepare.clip_files import load_clip_joints
+    from prepare.excerpts import excerpts
+    from prepare.open_clips import mirrored
+
+    train = [clip for clip in clips if clip.split == "train" and not clip.name.startswith("M")]
+    found = excerpts([replace(clip, joints=load_clip_joints(folder, clip.name)) for clip in train])
+    return [version for clip in found for version in (clip, mirrored(clip))]
 
 
 def composed_clips(clips: list[Clip], captions: dict[str, tuple[str, ...]], share: float, folder: Path) -> list[Clip]:

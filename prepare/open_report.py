@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from prepare.clip_files import COMPOSED
+from prepare.excerpts import SOURCE as EXCERPT
 from prepare.open_clips import SHORTEST_REST
 from prepare.open_splits import FEWEST, SPLITS
 from prepare.takes import FPS, LONGEST, SHORTEST, Clip, Segment, Take
@@ -21,6 +22,10 @@ def report(
     lines = []
     for source in sorted({take.source for take in takes}):
         lines += report_source([take for take in takes if take.source == source], [clip for clip in clips if clip.source == source])
+    if cut := [clip for clip in clips if clip.source == EXCERPT]:
+        counts = Counter(clip.actions[0] for clip in cut if not clip.name.startswith("M"))
+        listed = ", ".join(f"{action} {count}" for action, count in sorted(counts.items()))
+        lines.append(f"excerpts: {minutes(cut):.0f} minutes, {len(cut):,} clips with mirrors; without: {listed}")
     if composed := [clip for clip in clips if clip.source == COMPOSED]:
         share = len(composed) / sum(clip.split == "train" for clip in clips)
         lines.append(f"composed: {minutes(composed):.0f} minutes, {len(composed):,} clips with mirrors, {share:.0%} of train")

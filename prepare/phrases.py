@@ -287,7 +287,11 @@ BYES = (
     "waves {hand} to say goodbye", "says bye with a wave of {hand}", "waves {hand} at someone who leaves",
     "bids farewell by waving {hand}", "waves someone off with {hand}",
 )  # fmt: skip
-SMALL_WAVES = ("only a little", "with small motions", "slightly")
+LITTLE_WAVES = (  # the hand hardly moves
+    "holds up {hand} and waves slightly", "gives a tiny wave with {hand}", "raises {hand} and barely waves",
+    "lifts {hand} and waves only a little", "holds {hand} up in greeting", "raises {hand} to greet someone",
+    "waves {hand} with very small motions", "holds up {hand} and hardly waves",
+)  # fmt: skip
 WAVE_PACES = {"slow": ("slowly", "in slow motions"), "fast": ("quickly", "fast")}
 GUIDES = (
     "gestures with {hand} as if showing someone the way", "shows the way with {hand}", "holds out {hand} as if guiding someone",

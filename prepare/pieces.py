@@ -1,6 +1,7 @@
 """Pieces of compositions: the span of a training clip in which one action is done, mirrored or not.
 
-`Pieces` draws actions in proportion to the square root of their number of clips, so that rare ones appear in many combinations.
+`Pieces` draws actions in proportion to the square root of their number of clips, or a lower power, so that rare ones appear in many
+combinations.
 Clauses are derived from a piece's own frames, so they also hold for a shortened piece.
 """
 
@@ -162,10 +163,10 @@ class Pieces:
         self.take = lru_cache(maxsize=None)(lambda name, mirror: as_take(self.named[name], mirror))
         self.piece = lru_cache(maxsize=None)(self._piece)
 
-    def action(self, rng: random.Random, among: Sequence[str] = ()) -> str:
-        """A random action, in proportion to the square root of its number of clips; '' if there is none."""
+    def action(self, rng: random.Random, among: Sequence[str] = (), power: float = 0.5) -> str:
+        """A random action, in proportion to this power of its number of clips; '' if there is none."""
         names = [name for name in self.clips if not among or name in among]
-        return rng.choices(names, [len(self.clips[name]) ** 0.5 for name in names])[0] if names else ""
+        return rng.choices(names, [len(self.clips[name]) ** power for name in names])[0] if names else ""
 
     def draw(self, rng: random.Random, action: str, count: int = 1, mirror: float = 0.5) -> list[Piece]:
         """Up to `count` pieces of different clips, each mirrored with this probability."""

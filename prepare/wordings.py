@@ -992,7 +992,10 @@ MORE: dict[Phrases, Phrases] = {
         "waves {hand} at the end of a visit", "waves farewell with {hand}", "bids goodbye with {hand}",
         "tells someone goodbye with {hand}", "says adieu with a wave of {hand}",
     ),
-    say.SMALL_WAVES: ("just a bit", "with little movements", "gently"),
+    say.LITTLE_WAVES: (
+        "lifts {hand} in greeting", "puts {hand} up to greet someone", "holds {hand} in the air as a greeting",
+        "waves {hand} just a bit", "hails someone with {hand} held up", "moves {hand} a little as a greeting",
+    ),
     say.WAVE_PACES["slow"]: ("unhurriedly", "gently", "lazily", "with slow swings"),
     say.WAVE_PACES["fast"]: ("hastily", "rapidly", "like mad", "with quick swings"),
     say.GUIDES: (

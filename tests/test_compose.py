@@ -176,7 +176,7 @@ def test_facts_of_both_parts_hold_in_a_sequence():
 
 def test_facts_of_both_parts_hold_at_the_same_time():
     pieces, rng = Pieces(WALKS + WAVES), random.Random(1)
-    results = [result for result in (overlay(pieces, "C", rng) for _ in range(6)) if result]
+    results = [result for result in (overlay(pieces, "C", rng, "walk", "wave") for _ in range(6)) if result]
     assert len(results) >= 2
     for result in results:
         start, stop = result.spans[1]
@@ -272,3 +272,11 @@ def test_a_piece_that_is_cut_stays_within_its_action():
     assert len(cut) == 40 and whole.start <= cut.start and cut.stop <= whole.stop
     assert Pieces(BOWS).piece("bow", 0, False).cut(random.Random(0), 12) is None
     assert BRIDGE + LONGEST < 2 * LONGEST
+
+
+def test_a_single_action_with_a_rest_after_it_is_captioned_as_the_action():
+    jumps = [Clip(f"J{n}", ("jump",), jumper(0.3 + n / 100), "", "cmu", label="jump") for n in (1, 2, 3)]
+    still = [Clip(f"I{n}", ("idle",), np.repeat(jumper(0.3)[:1], 80, axis=0), "", "idle", label="idle") for n in (1, 2)]
+    result = chain(Pieces(jumps + still), "C", random.Random(2), ("jump", "idle"))
+    assert prove(result.joints).jumps == 1 and result.actions == ("jump", "idle")
+    assert not any(re.search("then|stop|still|after", caption) for caption in result.captions)

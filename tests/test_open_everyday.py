@@ -12,8 +12,10 @@ from motion.features import facing
 from motion.rotation import yaw
 from motion.skeleton import HUMANML3D
 from prepare import open_dataset
+from prepare.clip_files import write_published, write_texts
 from prepare.joint_folder import joint_files, read_joint_file
 from prepare.open_clips import IDLE_SECONDS, limit_idle, make_clips, take_clips
+from prepare.open_dataset import needs_label
 from prepare.open_report import report_overlaps
 from prepare.synthetic import walker, waver
 from prepare.takes import Clip, Segment, Take
@@ -206,3 +208,22 @@ def test_segments_that_overlap_across_splits_are_counted():
     (line,) = report_overlaps([Take("cmu_1", "cmu", segments=segments)])
     assert line.startswith("2 pairs")
     assert report_overlaps([Take("cmu_1", "cmu", segments=segments[::2])]) == []
+
+
+@pytest.mark.parametrize(
+    ("label", "split", "needed"),
+    [
+        ("basketball - forward dribble", "train", True), ("soccer - kick ball", "train", True), ("slow walk", "train", False),
+        ("Run Turn Left", "train", False), ("sit, stand up", "train", False), ("drink soda", "test", False), ("", "train", False),
+    ],
+)  # fmt: skip
+def test_segments_of_one_action_get_captions_from_their_label(label, split, needed):
+    clip = Clip("000001", "", "", "cmu", split, np.zeros((30, 22, 3), np.float32), label, segment=True)
+    assert needs_label(clip) is needed
+
+
+def test_generated_captions_follow_published_ones(tmp_path):
+    write_published(["000001"], {"000001": b"he plays.#he/PRON play/VERB#0.0#0.0"}, tmp_path)
+    write_texts({"000001": ("a person dribbles",)}, tmp_path, map)
+    lines = (tmp_path / "texts" / "000001.txt").read_text().splitlines()
+    assert [line.split("#")[0] for line in lines] == ["he plays.", "a person dribbles"]
