@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,15 +63,14 @@ class Conditions:
         chosen = None if self.words is None else (self.words, self.starts[captions], self.counts[captions])
         return Conditions(self.vectors[captions], *(chosen or ()))
 
-    def __getitem__(self, captions: Tensor) -> Tensor:
-        """The conditions of `captions` (B,): (B, C), or (B, 1 + W, C) float16 with the words in the last columns."""
-        vectors = self.vectors[captions]
+    def batch(self, captions: np.ndarray) -> dict[str, Tensor]:
+        """The conditions of `captions` (B,): {"condition": (B, C)} and with words {"words": (B, W, width)}, float16, zero beyond a
+        caption's last one. `models.conditions.condition_of` puts them together."""
+        vectors = self.vectors[torch.from_numpy(captions)]
         if self.words is None:
-            return vectors
-        starts, counts = self.starts[captions], self.counts[captions]
-        steps, width = torch.arange(int(counts.max())), self.words.shape[1]
-        words = self.words[starts[:, None] + steps.clamp(max=counts[:, None] - 1)]  # (B, W, width)
-        rows = torch.zeros(len(captions), 1 + len(steps), vectors.shape[1], dtype=self.words.dtype)
-        rows[:, 0] = vectors
-        rows[:, 1:, -width:] = words.masked_fill_((steps >= counts[:, None])[..., None], 0)
-        return rows
+            return {"condition": vectors}
+        starts, counts = self.starts.numpy()[captions, None], self.counts.numpy()[captions, None]
+        steps = np.arange(counts.max())
+        words = np.take(self.words.numpy(), starts + np.minimum(steps, counts - 1), axis=0, mode="clip")  # (B, W, width), fastest
+        words[steps >= counts] = 0
+        return {"condition": vectors, "words": torch.from_numpy(words)}

@@ -2,7 +2,7 @@
 
 The protocol crops a clip at a random frame. A token covers `stride` frames, so each clip is tokenised from each of its first
 `stride` frames; every crop is a slice of one of these sequences. Batches are `{"codes": (B, L, Q) int64, −1 at
-padding; "lengths": (B,) tokens; "condition"}`.
+padding; "lengths": (B,) tokens; "condition"}`, and "words" if there are any.
 """
 
 from __future__ import annotations
@@ -190,12 +190,12 @@ class CaptionedTokens(CaptionedCrops):
         self.conditions = conditions
 
     def batch(self, index: int) -> dict[str, Tensor]:
-        """Batch `index`: {"codes": (B, L, Q), "lengths": (B,), "condition": (B, C) or (B, 1 + W, C)}."""
+        """Batch `index`: {"codes": (B, L, Q), "lengths": (B,), "condition": (B, C)}, and "words" (B, W, width) if there are any."""
         crops = self.crops(index)
         codes = self.store.codes[crops.rows].astype(np.int64)  # (B, L, Q)
         codes[~crops.valid] = -1
         return {
             "codes": torch.from_numpy(codes),
             "lengths": torch.from_numpy(crops.lengths),
-            "condition": self.conditions[torch.from_numpy(crops.captions)],
+            **self.conditions.batch(crops.captions),
         }

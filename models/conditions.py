@@ -16,6 +16,15 @@ from data.conditions import Conditions
 from models.layers import sinusoidal_positions
 
 
+def condition_of(batch: dict[str, Tensor]) -> Tensor:
+    """The condition of a training batch: its "condition" (B, C), followed by its "words" (B, W, width) if it has any."""
+    vector, words = batch["condition"], batch.get("words")
+    if words is None:
+        return vector
+    words = F.pad(words.to(vector.dtype), (vector.shape[1] - words.shape[2], 0))
+    return torch.cat((vector[:, None], words), dim=1)
+
+
 def text_prefix(condition: Tensor, of_vector: nn.Linear, of_words: nn.Linear | None) -> tuple[Tensor, Tensor]:
     """A condition as prefix tokens (B, P, D) and their mask (B, P): one token for the vector, and one for each word if the model
     reads words."""

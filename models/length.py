@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.conditions import Disturbance
+from models.conditions import Disturbance, condition_of
 from models.layers import init_weights_, whiten_
 from models.linear import Linear
 from models.sampling import sample, uniforms
@@ -60,7 +60,7 @@ class LengthPredictor(nn.Module):
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of {'condition', 'lengths' (B,) tokens}; logs the accuracy and error of the most likely length."""
-        logits, lengths = self(self.disturb(batch["condition"], generator)), batch["lengths"]
+        logits, lengths = self(self.disturb(condition_of(batch), generator)), batch["lengths"]
         loss = F.cross_entropy(logits, lengths)
         error = (logits.argmax(-1) - lengths).abs().float()
         return loss, {"length_ce": loss.detach(), "accuracy": (error == 0).float().mean(), "error": error.mean()}

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.conditions import Disturbance, text_prefix, without
+from models.conditions import Disturbance, condition_of, text_prefix, without
 from models.graphs import Graphs
 from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
 from models.linear import Linear, packed_weights
@@ -131,7 +131,7 @@ class MaskedTransformer(nn.Module):
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy and accuracy on masked tokens of layer 0; {'codes' (B, L, Q), 'lengths' (B,), 'condition'}."""
-        codes, condition = batch["codes"][..., 0], batch["condition"]
+        codes, condition = batch["codes"][..., 0], condition_of(batch)
         ids, hidden = self.hide(codes, batch["lengths"], generator)
         if self.training:
             dropped = torch.rand(len(condition), device=condition.device, generator=generator) < self.config.cond_drop_prob

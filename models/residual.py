@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.conditions import Disturbance, text_prefix, without
+from models.conditions import Disturbance, condition_of, text_prefix, without
 from models.graphs import Graphs
 from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
 from models.linear import Linear, linear, packed_weights
@@ -141,7 +141,7 @@ class ResidualTransformer(nn.Module):
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy and accuracy of one random layer per sample; {'codes' (B, L, Q), 'lengths' (B,), 'condition'}."""
-        codes, condition = batch["codes"], batch["condition"]
+        codes, condition = batch["codes"], condition_of(batch)
         chance = torch.rand(2, len(codes), device=codes.device, generator=generator)
         layer = 1 + (chance[0] * (codes.shape[2] - 1)).long()
         if self.training:

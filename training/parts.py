@@ -40,7 +40,7 @@ class Evaluation:
 
 def learning_rate(step: int, total_steps: int, config: Training, minutes: float = 0.0) -> float:
     """The learning rate of update `step` (from 0): linear warm-up to `lr`, then milestones, a cosine down to `min_lr`, or
-    constant. The cosine ends at the last step, or with --max_minutes if that comes first; `minutes` have passed of them."""
+    constant. The cosine ends at the last step, or with --max_minutes, of which `minutes` have passed, if that comes first."""
     if step < config.warm_up_iter:
         return config.lr * (step + 1) / config.warm_up_iter
     if config.schedule == "milestones":

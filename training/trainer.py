@@ -198,8 +198,9 @@ class Trainer:
     def _update(self) -> None:
         """One update of the weights, from the mean gradient of `accumulate` batches."""
         config = self.config
+        minutes = self._minutes() if self.processes.world == 1 else 0  # processes must agree on the rate
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.total_steps, config, self._minutes())
+            group["lr"] = learning_rate(self.step, self.total_steps, config, minutes)
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         with self.utilisation.counting():
             for index in self._batch_indices(self.step):
