@@ -100,6 +100,18 @@ class Statistics:
 
 
 @dataclass(frozen=True)
+class PackDataset:
+    """Write clips of a dataset folder to one small file, or with --unpack a folder from such a file."""
+
+    data_root: str = option("", "dataset folder to pack; default: the one under dataset/")
+    dataset_name: str = option("open", "dataset to pack", choices=DATASETS)
+    splits: list[str] = option(["train", "val"], "splits whose clips are packed", nargs="+")
+    unpack: str = option("", "packed file from which to write the folder --out")
+    out: str = option("", "file to write; with --unpack, folder to write")
+    workers: int = option(2, "processes that compute features with --unpack")
+
+
+@dataclass(frozen=True)
 class WriteSynthetic:
     """Write a small dataset of procedural motions, in HumanML3D's layout."""
 

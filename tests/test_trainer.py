@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -290,8 +292,22 @@ def test_failing_batch_surfaces(tmp_path):
 def test_prefetcher_works_one_ahead_in_order():
     asked = []
     with Prefetcher(lambda index: asked.append(index) or {"x": torch.tensor([index])}, torch.device("cpu")) as prefetcher:
-        got = [prefetcher.get(index, index + 1 if index < 4 else None)["x"].item() for index in range(5)]
+        got = [prefetcher.get(index, end=5)["x"].item() for index in range(5)]
     assert got == asked == [0, 1, 2, 3, 4]
+
+
+def test_prefetcher_works_several_ahead_beside_a_gpu():
+    asked, together = set(), threading.Barrier(Prefetcher.AHEAD, timeout=20)
+
+    def make(index: int) -> dict[str, torch.Tensor]:
+        asked.add(index)
+        together.wait()  # only if as many are made at a time
+        return {"x": torch.tensor([index])}
+
+    with Prefetcher(make, torch.device("cpu")) as prefetcher:
+        prefetcher.ahead, prefetcher.threads = 4, ThreadPoolExecutor(Prefetcher.AHEAD)
+        assert [prefetcher.get(index, end=8)["x"].item() for index in range(8)] == list(range(8))
+    assert asked == set(range(8))
 
 
 def test_a_run_with_weights_is_not_overwritten(tmp_path):

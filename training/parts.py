@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -111,28 +111,33 @@ class WeightAverage:
 
 
 class Prefetcher:
-    """Prepare the next batch in a background thread while the current one trains, and copy it to the device.
+    """Prepare the next batches in background threads while the current one trains, and copy them to the device: one batch beside a
+    CPU, which needs its cores itself, `AHEAD` beside a GPU.
 
     `make(index)` must be a pure function. Its exceptions are raised by `get`.
     """
 
+    AHEAD = 4  # one thread cannot make large batches as fast as a GPU trains on them
+
     def __init__(self, make: Callable[[int], Batch], device: torch.device) -> None:
         self.make, self.device = make, device
-        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
-        self.pending = {}
+        self.ahead = 1 if device.type == "cpu" else self.AHEAD
+        self.threads = ThreadPoolExecutor(max_workers=self.ahead, thread_name_prefix="prefetch")
+        self.pending: dict[int, Future[Batch]] = {}
 
-    def get(self, index: int, then: int | None) -> Batch:
-        """Batch `index` on the device; `then` is the index of the batch to prepare next."""
-        ready = self.pending.pop(index, None) or self.thread.submit(self._host_batch, index)
-        if then is not None:
-            self.pending = {then: self.thread.submit(self._host_batch, then)}
-        return {key: value.to(self.device, non_blocking=True) for key, value in ready.result().items()}
+    def get(self, index: int, end: int) -> Batch:
+        """Batch `index` on the device; the ones that follow, before `end`, are prepared next."""
+        for number in range(index, min(index + self.ahead + 1, end)):
+            if number not in self.pending:
+                self.pending[number] = self.threads.submit(self._host_batch, number)
+        batch = self.pending.pop(index).result()
+        return {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
 
     def __enter__(self) -> Prefetcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.thread.shutdown(wait=True, cancel_futures=True)
+        self.threads.shutdown(wait=True, cancel_futures=True)
 
     def _host_batch(self, index: int) -> Batch:
         batch = self.make(index)

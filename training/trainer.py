@@ -204,8 +204,7 @@ class Trainer:
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         with self.utilisation.counting():
             for index in self._batch_indices(self.step):
-                last_of_run = index + 1 == self.total_steps * config.accumulate
-                batch = self.prefetcher.get(index, then=None if last_of_run else index + 1)
+                batch = self.prefetcher.get(index, end=self.total_steps * config.accumulate)
                 # Read by DDP alone: processes exchange gradients once an update.
                 self.forward.require_backward_grad_sync = (index + 1) % config.accumulate == 0
                 with autocast(self.device, config.precision):

@@ -19,10 +19,9 @@ from typing import Any, NoReturn, TextIO
 LONGEST = 500  # characters of an error
 # What could move the cursor, colour the terminal, or reorder what stands there.
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# Packages of requirements.txt, by the names that they are imported under.
-REQUIRED = (
-    "torch", "numpy", "scipy", "einops", "safetensors", "tokenizers", "tqdm", "tensorboard", "matplotlib", "cv2", "PIL", "av",
-)  # fmt: skip
+# Packages of requirements.txt, by the names that they are imported under; the last one only writes videos.
+FIRST = ("torch", "numpy", "scipy", "einops", "safetensors", "tokenizers", "tqdm", "tensorboard", "matplotlib", "cv2", "PIL")
+REQUIRED = (*FIRST, "av")
 STRAY = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # halves of characters that are no bytes of a file name
 BAR = re.compile("(\n|\x1b\\[A)*")  # with which progress bars move the cursor
 
@@ -62,13 +61,14 @@ def script(main: Callable) -> Callable:
 
 
 def check_packages() -> None:
-    """Called in a package's `__init__.py`: end `python -m package.module` with one line if a requirement is not installed.
+    """Called in a package's `__init__.py`: end `python -m package.module` with one line if a requirement that modules import at
+    once is not installed.
 
     Such modules import their requirements before `script` can wrap `main`. `sys.argv[0]` is "-m" only while Python locates the
     module.
     """
     if sys.argv[:1] == ["-m"]:
-        for name in REQUIRED:
+        for name in FIRST:
             if importlib.util.find_spec(name) is None:
                 fail_without(name)
 

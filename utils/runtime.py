@@ -37,6 +37,7 @@ def resolve_device(gpu_id: int | None = None) -> torch.device:
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     exact_fp32()
+    attention_for_any_shape()
     return device
 
 
@@ -44,6 +45,12 @@ def exact_fp32() -> None:
     """Keep float32 at its full precision on GPUs: cuDNN's convolutions and GRUs (the evaluator's) would use TF32 by default."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def attention_for_any_shape() -> None:
+    """Do not use cuDNN's attention, which PyTorch prefers on Hopper GPUs: it compiles a plan for every new shape, and batches of
+    clips and captions have hundreds of shapes."""
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def user_cache() -> Path:

@@ -15,7 +15,6 @@ from math import ceil, sqrt
 from pathlib import Path
 from typing import TypeVar
 
-import av
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
@@ -86,6 +85,8 @@ def tiled(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
 def encode_mp4(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps: float) -> None:
     """Encode pictures draw(frame) (height, width, 3) as H.264."""
+    import av  # here, since training on a rented machine needs no video
+
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as video:
         stream = video.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options=ENCODING)
         stream.height, stream.width, _ = draw(0).shape
