@@ -141,7 +141,7 @@ class CaptionedCrops:
         self.store, self.lengths, self.first_caption = store, clips.clips.lengths, clips.first  # (N,), (N + 1,)
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
         self.steps_per_epoch = -(-len(clips) // (batch_size * world))
-        self._order = functools.lru_cache(maxsize=1)(self._permutation)
+        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # threads cross an epoch at different times
 
     def __len__(self) -> int:
         return len(self.lengths)
