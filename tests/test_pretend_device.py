@@ -46,6 +46,7 @@ ALLOWED = {
 SMALL = "--batch_size 6 --warm_up_iter 1 --max_iters 2 --log_every 1"
 TRANSFORMER = "--latent_dim 16 --ff_size 16 --n_layers 1 --n_heads 2"
 ORIGIN = "--vq_name vq --text_encoder lamp --lamp_name lamp"
+WORDS = "--vq_name vq --text_encoder lamp+words --lamp_name lamp --bert BERT --text_noise 0.5 --drop_encoder 0.5"
 JUDGED = "--eval_fid 1 --eval_batches 1 --evaluator lamp --evaluator_name lamp"
 GENERATOR = "--name masked --res_name residual --length_name length --time_steps 2"
 COMMANDS = {
@@ -56,7 +57,7 @@ COMMANDS = {
     "train_evaluator": f"--name guo {SMALL} --movement_hidden 8 --movement_dim 8 --motion_hidden 8 --text_hidden 8 --embed_dim 8",
     "train_lamp": f"--name lamp2 --vq_name vq --bert BERT {SMALL} --num_queries 5 --embed_dim 8 --cross_width 12",
     "eval_retrieval": "--name lamp --rerank 4 --protocol all",
-    "train_t2m_transformer masked": f"--stage masked --name masked {ORIGIN} --infill 0.5 {TRANSFORMER} {SMALL} {JUDGED}",
+    "train_t2m_transformer masked": f"--stage masked --name masked {WORDS} --infill 0.5 {TRANSFORMER} {SMALL} {JUDGED}",
     "train_t2m_transformer residual": f"--stage residual --name residual {ORIGIN} {TRANSFORMER} {SMALL} {JUDGED}",
     "train_t2m_transformer length": f"--stage length --name length {ORIGIN} {SMALL}",
     "gen_t2m": f"{GENERATOR} --text_path PROMPTS --formats npy --output_dir OUT",
