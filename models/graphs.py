@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MOST_ROWS = 2**14  # rows (B · L) above which launches do not matter
+MOST_ROWS = 2**12  # rows (B · L) above which launches do not matter, and graphs take much memory
 MOST_GRAPHS = 64  # per model; the one used longest ago is dropped
 UNIT = 8  # sequences are padded to a multiple of it, so that few lengths occur
 
