@@ -168,13 +168,15 @@ class MaskedTransformer(nn.Module):
         ids = torch.where(valid, given, self.pad_id).masked_fill(wanted, self.mask_id)
         condition = condition if condition.ndim == 3 else condition[:, None]
         certainty = torch.zeros(ids.shape, device=ids.device).masked_fill(~wanted, torch.inf)
+        steps = torch.arange(time_steps, device=ids.device)
+        noise = uniforms(seed, samples, steps[:, None, None], ids.shape[1])  # (time_steps, B, L)
         with packed_weights(self):
             for step, time in enumerate(torch.linspace(0, 1, time_steps, device=ids.device)):
                 count = (cosine_schedule(time) * wanted.sum(1)).round().clamp(min=1)  # the last step doubts one token again
                 hidden = wanted & (certainty.argsort(dim=1, stable=True).argsort(1) < count[:, None])
                 ids_in = torch.where(hidden, self.mask_id, ids)
                 logits = self.graphs(self.guided, (ids_in, condition, valid), cond_scale)
-                drawn = sample(logits, uniforms(seed, samples, step, ids.shape[1]), temperature, topkr)
+                drawn = sample(logits, noise[step], temperature, topkr)
                 ids = torch.where(hidden, drawn, ids_in)
                 chance = logits.softmax(-1).gather(2, drawn[..., None])[..., 0]
                 certainty = chance.masked_fill(~hidden, torch.inf)

@@ -181,13 +181,15 @@ class ResidualTransformer(nn.Module):
         valid = valid_mask(lengths, base.shape[1])
         ids = torch.where(valid, base, self.pad_id)
         condition = condition if condition.ndim == 3 else condition[:, None]
+        # Steps −1, −2, …: the masked transformer draws with the same seed and steps 0, 1, ….
+        numbers = torch.arange(self.config.num_quantizers, device=base.device)
+        noise = uniforms(seed, samples, -numbers[:, None, None], ids.shape[1])  # (Q, B, L)
         history = 0
         with packed_weights(self):
             for q in range(1, self.config.num_quantizers if layers is None else layers + 1):
                 history = history + self.embeddings[q - 1][ids]  # (B, L, code_dim)
                 logits = self.graphs(self.guided, (history, condition, valid), q, cond_scale)
-                # Steps −1, −2, …: the masked transformer draws with the same seed and steps 0, 1, ….
-                drawn = sample(logits, uniforms(seed, samples, -q, ids.shape[1]), temperature, topkr)
+                drawn = sample(logits, noise[q], temperature, topkr)
                 if given is not None:
                     drawn = torch.where(given[..., 0] < 0, drawn, given[..., q] % (self.pad_id + 1))  # −1, nothing, to pad_id
                 ids = torch.where(valid, drawn, self.pad_id)

@@ -38,8 +38,11 @@ def _scramble(x: Tensor) -> Tensor:
     return x ^ shift(x, 31)
 
 
-def uniforms(seed: int, samples: Tensor, step: int, size: int) -> Tensor:
-    """A number in [0, 1) for each position, equal on all devices and in all batches: samples (B,) int64 → (B, size) float64."""
+def uniforms(seed: int, samples: Tensor, step: int | Tensor, size: int) -> Tensor:
+    """A number in [0, 1) for each position, equal on all devices and in all batches: samples (B,) int64 → (B, size) float64.
+
+    Several steps (T, 1, 1) at once give (T, B, size): the same numbers with fewer kernels.
+    """
     state = torch.zeros_like(samples)[:, None]
     for part in (seed, samples[:, None], step, torch.arange(size, device=samples.device)):
         state = _scramble(state - 0x61C8864680B583EB + part)  # (B, 1), at last (B, size)

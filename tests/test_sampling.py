@@ -31,6 +31,8 @@ def test_uniforms_depend_on_seed_sample_step_and_position_alone(seed, first, ste
     alone = uniforms(seed, torch.tensor([first + 3]), step, size)
     assert torch.equal(alone[0], together[3, :size])
     assert ((together >= 0) & (together < 1)).all()
+    steps = uniforms(seed, torch.tensor([first + 3]), torch.tensor([step - 1, step])[:, None, None], size)
+    assert torch.equal(steps[1], alone)
 
 
 def test_uniforms_are_uniform_and_independent():
