@@ -44,6 +44,9 @@ class GenT2M(Sampling):
     motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
     lengths_as_given: bool = option(False, "if some lines of --text_path end in #NA: keep the lengths of the other lines")
     candidates: int = option(1, "motions generated per result; LaMP's matching head keeps the best")
+    stepwise: bool = option(
+        True, "generate the steps of a prompt (squats, then jumps) one by one, if the weights can fill gaps; false: as a whole"
+    )
     join: bool = option(False, "join all prompts, one after another, into one motion of any length")
     loop: bool = option(False, "generate loops: the end leads into the start")
 

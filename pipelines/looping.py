@@ -18,7 +18,8 @@ from torch import Tensor
 from motion.features import features_to_joints
 from motion.spec import DatasetSpec
 from pipelines.editing import spans_of, windows_around
-from pipelines.long_motion import Window, fill, nearness
+from pipelines.long_motion import Window, fill
+from pipelines.seams import nearness
 from pipelines.text2motion import SamplingSettings, TextToMotion
 
 SEAM = 0.25  # of a cycle's tokens are filled in anew around the seam …

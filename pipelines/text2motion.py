@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from data.prompts import LONGEST
 from data.store import Normaliser
 from models.bert import find_tokenizer
 from models.layers import valid_mask
@@ -25,6 +28,8 @@ from models.residual import ResidualTransformer
 from models.vqvae import MotionTokeniser
 from pipelines.conditioner import Conditioner, JointCondition, OwnText, load_conditioner
 from pipelines.runs import EMBEDDED_DIR
+from pipelines.seams import CONTEXT, WINDOW, soften
+from pipelines.steps import steps
 from utils.checkpoint import CheckpointFolder
 from utils.errors import UserError
 from utils.runtime import autocast
@@ -43,6 +48,7 @@ class SamplingSettings:
         temperature: above 1 more varied, below 1 more certain.
         topkr: fraction of the least likely codes that are never sampled.
         seed: random seed; with a sample's number it determines the motion.
+        stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
     """
 
     time_steps: int = 18
@@ -51,6 +57,7 @@ class SamplingSettings:
     temperature: float = 1.0
     topkr: float = 0.9
     seed: int = 0
+    stepwise: bool = True
 
     def changed(self, flags: Any) -> SamplingSettings:
         """These settings with the fields that `flags` has and that are not None."""
@@ -207,9 +214,59 @@ class TextToMotion:
         Raises `UserError` for an empty prompt, or a length shorter than a token.
         """
         sampling = replace(sampling or self.sampling, **changes)
-        condition = self.encoder(prompts)
-        tokens = self.count_tokens(condition, lengths, seed=sampling.seed, first_sample=first_sample)
-        return self.features(self.draw(condition, tokens, sampling=sampling, first_sample=first_sample), tokens)
+        told = [steps(prompt) if sampling.stepwise and self.fills else [prompt] for prompt in prompts]
+        made = []
+        for count, block in groupby(range(len(prompts)), key=lambda row: len(told[row])):
+            rows = list(block)
+            frames = None if lengths is None else lengths[rows]
+            numbers = {"sampling": sampling, "first_sample": first_sample + rows[0]}
+            if count == 1:
+                condition = self.encoder([prompts[row] for row in rows])
+                tokens = self.count_tokens(condition, frames, seed=sampling.seed, first_sample=numbers["first_sample"])
+                made.append(self.features(self.draw(condition, tokens, **numbers), tokens))
+            else:
+                made.append(self._in_steps([told[row] for row in rows], frames, **numbers))
+        features = pad_sequence([motion for some, _ in made for motion in some], batch_first=True)
+        return features, torch.cat([frames for _, frames in made])
+
+    @property
+    def fills(self) -> bool:
+        """Whether base tokens can be generated between and after given ones: trained on it, and with both sides in view."""
+        config = (self.filling or self.masked).config
+        return config.attention == "full" and config.infill > 0
+
+    def _in_steps(
+        self, told: list[list[str]], lengths: Tensor | None, *, sampling: SamplingSettings, first_sample: int
+    ) -> tuple[Tensor, Tensor]:
+        """Motions of B prompts of K steps each: features (B, T, D) and lengths (B,) in frames.
+
+        Each step's tokens are generated after the last `CONTEXT` ones of the step before. Lengths of steps are predicted, and
+        shortened if they are longer than the motion may be.
+        """
+        texts = list(zip(*told))  # K of B
+        conditions = [self.encoder(step) for step in texts]
+        numbers = [first_sample + k * WINDOW for k in range(len(texts))]
+        seed = {"seed": sampling.seed}
+        sizes = [self.count_tokens(step, None, first_sample=n, **seed) for step, n in zip(conditions, numbers)]
+        sizes = torch.stack(sizes, dim=1)  # (B, K)
+        most = LONGEST // self.tokeniser.stride
+        wanted = sizes.sum(1).clamp(max=most) if lengths is None else lengths.to(sizes.device) // self.tokeniser.stride
+        ends = (sizes.cumsum(1) * wanted[:, None] / sizes.sum(1, keepdim=True)).round().long()
+        starts = F.pad(ends[:, :-1], (1, 0))
+        codes = torch.full((len(told), int(wanted.max()), self.tokeniser.num_quantizers), -1, device=sizes.device)
+        for start, end, condition, number in zip(starts.T, ends.T, conditions, numbers):
+            first = (start - CONTEXT).clamp(min=0)
+            places = first[:, None] + torch.arange(int((end - first).max()), device=codes.device)  # (B, W)
+            inside = places < end[:, None]
+            index = places.clamp(max=codes.shape[1] - 1)[..., None].expand(-1, -1, codes.shape[2])
+            given = codes.gather(1, index)
+            drawn = self.draw(condition, end - first, given, sampling=sampling, first_sample=number)
+            rows, columns = (inside & (places >= start[:, None])).nonzero(as_tuple=True)
+            codes[rows, places[rows, columns], : drawn.shape[2]] = drawn[rows, columns]
+        features, frames = self.features(codes, wanted)
+        seams = (starts[:, 1:] * self.tokeniser.stride).tolist()
+        softened = [soften(row[None, :length], at)[0] for row, length, at in zip(features, frames.tolist(), seams)]
+        return pad_sequence(softened, batch_first=True), frames
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **noise: int) -> Tensor:
         """Lengths (B,) in tokens from `lengths` in frames, or predicted from the condition."""

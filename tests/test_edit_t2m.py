@@ -18,7 +18,7 @@ from motion.files.export import export
 from motion.rotation import yaw
 from motion.skeleton import HUMANML3D
 from motion.spec import get_spec
-from pipelines.long_motion import FADE
+from pipelines.seams import FADE
 from tests.tiny import VARIED, walk, walking, write_checkpoints
 from utils.errors import UserError
 

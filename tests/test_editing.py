@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models.layers import valid_mask
 from models.masked import MaskedConfig, MaskedTransformer
 from pipelines.editing import edit, spans_of, windows_around
-from pipelines.long_motion import CONTEXT, FADE
+from pipelines.seams import CONTEXT, FADE
 from pipelines.text2motion import SamplingSettings
 from tests.tiny import CODES, SMALL, pipeline, walking
 
