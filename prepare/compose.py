@@ -19,6 +19,7 @@ from prepare.compose_captions import alone, repeated, sequence, together
 from prepare.facts import CHEST, Facts, prove
 from prepare.pieces import CONTEXT, COURSES, GAITS, Clip, Piece, Pieces
 from utils.errors import UserError
+from utils.progress import progress
 
 SHORTEST, LONGEST = 24, 196  # rows of features of a composition
 KINDS = {"pair": 0.15, "outing": 0.25, "stop": 0.05, "rest": 0.1, "triple": 0.1, "repeat": 0.1, "overlay": 0.25}
@@ -62,7 +63,8 @@ def compose(clips: Sequence[Clip], share: float, seed: int = 0) -> list[Composed
         if clip.split != "train":
             raise ValueError(f"{clip.name} is of split '{clip.split}': compositions are made of training clips")
     pieces = Pieces(clips)
-    numbers = range(round(share / (1 - share) * len(clips)) if pieces.clips else 0)
+    wanted = range(round(share / (1 - share) * len(clips)) if pieces.clips else 0)
+    numbers = progress(wanted, desc="compositions", unit="clip")
     results = (draw(pieces, f"C{number:05d}", random.Random(f"{seed} {number}")) for number in numbers)
     return [result for result in results if result]
 
