@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-CONTEXT = 5  # tokens of the motion so far that a window is given
+CONTEXT = 3  # tokens of the motion so far that a window is given; with 5, the action before it goes on too often
 FADE = 8  # frames to either side of a seam that are smoothed or cross-faded
 SMOOTHING = 1.5  # frames; standard deviation of the Gaussian
 WINDOW = 2**32  # between the sample numbers of a motion's windows, so that no two windows of any motions draw alike

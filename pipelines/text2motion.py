@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from data.prompts import LONGEST
 from data.store import Normaliser
 from models.bert import find_tokenizer
 from models.layers import valid_mask
@@ -214,7 +213,8 @@ class TextToMotion:
         Raises `UserError` for an empty prompt, or a length shorter than a token.
         """
         sampling = replace(sampling or self.sampling, **changes)
-        told = [steps(prompt) if sampling.stepwise and self.fills else [prompt] for prompt in prompts]
+        stepwise = sampling.stepwise and self.fills and self.length is not None
+        told = [steps(prompt) if stepwise else [prompt] for prompt in prompts]
         made = []
         for count, block in groupby(range(len(prompts)), key=lambda row: len(told[row])):
             rows = list(block)
@@ -249,7 +249,7 @@ class TextToMotion:
         seed = {"seed": sampling.seed}
         sizes = [self.count_tokens(step, None, first_sample=n, **seed) for step, n in zip(conditions, numbers)]
         sizes = torch.stack(sizes, dim=1)  # (B, K)
-        most = LONGEST // self.tokeniser.stride
+        most = self.length.config.classes - 1  # what the transformers have seen
         wanted = sizes.sum(1).clamp(max=most) if lengths is None else lengths.to(sizes.device) // self.tokeniser.stride
         ends = (sizes.cumsum(1) * wanted[:, None] / sizes.sum(1, keepdim=True)).round().long()
         starts = F.pad(ends[:, :-1], (1, 0))

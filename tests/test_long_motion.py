@@ -71,8 +71,8 @@ def test_each_window_begins_with_the_end_of_the_one_before_and_has_the_condition
     prompts = ["a person walks", "someone waves", "a man bows"]
     features, ends = join(model, prompts, [32, 20, 80], longest=LONGEST, sampling=OPTIONS)
     assert features.shape == (132, 263) and ends == [32, 52, 132]
-    which = [0, 1, 2, 2, 2]  # 20 tokens take three windows of 7 beside the 5 that are given
-    assert [seen.shape[1] for _, seen, _ in calls] == [8, 10, 11, 12, 12]
+    which = [0, 1, 2, 2, 2]  # 20 tokens take three windows of 7 beside the 3 that are given
+    assert [seen.shape[1] for _, seen, _ in calls] == [8, 8, 9, 10, 10]
     for number, (condition, seen, drawn) in enumerate(calls):
         assert torch.equal(condition, model.encoder([prompts[which[number]]]))
         known = CONTEXT if number else 0
