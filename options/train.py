@@ -192,6 +192,7 @@ class TrainEvaluator(Training):
     beta2: float = option(0.999, "AdamW's second beta")
     warm_up_iter: int = option(50, "steps of linear warm-up")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
+    init: str = option("", "run to start from, with its word vectors; must have the same sizes")
     glove: str = option("", "folder of GloVe vectors; default: glove/ if it exists, else vectors from MiniLM's word pieces")
     movement_hidden: int = option(512, "hidden channels of the movement encoder")
     movement_dim: int = option(512, "width of a movement embedding (four frames)")

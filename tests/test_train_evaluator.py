@@ -124,6 +124,20 @@ def test_a_resumed_run_equals_an_uninterrupted_one(root):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_a_run_can_start_from_another_with_its_words_and_statistics(root, capsys):
+    first = run(root, "first")
+    np.save(first.meta / "mean.npy", np.load(first.meta / "mean.npy") + 1)
+    second = run(root, "second", "--init", "first", "--max_iters", "1", "--lr", "1e-12")
+    assert "starts with the weights of" in capsys.readouterr().out
+    (ours, _), (theirs, _) = (load_weights(folder.weights("latest")) for folder in (second, first))
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-5)
+    assert np.array_equal(np.load(second.meta / "mean.npy"), np.load(first.meta / "mean.npy"))
+    with pytest.raises(SystemExit, match="2"):
+        run(root, "other", "--init", "first", "--embed_dim", "4")
+    assert "--init first: embed_dim is 8 there and 4 in this run" in capsys.readouterr().err
+
+
 def test_a_ceiling_is_what_equal_captions_leave():
     """Two of four captions are equal: a text that shares its own finds it first half the time."""
 
