@@ -2,8 +2,8 @@
 
 Three kinds. `standard`: one symmetric body for a whole dataset, so that all its files share one skeleton. `symmetric`: the clip's
 own bone lengths, left and right averaged. `fitted`: the clip's own bone lengths. The pelvis and the chest have several children,
-whose directions a T-pose does not define; they come from `Skeleton.hubs` (HumanML3D and the datasets that prepare/ builds), from a
-dataset's mean pose if its shape is another, or from the clip.
+whose directions a T-pose does not define. They come from `Skeleton.hubs` (HumanML3D and the datasets that prepare/ builds), from a
+dataset's mean pose (KIT), or from the clip.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from motion.skeleton import Skeleton
 
 KINDS = ("standard", "symmetric", "fitted")
 LIKE = 0.1  # relative sum of differences in bone length up to which a body counts as the dataset's
-NEAR = 0.025  # m; joints of pelvis and chest that are no farther from those of `Skeleton.hubs` count as these
 
 
 def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body: ndarray | None = None) -> ndarray:
@@ -39,17 +38,17 @@ def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body:
 def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths: ndarray | None = None) -> ndarray | None:
     """The symmetric rest pose (J, 3) that all files of a dataset share; None if its bone lengths are not known.
 
-    `mean_pose` (J, 3), the dataset's mean joints, gives the shape of pelvis and chest if it is not HumanML3D's; differences up to
-    `NEAR` come from averaging over poses. `lengths` (J,) default to the skeleton's.
+    `mean_pose` (J, 3), the dataset's mean joints, gives the shape of pelvis and chest if `Skeleton.hubs` does not. `lengths` (J,)
+    default to the skeleton's.
     """
     if lengths is None and skeleton.lengths is None:
         return None
     lengths = symmetric_lengths(skeleton) if lengths is None else lengths
-    known = symmetric_body(hub_directions(skeleton), skeleton, lengths) if skeleton.hubs else None
+    if skeleton.hubs:
+        return symmetric_body(hub_directions(skeleton), skeleton, lengths)
     if mean_pose is None:
-        return known
-    own = symmetric_body(fitted_rest(np.asarray(mean_pose, np.float64)[None], skeleton), skeleton, lengths)
-    return own if known is None or lengths_of(own - known).max() > NEAR else known
+        return None
+    return symmetric_body(fitted_rest(np.asarray(mean_pose, np.float64)[None], skeleton), skeleton, lengths)
 
 
 def symmetric_body(directions: ndarray, skeleton: Skeleton, lengths: ndarray) -> ndarray:

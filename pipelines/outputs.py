@@ -252,7 +252,7 @@ def note_blind_loops(model: TextToMotion) -> None:
 def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:
     """The rest pose (J, 3) that all animated files of a dataset share, in metres; None if its bone lengths are not known.
 
-    The pelvis and the chest are HumanML3D's, or those of the dataset's mean pose if they differ clearly. Bone lengths that the
+    The pelvis and the chest are HumanML3D's, with KIT-ML's skeleton those of the dataset's mean pose. Bone lengths that the
     skeleton does not define (KIT-ML) are medians over the dataset's joints, if its folder exists.
     """
     import numpy as np
