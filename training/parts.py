@@ -31,7 +31,7 @@ Best = tuple[str, str]  # the metric that picks the best weights, and whether "m
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`score(model)`, as for a validation, every `epochs` epochs and at the end."""
+    """An evaluation every `epochs` epochs and at the end: `score(model)` returns metrics, as a validation does."""
 
     score: Callable[[nn.Module], Metrics]
     best: Best
