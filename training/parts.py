@@ -148,7 +148,7 @@ class Prefetcher:
 
 
 class StopSignal:
-    """A context in which the first SIGINT or SIGTERM is only recorded (`number`); a second one acts as usual."""
+    """A context in which the first SIGINT or SIGTERM is only recorded (`number`); the second one has its normal effect."""
 
     def __init__(self) -> None:
         self.number: int | None = None
