@@ -85,7 +85,7 @@ def run(config: EvalM2T) -> None:
 
 
 def results_name(config: EvalM2T) -> str:
-    """The name of the results: --name, else the run's; for a weights file outside a run, the file's."""
+    """The name of the results: --name, else the name of the run, or of the weights file if it is not in a run."""
     from pathlib import Path
 
     path = Path(config.resume_trans)
@@ -95,7 +95,7 @@ def results_name(config: EvalM2T) -> str:
 
 
 def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
-    """The captioner with its LaMP. Raises `UserError` if there is none, or for sizes among the flags that are not its own."""
+    """The captioner with its LaMP. Raises `UserError` if there is none, or if size flags differ from its sizes."""
     from pipelines.motion2text import MotionToText
 
     name, tag = config.resume_trans or config.name, config.which_epoch or None

@@ -129,8 +129,8 @@ def load_words(config: TrainEvaluator, folder: CheckpointFolder, token_lines: li
 
 
 def scores(model: Evaluator, pairs: MatchingBatches) -> dict[str, float]:
-    """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its upper bound, because identical captions cannot be told
-    apart."""
+    """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its upper bound, because identical captions cannot be
+    distinguished."""
     import torch
 
     from evaluation.metrics.motion import r_precision

@@ -24,7 +24,7 @@ from utils.errors import script
 
 
 def walking_batch(clips: int, frames: int) -> torch.Tensor:
-    """Joints (B, T, 22, 3): the rest pose with some noise, on a curved path."""
+    """Joints (B, T, 22, 3) in metres: the rest pose with some noise, moving along a curved path."""
     rest = forward_kinematics(torch.eye(3).expand(22, 3, 3), torch.zeros(3), HUMANML3D.offsets(), HUMANML3D.parents)
     turn = torch.linspace(0, 3, frames)
     path = torch.stack((turn.sin(), torch.ones(frames), turn), dim=-1)

@@ -177,7 +177,7 @@ def run_tests(bench: Bench, deadline: float) -> None:
 
 
 def generation_models(bench: Bench) -> dict[str, nn.Module]:
-    """LaMP with MiniLM's sizes as condition, MoMask's transformers and tokeniser, in eval mode."""
+    """MoMask's transformers and tokeniser, and a LaMP of MiniLM's sizes as text encoder, in eval mode."""
     codes = {"nb_code": 16, "code_dim": 16} if bench.tiny else {}
     small = {"latent_dim": 16, "ff_size": 16, "n_layers": 1, "n_heads": 2} if bench.tiny else {}
     lamp = LaMPConfig(**(TINY if bench.tiny else MINILM))

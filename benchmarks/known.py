@@ -1,9 +1,9 @@
 """Separation of known and unknown prompts: `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
 
-`known_prompts.csv` contains prompts that paraphrase the training data (inside), that ask for something else (outside), and for
-actions with little data (thin).
-One half fits the calibration (`assets/known.json`, with --write), the other half is reported: area under the ROC curve, and the
-fractions of inside and of outside prompts that get a note, by kind. Thin actions and near misses are reported separately.
+`known_prompts.csv` contains prompts that paraphrase the training data (inside), prompts that ask for something else (outside), and
+prompts for actions with little data (thin). One half of them fits the calibration (`assets/known.json`, with --write). Results are
+reported for the other half: area under the ROC curve, and the fractions of inside and of outside prompts that get a note, by kind.
+Thin actions and near misses are reported separately.
 """
 
 from __future__ import annotations

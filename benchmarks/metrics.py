@@ -1,8 +1,7 @@
 """Time of FID, R-precision and MM-Dist of a test set's embeddings: `python -m benchmarks.metrics [--samples 4640] [--dim 512]`.
 
-Medians over repeats of wall-clock time and CPU time of all threads, which differ if other programs run. The released code's FID
-alone
-takes 0.38 s on two cores, nearly all of it SciPy's matrix root.
+Reports medians over repeats of the wall-clock time and of the CPU time of all threads, which differ if other programs run. The FID
+of the released code alone takes 0.38 s on two cores, nearly all of it in SciPy's matrix square root.
 """
 
 from __future__ import annotations

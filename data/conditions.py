@@ -1,4 +1,4 @@
-"""The conditions of many captions, packed: a vector for each and, from encoders of words, as many further rows as it has words."""
+"""The conditions of many captions, packed: one vector per caption and, if the encoder has words, one further row per word."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions of N captions: vectors (N, C) float32; words (R, W) float16, of which caption i has `counts[i]` rows from
-    `starts[i]` on."""
+    """Conditions of N captions: vectors (N, C) float32; words (R, word_dim) float16, the words of all captions one after the other.
+    Those of caption i are the `counts[i]` rows from row `starts[i]` on."""
 
     vectors: Tensor
     words: Tensor | None = None
@@ -30,12 +30,12 @@ class Conditions:
 
     @property
     def word_dim(self) -> int:
-        """The width of the words, 0 without words."""
+        """The width of a word's row; 0 without words."""
         return 0 if self.words is None else self.words.shape[1]
 
     @classmethod
     def packed(cls, conditions: Tensor) -> Conditions:
-        """From the conditions (N, C), or (N, 1 + W, C) with words, of an encoder."""
+        """Pack the output of an encoder: (N, C), or (N, 1 + W, C) with words."""
         if conditions.ndim == 2:
             return cls(conditions)
         counts = conditions[:, 1:].any(-1).sum(1)
@@ -44,14 +44,14 @@ class Conditions:
 
     @classmethod
     def joined(cls, parts: Sequence[Conditions]) -> Conditions:
-        """The conditions of several encoders side by side; only the last one may have words."""
+        """The conditions of several encoders, concatenated along the features; only the last encoder may have words."""
         assert all(part.words is None for part in parts[:-1]), "words come last"
         last = parts[-1]
         return cls(torch.cat([part.vectors for part in parts], dim=1), last.words, last.starts, last.counts)
 
     @classmethod
     def concatenated(cls, blocks: Sequence[Conditions]) -> Conditions:
-        """The conditions of several lists of captions, one after the other."""
+        """The conditions of several lists of captions by the same encoder, one list after the other."""
         vectors = torch.cat([block.vectors for block in blocks])
         if blocks[0].words is None:
             return cls(vectors)
@@ -59,18 +59,19 @@ class Conditions:
         return cls(vectors, torch.cat([block.words for block in blocks]), counts.cumsum(0) - counts, counts)
 
     def take(self, captions: Tensor) -> Conditions:
-        """The conditions of `captions` (M,), in this order; words are not copied."""
+        """The conditions of the captions with the indices `captions` (M,), in this order; words are not copied."""
         chosen = None if self.words is None else (self.words, self.starts[captions], self.counts[captions])
         return Conditions(self.vectors[captions], *(chosen or ()))
 
     def batch(self, captions: np.ndarray) -> dict[str, Tensor]:
-        """The conditions of `captions` (B,): {"condition": (B, C)} and with words {"words": (B, W, width)}, float16, zero beyond a
-        caption's last one. `models.conditions.condition_of` puts them together."""
+        """The conditions of the captions with the indices `captions` (B,), for a training batch: "condition" (B, C) float32, and
+        with words "words" (B, W, word_dim) float16, zero beyond a caption's last word. `models.conditions.condition_of` combines
+        them."""
         vectors = self.vectors[torch.from_numpy(captions)]
         if self.words is None:
             return {"condition": vectors}
         starts, counts = self.starts.numpy()[captions, None], self.counts.numpy()[captions, None]
         steps = np.arange(counts.max())
-        words = np.take(self.words.numpy(), starts + np.minimum(steps, counts - 1), axis=0, mode="clip")  # (B, W, width), fastest
+        words = np.take(self.words.numpy(), starts + np.minimum(steps, counts - 1), axis=0, mode="clip")  # (B, W, word_dim)
         words[steps >= counts] = 0
         return {"condition": vectors, "words": torch.from_numpy(words)}

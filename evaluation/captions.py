@@ -23,7 +23,7 @@ from models.bert import BertConfig, minilm_folder
 from models.decoding import Search
 from pipelines.motion2text import MotionToText
 
-PAIRS = 2000  # for a baseline of our own; at so many, draws differ by 0.002
+PAIRS = 2000  # random pairs for our baseline; with this many, results of different draws differ by 0.002
 USUAL = "roberta-large"  # the field's model for BERTScore
 SILENCE = "."  # stands for an empty caption in embeddings
 ORDERS = (1, 2, 3, 4)  # of BLEU

@@ -55,7 +55,7 @@ def validation_pass(config: Evaluated, clips: CaptionedClips, judge: Judge) -> S
 
 
 def scores(protocol: SplitEvaluation, sample: Sample) -> dict[str, float]:
-    """The metrics of motions that belong to the pass."""
+    """The metrics of generated or reconstructed motions in a pass of the protocol."""
     real = protocol.real(0)
     values = protocol.scores(real, sample, real.seen.motion, 0)
     return {short: values[name] for name, short in NAMES.items()}

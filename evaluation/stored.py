@@ -67,7 +67,7 @@ class StoredSplit:
 
     @classmethod
     def load(cls, path: Path, spec: DatasetSpec) -> StoredSplit:
-        """Raises `UserError` for a file that is missing, damaged or something else."""
+        """Read a stored split. Raises `UserError` for a file that is missing, damaged or no stored split."""
         state, metadata = load_weights(path)
         if metadata.get("kind") != KIND or not {"motion", "lengths", "captions", "text"} <= set(state):
             raise UserError(f"{path}: no evaluated split; evaluation.stored writes them")

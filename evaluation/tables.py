@@ -73,7 +73,7 @@ class Table:
 
     @property
     def has_settings(self) -> bool:
-        """Whether rows are told apart by their setting."""
+        """Whether rows are distinguished by their setting."""
         return any(row.setting for row in self.rows)
 
     def render(self, form: str) -> str:

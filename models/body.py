@@ -56,7 +56,7 @@ class BodyConstraints(nn.Module):
             buffer.copy_(torch.as_tensor(values))
 
     def forward(self, rows: Tensor, gates: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """`gates` (B, T, 2): logits for the left and the right toe; None leaves the root as it is. `mask` (B, T, 1): valid rows."""
+        """`gates` (B, T, 2): logits of the left and right toe; None: the root stays unchanged. `mask` (B, T, 1): valid rows."""
         with torch.autocast(rows.device.type, enabled=False):
             rows = rows.to(self.std) * self.std + self.mean
             joints = self._rigid(rows)  # (B, T, J-1, 3)

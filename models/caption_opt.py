@@ -2,7 +2,7 @@
 
     motion → encoder → projection → queries → linear → [queries, </s>, a, man, is, caption …, newline]
 
-It reads a motion without lengths or masks, so motions of different lengths are read apart. Captions end with a newline.
+It reads a motion without lengths or masks, so motions of different lengths are encoded separately. Captions end with a newline.
 """
 
 from __future__ import annotations

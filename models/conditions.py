@@ -1,7 +1,8 @@
-"""Text conditions as the transformers read them: prefix tokens, and how training disturbs them.
+"""Text conditions as input of the transformers: prefix tokens, and augmentation in training.
 
-A condition is the vector of a text, (B, C), or the vector followed by one row per word, (B, 1 + W, C). Rows of words fill the last
-`word_dim` columns; the other columns, and rows beyond a text's last word, are zero. A condition of zeros means: no text.
+A condition is the vector of a text, (B, C), or the vector followed by one row per word, (B, 1 + W, C). Words fill the last
+`word_dim` columns of their rows; the other columns, and the rows after a text's last word, are zero. A condition of zeros means "no
+text" (classifier-free guidance).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from models.layers import sinusoidal_positions
 
 
 def condition_of(batch: dict[str, Tensor]) -> Tensor:
-    """The condition of a training batch: its "condition" (B, C), followed by its "words" (B, W, width) if it has any."""
+    """The condition of a training batch, (B, C) or (B, 1 + W, C): its "condition" (B, C), followed by its "words" (B, W, word_dim)
+    if it has any, zero-padded on the left to width C."""
     vector, words = batch["condition"], batch.get("words")
     if words is None:
         return vector
@@ -26,8 +28,8 @@ def condition_of(batch: dict[str, Tensor]) -> Tensor:
 
 
 def text_prefix(condition: Tensor, of_vector: nn.Linear, of_words: nn.Linear | None) -> tuple[Tensor, Tensor]:
-    """A condition as prefix tokens (B, P, D) and their mask (B, P): one token for the vector, and one for each word if the model
-    reads words."""
+    """A condition as prefix tokens (B, P, D) and their mask (B, P), True = valid: one token for the vector, and one per word if the
+    model reads words (`of_words` is not None)."""
     condition = condition.to(of_vector.weight.dtype)
     if condition.ndim == 2:
         condition = condition[:, None]
@@ -41,25 +43,27 @@ def text_prefix(condition: Tensor, of_vector: nn.Linear, of_words: nn.Linear | N
 
 
 def without(condition: Tensor, dropped: Tensor) -> Tensor:
-    """The condition with that of some samples, where `dropped` (B,) is True, set to zero."""
+    """The condition, set to zero for the samples where `dropped` (B,) is True."""
     return condition.masked_fill(dropped.view(-1, *[1] * (condition.ndim - 1)), 0)
 
 
 class Disturbance(nn.Module):
-    """Disturbs conditions in training, so that prompts in other words than the captions' still find their motions.
+    """Augments conditions in training, so that the model generalises to prompts worded differently from the captions.
 
-    Each sample gets Gaussian noise, of a standard deviation drawn from 0 to `noise` times the features' own; a fraction `drop` of
-    the samples lose one part: an encoder's vector, or the words. It does nothing until `set_` is called, nor in eval mode.
+    Each sample gets Gaussian noise, whose standard deviation is that of the features times a factor drawn from 0 to `noise`. A
+    fraction `drop` of the samples lose one part: the vector of one encoder, or the words. Does nothing before `set_` is called, or
+    in eval mode.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.noise = self.drop = 0.0
-        self.register_buffer("spread", torch.zeros(2, 0), persistent=False)  # (2, C): of the vector and of the words
-        self.register_buffer("kept", torch.zeros(0, 2, 0), persistent=False)  # (parts, 2, C): 0 at what a part's loss removes
+        self.register_buffer("spread", torch.zeros(2, 0), persistent=False)  # (2, C): std of the vector and of the words
+        self.register_buffer("kept", torch.zeros(0, 2, 0), persistent=False)  # (parts, 2, C): 0 for what a dropped part removes
 
     def set_(self, conditions: Conditions, parts: Sequence[int], noise: float, drop: float) -> None:
-        """Set the strength for conditions like these, of joined encoders `parts` wide."""
+        """Set the strength of the augmentation, and the features' standard deviations from `conditions`. `parts` are the widths of
+        the encoders' vectors."""
         words, spread = conditions.words, torch.zeros(2, conditions.dim)
         spread[0] = conditions.vectors.std(0)
         vector_parts = torch.eye(len(parts)).repeat_interleave(torch.tensor(parts), dim=1)  # (encoders, C)
@@ -85,7 +89,7 @@ class Disturbance(nn.Module):
 
     @staticmethod
     def _by_row(pairs: Tensor, rows: Tensor) -> Tensor:
-        """Pairs (B, 2, C) of a value for the vector and one for all words → (B, S, C)."""
+        """Pairs (B, 2, C), one row for the vector and one for all words, expanded to one row per row of the condition (B, S, C)."""
         return F.pad(pairs[:, :1], (0, 0, 0, rows.shape[1] - 1)) + F.pad(
             pairs[:, 1:].expand(-1, rows.shape[1] - 1, -1), (0, 0, 1, 0)
         )

@@ -1,9 +1,9 @@
 """The text-motion matching evaluator (Guo et al. 2022, "Generating Diverse and Natural 3D Human Motions from Text", appendix).
 
-Two encoders into one space, where the distance between a text and a motion measures how badly they match. Motion (B, T, D) without
-its last
-four dimensions → convolutions, one movement for four frames → bidirectional GRU → (B, E). Word vectors (B, L, W) and their classes
-(B, L, P) → bidirectional GRU → (B, E). Tensors are named as in the released files.
+Two encoders embed into one space, where the distance between a text and a motion measures how badly they match. Motion (B, T, D)
+without its last four dimensions (foot contacts) → convolutions, one movement vector per four frames → bidirectional GRU → (B, E).
+Word vectors (B, L, W) and their part-of-speech classes (B, L, P) → bidirectional GRU → (B, E). Tensors are named as in the released
+files.
 """
 
 from __future__ import annotations

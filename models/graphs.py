@@ -1,8 +1,8 @@
-"""CUDA graphs for the forward passes of generation, whose many small kernels take longer to launch than to compute.
+"""CUDA graphs for the forward passes of generation, whose many small kernels take longer to launch than to run.
 
-A function of tensors is captured at its second call with the same shapes, and replayed from then on: one launch instead of hundreds
-(Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021). On a CPU, with gradients, and for large batches, whose kernels keep
-the GPU busy, the function is called as it is.
+A function of tensors is captured at its second call with the same shapes and replayed from then on: one launch instead of hundreds
+(Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021). The function is called directly on a CPU, with gradients, in
+training mode, and for large batches, whose kernels keep the GPU busy.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MOST_ROWS = 2**12  # rows (B · L) above which launches do not matter, and graphs take much memory
-MOST_GRAPHS = 64  # per model; the one used longest ago is dropped
-UNIT = 8  # sequences are padded to a multiple of it, so that few lengths occur
+MOST_ROWS = 2**12  # B · L; above this, launch overhead is negligible and graphs need much memory
+MOST_GRAPHS = 64  # per model; the least recently used graph is dropped
+UNIT = 8  # sequence lengths are padded to a multiple of this, so that few different shapes occur
 
 Function = Callable[..., Tensor]
 
 
 class Graphs:
-    """The graphs of a model's functions. A graph belongs to the weights' place in memory: moved or exchanged weights get a new
-    one."""
+    """The graphs of a model's functions. A graph holds the memory addresses of the weights, so moved or replaced weights need a new
+    graph."""
 
     def __init__(self, model: nn.Module):
         self.model = model
@@ -31,17 +31,18 @@ class Graphs:
         self.graphs: OrderedDict[tuple, Function | None] = OrderedDict()
 
     def __call__(self, function: Function, tensors: tuple[Tensor, ...], *constants: float) -> Tensor:
-        """`function(*tensors, *constants)`, (B, L, …) like its first argument.
+        """`function(*tensors, *constants)`, by a graph if possible. Tensors are (B, S, …) with their own S; the result is (B, L, …)
+        with the L of the first one.
 
-        The function reads nothing else but the model's weights, and what follows a sequence's valid positions changes nothing
-        there. Tensors are (B, S, …) with various S.
+        The function must depend only on its arguments and the model's weights. Its result at valid positions must not depend on
+        the padding that follows them.
         """
         first = tensors[0]
         if not first.is_cuda or first.shape[:2].numel() > MOST_ROWS or torch.is_grad_enabled() or self.model.training:
             return function(*tensors, *constants)
         padded = tuple(map(to_units, tensors))
         key = self._key(function, padded, constants)
-        if key not in self.graphs:  # the first call: perhaps the only one
+        if key not in self.graphs:  # the first call with these shapes, perhaps the only one
             self.graphs[key] = None
             while len(self.graphs) > MOST_GRAPHS:
                 self.graphs.popitem(last=False)
@@ -52,37 +53,37 @@ class Graphs:
         return self.graphs[key](*padded)[:, : first.shape[1]]
 
     def _key(self, function: Function, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> tuple:
-        """What a graph depends on: function, constants, precision, shapes, and the places of the weights."""
+        """What a graph depends on: function, constants, precision, shapes, and the addresses of the weights."""
         self.weights = self.weights or list(self.model.parameters())
-        places = tuple(weight.data_ptr() for weight in self.weights)
+        addresses = tuple(weight.data_ptr() for weight in self.weights)
         shapes = tuple((tensor.shape, tensor.dtype) for tensor in tensors)
-        return function.__name__, constants, torch.is_autocast_enabled("cuda"), shapes, places
+        return function.__name__, constants, torch.is_autocast_enabled("cuda"), shapes, addresses
 
 
 def to_units(tensor: Tensor) -> Tensor:
-    """A tensor (B, S, …) with zeros appended up to a multiple of UNIT; a sequence of one is left alone."""
+    """A tensor (B, S, …) with S zero-padded to a multiple of UNIT; S = 1 is left unchanged."""
     missing = -tensor.shape[1] % UNIT if tensor.shape[1] > 1 else 0
     return F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, missing)) if missing else tensor
 
 
 def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> Function:
-    """The function as a CUDA graph for tensors of these shapes."""
+    """The function captured as a CUDA graph for tensors of these shapes."""
     inputs = tuple(tensor.clone() for tensor in tensors)
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    # Inside, autocast must not keep a weight's bf16 copy: it would lie in the graph's memory.
+    # Autocast must not cache bf16 copies of weights here: they would lie in the graph's memory pool.
     bf16 = torch.is_autocast_enabled("cuda")
     with torch.autocast("cuda", torch.get_autocast_dtype("cuda"), enabled=bf16, cache_enabled=False):
         with torch.cuda.stream(stream):
-            for _ in range(2):  # lazily made handles and workspaces
+            for _ in range(2):  # warm-up: handles and workspaces are created lazily
                 function(*inputs, *constants)
         torch.cuda.current_stream().wait_stream(stream)
         with torch.cuda.graph(graph):
             output = function(*inputs, *constants)
 
     def replay(*values: Tensor) -> Tensor:
-        for place, value in zip(inputs, values, strict=True):
-            place.copy_(value)
+        for buffer, value in zip(inputs, values, strict=True):
+            buffer.copy_(value)
         graph.replay()
         return output.clone()
 

@@ -193,7 +193,8 @@ class LaMP(nn.Module):
         return F.cross_entropy(self.words(hidden), labels, label_smoothing=self.config.label_smoothing)
 
     def generation_loss(self, context: Tensor, valid: Tensor, codes: Tensor) -> Tensor:
-        """Cross-entropy of the code at each query's position; codes (B, N), −1 at padding, beyond the last query are cut."""
+        """Cross-entropy of the code at each query's position; codes (B, N), −1 at padding; codes beyond the last query are
+        ignored."""
         logits = self.code_head(self.query_context(context, valid))  # (B, Q, K)
         queries = self.config.num_queries
         labels = F.pad(codes[:, :queries], (0, max(0, queries - codes.shape[1])), value=-1)

@@ -50,8 +50,8 @@ def uniforms(seed: int, samples: Tensor, step: int | Tensor, size: int) -> Tenso
 
 
 def sample(logits: Tensor, uniform: Tensor, temperature: float = 1.0, topkr: float = 0.9) -> Tensor:
-    """Sample from the largest (1 − topkr) of the logits (..., K) with uniform numbers (...) in [0, 1) → ids (...). topkr 1 takes
-    the largest."""
+    """Sample ids (...) from the largest fraction 1 − `topkr` of the logits (..., K), with uniform numbers (...) in [0, 1). With
+    `topkr` 1 the largest logit wins."""
     k = max(1, math.ceil((1 - topkr) * logits.shape[-1]))
     values, ids = logits.topk(k, dim=-1)  # descending
     chance = torch.softmax(values.double() / temperature, dim=-1).cumsum(-1)

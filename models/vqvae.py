@@ -190,7 +190,7 @@ class MotionTokeniser(nn.Module):
 
     @property
     def stride(self) -> int:
-        """Frames a token stands for."""
+        """Number of frames per token."""
         return 2**self.config.down_t
 
     @property
@@ -280,7 +280,7 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
     """Copy the weights of `start`, whose decoder may be narrower, so that `model` computes the same function (Net2Net, Chen et al.
     2016).
 
-    New decoder channels keep their initialisation, and the copied channels ignore them at first. Body constraints may be new too.
+    New decoder channels keep their initialisation, and the copied channels ignore them at first. Body constraints may be added.
     Raises `UserError` if anything else differs.
     """
     weights, old = model.state_dict(), start.state_dict()

@@ -1,13 +1,14 @@
-"""Inverse kinematics in closed form: joints to a skeleton with constant bones, a T-pose as rest pose, and local rotations.
+"""Inverse kinematics in closed form: joints → local rotations of a skeleton with constant bone lengths and a T-pose as rest pose.
 
-Models stretch bones, so all joints are first moved as little as possible to positions where every bone has the length of the rest
-pose. Then joints are processed once, parents first, for all frames at a time. A joint with one child gets the rotation that aims
-its bone at the child; a joint with several (pelvis, chest) gets the best-fit rotation of their directions (Kabsch 1976). Bones are
-aimed from the fitted position of the parent, so errors do not accumulate along a limb. The twist about a bone, which joints do not
-determine, is minimal and continuous, also when a limb passes opposite its rest direction.
+Models stretch bones, so all joints are first moved as little as possible to positions in which every bone has its length in the
+rest pose. Then joints are processed once, parents first, for all frames at once. A joint with one child gets the rotation that
+aims its bone at the child; a joint with several children (pelvis, chest) gets the rotation that fits their directions best (Kabsch
+1976). Bones are aimed from the fitted position of the parent, so errors do not accumulate along a limb. The twist about a bone,
+which joints do not determine, is minimal and continuous, even when a limb passes through the opposite of its rest direction.
 
-In: joints (..., T, J, 3), metres, Y up. Out: `Pose`, whose forward kinematics reproduce the joints. Rotations are relative to the
-parent, so rotating the whole clip changes only the root: people may face anywhere, lie, or stand on their hands.
+In: joints (..., T, J, 3), metres, Y up. Out: `Pose`, whose forward kinematics reproduce the joints up to changes of bone lengths.
+Rotations are relative to the parent, so rotating the whole clip changes only the root: people may face any direction, lie, or stand
+on their hands.
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ from motion.rest import fitted_rest, standard_rest, unit
 from motion.skeleton import Skeleton, forward_kinematics
 from utils.errors import UserError
 
-STIFFNESS = 0.05  # how much a change of twist between frames counts against twist itself
-AT_ONCE = 4096  # frames that are settled at a time: each takes a matrix of 27 × 27
-SOFTNESS = 0.05  # how far settling may leave bones off their lengths, which keeps steps small where bones line up
+STIFFNESS = 0.05  # weight of changes of twist between frames, relative to the weight of twist itself
+AT_ONCE = 4096  # frames that `settle` solves at a time: each needs a matrix of 27 × 27
+SOFTNESS = 0.05  # damping of `settle`: allows small length errors, so that displacements stay small where bones line up
 
 
 @dataclass(frozen=True)
 class Pose:
-    """A posed skeleton: root (..., T, 3), local rotations (..., T, J, 3, 3), and the rest pose as offsets (..., J, 3)."""
+    """A posed skeleton: root position (..., T, 3), local rotations (..., T, J, 3, 3), and the rest pose as offsets (..., J, 3) of
+    joints from their parents; metres."""
 
     root: Tensor
     rotations: Tensor
@@ -46,9 +48,9 @@ class Pose:
 
 
 def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) -> Pose:
-    """The pose of the body `rest` (J, 3), offsets from parents, that fits `joints` (..., T, J, 3).
+    """The pose that fits `joints` (..., T, J, 3), for a body with the rest pose `rest` (J, 3), offsets from parents in metres.
 
-    Without `rest`, bone lengths are medians over each clip.
+    Without `rest`, bone lengths are the medians over each clip.
 
     Raises `UserError` for joints that are not finite or not those of the skeleton.
     """
@@ -66,8 +68,8 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
     turned = local.copy()
 
     def bones(starts: list[int], ends: list[int]) -> ndarray:
-        """Vectors (..., T, C, 3) from the fitted joints to the target positions of their children, in the frames of the joints'
-        parents."""
+        """Vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`, in the
+        coordinate frames of the joints' parents."""
         before = turned[..., [parents[start] for start in starts], :, :]
         return rotate(before.mT, goal[..., ends, :] - placed[..., starts, :])
 
@@ -86,11 +88,11 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
 
 
 def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
-    """The same motion for another body with rest pose `offsets` (J, 3): joints (T, J, 3) with the same bone directions.
+    """The same motion for a body with the rest pose `offsets` (J, 3): joints (T, J, 3) with the same bone directions, metres.
 
-    Pelvis and chest are rigid and get the best-fit rotation. The path of the root is scaled with the legs to keep the feet on the
-    floor. Where the pelvis has another shape, the root is moved so that the middle between the hips stays, because standing feet
-    would slide otherwise.
+    Pelvis and chest are rigid and get the rotation that fits best. The path of the root is scaled by the ratio of the leg lengths,
+    to keep the feet on the floor. Where the shape of the pelvis differs, the root is moved so that the midpoint of the hips stays
+    in place; otherwise standing feet would slide.
     """
     parents = [max(parent, 0) for parent in skeleton.parents]
     bones = joints - joints[:, parents]
@@ -107,17 +109,18 @@ def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
 
 
 def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
-    """Joints (T, J, 3) retargeted to the skeleton's own bone lengths and the shapes of pelvis and chest in `Skeleton.hubs`.
+    """Joints (T, J, 3) retargeted to the skeleton's bone lengths and to the shapes of pelvis and chest in `Skeleton.hubs`; metres.
 
-    Sources of motion differ in these shapes: the hips of one capture are 11 cm apart, those of another 20 cm. `uniform_skeleton`
-    changes lengths, but keeps the directions of all bones, and so the shapes.
+    Captures differ in these shapes: in one, the hips are 11 cm apart, in another 20 cm. `uniform_skeleton` alone changes lengths
+    but keeps the directions of all bones, and therefore these shapes.
     """
     fitted = retarget(joints, skeleton, standard_rest(skeleton))  # to a symmetric body, so that mirror images stay mirror images
     return uniform_skeleton(torch.from_numpy(fitted), skeleton).numpy()
 
 
 def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, name: str = "joints") -> None:
-    """Raises `UserError`, naming `name`, unless `joints` are (T, J, 3) with at least one frame and no NaN."""
+    """Raise `UserError`, with `name` in its message, unless `joints` are (T, J, 3) with at least one frame and only finite
+    values."""
     if joints.ndim != 3 or joints.shape[0] < 1 or joints.shape[2] != 3 or num_joints not in (None, joints.shape[1]):
         raise UserError(f"{name}: of shape {tuple(joints.shape)}, expected (frames, {num_joints or 'joints'}, 3)")
     bad = ~np.isfinite(np.asarray(joints)).all(axis=(1, 2))
@@ -126,7 +129,7 @@ def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, nam
 
 
 def levels(children: Sequence[list[int]]) -> Iterator[list[int]]:
-    """The joints that have children, by their distance from the root: the root, its children, their children, …"""
+    """The joints that have children, grouped by their depth below the root: the root, its children, their children, …"""
     level = [0]
     while level:
         yield level
@@ -136,8 +139,8 @@ def levels(children: Sequence[list[int]]) -> Iterator[list[int]]:
 def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
     """Joints (..., T, J, 3) moved as little as possible so that bones have the lengths of `offsets` (..., J, 3).
 
-    Distances between children of one joint are kept too, because pelvis and chest are rigid. One Gauss-Newton step: displacements
-    along all bones that correct all lengths at once.
+    Distances between the children of one joint are fitted too, because pelvis and chest are rigid. One Gauss–Newton step:
+    displacements along all bones that correct all lengths together.
     """
     ends = np.eye(skeleton.num_joints)
     pulls = ends[1:] - ends[list(skeleton.parents[1:])]  # (bones, J)
@@ -148,7 +151,7 @@ def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
     bones = pulls @ joints  # (..., T, bones and pairs, 3)
     along, wrong = unit(bones), (norm(bones) - lengths)[..., None]
     moved = np.empty_like(joints)
-    for first in range(0, joints.shape[-3], AT_ONCE):  # frames do not depend on each other, and each has a matrix to solve
+    for first in range(0, joints.shape[-3], AT_ONCE):  # frames are independent, and each needs a matrix
         part = np.s_[..., first : first + AT_ONCE, :, :]
         coupling = (pulls @ pulls.T) * (along[part] @ along[part].mT) + SOFTNESS * np.eye(len(pulls))
         moved[part] = joints[part] - pulls.T @ (np.linalg.solve(coupling, wrong[part]) * along[part])
@@ -156,29 +159,29 @@ def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
 
 
 def best_fit(rest: ndarray, bones: ndarray) -> ndarray:
-    """Rotations (..., T, 3, 3) that map offsets `rest` (..., C, 3) to bones (..., T, C, 3) with the least squared error (Kabsch
-    1976)."""
+    """Rotations (..., T, 3, 3) that map the offsets `rest` (..., C, 3) to `bones` (..., T, C, 3) with the least squared error
+    (Kabsch 1976)."""
     u, _, vt = np.linalg.svd(bones.mT @ rest[..., None, :, :])
-    u[..., 2] *= np.linalg.det(u @ vt)[..., None]  # 1, or -1 for a mirror image
+    u[..., 2] *= np.linalg.det(u @ vt)[..., None]  # 1, or −1 where the best orthogonal matrix is a reflection
     return u @ vt
 
 
 def continuous_swing(axes: ndarray, bones: ndarray) -> ndarray:
     """Rotations (..., T, C, 3, 3) from the rest directions to `bones` (..., T, C, 3) with small and continuous twist.
 
-    `axes` (..., C, 3, 3) have as columns the rest directions and two perpendicular axes. The shortest rotation has no twist, but
-    jumps when a bone passes opposite its rest direction. So twist angles a are added, the least squares solution of  w a[t] = 0
-    and
-    a[t+1] + jump[t] = a[t],  where w is zero opposite the rest direction: a tridiagonal system.
+    The columns of `axes` (..., C, 3, 3) are the rest directions and two perpendicular axes. The shortest rotation has no twist, but
+    jumps when a bone passes through the opposite of its rest direction. So twist angles a, in radians, are added. They are the
+    least squares solution of  w a[t] = 0  and  a[t+1] + jump[t] = a[t],  where w is nearly zero opposite the rest direction: a
+    tridiagonal system.
     """
     bones, axes = unit(bones), axes[..., None, :, :, :]  # (..., 1, C, 3, 3)
     rest, across = axes[..., 0], axes[..., 1]
     halfway = rest + bones
     halfway = np.where(np.abs(halfway).max(-1, keepdims=True) < 1e-7, across, halfway)
-    turned = half_turn(halfway) @ (axes * (1, -1, -1))  # columns: the bone and, across it, where the shortest turn takes the axes
+    turned = half_turn(halfway) @ (axes * (1, -1, -1))  # columns: bone, other axes after the shortest rotation
 
     first, second = turned[..., 1], turned[..., 2]
-    carried = -rotate(half_turn(bones[..., :-1, :, :] + bones[..., 1:, :, :]), first[..., :-1, :, :])  # along with the bone
+    carried = -rotate(half_turn(bones[..., :-1, :, :] + bones[..., 1:, :, :]), first[..., :-1, :, :])  # parallel transport
     jump = np.arctan2(-dot(carried, second[..., 1:, :, :]), dot(carried, first[..., 1:, :, :]))  # (..., T-1, C)
     weight = np.maximum(((1 + dot(rest, bones)) / 2) ** 2, 1e-6)  # (..., T, C)
     angle = least_twist(jump, weight)
@@ -191,21 +194,21 @@ def continuous_swing(axes: ndarray, bones: ndarray) -> ndarray:
 
 
 def least_twist(jump: ndarray, weight: ndarray) -> ndarray:
-    """The angles (..., T, C) of `continuous_swing`, from jumps (..., T-1, C) and weights (..., T, C)."""
+    """The twist angles (..., T, C) of `continuous_swing`, from jumps (..., T-1, C) and weights (..., T, C); radians."""
     pull = np.zeros_like(weight)
     pull[..., :-1, :] = jump
     pull[..., 1:, :] -= jump
-    link = np.full_like(weight, -STIFFNESS)  # of each frame to the one before; a clip's first has none
+    link = np.full_like(weight, -STIFFNESS)  # couples each frame to the one before; the first has none
     link[..., 0, :] = 0
     weight = weight - link
     weight[..., :-1, :] += STIFFNESS
     link, diagonal, pull = (part.swapaxes(-1, -2).ravel() for part in (link, weight, STIFFNESS * pull))
-    twist = solveh_banded(np.stack((link, diagonal)), pull)  # of all bones, one after the other, in one system
+    twist = solveh_banded(np.stack((link, diagonal)), pull)  # one system for all bones, one after the other
     return twist.reshape(weight.swapaxes(-1, -2).shape).swapaxes(-1, -2)
 
 
 def axes_along(directions: ndarray) -> ndarray:
-    """Orthonormal axes (..., 3, 3) as columns, the first along directions (..., 3), which may be zero."""
+    """Orthonormal axes (..., 3, 3) as columns, the first along `directions` (..., 3), which may be zero."""
     first = unit(directions + 1e-12)
     second = unit(np.cross(first, np.eye(3)[np.abs(first).argmin(-1)]))
     return np.stack((first, second, np.cross(first, second)), axis=-1)

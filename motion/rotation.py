@@ -26,9 +26,9 @@ def _copied_once(values: tuple, device: torch.device, dtype: torch.dtype) -> Ten
 
 
 def constant(values: Sequence[float], like: Tensor) -> Tensor:
-    """Numbers as a cached tensor with the device and dtype of `like`: a copy at every step would wait for the GPU.
+    """Numbers as a cached tensor with the device and dtype of `like`, because a copy to the GPU at every step would wait for it.
 
-    Do not change it.
+    Do not modify the result.
     """
     return _copied_once(tuple(values), like.device, like.dtype)
 

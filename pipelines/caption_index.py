@@ -1,8 +1,7 @@
 """An index of a run's training captions: a few hundred captions, spread over the actions, and all words used.
 
-`known.safetensors` in a run's folder holds both as int8 sentence embeddings (MiniLM); `pipelines/known.py` compares
-prompts with it.
-Every subject is replaced by "a person", because only the action matters.
+`known.safetensors` in a run's folder holds both as int8 sentence embeddings (MiniLM), with which `pipelines/known.py` compares
+prompts. Every subject is replaced by "a person", because only the action matters.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from pipelines.long_motion import Window, fill
 from pipelines.seams import nearness
 from pipelines.text2motion import SamplingSettings, TextToMotion
 
-SEAM = 0.25  # of a cycle's tokens are filled in anew around the seam …
-SHORTEST, LONGEST = 2, 8  # … but at least and at most so many
+SEAM = 0.25  # fraction of a cycle's tokens that are regenerated around the seam …
+SHORTEST, LONGEST = 2, 8  # … and its minimum and maximum, in tokens
 ADDED = 6  # tokens between the end and the start of a motion that is kept whole
 APART = 0.25  # m; mean distance of the joints of two poses beyond which they are different states
 CYCLES = 3

@@ -39,9 +39,9 @@ SAMPLED = 50  # clips of a dataset whose bones are measured
 
 @dataclass(frozen=True)
 class Sample:
-    """One result of a run: `prompt_index` counts the prompts, `repeat` the motions of one prompt, `number` all of the run.
+    """One generated motion: `prompt_index` counts the prompts, `repeat` the motions of one prompt, `number` all motions.
 
-    `number` and the run's seed determine the random draws. `known` says how well the weights know the prompt, or None. `cycles`
+    `number` and the seed determine the random numbers. `known` says how well the weights know the prompt, or None. `cycles`
     (3T, J, 3) are the joints of a loop played three times.
     """
 

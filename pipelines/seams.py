@@ -1,4 +1,4 @@
-"""Seams between windows of tokens that are generated one after the other: how they connect, and how motion is smoothed there."""
+"""Seams between windows that are generated one after the other: how much context a window sees, and smoothing around seams."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-CONTEXT = 3  # tokens of the motion so far that a window is given; with 5, the action before it goes on too often
+CONTEXT = 3  # tokens of the preceding motion that a window sees; with 5, the previous action continues too often
 FADE = 8  # frames to either side of a seam that are smoothed or cross-faded
 SMOOTHING = 1.5  # frames; standard deviation of the Gaussian
-WINDOW = 2**32  # between the sample numbers of a motion's windows, so that no two windows of any motions draw alike
+WINDOW = 2**32  # offset of the sample number from window to window: no two windows of any motions get the same random numbers
 
 
 def nearness(frames: int, seams: Sequence[int]) -> Tensor:
-    """Weight of each frame (frames,) by its distance to a seam: 1 at a seam, 0 from `FADE` frames on."""
+    """Weights (frames,) that fall from 1 at a seam to 0 at a distance of `FADE` frames. `seams` are frame indices."""
     if not seams:
         return torch.zeros(frames)
     distance = torch.arange(frames)[:, None] + 0.5 - torch.tensor(seams)  # (frames, seams)
@@ -22,7 +22,7 @@ def nearness(frames: int, seams: Sequence[int]) -> Tensor:
 
 
 def soften(features: Tensor, seams: Sequence[int]) -> Tensor:
-    """Features (B, T, D) smoothed along time near the seams; a seam s is between frames s − 1 and s."""
+    """Features (B, T, D) smoothed over time near the seams; a seam s lies between frames s − 1 and s."""
     T, radius = features.shape[1], round(4 * SMOOTHING)
     offsets = torch.arange(-radius, radius + 1)
     taps = torch.softmax(-0.5 * (offsets / SMOOTHING) ** 2, dim=0)  # a Gaussian that sums to 1

@@ -1,7 +1,7 @@
-"""The steps of a prompt that says what happens in which order: "a person squats, then jumps" → squats, jumps.
+"""Divide a prompt that describes a sequence into steps: "a person squats, then jumps" → "a person squats", "a person jumps".
 
-Only words of time divide a prompt (then, before, after, afterwards, followed by, first …, having …). What happens at the same time
-("while", "and") stays together.
+Only temporal words divide a prompt (then, before, after, afterwards, followed by, first …, having …). Simultaneous actions
+("while", "and") stay in one step.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 from pipelines.caption_index import SUBJECT
 
-MOST = 4  # steps; longer texts are generated as a whole
+MOST = 4  # steps; prompts with more are generated as a whole
 THEN = re.compile(
     r"\s*(?:[,;.]|\.\.\.)?\s*\b(?:and\s+)?(?:then|next|afterwards?|after\s+that|later|finally)\b,?\s*"
     r"|\s*,?\s*\bfollowed\s+by\b\s*",
@@ -26,17 +26,18 @@ PROGRESSIVE = re.compile(r"^(?:\w+ly\s+)?\w{2,}ing\b", re.IGNORECASE)
 
 
 def steps(prompt: str) -> list[str]:
-    """The steps of a prompt in the order in which they happen, each a prompt of its own; one that says no order is one step."""
+    """The steps of a prompt in the order in which they happen, each as a prompt. A prompt without a sequence is one step."""
     text = " ".join(prompt.split()).rstrip(".! ")
-    found = [part for piece in THEN.split(FIRST.sub("", text)) if piece.strip(" ,;.") for part in in_order(piece.strip(" ,;."))]
-    if not 2 <= len(found) <= MOST:
+    pieces = (piece.strip(" ,;.") for piece in THEN.split(FIRST.sub("", text)))
+    parts = [part for piece in pieces if piece for part in in_order(piece)]
+    if not 2 <= len(parts) <= MOST:
         return [prompt]
-    subject = next((match[0] for part in found if (match := SUBJECT.match(part))), "")
-    return [with_subject(part, subject) for part in found]
+    subject = next((match[0] for part in parts if (match := SUBJECT.match(part))), "")
+    return [with_subject(part, subject) for part in parts]
 
 
 def in_order(text: str) -> list[str]:
-    """A text without "then" divided at its first "before", "after" or "having", the earlier part first."""
+    """Divide a text without "then" at its first "before", "after" or "having". The earlier step comes first in the result."""
     if match := HAVING.match(text):
         earlier, comma, later = text[match.end() :].partition(",")
         return [f"has {earlier.strip()}", later.strip()] if comma and later.strip() else [text]
@@ -44,18 +45,19 @@ def in_order(text: str) -> list[str]:
         match = word.search(text)
         if not match:
             continue
-        told_first, told_second = text[: match.start()].strip(" ,"), text[match.end() :].strip(" ,")
-        if not told_first:  # "before sitting down, she waves"; without a comma: "after a short sprint he leaps"
-            told_second, told_first = divided(told_second)
-        elif not (PROGRESSIVE.match(told_second) or PRONOUN.match(told_second)):  # "looks after a child", "stands before a wall"
+        main, subordinate = text[: match.start()].strip(" ,"), text[match.end() :].strip(" ,")
+        if not main:  # "before sitting down, she waves"; without a comma: "after a short sprint he leaps"
+            subordinate, main = divided(subordinate)
+        elif not (PROGRESSIVE.match(subordinate) or PRONOUN.match(subordinate)):  # "looks after a child", "stands before a wall"
             continue
-        if told_first and told_second:
-            return [told_second, told_first] if swapped else [told_first, told_second]
+        if main and subordinate:
+            return [subordinate, main] if swapped else [main, subordinate]
     return [text]
 
 
 def divided(text: str) -> tuple[str, str]:
-    """A subordinate clause and what follows it: after its comma, or from the next subject on; ("", "") if nothing follows."""
+    """Split a text into subordinate and main clause, at its first comma or before the next subject; ("", "") if there is no main
+    clause."""
     clause, comma, rest = text.partition(",")
     if comma:
         return clause.strip(), rest.strip()
@@ -66,7 +68,7 @@ def divided(text: str) -> tuple[str, str]:
 
 
 def with_subject(text: str, subject: str) -> str:
-    """A step as a sentence: "jumps" → "a person jumps", "sitting down" → "a person is sitting down"."""
+    """A step with its subject added if it has none: "jumps" → "a person jumps", "sitting down" → "a person is sitting down"."""
     if not subject or SUBJECT.match(text) or PRONOUN.match(text) or NOUNS.match(text):
         return text
     return f"{subject} is {text}" if PROGRESSIVE.match(text) else f"{subject} {text}"

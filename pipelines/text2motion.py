@@ -1,7 +1,7 @@
-"""Text to motion, the whole pipeline: captions → condition → length → base tokens → residual tokens → motion.
+"""The text-to-motion pipeline: prompts → condition → length → base codes → residual codes → motion.
 
 Input: B prompts, and optionally lengths (B,) in frames. Output: features (B, T, D) in the dataset's own units, zero beyond each
-motion's end, and lengths (B,). A prompt's motion depends on the seed and on its sample number, not on the batch.
+motion's end, and lengths (B,) in frames. A prompt's motion depends on the seed and on its sample number, not on the batch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from utils.checkpoint import CheckpointFolder
 from utils.errors import UserError
 from utils.runtime import autocast
 
-EncoderKey = tuple[str, str, bool, str]  # kind, LaMP's run, without its queries, BERT folder
+EncoderKey = tuple[str, str, bool, str]  # kind, LaMP's run, whether without its queries, BERT folder
 SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that a transformer and its tokeniser have in common
 
 
@@ -43,9 +43,9 @@ class SamplingSettings:
 
     Attributes:
         time_steps: sampling steps of the masked transformer.
-        cond_scale, res_cond_scale: guidance scales of the base and the residual tokens; 1: no guidance.
-        temperature: above 1 more varied, below 1 more certain.
-        topkr: fraction of the least likely codes that are never sampled.
+        cond_scale, res_cond_scale: guidance scales of the base and the residual codes; 1: no guidance.
+        temperature: sampling temperature; above 1 more varied, below 1 more certain.
+        topkr: fraction of the codes, the least likely ones, that are never sampled; 0 to 1.
         seed: random seed; with a sample's number it determines the motion.
         stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
     """
@@ -59,14 +59,14 @@ class SamplingSettings:
     stepwise: bool = True
 
     def changed(self, flags: Any) -> SamplingSettings:
-        """These settings with the fields that `flags` has and that are not None."""
+        """These settings, with the values of all fields that `flags` has as attributes other than None."""
         given = {field.name: getattr(flags, field.name, None) for field in fields(self)}
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model reads of a condition: its columns (C,), and whether it reads the words."""
+    """The part of a condition that a model reads: indices of its columns (C,), and whether it reads the words."""
 
     columns: Tensor
     words: bool
@@ -76,13 +76,13 @@ EMBEDDED_SAMPLING = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)  # best
 
 
 class TextToMotion:
-    """All models of text to motion. `mean`, `std` (D,) are the statistics of the tokeniser's motions.
+    """All models of text to motion. `mean` and `std` (D,) are the statistics with which the tokeniser's motions are normalised.
 
     Without `residual`, only the base layer is decoded; without `length`, lengths must be given. `filling` is a second masked
-    transformer with full attention, which generates base tokens if some are given: it sees both sides of a gap. `reads` says for
-    a model (masked, filling, residual, length) which part of the condition it reads, if not all of it. Tokens are
-    sampled in `precision` (`utils.runtime.autocast`), everything else is float32.
-    Raises `UserError` if the parts do not fit each other.
+    transformer with full attention, which sees both sides of a gap; it generates the base codes if some of them are given. `reads`
+    gives, for a model (masked, filling, residual, length), the part of the condition that it reads, if that is not all of it. Codes
+    are sampled in `precision` (`utils.runtime.autocast`); everything else is float32.
+    Raises `UserError` if the parts do not fit together.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class TextToMotion:
         self.precision = precision
         self.encoder, self.tokeniser, self.mean, self.std = encoder, tokeniser, mean, std
         self.masked, self.filling, self.residual, self.length = masked, filling, residual, length
-        self.sampling = SamplingSettings()  # the default of these weights
-        self.sources: list[Path] = []  # the weights files that `load` read
+        self.sampling = SamplingSettings()  # the defaults for these weights
+        self.sources: list[Path] = []  # the weights files read by `load`
         width = tokeniser.config.dim
         if {tuple(mean.shape), tuple(std.shape)} != {(width,)}:
             raise UserError(f"mean.npy, std.npy: {len(mean)} and {len(std)} numbers, the tokeniser needs {width}; use its own")
@@ -139,9 +139,9 @@ class TextToMotion:
     ) -> TextToMotion:
         """Load the masked transformer `name` with its tokeniser and text encoder, and the other named models.
 
-        `tag` selects weights of the masked model, such as "latest"; None: the best. A `loader` determines the device. For a
-        tokeniser with one codebook, a named residual model is ignored with a note. Raises `UserError` for models that are missing
-        or do not fit.
+        `tag` selects weights of the masked transformer, such as "latest"; None: the best. If a `loader` is given, it determines the
+        device. If the tokeniser has one codebook, a residual transformer is ignored with a note. Raises `UserError` for models that
+        are missing or do not fit together.
         """
         loader = loader or Loader(device)
         device = loader.device
@@ -157,7 +157,7 @@ class TextToMotion:
 
         def load_encoder(key: EncoderKey) -> Conditioner:
             kind, lamp_name, no_query, bert = key
-            if kind == "own":  # a released masked transformer that brings its own
+            if kind == "own":  # a released masked transformer that contains its text encoder
                 pieces = masked.text.qformer.config.vocab_size - 1  # the last one is [DEC]
                 return OwnText(masked.text, find_tokenizer(folder(name).root, checkpoints_dir, pieces))
             settings = {"lamp_name": lamp_name, "query": not no_query, "bert": bert, "loader": loader}
@@ -177,7 +177,7 @@ class TextToMotion:
             if other:
                 parts[part], theirs = load(kind, other)
                 keys[part] = encoder_keys(theirs)
-                if not (kind == "length" and theirs.get("released")):  # a released one serves all released models
+                if not (kind == "length" and theirs.get("released")):  # the released length predictor is for all released models
                     _check_pair(other, theirs, name, metadata)
         mean, std = (torch.from_numpy(row).to(device) for row in Normaliser.load(folder(vq_name).meta).rows)
         encoders = {key: load_encoder(key) for key in needed_encoders(keys.values())}  # the masked model's first
@@ -205,73 +205,74 @@ class TextToMotion:
 
         Args:
             prompts: B texts.
-            lengths: (B,) in frames, cut to whole tokens; None: predicted.
-            sampling: default: the weights' own (`self.sampling`).
-            first_sample: number of the first prompt's sample.
-            changes: single fields of `sampling`, such as `seed=1`.
+            lengths: (B,) in frames, rounded down to whole tokens; None: predicted.
+            sampling: None: the defaults for the weights (`self.sampling`).
+            first_sample: sample number of the first prompt; those of the other prompts follow.
+            changes: fields of `sampling` to change, such as `seed=1`.
 
         Raises `UserError` for an empty prompt, or a length shorter than a token.
         """
         sampling = replace(sampling or self.sampling, **changes)
         stepwise = sampling.stepwise and self.fills and self.length is not None
-        told = [steps(prompt) if stepwise else [prompt] for prompt in prompts]
-        made = []
-        for count, block in groupby(range(len(prompts)), key=lambda row: len(told[row])):
+        prompt_steps = [steps(prompt) if stepwise else [prompt] for prompt in prompts]
+        results = []
+        for count, block in groupby(range(len(prompts)), key=lambda row: len(prompt_steps[row])):
             rows = list(block)
             frames = None if lengths is None else lengths[rows]
             numbers = {"sampling": sampling, "first_sample": first_sample + rows[0]}
             if count == 1:
                 condition = self.encoder([prompts[row] for row in rows])
                 tokens = self.count_tokens(condition, frames, seed=sampling.seed, first_sample=numbers["first_sample"])
-                made.append(self.features(self.draw(condition, tokens, **numbers), tokens))
+                results.append(self.features(self.draw(condition, tokens, **numbers), tokens))
             else:
-                made.append(self._in_steps([told[row] for row in rows], frames, **numbers))
-        features = pad_sequence([motion for some, _ in made for motion in some], batch_first=True)
-        return features, torch.cat([frames for _, frames in made])
+                results.append(self._in_steps([prompt_steps[row] for row in rows], frames, **numbers))
+        features = pad_sequence([motion for motions, _ in results for motion in motions], batch_first=True)
+        return features, torch.cat([frames for _, frames in results])
 
     @property
     def fills(self) -> bool:
-        """Whether base tokens can be generated between and after given ones: trained on it, and with both sides in view."""
+        """Whether base codes can be generated between and after given ones: the model was trained to fill gaps, with full
+        attention."""
         config = (self.filling or self.masked).config
         return config.attention == "full" and config.infill > 0
 
     def _in_steps(
-        self, told: list[list[str]], lengths: Tensor | None, *, sampling: SamplingSettings, first_sample: int
+        self, prompt_steps: list[list[str]], lengths: Tensor | None, *, sampling: SamplingSettings, first_sample: int
     ) -> tuple[Tensor, Tensor]:
         """Motions of B prompts of K steps each: features (B, T, D) and lengths (B,) in frames.
 
-        Each step's tokens are generated after the last `CONTEXT` ones of the step before. Lengths of steps are predicted, and
-        shortened if they are longer than the motion may be.
+        Each step is generated with the last `CONTEXT` tokens before it as context. Lengths of steps are predicted, then scaled to
+        the given total length, or down to the longest motion that the transformers have seen.
         """
-        texts = list(zip(*told))  # K of B
+        texts = list(zip(*prompt_steps))  # K tuples of B texts
         conditions = [self.encoder(step) for step in texts]
         numbers = [first_sample + k * WINDOW for k in range(len(texts))]
         seed = {"seed": sampling.seed}
         sizes = [self.count_tokens(step, None, first_sample=n, **seed) for step, n in zip(conditions, numbers)]
         sizes = torch.stack(sizes, dim=1)  # (B, K)
-        most = self.length.config.classes - 1  # what the transformers have seen
+        most = self.length.config.classes - 1  # tokens of the longest motion in training
         wanted = sizes.sum(1).clamp(max=most) if lengths is None else lengths.to(sizes.device) // self.tokeniser.stride
         ends = (sizes.cumsum(1) * wanted[:, None] / sizes.sum(1, keepdim=True)).round().long()
         starts = F.pad(ends[:, :-1], (1, 0))
-        codes = torch.full((len(told), int(wanted.max()), self.tokeniser.num_quantizers), -1, device=sizes.device)
+        codes = torch.full((len(prompt_steps), int(wanted.max()), self.tokeniser.num_quantizers), -1, device=sizes.device)
         for start, end, condition, number in zip(starts.T, ends.T, conditions, numbers):
             first = (start - CONTEXT).clamp(min=0)
-            places = first[:, None] + torch.arange(int((end - first).max()), device=codes.device)  # (B, W)
-            inside = places < end[:, None]
-            index = places.clamp(max=codes.shape[1] - 1)[..., None].expand(-1, -1, codes.shape[2])
+            positions = first[:, None] + torch.arange(int((end - first).max()), device=codes.device)  # (B, W)
+            inside = positions < end[:, None]
+            index = positions.clamp(max=codes.shape[1] - 1)[..., None].expand(-1, -1, codes.shape[2])
             given = codes.gather(1, index)
             drawn = self.draw(condition, end - first, given, sampling=sampling, first_sample=number)
-            rows, columns = (inside & (places >= start[:, None])).nonzero(as_tuple=True)
-            codes[rows, places[rows, columns], : drawn.shape[2]] = drawn[rows, columns]
+            rows, columns = (inside & (positions >= start[:, None])).nonzero(as_tuple=True)
+            codes[rows, positions[rows, columns], : drawn.shape[2]] = drawn[rows, columns]
         features, frames = self.features(codes, wanted)
         seams = (starts[:, 1:] * self.tokeniser.stride).tolist()
         softened = [soften(row[None, :length], at)[0] for row, length, at in zip(features, frames.tolist(), seams)]
         return pad_sequence(softened, batch_first=True), frames
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **noise: int) -> Tensor:
-        """Lengths (B,) in tokens from `lengths` in frames, or predicted from the condition."""
+        """Lengths (B,) in tokens, from `lengths` (B,) in frames or predicted from the condition."""
         if lengths is not None:
-            if bool((lengths < self.tokeniser.stride).any()):  # before they move: asking the CPU waits for no GPU
+            if bool((lengths < self.tokeniser.stride).any()):  # before the transfer: a check on the CPU does not wait for the GPU
                 raise UserError(f"{int(lengths.min())} frames are less than one token; ask for {self.tokeniser.stride} or more")
             return lengths.to(condition.device) // self.tokeniser.stride
         if self.length is None:
@@ -279,7 +280,7 @@ class TextToMotion:
         return self.length.predict(self.part("length", condition), **noise)
 
     def part(self, model: str, condition: Tensor) -> Tensor:
-        """The part of the condition that a model reads: masked, filling, residual or length."""
+        """The part of the condition that `model` reads: "masked", "filling", "residual" or "length"."""
         if model not in self.reads:
             return condition
         if condition.ndim == 3 and not self.reads[model].words:
@@ -296,9 +297,9 @@ class TextToMotion:
         sampling: SamplingSettings | None = None,
         first_sample: int = 0,
     ) -> Tensor:
-        """Sample codes (B, L, Q), or (B, L, 1) without a residual model, of motions of `tokens` (B,) tokens, −1 beyond.
+        """Sample codes (B, L, Q), or (B, L, 1) without a residual transformer, for motions of `tokens` (B,) tokens; −1 after them.
 
-        Codes in `given` (B, L, Q) are kept on all layers; −1 marks codes to generate.
+        Codes in `given` (B, L, Q) are kept in all layers; −1 marks codes to generate.
         """
         s = sampling or self.sampling
         draw = {"temperature": s.temperature, "topkr": s.topkr, "seed": s.seed, "first_sample": first_sample}
@@ -316,14 +317,15 @@ class TextToMotion:
 
     @torch.no_grad()
     def features(self, codes: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, D) in the dataset's own units, zero beyond each motion's end, and lengths (B,) in frames."""
+        """Decode codes (B, L, Q) of motions of `tokens` (B,) tokens: features (B, T, D) in the dataset's own units, zero after each
+        motion's end, and lengths (B,) in frames."""
         frames = tokens * self.tokeniser.stride
         motion = self.tokeniser.decode(codes, frames) * self.std + self.mean
         return motion * valid_mask(frames, motion.shape[1])[..., None], frames
 
 
 def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
-    """The text encoders that a model was trained with, by its metadata."""
+    """The text encoders that a model was trained with, from its metadata."""
     lamp = (metadata.get("lamp_name") or "", bool(metadata.get("no_query")), "")
     bert = ("", False, metadata.get("bert") or "")
     settings = {"lamp": lamp, "sentence": bert, "words": bert}
@@ -331,21 +333,22 @@ def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
 
 
 def needed_encoders(models: Iterable[tuple[EncoderKey, ...]]) -> list[EncoderKey]:
-    """The encoders of all models, without sentence encoders whose vector comes with another one's words."""
+    """The different encoders of all models. A `sentence` encoder is omitted if `words` of the same BERT are needed, because their
+    vectors are equal."""
     keys = list(dict.fromkeys(key for of_model in models for key in of_model))
     return [key for key in keys if key[0] != "sentence" or ("words", *key[1:]) not in keys]
 
 
 def reading(keys: Sequence[EncoderKey], encoders: dict[EncoderKey, Conditioner], device: torch.device) -> Reading:
-    """What a model that was trained with the encoders `keys` reads of the concatenated conditions of all `encoders`."""
+    """The part of the concatenated conditions of all `encoders` that a model trained with the encoders `keys` reads."""
     starts = dict(zip(encoders, accumulate((encoder.dim for encoder in encoders.values()), initial=0)))
-    found = [key if key in encoders else ("words", *key[1:]) for key in keys]
-    columns = [column for key in found for column in range(starts[key], starts[key] + encoders[key].dim)]
+    used = [key if key in encoders else ("words", *key[1:]) for key in keys]
+    columns = [column for key in used for column in range(starts[key], starts[key] + encoders[key].dim)]
     return Reading(torch.tensor(columns, device=device), any(key[0] == "words" for key in keys))
 
 
 def _check_pair(other: str, theirs: dict, name: str, ours: dict) -> None:
-    """Raises `UserError` if two models were trained on different tokenisers."""
+    """Raise `UserError` if two models were trained on different tokenisers."""
     if (theirs.get("vq_name") or "") != (ours.get("vq_name") or ""):
         described = f"'{other}' was trained with vq_name {theirs.get('vq_name')}, '{name}' with {ours.get('vq_name')}"
         raise UserError(f"{described}; use models of the same tokeniser")

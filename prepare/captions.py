@@ -85,7 +85,7 @@ def is_simple(clause: str) -> bool:
 
 
 def add_tail(voice: Voice, sentence: str, mood: say.Mood) -> str:
-    """A sentence with the mood said at its end, as if only once."""
+    """A sentence with the mood added at its end. If the sentence contains "as if", the addition does not."""
     tail = voice.pick(tuple(tail for tail in mood.tails if "as if" not in sentence or "as if" not in tail))
     return sentence + (tail if tail.startswith(",") else f" {tail}")
 

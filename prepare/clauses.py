@@ -1,8 +1,7 @@
 """Clauses by content (walking, gestures, bows, fights, dances), from the facts of a clip's joints (`prepare/facts`).
 
 `prepare/phrases.py` holds the phrases; the functions here select and combine them. Sides, counts, angles, heights and distances
-come
-from the joints, never from the label.
+come from the joints, never from the label.
 """
 
 from __future__ import annotations

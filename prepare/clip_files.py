@@ -1,4 +1,4 @@
-"""Writing of a dataset's files: features, joints, captions with tokens, splits, and the actions of clips."""
+"""Write a dataset's files: features, joints, captions with tokens, splits, and the actions of clips."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Compositions of the `open` dataset: several actions in sequence, or the arms of one clip combined with the legs of another.
 
-Pieces of training clips (`prepare/pieces.py`) are joined where poses and velocities match best (`prepare/splice.py`) and captioned
-from both (`prepare/compose_captions.py`). Pieces that do not fit are rejected and redrawn. Each result depends only on the seed,
-its number and the clips.
+Pieces of training clips (`prepare/pieces.py`) are joined where their poses and velocities match best (`prepare/splice.py`) and get
+captions of all pieces (`prepare/compose_captions.py`). Pieces that do not fit are rejected and redrawn. Each composition depends
+only on the seed, its number and the clips.
 """
 
 from __future__ import annotations
@@ -21,20 +21,24 @@ from prepare.pieces import CONTEXT, COURSES, GAITS, Clip, Piece, Pieces
 from utils.errors import UserError
 from utils.progress import progress
 
-SHORTEST, LONGEST = 24, 196  # rows of features of a composition
-KINDS = {"pair": 0.15, "outing": 0.25, "stop": 0.05, "rest": 0.1, "triple": 0.1, "repeat": 0.1, "overlay": 0.25}
-DRAWS, PATIENCE, TRIES = 96, 24, 6  # draws for one composition, for one kind of it, and of clips for the same actions
-CANDIDATES = 6  # clips from which the best continuation is chosen
-CLOSE = 0.32  # m; poses (velocities included) farther apart are not joined
-BRIDGE = 16  # frames that a bridge is expected to take, with what lies around the actions
-GESTURES = ("wave", "point", "raise an arm", "drink", "wash", "circle the arms")  # done with the arms alone
-COUNTED = ("jump", "hop", "kick", "squat", "throw", "bow", "cartwheel", "touch elbow to knee", "circle the arms", "punch")
-FOLLOWS = {"sit down": ("stand up",), "lie down": ("get up from the floor",)}  # nothing else can be done next
-UP = tuple(action for after in FOLLOWS.values() for action in after)  # nobody can walk up to these
-STOPPED = (24, 50)  # frames of standing still after a walk or a run that stops, or after a single action
-RARE = 0.25  # the power of the number of clips by which what goes with a gait is drawn; there are many of two actions only
-STRAIGHT_ON = ("walk", "run")  # the gaits of an outing
-UPRIGHT = 25.0  # degrees; gestures of people who lean farther stay with their legs
+SHORTEST, LONGEST = 24, 196  # rows of features in a composition; it has one frame more
+KINDS = {  # probability of each kind of composition
+    "pair": 0.15, "outing": 0.25, "stop": 0.05, "rest": 0.1, "triple": 0.1, "repeat": 0.1, "overlay": 0.25,
+}  # fmt: skip
+DRAWS, PATIENCE, TRIES = 96, 24, 6  # maximum draws for one composition, for one kind, and for the same actions
+CANDIDATES = 6  # pieces from which the best continuation is chosen
+CLOSE = 0.32  # m; maximum distance of poses, velocities included, that are joined
+BRIDGE = 16  # frames reserved for a transition, with the motion around the two actions
+GESTURES = ("wave", "point", "raise an arm", "drink", "wash", "circle the arms")  # actions of the arms alone
+COUNTED = (  # actions whose repetitions can be counted
+    "jump", "hop", "kick", "squat", "throw", "bow", "cartwheel", "touch elbow to knee", "circle the arms", "punch",
+)  # fmt: skip
+FOLLOWS = {"sit down": ("stand up",), "lie down": ("get up from the floor",)}  # the only possible next actions
+UP = tuple(action for after in FOLLOWS.values() for action in after)  # begin seated or lying, so they cannot follow a walk
+STOPPED = (24, 50)  # minimum and maximum frames of standing still after a walk or run, or after a single action
+RARE = 0.25  # actions are drawn in proportion to this power of their number of clips; only two of them have many clips
+STRAIGHT_ON = ("walk", "run")  # gaits of an outing
+UPRIGHT = 25.0  # degrees; gestures of people who lean farther are not combined with other legs
 
 
 @dataclass(frozen=True)
@@ -42,39 +46,40 @@ class Composed:
     """A new motion composed of training clips."""
 
     name: str
-    joints: ndarray  # (T + 1, 22, 3) float32, uniform skeleton, floor at 0
+    joints: ndarray  # (T + 1, 22, 3) float32, metres, uniform skeleton, floor at 0
     captions: tuple[str, ...]
-    further: tuple[str, ...]  # captions of more wordings
-    parts: tuple[str, ...]  # names of the clips; M before those that are mirrored
-    actions: tuple[str, ...]  # one for each part
-    spans: tuple[tuple[int, int], ...]  # frames of `joints` in which each part is; parts done at the same time overlap
+    further: tuple[str, ...]  # additional captions in everyday words
+    parts: tuple[str, ...]  # names of the clips, with the prefix M if mirrored
+    actions: tuple[str, ...]  # one per part
+    spans: tuple[tuple[int, int], ...]  # frames [start, stop) of each part in `joints`; simultaneous parts overlap
 
 
-def compose(clips: Sequence[Clip], share: float, seed: int = 0) -> list[Composed]:
-    """Compositions, so many that they are a fraction `share` of all clips; fewer if clips do not fit together.
+def compose(clips: Sequence[Clip], fraction: float, seed: int = 0) -> list[Composed]:
+    """Compositions of `clips`. Their number is chosen so that they are `fraction` of all clips, themselves included; there are
+    fewer if clips do not fit together.
 
     Raises:
-        UserError: the share is outside 0 to 0.9.
-        ValueError: a clip is not for training.
+        UserError: `fraction` is outside 0 to 0.9.
+        ValueError: a clip is not in the training split.
     """
-    if not 0 <= share <= 0.9:
-        raise UserError(f"share of compositions {share}: outside 0 to 0.9; choose one such as 0.3")
+    if not 0 <= fraction <= 0.9:
+        raise UserError(f"share of compositions {fraction}: outside 0 to 0.9; choose one such as 0.3")
     for clip in clips:
         if clip.split != "train":
             raise ValueError(f"{clip.name} is of split '{clip.split}': compositions are made of training clips")
     pieces = Pieces(clips)
-    wanted = range(round(share / (1 - share) * len(clips)) if pieces.clips else 0)
+    wanted = range(round(fraction / (1 - fraction) * len(clips)) if pieces.clips else 0)
     numbers = progress(wanted, desc="compositions", unit="clip")
     results = (draw(pieces, f"C{number:05d}", random.Random(f"{seed} {number}")) for number in numbers)
     return [result for result in results if result]
 
 
 def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
-    """One composition; None if no drawn pieces fit."""
+    """One composition; None if no pieces fit in `DRAWS` draws."""
     for number in range(DRAWS):
         if number % PATIENCE == 0:
             kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-        if number % TRIES == 0:  # so that actions which fit together less often are not much rarer
+        if number % TRIES == 0:  # several tries, so that actions which rarely fit together do not become rare
             actions = gait_and_gesture(pieces, rng) if kind == "overlay" else actions_of(pieces, rng, kind)
         result = overlay(pieces, name, rng, *actions) if kind == "overlay" else chain(pieces, name, rng, actions)
         if result and result.captions:
@@ -83,12 +88,12 @@ def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
 
 
 def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
-    """The actions of a sequence; a repeat is a count of one of them."""
+    """The actions of a sequence of this kind; a repeat has the same action two or three times."""
     if kind == "repeat":
         return [pieces.action(rng, COUNTED)] * rng.choice((2, 2, 3))
     if kind == "stop":
         return [pieces.action(rng, STRAIGHT_ON), pieces.action(rng, ("idle",))]
-    if kind == "rest":  # captures of a single squat or kick often end before one stands again
+    if kind == "rest":  # captures of a single squat or kick often end before the person stands again
         return [pieces.action(rng, COUNTED, RARE), pieces.action(rng, ("idle",))]
     if kind == "outing":
         return outing(pieces, rng)
@@ -99,7 +104,7 @@ def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
 
 
 def outing(pieces: Pieces, rng: random.Random) -> list[str]:
-    """Going somewhere and doing something there, or doing something and then going away."""
+    """A walk or a run before another action, or after it."""
     action = pieces.action(rng, [name for name in pieces.clips if name not in (*GAITS, *COURSES)], RARE)
     actions = [pieces.action(rng, STRAIGHT_ON), action]
     leaves = action in UP or (action not in FOLLOWS and rng.random() < 0.5)
@@ -107,13 +112,13 @@ def outing(pieces: Pieces, rng: random.Random) -> list[str]:
 
 
 def gait_and_gesture(pieces: Pieces, rng: random.Random) -> tuple[str, str]:
-    """The actions of an overlay."""
+    """The two actions of an overlay: of the legs and of the arms."""
     return pieces.action(rng, GAITS), pieces.action(rng, GESTURES, RARE)
 
 
 # ------------------------------------------------------------------------------------------------------------ sequences
 def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str]) -> Composed | None:
-    """Actions one after the other."""
+    """A composition of these actions in sequence; None if the drawn pieces do not fit."""
     if not all(actions):
         return None
     counted = len(set(actions)) == 1 and actions[0] in COUNTED
@@ -142,7 +147,7 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
 
 
 def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints: ndarray) -> bool:
-    """Whether each action that can be detected in the joints happens as often as in its clip, at its place."""
+    """Whether each action that can be detected in the joints happens as often as in its clip, within its span."""
     facts = prove(joints) if any(piece.count for piece in pieces) else None
 
     def happens(piece: Piece, start: int, stop: int) -> int:
@@ -163,23 +168,23 @@ def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
 
 @dataclass(frozen=True)
 class Strand:
-    """A partial sequence. Its motion continues after the last action; the next piece may start at any of the frames `leave`."""
+    """A partial sequence. Its motion continues after the last action; the next piece may follow any frame in the range `leave`."""
 
-    joints: ndarray
-    leave: tuple[int, int]
+    joints: ndarray  # (T, 22, 3), metres
+    leave: tuple[int, int]  # [start, stop)
     pieces: tuple[Piece, ...]
-    spans: tuple[tuple[int, int], ...]
-    limits: ndarray  # (22,) highest speeds of the joints in the clips
+    spans: tuple[tuple[int, int], ...]  # frames [start, stop) of each piece
+    limits: ndarray  # (22,) maximum speeds of the joints in the clips, m/s
 
 
 def around(piece: Piece) -> tuple[int, int, int, int]:
-    """Frame ranges of the take for entering before the action and for leaving after it."""
+    """Two frame ranges [start, stop) of the take: for entering before the action, and for leaving after it."""
     first, last = max(0, piece.start - CONTEXT), min(len(piece.take.joints), piece.stop + CONTEXT)
     return first, piece.start + 1, piece.stop - 1, last
 
 
 def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
-    """The strand extended by the best fitting candidate, or started with the first; None if nothing fits."""
+    """The strand extended by the best-fitting candidate, or a new strand with the first candidate; None if nothing fits."""
     if not candidates:
         return None
     if strand is None:
@@ -208,7 +213,7 @@ def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
 
 # -------------------------------------------------------------------------------------------------- at the same time
 def overlay(pieces: Pieces, name: str, rng: random.Random, gait: str, gesture: str) -> Composed | None:
-    """A gesture of the arms while the legs walk or run."""
+    """A composition of an arm gesture and a gait of the legs; None if the drawn pieces do not fit."""
     below, above = ((pieces.draw(rng, action) or [None])[0] for action in (gait, gesture))
     if below is None or above is None:
         return None
@@ -239,12 +244,12 @@ def overlay(pieces: Pieces, name: str, rng: random.Random, gait: str, gesture: s
 
 
 def in_place(facts: Facts) -> bool:
-    """Whether someone stands upright on the spot, without turns or jumps."""
+    """Whether the person stands upright on the spot, without turns or jumps."""
     return facts.direction == "in place" and abs(facts.lean) <= UPRIGHT and not facts.turns and not facts.jumps
 
 
 def both_hold(gait: Facts, gesture: Facts, whole: Facts, during: Facts, sides: tuple[bool, bool]) -> bool:
-    """Whether the facts of the legs hold in the `whole`, and those of the arms `during` the gesture."""
+    """Whether the composition keeps both facts: those of the legs in the `whole` motion, those of the arms `during` the gesture."""
     legs = whole.direction == gait.direction and len(whole.turns) == len(gait.turns) and abs(whole.steps - gait.steps) <= 1
     hands = [(was, now) for was, now, side in zip(gesture.hands, during.hands, sides) if side]
     arms = all(abs(was.level - now.level) <= 1 and now.level >= CHEST and (was.waves > 1) == (now.waves > 1) for was, now in hands)

@@ -1,12 +1,12 @@
-"""Excerpts: one action alone, cut from a training clip that shows more than it.
+"""Excerpts: a single action, cut from a training clip that shows more than this action.
 
-Many takes are long: ten seconds of boxing for a few punches, or someone who sits down, rests and stands up again. Their captions
-speak of the whole clip. An excerpt shows a single action, or one bout of it, with a little motion before and after, as long as one
-expects of "a person throws a punch". The clip's label or captions must name the action and `prepare/facts` must find it; captions
-are generated from the excerpt's own joints.
+Many clips are long: ten seconds of boxing with a few punches, or someone who sits down, rests and stands up again. Their captions
+describe the whole clip. An excerpt shows a single action, or one bout of it, with a little motion before and after; it is as short
+as one expects of "a person throws a punch". The clip's label or captions must name the action, and `prepare/facts` must detect it.
+Captions are generated from the excerpt's own joints.
 
-Sitting down and lying down are slow enough to be played backwards as standing up and getting up, and the other way round, which
-doubles the number of these rare actions. Reversed excerpts must pass the same test.
+Sitting down and lying down are slow enough to be played backwards as standing up and getting up, and vice versa, which doubles the
+number of these rare actions. Reversed excerpts must pass the same test.
 """
 
 from __future__ import annotations
@@ -22,32 +22,33 @@ from prepare.facts import FPS, Event, Facts, prove
 from prepare.takes import LONGEST, SHORTEST, Clip
 
 SOURCE = "excerpt"
-LEAST = SHORTEST + 5  # frames: one more than rows, and some that random crops leave out
+LEAST = SHORTEST + 5  # frames: one more than rows of features, and a few that random crops may drop
 MARGIN = 8  # frames before and after an action
-BOUT = 6  # frames; events that are no farther apart are one bout
-MOST = 0.85  # of the clip; what is longer is nearly the clip itself
-PER_CAPTURE = 16  # excerpts of one action from one capture
-RESTS = (2 * FPS, FPS // 2)  # frames of sitting or lying that stay with the way down or up: one excerpt for each
+BOUT = 6  # frames; events with at most this pause between them form one bout
+MOST = 0.85  # fraction of the clip; a longer excerpt is nearly the clip itself
+PER_CAPTURE = 16  # maximum number of excerpts of one action from one capture
+RESTS = (2 * FPS, FPS // 2)  # frames of sitting or lying kept after going down or before getting up: one excerpt for each
 LABELS = {  # the label of an excerpt, by its action
     "punch": "punch", "kick": "kick", "squat": "squat", "jump": "jump", "hop": "hop on one leg", "crawl": "crawl",
     "jumping jacks": "jumping jacks", "cartwheel": "cartwheel", "balance on one leg": "balance",
     "pick up": "pick up", "put down": "put down", "sit down": "sit down", "stand up": "stand up", "lie down": "lie down",
     "get up from the floor": "get up",
 }  # fmt: skip
-DOWN = {"sit down": "sit", "lie down": "lie"}  # they end in a posture
-UP = {"stand up": "sit", "get up from the floor": "lie"}  # they begin in one
+DOWN = {"sit down": "sit", "lie down": "lie"}  # actions that end in a posture
+UP = {"stand up": "sit", "get up from the floor": "lie"}  # actions that begin in a posture
 REVERSES = {"sit down": "stand up", "lie down": "get up from the floor"}
 REVERSES |= {up: down for down, up in REVERSES.items()}
-BACKWARDS = "_backwards"  # ends the names of excerpts that are played backwards
+BACKWARDS = "_backwards"  # suffix of the names of excerpts that are played backwards
 FROM_THE_FLOOR = ("pick up", "put down")
-SEVERAL = ("hop", "jumping jacks")  # once is too little to recognise them
-FEW = 4  # of those in one excerpt
+SEVERAL = ("hop", "jumping jacks")  # a single one is not recognisable, so excerpts show several
+FEW = 4  # maximum number of these in one excerpt
 
 
 def excerpts(clips: Sequence[Clip]) -> list[Clip]:
-    """Excerpts of training clips, whose joints are those in the dataset. Raises `ValueError` for a clip of another split."""
+    """Excerpts of training clips, whose joints must be those stored in the dataset (T + 1, 22, 3), metres. Raises `ValueError` for
+    a clip of another split."""
     counts: dict[tuple[str, str], int] = defaultdict(int)
-    found = []
+    results = []
     for clip in sorted(clips, key=lambda clip: clip.name):
         if clip.split != "train":
             raise ValueError(f"{clip.name} is of split '{clip.split}': excerpts are cut from training clips")
@@ -64,20 +65,20 @@ def excerpts(clips: Sequence[Clip]) -> list[Clip]:
                     continue
                 counts[clip.take, action] += 1
                 if stop - start <= MOST * len(clip.joints):
-                    found.append(excerpt)
+                    results.append(excerpt)
                 if action in REVERSES and is_alone(prove(excerpt.joints[::-1]), REVERSES[action]):
-                    found.append(backwards(excerpt, REVERSES[action]))
-    return found
+                    results.append(backwards(excerpt, REVERSES[action]))
+    return results
 
 
 def backwards(excerpt: Clip, action: str) -> Clip:
-    """An excerpt in reverse, which shows the reverse action."""
+    """An excerpt played backwards, which shows `action`, the reverse of its own."""
     joints, label = np.ascontiguousarray(excerpt.joints[::-1]), LABELS[action]
     return replace(excerpt, name=f"{excerpt.name}{BACKWARDS}", joints=joints, label=label, actions=actions_in(label))
 
 
 def cut_out(clip: Clip, action: str, start: int, stop: int, number: int) -> Clip:
-    """Frames `start` to `stop` of a clip as a clip of one action."""
+    """Frames `start` to `stop` − 1 of a clip as a new clip of one action, the excerpt number `number` (from 0) of this action."""
     label = clip.label if action == "kick" and "soccer" in clip.actions and clip.label else LABELS[action]
     return replace(
         clip, name=f"{clip.name}_{action.replace(' ', '-')}{number + 1}", content="", style="", source=SOURCE, label=label,
@@ -86,7 +87,7 @@ def cut_out(clip: Clip, action: str, start: int, stop: int, number: int) -> Clip
 
 
 def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """[start, stop) of each excerpt of an action in a clip whose label or captions have `named` actions."""
+    """The frames [start, stop) of each excerpt of an action. `named` are the actions that the clip's label or captions name."""
     if action in DOWN:
         for event in facts.of(action):
             rest = next((rest for rest in facts.of(DOWN[action]) if rest.start < event.end <= rest.end), event)
@@ -110,18 +111,18 @@ def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[i
 
 
 def events_of(facts: Facts, action: str, named: Sequence[str]) -> tuple[Event, ...]:
-    """The events of an action. Joints do not tell picking up from putting down: if both are named, once each, the former comes
-    first."""
+    """The events of an action. Picking up and putting down cannot be distinguished by the joints: if both are named and there are
+    two events, the first one is the picking up."""
     events = facts.of(action)
     if action == "squat" and set(FROM_THE_FLOOR) & set(named):
-        return ()  # they squat to reach the floor
+        return ()  # people who pick up or put down squat to reach the floor
     if action in FROM_THE_FLOOR and set(FROM_THE_FLOOR) <= set(named):
         return (events[FROM_THE_FLOOR.index(action)],) if len(events) == 2 else ()
     return events
 
 
 def bouts(events: Sequence[Event]) -> list[list[Event]]:
-    """Events grouped by the pauses between them."""
+    """Events grouped into bouts, with pauses of at most `BOUT` frames between the events of a bout."""
     groups: list[list[Event]] = []
     for event in events:
         if groups and event.start - groups[-1][-1].end <= BOUT:
@@ -132,7 +133,7 @@ def bouts(events: Sequence[Event]) -> list[list[Event]]:
 
 
 def around(start: int, stop: int, frames: int) -> tuple[int, int]:
-    """A window of at least LEAST frames around [start, stop), within the clip."""
+    """Frames [start, stop) extended on both sides to at least `LEAST` frames, within a clip of `frames` frames."""
     missing = max(0, LEAST - (stop - start))
     start = max(0, start - missing // 2)
     stop = min(frames, max(stop + missing - missing // 2, start + LEAST))
@@ -140,12 +141,12 @@ def around(start: int, stop: int, frames: int) -> tuple[int, int]:
 
 
 def widened(start: int, stop: int, frames: int, before: bool) -> tuple[int, int]:
-    """A window of at least LEAST frames if the clip has them, widened only `before` it or only after it."""
+    """Frames [start, stop) extended to `LEAST` frames if the clip has as many, only at the start if `before`, else at the end."""
     missing = max(0, LEAST - (stop - start))
     return (max(0, start - missing), stop) if before else (start, min(frames, stop + missing))
 
 
 def is_alone(facts: Facts, action: str) -> bool:
-    """Whether an excerpt is long enough, and shows the action and not its reverse."""
+    """Whether an excerpt is neither too short nor too long, and shows the action but not its reverse."""
     fits = LEAST <= facts.frames <= LONGEST + 1
     return fits and len(facts.of(action)) > (action in SEVERAL) and not (action in REVERSES and facts.of(REVERSES[action]))

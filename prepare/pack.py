@@ -1,12 +1,11 @@
-"""A dataset folder as one small file, to carry it to a rented GPU, and back to a folder.
+"""Pack a dataset folder into one small file, to copy it to a rented GPU, and unpack it there.
 
     python -m prepare.pack --data_root dataset/Open --splits train val --out open.pack
     python -m prepare.pack --unpack open.pack --out dataset/Open
 
-Features are derived from joints, so only joints are stored: in steps of 0.1 mm (`STEP`), each relative to its parent joint and as
-its deviation from constant velocity, which leaves about one byte per coordinate before compression. Mirrored clips (M…) are
-computed from their originals, and unpacking computes the features. The file is a zip archive that holds captions, splits,
-statistics and `actions.csv` unchanged.
+Features are derived from joints, so only joints are stored: rounded to 0.1 mm (`STEP`), relative to the parent joint, as deviations
+from constant velocity. This leaves about one byte per coordinate before compression. Unpacking computes the features, and mirrored
+clips (M…) from their originals. The file is a zip archive; it also holds captions, splits, statistics and `actions.csv` unchanged.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ if TYPE_CHECKING:  # --help does not wait for torch
     from motion.skeleton import Skeleton
     from motion.spec import DatasetSpec
 
-STEP = 1e-4  # metres between the joint coordinates that can be stored
-CLOSE = 0.05  # metres; mean distance of a mirrored clip's joints to the mirrored original, above which it is stored by itself
-BATCH = 64  # clips whose features are computed together
+STEP = 1e-4  # metres; resolution of the stored joint coordinates
+CLOSE = 0.05  # metres; an M… clip whose joints are farther from the mirrored original on average is stored as a clip of its own
+BATCH = 64  # clips per batch for computing features
 INDEX, JOINTS, TEXTS = "index.json", "joints", "texts.json"
 COPIED = ("Mean.npy", "Std.npy", "actions.csv", "composed.txt")  # files of the folder that are stored unchanged, if they exist
 
@@ -57,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def pack(config: PackDataset, out: Path) -> None:
-    """Write the clips of `config.splits` to the file `out` and print what it holds."""
+    """Write the clips of `config.splits` to the file `out` and print its contents in one line."""
     from data.store import MotionStore
     from motion.features import skeleton_for
     from motion.spec import get_spec
@@ -68,17 +67,17 @@ def pack(config: PackDataset, out: Path) -> None:
     lists = {split: store.split(split) for split in config.splits}
     clips = store.clips(sorted({name for names in lists.values() for name in names}))
     mirrors = mirrored_names(clips, spec)
-    kept = [place for place, name in enumerate(clips.names) if name not in mirrors]
+    kept = [index for index, name in enumerate(clips.names) if name not in mirrors]
     step = STEP / spec.unit_scale
-    values = [quantised(clips[place], skeleton_for(spec.num_joints), step) for place in kept]
-    index = {
-        "dataset": spec.name, "step": step, "names": [clips.names[place] for place in kept],
+    values = [quantised(clips[index], skeleton_for(spec.num_joints), step) for index in kept]
+    contents = {
+        "dataset": spec.name, "step": step, "names": [clips.names[index] for index in kept],
         "frames": [len(rows) for rows in values], "mirrors": sorted(mirrors), "splits": lists,
     }  # fmt: skip
     files = {name: spec.root / "texts" / f"{name}.txt" for name in clips.names}
     texts = {name: path.read_bytes().decode("utf-8", "surrogateescape") for name, path in files.items() if path.is_file()}
     with atomic_path(out) as path, zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as file:
-        file.writestr(INDEX, json.dumps(index))
+        file.writestr(INDEX, json.dumps(contents))
         file.writestr(TEXTS, json.dumps(texts))
         for name in COPIED:
             if (spec.root / name).is_file():
@@ -86,28 +85,28 @@ def pack(config: PackDataset, out: Path) -> None:
         for number, plane in enumerate(planes(values)):
             file.writestr(f"{JOINTS}.{number}", plane)
     size = out.stat().st_size / 2**20
-    print(f"{out}: {len(kept)} clips and {len(mirrors)} mirrored ones, {sum(index['frames'])} frames, {size:.1f} MiB")
+    print(f"{out}: {len(kept)} clips and {len(mirrors)} mirrored ones, {sum(contents['frames'])} frames, {size:.1f} MiB")
 
 
 def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
-    """The names M… of clips that are mirror images of others of `clips`, by their local joints."""
+    """The names (M…) of the clips that are mirror images of other clips in `clips`, compared by their local joints."""
     from motion.features import skeleton_for
 
-    places = {name: place for place, name in enumerate(clips.names)}
+    indices = {name: index for index, name in enumerate(clips.names)}
     order = [joint - 1 for joint in skeleton_for(spec.num_joints).mirror[1:]]
-    found = set()
-    for name, place in places.items():
-        original = places.get(name.removeprefix("M"), place)
-        if original != place and clips.lengths[original] == clips.lengths[place]:
-            ours, theirs = (clips[i][:, spec.joints_slice].reshape(-1, len(order), 3) for i in (place, original))
+    mirrors = set()
+    for name, index in indices.items():
+        original = indices.get(name.removeprefix("M"), index)
+        if original != index and clips.lengths[original] == clips.lengths[index]:
+            ours, theirs = (clips[i][:, spec.joints_slice].reshape(-1, len(order), 3) for i in (index, original))
             distance = np.linalg.norm(ours - theirs[:, order] * np.float32([-1, 1, 1]), axis=-1).mean()
             if distance * spec.unit_scale < CLOSE:
-                found.add(name)
-    return found
+                mirrors.add(name)
+    return mirrors
 
 
 def quantised(rows: np.ndarray, skeleton: Skeleton, step: float) -> np.ndarray:
-    """Features (T, D) → joints relative to their parents (T + 1, J, 3), as integers of size `step`; the root is absolute."""
+    """Features (T, D) → joints relative to their parents (T + 1, J, 3), the root absolute, as int32 multiples of `step`."""
     import torch
 
     joints = np.rint(described_joints(torch.tensor(rows), skeleton.num_joints).numpy() / step).astype(np.int32)
@@ -116,11 +115,11 @@ def quantised(rows: np.ndarray, skeleton: Skeleton, step: float) -> np.ndarray:
 
 
 def described_joints(features: Tensor, num_joints: int) -> Tensor:
-    """All joints (T + 1, J, 3) of the frames from which features (T, D) were computed.
+    """The joints (T + 1, J, 3) of all frames from which features (T, D) were computed.
 
-    `motion.features.features_to_joints` gives the first T, and turns the wrong way where the heading passes -Z: there the stored
-    angle has the wrong sign, as in HumanML3D. Here the sign is the one with which each row's velocities lead to the next row's
-    joints. The last row's velocities give the last frame.
+    `motion.features.features_to_joints` returns only the first T frames, and turns the wrong way where the heading passes −Z,
+    because the stored angle has the wrong sign there, as in HumanML3D. Here the sign is chosen so that the velocities of each row
+    lead to the joints of the next row. The velocities of the last row give the last frame.
     """
     import torch
 
@@ -130,12 +129,13 @@ def described_joints(features: Tensor, num_joints: int) -> Tensor:
     angle, height, J = features[:, 0], features[:, 3], num_joints
     ground = features.new_tensor([1, 0, 1])
     root = torch.stack((torch.zeros_like(height), height, torch.zeros_like(height)), dim=-1)[:, None]
-    local = torch.cat((root, features[:, 4 : 3 * J + 1].unflatten(-1, (-1, 3))), dim=1)  # (T, J, 3) above the root's place
-    moved = features[:, 9 * J - 5 : 12 * J - 5].unflatten(-1, (J, 3))  # (T, J, 3) to the next frame, in this one's heading
+    local = torch.cat((root, features[:, 4 : 3 * J + 1].unflatten(-1, (-1, 3))), dim=1)  # (T, J, 3) from the root's floor point
+    moved = features[:, 9 * J - 5 : 12 * J - 5].unflatten(-1, (J, 3))  # (T, J, 3) to the next frame, in this one's body frame
     ahead = (local + moved - moved[:, :1] * ground)[:-1]
 
     def error(sign: int) -> Tensor:
-        """How far (T - 1,) the next joints are from those that are expected after a turn by `angle` in this direction."""
+        """Squared distances (T - 1,), summed over joints, of the next frame from what is expected after a turn by `2 * sign *
+        angle`."""
         turn = qaxis("y", 2 * sign * angle[:-1])[:, None].expand(-1, J, -1)
         return (qrotate(turn, ahead) - local[1:]).square().sum((-1, -2))
 
@@ -148,8 +148,8 @@ def described_joints(features: Tensor, num_joints: int) -> Tensor:
 
 
 def planes(clips: Sequence[np.ndarray]) -> Iterator[bytes]:
-    """The bytes of all values of clips (T, J, 3), the lowest bytes first: one coordinate after the other, each as deviations from
-    constant velocity, with the sign in the lowest bit."""
+    """The values of clips (T, J, 3) as four byte planes, the lowest bytes first, one coordinate after the other. Values are
+    deviations from constant velocity, with the sign in the lowest bit (zigzag encoding)."""
     deviations = np.concatenate([np.diff(rows, n=2, axis=0, prepend=np.zeros_like(rows[:1]).repeat(2, 0)) for rows in clips])
     values = deviations.reshape(len(deviations), -1).T
     values = ((values << 1) ^ (values >> 31)).astype("<u4", order="C")
@@ -174,7 +174,7 @@ def unpack(path: Path, out: Path, workers: int) -> None:
     skeleton = skeleton_for(get_spec(index["dataset"]).num_joints)
     mirrors = set(index["mirrors"])
     jobs = [(name, joints, f"M{name}" in mirrors) for name, joints in zip(index["names"], clips)]
-    jobs.sort(key=lambda job: len(job[1]))  # alike in length, so that little is padded
+    jobs.sort(key=lambda job: len(job[1]))  # clips of similar length share a batch, so there is little padding
     batches = [jobs[first : first + BATCH] for first in range(0, len(jobs), BATCH)]
     with whole_folder(out.resolve()) as folder, processes(workers) as process:
         for name in (*MOTIONS, "texts"):
@@ -191,9 +191,10 @@ def unpack(path: Path, out: Path, workers: int) -> None:
 
 
 def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.ndarray]]:
-    """The index, the captions by clip, the files to copy by name, and the joints (T, J, 3) as integers, of a packed file.
+    """Read a packed file: its index, the captions by clip, the other files by name, and the joints (T, J, 3) of each clip as
+    integers.
 
-    Raises `UserError` for any other file.
+    Raises `UserError` for a file that is not a packed dataset.
     """
     from motion.features import skeleton_for
     from motion.spec import get_spec
@@ -208,7 +209,7 @@ def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.nd
         deviations = ((values >> 1) ^ -(values & 1)).reshape(skeleton.num_joints * 3, -1).T
         ends = np.cumsum(index["frames"])
         if len(deviations) != ends[-1] or len(ends) != len(index["names"]):
-            raise ValueError("its index is of other clips")
+            raise ValueError("its index does not match its joints")
         plain = all(Path(name).name == name for name in (*index["names"], *index["mirrors"], *index["splits"], *texts))
         if not plain:
             raise ValueError("a name in it is a path")
@@ -218,7 +219,8 @@ def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.nd
 
 
 def positions(deviations: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """The inverse of `quantised` and of the deviations (T, 3J) of one clip in `planes`: joints (T, J, 3) as int32."""
+    """Joints (T, J, 3) of one clip as int32 multiples of the step, from its deviations (T, 3J): the inverse of `planes` and
+    `quantised`."""
     joints = deviations.cumsum(0).cumsum(0).reshape(len(deviations), -1, 3).astype(np.int32)
     for joint, parent in enumerate(skeleton.parents[1:], start=1):  # parents come first
         joints[:, joint] += joints[:, parent]
@@ -226,7 +228,8 @@ def positions(deviations: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def write_batch(jobs: Iterable[tuple[str, np.ndarray, bool]], folder: Path, step: float, skeleton: Skeleton) -> None:
-    """Write features and joints of clips (name, joints, whether it has a mirrored clip) and of the mirrored ones."""
+    """Write features and joints of clips and of their mirrored clips. A job is (name, joints, whether the clip has a mirrored
+    clip)."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 

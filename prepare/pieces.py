@@ -1,8 +1,7 @@
-"""Pieces of compositions: the span of a training clip in which one action is done, mirrored or not.
+"""Pieces of compositions: the span of a training clip in which one action is performed, mirrored or not.
 
-`Pieces` draws actions in proportion to the square root of their number of clips, or a lower power, so that rare ones appear in many
-combinations.
-Clauses are derived from a piece's own frames, so they also hold for a shortened piece.
+`Pieces` draws actions in proportion to the square root of their number of clips, or to a lower power of it, so that rare actions
+appear in many combinations. Clauses are derived from a piece's own frames, so they also hold for a shortened piece.
 """
 
 from __future__ import annotations
@@ -164,7 +163,7 @@ class Pieces:
         self.piece = lru_cache(maxsize=None)(self._piece)
 
     def action(self, rng: random.Random, among: Sequence[str] = (), power: float = 0.5) -> str:
-        """A random action, in proportion to this power of its number of clips; '' if there is none."""
+        """A random action (of `among`, if given), in proportion to its number of clips to the `power`; '' if there is none."""
         names = [name for name in self.clips if not among or name in among]
         return rng.choices(names, [len(self.clips[name]) ** power for name in names])[0] if names else ""
 
@@ -188,7 +187,7 @@ class Pieces:
 
 
 def as_take(clip: Clip, mirror: bool) -> Take:
-    """The clip as a take, mirrored or as it is."""
+    """The clip as a take, mirrored or unchanged."""
     joints = clip.joints.astype(np.float64)
     if not mirror:
         return Take(clip.name, clip.content, clip.style, clip.label, joints)

@@ -5,9 +5,9 @@
         --int8 vq lamp masked residual evaluator m2t
     python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
-A stage is a run in `<checkpoints_dir>/open/`. Stages that are finished are skipped, interrupted ones are resumed, and each ends by
-its number of steps or after its minutes, whichever comes first; the learning rate has decayed by then. Some stages start from the
-weights in `--init`, if there are any of the same sizes.
+A stage is a run in `<checkpoints_dir>/open/`. Finished stages are skipped, interrupted ones are resumed. Each ends after its number
+of steps or minutes, whichever comes first; the learning rate has decayed by then. Some stages start from the weights in `--init`,
+if these have the same sizes.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def run(stage: str, root: Path, *flags: str) -> int:
 
 
 def run_apart(stage: str, root: Path, *flags: str) -> int:
-    """`run` in a process of its own, as all runs are; a fork, which need not import torch anew."""
+    """`run` in its own process, as all runs are; a fork, which does not import torch again."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

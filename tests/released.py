@@ -29,7 +29,7 @@ SIZES = {"latent_dim": 12, "ff_size": 16, "n_layers": 1, "n_heads": 3, "code_dim
 
 
 def tokeniser_state(config: VQConfig, prefix: str = "") -> State:
-    """The names and shapes of a released tokeniser, for a config: with the prefix LaMP's, without MoMask's."""
+    """A random state dict with the names and shapes of a released tokeniser: LaMP's with a `prefix`, MoMask's without."""
     width, code_dim, down_t = config.width, config.code_dim, config.down_t
     shapes = {"encoder.model.0": (width, config.dim, 3), f"encoder.model.{down_t + 2}": (code_dim, width, 3)}
     shapes |= {"decoder.model.0": (width, code_dim, 3), f"decoder.model.{down_t + 2}": (width, width, 3)}

@@ -81,7 +81,7 @@ def model(request, folders) -> CaptionLM:
 
 
 def stirred(model: CaptionLM) -> CaptionLM:
-    """As if it had learned a little: LoRA begins without effect."""
+    """The model with random LoRA weights, because LoRA has no effect before training."""
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter, std=0.3)

@@ -1,4 +1,4 @@
-"""Compositions: smooth, on one skeleton, true to their parts, short enough, told in both orders, from training clips only."""
+"""Compositions: smooth, on one skeleton, true to their parts, short enough, captioned in both orders, from training clips only."""
 
 import random
 import re

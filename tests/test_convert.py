@@ -1,4 +1,4 @@
-"""Motion from anywhere: every format in, every format out, units and axes told by the file itself, and clear words for the rest."""
+"""Motion from anywhere: every format in, every format out, units and axes detected from the file, and clear errors otherwise."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def checkpoints(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(checkpoints, tmp_path):
-    """Runs the script on tiny weights and `walk.npy`, 60 frames; gives back the plain joints it wrote."""
+    """Runs the script on tiny weights and `walk.npy`, 60 frames; returns the plain joints it wrote."""
     np.save(tmp_path / "walk.npy", moved(walk()))
 
     def run(*words: str) -> dict[str, np.ndarray]:

@@ -97,7 +97,7 @@ def tell(checkpoints, tmp_path, monkeypatch) -> SimpleNamespace:
 
 @pytest.fixture
 def motions(tmp_path) -> Path:
-    """Walks as joints, features and BVH, and a capture as ASF/AMC, one of them long; and a file that is no motion."""
+    """Walks as joints, features and BVH, and a capture as ASF/AMC, one of them long; and a file that holds no motion."""
     folder = tmp_path / "motions"
     (folder / "more").mkdir(parents=True)
     joints = walker(6)
@@ -126,7 +126,7 @@ CUE = re.compile(r"(\d+)\n(\d\d):([0-5]\d):([0-5]\d),(\d{3}) --> (\d\d):([0-5]\d
 
 
 def cues(path: Path) -> list[tuple[float, float, str]]:
-    """The subtitles in a file, which must be SubRip's to the letter."""
+    """The subtitles in a file, which must be strictly valid SubRip."""
     found = []
     for number, block in enumerate(path.read_text(encoding="utf-8").split("\n\n"), start=1):
         cue = CUE.fullmatch(block.rstrip("\n") + "\n")
@@ -138,7 +138,7 @@ def cues(path: Path) -> list[tuple[float, float, str]]:
     return found
 
 
-# What is told
+# Output
 
 
 def test_joints_are_told(tell, motions, capsys):

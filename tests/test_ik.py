@@ -205,7 +205,7 @@ def turns(axis: str, frames: int) -> torch.Tensor:
 @needs_golden
 @pytest.mark.parametrize("axis", ["x", "y", "z"], ids=["somersault", "pirouette", "cartwheel"])
 def test_a_clip_that_turns_over_turns_its_root_only(axis):
-    """Whatever way up and facing wherever, frame by frame: limbs are told in the body's own frame, so nothing flips."""
+    """In any orientation, different in each frame: limbs are relative to the body's own frame, so nothing flips."""
     joints = golden_clips()["012314"]
     tumbling = (joints - joints[:, :1]) @ turns(axis, len(joints)).mT + joints[:, :1]
     pose, tumbled = fit_pose(joints, HUMANML3D), fit_pose(tumbling, HUMANML3D)

@@ -192,7 +192,7 @@ def test_frame_rates_of_amc_and_of_cmus_captures():
 
 @needs_shared
 def test_the_lost_thorax_is_put_back():
-    """CMU's 07_01 in the edition for MotionBuilder beside its AMC's bones (07_05: the same person)."""
+    """The bones of CMU's 07_01, converted to BVH for MotionBuilder, match those of the AMC of the same person (07_05)."""
     everyday = SHARED / "data" / "everyday"
     with tarfile.open(everyday / "raw_samples.tar.xz") as archive:
         text = archive.extractfile("cmu_bvh/07_01.bvh").read().decode()

@@ -17,7 +17,7 @@ LENGTHS = {"a": 30, "b": 7, "c": 12, "d": 19}
 
 @pytest.fixture
 def spec(tmp_path):
-    """A `t2m` folder of four clips; each row starts with (number of the clip, frame) so that rows can be told apart."""
+    """A `t2m` folder of four clips; each row starts with (number of the clip, frame) so that rows can be distinguished."""
     spec = get_spec("t2m", tmp_path / "tiny")
     folder = spec.root / "new_joint_vecs"
     folder.mkdir(parents=True)

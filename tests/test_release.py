@@ -1,4 +1,4 @@
-"""prepare.release: a trained run becomes a small folder that the loaders take as it is."""
+"""prepare.release: a trained run becomes a small folder that the loaders read unchanged."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_no_path_of_the_training_machine_is_released(tmp_path):
 
 
 def test_a_released_transformer_names_the_condition_of_the_released_lamp(tmp_path):
-    """LaMP is rounded, so its fingerprint changes; `--init` compares it."""
+    """The release rounds LaMP's weights, which changes their fingerprint; `--init` compares fingerprints."""
     tokeniser = CheckpointFolder(tmp_path / "runs", "open", "vq")
     write_lamp(tmp_path / "runs", "open")
     masked = CheckpointFolder(tmp_path / "runs", "open", "masked")

@@ -1,4 +1,4 @@
-"""Released checkpoints: told by their tensors, loaded strictly, refused clearly."""
+"""Released checkpoints: identified by their tensors, loaded strictly, rejected with clear errors."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ Best = tuple[str, str]  # the metric that picks the best weights, and whether "m
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`score(model)`, as for a validation, every `epochs` epochs and at the end."""
+    """An evaluation every `epochs` epochs and at the end: `score(model)` returns metrics, as a validation does."""
 
     score: Callable[[nn.Module], Metrics]
     best: Best
@@ -148,7 +148,7 @@ class Prefetcher:
 
 
 class StopSignal:
-    """A context in which the first SIGINT or SIGTERM is only recorded (`number`); a second one acts as usual."""
+    """A context in which the first SIGINT or SIGTERM is only recorded (`number`); the second one has its normal effect."""
 
     def __init__(self) -> None:
         self.number: int | None = None

@@ -327,7 +327,7 @@ class Trainer:
         same = len(state["random"]) == self.processes.world
         random = state["random"] if same else self._random_of_new_processes(path, state)
         load_own_state(self.model, state["model"], path)
-        # The groups hold settings, not state: flags given anew win.
+        # The groups hold settings, not state: current flags have priority.
         self.optimizer.load_state_dict({**state["optimizer"], "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.average.load_state_dict(state["average"])
         self.random = random

@@ -32,7 +32,7 @@ def seated(body: Body) -> np.ndarray:
 
 
 def sits(body: Body) -> list[Span]:
-    """Seated for half a second or more after standing; the span starts with the way down."""
+    """The person sits for half a second or more after standing; spans start with the way down."""
     return [
         Span(start, span.stop) for span in runs(seated(body), 0.5, 0.3) if (start := last_upright(body, span.start)) is not None
     ]
@@ -58,7 +58,7 @@ def lying(body: Body) -> np.ndarray:
 
 
 def lies_down(body: Body) -> list[Span]:
-    """Lies for half a second or more, after having stood."""
+    """The person lies for half a second or more after standing."""
     return [Span(start, span.stop) for span in runs(lying(body), 0.5, 0.4) if (start := last_upright(body, span.start)) is not None]
 
 

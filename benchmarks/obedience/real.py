@@ -1,9 +1,8 @@
 """The judges on captured clips: `python -m benchmarks.obedience --real DIR [DIR ...]`.
 
 real.csv lists sections of captures that were inspected on contact sheets: the actions that each shows, and further actions that may
-be visible ("*": any; the section is then not used as a negative example). A judge should pass the clips that show its action, 95 %
-of all and
-80 % of any action with five or more, and at most 5 % of the clips that do not.
+be visible ("*": any; the section is then not used as a negative example). Of the clips that show their action, the judges should
+pass 95 % overall and 80 % for each action with five or more clips; of the clips that do not, at most 5 %.
 
 A clip `source/name` is read from `DIR/source/name.npy` (raw joints, 20 fps), from a dataset's `new_joints/source_name.npy`, or, for
 Bandai-Namco, `new_joints/name.npy`. Missing clips are counted and left out.
@@ -58,7 +57,7 @@ def on_the_floor(joints: np.ndarray) -> np.ndarray:
 
 
 def related(names: frozenset[str]) -> set[str]:
-    """The judges that a clip of these actions may pass as well: both sides and either side of the same action."""
+    """The judges that a clip of these actions may pass: their own, and those of the same actions with and without a side."""
     result = set(names)
     for name in names:
         plain = name.removesuffix(" left").removesuffix(" right")

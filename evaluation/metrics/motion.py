@@ -74,7 +74,8 @@ def diversity(motion: Tensor, pairs: int = 300, *, generator: Generator) -> Tens
 
 
 def multimodality(motions: Tensor, pairs: int = 10, *, generator: Generator) -> Tensor:
-    """Mean distance between motions of the same text: motions (P, S, E), S samples of each of P texts; at most S pairs."""
+    """Mean distance between motions of the same text: embeddings `motions` (P, S, E), S samples of each of P texts; at most S pairs
+    per text."""
     first, second = draw_pairs(motions.shape[1], pairs, generator)
     return matching_distance(motions[:, first], motions[:, second])
 

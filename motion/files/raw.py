@@ -16,7 +16,7 @@ NAMES = {
     "cmu": "CMU's unit of 5.6 cm",
 }  # fmt: skip
 USUAL, OTHERS = ("m", "cm", "mm"), ("in", "dm")
-ADULTS = (0.9, 2.3)  # metres along the bones from a foot to the head, by which most people are told from other units
+ADULTS = (0.9, 2.3)  # metres along the bones from a foot to the head; sizes outside this range suggest another unit
 BODIES = (0.6, 3.0)  # children and giants
 PLAIN = (1.1, 2.1)  # bodies that need no note
 REST = 0.02  # how far, in sizes of the body, joints may be from the rest pose and still show it

@@ -15,8 +15,8 @@ POINTER = b"version https://git-lfs"
 def read_text(source: str | Path | TextIO) -> tuple[str, str]:
     """The name of a file or an open text stream, and its text.
 
-    UTF-8 with or without a byte order mark, UTF-16 with one or without. Raises `UserError` for a file that cannot be read, is not a
-    regular file, is larger than 2 GiB, or is a Git LFS pointer.
+    The encoding is UTF-8 or UTF-16, each with or without a byte order mark. Raises `UserError` for a file that cannot be read, is
+    not a regular file, is larger than 2 GiB, or is a Git LFS pointer.
     """
     if not isinstance(source, (str, Path)):
         return str(getattr(source, "name", "stream")), source.read()

@@ -35,7 +35,7 @@ MODELS: dict[str, Callable[[nn.Module, Inputs], Recompute]] = {
     "evaluator": evaluator.embeddings,
     "caption_opt": captioner.outputs,
 }
-# Fixtures without a model, told by the name of an input.
+# Fixtures without a model, identified by the name of an input.
 FUNCTIONS: dict[str, Callable[[Inputs, Path], Recompute]] = {
     "joints_0": lambda inputs, _: kinematics.outputs(inputs),
     "mm_act": lambda inputs, _: metrics.outputs(inputs),
