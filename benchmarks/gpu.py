@@ -6,7 +6,7 @@
 
 Models have the papers' sizes and random weights, and motions are random, because only shapes affect the time. Each row is written
 to --output immediately, so an interrupted run keeps its rows; a table is printed at the end. A part stops at its time limit, even
-in the middle of a measurement; what was not measured for lack of time or memory has a row that says so. --tiny runs on a CPU and is
+in the middle of a measurement; measurements skipped for lack of time or memory have a row that says so. --tiny runs on a CPU and is
 for tests; its figures mean nothing.
 """
 

@@ -18,7 +18,7 @@ ACTIONS = "actions.csv"
 
 
 def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
-    """Main action (or another column) by clip; empty if the file does not exist. Raises `UserError` if a column is missing."""
+    """{clip: main action (or another column)}; empty if the file does not exist. Raises `UserError` if a column is missing."""
     path = folder / ACTIONS
     if not path.is_file():
         return {}

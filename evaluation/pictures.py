@@ -52,7 +52,7 @@ def of_reconstructions(clips: CaptionedClips, normaliser: Normaliser, count: int
 
 
 def of_generated(clips: CaptionedClips, generator: Generator, stage: str, count: int) -> Pictures:
-    """The motions that a masked or a residual transformer makes for the clips' captions and lengths."""
+    """A function that draws the motions that a masked or a residual transformer generates for some clips' captions and lengths."""
     features, lengths, captions = chosen(clips, count)
 
     @torch.no_grad()

@@ -60,7 +60,7 @@ class Protocol(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in the order shown, the columns that they have in `names`' order, and warnings for the reader."""
+    """A table of results: rows in display order, `names` of possible columns in display order, and warnings for the reader."""
 
     names: Sequence[str]
     rows: Sequence[Row]

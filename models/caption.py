@@ -1,10 +1,10 @@
 """Motion to text: a frozen LaMP encodes the motion, and a language model writes a caption from its queries (LaMP section 3.4).
 
 `MotionReader` is the base class of captioners. `CaptionGPT` is trained from scratch: a GPT (Radford et al. 2019, pre-norm) with the
-WordPiece vocabulary of LaMP's backbone and LaMP's queries as prefix. The pretrained one is in `models/caption_lm.py`.
+WordPiece vocabulary of LaMP's backbone and LaMP's queries as prefix. A captioner with a pretrained LM is in `models/caption_lm.py`.
 
-Batches are those of `data.pairs`: latents (B, N, C) with lengths (B,) in tokens, base codes (B, N), ids (B, L) "[CLS] … [SEP]", 0
-at padding, text_lengths (B,). Captions without motions, for pretraining a GPT, have only the last two.
+Batches come from `data.pairs` and contain latents (B, N, C), their lengths (B,) in tokens, base codes (B, N), ids (B, L) of
+"[CLS] … [SEP]" padded with 0, and text_lengths (B,). Captions without motions, for pretraining a GPT, have only the last two.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class SequenceEncoder(nn.Module):
 
 
 class TextEncoder(SequenceEncoder):
-    """Words (B, L, W), classes (B, L, P) and lengths (B,) → (B, E)."""
+    """Word vectors (B, L, W), one-hot word classes (B, L, P) and lengths (B,) → text embeddings (B, E)."""
 
     def __init__(self, word_dim: int, pos_dim: int, hidden: int, out: int):
         super().__init__(word_dim, hidden, out)

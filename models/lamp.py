@@ -204,7 +204,7 @@ class LaMP(nn.Module):
         )  # fmt: skip
 
     def init_latents_(self, latents: Tensor) -> None:
-        """Initialise the projection of the motion from training latents (N, C), whose few strongest directions would otherwise
+        """Initialise the motion projection so that it whitens training latents (N, C); a few strong directions would otherwise
         dominate."""
         whiten_(self.motion_projection, latents)
 
@@ -239,7 +239,7 @@ class LaMP(nn.Module):
         return self.qformer.queries(context, valid)[0]
 
     def match_logits(self, ids: Tensor, text_lengths: Tensor, context: Tensor, context_valid: Tensor) -> Tensor:
-        """(B, 2): the head's mean over the queries."""
+        """Logits (B, 2) of the matching head, averaged over the queries."""
         hidden = self.qformer.both(ids, valid_mask(text_lengths, ids.shape[1]), context, context_valid)
         return self.match_head(hidden).mean(1)
 

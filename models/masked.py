@@ -45,12 +45,12 @@ class MaskedConfig:
 
 
 class Step(NamedTuple):
-    """One step of decoding; all (B, L), logits (B, L, K)."""
+    """One decoding step. Tensors are (B, L), logits (B, L, K)."""
 
     ids_in: Tensor  # what the network saw
     logits: Tensor  # guided
-    drawn: Tensor  # a token for every place
-    ids: Tensor  # after the step: drawn where ids_in was hidden
+    drawn: Tensor  # a sampled token for every position
+    ids: Tensor  # after the step: drawn where ids_in was masked
 
 
 class MaskedTransformer(nn.Module):

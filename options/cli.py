@@ -31,6 +31,8 @@ METAVARS = {
     **dict.fromkeys(("file", "files", "csv", "motion", "motions", "skeleton"), "FILE"),
     **dict.fromkeys(("name", "run", "runs", "split", "stages", "tokeniser", "captioner"), "NAME"),
     **dict.fromkeys(("prompt", "text"), "TEXT"),
+    "address": "ADDRESS",
+    "sections": "A,B",
 }
 
 

@@ -56,7 +56,7 @@ class Configured:
 class OnDataset:
     """Flags of scripts that read a dataset."""
 
-    data_root: str = option("", "dataset folder; default: the one under dataset/")
+    data_root: str = option("", "dataset folder; default: its folder under dataset/")
     cache_dir: str = option("", "folder for caches; default: the dataset folder, or the user's cache where that is read-only")
 
 
@@ -81,7 +81,7 @@ class Tabled:
     """Flags of scripts that report numbers."""
 
     table: str | None = option(
-        None, "also print the results as a table beside published rows, and write it beside the report: .tex, .md or .csv",
+        None, "also print the results as a table with published rows, and write it beside the report as .tex, .md or .csv",
         choices=("latex", "markdown", "csv"),
     )  # fmt: skip
 
@@ -91,4 +91,4 @@ class BertScored:
     """Flags of BERTScore."""
 
     bert_score: str = option("", "BERTScore model, a name or a folder; default: roberta-large if available, else MiniLM")
-    bert_score_layer: int = option(0, "layer of --bert_score; 0: the bert-score package's choice, for a folder the last layer")
+    bert_score_layer: int = option(0, "layer of --bert_score; 0: the bert-score package's choice, or for a folder the last layer")

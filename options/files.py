@@ -15,14 +15,14 @@ SKELETONS = ("standard", "symmetric", "fitted")
 class InputFiles:
     """Flags about input files; they override the file's header (`motion.files.read.InputOptions`)."""
 
-    input_unit: str | None = option(None, "unit of input files; default: as stated, else estimated from the body", choices=UNITS)
-    input_up: str | None = option(None, "axis that points up in input files; default: as stated, else estimated", choices=AXES)
-    input_fps: float | None = option(None, "frames per second of input files; default: their headers; .npy 20 or 12.5, .amc 120")
-    skip_frames: int | None = option(None, "frames to leave out at the start of input files; default: those in the rest pose")
+    input_unit: str | None = option(None, "unit of input files; default: the file's, else estimated from the body", choices=UNITS)
+    input_up: str | None = option(None, "axis that points up in input files; default: the file's, else estimated", choices=AXES)
+    input_fps: float | None = option(None, "frames per second of input files; default: the header's; .npy: 20 or 12.5, .amc: 120")
+    skip_frames: int | None = option(None, "frames to skip at the start of input files; default: those in the rest pose")
     input_sample: int = option(0, "index of the motion in input files that contain several, from 0")
-    asf: str = option("", "skeleton of .amc files; default: the .asf of their subject beside them")
+    asf: str = option("", "skeleton of .amc files; default: their subject's .asf in the same folder")
     smpl: str = option("", "SMPL model file for SMPL and AMASS motions; default: HumanML3D's uniform skeleton in a T-pose")
-    joint_map: str = option("", "JSON file that names the joints of input files whose skeleton is not known")
+    joint_map: str = option("", "JSON file that maps the joint names of input files with an unknown skeleton")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Rig:
     )  # fmt: skip
     bone_names: str = option("mixamo", "names of the bones", choices=("mixamo", "mixamorig", "plain", "unreal"))
     root: str = option(
-        "keep", "bone that carries the path over the floor: the hips (keep), none (in_place), or an extra root bone (bone)",
+        "keep", "bone that moves over the floor: the hips (keep), none (in_place), or an extra root bone (bone)",
         choices=("keep", "in_place", "bone"),
     )  # fmt: skip
 
@@ -49,7 +49,7 @@ class WrittenFiles(Rig):
     """Flags that say how motion files are written (`motion.files.export.OutputOptions`)."""
 
     unit: str = option("cm", "unit of .bvh files", choices=UNITS, flags=("--bvh_unit",))
-    smpl: str = option("", "SMPL model file whose body --formats smpl poses; default: HumanML3D's uniform skeleton")
+    smpl: str = option("", "SMPL model file for the body of --formats smpl; default: HumanML3D's uniform skeleton")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class OutputFiles(WrittenFiles):
     name_files: str = option(
         "number", "file names: numbers only, or the words of the prompt first", choices=("number", "prompt")
     )
-    overwrite: bool = option(False, "delete the motions of earlier runs in the folder of results first")
+    overwrite: bool = option(False, "first delete the motions of earlier runs in the folder of results")
     is_continue: bool = option(False, "keep the motions that an interrupted run has written, and generate the others")
 
 
@@ -77,7 +77,7 @@ class Convert(Rig, InputFiles):
     target: str = option("", "file to write; its suffix names the format", positional=True)
     input_sample: int = option(0, "index of the motion in an input file that contains several, from 0", flags=("--sample",))
     start: float = option(0.0, "second of the input to begin at")
-    end: float | None = option(None, "second of the input to end at; default: its last")
+    end: float | None = option(None, "second of the input to end at; default: the end")
     caption: str = option("", "text for formats that show one")
     unit: str | None = option(None, "unit of a .bvh or .npy; default: cm in .bvh, m in .npy", choices=UNITS, flags=("--bvh_unit",))
     up: str = option("y", "axis that points up in a .bvh or .npy", choices=AXES)

@@ -15,6 +15,7 @@ class Sampling(OutputFiles, Common):
 
     resumes_from_opt: ClassVar[bool] = False
 
+    name: str = option("", "run of the masked transformer; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
     res_name: str = option("", "residual transformer that goes with --name")
     length_name: str = option("", "length predictor that goes with --name")
@@ -28,7 +29,7 @@ class Sampling(OutputFiles, Common):
     cond_scale: float | None = option(None, "guidance scale of the base tokens; 1: none; default: 4, embedded weights 2")
     res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; 1: none; default: 5, embedded weights 2")
     temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
-    topkr: float = option(0.9, "share of the least likely codes that are never sampled, from 0 to 1")
+    topkr: float = option(0.9, "fraction of the codes, least likely first, that are never sampled, 0 to 1")
     precision: str = option(
         "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs that compute in bf16, else fp32", choices=PRECISIONS
     )
@@ -41,11 +42,11 @@ class GenT2M(Sampling):
 
     text_prompt: str = option("", "prompt")
     text_path: str = option("", "file of prompts, one per line: <text>#<frames> or <text>#NA; see --lengths_as_given")
-    motion_length: int = option(0, "frames of --text_prompt's motion, made the nearest multiple of 4; 0: predicted from the text")
+    motion_length: int = option(0, "frames of --text_prompt's motion, rounded to a multiple of 4; 0: predicted from the text")
     lengths_as_given: bool = option(False, "if some lines of --text_path end in #NA: keep the lengths of the other lines")
     candidates: int = option(1, "motions generated per result; LaMP's matching head keeps the best")
     stepwise: bool = option(
-        True, "generate the steps of a prompt (squats, then jumps) one by one, if the weights can fill gaps; false: as a whole"
+        True, "generate a prompt of several steps (squats, then jumps) step by step, if the weights fill gaps; false: as a whole"
     )
     join: bool = option(False, "join all prompts, one after another, into one motion of any length")
     loop: bool = option(False, "generate loops: the end leads into the start")
@@ -63,7 +64,7 @@ class EditT2M(InputFiles, Sampling):
     before: int = option(0, "frames to add before the motion")
     after: int = option(0, "frames to add after the motion")
     loop: bool = option(False, "make the motion a loop: new frames after its end lead back to its start")
-    motion_length: int = option(0, "frames of the result: a shorter motion is continued, a longer one cut; 0: unchanged")
+    motion_length: int = option(0, "frames of the result: shorter motions are continued, longer ones cut; 0: unchanged")
     ext: str = option("edit", "name of the folder of results, <output_dir>/<ext>")
 
 
@@ -74,7 +75,7 @@ class Captioning(Common):
     resume_trans: str = option("", "captioner: run or weights file; default: --name, else the only captioner in --checkpoints_dir")
     which_epoch: str = option("", "weights of the run, such as latest; default: the best, else the latest")
     lm: str = option(
-        "", "folder of the captioner's language model, if it has moved; of the released one: of OPT's vocab.json and merges.txt"
+        "", "folder of the captioner's language model, if it has moved; released captioner: that of OPT's vocab.json and merges.txt"
     )
     batch_size: int = option(32, "motions captioned at a time")
     beams: int = option(5, "width of the beam search; 1: greedy search")
@@ -84,7 +85,7 @@ class Captioning(Common):
     temperature: float = option(1.0, "with --sample: above 1 more varied, below 1 more certain")
     no_repeat: int = option(3, "size of n-grams that may not repeat within a caption; 0 disables this")
     repetition_penalty: float = option(1.0, "above 1: words that were already used become less likely")
-    length_penalty: float = option(1.0, "beam search divides log-probabilities by length to this power; above 1: longer captions")
+    length_penalty: float = option(1.0, "beam search divides log-probabilities by length ** X; above 1: longer captions")
     max_tokens: int = option(40, "longest caption, in word pieces")
 
 
@@ -92,6 +93,7 @@ class Captioning(Common):
 class GenM2T(InputFiles, Captioning):
     """Caption motion files. Without --name or --resume_trans: the only captioner in --checkpoints_dir, else the embedded one."""
 
+    name: str = option("", "run of the captioner; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str | None = option(None, "dataset of the captioner; default: the one whose folder holds it", choices=DATASETS)
     motions: list[str] = option(
         [], "motion files to caption (.npy, .npz, .bvh, .glb, or .amc with .asf), or folders of them", nargs="+"

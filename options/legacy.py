@@ -24,39 +24,39 @@ class LegacyFlag:
     @property
     def help(self) -> str:
         """The flag's help text."""
-        return f"checked where given: {self.checked}" if self.checked else f"accepted, no effect: {self.why}"
+        return f"optional; must match: {self.checked}" if self.checked else f"accepted, no effect: {self.why}"
 
 
-TRAINING = "for training"
+TRAINING = "only for training"
 EDITING = "see edit_t2m.py"
 GUMBEL = LegacyFlag("gumbel_sample", bool, why="sampling follows the same distribution here")
 RESIDUAL = LegacyFlag("use_res_model", bool, why="--res_name selects the residual model")
 QUANTIZER = LegacyFlag("quantizer", choices=("ema_reset",), why="codebooks are always learned by moving averages with resets")
 
 TOKENISER = (
-    LegacyFlag("nb_code", int, "codes of the tokeniser"),
-    LegacyFlag("down_t", int, "halvings of the tokeniser"),
+    LegacyFlag("nb_code", int, "codes per codebook of the tokeniser"),
+    LegacyFlag("down_t", int, "number of times the tokeniser halves the frame rate"),
     LegacyFlag("depth", int, "residual blocks per stage of the tokeniser"),
-    LegacyFlag("dilation_growth_rate", int, "the tokeniser's; a released file takes it from here"),
-    LegacyFlag("vq_act", str, "the tokeniser's activation; a released file takes it from here", choices=("relu", "silu", "gelu")),
+    LegacyFlag("dilation_growth_rate", int, "the tokeniser's dilation growth; released files do not store it"),
+    LegacyFlag("vq_act", str, "the tokeniser's activation; released files do not store it", choices=("relu", "silu", "gelu")),
 )
 TOKENISER_NAMES = (
-    LegacyFlag("resume_pth", str, "tokeniser that LaMP was trained on, a run or a weights file"),
-    LegacyFlag("vq_name", str, "run of that tokeniser, where --resume_pth is not given"),
+    LegacyFlag("resume_pth", str, "the tokeniser that LaMP was trained on (run or weights file)"),
+    LegacyFlag("vq_name", str, "the same tokeniser by its run name, if --resume_pth is not given"),
 )
 GPT = (
     LegacyFlag("num_layers", int, "layers of the GPT"),
     LegacyFlag("embed_dim_gpt", int, "width of the GPT"),
     LegacyFlag("n_head_gpt", int, "attention heads of the GPT"),
-    LegacyFlag("ff_rate", int, "feed-forward of the GPT"),
-    LegacyFlag("block_size", int, "most tokens of a caption"),
+    LegacyFlag("ff_rate", int, "feed-forward width of the GPT, as a multiple of its width"),
+    LegacyFlag("block_size", int, "maximum tokens per caption"),
 )
 
 LEGACY: dict[str, tuple[LegacyFlag, ...]] = {
     "GenT2M": (
         GUMBEL,
         RESIDUAL,
-        LegacyFlag("num_batch", int, why="for evaluation"),
+        LegacyFlag("num_batch", int, why="only for evaluation"),
         LegacyFlag("source_motion", why=EDITING),
         LegacyFlag("mask_edit_section", nargs="*", flags=("-msec",), why=EDITING),
     ),

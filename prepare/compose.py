@@ -55,8 +55,8 @@ class Composed:
 
 
 def compose(clips: Sequence[Clip], fraction: float, seed: int = 0) -> list[Composed]:
-    """Compositions of `clips`. Their number is chosen so that they are `fraction` of all clips, themselves included; there are
-    fewer if clips do not fit together.
+    """Compositions of `clips`. Their number is chosen so that they are `fraction` of all clips, compositions included;
+    there are fewer if clips do not fit together.
 
     Raises:
         UserError: `fraction` is outside 0 to 0.9.

@@ -98,7 +98,7 @@ def _save(response: HTTPResponse, part: Path, have: int) -> None:
 
 
 def _confirmed(url: str, page: str) -> str | None:
-    """The URL behind the button of Google Drive's confirmation page; None for another page."""
+    """The download URL in Google Drive's confirmation page; None for any other page."""
     fields = dict(re.findall(r'<input[^>]*name="(\w+)"[^>]*value="([^"]*)"', page))
     if not {"id", "confirm"} <= fields.keys():
         return None

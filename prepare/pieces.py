@@ -124,12 +124,12 @@ class Piece:
         return replace(self, start=start, stop=start + most, count=0)
 
     def clauses(self, joints: ndarray | None = None, name: str = "", wide: bool = False) -> tuple[str, ...]:
-        """Verb phrases of the action in the third person; none if it cannot be recognised.
+        """Verb phrases of the action in the third person; empty if it cannot be recognised.
 
         Args:
-            joints: a motion made from this piece, for which the clauses must hold; default: the piece with its surroundings.
+            joints: the motion to describe, made from this piece; default: the piece with some frames before and after.
             name: seeds the choice of phrases; default: the take's name.
-            wide: with the wordings of `prepare/wordings.py`.
+            wide: whether to include the wordings of `prepare/wordings.py`.
         """
         take, joints = self.take, self.shown() if joints is None else joints
         if joints is None:

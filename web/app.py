@@ -42,7 +42,7 @@ EMPTY = '<div class="viewers"><p>Describe a motion and press Generate.</p></div>
 
 
 def reported(function: Callable) -> Callable:
-    """A function whose `UserError`s are shown on the page; other exceptions become one generic line."""
+    """Wrap a function so that its `UserError`s are shown on the page; other exceptions show one generic message."""
 
     @functools.wraps(function)
     def wrapped(*arguments: Any) -> Any:
