@@ -16,6 +16,8 @@ from options.train import TrainEvaluator
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:  # --help does not wait for these
+    from pathlib import Path
+
     from data.batches import MatchingBatches
     from models.evaluator import Evaluator
     from models.words import Words
@@ -57,11 +59,12 @@ def train(config: TrainEvaluator) -> None:
     tests = sorted(path.stem for path in spec.root.glob("test*.txt"))
     processes = Distributed.from_environment()
     with processes.first_on_node():
-        source = init_weights(config.init, config.checkpoints_dir, config.dataset_name).parent.parent if config.init else None
+        init = init_weights(config.init, config.checkpoints_dir, config.dataset_name) if config.init else None
+        source = init.parent.parent if init else None  # its folder
         normaliser = Normaliser.load(source / "meta") if source else Normaliser.from_dataset(spec)
         store = MotionStore(spec)
         clips = {split: CaptionedClips(spec, split, store) for split in ("train", "val", *tests)}
-        words = load_words(config, folder, [caption.tokens for split in clips.values() for caption in split.captions])
+        words = load_words(config, folder, source, [caption.tokens for split in clips.values() for caption in split.captions])
     share = {"seed": config.seed, "rank": processes.rank, "world": processes.world}
     weights = sampling_weights(clips["train"].clips.names, spec.root) if config.balance else None
     batches = MatchingBatches(clips["train"], normaliser, words, batch_size=config.batch_size, weights=weights, **share)
@@ -71,8 +74,8 @@ def train(config: TrainEvaluator) -> None:
     }
     seed_everything(config.seed)
     model = Evaluator(EvaluatorConfig(dim=spec.dim, word_dim=words.dim, max_frames=spec.max_motion, **sizes(config)))
-    if config.init and not config.is_continue:
-        start_from_init_(model, config)
+    if init and not config.is_continue:
+        start_from_init_(model, config, init)
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     print(f"evaluator: {parameters:.1f} M parameters; {len(words.words)} words; {batches.steps_per_epoch} steps per epoch")
     trainer = Trainer(
@@ -99,30 +102,29 @@ def sizes(config: TrainEvaluator) -> dict[str, int]:
     return {name: getattr(config, name) for name in names}
 
 
-def start_from_init_(model: Evaluator, config: TrainEvaluator) -> None:
-    """Start from the weights of --init. Raises `UserError` if that run has other sizes."""
+def start_from_init_(model: Evaluator, config: TrainEvaluator, path: Path) -> None:
+    """Start from the weights of --init in the file `path`. Raises `UserError` if that run has other sizes."""
     from dataclasses import asdict
 
     from models.loading import load_model
-    from training.begin import check_same, init_weights, start_from_
+    from training.begin import check_same, start_from_
     from utils.checkpoint import own_state
 
-    path = init_weights(config.init, config.checkpoints_dir, config.dataset_name)
     source, _ = load_model(path)
     check_same(f"--init {config.init}", asdict(source.config), asdict(model.config))
     start_from_(model, own_state(source), path)
 
 
-def load_words(config: TrainEvaluator, folder: CheckpointFolder, token_lines: list[str]) -> Words:
-    """Word vectors: those of the run if it is resumed, those of --init, GloVe, or MiniLM's for the words of all captions."""
+def load_words(config: TrainEvaluator, folder: CheckpointFolder, source: Path | None, token_lines: list[str]) -> Words:
+    """Word vectors: those of the run if it is resumed, those of --init in the folder `source`, GloVe, or MiniLM's for the words of
+    all captions."""
     from models.words import FILE, Words
     from motion.spec import GLOVE
-    from training.begin import init_weights
 
     if config.is_continue:
         return Words.load(folder.root / FILE)
-    if config.init:
-        return Words.load(init_weights(config.init, config.checkpoints_dir, config.dataset_name).parent.parent / FILE)
+    if source:
+        return Words.load(source / FILE)
     if config.glove or GLOVE.is_dir():
         return Words.from_glove(config.glove or GLOVE)
     return Words.from_word_pieces({token.partition("/")[0] for line in token_lines for token in line.split()})

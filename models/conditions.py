@@ -27,12 +27,15 @@ def condition_of(batch: dict[str, Tensor]) -> Tensor:
     return torch.cat((vector[:, None], words), dim=1)
 
 
+def rows_of(condition: Tensor) -> Tensor:
+    """A condition (B, C) or (B, 1 + W, C) as rows (B, 1 or 1 + W, C)."""
+    return condition[:, None] if condition.ndim == 2 else condition
+
+
 def text_prefix(condition: Tensor, of_vector: nn.Linear, of_words: nn.Linear | None) -> tuple[Tensor, Tensor]:
     """A condition as prefix tokens (B, P, D) and their mask (B, P), True = valid: one token for the vector, and one per word if the
     model reads words (`of_words` is not None)."""
-    condition = condition.to(of_vector.weight.dtype)
-    if condition.ndim == 2:
-        condition = condition[:, None]
+    condition = rows_of(condition).to(of_vector.weight.dtype)
     prefix, valid = of_vector(condition[:, :1]), torch.ones_like(condition[:, :1, 0], dtype=torch.bool)
     if of_words is None or condition.shape[1] == 1:
         return prefix, valid
@@ -77,7 +80,7 @@ class Disturbance(nn.Module):
     def forward(self, condition: Tensor, generator: torch.Generator | None = None) -> Tensor:
         if not self.training or not (self.noise or self.drop):
             return condition
-        device, rows = condition.device, condition[:, None] if condition.ndim == 2 else condition  # (B, S, C)
+        device, rows = condition.device, rows_of(condition)  # (B, S, C)
         chance = torch.rand(3, len(rows), 1, 1, device=device, generator=generator)
         if self.noise:
             noise = torch.randn(rows.shape, device=device, generator=generator)
@@ -90,6 +93,4 @@ class Disturbance(nn.Module):
     @staticmethod
     def _by_row(pairs: Tensor, rows: Tensor) -> Tensor:
         """Pairs (B, 2, C), one row for the vector and one for all words, expanded to one row per row of the condition (B, S, C)."""
-        return F.pad(pairs[:, :1], (0, 0, 0, rows.shape[1] - 1)) + F.pad(
-            pairs[:, 1:].expand(-1, rows.shape[1] - 1, -1), (0, 0, 1, 0)
-        )
+        return torch.cat((pairs[:, :1], pairs[:, 1:].expand(-1, rows.shape[1] - 1, -1)), dim=1)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.conditions import Disturbance, condition_of, text_prefix, without
+from models.conditions import Disturbance, condition_of, rows_of, text_prefix, without
 from models.graphs import Graphs
 from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
 from models.linear import Linear, packed_weights
@@ -166,7 +166,7 @@ class MaskedTransformer(nn.Module):
         given = torch.full_like(valid, -1, dtype=torch.long) if given is None else given
         wanted = valid & (given < 0)
         ids = torch.where(valid, given, self.pad_id).masked_fill(wanted, self.mask_id)
-        condition = condition if condition.ndim == 3 else condition[:, None]
+        condition = rows_of(condition)
         certainty = torch.zeros(ids.shape, device=ids.device).masked_fill(~wanted, torch.inf)
         steps = torch.arange(time_steps, device=ids.device)
         noise = uniforms(seed, samples, steps[:, None, None], ids.shape[1])  # (time_steps, B, L)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.conditions import Disturbance, condition_of, text_prefix, without
+from models.conditions import Disturbance, condition_of, rows_of, text_prefix, without
 from models.graphs import Graphs
 from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
 from models.linear import Linear, linear, packed_weights
@@ -180,7 +180,7 @@ class ResidualTransformer(nn.Module):
         samples = first_sample + torch.arange(len(base), device=base.device)
         valid = valid_mask(lengths, base.shape[1])
         ids = torch.where(valid, base, self.pad_id)
-        condition = condition if condition.ndim == 3 else condition[:, None]
+        condition = rows_of(condition)
         # Steps −1, −2, …: the masked transformer draws with the same seed and steps 0, 1, ….
         numbers = torch.arange(self.config.num_quantizers, device=base.device)
         noise = uniforms(seed, samples, -numbers[:, None, None], ids.shape[1])  # (Q, B, L)

@@ -32,6 +32,7 @@ from torch import Tensor
 from data.conditions import Conditions
 from models.bert import BATCH, by_length, load_bert, load_tokenizer, minilm_folder, padded, token_ids
 from models.clip import find_clip, load_byte_pairs, load_clip
+from models.conditions import rows_of
 from models.layers import valid_mask
 from models.loading import Loader
 from models.upstream.lamp import TextCondition
@@ -240,8 +241,7 @@ class JointCondition:
         conditions = [part(captions) for part in self.parts]
         most = max((c.shape[1] for c in conditions if c.ndim == 3), default=0)
         if most:
-            rows = [c if c.ndim == 3 else c[:, None] for c in conditions]
-            conditions = [F.pad(c, (0, 0, 0, most - c.shape[1])) for c in rows]
+            conditions = [F.pad(rows, (0, 0, 0, most - rows.shape[1])) for rows in map(rows_of, conditions)]
         return torch.cat(conditions, dim=-1)
 
 

@@ -226,6 +226,8 @@ class TextToMotion:
                 results.append(self.features(self.draw(condition, tokens, **numbers), tokens))
             else:
                 results.append(self._in_steps([prompt_steps[row] for row in rows], frames, **numbers))
+        if len(results) == 1:  # as nearly always: nothing to put together
+            return results[0]
         features = pad_sequence([motion for motions, _ in results for motion in motions], batch_first=True)
         return features, torch.cat([frames for _, frames in results])
 
