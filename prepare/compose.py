@@ -10,22 +10,25 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy import ndarray
+from tqdm import tqdm
 
 from prepare import splice
+from prepare.clip_files import Process
 from prepare.compose_captions import alone, repeated, sequence, together
 from prepare.facts import CHEST, Facts, prove
 from prepare.pieces import CONTEXT, COURSES, GAITS, Clip, Piece, Pieces
 from utils.errors import UserError
-from utils.progress import progress
 
 SHORTEST, LONGEST = 24, 196  # rows of features in a composition; it has one frame more
 KINDS = {  # probability of each kind of composition
     "pair": 0.15, "outing": 0.25, "stop": 0.05, "rest": 0.1, "triple": 0.1, "repeat": 0.1, "overlay": 0.25,
 }  # fmt: skip
 DRAWS, PATIENCE, TRIES = 96, 24, 6  # maximum draws for one composition, for one kind, and for the same actions
+JOB = 256  # compositions that one process draws at a time
 CANDIDATES = 6  # pieces from which the best continuation is chosen
 CLOSE = 0.32  # m; maximum distance of poses, velocities included, that are joined
 BRIDGE = 16  # frames reserved for a transition, with the motion around the two actions
@@ -54,9 +57,9 @@ class Composed:
     spans: tuple[tuple[int, int], ...]  # frames [start, stop) of each part in `joints`; simultaneous parts overlap
 
 
-def compose(clips: Sequence[Clip], fraction: float, seed: int = 0) -> list[Composed]:
+def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Process = map) -> list[Composed]:
     """Compositions of `clips`. Their number is chosen so that they are `fraction` of all clips, compositions included;
-    there are fewer if clips do not fit together.
+    there are fewer if clips do not fit together. `process` is the `map` that runs the jobs, perhaps in several processes.
 
     Raises:
         UserError: `fraction` is outside 0 to 0.9.
@@ -67,9 +70,17 @@ def compose(clips: Sequence[Clip], fraction: float, seed: int = 0) -> list[Compo
     for clip in clips:
         if clip.split != "train":
             raise ValueError(f"{clip.name} is of split '{clip.split}': compositions are made of training clips")
+    count = round(fraction / (1 - fraction) * len(clips))
+    jobs = [range(first, min(first + JOB, count)) for first in range(0, count, JOB)]
+    results = process(partial(draw_all, clips=clips, seed=seed), jobs)
+    return [result for some in tqdm(results, "compositions", len(jobs), unit=" batches", disable=None) for result in some]
+
+
+def draw_all(numbers: Sequence[int], clips: Sequence[Clip], seed: int) -> list[Composed]:
+    """The compositions with these numbers, without those for which no pieces fit."""
     pieces = Pieces(clips)
-    wanted = range(round(fraction / (1 - fraction) * len(clips)) if pieces.clips else 0)
-    numbers = progress(wanted, desc="compositions", unit="clip")
+    if not pieces.clips:
+        return []
     results = (draw(pieces, f"C{number:05d}", random.Random(f"{seed} {number}")) for number in numbers)
     return [result for result in results if result]
 

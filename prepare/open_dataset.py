@@ -103,7 +103,7 @@ def write_dataset(
     cut = excerpted_clips(clips, folder) if excerpts else []
     write_motions(cut, folder, process)
     captions |= make_captions(cut, folder, process)
-    composed = composed_clips([*clips, *cut], captions, share, folder) if share else []
+    composed = composed_clips([*clips, *cut], captions, share, folder, process) if share else []
     write_motions(composed, folder, process)
     captions |= {clip.name: clip.captions for clip in composed}
     write_texts(captions, folder, process)
@@ -142,7 +142,9 @@ def excerpted_clips(clips: list[Clip], folder: Path) -> list[Clip]:
     return [version for clip in found for version in (clip, mirrored(clip))]
 
 
-def composed_clips(clips: list[Clip], captions: dict[str, tuple[str, ...]], share: float, folder: Path) -> list[Clip]:
+def composed_clips(
+    clips: list[Clip], captions: dict[str, tuple[str, ...]], share: float, folder: Path, process: Process
+) -> list[Clip]:
     """Compositions of the training clips, and their mirrors."""
     from dataclasses import replace
 
@@ -158,7 +160,7 @@ def composed_clips(clips: list[Clip], captions: dict[str, tuple[str, ...]], shar
     ]  # fmt: skip
     made = [
         Clip(part.name, "", "", COMPOSED, "train", part.joints, actions=part.actions, captions=part.captions + part.further)
-        for part in compose(train, share)
+        for part in compose(train, share, process=process)
     ]  # fmt: skip
     return [version for clip in made for version in (clip, mirrored(clip))]
 
