@@ -24,6 +24,8 @@ from models.layers import Head, PositionedEncoder, accuracy, counted, init_weigh
 from models.linear import Linear, packed_weights
 from models.sampling import cosine_schedule, guide, sample, uniforms
 
+CHOICE = 2**20  # offset of the step in the random numbers that decide which tokens are kept
+
 
 @dataclass(frozen=True)
 class MaskedConfig:
@@ -153,11 +155,15 @@ class MaskedTransformer(nn.Module):
         cond_scale: float = 4.0,
         temperature: float = 1.0,
         topkr: float = 0.9,
+        choice_temperature: float = 0.0,
         seed: int = 0,
         first_sample: int = 0,
     ) -> Iterator[Step]:
         """Generate step by step. Row b is sample `first_sample + b`: its tokens do not depend on other rows.
 
+        The tokens kept at each step are those with the highest log probability plus Gumbel noise, whose scale falls linearly from
+        `choice_temperature` to 0. Without noise (MoMask), tokens of a resting person, which are easy to predict, come first, and
+        the motion freezes; MaskGIT's implementation has the noise.
         `given` (B, L) holds tokens to keep, −1 where one is to be generated; None: generate all. The schedule counts only tokens to
         generate.
         """
@@ -170,6 +176,9 @@ class MaskedTransformer(nn.Module):
         certainty = torch.zeros(ids.shape, device=ids.device).masked_fill(~wanted, torch.inf)
         steps = torch.arange(time_steps, device=ids.device)
         noise = uniforms(seed, samples, steps[:, None, None], ids.shape[1])  # (time_steps, B, L)
+        gumbel = None
+        if choice_temperature:
+            gumbel = -(-uniforms(seed, samples, steps[:, None, None] + CHOICE, ids.shape[1]).log()).log()
         with packed_weights(self):
             for step, time in enumerate(torch.linspace(0, 1, time_steps, device=ids.device)):
                 count = (cosine_schedule(time) * wanted.sum(1)).round().clamp(min=1)  # the last step doubts one token again
@@ -179,6 +188,8 @@ class MaskedTransformer(nn.Module):
                 drawn = sample(logits, noise[step], temperature, topkr)
                 ids = torch.where(hidden, drawn, ids_in)
                 chance = logits.softmax(-1).gather(2, drawn[..., None])[..., 0]
+                if gumbel is not None:
+                    chance = chance.log() + choice_temperature * (1 - time) * gumbel[step]
                 certainty = chance.masked_fill(~hidden, torch.inf)
                 yield Step(ids_in, logits, drawn, ids)
 

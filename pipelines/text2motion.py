@@ -26,6 +26,7 @@ from models.masked import MaskedTransformer
 from models.residual import ResidualTransformer
 from models.vqvae import MotionTokeniser
 from pipelines.conditioner import Conditioner, JointCondition, OwnText, load_conditioner
+from pipelines.layers import FEATURES, composed, layers
 from pipelines.runs import EMBEDDED_DIR
 from pipelines.seams import CONTEXT, WINDOW, soften
 from pipelines.steps import steps
@@ -34,6 +35,7 @@ from utils.errors import UserError
 from utils.runtime import autocast
 
 EncoderKey = tuple[str, str, bool, str]  # kind, LaMP's run, whether without its queries, BERT folder
+ACTION = WINDOW // 4  # offset of the sample number from one simultaneous action to the next
 SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that a transformer and its tokeniser have in common
 
 
@@ -47,7 +49,10 @@ class SamplingSettings:
         temperature: sampling temperature; above 1 more varied, below 1 more certain.
         topkr: fraction of the codes, the least likely ones, that are never sampled; 0 to 1.
         seed: random seed; with a sample's number it determines the motion.
+        choice_temperature: strength of the random noise on the confidence by which the masked transformer keeps tokens (MaskGIT);
+            0: the most confident tokens are kept.
         stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
+        layered: generate two simultaneous actions ("walks while waving") separately and compose them, if one is a gesture.
     """
 
     time_steps: int = 18
@@ -56,7 +61,9 @@ class SamplingSettings:
     temperature: float = 1.0
     topkr: float = 0.9
     seed: int = 0
+    choice_temperature: float = 0.0
     stepwise: bool = True
+    layered: bool = False
 
     def changed(self, flags: Any) -> SamplingSettings:
         """These settings, with the values of all fields that `flags` has as attributes other than None."""
@@ -72,7 +79,9 @@ class Reading:
     words: bool
 
 
-EMBEDDED_SAMPLING = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)  # best for the embedded weights (docs/experiments.md)
+EMBEDDED_SAMPLING = SamplingSettings(  # best for the embedded weights (docs/experiments.md)
+    cond_scale=2.0, res_cond_scale=2.0, choice_temperature=4.0, layered=True
+)
 
 
 class TextToMotion:
@@ -213,23 +222,23 @@ class TextToMotion:
         Raises `UserError` for an empty prompt, or a length shorter than a token.
         """
         sampling = replace(sampling or self.sampling, **changes)
-        stepwise = sampling.stepwise and self.fills and self.length is not None
-        prompt_steps = [steps(prompt) if stepwise else [prompt] for prompt in prompts]
+        plans = [self.plan(prompt, sampling) for prompt in prompts]
         results = []
-        for count, block in groupby(range(len(prompts)), key=lambda row: len(prompt_steps[row])):
+        for _, block in groupby(range(len(prompts)), key=lambda row: [len(step) for step in plans[row]]):
             rows = list(block)
             frames = None if lengths is None else lengths[rows]
-            numbers = {"sampling": sampling, "first_sample": first_sample + rows[0]}
-            if count == 1:
-                condition = self.encoder([prompts[row] for row in rows])
-                tokens = self.count_tokens(condition, frames, seed=sampling.seed, first_sample=numbers["first_sample"])
-                results.append(self.features(self.draw(condition, tokens, **numbers), tokens))
-            else:
-                results.append(self._in_steps([prompt_steps[row] for row in rows], frames, **numbers))
+            results.append(self._generate([plans[row] for row in rows], frames, sampling, first_sample + rows[0]))
         if len(results) == 1:  # as nearly always: nothing to put together
             return results[0]
         features = pad_sequence([motion for motions, _ in results for motion in motions], batch_first=True)
         return features, torch.cat([frames for _, frames in results])
+
+    def plan(self, prompt: str, sampling: SamplingSettings) -> list[list[str]]:
+        """The steps of a prompt; each is its text and, if it consists of two simultaneous actions, the texts of both."""
+        stepwise = sampling.stepwise and self.fills and self.length is not None
+        layered = sampling.layered and self.tokeniser.config.dim == FEATURES
+        texts = steps(prompt) if stepwise else [prompt]
+        return [[text, *(actions if layered and len(actions := layers(text)) == 2 else ())] for text in texts]
 
     @property
     def fills(self) -> bool:
@@ -238,17 +247,54 @@ class TextToMotion:
         config = (self.filling or self.masked).config
         return config.attention == "full" and config.infill > 0
 
+    def _generate(
+        self, plans: list[list[list[str]]], lengths: Tensor | None, sampling: SamplingSettings, first_sample: int
+    ) -> tuple[Tensor, Tensor]:
+        """Motions of B plans with the same numbers of steps and actions: features (B, T, D) and lengths (B,) in frames."""
+        steps = [list(zip(*step)) for step in zip(*plans)]  # for each step its texts, and those of its actions, (B,) each
+        conditions = [self.encoder(texts) for texts, *_ in steps]
+        numbers = [first_sample + k * WINDOW for k in range(len(steps))]
+        if len(steps) == 1:
+            tokens = self.count_tokens(conditions[0], lengths, seed=sampling.seed, first_sample=first_sample)
+            return self.features(self._draw_step(steps[0], conditions[0], tokens, None, sampling, first_sample), tokens)
+        return self._in_steps(steps, conditions, numbers, lengths, sampling)
+
+    def _draw_step(
+        self,
+        texts: list[tuple[str, ...]],
+        condition: Tensor,
+        tokens: Tensor,
+        given: Tensor | None,
+        sampling: SamplingSettings,
+        first_sample: int,
+    ) -> Tensor:
+        """Codes (B, L, Q) of a step. `texts` are the B texts of the whole step and, if there are any, of its two actions."""
+        whole = self.draw(condition, tokens, given, sampling=sampling, first_sample=first_sample)
+        if len(texts) == 1:
+            return whole
+        actions = [
+            self.draw(self.encoder(some), tokens, given, sampling=sampling, first_sample=first_sample + number * ACTION)
+            for number, some in enumerate(texts[1:], 1)
+        ]
+        motion, *parts = [self.features(codes, tokens)[0] for codes in (whole, *actions)]
+        frames = tokens * self.tokeniser.stride
+        features, layered = composed(motion, parts, frames)
+        codes = self.tokeniser.encode((features - self.mean) / self.std, frames)[..., : whole.shape[2]]
+        return torch.where(layered[:, None, None], codes.masked_fill(whole < 0, -1), whole)
+
     def _in_steps(
-        self, prompt_steps: list[list[str]], lengths: Tensor | None, *, sampling: SamplingSettings, first_sample: int
+        self,
+        steps: list[list[tuple[str, ...]]],
+        conditions: list[Tensor],
+        numbers: list[int],
+        lengths: Tensor | None,
+        sampling: SamplingSettings,
     ) -> tuple[Tensor, Tensor]:
         """Motions of B prompts of K steps each: features (B, T, D) and lengths (B,) in frames.
 
         Each step is generated with the last `CONTEXT` tokens before it as context. Lengths of steps are predicted, then scaled to
         the given total length, or down to the longest motion that the transformers have seen.
         """
-        texts = list(zip(*prompt_steps))  # K tuples of B texts
-        conditions = [self.encoder(step) for step in texts]
-        numbers = [first_sample + k * WINDOW for k in range(len(texts))]
         seed = {"seed": sampling.seed}
         sizes = [self.count_tokens(step, None, first_sample=n, **seed) for step, n in zip(conditions, numbers)]
         sizes = torch.stack(sizes, dim=1)  # (B, K)
@@ -256,14 +302,13 @@ class TextToMotion:
         wanted = sizes.sum(1).clamp(max=most) if lengths is None else lengths.to(sizes.device) // self.tokeniser.stride
         ends = (sizes.cumsum(1) * wanted[:, None] / sizes.sum(1, keepdim=True)).round().long()
         starts = F.pad(ends[:, :-1], (1, 0))
-        codes = torch.full((len(prompt_steps), int(wanted.max()), self.tokeniser.num_quantizers), -1, device=sizes.device)
-        for start, end, condition, number in zip(starts.T, ends.T, conditions, numbers):
+        codes = torch.full((len(sizes), int(wanted.max()), self.tokeniser.num_quantizers), -1, device=sizes.device)
+        for start, end, texts, condition, number in zip(starts.T, ends.T, steps, conditions, numbers):
             first = (start - CONTEXT).clamp(min=0)
             positions = first[:, None] + torch.arange(int((end - first).max()), device=codes.device)  # (B, W)
             inside = positions < end[:, None]
             index = positions.clamp(max=codes.shape[1] - 1)[..., None].expand(-1, -1, codes.shape[2])
-            given = codes.gather(1, index)
-            drawn = self.draw(condition, end - first, given, sampling=sampling, first_sample=number)
+            drawn = self._draw_step(texts, condition, end - first, codes.gather(1, index), sampling, number)
             rows, columns = (inside & (positions >= start[:, None])).nonzero(as_tuple=True)
             codes[rows, positions[rows, columns], : drawn.shape[2]] = drawn[rows, columns]
         features, frames = self.features(codes, wanted)
@@ -308,9 +353,8 @@ class TextToMotion:
         base = None if given is None else given[..., 0]
         part, masked = ("masked", self.masked) if given is None or self.filling is None else ("filling", self.filling)
         with autocast(condition.device, self.precision):
-            codes = masked.generate(
-                self.part(part, condition), tokens, base, time_steps=s.time_steps, cond_scale=s.cond_scale, **draw
-            )  # (B, L)
+            schedule = {"time_steps": s.time_steps, "choice_temperature": s.choice_temperature}
+            codes = masked.generate(self.part(part, condition), tokens, base, cond_scale=s.cond_scale, **schedule, **draw)  # (B, L)
             if self.residual is None:
                 return codes[..., None]
             return self.residual.generate(

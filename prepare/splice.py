@@ -4,7 +4,7 @@ All joints are (T, 22, 3) on HumanML3D's uniform skeleton: metres, Y up, floor a
 
 `join` leaves both motions unchanged and inserts a short transition: root and bone directions follow cubic Hermite curves that match
 position and velocity at both ends, so bones keep their lengths. Feet that stand on both sides of the transition take a step if
-necessary, and are locked otherwise (motion/footlock.py). `layer` expresses arm directions in the axes of the trunk.
+necessary, and are locked otherwise (motion/footlock.py). `layer` is motion/layering.py's, for a part of the motion.
 """
 
 from __future__ import annotations
@@ -15,16 +15,13 @@ import numpy as np
 from numpy import ndarray
 from scipy.ndimage import gaussian_filter1d, label
 
+from motion import layering
 from motion.footlock import corrections, follow, standing, strain
-from motion.ik import norm, unit
+from motion.ik import norm
+from motion.layering import to_bones, to_joints
 from motion.skeleton import HUMANML3D
 
 FPS = 20
-LENGTHS = np.array(HUMANML3D.lengths)[1:, None]
-PATHS = np.array(HUMANML3D.paths)[:, 1:]
-PARENTS = list(HUMANML3D.parents[1:])
-HIPS, SHOULDERS, PELVIS, NECK, HEAD = (1, 2), (16, 17), 0, 12, 15
-ARMS = ((13, 16, 18, 20), (14, 17, 19, 21))  # left, right: collar, shoulder, elbow, wrist
 FEET = ((7, 10), (8, 11))  # left, right: ankle, toe
 GAPS = (4, 6, 8, 10, 12, 15, 18)  # frames of a bridge, the first that is slow enough
 FASTER = 1.35  # times what the two motions reach; locking the feet may add a little
@@ -59,8 +56,8 @@ def pushes(joints: ndarray) -> ndarray:
 
 def heading(joints: ndarray) -> ndarray:
     """Yaw of the body in radians, unwrapped, 0 along +Z, positive to the person's left: (T,)."""
-    across = joints[:, HIPS[0]] - joints[:, HIPS[1]] + joints[:, SHOULDERS[0]] - joints[:, SHOULDERS[1]]
-    return gaussian_filter1d(np.unwrap(np.arctan2(-across[:, 2], across[:, 0])), 2, mode="nearest")
+    left = layering.across(joints)
+    return gaussian_filter1d(np.unwrap(np.arctan2(-left[:, 2], left[:, 0])), 2, mode="nearest")
 
 
 def turn(vectors: ndarray, angle: ndarray | float) -> ndarray:
@@ -90,16 +87,6 @@ def hermite(start: ndarray, end: ndarray, leaving: ndarray, arriving: ndarray, f
     t = t.reshape(-1, *[1] * start.ndim)
     late = t * t * (3 - 2 * t)
     return (1 - late) * start + late * end + frames * (t * (1 - t) ** 2 * leaving - t * t * (1 - t) * arriving)
-
-
-def to_joints(root: ndarray, bones: ndarray) -> ndarray:
-    """Joints (..., 22, 3) from the root (..., 3) and the direction of each bone (..., 21, 3)."""
-    return root[..., None, :] + PATHS @ (unit(bones) * LENGTHS)
-
-
-def to_bones(joints: ndarray) -> ndarray:
-    """Directions (..., 21, 3) of the bones that end in joints 1 to 21."""
-    return unit(joints[..., 1:, :] - joints[..., PARENTS, :])
 
 
 def mirror(joints: ndarray) -> ndarray:
@@ -202,29 +189,15 @@ def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int
     return None
 
 
-def trunk(joints: ndarray) -> ndarray:
-    """Axes (T, 3, 3) of the trunk in columns: left, up, front."""
-    up = unit(joints[:, NECK] - joints[:, PELVIS])
-    left = joints[:, HIPS[0]] - joints[:, HIPS[1]] + joints[:, SHOULDERS[0]] - joints[:, SHOULDERS[1]]
-    front = unit(np.cross(left, up))
-    return np.stack([np.cross(up, front), up, front], axis=-1)
-
-
 def layer(legs: ndarray, arms: ndarray, sides: tuple[bool, bool], start: int) -> ndarray:
     """The motion `legs` with the arms given by `sides` (left, right) and the head of the motion `arms` from frame `start` on."""
-    stop = start + len(arms)
-    under = legs[start:stop]
-    moved = [joint for side in (0, 1) if sides[side] for joint in ARMS[side]] + [HEAD]
-    taken = [joint - 1 for joint in moved]
-    seen = to_bones(arms)[:, taken] @ trunk(arms)  # directions in the axes of the trunk
-    bones = to_bones(legs)
-    carried = seen @ trunk(under).mT
-    frames = np.arange(len(arms))
-    ramp = np.ones(len(arms))
-    if start > 0:
-        ramp = np.minimum(ramp, (frames + 1) / (FADE + 1))
-    if stop < len(legs):
-        ramp = np.minimum(ramp, (len(arms) - frames) / (FADE + 1))
-    weight = (ramp * ramp * (3 - 2 * ramp))[:, None, None]
-    bones[start:stop, taken] = unit((1 - weight) * bones[start:stop, taken] + weight * carried)
-    return to_joints(legs[:, 0], bones)
+    before, after = start, len(legs) - start - len(arms)
+    frames = np.arange(len(legs)) - start
+    ramp = np.where((frames >= 0) & (frames < len(arms)), 1.0, 0.0)
+    if before:
+        ramp = np.minimum(ramp, ((frames + 1) / (FADE + 1)).clip(0))
+    if after:
+        ramp = np.minimum(ramp, ((len(arms) - frames) / (FADE + 1)).clip(0))
+    weight = ramp * ramp * (3 - 2 * ramp)
+    arms = np.pad(arms, ((before, after), (0, 0), (0, 0)), mode="edge")
+    return layering.layer(legs, arms, weight[:, None] * np.array(sides))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from motion import layering
 from motion.footlock import standing
 from motion.skeleton import HUMANML3D
 from prepare import splice
@@ -35,7 +36,7 @@ class Clip:
 
 
 def uniform(joints):
-    joints = splice.to_joints(joints[:, 0].astype(float), splice.to_bones(joints.astype(float)))
+    joints = layering.to_joints(joints[:, 0].astype(float), layering.to_bones(joints.astype(float)))
     return (joints - [0, joints[..., 1].min(), 0]).astype(np.float32)
 
 
@@ -56,7 +57,7 @@ def composed():
 
 def stretched(joints):
     """How far bones are from their lengths, in metres."""
-    bones = np.linalg.norm(joints[:, 1:] - joints[:, splice.PARENTS], axis=-1)
+    bones = np.linalg.norm(joints[:, 1:] - joints[:, layering.PARENTS], axis=-1)
     return np.abs(bones - LENGTHS[1:]).max()
 
 
@@ -140,13 +141,14 @@ def test_the_best_seam_is_where_poses_agree():
 def test_layering_takes_the_arms_of_one_and_all_else_of_the_other():
     legs, arms = WALKS[2].joints.astype(float), WAVES[0].joints.astype(float)[:50]
     joints = splice.layer(legs, arms, (True, False), 10)
-    taken = [*splice.ARMS[0], splice.HEAD]
+    taken = [*layering.ARMS[0], layering.HEAD]
     kept = [joint for joint in range(22) if joint not in taken]
     np.testing.assert_allclose(joints[:, kept], legs[:, kept], atol=1e-5)
     np.testing.assert_allclose(joints[:10], legs[:10], atol=1e-5)
     middle = slice(10 + splice.FADE, 60 - splice.FADE)
-    seen = (splice.to_bones(joints) @ splice.trunk(joints))[middle, 19]  # left forearm
-    np.testing.assert_allclose(seen, (splice.to_bones(arms) @ splice.trunk(arms))[splice.FADE : 50 - splice.FADE, 19], atol=1e-3)
+    seen = (layering.to_bones(joints) @ layering.trunk(joints))[middle, 19]  # left forearm
+    expected = (layering.to_bones(arms) @ layering.trunk(arms))[splice.FADE : 50 - splice.FADE, 19]
+    np.testing.assert_allclose(seen, expected, atol=1e-3)
 
 
 def test_the_mirror_image_is_of_the_same_skeleton():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from prepare import splice
+from motion import layering
 from prepare.captions import captions
 from prepare.excerpts import LEAST, MARGIN, RESTS, excerpts, windows
 from prepare.facts import Event, prove
@@ -15,7 +15,7 @@ from prepare.takes import Clip
 
 
 def uniform(joints):
-    joints = splice.to_joints(joints[:, 0].astype(float), splice.to_bones(joints.astype(float)))
+    joints = layering.to_joints(joints[:, 0].astype(float), layering.to_bones(joints.astype(float)))
     return (joints - [0, joints[..., 1].min(), 0]).astype(np.float32)
 
 

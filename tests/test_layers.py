@@ -1,109 +1,126 @@
-"""The transformer's parts: masks, attention, positions, dropout, whitening."""
+"""Prompts of two simultaneous actions: how they are divided, and how their motions are composed."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from models.graphs import to_units
-from models.layers import Dropout, EncoderLayer, PositionedEncoder, attention_mask, sinusoidal_positions, valid_mask, whiten_
+from motion.features import features_to_joints, joints_to_features
+from motion.layering import is_gesture, layer, raised_arms, to_bones, to_joints, trunk
+from motion.skeleton import HUMANML3D
+from pipelines.layers import composed, layers
+from prepare.facts import prove
+from prepare.synthetic import walker, waver
+from tests.test_text2motion import pipeline
 
-
-def encoder(attention: str) -> PositionedEncoder:
-    torch.manual_seed(0)
-    return PositionedEncoder(dim=16, heads=4, ff=32, layers=2, dropout=0.1, attention=attention).double().eval()
-
-
-def influence(attention: str) -> torch.Tensor:
-    """(6, 7): whether output i of six places depends on inputs: the prefix, then the six."""
-    prefix, x = torch.randn(1, 1, 16, dtype=torch.double), torch.randn(1, 6, 16, dtype=torch.double)
-    model, valid = encoder(attention), torch.ones(1, 6, dtype=torch.bool)
-
-    def output(everything: torch.Tensor) -> torch.Tensor:
-        rows = model(everything[:, :1], valid[:, :1], everything[:, 1:], valid)[0]
-        return rows.pow(3).sum(-1)  # a plain sum of normalised rows is constant
-
-    jacobian = torch.autograd.functional.jacobian(output, torch.cat((prefix, x), dim=1))  # (6, 1, 7, 16)
-    return jacobian[:, 0].norm(dim=-1) > 1e-12
+ARM_JOINTS, LEG_JOINTS = [16, 18, 20, 17, 19, 21], [1, 2, 4, 5, 7, 8, 10, 11]
 
 
-def test_causal_attention_leaks_nothing_from_later_places():
-    assert torch.equal(influence("causal"), torch.ones(6, 7, dtype=torch.bool).tril(1))  # the prefix is place −1
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a person walks forward while waving with the right hand",
+         ["a person walks forward", "a person is waving with the right hand"]),
+        ("while walking, she waves", ["she waves", "she is walking"]),
+        ("someone has a drink as they stroll along.", ["someone has a drink", "they stroll along"]),
+        ("a person runs forward with both hands raised", ["a person runs forward", "a person with both hands raised"]),
+        ("she ambles along with her left hand up in the air", ["she ambles along", "she with her left hand up in the air"]),
+        ("a man walks and waves at the same time", ["a man walks", "a man waves"]),
+        ("walk forward, all the while clapping", ["walk forward", "clapping"]),
+    ],
+)  # fmt: skip
+def test_simultaneous_actions_are_separated(prompt, expected):
+    assert layers(prompt) == expected
 
 
-@pytest.mark.parametrize("attention", ["full", "additive"])
-def test_other_attention_sees_every_place(attention):
-    assert influence(attention).all()
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a person walks", "a person waves with the left hand", "a person walks and waves", "a person waves with both hands",
+        "a person walks as if they were drunk", "while", "", "walk while waving while jumping", "a person acts as a bear",
+    ],
+)  # fmt: skip
+def test_other_prompts_have_one_layer(prompt):
+    assert layers(prompt) == [prompt]
 
 
-@pytest.mark.parametrize("attention", ["causal", "full"])
-def test_padding_changes_nothing(attention):
-    model = encoder(attention)
-    prefix, x = torch.randn(2, 1, 16, dtype=torch.double), torch.randn(2, 9, 16, dtype=torch.double)
-    first = torch.ones(2, 1, dtype=torch.bool)
-    together = model(prefix, first, x, valid_mask(torch.tensor([9, 5]), 9))
-    alone = model(prefix[1:], first[1:], x[1:, :5], torch.ones(1, 5, dtype=torch.bool))
-    torch.testing.assert_close(together[1, :5], alone[0], rtol=0, atol=1e-12)
+def on_skeleton(joints):
+    """A synthetic motion with the bone lengths of HumanML3D's skeleton."""
+    return to_joints(joints[:, 0].astype(float), to_bones(joints.astype(float)))
 
 
-def test_additive_mask_is_the_number_one_up_to_each_place():
-    mask = attention_mask(valid_mask(torch.tensor([2]), 3), "additive")
-    assert torch.equal(mask[0, 0], torch.tensor([[1.0, 0, 0], [1, 1, 0], [1, 1, 1]]))
+WALK, WAVE = on_skeleton(walker(12)), on_skeleton(waver())
+FRAMES = min(len(WALK), len(WAVE))
+WALK, WAVE = WALK[:FRAMES], WAVE[:FRAMES]
 
 
-def test_layer_equals_torchs_own():
-    torch.manual_seed(0)
-    ours = EncoderLayer(dim=16, heads=4, ff=24, dropout=0.0).eval()
-    theirs = nn.TransformerEncoderLayer(16, 4, 24, dropout=0.0, activation="gelu", batch_first=True).eval()
-    pairs = {
-        "self_attn.in_proj_": "attention.qkv.", "self_attn.out_proj.": "attention.out.",
-        "linear1.": "ff1.", "linear2.": "ff2.", "norm1.": "norm1.", "norm2.": "norm2.",
-    }  # fmt: skip
-    state = ours.state_dict()
-    theirs.load_state_dict({a + kind: state[b + kind] for a, b in pairs.items() for kind in ("weight", "bias")})
-    x, valid = torch.randn(3, 7, 16), valid_mask(torch.tensor([7, 4, 2]), 7)
-    out, expected = ours(x, attention_mask(valid, "full")), theirs(x, src_key_padding_mask=~valid)
-    torch.testing.assert_close(out[valid], expected[valid], rtol=1e-5, atol=1e-6)
+def test_a_layered_motion_has_the_legs_of_one_and_the_arms_of_the_other():
+    joints = layer(WALK, WAVE, np.broadcast_to([0.0, 1.0], (FRAMES, 2)))
+    np.testing.assert_allclose(joints[:, LEG_JOINTS], WALK[:, LEG_JOINTS], atol=1e-4)
+    np.testing.assert_allclose(joints[:, ARM_JOINTS[:3]], WALK[:, ARM_JOINTS[:3]], atol=1e-4)  # the left arm goes on swinging
+    for side in (19, 17):  # forearm and upper arm, seen from the trunk
+        seen, expected = ((to_bones(motion)[:, side - 1] [:, None] @ trunk(motion))[:, 0] for motion in (joints, WAVE))
+        np.testing.assert_allclose(seen, expected, atol=1e-3)
+    quarter = np.array([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])  # a turn about the vertical
+    both = np.ones((FRAMES, 2))
+    np.testing.assert_allclose(layer(WALK @ quarter, WAVE, both), layer(WALK, WAVE, both) @ quarter, atol=1e-9)
 
 
-def test_sinusoidal_positions():
-    table = sinusoidal_positions(50, 8)
-    assert table.shape == (50, 8)
-    torch.testing.assert_close(table[:, 0], torch.arange(50).float().sin())
-    torch.testing.assert_close(table[3, 5], torch.tensor(3 / 10_000 ** (4 / 8)).cos())
+def test_gestures_are_told_from_other_actions():
+    assert is_gesture(WAVE) and not is_gesture(WALK)
+    assert raised_arms(WAVE).tolist() == [False, True]
+    assert raised_arms(WALK).tolist() == [True, True]  # neither arm is raised, so both are used
+    lifted = WAVE.copy()
+    lifted[20:30, 7, 1] += 0.5  # a kick
+    assert not is_gesture(lifted)
 
 
-def test_dropout_keeps_the_mean_and_only_acts_in_training():
-    torch.manual_seed(0)
-    layer, x = Dropout(0.2), torch.ones(1001, 999, requires_grad=True)
-    out = layer(x)
-    assert abs((out == 0).float().mean() - 0.2) < 2e-3
-    assert abs(out.mean() - 1) < 2e-3
-    assert out.unique().numel() == 2
-    out.sum().backward()
-    assert torch.equal(x.grad, out)  # the gradient passes where the value did
-    assert layer.eval()(x) is x
+def features(joints):
+    return joints_to_features(torch.from_numpy(np.concatenate([joints, joints[-1:]])).float()[None], HUMANML3D)[0]
 
 
-def test_whitening_tells_near_features_apart():
-    torch.manual_seed(0)
-    basis = torch.linalg.qr(torch.randn(32, 32))[0] * torch.logspace(0, -2, 32)[:, None]
-    features = torch.randn(500, 32) @ basis + 3
-    linear = nn.Linear(32, 48)
-    whiten_(linear, features, floor=1e-6)
-    out = linear(features)
-    covariance = torch.cov(out.T)
-    variances = torch.linalg.eigvalsh(covariance)[-32:]
-    assert out.mean(0).abs().max() < 1e-3
-    assert variances.max() / variances.min() < 1.01
-    assert abs(out.norm(dim=1).mean() / 48**0.5 - 1) < 1e-3
-    whiten_(linear, features, floor=1.0)  # nothing is amplified beyond the first component
-    assert torch.linalg.eigvalsh(torch.cov(linear(features).T))[-2:].diff() > 0.1
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_walk_and_a_wave_become_a_walk_with_a_wave(swapped):
+    walk, wave = features(WALK), features(WAVE)
+    result, mask = composed(walk, (wave, walk) if swapped else (walk, wave), torch.tensor([FRAMES]))
+    assert mask.tolist() == [True] and result.shape == walk.shape
+    facts = prove(features_to_joints(result, 22)[0].numpy().astype(float))
+    assert facts.steps == prove(WALK).steps and facts.hands[1].waves >= 2 and facts.hands[0].waves < 2
 
 
-def test_sequences_are_padded_to_units_for_graphs():
-    assert to_units(torch.ones(2, 9, 3)).shape == (2, 16, 3)
-    assert to_units(torch.ones(2, 16)).shape == (2, 16)
-    assert to_units(torch.ones(2, 1, 12)).shape == (2, 1, 12)
-    assert to_units(torch.ones(2, 7, dtype=torch.bool))[:, 7:].sum() == 0
+def test_actions_that_both_need_the_legs_keep_the_whole_motion():
+    whole = torch.randn(1, FRAMES, 263)
+    result, mask = composed(whole, (features(WALK), features(WALK)), torch.tensor([FRAMES]))
+    assert mask.tolist() == [False] and torch.equal(result, whole)
+
+
+def test_layers_are_generated_from_their_own_texts(monkeypatch):
+    model, asked = pipeline(), []
+    draw = model.draw
+
+    def watched(condition, *given, **options):
+        asked.append(condition)
+        return draw(condition, *given, **options)
+
+    monkeypatch.setattr(model, "draw", watched)
+    prompts = ["a person walks while waving", "a man runs as he claps"]
+    motions, lengths = model.generate(prompts, torch.tensor([40, 24]), layered=True)
+    expected = [prompts, ["a person walks", "a man runs"], ["a person is waving", "he claps"]]
+    assert len(asked) == 3
+    for condition, texts in zip(asked, expected):
+        torch.testing.assert_close(condition, model.encoder(texts))
+    assert motions.shape == (2, 40, 263) and lengths.tolist() == [40, 24] and not motions[1, 24:].any()
+    asked.clear()
+    model.generate(prompts, torch.tensor([40, 24]), layered=False)
+    assert len(asked) == 1
+
+
+def test_layered_motions_depend_neither_on_their_batch_nor_on_the_prompts_beside_them():
+    model = pipeline()
+    prompts = ["a person walks", "a person walks while waving", "she bows with both arms raised"]
+    together, lengths = model.generate(prompts, seed=3, layered=True)
+    for row, prompt in enumerate(prompts):
+        alone, length = model.generate([prompt], seed=3, first_sample=row, layered=True)
+        assert length[0] == lengths[row]
+        torch.testing.assert_close(alone[0], together[row, : len(alone[0])], rtol=1e-5, atol=1e-5)

@@ -130,6 +130,25 @@ def test_generation_does_not_depend_on_the_batch(attention):
     assert not torch.equal(together, model.generate(condition, LENGTHS, **{**options, "seed": 6}))
 
 
+def test_choice_noise_changes_the_order_in_which_tokens_are_kept():
+    model, condition = small("full"), torch.randn(4, 12, dtype=torch.double)
+    options = {"time_steps": 6, "topkr": 0.0, "seed": 5}
+
+    def kept(choice_temperature: float, **changes) -> torch.Tensor:
+        """The tokens that the fourth step sees."""
+        steps = list(model.decode(condition, LENGTHS, choice_temperature=choice_temperature, **options, **changes))
+        assert (steps[3].ids_in != model.mask_id).sum() == (certain[3].ids_in != model.mask_id).sum()
+        return steps[3].ids_in != model.mask_id
+
+    certain = list(model.decode(condition, LENGTHS, **options))
+    assert torch.equal(kept(0.0), certain[3].ids_in != model.mask_id)
+    assert torch.equal(kept(1e-6), certain[3].ids_in != model.mask_id)  # too weak to matter
+    assert not torch.equal(kept(100.0), certain[3].ids_in != model.mask_id)
+    assert torch.equal(kept(100.0), kept(100.0))
+    alone = model.generate(condition[1:2], LENGTHS[1:2], choice_temperature=4.0, first_sample=1, **options)
+    assert torch.equal(alone[0], model.generate(condition, LENGTHS, choice_temperature=4.0, **options)[1, : LENGTHS[1]])
+
+
 def test_generation_fills_every_place_and_never_changes_a_kept_token():
     model = small()
     steps = list(model.decode(torch.randn(4, 12, dtype=torch.double), LENGTHS, time_steps=8, topkr=0.0))

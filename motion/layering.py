@@ -1,0 +1,81 @@
+"""Spatial composition of two motions: legs and trunk of one, arms and head of the other (SINC, Athanasiou et al., ICCV 2023).
+
+Arm directions are expressed in the axes of the trunk, so the arms follow a trunk that leans or turns. All joints are
+(..., T, 22, 3) on HumanML3D's skeleton, in metres, Y up; bones of the results have the skeleton's lengths.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy import ndarray
+
+from motion.ik import norm, unit
+from motion.skeleton import HUMANML3D
+
+LENGTHS = np.array(HUMANML3D.lengths)[1:, None]
+PATHS = np.array(HUMANML3D.paths)[:, 1:]
+PARENTS = list(HUMANML3D.parents[1:])
+HIPS, SHOULDERS, WRISTS, ANKLES, PELVIS, NECK, HEAD = (1, 2), (16, 17), (20, 21), (7, 8), 0, 12, 15
+ARMS = ((13, 16, 18, 20), (14, 17, 19, 21))  # left, right: collar, shoulder, elbow, wrist
+RAISED = -0.25  # m; a hand above this height relative to its shoulder is raised
+TRAVEL, RISE, TURN = 0.5, 0.15, 0.7  # m, m, radians; a gesture moves the pelvis and turns the body less than this
+PLANTED = 0.2  # m; a gesture lifts no ankle higher than this above its lowest position
+
+
+def to_joints(root: ndarray, bones: ndarray) -> ndarray:
+    """Joints (..., 22, 3) from the root (..., 3) and the direction of each bone (..., 21, 3)."""
+    return root[..., None, :] + PATHS @ (unit(bones) * LENGTHS)
+
+
+def to_bones(joints: ndarray) -> ndarray:
+    """Directions (..., 21, 3) of the bones that end in joints 1 to 21."""
+    return unit(joints[..., 1:, :] - joints[..., PARENTS, :])
+
+
+def across(joints: ndarray) -> ndarray:
+    """Vector from the person's right to their left side, (..., 3)."""
+    right = joints[..., HIPS[1], :] + joints[..., SHOULDERS[1], :]
+    return joints[..., HIPS[0], :] + joints[..., SHOULDERS[0], :] - right
+
+
+def trunk(joints: ndarray) -> ndarray:
+    """Axes (..., 3, 3) of the trunk in columns: left, up, front."""
+    up = unit(joints[..., NECK, :] - joints[..., PELVIS, :])
+    front = unit(np.cross(across(joints), up))
+    return np.stack([np.cross(up, front), up, front], axis=-1)
+
+
+def layer(legs: ndarray, arms: ndarray, weight: ndarray) -> ndarray:
+    """The motion `legs` with arms and head of the motion `arms`.
+
+    Args:
+        weight: (..., T, 2) how far the left and the right arm come from `arms`, 0 to 1. The head follows the larger of the two.
+    """
+    bones = to_bones(legs)
+    carried = to_bones(arms) @ trunk(arms) @ trunk(legs).swapaxes(-1, -2)
+    weights = np.zeros((*weight.shape[:-1], len(PARENTS), 1))
+    for side, joints in enumerate(ARMS):
+        weights[..., [joint - 1 for joint in joints], 0] = weight[..., side, None]
+    weights[..., HEAD - 1, 0] = weight.max(-1)
+    return to_joints(legs[..., 0, :], unit((1 - weights) * bones + weights * carried))
+
+
+def leg_speed(joints: ndarray) -> float:
+    """Mean speed of the ankles of one motion (T, 22, 3), in metres per frame."""
+    return float(norm(np.diff(joints[:, ANKLES], axis=0)).mean())
+
+
+def raised_arms(joints: ndarray) -> ndarray:
+    """Which arms (left, right) of one motion (T, 22, 3) are raised for a quarter of the time or more; both if neither is."""
+    height = joints[:, WRISTS, 1] - joints[:, SHOULDERS, 1]
+    raised = np.percentile(height, 75, axis=0) > RAISED
+    return raised if raised.any() else np.ones_like(raised)
+
+
+def is_gesture(joints: ndarray) -> bool:
+    """Whether the person of one motion (T, 22, 3) stands on the spot, so that only the arms and the head act."""
+    pelvis, ankles = joints[:, PELVIS], joints[:, ANKLES, 1]
+    left = across(joints)
+    yaw = np.unwrap(np.arctan2(-left[:, 2], left[:, 0]))
+    calm = np.ptp(pelvis[:, [0, 2]], axis=0).max() < TRAVEL and np.ptp(pelvis[:, 1]) < RISE and np.ptp(yaw) < TURN
+    return bool(calm and (ankles.max() - ankles.min()) < PLANTED)

@@ -1,0 +1,75 @@
+"""Simultaneous actions: "a person walks while waving" → the legs of "a person walks" and the arms of "a person is waving".
+
+Both actions are generated separately and composed (`motion/layering.py`), if one of them turns out to be a gesture of a person who
+stands on the spot. Otherwise the motion generated from the whole prompt is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from motion.features import features_to_joints, joints_to_features
+from motion.layering import is_gesture, layer, leg_speed, raised_arms
+from motion.skeleton import HUMANML3D
+from pipelines.caption_index import SUBJECT
+from pipelines.steps import PRONOUN, divided, with_subject
+
+FEATURES = 263  # width of the motions that can be composed: HumanML3D's 22 joints
+WHILE = re.compile(r"\s*,?\s*\b(?:all the while|while|whilst)\b,?\s*", re.IGNORECASE)
+AS = re.compile(r"\s*,?\s*\bas\b\s+(?=(?:he|she|they|the person|the man|the woman)\b)", re.IGNORECASE)
+WITH = re.compile(
+    r",?\s+(?=with (?:both |his |her |their |the |one |two )?(?:left |right )?(?:hands?|arms?) "
+    r"(?:raised|lifted|up|held|in the air|overhead|high|out|outstretched|stretched|spread|above|on|behind)\b)",
+    re.IGNORECASE,
+)
+AT_ONCE = re.compile(r"\s*,?\s*\b(?:at the same time|simultaneously|at once)$", re.IGNORECASE)
+AND = re.compile(r"\s+and\s+", re.IGNORECASE)
+
+
+def layers(prompt: str) -> list[str]:
+    """The two simultaneous actions of a prompt, each as a prompt; the prompt alone if it has one action, or more than two."""
+    text = " ".join(prompt.split()).rstrip(".! ")
+    together = AT_ONCE.sub("", text)
+    if together != text:
+        parts = AND.split(together)
+    else:
+        parts = next((parts for word in (WHILE, AS, WITH) if len(parts := word.split(text)) > 1), [text])
+        if not parts[0] and len(parts) == 2:  # "while walking, she waves"
+            parts = list(divided(parts[1]))[::-1]
+    parts = [part.strip(" ,;.") for part in parts]
+    if len(parts) != 2 or not all(parts):
+        return [prompt]
+    subject = next((match[0] for part in parts if (match := SUBJECT.match(part) or PRONOUN.match(part))), "")
+    return [with_subject(part, subject.strip()) for part in parts]
+
+
+def composed(whole: Tensor, parts: Sequence[Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Motions whose legs are those of one part and whose arms are those of the other.
+
+    Args:
+        whole: (B, T, 263) features of the whole prompts, kept where neither part is a gesture.
+        parts: features (B, T, 263) of the first and the second action, in the dataset's own units.
+        lengths: (B,) frames.
+
+    Returns:
+        features (B, T, 263), and a mask (B,) of the motions that were composed.
+    """
+    pairs = [features_to_joints(part.float(), HUMANML3D.num_joints).cpu().double().numpy() for part in parts]
+    counts = lengths.tolist()
+    joints = features_to_joints(whole.float(), HUMANML3D.num_joints).cpu().double().numpy()
+    joints = np.concatenate([joints, joints[:, -1:]], axis=1)  # features of T frames need one more
+    kept = np.zeros(len(counts), bool)
+    for row, (first, second, frames) in enumerate(zip(*pairs, counts)):
+        legs, arms = sorted((first[:frames], second[:frames]), key=leg_speed, reverse=True)
+        kept[row] = is_gesture(arms)
+        if kept[row]:
+            joints[row, :frames] = layer(legs, arms, np.broadcast_to(raised_arms(arms), (frames, 2)))
+            joints[row, frames] = 2 * joints[row, frames - 1] - joints[row, frames - 2]
+    features, _ = joints_to_features(torch.from_numpy(joints).float(), HUMANML3D, lengths.cpu() + 1)
+    mask = torch.from_numpy(kept).to(whole.device)
+    return torch.where(mask[:, None, None], features.to(whole), whole), mask
