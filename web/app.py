@@ -1,6 +1,6 @@
-"""The studio's page: Gradio components around `pipelines.api.Lamp`.
+"""The page of the studio: Gradio components that call `pipelines.api.Lamp`.
 
-Input of visitors never becomes HTML: texts are shown in text boxes and tables, motions in the viewer's sandboxed frame.
+Text from visitors is never inserted as HTML: it is shown in text boxes and tables, and motions are shown in a sandboxed frame.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from pipelines.api import Lamp
 from pipelines.arguments import strings
 from pipelines.outputs import Sample
 from utils.errors import UserError
-from web.session import FORMATS, Action, Session, packed
-from web.timeline import stretch, timeline
+from web.session import FORMATS, Action, Session, zip_files
+from web.timeline import middle_section, timeline
 
-UPLOADS = [".npy", ".npz", ".bvh", ".glb"]
-SAMPLES = 4  # at most, side by side
-TOP = 3  # similar motions
-HEIGHT = 460  # pixels of a viewer
+UPLOAD_SUFFIXES = [".npy", ".npz", ".bvh", ".glb"]
+MAX_SAMPLES = 4  # shown side by side
+NUM_HITS = 3  # results of a search
+VIEWER_HEIGHT = 460  # pixels
 CONCURRENT = {"concurrency_id": "models", "concurrency_limit": 1}
 STYLE = """
 .viewers {display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 8px}
 .viewers p {opacity: 0.7; text-align: center}
 """
-# What a visitor types, as the strip can show it: a first frame before the last. The outer list holds the one output.
-MOVED = """(start, end, [, , frames, fps]) => {
+# Clamps the typed frames so that the section is valid: 0 <= first < end <= frames. The outer list has one item per output.
+CLAMP_SECTION = """(start, end, [, , frames, fps]) => {
   const first = Math.min(Math.max(start ?? 0, 0), frames - 1);
   return [[first, Math.min(Math.max(end ?? 0, first + 1), frames), frames, fps]];
 }"""
 EMPTY = '<div class="viewers"><p>Describe a motion and press Generate.</p></div>'
 
 
-def reported(function: Callable) -> Callable:
-    """Wrap a function so that its `UserError`s are shown on the page; other exceptions show one generic message."""
+def show_errors(function: Callable) -> Callable:
+    """Wrap a function so that the page shows the message of a `UserError`; other exceptions show a generic message."""
 
     @functools.wraps(function)
     def wrapped(*arguments: Any) -> Any:
@@ -55,132 +55,139 @@ def reported(function: Callable) -> Callable:
 
 
 class Studio:
-    """The functions behind the page. `session` is the visitor's session, `number` the selected motion's number."""
+    """The functions that the page calls. `session` is the visitor's session, `number` the number of the selected motion.
+
+    Methods that change the session return the values of `page_state`, preceded by a note.
+    """
 
     def __init__(self, lamp: Lamp, library: str = ""):
         self.lamp, self.library = lamp, library
 
-    @reported
+    @show_errors
     def generate(
         self, prompt: str, frames: float, seed: float, guidance: float, samples: float, loop: bool, session: Session
     ) -> tuple:
-        """Motions of a prompt: viewers, a note, the motions to choose from, the session."""
-        if not 1 <= samples <= SAMPLES:
-            raise UserError(f"samples: {samples}; choose from 1 to {SAMPLES}")
+        """Generate motions of a prompt. `guidance` is the guidance scale, 0 for the default of the weights."""
+        if not 1 <= samples <= MAX_SAMPLES:
+            raise UserError(f"samples: {samples}; choose from 1 to {MAX_SAMPLES}")
         settings = {"seed": int(seed), "cond_scale": guidance or None, "res_cond_scale": guidance or None}
         (prompt,), _ = strings(prompt, "prompt")
         known = self.lamp.known(prompt)
-        facts = asdict(known) if known else None
-        drawn = self.lamp.samples([prompt], int(frames) or None, int(samples), False, loop, **settings)
+        known_record = asdict(known) if known else None
+        generated = self.lamp.samples([prompt], int(frames) or None, int(samples), False, loop, **settings)
         details = {"prompt": prompt, "frames": int(frames), "samples": int(samples), "loop": loop, "guidance": guidance}
-        made = [numbered(sample, number, facts) for number, sample in enumerate(drawn)]
+        samples_to_add = [numbered(sample, number, known_record) for number, sample in enumerate(generated)]
         note = known.note if known else ""
-        return (note, *self.shown(session.added(made, Action("generate", int(seed), details))))
+        return (note, *self.page_state(session.added(samples_to_add, Action("generate", int(seed), details))))
 
-    @reported
+    @show_errors
     def edit(
         self, number: int, prompt: str, start: float, end: float, after: float, loop: bool, seed: float, session: Session
     ) -> tuple:
-        """The selected motion with a stretch changed, continued by `after` frames, or as a loop."""
+        """Regenerate frames `start` to `end` of the selected motion, extend it by `after` frames, or turn it into a loop."""
         entry = session.entry(number)
         frames = None if after or loop else (int(start), int(end))
         known = self.lamp.known(prompt) if prompt.strip() else None
-        drawn = self.lamp.edits(entry.motion, prompt.strip(), frames, 0, int(after), loop, None, seed=int(seed))
+        edited = self.lamp.edits(entry.motion, prompt.strip(), frames, 0, int(after), loop, None, seed=int(seed))
         details = {"of": entry.motion.text, "prompt": prompt, "frames": frames, "after": int(after), "loop": loop}
-        made = [numbered(sample, 0, asdict(known) if known else None) for sample in drawn]
-        return (known.note if known else "", *self.shown(session.added(made, Action("edit", int(seed), details))))
+        samples_to_add = [numbered(sample, 0, asdict(known) if known else None) for sample in edited]
+        session = session.added(samples_to_add, Action("edit", int(seed), details))
+        return (known.note if known else "", *self.page_state(session))
 
-    @reported
+    @show_errors
     def upload(self, path: str | None, session: Session) -> tuple:
-        """A motion file as an entry of the session."""
+        """Add the motion in a file to the session."""
         if path is None:
-            raise UserError(f"no file; give one of {', '.join(UPLOADS)}")
-        if Path(path).suffix.lower() not in UPLOADS:
-            raise UserError(f"{Path(path).name}: not a motion file; give one of {', '.join(UPLOADS)}")
+            raise UserError(f"no file was uploaded; choose a file that ends in {', '.join(UPLOAD_SUFFIXES)}")
+        if Path(path).suffix.lower() not in UPLOAD_SUFFIXES:
+            raise UserError(f"{Path(path).name}: not a motion file; choose a file that ends in {', '.join(UPLOAD_SUFFIXES)}")
         try:
             loaded = Motion.load(path)
-        except UserError as error:  # without the folder of the server
+        except UserError as error:  # hide the path on the server
             raise UserError(str(error).replace(str(Path(path).parent) + "/", "")) from None
         if not 1 < len(loaded) <= LONGEST:
-            raise UserError(f"{Path(path).name}: {len(loaded)} frames; from 2 to {LONGEST} can be shown")
+            raise UserError(f"{Path(path).name}: {len(loaded)} frames; a motion must have 2 to {LONGEST} frames")
         motion = Motion(loaded.joints, loaded.fps, Path(path).name)
         added = session.added([Sample(motion)], Action("upload", 0, {"file": Path(path).name}))
-        return ("", *self.shown(added))
+        return ("", *self.page_state(added))
 
-    @reported
+    @show_errors
     def caption(self, number: int, session: Session) -> list[list[str]]:
-        """Captions of the selected motion: seconds and text."""
+        """Caption the selected motion. Returns a table with one row per window: start–end in seconds, caption."""
         windows = self.lamp.captions(session.entry(number).motion)
         return [[f"{window.start:.1f}–{window.end:.1f}", window.captions[0][0]] for window in windows]
 
-    @reported
+    @show_errors
     def similar(self, number: int, query: str, session: Session) -> tuple[list[list[str]], str]:
-        """Motions that fit the query, or without one that are similar to the selected motion: a table, and viewers."""
-        wanted = query.strip() or session.entry(number).motion
+        """Search for motions that match the query or, if it is empty, that are similar to the selected motion.
+
+        Searches the library, or without one the motions of the session. Returns a table and the HTML of the viewers.
+        """
+        target = query.strip() or session.entry(number).motion
         with tempfile.TemporaryDirectory() as folder:
-            others = [entry for entry in session.entries if query.strip() or entry.number != number]
+            entries = [entry for entry in session.entries if query.strip() or entry.number != number]
             if not self.library:
-                if not others:
-                    raise UserError("nothing to search yet; make more motions, or start with --library FOLDER")
-                for entry in others:
+                if not entries:
+                    raise UserError("no motions to search: generate or upload more motions, or start the studio with --library DIR")
+                for entry in entries:
                     entry.motion.save(Path(folder) / f"{entry.number:03}.npy")
-            hits = self.lamp.search(wanted, self.library or folder, top=TOP)
-            titles = {f"{entry.number:03}.npy": entry.title for entry in others}
+            hits = self.lamp.search(target, self.library or folder, top=NUM_HITS)
+            titles = {f"{entry.number:03}.npy": entry.title for entry in entries}
             names = [hit.file.name if self.library else titles[hit.file.name] for hit in hits]
             motions = [hit.motion() for hit in hits]
         rows = [[name, f"{hit.score:.3f}"] for name, hit in zip(names, hits)]
         return rows, viewers([Motion(motion.joints, motion.fps, name) for motion, name in zip(motions, names)])
 
-    @reported
+    @show_errors
     def download(self, number: int, formats: list[str], session: Session) -> str:
-        """The selected motion's files and their record, as a .zip."""
-        return packed(self.lamp, session.entry(number), formats)
+        """The path of a .zip file with the selected motion in these formats and `prompts.json`."""
+        return zip_files(self.lamp, session.entry(number), formats)
 
-    @reported
+    @show_errors
     def undo(self, session: Session) -> tuple:
-        """Undo the last step; returns the new state of the page."""
-        return ("", *self.shown(session.undo()))
+        """Undo the last step."""
+        return ("", *self.page_state(session.undo()))
 
-    @reported
+    @show_errors
     def redo(self, session: Session) -> tuple:
-        """Redo the step that was undone last; returns the new state of the page."""
-        return ("", *self.shown(session.redo()))
+        """Redo the step that was undone last."""
+        return ("", *self.page_state(session.redo()))
 
-    @reported
+    @show_errors
     def select(self, number: int | None, session: Session) -> tuple:
-        """The viewer of the motion, and its middle as the stretch to change."""
+        """Select a motion. Returns its viewer and the values of `section_values`."""
         entry = session.entry(number)
-        return viewers([entry.motion]), *middle(entry.motion)
+        return viewers([entry.motion]), *section_values(entry.motion)
 
-    def shown(self, session: Session) -> tuple:
-        """What changes with the session: viewers, motions to choose from, the stretch to change, session."""
+    def page_state(self, session: Session) -> tuple:
+        """The outputs that depend on the session: viewers, list of motions, `section_values`, session."""
         if not session.steps:
-            return EMPTY, gr.Dropdown(choices=[], value=None), *middle(None), session
+            return EMPTY, gr.Dropdown(choices=[], value=None), *section_values(None), session
         last = session.steps[-1]
         choices = [(entry.title, entry.number) for entry in reversed(session.entries)]
-        chosen = gr.Dropdown(choices=choices, value=last[0].number)
-        return viewers([entry.motion for entry in last]), chosen, *middle(last[0].motion), session
+        selection = gr.Dropdown(choices=choices, value=last[0].number)
+        return viewers([entry.motion for entry in last]), selection, *section_values(last[0].motion), session
 
 
 def numbered(sample: Sample, number: int, known: dict | None) -> Sample:
-    """A sample under the number by which the session lists it."""
+    """The sample as number `number` of its prompt, with the result of `Lamp.known` as a dict, or None."""
     return Sample(sample.motion, 0, number, number, known, sample.cycles)
 
 
 def viewers(motions: Sequence[Motion]) -> str:
-    """One viewer per motion, side by side if there is room."""
-    frames = (framed(motion.html(), HEIGHT) for motion in motions)
+    """HTML with one viewer per motion, side by side if there is enough space."""
+    frames = (framed(motion.html(), VIEWER_HEIGHT) for motion in motions)
     return f'<div class="viewers">{"".join(frames)}</div>'
 
 
-def middle(motion: Motion | None) -> tuple[gr.Number, gr.Number, list[float]]:
-    """The stretch to change, the motion's middle third, as two numbers and on the timeline."""
-    start, end, frames, _ = value = stretch(motion)
+def section_values(motion: Motion | None) -> tuple[gr.Number, gr.Number, list[float]]:
+    """Set the section to regenerate to the middle third of the motion. Returns its first frame, its end frame and the timeline."""
+    start, end, frames, _ = value = middle_section(motion)
     return gr.Number(value=start, maximum=frames), gr.Number(value=end, maximum=frames), value
 
 
 def build(lamp: Lamp, library: str = "") -> gr.Blocks:
-    """The page."""
+    """Create the page. `library` is the folder that the search covers; "": the motions of the session."""
     studio = Studio(lamp, library)
     with gr.Blocks(title="LaMP studio", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         session = gr.State(Session())
@@ -191,23 +198,22 @@ def build(lamp: Lamp, library: str = "") -> gr.Blocks:
             with gr.Column(scale=3, min_width=320):
                 view = gr.HTML(EMPTY, label="motion")
                 note = gr.Textbox(label="What the weights know", interactive=False, lines=2)
-                chosen = gr.Dropdown(label="Motion to edit, caption and download", choices=[], interactive=True)
+                selected = gr.Dropdown(label="Motion to edit, caption and download", choices=[], interactive=True)
                 with gr.Row():
                     undo, redo = gr.Button("Undo", size="sm"), gr.Button("Redo", size="sm")
                 formats = gr.CheckboxGroup(list(FORMATS), value=["npy", "bvh", "glb"], label="Formats")
                 pack = gr.Button("Prepare download")
-                file = gr.File(label="Files and record", interactive=False)
-        connect(studio, session, controls, view, note, chosen)
-        edits = controls[1]
-        changed = [note, view, chosen, *edits["stretch"], session]
-        undo.click(studio.undo, [session], changed, api_name="undo")
-        redo.click(studio.redo, [session], changed, api_name="redo")
-        pack.click(studio.download, [chosen, formats, session], [file], api_name="download", **CONCURRENT)
+                file = gr.File(label="Motion files and prompts.json (.zip)", interactive=False)
+        connect(studio, session, controls, view, note, selected)
+        outputs = [note, view, selected, *controls[1]["section"], session]
+        undo.click(studio.undo, [session], outputs, api_name="undo")
+        redo.click(studio.redo, [session], outputs, api_name="redo")
+        pack.click(studio.download, [selected, formats, session], [file], api_name="download", **CONCURRENT)
     return blocks
 
 
 def generate_tab(studio: Studio) -> dict[str, Any]:
-    """The components of the tab that generates, by name."""
+    """Create the tab "Generate". Returns its components by name."""
     with gr.Tab("Generate"):
         prompt = gr.Textbox(
             label="What does the person do?", value="a person waves with the right hand", max_length=MAX_LETTERS, autofocus=True
@@ -215,76 +221,76 @@ def generate_tab(studio: Studio) -> dict[str, Any]:
         frames = gr.Slider(0, studio.lamp.spec.max_motion, value=60, step=4, label="Length in frames; 0: predicted from the text")
         with gr.Row():
             seed = gr.Number(1, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
-            samples = gr.Slider(1, SAMPLES, value=1, step=1, label="Samples")
-        guidance = gr.Slider(0, 8, value=0, step=0.5, label="Guidance; 0: the default of the weights")
+            samples = gr.Slider(1, MAX_SAMPLES, value=1, step=1, label="Samples")
+        guidance = gr.Slider(0, 8, value=0, step=0.5, label="Guidance scale; 0: the default of the weights")
         loop = gr.Checkbox(label="Loop: the end leads into the start")
         button = gr.Button("Generate", variant="primary", elem_id="generate")
     return {"inputs": [prompt, frames, seed, guidance, samples, loop], "button": button, "prompt": prompt}
 
 
 def edit_tab() -> dict[str, Any]:
-    """The components of the tab that edits, by name."""
+    """Create the tab "Edit". Returns its components by name."""
     with gr.Tab("Edit"):
         strip = timeline(container=True, elem_id="timeline")
-        first, last, frames, _ = stretch(None)
-        with gr.Row(elem_id="stretch"):
+        first, last, frames, _ = middle_section(None)
+        with gr.Row(elem_id="section"):
             start = gr.Number(first, label="From frame", precision=0, minimum=0, maximum=frames)
             end = gr.Number(last, label="To frame", precision=0, minimum=0, maximum=frames)
         strip.input(None, [strip], [start, end], js="value => [value[0], value[1]]")
         for number in (start, end):
-            number.input(None, [start, end, strip], [strip], js=MOVED)
-        prompt = gr.Textbox(label="What happens there? Without text, what leads from before to after", max_length=MAX_LETTERS)
-        change = gr.Button("Change this stretch", variant="primary")
+            number.input(None, [start, end, strip], [strip], js=CLAMP_SECTION)
+        prompt = gr.Textbox(label="What happens in this section? Leave empty to fill it without a prompt", max_length=MAX_LETTERS)
+        change = gr.Button("Regenerate this section", variant="primary")
         after = gr.Slider(4, 196, value=60, step=4, label="Frames to add")
-        more, loop = gr.Button("Continue"), gr.Button("Make a loop")
+        extend, loop = gr.Button("Continue"), gr.Button("Make a loop")
         seed = gr.Number(1, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
-    buttons = {"change": change, "more": more, "loop": loop}
-    return {"prompt": prompt, "stretch": [start, end, strip], "after": after, "seed": seed, **buttons}
+    buttons = {"change": change, "continue": extend, "loop": loop}
+    return {"prompt": prompt, "section": [start, end, strip], "after": after, "seed": seed, **buttons}
 
 
 def upload_tab() -> dict[str, Any]:
-    """The components of the tab that uploads, captions and searches, by name."""
+    """Create the tab "Upload, captions, search". Returns its components by name."""
     with gr.Tab("Upload, captions, search"):
-        file = gr.File(label="Motion file", file_types=UPLOADS, type="filepath")
+        file = gr.File(label="Motion file", file_types=UPLOAD_SUFFIXES, type="filepath")
         captions = gr.Button("Caption the selected motion", variant="primary")
         table = gr.Dataframe(headers=["seconds", "caption"], datatype="str", interactive=False, wrap=True, label="Captions")
-        query = gr.Textbox(label="Search by text; without it, for motions like the selected one", max_length=MAX_LETTERS)
+        query = gr.Textbox(label="Search by text; leave empty to find motions similar to the selected one", max_length=MAX_LETTERS)
         search = gr.Button("Search")
-        hits = gr.Dataframe(headers=["motion", "similarity"], datatype="str", interactive=False, wrap=True, label="Found")
+        hits = gr.Dataframe(headers=["motion", "similarity"], datatype="str", interactive=False, wrap=True, label="Results")
     return {"file": file, "captions": captions, "table": table, "query": query, "search": search, "hits": hits}
 
 
-def connect(studio: Studio, session: gr.State, controls: tuple, view: gr.HTML, note: gr.Textbox, chosen: gr.Dropdown) -> None:
-    """Connect the controls to their functions."""
-    made, edits, uploads = controls
-    changed = [note, view, chosen, *edits["stretch"], session]
+def connect(studio: Studio, session: gr.State, controls: tuple, view: gr.HTML, note: gr.Textbox, selected: gr.Dropdown) -> None:
+    """Connect the components of the tabs to the functions of the studio."""
+    generation, editing, uploads = controls
+    outputs = [note, view, selected, *editing["section"], session]
     gr.on(
-        [made["button"].click, made["prompt"].submit], studio.generate, [*made["inputs"], session], changed, api_name="generate",
-        **CONCURRENT,
+        [generation["button"].click, generation["prompt"].submit], studio.generate, [*generation["inputs"], session], outputs,
+        api_name="generate", **CONCURRENT,
     )  # fmt: skip
-    no, yes, zero = gr.State(False), gr.State(True), gr.State(0)
-    edited = [chosen, edits["prompt"], *edits["stretch"][:2]]
+    false, true, zero = gr.State(False), gr.State(True), gr.State(0)
+    inputs = [selected, editing["prompt"], *editing["section"][:2]]
     gr.on(
-        [edits["change"].click, edits["prompt"].submit], studio.edit, [*edited, zero, no, edits["seed"], session], changed,
+        [editing["change"].click, editing["prompt"].submit], studio.edit, [*inputs, zero, false, editing["seed"], session], outputs,
         api_name="edit", **CONCURRENT,
     )  # fmt: skip
-    edits["more"].click(
-        studio.edit, [*edited, edits["after"], no, edits["seed"], session], changed, api_name="continue", **CONCURRENT
+    editing["continue"].click(
+        studio.edit, [*inputs, editing["after"], false, editing["seed"], session], outputs, api_name="continue", **CONCURRENT
     )
-    edits["loop"].click(studio.edit, [*edited, zero, yes, edits["seed"], session], changed, api_name="loop", **CONCURRENT)
-    uploads["file"].upload(studio.upload, [uploads["file"], session], changed, api_name="upload", **CONCURRENT)
-    uploads["captions"].click(studio.caption, [chosen, session], [uploads["table"]], api_name="caption", **CONCURRENT)
+    editing["loop"].click(studio.edit, [*inputs, zero, true, editing["seed"], session], outputs, api_name="loop", **CONCURRENT)
+    uploads["file"].upload(studio.upload, [uploads["file"], session], outputs, api_name="upload", **CONCURRENT)
+    uploads["captions"].click(studio.caption, [selected, session], [uploads["table"]], api_name="caption", **CONCURRENT)
     uploads["search"].click(
-        studio.similar, [chosen, uploads["query"], session], [uploads["hits"], view], api_name="search", **CONCURRENT
+        studio.similar, [selected, uploads["query"], session], [uploads["hits"], view], api_name="search", **CONCURRENT
     )
-    chosen.input(studio.select, [chosen, session], [view, *edits["stretch"]], api_name="select", **CONCURRENT)
+    selected.input(studio.select, [selected, session], [view, *editing["section"]], api_name="select", **CONCURRENT)
 
 
 def launch(
     blocks: gr.Blocks, host: str, port: int | None, share: bool = False, max_upload: int = 20, wait: bool = True
 ) -> str:
-    """Serve the page, and return its address; with `wait` not before it is stopped."""
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # none from the net
+    """Serve the page and return its address. With `wait`, return only when the server is stopped; `max_upload` is in MB."""
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no remote fonts
     _, address, _ = blocks.queue(max_size=32).launch(
         server_name=host, server_port=port, share=share, max_file_size=f"{max_upload}mb", ssr_mode=False, theme=theme, css=STYLE,
         footer_links=["api"], run_history=False, enable_monitoring=False, prevent_thread_lock=not wait, quiet=not wait,

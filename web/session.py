@@ -1,4 +1,4 @@
-"""What one visitor of the studio has made: entries in steps that can be undone, and files of an entry with their record."""
+"""The session of one visitor of the studio: its motions, undo and redo, and the download of a motion as a .zip file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pipelines.outputs import Sample, standard_body, write_samples
 from utils.errors import UserError
 from utils.provenance import provenance
 
-MOST = 100  # entries of a session; the oldest go first
+MAX_ENTRIES = 100  # motions kept in a session; the oldest are dropped first
 FORMATS = ("npy", "bvh", "glb", "smpl", "mp4", "html")
 
 
 @dataclass(frozen=True)
 class Action:
-    """How an entry came about: its settings in the record of results."""
+    """The action that created an entry, with its settings for `prompts.json`."""
 
     kind: str  # generate, edit or upload
     seed: int = 0
@@ -44,18 +44,24 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """The entry's line in the list: number, shortened text, frames."""
+        """The title in the list of motions: number, shortened text, number of frames."""
         text = self.motion.text or "a motion"
         return f"{self.number}. {text if len(text) <= 60 else text[:59] + '…'} ({len(self.motion)} frames)"
 
 
 @dataclass(frozen=True)
 class Session:
-    """Steps of entries; those that were undone wait to be redone. Each change makes a new session."""
+    """An immutable session: every change returns a new one.
+
+    Attributes:
+        steps: the entries that each action created, the oldest action first.
+        undone: steps that can be redone, the one undone last at the end.
+        total: number of entries created so far, including dropped and undone ones.
+    """
 
     steps: tuple[tuple[Entry, ...], ...] = ()
     undone: tuple[tuple[Entry, ...], ...] = ()
-    counted: int = 0
+    total: int = 0
 
     @property
     def entries(self) -> list[Entry]:
@@ -63,20 +69,20 @@ class Session:
         return [entry for step in self.steps for entry in step]
 
     def added(self, samples: Iterable[Sample], action: Action) -> Session:
-        """The session with a step of new motions; the oldest steps go when there are too many motions."""
-        entries = tuple(Entry(number, sample, action) for number, sample in enumerate(samples, start=self.counted + 1))
+        """The session with one more step. The oldest steps are dropped if there are more than MAX_ENTRIES motions."""
+        entries = tuple(Entry(number, sample, action) for number, sample in enumerate(samples, start=self.total + 1))
         steps = (*self.steps, entries)
-        while sum(map(len, steps)) > MOST and len(steps) > 1:
+        while sum(map(len, steps)) > MAX_ENTRIES and len(steps) > 1:
             steps = steps[1:]
-        return Session(steps, (), self.counted + len(entries))
+        return Session(steps, (), self.total + len(entries))
 
     def undo(self) -> Session:
         """The session without its last step."""
-        return Session(self.steps[:-1], (*self.undone, self.steps[-1]), self.counted) if self.steps else self
+        return Session(self.steps[:-1], (*self.undone, self.steps[-1]), self.total) if self.steps else self
 
     def redo(self) -> Session:
         """The session with the step that was undone last."""
-        return Session((*self.steps, self.undone[-1]), self.undone[:-1], self.counted) if self.undone else self
+        return Session((*self.steps, self.undone[-1]), self.undone[:-1], self.total) if self.undone else self
 
     def entry(self, number: int | None) -> Entry:
         """The entry with this number. Raises `UserError` if there is none."""
@@ -86,8 +92,8 @@ class Session:
         raise UserError("no motion is selected; generate or upload one first")
 
 
-def packed(lamp: Lamp, entry: Entry, formats: Sequence[str]) -> str:
-    """A .zip with the motion in these formats and its record, `prompts.json`, in a folder of its own. Returns its path."""
+def zip_files(lamp: Lamp, entry: Entry, formats: Sequence[str]) -> str:
+    """Write a .zip file with the motion in these formats and `prompts.json` to a new temporary folder. Returns its path."""
     if not formats or not set(formats) <= set(FORMATS):
         raise UserError(f"formats: choose from {', '.join(FORMATS)}")
     made_by = provenance(entry.action, lamp.loader.device, lamp.generator.sources if entry.action.kind != "upload" else ())

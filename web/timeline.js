@@ -1,6 +1,8 @@
-// The strip of timeline.py. In Gradio's `js_on_load`: `element`, `props`, `trigger` and `watch` are given.
-const LEAST = 1; // frame of a stretch
-let grabbed = null; // what moves: 0 or 1, an end; "band"; and where it was taken
+// The script of the timeline in timeline.py. Gradio's `js_on_load` provides `element`, `props`, `trigger` and `watch`.
+const MIN_FRAMES = 1; // minimum length of a section
+// While dragging: { part, frame, start, end }. `part` is 0 (start handle), 1 (end handle) or "band" (the whole section). `frame`,
+// `start` and `end` are the frames of the pointer and of the section at the start of the drag.
+let drag = null;
 
 const value = () => (Array.isArray(props.value) ? props.value : [20, 40, 60, 20]).map(Number);
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
@@ -8,15 +10,15 @@ const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 function draw() {
   const [start, end, frames, fps] = value(), strip = element.querySelector(".strip");
   if (!strip) return;
-  const share = (frame) => `${(100 * frame) / frames}%`, seconds = (frame) => (frame / fps).toFixed(1);
+  const percent = (frame) => `${(100 * frame) / frames}%`, seconds = (frame) => (frame / fps).toFixed(1);
   const band = strip.querySelector(".band");
-  band.style.left = share(start);
-  band.style.width = share(end - start);
+  band.style.left = percent(start);
+  band.style.width = percent(end - start);
   for (const handle of strip.querySelectorAll(".handle")) {
-    const which = Number(handle.dataset.end), frame = [start, end][which];
-    handle.style.left = share(frame);
-    handle.setAttribute("aria-valuemin", which ? start + LEAST : 0);
-    handle.setAttribute("aria-valuemax", which ? frames : end - LEAST);
+    const index = Number(handle.dataset.end), frame = [start, end][index];
+    handle.style.left = percent(frame);
+    handle.setAttribute("aria-valuemin", index ? start + MIN_FRAMES : 0);
+    handle.setAttribute("aria-valuemax", index ? frames : end - MIN_FRAMES);
     handle.setAttribute("aria-valuenow", frame);
     handle.setAttribute("aria-valuetext", `frame ${frame}, ${seconds(frame)} s`);
   }
@@ -24,7 +26,7 @@ function draw() {
   const marks = [];
   for (let time = 0; time * fps < frames; time += step) {
     const mark = document.createElement("span");
-    mark.style.left = share(time * fps);
+    mark.style.left = percent(time * fps);
     mark.textContent = `${time} s`;
     marks.push(mark);
   }
@@ -40,10 +42,10 @@ function set(start, end) {
   trigger("input");
 }
 
-function move(which, frame) {
+function moveHandle(index, frame) {
   const [start, end, frames] = value();
-  if (which === 0) set(clamp(frame, 0, end - LEAST), end);
-  else set(start, clamp(frame, start + LEAST, frames));
+  if (index === 0) set(clamp(frame, 0, end - MIN_FRAMES), end);
+  else set(start, clamp(frame, start + MIN_FRAMES, frames));
 }
 
 function frameAt(event) {
@@ -56,35 +58,35 @@ element.addEventListener("pointerdown", (event) => {
   if (!strip || event.button > 0) return;
   const [start, end] = value(), frame = frameAt(event), handle = event.target.closest(".handle");
   const nearest = Math.abs(frame - start) <= Math.abs(frame - end) ? 0 : 1;
-  const which = handle ? Number(handle.dataset.end) : event.target.closest(".band") ? "band" : nearest;
-  grabbed = { which, frame, start, end };
+  const part = handle ? Number(handle.dataset.end) : event.target.closest(".band") ? "band" : nearest;
+  drag = { part, frame, start, end };
   strip.setPointerCapture(event.pointerId);
-  if (which !== "band") strip.querySelector(`.handle[data-end="${which}"]`).focus();
-  if (!handle && which !== "band") move(which, frame);
+  if (part !== "band") strip.querySelector(`.handle[data-end="${part}"]`).focus();
+  if (!handle && part !== "band") moveHandle(part, frame);
   event.preventDefault();
 });
 
 element.addEventListener("pointermove", (event) => {
-  if (!grabbed) return;
+  if (!drag) return;
   const frame = frameAt(event), frames = value()[2];
-  if (grabbed.which !== "band") return move(grabbed.which, frame);
-  const by = clamp(frame - grabbed.frame, -grabbed.start, frames - grabbed.end);
-  set(grabbed.start + by, grabbed.end + by);
+  if (drag.part !== "band") return moveHandle(drag.part, frame);
+  const offset = clamp(frame - drag.frame, -drag.start, frames - drag.end);
+  set(drag.start + offset, drag.end + offset);
 });
 
-for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) element.addEventListener(kind, () => (grabbed = null));
+for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) element.addEventListener(kind, () => (drag = null));
 
 element.addEventListener("keydown", (event) => {
   const handle = event.target.closest(".handle");
   if (!handle || event.ctrlKey || event.altKey || event.metaKey) return;
-  const which = Number(handle.dataset.end), frames = value()[2], now = value()[which];
-  const to = {
-    ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1,
-    PageDown: now - 10, PageUp: now + 10, Home: 0, End: frames,
+  const index = Number(handle.dataset.end), frames = value()[2], current = value()[index];
+  const target = {
+    ArrowLeft: current - 1, ArrowDown: current - 1, ArrowRight: current + 1, ArrowUp: current + 1,
+    PageDown: current - 10, PageUp: current + 10, Home: 0, End: frames,
   }[event.key];
-  if (to === undefined) return;
+  if (target === undefined) return;
   event.preventDefault();
-  move(which, to);
+  moveHandle(index, target);
 });
 
 watch("value", draw);

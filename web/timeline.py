@@ -1,6 +1,6 @@
-"""A strip on which a stretch of a motion is chosen by dragging or with the keys; its script and style lie beside this file.
+"""A timeline on which a section of a motion is selected by dragging or with the keyboard (`timeline.js`, `timeline.css`).
 
-The script is fixed and sees four numbers, nothing that a visitor writes.
+The script is constant and receives four numbers, but no text from a visitor.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ import gradio as gr
 
 from motion.clip import Motion
 
-FRAMES, FPS = 60, 20.0  # of the strip before there is a motion
-HANDLE = '<div class="handle" data-end="{0}" role="slider" tabindex="0" aria-label="{1} frame of the stretch"></div>'
+DEFAULT_FRAMES, DEFAULT_FPS = 60, 20.0  # while no motion is selected
+HANDLE = '<div class="handle" data-end="{0}" role="slider" tabindex="0" aria-label="{1} frame of the section"></div>'
 MARKUP = (
-    '<p class="title">Stretch to change: drag it, or its ends</p><div class="strip"><div class="ticks" aria-hidden="true"></div>'
+    '<p class="title">Section to regenerate: drag it or its ends</p><div class="strip"><div class="ticks" aria-hidden="true"></div>'
     f'<div class="band"></div>{HANDLE.format(0, "first")}{HANDLE.format(1, "last")}</div><output class="words"></output>'
 )
 
 
-def timeline(**more: Any) -> gr.HTML:
-    """The strip. Its value is what `stretch` gives; `input` fires while a visitor drags."""
+def timeline(**options: Any) -> gr.HTML:
+    """Create the timeline. Its value has the form of `middle_section`; its `input` event fires while a visitor drags.
+
+    `options` are passed to `gr.HTML`.
+    """
     script, style = ((Path(__file__).parent / f"timeline.{suffix}").read_text(encoding="utf-8") for suffix in ("js", "css"))
-    return gr.HTML(stretch(None), html_template=MARKUP, css_template=style, js_on_load=script, **more)
+    return gr.HTML(middle_section(None), html_template=MARKUP, css_template=style, js_on_load=script, **options)
 
 
-def stretch(motion: Motion | None) -> list[float]:
-    """The middle third of a motion: its first frame, its end, the motion's frames, and frames per second."""
-    frames, fps = (len(motion), motion.fps) if motion else (FRAMES, FPS)
+def middle_section(motion: Motion | None) -> list[float]:
+    """The middle third of a motion as [first frame, end frame (exclusive), frames of the motion, frames per second]."""
+    frames, fps = (len(motion), motion.fps) if motion else (DEFAULT_FRAMES, DEFAULT_FPS)
     return [frames // 3, 2 * frames // 3, frames, float(fps)]
