@@ -60,7 +60,7 @@ def of_generated(clips: CaptionedClips, generator: Generator, stage: str, count:
         if stage == "residual":
             made = generator.complete(model)(features, lengths, captions)
         else:
-            made = generator.pipeline(model).generate(captions, lengths, generator.sampling, stepwise=False)[0].cpu()
+            made = generator.pipeline(model).generate(captions, lengths, generator.sampling, stepwise=False, layered=False)[0].cpu()
         return {"pictures": sheet(strips(made, lengths, captions, clips.spec), clips.spec.fps, COLUMNS)}
 
     return draw

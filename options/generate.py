@@ -29,6 +29,9 @@ class Sampling(OutputFiles, Common):
     cond_scale: float | None = option(None, "guidance scale of the base tokens; 1: none; default: 4, embedded weights 2")
     res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; 1: none; default: 5, embedded weights 2")
     temperature: float = option(1.0, "sampling temperature; above 1 more varied, below 1 more certain")
+    choice_temperature: float | None = option(
+        None, "noise on the order in which base tokens are kept; 0: the most certain first; default: 0, embedded weights 4"
+    )
     topkr: float = option(0.9, "fraction of the codes, least likely first, that are never sampled, 0 to 1")
     precision: str = option(
         "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs that compute in bf16, else fp32", choices=PRECISIONS
@@ -48,6 +51,10 @@ class GenT2M(Sampling):
     stepwise: bool = option(
         True, "generate a prompt of several steps (squats, then jumps) step by step, if the weights fill gaps; false: as a whole"
     )
+    layered: bool = option(
+        True, "generate two simultaneous actions (walks while waving) separately and compose them, if one is a gesture and the "
+        "weights fill gaps; false: as a whole"
+    )  # fmt: skip
     join: bool = option(False, "join all prompts, one after another, into one motion of any length")
     loop: bool = option(False, "generate loops: the end leads into the start")
 

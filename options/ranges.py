@@ -19,6 +19,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     **dict.fromkeys(("block_size", "lora_r", "lora_alpha", "num_queries", "embed_dim", "cross_width"), SIZE),
     **dict.fromkeys(("max_iters", "max_minutes", "eval_iter", "warm_up_iter", "clip_grad", "weight_decay", "min_lr"), COUNT),
     **dict.fromkeys(("match_rows", "loss_joints", "commit", "rerank", "caption", "eval_fid", "eval_batches"), COUNT),
+    "choice_temperature": COUNT,
     "pictures": (0, 100),
     **dict.fromkeys(("beta2", "gamma", "mu", "dropout", "drop_out_rate", "lora_dropout", "pkeep", "cond_drop_prob"), SHARE),
     **dict.fromkeys(("quantize_dropout_prob", "ema_decay", "topkr", "drop_encoder"), SHARE),

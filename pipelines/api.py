@@ -145,8 +145,8 @@ class Lamp:
             samples: how many motions of each prompt; None: one, not in a list.
             join: one motion that follows all prompts, one after the other.
             loop: motions whose end leads into their start.
-            sampling: fields of `SamplingSettings`: seed, time_steps, cond_scale, res_cond_scale, temperature, topkr; None: the
-                defaults of gen_t2m.py.
+            sampling: fields of `SamplingSettings`: seed, time_steps, cond_scale, res_cond_scale, temperature, topkr,
+                choice_temperature, stepwise, layered; None: the defaults of gen_t2m.py.
 
         Returns:
             a `Motion`; a list of them for a list of prompts, or with `samples`; with both, a list per prompt.

@@ -52,7 +52,8 @@ class SamplingSettings:
         choice_temperature: strength of the random noise on the confidence by which the masked transformer keeps tokens (MaskGIT);
             0: the most confident tokens are kept.
         stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
-        layered: generate two simultaneous actions ("walks while waving") separately and compose them, if one is a gesture.
+        layered: generate two simultaneous actions ("walks while waving") separately and compose them, if the weights can fill gaps
+            and one action is a gesture.
     """
 
     time_steps: int = 18
@@ -63,7 +64,7 @@ class SamplingSettings:
     seed: int = 0
     choice_temperature: float = 0.0
     stepwise: bool = True
-    layered: bool = False
+    layered: bool = True
 
     def changed(self, flags: Any) -> SamplingSettings:
         """These settings, with the values of all fields that `flags` has as attributes other than None."""
@@ -80,7 +81,7 @@ class Reading:
 
 
 EMBEDDED_SAMPLING = SamplingSettings(  # best for the embedded weights (docs/experiments.md)
-    cond_scale=2.0, res_cond_scale=2.0, choice_temperature=4.0, layered=True
+    cond_scale=2.0, res_cond_scale=2.0, choice_temperature=4.0
 )
 
 
@@ -236,7 +237,7 @@ class TextToMotion:
     def plan(self, prompt: str, sampling: SamplingSettings) -> list[list[str]]:
         """The steps of a prompt; each is its text and, if it consists of two simultaneous actions, the texts of both."""
         stepwise = sampling.stepwise and self.fills and self.length is not None
-        layered = sampling.layered and self.tokeniser.config.dim == FEATURES
+        layered = sampling.layered and self.fills and self.tokeniser.config.dim == FEATURES
         texts = steps(prompt) if stepwise else [prompt]
         return [[text, *(actions if layered and len(actions := layers(text)) == 2 else ())] for text in texts]
 

@@ -12,7 +12,7 @@ from motion.skeleton import HUMANML3D
 from pipelines.layers import composed, layers
 from prepare.facts import prove
 from prepare.synthetic import walker, waver
-from tests.test_text2motion import pipeline
+from tests.test_steps import filling
 
 ARM_JOINTS, LEG_JOINTS = [16, 18, 20, 17, 19, 21], [1, 2, 4, 5, 7, 8, 10, 11]
 
@@ -96,7 +96,7 @@ def test_actions_that_both_need_the_legs_keep_the_whole_motion():
 
 
 def test_layers_are_generated_from_their_own_texts(monkeypatch):
-    model, asked = pipeline(), []
+    model, asked = filling(), []
     draw = model.draw
 
     def watched(condition, *given, **options):
@@ -117,7 +117,7 @@ def test_layers_are_generated_from_their_own_texts(monkeypatch):
 
 
 def test_layered_motions_depend_neither_on_their_batch_nor_on_the_prompts_beside_them():
-    model = pipeline()
+    model = filling()
     prompts = ["a person walks", "a person walks while waving", "she bows with both arms raised"]
     together, lengths = model.generate(prompts, seed=3, layered=True)
     for row, prompt in enumerate(prompts):

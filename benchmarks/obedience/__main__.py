@@ -49,6 +49,8 @@ class Obedience:
     cond_scale: float | None = option(None, "guidance scale of the base tokens; default: that of the weights")
     res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; default: that of the weights")
     temperature: float | None = option(None, "sampling temperature; default: that of the weights")
+    choice_temperature: float | None = option(None, "noise on the order of the base tokens; default: that of the weights")
+    layered: bool = option(True, "compose simultaneous actions from motions generated separately; false: as a whole")
     stepwise: bool = option(True, "generate the steps of a prompt one after the other; false: as a whole")
     checkpoints_dir: str = option("checkpoints", "folder of checkpoint folders")
     dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
