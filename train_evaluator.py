@@ -66,7 +66,7 @@ def train(config: TrainEvaluator) -> None:
         clips = {split: CaptionedClips(spec, split, store) for split in ("train", "val", *tests)}
         words = load_words(config, folder, source, [caption.tokens for split in clips.values() for caption in split.captions])
     share = {"seed": config.seed, "rank": processes.rank, "world": processes.world}
-    weights = sampling_weights(clips["train"].clips.names, spec.root) if config.balance else None
+    weights = sampling_weights(clips["train"].clips.names, spec.root, config.balance, config.compositions)
     batches = MatchingBatches(clips["train"], normaliser, words, batch_size=config.batch_size, weights=weights, **share)
     pairs = {
         split: MatchingBatches(clips[split], normaliser, words, batch_size=min(POOL, len(clips[split])))

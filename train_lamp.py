@@ -77,8 +77,7 @@ def train(config: TrainLaMP) -> None:
     with processes.first_on_node():
         store = MotionStore(spec)
         train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
-        if config.balance:
-            share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
+        share["weights"] = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
         train_pairs, val_pairs = pairs(train_clips, **share), pairs(val_clips, batch_size=1)
     if not config.init:
         model.init_latents_(train_pairs.latent_sample())

@@ -160,8 +160,8 @@ def pairs(config: TrainM2T, reader: LanguageMotion, model: Captioner) -> tuple[C
 
     train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
     val = batches(val_clips, batch_size=min(VALIDATION_BATCH, len(val_clips)))
-    weights = {"weights": sampling_weights(train_clips.clips.names, spec.root)} if config.balance else {}
-    return batches(train_clips, **share(config), **weights), validation(val, reader)
+    weights = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
+    return batches(train_clips, weights=weights, **share(config)), validation(val, reader)
 
 
 def validation(batches: Sentences | CaptionedLatents, reader: LanguageMotion | None = None) -> Validation:

@@ -123,8 +123,7 @@ def train(config: TrainT2M) -> None:
     with processes.first_on_node():
         store = MotionStore(spec)
         train_clips = CaptionedClips(spec, "train", store)
-        if config.balance:
-            share["weights"] = sampling_weights(train_clips.clips.names, spec.root)
+        share["weights"] = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
         train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, share)
         val_clips = CaptionedClips(spec, "val", store)
         val_tokens = tokens(val_clips, tokeniser, normaliser, encoder, config, {})

@@ -66,7 +66,7 @@ def train(config: TrainVQ) -> None:
         seed=config.seed,
         rank=processes.rank,
         world=processes.world,
-        weights=sampling_weights(clips.names, spec.root, clips.lengths) if config.balance else None,
+        weights=sampling_weights(clips.names, spec.root, config.balance, config.compositions, clips.lengths),
     )
     model = new_tokeniser(config, spec, clips, normaliser)
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6

@@ -14,7 +14,7 @@ import numpy as np
 
 from utils.errors import UserError
 
-ACTIONS = "actions.csv"
+ACTIONS, COMPOSED = "actions.csv", "composed.txt"
 
 
 def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
@@ -29,12 +29,41 @@ def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
         return {row["clip"]: row[column] for row in reader}
 
 
-def sampling_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] | None = None) -> np.ndarray:
-    """Sampling weight of each clip, 1 on average. Actions are drawn in proportion to the square root of their size.
+def sampling_weights(
+    names: Sequence[str],
+    folder: Path,
+    balance: bool = True,
+    compositions: float | None = None,
+    sizes: Sequence[float] | None = None,
+) -> np.ndarray | None:
+    """Sampling weight of each clip, 1 on average; None if all clips are to be drawn alike.
 
-    `sizes` (N,) default to 1, so that an action's size is its number of clips; with lengths it is its number of frames. Clips
-    without an action form one action. Without `actions.csv` all weights are 1.
+    Args:
+        balance: draw actions in proportion to the square root of their size. Clips without an action form one action.
+        compositions: fraction of the samples that are compositions (`composed.txt`); None: as the other arguments give it.
+        sizes: (N,) default 1, so that an action's size is its number of clips; with lengths it is its number of frames.
+
+    Without `actions.csv` all actions count as one. Raises `UserError` if `compositions` needs clips that the dataset lacks.
     """
+    if not balance and compositions is None:
+        return None
+    weights = balanced_weights(names, folder, sizes) if balance else np.ones(len(names))
+    if compositions is None:
+        return weights
+    path = folder / COMPOSED
+    listed = set(path.read_text(encoding="utf-8").split()) if path.is_file() else set()
+    composed = np.array([name in listed for name in names])
+    sizes = np.ones(len(names)) if sizes is None else np.asarray(sizes, dtype=float)
+    for clips, fraction in ((composed, compositions), (~composed, 1 - compositions)):
+        if fraction > 0 and not clips.any():
+            kind = "compositions" if clips is composed else "other clips"
+            raise UserError(f"--compositions {compositions}: {folder} has no {kind}; build it with prepare.open_dataset")
+        weights[clips] *= fraction * sizes.sum() / max((weights * sizes)[clips].sum(), 1e-12)
+    return weights
+
+
+def balanced_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] | None) -> np.ndarray:
+    """Weights (N,), 1 on average, by which actions are drawn in proportion to the square root of their size."""
     known = read_actions(folder)
     actions = [known.get(name) or known.get(name.partition("_")[2], "") for name in names]  # B_000123 is a part of 000123
     sizes = np.ones(len(actions)) if sizes is None else np.asarray(sizes, dtype=float)

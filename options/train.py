@@ -29,6 +29,9 @@ class Training(OnDataset, Configured, Common):
     precision: str = option("auto", "auto: bf16 on GPUs and CPUs that compute in bf16, else fp32", choices=PRECISIONS)
     is_continue: bool = option(False, "resume this run from its last save")
     balance: bool = option(False, "sample actions in proportion to the square root of their frequency (actions.csv of the dataset)")
+    compositions: float | None = option(
+        None, "fraction of the training samples that are compositions (composed.txt of the dataset); default: as many as it has"
+    )
     log_every: int = option(10, "steps between log lines")
     save_latest: int = option(500, "steps between saves of the latest weights and the resume file")
     eval_every_e: int = option(1, "epochs between validations")

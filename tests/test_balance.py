@@ -33,16 +33,33 @@ def test_actions_are_drawn_by_the_root_of_their_clips(tmp_path):
 def test_sizes_make_actions_count_by_frames(tmp_path):
     actions = {"w1": "walk", "w2": "walk", "k": "kick"}
     sizes = [150, 10, 40]
-    weights = sampling_weights(list(actions), folder_with(tmp_path, actions), sizes)
+    weights = sampling_weights(list(actions), folder_with(tmp_path, actions), sizes=sizes)
     assert weights[0] == weights[1]  # frames of one action are alike
     assert (weights[0] * 160) / (weights[2] * 40) == pytest.approx((160 / 40) ** 0.5)
 
 
 def test_without_the_file_all_are_alike_and_unlisted_clips_are_one_action(tmp_path):
     assert sampling_weights(["a", "b"], tmp_path).tolist() == [1, 1]
-    assert sampling_weights(["a", "b"], tmp_path, [100, 3]).tolist() == [1, 1]
+    assert sampling_weights(["a", "b"], tmp_path, sizes=[100, 3]).tolist() == [1, 1]
     weights = sampling_weights(["a", "x", "y", "z", "v"], folder_with(tmp_path, {"a": "walk"}))
     assert weights[0] == pytest.approx(2 * weights[1])
+
+
+def test_a_fraction_of_the_samples_are_compositions(tmp_path):
+    actions = {"w1": "walk", "w2": "walk", "b": "bow", "C1": "walk", "MC1": "walk", "C2": "bow"}
+    folder_with(tmp_path, actions)
+    with pytest.raises(UserError, match="has no compositions"):
+        sampling_weights(list(actions), tmp_path, compositions=0.4)
+    (tmp_path / "composed.txt").write_text("C1\nMC1\nC2\n")
+    for balance in (False, True):
+        weights = sampling_weights(list(actions), tmp_path, balance, 0.4)
+        assert weights.mean() == pytest.approx(1) and weights[3:].sum() / weights.sum() == pytest.approx(0.4)
+        assert weights[2] / weights[0] == pytest.approx(2**0.5 if balance else 1)
+    sizes = [100, 10, 10, 50, 50, 20]
+    weights = sampling_weights(list(actions), tmp_path, True, 0.25, sizes) * sizes
+    assert weights[3:].sum() / weights.sum() == pytest.approx(0.25)
+    assert not sampling_weights(list(actions), tmp_path, compositions=0.0)[3:].any()
+    assert sampling_weights(list(actions), tmp_path, balance=False) is None
 
 
 def test_columns_are_checked(tmp_path):
