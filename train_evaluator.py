@@ -98,7 +98,7 @@ def train(config: TrainEvaluator) -> None:
 
 def sizes(config: TrainEvaluator) -> dict[str, int]:
     """The flags that are fields of `EvaluatorConfig`."""
-    names = ("movement_hidden", "movement_dim", "motion_hidden", "text_hidden", "embed_dim")
+    names = ("movement_hidden", "movement_dim", "motion_hidden", "text_hidden", "embed_dim", "info_nce")
     return {name: getattr(config, name) for name in names}
 
 

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 from torch import Tensor, nn
 
+from models.graphs import Graphs
 from models.layers import EncoderLayer
 from utils.checkpoint import atomic_path, load_weights
 from utils.errors import UserError
@@ -80,9 +81,13 @@ class Bert(nn.Module):
             EncoderLayer(c.hidden_size, c.num_attention_heads, c.intermediate_size, c.hidden_dropout_prob, c.layer_norm_eps)
             for _ in range(c.num_hidden_layers)
         )
+        self.graphs = Graphs(self)
 
     def forward(self, ids: Tensor, valid: Tensor) -> Tensor:
         """ids (B, L), valid (B, L) bool → hidden states (B, L, C)."""
+        return self.graphs(self._hidden, (ids, valid))
+
+    def _hidden(self, ids: Tensor, valid: Tensor) -> Tensor:
         x = self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]] + self.types.weight[0])
         for layer in self.layers:
             x = layer(x, valid[:, None, None, :])

@@ -44,6 +44,7 @@ class EvaluatorConfig:
     pos_dim: int = 15
     max_frames: int = 196
     margin: float = 10.0  # how far apart a text and a motion that do not match are wanted
+    info_nce: float = 0.0  # weight of the InfoNCE loss, with the negative distance as similarity
 
 
 class MovementEncoder(nn.Module):
@@ -136,7 +137,10 @@ class Evaluator(nn.Module):
         with less noise. Motions of clips with the same caption are not used as negatives.
 
         `batch`: {'motion' (B, T, D), 'lengths' (B,), 'words' (B, L, W), 'pos' (B, L, P), 'text_lengths' (B,), 'caption' (B,) with a
-        number that equal texts share}. Logs both terms, and the fraction of texts whose own motion is the nearest.
+        number that equal texts share}. Logs all terms, and the fraction of texts whose own motion is the nearest.
+
+        With `info_nce`, the InfoNCE loss (van den Oord et al. 2018) in both directions is added. Unlike the mean over all pairs, it
+        weights hard negatives, such as the same action in another mood.
         """
         motion = self.embed_motion(batch["motion"], batch["lengths"])
         text = self.embed_text(batch["words"], batch["pos"], batch["text_lengths"])
@@ -144,8 +148,15 @@ class Evaluator(nn.Module):
         others = batch["caption"][:, None] != batch["caption"]
         match = distance.diagonal().square().mean()
         mismatch = (F.relu(self.config.margin - distance).square() * others).sum() / others.sum().clamp(min=1)
-        found = (distance.argmin(1) == torch.arange(len(text), device=text.device)).float().mean()
-        return match + mismatch, {"match": match.detach(), "mismatch": mismatch.detach(), "accuracy": found}
+        target = torch.arange(len(text), device=text.device)
+        logs = {"match": match, "mismatch": mismatch, "accuracy": (distance.argmin(1) == target).float().mean()}
+        loss = match + mismatch
+        if self.config.info_nce:
+            same_caption = ~others & ~torch.eye(len(text), dtype=torch.bool, device=text.device)
+            logits = -distance.masked_fill(same_caption, torch.inf)
+            logs["info_nce"] = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+            loss = loss + self.config.info_nce * logs["info_nce"]
+        return loss, {name: value.detach() for name, value in logs.items()}
 
 
 @torch.no_grad()

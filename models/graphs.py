@@ -1,20 +1,21 @@
 """CUDA graphs for the forward passes of generation, whose many small kernels take longer to launch than to run.
 
 A function of tensors is captured at its second call with the same shapes and replayed from then on: one launch instead of hundreds
-(Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021). The function is called directly on a CPU, with gradients, in
-training mode, and for large batches, whose kernels keep the GPU busy.
+(Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021). A whole loop of sampling steps is one graph. The function is called
+directly on a CPU, with gradients, in training mode, and for large batches, whose kernels keep the GPU busy.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MOST_ROWS = 2**12  # B · L; above this, launch overhead is negligible and graphs need much memory
+MOST_ROWS = 2**14  # B · L; above this, launch overhead is negligible and graphs need much memory
 MOST_GRAPHS = 64  # per model; the least recently used graph is dropped
 UNIT = 8  # sequence lengths are padded to a multiple of this, so that few different shapes occur
 
@@ -29,8 +30,9 @@ class Graphs:
         self.model = model
         self.weights: list[nn.Parameter] = []
         self.graphs: OrderedDict[tuple, Function | None] = OrderedDict()
+        self.pool: Any = None  # of GPU memory, shared by all graphs: they are replayed one after the other
 
-    def __call__(self, function: Function, tensors: tuple[Tensor, ...], *constants: float) -> Tensor:
+    def __call__(self, function: Function, tensors: tuple[Tensor, ...], *constants: float | None) -> Tensor:
         """`function(*tensors, *constants)`, by a graph if possible. Tensors are (B, S, …) with their own S; the result is (B, L, …)
         with the L of the first one.
 
@@ -49,10 +51,11 @@ class Graphs:
             return function(*tensors, *constants)
         self.graphs.move_to_end(key)
         if self.graphs[key] is None:
-            self.graphs[key] = captured(function, padded, constants)
+            self.pool = self.pool or torch.cuda.graph_pool_handle()
+            self.graphs[key] = captured(function, padded, constants, self.pool)
         return self.graphs[key](*padded)[:, : first.shape[1]]
 
-    def _key(self, function: Function, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> tuple:
+    def _key(self, function: Function, tensors: tuple[Tensor, ...], constants: tuple[float | None, ...]) -> tuple:
         """What a graph depends on: function, constants, precision, shapes, and the addresses of the weights."""
         self.weights = self.weights or list(self.model.parameters())
         addresses = tuple(weight.data_ptr() for weight in self.weights)
@@ -66,8 +69,8 @@ def to_units(tensor: Tensor) -> Tensor:
     return F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, missing)) if missing else tensor
 
 
-def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> Function:
-    """The function captured as a CUDA graph for tensors of these shapes."""
+def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[float | None, ...], pool: Any) -> Function:
+    """The function captured as a CUDA graph for tensors of these shapes, with intermediate results in a memory pool."""
     inputs = tuple(tensor.clone() for tensor in tensors)
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -78,7 +81,7 @@ def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[f
             for _ in range(2):  # warm-up: handles and workspaces are created lazily
                 function(*inputs, *constants)
         torch.cuda.current_stream().wait_stream(stream)
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=pool):
             output = function(*inputs, *constants)
 
     def replay(*values: Tensor) -> Tensor:

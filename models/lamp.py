@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.decoding import finished
+from models.graphs import Graphs
 from models.layers import IGNORED, counted, init_weights_, sinusoidal_positions, valid_mask, whiten_
 from models.linear import Linear, linear
 from models.qformer import Cache, QFormer, QFormerConfig
@@ -66,6 +67,7 @@ class LaMP(nn.Module):
         for part in (self.motion_embedding, self.text_embedding, self.match_head, self.word_head, self.code_head):
             part.apply(init_weights_)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.graphs = Graphs(self)
         self.tokeniser: nn.Module | None = None  # a released file brings its own; ours lies in its own folder
         self.coder: nn.Module | None = None  # what a released file learned to predict the codes of
 
@@ -99,9 +101,12 @@ class LaMP(nn.Module):
 
     def condition(self, ids: Tensor, lengths: Tensor, query: bool = True) -> Tensor:
         """The condition of a text (B, H): the mean of the queries that read it, or without `query` its [CLS] output."""
-        valid = valid_mask(lengths, ids.shape[1])
+        return self.graphs(self._condition, (ids, valid_mask(lengths, ids.shape[1])), query)[:, 0]
+
+    def _condition(self, ids: Tensor, valid: Tensor, query: bool) -> Tensor:
+        """The condition (B, 1, H) of ids (B, L) with the mask `valid` (B, L)."""
         hidden = self.qformer.text(ids, valid)
-        return self.query_context(self.text_projection(hidden), valid).mean(1) if query else hidden[:, 0]
+        return self.query_context(self.text_projection(hidden), valid).mean(1, keepdim=True) if query else hidden[:, :1]
 
     @torch.no_grad()
     def caption(self, latents: Tensor, lengths: Tensor, end: int, max_tokens: int | None = None) -> Tensor:

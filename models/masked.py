@@ -55,6 +55,21 @@ class Step(NamedTuple):
     ids: Tensor  # after the step: drawn where ids_in was masked
 
 
+class Decoding(NamedTuple):
+    """Settings of decoding.
+
+    The tokens kept at each step are those with the highest log probability plus Gumbel noise, whose scale falls linearly from
+    `choice_temperature` to 0, as in MaskGIT's implementation. Without noise, as in MoMask, the tokens of a resting person, which
+    are easy to predict, are kept first, and long motions freeze.
+    """
+
+    time_steps: int = 10
+    cond_scale: float = 4.0  # guidance scale
+    temperature: float = 1.0
+    topkr: float = 0.9  # fraction of the codes, least likely first, that are never sampled
+    choice_temperature: float = 0.0
+
+
 class MaskedTransformer(nn.Module):
     """A transformer that predicts masked base tokens from the others and the condition."""
 
@@ -151,49 +166,84 @@ class MaskedTransformer(nn.Module):
         lengths: Tensor,
         given: Tensor | None = None,
         *,
-        time_steps: int = 10,
-        cond_scale: float = 4.0,
-        temperature: float = 1.0,
-        topkr: float = 0.9,
-        choice_temperature: float = 0.0,
         seed: int = 0,
         first_sample: int = 0,
+        **settings: Any,
     ) -> Iterator[Step]:
         """Generate step by step. Row b is sample `first_sample + b`: its tokens do not depend on other rows.
 
-        The tokens kept at each step are those with the highest log probability plus Gumbel noise, whose scale falls linearly from
-        `choice_temperature` to 0. Without noise (MoMask), tokens of a resting person, which are easy to predict, come first, and
-        the motion freezes; MaskGIT's implementation has the noise.
-        `given` (B, L) holds tokens to keep, −1 where one is to be generated; None: generate all. The schedule counts only tokens to
-        generate.
+        Args:
+            condition: (B, C) or (B, 1 + W, C).
+            lengths: (B,) tokens.
+            given: (B, L) tokens to keep, −1 where one is to be generated; None: generate all. The schedule counts only tokens to
+                generate.
+            settings: fields of `Decoding`.
         """
+        chosen = Decoding(**settings)
+        yield from self._steps(*self._inputs(condition, lengths, given, chosen, seed, first_sample), *chosen)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        condition: Tensor,
+        lengths: Tensor,
+        given: Tensor | None = None,
+        *,
+        seed: int = 0,
+        first_sample: int = 0,
+        **settings: Any,
+    ) -> Tensor:
+        """Tokens (B, L) for the condition, −1 beyond `lengths` (B,); arguments as in `decode`."""
+        chosen = Decoding(**settings)
+        ids, valid, *others = self._inputs(condition, lengths, given, chosen, seed, first_sample)
+        return self.graphs(self._last_ids, (ids, valid, *others), *chosen).masked_fill(~valid, -1)
+
+    def _inputs(
+        self, condition: Tensor, lengths: Tensor, given: Tensor | None, settings: Decoding, seed: int, first_sample: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the steps start from: ids (B, L), the mask of valid tokens (B, L), the condition (B, P, C), and one uniform number
+        per token and step (B, L, S). With choice noise S is twice the number of steps: the second half is for that noise."""
         samples = first_sample + torch.arange(len(lengths), device=lengths.device)
         valid = valid_mask(lengths, int(lengths.max()))
         given = torch.full_like(valid, -1, dtype=torch.long) if given is None else given
-        wanted = valid & (given < 0)
-        ids = torch.where(valid, given, self.pad_id).masked_fill(wanted, self.mask_id)
-        condition = rows_of(condition)
-        certainty = torch.zeros(ids.shape, device=ids.device).masked_fill(~wanted, torch.inf)
-        steps = torch.arange(time_steps, device=ids.device)
-        noise = uniforms(seed, samples, steps[:, None, None], ids.shape[1])  # (time_steps, B, L)
-        gumbel = None
-        if choice_temperature:
-            gumbel = -(-uniforms(seed, samples, steps[:, None, None] + CHOICE, ids.shape[1]).log()).log()
+        ids = given.masked_fill(given < 0, self.mask_id)
+        steps = torch.arange(settings.time_steps, device=ids.device)
+        steps = torch.cat((steps, steps + CHOICE)) if settings.choice_temperature else steps
+        noise = uniforms(seed, samples, steps[:, None, None], ids.shape[1])  # (S, B, L): all steps at once, with few kernels
+        return ids, valid, rows_of(condition), noise.movedim(0, -1)
+
+    def _steps(
+        self,
+        ids: Tensor,
+        valid: Tensor,
+        condition: Tensor,
+        noise: Tensor,
+        time_steps: int,
+        cond_scale: float,
+        temperature: float,
+        topkr: float,
+        choice_temperature: float,
+    ) -> Iterator[Step]:
+        """The steps of `decode`, from `_inputs`."""
+        ids = torch.where(valid, ids, self.pad_id)
+        wanted = ids == self.mask_id
+        certainty = torch.zeros_like(noise[..., 0]).masked_fill(~wanted, torch.inf)
         with packed_weights(self):
             for step, time in enumerate(torch.linspace(0, 1, time_steps, device=ids.device)):
                 count = (cosine_schedule(time) * wanted.sum(1)).round().clamp(min=1)  # the last step doubts one token again
                 hidden = wanted & (certainty.argsort(dim=1, stable=True).argsort(1) < count[:, None])
                 ids_in = torch.where(hidden, self.mask_id, ids)
-                logits = self.graphs(self.guided, (ids_in, condition, valid), cond_scale)
-                drawn = sample(logits, noise[step], temperature, topkr)
+                logits = self.guided(ids_in, condition, valid, cond_scale)
+                drawn = sample(logits, noise[..., step], temperature, topkr)
                 ids = torch.where(hidden, drawn, ids_in)
-                chance = logits.softmax(-1).gather(2, drawn[..., None])[..., 0]
-                if gumbel is not None:
-                    chance = chance.log() + choice_temperature * (1 - time) * gumbel[step]
-                certainty = chance.masked_fill(~hidden, torch.inf)
+                certainty = logits.softmax(-1).gather(2, drawn[..., None])[..., 0]
+                if choice_temperature:
+                    gumbel = -(-noise[..., time_steps + step].log()).log()
+                    certainty = certainty.log() + choice_temperature * (1 - time) * gumbel
+                certainty = certainty.masked_fill(~hidden, torch.inf)
                 yield Step(ids_in, logits, drawn, ids)
 
-    def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
-        """Tokens (B, L) for the condition, −1 beyond `lengths` (B,); `given` and options as in `decode`."""
-        *_, last = self.decode(condition, lengths, given, **options)
-        return last.ids.masked_fill(~valid_mask(lengths, last.ids.shape[1]), -1)
+    def _last_ids(self, *arguments: Any) -> Tensor:
+        """The ids after the last of `_steps`."""
+        *_, last = self._steps(*arguments)
+        return last.ids

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,15 @@ class ResidualConfig:
     attention: str = "full"  # full | causal
     share_weight: bool = False  # one table a layer, for input and output
     weight_gain: float = 1.0  # 2 in released files without shared weights
+
+
+class Decoding(NamedTuple):
+    """Settings of decoding. `layers` is the number of layers above the base layer; None: all."""
+
+    cond_scale: float = 5.0  # guidance scale
+    temperature: float = 1.0
+    topkr: float = 0.9  # fraction of the codes, least likely first, that are never sampled
+    layers: int | None = None
 
 
 class ResidualTransformer(nn.Module):
@@ -166,40 +175,70 @@ class ResidualTransformer(nn.Module):
         lengths: Tensor,
         given: Tensor | None = None,
         *,
-        cond_scale: float = 5.0,
-        temperature: float = 1.0,
-        topkr: float = 0.9,
         seed: int = 0,
         first_sample: int = 0,
-        layers: int | None = None,
+        **settings: Any,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each of `layers` above base (B, L): guided logits (B, L, K + 1) and tokens (B, L), pad_id at padding.
+        """For each layer above base (B, L): guided logits (B, L, K + 1) and tokens (B, L), pad_id at padding.
 
-        Where `given` (B, L, Q) has a base token, its tokens are kept on all layers.
+        Where `given` (B, L, Q) has a base token, its tokens are kept on all layers. `settings` are fields of `Decoding`.
         """
+        yield from self._layers(*self._inputs(base, condition, lengths, given, seed, first_sample), *Decoding(**settings))
+
+    @torch.no_grad()
+    def generate(
+        self,
+        base: Tensor,
+        condition: Tensor,
+        lengths: Tensor,
+        given: Tensor | None = None,
+        *,
+        seed: int = 0,
+        first_sample: int = 0,
+        **settings: Any,
+    ) -> Tensor:
+        """All layers (B, L, Q) over the base layer's tokens (B, L), −1 beyond `lengths` and where a layer adds nothing; arguments
+        as in `decode`."""
+        inputs = self._inputs(base, condition, lengths, given, seed, first_sample)
+        codes = self.graphs(self._all_layers, inputs, *Decoding(**settings))
+        return codes.masked_fill(codes == self.pad_id, -1)
+
+    def _inputs(
+        self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None, seed: int, first_sample: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What the layers start from: base tokens (B, L), the mask of valid tokens (B, L), the condition (B, P, C), the given
+        tokens (B, L, Q), −1 where there are none, and one uniform number per token and layer (B, L, Q)."""
         samples = first_sample + torch.arange(len(base), device=base.device)
-        valid = valid_mask(lengths, base.shape[1])
-        ids = torch.where(valid, base, self.pad_id)
-        condition = rows_of(condition)
         # Steps −1, −2, …: the masked transformer draws with the same seed and steps 0, 1, ….
         numbers = torch.arange(self.config.num_quantizers, device=base.device)
-        noise = uniforms(seed, samples, -numbers[:, None, None], ids.shape[1])  # (Q, B, L)
-        history = 0
+        noise = uniforms(seed, samples, -numbers[:, None, None], base.shape[1]).movedim(0, -1)
+        given = torch.full_like(noise, -1, dtype=torch.long) if given is None else given
+        return base, valid_mask(lengths, base.shape[1]), rows_of(condition), given, noise
+
+    def _layers(
+        self,
+        base: Tensor,
+        valid: Tensor,
+        condition: Tensor,
+        given: Tensor,
+        noise: Tensor,
+        cond_scale: float,
+        temperature: float,
+        topkr: float,
+        layers: int | None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The layers of `decode`, from `_inputs`."""
+        ids, history = torch.where(valid, base, self.pad_id), 0
         with packed_weights(self):
             for q in range(1, self.config.num_quantizers if layers is None else layers + 1):
                 history = history + self.embeddings[q - 1][ids]  # (B, L, code_dim)
-                logits = self.graphs(self.guided, (history, condition, valid), q, cond_scale)
-                drawn = sample(logits, noise[q], temperature, topkr)
-                if given is not None:
-                    drawn = torch.where(given[..., 0] < 0, drawn, given[..., q] % (self.pad_id + 1))  # −1, nothing, to pad_id
-                ids = torch.where(valid, drawn, self.pad_id)
+                logits = self.guided(history, condition, valid, q, cond_scale)
+                drawn = sample(logits, noise[..., q], temperature, topkr)
+                kept = given[..., q] % (self.pad_id + 1)  # −1, nothing, becomes pad_id
+                ids = torch.where(valid, torch.where(given[..., 0] < 0, drawn, kept), self.pad_id)
                 yield logits, ids
 
-    def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
-        """All layers (B, L, Q) over the base layer's tokens (B, L), −1 beyond `lengths` and where a layer adds nothing.
-
-        `given` and options as in `decode`.
-        """
-        upper = [ids for _, ids in self.decode(base, condition, lengths, given, **options)]
-        codes = torch.stack((torch.where(valid_mask(lengths, base.shape[1]), base, self.pad_id), *upper), dim=-1)
-        return codes.masked_fill(codes == self.pad_id, -1)
+    def _all_layers(self, base: Tensor, valid: Tensor, *arguments: Any) -> Tensor:
+        """The tokens of base and of all `_layers`: (B, L, Q), pad_id at padding."""
+        upper = [ids for _, ids in self._layers(base, valid, *arguments)]
+        return torch.stack((torch.where(valid, base, self.pad_id), *upper), dim=-1)

@@ -202,3 +202,4 @@ class TrainEvaluator(Training):
     motion_hidden: int = option(1024, "width of the motion GRU, per direction")
     text_hidden: int = option(512, "width of the text GRU, per direction")
     embed_dim: int = option(512, "dimension of the joint embedding space")
+    info_nce: float = option(0.0, "weight of an InfoNCE loss that is added to the contrastive loss; 0: none, as released")
