@@ -38,8 +38,8 @@ class Motion:
         fps: frames per second.
         text: the prompt or caption, "" if there is none.
         locked: (T, J, 3) the same motion with locked feet, or None.
-        contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe; above 0.5: the part may be in contact with
-        the floor. None if unknown.
+        contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe; a value above 0.5 means that the part may be
+        in contact with the floor. None if not known.
     """
 
     joints: np.ndarray
@@ -57,7 +57,7 @@ class Motion:
 
     @property
     def skeleton(self) -> Skeleton:
-        """The skeleton of the motion, by its number of joints. Raises `UserError` unless this is 22 or 21."""
+        """The skeleton with the motion's number of joints. Raises `UserError` unless this is 22 or 21."""
         return skeleton_for(self.joints.shape[1])
 
     @property
@@ -70,7 +70,7 @@ class Motion:
         return f"Motion({text}{len(self)} frames at {self.fps:g} fps, {self.joints.shape[1]} joints)"
 
     def __getitem__(self, frames: int | slice) -> Any:
-        """The motion of a slice of frames, or the joints (J, 3) of a single frame.
+        """A slice of the motion, or the joints (J, 3) of a single frame.
 
         A step above 1 skips frames, so the motion becomes faster. Raises `UserError` for an empty slice and for steps below 1.
         """
@@ -136,7 +136,7 @@ class Motion:
         return to_features(self.joints, self.fps) if stored is None else stored
 
     def lock_feet(self) -> Motion:
-        """The motion with bones of constant length and feet that do not slide (`motion.footlock`)."""
+        """The motion with constant bone lengths and without sliding feet (`motion.footlock`)."""
         from motion.footlock import lock_feet
 
         joints = self.locked if self.locked is not None else lock_feet(self.joints, self.fps, self.contacts)
@@ -152,7 +152,7 @@ class Motion:
         return framed(self.html(), FRAME_HEIGHT)
 
     def show(self) -> None:
-        """Show the viewer: in the notebook if this is one, otherwise in the browser."""
+        """Show the motion in the viewer: in a Jupyter notebook inline, otherwise in the browser."""
         shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
         if getattr(shell, "kernel", None) is not None:
             sys.modules["IPython"].display.display(self)

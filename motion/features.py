@@ -1,8 +1,8 @@
 """Conversion between joints and HumanML3D's features, batched over clips, without loops over frames.
 
-Features contain differences to the next frame, so T frames give T - 1 rows. Each row consists of:
+Features contain differences to the next frame, so T frames give T - 1 rows. Each row consists of (name, width):
 root angular velocity 1 | root velocity x z 2 | root height 1 | local joints 3(J-1) | local rotations in 6D 6(J-1) |
-joint velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and its public processing).
+joint velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and the published code).
 
 Clips of different lengths can share a batch. They are padded by repeating the last pose, so the results are the same as for each
 clip alone. Only the first `lengths - 1` rows of a clip are valid.
@@ -52,7 +52,7 @@ def hold_last_pose(joints: Tensor, lengths: Tensor) -> Tensor:
 
 
 def bones(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """Bone vectors (..., J-1, 3) from joints (..., J, 3): from its parent to each joint except the root."""
+    """Bone vectors (..., J-1, 3) of joints (..., J, 3): from the parent to the joint, for each joint except the root."""
     ends = torch.eye(skeleton.num_joints, dtype=joints.dtype, device=joints.device)
     return _over_joints(joints, ends[1:] - ends[indices(skeleton.parents[1:], joints)])
 
@@ -134,10 +134,10 @@ def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tens
     """
     rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
     root = qbetween(forward, forward.new_tensor(FRONT))[..., None, :]
-    turned = qbetween(rest[1:], unit(bones(joints, skeleton)))  # (..., T, J-1, 4), global
-    turned = torch.cat((root, turned), dim=-2)
-    previous = turned[..., list(skeleton.chain_parents[1:]), :]
-    return torch.cat((root, qmul(qconj(previous), turned[..., 1:, :])), dim=-2)
+    global_rotations = qbetween(rest[1:], unit(bones(joints, skeleton)))  # (..., T, J-1, 4)
+    global_rotations = torch.cat((root, global_rotations), dim=-2)
+    previous = global_rotations[..., list(skeleton.chain_parents[1:]), :]
+    return torch.cat((root, qmul(qconj(previous), global_rotations[..., 1:, :])), dim=-2)
 
 
 def uniform_skeleton(joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None) -> Tensor:
@@ -169,12 +169,12 @@ def canonicalise(joints: Tensor, skeleton: Skeleton) -> Tensor:
 def joints_to_features(
     joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None, bone_lengths: Tensor | None = None, uniform: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Features of clips, and the joints they describe.
+    """HumanML3D's features of a batch of clips, and the processed joints that they describe.
 
     Args:
         joints: (B, T, J, 3) at the dataset's frame rate, T >= 2, in metres (KIT: millimetres).
         lengths: (B,) number of valid frames of each clip; default: T.
-        bone_lengths: (J,) in metres; default: the skeleton's.
+        bone_lengths: (J,) in the unit of `joints`; default: the skeleton's.
         uniform: whether to apply these bone lengths; False keeps the bone lengths of `joints`.
 
     Returns:
@@ -182,21 +182,21 @@ def joints_to_features(
     """
     if lengths is not None:
         joints = hold_last_pose(joints, lengths)
-    joints = rearrange(joints, "b t j xyz -> xyz b t j").contiguous().movedim(0, -1)  # memory layout of rotation.join
+    joints = rearrange(joints, "b t j xyz -> xyz b t j").contiguous().movedim(0, -1)  # contiguous components, as in `join`
     joints = canonicalise(uniform_skeleton(joints, skeleton, bone_lengths) if uniform else joints, skeleton)
     forward = root_forward(joints, skeleton, smooth=True)
     local = local_rotations(joints, forward, skeleton)
     root, rotations = local[..., 0, :], quaternion_to_6d(local[:, :-1, 1:])
-    moved = joints[:, 1:] - joints[:, :-1]
-    contacts = sum(step * step for step in moved[..., list(skeleton.feet), :].unbind(-1)) < skeleton.contact
+    displacements = joints[:, 1:] - joints[:, :-1]
+    contacts = sum(step * step for step in displacements[..., list(skeleton.feet), :].unbind(-1)) < skeleton.contact
 
     spin = torch.asin(qmul(root[:, 1:], qconj(root[:, :-1]))[..., 2:3].clamp(-1, 1))
-    speed = yaw(moved[:, :, 0], forward[:, 1:])[..., [0, 2]]
+    velocity = yaw(displacements[:, :, 0], forward[:, 1:])[..., [0, 2]]
     height = joints[:, :-1, 0, 1:2]
     ground = joints[:, :-1, :1] * joints.new_tensor([1, 0, 1])
-    placed = yaw(joints[:, :-1, 1:] - ground, forward[:, :-1, None])
-    velocities = yaw(moved, forward[:, :-1, None])
-    return pack_rows(spin, speed, height, placed, rotations, velocities, contacts), joints
+    local_joints = yaw(joints[:, :-1, 1:] - ground, forward[:, :-1, None])
+    velocities = yaw(displacements, forward[:, :-1, None])
+    return pack_rows(spin, velocity, height, local_joints, rotations, velocities, contacts), joints
 
 
 def pack_rows(*parts: Tensor) -> Tensor:

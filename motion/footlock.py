@@ -8,7 +8,7 @@ foot goes below the floor;
 3. apply the corrections to the legs: hips stay, feet move, heels rise if a leg would overstretch, and knees bend in their plane.
 
 If a leg cannot reach its corrected foot, step 2 is repeated with a smaller correction of that foot. A stance that still slides
-afterwards, for example because the person glides, is released: all steps are repeated without locking it.
+afterwards, for example because the person glides, is released: steps 2 and 3 are repeated without locking it.
 
 Input and output: joints (T, J, 3), metres, Y up, the floor at 0.
 """
@@ -39,7 +39,7 @@ HEEL = 0.01  # weight of a standing heel relative to a standing toe
 FAR = 0.12  # m; larger corrections count as strain
 EXTENSION = 0.995  # fraction of a leg's length; a correction does not stretch a leg further
 PENALTY_GROWTH = 1000.0  # per metre of strain: relative increase of the penalty on a foot's corrections in each round
-ROUNDS = 4  # of steps 2 and 3, with growing penalties
+ROUNDS = 4  # repetitions of step 2, with growing penalties
 REMAINING = 0.5  # a stance is released if more than this fraction of its slide remains
 RELEASES = 3  # how many times stances may be released
 TOLERATED = 0.01  # m; a stance that slides less is not released
@@ -64,7 +64,7 @@ def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: nda
         joints: metres, Y up, the floor at 0; J is 22 or 21.
         fps: frames per second.
         contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe, such as the last four features of a motion;
-        above 0.5: the part may be in contact with the floor. Default: all parts may be in contact in every frame.
+        a value above 0.5 means that the part may be in contact with the floor. Default: contact is possible in every frame.
         rest: (J, 3) rest pose, offsets from parents, that gives the bone lengths. Default: median lengths over the clip.
 
     Raises:
@@ -106,7 +106,7 @@ def over_ground(points: ndarray) -> ndarray:
 
 
 def sliding_stances(locked: ndarray, joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
-    """Mark the stances of each foot, (T - 1, 2) bool, of whose slide in `joints` (T, J, 3) too much remains in `locked`."""
+    """Mark the stances of each foot, (T - 1, 2) bool, that slide nearly as far in `locked` (T, J, 3) as in `joints` (T, J, 3)."""
     before, after = slides(joints, stands, skeleton), slides(locked, stands, skeleton)
     result = np.zeros(before.shape, bool)
     for foot, stood in enumerate(stands.reshape(-1, 2, 2).any(axis=-1).T):
@@ -199,7 +199,8 @@ def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> 
     target = tips + toes + foot[..., None] * unit(ankles + heels - tips - toes)
     excess = np.maximum(norm(target - hips) - reach, 0)
     room = np.maximum(EXTENSION * (thigh + shank) - reach, 1e-4)
-    reached = np.where(excess > 0, reach + room * np.tanh(excess / room), norm(target - hips))  # stays below the maximum
+    # Beyond its original reach, a leg approaches its maximum length smoothly.
+    reached = np.where(excess > 0, reach + room * np.tanh(excess / room), norm(target - hips))
     new_ankles = between(hips, tips + toes, reached, foot, target)  # heels rise
     new_tips = new_ankles + foot[..., None] * unit(tips + toes - new_ankles)
     new_knees = bent(hips, knees, ankles, new_ankles, new_tips)

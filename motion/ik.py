@@ -4,8 +4,8 @@ Generated motions stretch bones, so all joints are first moved as little as poss
 pose. Then joints are processed once, parents first, each for all frames together. A joint with one child gets the rotation that
 aims its bone at the child; a joint with several children (pelvis, chest) gets the rotation that fits their directions best (Kabsch
 1976). Bones are aimed from the fitted position of the parent, so errors do not accumulate along a limb. The twist about a bone,
-which joint positions do not determine, is minimal and continuous, even when a limb passes through the opposite of its rest
-direction.
+which joint positions do not determine, is minimal and continuous, even when a limb points opposite to its rest direction for
+a moment.
 
 Input: joints (..., T, J, 3), metres, Y up. Output: `Pose`, whose forward kinematics reproduce the joints up to changes of bone
 lengths. Rotations are relative to the parent, so rotating the whole clip changes only the root: the person may face any direction,
@@ -64,19 +64,20 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
     goal = settle(positions, offsets, skeleton)  # (..., T, J, 3)
     axes = axes_along(offsets)
     parents, children = [max(parent, 0) for parent in skeleton.parents], skeleton.children
-    placed = goal.copy()
+    fitted = goal.copy()
     local = np.broadcast_to(np.eye(3), (*goal.shape, 3)).copy()  # (..., T, J, 3, 3)
-    turned = local.copy()
+    rotations = local.copy()  # global
 
     def bones(starts: list[int], ends: list[int]) -> ndarray:
         """Vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`, in the
         coordinate frames of the joints' parents."""
-        frames = turned[..., [parents[start] for start in starts], :, :]
-        return rotate(frames.mT, goal[..., ends, :] - placed[..., starts, :])
+        frames = rotations[..., [parents[start] for start in starts], :, :]
+        return rotate(frames.mT, goal[..., ends, :] - fitted[..., starts, :])
 
     for level in levels(children):
-        above = [parents[joint] for joint in level]
-        placed[..., level, :] = placed[..., above, :] + rotate(turned[..., above, :, :], offsets[..., None, level, :])
+        level_parents = [parents[joint] for joint in level]
+        steps = rotate(rotations[..., level_parents, :, :], offsets[..., None, level, :])
+        fitted[..., level, :] = fitted[..., level_parents, :] + steps
         pairs = [(joint, children[joint][0]) for joint in level if len(children[joint]) == 1]
         if pairs:
             starts, ends = map(list, zip(*pairs))
@@ -84,7 +85,7 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
         for joint in level:
             if len(ends := children[joint]) > 1:
                 local[..., joint, :, :] = best_fit(offsets[..., ends, :], bones([joint] * len(ends), ends))
-        turned[..., level, :, :] = turned[..., above, :, :] @ local[..., level, :, :]
+        rotations[..., level, :, :] = rotations[..., level_parents, :, :] @ local[..., level, :, :]
     return Pose(*(torch.from_numpy(part).to(joints) for part in (goal[..., 0, :], local, offsets)))
 
 
@@ -115,7 +116,7 @@ def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
     Captures differ in these shapes: in one, the hips are 11 cm apart, in another 20 cm. `uniform_skeleton` alone changes lengths
     but keeps the directions of all bones, and therefore these shapes.
     """
-    fitted = retarget(joints, skeleton, standard_rest(skeleton))  # to a symmetric body, so that mirror images stay mirror images
+    fitted = retarget(joints, skeleton, standard_rest(skeleton))  # symmetric, so that a mirrored motion gives a mirrored result
     return uniform_skeleton(torch.from_numpy(fitted), skeleton).numpy()
 
 
@@ -172,9 +173,9 @@ def continuous_swing(axes: ndarray, bones: ndarray) -> ndarray:
     """Rotations (..., T, C, 3, 3) from the rest directions to `bones` (..., T, C, 3) with small and continuous twist.
 
     The columns of `axes` (..., C, 3, 3) are the rest directions and two perpendicular axes. The shortest rotation has no twist, but
-    jumps when a bone passes through the opposite of its rest direction. Therefore twist angles a, in radians, are added. They
-    are the least-squares solution of  w a[t] = 0  and  a[t+1] + jump[t] = a[t],  which is a tridiagonal system. The weight w is
-    nearly zero where a bone points opposite to its rest direction.
+    jumps when a bone passes through the direction opposite to its rest direction. Therefore twist angles a, in radians, are
+    added. They are the least-squares solution of  w a[t] = 0  and  a[t+1] + jump[t] = a[t],  which is a tridiagonal system. The
+    weight w is nearly zero where a bone points opposite to its rest direction.
     """
     bones, axes = unit(bones), axes[..., None, :, :, :]  # (..., 1, C, 3, 3)
     rest, across = axes[..., 0], axes[..., 1]

@@ -1,9 +1,10 @@
 """Rest poses: a T-pose as offsets (J, 3) of each joint from its parent, metres, facing +Z, arms along X.
 
-Three kinds. `standard`: one symmetric body for a whole dataset, so that all its files share one skeleton. `symmetric`: the clip's
-own bone lengths, left and right averaged. `fitted`: the clip's own bone lengths. The pelvis and the chest have several children,
-whose directions a T-pose does not define. They come from `Skeleton.hubs` (HumanML3D and the datasets that prepare/ builds), from a
-dataset's mean pose (KIT), or from the clip.
+There are three kinds. `standard`: one symmetric body for a whole dataset, so that all its files share one skeleton. `symmetric`:
+the clip's own bone lengths, left and right averaged. `fitted`: the clip's own bone lengths.
+
+A T-pose does not define the directions of the bones that start at the pelvis and at the chest. They come from `Skeleton.hubs`
+(HumanML3D and the datasets that prepare/ builds), from a dataset's mean pose (KIT), or from the clip.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ SAME_BODY = 0.1  # maximum difference in bone lengths from the dataset's body, s
 def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body: ndarray | None = None) -> ndarray:
     """The rest pose (J, 3) for joints (T, J, 3); `kind` is one of `KINDS`.
 
-    `body` (J, 3) replaces `standard_rest`, the default of the kind `standard`. If neither exists (KIT), the rest pose is
-    `symmetric`. A `symmetric` body that is close to the dataset's gets the dataset's bone lengths instead of the clip's.
+    For the kind `standard`, this is `body` (J, 3), by default `standard_rest`; if that is not known (KIT), the kind is `symmetric`.
+    A `symmetric` body whose bone lengths are close to the dataset's gets the dataset's.
     """
     fitted = fitted_rest(joints, skeleton)
     if kind == "fitted":

@@ -21,7 +21,7 @@ AXES = {"x": 0, "y": 1, "z": 2}
 
 
 @functools.lru_cache(maxsize=512)
-def _copied_once(values: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _cached_tensor(values: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.tensor(values, device=device, dtype=dtype)
 
 
@@ -30,12 +30,12 @@ def constant(values: Sequence[float], like: Tensor) -> Tensor:
 
     The tensor is cached, because copying it to the GPU at every step would force the CPU to wait for the GPU.
     """
-    return _copied_once(tuple(values), like.device, like.dtype)
+    return _cached_tensor(tuple(values), like.device, like.dtype)
 
 
 def indices(values: Sequence[int], like: Tensor) -> Tensor:
     """Indices as a cached int64 tensor on the device of `like`. Do not modify the result."""
-    return _copied_once(tuple(values), like.device, torch.int64)
+    return _cached_tensor(tuple(values), like.device, torch.int64)
 
 
 def join(*components: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class Skeleton:
 
     @cached_property
     def paths(self) -> tuple[tuple[float, ...], ...]:
-        """(J, J): row j has a 1 for each bone on the path from the root to joint j; bones are indexed by their end joints."""
+        """Matrix (J, J): row j has a 1 for each bone from the root to joint j; a bone has the index of its end joint."""
         rows = [[0.0] * self.num_joints for _ in self.bones]
         for joint, parent in enumerate(self.parents[1:], start=1):
             rows[joint] = rows[parent].copy()
@@ -149,9 +149,9 @@ def forward_kinematics(rotations: Tensor, root: Tensor, offsets: Tensor, parents
     Returns:
         joints (..., J, 3), in the unit of `offsets`.
     """
-    turned, joints = [rotations[..., 0, :, :]], [root]
+    global_rotations, joints = [rotations[..., 0, :, :]], [root]
     for joint, parent in enumerate(parents[1:], start=1):
-        step = torch.einsum("...ij,...j->...i", turned[parent], offsets[..., joint, :])
+        step = torch.einsum("...ij,...j->...i", global_rotations[parent], offsets[..., joint, :])
         joints.append(joints[parent] + step)
-        turned.append(turned[parent] @ rotations[..., joint, :, :])
+        global_rotations.append(global_rotations[parent] @ rotations[..., joint, :, :])
     return torch.stack(joints, dim=-2)

@@ -41,34 +41,34 @@ class DatasetSpec:
 
     @property
     def root_slice(self) -> slice:
-        """Root: angular velocity, linear velocity x and z, height."""
+        """Columns of the root: angular velocity, linear velocity x and z, height."""
         return slice(0, 4)
 
     @property
     def joints_slice(self) -> slice:
-        """Local joint positions."""
+        """Columns of the local joint positions."""
         return slice(4, 4 + 3 * (self.num_joints - 1))
 
     @property
     def rotations_slice(self) -> slice:
-        """Local joint rotations, 6D."""
+        """Columns of the local joint rotations, 6D."""
         start = self.joints_slice.stop
         return slice(start, start + 6 * (self.num_joints - 1))
 
     @property
     def velocities_slice(self) -> slice:
-        """Joint velocities."""
+        """Columns of the joint velocities."""
         start = self.rotations_slice.stop
         return slice(start, start + 3 * self.num_joints)
 
     @property
     def contacts_slice(self) -> slice:
-        """Foot contacts."""
+        """Columns of the foot contacts."""
         return slice(self.dim - 4, self.dim)
 
     @property
     def slices(self) -> dict[str, slice]:
-        """The feature groups by name, in order."""
+        """The columns of each feature group by name, in order."""
         return {
             "root": self.root_slice,
             "joints": self.joints_slice,

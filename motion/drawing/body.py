@@ -31,7 +31,7 @@ TRUNK = ("Hips", "Spine", "Spine1", "Spine2")  # limbs that start at these joint
 
 
 class Limbs(NamedTuple):
-    """N tapered capsules: ends (N, 2) as indices of `body_points`, radii (N, 2) in metres, and parts as keys of `COLOURS`.
+    """N tapered capsules: ends (N, 2) as indices into `body_points`, radii (N, 2) in metres, and parts as keys of `COLOURS`.
 
     `owners` (N,) are the joints with which the capsules move; `trunk` (N,) marks the capsules of the trunk.
     """
@@ -114,7 +114,7 @@ def limbs(skeleton: Skeleton) -> Limbs:
 
 
 def extra_points(skeleton: Skeleton) -> dict[str, tuple[int, tuple[float, float, float]]]:
-    """The additional points by name, such as "LeftHand.palm": a joint, and the position in the frame of that joint's bone.
+    """The additional points by name, such as "LeftHand.palm": a joint, and the point's position in the frame of its bone.
 
     The toes are given for the right foot and mirrored for the left foot, because the big toe is on the inside.
     """

@@ -28,7 +28,7 @@ REACH = 0.25  # metres; no point of the body is farther from its joint
 
 
 def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:
-    """Write one page with all motions. It first shows the foot-locked variants; the plain ones can be selected for comparison.
+    """Write one page with all motions. It shows the foot-locked variants; the plain ones can be selected for comparison.
 
     `title` defaults to the text of the first motion; `files` are, for each motion, the files to link to, relative to the page.
 
@@ -46,7 +46,7 @@ def page(motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[st
         "skeletons": {count: skeleton_data(skeleton) for count, skeleton in skeletons.items()},
         "clips": [motion_data(motion) | {"files": list(linked)} for motion, linked in zip_longest(motions, files, fillvalue=())],
     }
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")  # a "</script>" must not end it
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")  # no "</script>" in a text
     result = read("viewer.html").replace("<title>motions</title>", f"<title>{escape(title or motions[0].text)}</title>")
     result = re.sub('<link rel="stylesheet" href="(.+?)">', lambda link: f"<style>\n{read(link[1])}</style>", result)
     result = re.sub('<script src="(.+?)"></script>', lambda script: f"<script>\n{read(script[1])}</script>", result)

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from motion.drawing.scene import SKY
 
 INK = (45, 52, 64)
-LINE = 1.3  # height of a line, in letter sizes
+LINE = 1.3  # height of a line relative to the font size
 SMALLEST = 10  # pixels; the font is smaller only if there is no time to show another page
 PAGE_SECONDS = 2.0  # minimum time for which a page is shown
 
@@ -47,7 +47,7 @@ def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
 
 
 def page(lines: list[str], room: int, size: int, width: int, face: ImageFont.FreeTypeFont) -> np.ndarray:
-    """A picture with `lines`, centred horizontally, and as high as `room` lines."""
+    """A picture of the text `lines`, centred horizontally, with the height of `room` lines."""
     picture = Image.new("RGB", (width, 2 * margin(size) + ceil(LINE * size * room)), SKY)
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):

@@ -24,11 +24,11 @@ from motion.drawing.lettering import INK, caption_pages, font
 from motion.drawing.scene import PATH, Scene
 from utils.checkpoint import atomic_path
 
-ENCODING = {"crf": "26", "preset": "superfast", "tune": "zerolatency"}  # half the time of the default preset at the same quality
-SIZE, PANEL, WIDEST = 720, 360, 1920  # pixels: width of a single motion, of one of several, and maximum width of a grid
+ENCODING = {"crf": "26", "preset": "superfast", "tune": "zerolatency"}  # twice as fast as the default preset at the same quality
+SIZE, PANEL, WIDEST = 720, 360, 1920  # pixels: width of a single motion, width of a panel in a grid, maximum width of a grid
 GIF_SCALE, GIF_FPS = 0.5, 25  # size relative to an mp4; maximum frame rate, because browsers slow down faster gifs
 CELL, TALLEST = 200, 4000  # pixels, in contact sheets: width of one picture, maximum height of a caption
-ELAPSED = 0.05  # in `key_moments`, the time from the first to the last frame counts as this difference in pose, metres
+ELAPSED = 0.05  # metres; in `key_moments`, the duration of the motion counts as this difference in pose
 TEXT = 0.3  # maximum height of a caption, as a fraction of the picture
 Item, Result = TypeVar("Item"), TypeVar("Result")
 Motions = Sequence[tuple[str, np.ndarray]]  # captions and joints (T, J, 3)
@@ -138,7 +138,7 @@ def sheet(motions: Motions, fps: float = 20, columns: int = 8) -> np.ndarray:
 
 
 def key_moments(joints: np.ndarray, count: int) -> list[int]:
-    """`count` frames of joints (T, J, 3), in order: the first, the last, and those that differ most from the ones already chosen.
+    """Indices of `count` frames of joints (T, J, 3), in order: the first, the last, and those that differ most from these.
 
     Poses are compared relative to their position on the floor; the time between them has a small weight. Short motions repeat
     frames.
@@ -168,7 +168,7 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], count: int 
 
 def stamp_legend(picture: np.ndarray) -> None:
     """Draw a legend into the lower left corner of `picture` (height, width, 3): the colour of each side of the body."""
-    size = max(9, len(picture) // 50)  # of the letters
+    size = max(9, len(picture) // 50)  # font size
     page = Image.fromarray(picture)
     draw = ImageDraw.Draw(page)
     for row, side in enumerate(("left", "right")):

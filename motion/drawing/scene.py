@@ -32,7 +32,7 @@ LAYERS = ((1.0, 1.2, 0.0, 0.52), (1.0, 0.0, 0.0, 0.80), (0.82, 0.0, 0.09, 0.92),
 
 
 def capsules(ends: np.ndarray, radii: np.ndarray, corners: int = 14) -> np.ndarray:
-    """Outlines (..., 2 corners, 2) of the hulls of two discs with centres `ends` (..., 2, 2) and radii (..., 2), in pixels."""
+    """Outlines (..., 2 * corners, 2) of the hulls of two discs with centres `ends` (..., 2, 2) and radii (..., 2), in pixels."""
     axis = ends[..., 1, :] - ends[..., 0, :]
     angle = np.arctan2(axis[..., 1], axis[..., 0])
     length = np.linalg.norm(axis, axis=-1).clip(min=1e-6)
@@ -61,7 +61,7 @@ class Camera:
 
     @classmethod
     def fitting(cls, points: np.ndarray, size: tuple[int, int], top: int) -> Camera:
-        """The camera that shows points (..., 3), given relative to the followed point on the floor, below the first `top` rows."""
+        """The camera that shows all points (..., 3), which are relative to the followed point, below the first `top` rows."""
         back = np.array([np.sin(AZIMUTH) * np.cos(ELEVATION), np.sin(ELEVATION), np.cos(AZIMUTH) * np.cos(ELEVATION)])
         right = np.array([np.cos(AZIMUTH), 0.0, -np.sin(AZIMUTH)])
         axes = np.stack((right, np.cross(back, right), back))
@@ -75,14 +75,13 @@ class Camera:
         return cls(axes, max(NEAREST, needed.max()), focal, centre, middle)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (..., 2) of points (..., 3) relative to the followed point, and the pixels per metre at each (...)."""
+        """Pixels (..., 2) of points (..., 3), which are relative to the followed point, and pixels per metre (...) at each."""
         seen = (points - [0, self.height, 0]) @ self.axes.T
         scale = self.focal / (self.distance - seen[..., 2])
         return self.centre + seen[..., :2] * [1, -1] * scale[..., None], scale
 
     def floor(self, size: tuple[int, int]) -> np.ndarray:
-        """Distance (height, width) on the floor from the followed point to the floor point at each pixel, in metres; infinite for
-        the sky."""
+        """Distance (height, width), in metres, of the floor at each pixel from the followed point; infinite for the sky."""
         width, height = size
         x, y = np.meshgrid(np.arange(width) - self.centre[0], self.centre[1] - np.arange(height))
         rays = np.stack((x, y, np.full_like(x, -self.focal)), axis=-1) @ self.axes
@@ -166,7 +165,8 @@ class Scene:
         """Draw the path of the root on the floor: wide up to `frame`, thin after it."""
         path = self.path - self.followed[frame]
         near = np.linalg.norm(path, axis=-1) < self.stage
-        first = frame - near[frame::-1].argmin() + 1 if not near[: frame + 1].all() else 0  # path near the person
+        # Only the part around `frame` that does not leave the floor that is drawn.
+        first = frame - near[frame::-1].argmin() + 1 if not near[: frame + 1].all() else 0
         last = frame + near[frame:].argmin() if not near[frame:].all() else len(path)
         pixels = fixed(self.camera.project(path[first:last])[0])
         cv2.polylines(picture, [pixels], False, PATH_AHEAD, 1, cv2.LINE_AA, SUBPIXEL)

@@ -23,7 +23,7 @@ from utils.errors import UserError
 ROOTS = ("keep", "in_place", "bone")
 ROOT = "Root"  # name of the root bone
 PATH_SMOOTHING = 0.4  # seconds; standard deviation of the Gaussian that separates the path from the sway of the hips
-TIPS = {"Head": (0, 0.19, 0), "ToeBase": (0, 0, 0.07)}  # offsets of the leaf bones from their parents, metres
+TIPS = {"Head": (0, 0.19, 0), "ToeBase": (0, 0, 0.07)}  # offsets of leaf bones from their parents, metres
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ DEFAULT_RIG = RigOptions()
 
 @dataclass(frozen=True)
 class Animation:
-    """Names, parents and rest offsets (B, 3) of bones; the rest pose stands on the floor.
+    """An animated skeleton: names, parents and rest offsets (B, 3) of bones, and their motion. The rest pose is on the floor.
 
     `root` (T, 3) is the position of bone 0; `rotations` (T, B, 3, 3) are relative to the parents. If bone 0 is a root bone,
     `moving` (T, 3) is the position of bone 1, the hips, relative to it; otherwise None.
@@ -77,12 +77,12 @@ class Animation:
 
     def positions(self) -> ndarray:
         """Positions (T, B, 3) of the bones in every frame."""
-        turned, placed = [self.rotations[:, 0]], [self.root]
+        rotations, positions = [self.rotations[:, 0]], [self.root]
         for bone, parent in enumerate(self.parents[1:], start=1):
             step = self.moving if bone == 1 and self.moving is not None else np.broadcast_to(self.offsets[bone], self.root.shape)
-            placed.append(placed[parent] + np.einsum("tij,tj->ti", turned[parent], step))
-            turned.append(turned[parent] @ self.rotations[:, bone])
-        return np.stack(placed, axis=1)
+            positions.append(positions[parent] + np.einsum("tij,tj->ti", rotations[parent], step))
+            rotations.append(rotations[parent] @ self.rotations[:, bone])
+        return np.stack(positions, axis=1)
 
 
 def z_up(animation: Animation) -> Animation:
@@ -131,7 +131,10 @@ def animate(joints: ndarray, fps: float, options: RigOptions) -> Animation:
 
 
 def frame_times(frames: int, fps: float, target: float) -> ndarray:
-    """Times at which to sample a motion of `frames` frames at `fps`, for a frame rate of `target`; in units of its frames."""
+    """Fractional frame indices at which to sample a motion of `frames` frames at `fps` to get the frame rate `target`.
+
+    Raises `UserError` for an invalid rate.
+    """
     if not 1 <= target <= 1000:
         raise UserError(f"--fps {target:g}: must be from 1 to 1000")
     count = int((frames - 1) * target / fps + 1e-6) + 1
@@ -139,7 +142,7 @@ def frame_times(frames: int, fps: float, target: float) -> ndarray:
 
 
 def resampled(values: ndarray, fps: float, times: ndarray) -> ndarray:
-    """Values (T, D) or rotations (T, B, 3, 3) interpolated at `times`, in frames, by cubic splines.
+    """Values (T, D) or rotations (T, B, 3, 3) interpolated at fractional frame indices `times` by cubic splines.
 
     Rotations are interpolated as quaternions.
     """
@@ -157,7 +160,7 @@ def continuous(quaternions: ndarray) -> ndarray:
 
 
 def ground_path(joints: ndarray, fps: float, loop: bool) -> tuple[ndarray, ndarray]:
-    """The smoothed path (T, 3) of the hips on the floor, and the heading, (T,) radians about the vertical from +Z."""
+    """The smoothed path (T, 3) of the hips on the floor, and the smoothed heading (T,), radians from +Z about the vertical."""
     skeleton = skeleton_for(joints.shape[1])
     forward = facing(torch.as_tensor(joints).double(), skeleton).numpy()
     yaw = np.unwrap(np.arctan2(forward[:, 0], forward[:, 2]))

@@ -31,7 +31,7 @@ from utils.archives import Limits, check_zip
 from utils.errors import UserError, note
 
 SMPL_COUNTS = (24, 52)  # joints of SMPL and SMPL-H; the first 22 are HumanML3D's
-FEATURES = {spec.dim: spec for spec in SPECS.values()}  # by width
+FEATURES = {spec.dim: spec for spec in SPECS.values()}  # by number of features
 RATES = {spec.num_joints: spec.fps for spec in SPECS.values()}
 PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
     (f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")
@@ -87,7 +87,7 @@ def load(path: Path) -> np.ndarray | dict:
     except pickle.UnpicklingError as error:
         remedy = "save its joints again as a plain array: np.save('motion.npy', joints)"
         raise UserError(f"{path}: holds pickled objects, which could run code and are not opened ({error}); {remedy}") from None
-    except Exception as error:  # a damaged pickle raises anything
+    except Exception as error:  # a damaged pickle may raise any exception
         raise UserError(f"{path}: cannot be read ({error}); it may be damaged") from None
     content = content.item() if isinstance(content, np.ndarray) and content.ndim == 0 else content
     if not isinstance(content, dict):

@@ -65,14 +65,14 @@ class Bvh:
 
     def landmarks(self) -> tuple[list[str], np.ndarray]:
         """Names and global positions (T, J + E, 3) of the joints followed by the E End Sites, named "<joint>_end"."""
-        turned, placed = [], []
+        rotations, positions = [], []
         for joint, parent in enumerate(self.parents):
             step, turn = self.positions[:, joint], self.rotations[:, joint]
-            turned.append(turn if parent < 0 else turned[parent] @ turn)
-            placed.append(step if parent < 0 else placed[parent] + np.einsum("tij,tj->ti", turned[parent], step))
+            rotations.append(turn if parent < 0 else rotations[parent] @ turn)
+            positions.append(step if parent < 0 else positions[parent] + np.einsum("tij,tj->ti", rotations[parent], step))
         for joint, offset in self.end_sites.items():
-            placed.append(placed[joint] + turned[joint] @ offset)
-        return self.names + [f"{self.names[joint]}_end" for joint in self.end_sites], np.stack(placed, axis=1)
+            positions.append(positions[joint] + rotations[joint] @ offset)
+        return self.names + [f"{self.names[joint]}_end" for joint in self.end_sites], np.stack(positions, axis=1)
 
 
 def read_bvh(source: str | Path | TextIO) -> Bvh:
@@ -113,7 +113,7 @@ def read_bvh(source: str | Path | TextIO) -> Bvh:
 
 
 def number(word: str) -> float:
-    """A number with a decimal point or a decimal comma."""
+    """Parse a number with a decimal point or a decimal comma."""
     return float(word.replace(",", "."))
 
 
@@ -180,7 +180,7 @@ def checked_channels(words: list[str]) -> list[str]:
 
 
 def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[str]]:
-    """Remove all joints but those of the first ROOT from `bvh`; returns the channels of these, which come first in each row."""
+    """Keep only the joints of the first ROOT in `bvh`; returns their channels, which are the first columns of each row."""
     roots = [joint for joint, parent in enumerate(bvh.parents) if parent < 0]
     if len(roots) > 1:
         note(f"{name}: holds {len(roots)} people ({', '.join(bvh.names[root][:40] for root in roots[:5])}); the first is read")
@@ -283,8 +283,8 @@ def write_bvh(
 ) -> None:
     """Write a motion as BVH: 6 channels for the root, 3 for every other joint, an End Site on each leaf.
 
-    A BVH file lists joints depth first, so they may be read back in another order. An End Site extends its bone by half of the
-    bone's length, so that viewers draw hands; after leaf bones named "…_End", by a tenth.
+    A BVH file lists joints depth first, so they may be read back in another order. An End Site extends a leaf bone by
+    half of its length, so that viewers draw hands, or by a tenth if its name ends in "_End".
 
     Args:
         names: J joint names without spaces.

@@ -1,7 +1,7 @@
 """Writing of motion files, in the format given by the suffix.
 
-.npy joints in metres, .bvh and .glb animated skeletons, .npz SMPL rotations in AMASS's layout, .fbx through Blender's module, .mp4
-and .gif videos, .png contact sheet, .html page.
+Joints: .npy. Animated skeletons: .bvh, .glb, and .fbx (converted by Blender). SMPL rotations in AMASS's layout: .npz. Videos: .mp4
+and .gif. Contact sheet: .png. Viewer in a page: .html.
 """
 
 from __future__ import annotations

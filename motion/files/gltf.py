@@ -120,13 +120,13 @@ def body_mesh(file: Gltf, rest: np.ndarray, skeleton: Skeleton, first: int) -> d
 def bone_limbs(skeleton: Skeleton) -> Limbs:
     """The limbs that move with a single bone, slightly thicker where they meet a limb of another colour."""
     body = limbs(skeleton)
-    above = np.maximum(skeleton.parents, 0)
-    rigid = np.array([end >= len(above) or above[end] == owner for end, owner in zip(body.ends[:, 1], body.owners)])
-    begins = [
-        start == owner and side(skeleton.bones[owner]) != side(skeleton.bones[above[owner]])
+    parents = np.maximum(skeleton.parents, 0)
+    rigid = np.array([end >= len(parents) or parents[end] == owner for end, owner in zip(body.ends[:, 1], body.owners)])
+    at_seam = [
+        start == owner and side(skeleton.bones[owner]) != side(skeleton.bones[parents[owner]])
         for start, owner in zip(body.ends[:, 0], body.owners)
     ]
-    body.radii[begins, 0] *= SEAM
+    body.radii[at_seam, 0] *= SEAM
     parts = [part for part, kept in zip(body.parts, rigid) if kept]
     return Limbs(body.ends[rigid], body.radii[rigid], parts, body.owners[rigid], body.trunk[rigid])
 
@@ -158,7 +158,7 @@ def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def capsule_triangles() -> np.ndarray:
-    """Corners (triangles, 3) of a capsule's triangles, counter-clockwise seen from outside."""
+    """Vertex indices (triangles, 3) of a capsule's triangles, counter-clockwise as seen from outside."""
     ring = 2 + np.arange(2 * RINGS * AROUND).reshape(2 * RINGS, AROUND)
     following = np.roll(ring, -1, axis=1)
     first, last = np.zeros(AROUND, int), np.ones(AROUND, int)

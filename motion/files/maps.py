@@ -1,4 +1,4 @@
-"""Joint maps: how HumanML3D's 22 joints follow from the joints of other programs' skeletons; some are built in, users add theirs.
+"""Joint maps define HumanML3D's 22 joints by the joints of other skeletons. Many are built in; users can add their own.
 
 Names are compared without case, spaces and punctuation. A common prefix such as `mixamorig:`, `Character1_` or `Bip01 ` is ignored.
 """
@@ -87,7 +87,7 @@ MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
 
 def all_maps() -> dict[str, tuple[JointSource, ...]]:
     """All joint maps by title, in the order in which they are tried: KIT's first, because its files may fit other maps too."""
-    written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # by this project
+    written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # names in files of this project
     return dict([*written[:3], *JOINT_MAPS.items(), *written[3:], *MORE_MAPS.items()])
 
 

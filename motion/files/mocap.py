@@ -50,7 +50,7 @@ JOINT_MAPS: dict[str, tuple[JointSource, ...]] = {
     # Mixamo's names, which this project writes; LaFAN1 has the same names except for the toes.
     "mixamo": HUMANML3D.bones,
     "lafan1": tuple(bone.replace("ToeBase", "Toe") for bone in HUMANML3D.bones),
-    # CMU converted to BVH for MotionBuilder and 3ds Max; each joint lies where the bone before it ends.
+    # CMU converted to BVH for MotionBuilder and 3ds Max; each joint lies at the end of the previous bone.
     # Mixamo's characters have all these names too, so this map comes after Mixamo's.
     "cmu_motionbuilder": (
         "Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot", "RightFoot",
@@ -148,15 +148,15 @@ def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[li
         raise UserError(f"{name}: its bones or channels differ from those of the skeleton; give the .asf of the same subject")
 
     channels = dict(zip(root.order, motion["root"].T))
-    turned = {"root": root.axes @ turns_to_matrices({name: channels[name] for name in root.order if name.startswith("r")})}
-    placed = {"root": root.position + np.stack([channels[axis] for axis in ("tx", "ty", "tz")], axis=-1)}  # (T, 3)
+    rotations = {"root": root.axes @ turns_to_matrices({name: channels[name] for name in root.order if name.startswith("r")})}
+    landmarks = {"root": root.position + np.stack([channels[axis] for axis in ("tx", "ty", "tz")], axis=-1)}  # (T, 3)
     for bone, definition in bones.items():
-        turn, axes = turned[definition.parent], definition.axes
+        turn, axes = rotations[definition.parent], definition.axes
         if definition.turns:
             turn = turn @ axes @ turns_to_matrices(dict(zip(definition.turns, motion[bone].T))) @ axes.T
-        turned[bone] = turn
-        placed[bone] = placed[definition.parent] + turn @ (definition.direction * definition.length)
-    return list(placed), np.stack(list(placed.values()), axis=1) * unit, stated_fps(amc_text)
+        rotations[bone] = turn
+        landmarks[bone] = landmarks[definition.parent] + turn @ (definition.direction * definition.length)
+    return list(landmarks), np.stack(list(landmarks.values()), axis=1) * unit, stated_fps(amc_text)
 
 
 def parse_asf(text: str) -> tuple[dict[str, Bone], Root, float]:

@@ -20,7 +20,7 @@ ADULTS = (0.9, 2.3)  # `body_size` of adults and older children, metres
 BODIES = (0.6, 3.0)  # `body_size` of any person, including toddlers and giants, metres
 USUAL = (1.1, 2.1)  # sizes outside this range print a note, metres
 REST = 0.02  # how far joints may be from the rest pose in frames that show it, relative to the body size
-LEAP = 5  # a rest pose is not part of the motion if the step after it is this many times the median step
+LEAP = 5  # a rest pose is not part of the motion if the step after it is at least this many times the median step
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
 def lies_down(joints: np.ndarray) -> bool:
     """Whether joints (T, J, 3) have the head above the feet along Z rather than Y.
 
-    For a rest pose, this means that the file has Z up. For a motion, it may also mean that the person lies.
+    For a rest pose, this means that the file has Z up. For a motion, the person may also be lying.
     """
     return bool(stance(joints)[2] > 0.8)
 

@@ -162,12 +162,13 @@ def estimated_up(raw: Raw, name: str) -> str:
     """
     if raw.rest is None:
         if stance(raw.joints)[1] < UPRIGHT:
-            note(f"{name}: the head is not above the feet: the person lies, or the file has Z up; if it has, set --input_up z")
+            note(f"{name}: the head is not above the feet: the person lies, or the file has Z up; if it does, set --input_up z")
         return "y"
     up = "z" if lies_down(raw.rest) else "y"
     other = {"y": 2, "z": 1}[up]
     if stance(raw.joints)[other] > 0.8:
-        note(f"{name}: the rest pose stands along {up.upper()}, but the motion does not; --input_up {AXES[up == 'y']} rotates it")
+        remedy = f"if the person should not lie, set --input_up {AXES[up == 'y']}"
+        note(f"{name}: the rest pose stands along {up.upper()}, but the motion does not; {remedy}")
     return up
 
 

@@ -144,7 +144,7 @@ def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Those of the arrays `names` that exist in an `.npz`. Raises `UserError` if it cannot be read or would need unpickling."""
+    """The arrays `names` of an `.npz`, without missing ones. Raises `UserError` if it cannot be read without unpickling."""
     if not path.is_file() or not zipfile.is_zipfile(path):  # reading a device may never end
         raise UserError(f"{path}: {'not a complete .npz file' if path.exists() else 'no such file'}")
     try:

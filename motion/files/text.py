@@ -8,12 +8,12 @@ from typing import TextIO
 
 from utils.errors import UserError
 
-LARGEST = 2 << 30  # bytes: 24 hours of BVH at 30 frames per second
+LARGEST = 2 << 30  # bytes; a BVH file of 24 hours at 30 frames per second
 POINTER = b"version https://git-lfs"
 
 
 def read_text(source: str | Path | TextIO) -> tuple[str, str]:
-    """The name of a file or an open text stream, and its text.
+    """Read a file or an open text stream; returns its name and its text.
 
     The encoding is UTF-8 or UTF-16, each with or without a byte order mark. Raises `UserError` for a file that cannot be read, is
     not a regular file, is larger than 2 GiB, or is a Git LFS pointer.

@@ -12,7 +12,7 @@ from motion.files.mocap import map_joints
 from motion.files.raw import Raw
 from utils.errors import UserError
 
-SHOWN = 12  # joints that an error lists
+SHOWN = 12  # number of joints that an error message lists
 
 
 def read_tree(path: Path, joint_map: str | Path | None = None) -> Raw:
