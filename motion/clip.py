@@ -26,7 +26,7 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from motion.files.export import OutputOptions
 
-FRAME_HEIGHT = 560  # pixels of the viewer in a notebook
+FRAME_HEIGHT = 560  # pixels; height of the viewer in a notebook
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,8 @@ class Motion:
         fps: frames per second.
         text: the prompt or caption, "" if there is none.
         locked: (T, J, 3) the same motion with locked feet, or None.
-        contacts: (T or T - 1, 4), above 0.5 if left heel, left toe, right heel, right toe may be in contact with the floor, or
-        None.
+        contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe; a value above 0.5 means that the part may be
+        in contact with the floor. None if not known.
     """
 
     joints: np.ndarray
@@ -57,7 +57,7 @@ class Motion:
 
     @property
     def skeleton(self) -> Skeleton:
-        """The skeleton with this number of joints. Raises `UserError` for other counts than 22 and 21."""
+        """The skeleton with the motion's number of joints. Raises `UserError` unless this is 22 or 21."""
         return skeleton_for(self.joints.shape[1])
 
     @property
@@ -70,29 +70,31 @@ class Motion:
         return f"Motion({text}{len(self)} frames at {self.fps:g} fps, {self.joints.shape[1]} joints)"
 
     def __getitem__(self, frames: int | slice) -> Any:
-        """A slice of the motion, or for an int the joints (J, 3) of that frame.
+        """A slice of the motion, or the joints (J, 3) of a single frame.
 
-        A step other than 1 skips frames, so the motion becomes faster. Raises `UserError` for an empty slice.
+        A step above 1 skips frames, so the motion becomes faster. Raises `UserError` for an empty slice and for steps below 1.
         """
         if not isinstance(frames, slice):
             return self.joints[frames]
         start, stop, step = frames.indices(len(self))
         if step < 1 or stop <= start:
-            raise UserError(f"motion[{start}:{stop}:{step}] of {len(self)} frames: nothing is left; choose frames in their order")
-        beside = {"locked": self.locked, "contacts": self.contacts}
-        cut = {name: None if rows is None else rows[frames] for name, rows in beside.items()}
-        return Motion(self.joints[frames], self.fps, self.text, **cut)
+            span = f"motion[{start}:{stop}:{step}] of {len(self)} frames"
+            raise UserError(f"{span}: selects no frames; start must be below stop, and the step at least 1")
+        optional = {"locked": self.locked, "contacts": self.contacts}
+        sliced = {name: None if rows is None else rows[frames] for name, rows in optional.items()}
+        return Motion(self.joints[frames], self.fps, self.text, **sliced)
 
     def __add__(self, following: Motion) -> Motion:
-        """This motion followed by the other, which starts where this one ends; poses blend over `motion.joining.BLEND` seconds.
+        """This motion followed by `following`, which is moved to where this one ends.
 
-        The other is resampled to this one's frame rate. Raises `UserError` for another skeleton.
+        `following` is resampled to this motion's frame rate, and poses blend over `motion.joining.BLEND` seconds. Raises
+        `UserError` if the skeletons differ.
         """
         if not isinstance(following, Motion):
             return NotImplemented
         if following.joints.shape[1] != self.joints.shape[1]:
             counts = f"{self.joints.shape[1]} and {following.joints.shape[1]} joints"
-            raise UserError(f"{self!r} + {following!r}: {counts}; only motions of one skeleton can be joined")
+            raise UserError(f"{self!r} + {following!r}: {counts}; only motions with the same skeleton can be joined")
         from motion.files.read import at_rate
 
         joints = continued(self.joints, at_rate(following.joints, following.fps, self.fps), self.fps, self.skeleton)
@@ -101,10 +103,10 @@ class Motion:
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> Motion:
-        """The motion in a file: .npy, .npz, .bvh, .glb, .gltf, or .amc.
+        """Read the motion in a file: .npy, .npz, .bvh, .glb, .gltf, or .amc.
 
-        `options` are fields of `motion.files.read.InputOptions`, such as `fps=30` or `unit="cm"`, which override the file. Raises
-        `UserError` for a file without a motion, and for unknown options.
+        `options` are fields of `motion.files.read.InputOptions`, such as `fps=30` or `unit="cm"`; they override what the file
+        states. Raises `UserError` for a file without a motion, and for unknown options.
         """
         from motion.files.read import InputOptions, read_motion
 
@@ -118,27 +120,30 @@ class Motion:
 
         Raises `UserError` for other suffixes, and if the file cannot be written.
         """
-        from motion.files.export import USUAL, export
+        from motion.files.export import DEFAULT_OUTPUT, export
 
-        export(path, np.asarray(self.joints, np.float32), self.text, self.fps, options or USUAL)
+        export(path, np.asarray(self.joints, np.float32), self.text, self.fps, options or DEFAULT_OUTPUT)
         return Path(path)
 
     def features(self) -> np.ndarray:
-        """HumanML3D's features (T', 263) at 20 frames per second, the models' input; for a file of features these themselves."""
+        """HumanML3D's features (T', 263) at 20 frames per second, the models' input.
+
+        For a motion that was read from a file of features, these are returned unchanged.
+        """
         from motion.files.convert import to_features
 
         stored = getattr(self, "file_features", None)
         return to_features(self.joints, self.fps) if stored is None else stored
 
     def lock_feet(self) -> Motion:
-        """The motion with bones of constant length and feet that do not slide (`motion.footlock`)."""
+        """The motion with constant bone lengths and without sliding feet (`motion.footlock`)."""
         from motion.footlock import lock_feet
 
         joints = self.locked if self.locked is not None else lock_feet(self.joints, self.fps, self.contacts)
         return replace(self, joints=np.asarray(joints, np.float32), locked=None)
 
     def html(self) -> str:
-        """The viewer as one HTML page that needs no network."""
+        """The motion in a 3D viewer, as one HTML page that needs no network."""
         from motion.drawing.html import page
 
         return page([self if self.locked is not None else replace(self, locked=self.lock_feet().joints)])
@@ -147,18 +152,18 @@ class Motion:
         return framed(self.html(), FRAME_HEIGHT)
 
     def show(self) -> None:
-        """Show the viewer, in a notebook or else in the browser."""
+        """Show the motion in the viewer: in a Jupyter notebook inline, otherwise in the browser."""
         shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
         if getattr(shell, "kernel", None) is not None:
             sys.modules["IPython"].display.display(self)
             return
         path = self.save(Path(tempfile.mkdtemp(prefix="motion-")) / "motion.html")
         if not webbrowser.open(path.as_uri()):
-            print(f"no browser is here; open {path}")
+            print(f"no browser found: open {path}")
 
 
 def framed(page: str, height: int) -> str:
-    """A page of HTML in a sandboxed frame without access to the page around it."""
+    """An iframe that shows an HTML page in a sandbox, without access to the surrounding page."""
     return (
         f'<iframe title="motion" sandbox="allow-scripts" style="width:100%;height:{height}px;border:0" '
         f'srcdoc="{escape(page)}"></iframe>'

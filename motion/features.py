@@ -1,11 +1,11 @@
 """Conversion between joints and HumanML3D's features, batched over clips, without loops over frames.
 
-A row of features contains differences to the next frame, so T frames give T - 1 rows:
+Features contain differences to the next frame, so T frames give T - 1 rows. Each row consists of (name, width):
 root angular velocity 1 | root velocity x z 2 | root height 1 | local joints 3(J-1) | local rotations in 6D 6(J-1) |
-joint velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and its public processing).
+joint velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and the published code).
 
-Clips of different lengths share a batch: padding repeats a clip's last pose, so that the results equal those of the clip alone.
-Rows beyond `lengths - 1` are undefined.
+Clips of different lengths can share a batch. They are padded by repeating the last pose, so the results are the same as for each
+clip alone. Only the first `lengths - 1` rows of a clip are valid.
 """
 
 from __future__ import annotations
@@ -33,37 +33,37 @@ from motion.skeleton import SKELETONS, Skeleton
 from utils.errors import UserError
 
 FRONT = (0.0, 0.0, 1.0)
-SMOOTHING = 20  # frames; standard deviation of the Gaussian over the facing direction
-DENSE = 1024  # frames up to which one matrix product smooths fastest
+SMOOTHING = 20  # frames; standard deviation of the Gaussian that smooths the facing direction
+DENSE = 1024  # frames; up to this length, smoothing by one matrix product is fastest
 
 
 def skeleton_for(num_joints: int) -> Skeleton:
-    """The skeleton with that many joints. Raises `UserError` for other counts than 22 and 21."""
+    """The skeleton with `num_joints` joints. Raises `UserError` unless this is 22 or 21."""
     if num_joints not in SKELETONS:
         raise UserError(f"a motion with {num_joints} joints: expected {' or '.join(map(str, SKELETONS))}")
     return SKELETONS[num_joints]
 
 
 def hold_last_pose(joints: Tensor, lengths: Tensor) -> Tensor:
-    """Joints (B, T, J, 3) whose frames from `lengths` (B,) on repeat the last valid one."""
+    """Replace the padding of joints (B, T, J, 3), from frame `lengths` (B,) on, by the last valid frame."""
     frames = torch.arange(joints.shape[1], device=joints.device)
     frames = torch.minimum(frames, lengths[:, None].to(frames) - 1)  # (B, T)
     return torch.take_along_dim(joints, frames[:, :, None, None], dim=1)
 
 
 def bones(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """The bone that ends in each joint but the root, as a vector: joints (..., J, 3) to (..., J-1, 3)."""
+    """Bone vectors (..., J-1, 3) of joints (..., J, 3): from the parent to the joint, for each joint except the root."""
     ends = torch.eye(skeleton.num_joints, dtype=joints.dtype, device=joints.device)
     return _over_joints(joints, ends[1:] - ends[indices(skeleton.parents[1:], joints)])
 
 
 def _over_joints(values: Tensor, matrix: Tensor) -> Tensor:
-    """Multiply values (..., J, 3) by a matrix (K, J) over the joints: (..., K, 3). Faster than indexing."""
+    """Apply a matrix (K, J) to the joint dimension of values (..., J, 3); returns (..., K, 3). Faster than indexing."""
     return (values.movedim(-1, 0) @ matrix.T).movedim(0, -1)
 
 
 def bone_lengths(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """Lengths (..., J) of the bones of joints (..., J, 3); 0 for the root, so that indices are those of joints."""
+    """Bone lengths (..., J) of joints (..., J, 3), indexed by the joint in which the bone ends; 0 for the root."""
     return F.pad(norm(bones(joints, skeleton)), (1, 0))
 
 
@@ -74,13 +74,16 @@ def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def across_to_forward(across: Tensor) -> Tensor:
-    """The facing direction (..., 3) of a body whose left-right axis is `across` (..., 3): up × across, with |across| = 1."""
+    """The facing direction (..., 3) of a body, from the vector `across` (..., 3) from its left to its right: up × unit(across)."""
     across = unit(across)
     return join(across[..., 2], torch.zeros_like(across[..., 0]), -across[..., 0])
 
 
 def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
-    """The (T, T) matrix that smooths along time with a Gaussian cut at four deviations, repeating the values at both ends."""
+    """The matrix (T, T) that smooths values along time with a Gaussian.
+
+    The Gaussian is cut off at four standard deviations; the values at both ends are repeated.
+    """
     weights = gaussian_taps(like)
     rows = torch.arange(frames, device=like.device)[:, None]
     columns = (rows + torch.arange(len(weights), device=like.device) - len(weights) // 2).clamp(0, frames - 1)  # (T, taps)
@@ -89,7 +92,10 @@ def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
 
 
 def smoothed(values: Tensor) -> Tensor:
-    """Values (..., T, 3) smoothed along time as by `gaussian_smoothing`, without its matrix, which is too large for long clips."""
+    """Smooth values (..., T, 3) along time as `gaussian_smoothing` does.
+
+    Long clips use a convolution, because the matrix would be too large.
+    """
     if values.shape[-2] <= DENSE:
         return gaussian_smoothing(values.shape[-2], values) @ values
     weights = gaussian_taps(values)
@@ -99,17 +105,17 @@ def smoothed(values: Tensor) -> Tensor:
 
 
 def gaussian_taps(like: Tensor) -> Tensor:
-    """The weights of the Gaussian, from -4 to 4 standard deviations, on the device of `like`."""
+    """The normalised weights of the Gaussian, from -4 to 4 standard deviations, on the device of `like`."""
     taps = torch.arange(-4 * SMOOTHING, 4 * SMOOTHING + 1, device=like.device, dtype=torch.float64)
     weights = torch.exp(-0.5 * (taps / SMOOTHING) ** 2)
     return weights / weights.sum()
 
 
 def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
-    """The direction (..., T, 3) in whose frame features are expressed: horizontal unit vectors, +Z in the first frame.
+    """The heading (..., T, 3) relative to which features are expressed: horizontal unit vectors, +Z in the first frame.
 
-    The published inverse kinematics uses the hips with the opposite sign to `facing`, so that they are subtracted from the
-    shoulders. All published features and statistics depend on this, so it is reproduced here.
+    Unlike `facing`, the published inverse kinematics subtracts the axis of the hips from that of the shoulders instead of adding
+    the two. All published features and statistics depend on this, so it is reproduced here.
     """
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
     forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
@@ -123,21 +129,22 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
 def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
     """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3) and their `root_forward` (..., T, 3).
 
-    Joint 0 turns `forward` to +Z. Each bone takes the shortest turn from its rest direction, expressed in the frame of the
-    joint before it in its chain.
+    The rotation of joint 0 maps `forward` to +Z. The rotation of each other joint is the shortest one from the rest direction of
+    its bone to the current direction, relative to the rotation of the previous joint in its chain.
     """
     rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
     root = qbetween(forward, forward.new_tensor(FRONT))[..., None, :]
-    turned = qbetween(rest[1:], unit(bones(joints, skeleton)))  # (..., T, J-1, 4), global
-    turned = torch.cat((root, turned), dim=-2)
-    before = turned[..., list(skeleton.chain_parents[1:]), :]
-    return torch.cat((root, qmul(qconj(before), turned[..., 1:, :])), dim=-2)
+    global_rotations = qbetween(rest[1:], unit(bones(joints, skeleton)))  # (..., T, J-1, 4)
+    global_rotations = torch.cat((root, global_rotations), dim=-2)
+    previous = global_rotations[..., list(skeleton.chain_parents[1:]), :]
+    return torch.cat((root, qmul(qconj(previous), global_rotations[..., 1:, :])), dim=-2)
 
 
 def uniform_skeleton(joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None) -> Tensor:
-    """Joints (..., T, J, 3) with every bone as long as `lengths` (J,), pointing as before; the root's path scales with the legs.
+    """Joints (..., T, J, 3) with bone lengths `lengths` (J,), by default the skeleton's, and unchanged bone directions.
 
-    The published definition uses inverse and forward kinematics, which keep each bone's direction; the result is the same.
+    The root's path is scaled by the ratio of the leg lengths. The published code uses inverse and forward kinematics, which keep
+    each bone's direction; the result is the same.
     """
     if lengths is None:
         lengths = torch.tensor(skeleton.lengths, dtype=joints.dtype, device=joints.device)
@@ -150,7 +157,8 @@ def uniform_skeleton(joints: Tensor, skeleton: Skeleton, lengths: Tensor | None 
 
 
 def canonicalise(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """Joints (..., T, J, 3) moved to the floor (lowest y = 0) and the origin, turned so that the first frame faces +Z."""
+    """Joints (..., T, J, 3) moved so that the lowest y is 0 and the root starts above the origin, and rotated so that the first
+    frame faces +Z."""
     floor = joints[..., 1].amin(dim=(-2, -1))  # (...)
     origin = joints[..., 0, 0, :].clone()
     origin[..., 1] = floor
@@ -161,34 +169,34 @@ def canonicalise(joints: Tensor, skeleton: Skeleton) -> Tensor:
 def joints_to_features(
     joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None, bone_lengths: Tensor | None = None, uniform: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Features of clips, and the joints they describe.
+    """HumanML3D's features of a batch of clips, and the processed joints that they describe.
 
     Args:
         joints: (B, T, J, 3) at the dataset's frame rate, T >= 2, in metres (KIT: millimetres).
-        lengths: (B,) valid frames of each clip; all T without it.
-        bone_lengths: (J,) in metres; the skeleton's own without it.
-        uniform: apply these bone lengths; False: keep those of the joints.
+        lengths: (B,) number of valid frames of each clip; default: T.
+        bone_lengths: (J,) in the unit of `joints`; default: the skeleton's.
+        uniform: whether to apply these bone lengths; False keeps the bone lengths of `joints`.
 
     Returns:
         features (B, T - 1, D) and the processed joints (B, T, J, 3): uniform skeleton, on the floor, facing +Z at the start.
     """
     if lengths is not None:
         joints = hold_last_pose(joints, lengths)
-    joints = rearrange(joints, "b t j xyz -> xyz b t j").contiguous().movedim(0, -1)  # see rotation.join
+    joints = rearrange(joints, "b t j xyz -> xyz b t j").contiguous().movedim(0, -1)  # contiguous components, as in `join`
     joints = canonicalise(uniform_skeleton(joints, skeleton, bone_lengths) if uniform else joints, skeleton)
     forward = root_forward(joints, skeleton, smooth=True)
     local = local_rotations(joints, forward, skeleton)
     root, rotations = local[..., 0, :], quaternion_to_6d(local[:, :-1, 1:])
-    moved = joints[:, 1:] - joints[:, :-1]
-    contacts = sum(step * step for step in moved[..., list(skeleton.feet), :].unbind(-1)) < skeleton.contact
+    displacements = joints[:, 1:] - joints[:, :-1]
+    contacts = sum(step * step for step in displacements[..., list(skeleton.feet), :].unbind(-1)) < skeleton.contact
 
     spin = torch.asin(qmul(root[:, 1:], qconj(root[:, :-1]))[..., 2:3].clamp(-1, 1))
-    speed = yaw(moved[:, :, 0], forward[:, 1:])[..., [0, 2]]
+    velocity = yaw(displacements[:, :, 0], forward[:, 1:])[..., [0, 2]]
     height = joints[:, :-1, 0, 1:2]
     ground = joints[:, :-1, :1] * joints.new_tensor([1, 0, 1])
-    placed = yaw(joints[:, :-1, 1:] - ground, forward[:, :-1, None])
-    velocities = yaw(moved, forward[:, :-1, None])
-    return pack_rows(spin, speed, height, placed, rotations, velocities, contacts), joints
+    local_joints = yaw(joints[:, :-1, 1:] - ground, forward[:, :-1, None])
+    velocities = yaw(displacements, forward[:, :-1, None])
+    return pack_rows(spin, velocity, height, local_joints, rotations, velocities, contacts), joints
 
 
 def pack_rows(*parts: Tensor) -> Tensor:
@@ -202,7 +210,7 @@ def pack_rows(*parts: Tensor) -> Tensor:
 
 
 def recover_root(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Root rotation (..., T, 4), which turns the world to the person's frame, and root position (..., T, 3), from features."""
+    """Root rotations (..., T, 4) from world to body coordinates, and root positions (..., T, 3), from features (..., T, D)."""
     angle = features[..., 0].cumsum(-1).roll(1, -1)
     angle[..., 0] = 0
     rotation = qaxis("y", 2 * angle)  # the feature is half the angle

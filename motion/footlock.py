@@ -2,15 +2,15 @@
 
 Three steps, on a body with constant bone lengths (ik.py):
 
-1. find standing feet: toes and heels that are low and slow, unless contacts are given;
-2. compute the smallest corrections that keep standing feet still and fade elsewhere, by one banded linear system; no foot goes
-below the floor;
-3. apply them to the legs: hips stay, feet move, heels rise if a leg would overstretch, and knees bend in their plane. If a leg
-cannot follow, the correction of its foot is reduced, in a few rounds of step 2.
+1. find standing feet: toes and heels that are low and slow and, if contacts are given, marked as contacts;
+2. compute the smallest corrections that keep standing feet still and fade out elsewhere, by solving a banded linear system; no
+foot goes below the floor;
+3. apply the corrections to the legs: hips stay, feet move, heels rise if a leg would overstretch, and knees bend in their plane.
 
-A stance that still slides, as in gliding, is released, and the other stances are locked without it.
+If a leg cannot reach its corrected foot, step 2 is repeated with a smaller correction of that foot. A stance that still slides
+afterwards, for example because the person glides, is released: steps 2 and 3 are repeated without locking it.
 
-In and out: joints (T, J, 3), metres, Y up, the floor at 0.
+Input and output: joints (T, J, 3), metres, Y up, the floor at 0.
 """
 
 from __future__ import annotations
@@ -29,115 +29,119 @@ from motion.ik import check_joints, dot, fit_pose, norm
 from motion.rest import unit
 from motion.skeleton import Skeleton
 
-HEIGHTS = np.array([0.15, 0.05])  # m; a heel and a toe below these may stand
-SPEEDS = np.array([0.25, 0.5])  # m/s over ground; a heel and a toe faster than these do not
-RISING = 0.1  # m/s; feet that rise or sink faster are lifted or set down: they are held over ground only
-SLIP = 0.05  # s; a foot that stands before and after so short a slip stands all the while
-BLEND = 0.1  # s; how long a correction takes to fade
-PATIENCE = 5.0  # s; how long a foot must drift to take its place along
-HEEL = 0.01  # how much a heel that stands counts against a toe that stands
-FAR = 0.12  # m; corrections beyond it are too much
-EXTENSION = 0.995  # of a leg's length; no correction straightens a knee beyond
-FIRMER = 1000.0  # how much firmer a foot keeps to its own path for each metre that is too much
-ROUNDS = 4
-ENOUGH = 0.5  # of a stand's slide must go, or it is given up
-TRIES = 3  # how often stands may be given up
-UNSEEN = 0.01  # m; a stand that slides less is left alone
+HEIGHTS = np.array([0.15, 0.05])  # m; maximum height of a standing heel and of a standing toe
+SPEEDS = np.array([0.25, 0.5])  # m/s; maximum horizontal speed of a standing heel and of a standing toe
+RISING = 0.1  # m/s; a foot that moves up or down faster is being lifted or set down, and is held horizontally only
+SLIP = 0.05  # s; a shorter slip of a low foot does not interrupt its stance
+BLEND = 0.1  # s; time in which a correction fades out
+DECAY = 5.0  # s; time constant with which the correction of a standing foot decays, so that long drifts are followed
+HEEL = 0.01  # weight of a standing heel relative to a standing toe
+FAR = 0.12  # m; larger corrections count as strain
+EXTENSION = 0.995  # fraction of a leg's length; a correction does not stretch a leg further
+PENALTY_GROWTH = 1000.0  # per metre of strain: relative increase of the penalty on a foot's corrections in each round
+ROUNDS = 4  # repetitions of step 2, with growing penalties
+REMAINING = 0.5  # a stance is released if more than this fraction of its slide remains
+RELEASES = 3  # how many times stances may be released
+TOLERATED = 0.01  # m; a stance that slides less is not released
 
 
 class Locked(NamedTuple):
-    """Joints (T, J, 3) with locked feet, and where a standing foot, left or right, still slides: (T - 1, 2) bool."""
+    """Joints (T, J, 3) with locked feet; `sliding` (T - 1, 2), bool, marks stances of the left and right foot that still slide."""
 
     joints: ndarray
-    given_up: ndarray
+    sliding: ndarray
 
 
 def lock_feet(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: ndarray | None = None) -> ndarray:
-    """The joints of `lock`."""
+    """Joints (T, J, 3) with locked feet; arguments as in `lock`."""
     return lock(joints, fps, contacts, rest).joints
 
 
 def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: ndarray | None = None) -> Locked:
-    """The motion `joints` (T, J, 3) with constant bone lengths, and feet that do not slide where this is possible.
+    """Lock the feet of a motion (T, J, 3): constant bone lengths, and standing feet that do not slide where this is possible.
 
     Args:
         joints: metres, Y up, the floor at 0; J is 22 or 21.
-        fps: frames a second.
-        contacts: (T or T - 1, 4), above 0.5 if left heel, left toe, right heel, right toe may be in contact: the last four features
-        of a motion. Without it they may be in contact at any frame.
-        rest: (J, 3) offsets of the body, which give the bone lengths. Without it, medians over the clip.
+        fps: frames per second.
+        contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe, such as the last four features of a motion;
+        a value above 0.5 means that the part may be in contact with the floor. Default: contact is possible in every frame.
+        rest: (J, 3) rest pose, offsets from parents, that gives the bone lengths. Default: median lengths over the clip.
 
     Raises:
-        UserError: joints are not finite, or of an unknown skeleton.
+        UserError: joints are not finite, or their skeleton is unknown.
     """
     check_joints(joints)
     skeleton = skeleton_for(joints.shape[1])
     stands = standing(joints, skeleton, fps, contacts)
     body = fit_pose(torch.as_tensor(joints).double(), skeleton, rest).joints(skeleton).numpy()
-    given_up = np.zeros((len(stands), 2), bool)
-    for _ in range(TRIES):
-        firm = np.ones((len(joints), 2))  # how much each foot keeps to its own path
+    sliding = np.zeros((len(stands), 2), bool)
+    for _ in range(RELEASES):
+        penalty = np.ones((len(joints), 2))  # weight of each foot's corrections
         for _ in range(ROUNDS):
-            heels, toes = corrections(body[:, skeleton.feet], stands, firm, fps)
-            firm = firm * (1 + FIRMER * strain(body, heels, skeleton))
+            heels, toes = corrections(body[:, skeleton.feet], stands, penalty, fps)
+            penalty = penalty * (1 + PENALTY_GROWTH * strain(body, heels, skeleton))
         locked = follow(body, heels, toes, skeleton)
-        lost = lost_stands(locked, joints, stands, skeleton)
-        if not lost.any():
+        still_sliding = sliding_stances(locked, joints, stands, skeleton)
+        if not still_sliding.any():
             break
-        given_up |= lost
-        stands = stands & ~lost.repeat(2, axis=1)
-    return Locked(locked.astype(joints.dtype), given_up)
+        sliding |= still_sliding
+        stands = stands & ~still_sliding.repeat(2, axis=1)
+    return Locked(locked.astype(joints.dtype), sliding)
 
 
 def standing(joints: ndarray, skeleton: Skeleton, fps: float, contacts: ndarray | None = None) -> ndarray:
-    """Which feet, in the order of `Skeleton.feet`, stand from each frame to the next: (T - 1, 4) bool."""
+    """Which heels and toes, in the order of `Skeleton.feet`, stand between each frame and the next: (T - 1, 4) bool."""
     feet = joints[:, skeleton.feet]
     low = feet[:-1, :, 1] < np.tile(HEIGHTS, 2)
     stands = low & (over_ground(feet) * fps < np.tile(SPEEDS, 2))
     if contacts is not None:
         stands &= np.asarray(contacts)[: len(stands)] > 0.5
-    slip = np.ones((1 + round(SLIP * fps), 1), bool)
-    return low & binary_closing(stands, slip, border_value=0) | stands
+    window = np.ones((1 + round(SLIP * fps), 1), bool)
+    return low & binary_closing(stands, window, border_value=0) | stands
 
 
 def over_ground(points: ndarray) -> ndarray:
-    """Horizontal distance of points (T, N, 3) from each frame to the next: (T - 1, N)."""
+    """Horizontal distance (T - 1, N) that points (T, N, 3) move between frames."""
     return norm(np.diff(points, axis=0) * (1, 0, 1))
 
 
-def lost_stands(locked: ndarray, joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
-    """The stances of each foot (T - 1, 2) that slide nearly as far in `locked` (T, J, 3) as in `joints`."""
+def sliding_stances(locked: ndarray, joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
+    """Mark the stances of each foot, (T - 1, 2) bool, that slide nearly as far in `locked` (T, J, 3) as in `joints` (T, J, 3)."""
     before, after = slides(joints, stands, skeleton), slides(locked, stands, skeleton)
-    lost = np.zeros(before.shape, bool)
+    result = np.zeros(before.shape, bool)
     for foot, stood in enumerate(stands.reshape(-1, 2, 2).any(axis=-1).T):
         for start, stop in np.flatnonzero(np.diff(stood, prepend=False, append=False)).reshape(-1, 2):
-            slid, slides_on = before[start:stop, foot].sum(), after[start:stop, foot].sum()
-            lost[start:stop, foot] = slides_on > max(ENOUGH * slid, UNSEEN)
-    return lost
+            original, remaining = before[start:stop, foot].sum(), after[start:stop, foot].sum()
+            result[start:stop, foot] = remaining > max(REMAINING * original, TOLERATED)
+    return result
 
 
 def slides(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
-    """Horizontal distance of the left and right foot while the toes stand, else while the heels stand: (T - 1, 2) metres."""
+    """Horizontal distance (T - 1, 2) that the left and the right foot move between frames while standing, in metres.
+
+    The distance is that of the toes while they stand, otherwise that of the heels while they stand.
+    """
     heels, toes = rearrange(over_ground(joints[:, skeleton.feet]) * stands, "t (side part) -> part t side", part=2)
     return np.where(stands[:, 1::2], toes, heels)
 
 
-def corrections(feet: ndarray, stands: ndarray, firm: ndarray, fps: float) -> tuple[ndarray, ndarray]:
-    """Corrections of heels and toes (T, 2, 3), left and right, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4).
+def corrections(feet: ndarray, stands: ndarray, penalty: ndarray, fps: float) -> tuple[ndarray, ndarray]:
+    """Corrections of heels and of toes, (T, 2, 3) each, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4) is true.
 
-    `firm` (T, 2) weights the distance of each foot from its original position. Toes determine the correction of the whole foot,
-    unless only the heel stands; heels are then stabilised relative to the toes. No foot goes below the floor.
+    `penalty` (T, 2) weights the size of each foot's corrections. Standing toes determine the correction of the whole foot; the
+    heel does so only while the toes do not stand. After that, standing heels are stabilised relative to the toes. No foot goes
+    below the floor.
     """
     feet, stands = (rearrange(part, "t (side part) ... -> part side t ...", part=2) for part in (feet, stands))
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes
 
     def solve(steps: ndarray, ties: ndarray) -> ndarray:
-        """The corrections (2, T, 3) for the displacements of some parts."""
+        """Corrections (2, T, 3) of both feet for the displacements `steps` (P, 2, T - 1, 3) of P parts, with weights `ties`."""
         level = np.abs(steps[..., 1]) * fps < RISING
-        ties, smooth = ties * (PATIENCE * fps) ** 2, (BLEND * fps) ** 4
-        over_ground = standstill(steps[..., ::2], ties, firm.T, smooth)
-        upward = standstill(steps[..., 1:2], ties * level, firm.T, smooth)
-        return np.concatenate((over_ground[..., :1], upward, over_ground[..., 1:]), axis=-1)
+        ties, smooth = ties * (DECAY * fps) ** 2, (BLEND * fps) ** 4
+        horizontal = standstill(steps[..., ::2], ties, penalty.T, smooth)
+        vertical = standstill(steps[..., 1:2], ties * level, penalty.T, smooth)
+        return np.concatenate((horizontal[..., :1], vertical, horizontal[..., 1:]), axis=-1)
 
     toes = solve(steps, stands * np.array([HEEL, 1])[:, None, None])
     toes[..., 1] = np.maximum(toes[..., 1], -feet[1, ..., 1])
@@ -146,16 +150,16 @@ def corrections(feet: ndarray, stands: ndarray, firm: ndarray, fps: float) -> tu
     return heels.swapaxes(0, 1), toes.swapaxes(0, 1)
 
 
-def standstill(steps: ndarray, ties: ndarray, firm: ndarray, smooth: float) -> ndarray:
-    """The corrections c (N, T, D) of N bodies that minimise  firm |c|² + smooth |c''|² + sum over their parts of ties |step + c'|².
+def standstill(steps: ndarray, ties: ndarray, penalty: ndarray, smooth: float) -> ndarray:
+    """Corrections c (N, T, D) of N feet that minimise  penalty |c|² + smooth |c''|² + sum over a foot's parts of ties |step + c'|².
 
-    `steps` (P, N, T - 1, D) are the displacements of P parts per body, `ties` (P, N, T - 1) weight where these should vanish;
-    `firm` (N, T). One pentadiagonal system for all bodies.
+    `steps` (P, N, T - 1, D) are the displacements of P parts per foot; `ties` (P, N, T - 1) weight the displacements that remain;
+    `penalty` has shape (N, T). One pentadiagonal system is solved for all feet.
     """
-    N, T = firm.shape
+    N, T = penalty.shape
     tie, pulled = ties.sum(axis=0), (ties[..., None] * steps).sum(axis=0)  # (N, T - 1, ...)
     bands = np.zeros((3, N, T))  # the second diagonal above the main one, the first above, and the main one
-    bands[2] = firm
+    bands[2] = penalty
     bands[2, :, :-1] += tie
     bands[2, :, 1:] += tie
     bands[1, :, 1:] -= tie
@@ -171,32 +175,33 @@ def standstill(steps: ndarray, ties: ndarray, firm: ndarray, smooth: float) -> n
 
 
 def legs_of(joints: ndarray, skeleton: Skeleton) -> list[ndarray]:
-    """Hips, knees, ankles, middles of the feet if they exist, and toes: (T, 2, 3) each, left and right."""
+    """Hips, knees, ankles, midfeet if the skeleton has them, and toes: (T, 2, 3) each for left and right."""
     return [joints[:, column] for column in leg_columns(skeleton)]
 
 
 def leg_columns(skeleton: Skeleton) -> list[list[int]]:
-    """The joint indices of `legs_of`."""
+    """Joint indices, left and right, of each part that `legs_of` returns."""
     left, right = (next(chain for chain in skeleton.chains if toe in chain)[1:] for toe in skeleton.feet[1::2])
     return [list(pair) for pair in zip(left, right)]
 
 
 def strain(body: ndarray, heels: ndarray, skeleton: Skeleton) -> ndarray:
-    """How far the corrections of `heels` (T, 2, 3) exceed what the legs allow, in metres (T, 2)."""
+    """By how much the corrections `heels` (T, 2, 3) exceed `FAR` and the reach of the legs: (T, 2), in metres."""
     hips, knees, ankles, *_ = legs_of(body, skeleton)
-    most = np.maximum(EXTENSION * (norm(knees - hips) + norm(ankles - knees)), norm(ankles - hips))
-    return np.maximum(norm(heels) - FAR, 0) + np.maximum(norm(ankles + heels - hips) - most, 0)
+    limit = np.maximum(EXTENSION * (norm(knees - hips) + norm(ankles - knees)), norm(ankles - hips))
+    return np.maximum(norm(heels) - FAR, 0) + np.maximum(norm(ankles + heels - hips) - limit, 0)
 
 
 def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> ndarray:
-    """Joints (T, J, 3) of `body` with heels and toes moved by (T, 2, 3), and legs that follow."""
+    """Joints (T, J, 3) of `body` with heels and toes moved by `heels` and `toes` (T, 2, 3), and with legs that reach them."""
     hips, knees, ankles, *middles, tips = legs_of(body, skeleton)
     thigh, shank, foot, reach = norm(knees - hips), norm(ankles - knees), norm(tips - ankles), norm(ankles - hips)
-    wanted = tips + toes + foot[..., None] * unit(ankles + heels - tips - toes)
-    more = np.maximum(norm(wanted - hips) - reach, 0)
+    target = tips + toes + foot[..., None] * unit(ankles + heels - tips - toes)
+    excess = np.maximum(norm(target - hips) - reach, 0)
     room = np.maximum(EXTENSION * (thigh + shank) - reach, 1e-4)
-    reached = np.where(more > 0, reach + room * np.tanh(more / room), norm(wanted - hips))  # smoothly, and never to the end
-    new_ankles = between(hips, tips + toes, reached, foot, wanted)  # heels rise
+    # Beyond its original reach, a leg approaches its maximum length smoothly.
+    reached = np.where(excess > 0, reach + room * np.tanh(excess / room), norm(target - hips))
+    new_ankles = between(hips, tips + toes, reached, foot, target)  # heels rise
     new_tips = new_ankles + foot[..., None] * unit(tips + toes - new_ankles)
     new_knees = bent(hips, knees, ankles, new_ankles, new_tips)
     new_middles = [between(new_ankles, new_tips, norm(m - ankles), norm(tips - m), m + heels) for m in middles]
@@ -207,9 +212,9 @@ def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> 
 
 
 def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, towards: ndarray) -> ndarray:
-    """The points (..., 3) at distances `first` from starts and `second` from ends, on the side of the points `towards`.
+    """The points (..., 3) at distance `first` from `starts` and `second` from `ends`, on the side of the points `towards`.
 
-    If the ends are too far apart, the points are on the line between them.
+    Where `starts` and `ends` are too far apart, the points are on the line between them.
     """
     axis = unit(ends - starts)
     along, height = triangle(first, second, norm(ends - starts))
@@ -217,21 +222,22 @@ def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, tow
 
 
 def bent(hips: ndarray, knees: ndarray, ankles: ndarray, new_ankles: ndarray, new_toes: ndarray) -> ndarray:
-    """Knees (..., 3) of the same thighs and shanks for other ankles, bent in their original plane towards the toes.
+    """Knees (..., 3) for moved ankles, with unchanged lengths of thighs and shanks.
 
-    A straight leg has no plane, which must not be determined by noise.
+    A knee keeps its offset from the line between hip and ankle; if it must bend further, it bends towards the toes. A nearly
+    straight leg thus bends forward, not in a plane that noise determines.
     """
     thigh, shank = norm(knees - hips), norm(ankles - knees)
     axis = unit(new_ankles - hips)
     along, height = triangle(thigh, shank, norm(new_ankles - hips))
-    out = across(knees - hips, unit(ankles - hips))  # how far the knees stuck out, and where to
+    out = across(knees - hips, unit(ankles - hips))  # original offsets of the knees from these lines
     further = np.maximum(height - norm(out), 0)[..., None] * across(unit(new_toes - new_ankles), axis)
     side = unit(norm(out)[..., None] * unit(across(out, axis)) + further)
     return hips + along[..., None] * axis + height[..., None] * side
 
 
 def triangle(first: ndarray, second: ndarray, base: ndarray) -> tuple[ndarray, ndarray]:
-    """The tip of a triangle with these three sides: its position along the base, and its height."""
+    """The apex of a triangle with sides `first`, `second` and `base`: its position along the base, and its height."""
     base = np.maximum(np.minimum(base, first + second), np.abs(first - second) + 1e-6)
     along = (first**2 - second**2 + base**2) / (2 * base)
     return along, np.sqrt(np.maximum(first**2 - along**2, 0))

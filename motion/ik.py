@@ -1,14 +1,15 @@
 """Inverse kinematics in closed form: joints → local rotations of a skeleton with constant bone lengths and a T-pose as rest pose.
 
-Models stretch bones, so all joints are first moved as little as possible to positions in which every bone has its length in the
-rest pose. Then joints are processed once, parents first, for all frames at once. A joint with one child gets the rotation that
+Generated motions stretch bones, so all joints are first moved as little as possible until every bone has its length in the rest
+pose. Then joints are processed once, parents first, each for all frames together. A joint with one child gets the rotation that
 aims its bone at the child; a joint with several children (pelvis, chest) gets the rotation that fits their directions best (Kabsch
 1976). Bones are aimed from the fitted position of the parent, so errors do not accumulate along a limb. The twist about a bone,
-which joints do not determine, is minimal and continuous, even when a limb passes through the opposite of its rest direction.
+which joint positions do not determine, is minimal and continuous, even when a limb points opposite to its rest direction for
+a moment.
 
-In: joints (..., T, J, 3), metres, Y up. Out: `Pose`, whose forward kinematics reproduce the joints up to changes of bone lengths.
-Rotations are relative to the parent, so rotating the whole clip changes only the root: people may face any direction, lie, or stand
-on their hands.
+Input: joints (..., T, J, 3), metres, Y up. Output: `Pose`, whose forward kinematics reproduce the joints up to changes of bone
+lengths. Rotations are relative to the parent, so rotating the whole clip changes only the root: the person may face any direction,
+lie, or do a handstand.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from motion.skeleton import Skeleton, forward_kinematics
 from utils.errors import UserError
 
 STIFFNESS = 0.05  # weight of changes of twist between frames, relative to the weight of twist itself
-AT_ONCE = 4096  # frames that `settle` solves at a time: each needs a matrix of 27 × 27
-SOFTNESS = 0.05  # damping of `settle`: allows small length errors, so that displacements stay small where bones line up
+CHUNK = 4096  # frames that `settle` solves at a time, to limit memory: each frame needs a 27 × 27 matrix
+SOFTNESS = 0.05  # damping of `settle`: allows small length errors, so that displacements stay small where bones are collinear
 
 
 @dataclass(frozen=True)
@@ -52,30 +53,31 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
 
     Without `rest`, bone lengths are the medians over each clip.
 
-    Raises `UserError` for joints that are not finite or not those of the skeleton.
+    Raises `UserError` for joints that are not finite or whose number is not that of the skeleton.
     """
     check_joints(joints.flatten(0, -3) if joints.ndim > 3 else joints, skeleton.num_joints)
-    given = joints.double().numpy()
+    positions = joints.double().numpy()
     if rest is None:
-        offsets = fitted_rest(given, skeleton)  # (..., J, 3)
+        offsets = fitted_rest(positions, skeleton)  # (..., J, 3)
     else:
-        offsets = np.broadcast_to(rest, (*given.shape[:-3], *rest.shape)).copy()
-    goal = settle(given, offsets, skeleton)  # (..., T, J, 3)
+        offsets = np.broadcast_to(rest, (*positions.shape[:-3], *rest.shape)).copy()
+    goal = settle(positions, offsets, skeleton)  # (..., T, J, 3)
     axes = axes_along(offsets)
     parents, children = [max(parent, 0) for parent in skeleton.parents], skeleton.children
-    placed = goal.copy()
+    fitted = goal.copy()
     local = np.broadcast_to(np.eye(3), (*goal.shape, 3)).copy()  # (..., T, J, 3, 3)
-    turned = local.copy()
+    rotations = local.copy()  # global
 
     def bones(starts: list[int], ends: list[int]) -> ndarray:
         """Vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`, in the
         coordinate frames of the joints' parents."""
-        before = turned[..., [parents[start] for start in starts], :, :]
-        return rotate(before.mT, goal[..., ends, :] - placed[..., starts, :])
+        frames = rotations[..., [parents[start] for start in starts], :, :]
+        return rotate(frames.mT, goal[..., ends, :] - fitted[..., starts, :])
 
     for level in levels(children):
-        above = [parents[joint] for joint in level]
-        placed[..., level, :] = placed[..., above, :] + rotate(turned[..., above, :, :], offsets[..., None, level, :])
+        level_parents = [parents[joint] for joint in level]
+        steps = rotate(rotations[..., level_parents, :, :], offsets[..., None, level, :])
+        fitted[..., level, :] = fitted[..., level_parents, :] + steps
         pairs = [(joint, children[joint][0]) for joint in level if len(children[joint]) == 1]
         if pairs:
             starts, ends = map(list, zip(*pairs))
@@ -83,16 +85,16 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
         for joint in level:
             if len(ends := children[joint]) > 1:
                 local[..., joint, :, :] = best_fit(offsets[..., ends, :], bones([joint] * len(ends), ends))
-        turned[..., level, :, :] = turned[..., above, :, :] @ local[..., level, :, :]
+        rotations[..., level, :, :] = rotations[..., level_parents, :, :] @ local[..., level, :, :]
     return Pose(*(torch.from_numpy(part).to(joints) for part in (goal[..., 0, :], local, offsets)))
 
 
 def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
-    """The same motion for a body with the rest pose `offsets` (J, 3): joints (T, J, 3) with the same bone directions, metres.
+    """Transfer a motion to a body with the rest pose `offsets` (J, 3): joints (T, J, 3), metres, with unchanged bone directions.
 
-    Pelvis and chest are rigid and get the rotation that fits best. The path of the root is scaled by the ratio of the leg lengths,
-    to keep the feet on the floor. Where the shape of the pelvis differs, the root is moved so that the midpoint of the hips stays
-    in place; otherwise standing feet would slide.
+    Pelvis and chest are rigid, so each gets the rotation that fits best. The path of the root is scaled by the ratio of the leg
+    lengths, to keep the feet on the floor. Where the shape of the pelvis differs, the root is moved so that the midpoint of the
+    hips stays in place; otherwise standing feet would slide.
     """
     parents = [max(parent, 0) for parent in skeleton.parents]
     bones = joints - joints[:, parents]
@@ -114,7 +116,7 @@ def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
     Captures differ in these shapes: in one, the hips are 11 cm apart, in another 20 cm. `uniform_skeleton` alone changes lengths
     but keeps the directions of all bones, and therefore these shapes.
     """
-    fitted = retarget(joints, skeleton, standard_rest(skeleton))  # to a symmetric body, so that mirror images stay mirror images
+    fitted = retarget(joints, skeleton, standard_rest(skeleton))  # symmetric, so that a mirrored motion gives a mirrored result
     return uniform_skeleton(torch.from_numpy(fitted), skeleton).numpy()
 
 
@@ -125,7 +127,8 @@ def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, nam
         raise UserError(f"{name}: of shape {tuple(joints.shape)}, expected (frames, {num_joints or 'joints'}, 3)")
     bad = ~np.isfinite(np.asarray(joints)).all(axis=(1, 2))
     if bad.any():
-        raise UserError(f"{name}: NaN or infinity in {bad.sum()} of {len(bad)} frames, first in {bad.argmax()}; it is damaged")
+        count = f"{bad.sum()} of {len(bad)} frames"
+        raise UserError(f"{name}: NaN or infinity in {count}, first in frame {bad.argmax()}; the motion is damaged")
 
 
 def levels(children: Sequence[list[int]]) -> Iterator[list[int]]:
@@ -139,8 +142,8 @@ def levels(children: Sequence[list[int]]) -> Iterator[list[int]]:
 def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
     """Joints (..., T, J, 3) moved as little as possible so that bones have the lengths of `offsets` (..., J, 3).
 
-    Distances between the children of one joint are fitted too, because pelvis and chest are rigid. One Gauss–Newton step:
-    displacements along all bones that correct all lengths together.
+    Distances between the children of one joint are fitted too, because pelvis and chest are rigid. One Gauss–Newton step moves
+    joints along the bones and corrects all lengths together.
     """
     ends = np.eye(skeleton.num_joints)
     pulls = ends[1:] - ends[list(skeleton.parents[1:])]  # (bones, J)
@@ -149,12 +152,12 @@ def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
     rest = np.array(skeleton.paths) @ offsets
     lengths = norm(pulls @ rest)[..., None, :]  # (..., 1, bones and pairs)
     bones = pulls @ joints  # (..., T, bones and pairs, 3)
-    along, wrong = unit(bones), (norm(bones) - lengths)[..., None]
+    along, errors = unit(bones), (norm(bones) - lengths)[..., None]
     moved = np.empty_like(joints)
-    for first in range(0, joints.shape[-3], AT_ONCE):  # frames are independent, and each needs a matrix
-        part = np.s_[..., first : first + AT_ONCE, :, :]
+    for first in range(0, joints.shape[-3], CHUNK):
+        part = np.s_[..., first : first + CHUNK, :, :]
         coupling = (pulls @ pulls.T) * (along[part] @ along[part].mT) + SOFTNESS * np.eye(len(pulls))
-        moved[part] = joints[part] - pulls.T @ (np.linalg.solve(coupling, wrong[part]) * along[part])
+        moved[part] = joints[part] - pulls.T @ (np.linalg.solve(coupling, errors[part]) * along[part])
     return moved
 
 
@@ -170,9 +173,9 @@ def continuous_swing(axes: ndarray, bones: ndarray) -> ndarray:
     """Rotations (..., T, C, 3, 3) from the rest directions to `bones` (..., T, C, 3) with small and continuous twist.
 
     The columns of `axes` (..., C, 3, 3) are the rest directions and two perpendicular axes. The shortest rotation has no twist, but
-    jumps when a bone passes through the opposite of its rest direction. So twist angles a, in radians, are added. They are the
-    least squares solution of  w a[t] = 0  and  a[t+1] + jump[t] = a[t],  where w is nearly zero opposite the rest direction: a
-    tridiagonal system.
+    jumps when a bone passes through the direction opposite to its rest direction. Therefore twist angles a, in radians, are
+    added. They are the least-squares solution of  w a[t] = 0  and  a[t+1] + jump[t] = a[t],  which is a tridiagonal system. The
+    weight w is nearly zero where a bone points opposite to its rest direction.
     """
     bones, axes = unit(bones), axes[..., None, :, :, :]  # (..., 1, C, 3, 3)
     rest, across = axes[..., 0], axes[..., 1]
@@ -198,12 +201,12 @@ def least_twist(jump: ndarray, weight: ndarray) -> ndarray:
     pull = np.zeros_like(weight)
     pull[..., :-1, :] = jump
     pull[..., 1:, :] -= jump
-    link = np.full_like(weight, -STIFFNESS)  # couples each frame to the one before; the first has none
+    link = np.full_like(weight, -STIFFNESS)  # couples each frame to the previous one
     link[..., 0, :] = 0
     weight = weight - link
     weight[..., :-1, :] += STIFFNESS
     link, diagonal, pull = (part.swapaxes(-1, -2).ravel() for part in (link, weight, STIFFNESS * pull))
-    twist = solveh_banded(np.stack((link, diagonal)), pull)  # one system for all bones, one after the other
+    twist = solveh_banded(np.stack((link, diagonal)), pull)  # the systems of all bones, concatenated
     return twist.reshape(weight.swapaxes(-1, -2).shape).swapaxes(-1, -2)
 
 

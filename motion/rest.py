@@ -1,9 +1,10 @@
 """Rest poses: a T-pose as offsets (J, 3) of each joint from its parent, metres, facing +Z, arms along X.
 
-Three kinds. `standard`: one symmetric body for a whole dataset, so that all its files share one skeleton. `symmetric`: the clip's
-own bone lengths, left and right averaged. `fitted`: the clip's own bone lengths. The pelvis and the chest have several children,
-whose directions a T-pose does not define. They come from `Skeleton.hubs` (HumanML3D and the datasets that prepare/ builds), from a
-dataset's mean pose (KIT), or from the clip.
+There are three kinds. `standard`: one symmetric body for a whole dataset, so that all its files share one skeleton. `symmetric`:
+the clip's own bone lengths, left and right averaged. `fitted`: the clip's own bone lengths.
+
+A T-pose does not define the directions of the bones that start at the pelvis and at the chest. They come from `Skeleton.hubs`
+(HumanML3D and the datasets that prepare/ builds), from a dataset's mean pose (KIT), or from the clip.
 """
 
 from __future__ import annotations
@@ -14,25 +15,25 @@ from numpy import ndarray
 from motion.skeleton import Skeleton
 
 KINDS = ("standard", "symmetric", "fitted")
-LIKE = 0.1  # relative sum of differences in bone length up to which a body counts as the dataset's
+SAME_BODY = 0.1  # maximum difference in bone lengths from the dataset's body, summed and relative to the sum of lengths
 
 
 def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body: ndarray | None = None) -> ndarray:
-    """The rest pose (J, 3), of one of `KINDS`, for joints (T, J, 3); `body` (J, 3) is the standard one, default: HumanML3D's.
+    """The rest pose (J, 3) for joints (T, J, 3); `kind` is one of `KINDS`.
 
-    A `standard` body needs known bone lengths. Without them (KIT), and for `symmetric` bodies unlike the dataset's, they are taken
-    from the clip.
+    For the kind `standard`, this is `body` (J, 3), by default `standard_rest`; if that is not known (KIT), the kind is `symmetric`.
+    A `symmetric` body whose bone lengths are close to the dataset's gets the dataset's.
     """
-    own = fitted_rest(joints, skeleton)
+    fitted = fitted_rest(joints, skeleton)
     if kind == "fitted":
-        return own
+        return fitted
     standard = standard_rest(skeleton) if body is None else body
     if kind == "standard" and standard is not None:
         return standard
-    own = averaged(own, skeleton)
-    if skeleton.lengths is None or not like_standard(lengths_of(own), skeleton):
-        return own
-    return unit(own) * symmetric_lengths(skeleton)[:, None]
+    symmetric = averaged(fitted, skeleton)
+    if skeleton.lengths is None or not like_standard(lengths_of(symmetric), skeleton):
+        return symmetric
+    return unit(symmetric) * symmetric_lengths(skeleton)[:, None]
 
 
 def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths: ndarray | None = None) -> ndarray | None:
@@ -52,7 +53,7 @@ def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths:
 
 
 def symmetric_body(directions: ndarray, skeleton: Skeleton, lengths: ndarray) -> ndarray:
-    """Offsets (J, 3) of these lengths (J,) in directions (J, 3), which are averaged over left and right."""
+    """Offsets (J, 3) with lengths `lengths` (J,) along `directions` (J, 3), which are first averaged over left and right."""
     return unit(averaged(unit(directions), skeleton)) * lengths[:, None]
 
 
@@ -72,13 +73,13 @@ def symmetric_lengths(skeleton: Skeleton) -> ndarray:
 
 
 def like_standard(lengths: ndarray, skeleton: Skeleton) -> bool:
-    """Whether bone lengths (J,) are about those of the skeleton's dataset."""
+    """Whether bone lengths (J,) are close to those of the skeleton's dataset."""
     usual = symmetric_lengths(skeleton)
-    return bool(np.abs(lengths - usual).sum() < LIKE * usual.sum())
+    return bool(np.abs(lengths - usual).sum() < SAME_BODY * usual.sum())
 
 
 def averaged(offsets: ndarray, skeleton: Skeleton) -> ndarray:
-    """Offsets (J, 3) averaged with their mirror image, so that left and right are equal and the middle is in the plane x = 0."""
+    """Offsets (J, 3) averaged with their mirror image, so that left and right are equal and joints on the midline have x = 0."""
     directions, lengths = unit(offsets), lengths_of(offsets)
     mirror = list(skeleton.mirror)
     both = unit(directions + directions[mirror] * (-1, 1, 1))
@@ -93,9 +94,9 @@ def fitted_rest(joints: ndarray, skeleton: Skeleton) -> ndarray:
     rest = np.broadcast_to(rest, (*joints.shape[:-3], *rest.shape)).copy()  # (..., J, 3)
     for children in skeleton.children:
         if len(children) > 1:
-            several = bones[..., children, :]  # (..., T, C, 3)
-            frames = body_frame(several, [skeleton.bones[child] for child in children])
-            rest[..., children, :] = (several @ frames).mean(axis=-3)  # as the pelvis, or the chest, sees them
+            child_bones = bones[..., children, :]  # (..., T, C, 3)
+            frames = body_frame(child_bones, [skeleton.bones[child] for child in children])
+            rest[..., children, :] = (child_bones @ frames).mean(axis=-3)  # in the frame of the pelvis or chest
     return unit(rest) * np.median(lengths_of(bones), axis=-2)[..., None]
 
 
@@ -119,8 +120,10 @@ def t_pose_direction(parent: str, bone: str) -> tuple[float, float, float]:
 
 
 def body_frame(bones: ndarray, names: list[str]) -> ndarray:
-    """Axes (..., 3, 3) in columns, left, up and front, of bones (..., C, 3): up points from the side children to the middle
-    child."""
+    """The axes left, up and front, as columns (..., 3, 3), of a joint with the child bones `bones` (..., C, 3) called `names`.
+
+    Up points from the children on the sides to the child in the middle.
+    """
     side = np.array([name.startswith("Left") - float(name.startswith("Right")) for name in names])
     middle = side == 0
     left = unit(side @ bones)

@@ -1,8 +1,8 @@
-"""Rotations: quaternions, matrices, 6D, Euler angles; the only place that converts between them.
+"""Rotations as quaternions, matrices, 6D and Euler angles, and all conversions between them.
 
 Conventions. Quaternions are `wxyz`, shape (..., 4), unit length unless stated otherwise. Matrices (..., 3, 3) rotate column
 vectors. 6D is the first two columns of the matrix, one after the other (HumanML3D; Zhou et al. 2019). Euler orders are
-read left to right as a product, "ZYX" = Rz(a0) Ry(a1) Rx(a2), the way a BVH file lists its channels. Angles are radians.
+read left to right as a product, "ZYX" = Rz(a0) Ry(a1) Rx(a2), the way a BVH file lists its channels. Angles are in radians.
 Every function is batched over the leading dimensions, differentiable, and keeps its input's dtype and device.
 """
 
@@ -21,30 +21,30 @@ AXES = {"x": 0, "y": 1, "z": 2}
 
 
 @functools.lru_cache(maxsize=512)
-def _copied_once(values: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _cached_tensor(values: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.tensor(values, device=device, dtype=dtype)
 
 
 def constant(values: Sequence[float], like: Tensor) -> Tensor:
-    """Numbers as a cached tensor with the device and dtype of `like`, because a copy to the GPU at every step would wait for it.
+    """Numbers as a tensor with the device and dtype of `like`. Do not modify the result.
 
-    Do not modify the result.
+    The tensor is cached, because copying it to the GPU at every step would force the CPU to wait for the GPU.
     """
-    return _copied_once(tuple(values), like.device, like.dtype)
+    return _cached_tensor(tuple(values), like.device, like.dtype)
 
 
 def indices(values: Sequence[int], like: Tensor) -> Tensor:
-    """`constant` for indices, which are int64."""
-    return _copied_once(tuple(values), like.device, torch.int64)
+    """Indices as a cached int64 tensor on the device of `like`. Do not modify the result."""
+    return _cached_tensor(tuple(values), like.device, torch.int64)
 
 
 def join(*components: Tensor) -> Tensor:
-    """Stack components along a new last dimension, each contiguous in memory, so that elementwise operations are fast."""
+    """Stack components along a new last dimension; each stays contiguous in memory, so elementwise operations are fast."""
     return torch.stack(torch.broadcast_tensors(*components)).movedim(0, -1)
 
 
 def norm(v: Tensor) -> Tensor:
-    """Lengths (...) of vectors (..., n), several times faster than torch's for few components."""
+    """Lengths (...) of vectors (..., n), several times faster than `torch.norm` for small n."""
     return sum(component * component for component in v.unbind(-1)).sqrt()
 
 
@@ -54,7 +54,7 @@ def unit(v: Tensor) -> Tensor:
 
 
 def cross(u: Tensor, v: Tensor) -> Tensor:
-    """Cross product of vectors (..., 3), several times faster than torch's."""
+    """Cross product of vectors (..., 3), several times faster than `torch.cross`."""
     ux, uy, uz = u.unbind(-1)
     vx, vy, vz = v.unbind(-1)
     return join(uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx)
@@ -86,14 +86,14 @@ def qrotate(q: Tensor, v: Tensor) -> Tensor:
 def qbetween(u: Tensor, v: Tensor) -> Tensor:
     """The shortest rotation (..., 4) from the unit vector u (..., 3) to the unit vector v (..., 3).
 
-    Opposite vectors have no unique answer; a half turn about some axis across u is returned.
+    For opposite vectors, which have no unique shortest rotation, it is a half turn about some axis perpendicular to u.
     """
     w = 1 + (u * v).sum(-1)
     axis = cross(u, v)
     opposite = w < 1e-7
     if opposite.any():
-        least = F.one_hot(u.abs().argmin(-1), 3).to(u)  # the axis that u leans on least
-        axis = torch.where(opposite[..., None], cross(u, least), axis)
+        basis = F.one_hot(u.abs().argmin(-1), 3).to(u)  # the coordinate axis that is most nearly perpendicular to u
+        axis = torch.where(opposite[..., None], cross(u, basis), axis)
     return unit(join(w, *axis.unbind(-1)))
 
 
@@ -125,14 +125,14 @@ def qmatrix(q: Tensor) -> Tensor:
 
 
 def rotation_vectors_to_matrices(vectors: Tensor) -> Tensor:
-    """Axis times angle (..., 3), in radians, to matrices (..., 3, 3); smooth at no rotation."""
-    angle = vectors.norm(dim=-1, keepdim=True)  # unlike `norm`, smooth at 0
+    """Rotation vectors (..., 3), axis times angle in radians, to matrices (..., 3, 3); differentiable at zero rotation."""
+    angle = vectors.norm(dim=-1, keepdim=True)  # unlike `norm`, differentiable at 0
     axis = vectors * torch.sinc(angle / (2 * math.pi)) / 2  # sin(angle / 2) times the unit axis
     return qmatrix(torch.cat((torch.cos(angle / 2), axis), dim=-1))
 
 
 def matrices_to_rotation_vectors(m: Tensor) -> Tensor:
-    """Matrices (..., 3, 3) to axis times angle (..., 3), in radians, at most half a turn."""
+    """Matrices (..., 3, 3) to rotation vectors (..., 3), axis times angle in radians; the angle is at most pi."""
     q = matrixq(m)
     sine = q[..., 1:].norm(dim=-1, keepdim=True)
     angle = 2 * torch.atan2(sine, q[..., :1])
@@ -142,8 +142,8 @@ def matrices_to_rotation_vectors(m: Tensor) -> Tensor:
 def matrixq(m: Tensor) -> Tensor:
     """Matrices (..., 3, 3) to quaternions (..., 4) with w >= 0.
 
-    Each row of the 4 x 4 table below is the quaternion times one of its own entries; the row of the largest entry is exact
-    for every rotation (Shepperd 1978).
+    Each row of the 4 x 4 table below is a multiple of the quaternion. The row with the largest diagonal element is numerically
+    accurate for every rotation (Shepperd 1978).
     """
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = rearrange(m, "... i j -> (i j) ...")
     table = torch.stack((
@@ -186,7 +186,7 @@ def euler_to_matrix(angles: Tensor, order: str) -> Tensor:
 def matrix_to_euler(m: Tensor, order: str) -> Tensor:
     """Matrices (..., 3, 3) to Euler angles (..., 3) in radians, for an order of three different axes.
 
-    At gimbal lock (middle angle of a quarter turn) the third angle is set to 0.
+    At gimbal lock (the middle angle is a quarter turn) the third angle is set to 0.
     """
     i, j, k = (AXES[axis] for axis in order.lower())
     sign = 1 if (i, j, k) in ((0, 1, 2), (1, 2, 0), (2, 0, 1)) else -1

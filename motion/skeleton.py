@@ -18,18 +18,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Joints, chains and the facts that HumanML3D's feature definition needs.
+    """Joints, chains and the constants that HumanML3D's feature definition needs.
 
     Attributes:
-        bones: name of each joint, Mixamo's if there is one; used in BVH files.
+        bones: name of each joint, Mixamo's name where it has one; used in BVH files.
         chains: joint indices along each limb, parents before children.
         rest: (J, 3) unit direction of the bone that ends in each joint, zero for the root.
         face: right hip, left hip, right shoulder, left shoulder; they determine where the person faces.
         feet: left ankle, left toe, right ankle, right toe, in the order of the contact features.
-        legs: the two joints whose bone lengths determine the scale of a uniform skeleton.
-        contact: squared displacement between frames below which a foot counts as standing.
+        legs: knee and ankle of one leg; the sum of their bone lengths is the leg length, which scales the path of the root.
+        contact: a foot is in contact if its squared displacement between frames is below this, in the squared unit of the dataset.
         lengths: (J,) bone lengths in metres, or None if the dataset has no fixed ones.
-        hubs: directions in a T-pose of the bones of pelvis and chest, by name without side (left ones); None: not known.
+        hubs: directions, in a T-pose, of the bones that start at pelvis and chest, keyed by bone name without side; for a pair, the
+        direction of the left bone. None if not known.
     """
 
     bones: tuple[str, ...]
@@ -60,23 +61,23 @@ class Skeleton:
 
     @cached_property
     def chain_parents(self) -> tuple[int, ...]:
-        """The joint in whose frame each local rotation is expressed: the previous one in its chain, or the root for a chain's
-        first.
+        """The joint in whose frame each local rotation is expressed: the previous one in the chain, or the root for the first
+        joint after the start of a chain.
 
-        They differ from `parents` for the arms, whose chains start at the chest but whose rotations are relative to the root.
+        It differs from `parents` for the arms, whose chains start at the chest but whose rotations are relative to the root.
         """
         starts = {chain[1] for chain in self.chains}
         return tuple(0 if joint in starts else max(parent, 0) for joint, parent in enumerate(self.parents))
 
     @cached_property
     def mirror(self) -> tuple[int, ...]:
-        """For each joint, the joint on the other side of the body (itself on the midline)."""
+        """For each joint, its counterpart on the other side of the body; joints on the midline map to themselves."""
         swapped = [re.sub("^(Left|Right)", lambda side: "Right" if side[0] == "Left" else "Left", bone) for bone in self.bones]
         return tuple(self.bones.index(bone) for bone in swapped)
 
     @cached_property
     def paths(self) -> tuple[tuple[float, ...], ...]:
-        """(J, J): row j has a 1 for each bone on the path from the root to joint j; bones are indexed by their end joints."""
+        """Matrix (J, J): row j has a 1 for each bone from the root to joint j; a bone has the index of its end joint."""
         rows = [[0.0] * self.num_joints for _ in self.bones]
         for joint, parent in enumerate(self.parents[1:], start=1):
             rows[joint] = rows[parent].copy()
@@ -84,8 +85,8 @@ class Skeleton:
         return tuple(map(tuple, rows))
 
     def offsets(self, lengths: Tensor | None = None) -> Tensor:
-        """Rest pose as offsets from each joint's parent (J, 3); `lengths` (J,) replace the skeleton's own."""
-        assert lengths is not None or self.lengths is not None, "this skeleton has no bone lengths of its own"
+        """Rest pose as offsets from each joint's parent (J, 3); `lengths` (J,) default to the skeleton's."""
+        assert lengths is not None or self.lengths is not None, "this skeleton has no bone lengths"
         lengths = torch.tensor(self.lengths) if lengths is None else lengths
         return torch.tensor(self.rest, dtype=lengths.dtype, device=lengths.device) * lengths[:, None]
 
@@ -142,15 +143,15 @@ def forward_kinematics(rotations: Tensor, root: Tensor, offsets: Tensor, parents
     Args:
         rotations: local rotations (..., J, 3, 3).
         root: position of joint 0, (..., 3).
-        offsets: each joint from its parent in the rest pose, (J, 3) or (..., J, 3).
-        parents: parent of each joint, lower than the joint, -1 for joint 0.
+        offsets: position of each joint relative to its parent in the rest pose, (J, 3) or (..., J, 3).
+        parents: index of the parent of each joint, always lower than the joint's; -1 for joint 0.
 
     Returns:
         joints (..., J, 3), in the unit of `offsets`.
     """
-    turned, joints = [rotations[..., 0, :, :]], [root]
+    global_rotations, joints = [rotations[..., 0, :, :]], [root]
     for joint, parent in enumerate(parents[1:], start=1):
-        step = torch.einsum("...ij,...j->...i", turned[parent], offsets[..., joint, :])
+        step = torch.einsum("...ij,...j->...i", global_rotations[parent], offsets[..., joint, :])
         joints.append(joints[parent] + step)
-        turned.append(turned[parent] @ rotations[..., joint, :, :])
+        global_rotations.append(global_rotations[parent] @ rotations[..., joint, :, :])
     return torch.stack(joints, dim=-2)

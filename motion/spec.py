@@ -1,6 +1,6 @@
 """Facts about each dataset; the only module that depends on dataset names.
 
-A motion row is HumanML3D's feature vector (reference: HumanML3D, section "features"), for J joints:
+A motion row is HumanML3D's feature vector of one frame, for J joints:
 root 4 (angular velocity, linear velocity x z, height) | local joints 3(J-1) | 6D rotations 6(J-1) | velocities 3J | contacts 4.
 """
 
@@ -17,9 +17,9 @@ from utils.textfiles import bounded_text
 class DatasetSpec:
     """Facts about one dataset.
 
-    `unit_scale` converts the dataset's own unit to metres when joints are exported. Clips are kept with
-    `min_frames <= T < max_frames` (the published protocol); `max_motion` is the maximum number of frames of the models.
-    `cache_dir` holds caches; None: the dataset folder, or the user's cache where that is read-only.
+    `unit_scale` converts the dataset's unit to metres when joints are exported. Only clips with `min_frames <= T < max_frames`
+    are kept (the published protocol); the models process at most `max_motion` frames.
+    `cache_dir` is the folder for caches; None: the dataset folder or, if that is read-only, the user's cache folder.
     `feat_bias` divides the standard deviation of the root and foot-contact features (HumanML3D's and MoMask's convention).
     """
 
@@ -41,34 +41,34 @@ class DatasetSpec:
 
     @property
     def root_slice(self) -> slice:
-        """Root: angular velocity, linear velocity x and z, height."""
+        """Columns of the root: angular velocity, linear velocity x and z, height."""
         return slice(0, 4)
 
     @property
     def joints_slice(self) -> slice:
-        """Local joint positions."""
+        """Columns of the local joint positions."""
         return slice(4, 4 + 3 * (self.num_joints - 1))
 
     @property
     def rotations_slice(self) -> slice:
-        """Local joint rotations, 6D."""
+        """Columns of the local joint rotations, 6D."""
         start = self.joints_slice.stop
         return slice(start, start + 6 * (self.num_joints - 1))
 
     @property
     def velocities_slice(self) -> slice:
-        """Joint velocities."""
+        """Columns of the joint velocities."""
         start = self.rotations_slice.stop
         return slice(start, start + 3 * self.num_joints)
 
     @property
     def contacts_slice(self) -> slice:
-        """Foot contacts."""
+        """Columns of the foot contacts."""
         return slice(self.dim - 4, self.dim)
 
     @property
     def slices(self) -> dict[str, slice]:
-        """The feature groups by name, in order."""
+        """The columns of each feature group by name, in order."""
         return {
             "root": self.root_slice,
             "joints": self.joints_slice,
@@ -88,24 +88,27 @@ SPECS = {
     )
 }
 
-# Where the archives of the released evaluators unpack to: folders of <checkpoints_dir>/<dataset_name>/, and word vectors.
+# Folders in the archives of the released evaluators: those in <checkpoints_dir>/<dataset_name>/, and that of the word vectors.
 RELEASED_EVALUATOR = "text_mot_match"
 RELEASED_STATISTICS = ("Comp_v6_KLD01", "Comp_v6_KLD005")
 GLOVE = Path("glove")
 
 
 def get_spec(name: str, root: str | Path | None = None, cache_dir: str | Path | None = None) -> DatasetSpec:
-    """The spec of the dataset `name`, with another folder if `root` is given. Raises `UserError` for an unknown name."""
+    """The spec of the dataset `name`; `root` and `cache_dir` replace its folders. Raises `UserError` for an unknown name."""
     if name not in SPECS:
         raise UserError(f"unknown dataset '{name}': choose one of {', '.join(SPECS)}")
-    given = {"root": root, "cache_dir": cache_dir}
-    return replace(SPECS[name], **{field: Path(path) for field, path in given.items() if path})
+    folders = {"root": root, "cache_dir": cache_dir}
+    return replace(SPECS[name], **{field: Path(path) for field, path in folders.items() if path})
 
 
 def listed_names(path: Path) -> list[str]:
-    """The clip names in a split file, with or without a byte order mark; bytes that are no UTF-8 stand for themselves, as in names
-    of files. Raises `UserError` for a file that cannot be read."""
+    """The clip names in a split file.
+
+    A byte order mark is ignored; bytes that are not UTF-8 are kept as surrogate escapes, as in file names. Raises `UserError` for
+    a file that cannot be read.
+    """
     try:
         return bounded_text(path, encoding="utf-8-sig", errors="surrogateescape").split()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); it lists the clips of a split") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a list of clip names") from None

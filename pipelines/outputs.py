@@ -290,10 +290,10 @@ def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, n
     motion = sample.motion
     if sample.cycles is None:
         locked = lock(np.asarray(motion.joints), motion.fps, motion.contacts, body)
-        return replace(sample, motion=replace(motion, locked=locked.joints)), locked.given_up.any(axis=1)
+        return replace(sample, motion=replace(motion, locked=locked.joints)), locked.sliding.any(axis=1)
     locked, T = lock(sample.cycles, motion.fps, None, body), len(motion)  # the middle cycle knows what is before and after it
     joints = moved_onto(locked.joints[T : 2 * T], sample.cycles[T : 2 * T], motion.joints)
-    return replace(sample, motion=replace(motion, locked=joints)), locked.given_up[T : 2 * T].any(axis=1)
+    return replace(sample, motion=replace(motion, locked=joints)), locked.sliding[T : 2 * T].any(axis=1)
 
 
 def moved_onto(joints: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -327,7 +327,7 @@ def write_sample(folder: Path, sample: Sample, config: Sampling, options: Output
 
     The .npy holds the model's output untouched; other formats are written as `options` say.
     """
-    from motion.files.export import USUAL, export
+    from motion.files.export import DEFAULT_OUTPUT, export
 
     motion, files = sample.motion, []
     for ending, joints in (("", motion.joints), ("_ik", motion.locked)):
@@ -335,7 +335,7 @@ def write_sample(folder: Path, sample: Sample, config: Sampling, options: Output
             if kind != "html":  # one page shows all
                 place = folder / ("joints" if kind == "npy" else "animation") / str(sample.prompt_index)
                 files.append(place / f"{sample_name(sample, config)}{ending}.{suffix_of(kind)}")
-                export(files[-1], joints, motion.text, motion.fps, USUAL if kind == "npy" else options)
+                export(files[-1], joints, motion.text, motion.fps, DEFAULT_OUTPUT if kind == "npy" else options)
     return files
 
 

@@ -149,10 +149,10 @@ def test_position_channels_of_any_joint_replace_its_offset():
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda text: text[: text.rindex("1 2 3 0")] + "1 2", "cut short"),
+        (lambda text: text[: text.rindex("1 2 3 0")] + "1 2", "truncated"),
         (lambda text: text.replace("1 2 3 90", "1 2 nan 90"), "NaN"),
         (lambda text: text.replace("1 2 3 90", "1 2 inf 90"), "infinite"),
-        (lambda text: text.replace("1 2 3 90", "1 2 three 90"), "cut short or damaged"),
+        (lambda text: text.replace("1 2 3 90", "1 2 three 90"), "truncated or damaged"),
         (lambda text: text.replace("1 2 3 0 0", "1 2 3 0"), "row 1 of its motion holds 8 numbers where 9"),
         (lambda text: text.replace("Frames: 2", "Frames: two"), "Frames"),
         (lambda text: text.replace("CHANNELS 3", "CHANNELS -3"), "CHANNELS -3"),

@@ -159,7 +159,7 @@ def test_cmu_captures_find_their_skeleton(tmp_path):
     (tmp_path / "07.asf").rename(tmp_path / "only.asf")
     np.testing.assert_array_equal(read(tmp_path / "07_01.amc", fps=60)[0], joints)
     (tmp_path / "only.asf").rename(tmp_path / "away")
-    with pytest.raises(UserError, match=r"no skeleton 07\.asf beside it"):
+    with pytest.raises(UserError, match=r"no skeleton 07\.asf in its folder"):
         read_motion(tmp_path / "07_01.amc")
     assert read(tmp_path / "07_01.amc", fps=60, asf=tmp_path / "away")[1] == 60
 
@@ -205,7 +205,7 @@ def test_the_models_features_are_made_at_any_rate(clip, npy, tmp_path):
         ("nothing.bvh out.npy", r"nothing\.bvh: cannot be read"),
         ("walk.txt out.npy", r"walk\.txt: motions are read from"),
         ("walk.npy out.txt", "unknown format '.txt'"),
-        ("walk.npy walk.npy", "would replace what is being read"),
+        ("walk.npy walk.npy", "is the input file itself"),
         ("walk.npy out.bvh --features", "features are written as .npy"),
         ("walk.npy out.npy --fps 0", "--fps 0.0: must be from 1"),
         ("walk.npy out.npy --input_fps nan", "--input_fps nan: must be a finite number"),

@@ -149,7 +149,7 @@ def test_half_millimetres_archives_and_pointers(clip, tmp_path):
     with pytest.raises(UserError, match="Git LFS"):
         read_motion(tmp_path / "c.npy")
     np.save(tmp_path / "d.npy", clip * 0)
-    with pytest.raises(UserError, match="no motion in it"):
+    with pytest.raises(UserError, match="contains no motion"):
         read_motion(tmp_path / "d.npy")
     os.mkfifo(tmp_path / "e.npy")
     with pytest.raises(UserError, match="not a regular file"):
@@ -167,7 +167,7 @@ def test_unknown_joints_are_named_by_a_file(clip, tmp_path, capsys):
     config = GenM2T(joint_map=str(tmp_path / "map.json"))
     (motion,) = read_motions([path], get_spec("open"), InputOptions.of(config)).values()
     assert motion.shape == (len(clip), 263)
-    for content, message in ((table | {"Hips": "nobody"}, "has no joint nobody"), ({"Hips": "b0"}, "missing"), ([], "no table")):
+    for content, message in ((table | {"Hips": "nobody"}, "has no joint nobody"), ({"Hips": "b0"}, "missing"), ([], "not a JSON")):
         (tmp_path / "map.json").write_text(json.dumps(content))
         with pytest.raises(UserError, match=message):
             read_motion(path, InputOptions(joint_map=tmp_path / "map.json"))

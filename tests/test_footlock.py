@@ -149,7 +149,7 @@ def test_what_cannot_be_locked_slides_on_with_constant_bones():
     joints = person(kind="waver", waves=8)
     joints[..., 2] += 0.45 / FPS * np.arange(len(joints))[:, None]
     locked = lock(joints, FPS)
-    assert locked.given_up.any(axis=0).all()
+    assert locked.sliding.any(axis=0).all()
     np.testing.assert_allclose(locked.joints, joints, atol=0.02)
     bones = locked.joints[:, 1:] - locked.joints[:, list(HUMANML3D.parents[1:])]
     assert np.linalg.norm(bones, axis=-1).std(axis=0).max() < 1e-6
@@ -162,7 +162,7 @@ def test_what_can_be_locked_is_although_another_part_cannot():
     both = np.concatenate((walk, glide - glide[0, 0] * [1, 0, 1] + walk[-1, 0] * [1, 0, 1]))
     locked = lock(both, FPS)
     early = slice(0, len(walk) - FPS)
-    assert locked.given_up[len(walk) + FPS :].any() and not locked.given_up[early].any()
+    assert locked.sliding[len(walk) + FPS :].any() and not locked.sliding[early].any()
     before, after = slides(both[early], locked.joints[early])
     assert after < 0.3 * before
 

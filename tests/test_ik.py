@@ -159,7 +159,7 @@ def test_coinciding_joints_give_finite_rotations():
 def test_long_clips_are_settled_in_parts(monkeypatch):
     clip = random_clip(HUMANML3D, frames=40) + 0.02 * torch.randn(40, 22, 3, generator=torch.Generator().manual_seed(1))
     whole = fit_pose(torch.stack((clip, clip.flip(0))), HUMANML3D).rotations
-    monkeypatch.setattr("motion.ik.AT_ONCE", 7)
+    monkeypatch.setattr("motion.ik.CHUNK", 7)
     assert torch.equal(fit_pose(torch.stack((clip, clip.flip(0))), HUMANML3D).rotations, whole)
 
 
@@ -177,7 +177,7 @@ def test_a_long_clip_takes_little_memory():
 def test_a_motion_with_nan_is_refused():
     joints = random_clip(HUMANML3D)
     joints[3, 5, 1] = torch.nan
-    with pytest.raises(UserError, match="NaN or infinity in 1 of 12 frames, first in 3"):
+    with pytest.raises(UserError, match="NaN or infinity in 1 of 12 frames, first in frame 3"):
         fit_pose(joints, HUMANML3D)
 
 

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from motion.features import bone_lengths
 from motion.files.bvh import Bvh, read_bvh
 from motion.files.mocap import INCH, JOINT_MAPS, cmu_fps, map_joints, read_asf_amc, resample
-from motion.files.trees import joints_of_tree, put_thorax_back
+from motion.files.trees import joints_of_tree, restore_thorax
 from motion.skeleton import HUMANML3D
 from utils.errors import UserError
 
@@ -219,15 +219,15 @@ def test_only_conversions_that_lost_the_thorax_get_one():
     for neck, expected in ((0.0, 3.0), (0.5, 2.5)):
         offsets = np.array([[0, 0, 0], [0, 1, 0], [0, 1, 0], [0, neck, 0], [0, neck, 0], [0, neck, 0]], float)
         tree = Bvh(list(names), list(parents), offsets, np.tile(offsets, (2, 1, 1)), turns, 1 / 30)
-        put_thorax_back(tree)
+        restore_thorax(tree)
         assert tree.joints()[1, 3, 1] == tree.joints()[1, 4, 1] == expected
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda amc: amc[: amc.rindex("shin")], "cut short"),
-        (lambda amc: amc[: amc.rindex(" 0\nshin")], "cut short"),
+        (lambda amc: amc[: amc.rindex("shin")], "truncated"),
+        (lambda amc: amc[: amc.rindex(" 0\nshin")], "truncated"),
         (lambda amc: amc.replace("shin 90", "shin nan"), "NaN"),
         (lambda amc: amc.replace("shin 90", "shin bent"), "damaged"),
         (lambda amc: amc.replace("shin", "wing"), "of the same subject"),

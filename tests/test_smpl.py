@@ -189,7 +189,7 @@ def test_wrong_motions_are_named(tmp_path, name, value, message):
 def test_damaged_files_are_named(tmp_path, damage):
     path = saved(tmp_path / "motion.npz", amass_arrays())
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=r"motion\.npz: not a whole"):
+    with pytest.raises(UserError, match=r"motion\.npz: not a complete"):
         read_amass(path)
 
 

@@ -1,7 +1,7 @@
 """The body in videos, pages and glTF files: tapered capsules between points, coloured by part.
 
-In: a skeleton, joints (T, J, 3) in metres. Out: points (T, P, 3), the joints and further points of head, chest, hands and feet; and
-limbs between them. Face, chest, hands and feet show the orientation of the body.
+Input: a skeleton, and joints (T, J, 3) in metres. Output: points (T, P, 3), which are the joints and additional points of head,
+chest, hands and feet, and limbs between these points. Face, chest, hands and feet show the orientation of the body.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ COLOURS = {
 }  # fmt: skip
 LEFT, RIGHT = COLOURS["left"], COLOURS["right"]
 
-# Thickness (radius, metres) of the body at each joint, by the name of its bone without its side.
+# Radius of the body at each joint, in metres, by bone name without side.
 RADII = {
     "Hips": 0.105, "UpLeg": 0.085, "Leg": 0.058, "Foot": 0.042, "MidFoot": 0.036, "ToeBase": 0.031,
     "Spine": 0.110, "Spine1": 0.115, "Spine2": 0.115, "Neck": 0.050, "Head": 0.078,
     "Shoulder": 0.075, "Arm": 0.056, "ForeArm": 0.042, "Hand": 0.030,
 }  # fmt: skip
-CHEST = (0.100, 0.046)  # of the chest, from the spine to where an arm begins
-TRUNK = ("Hips", "Spine", "Spine1", "Spine2")  # limbs that start here are drawn as one, without seams
+CHEST = (0.100, 0.046)  # radii, in metres, of the limbs from the chest to the arms: at the chest, at the arm
+TRUNK = ("Hips", "Spine", "Spine1", "Spine2")  # limbs that start at these joints are drawn as one part, without seams
 
 
 class Limbs(NamedTuple):
-    """N tapered capsules: ends (N, 2) as points of `body_points`, radii (N, 2) in metres, and parts of `COLOURS`.
+    """N tapered capsules: ends (N, 2) as indices into `body_points`, radii (N, 2) in metres, and parts as keys of `COLOURS`.
 
-    `owners` (N,) are the joints that they move with; `trunk` (N,) marks those of the trunk.
+    `owners` (N,) are the joints with which the capsules move; `trunk` (N,) marks the capsules of the trunk.
     """
 
     ends: np.ndarray
@@ -44,12 +44,12 @@ class Limbs(NamedTuple):
 
     @property
     def colours(self) -> np.ndarray:
-        """The colour of each part, RGB from 0 to 255."""
+        """The colour of each capsule, (N, 3) RGB from 0 to 255."""
         return np.array([COLOURS[part] for part in self.parts], float)
 
 
-# Points beside the joints, by the bone in whose frame they are given: metres along its left, up and front. Up leads away from the
-# bone's parent; front is where the chest faces, so a hand's thumb, which is on its front, points forward where arms hang down.
+# Additional points, by the bone in whose frame they are given: metres along its left, up and front axes. Up points away from the
+# bone's parent. Front points where the chest faces, so the thumbs point forward when the arms hang down.
 HEAD = {
     "crown": (0, 0.115, 0.004), "brow": (0, 0.105, 0.022), "chin": (0, 0.035, 0.040), "nose": (0, 0.072, 0.092),
     "nose_tip": (0, 0.060, 0.106), "left_eye": (0.031, 0.092, 0.084), "right_eye": (-0.031, 0.092, 0.084),
@@ -65,8 +65,8 @@ EXTRAS = {"Head": HEAD, "Spine1": PLATE, "Hand": HAND, "Foot": FOOT, "ToeBase": 
 
 
 def limbs(skeleton: Skeleton) -> Limbs:
-    """The limbs to draw. None becomes wider towards its end, so that the head has a neck."""
-    number = {name: skeleton.num_joints + at for at, name in enumerate(extra_points(skeleton))}
+    """The limbs to draw. A limb between joints never widens towards its end, so that the head has a neck."""
+    point_indices = {name: skeleton.num_joints + index for index, name in enumerate(extra_points(skeleton))}
     rows: list[tuple[int, int, float, float, str, int]] = []  # start, end, radii, part, joint
 
     def add(start: int, end: int, first: float, last: float, part: str, owner: int) -> None:
@@ -77,7 +77,7 @@ def limbs(skeleton: Skeleton) -> Limbs:
         for child in skeleton.children[joint]:
             if sideless(skeleton.bones[child]) not in ("ToeBase", "MidFoot"):  # feet begin at the heel
                 add(joint, child, radius, min(radius, RADII[sideless(skeleton.bones[child])]), part, joint)
-        where = {name: number[f"{bone}.{name}"] for name in EXTRAS.get(sideless(bone), {})}
+        where = {name: point_indices[f"{bone}.{name}"] for name in EXTRAS.get(sideless(bone), {})}
         match sideless(bone):
             case "Head":
                 add(joint, where["crown"], radius, 0.094, "middle", joint)
@@ -97,16 +97,16 @@ def limbs(skeleton: Skeleton) -> Limbs:
                 chain = next(chain for chain in skeleton.chains if joint in chain)
                 path = [where["heel"], *chain[chain.index(joint) + 1 :]]
                 owners = [joint, *chain[chain.index(joint) + 1 :]]
-                widths = [0.040, *(RADII[sideless(skeleton.bones[each])] for each in path[1:])]
+                widths = [0.040, *(RADII[sideless(skeleton.bones[toe])] for toe in path[1:])]
                 add(joint, path[0], radius, 0.040, part, joint)
-                for at in range(len(path) - 1):
-                    add(path[at], path[at + 1], widths[at], widths[at + 1], part, owners[at])
+                for i in range(len(path) - 1):
+                    add(path[i], path[i + 1], widths[i], widths[i + 1], part, owners[i])
                 add(joint, path[1], radius, widths[1], part, joint)
             case "ToeBase":
                 for toe in ("big", "small"):
                     add(where[f"{toe}_root"], where[toe], 0.026, 0.018, part, joint)
     chest = skeleton.bones.index("Spine1")
-    for arm in ("LeftArm", "RightArm"):  # a chest that widens to the shoulders
+    for arm in ("LeftArm", "RightArm"):  # the chest widens to the shoulders
         add(chest, skeleton.bones.index(arm), *CHEST, "middle", chest)
     starts, ends, first, last, parts, owners = zip(*rows)
     trunk = np.array([part == "middle" and sideless(skeleton.bones[owner]) in TRUNK for part, owner in zip(parts, owners)])
@@ -114,9 +114,9 @@ def limbs(skeleton: Skeleton) -> Limbs:
 
 
 def extra_points(skeleton: Skeleton) -> dict[str, tuple[int, tuple[float, float, float]]]:
-    """The further points by name, such as "LeftHand.palm": a joint, and the position in the joint's frame.
+    """The additional points by name, such as "LeftHand.palm": a joint, and the point's position in the frame of its bone.
 
-    Toes of the right side are mirrored, because the big toe is on the inside.
+    The toes are given for the right foot and mirrored for the left foot, because the big toe is on the inside.
     """
     points = {}
     for joint, bone in enumerate(skeleton.bones):
@@ -127,29 +127,29 @@ def extra_points(skeleton: Skeleton) -> dict[str, tuple[int, tuple[float, float,
 
 
 def body_points(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Joints (T, J, 3) followed by the other points of the body: (T, P, 3)."""
+    """The points of the body, (T, P, 3): joints (T, J, 3), then the additional points."""
     extra = list(extra_points(skeleton).values())
     owners = [joint for joint, _ in extra]
-    local = np.array([place for _, place in extra])
+    local = np.array([position for _, position in extra])
     frames = {joint: bone_frame(joints, skeleton, joint) for joint in set(owners)}  # (T, 3 axes, 3)
-    rows = [joints[:, joint] + np.einsum("a,tax->tx", place, frames[joint]) for joint, place in zip(owners, local)]
+    rows = [joints[:, joint] + np.einsum("a,tax->tx", position, frames[joint]) for joint, position in zip(owners, local)]
     return np.concatenate((joints, np.stack(rows, axis=1)), axis=1)
 
 
 def bone_frame(joints: np.ndarray, skeleton: Skeleton, joint: int) -> np.ndarray:
     """The axes left, up and front of a bone in rows (T, 3, 3): up along the bone, front in the direction of the chest or foot."""
-    at = skeleton.bones.index
-    left = unit(joints[:, at("LeftArm")] - joints[:, at("RightArm")])
-    spine = unit(joints[:, at("Neck")] - joints[:, 0])
+    index = skeleton.bones.index
+    left = unit(joints[:, index("LeftArm")] - joints[:, index("RightArm")])
+    spine = unit(joints[:, index("Neck")] - joints[:, 0])
     bone = skeleton.bones[joint]
     match sideless(bone):
-        case "Foot":  # its front is where its toes are, its up leads down
-            toe = joints[:, at(bone.replace("Foot", "ToeBase"))]
+        case "Foot":  # up points down the leg, front to the toes
+            toe = joints[:, index(bone.replace("Foot", "ToeBase"))]
             up = unit(joints[:, joint] - joints[:, skeleton.parents[joint]])
             front = across(toe - joints[:, joint], up)
             return np.stack((np.cross(up, front), up, front), axis=1)
-        case "ToeBase":  # its up leads forward
-            ankle, knee = (joints[:, at(bone.replace("ToeBase", name))] for name in ("Foot", "Leg"))
+        case "ToeBase":  # up points forward
+            ankle, knee = (joints[:, index(bone.replace("ToeBase", name))] for name in ("Foot", "Leg"))
             up = unit(joints[:, joint] - joints[:, skeleton.parents[joint]])
             up = unit(across(joints[:, joint] - ankle, unit(ankle - knee)) + 0.5 * up)
             front = across(ankle - knee, up)
@@ -170,12 +170,12 @@ def across(vectors: np.ndarray, axis: np.ndarray) -> np.ndarray:
 
 
 def side(bone: str) -> str:
-    """The side of the body that a bone is on: left, right or middle."""
+    """The side of the body on which a bone is: left, right or middle."""
     return "left" if bone.startswith("Left") else "right" if bone.startswith("Right") else "middle"
 
 
 def standing_feet(joints: np.ndarray, fps: float, skeleton: Skeleton, contacts: np.ndarray | None = None) -> np.ndarray:
-    """Which feet, left and right, stand on heel or toe in each frame of joints (T, J, 3), by `footlock.standing`: (T, 2)."""
+    """Whether the left and right foot stand on heel or toe in each frame of joints (T, J, 3), by `footlock.standing`: (T, 2)."""
     if len(joints) == 1:
         return np.zeros((1, 2), bool)
     stands = standing(joints, skeleton, fps, contacts).reshape(-1, 2, 2).any(axis=-1)  # (T - 1, 2)

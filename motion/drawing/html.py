@@ -1,7 +1,7 @@
-"""A page that shows motions: one file for any browser, without a network; viewer/ holds its markup, style and script.
+"""A page that shows motions in 3D: one .html file for any browser, without a network.
 
-In: motions. Out: .html. Joints are stored as 16-bit integers with one scale per motion (0.2 mm for a path of 10 m), the body's
-other points as 8-bit integers; 196 frames take 58 kB.
+Its markup, style and scripts are in viewer/. Joints are stored as 16-bit integers with one scale per motion (0.2 mm for a path of
+10 m), the additional points of the body as 8-bit integers; 196 frames take 58 kB.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ REACH = 0.25  # metres; no point of the body is farther from its joint
 
 
 def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:
-    """Write one page with all motions, the foot-locked variants first and the plain ones for comparison; the default title is the
-    first text.
+    """Write one page with all motions. It shows the foot-locked variants; the plain ones can be selected for comparison.
 
-    `files`: for each motion, files to link to, relative to the page.
+    `title` defaults to the text of the first motion; `files` are, for each motion, the files to link to, relative to the page.
 
     Raises `UserError` for joints that are not finite or of an unknown skeleton, and if the file cannot be written.
     """
@@ -45,9 +44,9 @@ def page(motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[st
     skeletons = {motion.joints.shape[1]: motion.skeleton for motion in motions}
     data = {
         "skeletons": {count: skeleton_data(skeleton) for count, skeleton in skeletons.items()},
-        "clips": [motion_data(motion) | {"files": list(beside)} for motion, beside in zip_longest(motions, files, fillvalue=())],
+        "clips": [motion_data(motion) | {"files": list(linked)} for motion, linked in zip_longest(motions, files, fillvalue=())],
     }
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")  # no </script> can end it
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")  # no "</script>" in a text
     result = read("viewer.html").replace("<title>motions</title>", f"<title>{escape(title or motions[0].text)}</title>")
     result = re.sub('<link rel="stylesheet" href="(.+?)">', lambda link: f"<style>\n{read(link[1])}</style>", result)
     result = re.sub('<script src="(.+?)"></script>', lambda script: f"<script>\n{read(script[1])}</script>", result)
@@ -56,12 +55,12 @@ def page(motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[st
 
 
 def read(name: str) -> str:
-    """A file of the viewer as text."""
+    """The text of a file in viewer/."""
     return (VIEWER / name).read_text(encoding="utf-8")
 
 
 def skeleton_data(skeleton: Skeleton) -> dict:
-    """The body for the script: limbs between points, joints that other points belong to, feet, and names of joints."""
+    """A skeleton as data for the script: limbs, the joint to which each additional point belongs, feet, and joint names."""
     body = limbs(skeleton)
     rows = zip(body.ends.tolist(), body.radii.tolist(), body.parts, body.trunk.tolist())
     return {
@@ -74,25 +73,25 @@ def skeleton_data(skeleton: Skeleton) -> dict:
 
 
 def motion_data(motion: Motion) -> dict:
-    """A motion for the script; `stands` are the spans of frames in which the left and the right foot stand."""
+    """A motion as data for the script; `stands` are the spans of frames in which the left and the right foot stand."""
     plain, ik = (None if joints is None else pack(joints, motion.skeleton) for joints in (motion.joints, motion.locked))
     frames, count, _ = motion.joints.shape
     stands = standing_feet(motion.joints, motion.fps, motion.skeleton, motion.contacts)  # (T, 2)
-    stretches = [np.flatnonzero(np.diff(foot, prepend=False, append=False)).reshape(-1, 2).tolist() for foot in stands.T]
-    about = {"caption": motion.text, "fps": motion.fps, "frames": frames, "joints": count}
-    return about | {"plain": plain, "ik": ik, "stands": stretches}
+    spans = [np.flatnonzero(np.diff(foot, prepend=False, append=False)).reshape(-1, 2).tolist() for foot in stands.T]
+    header = {"caption": motion.text, "fps": motion.fps, "frames": frames, "joints": count}
+    return header | {"plain": plain, "ik": ik, "stands": spans}
 
 
 def pack(joints: np.ndarray, skeleton: Skeleton) -> dict:
-    """The body's points for joints (T, J, 3): joints as 16-bit integers in units of `scale` metres, and other points relative to
-    their joint.
+    """The points of the body for joints (T, J, 3), as base64 of little-endian integers.
 
-    Both are little-endian base64. Other points are 8-bit integers in units of `REACH` / 127 metres.
+    `values` are the joints, 16 bits in units of `scale` metres; `others` are the additional points relative to their joints, 8 bits
+    in units of `REACH` / 127 metres.
     """
     check_joints(joints)
     points = body_points(np.asarray(joints, np.float64), skeleton)
     scale = max(float(np.abs(joints).max()), 1e-6) / LARGEST
     owners = [joint for joint, _ in extra_points(skeleton).values()]
-    others = (points[:, skeleton.num_joints :] - points[:, owners]) * 127 / REACH
-    packed = {"values": np.round(joints / scale).astype("<i2"), "others": np.round(others).clip(-127, 127).astype("i1")}
+    offsets = (points[:, skeleton.num_joints :] - points[:, owners]) * 127 / REACH
+    packed = {"values": np.round(joints / scale).astype("<i2"), "others": np.round(offsets).clip(-127, 127).astype("i1")}
     return {"scale": scale} | {name: b64encode(part.tobytes()).decode() for name, part in packed.items()}

@@ -1,6 +1,6 @@
-"""Captions as pictures: text in any script, wrapped, never truncated; long text becomes several pages.
+"""Captions as pictures: text in any script, wrapped, never truncated; long text is split into pages.
 
-In: a text. Out: RGB pictures (rows, width, 3) uint8, dark letters on a light background.
+Input: a text. Output: RGB pictures (rows, width, 3) uint8, dark letters on a light background.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from PIL import Image, ImageDraw, ImageFont
 from motion.drawing.scene import SKY
 
 INK = (45, 52, 64)
-LINE = 1.3  # height of a line, in letter sizes
-SMALLEST = 10  # pixels; letters are made smaller only where there is no time for a further page
-PAGE_SECONDS = 2.0  # how long a page is shown, at least
+LINE = 1.3  # height of a line relative to the font size
+SMALLEST = 10  # pixels; the font is smaller only if there is no time to show another page
+PAGE_SECONDS = 2.0  # minimum time for which a page is shown
 
 
 def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np.ndarray]:
     """`text` as pages (rows, width, 3) of equal size and at most `height` rows, to be shown in turn within `seconds`.
 
-    The font is as large as fits on one page. If it would be too small to read, the text is split into pages of two seconds or
-    longer.
+    The font is the largest with which the text fits on one page. If this is too small to read, the text is split into pages, each
+    shown for at least two seconds.
     """
 
     def fits(size: int) -> bool:
@@ -39,38 +39,38 @@ def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np
 
 
 def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
-    """The lines of a text in a font size, split into the smallest number of pages with about the same number of lines."""
+    """The lines of a text in font size `size`, split into the smallest number of pages with about the same number of lines."""
     lines = wrap(text, font(size, text), width - 2 * margin(size))
     room = max(1, int((height - 2 * margin(size) - 1) / (LINE * size)))
     even = ceil(len(lines) / ceil(len(lines) / room))
     return [lines[first : first + even] for first in range(0, len(lines), even)]
 
 
-def page(lines: list[str], room: int, size: int, width: int, letters: ImageFont.FreeTypeFont) -> np.ndarray:
-    """A picture with room for `room` lines, with these lines centred."""
+def page(lines: list[str], room: int, size: int, width: int, face: ImageFont.FreeTypeFont) -> np.ndarray:
+    """A picture of the text `lines`, centred horizontally, with the height of `room` lines."""
     picture = Image.new("RGB", (width, 2 * margin(size) + ceil(LINE * size * room)), SKY)
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):
-        draw.text((width / 2, margin(size) + LINE * size * number), line, fill=INK, font=letters, anchor="ma")
+        draw.text((width / 2, margin(size) + LINE * size * number), line, fill=INK, font=face, anchor="ma")
     return np.asarray(picture)
 
 
 def largest(width: int) -> int:
-    """Font size of a short caption on a picture `width` pixels wide."""
+    """Font size of a short caption in a picture `width` pixels wide."""
     return max(SMALLEST, min(26, width // 26))
 
 
 def margin(size: int) -> int:
-    """Margin in pixels around text of a font size."""
+    """Margin in pixels around text of font size `size`."""
     return int(0.8 * size) + 1
 
 
-def wrap(text: str, letters: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def wrap(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
     """Lines no wider than `width` pixels, broken between words, and within a word only if it is wider than a line."""
     lines, filled = [""], 0.0
-    space = letters.getlength(" ")
+    space = face.getlength(" ")
     for word in text.split():
-        length = letters.getlength(word)
+        length = face.getlength(word)
         if lines[-1] and filled + space + length <= width:
             lines[-1] += f" {word}"
             filled += space + length
@@ -78,25 +78,25 @@ def wrap(text: str, letters: ImageFont.FreeTypeFont, width: int) -> list[str]:
         if lines[-1]:
             lines.append("")
         if length > width:
-            *whole, word = break_word(word, letters, width)
+            *whole, word = break_word(word, face, width)
             lines[-1:] = [*whole, ""]
-            length = letters.getlength(word)
+            length = face.getlength(word)
         lines[-1], filled = word, length
     return lines
 
 
-def break_word(word: str, letters: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def break_word(word: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
     """Pieces of a word no wider than `width` pixels, at least one letter each."""
     pieces = []
     while word:
-        count = max(1, bisect_right(range(len(word)), width, key=lambda end: letters.getlength(word[: end + 1])))
+        count = max(1, bisect_right(range(len(word)), width, key=lambda end: face.getlength(word[: end + 1])))
         pieces.append(word[:count])
         word = word[count:]
     return pieces
 
 
 def font(size: int, text: str = "") -> ImageFont.FreeTypeFont:
-    """A font of this size whose typeface contains the letters of `text`."""
+    """A font of this size, in the typeface with most of the letters of `text`."""
     return ImageFont.truetype(typeface(frozenset() if text.isascii() else frozenset(text)), size)
 
 
@@ -106,12 +106,12 @@ def typeface(letters: frozenset[str]) -> str:
 
     DejaVu has Latin, Greek, Cyrillic, Hebrew and Arabic letters. Letters without a font are drawn as boxes.
     """
-    carried = str(Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
-    if not letters or not missing(carried, letters):
-        return carried
+    bundled = str(Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
+    if not letters or not missing(bundled, letters):
+        return bundled
     from matplotlib.font_manager import findSystemFonts
 
-    return min([carried, *sorted(findSystemFonts())], key=lambda file: missing(file, letters))
+    return min([bundled, *sorted(findSystemFonts())], key=lambda file: missing(file, letters))
 
 
 def missing(file: str, letters: frozenset[str]) -> int:

@@ -24,12 +24,12 @@ from motion.drawing.lettering import INK, caption_pages, font
 from motion.drawing.scene import PATH, Scene
 from utils.checkpoint import atomic_path
 
-ENCODING = {"crf": "26", "preset": "superfast", "tune": "zerolatency"}  # half the time of the usual preset, at its quality
-SIZE, PANEL, WIDEST = 720, 360, 1920  # pixels: a motion alone, one of several, all of them together
-GIF_SHARE, GIF_FPS = 0.5, 25  # gifs are smaller, and browsers slow down those that are faster
-CELL, TALLEST = 200, 4000  # width of one picture of a contact sheet; most pixels that a caption may take there
-ELAPSED = 0.05  # metres of difference in pose that the time of a whole motion counts as
-TEXT = 0.3  # share of a picture that a caption may take
+ENCODING = {"crf": "26", "preset": "superfast", "tune": "zerolatency"}  # twice as fast as the default preset at the same quality
+SIZE, PANEL, WIDEST = 720, 360, 1920  # pixels: width of a single motion, width of a panel in a grid, maximum width of a grid
+GIF_SCALE, GIF_FPS = 0.5, 25  # size relative to an mp4; maximum frame rate, because browsers slow down faster gifs
+CELL, TALLEST = 200, 4000  # pixels, in contact sheets: width of one picture, maximum height of a caption
+ELAPSED = 0.05  # metres; in `key_moments`, the duration of the motion counts as this difference in pose
+TEXT = 0.3  # maximum height of a caption, as a fraction of the picture
 Item, Result = TypeVar("Item"), TypeVar("Result")
 Motions = Sequence[tuple[str, np.ndarray]]  # captions and joints (T, J, 3)
 
@@ -37,14 +37,14 @@ Motions = Sequence[tuple[str, np.ndarray]]  # captions and joints (T, J, 3)
 def write_video(path: str | Path, motions: Motions, fps: float = 20) -> None:
     """Write (caption, joints (T, J, 3)) pairs as a video, .mp4 or .gif: one motion in 720 × 720 pixels, several as a grid.
 
-    The caption is at the top. In a grid, motions that end early stand still. A gif has half the size.
+    The caption is at the top. In a grid, motions that end early stop at their last frame. A gif has half the size.
 
     Raises `UserError` for joints that are not finite or of an unknown skeleton.
     """
     gif = Path(path).suffix == ".gif"
     columns = ceil(sqrt(len(motions)))
     size = SIZE if columns == 1 else min(PANEL, WIDEST // columns)
-    size = int(size * (GIF_SHARE if gif else 1)) // 2 * 2  # yuv420p wants even numbers
+    size = int(size * (GIF_SCALE if gif else 1)) // 2 * 2  # yuv420p needs even numbers
     panels = [Panel(joints, caption, fps, size) for caption, joints in motions]
     stamp_legend(panels[0].scene.background)
 
@@ -65,7 +65,7 @@ class Panel:
         self.scene = Scene(joints, fps, (size, size), top=len(self.pages[0]))
 
     def draw(self, frame: int) -> np.ndarray:
-        """The picture (size, size, 3) of one frame, or of the last one beyond the end; a bar at the bottom shows the time."""
+        """The picture (size, size, 3) of `frame`, or of the last frame after the end; a bar at the bottom shows the time."""
         frame = min(frame, self.frames - 1)
         picture = self.scene.draw(frame)
         page = self.pages[frame * len(self.pages) // self.frames]
@@ -75,7 +75,7 @@ class Panel:
 
 
 def tiled(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """A grid of pictures of equal size, row by row; unused cells are plain."""
+    """A grid of pictures of equal size, row by row; unused cells show the background colour."""
     if len(pictures) == 1:
         return pictures[0]
     blank = [np.broadcast_to(pictures[0][0, 0], pictures[0].shape)] * (-len(pictures) % columns)
@@ -84,8 +84,8 @@ def tiled(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
 
 def encode_mp4(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps: float) -> None:
-    """Encode pictures draw(frame) (height, width, 3) as H.264."""
-    import av  # here, since training on a rented machine needs no video
+    """Encode the pictures `draw(frame)`, (height, width, 3) each, as H.264."""
+    import av  # here, so that training does not need it
 
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as video:
         stream = video.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options=ENCODING)
@@ -98,23 +98,26 @@ def encode_mp4(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps
 
 
 def encode_gif(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps: float) -> None:
-    """Encode pictures draw(frame) (height, width, 3) as a looping gif with a palette of 256 colours."""
+    """Encode the pictures `draw(frame)`, (height, width, 3) each, as a looping gif with a palette of 256 colours."""
     moments = frames[:: ceil(fps / GIF_FPS)]
-    some = [draw(moment)[::3, ::3] for moment in moments[:: ceil(len(moments) / 8)]]
-    palette = Image.fromarray(np.concatenate(some)).quantize(256, kmeans=3)
-    plain = {"palette": palette, "dither": Image.Dither.NONE}
-    first, *rest = (Image.fromarray(picture).quantize(**plain) for picture in ahead(draw, moments))
-    first.save(path, format="gif", save_all=True, append_images=rest, duration=gif_delays(moments, fps), loop=0)
+    examples = [draw(moment)[::3, ::3] for moment in moments[:: ceil(len(moments) / 8)]]
+    palette = Image.fromarray(np.concatenate(examples)).quantize(256, kmeans=3)
+    options = {"palette": palette, "dither": Image.Dither.NONE}
+    first, *following = (Image.fromarray(picture).quantize(**options) for picture in ahead(draw, moments))
+    first.save(path, format="gif", save_all=True, append_images=following, duration=gif_delays(moments, fps), loop=0)
 
 
 def gif_delays(moments: range, fps: float) -> list[int]:
-    """Duration of each of the frames `moments` in ms, in whole hundredths of a second, alternating so that the total is right."""
+    """Duration in ms of each gif frame, for the frames `moments` of a motion.
+
+    Gifs store whole hundredths of a second, so durations alternate to make the total right.
+    """
     edges = [round(100 * frame / fps) for frame in [*moments, moments.stop]]
     return [10 * (end - start) for start, end in pairwise(edges)]
 
 
 def contact_sheet(path: str | Path, motions: Motions, fps: float = 20, columns: int = 8) -> None:
-    """Write what `sheet` draws as a png."""
+    """Write the picture that `sheet` draws as a png file."""
     with atomic_path(path) as temporary:
         Image.fromarray(sheet(motions, fps, columns)).save(temporary, format="png")
 
@@ -135,7 +138,7 @@ def sheet(motions: Motions, fps: float = 20, columns: int = 8) -> np.ndarray:
 
 
 def key_moments(joints: np.ndarray, count: int) -> list[int]:
-    """`count` frames of joints (T, J, 3), in order: the first, the last, and those that differ most from the ones already chosen.
+    """Indices of `count` frames of joints (T, J, 3), in order: the first, the last, and those that differ most from these.
 
     Poses are compared relative to their position on the floor; the time between them has a small weight. Short motions repeat
     frames.
@@ -165,7 +168,7 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], count: int 
 
 def stamp_legend(picture: np.ndarray) -> None:
     """Draw a legend into the lower left corner of `picture` (height, width, 3): the colour of each side of the body."""
-    size = max(9, len(picture) // 50)  # of the letters
+    size = max(9, len(picture) // 50)  # font size
     page = Image.fromarray(picture)
     draw = ImageDraw.Draw(page)
     for row, side in enumerate(("left", "right")):

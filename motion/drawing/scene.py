@@ -1,10 +1,10 @@
-"""One picture of a person on a floor: a camera that follows, a fading grid, shadow, footprints, path, limbs coloured by side.
+"""Pictures of a person on a floor: a camera that follows the person, a grid, a shadow, footprints, the path, and coloured limbs.
 
-Drawn with OpenCV, which takes a third of skia-python's time for the same shapes (1.1 to 3.0 s of CPU for 196 frames) and whose
-wheel needs no system libraries (skia's needs libGL and libEGL). Unlike Pillow, it draws anti-aliased shapes without supersampling,
-and it releases Python's lock, so drawing and encoding run in parallel.
+Shapes are drawn with OpenCV. It takes a third of the time of skia-python for the same shapes (1.1 instead of 3.0 s of CPU time for
+196 frames), and its wheel needs no system libraries (skia-python's needs libGL and libEGL). Unlike Pillow, it draws anti-aliased
+shapes without supersampling, and it releases Python's global interpreter lock, so drawing and encoding run in parallel.
 
-In: joints (T, J, 3), metres, Y up, floor at 0. Out: RGB pictures (height, width, 3) uint8, `scene.draw(frame)`.
+Input: joints (T, J, 3), metres, Y up, floor at 0. Output: RGB pictures (height, width, 3) uint8, `scene.draw(frame)`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from motion.skeleton import Skeleton
 
 SKY, GROUND, PATH, PATH_AHEAD = (247, 248, 250), (232, 235, 240), (120, 196, 160), (186, 216, 204)
 SOLE = np.array([0.040, 0.052])  # radii of a footprint at heel and toe, metres
-AZIMUTH, ELEVATION, FIELD = np.deg2rad([28.0, 14.0, 32.0])  # camera: to the person's left, above, vertical field of view
-NEAREST = 4.1  # metres from the camera to the person, at least
+AZIMUTH, ELEVATION, FIELD = np.deg2rad([28.0, 14.0, 32.0])  # camera: angle from +Z to +X, elevation, vertical field of view
+NEAREST = 4.1  # metres; minimum distance of the camera from the person
 FOLLOW = 0.6  # seconds; standard deviation of the camera's smoothing
-SMALL = 4  # shadows are drawn this much smaller
-SUBPIXEL = 4  # bits of the fixed-point coordinates that OpenCV draws at
+SMALL = 4  # shadows are drawn at a resolution lower by this factor
+SUBPIXEL = 4  # fractional bits of OpenCV's fixed-point coordinates
 
-# A limb is painted in layers, widest first: (share of the radius, pixels added, shift to the light, brightness).
+# A limb is painted in layers, widest first: (fraction of the radius, pixels added, shift towards the light, brightness).
 LAYERS = ((1.0, 1.2, 0.0, 0.52), (1.0, 0.0, 0.0, 0.80), (0.82, 0.0, 0.09, 0.92), (0.58, 0.0, 0.22, 1.05), (0.28, 0.0, 0.36, 1.17))
 
 
 def capsules(ends: np.ndarray, radii: np.ndarray, corners: int = 14) -> np.ndarray:
-    """Outlines (..., 2 corners, 2) of the hulls of two discs with centres `ends` (..., 2, 2) and radii (..., 2), in pixels."""
+    """Outlines (..., 2 * corners, 2) of the hulls of two discs with centres `ends` (..., 2, 2) and radii (..., 2), in pixels."""
     axis = ends[..., 1, :] - ends[..., 0, :]
     angle = np.arctan2(axis[..., 1], axis[..., 0])
     length = np.linalg.norm(axis, axis=-1).clip(min=1e-6)
@@ -61,7 +61,7 @@ class Camera:
 
     @classmethod
     def fitting(cls, points: np.ndarray, size: tuple[int, int], top: int) -> Camera:
-        """The camera that shows points (..., 3), given relative to the followed point on the floor, below the first `top` rows."""
+        """The camera that shows all points (..., 3), which are relative to the followed point, below the first `top` rows."""
         back = np.array([np.sin(AZIMUTH) * np.cos(ELEVATION), np.sin(ELEVATION), np.cos(AZIMUTH) * np.cos(ELEVATION)])
         right = np.array([np.cos(AZIMUTH), 0.0, -np.sin(AZIMUTH)])
         axes = np.stack((right, np.cross(back, right), back))
@@ -75,14 +75,13 @@ class Camera:
         return cls(axes, max(NEAREST, needed.max()), focal, centre, middle)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (..., 2) of points (..., 3) relative to the followed point, and the pixels per metre at each (...)."""
+        """Pixels (..., 2) of points (..., 3), which are relative to the followed point, and pixels per metre (...) at each."""
         seen = (points - [0, self.height, 0]) @ self.axes.T
         scale = self.focal / (self.distance - seen[..., 2])
         return self.centre + seen[..., :2] * [1, -1] * scale[..., None], scale
 
     def floor(self, size: tuple[int, int]) -> np.ndarray:
-        """Distance (height, width) on the floor from the followed point to the floor point at each pixel, in metres; infinite for
-        the sky."""
+        """Distance (height, width), in metres, of the floor at each pixel from the followed point; infinite for the sky."""
         width, height = size
         x, y = np.meshgrid(np.arange(width) - self.centre[0], self.centre[1] - np.arange(height))
         rays = np.stack((x, y, np.full_like(x, -self.focal)), axis=-1) @ self.axes
@@ -93,9 +92,10 @@ class Camera:
 
 
 class Scene:
-    """A motion prepared for drawing: joints (T, J, 3) at `fps`, in pictures of `size` (width, height), below the first `top` rows.
+    """A motion prepared for drawing: joints (T, J, 3) at `fps`, in pictures of `size` (width, height).
 
-    `background` (height, width, 3) may be modified. Raises `UserError` for joints that are not finite or of an unknown skeleton.
+    The first `top` rows stay free for a caption. `background` (height, width, 3) may be modified. Raises `UserError` for joints
+    that are not finite or of an unknown skeleton.
     """
 
     def __init__(self, joints: np.ndarray, fps: float, size: tuple[int, int] = (720, 720), top: int = 0):
@@ -112,11 +112,11 @@ class Scene:
         self.prints = footprints(points, fps, skeleton)
         self.camera = Camera.fitting(self.points, size, top)
         self.stage = 0.8 * self.camera.distance  # radius of the floor, metres
-        away = self.camera.floor(size) / self.stage
-        shown = (1 - away.clip(0, 1) ** 2) ** 1.5  # fades out towards the rim
-        self.horizon = int((shown.max(axis=1) > 0).argmax()) // SMALL * SMALL  # the first row with floor in it
-        self.shown = np.uint8(255 * shown[self.horizon :])
-        self.background = np.uint8(SKY + (np.array(GROUND, float) - SKY) * shown[..., None])
+        distance = self.camera.floor(size) / self.stage
+        opacity = (1 - distance.clip(0, 1) ** 2) ** 1.5  # fades out towards the rim
+        self.horizon = int((opacity.max(axis=1) > 0).argmax()) // SMALL * SMALL  # first row that shows the floor
+        self.opacity = np.uint8(255 * opacity[self.horizon :])
+        self.background = np.uint8(SKY + (np.array(GROUND, float) - SKY) * opacity[..., None])
 
     def draw(self, frame: int) -> np.ndarray:
         """The picture (height, width, 3) of one frame."""
@@ -129,7 +129,7 @@ class Scene:
         return picture
 
     def grid(self, frame: int) -> np.ndarray:
-        """A grid of lines half a metre apart on the floor, as darkness of the rows below the horizon (rows, width)."""
+        """Darkness (rows, width), below the horizon, of grid lines on the floor, half a metre apart."""
         x, _, z = self.followed[frame]
         lines = []
         for axis, start in ((0, x), (2, z)):
@@ -140,37 +140,40 @@ class Scene:
             line[:, :, 2 - axis] = np.stack((-reach, reach), axis=1)
             lines.append(line)
         pixels = fixed(self.camera.project(np.concatenate(lines))[0] - [0, self.horizon])
-        dark = np.zeros(self.shown.shape, np.uint8)
+        dark = np.zeros(self.opacity.shape, np.uint8)
         cv2.polylines(dark, list(pixels), False, 30, 1, cv2.LINE_AA, SUBPIXEL)
-        return cv2.multiply(dark, self.shown, scale=1 / 255)
+        return cv2.multiply(dark, self.opacity, scale=1 / 255)
 
     def shadow(self, frame: int) -> np.ndarray:
-        """The body's shadow on the floor as darkness like `grid`, darker for limbs near the floor; drawn at low resolution and
-        blurred."""
+        """Darkness (rows, width), below the horizon, of the body's shadow on the floor; limbs near the floor are darker.
+
+        It is drawn at low resolution and blurred.
+        """
         points = self.points[frame]
         flat = (points + points[:, 1:2] * [-0.25, 0, -0.20]) * [1, 0, 1]
         pixels, scale = self.camera.project(flat)
         pixels = pixels - [0, self.horizon]
         heights = points[self.ends, 1].mean(-1)  # (N,)
         outlines = fixed(capsules(pixels[self.ends] / SMALL, self.radii * scale[self.ends] / SMALL))
-        rows, width = self.shown.shape
+        rows, width = self.opacity.shape
         small = np.zeros((-(-rows // SMALL), -(-width // SMALL)), np.uint8)
         for limb in np.argsort(-heights):
             cv2.fillConvexPoly(small, outlines[limb], 25 + 75 * float(np.exp(-3 * max(heights[limb], 0))), cv2.LINE_AA, SUBPIXEL)
         return cv2.resize(cv2.GaussianBlur(small, (0, 0), 2.0), (width, rows), interpolation=cv2.INTER_LINEAR)
 
     def draw_path(self, picture: np.ndarray, frame: int) -> None:
-        """Draw the path of the root on the floor: wide up to the current frame, thin after it."""
+        """Draw the path of the root on the floor: wide up to `frame`, thin after it."""
         path = self.path - self.followed[frame]
         near = np.linalg.norm(path, axis=-1) < self.stage
-        first = frame - near[frame::-1].argmin() + 1 if not near[: frame + 1].all() else 0  # on the stage without a break
+        # Only the part around `frame` that does not leave the floor that is drawn.
+        first = frame - near[frame::-1].argmin() + 1 if not near[: frame + 1].all() else 0
         last = frame + near[frame:].argmin() if not near[frame:].all() else len(path)
         pixels = fixed(self.camera.project(path[first:last])[0])
         cv2.polylines(picture, [pixels], False, PATH_AHEAD, 1, cv2.LINE_AA, SUBPIXEL)
         cv2.polylines(picture, [pixels[: frame + 1 - first]], False, PATH, 3, cv2.LINE_AA, SUBPIXEL)
 
     def draw_footprints(self, picture: np.ndarray, frame: int) -> None:
-        """Draw footprints in light colours of their sides."""
+        """Draw the footprints up to `frame`, in light versions of the colours of left and right."""
         starts, outlines, colours = self.prints
         outlines = outlines - self.followed[frame]  # (P, 28, 3)
         seen = (starts <= frame) & (np.linalg.norm(outlines, axis=-1).max(axis=-1) < self.stage)
@@ -178,13 +181,13 @@ class Scene:
             cv2.fillConvexPoly(picture, outline, colour, cv2.LINE_AA, SUBPIXEL)
 
     def draw_body(self, picture: np.ndarray, frame: int) -> None:
-        """Draw the parts of the body, far ones first, each limb in layers that look like a lit cylinder."""
+        """Draw the parts of the body, far ones first; the layers of a limb make it look like a lit cylinder."""
         pixels, scale = self.camera.project(self.points[frame])
         ends, radii = pixels[self.ends], self.radii * scale[self.ends]  # (N, 2, 2), (N, 2)
-        share, more, shift, bright = (np.array(column) for column in zip(*LAYERS))
+        fraction, extra, shift, brightness = (np.array(column) for column in zip(*LAYERS))
         to_light = radii[:, None, :, None] * shift[:, None, None] * [-0.6, -0.8]  # (N, layers, 2, 2)
-        outlines = fixed(capsules(ends[:, None] + to_light, radii[:, None] * share[:, None] + more[:, None]))
-        colours = (self.colours[:, None] * bright[:, None]).clip(0, 255).tolist()  # (N, layers, 3)
+        outlines = fixed(capsules(ends[:, None] + to_light, radii[:, None] * fraction[:, None] + extra[:, None]))
+        colours = (self.colours[:, None] * brightness[:, None]).clip(0, 255).tolist()  # (N, layers, 3)
         for part in self.far_to_near(ends.mean(axis=1), scale[self.ends].mean(axis=1)):
             for layer in range(len(LAYERS)):
                 for limb in part:
@@ -197,8 +200,8 @@ class Scene:
         """
         apart = np.linalg.norm(middles[self.outer, None] - middles[self.trunk], axis=-1)
         in_front = nearness[self.outer] > nearness[self.trunk[apart.argmin(axis=1)]]
-        behind, before = (limbs[np.argsort(nearness[limbs])] for limbs in (self.outer[~in_front], self.outer[in_front]))
-        return [*behind[:, None], self.trunk, *before[:, None]]
+        behind, front = (limbs[np.argsort(nearness[limbs])] for limbs in (self.outer[~in_front], self.outer[in_front]))
+        return [*behind[:, None], self.trunk, *front[:, None]]
 
 
 def footprints(points: np.ndarray, fps: float, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -215,13 +218,13 @@ def footprints(points: np.ndarray, fps: float, skeleton: Skeleton) -> tuple[np.n
 
 
 def fixed(pixels: np.ndarray) -> np.ndarray:
-    """Pixels as OpenCV's fixed-point numbers."""
+    """Pixel coordinates as OpenCV's fixed-point integers."""
     return np.round(pixels * 2**SUBPIXEL).astype(np.int32)
 
 
 def smooth(path: np.ndarray, frames: float) -> np.ndarray:
-    """A path (T, 3) smoothed along time by a Gaussian with a standard deviation of `frames`; a steady walk is unchanged, also at
-    its ends."""
+    """A path (T, 3) smoothed along time by a Gaussian with a standard deviation of `frames`; a steady walk is unchanged,
+    even at its ends."""
     reach = int(3 * frames) + 1
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / frames) ** 2)
     padded = np.pad(path, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")

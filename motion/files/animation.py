@@ -1,7 +1,7 @@
-"""Motions as animated skeletons for .bvh, .glb, .fbx and SMPL files: a rest pose, named bones, and keys at every frame.
+"""Motions as animated skeletons for .bvh, .glb, .fbx and SMPL files: a rest pose, named bones, and a key at every frame.
 
-Joints (T, J, 3) → `Animation`: B bones, parents before children, of which the first may be a root bone on the floor that carries
-the path, and the last are leaf bones without channels. Metres, Y up.
+Joints (T, J, 3) → `Animation` with B bones, parents before children. The first bone may be a root bone on the floor, which moves
+along the path; the last bones are leaf bones that are not animated. Metres, Y up.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from utils.errors import UserError
 ROOTS = ("keep", "in_place", "bone")
 ROOT = "Root"  # name of the root bone
 PATH_SMOOTHING = 0.4  # seconds; standard deviation of the Gaussian that separates the path from the sway of the hips
-TIPS = {"Head": (0, 0.19, 0), "ToeBase": (0, 0, 0.07)}  # of the leaf bones, metres
+TIPS = {"Head": (0, 0.19, 0), "ToeBase": (0, 0, 0.07)}  # offsets of leaf bones from their parents, metres
 
 
 @dataclass(frozen=True)
 class RigOptions:
-    """How a motion becomes an animated skeleton.
+    """Options of animated skeletons.
 
     Attributes:
         skeleton: one of `motion.rest.KINDS`.
         body: (J, 3) rest pose of the standard skeleton, offsets from parents; None: HumanML3D's.
-        fps: frames per second of the file; None: those of the motion.
+        fps: frames per second of the file; None: the motion's.
         bone_names: one of `motion.files.names.STYLES`.
-        root: one of `ROOTS`: what carries the path: the hips, nothing, or a root bone.
-        loop: the motion is a cycle whose last frame leads into the first.
+        root: one of `ROOTS`, what moves along the path: the hips ("keep"), nothing ("in_place") or a root bone ("bone").
+        loop: whether the motion is a cycle whose last frame leads into the first.
     """
 
     skeleton: str = "symmetric"
@@ -47,15 +47,15 @@ class RigOptions:
     loop: bool = False
 
 
-USUAL_RIG = RigOptions()
+DEFAULT_RIG = RigOptions()
 
 
 @dataclass(frozen=True)
 class Animation:
-    """Names, parents and rest offsets (B, 3) of bones; the rest pose stands on the floor.
+    """An animated skeleton: names, parents and rest offsets (B, 3) of bones, and their motion. The rest pose is on the floor.
 
-    root (T, 3) is the position of bone 0, rotations (T, B, 3, 3) are local; `moving` (T, 3) is the position of bone 1 relative to a
-    root bone, or None without one.
+    `root` (T, 3) is the position of bone 0; `rotations` (T, B, 3, 3) are relative to the parents. If bone 0 is a root bone,
+    `moving` (T, 3) is the position of bone 1, the hips, relative to it; otherwise None.
     """
 
     names: list[str]
@@ -69,24 +69,24 @@ class Animation:
     @property
     def rest(self) -> ndarray:
         """Positions (B, 3) of the bones in the rest pose."""
-        places = self.offsets.copy()
+        positions = self.offsets.copy()
         for bone, parent in enumerate(self.parents):
             if parent >= 0:
-                places[bone] += places[parent]
-        return places
+                positions[bone] += positions[parent]
+        return positions
 
-    def places(self) -> ndarray:
+    def positions(self) -> ndarray:
         """Positions (T, B, 3) of the bones in every frame."""
-        turned, placed = [self.rotations[:, 0]], [self.root]
+        rotations, positions = [self.rotations[:, 0]], [self.root]
         for bone, parent in enumerate(self.parents[1:], start=1):
             step = self.moving if bone == 1 and self.moving is not None else np.broadcast_to(self.offsets[bone], self.root.shape)
-            placed.append(placed[parent] + np.einsum("tij,tj->ti", turned[parent], step))
-            turned.append(turned[parent] @ self.rotations[:, bone])
-        return np.stack(placed, axis=1)
+            positions.append(positions[parent] + np.einsum("tij,tj->ti", rotations[parent], step))
+            rotations.append(rotations[parent] @ self.rotations[:, bone])
+        return np.stack(positions, axis=1)
 
 
 def z_up(animation: Animation) -> Animation:
-    """The same animation with Z up, facing -Y, both in rest pose and motion."""
+    """The animation with rest pose and motion rotated to Z up; the rest pose faces -Y."""
     turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
     moving = None if animation.moving is None else animation.moving @ turn.T
     return replace(
@@ -131,7 +131,10 @@ def animate(joints: ndarray, fps: float, options: RigOptions) -> Animation:
 
 
 def frame_times(frames: int, fps: float, target: float) -> ndarray:
-    """Times, in frames at `fps`, of the frames at `target` that lie within a motion of `frames`."""
+    """Fractional frame indices at which to sample a motion of `frames` frames at `fps` to get the frame rate `target`.
+
+    Raises `UserError` for an invalid rate.
+    """
     if not 1 <= target <= 1000:
         raise UserError(f"--fps {target:g}: must be from 1 to 1000")
     count = int((frames - 1) * target / fps + 1e-6) + 1
@@ -139,7 +142,10 @@ def frame_times(frames: int, fps: float, target: float) -> ndarray:
 
 
 def resampled(values: ndarray, fps: float, times: ndarray) -> ndarray:
-    """Values (T, ...) or rotations (T, ..., 3, 3) at times, by cubic splines; rotations as quaternions."""
+    """Values (T, D) or rotations (T, B, 3, 3) interpolated at fractional frame indices `times` by cubic splines.
+
+    Rotations are interpolated as quaternions.
+    """
     if values.ndim < 4:
         return CubicSpline(np.arange(len(values)), values)(times)
     quaternions = continuous(matrixq(torch.from_numpy(values)).numpy())
@@ -154,7 +160,7 @@ def continuous(quaternions: ndarray) -> ndarray:
 
 
 def ground_path(joints: ndarray, fps: float, loop: bool) -> tuple[ndarray, ndarray]:
-    """The smoothed path (T, 3) of the hips on the floor, and the heading, (T,) radians about the vertical from +Z."""
+    """The smoothed path (T, 3) of the hips on the floor, and the smoothed heading (T,), radians from +Z about the vertical."""
     skeleton = skeleton_for(joints.shape[1])
     forward = facing(torch.as_tensor(joints).double(), skeleton).numpy()
     yaw = np.unwrap(np.arctan2(forward[:, 0], forward[:, 2]))
@@ -163,12 +169,14 @@ def ground_path(joints: ndarray, fps: float, loop: bool) -> tuple[ndarray, ndarr
 
 
 def smoothed(values: ndarray, deviation: float, loop: bool) -> ndarray:
-    """Values (T, D) smoothed along time by a Gaussian of `deviation` frames; steady motion is unchanged, also at its ends; cycles
-    wrap around."""
+    """Values (T, D) smoothed along time by a Gaussian with a standard deviation of `deviation` frames.
+
+    Steady motion is unchanged, even at its ends. With `loop`, the smoothing wraps around.
+    """
     reach = int(3 * deviation) + 1
     if len(values) < 2:
         return values
-    if loop:  # cycles follow each other, each displaced by the last one's progress
+    if loop:  # repeat the cycle, each time displaced by the distance covered in one cycle
         step = values[-1] - values[0] + (values[1] - values[0] + values[-1] - values[-2]) / 2
         cycles = np.arange(-(reach // len(values)) - 1, reach // len(values) + 2)
         padded = np.concatenate([values + cycle * step for cycle in cycles])

@@ -1,8 +1,14 @@
 """Motions in NumPy files, recognised by their content, not by their suffix.
 
-Joints (T, 22 or 21, 3), SMPL's (T, 24 or 52, 3), features (T, 263 or 251), not normalised; several such motions, (N, T, J, 3) or
-(N, T, D); MDM's results.npy, a dictionary with `motion` (N, J, 3, T) and `lengths` (N,); SMPL rotations in AMASS's layout (`poses`,
-`trans`). Dictionaries are unpickled without running code: only NumPy's own classes are allowed.
+A file may contain:
+
+- joints (T, 22 or 21, 3), or SMPL's joints (T, 24 or 52, 3);
+- features (T, 263 or 251) that are not normalised;
+- several such motions, (N, T, J, 3) or (N, T, D);
+- a dictionary with `motion` (N, J, 3, T) and `lengths` (N,), as in MDM's results.npy;
+- SMPL rotations in AMASS's layout (`poses`, `trans`).
+
+Dictionaries are unpickled without running code: only NumPy's own classes are allowed.
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ from utils.archives import Limits, check_zip
 from utils.errors import UserError, note
 
 SMPL_COUNTS = (24, 52)  # joints of SMPL and SMPL-H; the first 22 are HumanML3D's
-FEATURES = {spec.dim: spec for spec in SPECS.values()}  # by width
+FEATURES = {spec.dim: spec for spec in SPECS.values()}  # by number of features
 RATES = {spec.num_joints: spec.fps for spec in SPECS.values()}
 PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
     (f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")
@@ -33,7 +39,9 @@ PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
 
 
 def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> Raw:
-    """The motion in an array file; `sample` is its index if there are several, `smpl` the body model of SMPL rotations.
+    """Read the motion in an array file.
+
+    `sample` is the index of the motion if there are several; `smpl` is the body model for SMPL rotations.
 
     Raises `UserError` for files without a motion.
     """
@@ -56,7 +64,7 @@ def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> R
 
 
 def check_archive(path: Path) -> None:
-    """Raise `UserError` for an .npz that would exceed the memory."""
+    """Raise `UserError` for an .npz that is damaged, or whose unpacked content is larger than `LARGEST` bytes."""
     try:
         with zipfile.ZipFile(path) as archive:
             check_zip(archive, path, Limits(size=LARGEST))
@@ -67,7 +75,7 @@ def check_archive(path: Path) -> None:
 
 
 def load(path: Path) -> np.ndarray | dict:
-    """The array in a `.npy` file, or the dictionary that was saved as one."""
+    """The array or the dictionary in a `.npy` file."""
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
@@ -78,8 +86,8 @@ def load(path: Path) -> np.ndarray | dict:
             content = SafeUnpickler(file).load()
     except pickle.UnpicklingError as error:
         remedy = "save its joints again as a plain array: np.save('motion.npy', joints)"
-        raise UserError(f"{path}: holds pickled objects that are not opened, for they could run code ({error}); {remedy}") from None
-    except Exception as error:  # a damaged pickle raises anything
+        raise UserError(f"{path}: holds pickled objects, which could run code and are not opened ({error}); {remedy}") from None
+    except Exception as error:  # a damaged pickle may raise any exception
         raise UserError(f"{path}: cannot be read ({error}); it may be damaged") from None
     content = content.item() if isinstance(content, np.ndarray) and content.ndim == 0 else content
     if not isinstance(content, dict):
@@ -91,7 +99,7 @@ class SafeUnpickler(pickle.Unpickler):
     """Unpickles arrays, numbers, texts, lists and dictionaries, and refuses other classes."""
 
     def find_class(self, module: str, name: str) -> object:
-        """A class that a pickle names; only NumPy's own are allowed."""
+        """The class `module.name`. Raises `UnpicklingError` unless it is listed in `PICKLED`."""
         if (module, name) not in PICKLED:
             raise pickle.UnpicklingError(f"{module}.{name}")
         return super().find_class(module, name)
@@ -102,17 +110,17 @@ def only_array(path: Path) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as archive:
             if len(archive.files) != 1:
-                wanted = "one array of joints, or SMPL's poses and trans"
-                raise UserError(f"{path}: holds {', '.join(archive.files) or 'nothing'}; expected {wanted}")
+                expected = "one array of joints, or SMPL's poses and trans"
+                raise UserError(f"{path}: holds {', '.join(archive.files) or 'nothing'}; expected {expected}")
             return archive[archive.files[0]]
     except UserError:
         raise
-    except Exception as error:  # zipfile, zlib and NumPy raise many kinds
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds of exceptions
         raise UserError(f"{path}: cannot be read ({error}); it may be damaged") from None
 
 
 def from_results(content: dict, path: Path, sample: int) -> Raw:
-    """A motion of MDM's results.npy: `motion` (N, J, 3, T) in metres, and `lengths` (N,)."""
+    """The motion with index `sample` in MDM's results.npy: `motion` (N, J, 3, T) in metres, and `lengths` (N,)."""
     motions = content.get("motion")
     if not isinstance(motions, np.ndarray) or motions.ndim != 4 or motions.shape[2] != 3:
         raise UserError(f"{path}: a dictionary without 'motion' (N, joints, 3, T); it holds {', '.join(map(str, content))}")
@@ -122,16 +130,16 @@ def from_results(content: dict, path: Path, sample: int) -> Raw:
 
 
 def chosen(motions: np.ndarray, path: Path, sample: int) -> np.ndarray:
-    """One of several motions; prints a note if there are more."""
+    """The motion with index `sample`; prints a note if there are several."""
     if not 0 <= sample < len(motions):
         raise UserError(f"--input_sample {sample}: {path} holds {len(motions)} motions, so it must be from 0 to {len(motions) - 1}")
     if len(motions) > 1:
-        note(f"{path} holds {len(motions)} motions; number {sample} is read, --input_sample chooses another")
+        note(f"{path} holds {len(motions)} motions; reading number {sample}, --input_sample selects another")
     return motions[sample]
 
 
 def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
-    """The motion of a plain array."""
+    """The motion in an array of joints or features; `sample` is its index if the array holds several motions."""
     if array.dtype.kind != "f" or not array.size:
         raise UserError(f"{path}: holds {array.dtype} of shape {array.shape}; expected a motion in floating point")
     array = array.astype(np.float64)
@@ -155,13 +163,13 @@ def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
 
 
 def check_features(features: np.ndarray, joints: np.ndarray, name: str) -> None:
-    """Raise `UserError` unless features (T, D) give joints (T, J, 3) of a person; normalised features do not. A note reports
-    invalid rotations, as in features that were denormalised twice."""
+    """Raise `UserError` if joints (T, J, 3), computed from features (T, D), do not have the size of a person, as happens with
+    normalised features. Print a note if the rotations are invalid, as in features that were denormalised twice."""
     size = body_size(joints)
     remedy = "denormalise them once: features * std + mean"
     if not BODIES[0] <= size <= BODIES[1]:
-        raise UserError(f"{name}: its features give a height of {size:.3g} m from foot to head; are they normalised? {remedy}")
+        raise UserError(f"{name}: its features give a body of {size:.3g} m from foot to head; are they normalised? {remedy}")
     spec = FEATURES[features.shape[1]]
     columns = features[:, spec.rotations_slice].reshape(-1, 3)
-    if np.abs(np.linalg.norm(columns, axis=-1) - 1).mean() > 0.08:  # 0 of captures, 0.13 of what was denormalised twice
+    if np.abs(np.linalg.norm(columns, axis=-1) - 1).mean() > 0.08:  # 0 for captures, 0.13 for features denormalised twice
         note(f"{name}: the rotations in its features are invalid; {remedy}")

@@ -1,6 +1,6 @@
 """Reading and writing of BVH files.
 
-A BVH file is a tree of joints with offsets, then one line of numbers per frame: the channels of each joint, depth first.
+A BVH file contains a tree of joints with offsets, then one line of numbers per frame: the channels of each joint, depth first.
 `Bvh` holds it as arrays: J joints over T frames, in the file's own unit, parents before children.
 """
 
@@ -23,12 +23,13 @@ from utils.errors import UserError, note
 
 COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 HIERARCHY = re.compile(r"\s*HIERARCHY\b", re.IGNORECASE)
-MOTION = re.compile(r"^[ \t]*MOTION[ \t]*$|(?<=\s)MOTION(?=\s+Frames\s*:?\s*\d)", re.IGNORECASE | re.MULTILINE)  # names hold it too
+# Joint names may contain the word MOTION too.
+MOTION = re.compile(r"^[ \t]*MOTION[ \t]*$|(?<=\s)MOTION(?=\s+Frames\s*:?\s*\d)", re.IGNORECASE | re.MULTILINE)
 HEADER = re.compile(r"\s*Frames\s*:?[ \t]*(\S+)[^\n]*?\s+Frame\s*Time\s*:?[ \t]*(\S+)([^\n]*)", re.IGNORECASE)
 CHANNEL = re.compile("[xyz](position|rotation|scale)")
-PART = 10_000  # frames written at once
-ABSURD = 1e9
-AT_ONCE = 100_000  # rotations converted at once: more would take gigabytes of a motion of hours
+CHUNK = 10_000  # frames written at a time
+ABSURD = 1e9  # channel values above this mean a damaged file
+ROTATIONS = 100_000  # rotations converted at a time, to limit memory
 
 
 @dataclass
@@ -39,10 +40,10 @@ class Bvh:
         names: J joint names, parents before children.
         parents: parent of each joint, -1 for the root.
         offsets: (J, 3) position of each joint relative to its parent in the rest pose.
-        positions: (T, J, 3) position of each joint relative to its parent in each frame: its position channels, or else its offset.
+        positions: (T, J, 3) position of each joint relative to its parent in each frame: its position channels, or its offset.
         rotations: (T, J, 3, 3) rotation of each joint in its parent's frame.
         frame_time: seconds between frames.
-        end_sites: by joint, the offset (3,) of its End Site.
+        end_sites: offset (3,) of the End Site of a joint, keyed by the joint's index.
     """
 
     names: list[str]
@@ -64,42 +65,42 @@ class Bvh:
 
     def landmarks(self) -> tuple[list[str], np.ndarray]:
         """Names and global positions (T, J + E, 3) of the joints followed by the E End Sites, named "<joint>_end"."""
-        turned, placed = [], []
+        rotations, positions = [], []
         for joint, parent in enumerate(self.parents):
             step, turn = self.positions[:, joint], self.rotations[:, joint]
-            turned.append(turn if parent < 0 else turned[parent] @ turn)
-            placed.append(step if parent < 0 else placed[parent] + np.einsum("tij,tj->ti", turned[parent], step))
+            rotations.append(turn if parent < 0 else rotations[parent] @ turn)
+            positions.append(step if parent < 0 else positions[parent] + np.einsum("tij,tj->ti", rotations[parent], step))
         for joint, offset in self.end_sites.items():
-            placed.append(placed[joint] + turned[joint] @ offset)
-        return self.names + [f"{self.names[joint]}_end" for joint in self.end_sites], np.stack(placed, axis=1)
+            positions.append(positions[joint] + rotations[joint] @ offset)
+        return self.names + [f"{self.names[joint]}_end" for joint in self.end_sites], np.stack(positions, axis=1)
 
 
 def read_bvh(source: str | Path | TextIO) -> Bvh:
     """Read a BVH file, or an open text stream.
 
     Joints may have up to 3 rotation channels, up to 3 position channels or both, in any order; a missing rotation is 0, and
-    positions replace the offset. If a file has several people or motions, the first is read. If the number of rows differs from the
-    header, all existing rows are read. A note is printed in each case.
+    positions replace the offset. Of several people or motions, the first is read. If the number of rows differs from the header,
+    all existing rows are read. A note is printed in both cases.
 
     Raises:
-        UserError: the file is missing, is no BVH, is damaged, or holds numbers that are not finite.
+        UserError: the file is missing, not a BVH file or damaged, or holds numbers that are not finite.
     """
     name, text = read_text(source)
     if "#" in text:
         text = COMMENT.sub("", text)
-    start, found = HIERARCHY.match(text), MOTION.search(text)
-    if not start or not found:
+    start, motion = HIERARCHY.match(text), MOTION.search(text)
+    if not start or not motion:
         missing = "MOTION on a line of its own" if start else "HIERARCHY at the start"
         raise UserError(f"{name}: not a BVH file ({missing} expected)")
-    header = HEADER.match(text, found.end())
+    header = HEADER.match(text, motion.end())
     if not header:
-        line = " ".join(text[found.end() :].split(maxsplit=6)[:6])
+        line = " ".join(text[motion.end() :].split(maxsplit=6)[:6])
         raise UserError(f"{name}: not a BVH file (Frames and Frame Time expected after MOTION, found '{line}')")
     try:
-        bvh, channels = parse_hierarchy(text[start.end() : found.start()].split())
+        bvh, channels = parse_hierarchy(text[start.end() : motion.start()].split())
         frames, bvh.frame_time = number(header[1]), number(header[2])
     except (IndexError, ValueError) as error:
-        raise UserError(f"{name}: its HIERARCHY, Frames or Frame Time cannot be understood ({error})") from None
+        raise UserError(f"{name}: its HIERARCHY, Frames or Frame Time cannot be parsed ({error})") from None
     if not 0 < bvh.frame_time < np.inf:
         raise UserError(f"{name}: Frame Time is {header[2]}, not a positive number of seconds")
     rows = motion_rows(text, header, sum(map(len, channels)), name)
@@ -112,12 +113,15 @@ def read_bvh(source: str | Path | TextIO) -> Bvh:
 
 
 def number(word: str) -> float:
-    """A number with a decimal point or a decimal comma."""
+    """Parse a number with a decimal point or a decimal comma."""
     return float(word.replace(",", "."))
 
 
 def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
-    """The rest pose (without frames) and each joint's channels. Raises `ValueError` or `IndexError` for invalid content."""
+    """Parse a HIERARCHY block: a `Bvh` without frames, and the channels of each joint.
+
+    Raises `ValueError` or `IndexError` for invalid content.
+    """
     bvh = Bvh([], [], np.empty(0), np.empty(0), np.empty(0), 0.0)
     offsets: list[list[float]] = []
     channels: list[list[str]] = []
@@ -162,7 +166,10 @@ def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
 
 
 def checked_channels(words: list[str]) -> list[str]:
-    """The channel names after CHANNELS and their count. Raises `ValueError` for invalid counts and names."""
+    """The channel names in the words after CHANNELS, the first of which is their count.
+
+    Raises `ValueError` for invalid counts and names.
+    """
     count = int(number(words[0]))
     names = [word.lower() for word in words[1 : 1 + count]] if 0 <= count <= 9 else []
     if not 0 <= count <= 9 or len(names) < count or not all(CHANNEL.fullmatch(name) for name in names):
@@ -173,7 +180,7 @@ def checked_channels(words: list[str]) -> list[str]:
 
 
 def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[str]]:
-    """Keep only the joints of the first ROOT in `bvh`; returns their channels, which come first in each row."""
+    """Keep only the joints of the first ROOT in `bvh`; returns their channels, which are the first columns of each row."""
     roots = [joint for joint, parent in enumerate(bvh.parents) if parent < 0]
     if len(roots) > 1:
         note(f"{name}: holds {len(roots)} people ({', '.join(bvh.names[root][:40] for root in roots[:5])}); the first is read")
@@ -183,9 +190,9 @@ def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[st
 
 
 def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarray:
-    """The numbers after the header, (T, channels)."""
+    """The channel values (T, width) after the header. Raises `UserError` for a truncated or damaged motion."""
     start, stop = header.end(), len(text)
-    try:  # what follows the frame time is passed over, but for whole rows
+    try:  # ignore text on the line of the frame time, unless it is a row of numbers
         if len(np.array(header[3].split(), dtype=float)) >= width:
             start = header.start(3)
     except ValueError:
@@ -202,14 +209,15 @@ def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarra
     if not np.isfinite(values).all():
         raise UserError(f"{name}: its motion holds NaN or infinite numbers; export it again")
     if np.abs(values).max() > ABSURD:
-        raise UserError(f"{name}: its motion holds {np.abs(values).max():.3g}, which is no position or angle; it is damaged")
+        largest = f"{np.abs(values).max():.3g}"
+        raise UserError(f"{name}: its motion holds {largest}, which is not a valid position or angle; the file is damaged")
     return values.reshape(-1, width)
 
 
 def parsed(text: str) -> np.ndarray | None:
-    """The numbers in a text, or None if it has other content."""
+    """The numbers in a text, or None if it contains anything else."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # NumPy stops at what is no number
+        warnings.simplefilter("error", DeprecationWarning)  # np.fromstring warns and stops at anything but numbers
         try:
             return np.fromstring(text, sep=" ")
         except (ValueError, DeprecationWarning):
@@ -217,21 +225,23 @@ def parsed(text: str) -> np.ndarray | None:
 
 
 def rows_of_lines(block: str, width: int, name: str) -> np.ndarray:
-    """The complete rows of a truncated motion. Raises `UserError` if a line before the last has another width, or if there is
-    none."""
+    """The rows of a motion, parsed line by line; an incomplete last row is dropped.
+
+    Raises `UserError` if another line does not have `width` numbers, or if there are no rows.
+    """
     rows: list[np.ndarray] = []
     lines = [line for line in block.splitlines() if line.strip()]
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         row = parsed(line)
         if row is not None and len(row) == width and width:
             rows.append(row)
             continue
-        if row is None or place < len(lines) - 1 or not rows:
-            found = "something other than numbers" if row is None else f"{len(row)} numbers"
-            reason = f"row {place + 1} of its motion holds {found} where {width} channels are expected"
-            raise UserError(f"{name}: {reason}; the file is cut short or damaged")
+        if row is None or index < len(lines) - 1 or not rows:
+            content = "something other than numbers" if row is None else f"{len(row)} numbers"
+            reason = f"row {index + 1} of its motion holds {content} where {width} channels are expected"
+            raise UserError(f"{name}: {reason}; the file is truncated or damaged")
     if not rows:
-        raise UserError(f"{name}: no frames after its header; the file is cut short or damaged")
+        raise UserError(f"{name}: no frames after its header; the file is truncated or damaged")
     return np.concatenate(rows)
 
 
@@ -239,7 +249,7 @@ def pose(bvh: Bvh, channels: list[list[str]], motion: np.ndarray) -> None:
     """Fill in positions (T, J, 3) and rotations (T, J, 3, 3) from the motion block (T, channels)."""
     bvh.positions = np.tile(bvh.offsets, (len(motion), 1, 1))
     bvh.rotations = np.tile(np.eye(3), (len(motion), len(channels), 1, 1))
-    turning: dict[str, list[tuple[int, list[int]]]] = {}  # by order of rotation: joints and their columns
+    turning: dict[str, list[tuple[int, list[int]]]] = {}  # joints and their columns, keyed by rotation order
     first = 0
     for joint, names in enumerate(channels):
         columns = range(first, first + len(names))
@@ -251,12 +261,12 @@ def pose(bvh: Bvh, channels: list[list[str]], motion: np.ndarray) -> None:
         if turns:
             order, turn_columns = zip(*turns)
             turning.setdefault("".join(order), []).append((joint, list(turn_columns)))
-    for order, joints_and_columns in turning.items():  # one conversion for joints of an order
-        size = max(1, AT_ONCE // len(motion))
-        for some in (joints_and_columns[first : first + size] for first in range(0, len(joints_and_columns), size)):
-            joints, columns = map(list, zip(*some))
+    for order, joints_and_columns in turning.items():  # joints with the same order are converted together
+        size = max(1, ROTATIONS // len(motion))
+        for chunk in (joints_and_columns[first : first + size] for first in range(0, len(joints_and_columns), size)):
+            joints, columns = map(list, zip(*chunk))
             angles = torch.zeros(len(motion), len(joints), 3, dtype=torch.float64)
-            angles[..., : len(order)] = torch.from_numpy(np.deg2rad(motion[:, columns]))  # (T, joints, turns); a hinge has 1 or 2
+            angles[..., : len(order)] = torch.from_numpy(np.deg2rad(motion[:, columns]))  # (T, joints, turns); hinges have 1 or 2
             bvh.rotations[:, joints] = euler_to_matrix(angles, order.ljust(3, "x")).numpy()
 
 
@@ -273,8 +283,8 @@ def write_bvh(
 ) -> None:
     """Write a motion as BVH: 6 channels for the root, 3 for every other joint, an End Site on each leaf.
 
-    A BVH file lists joints depth first, so they may be read back in another order. An End Site extends its bone by half the bone's
-    length, so that viewers draw hands; leaf bones named "…_End" by a tenth.
+    A BVH file lists joints depth first, so they may be read back in another order. An End Site extends a leaf bone by
+    half of its length, so that viewers draw hands, or by a tenth if its name ends in "_End".
 
     Args:
         names: J joint names without spaces.
@@ -282,7 +292,7 @@ def write_bvh(
         offsets: (J, 3) position of each joint relative to its parent in the rest pose, in the file's unit.
         root: (T, 3) position of joint 0.
         local_rotations: (T, J, 3, 3) rotation of each joint in its parent's frame.
-        fps: frames a second.
+        fps: frames per second.
         order: axes of the rotation channels, three different ones; "ZYX" writes Zrotation Yrotation Xrotation.
         moving: (T, 3) position of joint 1 relative to joint 0; joint 1 then has 6 channels too.
 
@@ -295,33 +305,33 @@ def write_bvh(
     hierarchy, depth_first = hierarchy_lines(names, parents, np.asarray(offsets, np.float64), order, 1 if moving is None else 2)
 
     angles = np.empty((len(root), len(depth_first), 3))
-    for part in parts_of(len(root)):
+    for part in chunks_of(len(root)):
         angles[part] = matrix_to_euler(torch.from_numpy(local_rotations[part][:, depth_first]), order).numpy()
-    # A player that interpolates between frames must not spin where an angle passes 180 degrees.
+    # Unwrap angles, so that players that interpolate between frames do not spin where an angle passes 180 degrees.
     for joint in range(angles.shape[1]):
         angles[:, joint] = np.rad2deg(np.unwrap(angles[:, joint], axis=0))
     head = ["HIERARCHY", *hierarchy, "MOTION", f"Frames: {len(root)}", f"Frame Time: {1 / fps:.8f}", ""]
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write("\n".join(head))
-        for part in parts_of(len(root)):
-            places = [root[part], angles[part, 0]]
+        for part in chunks_of(len(root)):
+            channels = [root[part], angles[part, 0]]
             if moving is not None:
-                places += [moving[part], angles[part, 1]]
-            turns = angles[part, len(places) // 2 :]
-            rows = np.concatenate((*places, turns.reshape(len(turns), -1)), axis=1)
+                channels += [moving[part], angles[part, 1]]
+            turns = angles[part, len(channels) // 2 :]
+            rows = np.concatenate((*channels, turns.reshape(len(turns), -1)), axis=1)
             row = " ".join(["%.6f"] * rows.shape[1]) + "\n"
             file.write(row * len(rows) % tuple(rows.ravel().tolist()))
 
 
-def parts_of(frames: int) -> list[slice]:
-    """Slices of a motion that are written one after the other to save memory."""
-    return [slice(first, first + PART) for first in range(0, frames, PART)]
+def chunks_of(frames: int) -> list[slice]:
+    """Slices of at most `CHUNK` frames that cover a motion of `frames` frames."""
+    return [slice(first, first + CHUNK) for first in range(0, frames, CHUNK)]
 
 
 def hierarchy_lines(
-    names: Sequence[str], parents: Sequence[int], offsets: np.ndarray, order: str, placed: int
+    names: Sequence[str], parents: Sequence[int], offsets: np.ndarray, order: str, positioned: int
 ) -> tuple[list[str], list[int]]:
-    """The lines of the HIERARCHY block, and the order of its joints; the first `placed` have position channels."""
+    """The lines of the HIERARCHY block, and the order of its joints; the first `positioned` joints have position channels."""
     turns = " ".join(f"{axis.upper()}rotation" for axis in order)
     lines: list[str] = []
     listed: list[int] = []
@@ -332,7 +342,7 @@ def hierarchy_lines(
         lines.append(f"{pad}{'JOINT' if depth else 'ROOT'} {names[joint]}")
         lines.append(pad + "{")
         lines.append(f"{inner}OFFSET {numbers(offsets[joint])}")
-        lines.append(f"{inner}CHANNELS " + (f"3 {turns}" if depth >= placed else f"6 Xposition Yposition Zposition {turns}"))
+        lines.append(f"{inner}CHANNELS " + (f"3 {turns}" if depth >= positioned else f"6 Xposition Yposition Zposition {turns}"))
         children = [child for child, parent in enumerate(parents) if parent == joint]
         for child in children:
             add(child, depth + 1)
@@ -346,5 +356,5 @@ def hierarchy_lines(
 
 
 def numbers(vector: np.ndarray) -> str:
-    """Numbers as a BVH file writes them, with six decimals."""
+    """Numbers with six decimals, separated by spaces."""
     return " ".join(f"{x:.6f}" for x in vector)

@@ -35,15 +35,16 @@ LONGEST_DRAWN = 600  # seconds
 
 
 def to_features(joints: np.ndarray, fps: float) -> np.ndarray:
-    """HumanML3D's features (T', 263) float32 at 20 fps, of joints (T, 22, 3) in metres at any frame rate: the models' input.
+    """HumanML3D's features (T', 263), float32 at 20 fps, the models' input, from joints (T, 22, 3) in metres at any frame rate.
 
     The skeleton is made uniform, put on the floor and turned to face +Z at the start. Raises `UserError` for other skeletons, NaN
-    and motions shorter than two frames of 1/20 s.
+    and motions of fewer than two frames at 20 fps.
     """
     check_joints(joints, HUMANML3D.num_joints)
     resampled = at_rate(joints, fps, MODEL_FPS)
     if len(resampled) < 2:
-        raise UserError(f"a motion of {len(joints)} frames at {fps:g} fps is too short for features, which need 1/{MODEL_FPS} s")
+        duration = f"a motion of {len(joints)} frames at {fps:g} fps"
+        raise UserError(f"{duration} is too short for features, which need two frames at {MODEL_FPS} fps")
     features, _ = joints_to_features(torch.as_tensor(resampled, dtype=torch.float32)[None], HUMANML3D)
     return features[0].numpy()
 
@@ -51,15 +52,15 @@ def to_features(joints: np.ndarray, fps: float) -> np.ndarray:
 @script
 def main(argv: list[str] | None = None) -> None:
     config = parse(Convert, argv)
-    from motion.files.export import OutputOptions, export  # here, for who only reads needs no libraries that draw
+    from motion.files.export import OutputOptions, export  # here, because reading does not need the drawing libraries
 
     source, target = Path(config.source), Path(config.target)
     if target.resolve() == source.resolve():
-        raise UserError(f"{target}: would replace what is being read; give another name")
+        raise UserError(f"{target}: is the input file itself; give another name")
     motion = part_of(read_motion(source, InputOptions.of(config)), config.start, config.end)
     if target.suffix.lower() in DRAWN and motion.seconds > LONGEST_DRAWN:
-        minutes = f"{motion.seconds / 60:.0f} minutes of motion take long to draw"
-        raise UserError(f"{target}: {minutes}; --start and --end, in seconds, choose at most {LONGEST_DRAWN // 60} minutes")
+        duration = f"the motion lasts {motion.seconds / 60:.0f} minutes, too long to draw"
+        raise UserError(f"{target}: {duration}; select at most {LONGEST_DRAWN // 60} minutes with --start and --end (in seconds)")
     facts = f"{len(motion)} frames at {motion.fps:g} fps, in {NAMES[motion.unit]}, {motion.up.upper()} up"
     print(f"{source}: {motion.joints.shape[1]} joints, {facts}; {body_size(motion.joints):.2f} m from foot to head")
     if config.features:
@@ -73,7 +74,7 @@ def part_of(motion: FileMotion, start: float, end: float | None) -> FileMotion:
     """The frames of a motion between two times, in seconds. Raises `UserError` if there are none."""
     first, last = (len(motion) if time is None else time * motion.fps for time in (start, end))
     if not 0 <= first < min(last, len(motion)):
-        raise UserError(f"--start {start:g} --end {end}: no part of a motion of {motion.seconds:.1f} seconds")
+        raise UserError(f"--start {start:g} --end {end}: selects no part of the motion, which lasts {motion.seconds:.1f} seconds")
     frames = slice(round(first), min(len(motion), max(round(last), round(first) + 1)))
     if frames == slice(0, len(motion)):
         return motion
@@ -84,7 +85,7 @@ def part_of(motion: FileMotion, start: float, end: float | None) -> FileMotion:
 def write_features(path: Path, motion: FileMotion) -> None:
     """Write a motion's features as `.npy`. Raises `UserError` for another suffix."""
     if path.suffix != ".npy":
-        raise UserError(f"{path}: features are written as .npy; give it such a name")
+        raise UserError(f"{path}: features are written as .npy; change the suffix")
     features = to_features(motion.joints, motion.fps)
     with atomic_path(path) as temporary:
         np.save(temporary, features)

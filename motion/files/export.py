@@ -1,7 +1,7 @@
 """Writing of motion files, in the format given by the suffix.
 
-.npy joints in metres, .bvh and .glb animated skeletons, .npz SMPL rotations in AMASS's layout, .fbx through Blender's module, .mp4
-and .gif videos, .png contact sheet, .html page.
+Joints: .npy. Animated skeletons: .bvh, .glb, and .fbx (converted by Blender). SMPL rotations in AMASS's layout: .npz. Videos: .mp4
+and .gif. Contact sheet: .png. Viewer in a page: .html.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ SUFFIXES = (".npy", ".bvh", ".glb", ".npz", ".fbx", ".mp4", ".gif", ".png", ".ht
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """How files are written.
+    """Options for writing motion files.
 
     Attributes:
-        unit: one of `UNITS`, of .npy and .bvh files; None: metres in .npy, centimetres in .bvh. Other formats have their own.
-        up: the axis up, "y" or "z", of .npy and .bvh files.
-        rig: settings of animated skeletons; the frame rate applies to every format.
-        smpl: SMPL model file of the body that an .npz poses; None: HumanML3D's uniform skeleton.
+        unit: unit of length in .npy and .bvh files, one of `UNITS`; None: metres in .npy, centimetres in .bvh.
+        up: up axis of .npy and .bvh files, "y" or "z".
+        rig: options of animated skeletons; its frame rate applies to every format.
+        smpl: SMPL model file of the body to pose in .npz files; None: the skeleton of `rig`.
     """
 
     unit: str | None = None
@@ -54,10 +54,10 @@ class OutputOptions:
         return cls(config.unit, config.up, rig, config.smpl or None)
 
 
-USUAL = OutputOptions()
+DEFAULT_OUTPUT = OutputOptions()
 
 
-def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, options: OutputOptions = USUAL) -> None:
+def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, options: OutputOptions = DEFAULT_OUTPUT) -> None:
     """Write joints (T, J, 3), metres, Y up, in the format given by the suffix of `path`; creates missing folders.
 
     Raises `UserError` for an unknown suffix, for joints that are not finite or of an unknown skeleton, and if the file cannot be
@@ -70,8 +70,8 @@ def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, optio
         animation = z_up(animation) if options.up == "z" else animation
         scale = 1 / UNITS[options.unit or "cm"]
         moving = None if animation.moving is None else scale * animation.moving
-        places = scale * animation.offsets, scale * animation.root
-        write_bvh(path, animation.names, animation.parents, *places, animation.rotations, animation.fps, moving=moving)
+        offsets, root = scale * animation.offsets, scale * animation.root
+        write_bvh(path, animation.names, animation.parents, offsets, root, animation.rotations, animation.fps, moving=moving)
         return
     if suffix == ".glb":
         write_glb(path, joints, caption, fps, options.rig)

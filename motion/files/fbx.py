@@ -1,8 +1,7 @@
 """Writing of .fbx files: an animated .glb is written, and Blender converts it in a separate process.
 
-Blender is the program or Python in the environment variable LAMP_BLENDER, else `blender` on the PATH. A
-Python needs Blender's module: `pip install bpy==5.0.1`, whose wheel is for Python 3.11; preferably in a separate virtual
-environment.
+The environment variable LAMP_BLENDER names the program `blender`, or a Python 3.11 with Blender's module (`pip install bpy==5.0.1`,
+preferably in a separate virtual environment). If it is not set, `blender` on the PATH is used.
 """
 
 from __future__ import annotations
@@ -15,33 +14,33 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from motion.files.animation import USUAL_RIG, RigOptions
+from motion.files.animation import DEFAULT_RIG, RigOptions
 from motion.files.gltf import write_glb
 from utils.checkpoint import atomic_path
 from utils.errors import UserError
 
 SCRIPT = Path(__file__).parents[2] / "assets" / "fbx_blender.py"
 VARIABLE = "LAMP_BLENDER"
-PATIENCE = 600  # seconds
+TIMEOUT = 600  # seconds
 REMEDY = (
     f"install Blender, or its module (pip install bpy==5.0.1, in a virtual environment of Python 3.11), and set {VARIABLE} to the "
     "program `blender` or to that environment's Python"
 )
 
 
-def write_fbx(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20, rig: RigOptions = USUAL_RIG) -> None:
+def write_fbx(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20, rig: RigOptions = DEFAULT_RIG) -> None:
     """Write joints (T, J, 3), metres, Y up, as an animated .fbx. Raises `UserError` if Blender is missing or fails."""
     command = blender()
     with TemporaryDirectory() as folder:
         glb, fbx = Path(folder) / "motion.glb", Path(folder) / "motion.fbx"
         write_glb(glb, joints, caption, fps, rig)
         try:
-            ended = subprocess.run([*command, str(glb), str(fbx)], capture_output=True, text=True, timeout=PATIENCE, check=False)
+            process = subprocess.run([*command, str(glb), str(fbx)], capture_output=True, text=True, timeout=TIMEOUT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise UserError(f"{path}: .fbx files are written by Blender, which did not run ({error}); {REMEDY}") from None
         if not fbx.is_file():
-            words = (ended.stderr or ended.stdout).strip().splitlines() or ["no message"]
-            raise UserError(f"{path}: Blender ({command[0]}) wrote no .fbx ({words[-1]}); {REMEDY}")
+            messages = (process.stderr or process.stdout).strip().splitlines() or ["no message"]
+            raise UserError(f"{path}: Blender ({command[0]}) wrote no .fbx ({messages[-1]}); {REMEDY}")
         with atomic_path(path) as temporary:
             shutil.copyfile(fbx, temporary)
 

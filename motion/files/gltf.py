@@ -1,8 +1,8 @@
 """Writing of animated GLB files (binary glTF 2.0): a capsule body on a skeleton, for Blender, Unity, Unreal, three.js and viewers.
 
-In: joints (T, J, 3), metres, Y up. Out: a file with J bones in a T-pose (facing +Z), a skinned body whose limbs are tapered
-capsules of the video's radii, and one animation: a rotation of every bone and the root's translation in every frame.
-Specification: Khronos glTF 2.0; nothing beyond its core is used.
+Input: joints (T, J, 3), metres, Y up. Output: a file with a skeleton in a T-pose (facing +Z), a skinned body whose limbs are
+tapered capsules with the same radii as in videos, and one animation with the rotations of every bone and the translation of the
+root. Specification: Khronos glTF 2.0, without extensions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from einops import rearrange
 
 from motion.drawing.body import COLOURS, Limbs, body_points, limbs, side
 from motion.features import skeleton_for
-from motion.files.animation import USUAL_RIG, Animation, RigOptions, animate, continuous
+from motion.files.animation import DEFAULT_RIG, Animation, RigOptions, animate, continuous
 from motion.files.names import ENDS
 from motion.files.raw import body_size
 from motion.rotation import matrixq
@@ -25,28 +25,28 @@ from motion.skeleton import Skeleton
 from utils.checkpoint import atomic_path
 from utils.errors import readable
 
-AROUND, RINGS = 14, 4  # corners around a capsule, rings of each of its ends
-BODY = 1.58  # metres along the bones from a foot to the head, of the person whose radii `limbs` tells
-SEAM = 1.05  # how much thicker a limb begins than one of another colour ends: two surfaces in one place would flicker
+AROUND, RINGS = 14, 4  # of a capsule: points per ring, rings per end
+BODY = 1.58  # `body_size`, in metres, of the person to whom the radii of `limbs` belong
+SEAM = 1.05  # makes a limb thicker where it meets one of another colour, because coinciding surfaces flicker
 FLOAT, UNSIGNED_BYTE, UNSIGNED_SHORT = 5126, 5121, 5123  # glTF's component types
-VERTICES, TRIANGLES = 34962, 34963  # and its targets of a buffer view
+VERTICES, TRIANGLES = 34962, 34963  # glTF's targets of buffer views
 VERTEX = np.dtype([("POSITION", "<f4", 3), ("NORMAL", "<f4", 3), ("JOINTS_0", "u1", 4), ("WEIGHTS_0", "u1", 4)])
 
 
-def write_glb(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20, rig: RigOptions = USUAL_RIG) -> None:
+def write_glb(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20, rig: RigOptions = DEFAULT_RIG) -> None:
     """Write joints (T, J, 3), metres, Y up, as an animated GLB; its animation is named after the caption.
 
     Raises `UserError` for joints that are not finite or of an unknown skeleton, and if the file cannot be written.
     """
     skeleton = skeleton_for(joints.shape[1])
     animation = animate(joints, fps, rig)
-    first = len(animation.names) - len(skeleton.bones) - len(ENDS)  # 1 after a root bone
+    first = len(animation.names) - len(skeleton.bones) - len(ENDS)  # index of the hips: 1 if there is a root bone, else 0
     file = Gltf()
     file.json["scene"] = 0
     file.json["scenes"] = [{"nodes": [0, 1], "extras": {"caption": caption}}]
     file.json["materials"] = [material(part) for part in COLOURS]
     file.json["meshes"] = [body_mesh(file, animation.rest[first : first + skeleton.num_joints], skeleton, first)]
-    file.json["nodes"] = [{"name": "Body", "mesh": 0, "skin": 0}]  # and from 1 on the bones
+    file.json["nodes"] = [{"name": "Body", "mesh": 0, "skin": 0}]  # node 0; the bones follow
     add_bones(file, animation)
     add_animation(file, animation, caption or "motion")
     with atomic_path(path) as temporary:
@@ -60,22 +60,22 @@ class Gltf:
         self.json: dict = {"asset": {"version": "2.0", "generator": "LaMP"}, "bufferViews": [], "accessors": []}
         self.binary = bytearray()
 
-    def add_view(self, array: np.ndarray, **about: int) -> int:
+    def add_view(self, array: np.ndarray, **fields: int) -> int:
         """Append the bytes of an array; returns the index of its buffer view."""
         self.binary += bytes(-len(self.binary) % 4)
-        self.json["bufferViews"].append({"buffer": 0, "byteOffset": len(self.binary), "byteLength": array.nbytes, **about})
+        self.json["bufferViews"].append({"buffer": 0, "byteOffset": len(self.binary), "byteLength": array.nbytes, **fields})
         self.binary += array.tobytes()
         return len(self.json["bufferViews"]) - 1
 
-    def add_accessor(self, view: int, component: int, kind: str, count: int, offset: int = 0, **about: object) -> int:
+    def add_accessor(self, view: int, component: int, kind: str, count: int, offset: int = 0, **fields: object) -> int:
         """Add an accessor for `count` elements of a buffer view; returns its index."""
         element = {"bufferView": view, "byteOffset": offset, "componentType": component, "type": kind, "count": count}
-        self.json["accessors"].append(element | about)
+        self.json["accessors"].append(element | fields)
         return len(self.json["accessors"]) - 1
 
-    def add_floats(self, array: np.ndarray, kind: str, **about: object) -> int:
+    def add_floats(self, array: np.ndarray, kind: str, **fields: object) -> int:
         """Add an accessor with its own view for an array of floats, one row per element."""
-        return self.add_accessor(self.add_view(array.astype("<f4")), FLOAT, kind, len(array), **about)
+        return self.add_accessor(self.add_view(array.astype("<f4")), FLOAT, kind, len(array), **fields)
 
     def to_bytes(self) -> bytes:
         """The file: a header, then the JSON padded with spaces, then the binary block padded with zeros."""
@@ -88,9 +88,9 @@ class Gltf:
 
 
 def body_mesh(file: Gltf, rest: np.ndarray, skeleton: Skeleton, first: int) -> dict:
-    """The mesh of the body whose joints rest at (J, 3), one primitive per colour; its arrays are appended to the binary block.
+    """The mesh of the body for joints `rest` (J, 3) of the rest pose, with one primitive per colour.
 
-    The joints are those of the skin from index `first` on.
+    Its arrays are appended to the binary block of `file`. `first` is the index of the first of these joints in the skin.
     """
     body = bone_limbs(skeleton)
     scale = body_size(rest[None]) / BODY
@@ -118,28 +118,28 @@ def body_mesh(file: Gltf, rest: np.ndarray, skeleton: Skeleton, first: int) -> d
 
 
 def bone_limbs(skeleton: Skeleton) -> Limbs:
-    """The `limbs` that move with one bone; thicker where a bone of another colour starts."""
+    """The limbs that move with a single bone, slightly thicker where they meet a limb of another colour."""
     body = limbs(skeleton)
-    above = np.maximum(skeleton.parents, 0)
-    rigid = np.array([end >= len(above) or above[end] == owner for end, owner in zip(body.ends[:, 1], body.owners)])
-    begins = [
-        start == owner and side(skeleton.bones[owner]) != side(skeleton.bones[above[owner]])
+    parents = np.maximum(skeleton.parents, 0)
+    rigid = np.array([end >= len(parents) or parents[end] == owner for end, owner in zip(body.ends[:, 1], body.owners)])
+    at_seam = [
+        start == owner and side(skeleton.bones[owner]) != side(skeleton.bones[parents[owner]])
         for start, owner in zip(body.ends[:, 0], body.owners)
     ]
-    body.radii[begins, 0] *= SEAM
+    body.radii[at_seam, 0] *= SEAM
     parts = [part for part, kept in zip(body.parts, rigid) if kept]
     return Limbs(body.ends[rigid], body.radii[rigid], parts, body.owners[rigid], body.trunk[rigid])
 
 
 def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points and normals (N, V, 3) on the hulls of two balls with centres `ends` (N, 2, 3) and radii (N, 2).
+    """Points and normals (N, V, 3) on capsules, the hulls of two balls with centres `ends` (N, 2, 3) and radii (N, 2).
 
-    First the two poles, then rings from the first pole to the second. Both balls have a ring where the connecting cone touches
-    them, so normals are exact everywhere.
+    The first two points are the poles; then follow rings from the first pole to the second. Both balls have a ring where the
+    connecting cone touches them, so normals are exact everywhere.
     """
     axis = ends[:, 1] - ends[:, 0]
     length = np.linalg.norm(axis, axis=-1).clip(min=1e-6)
-    along = np.where(length[:, None] > 1e-5, axis / length[:, None], (0.0, 0.0, 1.0))  # a ball's axis does not matter
+    along = np.where(length[:, None] > 1e-5, axis / length[:, None], (0.0, 0.0, 1.0))  # any axis if the ends coincide
     side = np.cross(along, np.eye(3)[np.abs(along).argmin(axis=-1)])
     side /= np.linalg.norm(side, axis=-1, keepdims=True)
     frame = np.stack((side, np.cross(along, side), along), axis=1)  # (N, 3 axes, 3)
@@ -153,12 +153,12 @@ def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarra
     poles = np.broadcast_to([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]], (len(ends), 2, 3))
     local = np.concatenate((poles, rearrange(rings, "n ring turn xyz -> n (ring turn) xyz")), axis=1)
     normals = local @ frame
-    ball = np.repeat([0, 1, 0, 1], [1, 1, RINGS * AROUND, RINGS * AROUND])  # which of the two each point lies on
+    ball = np.repeat([0, 1, 0, 1], [1, 1, RINGS * AROUND, RINGS * AROUND])  # on which of the two balls each point lies
     return ends[:, ball] + radii[:, ball, None] * normals, normals
 
 
 def capsule_triangles() -> np.ndarray:
-    """Corners (triangles, 3) of a capsule's triangles, counter-clockwise seen from outside."""
+    """Vertex indices (triangles, 3) of a capsule's triangles, counter-clockwise as seen from outside."""
     ring = 2 + np.arange(2 * RINGS * AROUND).reshape(2 * RINGS, AROUND)
     following = np.roll(ring, -1, axis=1)
     first, last = np.zeros(AROUND, int), np.ones(AROUND, int)
@@ -173,7 +173,7 @@ def capsule_triangles() -> np.ndarray:
 
 def material(part: str) -> dict:
     """A matt material in the colour of a part of the body."""
-    red, green, blue = (np.array(COLOURS[part]) / 255) ** 2.2  # glTF counts in linear light
+    red, green, blue = (np.array(COLOURS[part]) / 255) ** 2.2  # glTF colours are linear
     factors = {"baseColorFactor": [red, green, blue, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.75}
     return {"name": part, "pbrMetallicRoughness": factors}
 
@@ -181,9 +181,9 @@ def material(part: str) -> dict:
 def add_bones(file: Gltf, animation: Animation) -> None:
     """Add the skeleton, as nodes in the order of its bones, and the skin that binds the body to it."""
     first = len(file.json["nodes"])
-    for bone, (name, place) in enumerate(zip(animation.names, animation.offsets.tolist())):
+    for bone, (name, offset) in enumerate(zip(animation.names, animation.offsets.tolist())):
         children = [first + child for child, parent in enumerate(animation.parents) if parent == bone]
-        file.json["nodes"].append({"name": name, "translation": place} | ({"children": children} if children else {}))
+        file.json["nodes"].append({"name": name, "translation": offset} | ({"children": children} if children else {}))
     inverse = np.tile(np.eye(4), (len(animation.names), 1, 1))
     inverse[:, 3, :3] = -animation.rest  # glTF stores matrices by columns
     bound = file.add_floats(inverse.reshape(-1, 16), "MAT4")
@@ -192,7 +192,7 @@ def add_bones(file: Gltf, animation: Animation) -> None:
 
 
 def add_animation(file: Gltf, animation: Animation, name: str) -> None:
-    """Add the motion: each bone's rotations, and the translations of the root and of the bone on a root bone."""
+    """Add the motion: rotations of all bones, and translations of the first bone and, if that is a root bone, of the hips."""
     frames, bones = len(animation.root), len(animation.names)
     first = len(file.json["nodes"]) - bones
     seconds = np.arange(frames) / animation.fps

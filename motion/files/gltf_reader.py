@@ -1,7 +1,7 @@
 """Reading of animated glTF scenes (.glb, .gltf): the node tree as a posed skeleton, sampled at the keys of its animation.
 
-The channel of the first animation with the most keys determines the frames, which must be evenly spaced, as in files written by
-this project. Channels with fewer keys are interpolated. Cubic splines and morph targets are not read.
+Only the first animation is read. Its channel with the most keys determines the frames, which must be evenly spaced, as in files
+written by this project. Channels with fewer keys are interpolated. Cubic splines and morph targets are not supported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FLOAT = 5126
 
 
 def read_gltf(path: Path, joint_map: str | Path | None = None) -> Raw:
-    """The motion of a `.glb` or `.gltf` file, metres and Y up by its standard. Raises `UserError` for one without an animation."""
+    """Read the motion of a `.glb` or `.gltf` file, in metres, Y up. Raises `UserError` for a file without an animation."""
     try:
         document, buffers = parts_of(path)
         tree = posed_tree(document, buffers)
@@ -59,19 +59,19 @@ def parts_of(path: Path) -> tuple[dict, list[bytes]]:
         elif uri.startswith("data:"):
             buffers.append(b64decode(uri.partition(",")[2]))
         else:
-            beside = path.parent / uri
-            if beside.name != uri or not beside.is_file() or beside.stat().st_size > LARGEST:
-                raise ValueError(f"buffer {uri[:80]} is not beside it")
-            buffers.append(beside.read_bytes())
+            buffer_path = path.parent / uri
+            if buffer_path.name != uri or not buffer_path.is_file() or buffer_path.stat().st_size > LARGEST:
+                raise ValueError(f"buffer {uri[:80]} is not a file in the same folder")
+            buffers.append(buffer_path.read_bytes())
     return document, buffers
 
 
-def values(document: dict, buffers: list[bytes], number: int) -> np.ndarray:
-    """An accessor's rows (count, width) of floats."""
-    accessor = document["accessors"][number]
+def values(document: dict, buffers: list[bytes], index: int) -> np.ndarray:
+    """The rows (count, width) of accessor `index`. Raises `ValueError` if they are not floats."""
+    accessor = document["accessors"][index]
     view = document["bufferViews"][accessor["bufferView"]]
     if accessor["componentType"] != FLOAT:
-        raise ValueError("its animation is not in floating point")
+        raise ValueError("its keys are not floating-point numbers")
     width, count = WIDTHS[accessor["type"]], accessor["count"]
     start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
     stride = view.get("byteStride", 4 * width)
@@ -79,7 +79,7 @@ def values(document: dict, buffers: list[bytes], number: int) -> np.ndarray:
 
 
 def posed_tree(document: dict, buffers: list[bytes]) -> Bvh:
-    """The nodes of a document, parents first, posed in every frame of its first animation."""
+    """The nodes of a document as a skeleton, parents first, posed in every frame of the first animation."""
     nodes = document["nodes"]
     parents = {child: number for number, node in enumerate(nodes) for child in node.get("children", [])}
     order: list[int] = []
@@ -95,7 +95,7 @@ def posed_tree(document: dict, buffers: list[bytes]) -> Bvh:
     steps = np.diff(times)
     if (len(times) > 1 and not (steps > 0).all()) or (len(times) > 2 and np.ptp(steps) > 1e-3):
         raise ValueError("its keys are not evenly spaced in time")
-    place = {number: at for at, number in enumerate(order)}
+    position_in_order = {number: position for position, number in enumerate(order)}
     positions, turns = rest_of(nodes, order)
     rest = positions.copy()
     positions, turns = (np.tile(part, (len(times), 1, 1)) for part in (positions, turns))
@@ -108,12 +108,12 @@ def posed_tree(document: dict, buffers: list[bytes]) -> Bvh:
         clock, keys = values(document, buffers, sampler["input"])[:, 0], values(document, buffers, sampler["output"])
         keys = continuous(keys) if path == "rotation" else keys
         keys = np.stack([np.interp(times, clock, column) for column in keys.T], axis=1)
-        (turns if path == "rotation" else positions)[:, place[channel["target"]["node"]]] = keys
+        (turns if path == "rotation" else positions)[:, position_in_order[channel["target"]["node"]]] = keys
     turns /= np.linalg.norm(turns, axis=-1, keepdims=True)
     matrices = qmatrix(torch.from_numpy(turns[..., [3, 0, 1, 2]])).numpy()
     names = [nodes[number].get("name", f"node{number}") for number in order]
-    above = [place[parents[number]] if number in parents else -1 for number in order]
-    return Bvh(names, above, rest, positions, matrices, float(steps.mean()) if len(steps) else 0.05)
+    parent_indices = [position_in_order[parents[number]] if number in parents else -1 for number in order]
+    return Bvh(names, parent_indices, rest, positions, matrices, float(steps.mean()) if len(steps) else 0.05)
 
 
 def rest_of(nodes: list[dict], order: list[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Joint maps: the 22 joints of HumanML3D from the joint names of other programs, or from a user's file.
+"""Joint maps define HumanML3D's 22 joints by the joints of other skeletons. Many are built in; users can add their own.
 
 Names are compared without case, spaces and punctuation. A common prefix such as `mixamorig:`, `Character1_` or `Bip01 ` is ignored.
 """
@@ -10,19 +10,24 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from motion.files.mocap import JOINT_MAPS, Place
+from motion.files.mocap import JOINT_MAPS, JointSource
 from motion.files.names import known_names
 from motion.skeleton import HUMANML3D
 from utils.errors import UserError
 from utils.textfiles import bounded_text
 
 PUNCTUATION = re.compile(r"[\s_.\-:|]+")
-CMU = ("cmu_bvh", "cmu_motionbuilder")  # whose files may be in CMU's unit
+CMU = ("cmu_bvh", "cmu_motionbuilder")  # maps of files that may be in CMU's unit
 
 
-def both_sides(hips: Place, spine: Sequence[Place], neck: Place, head: Place, limbs: Sequence[str]) -> tuple[Place, ...]:
-    """A joint map from the spine's three joints and the names of upper leg, knee, ankle, toe, collar, shoulder, elbow and wrist,
-    with a placeholder for the side: {} becomes `L` or `R`, {side} `Left` or `Right`."""
+def both_sides(
+    hips: JointSource, spine: Sequence[JointSource], neck: JointSource, head: JointSource, limbs: Sequence[str]
+) -> tuple[JointSource, ...]:
+    """A joint map with the limbs of both sides of the body.
+
+    `spine` has three joints. `limbs` are the names of upper leg, knee, ankle, toe, collar, shoulder, elbow and wrist, with a
+    placeholder for the side: {} is replaced by `L` or `R`, {side} by `Left` or `Right`.
+    """
     leg, knee, ankle, toe, collar, shoulder, elbow, wrist = (
         [limb.format(letter, side=side, low=letter.lower()) for letter, side in (("L", "Left"), ("R", "Right"))] for limb in limbs
     )
@@ -30,8 +35,8 @@ def both_sides(hips: Place, spine: Sequence[Place], neck: Place, head: Place, li
     return (hips, *leg, one, *knee, two, *ankle, three, *toe, neck, *collar, head, *shoulder, *elbow, *wrist)
 
 
-LOW = {"Chest": 0.65, "Neck": 0.35}
-MORE_MAPS: dict[str, tuple[Place, ...]] = {
+LOWER_CHEST = {"Chest": 0.65, "Neck": 0.35}
+MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
     "xsens": both_sides(
         "Hips", ("Chest", {"Chest2": 0.5, "Chest3": 0.5}, "Chest4"), "Neck", "Head",
         ("{side}Hip", "{side}Knee", "{side}Ankle", "{side}Toe", "{side}Collar", "{side}Shoulder", "{side}Elbow", "{side}Wrist"),
@@ -63,7 +68,7 @@ MORE_MAPS: dict[str, tuple[Place, ...]] = {
         "Hip", ("Ab", {"Ab": 0.5, "Chest": 0.5}, "Chest"), "Neck", "Head",
         ("{}Thigh", "{}Shin", "{}Foot", "{}Toe", "{}Shoulder", "{}UArm", "{}FArm", "{}Hand"),
     ),
-    "no_toes": both_sides(  # Mixamo's names, of a foot that ends where the toes begin
+    "no_toes": both_sides(  # Mixamo's names without toes: the foot's End Site is where the toes begin
         "Hips", ("Spine", "Spine1", "Spine2"), "Neck", "Head",
         (
             "{side}UpLeg", "{side}Leg", "{side}Foot", "{side}Foot_end", "{side}Shoulder", "{side}Arm", "{side}ForeArm",
@@ -71,7 +76,7 @@ MORE_MAPS: dict[str, tuple[Place, ...]] = {
         ),
     ),
     "one_chest": both_sides(
-        "Hips", ("Chest", LOW, {"Chest": 0.5, "Neck": 0.5}), "Neck", "Head",
+        "Hips", ("Chest", LOWER_CHEST, {"Chest": 0.5, "Neck": 0.5}), "Neck", "Head",
         (
             "{side}Hip", "{side}Knee", "{side}Ankle", "{side}Ankle_end", "{side}Collar", "{side}Shoulder", "{side}Elbow",
             "{side}Wrist",
@@ -80,10 +85,10 @@ MORE_MAPS: dict[str, tuple[Place, ...]] = {
 }  # fmt: skip
 
 
-def all_maps() -> dict[str, tuple[Place, ...]]:
-    """All joint maps in the order in which they are tried: KIT's first, because its names include some of the others'."""
-    ours = [(f"own{number}", places) for number, places in enumerate(known_names())]
-    return dict([*ours[:3], *JOINT_MAPS.items(), *ours[3:], *MORE_MAPS.items()])
+def all_maps() -> dict[str, tuple[JointSource, ...]]:
+    """All joint maps by title, in the order in which they are tried: KIT's first, because its files may fit other maps too."""
+    written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # names in files of this project
+    return dict([*written[:3], *JOINT_MAPS.items(), *written[3:], *MORE_MAPS.items()])
 
 
 def plain(name: str) -> str:
@@ -91,51 +96,52 @@ def plain(name: str) -> str:
     return PUNCTUATION.sub("", name).lower()
 
 
-def find_map(names: Sequence[str]) -> tuple[str, tuple[Place, ...]] | None:
-    """The first joint map that fits, as its title and its joints by the file's names; None if none fits."""
+def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None:
+    """The title of the first joint map that fits, and the map with the joint names of the file; None if none fits."""
     by_plain: dict[str, str] = {}
     for name in names:
         by_plain.setdefault(plain(name), name)
-    for title, places in all_maps().items():
-        needed = joints_of(places)
+    for title, joint_map in all_maps().items():
+        needed = joints_of(joint_map)
         for prefix in prefixes(by_plain, plain(needed[0])):
             if all(prefix + plain(joint) in by_plain for joint in needed):
-                own = {joint: by_plain[prefix + plain(joint)] for joint in needed}
-                return title, tuple(renamed(place, own) for place in places)
+                file_names = {joint: by_plain[prefix + plain(joint)] for joint in needed}
+                return title, tuple(renamed(source, file_names) for source in joint_map)
     return None
 
 
 def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
-    """Possible common prefixes of all names, of which one ends with the root's name."""
+    """Prefixes that all names may share: the parts before `root` of the names that end with it, shortest names first."""
     return (name.removesuffix(root) for name in sorted(names, key=len) if name.endswith(root))
 
 
-def renamed(place: Place, names: Mapping[str, str]) -> Place:
-    """A joint map's entry with every joint replaced by its name in the file."""
-    return names[place] if isinstance(place, str) else {names[joint]: weight for joint, weight in place.items()}
+def renamed(source: JointSource, names: Mapping[str, str]) -> JointSource:
+    """An entry of a joint map with every joint name replaced by its name in the file."""
+    return names[source] if isinstance(source, str) else {names[joint]: weight for joint, weight in source.items()}
 
 
-def joints_of(places: Sequence[Place]) -> list[str]:
+def joints_of(joint_map: Sequence[JointSource]) -> list[str]:
     """The joint names that a joint map uses, each once, in order."""
-    return list(dict.fromkeys(name for place in places for name in ([place] if isinstance(place, str) else place)))
+    return list(dict.fromkeys(name for source in joint_map for name in ([source] if isinstance(source, str) else source)))
 
 
-def read_map(path: str | Path) -> tuple[Place, ...]:
-    """The joint map in a JSON file: for each of Mixamo's 22 names the file's joint, or several with weights that sum to 1.
+def read_map(path: str | Path) -> tuple[JointSource, ...]:
+    """Read a joint map from a JSON file: for each of Mixamo's 22 names one joint of the motion, or several with weights.
 
-    Raises `UserError` for a file that cannot be read, and for names or weights that are missing or wrong.
+    Raises `UserError` for a file that cannot be read, for missing or unknown names, and for weights that do not sum to 1.
     """
     try:
         content = json.loads(bounded_text(path, encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"--joint_map {path}: cannot be read ({error}); {EXAMPLE}") from None
-    if not isinstance(content, dict) or set(content) != set(HUMANML3D.bones):
-        wrong = sorted(set(content) ^ set(HUMANML3D.bones)) if isinstance(content, dict) else ["no table"]
-        raise UserError(f"--joint_map {path}: missing or unknown: {', '.join(map(str, wrong[:5]))}; {EXAMPLE}")
-    for bone, place in content.items():
-        weights = {place: 1.0} if isinstance(place, str) else place
+    if not isinstance(content, dict):
+        raise UserError(f"--joint_map {path}: not a JSON object; {EXAMPLE}")
+    if wrong := sorted(set(content) ^ set(HUMANML3D.bones)):
+        raise UserError(f"--joint_map {path}: missing or unknown: {', '.join(wrong[:5])}; {EXAMPLE}")
+    for bone, source in content.items():
+        weights = {source: 1.0} if isinstance(source, str) else source
         if not isinstance(weights, dict) or not all(type(weight) in (int, float) for weight in weights.values()):
-            raise UserError(f"--joint_map {path}: {bone} must be a name or a table of names and weights; {EXAMPLE}")
+            raise UserError(f"--joint_map {path}: {bone} must be a joint name, or an object of joint names and weights; {EXAMPLE}")
         if abs(sum(weights.values()) - 1) > 1e-3:
             raise UserError(f"--joint_map {path}: the weights of {bone} sum to {sum(weights.values()):g}, not to 1")
     return tuple(content[bone] for bone in HUMANML3D.bones)

@@ -1,7 +1,7 @@
-"""Motion capture to HumanML3D's 22 joints: the reader of ASF/AMC files, joint maps, resampling in time.
+"""From motion capture to HumanML3D's 22 joints: reading ASF/AMC files, joint maps, resampling in time.
 
-A joint map defines each of the 22 joints as one of a source's joints, or as a weighted mean of several. It gives positions only;
-bone lengths are made uniform later (motion/features.py).
+A joint map defines each of the 22 joints as one joint of the captured skeleton, or as a weighted mean of several. It determines
+positions only; bone lengths are made uniform later (motion/features.py).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from motion.rotation import euler_to_matrix
 from motion.skeleton import HUMANML3D
 from utils.errors import UserError
 
-Place = str | Mapping[str, float]
+JointSource = str | Mapping[str, float]  # name of a joint, or weights of several joints by name
 INCH = 0.0254  # metres
 CMU_FPS, CMU_SLOW_FPS = 120, 60
-CMU_SLOW = re.compile(r"(60|61|88)_\d+|90_(08|11)|115_(0[1-9]|10)")  # captures at 60 frames a second, whatever a header says
+CMU_SLOW = re.compile(r"(60|61|88)_\d+|90_(08|11)|115_(0[1-9]|10)")  # captures at 60 frames per second
 
 # In the order of HUMANML3D's joints: pelvis, hips, spine1, knees, spine2, ankles, spine3, toes, neck, collars, head, shoulders,
 # elbows, wrists; left before right.
-JOINT_MAPS: dict[str, tuple[Place, ...]] = {
+JOINT_MAPS: dict[str, tuple[JointSource, ...]] = {
     # Bandai-Namco Research Motiondataset 1 and 2 (BVH, centimetres).
     "bandai": (
         "Hips", "UpperLeg_L", "UpperLeg_R", "Spine", "LowerLeg_L", "LowerLeg_R", {"Spine": 0.4, "Chest": 0.6}, "Foot_L", "Foot_R",
@@ -47,11 +47,11 @@ JOINT_MAPS: dict[str, tuple[Place, ...]] = {
         {"chest": 0.75, "neck": 0.25}, "lFoot_end", "rFoot_end", "neck", {"lCollar": 0.6, "lShldr": 0.4},
         {"rCollar": 0.6, "rShldr": 0.4}, "head", "lShldr", "rShldr", "lForeArm", "rForeArm", "lHand", "rHand",
     ),
-    # Mixamo's names, which this project writes; LaFAN1 has the same but for its toes.
+    # Mixamo's names, which this project writes; LaFAN1 has the same names except for the toes.
     "mixamo": HUMANML3D.bones,
     "lafan1": tuple(bone.replace("ToeBase", "Toe") for bone in HUMANML3D.bones),
-    # CMU converted to BVH for MotionBuilder and 3ds Max; each joint lies where the bone before it ends.
-    # Mixamo's characters have all these names too, so that this map comes after theirs.
+    # CMU converted to BVH for MotionBuilder and 3ds Max; each joint lies at the end of the previous bone.
+    # Mixamo's characters have all these names too, so this map comes after Mixamo's.
     "cmu_motionbuilder": (
         "Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot", "RightFoot",
         {"Spine1": 0.4, "Neck": 0.6}, "LeftToeBase", "RightToeBase", "Head", {"Neck": 0.6, "LeftArm": 0.4},
@@ -60,25 +60,25 @@ JOINT_MAPS: dict[str, tuple[Place, ...]] = {
 }  # fmt: skip
 
 
-def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[Place], source: str = "motion") -> np.ndarray:
+def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[JointSource], title: str = "motion") -> np.ndarray:
     """Joints (T, 22, 3) from named landmarks.
 
     Args:
         names: N landmark names.
         positions: (T, N, 3).
         joint_map: one of `JOINT_MAPS`.
-        source: name of the motion in error messages.
+        title: name of the motion in error messages.
 
     Raises:
         UserError: the map needs landmarks that `names` does not have; the message lists them.
     """
-    places = [{place: 1.0} if isinstance(place, str) else place for place in joint_map]
-    missing = sorted({name for place in places for name in place} - set(names))
+    sources = [{source: 1.0} if isinstance(source, str) else source for source in joint_map]
+    missing = sorted({name for source in sources for name in source} - set(names))
     if missing:
-        raise UserError(f"{source}: no joint called {', '.join(missing)}; it has {', '.join(names)}")
-    weights = np.zeros((len(places), len(names)))
-    for joint, place in enumerate(places):
-        for name, weight in place.items():
+        raise UserError(f"{title}: no joint called {', '.join(missing)}; it has {', '.join(names)}")
+    weights = np.zeros((len(sources), len(names)))
+    for joint, source in enumerate(sources):
+        for name, weight in source.items():
             weights[joint, list(names).index(name)] = weight
     return np.einsum("jn,tnx->tjx", weights, positions)
 
@@ -86,11 +86,11 @@ def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[
 def resample(positions: np.ndarray, fps: float, target: float = 20.0) -> np.ndarray:
     """Positions (T, ..., 3) resampled from `fps` to `target` frames per second.
 
-    Every n-th frame if the rates divide, else a cubic spline. Linear interpolation would flatten arcs: a CMU capture resampled from
-    120 to 30 to 20 frames per second keeps its jerk with the spline (79 of 79 m/s³ in 03_01) and loses a tenth with linear
-    interpolation (71).
+    If `fps` is a multiple of `target`, every n-th frame is taken, otherwise a cubic spline is evaluated. Linear interpolation would
+    flatten arcs: when CMU's 03_01 is resampled from 120 to 30 to 20 frames per second, its jerk stays at 79 m/s³ with the spline,
+    but falls to 71 with linear interpolation.
     """
-    stride = round(fps / target, 4)  # a BVH header says 0.0333333 and means 1/30
+    stride = round(fps / target, 4)  # rounded because BVH headers state 1/30 s as 0.0333333
     if stride.is_integer():
         return positions[:: int(stride)]
     count = int((len(positions) - 1) / stride) + 1
@@ -131,7 +131,7 @@ def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[li
     Returns:
         names: "root" and then each bone; a bone's position is its far end.
         positions: (T, N, 3) in metres, Y up.
-        fps: frames per second if the .amc states them (CMU's do not).
+        fps: frames per second if the .amc states the rate, which CMU's do not; otherwise None.
 
     Raises:
         UserError: a file is missing or truncated, contains NaN, or the two files do not match.
@@ -140,27 +140,27 @@ def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[li
     try:
         bones, root, unit = parse_asf(text)
     except (ValueError, IndexError, KeyError) as error:
-        raise UserError(f"{name}: not an ASF skeleton that can be understood ({error})") from None
+        raise UserError(f"{name}: not an ASF skeleton, or a damaged one ({error})") from None
     name, amc_text = read_text(amc)
     motion = parse_amc(amc_text, name)
-    widths = {"root": len(root.order)} | {bone: len(about.turns) for bone, about in bones.items() if about.turns}
+    widths = {"root": len(root.order)} | {bone: len(definition.turns) for bone, definition in bones.items() if definition.turns}
     if {bone: values.shape[1] for bone, values in motion.items()} != widths:
-        raise UserError(f"{name}: its bones or their channels are not those of its skeleton; give the .asf of the same subject")
+        raise UserError(f"{name}: its bones or channels differ from those of the skeleton; give the .asf of the same subject")
 
     channels = dict(zip(root.order, motion["root"].T))
-    turned = {"root": root.axes @ turns_to_matrices({name: channels[name] for name in root.order if name.startswith("r")})}
-    placed = {"root": root.position + np.stack([channels[axis] for axis in ("tx", "ty", "tz")], axis=-1)}  # (T, 3)
-    for bone, about in bones.items():
-        turn = turned[about.parent]
-        if about.turns:
-            turn = turn @ about.axes @ turns_to_matrices(dict(zip(about.turns, motion[bone].T))) @ about.axes.T
-        turned[bone] = turn
-        placed[bone] = placed[about.parent] + turn @ (about.direction * about.length)
-    return list(placed), np.stack(list(placed.values()), axis=1) * unit, stated_fps(amc_text)
+    rotations = {"root": root.axes @ turns_to_matrices({name: channels[name] for name in root.order if name.startswith("r")})}
+    landmarks = {"root": root.position + np.stack([channels[axis] for axis in ("tx", "ty", "tz")], axis=-1)}  # (T, 3)
+    for bone, definition in bones.items():
+        turn, axes = rotations[definition.parent], definition.axes
+        if definition.turns:
+            turn = turn @ axes @ turns_to_matrices(dict(zip(definition.turns, motion[bone].T))) @ axes.T
+        rotations[bone] = turn
+        landmarks[bone] = landmarks[definition.parent] + turn @ (definition.direction * definition.length)
+    return list(landmarks), np.stack(list(landmarks.values()), axis=1) * unit, stated_fps(amc_text)
 
 
 def parse_asf(text: str) -> tuple[dict[str, Bone], Root, float]:
-    """Bones by name, parents first; the root; metres per unit of length."""
+    """Parse an .asf file: bones by name, parents first; the root; metres per unit of length."""
     parts = re.split("^:", uncommented(text), flags=re.MULTILINE)
     sections = {part.split(None, 1)[0].lower(): part.split("\n", 1)[-1] for part in parts if part.strip()}
     units = {key.lower(): value for key, value in (line.split() for line in sections["units"].splitlines() if line.strip())}
@@ -188,7 +188,7 @@ def parse_asf(text: str) -> tuple[dict[str, Bone], Root, float]:
     scale = float(units["length"])
     if not 0 < scale < np.inf:
         raise ValueError(f"units: length {units['length']}, expected a number above 0")
-    return bones, parse_root(sections["root"]), INCH / scale  # CMU counts in inches, divided by the "length"
+    return bones, parse_root(sections["root"]), INCH / scale  # CMU's unit of length is 1 inch / `length`
 
 
 def parse_root(section: str) -> Root:
@@ -224,12 +224,12 @@ def rest_axes(angles: Sequence[str], order: Sequence[str]) -> np.ndarray:
 
 
 def uncommented(text: str) -> str:
-    """A text without `#` comments and byte order mark."""
+    """A text without `#` comments and without its byte order mark."""
     return "\n".join(line.partition("#")[0] for line in text.removeprefix("\ufeff").splitlines())
 
 
 def stated_fps(text: str) -> float | None:
-    """The number after `:SAMPLES-PER-SECOND` in an .amc; None without it."""
+    """The number after `:SAMPLES-PER-SECOND` in an .amc, or None if it is missing."""
     match = re.search(r"^:SAMPLES-PER-SECOND\s+(\S+)", text, re.MULTILINE | re.IGNORECASE)
     try:
         return float(match[1]) if match else None
@@ -238,10 +238,13 @@ def stated_fps(text: str) -> float | None:
 
 
 def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
-    """The channels (T, channels) of each bone, in degrees and units of length."""
+    """Parse an .amc file called `name`: the channels (T, channels) of each bone, in degrees and in units of length.
+
+    Raises `UserError` for a truncated or damaged file.
+    """
     lines = [line.split() for line in uncommented(text).splitlines()]
     lines = [words for words in lines if words and not words[0].startswith(":")]
-    starts = [at for at, words in enumerate(lines) if len(words) == 1]  # a frame's number stands alone
+    starts = [index for index, words in enumerate(lines) if len(words) == 1]  # lines with nothing but a frame number
     if not starts:
         raise UserError(f"{name}: not an AMC motion (no frames)")
     size = len(lines) - starts[-1] if len(starts) == 1 else starts[1] - starts[0]
@@ -255,7 +258,7 @@ def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
             motion[bone] = table[:, column + 1 : column + 1 + len(values)].astype(np.float64)
             column += 1 + len(values)
     except ValueError as error:
-        raise UserError(f"{name}: its frames are not all alike, the file is cut short or damaged ({error})") from None
+        raise UserError(f"{name}: its frames do not all have the same layout; the file is truncated or damaged ({error})") from None
     if not all(np.isfinite(values).all() for values in motion.values()):
         raise UserError(f"{name}: its motion holds NaN or infinite numbers")
     return motion
@@ -263,7 +266,7 @@ def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
 
 def turns_to_matrices(turns: Mapping[str, np.ndarray]) -> np.ndarray:
     """Rotations (..., 3, 3) from angles (...) in degrees by axis (rx, ry or rz), applied in order."""
-    some = np.asarray(next(iter(turns.values())))
+    example = np.asarray(next(iter(turns.values())))
     order = [*turns, *(turn for turn in ("rx", "ry", "rz") if turn not in turns)]
-    angles = np.stack([turns.get(turn, np.zeros_like(some)) for turn in reversed(order)], axis=-1)
+    angles = np.stack([turns.get(turn, np.zeros_like(example)) for turn in reversed(order)], axis=-1)
     return euler_to_matrix(torch.from_numpy(np.deg2rad(angles)), "".join(turn[1].upper() for turn in reversed(order))).numpy()

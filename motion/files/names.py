@@ -5,13 +5,13 @@ from __future__ import annotations
 from motion.skeleton import KIT, SKELETONS, Skeleton
 
 STYLES = ("mixamo", "mixamorig", "plain", "unreal")
-ENDS = {"Head": "HeadTop_End", "LeftToeBase": "LeftToe_End", "RightToeBase": "RightToe_End"}  # leaf bones that Mixamo names
-PLAIN = {  # SMPL's names, without their side
+ENDS = {"Head": "HeadTop_End", "LeftToeBase": "LeftToe_End", "RightToeBase": "RightToe_End"}  # Mixamo's leaf bones
+PLAIN = {  # SMPL's names without the side
     "Hips": "pelvis", "UpLeg": "hip", "Leg": "knee", "Foot": "ankle", "MidFoot": "midfoot", "ToeBase": "foot",
     "Toe_End": "toe_end", "Spine": "spine1", "Spine1": "spine2", "Spine2": "spine3", "Neck": "neck", "Head": "head",
     "HeadTop_End": "head_end", "Shoulder": "collar", "Arm": "shoulder", "ForeArm": "elbow", "Hand": "wrist",
 }  # fmt: skip
-UNREAL = {  # the mannequin's
+UNREAL = {  # names of Unreal's mannequin, without the side
     "Hips": "pelvis", "UpLeg": "thigh", "Leg": "calf", "Foot": "foot", "MidFoot": "midfoot", "ToeBase": "ball",
     "Toe_End": "ball_end", "Spine": "spine_01", "Spine1": "spine_02", "Spine2": "spine_03", "Neck": "neck_01", "Head": "head",
     "HeadTop_End": "head_end", "Shoulder": "clavicle", "Arm": "upperarm", "ForeArm": "lowerarm", "Hand": "hand",
@@ -34,7 +34,7 @@ def renamed(bone: str, style: str) -> str:
 
 
 def known_names() -> list[tuple[str, ...]]:
-    """For each skeleton and style, the names of its joints in order; KIT's first, because its names include some of the others'."""
+    """The joint names of each skeleton in each style, in the order of the joints; KIT's first, as in `maps.all_maps`."""
     skeletons: list[Skeleton] = [KIT, *(skeleton for skeleton in SKELETONS.values() if skeleton is not KIT)]
     styles = ("mixamo", "plain", "unreal")
     return [tuple(renamed(bone, style) for bone in skeleton.bones) for skeleton in skeletons for style in styles]

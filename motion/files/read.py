@@ -1,9 +1,8 @@
 """Reading of motion files: one entry point for all formats, with options for what a file does not state.
 
-Formats: .npy and .npz (arrays.py), .bvh, .amc with its .asf, .glb and .gltf. Every motion becomes joints (T, 22 or 21, 3) in
-metres,
-Y up, at its own frame rate. Each format's reader returns a `Raw`: joints in the file's own unit and axes, and what the file states
-about them. Unit, axes and frame rate are taken from the options, else from the file, else estimated from the body.
+Formats: .npy and .npz (arrays.py), .bvh, .amc with its .asf, .glb and .gltf. Every motion is converted to joints (T, 22 or 21, 3)
+in metres, Y up, at its own frame rate. The reader of each format returns a `Raw`: joints in the file's own unit and axes, and what
+the file states about them. Options override what the file states; a missing unit or up axis is estimated from the body.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from options.files import InputFiles
 from utils.errors import UserError, note
 
 ARRAYS, SCENES = (".npy", ".npz"), (".glb", ".gltf")
-SUFFIXES = (*ARRAYS, ".bvh", ".amc", *SCENES)  # of the files that `read_motion` reads
+SUFFIXES = (*ARRAYS, ".bvh", ".amc", *SCENES)  # of files that `read_motion` can read
 AXES = ("y", "z")
 RATES = (1, 1000)  # frames per second
-FAR = 1e5  # metres
-UPRIGHT = 0.5  # height of the head above the feet over their distance, below which no one stands
+FAR = 1e5  # metres; positions beyond this mean a damaged file
+UPRIGHT = 0.5  # Y component of `stance` below which a person with Y up does not stand
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,11 @@ class InputOptions:
         unit: one of `UNITS`.
         up: the axis that points up, one of `AXES`.
         fps: frames per second.
-        skip_frames: frames to skip at the start; None: those that show the rest pose.
-        asf: skeleton of an .amc; default: that of its subject in the same folder.
+        skip_frames: frames to skip at the start; None: the frames that show the rest pose.
+        asf: skeleton of an .amc; default: the subject's .asf in the same folder.
         smpl: SMPL model file, or folder of such files, for SMPL and AMASS motions.
         sample: index of the motion in a file that contains several.
-        joint_map: JSON file that names the joints of a skeleton that is not known.
+        joint_map: JSON file with the joint map of an unknown skeleton (maps.py).
     """
 
     unit: str | None = None
@@ -58,19 +57,20 @@ class InputOptions:
     @classmethod
     def of(cls, config: InputFiles) -> InputOptions:
         """The options given by the flags."""
-        given = config.input_unit, config.input_up, config.input_fps, config.skip_frames
+        header = config.input_unit, config.input_up, config.input_fps, config.skip_frames
         files = (config.asf or None, config.smpl or None)
-        return cls(*given, *files, config.input_sample, config.joint_map or None)
+        return cls(*header, *files, config.input_sample, config.joint_map or None)
 
 
-AS_STATED = InputOptions()  # nothing to add to what the file states
+AS_STATED = InputOptions()  # overrides nothing
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FileMotion(Motion):
-    """A motion from a file, in metres with Y up, with the unit and the up axis of the file.
+    """A motion from a file, in metres with Y up.
 
-    `file_features` (T, D) are the features of a file of features, in the dataset's own units.
+    `unit` and `up` are the unit and the up axis of the file; `file_features` (T, D) are the features of a file that contains
+    features, else None.
     """
 
     unit: str = "m"
@@ -79,15 +79,15 @@ class FileMotion(Motion):
 
 
 def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMotion:
-    """The motion in a file.
+    """Read the motion in a file.
 
-    Raises `UserError` if it is missing, damaged, of another kind, or of a skeleton that no joint map fits.
+    Raises `UserError` if the file is missing, damaged or of an unknown format, or if no joint map fits its skeleton.
     """
     path = Path(path)
     raw = read_safely(path, options)
     fps = raw.fps if options.fps is None else options.fps
     if not RATES[0] <= fps <= RATES[1]:
-        raise UserError(f"{path}: {fps:.3g} frames per second is no valid rate; set --input_fps, from 1 to 1000")
+        raise UserError(f"{path}: {fps:.3g} frames per second is not a valid rate; set --input_fps to a rate from 1 to 1000")
     first = skipped_frames(raw, options.skip_frames, path)
     joints, features = raw.joints[first:], None if raw.features is None else raw.features[first:]
     unit = checked(options.unit, tuple(UNITS), "--input_unit") or raw.unit
@@ -98,7 +98,7 @@ def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMoti
         joints = joints[..., [0, 2, 1]] * [1, 1, -1]
     joints = joints * UNITS[unit]
     if not (np.abs(joints) < FAR).all():
-        raise UserError(f"{path}: holds positions of {np.abs(joints).max():.3g} m, which no motion has; it is damaged")
+        raise UserError(f"{path}: holds positions of {np.abs(joints).max():.3g} m, which is not plausible; the file is damaged")
     joints = joints.astype(np.float32)
     if estimated:
         check_size(joints, unit, str(path))
@@ -106,35 +106,40 @@ def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMoti
 
 
 def read_safely(path: Path, options: InputOptions) -> Raw:
-    """`read_raw` with any exception of a damaged or hostile file turned into `UserError`, so that one bad file does not stop a
-    folder."""
+    """Call `read_raw`, and raise `UserError` for any exception that a damaged or hostile file causes.
+
+    One bad file therefore does not stop the reading of a folder.
+    """
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: cannot be read (it is not a regular file); give a motion file")
     if path.is_file() and path.stat().st_size > LARGEST:
-        raise UserError(f"{path}: larger than {LARGEST >> 30} GiB; cut it into parts")
+        raise UserError(f"{path}: larger than {LARGEST >> 30} GiB; split it into parts")
     try:
         return read_raw(path, options)
     except UserError:
         raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(f"{path}: cannot be read ({reason}); it is damaged, or of a kind that is not known") from error
+        raise UserError(f"{path}: cannot be read ({reason}); the file is damaged or of an unknown format") from error
 
 
-def skipped_frames(raw: Raw, wanted: int | None, path: Path) -> int:
-    """Number of frames to skip at the start. Raises `UserError` for more than there are."""
-    if wanted is None:
+def skipped_frames(raw: Raw, requested: int | None, path: Path) -> int:
+    """Number of frames to skip at the start: `requested`, or by default those that show the rest pose.
+
+    Raises `UserError` if no frame would be left.
+    """
+    if requested is None:
         if count := rest_frames(raw.joints, raw.rest):
-            what = "frame shows" if count == 1 else f"{count} frames show"
-            note(f"{path}: the first {what} the rest pose and is left out; --skip_frames 0 keeps it")
+            frames = "frame shows the rest pose and is" if count == 1 else f"{count} frames show the rest pose and are"
+            note(f"{path}: the first {frames} skipped; --skip_frames 0 keeps all frames")
         return count
-    if not 0 <= wanted < len(raw.joints):
-        raise UserError(f"--skip_frames {wanted}: must be from 0 to {len(raw.joints) - 1} for {path}")
-    return wanted
+    if not 0 <= requested < len(raw.joints):
+        raise UserError(f"--skip_frames {requested}: must be from 0 to {len(raw.joints) - 1} for {path}")
+    return requested
 
 
 def read_raw(path: Path, options: InputOptions) -> Raw:
-    """The motion in the file's own unit and axes."""
+    """Read a motion in the file's own unit and axes, with the reader for its suffix."""
     match path.suffix.lower():
         case ".npy" | ".npz":
             return read_array(path, options.smpl, options.sample)
@@ -151,30 +156,33 @@ def read_raw(path: Path, options: InputOptions) -> Raw:
 
 
 def estimated_up(raw: Raw, name: str) -> str:
-    """The up axis of a file that does not state it: the axis along which the rest pose stands. Prints a note if the motion
-    disagrees."""
+    """The up axis of a file that does not state it: the axis along which the rest pose stands, by default Y.
+
+    Prints a note if the person in the motion does not stand along this axis.
+    """
     if raw.rest is None:
         if stance(raw.joints)[1] < UPRIGHT:
-            note(f"{name}: the head is not above the feet; someone who lies, or Z up? --input_up z reads it so")
+            note(f"{name}: the head is not above the feet: the person lies, or the file has Z up; if it does, set --input_up z")
         return "y"
     up = "z" if lies_down(raw.rest) else "y"
     other = {"y": 2, "z": 1}[up]
     if stance(raw.joints)[other] > 0.8:
-        note(f"{name}: its rest pose stands along {up.upper()}, its motion does not; --input_up {AXES[up == 'y']} turns it")
+        remedy = f"if the person should not lie, set --input_up {AXES[up == 'y']}"
+        note(f"{name}: the rest pose stands along {up.upper()}, but the motion does not; {remedy}")
     return up
 
 
 def checked(value: str | None, choices: tuple[str, ...], flag: str) -> str | None:
-    """A flag's value, if it is one of the choices or None. Raises `UserError` otherwise."""
+    """The value of a flag, which must be one of `choices` or None. Raises `UserError` otherwise."""
     if value is not None and value not in choices:
         raise UserError(f"{flag} {value}: choose one of {', '.join(choices)}")
     return value
 
 
 def checked_rate(fps: float) -> float:
-    """The frames per second, if valid. Raises `UserError` otherwise."""
+    """The frame rate `fps`, if it is valid. Raises `UserError` otherwise."""
     if not RATES[0] <= fps <= RATES[1]:
-        raise UserError(f"{fps:g} frames a second: must be from 1 to 1000; --input_fps sets the rate of a file")
+        raise UserError(f"{fps:g} frames per second: must be from 1 to 1000; --input_fps sets the rate of a file")
     return fps
 
 
@@ -187,15 +195,15 @@ def at_rate(joints: np.ndarray, fps: float, target: float) -> np.ndarray:
 
 
 def amc_subject(name: str) -> str:
-    """The subject of a capture by its name: "07" of "07_01", "HDM_bd" of "HDM_bd_squat1Reps_004_120"."""
+    """The subject of a capture, from its name: "07" of "07_01", "HDM_bd" of "HDM_bd_squat1Reps_004_120"."""
     parts = name.split("_")
     return "_".join(parts[: 2 if parts[0] == "HDM" else 1])
 
 
 def skeleton_beside(amc: Path) -> Path:
-    """The .asf in the folder of an .amc: its subject's, or the only one. Raises `UserError` if there is none."""
-    there = sorted(path for path in amc.parent.iterdir() if path.suffix.lower() == ".asf")
+    """The .asf for an .amc in the same folder: that of its subject, or the only one. Raises `UserError` if there is none."""
+    candidates = sorted(path for path in amc.parent.iterdir() if path.suffix.lower() == ".asf")
     subject = amc.with_name(amc_subject(amc.stem) + ".asf")
-    if subject not in there and len(there) != 1:
-        raise UserError(f"{amc}: no skeleton {subject.name} beside it; --asf names it")
-    return subject if subject in there else there[0]
+    if subject not in candidates and len(candidates) != 1:
+        raise UserError(f"{amc}: no skeleton {subject.name} in its folder; set --asf FILE")
+    return subject if subject in candidates else candidates[0]

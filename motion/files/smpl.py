@@ -1,9 +1,9 @@
-"""SMPL bodies without their meshes: SMPL and AMASS motions to joints (Loper et al. 2015; Romero et al. 2017; Mahmood et al. 2019).
+"""SMPL bodies without meshes: joints from SMPL and AMASS motions (Loper et al. 2015; Romero et al. 2017; Mahmood et al. 2019).
 
 Rest joints are linear in the vertices, and the vertices in the shape coefficients, so a model reduces to the rest joints of its
 mean body (22, 3) and their change with each of 10 coefficients (22, 3, 10). Forward kinematics poses the 22 joints of the body,
-which do not depend on other joints. Metres and AMASS's axes (Z up) throughout. Without a body model, the uniform skeleton's T-pose
-with its pelvis at the origin is used.
+which do not depend on other joints. Positions are in metres and AMASS's axes (Z up). Without a body model, the T-pose of the
+uniform skeleton is used, with the pelvis at the origin.
 
 Files are read without unpickling, which could run code.
 """
@@ -30,14 +30,14 @@ from utils.errors import UserError, note
 
 NUM_JOINTS = HUMANML3D.num_joints
 NUM_BETAS = 10
-REST = "rest_joints"  # (22, 3) in our files without a body model; AMASS's have no such array
-RATES = ("mocap_framerate", "mocap_frame_rate")  # as AMASS, and as its later releases spell it
-USUAL_FPS = 30.0  # of a file that states none
+REST = "rest_joints"  # array (22, 3) in files that this project wrote without a body model; AMASS's files have none
+RATES = ("mocap_framerate", "mocap_frame_rate")  # names in AMASS and in its later releases
+DEFAULT_FPS = 30.0  # of files that state no rate
 
 
 @dataclass(frozen=True)
 class AmassMotion:
-    """One AMASS file: rotation vectors (T, 22, 3), root translation (T, 3), shape (10,), frames a second, gender."""
+    """One AMASS file: rotation vectors (T, 22, 3), root translation (T, 3), shape (10,), frames per second, gender."""
 
     rotations: Tensor
     translation: Tensor
@@ -46,7 +46,7 @@ class AmassMotion:
     gender: str
 
     def every(self, step: int) -> AmassMotion:
-        """Each `step`-th frame of the motion, from the first."""
+        """Every `step`-th frame of the motion, starting with the first."""
         return AmassMotion(self.rotations[::step], self.translation[::step], self.betas, self.fps / step, self.gender)
 
 
@@ -58,7 +58,7 @@ class BodyModel:
     shape: Tensor
 
     def rest_joints(self, betas: Tensor) -> Tensor:
-        """Joints (22, 3) of the rest pose of a body of this shape (10,)."""
+        """Joints (22, 3) of the rest pose of the body with shape coefficients `betas` (10,)."""
         return self.rest + self.shape @ betas
 
     def joints(self, motion: AmassMotion) -> Tensor:
@@ -70,21 +70,21 @@ class BodyModel:
 
 
 def uniform_body(offsets: np.ndarray | None = None) -> BodyModel:
-    """The T-pose of the uniform skeleton, for lack of a body model; its pelvis rests at the origin.
+    """A body model with the T-pose of the uniform skeleton, the pelvis at the origin; used where there is no SMPL model.
 
-    `offsets` (22, 3) of its joints from their parents default to HumanML3D's.
+    `offsets` (22, 3) of joints from their parents default to HumanML3D's.
     """
     offsets = torch.from_numpy(standard_rest(HUMANML3D) if offsets is None else offsets).float()
-    return posed_from(torch.tensor(HUMANML3D.paths)[:, 1:] @ offsets[1:])
+    return fixed_body(torch.tensor(HUMANML3D.paths)[:, 1:] @ offsets[1:])
 
 
-def posed_from(rest: Tensor) -> BodyModel:
-    """The body whose joints rest at (22, 3), whatever its shape coefficients."""
+def fixed_body(rest: Tensor) -> BodyModel:
+    """A body model with rest joints `rest` (22, 3) for all shape coefficients."""
     return BodyModel(rest, torch.zeros(*rest.shape, NUM_BETAS))
 
 
 def is_amass(path: Path) -> bool:
-    """Whether an archive of arrays holds SMPL rotations."""
+    """Whether an `.npz` contains SMPL rotations."""
     try:
         with zipfile.ZipFile(path) as archive:
             return {"poses.npy", "trans.npy"} <= set(archive.namelist())
@@ -93,10 +93,10 @@ def is_amass(path: Path) -> bool:
 
 
 def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
-    """An SMPL motion's joints, in metres, Z up, posed with the body model `smpl`, a file or a folder of them by gender.
+    """Read an SMPL motion as joints in metres, Y up. `smpl` is the body model: a file, or a folder with one model per gender.
 
-    Files of ours that were written without a body model hold the joints of their rest pose. Gender, shape and frame rate may be
-    missing. Raises `UserError` for a damaged file.
+    Without `smpl`, the rest joints in the file are used, if this project wrote it, else the T-pose of the uniform skeleton. Gender,
+    shape and frame rate may be missing. Raises `UserError` for a damaged file.
     """
     arrays = read_npz(path, ("poses", "trans", "betas", "gender", REST, *RATES))
     poses = leading(path, "poses", arrays["poses"], (None,), 3 * NUM_JOINTS)
@@ -104,16 +104,16 @@ def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
         arrays["betas"] = np.resize(np.append(np.ravel(arrays["betas"])[:NUM_BETAS], np.zeros(NUM_BETAS)), NUM_BETAS)
     rates = [float(arrays[name].item()) for name in RATES if name in arrays and arrays[name].size == 1]
     if not rates:
-        note(f"{path} states no frame rate: {USUAL_FPS:g} per second are assumed; --input_fps sets it")
+        note(f"{path}: no frame rate; assuming {DEFAULT_FPS:g} frames per second, --input_fps sets another rate")
     motion = AmassMotion(
         rearrange(poses, "t (j xyz) -> t j xyz", xyz=3).float(),
         leading(path, "trans", arrays["trans"], (len(poses),), 3).float(),
         torch.from_numpy(arrays.get("betas", np.zeros(NUM_BETAS))).float(),
-        rates[0] if rates else USUAL_FPS,
+        rates[0] if rates else DEFAULT_FPS,
         text_of(arrays.get("gender", np.array("neutral"))),
     )
     if smpl is None and REST in arrays:
-        body = posed_from(leading(path, REST, arrays[REST], (NUM_JOINTS,), 3).float())
+        body = fixed_body(leading(path, REST, arrays[REST], (NUM_JOINTS,), 3).float())
     else:
         body = body_model(smpl, motion.gender)
     joints = body.joints(motion).double().numpy()
@@ -129,24 +129,24 @@ def note_no_model() -> None:
 
 
 def text_of(array: np.ndarray) -> str:
-    """The text in an array with one element."""
+    """The text in an array with one element, or "" for other sizes."""
     word = array.item() if array.size == 1 else ""
     return word.decode() if isinstance(word, bytes) else str(word)
 
 
 def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
-    """The model in the file `smpl`, or in <gender>/model.npz of the folder; without `smpl` the uniform skeleton's T-pose."""
+    """The body model in the file `smpl`, or in <gender>/model.npz of the folder `smpl`; None: the uniform skeleton's T-pose."""
     if smpl is None:
         note_no_model()
         return uniform_body()
-    place = Path(smpl)
-    return read_body_model(place / gender / "model.npz" if place.is_dir() else place)
+    path = Path(smpl)
+    return read_body_model(path / gender / "model.npz" if path.is_dir() else path)
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays `names` that exist in the file. Raises `UserError` if it cannot be read or would need unpickling."""
-    if not path.is_file() or not zipfile.is_zipfile(path):  # a device may never end
-        raise UserError(f"{path}: {'not a whole .npz file' if path.exists() else 'no such file'}")
+    """The arrays `names` of an `.npz`, without missing ones. Raises `UserError` if it cannot be read without unpickling."""
+    if not path.is_file() or not zipfile.is_zipfile(path):  # reading a device may never end
+        raise UserError(f"{path}: {'not a complete .npz file' if path.exists() else 'no such file'}")
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in names if name in archive.files}
@@ -157,16 +157,16 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: cannot be read ({error}); it may be truncated") from None
 
 
-def leading(path: Path, name: str, array: np.ndarray, shape: tuple[int | None, ...], last: int) -> Tensor:
-    """The first `last` entries along the last axis of an array shaped (*shape, at least `last`); None stands for any size.
+def leading(path: Path, name: str, array: np.ndarray, shape: tuple[int | None, ...], count: int) -> Tensor:
+    """The first `count` entries along the last axis of an array of shape (*shape, count or more).
 
-    Raises `UserError` for another shape or type.
+    None in `shape` stands for any size. Raises `UserError` for other shapes, and for arrays that are not numbers.
     """
-    fits = array.ndim == len(shape) + 1 and all(size in (None, found) for size, found in zip(shape, array.shape))
-    if not fits or array.shape[-1] < last or array.dtype.kind not in "fiu":
-        wanted = ", ".join(["T" if size is None else str(size) for size in shape] + [f"at least {last}"])
-        raise UserError(f"{path}: '{name}' is {array.dtype} of shape {array.shape}; expected numbers of shape ({wanted})")
-    return torch.from_numpy(array[..., :last].astype(np.float64))
+    fits = array.ndim == len(shape) + 1 and all(expected in (None, size) for expected, size in zip(shape, array.shape))
+    if not fits or array.shape[-1] < count or array.dtype.kind not in "fiu":
+        expected = ", ".join(["T" if size is None else str(size) for size in shape] + [f"at least {count}"])
+        raise UserError(f"{path}: '{name}' is {array.dtype} of shape {array.shape}; expected numbers of shape ({expected})")
+    return torch.from_numpy(array[..., :count].astype(np.float64))
 
 
 def read_body_model(path: Path) -> BodyModel:
@@ -199,7 +199,7 @@ def read_amass(path: Path) -> AmassMotion:
     if missing:
         raise UserError(f"{path}: no {', '.join(missing)} in it; expected an AMASS motion")
     if arrays["gender"].size != 1 or rates[0].size != 1 or rates[0].dtype.kind not in "fiu":
-        raise UserError(f"{path}: gender and mocap_framerate must be one word and one number")
+        raise UserError(f"{path}: gender must be one word and mocap_framerate one number")
     poses = leading(path, "poses", arrays["poses"], (None,), 3 * NUM_JOINTS)
     gender = arrays["gender"].item()
     return AmassMotion(

@@ -1,9 +1,9 @@
 """A motion as SMPL-H rotations in AMASS's layout: `poses` (T, 156), `trans` (T, 3), `betas` (16,), `gender`, `mocap_framerate`.
 
-Rotations are computed in closed form from the joints, relative to the rest joints of a body model, or without one to the T-pose of
-the skeleton of all animated files (`motion.rest`). The motion is retargeted to that body. Rotations that joints do not determine
-are zero: those of fingers, wrists, head and toes. `trans` is the pelvis minus its position in the rest pose. AMASS has Z up: our
-(x, y, z) are AMASS's (-x, z, y).
+Rotations are computed in closed form from the joints, relative to the rest pose of a body model. Without one, the rest pose is the
+T-pose that all animated files share (`motion.rest`). The motion is retargeted to this body. Rotations that joint positions do not
+determine are zero: those of fingers, wrists, head and toes. `trans` is the position of the pelvis minus its position in the rest
+pose. AMASS has Z up: (x, y, z) in this project is (-x, z, y) in AMASS.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from motion.files.animation import USUAL_RIG, RigOptions, frame_times, resampled
+from motion.files.animation import DEFAULT_RIG, RigOptions, frame_times, resampled
 from motion.files.smpl import NUM_JOINTS, REST, body_model, note_no_model, uniform_body
 from motion.ik import fit_pose, retarget
 from motion.rest import rest_pose
@@ -31,12 +31,12 @@ def write_smpl(
     joints: np.ndarray,
     fps: float,
     smpl: str | Path | None = None,
-    rig: RigOptions = USUAL_RIG,
+    rig: RigOptions = DEFAULT_RIG,
 ) -> None:
-    """Write joints (T, 22, 3), metres, Y up, as an `.npz` of rotations at the rate of `rig`.
+    """Write joints (T, 22, 3), metres, Y up, as an `.npz` of rotations, at the frame rate of `rig`.
 
-    `smpl` is the model file of the body to pose. Without it, that is the skeleton of `rig`, and the file also
-    contains the joints of its rest pose, `rest_joints` (22, 3). Raises `UserError` for other skeletons.
+    `smpl` is the model file of the body to pose. Without it, the skeleton of `rig` is posed, and its rest joints are written too,
+    as `rest_joints` (22, 3). Raises `UserError` for other skeletons.
     """
     if joints.shape[1] != NUM_JOINTS:
         raise UserError(f"{path}: SMPL files hold {NUM_JOINTS} joints, this motion has {joints.shape[1]} (KIT-ML's skeleton)")

@@ -1,4 +1,4 @@
-"""Reading of text files in any usual encoding."""
+"""Reading of text files in UTF-8 or UTF-16."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TextIO
 
 from utils.errors import UserError
 
-LARGEST = 2 << 30  # bytes: 24 hours of BVH at 30 frames per second
+LARGEST = 2 << 30  # bytes; a BVH file of 24 hours at 30 frames per second
 POINTER = b"version https://git-lfs"
 
 
 def read_text(source: str | Path | TextIO) -> tuple[str, str]:
-    """The name of a file or an open text stream, and its text.
+    """Read a file or an open text stream; returns its name and its text.
 
     The encoding is UTF-8 or UTF-16, each with or without a byte order mark. Raises `UserError` for a file that cannot be read, is
     not a regular file, is larger than 2 GiB, or is a Git LFS pointer.
@@ -25,7 +25,7 @@ def read_text(source: str | Path | TextIO) -> tuple[str, str]:
         if path.exists() and not path.is_file():
             raise UserError(f"{source}: cannot be read (it is not a regular file); give a motion file")
         if path.stat().st_size > LARGEST:
-            raise UserError(f"{source}: larger than {LARGEST >> 30} GiB; cut it into parts")
+            raise UserError(f"{source}: larger than {LARGEST >> 30} GiB; split it into parts")
         return str(source), decoded(path.read_bytes(), str(source))
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
@@ -34,7 +34,7 @@ def read_text(source: str | Path | TextIO) -> tuple[str, str]:
 
 
 def decoded(content: bytes, name: str) -> str:
-    """The text in a file's bytes, with \\n between lines and without what old editors put at the end."""
+    """Decode the bytes of a file; lines end in \\n, and trailing Ctrl-Z and NUL characters are removed."""
     if content.startswith(POINTER):
         raise UserError(f"{name}: a Git LFS pointer, not the motion itself; fetch it with: git lfs pull")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

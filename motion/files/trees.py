@@ -1,4 +1,4 @@
-"""Posed trees of named joints (BVH files, glTF scenes) to the joints of a skeleton, by the first joint map that fits."""
+"""From posed trees of named joints (BVH files, glTF scenes) to the joints of a skeleton, by the first joint map that fits."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from motion.files.mocap import map_joints
 from motion.files.raw import Raw
 from utils.errors import UserError
 
-SHOWN = 12  # joints that an error lists
+SHOWN = 12  # number of joints that an error message lists
 
 
 def read_tree(path: Path, joint_map: str | Path | None = None) -> Raw:
-    """The motion of a `.bvh` file."""
+    """Read the motion of a `.bvh` file."""
     return joints_of_tree(read_bvh(path), str(path), joint_map)
 
 
 def joints_of_tree(tree: Bvh, name: str, joint_map: str | Path | None = None) -> Raw:
-    """The joints of a posed tree. Raises `UserError`, which lists its joints, if no joint map fits."""
-    put_thorax_back(tree)
+    """Map a posed tree called `name` to a `Raw`. Raises `UserError`, with a list of the tree's joints, if no joint map fits."""
+    restore_thorax(tree)
     names, landmarks = tree.landmarks()
     if joint_map is not None:
-        title, places = str(joint_map), read_map(joint_map)
-        if missing := [joint for joint in joints_of(places) if joint not in names]:
+        title, sources = str(joint_map), read_map(joint_map)
+        if missing := [joint for joint in joints_of(sources) if joint not in names]:
             raise UserError(f"--joint_map {joint_map}: {name} has no joint {', '.join(missing[:5])}; it has {listed(names)}")
-    elif found := find_map(names):
-        title, places = found
+    elif match := find_map(names):
+        title, sources = match
     else:
-        remedy = '--joint_map FILE.json names them: {"Hips": "pelvis", "LeftUpLeg": "thigh_l", …}'
+        remedy = 'map them with --joint_map FILE.json: {"Hips": "pelvis", "LeftUpLeg": "thigh_l", …}'
         raise UserError(f"{name}: none of the joint maps fits its joints ({listed(names)}); {remedy}")
-    rest = map_joints(names, rest_landmarks(tree), places)
-    return Raw(map_joints(names, landmarks, places, name), tree.fps, rest=rest, cmu=title in CMU)
+    rest = map_joints(names, rest_landmarks(tree), sources)
+    return Raw(map_joints(names, landmarks, sources, name), tree.fps, rest=rest, cmu=title in CMU)
 
 
 def listed(names: list[str]) -> str:
-    """The first names, each shortened to fit on a line."""
+    """The first names as text, each shortened to 32 characters."""
     shown = ", ".join(name[:32] for name in names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
 
 
-def put_thorax_back(tree: Bvh) -> None:
-    """Add the thorax bone that is missing in CMU's conversions for MotionBuilder and 3ds Max.
+def restore_thorax(tree: Bvh) -> None:
+    """Add to `tree` the thorax bone that is missing in CMU's conversions for MotionBuilder and 3ds Max.
 
     In these files neck and shoulders start at the end of the upper back, Spine1, and the trunk is 12 cm too short. The added bone
     is as long as the upper back and rotates with the chest.
@@ -62,6 +62,6 @@ def put_thorax_back(tree: Bvh) -> None:
 
 
 def rest_landmarks(bvh: Bvh) -> np.ndarray:
-    """The landmarks (1, N, 3) of the rest pose."""
+    """Positions (1, N, 3) of the landmarks in the rest pose."""
     turns = np.tile(np.eye(3), (1, len(bvh.names), 1, 1))
     return Bvh(bvh.names, bvh.parents, bvh.offsets, bvh.offsets[None], turns, bvh.frame_time, bvh.end_sites).landmarks()[1]

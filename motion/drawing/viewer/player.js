@@ -1,4 +1,4 @@
-// The player: what is shown now, the timeline, the list of samples; mouse, fingers and keys.
+// The player: playback state, timeline, list of samples; mouse, touch and keyboard input.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -8,7 +8,7 @@ const VIEWS = { 1: [0, 0.1], 2: [Math.PI / 2, 0.1], 3: [Math.PI, 0.1], 4: [0, 1.
 const views = { plain: new View($("plain")), ik: new View($("ik")) };
 const camera = { ...HOME, distance: 4, pan: [0, 0, 0] };
 const state = { clip: 0, frame: 0, playing: false, scrubbing: false };
-let clip, colours, stale = true, before = 0;
+let clip, colours, stale = true, lastTick = 0; // stale: the view must be redrawn; lastTick: milliseconds
 
 function readColours() {
   const style = getComputedStyle(document.documentElement);
@@ -17,20 +17,20 @@ function readColours() {
   stale = true;
 }
 
-// What lies between frames, for smooth play at any speed: `at` gives an array of numbers for each frame.
+// Interpolates between frames, for smooth playback at any speed; `at(frame)` returns an array of numbers.
 function between(frames, frame, at) {
-  const now = Math.floor(frame), rest = frame - now, a = at(now), b = at(Math.min(now + 1, frames - 1));
-  return rest ? a.map((value, i) => value + rest * (b[i] - value)) : a;
+  const first = Math.floor(frame), fraction = frame - first, a = at(first), b = at(Math.min(first + 1, frames - 1));
+  return fraction ? a.map((value, i) => value + fraction * (b[i] - value)) : a;
 }
 
-function drawPerson(view, person, of, frame, options = {}) {
-  const { size, frames, skeleton: { limbs } } = of;
+function drawPerson(view, person, sample, frame, options = {}) {
+  const { size, frames, skeleton: { limbs } } = sample;
   const pose = between(frames, frame, (t) => person.points.subarray(t * size, (t + 1) * size));
   if (options.floor !== undefined) {
     view.drawFloor(colours);
     if (options.floor) view.drawTracks(person, frame, colours);
     view.drawShadow(pose, limbs, colours);
-    view.drawTrails(person, of, frame, options.trails, colours);
+    view.drawTrails(person, sample, frame, options.trails, colours);
   }
   view.drawBody(pose, limbs, colours);
 }
@@ -77,10 +77,10 @@ function drawTimeline() {
 }
 
 function tick(now) {
-  const passed = (now - before) / 1000;
-  before = now;
+  const seconds = (now - lastTick) / 1000;
+  lastTick = now;
   if (state.playing && !state.scrubbing) {
-    const end = clip.frames - 1, next = state.frame + Math.min(passed, 0.25) * clip.fps * Number($("speed").value);
+    const end = clip.frames - 1, next = state.frame + Math.min(seconds, 0.25) * clip.fps * Number($("speed").value);
     state.frame = next > end ? 0 : next;
     stale = true;
   }
@@ -122,11 +122,11 @@ function showViews() {
   stale = true;
 }
 
-// Links to the files beside the page, of the motion that is shown.
+// Lists links to the files of the motion that is shown.
 function listDownloads() {
   const which = clip.ik ? $("which").value : "plain";
-  const wanted = (file) => which === "both" || /_ik\.\w+$/.test(file) === (which === "ik");
-  const links = (clip.files ?? []).filter(wanted).map((file) => {
+  const isShown = (file) => which === "both" || /_ik\.\w+$/.test(file) === (which === "ik");
+  const links = (clip.files ?? []).filter(isShown).map((file) => {
     const link = document.createElement("a");
     link.href = file.split("/").map(encodeURIComponent).join("/");
     link.download = "";
@@ -148,7 +148,7 @@ function select(index) {
     button.setAttribute("aria-current", i === state.clip);
     if (i === state.clip) button.scrollIntoView({ block: "nearest", inline: "nearest" });
   });
-  if (location.protocol !== "about:") history.replaceState(null, "", `#${state.clip + 1}`);  // a srcdoc frame may not
+  if (location.protocol !== "about:") history.replaceState(null, "", `#${state.clip + 1}`);  // not allowed in srcdoc frames
   showViews();
   resetCamera();
   seek(0);
@@ -156,15 +156,15 @@ function select(index) {
 
 function listSamples() {
   $("samples").hidden = data.clips.length < 2;
-  data.clips.forEach((each, index) => {
+  data.clips.forEach((sample, index) => {
     const button = document.createElement("button"), text = document.createElement("span"), small = document.createElement("small");
-    small.textContent = `${index + 1} · ${(each.frames / each.fps).toFixed(1)} s`;
-    text.textContent = each.caption;
+    small.textContent = `${index + 1} · ${(sample.frames / sample.fps).toFixed(1)} s`;
+    text.textContent = sample.caption;
     text.dir = "auto";
-    const words = document.createElement("div");
-    words.append(text, small);
-    button.append(document.createElement("canvas"), words);
-    button.title = each.caption;
+    const label = document.createElement("div");
+    label.append(text, small);
+    button.append(document.createElement("canvas"), label);
+    button.title = sample.caption;
     button.addEventListener("click", () => select(index));
     $("samples").append(button);
   });
@@ -172,11 +172,11 @@ function listSamples() {
 
 function drawThumbnails() {
   if (data.clips.length < 2) return;
-  data.clips.forEach((each, index) => setTimeout(() => { // one by one, that the page answers meanwhile
-    const view = new View($("samples").children[index].firstChild), { frames, followed, middle } = prepare(each);
+  data.clips.forEach((sample, index) => setTimeout(() => { // one at a time, so that the page stays responsive
+    const view = new View($("samples").children[index].firstChild), { frames, followed, middle } = prepare(sample);
     const frame = Math.floor(0.4 * frames);
     view.aim({ ...HOME, distance: 3.6, pan: [0, 0, 0] }, followed[frame], middle);
-    drawPerson(view, each.people.plain, each, frame);
+    drawPerson(view, sample.people.plain, sample, frame);
   }));
 }
 
@@ -208,10 +208,10 @@ function listenToPointers(view) {
   canvas.addEventListener("pointermove", (event) => {
     if (!fingers.has(event.pointerId)) return;
     const [x, y] = fingers.get(event.pointerId), [dx, dy] = [event.clientX - x, event.clientY - y];
-    const others = [...fingers].filter(([id]) => id !== event.pointerId).map(([, place]) => place);
+    const otherFingers = [...fingers].filter(([id]) => id !== event.pointerId).map(([, position]) => position);
     fingers.set(event.pointerId, [event.clientX, event.clientY]);
-    if (others.length) { // two fingers
-      const [ox, oy] = others[0];
+    if (otherFingers.length) { // two fingers
+      const [ox, oy] = otherFingers[0];
       zoom(Math.max(Math.hypot(x - ox, y - oy), 1) / Math.max(Math.hypot(event.clientX - ox, event.clientY - oy), 1));
       move(view, dx / 2, dy / 2);
     } else if (event.shiftKey || event.buttons > 1) {
@@ -266,7 +266,7 @@ function listenToKeys() {
   document.addEventListener("keydown", (event) => {
     const { target, key } = event;
     if (event.ctrlKey || event.metaKey || event.altKey || target.matches("select")) return;
-    if (key === " " && target.matches("button, input, summary")) return; // presses that
+    if (key === " " && target.matches("button, input, summary")) return; // the browser handles it
     const act = KEYS[key] ?? KEYS[key.toLowerCase()];
     if (VIEWS[key]) {
       [camera.azimuth, camera.elevation] = VIEWS[key];
@@ -296,7 +296,7 @@ function start() {
   new ResizeObserver(() => { stale = true; }).observe($("views"));
   select((Number(location.hash.slice(1)) || 1) - 1);
   play(!matchMedia("(prefers-reduced-motion: reduce)").matches);
-  requestAnimationFrame((now) => { before = now; tick(now); drawThumbnails(); });
+  requestAnimationFrame((now) => { lastTick = now; tick(now); drawThumbnails(); });
 }
 
 start();

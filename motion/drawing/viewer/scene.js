@@ -1,24 +1,28 @@
-// People made of capsules on a floor, drawn on a 2D canvas, seen by a perspective camera. Metres, Y up; colours are [r, g, b].
-// A clip is as html.py writes it: {caption, fps, frames, joints, plain, ik, stands}; `prepare` adds what drawing needs.
+// Draws people made of capsules on a floor, on a 2D canvas, with a perspective camera. Metres, Y up; colours are [r, g, b].
+// html.py writes clips as {caption, fps, frames, joints, plain, ik, stands}; `prepare` adds the fields that drawing needs.
 "use strict";
 
-const data = JSON.parse(document.getElementById("data").textContent); // {skeletons: {J: {limbs, owners, reach, feet, bones}}, clips}
-const [FIELD, STAGE, FOLLOW] = [32 * Math.PI / 180, 0.85, 0.6]; // field of view; floor's radius in camera distances; seconds
+// {skeletons: {J: {limbs, owners, reach, feet, bones}}, clips}
+const data = JSON.parse(document.getElementById("data").textContent);
+const FIELD = 32 * Math.PI / 180; // vertical field of view
+const STAGE = 0.85; // radius of the floor relative to the camera distance
+const FOLLOW = 0.6; // seconds; standard deviation of the camera's smoothing
 const SOLE = [0.04, 0.052]; // radii of a footprint at heel and toe, metres
-const LIGHT = [-0.6, -0.8]; // where light comes from, on the screen
-// A limb is painted in layers: share of the radius, shift to the light, brightness.
+const LIGHT = [-0.6, -0.8]; // direction to the light on the screen
+// A limb is painted in layers: fraction of the radius, shift towards the light, brightness.
 const LAYERS = Array.from({ length: 9 }, (_, k) => [1 - 0.8 * (k / 8) ** 1.1, 0.4 * (k / 8) ** 1.4, 0.76 + 0.42 * (k / 8)]);
 
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const rgb = (colour, alpha = 1) => `rgb(${colour.map((c) => Math.round(clamp(c, 0, 255))).join(" ")} / ${alpha})`;
 
-// ---- Clips: from base64 to points in metres, and what can be known of them beforehand ----
+// ---- Clips: from base64 to points in metres, and values that are computed once per clip ----
 
 const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
 
-// The points of all frames, (frames, points, 3), flat: the joints, and after them the points that are told from their joints.
+// The points of all frames as a flat array of (frames, points, 3): the joints, then the points stored relative to a joint.
 function decode({ scale, values, others }, frames, { owners, reach }) {
-  const joints = new Int16Array(bytesOf(values)), steps = new Int8Array(bytesOf(others)); // little-endian, as all browsers' machines
+  // Typed arrays have the byte order of the machine, which is little-endian wherever browsers run.
+  const joints = new Int16Array(bytesOf(values)), offsets = new Int8Array(bytesOf(others));
   const width = joints.length / frames, size = width + 3 * owners.length;
   const points = new Float32Array(frames * size);
   for (let frame = 0; frame < frames; frame++) {
@@ -26,14 +30,15 @@ function decode({ scale, values, others }, frames, { owners, reach }) {
     for (let i = 0; i < width; i++) to[i] = joints[frame * width + i] * scale;
     owners.forEach((joint, k) => {
       for (let axis = 0; axis < 3; axis++) {
-        to[width + 3 * k + axis] = to[3 * joint + axis] + steps[(frame * owners.length + k) * 3 + axis] * reach / 127;
+        to[width + 3 * k + axis] = to[3 * joint + axis] + offsets[(frame * owners.length + k) * 3 + axis] * reach / 127;
       }
     });
   }
   return points;
 }
 
-function smooth(path, frames, deviation) { // along time; beyond the ends the path goes on as it came
+// Smooths a path along time by a Gaussian; beyond the ends, the path is extrapolated by point reflection.
+function smooth(path, frames, deviation) {
   const reach = Math.ceil(3 * deviation), last = frames - 1;
   const at = (t, axis) => {
     const inside = clamp(t, 0, last), mirrored = clamp(2 * inside - t, 0, last);
@@ -50,12 +55,12 @@ function smooth(path, frames, deviation) { // along time; beyond the ends the pa
   }));
 }
 
-// How a capsule looks seen flat: the angle of its axis, and where the tangents touch that join its two discs.
+// The angle of the axis of a flat capsule, and the angle from the axis at which its straight sides touch its two discs.
 function tangents(x0, y0, r0, x1, y1, r1) {
   return [Math.atan2(y1 - y0, x1 - x0), Math.acos(clamp((r0 - r1) / Math.max(Math.hypot(x1 - x0, y1 - y0), 1e-6), -1, 1))];
 }
 
-// The outline of a capsule that lies on the floor, as points.
+// The outline of a flat capsule on the floor, as points.
 function flatCapsule(x0, z0, r0, x1, z1, r1) {
   const [angle, spread] = tangents(x0, z0, r0, x1, z1, r1), rim = [];
   const add = (x, z, r, turn) => rim.push([x + r * Math.cos(angle + turn), 0, z + r * Math.sin(angle + turn)]);
@@ -70,7 +75,7 @@ function footprints(points, size, clip, feet) {
     for (let t = start; t < stop; t++) sum += points[t * size + joint * 3 + axis];
     return sum / (stop - start);
   });
-  return clip.stands.flatMap((stretches, side) => stretches.map(([start, stop]) => {
+  return clip.stands.flatMap((spans, side) => spans.map(([start, stop]) => {
     const [heel, toe] = feet[side].map((joint) => mean(joint, start, stop));
     return { side, start, outline: flatCapsule(...heel, SOLE[0], ...toe, SOLE[1]) };
   }));
@@ -91,7 +96,7 @@ function prepare(clip) {
   return clip;
 }
 
-// Half the height that the person needs, and from how far all of the motion is in sight.
+// Half of the height of the motion, and the camera distance from which all of it is visible.
 function extent({ people: { plain: { points } }, followed, frames }) {
   const size = points.length / frames;
   let top = 0.5, wide = 0.5;
@@ -104,9 +109,9 @@ function extent({ people: { plain: { points } }, followed, frames }) {
   return { middle: top / 2, distance: Math.max(4, Math.max(top / 2 + 0.15, wide) / 0.84 / Math.tan(FIELD / 2) + 0.4 * wide) };
 }
 
-// ---- What is seen: a perspective camera on a canvas ----
+// ---- Drawing: a perspective camera on a canvas ----
 
-// A canvas made as fine as the screen, and clear: its context, width and height in CSS pixels.
+// Clears a canvas and sets its resolution to that of the screen; returns its context, and width and height in CSS pixels.
 function cleared(canvas) {
   const context = canvas.getContext("2d"), ratio = Math.min(window.devicePixelRatio || 1, 2);
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
@@ -132,7 +137,7 @@ class View {
     this.flatness = Math.max(se, 0.05);
   }
 
-  // Pixels, and how many of them a metre spans there; 0 where it is too near to be seen.
+  // The pixel coordinates of a point, and the pixels per metre there; 0 if the point is too near or behind the camera.
   project(x, y, z) {
     const d = [x - this.target[0], y - this.target[1], z - this.target[2]];
     const along = (axis) => d[0] * axis[0] + d[1] * axis[1] + d[2] * axis[2];
@@ -160,10 +165,10 @@ class View {
     c.restore();
     const levels = Array.from({ length: 8 }, () => new Path2D()); // lines half a metre apart, fainter towards the rim
     const segment = (from, to) => {
-      const away = Math.hypot((from[0] + to[0]) / 2 - x, (from[2] + to[2]) / 2 - z) / stage;
+      const distance = Math.hypot((from[0] + to[0]) / 2 - x, (from[2] + to[2]) / 2 - z) / stage;
       const [a, b] = [this.project(...from), this.project(...to)];
-      if (away >= 1 || !a[2] || !b[2]) return;
-      const path = levels[Math.floor(8 * (1 - away * away) ** 1.5 * 0.999)];
+      if (distance >= 1 || !a[2] || !b[2]) return;
+      const path = levels[Math.floor(8 * (1 - distance * distance) ** 1.5 * 0.999)];
       path.moveTo(a[0], a[1]);
       path.lineTo(b[0], b[1]);
     };
@@ -211,15 +216,16 @@ class View {
     });
   }
 
-  // The body's shadow, and a darker one of what is near the floor: blurred by the canvas as shadows of shapes out of sight.
+  // Draws the shadow of the body, and a darker one of the limbs near the floor. The shapes themselves are outside the canvas; it
+  // draws only their blurred shadows.
   drawShadow(pose, limbs, colours) {
     const c = this.context, aside = 2 * this.width, ratio = this.canvas.width / this.width;
     c.save();
-    for (const [highest, blur, alpha] of [[Infinity, 0.09, 0.26], [0.3, 0.05, 0.4]]) {
+    for (const [maxHeight, blur, alpha] of [[Infinity, 0.09, 0.26], [0.3, 0.05, 0.4]]) {
       c.beginPath();
       for (const [a, b, ra, rb] of limbs) {
         const [[x0, y0, z0], [x1, y1, z1]] = [a, b].map((joint) => pose.subarray(3 * joint, 3 * joint + 3));
-        if (Math.min(y0, y1) > highest) continue;
+        if (Math.min(y0, y1) > maxHeight) continue;
         const outline = flatCapsule(x0 - 0.2 * y0, z0 - 0.15 * y0, ra, x1 - 0.2 * y1, z1 - 0.15 * y1, rb);
         const rim = outline.map((point) => this.project(...point));
         if (rim.some(([, , scale]) => !scale)) continue; // behind the camera
@@ -240,10 +246,10 @@ class View {
     const shapes = limbs.map(([a, b, ra, rb, side, trunk]) => {
       const [[x0, y0, s0], [x1, y1, s1]] = [pixels[a], pixels[b]];
       return { x0, y0, r0: ra * s0, x1, y1, r1: rb * s1, near: (s0 + s1) / 2, colour: colours[side], trunk };
-    }).filter((shape) => shape.r0 && shape.r1); // what is behind the camera is left out
-    const fill = ({ x0, y0, r0, x1, y1, r1 }, share, shift, more) => {
+    }).filter((shape) => shape.r0 && shape.r1); // without limbs behind the camera
+    const fill = ({ x0, y0, r0, x1, y1, r1 }, fraction, shift, extra) => {
       const [dx, dy] = [LIGHT[0] * shift, LIGHT[1] * shift];
-      const [p, q] = [r0 * share + more, r1 * share + more];
+      const [p, q] = [r0 * fraction + extra, r1 * fraction + extra];
       const [ax, ay, bx, by] = [x0 + dx * r0, y0 + dy * r0, x1 + dx * r1, y1 + dy * r1];
       const [angle, spread] = tangents(ax, ay, p, bx, by, q);
       c.beginPath();
@@ -251,25 +257,26 @@ class View {
       c.arc(bx, by, q, angle - spread, angle + spread);
       c.fill();
     };
-    for (const part of farToNear(shapes)) { // an outline first, then ever smaller and lighter shapes
-      for (const [share, shift, bright] of [[1, 0, 0.45], ...LAYERS]) {
+    for (const part of farToNear(shapes)) { // an outline, then smaller and lighter shapes
+      for (const [fraction, shift, brightness] of [[1, 0, 0.45], ...LAYERS]) {
         for (const shape of part) {
-          c.fillStyle = rgb(shape.colour.map((value) => value * bright));
-          fill(shape, share, shift, bright < 0.5 ? 1 : 0);
+          c.fillStyle = rgb(shape.colour.map((value) => value * brightness));
+          fill(shape, fraction, shift, brightness < 0.5 ? 1 : 0);
         }
       }
     }
   }
 }
 
-// Shapes in the order to paint them. The trunk is one part; another limb goes before or after it as it is behind or in front of
-// that piece of the trunk which it may hide.
+// The order in which to paint the shapes, as groups. The trunk is one group. Another limb is painted before or after it, depending
+// on whether it is behind or in front of the nearest piece of the trunk.
 function farToNear(shapes) {
   const trunk = shapes.filter((shape) => shape.trunk), outer = shapes.filter((shape) => !shape.trunk);
-  const apart = (a, b) => Math.hypot(a.x0 + a.x1 - b.x0 - b.x1, a.y0 + a.y1 - b.y0 - b.y1);
-  const nearest = (shape) => trunk.length && trunk.reduce((best, piece) => (apart(shape, piece) < apart(shape, best) ? piece : best));
+  const distance = (a, b) => Math.hypot(a.x0 + a.x1 - b.x0 - b.x1, a.y0 + a.y1 - b.y0 - b.y1);
+  const nearer = (shape, a, b) => (distance(shape, b) < distance(shape, a) ? b : a);
+  const nearest = (shape) => trunk.length && trunk.reduce((best, piece) => nearer(shape, best, piece));
   const inFront = (shape) => !trunk.length || shape.near > nearest(shape).near;
   const sorted = outer.sort((a, b) => a.near - b.near).map((shape) => [shape, inFront(shape)]);
-  const those = (front) => sorted.filter(([, isFront]) => isFront === front).map(([shape]) => [shape]);
-  return [...those(false), trunk, ...those(true)];
+  const limbsWhere = (front) => sorted.filter(([, isFront]) => isFront === front).map(([shape]) => [shape]);
+  return [...limbsWhere(false), trunk, ...limbsWhere(true)];
 }
