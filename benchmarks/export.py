@@ -101,14 +101,14 @@ def quality(clips: list[np.ndarray], fps: float, body: np.ndarray) -> list[float
     displacement of joints other than the legs by foot locking in cm."""
     skeleton = skeleton_for(clips[0].shape[1])
     legs = {joint for chain in skeleton.chains[:2] for joint in chain[2:]}
-    others = [joint for joint in range(skeleton.num_joints) if joint not in legs]
+    other_joints = [joint for joint in range(skeleton.num_joints) if joint not in legs]
     rows, errors = [], []
     for clip in map(torch.from_numpy, clips):
         errors.append((fit_pose(clip, skeleton, body).joints(skeleton) - clip).norm(dim=-1).flatten())
         locked = torch.from_numpy(lock_feet(clip.numpy(), fps, rest=body))
         contacts = toe_contacts(clip[None], fps)
         slides = [foot_slide(motion[None], fps, contacts=contacts).item() for motion in (clip, locked)]
-        rows.append([*slides, 100 * (locked - clip)[:, others].norm(dim=-1).mean().item()])
+        rows.append([*slides, 100 * (locked - clip)[:, other_joints].norm(dim=-1).mean().item()])
     error = 100 * torch.cat(errors)
     return [error.mean().item(), np.percentile(error, 95), *np.nanmean(rows, axis=0)]
 

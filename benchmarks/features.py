@@ -25,11 +25,11 @@ from utils.errors import script
 
 def walking_batch(clips: int, frames: int) -> torch.Tensor:
     """Random joints (B, T, 22, 3) in metres: the rest pose with noise, moving along a curved path."""
-    rest = forward_kinematics(torch.eye(3).expand(22, 3, 3), torch.zeros(3), HUMANML3D.offsets(), HUMANML3D.parents)
+    rest_pose = forward_kinematics(torch.eye(3).expand(22, 3, 3), torch.zeros(3), HUMANML3D.offsets(), HUMANML3D.parents)
     turn = torch.linspace(0, 3, frames)
     path = torch.stack((turn.sin(), torch.ones(frames), turn), dim=-1)
     noise = 0.01 * torch.randn(clips, frames, 22, 3)
-    return qrotate(qaxis("y", turn)[:, None], rest + noise) + path[:, None]
+    return qrotate(qaxis("y", turn)[:, None], rest_pose + noise) + path[:, None]
 
 
 def clips_per_second(work: Callable, clips: int, repeats: int) -> float:

@@ -76,15 +76,15 @@ def measure(size: int, rounds: int) -> None:
     for number in range(rounds + 1):
         for name, (precision, onednn) in SETTINGS.items():
             models.linear.ONEDNN = onednn and default
-            taken = seconds(lambda precision=precision: generate(precision))
+            durations = seconds(lambda precision=precision: generate(precision))
             if number:  # round 0 is a warm-up
-                times[name].append(taken)
+                times[name].append(durations)
     models.linear.ONEDNN = default
     peaks = {"fp32": peak(torch.float32), "bf16": peak(torch.bfloat16)}
     first = [cpu for _, cpu in times["float32, PyTorch"]]
-    for name, taken in times.items():
-        wall, cpu = (median(values) for values in zip(*taken))
-        ratio = median(this / baseline for (_, this), baseline in zip(taken, first))
+    for name, durations in times.items():
+        wall, cpu = (median(values) for values in zip(*durations))
+        ratio = median(this / baseline for (_, this), baseline in zip(durations, first))
         matmul_peak = peaks[SETTINGS[name][0]]
         fraction = flops.get_total_flops() / cpu / matmul_peak
         line = f"batch {size:<4}{name:<18}{wall:8.3f} s  {cpu:8.3f} CPU s  ratio {ratio:.2f}"

@@ -84,7 +84,7 @@ class Bench:
 
     def seconds(self, work: Callable[[], Any], limit: float, times: int = STEPS) -> float:
         """Median time of `work` in seconds, from up to `times` calls after a warm-up, within about `limit` seconds."""
-        began, taken = time.perf_counter(), []
+        began, durations = time.perf_counter(), []
         for number in range(2 if self.tiny else WARM_UP + times):
             self.wait()
             start = time.perf_counter()
@@ -92,10 +92,10 @@ class Bench:
             self.wait()
             now = time.perf_counter()
             if number >= (1 if self.tiny else WARM_UP) or now - began > limit / 2:
-                taken.append(now - start)
+                durations.append(now - start)
             if now - began > limit:
                 break
-        return sorted(taken)[len(taken) // 2]
+        return sorted(durations)[len(durations) // 2]
 
     def compiled(self, *models: nn.Module) -> None:
         """With --compile, compile the models' transformers in place."""

@@ -44,8 +44,8 @@ def over_the_seam(joints: np.ndarray, seam: int) -> tuple[float, float]:
     Joints are (T, J, 3); results have the unit of the joints.
     """
     steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(1)
-    around = np.r_[steps[max(0, seam - 1 - AROUND) : seam - 1], steps[seam : seam + AROUND]]
-    return steps[seam - 1], steps[seam - 1] - around.max()
+    neighbours = np.r_[steps[max(0, seam - 1 - AROUND) : seam - 1], steps[seam : seam + AROUND]]
+    return steps[seam - 1], steps[seam - 1] - neighbours.max()
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ def main(argv: list[str] | None = None) -> None:
 
     model = TextToMotion.load(args.checkpoints_dir, args.dataset_name, args.name, args.res_name, args.length_name)
     sampling = SamplingSettings(cond_scale=args.cond_scale, res_cond_scale=args.res_cond_scale, seed=args.seed)
-    worst = -np.inf
+    maximum = -np.inf
     for number, prompts in enumerate(PAIRS):
         features, (seam, _) = join(model, prompts, longest=LONGEST, sampling=sampling, first_sample=number)
         step, excess = over_the_seam(features_to_joints(features, HUMANML3D.num_joints).numpy(), seam)
-        worst = max(worst, excess)
+        maximum = max(maximum, excess)
         print(f"{100 * step:5.1f} cm per frame, {100 * excess:+5.1f} compared with frames around the seam  {' → '.join(prompts)}")
-    print(f"maximum {100 * worst:+.1f} cm compared with frames around the seam")
+    print(f"maximum {100 * maximum:+.1f} cm compared with frames around the seam")
 
 
 if __name__ == "__main__":

@@ -53,9 +53,9 @@ class GuoJudge:
 
     def __init__(self, evaluator: Evaluator, mean: Tensor, std: Tensor, words: Words, folder: Path | None = None):
         config = evaluator.config
-        for what, actual, expected in (("statistics", len(mean), config.dim), ("words", words.dim, config.word_dim)):
+        for kind, actual, expected in (("statistics", len(mean), config.dim), ("words", words.dim, config.word_dim)):
             if actual != expected:
-                problem = f"the evaluator takes {what} of width {expected}, but these have width {actual}"
+                problem = f"the evaluator takes {kind} of width {expected}, but these have width {actual}"
                 raise UserError(f"{problem}; use the files that came with it")
         self.evaluator = fused(evaluator)
         self.mean, self.std, self.words, self.folder = mean, std, words, folder

@@ -238,9 +238,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def results_table(results: dict[str, Any]) -> str:
     """A table with the metrics of real motion and of the evaluated model, and a warning if there are few clips."""
     lines = [f"{'':<20}{'real':>20}{'ours':>20}"]
-    for name, ours in results["ours"].items():
+    for name, generated in results["ours"].items():
         real = results["real"].get(name)
-        lines.append(f"{name:<20}{_cell(real):>20}{_cell(ours):>20}")
+        lines.append(f"{name:<20}{_cell(real):>20}{_cell(generated):>20}")
     if results["clips"] < FEW:
         lines.append(f"only {results['clips']} clips: FID and Diversity are not reliable below {FEW}")
     return "\n".join(lines)
@@ -248,16 +248,16 @@ def results_table(results: dict[str, Any]) -> str:
 
 def released_lines(results: dict[str, Any]) -> Iterator[str]:
     """Lines in the format of MoMask's and LaMP's evaluation logs, such as `FID: 0.045, conf. 0.002`."""
-    ours = results["ours"]
+    generated = results["ours"]
 
     def line(title: str, name: str) -> str:
-        return f"{title}: {ours[name][0]:.3f}, conf. {ours[name][1]:.3f}"
+        return f"{title}: {generated[name][0]:.3f}, conf. {generated[name][1]:.3f}"
 
     yield line("FID", "FID")
     yield line("Diversity", "Diversity")
     yield ", ".join(line(f"TOP{k}", f"R@{k}") for k in (1, 2, 3))
     yield line("Matching", "MM-Dist")
-    if "MultiModality" in ours:
+    if "MultiModality" in generated:
         yield line("Multimodality", "MultiModality")
 
 

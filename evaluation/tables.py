@@ -206,18 +206,18 @@ def generation(protocol: Protocol, results: Mapping[str, Mapping[str, Any]]) -> 
     rows, notes = published("generation", protocol.dataset, protocol.judge.name, protocol.variant)
     first = next(iter(results.values()))
     warnings = [*missing("generation", protocol.dataset, rows), *differences(protocol, first["clips"]), *notes]
-    ours = [Row(name, pairs(one["ours"])) for name, one in results.items()]
-    return Table(GENERATION, [Row("real motion", pairs(first["real"])), *unset(rows), *ours], warnings)
+    evaluated = [Row(name, pairs(of_row["ours"])) for name, of_row in results.items()]
+    return Table(GENERATION, [Row("real motion", pairs(first["real"])), *unset(rows), *evaluated], warnings)
 
 
 def reconstruction(protocol: Protocol, name: str, results: Mapping[str, Any]) -> Table:
     """The table of a tokeniser. `results` are those of eval_t2m_vq.py, with the key `judged` if there is an evaluator."""
     judged = results.get("judged")
-    ours = {"MPJPE, mm": (results["mpjpe_mm"], None)} | (pairs(judged["ours"]) if judged else {})
+    values = {"MPJPE, mm": (results["mpjpe_mm"], None)} | (pairs(judged["ours"]) if judged else {})
     rows = unset(published("reconstruction", protocol.dataset, protocol.judge.name)[0])
     warnings = [*missing("reconstruction", protocol.dataset, rows), *differences(protocol, (judged or results)["clips"])]
     real = [Row("real motion", pairs(judged["real"]))] if judged else []
-    return Table(("MPJPE, mm", *GENERATION), [*real, *rows, Row(name, ours)], warnings)
+    return Table(("MPJPE, mm", *GENERATION), [*real, *rows, Row(name, values)], warnings)
 
 
 def retrieval(dataset: str, name: str, results: Mapping[str, Any]) -> Table:

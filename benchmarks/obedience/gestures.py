@@ -186,8 +186,8 @@ def dribbles(body: Body, side: int) -> list[Span]:
 
 def circles_the_arms(body: Body) -> list[Span]:
     """Circling the arms: seen from the side, the hands turn around the shoulders by at least 480° in total and 200° each."""
-    around = np.degrees(np.unwrap(np.arctan2(body.reach[..., 1], body.reach[..., 2]), axis=0))
-    turned = around[-1] - around[0]
+    angles = np.degrees(np.unwrap(np.arctan2(body.reach[..., 1], body.reach[..., 2]), axis=0))
+    turned = angles[-1] - angles[0]
     if abs(turned.sum()) < 480 or np.abs(turned).min() < 200:
         return []
     return [Span(0, len(body))]

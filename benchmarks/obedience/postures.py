@@ -111,10 +111,10 @@ def jumped_near(body: Body, span: Span) -> bool:
 def airborne(body: Body, clear: float) -> list[Span]:
     """Spans with both feet at least `clear` metres above the floor, between frames with a foot on the floor."""
     spans = runs(body.feet.min(1) > clear, 0.1)
-    near = 3 * FPS // 4
+    reach = 3 * FPS // 4
     down = body.feet.min(1) < 0.045
     landed = [
-        span for span in spans if down[span.stop : span.stop + near].any() and down[max(0, span.start - near) : span.start].any()
+        span for span in spans if down[span.stop : span.stop + reach].any() and down[max(0, span.start - reach) : span.start].any()
     ]
     return [span for span in landed if span.seconds < 1.3]
 
@@ -150,9 +150,9 @@ def hops(body: Body) -> list[Span]:
     """Hopping: jumps on one leg, with the other foot held higher."""
     spans = []
     for span in airborne(body, 0.03):
-        around = slice(max(0, span.start - 3), span.stop + 3)
-        lifted = np.abs(body.feet[around, 0] - body.feet[around, 1]).min() > 0.1
-        slow = body.speed[around].mean() < 1.5
+        window = slice(max(0, span.start - 3), span.stop + 3)
+        lifted = np.abs(body.feet[window, 0] - body.feet[window, 1]).min() > 0.1
+        slow = body.speed[window].mean() < 1.5
         spans += [span] * bool(lifted and slow)
     return spans
 
@@ -163,11 +163,11 @@ def jumping_jacks(body: Body) -> list[Span]:
     arms = smooth(body.reach[..., 1].mean(1), 1)
     open_ = runs((apart > 0.4) & (arms > -0.1), 0.1, 0.1)
     closed = (apart < 0.4) & (arms < -0.3)
-    near = FPS
+    window = FPS
     return [
         span
         for span in open_
-        if closed[max(0, span.start - near) : span.start].any() and closed[span.stop : span.stop + near].any()
+        if closed[max(0, span.start - window) : span.start].any() and closed[span.stop : span.stop + window].any()
     ]
 
 

@@ -100,9 +100,9 @@ class BertScorer:
         owners = [index for index, group in enumerate(references) for _ in group]
         flat = [text for group in references for text in group]
         scores = self._pairs([candidates[index] for index in owners], flat, self._weights(flat if idf else None))
-        best = np.full((len(candidates), 3), -np.inf)
-        np.maximum.at(best, np.array(owners), scores)
-        return BertScore(*best.T, f"{self.name}, layer {self.layer}, {'idf' if idf else 'no idf'}")
+        maximum = np.full((len(candidates), 3), -np.inf)
+        np.maximum.at(maximum, np.array(owners), scores)
+        return BertScore(*maximum.T, f"{self.name}, layer {self.layer}, {'idf' if idf else 'no idf'}")
 
     def published_baseline(self) -> Baseline | None:
         """bert-score's baseline for this model and layer, computed without idf from pairs of web sentences; None if it has none."""
@@ -142,7 +142,7 @@ class BertScorer:
         from bert_score.utils import bert_cos_score_idf
 
         scores = np.zeros((len(first), 3))
-        filled = [k for k, (one, other) in enumerate(zip(first, second)) if one.strip() and other.strip()]
+        filled = [k for k, (candidate, reference) in enumerate(zip(first, second)) if candidate.strip() and reference.strip()]
         if filled:
             pair_scores = bert_cos_score_idf(
                 self.model,
@@ -164,9 +164,9 @@ def _draw_pairs(captions: References, pairs: int, seed: int) -> tuple[list[str],
     rng = np.random.default_rng(seed)
     drawn = []
     if len(groups) > 1:
-        one = rng.integers(len(groups), size=pairs)
-        other = (one + rng.integers(1, len(groups), size=pairs)) % len(groups)
-        texts = ([groups[clip][rng.integers(len(groups[clip]))] for clip in clips] for clips in (one, other))
+        first = rng.integers(len(groups), size=pairs)
+        second = (first + rng.integers(1, len(groups), size=pairs)) % len(groups)
+        texts = ([groups[clip][rng.integers(len(groups[clip]))] for clip in clips] for clips in (first, second))
         drawn = [pair for pair in zip(*texts) if pair[0] != pair[1]]
     if not drawn:
         raise UserError("baseline: needs at least two clips with different captions; give it more captions")

@@ -120,7 +120,7 @@ def rouge_l(candidates: Captions, references: References) -> float:
 
 def _common(first: list[list[int]], second: list[list[int]]) -> np.ndarray:
     """Length (pairs,) of the longest common subsequence of each pair of sentences, computed in batches of similar length."""
-    sizes = np.array([[len(one), len(other)] for one, other in zip(first, second)])
+    sizes = np.array([[len(candidate), len(reference)] for candidate, reference in zip(first, second)])
     order = np.lexsort(sizes.T)
     result = np.zeros(len(order), dtype=np.int64)
     for start in range(0, len(order), BLOCK):
