@@ -1,7 +1,7 @@
 """Text-to-motion and motion-to-text retrieval with LaMP, over the clips of a split.
 
 A gallery pairs each clip, cropped to the maximum length from its first frame, with one of its captions: by default the first, as in
-TMR. A section with a time-tagged caption is a clip of its own. LaMP computes the scores. Protocols that compare texts use a frozen
+TMR. A section with a time-tagged caption is a separate clip. LaMP computes the scores. Protocols that compare texts use a frozen
 sentence encoder.
 """
 

@@ -84,7 +84,7 @@ class StoredSplit:
 def find_split(spec: DatasetSpec, split: str, judge: Judge) -> Path | None:
     """The file of a stored split if the dataset is missing; None if the dataset exists or the evaluator has no stored splits.
 
-    Raises `UserError` if the dataset is missing and the evaluator has stored splits, but not this one.
+    Raises `UserError` if the dataset is missing and the evaluator has stored other splits, but not this one.
     """
     folder = judge.folder / FOLDER if isinstance(judge, GuoJudge) and judge.folder else None
     if spec.root.exists() or folder is None or not folder.is_dir():

@@ -34,7 +34,7 @@ Value = tuple[float, float | None]  # mean, and half the width of its 95 % confi
 
 @dataclass(frozen=True)
 class Row:
-    """The results of one method. Only rows with the same `setting` are comparable; "" if all rows of the table are."""
+    """The results of one method. Rows are comparable if they have the same `setting`, which is "" if all rows are comparable."""
 
     method: str
     values: Mapping[str, Value]

@@ -157,8 +157,8 @@ def distinct(
 ) -> list[str]:
     """Different texts, one per manner (mood, rich); preferably with different clauses and at most 18 words.
 
-    `write(mood, rich)` returns a text and its clause. A manner whose 20 drafts all exist already, or are among the texts
-    `existing`, has no text.
+    `write(mood, rich)` returns a text and its clause. No text is among `existing`. A manner has no text if all of its 20 drafts
+    exist already.
     """
     texts, used = {text.rstrip("."): text for text in existing}, set()
     for manner, rich in manners:

@@ -114,8 +114,8 @@ def write_published(names: Iterable[str], published: dict[str, bytes], folder: P
 def write_splits(clips: Sequence[Clip], folder: Path) -> None:
     """Write lists of clip names: one list per split, train_val.txt, all.txt, and if they have clips, test_cmu.txt and composed.txt.
 
-    test_cmu.txt lists the clips of test.txt with human captions. test_everyday.txt also lists those of them whose takes have a
-    label. composed.txt lists the compositions in train.txt.
+    test_cmu.txt lists the clips of test.txt that are segments of HumanML3D. test_everyday.txt also lists the clips of test_cmu.txt
+    that have a label. composed.txt lists the compositions in train.txt.
     """
     lists = {split: {split} for split in SPLITS} | {"train_val": {"train", "val"}, "all": set(SPLITS)}
     names = {name: {clip.name for clip in clips if clip.split in splits} for name, splits in lists.items()}

@@ -47,7 +47,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Archive:
-    """A .zip archive to extract to `folder`. To check it, the file `member` must be in it and hold a model of this `kind`."""
+    """A .zip archive to extract to `folder`. It must contain the file `member`, which is a model of this `kind` or no model."""
 
     url: str
     folder: Path

@@ -69,7 +69,8 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
 
     Captures with a test segment of HumanML3D, and those of the held-out actor, are in test_everyday; other captures with a
     validation or training segment are in val or train. Of each action with at least FEWEST captures, further captures are added to
-    test_everyday until it has 15 % of them, at least one. Then 5 % of each main action are assigned to val, and the rest to train.
+    test_everyday until it contains 15 % of the captures, but at least one. Then val gets 5 % of the captures of each main action,
+    and train all others.
     """
     captures = defaultdict(list)
     for take in takes:

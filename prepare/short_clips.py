@@ -31,7 +31,7 @@ def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
 
 
 def join_group(group: list[Clip]) -> list[Clip]:
-    """Join the clips of one group so that each result has more than `SHORTEST` frames. Each next clip is the best fitting one."""
+    """Join clips of one group until each result has more than `SHORTEST` frames, each time adding the clip that fits best."""
     remaining, results = list(group), []
     while remaining:
         parts = [remaining.pop(0)]

@@ -116,12 +116,12 @@ def together(first: str, second: str, minimum: float = 0.8) -> Condition:
 
 
 def ends(state: Callable[[Body], np.ndarray], seconds: float = 0.4) -> Condition:
-    """A condition: the state, a mask (T,) of the frames of a body, holds in most frames of the last `seconds`."""
+    """A condition: `state`, which returns a mask (T,), holds in most frames of the last `seconds`."""
     return lambda body: bool(state(body)[-round(seconds * FPS) :].mean() > 0.6)
 
 
 def begins(state: Callable[[Body], np.ndarray], seconds: float = 0.4) -> Condition:
-    """A condition: the state, a mask (T,) of the frames of a body, holds in most frames of the first `seconds`."""
+    """A condition: `state`, which returns a mask (T,), holds in most frames of the first `seconds`."""
     return lambda body: bool(state(body)[: round(seconds * FPS)].mean() > 0.6)
 
 

@@ -40,7 +40,7 @@ class Prompt(NamedTuple):
     obeys: Condition
 
 
-THIN = ("crawl", "get up from the floor", "balance on one leg")  # fewer than 3 takes and 20 s of training data: reported separately
+THIN = ("crawl", "get up from the floor", "balance on one leg")  # actions with fewer than 3 takes and less than 20 s in training
 
 FORWARD = all_of(mostly("walk"), without("run", "turn left", "turn right", "jump", "sneak"))
 SITS = all_of(does("sit"), ends(seated))

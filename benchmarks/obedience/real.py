@@ -27,7 +27,7 @@ LIST = Path(__file__).with_name("real.csv")
 class Section(NamedTuple):
     """Frames start … stop − 1 of a capture.
 
-    `shows` names the judges whose actions it shows, `also` those whose actions may be visible.
+    `shows` are the actions that it shows, `also` further actions that may be visible; both are names of judges.
     """
 
     clip: str
