@@ -109,18 +109,18 @@ def scores(
     seen: Pass, clips: CaptionedClips, judge: Judge, bert: BertScores, kinds: list[str]
 ) -> dict[str, dict[str, float]]:
     """Scores of one pass, {"ours": {metric: value}, "people": …}; the kind of references is part of a metric's name."""
-    from evaluation.captions import captions_of, embedded, language_scores, matching_scores, people
+    from evaluation.captions import captions_of, embedded, human_baseline, language_scores, matching_scores
     from evaluation.judges import NoJudge
 
     captions = captions_of(clips, seen)
-    theirs, others = people(seen, captions)
+    theirs, others = human_baseline(seen, captions)
     results: dict[str, dict[str, float]] = {"ours": {}, "people": {}}
     for kind in kinds:
-        results["ours"] |= labelled(language_scores(seen.seen.captions, captions, kind, bert), kind)
+        results["ours"] |= labelled(language_scores(seen.sample.captions, captions, kind, bert), kind)
         if theirs:
             results["people"] |= labelled(language_scores(theirs, others, kind, bert), kind)
     if not isinstance(judge, NoJudge):
-        results["ours"] |= matching_scores(embedded(judge, seen.seen.captions), seen)
+        results["ours"] |= matching_scores(embedded(judge, seen.sample.captions), seen)
         results["people"] |= matching_scores(seen.text, seen)
     return results
 
@@ -152,7 +152,7 @@ def captions_json(seen: Pass, clips: CaptionedClips) -> list[dict[str, Any]]:
     """Each clip's name, its generated caption, and its references."""
     from evaluation.captions import captions_of
 
-    rows = zip(seen.names, seen.seen.captions, captions_of(clips, seen))
+    rows = zip(seen.names, seen.sample.captions, captions_of(clips, seen))
     return [{"clip": name, "said": caption, "people": [one.text for one in of_clip]} for name, caption, of_clip in rows]
 
 

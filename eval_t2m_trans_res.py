@@ -59,7 +59,7 @@ def run(config: EvalT2M) -> None:
         model = load_generator(config, runs, tag, loader)
         title = f"{runs.masked}, {tag}: {config.protocol} protocol, {config.split}, judge {judge.name}, {config.repeat_times} times"
         say(title)
-        results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, say=say)
+        results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, log=say)
         say(results_table(results[tag]))
         text += [title, results_table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
         sampling = {**asdict(model.sampling.changed(config)), "precision": config.precision}

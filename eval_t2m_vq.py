@@ -87,7 +87,7 @@ def judgement(
     def make(real, repeat: int):
         return protocol.reconstructed(reconstruct, repeat)
 
-    return evaluate(protocol, make, repeats=config.repeat_times, say=lambda line: None)
+    return evaluate(protocol, make, repeats=config.repeat_times, log=lambda line: None)
 
 
 def report(results: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """Accuracy of captions on `open`: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
 
-Reads the results of M2T_eval.py. Action and side are correct if most of the clip's own captions name the same ones. The mood is
-correct if the caption expresses the mood of Bandai-Namco's actor in one of the phrases of `prepare/phrases.py`, or no mood if the
-actor had none. CMU's clips have human captions and no mood, so only action and side are evaluated.
+Reads the results of M2T_eval.py. The action and the side of a generated caption are correct if they equal the most common action
+and side of the clip's reference captions. The mood is correct if the caption contains a phrase of `prepare/phrases.py` for the
+style of the Bandai-Namco clip, or, for the style "normal", no phrase of any mood. Clips of CMU have human captions and no style, so
+only action and side are evaluated.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from options.common import option
 from prepare.phrases import MOODS
 from utils.errors import UserError, script
 
-ACTIONS = {  # the first that fits is the caption's
+ACTIONS = {  # the first matching pattern determines the action of a caption
     "dance": r"danc\w+",
     "bow": r"\bbow\w*",
     "kick": r"kick\w*",
@@ -41,18 +42,18 @@ SIDES = {"left": r"\bleft\b", "right": r"\bright\b", "both": r"\bboth\b|\b(two|h
 
 def action(caption: str) -> str:
     """The action that a caption names; "other" if it names none of `ACTIONS`."""
-    plain = caption.replace("as if dancing to music", "")  # a mood
+    plain = caption.replace("as if dancing to music", "")  # describes a mood
     return next((name for name, words in ACTIONS.items() if re.search(words, plain)), "other")
 
 
 def side(caption: str) -> tuple[str, ...]:
-    """The sides that the caption names; "both hands" counts only if no other side is named."""
-    found = tuple(name for name, words in SIDES.items() if re.search(words, caption))
-    return ("both",) if "both" in found else found
+    """The sides that the caption names: only ("both",) if it names both."""
+    sides = tuple(name for name, words in SIDES.items() if re.search(words, caption))
+    return ("both",) if "both" in sides else sides
 
 
 def phrase(words: str) -> str:
-    """A phrase as a regular expression, in which braces match any words."""
+    """The regular expression of a phrase, in which placeholders in braces match any words."""
     return r"\b" + re.sub(r"\\{.*?\\}", r".+?", re.escape(words.lstrip(", "))) + r"\b"
 
 
@@ -68,25 +69,28 @@ def moods(caption: str) -> set[str]:
     return {name for name, words in MOOD_WORDS.items() if words.search(caption)}
 
 
-def most(values: list) -> object:
+def most_common(values: list) -> object:
     """The most common value."""
     return Counter(values).most_common(1)[0][0]
 
 
-def judge(one: dict) -> dict[str, bool]:
-    """Whether each of "action", "side" and, for Bandai-Namco's clips, "mood" is correct in a caption."""
-    said, people = one["said"].lower(), [text.lower() for text in one["people"]]
-    found = {"action": action(said) == most(list(map(action, people))), "side": side(said) == most(list(map(side, people)))}
-    if label := action_and_mood(one["clip"]):
-        found["mood"] = not moods(said) if label[1] == "normal" else label[1] in moods(said)
-    return found
+def judge(record: dict) -> dict[str, bool]:
+    """Whether "action", "side" and, for Bandai-Namco's clips, "mood" of a generated caption are correct."""
+    caption, references = record["said"].lower(), [text.lower() for text in record["people"]]
+    correct = {
+        "action": action(caption) == most_common(list(map(action, references))),
+        "side": side(caption) == most_common(list(map(side, references))),
+    }
+    if label := action_and_mood(record["clip"]):
+        correct["mood"] = not moods(caption) if label[1] == "normal" else label[1] in moods(caption)
+    return correct
 
 
 @dataclass(frozen=True)
 class Captions:
-    """How often captions name the right action, side and mood, from the results of M2T_eval.py."""
+    """Measure how often captions name the right action, side and mood, from the results of M2T_eval.py."""
 
-    results: str = option("", "a .json of M2T_eval.py", positional=True)
+    results: str = option("", "result file <ext>.json of M2T_eval.py", positional=True)
     wrong: int = option(0, "number of wrong captions to print")
 
 
@@ -96,16 +100,16 @@ def main(argv: list[str] | None = None) -> None:
     try:
         captions = json.loads(Path(args.results).read_text(encoding="utf-8"))["captions"]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{args.results}: not a result of M2T_eval.py ({error}); give its .json") from None
-    judged = [judge(one) for one in captions]
+        raise UserError(f"{args.results}: not a result file of M2T_eval.py ({error}); give its .json file") from None
+    judged = [judge(record) for record in captions]
     for kind in ("action", "side", "mood"):
-        of_kind = [found[kind] for found in judged if kind in found]
+        of_kind = [correct[kind] for correct in judged if kind in correct]
         if of_kind:
             print(f"{kind:<8}{sum(of_kind):>5} of {len(of_kind)}  {sum(of_kind) / len(of_kind):.3f}")
-    wrong = [(one, found) for one, found in zip(captions, judged) if not all(found.values())]
-    for one, found in wrong[: args.wrong]:
-        what = ", ".join(kind for kind, right in found.items() if not right)
-        print(f"{one['clip']} ({what}): {one['said']}\n    {one['people'][0]}")
+    wrong = [(record, correct) for record, correct in zip(captions, judged) if not all(correct.values())]
+    for record, correct in wrong[: args.wrong]:
+        kinds = ", ".join(kind for kind, is_correct in correct.items() if not is_correct)
+        print(f"{record['clip']} ({kinds}): {record['said']}\n    {record['people'][0]}")
 
 
 if __name__ == "__main__":

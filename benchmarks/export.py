@@ -1,9 +1,14 @@
 """Time and accuracy of exporters: `python -m benchmarks.export [--clips 20] [--dataset_name open] [--checkpoints_dir DIR …]`.
 
-Prints the time of inverse kinematics, foot locking, .bvh, .glb and .mp4 for 196 frames, medians over real clips of a dataset. Then,
-for real, reconstructed and generated clips: the error of joints on the symmetric skeleton, foot sliding before and after locking,
-and how far locking moves the other joints; whether all files have the same bones; and the change at the seams of loops, beside the
-largest change elsewhere. Uses the embedded weights by default.
+Prints
+- the time of inverse kinematics (IK), of foot locking and of writing .bvh, .glb and .mp4 files, for 196 frames (medians over real
+  clips);
+- for real, reconstructed and generated clips: the joint error of IK on the symmetric skeleton, foot sliding before and after foot
+  locking, and the displacement of the other joints by foot locking;
+- the differences in bone length between .bvh files of generated clips;
+- the change of position and velocity at the seams of generated loops, and the largest change elsewhere.
+
+Uses the embedded weights by default.
 """
 
 from __future__ import annotations
@@ -46,30 +51,30 @@ PROMPTS = Path(__file__).parent.parent / "assets" / "text_prompt.txt"
 
 
 def motions(spec: DatasetSpec, model: TextToMotion, number: int) -> dict[str, list[np.ndarray]]:
-    """Joints (T, J, 3) in metres: real test clips spread over the split, their reconstructions, and generated clips."""
+    """Joints (T, J, 3) in metres by source: real clips spread over the test split, their reconstructions, and generated clips."""
     store = MotionStore(spec)
     names = store.split("test")
-    clips = store.clips([names[place] for place in np.linspace(0, len(names) - 1, number).astype(int)])
+    clips = store.clips([names[index] for index in np.linspace(0, len(names) - 1, number).astype(int)])
     real = [spec.unit_scale * features_to_joints(torch.tensor(clip), spec.num_joints).numpy() for clip in clips]
 
     normaliser = Normaliser(model.mean.numpy(), model.std.numpy())
-    rebuilt = []
+    reconstructed = []
     for batch in reconstructions(model.tokeniser, clips, normaliser):
-        rebuilt += cut(to_joints(batch.decoded, normaliser, spec), batch.lengths)
+        reconstructed += cut(to_joints(batch.decoded, normaliser, spec), batch.lengths)
 
     prompts = [prompt.text for prompt in read_prompts("", str(PROMPTS), 0, FRAMES)]
     features, lengths = model.generate((prompts * number)[:number])
     generated = cut(spec.unit_scale * features_to_joints(features, spec.num_joints), lengths)
-    return {"real": real, "reconstructed": rebuilt, "generated": generated}
+    return {"real": real, "reconstructed": reconstructed, "generated": generated}
 
 
 def cut(joints: torch.Tensor, lengths: torch.Tensor) -> list[np.ndarray]:
-    """The clips of a padded batch (B, T, J, 3) without padding."""
+    """The clips (length, J, 3) of a padded batch (B, T, J, 3), without padding."""
     return [clip[:length] for clip, length in zip(joints.numpy(), lengths.tolist())]
 
 
 def seconds(work: Callable[[np.ndarray], object], clips: list[np.ndarray]) -> float:
-    """Median time of `work` per clip, after a warm-up."""
+    """Median time of `work(clip)` in seconds, after one warm-up call."""
     times = []
     for clip in (clips[0], *clips):
         start = time.perf_counter()
@@ -92,37 +97,38 @@ def time_exports(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
 
 
 def quality(clips: list[np.ndarray], fps: float, body: np.ndarray) -> list[float]:
-    """Means over clips: IK error, its 95th percentile, foot slide before and after locking, displacement of the other joints."""
+    """IK error in cm (mean and 95th percentile over joints), foot slide in cm/s before and after foot locking, and the mean
+    displacement of joints other than the legs by foot locking in cm."""
     skeleton = skeleton_for(clips[0].shape[1])
     legs = {joint for chain in skeleton.chains[:2] for joint in chain[2:]}
-    others = [joint for joint in range(skeleton.num_joints) if joint not in legs]
+    other_joints = [joint for joint in range(skeleton.num_joints) if joint not in legs]
     rows, errors = [], []
     for clip in map(torch.from_numpy, clips):
         errors.append((fit_pose(clip, skeleton, body).joints(skeleton) - clip).norm(dim=-1).flatten())
         locked = torch.from_numpy(lock_feet(clip.numpy(), fps, rest=body))
         contacts = toe_contacts(clip[None], fps)
         slides = [foot_slide(motion[None], fps, contacts=contacts).item() for motion in (clip, locked)]
-        rows.append([*slides, 100 * (locked - clip)[:, others].norm(dim=-1).mean().item()])
+        rows.append([*slides, 100 * (locked - clip)[:, other_joints].norm(dim=-1).mean().item()])
     error = 100 * torch.cat(errors)
     return [error.mean().item(), np.percentile(error, 95), *np.nanmean(rows, axis=0)]
 
 
 def equal_bones(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
-    """Print differences of bone lengths between the clips' .bvh files, and between left and right."""
+    """Print the largest differences in bone length between the clips' .bvh files, and between left and right."""
     rig, skeleton = RigOptions("standard", body), skeleton_for(clips[0].shape[1])
     with TemporaryDirectory() as folder:
-        rests = []
+        offsets = []
         for clip in clips:
             export(Path(folder) / "clip.bvh", clip, "", fps, OutputOptions(rig=rig))
             bvh = read_bvh(Path(folder) / "clip.bvh")
-            rests.append(bvh.offsets[[bvh.names.index(bone) for bone in skeleton.bones[1:]]])
-    sides = np.array(rests[0]) - np.array(rests[0])[[joint - 1 for joint in skeleton.mirror[1:]]] * (-1, 1, 1)
-    between, across = np.ptp(rests, axis=0).max(), np.abs(sides).max()
+            offsets.append(bvh.offsets[[bvh.names.index(bone) for bone in skeleton.bones[1:]]])
+    asymmetry = np.array(offsets[0]) - np.array(offsets[0])[[joint - 1 for joint in skeleton.mirror[1:]]] * (-1, 1, 1)
+    between, across = np.ptp(offsets, axis=0).max(), np.abs(asymmetry).max()
     print(f"\nbones of {len(clips)} .bvh files differ by {between:.6f} cm between files and {across:.6f} cm between sides")
 
 
 def loop_seams(model: TextToMotion, spec: DatasetSpec, number: int) -> None:
-    """Print the change at the seams of generated loops, beside the largest change between other frames."""
+    """Print the change at the seams of generated loops, and the largest change between other consecutive frames."""
     sampling = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)
     sizes = []
     for sample, prompt in enumerate((LOOPS * number)[:number]):
@@ -134,17 +140,17 @@ def loop_seams(model: TextToMotion, spec: DatasetSpec, number: int) -> None:
     for name, unit in (("position", "cm"), ("velocity", "cm/s")):
         at_seam, elsewhere = (100 * np.array([size[name][part] for size in sizes]) for part in (0, 1))
         larger = int((at_seam > elsewhere).sum())
-        means = f"{at_seam.mean():.2f} at the seam, at most {elsewhere.mean():.2f} elsewhere (means)"
-        print(f"{number} loops, change of {name} in {unit}: {means}; larger at the seam in {larger}")
+        means = f"{at_seam.mean():.2f} at the seam, maximum elsewhere {elsewhere.mean():.2f} (means over loops)"
+        print(f"{number} loops, change of {name} in {unit}: {means}; larger at the seam in {larger} loops")
 
 
 @dataclass(frozen=True)
 class Exports:
-    """Time and error of exported motions."""
+    """Measure the time and accuracy of exported motions."""
 
-    clips: int = option(20, "clips of each source")
-    loops: int = option(10, "generated loops")
-    data_root: str = option("", "dataset folder, if it is not the usual one under dataset/")
+    clips: int = option(20, "number of real, of reconstructed and of generated clips")
+    loops: int = option(10, "number of generated loops")
+    data_root: str = option("", "dataset folder; default: its folder under dataset/")
     checkpoints_dir: str = option(str(EMBEDDED_DIR), "folder of checkpoint folders")
     dataset_name: str = option("open", "dataset")
     name: str = option("masked", "masked transformer")
@@ -161,10 +167,10 @@ def main(argv: list[str] | None = None) -> None:
     sources = motions(spec, model, args.clips)
     body = standard_body(model, spec)
     time_exports(sources["real"], spec.fps, body)
-    print(f"\n{'':14}{'IK error, cm':>14}{'p95':>8}{'foot slide, cm/s':>20}{'locked':>8}{'others moved, cm':>20}")
+    print(f"\n{'':14}{'IK error, cm':>14}{'p95':>8}{'foot slide, cm/s':>20}{'locked':>8}{'displaced, cm':>20}")
     for source, clips in sources.items():
-        error, worst, before, after, moved = quality(clips, spec.fps, body)
-        print(f"{source:14}{error:>14.2f}{worst:>8.2f}{before:>20.1f}{after:>8.1f}{moved:>20.2f}")
+        error, percentile, before, after, moved = quality(clips, spec.fps, body)
+        print(f"{source:14}{error:>14.2f}{percentile:>8.2f}{before:>20.1f}{after:>8.1f}{moved:>20.2f}")
     equal_bones(sources["generated"], spec.fps, body)
     loop_seams(model, spec, args.loops)
 

@@ -1,6 +1,6 @@
 """Clips per second from joints to features and back: `python -m benchmarks.features [--frames 196] [--batch 32]`.
 
-Prints medians over repeats. The released code's figure on the same kind of machine is 69 to 83 clips/s for joints → features.
+Prints medians over repeats. For comparison: the released code reached 69 to 83 clips/s for joints → features on a similar machine.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from utils.errors import script
 
 
 def walking_batch(clips: int, frames: int) -> torch.Tensor:
-    """Joints (B, T, 22, 3) in metres: the rest pose with some noise, moving along a curved path."""
-    rest = forward_kinematics(torch.eye(3).expand(22, 3, 3), torch.zeros(3), HUMANML3D.offsets(), HUMANML3D.parents)
+    """Random joints (B, T, 22, 3) in metres: the rest pose with noise, moving along a curved path."""
+    rest_pose = forward_kinematics(torch.eye(3).expand(22, 3, 3), torch.zeros(3), HUMANML3D.offsets(), HUMANML3D.parents)
     turn = torch.linspace(0, 3, frames)
     path = torch.stack((turn.sin(), torch.ones(frames), turn), dim=-1)
     noise = 0.01 * torch.randn(clips, frames, 22, 3)
-    return qrotate(qaxis("y", turn)[:, None], rest + noise) + path[:, None]
+    return qrotate(qaxis("y", turn)[:, None], rest_pose + noise) + path[:, None]
 
 
 def clips_per_second(work: Callable, clips: int, repeats: int) -> float:
-    """Clips per second of `work`, which processes `clips` clips: the median over repeats."""
+    """Median clips per second, over repeats, of a function that processes `clips` clips."""
     work()
     seconds = []
     for _ in range(repeats):
@@ -45,11 +45,11 @@ def clips_per_second(work: Callable, clips: int, repeats: int) -> float:
 
 @dataclass(frozen=True)
 class Features:
-    """Clips per second from joints to features and back."""
+    """Measure how many clips per second are converted from joints to features and back."""
 
-    batch: int = option(32, "clips at a time")
+    batch: int = option(32, "clips per batch")
     frames: int = option(196, "frames per clip")
-    repeats: int = option(30, "measurements, of which the median counts")
+    repeats: int = option(30, "number of measurements; the median is printed")
 
 
 @script
@@ -58,11 +58,11 @@ def main(argv: list[str] | None = None) -> None:
 
     joints = walking_batch(args.batch, args.frames + 1)
     rows, _ = joints_to_features(joints, HUMANML3D)
-    there = clips_per_second(lambda: joints_to_features(joints, HUMANML3D), args.batch, args.repeats)
-    back = clips_per_second(lambda: features_to_joints(rows, 22), args.batch, args.repeats)
+    forward = clips_per_second(lambda: joints_to_features(joints, HUMANML3D), args.batch, args.repeats)
+    backward = clips_per_second(lambda: features_to_joints(rows, 22), args.batch, args.repeats)
     print(f"{args.frames} frames, batches of {args.batch}, {torch.get_num_threads()} threads")
-    print(f"joints to features  {there:8.0f} clips/s")
-    print(f"features to joints  {back:8.0f} clips/s")
+    print(f"joints to features  {forward:8.0f} clips/s")
+    print(f"features to joints  {backward:8.0f} clips/s")
 
 
 if __name__ == "__main__":

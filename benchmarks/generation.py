@@ -1,9 +1,10 @@
 """Speed of generation on this CPU: `python -m benchmarks.generation [--batches 1 32] [--rounds 5]`.
 
-MoMask's sizes with random weights: 196 frames, 10 steps, residual layers, decoding to features; no text encoder. Each round runs
-three settings in turn: float32 with PyTorch's own matrix product, then float32 and bf16 with `models.linear`. The output is the
-median wall time and CPU time, the ratio of CPU times to the first setting, and the fraction of the matmul peak, which is measured
-in the same run and precision. CPU time counts all threads and depends less on other programs than wall time does.
+Generates motions of 196 frames with models of MoMask's sizes and random weights: 10 sampling steps, residual layers, decoding to
+features; no text encoder. Each round runs three settings in turn: float32 with PyTorch's own matrix product, then float32 and bf16
+with `models.linear`. Prints the median wall time and CPU time, the CPU time relative to the first setting, and the FLOP/s as a
+fraction of the matmul peak, which is measured in the same run and precision. CPU time counts all threads and is less affected by
+other programs than wall time is.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from options.common import option
 from utils.errors import script
 from utils.runtime import autocast
 
-TOKENS, STRIDE, WIDTH = 49, 4, 512  # of 196 frames; width of CLIP's condition
-SETTINGS = {"float32, PyTorch": ("fp32", False), "float32": ("fp32", True), "bf16": ("bf16", True)}  # precision, by oneDNN?
+TOKENS, STRIDE, WIDTH = 49, 4, 512  # tokens of 196 frames, frames per token, width of CLIP's condition
+SETTINGS = {"float32, PyTorch": ("fp32", False), "float32": ("fp32", True), "bf16": ("bf16", True)}  # precision, use oneDNN
 CPU = torch.device("cpu")
 
 
@@ -60,7 +61,7 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 
 @torch.no_grad()
 def peak(dtype: torch.dtype) -> float:
-    """FLOP per CPU second of a large linear layer, the best of five."""
+    """FLOP per CPU second of a large linear layer, the maximum of five measurements."""
     size = 2048
     x, weight = (torch.randn(size, size, dtype=dtype) for _ in range(2))
     return 2 * size**3 / min(seconds(lambda: models.linear.linear(x, weight))[1] for _ in range(5))
@@ -68,34 +69,34 @@ def peak(dtype: torch.dtype) -> float:
 
 def measure(size: int, rounds: int) -> None:
     """Measure and print one batch size."""
-    generate, fast, times = generator(size), models.linear.ONEDNN, {name: [] for name in SETTINGS}
-    models.linear.ONEDNN = False  # the counter does not know oneDNN's products
+    generate, default, times = generator(size), models.linear.ONEDNN, {name: [] for name in SETTINGS}
+    models.linear.ONEDNN = False  # the counter does not count oneDNN's matrix products
     with FlopCounterMode(display=False) as flops:
         generate("fp32")
     for number in range(rounds + 1):
         for name, (precision, onednn) in SETTINGS.items():
-            models.linear.ONEDNN = onednn and fast
-            taken = seconds(lambda precision=precision: generate(precision))
-            if number:  # the first round warms up
-                times[name].append(taken)
-    models.linear.ONEDNN = fast
+            models.linear.ONEDNN = onednn and default
+            durations = seconds(lambda precision=precision: generate(precision))
+            if number:  # round 0 is a warm-up
+                times[name].append(durations)
+    models.linear.ONEDNN = default
     peaks = {"fp32": peak(torch.float32), "bf16": peak(torch.bfloat16)}
     first = [cpu for _, cpu in times["float32, PyTorch"]]
-    for name, taken in times.items():
-        wall, cpu = (median(values) for values in zip(*taken))
-        ratio = median(mine / theirs for (_, mine), theirs in zip(taken, first))
-        top = peaks[SETTINGS[name][0]]
-        share = flops.get_total_flops() / cpu / top
+    for name, durations in times.items():
+        wall, cpu = (median(values) for values in zip(*durations))
+        ratio = median(this / baseline for (_, this), baseline in zip(durations, first))
+        matmul_peak = peaks[SETTINGS[name][0]]
+        fraction = flops.get_total_flops() / cpu / matmul_peak
         line = f"batch {size:<4}{name:<18}{wall:8.3f} s  {cpu:8.3f} CPU s  ratio {ratio:.2f}"
-        print(f"{line}  {100 * share:3.0f} % of {top / 1e9:.0f} GFLOP per CPU second", flush=True)
+        print(f"{line}  {100 * fraction:3.0f} % of {matmul_peak / 1e9:.0f} GFLOP per CPU second", flush=True)
 
 
 @dataclass(frozen=True)
 class Generation:
-    """Speed of generation on this CPU."""
+    """Measure the speed of generation on this CPU."""
 
     batches: list[int] = option([1, 32], "batch sizes")
-    rounds: int = option(5, "rounds to measure, after one that warms up")
+    rounds: int = option(5, "number of measured rounds, after one warm-up round")
 
 
 @script

@@ -1,13 +1,15 @@
 """Correctness and speed on a GPU: `python -m benchmarks.gpu [--parts tests generation training] [--output gpu.jsonl]`.
 
-    tests        the checks of `tests/gpu.py`, 90 s
-    generation   clips per second by batch size, latency of one clip, an evaluation of 4,640 clips, 90 s
-    training     step time, share of the measured matmul peak (MFU), memory, minutes per HumanML3D-sized epoch, by stage, 120 s
+    part         measures                                                                            time limit
+    tests        the checks of `tests/gpu.py`                                                        90 s
+    generation   clips per second by batch size, latency of one clip, an evaluation of 4,640 clips   90 s
+    training     for each stage: step time, fraction of the measured matmul peak (MFU), memory,      120 s
+                 minutes per epoch of HumanML3D's size
 
-Models have the papers' sizes and random weights, and motions are random, because only shapes affect the time. Each row is written
+Models have the papers' sizes and random weights, and motions are random, because only shapes affect the time. Each row is appended
 to --output immediately, so an interrupted run keeps its rows; a table is printed at the end. A part stops at its time limit, even
-in the middle of a measurement; measurements skipped for lack of time or memory have a row that says so. --tiny runs on a CPU and is
-for tests; its figures mean nothing.
+during a measurement. Measurements that are skipped or run out of time or memory have a row with that result. --tiny uses tiny
+models, to test this script on a CPU; its results are meaningless.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ from utils.errors import UserError, script
 from utils.runtime import autocast, resolve_device
 
 SECONDS = {"tests": 90.0, "generation": 90.0, "training": 120.0}
-CLIPS, EVALUATED = 29_228, 4_640  # of HumanML3D: mirrored training clips, test clips of an evaluation
+CLIPS, EVALUATED = 29_228, 4_640  # HumanML3D: training clips including mirrored ones, test clips of an evaluation
 FRAMES, STRIDE, WORDS = 196, 4, 12
 WARM_UP, STEPS = 5, 30
 MINILM = {
@@ -60,7 +62,7 @@ TINY = {
 
 @dataclass
 class Bench:
-    """A run: device, sizes, and the rows so far."""
+    """Settings of a benchmark run, and the result rows so far."""
 
     device: torch.device
     tiny: bool
@@ -69,20 +71,20 @@ class Bench:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def row(self, part: str, name: str, **values: Any) -> None:
-        """Print a row and append it to the file."""
+        """Print a result row and append it to the output file."""
         self.rows.append({"part": part, "name": name, "device": device_name(self.device), **values})
         with self.output.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.rows[-1]) + "\n")
         print(line(self.rows[-1]), flush=True)
 
     def wait(self) -> None:
-        """Wait until the GPU has finished its work."""
+        """Wait until the GPU has finished all queued work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
     def seconds(self, work: Callable[[], Any], limit: float, times: int = STEPS) -> float:
-        """Median seconds of `work`, measured at most `times` times within about `limit` seconds, after warming up."""
-        began, taken = time.perf_counter(), []
+        """Median time of `work` in seconds, from up to `times` calls after a warm-up, within about `limit` seconds."""
+        began, durations = time.perf_counter(), []
         for number in range(2 if self.tiny else WARM_UP + times):
             self.wait()
             start = time.perf_counter()
@@ -90,10 +92,10 @@ class Bench:
             self.wait()
             now = time.perf_counter()
             if number >= (1 if self.tiny else WARM_UP) or now - began > limit / 2:
-                taken.append(now - start)
+                durations.append(now - start)
             if now - began > limit:
                 break
-        return sorted(taken)[len(taken) // 2]
+        return sorted(durations)[len(durations) // 2]
 
     def compiled(self, *models: nn.Module) -> None:
         """With --compile, compile the models' transformers in place."""
@@ -103,12 +105,12 @@ class Bench:
 
 
 class OutOfTime(BaseException):
-    """The time limit of a part has passed. A BaseException, so that handlers of other errors do not catch it."""
+    """Raised when a part exceeds its time limit. A BaseException, so that `except Exception` does not catch it."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `OutOfTime` inside after `seconds`. Works in the main thread only."""
+    """Raise `OutOfTime` in the `with` block after `seconds`. Works in the main thread only."""
 
     def stop(*_: object) -> None:
         raise OutOfTime
@@ -124,7 +126,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def one_row(bench: Bench, part: str, name: str) -> Iterator[None]:
-    """Write a row that says so if the measurement inside runs out of time or memory."""
+    """Add a row with the result "out of time" or "out of memory" if the measurement in the `with` block fails for this reason."""
     try:
         yield
     except OutOfTime:
@@ -136,18 +138,18 @@ def one_row(bench: Bench, part: str, name: str) -> Iterator[None]:
 
 
 def device_name(device: torch.device) -> str:
-    """The name of a GPU, or CPU."""
+    """The name of the GPU, or "CPU"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row as a readable line."""
+    """Format a row as one line of text."""
     values = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in list(row.items())[3:])
     return f"{row['part']:<12}{row['name']:<26}" + "  ".join(values)
 
 
 def peak(bench: Bench) -> float:
-    """FLOP/s of large bf16 matrix products on this device, the reference for MFU."""
+    """FLOP/s of large bf16 matrix products on this device: the peak to which MFU refers."""
     size = 256 if bench.tiny else 8192
     a, b = (torch.randn(size, size, device=bench.device, dtype=torch.bfloat16) for _ in range(2))
     return 2 * size**3 / bench.seconds(lambda: a @ b, 5.0)
@@ -157,7 +159,7 @@ def peak(bench: Bench) -> float:
 
 
 def run_tests(bench: Bench, deadline: float) -> None:
-    """Run each check; a failure is recorded as a row."""
+    """Run each check of `tests/gpu.py`. A failed check adds a row and does not stop the others."""
     from tests.gpu import CHECKS
 
     for name, check in CHECKS.items():
@@ -168,7 +170,7 @@ def run_tests(bench: Bench, deadline: float) -> None:
         with one_row(bench, "tests", name):
             try:
                 result = {"result": "passed", "measured": check(bench.device)}
-            except Exception as error:  # all checks are to have their row
+            except Exception as error:  # a failed check must not stop the others
                 result = {"result": "FAILED", "measured": f"{type(error).__name__}: {error}"}
             bench.row("tests", name, **result, seconds=time.perf_counter() - began)
 
@@ -177,11 +179,11 @@ def run_tests(bench: Bench, deadline: float) -> None:
 
 
 def generation_models(bench: Bench) -> dict[str, nn.Module]:
-    """MoMask's transformers and tokeniser, and a LaMP of MiniLM's sizes as text encoder, in eval mode."""
+    """MoMask's transformers and tokeniser, and a LaMP of MiniLM's size as text encoder, in eval mode."""
     codes = {"nb_code": 16, "code_dim": 16} if bench.tiny else {}
     small = {"latent_dim": 16, "ff_size": 16, "n_layers": 1, "n_heads": 2} if bench.tiny else {}
     lamp = LaMPConfig(**(TINY if bench.tiny else MINILM))
-    masked = {"latent_dim": 384, "n_heads": 6, **small}  # MoMask's; LaMP's own is 512 wide
+    masked = {"latent_dim": 384, "n_heads": 6, **small}  # MoMask's width; LaMP's masked transformer has width 512
     models = {
         "lamp": LaMP(lamp),
         "masked": MaskedTransformer(MaskedConfig(cond_dim=lamp.hidden_size, **codes, **masked)),
@@ -197,7 +199,7 @@ def generation_models(bench: Bench) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def generate(bench: Bench, models: dict[str, nn.Module], ids: Tensor, tokens: Tensor) -> Tensor:
-    """Token ids of B prompts (B, WORDS) → joints (B, T, J, 3), on the device; as in the pipeline, only sampling is in bf16."""
+    """Generate joints (B, T, J, 3) from the token ids (B, WORDS) of B prompts. As in the pipeline, only sampling is in bf16."""
     condition = models["lamp"].condition(ids, torch.full((len(ids),), WORDS, device=bench.device))
     with autocast(bench.device, "auto"):
         base = models["masked"].generate(condition, tokens, time_steps=10, cond_scale=4.0)
@@ -206,18 +208,18 @@ def generate(bench: Bench, models: dict[str, nn.Module], ids: Tensor, tokens: Te
 
 
 def run_generation(bench: Bench, deadline: float) -> None:
-    """Clips per second by batch size, then an evaluation of as many clips as HumanML3D's."""
-    models, best = generation_models(bench), 0
+    """Measure clips per second by batch size, then an evaluation with as many clips as HumanML3D's test split."""
+    models, largest = generation_models(bench), 0
     for size in (1, 2) if bench.tiny else (1, 32, 256, 1024):
-        if (left := deadline - time.perf_counter()) < 5:
+        if (remaining := deadline - time.perf_counter()) < 5:
             bench.row("generation", f"batch {size}", result="skipped")
             continue
         with one_row(bench, "generation", f"batch {size}"):
-            measure_generation(bench, models, size, min(20.0, left / 2))
-            best = size
-    if best and deadline - time.perf_counter() > 15:
+            measure_generation(bench, models, size, min(20.0, remaining / 2))
+            largest = size
+    if largest and deadline - time.perf_counter() > 15:
         with one_row(bench, "generation", "evaluation"):
-            run_evaluation(bench, models, min(best, 256))
+            run_evaluation(bench, models, min(largest, 256))
     else:
         bench.row("generation", "evaluation", result="skipped")
 
@@ -229,14 +231,14 @@ def measure_generation(bench: Bench, models: dict[str, nn.Module], size: int, li
     began = time.perf_counter()
     generate(bench, models, ids, tokens)
     bench.wait()
-    first = time.perf_counter() - began  # compiling included
+    first = time.perf_counter() - began  # includes compilation
     seconds = bench.seconds(lambda: generate(bench, models, ids, tokens), limit)
     values = {"ms": 1000 * seconds, "clips_per_second": size / seconds, "first_call_s": first}
     bench.row("generation", f"batch {size}", **values, memory_gb=memory(bench))
 
 
 def run_evaluation(bench: Bench, models: dict[str, nn.Module], size: int) -> None:
-    """Seconds of one evaluation pass: generate, embed, FID and R-precision."""
+    """Measure one evaluation pass: generation, embedding, FID, R-precision and MM-Dist."""
     count, config = (64, {"motion_hidden": 16, "movement_hidden": 16}) if bench.tiny else (EVALUATED, {})
     judge = fused(Evaluator(EvaluatorConfig(**config)).eval()).to(bench.device)
     vocabulary = models["lamp"].config.vocab_size - 1
@@ -246,37 +248,37 @@ def run_evaluation(bench: Bench, models: dict[str, nn.Module], size: int) -> Non
             rows = min(size, count - first)
             tokens = torch.full((rows,), FRAMES // STRIDE, device=bench.device)
             generate(bench, models, torch.randint(5, vocabulary, (rows, WORDS), device=bench.device), tokens)
-            motion = torch.randn(rows, FRAMES, 263, device=bench.device)  # random weights move like nobody
+            motion = torch.randn(rows, FRAMES, 263, device=bench.device)  # random weights generate no meaningful motion
             embeddings.append(judge.embed_motion(motion, tokens.cpu() * STRIDE).cpu())
     bench.wait()
-    made, ours = time.perf_counter() - began, torch.cat(embeddings)
-    real = torch.randn_like(ours)
-    fid(ours, real), r_precision(real, ours), matching_distance(real, ours)
+    embedded, generated = time.perf_counter() - began, torch.cat(embeddings)
+    real = torch.randn_like(generated)
+    fid(generated, real), r_precision(real, generated), matching_distance(real, generated)
     seconds = time.perf_counter() - began
-    bench.row("generation", f"evaluation of {count}", seconds=seconds, generating_and_embedding_s=made)
+    bench.row("generation", f"evaluation of {count}", seconds=seconds, generating_and_embedding_s=embedded)
 
 
 def memory(bench: Bench) -> float:
-    """Peak GPU memory in GB since the last call."""
+    """Peak GPU memory in GB since the previous call; 0 on the CPU."""
     if bench.device.type != "cuda":
         return 0.0
-    most = torch.cuda.max_memory_allocated() / 1e9
+    maximum = torch.cuda.max_memory_allocated() / 1e9
     torch.cuda.reset_peak_memory_stats()
-    return most
+    return maximum
 
 
 # Training
 
 
 def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
-    """Each stage's model at the papers' sizes and a batch of the papers' batch size, one after another."""
+    """Yield (name, model, batch) of each training stage, with the papers' model sizes and batch sizes."""
     tiny, tokens = bench.tiny, FRAMES // STRIDE
     codes = {"nb_code": 16, "code_dim": 16} if tiny else {}
     small = {"latent_dim": 16, "ff_size": 16, "n_layers": 1, "n_heads": 2} if tiny else {}
     K, width = (16, 16) if tiny else (512, 768)
 
     def batch(size: int, pairs: bool = False) -> dict[str, Tensor]:
-        """`size` clips as tokens with their conditions, or with `pairs` as latents with their captions."""
+        """A batch of `size` clips: tokens and conditions, or with `pairs`, latents, tokens and captions."""
         lengths = torch.linspace(tokens // 2, tokens, size).long()
         drawn = torch.randint(K, (size, tokens, 6)).masked_fill((torch.arange(tokens) >= lengths[:, None])[..., None], -1)
         if not pairs:
@@ -304,7 +306,7 @@ def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
 
 
 def training_step(bench: Bench, model: nn.Module, batch: dict[str, Tensor]) -> Callable[[], None]:
-    """One step of the trainer without logging: loss, gradient, clipping, fused AdamW, weight averaging."""
+    """Return a function that runs one training step: loss, gradient, clipping, fused AdamW, weight averaging."""
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.01), lr=1e-4, fused=True)
     average = WeightAverage(model, 0.99)
@@ -322,20 +324,22 @@ def training_step(bench: Bench, model: nn.Module, batch: dict[str, Tensor]) -> C
 
 
 def run_training(bench: Bench, deadline: float) -> None:
-    """Step time, MFU and memory of each stage, and the minutes of an epoch of HumanML3D's size."""
-    top = peak(bench)
-    bench.row("training", "bf16 matmul peak", tflops=top / 1e12)
+    """Measure step time, MFU and memory of each stage, and the minutes per epoch of HumanML3D's size."""
+    matmul_peak = peak(bench)
+    bench.row("training", "bf16 matmul peak", tflops=matmul_peak / 1e12)
     for number, (name, model, batch) in enumerate(stages(bench)):
-        left = deadline - time.perf_counter()
-        if left < 5:
+        remaining = deadline - time.perf_counter()
+        if remaining < 5:
             bench.row("training", name, result="skipped")
             continue
         with one_row(bench, "training", name):
-            measure_training(bench, name, model.to(bench.device).train(), batch, left / (7 - number), top)
+            measure_training(bench, name, model.to(bench.device).train(), batch, remaining / (7 - number), matmul_peak)
 
 
-def measure_training(bench: Bench, name: str, model: nn.Module, batch: dict[str, Tensor], limit: float, top: float) -> None:
-    """Measure one stage for at most about `limit` seconds after the first step; `top` is the peak in FLOP/s."""
+def measure_training(
+    bench: Bench, name: str, model: nn.Module, batch: dict[str, Tensor], limit: float, matmul_peak: float
+) -> None:
+    """Measure one stage for at most about `limit` seconds after the first step; `matmul_peak` is in FLOP/s."""
     batch = {key: value.to(bench.device) for key, value in batch.items()}
     size, step = len(next(iter(batch.values()))), training_step(bench, model, batch)
     memory(bench)
@@ -345,11 +349,11 @@ def measure_training(bench: Bench, name: str, model: nn.Module, batch: dict[str,
     began = time.perf_counter()
     step()
     bench.wait()
-    first = time.perf_counter() - began  # compiling included
+    first = time.perf_counter() - began  # includes compilation
     seconds = bench.seconds(step, limit)
     work = flops.get_total_flops()
     epoch = math.ceil(CLIPS / size) * seconds / 60
-    values = {"ms_per_step": 1000 * seconds, "batch": size, "mfu": work / seconds / top, "gflop": work / 1e9}
+    values = {"ms_per_step": 1000 * seconds, "batch": size, "mfu": work / seconds / matmul_peak, "gflop": work / 1e9}
     bench.row("training", name, **values, memory_gb=memory(bench), epoch_minutes=epoch, first_step_s=first)
 
 
@@ -357,19 +361,19 @@ PARTS: dict[str, Callable[[Bench, float], None]] = {"tests": run_tests, "generat
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A table of all rows."""
+    """A table of all result rows, with the device as title."""
     return "\n".join([f"{rows[0]['device'] if rows else 'nothing measured'}, torch {torch.__version__}", *map(line, rows)])
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """Correctness and speed on this GPU."""
+    """Measure correctness and speed on this GPU."""
 
-    parts: list[str] = option(list(PARTS), "what to run", choices=tuple(PARTS))
-    output: str = option("gpu.jsonl", "file that gets one line of JSON per row")
+    parts: list[str] = option(list(PARTS), "parts to run", choices=tuple(PARTS))
+    output: str = option("gpu.jsonl", "file to which results are appended, one JSON object per line")
     gpu_id: int | None = option(None, "CUDA device; -1 is the CPU, which needs --tiny; default: the first GPU")
-    compile: bool = option(False, "compile the transformers; the first call or step then takes long")
-    tiny: bool = option(False, "tiny models, to see that everything runs")
+    compile: bool = option(False, "compile the transformers with torch.compile, which slows down the first call")
+    tiny: bool = option(False, "use tiny models, to test the script")
 
 
 @script
@@ -377,7 +381,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(Gpu, argv)
     device = resolve_device(args.gpu_id)
     if device.type == "cpu" and not args.tiny:
-        raise UserError("no CUDA GPU is used: choose one with --gpu_id, or see with --tiny that everything runs")
+        raise UserError("no CUDA GPU is used: choose one with --gpu_id, or use --tiny to test the script on the CPU")
     bench = Bench(device, args.tiny, args.compile, Path(args.output))
     bench.output.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -386,7 +390,7 @@ def main(argv: list[str] | None = None) -> None:
             with time_limit(SECONDS[part]):
                 PARTS[part](bench, time.perf_counter() + SECONDS[part])
         except OutOfTime:
-            bench.row(part, "the rest", result="skipped: no time left")
+            bench.row(part, "remaining measurements", result="skipped: no time left")
     print(table(bench.rows))
     if any(row.get("result") == "FAILED" for row in bench.rows):
         raise SystemExit(1)

@@ -1,9 +1,10 @@
 """Separation of known and unknown prompts: `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
 
-`known_prompts.csv` contains prompts that paraphrase the training data (inside), prompts that ask for something else (outside), and
-prompts for actions with little data (thin). One half of them fits the calibration (`assets/known.json`, with --write). Results are
-reported for the other half: area under the ROC curve, and the fractions of inside and of outside prompts that get a note, by kind.
-Thin actions and near misses are reported separately.
+`known_prompts.csv` contains prompts that paraphrase the training data (inside), prompts for actions outside the training data
+(outside), and prompts for actions with little training data (thin). The calibration (`assets/known.json`, written with --write) is
+fitted on one half of the prompts, and the other half is reported: the area under the ROC curve (AUROC), and the fractions of inside
+and of outside prompts for which the pipeline prints a note. Thin prompts and outside prompts of the kind "near miss" are excluded
+from these results and reported separately.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from pipelines.runs import EMBEDDED_DIR
 from utils.errors import script
 
 PROMPTS = Path(__file__).with_name("known_prompts.csv")
-RIDGE = 0.02  # of the logistic regression, on standardised features
+RIDGE = 0.02  # L2 penalty of the logistic regression, on standardised features
 
 
 class Prompt(NamedTuple):
-    """`side`: inside, outside or thin; `half`: calibrate or report."""
+    """A labelled prompt. `side` is inside, outside or thin; `half` is calibrate or report."""
 
     text: str
     side: str
@@ -43,42 +44,42 @@ class Prompt(NamedTuple):
 
 
 def read_prompts(path: Path = PROMPTS) -> list[Prompt]:
-    """The labelled prompts of a table."""
+    """Read the labelled prompts of a CSV table."""
     with path.open(newline="", encoding="utf-8") as file:
         return [Prompt(*row) for row in list(csv.reader(file))[1:]]
 
 
 def fit(features: np.ndarray, known: np.ndarray) -> dict:
-    """Logistic regression by Newton's method: features (N, F), known (N,) bool → weights (F,) and bias."""
+    """Fit a logistic regression by Newton's method: features (N, F) and labels `known` (N,) bool → weights (F,) and bias."""
     mean, std = features.mean(0), features.std(0) + 1e-6
     rows = np.c_[(features - mean) / std, np.ones(len(features))]
     weights = np.zeros(rows.shape[1])
     balance = np.where(known, 0.5 / known.mean(), 0.5 / (1 - known.mean()))
     penalty = RIDGE * len(rows) * np.diag([1.0] * features.shape[1] + [0.0])
     for _ in range(50):
-        chance = 1 / (1 + np.exp(-rows @ weights))
-        gradient = rows.T @ (balance * (chance - known)) + penalty @ weights
-        hessian = (rows * (balance * chance * (1 - chance))[:, None]).T @ rows + penalty
+        probability = 1 / (1 + np.exp(-rows @ weights))
+        gradient = rows.T @ (balance * (probability - known)) + penalty @ weights
+        hessian = (rows * (balance * probability * (1 - probability))[:, None]).T @ rows + penalty
         weights -= np.linalg.solve(hessian + 1e-9 * np.eye(len(weights)), gradient)
     scaled = weights[:-1] / std
     return {"weights": scaled.tolist(), "bias": float(weights[-1] - scaled @ mean)}
 
 
 def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
-    """Probability that an inside prompt scores higher than an outside one; ties count half."""
+    """Probability that an inside prompt scores higher than an outside prompt; ties count half."""
     difference = inside[:, None] - outside[None]
     return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
 
 
 def calibrate(knowledge: Knowledge, prompts: list[Prompt]) -> dict:
-    """Fit the calibration on prompts that pass the language check."""
+    """Fit the calibration on the calibration half of the prompts, without thin ones and those that fail the language check."""
     used = [p for p in prompts if p.half == "calibrate" and p.side != "thin" and not language_fault(p.text, knowledge.stems)]
     features = np.array([knowledge.features(prompt.text)[0] for prompt in used])
     return {"features": FEATURES, **fit(features, np.array([prompt.side == "inside" for prompt in used]))}
 
 
 def measure(knowledge: Knowledge, prompts: list[Prompt]) -> tuple[dict, list[str]]:
-    """Figures of the reported half, and a table."""
+    """Results for JSON, and lines of text: misclassified prompts, then a summary."""
     scores, noted, lines = defaultdict(list), defaultdict(list), []
     for prompt in prompts:
         known = knowledge(prompt.text)
@@ -88,30 +89,30 @@ def measure(knowledge: Knowledge, prompts: list[Prompt]) -> tuple[dict, list[str
         if (prompt.side == "inside") == (known.score < KNOWN):
             lines.append(f"{known.score:5.2f}  {group:20}  {prompt.text}  |  {known.reason}  |  {'; '.join(known.nearest[:2])}")
     inside = np.array(scores["inside"])
-    apart = ("inside", "thin", "outside, near miss")
-    outside = np.concatenate([values for group, values in scores.items() if group not in apart])
+    excluded = ("inside", "thin", "outside, near miss")
+    outside = np.concatenate([values for group, values in scores.items() if group not in excluded])
     results = {
         "auroc": area_under_curve(inside, outside),
         "false_notes_inside": float(np.mean(noted["inside"])),
         "outside_noted": float((outside < KNOWN).mean()),
         "noted": {group: {"share": float(np.mean(values)), "prompts": len(values)} for group, values in noted.items()},
     }
-    lines += ["", *(f"{part['share']:6.1%} noted of {part['prompts']:3}  {group}" for group, part in results["noted"].items())]
-    shares = f"false notes inside {results['false_notes_inside']:.1%}; outside noted {results['outside_noted']:.1%}"
-    lines.append(f"AUROC {results['auroc']:.3f}; {shares}")
+    lines += ["", *(f"{part['share']:6.1%} of {part['prompts']:3} get a note  {group}" for group, part in results["noted"].items())]
+    fractions = f"a note for {results['false_notes_inside']:.1%} of inside, {results['outside_noted']:.1%} of outside prompts"
+    lines.append(f"AUROC {results['auroc']:.3f}; {fractions}")
     return results, lines
 
 
 @dataclass(frozen=True)
 class Separation:
-    """How well known prompts are separated from unknown ones."""
+    """Measure how well known prompts are separated from unknown ones."""
 
     run: str = option(str(EMBEDDED_DIR / "open" / "masked"), "folder of the run to measure")
     data_root: str = option("", "dataset folder to build the index from; default: the index of --run")
     dataset_name: str = option("open", "dataset of --data_root", choices=DATASETS)
-    write: bool = option(False, f"fit and write {CALIBRATION.name}, and with --data_root the index to --run")
-    half: str = option("report", "prompts to report", choices=("report", "calibrate"))
-    out: str = option("", "JSON file for the figures")
+    write: bool = option(False, f"fit and write {CALIBRATION.name}; with --data_root, also write the index to the folder --run")
+    half: str = option("report", "half of the prompts to report", choices=("report", "calibrate"))
+    out: str = option("", "JSON file for the results")
 
 
 @script

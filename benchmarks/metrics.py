@@ -1,7 +1,7 @@
-"""Time of FID, R-precision and MM-Dist of a test set's embeddings: `python -m benchmarks.metrics [--samples 4640] [--dim 512]`.
+"""Time of FID, R-precision and MM-Dist on random embeddings: `python -m benchmarks.metrics [--samples 4640] [--dim 512]`.
 
-Reports medians over repeats of the wall-clock time and of the CPU time of all threads, which differ if other programs run. The FID
-of the released code alone takes 0.38 s on two cores, nearly all of it in SciPy's matrix square root.
+Prints medians over repeats of the wall-clock time and of the CPU time of all threads. For comparison, the FID of the released code
+alone takes 0.38 s on two cores, nearly all of it in SciPy's matrix square root.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from utils.errors import script
 
 
 def seconds(function: Callable[[], object], repeats: int = 15) -> str:
-    """Median times of a call, after one to warm up."""
+    """Median wall-clock time and CPU time of a function, as text, after one warm-up call."""
     function()
-    clock, work = [], []
+    wall, cpu = [], []
     for _ in range(repeats):
         began = time.perf_counter(), time.process_time()
         function()
-        clock.append(time.perf_counter() - began[0])
-        work.append(time.process_time() - began[1])
-    return f"{summary.median(clock):8.3f} s   work {summary.median(work):8.3f} s"
+        wall.append(time.perf_counter() - began[0])
+        cpu.append(time.process_time() - began[1])
+    return f"{summary.median(wall):8.3f} s   {summary.median(cpu):8.3f} CPU s"
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Time of FID, R-precision and MM-Dist."""
+    """Measure the time of FID, R-precision and MM-Dist on random embeddings."""
 
-    samples: int = option(4640, "embeddings")
-    dim: int = option(512, "their width")
+    samples: int = option(4640, "number of embeddings")
+    dim: int = option(512, "width of the embeddings")
 
 
 @script
@@ -49,15 +49,16 @@ def main(argv: list[str] | None = None) -> None:
     draw = torch.Generator().manual_seed(0)
     mix = torch.randn(args.dim, args.dim, generator=draw) / args.dim**0.5
     text, real, generated = (torch.randn(args.samples, args.dim, generator=draw) @ mix for _ in range(3))
-    known = statistics(real)
+    real_statistics = statistics(real)
 
-    def others() -> None:
+    def matching() -> None:
         r_precision(text, generated)
         matching_distance(text, generated)
 
-    print(f"{args.samples} × {args.dim}, {torch.get_num_threads()} threads")
-    print("FID, R-precision, MM-Dist     ", seconds(lambda: (fid(generated, real), others())))
-    print("with the real side's statistics", seconds(lambda: (frechet_distance(*statistics(generated), *known), others())))
+    print(f"{args.samples} embeddings of width {args.dim}, {torch.get_num_threads()} threads")
+    print("FID, R-precision, MM-Dist       ", seconds(lambda: (fid(generated, real), matching())))
+    cached = seconds(lambda: (frechet_distance(*statistics(generated), *real_statistics), matching()))
+    print("with cached statistics of `real`", cached)
 
 
 if __name__ == "__main__":

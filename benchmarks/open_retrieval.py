@@ -1,8 +1,9 @@
 """Retrieval with LaMP on `open`: `python -m benchmarks.open_retrieval --name lamp`.
 
-R@k among all clips and in batches of 32, for the test split, for CMU's test clips with human captions, and for the combinations of
-action and mood not seen in training. For clips of Bandai-Namco's second dataset, whose names contain action and mood: how often the
-clip of the best caption has the same ones. Ties are averaged.
+Prints R@k among all clips and in batches of 32, for the test split, for the test clips of CMU, which have human captions, and for
+the combinations of action and mood that training does not contain (`test_unseen`). The names of clips of Bandai-Namco's second
+dataset contain their action and mood; for these motions, prints how often the best-matching caption belongs to a clip with the same
+action, the same mood, or both. Ties are averaged.
 """
 
 from __future__ import annotations
@@ -34,49 +35,52 @@ PROTOCOLS = ("all", "batches")
 
 
 def action_and_mood(name: str) -> tuple[str, str] | None:
-    """Content and style from the name of a Bandai-Namco clip, the sides of a mirrored clip exchanged."""
-    if not (found := NAME.match(name)):
+    """Content and style in the name of a Bandai-Namco clip, with left and right exchanged for mirrored clips; None for others."""
+    if not (match := NAME.match(name)):
         return None
-    mirrored, _, content, style = found.groups()
+    mirrored, _, content, style = match.groups()
     return swap_sides(content) if mirrored else content, SAME_MOOD.get(style, style)
 
 
-def share_right(to_text: Tensor, labels: list, asked: list[bool]) -> Tensor:
-    """For each selected motion: the fraction of captions with its label among those with the highest score (n, n)."""
-    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
-    number = torch.tensor([numbers[label] for label in labels])
+def fraction_correct(to_text: Tensor, labels: list, selected: list[bool]) -> Tensor:
+    """For each selected motion: the fraction of its best captions that have the label of the motion.
+
+    `to_text` (n, n) are scores of motions × captions. The best captions of a motion are those with its highest score.
+    """
+    ids = {label: index for index, label in enumerate(dict.fromkeys(labels))}
+    label_ids = torch.tensor([ids[label] for label in labels])
     best = to_text == to_text.amax(1, keepdim=True)
-    right = best & (number[:, None] == number)
-    return (right.sum(1) / best.sum(1))[torch.tensor(asked)]
+    correct = best & (label_ids[:, None] == label_ids)
+    return (correct.sum(1) / best.sum(1))[torch.tensor(selected)]
 
 
-def shares(gallery: Gallery, protocol: str) -> str:
-    """Action and mood of the best caption, over a protocol's galleries."""
+def accuracy(gallery: Gallery, protocol: str) -> str:
+    """How often the best caption has the right action and mood, over the galleries of a protocol; empty without such clips."""
     names = gallery.clips.names
-    found = {"action": [], "mood": [], "both": []}
-    for places in galleries(protocol, names):
-        _, to_text = gallery.scores(places)
-        labels = [action_and_mood(names[place]) for place in places]
-        asked = ["B2_" in names[place] for place in places]
-        for kind, of in (("action", 0), ("mood", 1), ("both", slice(None))):
-            found[kind].append(share_right(to_text, [label and label[of] for label in labels], asked))
-    parts = {kind: torch.cat(values) for kind, values in found.items()}
+    fractions = {"action": [], "mood": [], "both": []}
+    for indices in galleries(protocol, names):
+        _, to_text = gallery.scores(indices)
+        labels = [action_and_mood(names[index]) for index in indices]
+        selected = ["B2_" in names[index] for index in indices]
+        for kind, part in (("action", 0), ("mood", 1), ("both", slice(None))):
+            fractions[kind].append(fraction_correct(to_text, [label and label[part] for label in labels], selected))
+    parts = {kind: torch.cat(values) for kind, values in fractions.items()}
     if not len(parts["both"]):
         return ""
     means = ", ".join(f"{kind} {values.mean():.3f}" for kind, values in parts.items())
-    return f"  right in the best caption, {protocol}, {len(parts['both'])} motions: {means}"
+    return f"  {protocol}: best caption is correct for {len(parts['both'])} motions: {means}"
 
 
 @dataclass(frozen=True)
 class OpenRetrieval:
-    """Retrieval on `open`, and how often the best caption names the right action and mood."""
+    """Evaluate retrieval on `open`, and how often the best caption has the right action and mood."""
 
-    name: str = option("", "LaMP run; default: the only one there, else the embedded one")
+    name: str = option("", "LaMP run; default: the only one in --checkpoints_dir, else the embedded one")
     checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
-    data_root: str = option("", "dataset folder, if it is not the usual one under dataset/")
+    data_root: str = option("", "dataset folder; default: its folder under dataset/")
     pool: str = option("max", "how the similarities of the queries are pooled", choices=("max", "mean"))
-    caption: int = option(4, "which of a clip's captions, from 1; 0: a random one")
-    gpu_id: int | None = option(None, "CUDA device; -1 is the CPU; default: 0 where there is CUDA, else -1")
+    caption: int = option(4, "which caption of each clip to use, from 1; 0: a random one")
+    gpu_id: int | None = option(None, "CUDA device; -1 is the CPU; default: 0 if CUDA is available, else -1")
 
 
 @script
@@ -90,18 +94,18 @@ def main(argv: list[str] | None = None) -> None:
         gallery = Gallery.of_split(model, CaptionedClips(spec, split, store), args.pool, number=args.caption)
         report(split, gallery)
         clips = gallery.clips
-        people = [place for place, name in enumerate(clips.names) if not NAME.match(name)]
-        if people:
-            part = Clips(clips.rows, [clips.names[place] for place in people], clips.starts[people], clips.lengths[people])
-            captions = [gallery.captions[place] for place in people]
-            report(f"{split}, CMU with people's captions", Gallery(model, part, captions, args.pool))
+        cmu = [index for index, name in enumerate(clips.names) if not NAME.match(name)]
+        if cmu:
+            subset = Clips(clips.rows, [clips.names[index] for index in cmu], clips.starts[cmu], clips.lengths[cmu])
+            captions = [gallery.captions[index] for index in cmu]
+            report(f"{split}, CMU with human captions", Gallery(model, subset, captions, args.pool))
 
 
 def report(title: str, gallery: Gallery) -> None:
-    """Print recall and the fraction of right actions and moods of a gallery."""
-    print(f"\n{title}: {len(gallery.clips)} clips, {len(gallery.texts)} different captions")
+    """Print recall, and the accuracy of actions and moods, of a gallery."""
+    print(f"\n{title}: {len(gallery.clips)} clips, {len(gallery.texts)} distinct captions")
     print(*retrieval_table(evaluate_retrieval(gallery, PROTOCOLS)), sep="\n")
-    print(*filter(None, (shares(gallery, name) for name in PROTOCOLS)), sep="\n")
+    print(*filter(None, (accuracy(gallery, name) for name in PROTOCOLS)), sep="\n")
 
 
 if __name__ == "__main__":

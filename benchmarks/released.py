@@ -1,10 +1,10 @@
-"""Loading and running files of the released sizes, with random weights.
+"""Loading and running checkpoints of the released sizes, with random weights.
 
     python -m benchmarks.released DIR
 
-DIR contains one list `<layout>.txt` per file, with one line per tensor: name, shape and optionally dtype, separated by tabs.
-Printed for each: MB, time to load the file, and time to use the model once on the CPU (to generate, reconstruct or embed a motion
-of 196 frames), as wall-clock time and CPU time of all threads, which differ if other programs run.
+DIR contains a list of tensors `<layout>.txt` for each checkpoint, with one line per tensor: name, shape and optionally dtype,
+separated by tabs. For each checkpoint, prints its size in MB, the time to load it, and the time to run the model once on the CPU
+(to generate, reconstruct or embed a motion of 196 frames). Times are wall-clock time and CPU time of all threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from options.common import option
 from utils.errors import UserError, script
 
 FRAMES = 196
-# What a layout's name begins with → the key under which the file keeps its tensors.
+# Prefix of a layout's name → key of the checkpoint under which its tensors are stored.
 KEYS = {
     "lamp_qformer": "motion_qformer", "lamp_t2m": "t2m_transformer", "lamp_vq": "vq_model", "momask_rvq": "vq_model",
     "momask_mtrans": "t2m_transformer", "momask_rtrans": "res_transformer", "momask_lenest": "estimator",
@@ -37,22 +37,22 @@ EVALUATOR = re.compile(r"(eval_\w+?)_((?:motion|movement|text)_encoder)")
 
 
 def layouts(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:
-    """Shapes by layout, top-level key and tensor name. Raises `UserError` if there are none."""
-    found = defaultdict(dict)
+    """Shapes of tensors by layout, key of the checkpoint and tensor name. Raises `UserError` if the folder has no such lists."""
+    result = defaultdict(dict)
     for path in sorted(folder.glob("*.txt")):
         lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if "\t" in line]
         shapes = {name: [int(size) for size in re.findall(r"\d+", shape)] for name, shape, *_ in lines}
         if part := EVALUATOR.fullmatch(path.stem):
-            found[part[1]][part[2]] = shapes
-        elif key := next((KEYS[name] for name in KEYS if path.stem.startswith(name)), None):
-            found[path.stem][key] = shapes
-    if not found:
-        raise UserError(f"{folder}: no list of tensors there; give the folder that holds them")
-    return dict(found)
+            result[part[1]][part[2]] = shapes
+        elif key := next((KEYS[prefix] for prefix in KEYS if path.stem.startswith(prefix)), None):
+            result[path.stem][key] = shapes
+    if not result:
+        raise UserError(f"{folder}: contains no lists of tensors; give the folder that contains <layout>.txt files")
+    return dict(result)
 
 
 def random_state(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
-    """Small random weights; ones for the scales of norms."""
+    """Small random weights; ones for the scales of normalisation layers."""
     return {
         name: torch.ones(shape) if len(shape) == 1 and name.endswith("weight") else 0.02 * torch.randn(shape)
         for name, shape in shapes.items()
@@ -61,7 +61,7 @@ def random_state(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def use(model: nn.Module, kind: str) -> Tensor:
-    """Use the model once, on one clip."""
+    """Run the model once, on one clip of 196 frames or one prompt."""
     config = model.config
     lengths, ids = torch.tensor([FRAMES]), torch.tensor([[101, 1037, 2711, 7365, 102]])
     tokens = torch.tensor([FRAMES // 4])
@@ -86,16 +86,16 @@ def use(model: nn.Module, kind: str) -> Tensor:
 
 @dataclass(frozen=True)
 class Released:
-    """Loading and speed of models of the released sizes, with random weights."""
+    """Measure the loading time and speed of models of the released sizes, with random weights."""
 
-    folder: str = option("", "folder of the released layouts", positional=True)
+    folder: str = option("", "folder of the lists of tensors, <layout>.txt", positional=True)
 
 
 @script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Released, argv)
     torch.manual_seed(0)
-    print(f"{'layout':<20}{'MB':>7}{'load s':>9}{'work s':>8}{'use s':>8}{'work s':>8}  result")
+    print(f"{'layout':<20}{'MB':>7}{'load s':>9}{'CPU s':>8}{'run s':>8}{'CPU s':>8}  result")
     for layout, parts in layouts(Path(args.folder)).items():
         with TemporaryDirectory() as folder:
             path = Path(folder) / "latest.tar"
@@ -107,8 +107,8 @@ def main(argv: list[str] | None = None) -> None:
             result = use(model, metadata["kind"])
             used = time.perf_counter(), time.process_time()
         seconds = [stop - start for a, b in ((began, loaded), (loaded, used)) for start, stop in zip(a, b)]
-        fine = "" if torch.isfinite(result.float()).all() else "NOT FINITE"
-        print(f"{layout:<20}{size:>7.1f}" + "{:>9.2f}{:>8.2f}{:>8.2f}{:>8.2f}".format(*seconds), f" {tuple(result.shape)} {fine}")
+        fault = "" if torch.isfinite(result.float()).all() else "NOT FINITE"
+        print(f"{layout:<20}{size:>7.1f}" + "{:>9.2f}{:>8.2f}{:>8.2f}{:>8.2f}".format(*seconds), f" {tuple(result.shape)} {fault}")
 
 
 if __name__ == "__main__":

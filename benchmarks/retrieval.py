@@ -1,7 +1,7 @@
 """Time of retrieval: `python -m benchmarks.retrieval [--clips 4384] [--indexed 14616] [--queries 49] [--dim 512]`.
 
-The similarity of HumanML3D's test set and all four protocols on it, then one search among the motions of an index, with random
-features; embedding is not included. Wall-clock time and CPU time of all threads, which differ if other programs run.
+Measures, with random features, the similarity matrix and the four protocols for a gallery of the size of HumanML3D's test split,
+and searches in an index of motions. Embedding is not included. Prints wall-clock time and CPU time of all threads.
 """
 
 from __future__ import annotations
@@ -31,40 +31,39 @@ Result = TypeVar("Result")
 
 
 def timed(name: str, function: Callable[[], Result]) -> Result:
-    """The result of `function`; prints how long it took."""
+    """Call `function`, print its time, and return its result."""
     began = time.perf_counter(), time.process_time()
     result = function()
-    print(f"{name:<34}{time.perf_counter() - began[0]:8.3f} s   work {time.process_time() - began[1]:8.3f} s")
+    print(f"{name:<34}{time.perf_counter() - began[0]:8.3f} s   {time.process_time() - began[1]:8.3f} CPU s")
     return result
 
 
 def measure(protocol: str, similarity: Tensor, texts: Tensor, names: list[str]) -> None:
-    """A protocol's numbers, as evaluation/retrieval.py takes them."""
-    right = similar(texts) if protocol == "threshold" else None
-    each = galleries(protocol, names, texts)
-    scores = torch.stack([similarity[places][:, places] for places in each])
-    for way in (scores, scores.mT):
-        retrieval_metrics(way, right)
+    """Compute the metrics of a protocol in both directions, as `evaluation.retrieval` does."""
+    correct = similar(texts) if protocol == "threshold" else None
+    scores = torch.stack([similarity[indices][:, indices] for indices in galleries(protocol, names, texts)])
+    for of_direction in (scores, scores.mT):
+        retrieval_metrics(of_direction, correct)
 
 
 def search(size: int, queries: int, texts: Tensor) -> None:
-    """Two searches in a memory-mapped index, as in a single search."""
+    """Measure a first and a second search in a memory-mapped index of `size` motions."""
     features = torch.randn(size, queries, texts.shape[1], dtype=torch.float16) / texts.shape[1] ** 0.5
-    count = torch.arange(size)
+    indices = torch.arange(size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.safetensors"
-        save_weights(path, {"features": features, "owners": count, "starts": 0 * count, "lengths": 0 * count + 196}, {})
-        index = MotionIndex(**load_weights(path)[0], files=[Path(f"{number}.npy") for number in count.tolist()], fps=20)
+        save_weights(path, {"features": features, "owners": indices, "starts": 0 * indices, "lengths": 0 * indices + 196}, {})
+        index = MotionIndex(**load_weights(path)[0], files=[Path(f"{number}.npy") for number in indices.tolist()], fps=20)
         timed(f"first search among {size}", lambda: index.search(texts[0], top=5))
         timed("next search", lambda: index.search(texts[1], top=5))
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Time of retrieval protocols and of searches in an index."""
+    """Measure the time of retrieval protocols and of searches in an index."""
 
-    clips: int = option(4384, "clips of the gallery")
-    indexed: int = option(14_616, "motions of the index")
+    clips: int = option(4384, "clips in the gallery")
+    indexed: int = option(14_616, "motions in the index")
     queries: int = option(49, "queries per motion")
     dim: int = option(512, "width of the features")
 

@@ -1,7 +1,7 @@
 """Smoothness of joined motions at the seams between prompts: `python -m benchmarks.seams [--checkpoints_dir DIR …]`.
 
-Pairs of prompts are joined. For each pair: the displacement of the fastest joint across the seam, in cm per frame, and how much it
-exceeds the largest one within half a second before or after. Uses the embedded weights by default.
+Joins pairs of prompts. For each pair, prints the displacement of the fastest joint across the seam, in cm per frame, and by how
+much it exceeds the largest displacement within half a second before or after the seam. Uses the embedded weights by default.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pipelines.runs import EMBEDDED_DIR
 from pipelines.text2motion import SamplingSettings, TextToMotion
 from utils.errors import script
 
-AROUND = 10  # frames
-LONGEST = 49  # tokens that the transformers see
+AROUND = 10  # frames before and after the seam
+LONGEST = 49  # maximum tokens per window of the transformers
 PAIRS = (
     ("a person walks forward", "a person waves with both hands"),
     ("a person waves with the right hand", "a person walks forward"),
@@ -39,15 +39,18 @@ PAIRS = (
 
 
 def over_the_seam(joints: np.ndarray, seam: int) -> tuple[float, float]:
-    """The largest displacement of joints (T, J, 3) into frame `seam`, and how much it exceeds those around it, in metres."""
+    """Largest displacement of a joint into frame `seam`, and its excess over the largest displacement in frames around the seam.
+
+    Joints are (T, J, 3); results have the unit of the joints.
+    """
     steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(1)
-    around = np.r_[steps[max(0, seam - 1 - AROUND) : seam - 1], steps[seam : seam + AROUND]]
-    return steps[seam - 1], steps[seam - 1] - around.max()
+    neighbours = np.r_[steps[max(0, seam - 1 - AROUND) : seam - 1], steps[seam : seam + AROUND]]
+    return steps[seam - 1], steps[seam - 1] - neighbours.max()
 
 
 @dataclass(frozen=True)
 class Seams:
-    """How far joints jump at the seam between two prompts."""
+    """Measure the displacement of joints at the seam between two prompts."""
 
     seed: int = option(3407, "random seed")
     cond_scale: float = option(2.0, "guidance scale of the base tokens")
@@ -65,13 +68,13 @@ def main(argv: list[str] | None = None) -> None:
 
     model = TextToMotion.load(args.checkpoints_dir, args.dataset_name, args.name, args.res_name, args.length_name)
     sampling = SamplingSettings(cond_scale=args.cond_scale, res_cond_scale=args.res_cond_scale, seed=args.seed)
-    worst = -np.inf
+    maximum = -np.inf
     for number, prompts in enumerate(PAIRS):
         features, (seam, _) = join(model, prompts, longest=LONGEST, sampling=sampling, first_sample=number)
-        step, beyond = over_the_seam(features_to_joints(features, HUMANML3D.num_joints).numpy(), seam)
-        worst = max(worst, beyond)
-        print(f"{100 * step:5.1f} cm, {100 * beyond:+5.1f} beyond its own speed  {' → '.join(prompts)}")
-    print(f"worst {100 * worst:+.1f} cm beyond its own speed")
+        step, excess = over_the_seam(features_to_joints(features, HUMANML3D.num_joints).numpy(), seam)
+        maximum = max(maximum, excess)
+        print(f"{100 * step:5.1f} cm per frame, {100 * excess:+5.1f} compared with frames around the seam  {' → '.join(prompts)}")
+    print(f"maximum {100 * maximum:+.1f} cm compared with frames around the seam")
 
 
 if __name__ == "__main__":

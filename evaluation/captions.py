@@ -1,7 +1,7 @@
-"""Scores of motion captions over the passes of a split (`evaluation/protocol.py`), and LaMP-BertScore.
+"""Scores of generated captions on the clips of an evaluation pass (`evaluation/protocol.py`), and LaMP-BertScore.
 
-Scores depend on the references: `raw` are all captions of a clip as written; `tokens` are their processed words (as in TM2T and
-MotionGPT), and generated captions are processed in the same way.
+Scores depend on the references. `raw`: the captions of the clip as written. `tokens`: HumanML3D's processed words of these
+captions, as in TM2T and MotionGPT; generated captions are then processed in the same way.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from models.bert import BertConfig, minilm_folder
 from models.decoding import Search
 from pipelines.motion2text import MotionToText
 
-PAIRS = 2000  # random pairs for our baseline; with this many, results of different draws differ by 0.002
-USUAL = "roberta-large"  # the field's model for BERTScore
-SILENCE = "."  # stands for an empty caption in embeddings
-ORDERS = (1, 2, 3, 4)  # of BLEU
+PAIRS = 2000  # random pairs of captions for the estimated baseline; different seeds then change it by 0.002
+STANDARD_MODEL = "roberta-large"  # the BERTScore model that publications use
+EMPTY = "."  # text that the evaluator embeds in place of an empty caption
+ORDERS = (1, 2, 3, 4)  # n of BLEU-n
 
 Scores = dict[str, float]
 
@@ -34,7 +34,10 @@ Scores = dict[str, float]
 def batched_captioner(
     model: MotionToText, search: Search, size: int, candidates: int = 1
 ) -> Callable[[Tensor, Tensor], list[str]]:
-    """A function that captions features (B, T, D) with lengths (B,), in order, `size` motions of similar length at a time."""
+    """Return a function that captions features (B, T, D) with lengths (B,), in batches of `size` motions of similar length.
+
+    Its captions are in the order of the motions.
+    """
 
     def caption(features: Tensor, lengths: Tensor) -> list[str]:
         order = lengths.argsort(stable=True)
@@ -54,10 +57,10 @@ def batched_captioner(
 def load_scorer(model: str, layer: int, device: torch.device | str) -> BertScorer:
     """The BERTScore encoder `model`; by default RoBERTa-large if it is in the cache, else MiniLM with a note.
 
-    Raises `UserError` if it is missing.
+    Raises `UserError` if the model is missing.
     """
     if not model:
-        model = USUAL if in_cache(USUAL) else str(minilm_folder())
+        model = STANDARD_MODEL if in_cache(STANDARD_MODEL) else str(minilm_folder())
     is_folder = Path(model).is_dir()
     if is_folder and not layer:
         layer = BertConfig.read(Path(model) / "config.json").num_hidden_layers
@@ -73,10 +76,10 @@ def in_cache(model: str) -> bool:
 
 
 class BertScores:
-    """BERTScore of captions: raw and rescaled F1, with and without idf. The baseline is the package's, else one estimated from
-    `captions`.
+    """BERTScore of captions: raw and rescaled F1, with and without idf.
 
-    `captions` are lists, one per clip.
+    Rescaling uses bert-score's published baseline if it has one for the model, else one estimated from `captions`, which holds a
+    list of captions per clip.
     """
 
     def __init__(self, scorer: BertScorer, captions: Sequence[Sequence[str]]):
@@ -99,7 +102,7 @@ class BertScores:
 
 
 def lamp_bertscore(bert: BertScores) -> Callable[[list[str], list[str]], Scores]:
-    """LaMP-BertScore (paper, section 4): captions of generated motions against their prompts."""
+    """Return a function that computes LaMP-BertScore (paper, section 4) of captions of generated motions against the prompts."""
 
     def score(captions: list[str], texts: list[str]) -> Scores:
         return bert(captions, [[text] for text in texts], "LaMP-BertScore") if captions else {}
@@ -107,7 +110,7 @@ def lamp_bertscore(bert: BertScores) -> Callable[[list[str], list[str]], Scores]
     return score
 
 
-# A pass
+# One pass
 
 
 def words_of(tokens: str) -> str:
@@ -116,7 +119,10 @@ def words_of(tokens: str) -> str:
 
 
 def language_scores(candidates: list[str], captions: list[list[Caption]], kind: str, bert: BertScores) -> Scores:
-    """BLEU, ROUGE-L, CIDEr and BERTScore of one candidate per clip against all captions of the clip; `kind`: raw or tokens."""
+    """BLEU, ROUGE-L, CIDEr and BERTScore of one candidate per clip against all captions of the clip.
+
+    `kind` selects the references: raw or tokens.
+    """
     if kind == "tokens":
         candidates = processed(candidates)
         references = [[words_of(caption.tokens) for caption in of_clip] for of_clip in captions]
@@ -126,30 +132,34 @@ def language_scores(candidates: list[str], captions: list[list[Caption]], kind: 
 
 
 def processed(captions: list[str]) -> list[str]:
-    """Captions processed as HumanML3D's token lines."""
+    """Captions reduced to the words of their HumanML3D token lines."""
     return [words_of(line) for line in tag(captions)]
 
 
 def embedded(judge: Judge, captions: list[str]) -> Tensor:
     """The evaluator's embeddings (N, E) of captions."""
-    tokens = [line.split() or [f"{SILENCE}/PUNCT"] for line in tag(captions)]
-    return judge.text([caption if caption.strip() else SILENCE for caption in captions], tokens).cpu()
+    tokens = [line.split() or [f"{EMPTY}/PUNCT"] for line in tag(captions)]
+    return judge.text([caption if caption.strip() else EMPTY for caption in captions], tokens).cpu()
 
 
-def matching_scores(text: Tensor, seen: Pass) -> Scores:
-    """R-precision and MM-Dist of texts (N, E), one per motion of a pass."""
-    precision = metrics.r_precision(text, seen.seen.motion, BATCH)
+def matching_scores(text: Tensor, real: Pass) -> Scores:
+    """R-precision and MM-Dist of text embeddings (N, E), one per real motion of a pass."""
+    precision = metrics.r_precision(text, real.sample.motion, BATCH)
     scores = {f"R@{k}": float(value) for k, value in enumerate(precision, start=1)}
-    return {**scores, "MM-Dist": float(metrics.matching_distance(text, seen.seen.motion))}
+    return {**scores, "MM-Dist": float(metrics.matching_distance(text, real.sample.motion))}
 
 
-def people(seen: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]]]:
-    """For each clip of a pass with several captions: one caption, and the others as references."""
-    rest = [[caption for caption in of_clip if caption.text != drawn] for drawn, of_clip in zip(seen.captions, captions)]
-    return [drawn for drawn, of_clip in zip(seen.captions, rest) if of_clip], [of_clip for of_clip in rest if of_clip]
+def human_baseline(real: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]]]:
+    """Candidates and references that score human captions: the drawn caption of each clip, and the other captions of the clip.
+
+    Clips with a single caption are skipped.
+    """
+    references = [[caption for caption in of_clip if caption.text != drawn] for drawn, of_clip in zip(real.captions, captions)]
+    candidates = [drawn for drawn, of_clip in zip(real.captions, references) if of_clip]
+    return candidates, [of_clip for of_clip in references if of_clip]
 
 
-def captions_of(clips: CaptionedClips, seen: Pass) -> list[list[Caption]]:
+def captions_of(clips: CaptionedClips, real: Pass) -> list[list[Caption]]:
     """All captions of each clip of a pass."""
     index = {name: number for number, name in enumerate(clips.clips.names)}
-    return [clips.captions_of(index[name]) for name in seen.names]
+    return [clips.captions_of(index[name]) for name in real.names]

@@ -1,8 +1,10 @@
-"""FID, R-precision and MM-Dist of a model in training: what a stage's script hands to the trainer as its evaluation (`--eval_fid`).
+"""FID, R-precision and MM-Dist during training (`--eval_fid`): the scoring functions that the training scripts pass to the trainer.
 
-One pass over the validation split, with the same clips, crops, captions and random draws every time. What counts as the model's
-motion: a tokeniser's reconstructions; the motion of a masked transformer's base tokens; a residual transformer's upper tokens over
-the real motion's base tokens.
+An evaluation is one pass over the validation split, always with the same clips, crops, captions and random draws. The evaluated
+motions depend on the stage:
+- tokeniser: reconstructions;
+- masked transformer: motions decoded from its base tokens alone;
+- residual transformer: motions decoded from the base tokens of real motions and the predicted residual tokens.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ from utils.runtime import autocast
 
 NAMES = {
     "FID": "fid", "R@1": "r1", "R@2": "r2", "R@3": "r3", "MM-Dist": "mm_dist", "Diversity": "diversity",
-}  # of the protocol → of logs and weights files  # fmt: skip
-SIZE = 256  # motions generated at a time
+}  # names of metrics in the protocol → names in logs and checkpoints  # fmt: skip
+SIZE = 256  # motions per generated batch
 
 Score = Callable[[nn.Module], dict[str, float]]
 
 
 def judge_of(config: Evaluated, device: torch.device) -> Judge | None:
-    """The evaluator of --eval_fid; None without the flag. Raises `UserError`, saying how to get one, if there is none."""
+    """The evaluator for --eval_fid; None without the flag. Raises `UserError` if no evaluator is available."""
     if not config.eval_fid:
         return None
     flag = f"--eval_fid {config.eval_fid}"
@@ -48,39 +50,39 @@ def judge_of(config: Evaluated, device: torch.device) -> Judge | None:
 
 
 def validation_pass(config: Evaluated, clips: CaptionedClips, judge: Judge) -> SplitEvaluation:
-    """The evaluation's pass over the validation clips; a note says where they are few."""
+    """The evaluation on the validation clips; prints a note if they are too few for a reliable FID."""
     if len(clips) < FEW:
         note(f"--eval_fid {config.eval_fid}: the validation split has {len(clips)} clips; FID is not reliable below {FEW}")
     return SplitEvaluation(clips, judge, batches=config.eval_batches, seed=config.seed, physical=False)
 
 
 def scores(protocol: SplitEvaluation, sample: Sample) -> dict[str, float]:
-    """The metrics of generated or reconstructed motions in a pass of the protocol."""
+    """The metrics of generated or reconstructed motions, by their names in logs."""
     real = protocol.real(0)
-    values = protocol.scores(real, sample, real.seen.motion, 0)
+    values = protocol.scores(real, sample, real.sample.motion, 0)
     return {short: values[name] for name, short in NAMES.items()}
 
 
 def of_reconstructions(protocol: SplitEvaluation, normaliser: Normaliser) -> Score:
-    """Scores a tokeniser."""
+    """Return the function that scores a tokeniser."""
     return lambda tokeniser: scores(protocol, protocol.reconstructed(reconstructor(tokeniser, normaliser), 0))
 
 
-class Remembered:
-    """A conditioner that encodes each caption once."""
+class CachedConditioner:
+    """A conditioner that caches the condition of each caption."""
 
     def __init__(self, conditioner: Conditioner):
-        self.conditioner, self.dim, self.rows = conditioner, conditioner.dim, {}
+        self.conditioner, self.dim, self.cache = conditioner, conditioner.dim, {}
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
-        """(B, C), or (B, 1 + W, C) with words."""
-        if new := sorted(set(captions) - self.rows.keys()):
-            self.rows |= zip(new, self.conditioner(new))
-        return pad_sequence([self.rows[caption] for caption in captions], batch_first=True)
+        """Conditions (B, C), or (B, 1 + W, C) if the conditioner also returns W words."""
+        if new := sorted(set(captions) - self.cache.keys()):
+            self.cache |= zip(new, self.conditioner(new))
+        return pad_sequence([self.cache[caption] for caption in captions], batch_first=True)
 
 
 class Generator:
-    """Motion from a transformer in training, with the tokeniser and the text encoder that it is trained on."""
+    """Generates motion with a transformer in training, and with the tokeniser and text encoder that it is trained on."""
 
     def __init__(
         self,
@@ -91,16 +93,19 @@ class Generator:
         precision: str = "fp32",
     ):
         self.tokeniser, self.normaliser, self.sampling, self.precision = tokeniser, normaliser, sampling, precision
-        self.encoder = Remembered(encoder)
+        self.encoder = CachedConditioner(encoder)
         self.device = next(tokeniser.parameters()).device
 
     def pipeline(self, masked: nn.Module) -> TextToMotion:
-        """Text to motion by a masked transformer's base tokens."""
+        """A text-to-motion pipeline that decodes the base tokens of a masked transformer."""
         mean, std = (torch.from_numpy(row).to(self.device) for row in self.normaliser.rows)
         return TextToMotion(self.encoder, self.tokeniser, mean, std, masked, precision=self.precision)
 
     def complete(self, residual: nn.Module) -> Callable[[Tensor, Tensor, list[str]], Tensor]:
-        """Features (B, T, D) in the dataset's own units, lengths (B,), captions → motion of their base tokens, upper ones new."""
+        """Return a function that replaces the residual tokens of motions with tokens that `residual` predicts.
+
+        It maps features (B, T, D) in the dataset's units, lengths (B,) in frames and captions to features (B, T, D).
+        """
         s = self.sampling
 
         @torch.no_grad()
@@ -116,12 +121,12 @@ class Generator:
 
 
 def of_generated(protocol: SplitEvaluation, generator: Generator, stage: str) -> Score:
-    """Scores a masked or a residual transformer."""
+    """Return the function that scores a masked or a residual transformer."""
     if stage == "residual":
         return lambda residual: scores(protocol, protocol.reconstructed(generator.complete(residual), 0))
 
     def score(masked: nn.Module) -> dict[str, float]:
-        made = protocol.generated(generator.pipeline(masked), protocol.real(0), 0, SIZE, generator.sampling)
-        return scores(protocol, made)
+        generated = protocol.generated(generator.pipeline(masked), protocol.real(0), 0, SIZE, generator.sampling)
+        return scores(protocol, generated)
 
     return score

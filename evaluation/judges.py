@@ -1,8 +1,8 @@
-"""Evaluators: text and motion embeddings in one space, for R-precision, FID and related metrics.
+"""Evaluators ("judges"): they embed texts and motions in one space, for R-precision, FID and related metrics.
 
-A judge embeds motions, features (B, T, D) in the dataset's own units with lengths (B,) in frames, and captions with their tokens
-(`word/POS`), as (B, E), in the order of the input; the distance is Euclidean. `GuoJudge` is the field's matching evaluator,
-`LampJudge` is LaMP (paper's table 2).
+Motions are features (B, T, D) in the dataset's units, with lengths (B,) in frames; texts are captions with their `word/POS` tokens.
+Embeddings are (B, E), in the order of the input, and are compared by Euclidean distance. `GuoJudge` is the matching evaluator of
+Guo et al. that most publications use; `LampJudge` is LaMP (paper's table 2).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pipelines.runs import EVALUATOR, MissingRun, resolve
 from utils.checkpoint import fingerprint
 from utils.errors import UserError
 
-BATCH = 256  # clips at a time: enough for matrix products at full speed
+BATCH = 256  # clips per batch, enough for matrix products at full speed
 
 
 class Judge(Protocol):
     """The interface of an evaluator."""
 
     name: str
-    released: bool  # whether it is the one that published numbers were measured with
+    released: bool  # whether it is the released evaluator, with which published numbers were measured
 
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Embeddings (B, E) of features (B, T, D) in the dataset's units, with `lengths` (B,) in frames."""
@@ -43,19 +43,20 @@ class Judge(Protocol):
 
 
 class GuoJudge:
-    """The matching evaluator with the statistics (D,) of its motions and its word vectors; `folder` is that of its run.
+    """The matching evaluator, with its feature statistics (D,) and its word vectors; `folder` is the folder of its run.
 
-    Raises `UserError` if these do not fit each other, and when called with motions of another width, or of less than 4 or more than
-    196 frames.
+    Raises `UserError` if evaluator, statistics and word vectors have different widths. Embedding raises `UserError` for motions of
+    another width, or with fewer than 4 or more than 196 frames.
     """
 
     name = "guo"
 
     def __init__(self, evaluator: Evaluator, mean: Tensor, std: Tensor, words: Words, folder: Path | None = None):
         config = evaluator.config
-        for what, theirs, ours in (("statistics", len(mean), config.dim), ("words", words.dim, config.word_dim)):
-            if theirs != ours:
-                raise UserError(f"evaluator: it takes {what} of width {ours}, these have {theirs}; use the files that came with it")
+        for kind, actual, expected in (("statistics", len(mean), config.dim), ("words", words.dim, config.word_dim)):
+            if actual != expected:
+                problem = f"the evaluator takes {kind} of width {expected}, but these have width {actual}"
+                raise UserError(f"{problem}; use the files that came with it")
         self.evaluator = fused(evaluator)
         self.mean, self.std, self.words, self.folder = mean, std, words, folder
 
@@ -66,7 +67,7 @@ class GuoJudge:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of equal judges it is equal."""
+        """A hash of weights and statistics."""
         return fingerprint(self.evaluator, self.mean.cpu().numpy(), self.std.cpu().numpy())[:16]
 
     @classmethod
@@ -81,7 +82,7 @@ class GuoJudge:
     ) -> GuoJudge:
         """The evaluator run `name`, or the one that `pipelines.runs` finds.
 
-        Raises `UserError` if there is none, saying how to get one, or for files that are missing or do not fit.
+        Raises `UserError` if there is no such run, or if its files are missing or do not fit together.
         """
         run = resolve(EVALUATOR, checkpoints_dir, dataset_name, name)
         path, loader = run.weights(tag), loader or Loader(device)
@@ -116,12 +117,15 @@ class GuoJudge:
 
 
 class LampJudge:
-    """LaMP as evaluator, as its authors use it: a motion is the mean of its queries' projections; embeddings are not normalised."""
+    """LaMP as evaluator, as its authors use it.
+
+    The embedding of a motion is the mean of its projected queries. Embeddings are not normalised.
+    """
 
     name = "lamp"
 
     def __init__(self, lamp: LanguageMotion):
-        self.lamp, self.released = lamp, lamp.lamp.tokeniser is not None  # released files bring their tokeniser
+        self.lamp, self.released = lamp, lamp.lamp.tokeniser is not None  # only released checkpoints include the tokeniser
         self.mean, self.std = (torch.as_tensor(row, device=lamp.device) for row in (lamp.mean, lamp.std))
 
     @classmethod
@@ -134,7 +138,7 @@ class LampJudge:
         tag: str | None = None,
         loader: Loader | None = None,
     ) -> LampJudge:
-        """The LaMP run `name`, or the one that `pipelines.runs` finds. Raises `UserError` as `LanguageMotion.load` does."""
+        """The LaMP run `name`, or the one that `pipelines.runs` finds. Raises the errors of `LanguageMotion.load`."""
         return cls(LanguageMotion.load(checkpoints_dir, dataset_name, name, device, tag, loader))
 
     @torch.no_grad()
@@ -167,8 +171,10 @@ class NoJudge:
 
 
 def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengths: Tensor) -> Tensor:
-    """Apply `embed(features (b, t, D), lengths (b,))` to all clips in batches of similar length, trimmed to the longest; results
-    are in the order of the clips."""
+    """Apply `embed(features (b, t, D), lengths (b,))` to batches of clips of similar length, each trimmed to its longest clip.
+
+    The result is in the order of the clips.
+    """
     lengths = lengths.cpu()
     order = lengths.argsort()
     embeddings = [
@@ -179,9 +185,9 @@ def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengt
 
 
 def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJudge:
-    """The evaluator given by the flags; if none is named and none exists, `NoJudge` with a note.
+    """The evaluator selected by the flags. Without --evaluator_name, a missing evaluator is replaced by `NoJudge`, with a note.
 
-    Raises `UserError` for an evaluator that is named but missing, and for a damaged one.
+    Raises `UserError` if the named evaluator is missing, or if the evaluator cannot be loaded.
     """
     if config.evaluator == "none":
         return NoJudge()
@@ -195,5 +201,5 @@ def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJud
 
 
 def load_judge(kind: str, checkpoints_dir: str | Path, dataset_name: str, name: str, loader: Loader) -> GuoJudge | LampJudge:
-    """The evaluator of `kind` guo or lamp; `name` is its run. Raises `MissingRun` if there is none, saying how to get one."""
+    """The evaluator of `kind` guo or lamp; `name` is its run. Raises `MissingRun` if there is no such run."""
     return {"guo": GuoJudge, "lamp": LampJudge}[kind].load(checkpoints_dir, dataset_name, name, loader=loader)

@@ -1,9 +1,9 @@
-"""The published evaluation of generated motion (Guo et al. 2022, section 6): generate a motion for each clip's caption, embed,
-score.
+"""The published evaluation of generated motion (Guo et al. 2022, section 6): generate a motion for each clip's caption, embed it,
+score the embeddings.
 
-A pass over a split draws a random crop ("single, single, double") and a random caption of each clip, shuffles, and drops the
-incomplete last batch of 32. An evaluator (`evaluation.judges`) embeds texts, real and generated motions. Passes are repeated with
-other random draws; results are means with 95 % confidence intervals.
+A pass over a split draws a random crop and a random caption of each clip, shuffles the clips, and drops the incomplete last batch
+of 32. An evaluator (`evaluation.judges`) embeds texts, real motions and generated motions. Passes are repeated with different
+random draws; results are means with 95 % confidence intervals.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from pipelines.text2motion import SamplingSettings, TextToMotion
 from utils.progress import progress
 from utils.runtime import Distributed
 
-BATCH = 32  # clips among which a text has to find its motion
-PAIRS = 300  # for Diversity
-FEW = 300  # clips under which FID and Diversity are a hint
-SAMPLES, SAMPLE_PAIRS = 30, 10  # of a text, for MultiModality
+BATCH = 32  # clips per R-precision batch: each text is compared with the motions of its batch
+PAIRS = 300  # pairs of motions for Diversity
+FEW = 300  # minimum number of clips for a reliable FID and Diversity
+SAMPLES, SAMPLE_PAIRS = 30, 10  # motions and pairs of motions per text, for MultiModality
 TOGETHER = 8  # batches of real clips that are embedded at a time
 
-# Features (B, T, D) in the dataset's own units, lengths (B,), B captions → features
+# (features (B, T, D) in the dataset's units, lengths (B,) in frames, B captions) → features (B, T, D)
 Reconstruct = Callable[[Tensor, Tensor, list[str]], Tensor]
-Captioner = Callable[[Tensor, Tensor], list[str]]  # features (B, T, D) in the dataset's own units, lengths (B,) → captions
-TextScorer = Callable[[list[str], list[str]], dict[str, float]]  # captions of N motions, and their texts → scores
+Captioner = Callable[[Tensor, Tensor], list[str]]  # (features (B, T, D) in the dataset's units, lengths (B,)) → B captions
+TextScorer = Callable[[list[str], list[str]], dict[str, float]]  # (captions of N motions, the N texts) → scores
 
 
 class Sample(NamedTuple):
@@ -45,25 +45,32 @@ class Sample(NamedTuple):
 
     motion: Tensor  # (N, E)
     physical: dict[str, Tensor]  # (N,) each
-    captions: list[str]  # N, of a captioner; none without one
+    captions: list[str]  # N captions by the captioner; empty without a captioner
 
 
 class Pass(NamedTuple):
-    """One pass over a split: N clips, real."""
+    """One pass over a split: N real clips with one caption each.
+
+    `text` holds the embeddings of the captions, `sample` those of the motions.
+    """
 
     names: list[str]
     captions: list[str]
     lengths: Tensor  # (N,) frames
     text: Tensor  # (N, E)
-    seen: Sample
+    sample: Sample
 
 
 class SplitEvaluation:
-    """Passes over `clips`, embedded by `judge`; passes of real motion are computed once and cached.
+    """Passes over `clips`, embedded by `judge`. Passes over real motion are cached.
 
-    `published` is "standard", or "lamp" for the variant of LaMP's release: each clip's first caption, in the split's order.
-    `batches` limits a pass to that many batches of 32; 0: all. A `captioner` captions every motion, real and generated, and
-    `text_scorer` compares its captions with the texts. Without `physical`, no physical metrics are computed.
+    Args:
+        published: "standard", or "lamp" for the variant of LaMP's release: the first caption of each clip, in the order of the
+            split.
+        batches: number of batches of 32 per pass; 0: all.
+        captioner: captions every real and every generated motion.
+        text_scorer: compares the captioner's captions with the texts.
+        physical: whether to compute physical metrics.
     """
 
     def __init__(
@@ -85,17 +92,17 @@ class SplitEvaluation:
         self.passes: dict[int, Pass] = {}
 
     def real(self, repeat: int) -> Pass:
-        """Pass number `repeat` over real motion."""
+        """Pass number `repeat` over the real motions."""
         if repeat not in self.passes:
             self.passes[repeat] = self._pass(repeat, lambda features, lengths, captions: features)
         return self.passes[repeat]
 
     def reconstructed(self, reconstruct: Reconstruct, repeat: int) -> Sample:
-        """The motions of a pass as `reconstruct` returns them."""
-        return self._pass(repeat, reconstruct).seen
+        """The embedded results of `reconstruct` for the motions of a pass."""
+        return self._pass(repeat, reconstruct).sample
 
     def draws(self, repeat: int) -> np.random.Generator:
-        """What decides the order, crops and captions of a pass."""
+        """The random generator that draws the order, crops and captions of a pass."""
         return np.random.default_rng((self.seed, repeat + 1))
 
     def _pass(self, repeat: int, reconstruct: Reconstruct) -> Pass:
@@ -103,33 +110,33 @@ class SplitEvaluation:
         variant = {} if self.published == "standard" else {"shuffle": False, "first_caption": True}
         drawn = self.clips.evaluation_batches(self.normaliser, generator, BATCH, **variant)
         drawn = iter(islice(drawn, self.batches or None))
-        names, captions, lengths, texts, seen = [], [], [], [], []
+        names, captions, lengths, texts, samples = [], [], [], [], []
         while group := list(islice(drawn, TOGETHER)):
             features, frames = (torch.cat([batch[name] for batch in group]) for name in ("motion", "lengths"))
             group_captions = [caption for batch in group for caption in batch["captions"]]
             texts.append(self.judge.text(group_captions, [tokens for batch in group for tokens in batch["tokens"]]).cpu())
             motion = reconstruct(features, frames, group_captions)
-            seen.append(self._seen(motion, frames, self.captioner if repeat >= 0 else None))
+            samples.append(self._embed(motion, frames, self.captioner if repeat >= 0 else None))
             names += [name for batch in group for name in batch["names"]]
             captions += group_captions
             lengths.append(frames)
-        return Pass(names, captions, torch.cat(lengths), torch.cat(texts), _joined(seen))
+        return Pass(names, captions, torch.cat(lengths), torch.cat(texts), _joined(samples))
 
     def generated(self, model: TextToMotion, real: Pass, repeat: int, size: int, sampling: SamplingSettings) -> Sample:
-        """Motions for the captions and lengths of a pass, made in batches of `size`."""
-        return self._made(model, model.encoder(real.captions), real.lengths, repeat, size, self.captioner, sampling)
+        """The embedded motions that the model generates for the captions and lengths of a pass, in batches of `size`."""
+        return self._generate(model, model.encoder(real.captions), real.lengths, repeat, size, self.captioner, sampling)
 
     def multimodality(
         self, model: TextToMotion, real: Pass, repeat: int, batches: int, size: int, sampling: SamplingSettings
     ) -> Tensor:
-        """MultiModality over the texts of the pass's first batches."""
+        """MultiModality of the texts in the first `batches` batches of a pass."""
         count = min(batches * BATCH, len(real.captions))
         condition, lengths = model.encoder(real.captions[:count]), real.lengths[:count]
-        again = torch.arange(count).repeat_interleave(SAMPLES)
-        made = self._made(model, condition[again.to(condition.device)], lengths[again], repeat, size, None, sampling)
-        return metrics.multimodality(made.motion.unflatten(0, (count, SAMPLES)), SAMPLE_PAIRS, generator=self._generator(repeat))
+        rows = torch.arange(count).repeat_interleave(SAMPLES)
+        sample = self._generate(model, condition[rows.to(condition.device)], lengths[rows], repeat, size, None, sampling)
+        return metrics.multimodality(sample.motion.unflatten(0, (count, SAMPLES)), SAMPLE_PAIRS, generator=self._generator(repeat))
 
-    def _made(
+    def _generate(
         self,
         model: TextToMotion,
         condition: Tensor,
@@ -139,8 +146,10 @@ class SplitEvaluation:
         captioner: Captioner | None,
         sampling: SamplingSettings,
     ) -> Sample:
-        """Motions for conditions (N, C) and lengths (N,), in batches of similar length, distributed over the processes of
-        torchrun."""
+        """Generate and embed motions for conditions (N, C) and lengths (N,), in batches of similar length.
+
+        The batches are distributed over the processes of torchrun.
+        """
         order = lengths.argsort(stable=True)
         sampling = replace(sampling, seed=sampling.seed + repeat)
 
@@ -149,22 +158,22 @@ class SplitEvaluation:
             chosen = condition[rows.to(condition.device)]
             tokens = model.count_tokens(chosen, lengths[rows])
             codes = model.draw(chosen, tokens, sampling=sampling, first_sample=first)
-            yield self._seen(*model.features(codes, tokens), captioner)
+            yield self._embed(*model.features(codes, tokens), captioner)
 
         firsts = range(0, len(order), size)
-        made = Distributed.from_environment().in_turns(firsts, batch_from)
-        parts = list(progress(made, total=len(firsts), desc="motions", unit="batch"))
-        made, back = _joined(parts), order.argsort()
-        physical = {name: values[back] for name, values in made.physical.items()}
-        return Sample(made.motion[back], physical, [made.captions[index] for index in back.tolist()] if captioner else [])
+        batches = Distributed.from_environment().in_turns(firsts, batch_from)
+        parts = list(progress(batches, total=len(firsts), desc="motions", unit="batch"))
+        joined, inverse = _joined(parts), order.argsort()
+        physical = {name: values[inverse] for name, values in joined.physical.items()}
+        return Sample(joined.motion[inverse], physical, [joined.captions[i] for i in inverse.tolist()] if captioner else [])
 
     def scores(self, real: Pass, sample: Sample, reference: Tensor, repeat: int) -> dict[str, float]:
-        """All metrics of motions for the texts of a pass; FID is computed against `reference` (M, E)."""
+        """All metrics of the motions `sample` for the texts of a pass. FID compares them with the embeddings `reference` (M, E)."""
         motion = sample.motion
         precision = metrics.r_precision(real.text, motion, BATCH)
         values = {
             "FID": metrics.fid(motion, reference),
-            **{f"R@{k}": share for k, share in enumerate(precision, start=1)},
+            **{f"R@{k}": fraction for k, fraction in enumerate(precision, start=1)},
             "MM-Dist": metrics.matching_distance(real.text, motion),
             "Diversity": metrics.diversity(motion, PAIRS, generator=self._generator(repeat)),
             **{name: rows.nanmean() for name, rows in sample.physical.items()},
@@ -175,8 +184,8 @@ class SplitEvaluation:
     def _generator(self, repeat: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, repeat))
 
-    def _seen(self, features: Tensor, lengths: Tensor, captioner: Captioner | None) -> Sample:
-        """Embeddings, physical metrics and captions of features (B, T, D) in the dataset's own units."""
+    def _embed(self, features: Tensor, lengths: Tensor, captioner: Captioner | None) -> Sample:
+        """Embeddings, physical metrics and captions of features (B, T, D) in the dataset's units."""
         embedded = self.judge.motion(features, lengths).cpu()
         physical = {}
         if self.physical:
@@ -193,24 +202,30 @@ def _joined(parts: Sequence[Sample]) -> Sample:
 
 def evaluate(
     protocol: SplitEvaluation,
-    make: Callable[[Pass, int], Sample],
-    more: Callable[[Pass, int], dict[str, float]] = lambda real, repeat: {},
+    generate: Callable[[Pass, int], Sample],
+    further_metrics: Callable[[Pass, int], dict[str, float]] = lambda real, repeat: {},
     *,
     repeats: int,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """`{"real": {metric: [mean, interval]}, "ours": …}` over `repeats` passes. Real motion's FID is that of another pass.
+    """Evaluate real and generated motions over `repeats` passes.
 
-    `make(real, repeat)` returns our motions of a pass, `more(real, repeat)` metrics that need further motions.
+    Returns `{"clips": N, "real": {metric: (mean, interval)}, "ours": {metric: (mean, interval)}}`. The FID of real motion compares
+    each pass with another pass over real motion.
+
+    Args:
+        generate: returns the generated motions for `(real, repeat)`.
+        further_metrics: returns metrics for `(real, repeat)` that need motions of their own, such as MultiModality.
+        log: receives one line of results per pass.
     """
     rows: dict[str, list[dict[str, float]]] = {"real": [], "ours": []}
-    reference = protocol.real(-1).seen.motion
+    reference = protocol.real(-1).sample.motion
     for repeat in progress(range(repeats), desc="repeats", unit="pass"):
         real = protocol.real(repeat)
-        rows["real"].append(protocol.scores(real, real.seen, reference, repeat))
-        ours = {**protocol.scores(real, make(real, repeat), real.seen.motion, repeat), **more(real, repeat)}
-        rows["ours"].append(ours)
-        say(f"repeat {repeat + 1}: " + "  ".join(f"{name} {value:.3f}" for name, value in ours.items()))
+        rows["real"].append(protocol.scores(real, real.sample, reference, repeat))
+        scores = protocol.scores(real, generate(real, repeat), real.sample.motion, repeat)
+        rows["ours"].append({**scores, **further_metrics(real, repeat)})
+        log(f"repeat {repeat + 1}: " + "  ".join(f"{name} {value:.3f}" for name, value in rows["ours"][-1].items()))
     summary = {kind: {name: interval([row[name] for row in of_kind]) for name in of_kind[0]} for kind, of_kind in rows.items()}
     return {"clips": len(reference), **summary}
 
@@ -221,28 +236,28 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def results_table(results: dict[str, Any]) -> str:
-    """A table of our metrics beside those of real motion, with a warning if there are few clips."""
+    """A table with the metrics of real motion and of the evaluated model, and a warning if there are few clips."""
     lines = [f"{'':<20}{'real':>20}{'ours':>20}"]
-    for name, ours in results["ours"].items():
+    for name, generated in results["ours"].items():
         real = results["real"].get(name)
-        lines.append(f"{name:<20}{_cell(real):>20}{_cell(ours):>20}")
+        lines.append(f"{name:<20}{_cell(real):>20}{_cell(generated):>20}")
     if results["clips"] < FEW:
-        lines.append(f"only {results['clips']} clips: FID and Diversity are a hint, not a result; they want {FEW} and more")
+        lines.append(f"only {results['clips']} clips: FID and Diversity are not reliable below {FEW}")
     return "\n".join(lines)
 
 
 def released_lines(results: dict[str, Any]) -> Iterator[str]:
-    """Lines in the format of the field's evaluation logs, such as `FID: 0.045, conf. 0.002`."""
-    ours = results["ours"]
+    """Lines in the format of MoMask's and LaMP's evaluation logs, such as `FID: 0.045, conf. 0.002`."""
+    generated = results["ours"]
 
     def line(title: str, name: str) -> str:
-        return f"{title}: {ours[name][0]:.3f}, conf. {ours[name][1]:.3f}"
+        return f"{title}: {generated[name][0]:.3f}, conf. {generated[name][1]:.3f}"
 
     yield line("FID", "FID")
     yield line("Diversity", "Diversity")
     yield ", ".join(line(f"TOP{k}", f"R@{k}") for k in (1, 2, 3))
     yield line("Matching", "MM-Dist")
-    if "MultiModality" in ours:
+    if "MultiModality" in generated:
         yield line("Multimodality", "MultiModality")
 
 

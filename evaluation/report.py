@@ -11,7 +11,7 @@ from utils.errors import readable
 
 
 def write_report(folder: Path, ext: str, text: str, results: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """Write `<ext>.log` for people and `<ext>.json` for programs; the latter includes the provenance (`utils.provenance`)."""
+    """Write the text to `<ext>.log`, and the results with their provenance (`utils.provenance`) to `<ext>.json`."""
     for suffix, content in (("log", text), ("json", json.dumps({**results, "provenance": provenance}, indent=2))):
         with atomic_path(folder / f"{ext}.{suffix}") as path:
             path.write_text(readable(content) + "\n", encoding="utf-8")

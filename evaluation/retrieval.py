@@ -1,8 +1,8 @@
-"""Retrieval with LaMP in both directions, over the clips of a split.
+"""Text-to-motion and motion-to-text retrieval with LaMP, over the clips of a split.
 
-A gallery holds each clip from its first frame on with one of its captions: by default the first, as in TMR. A time-tagged caption
-is a separate clip. LaMP computes the scores. For the protocols that need it, a frozen sentence encoder measures the similarity of
-texts.
+A gallery pairs each clip, cropped to the maximum length from its first frame, with one of its captions: by default the first, as in
+TMR. A section with a time-tagged caption is a separate clip. LaMP computes the scores. Protocols that compare texts use a frozen
+sentence encoder.
 """
 
 from __future__ import annotations
@@ -24,29 +24,30 @@ from pipelines.conditioner import SentenceEncoder
 from pipelines.language_motion import LanguageMotion
 from utils.progress import progress
 
-PAIRS = 256  # captions and motions that the matching head sees at a time
+PAIRS = 256  # caption-motion pairs per batch of the matching head
 ROWS = ("text_to_motion", "motion_to_text", "ceiling", "chance")
 
 
 def whole_clips(clips: Clips, longest: int, stride: int) -> Clips:
-    """Clips from their first frame on, at most `longest` frames, cut to whole tokens; clips shorter than a token are left out."""
+    """Clips cropped to their first `longest` frames and to whole tokens of `stride` frames, without those shorter than a token."""
     kept = crop_length(np.minimum(clips.lengths, longest), False, stride)
     usable = np.flatnonzero(kept)
     return Clips(clips.rows, [clips.names[index] for index in usable], clips.starts[usable], kept[usable])
 
 
 def one_caption_each(captioned: CaptionedClips, number: int = 1, seed: int = 0) -> list[str]:
-    """Caption number `which` of each clip, from 1, or its last one if there are fewer; 0: a random one."""
+    """Caption `number` of each clip, counted from 1, or its last caption if it has fewer; 0: a random caption."""
     first, end = captioned.first[:-1], captioned.first[1:]
     chosen = np.minimum(first + number, end) - 1 if number else np.random.default_rng(seed).integers(first, end)
     return [captioned.captions[index].text for index in chosen]
 
 
 class Gallery:
-    """Clips with one caption each, and the similarity of each motion to each distinct text.
+    """N clips with one caption each, and the similarity of every motion to every distinct caption.
 
-    Captions that differ only in case and spaces are equal. `which (N,)` is a clip's index in `texts`, which has U distinct ones,
-    and `similarity (N, U)` is motions × texts, so scores of equal captions are bitwise equal.
+    Captions that differ only in case and spaces count as equal. `texts` holds the U distinct captions, `which` (N,) the index of
+    each clip's caption in `texts`. `similarity` (N, U) has one column per distinct caption, so scores of equal captions are bitwise
+    equal.
     """
 
     def __init__(self, model: LanguageMotion, clips: Clips, captions: Sequence[str], pool: str = "max"):
@@ -58,14 +59,14 @@ class Gallery:
         self._matches = torch.full_like(self.similarity, torch.nan)
 
     @classmethod
-    def of_split(cls, model: LanguageMotion, captioned: CaptionedClips, pool: str = "max", **which: Any) -> Gallery:
-        """The clips of a split; `which` of their captions: see `one_caption_each`."""
+    def of_split(cls, model: LanguageMotion, captioned: CaptionedClips, pool: str = "max", **selection: Any) -> Gallery:
+        """The gallery of a split. Keyword arguments select the captions: see `one_caption_each`."""
         clips = whole_clips(captioned.clips, captioned.spec.max_motion, model.tokeniser.stride)
-        captions = dict(zip(captioned.clips.names, one_caption_each(captioned, **which)))
+        captions = dict(zip(captioned.clips.names, one_caption_each(captioned, **selection)))
         return cls(model, clips, [captions[name] for name in clips.names], pool)
 
     def scores(self, indices: Tensor, rerank: int = 0) -> tuple[Tensor, Tensor]:
-        """Texts × motions and motions × texts, (n, n) both, among the clips at `indices (n,)`."""
+        """Scores (n, n) of texts × motions and of motions × texts, for the clips at `indices` (n,)."""
         texts, which = self.which[indices].unique(return_inverse=True)
         to_text = self.similarity[indices][:, texts]  # (n, u)
         to_motion = to_text.T
@@ -75,7 +76,7 @@ class Gallery:
         return to_motion[which], to_text[:, which]
 
     def match(self, motions: Tensor, texts: Tensor) -> Tensor:
-        """Log-odds (P,) that the motions and texts with these indices (P,) match. No pair is computed twice."""
+        """Log-odds (P,) that motions and texts match, given their indices (P,). Results are cached per pair."""
         pairs = torch.stack((motions, texts), dim=1)[self._matches[motions, texts].isnan()].unique(dim=0)  # sorted by motion
         parts = pairs.split(PAIRS) if len(pairs) else ()
         for part in progress(parts, desc="matching", unit="batch", disable=len(parts) <= 4):
@@ -84,8 +85,8 @@ class Gallery:
 
     @torch.no_grad()
     def _match(self, motions: Tensor, texts: Tensor) -> Tensor:
-        seen, inverse = motions.unique(return_inverse=True)  # a motion's latents are computed once for all its texts
-        starts, lengths = (values[seen.numpy()] for values in (self.clips.starts, self.clips.lengths))
+        unique, inverse = motions.unique(return_inverse=True)  # the latents of a motion are shared by all its texts
+        starts, lengths = (values[unique.numpy()] for values in (self.clips.starts, self.clips.lengths))
         batch = padded(self.clips.rows, starts, lengths, lengths.max(), Normaliser(self.model.mean, self.model.std))
         latents, tokens = self.model.latents(batch["motion"], batch["lengths"])
         ids, text_lengths = self._token_ids
@@ -98,22 +99,24 @@ class Gallery:
 
 
 def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int = 0) -> dict[str, Any]:
-    """By protocol: number and size of galleries, R@k and median rank in both directions, means over the galleries.
+    """Results by protocol: number and size of its galleries, and R@k and median rank in both directions, averaged over galleries.
 
-    Also `ceiling`, the best result that identical captions allow, and `chance`, the result of equal scores.
+    For comparison: `ceiling`, the best result that is possible despite identical captions, and `chance`, the result if all scores
+    are equal.
     """
     features = SentenceEncoder()(gallery.captions) if {"threshold", "dissimilar"} & set(protocols) else None
     results = {}
     for protocol in protocols:
-        each = galleries(protocol, gallery.clips.names, features)
-        right = similar(features) if protocol == "threshold" else None
-        scores = [torch.stack(way) for way in zip(*(gallery.scores(indices, rerank) for indices in each))]  # 2 × (galleries, n, n)
-        # Where similar captions count as right, equal ones do.
-        captions = ([gallery.captions[index] for index in indices] for indices in each)
-        best = [ceiling(of_gallery if right is None else range(len(of_gallery))) for of_gallery in captions]
-        limits = {name: float(np.mean([one[name] for one in best])) for name in best[0]}
-        rows = [retrieval_metrics(way, right) for way in scores] + [limits, chance(len(each[0]), right)]
-        results[protocol] = {"galleries": len(each), "clips": len(each[0]), **dict(zip(ROWS, rows))}
+        subsets = galleries(protocol, gallery.clips.names, features)
+        correct = similar(features) if protocol == "threshold" else None
+        directions = zip(*(gallery.scores(indices, rerank) for indices in subsets))
+        scores = [torch.stack(of_direction) for of_direction in directions]  # 2 × (galleries, n, n)
+        # If similar captions count as correct, equal ones do too, and the ceiling is that of distinct captions.
+        captions = ([gallery.captions[index] for index in indices] for indices in subsets)
+        ceilings = [ceiling(of_gallery if correct is None else range(len(of_gallery))) for of_gallery in captions]
+        limits = {name: float(np.mean([one[name] for one in ceilings])) for name in ceilings[0]}
+        rows = [retrieval_metrics(of_direction, correct) for of_direction in scores] + [limits, chance(len(subsets[0]), correct)]
+        results[protocol] = {"galleries": len(subsets), "clips": len(subsets[0]), **dict(zip(ROWS, rows))}
     return results
 
 

@@ -1,10 +1,10 @@
-"""A split as an evaluator sees it, without its motions: captions, lengths and the embeddings of the real motions, in one file.
+"""Store the captions, lengths and real-motion embeddings of a split in one file, to evaluate without the dataset.
 
     python -m evaluation.stored --dataset_name open --checkpoints_dir assets/demo --splits test test_everyday
 
-writes `<evaluator's run>/splits/<split>.safetensors`: what FID, R-precision, MM-Dist and Diversity need of the real motions. So
-whoever has the evaluator can score generated motion without the dataset. The evaluator must be the one that is passed on,
-because rounding its weights changes the embeddings.
+writes `<evaluator's run>/splits/<split>.safetensors`. FID, R-precision, MM-Dist and Diversity need no other data of the real
+motions, so anyone with the evaluator can score generated motion. Use the evaluator in the precision in which it is distributed:
+rounding its weights changes the embeddings.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ KIND = "evaluated split"
 
 
 class StoredSplit:
-    """N clips: their captions, lengths (N,) in frames and embeddings (N, E) by the evaluator whose fingerprint is `judge`.
+    """N clips: their captions, lengths (N,) in frames and embeddings (N, E). `judge` is the fingerprint of the evaluator.
 
-    `captions[first[i] : first[i + 1]]` are those of clip i.
+    The captions of clip i are `captions[first[i] : first[i + 1]]`.
     """
 
     def __init__(self, spec: DatasetSpec, captions: Sequence[Sequence[Caption]], lengths: Tensor, motion: Tensor, judge: str):
         self.spec, self.lengths, self.motion, self.judge = spec, lengths, motion, judge
-        self.captions = [caption for own in captions for caption in own]
+        self.captions = [caption for of_clip in captions for caption in of_clip]
         self.first = np.cumsum([0, *map(len, captions)])  # (N + 1,)
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class StoredSplit:
 
     @classmethod
     def of(cls, clips: CaptionedClips, judge: GuoJudge) -> StoredSplit:
-        """What the evaluator sees of the clips: each at its whole length, without the protocol's crops."""
+        """Embed clips with the evaluator, each at its full length, without the protocol's crops."""
         lengths = torch.as_tensor(clips.clips.lengths) // STRIDE * STRIDE
         motion = torch.empty(len(clips), judge.evaluator.config.embed_dim)
         for batch in clips.clips.batches(Normaliser.identity(clips.spec.dim)):
@@ -56,7 +56,7 @@ class StoredSplit:
         return cls(clips.spec, captions, lengths, motion, judge.fingerprint)
 
     def save(self, path: Path) -> None:
-        """Write the file, embeddings in fp16."""
+        """Write the file, with the embeddings in fp16."""
         text = "\n".join(f"{caption.text}#{caption.tokens}#0.0#0.0" for caption in self.captions)
         state = {
             "motion": self.motion.half(), "lengths": self.lengths.to(torch.int16),
@@ -67,42 +67,43 @@ class StoredSplit:
 
     @classmethod
     def load(cls, path: Path, spec: DatasetSpec) -> StoredSplit:
-        """Read a stored split. Raises `UserError` for a file that is missing, damaged or no stored split."""
+        """Read a stored split. Raises `UserError` if the file is missing, damaged or not a stored split."""
         state, metadata = load_weights(path)
         if metadata.get("kind") != KIND or not {"motion", "lengths", "captions", "text"} <= set(state):
-            raise UserError(f"{path}: no evaluated split; evaluation.stored writes them")
+            raise UserError(f"{path}: not a stored split; write one with python -m evaluation.stored")
         captions = parse_captions(bytes(state["text"].numpy()).decode("utf-8", errors="replace"), path)
         counts, lengths, motion = state["captions"].tolist(), state["lengths"].long(), state["motion"].float()
         if not len(counts) == len(lengths) == len(motion) or sum(counts) != len(captions) or min(counts, default=0) < 1:
-            raise UserError(f"{path}: {len(motion)} motions, {len(lengths)} lengths, {len(captions)} captions do not go together")
+            counted = f"{len(motion)} motions, {len(lengths)} lengths, {len(captions)} captions"
+            raise UserError(f"{path}: inconsistent numbers of entries ({counted}); store the split again")
         ends = np.cumsum(counts).tolist()
-        own = [captions[end - count : end] for end, count in zip(ends, counts)]
-        return cls(spec, own, lengths, motion, str(metadata.get("judge")))
+        by_clip = [captions[end - count : end] for end, count in zip(ends, counts)]
+        return cls(spec, by_clip, lengths, motion, str(metadata.get("judge")))
 
 
 def find_split(spec: DatasetSpec, split: str, judge: Judge) -> Path | None:
-    """The stored split to evaluate on where the dataset is not there; None if it is, or if the evaluator brings no splits.
+    """The file of a stored split if the dataset is missing; None if the dataset exists or the evaluator has no stored splits.
 
-    Raises `UserError` where it brings others than the one asked for.
+    Raises `UserError` if the dataset is missing and the evaluator has stored other splits, but not this one.
     """
     folder = judge.folder / FOLDER if isinstance(judge, GuoJudge) and judge.folder else None
     if spec.root.exists() or folder is None or not folder.is_dir():
         return None
     if (path := folder / f"{split}.safetensors").is_file():
         return path
-    others = sorted(path.stem for path in folder.glob("*.safetensors"))
-    raise UserError(f"--split {split}: {spec.root} is not there, and the evaluator brings only {named(others, 9)}; choose one")
+    stored = sorted(path.stem for path in folder.glob("*.safetensors"))
+    raise UserError(f"--split {split}: {spec.root} is missing, and the evaluator stores only {named(stored, 9)}; choose one")
 
 
 class StoredEvaluation(SplitEvaluation):
-    """The protocol on a stored split. Its real motions have no physical metrics, for these need the clips.
+    """The protocol on a stored split. Physical metrics of real motion are missing, because they need the clips.
 
-    Raises `UserError` if another evaluator made the split.
+    Raises `UserError` if the split was embedded by another evaluator.
     """
 
     def __init__(self, split: StoredSplit, judge: GuoJudge, **settings):
         if split.judge != judge.fingerprint:
-            raise UserError("this split was stored by another evaluator; store it again with evaluation.stored")
+            raise UserError("the stored split was embedded by another evaluator; store it again with python -m evaluation.stored")
         super().__init__(split, judge, **settings)
 
     def _pass(self, repeat: int, reconstruct: Reconstruct) -> Pass:
@@ -111,8 +112,8 @@ class StoredEvaluation(SplitEvaluation):
         size = min(BATCH, len(split))
         batches = min(len(split) // size, self.batches or len(split))
         rows = order[: batches * size]
-        places = split.first[rows] if in_order else generator.integers(split.first[rows], split.first[rows + 1])
-        captions = [split.captions[place] for place in places]
+        indices = split.first[rows] if in_order else generator.integers(split.first[rows], split.first[rows + 1])
+        captions = [split.captions[index] for index in indices]
         texts = [caption.text for caption in captions]
         embedded = self.judge.text(texts, [caption.tokens.split() for caption in captions]).cpu()
         return Pass([str(row) for row in rows], texts, split.lengths[rows], embedded, Sample(split.motion[rows], {}, []))

@@ -1,7 +1,7 @@
-"""Results of an evaluation as a LaTeX, Markdown or CSV table, beside published rows of the same dataset.
+"""Results of an evaluation as a LaTeX, Markdown or CSV table, together with published results on the same dataset.
 
-Published rows and their sources are in `published.json`; a number without a source is not there. Where our evaluation follows
-another protocol than the published one (another evaluator, fewer repeats, …), the table has a warning for it.
+Published results are in `published.json`, each with its source. The table has a warning for each difference between the evaluation
+and the published protocol, such as another evaluator or fewer repeats.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from utils.checkpoint import atomic_path
 
 PUBLISHED = Path(__file__).with_name("published.json")
 SUFFIXES = {"latex": "tex", "markdown": "md", "csv": "csv"}
-OWN = "this evaluation"  # the source of our rows
-# Which direction is better; of other metrics, higher.
+OWN = "this evaluation"  # the source of rows that are not published
+# Which direction of a metric is better: down, towards real motion, or neither. For all other metrics, up.
 ARROWS = {"↓": ("FID", "MM-Dist", "MPJPE, mm", "median rank"), "→": ("Diversity",), "": ("MultiModality",)}
 ONE_DIGIT = ("median rank", "MPJPE, mm", "BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "BERTScore")
 GENERATION = ("FID", "R@1", "R@2", "R@3", "MM-Dist", "Diversity", "MultiModality")
 CAPTIONING = ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "BERTScore", "R@1", "R@2", "R@3", "MM-Dist")
-WAYS = {"text_to_motion": "text to motion", "motion_to_text": "motion to text"}
+DIRECTIONS = {"text_to_motion": "text to motion", "motion_to_text": "motion to text"}
 LATEX = str.maketrans({char: f"\\{char}" for char in "_%&#$"} | {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\rightarrow$"})
 
 Value = tuple[float, float | None]  # mean, and half the width of its 95 % confidence interval
@@ -34,7 +34,7 @@ Value = tuple[float, float | None]  # mean, and half the width of its 95 % confi
 
 @dataclass(frozen=True)
 class Row:
-    """One method's numbers; `setting` names what numbers must share to be comparable within a table, "" if all do."""
+    """The results of one method. Rows are comparable if they have the same `setting`, which is "" if all rows are comparable."""
 
     method: str
     values: Mapping[str, Value]
@@ -43,11 +43,11 @@ class Row:
 
 
 class Protocol(NamedTuple):
-    """What an evaluation did, as far as published numbers depend on it.
+    """The settings of an evaluation that affect its comparison with published results.
 
     Attributes:
-        batches: --num_batch, 0 for all.
-        variant: --protocol.
+        batches: value of --num_batch: batches per pass, 0 for all.
+        variant: value of --protocol.
     """
 
     dataset: str
@@ -60,7 +60,7 @@ class Protocol(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table of results: rows in display order, `names` of possible columns in display order, and warnings for the reader."""
+    """A table of results. `names` are the possible columns; rows and names are in display order."""
 
     names: Sequence[str]
     rows: Sequence[Row]
@@ -68,12 +68,12 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """The names that at least one row has a number for."""
+        """The names of the columns in which at least one row has a number."""
         return [name for name in self.names if any(name in row.values for row in self.rows)]
 
     @property
     def has_settings(self) -> bool:
-        """Whether rows are distinguished by their setting."""
+        """Whether the table needs a column for the settings."""
         return any(row.setting for row in self.rows)
 
     def render(self, form: str) -> str:
@@ -100,17 +100,17 @@ class Table:
         lines += [f"% {', '.join(self._names(row))}: {row.source}" for row in self.rows if row.source != OWN]
         lines += [rf"\begin{{tabular}}{{{'l' * texts}{'r' * len(self.columns)}}}", r"\toprule"]
         lines.append(" & ".join(head.translate(LATEX) for head in self._heads()) + r" \\")
-        before = None
+        previous = None
         for row in self.rows:
-            if (block := (row.setting, row.source == OWN)) != before:
+            if (block := (row.setting, row.source == OWN)) != previous:
                 lines.append(r"\midrule")
-                before = block
+                previous = block
             names = [name.translate(LATEX) for name in self._names(row)]
             lines.append(" & ".join([*names, *self._cells(row, "${0}^{{\\pm {1}}}$")]) + r" \\")
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
     def _csv(self) -> str:
-        """Numbers with all digits, intervals in columns of their own."""
+        """The table as CSV: numbers with all digits, and a separate column for each interval."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         pairs = [part for name in self.columns for part in (name, f"{name} ±")]
@@ -132,17 +132,17 @@ class Table:
 
 
 def arrow(name: str) -> str:
-    """Which direction of a metric is better."""
+    """An arrow that shows which direction of a metric is better."""
     return next((sign for sign, names in ARROWS.items() if name in names), "↑")
 
 
 def digits(name: str) -> str:
-    """The format of a metric's numbers."""
+    """The format string of a metric's values."""
     return "{:.1f}" if name in ONE_DIGIT else "{:.3f}"
 
 
 def write_table(folder: Path, ext: str, form: str | None, table: Table) -> None:
-    """Print a table in the format `form` and write it to `<ext>.tex`, `.md` or `.csv`; None: do nothing."""
+    """Print a table in the format `form` and write it to `<ext>.tex`, `.md` or `.csv`. Without a format, do nothing."""
     if not form:
         return
     text = table.render(form)
@@ -155,125 +155,128 @@ def write_table(folder: Path, ext: str, form: str | None, table: Table) -> None:
 
 
 def published(task: str, dataset: str, setting: str, variant: str = "") -> tuple[list[Row], list[str]]:
-    """The published rows of a task (generation, retrieval, captioning) on a dataset in a setting, and what to know about them."""
-    found = [
+    """The published rows of a task (generation, reconstruction, retrieval, captioning) in a setting, and notes about them."""
+    entries = [
         row
         for row in json.loads(PUBLISHED.read_text(encoding="utf-8"))["rows"]
         if (row["task"], row["dataset"], row["setting"]) == (task, dataset, setting)
     ]
-    metrics = [{name: (value, None) for name, value in row["metrics"].items()} for row in found]
-    rows = [Row(row["method"], values, setting, row["source"]) for row, values in zip(found, metrics)]
-    notes = [f"{row['method']}: {row['note']}" for row in found if "note" in row and row.get("unless", "") != (variant or None)]
+    metrics = [{name: (value, None) for name, value in row["metrics"].items()} for row in entries]
+    rows = [Row(row["method"], values, setting, row["source"]) for row, values in zip(entries, metrics)]
+    notes = [f"{row['method']}: {row['note']}" for row in entries if "note" in row and row.get("unless", "") != (variant or None)]
     return rows, notes
 
 
 def missing(task: str, dataset: str, rows: Sequence[Row]) -> list[str]:
-    """A warning where there is nothing to compare with."""
+    """A warning if `rows` has no published row; else an empty list."""
     if any(row.source != OWN for row in rows):
         return []
     if dataset not in ("t2m", "kit"):
-        return [f"numbers on '{dataset}' cannot be compared with published ones, which are on HumanML3D and KIT-ML"]
-    return [f"no published {task} row of this setting on '{dataset}' is on record"]
+        return [f"results on '{dataset}' cannot be compared with published results, which are on HumanML3D and KIT-ML"]
+    return [f"no published {task} result of this setting on '{dataset}' is known"]
 
 
 def differences(protocol: Protocol, clips: int) -> Iterator[str]:
-    """How an evaluation differs from the published protocol."""
-    facts = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    """Warnings about differences between an evaluation and the published protocol."""
+    standard = json.loads(PUBLISHED.read_text(encoding="utf-8"))
     if protocol.judge.name == "none":
         yield "no evaluator: FID, R-precision and MM-Dist are missing"
     elif not protocol.judge.released:
         name = {"guo": "the released matching evaluator", "lamp": "the released LaMP"}[protocol.judge.name]
-        yield f"another evaluator than the published rows: it is not {name}, so FID, R-precision and MM-Dist cannot be compared"
+        yield f"the evaluator is not {name}, so FID, R-precision and MM-Dist cannot be compared with published results"
     if protocol.split != "test":
-        yield f"split '{protocol.split}'; published rows are of the test split"
+        yield f"split '{protocol.split}'; published results are on the test split"
     if protocol.batches:
-        yield f"only {protocol.batches} batches of 32 clips (--num_batch); published rows take all"
-    if protocol.repeats != facts["repeats"]:
-        yield f"{protocol.repeats} repeats; published rows have {facts['repeats']}"
-    if not protocol.batches and clips < facts["clips"].get(protocol.dataset, 0):
-        yield f"{clips} clips; the published test split has {facts['clips'][protocol.dataset]} in whole batches"
+        yield f"only {protocol.batches} batches of 32 clips (--num_batch); published results use the whole split"
+    if protocol.repeats != standard["repeats"]:
+        yield f"{protocol.repeats} repeats; published results have {standard['repeats']}"
+    if not protocol.batches and clips < standard["clips"].get(protocol.dataset, 0):
+        yield f"{clips} clips; the published test split has {standard['clips'][protocol.dataset]} in full batches"
     if clips < 300:
         yield f"only {clips} clips: FID and Diversity are not reliable below 300"
     if protocol.variant != "standard":
-        yield f"protocol '{protocol.variant}': first captions in order; other rows than LaMP's draw captions at random"
+        yield f"protocol '{protocol.variant}': first captions in order; published results other than LaMP's use random captions"
 
 
 # Tables of each evaluation
 
 
 def generation(protocol: Protocol, results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Text to motion: `results` of `evaluation.protocol.evaluate`, by the names of our rows."""
+    """The table of text to motion. `results` maps row names to results of `evaluation.protocol.evaluate`."""
     rows, notes = published("generation", protocol.dataset, protocol.judge.name, protocol.variant)
     first = next(iter(results.values()))
     warnings = [*missing("generation", protocol.dataset, rows), *differences(protocol, first["clips"]), *notes]
-    ours = [Row(name, pairs(one["ours"])) for name, one in results.items()]
-    return Table(GENERATION, [Row("real motion", pairs(first["real"])), *unset(rows), *ours], warnings)
+    evaluated = [Row(name, pairs(of_row["ours"])) for name, of_row in results.items()]
+    return Table(GENERATION, [Row("real motion", pairs(first["real"])), *unset(rows), *evaluated], warnings)
 
 
 def reconstruction(protocol: Protocol, name: str, results: Mapping[str, Any]) -> Table:
-    """A tokeniser: `results` of eval_t2m_vq.py, with `judged` where there is an evaluator."""
+    """The table of a tokeniser. `results` are those of eval_t2m_vq.py, with the key `judged` if there is an evaluator."""
     judged = results.get("judged")
-    ours = {"MPJPE, mm": (results["mpjpe_mm"], None)} | (pairs(judged["ours"]) if judged else {})
+    values = {"MPJPE, mm": (results["mpjpe_mm"], None)} | (pairs(judged["ours"]) if judged else {})
     rows = unset(published("reconstruction", protocol.dataset, protocol.judge.name)[0])
     warnings = [*missing("reconstruction", protocol.dataset, rows), *differences(protocol, (judged or results)["clips"])]
     real = [Row("real motion", pairs(judged["real"]))] if judged else []
-    return Table(("MPJPE, mm", *GENERATION), [*real, *rows, Row(name, ours)], warnings)
+    return Table(("MPJPE, mm", *GENERATION), [*real, *rows, Row(name, values)], warnings)
 
 
 def retrieval(dataset: str, name: str, results: Mapping[str, Any]) -> Table:
-    """Retrieval: `results` of eval_retrieval.py, a block of rows for each protocol and direction."""
+    """The table of retrieval, with a block of rows per protocol and direction. `results` are those of eval_retrieval.py."""
     rows, warnings = [], []
     for kind, scores in results["protocols"].items():
-        for way, title in WAYS.items():
+        for direction, title in DIRECTIONS.items():
             setting = f"{kind}, {title}"
-            theirs, notes = published("retrieval", dataset, setting)
-            values = {metric.replace("_", " "): (value, None) for metric, value in scores[way].items()}
-            rows += [*theirs, Row(name, values, setting)]
+            published_rows, notes = published("retrieval", dataset, setting)
+            values = {metric.replace("_", " "): (value, None) for metric, value in scores[direction].items()}
+            rows += [*published_rows, Row(name, values, setting)]
             warnings += notes
     warnings = [*missing("retrieval", dataset, rows), *retrieval_differences(results), *warnings]
     return Table([*("R@1", "R@2", "R@3", "R@5", "R@10"), "median rank"], rows, warnings)
 
 
 def retrieval_differences(results: Mapping[str, Any]) -> Iterator[str]:
-    """How a retrieval evaluation differs from the published protocol."""
+    """Warnings about differences between a retrieval evaluation and the published protocol."""
     if results["split"] != "test":
-        yield f"split '{results['split']}'; published rows are of the test split"
+        yield f"split '{results['split']}'; published results are on the test split"
     if results["caption"] != 1:
-        yield "each clip is paired with another caption than its first (--caption)"
+        yield "clips are not paired with their first caption (--caption)"
     if results["pool"] != "mean":
         yield "similarity is the maximum over queries; LaMP's released code takes the mean (--pool mean)"
     if results["rerank"]:
         yield f"the best {results['rerank']} matches are re-ranked by the matching head (--rerank)"
     if {"threshold", "dissimilar"} & set(results["protocols"]):
-        yield "captions are compared by MiniLM; TMR's threshold and dissimilar protocols use another text encoder"
+        yield "captions are compared with MiniLM; TMR's threshold and dissimilar protocols use another text encoder"
 
 
 def captioning(
     protocol: Protocol, name: str, results: Mapping[str, Any], references: Iterable[str], clips: int, bert: str
 ) -> Table:
-    """Captions: `results` of M2T_eval.py, a block of rows for each kind of references; `bert` is the setting of BERTScore."""
+    """The table of captioning, with a block of rows per kind of references.
+
+    `results` are those of M2T_eval.py; `bert` describes the BERTScore setting.
+    """
     rows, notes = [], []
     for kind in references:
-        theirs, more = published("captioning", protocol.dataset, kind)
+        published_rows, further_notes = published("captioning", protocol.dataset, kind)
         human = [Row("people", of_kind(results["people"], kind), kind)] if results["people"] else []
-        rows += [*human, *theirs, Row(name, of_kind(results["ours"], kind), kind)]
-        notes += more
+        rows += [*human, *published_rows, Row(name, of_kind(results["ours"], kind), kind)]
+        notes += further_notes
     warnings = [*missing("captioning", protocol.dataset, rows), *differences(protocol._replace(repeats=20), clips), *notes]
     if "roberta-large" not in bert:
-        warnings.append(f"{bert}; published BERTScores are by roberta-large")
+        warnings.append(f"{bert}; published BERTScores use roberta-large")
     return Table(CAPTIONING, rows, warnings)
 
 
 def of_kind(values: Mapping[str, Any], kind: str) -> dict[str, Value]:
-    """The scores against one kind of references, `BLEU-4 (raw)` as `BLEU-4`, and those that need none."""
+    """The scores without the suffix of one kind of references: `BLEU-4 (raw)` becomes `BLEU-4`. Other scores keep their names."""
     return pairs({name.removesuffix(f" ({kind})"): value for name, value in values.items()})
 
 
 def pairs(values: Mapping[str, Sequence[float]]) -> dict[str, Value]:
-    """Means with their intervals; a single pass has no interval."""
+    """Means with their confidence intervals; the interval is None for a single pass."""
     return {name: (mean, half or None) for name, (mean, half) in values.items()}
 
 
 def unset(rows: Iterable[Row]) -> list[Row]:
-    """Rows of a table in which all share one setting."""
+    """Copies of rows without their setting, for tables in which all rows share one."""
     return [Row(row.method, row.values, "", row.source) for row in rows]

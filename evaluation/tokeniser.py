@@ -1,4 +1,4 @@
-"""Running models over a split, for validation and for the evaluation scripts."""
+"""Reconstructions of a split by a tokeniser, and their metrics, for validation and for eval_t2m_vq.py."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from motion.features import features_to_joints
 from motion.spec import DatasetSpec
 from utils.errors import UserError
 
-PATH_SECONDS = 5.0  # after which the root's error is taken
+PATH_SECONDS = 5.0  # time at which the error of the root position is measured
 
 
 class Reconstruction(NamedTuple):
-    """A batch of clips and their reconstructions, cut to whole tokens; zero or -1 beyond `lengths`."""
+    """A batch of clips and their reconstructions, cut to whole tokens. Beyond `lengths`, motions are 0 and codes are -1."""
 
     motion: Tensor  # (B, T, D), normalised
     codes: Tensor  # (B, L, Q)
     decoded: Tensor  # (B, T, D), normalised
     lengths: Tensor  # (B,) frames
-    index: Tensor  # (B,) places in the clips' names
+    index: Tensor  # (B,) index of each clip in the split
 
 
 @torch.no_grad()
 def reconstructions(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normaliser) -> Iterator[Reconstruction]:
-    """Reconstruct every clip of at least one token, in padded batches on the tokeniser's device."""
+    """Reconstruct every clip that has at least one token, in padded batches on the tokeniser's device."""
     device = next(tokeniser.parameters()).device
     for batch in clips.batches(normaliser):
         lengths = batch["lengths"] // tokeniser.stride * tokeniser.stride
@@ -51,7 +51,10 @@ def reconstructions(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normal
 
 
 def reconstructor(tokeniser: MotionTokeniser, normaliser: Normaliser) -> Callable[[Tensor, Tensor, list[str]], Tensor]:
-    """Features (B, T, D) in the dataset's own units, lengths (B,), captions → what the tokeniser makes of them, on the CPU."""
+    """Return a function that reconstructs features (B, T, D) in the dataset's units with lengths (B,), and ignores captions.
+
+    Its result is on the CPU.
+    """
     device = next(tokeniser.parameters()).device
 
     @torch.no_grad()
@@ -63,7 +66,7 @@ def reconstructor(tokeniser: MotionTokeniser, normaliser: Normaliser) -> Callabl
 
 
 def to_joints(motion: Tensor, normaliser: Normaliser, spec: DatasetSpec) -> Tensor:
-    """Normalised motion (B, T, D) to joints (B, T, J, 3) in metres."""
+    """Convert normalised motion (B, T, D) to joints (B, T, J, 3) in metres."""
     return spec.unit_scale * features_to_joints(normaliser.denormalise(motion), spec.num_joints)
 
 
@@ -73,7 +76,7 @@ def pose_errors(joints: Tensor, truth: Tensor, lengths: Tensor) -> Tensor:
 
 
 def row_errors(decoded: Tensor, motion: Tensor, lengths: Tensor) -> Tensor:
-    """Smooth-L1 error of each valid row of normalised motions (B, T, D): (rows, D)."""
+    """Smooth-L1 error of each valid frame of normalised motions (B, T, D): (frames, D)."""
     return F.smooth_l1_loss(decoded, motion, reduction="none")[valid_mask(lengths, motion.shape[1])]
 
 
@@ -81,15 +84,21 @@ def row_errors(decoded: Tensor, motion: Tensor, lengths: Tensor) -> Tensor:
 def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normaliser, spec: DatasetSpec) -> dict[str, Any]:
     """All metrics of a tokeniser, over all clips.
 
-    `mpjpe_mm` and `mpjpe_mm_by_layers` (the first 1, 2, … codebooks only), means over poses; `reconstruction` by group of
-    dimensions; `codebooks`: share of codes used and perplexity of each layer; `physical`: each metric's mean over clips, for real
-    and for reconstructed clips (foot metrics use the contacts of the real feet); `path_error_mm`: the root's error
-    after `PATH_SECONDS`; `by_action` and `by_source`: the same for each action and source that `actions.csv` names.
+    Returns a dictionary with:
+        clips, poses: number of clips and of poses.
+        mpjpe_mm: mean joint error over all poses.
+        mpjpe_mm_by_layers: mpjpe_mm of reconstructions from the first 1, 2, … codebooks.
+        reconstruction: smooth-L1 error by group of feature dimensions.
+        codebooks: percentage of codes used, and perplexity, of each layer.
+        physical: mean of each physical metric over real and over reconstructed clips; for foot sliding, both use the contacts of
+            the real feet.
+        path_error_mm: horizontal error of the root position after `PATH_SECONDS`.
+        by_action, by_source: MPJPE, physical metrics and path error for each action and source in `actions.csv`.
     """
     Q = tokeniser.num_quantizers
     layer_errors: list[list[Tensor]] = [[] for _ in range(Q)]
     errors, rows = [], []
-    uses = torch.zeros(Q, tokeniser.nb_code)
+    counts = torch.zeros(Q, tokeniser.nb_code)
     for motion, codes, decoded, lengths, index in reconstructions(tokeniser, clips, normaliser):
         truth, joints = (to_joints(values, normaliser, spec) for values in (motion, decoded))
         for layers in range(1, Q):
@@ -98,11 +107,11 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
         layer_errors[-1].append(pose_errors(joints, truth, lengths))
         errors.append(row_errors(decoded, motion, lengths).sum(0))
         for layer, chosen in enumerate(codes.unbind(-1)):
-            uses[layer] += torch.bincount(chosen[chosen >= 0], minlength=tokeniser.nb_code).cpu()
-        names = [clips.names[place] for place in index.tolist()]
+            counts[layer] += torch.bincount(chosen[chosen >= 0], minlength=tokeniser.nb_code).cpu()
+        names = [clips.names[i] for i in index.tolist()]
         rows += _clip_rows(names, joints, truth, lengths, spec.fps, layer_errors[-1][-1])
     if not errors:
-        raise UserError(f"{spec.root}: no clip of this split has the {tokeniser.stride} frames of a token; choose another --split")
+        raise UserError(f"{spec.root}: no clip of this split has {tokeniser.stride} frames (one token); choose another --split")
     by_layers = [torch.cat(of_layer).mean().item() for of_layer in layer_errors]
     poses = sum(len(of_batch) for of_batch in layer_errors[-1])
     mean_error = torch.stack(errors).sum(0) / poses  # (D,)
@@ -113,7 +122,7 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
         "mpjpe_mm_by_layers": by_layers,
         "reconstruction": {name: mean_error[part].mean().item() for name, part in spec.slices.items()},
         "codebooks": [
-            {"used_percent": 100 * (counts > 0).float().mean().item(), "perplexity": perplexity(counts).item()} for counts in uses
+            {"used_percent": 100 * (layer > 0).float().mean().item(), "perplexity": perplexity(layer).item()} for layer in counts
         ],
         **_means(rows),
         **{f"by_{column}": _groups(rows, read_actions(spec.root, column)) for column in ("action", "source")},
@@ -141,7 +150,10 @@ def _clip_rows(names: list[str], joints: Tensor, truth: Tensor, lengths: Tensor,
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over clips, None if no clip has a value: `path_error_mm`, and `physical` with both sides of each metric."""
+    """Means over clips of the path error and, for real and for reconstructed clips, of each physical metric.
+
+    A mean is None if no clip has a value.
+    """
     sides = ("real", "reconstructed")
     return {
         "path_error_mm": _mean([row["path"] for row in rows]),
@@ -150,7 +162,7 @@ def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _groups(rows: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Number of clips, MPJPE over poses and means, by label; empty without labels."""
+    """Number of clips, MPJPE over poses and the means of `_means`, by label; empty without labels."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["name"] in labels:
@@ -162,6 +174,6 @@ def _groups(rows: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, dic
 
 
 def _mean(values: list[float]) -> float | None:
-    """The mean of the values that are not NaN; None if all are."""
+    """The mean of the finite values; None if there are none."""
     numbers = [value for value in values if math.isfinite(value)]
     return sum(numbers) / len(numbers) if numbers else None

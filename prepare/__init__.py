@@ -1,4 +1,4 @@
-"""Raw files to datasets, downloads, releases."""
+"""Dataset builders, downloads, and preparation of weights for release."""
 
 from utils.errors import check_packages
 

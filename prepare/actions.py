@@ -1,8 +1,8 @@
-"""The actions of the `open` dataset: which of them a clip's label names.
+"""The actions of the `open` dataset, and their detection in the labels of clips.
 
-A table. Labels are Bandai-Namco's contents ("wave-left-hand"), CMU's descriptions ("sit on high stool, stand up"), HDM05's
-classes in words, or a caption. The main action comes first: it determines how often a clip is sampled and under which action
-reports count it.
+A label is a Bandai-Namco content ("wave-left-hand"), a description by CMU ("sit on high stool, stand up"), an HDM05 class in words,
+or a caption. A label can name several actions. The first one is the main action, which determines how often a clip is sampled and
+under which action reports count it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {  # Bandai-Namco's contents
     "punch": ("punch",), "kick": ("kick",), "slash": ("swing a sword",),
 }  # fmt: skip
 
-WHOLE: tuple[tuple[str, str], ...] = (  # these name what the whole clip is about: the label's other words only describe it
+WHOLE: tuple[tuple[str, str], ...] = (  # actions that describe the whole clip: if one matches, the others are ignored
     (
         "act as an animal",
         r"human subject|(like|imitat\w+|acts? as) (a |an )?(bear|chicken|dog|dinosaur|elephant|fish|monkey|snake|whale|animal)",
@@ -32,7 +32,7 @@ WHOLE: tuple[tuple[str, str], ...] = (  # these name what the whole clip is abou
     ("mime", r"vacation|nursery rhyme|teapot|mime"),
     ("swing a sword", r"sword"),
 )  # fmt: skip
-PARTS: tuple[tuple[str, str], ...] = (  # the first that a label names is its main action
+PARTS: tuple[tuple[str, str], ...] = (  # actions in order of priority: the first match is the main action
     ("cartwheel", r"cartwheel"),
     ("flip", r"flip\b|flips|handspring|hand spring|somersault"),
     ("roll", r"\brolls?\b|rolling"),
@@ -81,17 +81,16 @@ PARTS: tuple[tuple[str, str], ...] = (  # the first that a label names is its ma
 ACTIONS = tuple(dict.fromkeys([action for action, _ in (*PARTS, *WHOLE)] + [a for actions in CONTENTS.values() for a in actions]))
 
 
-
 def actions_in(label: str, source: str = "") -> tuple[str, ...]:
     """The actions that a label or caption names, the main one first; empty if it names none.
 
     Args:
-        label: words, or a content such as "walk-turn-left" where `source` is Bandai-Namco's.
-        source: "bandai 1", "bandai 2", "cmu", "hdm05" …
+        label: words; if the source is Bandai-Namco, a content such as "walk-turn-left".
+        source: "bandai 1", "bandai 2", "cmu", "hdm05" or another source of clips.
     """
     if source.startswith("bandai"):
         return CONTENTS.get(label, ())
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()  # "SadWalk" is two words
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()  # splits "SadWalk" into two words
     whole = next((action for action, pattern in WHOLE if re.search(pattern, words)), None)
     if whole:
         return (whole,)

@@ -1,10 +1,10 @@
-"""Reduce a BERT folder to the word pieces of given captions and to its first layers; these captions are encoded exactly as before.
+"""Reduce a BERT folder to the word pieces that given captions use, and to its first layers.
 
     python -m prepare.backbone --texts dataset/Open/texts --layers 4 --out checkpoints/minilm4
 
-Most of a small BERT's weights are embeddings of words that no caption contains. The special tokens, the letters (so that any
-English word can still be spelled) and all pieces that the captions use are kept, in the same order. Longest-match-first finds the
-same pieces in the reduced vocabulary, so hidden states of these captions are unchanged. `--out` is an ordinary BERT folder
+Most weights of a small BERT are embeddings of words that no caption contains. This script keeps the special tokens, all word pieces
+of the captions, and single letters, so that any English word can still be spelled. The given captions are tokenised into the same
+word pieces as before, so the hidden states of the kept layers are unchanged for them. The result is an ordinary BERT folder
 (`config.json`, `model.safetensors`, `vocab.txt`).
 """
 
@@ -22,7 +22,7 @@ from options.cli import parse
 from options.prepare import CutBackbone
 from utils.errors import UserError, note, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # imported late, to keep --help fast
     from tokenizers import Tokenizer
     from torch import Tensor
 
@@ -35,12 +35,12 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(CutBackbone, argv)
     for flag in ("texts", "out"):
         if not getattr(config, flag):
-            raise UserError(f"--{flag} is missing: name the captions with --texts and the folder to make with --out")
+            raise UserError(f"--{flag} is missing: give the captions with --texts and the output folder with --out")
     from models.bert import minilm_folder
 
     source, out = Path(config.bert) if config.bert else minilm_folder(), Path(config.out)
     if (out / "model.safetensors").exists():
-        raise UserError(f"--out {out}: there is a model already; choose another folder or remove it")
+        raise UserError(f"--out {out}: already contains a model; choose another folder or remove it")
     captions = [caption for texts in config.texts for caption in read_texts(Path(texts))]
     words, layers = cut(source, captions, config.layers, out)
     size = (out / "model.safetensors").stat().st_size / 2**20
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_texts(path: Path) -> list[str]:
-    """All captions of a folder of caption files, or of a .zip or .tar.gz of one."""
+    """Read all captions from a folder of caption files, or from a .zip or .tar.gz archive of such a folder."""
     from data.store import named
     from data.text import parse_captions
     from prepare.humanml3d import read_captions
@@ -56,33 +56,33 @@ def read_texts(path: Path) -> list[str]:
     captions, faults = [], []
     for name, content in read_captions(path).items():
         try:
-            found = parse_captions(content.decode("utf-8-sig", errors="replace"), f"{path}: {name}", faults)
+            parsed = parse_captions(content.decode("utf-8-sig", errors="replace"), f"{path}: {name}", faults)
         except UserError as error:
             faults.append(str(error))
             continue
-        captions += [caption.text for caption in found]
+        captions += [caption.text for caption in parsed]
     if faults:
         note(f"--texts {path}: skipped {len(faults)} malformed lines or files: {named(faults, 3)}")
     if not captions:
-        raise UserError(f"--texts {path}: holds no caption files; expected <name>.txt with a line caption#tokens#from#to each")
+        raise UserError(f"--texts {path}: contains no captions; expected files <name>.txt with lines caption#tokens#from#to")
     return captions
 
 
 def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int, int]:
-    """Write the part of BERT folder `source` that `captions` need. Returns the numbers of word pieces and layers.
+    """Write the reduced BERT folder `out` and return the numbers of kept word pieces and layers.
 
-    Raises `UserError` for an unusable folder and for more layers than it has.
+    Raises `UserError` if the folder `source` is unusable or has fewer layers.
     """
     from models.bert import BertConfig, load_tokenizer
     from utils.checkpoint import atomic_path, load_weights, save_weights
 
     settings = BertConfig.read(source / "config.json")
     if not 0 <= layers <= settings.num_hidden_layers:
-        raise UserError(f"--layers {layers}: {source} has {settings.num_hidden_layers}; choose at most as many, 0 for all")
+        raise UserError(f"--layers {layers}: choose from 1 to {settings.num_hidden_layers}, the layers of {source}, or 0 for all")
     layers = layers or settings.num_hidden_layers
     vocabulary = load_tokenizer(source).get_vocab()  # piece → id
     if missing := [piece for piece in SPECIAL if piece not in vocabulary]:
-        raise UserError(f"{source}: its vocabulary has no {missing[0]}; point --bert at a whole BERT folder")
+        raise UserError(f"{source}: its vocabulary has no {missing[0]}; give a complete BERT folder with --bert")
     kept = needed(load_tokenizer(source), captions)
     state, _ = load_weights(source / "model.safetensors")
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
@@ -97,7 +97,7 @@ def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int,
 
 
 def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
-    """The word pieces to keep, in the vocabulary's order; the special ones first, so that [PAD] is 0."""
+    """The word pieces to keep, in the order of the vocabulary, after the special tokens, so that [PAD] has the id 0."""
     vocabulary = tokenizer.get_vocab()
     unique = list(dict.fromkeys(caption.lower() for caption in captions))
     used = set()
@@ -112,11 +112,11 @@ def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
 
 
 def parts(state: dict[str, Tensor], rows: list[int], layers: int) -> Iterator[tuple[str, Tensor]]:
-    """Hugging Face's tensors with the embeddings of `rows` and the first `layers` layers; without pretraining's heads."""
+    """Tensors of a BERT state dict, with the word embeddings of `rows` and the first `layers` layers, without pretraining heads."""
     for name, value in state.items():
         stem = name.removeprefix("bert.")
-        beyond = stem.startswith("encoder.layer.") and int(stem.split(".")[2]) >= layers
-        if not beyond and not stem.startswith("cls."):
+        is_dropped_layer = stem.startswith("encoder.layer.") and int(stem.split(".")[2]) >= layers
+        if not is_dropped_layer and not stem.startswith("cls."):
             yield name, value[rows] if stem == "embeddings.word_embeddings.weight" else value
 
 

@@ -1,9 +1,9 @@
-"""From captures to HumanML3D's clips: find, cut, mirror, compute features (Guo et al., CVPR 2022, and its public code).
+"""Build HumanML3D's clips from captures: find, cut, mirror, compute features (Guo et al., CVPR 2022, and its public code).
 
-`index.csv` lists the capture and the frames of each clip. A capture is either an AMASS `.npz`, posed with SMPL-H, or an
-array of joints (T, 22 or more, 3) in the layout of HumanML3D's own `pose_data` (20 fps, axes swapped). HumanAct12, which is not in
-AMASS, is always read from such arrays. A clip of T frames gives features (T - 1, 263) and joints (T - 1, 22, 3), and the same for
-its mirror image, whose name starts with M.
+`index.csv` lists the capture and the frames of each clip. A capture is an AMASS `.npz` file, posed with SMPL-H, or an array of
+joints (T, 22 or more, 3) in the format of HumanML3D's `pose_data` (20 fps, axes swapped). HumanAct12 is not part of AMASS and is
+always read from such arrays. From a clip of T frames, features (T - 1, 263) and joints (T - 1, 22, 3) are written, and also those
+of its mirror image, whose name starts with M.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from utils.errors import UserError
 
 FPS = 20
 NUM_JOINTS = HUMANML3D.num_joints
-CHUNK = 16  # clips (and their mirrors) whose features are computed together
-READY_MADE = "humanact12"  # its arrays are clips already: neither cut nor negated
-LEAD_SECONDS = {  # standing still at the start of these captures; index.csv counts frames from after it
+CHUNK = 16  # clips, with their mirror images, per batch of feature computation
+UNCUT = "humanact12"  # source whose arrays are complete clips: they are neither cut nor mirrored back
+LEAD_SECONDS = {  # seconds cut from the start of these captures, which show a standing pose; index.csv counts from there
     "Eyes_Japan_Dataset": 3.0,
     "MPI_HDM05": 3.0,
     "TotalCapture": 1.0,
     "MPI_Limits": 1.0,
     "Transitions_mocap": 0.5,
 }
-RENAMED = {  # AMASS's later names of folders that index.csv speaks of
+RENAMED = {  # folder names in index.csv → folder names in later releases of AMASS
     "BioMotionLab_NTroje": "BMLrub",
     "DFaust_67": "DFaust",
     "MPI_HDM05": "HDM05",
@@ -49,7 +49,7 @@ RENAMED = {  # AMASS's later names of folders that index.csv speaks of
 
 @dataclass(frozen=True)
 class Clip:
-    """One line of index.csv: frames `start` to `end`, at 20 fps, of `source` (KIT/3/kick_high_left02_poses)."""
+    """One row of index.csv: the frames `start` to `end` - 1, at 20 fps, of the capture `source` (KIT/3/kick_high_left02_poses)."""
 
     name: str
     source: PurePosixPath
@@ -58,13 +58,13 @@ class Clip:
 
     @property
     def dataset(self) -> str:
-        """The part of AMASS that the clip is cut from."""
+        """The dataset within AMASS that contains the capture."""
         return self.source.parts[0]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of building a clip: `problem` and `detail` if it could not be built."""
+    """The result of building a clip; `problem` and `detail` are empty if it succeeded."""
 
     clip: Clip
     problem: str = ""
@@ -72,12 +72,12 @@ class Outcome:
 
 
 def read_index(path: Path) -> list[Clip]:
-    """The clips of an `index.csv`. Raises `UserError` if it is missing, misses a column, or holds a line without frames."""
+    """Read the clips of an `index.csv`. Raises `UserError` if the file or a column is missing, or if a row is malformed."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); it is the index.csv of HumanML3D's repository") from None
+        raise UserError(f"{path}: cannot be read ({error}); expected the index.csv of HumanML3D's repository") from None
     clips = []
     for line, row in enumerate(rows, start=2):
         try:
@@ -92,33 +92,33 @@ def read_index(path: Path) -> list[Clip]:
 
 @dataclass(frozen=True)
 class Sources:
-    """Locations of captures: folders of joint arrays and of AMASS motions, and body models by gender."""
+    """Where captures are read from: folders of joint arrays and of AMASS motions, and body models by gender."""
 
     joints: Path | None = None
     amass: Path | None = None
     models: dict[str, BodyModel] = field(default_factory=dict)
 
     def find(self, source: PurePosixPath) -> Path | None:
-        """The file of a capture: its joint array if there is one, else its AMASS motion, under its old or its later name."""
+        """The file of a capture: its joint array if it exists, else its AMASS motion under its old or new name; else None."""
         renamed = PurePosixPath(RENAMED.get(source.parts[0], source.parts[0]), *source.parts[1:])
         underscored = [str(name).replace(" ", "_") for name in (source, renamed)]
-        places = [self.joints / f"{source}.npy"] if self.joints else []
-        places += [self.amass / f"{name}.npz" for name in (source, renamed, *underscored)] if self.amass else []
-        return next((place for place in places if place.is_file()), None)
+        paths = [self.joints / f"{source}.npy"] if self.joints else []
+        paths += [self.amass / f"{name}.npz" for name in (source, renamed, *underscored)] if self.amass else []
+        return next((path for path in paths if path.is_file()), None)
 
     def load(self, path: Path) -> np.ndarray:
-        """Joints (T, 22, 3) float32 as in `pose_data`: 20 fps, metres, Y up, left and right exchanged by the swap of axes."""
+        """Read joints (T, 22, 3) float32 as in `pose_data`: 20 fps, metres, Y up, mirrored by the swap of axes."""
         if path.suffix == ".npy":
             return load_joints(path)
         motion = read_amass(path)
         if not motion.fps >= FPS:
-            raise UserError(f"{path}: {motion.fps:g} frames a second; expected at least {FPS}")
-        model = self.models["male" if motion.gender == "male" else "female"]  # the published clips know no third model
+            raise UserError(f"{path}: {motion.fps:g} frames per second; expected at least {FPS}")
+        model = self.models["male" if motion.gender == "male" else "female"]  # as published: no neutral model
         return model.joints(motion.every(int(motion.fps / FPS))).numpy()[..., [0, 2, 1]]
 
 
 def load_joints(path: Path) -> np.ndarray:
-    """The first 22 joints (T, 22, 3) float32 of an array file. Raises `UserError` if it holds anything else."""
+    """Read the first 22 joints (T, 22, 3) float32 of an array file. Raises `UserError` if it contains no array of joints."""
     try:
         joints = np.load(path, allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
@@ -129,20 +129,20 @@ def load_joints(path: Path) -> np.ndarray:
 
 
 def cut(capture: np.ndarray, clip: Clip) -> np.ndarray:
-    """The clip's frames of its capture (T, 22, 3), x negated to restore left and right; HumanAct12 is unchanged."""
-    if clip.dataset == READY_MADE:
+    """The frames of a clip, from its capture (T, 22, 3), with x negated to undo the mirroring. HumanAct12 is returned unchanged."""
+    if clip.dataset == UNCUT:
         return capture
     lead = int(LEAD_SECONDS.get(clip.dataset, 0) * FPS)
     return capture[lead:][clip.start : clip.end] * np.float32([-1, 1, 1])
 
 
 def mirror(joints: np.ndarray) -> np.ndarray:
-    """Mirrored joints (T, 22, 3): x negated, left and right exchanged."""
+    """Mirror joints (T, 22, 3): negate x and exchange left and right joints."""
     return joints[:, list(HUMANML3D.mirror)] * np.float32([-1, 1, 1])
 
 
 def chunks(clips: list[Clip]) -> Iterator[list[Clip]]:
-    """The clips in lists of about CHUNK; all clips of a capture are in the same list, so that it is read once."""
+    """Lists of about CHUNK clips. All clips of a capture are in the same list, so that the capture is read once."""
     chunk = []
     for _, same in groupby(sorted(clips, key=attrgetter("source", "name")), key=attrgetter("source")):
         chunk.extend(same)
@@ -154,7 +154,7 @@ def chunks(clips: list[Clip]) -> Iterator[list[Clip]]:
 
 
 def build_chunk(clips: list[Clip], sources: Sources, out: Path) -> list[Outcome]:
-    """Write the clips of one of `chunks` and their mirrors to `out`/new_joint_vecs and `out`/new_joints."""
+    """Write the clips of one chunk and their mirror images to `out`/new_joint_vecs and `out`/new_joints."""
     outcomes, good = [], []
     for source, same in groupby(clips, key=attrgetter("source")):
         same = list(same)
@@ -179,18 +179,18 @@ def build_chunk(clips: list[Clip], sources: Sources, out: Path) -> list[Outcome]
 
 
 def write_clips(clips: list[tuple[Clip, np.ndarray]], out: Path) -> list[Outcome]:
-    """Write features of clips (T, 22, 3) and of their mirrors, computed in one batch, and the corresponding joints."""
+    """Write features and joints of clips (T, 22, 3) and of their mirror images, computed in one batch."""
     versions = [torch.from_numpy(version) for _, joints in clips for version in (joints, mirror(joints))]
     lengths = torch.tensor([len(joints) for joints in versions])
     features, _ = joints_to_features(pad_sequence(versions, batch_first=True), HUMANML3D, lengths)  # (2B, T - 1, 263)
-    described = features_to_joints(features, NUM_JOINTS)
+    recovered = features_to_joints(features, NUM_JOINTS)
     outcomes = []
     for n, (clip, joints) in enumerate(clips):
-        both, rows = slice(2 * n, 2 * n + 2), slice(len(joints) - 1)
-        if not features[both, rows].isfinite().all():
+        pair, rows = slice(2 * n, 2 * n + 2), slice(len(joints) - 1)
+        if not features[pair, rows].isfinite().all():
             outcomes.append(Outcome(clip, "not a number", clip.name))
             continue
         for row, name in enumerate((clip.name, f"M{clip.name}"), start=2 * n):
-            write_motion(out, name, features[row, rows], described[row, rows])
+            write_motion(out, name, features[row, rows], recovered[row, rows])
         outcomes.append(Outcome(clip))
     return outcomes

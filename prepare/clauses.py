@@ -1,7 +1,7 @@
-"""Clauses by content (walking, gestures, bows, fights, dances), from the facts of a clip's joints (`prepare/facts`).
+"""Clauses of captions for Bandai-Namco's contents (walking, gestures, bows, fights, dances), from measured facts (`prepare/facts`).
 
-`prepare/phrases.py` holds the phrases; the functions here select and combine them. Sides, counts, angles, heights and distances
-come from the joints, never from the label.
+The functions here select and combine phrases of `prepare/phrases.py`. Sides, counts, angles, heights and distances are measured in
+the joints, never taken from the label. With `rich`, a clause states one of these details.
 """
 
 from __future__ import annotations
@@ -11,26 +11,22 @@ from functools import partial
 
 import numpy as np
 
-from prepare import phrases as say
-from prepare import wordings
+from prepare import phrases, wordings
 from prepare.facts import AT_HEAD, CHEST, WAIST, Facts, Hand, Turn
 from prepare.grammar import progressive
 
 
 class Voice:
-    """The writer of one caption: its random generator, its subject and pronouns.
+    """The random generator, subject and pronouns of one caption. With `wide`, `pick` also uses phrases of `prepare/wordings.py`."""
 
-    A `wide` one also uses the wordings of `prepare/wordings.py`.
-    """
-
-    def __init__(self, rng: random.Random, subject: str, pronouns: say.Pronouns, wide: bool = False):
+    def __init__(self, rng: random.Random, subject: str, pronouns: phrases.Pronouns, wide: bool = False):
         self.rng, self.subject, self.words, self.wide = rng, subject, pronouns._asdict(), wide
 
-    def pick(self, phrases: tuple[str, ...], **words: str) -> str:
-        """One of the phrases, its braces filled."""
+    def pick(self, choices: tuple[str, ...], **words: str) -> str:
+        """A random phrase, with its placeholders replaced by pronouns and `words`."""
         if self.wide:
-            phrases += wordings.MORE.get(phrases, ())
-        return self.rng.choice(phrases).format(**self.words, **words)
+            choices += wordings.MORE.get(choices, ())
+        return self.rng.choice(choices).format(**self.words, **words)
 
     def chance(self, probability: float) -> bool:
         """True with this probability."""
@@ -38,42 +34,42 @@ class Voice:
 
 
 def times(voice: Voice, count: int) -> str:
-    """'once', 'three times', 'several times'; large numbers are not stated."""
+    """A count in words: 'once', 'three times'; counts above six are not exact: 'several times'."""
     if count <= 6:
-        return voice.pick(say.TIMES.get(count, (f"{say.NUMBERS[count]} times",)))
-    return voice.pick(say.SEVERAL if count <= 9 else say.MANY)
+        return voice.pick(phrases.TIMES.get(count, (f"{phrases.NUMBERS[count]} times",)))
+    return voice.pick(phrases.SEVERAL if count <= 9 else phrases.MANY)
 
 
 def meters(distance: float) -> str:
-    """Rounded to halves: 'one meter', 'two and a half meters'."""
+    """A distance in metres in words, rounded to halves: 'one meter', 'two and a half meters'."""
     whole, half = divmod(round(2 * distance), 2)
     if not whole:
         return "half a meter"
-    number = say.NUMBERS[whole] if whole < len(say.NUMBERS) else str(whole)
+    number = phrases.NUMBERS[whole] if whole < len(phrases.NUMBERS) else str(whole)
     return f"{number}{' and a half' if half else ''} meter{'' if (whole, half) == (1, 0) else 's'}"
 
 
-def side(left: bool) -> str:
-    """The name of a side."""
-    return "left" if left else "right"
+def side(is_left: bool) -> str:
+    """'left' or 'right'."""
+    return "left" if is_left else "right"
 
 
 # -------------------------------------------------------------------------------------------------- clauses by content
 def turning(voice: Voice, turn: Turn, rich: bool) -> str:
-    """The clause of a turn; rich: with the angle if it is within 12° of a multiple of 45°."""
-    angle = min((angle for angle in say.TURNS if angle), key=lambda angle: abs(angle - abs(turn.degrees)))
+    """The clause of a turn. A rich clause states the angle if it is within 12° of a multiple of 45°."""
+    angle = min((angle for angle in phrases.TURNS if angle), key=lambda angle: abs(angle - abs(turn.degrees)))
     named = angle if rich and abs(angle - abs(turn.degrees)) <= 12 else 0
-    return voice.pick(say.TURNS[named], side=side(turn.degrees > 0))
+    return voice.pick(phrases.TURNS[named], side=side(turn.degrees > 0))
 
 
 def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
-    """Walking and running: direction and turn; rich: number of steps, distance, speed or posture."""
-    words_of = say.GAITS[gait]
+    """The clause of walking or running: direction and turns. A rich clause states number of steps, distance, speed or posture."""
+    words_of = phrases.GAITS[gait]
     pace = int(np.searchsorted(words_of.limits, facts.speed))
     turns = [turning(voice, turn, rich) for turn in facts.turns]
     direction = "forward" if turns and facts.direction in ("forward left", "forward right") else facts.direction
     straight = direction == "forward" and not turns and voice.chance(0.2)
-    words = {"verb": voice.pick(words_of.verbs[pace]), "way": voice.pick(say.WAYS["straight" if straight else direction])}
+    words = {"verb": voice.pick(words_of.verbs[pace]), "way": voice.pick(phrases.WAYS["straight" if straight else direction])}
     clause = "{verb} {way}".format(**words)
     courses = wordings.COURSES.get(gait, {}).get(direction)
     if voice.wide and courses and voice.chance(0.4):
@@ -82,110 +78,114 @@ def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
     extras += ["lean"] * (abs(facts.lean) > 15) + ["pace"] * (pace != 1 or not extras)
     extra = voice.rng.choice(extras) if rich and len(turns) < 2 and facts.direction not in ("", "in place") else ""
     if extra == "steps":
-        clause = voice.pick(words_of.steps, count=say.NUMBERS[facts.steps] if facts.steps <= 10 else "about a dozen", **words)
+        clause = voice.pick(words_of.steps, count=phrases.NUMBERS[facts.steps] if facts.steps <= 10 else "about a dozen", **words)
     elif extra == "distance":
-        clause = voice.pick(say.DISTANCES, meters=meters(facts.distance), **words)
+        clause = voice.pick(phrases.DISTANCES, meters=meters(facts.distance), **words)
     elif extra == "pace":
         clause += f" {voice.pick(words_of.paces[pace])}"
     elif extra == "lean":
-        clause += f" {voice.pick(words_of.bent if facts.lean > 0 else say.LEANING_BACK)}"
+        clause += f" {voice.pick(words_of.bent if facts.lean > 0 else phrases.LEANING_BACK)}"
     like = f" {voice.pick(words_of.likes)}" if words_of.likes else ""
     if len(turns) == 1:
         return join_turn(voice, clause, turns[0], facts.turns[0].when, counted=extra in ("steps", "distance")) + like
     if len(turns) > 3:
-        return f"{clause}{like} and {voice.pick(say.TURNS_ABOUT)}"
+        return f"{clause}{like} and {voice.pick(phrases.TURNS_ABOUT)}"
     return ", then ".join([clause, *turns]) + like
 
 
-def join_turn(voice: Voice, clause: str, turned: str, when: float, counted: bool) -> str:
-    """Travel and turn in the order in which they happen. Steps and metres count the whole path, including turns."""
+def join_turn(voice: Voice, clause: str, turned: str, time: float, counted: bool) -> str:
+    """Join the clauses of travel and of a turn in the order in which they happen.
+
+    `when` is the time of the turn as a fraction of the clip. With `counted`, the clause states steps or metres of the whole path.
+    """
     if counted:
-        verb, rest = turned.split(" ", 1)
-        return f"{clause}, {progressive(verb)} {rest} {voice.pick(say.ON_THE_WAY['halfway' if 0.4 < when < 0.6 else ''])}"
-    if when < 0.25:
+        verb, remainder = turned.split(" ", 1)
+        return f"{clause}, {progressive(verb)} {remainder} {voice.pick(phrases.ON_THE_WAY['halfway' if 0.4 < time < 0.6 else ''])}"
+    if time < 0.25:
         return f"{turned} and {clause}"
-    if when < 0.6 and voice.chance(0.4):
-        return f"{clause}, {turned} and {voice.pick(say.GOES_ON)}"
-    return clause + voice.pick(say.TURN_JOINS) + turned
+    if time < 0.6 and voice.chance(0.4):
+        return f"{clause}, {turned} and {voice.pick(phrases.GOES_ON)}"
+    return clause + voice.pick(phrases.TURN_JOINS) + turned
 
 
 def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """Raising, waving, saying goodbye, guiding, answering, with the raised hand or hands."""
+    """The clause of raising, waving, saying goodbye, guiding or answering, with the raised hand or hands."""
     up = [hand for hand in facts.hands if hand.level >= CHEST]
     up = up or [hand for hand in facts.hands if hand.level == WAIST and hand.raises]
     if not up:
-        return voice.pick(say.STANDS)
+        return voice.pick(phrases.STANDS)
     level, lowered = min(hand.level for hand in up), all(hand.lowered for hand in up)
     words = {"hand": name_hands(voice, [hand in up for hand in facts.hands]), "it": "them" if len(up) == 2 else "it"}
-    high, at = (voice.pick(say.LEVELS[level], to=to) for to in ("to", "at"))
+    high, at = (voice.pick(phrases.LEVELS[level], to=to) for to in ("to", "at"))
     if kind in ("wave", "bye"):
-        unseen = max(hand.waves for hand in up) < 2 and max(hand.raises for hand in up) < 2  # at most the wrist moves
-        clause = voice.pick(say.LITTLE_WAVES if unseen else say.WAVES if kind == "wave" else say.BYES, **words)
-        clause += f" {voice.rng.choice([at, *([] if unseen else wave_details(voice, up))])}" if rich else ""
-        after = voice.pick(say.JUMPS, times=times(voice, facts.jumps)) if rich and facts.jumps else ""
+        hidden = max(hand.waves for hand in up) < 2 and max(hand.raises for hand in up) < 2  # nothing but the wrist may move
+        clause = voice.pick(phrases.LITTLE_WAVES if hidden else phrases.WAVES if kind == "wave" else phrases.BYES, **words)
+        clause += f" {voice.rng.choice([at, *([] if hidden else wave_details(voice, up))])}" if rich else ""
+        after = voice.pick(phrases.JUMPS, times=times(voice, facts.jumps)) if rich and facts.jumps else ""
     elif kind == "raise":
-        raises = wordings.RAISES_HIGH if voice.wide and level >= AT_HEAD and voice.chance(0.5) else say.RAISES
-        clause = voice.pick(say.RAISES_TO, level=high, **words) if rich else voice.pick(raises, **words)
+        raises = wordings.RAISES_HIGH if voice.wide and level >= AT_HEAD and voice.chance(0.5) else phrases.RAISES
+        clause = voice.pick(phrases.RAISES_TO, level=high, **words) if rich else voice.pick(raises, **words)
         adverb, after = raise_details(voice, up, words) if rich else ("", "")
         clause += f" {adverb}" if adverb else ""
     else:
-        clause, after = voice.pick(say.GUIDES if kind == "guide" else say.RESPONDS, **words), ""
+        clause, after = voice.pick(phrases.GUIDES if kind == "guide" else phrases.RESPONDS, **words), ""
         if rich and kind == "respond":
-            clause = voice.pick(say.RAISES_TO, level=high, **words) + " to answer"
+            clause = voice.pick(phrases.RAISES_TO, level=high, **words) + " to answer"
     if not after and lowered and kind not in ("wave", "bye") and voice.chance(0.4):
-        after = voice.pick(say.LOWERS, **words)
+        after = voice.pick(phrases.LOWERS, **words)
     return f"{clause} and {after}" if after else clause
 
 
 def name_hands(voice: Voice, up: list[bool]) -> str:
-    """'her left hand', 'both arms', by (left, right) that are up."""
+    """Words for the raised hands, such as 'her left hand' or 'both arms'; `up` says which of (left, right) are raised."""
     part = voice.rng.choice(("hand", "hand", "arm"))
-    both = voice.pick((f"both {part}s", f"both {part}s", f"both of {{their}} {part}s"))
-    one = voice.pick((f"{{their}} {side(up[0])} {part}",))
-    return both if all(up) else one
+    both_hands = voice.pick((f"both {part}s", f"both {part}s", f"both of {{their}} {part}s"))
+    one_hand = voice.pick((f"{{their}} {side(up[0])} {part}",))
+    return both_hands if all(up) else one_hand
 
 
 def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[str, str]:
-    """How often or how fast a hand is raised, or how long it stays up: (adverb, clause), either may be ''."""
+    """How often or how fast a hand is raised (an adverb), or how long it stays up (a clause): (adverb, clause); both may be ''."""
     raises, rise, seconds = max(h.raises for h in up), max(h.rise for h in up), round(min(h.held for h in up))
     if raises > 1:
         return times(voice, raises), ""
     pace = "fast" if 0 < rise <= 0.22 else "slow" if rise >= 0.6 else ""
     if pace and voice.chance(0.5):
-        return voice.pick(say.RAISE_PACES[pace]), ""
-    if 2 <= seconds < len(say.NUMBERS) and voice.chance(0.5):
-        return "", voice.pick(say.HOLDS, count=say.NUMBERS[seconds], **words)
+        return voice.pick(phrases.RAISE_PACES[pace]), ""
+    if 2 <= seconds < len(phrases.NUMBERS) and voice.chance(0.5):
+        return "", voice.pick(phrases.HOLDS, count=phrases.NUMBERS[seconds], **words)
     return "", ""
 
 
 def wave_details(voice: Voice, up: list[Hand]) -> list[str]:
-    """How often and how fast a raised hand is waved, measured at the wrist."""
+    """Phrases for how often and how fast a raised hand is waved, to choose from; measured at the wrist."""
     waves, seconds = max(hand.waves for hand in up), max(hand.held for hand in up)
     if waves < 2:  # the whole arm up and down
         return []
-    fast, slow = (voice.pick(say.WAVE_PACES[pace]) for pace in ("fast", "slow"))
+    fast, slow = (voice.pick(phrases.WAVE_PACES[pace]) for pace in ("fast", "slow"))
     return [times(voice, waves)] * 2 + [fast] * (waves > 1.4 * seconds) + [slow] * (waves < 0.8 * seconds)
 
 
 def bow(voice: Voice, facts: Facts, rich: bool) -> str:
     """The clause of a bow."""
     if not facts.bows:
-        return voice.pick(say.STANDS)
-    depth = voice.pick(next(words for limit, words in say.DEPTHS if facts.bow_depth < limit))
-    clause = voice.pick(say.BOWS_TO, depth=depth) if rich and depth else voice.pick(say.BOWS)
+        return voice.pick(phrases.STANDS)
+    depth = voice.pick(next(words for limit, words in phrases.DEPTHS if facts.bow_depth < limit))
+    clause = voice.pick(phrases.BOWS_TO, depth=depth) if rich and depth else voice.pick(phrases.BOWS)
     if facts.bows > 1:
         clause += f" {times(voice, facts.bows)}"
-    return f"{clause} and {voice.pick(say.RISES)}" if voice.chance(0.3) else clause
+    return f"{clause} and {voice.pick(phrases.RISES)}" if voice.chance(0.3) else clause
 
 
 def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """Punches and kicks, by the side that does them; a guard where there are none."""
+    """The clause of punches or kicks, with the hand or leg; without any, that of a fighting stance."""
     counts = facts.punches if kind == "punch" else facts.kicks
     if not any(counts):
-        return voice.pick(say.STANCES)
+        return voice.pick(phrases.STANCES)
     part = voice.rng.choice(("hand", "fist") if kind == "punch" else ("leg", "leg", "foot"))
     limb = f"both {part}s".replace("foots", "feet") if all(counts) else voice.pick((f"{{their}} {side(bool(counts[0]))} {part}",))
-    table = say.PUNCHES if kind == "punch" else say.SPINS if any(abs(turn.degrees) > 270 for turn in facts.turns) else say.KICKS
+    kicks = phrases.SPINS if any(abs(turn.degrees) > 270 for turn in facts.turns) else phrases.KICKS
+    table = phrases.PUNCHES if kind == "punch" else kicks
     clause = voice.pick(table, hand=limb, leg=limb)
     return f"{clause} {times(voice, sum(counts))}" if rich or sum(counts) > 1 else clause
 
@@ -193,28 +193,28 @@ def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
 def dance(voice: Voice, facts: Facts, rich: bool) -> str:
     """The clause of a dance."""
     if facts.motion < 0.5:
-        return voice.pick(say.STANDS)
+        return voice.pick(phrases.STANDS)
     turned = f" and {turning(voice, max(facts.turns, key=lambda turn: abs(turn.degrees)), rich)}" if facts.turns else ""
-    return voice.pick(say.DANCES) + (turned if rich else "")
+    return voice.pick(phrases.DANCES) + (turned if rich else "")
 
 
 def call(voice: Voice, facts: Facts, rich: bool) -> str:
     """The clause of calling out."""
     cupped = facts.bow_depth > 30 and all(hand.level >= CHEST for hand in facts.hands)
-    return voice.pick(say.CALLS if cupped else say.SHOUTS)
+    return voice.pick(phrases.CALLS if cupped else phrases.SHOUTS)
 
 
 def slash(voice: Voice, facts: Facts, rich: bool) -> str:
     """The clause of a cut with a sword."""
     swings = min(hand.raises for hand in facts.hands)
     if not swings:
-        return voice.pick(say.STANCES)
-    return voice.pick(say.SLASHES) + (f" {times(voice, swings)}" if rich and swings > 1 else "")
+        return voice.pick(phrases.STANCES)
+    return voice.pick(phrases.SLASHES) + (f" {times(voice, swings)}" if rich and swings > 1 else "")
 
 
 WALKS = ("walk", "walk-back", "walk-left", "walk-right", "walk-turn-left", "walk-turn-right")
 HANDS = ("left-hand", "right-hand", "both-hands")
-ACTIONS = {  # content → the clause for it; sides in its name are not trusted
+ACTIONS = {  # content → function that writes its clause; sides in the content are ignored, because they are measured
     **dict.fromkeys(WALKS, partial(locomotion, gait="walk")),
     **{gait: partial(locomotion, gait=gait) for gait in ("run", "dash")},
     **{f"raise-up-{hand}": partial(gesture, kind="raise") for hand in HANDS},

@@ -2,10 +2,10 @@
 
     bash prepare/download_models.sh        # LaMP's and MoMask's models, CLIP's text encoder → checkpoints/
     bash prepare/download_evaluator.sh     # the matching evaluator → checkpoints/
-    bash prepare/download_glove.sh         # its word vectors → glove/
+    bash prepare/download_glove.sh         # word vectors of the matching evaluator → glove/
 
-`--kit`: KIT-ML's as well. `--captioner`: also LaMP's captioner, 7 GB. Existing files are never overwritten; interrupted downloads
-resume. Each file's size, integrity and content are checked before it is put in place.
+`--kit` also downloads the files for KIT-ML, `--captioner` LaMP's captioner (7 GB). Existing files are never overwritten, and
+interrupted downloads resume. Size, integrity and content of a file are checked before it is moved to its final path.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ WASTE = ("__MACOSX", ".DS_Store")
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint file, which gets its own folder."""
+    """A checkpoint file to download into a run folder of its own."""
 
     url: str
-    place: Path  # <checkpoints_dir>/<dataset_name>/<name>
+    folder: Path  # <checkpoints_dir>/<dataset_name>/<name>
     kind: str
     opt: dict[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A .zip of folders to extract to `place`; `holds` is the path and kind of one of its files, for the check."""
+    """A .zip archive to extract to `folder`. It must contain the file `member`, which is a model of this `kind` or no model."""
 
     url: str
-    place: Path
-    holds: str
+    folder: Path
+    member: str
     kind: str | None
 
 
@@ -66,11 +66,11 @@ def main(argv: list[str] | None = None) -> None:
         if config.captioner:
             get_opt_tokeniser(root)
         for dataset in ("t2m", "kit")[: 1 + config.kit]:
-            share_statistics(root / dataset)
+            copy_statistics(root / dataset)
 
 
 def wanted(config: Download, root: Path) -> list[Weights | Archive]:
-    """The list of downloads; with --kit for both datasets."""
+    """The files to download for these flags."""
     t2m, kit = root / "t2m", root / "kit"
     lists = {
         "models": (
@@ -92,98 +92,98 @@ def wanted(config: Download, root: Path) -> list[Weights | Archive]:
         ),
         "glove": ([Archive(f"{DRIVE}1cmXKUT31pqd7_XpJAiWEo1K81TMYHA5n", Path(config.glove), "our_vab_data.npy", None)], []),
     }
-    usual, kits = lists[config.what]
-    return usual + kits * config.kit
+    default, kit_files = lists[config.what]
+    return default + kit_files * config.kit
 
 
 def get_weights(item: Weights, root: Path) -> None:
-    """Download a weights file. Raises `UserError` if this fails, or if the content is wrong."""
-    target = item.place / "model" / "latest.tar"
-    if (item.place / "model").exists():
-        return print(f"{item.place}: there already")
-    came = root / ".download" / item.url.rpartition("/")[2]
-    if not came.is_file():
-        fetch(item.url, came)
-    if why := damage(came) or misfit(came, item.kind):
-        reject(came, why)
+    """Download a checkpoint file. Raises `UserError` if the download fails or the content is not as expected."""
+    target = item.folder / "model" / "latest.tar"
+    if (item.folder / "model").exists():
+        return print(f"{item.folder}: exists already")
+    download = root / ".download" / item.url.rpartition("/")[2]
+    if not download.is_file():
+        fetch(item.url, download)
+    if problem := damage(download) or mismatch(download, item.kind):
+        reject(download, problem)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if item.opt and not (item.place / "opt.txt").exists():
-        (item.place / "opt.txt").write_text("".join(f"{key}: {value}\n" for key, value in item.opt.items()), encoding="utf-8")
-    came.rename(target)
-    print(f"{item.place}: ready")
+    if item.opt and not (item.folder / "opt.txt").exists():
+        (item.folder / "opt.txt").write_text("".join(f"{key}: {value}\n" for key, value in item.opt.items()), encoding="utf-8")
+    download.rename(target)
+    print(f"{item.folder}: ready")
 
 
 def get_archive(item: Archive, root: Path) -> None:
-    """Download and extract an archive. Raises `UserError` if this fails, or if the archive is damaged or incomplete."""
-    if (item.place / item.holds).exists():
-        return print(f"{item.place / item.holds}: there already")
-    came = root / ".download" / f"{item.url.rpartition('=')[2]}.zip"
-    if not came.is_file():
-        fetch(item.url, came)
-    if why := damage(came) if zipfile.is_zipfile(came) else "is no .zip archive":
-        reject(came, why)
-    unpacked = came.with_suffix("")
-    shutil.rmtree(unpacked, ignore_errors=True)  # of an earlier try
-    with zipfile.ZipFile(came) as archive:
+    """Download and extract an archive. Raises `UserError` if the download fails, or if the archive is damaged or incomplete."""
+    if (item.folder / item.member).exists():
+        return print(f"{item.folder / item.member}: exists already")
+    download = root / ".download" / f"{item.url.rpartition('=')[2]}.zip"
+    if not download.is_file():
+        fetch(item.url, download)
+    if problem := damage(download) if zipfile.is_zipfile(download) else "is not a .zip archive":
+        reject(download, problem)
+    unpacked = download.with_suffix("")
+    shutil.rmtree(unpacked, ignore_errors=True)  # left by an interrupted run
+    with zipfile.ZipFile(download) as archive:
         archive.extractall(unpacked)
-    found = next((path for path in sorted(unpacked.rglob(Path(item.holds).name)) if path.match(f"*/{item.holds}")), None)
-    if found is None:
-        reject(came, f"holds no {item.holds}")
-    if item.kind and (why := misfit(found, item.kind)):
-        reject(came, why)
-    content = found.parents[len(Path(item.holds).parts) - 1]
-    item.place.mkdir(parents=True, exist_ok=True)
+    member = next((path for path in sorted(unpacked.rglob(Path(item.member).name)) if path.match(f"*/{item.member}")), None)
+    if member is None:
+        reject(download, f"contains no {item.member}")
+    if item.kind and (problem := mismatch(member, item.kind)):
+        reject(download, problem)
+    content = member.parents[len(Path(item.member).parts) - 1]
+    item.folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(content.iterdir()):
-        if (item.place / path.name).exists():
-            print(f"{item.place / path.name}: there already, left as it is")
+        if (item.folder / path.name).exists():
+            print(f"{item.folder / path.name}: exists already, not overwritten")
         elif path.name not in WASTE:
-            shutil.move(path, item.place / path.name)
+            shutil.move(path, item.folder / path.name)
     shutil.rmtree(unpacked)
-    came.unlink()
-    print(f"{item.place}: ready")
+    download.unlink()
+    print(f"{item.folder}: ready")
 
 
 def get_clip(root: Path) -> None:
-    """Download CLIP's weights, the text encoder of MoMask's models. The URL contains the file's hash."""
+    """Download CLIP's weights, the text encoder of MoMask's models, and check them against the hash in their URL."""
     from models.clip import ADDRESS, FILE, find_clip
 
     try:
-        return print(f"{find_clip(root)}: there already")
+        return print(f"{find_clip(root)}: exists already")
     except UserError:
-        came = root / ".download" / FILE
-    if not came.is_file():
-        fetch(ADDRESS, came)
-    if hashlib.sha256(came.read_bytes()).hexdigest() != ADDRESS.split("/")[-2]:
-        reject(came, "is not the expected file (its hash differs)")
+        download = root / ".download" / FILE
+    if not download.is_file():
+        fetch(ADDRESS, download)
+    if hashlib.sha256(download.read_bytes()).hexdigest() != ADDRESS.split("/")[-2]:
+        reject(download, "is not the expected file (wrong hash)")
     (root / "clip").mkdir(exist_ok=True)
-    came.rename(root / "clip" / FILE)
+    download.rename(root / "clip" / FILE)
     print(f"{root / 'clip' / FILE}: ready")
 
 
 def get_opt_tokeniser(root: Path) -> None:
-    """OPT's word pieces, which the captioner writes with. Raises `UserError` if they do not come, or are others."""
+    """Download the tokeniser of OPT, which LaMP's captioner uses. Raises `UserError` if the download or its check fails."""
     from models.opt import FOLDER, OPTConfig, read_tokenizer
 
-    folder, came = root / FOLDER, root / ".download" / FOLDER
+    folder, download = root / FOLDER, root / ".download" / FOLDER
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return print(f"{folder}: there already")
+        return print(f"{folder}: exists already")
     for name in ("vocab.json", "merges.txt"):
-        if not (came / name).is_file():
-            fetch(f"{OPT_WORDS}{name}", came / name)
+        if not (download / name).is_file():
+            fetch(f"{OPT_WORDS}{name}", download / name)
     try:
-        read_tokenizer(came, OPTConfig.vocab_size)
+        read_tokenizer(download, OPTConfig.vocab_size)
     except UserError as error:
-        shutil.rmtree(came.with_name(f"{came.name}.bad"), ignore_errors=True)
-        reject(came, f"is not what it should be ({error})")
+        shutil.rmtree(download.with_name(f"{download.name}.bad"), ignore_errors=True)
+        reject(download, f"is not as expected ({error})")
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("vocab.json", "merges.txt"):
-        (came / name).rename(folder / name)
-    came.rmdir()
+        (download / name).rename(folder / name)
+    download.rmdir()
     print(f"{folder}: ready")
 
 
-def share_statistics(folder: Path) -> None:
-    """Copy the statistics of motions to LaMP's folders, whose files lack them; they are the same as MoMask's."""
+def copy_statistics(folder: Path) -> None:
+    """Copy the feature statistics of MoMask's tokeniser to LaMP's runs, which use the same ones but are released without them."""
     source = next(iter(sorted(folder.glob(f"{RVQ}*/meta"))), None)
     for name in ("lamp_vq", "lamp", CAPTIONER):
         if source and (folder / name).is_dir() and not (folder / name / "meta").exists():
@@ -192,7 +192,7 @@ def share_statistics(folder: Path) -> None:
 
 
 def damage(path: Path) -> str:
-    """What is wrong with an archive or weights file (which is an archive); "" if nothing is."""
+    """How an archive, or a checkpoint in PyTorch's zip format, is damaged; "" if it is not."""
     try:
         bad = None
         if zipfile.is_zipfile(path):
@@ -204,22 +204,22 @@ def damage(path: Path) -> str:
     return f"is damaged at {bad}" if bad else ""
 
 
-def misfit(path: Path, kind: str) -> str:
+def mismatch(path: Path, kind: str) -> str:
     """Why a file cannot be loaded as a model of this kind; "" if it can."""
     from models.upstream.released import load_released
 
     try:
-        found = load_released(path)[1]["kind"]
+        actual = load_released(path)[1]["kind"]
     except UserError as error:
-        return f"is not what it should be ({error})"
-    return "" if found == kind else f"holds a {found} model, not a {kind} model"
+        return f"is not as expected ({error})"
+    return "" if actual == kind else f"is a {actual} model, not a {kind} model"
 
 
-def reject(path: Path, why: str) -> None:
+def reject(path: Path, problem: str) -> None:
     """Rename a bad download, so that the next run downloads it again, and raise `UserError`."""
-    aside = path.with_name(f"{path.name}.bad")
-    path.rename(aside)
-    raise UserError(f"the download {why}; it is kept as {aside}: run this again to download it once more")
+    renamed = path.with_name(f"{path.name}.bad")
+    path.rename(renamed)
+    raise UserError(f"the download {problem}; it was renamed to {renamed}; run the command again to repeat the download")
 
 
 if __name__ == "__main__":

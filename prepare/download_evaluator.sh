@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The released matching evaluator with its statistics → checkpoints/. --kit: KIT-ML's as well. It reads prepare/download_glove.sh's vectors.
+# Download the released matching evaluator with its statistics to checkpoints/; with --kit also the evaluator for KIT-ML.
+# The evaluator needs the word vectors of prepare/download_glove.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PY:-.venv/bin/python}

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# LaMP's and MoMask's released models, and CLIP's text encoder → checkpoints/. --kit: KIT-ML's as well; --captioner: LaMP's captioner, 7 GB; --help.
+# Download LaMP's and MoMask's released models and CLIP's text encoder to checkpoints/.
+# --kit: also the models for KIT-ML; --captioner: also LaMP's captioner (7 GB); --help: all flags.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PY:-.venv/bin/python}

@@ -1,7 +1,7 @@
-"""Clauses for clips with a label in words ("sit on high stool, stand up"), as far as the joints do not contradict it.
+"""Clauses of captions for clips with a label in words ("sit on high stool, stand up"), checked against the joints.
 
-Each action has a writer that returns parts of a caption with their start frames, which determine the order. Actions that can be
-detected in the joints are mentioned only if they are detected, because a piece of a long take may not contain everything in its
+Each action has a writer that returns parts of the caption with their start frames, by which parts are ordered. An action that can
+be detected in the joints is mentioned only if it is detected, because a clip cut from a long take may not show everything in the
 label.
 """
 
@@ -11,12 +11,11 @@ import re
 from dataclasses import replace
 from functools import partial
 
-from prepare import phrases as say
-from prepare import verbs
+from prepare import activities, phrases, verbs
 from prepare.actions import actions_in
 from prepare.clauses import Voice, locomotion
 from prepare.everyday_parts import (
-    MOST_PARTS,
+    MAX_PARTS,
     Part,
     Phrases,
     Tables,
@@ -42,12 +41,12 @@ from prepare.everyday_parts import (
 )
 from prepare.facts import FPS, Facts
 
-WALKING = 1.9  # m/s, the fastest
+WALKING = 1.9  # m/s, maximum speed of walking
 
 
 # ------------------------------------------------------------------------------------------------------------------ gait
 def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[Part]:
-    """Walking, running, sneaking, dribbling, from the travel of the joints and the label."""
+    """The parts of a caption about walking, running, sneaking or dribbling, from the travel of the joints and the label."""
     if facts.direction == "in place" and facts.speed < 0.4 and kind != "dribble":
         return []
     rising = [*facts.of("sit down"), *facts.of("stand up")]
@@ -57,12 +56,12 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
         return [Part(0, voice.pick(verbs.UNEVEN))]
     if "run over" in label and facts.of("jump"):
         return [Part(0, voice.pick(verbs.JUMP_OVER))]
-    told = next((words for pattern, words in say.LABELLED_WAYS.items() if re.search(pattern, label)), None)
-    if told and voice.chance(0.6 if "turns" not in label else 0.9):
-        pace = say.GAITS[kind].verbs[1]
-        return [Part(0, f"{voice.pick(pace)} {voice.pick(told)}", False)]
+    course = next((words for pattern, words in phrases.LABELLED_WAYS.items() if re.search(pattern, label)), None)
+    if course and voice.chance(0.6 if "turns" not in label else 0.9):
+        verbs_of_gait = phrases.GAITS[kind].verbs[1]
+        return [Part(0, f"{voice.pick(verbs_of_gait)} {voice.pick(course)}", False)]
     if "stop" in label and "turn" not in label:
-        facts = replace(facts, turns=())  # the body swings round as it brakes
+        facts = replace(facts, turns=())  # braking turns the body, which is not an intended turn
     clause = locomotion(voice, facts, rich and "stop" not in label, kind)
     veer = re.search(r"(?:veer|run|turn) (left|right)", label)
     if veer and not facts.turns and " left" not in clause and " right" not in clause:
@@ -75,38 +74,41 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
 def basketball(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """The parts of a caption about basketball."""
     if "shoot" in label:
-        return [Part(0, voice.pick(verbs.SHOOT), False)]
+        return [Part(0, voice.pick(activities.SHOOT), False)]
     if facts.direction in ("", "in place") or voice.chance(0.2):
-        return [Part(0, voice.pick(verbs.DRIBBLE), False)]
+        return [Part(0, voice.pick(activities.DRIBBLE), False)]
     return gait(voice, facts, label, rich, "dribble")
 
 
-# ---------------------------------------------------------------------------------------------- what only the label tells
+# ------------------------------------------------------------------------- actions that only the label says, not the joints
 def dance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """The parts of a caption about dances."""
     if facts.motion < 0.1:
-        return [Part(0, voice.pick(verbs.DANCE_WAYS["static"]), False)]
-    ways = [table for word, table in verbs.DANCE_WAYS.items() if word in label]
-    return [Part(0, voice.pick(voice.rng.choice(ways) if ways and voice.chance(0.6) else verbs.DANCE), False)]
+        return [Part(0, voice.pick(activities.DANCE_WAYS["static"]), False)]
+    styles = [table for word, table in activities.DANCE_WAYS.items() if word in label]
+    return [Part(0, voice.pick(voice.rng.choice(styles) if styles and voice.chance(0.6) else activities.DANCE), False)]
 
 
 def animal(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """The parts of a caption about moving like an animal."""
     name = re.sub(r" \(human subject\)", "", label)
     name = f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
-    return [Part(0, voice.pick(verbs.ANIMALS, animal=name), False)]
+    return [Part(0, voice.pick(activities.ANIMALS, animal=name), False)]
 
 
 def labelled(
     voice: Voice, facts: Facts, label: str, rich: bool, table: Phrases, instead: Tables = (), besides: Tables = ()
 ) -> list[Part]:
-    """Actions that cannot be detected in the joints; words of the label select phrases `instead` of the table's, or `besides`
-    them."""
+    """The parts of a caption about an action that cannot be detected in the joints.
+
+    The first entry of `instead` whose word is in the label replaces the table. Phrases of the first such entry of `besides` are
+    used in 60 % of the cases.
+    """
     if facts.motion < 0.03:
         return []
-    table = next((phrases for word, phrases in instead if word in label), table)
-    more = next((phrases for word, phrases in besides if word in label), table)
-    return [Part(2, voice.pick(more if voice.chance(0.6) else table), False)]
+    table = next((replacement for word, replacement in instead if word in label), table)
+    specific = next((addition for word, addition in besides if word in label), table)
+    return [Part(2, voice.pick(specific if voice.chance(0.6) else table), False)]
 
 
 def idle(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
@@ -116,8 +118,8 @@ def idle(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     return [Part(0, voice.pick(verbs.SHIFTS if rich and facts.motion > 0.06 and voice.chance(0.5) else verbs.IDLE), False)]
 
 
-def seen(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """Parts of a caption without a label: sitting, lying, walking or standing."""
+def unlabelled(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption if the label names no usable action: sitting, lying, walking or standing."""
     if facts.of("sit"):
         return seats(voice, facts, label, rich)
     if facts.of("lie"):
@@ -137,21 +139,27 @@ WRITERS: dict[str, Writer] = {
     "walk": partial(gait, kind="walk"), "run": partial(gait, kind="run"), "sneak": partial(gait, kind="sneak"),
     "walk like a zombie": partial(gait, kind="zombie"), "basketball": basketball, "dance": dance, "act as an animal": animal,
     "idle": idle,
-    "throw": partial(labelled, table=verbs.THROW),
-    "climb on a playground": partial(labelled, table=verbs.PLAYGROUND),
-    "swing a sword": partial(labelled, table=verbs.SWORD),
-    "duck": partial(labelled, table=verbs.DUCK),
-    "stretch": partial(labelled, table=verbs.STRETCH, besides=(("twist", verbs.TWIST), ("range of motion", verbs.RANGE_OF_MOTION))),
-    "wash": partial(labelled, table=verbs.WASH_SELF, instead=(("window", verbs.WASH_WINDOWS),)),
-    "mop": partial(labelled, table=verbs.MOP),
-    "drink": partial(labelled, table=verbs.DRINK, instead=(("coffee", verbs.DRINK_COFFEE),), besides=(("unscrew", verbs.UNSCREW),)),
-    "laugh": partial(labelled, table=verbs.LAUGH),
-    "point": partial(labelled, table=verbs.POINT, instead=(("signals", verbs.SIGNALS),)),
-    "mime": partial(labelled, table=verbs.MIME, besides=(("teapot", verbs.TEAPOT),)),
-    "turn": partial(labelled, table=verbs.SPIN, instead=(("ropes", verbs.ROPES),)),
-    "hold a pose": partial(labelled, table=verbs.POSE),
+    "throw": partial(labelled, table=activities.THROW),
+    "climb on a playground": partial(labelled, table=activities.PLAYGROUND),
+    "swing a sword": partial(labelled, table=activities.SWORD),
+    "duck": partial(labelled, table=activities.DUCK),
+    "stretch": partial(
+        labelled, table=activities.STRETCH,
+        besides=(("twist", activities.TWIST), ("range of motion", activities.RANGE_OF_MOTION)),
+    ),
+    "wash": partial(labelled, table=activities.WASH_SELF, instead=(("window", activities.WASH_WINDOWS),)),
+    "mop": partial(labelled, table=activities.MOP),
+    "drink": partial(
+        labelled, table=activities.DRINK, instead=(("coffee", activities.DRINK_COFFEE),),
+        besides=(("unscrew", activities.UNSCREW),),
+    ),
+    "laugh": partial(labelled, table=activities.LAUGH),
+    "point": partial(labelled, table=activities.POINT, instead=(("signals", activities.SIGNALS),)),
+    "mime": partial(labelled, table=activities.MIME, besides=(("teapot", activities.TEAPOT),)),
+    "turn": partial(labelled, table=activities.SPIN, instead=(("ropes", activities.ROPES),)),
+    "hold a pose": partial(labelled, table=activities.POSE),
 }  # fmt: skip
-WITHIN = {  # an action whose phrases say these, too
+WITHIN = {  # action → actions that its phrases already imply, so that they are not mentioned separately
     "walk": ("turn", "stop"), "run": ("turn", "stop"), "basketball": ("turn",), "throw": ("basketball",), "duck": ("run",),
     "roll": ("run",), "jump": ("run", "stop"), "kick": ("soccer", "karate", "jump"),
     "pick up": ("walk", "squat", "stretch", "raise an arm"),
@@ -161,23 +169,23 @@ WITHIN = {  # an action whose phrases say these, too
 
 
 def parts_of(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption in temporal order: what is detected in the joints, or else the label."""
+    """The parts of a caption in temporal order: the detected actions; else one part from the label; else `unlabelled`."""
     actions = actions_in(label)
     label = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
-    within = {other for action in actions for other in WITHIN.get(action, ())}
-    writers = dict.fromkeys(WRITERS[action] for action in actions if action not in within and action in WRITERS)
+    implied = {implied_action for action in actions for implied_action in WITHIN.get(action, ())}
+    writers = dict.fromkeys(WRITERS[action] for action in actions if action not in implied and action in WRITERS)
     parts = [part for write in writers for part in write(voice, facts, label, rich)]
-    proven = [part for part in parts if part.proven]
-    if not proven and parts:
-        proven = [voice.rng.choice(parts)]
-    parts = sorted(proven, key=lambda part: part.start) or seen(voice, facts, label, rich)
-    return parts[:MOST_PARTS]
+    detected = [part for part in parts if part.detected]
+    if not detected and parts:
+        detected = [voice.rng.choice(parts)]
+    parts = sorted(detected, key=lambda part: part.start) or unlabelled(voice, facts, label, rich)
+    return parts[:MAX_PARTS]
 
 
-def tell(voice: Voice, facts: Facts, label: str, rich: bool) -> str:
-    """The clause of a clip with this label."""
+def write_clause(voice: Voice, facts: Facts, label: str, rich: bool) -> str:
+    """The clause of a caption for a clip with this label."""
     clauses = [part.clause for part in parts_of(voice, facts, label, rich)]
     if len(clauses) == 3:
         return f"{clauses[0]}, {clauses[1]}, then {clauses[2]}"
-    joint = voice.rng.choice((" and then ", " and ", ", then ", " and "))
-    return (", then " if " and " in clauses[0] else joint).join(clauses)
+    conjunction = voice.rng.choice((" and then ", " and ", ", then ", " and "))
+    return (", then " if " and " in clauses[0] else conjunction).join(clauses)

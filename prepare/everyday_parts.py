@@ -1,7 +1,7 @@
 """Writers of caption parts for everyday actions of the body and the arms, used by `prepare/everyday.py`.
 
-A writer returns the parts of a caption with the frames at which their actions start. Actions that can be detected in the joints are
-mentioned only if they are detected.
+A writer returns the parts of a caption, with the frames at which their actions start. It mentions an action that can be detected in
+the joints only if the action is detected.
 """
 
 from __future__ import annotations
@@ -10,38 +10,37 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from prepare import phrases as say
-from prepare import verbs
+from prepare import phrases, verbs
 from prepare.actions import actions_in
 from prepare.clauses import Voice, side, times
 from prepare.facts import CHEST, FPS, OVERHEAD, SHOULDER, Event, Facts
 
-MOST_PARTS = 3
-UNUSUAL_SEATS = ("floor", "high")  # always named: without a seat, one thinks of a chair
+MAX_PARTS = 3
+UNUSUAL_SEATS = ("floor", "high")  # always mentioned, because a reader expects a chair otherwise
 
 
 class Part(NamedTuple):
-    """A clause of a caption, the frame at which its action starts, and whether the joints prove it."""
+    """A clause of a caption, the frame at which its action starts, and whether the action was detected in the joints."""
 
     start: int
     clause: str
-    proven: bool = True
+    detected: bool = True
 
 
 Phrases = verbs.Phrases
-Tables = tuple[tuple[str, Phrases], ...]  # word of a label → phrases
+Tables = tuple[tuple[str, Phrases], ...]  # pairs of a word of the label and phrases
 Writer = Callable[[Voice, Facts, str, bool], list[Part]]
 
 
 # ----------------------------------------------------------------------------------------------------------------- words
 def count_words(voice: Voice, count: int) -> dict[str, str]:
-    """Values for {times} and {count} of a repeated action."""
-    few = count < len(say.NUMBERS)
-    return {"times": times(voice, count), "count": say.NUMBERS[count] if few else voice.pick(("several", "many"))}
+    """Values of the placeholders {times} and {count} for a repeated action."""
+    few = count < len(phrases.NUMBERS)
+    return {"times": times(voice, count), "count": phrases.NUMBERS[count] if few else voice.pick(("several", "many"))}
 
 
 def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) -> dict[str, str]:
-    """Values for {limb}, {hand}, {side} and {other}; a random side if none is known."""
+    """Values of the placeholders {limb}, {hand}, {side} and {other}, from the sides of the events; no side if none is known."""
     sides = {event.side for event in events if event.side}
     part = voice.rng.choice(parts)
     if not sides:
@@ -52,8 +51,8 @@ def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) 
     return {"limb": name, "hand": name, "side": one, "other": side(one == "right")}
 
 
-def way(facts: Facts) -> str:
-    """The direction, such as ' forward', or ''."""
+def direction_words(facts: Facts) -> str:
+    """The direction of travel, such as ' forward'; '' for small distances and other directions."""
     words = {"forward": " forward", "backward": " backward", "left": " to the left", "right": " to the right"}
     return words.get(facts.direction, "") if facts.distance > 0.3 else ""
 
@@ -65,17 +64,17 @@ def first(events: tuple[Event, ...]) -> int:
 
 def label_count(label: str) -> int:
     """The number of repetitions, hops or cycles in a label; 1 if it has none."""
-    found = re.search(r"(\d+) (?:repetition|hop|cycle)", label)
-    return int(found[1]) if found else 1
+    match = re.search(r"(\d+) (?:repetition|hop|cycle)", label)
+    return int(match[1]) if match else 1
 
 
 # -------------------------------------------------------------------------------------------------------------- postures
 def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """Sitting down and standing up, as often as detected."""
+    """The parts of a caption about sitting down and standing up, one per detected event."""
     tables = {"sit down": verbs.SIT_DOWN, "stand up": verbs.STAND_UP}
     events = tuple(event for event in facts.events if event.action in tables) or facts.of("sit")[:1]
     parts = []
-    for event in events[:MOST_PARTS]:
+    for event in events[:MAX_PARTS]:
         seat = voice.rng.choice(verbs.SEATS[event.manner])
         named = rich or voice.chance(0.6)
         words = {"on": f" on {seat}", "onto": f" onto {seat}", "off": f" from {seat.replace('a ', 'the ', 1)}"} if named else {}
@@ -97,10 +96,10 @@ def fix_seat(clause: str) -> str:
 
 
 def beds(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """Lying down, lying and getting up."""
+    """The parts of a caption about lying down, lying and getting up."""
     tables = {"lie down": verbs.LIE_DOWN, "get up from the floor": verbs.GET_UP}
     events = tuple(event for event in facts.events if event.action in tables) or facts.of("lie")[:1]
-    return [Part(event.start, voice.pick(tables.get(event.action, verbs.LIE), part=event.manner)) for event in events[:MOST_PARTS]]
+    return [Part(event.start, voice.pick(tables.get(event.action, verbs.LIE), part=event.manner)) for event in events[:MAX_PARTS]]
 
 
 def squats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
@@ -115,19 +114,19 @@ def squats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 def crawl(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """The parts of a caption about crawling."""
-    return [Part(0, voice.pick(verbs.CRAWL, way=way(facts)))] if facts.of("crawl") else []
+    return [Part(0, voice.pick(verbs.CRAWL, way=direction_words(facts)))] if facts.of("crawl") else []
 
 
 def from_the_floor(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """Picking up, putting down, or both, according to the label."""
+    """The parts of a caption about picking up and putting down; the label says which, because joints do not distinguish them."""
     wanted = [action for action in actions_in(label) if action in ("pick up", "put down")]
-    thing = next((f"a {word}" for word in ("box", "ball", "mug") if word in label), voice.rng.choice(("something", "an object")))
+    item = next((f"a {word}" for word in ("box", "ball", "mug") if word in label), voice.rng.choice(("something", "an object")))
     parts = []
     for event, action in zip(facts.of("pick up"), wanted):
-        table, ways = (verbs.PICK_UP, verbs.PICK_WAYS) if action == "pick up" else (verbs.PUT_DOWN, verbs.PUT_WAYS)
+        table, by_manner = (verbs.PICK_UP, verbs.PICK_WAYS) if action == "pick up" else (verbs.PUT_DOWN, verbs.PUT_WAYS)
         if voice.chance(0.5 if rich else 0.15):
-            table = ways[event.manner]
-        parts.append(Part(event.start, voice.pick(table, thing=thing, **limb_words(voice, (event,), ("hand",)))))
+            table = by_manner[event.manner]
+        parts.append(Part(event.start, voice.pick(table, thing=item, **limb_words(voice, (event,), ("hand",)))))
     if parts and "walk" in label and parts[0].start > FPS:
         parts.insert(0, Part(0, voice.pick(("walks forward", "walks up to something", "takes some steps forward", "walks ahead"))))
     if parts and "carry" in label:
@@ -138,8 +137,8 @@ def from_the_floor(voice: Voice, facts: Facts, label: str, rich: bool) -> list[P
 def climb(voice: Voice, facts: Facts, label: str, rich: bool, table: dict[str, verbs.Phrases]) -> list[Part]:
     """The parts of a caption about climbing."""
     events = facts.of("climb steps")
-    ways = [event.manner for event in events]
-    if ways[:2] == ["up", "down"] and voice.chance(0.4):
+    directions = [event.manner for event in events]
+    if directions[:2] == ["up", "down"] and voice.chance(0.4):
         return [Part(first(events), voice.pick(table["both"]))]
     return [Part(event.start, voice.pick(table[event.manner])) for event in events[:2]]
 
@@ -175,7 +174,7 @@ def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about hops on one or both legs; labelled hops may be as high as jumps."""
+    """The parts of a caption about hops on one or both legs. Jumps count as hops here, because hops can be as high as jumps."""
     events = tuple(event for event in facts.events if event.action in ("hop", "jump"))
     one = tuple(event for event in events if event.action == "hop" and event.side in ("left", "right"))
     parts = []
@@ -183,11 +182,11 @@ def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
         parts.append(
             Part(first(one), voice.pick(verbs.HOPS_ONE, **count_words(voice, len(one)), **limb_words(voice, one, ("leg",))))
         )
-    rest = [event for event in events if event.side == "both"] if "both" in label else []
-    count = max(len(rest), label_count(label)) if rest else 0
+    both = [event for event in events if event.side == "both"] if "both" in label else []
+    count = max(len(both), label_count(label)) if both else 0
     if count:
-        words = {"way": way(facts)} | (count_words(voice, count) if count > 1 else {})
-        parts.append(Part(first(tuple(rest)), voice.pick(verbs.HOPS_BOTH if count > 1 else verbs.HOP_BOTH, **words)))
+        words = {"way": direction_words(facts)} | (count_words(voice, count) if count > 1 else {})
+        parts.append(Part(first(tuple(both)), voice.pick(verbs.HOPS_BOTH if count > 1 else verbs.HOP_BOTH, **words)))
     return parts
 
 
@@ -212,13 +211,13 @@ def kick(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
         return [Part(0, voice.pick(verbs.KICK, limb="one leg"), False)]
     if len(events) > 1:
         return [Part(first(events), voice.pick(verbs.KICKS, **count_words(voice, len(events)), **words))]
-    ways = ["front"] * ("front" in label) + ["high"] * (events[0].size > 1.1) + ["low"] * (events[0].size < 0.5)
-    table = verbs.KICK_WAYS[voice.rng.choice(ways)] if ways and voice.chance(0.5 if rich else 0.25) else verbs.KICK
+    kinds = ["front"] * ("front" in label) + ["high"] * (events[0].size > 1.1) + ["low"] * (events[0].size < 0.5)
+    table = verbs.KICK_WAYS[voice.rng.choice(kinds)] if kinds and voice.chance(0.5 if rich else 0.25) else verbs.KICK
     return [Part(first(events), voice.pick(table, **words))]
 
 
 def tumble(voice: Voice, facts: Facts, label: str, rich: bool, action: str) -> list[Part]:
-    """Cartwheels, flips and rolls; the kind of a flip comes from the label, its direction from the joints."""
+    """The parts of a caption about cartwheels, flips and rolls. The kind of a flip comes from the label, else from the joints."""
     events = facts.of(action)
     if action == "roll":
         return [Part(0, voice.pick(verbs.DIVE_ROLL if "dive" in label else verbs.ROLL))] if events else []
@@ -228,10 +227,10 @@ def tumble(voice: Voice, facts: Facts, label: str, rich: bool, action: str) -> l
         return [Part(first(events), voice.pick(verbs.CARTWHEEL))] if events else []
     if not events:
         return []
-    told = next(
+    labelled = next(
         (kind for word, kind in (("back", "backward"), ("side", "sideways"), ("hand", "handspring")) if word in label), None
     )
-    return [Part(first(events), voice.pick(verbs.FLIPS[told or events[0].manner]))]
+    return [Part(first(events), voice.pick(verbs.FLIPS[labelled or events[0].manner]))]
 
 
 # ------------------------------------------------------------------------------------------------------------------ arms
@@ -260,7 +259,7 @@ def reach_up(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
         return []
     if "tiptoe" in label or "twist" in label:
         return [Part(1, voice.pick(verbs.STRETCH_UP))]
-    sides = tuple(Event("", 0, 0, side(left)) for left, there in zip((True, False), up) if there)
+    sides = tuple(Event("", 0, 0, side(left)) for left, is_up in zip((True, False), up) if is_up)
     return [Part(0, voice.pick(verbs.REACH_UP, **limb_words(voice, sides, ("hand", "hand", "arm"))))]
 
 
@@ -269,12 +268,12 @@ def wave(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     up = [hand.level >= CHEST for hand in facts.hands]
     if not any(up):
         return []
-    sides = tuple(Event("", 0, 0, side(left)) for left, there in zip((True, False), up) if there)
+    sides = tuple(Event("", 0, 0, side(left)) for left, is_up in zip((True, False), up) if is_up)
     return [Part(0, voice.pick(verbs.WAVE, **limb_words(voice, sides, ("hand", "hand", "arm"))))]
 
 
 def elbows(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about elbow movements."""
+    """The parts of a caption about touching an elbow to the opposite knee."""
     events = facts.of("touch elbow to knee")
     if not events:
         return []
@@ -284,7 +283,7 @@ def elbows(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 def circles(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """The parts of a caption about arm circles."""
-    how = f" {voice.rng.choice(('backward', 'backwards'))}" if "backward" in label else ""
-    clause = voice.pick(verbs.ARM_CIRCLES, limb="both arms", how=how)
+    direction = f" {voice.rng.choice(('backward', 'backwards'))}" if "backward" in label else ""
+    clause = voice.pick(verbs.ARM_CIRCLES, limb="both arms", how=direction)
     count = label_count(label)
     return [Part(0, clause + (f" {times(voice, count)}" if count > 1 else ""), False)]

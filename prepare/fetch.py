@@ -1,4 +1,4 @@
-"""Download of one file from a URL: resumes, retries, and detects web pages sent instead of the file."""
+"""Download one file from a URL: resumes, retries, and detects web pages that are sent instead of the file."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 
-ATTEMPTS = 6  # without a byte of progress between them
-PAUSE = 2.0  # seconds before the second one, then twice as long each time
-TIMEOUT = 60.0  # seconds without a byte
+ATTEMPTS = 6  # failed attempts in a row, without any received byte, before the download fails
+PAUSE = 2.0  # seconds before the second attempt; doubles with each further attempt
+TIMEOUT = 60.0  # seconds without any received byte
 CHUNK = 1 << 20
-AGENT = "Mozilla/5.0"  # some servers send nothing to Python's own
+AGENT = "Mozilla/5.0"  # some servers refuse Python's default user agent
 
 
 class WebPage(Exception):
-    """The server sent a web page; holds its text."""
+    """Raised if the server sends a web page, whose text is the argument."""
 
 
 def fetch(url: str, path: Path) -> None:
-    """Download to `path`, resuming what `<path>.part` already holds.
+    """Download a URL to `path`, resuming from `<path>.part` if it exists.
 
-    Raises `UserError` if the server refuses, sends a web page, or does not answer, and if the file cannot be written; the part
+    Raises `UserError` if the server refuses, sends a web page or does not answer, or if the file cannot be written. The part
     received so far is kept.
     """
     part = path.with_name(f"{path.name}.part")
-    failures, asked = 0, False
+    failures, confirmation_sent = 0, False
     while True:
         before = _size(part)
         try:
@@ -42,54 +42,58 @@ def fetch(url: str, path: Path) -> None:
             part.replace(path)
             return
         except WebPage as page:
-            # Google Drive asks whether a file that it cannot scan for viruses is wanted all the same.
-            confirmed = None if asked else _confirmed(url, str(page))
+            # Google Drive asks for confirmation before it sends a file that it cannot scan for viruses.
+            confirmed = None if confirmation_sent else _confirmed(url, str(page))
             if confirmed is None:
-                raise UserError(f"{url}: sends a web page, not the file; open it in a browser, save the file as {path}") from None
-            url, asked = confirmed, True
+                problem = "the server sends a web page instead of the file"
+                raise UserError(f"{url}: {problem}; open the URL in a browser and save the file as {path}") from None
+            url, confirmation_sent = confirmed, True
         except urllib.error.HTTPError as error:
             if error.code not in (408, 429) and error.code < 500:
-                raise UserError(f"{url}: refused ({error.code} {error.reason}); open it in a browser, or try again later") from None
+                problem = f"the server refuses the download ({error.code} {error.reason})"
+                raise UserError(f"{url}: {problem}; open the URL in a browser, or try again later") from None
             reason = f"{error.code} {error.reason}"
         except (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
         except OSError as error:
-            raise UserError(f"{part}: cannot be written ({error.strerror or error}); free space, or change the folder") from None
+            reason = error.strerror or error
+            raise UserError(f"{part}: cannot be written ({reason}); free disk space or change the folder") from None
         else:
             continue
         failures = 1 if _size(part) > before else failures + 1
         if failures >= ATTEMPTS:
-            raise UserError(f"{url}: {reason}; {_size(part)} bytes came and are kept: run this again to go on")
+            raise UserError(f"{url}: {reason}; {_size(part)} bytes were downloaded and are kept; run the command again to resume")
         time.sleep(PAUSE * 2 ** (failures - 1))
 
 
 def _receive(url: str, part: Path) -> None:
-    """Append what is missing to `part`, or download it again if the server cannot resume. Returns when it is complete."""
-    have = _size(part)
-    request = urllib.request.Request(url, headers={"User-Agent": AGENT} | ({"Range": f"bytes={have}-"} if have else {}))
+    """Append the missing bytes to `part`, or download it from the start if the server cannot resume."""
+    received = _size(part)
+    request = urllib.request.Request(url, headers={"User-Agent": AGENT} | ({"Range": f"bytes={received}-"} if received else {}))
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != 416:  # nothing is left to send
             raise
-        if _total(error.headers.get("Content-Range")) != have:
+        if _total(error.headers.get("Content-Range")) != received:
             part.unlink()  # it belongs to another file
-            raise ConnectionError("another file is there now") from None
+            raise ConnectionError("the file on the server has changed") from None
         return
     with response:
         if "text/html" in response.headers.get("Content-Type", ""):
             raise WebPage(response.read(CHUNK).decode(errors="replace"))
-        goes_on = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        if response.status == 206 and not goes_on:
-            raise ConnectionError(f"asked for bytes from {have}, got {response.headers.get('Content-Range')}")
-        _save(response, part, have if goes_on else 0)
+        resumes = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {received}-")
+        if response.status == 206 and not resumes:
+            raise ConnectionError(f"requested bytes from {received}, received {response.headers.get('Content-Range')}")
+        _save(response, part, received if resumes else 0)
 
 
-def _save(response: HTTPResponse, part: Path, have: int) -> None:
+def _save(response: HTTPResponse, part: Path, received: int) -> None:
+    """Append a response to `part`, which has `received` bytes, or overwrite it if that is 0."""
     length = response.headers.get("Content-Length")
-    total = have + int(length) if length else None
-    bar = tqdm(desc=part.stem, initial=have, total=total, unit="B", unit_scale=True, disable=None)
-    with bar, part.open("ab" if have else "wb") as file:
+    total = received + int(length) if length else None
+    bar = tqdm(desc=part.stem, initial=received, total=total, unit="B", unit_scale=True, disable=None)
+    with bar, part.open("ab" if received else "wb") as file:
         while chunk := response.read1(CHUNK):
             file.write(chunk)
             bar.update(len(chunk))
@@ -98,7 +102,7 @@ def _save(response: HTTPResponse, part: Path, have: int) -> None:
 
 
 def _confirmed(url: str, page: str) -> str | None:
-    """The download URL in Google Drive's confirmation page; None for any other page."""
+    """The download URL in Google Drive's confirmation page; None if the page is another one."""
     fields = dict(re.findall(r'<input[^>]*name="(\w+)"[^>]*value="([^"]*)"', page))
     if not {"id", "confirm"} <= fields.keys():
         return None
@@ -106,8 +110,8 @@ def _confirmed(url: str, page: str) -> str | None:
 
 
 def _total(content_range: str | None) -> int | None:
-    found = re.search(r"/(\d+)$", content_range or "")
-    return int(found[1]) if found else None
+    match = re.search(r"/(\d+)$", content_range or "")
+    return int(match[1]) if match else None
 
 
 def _size(path: Path) -> int:

@@ -1,10 +1,10 @@
-"""Atomic writing of a dataset folder in HumanML3D's layout: motions and lists of clips."""
+"""Atomic writing of dataset folders in HumanML3D's layout: motions and lists of clips."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,10 @@ import numpy as np
 
 from utils.errors import UserError
 
-if TYPE_CHECKING:  # the builders' --help does not wait for torch
+if TYPE_CHECKING:  # torch is imported late, to keep --help fast
     from torch import Tensor
+
+    from motion.skeleton import Skeleton
 
 MOTIONS = ("new_joint_vecs", "new_joints")
 
@@ -35,17 +37,30 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def check_replaceable(out: Path, mark: str, title: str) -> None:
-    """Raise `UserError` if `out` exists and is neither empty nor an older build, whose file `mark` starts with `title`."""
+    """Raise `UserError` if `out` exists, unless it is empty or an older build: its file `mark` then starts with `title`."""
     mark = out / mark
-    ours = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").startswith(title)
-    if out.exists() and not ours and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: exists and is no build of this script; remove it, or name another folder with --out")
+    older_build = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").startswith(title)
+    if out.exists() and not older_build and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists and was not built by this script; remove it, or choose another folder with --out")
 
 
 def write_motion(folder: Path, name: str, features: Tensor, joints: Tensor) -> None:
-    """Write a clip's features (T, 263) and the joints (T, 22, 3) that they describe; the folders of `MOTIONS` must be there."""
+    """Write features (T, D) and joints (T, J, 3) of a clip to `folder`, in which the folders `MOTIONS` must exist."""
     for part, values in zip(MOTIONS, (features, joints)):
         np.save(folder / part / f"{name}.npy", values.numpy())
+
+
+def write_batch_of_joints(folder: Path, names: Sequence[str], joints: Sequence[Tensor], skeleton: Skeleton) -> None:
+    """Write clips given as joints (T + 1, J, 3): their features (T, D), and the joints (T, J, 3) recovered from these features."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    from motion.features import features_to_joints, joints_to_features
+
+    lengths = torch.tensor([len(clip) for clip in joints])
+    features, _ = joints_to_features(pad_sequence(list(joints), batch_first=True), skeleton, lengths)  # (B, T, D)
+    for name, length, rows in zip(names, lengths.tolist(), features):
+        write_motion(folder, name, rows[: length - 1], features_to_joints(rows[: length - 1], skeleton.num_joints))
 
 
 def write_lists(folder: Path, lists: Mapping[str, Iterable[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Verb forms of the caption phrases: "sits down and rests" → "sitting down and resting"."""
+"""Change the verb forms of caption phrases: "sits down and rests" → "sitting down and resting"."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DOUBLED = (  # verbs whose last consonant is doubled before -ing
     "sidestep", "sip", "sit", "skip", "slam", "slap", "slip", "slug", "snap", "spar", "spin", "split", "squat", "step", "stop",
     "swab", "swig", "swim", "tap", "tip", "trip", "trot", "uncap", "up", "wag", "wet", "whip", "zigzag",
 )  # fmt: skip
-SECOND = re.compile(r"(\band then|\bthen|\band|,) (\w+s)\b")  # where the second part of a clause may begin
-SECOND_VERBS = frozenset((  # of the tables, and no nouns that follow "and" there
+SECOND = re.compile(r"(\band then|\bthen|\band|,) (\w+s)\b")  # a possible later verb of a clause
+SECOND_VERBS = frozenset((  # later verbs in the tables of phrases; excludes nouns that follow "and" there
     "and", "balances", "bends", "bounces", "brings", "carries", "clears", "climbs", "comes", "continues", "crawls", "curls",
     "cuts", "dips", "dives", "does", "drinks", "drops", "ducks", "enters", "fidgets", "flips", "gets", "gives", "goes",
     "grabs", "heads", "holds", "hops", "hurries", "jumps", "keeps", "kicks", "lands", "laughs", "lays", "leans", "leaps",
@@ -47,9 +47,9 @@ def progressive(verb: str) -> str:
 
 
 def gerund(clause: str, verbs: frozenset[str] = SECOND_VERBS) -> str:
-    """A clause in the third person as a participle: "sits down and crosses their legs" → "sitting down and crossing their legs".
+    """Turn a clause in the third person into a participle: "sits down and crosses their legs" → "sitting down and crossing …".
 
-    `verbs` are the words that may be its later verbs.
+    `verbs` are the words that count as later verbs of a clause.
     """
     clause = re.sub(r"^is (?=\w+ing\b)", "", clause)
     if not re.match(r"\w+ing\b", clause):
@@ -58,10 +58,10 @@ def gerund(clause: str, verbs: frozenset[str] = SECOND_VERBS) -> str:
 
 
 def imperative(clause: str, verbs: frozenset[str]) -> str:
-    """A clause in the third person as a request: "sits down and crosses your legs" → "sit down and cross your legs"."""
+    """Turn a clause in the third person into a request: "sits down and crosses your legs" → "sit down and cross your legs"."""
     return inflect_second(re.sub(r"^\w+", lambda match: bare(match[0]), clause), bare, verbs)
 
 
 def inflect_second(clause: str, inflect: Callable[[str], str], verbs: frozenset[str]) -> str:
-    """A clause with its later verbs, which are among `verbs`, changed by `inflect`."""
+    """Apply `inflect` to the later verbs of a clause, as far as they are among `verbs`."""
     return SECOND.sub(lambda match: f"{match[1]} {inflect(match[2])}" if match[2] in verbs else match[0], clause)

@@ -1,4 +1,4 @@
-"""HDM05's classes in plain words: "kickLFront1Reps" is "kick to the front with the left foot, 1 repetition"."""
+"""Labels in words for HDM05's classes: "kickLFront1Reps" → "kick to the front with the left foot, 1 repetition"."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 COUNT = re.compile(r"(\d+)(reps?|hops?|steps?)?$", re.IGNORECASE)
 START = re.compile(r"([LR])(elbow)?start$", re.IGNORECASE)
 SIDES = {"L": "left", "R": "right"}
-WORDS = (  # patterns of the class without count and start; {side} is the letter L or R in it, in words
+WORDS = (  # pattern of a class without count and start → words; {side} and {word} come from the groups of the pattern
     (r"deposit(?:Floor)([LR])", "bend down and put something on the floor with the {side} hand"),
     (r"deposit(?:High)([LR])", "put something on a high shelf with the {side} hand"),
     (r"deposit(?:Low|Middle)([LR])", "put something down on a shelf with the {side} hand"),
@@ -50,7 +50,7 @@ WORDS = (  # patterns of the class without count and start; {side} is the letter
 
 
 def label_of_class(name: str) -> str:
-    """The label of a class of HDM05's file names; the words of the class name if it is not in the table."""
+    """The label of a class in HDM05's file names."""
     start = START.search(name)
     stem = name[: start.start()] if start else name
     count = COUNT.search(stem)
@@ -68,7 +68,7 @@ def label_of_class(name: str) -> str:
 
 
 def in_words(stem: str) -> str:
-    """A class of HDM05 in English words."""
+    """A class name without count and start in English: by `WORDS`, or else by splitting it into words."""
     for pattern, words in WORDS:
         if match := re.fullmatch(pattern, stem):
             groups = [group for group in match.groups() if group]

@@ -2,10 +2,10 @@
 
     python -m prepare.humanml3d --amass DIR --smplh DIR --joints DIR --index index.csv --texts texts.zip
 
-AMASS and SMPL-H have their own licences and sites; `index.csv`, captions, splits and HumanAct12's joint arrays come from
-HumanML3D's repository. Output: a folder with new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy and the
-splits, with all clips that could be built; the others are reported. The folder appears when it is complete; an interrupted build
-leaves nothing.
+AMASS and SMPL-H must be downloaded from their own sites, under their own licences. `index.csv`, captions, splits and the joint
+arrays of HumanAct12 come from HumanML3D's repository. The output folder contains new_joint_vecs (T, 263), new_joints (T, 22, 3),
+texts, Mean.npy, Std.npy and the splits. Clips that cannot be built are reported and left out. The folder appears only when it is
+complete; an interrupted build leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from prepare.stats import write_statistics
 from utils.archives import Limits, read_members
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # prepare.captures imports torch, for which --help does not wait
+if TYPE_CHECKING:  # prepare.captures imports torch; imported late, to keep --help fast
     from prepare.captures import Clip, Outcome, Sources
 
 CAPTIONS = Limits(size=512 << 20)
 SPLITS = ("train", "val", "test")
-NAMED = 3  # examples of each problem that the report names
+EXAMPLES = 3  # number of examples of each problem in the report
 
 
 @script
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{out}: exists already; remove it, or choose another folder with --out")
     for flag in ("index", "texts"):
         if not getattr(options, flag):
-            raise UserError(f"--{flag}: missing; it is in HumanML3D's repository (see docs/data.md)")
+            raise UserError(f"--{flag}: missing; download it from HumanML3D's repository (see docs/data.md)")
 
     from prepare.captures import read_index
 
@@ -58,18 +58,18 @@ def main(argv: list[str] | None = None) -> None:
         outcomes = build(clips, captions, sources, folder, options.workers)
         report(outcomes)
         finish(outcomes, captions, splits, folder)
-    print(f"the dataset is in {out}")
+    print(f"dataset written to {out}")
 
 
 def open_sources(options: BuildHumanML3D) -> Sources:
-    """The folders given by the flags. Raises `UserError` if one is missing."""
+    """The captures and body models given by the flags. Raises `UserError` if a flag or a folder is missing."""
     from motion.files.smpl import read_body_models
     from prepare.captures import Sources
 
     if not options.amass and not options.joints:
-        raise UserError("no motions given: name --amass with --smplh, or --joints, or both (see docs/data.md)")
+        raise UserError("no motions given: use --amass with --smplh, or --joints, or both (see docs/data.md)")
     if options.amass and not options.smplh:
-        raise UserError("--amass: needs the SMPL-H models too; name their folder with --smplh")
+        raise UserError("--amass: also needs the SMPL-H models; give their folder with --smplh")
     for flag in ("amass", "smplh", "joints"):
         if getattr(options, flag) and not Path(getattr(options, flag)).is_dir():
             raise UserError(f"--{flag} {getattr(options, flag)}: no such folder")
@@ -79,35 +79,35 @@ def open_sources(options: BuildHumanML3D) -> Sources:
 
 
 def read_captions(path: Path) -> dict[str, bytes]:
-    """Caption files by clip, from a folder of them or HumanML3D's `texts.zip` or `.tar.gz` with such a folder in it."""
+    """Read caption files by clip name, from a folder, or from a .zip or .tar.gz archive with a folder `texts`."""
     if path.is_dir():
         return {file.stem: file.read_bytes() for file in sorted(path.glob("*.txt")) if file.is_file()}
     captions: dict[str, bytes] = {}
     for name, content in read_members(path, is_caption, CAPTIONS):
         stem = PurePosixPath(name).stem
         if stem in captions:
-            raise UserError(f"{path}: two files are called {stem}.txt; pack one folder of captions")
+            raise UserError(f"{path}: contains two files {stem}.txt; give an archive of a single folder of captions")
         captions[stem] = content
     return captions
 
 
 def is_caption(name: str) -> bool:
-    """Whether a file name is that of a caption file."""
+    """Whether this path within an archive is a caption file."""
     path = PurePosixPath(name)
     return path.parent.name == "texts" and path.suffix == ".txt" and not path.name.startswith("._")
 
 
 def read_splits(folder: Path) -> dict[str, list[str]]:
-    """Clip names by split, from `train.txt`, `val.txt` and `test.txt`. Raises `UserError` if one is missing."""
+    """Read the clip names of each split from `train.txt`, `val.txt` and `test.txt`. Raises `UserError` if a file is missing."""
     try:
         return {split: listed_names(folder / f"{split}.txt") for split in SPLITS}
     except UserError as error:
-        raise UserError(f"split files: cannot be read ({error}); name the folder that holds them with --splits") from None
+        raise UserError(f"split files: cannot be read ({error}); give their folder with --splits") from None
 
 
 @contextmanager
 def processes(workers: int) -> Iterator[Callable]:
-    """Yield a `map` that uses this many processes, or the current one for 1; pending work is cancelled on failure."""
+    """Yield a `map` that uses `workers` processes, or the current process if `workers` is 1. Failure cancels pending work."""
     if workers == 1:
         yield map
         return
@@ -121,7 +121,7 @@ def processes(workers: int) -> Iterator[Callable]:
 
 
 def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folder: Path, workers: int) -> list[Outcome]:
-    """Write the motions of every clip that has captions to `folder`, and return the outcome of each clip."""
+    """Write the motions of all clips that have captions to `folder`, and return the outcome of each clip."""
     from tqdm import tqdm
 
     from prepare.captures import Outcome, build_chunk, chunks
@@ -142,23 +142,23 @@ def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folde
 
 
 def report(outcomes: list[Outcome]) -> None:
-    """Print the number of clips that were built, and for those that were not, reasons, parts of AMASS and the first few names."""
+    """Print the number of clips that were built, and for each problem the number of clips by dataset of AMASS, with examples."""
     built = sum(not outcome.problem for outcome in outcomes)
     print(f"{built:,} of {len(outcomes):,} clips built, each with its mirror")
     for problem, count in Counter(outcome.problem for outcome in outcomes if outcome.problem).most_common():
-        these = [outcome for outcome in outcomes if outcome.problem == problem]
-        parts = Counter(outcome.clip.dataset for outcome in these).most_common()
-        details = list(dict.fromkeys(outcome.detail for outcome in these))
-        more = f", and {len(details) - NAMED:,} more" if len(details) > NAMED else ""
-        print(f"{count:,} left out, {problem}: {', '.join(f'{part} {number:,}' for part, number in parts)}")
-        print(f"    {', '.join(details[:NAMED])}{more}")
+        failed = [outcome for outcome in outcomes if outcome.problem == problem]
+        by_dataset = Counter(outcome.clip.dataset for outcome in failed).most_common()
+        details = list(dict.fromkeys(outcome.detail for outcome in failed))
+        more = f", and {len(details) - EXAMPLES:,} more" if len(details) > EXAMPLES else ""
+        print(f"{count:,} left out, {problem}: {', '.join(f'{name} {number:,}' for name, number in by_dataset)}")
+        print(f"    {', '.join(details[:EXAMPLES])}{more}")
 
 
 def finish(outcomes: list[Outcome], captions: dict[str, bytes], splits: dict[str, list[str]], folder: Path) -> None:
-    """Add captions, splits and statistics of the clips that were built. Raises `UserError` if none was."""
+    """Write captions, splits and statistics of the clips that were built. Raises `UserError` if there are none."""
     built = {name for outcome in outcomes if not outcome.problem for name in (outcome.clip.name, f"M{outcome.clip.name}")}
     if not built:
-        raise UserError("no clip could be built, see the report above; check the folder's layout against docs/data.md")
+        raise UserError("no clip could be built, see the report above; compare the layout of the folders with docs/data.md")
     (folder / "texts").mkdir()
     for name in sorted(built):
         (folder / "texts" / f"{name}.txt").write_bytes(captions[name])
@@ -166,8 +166,8 @@ def finish(outcomes: list[Outcome], captions: dict[str, bytes], splits: dict[str
     kept = {split: [name for name in names if name in built] for split, names in lists.items()}
     write_lists(folder, kept)
     for split, names in lists.items():
-        print(f"{split}: {len(kept[split]):,} of {len(names):,} clips, mirrors counted")
-    write_statistics(folder, sorted(built))  # of all splits, as published
+        print(f"{split}: {len(kept[split]):,} of {len(names):,} clips, with mirror images")
+    write_statistics(folder, sorted(built))  # as published: over all splits
 
 
 if __name__ == "__main__":

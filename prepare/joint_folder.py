@@ -1,8 +1,8 @@
 """Motions for a dataset from a folder of joint arrays or motion files, with a table of captions or labels.
 
-Two kinds of tables: `captions.csv` (file, caption or label, start, end, split), which anyone can write for their own motions,
-and `clips.csv` with `pairs.json` (source, clip, label; HumanML3D's segments with their captions). Labels are plain words such
-as "squat, 2 repetitions", from which captions are generated; captions are used unchanged.
+There are two kinds of tables. `captions.csv` (file, caption or label, start, end, split) is for a user's own motions. `clips.csv`
+(source, clip, label) lists motions of public datasets, and `pairs.json` HumanML3D's segments of them with their captions. Labels
+are words such as "squat, 2 repetitions", from which captions are generated; captions are used unchanged.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from motion.skeleton import HUMANML3D
 from prepare.takes import FPS, Segment, Take
 from utils.errors import UserError
 
-OWN = "own"  # source of motions that captions.csv lists
+OWN = "own"  # `Take.source` of motions that are listed in captions.csv
 SPLIT_NAMES = ("", "train", "val", "test")
-WHOLE = 10**9  # frames; the end of a stretch that goes on to the end of its file
-# What the folders of `clips.csv` took from the same captures.
+END_OF_FILE = 10**9  # frames; end of a section that extends to the end of its file
+# Clips that are copies of parts of another capture: source/clip → name of that take.
 COPIES = {
     "mass/backflip": "cmu_88_01", "mass/cart": "cmu_90_02", "deepmimic/cartwheel": "cmu_90_02", "mass/pirouette": "cmu_05_13",
     "deepmimic/sideflip": "cmu_90_08", "animated_drawings/cmu1_jumping_jacks": "cmu_14_14",
     "deepmimic/stealthy_walk": "deepmimic_stealthy_walk1", "deepmimic/zombie_walk": "deepmimic_long_zombie",
     "deepmimic/walk": "deepmimic_long_walk1",
 }  # fmt: skip
-T_POSE = 0.85  # cosine between each arm and the line of the shoulders, at least
-CROP = "_crop"  # ends the names of clips that others cut from a capture
+T_POSE = 0.85  # minimum cosine between each arm and the line through the shoulders
+CROP = "_crop"  # suffix of clips that are parts of a capture
 
 
 @dataclass(frozen=True)
 class JointFile:
-    """A motion to read, with its captions or label."""
+    """A motion file to read, and the take without its joints."""
 
     path: Path
     take: Take
-    t_pose: bool = False  # begins with a T-pose
+    t_pose: bool = False  # whether the motion starts with a T-pose
 
 
 def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) -> Iterator[JointFile]:
-    """The motions that the folder's table lists.
+    """The motions that are listed in the table of a folder.
 
     Args:
-        folder: holds captions.csv, or clips.csv and perhaps pairs.json.
-        segments: HumanML3D's segments of CMU's captures (60_01), if its index is available; else from pairs.json.
+        folder: folder with captions.csv, or with clips.csv and optionally pairs.json.
+        segments: HumanML3D's segments by CMU capture (such as 60_01), in addition to those of pairs.json.
 
     Raises:
-        UserError: the folder or its table is missing or cannot be understood.
+        UserError: the folder or its table is missing or malformed.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -61,11 +61,11 @@ def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) 
         return captioned_files(folder, folder / "captions.csv")
     if (folder / "clips.csv").is_file():
         return listed_files(folder, segments or {})
-    raise UserError(f"{folder}: no captions.csv (file, caption) and no clips.csv in it; docs/data.md describes both")
+    raise UserError(f"{folder}: contains neither captions.csv nor clips.csv; see docs/data.md for both formats")
 
 
 def read_rows(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows of a table with a header. Raises `UserError` if it cannot be read or lacks a required column."""
+    """Read the rows of a CSV table. Raises `UserError` if it cannot be read, has no rows, or lacks a required column."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in csv.DictReader(file)]
@@ -73,13 +73,13 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
         raise UserError(f"{path}: cannot be read ({error}); expected a CSV table in UTF-8") from None
     missing = [column for column in required if rows and column not in rows[0]]
     if missing or not rows:
-        raise UserError(f"{path}: {f'no column {missing[0]}' if missing else 'no rows'}; docs/data.md shows what it should contain")
+        raise UserError(f"{path}: {f'no column {missing[0]}' if missing else 'no rows'}; see docs/data.md for the format")
     return rows
 
 
 # -------------------------------------------------------------------------------------------------------- captions.csv
 def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
-    """The motions in a captions.csv, sorted by name; all rows of a file form one take."""
+    """The motions in a captions.csv, sorted by file name. All rows of a file form one take."""
     rows = defaultdict(list)
     for line, row in enumerate(read_rows(table, ("file",)), start=2):
         if not row.get("caption") and not row.get("label"):
@@ -93,17 +93,17 @@ def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
         if name in names:
             raise UserError(f"{table}: {names[name]} and {file} would have the same name in the dataset; rename one of the files")
         names[name] = file
-        yield JointFile(folder / file, Take(name, OWN, actor=name, segments=stretches(name, rows[file], table)))
+        yield JointFile(folder / file, Take(name, OWN, actor=name, segments=sections(name, rows[file], table)))
 
 
-def stretches(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> tuple[Segment, ...]:
-    """The sections of one file with captions or a label; rows of the same section are captions of one clip."""
+def sections(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> tuple[Segment, ...]:
+    """The sections of one file, from its rows (line number, row). Rows of the same section are captions of one clip."""
     groups = defaultdict(list)
     for line, row in rows:
         start = frames(row.get("start", ""), 0, table, line)
-        end = frames(row.get("end", ""), WHOLE, table, line)
+        end = frames(row.get("end", ""), END_OF_FILE, table, line)
         if end <= start:
-            raise UserError(f"{table}: line {line} ends before it starts; start and end are seconds")
+            raise UserError(f"{table}: line {line} ends before it starts; start and end are in seconds")
         groups[start, end].append(row)
     segments = []
     for number, ((start, end), same) in enumerate(sorted(groups.items()), start=1):
@@ -115,16 +115,16 @@ def stretches(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) ->
 
 
 def frames(seconds: str, default: int, table: Path, line: int) -> int:
-    """A table's time in seconds as a frame; `default` if it is empty. Raises `UserError` for other text."""
+    """Convert a time in seconds, read from a table, to a frame; `default` if it is empty. Raises `UserError` for other text."""
     try:
         return round(float(seconds) * FPS) if seconds else default
     except (ValueError, OverflowError):
-        raise UserError(f"{table}: line {line}: '{seconds}' is no time; start and end are seconds, such as 2.5") from None
+        raise UserError(f"{table}: line {line}: '{seconds}' is not a time; start and end are in seconds, such as 2.5") from None
 
 
 # ------------------------------------------------------------------------------------------------ clips.csv and pairs.json
 def listed_files(folder: Path, segments: dict[str, list[Segment]]) -> Iterator[JointFile]:
-    """The arrays that `clips.csv` lists, with the captions of `pairs.json` and of HumanML3D's segments."""
+    """The motions in a clips.csv, with the captions of pairs.json and of HumanML3D's segments."""
     rows = read_rows(folder / "clips.csv", ("source", "clip", "label"))
     paired = read_pairs(folder / "pairs.json")
     for row in rows:
@@ -132,18 +132,18 @@ def listed_files(folder: Path, segments: dict[str, list[Segment]]) -> Iterator[J
         capture = clip.removesuffix(CROP) if source == "cmu" else ""
         origin = COPIES.get(f"{source}/{clip}", f"cmu_{capture}" if capture else "")
         cmu = origin.removeprefix("cmu_") if origin.startswith("cmu_") else ""
-        known = {segment.name: segment for segment in segments.get(cmu, [])}
-        known = list((known | {segment.name: known.get(segment.name, segment) for segment in paired.get(cmu, [])}).values())
+        merged = {segment.name: segment for segment in segments.get(cmu, [])}
+        merged = list((merged | {segment.name: merged.get(segment.name, segment) for segment in paired.get(cmu, [])}).values())
         take = Take(
             f"{source}_{clip}", source, label=label, actor=actor_of(source, clip), origin=origin,
-            segments=tuple(known) if clip == capture else (),
-            reserved=frozenset(segment.split for segment in known),
+            segments=tuple(merged) if clip == capture else (),
+            reserved=frozenset(segment.split for segment in merged),
         )  # fmt: skip
         yield JointFile(find_motion(folder, source, clip), take, "starts in a T-pose" in row.get("note", ""))
 
 
 def read_pairs(path: Path) -> dict[str, list[Segment]]:
-    """HumanML3D's segments by CMU capture, with their captions; none without the file."""
+    """Read HumanML3D's segments with their captions, by CMU capture; empty if the file does not exist."""
     if not path.is_file():
         return {}
     segments = defaultdict(list)
@@ -153,24 +153,24 @@ def read_pairs(path: Path) -> dict[str, list[Segment]]:
             segment = Segment(pair["id"], int(pair["start_frame"]), int(pair["end_frame"]), pair["split"], captions)
             segments[pair["cmu"]].append(segment)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be understood ({error!r}); expected HumanML3D's segments by capture") from None
+        raise UserError(f"{path}: malformed ({error!r}); expected HumanML3D's segments by capture") from None
     return segments
 
 
 def find_motion(folder: Path, source: str, clip: str) -> Path:
-    """The file of a clip, in the folder of its source or in the folder itself."""
-    places = [place / f"{clip}{suffix}" for place in (folder / source, folder) for suffix in SUFFIXES]
-    return next((place for place in places if place.is_file()), places[0])
+    """The file of a clip, in the folder of its source or in `folder` itself; if it does not exist, a path at which it could be."""
+    paths = [parent / f"{clip}{suffix}" for parent in (folder / source, folder) for suffix in SUFFIXES]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def actor_of(source: str, clip: str) -> str:
-    """The actor: CMU's subject or HDM05's actor; other sources have one actor."""
+    """The actor of a clip: the subject for CMU, the actor for HDM05, and the source itself for others."""
     parts = clip.split("_")
     return parts[0] if source == "cmu" else parts[1] if source == "hdm05" and len(parts) > 1 else source
 
 
 def read_joint_file(file: JointFile) -> Take:
-    """The take of one motion file."""
+    """Read the take of one motion file; if this fails, the take has a `problem`."""
     try:
         joints = load_motion(file.path)
         return replace(file.take, joints=drop_t_pose(joints) if file.t_pose else joints)
@@ -179,7 +179,7 @@ def read_joint_file(file: JointFile) -> Take:
 
 
 def load_motion(path: Path) -> np.ndarray:
-    """Joints (T, 22, 3) float32 at 20 fps, metres, Y up, of a motion file. Arrays of joints count as 20 frames a second."""
+    """Read joints (T, 22, 3) float32 at 20 fps, in metres, Y up, from a motion file. Arrays are assumed to have 20 fps."""
     motion = read_motion(path)
     if motion.joints.shape[1] != HUMANML3D.num_joints:
         raise UserError(f"{path}: {motion.joints.shape[1]} joints; expected {HUMANML3D.num_joints}")
@@ -187,7 +187,7 @@ def load_motion(path: Path) -> np.ndarray:
 
 
 def drop_t_pose(joints: np.ndarray) -> np.ndarray:
-    """Joints (T, 22, 3) without the frames at the start in which both arms are stretched out sideways."""
+    """Remove the frames at the start of joints (T, 22, 3) in which both arms are stretched out sideways."""
     left, right = ((joints[:, wrist] - joints[:, shoulder]) for wrist, shoulder in ((20, 16), (21, 17)))
     lines = (joints[:, 16] - joints[:, 17], left, right)
     across, left, right = (line / np.linalg.norm(line, axis=-1, keepdims=True) for line in lines)

@@ -1,4 +1,4 @@
-"""The report of a build of the `open` dataset: content by source and action, and what is left out."""
+"""The report of a build of the `open` dataset: clips by source and by action, and what was left out."""
 
 from __future__ import annotations
 
@@ -12,36 +12,37 @@ from prepare.open_clips import SHORTEST_REST
 from prepare.open_splits import FEWEST, SPLITS
 from prepare.takes import FPS, LONGEST, SHORTEST, Clip, Segment, Take
 
-NAMED = 8  # examples of a problem that the report names
+EXAMPLES = 8  # maximum number of examples of each problem
 
 
 def report(
     takes: Sequence[Take], clips: Sequence[Clip], captions: int, segments: Mapping[str, Sequence[Segment]]
 ) -> list[str]:
-    """The lines of the report; `segments`: HumanML3D's segments by CMU capture, if used."""
+    """The lines of the report. `captions` is their number; `segments` are HumanML3D's segments by CMU capture, if used."""
     lines = []
     for source in sorted({take.source for take in takes}):
         lines += report_source([take for take in takes if take.source == source], [clip for clip in clips if clip.source == source])
-    if cut := [clip for clip in clips if clip.source == EXCERPT]:
-        counts = Counter(clip.actions[0] for clip in cut if not clip.name.startswith("M"))
+    if excerpts := [clip for clip in clips if clip.source == EXCERPT]:
+        counts = Counter(clip.actions[0] for clip in excerpts if not clip.name.startswith("M"))
         listed = ", ".join(f"{action} {count}" for action, count in sorted(counts.items()))
-        lines.append(f"excerpts: {minutes(cut):.0f} minutes, {len(cut):,} clips with mirrors; without: {listed}")
+        clips_by_action = f"{len(excerpts):,} clips with mirrors; without mirrors: {listed}"
+        lines.append(f"excerpts: {minutes(excerpts):.0f} minutes, {clips_by_action}")
     if composed := [clip for clip in clips if clip.source == COMPOSED]:
-        share = len(composed) / sum(clip.split == "train" for clip in clips)
-        lines.append(f"composed: {minutes(composed):.0f} minutes, {len(composed):,} clips with mirrors, {share:.0%} of train")
+        fraction = len(composed) / sum(clip.split == "train" for clip in clips)
+        lines.append(f"composed: {minutes(composed):.0f} minutes, {len(composed):,} clips with mirrors, {fraction:.0%} of train")
     lines += [*report_segments(takes, segments), *report_overlaps(takes), *report_tests(clips), *report_actions(clips)]
     return [*lines, f"{len(clips):,} clips, {captions:,} captions"]
 
 
 def report_source(takes: list[Take], clips: list[Clip]) -> list[str]:
-    """Lines about one source: takes, minutes, clips by split, clips left out."""
+    """Lines about one source: takes, minutes, clips by split, losses."""
     splits = Counter(clip.split for clip in clips)
     counts = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits[split])
     built = f"{minutes(clips):.0f} minutes -> {len(clips):,} clips with mirrors"
     lines = [f"{takes[0].source}: {len(takes):,} takes, {built}: {counts}"]
     unseen = sorted({f"{clip.content} {clip.style}" for clip in clips if clip.split == "test_unseen"})
     if unseen:
-        lines.append(f"  {len(unseen)} combinations unseen in training: {', '.join(unseen)}")
+        lines.append(f"  {len(unseen)} combinations held out of training: {', '.join(unseen)}")
     joined = [clip for clip in clips if "_x" in clip.name and not clip.name.startswith("M")]
     if joined:
         lines.append(f"  {len(joined)} clips joined from takes shorter than {SHORTEST + 1} frames")
@@ -49,7 +50,7 @@ def report_source(takes: list[Take], clips: list[Clip]) -> list[str]:
 
 
 def report_losses(takes: list[Take], clips: list[Clip]) -> list[str]:
-    """Lines about takes that are left out or only partly used."""
+    """Lines about takes and segments that are left out or only partly used."""
     usable = [take for take in takes if not take.problem]
     whole = [take for take in usable if take.content or take.label]
     long = [take for take in whole if len(take.joints) > LONGEST + 1 and not take.segments]
@@ -58,62 +59,64 @@ def report_losses(takes: list[Take], clips: list[Clip]) -> list[str]:
     short += [part.name for take, part in unlabelled if min(part.end, len(take.joints)) - part.start <= SHORTEST]
     lines = []
     if long:
-        rests = sum(0 < (len(take.joints) - 1) % LONGEST < SHORTEST_REST for take in long)
-        dropped = f", {rests} rests shorter than {SHORTEST_REST} frames left out" if rests else ""
+        last_pieces = sum(0 < (len(take.joints) - 1) % LONGEST < SHORTEST_REST for take in long)
+        dropped = f", {last_pieces} last pieces shorter than {SHORTEST_REST} frames left out" if last_pieces else ""
         lines.append(f"  {len(long)} cut because longer than {LONGEST} frames{dropped}")
     if short:
-        lines.append(f"  {len(short)} left out because shorter than {SHORTEST} frames: {some_of(short)}")
-    frames = sum(len(take.joints) for take in usable) / FPS / 60
-    lost = frames - minutes(clips)
+        lines.append(f"  {len(short)} left out because shorter than {SHORTEST} frames: {examples_of(short)}")
+    total = sum(len(take.joints) for take in usable) / FPS / 60
+    lost = total - minutes(clips)
     if lost >= 0.5:
-        lines.append(f"  {lost:.1f} of {frames:.1f} minutes unused: rests, frames without caption or label, standing idle")
+        reasons = "short last pieces, frames without caption or label, standing idle"
+        lines.append(f"  {lost:.1f} of {total:.1f} minutes unused: {reasons}")
     return lines + [f"  left out: {take.name}: {take.problem}" for take in takes if take.problem]
 
 
-def some_of(names: Sequence[str]) -> str:
-    """The first few names."""
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
+def examples_of(names: Sequence[str]) -> str:
+    """The first few names, and the number of further ones."""
+    return ", ".join(names[:EXAMPLES]) + (f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else "")
 
 
 def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segment]]) -> list[str]:
-    """A line about HumanML3D's segments of CMU's captures whose file was not found."""
+    """A line about the number of HumanML3D's segments of CMU's captures, and about those whose file was not found."""
     if not segments:
         return []
     usable = {take.name.removeprefix("cmu_") for take in takes if take.source == "cmu" and not take.problem}
     total = sum(map(len, segments.values()))
-    missing = {capture: len(some) for capture, some in segments.items() if capture not in usable}
-    captures = f"{len(missing):,} captures: {some_of(sorted(missing))}"
-    lost = f"{sum(missing.values()):,} found no file ({captures})" if missing else "all found their file"
+    missing = {capture: len(of_capture) for capture, of_capture in segments.items() if capture not in usable}
+    captures = f"{len(missing):,} captures: {examples_of(sorted(missing))}"
+    lost = f"{sum(missing.values()):,} without a file ({captures})" if missing else "no file missing"
     return [f"HumanML3D's segments of CMU: {total:,}, {lost}"]
 
 
 def report_overlaps(takes: Sequence[Take]) -> list[str]:
-    """A line about HumanML3D's segments of one take that overlap but have different splits; they are kept."""
+    """A line about overlapping segments of HumanML3D in different splits; they are kept, as published."""
     pairs = 0
     for take in takes:
         for first, second in combinations(take.segments, 2):
             pairs += first.split != second.split and max(first.start, second.start) < min(first.end, second.end)
-    return [f"{pairs} pairs of HumanML3D's segments in different splits share frames, as published"] if pairs else []
+    return [f"{pairs} pairs of HumanML3D's segments in different splits share frames, as in HumanML3D"] if pairs else []
 
 
 def report_tests(clips: Sequence[Clip]) -> list[str]:
-    """A line about actions with enough captures that have no test clips."""
+    """A line about actions that have enough captures for test_everyday, but no clips there."""
     captures, held_out = defaultdict(set), set()
     for clip in clips:
         for action in clip.actions if clip.label and clip.source != COMPOSED else ():
             captures[action].add(clip.take)
             held_out |= {action} if clip.split not in ("train", "val") else set()
-    missing = sorted(action for action, some in captures.items() if len(some) >= FEWEST and action not in held_out)
-    return [f"test_everyday without {', '.join(missing)}: HumanML3D has their captures in train or val"] if missing else []
+    missing = sorted(action for action, takes in captures.items() if len(takes) >= FEWEST and action not in held_out)
+    reason = "HumanML3D has all their captures in train or val"
+    return [f"no clips in test_everyday for {', '.join(missing)}: {reason}"] if missing else []
 
 
 def report_actions(clips: Sequence[Clip]) -> list[str]:
-    """A table of clips and minutes by main action, without mirrors and compositions."""
+    """A table of clips and minutes by main action, without mirror images and compositions."""
     groups = defaultdict(list)
     for clip in clips:
         if not clip.name.startswith("M") and clip.source != COMPOSED:
             groups[clip.actions[0] if clip.actions else "(none named)"].append(clip)
-    lines = ["clips and minutes by main action, without mirrors and compositions: train | val | tests"]
+    lines = ["clips and minutes by main action, without mirrors and compositions: train | val | test splits"]
     for action, group in sorted(groups.items(), key=lambda item: -len(item[1])):
         parts = [[clip for clip in group if clip.split == split] for split in ("train", "val")]
         parts.append([clip for clip in group if clip.split not in ("train", "val")])
@@ -123,5 +126,5 @@ def report_actions(clips: Sequence[Clip]) -> list[str]:
 
 
 def minutes(clips: Sequence[Clip], mirrors: bool = True) -> float:
-    """Minutes of motion, without mirrors."""
+    """Minutes of motion without mirror images; `mirrors` says whether `clips` contains them."""
     return sum(len(clip.joints) - 1 for clip in clips) / (2 if mirrors else 1) / FPS / 60

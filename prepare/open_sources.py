@@ -1,7 +1,7 @@
-"""Raw captures of the `open` dataset: Bandai-Namco's BVH, CMU's ASF/AMC or BVH, HDM05's ASF/AMC, from folders or their archives.
+"""Read captures for the `open` dataset: Bandai-Namco's BVH, CMU's ASF/AMC or BVH, HDM05's ASF/AMC, from folders or archives.
 
-Everything is returned as a `Take`: joints (T, 22, 3) at 20 fps in HumanML3D's order, metres, Y up, not yet on the floor. Functions
-that read a file run in other processes, so they return errors instead of raising them.
+Captures are returned as `Take`: joints (T, 22, 3) at 20 fps in HumanML3D's order, in metres, Y up, not yet on the floor. Functions
+that read a capture do not raise `UserError`, because they run in other processes; the returned take has a `problem` instead.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from utils.errors import UserError
 BANDAI_NAME = re.compile(r"dataset-([12])_([a-z-]+)_([a-z-]+)_(\d+)$")
 CMU_NAME = re.compile(r"\d+_\d+$")
 HDM05_NAME = re.compile(r"(HDM_([a-z]{2}))_(.+?)_\d+(_\d+)?$")
-CMU_POSER_METRES = 0.0101  # the unit of the BVH edition for Poser, by the legs of subject 135, who is there as ASF/AMC too
-CMU_METRES = INCH / 0.45  # that of the editions for MotionBuilder and 3ds Max, as in ASF/AMC
-STAND_INS = {"88": "08", "90": "08"}  # subjects without a skeleton of their own, and whose fits
-FIRST, FASTEST = 8, 25.0  # frames at the start in which a joint faster than this (m/s) is a capture error
-DESCRIPTION = re.compile(r"\s*(\d+_\d+)[\s,;]+(.*\w.*?)\s*$")  # 14_27 sit on high stool, stand up
+CMU_POSER_METRES = 0.0101  # metres per unit in the BVH edition for Poser, from the legs of subject 135, who also has an ASF/AMC
+CMU_METRES = INCH / 0.45  # metres per unit in the editions for MotionBuilder and 3ds Max, as in ASF/AMC
+SUBSTITUTES = {"88": "08", "90": "08"}  # subjects without an .asf file → subjects whose skeletons fit
+FIRST, FASTEST = 8, 25.0  # in this many first frames, a joint faster than this (m/s) is a capture error
+DESCRIPTION = re.compile(r"\s*(\d+_\d+)[\s,;]+(.*\w.*?)\s*$")  # such as: 14_27 sit on high stool, stand up
 
 Segments = dict[str, list[Segment]]
 
 
 @dataclass(frozen=True)
 class AmcFile:
-    """A capture as ASF/AMC or BVH, with its label and segments."""
+    """A capture file, .amc or .bvh, and its take without the joints."""
 
     motion: RawFile
-    skeleton: RawFile | None  # of an AMC
+    skeleton: RawFile | None  # the .asf file of an .amc file
     take: Take
 
 
@@ -51,20 +51,23 @@ def bandai_files(folder: Path) -> Iterator[RawFile]:
 
 
 def read_bandai(file: RawFile) -> Take:
-    """The take of one Bandai-Namco BVH file (30 fps, centimetres); content and style come from its name."""
+    """Read the take of one Bandai-Namco BVH file (30 fps, centimetres). Content and style come from its name."""
     dataset, content, style, number = BANDAI_NAME.match(file.path.stem).groups()
-    about = {"source": f"bandai {dataset}", "content": content, "style": style}
+    properties = {"source": f"bandai {dataset}", "content": content, "style": style}
     name = f"B{dataset}_{content}_{style}_{number}"
     try:
         bvh = read_bvh(file.stream())
         joints = map_joints(bvh.names, bvh.joints(), JOINT_MAPS["bandai"], str(file.path)) / 100
     except UserError as error:
-        return Take(name, **about, problem=str(error))
-    return Take(name, **about, joints=resample(joints, bvh.fps, FPS).astype(np.float32))
+        return Take(name, **properties, problem=str(error))
+    return Take(name, **properties, joints=resample(joints, bvh.fps, FPS).astype(np.float32))
 
 
 def cmu_segments(texts: Path, published: dict[str, bytes]) -> Segments:
-    """HumanML3D's segments by capture (60_01), from index.csv and the splits in `texts`, with their captions."""
+    """HumanML3D's segments by CMU capture (such as 60_01), from index.csv and the splits in the folder `texts`.
+
+    `published` holds the content of HumanML3D's caption files, by clip name.
+    """
     split_of = {name: split for split, names in read_splits(texts).items() for name in names}
     segments = defaultdict(list)
     for clip in read_index(texts / "index.csv"):
@@ -78,18 +81,18 @@ def cmu_segments(texts: Path, published: dict[str, bytes]) -> Segments:
 
 def cmu_files(folder: Path, segments: Segments) -> Iterator[AmcFile]:
     """The CMU captures under `folder` that have segments or a description."""
-    beside = list(raw_files(folder, lambda path: path.suffix.lower() in (".asf", ".txt", ".csv")))
-    skeletons = {file.path.stem: file for file in beside if file.path.suffix.lower() == ".asf"}
-    words = descriptions(file.text for file in beside if file.path.suffix.lower() != ".asf")
+    companions = list(raw_files(folder, lambda path: path.suffix.lower() in (".asf", ".txt", ".csv")))
+    skeletons = {file.path.stem: file for file in companions if file.path.suffix.lower() == ".asf"}
+    labels = descriptions(file.text for file in companions if file.path.suffix.lower() != ".asf")
     for file in raw_files(folder, lambda path: path.suffix.lower() in (".amc", ".bvh") and bool(CMU_NAME.match(path.stem))):
         capture, subject = file.path.stem, file.path.stem.partition("_")[0]
-        skeleton = skeletons.get(subject) or skeletons.get(STAND_INS.get(subject, ""))
-        cuts = tuple(segments.get(capture, ()))
+        skeleton = skeletons.get(subject) or skeletons.get(SUBSTITUTES.get(subject, ""))
+        own_segments = tuple(segments.get(capture, ()))
         take = Take(
-            f"cmu_{capture}", "cmu", label=words.get(capture, ""), actor=subject, segments=cuts,
-            reserved=frozenset(segment.split for segment in cuts),
+            f"cmu_{capture}", "cmu", label=labels.get(capture, ""), actor=subject, segments=own_segments,
+            reserved=frozenset(segment.split for segment in own_segments),
         )  # fmt: skip
-        if cuts or take.label:
+        if own_segments or take.label:
             yield AmcFile(file, skeleton, take)
 
 
@@ -100,7 +103,7 @@ def descriptions(texts: Iterable[str]) -> dict[str, str]:
 
 
 def read_cmu(file: AmcFile) -> Take:
-    """One CMU capture."""
+    """Read the take of one CMU capture."""
     path = file.motion.path
     try:
         if path.suffix.lower() == ".bvh":
@@ -114,9 +117,9 @@ def read_cmu(file: AmcFile) -> Take:
 
 
 def hold_jumps(joints: np.ndarray, fps: float) -> np.ndarray:
-    """Joints (T, 22, 3) with discontinuous first frames replaced by the first continuous one.
+    """Replace frames before a jump at the start of joints (T, 22, 3) by the first frame after it.
 
-    Some captures start with a stray frame, some conversions with a transition from a T-pose.
+    Some captures start with a wrong frame, and some conversions with a transition from a T-pose.
     """
     speed = np.linalg.norm(np.diff(joints[: FIRST + 1], axis=0), axis=-1).max(-1) * fps
     jumps = np.flatnonzero(speed > FASTEST)
@@ -127,23 +130,23 @@ def hold_jumps(joints: np.ndarray, fps: float) -> np.ndarray:
 
 
 def read_cmu_bvh(file: RawFile) -> np.ndarray:
-    """Joints of a conversion of CMU's captures to BVH, whose first frame is the rest pose."""
+    """Read joints in metres from a BVH conversion of a CMU capture, without its first frame, which is the rest pose."""
     tree = read_bvh(file.stream())
     metres = CMU_POSER_METRES if "lThigh" in tree.names else CMU_METRES
     return joints_of_tree(tree, str(file.path)).joints[1:] * metres
 
 
 def read_amc(file: AmcFile) -> tuple[np.ndarray, float | None]:
-    """Joints of an AMC at its frame rate, and the rate if the file states it."""
+    """Read joints in metres from an AMC file, and its frame rate if the file states it."""
     path = file.motion.path
     if not file.skeleton:
-        raise UserError(f"{path}: no skeleton for it; put the .asf of its subject into the same folder or archive")
+        raise UserError(f"{path}: its skeleton is missing; put the .asf file of the subject into the same folder or archive")
     names, landmarks, fps = read_asf_amc(file.skeleton.stream(), file.motion.stream())
     return map_joints(names, landmarks, JOINT_MAPS["cmu_asf"], str(path)), fps
 
 
 def hdm05_files(folder: Path) -> Iterator[AmcFile]:
-    """HDM05's cut takes as ASF/AMC; the action is in the file's name: HDM_bd_squat1Reps_004_120.amc, with HDM_bd.asf."""
+    """HDM05's cut takes as ASF/AMC. File names contain actor and action: HDM_bd_squat1Reps_004_120.amc, with HDM_bd.asf."""
     skeletons = {file.path.stem: file for file in raw_files(folder, lambda path: path.suffix.lower() == ".asf")}
     for file in raw_files(folder, lambda path: path.suffix.lower() == ".amc" and HDM05_NAME.match(path.stem) is not None):
         subject, actor, action = HDM05_NAME.match(file.path.stem).groups()[:3]
@@ -152,7 +155,7 @@ def hdm05_files(folder: Path) -> Iterator[AmcFile]:
 
 
 def read_hdm05(file: AmcFile) -> Take:
-    """One take of HDM05."""
+    """Read one take of HDM05."""
     try:
         joints, fps = read_amc(file)
     except UserError as error:

@@ -1,7 +1,7 @@
 """Splits of the `open` dataset, including held-out combinations of content and style.
 
-Splits are assigned to captures, not to clips: a capture, its mirror, its copies in other sources and the frames outside HumanML3D's
-segments are in the same split. HumanML3D's segments keep their split.
+Splits are assigned to captures, not to clips. All frames of a capture outside HumanML3D's segments, their mirror images, and copies
+of the capture in other sources have the same split. HumanML3D's segments keep their published split.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 from prepare.actions import actions_in
 
-if TYPE_CHECKING:  # prepare.takes imports numpy, for which --help does not wait
+if TYPE_CHECKING:  # prepare.takes imports numpy; imported late, to keep --help fast
     from prepare.takes import Take
 
 SPLITS = ("train", "val", "test", "test_unseen", "test_everyday")
-SHARES = {"test": 0.15, "val": 0.05}
-FEWEST = 4  # captures of an action from which one is held out for test_everyday
-TEST_ACTORS = frozenset({("hdm05", "tr")})  # never in train or val, so that one person is new to every model
+FRACTIONS = {"test": 0.15, "val": 0.05}
+FEWEST = 4  # minimum number of captures of an action, to hold one out for test_everyday
+TEST_ACTORS = frozenset({("hdm05", "tr")})  # (source, actor) that are in neither train nor val, to test an unseen person
 
-# Content x style that no model sees in training. Their mirrors are of the same combinations (or of the other side, listed too),
-# and no combination of one dataset comes back in the other, under this name or a synonym.
+# Combinations (content, style) that are held out of training. Mirror images of a combination are held out too, and no combination
+# occurs in the other dataset under the same name or a synonym.
 UNSEEN = {
     "bandai 1": (
         ("walk", "childish"), ("walk", "giant"), ("walk", "chimpira"), ("walk", "musical"), ("walk-left", "proud"),
@@ -36,20 +36,20 @@ UNSEEN = {
 
 
 def draw_splits(takes: list[Take]) -> dict[str, str]:
-    """The split of each take by name. For a take with segments, it applies to the frames outside of them."""
+    """The split of each take, by name. In a take with segments, it applies to the frames outside the segments."""
     contents = [take for take in takes if take.content]
     return draw_by_content(contents) | draw_by_action([take for take in takes if not take.content])
 
 
 def by_hash(names: Iterable[str]) -> list[str]:
-    """The names in an arbitrary but fixed order."""
+    """The names in a pseudo-random but fixed order."""
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
 def draw_by_content(takes: list[Take]) -> dict[str, str]:
-    """Bandai-Namco's splits: test_unseen, or drawn within each content, so that rare contents are represented.
+    """The splits of Bandai-Namco's takes: test_unseen for the held-out combinations, else drawn separately for each content.
 
-    A content with few takes is in train.
+    All takes of a content with few takes are in train.
     """
     splits, groups = {}, defaultdict(list)
     for take in takes:
@@ -58,18 +58,19 @@ def draw_by_content(takes: list[Take]) -> dict[str, str]:
         else:
             groups[take.source, take.content].append(take.name)
     for names in groups.values():
-        test, val = round(SHARES["test"] * len(names)), round(SHARES["val"] * len(names))
+        test, val = round(FRACTIONS["test"] * len(names)), round(FRACTIONS["val"] * len(names))
         for index, name in enumerate(by_hash(names)):
             splits[name] = "test" if index < test else "val" if index < test + val else "train"
     return splits
 
 
 def draw_by_action(takes: list[Take]) -> dict[str, str]:
-    """The splits of everyday takes.
+    """The splits of everyday takes. All copies of a capture have the same split.
 
-    A capture with a test segment of HumanML3D, and every copy of it, is test_everyday; one with a validation segment, val. Of
-    each action with FEWEST captures or more, 15 % or at least one are in test_everyday: these, the held-out actor's, and further
-    ones as necessary. 5 % of each main action are in val, all others in train.
+    Captures with a test segment of HumanML3D, and those of the held-out actor, are in test_everyday; other captures with a
+    validation or training segment are in val or train. Of each action with at least FEWEST captures, further captures are added to
+    test_everyday until it contains 15 % of the captures, but at least one. Then val gets 5 % of the captures of each main action,
+    and train all others.
     """
     captures = defaultdict(list)
     for take in takes:
@@ -80,28 +81,28 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
     rare = {action for action, count in counts.items() if count < FEWEST}
     for action in sorted(set(counts) - rare, key=lambda action: (counts[action], action)):
         members = by_hash(name for name in captures if action in actions[name])
-        missing = max(1, round(SHARES["test"] * len(members))) - sum(splits.get(name) == "test_everyday" for name in members)
+        missing = max(1, round(FRACTIONS["test"] * len(members))) - sum(splits.get(name) == "test_everyday" for name in members)
         free = [name for name in members if name not in splits]
         free.sort(key=lambda name: (bool(rare & set(actions[name])), actions[name][0] != action))
         splits |= dict.fromkeys(free[: max(missing, 0)], "test_everyday")
     for action in sorted(counts):
         members = by_hash(name for name in captures if actions[name][:1] == (action,))
-        missing = round(SHARES["val"] * len(members)) - sum(splits.get(name) == "val" for name in members)
+        missing = round(FRACTIONS["val"] * len(members)) - sum(splits.get(name) == "val" for name in members)
         free = [name for name in members if name not in splits]
         splits |= dict.fromkeys(free[: max(missing, 0)], "val")
     return {take.name: splits.get(name, "train") for name, group in captures.items() for take in group}
 
 
 def actions_of(takes: list[Take]) -> tuple[str, ...]:
-    """The actions in the labels of a capture and of its copies, or else in the captions of a user's sections."""
+    """The actions in the labels of a capture and its copies; for a user's own motions, those in labels or captions of sections."""
     words = [(take.label, take.source) for take in takes]
-    own = [segment for take in takes if not take.label and not take.reserved for segment in take.segments]
-    words += [(segment.label or " ".join(segment.captions), "") for segment in own]
+    sections = [segment for take in takes if not take.label and not take.reserved for segment in take.segments]
+    words += [(segment.label or " ".join(segment.captions), "") for segment in sections]
     return tuple(dict.fromkeys(action for label, source in words for action in actions_in(label, source)))
 
 
 def given_split(takes: list[Take]) -> str:
-    """The fixed split of a capture; empty if it is drawn."""
+    """The split of a capture if it is fixed by the held-out actors or by segments; else ""."""
     reserved = set().union(*(take.reserved for take in takes)) | {segment.split for take in takes for segment in take.segments}
     if any((take.source, take.actor) in TEST_ACTORS for take in takes) or "test" in reserved:
         return "test_everyday"

@@ -17,34 +17,35 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from prepare.clip_files import Process
 
-HELD_OUT = 0.1  # of the files whose rows name no split, for val and as many for test
-FEWEST = 3  # files; fewer are all in train
+HELD_OUT = 0.1  # fraction of the files without a given split for val, and the same fraction for test
+FEWEST = 3  # minimum number of files to hold any out; fewer are all in train
 
 
 def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
-    """All files of the table, including those with problems. Raises `UserError` if none can be read."""
+    """Read all files of the table. Takes of unreadable files have a `problem`. Raises `UserError` if no file can be read."""
     if not folder.is_dir():
         raise UserError(f"--motions {folder}: no such folder")
     takes = list(tqdm(process(read_joint_file, captioned_files(folder, table)), "motions", unit=" files"))
     if all(take.problem for take in takes):
-        raise UserError(f"none of the {len(takes)} files of {table} can be used; the first: {takes[0].problem}")
+        raise UserError(f"none of the {len(takes)} files of {table} can be used; problem of the first file: {takes[0].problem}")
     return takes
 
 
 def draw_own_splits(takes: list[Take]) -> dict[str, str]:
-    """The split of each file without a given one: a tenth, but at least one, each for val and test, the others for train."""
-    free = by_hash(take.name for take in takes if not take.problem and not any(segment.split for segment in take.segments))
-    held_out = max(1, round(HELD_OUT * len(free))) if len(free) >= FEWEST else 0
-    return {name: "test" if n < held_out else "val" if n < 2 * held_out else "train" for n, name in enumerate(free)}
+    """The split of each file without a given split, by name: a tenth each for val and test, at least one file, others for train."""
+    undecided = by_hash(take.name for take in takes if not take.problem and not any(segment.split for segment in take.segments))
+    held_out = max(1, round(HELD_OUT * len(undecided))) if len(undecided) >= FEWEST else 0
+    return {name: "test" if n < held_out else "val" if n < 2 * held_out else "train" for n, name in enumerate(undecided)}
 
 
 def make_own_clips(takes: list[Take], splits: dict[str, str]) -> list[Clip]:
-    """The clips of all usable takes, each with its mirror. Raises `UserError` if none is for training."""
+    """The clips of all usable takes, each followed by its mirror image. Raises `UserError` if train has no clips."""
     clips = []
     for take in takes:
         if not take.problem:
             clips += [clip for clip in take_clips(take, splits.get(take.name, "train")) if len(clip.joints) > SHORTEST]
     clips = [replace(clip, actions=clip.actions or (clip.label,) * bool(clip.label)) for clip in clips]
     if not any(clip.split == "train" for clip in clips):
-        raise UserError(f"no clip for training: a stretch needs {SHORTEST + 1} frames at 20 a second and the split train or none")
+        needed = f"at least {SHORTEST + 1} frames at 20 fps, and the split train or none"
+        raise UserError(f"no clip for training: a section needs {needed}")
     return [version for clip in clips for version in (clip, mirrored(clip))]

@@ -2,7 +2,7 @@
 
     python -m prepare.own_dataset --motions DIR --captions captions.csv --out dataset/Mine
 
-Scripts use the folder with `--dataset_name open --data_root dataset/Mine`; docs/data.md explains fine-tuning.
+To use the dataset, give other scripts `--dataset_name open --data_root dataset/Mine`. docs/data.md explains fine-tuning.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from options.prepare import BuildOwn
 from prepare.folder import check_replaceable, whole_folder
 from utils.errors import UserError, readable, script, warning
 
-if TYPE_CHECKING:  # prepare.takes imports numpy, for which --help does not wait
+if TYPE_CHECKING:  # prepare.takes imports numpy; imported late, to keep --help fast
     from prepare.takes import Clip, Take
 
 REPORT = "report.txt"
-TITLE = "own dataset"  # first line of the report: the mark of a folder that this script may replace
+TITLE = "own dataset"  # first line of the report, by which this script recognises folders that it may replace
 FEW_CLIPS, FEW_MINUTES = 30, 5.0
 
 
 @script
 def main(argv: list[str] | None = None) -> None:
     options = parse(BuildOwn, argv)
-    for flag, what in (("motions", "folder of motion files"), ("captions", "table of their captions"), ("out", "folder to make")):
+    required = (("motions", "folder of motion files"), ("captions", "table of their captions"), ("out", "output folder"))
+    for flag, meaning in required:
         if not getattr(options, flag):
-            raise UserError(f"--{flag}: missing; name the {what}")
+            raise UserError(f"--{flag}: missing; give the {meaning}")
     out = Path(options.out).resolve()
     check_replaceable(out, REPORT, TITLE)
 
@@ -48,12 +49,12 @@ def main(argv: list[str] | None = None) -> None:
         (folder / REPORT).write_text(readable("\n".join([TITLE, *lines, ""])), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
-    print("\n".join([*lines, f"the dataset is in {out}; scripts take it by --dataset_name open --data_root {options.out}"]))
+    print("\n".join([*lines, f"dataset written to {out}; use it with --dataset_name open --data_root {options.out}"]))
     warn_if_small(clips)
 
 
 def report(takes: list[Take], clips: list[Clip], captions: int) -> list[str]:
-    """What was built and what was left out, as lines."""
+    """Lines about what was built and what was left out."""
     from prepare.open_report import minutes
     from prepare.takes import SHORTEST
 
@@ -62,18 +63,18 @@ def report(takes: list[Take], clips: list[Clip], captions: int) -> list[str]:
     used = {clip.take for clip in clips}
     short = [take.name for take in takes if not take.problem and take.capture not in used]
     if short:
-        lines.append(f"  left out because no stretch has {SHORTEST + 1} frames at 20 a second: {', '.join(short)}")
+        lines.append(f"  left out because no section has {SHORTEST + 1} frames at 20 fps: {', '.join(short)}")
     return lines + [f"  left out: {take.problem}" for take in takes if take.problem]
 
 
 def warn_if_small(clips: list[Clip]) -> None:
-    """Warn where a split has too few clips to train or evaluate on."""
+    """Print a warning if the dataset is too small for fine-tuning."""
     from prepare.open_report import minutes
 
     count = sum(not clip.name.startswith("M") for clip in clips)
     if count < FEW_CLIPS or minutes(clips) < FEW_MINUTES:
         few = f"{count} clips, {minutes(clips):.1f} minutes"
-        warning(f"{few}: too few to learn from; from {FEW_CLIPS} clips and {FEW_MINUTES:g} minutes on, fine-tuning can help")
+        warning(f"{few}: too few for fine-tuning, which needs at least {FEW_CLIPS} clips and {FEW_MINUTES:g} minutes")
 
 
 if __name__ == "__main__":

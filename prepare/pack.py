@@ -3,9 +3,9 @@
     python -m prepare.pack --data_root dataset/Open --splits train val --out open.pack
     python -m prepare.pack --unpack open.pack --out dataset/Open
 
-Features are derived from joints, so only joints are stored: rounded to 0.1 mm (`STEP`), relative to the parent joint, as deviations
-from constant velocity. This leaves about one byte per coordinate before compression. Unpacking computes the features, and mirrored
-clips (M…) from their originals. The file is a zip archive; it also holds captions, splits, statistics and `actions.csv` unchanged.
+Only joints are stored: rounded to 0.1 mm (`STEP`), relative to the parent joint, as deviations from constant velocity. Most of
+these values fit into one byte before compression. Unpacking recomputes the features from the joints, and mirrored clips (M…) from
+their originals. The file is a zip archive; it also contains captions, splits, statistics and `actions.csv` unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from options.cli import parse
 from options.prepare import PackDataset
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for torch
+if TYPE_CHECKING:  # torch is imported late, to keep --help fast
     from torch import Tensor
 
     from data.store import Clips
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # --help does not wait for torch
     from motion.spec import DatasetSpec
 
 STEP = 1e-4  # metres; resolution of the stored joint coordinates
-CLOSE = 0.05  # metres; an M… clip whose joints are farther from the mirrored original on average is stored as a clip of its own
+CLOSE = 0.05  # metres; an M… clip is stored separately if its joints are farther than this from the mirrored original, on average
 BATCH = 64  # clips per batch for computing features
 INDEX, JOINTS, TEXTS = "index.json", "joints", "texts.json"
 COPIED = ("Mean.npy", "Std.npy", "actions.csv", "composed.txt")  # files of the folder that are stored unchanged, if they exist
@@ -45,7 +45,7 @@ COPIED = ("Mean.npy", "Std.npy", "actions.csv", "composed.txt")  # files of the 
 def main(argv: list[str] | None = None) -> None:
     config = parse(PackDataset, argv)
     if not config.out:
-        raise UserError("--out is missing: name the file to write, or with --unpack the folder")
+        raise UserError("--out is missing: give the file to write, or with --unpack the folder to write")
     if config.unpack:
         unpack(Path(config.unpack), Path(config.out), config.workers)
     else:
@@ -98,15 +98,18 @@ def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
     for name, index in indices.items():
         original = indices.get(name.removeprefix("M"), index)
         if original != index and clips.lengths[original] == clips.lengths[index]:
-            ours, theirs = (clips[i][:, spec.joints_slice].reshape(-1, len(order), 3) for i in (index, original))
-            distance = np.linalg.norm(ours - theirs[:, order] * np.float32([-1, 1, 1]), axis=-1).mean()
+            joints, source = (clips[i][:, spec.joints_slice].reshape(-1, len(order), 3) for i in (index, original))
+            distance = np.linalg.norm(joints - source[:, order] * np.float32([-1, 1, 1]), axis=-1).mean()
             if distance * spec.unit_scale < CLOSE:
                 mirrors.add(name)
     return mirrors
 
 
 def quantised(rows: np.ndarray, skeleton: Skeleton, step: float) -> np.ndarray:
-    """Features (T, D) → joints relative to their parents (T + 1, J, 3), the root absolute, as int32 multiples of `step`."""
+    """Convert features (T, D) to joints (T + 1, J, 3) relative to their parents, as int32 multiples of `step`.
+
+    The root joint is absolute.
+    """
     import torch
 
     joints = np.rint(described_joints(torch.tensor(rows), skeleton.num_joints).numpy() / step).astype(np.int32)
@@ -115,11 +118,12 @@ def quantised(rows: np.ndarray, skeleton: Skeleton, step: float) -> np.ndarray:
 
 
 def described_joints(features: Tensor, num_joints: int) -> Tensor:
-    """The joints (T + 1, J, 3) of all frames from which features (T, D) were computed.
+    """Recover all joints (T + 1, J, 3) from which features (T, D) were computed.
 
-    `motion.features.features_to_joints` returns only the first T frames, and turns the wrong way where the heading passes −Z,
-    because the stored angle has the wrong sign there, as in HumanML3D. Here the sign is chosen so that the velocities of each row
-    lead to the joints of the next row. The velocities of the last row give the last frame.
+    `motion.features.features_to_joints` returns only the first T frames. It also turns in the wrong direction where the heading
+    crosses −Z, because the stored angle has the wrong sign there, as in HumanML3D. This function chooses the sign for which the
+    joints and velocities of each row agree best with the joints of the next row. The last frame follows from the velocities of the
+    last row.
     """
     import torch
 
@@ -129,13 +133,12 @@ def described_joints(features: Tensor, num_joints: int) -> Tensor:
     angle, height, J = features[:, 0], features[:, 3], num_joints
     ground = features.new_tensor([1, 0, 1])
     root = torch.stack((torch.zeros_like(height), height, torch.zeros_like(height)), dim=-1)[:, None]
-    local = torch.cat((root, features[:, 4 : 3 * J + 1].unflatten(-1, (-1, 3))), dim=1)  # (T, J, 3) from the root's floor point
-    moved = features[:, 9 * J - 5 : 12 * J - 5].unflatten(-1, (J, 3))  # (T, J, 3) to the next frame, in this one's body frame
+    local = torch.cat((root, features[:, 4 : 3 * J + 1].unflatten(-1, (-1, 3))), dim=1)  # (T, J, 3) in body axes
+    moved = features[:, 9 * J - 5 : 12 * J - 5].unflatten(-1, (J, 3))  # (T, J, 3) displacement to the next frame, in body axes
     ahead = (local + moved - moved[:, :1] * ground)[:-1]
 
     def error(sign: int) -> Tensor:
-        """Squared distances (T - 1,), summed over joints, of the next frame from what is expected after a turn by `2 * sign *
-        angle`."""
+        """Squared error (T - 1,), summed over joints, of the next frame as predicted with a turn by `2 * sign * angle`."""
         turn = qaxis("y", 2 * sign * angle[:-1])[:, None].expand(-1, J, -1)
         return (qrotate(turn, ahead) - local[1:]).square().sum((-1, -2))
 
@@ -148,8 +151,10 @@ def described_joints(features: Tensor, num_joints: int) -> Tensor:
 
 
 def planes(clips: Sequence[np.ndarray]) -> Iterator[bytes]:
-    """The values of clips (T, J, 3) as four byte planes, the lowest bytes first, one coordinate after the other. Values are
-    deviations from constant velocity, with the sign in the lowest bit (zigzag encoding)."""
+    """Encode integer joints (T, J, 3) of clips as four byte planes, lowest bytes first, coordinate by coordinate.
+
+    The encoded values are deviations from constant velocity, with the sign in the lowest bit (zigzag encoding).
+    """
     deviations = np.concatenate([np.diff(rows, n=2, axis=0, prepend=np.zeros_like(rows[:1]).repeat(2, 0)) for rows in clips])
     values = deviations.reshape(len(deviations), -1).T
     values = ((values << 1) ^ (values >> 31)).astype("<u4", order="C")
@@ -169,7 +174,7 @@ def unpack(path: Path, out: Path, workers: int) -> None:
     from utils.progress import progress
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out}: exists; choose another folder or remove it")
+        raise UserError(f"--out {out}: exists already; choose another folder or remove it")
     index, texts, copied, clips = read(path)
     skeleton = skeleton_for(get_spec(index["dataset"]).num_joints)
     mirrors = set(index["mirrors"])
@@ -191,10 +196,10 @@ def unpack(path: Path, out: Path, workers: int) -> None:
 
 
 def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.ndarray]]:
-    """Read a packed file: its index, the captions by clip, the other files by name, and the joints (T, J, 3) of each clip as
-    integers.
+    """Read a packed file. Raises `UserError` if it is not a packed dataset.
 
-    Raises `UserError` for a file that is not a packed dataset.
+    Returns its index, the captions by clip, the other files by name, and the joints (T, J, 3) of each clip as int32 multiples of
+    the step.
     """
     from motion.features import skeleton_for
     from motion.spec import get_spec
@@ -214,13 +219,15 @@ def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.nd
         if not plain:
             raise ValueError("a name in it is a path")
     except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, lzma.LZMAError) as error:
-        raise UserError(f"--unpack {path}: no packed dataset ({error}); make one with python -m prepare.pack") from None
+        raise UserError(f"--unpack {path}: not a packed dataset ({error}); write one with python -m prepare.pack") from None
     return index, texts, copied, [positions(rows, skeleton) for rows in np.split(deviations, ends[:-1])]
 
 
 def positions(deviations: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Joints (T, J, 3) of one clip as int32 multiples of the step, from its deviations (T, 3J): the inverse of `planes` and
-    `quantised`."""
+    """Decode the joints (T, J, 3) of a clip, as int32 multiples of the step, from their deviations (T, 3J).
+
+    The inverse of the encoding in `planes` and `quantised`.
+    """
     joints = deviations.cumsum(0).cumsum(0).reshape(len(deviations), -1, 3).astype(np.int32)
     for joint, parent in enumerate(skeleton.parents[1:], start=1):  # parents come first
         joints[:, joint] += joints[:, parent]
@@ -228,22 +235,15 @@ def positions(deviations: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def write_batch(jobs: Iterable[tuple[str, np.ndarray, bool]], folder: Path, step: float, skeleton: Skeleton) -> None:
-    """Write features and joints of clips and of their mirrored clips. A job is (name, joints, whether the clip has a mirrored
-    clip)."""
+    """Write features and joints of clips and of their mirror images. A job is (name, joints, whether to write a mirror image)."""
     import torch
-    from torch.nn.utils.rnn import pad_sequence
 
-    from motion.features import features_to_joints, joints_to_features
-    from prepare.folder import write_motion
+    from prepare.folder import write_batch_of_joints
 
     named = [(name, np.float32(joints * step)) for name, joints, _ in jobs]
     mirror = np.float32([-1, 1, 1])
     named += [(f"M{name}", joints[:, list(skeleton.mirror)] * mirror) for (name, joints), job in zip(list(named), jobs) if job[2]]
-    clips = [torch.from_numpy(joints) for _, joints in named]
-    lengths = torch.tensor([len(joints) for joints in clips])
-    features, _ = joints_to_features(pad_sequence(clips, batch_first=True), skeleton, lengths)
-    for (name, _), length, rows in zip(named, lengths.tolist(), features):
-        write_motion(folder, name, rows[: length - 1], features_to_joints(rows[: length - 1], skeleton.num_joints))
+    write_batch_of_joints(folder, [name for name, _ in named], [torch.from_numpy(joints) for _, joints in named], skeleton)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Phrases of the captions that `prepare/captions.py` selects from. Data only.
+"""Phrases from which captions are composed (`prepare/captions.py`, `prepare/clauses.py`). Data only.
 
-Placeholders in braces: {their} {they_are} {themself}, {side} (left, right), {hand} ("his right arm"), {it} (the
-hand or hands named before), {level} ("above his head"), {leg}, {way}. An ending that starts with a comma keeps it.
+Placeholders in braces: {their} {they_are} {themself}, {side} (left, right), {hand} ("his right arm"), {it} (the hand or hands named
+before), {level} ("above his head"), {leg}, {way}. Endings that start with a comma are appended without a space.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Pronouns(NamedTuple):
-    """The pronouns of a caption's subject."""
+    """The pronouns for the subject of a caption."""
 
     their: str
     they_are: str
@@ -37,13 +37,13 @@ NOUNS = (("person", THEY), ("person", HE), ("person", SHE), ("man", HE), ("figur
 # ---------------------------------------------------------------------------------------------------------------- how
 @dataclass(frozen=True)
 class Mood:
-    """Phrases of a style: before the noun, before the verb, at the end, or as a subject; and the possible pronouns."""
+    """Phrases that express a style. A caption uses one of them."""
 
-    adjectives: tuple[str, ...] = ()
-    adverbs: tuple[str, ...] = ()
-    tails: tuple[str, ...] = ()
-    subjects: tuple[tuple[str, Pronouns], ...] = ()
-    who: tuple[Pronouns, ...] = (THEY, HE, SHE)
+    adjectives: tuple[str, ...] = ()  # before the noun of the subject
+    adverbs: tuple[str, ...] = ()  # before the verb or at the end
+    tails: tuple[str, ...] = ()  # at the end
+    subjects: tuple[tuple[str, Pronouns], ...] = ()  # instead of another subject
+    who: tuple[Pronouns, ...] = (THEY, HE, SHE)  # pronouns that fit the style
 
 
 MOODS = {
@@ -139,14 +139,14 @@ SAME_MOOD = {"old": "elderly", "tired": "exhausted", "masculinity": "masculine",
 # ------------------------------------------------------------------------------------------------- walking and running
 @dataclass(frozen=True)
 class Gait:
-    """Verbs and pace phrases for slow, usual and fast, the speeds (m/s) between them, and ways to count steps."""
+    """Phrases of a gait."""
 
-    limits: tuple[float, float]
-    verbs: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
-    paces: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
-    steps: tuple[str, ...]
-    bent: tuple[str, ...]  # when the trunk leans forward
-    likes: tuple[str, ...] = ()  # always said, at the end
+    limits: tuple[float, float]  # m/s, between slow, normal and fast
+    verbs: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # for slow, normal and fast
+    paces: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # for slow, normal and fast
+    steps: tuple[str, ...]  # with the number of steps
+    bent: tuple[str, ...]  # used if the trunk leans forward
+    likes: tuple[str, ...] = ()  # comparisons, always used at the end
 
 
 COUNTED = ("{verb} {count} steps {way}", "{verb} {way} for {count} steps")
@@ -214,7 +214,7 @@ WAYS = {
     "in place": ("in place", "on the spot"),
     "": ("around",),
 }
-LABELLED_WAYS: dict[str, tuple[str, ...]] = {  # a pattern of labels → what is said after the verb instead of the proven way
+LABELLED_WAYS: dict[str, tuple[str, ...]] = {  # pattern of labels → phrases after the verb, instead of the measured direction
     r"stride": ("with long strides", "taking big steps", "with big strides"),
     r"90-degree left turns": (
         "and turns left again and again", "forward, turning left several times", "and keeps turning left",
@@ -234,7 +234,7 @@ LABELLED_WAYS: dict[str, tuple[str, ...]] = {  # a pattern of labels → what is
     r"side step right": ("and side steps to the right", "and steps to the right"),
 }  # fmt: skip
 DISTANCES = ("{verb} {way} for about {meters}", "{verb} about {meters} {way}")
-TURNS = {  # by angle; 0: no angle is said
+TURNS = {  # angle in degrees → phrases; 0: phrases without an angle
     0: ("turns to the {side}", "turns {side}", "turns to {their} {side}", "makes a {side} turn"),
     45: ("turns slightly to the {side}", "turns 45 degrees to the {side}", "turns a little to {their} {side}"),
     90: (
@@ -252,11 +252,11 @@ TURNS = {  # by angle; 0: no angle is said
 }  # fmt: skip
 TURN_JOINS = (" and then ", " then ", " and ", ", then ")
 ON_THE_WAY = {"halfway": ("halfway", "halfway through"), "": ("on the way", "along the way")}
-TURNS_ABOUT = ("turns several times", "makes several turns", "turns this way and that")  # four or more
+TURNS_ABOUT = ("turns several times", "makes several turns", "turns this way and that")  # for four or more turns
 GOES_ON = ("keeps going", "continues", "goes on")
 
 # ------------------------------------------------------------------------------------------------------------- gestures
-LEVELS = (  # by the hand's level in prepare/facts; {to} is "to" where the hand goes, "at" where it is
+LEVELS = (  # indexed by the level of a hand in prepare/facts; {to} is "to" for a movement of the hand, "at" for its position
     ("",), ("{to} waist height", "{to} the waist"),
     ("{to} chest height", "{to} chest level", "in front of {their} chest"),
     ("{to} shoulder height", "{to} shoulder level", "{to} the height of {their} shoulders"),
@@ -287,7 +287,7 @@ BYES = (
     "waves {hand} to say goodbye", "says bye with a wave of {hand}", "waves {hand} at someone who leaves",
     "bids farewell by waving {hand}", "waves someone off with {hand}",
 )  # fmt: skip
-LITTLE_WAVES = (  # the hand hardly moves
+LITTLE_WAVES = (  # for a hand that hardly moves
     "holds up {hand} and waves slightly", "gives a tiny wave with {hand}", "raises {hand} and barely waves",
     "lifts {hand} and waves only a little", "holds {hand} up in greeting", "raises {hand} to greet someone",
     "waves {hand} with very small motions", "holds up {hand} and hardly waves",
@@ -317,7 +317,7 @@ BOWS = (
     "lowers {their} head and upper body in a bow",
 )  # fmt: skip
 BOWS_TO = ("bows {depth}", "bends forward {depth} to bow", "bows {depth} to someone")
-DEPTHS = ((33, ("slightly", "a little")), (50, ("",)), (180, ("deeply", "very low")))  # up to so many degrees
+DEPTHS = ((33, ("slightly", "a little")), (50, ("",)), (180, ("deeply", "very low")))  # (upper limit in degrees, phrases)
 RISES = ("stands back up", "straightens up again", "comes back up")
 PUNCHES = (
     "punches with {hand}", "punches the air with {hand}", "throws punches with {hand}", "boxes with {hand}",

@@ -1,4 +1,4 @@
-"""Text files in a folder and in the archives in it, such as downloaded motion captures."""
+"""Read text files, such as downloaded motion captures, from a folder and from the archives in it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ ARCHIVES = (".tar.xz", ".tar.gz", ".tgz", ".tar")
 
 @dataclass(frozen=True)
 class RawFile:
-    """A file with its text."""
+    """The path and the text of a file."""
 
     path: PurePosixPath
     text: str
 
     def stream(self) -> io.StringIO:
-        """The text as an open file with a name."""
+        """The text as a file object, whose `name` is the path."""
         stream = io.StringIO(self.text)
         stream.name = str(self.path)
         return stream
 
 
 def raw_files(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[RawFile]:
-    """The wanted files of a folder and of the .tar.* archives that lie directly in it; of equal names (stems) the first.
+    """Yield the files for whose path `wanted` is true, from a folder and from the .tar.* archives directly in it.
+
+    Of files with the same name, apart from the suffix, only the first is returned.
 
     Raises:
         UserError: the folder is missing, or an archive cannot be read.
@@ -40,20 +42,20 @@ def raw_files(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator
         raise UserError(f"{folder}: no such folder")
     seen = set()
 
-    def new(path: PurePosixPath) -> bool:
-        fresh = path.stem not in seen and not path.name.startswith(".") and wanted(path)
-        seen.update([path.stem] if fresh else [])
-        return fresh
+    def accept(path: PurePosixPath) -> bool:
+        accepted = path.stem not in seen and not path.name.startswith(".") and wanted(path)
+        seen.update([path.stem] if accepted else [])
+        return accepted
 
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and new(PurePosixPath(path)):
+        if path.is_file() and accept(PurePosixPath(path)):
             yield RawFile(PurePosixPath(path), read_text(path)[1])
     for archive in sorted(path for path in folder.iterdir() if path.name.endswith(ARCHIVES)):
         try:
-            with tarfile.open(archive, "r|*") as members:  # as a stream: seeking in an .xz starts over each time
+            with tarfile.open(archive, "r|*") as members:  # as a stream, because seeking in .xz files is slow
                 for member in members:
-                    if member.isfile() and new(PurePosixPath(member.name)):
+                    if member.isfile() and accept(PurePosixPath(member.name)):
                         text = members.extractfile(member).read().decode("utf-8", errors="replace")
                         yield RawFile(PurePosixPath(member.name), text)
         except (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
-            raise UserError(f"{archive}: cannot be read to its end ({error}); download it again") from None
+            raise UserError(f"{archive}: damaged or incomplete ({error}); download it again") from None

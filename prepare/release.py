@@ -1,10 +1,9 @@
-"""Make a small folder of trained weights for distribution: best weights in fp16 or int8, statistics and settings, without resume
-files.
+"""Write a small checkpoints folder for distribution: best weights in fp16 or int8, statistics and settings, without resume files.
 
     python -m prepare.release --dataset_name open --runs vq lamp masked residual length evaluator m2t \\
         --int8 vq lamp masked residual evaluator m2t
 
-`--out` is a checkpoints folder, so every script accepts it as `--checkpoints_dir`. Models are loaded in fp32.
+Every script accepts the output folder as `--checkpoints_dir`. Models are loaded in fp32.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from options.cli import parse
 from options.prepare import Release
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # imported late, to keep --help fast
     from utils.checkpoint import CheckpointFolder
 
 
@@ -35,36 +34,37 @@ def main(argv: list[str] | None = None) -> None:
         target = CheckpointFolder(config.out, config.dataset_name, name)
         total += release(source, target, name in config.int8)
     for name in config.runs:
-        renew_condition(CheckpointFolder(config.out, config.dataset_name, name))
+        update_fingerprint(CheckpointFolder(config.out, config.dataset_name, name))
     print(f"{total / 2**20:.1f} MiB in {config.out}")
 
 
 def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> int:
-    """Write one run's part, and return the number of bytes of its weights. Raises `UserError` for an incomplete run."""
+    """Write the released files of one run and return the size of its weights in bytes. Raises `UserError` for an incomplete run."""
     from models.words import FILE as WORDS
     from models.words import Words
     from pipelines.caption_index import FILE
     from utils.checkpoint import eight_bits, find_weights, load_weights, save_weights
 
     state, metadata = load_weights(find_weights(source.root))
-    # Vectors stay as they are: they take little, and a body's statistics and bones must be exact.
+    # Vectors stay in fp32: they are small, and feature statistics and bone lengths must be exact.
     halved = {key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()}
     too_large = [key for key, value in halved.items() if not value.isfinite().all()]
     if too_large:
-        raise UserError(f"{source.root}: {too_large[0]} holds numbers that fp16 cannot; train longer or at a lower rate")
-    metadata = {key: value for key, value in metadata.items() if key != "lamp"}  # a hash of LaMP's weights, which are rounded here
-    metadata = {key: name_alone(value) if isinstance(value, str) else value for key, value in metadata.items()}
+        problem = f"{too_large[0]} has values beyond the range of fp16"
+        raise UserError(f"{source.root}: {problem}; train longer or at a lower learning rate")
+    metadata = {key: value for key, value in metadata.items() if key != "lamp"}  # a hash of the unrounded LaMP
+    metadata = {key: without_folder(value) if isinstance(value, str) else value for key, value in metadata.items()}
     weights = target.weights("net_best")
     save_weights(weights, eight_bits(halved) if int8 else halved, metadata)
     vocabulary = [source.root / "vocab.txt"] if metadata["kind"] in ("lamp", "caption_gpt") else []
     index = [source.root / FILE] if metadata["kind"] in ("masked", "lamp") and (source.root / FILE).is_file() else []
-    for kept in (source.meta / "mean.npy", source.meta / "std.npy", *vocabulary, *index):
-        place = target.root / kept.relative_to(source.root)
-        place.parent.mkdir(parents=True, exist_ok=True)
+    for path in (source.meta / "mean.npy", source.meta / "std.npy", *vocabulary, *index):
+        copy = target.root / path.relative_to(source.root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         try:
-            shutil.copyfile(kept, place)
+            shutil.copyfile(path, copy)
         except OSError as error:
-            raise UserError(f"{kept}: cannot be copied ({error.strerror}); the run is not whole") from error
+            raise UserError(f"{path}: cannot be copied ({error.strerror}); the run is incomplete, train it again") from error
     if metadata["kind"] == "evaluator":
         words = Words.load(source.root / WORDS)
         Words(words.words, words.vectors.half()).save(target.root / WORDS)
@@ -73,8 +73,8 @@ def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> i
     return weights.stat().st_size
 
 
-def name_alone(value: str) -> str:
-    """The last part of an absolute path, which has no meaning on other machines."""
+def without_folder(value: str) -> str:
+    """An absolute path reduced to its last part, because its folder does not exist on other machines; other values unchanged."""
     return Path(value).name if value.startswith("/") else value
 
 
@@ -83,15 +83,16 @@ def write_settings(source: Path, target: Path) -> None:
     try:
         lines = source.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise UserError(f"{source}: cannot be read ({error.strerror}); the run is not whole") from error
+        raise UserError(f"{source}: cannot be read ({error.strerror}); the run is incomplete, train it again") from error
     pairs = (line.partition(": ") for line in lines)
-    target.write_text("".join(f"{key}{colon}{name_alone(value)}\n" for key, colon, value in pairs), encoding="utf-8")
+    target.write_text("".join(f"{key}{colon}{without_folder(value)}\n" for key, colon, value in pairs), encoding="utf-8")
 
 
-def renew_condition(folder: CheckpointFolder) -> None:
-    """Update a released transformer with the fingerprint of its released text encoder, whose weights are rounded.
+def update_fingerprint(folder: CheckpointFolder) -> None:
+    """Store the fingerprint of the released text encoder, whose weights are rounded, in the metadata of a released transformer.
 
-    `--init` compares fingerprints to decide whether the layer that reads the condition can be kept.
+    `--init` compares fingerprints to decide whether the layer that reads the condition can be reused. Runs without a LaMP text
+    encoder are unchanged.
     """
     from pipelines.conditioner import load_conditioner
     from utils.checkpoint import find_weights, load_weights, read_metadata, save_weights
@@ -100,11 +101,11 @@ def renew_condition(folder: CheckpointFolder) -> None:
     metadata = read_metadata(weights)
     if "lamp" not in metadata.get("text_encoder", "").split("+"):
         return
-    places = folder.root.parent.parent, folder.root.parent.name
+    address = folder.root.parent.parent, folder.root.parent.name
     settings = {"lamp_name": metadata["lamp_name"], "query": not metadata["no_query"], "bert": metadata["bert"]}
     if not (folder.root.parent / metadata["lamp_name"]).is_dir():
-        return  # LaMP is not released with it
-    encoder = load_conditioner(metadata["text_encoder"], *places, **settings)
+        return  # LaMP is not part of this release
+    encoder = load_conditioner(metadata["text_encoder"], *address, **settings)
     state, metadata = load_weights(weights, raw=True)
     save_weights(weights, state, metadata | {"condition": encoder.fingerprint})
 

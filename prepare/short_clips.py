@@ -1,8 +1,8 @@
-"""Joining of clips that are too short for the dataset, such as single hops or strides.
+"""Join clips that are too short for the dataset, such as single hops or strides.
 
-Only clips of one person with equal labels are joined, in the order in which they fit best; a single clip is repeated. The later
-clip is moved and rotated about the vertical so that its first pose fits the last one, and the remaining difference in position and
-velocity fades out over a few frames.
+Only clips of the same person, label and split are joined, each time with the clip that fits best; a single clip is repeated. The
+later clip is moved on the floor and rotated about the vertical, so that its first pose fits the last pose of the earlier clip. The
+remaining difference in position and velocity fades out over a few frames.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from prepare.takes import SHORTEST
 if TYPE_CHECKING:
     from prepare.takes import Clip
 
-FADE = 8  # frames over which the difference of two poses fades
+FADE = 8  # frames over which the difference of two poses fades out
 
 
 def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
-    """Join clips of at most SHORTEST frames, given with their actor. Every clip is part of one result."""
+    """Join clips of at most SHORTEST frames, given as (actor, clip). Every clip is part of a result."""
     groups = defaultdict(list)
     for actor, clip in sorted(clips, key=lambda pair: pair[1].name):
         groups[clip.source, actor, clip.label, clip.split].append(clip)
@@ -31,15 +31,15 @@ def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
 
 
 def join_group(group: list[Clip]) -> list[Clip]:
-    """Clips of one group, joined in the best fitting order until each result has more than `SHORTEST` frames."""
-    waiting, results = list(group), []
-    while waiting:
-        parts = [waiting.pop(0)]
+    """Join clips of one group until each result has more than `SHORTEST` frames, each time adding the clip that fits best."""
+    remaining, results = list(group), []
+    while remaining:
+        parts = [remaining.pop(0)]
         joints = parts[0].joints
         while len(joints) <= SHORTEST:
-            choices = waiting or group
+            choices = remaining or group
             best = min(choices, key=lambda clip: misfit(joints[-1], clip.joints[0]))
-            waiting = [clip for clip in waiting if clip is not best]
+            remaining = [clip for clip in remaining if clip is not best]
             parts.append(best)
             joints = join(joints, best.joints)
         label = count_in(parts[0].label, len(parts))
@@ -48,37 +48,37 @@ def join_group(group: list[Clip]) -> list[Clip]:
 
 
 def join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Join two motions (T, 22, 3); the first frame of the second coincides with the last of the first."""
+    """Join two motions (T, 22, 3). The first frame of the second motion coincides with the last frame of the first."""
     turn, shift = fit(first[-1], second[0])
     second = second @ turn + shift
     frames = min(FADE, len(second) - 1)
-    when = np.linspace(0, 1, frames + 1)[:, None, None]
+    time = np.linspace(0, 1, frames + 1)[:, None, None]
     offset = first[-1] - second[0]
     drift = ((first[-1] - first[-2]) - (second[1] - second[0])) * frames
-    # The cubic in time with this value and slope at 0, and 0 for both at 1.
-    fading = offset * (1 - when) ** 2 * (1 + 2 * when) + drift * when * (1 - when) ** 2
+    # Cubic in time: `offset` and `drift` are its value and slope at 0; both are 0 at 1.
+    fading = offset * (1 - time) ** 2 * (1 + 2 * time) + drift * time * (1 - time) ** 2
     second[: frames + 1] += fading
     return np.concatenate((first, second[1:])).astype(np.float32)
 
 
 def fit(target: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rotation about the vertical (3, 3) and the translation on the floor (3,) that best map a pose (22, 3) to another."""
+    """The rotation about the vertical (3, 3) and the translation on the floor (3,) that best map `pose` (22, 3) to `target`."""
     centre, goal = pose.mean(0) * [1, 0, 1], target.mean(0) * [1, 0, 1]
-    here, there = (pose - centre)[:, [0, 2]], (target - goal)[:, [0, 2]]
-    angle = np.arctan2((here[:, 0] * there[:, 1] - here[:, 1] * there[:, 0]).sum(), (here * there).sum())
+    source, aim = (pose - centre)[:, [0, 2]], (target - goal)[:, [0, 2]]
+    angle = np.arctan2((source[:, 0] * aim[:, 1] - source[:, 1] * aim[:, 0]).sum(), (source * aim).sum())
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])  # for row vectors
     return turn, goal - centre @ turn
 
 
 def misfit(target: np.ndarray, pose: np.ndarray) -> float:
-    """Mean distance between the joints of two poses after `fit`, in metres."""
+    """Mean distance in metres between the joints of two poses (22, 3), after `fit`."""
     turn, shift = fit(target, pose)
     return float(np.linalg.norm(pose @ turn + shift - target, axis=-1).mean())
 
 
 def count_in(label: str, count: int) -> str:
-    """The label of a clip that does what `label` says `count` times: "squat, 1 repetition" -> "squat, 2 repetitions"."""
+    """The label of a clip that repeats the action of `label` `count` times: "squat, 1 repetition" -> "squat, 2 repetitions"."""
     if count == 1:
         return label
     label = re.sub(r"\b1 (hop|repetition)\b", rf"{count} \1s", label)

@@ -1,4 +1,4 @@
-"""Exchange of left and right in words, for mirror images."""
+"""Exchange left and right in texts, for mirror images."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ SIDES = r"\b(?:left|right|(?:counter-?|anti-?)?clockwise)(?![a-z])"
 
 
 def swap_sides(words: str) -> str:
-    """The same words with the sides exchanged: walk-turn-left -> walk-turn-right, clockwise -> counterclockwise."""
+    """The text with the sides exchanged: walk-turn-left -> walk-turn-right, clockwise -> counterclockwise."""
     return re.sub(SIDES, lambda side: OPPOSITE[side[0].lower().replace("-", "")], words, flags=re.IGNORECASE)

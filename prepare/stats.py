@@ -1,7 +1,7 @@
 """Mean and standard deviation of a dataset's features, as in HumanML3D: `python -m prepare.stats dataset/Open --split train`.
 
 The deviation is averaged within the groups root angle | root speed | root height | local joints | rotations | velocities |
-contacts, so that joints that hardly move are not scaled up.
+contacts, so that the normalisation does not amplify joints that hardly move.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from utils.errors import UserError, script
 
 
 def mean_std(clips: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and group-averaged deviation, float32 (D,), over all frames of clips (T, D); clips with NaN are ignored.
+    """Mean and group-averaged standard deviation, float32 (D,), over all frames of clips (T, D).
 
-    Raises:
-        UserError: D is not the width of a known dataset, or no clip is finite.
+    Clips with values that are not finite are ignored. Raises `UserError` if no clip remains, or if no dataset has features of width
+    D.
     """
     frames, total, squares = 0, 0.0, 0.0
     for clip in clips:
@@ -35,7 +35,7 @@ def mean_std(clips: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
             total = total + clip.sum(0)
             squares = squares + (clip**2).sum(0)
     if not frames:
-        raise UserError("statistics: no clip without NaN to compute them from")
+        raise UserError("statistics: there are no clips, or all of them contain NaN or infinity")
     mean = total / frames
     std = np.sqrt(np.maximum(squares / frames - mean**2, 0))
     for group in feature_groups(len(mean)):
@@ -44,7 +44,7 @@ def mean_std(clips: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def feature_groups(dim: int) -> list[slice]:
-    """The groups over which deviations are averaged, for features of width `dim`. Raises `UserError` for an unknown width."""
+    """The groups of features within which deviations are averaged. Raises `UserError` if no dataset has features of width `dim`."""
     spec = next((spec for spec in SPECS.values() if spec.dim == dim), None)
     if spec is None:
         raise UserError(f"features of width {dim}: expected {' or '.join(sorted({str(spec.dim) for spec in SPECS.values()}))}")
@@ -53,7 +53,7 @@ def feature_groups(dim: int) -> list[slice]:
 
 
 def write_statistics(root: Path, names: Iterable[str]) -> None:
-    """Write Mean.npy and Std.npy of the named clips in `root`/new_joint_vecs. Raises `UserError`, naming a bad one."""
+    """Write Mean.npy and Std.npy of the named clips in `root`/new_joint_vecs. Raises `UserError` if a clip cannot be used."""
     mean, std = mean_std(clips(root / "new_joint_vecs", names))
     for name, values in (("Mean", mean), ("Std", std)):
         with atomic_path(root / f"{name}.npy", durable=True) as path:
@@ -61,20 +61,20 @@ def write_statistics(root: Path, names: Iterable[str]) -> None:
 
 
 def clips(folder: Path, names: Iterable[str]) -> Iterator[np.ndarray]:
-    """The features (T, D) of each clip, all of one width."""
+    """Yield the features (T, D) of each clip. Raises `UserError` if a file is unusable or its width differs from that of others."""
     width = None
     for name in names:
         path = folder / f"{name}.npy"
         if not path.is_file():
-            raise UserError(f"{path}: a clip that a split lists is missing or no file; build the dataset again")
+            raise UserError(f"{path}: missing, although the clip is listed in the split; build the dataset again")
         try:
             clip = np.load(path, allow_pickle=False)
         except (OSError, EOFError, ValueError) as error:
             raise UserError(f"{path}: not a readable .npy file ({error}); remove it, or build the dataset again") from None
         kind = getattr(clip, "dtype", np.dtype(object)).kind
         if kind not in "fiu" or clip.ndim != 2 or clip.shape[1] != (width or clip.shape[1]):
-            found = f"{clip.dtype} of shape {clip.shape}" if kind != "O" else "an archive"
-            raise UserError(f"{path}: holds {found}; expected features (frames, {width or 'D'}); remove it")
+            content = f"{clip.dtype} of shape {clip.shape}" if kind != "O" else "an archive"
+            raise UserError(f"{path}: contains {content}; expected features (frames, {width or 'D'}); remove the file")
         width = clip.shape[1]
         yield clip
 
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.split:
         listed = root / f"{args.split}.txt"
         if not listed.exists():
-            raise UserError(f"{listed}: no such split; leave --split out to use all clips")
+            raise UserError(f"{listed}: no such split; choose another --split, or omit it to use all clips")
         names = listed_names(listed)
     else:
         names = sorted(path.stem for path in (root / "new_joint_vecs").glob("*.npy"))

@@ -1,10 +1,10 @@
-"""Procedural motions with known ground truth (walking, running, waving, raising hands, bowing), for tests.
+"""Procedural motions with known properties (walking, running, waving, raising hands, bowing), for tests.
 
     python -m prepare.synthetic --out dataset/Synthetic --clips 64
 
-A motion is joints (T, 22, 3), float32: HumanML3D's order and bone lengths, metres, Y up, 20 frames a second, floor at 0, facing
-+Z at the start, the person's left at +X. Standing feet do not move. `write_synthetic` makes a whole dataset folder in
-HumanML3D's layout, captioned by prepare/captions.py.
+A motion is an array of joints (T, 22, 3), float32, with HumanML3D's joint order and bone lengths, in metres, Y up, with the floor
+at 0, at 20 frames per second. The person faces +Z at the start, with the left side at +X. Standing feet do not move.
+`write_synthetic` writes a dataset folder in HumanML3D's layout, with captions by prepare/captions.py.
 """
 
 from __future__ import annotations
@@ -24,49 +24,54 @@ from options.prepare import WriteSynthetic
 from utils.errors import UserError, script
 
 FPS = 20
-ANKLE = 0.08  # height of a standing foot's ankle
-STANCE = 0.1  # of each foot from the middle
-HIP = 0.06  # of each hip, likewise
-LEG = 0.81  # from hip to ankle, nearly straight
-STANDING = ANKLE + 0.08 + LEG  # height of the pelvis
-TRUNK = (  # joint, parent, direction in the trunk's axes (left, up, forward)
+# Lengths in metres.
+ANKLE = 0.08  # height of the ankle of a standing foot
+STANCE = 0.1  # distance of each foot from the middle of the body
+HIP = 0.06  # distance of each hip from the middle of the body
+LEG = 0.81  # distance from hip to ankle of a nearly straight leg
+STANDING = ANKLE + 0.08 + LEG  # height of the pelvis when standing
+TRUNK = (  # joint, parent, direction of the bone in the axes of the trunk (left, up, forward)
     (3, 0, (0, 1, 0)), (6, 3, (0, 1, 0)), (9, 6, (0, 1, 0)), (12, 9, (0, 1, 0)), (15, 12, (0, 0.9, 0.4)),
     (13, 9, (0.7, 0.7, 0)), (14, 9, (-0.7, 0.7, 0)), (16, 13, (1, 0.1, 0)), (17, 14, (-1, 0.1, 0)),
 )  # fmt: skip
 
 
 def unit(v: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) of length one."""
+    """Vectors (..., 3) scaled to unit length."""
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
 def ease(t: np.ndarray) -> np.ndarray:
-    """0 before 0, 1 after 1, smooth between."""
+    """Smoothstep: 0 for t < 0, 1 for t > 1, a smooth transition between."""
     t = np.clip(t, 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def heading(yaw: np.ndarray) -> np.ndarray:
-    """Horizontal unit vectors (..., 3) towards `yaw`, radians from +Z to the left."""
+    """Horizontal unit vectors (..., 3) in the direction `yaw`, in radians from +Z to the left."""
     return np.stack([np.sin(yaw), np.zeros_like(yaw), np.cos(yaw)], axis=-1)
 
 
 def axes(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
-    """(T, 3, 3) whose columns are left, up and forward of a trunk that faces `yaw` and leans forward by `pitch` (T,)."""
-    left, front, top = heading(yaw + np.pi / 2), heading(yaw), np.array([0.0, 1.0, 0.0])
+    """Axes (T, 3, 3) of a trunk that faces `yaw` (T,) and leans forward by `pitch` (T,); columns are left, up and forward."""
+    left, front, up = heading(yaw + np.pi / 2), heading(yaw), np.array([0.0, 1.0, 0.0])
     cos, sin = np.cos(pitch)[:, None], np.sin(pitch)[:, None]
-    return np.stack([left, cos * top + sin * front, cos * front - sin * top], axis=-1)
+    return np.stack([left, cos * up + sin * front, cos * front - sin * up], axis=-1)
 
 
 def body(
     root: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, ankles: np.ndarray, feet: np.ndarray, arms: np.ndarray
 ) -> np.ndarray:
-    """Joints (T, 22, 3) from the positions of body parts; left comes first.
+    """Joints (T, 22, 3) from positions and directions of body parts. Pairs of limbs are (left, right).
 
-    root (T, 3): pelvis; yaw, pitch (T,): of the trunk; ankles (T, 2, 3): target positions; feet (T, 2): yaw; arms (T, 2, 2, 3):
-    directions of upper arm and forearm in the trunk's axes (left, up, forward).
+    Args:
+        root: positions (T, 3) of the pelvis.
+        yaw, pitch: direction and forward lean (T,) of the trunk in radians.
+        ankles: target positions (T, 2, 3).
+        feet: yaw (T, 2) in radians.
+        arms: directions (T, 2, 2, 3) of upper arm and forearm, in the axes of the trunk (left, up, forward).
     """
-    from motion.skeleton import HUMANML3D  # imports torch, for which --help does not wait
+    from motion.skeleton import HUMANML3D  # imports torch; imported late, to keep --help fast
 
     lengths, joints = HUMANML3D.lengths, np.zeros((len(root), 22, 3))
     joints[:, 0] = root
@@ -84,7 +89,7 @@ def body(
 
 
 def leg(hip: np.ndarray, ankle: np.ndarray, front: np.ndarray, thigh: float, shin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Knee and ankle (T, 3) of a leg that reaches from the hip towards the target ankle, with the knee in front."""
+    """Positions (T, 3) of knee and ankle, for a leg that reaches from the hip towards `ankle`, with the knee bent to the front."""
     line = ankle - hip
     reach = np.clip(np.linalg.norm(line, axis=-1), 0.2, 0.999 * (thigh + shin))[:, None]
     line = unit(line)
@@ -94,7 +99,7 @@ def leg(hip: np.ndarray, ankle: np.ndarray, front: np.ndarray, thigh: float, shi
 
 
 def hanging(frames: int, swing: np.ndarray | float = 0.0) -> np.ndarray:
-    """Arms (T, 2, 2, 3) that hang, swung forward by `swing` (T,) radians on the left and backward on the right."""
+    """Directions (T, 2, 2, 3) of hanging arms. The left arm swings forward by `swing` (T,) radians, the right arm backward."""
     angle = np.stack([np.zeros(frames) + swing, np.zeros(frames) - swing], axis=1)  # (T, 2)
     arms = np.zeros((frames, 2, 2, 3))
     for bone, bend in enumerate((0.0, 0.25)):
@@ -107,48 +112,51 @@ def hanging(frames: int, swing: np.ndarray | float = 0.0) -> np.ndarray:
 def walker(
     steps: int = 6, *, stride: float = 0.55, pace: float = 2.0, direction: float = 0.0, turn: float = 0.0, run: bool = False
 ) -> np.ndarray:
-    """A person who walks or runs `steps` steps, at least 2, and stops; the last step brings the feet together.
+    """A person who walks or runs `steps` steps, at least 2, and stops. The last step brings the feet together.
 
     Args:
-        stride: metres per step; the body moves (steps - 1) strides.
+        stride: metres per step; the body moves by (steps - 1) strides.
         pace: steps per second.
-        direction: degrees from the facing direction to the direction of travel, left positive: 90 sidesteps to the left, 180 walks
-        backwards.
-        turn: degrees of a turn in the middle, left positive; the path turns too.
-        run: both feet leave the ground between steps.
+        direction: angle in degrees from the facing direction to the direction of travel, positive to the left. At 90 the person
+            sidesteps to the left, at 180 walks backwards.
+        turn: angle in degrees of a turn in the middle of the path, positive to the left.
+        run: whether both feet leave the ground between steps.
     """
-    frames, still = round(steps * FPS / pace) + 16, 8  # frames; they stand before and after
+    frames, still = round(steps * FPS / pace) + 16, 8  # the person stands still for 8 frames at both ends
     clock = np.clip((np.arange(frames) - still) * pace / FPS, 0, steps)  # in steps
     fine = np.linspace(0, steps - 1, 40 * (steps - 1) + 1)  # strides along the path
     course = np.radians(turn) * ease((fine / (steps - 1) - 0.3) / 0.4)
     path = np.concatenate([np.zeros((1, 3)), np.cumsum(heading(course + np.radians(direction))[:-1], axis=0) * stride / 40])
 
-    def place(strides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Position (..., 3) on the floor and yaw after that number of strides."""
+    def locate(strides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Position (..., 3) on the floor and yaw (...) after this number of strides."""
         return np.stack([np.interp(strides, fine, path[:, axis]) for axis in range(3)], axis=-1), np.interp(strides, fine, course)
 
-    feet = [swings(clock, place, steps, side, air=1.6 if run else 0.9, lift=0.25 if run else 0.1) for side in (0, 1)]
+    feet = [swings(clock, locate, steps, side, air=1.6 if run else 0.9, lift=0.25 if run else 0.1) for side in (0, 1)]
     ankles, pointing = (np.stack(pair, axis=1) for pair in zip(*feet))  # (T, 2, 3), (T, 2)
     starting, stopping = np.minimum(clock, 1), np.minimum(steps - clock, 1)
-    root, yaw = place(clock - starting + starting**2 / 2 + stopping - stopping**2 / 2 - 0.5)  # between the feet
+    root, yaw = locate(clock - starting + starting**2 / 2 + stopping - stopping**2 / 2 - 0.5)  # in the middle between the feet
     hips = root[:, None] + HIP * heading(yaw + np.pi / 2)[:, None] * [[1], [-1]]  # (T, 2, 3)
-    apart = np.linalg.norm((ankles - hips)[..., [0, 2]], axis=-1).max(axis=1)
+    distance = np.linalg.norm((ankles - hips)[..., [0, 2]], axis=-1).max(axis=1)
     hop = run * 0.05 * np.sin(np.pi * clock) ** 2
-    reach = np.sqrt(LEG**2 - np.minimum(apart, 0.6) ** 2)  # how high the hips may be for both feet to stand
+    reach = np.sqrt(LEG**2 - np.minimum(distance, 0.6) ** 2)  # maximum height of the hips for both feet to stand
     root[:, 1] = STANDING - LEG + gaussian_filter1d(minimum_filter1d(reach, 5), 1) + hop
     swing = 0.5 * starting * stopping * np.cos(np.pi * clock)
     return body(root, yaw, np.full(frames, 0.2 if run else 0.03), ankles, pointing, hanging(frames, swing))
 
 
 def swings(
-    clock: np.ndarray, place: Callable, steps: int, side: int, air: float, lift: float
+    clock: np.ndarray, locate: Callable, steps: int, side: int, air: float, lift: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An ankle (T, 3) and its foot's yaw (T,): it stands, and in every second step swings to a stride before the other foot."""
-    taken = np.arange(side, steps, 2)
-    where, yaw = place(np.minimum(np.append(0, taken + 1), steps - 1))
-    prints = where + (1 - 2 * side) * STANCE * heading(yaw + np.pi / 2) + np.array([0, ANKLE, 0])
+    """Positions (T, 3) of an ankle and yaw (T,) of its foot, which swings forward in every second step and stands otherwise.
+
+    `clock` (T,) counts steps, `air` is the duration of a swing in steps, and `lift` its height in metres.
+    """
+    step_numbers = np.arange(side, steps, 2)
+    positions, yaw = locate(np.minimum(np.append(0, step_numbers + 1), steps - 1))
+    prints = positions + (1 - 2 * side) * STANCE * heading(yaw + np.pi / 2) + np.array([0, ANKLE, 0])
     ankle, pointing = np.repeat(prints[:1], len(clock), axis=0), np.repeat(yaw[0], len(clock))
-    for step, move, turn in zip(taken, np.diff(prints, axis=0), np.diff(yaw)):
+    for step, move, turn in zip(step_numbers, np.diff(prints, axis=0), np.diff(yaw)):
         t = ease((clock - step - 0.5) / air + 0.5)
         ankle += t[:, None] * move + lift * np.sin(np.pi * t[:, None]) ** 2 * [0, 1, 0]
         pointing += t * turn
@@ -156,7 +164,7 @@ def swings(
 
 
 # ------------------------------------------------------------------------------------------------------------- standers
-HEIGHTS = {  # directions of upper arm and forearm, for a hand held at a height: (out, up, forward)
+HEIGHTS = {  # height of a raised hand → directions (outward, up, forward) of upper arm and forearm
     "chest": ((0.2, -0.8, 0.5), (0.1, 0.3, 0.9)),
     "shoulder": ((0.6, -0.3, 0.5), (0.0, 0.3, 1.0)),
     "head": ((0.8, -0.1, 0.4), (0.1, 1.0, 0.2)),
@@ -166,10 +174,10 @@ HANDS = {"left": (0,), "right": (1,), "both": (0, 1)}
 
 
 def standing(arms: np.ndarray, pitch: np.ndarray | None = None) -> np.ndarray:
-    """Joints of a standing person with the given arms and lean."""
+    """Joints (T, 22, 3) of a standing person with these arms (T, 2, 2, 3) and this forward lean (T,)."""
     frames = len(arms)
     pitch = np.zeros(frames) if pitch is None else pitch
-    root = np.stack([np.zeros(frames), np.full(frames, STANDING), -0.15 * np.sin(pitch)], axis=-1)  # hips go back in a bow
+    root = np.stack([np.zeros(frames), np.full(frames, STANDING), -0.15 * np.sin(pitch)], axis=-1)  # the hips move back in a bow
     ankles = np.tile(np.array([[STANCE, ANKLE, 0], [-STANCE, ANKLE, 0]]), (frames, 1, 1))
     return body(root, np.zeros(frames), pitch, ankles, np.zeros((frames, 2)), arms)
 
@@ -177,12 +185,15 @@ def standing(arms: np.ndarray, pitch: np.ndarray | None = None) -> np.ndarray:
 def raiser(
     hand: str = "right", *, height: str = "above the head", times: int = 1, hold: float = 1.0, rise: float = 0.6
 ) -> np.ndarray:
-    """A person who raises a hand ('left', 'right', 'both') `times` times in `rise` seconds and holds it for `hold` seconds."""
+    """A person who raises a hand ('left', 'right') or 'both' hands within `rise` seconds and holds it for `hold` seconds.
+
+    This happens `times` times.
+    """
     return gesture(hand, height, times, hold, rise, waves=0)
 
 
 def waver(hand: str = "right", waves: int = 4, *, height: str = "above the head", beat: float = 1.0) -> np.ndarray:
-    """A person who raises a hand, waves it `waves` times at `beat` waves per second, and lowers it."""
+    """A person who raises one or both hands, waves `waves` times at `beat` waves per second, and lowers the hands."""
     return gesture(hand, height, 1, waves / beat + 0.7, 0.6, waves)
 
 
@@ -190,7 +201,7 @@ def gesture(hand: str, height: str, times: int, hold: float, rise: float, waves:
     """A person who raises one or both hands, holds or waves them, and lowers them, `times` times."""
     seconds = times * (2 * rise + hold + 0.4) + 0.4
     clock = np.arange(round(seconds * FPS)) / FPS
-    since = np.minimum(np.maximum(clock - 0.4, 0) % (2 * rise + hold + 0.4), 2 * rise + hold)  # since this time's start
+    since = np.minimum(np.maximum(clock - 0.4, 0) % (2 * rise + hold + 0.4), 2 * rise + hold)  # seconds since the raise began
     raised = (ease(since / rise) - ease((since - rise - hold) / rise))[:, None, None]
     waving = np.clip((since - rise - 0.35) / (hold - 0.7), 0, 1) if waves else np.zeros_like(clock)
     swing = 0.5 * np.sin(2 * np.pi * waves * waving)[:, None, None] * [[0, 0, 0], [1, 0, 0]]
@@ -203,7 +214,7 @@ def gesture(hand: str, height: str, times: int, hold: float, rise: float, waves:
 
 
 def bower(depth: float = 45.0, times: int = 1) -> np.ndarray:
-    """A person who bows to `depth` degrees from upright, `times` times, two seconds each."""
+    """A person who bows `times` times, to `depth` degrees from upright. A bow takes about two seconds."""
     clock = np.arange(round((2.2 * times + 1) * FPS)) / FPS - 0.5
     since = np.where(clock < 2.2 * times, np.maximum(clock, 0) % 2.2, 0)
     pitch = np.radians(depth) * (ease(since / 0.8) - ease((since - 1.2) / 0.8))
@@ -215,7 +226,7 @@ KINDS: dict[str, Callable[..., np.ndarray]] = {"walker": walker, "raiser": raise
 
 
 def random_clip(rng: np.random.Generator) -> tuple[str, np.ndarray]:
-    """Content and joints of a random motion; the content is one of prepare/captions.py."""
+    """Content and joints of a random motion. The content is a key of `prepare.clauses.ACTIONS`."""
     kind, hand = rng.choice(["walk", "walk", "run", "raise", "wave", "bow"]), str(rng.choice(list(HANDS)))
     height = str(rng.choice(["shoulder", "head", "above the head"]))
     suffix = "both-hands" if hand == "both" else f"{hand}-hand"
@@ -232,9 +243,10 @@ def random_clip(rng: np.random.Generator) -> tuple[str, np.ndarray]:
 
 
 def write_synthetic(root: str | Path, clips: int = 64, seed: int = 0) -> None:
-    """Write a dataset folder in HumanML3D's layout: features, joints, texts, statistics; 3 in 4 clips train, the rest val, test.
+    """Write a dataset folder in HumanML3D's layout: features, joints, texts, statistics and splits.
 
-    The same `clips` and `seed` write the same motions and captions. Raises `UserError` for fewer than 8 clips.
+    About three quarters of the clips are in train, and one eighth each in val and test. Motions and captions are determined by
+    `clips` and `seed`. Raises `UserError` for fewer than 8 clips.
     """
     import torch
 
@@ -246,7 +258,7 @@ def write_synthetic(root: str | Path, clips: int = 64, seed: int = 0) -> None:
     from prepare.stats import write_statistics
 
     if clips < 8:
-        raise UserError(f"{clips} synthetic clips: train, val and test need at least 8 together")
+        raise UserError(f"--clips {clips}: train, val and test together need at least 8 clips")
     root, rng = Path(root), np.random.default_rng(seed)
     for folder in (*MOTIONS, "texts"):
         (root / folder).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Data of the dataset builders: captures (`Take`), sections of them with captions (`Segment`), and clips (`Clip`)."""
+"""Data classes of the dataset builders: captures (`Take`), captioned sections of captures (`Segment`), and clips (`Clip`)."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from dataclasses import dataclass
 import numpy as np
 
 FPS = 20
-SHORTEST, LONGEST = 24, 199  # rows of features: one fewer than frames
+SHORTEST, LONGEST = 24, 199  # length of clips in rows of features; a clip has one frame of joints more
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A section of a capture, frames `start` to `end` at 20 fps, that becomes a clip."""
+    """A section of a capture, the frames `start` to `end` - 1 at 20 fps, that becomes a clip."""
 
     name: str
     start: int
     end: int
-    split: str = ""  # empty: that of its take
-    captions: tuple[str, ...] = ()  # by people; empty for HumanML3D's segments, whose captions are published
+    split: str = ""  # empty: the split of its take
+    captions: tuple[str, ...] = ()  # human captions
     label: str = ""
 
 
 @dataclass(frozen=True)
 class Take:
-    """One capture. Unusable ones have a `problem` and no joints."""
+    """One capture. An unusable capture has a `problem` and no joints."""
 
     name: str  # B1_walk_active_001, cmu_14_27, hdm05_HDM_bd_squat1Reps_004_120
     source: str  # "bandai 1", "bandai 2", "cmu", "hdm05" or the folder of a joint array
-    content: str = ""  # Bandai-Namco's
+    content: str = ""  # action in the file name, for Bandai-Namco
     style: str = ""
-    label: str = ""  # what was asked for, in plain words; takes without content and label have captions only in their segments
+    label: str = ""  # description of the action in words; without content and label, only segments become clips
     actor: str = ""
-    origin: str = ""  # the capture that this take is a copy or a part of; empty: none
+    origin: str = ""  # name of the capture of which this take is a copy or a part; empty if there is none
     segments: tuple[Segment, ...] = ()
-    reserved: frozenset[str] = frozenset()  # splits that HumanML3D gives to segments of the capture, also of those not here
+    reserved: frozenset[str] = frozenset()  # HumanML3D's splits of segments of the capture, even of segments that are not used
     joints: np.ndarray | None = None  # (T, 22, 3) float32, 20 fps, metres, Y up, not yet on the floor
     problem: str = ""
 
     @property
     def capture(self) -> str:
-        """The name of the recording that the take is a part or a copy of."""
+        """The name of the original capture: of `origin` for copies and parts, else of the take itself."""
         return self.origin or self.name
 
 
@@ -56,6 +56,6 @@ class Clip:
     joints: np.ndarray  # (T + 1, 22, 3), as captured
     label: str = ""
     actions: tuple[str, ...] = ()  # the main action first
-    captions: tuple[str, ...] = ()  # by people; else they are made from content or label
-    segment: bool = False  # of HumanML3D, with published captions
-    take: str = ""  # the capture that it is cut from
+    captions: tuple[str, ...] = ()  # human captions; if empty, captions are generated from content or label
+    segment: bool = False  # whether it is a segment of HumanML3D, with published captions
+    take: str = ""  # name of the capture from which it is cut

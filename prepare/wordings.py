@@ -1,23 +1,22 @@
-"""More wordings of the tables in `prepare/verbs.py` and `prepare/phrases.py`, for further captions of training clips. Data only.
+"""Additional phrases for the tables of `prepare/verbs.py`, `prepare/activities.py` and `prepare/phrases.py`. Data only, hence long.
 
-`MORE` maps a table to phrases of the same kind: same braces, and true of every clip for which the table is used. A training clip
-has its usual captions first, which never use this file, and then some that draw from both (`Voice.wide` in `prepare/clauses.py`).
-Long, because it is data.
+`MORE` maps a table to additional phrases with the same placeholders, which must be true of every clip for which the table is used.
+The first captions of a training clip do not use this file. Its additional captions select from both sets of phrases (`Voice.wide`
+in `prepare/clauses.py`).
 """
 
 from __future__ import annotations
 
 import re
 
-from prepare import phrases as say
-from prepare import verbs
+from prepare import activities, phrases, verbs
 from prepare.grammar import SECOND_VERBS
 from prepare.phrases import HE, SHE, THEY, Pronouns
 
 Phrases = tuple[str, ...]
 
 # ------------------------------------------------------------------------------------------------------------------ who
-YOU = Pronouns("your", "you are", "yourself", "you", "you")  # of an imperative
+YOU = Pronouns("your", "you are", "yourself", "you", "you")  # for imperatives
 SUBJECTS: tuple[tuple[str, Pronouns], ...] = (
     ("the boy", HE), ("a boy", HE), ("the girl", SHE), ("a girl", SHE), ("the lady", SHE), ("a lady", SHE), ("a kid", THEY),
     ("my friend", THEY), ("my friend", HE), ("my friend", SHE), ("the actor", HE), ("the actor", THEY), ("an actress", SHE),
@@ -82,7 +81,7 @@ COURSES: dict[str, dict[str, Phrases]] = {  # gait → direction → whole claus
 }  # fmt: skip
 COURSES["dash"] = COURSES["run"]
 
-RAISES_HIGH: Phrases = (  # a hand at least as high as the head
+RAISES_HIGH: Phrases = (  # for a hand that is at least as high as the head
     "puts {hand} in the air", "throws {hand} up in the air", "sticks {hand} in the air", "raises {hand} overhead",
     "stretches {hand} to the sky", "points {hand} at the ceiling", "holds {hand} up high", "reaches for the sky with {hand}",
     "lifts {hand} as high as {they} can", "extends {hand} overhead", "reaches for the ceiling with {hand}",
@@ -367,7 +366,7 @@ MORE: dict[Phrases, Phrases] = {
         "does self defense moves", "trains like a karate student", "does karate practice", "shows off some karate",
         "runs through a kata", "fights an unseen opponent karate style", "does martial arts", "does a karate exercise",
     ),
-    verbs.SWORD: (
+    activities.SWORD: (
         "duels with a sword", "plays at sword fighting", "slashes through the air", "fights like a knight",
         "fights like a samurai", "swings a katana", "brandishes a sword", "thrusts and cuts with a sword",
         "hacks away with a sword", "trains with a sword", "does sword practice", "swishes a sword through the air",
@@ -376,7 +375,7 @@ MORE: dict[Phrases, Phrases] = {
         "acts like a swordsman", "makes cuts with a sword", "slices the air with a blade", "pretends to be in a sword fight",
         "attacks with a blade",
     ),
-    verbs.THROW: (
+    activities.THROW: (
         "hurls a ball", "lobs a ball", "flings something", "chucks a ball", "passes a ball", "launches a ball",
         "sends a ball flying", "throws something away from {themself}", "goes for the basket", "takes a shot with a ball",
         "makes a throw", "tries to score a basket", "lets a ball fly", "puts a ball through the hoop", "pitches something",
@@ -384,7 +383,7 @@ MORE: dict[Phrases, Phrases] = {
         "passes a basketball", "shoots for the hoop", "lobs something up", "throws a basketball at the hoop",
         "tries to make a basket", "heaves a ball", "pushes a ball up and away", "throws something ahead",
     ),
-    verbs.DRIBBLE: (
+    activities.DRIBBLE: (
         "bounces a ball up and down", "shoots some hoops", "plays ball", "plays some basketball", "keeps a ball bouncing",
         "works on {their} dribbling", "dribbles like a pro", "pounds a ball on the floor", "plays hoops",
         "bounces the ball on the court", "taps a ball to the ground", "controls a basketball",
@@ -393,7 +392,7 @@ MORE: dict[Phrases, Phrases] = {
         "practices basketball", "bounces a ball like in basketball", "dribbles a ball around", "is busy with a basketball",
         "bounces a ball off the floor",
     ),
-    verbs.SHOOT: (
+    activities.SHOOT: (
         "dribbles, then shoots", "shoots some hoops", "takes a shot in basketball", "goes for the hoop",
         "dribbles and goes for a basket", "bounces the ball, then throws it at the hoop", "dribbles and tries to score",
         "shoots a basket", "plays ball and takes a shot",
@@ -551,7 +550,7 @@ MORE: dict[Phrases, Phrases] = {
         "ascends and descends some stairs", "goes up some steps and returns", "steps up a few stairs and back down",
         "climbs the stairs, then comes back down", "goes up and down some steps",
     ),
-    verbs.PLAYGROUND: (
+    activities.PLAYGROUND: (
         "plays on the monkey bars", "climbs around like a kid", "has fun on a playground", "clambers about",
         "swings and climbs on bars", "climbs around on a frame", "plays on climbing equipment",
         "moves over the bars of a playground", "climbs here and there", "plays at the playground",
@@ -621,7 +620,7 @@ MORE: dict[Phrases, Phrases] = {
         "runs, somersaults and keeps going", "dashes forward and dives into a roll", "rolls like an action hero",
         "tucks into a roll while running", "dives over an obstacle into a roll", "runs, tucks and rolls",
     ),
-    verbs.DUCK: (
+    activities.DUCK: (
         "ducks down on the run", "runs and keeps {their} head down", "runs under a low beam",
         "gets under something on the run", "lowers {their} head while running", "runs beneath something low",
         "crouches low as {they} would under a fence", "bends low to run under something", "runs, ducking under a branch",
@@ -648,7 +647,7 @@ MORE: dict[Phrases, Phrases] = {
         "stands with one leg raised", "keeps steady on one foot", "poses on one leg",
     ),
     # ------------------------------------------------------------------------------------------------ what only a label tells
-    verbs.STRETCH: (
+    activities.STRETCH: (
         "gets {their} muscles warm", "does a workout", "has a stretch", "stretches out", "does some gymnastics",
         "gets ready for sports", "warms up before training", "does fitness exercises", "trains a little",
         "has a good stretch", "does some warm ups", "stretches before a workout", "stretches {their} arms and body",
@@ -656,19 +655,19 @@ MORE: dict[Phrases, Phrases] = {
         "eases {their} stiff muscles", "keeps fit with exercises", "does morning exercises", "goes through a warm up",
         "extends {their} limbs to stretch", "bends and stretches", "does light exercises", "prepares {their} body for sports",
     ),
-    verbs.TWIST: (
+    activities.TWIST: (
         "rotates {their} upper body to both sides", "swivels at the hips", "twists {their} torso",
         "turns {their} trunk to both sides", "does torso twists", "rotates {their} waist",
         "swings {their} torso from side to side", "does waist twists", "warms up with side twists",
     ),
-    verbs.WASH_SELF: (
+    activities.WASH_SELF: (
         "cleans {their} body", "scrubs up", "washes all over", "rubs soap on {themself}", "gets clean", "takes a bath",
         "is in the shower", "showers", "has a shower", "lathers up", "washes as if in the shower", "cleans up",
         "rubs {their} body down", "soaps up", "rinses off", "freshens up", "scrubs {their} skin", "gives {themself} a wash",
         "has a scrub", "rubs {their} arms and chest clean", "washes off the dirt", "bathes", "wipes {themself} down",
         "pretends to take a shower", "does {their} washing in the shower", "gets washed",
     ),
-    verbs.WASH_WINDOWS: (
+    activities.WASH_WINDOWS: (
         "wipes down a window", "gets a window clean", "scrubs the glass", "does the windows", "rubs the glass",
         "wipes a glass pane", "cleans a mirror", "washes the glass", "works as a window cleaner", "wipes a surface in front",
         "scrubs a wall", "wipes the dirt off a window", "shines a window", "makes a window shine", "polishes the glass",
@@ -676,7 +675,7 @@ MORE: dict[Phrases, Phrases] = {
         "cleans a shop window", "wipes a window with a cloth", "gives a window a wipe", "rubs {their} hand over a window",
         "does some window cleaning", "moves a cloth over the glass",
     ),
-    verbs.MOP: (
+    activities.MOP: (
         "wipes the floor", "does the floor", "does the cleaning", "gives the floor a wash", "sweeps the floor",
         "does housework", "cleans up the floor", "gets the floor clean", "does the floors with a mop", "wipes up a spill",
         "scrubs the floor", "mops up", "sweeps up", "moves a broom over the floor", "sweeps with a broom",
@@ -684,7 +683,7 @@ MORE: dict[Phrases, Phrases] = {
         "runs a mop over the floor", "makes the floor clean", "wets and wipes the floor", "swabs the deck",
         "cleans like a janitor", "wipes down the floor", "tidies the floor",
     ),
-    verbs.DRINK: (
+    activities.DRINK: (
         "takes a swig", "has a sip", "quenches {their} thirst", "gulps something down", "sips a drink", "takes a gulp",
         "drinks some water", "sips something", "has something to drink", "swallows a drink", "downs a drink",
         "drinks from a can", "drinks a beverage", "tips a bottle to {their} lips", "puts a bottle to {their} lips",
@@ -692,17 +691,17 @@ MORE: dict[Phrases, Phrases] = {
         "enjoys a drink", "takes a drink of water", "drinks to cool off", "raises a bottle to drink", "knocks back a drink",
         "refreshes {themself} with a drink", "gets a drink",
     ),
-    verbs.DRINK_COFFEE: (
+    activities.DRINK_COFFEE: (
         "sips a hot drink", "has a cup of coffee", "sips coffee", "drinks a cup of tea", "takes a sip from a mug",
         "enjoys a coffee", "drinks from a cup", "lifts a cup to {their} lips", "has a coffee break", "sips from a cup",
         "takes a gulp of coffee", "brings a cup to {their} mouth", "drinks {their} coffee", "has a hot drink",
         "gets some coffee", "drinks something hot",
     ),
-    verbs.UNSCREW: (
+    activities.UNSCREW: (
         "takes the cap off a bottle and drinks", "opens a drink and has some", "uncaps a bottle and takes a sip",
         "opens a bottle to drink", "twists the lid off and drinks",
     ),
-    verbs.LAUGH: (
+    activities.LAUGH: (
         "cracks up", "roars with laughter", "chuckles", "keeps laughing", "doubles up with laughter", "is in stitches",
         "laughs at a joke", "finds something hilarious", "laughs {their} head off", "howls with laughter",
         "hoots with laughter", "splits {their} sides laughing", "laughs like crazy", "has a fit of laughter",
@@ -710,7 +709,7 @@ MORE: dict[Phrases, Phrases] = {
         "thinks something is really funny", "laughs until it hurts", "reacts to a joke by laughing", "guffaws",
         "loses it laughing", "breaks up laughing",
     ),
-    verbs.POINT: (
+    activities.POINT: (
         "shows cars where to go", "guides traffic", "gestures like a traffic cop", "controls the traffic",
         "tells drivers where to go", "works as a traffic cop", "shows the way with {their} arms", "conducts traffic",
         "makes signals with {their} arms", "directs cars", "motions cars along", "gives directions with {their} arms",
@@ -719,12 +718,12 @@ MORE: dict[Phrases, Phrases] = {
         "makes signs to drivers", "keeps traffic moving with {their} arms", "points here and there", "makes hand signals",
         "points the way for cars",
     ),
-    verbs.SIGNALS: (
+    activities.SIGNALS: (
         "makes a referee's calls", "gestures like a referee", "gives a referee's signs", "works as a referee",
         "officiates a basketball game", "calls a foul like a referee", "makes signs like an umpire", "signals to players",
         "gives signs with {their} arms", "does referee gestures",
     ),
-    verbs.MIME: (
+    activities.MIME: (
         "plays a scene without words", "acts like a mime", "talks with {their} hands", "explains something with gestures",
         "gestures a lot", "tells a tale with gestures", "makes all sorts of gestures", "puts on a little show",
         "performs a mime", "plays out a story", "acts in a silent play", "uses {their} body to tell something",
@@ -733,18 +732,18 @@ MORE: dict[Phrases, Phrases] = {
         "gives a silent performance", "shows something without words", "pretends and gestures", "plays theater",
         "does some acting", "acts something out without speaking",
     ),
-    verbs.TEAPOT: (
+    activities.TEAPOT: (
         "plays a teapot", "acts out a song for kids", "performs the teapot song", "makes the moves of a nursery rhyme",
         "does the moves to a kids' song",
     ),
-    verbs.SPIN: (
+    activities.SPIN: (
         "turns round and round", "revolves on the spot", "spins like a top", "pirouettes", "goes around in circles",
         "twirls on the spot", "whirls", "keeps turning around", "rotates", "makes a spin", "circles on the spot",
         "spins round", "pivots around", "gets dizzy from spinning", "turns like a carousel", "spins about",
         "rotates on the spot", "whirls in place", "turns full circle", "makes a full turn", "twirls like a dancer",
         "turns about {themself}", "swivels around", "goes for a spin on the spot", "turns on {their} heels",
     ),
-    verbs.ROPES: (
+    activities.ROPES: (
         "swings on ropes", "spins while holding on to ropes", "performs rope acrobatics", "does circus moves on ropes",
     ),
     verbs.IDLE: (
@@ -760,7 +759,7 @@ MORE: dict[Phrases, Phrases] = {
         "stands around, swaying a bit", "moves a little while standing", "fidgets on the spot",
         "waits and moves about a little", "stands, not quite still",
     ),
-    verbs.POSE: (
+    activities.POSE: (
         "strikes a pose", "poses for a photo", "freezes in a pose", "keeps a pose", "stays in one pose",
         "stands like a statue",
     ),
@@ -782,7 +781,7 @@ MORE: dict[Phrases, Phrases] = {
         "clambers over uneven ground", "negotiates rough ground", "walks on rocky ground", "trudges over uneven terrain",
         "picks {their} way among stones", "hikes", "steps over bumps", "walks where the ground is rough",
     ),
-    verbs.DANCE: (
+    activities.DANCE: (
         "moves to the music", "grooves", "grooves to a beat", "shows off {their} dance moves", "hits the dance floor",
         "gets down to the music", "shakes it", "lets loose on the dance floor", "boogies", "is on the dance floor",
         "moves {their} body to a song", "dances the night away", "does a little dance", "has a dance", "busts a move",
@@ -790,24 +789,24 @@ MORE: dict[Phrases, Phrases] = {
         "is dancing to music", "shakes a leg", "dances like at a party", "enjoys dancing", "sways and steps to music",
         "dances along", "moves like a dancer",
     ),
-    verbs.DANCE_WAYS["indian"]: (
+    activities.DANCE_WAYS["indian"]: (
         "does a bollywood dance", "dances like in a bollywood film", "does a dance from India", "shows an Indian dance",
         "moves in an Indian dance",
     ),
-    verbs.DANCE_WAYS["arabesque"]: (
+    activities.DANCE_WAYS["arabesque"]: (
         "does an arabesque", "moves like a ballet dancer", "balances like a ballerina", "shows some ballet",
     ),
-    verbs.DANCE_WAYS["jete"]: (
+    activities.DANCE_WAYS["jete"]: (
         "leaps like a ballerina", "does ballet leaps", "leaps across the stage in a ballet", "does a grand jete",
     ),
-    verbs.DANCE_WAYS["pirouette"]: (
+    activities.DANCE_WAYS["pirouette"]: (
         "twirls like a ballerina", "turns on one foot in ballet style", "does a ballet turn", "performs a pirouette",
     ),
-    verbs.DANCE_WAYS["whirl"]: (
+    activities.DANCE_WAYS["whirl"]: (
         "twirls across the dance floor", "dances, spinning around", "dances round and round", "whirls in a dance",
     ),
-    verbs.DANCE_WAYS["lean"]: ("sways in a dance", "leans to and fro while dancing", "dances with flowing moves"),
-    verbs.ANIMALS: (
+    activities.DANCE_WAYS["lean"]: ("sways in a dance", "leans to and fro while dancing", "dances with flowing moves"),
+    activities.ANIMALS: (
         "is acting like {animal}", "turns into {animal}", "does {animal}", "moves as if turned into {animal}",
         "goes about like {animal}", "makes like {animal}", "pretends {they_are} {animal}",
         "does a good imitation of {animal}", "apes {animal}", "acts the part of {animal}", "mimes {animal}",
@@ -817,130 +816,130 @@ MORE: dict[Phrases, Phrases] = {
         "makes the moves of {animal}", "plays pretend as {animal}",
     ),
     # ------------------------------------------------------------------------------------------------------ walking, running
-    say.GAITS["walk"].verbs[0]: (
+    phrases.GAITS["walk"].verbs[0]: (
         "wanders", "saunters", "paces", "plods", "treads", "meanders", "walks unhurriedly", "takes {their} time and walks",
         "trudges", "walks leisurely",
     ),
-    say.GAITS["walk"].verbs[1]: (
+    phrases.GAITS["walk"].verbs[1]: (
         "heads", "paces", "wanders", "proceeds", "travels on foot", "strolls", "treads", "gets going and walks",
         "makes {their} way", "trots along",
     ),
-    say.GAITS["walk"].verbs[2]: (
+    phrases.GAITS["walk"].verbs[2]: (
         "hastens", "power walks", "walks fast", "speed walks", "hustles", "strides along", "walks in a hurry",
         "paces quickly", "bustles", "walks with purpose",
     ),
-    say.GAITS["walk"].paces[0]: (
+    phrases.GAITS["walk"].paces[0]: (
         "unhurriedly", "taking {their} time", "in no hurry", "leisurely", "at an easy pace", "without haste",
         "at a snail's pace",
     ),
-    say.GAITS["walk"].paces[1]: ("at a regular pace", "at an even pace", "at an ordinary pace", "steadily"),
-    say.GAITS["walk"].paces[2]: (
+    phrases.GAITS["walk"].paces[1]: ("at a regular pace", "at an even pace", "at an ordinary pace", "steadily"),
+    phrases.GAITS["walk"].paces[2]: (
         "in a hurry", "with haste", "fast", "hastily", "as if late", "at a brisk pace", "speedily", "in a rush",
     ),
-    say.GAITS["walk"].bent: ("stooping", "bent over", "with rounded shoulders", "with a stoop", "leaning forward"),
-    say.GAITS["run"].verbs[0]: ("jogs along", "lopes", "runs at an easy pace", "trots along", "runs slowly"),
-    say.GAITS["run"].verbs[1]: (
+    phrases.GAITS["walk"].bent: ("stooping", "bent over", "with rounded shoulders", "with a stoop", "leaning forward"),
+    phrases.GAITS["run"].verbs[0]: ("jogs along", "lopes", "runs at an easy pace", "trots along", "runs slowly"),
+    phrases.GAITS["run"].verbs[1]: (
         "races", "hurries", "rushes", "runs along", "dashes", "hastens", "lopes", "runs at a steady clip",
     ),
-    say.GAITS["run"].verbs[2]: (
+    phrases.GAITS["run"].verbs[2]: (
         "dashes", "bolts", "tears", "rushes", "charges", "hurtles", "speeds", "runs flat out", "darts", "zooms",
         "runs at full tilt", "runs like the wind",
     ),
-    say.GAITS["dash"].verbs[0]: ("trots", "jogs along", "hurries", "lopes", "runs along"),
-    say.GAITS["dash"].verbs[1]: ("rushes", "races", "hurries", "speeds", "darts", "runs fast", "hastens"),
-    say.GAITS["dash"].verbs[2]: (
+    phrases.GAITS["dash"].verbs[0]: ("trots", "jogs along", "hurries", "lopes", "runs along"),
+    phrases.GAITS["dash"].verbs[1]: ("rushes", "races", "hurries", "speeds", "darts", "runs fast", "hastens"),
+    phrases.GAITS["dash"].verbs[2]: (
         "bolts", "tears", "charges", "hurtles", "races", "runs flat out", "speeds", "zooms", "runs at full tilt",
         "runs like the wind",
     ),
-    say.GAITS["run"].paces[2]: (
+    phrases.GAITS["run"].paces[2]: (
         "as fast as {they} can", "flat out", "at top speed", "like the wind", "in a mad rush", "with all {their} might",
     ),
-    say.GAITS["run"].paces[0]: ("at a gentle pace", "without hurrying", "leisurely", "not too fast"),
-    say.GAITS["sneak"].verbs[0]: (
+    phrases.GAITS["run"].paces[0]: ("at a gentle pace", "without hurrying", "leisurely", "not too fast"),
+    phrases.GAITS["sneak"].verbs[0]: (
         "steals", "skulks", "steps softly", "moves stealthily", "pads quietly", "goes on tiptoe", "moves like a burglar",
         "treads lightly", "moves without a sound", "slips quietly", "walks on tiptoe", "moves like a thief",
         "walks as if not to wake anyone", "stalks", "walks furtively", "moves on the sly", "steps as quietly as {they} can",
         "pussyfoots", "walks like a spy", "moves like a ninja", "tries not to be heard, walking", "walks softly",
         "walks on the quiet", "walks as if nobody should notice", "edges", "glides silently",
     ),
-    say.GAITS["zombie"].verbs[0]: (
+    phrases.GAITS["zombie"].verbs[0]: (
         "shambles", "plods", "drags {themself}", "totters", "hobbles", "lumbers", "sways", "trudges", "walks stiffly",
         "limps", "wobbles", "moves stiffly",
     ),
-    say.GAITS["zombie"].likes: (
+    phrases.GAITS["zombie"].likes: (
         "the way zombies do", "like a living corpse", "like a zombie in a horror film", "zombie style", "as a zombie would",
         "like someone risen from the grave", "like a brainless zombie", "as if undead", "like a zombie looking for brains",
         "like a walking corpse", "as if back from the dead", "like the undead", "like in a zombie movie",
     ),
-    say.GAITS["dribble"].verbs[0]: (
+    phrases.GAITS["dribble"].verbs[0]: (
         "bounces a basketball and runs", "moves a basketball", "takes the ball", "keeps the ball bouncing and moves",
         "plays basketball and goes", "goes dribbling", "leads the ball", "drives with a basketball", "brings the ball",
         "bounces the ball along", "moves while dribbling a basketball",
     ),
-    say.WAYS["forward"]: ("onward", "to the front", "along", "toward the front"),
-    say.WAYS["straight"]: (
+    phrases.WAYS["forward"]: ("onward", "to the front", "along", "toward the front"),
+    phrases.WAYS["straight"]: (
         "directly ahead", "dead ahead", "on a straight path", "without turning", "straight on", "along a straight line",
     ),
-    say.WAYS["backward"]: ("in reverse", "back", "toward the back", "back first", "rearward", "to the rear"),
-    say.WAYS["left"]: (
+    phrases.WAYS["backward"]: ("in reverse", "back", "toward the back", "back first", "rearward", "to the rear"),
+    phrases.WAYS["left"]: (
         "left", "over to the left", "to the left hand side", "off to {their} left", "to the left without turning", "leftward",
         "sideways left",
     ),
-    say.WAYS["right"]: (
+    phrases.WAYS["right"]: (
         "right", "over to the right", "to the right hand side", "off to {their} right", "to the right without turning",
         "rightward", "sideways right",
     ),
-    say.WAYS["forward left"]: (
+    phrases.WAYS["forward left"]: (
         "ahead and a bit to the left", "at an angle to the left", "toward the front left", "forward, drifting left",
     ),
-    say.WAYS["forward right"]: (
+    phrases.WAYS["forward right"]: (
         "ahead and a bit to the right", "at an angle to the right", "toward the front right", "forward, drifting right",
     ),
-    say.WAYS["in place"]: ("without moving from the spot", "in one place", "without getting anywhere", "where {they_are}"),
-    say.WAYS[""]: ("about", "here and there", "around the room", "this way and that", "all over the place"),
-    say.TURNS[0]: (
+    phrases.WAYS["in place"]: ("without moving from the spot", "in one place", "without getting anywhere", "where {they_are}"),
+    phrases.WAYS[""]: ("about", "here and there", "around the room", "this way and that", "all over the place"),
+    phrases.TURNS[0]: (
         "swings {side}", "takes a {side} turn", "goes {side}", "hangs a {side}", "changes direction to the {side}",
         "rounds a corner to the {side}", "heads off to the {side}", "turns off to the {side}", "swerves to the {side}",
         "makes a turn to {their} {side}", "faces {side}", "takes a {side}", "turns toward the {side}",
         "moves off to the {side}", "veers {side}", "pivots {side}", "wheels {side}", "rounds a {side} hand bend",
     ),
-    say.TURNS[45]: (
+    phrases.TURNS[45]: (
         "veers a little {side}", "bears {side}", "makes a slight {side} turn", "turns a bit {side}",
         "makes a small {side} turn", "swings slightly {side}",
     ),
-    say.TURNS[90]: (
+    phrases.TURNS[90]: (
         "turns a corner to the {side}", "makes a sharp {side} turn", "makes a square turn to the {side}",
         "takes a square turn {side}", "turns squarely to the {side}", "swings {side} by 90 degrees",
     ),
-    say.TURNS[135]: ("makes a sharp turn to the {side}", "swings far around to the {side}"),
-    say.TURNS[180]: (
+    phrases.TURNS[135]: ("makes a sharp turn to the {side}", "swings far around to the {side}"),
+    phrases.TURNS[180]: (
         "does an about face to the {side}", "makes a complete half turn to the {side}",
         "turns back over {their} {side} shoulder", "turns to face the other way, to the {side}",
         "swings around to the {side}", "faces about to the {side}", "doubles back to the {side}",
     ),
-    say.TURNS[270]: ("goes three quarters of a circle to the {side}",),
-    say.TURNS[360]: (
+    phrases.TURNS[270]: ("goes three quarters of a circle to the {side}",),
+    phrases.TURNS[360]: (
         "goes full circle to the {side}", "spins once around to the {side}", "turns once around to the {side}",
         "does a full spin to the {side}",
     ),
-    say.TURNS_ABOUT: ("keeps changing direction", "zigzags about", "turns again and again", "winds {their} way around"),
-    say.GOES_ON: ("carries on", "keeps moving", "moves on", "presses on", "heads on"),
-    say.LEANING_BACK: ("leaning backwards", "with {their} weight back", "with a slight lean back"),
-    say.LABELLED_WAYS[r"stride"]: (
+    phrases.TURNS_ABOUT: ("keeps changing direction", "zigzags about", "turns again and again", "winds {their} way around"),
+    phrases.GOES_ON: ("carries on", "keeps moving", "moves on", "presses on", "heads on"),
+    phrases.LEANING_BACK: ("leaning backwards", "with {their} weight back", "with a slight lean back"),
+    phrases.LABELLED_WAYS[r"stride"]: (
         "with giant steps", "with huge strides", "taking long steps", "with great big steps", "with legs reaching far out",
     ),
-    say.LABELLED_WAYS[r"figure eight"]: (
+    phrases.LABELLED_WAYS[r"figure eight"]: (
         "in the shape of an eight", "tracing a figure eight", "along the number eight", "in two loops that make an eight",
     ),
-    say.LABELLED_WAYS[r"in a circle to the left"]: (
+    phrases.LABELLED_WAYS[r"in a circle to the left"]: (
         "in circles", "around in a circle", "round in a circle", "in a loop to the left", "around something on the left",
         "in a ring", "round and round", "counterclockwise in a circle",
     ),
-    say.LABELLED_WAYS[r"in a circle to the right"]: (
+    phrases.LABELLED_WAYS[r"in a circle to the right"]: (
         "in circles", "around in a circle", "round in a circle", "in a loop to the right", "around something on the right",
         "in a ring", "round and round", "clockwise in a circle",
     ),
-    say.LABELLED_WAYS[r"stop run"]: (
+    phrases.LABELLED_WAYS[r"stop run"]: (
         "ahead, halts and then runs again", "forward with a stop on the way", "on after a short stop",
     ),
     verbs.VEERS: (
@@ -948,7 +947,7 @@ MORE: dict[Phrases, Phrases] = {
         "goes off {side}",
     ),
     # -------------------------------------------------------------------------------------------------------------- gestures
-    say.RAISES: (
+    phrases.RAISES: (
         "gets {hand} up", "puts {hand} up to be noticed", "lets {hand} go up", "moves {hand} upward", "heaves {hand} up",
         "swings {hand} up", "gestures by raising {hand}", "draws {hand} up", "has {hand} raised", "lifts {hand} upward",
         "elevates {hand}", "sends {hand} up", "hoists {hand}", "guides {hand} up", "gives a sign by raising {hand}",
@@ -956,21 +955,21 @@ MORE: dict[Phrases, Phrases] = {
         "signals by lifting {hand}", "raises {hand} from below", "lifts {hand} as a sign", "raises {hand} to signal",
         "brings {hand} upward",
     ),
-    say.RAISES_TO: (
+    phrases.RAISES_TO: (
         "gets {hand} up {level}", "swings {hand} up {level}", "takes {hand} up {level}", "holds {hand} up {level}",
         "draws {hand} up {level}", "extends {hand} {level}",
     ),
-    say.RAISE_PACES["slow"]: ("gradually", "little by little", "unhurriedly", "gently"),
-    say.RAISE_PACES["fast"]: ("in a flash", "fast", "all at once", "swiftly", "with a jerk"),
-    say.HOLDS: (
+    phrases.RAISE_PACES["slow"]: ("gradually", "little by little", "unhurriedly", "gently"),
+    phrases.RAISE_PACES["fast"]: ("in a flash", "fast", "all at once", "swiftly", "with a jerk"),
+    phrases.HOLDS: (
         "leaves {it} up for some {count} seconds", "stays like that for about {count} seconds",
         "keeps {it} there for {count} seconds or so",
     ),
-    say.LOWERS: (
+    phrases.LOWERS: (
         "then drops {it}", "then takes {it} down", "then puts {it} down again", "lets {it} sink", "lets {it} drop",
         "moves {it} back down", "then brings {it} down",
     ),
-    say.WAVES: (
+    phrases.WAVES: (
         "says hi with {hand}", "gives a friendly wave with {hand}", "waves to a friend with {hand}",
         "swings {hand} from side to side", "waves {hand} back and forth", "waves {hand} to say hello",
         "shakes {hand} in greeting", "hails someone with {hand}", "waves to get attention with {hand}",
@@ -981,7 +980,7 @@ MORE: dict[Phrases, Phrases] = {
         "sways {hand} in the air", "tries to catch someone's eye by waving {hand}",
         "acknowledges someone with a wave of {hand}", "calls a friend over by waving {hand}",
     ),
-    say.BYES: (
+    phrases.BYES: (
         "says so long with a wave of {hand}", "waves {hand} as a friend leaves", "waves a last goodbye with {hand}",
         "says farewell with {hand}", "waves {hand} at a leaving train", "uses {hand} to wave goodbye",
         "takes leave by waving {hand}", "parts from someone with a wave of {hand}", "waves {hand} to say see you",
@@ -992,13 +991,13 @@ MORE: dict[Phrases, Phrases] = {
         "waves {hand} at the end of a visit", "waves farewell with {hand}", "bids goodbye with {hand}",
         "tells someone goodbye with {hand}", "says adieu with a wave of {hand}",
     ),
-    say.LITTLE_WAVES: (
+    phrases.LITTLE_WAVES: (
         "lifts {hand} in greeting", "puts {hand} up to greet someone", "holds {hand} in the air as a greeting",
         "waves {hand} just a bit", "hails someone with {hand} held up", "moves {hand} a little as a greeting",
     ),
-    say.WAVE_PACES["slow"]: ("unhurriedly", "gently", "lazily", "with slow swings"),
-    say.WAVE_PACES["fast"]: ("hastily", "rapidly", "like mad", "with quick swings"),
-    say.GUIDES: (
+    phrases.WAVE_PACES["slow"]: ("unhurriedly", "gently", "lazily", "with slow swings"),
+    phrases.WAVE_PACES["fast"]: ("hastily", "rapidly", "like mad", "with quick swings"),
+    phrases.GUIDES: (
         "shows someone in with {hand}", "invites someone to come along with {hand}", "ushers someone along with {hand}",
         "makes an inviting gesture with {hand}", "motions with {hand} as if to say after you",
         "shows a guest the way with {hand}", "guides a visitor with {hand}", "gives directions with {hand}",
@@ -1009,32 +1008,32 @@ MORE: dict[Phrases, Phrases] = {
         "extends {hand} to guide a guest", "indicates the way with {hand}", "points someone along with {hand}",
         "waves someone through with {hand}", "offers the way with {hand}",
     ),
-    say.RESPONDS: (
+    phrases.RESPONDS: (
         "puts {hand} up to ask a question", "raises {hand} like a pupil", "raises {hand} when called",
         "lifts {hand} as if to say here", "signals with {hand} that {they_are} here", "volunteers with {hand} up",
         "answers a call by raising {hand}", "raises {hand} to be called on", "asks for a turn by raising {hand}",
         "votes with {hand} up", "lifts {hand} as if in class", "has {hand} up as in school", "raises {hand} to volunteer",
         "reports by lifting {hand}",
     ),
-    say.CALLS: (
+    phrases.CALLS: (
         "hollers through {their} hands", "yells with both hands around {their} mouth",
         "makes a megaphone of {their} hands and yells", "shouts into the distance with cupped hands",
         "leans forward and yells to someone far off", "puts {their} hands to {their} mouth and shouts",
         "cups {their} hands to call out", "bends forward to shout at the top of {their} voice",
         "yells across a valley with cupped hands", "calls to a friend far away, hands at {their} mouth",
     ),
-    say.SHOUTS: (
+    phrases.SHOUTS: (
         "yells to someone", "hollers", "shouts out loud", "calls to a friend", "yells across the field", "shouts at somebody",
         "calls over to someone", "raises {their} voice",
     ),
-    say.SLASHES: (
+    phrases.SLASHES: (
         "swings a sword down", "cuts with a sword held in both hands", "brings a sword down with both hands",
         "slashes downward with a sword", "chops with a sword", "strikes like a samurai",
         "does a sword stroke with both hands", "swings down a katana", "cuts through the air with a sword",
         "attacks with a sword in both hands", "brings both hands down like with a sword", "hits something with a sword",
     ),
     # ------------------------------------------------------------------------------------------------------------ whole body
-    say.BOWS: (
+    phrases.BOWS: (
         "takes a polite bow", "inclines {their} body", "shows respect with a bow", "bends over to show respect",
         "tilts {their} upper body forward to greet", "makes a respectful bow", "bends {their} back in greeting",
         "says thank you with a bow", "greets the audience with a bow", "apologizes with a bow", "bows before a king",
@@ -1043,14 +1042,14 @@ MORE: dict[Phrases, Phrases] = {
         "dips {their} upper body in a bow", "bows as after a show", "performs a bow", "bows in front of somebody",
         "leans over in a bow", "bows to the audience", "bows at the waist", "lowers {their} upper body to greet someone",
     ),
-    say.BOWS_TO: (
+    phrases.BOWS_TO: (
         "bends over {depth} in a bow", "inclines {their} body {depth}", "leans forward {depth} to show respect",
         "takes a bow, bending {depth}",
     ),
-    say.RISES: (
+    phrases.RISES: (
         "comes up again", "stands tall again", "rises again", "returns to standing", "unbends", "stands upright again",
     ),
-    say.PUNCHES: (
+    phrases.PUNCHES: (
         "lashes out with {hand}", "hits someone with {hand}", "boxes the air with {hand}", "swings {hand} at someone",
         "lands blows with {hand}", "throws a punch with {hand}", "shadow boxes with {hand}", "delivers blows with {hand}",
         "lets fly with {hand}", "attacks with {hand}", "beats the air with {hand}", "slugs away with {hand}",
@@ -1059,7 +1058,7 @@ MORE: dict[Phrases, Phrases] = {
         "socks someone with {hand}", "uses {hand} to punch", "knocks someone down with {hand}",
         "does some boxing with {hand}", "lunges out with {hand}", "punches like a boxer with {hand}",
     ),
-    say.KICKS: (
+    phrases.KICKS: (
         "lashes out with {leg}", "boots something with {leg}", "strikes with {leg}", "delivers a kick with {leg}",
         "lands a kick with {leg}", "launches a kick with {leg}", "flings {leg} out", "aims a kick with {leg}",
         "uses {leg} to kick", "throws {leg} out to kick", "kicks at someone with {leg}", "lets fly with {leg}",
@@ -1068,15 +1067,15 @@ MORE: dict[Phrases, Phrases] = {
         "fights with {leg}", "snaps {leg} out", "kicks somebody with {leg}", "extends {leg} in a kick",
         "sends {leg} out in a kick",
     ),
-    say.SPINS: (
+    phrases.SPINS: (
         "whirls around with a kick of {leg}", "pivots and lashes out with {leg}", "does a roundhouse kick with {leg}",
         "turns and kicks with {leg}",
     ),
-    say.STANCES: (
+    phrases.STANCES: (
         "stands ready to fight", "is on guard", "takes a fighting stance", "stands like a fighter", "gets ready to fight",
         "holds {their} fists ready",
     ),
-    say.DANCES: (
+    phrases.DANCES: (
         "grooves to the music", "boogies", "moves {their} body to a beat", "shakes it on the dance floor",
         "hits the dance floor", "shows off a dance", "gets into the groove", "lets loose and dances", "has fun dancing",
         "does a little dance", "performs a choreography", "dances like at a party", "steps to the beat",
@@ -1084,78 +1083,78 @@ MORE: dict[Phrases, Phrases] = {
         "enjoys the music and dances", "moves to the rhythm", "swings to the music", "has a dance", "moves like a dancer",
         "shows {their} dance skills", "busts a move", "performs for an audience, dancing",
     ),
-    say.STANDS: (
+    phrases.STANDS: (
         "hardly moves", "keeps still", "stays in place", "is standing there", "stands quietly", "stands around", "stays put",
     ),
-    say.JUMPS: (
+    phrases.JUMPS: (
         "bounces {times}", "leaps {times}", "jumps for joy {times}", "leaves the ground {times}", "bounds up {times}",
     ),
     # ---------------------------------------------------------------------------------------------------------------- styles
-    say.MOODS["active"].tails: (
+    phrases.MOODS["active"].tails: (
         "with vigor", ", bursting with energy", "like someone very energetic", "with lots of pep", ", full of life",
         "in a dynamic way", "with verve",
     ),
-    say.MOODS["active"].adverbs: ("dynamically",),
-    say.MOODS["angry"].tails: (
+    phrases.MOODS["active"].adverbs: ("dynamically",),
+    phrases.MOODS["angry"].tails: (
         "in a rage", ", mad at someone", "with anger", ", fuming", "in a huff", "as if {they_are} furious",
         "with a lot of anger", ", really mad", "like someone who is mad",
     ),
-    say.MOODS["angry"].adverbs: ("irritably",),
-    say.MOODS["childish"].tails: (
+    phrases.MOODS["angry"].adverbs: ("irritably",),
+    phrases.MOODS["childish"].tails: (
         "like a little child", "the way children do", "as kids do", "like a toddler", "in a kiddish way",
         "just as a child would", ", acting like a kid",
     ),
-    say.MOODS["chimpira"].tails: (
+    phrases.MOODS["chimpira"].tails: (
         "like a hoodlum", "in a cool gangster way", "like a bully", "like a tough guy", ", acting tough", "like a young thug",
         "in a swaggering way", "with a bad boy attitude",
     ),
-    say.MOODS["feminine"].tails: (
+    phrases.MOODS["feminine"].tails: (
         "like a lady", "in a girly way", "with elegance", "in a dainty manner", "the way a lady would", "with womanly grace",
     ),
-    say.MOODS["giant"].tails: (
+    phrases.MOODS["giant"].tails: (
         "like a huge creature", "like a heavy giant", "as a giant would", ", huge and slow", "like something enormous",
         "as if {they_are} enormous",
     ),
-    say.MOODS["happy"].tails: (
+    phrases.MOODS["happy"].tails: (
         ", happy as can be", "with joy", ", all smiles", "as happy people do", "in high spirits", "in a joyful way",
         "as if {they_are} very glad", ", cheerful and glad", "merrily",
     ),
-    say.MOODS["happy"].adverbs: ("merrily", "gladly"),
-    say.MOODS["masculine"].tails: (
+    phrases.MOODS["happy"].adverbs: ("merrily", "gladly"),
+    phrases.MOODS["masculine"].tails: (
         "like a real man", "in a tough manly way", "the way a tough guy would", "like a strong man", "with manly strength",
     ),
-    say.MOODS["musical"].tails: (
+    phrases.MOODS["musical"].tails: (
         "in rhythm", "to music", "as if there were music", "in time with a song", "with a beat in mind",
         "with a dancing rhythm", "to the music",
     ),
-    say.MOODS["not-confident"].tails: (
+    phrases.MOODS["not-confident"].tails: (
         "as if {they_are} shy", "in a timid way", ", not sure of {themself}", "with little confidence",
         "like someone very shy", ", unsure and shy", "as if {they_are} nervous", "with hesitation",
     ),
-    say.MOODS["elderly"].tails: (
+    phrases.MOODS["elderly"].tails: (
         "like a senior", "like an aged person", "the way old people do", "as an old person would", "like a grandparent",
         "like someone very old", "with the stiffness of old age",
     ),
-    say.MOODS["proud"].tails: (
+    phrases.MOODS["proud"].tails: (
         ", head held high", "with confidence", "as if {they_are} the boss", "like a proud person",
         ", very sure of {themself}", "as if {they_are} very important", "with a lot of pride",
     ),
-    say.MOODS["sad"].tails: (
+    phrases.MOODS["sad"].tails: (
         ", down in the dumps", "in low spirits", "with a heavy heart", "as if {they_are} depressed", ", very unhappy",
         "like someone sad", "in sorrow", "as if {they_are} about to cry",
     ),
-    say.MOODS["sad"].adverbs: ("unhappily", "sorrowfully"),
-    say.MOODS["exhausted"].tails: (
+    phrases.MOODS["sad"].adverbs: ("unhappily", "sorrowfully"),
+    phrases.MOODS["exhausted"].tails: (
         ", dead tired", "like someone worn out", "as if {they_are} about to drop", "in a tired way", "as if out of energy",
         ", completely spent", "out of tiredness", ", too tired to go on",
     ),
-    say.MOODS["youthful"].tails: (
+    phrases.MOODS["youthful"].tails: (
         "like the young do", "with the energy of youth", "like a young adult", "as young people do",
         "in a young and fresh way",
     ),
 }  # fmt: skip
 
-TABLES = (*MORE, *MORE.values(), *(courses for ways in COURSES.values() for courses in ways.values()), RAISES_HIGH)
-VERBS = SECOND_VERBS | {  # that can begin the second part of a clause
-    found[0] for table in TABLES for found in (re.match(r"[a-z]+(?<!way|ard)s\b(?<!as|is)", phrase) for phrase in table) if found
+TABLES = (*MORE, *MORE.values(), *(courses for by_direction in COURSES.values() for courses in by_direction.values()), RAISES_HIGH)
+VERBS = SECOND_VERBS | {  # verbs that can start a later part of a clause
+    match[0] for table in TABLES for match in (re.match(r"[a-z]+(?<!way|ard)s\b(?<!as|is)", phrase) for phrase in table) if match
 } - {"punches", "this"} | {"closes", "hunches", "squeezes"}  # fmt: skip

@@ -82,12 +82,12 @@ def test_archives_are_read_like_folders(bert, texts, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"--layers": "4"}, "has 3"),
+        ({"--layers": "4"}, "from 1 to 3"),
         ({"--layers": "-1"}, "--layers -1"),
-        ({"--texts": "empty"}, "no caption files"),
+        ({"--texts": "empty"}, "contains no captions"),
         ({"--texts": "nowhere"}, "nowhere"),
         ({"--bert": "empty"}, "config.json"),
-        ({"--out": "bert"}, "a model already"),
+        ({"--out": "bert"}, "already contains a model"),
         ({"--texts": None}, "--texts is missing"),
         ({"--out": None}, "--out is missing"),
     ],

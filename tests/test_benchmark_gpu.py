@@ -49,7 +49,8 @@ def test_a_part_ends_when_its_time_is_over_and_the_next_one_runs(tmp_path, monke
     gpu.main(["--gpu_id", "-1", "--tiny", "--parts", "generation", "training", "--output", str(tmp_path / "rows.jsonl")])
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert [(row["name"], row.get("result")) for row in rows] == [
-        ("batch 1", "out of time"), ("the rest", "skipped: no time left"), ("lamp", "out of memory"), ("masked", None),
+        ("batch 1", "out of time"), ("remaining measurements", "skipped: no time left"),
+        ("lamp", "out of memory"), ("masked", None),
     ]  # fmt: skip
 
 

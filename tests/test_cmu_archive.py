@@ -63,7 +63,7 @@ def test_all_segments_are_looked_for_and_the_missing_ones_counted(archive, tmp_p
         (tmp_path / "texts" / f"{name}.txt").write_bytes(CAPTION)
         (tmp_path / "texts" / f"M{name}.txt").write_bytes(CAPTION.replace(b"left", b"right"))
     open_dataset.main([f"--cmu={archive}", f"--texts={tmp_path}", f"--out={tmp_path / 'Open'}", "--workers=1"])
-    assert f"segments of CMU: 2,913, {total - len(here):,} found no file" in capsys.readouterr().out
+    assert f"segments of CMU: 2,913, {total - len(here):,} without a file" in capsys.readouterr().out
     listed = (tmp_path / "Open" / "all.txt").read_text().split()
     assert set(here) <= set(listed) and "cmu_16_15" in listed  # captioned by people, and by CMU's words
 

@@ -114,7 +114,7 @@ def test_part_that_is_whole_or_of_another_file(server, tmp_path):
 def test_gives_up_without_progress_and_keeps_what_came(server, tmp_path):
     server.files["/file"], server.most = b"0123456789", 0
     (tmp_path / "file.part").write_bytes(b"01234")
-    with pytest.raises(UserError, match="5 bytes came and are kept: run this again"):
+    with pytest.raises(UserError, match="5 bytes were downloaded and are kept; run the command again"):
         fetch.fetch(f"{server.address}/file", tmp_path / "file")
     assert len(server.asked) == fetch.ATTEMPTS and (tmp_path / "file.part").read_bytes() == b"01234"
     server.most, server.refusals = 100, [503, 429]
@@ -123,10 +123,10 @@ def test_gives_up_without_progress_and_keeps_what_came(server, tmp_path):
 
 
 def test_refusal_and_web_page_are_said_at_once(server, tmp_path):
-    with pytest.raises(UserError, match=r"refused \(404"):
+    with pytest.raises(UserError, match=r"refuses the download \(404"):
         fetch.fetch(f"{server.address}/gone", tmp_path / "file")
     server.pages["/page"] = PAGE
-    with pytest.raises(UserError, match="sends a web page, not the file"):
+    with pytest.raises(UserError, match="sends a web page instead of the file"):
         fetch.fetch(f"{server.address}/page", tmp_path / "file")
     assert len(server.asked) == 2 and not list(tmp_path.iterdir())
 
@@ -179,7 +179,7 @@ def test_models_lie_where_scripts_look_for_them(server, models, tmp_path, capsys
     server.most = 20_000
     main(models)
     folder = tmp_path / "checkpoints" / "t2m"
-    assert (mine / "opt.txt").read_text() == "mine" and "there already, left as it is" in capsys.readouterr().out
+    assert (mine / "opt.txt").read_text() == "mine" and "exists already, not overwritten" in capsys.readouterr().out
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         [VQ, MASKED, "length_estimator", "tres_nlayer8_ld384_ff1024_rvq6ns_cdp0.2_sw", "lamp", "lamp_t2m", "lamp_vq"]
     )
@@ -188,7 +188,7 @@ def test_models_lie_where_scripts_look_for_them(server, models, tmp_path, capsys
     assert not [path for path in (tmp_path / "checkpoints" / ".download").iterdir()]
     server.asked.clear()
     main(models)
-    assert not server.asked and capsys.readouterr().out.count("there already") == 5
+    assert not server.asked and capsys.readouterr().out.count("exists already") == 5
 
 
 def test_what_is_not_the_file_is_put_aside_and_fetched_again(server, models, tmp_path, capsys):
@@ -197,7 +197,7 @@ def test_what_is_not_the_file_is_put_aside_and_fetched_again(server, models, tmp
     damaged = bytearray(good)
     damaged[len(good) // 2] ^= 255
     wrongs = {PAGE: "not a readable", bytes(damaged): "damaged", good[:9000]: "not a readable"}
-    for wrong, said in (wrongs | {server.files["/lamp/t2m.tar"]: "holds a masked model"}).items():
+    for wrong, said in (wrongs | {server.files["/lamp/t2m.tar"]: "is a masked model"}).items():
         server.files["/lamp/vq.tar"] = wrong
         refused(*models)
         assert said in capsys.readouterr().err and aside.read_bytes() == wrong
@@ -213,7 +213,7 @@ def test_archives_without_what_they_should_hold(server, tmp_path, capsys):
     flags = ["--what", "glove", "--glove", str(tmp_path / "glove"), "--checkpoints_dir", str(tmp_path / "checkpoints")]
     address = "/drive?id=1cmXKUT31pqd7_XpJAiWEo1K81TMYHA5n"
     empty = b"PK\5\6" + bytes(18)
-    for content, said in ((zipped(tmp_path / "x"), "no our_vab_data.npy"), (b"zip?", "no .zip archive"), (empty, "no our_vab")):
+    for content, said in ((zipped(tmp_path / "x"), "no our_vab_data.npy"), (b"zip?", "not a .zip archive"), (empty, "no our_vab")):
         server.files[address] = content
         refused(*flags)
         assert said in capsys.readouterr().err and not (tmp_path / "glove").exists()
@@ -226,7 +226,7 @@ def test_archives_without_what_they_should_hold(server, tmp_path, capsys):
 def test_kit_is_an_extra(tmp_path):
     def names(*flags: str) -> list[str]:
         config = download.parse(download.Download, ["--what", "models", *flags])
-        return [item.place.parts[0] for item in download.wanted(config, Path())]
+        return [item.folder.parts[0] for item in download.wanted(config, Path())]
 
     assert names() == ["t2m"] * 4 and names("--kit") == ["t2m"] * 4 + ["kit"] * 2
     assert names("--captioner") == ["t2m"] * 5
@@ -246,7 +246,7 @@ def test_captioner_comes_with_its_words_and_the_statistics(server, tmp_path, mon
     server.files["/opt/vocab.json"] = b"{}"
     flags = ["--what", "models", "--captioner", "--checkpoints_dir", str(root)]
     refused(*flags)
-    assert "is not what it should be" in capsys.readouterr().err and (root / ".download" / "opt-2.7b.bad").is_dir()
+    assert "is not as expected" in capsys.readouterr().err and (root / ".download" / "opt-2.7b.bad").is_dir()
     server.files["/opt/vocab.json"] = (words / "vocab.json").read_bytes()
     main(flags)
     assert {path.name for path in (root / "opt-2.7b").iterdir()} == {"vocab.json", "merges.txt"}

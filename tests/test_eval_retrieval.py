@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import eval_retrieval
-from benchmarks.open_retrieval import action_and_mood, share_right
+from benchmarks.open_retrieval import action_and_mood, fraction_correct
 from data.store import MotionStore, Normaliser
 from data.text import CaptionedClips
 from evaluation.metrics.retrieval import PROTOCOLS, rank
@@ -365,8 +365,8 @@ def test_actions_and_moods_are_read_from_names():
 
 def test_best_captions_that_tie_share_the_answer():
     scores = torch.tensor([[0.9, 0.9, 0.1], [0.2, 0.1, 0.3], [0.5, 0.4, 0.5]])
-    assert share_right(scores, ["walk", "run", "walk"], [True, True, False]).tolist() == [0.5, 0]
-    assert share_right(scores, ["walk", None, "walk"], [True, False, True]).tolist() == [0.5, 1]
+    assert fraction_correct(scores, ["walk", "run", "walk"], [True, True, False]).tolist() == [0.5, 0]
+    assert fraction_correct(scores, ["walk", None, "walk"], [True, False, True]).tolist() == [0.5, 1]
 
 
 # Bad input

@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_numbers_in_batches_of_any_size(root):
 
 def test_a_pass_has_whole_batches_and_crops_to_whole_tokens(root):
     real = protocol(root, batches=1).real(0)
-    assert len(real.captions) == len(real.lengths) == len(real.text) == len(real.seen.motion) == len(real.names) == 16
+    assert len(real.captions) == len(real.lengths) == len(real.text) == len(real.sample.motion) == len(real.names) == 16
     assert (real.lengths % 4 == 0).all()
 
 
@@ -174,5 +174,5 @@ def test_a_tokenisers_reconstructions_are_judged_too(root, capsys):
 def test_remade_motions_are_those_of_the_same_pass(root):
     passes = protocol(root)
     motion, physical, _ = passes.reconstructed(lambda features, lengths, captions: features, 1)
-    assert torch.equal(motion, passes.real(1).seen.motion)
-    assert torch.equal(physical["jerk_m_s3"], passes.real(1).seen.physical["jerk_m_s3"])
+    assert torch.equal(motion, passes.real(1).sample.motion)
+    assert torch.equal(physical["jerk_m_s3"], passes.real(1).sample.physical["jerk_m_s3"])

@@ -14,7 +14,7 @@ import eval_t2m_trans_res
 import M2T_eval
 from data.store import MotionStore
 from data.text import CaptionedClips
-from evaluation.captions import BertScores, captions_of, lamp_bertscore, language_scores, load_scorer, people
+from evaluation.captions import BertScores, captions_of, human_baseline, lamp_bertscore, language_scores, load_scorer
 from evaluation.judges import NoJudge
 from evaluation.protocol import SplitEvaluation
 from models.caption import CaptionGPT, GPTConfig
@@ -122,7 +122,7 @@ def test_one_s_own_words_score_full_marks(root):
         scores = language_scores(seen.captions, captions, kind, bert)
         assert scores["BLEU-4"] == pytest.approx(100)
         assert scores["BERTScore"] == pytest.approx(100, abs=1e-3)
-    told, others = people(seen, captions)
+    told, others = human_baseline(seen, captions)
     assert len(told) == len(others) and all(others)
     assert not any(said in [one.text for one in own] for said, own in zip(told, others))
 

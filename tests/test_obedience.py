@@ -113,7 +113,7 @@ def test_order_counts():
 def test_runs_join_over_short_gaps():
     mask = np.array([0, 1, 1, 0, 1, 1, 1, 0, 0, 0, 1], bool)
     assert runs(mask) == [Span(1, 3), Span(4, 7), Span(10, 11)]
-    assert runs(mask, least=0.3, gap=0.05) == [Span(1, 7)]
+    assert runs(mask, minimum=0.3, gap=0.05) == [Span(1, 7)]
 
 
 def test_prompts_cover_what_they_should():
@@ -145,9 +145,9 @@ def test_a_prompt_draws_the_same_noise_whatever_is_judged_beside_it(monkeypatch)
 
 
 def test_looked_at_clips_name_judges():
-    for stretch in read_list(LIST):
-        assert stretch.start < stretch.stop
-        assert stretch.shows | (stretch.also - {"*"}) <= JUDGES.keys(), stretch.clip
+    for section in read_list(LIST):
+        assert section.start < section.stop
+        assert section.shows | (section.also - {"*"}) <= JUDGES.keys(), section.clip
 
 
 def test_judges_are_checked_on_the_clips_that_are_found(tmp_path, monkeypatch):

@@ -163,7 +163,7 @@ def test_long_takes_are_cut_and_short_ones_left_out(dataset):
     assert "1 left out because shorter than 24 frames: B1_punch_normal_001" in report
     assert "1 left out because shorter than 24 frames: 000002" in report
     assert "1 cut because longer than 199 frames" in report
-    assert "HumanML3D's segments of CMU: 4, 1 found no file (1 captures: 99_01)" in report
+    assert "HumanML3D's segments of CMU: 4, 1 without a file (1 captures: 99_01)" in report
     assert re.search("left out: B2_walk_normal_001: .*dataset-2_walk_normal_001.bvh: not a BVH file", report)
 
 
@@ -315,7 +315,7 @@ def test_a_folder_of_something_else_is_not_replaced(sources, tmp_path, capsys):
     (out / "report.txt").write_text("my diary")
     with pytest.raises(SystemExit):
         build(sources, out)
-    assert "no build of this script" in capsys.readouterr().err
+    assert "not built by this script" in capsys.readouterr().err
     assert (out / "report.txt").read_text() == "my diary" and len(list(tmp_path.iterdir())) == 1
 
 

@@ -91,7 +91,7 @@ def test_files_that_name_no_split_are_drawn():
 def test_files_that_cannot_be_used_are_named(motions, capsys):
     out = build(motions, "walk.npy,a person walks,,,,\nshort.npy,a person walks,,,,\ngone.npy,a person walks,,,,\n")
     report = capsys.readouterr().out
-    assert "left out because no stretch has 25 frames at 20 a second: own_short" in report
+    assert "left out because no section has 25 frames at 20 fps: own_short" in report
     assert re.search("left out: .*gone.npy", report)
     assert listed(out, "all") == ["Mown_walk", "own_walk"]
 
@@ -101,7 +101,7 @@ def test_files_that_cannot_be_used_are_named(motions, capsys):
     [
         ("walk.npy,,,,,\n", "line 2 has neither a caption nor a label"),
         ("walk.npy,a person walks,,3,2,\n", "line 2 ends before it starts"),
-        ("walk.npy,a person walks,,soon,,\n", "'soon' is no time"),
+        ("walk.npy,a person walks,,soon,,\n", "'soon' is not a time"),
         ("walk.npy,a person walks,,,,training\n", "split 'training'"),
         ("walk.npy,a person walks,,,,test\n", "no clip for training"),
         ("gone.npy,a person walks,,,,\n", "none of the 1 files"),
@@ -122,4 +122,4 @@ def test_another_folder_is_not_replaced(motions, capsys):
     (motions.parent / "Mine" / "diary.txt").write_text("private")
     with pytest.raises(SystemExit):
         build(motions, "walk.npy,a person walks,,,,\n")
-    assert "no build of this script" in capsys.readouterr().err
+    assert "not built by this script" in capsys.readouterr().err

@@ -95,7 +95,7 @@ def test_a_stranger_evaluates_without_the_dataset(root, tmp_path, capsys):
     assert "nothing is not there: real motions are those stored in" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("words", "message"), [("--split val", "brings only test"), ("--lamp_bertscore", "leave it out")])
+@pytest.mark.parametrize(("words", "message"), [("--split val", "stores only test"), ("--lamp_bertscore", "leave it out")])
 def test_what_a_stored_split_cannot_do(root, tmp_path, capsys, words, message):
     command = f"--dataset_name synthetic --data_root {tmp_path / 'nothing'} --checkpoints_dir {root} --gpu_id -1 {words}"
     with pytest.raises(SystemExit) as stop:
@@ -105,7 +105,7 @@ def test_what_a_stored_split_cannot_do(root, tmp_path, capsys, words, message):
 
 def test_other_files_and_other_evaluators_are_refused(root, tmp_path):
     judge, spec = GuoJudge.load(root, "synthetic"), clips(root).spec
-    with pytest.raises(UserError, match="no evaluated split"):
+    with pytest.raises(UserError, match="not a stored split"):
         StoredSplit.load(CheckpointFolder(root, "synthetic", "masked").weights("net_best"), spec)
     split = StoredSplit.load(judge.folder / "splits" / "test.safetensors", spec)
     torch.manual_seed(1)
@@ -114,5 +114,5 @@ def test_other_files_and_other_evaluators_are_refused(root, tmp_path):
         StoredEvaluation(split, other)
     cut = StoredSplit(spec, [split.captions[:1]], split.lengths, split.motion, split.judge)
     cut.save(tmp_path / "cut.safetensors")
-    with pytest.raises(UserError, match="do not go together"):
+    with pytest.raises(UserError, match="inconsistent numbers"):
         StoredSplit.load(tmp_path / "cut.safetensors", spec)

@@ -61,13 +61,13 @@ def test_ours_stands_beside_published_rows_and_real_motion():
     ("changes", "expected"),
     [
         ({"judge": OTHER}, "not the released matching evaluator"),
-        ({"repeats": 5}, "5 repeats; published rows have 20"),
+        ({"repeats": 5}, "5 repeats; published results have 20"),
         ({"batches": 3}, "only 3 batches"),
         ({"split": "val"}, "split 'val'"),
         ({"clips": 4000}, "4000 clips; the published test split has 4640"),
         ({"clips": 64}, "not reliable below 300"),
         ({"variant": "standard"}, "LaMP (paper): its released code evaluates the first caption"),
-        ({"dataset": "open"}, "numbers on 'open' cannot be compared"),
+        ({"dataset": "open"}, "results on 'open' cannot be compared"),
         ({"dataset": "kit"}, "MoMask: its abstract gives FID 0.228"),
     ],
 )
@@ -133,7 +133,7 @@ def test_captioning_has_a_block_per_kind_of_references():
     ]
     assert found.rows[2].values == {"BLEU-4": (7.0, None), "BLEU-4 (tokens)": (20.0, None), "R@1": (0.5, None)}
     assert found.columns == ["BLEU-4", "CIDEr", "R@1"]
-    assert found.warnings == ["BERTScore: MiniLM; published BERTScores are by roberta-large"]
+    assert found.warnings == ["BERTScore: MiniLM; published BERTScores use roberta-large"]
 
 
 def test_a_table_is_printed_and_written(tmp_path, capsys):

@@ -8,8 +8,8 @@ import string
 
 import pytest
 
+from prepare import activities, verbs, wordings
 from prepare import phrases as say
-from prepare import verbs, wordings
 from prepare.captions import BARE, FURTHER, captions, clauses
 from prepare.compose_captions import together
 from prepare.grammar import gerund, imperative
@@ -64,7 +64,8 @@ def is_bare(text):
 
 VERBS = {
     phrase.split()[0]
-    for phrase in [*EVERY, *(text for table in vars(verbs).values() if isinstance(table, tuple) for text in table)]
+    for tables in (vars(verbs), vars(activities))
+    for phrase in [*EVERY, *(text for table in tables.values() if isinstance(table, tuple) for text in table)]
 }
 
 

@@ -1,1 +1,1 @@
-"""Whether generated motions follow the prompt: prompts, judges of joints, and a check of the judges on real clips."""
+"""Benchmark of whether generated motions follow the prompt: prompts, rules on joints ("judges"), and their check on real clips."""

@@ -1,10 +1,10 @@
-"""Whether generated motions follow the prompt, judged from the joints without a learned evaluator.
+"""Measure whether generated motions follow the prompt, by rules on their joints ("judges") instead of a learned evaluator.
 
-    python -m benchmarks.obedience --split test            # prompts on the embedded weights: a table, and --out FILE.json
-    python -m benchmarks.obedience --edits                 # prompted edits and joins
+    python -m benchmarks.obedience --split test            # generate motions for the prompts of the test split and judge them
+    python -m benchmarks.obedience --edits                 # judge prompted edits and joined motions
     python -m benchmarks.obedience --real DIR [DIR ...]    # check the judges on captured clips
 
-Prompts are in prompts.py, judges in gaits.py, postures.py and gestures.py.
+Prompts are in prompts.py, judges in gaits.py, postures.py and gestures.py. The results are printed, and with --out written as JSON.
 """
 
 from __future__ import annotations
@@ -30,28 +30,35 @@ from pipelines.text2motion import TextToMotion
 from utils.errors import script
 from utils.provenance import provenance
 
-LEAST = 12  # frames; shorter motions obey nothing
+SHORTEST = 12  # frames; shorter motions follow no prompt
 BATCH = 128
 
 
 @dataclass(frozen=True)
 class Obedience:
-    """How many of the generated motions do what the prompt says, judged from the joints."""
+    """Measure how many generated motions do what the prompt says, by rules on their joints."""
 
     samples: int = option(32, "motions per prompt")
     seed: int = option(0, "random seed of the sampling noise")
     split: str = option(
-        "all", "prompts to use: weights are chosen on val and reported on test", choices=("val", "test", "all")
+        "all", "prompts to use: val for the choice of weights, test for reported results, or all", choices=("val", "test", "all")
     )
-    edits: bool = option(False, "check ten prompted edits and joins instead")
-    real: list[str] = option([], "check the judges on captured clips instead: folders with <source>/<clip>.npy")
+    edits: bool = option(False, "instead of prompts, check ten prompted edits and joins")
+    real: list[str] = option([], "instead of prompts, check the judges on captured clips: folders with <source>/<clip>.npy")
     out: str = option("", "JSON file for the results")
+<<<<<<< HEAD
     cond_scale: float | None = option(None, "guidance scale of the base tokens; default: that of the weights")
     res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; default: that of the weights")
     temperature: float | None = option(None, "sampling temperature; default: that of the weights")
     choice_temperature: float | None = option(None, "noise on the order of the base tokens; default: that of the weights")
     layered: bool = option(True, "compose simultaneous actions from motions generated separately; false: as a whole")
     stepwise: bool = option(True, "generate the steps of a prompt one after the other; false: as a whole")
+=======
+    cond_scale: float | None = option(None, "guidance scale of the base tokens; default: the value stored with the weights")
+    res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; default: the value stored with the weights")
+    temperature: float | None = option(None, "sampling temperature; default: the value stored with the weights")
+    stepwise: bool = option(True, "generate a prompt of several actions action by action; false: as a whole")
+>>>>>>> prose5
     checkpoints_dir: str = option("checkpoints", "folder of checkpoint folders")
     dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
     name: str = option(EMBEDDED, "masked transformer")
@@ -85,8 +92,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def obedience(model: TextToMotion, prompts: list[Prompt], args: Obedience) -> list[float]:
-    """The fraction of samples that follow each prompt. `prompts` are consecutive in PROMPTS, whose order determines sample
-    numbers."""
+    """The fraction of samples that follow each prompt.
+
+    `prompts` must be consecutive in PROMPTS, because the position there determines the sample numbers.
+    """
     texts = [prompt for prompt in prompts for _ in range(args.samples)]
     number = PROMPTS.index(prompts[0]) * args.samples
     sampling = model.sampling.changed(args)
@@ -101,32 +110,31 @@ def obedience(model: TextToMotion, prompts: list[Prompt], args: Obedience) -> li
 
 def obeys(prompt: Prompt, joints: np.ndarray) -> bool:
     """Whether joints (T, 22, 3) follow the prompt."""
-    return len(joints) >= LEAST and bool(prompt.obeys(Body(joints.astype(np.float64))))
+    return len(joints) >= SHORTEST and bool(prompt.obeys(Body(joints.astype(np.float64))))
 
 
-def report(prompts: list[Prompt], shares: list[float], args: Obedience) -> tuple[dict, list[str]]:
-    """Results for JSON, and a table: one line per prompt, then the means by action, kind and split."""
-    lines = [f"{share:6.1%}  {prompt.split:4}  {prompt.action:22}  {prompt.text}" for prompt, share in zip(prompts, shares)]
+def report(prompts: list[Prompt], fractions: list[float], args: Obedience) -> tuple[dict, list[str]]:
+    """Results for JSON, and a table: one line per prompt, then means by action, kind, split and paraphrase."""
+    pairs = list(zip(prompts, fractions))
+    lines = [f"{fraction:6.1%}  {prompt.split:4}  {prompt.action:22}  {prompt.text}" for prompt, fraction in pairs]
     means = {}
     for field in ("action", "kind", "split", "paraphrase"):
         values = sorted({getattr(prompt, field) for prompt in prompts}, key=str)
-        groups = {
-            str(value): [share for prompt, share in zip(prompts, shares) if getattr(prompt, field) == value] for value in values
-        }
+        groups = {str(value): [fraction for prompt, fraction in pairs if getattr(prompt, field) == value] for value in values}
         means[field] = {value: {"mean": float(np.mean(group)), "prompts": len(group)} for value, group in groups.items()}
     lines += ["", *(f"{part['mean']:6.1%}  {name} ({part['prompts']})" for name, part in means["action"].items()), ""]
     for field in ("kind", "split", "paraphrase"):
         lines.append(f"{field}: " + ", ".join(f"{name} {part['mean']:.1%}" for name, part in means[field].items()))
-    thin = [share for prompt, share in zip(prompts, shares) if prompt.action in THIN]
-    mean = float(np.mean([share for prompt, share in zip(prompts, shares) if prompt.action not in THIN]))
+    thin = [fraction for prompt, fraction in pairs if prompt.action in THIN]
+    mean = float(np.mean([fraction for prompt, fraction in pairs if prompt.action not in THIN]))
     if thin:
-        lines.append(f"{np.mean(thin):6.1%}  mean of {len(thin)} prompts of actions that training hardly holds ({', '.join(THIN)})")
+        lines.append(f"{np.mean(thin):6.1%}  mean of {len(thin)} prompts of actions with little training data ({', '.join(THIN)})")
     lines.append(
         f"{mean:6.1%}  mean of the other {len(prompts) - len(thin)} prompts, {args.samples} samples each, seed {args.seed}"
     )
     rows = [
-        {"prompt": prompt.text, "action": prompt.action, "split": prompt.split, "kind": prompt.kind, "obeyed": share}
-        for prompt, share in zip(prompts, shares)
+        {"prompt": prompt.text, "action": prompt.action, "split": prompt.split, "kind": prompt.kind, "obeyed": fraction}
+        for prompt, fraction in pairs
     ]
     return {"mean": mean, "means": means, "prompts": rows}, lines
 

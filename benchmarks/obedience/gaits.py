@@ -1,4 +1,4 @@
-"""Judges of locomotion: walking, running, turning, climbing, crawling. Body → spans in which it happens."""
+"""Judges of locomotion: walking, running, turning, climbing, crawling. Each returns the spans in which its action happens."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ from benchmarks.obedience.measures import (
     swings,
 )  # fmt: skip
 
-WALK, RUN = 0.3, 1.9  # m/s: below WALK a person stands, between the two walks, above RUN runs
+WALK, RUN = 0.3, 1.9  # m/s, the lowest speeds of walking and of running
 
 
 def steps(body: Body, span: Span) -> int:
-    """How often one foot passes the other."""
+    """Number of times that one foot passes the other, forward or sideways, during a span."""
     lead = smooth(body.in_body_axes(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)[span.start : span.stop]
     return max(len(swings(lead[:, axis], 0.15)) for axis in (0, 2))
 
 
 def goes(body: Body, low: float, high: float, toward: tuple[float, float] | None = None, within: float = 45.0) -> list[Span]:
-    """Spans of upright stepping at a mean speed of low … high m/s, `toward` a direction (left, forward) of the body if given."""
+    """Spans in which the person steps in upright posture at a speed from `low` to `high` m/s.
+
+    With `toward`, a direction (left, forward) in body axes, the travel must be within `within` degrees of it.
+    """
     pace = smooth(body.speed, 6)
     mask = (pace > min(low, WALK)) & (body.height[:, PELVIS] > 0.75 * body.leg) & (body.trunk < 50)
     if toward is not None:
@@ -52,56 +55,59 @@ def walks_backward(body: Body) -> list[Span]:
 
 
 def runs_forward(body: Body) -> list[Span]:
-    """Faster than walking, or as fast as a quick walk with the shins swinging up behind, as in slow jogging."""
+    """Running forward. Slower than 1.9 m/s, it must be at least 1.5 m/s with strongly bent knees, as in jogging."""
     fast, slow = goes(body, RUN, 9.0, (0, 1)), goes(body, 1.5, RUN, (0, 1))
     bent = body.knees.max(1)
     return sorted(fast + [span for span in slow if np.percentile(bent[span.start : span.stop], 85) > 76])
 
 
-def turns(body: Body, side: int, least: float = 40.0) -> list[Span]:
-    """The facing direction, smoothed over the sway of the gait, changes to one side by `least` degrees or more."""
+def turns(body: Body, side: int, minimum: float = 40.0) -> list[Span]:
+    """Turning to one side by at least `minimum` degrees. The facing direction is smoothed to remove the sway of the gait."""
     sign = 1 if side == LEFT else -1
     course = sign * smooth(body.yaw, 6)
     turning = runs(rate(course) > 8, 0.2, 0.4)
-    return [span for span in turning if course[span.stop - 1] - course[span.start] >= least]
+    return [span for span in turning if course[span.stop - 1] - course[span.start] >= minimum]
 
 
 def spins(body: Body) -> list[Span]:
-    """A whole turn, 300° or more to one side, within four seconds."""
+    """A full turn: 300° or more to one side within six seconds."""
     return [span for side in (LEFT, RIGHT) for span in turns(body, side, 300.0) if span.seconds < 6]
 
 
 def stands(body: Body) -> list[Span]:
-    """Upright, with head, hands and feet nearly at rest for a second or more."""
+    """Standing upright, with head, hands and feet nearly at rest, for at least a second."""
     low = (body.thighs.max(1) < 35) & (body.feet.min(1) < 0.06) & (body.reach[..., 1].max(1) < -0.14) & (body.trunk < 20)
     return runs(body.upright & low & (smooth(body.limbs, 4) < 0.22), 1.0, 0.3)
 
 
 def sneaks(body: Body) -> list[Span]:
-    """Slow steps on bent legs and with a bent back."""
+    """Stepping slowly with bent knees and a bent back."""
     bent = (smooth(body.knees.min(1), 6) > 30) & (smooth(body.trunk, 6) > 15)
-    return [span for span in goes(body, 0.15, 1.2) if bent[span.start : span.stop].mean() > 0.6]  # any way: sneaks look about
+    return [span for span in goes(body, 0.15, 1.2) if bent[span.start : span.stop].mean() > 0.6]  # any direction
 
 
 def walks_like_a_zombie(body: Body) -> list[Span]:
-    """Walks with both hands held out in front, between waist and head."""
+    """Walking with both hands held out in front, between waist and head."""
     out = (body.reach[..., 2] > 0.25) & (np.abs(body.reach[..., 1]) < 0.3)
     held = smooth(out.all(1).astype(float), 6) > 0.6
     return [span for span in goes(body, 0.15, RUN, (0, 1)) if held[span.start : span.stop].mean() > 0.6]
 
 
 def climbs_steps(body: Body) -> list[Span]:
-    """Climbing with free hands."""
+    """Climbing without the hands in front, as on steps."""
     return [span for span in climbs(body) if gripping(body)[span.start : span.stop].mean() < 0.5]
 
 
 def climbs_a_ladder(body: Body) -> list[Span]:
-    """Climbing with the hands in front of the chest or higher."""
+    """Climbing with a hand in front, above the waist, as on a ladder."""
     return [span for span in climbs(body) if gripping(body)[span.start : span.stop].mean() >= 0.5]
 
 
 def climbs(body: Body) -> list[Span]:
-    """Spans in which the pelvis is 0.2 m above leg height and a still foot 0.25 m above the floor, with 2 s before them."""
+    """Climbing: the pelvis is more than 0.2 m above its standing height, and a foot stands still more than 0.25 m above the floor.
+
+    Spans also include the two seconds before.
+    """
     pelvis = smooth(body.height[:, PELVIS], 3)
     still = length(rate(smooth(body.joints[:, ANKLES], 1))) < 0.3
     standing = (still & (body.feet > 0.25) & (body.knees < 100)).any(1)
@@ -111,12 +117,12 @@ def climbs(body: Body) -> list[Span]:
 
 
 def gripping(body: Body) -> np.ndarray:
-    """Whether a hand is out in front, above the waist: (T,)."""
+    """Whether a hand is in front of the body, above the waist, per frame (T,)."""
     return ((body.reach[..., 2] > 0.15) & (body.reach[..., 1] > -0.33)).any(1)
 
 
 def crawls(body: Body) -> list[Span]:
-    """Moving on hands and knees or lower: hips and head low, hands on the floor in turn."""
+    """Crawling: moving along with hips and head low and a hand on the floor."""
     low = (body.height[:, PELVIS] < 0.65) & (body.height[:, HEAD] < 0.85) & (body.trunk > 50)
     hands = smooth((body.height[:, WRISTS].min(1) < 0.25).astype(float), 4) > 0.5
     spans = runs(low & hands, 1.2, 0.4)
@@ -124,7 +130,7 @@ def crawls(body: Body) -> list[Span]:
 
 
 def ducks(body: Body) -> list[Span]:
-    """While walking, the head goes down by more than a quarter and comes up again."""
+    """Ducking: the head is lowered by more than a quarter of its height and raised again, while the person moves forward."""
     low = runs((body.feet.min(1) < 0.1) & (body.height[:, HEAD] < 0.72 * (body.leg + 0.75)), 0.15, 0.2)
     moving = [span for span in low if body.speed[span.start : span.stop].min() > 0.8]
     up = body.height[:, HEAD] > 0.8 * (body.leg + 0.75)
@@ -132,6 +138,6 @@ def ducks(body: Body) -> list[Span]:
 
 
 def circles(body: Body, side: int) -> list[Span]:
-    """Walks a path that curves to one side by 55° or more."""
+    """Walking or running along a path that curves to one side by at least 55°."""
     bends = turns(body, side, 55.0)
     return [span for span in bends if body.speed[span.start : span.stop].mean() > 0.6 and span.seconds > 0.8]

@@ -1,4 +1,4 @@
-"""Judges of arms and legs: waving, raising, punching, kicking, throwing, drinking, washing. Body → spans in which it happens."""
+"""Judges of arms and legs: waving, raising, punching, kicking, throwing, drinking, washing. Each returns spans of its action."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ SIDES = (LEFT, RIGHT)
 
 
 def lifted(body: Body, side: int) -> np.ndarray:
-    """Whether a hand is up, (T,): at the height of the shoulder or higher."""
+    """Whether a hand is at least about as high as the shoulder, per frame (T,)."""
     return smooth(body.reach[:, side, 1], 1) > -0.12
 
 
 def raises(body: Body, side: int) -> list[Span]:
-    """A hand goes from below the chest to above the shoulder and stays for a third of a second."""
+    """Raising a hand from below the chest to about shoulder height or higher, for at least 0.3 s."""
     height = smooth(body.reach[:, side, 1], 1)
     spans = runs((height > -0.05) & (body.trunk < 50), 0.3, 0.15)
     return [span for span in spans if (height[max(0, span.start - 2 * FPS) : span.start] < -0.25).any()]
 
 
 def waves(body: Body, side: int) -> list[Span]:
-    """A raised hand swings to and fro, twice or more, 8 cm or wider, the hand above the shoulder for most of it."""
+    """Waving: a raised hand swings to and fro at least twice, by at least 7 cm."""
     spans = []
     for span in runs(lifted(body, side), 0.8, 0.1):
         path = smooth(body.reach[span.start : span.stop, side], 1)
@@ -47,19 +47,19 @@ def waves(body: Body, side: int) -> list[Span]:
         if len(path) < 10:
             continue
         clock = np.linspace(-1, 1, len(path))[:, None]
-        path = path - path.mean(0) - clock * (clock * path).sum(0) / (clock**2).sum()  # no offset, no drift
+        path = path - path.mean(0) - clock * (clock * path).sum(0) / (clock**2).sum()  # remove offset and linear drift
         swing = path @ np.linalg.eigh(path.T @ path)[1][:, -1]
         if len(swings(swing, max(0.07, 0.35 * np.ptp(swing)))) >= 4:
             spans.append(span)
     return spans
 
 
-def kicks(body: Body, side: int, least: float = 0.5) -> list[Span]:
-    """A foot swings up above `least` metres on a stretched leg while the other stands; head over hips."""
+def kicks(body: Body, side: int, minimum: float = 0.5) -> list[Span]:
+    """Kicking: an ankle swings higher than `minimum` metres on a nearly straight leg, well above the other ankle, trunk upright."""
     relative = body.joints[:, ANKLES[side]] - body.joints[:, PELVIS]
     fast = smooth(length(rate(smooth(relative, 0.7))), 0.5)
     straight = length(body.joints[:, ANKLES[side]] - body.joints[:, HIPS[side]]) / (body.leg - 0.12)
-    high = (body.height[:, ANKLES[side]] > least) & (body.height[:, ANKLES[side]] > body.height[:, ANKLES[1 - side]] + 0.25)
+    high = (body.height[:, ANKLES[side]] > minimum) & (body.height[:, ANKLES[side]] > body.height[:, ANKLES[1 - side]] + 0.25)
     ahead = body.local[:, ANKLES[side], 2] > np.minimum(-0.15, -0.5 * np.abs(body.local[:, ANKLES[side], 0]))
     high &= ahead & (body.height[:, NECK] > body.height[:, PELVIS] + 0.15)
     spans = []
@@ -76,7 +76,7 @@ def kicks(body: Body, side: int, least: float = 0.5) -> list[Span]:
 
 
 def kicks_a_ball(body: Body, side: int) -> list[Span]:
-    """A foot swings forward past the hips much faster than in a step, half a metre ahead and at least 30 cm up."""
+    """Kicking a ball: a foot swings forward much faster than in a step, to about half a metre in front and 0.3 m high."""
     foot = smooth(body.local[:, ANKLES[side], 2], 0.5)
     spans = []
     for span in runs(rate(foot) > 4.5, 0.0, 0.1):
@@ -87,7 +87,7 @@ def kicks_a_ball(body: Body, side: int) -> list[Span]:
 
 
 def punches(body: Body, side: int) -> list[Span]:
-    """An arm thrust out to nearly its length within a few frames, level with the chest or the head."""
+    """Punching: an arm is stretched out almost fully within a few frames, at the height of chest or head."""
     out = body.stretched[:, side]
     thrust = rate(smooth(out * body.arm, 0.5))
     level = (body.reach[:, side, 1] > -0.3) & (body.reach[:, side, 1] < 0.3)
@@ -100,7 +100,7 @@ def punches(body: Body, side: int) -> list[Span]:
 
 
 def throws(body: Body) -> list[Span]:
-    """A two-handed throw: both hands are in front of the face, close together, and an arm stretches quickly."""
+    """A two-handed throw: both hands are raised close together, then an arm is stretched quickly."""
     gap = length(body.joints[:, WRISTS[0]] - body.joints[:, WRISTS[1]])
     held = (body.reach[..., 1].min(1) > -0.15) & (gap < 0.55)
     spans = []
@@ -114,7 +114,7 @@ def throws(body: Body) -> list[Span]:
 
 
 def drinks(body: Body, side: int) -> list[Span]:
-    """One hand moves up to the mouth and stays for half a second; the other does not."""
+    """Drinking: one hand moves up to the mouth and stays there for at least half a second; the other hand stays away."""
     gap = length(body.joints[:, WRISTS] - body.joints[:, HEAD, None])
     ahead = body.local[:, WRISTS[side], 2] > body.local[:, NECK, 2] + 0.1
     level = (np.abs(body.height[:, WRISTS[side]] - body.height[:, NECK]) < 0.25) & (np.abs(body.local[:, WRISTS[side], 0]) < 0.22)
@@ -125,20 +125,20 @@ def drinks(body: Body, side: int) -> list[Span]:
 
 
 def reaches_up(body: Body, side: int) -> list[Span]:
-    """A hand goes out and up above the shoulder on a nearly stretched arm."""
+    """Reaching up: a hand is raised above the shoulder with a nearly straight arm."""
     up = (body.reach[:, side, 1] > 0.0) & (body.stretched[:, side] > 0.75) & (body.trunk < 45)
     return [span for span in runs(up, 0.2, 0.2) if (body.reach[max(0, span.start - 2 * FPS) : span.start, side, 1] < -0.15).any()]
 
 
 def points(body: Body, side: int) -> list[Span]:
-    """An arm held out, stretched, about level, for half a second, nearly still."""
+    """Pointing: a nearly straight arm is held out, about horizontal and nearly still, for at least 0.4 s."""
     still = smooth(length(rate(smooth(body.reach[:, side], 1))), 1) < 0.7
     out = (np.abs(body.reach[:, side, 1]) < 0.28) & (body.stretched[:, side] > 0.82) & still & (body.trunk < 45)
     return runs(out, 0.4, 0.1)
 
 
 def wipes(body: Body, side: int) -> list[Span]:
-    """A hand out in front, between waist and overhead, keeps moving over a plane: washing windows."""
+    """Washing a window: a hand in front of the body, above the waist, keeps moving from side to side for at least 2 s."""
     front = (body.reach[:, side, 2] > 0.1) & (body.reach[:, side, 1] > -0.45)
     path = length(rate(smooth(body.reach[:, side], 1)))
     at_work = smooth(front.astype(float), 6) > 0.5
@@ -147,7 +147,7 @@ def wipes(body: Body, side: int) -> list[Span]:
 
 
 def mops(body: Body) -> list[Span]:
-    """Both hands hold a stick below the chest and push it to and fro, the trunk bent over it."""
+    """Mopping: both hands are close together below the chest and move to and fro, with the trunk bent forward."""
     hands = body.local[:, WRISTS].mean(1)
     gap = length(body.joints[:, WRISTS[0]] - body.joints[:, WRISTS[1]])
     uneven = np.abs(body.height[:, WRISTS[0]] - body.height[:, WRISTS[1]])
@@ -163,13 +163,16 @@ def mops(body: Body) -> list[Span]:
 
 
 def dribbles(body: Body, side: int) -> list[Span]:
-    """One hand beats up and down at the height of the waist, three times or more, one to four times a second."""
+    """Dribbling: one hand below the shoulder beats up and down, clearly more often than the other hand.
+
+    At least five reversals of direction, at 1.5 to 9 per second.
+    """
     height = smooth(body.reach[:, side, 1], 0.7)
     low = (height < -0.05) & (body.reach[:, side, 2] > -0.1)
-    ends = swings(height, 0.07)
+    reversals = swings(height, 0.07)
     spans = []
     for span in runs(smooth(low.astype(float), 4) > 0.6, 1.2, 0.3):
-        beats = ends[(ends >= span.start) & (ends < span.stop)]
+        beats = reversals[(reversals >= span.start) & (reversals < span.stop)]
         other = len(swings(smooth(body.reach[span.start : span.stop, 1 - side, 1], 0.7), 0.07))
         if (
             len(beats) >= 5
@@ -182,16 +185,17 @@ def dribbles(body: Body, side: int) -> list[Span]:
 
 
 def circles_the_arms(body: Body) -> list[Span]:
-    """Both hands move by 300° or more around the shoulders, seen from the side."""
-    around = np.degrees(np.unwrap(np.arctan2(body.reach[..., 1], body.reach[..., 2]), axis=0))
-    turned = around[-1] - around[0]
+    """Circling the arms: seen from the side, the hands turn around the shoulders by at least 480° in total and 200° each."""
+    angles = np.degrees(np.unwrap(np.arctan2(body.reach[..., 1], body.reach[..., 2]), axis=0))
+    turned = angles[-1] - angles[0]
     if abs(turned.sum()) < 480 or np.abs(turned).min() < 200:
         return []
     return [Span(0, len(body))]
 
 
 def dances(body: Body) -> list[Span]:
-    """For 2.5 s or more arms and legs keep moving, and the body turns round, lifts a leg high, or stays with its arms up."""
+    """Dancing: arms and legs keep moving for at least 2.5 s, and the person turns around, lifts a leg high, or moves raised arms on
+    the spot."""
     arms = length(rate(smooth(body.reach, 1))).mean(1)
     legs = length(rate(smooth(body.local[:, ANKLES], 1))).mean(1)
     if len(body) < 2.5 * FPS or legs.mean() < 0.2 or arms.mean() < 0.15:
@@ -199,12 +203,12 @@ def dances(body: Body) -> list[Span]:
     whole = Span(0, len(body))
     up = (body.reach[..., 1] > -0.25).any(1).mean()
     turned, on_the_spot = float(np.ptp(body.yaw)), straightness(body, whole) < 0.35
-    showy = (turned > 300 or body.feet.max() > 0.5) and up > 0.1 and body.speed.mean() < 1.8
-    return [whole] if showy or (on_the_spot and up > 0.55 and arms.mean() > 0.3) else []
+    expansive = (turned > 300 or body.feet.max() > 0.5) and up > 0.1 and body.speed.mean() < 1.8
+    return [whole] if expansive or (on_the_spot and up > 0.55 and arms.mean() > 0.3) else []
 
 
 def straightness(body: Body, span: Span) -> float:
-    """Distance between the ends of the pelvis's path, as a fraction of its length."""
+    """Distance between start and end of the pelvis's path on the floor, divided by the length of the path."""
     path = smooth(body.joints[span.start : span.stop, PELVIS], 3)[:, [0, 2]]
-    way = length(np.diff(path, axis=0)).sum()
-    return float(length(path[-1] - path[0]) / max(way, 1e-6))
+    distance = length(np.diff(path, axis=0)).sum()
+    return float(length(path[-1] - path[0]) / max(distance, 1e-6))

@@ -1,8 +1,7 @@
-"""The judges by name, and conditions for prompts: an action happens, takes most of the time, happens several times, in order, or
-together.
+"""The judges by name, and conditions for prompts, such as that an action happens, happens twice, or follows another action.
 
-A judge is a function Body → spans in which its action happens; "kick" is "kick left" or "kick right". A condition is a function
-Body → bool.
+A judge is a function that returns the spans of a `Body` in which its action happens. A judge without a side, such as "kick",
+combines those of both sides, "kick left" and "kick right". A condition is a function that returns whether a `Body` meets it.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ WHOLE = {
 
 
 def either(judge: Callable[[Body, int], list[Span]]) -> Judge:
-    """The judge of both sides."""
+    """The judge that combines the spans of both sides."""
     return lambda body: sorted(judge(body, LEFT) + judge(body, RIGHT))
 
 
@@ -45,50 +44,53 @@ JUDGES: dict[str, Judge] = WHOLE | {name: either(judge) for name, judge in SIDED
 JUDGES |= {
     f"{name} {side}": partial(judge, side=number) for name, judge in SIDED.items() for number, side in enumerate(("left", "right"))
 }
-REPEATED = {"hop", "jumping jacks"}  # once is not enough: a jump is no hopping
-LASTING = {"stand": 0.7}  # share of the clip
+REPEATED = {"hop", "jumping jacks"}  # actions that must happen at least twice; a single hop counts as a jump
+LASTING = {"stand": 0.7}  # actions that must take at least this fraction of the clip
 
 
 def shows(name: str, body: Body) -> bool:
-    """Whether a clip shows the action, by its judge."""
+    """Whether a clip shows an action: at least once, or as `REPEATED` and `LASTING` require."""
     spans = JUDGES[name](body)
     if name in LASTING:
-        return share(spans, body) >= LASTING[name]
+        return coverage(spans, body) >= LASTING[name]
     return len(spans) > (name in REPEATED)
 
 
-def share(spans: list[Span], body: Body) -> float:
+def coverage(spans: list[Span], body: Body) -> float:
     """Fraction of the clip that the spans cover."""
     return sum(span.stop - span.start for span in spans) / len(body)
 
 
 def does(*names: str) -> Condition:
-    """All of these happen."""
+    """A condition: all of these actions happen."""
     return lambda body: all(shows(name, body) for name in names)
 
 
 def without(*names: str) -> Condition:
-    """None of these happens."""
+    """A condition: none of these actions happens."""
     return lambda body: not any(shows(name, body) for name in names)
 
 
 def all_of(*conditions: Condition) -> Condition:
-    """All conditions hold."""
+    """A condition: all of these conditions hold."""
     return lambda body: all(condition(body) for condition in conditions)
 
 
-def mostly(name: str, least: float = 0.5) -> Condition:
-    """It takes at least this fraction of the motion."""
-    return lambda body: share(JUDGES[name](body), body) >= least
+def mostly(name: str, minimum: float = 0.5) -> Condition:
+    """A condition: the action takes at least this fraction of the motion."""
+    return lambda body: coverage(JUDGES[name](body), body) >= minimum
 
 
 def times(name: str, count: int) -> Condition:
-    """It happens exactly this often."""
+    """A condition: the action happens exactly `count` times."""
     return lambda body: len(JUDGES[name](body)) == count
 
 
 def in_order(*names: str) -> Condition:
-    """One after the other: each begins when the one before is at least half over, and ends later."""
+    """A condition: the actions happen one after the other.
+
+    Each action begins after the middle of the previous one (with a tolerance of two frames) and ends later than it.
+    """
 
     def condition(body: Body) -> bool:
         reached: list[Span | None] = [None]
@@ -103,23 +105,23 @@ def in_order(*names: str) -> Condition:
     return condition
 
 
-def together(first: str, second: str, least: float = 0.8) -> Condition:
-    """Both at the same time for `least` seconds."""
+def together(first: str, second: str, minimum: float = 0.8) -> Condition:
+    """A condition: both actions happen at the same time for at least `minimum` seconds."""
 
     def condition(body: Body) -> bool:
         pairs = ((one, other) for one in JUDGES[first](body) for other in JUDGES[second](body))
-        return any(min(one.stop, other.stop) - max(one.start, other.start) >= least * FPS for one, other in pairs)
+        return any(min(one.stop, other.stop) - max(one.start, other.start) >= minimum * FPS for one, other in pairs)
 
     return condition
 
 
 def ends(state: Callable[[Body], np.ndarray], seconds: float = 0.4) -> Condition:
-    """The state (T,) holds for most of the last `seconds`."""
+    """A condition: `state`, which returns a mask (T,), holds in most frames of the last `seconds`."""
     return lambda body: bool(state(body)[-round(seconds * FPS) :].mean() > 0.6)
 
 
 def begins(state: Callable[[Body], np.ndarray], seconds: float = 0.4) -> Condition:
-    """A condition: `state` holds during the first `seconds` of the motion."""
+    """A condition: `state`, which returns a mask (T,), holds in most frames of the first `seconds`."""
     return lambda body: bool(state(body)[: round(seconds * FPS)].mean() > 0.6)
 
 
@@ -129,5 +131,5 @@ def upright(body: Body) -> np.ndarray:
 
 
 def resting(body: Body) -> np.ndarray:
-    """Not going anywhere, (T,)."""
+    """Whether the body stays in place, per frame (T,)."""
     return body.speed < 0.5

@@ -1,7 +1,7 @@
 """Measurements for the judges: one body over time, and spans of frames.
 
-In: joints (T, 22, 3), HumanML3D order, metres, Y up, floor 0, 20 frames a second. Pairs are (left, right); heights are above the
-floor; body axes are (left, up, forward) relative to the facing direction; angles are degrees.
+Joints are (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at 20 frames per second. Pairs are (left, right),
+heights are above the floor, body axes are (left, up, forward) relative to the facing direction, and angles are in degrees.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TRUNK = (PELVIS, 3, 6, 9, NECK, HEAD)
 
 
 class Span(NamedTuple):
-    """Frames `start` to `stop` - 1, in which something happens."""
+    """The frames from `start` to `stop` - 1, in which an action happens."""
 
     start: int
     stop: int
@@ -39,15 +39,15 @@ class Span(NamedTuple):
         return (self.stop - self.start) / FPS
 
 
-def runs(mask: np.ndarray, least: float = 0.0, gap: float = 0.0) -> list[Span]:
-    """Runs of true values in a mask (T,) of at least `least` seconds; runs at most `gap` seconds apart are merged."""
+def runs(mask: np.ndarray, minimum: float = 0.0, gap: float = 0.0) -> list[Span]:
+    """Spans of at least `minimum` seconds in which a mask (T,) is true. Spans at most `gap` seconds apart are merged first."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(int)))
     spans: list[Span] = []
     for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist()):
         if spans and start - spans[-1].stop <= gap * FPS:
             start = spans.pop().start
         spans.append(Span(start, stop))
-    return [span for span in spans if span.stop - span.start >= least * FPS]
+    return [span for span in spans if span.stop - span.start >= minimum * FPS]
 
 
 def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
@@ -66,9 +66,9 @@ def length(vectors: np.ndarray) -> np.ndarray:
 
 
 def swings(x: np.ndarray, width: float) -> np.ndarray:
-    """Frames at which x (T,) turns back after having moved by `width` or more, in order."""
-    found = [find_peaks(side, prominence=width)[0] for side in (x, -x)]
-    return np.sort(np.concatenate(found))
+    """Frames of the local maxima and minima of x (T,) with a prominence of at least `width`, in order."""
+    extrema = [find_peaks(signed, prominence=width)[0] for signed in (x, -x)]
+    return np.sort(np.concatenate(extrema))
 
 
 def angle_to_up(vectors: np.ndarray) -> np.ndarray:
@@ -87,12 +87,12 @@ class Body:
 
     @cached_property
     def height(self) -> np.ndarray:
-        """(T, 22)"""
+        """Height of each joint (T, 22)."""
         return self.joints[..., 1]
 
     @cached_property
     def leg(self) -> float:
-        """Height of the standing person's pelvis: the length of a leg plus the ankle's height."""
+        """Height of the pelvis when standing: the length of a leg plus 0.12 m."""
         bones = (length(self.joints[:, a] - self.joints[:, b]) for pair in (zip(HIPS, KNEES), zip(KNEES, ANKLES)) for a, b in pair)
         return float(sum(np.median(bone) for bone in bones)) / 2 + 0.12
 
@@ -103,14 +103,14 @@ class Body:
         return smooth(np.degrees(np.unwrap(np.arctan2(-across[:, 2], across[:, 0]))), 3)
 
     def in_body_axes(self, vectors: np.ndarray) -> np.ndarray:
-        """World vectors (T, ..., 3) → (left, up, forward)."""
+        """Convert vectors (T, ..., 3) from world axes to body axes."""
         yaw = np.radians(self.yaw).reshape(-1, *[1] * (vectors.ndim - 2))
         x, y, z = np.moveaxis(vectors, -1, 0)
         return np.stack([x * np.cos(yaw) - z * np.sin(yaw), y, x * np.sin(yaw) + z * np.cos(yaw)], -1)
 
     @cached_property
     def local(self) -> np.ndarray:
-        """Joints (T, 22, 3) relative to the pelvis in body axes; heights are above the floor."""
+        """Joints (T, 22, 3) in body axes, horizontally relative to the pelvis; heights are above the floor."""
         return self.in_body_axes(self.joints - self.joints[:, :1] * [1, 0, 1])
 
     @cached_property
@@ -120,35 +120,35 @@ class Body:
 
     @cached_property
     def speed(self) -> np.ndarray:
-        """Horizontal speed of the pelvis (T,)."""
+        """Horizontal speed of the pelvis (T,), m/s."""
         return np.hypot(self.travel[:, 0], self.travel[:, 2])
 
     @cached_property
     def feet(self) -> np.ndarray:
-        """Height of each foot's lowest point above its standing height, (T, 2)."""
+        """Height (T, 2) of the lowest point of each foot above its height when standing."""
         low = np.minimum(self.height[:, ANKLES] - 0.06, self.height[:, TOES])
         return low - np.percentile(low.min(1), 5)
 
     @cached_property
     def trunk(self) -> np.ndarray:
-        """Inclination of the spine from upright in degrees, (T,)."""
+        """Angle (T,) between the spine and the vertical."""
         return smooth(angle_to_up(self.joints[:, NECK] - self.joints[:, PELVIS]), 1)
 
     @cached_property
     def thighs(self) -> np.ndarray:
-        """Angle of each thigh from hanging in degrees, (T, 2): 0 when standing, 90 when level."""
+        """Angle (T, 2) of each thigh from hanging straight down: 0 when standing, 90 when horizontal."""
         return 180 - angle_to_up(self.joints[:, KNEES] - self.joints[:, HIPS])
 
     @cached_property
     def knees(self) -> np.ndarray:
-        """Degrees by which each knee is bent, (T, 2)."""
+        """Flexion (T, 2) of each knee: 0 when straight."""
         thigh, shin = self.joints[:, KNEES] - self.joints[:, HIPS], self.joints[:, ANKLES] - self.joints[:, KNEES]
         cosine = (thigh * shin).sum(-1) / np.maximum(length(thigh) * length(shin), 1e-9)
         return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
 
     @cached_property
     def reach(self) -> np.ndarray:
-        """From each shoulder to the wrist, (T, 2, 3), body axes."""
+        """Vector (T, 2, 3) from each shoulder to its wrist, in body axes."""
         return self.local[:, WRISTS] - self.local[:, SHOULDERS]
 
     @cached_property
@@ -161,20 +161,20 @@ class Body:
 
     @cached_property
     def stretched(self) -> np.ndarray:
-        """Distance of each wrist from its shoulder as a fraction of the arm's length, (T, 2)."""
+        """Distance (T, 2) of each wrist from its shoulder, as a fraction of the length of the arm."""
         return length(self.reach) / self.arm
 
     @cached_property
     def behind_feet(self) -> np.ndarray:
-        """How far the trunk is behind the ankles, (T,) metres along the facing: no one stands like that for long."""
+        """Distance (T,) of the trunk behind the ankles, along the facing direction. Nobody can balance far behind the ankles."""
         return self.local[:, ANKLES, 2].mean(1) - self.local[:, TRUNK, 2].mean(1)
 
     @cached_property
     def upright(self) -> np.ndarray:
-        """Whether the person stands or walks, (T,): the pelvis at standing height, the trunk not far bent."""
+        """Whether the person stands or walks (T,): the pelvis is at standing height and the trunk is not bent far."""
         return (self.height[:, PELVIS] > 0.82 * self.leg) & (self.trunk < 45)
 
     @cached_property
     def limbs(self) -> np.ndarray:
-        """Mean speed of head, hands and feet, (T,) m/s."""
+        """Mean speed (T,) of head, hands and feet, m/s."""
         return length(rate(smooth(self.joints[:, [HEAD, *WRISTS, *ANKLES]], 1))).mean(1)

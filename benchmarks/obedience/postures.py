@@ -1,4 +1,4 @@
-"""Judges of the whole body: sitting, lying, squatting, jumping, bowing, bending, turning over. Body → spans in which it happens."""
+"""Judges of the whole body: sitting, lying, squatting, jumping, bowing, bending, turning over. Each returns spans of its action."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ from benchmarks.obedience.measures import (
 
 
 def seated(body: Body) -> np.ndarray:
-    """On a seat, (T,): pelvis below 0.65 m, thighs level, trunk upright, and too far behind the feet to balance."""
+    """Whether the person sits on a seat, per frame (T,).
+
+    The pelvis is below 0.65 m, the thighs are about horizontal, the trunk is upright and too far behind the feet for balance.
+    """
     low = (body.height[:, PELVIS] < 0.65) & (body.height[:, PELVIS] > 0.25)
     level = np.abs(body.thighs - 90).mean(1) < 32
     return low & level & (body.trunk < 45) & (body.behind_feet > 0.12) & (body.height[:, ANKLES].min(1) < 0.3)
 
 
 def sits(body: Body) -> list[Span]:
-    """The person sits for half a second or more after standing; spans start with the way down."""
+    """Sitting down: the person stands, then sits for at least half a second. Spans start at the last upright frame."""
     return [
         Span(start, span.stop) for span in runs(seated(body), 0.5, 0.3) if (start := last_upright(body, span.start)) is not None
     ]
@@ -45,50 +48,50 @@ def last_upright(body: Body, frame: int) -> int | None:
 
 
 def stands_up(body: Body) -> list[Span]:
-    """Seated first, upright next, within two seconds; upright for a quarter of a second."""
+    """Standing up: after sitting, the person is upright within 2.5 seconds, for at least a quarter of a second."""
     up = [span.start for span in runs(body.upright, 0.25)]
     ends = [(span.stop, next((frame for frame in up if frame >= span.stop), None)) for span in runs(seated(body), 0.3, 0.3)]
     return [Span(start, stop) for start, stop in ends if stop is not None and stop - start < 2.5 * FPS]
 
 
 def lying(body: Body) -> np.ndarray:
-    """Trunk level and on the floor, (T,)."""
+    """Whether the trunk is horizontal and on the floor, per frame (T,)."""
     high = np.maximum(body.height[:, NECK], body.height[:, PELVIS])
     return (high < 0.45) & (body.trunk > 60) & (body.height[:, HEAD] < 0.5)
 
 
 def lies_down(body: Body) -> list[Span]:
-    """The person lies for half a second or more after standing."""
+    """Lying down: the person stands, then lies for at least half a second."""
     return [Span(start, span.stop) for span in runs(lying(body), 0.5, 0.4) if (start := last_upright(body, span.start)) is not None]
 
 
 def gets_up(body: Body) -> list[Span]:
-    """From the floor (lying, or hips and hands on it) to upright."""
+    """Getting up: the person lies, or has the hips on the floor, then stands upright."""
     down = runs(lying(body) | (body.height[:, PELVIS] < 0.35), 0.2, 1.0)
     up = [span.start for span in runs(body.upright, 0.2)]
     ends = [(span.stop - 1, next((frame for frame in up if frame >= span.stop), None)) for span in down]
     return [Span(start, stop) for start, stop in ends if stop is not None]
 
 
-def dips(body: Body, depth: float, longest: float = 6.0) -> list[Span]:
-    """From upright down to below `depth` times the standing height of the pelvis, and up again."""
+def dips(body: Body, depth: float, limit: float = 6.0) -> list[Span]:
+    """Lowering the pelvis from upright to below `depth` times its standing height, and rising again, within `limit` seconds."""
     low = runs(body.height[:, PELVIS] < depth * body.leg, 0.1, 0.3)
     spans = []
     for span in low:
         start = last_upright(body, span.start)
         after = np.flatnonzero(body.upright[span.stop :])
-        if start is not None and len(after) and span.stop + after[0] - start < longest * FPS:
+        if start is not None and len(after) and span.stop + after[0] - start < limit * FPS:
             spans.append(Span(start, span.stop + int(after[0])))
     return list(dict.fromkeys(spans))
 
 
 def squats(body: Body) -> list[Span]:
-    """Knees bend and stretch again, in balance over standing feet, hands off the floor."""
+    """Squatting: dips of the pelvis that fulfil `is_squat`."""
     return [span for span in dips(body, 0.78) if is_squat(body, span)]
 
 
 def is_squat(body: Body, span: Span) -> bool:
-    """Whether a dip of the hips is a squat: feet in place, in balance, knees bent, hands off the floor."""
+    """Whether a dip is a squat: feet in place, trunk balanced over the feet, knees bent, hands off the floor, and no jump."""
     part = slice(span.start, span.stop)
     deepest = span.start + int(np.argmin(body.height[part, PELVIS]))
     feet = body.joints[part][:, ANKLES][..., [0, 2]]
@@ -100,24 +103,27 @@ def is_squat(body: Body, span: Span) -> bool:
 
 
 def jumped_near(body: Body, span: Span) -> bool:
-    """Whether a jump begins or ends with this dip."""
+    """Whether a jump happens during the dip, or less than a third of a second before or after it."""
     margin = FPS // 3
     return any(jump.start < span.stop + margin and jump.stop > span.start - margin for jump in jumps(body))
 
 
 def airborne(body: Body, clear: float) -> list[Span]:
-    """Both feet `clear` metres off the floor in free fall, then down again."""
+    """Spans with both feet at least `clear` metres above the floor, between frames with a foot on the floor."""
     spans = runs(body.feet.min(1) > clear, 0.1)
-    near = 3 * FPS // 4
+    reach = 3 * FPS // 4
     down = body.feet.min(1) < 0.045
     landed = [
-        span for span in spans if down[span.stop : span.stop + near].any() and down[max(0, span.start - near) : span.start].any()
+        span for span in spans if down[span.stop : span.stop + reach].any() and down[max(0, span.start - reach) : span.start].any()
     ]
     return [span for span in landed if span.seconds < 1.3]
 
 
 def jumps(body: Body) -> list[Span]:
-    """Both feet at least 8 cm off the floor while upright, then down again; 20 cm while running, because sprinters reach 8 cm."""
+    """Jumping: both feet are more than 8 cm above the floor while the trunk is upright and the pelvis rises.
+
+    At running speed, the feet must be more than 20 cm high, because sprinting feet reach 8 cm.
+    """
     pelvis, head_up = body.height[:, PELVIS], body.height[:, HEAD] > body.height[:, PELVIS] + 0.2
     spans = []
     for span in airborne(body, 0.08):
@@ -130,7 +136,7 @@ def jumps(body: Body) -> list[Span]:
 
 
 def jumps_forward(body: Body) -> list[Span]:
-    """A jump that lands 0.4 m or more ahead of where it took off."""
+    """Jumping forward: jumps that travel more than 0.3 m forward."""
     return [span for span in jumps(body) if ahead(body, span) > 0.3]
 
 
@@ -141,32 +147,32 @@ def ahead(body: Body, span: Span) -> float:
 
 
 def hops(body: Body) -> list[Span]:
-    """A jump on one leg, with the other foot held up."""
+    """Hopping: jumps on one leg, with the other foot held higher."""
     spans = []
     for span in airborne(body, 0.03):
-        around = slice(max(0, span.start - 3), span.stop + 3)
-        lifted = np.abs(body.feet[around, 0] - body.feet[around, 1]).min() > 0.1
-        slow = body.speed[around].mean() < 1.5
+        window = slice(max(0, span.start - 3), span.stop + 3)
+        lifted = np.abs(body.feet[window, 0] - body.feet[window, 1]).min() > 0.1
+        slow = body.speed[window].mean() < 1.5
         spans += [span] * bool(lifted and slow)
     return spans
 
 
 def jumping_jacks(body: Body) -> list[Span]:
-    """Feet apart as the arms go up, together as they come down: one span per jumping jack."""
+    """Jumping jacks: feet apart with the arms up, between feet together with the arms down. One span per jumping jack."""
     apart = smooth(length(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)
     arms = smooth(body.reach[..., 1].mean(1), 1)
     open_ = runs((apart > 0.4) & (arms > -0.1), 0.1, 0.1)
     closed = (apart < 0.4) & (arms < -0.3)
-    near = FPS
+    window = FPS
     return [
         span
         for span in open_
-        if closed[max(0, span.start - near) : span.start].any() and closed[span.stop : span.stop + near].any()
+        if closed[max(0, span.start - window) : span.start].any() and closed[span.stop : span.stop + window].any()
     ]
 
 
 def bows(body: Body) -> list[Span]:
-    """Bends forward by 25° or more from an upright stand and straightens up, legs straight, hands away from the floor."""
+    """Bowing: a standing person bends forward by more than 25° and straightens up, with straight legs and hands off the floor."""
     spine = body.local[:, NECK] - body.local[:, PELVIS]
     pitch = smooth(np.degrees(np.arctan2(spine[:, 2], spine[:, 1])), 2)
     straight = np.percentile(pitch, 10)
@@ -183,7 +189,7 @@ def bows(body: Body) -> list[Span]:
 
 
 def reaches_the_floor(body: Body) -> list[Span]:
-    """From upright, a hand goes down below 0.4 m, the body bends after it, and comes up again: picking up and putting down."""
+    """Reaching to the floor, as in picking up or putting down: an upright person lowers a hand below 0.48 m and rises again."""
     low = body.height[:, WRISTS].min(1) < 0.48
     spans = []
     for span in runs(low, 0.15, 0.5):
@@ -198,7 +204,7 @@ def reaches_the_floor(body: Body) -> list[Span]:
 
 
 def bends_down(body: Body) -> list[Span]:
-    """The trunk bends by 55° or more, and comes up again."""
+    """Bending down: the trunk bends by more than 55° and straightens up again."""
     return [
         span
         for span in runs(body.trunk > 55, 0.2, 0.3)
@@ -207,13 +213,13 @@ def bends_down(body: Body) -> list[Span]:
 
 
 def turned_over(body: Body) -> np.ndarray:
-    """Upside down, (T,): pelvis above the neck, a foot above the head."""
+    """Whether the person is upside down, per frame (T,): pelvis above the neck and a foot above the head."""
     feet = body.height[:, ANKLES].max(1)
     return (body.height[:, NECK] < body.height[:, PELVIS] - 0.05) & (feet > body.height[:, HEAD] + 0.1)
 
 
 def cartwheels(body: Body) -> list[Span]:
-    """Upside down on the hands, hips high, upright before or after: cartwheels and handsprings."""
+    """Cartwheels and handsprings: upside down with a hand near the floor and high hips, and upright before and after."""
     spans = runs(turned_over(body), 0.1, 0.4)
     hands = body.height[:, WRISTS].min(1) < 0.3
     high = (body.height[:, PELVIS] > 0.6) & (body.height[:, ANKLES].max(1) > 1.0)
@@ -221,13 +227,13 @@ def cartwheels(body: Body) -> list[Span]:
 
 
 def flips(body: Body) -> list[Span]:
-    """Upside down in the air, nothing on the floor."""
+    """Flips: upside down with all joints off the floor."""
     free = body.height.min(1) > 0.2
     return [span for span in runs(turned_over(body), 0.1, 0.2) if free[span.start : span.stop].any() and recovers(body, span)]
 
 
 def rolls(body: Body) -> list[Span]:
-    """Upside down with shoulders and head at the floor and the hips low."""
+    """Rolls: the neck is near the floor and lower than the hips, which stay low."""
     low = (body.height[:, NECK] < 0.45) & (body.height[:, PELVIS] < 0.95)
     over = (body.height[:, NECK] < body.height[:, PELVIS]) & low
     spans = runs(over, 0.15, 0.3)
@@ -235,13 +241,13 @@ def rolls(body: Body) -> list[Span]:
 
 
 def recovers(body: Body, span: Span) -> bool:
-    """Whether the person is up before, and on their feet within two seconds after."""
+    """Whether the trunk is upright before the span, and again within two seconds after it."""
     up = body.trunk < 65
     return bool(up[: span.start].any() and up[span.stop : span.stop + 2 * FPS].any())
 
 
 def balances(body: Body) -> list[Span]:
-    """On one leg for more than a second: one foot 15 cm up, the other still on the floor."""
+    """Balancing on one leg for at least 1.2 s: one foot is more than 15 cm high, the other stands still on the floor."""
     spans = []
     for side in (LEFT, RIGHT):
         stands = (body.feet[:, side] < 0.08) & (length(rate(smooth(body.joints[:, ANKLES[side]], 2))) < 0.25)
@@ -250,7 +256,7 @@ def balances(body: Body) -> list[Span]:
 
 
 def elbow_to_knee(body: Body) -> list[Span]:
-    """An elbow and the knee of the other side meet in front of a standing body."""
+    """An elbow and the knee of the other side meet while the person stands on the other leg."""
     spans = []
     for side in (LEFT, RIGHT):
         gap = length(body.joints[:, ELBOWS[side]] - body.joints[:, KNEES[1 - side]])

@@ -1,5 +1,7 @@
-"""The prompts, each with its action, its split, and a condition for its motion. Weights are chosen on `val` and reported on `test`;
-nothing is fitted to generated motion. Paraphrases avoid the words of the caption templates.
+"""The prompts, each with its action, its split, and the condition that generated motions must meet.
+
+Weights are chosen on the split `val` and reported on `test`. The conditions are not tuned on generated motion. Paraphrases avoid
+the words of the templates of the training captions.
 """
 
 from __future__ import annotations
@@ -24,8 +26,11 @@ from benchmarks.obedience.postures import lying, seated
 
 
 class Prompt(NamedTuple):
-    """`action` is a name of prepare/actions.py; `kind`: action, sequence or together; `paraphrase`: worded unlike the caption
-    templates."""
+    """A prompt and the condition `obeys` for its motions.
+
+    `action` is an action of prepare/actions.py. `kind` is action (a single action), sequence or together. `paraphrase` tells
+    whether the prompt avoids the words of the caption templates.
+    """
 
     text: str
     action: str
@@ -35,7 +40,7 @@ class Prompt(NamedTuple):
     obeys: Condition
 
 
-THIN = ("crawl", "get up from the floor", "balance on one leg")  # under 3 takes and 20 s in training: reported apart
+THIN = ("crawl", "get up from the floor", "balance on one leg")  # actions with fewer than 3 takes and less than 20 s in training
 
 FORWARD = all_of(mostly("walk"), without("run", "turn left", "turn right", "jump", "sneak"))
 SITS = all_of(does("sit"), ends(seated))
@@ -62,7 +67,10 @@ POINTS = all_of(does("point"), without("run", "wave"))
 def pair(
     action: str, template: str, paraphrase: str, condition: Condition, other: Condition | None = None
 ) -> tuple[Prompt, Prompt]:
-    """A prompt in the captions' words and a paraphrase, which may have another condition (`other`). Splits are assigned later."""
+    """A prompt in the words of the training captions, and a paraphrase of the same action, both without a split.
+
+    `other` is the condition of the paraphrase, if it differs.
+    """
     return (
         Prompt(template, action, "", "action", False, condition),
         Prompt(paraphrase, action, "", "action", True, other or condition),
@@ -130,13 +138,13 @@ WAVES_STANDING = all_of(in_order("walk", "wave left"), ends(resting), without("w
 STOPS = all_of(in_order("run", "stand"), ends(resting))
 
 
-def both_arms(way: str, gesture: str) -> Condition:
-    """The gesture of either arm while walking."""
-    return all_of(together(way, f"{gesture} left"), together(way, f"{gesture} right"))
+def both_arms(gait: str, gesture: str) -> Condition:
+    """A condition: the gait together with the gesture of each arm."""
+    return all_of(together(gait, f"{gesture} left"), together(gait, f"{gesture} right"))
 
 
 def combined(kind: str, *rows: tuple[str, str, str, Condition]) -> tuple[Prompt, ...]:
-    """Prompts of (split, action, text, condition); the text of a paraphrase begins with "~"."""
+    """Prompts from rows (split, action, text, condition). The text of a paraphrase starts with "~"."""
     return tuple(
         Prompt(text.removeprefix("~"), action, split, kind, text.startswith("~"), condition)
         for split, action, text, condition in rows
@@ -177,8 +185,8 @@ COUNTS = combined(
 
 
 def with_splits() -> tuple[Prompt, ...]:
-    """All prompts, those of a split together. Of each pair one prompt is val and the other test, alternating between template and
-    paraphrase."""
+    """All prompts, sorted by split. One prompt of each pair is in val and the other in test, with the template alternately in val
+    and in test."""
     prompts = []
     for number, (template, paraphrase) in enumerate(PAIRS):
         splits = ("val", "test") if number % 2 == 0 else ("test", "val")

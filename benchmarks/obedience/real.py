@@ -1,11 +1,12 @@
-"""The judges on captured clips: `python -m benchmarks.obedience --real DIR [DIR ...]`.
+"""Check the judges on captured clips: `python -m benchmarks.obedience --real DIR [DIR ...]`.
 
-real.csv lists sections of captures that were inspected on contact sheets: the actions that each shows, and further actions that may
-be visible ("*": any; the section is then not used as a negative example). Of the clips that show their action, the judges should
-pass 95 % overall and 80 % for each action with five or more clips; of the clips that do not, at most 5 %.
+real.csv lists sections of captures that were inspected on contact sheets. For each section it names the actions that are shown, and
+further actions that may be visible ("*": any action; such a section is not used as a negative example). The judges should accept at
+least 95 % of the clips that show their action, at least 80 % for each action with five or more clips, and at most 5 % of the clips
+that do not show it.
 
 A clip `source/name` is read from `DIR/source/name.npy` (raw joints, 20 fps), from a dataset's `new_joints/source_name.npy`, or, for
-Bandai-Namco, `new_joints/name.npy`. Missing clips are counted and left out.
+Bandai-Namco, from `new_joints/name.npy`. Missing clips are counted and skipped.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from benchmarks.obedience.measures import Body
 LIST = Path(__file__).with_name("real.csv")
 
 
-class Stretch(NamedTuple):
-    """Frames start … stop − 1 of a capture; `shows` and `also` are names of judges."""
+class Section(NamedTuple):
+    """Frames start … stop − 1 of a capture.
+
+    `shows` are the actions that it shows, `also` further actions that may be visible; both are names of judges.
+    """
 
     clip: str
     start: int
@@ -33,31 +37,31 @@ class Stretch(NamedTuple):
     also: frozenset[str]
 
 
-def read_list(path: Path = LIST) -> list[Stretch]:
-    """The captured clips of a table, with the actions that they show."""
+def read_list(path: Path = LIST) -> list[Section]:
+    """Read the labelled sections of captures from a CSV table."""
 
     def names(cell: str) -> frozenset[str]:
         return frozenset(filter(None, cell.split(";")))
 
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [Stretch(row["clip"], int(row["start"]), int(row["stop"]), names(row["shows"]), names(row["also"])) for row in rows]
+    return [Section(row["clip"], int(row["start"]), int(row["stop"]), names(row["shows"]), names(row["also"])) for row in rows]
 
 
 def find(clip: str, folders: list[Path]) -> Path | None:
     """The file of a clip, or None if no folder holds it."""
     source, name = clip.split("/")
-    places = (f"{clip}.npy", f"new_joints/{source}_{name}.npy", f"new_joints/{name}.npy")
-    return next((path for folder in folders for place in places if (path := folder / place).is_file()), None)
+    files = (f"{clip}.npy", f"new_joints/{source}_{name}.npy", f"new_joints/{name}.npy")
+    return next((path for folder in folders for file in files if (path := folder / file).is_file()), None)
 
 
 def on_the_floor(joints: np.ndarray) -> np.ndarray:
-    """Joints moved so that the lowest point is at height 0, as in a dataset's features."""
+    """Joints moved vertically so that their lowest point is at height 0, as in the features of a dataset."""
     return (joints - [0, joints[..., 1].min(), 0]).astype(np.float64)
 
 
 def related(names: frozenset[str]) -> set[str]:
-    """The judges that a clip of these actions may pass: their own, and those of the same actions with and without a side."""
+    """The judges that may accept a clip of these actions: `names`, and the judges of the same actions with or without a side."""
     result = set(names)
     for name in names:
         plain = name.removesuffix(" left").removesuffix(" right")
@@ -69,40 +73,45 @@ def related(names: frozenset[str]) -> set[str]:
 
 
 def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
-    """Results for JSON and as a table: for each judge how many clips that show its action pass, and how many others do."""
-    right, wrong, missing = defaultdict(list), defaultdict(list), []
-    for stretch in read_list():
-        path = find(stretch.clip, folders)
+    """Results for JSON, and a table: for each judge, how many clips with and without its action it accepts."""
+    positive, negative, missing = defaultdict(list), defaultdict(list), []
+    for section in read_list():
+        path = find(section.clip, folders)
         if path is None:
-            missing.append(stretch.clip)
+            missing.append(section.clip)
             continue
-        body = Body(on_the_floor(np.load(path))[stretch.start : stretch.stop])
-        where = f"{stretch.clip}:{stretch.start}:{stretch.stop}"
-        allowed = related(stretch.shows | stretch.also)
+        body = Body(on_the_floor(np.load(path))[section.start : section.stop])
+        title = f"{section.clip}:{section.start}:{section.stop}"
+        allowed = related(section.shows | section.also)
         for name in JUDGES:
-            if name in stretch.shows:
-                right[name].append((where, shows(name, body)))
-            elif name not in allowed and "*" not in stretch.also:
-                wrong[name].append((where, shows(name, body)))
-    judges = {name: judged(right[name], wrong[name]) for name in JUDGES if right[name] or wrong[name]}
+            if name in section.shows:
+                positive[name].append((title, shows(name, body)))
+            elif name not in allowed and "*" not in section.also:
+                negative[name].append((title, shows(name, body)))
+    judges = {name: judged(positive[name], negative[name]) for name in JUDGES if positive[name] or negative[name]}
     return summary(judges, missing)
 
 
-def judged(right: list[tuple[str, bool]], wrong: list[tuple[str, bool]]) -> dict:
-    """Counts of one judge: clips that show its action, clips that do not, and the names of wrong decisions."""
+def judged(positive: list[tuple[str, bool]], negative: list[tuple[str, bool]]) -> dict:
+    """Results of one judge, from (clip, whether the judge accepts it) for clips with its action and for clips without it.
+
+    Returns the numbers of clips and of accepted clips of both kinds, and the names of falsely rejected and accepted clips.
+    """
     return {
-        "shown": len(right), "passed": sum(passed for _, passed in right), "missed": [clip for clip, passed in right if not passed],
-        "others": len(wrong), "false": sum(passed for _, passed in wrong), "wrongly": [clip for clip, passed in wrong if passed],
+        "shown": len(positive), "passed": sum(accepted for _, accepted in positive),
+        "missed": [clip for clip, accepted in positive if not accepted],
+        "others": len(negative), "false": sum(accepted for _, accepted in negative),
+        "wrongly": [clip for clip, accepted in negative if accepted],
     }  # fmt: skip
 
 
 def summary(judges: dict[str, dict], missing: list[str]) -> tuple[dict, list[str]]:
-    """Results for JSON, and as lines of a table."""
+    """Results of all judges for JSON, and as lines of a table."""
     lines = [f"{'judge':20} {'passed':>9} {'false':>12}"]
     for name, counts in judges.items():
-        share = counts["false"] / max(1, counts["others"])
-        lines.append(f"{name:20} {counts['passed']:4}/{counts['shown']:4} {counts['false']:4}/{counts['others']:4} {share:6.1%}")
+        rate = counts["false"] / max(1, counts["others"])
+        lines.append(f"{name:20} {counts['passed']:4}/{counts['shown']:4} {counts['false']:4}/{counts['others']:4} {rate:6.1%}")
     totals = {key: sum(counts[key] for counts in judges.values()) for key in ("passed", "shown", "false", "others")}
     passed, false = totals["passed"] / max(1, totals["shown"]), totals["false"] / max(1, totals["others"])
-    lines.append(f"{passed:.1%} of what clips show is seen, {false:.1%} of what they do not show; {len(missing)} clips not found")
+    lines.append(f"accepted {passed:.1%} of clips with the action, {false:.1%} of clips without it; {len(missing)} clips not found")
     return {"seen": passed, "false": false, "judges": judges, "not_found": missing}, lines

@@ -1,8 +1,8 @@
-"""BERTScore: captions are compared by the contextual embeddings of their words (Zhang et al. 2020), with the authors' package.
+"""BERTScore (Zhang et al. 2020): compares captions by contextual embeddings of their words, with the authors' package bert-score.
 
-Each word piece of a caption is matched with the most similar one of a reference. Precision is the mean similarity over the
-caption's pieces, recall over the reference's, F1 their harmonic mean, weighted by idf if asked. The field reports layer 17 of
-roberta-large. Other encoders give other numbers: a result names its encoder and the baseline by which it was rescaled.
+Each word piece of a caption is matched with the most similar word piece of a reference. Precision is the mean similarity over the
+word pieces of the caption, recall the mean over those of the reference, and F1 their harmonic mean; the means can be weighted by
+idf. Publications use layer 17 of roberta-large. Scores depend on the encoder, so results name the encoder and the baseline.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from evaluation.metrics.text import Captions, References, check_captions
 from utils.errors import UserError
 
 DEFAULT = "roberta-large"
-FILES = ("*.json", "*.txt", "*.model", "*.safetensors")  # what of a published model is fetched
-LANGUAGE = "en"  # of the published baselines
+FILES = ("*.json", "*.txt", "*.model", "*.safetensors")  # files of a published model to download
+LANGUAGE = "en"  # language of the published baselines
 INSTALL = "BERTScore needs bert-score and transformers: pip install -r requirements-evaluation.txt"
 
 
@@ -44,7 +44,7 @@ class BertScore:
     baseline: str = ""
 
     def rescaled(self, baseline: Baseline) -> BertScore:
-        """(score − b) / (1 − b), which maps 1 to 1 and unrelated sentences to about 0 (section 'baseline rescaling')."""
+        """Scores rescaled to (score − b) / (1 − b), so that unrelated sentences score about 0 (section 'baseline rescaling')."""
         assert not self.baseline, "scores are rescaled once"
         scores = zip((self.precision, self.recall, self.f1), baseline.values)
         return BertScore(*((score - b) / (1 - b) for score, b in scores), self.setting, baseline.source)
@@ -57,9 +57,14 @@ class BertScore:
 class BertScorer:
     """An encoder for BERTScore, loaded once.
 
-    `model` is a folder with config.json, safetensors and tokeniser, or a published name, downloaded unless it is in the cache.
-    `name` is the name of a folder in results; if bert-score knows it, such as roberta-large, its layer and published baseline are
-    used. Raises `UserError` if packages or model are missing or unusable, or if no layer is known.
+    Args:
+        model: folder with config.json, safetensors and tokeniser, or name of a model on the Hugging Face hub, which is downloaded
+            unless it is cached.
+        layer: layer whose output is used; default: bert-score's choice for the model.
+        name: name of a local model in results. If bert-score knows this name, such as roberta-large, its layer and published
+            baseline apply.
+
+    Raises `UserError` if packages or model are missing or unusable, or if the layer is unknown.
     """
 
     def __init__(
@@ -86,21 +91,21 @@ class BertScorer:
         self.batch_size = batch_size
 
     def score(self, candidates: Captions, references: References, idf: bool = False) -> BertScore:
-        """Raw scores of N captions against N lists of references, the best reference for each of precision, recall and F1.
+        """Raw scores of N captions against N lists of references: the maximum over references of each of precision, recall and F1.
 
-        `idf` weights word pieces by their inverse frequency in these references. A blank caption scores 0, and so does one whose
-        pieces all have weight 0. Raises `UserError` as `check_captions` does.
+        `idf` weights word pieces by their inverse document frequency in these references. Blank captions, and captions whose word
+        pieces all have weight 0, score 0. Raises the errors of `check_captions`.
         """
         check_captions(candidates, references)
-        owners = [place for place, group in enumerate(references) for _ in group]
-        others = [text for group in references for text in group]
-        scores = self._pairs([candidates[place] for place in owners], others, self._weights(others if idf else None))
-        best = np.full((len(candidates), 3), -np.inf)
-        np.maximum.at(best, np.array(owners), scores)
-        return BertScore(*best.T, f"{self.name}, layer {self.layer}, {'idf' if idf else 'no idf'}")
+        owners = [index for index, group in enumerate(references) for _ in group]
+        flat = [text for group in references for text in group]
+        scores = self._pairs([candidates[index] for index in owners], flat, self._weights(flat if idf else None))
+        maximum = np.full((len(candidates), 3), -np.inf)
+        np.maximum.at(maximum, np.array(owners), scores)
+        return BertScore(*maximum.T, f"{self.name}, layer {self.layer}, {'idf' if idf else 'no idf'}")
 
     def published_baseline(self) -> Baseline | None:
-        """The package's baseline for this model and layer, if it has one, computed without idf from pairs of web sentences."""
+        """bert-score's baseline for this model and layer, computed without idf from pairs of web sentences; None if it has none."""
         import bert_score
 
         file = Path(bert_score.__file__).parent / "rescale_baseline" / LANGUAGE / f"{self.name}.tsv"
@@ -112,10 +117,11 @@ class BertScorer:
         return Baseline(tuple(map(float, rows[self.layer])), f"bert-score's, {self.name}, layer {self.layer}")
 
     def estimated_baseline(self, captions: References, pairs: int = 10_000, seed: int = 0) -> Baseline:
-        """A baseline computed as the authors do, the mean raw score of random pairs without idf, but for captions.
+        """A baseline computed like the published ones, as the mean raw score of random pairs without idf, but from captions.
 
-        `captions` are lists, one per clip; pairs are of different clips and sentences. Captions of motion are more similar than web
-        sentences, so this baseline is higher. Raises `UserError` if there are no pairs.
+        `captions` holds one list of captions per clip. The captions of a pair differ and come from different clips. Captions of
+        motion are more similar to each other than web sentences are, so this baseline is higher than the published one. Raises
+        `UserError` if no pair can be formed.
         """
         first, second = _draw_pairs(captions, pairs, seed)
         values = self._pairs(first, second, self._weights(None)).mean(0)
@@ -123,22 +129,22 @@ class BertScorer:
         return Baseline(tuple(map(float, values)), source)
 
     def _weights(self, references: list[str] | None) -> dict[int, float]:
-        """The weight of each word piece: its idf in the references, or 1; 0 for the special tokens at both ends."""
+        """The weight of each word piece: its idf in the references, or 1 without references; special tokens have weight 0."""
         from bert_score.utils import get_idf_dict
 
         if references is not None:
             return get_idf_dict([text for text in references if text.strip()], self.tokenizer, nthreads=0)
-        marks = {self.tokenizer.sep_token_id: 0.0, self.tokenizer.cls_token_id: 0.0}
-        return defaultdict(lambda: 1.0, marks)
+        special_tokens = {self.tokenizer.sep_token_id: 0.0, self.tokenizer.cls_token_id: 0.0}
+        return defaultdict(lambda: 1.0, special_tokens)
 
     def _pairs(self, first: list[str], second: list[str], weights: dict[int, float]) -> np.ndarray:
-        """Precision, recall, F1 (pairs, 3) of each pair's first sentence against the second; 0 if one of them is blank."""
+        """Precision, recall, F1 (pairs, 3) of each first sentence against its second; 0 if one of the two is blank."""
         from bert_score.utils import bert_cos_score_idf
 
         scores = np.zeros((len(first), 3))
-        filled = [k for k, (one, other) in enumerate(zip(first, second)) if one.strip() and other.strip()]
+        filled = [k for k, (candidate, reference) in enumerate(zip(first, second)) if candidate.strip() and reference.strip()]
         if filled:
-            found = bert_cos_score_idf(
+            pair_scores = bert_cos_score_idf(
                 self.model,
                 [second[k] for k in filled],
                 [first[k] for k in filled],
@@ -147,23 +153,23 @@ class BertScorer:
                 device=next(self.model.parameters()).device,
                 batch_size=self.batch_size,
             )
-            scores[filled] = found.nan_to_num(0.0).double().numpy()  # 0 / 0 where no piece weighs anything
+            scores[filled] = pair_scores.nan_to_num(0.0).double().numpy()  # 0 / 0 if all weights are 0
         return scores
 
 
 def _draw_pairs(captions: References, pairs: int, seed: int) -> tuple[list[str], list[str]]:
-    """Random pairs of captions of two different clips; pairs that are equal or contain a blank caption are left out."""
+    """Random pairs of captions from two different clips. Pairs of equal captions are dropped; blank captions are ignored."""
     groups = [[text for text in group if text.strip()] for group in captions]
     groups = [group for group in groups if group]
     rng = np.random.default_rng(seed)
     drawn = []
     if len(groups) > 1:
-        one = rng.integers(len(groups), size=pairs)
-        other = (one + rng.integers(1, len(groups), size=pairs)) % len(groups)
-        texts = ([groups[clip][rng.integers(len(groups[clip]))] for clip in clips] for clips in (one, other))
+        first = rng.integers(len(groups), size=pairs)
+        second = (first + rng.integers(1, len(groups), size=pairs)) % len(groups)
+        texts = ([groups[clip][rng.integers(len(groups[clip]))] for clip in clips] for clips in (first, second))
         drawn = [pair for pair in zip(*texts) if pair[0] != pair[1]]
     if not drawn:
-        raise UserError("baseline: there are no two clips with different captions to pair; give it more captions")
+        raise UserError("baseline: needs at least two clips with different captions; give it more captions")
     return tuple(map(list, zip(*drawn)))
 
 
@@ -198,46 +204,46 @@ def _find(model: str | Path) -> Path:
     for cached in (True, False):
         try:
             folder = Path(snapshot_download(str(model), allow_patterns=FILES, local_files_only=cached))
-        except (OSError, HFValidationError) as error:  # the hub's errors, those of the network too, are OSError
+        except (OSError, HFValidationError) as error:  # errors of the hub, including network errors, are OSErrors
             reason = str(error).partition("\n")[0]
             continue
         if list(folder.glob("*.safetensors")):
             return folder
         reason = "it has no safetensors"
-    raise UserError(f"{model}: no such folder, and no such model to fetch ({reason}); give a folder that holds it")
+    raise UserError(f"{model}: not a folder, and the download of a model of this name failed ({reason}); give a model folder")
 
 
 def _load(folder: Path, name: str):
-    """Encoder in float32 and eval mode, and tokeniser. Raises `UserError` if Transformers cannot load an encoder."""
+    """Load the encoder, in float32 and eval mode, and its tokeniser. Raises `UserError` if Transformers cannot load them."""
     from transformers import AutoModel, AutoTokenizer, GPT2Tokenizer, RobertaTokenizer
 
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            if isinstance(tokenizer, (GPT2Tokenizer, RobertaTokenizer)):  # bert-score asks for it at each call; ignored since 5.0
+            if isinstance(tokenizer, (GPT2Tokenizer, RobertaTokenizer)):  # Transformers 5 ignores it in bert-score's later calls
                 tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, add_prefix_space=True)
             model, info = AutoModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
             )
-    except Exception as error:  # the libraries raise all kinds, bare Exception too
+    except Exception as error:  # the libraries raise many types, even bare Exception
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{name}: not a readable encoder ({reason}); give a folder with a whole model") from None
+        raise UserError(f"{name}: not a readable encoder ({reason}); give a folder with a complete model") from None
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise UserError(f"{name}: {len(missing)} weights are missing, {missing[0]} first; copy the folder again")
     longest = getattr(model.config, "max_position_embeddings", 512)
-    if tokenizer.model_max_length > longest:  # it does not know; RoBERTa's first two positions are not for words
+    if tokenizer.model_max_length > longest:  # the tokeniser has no limit; RoBERTa reserves two positions
         tokenizer.model_max_length = longest - 2
     return model.eval(), tokenizer
 
 
 def _cut_(model: torch.nn.Module, layer: int | None, name: str) -> int:
-    """Drop the layers above this one, whose output is used. Raises `UserError` if the layer is unknown or does not exist."""
+    """Remove the layers above `layer` and return it. Raises `UserError` if the layer is unknown or does not exist."""
     stack = getattr(getattr(model, "encoder", getattr(model, "transformer", None)), "layer", None)
     if not isinstance(stack, torch.nn.ModuleList):
-        raise UserError(f"{name}: {type(model).__name__} is not an encoder like BERT or RoBERTa; take {DEFAULT} or a folder of one")
+        raise UserError(f"{name}: {type(model).__name__} is not an encoder like BERT or RoBERTa; use {DEFAULT} or such a folder")
     if layer is None or not 0 <= layer <= len(stack):
-        wrong = "its best layer is not known" if layer is None else f"it has no layer {layer}"
-        raise UserError(f"{name}: {wrong}; choose one of 0 … {len(stack)}")
+        problem = "its best layer is not known" if layer is None else f"it has no layer {layer}"
+        raise UserError(f"{name}: {problem}; choose a layer from 0 to {len(stack)}")
     del stack[layer:]
     return layer

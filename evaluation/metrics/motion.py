@@ -1,8 +1,8 @@
 """Metrics of generated motions, from an evaluator's embeddings of motions and texts, and from joints.
 
-FID: Heusel et al. 2017; R-precision, MM-Dist, Diversity, MultiModality: Guo et al. 2022, section 6. Embeddings of texts and motions
-are (N, E), where row i of one matches row i of the other. Results are float64 scalar tensors. Random draws use a NumPy generator,
-so that `np.random.RandomState` reproduces the published ones. Embeddings that are not finite raise `UserError`.
+FID: Heusel et al. 2017; R-precision, MM-Dist, Diversity, MultiModality: Guo et al. 2022, section 6. Embeddings of texts and of
+motions are (N, E); text i describes motion i. Results are float64 scalar tensors. Random draws use a NumPy generator, so that
+`np.random.RandomState` reproduces those of the published code. Embeddings that are not finite raise `UserError`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ def statistics(embeddings: Tensor) -> Statistics:
     rows = _finite(embeddings).double().cpu().numpy()
     mean = rows.mean(0)
     centred = rows - mean
-    covariance = centred.T @ centred / max(1, len(rows) - 1)  # NumPy sees the symmetry and does half the work; torch does it all
+    covariance = centred.T @ centred / max(1, len(rows) - 1)  # NumPy uses the symmetry, which halves the time; PyTorch does not
     return torch.from_numpy(mean), torch.from_numpy(covariance)
 
 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
     """|m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁C₂)^½) (Heusel et al. 2017, equation 6).
 
-    With C₁ = F Fᵀ, the product C₁C₂ has the eigenvalues of the symmetric FᵀC₂F, which are real and negative only by rounding.
+    With C₁ = F Fᵀ, the product C₁C₂ has the same eigenvalues as the symmetric FᵀC₂F. They are real, and negative only through
+    rounding.
     """
     factor = _factor(cov1)
     eigenvalues = torch.linalg.eigvalsh(factor.T @ cov2 @ factor).clamp(min=0)
@@ -47,14 +48,14 @@ def _factor(covariance: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if not failed:
         return factor
-    values, vectors = torch.linalg.eigh(covariance)  # singular: no more samples than dimensions
+    values, vectors = torch.linalg.eigh(covariance)  # singular: at most as many samples as dimensions
     return vectors * values.clamp(min=0).sqrt()
 
 
 def r_precision(text: Tensor, motion: Tensor, batch: int = 32, top: int = 3) -> Tensor:
-    """Fraction of texts whose motion is among the 1, 2, …, `top` nearest in batches of consecutive rows: (top,), ties averaged.
+    """Fraction (top,) of texts whose motion is among the k = 1 … `top` nearest motions of its batch. Ties are averaged.
 
-    The incomplete last batch is dropped; with fewer rows, all rows are one batch.
+    Batches are `batch` consecutive rows. The incomplete last batch is dropped; with fewer than `batch` rows, all form one batch.
     """
     batch = min(batch, len(text))
     texts, motions = (_finite(rows)[: len(text) // batch * batch].unflatten(0, (-1, batch)) for rows in (text, motion))
@@ -68,35 +69,39 @@ def matching_distance(text: Tensor, motion: Tensor) -> Tensor:
 
 
 def diversity(motion: Tensor, pairs: int = 300, *, generator: Generator) -> Tensor:
-    """Mean distance between two random draws of motions, each without replacement; at most N pairs."""
+    """Mean distance between `pairs` random pairs of motions (N, E), at most N. Each side is drawn without replacement."""
     first, second = draw_pairs(len(motion), pairs, generator)
     return matching_distance(motion[first], motion[second])
 
 
 def multimodality(motions: Tensor, pairs: int = 10, *, generator: Generator) -> Tensor:
-    """Mean distance between motions of the same text: embeddings `motions` (P, S, E), S samples of each of P texts; at most S pairs
-    per text."""
+    """Mean distance between motions of the same text.
+
+    `motions` (P, S, E) are the embeddings of S motions for each of P texts. At most S pairs are drawn per text.
+    """
     first, second = draw_pairs(motions.shape[1], pairs, generator)
     return matching_distance(motions[:, first], motions[:, second])
 
 
 def draw_pairs(size: int, pairs: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Two lists of `pairs` indices below `size`, each without repetition; an index may be paired with itself, as in the published
-    code."""
+    """Two lists of `pairs` random indices below `size`, each without repetition. As in the published code, an index may be paired
+    with itself."""
     draws = (generator.choice(size, min(pairs, size), replace=False) for _ in range(2))
     return tuple(torch.from_numpy(draw) for draw in draws)
 
 
 def mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
-    """Mean distance between joints (..., J, 3) and the true ones after aligning the pelvises (joint 0): (...), in the unit of the
-    joints."""
+    """Mean distance (...) between joints and true joints, both (..., J, 3), after aligning the pelvises (joint 0).
+
+    The unit is that of the joints.
+    """
     joints, truth = (positions - positions[..., :1, :] for positions in (joints, truth))
     return (joints - truth).norm(dim=-1).mean(-1)
 
 
 def _finite(embeddings: Tensor) -> Tensor:
-    if not embeddings.sum().isfinite():  # one NaN or infinity spoils a sum, which is seven times as fast as asking each
+    if not embeddings.sum().isfinite():  # seven times as fast as testing each value
         raise UserError(f"embeddings {tuple(embeddings.shape)}: NaN or infinite values; check the weights they come from")
     if not len(embeddings):
-        raise UserError("embeddings: there are none; choose a split with clips in it")
+        raise UserError("embeddings: none to score; choose a split that has clips")
     return embeddings

@@ -1,7 +1,7 @@
 """Physical metrics: foot sliding, floating, jerk, floor penetration, bone lengths; heights of the feet and error of the path.
 
-Joints `(B, T, J, 3)` in metres, Y up, the floor at 0; `lengths (B,)` in frames, all T without it. Every metric is `(B,)`, one value
-per clip, NaN if it cannot be measured on any frame. None is zero for real motion, so compare with real clips.
+Joints are (B, T, J, 3) in metres, Y up, with the floor at 0; `lengths` (B,) are in frames, by default T. Every metric is (B,), one
+value per clip, and NaN if no frame allows its measurement. Real motion does not score 0, so compare with the values of real clips.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from motion.features import bone_lengths, skeleton_for
 
-TOE_HEIGHT = 0.05  # m; a toe below this stands, or should
+TOE_HEIGHT = 0.05  # m; a toe below this is on the floor
 ANKLE_HEIGHT = 0.10  # m; an ankle below this means the heel stands
 SLIDING = 0.5  # m/s; a toe faster than this is stepping, not sliding
 FREE_FALL = -9.81 / 2  # m/s²; a pelvis that accelerates downward more than this is falling freely, in a jump or a running stride
@@ -20,7 +20,7 @@ FREE_FALL = -9.81 / 2  # m/s²; a pelvis that accelerates downward more than thi
 def physical_metrics(
     joints: Tensor, fps: float, lengths: Tensor | None = None, contacts: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """All metrics by name. `contacts` (B, T-1, 2) gives the standing toes, for a motion that was made from another one."""
+    """All metrics by name. `contacts` (B, T-1, 2) marks standing toes; for reconstructions, pass those of the original motion."""
     return {
         "foot_slide_cm_s": foot_slide(joints, fps, lengths, contacts),
         "float_percent": floating(joints, fps, lengths),
@@ -31,7 +31,7 @@ def physical_metrics(
 
 
 def toe_contacts(joints: Tensor, fps: float) -> Tensor:
-    """Which toes (left, right) stand between each frame and the next: low and slow. (B, T-1, 2) bool."""
+    """Whether each toe (left, right) is low and slow enough to stand between a frame and the next: (B, T-1, 2) bool."""
     toes = joints[:, :, list(skeleton_for(joints.shape[2]).feet[1::2])]  # (B, T, 2, 3)
     return (toes[:, :-1, :, 1] < TOE_HEIGHT) & (_toe_speed(joints, fps) < SLIDING)
 
@@ -43,7 +43,7 @@ def foot_slide(joints: Tensor, fps: float, lengths: Tensor | None = None, contac
 
 
 def floating(joints: Tensor, fps: float, lengths: Tensor | None = None) -> Tensor:
-    """Percentage of frames with neither foot on the floor and the pelvis not in free fall."""
+    """Percentage of frames in which no foot is on the floor although the pelvis is not in free fall."""
     feet = skeleton_for(joints.shape[2]).feet
     heights = joints[..., 1]
     toes, ankles = heights[..., list(feet[1::2])], heights[..., list(feet[0::2])]
@@ -54,7 +54,7 @@ def floating(joints: Tensor, fps: float, lengths: Tensor | None = None) -> Tenso
 
 
 def jerk(joints: Tensor, fps: float, lengths: Tensor | None = None) -> Tensor:
-    """Mean over joints and frames of the length of the third derivative, m/s³."""
+    """Mean norm of the third derivative of the joint positions, m/s³."""
     values = joints.diff(n=3, dim=1).norm(dim=-1) * fps**3  # (B, T-3, J)
     return _mean(values, _valid(joints, lengths, 3)[..., None].expand_as(values))
 
@@ -65,7 +65,7 @@ def penetration(joints: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def bone_deviation(joints: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """99th percentile over frames and bones of the deviation of a bone's length from its median in the clip, %."""
+    """99th percentile, over frames and bones, of the deviation of bone lengths from their median in the clip, %."""
     bones = bone_lengths(joints, skeleton_for(joints.shape[2]))[..., 1:]  # (B, T, J-1)
     bones = torch.where(_valid(joints, lengths, 0)[..., None], bones, torch.nan)
     deviation = (bones / bones.nanmedian(dim=1, keepdim=True).values - 1).abs()
@@ -73,7 +73,7 @@ def bone_deviation(joints: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def path_error(joints: Tensor, truth: Tensor, fps: float, seconds: float, lengths: Tensor | None = None) -> Tensor:
-    """Horizontal distance of the root from the true one after `seconds`, mm; NaN for shorter clips."""
+    """Horizontal distance between the root and the true root after `seconds`, mm; NaN for shorter clips."""
     frame = round(seconds * fps)
     if frame >= joints.shape[1]:
         return joints.new_full((len(joints),), torch.nan)
@@ -82,7 +82,7 @@ def path_error(joints: Tensor, truth: Tensor, fps: float, seconds: float, length
 
 
 def foot_peaks(joints: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-    """Maximum height of the toes, cm: of the higher one (`kick_cm`), and of both at once (`jump_cm`)."""
+    """Maximum height in cm of the higher toe (`kick_cm`), and of the lower toe (`jump_cm`), over the clip."""
     toes = 100 * joints[:, :, list(skeleton_for(joints.shape[2]).feet[1::2]), 1]  # (B, T, 2)
     toes = torch.where(_valid(joints, lengths, 0)[..., None], toes, -torch.inf)
     return {"kick_cm": toes.amax((1, 2)), "jump_cm": toes.amin(2).amax(1)}
@@ -95,13 +95,13 @@ def _toe_speed(joints: Tensor, fps: float) -> Tensor:
 
 
 def _valid(joints: Tensor, lengths: Tensor | None, order: int) -> Tensor:
-    """(B, T - order) bool: where a difference of that order lies within the clip."""
+    """Mask (B, T - order) of the finite differences of this order that lie within the clip."""
     B, T = joints.shape[:2]
     lengths = torch.full((B,), T, device=joints.device) if lengths is None else lengths.to(joints.device)
     return torch.arange(T - order, device=joints.device) < lengths[:, None] - order
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of each clip's values (B, …) where mask (B, …) is True: (B,), NaN where it nowhere is."""
-    values = torch.where(mask, values, 0)  # padding may hold anything, NaN included
+    """Mean (B,) of the values (B, …) of each clip at which the mask (B, …) is True; NaN if it is False everywhere."""
+    values = torch.where(mask, values, 0)  # padding may contain NaN
     return values.flatten(1).sum(1) / mask.flatten(1).sum(1)

@@ -3,10 +3,10 @@
 Petrovich et al. (ICCV 2023), section 4. A gallery is N motions, each with one caption. Scores are (N, N), one row per query and one
 column per candidate; higher is better, and candidate i is the correct one for query i.
 
-Ties are averaged: a metric is the mean over all orders of candidates with equal scores. This matters for identical captions, which
-have identical features and therefore tie for a motion. For a text there are no ties, but motions with the same caption come in the
-same order for each of the equal texts, so both directions have the same `ceiling`. Scores of equal captions must be bitwise equal:
-embed each text once.
+Ties are averaged: a metric is the mean over all orders of candidates with equal scores. This matters because several clips may have
+the same caption. In motion-to-text retrieval, these captions have equal features and tie. In text-to-motion retrieval there are no
+ties, but equal captions rank the motions in the same order, so the best possible result (`ceiling`) is the same in both directions.
+Scores of equal captions must be bitwise equal, so embed each distinct text once.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from utils.errors import UserError
 
 PROTOCOLS = ("all", "threshold", "dissimilar", "batches")
 RECALLS = (1, 2, 3, 5, 10)
-BLOCK = 8  # motions compared at a time: their scores stay in the processor's cache
+BLOCK = 8  # motions compared at a time, so that their scores fit into the CPU cache
 
 
 def pooled_similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor:
-    """Similarity (N, M) of motions (N, Q, E), unit vectors of Q queries, and texts (M, E): the maximum or mean over queries."""
+    """Similarity (N, M) of motions (N, Q, E), with a unit vector per query, and texts (M, E): the maximum or mean over queries."""
     if pool == "mean":
         return F.linear(motion.mean(1), text)
     scores = motion.new_empty(len(motion), len(text))
@@ -40,80 +40,84 @@ def pooled_similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor
 
 
 class Ranks(NamedTuple):
-    """Rank of the best correct candidate of each query, (..., N) each."""
+    """Rank of the best correct candidate of each query, as counts (..., N)."""
 
-    better: Tensor  # how many candidates have a higher score
-    tied: Tensor  # how many have the same score, itself included
-    right: Tensor  # how many of those are right
+    better: Tensor  # candidates with a higher score
+    tied: Tensor  # candidates with the same score, including itself
+    correct: Tensor  # correct candidates among `tied`
 
 
-def rank(scores: Tensor, right: Tensor | None = None) -> Ranks:
-    """Ranks of queries by their scores (..., N, M). `right` (N, M) bool marks correct candidates, at least one per row; by default
-    candidate i is correct for query i. Raises `UserError` for NaN scores."""
+def rank(scores: Tensor, correct: Tensor | None = None) -> Ranks:
+    """Rank of the best correct candidate of each query, by scores (..., N, M).
+
+    `correct` (N, M) bool marks the correct candidates, at least one per row; by default candidate i is correct for query i. Raises
+    `UserError` for NaN scores.
+    """
     if scores.sum().isnan():
         raise UserError(f"scores {tuple(scores.shape)}: NaN; check the weights they come from")
-    if right is None:
+    if correct is None:
         best = scores.diagonal(dim1=-2, dim2=-1)[..., None]
         tied = scores == best
-        found = torch.ones_like(best[..., 0], dtype=torch.int64)
+        count = torch.ones_like(best[..., 0], dtype=torch.int64)
     else:
-        best = scores.masked_fill(~right, -torch.inf).amax(-1, keepdim=True)
+        best = scores.masked_fill(~correct, -torch.inf).amax(-1, keepdim=True)
         tied = scores == best
-        found = (tied & right).count_nonzero(-1)
-    return Ranks((scores > best).count_nonzero(-1), tied.count_nonzero(-1), found)
+        count = (tied & correct).count_nonzero(-1)
+    return Ranks((scores > best).count_nonzero(-1), tied.count_nonzero(-1), count)
 
 
 def hits(ranks: Ranks, k: int) -> Tensor:
     """Probability (..., N) that a correct candidate is among the first k, with ties in random order.
 
-    If n = k − better of the t tied candidates are among the first k, and c of the t are correct, all n are wrong with probability
-    (t − c)/t · (t − c − 1)/(t − 1) ··· (n factors).
+    Let n = k − better be the number of tied candidates among the first k, t the number of tied candidates, and c the number of
+    correct ones among these t. Then all n are wrong with probability (t − c)/t · (t − c − 1)/(t − 1) ··· (n factors).
     """
-    fit = k - ranks.better
-    missed = torch.ones_like(fit, dtype=torch.float64)
+    slots = k - ranks.better
+    missed = torch.ones_like(slots, dtype=torch.float64)
     for drawn in range(k):
-        wrong, left = (ranks.tied - ranks.right - drawn).clamp(min=0), (ranks.tied - drawn).clamp(min=1)
-        missed = torch.where(drawn < fit, missed * wrong / left, missed)
+        wrong, remaining = (ranks.tied - ranks.correct - drawn).clamp(min=0), (ranks.tied - drawn).clamp(min=1)
+        missed = torch.where(drawn < slots, missed * wrong / remaining, missed)
     return 1 - missed
 
 
 def positions(ranks: Ranks) -> Tensor:
-    """Mean rank (..., N), from 1, of the first correct candidate over all orders of ties."""
-    return ranks.better + (ranks.tied + 1) / (ranks.right + 1)
+    """Rank (..., N), from 1, of the first correct candidate, averaged over all orders of ties."""
+    return ranks.better + (ranks.tied + 1) / (ranks.correct + 1)
 
 
 def summary(ranks: Ranks) -> dict[str, float]:
-    """R@1, 2, 3, 5, 10 (fractions) and the median rank (from 1) of a gallery; the mean for several galleries (..., N)."""
+    """R@1, 2, 3, 5, 10 (fractions) and the median rank (from 1) of a gallery, averaged if there are several galleries (..., N)."""
     recalls = {f"R@{k}": hits(ranks, k).mean().item() for k in RECALLS}
     return {**recalls, "median_rank": positions(ranks).double().quantile(0.5, dim=-1).mean().item()}
 
 
-def retrieval_metrics(scores: Tensor, right: Tensor | None = None) -> dict[str, float]:
-    """`summary` of scores (..., N, M); see `rank`."""
-    return summary(rank(scores, right))
+def retrieval_metrics(scores: Tensor, correct: Tensor | None = None) -> dict[str, float]:
+    """`summary` of scores (..., N, M); `correct` as for `rank`."""
+    return summary(rank(scores, correct))
 
 
 def ceiling(captions: Sequence) -> dict[str, float]:
-    """The best possible `summary` of a gallery, because clips with the same caption are indistinguishable.
+    """The best possible `summary` of a gallery in which some clips have the same caption and are indistinguishable.
 
-    With g clips per caption, the correct one is among the first k with probability min(k, g) / g, in both directions. Captions are
-    strings, or ids shared by equal captions.
+    For a caption of g clips, the correct clip is among the first k with probability min(k, g) / g, in both directions. Captions are
+    strings, or ids that are the same for equal captions.
     """
     _, group, sizes = np.unique(captions, return_inverse=True, return_counts=True)
     tied = torch.from_numpy(sizes[group])
     return summary(Ranks(torch.zeros_like(tied), tied, torch.ones_like(tied)))
 
 
-def chance(size: int, right: Tensor | None = None) -> dict[str, float]:
-    """The `summary` of a gallery of this size if all scores are equal; `right` as for `rank`."""
-    found = torch.ones(size, dtype=torch.int64) if right is None else right.count_nonzero(-1)
-    return summary(Ranks(torch.zeros_like(found), torch.full_like(found, size), found))
+def chance(size: int, correct: Tensor | None = None) -> dict[str, float]:
+    """The `summary` of a gallery of this size if all scores are equal; `correct` as for `rank`."""
+    count = torch.ones(size, dtype=torch.int64) if correct is None else correct.count_nonzero(-1)
+    return summary(Ranks(torch.zeros_like(count), torch.full_like(count, size), count))
 
 
 def reranked(scores: Tensor, best: int, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Scores (N, M) with the `best` highest of each row re-ranked by `score(rows (P,), columns (P,)) → (P,)`.
+    """Scores (N, M) in which the `best` highest of each row are replaced by `score(rows (P,), columns (P,)) → (P,)`.
 
-    They stay ahead of all others, whose order is unchanged. float64, so that shifted scores remain distinct.
+    The others are shifted below the replaced scores; their order is unchanged. The result is float64, so that shifted scores
+    remain distinct.
     """
     columns = scores.topk(min(best, scores.shape[1]), dim=1).indices
     rows = torch.arange(len(scores), device=scores.device)[:, None].expand_as(columns)
@@ -125,8 +129,11 @@ def reranked(scores: Tensor, best: int, score: Callable[[Tensor, Tensor], Tensor
 
 
 def galleries(protocol: str, names: Sequence[str], texts: Tensor | None = None) -> list[Tensor]:
-    """The galleries of a protocol, as indices into `names`; its result is the mean over them. `dissimilar` needs
-    a sentence encoder's features (N, C) of the captions. Raises `UserError` for an unknown protocol."""
+    """The galleries of a protocol, as indices into `names`. The protocol's result is the mean over its galleries.
+
+    `texts` (N, C) are sentence-encoder features of the captions, which `dissimilar` needs. Raises `UserError` for an unknown
+    protocol.
+    """
     match protocol:
         case "all" | "threshold":
             return [torch.arange(len(names))]
@@ -138,19 +145,19 @@ def galleries(protocol: str, names: Sequence[str], texts: Tensor | None = None) 
 
 
 def similar(texts: Tensor, threshold: float = 0.95) -> Tensor:
-    """Which captions are equivalent, (N, N) bool, by their sentence-encoder features (N, C).
+    """Whether two captions count as equivalent, (N, N) bool, by their sentence-encoder features (N, C).
 
-    As in TMR, (1 + cosine) / 2 exceeds a threshold. A caption is always similar to itself.
+    As in TMR, they do if (1 + cosine) / 2 exceeds the threshold. Every caption is equivalent to itself.
     """
     texts = F.normalize(texts, dim=-1)
     return (texts @ texts.T > 2 * threshold - 1).fill_diagonal_(True)
 
 
 def dissimilar(texts: Tensor, size: int = 100) -> Tensor:
-    """Indices of up to `size` captions that are far from each other, by sentence-encoder features (N, C); ascending.
+    """Ascending indices of up to `size` captions that are far from each other, by sentence-encoder features (N, C).
 
-    Farthest-point selection: starts with the two farthest and repeatedly adds the caption whose nearest selected neighbour is
-    farthest. No two selected captions are equal. (TMR selects 100 by another approximation.)
+    Farthest-point selection: starts with one of the two captions that are farthest apart, and repeatedly adds the caption that is
+    farthest from its nearest selected caption. No two selected captions are equal. (TMR selects 100 by another approximation.)
     """
     texts = F.normalize(texts, dim=-1)
     cosine = texts @ texts.T
@@ -163,7 +170,10 @@ def dissimilar(texts: Tensor, size: int = 100) -> Tensor:
 
 
 def small_batches(names: Sequence[str], size: int = 32, seed: int = 0) -> list[Tensor]:
-    """Sorted names shuffled into batches of `size`, as in TMR; the rest is dropped. With fewer names, one batch of all."""
+    """Shuffle the sorted names into batches of `size`, as in TMR, and drop the incomplete last batch.
+
+    With fewer than `size` names, all form one batch.
+    """
     size = min(size, len(names))
     order = np.argsort(np.array(names), kind="stable")
     shuffled = torch.from_numpy(order[np.random.RandomState(seed).permutation(len(names))])

@@ -1,10 +1,10 @@
-"""Caption metrics: BLEU, ROUGE-L and CIDEr-D, with the conventions of COCO's caption evaluation, which the field uses.
+"""Caption metrics: BLEU, ROUGE-L and CIDEr-D, with the conventions of COCO's caption evaluation, which publications use.
 
 N captions are scored against N lists of references. Both are plain strings; `words` converts them to lower case and removes
 punctuation. Results are for the whole corpus, × 100. A caption without words, or too short for an n-gram, scores 0. BERTScore is in
 `evaluation/metrics/bertscore.py`.
 
-METEOR is not included: the field reports version 1.5, whose only package needs Java, and no maintained package includes WordNet.
+METEOR is not included: publications use version 1.5, which needs Java, and no maintained Python package includes WordNet.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from scipy import sparse
 from utils.errors import UserError
 
 BETA = 1.2  # COCO's weight of recall in ROUGE-L
-SIGMA = 6.0  # words; how fast CIDEr-D falls with a difference in length
-BLOCK = 512  # pairs of captions whose common subsequences are found at a time
+SIGMA = 6.0  # words; standard deviation of CIDEr-D's length penalty
+BLOCK = 512  # pairs of captions per batch of longest common subsequences
 
-JOINED = re.compile(r"(?<=[^\W\d_])['’\-‐‑](?=[^\W\d_])")  # an apostrophe or a hyphen between two letters
+JOINED = re.compile(r"(?<=[^\W\d_])['’\-‐‑](?=[^\W\d_])")  # an apostrophe or hyphen between two letters
 WORD = re.compile(r"\d+(?:\.\d+)+|[^\W_]+")
 
 Captions = Sequence[str]
@@ -29,7 +29,7 @@ References = Sequence[Sequence[str]]
 
 
 def score_captions(candidates: Captions, references: References, orders: Sequence[int] = (1, 4)) -> dict[str, float]:
-    """One table row: BLEU of these orders, ROUGE-L and CIDEr. Raises `UserError` as `check_captions` does."""
+    """BLEU-n for each n in `orders`, ROUGE-L and CIDEr, by name. Raises the errors of `check_captions`."""
     scores = bleu(candidates, references, max(orders))
     row = {name: scores[name] for name in (f"BLEU-{order}" for order in orders)}
     return {**row, "ROUGE-L": rouge_l(candidates, references), "CIDEr": cider(candidates, references)}
@@ -47,7 +47,7 @@ def words(caption: str) -> list[str]:
 
 
 def check_captions(candidates: Captions, references: References) -> None:
-    """Raise `UserError` if there is nothing to score, if the numbers differ, or if a caption has no references."""
+    """Raise `UserError` if there are no captions, if captions and lists of references differ in number, or if a list is empty."""
     if isinstance(candidates, str) or not len(candidates):
         raise UserError("captions: none to score; give a list of captions, one for each clip")
     if len(candidates) != len(references):
@@ -58,14 +58,14 @@ def check_captions(candidates: Captions, references: References) -> None:
 
 
 def _split(candidates: Captions, references: References) -> tuple[list[list[str]], list[list[str]], np.ndarray]:
-    """Words of N candidates, words of all M references, and the candidate (M,) of each reference."""
+    """Words of the N candidates, words of all M references, and the index (M,) of the candidate of each reference."""
     check_captions(candidates, references)
     owner = np.repeat(np.arange(len(references)), [len(group) for group in references])
     return [words(text) for text in candidates], [words(text) for group in references for text in group], owner
 
 
 def _numbered(sentences: Sequence[Sequence[str]]) -> list[list[int]]:
-    """Words as numbers from 0, the same for equal words."""
+    """Sentences with each word replaced by an integer id."""
     numbers: dict[str, int] = {}
     return [[numbers.setdefault(word, len(numbers)) for word in sentence] for sentence in sentences]
 
@@ -76,23 +76,22 @@ def _numbered(sentences: Sequence[Sequence[str]]) -> list[list[int]]:
 def bleu(candidates: Captions, references: References, max_order: int = 4) -> dict[str, float]:
     """BLEU-1 … BLEU-`max_order` of the corpus by name (Papineni et al. 2002), counted by sacrebleu, without smoothing.
 
-    The brevity penalty uses each caption's closest reference length, the shorter of two equally close ones; sacrebleu and COCO's
-    code agree. They differ if no n-gram of an order matches in the whole corpus: the result is 0 here, and about 1e-4 to 1e-2 in
-    COCO's code.
-    Raises `UserError` without sacrebleu, or as `check_captions` does.
+    The brevity penalty uses the reference whose length is closest to the caption's; of two equally close references, the shorter.
+    Results agree with COCO's code, except if no n-gram of an order matches in the whole corpus: the result is then 0 here, and
+    about 1e-4 to 1e-2 in COCO's code. Raises `UserError` without sacrebleu, and the errors of `check_captions`.
     """
     check_captions(candidates, references)
     try:
         from sacrebleu.metrics import BLEU
     except ImportError:
         raise UserError("BLEU needs sacrebleu: pip install -r requirements-evaluation.txt") from None
-    most = max(map(len, references))
-    streams = [[" ".join(words(group[k])) if k < len(group) else None for group in references] for k in range(most)]
+    maximum = max(map(len, references))
+    streams = [[" ".join(words(group[k])) if k < len(group) else None for group in references] for k in range(maximum)]
     metric = BLEU(tokenize="none", smooth_method="none", max_ngram_order=max_order, force=True)
-    found = metric.corpus_score([" ".join(words(text)) for text in candidates], streams)
+    counted = metric.corpus_score([" ".join(words(text)) for text in candidates], streams)
     return {
         f"BLEU-{n}": BLEU.compute_bleu(
-            found.counts[:n], found.totals[:n], found.sys_len, found.ref_len, smooth_method="none", max_ngram_order=n
+            counted.counts[:n], counted.totals[:n], counted.sys_len, counted.ref_len, smooth_method="none", max_ngram_order=n
         ).score
         for n in range(1, max_order + 1)
     }
@@ -102,39 +101,39 @@ def bleu(candidates: Captions, references: References, max_order: int = 4) -> di
 
 
 def rouge_l(candidates: Captions, references: References) -> float:
-    """ROUGE-L, the mean over captions (Lin 2004, section 3, with COCO's β = 1.2).
+    """Mean ROUGE-L of the captions (Lin 2004, section 3, with COCO's β = 1.2): F = (1 + β²) P R / (R + β² P).
 
-    Precision and recall are the length of the longest common subsequence over the length of the caption and of the reference. Each
-    is the maximum over references, possibly of different ones: F = (1 + β²) P R / (R + β² P).
+    Precision P and recall R are the length of the longest common subsequence divided by the length of the caption and of the
+    reference, respectively. P and R are each the maximum over the references, so they may come from different references.
     """
-    texts, others, owner = _split(candidates, references)
-    numbers = _numbered([*texts, *others])
-    texts, others = numbers[: len(texts)], numbers[len(texts) :]
-    common = _common([texts[place] for place in owner], others)
+    texts, targets, owner = _split(candidates, references)
+    numbers = _numbered([*texts, *targets])
+    texts, targets = numbers[: len(texts)], numbers[len(texts) :]
+    common = _common([texts[index] for index in owner], targets)
     precision, recall = np.zeros(len(texts)), np.zeros(len(texts))
-    np.maximum.at(precision, owner, common / np.maximum(1, [len(texts[place]) for place in owner]))
-    np.maximum.at(recall, owner, common / np.maximum(1, [len(other) for other in others]))
+    np.maximum.at(precision, owner, common / np.maximum(1, [len(texts[index]) for index in owner]))
+    np.maximum.at(recall, owner, common / np.maximum(1, [len(target) for target in targets]))
     total = recall + BETA**2 * precision
     scores = (1 + BETA**2) * precision * recall / np.where(total > 0, total, 1)
     return 100 * float(scores.mean())
 
 
 def _common(first: list[list[int]], second: list[list[int]]) -> np.ndarray:
-    """Length of the longest common subsequence of each pair of sentences: (pairs,). Pairs of similar size are computed together."""
-    sizes = np.array([[len(one), len(other)] for one, other in zip(first, second)])
+    """Length (pairs,) of the longest common subsequence of each pair of sentences, computed in batches of similar length."""
+    sizes = np.array([[len(candidate), len(reference)] for candidate, reference in zip(first, second)])
     order = np.lexsort(sizes.T)
-    found = np.zeros(len(order), dtype=np.int64)
+    result = np.zeros(len(order), dtype=np.int64)
     for start in range(0, len(order), BLOCK):
         block = order[start : start + BLOCK]
-        found[block] = _common_of_block(_padded([first[k] for k in block], -1), _padded([second[k] for k in block], -2))
-    return found
+        result[block] = _common_of_block(_padded([first[k] for k in block], -1), _padded([second[k] for k in block], -2))
+    return result
 
 
 def _common_of_block(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The same for word ids (pairs, L) and (pairs, M), padded with ids that match nothing; one row of the usual table at a time.
+    """`_common` for word ids (pairs, L) and (pairs, M), padded with ids that match nothing; dynamic programming.
 
-    length[m, l] = max(length[m-1, l], length[m, l-1], length[m-1, l-1] + (first[l] = second[m])): the maximum with the neighbour
-    on the left, done for a whole row, is a running maximum.
+    length[m, l] = max(length[m-1, l], length[m, l-1], length[m-1, l-1] + (first[l] = second[m])). Each row m is computed at once:
+    the dependence on length[m, l-1] is a running maximum along the row.
     """
     table = np.zeros((len(first), first.shape[1] + 1), dtype=np.int32)
     for column in second.T:
@@ -145,8 +144,8 @@ def _common_of_block(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _padded(rows: list[list[int]], fill: int) -> np.ndarray:
     out = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
-    for place, row in zip(out, rows):
-        place[: len(row)] = row
+    for target, row in zip(out, rows):
+        target[: len(row)] = row
     return out
 
 
@@ -154,26 +153,26 @@ def _padded(rows: list[list[int]], fill: int) -> np.ndarray:
 
 
 def cider(candidates: Captions, references: References, max_order: int = 4) -> float:
-    """CIDEr-D, the mean over captions (Vedantam et al. 2015, section 5 and appendix, with COCO's σ = 6).
+    """Mean CIDEr-D of the captions (Vedantam et al. 2015, section 5 and appendix, with COCO's σ = 6).
 
-    Captions are compared by n-gram counts with idf = log N − log(max(1, clips)), where `clips` is the number of the N clips with
-    the n-gram in any reference. A caption's counts are clipped to the reference's; lengths that differ by d are penalised by e^(−d²
-    / 2σ²). The result is the mean over n = 1 … `max_order` and over references, × 10 as in the paper and in COCO's code, and × 100
-    as in tables (at most 1000). As in COCO's code, the length is the number of word bigrams. A single clip scores 0, because every
-    idf is 0.
+    A caption and a reference are compared by their n-gram counts, weighted by idf = log N − log(max(1, clips)), where `clips` is
+    the number of clips, out of N, that have the n-gram in any reference. Counts of the caption are clipped to those of the
+    reference, and a difference in length d is penalised by e^(−d² / 2σ²). As in COCO's code, the length is the number of word
+    bigrams. Results are averaged over n = 1 … `max_order` and over references, and multiplied by 10 as in the paper and by 100 as
+    in published tables; the maximum is 1000. A single clip scores 0, because every idf is 0.
     """
-    texts, others, owner = _split(candidates, references)
-    N, M = len(texts), len(others)
-    pairs = np.array([max(0, len(sentence) - 1) for sentence in (*texts, *others)], dtype=float)
-    penalty = np.exp(-((pairs[:N][owner] - pairs[N:]) ** 2) / (2 * SIGMA**2))  # (M,)
+    texts, targets, owner = _split(candidates, references)
+    N, M = len(texts), len(targets)
+    bigrams = np.array([max(0, len(sentence) - 1) for sentence in (*texts, *targets)], dtype=float)
+    penalty = np.exp(-((bigrams[:N][owner] - bigrams[N:]) ** 2) / (2 * SIGMA**2))  # (M,)
     groups = sparse.csr_matrix((np.ones(M), (owner, np.arange(M))), shape=(N, M))
-    similarity = sum(_similarity(counts, groups, owner) for counts in _ngrams([*texts, *others], max_order)) / max_order
+    similarity = sum(_similarity(counts, groups, owner) for counts in _ngrams([*texts, *targets], max_order)) / max_order
     scores = np.bincount(owner, similarity * penalty, N) / np.bincount(owner, minlength=N)
     return 1000 * float(scores.mean())
 
 
 def _similarity(counts: sparse.csr_matrix, groups: sparse.csr_matrix, owner: np.ndarray) -> np.ndarray:
-    """Clipped cosine similarity (M,) of each reference to its caption, from n-gram counts (N + M, V), captions first."""
+    """Clipped cosine similarity (M,) of each reference to its caption, from n-gram counts (N + M, V) of captions and references."""
     N = groups.shape[0]
     captions, references = counts[:N][owner], counts[N:]
     clips = np.asarray((groups @ references > 0).sum(0)).ravel()
@@ -184,15 +183,15 @@ def _similarity(counts: sparse.csr_matrix, groups: sparse.csr_matrix, owner: np.
 
 
 def _ngrams(sentences: list[list[str]], max_order: int) -> list[sparse.csr_matrix]:
-    """Counts (S, V) of the n-grams of S sentences, one matrix per n. An n-gram is identified by its two (n − 1)-grams."""
+    """Counts (S, V) of the n-grams of S sentences, one matrix per n. The id of an n-gram is derived from its two (n − 1)-grams."""
     row = np.repeat(np.arange(len(sentences)), [len(sentence) for sentence in sentences])
     gram = np.array([number for sentence in _numbered(sentences) for number in sentence], dtype=np.int64)
     matrices = []
     for n in range(1, max_order + 1):
         if n > 1:
-            inside = row[:-1] == row[1:]  # both in one sentence
+            inside = row[:-1] == row[1:]  # both words in the same sentence
             gram = (gram[:-1] * (gram.max(initial=0) + 1) + gram[1:])[inside]
             row = row[:-1][inside]
-        kinds, gram = np.unique(gram, return_inverse=True)
-        matrices.append(sparse.csr_matrix((np.ones(len(gram)), (row, gram)), shape=(len(sentences), len(kinds))))
+        vocabulary, gram = np.unique(gram, return_inverse=True)
+        matrices.append(sparse.csr_matrix((np.ones(len(gram)), (row, gram)), shape=(len(sentences), len(vocabulary))))
     return matrices

@@ -1,8 +1,8 @@
 """Facts detected in the joints of a clip: travel, turns, hands, and actions of the body with their frames.
 
-Captions state only these facts, so thresholds are conservative: unclear cases are not facts. In: joints (T, 22, 3), HumanML3D
-order, metres, Y up, floor 0, 20 frames a second. Out: one frozen `Facts`.
-Left is the person's own left (+X when they face +Z); angles are degrees, left positive; pairs are (left, right).
+Captions state only these facts, so thresholds are conservative: unclear cases are not reported. `prove` takes joints (T, 22, 3) in
+HumanML3D's order, in metres, Y up, with the floor at 0, at 20 frames per second, and returns `Facts`. Left is the person's left
+(+X when they face +Z), angles are in degrees and positive to the left, and pairs are (left, right).
 """
 
 from __future__ import annotations
@@ -37,41 +37,41 @@ __all__ = [
     "ANKLES", "AT_HEAD", "CHEST", "DIRECTIONS", "DOWN", "FPS", "HEAD", "HIPS", "NECK", "OVERHEAD", "PELVIS", "SHOULDER",
     "SHOULDERS", "TOES", "WAIST", "WRISTS", "Event", "Facts", "Hand", "Turn", "prove", "velocity",
 ]  # fmt: skip
-MARGIN = 4  # frames kept around the stretch in which the body moves
-PROVEN_BY = {"pick up": "reach to the floor", "put down": "reach to the floor", "climb steps": "climb", "climb a ladder": "climb"}
+MARGIN = 4  # frames kept before and after the frames in which the body moves
+DETECTED_AS = {"pick up": "reach to the floor", "put down": "reach to the floor", "climb steps": "climb", "climb a ladder": "climb"}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One clip. `direction` is one of DIRECTIONS, 'in place', or '' if there is no clear direction."""
+    """The facts of one clip."""
 
-    direction: str  # of travel, relative to where the body faces
-    distance: float  # m, between start and end along the body's own path
+    direction: str  # of travel, relative to the facing direction: one of DIRECTIONS, 'in place', or '' if unclear
+    distance: float  # metres travelled in that direction
     speed: float  # m/s, while moving
     steps: int
-    turns: tuple[Turn, ...]  # of 35° or more, one after the other
-    lean: float  # degrees of the trunk from upright, forward positive, median
+    turns: tuple[Turn, ...]  # turns of 35° or more, in temporal order
+    lean: float  # median angle of the trunk from upright in degrees, forward positive
     bows: int
-    bow_depth: float  # degrees from upright
+    bow_depth: float  # maximum angle of the trunk from upright in degrees
     hands: tuple[Hand, Hand]
-    motion: float  # m/s, mean speed of head, hands and feet
-    events: tuple[Event, ...]  # in the order in which they start
-    active: tuple[int, int]  # [start, end) of the frames in which the body moves
+    motion: float  # mean speed of head, hands and feet, m/s
+    events: tuple[Event, ...]  # ordered by start
+    active: tuple[int, int]  # the frames [start, end) in which the body moves
     frames: int
-    ends_still: bool  # the body stands or rests in the last frames
+    ends_still: bool  # whether the body rests in the last frames
 
     def of(self, action: str) -> tuple[Event, ...]:
-        """The events of an action of prepare/actions.py."""
-        return tuple(event for event in self.events if event.action == PROVEN_BY.get(action, action))
+        """The events of an action, named as in prepare/actions.py."""
+        return tuple(event for event in self.events if event.action == DETECTED_AS.get(action, action))
 
     def span(self, action: str) -> tuple[int, int]:
-        """[start, end) of an action, from its first to its last event; for actions without events, the frames in which the body
+        """The frames [start, end) of an action, from its first to its last event; without events, the frames in which the body
         moves."""
         events = self.of(action)
         return (min(event.start for event in events), max(event.end for event in events)) if events else self.active
 
     def pair(self, action: str) -> tuple[int, int]:
-        """Number of times an action is done with the left and with the right."""
+        """How often an action is done with the left and with the right limb."""
         return tuple(sum(event.side in (side, "both") for event in self.of(action)) for side in ("left", "right"))
 
     @property
@@ -91,20 +91,20 @@ class Facts:
 
 
 def trunk(body: np.ndarray) -> tuple[float, int, float]:
-    """Median lean, number of bows and the deepest one, in degrees from upright; `body` (T, 22, 3) in body axes."""
+    """Median lean of the trunk, number of bows, and maximum lean, from joints (T, 22, 3) in body axes; degrees from upright."""
     spine = body[:, NECK] - body[:, PELVIS]
     pitch = smooth(np.degrees(np.arctan2(spine[:, 2], spine[:, 1])), 2)
     return float(np.median(pitch)), len(peaks(pitch, 15, 12)), float(pitch.max())
 
 
 def moving(joints: np.ndarray) -> tuple[int, int]:
-    """[start, end) of the frames in which the body moves, without stillness at both ends."""
-    ends = joints[:, [PELVIS, HEAD, *WRISTS, *ANKLES]]
-    busy = smooth(np.linalg.norm(FPS * np.gradient(ends, axis=0), axis=-1).max(axis=1), 2)
-    stretches = runs(busy > max(0.15, 0.2 * np.percentile(busy, 90)))
-    if not stretches:
+    """The frames [start, end) in which the body moves: all but still frames at the start and at the end."""
+    tracked = joints[:, [PELVIS, HEAD, *WRISTS, *ANKLES]]
+    speed = smooth(np.linalg.norm(FPS * np.gradient(tracked, axis=0), axis=-1).max(axis=1), 2)
+    spans = runs(speed > max(0.15, 0.2 * np.percentile(speed, 90)))
+    if not spans:
         return 0, len(joints)
-    return max(0, stretches[0][0] - MARGIN), min(len(joints), stretches[-1][1] + MARGIN)
+    return max(0, spans[0][0] - MARGIN), min(len(joints), spans[-1][1] + MARGIN)
 
 
 FINDERS = (
@@ -116,11 +116,14 @@ FINDERS = (
 
 
 def prove(joints: np.ndarray) -> Facts:
-    """The facts of one clip, joints (T, 22, 3). Raises `UserError` for another shape, fewer than 12 frames or NaN."""
+    """Detect the facts of one clip in its joints (T, 22, 3).
+
+    Raises `UserError` for another shape, fewer than 12 frames, or values that are not finite.
+    """
     if joints.ndim != 3 or joints.shape[1:] != (22, 3) or len(joints) < 12:
         raise UserError(f"joints of shape {joints.shape}: captions need (T, 22, 3) with at least 12 frames")
     if not np.isfinite(joints).all():
-        raise UserError("joints with NaN or infinity: leave the clip out")
+        raise UserError("joints contain NaN or infinity; remove the clip")
     frames = Frames.of(joints)
     direction, distance, speed = travel(frames.joints, frames.yaw)
     lean, bows, depth = trunk(frames.body)

@@ -25,7 +25,7 @@ SIDES = ("left", "right")
 
 
 def clearance(frames: Frames) -> np.ndarray:
-    """Height (T, 2) of each foot above its standing height in this clip; a foot that never stands uses the other's."""
+    """Height (T, 2) of each foot above its standing height in the clip. A foot that never stands uses that of the other foot."""
     heights = []
     for feet in (frames.joints[:, ANKLES, 1], frames.joints[:, TOES, 1]):
         ground = np.percentile(feet, 10, axis=0)
@@ -34,30 +34,36 @@ def clearance(frames: Frames) -> np.ndarray:
 
 
 def flights(frames: Frames) -> list[tuple[int, int, float, str, str]]:
-    """Spans with both feet off the floor: start, end, clearance, and the feet that push off and land."""
+    """Spans with both feet off the floor: (start, end, clearance in metres, foot that pushes off, foot that lands).
+
+    The feet are "left", "right", "both", or "" if unknown.
+    """
     clear = clearance(frames)
-    found = []
-    for start, end in runs(clear.min(axis=1) > 0.03, least=2, gap=1):
+    result = []
+    for start, end in runs(clear.min(axis=1) > 0.03, minimum=2, gap=1):
         height = float(clear[start:end].min(axis=1).max())
         feet = []
         for step in (range(start - 1, start - 5, -1), range(end, end + 4)):
             down = [clear[frame] < 0.035 for frame in step if 0 <= frame < len(frames)]
             touched = np.any(down[:2], axis=0) if down else np.zeros(2, bool)
             feet.append("both" if touched.all() else "left" if touched[0] else "right" if touched[1] else "")
-        found.append((start, end, height, *feet))
-    return found
+        result.append((start, end, height, *feet))
+    return result
 
 
 def ballistic(frames: Frames, start: int, end: int) -> bool:
-    """Whether the pelvis rises and falls during a flight as in free fall."""
+    """Whether the pelvis rises and falls between the frames `start` and `end`, as in a jump."""
     before, after = frames.pelvis[max(0, start - 1)], frames.pelvis[min(len(frames) - 1, end)]
     top = frames.pelvis[start:end].max()
     return top > 0.8 * frames.standing and top > min(before, after) + 0.01 and top > max(before, after) - 0.02
 
 
 def jumps_and_hops(frames: Frames) -> list[Event]:
-    """Jumps rise by at least 9 cm off both feet or 18 cm off one; lower ones, and those that land on the same foot, are hops."""
-    found = []
+    """Jumps and hops. Jumps raise the feet by more than 9 cm from both feet, or by more than 18 cm from one foot.
+
+    A hop takes off and lands on the same foot, or on both feet with a lower clearance.
+    """
+    events = []
     for start, end, height, off, on in flights(frames):
         tilted = frames.upright[start:end].min() < 0.4 or not ballistic(frames, start, end)
         run = frames.pace[start:end].mean() > 1.8 and off != "both" and height < 0.25
@@ -65,20 +71,20 @@ def jumps_and_hops(frames: Frames) -> list[Event]:
             continue
         span = max(0, start - 8), min(len(frames), end + 8)
         if off == on and off in SIDES and height > 0.03:
-            found.append(Event("hop", *span, off, height))
+            events.append(Event("hop", *span, off, height))
         elif height > (0.09 if off == "both" else 0.18):
-            found.append(Event("jump", *span, off, height))
+            events.append(Event("jump", *span, off, height))
         elif off == on == "both":
-            found.append(Event("hop", *span, "both", height))
-    return found
+            events.append(Event("hop", *span, "both", height))
+    return events
 
 
 def jumping_jacks(frames: Frames) -> list[Event]:
-    """Feet go apart while both hands go up, and back together."""
+    """Jumping jacks: the feet move apart and back while both hands go up and down."""
     apart = smooth(frames.body[:, ANKLES[0], 0] - frames.body[:, ANKLES[1], 0], 1)
     high = smooth(frames.joints[:, WRISTS, 1].min(axis=1) - frames.joints[:, SHOULDERS, 1].mean(axis=1), 1)
     wide = np.abs(frames.body[:, WRISTS[0], 0] - frames.body[:, WRISTS[1], 0])
-    found = []
+    events = []
     for peak in peaks(apart, 0.4, 0.2).tolist():
         near = slice(max(0, peak - 4), peak + 5)
         before = slice(max(0, peak - 14), peak + 14)
@@ -90,13 +96,13 @@ def jumping_jacks(frames: Frames) -> list[Event]:
             and wide[before].max() > 0.9
             and frames.erect[near].mean() > 0.5
         ):
-            found.append(Event("jumping jacks", max(0, peak - 10), min(len(frames), peak + 11)))
-    return found
+            events.append(Event("jumping jacks", max(0, peak - 10), min(len(frames), peak + 11)))
+    return events
 
 
 def kicks(frames: Frames) -> list[Event]:
-    """A nearly straight leg is swung forward or sideways, more than 50° from hanging, the foot off the floor."""
-    found = []
+    """Kicks: a nearly straight leg swings forward or sideways, to more than 50° from the vertical, with the foot off the floor."""
+    events = []
     for side, ankle, hip in zip(SIDES, ANKLES, HIPS):
         leg = frames.body[:, ankle] - frames.body[:, hip]
         length = np.linalg.norm(leg, axis=-1)
@@ -110,27 +116,27 @@ def kicks(frames: Frames) -> list[Event]:
             if straight and height > 0.35 and upright and fast[max(0, peak - 8) : peak + 1].max() > 2.0:
                 started = frames.last(angle < 15, peak) or 0
                 ended = frames.first(angle < 15, peak) or len(frames)
-                found.append(Event("kick", max(0, started - 4, peak - 24), min(len(frames), ended + 4, peak + 24), side, height))
-    return sorted(found, key=lambda event: event.start)
+                events.append(Event("kick", max(0, started - 4, peak - 24), min(len(frames), ended + 4, peak + 24), side, height))
+    return sorted(events, key=lambda event: event.start)
 
 
 def tumbles(frames: Frames) -> list[Event]:
-    """The trunk goes upside down: flips in the air, cartwheels and handsprings over the hands, rolls over the floor."""
+    """Actions that turn the trunk upside down: flips in the air, cartwheels and handsprings over the hands, rolls on the floor."""
     spine = unit(smooth(frames.joints[:, NECK] - frames.joints[:, PELVIS], 0.7))
     across = unit(frames.joints[:, HIPS[0]] - frames.joints[:, HIPS[1]])  # to the left
     front = unit(np.cross(across, spine))
-    turning = np.cross(spine[:-1], spine[1:])  # (T - 1, 3), along the axis of the turn
+    turning = np.cross(spine[:-1], spine[1:])  # (T - 1, 3), along the axis of rotation
     hands = frames.joints[:, WRISTS, 1].min(axis=1)
-    found = []
-    for start, end in runs(frames.upright < -0.3, least=2, gap=3):
-        around = slice(max(0, start - 10), min(len(frames) - 1, end + 10))
-        forward = float((turning[around] * across[around]).sum())
-        side = float((turning[around] * front[around]).sum())
-        if np.linalg.norm(turning[around].sum(axis=0)) < 2.2:  # radians: legs up and down again
+    events = []
+    for start, end in runs(frames.upright < -0.3, minimum=2, gap=3):
+        window = slice(max(0, start - 10), min(len(frames) - 1, end + 10))
+        forward = float((turning[window] * across[window]).sum())
+        side = float((turning[window] * front[window]).sum())
+        if np.linalg.norm(turning[window].sum(axis=0)) < 2.2:  # radians; less is no full turn
             continue
         sideways = abs(side) > 1.2 * abs(forward)
         if frames.feet[start:end].min(axis=1).max() < 0.2:
-            continue  # a deep bend
+            continue  # bending down deeply
         if frames.joints[start : end + 3, NECK, 1].min() < 0.35:
             action, manner = "roll", "forward" if forward > 0 else "backward"
         elif hands[start:end].min() < 0.2:
@@ -139,5 +145,5 @@ def tumbles(frames: Frames) -> list[Event]:
             action, manner = "flip", "sideways" if sideways else "forward" if forward > 0 else "backward"
         before, after = frames.last(frames.erect, start), frames.first(frames.erect, end)
         before, after = before if before is not None else 0, after if after is not None else len(frames)
-        found.append(Event(action, max(0, before - 4, start - 30), min(len(frames), after + 6, end + 30), "", 0.0, manner))
-    return found
+        events.append(Event(action, max(0, before - 4, start - 30), min(len(frames), after + 6, end + 30), "", 0.0, manner))
+    return events

@@ -1,4 +1,4 @@
-"""What the hands do: raises, waves, punches, throws, circles, elbows to knees."""
+"""Actions of hands and arms: raises, waves, punches, throws, arm circles, elbows to knees."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from prepare.facts.frames import (
     velocity,
 )  # fmt: skip
 
-DOWN, WAIST, CHEST, SHOULDER, AT_HEAD, OVERHEAD = range(6)  # how high a hand is held
+DOWN, WAIST, CHEST, SHOULDER, AT_HEAD, OVERHEAD = range(6)  # levels at which a hand is held
 SIDES = ("left", "right")
 
 
 @dataclass(frozen=True)
 class Hand:
-    """One hand over the clip."""
+    """The motion of one hand over the clip."""
 
-    level: int  # where it is held while up: DOWN … OVERHEAD
-    raises: int  # how often it goes up from below
-    lowered: bool  # down again at the end, after having been up
-    waves: int  # full swings to and fro while up
-    held: float  # seconds up
-    rise: float  # seconds it takes to go up, the first time; 0 if it never does
+    level: int  # level at which it is held while raised: DOWN … OVERHEAD
+    raises: int  # number of times that it is raised
+    lowered: bool  # whether it is lowered at the end
+    waves: int  # full swings to and fro while raised
+    held: float  # seconds during which it is raised
+    rise: float  # duration of the first raise in seconds; 0 without a raise
 
 
 def hand(body: np.ndarray, wrist: int, shoulder: int) -> Hand:
-    """Motion of one hand; heights are relative to the shoulder, levels to shoulder and head."""
+    """Measure the motion of one hand in joints (T, 22, 3) in body axes; `wrist` and `shoulder` are its joints."""
     reach = body[:, wrist] - body[:, shoulder]
     height = smooth(reach[:, 1], 1)
     low, high = height.min(), height.max()
     if high - low < 0.2 and high < -0.25:
         return Hand(DOWN, 0, False, 0, 0.0, 0.0)
-    still = high - low < 0.2  # held where it is from the first frame to the last
+    still = high - low < 0.2  # held at the same height in all frames
     up = np.ones(len(height), bool) if still else height > low + 0.6 * (high - low)
     down = np.zeros(len(height), bool) if still else height < low + 0.3 * (high - low)
     state = np.where(up, 1, np.where(down, -1, 0))
     state = state[state != 0]
-    neck = float(np.median((body[:, HEAD] - body[:, shoulder])[up, 1]))  # from shoulder to head
+    neck = float(np.median((body[:, HEAD] - body[:, shoulder])[up, 1]))  # height of the head above the shoulder
     limits = (-0.36, -0.22, -0.09, 0.09, neck + 0.14)
     level = int(np.searchsorted(limits, np.median(height[up])))
     raises = int(((state[1:] > 0) & (state[:-1] < 0)).sum())
@@ -59,62 +59,65 @@ def hand(body: np.ndarray, wrist: int, shoulder: int) -> Hand:
 
 
 def rising(height: np.ndarray, low: float, high: float) -> float:
-    """Time from 15 % to 85 % of the height during the first raise, in seconds."""
+    """Duration of the first raise in seconds: the time from 15 % to 85 % of the height."""
     arrives = int(np.argmax(height > low + 0.85 * (high - low)))
     before = np.flatnonzero(height[:arrives] < low + 0.15 * (high - low))
     return (arrives - int(before[-1])) / FPS if len(before) else 0.0
 
 
 def count_waves(reach: np.ndarray) -> int:
-    """Swings to and fro of a raised hand, 6 cm or wider, along the line on which it moves most: (T, 3) → count, 0 or from 2."""
-    path = smooth(reach, 1)[3:-3]  # without arriving and leaving
+    """Number of swings to and fro of a raised hand, from its path (T, 3); a single swing counts as 0.
+
+    Swings are measured along the principal axis of the path, and are at least 6 cm wide.
+    """
+    path = smooth(reach, 1)[3:-3]  # without the ends of raising and lowering
     if len(path) < 8:
         return 0
     clock = np.linspace(-1, 1, len(path))[:, None]
-    path = path - path.mean(axis=0) - clock * (clock * path).sum(axis=0) / (clock**2).sum()  # no offset, no drift
+    path = path - path.mean(axis=0) - clock * (clock * path).sum(axis=0) / (clock**2).sum()  # remove offset and linear drift
     swing = path @ np.linalg.eigh(path.T @ path)[1][:, -1]
     wide = max(0.06, 0.4 * float(np.percentile(swing, 90) - np.percentile(swing, 10)))
     waves = sum(len(peaks(side, -np.inf, wide)) for side in (swing, -swing)) // 2
     return waves if waves > 1 else 0
 
 
-def around(frames: Frames, peak: int, busy: np.ndarray, most: int = FPS) -> tuple[int, int]:
-    """[start, end) of the motion around a peak: the frames beside it in which `busy` (T,) is true, up to `most` each way."""
-    calm = np.flatnonzero(~busy)
-    before, after = calm[calm < peak], calm[calm > peak]
-    start = max(peak - most, before[-1] if len(before) else 0)
-    end = min(peak + most, after[0] if len(after) else len(frames))
+def around(frames: Frames, peak: int, active: np.ndarray, limit: int = FPS) -> tuple[int, int]:
+    """The frames [start, end) around a peak in which `active` (T,) is true, at most about `limit` frames to each side."""
+    inactive = np.flatnonzero(~active)
+    before, after = inactive[inactive < peak], inactive[inactive > peak]
+    start = max(peak - limit, before[-1] if len(before) else 0)
+    end = min(peak + limit, after[0] if len(after) else len(frames))
     return int(max(0, start - 2)), int(min(len(frames), end + 3))
 
 
 def punches(frames: Frames) -> list[Event]:
-    """An arm is thrust out quickly to nearly its full length, above the waist."""
-    found = []
+    """Punches: an arm is stretched out quickly, above the waist."""
+    events = []
     for side, wrist, shoulder in zip(SIDES, WRISTS, SHOULDERS):
         reach = frames.body[:, wrist] - frames.body[:, shoulder]
         length = np.linalg.norm(reach, axis=-1)
         level = (reach[:, 1] > -0.25) & (np.hypot(reach[:, 0], reach[:, 2]) > 0.35)
         for peak in peaks(length, 0.42, 0.12).tolist():
             if level[peak] and velocity(length[max(0, peak - 6) : peak + 1]).max(initial=0) > 1.5:
-                start, end = around(frames, peak, length > length[peak] - 0.12, most=8)
-                found.append(Event("punch", start, end, side))
-    return sorted(found, key=lambda event: event.start)
+                start, end = around(frames, peak, length > length[peak] - 0.12, limit=8)
+                events.append(Event("punch", start, end, side))
+    return sorted(events, key=lambda event: event.start)
 
 
 def throws(frames: Frames) -> list[Event]:
-    """Both hands rise in front from below the shoulders to the head, close together, and drop: a ball thrown overhead."""
+    """Overhead throws with both hands: the hands are raised together in front of the body, above the shoulders, and drop again."""
     reach = frames.body[:, WRISTS] - frames.body[:, SHOULDERS]  # (T, 2, 3)
     together = np.linalg.norm(frames.body[:, WRISTS[0]] - frames.body[:, WRISTS[1]], axis=-1)
     height = smooth(reach[:, :, 1].min(axis=1), 1)
-    found = []
+    events = []
     for top in peaks(height, 0.05, 0.3).tolist():
         before, after = max(0, top - FPS), top + FPS
         lifts = FPS * np.diff(height[before : top + 1]).max(initial=0)
         ahead = reach[before:top, :, 2].mean() > 0.1 and together[before:top].max(initial=0) < 0.5
         if lifts > 0.8 and ahead and height[before:top].min() < -0.2 and height[top:after].min() < -0.1:
             start, end = around(frames, top, height > -0.3)
-            found.append(Event("throw", start, end, "both", float(lifts)))
-    return found
+            events.append(Event("throw", start, end, "both", float(lifts)))
+    return events
 
 
 def merge_sides(events: list[Event]) -> list[Event]:
@@ -130,15 +133,15 @@ def merge_sides(events: list[Event]) -> list[Event]:
 
 
 def arm_circles(frames: Frames) -> list[Event]:
-    """A stretched arm goes once around the shoulder, seen from the side; forward over the top, or backward."""
-    found = []
+    """Arm circles: seen from the side, a stretched arm turns once around the shoulder, forward or backward."""
+    events = []
     for side, wrist, shoulder in zip(SIDES, WRISTS, SHOULDERS):
         reach = smooth(frames.body[:, wrist] - frames.body[:, shoulder], 0.7)
-        angle = np.degrees(np.unwrap(np.arctan2(reach[:, 2], reach[:, 1])))  # 0 up, grows as the arm goes down in front
+        angle = np.degrees(np.unwrap(np.arctan2(reach[:, 2], reach[:, 1])))  # 0 is up; positive is forward
         wide = np.hypot(reach[:, 1], reach[:, 2]) > 0.1
         step = np.diff(angle, prepend=angle[0])
-        total = np.cumsum(step * (wide & (np.abs(step) < 100)))  # an arm that is swung up sideways is no circle
-        for way, turned in (("forward", total), ("backward", -total)):
+        total = np.cumsum(step * (wide & (np.abs(step) < 100)))  # ignores arms that swing up sideways
+        for direction, turned in (("forward", total), ("backward", -total)):
             start, low = 0, turned[0]
             for frame, value in enumerate(turned):
                 if value < low:
@@ -150,19 +153,19 @@ def arm_circles(frames: Frames) -> list[Event]:
                         and frame - start < 2 * FPS
                         and -reach[start : frame + 1, 1].min() > 0.3 < reach[start : frame + 1, 1].max()
                     ):
-                        found.append(Event("circle the arms", start, frame + 1, side, manner=way))
+                        events.append(Event("circle the arms", start, frame + 1, side, manner=direction))
                     start, low = frame, value
-    return merge_sides(found)
+    return merge_sides(events)
 
 
 def elbows_to_knees(frames: Frames) -> list[Event]:
-    """An elbow and the knee of the other side meet, the knee lifted."""
-    found = []
+    """An elbow touches the lifted knee of the other side."""
+    events = []
     for side, elbow, knee in zip(SIDES, ELBOWS, reversed(KNEES)):
         gap = np.linalg.norm(smooth(frames.joints[:, elbow] - frames.joints[:, knee], 0.7), axis=-1)
         for meeting in peaks(-gap, -0.3, 0.2).tolist():
             hip = frames.joints[meeting, HIPS[0 if side == "right" else 1], 1]
             if frames.joints[meeting, knee, 1] > hip - 0.15 and frames.pelvis[meeting] > 0.75 * frames.standing:
                 start, end = around(frames, meeting, gap < 0.55)
-                found.append(Event("touch elbow to knee", start, end, side))
-    return sorted(found, key=lambda event: event.start)
+                events.append(Event("touch elbow to knee", start, end, side))
+    return sorted(events, key=lambda event: event.start)

@@ -1,7 +1,7 @@
-"""Measurements at every frame (heights, thighs, balance, feet), and helpers of all facts.
+"""Measurements of every frame (heights, thighs, balance, feet), and helpers of the other modules.
 
-Joints (T, 22, 3): HumanML3D order, metres, Y up, floor 0, 20 frames a second. Left is the person's own left (+X when they face
-+Z); angles are degrees, left positive; pairs are (left, right).
+Joints are (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at 20 frames per second. Left is the person's left
+(+X when they face +Z), angles are in degrees and positive to the left, and pairs are (left, right).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ FPS = 20
 PELVIS, NECK, HEAD = 0, 12, 15
 HIPS, KNEES, ANKLES, TOES = (1, 2), (4, 5), (7, 8), (10, 11)
 SHOULDERS, ELBOWS, WRISTS = (16, 17), (18, 19), (20, 21)
-MASSES = {0: 3, 3: 2, 6: 2, 9: 3, 12: 1, 15: 1.5, 4: 1.5, 5: 1.5, 7: 0.5, 8: 0.5}  # roughly how heavy the body is around a joint
-ANKLE_HEIGHT = 0.07  # of a standing foot
+MASSES = {0: 3, 3: 2, 6: 2, 9: 3, 12: 1, 15: 1.5, 4: 1.5, 5: 1.5, 7: 0.5, 8: 0.5}  # joint → approximate relative mass around it
+ANKLE_HEIGHT = 0.07  # metres, for a foot on the floor
 
 
 class Event(NamedTuple):
-    """Something that happens once, in frames [start, end)."""
+    """One occurrence of an action, in the frames [start, end)."""
 
-    action: str  # of prepare/actions.py
+    action: str
     start: int
     end: int
-    side: str = ""  # "left", "right" or "both": the leg or hand that does it
-    size: float = 0.0  # metres: how high the feet, the foot or the body get
+    side: str = ""  # the limb: "left", "right" or "both"
+    size: float = 0.0  # height in metres of feet, hand or pelvis; for throws, speed of the hands in m/s
     manner: str = ""
 
 
@@ -38,47 +38,47 @@ def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def velocity(x: np.ndarray) -> np.ndarray:
-    """Change a second from frame to frame, (T, ...) → (T - 1, ...)."""
+    """Change per second between consecutive frames, (T, ...) → (T - 1, ...)."""
     return FPS * np.diff(x, axis=0)
 
 
 def speed(x: np.ndarray) -> np.ndarray:
-    """Metres a second at every frame, (T, 3) → (T,)."""
+    """Smoothed speed in m/s of a path, (T, 3) → (T,)."""
     return smooth(np.linalg.norm(FPS * np.gradient(smooth(x, 1), axis=0), axis=-1), 1)
 
 
 def peaks(x: np.ndarray, height: float, prominence: float) -> np.ndarray:
-    """Indices of the peaks of x (T,) with at least this height and prominence; returns early if there are none."""
+    """Indices of the peaks of x (T,) with at least this height and prominence."""
     if x.max() < height or x.max() - x.min() < prominence:
         return np.empty(0, int)
     return find_peaks(x, height=height, prominence=prominence)[0]
 
 
-def runs(mask: np.ndarray, least: int = 1, gap: int = 0) -> list[tuple[int, int]]:
-    """[start, end) of the runs of true values in a mask (T,) of a minimum length; gaps of up to `gap` frames are bridged."""
+def runs(mask: np.ndarray, minimum: int = 1, gap: int = 0) -> list[tuple[int, int]]:
+    """Spans [start, end) of at least `minimum` frames in which a mask (T,) is true. Gaps of up to `gap` frames are closed first."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
-    found = []
+    spans = []
     for start, end in zip(edges[::2], edges[1::2]):
-        if found and start - found[-1][1] <= gap:
-            found[-1] = (found[-1][0], int(end))
+        if spans and start - spans[-1][1] <= gap:
+            spans[-1] = (spans[-1][0], int(end))
         else:
-            found.append((int(start), int(end)))
-    return [(start, end) for start, end in found if end - start >= least]
+            spans.append((int(start), int(end)))
+    return [(start, end) for start, end in spans if end - start >= minimum]
 
 
 def longest(mask: np.ndarray) -> slice:
-    """The longest run of true values in a mask (T,) that has one."""
+    """The longest run of true values in a mask (T,), which must have at least one."""
     return slice(*max(runs(mask), key=lambda run: run[1] - run[0]))
 
 
 def facing(joints: np.ndarray) -> np.ndarray:
-    """Yaw of the body in radians, unwrapped, left positive, 0 along +Z: (T, J, 3) → (T,)."""
+    """Unwrapped yaw (T,) of the body in radians, from joints (T, J, 3): 0 along +Z, positive to the left."""
     across = joints[:, HIPS[1]] - joints[:, HIPS[0]] + joints[:, SHOULDERS[1]] - joints[:, SHOULDERS[0]]
     return smooth(np.unwrap(np.arctan2(across[:, 2], -across[:, 0])), 3)
 
 
 def to_body(vectors: np.ndarray, yaw: np.ndarray) -> np.ndarray:
-    """World vectors (T, ..., 3) → components (left, up, forward) of a body that faces `yaw` (T,)."""
+    """Convert world vectors (T, ..., 3) to the axes (left, up, forward) of a body that faces `yaw` (T,)."""
     shape = (len(yaw),) + (1,) * (vectors.ndim - 2)
     cos, sin = np.cos(yaw).reshape(shape), np.sin(yaw).reshape(shape)
     x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
@@ -86,25 +86,25 @@ def to_body(vectors: np.ndarray, yaw: np.ndarray) -> np.ndarray:
 
 
 def unit(v: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) of length one."""
+    """Vectors (..., 3) scaled to unit length."""
     return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Measures at every frame of one clip, all (T, ...)."""
+    """Measurements of every frame of one clip."""
 
     joints: np.ndarray  # (T, 22, 3), world
     yaw: np.ndarray  # (T,) radians
-    body: np.ndarray  # (T, 22, 3) left, up, forward of the pelvis' place on the floor
-    standing: float  # height of the pelvis when this person stands
-    pelvis: np.ndarray  # (T,) height
-    pace: np.ndarray  # (T,) speed of the pelvis
-    thighs: np.ndarray  # (T, 2) degrees from hanging
-    upright: np.ndarray  # (T,) vertical part of the trunk's direction: 1 upright, 0 level, -1 upside down
-    front: np.ndarray  # (T,) vertical part of where the chest faces: 1 face up
-    balance: np.ndarray  # (T,) how far the body's mass is in front of the feet, metres
-    feet: np.ndarray  # (T, 2) height of each foot above where it can stand
+    body: np.ndarray  # (T, 22, 3) in body axes (left, up, forward), with the origin on the floor below the pelvis
+    standing: float  # height of the pelvis when standing, metres
+    pelvis: np.ndarray  # (T,) height of the pelvis, metres
+    pace: np.ndarray  # (T,) speed of the pelvis, m/s
+    thighs: np.ndarray  # (T, 2) angle of each thigh from hanging down, degrees
+    upright: np.ndarray  # (T,) vertical component of the trunk's direction: 1 upright, 0 horizontal, -1 upside down
+    front: np.ndarray  # (T,) vertical component of the chest's facing direction: 1 facing up
+    balance: np.ndarray  # (T,) distance of the centre of mass in front of the feet, metres
+    feet: np.ndarray  # (T, 2) height of each foot above its height on the floor, metres
 
     @classmethod
     def of(cls, joints: np.ndarray) -> Frames:
@@ -130,15 +130,15 @@ class Frames:
 
     @property
     def erect(self) -> np.ndarray:
-        """Whether the person stands or walks: hips high, trunk upright."""
+        """Whether the person stands or walks, per frame (T,): hips high, trunk upright."""
         return (self.pelvis > 0.9 * self.standing) & (self.upright > 0.75) & (self.thighs.min(axis=1) < 40)
 
     def last(self, mask: np.ndarray, before: int) -> int | None:
-        """The last true frame before `before`."""
-        found = np.flatnonzero(mask[:before])
-        return int(found[-1]) if len(found) else None
+        """The last frame before `before` at which the mask is true; None if there is none."""
+        indices = np.flatnonzero(mask[:before])
+        return int(indices[-1]) if len(indices) else None
 
     def first(self, mask: np.ndarray, after: int) -> int | None:
-        """The first true frame from `after` on."""
-        found = np.flatnonzero(mask[after:])
-        return int(found[0]) + after if len(found) else None
+        """The first frame from `after` on at which the mask is true; None if there is none."""
+        indices = np.flatnonzero(mask[after:])
+        return int(indices[0]) + after if len(indices) else None

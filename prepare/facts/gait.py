@@ -19,27 +19,29 @@ class Turn:
     """A turn to one side."""
 
     degrees: float  # left positive
-    when: float  # half of it is done, as a fraction of the clip
+    when: float  # time at which half of the turn is done, as a fraction of the clip
 
 
 def travel(joints: np.ndarray, yaw: np.ndarray) -> tuple[str, float, float]:
-    """Direction, distance and speed of the pelvis, along its path relative to the facing direction, so that turns do not matter."""
+    """Direction, distance in metres, and speed in m/s of the pelvis.
+
+    Displacements are summed relative to the facing direction, so that walking forward through a turn counts as "forward".
+    """
     moving = to_body(velocity(smooth(joints[:, PELVIS], 2)), (yaw[1:] + yaw[:-1]) / 2)
     left, _, forward = moving.sum(axis=0) / FPS
     pace = smooth(np.hypot(moving[:, 0], moving[:, 2]), 3)
-    distance, way = float(np.hypot(left, forward)), pace.sum() / FPS
+    distance, path_length = float(np.hypot(left, forward)), pace.sum() / FPS
     speed = float(pace[pace >= 0.5 * np.percentile(pace, 90)].mean())
     if distance < 0.4:
-        return ("in place" if way < 0.8 else ""), distance, speed
-    if distance < 0.5 * way:
+        return ("in place" if path_length < 0.8 else ""), distance, speed
+    if distance < 0.5 * path_length:
         return "", distance, speed
     sector = round(np.degrees(np.arctan2(left, forward)) / 45)
     return DIRECTIONS[sector % 8], distance, speed
 
 
 def count_steps(joints: np.ndarray) -> int:
-    """Number of foot swings: peaks of a foot's horizontal speed well above its stance. Also valid for running, where no foot stands
-    still."""
+    """Number of foot swings, counted as peaks of the horizontal speed of the feet. Also works for running, where no foot rests."""
     steps = 0
     for ankle, toe in zip(ANKLES, TOES):
         moving = velocity(smooth((joints[:, ankle] + joints[:, toe])[:, [0, 2]] / 2, 1))
@@ -50,7 +52,10 @@ def count_steps(joints: np.ndarray) -> int:
 
 
 def find_turns(yaw: np.ndarray) -> tuple[Turn, ...]:
-    """The turns of a body that faces `yaw` (T,): changes between extrema of the yaw, smoothed over the sway of the gait."""
+    """The turns of at least 35° of a body that faces `yaw` (T,) in radians.
+
+    A turn is the change between two extrema of the yaw, which is smoothed to remove the sway of the gait.
+    """
     course = np.degrees(smooth(yaw, 6))
     corners = [peaks(side, -np.inf, 35) for side in (course, -course)]
     corners = np.sort(np.concatenate([[0], *corners, [len(course) - 1]]))
