@@ -83,10 +83,10 @@ def test_sections_are_frames_or_shares(words, sections):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["60,40"], "the end must come after the start"),
+        (["60,40"], "its end must come after its start"),
         (["0.5,0.5"], "are empty"),
         (["90,120"], "leave the motion, which has 0 to 100"),
-        (["-4,8"], "leave the motion"),
+        (["-4,8"], "exceed the motion"),
         (["0.5,1.2"], "frames 50 to 120 leave"),
         (["10,40", "30,60"], "frames 10,40 and 30,60 overlap"),
         (["10"], "'10': not a section"),
@@ -179,7 +179,7 @@ def refused(run, capsys, words: list[str]) -> str:
 BAD_FLAGS = {
     "no source": (["--source_motion", ""], "--source_motion is missing"),
     "nothing to do": ([], "nothing to edit: give --mask_edit_section A,B"),
-    "outside": (["-msec", "50,70"], "frames 50 to 70 leave the motion, which has 0 to 60"),
+    "outside": (["-msec", "50,70"], "frames 50 to 70 exceed the motion, which has frames 0 to 60"),
     "two lengths": (["--after", "20", "--motion_length", "80"], "either --after or --motion_length"),
     "all cut away": (["--before", "40", "--motion_length", "40"], "nothing of the motion is left"),
     "length 3": (["--after", "3"], "--after: a length of 3 frames"),
