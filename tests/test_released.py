@@ -131,7 +131,7 @@ def test_converted_release_does_the_same_in_our_files(tmp_path, clip):
         theirs, converted = (TextToMotion.load(root, "t2m", *names) for root in (tmp_path, ours))
         for a, b in zip(theirs.generate(["a person bows"]), converted.generate(["a person bows"])):
             assert torch.equal(a, b)
-    with pytest.raises(UserError, match="holds weights already"):
+    with pytest.raises(UserError, match="already holds weights"):
         convert(*load_model(weights), ours / "t2m" / "lamp_t2m")
 
 

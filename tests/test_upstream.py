@@ -112,7 +112,7 @@ def test_bad_files_get_one_line(tmp_path, capsys):
                 load_model(path)
             assert str(path) in str(error.value)
             if path.stem == "code":
-                assert "needs code to load" in str(error.value)
+                assert "loading would run code" in str(error.value)
     assert "code from the file ran" not in capsys.readouterr().out
 
 
