@@ -318,7 +318,7 @@ def test_clip_file_that_asks_for_code_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / FILE, "w") as archive:
         archive.writestr("x/constants.pkl", b"")
         archive.writestr("x/data.pkl", pickle.dumps(Command()))
-    with pytest.raises(UserError, match=r"it asks for builtins\.print"):
+    with pytest.raises(UserError, match=r"it needs the class builtins\.print"):
         load_clip(tmp_path / FILE)
 
 

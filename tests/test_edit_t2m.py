@@ -84,10 +84,10 @@ def test_sections_are_frames_or_shares(words, sections):
     "words, said",
     [
         (["60,40"], "its end must come after its start"),
-        (["0.5,0.5"], "are empty"),
-        (["90,120"], "leave the motion, which has 0 to 100"),
+        (["0.5,0.5"], "the section is empty"),
+        (["90,120"], "exceed the motion, which has frames 0 to 100"),
         (["-4,8"], "exceed the motion"),
-        (["0.5,1.2"], "frames 50 to 120 leave"),
+        (["0.5,1.2"], "frames 50 to 120 exceed"),
         (["10,40", "30,60"], "frames 10,40 and 30,60 overlap"),
         (["10"], "'10': not a section"),
         (["a,b"], "not a section; write A,B"),
@@ -209,7 +209,7 @@ BAD_SOURCES = {
     "NaN features": (np.full((40, 263), np.nan), "NaN"),
     "21 joints": (walk()[:, :21], "21 joints, but the weights are for 22 (dataset open)"),
     "5 joints": (walk()[:, :5], "expected joints (T, 22, 21, 24 or 52, 3) or features"),
-    "too short": (walk()[:5], "5 frames at 20 a second; 8 or more are needed"),
+    "too short": (walk()[:5], "5 frames at 20 fps; 8 or more are needed"),
     "integers": (np.zeros((40, 22, 3), int), "int64"),
 }
 

@@ -172,7 +172,7 @@ def test_bad_statistics_are_user_errors(spec, tmp_path):
         Normaliser(np.zeros(3), np.array([1, 0, 1]))
     with pytest.raises(UserError, match="width 263, but dataset 'kit' has 251"):
         Normaliser.from_dataset(get_spec("kit", spec.root))
-    with pytest.raises(UserError, match=r"mean.npy: not there"):
+    with pytest.raises(UserError, match=r"mean.npy: no such file"):
         Normaliser.load(tmp_path)
     (spec.root / "Std.npy").write_bytes(b"garbage")
     with pytest.raises(UserError, match=r"Std.npy: not a readable"):
