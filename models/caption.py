@@ -35,7 +35,7 @@ Cache = tuple[Tensor, Tensor]  # keys and values, each (B, heads, positions, hea
 class MotionReader(nn.Module):
     """Base class of captioners: holds the frozen LaMP and computes the loss; subclasses generate captions."""
 
-    lamp: LaMP  # set by `read_with_`; its weights are stored in its own folder
+    lamp: LaMP  # set by `read_with_`; stored in a folder of its own
     reads_codes = False  # whether the captioner also takes the motion's base codes as input
 
     def train(self, mode: bool = True) -> MotionReader:

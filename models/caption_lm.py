@@ -206,7 +206,7 @@ def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
 
 
 def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
-    """Load a causal LM and its tokeniser, which has an end and a padding token.
+    """Load a causal LM and its tokeniser, which gets a padding token if it has none.
 
     `name`: a local folder, a .gguf file, a hub name, or "" for SmolLM2. A model in the local cache is not downloaded again. `bits`:
     4 or 8 quantises the LM's matrices, 0 does not. Raises `UserError` if the LM cannot be loaded.

@@ -54,7 +54,7 @@ class Step(NamedTuple):
 
 
 class MaskedTransformer(nn.Module):
-    """A transformer that predicts masked base tokens from the others and the condition."""
+    """A transformer that predicts masked base tokens from the visible tokens and the condition."""
 
     uses_all_parameters = True  # every training step uses every parameter (see `training.trainer`)
 

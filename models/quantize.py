@@ -85,7 +85,7 @@ class ResidualQuantizer(nn.Module):
         self.layers = nn.ModuleList(Codebook(nb_code, code_dim, mu) for _ in range(1 if shared else num_quantizers))
 
     def layer(self, q: int) -> Codebook:
-        """The codebook of quantiser `q`; all quantisers may share one."""
+        """The codebook of quantiser `q`, or the shared codebook."""
         return self.layers[min(q, len(self.layers) - 1)]
 
     def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantised:

@@ -25,7 +25,7 @@ MAX_TOKENS = 20  # per caption
 WIDTH = MAX_TOKENS + 2
 CLASSES = ("VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV")
 CLASSES += ("Loc_VIP", "Body_VIP", "Obj_VIP", "Act_VIP", "Desc_VIP", "OTHER")
-SPECIAL = {  # words with a class of their own instead of their part of speech
+SPECIAL = {  # words that get these classes instead of their part of speech
     "Loc_VIP": "left right clockwise counterclockwise anticlockwise forward back backward up down straight curve",
     "Body_VIP": "arm chin foot feet face hand mouth leg waist eye knee shoulder thigh",
     "Obj_VIP": "stair dumbbell chair window floor car ball handrail baseball basketball",

@@ -61,7 +61,7 @@ from utils.runtime import (
     set_random_states,
 )
 
-DEADLINE = -1  # reason for stopping: --max_minutes has passed
+DEADLINE = -1  # reason for stopping: --max_minutes have passed
 # Attributes that are stored unchanged in the resume file. Older files lack the two of evaluations.
 PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due", "best_evaluation", "evaluation_due")
 
