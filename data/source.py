@@ -73,7 +73,7 @@ def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
     similar = skeleton.lengths is None or like_body(joints, skeleton)
     if not similar and skeleton.hubs:
         joints = torch.from_numpy(with_standard_hubs(joints.double().numpy(), skeleton)).to(joints)
-    extended = torch.cat((joints, joints[-1:])) / spec.unit_scale  # one row of features describes two frames
+    extended = torch.cat((joints, joints[-1:])) / spec.unit_scale  # a row of features needs the next frame too
     features, standard = joints_to_features(extended[None], skeleton, uniform=not similar)
     features = features[0]
     for moving in (slice(0, 3), spec.velocities_slice, spec.contacts_slice):

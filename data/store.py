@@ -34,7 +34,7 @@ from utils.runtime import user_cache
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 PACK = "motions.pack"
-BLOCK = 512  # files that are read before they are written
+BLOCK = 512  # files read in parallel before they are written
 LARGEST = 1000  # metres; motions with a larger absolute feature value are rejected
 CHECKED = 1 << 30  # bytes; the checksum of larger packs is not checked at each use, because this would take too long
 

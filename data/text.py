@@ -106,7 +106,7 @@ def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int =
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """Random crops of the published protocol: first frames `(B,)` and lengths in frames `(B,)`.
 
-    Each clip draws from (single, single, double), see `crop_length`.
+    `double` of `crop_length` is drawn with probability 1/3 for each clip.
     """
     kept = crop_length(lengths, generator.integers(3, size=len(lengths)) == 2, unit)
     return generator.integers(lengths - kept, endpoint=True), kept

@@ -163,7 +163,7 @@ class LaMP(nn.Module):
 
     @torch.no_grad()
     def negatives(self, similarity: Tensor, caption: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices (R,) of the samples for the matching loss, of a hard negative motion for each, and of a hard negative text.
+        """Three indices (R,) into the batch: samples for the matching loss, their hard negative motions, and hard negative texts.
 
         Negatives are sampled by their similarity (B, B), motions × texts.
         """

@@ -46,7 +46,7 @@ IGNORED = -100  # label of positions that do not count in a loss
 
 
 def counted(mask: Tensor, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Select rows (..., C) and labels (...) where `mask` (...) is True, for a cross-entropy: rows (N, C) and labels (N,).
+    """Select rows (..., C) and labels (...) where `mask` (...) is True, for a cross-entropy; returns rows (N, C) and labels (N,).
 
     On a GPU, all rows are returned and the other labels are set to `IGNORED`, because a selection has to wait for the GPU.
     """

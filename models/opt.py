@@ -27,7 +27,7 @@ from utils.errors import UserError
 Cache = tuple[Tensor, Tensor]  # keys and values of a layer, (B, heads, L, W / heads) each
 
 FIRST_POSITION = 2  # row of the position table for the first position
-SLICE = 1 << 19  # weights converted to float32 at a time on a CPU: they fit in its cache, so conversion costs no time
+SLICE = 1 << 19  # weights converted to float32 at a time on a CPU; they fit in its cache, which keeps conversion fast
 FOLDER = "opt-2.7b"
 END, SPECIAL_TOKENS = "\n", ("<s>", "<pad>", "</s>", "<unk>")
 
