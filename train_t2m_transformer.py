@@ -130,7 +130,7 @@ def train(config: TrainT2M) -> None:
     seed_everything(config.seed)
     model = build_model(config, tokeniser, train_tokens.conditions, spec.max_motion)
     widths = [part.dim for part in getattr(encoder, "parts", [encoder])]
-    model.disturb.set_(train_tokens.conditions, widths, config.text_noise, config.drop_encoder)
+    model.augment.set_(train_tokens.conditions, widths, config.text_noise, config.drop_encoder)
     print(f"{config.stage}: {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters")
     if config.init and not config.is_continue:
         start_from_init_(model, config, encoder.fingerprint)

@@ -18,7 +18,7 @@ ACTIONS, COMPOSED = "actions.csv", "composed.txt"
 
 
 def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
-    """{clip: main action (or another column)}; empty if the file does not exist. Raises `UserError` if a column is missing."""
+    """Read {clip name: main action}, or another column; empty if there is no file. Raises `UserError` if a column is missing."""
     path = folder / ACTIONS
     if not path.is_file():
         return {}
@@ -65,7 +65,7 @@ def sampling_weights(
 def balanced_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] | None) -> np.ndarray:
     """Weights (N,), 1 on average, by which actions are drawn in proportion to the square root of their size."""
     known = read_actions(folder)
-    actions = [known.get(name) or known.get(name.partition("_")[2], "") for name in names]  # B_000123 is a part of 000123
+    actions = [known.get(name) or known.get(name.partition("_")[2], "") for name in names]  # clip B_000123 is a part of 000123
     sizes = np.ones(len(actions)) if sizes is None else np.asarray(sizes, dtype=float)
     totals = Counter()
     for action, size in zip(actions, sizes):
@@ -75,7 +75,7 @@ def balanced_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] 
 
 
 def weighted_epoch(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """N indices in random order for weights (N,), in which each index appears floor or ceil of weight / mean times.
+    """N indices in random order for weights (N,); each index appears weight / mean weight times, rounded up or down.
 
     This is systematic resampling; equal weights give a permutation. The copies of an index are spread evenly over the epoch.
     """

@@ -20,9 +20,10 @@ Words = Callable[[Sequence[Sequence[str]]], dict[str, Tensor]]  # captions as li
 class MatchingBatches:
     """Endless shuffled batches of cropped clips, each with a random caption, as in the published protocol.
 
-    A clip's negatives are the other clips of its batch, so no batch contains a clip twice (with `weights` (N,), which draw some
-    clips more often, a few do). Batches overlap slightly to fill the last batch of an epoch. `batch(index)` is a pure function of
-    its argument; each rank takes its own part of the clips. Raises `UserError` if a batch needs more clips than there are.
+    The negatives of a clip are the other clips in its batch, so no batch contains a clip twice. With `weights` (N,), which draw
+    some clips more often, a few batches may contain a clip twice. Batches overlap slightly to fill the last batch of an epoch.
+    `batch(index)` is a pure function of its argument; each rank takes its own part of the clips. Raises `UserError` if a batch
+    needs more clips than there are.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class MatchingBatches:
         self.weights = np.ones(len(clips)) if weights is None else weights
         self.size = batch_size * world
         if not 0 < self.size <= len(clips):
-            raise UserError(f"--batch_size {batch_size}: {self.size} clips a step, but there are {len(clips)}; lower it")
+            raise UserError(f"--batch_size {batch_size}: {self.size} clips per step, but there are only {len(clips)}; lower it")
         self.steps_per_epoch = -(-len(clips) // self.size)
         numbers: dict[str, int] = {}
         self.numbers = {caption.text: numbers.setdefault(caption.text, len(numbers)) for caption in clips.captions}
@@ -51,10 +52,10 @@ class MatchingBatches:
         "text_lengths": (B,), "caption": (B,) an id shared by equal captions}."""
         epoch, step = divmod(index, self.steps_per_epoch)
         clips = self._order(epoch)[step, self.rank :: self.world]
-        found = self.clips.evaluation_batch(clips, self.normaliser, np.random.default_rng((self.seed, index, self.rank)))
+        batch = self.clips.evaluation_batch(clips, self.normaliser, np.random.default_rng((self.seed, index, self.rank)))
         return {
-            "motion": found["motion"],
-            "lengths": found["lengths"],
-            "caption": torch.tensor([self.numbers[caption] for caption in found["captions"]]),
-            **self.words(found["tokens"]),
+            "motion": batch["motion"],
+            "lengths": batch["lengths"],
+            "caption": torch.tensor([self.numbers[caption] for caption in batch["captions"]]),
+            **self.words(batch["tokens"]),
         }

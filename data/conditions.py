@@ -1,4 +1,4 @@
-"""The conditions of many captions, packed: one vector per caption and, if the encoder has words, one further row per word."""
+"""The text conditions of many captions, packed: one vector per caption and, if the encoder returns words, one row per word."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions of N captions: vectors (N, C) float32; words (R, word_dim) float16, the words of all captions one after the other.
-    Those of caption i are the `counts[i]` rows from row `starts[i]` on."""
+    """Conditions of N captions: vectors (N, C) float32, and optionally words (R, word_dim) float16.
+
+    `words` concatenates the words of all captions. The words of caption i are the `counts[i]` rows from row `starts[i]` on.
+    """
 
     vectors: Tensor
     words: Tensor | None = None
@@ -64,9 +66,11 @@ class Conditions:
         return Conditions(self.vectors[captions], *(chosen or ()))
 
     def batch(self, captions: np.ndarray) -> dict[str, Tensor]:
-        """The conditions of the captions with the indices `captions` (B,), for a training batch: "condition" (B, C) float32, and
-        with words "words" (B, W, word_dim) float16, zero beyond a caption's last word. `models.conditions.condition_of` combines
-        them."""
+        """The conditions of the captions with the indices `captions` (B,), for a training batch.
+
+        Returns "condition" (B, C) float32 and, if there are words, "words" (B, W, word_dim) float16, zero after the last word of a
+        caption. `models.conditions.condition_of` combines them.
+        """
         vectors = self.vectors[torch.from_numpy(captions)]
         if self.words is None:
             return {"condition": vectors}

@@ -1,7 +1,7 @@
-"""Motions as tokens: every clip is tokenised once by the frozen tokeniser; batches of codes, conditions and lengths.
+"""Batches of motion codes, lengths and text conditions. Every clip is tokenised once, in advance, by the frozen tokeniser.
 
-The protocol crops a clip at a random frame. A token covers `stride` frames, so each clip is tokenised from each of its first
-`stride` frames; every crop is a slice of one of these sequences. Batches are `{"codes": (B, L, Q) int64, −1 at
+The protocol crops a clip at a random frame. A token covers `stride` frames, so a clip is tokenised `stride` times, starting at each
+of its first `stride` frames; every crop is a slice of one of these token sequences. Batches are `{"codes": (B, L, Q) int64, −1 at
 padding; "lengths": (B,) tokens; "condition"}`, and "words" if there are any.
 """
 
@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,10 @@ Allocate = Callable[[tuple[int, int]], np.ndarray]
 
 @dataclass(frozen=True)
 class TokenStore:
-    """The tokens of clip i from frame s on are the (T − s) // stride rows from `codes[starts[i, s]]` on."""
+    """The codes of all clips.
+
+    Clip i, tokenised from frame s on, is the (T − s) // stride rows of `codes` from row `starts[i, s]` on.
+    """
 
     codes: np.ndarray  # (M, Q) int16
     starts: np.ndarray  # (N, stride)
@@ -45,14 +49,14 @@ class TokenStore:
 
 
 def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """First row and number of tokens for each clip and each of its `stride` first frames: (N, stride) each."""
+    """First row, and number of tokens, of each clip tokenised from each of its first `stride` frames: two arrays (N, stride)."""
     tokens = (lengths[:, None] - np.arange(stride)) // stride
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens
 
 
 @torch.no_grad()
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
-    """Encode every clip from each of its first `stride` frames; the results are at the rows (M) given by `first_rows`.
+    """Encode every clip from each of its first `stride` frames on. Returns (M, width), whose rows are given by `first_rows`.
 
     `allocate((M, width))` returns the array to fill.
     """
@@ -62,31 +66,32 @@ def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int
         for shift in range(stride):
             shifted = Clips(clips.rows, clips.names, clips.starts + shift, clips.lengths - shift)
             for batch in shifted.batches(normaliser):
-                found, index = encode(batch["motion"], batch["lengths"]).cpu().numpy(), batch["index"].numpy()  # (B, L, width)
+                encoded = encode(batch["motion"], batch["lengths"]).cpu().numpy()  # (B, L, width)
+                index = batch["index"].numpy()
                 if rows is None:
-                    rows = allocate((int(lengths.sum()), found.shape[-1]))
-                steps = np.arange(found.shape[1])
+                    rows = allocate((int(lengths.sum()), encoded.shape[-1]))
+                steps = np.arange(encoded.shape[1])
                 valid = steps < lengths[index, shift, None]  # (B, L)
-                rows[(starts[index, shift, None] + steps)[valid]] = found[valid]
+                rows[(starts[index, shift, None] + steps)[valid]] = encoded[valid]
                 bar.update(len(index))
     return rows
 
 
 def tokenise(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int) -> TokenStore:
-    """The codes of every clip from each of its first `stride` frames."""
+    """Tokenise every clip from each of its first `stride` frames on."""
     codes = encode_all(clips, encode, normaliser, stride, lambda shape: np.empty(shape, np.int16))
     return TokenStore(codes, first_rows(clips.lengths, stride)[0])
 
 
 def cache_path(clips: Clips, stride: int, tokeniser_hash: str, kind: str, suffix: str) -> Path:
-    """A file beside the packed motions, whose name depends on the tokeniser, the motions and the clips."""
+    """Path of a cache file next to the packed motions. Its name contains a hash of tokeniser, motions and clips."""
     pack = Path(clips.rows.filename)
-    facts = [tokeniser_hash, stride, pack.stat().st_mtime_ns, clips.names, clips.starts.tolist(), clips.lengths.tolist()]
-    return pack.with_name(f"{kind}_{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}{suffix}")
+    parts = [tokeniser_hash, stride, pack.stat().st_mtime_ns, clips.names, clips.starts.tolist(), clips.lengths.tolist()]
+    return pack.with_name(f"{kind}_{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}{suffix}")
 
 
 def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> TokenStore:
-    """`tokenise`, cached in a file beside the packed motions."""
+    """`tokenise`, cached in a file next to the packed motions."""
     path = cache_path(clips, stride, tokeniser_hash, "tokens", ".safetensors")
     starts, tokens = first_rows(clips.lengths, stride)
 
@@ -107,10 +112,10 @@ def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: 
 class Crops:
     """Crops of B clips: rows of the store, and one caption per clip."""
 
-    rows: np.ndarray  # (B, L); beyond a crop's end, its last row again
+    rows: np.ndarray  # (B, L); beyond the end of a crop, its last row is repeated
     lengths: np.ndarray  # (B,) tokens
-    captions: np.ndarray  # (B,) places among the captions
-    clips: np.ndarray  # (B,)
+    captions: np.ndarray  # (B,) indices of captions
+    clips: np.ndarray  # (B,) indices of clips
 
     @property
     def valid(self) -> np.ndarray:
@@ -122,7 +127,7 @@ class CaptionedCrops:
     """Endless shuffled batches of cropped clips, each with a random caption; subclasses define the content of a batch.
 
     Samples of similar size share a batch to keep padding small. No batch contains a clip twice if there are enough clips. With
-    `weights` (N,) an epoch draws clips in proportion to them, with copies of a clip far apart.
+    `weights` (N,), an epoch draws clips in proportion to their weights, and copies of a clip are far apart.
     `crops(index)` is a pure function of its argument; each rank takes its own part of the clips.
     """
 
@@ -141,7 +146,7 @@ class CaptionedCrops:
         self.store, self.lengths, self.first_caption = store, clips.clips.lengths, clips.first  # (N,), (N + 1,)
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
         self.steps_per_epoch = -(-len(clips) // (batch_size * world))
-        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # threads cross an epoch at different times
+        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two, because threads may work on different epochs
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -183,10 +188,10 @@ class CaptionedCrops:
 
 
 class CaptionedTokens(CaptionedCrops):
-    """Batches of codes with the `conditions` of their captions, in the order of `clips.captions`."""
+    """Batches of codes with the conditions of their captions; `conditions` has the order of `clips.captions`."""
 
-    def __init__(self, clips: CaptionedClips, store: TokenStore, conditions: Conditions, **share: int):
-        super().__init__(clips, store, **share)
+    def __init__(self, clips: CaptionedClips, store: TokenStore, conditions: Conditions, **settings: Any):
+        super().__init__(clips, store, **settings)
         self.conditions = conditions
 
     def batch(self, index: int) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Batches of captions and motion latents of the frozen tokeniser, for language-motion pretraining.
 
-Latents of every clip are computed once from each of its first `stride` frames, with the same rows as the codes in data/encoded.py,
-and cached in a memory-mapped file in fp16 (3 GB for HumanML3D). Captions are tokenised once.
+The latents of every clip are computed once from each of its first `stride` frames on. They have the same rows as the codes in
+data/encoded.py and are cached in a memory-mapped file in fp16 (3 GB for HumanML3D). Captions are tokenised once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from utils.errors import UserError
 
 
 def cached_latents(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> np.ndarray:
-    """Latents (M, C) of `encode`, float16, memory-mapped, with the same rows as the codes of `cached_tokens`."""
+    """Latents (M, C) from `encode`, cached in a memory-mapped float16 file, with the same rows as the codes of `cached_tokens`."""
     rows = first_rows(clips.lengths, stride)[1].sum()
 
     def read(path: Path) -> np.ndarray | None:
@@ -44,18 +44,18 @@ class CaptionedLatents(CaptionedCrops):
     batch would contain a clip twice.
     """
 
-    def __init__(self, clips: CaptionedClips, store: TokenStore, latents: np.ndarray, ids: list[list[int]], **share: Any):
-        super().__init__(clips, store, **share)
+    def __init__(self, clips: CaptionedClips, store: TokenStore, latents: np.ndarray, ids: list[list[int]], **settings: Any):
+        super().__init__(clips, store, **settings)
         size = self.batch_size * self.world
         if size > len(self):
-            raise UserError(f"--batch_size {self.batch_size}: {size} clips a step, but there are only {len(self)}; lower it")
+            raise UserError(f"--batch_size {self.batch_size}: {size} clips per step, but there are only {len(self)}; lower it")
         self.latents = latents
         self.text_lengths = torch.tensor([len(row) for row in ids])
         self.ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
-        self.numbers = torch.unique(self.ids, dim=0, return_inverse=True)[1]  # what reads the same has the same
+        self.numbers = torch.unique(self.ids, dim=0, return_inverse=True)[1]  # equal captions have equal numbers
 
     def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Captions of similar length share a batch, and among these, clips of similar length: a word costs more than a latent."""
+        """Sort keys: first by caption length, then by clip length, because a word costs more than a latent."""
         return self.lengths[clips], self.text_lengths.numpy()[captions]
 
     def latent_sample(self, size: int = 20_000) -> Tensor:
@@ -67,8 +67,11 @@ class CaptionedLatents(CaptionedCrops):
         return self.tensors(self.crops(index))
 
     def tensors(self, crops: Crops) -> dict[str, Tensor]:
-        """{"latents": (B, N, C) float32, 0 at padding; "codes": (B, N) of the first layer, −1 at padding; "lengths": (B,) tokens;
-        "ids": (B, L); "text_lengths": (B,); "caption": (B,) an id shared by rows with equal ids or of the same clip}."""
+        """The batch of these crops.
+
+        {"latents": (B, N, C) float32, 0 at padding; "codes": (B, N) of the first layer, −1 at padding; "lengths": (B,) tokens;
+        "ids": (B, L); "text_lengths": (B,); "caption": (B,) an id shared by rows with equal token ids or of the same clip}.
+        """
         latents, codes = self.latents[crops.rows].astype(np.float32), self.store.codes[crops.rows, 0].astype(np.int64)
         latents[~crops.valid], codes[~crops.valid] = 0, -1
         captions = torch.from_numpy(crops.captions)
@@ -84,7 +87,7 @@ class CaptionedLatents(CaptionedCrops):
 
 
 def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
-    """An id (B,) per row, shared by rows with an equal clip (B,) or an equal text (B,)."""
+    """An id (B,) per row, shared by rows that have the same clip (B,) or the same text (B,)."""
     rows = np.arange(len(clips))
     first = [np.unique(values, return_index=True, return_inverse=True)[1:] for values in (clips, texts)]
     links = np.concatenate([index[inverse.reshape(-1)] for index, inverse in first])
@@ -93,16 +96,16 @@ def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
 
 
 def captioned_latents(
-    clips: CaptionedClips, tokeniser: Any, normaliser: Normaliser, ids: list[list[int]], **share: Any
+    clips: CaptionedClips, tokeniser: Any, normaliser: Normaliser, ids: list[list[int]], **settings: Any
 ) -> CaptionedLatents:
-    """Batches of a split, with codes and latents of a `models.vqvae.MotionTokeniser`, read from caches if these exist."""
+    """Batches of a split with codes and latents of a `models.vqvae.MotionTokeniser`, which are cached."""
     device = next(tokeniser.parameters()).device
 
     def on_device(encode: Encode) -> Encode:
         return lambda motion, lengths: encode(motion.to(device), lengths.to(device))
 
-    known = (normaliser, tokeniser.stride, fingerprint(tokeniser, normaliser.mean, normaliser.std))
-    store = cached_tokens(clips.clips, on_device(tokeniser.encode), *known)
-    latents = cached_latents(clips.clips, on_device(tokeniser.encode_latent), *known)
+    shared = (normaliser, tokeniser.stride, fingerprint(tokeniser, normaliser.mean, normaliser.std))
+    store = cached_tokens(clips.clips, on_device(tokeniser.encode), *shared)
+    latents = cached_latents(clips.clips, on_device(tokeniser.encode_latent), *shared)
     print(f"{len(clips)} clips, {len(clips.captions)} captions")
-    return CaptionedLatents(clips, store, latents, ids, **share)
+    return CaptionedLatents(clips, store, latents, ids, **settings)

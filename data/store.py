@@ -34,15 +34,15 @@ from utils.runtime import user_cache
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 PACK = "motions.pack"
-BLOCK = 512  # files read ahead of the writer
-LARGEST = 1000  # metres: no feature of a motion is larger, whatever it counts
-CHECKED = 1 << 30  # bytes of a pack whose checksum is compared at each use; a larger one would take too long
+BLOCK = 512  # files read in parallel before they are written
+LARGEST = 1000  # metres; motions with a larger absolute feature value are rejected
+CHECKED = 1 << 30  # bytes; the checksum of larger packs is not checked at each use, because this would take too long
 
 
-def named(names: Sequence[str], most: int = 5) -> str:
-    """A short list of names on one line: `a, b, c and 4 more`."""
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+def named(names: Sequence[str], limit: int = 5) -> str:
+    """The first `limit` names on one line, and the number of others: `a, b, c and 4 more`."""
+    shown = ", ".join(names[:limit])
+    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
 
 
 def _floats(content: bytes) -> np.ndarray:
@@ -58,7 +58,7 @@ def _statistics(path: Path, remedy: str) -> np.ndarray:
     try:
         values = _floats(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{path}: not there; {remedy}") from None
+        raise UserError(f"{path}: no such file; {remedy}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable .npy file ({error}); {remedy}") from None
     if values.ndim != 1 or not np.isfinite(values).all():
@@ -69,7 +69,7 @@ def _statistics(path: Path, remedy: str) -> np.ndarray:
 class Normaliser:
     """z-normalisation of motions `(..., D)`, NumPy or torch, by `mean (D,)` and `std (D,)`.
 
-    Raises `UserError` if widths differ, or for a deviation that is not positive.
+    Raises `UserError` if the widths differ or a standard deviation is not positive.
     """
 
     def __init__(self, mean: np.ndarray, std: np.ndarray):
@@ -90,7 +90,7 @@ class Normaliser:
         return self.mean, self.std
 
     def _like(self, motion: Array) -> tuple[Array, Array]:
-        """Mean and std of the kind, device and precision of `motion`."""
+        """Mean and std with the array type, device and dtype of `motion`."""
         if motion.shape[-1] != self.dim:
             raise UserError(f"motion: width {motion.shape[-1]}, but the statistics have {self.dim}; use the same dataset for both")
         if isinstance(motion, torch.Tensor):
@@ -98,10 +98,10 @@ class Normaliser:
         return self.mean, self.std
 
     def normalise(self, motion: Array) -> Array:
-        """Motion (..., D) in the dataset's units → z-normalised."""
+        """Motion (..., D) in the dataset's units → z-normalised motion."""
         mean, std = self._like(motion)
         motion = motion - mean
-        motion /= std  # in place: a third copy of a large batch is time
+        motion /= std  # in place, to save another copy of a large batch
         return motion
 
     def normalise_(self, motion: Array) -> Array:
@@ -112,18 +112,21 @@ class Normaliser:
         return motion
 
     def denormalise(self, motion: Array) -> Array:
-        """Z-normalised motion (..., D) → in the dataset's units."""
+        """Z-normalised motion (..., D) → motion in the dataset's units."""
         mean, std = self._like(motion)
         return motion * std + mean
 
     @classmethod
     def identity(cls, dim: int) -> Normaliser:
-        """Leaves motions (…, D) as they are."""
+        """A normaliser that leaves motions (…, D) unchanged."""
         return cls(np.zeros(dim, np.float32), np.ones(dim, np.float32))
 
     @classmethod
     def from_dataset(cls, spec: DatasetSpec) -> Normaliser:
-        """The folder's statistics for a tokeniser: std divided by `feat_bias` on root and foot contacts (MoMask's convention)."""
+        """The dataset's statistics for training a tokeniser.
+
+        As in MoMask, std is divided by `feat_bias` for root and foot contacts.
+        """
         remedy = "copy the dataset's Mean.npy and Std.npy there, or compute them with prepare/stats.py"
         mean, std = (_statistics(spec.root / name, remedy) for name in ("Mean.npy", "Std.npy"))
         if mean.size != spec.dim:
@@ -140,8 +143,8 @@ class Normaliser:
 
     @classmethod
     def load(cls, folder: str | Path) -> Normaliser:
-        """Read what `save` wrote (or the `meta` folder of a released checkpoint)."""
-        remedy = "a checkpoint needs meta/mean.npy and meta/std.npy of the training that made it"
+        """Read the `meta` folder of a checkpoint, written by `save` or released."""
+        remedy = "a checkpoint needs the meta/mean.npy and meta/std.npy of its training"
         return cls(*(_statistics(Path(folder) / f"{name}.npy", remedy) for name in ("mean", "std")))
 
 
@@ -149,7 +152,7 @@ class Normaliser:
 
 
 def _motion(reading: Future[bytes], dim: int, largest: float) -> np.ndarray | str:
-    """A motion `(T, D)` float32, or the reason why its file cannot be used."""
+    """The motion `(T, D)` float32 in a file, or the reason why the file cannot be used."""
     try:
         motion = _floats(reading.result())
     except (OSError, ValueError) as error:
@@ -161,18 +164,20 @@ def _motion(reading: Future[bytes], dim: int, largest: float) -> np.ndarray | st
     if not np.isfinite(motion).all():
         return "NaN or infinite values"
     if np.abs(motion).max() > largest:
-        return f"a value of {np.abs(motion).max():.3g}, which is no motion"
+        return f"a value of {np.abs(motion).max():.3g}, too large for a motion"
     return motion
 
 
 def _fingerprint(files: list[os.DirEntry], dim: int) -> str:
-    """A hash that changes when a file is added, removed or written."""
-    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(json.dumps([dim, facts]).encode()).hexdigest()
+    """A hash that changes when a file is added, removed or modified."""
+    parts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps([dim, parts]).encode()).hexdigest()
 
 
 def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerprint: str) -> None:
-    """Read all motions with a few threads and write the pack. The index lists unusable files with reasons, and the rows' CRC-32.
+    """Read all motions with a few threads and write the pack.
+
+    Its index contains the unusable files, with reasons, and the CRC-32 of the rows.
 
     The threads only read bytes: NumPy parses headers with `ast`, which is not thread-safe up to Python 3.11.7 (gh-106905).
     """
@@ -200,7 +205,7 @@ def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerp
 
 
 def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
-    """The index of a pack of these files; None if there is no such pack or it is damaged, which prints a note."""
+    """The index of a pack; None if there is no pack, or if it is outdated or damaged. A note reports damage."""
     try:
         with open(path, "rb") as pack:
             pack.seek(-8, os.SEEK_END)
@@ -208,7 +213,7 @@ def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
             rows = pack.seek(-8 - size, os.SEEK_END)
             index = json.loads(pack.read(size))
             if index["fingerprint"] != fingerprint:
-                return None  # of other files
+                return None  # made from other files
             if rows != 4 * dim * sum(index["lengths"]) or len(index["names"]) != len(index["lengths"]):
                 raise ValueError("its size is wrong")
             if rows <= CHECKED and "crc" in index and _crc(pack, rows) != index["crc"]:
@@ -232,7 +237,7 @@ def _crc(file: BinaryIO, size: int) -> int:
 
 
 def cache_folder(root: Path, cache_dir: Path | None = None) -> Path:
-    """Folder for the caches of a folder that must not be written to: in `cache_dir`, or in the user's cache."""
+    """The cache folder, in `cache_dir` or the user's cache, for a dataset folder that must not be written to."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or user_cache())
     return (cache_dir or cache / "lamp") / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
 
@@ -271,7 +276,7 @@ class Clips:
 class MotionStore:
     """All usable motions of `spec.root`, as one memory-mapped array `rows (R, D)`.
 
-    The first use packs the folder (into the user's cache if the folder is read-only); later uses open the pack, unless a source
+    The first use packs the folder (into the user's cache if the folder is read-only); later uses open the pack, unless a motion
     file has changed. Unusable files are skipped, named on stderr and listed in `skipped` (file → reason).
     Raises `UserError` if the folder is missing or holds no usable motion.
     """
@@ -283,8 +288,8 @@ class MotionStore:
             raise UserError(f"{folder}: no such folder; build dataset '{spec.name}' with prepare/, or point --data_root at it")
         files = sorted((file for file in os.scandir(folder) if file.name.endswith(".npy")), key=lambda file: file.name)
         path, index = self._open([file for file in files if file.is_file()], spec)
-        odd = {file.name: "no ordinary file, or a link to nothing" for file in files if not file.is_file()}
-        self.skipped: dict[str, str] = {**index["skipped"], **odd}
+        irregular = {file.name: "not a regular file, or a broken link" for file in files if not file.is_file()}
+        self.skipped: dict[str, str] = {**index["skipped"], **irregular}
         if not index["names"]:
             first = next((f"{name}: {reason}" for name, reason in self.skipped.items()), "it holds no .npy file")
             raise UserError(f"{folder}: no usable motion ({first}); check that this is dataset '{spec.name}'")
@@ -294,10 +299,10 @@ class MotionStore:
         self.names: list[str] = index["names"]
         self.lengths = np.array(index["lengths"], dtype=np.int64)
         self.rows = np.memmap(path, "<f4", "r", shape=(int(self.lengths.sum()), spec.dim))
-        self._place = {name: place for place, name in enumerate(self.names)}
+        self._index = {name: index for index, name in enumerate(self.names)}
 
     def _open(self, files: list[os.DirEntry], spec: DatasetSpec) -> tuple[Path, dict]:
-        """The pack that fits the files and its index; written first if there is none."""
+        """Path and index of the pack of these files, which is written if there is none."""
         fingerprint = _fingerprint(files, spec.dim)
         cache = cache_folder(self.root, self.cache_dir) / PACK
         packs = [cache] if self.cache_dir else [self.root / PACK, cache]
@@ -309,30 +314,30 @@ class MotionStore:
         return path, _read_index(path, fingerprint, spec.dim)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._place
+        return name in self._index
 
     def split(self, split: str) -> list[str]:
         """The names in `<split>.txt`, in order. Raises `UserError` if the file is missing, listing the existing splits."""
         path = self.root / f"{split}.txt"
         if not path.is_file():
-            there = ", ".join(sorted(file.stem for file in self.root.glob("*.txt"))) or "none"
-            raise UserError(f"{path}: no such split file; splits in this folder: {there}")
+            splits = ", ".join(sorted(file.stem for file in self.root.glob("*.txt"))) or "none"
+            raise UserError(f"{path}: no such split file; splits in this folder: {splits}")
         names = listed_names(path)
         if bare := [name.removesuffix(".npy") for name in names if name not in self and name.removesuffix(".npy") in self]:
-            note(f"{path}: {len(bare)} names end in .npy, which is left out: {named(bare)}")
+            note(f"{path}: {len(bare)} names end in .npy, which is ignored: {named(bare)}")
         return [name if name in self else name.removesuffix(".npy") for name in names]
 
     def clips(self, names: Sequence[str]) -> Clips:
-        """The whole clips called `names`. Names without a usable motion are left out and counted on stderr."""
+        """The whole clips with these names. Names without a usable motion are omitted and counted on stderr."""
         missing = [name for name in names if name not in self]
         if missing:
             print(f"{self.root}: {len(missing)} of {len(names)} names have no usable motion: {named(missing)}", file=sys.stderr)
         names = [name for name in names if name in self]
         if not names:
-            raise UserError(f"{self.root}: none of the names asked for has a usable motion; check the split file")
-        places = np.array([self._place[name] for name in names])
+            raise UserError(f"{self.root}: none of the requested names has a usable motion; check the split file")
+        index = np.array([self._index[name] for name in names])
         starts = np.cumsum(self.lengths) - self.lengths
-        return Clips(self.rows, names, starts[places], self.lengths[places])
+        return Clips(self.rows, names, starts[index], self.lengths[index])
 
 
 # Batches
@@ -351,10 +356,10 @@ def padded(rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int
 class MotionWindows:
     """Endless shuffled windows of `window` frames for training a tokeniser.
 
-    An epoch is a permutation of every window start of every clip (a clip shorter than the window is one padded window).
-    Epochs form one stream, from which step s takes the next `world × batch_size` windows, each rank its part: `batch(step)` depends
-    only on its argument, all batches are full, and no window is dropped. With `weights` (N,), a clip is drawn in proportion to its
-    weight times its frames, and its windows uniformly.
+    An epoch is a permutation of all window starts of all clips; a clip shorter than the window gives one padded window. Epochs form
+    one endless stream. Each step takes the next `world × batch_size` windows, which the ranks share. `batch(step)` depends only on
+    its argument, all batches are full, and no window is dropped. With `weights` (N,), a clip is drawn in proportion to its weight
+    times its frames, and its windows uniformly.
     """
 
     def __init__(
@@ -371,7 +376,7 @@ class MotionWindows:
         self.lengths = np.repeat(np.minimum(clips.lengths, window), counts)
         self.weights = None if weights is None else np.repeat(weights * clips.lengths / counts, counts)
         self.steps_per_epoch = -(-self.num_windows // (batch_size * world))
-        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two: a batch may reach into the next epoch
+        self._order = functools.lru_cache(maxsize=2)(self._permutation)  # two, because a batch may continue in the next epoch
 
     def _permutation(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng((self.seed, epoch))
@@ -380,6 +385,6 @@ class MotionWindows:
     def batch(self, step: int) -> dict[str, torch.Tensor]:
         """The windows of a step: `{"motion": (B, window, D), "lengths": (B,)}`."""
         stream = (step * self.world + self.rank) * self.batch_size + np.arange(self.batch_size)
-        epochs, places = np.divmod(stream, self.num_windows)
-        index = np.concatenate([self._order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
+        epochs, positions = np.divmod(stream, self.num_windows)
+        index = np.concatenate([self._order(int(epoch))[positions[epochs == epoch]] for epoch in np.unique(epochs)])
         return padded(self.rows, self.starts[index], self.lengths[index], self.window, self.normaliser)

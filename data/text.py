@@ -23,7 +23,8 @@ from utils.progress import progress
 
 # Reading
 
-LINE_ENDS = re.compile(r"\r\n|\n|\r")  # and no others: U+2028 is a character of a caption
+LINE_ENDS = re.compile(r"\r\n|\n|\r")  # only these: a caption may contain U+2028
+
 
 @dataclass(frozen=True, slots=True)
 class Caption:
@@ -51,8 +52,8 @@ def _seconds(field: str) -> float:
 def parse_captions(content: str, source: str | Path, faults: list[str] | None = None) -> list[Caption]:
     """The captions in a text file's content, ignoring blank lines, a byte order mark and a trailing Ctrl-Z.
 
-    A malformed line is skipped: it is appended to `faults`, or without that list named in a note. Raises `UserError`, naming
-    `source`, if no line is left.
+    Malformed lines are skipped and appended to `faults`, or, if that is None, reported in a note. Raises `UserError`, naming
+    `source`, if no line is valid.
     """
     captions, bad = [], []
     for number, line in enumerate(LINE_ENDS.split(content.removeprefix("\ufeff").rstrip("\x1a\0")), 1):
@@ -78,7 +79,7 @@ def parse_captions(content: str, source: str | Path, faults: list[str] | None = 
 
 
 def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
-    """The captions of one clip; see `parse_captions`. Raises `UserError` for a file that is missing, empty or has no captions."""
+    """Read the captions of a clip; see `parse_captions`. Raises `UserError` if the file is missing or contains no captions."""
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is not a regular file")
@@ -88,9 +89,9 @@ def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
         except UnicodeDecodeError:
             if b"\n" not in content.strip():
                 raise
-            text = content.decode("utf-8-sig", errors="replace")  # the lines it is in are skipped
+            text = content.decode("utf-8-sig", errors="replace")  # undecodable lines are skipped later
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable text file ({error}); every motion needs one") from None
+        raise UserError(f"{path}: not a readable text file ({error}); every motion needs a text file") from None
     return parse_captions(text, path, faults)
 
 
@@ -98,12 +99,15 @@ def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
 
 
 def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int = 4) -> int | np.ndarray:
-    """Frames kept of a clip: the largest multiple of `unit`, or one unit less if `double` (units of 10 and more: never less)."""
+    """The length of a crop: the largest multiple of `unit` frames, or one unit less if `double` is set and `unit` is below 10."""
     return (length // unit - (double if unit < 10 else 0)) * unit
 
 
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """The protocol's random crops, each clip drawing from (single, single, double): first frames `(B,)` and frames kept `(B,)`."""
+    """Random crops of the published protocol: first frames `(B,)` and lengths in frames `(B,)`.
+
+    `double` of `crop_length` is drawn with probability 1/3 for each clip.
+    """
     kept = crop_length(lengths, generator.integers(3, size=len(lengths)) == 2, unit)
     return generator.integers(lengths - kept, endpoint=True), kept
 
@@ -114,16 +118,16 @@ def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 
 def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -> Iterator[tuple[str, int, int, list[Caption]]]:
     """A clip with the captions of the whole clip, then its time-tagged parts: (name, first frame, frames, captions).
 
-    Parts outside `spec.min_frames <= frames < spec.max_frames` are left out. Tags are in seconds, so each dataset's own
-    fps counts (the released code cuts KIT-ML, 12.5 fps, as if it had 20).
+    Parts outside `spec.min_frames <= frames < spec.max_frames` are left out. Tags are in seconds and are converted with the
+    dataset's fps; the released code uses 20 fps even for KIT-ML, which has 12.5.
     """
     whole = [caption for caption in captions if not caption.tagged]
     if whole:
         yield name, 0, length, whole
-    for place, caption in enumerate(caption for caption in captions if caption.tagged):
+    for number, caption in enumerate(caption for caption in captions if caption.tagged):
         first = int(caption.start * spec.fps)
         frames = min(int(caption.end * spec.fps), length) - first
-        letter = ascii_uppercase[place % 26] * (place // 26 + 1)
+        letter = ascii_uppercase[number % 26] * (number // 26 + 1)
         if spec.min_frames <= frames < spec.max_frames:
             yield f"{letter}_{name}", first, frames, [caption]
 
@@ -131,9 +135,9 @@ def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -
 class CaptionedClips:
     """The clips of one split with their captions: whole clips and time-tagged parts, each with at least one caption.
 
-    Clips with `spec.min_frames <= T < spec.max_frames` are kept, and parts of kept clips by the same rule. `clips` holds the
-    motions; `captions[first[i] : first[i + 1]]` are those of clip i. Names without a usable motion or text are counted
-    on stderr, in one line. Raises `UserError` for a missing split file or texts folder, or if no clip is left.
+    Clips with `spec.min_frames <= T < spec.max_frames` are kept; the same rule applies to the parts of kept clips. `clips` holds
+    the motions; `captions[first[i] : first[i + 1]]` are the captions of clip i. Names without a usable motion or text are counted
+    on stderr. Raises `UserError` for a missing split file or texts folder, or if no clip is left.
     """
 
     def __init__(self, spec: DatasetSpec, split: str, store: MotionStore):
@@ -144,29 +148,29 @@ class CaptionedClips:
         names = store.split(split)
         whole = store.clips(names)
         in_range = (whole.lengths >= spec.min_frames) & (whole.lengths < spec.max_frames)
-        found: list[tuple[str, int, int, list[Caption]]] = []
+        kept: list[tuple[str, int, int, list[Caption]]] = []
         faults: list[str] = []
-        lines: list[str] = []  # that are malformed, of clips that have others
-        for place in progress(np.flatnonzero(in_range), desc=f"texts of {split}", unit="clip"):
+        lines: list[str] = []  # malformed lines of clips that also have valid ones
+        for index in progress(np.flatnonzero(in_range), desc=f"texts of {split}", unit="clip"):
             try:
-                captions = read_captions(folder / f"{whole.names[place]}.txt", lines)
+                captions = read_captions(folder / f"{whole.names[index]}.txt", lines)
             except UserError as error:
                 faults.append(str(error))
                 continue
             reversed_ = [caption for caption in captions if caption.tagged and caption.end <= caption.start]
-            lines += [f"{whole.names[place]}.txt: '{caption.text[:40]}' ends before it starts" for caption in reversed_]
-            for name, first, frames, own in pieces(whole.names[place], int(whole.lengths[place]), captions, spec):
-                found.append((name, int(whole.starts[place]) + first, frames, own))
+            lines += [f"{whole.names[index]}.txt: '{caption.text[:40]}' ends before it starts" for caption in reversed_]
+            for name, first, frames, described in pieces(whole.names[index], int(whole.lengths[index]), captions, spec):
+                kept.append((name, int(whole.starts[index]) + first, frames, described))
         if faults:
             print(f"{folder}: {len(faults)} of {len(names)} clips have no usable text: {named(faults, 3)}", file=sys.stderr)
         if lines:
             print(f"{folder}: skipped {len(lines)} malformed lines: {named(lines, 3)}", file=sys.stderr)
-        if not found:
+        if not kept:
             bounds = f"{spec.min_frames}…{spec.max_frames - 1} frames"
             raise UserError(f"{spec.root}: no clip of split '{split}' has {bounds} and a caption; check the split file and texts/")
-        clip_names, starts, lengths, captions = zip(*found)
+        clip_names, starts, lengths, captions = zip(*kept)
         self.clips = Clips(store.rows, list(clip_names), np.array(starts), np.array(lengths))
-        self.captions: list[Caption] = [caption for own in captions for caption in own]
+        self.captions: list[Caption] = [caption for of_clip in captions for caption in of_clip]
         self.first = np.cumsum([0, *map(len, captions)])  # (N + 1,)
 
     def __len__(self) -> int:
@@ -185,10 +189,10 @@ class CaptionedClips:
         """
         first, lengths = draw_crops(self.clips.lengths[index], generator)
         chosen = self.first[index] if first_caption else generator.integers(self.first[index], self.first[index + 1])
-        captions = [self.captions[place] for place in chosen]
+        captions = [self.captions[row] for row in chosen]
         return {
             **padded(self.clips.rows, self.clips.starts[index] + first, lengths, self.spec.max_motion, normaliser),
-            "names": [self.clips.names[place] for place in index],
+            "names": [self.clips.names[clip] for clip in index],
             "captions": [caption.text for caption in captions],
             "tokens": [caption.tokens.split() for caption in captions],
         }
@@ -201,7 +205,10 @@ class CaptionedClips:
         shuffle: bool = True,
         first_caption: bool = False,
     ) -> Iterator[dict]:
-        """One pass in batches of exactly `size`; the rest is dropped. If there are fewer clips, one batch of all."""
+        """One pass in batches of exactly `size` clips; an incomplete last batch is dropped.
+
+        If there are fewer clips than `size`, all clips form one batch.
+        """
         size = min(size, len(self))
         order = generator.permutation(len(self)) if shuffle else np.arange(len(self))
         for start in range(0, len(self) - size + 1, size):

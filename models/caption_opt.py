@@ -1,8 +1,8 @@
-"""LaMP's released captioner (`m2t.pth`): a motion encoder and a Q-Former of its own, whose queries OPT reads as if they were words.
+"""LaMP's released captioner (`m2t.pth`): its own motion encoder and Q-Former, whose projected query outputs precede OPT's words.
 
     motion → encoder → projection → queries → linear → [queries, </s>, a, man, is, caption …, newline]
 
-It reads a motion without lengths or masks, so motions of different lengths are encoded separately. Captions end with a newline.
+The encoder takes neither lengths nor masks, so motions of different lengths are encoded separately. Captions end with a newline.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from models.decoding import Search, write
-from models.opt import END, MARKS, OPT, OPTConfig, Running
+from models.opt import END, OPT, SPECIAL_TOKENS, OPTConfig, OPTState
 from models.qformer import QFormer, QFormerConfig
 from models.vqvae import Encoder, VQConfig
 
 PROMPT = "a man is"
-PLACES = 100  # of a sequence, queries included
-ROWS = 48  # sequences written at a time: their keys and values take 2 MB a place in OPT-2.7B
+MAX_POSITIONS = 100  # maximum sequence length of the released code, including queries
+MAX_SEQUENCES = 48  # sequences decoded at a time, which limits the memory for keys and values
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class CaptionOPTConfig(QFormerConfig):
 
 
 class CaptionOPT(nn.Module):
-    """Motions (B, T, D) are normalised, lengths (B,) in frames; queries are (B, P, H)."""
+    """The released captioner. Motions (B, T, D) are normalised, lengths (B,) are in frames, query outputs are (B, P, H)."""
 
     reads_codes = False
 
     def __init__(self, config: CaptionOPTConfig):
         super().__init__()
         self.config = c = config
-        self.tokenizer: Tokenizer | None = None  # OPT's, by `use_tokenizer_`
+        self.tokenizer: Tokenizer | None = None  # OPT's tokeniser, set by `use_tokenizer_`
         self.encoder = Encoder(c.encoder)
         self.motion_projection = nn.Linear(c.code_dim, c.cross_width, bias=False)
         self.qformer = QFormer(c)
@@ -81,17 +81,17 @@ class CaptionOPT(nn.Module):
 
     @property
     def longest(self) -> int:
-        """Most tokens of a caption that the released code writes."""
-        return max(1, PLACES - self.config.num_queries - 1 - len(PROMPT.split()))
+        """Maximum number of caption tokens in the released code."""
+        return max(1, MAX_POSITIONS - self.config.num_queries - 1 - len(PROMPT.split()))
 
     def use_tokenizer_(self, tokenizer: Tokenizer) -> CaptionOPT:
-        """Take OPT's tokeniser."""
+        """Set OPT's tokeniser; returns self."""
         self.tokenizer = tokenizer
         return self
 
     @torch.no_grad()
     def read(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """What the queries find in motions (B, T, D) of `lengths` (B,): (B, P, H). A motion has at least one token."""
+        """Encode motions (B, T, D) with `lengths` (B,) to query outputs (B, P, H). Each length must be at least `stride`."""
         queries = motion.new_empty(len(motion), self.config.num_queries, self.config.hidden_size)
         for frames in lengths.unique().tolist():
             rows = (lengths == frames).nonzero()[:, 0]
@@ -99,53 +99,59 @@ class CaptionOPT(nn.Module):
         return queries
 
     def context(self, latents: Tensor) -> Tensor:
-        """The encoder's latents (B, N, C) as the queries read them: (B, N, cross_width)."""
+        """Project the encoder's latents (B, N, C) to the context of the queries: (B, N, cross_width)."""
         return self.motion_projection(latents)
 
     def queries(self, context: Tensor) -> Tensor:
-        """The queries' outputs (B, P, H) after reading a motion's context (B, N, cross_width), all of it."""
+        """Query outputs (B, P, H) for motion contexts (B, N, cross_width) without padding."""
         return self.qformer.queries(context, torch.ones_like(context[..., 0], dtype=torch.bool))[0]
 
     def prefix(self, queries: Tensor) -> Tensor:
-        """Queries (B, P, H) as OPT's words: (B, P, W)."""
+        """Project query outputs (B, P, H) to OPT's word embeddings: (B, P, W)."""
         return self.projection(queries)
 
     @torch.no_grad()
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """`count` captions of each of B motions, best first; what is drawn goes by the motions' `numbers` (B,)."""
+        """Generate `count` captions for each of B motions, best first.
+
+        `numbers` (B,) select the random numbers for sampling each motion; the default is 0 to B - 1.
+        """
         numbers = torch.arange(len(queries)) if numbers is None else numbers
         start, *prompt = self.token_ids("</s>", PROMPT)
         (end,) = self.token_ids(END)
         ids = torch.tensor([start, *prompt], device=queries.device)
-        size, captions = max(1, ROWS // max(search.beams, count)), []
+        size, captions = max(1, MAX_SEQUENCES // max(search.beams, count)), []
         for rows, chosen in zip(queries.split(size), numbers.split(size)):
-            found = self.search(rows, ids, end, search.within(self.longest), count, chosen)
-            captions += [[self.words(row) for row in several] for several in found.tolist()]
+            sequences = self.search(rows, ids, end, search.within(self.longest), count, chosen)
+            captions += [[self.words(row) for row in candidates] for candidates in sequences.tolist()]
         return captions
 
     def search(self, queries: Tensor, prompt: Tensor, end: int, search: Search, count: int, numbers: Tensor) -> Tensor:
-        """Ids (B, count, L) that follow queries (B, P, H) and a prompt (L,), best first; `end` at and after each one's end."""
+        """Token ids (B, count, L) that continue query outputs (B, P, H) and a prompt (L,), best first.
+
+        Positions from the end of a caption on hold `end`.
+        """
         before = self.opt.embed(prompt[:-1]).expand(len(queries), -1, -1)
-        running = Running(self.opt, torch.cat((self.prefix(queries), before), dim=1))
-        return write(running, numbers, int(prompt[-1]), end, search, count)
+        state = OPTState(self.opt, torch.cat((self.prefix(queries), before), dim=1))
+        return write(state, numbers, int(prompt[-1]), end, search, count)
 
     def token_ids(self, *texts: str) -> list[int]:
-        """Ids of texts, one after another; a text that is a mark is one id."""
-        assert self.tokenizer is not None, "use_tokenizer_ comes first"
+        """Concatenated token ids of texts; the text of a special token gives one id."""
+        assert self.tokenizer is not None, "call use_tokenizer_ first"
         return [
             piece
             for text in texts
-            for piece in ([self.tokenizer.token_to_id(text)] if text in MARKS else self._encoded(text))
+            for piece in ([self.tokenizer.token_to_id(text)] if text in SPECIAL_TOKENS else self._encoded(text))
         ]  # fmt: skip
 
     def words(self, ids: list[int]) -> str:
-        """A caption, the prompt in front, of the ids after the prompt."""
+        """The text of a caption, including the prompt, from the token ids after the prompt."""
         (end,) = self.token_ids(END)
         ids = ids[: ids.index(end)] if end in ids else ids
-        marks = set(self.token_ids(*MARKS))
-        return " ".join([PROMPT, *self.tokenizer.decode([piece for piece in ids if piece not in marks]).split()])
+        special = set(self.token_ids(*SPECIAL_TOKENS))
+        return " ".join([PROMPT, *self.tokenizer.decode([piece for piece in ids if piece not in special]).split()])
 
     def _encoded(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False).ids

@@ -1,8 +1,8 @@
 """CLIP's text encoder, the condition of MoMask's models (Radford et al. 2021, section 2.4).
 
-A causal transformer over byte pairs. Its projected output at the end of the text is the feature: ids (B, L) → (B, C), equal to
-`encode_text` of OpenAI's package. That package is needed only for its byte pairs. Only tensors are read from its weights file:
-`torch.jit.load`, which the package uses, would also build the program in the file.
+A causal transformer over byte-pair tokens. The text feature is the projected output at the end token: ids (B, L) → (B, C), equal to
+`encode_text` of OpenAI's package. The package is needed only for its list of byte pairs. Only tensors are read from the weights
+file; `torch.jit.load`, which the package uses, would also build the program in the file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from utils.runtime import user_cache
 
 FILE = "ViT-B-32.pt"
 ADDRESS = f"https://openaipublic.azureedge.net/clip/models/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/{FILE}"
-MERGES = 48_894  # of the list in the package; with 2 × 256 bytes and 2 marks they make 49,408 tokens
+MERGES = 48_894  # used from the package's list; with 2 × 256 bytes and 2 special tokens they give 49,408 tokens
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 START, END = "<|startoftext|>", "<|endoftext|>"
 NAMES = {
@@ -64,7 +64,7 @@ class Layer(nn.Module):
 
 
 class ClipText(nn.Module):
-    """The text encoder. For ViT-B/32: 49,408 tokens, 77 positions, width 512, 12 layers, 512 outputs; heads are 64 wide."""
+    """The text encoder. ViT-B/32 has 49,408 tokens, 77 positions, width 512, 12 layers and 512 outputs. Heads have width 64."""
 
     def __init__(self, vocab: int, longest: int, dim: int, layers: int, out: int):
         super().__init__()
@@ -75,7 +75,7 @@ class ClipText(nn.Module):
         self.projection = nn.Parameter(torch.empty(dim, out))
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """ids (B, L), of which the first `lengths` (B,) are the text with start and end token → (B, C)."""
+        """ids (B, L), of which the first `lengths` (B,) are the text including start and end token → text features (B, C)."""
         size = ids.shape[1]
         x = self.words(ids) + self.positions[:size]
         causal = torch.ones(size, size, dtype=torch.bool, device=ids.device).tril()
@@ -85,21 +85,23 @@ class ClipText(nn.Module):
 
 
 def find_clip(checkpoints_dir: str | Path) -> Path:
-    """OpenAI's weights file, from `checkpoints_dir/clip` or `~/.cache/clip`. Raises `UserError`, saying where to put it, if it is
-    in neither."""
-    places = (Path(checkpoints_dir) / "clip" / FILE, user_cache() / "clip" / FILE)
-    for place in places:
-        if place.is_file():
-            return place
-    raise UserError(f"CLIP's weights are not here: download {ADDRESS} (340 MB) to {places[0]} or {places[1]}")
+    """Find OpenAI's weights file in `checkpoints_dir/clip` or `~/.cache/clip`.
+
+    Raises `UserError`, saying where to put the file, if it is in neither folder.
+    """
+    paths = (Path(checkpoints_dir) / "clip" / FILE, user_cache() / "clip" / FILE)
+    for path in paths:
+        if path.is_file():
+            return path
+    raise UserError(f"CLIP's weights are missing: download {ADDRESS} (340 MB) to {paths[0]} or {paths[1]}")
 
 
 def load_clip(path: str | Path) -> ClipText:
-    """The text encoder in a CLIP file, in float32 and eval mode. Raises `UserError` for a file that holds none."""
+    """Load the text encoder of a CLIP weights file, in float32 and eval mode. Raises `UserError` if the file holds none."""
     try:
         state = {_renamed(name): value.float() for name, value in read_tensors(path).items() if not name.startswith("visual.")}
-        for leftover in ("logit_scale", "input_resolution", "context_length", "vocab_size"):
-            state.pop(leftover, None)
+        for unused in ("logit_scale", "input_resolution", "context_length", "vocab_size"):
+            state.pop(unused, None)
         layers = {name.split(".")[1] for name in state if name.startswith("layers.")}
         model = ClipText(*state["words.weight"].shape[:1], *state["positions"].shape, len(layers), state["projection"].shape[1])
         model.load_state_dict(state)
@@ -110,15 +112,16 @@ def load_clip(path: str | Path) -> ClipText:
 
 
 def _renamed(name: str) -> str:
-    for theirs, ours in NAMES.items():
-        name = name.replace(theirs, ours)
+    for old, new in NAMES.items():
+        name = name.replace(old, new)
     return name
 
 
 def load_byte_pairs() -> Tokenizer:
-    """OpenAI's byte-pair tokeniser: lower case, with a start and an end token. Raises `UserError` if it is not installed.
+    """Load OpenAI's byte-pair tokeniser, which lower-cases text and adds a start and an end token.
 
-    Of its repair of wrongly decoded text (ftfy), only curly quotes and composed letters are handled.
+    OpenAI repairs wrongly decoded text with ftfy; only its conversion of curly quotes and of decomposed letters is done here.
+    Raises `UserError` if the package is not installed.
     """
     spec = importlib.util.find_spec("clip")
     folder = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else Path()
@@ -130,9 +133,9 @@ def load_byte_pairs() -> Tokenizer:
 
 
 def byte_pairs(merges: list[tuple[str, str]]) -> Tokenizer:
-    """CLIP's tokeniser with these merges. Ids are in the order bytes, bytes that end a word, merges, start and end token."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes that stand for themselves, the others for 256, …
-    alphabet = [chr(byte) for byte in printable] + [chr(256 + place) for place in range(256 - len(printable))]
+    """Build CLIP's tokeniser from its merges. Token ids are ordered: bytes, bytes that end a word, merges, start and end token."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # these bytes stand for themselves
+    alphabet = [chr(byte) for byte in printable] + [chr(256 + index) for index in range(256 - len(printable))]
     tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in merges), START, END]
     vocab = {token: number for number, token in enumerate(tokens)}
     tokenizer = Tokenizer(BPE(vocab=vocab, merges=merges, end_of_word_suffix="</w>"))
@@ -146,7 +149,7 @@ def byte_pairs(merges: list[tuple[str, str]]) -> Tokenizer:
     return tokenizer
 
 
-# The weights file: a TorchScript archive (OpenAI's), or a state dict that `torch.save` wrote
+# The weights file: OpenAI's TorchScript archive, or a state dict written by `torch.save`
 
 STORAGES = {"FloatStorage": torch.float32, "HalfStorage": torch.float16, "LongStorage": torch.int64, "IntStorage": torch.int32}
 KNOWN = {
@@ -156,7 +159,7 @@ KNOWN = {
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU. Runs no code of the file."""
+    """Read the tensors of a weights file by name, on the CPU, without running code from the file."""
     with zipfile.ZipFile(path) as archive:
         scripts = [name for name in archive.namelist() if name.endswith("/constants.pkl")]
         if not scripts:
@@ -166,11 +169,11 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 class _Module:
-    """A module of an archive, with its attributes but no methods."""
+    """Stands for a module in an archive; has its attributes but no methods."""
 
 
 class _Archive(pickle.Unpickler):
-    """Reads modules as `_Module` and tensors as tensors; any other class in the file is refused."""
+    """Unpickles modules as `_Module` and tensors as tensors; raises for any other class in the file."""
 
     def __init__(self, archive: zipfile.ZipFile, folder: str):
         super().__init__(archive.open(f"{folder}data.pkl"))
@@ -183,7 +186,7 @@ class _Archive(pickle.Unpickler):
             return STORAGES[name]
         if (module, name) in KNOWN:
             return KNOWN[module, name]
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        raise pickle.UnpicklingError(f"it needs the class {module}.{name}")
 
     def persistent_load(self, pid: tuple) -> Tensor:
         _, dtype, key, _, _ = pid

@@ -1,8 +1,8 @@
 """Text conditions as input of the transformers: prefix tokens, and augmentation in training.
 
-A condition is the vector of a text, (B, C), or the vector followed by one row per word, (B, 1 + W, C). Words fill the last
-`word_dim` columns of their rows; the other columns, and the rows after a text's last word, are zero. A condition of zeros means "no
-text" (classifier-free guidance).
+A condition is the vector of a text, (B, C), or that vector followed by one row per word, (B, 1 + W, C). A word fills the last
+`word_dim` columns of its row; the other columns, and the rows after the last word of a text, are zero. A condition of zeros stands
+for "no text" in classifier-free guidance.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data.conditions import Conditions
-from models.layers import sinusoidal_positions
+from models.layers import sinusoidal_positions, whiten_
 
 
 def condition_of(batch: dict[str, Tensor]) -> Tensor:
-    """The condition of a training batch, (B, C) or (B, 1 + W, C): its "condition" (B, C), followed by its "words" (B, W, word_dim)
-    if it has any, zero-padded on the left to width C."""
+    """The condition of a training batch, (B, C) or (B, 1 + W, C).
+
+    It is batch["condition"] (B, C), followed by batch["words"] (B, W, word_dim), if present, zero-padded on the left to width C.
+    """
     vector, words = batch["condition"], batch.get("words")
     if words is None:
         return vector
@@ -32,17 +34,19 @@ def rows_of(condition: Tensor) -> Tensor:
     return condition[:, None] if condition.ndim == 2 else condition
 
 
-def text_prefix(condition: Tensor, of_vector: nn.Linear, of_words: nn.Linear | None) -> tuple[Tensor, Tensor]:
-    """A condition as prefix tokens (B, P, D) and their mask (B, P), True = valid: one token for the vector, and one per word if the
-    model reads words (`of_words` is not None)."""
-    condition = rows_of(condition).to(of_vector.weight.dtype)
-    prefix, valid = of_vector(condition[:, :1]), torch.ones_like(condition[:, :1, 0], dtype=torch.bool)
-    if of_words is None or condition.shape[1] == 1:
+def text_prefix(condition: Tensor, vector_layer: nn.Linear, word_layer: nn.Linear | None) -> tuple[Tensor, Tensor]:
+    """Project a condition to prefix tokens (B, P, D); also returns their mask (B, P), True = valid.
+
+    There is one token for the vector and, if the model uses words (`word_layer` is not None), one per word.
+    """
+    condition = rows_of(condition).to(vector_layer.weight.dtype)
+    prefix, valid = vector_layer(condition[:, :1]), torch.ones_like(condition[:, :1, 0], dtype=torch.bool)
+    if word_layer is None or condition.shape[1] == 1:
         return prefix, valid
-    words = condition[:, 1:, -of_words.in_features :]
-    placed = of_words(words)
-    placed = placed + sinusoidal_positions(words.shape[1], placed.shape[2], placed.device, placed.dtype)
-    return torch.cat((prefix, placed), dim=1), torch.cat((valid, words.any(-1)), dim=1)
+    words = condition[:, 1:, -word_layer.in_features :]
+    tokens = word_layer(words)
+    tokens = tokens + sinusoidal_positions(words.shape[1], tokens.shape[2], tokens.device, tokens.dtype)
+    return torch.cat((prefix, tokens), dim=1), torch.cat((valid, words.any(-1)), dim=1)
 
 
 def without(condition: Tensor, dropped: Tensor) -> Tensor:
@@ -50,23 +54,32 @@ def without(condition: Tensor, dropped: Tensor) -> Tensor:
     return condition.masked_fill(dropped.view(-1, *[1] * (condition.ndim - 1)), 0)
 
 
-class Disturbance(nn.Module):
+def init_condition_(vector_layer: nn.Linear, word_layer: nn.Linear | None, vectors: Tensor, words: Tensor | None) -> None:
+    """Initialise the layers of `text_prefix` so that they separate the training captions: vectors (N, C), words (R, W)."""
+    whiten_(vector_layer, vectors)
+    if word_layer is not None:
+        whiten_(word_layer, words.float())
+
+
+class ConditionAugmentation(nn.Module):
     """Augments conditions in training, so that the model generalises to prompts worded differently from the captions.
 
-    Each sample gets Gaussian noise, whose standard deviation is that of the features times a factor drawn from 0 to `noise`. A
-    fraction `drop` of the samples lose one part: the vector of one encoder, or the words. Does nothing before `set_` is called, or
-    in eval mode.
+    Gaussian noise is added to each sample; its standard deviation is that of the features times a factor drawn from 0 to `noise`.
+    In a fraction `drop` of the samples, one part is set to zero: the vector of one encoder, or the words. Before `set_` is called,
+    and in eval mode, the condition is returned unchanged.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.noise = self.drop = 0.0
         self.register_buffer("spread", torch.zeros(2, 0), persistent=False)  # (2, C): std of the vector and of the words
-        self.register_buffer("kept", torch.zeros(0, 2, 0), persistent=False)  # (parts, 2, C): 0 for what a dropped part removes
+        self.register_buffer("kept", torch.zeros(0, 2, 0), persistent=False)  # (parts, 2, C): 0 for features of a part, else 1
 
     def set_(self, conditions: Conditions, parts: Sequence[int], noise: float, drop: float) -> None:
-        """Set the strength of the augmentation, and the features' standard deviations from `conditions`. `parts` are the widths of
-        the encoders' vectors."""
+        """Set the strength of the augmentation, and compute the features' standard deviations from `conditions`.
+
+        `parts` are the widths of the encoders' vectors.
+        """
         words, spread = conditions.words, torch.zeros(2, conditions.dim)
         spread[0] = conditions.vectors.std(0)
         vector_parts = torch.eye(len(parts)).repeat_interleave(torch.tensor(parts), dim=1)  # (encoders, C)
@@ -81,16 +94,16 @@ class Disturbance(nn.Module):
         if not self.training or not (self.noise or self.drop):
             return condition
         device, rows = condition.device, rows_of(condition)  # (B, S, C)
-        chance = torch.rand(3, len(rows), 1, 1, device=device, generator=generator)
+        uniform = torch.rand(3, len(rows), 1, 1, device=device, generator=generator)
         if self.noise:
             noise = torch.randn(rows.shape, device=device, generator=generator)
-            rows = rows + self.noise * chance[0] * noise * self._by_row(self.spread[None], rows) * rows.any(-1, keepdim=True)
+            rows = rows + self.noise * uniform[0] * noise * self._by_row(self.spread[None], rows) * rows.any(-1, keepdim=True)
         if self.drop:
-            part = (chance[1, :, 0, 0] * len(self.kept)).long()
-            rows = torch.where(chance[2] < self.drop, rows * self._by_row(self.kept[part], rows), rows)
+            part = (uniform[1, :, 0, 0] * len(self.kept)).long()
+            rows = torch.where(uniform[2] < self.drop, rows * self._by_row(self.kept[part], rows), rows)
         return rows.view(condition.shape)
 
     @staticmethod
     def _by_row(pairs: Tensor, rows: Tensor) -> Tensor:
-        """Pairs (B, 2, C), one row for the vector and one for all words, expanded to one row per row of the condition (B, S, C)."""
+        """Expand pairs (B, 2, C), whose second row applies to all words, to one row per row of the condition: (B, S, C)."""
         return torch.cat((pairs[:, :1], pairs[:, 1:].expand(-1, rows.shape[1] - 1, -1)), dim=1)

@@ -1,7 +1,7 @@
-"""Configs from files, checked against the file's tensors before a model is built.
+"""Check a config read from a file against the file's tensors before a model is built.
 
-A config is a dataclass. Types, ranges and sizes are checked here, so that a damaged or hostile header cannot ask for a model far
-larger than its file, or for one that takes forever to build.
+A config is a dataclass. Types, ranges and sizes are checked, so that a damaged or malicious file cannot request a model far larger
+than the file itself, or one that takes forever to build.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 
-SMALL = {"dilation_growth_rate": 16, "down_t": 8, "stride": 1024}  # not determined by shapes; larger than any model in use
-FREE = 1024  # up to which a size need not be found among the tensors' sizes: a model of these is small
-UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+MAXIMUM = {"dilation_growth_rate": 16, "down_t": 8, "stride": 1024}  # of settings without a tensor; far above any model in use
+SMALL_SIZE = 1024  # sizes up to this are accepted even if no tensor has them, because such a model is small
+# Exceptions that can occur when a model is built from unsuitable values.
+BUILD_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor], source: str | Path) -> Any:
-    """An instance of a config class from a file's values. Raises `UserError` that names the first value that is wrong."""
+    """Create a config of class `config_class` from a file's values. Raises `UserError`, naming the first invalid value."""
     if not isinstance(values, dict):
-        raise UserError(f"{source}: its config is {type(values).__name__}, not a table of settings; the file is damaged")
+        raise UserError(f"{source}: its config is {type(values).__name__}, not a dict of settings; the file is damaged")
     hints = typing.get_type_hints(config_class)
-    sizes = {size - spare for value in state.values() for size in value.shape for spare in (0, 1, 2)}  # marks beside the codes
+    sizes = {size - spare for value in state.values() for size in value.shape for spare in (0, 1, 2)}  # 1 or 2: special tokens
     for field in fields(config_class):
         if field.name not in values:
             continue
@@ -46,7 +47,7 @@ def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor],
 
 
 def of_type(value: Any, hint: Any) -> bool:
-    """Whether a value from JSON fits a field's type."""
+    """Whether a value read from JSON has the type `hint` of a config field."""
     origin = typing.get_origin(hint)
     if origin in (types.UnionType, typing.Union):
         return any(of_type(value, part) for part in typing.get_args(hint))
@@ -63,27 +64,27 @@ def of_type(value: Any, hint: Any) -> bool:
 
 
 def in_range(name: str, value: Any, sizes: set[int], tensors: int) -> bool:
-    """Whether a number of a config is possible, given the sizes and the number of the file's tensors."""
+    """Whether a config value is plausible, given the sizes of the file's tensors and their number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return not isinstance(value, str) or len(value) <= 4096
     if "drop" in name or "prob" in name:
         return 0 <= value <= 1
     if isinstance(value, float):
         return math.isfinite(value) and abs(value) < 1e6
-    if name in SMALL:
-        return 0 <= value <= SMALL[name]
+    if name in MAXIMUM:
+        return 0 <= value <= MAXIMUM[name]
     if "layers" in name or name in ("depth", "num_quantizers"):
-        return 0 <= value <= tensors  # each has a tensor of its own, at least
-    return 0 <= value <= FREE or value in sizes
+        return 0 <= value <= tensors  # every layer has at least one tensor
+    return 0 <= value <= SMALL_SIZE or value in sizes
 
 
 def built(build: Callable[[Any], nn.Module], config: Any, source: str | Path) -> nn.Module:
-    """A model built from a checked config. Raises `UserError` if it cannot be built."""
+    """Build a model from a checked config. Raises `UserError` if it cannot be built."""
     try:
         return build(config)
     except UserError:
         raise
-    except UNFIT as error:
+    except BUILD_ERRORS as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(f"{source}: no model can be built from its config ({reason}); it is damaged") from error
 
@@ -92,6 +93,6 @@ def shown(value: Any) -> str:
     """A value as text of at most 60 characters."""
     try:
         text = repr(value)
-    except ValueError:  # a number of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         text = "a very long number"
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -2,8 +2,8 @@
 
 Two encoders embed into one space, where the distance between a text and a motion measures how badly they match. Motion (B, T, D)
 without its last four dimensions (foot contacts) → convolutions, one movement vector per four frames → bidirectional GRU → (B, E).
-Word vectors (B, L, W) and their part-of-speech classes (B, L, P) → bidirectional GRU → (B, E). Tensors are named as in the released
-files.
+Word vectors (B, L, W) and their part-of-speech classes (B, L, P) → bidirectional GRU → (B, E). Parameters have the names of the
+released files.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from models.linear import Linear
 from utils.checkpoint import freeze
 from utils.errors import UserError
 
-STRIDE = 4  # frames a movement
-UNSEEN = 4  # dimensions at a row's end, the foot contacts
+STRIDE = 4  # frames per movement vector
+UNSEEN = 4  # last dimensions of a row, the foot contacts, which the encoder does not use
 SLOPE = 0.2  # of leaky ReLU
 DROPOUT = 0.2  # between the convolutions
 
@@ -31,7 +31,7 @@ DROPOUT = 0.2  # between the convolutions
 class EvaluatorConfig:
     """Sizes of an evaluator; the defaults are the released ones.
 
-    `max_frames` is the width of training batches: shorter clips are zero-padded, a clip of this length is not.
+    `max_frames` is the number of frames to which training batches are zero-padded.
     """
 
     dim: int = 263
@@ -43,7 +43,7 @@ class EvaluatorConfig:
     word_dim: int = 300
     pos_dim: int = 15
     max_frames: int = 196
-    margin: float = 10.0  # how far apart a text and a motion that do not match are wanted
+    margin: float = 10.0  # minimum distance wanted between a text and a motion that do not match
     info_nce: float = 0.0  # weight of the InfoNCE loss, with the negative distance as similarity
 
 
@@ -75,7 +75,7 @@ class SequenceEncoder(nn.Module):
         # Autocast runs GRUs on a GPU in fp16, whose range is too small to train in.
         with torch.autocast(x.device.type, enabled=False):
             x = self.input_emb(x.to(self.hidden))
-            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)  # wants them on the CPU
+            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)  # needs CPU lengths
             _, (forward, backward) = self.gru(packed, self.hidden.expand(-1, len(x), -1).contiguous())  # (B, H) each
             return self.output_net(torch.cat((forward, backward), dim=-1))
 
@@ -102,29 +102,29 @@ class Evaluator(nn.Module):
         self.text_encoder = TextEncoder(c.word_dim, c.pos_dim, c.text_hidden, c.embed_dim)
 
     def embed_motion(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """Motion (B, T, D), normalised with the evaluator's own statistics, lengths (B,) in frames → (B, E), in the same order.
+        """Motion (B, T, D), normalised with the evaluator's own statistics, and lengths (B,) in frames → embeddings (B, E).
 
-        Frames beyond a clip's end have no effect. Raises `UserError` for another width, or a length out of range.
+        Frames beyond a clip's end have no effect. Raises `UserError` for a wrong feature width or a length out of range.
         """
-        on_cpu = lengths.cpu()  # once: what follows asks for them again and again
+        on_cpu = lengths.cpu()  # copied once, because the lengths are read several times
         movements = self.movement_encoder(self._followed_by_zeros(motion, lengths.to(motion.device), on_cpu)[..., :-UNSEEN])
         return self.motion_encoder(movements, on_cpu // STRIDE)
 
     def embed_text(self, words: Tensor, pos: Tensor, lengths: Tensor) -> Tensor:
-        """Word vectors (B, L, W), one-hot classes (B, L, P), lengths (B,) with sos and eos → (B, E), in the same order."""
+        """Word vectors (B, L, W), one-hot classes (B, L, P), lengths (B,) including sos and eos → embeddings (B, E)."""
         return self.text_encoder(words, pos, lengths)
 
     def _followed_by_zeros(self, motion: Tensor, lengths: Tensor, on_cpu: Tensor) -> Tensor:
-        """Zero-pad after each clip's end, as far as the convolutions reach; a clip of `max_frames` gets no padding.
+        """Set frames after each clip's end to zero, and zero-pad the batch as far as the convolutions reach.
 
-        `on_cpu` is a copy of the lengths (B,) on the CPU.
+        The result has at most `max_frames` frames. `on_cpu` is a copy of the lengths (B,) on the CPU.
         """
-        shortest, longest, most = int(on_cpu.min()), int(on_cpu.max()), min(motion.shape[1], self.config.max_frames)
+        shortest, longest, limit = int(on_cpu.min()), int(on_cpu.max()), min(motion.shape[1], self.config.max_frames)
         if motion.shape[2] != self.config.dim:
-            raise UserError(f"motion: width {motion.shape[2]}, but the evaluator was made for {self.config.dim}; use its dataset")
-        if not STRIDE <= shortest <= longest <= most:
+            raise UserError(f"motion: width {motion.shape[2]}, but the evaluator needs {self.config.dim}; use its dataset")
+        if not STRIDE <= shortest <= longest <= limit:
             span = f"{shortest} to {longest} frames"
-            raise UserError(f"motions of {span}: the evaluator sees {STRIDE} to {most}; leave others out, or cut them")
+            raise UserError(f"motions of {span}: the evaluator takes {STRIDE} to {limit}; omit or cut the others")
         width = min(longest + STRIDE, self.config.max_frames)
         motion = motion[:, :width].masked_fill(~valid_mask(lengths, min(width, motion.shape[1]))[..., None], 0)
         return F.pad(motion, (0, 0, 0, width - motion.shape[1]))
@@ -133,11 +133,11 @@ class Evaluator(nn.Module):
         """The contrastive loss of Hadsell et al. 2006, as the evaluator's authors trained it: matching pairs of text and motion are
         pulled to distance 0, others are pushed at least `margin` apart.
 
-        The authors pair each text with one other motion, by a random shift of the batch; the mean over all shifts is the same loss
-        with less noise. Motions of clips with the same caption are not used as negatives.
+        The authors pair each text with one other motion, by a random shift of the batch. The mean over all shifts, used here, is
+        the same loss with less noise. Motions of clips with the same caption are not used as negatives.
 
-        `batch`: {'motion' (B, T, D), 'lengths' (B,), 'words' (B, L, W), 'pos' (B, L, P), 'text_lengths' (B,), 'caption' (B,) with a
-        number that equal texts share}. Logs all terms, and the fraction of texts whose own motion is the nearest.
+        `batch`: {'motion' (B, T, D), 'lengths' (B,), 'words' (B, L, W), 'pos' (B, L, P), 'text_lengths' (B,), 'caption' (B,), an id
+        shared by equal texts}. Logs all terms, and the fraction of texts whose own motion is the nearest.
 
         With `info_nce`, the InfoNCE loss (van den Oord et al. 2018) in both directions is added. Unlike the mean over all pairs, it
         weights hard negatives, such as the same action in another mood.
@@ -145,14 +145,14 @@ class Evaluator(nn.Module):
         motion = self.embed_motion(batch["motion"], batch["lengths"])
         text = self.embed_text(batch["words"], batch["pos"], batch["text_lengths"])
         distance = torch.cdist(text, motion, compute_mode="donot_use_mm_for_euclid_dist")  # (B, B), exact near 0
-        others = batch["caption"][:, None] != batch["caption"]
+        negative = batch["caption"][:, None] != batch["caption"]
         match = distance.diagonal().square().mean()
-        mismatch = (F.relu(self.config.margin - distance).square() * others).sum() / others.sum().clamp(min=1)
+        mismatch = (F.relu(self.config.margin - distance).square() * negative).sum() / negative.sum().clamp(min=1)
         target = torch.arange(len(text), device=text.device)
         logs = {"match": match, "mismatch": mismatch, "accuracy": (distance.argmin(1) == target).float().mean()}
         loss = match + mismatch
         if self.config.info_nce:
-            same_caption = ~others & ~torch.eye(len(text), dtype=torch.bool, device=text.device)
+            same_caption = ~negative & ~torch.eye(len(text), dtype=torch.bool, device=text.device)
             logits = -distance.masked_fill(same_caption, torch.inf)
             logs["info_nce"] = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
             loss = loss + self.config.info_nce * logs["info_nce"]
@@ -161,9 +161,9 @@ class Evaluator(nn.Module):
 
 @torch.no_grad()
 def fused(model: Evaluator) -> Evaluator:
-    """A frozen copy that computes the same with a quarter fewer multiplications per motion, for embedding many motions.
+    """A frozen copy of an evaluator that computes the same embeddings with a quarter fewer multiplications per motion.
 
-    The two linear layers between convolutions and GRU and the GRU's input layer are merged into one.
+    The GRU's input layer and the two linear layers before it are merged into one.
     """
     model = copy.deepcopy(model)
     first, second, gru = model.movement_encoder.out_net, model.motion_encoder.input_emb, model.motion_encoder.gru
@@ -171,9 +171,9 @@ def fused(model: Evaluator) -> Evaluator:
     bias = second.weight @ first.bias + second.bias
     state = gru.state_dict()
     for direction in ("", "_reverse"):
-        own = state[f"weight_ih_l0{direction}"]
-        state[f"weight_ih_l0{direction}"] = own @ weight
-        state[f"bias_ih_l0{direction}"] = own @ bias + state[f"bias_ih_l0{direction}"]
+        input_weight = state[f"weight_ih_l0{direction}"]
+        state[f"weight_ih_l0{direction}"] = input_weight @ weight
+        state[f"bias_ih_l0{direction}"] = input_weight @ bias + state[f"bias_ih_l0{direction}"]
     model.movement_encoder.out_net = model.motion_encoder.input_emb = nn.Identity()
     model.motion_encoder.gru = nn.GRU(first.in_features, gru.hidden_size, batch_first=True, bidirectional=True).to(weight)
     model.motion_encoder.gru.load_state_dict(state)

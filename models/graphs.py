@@ -23,8 +23,10 @@ Function = Callable[..., Tensor]
 
 
 class Graphs:
-    """The graphs of a model's functions. A graph holds the memory addresses of the weights, so moved or replaced weights need a new
-    graph."""
+    """Captures and replays CUDA graphs of a model's functions.
+
+    A graph holds the memory addresses of the weights, so a new graph is captured when weights are moved or replaced.
+    """
 
     def __init__(self, model: nn.Module):
         self.model = model
@@ -33,9 +35,9 @@ class Graphs:
         self.pool: Any = None  # of GPU memory, shared by all graphs: they are replayed one after the other
 
     def __call__(self, function: Function, tensors: tuple[Tensor, ...], *constants: float | None) -> Tensor:
-        """`function(*tensors, *constants)`, by a graph if possible. Tensors are (B, S, …) with their own S; the result is (B, L, …)
-        with the L of the first one.
+        """Compute `function(*tensors, *constants)`, with a graph if possible.
 
+        Each tensor is (B, S, …), where S may differ between tensors. The result is (B, L, …), where L is the S of the first tensor.
         The function must depend only on its arguments and the model's weights. Its result at valid positions must not depend on
         the padding that follows them.
         """
@@ -44,7 +46,7 @@ class Graphs:
             return function(*tensors, *constants)
         padded = tuple(map(to_units, tensors))
         key = self._key(function, padded, constants)
-        if key not in self.graphs:  # the first call with these shapes, perhaps the only one
+        if key not in self.graphs:  # the first call with these shapes, which may be the only one
             self.graphs[key] = None
             while len(self.graphs) > MOST_GRAPHS:
                 self.graphs.popitem(last=False)
@@ -56,7 +58,7 @@ class Graphs:
         return self.graphs[key](*padded)[:, : first.shape[1]]
 
     def _key(self, function: Function, tensors: tuple[Tensor, ...], constants: tuple[float | None, ...]) -> tuple:
-        """What a graph depends on: function, constants, precision, shapes, and the addresses of the weights."""
+        """The cache key of a graph: function, constants, precision, shapes, and the addresses of the weights."""
         self.weights = self.weights or list(self.model.parameters())
         addresses = tuple(weight.data_ptr() for weight in self.weights)
         shapes = tuple((tensor.shape, tensor.dtype) for tensor in tensors)
@@ -70,7 +72,10 @@ def to_units(tensor: Tensor) -> Tensor:
 
 
 def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[float | None, ...], pool: Any) -> Function:
-    """The function captured as a CUDA graph for tensors of these shapes, with intermediate results in a memory pool."""
+    """Capture a function as a CUDA graph for tensors of these shapes; returns a function that replays the graph.
+
+    Intermediate results lie in the memory `pool`.
+    """
     inputs = tuple(tensor.clone() for tensor in tensors)
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

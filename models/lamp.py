@@ -1,16 +1,16 @@
-"""LaMP: language-motion pretraining. A Q-Former that aligns captions with the latents of a frozen motion tokeniser.
+"""LaMP, language-motion pretraining: a Q-Former that aligns captions with the latents of a frozen motion tokeniser.
 
-LaMP section 3.2. Learned queries read a motion through cross-attention. Four losses, one method each, train them:
+See LaMP, section 3.2. Learned queries attend to a motion through cross-attention. They are trained by four losses, one method each:
 
     contrastive   a caption and its motion are closer to each other than to other captions and motions
-    matching      classify whether a caption and a motion belong together, from both at once
+    matching      classify whether a caption and a motion belong together
     captioning    predict the caption, word by word, from the queries
-    generation    predict the motion's codes from queries that read the caption instead of a motion
+    generation    predict the motion's codes from queries that attend to the caption
 
-A batch is {"latents": (B, N, C) the tokeniser's encoder outputs, "codes": (B, N) base codes, "lengths": (B,) tokens, "ids": (B, L)
-WordPiece "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) a number that equal texts share}.
+A batch is {"latents": (B, N, C) outputs of the tokeniser's encoder, "codes": (B, N) base codes, "lengths": (B,) in tokens,
+"ids": (B, L) WordPiece ids of "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) an id shared by equal texts}.
 
-Where the released code differs from the paper, `LaMPConfig.released` selects its behaviour; only released weights use it.
+The released code differs from the paper in some details. `LaMPConfig.released` selects them and is set only for released weights.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class LaMPConfig(QFormerConfig):
     latent_dim: int = 512
     nb_code: int = 512
     stride: int = 4
-    embed_dim: int = 512  # of the space that captions and motions share
-    max_text: int = 32  # tokens of a caption, [CLS] and [SEP] included
+    embed_dim: int = 512  # width of the joint space of captions and motions
+    max_text: int = 32  # maximum tokens of a caption, including [CLS] and [SEP]
     losses: tuple[str, ...] = LOSSES
-    match_rows: int = 0  # samples of a batch that the matching loss sees; 0: all
+    match_rows: int = 0  # samples per batch that the matching loss uses; 0: all
     label_smoothing: float = 0.1
-    released: bool = False  # raw temperature, latents without mask or positions, generation from bare words
+    released: bool = False  # scale not exponentiated, latents without mask or positions, generation from word embeddings
 
 
 class LaMP(nn.Module):
@@ -68,10 +68,10 @@ class LaMP(nn.Module):
             part.apply(init_weights_)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.graphs = Graphs(self)
-        self.tokeniser: nn.Module | None = None  # a released file brings its own; ours lies in its own folder
-        self.coder: nn.Module | None = None  # what a released file learned to predict the codes of
+        self.tokeniser: nn.Module | None = None  # only set for released files, which contain their tokeniser
+        self.coder: nn.Module | None = None  # only set for released files: computes the codes that LaMP was trained to predict
 
-    # What users of a trained model call
+    # Inference
 
     def motion_features(self, latents: Tensor, lengths: Tensor) -> Tensor:
         """Latents (B, N, C) of `lengths` (B,) tokens → unit vectors (B, Q, E), one per query."""
@@ -91,7 +91,7 @@ class LaMP(nn.Module):
 
     @staticmethod
     def similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor:
-        """Motions (N, Q, E), texts (M, E) → (N, M): cosine, pooled over the queries."""
+        """Cosine similarities (N, M) of motions (N, Q, E) and texts (M, E), pooled over the queries."""
         return POOLS[pool](torch.einsum("nqe, me -> nqm", motion, text))
 
     def match(self, ids: Tensor, text_lengths: Tensor, latents: Tensor, lengths: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class LaMP(nn.Module):
         return logits[:, 1] - logits[:, 0]
 
     def condition(self, ids: Tensor, lengths: Tensor, query: bool = True) -> Tensor:
-        """The condition of a text (B, H): the mean of the queries that read it, or without `query` its [CLS] output."""
+        """The condition (B, H) of each text: the mean of the queries that attend to it, or its [CLS] output if `query` is False."""
         return self.graphs(self._condition, (ids, valid_mask(lengths, ids.shape[1])), query)[:, 0]
 
     def _condition(self, ids: Tensor, valid: Tensor, query: bool) -> Tensor:
@@ -110,7 +110,7 @@ class LaMP(nn.Module):
 
     @torch.no_grad()
     def caption(self, latents: Tensor, lengths: Tensor, end: int, max_tokens: int | None = None) -> Tensor:
-        """Greedy decoding until `end` ([SEP]): ids (B, L), 0 after a caption's end."""
+        """Caption motions by greedy decoding until `end` ([SEP]): token ids (B, L), 0 from the end of a caption on."""
         caches = self.qformer.queries(*self.motion_context(latents, lengths))[1]
         ids = torch.full((len(latents), 1), self.config.vocab_size - 1, device=latents.device)  # [DEC]
         running = torch.ones_like(ids, dtype=torch.bool)
@@ -127,7 +127,7 @@ class LaMP(nn.Module):
     # Training
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum of the config's losses, and each loss by name."""
+        """The sum of the losses listed in the config, and each loss by name."""
         names = self.config.losses
         ids, caption = batch["ids"], batch["caption"]
         text_valid = valid_mask(batch["text_lengths"], ids.shape[1])
@@ -151,26 +151,26 @@ class LaMP(nn.Module):
         return sum(losses.values()), losses
 
     def contrastive_loss(self, motion: Tensor, text: Tensor, caption: Tensor) -> Tensor:
-        """Cross-entropy of motions (B, Q, E) against texts (B, E) and the other way, over the batches of all processes.
+        """Motion-to-text and text-to-motion cross-entropy of motions (B, Q, E) and texts (B, E), over the batches of all processes.
 
-        Other samples with the same caption are neither positives nor negatives: they are left out.
+        Other samples with the same caption count neither as positives nor as negatives.
         """
         first, motions, texts, captions = 0, motion, text, caption
         if self.training and dist.is_initialized():  # only rank 0 validates
             first = dist.get_rank() * len(caption)
             motions, texts, captions = (Gather.apply(value) for value in (motion, text, caption))
         target = first + torch.arange(len(caption), device=caption.device)
-        others = target[:, None] != torch.arange(len(captions), device=caption.device)
-        left_out = (caption[:, None] == captions) & others
+        other_sample = target[:, None] != torch.arange(len(captions), device=caption.device)
+        ignored = (caption[:, None] == captions) & other_sample
         to_text = self.scale * self.similarity(motion, texts)  # (B, all)
         to_motion = self.scale * self.similarity(motions, text).T
-        return (self._cross_entropy(to_text, target, left_out) + self._cross_entropy(to_motion, target, left_out)) / 2
+        return (self._cross_entropy(to_text, target, ignored) + self._cross_entropy(to_motion, target, ignored)) / 2
 
     @torch.no_grad()
     def negatives(self, similarity: Tensor, caption: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Samples (R,), and for each a hard negative motion for its text and a hard negative text for its motion, from this batch.
+        """Three indices (R,) into the batch: samples for the matching loss, their hard negative motions, and hard negative texts.
 
-        Negatives are sampled by similarity (B, B), motions × texts.
+        Negatives are sampled by their similarity (B, B), motions × texts.
         """
         rows = torch.arange(len(caption), device=caption.device)
         if 0 < self.config.match_rows < len(caption):
@@ -182,7 +182,7 @@ class LaMP(nn.Module):
     ) -> Tensor:
         """Two-class cross-entropy over matching pairs, texts with hard negative motions, and motions with hard negative texts.
 
-        `negatives` is the result of the method of that name; negatives with the sample's own caption are ignored.
+        `negatives` is the result of the method `negatives`; a negative with the same caption as the sample is ignored.
         """
         rows, other_motion, other_text = negatives
         text, motion = torch.cat((rows, rows, other_text)), torch.cat((rows, other_motion, rows))
@@ -209,19 +209,21 @@ class LaMP(nn.Module):
         )  # fmt: skip
 
     def init_latents_(self, latents: Tensor) -> None:
-        """Initialise the motion projection so that it whitens training latents (N, C); a few strong directions would otherwise
-        dominate."""
+        """Initialise the motion projection so that it whitens training latents (N, C).
+
+        Otherwise, a few directions of large variance would dominate.
+        """
         whiten_(self.motion_projection, latents)
 
-    # Parts
+    # Components
 
     @property
     def scale(self) -> Tensor:
-        """The factor of similarities: the inverse temperature."""
+        """The inverse temperature, by which similarities are multiplied."""
         return self.logit_scale if self.config.released else self.logit_scale.exp().clamp(max=100)
 
     def motion_context(self, latents: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (B, N, C) as context of the queries: (B, N, W) and their mask (B, N)."""
+        """Project latents (B, N, C) to the context of the queries (B, N, W); also returns its mask (B, N)."""
         context = self.motion_projection(latents)
         valid = valid_mask(lengths, latents.shape[1])
         if self.config.released:
@@ -229,9 +231,9 @@ class LaMP(nn.Module):
         return context + sinusoidal_positions(*context.shape[1:], context.device, context.dtype), valid
 
     def text_context(self, ids: Tensor, hidden: Tensor) -> Tensor:
-        """A text as context of the queries: its outputs (B, L, H) → (B, L, W), as in `condition`.
+        """Project a text's outputs (B, L, H) to the context of the queries (B, L, W), for the generation loss.
 
-        The released code projects the word embeddings here, but the outputs when it conditions a generator.
+        The released code projects the word embeddings instead. In `condition`, both project the outputs.
         """
         return self.text_projection(self.qformer.embed(self.decoder_ids(ids)) if self.config.released else hidden)
 
@@ -240,7 +242,7 @@ class LaMP(nn.Module):
         return torch.cat((torch.full_like(ids[:, :1], self.config.vocab_size - 1), ids[:, 1:]), dim=1)
 
     def query_context(self, context: Tensor, valid: Tensor) -> Tensor:
-        """Queries' outputs (B, Q, H) after reading a text's context (B, L, W)."""
+        """Query outputs (B, Q, H) for the context (B, L, W) of a text."""
         return self.qformer.queries(context, valid)[0]
 
     def match_logits(self, ids: Tensor, text_lengths: Tensor, context: Tensor, context_valid: Tensor) -> Tensor:
@@ -252,17 +254,17 @@ class LaMP(nn.Module):
         """Outputs of the caption pass (..., H) → logits of the next word (..., words)."""
         return self.word_head(hidden, self.qformer.words.weight)
 
-    def _cross_entropy(self, logits: Tensor, target: Tensor, left_out: Tensor) -> Tensor:
-        """Cross-entropy with label smoothing over the classes that are not in `left_out`; logits and `left_out` (B, classes)."""
-        log_chance = logits.masked_fill(left_out, -torch.inf).log_softmax(-1).masked_fill(left_out, 0)
+    def _cross_entropy(self, logits: Tensor, target: Tensor, ignored: Tensor) -> Tensor:
+        """Cross-entropy with label smoothing over the classes that are not in `ignored`; logits and `ignored` (B, classes)."""
+        log_probability = logits.masked_fill(ignored, -torch.inf).log_softmax(-1).masked_fill(ignored, 0)
         smoothing = self.config.label_smoothing
-        right = log_chance.gather(1, target[:, None])[:, 0]
-        spread = log_chance.sum(1) / (~left_out).sum(1)
-        return -((1 - smoothing) * right + smoothing * spread).mean()
+        correct = log_probability.gather(1, target[:, None])[:, 0]
+        uniform = log_probability.sum(1) / (~ignored).sum(1)
+        return -((1 - smoothing) * correct + smoothing * uniform).mean()
 
 
 class WordHead(nn.Module):
-    """BERT's prediction of a word, tied to the word embeddings: (..., H) and (words, H) → (..., words)."""
+    """BERT's head for predicting words, tied to the word embeddings: (..., H) and (words, H) → (..., words)."""
 
     def __init__(self, dim: int, words: int):
         super().__init__()
@@ -277,7 +279,7 @@ class WordHead(nn.Module):
 class Gather(torch.autograd.Function):
     """Gather rows (B, …) of all processes, in order: (world · B, …). Gradients flow back to the process that sent the rows.
 
-    PyTorch's own differentiable `all_gather` returns wrong gradients through gloo where they are not contiguous.
+    PyTorch's own differentiable `all_gather` returns wrong gradients with the gloo backend if they are not contiguous.
     """
 
     @staticmethod
@@ -296,11 +298,11 @@ class Gather(torch.autograd.Function):
 
 
 def hard_negatives(scores: Tensor, caption: Tensor) -> Tensor:
-    """For each row of `scores` (B, B), a column with another caption, sampled by softmax; a row without one selects itself.
+    """Sample by softmax, for each row of `scores` (B, B), a column with another caption; a row without one selects itself.
 
-    A row of NaN selects itself too. `multinomial` would check for NaN: that waits for the GPU, and fails before the trainer can
-    name the batch. This sampling is equivalent (Efraimidis and Spirakis 2006).
+    A row of NaN also selects itself. `torch.multinomial` is not used: it checks for NaN, which waits for the GPU and raises before
+    the trainer can report the batch. Dividing by exponential noise is equivalent (Efraimidis and Spirakis 2006).
     """
-    chance = scores.masked_fill(caption[:, None] == caption, -torch.inf).softmax(-1)  # NaN where nothing is left
+    chance = scores.masked_fill(caption[:, None] == caption, -torch.inf).softmax(-1)  # NaN if all columns are masked
     chance = torch.where(chance.isnan(), torch.eye(len(caption), device=caption.device, dtype=chance.dtype), chance)
     return (chance / torch.empty_like(chance).exponential_()).argmax(1)

@@ -1,7 +1,7 @@
-"""The transformer of all stages: post-norm encoder layers as in MoMask and BERT, so that released weights fit.
+"""Transformer layers of all stages: post-norm encoder layers as in MoMask and BERT, so that released weights can be loaded.
 
 Tokens in and out are (B, L, D). Masks are bool, True = valid; `attention_mask` combines padding and the kind of attention once per
-batch. Sinusoidal positions: Vaswani et al. 2017, section 3.5. Whitening of a frozen text encoder's features: see `whiten_`.
+batch. Sinusoidal positions follow Vaswani et al. 2017, section 3.5.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def valid_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def attention_mask(valid: Tensor, kind: str) -> Tensor:
-    """What each position may attend to: (B, L) bool → (B | 1, 1, L, L) for `scaled_dot_product_attention`.
+    """The mask for `scaled_dot_product_attention`: (B, L) bool → (B | 1, 1, L, L).
 
     full      every valid position
     causal    valid positions up to itself
@@ -42,15 +42,13 @@ def attention_mask(valid: Tensor, kind: str) -> Tensor:
     return earlier[None, None].float()
 
 
-IGNORED = -100  # a label that does not count
+IGNORED = -100  # label of positions that do not count in a loss
 
 
 def counted(mask: Tensor, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (N, C) and labels (N,) for a cross-entropy over the positions where `mask` (...) is True, from rows (..., C) and labels
-    (...).
+    """Select rows (..., C) and labels (...) where `mask` (...) is True, for a cross-entropy; returns rows (N, C) and labels (N,).
 
-    On the CPU these positions are selected. On a GPU selecting would wait for the GPU, so the other labels become `IGNORED`
-    instead.
+    On a GPU, all rows are returned and the other labels are set to `IGNORED`, because a selection has to wait for the GPU.
     """
     if mask.device.type == "cpu":
         return rows[mask], labels[mask]
@@ -58,7 +56,7 @@ def counted(mask: Tensor, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The accuracy of logits (N, C) for labels (N,), except those that are `IGNORED`."""
+    """The accuracy of logits (N, C) for labels (N,); labels equal to `IGNORED` do not count."""
     return (logits.argmax(-1) == labels).float().sum() / (labels != IGNORED).sum()
 
 
@@ -74,8 +72,11 @@ def sinusoidal_positions(size: int, dim: int, device: torch.device | None = None
 
 
 class Dropout(nn.Module):
-    """Dropout with probability `p`. On a CPU it is rounded to 1/256: one random byte per element costs a quarter of
-    `nn.Dropout`."""
+    """Dropout with probability `p`.
+
+    On a CPU, `p` is rounded to a multiple of 1/256, so that one random byte per element suffices; this takes a quarter of the time
+    of `nn.Dropout`.
+    """
 
     def __init__(self, p: float):
         super().__init__()
@@ -93,8 +94,8 @@ class Dropout(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """`scaled_dot_product_attention` of queries (B, H, L, d); training on a CPU in bf16 computes it in float32."""
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():  # whose gradient is four times as fast
+    """`scaled_dot_product_attention` of queries (B, H, L, d). In bf16 training on a CPU, it is computed in float32."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():  # float32 is four times as fast
         with torch.autocast("cpu", enabled=False):
             return attend(q.float(), k.float(), v.float(), mask).to(q.dtype)
     if mask is not None and mask.is_floating_point():
@@ -134,10 +135,9 @@ class EncoderLayer(nn.Module):
 
 
 class PositionedEncoder(nn.Module):
-    """An encoder of prefix tokens (B, P, D) and a sequence (B, L, D) with sinusoidal positions; returns the sequence's outputs (B,
-    L, D).
+    """Encodes prefix tokens (B, P, D) and a sequence (B, L, D) with sinusoidal positions; returns the sequence's outputs (B, L, D).
 
-    `prefix_valid` (B, P) and `valid` (B, L) are their masks; prefix tokens come first in causal attention.
+    `prefix_valid` (B, P) and `valid` (B, L) are their masks. Prefix tokens precede the sequence.
     """
 
     def __init__(self, dim: int, heads: int, ff: int, layers: int, dropout: float, attention: str):
@@ -170,7 +170,7 @@ class Head(nn.Module):
 
 
 def init_weights_(module: nn.Module) -> None:
-    """BERT's initial weights, for `module.apply`: normal with deviation 0.02, biases 0."""
+    """Initialise as BERT does: weights normal with standard deviation 0.02, biases 0. For `module.apply`."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
@@ -181,9 +181,9 @@ def init_weights_(module: nn.Module) -> None:
 def whiten_(linear: nn.Linear, features: Tensor, floor: float = 1e-3) -> None:
     """Set `linear` so that it maps `features` (N, C) to uncorrelated outputs with mean 0 and about unit variance.
 
-    A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand": what distinguishes them
-    has little variance, and training alone takes long to find it. Principal components whose variance is below `floor` times the
-    largest are mostly noise and are not amplified further. A random rotation spreads the rest over all outputs.
+    A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand": the difference has little
+    variance, which training alone takes long to amplify. Principal components whose variance is below `floor` times the largest are
+    mostly noise and are not amplified further. A random rotation spreads the components over all outputs.
     """
     dim = linear.out_features
     centred = (features - features.mean(0)).double()

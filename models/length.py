@@ -1,6 +1,6 @@
 """The length predictor: condition → number of tokens of the motion (MoMask's length estimator).
 
-Condition (B, C) → logits (B, classes); class k means k tokens. Words that follow a condition's vector are not read.
+Condition (B, C) → logits (B, classes); class k means k tokens. Word rows of a condition are not used.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.conditions import Disturbance, condition_of
+from models.conditions import ConditionAugmentation, condition_of
 from models.layers import init_weights_, whiten_
 from models.linear import Linear
 from models.sampling import uniforms
 
-NOISE_STEP = -1000  # of `uniforms`: never a step of the transformers
-MIDDLE = 0.6  # share of the predicted distribution: in the rest, actions are cut short or repeated
+NOISE_STEP = -1000  # `step` passed to `uniforms`; the transformers never use this number
+MIDDLE = 0.6  # central fraction of the predicted distribution; lengths in its tails cut actions short or repeat them
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class LengthConfig:
 
     cond_dim: int = 384
     classes: int = 50
-    stride: int = 4  # frames a token
+    stride: int = 4  # frames per token
     hidden_dim: int = 512
     dropout: float = 0.2
 
@@ -35,7 +35,7 @@ class LengthConfig:
 class LengthPredictor(nn.Module):
     """An MLP from a text's condition to a distribution over the number of tokens."""
 
-    uses_all_parameters = True  # at every training step (`training.trainer`)
+    uses_all_parameters = True  # every training step uses every parameter (see `training.trainer`)
 
     def __init__(self, config: LengthConfig):
         super().__init__()
@@ -45,11 +45,11 @@ class LengthPredictor(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[1:])
         self.output = Linear(widths[-1], config.classes)
         self.dropout = nn.Dropout(config.dropout)
-        self.disturb = Disturbance()
+        self.augment = ConditionAugmentation()
         self.apply(init_weights_)
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
-        """Initialise the first layer so that it separates the training captions: vectors (N, C); words are not read."""
+        """Initialise the first layer so that it separates the training captions: vectors (N, C); words are not used."""
         whiten_(self.linears[0], vectors)
 
     def forward(self, condition: Tensor) -> Tensor:
@@ -61,17 +61,17 @@ class LengthPredictor(nn.Module):
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of {'condition', 'lengths' (B,) tokens}; logs the accuracy and error of the most likely length."""
-        logits, lengths = self(self.disturb(condition_of(batch), generator)), batch["lengths"]
+        logits, lengths = self(self.augment(condition_of(batch), generator)), batch["lengths"]
         loss = F.cross_entropy(logits, lengths)
         error = (logits.argmax(-1) - lengths).abs().float()
         return loss, {"length_ce": loss.detach(), "accuracy": (error == 0).float().mean(), "error": error.mean()}
 
     @torch.no_grad()
     def predict(self, condition: Tensor, *, middle: float = MIDDLE, seed: int = 0, first_sample: int = 0) -> Tensor:
-        """Lengths (B,) in tokens, at least 1, sampled by (seed, sample number) from the middle of the distribution.
+        """Sample lengths (B,) in tokens, at least 1, from the central part of the predicted distribution.
 
-        `middle` is the share of the probability that is kept, between the shortest and the longest lengths: 1 takes the whole
-        distribution, as MoMask does, 0 the median.
+        `middle` is the fraction of the probability in that part: 1 uses the whole distribution, as MoMask does; 0 gives the median.
+        Row b is sample `first_sample + b`; its random number depends only on `seed` and that number.
         """
         samples = first_sample + torch.arange(len(condition), device=condition.device)
         quantile = 0.5 + middle * (uniforms(seed, samples, NOISE_STEP, 1) - 0.5)  # (B, 1)

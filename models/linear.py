@@ -1,4 +1,4 @@
-"""The linear layer of all models: `torch.nn.Linear`, which uses oneDNN's matrix product on CPUs with AVX-512.
+"""The linear layer of all models: `torch.nn.Linear` that uses oneDNN's matrix product on CPUs with AVX-512.
 
 PyTorch itself uses MKL in float32, which takes twice as long on AMD CPUs and up to twice as long on Intel CPUs
 (docs/performance.md). Both compute in float32; only the order of summation differs. Inputs and outputs are (..., D).
@@ -16,7 +16,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 def onednn_is_faster() -> bool:
-    """Whether oneDNN's float32 product is available and faster than MKL's: with AVX-512 it is, with AVX2 it is not."""
+    """Whether oneDNN's float32 product is available and faster than MKL's. It is faster with AVX-512, but not with AVX2."""
     has_product = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return has_product and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
@@ -37,8 +37,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
 
 
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether to use oneDNN. MKL is faster for a single row; otherwise the choice does not depend on the number of rows, so that an
-    output never depends on the other rows. Under autocast, autocast chooses the product."""
+    """Whether to use oneDNN.
+
+    MKL is faster for a single row. With two or more rows, the choice does not depend on their number, so that the output of a row
+    does not depend on the other rows. Under autocast, PyTorch's product is used.
+    """
     fp32_on_cpu = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
     return ONEDNN and fp32_on_cpu and weight.numel() >= SMALL and _has_rows(x) and not torch.is_autocast_enabled("cpu")
 
@@ -63,19 +66,19 @@ class _Product(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         rows = gradient.flatten(0, -2)  # (N, O)
         return (
-            _product(gradient, weight.T, None) if of_x else None,
-            _product(rows.T, x.flatten(0, -2).T, None) if of_weight else None,
-            rows.sum(0) if of_bias else None,
+            _product(gradient, weight.T, None) if needs_x else None,
+            _product(rows.T, x.flatten(0, -2).T, None) if needs_weight else None,
+            rows.sum(0) if needs_bias else None,
         )
 
 
 class Linear(nn.Linear):
     """`torch.nn.Linear` computed by `linear`, followed by GELU if `gelu` is set."""
 
-    packed: tuple[Tensor, Tensor | None] | None = None  # weight and bias, inside `packed_weights`
+    packed: tuple[Tensor, Tensor | None] | None = None  # weight and bias; set inside `packed_weights`
 
     def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
         packed = self.packed
@@ -86,8 +89,10 @@ class Linear(nn.Linear):
 
 @contextmanager
 def packed_weights(model: nn.Module) -> Iterator[None]:
-    """Inside, the linear layers of `model` keep their weights in oneDNN's memory order, rounded to bf16 under autocast, for many
-    calls without gradient. Outputs do not change. Enter it inside autocast."""
+    """A context in which the linear layers of `model` keep their weights in oneDNN's memory layout, in bf16 under autocast.
+
+    It speeds up repeated calls without gradient and does not change outputs. Enter autocast before this context.
+    """
     bf16 = torch.is_autocast_enabled("cpu")
     works = ONEDNN and not torch.is_grad_enabled() and (not bf16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
     dtype = torch.get_autocast_dtype("cpu") if bf16 else torch.float32

@@ -1,7 +1,7 @@
-"""Loading of any model from a weights file or a checkpoint folder, ours or released.
+"""Load any model, trained here or released, from a weights file or a checkpoint folder.
 
-The metadata of our `.safetensors` names their content (`kind`, `config`). Released `.tar` and `.pth` files are recognised by their
-tensors, in `models/upstream/released.py`.
+The metadata of our `.safetensors` files contains their `kind` and `config`. Released `.tar` and `.pth` files are recognised by
+their tensors, in `models/upstream/released.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.configs import built, checked_config, shown
 from utils.checkpoint import RELEASED, find_weights, freeze, load_own_state, load_weights, read_metadata
 from utils.errors import UserError
 
-# kind → module, model, config; imported when first met
+# kind → module, model class, config class; modules are imported on first use
 KINDS = {
     "tokeniser": ("models.vqvae", "MotionTokeniser", "VQConfig"),
     "lamp": ("models.lamp", "LaMP", "LaMPConfig"),
@@ -27,23 +27,23 @@ KINDS = {
     "length": ("models.length", "LengthPredictor", "LengthConfig"),
     "evaluator": ("models.evaluator", "Evaluator", "EvaluatorConfig"),
     "caption_gpt": ("models.caption", "CaptionGPT", "GPTConfig"),
-    "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # that has learned plain captions alone
+    "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # pretrained on captions without motions
     "caption_lm": ("models.caption_lm", "CaptionLM", "CaptionLMConfig"),
     "caption_opt": ("models.caption_opt", "CaptionOPT", "CaptionOPTConfig"),
 }
-LARGE = ("caption_opt",)  # kinds of which two copies may not fit in memory: they are filled with the file's own tensors
+LARGE = ("caption_opt",)  # two copies of such a model may not fit in memory, so it takes over the file's tensors
 
 
 def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tuple[nn.Module, dict[str, Any]]:
-    """A model in eval mode on the CPU, and the metadata of its file (kind, config, and for ours step, revision, …).
+    """Load a model in eval mode on the CPU; also returns the metadata of its file (kind, config, and others such as step).
 
     Args:
         path: a weights file, or a checkpoint folder `checkpoints/<dataset_name>/<name>`.
-        tag: weights of a folder, such as "latest"; default: the best (`net_best*`), else the latest.
-        overrides: config fields that replace the file's. For released files, those that shapes do not determine, such as
+        tag: which weights of a folder to load, such as "latest"; default: the best (`net_best*`), else the latest.
+        overrides: config fields that replace those of the file. For released files, fields that shapes do not determine, such as
             `dilation_growth_rate` and `vq_act`.
 
-    Raises `UserError` for a missing or damaged file, or one that holds no model known here.
+    Raises `UserError` for a missing or damaged file, or one that holds no known kind of model.
     """
     path = find_weights(path, tag)
     if path.suffix in RELEASED:
@@ -53,13 +53,13 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
     state, metadata = load_weights(path)
     kind = metadata.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise UserError(f"{path}: holds no model known here (kind {shown(kind)}); expected one of {', '.join(KINDS)}")
+        raise UserError(f"{path}: holds no known kind of model (kind {shown(kind)}); expected one of {', '.join(KINDS)}")
     if isinstance(config := metadata.get("config", {}), dict):
         config = {**config, **overrides}
     metadata["config"] = config
     with torch.device("meta") if kind in LARGE else contextlib.nullcontext():
         model = build(kind, config, path, state)
-    if "text" in metadata:  # a converted release that brings its text condition
+    if "text" in metadata:  # a converted released model with its text encoder
         from models.upstream.lamp import text_condition
 
         model.text = text_condition(metadata["text"])
@@ -70,14 +70,14 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
 
 
 class Loader:
-    """Loads models onto a device, each file once: pipelines that share a loader share their models."""
+    """Loads models onto a device and caches them by file, so that pipelines with the same loader share models."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = device
         self.loaded: dict[Path, tuple[nn.Module, dict[str, Any]]] = {}
 
     def __call__(self, path: str | Path, tag: str | None = None, **overrides: Any) -> tuple[nn.Module, dict[str, Any]]:
-        """As `load_model`, on the loader's device. `overrides` count when a file is read for the first time."""
+        """Like `load_model`, but on the loader's device. `overrides` apply only when a file is loaded for the first time."""
         path = find_weights(path, tag)
         key = path.resolve()
         if key not in self.loaded:
@@ -87,14 +87,14 @@ class Loader:
 
     @property
     def files(self) -> list[Path]:
-        """The files that were read."""
+        """The files loaded so far."""
         return list(self.loaded)
 
 
 def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, torch.Tensor] | None = None) -> nn.Module:
-    """A new model from its config, which is checked against a file's tensors if they are given.
+    """Build a new model from its config, which is checked against the tensors of a file if `state` is given.
 
-    Raises `UserError`, naming `source`, for unknown settings and settings that do not fit.
+    Raises `UserError`, naming `source`, for unknown or unsuitable settings.
     """
     path, model_class, config_class = KINDS[kind]
     module = import_module(path)
@@ -108,7 +108,7 @@ def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str
 
 
 def kind_of(path: Path) -> str | None:
-    """The metadata of a weights file. Raises `UserError` for a damaged file, or a released one of no known kind."""
+    """The kind of model in a weights file, or None. Raises `UserError` for a damaged file or an unknown released file."""
     if path.suffix in RELEASED:
         from models.upstream.released import read_released, recognise
 

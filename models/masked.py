@@ -1,8 +1,8 @@
 """The masked transformer: text condition → tokens of the base layer (LaMP section 3.3; MoMask section 3.3).
 
-In training some tokens are masked (cosine ratio; 80 % become [MASK], 10 % random, 10 % unchanged) and predicted from the others and
-from the condition, which is one or more prefix tokens. Generation starts with all tokens masked and, step by step, keeps the most
-confident ones.
+In training, a random fraction of the tokens, given by the cosine schedule, is masked: 80 % of these become [MASK], 10 % a random
+token, and 10 % stay unchanged. The model predicts them from the other tokens and from the condition, which gives one or more prefix
+tokens. Generation starts with all tokens masked and keeps more of the most confident tokens at every step.
 
 Codes (B, L) long, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in tokens.
 Logits (B, L, K).
@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.conditions import Disturbance, condition_of, rows_of, text_prefix, without
+from models.conditions import ConditionAugmentation, condition_of, init_condition_, rows_of, text_prefix, without
 from models.graphs import Graphs
-from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
+from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask
 from models.linear import Linear, packed_weights
 from models.sampling import cosine_schedule, guide, sample, uniforms
 
@@ -32,9 +32,9 @@ class MaskedConfig:
     """Sizes of a masked transformer (paper's defaults) and of the tokeniser it belongs to."""
 
     nb_code: int = 512
-    stride: int = 4  # frames a token
+    stride: int = 4  # frames per token
     cond_dim: int = 384
-    word_dim: int = 0  # width of the condition's words; 0: it reads none
+    word_dim: int = 0  # width of the condition's words; 0: words are not used
     code_dim: int = 512  # width of the token embedding
     latent_dim: int = 512
     ff_size: int = 1024
@@ -43,16 +43,16 @@ class MaskedConfig:
     dropout: float = 0.2
     cond_drop_prob: float = 0.1
     attention: str = "causal"  # causal | full | additive
-    infill: float = 0.0  # share of training samples that hide one whole stretch instead of scattered tokens
+    infill: float = 0.0  # fraction of training samples whose masked tokens lie within one section, as in editing
 
 
 class Step(NamedTuple):
     """One decoding step. Tensors are (B, L), logits (B, L, K)."""
 
-    ids_in: Tensor  # what the network saw
-    logits: Tensor  # guided
-    drawn: Tensor  # a sampled token for every position
-    ids: Tensor  # after the step: drawn where ids_in was masked
+    ids_in: Tensor  # input of the network
+    logits: Tensor  # after guidance
+    drawn: Tensor  # a sampled token at every position
+    ids: Tensor  # result: `drawn` where `ids_in` was masked
 
 
 class Decoding(NamedTuple):
@@ -71,9 +71,9 @@ class Decoding(NamedTuple):
 
 
 class MaskedTransformer(nn.Module):
-    """A transformer that predicts masked base tokens from the others and the condition."""
+    """A transformer that predicts masked base tokens from the visible tokens and the condition."""
 
-    uses_all_parameters = True  # at every training step (`training.trainer`)
+    uses_all_parameters = True  # every training step uses every parameter (see `training.trainer`)
 
     def __init__(self, config: MaskedConfig):
         super().__init__()
@@ -83,21 +83,19 @@ class MaskedTransformer(nn.Module):
         self.input = Linear(c.code_dim, c.latent_dim)
         self.cond_emb = Linear(c.cond_dim, c.latent_dim)
         self.word_emb = Linear(c.word_dim, c.latent_dim) if c.word_dim else None
-        self.disturb = Disturbance()
+        self.augment = ConditionAugmentation()
         self.graphs = Graphs(self)
         self.encoder = PositionedEncoder(c.latent_dim, c.n_heads, c.ff_size, c.n_layers, c.dropout, c.attention)
         self.head = Head(c.latent_dim, c.nb_code)
         self.apply(init_weights_)
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
-        """Initialise the projections so that they separate the training captions: vectors (N, C), words (R, W)."""
-        whiten_(self.cond_emb, vectors)
-        if self.word_emb is not None:
-            whiten_(self.word_emb, words.float())
+        """Initialise the projections of the condition; see `models.conditions.init_condition_`."""
+        init_condition_(self.cond_emb, self.word_emb, vectors, words)
 
     @torch.no_grad()
     def init_tokens_(self, codebooks: Tensor) -> None:
-        """Start from the tokeniser's first codebook, of (Q, K, code_dim), so that similar codes have similar embeddings."""
+        """Initialise the embeddings from the first of the codebooks (Q, K, code_dim): similar codes get similar embeddings."""
         base = codebooks[0]
         self.token_emb.weight[: self.config.nb_code] = (base - base.mean(0)) / base.std()
 
@@ -107,7 +105,7 @@ class MaskedTransformer(nn.Module):
         return self.head(self.encoder(*prefix, self.input(self.token_emb(ids)), valid))
 
     def guided(self, ids: Tensor, condition: Tensor, valid: Tensor, scale: float) -> Tensor:
-        """Logits with classifier-free guidance, both halves in one forward pass."""
+        """Logits with classifier-free guidance; one forward pass computes conditional and unconditional logits."""
         if scale == 1:
             return self(ids, condition, valid)
         if scale == 0:
@@ -120,7 +118,7 @@ class MaskedTransformer(nn.Module):
     def hide(self, codes: Tensor, lengths: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Mask a random fraction of each row's tokens → the network's input (B, L) and the positions to predict (B, L) bool.
 
-        In a fraction `infill` of the rows, the masked tokens form one section, as in editing; all others are unchanged.
+        In a fraction `infill` of the rows, all masked tokens lie within one section, as in editing.
         """
         valid = valid_mask(lengths, codes.shape[1])
 
@@ -128,23 +126,23 @@ class MaskedTransformer(nn.Module):
             return torch.rand(shape, device=codes.device, generator=generator)
 
         count = (lengths * cosine_schedule(rand(len(codes)))).round().clamp(min=1)
-        order = rand(*codes.shape).masked_fill(~valid, 2.0).argsort(1).argsort(1)  # a random rank for each place, padding last
+        order = rand(*codes.shape).masked_fill(~valid, 2.0).argsort(1).argsort(1)  # a random rank for each position, padding last
         hidden = order < count[:, None]
         if self.config.infill:
-            # A stretch of 1 … all tokens; within it the number still hidden follows the same schedule as in decoding.
+            # A section of 1 to all tokens. The number of masked tokens within it follows the cosine schedule, as in decoding.
             size = (lengths * rand(len(codes))).ceil().clamp(min=1)
             start = (rand(len(codes)) * (lengths - size + 1)).floor()
             position = torch.arange(codes.shape[1], device=codes.device)
-            stretch = (position >= start[:, None]) & (position < (start + size)[:, None])
-            within = order.masked_fill(~stretch, codes.shape[1]).argsort(1).argsort(1)
-            share = (size * cosine_schedule(rand(len(codes)))).round().clamp(min=1)
+            section = (position >= start[:, None]) & (position < (start + size)[:, None])
+            within = order.masked_fill(~section, codes.shape[1]).argsort(1).argsort(1)
+            section_count = (size * cosine_schedule(rand(len(codes)))).round().clamp(min=1)
             edited = rand(len(codes), 1) < self.config.infill
-            hidden = torch.where(edited, within < share[:, None], hidden)
-        fate = rand(*codes.shape)
+            hidden = torch.where(edited, within < section_count[:, None], hidden)
+        uniform = rand(*codes.shape)
         random_ids = (rand(*codes.shape) * self.config.nb_code).long()
         ids = torch.where(valid, codes, self.pad_id)
-        ids = torch.where(hidden & (fate < 0.1), random_ids, ids)
-        return torch.where(hidden & (fate >= 0.2), self.mask_id, ids), hidden
+        ids = torch.where(hidden & (uniform < 0.1), random_ids, ids)
+        return torch.where(hidden & (uniform >= 0.2), self.mask_id, ids), hidden
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy and accuracy on masked tokens of layer 0; {'codes' (B, L, Q), 'lengths' (B,), 'condition'}."""
@@ -152,7 +150,7 @@ class MaskedTransformer(nn.Module):
         ids, hidden = self.hide(codes, batch["lengths"], generator)
         if self.training:
             dropped = torch.rand(len(condition), device=condition.device, generator=generator) < self.config.cond_drop_prob
-            condition = without(self.disturb(condition, generator), dropped)
+            condition = without(self.augment(condition, generator), dropped)
         logits, targets = counted(hidden, self(ids, condition, valid_mask(batch["lengths"], codes.shape[1])), codes)
         loss = F.cross_entropy(logits.float(), targets)
         return loss, {"masked_ce": loss.detach(), "accuracy": accuracy(logits, targets)}
@@ -170,7 +168,7 @@ class MaskedTransformer(nn.Module):
         first_sample: int = 0,
         **settings: Any,
     ) -> Iterator[Step]:
-        """Generate step by step. Row b is sample `first_sample + b`: its tokens do not depend on other rows.
+        """Generate tokens step by step. Row b is sample `first_sample + b`, whose tokens do not depend on the other rows.
 
         Args:
             condition: (B, C) or (B, 1 + W, C).
@@ -227,20 +225,20 @@ class MaskedTransformer(nn.Module):
         """The steps of `decode`, from `_inputs`."""
         ids = torch.where(valid, ids, self.pad_id)
         wanted = ids == self.mask_id
-        certainty = torch.zeros_like(noise[..., 0]).masked_fill(~wanted, torch.inf)
+        confidence = torch.zeros_like(noise[..., 0]).masked_fill(~wanted, torch.inf)
         with packed_weights(self):
             for step, time in enumerate(torch.linspace(0, 1, time_steps, device=ids.device)):
-                count = (cosine_schedule(time) * wanted.sum(1)).round().clamp(min=1)  # the last step doubts one token again
-                hidden = wanted & (certainty.argsort(dim=1, stable=True).argsort(1) < count[:, None])
+                count = (cosine_schedule(time) * wanted.sum(1)).round().clamp(min=1)  # the last step still masks one token
+                hidden = wanted & (confidence.argsort(dim=1, stable=True).argsort(1) < count[:, None])
                 ids_in = torch.where(hidden, self.mask_id, ids)
                 logits = self.guided(ids_in, condition, valid, cond_scale)
                 drawn = sample(logits, noise[..., step], temperature, topkr)
                 ids = torch.where(hidden, drawn, ids_in)
-                certainty = logits.softmax(-1).gather(2, drawn[..., None])[..., 0]
+                confidence = logits.softmax(-1).gather(2, drawn[..., None])[..., 0]
                 if choice_temperature:
                     gumbel = -(-noise[..., time_steps + step].log()).log()
-                    certainty = certainty.log() + choice_temperature * (1 - time) * gumbel
-                certainty = certainty.masked_fill(~hidden, torch.inf)
+                    confidence = confidence.log() + choice_temperature * (1 - time) * gumbel
+                confidence = confidence.masked_fill(~hidden, torch.inf)
                 yield Step(ids_in, logits, drawn, ids)
 
     def _last_ids(self, *arguments: Any) -> Tensor:

@@ -1,12 +1,12 @@
-"""OPT (Zhang et al. 2022), the language model of LaMP's released captioner, with low-rank matrices (Hu et al. 2021) beside its
-queries and values.
+"""OPT (Zhang et al. 2022), the language model of LaMP's released captioner, with LoRA (Hu et al. 2021) on its query and value
+projections.
 
-A decoder of pre-norm layers with ReLU and learned positions; the head is tied to the word embeddings. Weights stay in the precision
-of their file, float16 in the release, so that OPT-2.7B takes 5.3 GB; arithmetic is float32, as in the release.
+A decoder of pre-norm layers with ReLU and learned positions; the head is tied to the word embeddings. Weights keep the precision of
+their file, float16 in the release, so OPT-2.7B takes 5.3 GB. Computation is in float32, as in the release.
 
-    embed(ids (B, L), first)          words at positions `first`, …                (B, L, W)
-    run(x (B, L, W), mask, past)      all layers, and the keys and values of all    (B, L, W), caches
-    logits(x (…, W))                  of the next word                              (…, V)
+    embed(ids (…, L))                        word embeddings without positions             (…, L, W)
+    run(x (B, L, W), positions, mask, past)  outputs of the last layer, keys and values    (B, L, W), caches
+    logits(x (…, W))                         logits of the next word                       (…, V)
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from utils.errors import UserError
 
 Cache = tuple[Tensor, Tensor]  # keys and values of a layer, (B, heads, L, W / heads) each
 
-FIRST_POSITION = 2  # row of the position table that belongs to the first place
-SLICE = 1 << 19  # weights made float32 at a time on a CPU: they fit in its cache, which is as fast as keeping all in float32
+FIRST_POSITION = 2  # row of the position table for the first position
+SLICE = 1 << 19  # weights converted to float32 at a time on a CPU; they fit in its cache, which keeps conversion fast
 FOLDER = "opt-2.7b"
-END, MARKS = "\n", ("<s>", "<pad>", "</s>", "<unk>")
+END, SPECIAL_TOKENS = "\n", ("<s>", "<pad>", "</s>", "<unk>")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class OPTConfig:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear` in float32 of weights in any precision, (..., in) → (..., out)."""
+    """`F.linear` computed in float32 with weights of any precision, (..., in) → (..., out)."""
     bias = None if bias is None else bias.float()
     if weight.dtype == torch.float32 or x.device.type != "cpu":
         return F.linear(x, weight.float(), bias)
@@ -57,21 +57,21 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """A linear layer in float32, whatever its weights are stored in."""
+    """A linear layer computed in float32, with weights of any precision."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
 
 class Norm(nn.LayerNorm):
-    """Layer normalisation in float32, whatever its weights are stored in."""
+    """Layer normalisation computed in float32, with weights of any precision."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.normalized_shape, self.weight.float(), self.bias.float(), self.eps)
 
 
 class LoRALinear(Linear):
-    """W x + b + scale · B A x."""
+    """A linear layer with LoRA: W x + b + scale · B A x."""
 
     def __init__(self, dim: int, rank: int, scale: float):
         super().__init__(dim, dim)
@@ -85,7 +85,7 @@ class LoRALinear(Linear):
 
 
 class Layer(nn.Module):
-    """Causal self-attention and a feed-forward of ReLU, each on normalised input and added to it."""
+    """Causal self-attention and a ReLU feed-forward, both pre-norm with residual connections."""
 
     def __init__(self, config: OPTConfig):
         super().__init__()
@@ -96,7 +96,7 @@ class Layer(nn.Module):
         self.norm1, self.norm2 = Norm(dim), Norm(dim)
 
     def forward(self, x: Tensor, mask: Tensor | None, past: Cache | None) -> tuple[Tensor, Cache]:
-        """x (B, L, W); `mask` is broadcastable to (B, heads, L, past + L), True = may be seen."""
+        """x (B, L, W); `mask` is broadcastable to (B, heads, L, past + L), True = visible. Also returns the keys and values."""
         h = self.norm1(x)
         q, k, v = (rearrange(part(h), "b l (h d) -> b h l d", h=self.heads) for part in (self.q, self.k, self.v))
         if past is not None:
@@ -106,7 +106,7 @@ class Layer(nn.Module):
 
 
 class OPT(nn.Module):
-    """The decoder; see the module's docstring."""
+    """The OPT decoder; see the docstring of this module."""
 
     def __init__(self, config: OPTConfig):
         super().__init__()
@@ -117,12 +117,17 @@ class OPT(nn.Module):
         self.norm = Norm(c.hidden_size)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Ids (..., L) → (..., L, W), without positions."""
+        """Token ids (..., L) → word embeddings (..., L, W), without positions."""
         return self.words(ids).float()
 
-    def run(self, x: Tensor, places: Tensor, mask: Tensor | None, past: list[Cache] | None = None) -> tuple[Tensor, list[Cache]]:
-        """All layers over x (B, L, W), which stands at `places` (L,) or (B, L), from 0. Returns the caches of all places too."""
-        x, caches = x + self.positions(places + FIRST_POSITION).float(), []
+    def run(
+        self, x: Tensor, positions: Tensor, mask: Tensor | None, past: list[Cache] | None = None
+    ) -> tuple[Tensor, list[Cache]]:
+        """Apply all layers to x (B, L, W) at `positions` (L,) or (B, L), counted from 0.
+
+        Also returns the keys and values of each layer for all positions.
+        """
+        x, caches = x + self.positions(positions + FIRST_POSITION).float(), []
         for number, layer in enumerate(self.layers):
             x, cache = layer(x, mask, past[number] if past else None)
             caches.append(cache)
@@ -133,46 +138,47 @@ class OPT(nn.Module):
         return linear(self.norm(x), self.words.weight)
 
 
-class Running:
-    """OPT in the middle of texts: keys and values of all places so far (`models.decoding.WordModel`)."""
+class OPTState:
+    """Decoding state of OPT (`models.decoding.DecodingState`): cached keys and values of all positions so far."""
 
     def __init__(self, model: OPT, x: Tensor):
-        """`x` (N, L, W): what stands before the texts, without positions."""
-        self.model, self.device, self.places = model, x.device, x.shape[1]
-        places = torch.arange(self.places, device=x.device)
-        self.caches = model.run(x, places, places[:, None] >= places)[1]
+        """`x` (N, L, W): embeddings of the sequence before the texts, without positions."""
+        self.model, self.device, self.length = model, x.device, x.shape[1]
+        positions = torch.arange(self.length, device=x.device)
+        self.caches = model.run(x, positions, positions[:, None] >= positions)[1]
 
     def next(self, ids: Tensor) -> Tensor:
-        """Append words (N,) and return the logits (N, V) of the words after them."""
-        place = torch.tensor([self.places], device=self.device)
-        x, self.caches = self.model.run(self.model.embed(ids[:, None]), place, None, self.caches)
-        self.places += 1
+        """Append one word to each text, with ids (N,); returns logits (N, V) of the next words."""
+        position = torch.tensor([self.length], device=self.device)
+        x, self.caches = self.model.run(self.model.embed(ids[:, None]), position, None, self.caches)
+        self.length += 1
         return self.model.logits(x[:, 0])
 
     def reorder(self, rows: Tensor) -> None:
-        """Keep the texts `rows`, in this order."""
+        """Select the texts with the indices `rows`, in this order."""
         self.caches = [(keys[rows], values[rows]) for keys, values in self.caches]
 
 
-# Words
+# Tokeniser
 
 
 def find_tokenizer(given: str, folder: Path, checkpoints_dir: str | Path, pieces: int) -> Tokenizer:
-    """OPT's byte-pair tokeniser: in the folder `given`, else in `folder`, the run's, or in `<checkpoints_dir>/opt-2.7b`.
+    """Load OPT's byte-pair tokeniser from the folder `given`, or else from the run's `folder` or `<checkpoints_dir>/opt-2.7b`.
 
-    `pieces`: the most that it may have. Raises `UserError`, saying what to put where, if it is not there or is another model's.
+    `pieces` is the maximum vocabulary size. Raises `UserError`, saying which files to put where, if there is no tokeniser or it
+    belongs to another model.
     """
     default = Path(checkpoints_dir) / FOLDER
     needed = "needs OPT's tokeniser: vocab.json and merges.txt (or tokenizer.json) of facebook/opt-2.7b"
     remedy = f"put them into {default} (prepare/download_models.sh --captioner downloads them), or name their folder with --lm DIR"
-    for place in [Path(given)] if given else [folder, default]:
-        if (place / "tokenizer.json").is_file() or all((place / name).is_file() for name in ("vocab.json", "merges.txt")):
-            return read_tokenizer(place, pieces)
+    for candidate in [Path(given)] if given else [folder, default]:
+        if (candidate / "tokenizer.json").is_file() or all((candidate / name).is_file() for name in ("vocab.json", "merges.txt")):
+            return read_tokenizer(candidate, pieces)
     raise UserError(f"--lm {given}: not there; the released captioner {needed}" if given else f"{folder}: {needed}; {remedy}")
 
 
 def read_tokenizer(folder: Path, pieces: int) -> Tokenizer:
-    """The tokeniser in a folder. Raises `UserError` for one that is damaged or not OPT's."""
+    """Load the tokeniser in a folder. Raises `UserError` if it is damaged or not OPT's."""
     try:
         if (folder / "tokenizer.json").is_file():
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -181,8 +187,8 @@ def read_tokenizer(folder: Path, pieces: int) -> Tokenizer:
     except Exception as error:  # the library raises bare Exception
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{folder}: its tokeniser cannot be read ({reason}); copy the files of facebook/opt-2.7b again") from None
-    marks = [tokenizer.token_to_id(mark) for mark in MARKS]
+    special = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
     size = max(tokenizer.get_vocab().values(), default=0) + 1
-    if None in marks or len(tokenizer.encode(END, add_special_tokens=False).ids) != 1 or size > pieces:
+    if None in special or len(tokenizer.encode(END, add_special_tokens=False).ids) != 1 or size > pieces:
         raise UserError(f"{folder}: not the tokeniser of OPT; copy vocab.json and merges.txt of facebook/opt-2.7b")
     return tokenizer

@@ -1,14 +1,14 @@
-"""The Q-Former: a BERT with two branches, learned motion queries and text, that share self-attention.
+"""The Q-Former: a BERT with two branches, one for learned motion queries and one for text, which share self-attention.
 
 LaMP section 3.2, after BLIP-2 (Li et al. 2023, section 3.1). Queries have their own feed-forward and, in every second layer,
-cross-attention to a context, which is the motion or a text. The text branch alone is an ordinary BERT.
+cross-attention to a context, which is a motion or a text. The text branch alone is an ordinary BERT.
 
 Four forward passes differ in what attends to what:
 
     text(ids)             text to text                                             (B, L, H)
     queries(context)      queries to queries and context                           (B, Q, H), keys and values of every layer
     both(ids, context)    queries and text to each other, queries to context       (B, Q, H), the queries' outputs
-    caption(ids, caches)  text to the queries' cached keys and to earlier text     (B, L, H), the caches with the text's own
+    caption(ids, caches)  text to the queries' cached keys and to earlier text     (B, L, H), the caches extended by the text
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ Cache = tuple[Tensor, Tensor]  # keys and values of a layer's self-attention, (B
 
 @dataclass(frozen=True)
 class QFormerConfig:
-    """Sizes; all but the last three are the backbone's. `vocab_size` includes [DEC], the last id, which starts a caption."""
+    """Sizes of the Q-Former; all but the last three are those of the backbone.
+
+    `vocab_size` includes [DEC], the last id, which starts a caption.
+    """
 
     vocab_size: int = 30_523
     hidden_size: int = 768
@@ -39,8 +42,8 @@ class QFormerConfig:
     max_position_embeddings: int = 512
     dropout: float = 0.1
     num_queries: int = 49
-    cross_width: int = 1408  # of the context
-    cross_every: int = 2  # layers 0, 2, 4, … look at the context
+    cross_width: int = 1408  # width of the context
+    cross_every: int = 2  # layers 0, 2, 4, … attend to the context
 
 
 class Attention(nn.Module):
@@ -96,16 +99,19 @@ class Layer(nn.Module):
         mask: Tensor | None,
         queries: int,
         context: Tensor | None,
-        seen: Tensor | None,
+        context_mask: Tensor | None,
         past: Cache | None,
         wanted: int | None,
     ) -> tuple[Tensor, Cache]:
-        """x (B, queries + L, H); only the first `wanted` outputs are computed. `seen` masks the context, `mask` the keys."""
+        """x (B, queries + L, H) → outputs, and keys and values of self-attention.
+
+        Only the first `wanted` outputs are computed. `mask` masks the keys of self-attention, `context_mask` those of the context.
+        """
         x, cache = self.attention(x[:, :wanted], x, mask, past)
         q, text = x[:, :queries], x[:, queries:]
         if queries:
             if self.cross is not None:
-                q = self.cross(q, context, seen)[0]
+                q = self.cross(q, context, context_mask)[0]
             q = self.query(q)
         if text.shape[1]:
             text = self.text(text)
@@ -113,7 +119,7 @@ class Layer(nn.Module):
 
 
 class QFormer(nn.Module):
-    """Token ids (B, L) with a mask (B, L), contexts (B, N, W) with a mask (B, N); masks are bool, True = valid."""
+    """The Q-Former. Token ids (B, L) have a mask (B, L), contexts (B, N, W) a mask (B, N); masks are bool, True = valid."""
 
     def __init__(self, config: QFormerConfig):
         super().__init__()
@@ -137,7 +143,7 @@ class QFormer(nn.Module):
         return self._run(self.embed(ids), valid[:, None, None, :], wanted=wanted)[0]
 
     def queries(self, context: Tensor, valid: Tensor) -> tuple[Tensor, list[Cache]]:
-        """The queries' outputs (B, Q, H), and their keys and values for captioning."""
+        """The queries' outputs (B, Q, H) for a context, and their keys and values for captioning."""
         x = self._query_inputs(context)
         return self._run(x, None, x.shape[1], context, valid)
 
@@ -149,10 +155,10 @@ class QFormer(nn.Module):
         return self._run(torch.cat((queries, self.embed(ids)), dim=1), mask, size, context, context_valid, wanted=size)[0]
 
     def caption(self, ids: Tensor, valid: Tensor, caches: list[Cache]) -> tuple[Tensor, list[Cache]]:
-        """Outputs of a text (B, L, H), where each position attends to the queries and the text up to itself, and the extended
-        caches.
+        """Outputs of a text (B, L, H), whose positions attend to the queries and to the text up to themselves.
 
-        `caches` come from `queries`, or from an earlier call that `ids` continue; `valid` (B, L) is the mask of these ids.
+        Also returns the extended caches. `caches` come from `queries`, or from an earlier call whose text `ids` continue; `valid`
+        (B, L) is the mask of these ids.
         """
         past = caches[0][0].shape[2]
         size = ids.shape[1]
@@ -174,38 +180,38 @@ class QFormer(nn.Module):
         wanted: int | None = None,
     ) -> tuple[Tensor, list[Cache]]:
         """Apply all layers to x; the last one computes only the first `wanted` outputs."""
-        seen = None if context_valid is None else context_valid[:, None, None, :]
+        context_mask = None if context_valid is None else context_valid[:, None, None, :]
         caches = []
         for number, layer in enumerate(self.layers, start=1):
-            own_past = past[number - 1] if past else None
-            x, cache = layer(x, mask, queries, context, seen, own_past, wanted if number == len(self.layers) else None)
+            layer_past = past[number - 1] if past else None
+            x, cache = layer(x, mask, queries, context, context_mask, layer_past, wanted if number == len(self.layers) else None)
             caches.append(cache)
         return x, caches
 
     @torch.no_grad()
     def init_backbone_(self, bert: Bert) -> None:
-        """Initialise from a BERT: all of the text branch, and its feed-forward also for the queries.
+        """Initialise the text branch from a BERT, and the queries' feed-forward layers from those of the BERT.
 
         [DEC] starts as the mean of all word embeddings. Raises `ValueError` if the sizes differ.
         """
-        ours, theirs = self.config, bert.config
+        config, backbone = self.config, bert.config
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"):
-            if getattr(ours, name) != getattr(theirs, name):
-                raise ValueError(f"{name} is {getattr(theirs, name)} in the backbone and {getattr(ours, name)} here")
-        if ours.vocab_size != theirs.vocab_size + 1:
-            raise ValueError(f"the backbone has {theirs.vocab_size} words, so vocab_size must be {theirs.vocab_size + 1}")
+            if getattr(config, name) != getattr(backbone, name):
+                raise ValueError(f"{name} is {getattr(backbone, name)} in the backbone and {getattr(config, name)} here")
+        if config.vocab_size != backbone.vocab_size + 1:
+            raise ValueError(f"the backbone has {backbone.vocab_size} words, so vocab_size must be {backbone.vocab_size + 1}")
         self.words.weight.copy_(torch.cat((bert.words.weight, bert.words.weight.mean(0, keepdim=True))))
-        self.positions.weight.copy_(bert.positions.weight + bert.types.weight[0])  # text is all of type 0
+        self.positions.weight.copy_(bert.positions.weight + bert.types.weight[0])  # all text has token type 0
         self.norm.load_state_dict(bert.norm.state_dict())
-        for mine, layer in zip(self.layers, bert.layers, strict=True):
-            _copy_attention_(mine.attention, layer)
-            for branch in (mine.text, mine.query):
-                for own, name in ((branch.ff1, "ff1"), (branch.ff2, "ff2"), (branch.norm, "norm2")):
-                    own.load_state_dict(getattr(layer, name).state_dict())
+        for layer, source in zip(self.layers, bert.layers, strict=True):
+            _copy_attention_(layer.attention, source)
+            for branch in (layer.text, layer.query):
+                for part, name in ((branch.ff1, "ff1"), (branch.ff2, "ff2"), (branch.norm, "norm2")):
+                    part.load_state_dict(getattr(source, name).state_dict())
 
 
 def _copy_attention_(attention: Attention, layer: nn.Module) -> None:
-    """Weights of a `models.layers.EncoderLayer`'s self-attention, where queries, keys and values are one matrix."""
+    """Copy the self-attention of a `models.layers.EncoderLayer`, which keeps queries, keys and values in one matrix."""
     dim = attention.out.in_features
     for kind in ("weight", "bias"):
         joined = getattr(layer.attention.qkv, kind)

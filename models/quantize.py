@@ -2,7 +2,7 @@
 
 Codebook: van den Oord et al. 2017, appendix A.1 (moving averages), with the dead-code reset of Jukebox (Dhariwal et al. 2020).
 Residual stack and quantise dropout: SoundStream (Zeghidour et al. 2021), as MoMask uses them for motion.
-Latents `(B, L, C)` go in; vectors `(B, L, C)` and codes `(B, L, Q)` come out, -1 where there is nothing.
+Latents `(B, L, C)` are quantised to vectors `(B, L, C)` and codes `(B, L, Q)`; a code of -1 stands for no code.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ class Quantised(NamedTuple):
     vectors: Tensor  # (B, L, C), the sum of the chosen codes; its gradient passes straight to the latents
     codes: Tensor  # (B, L, Q) int64, -1 at padding and in dropped layers
     commitment: Tensor  # mean squared distance of the latents to each layer's sum of codes
-    perplexity: Tensor  # (Q,) how many codes each layer uses in effect
+    perplexity: Tensor  # (Q,) effective number of codes that each layer uses
 
 
 class Codebook(nn.Module):
     """K code vectors, each the moving average of the latents assigned to it.
 
-    Each code keeps a moving average of its uses per batch. A code below one use is dead and is replaced by a random latent. Codes
-    start dead, so the first batch initialises them all.
+    `counts` holds the moving average of each code's uses per batch. A code with an average below one use is dead and is replaced by
+    a random latent. All codes start dead, so the first batch initialises them.
     """
 
-    ALIVE = 1.0  # choices a batch
-    FRESH = 2.0  # what a code just placed counts as: at mu = 0.99 it has 70 batches to prove itself
+    ALIVE = 1.0  # uses per batch; codes with a lower average are dead
+    FRESH = 2.0  # average assigned to a replaced code; if unused, it stays alive for 70 batches at mu = 0.99
 
     def __init__(self, nb_code: int, code_dim: int, mu: float):
         super().__init__()
@@ -49,23 +49,23 @@ class Codebook(nn.Module):
         """Replace dead codes by random valid latents (N, C), `valid` (N,) bool."""
         order = torch.rand(len(latents), device=latents.device).masked_fill(~valid, 2).argsort()  # valid ones first
         picks = order[torch.arange(len(self.counts), device=latents.device) % valid.sum().clamp(min=1)]
-        # Two lookalikes would tie for ever: where latents are fewer than codes, noise parts them.
-        places = torch.where(valid.any(), latents[picks] + 1e-4 * torch.randn_like(self.codebook), self.codebook)
+        # If there are fewer latents than codes, several codes get the same latent; noise makes them differ.
+        replacements = torch.where(valid.any(), latents[picks] + 1e-4 * torch.randn_like(self.codebook), self.codebook)
         if _distributed():
-            dist.broadcast(places, src=0)
+            dist.broadcast(replacements, src=0)
         dead = self.counts < self.ALIVE
-        self.codebook.copy_(torch.where(dead[:, None], places, self.codebook))
+        self.codebook.copy_(torch.where(dead[:, None], replacements, self.codebook))
         self.counts.masked_fill_(dead, self.FRESH)
 
     def update_(self, latents: Tensor, uses: Tensor, codes: Tensor, weights: Tensor) -> None:
         """Update the code vectors with the latents (N, C) assigned to `codes` (N,); `weights` (N, 1) is 0 for padding.
 
-        `uses` (K,) counts them, over all processes.
+        `uses` (K,) is the number of latents assigned to each code, over all processes.
         """
         sums = torch.zeros_like(self.codebook).index_add_(0, codes, latents * weights)
         if _distributed():
             dist.all_reduce(sums)
-        # The average of sums is codebook × counts by construction, so it needs no buffer of its own.
+        # The average of sums is codebook × counts by construction, so it needs no buffer.
         sums = self.mu * self.counts[:, None] * self.codebook + (1 - self.mu) * sums
         self.counts.mul_(self.mu).add_(uses, alpha=1 - self.mu)
         self.codebook.copy_(sums / self.counts[:, None])
@@ -74,7 +74,7 @@ class Codebook(nn.Module):
 class ResidualQuantizer(nn.Module):
     """Q codebooks, each quantising the residual of the previous ones. Q = 1 is plain quantisation.
 
-    In training, `dropout` is the fraction of clips for which a random number of last layers is left out, so that the first layers
+    In training, `dropout` is the fraction of clips for which a random number of final layers is dropped, so that the first layers
     carry the most information. `shared` uses one codebook for all layers.
     """
 
@@ -85,7 +85,7 @@ class ResidualQuantizer(nn.Module):
         self.layers = nn.ModuleList(Codebook(nb_code, code_dim, mu) for _ in range(1 if shared else num_quantizers))
 
     def layer(self, q: int) -> Codebook:
-        """The codebook of quantiser `q`; all quantisers may share one."""
+        """The codebook of quantiser `q`, or the shared codebook."""
         return self.layers[min(q, len(self.layers) - 1)]
 
     def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantised:
@@ -97,7 +97,7 @@ class ResidualQuantizer(nn.Module):
             codes, sums, uses = self._choose(flat.detach(), kept)
             weights = kept.to(flat).unsqueeze(-1)  # (Q, N, 1)
             commitment = ((flat - sums).square() * weights).sum() / (C * weights.sum()).clamp(min=1)
-            vectors = flat + (sums[-1] - flat).detach()  # straight through: the gradient is that of the latents
+            vectors = flat + (sums[-1] - flat).detach()  # straight-through estimator: the gradient passes to the latents
         vectors, codes = rearrange(vectors, "(b l) c -> b l c", b=B), rearrange(codes, "q (b l) -> b l q", b=B)
         return Quantised(vectors, codes, commitment, perplexity(uses))
 
@@ -123,9 +123,9 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def _choose(self, latents: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes (Q, N) of latents (N, C), the sums of vectors up to each layer (Q, N, C), and counts of each code (Q, K).
+        """Codes (Q, N) of latents (N, C), the sums of code vectors up to each layer (Q, N, C), and uses of each code (Q, K).
 
-        `kept` (Q, N): the latents that each layer quantises. In training, the codebooks learn from them.
+        `kept` (Q, N) marks the latents that each layer quantises. In training mode, the codebooks are updated with them.
         """
         total = torch.zeros_like(latents)
         all_codes, sums, all_uses = [], [], []
@@ -148,8 +148,8 @@ class ResidualQuantizer(nn.Module):
 
 def perplexity(uses: Tensor) -> Tensor:
     """Effective number of codes in use: exp of the entropy of counts (..., K), between 1 and K."""
-    share = uses / uses.sum(-1, keepdim=True).clamp(min=1)
-    return torch.exp(-torch.xlogy(share, share).sum(-1))
+    fraction = uses / uses.sum(-1, keepdim=True).clamp(min=1)
+    return torch.exp(-torch.xlogy(fraction, fraction).sum(-1))
 
 
 def _distributed() -> bool:

@@ -1,10 +1,10 @@
 """The residual transformer: tokens of the layers above the base, one layer at a time (MoMask section 3.4).
 
-Layer q is predicted from the sum of the embedded tokens of layers 0 … q−1, the layer's number and the condition; the last two are
-prefix tokens, more if the condition has words. Training samples one layer per sample.
+Layer q is predicted from the sum of the embedded tokens of layers 0 … q−1, from the layer number and from the condition. Layer
+number and condition are prefix tokens. In training, one random layer is predicted per sample.
 
 Codes (B, L, Q) long, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in tokens.
-Logits (B, L, K + 1): the last class, padding, is never a target; if it is sampled, the layer adds nothing (−1).
+Logits (B, L, K + 1). The last class, padding, is never a target; if it is sampled, the code is −1 and the layer adds nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.conditions import Disturbance, condition_of, rows_of, text_prefix, without
+from models.conditions import ConditionAugmentation, condition_of, init_condition_, rows_of, text_prefix, without
 from models.graphs import Graphs
-from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask, whiten_
+from models.layers import Head, PositionedEncoder, accuracy, counted, init_weights_, valid_mask
 from models.linear import Linear, linear, packed_weights
 from models.sampling import guide, sample, uniforms
 
@@ -30,9 +30,9 @@ class ResidualConfig:
 
     nb_code: int = 512
     num_quantizers: int = 6
-    stride: int = 4  # frames a token
+    stride: int = 4  # frames per token
     cond_dim: int = 384
-    word_dim: int = 0  # width of the condition's words; 0: it reads none
+    word_dim: int = 0  # width of the condition's words; 0: words are not used
     code_dim: int = 512  # width of the token embedding
     latent_dim: int = 384
     ff_size: int = 1024
@@ -41,8 +41,8 @@ class ResidualConfig:
     dropout: float = 0.2
     cond_drop_prob: float = 0.2
     attention: str = "full"  # full | causal
-    share_weight: bool = False  # one table a layer, for input and output
-    weight_gain: float = 1.0  # 2 in released files without shared weights
+    share_weight: bool = False  # one table per layer for both input and output
+    weight_gain: float = 1.0  # factor of logits before the bias; 2 in released files without shared weights
 
 
 class Decoding(NamedTuple):
@@ -57,7 +57,7 @@ class Decoding(NamedTuple):
 class ResidualTransformer(nn.Module):
     """A transformer that predicts the tokens of one layer from the layers below it and the condition."""
 
-    uses_all_parameters = True  # at every training step (`training.trainer`)
+    uses_all_parameters = True  # every training step uses every parameter (see `training.trainer`)
 
     def __init__(self, config: ResidualConfig):
         super().__init__()
@@ -65,7 +65,7 @@ class ResidualTransformer(nn.Module):
         self.pad_id = c.nb_code
         classes, layers = c.nb_code + 1, c.num_quantizers - 1
         if c.share_weight:
-            # Table q embeds layer q as input and projects to it as output; layer 0 is never output, the last never input.
+            # Table q embeds the tokens of layer q and projects to their logits. Layer 0 is never an output, the last never input.
             self.tables = nn.Parameter(0.02 * torch.randn(layers + 1, classes, c.code_dim))
         else:
             self.input_tables = nn.Parameter(0.02 * torch.randn(layers, classes, c.code_dim))
@@ -75,7 +75,7 @@ class ResidualTransformer(nn.Module):
         self.quant_emb = Linear(c.num_quantizers, c.latent_dim)
         self.cond_emb = Linear(c.cond_dim, c.latent_dim)
         self.word_emb = Linear(c.word_dim, c.latent_dim) if c.word_dim else None
-        self.disturb = Disturbance()
+        self.augment = ConditionAugmentation()
         self.graphs = Graphs(self)
         self.encoder = PositionedEncoder(c.latent_dim, c.n_heads, c.ff_size, c.n_layers, c.dropout, c.attention)
         self.head = Head(c.latent_dim, c.code_dim)
@@ -92,15 +92,15 @@ class ResidualTransformer(nn.Module):
         return self.tables[1:] if self.config.share_weight else self.output_tables
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
-        """Initialise the projections so that they separate the training captions: vectors (N, C), words (R, W)."""
-        whiten_(self.cond_emb, vectors)
-        if self.word_emb is not None:
-            whiten_(self.word_emb, words.float())
+        """Initialise the projections of the condition; see `models.conditions.init_condition_`."""
+        init_condition_(self.cond_emb, self.word_emb, vectors, words)
 
     @torch.no_grad()
     def init_tokens_(self, codebooks: Tensor) -> None:
-        """Initialise from the tokeniser's codebooks (Q, K, code_dim): the sum of lower layers is then the quantised motion so
-        far."""
+        """Initialise the tables from the tokeniser's codebooks (Q, K, code_dim).
+
+        The sum of the embedded lower layers is then proportional to their quantised latent.
+        """
         relative = codebooks / codebooks.std()
         if self.config.share_weight:
             self.tables[:, :-1] = 0.02 * relative
@@ -114,8 +114,10 @@ class ResidualTransformer(nn.Module):
         return self.embeddings[layers, codes].cumsum(2)
 
     def hidden(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int) -> Tensor:
-        """history (B, L, code_dim), condition (zeros: none), valid (B, L) bool, layer (B,) in 1 … Q−1, or one for all
-        → (B, L, code_dim)."""
+        """history (B, L, code_dim), condition (zeros: none), valid (B, L) bool → outputs (B, L, code_dim).
+
+        `layer` in 1 … Q−1 is the layer to predict: (B,), or one int for all samples.
+        """
         if isinstance(layer, int):
             number = (self.quant_emb.weight[:, layer] + self.quant_emb.bias).expand(len(history), -1)  # (B, D)
         else:
@@ -126,20 +128,20 @@ class ResidualTransformer(nn.Module):
         return self.head(self.encoder(prefix, prefix_valid, self.input(history), valid))
 
     def project(self, hidden: Tensor, layer: Tensor | int) -> Tensor:
-        """(B, L, code_dim) → logits (B, L, K + 1) by each sample's output table, or by one for all."""
+        """Project outputs (B, L, code_dim) to logits (B, L, K + 1) with the output table of `layer`."""
         gain, table = self.config.weight_gain, self.projections[layer - 1]
-        if isinstance(layer, int):  # each sample's own would be copies of one
+        if isinstance(layer, int):  # one table for all samples, without a copy per sample
             logits = gain * linear(hidden, table)
         else:
             logits = gain * torch.einsum("bld,bkd->blk", hidden, table)
         return logits if self.config.share_weight else logits + self.output_bias[layer - 1][..., None, :]
 
     def forward(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int) -> Tensor:
-        """Logits (B, L, K + 1) of each sample's layer; arguments as in `hidden`."""
+        """Logits (B, L, K + 1) of `layer`. The arguments are those of `hidden`."""
         return self.project(self.hidden(history, condition, valid, layer), layer)
 
     def guided(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int, scale: float) -> Tensor:
-        """Logits with classifier-free guidance, both halves in one forward pass."""
+        """Logits with classifier-free guidance; one forward pass computes conditional and unconditional logits."""
         if scale == 1:
             return self(history, condition, valid, layer)
         if scale == 0:
@@ -151,10 +153,10 @@ class ResidualTransformer(nn.Module):
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy and accuracy of one random layer per sample; {'codes' (B, L, Q), 'lengths' (B,), 'condition'}."""
         codes, condition = batch["codes"], condition_of(batch)
-        chance = torch.rand(2, len(codes), device=codes.device, generator=generator)
-        layer = 1 + (chance[0] * (codes.shape[2] - 1)).long()
+        uniform = torch.rand(2, len(codes), device=codes.device, generator=generator)
+        layer = 1 + (uniform[0] * (codes.shape[2] - 1)).long()
         if self.training:
-            condition = without(self.disturb(condition, generator), chance[1] < self.config.cond_drop_prob)
+            condition = without(self.augment(condition, generator), uniform[1] < self.config.cond_drop_prob)
         loss, accuracy = self.layer_loss(codes, batch["lengths"], condition, layer)
         return loss, {"residual_ce": loss.detach(), "accuracy": accuracy}
 
@@ -179,7 +181,7 @@ class ResidualTransformer(nn.Module):
         first_sample: int = 0,
         **settings: Any,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each layer above base (B, L): guided logits (B, L, K + 1) and tokens (B, L), pad_id at padding.
+        """Generate layer by layer above the base tokens (B, L): guided logits (B, L, K + 1) and tokens (B, L), pad_id at padding.
 
         Where `given` (B, L, Q) has a base token, its tokens are kept on all layers. `settings` are fields of `Decoding`.
         """
@@ -209,7 +211,7 @@ class ResidualTransformer(nn.Module):
         """What the layers start from: base tokens (B, L), the mask of valid tokens (B, L), the condition (B, P, C), the given
         tokens (B, L, Q), −1 where there are none, and one uniform number per token and layer (B, L, Q)."""
         samples = first_sample + torch.arange(len(base), device=base.device)
-        # Steps −1, −2, …: the masked transformer draws with the same seed and steps 0, 1, ….
+        # Random numbers of steps −1, −2, …: the masked transformer uses steps 0, 1, … of the same seed.
         numbers = torch.arange(self.config.num_quantizers, device=base.device)
         noise = uniforms(seed, samples, -numbers[:, None, None], base.shape[1]).movedim(0, -1)
         given = torch.full_like(noise, -1, dtype=torch.long) if given is None else given

@@ -1,8 +1,8 @@
 """Sampling of tokens: the cosine schedule, guidance, and random numbers that do not depend on the batch.
 
 The released code draws Gumbel noise for a whole batch, so a motion depends on its batch. Here every (seed, sample, step, position)
-has its own uniform number, computed by a hash, and the token is the inverse cumulative distribution over the top-k tokens at that
-number. The distribution is the same.
+has its own uniform number, computed by a hash, and the token is the value of the inverse cumulative distribution over the top-k
+tokens at that number. Both methods sample from the same distribution.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
 
 
 def _scramble(x: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele et al. 2014), a bijection of int64 in which every input bit moves every output bit."""
+    """The finaliser of SplitMix64 (Steele et al. 2014), a bijection of int64 in which every input bit affects every output bit."""
 
-    def shift(x: Tensor, bits: int) -> Tensor:  # logical, where >> is arithmetic
+    def shift(x: Tensor, bits: int) -> Tensor:  # logical shift; >> is arithmetic
         return (x >> bits) & ((1 << (64 - bits)) - 1)
 
     x = (x ^ shift(x, 30)) * -0x40A7B892E31B1A47
@@ -39,21 +39,24 @@ def _scramble(x: Tensor) -> Tensor:
 
 
 def uniforms(seed: int, samples: Tensor, step: int | Tensor, size: int) -> Tensor:
-    """A number in [0, 1) for each position, equal on all devices and in all batches: samples (B,) int64 → (B, size) float64.
+    """Uniform random numbers in [0, 1), one per position: sample numbers (B,) int64 → (B, size) float64.
 
-    Several steps (T, 1, 1) at once give (T, B, size): the same numbers with fewer kernels.
+    They are the same on all devices and in all batches. If `step` is a tensor (T, 1, 1), the numbers of T steps (T, B, size) are
+    computed at once, with fewer kernels.
     """
     state = torch.zeros_like(samples)[:, None]
     for part in (seed, samples[:, None], step, torch.arange(size, device=samples.device)):
-        state = _scramble(state - 0x61C8864680B583EB + part)  # (B, 1), at last (B, size)
+        state = _scramble(state - 0x61C8864680B583EB + part)  # (B, 1), in the last iteration (B, size)
     return ((state >> 11) & ((1 << 53) - 1)).double() * 2.0**-53
 
 
 def sample(logits: Tensor, uniform: Tensor, temperature: float = 1.0, topkr: float = 0.9) -> Tensor:
-    """Sample ids (...) from the largest fraction 1 − `topkr` of the logits (..., K), with uniform numbers (...) in [0, 1). With
-    `topkr` 1 the largest logit wins."""
+    """Sample ids (...) from the fraction 1 − `topkr` of largest logits (..., K), with uniform numbers (...) in [0, 1).
+
+    If `topkr` is 1, the id of the largest logit is returned.
+    """
     k = max(1, math.ceil((1 - topkr) * logits.shape[-1]))
     values, ids = logits.topk(k, dim=-1)  # descending
-    chance = torch.softmax(values.double() / temperature, dim=-1).cumsum(-1)
-    place = (chance <= uniform[..., None] * chance[..., -1:]).sum(-1, keepdim=True).clamp(max=k - 1)
-    return ids.gather(-1, place)[..., 0]
+    cumulative = torch.softmax(values.double() / temperature, dim=-1).cumsum(-1)
+    rank = (cumulative <= uniform[..., None] * cumulative[..., -1:]).sum(-1, keepdim=True).clamp(max=k - 1)
+    return ids.gather(-1, rank)[..., 0]

@@ -25,9 +25,10 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 @dataclass(frozen=True)
 class VQConfig:
-    """Sizes of the tokeniser and weights of its loss; the paper's by default.
+    """Sizes of the tokeniser and weights of its loss terms; the defaults are those of the paper.
 
-    `decoder_width` 0: the same as `width`. `rigid_bones` and `planted_feet`: the decoder ends in `BodyConstraints`.
+    If `decoder_width` is 0, the decoder has the width of the encoder. If `rigid_bones` is set, the decoder ends in
+    `BodyConstraints`; `planted_feet` adds their correction of sliding toes.
     """
 
     dim: int = 263
@@ -73,28 +74,28 @@ def frame_mask(lengths: Tensor | None, frames: int) -> Tensor | None:
     return None if lengths is None else valid_mask(lengths, frames).unsqueeze(-1)
 
 
-def silence(x: Tensor, mask: Tensor | None) -> Tensor:
+def zero_masked(x: Tensor, mask: Tensor | None) -> Tensor:
     """x set to zero where the mask is False."""
     return x if mask is None else x * mask
 
 
 class Conv(nn.Conv1d):
-    """Zero-padded convolution over the time of (B, T, C), computed as one matmul over each frame's window.
+    """Zero-padded convolution over time of (B, T, C), computed as one matrix product over the windows of all frames.
 
     `mask` (B, T, 1) also sets frames beyond each clip's end to zero.
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         (width,), (stride,), (dilation,), (padding,) = self.kernel_size, self.stride, self.dilation, self.padding
-        x = F.pad(silence(x, mask), (0, 0, padding, padding))
-        last = x.shape[1] - dilation * (width - 1)  # where the last window may begin, plus one
+        x = F.pad(zero_masked(x, mask), (0, 0, padding, padding))
+        last = x.shape[1] - dilation * (width - 1)  # start of the last window, plus one
         taps = [x[:, dilation * k : dilation * k + last : stride] for k in range(width)]
         window = torch.cat(taps, dim=-1) if width > 1 else taps[0]  # (B, T', width × C)
         return linear(window, rearrange(self.weight, "out channels k -> out (k channels)"), self.bias)
 
 
 class ResidualBlock(nn.Module):
-    """x + 1×1 conv of a dilated conv, each after an activation."""
+    """A residual block of a dilated convolution and a 1×1 convolution, each after an activation."""
 
     def __init__(self, width: int, dilation: int, config: VQConfig):
         super().__init__()
@@ -109,13 +110,13 @@ class ResidualBlock(nn.Module):
 
 
 def residual_blocks(width: int, config: VQConfig) -> nn.ModuleList:
-    """`depth` blocks, the widest dilation first."""
+    """`depth` residual blocks, the widest dilation first."""
     dilations = [config.dilation_growth_rate**i for i in reversed(range(config.depth))]
     return nn.ModuleList(ResidualBlock(width, dilation, config) for dilation in dilations)
 
 
 class Encoder(nn.Module):
-    """(B, T, D) → (B, ⌊T / 2^down_t⌋, C): each stage halves the time, then refines."""
+    """(B, T, D) → (B, ⌊T / 2^down_t⌋, C): each stage halves the number of frames, then applies residual blocks."""
 
     def __init__(self, config: VQConfig):
         super().__init__()
@@ -133,11 +134,11 @@ class Encoder(nn.Module):
             mask = frame_mask(lengths, x.shape[1])
             for block in blocks:
                 x = block(x, mask)
-        return silence(self.last(x, mask), mask)
+        return zero_masked(self.last(x, mask), mask)
 
 
 class Decoder(nn.Module):
-    """(B, L, C) → (B, L × 2^down_t, D): each stage refines, then doubles the time by repetition and smooths."""
+    """(B, L, C) → (B, L × 2^down_t, D): each stage applies residual blocks, repeats each frame and smooths."""
 
     def __init__(self, config: VQConfig):
         super().__init__()
@@ -150,10 +151,10 @@ class Decoder(nn.Module):
         self.body = BodyConstraints(config.dim) if config.rigid_bones else None
         self.gates = Conv(width, 2, 3, padding=1) if config.planted_feet else None
         if self.gates is not None:
-            nn.init.constant_(self.gates.bias, -2.0)  # begin with an almost free root
+            nn.init.constant_(self.gates.bias, -2.0)  # start with almost no correction of the root
 
     def forward(self, vectors: Tensor, lengths: Tensor | None) -> Tensor:
-        """`lengths` (B,) in tokens."""
+        """Decode quantised latents (B, L, C); `lengths` (B,) is in tokens."""
         mask = frame_mask(lengths, vectors.shape[1])
         x = F.relu(self.first(vectors, mask))
         for blocks, smooth in zip(self.refine, self.smooth):
@@ -167,11 +168,14 @@ class Decoder(nn.Module):
         motion = self.last(x, mask)
         if self.body is not None:
             motion = self.body(motion, None if self.gates is None else self.gates(x, mask), mask)
-        return silence(motion, mask)
+        return zero_masked(motion, mask)
 
 
 class MotionTokeniser(nn.Module):
-    """Motion to codes and back. `lengths` (B,) always counts frames; without it every clip is as long as the batch."""
+    """Encodes motion to codes and decodes codes to motion.
+
+    `lengths` (B,) is always in frames; if it is None, every clip is as long as the batch.
+    """
 
     def __init__(self, config: VQConfig):
         super().__init__()
@@ -186,7 +190,7 @@ class MotionTokeniser(nn.Module):
             shared=config.shared_codebook,
         )
         self.decoder = Decoder(config)
-        self.body: BodyLoss | None = None  # set it to train with its terms
+        self.body: BodyLoss | None = None  # if set, its terms are added to the loss
 
     @property
     def stride(self) -> int:
@@ -200,7 +204,7 @@ class MotionTokeniser(nn.Module):
 
     @property
     def nb_code(self) -> int:
-        """Codes per codebook."""
+        """Number of codes per codebook."""
         return self.config.nb_code
 
     def encode(self, motion: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -211,7 +215,7 @@ class MotionTokeniser(nn.Module):
         """Motion (B, T, D) to the encoder's output (B, L, C), before quantising; zero beyond each clip's tokens."""
         frames, dim = motion.shape[1:]
         if dim != self.config.dim:
-            raise UserError(f"motion: width {dim}, but this tokeniser was made for {self.config.dim}; use one of the same dataset")
+            raise UserError(f"motion: width {dim}, but this tokeniser needs {self.config.dim}; use a tokeniser of the same dataset")
         if frames < self.stride:
             raise UserError(f"motion: {frames} frames, but one token takes {self.stride}; use longer motions")
         return self.encoder(motion, shorter_than(frames, lengths))
@@ -224,7 +228,7 @@ class MotionTokeniser(nn.Module):
     def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Codes (B, L, Q') with Q' ≤ Q to motion (B, L × stride, D). A code of -1 adds a zero vector.
 
-        With `lengths`, frames beyond each clip's last whole token are zero and affect nothing.
+        With `lengths`, frames beyond each clip's last whole token are zero and do not affect the others.
         """
         if codes.ndim != 3 or not 1 <= codes.shape[2] <= self.num_quantizers:
             raise UserError(f"codes: shape {tuple(codes.shape)}, expected (clips, tokens, 1 to {self.num_quantizers} layers)")
@@ -249,7 +253,7 @@ class MotionTokeniser(nn.Module):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Smooth-L1 loss on features and on joint positions, commitment loss, and the terms of `body` if set; padding is ignored.
 
-        `batch`: motion (B, T, D), lengths (B,). Frames beyond the last whole token have no reconstruction and do not count.
+        `batch`: motion (B, T, D), lengths (B,). Frames beyond the last whole token are not reconstructed and do not count.
         """
         motion = batch["motion"]
         lengths = shorter_than(motion.shape[1], batch.get("lengths"))
@@ -277,7 +281,7 @@ class MotionTokeniser(nn.Module):
 
 @torch.no_grad()
 def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
-    """Copy the weights of `start`, whose decoder may be narrower, so that `model` computes the same function (Net2Net, Chen et al.
+    """Copy the weights of `start` so that `model`, whose decoder may be wider, computes the same function (Net2Net, Chen et al.
     2016).
 
     New decoder channels keep their initialisation, and the copied channels ignore them at first. Body constraints may be added.
@@ -287,19 +291,21 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
     optional = [name for name in weights if name.startswith(("decoder.body.", "decoder.gates."))]
     wrong = sorted(old.keys() - weights.keys()) + [name for name in weights if name not in old and name not in optional]
     for name in old.keys() & weights.keys():
-        wider = name.startswith("decoder.") and all(theirs <= ours for theirs, ours in zip(old[name].shape, weights[name].shape))
+        wider = name.startswith("decoder.") and all(small <= large for small, large in zip(old[name].shape, weights[name].shape))
         if old[name].shape != weights[name].shape and not wider:
             wrong.append(name)
     if wrong:
-        raise UserError(f"--init: tensor '{wrong[0]}' does not fit; give the flags of its training, --decoder_width may be larger")
-    for name, theirs in old.items():
-        weights[name][: len(theirs)] = 0
-        weights[name][tuple(slice(size) for size in theirs.shape)] = theirs
+        raise UserError(f"--init: tensor '{wrong[0]}' does not fit; use its flags, only --decoder_width may be larger")
+    for name, value in old.items():
+        weights[name][: len(value)] = 0
+        weights[name][tuple(slice(size) for size in value.shape)] = value
 
 
 def shorter_than(frames: int, lengths: Tensor | None) -> Tensor | None:
-    """`lengths`, or None if every clip has `frames` frames, so that no mask is needed. Lengths on a GPU are not inspected: that
-    would wait for the GPU, where masks cost little."""
+    """`lengths`, or None if no clip is shorter than `frames`, so that no mask is needed.
+
+    Lengths on a GPU are returned unchanged, because reading them would wait for the GPU, and masks cost little there.
+    """
     on_cpu = lengths is not None and lengths.device.type == "cpu"
     return None if lengths is None or (on_cpu and bool((lengths >= frames).all())) else lengths
 

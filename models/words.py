@@ -1,7 +1,8 @@
 """The matching evaluator's input for captions: a vector and a part-of-speech class per word (Guo et al. 2022).
 
-Tokens are `word/POS`. A caption's first 20, between `sos` and `eos`, padded with `unk` to 22, give word vectors (B, 22, W), one-hot
-classes (B, 22, 15) and lengths (B,). Vectors come from GloVe, as the released evaluators need, or from MiniLM's word pieces.
+Tokens are `word/POS`. The first 20 tokens of a caption are enclosed in `sos` and `eos` and padded with `unk` to 22. They give word
+vectors (B, 22, W), one-hot classes (B, 22, 15) and lengths (B,). Vectors come from GloVe, which the released evaluators need, or
+from MiniLM's word pieces.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError
 
 FILE = "words.safetensors"  # in the folder of an evaluator
-MOST = 20  # tokens of a caption
-WIDTH = MOST + 2
+MAX_TOKENS = 20  # per caption
+WIDTH = MAX_TOKENS + 2
 CLASSES = ("VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV")
 CLASSES += ("Loc_VIP", "Body_VIP", "Obj_VIP", "Act_VIP", "Desc_VIP", "OTHER")
-SPECIAL = {  # words with a class of their own instead of their part of speech
+SPECIAL = {  # words that get these classes instead of their part of speech
     "Loc_VIP": "left right clockwise counterclockwise anticlockwise forward back backward up down straight curve",
     "Body_VIP": "arm chin foot feet face hand mouth leg waist eye knee shoulder thigh",
     "Obj_VIP": "stair dumbbell chair window floor car ball handrail baseball basketball",
@@ -35,25 +36,25 @@ SPECIAL = {  # words with a class of their own instead of their part of speech
 SPECIAL_CLASS = {word: CLASSES.index(name) for name, words in SPECIAL.items() for word in words.split()}
 OTHER = CLASSES.index("OTHER")
 UNKNOWN, FIRST, LAST = "unk", "sos", "eos"
-PIECES = {UNKNOWN: "[UNK]", FIRST: "[CLS]", LAST: "[SEP]"}  # WordPiece's names for the same
+PIECES = {UNKNOWN: "[UNK]", FIRST: "[CLS]", LAST: "[SEP]"}  # WordPiece's tokens for the same purposes
 
 
 def framed(tokens: Sequence[str]) -> tuple[list[str], int]:
-    """The first 20 tokens between sos and eos, padded to 22, and how many they are before padding."""
-    tokens = [f"{FIRST}/OTHER", *tokens[:MOST], f"{LAST}/OTHER"]
+    """The first 20 tokens, enclosed in sos and eos and padded to 22; also returns their number before padding."""
+    tokens = [f"{FIRST}/OTHER", *tokens[:MAX_TOKENS], f"{LAST}/OTHER"]
     return tokens + [f"{UNKNOWN}/OTHER"] * (WIDTH - len(tokens)), len(tokens)
 
 
 class Words:
-    """A vocabulary with its vectors (V, W). Raises `UserError` if the two do not match or lack `unk`, `sos` or `eos`."""
+    """A vocabulary with word vectors (V, W). Raises `UserError` if the two do not match, or if `unk`, `sos` or `eos` is missing."""
 
     def __init__(self, words: Sequence[str], vectors: Tensor):
         if vectors.ndim != 2 or len(words) != len(vectors) or not vectors.isfinite().all():
             raise UserError(f"word vectors: {len(words)} words, vectors of shape {tuple(vectors.shape)}; take both from one source")
         self.words, self.vectors = list(words), vectors
-        self.places = {word: place for place, word in enumerate(words)}
-        if missing := [word for word in PIECES if word not in self.places]:
-            raise UserError(f"word vectors: none for {', '.join(missing)}; take the files that came with the evaluator")
+        self.index = {word: index for index, word in enumerate(words)}
+        if missing := [word for word in PIECES if word not in self.index]:
+            raise UserError(f"word vectors: none for {', '.join(missing)}; use the files that came with the evaluator")
 
     @property
     def dim(self) -> int:
@@ -61,14 +62,14 @@ class Words:
         return self.vectors.shape[1]
 
     def look_up(self, token: str) -> tuple[int, int]:
-        """A token's word and class, as numbers. A word without a vector is `unk`, of class OTHER."""
+        """The indices of a token's word and class. A word without a vector becomes `unk` with class OTHER."""
         word, _, pos = token.partition("/")
-        if word not in self.places:
-            return self.places[UNKNOWN], OTHER
-        return self.places[word], SPECIAL_CLASS.get(word, CLASSES.index(pos) if pos in CLASSES else OTHER)
+        if word not in self.index:
+            return self.index[UNKNOWN], OTHER
+        return self.index[word], SPECIAL_CLASS.get(word, CLASSES.index(pos) if pos in CLASSES else OTHER)
 
     def __call__(self, captions: Iterable[Sequence[str]]) -> dict[str, Tensor]:
-        """Each caption's tokens → {"words": (B, 22, W), "pos": (B, 22, 15), "text_lengths": (B,)}."""
+        """Tokens of each caption → {"words": (B, 22, W), "pos": (B, 22, 15), "text_lengths": (B,)}."""
         tokens, lengths = zip(*map(framed, captions))
         words, classes = torch.tensor([[self.look_up(token) for token in row] for row in tokens]).unbind(-1)  # (B, 22)
         pos = F.one_hot(classes, len(CLASSES)).to(self.vectors.dtype)
@@ -76,18 +77,18 @@ class Words:
 
     @classmethod
     def from_glove(cls, folder: str | Path) -> Words:
-        """From the released `our_vab_{data.npy,words.pkl,idx.pkl}`. Raises `UserError` for files that are missing or not these."""
+        """Load the released `our_vab_{data.npy,words.pkl,idx.pkl}`. Raises `UserError` if files are missing or invalid."""
         folder = Path(folder)
         try:
             vectors = np.load(folder / "our_vab_data.npy", allow_pickle=False)
-            words, places = (_plain_pickle(folder / f"our_vab_{part}.pkl") for part in ("words", "idx"))
-            return cls(words, torch.from_numpy(vectors.astype(np.float32)[[places[word] for word in words]]))
+            words, rows = (_plain_pickle(folder / f"our_vab_{part}.pkl") for part in ("words", "idx"))
+            return cls(words, torch.from_numpy(vectors.astype(np.float32)[[rows[word] for word in words]]))
         except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, pickle.UnpicklingError) as error:
             raise UserError(f"{folder}: no usable GloVe files ({error}); get them with prepare/download_glove.sh") from None
 
     @classmethod
     def from_word_pieces(cls, vocabulary: Iterable[str]) -> Words:
-        """MiniLM's embeddings, averaged over a word's pieces and normalised over the vocabulary."""
+        """Build word vectors from MiniLM's embeddings, averaged over the pieces of a word and normalised over the vocabulary."""
         folder = minilm_folder()
         tokenizer, embeddings = load_tokenizer(folder), load_bert(folder).words.weight.detach()
         words = [*PIECES, *sorted(set(vocabulary) - set(PIECES))]
@@ -101,7 +102,7 @@ class Words:
 
     @classmethod
     def load(cls, path: str | Path) -> Words:
-        """Read what `save` wrote. Raises `UserError` for a missing or damaged file, or one of another kind."""
+        """Read a file written by `save`. Raises `UserError` for a missing or damaged file, or one of another kind."""
         state, metadata = load_weights(path)
         if metadata.get("kind") != "words":
             raise UserError(f"{path}: holds no word vectors; copy the folder of the evaluator again")
@@ -112,7 +113,7 @@ class _PlainUnpickler(pickle.Unpickler):
     """Unpickles lists, dicts, strings and numbers; runs no code."""
 
     def find_class(self, module: str, name: str):
-        raise pickle.UnpicklingError(f"it holds a {module}.{name}")
+        raise pickle.UnpicklingError(f"it needs the class {module}.{name}")
 
 
 def _plain_pickle(path: Path):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from data.store import Clips, cache_folder, named
-from data.windows import features_of, motion_files, tell_skipped
+from data.windows import features_of, motion_files, report_skipped
 from motion.clip import Motion
 from motion.files.maps import read_map
 from motion.files.read import AS_STATED, InputOptions, read_motion
@@ -146,7 +146,7 @@ def build_index(
                 read = done + number * READ_AT_ONCE + len(block)
                 facts = {"done": read, "used": [numbers[file] for file in used], "faults": faults}
                 save_weights(partial, parts[0], {"kind": "index", "state": state, **facts})
-    tell_skipped(faults, len(files))
+    report_skipped(faults, len(files))
     if not any(len(part["owners"]) for part in parts):
         raise UserError(f"{files[0].parent}: none of its files is a motion for this model ({named(faults, 1) or 'too short'})")
     return joined(parts), used

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.length import LengthConfig, LengthPredictor
 from models.masked import MaskedConfig, MaskedTransformer
-from models.opt import MARKS
+from models.opt import SPECIAL_TOKENS
 from models.residual import ResidualConfig, ResidualTransformer
 from models.upstream.transformers import LENGTH_NAMES, NAMES
 from models.vqvae import VQConfig
@@ -183,7 +183,7 @@ def write_opt_words(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = ByteLevelBPETokenizer()
     texts = ["a man is walking forward", "a man is waving", "a person bows"] * 3
-    tokenizer.train_from_iterator(texts, vocab_size=290, min_frequency=2, special_tokens=list(MARKS), show_progress=False)
+    tokenizer.train_from_iterator(texts, vocab_size=290, min_frequency=2, special_tokens=list(SPECIAL_TOKENS), show_progress=False)
     tokenizer.save_model(str(folder))
     return folder
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.bert import load_tokenizer
-from models.caption import CaptionGPT, GPTConfig, Running, causal_mask
+from models.caption import CaptionGPT, GPTConfig, GPTState, causal_mask
 from models.decoding import Search
 from models.layers import valid_mask
 from tests.small_lamp import WORDS
@@ -65,7 +65,7 @@ def test_word_by_word_gives_the_logits_of_the_whole(codes):
     model, (queries, ids, _) = small(nb_code=9 if codes else 0), inputs()
     read = torch.tensor([[1, 2, 3], [5, -1, -1], [6, 7, -1], [0, -1, -1]]) if codes else None
     whole = model(ids, torch.ones_like(ids, dtype=torch.bool), model.context(queries, read))
-    running = Running(model, *model.context(queries, read))
+    running = GPTState(model, *model.context(queries, read))
     one_by_one = torch.stack([running.next(ids[:, place]) for place in range(ids.shape[1])], dim=1)
     assert torch.allclose(whole, one_by_one, atol=1e-10)
 
@@ -73,10 +73,10 @@ def test_word_by_word_gives_the_logits_of_the_whole(codes):
 def test_a_reordered_cache_goes_on_from_the_other_caption():
     model, (queries, ids, _) = small(), inputs()
     rows = torch.tensor([2, 0, 0])
-    running = Running(model, *model.context(queries))
+    running = GPTState(model, *model.context(queries))
     running.next(ids[:, 0])
     running.reorder(rows)
-    other = Running(model, *model.context(queries[rows]))
+    other = GPTState(model, *model.context(queries[rows]))
     other.next(ids[rows, 0])
     assert torch.allclose(running.next(ids[rows, 1]), other.next(ids[rows, 1]), atol=1e-12)
 

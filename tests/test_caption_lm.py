@@ -237,7 +237,7 @@ def test_no_words_come_twice_in_a_row_where_that_is_forbidden(model, queries):
     pieces = model.token_ids([texts[0] or "-" for texts in model.write(queries, Search(beams=1, no_repeat=0, max_tokens=30))])
     assert any(len(set(row)) < len(row) for row in pieces)  # it does repeat itself where it may
     rows = model.lm.get_base_model().generate(
-        inputs_embeds=model.context(queries), max_new_tokens=30, logits_processor=model._restraints(Search(no_repeat=1))
+        inputs_embeds=model.context(queries), max_new_tokens=30, logits_processor=model._repetition_rules(Search(no_repeat=1))
     ).tolist()  # fmt: skip
     end = model.tokenizer.eos_token_id
     for row in rows:
@@ -276,10 +276,10 @@ def test_bad_input_is_told_in_one_line(model, queries, folders, tmp_path, monkey
     (tmp_path / "empty").mkdir()
     wrong = [
         (lambda: model.text_loss(None, ids, lengths), "--texts"),
-        (lambda: model.write(queries[..., :5], Search()), "5 wide"),
+        (lambda: model.write(queries[..., :5], Search()), "width 5"),
         (lambda: model.token_ids(["a man", "  "]), "caption 2 of 2 is empty"),
         (lambda: make(folders["opt"], block_size=63).write(queries, Search()), "--block_size 63"),
-        (lambda: make(folders["bert"]), "not a causal|no end mark"),
+        (lambda: make(folders["bert"]), "not a causal|no end token"),
         (lambda: make(tmp_path / "nowhere"), "no such file or folder"),
         (lambda: make(Path("nowhere.gguf")), "no such file or folder"),
         (lambda: make(tmp_path / "broken.gguf"), "cannot be loaded as a causal language model|gguf"),

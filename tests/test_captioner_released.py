@@ -19,7 +19,7 @@ from models import opt
 from models.caption_opt import PROMPT, CaptionOPT
 from models.decoding import Search, write
 from models.loading import load_model
-from models.opt import OPT, OPTConfig, Running, find_tokenizer
+from models.opt import OPT, OPTConfig, OPTState, find_tokenizer
 from models.upstream.captioner import LM, captioner_from, opt_state
 from models.upstream.convert import convert
 from models.upstream.released import recognise
@@ -214,7 +214,7 @@ def test_opt_computes_and_writes_what_hugging_faces_does():
             settings = GenerationConfig(eos_token_id=END, pad_token_id=END, **how)
             expected = theirs.generate(inputs_embeds=x, attention_mask=torch.ones(8, 6).long(), generation_config=settings)
             search = Search(beams=beams, no_repeat=0, length_penalty=penalty, max_tokens=12)
-            found = write(Running(ours, prefix), torch.arange(8), 7, END, search)[:, 0]
+            found = write(OPTState(ours, prefix), torch.arange(8), 7, END, search)[:, 0]
             size = min(found.shape[1], expected.shape[1])
             assert torch.equal(found[:, :size], expected[:, :size]), (seed, beams, penalty)
 

@@ -77,7 +77,7 @@ def test_other_captions_in_the_batch_change_nothing(folder):
 def test_long_text_is_cut_with_a_note(folder, capsys):
     encoder = SentenceEncoder(folder)
     torch.testing.assert_close(encoder(["left " * 50]), encoder(["left " * 10]))
-    assert capsys.readouterr().err == "note: a text of 52 tokens is cut to the 12 that the encoder reads\n"
+    assert capsys.readouterr().err == "note: a text of 52 tokens is truncated to 12, the maximum of the encoder\n"
 
 
 @pytest.mark.parametrize("caption", ["", "  \n"])
@@ -279,7 +279,7 @@ def test_clip_features_depend_on_their_own_caption_and_all_its_words(clip, capsy
     torch.testing.assert_close(features, torch.cat([clip([caption]) for caption in captions]), rtol=1e-4, atol=1e-4)
     assert (features[1] - features[2]).abs().max() > 0.01
     torch.testing.assert_close(clip(["walks " * 30]), clip(["walks " * 10]))
-    assert "32 tokens is cut to the 12" in capsys.readouterr().err
+    assert "32 tokens is truncated to 12" in capsys.readouterr().err
     with pytest.raises(UserError, match="empty"):
         clip([" "])
 
@@ -318,7 +318,7 @@ def test_clip_file_that_asks_for_code_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / FILE, "w") as archive:
         archive.writestr("x/constants.pkl", b"")
         archive.writestr("x/data.pkl", pickle.dumps(Command()))
-    with pytest.raises(UserError, match=r"it asks for builtins\.print"):
+    with pytest.raises(UserError, match=r"it needs the class builtins\.print"):
         load_clip(tmp_path / FILE)
 
 

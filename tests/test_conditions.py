@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data.conditions import Conditions
-from models.conditions import Disturbance, condition_of, text_prefix, without
+from models.conditions import ConditionAugmentation, condition_of, text_prefix, without
 from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
 from pipelines import conditioner
@@ -146,16 +146,16 @@ def test_loss_trains_the_words_projection(kind):
     assert model.word_emb.weight.grad.abs().max() > 0
 
 
-# Disturbance in training
+# ConditionAugmentation in training
 
 
 def disturbed(noise: float = 0.0, drop: float = 0.0, train: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
     condition = sequence().repeat(200, 1, 1)
     packed = Conditions.joined([Conditions(condition[:, 0, :2]), Conditions.packed(condition[..., 2:])])
-    disturb = Disturbance().train(train)
-    disturb.set_(packed, (2, 4), noise, drop)
+    augment = ConditionAugmentation().train(train)
+    augment.set_(packed, (2, 4), noise, drop)
     torch.manual_seed(0)
-    return condition, disturb(condition)
+    return condition, augment(condition)
 
 
 def test_noise_spares_padding_and_evaluation():

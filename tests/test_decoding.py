@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from models.decoding import Search, nucleus, restrained, write
+from models.decoding import Search, nucleus, penalised, write
 
 START, END, WORDS = 0, 1, 6
 ALL = torch.arange(3)
@@ -105,8 +105,8 @@ def test_no_run_of_words_comes_twice():
 def test_a_repetition_penalty_lowers_said_words_alone():
     logits = torch.tensor([[1.0, -1.0, 2.0, 0.5]])
     ids = torch.tensor([[START, 2, 1]])
-    assert restrained(logits, ids, Search(repetition_penalty=2.0)).tolist() == [[1.0, -2.0, 1.0, 0.5]]
-    assert restrained(logits, ids, Search()).tolist() == logits.tolist()
+    assert penalised(logits, ids, Search(repetition_penalty=2.0)).tolist() == [[1.0, -2.0, 1.0, 0.5]]
+    assert penalised(logits, ids, Search()).tolist() == logits.tolist()
 
 
 def test_the_nucleus_holds_the_words_that_reach_the_share_and_their_chances():

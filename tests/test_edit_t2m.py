@@ -83,11 +83,11 @@ def test_sections_are_frames_or_shares(words, sections):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["60,40"], "the end must come after the start"),
-        (["0.5,0.5"], "are empty"),
-        (["90,120"], "leave the motion, which has 0 to 100"),
-        (["-4,8"], "leave the motion"),
-        (["0.5,1.2"], "frames 50 to 120 leave"),
+        (["60,40"], "its end must come after its start"),
+        (["0.5,0.5"], "the section is empty"),
+        (["90,120"], "exceed the motion, which has frames 0 to 100"),
+        (["-4,8"], "exceed the motion"),
+        (["0.5,1.2"], "frames 50 to 120 exceed"),
         (["10,40", "30,60"], "frames 10,40 and 30,60 overlap"),
         (["10"], "'10': not a section"),
         (["a,b"], "not a section; write A,B"),
@@ -179,7 +179,7 @@ def refused(run, capsys, words: list[str]) -> str:
 BAD_FLAGS = {
     "no source": (["--source_motion", ""], "--source_motion is missing"),
     "nothing to do": ([], "nothing to edit: give --mask_edit_section A,B"),
-    "outside": (["-msec", "50,70"], "frames 50 to 70 leave the motion, which has 0 to 60"),
+    "outside": (["-msec", "50,70"], "frames 50 to 70 exceed the motion, which has frames 0 to 60"),
     "two lengths": (["--after", "20", "--motion_length", "80"], "either --after or --motion_length"),
     "all cut away": (["--before", "40", "--motion_length", "40"], "nothing of the motion is left"),
     "length 3": (["--after", "3"], "--after: a length of 3 frames"),
@@ -209,7 +209,7 @@ BAD_SOURCES = {
     "NaN features": (np.full((40, 263), np.nan), "NaN"),
     "21 joints": (walk()[:, :21], "21 joints, but the weights are for 22 (dataset open)"),
     "5 joints": (walk()[:, :5], "expected joints (T, 22, 21, 24 or 52, 3) or features"),
-    "too short": (walk()[:5], "5 frames at 20 a second; 8 or more are needed"),
+    "too short": (walk()[:5], "5 frames at 20 fps; 8 or more are needed"),
     "integers": (np.zeros((40, 22, 3), int), "int64"),
 }
 

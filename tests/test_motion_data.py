@@ -128,7 +128,7 @@ def test_missing_parts_are_user_errors(spec, tmp_path):
     store = MotionStore(spec)
     with pytest.raises(UserError, match=r"val.txt: no such split.*train"):
         store.split("val")
-    with pytest.raises(UserError, match="none of the names"):
+    with pytest.raises(UserError, match="none of the requested names"):
         store.clips(["ghost"])
     with pytest.raises(UserError, match=r"no usable motion.*expected \(frames, 251\).*'kit'"):
         MotionStore(get_spec("kit", spec.root))
@@ -172,7 +172,7 @@ def test_bad_statistics_are_user_errors(spec, tmp_path):
         Normaliser(np.zeros(3), np.array([1, 0, 1]))
     with pytest.raises(UserError, match="width 263, but dataset 'kit' has 251"):
         Normaliser.from_dataset(get_spec("kit", spec.root))
-    with pytest.raises(UserError, match=r"mean.npy: not there"):
+    with pytest.raises(UserError, match=r"mean.npy: no such file"):
         Normaliser.load(tmp_path)
     (spec.root / "Std.npy").write_bytes(b"garbage")
     with pytest.raises(UserError, match=r"Std.npy: not a readable"):
@@ -181,7 +181,7 @@ def test_bad_statistics_are_user_errors(spec, tmp_path):
     with pytest.raises(UserError, match=r"Mean.npy: expected one row of finite numbers"):
         Normaliser.from_dataset(spec)
     os.remove(spec.root / "Mean.npy")
-    with pytest.raises(UserError, match=r"Mean.npy: not there; copy"):
+    with pytest.raises(UserError, match=r"Mean.npy: no such file; copy"):
         Normaliser.from_dataset(spec)
 
 

@@ -66,8 +66,8 @@ WRONG = {
     "another array": (lambda lamp: lamp.edit(np.zeros((9, 9)), "a", (1, 2)), r"an array of shape \(9, 9\)"),
     "nothing to do": (lambda lamp: lamp.edit(walk(), "a"), "nothing to edit: give frames"),
     "one number": (lambda lamp: lamp.edit(walk(), "a", 7), r"frames: 7; give \(first, end\)"),
-    "reversed": (lambda lamp: lamp.edit(walk(), "a", (30, 20)), "frames 30,20: .*the end must come after the start"),
-    "beyond the end": (lambda lamp: lamp.edit(walk(), "a", (30, 90)), "leave the motion"),
+    "reversed": (lambda lamp: lamp.edit(walk(), "a", (30, 20)), "frames 30,20: .*its end must come after its start"),
+    "beyond the end": (lambda lamp: lamp.edit(walk(), "a", (30, 90)), "exceed the motion"),
     "no run": (lambda lamp: load(str(lamp.checkpoints_dir), name="other").generate("a"), "no masked transformer 'other'"),
 }
 

@@ -95,7 +95,7 @@ def test_what_is_missing_is_said_with_its_place(tmp_path, monkeypatch):
     write_momask(write_lamp_t2m(tmp_path, []))
     with pytest.raises(UserError, match=r"ViT-B-32\.pt.* to .*clip"):
         TextToMotion.load(tmp_path, "t2m", MASKED)
-    with pytest.raises(UserError, match=r"vocabulary of 0 pieces.*bert-base-uncased's vocab\.txt"):
+    with pytest.raises(UserError, match=r"vocabulary of 0 word pieces.*bert-base-uncased's vocab\.txt"):
         TextToMotion.load(tmp_path, "t2m", "lamp_t2m")
     opt = tmp_path / "t2m" / "lamp_t2m" / "opt.txt"
     opt.write_text("n_heads: 8\n")
@@ -131,7 +131,7 @@ def test_converted_release_does_the_same_in_our_files(tmp_path, clip):
         theirs, converted = (TextToMotion.load(root, "t2m", *names) for root in (tmp_path, ours))
         for a, b in zip(theirs.generate(["a person bows"]), converted.generate(["a person bows"])):
             assert torch.equal(a, b)
-    with pytest.raises(UserError, match="holds weights already"):
+    with pytest.raises(UserError, match="already holds weights"):
         convert(*load_model(weights), ours / "t2m" / "lamp_t2m")
 
 
@@ -158,7 +158,7 @@ def test_released_lamp_reads_motions_with_its_own_tokeniser(tmp_path):
     with pytest.raises(UserError, match=r"mean\.npy"):
         LanguageMotion.load(tmp_path, "t2m")
     save_statistics(folder)
-    with pytest.raises(UserError, match=r"vocabulary of 199 pieces"):
+    with pytest.raises(UserError, match=r"vocabulary of 199 word pieces"):
         LanguageMotion.load(tmp_path, "t2m")
     (folder / "vocab.txt").write_text("\n".join([*WORDS, *(f"w{n}" for n in range(199 - len(WORDS)))]))
     lamp = LanguageMotion.load(tmp_path, "t2m")

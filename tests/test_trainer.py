@@ -128,7 +128,7 @@ def test_interrupted_run_equals_uninterrupted_run_bit_for_bit(tmp_path, capsys, 
     with pytest.raises(SystemExit) as exit_:
         trainer(tmp_path / "parts", config, model=model, validate=score, best=("size", "max")).fit()
     assert exit_.value.code == 128 + number
-    assert f"stopped and saved at step {after}; go on with the same command and --is_continue" in capsys.readouterr().out
+    assert f"stopped and saved at step {after}; resume with the same command and --is_continue" in capsys.readouterr().out
     resumed = trainer(tmp_path / "parts", replace(config, is_continue=True), validate=score, best=("size", "max"))
     assert resumed.step == after
     resumed.fit()
@@ -244,7 +244,7 @@ def test_log_line_has_the_utilisation_where_the_peak_is_known(tmp_path, capsys, 
     run.fit()
     products = 3 * 8 + 8 * 3  # forward and for the weights; the gradient of the first layer's input is not needed
     flops = 2 * 4 * (2 * products + 8 * 3 + 3 * 3)  # of 4 rows, helper included: one update
-    assert run.utilisation.share(seconds=1e-3) == pytest.approx(flops / 1e6)
+    assert run.utilisation.fraction(seconds=1e-3) == pytest.approx(flops / 1e6)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
     assert len(lines) == 3 and all(re.search(r"  MFU [0-9.]+ %  ", line) for line in lines)
 
@@ -274,7 +274,7 @@ def test_nan_stops_the_run_and_names_step_batch_and_rows(tmp_path, clip_grad):
 
 
 def test_diverging_loss_on_sound_data_says_so(tmp_path):
-    with pytest.raises(UserError, match=r"step \d+ .* though the data is not; lower --lr"):
+    with pytest.raises(UserError, match=r"step \d+ .* but the data is finite; lower --lr"):
         trainer(tmp_path, replace(CONFIG, lr=1e18)).fit()
 
 
@@ -433,7 +433,7 @@ def test_two_processes_equal_one(tmp_path):
     assert theirs["best_evaluation"] == pytest.approx(ours["best_evaluation"], rel=1e-4)
     for key, value in ours["model"].items():
         torch.testing.assert_close(value, theirs["model"][key], rtol=1e-4, atol=1e-5)
-    with pytest.raises(UserError, match=f"this run had 2 processes, now 1; start as many, or give --batch_size {2 * SIZE}"):
+    with pytest.raises(UserError, match=f"this run had 2 processes, now 1; start 2, or use --batch_size {2 * SIZE}"):
         trainer(tmp_path / "pair", replace(CONFIG, is_continue=True))
     one = trainer(tmp_path / "pair", replace(CONFIG, is_continue=True, batch_size=2 * SIZE, max_epoch=5), model=Model(noise=0))
     one.fit()

@@ -144,5 +144,5 @@ def test_word_pieces_give_every_word_a_vector_of_its_own():
     torch.testing.assert_close(words.vectors.mean(0), torch.zeros(384), atol=1e-5, rtol=0)
     distance = torch.cdist(words.vectors, words.vectors)
     assert distance[~torch.eye(8, dtype=torch.bool)].min() > 1
-    walk, walking, left = (words.places[word] for word in ("walk", "walking", "left"))
+    walk, walking, left = (words.index[word] for word in ("walk", "walking", "left"))
     assert distance[walk, walking] < distance[walk, left]

@@ -1,4 +1,4 @@
-"""How a training starts: in a group of processes, and with `--init` from the weights of another run of the same size."""
+"""Start of a training run: join the process group, and load initial weights for `--init` from another run of the same size."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def in_group(train: Callable[[Any], None], config: Any) -> None:
 
 
 def init_weights(name: str, checkpoints_dir: str | Path, dataset_name: str) -> Path:
-    """The weights file that `--init` names: a file, a checkpoint folder, or a run. Raises `UserError` if there is none."""
+    """The weights file for `--init`, which names a file, a checkpoint folder or a run. Raises `UserError` if there is none."""
     path = Path(name)
     return find_weights(path if path.exists() else CheckpointFolder(checkpoints_dir, dataset_name, name).root)
 
 
 def check_same(flag: str, source: Mapping[str, Any], target: Mapping[str, Any], free: Container[str] = ()) -> None:
     """Raise `UserError`, naming `flag`, if a size of the source differs from the target's, except for the names in `free`."""
-    for size, ours in target.items():
-        if size not in free and source.get(size) != ours:
-            raise UserError(f"{flag}: {size} is {source.get(size)} there and {ours} in this run; give both runs the same flags")
+    for size, value in target.items():
+        if size not in free and source.get(size) != value:
+            raise UserError(f"{flag}: {size} is {source.get(size)} there and {value} in this run; use the same flags for both runs")
 
 
 def start_from_(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load the weights of `path` and print a line."""
+    """Load into the model the state dict that was read from `path`, and print a message."""
     model.load_state_dict(dict(state))
     print(f"starts with the weights of {path}")

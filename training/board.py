@@ -1,4 +1,4 @@
-"""Scalars, texts and pictures for TensorBoard, written immediately. A failure here never ends a run."""
+"""TensorBoard logging of scalars, texts and images, written immediately. A failed write never ends a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.utils.tensorboard.summary import image, scalar, text
 
 
 class Board:
-    """An events file in `folder`. The first failed write, such as on a full disk, prints a note and ends the file, not the run.
+    """An events file in `folder`. After the first failed write, such as on a full disk, a note is printed and logging stops.
 
     TensorBoard's own writer runs in a thread, so its failures would surface later and elsewhere.
     """
@@ -30,12 +30,12 @@ class Board:
         except OSError as error:
             self._give_up(error)
         self._write(event_pb2.Event(file_version="brain.Event:2"))
-        # Events from this step on belong to a run that was cut off.
+        # Events from this step on were written by an interrupted run and are discarded by TensorBoard.
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._write(event_pb2.Event(session_log=start, step=first_step))
 
     def add(self, tag: str, value: float | str | np.ndarray, step: int) -> None:
-        """One named number, text or picture (H, W, 3) of uint8."""
+        """Log a number, text or image (H, W, 3) of uint8 under the name `tag`."""
         if isinstance(value, np.ndarray):
             summary = image(tag, value, dataformats="HWC")
         else:
@@ -66,7 +66,7 @@ class Board:
 
     def _give_up(self, error: OSError) -> None:
         with suppress(OSError):
-            print(f"note: {self.folder}: {error.strerror or error}; this run writes no more TensorBoard events", file=sys.stderr)
+            print(f"note: {self.folder}: {error.strerror or error}; TensorBoard logging stops for this run", file=sys.stderr)
         if self.writer:
             with suppress(OSError):
                 self.writer.close()

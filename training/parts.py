@@ -25,13 +25,13 @@ from training.utilisation import Utilisation
 from utils.errors import UserError, readable
 
 Batch = dict[str, Tensor]
-Metrics = dict[str, float | str | np.ndarray]  # by name; texts and pictures (H, W, 3) of uint8 are only shown
-Best = tuple[str, str]  # the metric that picks the best weights, and whether "min" or "max" is better
+Metrics = dict[str, float | str | np.ndarray]  # by name; texts and images (H, W, 3) of uint8 are only logged
+Best = tuple[str, str]  # name of the metric that selects the best weights, and "min" or "max"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation every `epochs` epochs and at the end: `score(model)` returns metrics, as a validation does."""
+    """An evaluation that runs every `epochs` epochs and at the end. `score(model)` returns metrics; `best` selects the weights."""
 
     score: Callable[[nn.Module], Metrics]
     best: Best
@@ -39,8 +39,10 @@ class Evaluation:
 
 
 def learning_rate(step: int, total_steps: int, config: Training, minutes: float = 0.0) -> float:
-    """The learning rate of update `step` (from 0): linear warm-up to `lr`, then milestones, a cosine down to `min_lr`, or
-    constant. The cosine ends at the last step, or with --max_minutes, of which `minutes` have passed, if that comes first."""
+    """The learning rate of update `step` (from 0): linear warm-up to `lr`, then milestones, cosine decay to `min_lr`, or constant.
+
+    Cosine decay ends at the last step or after --max_minutes, whichever comes first; `minutes` is the time since the start.
+    """
     if step < config.warm_up_iter:
         return config.lr * (step + 1) / config.warm_up_iter
     if config.schedule == "milestones":
@@ -67,7 +69,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 class WeightAverage:
     """Exponential moving average of the trainable weights: ā ← d·ā + (1 − d)·w with d = min(decay, (1 + n) / (10 + n)) at update n.
 
-    A decay of 0 keeps no average, and the methods do nothing.
+    If `decay` is 0, no average is kept and the methods have no effect.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -78,7 +80,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the average towards the current weights; less so early in training."""
+        """Move the average towards the current weights, by a larger fraction early in training."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         if self.average:
@@ -94,16 +96,16 @@ class WeightAverage:
             self._swap()
 
     def state_dict(self) -> dict:
-        """State for a resumed run."""
+        """The state for the resume file."""
         return {"updates": self.updates, "average": self.average}
 
     def load_state_dict(self, state: dict) -> None:
-        """Restore what `state_dict` gave. Raises `UserError` if the average was on then and is off now, or the reverse."""
+        """Restore the state. Raises `UserError` if averaging is on now and was off when the state was saved, or the reverse."""
         if len(self.average) != len(state["average"]):
-            raise UserError(f"--ema_decay {self.decay:g}: cannot begin or drop an average in mid-run; resume without this flag")
+            raise UserError(f"--ema_decay {self.decay:g}: averaging cannot be switched on or off by a resume; leave the flag out")
         self.updates = state["updates"]
-        for ours, theirs in zip(self.average, state["average"], strict=True):
-            ours.copy_(theirs)
+        for average, saved in zip(self.average, state["average"], strict=True):
+            average.copy_(saved)
 
     def _swap(self) -> None:
         for i, weight in enumerate(self.weights):
@@ -111,13 +113,14 @@ class WeightAverage:
 
 
 class Prefetcher:
-    """Prepare the next batches in background threads while the current one trains, and copy them to the device: one batch beside a
-    CPU, which needs its cores itself, `AHEAD` beside a GPU.
+    """Prepares the next batches in background threads during training, and copies them to the device.
+
+    One batch is prepared ahead on a CPU, whose cores are busy with training, and `AHEAD` batches on a GPU.
 
     `make(index)` must be a pure function. Its exceptions are raised by `get`.
     """
 
-    AHEAD = 4  # one thread cannot make large batches as fast as a GPU trains on them
+    AHEAD = 4  # one thread cannot prepare large batches as fast as a GPU trains on them
 
     def __init__(self, make: Callable[[int], Batch], device: torch.device) -> None:
         self.make, self.device = make, device
@@ -126,7 +129,7 @@ class Prefetcher:
         self.pending: dict[int, Future[Batch]] = {}
 
     def get(self, index: int, end: int) -> Batch:
-        """Batch `index` on the device; the ones that follow, before `end`, are prepared next."""
+        """Batch `index` on the device. The batches that follow it, before `end`, are then prepared in the background."""
         for number in range(index, min(index + self.ahead + 1, end)):
             if number not in self.pending:
                 self.pending[number] = self.threads.submit(self._host_batch, number)
@@ -143,8 +146,8 @@ class Prefetcher:
         batch = self.make(index)
         if self.device.type == "cpu":
             return batch
-        with torch.cuda.device(self.device):  # a thread starts on GPU 0
-            return {key: value.pin_memory() for key, value in batch.items()}  # copied while the GPU computes
+        with torch.cuda.device(self.device):  # threads use GPU 0 by default
+            return {key: value.pin_memory() for key, value in batch.items()}  # pinned memory is copied while the GPU computes
 
 
 class StopSignal:
@@ -154,11 +157,11 @@ class StopSignal:
         self.number: int | None = None
 
     def __enter__(self) -> StopSignal:
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
+        for number, handler in self.handlers.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -166,10 +169,10 @@ class StopSignal:
         self.__exit__()
 
 
-def shortened(text: str, most: int = 160) -> str:
-    """A text on one line of at most `most` characters."""
+def shortened(text: str, limit: int = 160) -> str:
+    """A text on one line of at most `limit` characters."""
     text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def peak_memory() -> float:
@@ -184,9 +187,9 @@ def peak_memory() -> float:
 
 
 class Reporter:
-    """What a run shows: a progress bar on a terminal, one line per log step (also in `train.log`), and TensorBoard.
+    """Reports progress: a progress bar on a terminal, one line per log step (also in `train.log`), and TensorBoard.
 
-    `samples` is how many samples all processes take in one step. Without `show`, nothing is shown.
+    `samples` is the number of samples per step over all processes. If `show` is False, nothing is reported.
     """
 
     def __init__(self, folder: Path, first_step: int, total_steps: int, show: bool, samples: int = 0) -> None:
@@ -204,7 +207,7 @@ class Reporter:
             self.board.close()
 
     def start_clock(self, step: int) -> None:
-        """Measure the time of a step from here."""
+        """Start measuring the time per step, at this step."""
         self.since, self.since_step = time.monotonic(), step
 
     def say(self, line: str) -> None:
@@ -216,7 +219,7 @@ class Reporter:
                 file.write(f"{readable(line)}\n")
 
     def values(self, prefix: str, values: Metrics, step: int) -> str:
-        """Send named numbers, texts and pictures to TensorBoard; returns numbers and texts as text."""
+        """Log named numbers, texts and images to TensorBoard; returns the numbers and texts on one line."""
         if self.board:
             for name, value in values.items():
                 self.board.add(f"{prefix}/{name}", value, step)
@@ -226,12 +229,12 @@ class Reporter:
         return "  ".join(f"{name} {value}" for name, value in shown.items())
 
     def step_line(self, values: dict[str, float], step: int, epoch: int, utilisation: Utilisation) -> None:
-        """The line of a log step: step, epoch, each named value, speed, peak memory, on a GPU the utilisation (MFU), time left."""
+        """Report one log step: step, epoch, each named value, speed, peak memory, on a GPU its utilisation (MFU), and time left."""
         seconds = max(1e-9, (time.monotonic() - self.since) / max(1, step - self.since_step))
         left = timedelta(seconds=round(seconds * (self.total_steps - step)))
         text = self.values("train", values, step)
         speed = f"{1000 * seconds:.1f} ms/step  {self.samples / seconds:.0f} samples/s  {peak_memory():.1f} GB"
-        if (share := utilisation.share(seconds)) is not None:
-            speed += f"  MFU {100 * share:.1f} %"
+        if (fraction := utilisation.fraction(seconds)) is not None:
+            speed += f"  MFU {100 * fraction:.1f} %"
         self.say(f"step {step}/{self.total_steps}  epoch {epoch}  {text}  {speed}  {left} left")
         self.start_clock(step)

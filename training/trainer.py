@@ -1,9 +1,9 @@
-"""The one training loop, for every stage.
+"""The training loop of all stages.
 
 A stage provides a model with `loss(batch) → (loss, logs)`, batches as a pure function of their index, and optionally a validation
-function. The trainer does the rest: precision, accumulation, clipping, weight averaging, schedule, logs, checkpoints, resuming,
-processes. A costlier evaluation (FID of generated motion) is a callback from the script: nothing here knows about motion. Because
-batches are pure and all other state is in one resume file, a resumed run continues bit for bit.
+function and a costlier evaluation, such as FID of generated motion. The trainer handles precision, gradient accumulation and
+clipping, weight averaging, the learning rate, logs, checkpoints, resuming and multiple processes. A batch depends only on its
+index, and all other state is in one resume file, so a resumed run gives bit for bit the results of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from options.cli import write_opt
@@ -35,6 +34,7 @@ from training.parts import (
     learning_rate,
     parameter_groups,
 )
+from training.processes import loss_module, random_states_by_rank
 from training.utilisation import Utilisation
 from utils.checkpoint import (
     CheckpointFolder,
@@ -61,28 +61,28 @@ from utils.runtime import (
     set_random_states,
 )
 
-DEADLINE = -1  # why a run stopped: --max_minutes
-# Attributes that the resume file holds as they are; files from before there were evaluations lack theirs.
+DEADLINE = -1  # reason for stopping: --max_minutes have passed
+# Attributes that are stored unchanged in the resume file. Older files lack the two of evaluations.
 PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due", "best_evaluation", "evaluation_due")
 
 
 class Batches(Protocol):
-    """Training data. `batch(index)` depends only on its index and the process's rank, and uses no global random state."""
+    """Training data. `batch(index)` depends only on `index` and the rank of the process, and uses no global random state."""
 
     steps_per_epoch: int
 
     def batch(self, index: int) -> Batch:
-        """Batch number `index`, from 0 without end; a pure function."""
+        """Batch number `index`, any number from 0 on; a pure function."""
 
 
 class Trainer:
-    """Trains `model` and fills `folder`: `latest`, `net_best_<metric>`, `resume.pt`, `opt.txt`, TensorBoard events.
+    """Trains `model` and writes to `folder`: `latest`, `net_best_<metric>`, `resume.pt`, `opt.txt`, TensorBoard events.
 
-    `model.loss(batch)` returns the loss and a dict of detached scalars, the same names at every step. `validate(model)`, called
-    without gradient, in fp32 and eval mode with the averaged weights, returns named metrics and optionally texts and pictures;
-    `best` is the metric that selects the best weights, and "min" or "max". `evaluation` does the same every few epochs, with best
-    weights of its own; every process calls it, so that they can share the work. `model_metadata` (kind, config, dataset_name) goes
-    into every weights file.
+    `model.loss(batch)` returns the loss and a dict of detached scalars, with the same names at every step. `validate(model)`
+    returns named metrics, and optionally texts and images to log. It is called without gradient, in fp32 and eval mode, with the
+    averaged weights. `best` names the metric that selects the best weights, and "min" or "max". `evaluation` is a second
+    validation, run every few epochs, that keeps its own best weights; it is called in every process, so that processes can share
+    the work. `model_metadata` (kind, config, dataset_name) is stored in every weights file.
 
     Raises `UserError` if the run exists (without --is_continue) or does not exist (with it), and for invalid settings.
     """
@@ -114,17 +114,17 @@ class Trainer:
         self.total_steps = max(1, config.max_epoch * batches.steps_per_epoch // config.accumulate)
         self.total_steps = min(self.total_steps, config.max_iters or self.total_steps)
 
-        self.samples = config.batch_size * config.accumulate * self.processes.world  # of a step, in all processes
+        self.samples = config.batch_size * config.accumulate * self.processes.world  # per step, over all processes
 
-        self.step = 0  # updates done
-        self.sums: dict[str, Tensor] = {}  # of the logged terms since the last log line; on the device, so that no step waits
+        self.step = 0  # number of completed updates
+        self.sums: dict[str, Tensor] = {}  # sums of logged terms since the last log line; on the device, to avoid waiting
         self.summed = 0
         self.first_bad = torch.tensor(-1, device=self.device)  # first update whose loss or gradient was not finite
         self.best_value: float | None = None
         self.best_evaluation: float | None = None
         self.validation_due = self.evaluation_due = False
-        self.random: list[dict[str, Any]] | None = None  # by rank; None: from the seed
-        self.prefetcher: Prefetcher | None = None  # this and the next four: while `fit` runs
+        self.random: list[dict[str, Any]] | None = None  # random states by rank; None: initialise from the seed
+        self.prefetcher: Prefetcher | None = None  # set by `fit`, like the other attributes that are None
         self.utilisation = Utilisation(self.device)
         self.report: Reporter | None = None
         self.stop: StopSignal | None = None
@@ -133,15 +133,16 @@ class Trainer:
         self.began = time.monotonic()
         self.lock = claim(folder) if self.processes.main else None
         try:
-            self._take_up()
+            self._resume_or_start()
         except BaseException:
             self.close()
             raise
 
     def fit(self) -> None:
-        """Train to the last step, or to --max_minutes. SIGINT or SIGTERM: finish the step, save, exit with 128 + its number.
+        """Train until the last step, or until --max_minutes have passed.
 
-        Raises `UserError` when the loss or the gradient is not finite, naming the step and the batch.
+        After SIGINT or SIGTERM, finish the step, save, and exit with 128 + the signal's number. Raises `UserError`, naming the step
+        and the batch, if the loss or the gradient is not finite.
         """
         config, rank = self.config, self.processes.rank
         with (
@@ -151,16 +152,16 @@ class Trainer:
             Reporter(self.folder.root, self.step, self.total_steps, self.processes.main, self.samples) as self.report,
             StopSignal() as self.stop,
         ):
-            self.forward = self._wrapped_loss()
+            self.forward = loss_module(self.model, self.processes.world)
             set_random_states(self.random[rank]) if self.random else seed_everything(config.seed + rank)
             self._begin_files()
             self.began = time.monotonic()
             self.agreement = Agreement(self.processes)
-            why = self._loop()
+            reason = self._loop()
             self.agreement.close()
-            self.processes.wait()  # rank 0 has written its last files
-        if why > 0:
-            raise SystemExit(128 + why)
+            self.processes.wait()  # until rank 0 has written its last files
+        if reason > 0:
+            raise SystemExit(128 + reason)
 
     def close(self) -> None:
         """Release the lock on the folder."""
@@ -169,43 +170,43 @@ class Trainer:
 
     def _loop(self) -> int:
         """Update, log, validate, save. Returns the reason for stopping: 0 (last step reached), DEADLINE, or a signal's number."""
-        config, why = self.config, 0
-        if self.validation_due:  # a signal came before it
+        config, reason = self.config, 0
+        if self.validation_due:  # the run was interrupted before it
             self._validate()
         if self.evaluation_due:
             self._evaluate()
         if self.step >= self.total_steps:
-            self.report.say(f"complete at step {self.step}; to train on, raise --max_epoch or --max_iters")
+            self.report.say(f"complete at step {self.step}; raise --max_epoch or --max_iters to continue training")
         train_(self.model)
-        while self.step < self.total_steps and not why:
+        while self.step < self.total_steps and not reason:
             self._update()
-            why, last = self._why_stop(), self.step == self.total_steps
+            reason, last = self._reason_to_stop(), self.step == self.total_steps
             if self.step % config.log_every == 0 or last:
                 self._log()
-            ending = last or why == DEADLINE
-            self.validation_due = self._validation_falls_here() or ending
+            ending = last or reason == DEADLINE
+            self.validation_due = self._validation_is_due() or ending
             self.evaluation_due = self.evaluation is not None and (self._ends_epochs(self.evaluation.epochs) or ending)
-            if self.validation_due and why <= 0:
+            if self.validation_due and reason <= 0:
                 self._validate()
-            if self.evaluation_due and why <= 0:
+            if self.evaluation_due and reason <= 0:
                 self._evaluate()
-            if self.step % config.save_latest == 0 or last or why:
+            if self.step % config.save_latest == 0 or last or reason:
                 self._save()
-        if why:
-            self.report.say(f"stopped and saved at step {self.step}; go on with the same command and --is_continue")
-        return why
+        if reason:
+            self.report.say(f"stopped and saved at step {self.step}; resume with the same command and --is_continue")
+        return reason
 
     def _update(self) -> None:
         """One update of the weights, from the mean gradient of `accumulate` batches."""
         config = self.config
-        minutes = self._minutes() if self.processes.world == 1 else 0  # processes must agree on the rate
+        minutes = self._minutes() if self.processes.world == 1 else 0  # all processes need the same rate
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.total_steps, config, minutes)
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         with self.utilisation.counting():
             for index in self._batch_indices(self.step):
                 batch = self.prefetcher.get(index, end=self.total_steps * config.accumulate)
-                # Read by DDP alone: processes exchange gradients once an update.
+                # Used only by DDP: processes exchange gradients once per update.
                 self.forward.require_backward_grad_sync = (index + 1) % config.accumulate == 0
                 with autocast(self.device, config.precision):
                     loss, logs = self.forward(batch)
@@ -231,7 +232,7 @@ class Trainer:
             self.sums[name] = self.sums.get(name, 0) + value.float()
 
     def _log(self) -> None:
-        """Log one line: the means of all terms since the last line, over all processes."""
+        """Log one line with the means of all terms since the last line, over all processes."""
         self._check_finite()
         means = self.processes.mean(torch.stack(list(self.sums.values())) / self.summed).tolist()
         values = {**dict(zip(self.sums, means)), "lr": self.optimizer.param_groups[0]["lr"]}
@@ -239,14 +240,14 @@ class Trainer:
         self.sums, self.summed = {}, 0
 
     def _validate(self) -> None:
-        """Rank 0 validates the averaged weights."""
+        """Validate the averaged weights, on rank 0."""
         self._check_finite()
         self.validation_due = False
         if self.validate is not None and self.processes.main:
             self.best_value = self._score("validation", self.validate, self.best, self.best_value)
 
     def _evaluate(self) -> None:
-        """All processes evaluate the averaged weights, and rank 0 keeps the best."""
+        """Evaluate the averaged weights, in all processes; rank 0 saves the best."""
         self._check_finite()
         self.evaluation_due = False
         if self.evaluation is not None:
@@ -254,9 +255,9 @@ class Trainer:
             self.best_evaluation = self._score("evaluation", evaluation.score, evaluation.best, self.best_evaluation)
 
     def _score(self, title: str, score: Callable[[nn.Module], Metrics], best: Best, value: float | None) -> float | None:
-        """Score the averaged weights and keep them if they beat the best `value`, which is returned, so far.
+        """Score the averaged weights and save them if they are better than `value`, the best so far. Returns the new best value.
 
-        The training's random draws stay as they were.
+        The random states of the training are preserved.
         """
         name, direction = best
         self.model.eval()
@@ -283,7 +284,7 @@ class Trainer:
         self._save_resume()
 
     def _save_resume(self) -> None:
-        """Save everything that a bit-for-bit continuation needs."""
+        """Save everything that is needed to continue bit for bit."""
         random = self.processes.gather(random_states())
         if not self.processes.main:
             return
@@ -298,21 +299,21 @@ class Trainer:
         """Write the flags and, in a new run, a resume file at step 0, so that the run can be resumed from any point."""
         if not self.random and self.processes.main:
             for path in (self.folder.resume, previous(self.folder.resume)):
-                path.unlink(missing_ok=True)  # of a run that was only begun
+                path.unlink(missing_ok=True)  # left by a run without a saved update
         if self.processes.main:
             write_opt(self.folder.opt, self.config)
             add_provenance(self.folder.root / "provenance.json", {"step": self.step, **provenance(self.config, self.device)})
         if not self.random:
             self._save_resume()
 
-    def _take_up(self) -> None:
+    def _resume_or_start(self) -> None:
         """Continue the run in the folder, or check that no run would be overwritten. Removes half-written files."""
         folder = self.folder
         if self.processes.main:
             remove_half_files(folder.root, (".", "meta", "model", "eval"))
         if self.config.is_continue and (folder.has_resume() or folder.weights("latest").is_file() or not folder.opt.is_file()):
             return self._load()
-        if self.config.is_continue:  # cut off before there was anything to continue
+        if self.config.is_continue:  # interrupted before there was a resume file
             if any(getattr(self.config, flag, "") for flag in ("init", "resume_trans")):
                 raise UserError(f"{folder.root}: no resume file yet; start it again without --is_continue")
             if self.processes.main:
@@ -325,9 +326,9 @@ class Trainer:
         path = self.folder.resume
         state = load_resume(path)
         same = len(state["random"]) == self.processes.world
-        random = state["random"] if same else self._random_of_new_processes(path, state)
+        random = state["random"] if same else self._new_random_states(path, state)
         load_own_state(self.model, state["model"], path)
-        # The groups hold settings, not state: current flags have priority.
+        # Parameter groups hold settings, not state; they follow the current flags.
         self.optimizer.load_state_dict({**state["optimizer"], "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.average.load_state_dict(state["average"])
         self.random = random
@@ -335,34 +336,23 @@ class Trainer:
             setattr(self, name, state.get(name, getattr(self, name)))
         self.sums = {name: value.to(self.device) for name, value in self.sums.items()}
 
-    def _random_of_new_processes(self, path: Path, state: dict[str, Any]) -> list[dict[str, Any]]:
-        """New random states by rank, for a run that was started with another number of processes.
+    def _new_random_states(self, path: Path, state: dict[str, Any]) -> list[dict[str, Any]]:
+        """New random states by rank, for a run resumed with another number of processes.
 
         Raises `UserError` unless the number of samples per step is the same.
         """
         before, now, samples = len(state["random"]), self.processes.world, state.get("samples")
         if samples != self.samples:
-            size, rest = divmod(samples or 0, now * self.config.accumulate)
-            other = f", or give --batch_size {size}" if size and not rest else ""
-            raise UserError(f"{path}: this run had {before} processes, now {now}; start as many{other}")
-        states = []
-        with preserved_random_states():
-            for rank in range(now):
-                seed_everything(self.config.seed + rank + 1_000_003 * state["step"])
-                states.append(random_states())
-        return states
+            size, remainder = divmod(samples or 0, now * self.config.accumulate)
+            alternative = f", or use --batch_size {size}" if size and not remainder else ""
+            raise UserError(f"{path}: this run had {before} processes, now {now}; start {before}{alternative}")
+        return random_states_by_rank(self.config.seed + 1_000_003 * state["step"], now)
 
-    def _wrapped_loss(self) -> nn.Module:
-        loss = _Loss(self.model)
-        if self.processes.world > 1:
-            # Looking for parameters without gradient costs time: models that use all of them at every step say so.
-            uses_all = getattr(self.model, "uses_all_parameters", False)
-            loss = DistributedDataParallel(loss, find_unused_parameters=not uses_all)
-        return loss
+    def _reason_to_stop(self) -> int:
+        """The reason for stopping: 0 (none), DEADLINE, or a signal's number, which takes precedence.
 
-    def _why_stop(self) -> int:
-        """Why to stop, if at all. All processes stop at the same step, the one after a signal reached one of them. A signal has
-        priority."""
+        All processes stop at the same step, the one after a signal reached one of them.
+        """
         return self.agreement.largest(self.stop.number or (DEADLINE if 0 < self.config.max_minutes < self._minutes() else 0))
 
     def _check_finite(self) -> None:
@@ -370,13 +360,13 @@ class Trainer:
         if step < 0:
             return
         indices = self._batch_indices(step)
-        place = f"step {step + 1} (epoch {self._epoch(step)}, batch {', '.join(map(str, indices))})"
+        location = f"step {step + 1} (epoch {self._epoch(step)}, batch {', '.join(map(str, indices))})"
         for index in indices:
             for name, value in self.batches.batch(index).items():
                 rows = (~torch.isfinite(value)).nonzero()[:, 0].unique().tolist()
                 if rows:
-                    raise UserError(f"{place}: '{name}' of batch {index} holds NaN or inf in rows {rows}; correct or remove it")
-        raise UserError(f"{place}: loss or gradient is NaN or inf though the data is not; lower --lr, or try --precision fp32")
+                    raise UserError(f"{location}: '{name}' of batch {index} holds NaN or inf in rows {rows}; correct or remove it")
+        raise UserError(f"{location}: loss or gradient is NaN or inf, but the data is finite; lower --lr, or try --precision fp32")
 
     def _batch_indices(self, step: int) -> range:
         return range(step * self.config.accumulate, (step + 1) * self.config.accumulate)
@@ -385,33 +375,21 @@ class Trainer:
         """The epoch, from 1, in which update `step` begins."""
         return step * self.config.accumulate // self.batches.steps_per_epoch + 1
 
-    def _validation_falls_here(self) -> bool:
-        """Whether a validation is due: another `eval_iter` steps, or else `eval_every_e` epochs, are complete."""
+    def _validation_is_due(self) -> bool:
+        """Whether a validation is due: every `eval_iter` steps or, if that is 0, every `eval_every_e` epochs."""
         if self.config.eval_iter:
             return self.step % self.config.eval_iter == 0
         return self._ends_epochs(self.config.eval_every_e)
 
     def _ends_epochs(self, epochs: int) -> bool:
-        """Whether the last update completed another `epochs` epochs."""
+        """Whether the last update completed a period of `epochs` epochs."""
         period = epochs * self.batches.steps_per_epoch
         return self.step * self.config.accumulate // period > (self.step - 1) * self.config.accumulate // period
 
 
 def claim(folder: CheckpointFolder) -> FolderLock:
-    """Lock a run's folder. Raises `UserError` if another process trains there."""
+    """Lock the folder of a run. Raises `UserError` if another process is training this run."""
     return FolderLock(folder.root, f"{folder.root}: another process is training this run; choose another --name")
-
-
-class _Loss(nn.Module):
-    """`model.loss` as a forward pass, which is what DDP wraps."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, logs = self.model.loss(batch)
-        return loss, {name: value.detach() for name, value in {"loss": loss, **logs}.items()}
 
 
 def _check(config: Training, batches: Batches) -> None:

@@ -1,7 +1,7 @@
-"""Model FLOPs utilisation: the fraction of a GPU's peak that training uses (Chowdhery et al. 2022, appendix B).
+"""Model FLOPs utilisation: the fraction of a GPU's peak FLOP/s that training uses (Chowdhery et al. 2022, appendix B).
 
 `torch.utils.flop_counter` counts the matrix products, convolutions and attention of the first update, forward and backward, but not
-recurrent layers. The peak is the GPU's dense bf16 rate in NVIDIA's data sheets.
+recurrent layers. The peak is the dense bf16 rate from NVIDIA's data sheets.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Utilisation:
         self.counter: FlopCounterMode | None = None
 
     def counting(self) -> AbstractContextManager:
-        """Enter it for every update; only the first one is counted, because counting takes time."""
+        """A context for each update. Only the FLOPs of the first update are counted, because counting takes time."""
         if self.peak is None or self.counter is not None:
             return nullcontext()
         self.counter = FlopCounterMode(display=False)
         return self.counter
 
-    def share(self, seconds: float) -> float | None:
+    def fraction(self, seconds: float) -> float | None:
         """The utilisation, from 0 to 1, if an update takes `seconds`; None if the peak is unknown."""
         return None if self.counter is None else self.counter.get_total_flops() / (seconds * self.peak)

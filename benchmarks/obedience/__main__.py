@@ -46,19 +46,14 @@ class Obedience:
     edits: bool = option(False, "instead of prompts, check ten prompted edits and joins")
     real: list[str] = option([], "instead of prompts, check the judges on captured clips: folders with <source>/<clip>.npy")
     out: str = option("", "JSON file for the results")
-<<<<<<< HEAD
-    cond_scale: float | None = option(None, "guidance scale of the base tokens; default: that of the weights")
-    res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; default: that of the weights")
-    temperature: float | None = option(None, "sampling temperature; default: that of the weights")
-    choice_temperature: float | None = option(None, "noise on the order of the base tokens; default: that of the weights")
-    layered: bool = option(True, "compose simultaneous actions from motions generated separately; false: as a whole")
-    stepwise: bool = option(True, "generate the steps of a prompt one after the other; false: as a whole")
-=======
     cond_scale: float | None = option(None, "guidance scale of the base tokens; default: the value stored with the weights")
     res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; default: the value stored with the weights")
     temperature: float | None = option(None, "sampling temperature; default: the value stored with the weights")
+    choice_temperature: float | None = option(
+        None, "noise on the order in which base tokens are kept; default: the value stored with the weights"
+    )
+    layered: bool = option(True, "compose simultaneous actions from motions generated separately; false: as a whole")
     stepwise: bool = option(True, "generate a prompt of several actions action by action; false: as a whole")
->>>>>>> prose5
     checkpoints_dir: str = option("checkpoints", "folder of checkpoint folders")
     dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
     name: str = option(EMBEDDED, "masked transformer")

@@ -1,7 +1,8 @@
-"""LaMP's released captioner (`m2t.pth`) as our `CaptionOPT`.
+"""Load LaMP's released captioner (`m2t.pth`) as our `CaptionOPT`.
 
-OPT is in the file twice, as `opt_model.…` and `llm.base_model.model.…`, in one storage. The latter is read and not copied: on a CPU
-the weights stay mapped to the file. Names inside depend on the version of PEFT that wrote them.
+The file lists the weights of OPT twice, as `opt_model.…` and `llm.base_model.model.…`, which share storage. Only the latter are
+read. They are not copied, so on a CPU they stay memory-mapped to the file. Their names depend on the version of PEFT that wrote the
+file.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ State = dict[str, Tensor]
 LM = "llm.base_model.model."
 ENCODER = "motion_encoder."
 OPT_HEAD_WIDTH = 80  # of OPT-2.7B
-LORA_SCALE = 2  # alpha / r of the release, which is in no tensor
-# Tensors that the released code loads and does not use, or that are elsewhere in the file as well.
+LORA_SCALE = 2  # alpha / r in the release; no tensor contains it
+# Tensors that the released code loads but does not use, or that the file contains a second time.
 LEFTOVERS = r"(trans_base|trans_head|vq_model|opt_model|Qformer\.cls)\..*|Qformer\.bert\.embeddings\.position_ids"
 
 LAYER = re.compile(r"model\.decoder\.layers\.(\d+)\.(.+)")
@@ -37,7 +38,7 @@ PARTS = {
     "fc1": "ff1",
     "fc2": "ff2",
 }
-# PEFT up to 0.2 wrote lora_A.weight, later versions an adapter's name between; from 0.7 on, OPT's own weights are in base_layer.
+# PEFT up to 0.2 wrote `lora_A.weight`; later versions insert an adapter name. From 0.7 on, OPT's weights are in `base_layer`.
 LORA = re.compile(r"(.+)\.lora_([AB])(?:\.\w+)?\.weight")
 OUTSIDE = {
     "lm_head.weight": "words.weight",
@@ -48,33 +49,33 @@ OUTSIDE = {
 
 
 def is_captioner(state: State) -> bool:
-    """Whether a state dict is the released captioner's."""
+    """Whether a state dict is that of the released captioner."""
     return "opt_proj.weight" in state and any(name.startswith(LM) for name in state)
 
 
 def captioner_from(
     state: State, *, bert_heads: int | None = None, opt_heads: int | None = None, lora_alpha: int | None = None, **encoder: Any
 ) -> CaptionOPT:
-    """The captioner from a released state dict.
+    """Build the captioner from a released state dict.
 
     Args:
         bert_heads, opt_heads: attention heads; default: width / 64, width / 80.
         lora_alpha: LoRA's scale times its rank; default: twice the rank.
         encoder: `dilation_growth_rate` (3) and `vq_act` (relu) of the motion encoder.
 
-    Raises `KeyError` for a tensor that is not known.
+    Raises `KeyError` for an unknown tensor.
     """
     lm = {name.removeprefix(LM): value for name, value in state.items() if name.startswith(LM)}
-    reader = {f"encoder.{name.removeprefix(ENCODER)}": value for name, value in state.items() if name.startswith(ENCODER)}
+    encoder_state = {f"encoder.{name.removeprefix(ENCODER)}": value for name, value in state.items() if name.startswith(ENCODER)}
     qformer = {name: value for name, value in state.items() if name.startswith("Qformer.bert.") or name == "query_tokens"}
-    rest = state.keys() - {f"{LM}{name}" for name in lm} - qformer.keys()
-    if unknown := {name for name in rest if not name.startswith((ENCODER, "opt_proj."))} - {"motion_projection"}:
+    remaining = state.keys() - {f"{LM}{name}" for name in lm} - qformer.keys()
+    if unknown := {name for name in remaining if not name.startswith((ENCODER, "opt_proj."))} - {"motion_projection"}:
         raise KeyError(min(unknown))
     opt = opt_state(lm)
     hidden, rank = opt["words.weight"].shape[1], opt["layers.0.q.lora_a"].shape[0]
     config = CaptionOPTConfig(
         **qformer_sizes({**qformer, "motion_projection": state["motion_projection"]}, bert_heads),
-        **encoder_sizes(reader),
+        **encoder_sizes(encoder_state),
         **encoder,
         opt_vocab=opt["words.weight"].shape[0],
         opt_hidden=hidden,
@@ -86,31 +87,34 @@ def captioner_from(
         lora_alpha=lora_alpha or LORA_SCALE * rank,
     )
     down_t = config.down_t
-    ours = {tokeniser_name(name, down_t): value.float() for name, value in reader.items()}
-    ours |= {f"qformer.{name}": value.float() for name, value in qformer_state(qformer).items()}
-    ours |= {"motion_projection.weight": state["motion_projection"].T.float().contiguous()}
-    ours |= {f"projection.{kind}": state[f"opt_proj.{kind}"].float() for kind in ("weight", "bias")}
-    ours |= {f"opt.{name}": value for name, value in opt.items()}
+    renamed = {tokeniser_name(name, down_t): value.float() for name, value in encoder_state.items()}
+    renamed |= {f"qformer.{name}": value.float() for name, value in qformer_state(qformer).items()}
+    renamed |= {"motion_projection.weight": state["motion_projection"].T.float().contiguous()}
+    renamed |= {f"projection.{kind}": state[f"opt_proj.{kind}"].float() for kind in ("weight", "bias")}
+    renamed |= {f"opt.{name}": value for name, value in opt.items()}
     with torch.device("meta"):
         model = CaptionOPT(config)
-    model.load_state_dict(ours, strict=True, assign=True)
+    model.load_state_dict(renamed, strict=True, assign=True)
     return model
 
 
 def opt_state(state: State) -> State:
-    """Our names for OPT and LoRA. The head's weights count where the word embeddings differ. Raises `KeyError`."""
-    ours = {}
+    """Rename the tensors of OPT and LoRA to our names. Word embeddings are taken from the output layer, to which they are tied.
+
+    Raises `KeyError` for an unknown tensor.
+    """
+    renamed = {}
     for name, value in state.items():
         name = name.replace(".base_layer.", ".")
         if name in OUTSIDE:
-            ours[OUTSIDE[name]] = value
-        elif found := LAYER.fullmatch(name):
-            number, part = found.groups()
+            renamed[OUTSIDE[name]] = value
+        elif match := LAYER.fullmatch(name):
+            number, part = match.groups()
             if lora := LORA.fullmatch(part):
-                ours[f"layers.{number}.{PARTS[lora[1]]}.lora_{lora[2].lower()}"] = value
+                renamed[f"layers.{number}.{PARTS[lora[1]]}.lora_{lora[2].lower()}"] = value
             else:
                 stem, _, kind = part.rpartition(".")
-                ours[f"layers.{number}.{PARTS[stem]}.{kind}"] = value
+                renamed[f"layers.{number}.{PARTS[stem]}.{kind}"] = value
         elif name != "model.decoder.embed_tokens.weight":
             raise KeyError(name)
-    return ours
+    return renamed

@@ -1,7 +1,7 @@
-"""Convert a released model to our checkpoint folders: safetensors with its config, and the files beside it.
+"""Convert a released model to our checkpoint format: safetensors with the config, and copies of the files that accompany it.
 
-Further models in a file are written too: LaMP's tokeniser to its own folder `<OUT>_vq`, the text encoder of LaMP's masked
-transformer as part of its weights.
+Further models in a file are converted too. LaMP's tokeniser is written to its own folder `<OUT>_vq`; the text encoder of LaMP's
+masked transformer is stored with the transformer's weights.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from models.lamp import LaMP
 from utils.checkpoint import CheckpointFolder, own_state, save_weights
 from utils.errors import UserError
 
-BESIDE = ("opt.txt", "meta/mean.npy", "meta/std.npy", "vocab.txt", "tokenizer.json", "vocab.json", "merges.txt")
+ACCOMPANYING = ("opt.txt", "meta/mean.npy", "meta/std.npy", "vocab.txt", "tokenizer.json", "vocab.json", "merges.txt")
 
 
 def convert(model: nn.Module, metadata: dict[str, Any], out: Path) -> list[Path]:
     """Write the result of `load_released` to the checkpoint folder `out`; returns the folders written.
 
-    Raises `UserError` if weights exist there already, or if the folder cannot be written.
+    Raises `UserError` if the folder already contains weights or cannot be written.
     """
     keys = ("kind", "config", "source", "released", "dataset_name", "epoch", "step", "vq_name", "text_encoder")
     kept = {name: metadata[name] for name in keys if metadata.get(name) is not None}
@@ -43,12 +43,12 @@ def convert(model: nn.Module, metadata: dict[str, Any], out: Path) -> list[Path]
 def _write(out: Path, state: dict, metadata: dict[str, Any]) -> Path:
     folder = CheckpointFolder(out.parent, "", out.name)
     if folder.has_weights():
-        raise UserError(f"{folder.root}: holds weights already; choose another folder")
+        raise UserError(f"{folder.root}: already holds weights; choose another folder")
     source = Path(metadata["source"])
-    beside = source.parent.parent if source.parent.name == "model" else source.parent
+    source_folder = source.parent.parent if source.parent.name == "model" else source.parent
     save_weights(folder.weights("net_best"), state, metadata)
-    for name in BESIDE:
-        if (beside / name).is_file():
+    for name in ACCOMPANYING:
+        if (source_folder / name).is_file():
             (folder.root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(beside / name, folder.root / name)
+            shutil.copyfile(source_folder / name, folder.root / name)
     return folder.root

@@ -1,4 +1,4 @@
-"""Load the released matching evaluator (`finest.tar`) as our `Evaluator`: names of tensors are the same, sizes come from shapes."""
+"""Load the released matching evaluator (`finest.tar`) as our `Evaluator`: tensor names are the same, sizes come from shapes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ PARTS = ("movement_encoder", "motion_encoder", "text_encoder")  # keys of the fi
 
 
 def evaluator_from(state: dict[str, Tensor]) -> Evaluator:
-    """An evaluator from the three state dicts in one, with names prefixed by their key and a dot."""
-    convolutions = [state[f"movement_encoder.main.{place}.weight"] for place in (0, 3)]
+    """Build an evaluator from the file's three state dicts, merged into one with names `<key>.<name>`."""
+    convolutions = [state[f"movement_encoder.main.{index}.weight"] for index in (0, 3)]
     word_dim, pos_dim = state["text_encoder.pos_emb.weight"].shape
     config = EvaluatorConfig(
         dim=convolutions[0].shape[1] + UNSEEN,

@@ -1,5 +1,8 @@
-"""LaMP's released Q-Former (`h3d-qformer.tar`, `kit-qformer.tar`) as our `LaMP`, with the tokeniser in the file; and its masked
-transformer (`t2m.tar`), with the part of a Q-Former that computes its condition."""
+"""Load LaMP's released Q-Former (`h3d-qformer.tar`, `kit-qformer.tar`) and masked transformer (`t2m.tar`).
+
+The Q-Former becomes our `LaMP`, with the tokeniser in the file. The masked transformer comes with the part of a Q-Former that
+computes its condition.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ from utils.checkpoint import freeze
 
 State = dict[str, Tensor]
 
-BERT_HEAD_WIDTH = 64  # of every BERT, so that the width gives the heads
-# Released name inside a layer → ours; keys and values are one matrix here.
+BERT_HEAD_WIDTH = 64  # the same in every BERT, so the width gives the number of heads
+# Released tensor names inside a layer → our names. We keep keys and values in one matrix.
 LAYER = {
     "attention.self.query": "attention.q",
     "attention.output.dense": "attention.out",
@@ -50,43 +53,44 @@ LAYER_NAME = re.compile(r"bert\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)")
 
 
 def lamp_from(state: State, *, bert_heads: int | None = None, **tokeniser_settings: Any) -> LaMP:
-    """LaMP from a released state dict. `bert_heads`: attention heads; default: width / 64. The rest is for its tokeniser.
+    """Build LaMP from a released state dict.
 
-    `model.tokeniser` is the encoder of the motions that LaMP reads; `model.coder` computes the codes that it predicts.
+    `model.tokeniser` encodes the motions that LaMP takes as input; `model.coder` computes the codes that LaMP predicts.
+    `bert_heads` is the number of attention heads, by default width / 64. `tokeniser_settings` are passed to `tokeniser_from`.
     """
     parts = {prefix: _under(state, prefix) for prefix in ("vq_model.", "motion_encoder.")}
     coder = tokeniser_from(parts["vq_model."], **tokeniser_settings)
     encoder = {f"vqvae.encoder.{name}": value for name, value in parts["motion_encoder."].items()}
-    reader = tokeniser_from({**parts["vq_model."], **encoder}, **tokeniser_settings)
-    own = {name: value for name, value in state.items() if not name.startswith(tuple(parts))}
+    tokeniser = tokeniser_from({**parts["vq_model."], **encoder}, **tokeniser_settings)
+    lamp_state = {name: value for name, value in state.items() if not name.startswith(tuple(parts))}
     config = LaMPConfig(
-        **qformer_sizes(own, bert_heads),
-        latent_dim=own["motion_projection"].shape[0],
-        nb_code=own["motion_cls.weight"].shape[0],
+        **qformer_sizes(lamp_state, bert_heads),
+        latent_dim=lamp_state["motion_projection"].shape[0],
+        nb_code=lamp_state["motion_cls.weight"].shape[0],
         stride=coder.stride,
-        embed_dim=own["text_proj.weight"].shape[0],
+        embed_dim=lamp_state["text_proj.weight"].shape[0],
         released=True,
     )
-    model = _filled(LaMP, config, _renamed(own))
-    model.tokeniser, model.coder = freeze(reader), freeze(coder)
+    model = _filled(LaMP, config, _renamed(lamp_state))
+    model.tokeniser, model.coder = freeze(tokeniser), freeze(coder)
     return model
 
 
 def _filled(model: type[nn.Module], config: Any, state: State) -> nn.Module:
-    """The model with these weights, built without random initialisation, which takes seconds."""
+    """Build a model with these weights, without random initialisation, which would take seconds."""
     with torch.device("meta"):
         empty = model(config)
     dtypes = {name: value.dtype for name, value in empty.state_dict().items()}
-    own = {name: value.to(dtypes.get(name), copy=True) for name, value in state.items()}
-    empty.load_state_dict(own, strict=True, assign=True)
+    copied = {name: value.to(dtypes.get(name), copy=True) for name, value in state.items()}
+    empty.load_state_dict(copied, strict=True, assign=True)
     return empty
 
 
 def qformer_sizes(state: State, bert_heads: int | None = None) -> dict[str, int]:
-    """Fields of `QFormerConfig` from the tensors' shapes. `bert_heads`: not determined by shapes; default: width / 64."""
+    """Fields of `QFormerConfig` from tensor shapes. `bert_heads`, which shapes do not determine, is width / 64 by default."""
     words, positions = (state[f"Qformer.bert.embeddings.{name}_embeddings.weight"] for name in ("word", "position"))
-    layers = [int(found[1]) for name in state if (found := LAYER_NAME.search(name))]
-    crossing = [int(found[1]) for name in state if "crossattention" in name and (found := LAYER_NAME.search(name))]
+    layers = [int(match[1]) for name in state if (match := LAYER_NAME.search(name))]
+    crossing = [int(match[1]) for name in state if "crossattention" in name and (match := LAYER_NAME.search(name))]
     return {
         "vocab_size": words.shape[0],
         "hidden_size": words.shape[1],
@@ -101,53 +105,53 @@ def qformer_sizes(state: State, bert_heads: int | None = None) -> dict[str, int]
 
 
 def qformer_from(state: State, bert_heads: int | None = None) -> QFormer:
-    """The Q-Former alone, from the tensors `Qformer.bert.*` and `query_tokens`."""
+    """Build the Q-Former alone, from the tensors `Qformer.bert.*` and `query_tokens`."""
     return _filled(QFormer, QFormerConfig(**qformer_sizes(state, bert_heads)), qformer_state(state))
 
 
 def qformer_state(state: State) -> State:
-    """Our names for `Qformer.bert.*` and `query_tokens`. Raises `KeyError` for a tensor that is not known."""
-    ours = {}
-    joined: dict[str, dict[str, Tensor]] = {}  # keys and values, to be one matrix
+    """Rename the tensors `Qformer.bert.*` and `query_tokens` to our names. Raises `KeyError` for an unknown tensor."""
+    renamed = {}
+    joined: dict[str, dict[str, Tensor]] = {}  # keys and values, to be concatenated
     for name, value in state.items():
-        if found := re.search(r"bert\.embeddings\.(\w+)\.(weight|bias)", name):
-            ours[f"{EMBEDDINGS[found[1]]}.{found[2]}"] = value
-        elif found := LAYER_NAME.search(name):
-            layer, part, kind = found.groups()
+        if match := re.search(r"bert\.embeddings\.(\w+)\.(weight|bias)", name):
+            renamed[f"{EMBEDDINGS[match[1]]}.{match[2]}"] = value
+        elif match := LAYER_NAME.search(name):
+            layer, part, kind = match.groups()
             if part.endswith((".key", ".value")):
                 attention = "cross" if part.startswith("cross") else "attention"
                 joined.setdefault(f"layers.{layer}.{attention}.kv.{kind}", {})[part.rpartition(".")[2]] = value
             else:
-                ours[f"layers.{layer}.{LAYER[part]}.{kind}"] = value
+                renamed[f"layers.{layer}.{LAYER[part]}.{kind}"] = value
         elif name == "query_tokens":
-            ours[name] = value[0]
+            renamed[name] = value[0]
         else:
             raise KeyError(name)
-    return ours | {name: torch.cat((parts["key"], parts["value"])) for name, parts in joined.items()}
+    return renamed | {name: torch.cat((parts["key"], parts["value"])) for name, parts in joined.items()}
 
 
 def _renamed(state: State) -> State:
-    """Our names for all but the tokeniser's tensors. Raises `KeyError` for a tensor that is not known."""
-    own = {name: value for name, value in state.items() if name.startswith("Qformer.bert.") or name == "query_tokens"}
-    ours = {f"qformer.{name}": value for name, value in qformer_state(own).items()}
-    for name in state.keys() - own.keys():
+    """Rename all tensors but the tokeniser's to our names. Raises `KeyError` for an unknown tensor."""
+    qformer = {name: value for name, value in state.items() if name.startswith("Qformer.bert.") or name == "query_tokens"}
+    renamed = {f"qformer.{name}": value for name, value in qformer_state(qformer).items()}
+    for name in state.keys() - qformer.keys():
         stem, _, kind = name.rpartition(".")
         if stem in HEADS:
-            ours[f"{HEADS[stem]}.{kind}"] = state[name]
+            renamed[f"{HEADS[stem]}.{kind}"] = state[name]
         elif name in MATRICES:  # in × out
-            ours[f"{name}.weight"] = state[name].T
+            renamed[f"{name}.weight"] = state[name].T
         elif name in SINGLE:
-            ours[SINGLE[name]] = state[name]
+            renamed[SINGLE[name]] = state[name]
         else:
             raise KeyError(name)
-    return ours
+    return renamed
 
 
 def _under(state: State, prefix: str) -> State:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-# The masked transformer (`t2m.tar`), which brings the Q-Former that makes its condition
+# The masked transformer (`t2m.tar`), which comes with the Q-Former that computes its condition
 
 QFORMER = ("Qformer.", "query_tokens")
 PROJECTION = "text2former."
@@ -162,7 +166,7 @@ class TextCondition(nn.Module):
         self.projection = Linear(qformer.config.hidden_size, qformer.config.cross_width)
 
     def queries(self, ids: Tensor, valid: Tensor) -> Tensor:
-        """ids (B, L) and their mask (B, L) bool → (B, Q, H). The queries see padding too, so L must be 49, as in training."""
+        """ids (B, L) and their mask (B, L) bool → (B, Q, H). The queries attend to padding too, so L must be 49, as in training."""
         context = self.projection(self.qformer.text(ids, valid))
         return self.qformer.queries(context, torch.ones_like(valid))[0]
 
@@ -177,10 +181,10 @@ def text_condition(config: dict[str, Any]) -> TextCondition:
 
 
 def lamp_masked_from(state: State, *, n_heads: int = 8, bert_heads: int | None = None, stride: int = 4) -> MaskedTransformer:
-    """LaMP's masked transformer from a released state dict; `model.text` is the frozen `TextCondition` that came with it."""
+    """Build LaMP's masked transformer from a released state dict; `model.text` is the frozen `TextCondition` in it."""
     text = TextCondition(qformer_from({name: value for name, value in state.items() if name.startswith(QFORMER)}, bert_heads))
     text.projection.load_state_dict(_under(state, PROJECTION), strict=True)
-    own = {name: value for name, value in state.items() if not name.startswith((*QFORMER, PROJECTION))}
-    model = masked_from(own, n_heads=n_heads, attention="additive", stride=stride)
+    transformer = {name: value for name, value in state.items() if not name.startswith((*QFORMER, PROJECTION))}
+    model = masked_from(transformer, n_heads=n_heads, attention="additive", stride=stride)
     model.text = freeze(text)
     return model

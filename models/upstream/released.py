@@ -1,12 +1,12 @@
-"""Released checkpoints of LaMP, MoMask and the matching evaluator (`.tar`, `.pth`) as our models.
+"""Load released checkpoints of LaMP, MoMask and the matching evaluator (`.tar`, `.pth`) as our models.
 
     python -m models.upstream checkpoints/t2m/length_estimator/model/finest.tar     # shows what the file contains
     python -m models.upstream h3d-qformer.tar --convert checkpoints/t2m/lamp        # converts it to our format
 
-The names of a file's tensors identify it, and sizes come from their shapes. What shapes do not determine, such as the number of
-attention heads, comes from the caller, else from the `opt.txt` of the file's folder, else from the release's defaults. Each kind of
-file has one `Reader`. All tensors of a file are used, except those that its reader lists as leftovers; all tensors of our model are
-filled.
+The tensor names of a file identify its kind, and sizes come from tensor shapes. Settings that shapes do not determine, such as the
+number of attention heads, come from the caller, else from the `opt.txt` in the file's folder, else from the defaults of the
+release. Each kind of file has one `Reader`. Every tensor of a file is used, except those that its reader lists as leftovers, and
+every tensor of our model is set.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.configs import UNFIT
+from models.configs import BUILD_ERRORS
 from models.upstream.captioner import LEFTOVERS, captioner_from, is_captioner
 from models.upstream.evaluator import PARTS, evaluator_from
 from models.upstream.lamp import lamp_from, lamp_masked_from
@@ -35,20 +35,20 @@ from utils.errors import UserError, script
 
 State = dict[str, Tensor]
 
-# What shapes do not determine: its name here → its name in opt.txt, its type.
+# Settings that shapes do not determine: our name → name in opt.txt, type.
 SETTINGS = {
     "n_heads": ("n_heads", int),
     "bert_heads": ("bert_heads", int),
-    "stride": ("unit_length", int),  # frames a token of the tokeniser that a transformer belongs to
+    "stride": ("unit_length", int),  # frames per token of the transformer's tokeniser
     "opt_heads": ("opt_heads", int),
     "lora_alpha": ("lora_alpha", int),
     "dilation_growth_rate": ("dilation_growth_rate", int),
     "vq_act": ("vq_act", str),
 }
 TOKENISER = ("dilation_growth_rate", "vq_act")
-MOST_VALUES = 1_000_000  # in a checkpoint, nested ones counted
+MAX_VALUES = 1_000_000  # in a checkpoint, including nested ones
 PREFIXES = ("module.", "_orig_mod.")
-POSITIONS = r"position_enc\.pe"  # we compute them
+POSITIONS = r"position_enc\.pe"  # computed by our models
 TRANSFORMER_SIZES = ("n_layers", "latent_dim", "ff_size", "n_heads", "cond_dim", "nb_code")
 
 
@@ -62,18 +62,18 @@ class Reader:
 
     kind: str
     title: str
-    keys: tuple[str, ...]  # where the file keeps its state dict: under one of these
+    keys: tuple[str, ...]  # possible keys of the state dict in the file
     knows: Callable[[State], bool]  # whether a state dict is of this kind
     build: Callable[..., nn.Module]  # (state, **settings) → our model with its weights
-    sizes: tuple[str, ...]  # of its config, worth telling
-    settings: tuple[str, ...] = ()  # those of SETTINGS that `build` takes
-    leftovers: str = r"(?!)"  # pattern of the tensors that we compute, hold elsewhere, or that nothing uses
-    text_encoder: str = ""  # what its conditions come from
-    dataset: str = ""  # the only one that files of this kind are for
-    joined: bool = False  # the model's parts lie under all of `keys`: one state dict, with each key before its names
+    sizes: tuple[str, ...]  # config fields to show
+    settings: tuple[str, ...] = ()  # names in SETTINGS that `build` takes
+    leftovers: str = r"(?!)"  # pattern of tensors that are not read: computed here, duplicates, or unused
+    text_encoder: str = ""  # computes its conditions
+    dataset: str = ""  # the only dataset of this kind of file
+    joined: bool = False  # the file has a state dict under each of `keys`; they are merged, with names `<key>.<name>`
 
     def find(self, checkpoint: dict[str, Any]) -> State | None:
-        """The state dict of this kind in a file, or None."""
+        """The state dict in a checkpoint if it is of this kind, else None."""
         states = {key: without_prefix(checkpoint[key]) for key in self.keys if _is_state(checkpoint.get(key))}
         if _is_state(checkpoint):  # a state dict alone
             states |= {"": without_prefix(checkpoint)} if not self.joined else {}
@@ -176,15 +176,15 @@ READERS = (
 
 
 def load_released(path: str | Path, *, dataset_name: str | None = None, **settings: Any) -> tuple[nn.Module, dict[str, Any]]:
-    """A released model in eval mode on the CPU, and its metadata. Prints a line on stderr.
+    """Load a released model in eval mode on the CPU, without running code from the file; also returns its metadata.
 
-    `settings`: values of `SETTINGS` that are known; those that this kind of model does not have are ignored. Metadata: kind,
-    config, source, title, dataset_name, epoch, step, parameters, leftovers, settings (where each came from), and where they are
-    known vq_name and text_encoder. Runs no code from the file. Raises `UserError` for a file that is missing, damaged, of an
-    unknown kind, or does not fit.
+    `settings`: values for names in `SETTINGS`; those that this kind of model does not have are ignored. The metadata has the keys
+    kind, config, source, title, dataset_name, epoch, step, parameters, leftovers, settings (value and origin of each), and, if
+    known, vq_name and text_encoder. Prints a summary on stderr. Raises `UserError` for a file that is missing, damaged, of an
+    unknown kind, or inconsistent.
     """
     if unknown := settings.keys() - SETTINGS.keys():
-        raise UserError(f"{path}: no setting '{min(unknown)}' for a released file; there are: {', '.join(SETTINGS)}")
+        raise UserError(f"{path}: unknown setting '{min(unknown)}'; choose from: {', '.join(SETTINGS)}")
     path = Path(path)
     checkpoint = read_released(path)
     reader, state = recognise(path, checkpoint)
@@ -214,7 +214,7 @@ def load_released(path: str | Path, *, dataset_name: str | None = None, **settin
 
 
 def describe(metadata: dict[str, Any]) -> str:
-    """What a released file holds, in one line."""
+    """A one-line summary of a released file."""
     reader = next(reader for reader in READERS if reader.title == metadata["title"])
     sizes = ", ".join(f"{name} {metadata['config'][name]}" for name in reader.sizes)
     settings = "".join(f"; {name} {origin}" for name, origin in metadata["settings"].items())
@@ -224,14 +224,15 @@ def describe(metadata: dict[str, Any]) -> str:
 
 
 def read_released(path: str | Path) -> dict[str, Any]:
-    """The top level of a released checkpoint file, tensors on the CPU, read when used. Raises `UserError` if it is not one."""
+    """Read the dict in a released checkpoint file, with memory-mapped tensors if possible. Raises `UserError` for other files."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; download it, or check the path")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a damaged pickle or zip can raise nearly anything
-        if found := re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error)):
-            raise UserError(f"{path}: needs code to load ({found[1]}), so it is refused; take a file of weights alone") from None
+        if match := re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error)):
+            reason = f"loading would run code ({match[1]}), which is refused"
+            raise UserError(f"{path}: {reason}; use a file that contains only weights") from None
         raise DamagedFile(f"{path}: not a readable checkpoint ({type(error).__name__}); download it again") from error
     if not isinstance(checkpoint, dict):
         raise UserError(f"{path}: holds a {type(checkpoint).__name__}, not a dict of weights; download a released checkpoint")
@@ -240,54 +241,53 @@ def read_released(path: str | Path) -> dict[str, Any]:
 
 
 def check_sizes(path: str | Path, checkpoint: Any) -> None:
-    """Raise `UserError` for a file whose tensors would take far more memory than the file, such as views of one number or sparse
-    tensors."""
-    total, rest, seen = 0, [checkpoint], 0
-    while rest and seen < MOST_VALUES:
-        value, seen = rest.pop(), seen + 1
+    """Raise `UserError` if the tensors would take far more memory than the file, such as views of one number or sparse tensors."""
+    total, pending, seen = 0, [checkpoint], 0
+    while pending and seen < MAX_VALUES:
+        value, seen = pending.pop(), seen + 1
         if isinstance(value, Tensor):
             if value.layout is not torch.strided or value.is_quantized or value.is_meta:
-                raise UserError(f"{path}: holds sparse, quantised or empty tensors; take a file of plain weights")
+                raise UserError(f"{path}: holds sparse, quantised or meta tensors; use a file of plain weights")
             total += value.numel() * value.element_size()
         elif isinstance(value, dict):
-            rest += value.values()
+            pending += value.values()
         elif isinstance(value, (list, tuple)):
-            rest += value
-    if seen >= MOST_VALUES or total > 8 * Path(path).stat().st_size + 1_000_000:
+            pending += value
+    if seen >= MAX_VALUES or total > 8 * Path(path).stat().st_size + 1_000_000:
         raise UserError(f"{path}: its tensors would take {total / 1e9:.3g} GB, far more than the file; it is damaged")
 
 
 def recognise(path: str | Path, checkpoint: dict[str, Any]) -> tuple[Reader, State]:
-    """The reader of this checkpoint, and its state dict. Raises `UserError` if there is none."""
+    """Find the reader for a checkpoint; also returns the state dict. Raises `UserError` if no reader fits."""
     for reader in READERS:
         try:
             state = reader.find(checkpoint)
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # tensors of other shapes than it looks for
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # tensors with unexpected shapes
             state = None
         if state is not None:
             return reader, state
     known = ", ".join(reader.title for reader in READERS)
-    raise UserError(f"{path}: holds {', '.join(map(str, checkpoint))[:100] or 'nothing'}: no released model known here ({known})")
+    raise UserError(f"{path}: holds {', '.join(map(str, checkpoint))[:100] or 'nothing'}: no known released model ({known})")
 
 
 def read_opt(path: Path) -> dict[str, str]:
-    """The `key: value` lines of the `opt.txt` beside a weights file, or of its checkpoint folder; {} if there is none."""
-    places = [path.parent / "opt.txt", *([path.parent.parent / "opt.txt"] if path.parent.name == "model" else [])]
-    place = next((place for place in places if place.is_file()), None)
-    return opt_values(place.read_text(encoding="utf-8", errors="replace")) if place else {}
+    """The `key: value` lines of the `opt.txt` next to a weights file or in its checkpoint folder; {} if there is none."""
+    candidates = [path.parent / "opt.txt", *([path.parent.parent / "opt.txt"] if path.parent.name == "model" else [])]
+    opt = next((candidate for candidate in candidates if candidate.is_file()), None)
+    return opt_values(opt.read_text(encoding="utf-8", errors="replace")) if opt else {}
 
 
 def _settings(path: Path, opt: dict[str, str]) -> dict[str, Any]:
-    found = {}
-    for name, (theirs, kind) in SETTINGS.items():
+    values = {}
+    for name, (key, kind) in SETTINGS.items():
         try:
-            if theirs in opt:
-                found[name] = kind(opt[theirs])
-                if kind is int and not 1 <= found[name] <= 1024:
+            if key in opt:
+                values[name] = kind(opt[key])
+                if kind is int and not 1 <= values[name] <= 1024:
                     raise ValueError
         except ValueError:
-            raise UserError(f"{path}: opt.txt has an invalid line '{theirs}: {opt[theirs][:40]}'; correct or remove it") from None
-    return found
+            raise UserError(f"{path}: opt.txt has an invalid line '{key}: {opt[key][:40]}'; correct or remove it") from None
+    return values
 
 
 def _origin(name: str, known: dict[str, Any], given: dict[str, Any]) -> str:
@@ -295,7 +295,7 @@ def _origin(name: str, known: dict[str, Any], given: dict[str, Any]) -> str:
 
 
 def _dataset(model: nn.Module) -> str | None:
-    """The first dataset whose motions have the width of this model's input; None if the model takes tokens."""
+    """The first dataset whose features have the width of the model's input; None if the model takes tokens."""
     width = getattr(getattr(model, "tokeniser", model).config, "dim", None)
     return next((spec.name for spec in SPECS.values() if spec.dim == width), None)
 
@@ -309,7 +309,7 @@ def _fitting(path: str | Path, reader: Reader, state: State, settings: dict[str,
         return reader.build(state, **settings)
     except UserError:
         raise
-    except UNFIT as error:
+    except BUILD_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: looks like {reader.title}, but does not fit ({reason}); download it again") from error
 

@@ -1,4 +1,7 @@
-"""Released tokenisers as our `MotionTokeniser`: LaMP's VQ-VAE of one codebook (names begin with `vqvae.`), MoMask's RVQ-VAE."""
+"""Load released tokenisers as our `MotionTokeniser`: MoMask's RVQ-VAE, and LaMP's VQ-VAE with one codebook.
+
+The tensor names of LaMP's tokeniser begin with `vqvae.`.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def halvings(state: State) -> int:
 
 
 def encoder_sizes(state: State) -> dict[str, Any]:
-    """Fields of `VQConfig` from the shapes of an encoder's tensors, whose names begin with `encoder.`."""
+    """Fields of `VQConfig` from the shapes of an encoder's tensors. Their names begin with `encoder.`."""
     first, down_t = state["encoder.model.0.weight"], halvings(state)
     return {
         "dim": first.shape[1],
@@ -41,20 +44,20 @@ def encoder_sizes(state: State) -> dict[str, Any]:
 
 
 def tokeniser_from(state: State, **overrides: Any) -> MotionTokeniser:
-    """A tokeniser from a released state dict. `overrides`: `dilation_growth_rate` (3) and `vq_act` (relu)."""
+    """Build a tokeniser from a released state dict. `overrides`: `dilation_growth_rate` (default 3) and `vq_act` (default relu)."""
     down_t = halvings(state)
     state = {name.removeprefix(PREFIX): value for name, value in state.items()}
     books = [value for name, value in sorted(state.items(), key=_layer) if CODEBOOK.fullmatch(name)]
-    # With a shared codebook every layer holds the same one.
+    # If the codebook is shared, the file repeats it for every layer.
     shared = len(books) > 1 and all(torch.equal(book, books[0]) for book in books)
     sizes = encoder_sizes(state) | {"code_dim": books[0].shape[1]}
     config = VQConfig(**sizes, num_quantizers=len(books), nb_code=books[0].shape[0], shared_codebook=shared, **overrides)
     renamed = {tokeniser_name(name, down_t): value for name, value in state.items() if not CODEBOOK.fullmatch(name)}
     if len(renamed) + len(books) != len(state):
-        raise KeyError("two tensors for one place")
+        raise KeyError("two tensors have the same name")
     for layer, book in enumerate(books[:1] if shared else books):
         renamed[f"quantizer.layers.{layer}.codebook"] = book
-        # The release does not keep how often codes are chosen; as just placed, they train on.
+        # Released files do not store how often codes are used, so the codes count as newly placed.
         renamed[f"quantizer.layers.{layer}.counts"] = torch.full((len(book),), Codebook.FRESH)
     model = MotionTokeniser(config)
     model.load_state_dict(renamed, strict=True)
@@ -62,24 +65,24 @@ def tokeniser_from(state: State, **overrides: Any) -> MotionTokeniser:
 
 
 def _layer(item: tuple[str, Tensor]) -> int:
-    """Orders quantiser layers by number, so that 10 comes after 9."""
-    found = CODEBOOK.fullmatch(item[0])
-    return int(found[1] or 0) if found else -1
+    """Sort key of a tensor: the number of its quantiser layer, so that layer 10 comes after layer 9."""
+    match = CODEBOOK.fullmatch(item[0])
+    return int(match[1] or 0) if match else -1
 
 
 def tokeniser_name(name: str, down_t: int) -> str:
-    """Our name for one tensor of a released encoder or decoder, whose `model` is a list:
+    """Our name for a tensor of a released encoder or decoder. Its `model` is a list of modules (-: no weights):
 
     encoder: first conv, -, `down_t` × (halving conv, blocks), last conv
     decoder: first conv, -, `down_t` × (blocks, -, smoothing conv), conv, -, last conv
     """
-    half, _, place, *rest = name.split(".")
-    stage, rest = int(place) - 2, ".".join(rest)
+    part, _, index, *suffix = name.split(".")
+    stage, suffix = int(index) - 2, ".".join(suffix)
     if stage == -2:
-        return f"{half}.first.{rest}"
+        return f"{part}.first.{suffix}"
     if stage >= down_t:
-        return f"{half}.{'before_last' if half == 'decoder' and stage == down_t else 'last'}.{rest}"
-    rest = rest.split(".", 1)[1]
-    if rest.startswith("model."):
-        return f"{half}.refine.{stage}.{rest.removeprefix('model.')}"
-    return f"{half}.{'halve' if half == 'encoder' else 'smooth'}.{stage}.{rest}"
+        return f"{part}.{'before_last' if part == 'decoder' and stage == down_t else 'last'}.{suffix}"
+    suffix = suffix.split(".", 1)[1]
+    if suffix.startswith("model."):
+        return f"{part}.refine.{stage}.{suffix.removeprefix('model.')}"
+    return f"{part}.{'halve' if part == 'encoder' else 'smooth'}.{stage}.{suffix}"

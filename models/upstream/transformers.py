@@ -1,7 +1,7 @@
 """Load MoMask's released transformers and length estimator as our models: tensors are renamed, sizes come from shapes.
 
-State dicts as stored under `t2m_transformer`, `res_transformer` and `estimator`. The number of heads cannot be inferred: it is 6,
-as in MoMask, unless the caller gives it.
+The state dicts are those stored under `t2m_transformer`, `res_transformer` and `estimator`. The number of heads cannot be inferred
+from shapes; the default is 6, as in MoMask.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from models.residual import ResidualConfig, ResidualTransformer
 
 State = dict[str, Tensor]
 
-# Released name → ours, longest first where one begins another.
+# Released name → our name. A name comes before its own prefixes.
 NAMES = {
     "seqTransEncoder.layers": "encoder.layers",
     "self_attn.in_proj_weight": "attention.qkv.weight",
@@ -32,17 +32,17 @@ LENGTH_NAMES = {0: "linears.0", 1: "norms.0", 4: "linears.1", 5: "norms.1", 8: "
 
 
 def _renamed(state: State) -> State:
-    """Our names."""
+    """Rename the tensors of a released state dict to our names."""
     renamed = {}
     for name, value in state.items():
-        for theirs, ours in NAMES.items():
-            name = name.replace(theirs, ours)
+        for old, new in NAMES.items():
+            name = name.replace(old, new)
         renamed[name] = value
     return renamed
 
 
 def _sizes(state: State) -> dict[str, int]:
-    """Sizes that masked and residual transformers share, from a renamed state."""
+    """Sizes common to masked and residual transformers, from a renamed state dict."""
     latent_dim, code_dim = state["input.weight"].shape
     layers = {name.split(".")[2] for name in state if name.startswith("encoder.layers.")}
     return {
@@ -55,7 +55,7 @@ def _sizes(state: State) -> dict[str, int]:
 
 
 def masked_from(state: State, *, n_heads: int = 6, attention: str = "full", stride: int = 4) -> MaskedTransformer:
-    """MoMask's masked transformer (full attention); LaMP's, without its Q-Former tensors, has `attention="additive"`."""
+    """Build MoMask's masked transformer, or LaMP's with `attention="additive"` from a state dict without its Q-Former."""
     state = _renamed(state)
     settings = {"n_heads": n_heads, "attention": attention, "stride": stride}
     config = MaskedConfig(nb_code=len(state["token_emb.weight"]) - 2, **settings, **_sizes(state))
@@ -65,7 +65,10 @@ def masked_from(state: State, *, n_heads: int = 6, attention: str = "full", stri
 
 
 def residual_from(state: State, *, n_heads: int = 6, stride: int = 4) -> ResidualTransformer:
-    """MoMask's residual transformer. Without shared weights its logits are 2 W h + bias, and the last row of its bias is unused."""
+    """Build MoMask's residual transformer.
+
+    Without shared weights, its logits are 2 W h + bias, and the last row of the bias is unused.
+    """
     state = _renamed(state)
     shared = "embed_proj_shared_weight" in state
     if shared:
@@ -90,11 +93,11 @@ def residual_from(state: State, *, n_heads: int = 6, stride: int = 4) -> Residua
 
 
 def length_from(state: State, *, stride: int = 4) -> LengthPredictor:
-    """MoMask's length estimator."""
+    """Build MoMask's length estimator."""
     renamed = {}
     for name, value in state.items():
-        _, place, kind = name.split(".")
-        renamed[f"{LENGTH_NAMES[int(place)]}.{kind}"] = value
+        _, index, kind = name.split(".")
+        renamed[f"{LENGTH_NAMES[int(index)]}.{kind}"] = value
     first, last = renamed["linears.0.weight"], renamed["output.weight"]
     sizes = {"cond_dim": first.shape[1], "classes": last.shape[0], "hidden_dim": first.shape[0]}
     model = LengthPredictor(LengthConfig(**sizes, stride=stride))

@@ -1,0 +1,43 @@
+"""Training in several processes: the loss as a module that DDP can wrap, and random states for each process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from training.parts import Batch
+from utils.runtime import preserved_random_states, random_states, seed_everything
+
+
+class Loss(nn.Module):
+    """`model.loss` as a forward pass, because DDP wraps only forward passes. The logs include the loss."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, logs = self.model.loss(batch)
+        return loss, {name: value.detach() for name, value in {"loss": loss, **logs}.items()}
+
+
+def loss_module(model: nn.Module, world: int) -> nn.Module:
+    """The loss of a model as a module, wrapped in DDP if there are several processes."""
+    loss = Loss(model)
+    if world > 1:
+        # DDP's search for unused parameters takes time; models that use every parameter at every step do not need it.
+        uses_all = getattr(model, "uses_all_parameters", False)
+        loss = DistributedDataParallel(loss, find_unused_parameters=not uses_all)
+    return loss
+
+
+def random_states_by_rank(seed: int, world: int) -> list[dict[str, Any]]:
+    """New random states of `world` processes; the process of rank r is seeded with `seed` + r."""
+    states = []
+    with preserved_random_states():
+        for rank in range(world):
+            seed_everything(seed + rank)
+            states.append(random_states())
+    return states
