@@ -1,12 +1,12 @@
-"""Edit a motion by text: sections of it are regenerated, the rest is kept.
+"""Edit a motion by text: regenerate sections of it and keep the rest.
 
     python edit_t2m.py --source_motion walk.npy -msec 0.3,0.6 --text_prompt "a person waves with both hands"
     python edit_t2m.py --source_motion walk.bvh -msec 40,60 100,120                        # in-betweening, no text
     python edit_t2m.py --source_motion walk.npy --after 80 --text_prompt "a person bows"   # what comes next
     python edit_t2m.py --source_motion walk.npy --before 60 --text_prompt "a person runs"  # what came before
 
-The source is a .npy of joints or features, an .npz of SMPL rotations, a .bvh, .glb or .amc. Results are laid out as those of
-gen_t2m.py, with k = 0, and keep the position and heading of the source.
+The source is a .npy of joints or features, an .npz of SMPL rotations, a .bvh, .glb or .amc. The result folder has the same layout
+as that of gen_t2m.py, with k = 0. Edited motions keep the position and heading of the source.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     runs = find_generator(config)
     spec = get_spec(runs.masked.dataset_name)
 
-    from data.source import read_source  # here, for --help does not wait for torch
+    from data.source import read_source  # not at the top: imports torch, and --help must not
     from motion.files.read import InputOptions
     from pipelines.known import check_prompts
     from pipelines.samples import edited, looped, make_plan

@@ -6,8 +6,8 @@
 
 Results are written to `<output_dir>/<ext>/joints/<k>/sample<k>_repeat<r>_len<T>.npy` and `<output_dir>/<ext>/animation/<k>/` (k:
 prompt, r: repeat, T: frames). Files that show all motions (`--formats html`, `--grid`) are in `<output_dir>/<ext>/`. Each motion is
-written and listed in `prompts.json` as soon as it is finished; `--is_continue` resumes an interrupted run. With `--join` all
-prompts become one motion of any length.
+written and listed in `prompts.json` as soon as it is generated; `--is_continue` resumes an interrupted run. `--join` joins all
+prompts into one motion of any length.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(GenT2M, argv)
     check_flags(config)
     if config.loop and config.join:
-        raise UserError("--loop --join: a loop is one motion; leave one of the flags out")
+        raise UserError("--loop and --join cannot be combined; leave one of them out")
     if config.candidates > 1 and (config.loop or config.join):
-        raise UserError("--candidates: works on single motions; leave out --loop and --join")
+        raise UserError("--candidates cannot be combined with --loop or --join; leave them out")
     runs = find_generator(config)
     spec = get_spec(runs.masked.dataset_name)
     longest = LONGEST if config.join else spec.max_motion
     prompts = read_prompts(config.text_prompt, config.text_path, config.motion_length, longest, config.lengths_as_given)
 
-    from pipelines.known import check_prompts  # here, for --help does not wait for torch
+    from pipelines.known import check_prompts  # not at the top: imports torch, and --help must not
     from utils.runtime import Distributed, resolve_device
 
     known = check_prompts([prompt.text for prompt in prompts], runs.masked.folder, config.strict)
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def generate(config: GenT2M, runs: Generator, spec: DatasetSpec, prompts: list[Prompt], known: list[dict | None]) -> None:
-    """Generate and write all motions. Under torchrun, processes share the work and the first one writes."""
+    """Generate and write all motions. Under torchrun, the motions are distributed over the processes, and rank 0 writes them."""
     from pipelines.samples import joined, separate, wanted_samples
     from utils.provenance import provenance
     from utils.runtime import Distributed

@@ -105,7 +105,7 @@ def test_report_has_every_protocol_both_ways(run, capsys):
     assert whole["ceiling"]["R@1"] < 1
     assert lenient["ceiling"]["R@1"] == 1
     assert lenient["text_to_motion"]["R@1"] >= whole["text_to_motion"]["R@1"]
-    assert "hint" in printed  # 36 clips are few
+    assert "uncertain" in printed  # 36 clips are few
 
 
 def test_flags_choose_protocols_pool_and_files(run, capsys):
@@ -113,7 +113,7 @@ def test_flags_choose_protocols_pool_and_files(run, capsys):
     printed = output([*run.places, *flags], capsys)
     results = json.loads((run.folder / "eval" / "x.json").read_text())
     assert list(results["protocols"]) == ["batches"]
-    assert "mean over a motion's queries, the best 3 in the order of the matching head" in printed
+    assert "mean over a motion's queries, top 3 re-ranked by the matching head" in printed
     table = (run.folder / "eval" / "x.md").read_text()
     assert table in printed and "| batches, text to motion | lamp | " in table and "re-ranked by the matching head" in table
 
@@ -244,7 +244,7 @@ def test_a_joint_map_names_the_joints_of_the_motions_searched(run, tmp_path, cap
         eval_retrieval.main(flags)
     assert "--joint_map" in capsys.readouterr().err
     printed = output([*flags, "--joint_map", str(joint_map), "--output_dir", str(tmp_path)], capsys)
-    assert "nearest of 1 motions" in printed and (tmp_path / "found" / "1_walk.npy").is_file()
+    assert "best matches of 1 motions" in printed and (tmp_path / "found" / "1_walk.npy").is_file()
     mapped = open_index(run.model, run.spec, tmp_path / "unknown", InputOptions(joint_map=joint_map))
     plain = open_index(run.model, run.spec, tmp_path / "known")
     assert torch.equal(mapped.features, plain.features)
@@ -258,7 +258,7 @@ def test_a_search_takes_the_flags_of_motion_files(run, tmp_path, capsys):
     flags = [*run.places, "--query", "a person walks", "--motions", str(tmp_path / "odd"), "--output_dir", str(tmp_path)]
     read = "--input_unit in --input_up z --input_fps 10 --skip_frames 5"
     written = "--formats npy bvh --ext found --fps 30 --unit m --up z --bone_names plain"
-    assert "nearest of 1 motions" in output([*flags, *read.split(), *written.split()], capsys)
+    assert "best matches of 1 motions" in output([*flags, *read.split(), *written.split()], capsys)
     np.testing.assert_allclose(np.load(tmp_path / "found" / "1_walk.npy"), joints[:59], atol=1e-5)  # whole tokens
     bvh = (tmp_path / "found" / "1_walk.bvh").read_text()
     assert "Frames: 175" in bvh and "ROOT pelvis" in bvh and "Frame Time: 0.0333" in bvh

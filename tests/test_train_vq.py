@@ -94,7 +94,7 @@ def test_evaluation_reports_and_writes(run, capsys):
     for name in ("foot_slide_cm_s", "float_percent", "jerk_m_s3", "penetration_mm"):
         assert set(results["physical"][name]) == {"real", "reconstructed"}
     assert "MPJPE" in printed
-    assert "hint" in printed  # two clips are few
+    assert "uncertain" in printed  # two clips are few
 
 
 def test_single_codebook_trains_and_evaluates(run, capsys):
