@@ -174,7 +174,7 @@ def test_evaluation_turns_down_bad_input(run, tmp_path, capsys):
         (run.places, "--name is missing"),
         (["--name", "nobody", *run.places], "no such checkpoint"),
         (["--name", "vq", *run.places, "--ext", "../x"], "--ext '../x'"),
-        (["--name", "vq", *run.places, "--which_epoch", "net_best_fid"], "there are: latest, net_best_mpjpe"),
+        (["--name", "vq", *run.places, "--which_epoch", "net_best_fid"], "available: latest, net_best_mpjpe"),
         (["--name", "vq", *run.places, "--split", "tset"], "test"),
         (["--name", "vq", *kit, "--checkpoints_dir", str(tmp_path), "--gpu_id", "-1"], "251"),
         (["--name", "broken", *run.places], "not a readable safetensors file"),
