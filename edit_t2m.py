@@ -17,16 +17,8 @@ from data.prompts import checked
 from motion.spec import get_spec
 from options.cli import parse
 from options.generate import EditT2M
-from pipelines.outputs import (
-    check_flags,
-    find_generator,
-    finished,
-    load_generator,
-    note_blind_loops,
-    standard_body,
-    start_folder,
-    write_samples,
-)
+from pipelines.outputs import count_finished, start_folder, write_samples
+from pipelines.setup import check_flags, find_generator, load_generator, note_causal_loops, standard_body
 from utils.errors import UserError, script
 
 
@@ -51,9 +43,9 @@ def main(argv: list[str] | None = None) -> None:
     known = check_prompts([prompt], runs.masked.folder, config.strict)[0] if prompt else None
     model = load_generator(config, runs)
     if config.loop:
-        note_blind_loops(model)
+        note_causal_loops(model)
     text = prompt or ("loop" if config.loop else "in-betweening")
-    done = finished(config, start_folder(config), [(0, repeat, text) for repeat in range(config.repeat_times)])
+    done = count_finished(config, start_folder(config), [(0, repeat, text) for repeat in range(config.repeat_times)])
     samples = (looped if config.loop else edited)(model, source, plan, prompt, config, spec, model.sampling.changed(config), done)
     samples = (replace(sample, known=known) for sample in samples)
     made_by = provenance(config, model.mean.device, model.sources)

@@ -99,9 +99,9 @@ def search(config: EvalRetrieval) -> None:
     from motion.files.read import InputOptions
     from motion.spec import get_spec
     from pipelines.known import check_prompts
-    from pipelines.outputs import check_formats
     from pipelines.runs import LAMP, resolve
     from pipelines.search import caption_of, open_index
+    from pipelines.setup import check_formats
 
     check_formats(config.formats)
     run = resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.name)

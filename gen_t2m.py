@@ -20,16 +20,8 @@ from data.prompts import LONGEST, Prompt, read_prompts
 from motion.spec import DatasetSpec, get_spec
 from options.cli import parse
 from options.generate import GenT2M
-from pipelines.outputs import (
-    check_flags,
-    find_generator,
-    finished,
-    load_generator,
-    note_blind_loops,
-    standard_body,
-    start_folder,
-    write_samples,
-)
+from pipelines.outputs import count_finished, start_folder, write_samples
+from pipelines.setup import check_flags, find_generator, load_generator, note_causal_loops, standard_body
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:
@@ -59,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def generate(config: GenT2M, runs: Generator, spec: DatasetSpec, prompts: list[Prompt], known: list[dict | None]) -> None:
     """Generate and write all motions. Under torchrun, the motions are distributed over the processes, and rank 0 writes them."""
-    from pipelines.samples import joined, separate, wanted_samples
+    from pipelines.samples import joined, requested_samples, separate
     from utils.provenance import provenance
     from utils.runtime import Distributed
 
@@ -69,16 +61,16 @@ def generate(config: GenT2M, runs: Generator, spec: DatasetSpec, prompts: list[P
     model = load_generator(config, runs)
     sampling = model.sampling.changed(config)
     if config.loop:
-        note_blind_loops(model)
-    wanted = wanted_samples(prompts, config)
-    first = finished(config, earlier, wanted)
-    samples = (joined if config.join else separate)(model, prompts, config, spec, sampling, first)
+        note_causal_loops(model)
+    requested = requested_samples(prompts, config)
+    done = count_finished(config, earlier, requested)
+    samples = (joined if config.join else separate)(model, prompts, config, spec, sampling, done)
     samples = (replace(sample, known=known if config.join else known[sample.prompt_index]) for sample in samples)
     if not processes.main:
         deque(samples, maxlen=0)
         return
     made_by = provenance(config, model.mean.device, model.sources)
-    write_samples(samples, len(wanted) - first, config, made_by, standard_body(model, spec))
+    write_samples(samples, len(requested) - done, config, made_by, standard_body(model, spec))
 
 
 if __name__ == "__main__":
