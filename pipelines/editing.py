@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.long_motion import Window, fill, pieces
-from pipelines.seams import CONTEXT, nearness, soften
+from pipelines.long_motion import pieces
+from pipelines.seams import CONTEXT, Window, fill, nearness, soften
 from pipelines.text2motion import SamplingSettings, TextToMotion
 
 

@@ -18,8 +18,7 @@ from torch import Tensor
 from motion.features import features_to_joints
 from motion.spec import DatasetSpec
 from pipelines.editing import spans_of, windows_around
-from pipelines.long_motion import Window, fill
-from pipelines.seams import nearness
+from pipelines.seams import Window, fill, nearness
 from pipelines.text2motion import SamplingSettings, TextToMotion
 
 SEAM = 0.25  # fraction of a cycle's tokens that are regenerated around the seam …

@@ -27,7 +27,7 @@ from models.residual import ResidualTransformer
 from models.vqvae import MotionTokeniser
 from pipelines.conditioner import Conditioner, JointCondition, OwnText, load_conditioner
 from pipelines.runs import EMBEDDED_DIR
-from pipelines.seams import CONTEXT, WINDOW, soften
+from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW, Window, fill, soften
 from pipelines.steps import steps
 from utils.checkpoint import CheckpointFolder
 from utils.errors import UserError
@@ -243,30 +243,22 @@ class TextToMotion:
     ) -> tuple[Tensor, Tensor]:
         """Motions of B prompts of K steps each: features (B, T, D) and lengths (B,) in frames.
 
-        Each step is generated with the last `CONTEXT` tokens before it as context. Lengths of steps are predicted, then scaled to
-        the given total length, or down to the longest motion that the transformers have seen.
+        Each step is generated with the last `CONTEXT` tokens before it as context. The predicted lengths of the steps are scaled to
+        the given total length. Without given lengths, their sum is limited to the longest motion that the model was trained on.
         """
-        texts = list(zip(*prompt_steps))  # K tuples of B texts
-        conditions = [self.encoder(step) for step in texts]
-        numbers = [first_sample + k * WINDOW for k in range(len(texts))]
+        conditions = [self.encoder(texts) for texts in zip(*prompt_steps)]  # K times B texts
+        numbers = [first_sample + k * SAMPLES_PER_WINDOW for k in range(len(conditions))]
         seed = {"seed": sampling.seed}
         sizes = [self.count_tokens(step, None, first_sample=n, **seed) for step, n in zip(conditions, numbers)]
         sizes = torch.stack(sizes, dim=1)  # (B, K)
-        most = self.length.config.classes - 1  # tokens of the longest motion in training
-        wanted = sizes.sum(1).clamp(max=most) if lengths is None else lengths.to(sizes.device) // self.tokeniser.stride
-        ends = (sizes.cumsum(1) * wanted[:, None] / sizes.sum(1, keepdim=True)).round().long()
+        longest = self.length.config.classes - 1  # tokens of the longest motion in training
+        tokens = sizes.sum(1).clamp(max=longest) if lengths is None else lengths.to(sizes.device) // self.tokeniser.stride
+        ends = (sizes.cumsum(1) * tokens[:, None] / sizes.sum(1, keepdim=True)).round().long()  # (B, K)
         starts = F.pad(ends[:, :-1], (1, 0))
-        codes = torch.full((len(prompt_steps), int(wanted.max()), self.tokeniser.num_quantizers), -1, device=sizes.device)
-        for start, end, condition, number in zip(starts.T, ends.T, conditions, numbers):
-            first = (start - CONTEXT).clamp(min=0)
-            positions = first[:, None] + torch.arange(int((end - first).max()), device=codes.device)  # (B, W)
-            inside = positions < end[:, None]
-            index = positions.clamp(max=codes.shape[1] - 1)[..., None].expand(-1, -1, codes.shape[2])
-            given = codes.gather(1, index)
-            drawn = self.draw(condition, end - first, given, sampling=sampling, first_sample=number)
-            rows, columns = (inside & (positions >= start[:, None])).nonzero(as_tuple=True)
-            codes[rows, positions[rows, columns], : drawn.shape[2]] = drawn[rows, columns]
-        features, frames = self.features(codes, wanted)
+        windows = [Window(*window) for window in zip((starts - CONTEXT).clamp(min=0).T, ends.T, conditions)]
+        codes = torch.full((len(prompt_steps), int(tokens.max()), self.tokeniser.num_quantizers), -1, device=sizes.device)
+        codes = fill(self, codes, windows, sampling=sampling, first_sample=first_sample)
+        features, frames = self.features(codes, tokens)
         seams = (starts[:, 1:] * self.tokeniser.stride).tolist()
         softened = [soften(row[None, :length], at)[0] for row, length, at in zip(features, frames.tolist(), seams)]
         return pad_sequence(softened, batch_first=True), frames

@@ -59,7 +59,7 @@ WRONG = {
     "half a frame": (lambda lamp: lamp.generate("a", frames=4.5), "frames: 4.5 is not a whole number"),
     "words for a number": (lambda lamp: lamp.generate("a", frames="long"), "frames: 'long' is not a number"),
     "another count": (lambda lamp: lamp.generate(["a", "b"], frames=[8]), "frames: 1 lengths for 2 prompts"),
-    "unknown": (lambda lamp: lamp.generate("a", steps=3), "no argument 'steps'; sampling takes .*time_steps"),
+    "unknown": (lambda lamp: lamp.generate("a", steps=3), "unknown argument 'steps'; arguments for sampling: .*time_steps"),
     "out of range": (lambda lamp: lamp.generate("a", temperature=0), "^temperature 0"),
     "no samples": (lambda lamp: lamp.generate("a", samples=0), "^samples 0: must be from 1"),
     "no motion": (lambda lamp: lamp.edit(7, "a", (1, 2)), "motion: 7; give a Motion, a motion file, or an array"),
