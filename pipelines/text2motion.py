@@ -1,7 +1,7 @@
 """The text-to-motion pipeline: prompts → condition → length → base codes → residual codes → motion.
 
 Input: B prompts, and optionally lengths (B,) in frames. Output: features (B, T, D) in the dataset's own units, zero beyond each
-motion's end, and lengths (B,) in frames. A prompt's motion depends on the seed and on its sample number, not on the batch.
+motion's end, and lengths (B,) in frames. The motion of a prompt depends on the seed and its sample number, not on the batch.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from utils.checkpoint import CheckpointFolder
 from utils.errors import UserError
 from utils.runtime import autocast
 
-EncoderKey = tuple[str, str, bool, str]  # kind, LaMP's run, whether without its queries, BERT folder
-SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that a transformer and its tokeniser have in common
+EncoderKey = tuple[str, str, bool, str]  # kind, LaMP run, no_query, BERT folder
+SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that must be equal in a transformer and its tokeniser
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class SamplingSettings:
     """Settings of sampling.
 
     Attributes:
-        time_steps: sampling steps of the masked transformer.
+        time_steps: number of sampling steps of the masked transformer.
         cond_scale, res_cond_scale: guidance scales of the base and the residual codes; 1: no guidance.
-        temperature: sampling temperature; above 1 more varied, below 1 more certain.
-        topkr: fraction of the codes, the least likely ones, that are never sampled; 0 to 1.
-        seed: random seed; with a sample's number it determines the motion.
+        temperature: sampling temperature; higher values give more varied motions.
+        topkr: fraction of the codes that are never sampled, the least likely ones; 0 to 1.
+        seed: random seed; with the sample number of a motion it determines the motion.
         stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
     """
 
@@ -59,7 +59,7 @@ class SamplingSettings:
     stepwise: bool = True
 
     def changed(self, flags: Any) -> SamplingSettings:
-        """These settings, with the values of all fields that `flags` has as attributes other than None."""
+        """A copy of these settings in which attributes of `flags` that are not None replace fields of the same name."""
         given = {field.name: getattr(flags, field.name, None) for field in fields(self)}
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
@@ -76,12 +76,20 @@ EMBEDDED_SAMPLING = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)  # best
 
 
 class TextToMotion:
-    """All models of text to motion. `mean` and `std` (D,) are the statistics with which the tokeniser's motions are normalised.
+    """All models of text to motion.
 
-    Without `residual`, only the base layer is decoded; without `length`, lengths must be given. `filling` is a second masked
-    transformer with full attention, which sees both sides of a gap; it generates the base codes if some of them are given. `reads`
-    gives, for a model (masked, filling, residual, length), the part of the condition that it reads, if that is not all of it. Codes
-    are sampled in `precision` (`utils.runtime.autocast`); everything else is float32.
+    Args:
+        encoder: the text encoder.
+        tokeniser: decodes codes to normalised features.
+        mean, std: (D,) statistics with which the tokeniser's features are normalised.
+        masked: generates base codes.
+        residual: generates the codes of the other layers; None: only the base layer is decoded.
+        length: predicts lengths; None: lengths must be given.
+        filling: a second masked transformer with full attention, which sees both sides of a gap. If it is given, it generates base
+            codes when some of them are given.
+        reads: the part of the condition that a model ("masked", "filling", "residual" or "length") reads, if it does not read all.
+        precision: precision in which codes are sampled (`utils.runtime.autocast`). Everything else is computed in float32.
+
     Raises `UserError` if the parts do not fit together.
     """
 
@@ -113,14 +121,17 @@ class TextToMotion:
 
     def _check_fit(self, kind: str, config) -> None:
         for size in SHARED:
-            theirs, ours = getattr(config, size, None), getattr(self.tokeniser, size)
-            if theirs not in (None, ours):
-                raise UserError(f"the {kind} model was trained on a tokeniser of {size} {theirs}, this one has {ours}; use its own")
+            expected, actual = getattr(config, size, None), getattr(self.tokeniser, size)
+            if expected not in (None, actual):
+                raise UserError(
+                    f"the {kind} model was trained on a tokeniser of {size} {expected}, this one has {actual}; "
+                    "use the one that it was trained on"
+                )
         width = len(self.reads[kind].columns) if kind in self.reads else self.encoder.dim
         if config.cond_dim != width:
             raise UserError(
-                f"the {kind} model takes conditions of width {config.cond_dim}, the text encoder gives {width}; "
-                "use the one it was trained with"
+                f"the {kind} model needs conditions of width {config.cond_dim}, but the text encoder returns width {width}; "
+                "use the encoder that the model was trained with"
             )
 
     @classmethod
@@ -139,9 +150,9 @@ class TextToMotion:
     ) -> TextToMotion:
         """Load the masked transformer `name` with its tokeniser and text encoder, and the other named models.
 
-        `tag` selects weights of the masked transformer, such as "latest"; None: the best. If a `loader` is given, it determines the
-        device. If the tokeniser has one codebook, a residual transformer is ignored with a note. Raises `UserError` for models that
-        are missing or do not fit together.
+        `tag` is the name of the masked transformer's weights, such as "latest"; None: the best. If a `loader` is given, it
+        determines the device. If the tokeniser has one codebook, the residual transformer is ignored and a note is printed. Raises
+        `UserError` for models that are missing or do not fit together.
         """
         loader = loader or Loader(device)
         device = loader.device
@@ -157,7 +168,7 @@ class TextToMotion:
 
         def load_encoder(key: EncoderKey) -> Conditioner:
             kind, lamp_name, no_query, bert = key
-            if kind == "own":  # a released masked transformer that contains its text encoder
+            if kind == "own":  # the released masked transformer contains its text encoder
                 pieces = masked.text.qformer.config.vocab_size - 1  # the last one is [DEC]
                 return OwnText(masked.text, find_tokenizer(folder(name).root, checkpoints_dir, pieces))
             settings = {"lamp_name": lamp_name, "query": not no_query, "bert": bert, "loader": loader}
@@ -166,7 +177,7 @@ class TextToMotion:
         masked, metadata = load("masked", name, tag)
         vq_name = metadata.get("vq_name")
         if not vq_name:
-            raise UserError(f"{folder(name).root}: names no tokeniser; add a line 'vq_name: NAME' to {folder(name).opt}")
+            raise UserError(f"{folder(name).root}: does not name its tokeniser; add a line 'vq_name: NAME' to {folder(name).opt}")
         tokeniser = load("tokeniser", vq_name)[0]
         if res_name and tokeniser.num_quantizers == 1:
             print(f"note: --res_name {res_name} is not used: the tokeniser has one codebook")
@@ -175,12 +186,12 @@ class TextToMotion:
         names = (("filling", "masked", fill_name), ("residual", "residual", res_name), ("length", "length", length_name))
         for part, kind, other in names:
             if other:
-                parts[part], theirs = load(kind, other)
-                keys[part] = encoder_keys(theirs)
-                if not (kind == "length" and theirs.get("released")):  # the released length predictor is for all released models
-                    _check_pair(other, theirs, name, metadata)
+                parts[part], other_metadata = load(kind, other)
+                keys[part] = encoder_keys(other_metadata)
+                if not (kind == "length" and other_metadata.get("released")):  # it fits all released models
+                    _check_pair(other, other_metadata, name, metadata)
         mean, std = (torch.from_numpy(row).to(device) for row in Normaliser.load(folder(vq_name).meta).rows)
-        encoders = {key: load_encoder(key) for key in needed_encoders(keys.values())}  # the masked model's first
+        encoders = {key: load_encoder(key) for key in needed_encoders(keys.values())}  # first that of the masked model
         encoder, reads = next(iter(encoders.values())), None
         if len(encoders) > 1 or len(set(keys.values())) > 1:
             encoder = JointCondition(list(encoders.values()))
@@ -201,7 +212,7 @@ class TextToMotion:
         first_sample: int = 0,
         **changes: float,
     ) -> tuple[Tensor, Tensor]:
-        """Motions of the prompts: features (B, T, D) and lengths (B,) in frames.
+        """Generate motions from prompts: features (B, T, D) and lengths (B,) in frames.
 
         Args:
             prompts: B texts.
@@ -233,8 +244,8 @@ class TextToMotion:
 
     @property
     def fills(self) -> bool:
-        """Whether base codes can be generated between and after given ones: the model was trained to fill gaps, with full
-        attention."""
+        """Whether base codes can be generated between and after given codes, by a model with full attention that was trained to
+        fill gaps."""
         config = (self.filling or self.masked).config
         return config.attention == "full" and config.infill > 0
 
@@ -267,10 +278,10 @@ class TextToMotion:
         """Lengths (B,) in tokens, from `lengths` (B,) in frames or predicted from the condition."""
         if lengths is not None:
             if bool((lengths < self.tokeniser.stride).any()):  # before the transfer: a check on the CPU does not wait for the GPU
-                raise UserError(f"{int(lengths.min())} frames are less than one token; ask for {self.tokeniser.stride} or more")
+                raise UserError(f"{int(lengths.min())} frames are less than one token; give at least {self.tokeniser.stride}")
             return lengths.to(condition.device) // self.tokeniser.stride
         if self.length is None:
-            raise UserError("no length predictor is here: give each prompt a length in frames, or train one with --stage length")
+            raise UserError("no length predictor: give each prompt a length in frames, or train a predictor with --stage length")
         return self.length.predict(self.part("length", condition), **noise)
 
     def part(self, model: str, condition: Tensor) -> Tensor:
@@ -291,9 +302,14 @@ class TextToMotion:
         sampling: SamplingSettings | None = None,
         first_sample: int = 0,
     ) -> Tensor:
-        """Sample codes (B, L, Q), or (B, L, 1) without a residual transformer, for motions of `tokens` (B,) tokens; −1 after them.
+        """Sample codes (B, L, Q), or (B, L, 1) without a residual transformer.
 
-        Codes in `given` (B, L, Q) are kept in all layers; −1 marks codes to generate.
+        Args:
+            condition: text conditions of the B motions.
+            tokens: (B,) lengths in tokens; codes after the end of a motion are −1.
+            given: (B, L, Q) codes that are kept in all layers, −1 where codes are generated; None: all are generated.
+            sampling: None: the defaults for the weights (`self.sampling`).
+            first_sample: sample number of the first motion; those of the other motions follow.
         """
         s = sampling or self.sampling
         draw = {"temperature": s.temperature, "topkr": s.topkr, "seed": s.seed, "first_sample": first_sample}
@@ -311,15 +327,17 @@ class TextToMotion:
 
     @torch.no_grad()
     def features(self, codes: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode codes (B, L, Q) of motions of `tokens` (B,) tokens: features (B, T, D) in the dataset's own units, zero after each
-        motion's end, and lengths (B,) in frames."""
+        """Decode codes (B, L, Q) of motions with lengths `tokens` (B,).
+
+        Returns features (B, T, D) in the dataset's own units, zero after the end of each motion, and lengths (B,) in frames.
+        """
         frames = tokens * self.tokeniser.stride
         motion = self.tokeniser.decode(codes, frames) * self.std + self.mean
         return motion * valid_mask(frames, motion.shape[1])[..., None], frames
 
 
 def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
-    """The text encoders that a model was trained with, from its metadata."""
+    """The text encoders with which a model was trained, from its metadata."""
     lamp = (metadata.get("lamp_name") or "", bool(metadata.get("no_query")), "")
     bert = ("", False, metadata.get("bert") or "")
     settings = {"lamp": lamp, "sentence": bert, "words": bert}
@@ -327,8 +345,8 @@ def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
 
 
 def needed_encoders(models: Iterable[tuple[EncoderKey, ...]]) -> list[EncoderKey]:
-    """The different encoders of all models. A `sentence` encoder is omitted if `words` of the same BERT are needed, because their
-    vectors are equal."""
+    """The encoders of all models, without duplicates. A `sentence` encoder is omitted if `words` of the same BERT are needed,
+    because its output is the first row of theirs."""
     keys = list(dict.fromkeys(key for of_model in models for key in of_model))
     return [key for key in keys if key[0] != "sentence" or ("words", *key[1:]) not in keys]
 
@@ -341,8 +359,8 @@ def reading(keys: Sequence[EncoderKey], encoders: dict[EncoderKey, Conditioner],
     return Reading(torch.tensor(columns, device=device), any(key[0] == "words" for key in keys))
 
 
-def _check_pair(other: str, theirs: dict, name: str, ours: dict) -> None:
+def _check_pair(other: str, other_metadata: dict, name: str, metadata: dict) -> None:
     """Raise `UserError` if two models were trained on different tokenisers."""
-    if (theirs.get("vq_name") or "") != (ours.get("vq_name") or ""):
-        described = f"'{other}' was trained with vq_name {theirs.get('vq_name')}, '{name}' with {ours.get('vq_name')}"
+    if (other_metadata.get("vq_name") or "") != (metadata.get("vq_name") or ""):
+        described = f"'{other}' was trained with vq_name {other_metadata.get('vq_name')}, '{name}' with {metadata.get('vq_name')}"
         raise UserError(f"{described}; use models of the same tokeniser")

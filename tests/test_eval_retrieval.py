@@ -301,7 +301,7 @@ def test_an_interrupted_index_goes_on_where_it_was(run, tmp_path, cache, monkeyp
 
     monkeypatch.setattr(search, "embed", counted)
     monkeypatch.setattr(search, "READ_AT_ONCE", 2)
-    monkeypatch.setattr(search, "KEPT_EVERY", 2)
+    monkeypatch.setattr(search, "SAVE_EVERY", 2)
     with pytest.raises(KeyboardInterrupt):
         open_index(run.model, run.spec, tmp_path / "many")
     capsys.readouterr()
@@ -318,7 +318,7 @@ def test_nothing_is_written_into_a_folder_of_motions(run, motions, tmp_path, cac
     open_index(run.model, run.spec, motions)
     assert sorted(motions.rglob("*")) == before
     (path,) = cache.rglob("lamp_*.safetensors")
-    assert f"note: the index is kept in {path}" in capsys.readouterr().err
+    assert f"note: the index is saved in {path}" in capsys.readouterr().err
     open_index(run.model, replace(run.spec, cache_dir=tmp_path / "mine"), motions)
     assert len(list((tmp_path / "mine").rglob("lamp_*.safetensors"))) == 1
 
