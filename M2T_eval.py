@@ -1,10 +1,10 @@
-"""Evaluate captions of motion: BLEU, ROUGE-L, CIDEr, BERTScore, R-precision and MM-Dist, beside the scores of human captions.
+"""Evaluate a captioner: BLEU, ROUGE-L, CIDEr, BERTScore, R-precision and MM-Dist, compared with those of human captions.
 
     python M2T_eval.py --exp-name m2t --dataname open
 
-Prints the table and some captions, and writes `<out_dir>/<dataset_name>/<name>/eval/`: `<ext>.log`, `<ext>.json` with every
-caption, and `<ext>.html`, a page with the motions of the captions printed. The column for people scores one human caption of each
-clip against the clip's other captions. `--table` adds a table beside published results.
+Prints a table of scores and some captions. Writes to `<out_dir>/<dataset_name>/<name>/eval/`: `<ext>.log`, `<ext>.json` with all
+captions, and `<ext>.html`, which shows the motions of the printed captions. The column `people` scores one human caption of each
+clip against the other captions of the clip. `--table` writes the scores as a table together with published results.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # --help does not wait for these
 GPT_FLAGS = {
     "num_layers": "num_layers", "embed_dim_gpt": "embed_dim", "n_head_gpt": "num_heads", "ff_rate": "ff_rate",
     "block_size": "block_size",
-}  # flag → the captioner's config  # fmt: skip
+}  # flag → field of the captioner's config  # fmt: skip
 
 
 @script
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(config: EvalM2T) -> None:
-    """Caption every pass, score it, and write the report."""
+    """Caption the clips of each pass, score the captions, and write the report."""
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation import tables
@@ -72,7 +72,8 @@ def run(config: EvalM2T) -> None:
     passes = [protocol.real(repeat) for repeat in range(config.repeat_times)]
     results = summary([scores(seen, clips, judge, bert, config.references) for seen in passes])
     records = captions_json(passes[0], clips)
-    title = f"{folder.root.name}: {config.split}, {len(passes[0].names)} clips, {config.repeat_times} times, judge {judge.name}"
+    size = f"{len(passes[0].names)} clips, {config.repeat_times} passes"
+    title = f"{folder.root.name}: {config.split}, {size}, evaluator {judge.name}"
     text = "\n".join([title, captions_table(results), bert.setting, "", *sample_lines(records[: config.samples])])
     print(text)
     report = {"split": config.split, "bert": bert.setting, **results, "captions": records}
@@ -85,7 +86,10 @@ def run(config: EvalM2T) -> None:
 
 
 def results_name(config: EvalM2T) -> str:
-    """The name of the results: --name, else the name of the run, or of the weights file if it is not in a run."""
+    """The name under which results are saved: --name, else the run that --resume_trans names or contains its weights file.
+
+    For a weights file outside a run, the name is the file's stem.
+    """
     from pathlib import Path
 
     path = Path(config.resume_trans)
@@ -95,12 +99,12 @@ def results_name(config: EvalM2T) -> str:
 
 
 def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
-    """The captioner with its LaMP. Raises `UserError` if there is none, or if size flags differ from its sizes."""
+    """Load the captioner with its LaMP. Raises `UserError` if it does not exist or if its sizes differ from the size flags."""
     from pipelines.motion2text import MotionToText
 
     name, tag = config.resume_trans or config.name, config.which_epoch or None
-    where = (config.checkpoints_dir, config.dataset_name, name)
-    model = MotionToText.load(*where, tag=tag, out_dir=config.out_dir, loader=loader, lm=config.lm)
+    address = (config.checkpoints_dir, config.dataset_name, name)
+    model = MotionToText.load(*address, tag=tag, out_dir=config.out_dir, loader=loader, lm=config.lm)
     model.check(config, GPT_FLAGS)
     return model
 
@@ -108,17 +112,20 @@ def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
 def scores(
     seen: Pass, clips: CaptionedClips, judge: Judge, bert: BertScores, kinds: list[str]
 ) -> dict[str, dict[str, float]]:
-    """Scores of one pass, {"ours": {metric: value}, "people": …}; the kind of references is part of a metric's name."""
+    """Scores of one pass: {"ours": {metric: value}, "people": {metric: value}}.
+
+    `kinds` are the kinds of references (`--references`). Names of language metrics end with the kind, such as "BLEU-1 (raw)".
+    """
     from evaluation.captions import captions_of, embedded, human_baseline, language_scores, matching_scores
     from evaluation.judges import NoJudge
 
     captions = captions_of(clips, seen)
-    theirs, others = human_baseline(seen, captions)
+    human, references = human_baseline(seen, captions)
     results: dict[str, dict[str, float]] = {"ours": {}, "people": {}}
     for kind in kinds:
         results["ours"] |= labelled(language_scores(seen.sample.captions, captions, kind, bert), kind)
-        if theirs:
-            results["people"] |= labelled(language_scores(theirs, others, kind, bert), kind)
+        if human:
+            results["people"] |= labelled(language_scores(human, references, kind, bert), kind)
     if not isinstance(judge, NoJudge):
         results["ours"] |= matching_scores(embedded(judge, seen.sample.captions), seen)
         results["people"] |= matching_scores(seen.text, seen)
@@ -126,19 +133,19 @@ def scores(
 
 
 def labelled(values: dict[str, float], kind: str) -> dict[str, float]:
-    """Scores with `kind` in their names."""
+    """Scores with `kind` appended to their names."""
     return {f"{name} ({kind})": value for name, value in values.items()}
 
 
 def summary(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]]:
-    """Means over the passes, with 95 % confidence intervals."""
+    """The mean of each score over the passes, with its 95 % confidence interval."""
     from evaluation.protocol import interval
 
     return {kind: {name: interval([row[kind][name] for row in rows]) for name in rows[0][kind]} for kind in rows[0]}
 
 
 def captions_table(results: dict[str, dict[str, Any]]) -> str:
-    """A table of our scores beside those of human captions."""
+    """A table of the model's scores and those of human captions."""
 
     def cell(value) -> str:
         return "-" if value is None else f"{value[0]:.3f} ± {value[1]:.3f}"
@@ -149,7 +156,7 @@ def captions_table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def captions_json(seen: Pass, clips: CaptionedClips) -> list[dict[str, Any]]:
-    """Each clip's name, its generated caption, and its references."""
+    """The name, the generated caption and the references of each clip."""
     from evaluation.captions import captions_of
 
     rows = zip(seen.names, seen.sample.captions, captions_of(clips, seen))
@@ -157,21 +164,21 @@ def captions_json(seen: Pass, clips: CaptionedClips) -> list[dict[str, Any]]:
 
 
 def sample_lines(records: list[dict[str, Any]]) -> list[str]:
-    """Lines that show generated captions beside their references."""
+    """One line per generated caption, followed by its references."""
     return [line for one in records for line in (f"{one['clip']}: {one['said']}", *(f"    {text}" for text in one["people"]))]
 
 
 def write_page(path: Path, records: list[dict[str, Any]], clips: CaptionedClips) -> None:
-    """One page with the motions of some captions."""
+    """Write an HTML page that shows the motions of some captions."""
     import torch
 
     from motion.clip import Motion
     from motion.drawing.html import write_html
     from motion.features import features_to_joints
 
-    spec, number, shown = clips.spec, {name: index for index, name in enumerate(clips.clips.names)}, []
+    spec, index_of, shown = clips.spec, {name: index for index, name in enumerate(clips.clips.names)}, []
     for one in records:
-        index = number[one["clip"]]
+        index = index_of[one["clip"]]
         start, length = int(clips.clips.starts[index]), int(clips.clips.lengths[index])
         rows = torch.tensor(clips.clips.rows[start : start + length])
         joints = features_to_joints(rows, spec.num_joints).numpy() * spec.unit_scale

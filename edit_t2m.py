@@ -1,12 +1,12 @@
-"""Edit a motion by text: sections of it are regenerated, the rest is kept.
+"""Edit a motion by text: regenerate sections of it and keep the rest.
 
     python edit_t2m.py --source_motion walk.npy -msec 0.3,0.6 --text_prompt "a person waves with both hands"
     python edit_t2m.py --source_motion walk.bvh -msec 40,60 100,120                        # in-betweening, no text
     python edit_t2m.py --source_motion walk.npy --after 80 --text_prompt "a person bows"   # what comes next
     python edit_t2m.py --source_motion walk.npy --before 60 --text_prompt "a person runs"  # what came before
 
-The source is a .npy of joints or features, an .npz of SMPL rotations, a .bvh, .glb or .amc. Results are laid out as those of
-gen_t2m.py, with k = 0, and keep the position and heading of the source.
+The source is a .npy of joints or features, an .npz of SMPL rotations, a .bvh, .glb or .amc. The result folder has the same layout
+as that of gen_t2m.py, with k = 0. Edited motions keep the position and heading of the source.
 """
 
 from __future__ import annotations
@@ -17,16 +17,8 @@ from data.prompts import checked
 from motion.spec import get_spec
 from options.cli import parse
 from options.generate import EditT2M
-from pipelines.outputs import (
-    check_flags,
-    find_generator,
-    finished,
-    load_generator,
-    note_blind_loops,
-    standard_body,
-    start_folder,
-    write_samples,
-)
+from pipelines.outputs import count_finished, start_folder, write_samples
+from pipelines.setup import check_flags, find_generator, load_generator, note_causal_loops, standard_body
 from utils.errors import UserError, script
 
 
@@ -40,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     runs = find_generator(config)
     spec = get_spec(runs.masked.dataset_name)
 
-    from data.source import read_source  # here, for --help does not wait for torch
+    from data.source import read_source  # not at the top: imports torch, and --help must not
     from motion.files.read import InputOptions
     from pipelines.known import check_prompts
     from pipelines.samples import edited, looped, make_plan
@@ -51,9 +43,9 @@ def main(argv: list[str] | None = None) -> None:
     known = check_prompts([prompt], runs.masked.folder, config.strict)[0] if prompt else None
     model = load_generator(config, runs)
     if config.loop:
-        note_blind_loops(model)
+        note_causal_loops(model)
     text = prompt or ("loop" if config.loop else "in-betweening")
-    done = finished(config, start_folder(config), [(0, repeat, text) for repeat in range(config.repeat_times)])
+    done = count_finished(config, start_folder(config), [(0, repeat, text) for repeat in range(config.repeat_times)])
     samples = (looped if config.loop else edited)(model, source, plan, prompt, config, spec, model.sampling.changed(config), done)
     samples = (replace(sample, known=known) for sample in samples)
     made_by = provenance(config, model.mean.device, model.sources)

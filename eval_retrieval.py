@@ -4,9 +4,9 @@
     python eval_retrieval.py --dataset_name open --query "a person waves" --top 5
     python eval_retrieval.py --dataset_name open --query "a person waves" --motions my_captures --formats html
 
-The first prints the results of each protocol (evaluation/metrics/retrieval.py) and writes them to the run's `eval/<ext>.log` and
-`eval/<ext>.json`; `--table` adds a table beside published results. The others search the dataset, or a folder of motion files, and
-print the best matches.
+The first command prints the results of each protocol (evaluation/metrics/retrieval.py) and writes them to `eval/<ext>.log` and
+`eval/<ext>.json` in the run's folder. `--table` writes them as a table together with published results. The other commands search
+the dataset, or a folder of motion files, and print the best matches.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # --help does not wait for these
     from pipelines.runs import Run
     from pipelines.search import Hit
 
-FEW = 300
-EVALUATED = "t2m"  # dataset of an evaluation that names none
+FEW = 300  # clips; with fewer, the report says that the results are uncertain
+DEFAULT_DATASET = "t2m"  # for an evaluation
 
 
 @script
@@ -36,16 +36,16 @@ def main(argv: list[str] | None = None) -> None:
     check_ext(config.ext)
     if config.query.strip():
         if config.table:
-            raise UserError(f"--table {config.table}: is for an evaluation; leave it out of a search")
+            raise UserError(f"--table {config.table}: only for an evaluation; leave it out when you search with --query")
         search(config)
     elif config.query or config.motions or config.formats or any(getattr(config, flag.name) for flag in fields(InputFiles)):
-        raise UserError("--query is missing: say in words which motions to find; flags of motion files are for a search")
+        raise UserError("--query is missing: flags for motion files are only for a search; describe the motions to find in --query")
     else:
         evaluate(config)
 
 
 def load(config: EvalRetrieval, run: Run) -> LanguageMotion:
-    """The LaMP of a run."""
+    """Load the LaMP of a run."""
     from pipelines.language_motion import LanguageMotion
     from utils.runtime import resolve_device
 
@@ -63,7 +63,7 @@ def evaluate(config: EvalRetrieval) -> None:
     from pipelines.runs import LAMP, resolve
     from utils.provenance import provenance
 
-    dataset = config.dataset_name or EVALUATED
+    dataset = config.dataset_name or DEFAULT_DATASET
     spec = get_spec(dataset, config.data_root, config.cache_dir)
     run = resolve(LAMP, config.checkpoints_dir, dataset, config.name)
     model = load(config, run)
@@ -82,14 +82,15 @@ def evaluate(config: EvalRetrieval) -> None:
 
 
 def heading(results: dict) -> tuple[str, ...]:
-    """The heading of a report: what was measured, and how to read it."""
-    few = f"; only {results['clips']} clips: take it as a hint" if results["clips"] < FEW else ""
+    """The first lines of a report: the weights, data and settings, and the meaning of the rows."""
+    few = f" (only {results['clips']} clips: the results are uncertain)" if results["clips"] < FEW else ""
     caption = f"caption {results['caption']} of each clip" if results["caption"] else "a random caption of each clip"
-    second = f", the best {results['rerank']} in the order of the matching head" if results["rerank"] else ""
+    reranked = f", top {results['rerank']} re-ranked by the matching head" if results["rerank"] else ""
     return (
         f"{results['weights']}; {results['split']}: {results['clips']} clips, {results['captions']} different captions{few}",
-        f"{caption}; similarity: {results['pool']} over a motion's queries{second}; ties averaged",
-        "ceiling: as far as identical captions allow; chance: scores that say nothing; captions alike by MiniLM: threshold",
+        f"{caption}; similarity: {results['pool']} over a motion's queries{reranked}; ties are averaged",
+        "ceiling: the best score that identical captions allow; chance: the score of a random order; threshold: captions that "
+        "MiniLM rates as similar also count as matches",
     )
 
 
@@ -98,9 +99,9 @@ def search(config: EvalRetrieval) -> None:
     from motion.files.read import InputOptions
     from motion.spec import get_spec
     from pipelines.known import check_prompts
-    from pipelines.outputs import check_formats
     from pipelines.runs import LAMP, resolve
     from pipelines.search import caption_of, open_index
+    from pipelines.setup import check_formats
 
     check_formats(config.formats)
     run = resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.name)
@@ -109,21 +110,21 @@ def search(config: EvalRetrieval) -> None:
     check_prompts([query], run.folder, config.strict)
     spec = get_spec(run.dataset_name, config.data_root, config.cache_dir)
     folder = Path(config.motions) if config.motions else spec.root
-    inside = folder / "new_joint_vecs"  # of a dataset folder
+    features = folder / "new_joint_vecs"  # exists in a dataset folder
     model = load(config, run)
-    index = open_index(model, spec, inside if inside.is_dir() else folder, InputOptions.of(config))
+    index = open_index(model, spec, features if features.is_dir() else folder, InputOptions.of(config))
     hits = index.search(model.embed_texts([query])[0], config.top, config.pool)
     results = [(hit, caption_of(hit.file)) for hit in hits]
-    print(f"{query}: the nearest of {len(index.lengths)} motions")
+    print(f"{query}: the best matches of {len(index.lengths)} motions")
     for rank, (hit, caption) in enumerate(results, start=1):
-        piece = "" if hit.whole else f" {hit.start:.1f}–{hit.end:.1f} s"
-        print(f"{rank:>3}  {hit.score:6.3f}  {hit.file}{piece}" + (f"  {caption}" if caption else ""))
+        section = "" if hit.whole else f" {hit.start:.1f}–{hit.end:.1f} s"
+        print(f"{rank:>3}  {hit.score:6.3f}  {hit.file}{section}" + (f"  {caption}" if caption else ""))
     if config.formats:
         write(config, results)
 
 
 def write(config: EvalRetrieval, results: list[tuple[Hit, str]]) -> None:
-    """Write the matches in the requested formats: one page for html, otherwise one file per motion."""
+    """Write the matches in the requested formats: one page for html, one file per motion for all other formats."""
     from motion.drawing.html import write_html
     from motion.files.export import USUAL, OutputOptions, export
     from pipelines.outputs import staged, suffix_of

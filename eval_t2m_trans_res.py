@@ -2,8 +2,8 @@
 
     python eval_t2m_trans_res.py --name mtrans --res_name rtrans --dataset_name t2m --cond_scale 4 --time_steps 10 --ext evaluation
 
-Prints the metrics of generated and of real motion and writes the run's `eval/<ext>.log` and `eval/<ext>.json`; `--table` adds a
-table beside published results.
+Prints the metrics of generated and real motion, and writes them to `eval/<ext>.log` and `eval/<ext>.json` in the run's folder.
+`--table` writes them as a table together with published results.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(config: EvalT2M) -> None:
-    """Evaluate the requested weights files. Under torchrun, processes share the batches and the first one reports."""
+    """Evaluate the requested weights files. Under torchrun, the batches are distributed over the processes; rank 0 reports."""
     from dataclasses import asdict
 
     from evaluation import tables
@@ -57,7 +57,8 @@ def run(config: EvalT2M) -> None:
     results, text = {}, []
     for tag in tags:
         model = load_generator(config, runs, tag, loader)
-        title = f"{runs.masked}, {tag}: {config.protocol} protocol, {config.split}, judge {judge.name}, {config.repeat_times} times"
+        described = f"{config.protocol} protocol, {config.split}, evaluator {judge.name}, {config.repeat_times} passes"
+        title = f"{runs.masked}, {tag}: {described}"
         say(title)
         results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, log=say)
         say(results_table(results[tag]))
@@ -74,7 +75,10 @@ def run(config: EvalT2M) -> None:
 
 
 def open_split(config: EvalT2M, judge: Judge, loader: Loader, settings: dict[str, Any]) -> SplitEvaluation:
-    """The protocol on the dataset's split, or, where the dataset is not there, on the split as the evaluator stored it."""
+    """The evaluation protocol on a split of the dataset.
+
+    If the dataset folder does not exist, the split that is stored with the evaluator is used (evaluation/stored.py).
+    """
     from data.store import MotionStore
     from data.text import CaptionedClips
     from evaluation.protocol import SplitEvaluation
@@ -86,8 +90,8 @@ def open_split(config: EvalT2M, judge: Judge, loader: Loader, settings: dict[str
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     if stored := find_split(spec, config.split, judge):
         if config.lamp_bertscore:
-            raise UserError(f"--lamp_bertscore captions real motions too, and {spec.root} is not there; leave it out")
-        note(f"{spec.root} is not there: real motions are those stored in {stored}, which have no physical metrics")
+            raise UserError(f"--lamp_bertscore: needs the real motions, but {spec.root} does not exist; leave the flag out")
+        note(f"{spec.root} does not exist; real motions come from {stored}, which has no physical metrics")
         return StoredEvaluation(StoredSplit.load(stored, spec), judge, **settings)
     with Distributed.from_environment().first_on_node():
         clips = CaptionedClips(spec, config.split, MotionStore(spec))
@@ -95,7 +99,7 @@ def open_split(config: EvalT2M, judge: Judge, loader: Loader, settings: dict[str
 
 
 def lamp_bertscore(config: EvalT2M, clips: CaptionedClips, loader: Loader) -> dict[str, Any]:
-    """The captioner and the scorer that the protocol needs for LaMP-BertScore."""
+    """Load the captioner and the scorer that the protocol needs for LaMP-BertScore."""
     from evaluation.captions import BertScores, batched_captioner, lamp_bertscore, load_scorer
     from models.decoding import Search
     from pipelines.motion2text import MotionToText
@@ -108,27 +112,27 @@ def lamp_bertscore(config: EvalT2M, clips: CaptionedClips, loader: Loader) -> di
 
 
 def makers(protocol: SplitEvaluation, model: TextToMotion, config: EvalT2M) -> tuple[Callable, Callable]:
-    """The two functions that `evaluate` takes: one generates the motions of a pass, the other computes MultiModality."""
+    """Two functions for `evaluate`: one generates the motions of a pass, the other computes MultiModality."""
     options = {"size": config.batch_size, "sampling": model.sampling.changed(config)}
 
     def make(real, repeat: int):
         return protocol.generated(model, real, repeat, **options)
 
-    def more(real, repeat: int) -> dict[str, float]:
+    def multimodality(real, repeat: int) -> dict[str, float]:
         if not config.mm_batches:
             return {}
         return {"MultiModality": float(protocol.multimodality(model, real, repeat, config.mm_batches, **options))}
 
-    return make, more
+    return make, multimodality
 
 
 def load_generator(config: EvalT2M, runs: Generator, tag: str, loader: Loader) -> TextToMotion:
-    """The masked transformer with its tokeniser, text encoder and residual transformer."""
+    """Load the masked transformer with its tokeniser, text encoder and residual transformer."""
     from pipelines.text2motion import TextToMotion
 
     model = TextToMotion.load(*runs.masked.address, runs.res_name or None, tag=tag, loader=loader, precision=config.precision)
     if model.residual is None and model.tokeniser.num_quantizers > 1:
-        print("no --res_name: only the base tokens are decoded, so motion is coarser")
+        print("note: no --res_name: only the base tokens are decoded, so motion is coarser")
     return model
 
 

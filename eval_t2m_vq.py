@@ -2,8 +2,8 @@
 
     python eval_t2m_vq.py --gpu_id 0 --name rvq --dataset_name open
 
-Prints a report and writes it to the run's `eval/<ext>.log` and `eval/<ext>.json`. Clips are used in full length, cut to whole
-tokens. `--table` adds the numbers as a table.
+Prints a report and writes it to `eval/<ext>.log` and `eval/<ext>.json` in the run's folder. Each clip is reconstructed as a whole;
+its length is rounded down to whole tokens. `--table` also writes the numbers as a table.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def evaluate(config: EvalVQ) -> None:
-    """Reconstruct a split, print the metrics and write them to the run's `eval/`."""
+    """Reconstruct the clips of a split, print the metrics and write them to `eval/` in the run's folder."""
     from data.store import MotionStore, Normaliser
     from evaluation import tables
     from evaluation.judges import choose_judge
@@ -60,19 +60,19 @@ def evaluate(config: EvalVQ) -> None:
     text = report(results)
     print(text)
     judge = choose_judge(config, Loader(device))
-    if judged := judgement(config, model, normaliser, store, spec, judge):
-        results["judged"] = judged
-        print(results_table(judged))
-        text += "\n" + results_table(judged)
+    if metrics := evaluator_metrics(config, model, normaliser, store, spec, judge):
+        results["judged"] = metrics
+        print(results_table(metrics))
+        text += "\n" + results_table(metrics)
     write_report(folder.eval, config.ext, text, results, provenance(config, device, [weights]))
     protocol = tables.Protocol(config.dataset_name, config.split, config.repeat_times, config.num_batch, judge)
     tables.write_table(folder.eval, config.ext, config.table, tables.reconstruction(protocol, config.name, results))
 
 
-def judgement(
+def evaluator_metrics(
     config: EvalVQ, model: MotionTokeniser, normaliser: Normaliser, store: MotionStore, spec: DatasetSpec, judge: Judge
 ) -> dict[str, Any] | None:
-    """FID, R-precision and related metrics of reconstructions, as for text to motion; None without an evaluator."""
+    """FID, R-precision and the other metrics of text to motion for reconstructions; None without an evaluator."""
     from data.text import CaptionedClips
     from evaluation.judges import NoJudge
     from evaluation.protocol import SplitEvaluation, evaluate
@@ -91,16 +91,16 @@ def judgement(
 
 
 def report(results: dict[str, Any]) -> str:
-    """The results as readable lines."""
-    few = f" (only {results['clips']} clips: take it as a hint)" if results["clips"] < 300 else ""
+    """The results as a readable text."""
+    few = f" (only {results['clips']} clips: the results are uncertain)" if results["clips"] < 300 else ""
     lines = [
         f"{results['weights']}, step {results['step']}; {results['split']}: {results['clips']} clips, {results['poses']} poses",
         f"MPJPE {results['mpjpe_mm']:.2f} mm{few}",
-        "  with the first layers only: " + "  ".join(f"{n}: {v:.2f}" for n, v in enumerate(results["mpjpe_mm_by_layers"], 1)),
+        "  with only the first n quantisers: " + "  ".join(f"{n}: {v:.2f}" for n, v in enumerate(results["mpjpe_mm_by_layers"], 1)),
         "smooth-L1 error, normalised: " + "  ".join(f"{name} {value:.4f}" for name, value in results["reconstruction"].items()),
         f"{'codebook':<20}{'used %':>10}{'perplexity':>12}",
         *(f"{q:<20}{book['used_percent']:>10.1f}{book['perplexity']:>12.1f}" for q, book in enumerate(results["codebooks"])),
-        f"root after 5 s: {number(results['path_error_mm'], 0)} mm off",
+        f"error of the root's position after 5 s: {number(results['path_error_mm'], 0)} mm",
         f"{'physical':<24}{'real':>10}{'ours':>12}",
         *(
             f"{name:<24}{number(values['real']):>10}{number(values['reconstructed']):>12}"
@@ -113,7 +113,7 @@ def report(results: dict[str, Any]) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number as text; `-` for None."""
+    """Format a number; None becomes `-`."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
@@ -121,7 +121,7 @@ COLUMNS = ("foot_slide_cm_s", "jerk_m_s3", "bone_deviation_percent", "kick_cm", 
 
 
 def breakdown(kind: str, groups: dict[str, Any]) -> list[str]:
-    """One line per action or source: real → reconstructed."""
+    """A table with one line per action or source. Physical metrics are shown as "real → reconstructed"."""
     if not groups:
         return []
     heads = ("slide cm/s", "jerk m/s³", "bones %", "high toe cm", "low toe cm")

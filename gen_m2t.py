@@ -1,13 +1,13 @@
-"""Caption motion files: a table, captions.txt, captions.json and subtitles.
+"""Caption motion files. Results are printed as a table and written as captions.txt, captions.json and subtitles.
 
     python gen_m2t.py --motions walk.npy dance.bvh --ext captions1
     python gen_m2t.py --motions my_captures --name m2t --num_captions 3
     python gen_m2t.py --motions 07_01.amc --asf 07.asf --window 80 --formats srt
 
 A motion is a .npy of joints (T, 22, 3) in metres or of features (T, 263), a .bvh, or an .amc with its .asf. Motions longer than
-`--window` are captioned window by window, with timestamps. Results are written to `<output_dir>/<ext>/`: `captions.txt` is the
-table, `captions.json` has the same content for programs, `<file>.srt` are subtitles for a video of the motion. They appear together
-at the end and replace files of the same names.
+`--window` are captioned window by window, with timestamps. Results are written to `<output_dir>/<ext>/`: `captions.txt` contains
+the table, `captions.json` the same content in machine-readable form, and `<file>.srt` subtitles for a video of the motion. All
+files are written at the end and replace files with the same names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # --help does not wait for these
     from pipelines.motion2text import MotionToText
     from pipelines.runs import Run
 
-SHORTEST_WINDOW = 24  # frames; captions are of clips that are no shorter
+SHORTEST_WINDOW = 24  # frames; the captioner was trained on clips of at least this length
 
 
 @script
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     if config.asf and not Path(config.asf).is_file():
         raise UserError(f"--asf {config.asf}: no such file; it is the skeleton of the .amc files")
 
-    from data.windows import named_files, read_motions, windows_of  # here, for --help does not wait for torch
+    from data.windows import named_files, read_motions, windows_of  # not at the top: imports torch, and --help must not
     from models.decoding import Search
     from motion.files.read import InputOptions
     from pipelines.motion2text import caption_windows
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def load_captioner(config: GenM2T, run: Run) -> MotionToText:
-    """The captioner of a run."""
+    """Load the captioner of a run."""
     from pipelines.motion2text import MotionToText
     from utils.runtime import resolve_device
 

@@ -6,8 +6,8 @@
 
 Results are written to `<output_dir>/<ext>/joints/<k>/sample<k>_repeat<r>_len<T>.npy` and `<output_dir>/<ext>/animation/<k>/` (k:
 prompt, r: repeat, T: frames). Files that show all motions (`--formats html`, `--grid`) are in `<output_dir>/<ext>/`. Each motion is
-written and listed in `prompts.json` as soon as it is finished; `--is_continue` resumes an interrupted run. With `--join` all
-prompts become one motion of any length.
+written and listed in `prompts.json` as soon as it is generated; `--is_continue` resumes an interrupted run. `--join` joins all
+prompts into one motion of any length.
 """
 
 from __future__ import annotations
@@ -20,16 +20,8 @@ from data.prompts import LONGEST, Prompt, read_prompts
 from motion.spec import DatasetSpec, get_spec
 from options.cli import parse
 from options.generate import GenT2M
-from pipelines.outputs import (
-    check_flags,
-    find_generator,
-    finished,
-    load_generator,
-    note_blind_loops,
-    standard_body,
-    start_folder,
-    write_samples,
-)
+from pipelines.outputs import count_finished, start_folder, write_samples
+from pipelines.setup import check_flags, find_generator, load_generator, note_causal_loops, standard_body
 from utils.errors import UserError, script
 
 if TYPE_CHECKING:
@@ -41,15 +33,15 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(GenT2M, argv)
     check_flags(config)
     if config.loop and config.join:
-        raise UserError("--loop --join: a loop is one motion; leave one of the flags out")
+        raise UserError("--loop and --join cannot be combined; leave one of them out")
     if config.candidates > 1 and (config.loop or config.join):
-        raise UserError("--candidates: works on single motions; leave out --loop and --join")
+        raise UserError("--candidates cannot be combined with --loop or --join; leave them out")
     runs = find_generator(config)
     spec = get_spec(runs.masked.dataset_name)
     longest = LONGEST if config.join else spec.max_motion
     prompts = read_prompts(config.text_prompt, config.text_path, config.motion_length, longest, config.lengths_as_given)
 
-    from pipelines.known import check_prompts  # here, for --help does not wait for torch
+    from pipelines.known import check_prompts  # not at the top: imports torch, and --help must not
     from utils.runtime import Distributed, resolve_device
 
     known = check_prompts([prompt.text for prompt in prompts], runs.masked.folder, config.strict)
@@ -58,8 +50,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def generate(config: GenT2M, runs: Generator, spec: DatasetSpec, prompts: list[Prompt], known: list[dict | None]) -> None:
-    """Generate and write all motions. Under torchrun, processes share the work and the first one writes."""
-    from pipelines.samples import joined, separate, wanted_samples
+    """Generate and write all motions. Under torchrun, the motions are distributed over the processes, and rank 0 writes them."""
+    from pipelines.samples import joined, requested_samples, separate
     from utils.provenance import provenance
     from utils.runtime import Distributed
 
@@ -69,16 +61,16 @@ def generate(config: GenT2M, runs: Generator, spec: DatasetSpec, prompts: list[P
     model = load_generator(config, runs)
     sampling = model.sampling.changed(config)
     if config.loop:
-        note_blind_loops(model)
-    wanted = wanted_samples(prompts, config)
-    first = finished(config, earlier, wanted)
-    samples = (joined if config.join else separate)(model, prompts, config, spec, sampling, first)
+        note_causal_loops(model)
+    requested = requested_samples(prompts, config)
+    done = count_finished(config, earlier, requested)
+    samples = (joined if config.join else separate)(model, prompts, config, spec, sampling, done)
     samples = (replace(sample, known=known if config.join else known[sample.prompt_index]) for sample in samples)
     if not processes.main:
         deque(samples, maxlen=0)
         return
     made_by = provenance(config, model.mean.device, model.sources)
-    write_samples(samples, len(wanted) - first, config, made_by, standard_body(model, spec))
+    write_samples(samples, len(requested) - done, config, made_by, standard_body(model, spec))
 
 
 if __name__ == "__main__":

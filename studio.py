@@ -1,7 +1,7 @@
 """The studio: a web app for generation, editing, captions, search and conversion (docs/studio.md).
 
     python studio.py                          # http://127.0.0.1:7860
-    python studio.py --library my_captures    # folder to search
+    python studio.py --library my_captures    # search the motion files of a folder
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from utils.errors import UserError, script
 def main(argv: list[str] | None = None) -> None:
     config = parse(Studio, argv)
     if config.library and not Path(config.library).is_dir():
-        raise UserError(f"--library {config.library}: no such folder; give one with motion files")
+        raise UserError(f"--library {config.library}: no such folder; name a folder of motion files")
     try:
         from web.app import build, launch
     except ModuleNotFoundError as error:
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
 
     lamp = load(config.checkpoints_dir, config.dataset_name, name=config.name, gpu_id=config.gpu_id)
     print(f"weights: {lamp.runs}")
-    lamp.generate("a person stands", frames=16, time_steps=1)  # so that the first visitor does not wait for the models
+    lamp.generate("a person stands", frames=16, time_steps=1)  # loads the models before the first user needs them
     host = config.host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     launch(build(lamp, config.library), host, config.port or None, config.share, config.max_upload)
 

@@ -1,10 +1,10 @@
-"""Train the text-motion matching evaluator, for a dataset that has no released one.
+"""Train the text-motion matching evaluator for a dataset without a released evaluator.
 
     python train_evaluator.py --name evaluator --dataset_name open
 
-Writes `checkpoints/<dataset_name>/<name>/`, including the word vectors of the captions. Validation computes R-precision of
-real pairs in batches of 32. At the end every test split is scored in the same way, together with the highest score that identical
-captions allow.
+Writes `checkpoints/<dataset_name>/<name>/`, including the word vectors of the captions. Validation computes the R-precision of real
+text-motion pairs in batches of 32. At the end, the R-precision of every test split is printed, together with its upper bound, which
+is below 1 if captions are identical.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:  # --help does not wait for these
     from models.words import Words
     from utils.checkpoint import CheckpointFolder
 
-ROUNDS = 4  # passes over a split: each draws other captions, crops and batches
-POOL = 32  # clips per batch, among which each caption is matched
+ROUNDS = 4  # passes over a split, each with different captions, crops and batches
+POOL = 32  # clips per batch; each caption is matched among these
 
 
 @script
 def main(argv: list[str] | None = None) -> None:
     config = parse(TrainEvaluator, argv)
     if not config.name:
-        raise UserError("--name is missing: it names the folder of this run")
+        raise UserError("--name is missing: give the run a name")
     from training.begin import in_group
 
     in_group(train, config)
@@ -60,14 +60,14 @@ def train(config: TrainEvaluator) -> None:
     processes = Distributed.from_environment()
     with processes.first_on_node():
         init = init_weights(config.init, config.checkpoints_dir, config.dataset_name) if config.init else None
-        source = init.parent.parent if init else None  # its folder
+        source = init.parent.parent if init else None  # folder of the run to start from
         normaliser = Normaliser.load(source / "meta") if source else Normaliser.from_dataset(spec)
         store = MotionStore(spec)
         clips = {split: CaptionedClips(spec, split, store) for split in ("train", "val", *tests)}
         words = load_words(config, folder, source, [caption.tokens for split in clips.values() for caption in split.captions])
-    share = {"seed": config.seed, "rank": processes.rank, "world": processes.world}
+    settings = {"seed": config.seed, "rank": processes.rank, "world": processes.world}
     weights = sampling_weights(clips["train"].clips.names, spec.root, config.balance, config.compositions)
-    batches = MatchingBatches(clips["train"], normaliser, words, batch_size=config.batch_size, weights=weights, **share)
+    batches = MatchingBatches(clips["train"], normaliser, words, batch_size=config.batch_size, weights=weights, **settings)
     pairs = {
         split: MatchingBatches(clips[split], normaliser, words, batch_size=min(POOL, len(clips[split])))
         for split in ("val", *tests)
@@ -103,7 +103,7 @@ def sizes(config: TrainEvaluator) -> dict[str, int]:
 
 
 def start_from_init_(model: Evaluator, config: TrainEvaluator, path: Path) -> None:
-    """Start from the weights of --init in the file `path`. Raises `UserError` if that run has other sizes."""
+    """Load the weights of --init from the file `path` into the model. Raises `UserError` if their sizes differ."""
     from dataclasses import asdict
 
     from models.loading import load_model
@@ -116,8 +116,8 @@ def start_from_init_(model: Evaluator, config: TrainEvaluator, path: Path) -> No
 
 
 def load_words(config: TrainEvaluator, folder: CheckpointFolder, source: Path | None, token_lines: list[str]) -> Words:
-    """Word vectors: those of the run if it is resumed, those of --init in the folder `source`, GloVe, or MiniLM's for the words of
-    all captions."""
+    """Load word vectors from the first of these that applies: the run itself if it is resumed, the run of --init (folder `source`),
+    GloVe, or MiniLM, for the words in `token_lines` (all captions)."""
     from models.words import FILE, Words
     from motion.spec import GLOVE
 
@@ -131,8 +131,8 @@ def load_words(config: TrainEvaluator, folder: CheckpointFolder, source: Path | 
 
 
 def scores(model: Evaluator, pairs: MatchingBatches) -> dict[str, float]:
-    """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its upper bound, because identical captions cannot be
-    distinguished."""
+    """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its upper bound ("ceiling"), which is below 1 if a batch
+    contains identical captions."""
     import torch
 
     from evaluation.metrics.motion import r_precision

@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # --help does not wait for these
 
 INHERITED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 SIZES = ("num_queries", "embed_dim", "cross_width", "max_text", "match_rows", "dropout")
-FREE = ("losses", "match_rows", "dropout", "max_text", "label_smoothing")  # in which a run may differ from the one it begins with
-SAMPLES = 3  # captions that a validation writes
+FREE = ("losses", "match_rows", "dropout", "max_text", "label_smoothing")  # fields that may differ from the config of --init
+SAMPLES = 3  # captions that each validation logs
 
 
 @script
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(TrainLaMP, argv)
     for flag in ("name", "vq_name"):
         if not getattr(config, flag):
-            raise UserError(f"--{flag} is missing: name this run with --name and its tokeniser with --vq_name")
+            raise UserError(f"--{flag} is missing: give the run a --name, and name its tokeniser with --vq_name")
     from training.begin import in_group
 
     in_group(train, config)
@@ -68,17 +68,17 @@ def train(config: TrainLaMP) -> None:
     model = build_model(config, tokeniser, bert)
     print(f"lamp: {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters, backbone {bert}")
     processes = Distributed.from_environment()
-    share = {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
+    settings = {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
 
-    def pairs(clips: CaptionedClips, **share: Any):
+    def pairs(clips: CaptionedClips, **settings: Any):
         ids = token_ids(tokenizer, [caption.text.lower() for caption in clips.captions], config.max_text)
-        return captioned_latents(clips, tokeniser, normaliser, ids, **share)
+        return captioned_latents(clips, tokeniser, normaliser, ids, **settings)
 
     with processes.first_on_node():
         store = MotionStore(spec)
         train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
-        share["weights"] = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
-        train_pairs, val_pairs = pairs(train_clips, **share), pairs(val_clips, batch_size=1)
+        settings["weights"] = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
+        train_pairs, val_pairs = pairs(train_clips, **settings), pairs(val_clips, batch_size=1)
     if not config.init:
         model.init_latents_(train_pairs.latent_sample())
     origin = {"dataset_name": config.dataset_name, "vq_name": config.vq_name, "bert": str(bert)}
@@ -93,17 +93,17 @@ def train(config: TrainLaMP) -> None:
 
 
 def backbone(config: TrainLaMP) -> Path:
-    """The BERT folder of `--bert`, or else the first of the default ones that exists."""
+    """The BERT folder of `--bert`, or the first default folder that exists, or MiniLM's."""
     from models.bert import minilm_folder
 
     if config.bert:
         return Path(config.bert)
-    usual = [Path("bert-base-uncased"), Path(config.checkpoints_dir) / "bert-base-uncased"]
-    return next((folder for folder in usual if folder.is_dir()), None) or minilm_folder()
+    defaults = [Path("bert-base-uncased"), Path(config.checkpoints_dir) / "bert-base-uncased"]
+    return next((folder for folder in defaults if folder.is_dir()), None) or minilm_folder()
 
 
 def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> LaMP:
-    """A LaMP whose sizes match the backbone and the tokeniser, with the weights of the backbone."""
+    """A LaMP whose sizes match the backbone and the tokeniser, initialised from the backbone or from --init."""
     from models.bert import load_bert
     from models.lamp import LaMP, LaMPConfig
 
@@ -121,7 +121,7 @@ def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> La
 
 
 def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
-    """Start from the weights of --init. Raises `UserError` if it is no LaMP, or one of another size or vocabulary."""
+    """Load the weights of --init into the model. Raises `UserError` if they are not LaMP's, or have other sizes or vocabulary."""
     from dataclasses import asdict
 
     from models.bert import load_tokenizer, vocabulary
@@ -133,17 +133,17 @@ def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
     if metadata["kind"] != "lamp":
         raise UserError(f"{flag}: holds a {metadata['kind']} model, LaMP is needed; train it with train_lamp.py")
     check_same(flag, asdict(source.config), asdict(model.config), FREE)
-    words = path.parent.parent / "vocab.txt"
-    if words.is_file() and words.read_text(encoding="utf-8") != vocabulary(load_tokenizer(bert)):
-        raise UserError(f"{flag}: its {words} is not the vocabulary of {bert}; give both runs the same --bert")
+    vocab = path.parent.parent / "vocab.txt"
+    if vocab.is_file() and vocab.read_text(encoding="utf-8") != vocabulary(load_tokenizer(bert)):
+        raise UserError(f"{flag}: its {vocab} is not the vocabulary of {bert}; give both runs the same --bert")
     start_from_(model, source.state_dict(), path)
 
 
 def validation(
     clips: CaptionedClips, val_pairs: CaptionedLatents, tokenizer: Tokenizer
 ) -> Callable[[LaMP], dict[str, float | str]]:
-    """A function that computes the losses and R@1, 2, 3 in batches of 32, with fixed crops and captions, and captions of a few
-    motions."""
+    """The validation function. It computes the losses and R@1, 2, 3 in batches of 32, with fixed crops and captions, and captions
+    a few motions."""
     import numpy as np
 
     from evaluation.metrics.retrieval import ceiling, small_batches
@@ -155,10 +155,10 @@ def validation(
         captions = val_pairs.draw_captions(batch.numpy(), generator)
         crops.append(val_pairs.draw_crops(batch.numpy(), captions, generator))
     best = np.mean([ceiling(val_pairs.numbers[crop.captions].tolist())["R@1"] for crop in crops])
-    print(f"validation: {len(crops)} batches of {len(crops[0].captions)}; equal captions leave R@1 at most {best:.3f}")
+    print(f"validation: {len(crops)} batches of {len(crops[0].captions)}; identical captions limit R@1 to {best:.3f}")
 
     def validate(model) -> dict[str, float | str]:
-        seed_everything(0)  # hard negatives are drawn
+        seed_everything(0)  # for the sampling of hard negatives
         totals: dict[str, float] = {}
         for crop in crops:
             batch = {name: value.to(model.logit_scale.device) for name, value in val_pairs.tensors(crop).items()}
@@ -179,22 +179,22 @@ def recalls(model: LaMP, batch: dict) -> dict[str, float]:
     motion = model.motion_features(batch["latents"], batch["lengths"])
     text = model.text_features(batch["ids"], batch["text_lengths"])
     first = (batch["caption"][:, None] == batch["caption"]).int().argmax(1)
-    scores = model.similarity(motion, text[first])  # (B, B), motions × texts; equal captions score equally to the last bit
+    scores = model.similarity(motion, text[first])  # (B, B), motions × texts; equal captions get bitwise equal scores
     recall = {}
-    for way, ranks in (("motion_to_text", rank(scores)), ("text_to_motion", rank(scores.T))):
-        recall |= {f"{way}_r{k}": float(hits(ranks, k).mean()) for k in (1, 2, 3)}
+    for direction, ranks in (("motion_to_text", rank(scores)), ("text_to_motion", rank(scores.T))):
+        recall |= {f"{direction}_r{k}": float(hits(ranks, k).mean()) for k in (1, 2, 3)}
     return recall
 
 
 def samples(model: LaMP, batch: dict, tokenizer: Tokenizer) -> str:
-    """Captions of the first motions, each after its reference, such as `a person bows → someone bows | …`."""
+    """The references and captions of the first motions, such as `a person bows → someone bows | …`."""
     device = model.logit_scale.device
     latents, lengths = batch["latents"][:SAMPLES].to(device), batch["lengths"][:SAMPLES].to(device)
-    words = tokenizer.get_vocab_size()  # the id after them is [DEC]
+    words = tokenizer.get_vocab_size()  # this id is [DEC], which is not in the vocabulary
     ids = model.caption(latents, lengths, end=tokenizer.token_to_id("[SEP]")).tolist()
     captions = tokenizer.decode_batch([[word for word in row if word < words] for row in ids])
-    true = tokenizer.decode_batch(batch["ids"][:SAMPLES].tolist())
-    return " | ".join(f"{reference} → {caption}" for reference, caption in zip(true, captions))
+    references = tokenizer.decode_batch(batch["ids"][:SAMPLES].tolist())
+    return " | ".join(f"{reference} → {caption}" for reference, caption in zip(references, captions))
 
 
 if __name__ == "__main__":

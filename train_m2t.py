@@ -1,9 +1,9 @@
-"""Train motion to text: a captioning GPT, or a Hugging Face causal LM with LoRA, on the queries of a frozen LaMP.
+"""Train a captioner (motion to text): a GPT, or a Hugging Face causal LM with LoRA, on the query outputs of a frozen LaMP.
 
     python train_m2t.py --exp-name m2t --dataname open --lamp_name lamp
 
 Writes `<out_dir>/<dataset_name>/<name>/`. Latents and token ids of captions are computed once, before the first step. With
-`--texts` a GPT is trained on captions without motions; another run can start from it (`--resume-trans`).
+`--texts`, a GPT is trained on captions without motions; another run can start from its weights (`--resume-trans`).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:  # --help does not wait for these
     Captioner = CaptionGPT | CaptionLM
     Validation = Callable[[Captioner], dict[str, float | str]]
 
-HELD_OUT = 50  # one in this many plain captions is for validation
-SAMPLES = 3  # captions that a validation writes
-VALIDATION_BATCH, VALIDATION_ROUNDS = 32, 2  # clips at a time, passes over the validation split
+HELD_OUT = 50  # with --texts, one caption out of this many is used for validation
+SAMPLES = 3  # captions that each validation logs
+VALIDATION_BATCH, VALIDATION_ROUNDS = 32, 2  # clips per batch, passes over the validation split
 LM_FLAGS = ("lm", "lora_r", "lora_alpha", "lora_dropout", "bits", "prompt", "block_size")
-FREE = ("dropout", "pkeep", "lora_dropout", "bits", "prompt")  # in which a run may differ from the one it begins with
+FREE = ("dropout", "pkeep", "lora_dropout", "bits", "prompt")  # fields that may differ from the config of --resume-trans
 
 
 @script
 def main(argv: list[str] | None = None) -> None:
     config = parse(TrainM2T, argv)
     if not config.name:
-        raise UserError("--exp-name is missing: it names the folder of this run")
+        raise UserError("--exp-name is missing: give the run a name")
     if config.texts and config.decoder != "gpt":
         raise UserError("--texts: works only with --decoder gpt; leave it out")
     if not 2 <= config.block_size <= 512:
@@ -102,7 +102,10 @@ def build_model(config: TrainM2T, reader: LanguageMotion) -> Captioner:
 
 
 def start_from_init_(model: Captioner, config: TrainM2T) -> None:
-    """Start from the weights of --resume-trans. Raises `UserError` if it is no captioner, or has another size or vocabulary."""
+    """Load the weights of --resume-trans into the model.
+
+    Raises `UserError` if they are not those of a captioner, or if a size or the vocabulary differs.
+    """
     from dataclasses import asdict
 
     from models.bert import vocabulary
@@ -116,12 +119,12 @@ def start_from_init_(model: Captioner, config: TrainM2T) -> None:
     source, _ = load_captioner(path, Loader(), kinds=("caption_gpt", "caption_lm", "words"))
     check_same(flag, *({"decoder": type(one).__name__, **asdict(one.config)} for one in (source, model)), FREE)
     if config.decoder == "gpt" and vocabulary(source.tokenizer) != vocabulary(model.tokenizer):
-        raise UserError(f"{flag}: its words are not LaMP's; train it on the same --lamp_name")
+        raise UserError(f"{flag}: its vocabulary differs from LaMP's; use a run with the same --lamp_name")
     start_from_(model, source.state_dict(), path)
 
 
-def share(config: TrainM2T) -> dict[str, int]:
-    """Batch size, seed and this process's rank, as arguments of the batches."""
+def batch_settings(config: TrainM2T) -> dict[str, int]:
+    """Keyword arguments of the training batches: batch size, seed, and rank and number of processes."""
     from utils.runtime import Distributed
 
     processes = Distributed.from_environment()
@@ -137,10 +140,10 @@ def sentences(config: TrainM2T, model: Captioner) -> tuple[Sentences, Validation
 
     captions = sorted({caption.lower() for texts in config.texts for caption in read_texts(Path(texts))})
     ids = model.token_ids(captions)
-    held = ids[::HELD_OUT]
-    kept = [row for index, row in enumerate(ids) if index % HELD_OUT]
-    print(f"{len(kept)} captions, {len(held)} for validation")
-    return Sentences(kept, **share(config)), validation(Sentences(held, batch_size=min(config.batch_size, len(held))))
+    val = ids[::HELD_OUT]
+    train = [row for index, row in enumerate(ids) if index % HELD_OUT]
+    print(f"{len(train)} captions for training, {len(val)} for validation")
+    return Sentences(train, **batch_settings(config)), validation(Sentences(val, batch_size=min(config.batch_size, len(val))))
 
 
 def pairs(config: TrainM2T, reader: LanguageMotion, model: Captioner) -> tuple[CaptionedLatents, Validation]:
@@ -154,19 +157,19 @@ def pairs(config: TrainM2T, reader: LanguageMotion, model: Captioner) -> tuple[C
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     store, normaliser = MotionStore(spec), Normaliser(reader.mean, reader.std)
 
-    def batches(clips: CaptionedClips, **share: Any):
+    def batches(clips: CaptionedClips, **settings: Any):
         ids = model.token_ids([caption.text for caption in clips.captions])
-        return captioned_latents(clips, reader.tokeniser, normaliser, ids, **share)
+        return captioned_latents(clips, reader.tokeniser, normaliser, ids, **settings)
 
     train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
     val = batches(val_clips, batch_size=min(VALIDATION_BATCH, len(val_clips)))
     weights = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
-    return batches(train_clips, weights=weights, **share(config)), validation(val, reader)
+    return batches(train_clips, weights=weights, **batch_settings(config)), validation(val, reader)
 
 
 def validation(batches: Sentences | CaptionedLatents, reader: LanguageMotion | None = None) -> Validation:
-    """A function that computes mean loss and accuracy, with the same crops and captions each time, and captions of a few
-    motions."""
+    """The validation function. It computes the mean loss and accuracy, with the same crops and captions each time. With `reader`,
+    it also captions a few motions."""
 
     def validate(model) -> dict[str, float | str]:
         device = next(model.parameters()).device

@@ -1,11 +1,11 @@
-"""Train a model from text to tokens on a frozen tokeniser: the masked transformer, the residual transformer or the length
-predictor.
+"""Train a text-to-motion model on a frozen tokeniser: the masked transformer, the residual transformer or the length predictor.
 
     python train_t2m_transformer.py --stage masked --name mtrans --vq_name vq --dataset_name open --batch_size 64
 
-The condition comes from the LaMP run `--lamp_name` of the same dataset, or from CLIP or a sentence encoder (`--text_encoder`).
-Writes `checkpoints/<dataset_name>/<name>/`. Every clip is tokenised once and every caption encoded once, before the first step.
-With `--eval_fid N`, `net_best_fid` has the lowest FID of generated validation clips; `--pictures N` draws some for TensorBoard.
+The text is encoded by the LaMP run `--lamp_name` of the same dataset, by CLIP or by a sentence encoder (`--text_encoder`). Writes
+`checkpoints/<dataset_name>/<name>/`. All clips are tokenised and all captions encoded once, before the first step. With `--eval_fid
+N`, `net_best_fid` contains the weights with the lowest FID on the validation split. `--pictures N` draws generated motions of N
+validation clips in TensorBoard.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ if TYPE_CHECKING:  # --help does not wait for these
     from training.parts import Evaluation
 
 SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention", "infill")
-INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # from the run that --init names
-ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # what generation must know of the training
-FREE = ("cond_dim", "word_dim", "dropout", "cond_drop_prob", "attention", "infill")  # may differ from the run that --init names
-CONDITION_LAYERS = ("cond_emb.", "word_emb.", "linears.0.")  # of all stages
-VALIDATION_ROUNDS = 4  # passes over the validation split: each hides other tokens, and one alone is a noisy measure
+INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # flags that default to those of --init
+ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # flags saved as metadata, for generation
+FREE = ("cond_dim", "word_dim", "dropout", "cond_drop_prob", "attention", "infill")  # fields that may differ from those of --init
+CONDITION_LAYERS = ("cond_emb.", "word_emb.", "linears.0.")  # prefixes of the layers that read the condition, in all stages
+VALIDATION_ROUNDS = 4  # passes over the validation split, each with different masks; the loss of a single pass is noisy
 
 
 @script
@@ -47,14 +47,14 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(TrainT2M, argv)
     for flag in ("name", "vq_name"):
         if not getattr(config, flag):
-            raise UserError(f"--{flag} is missing: name this run with --name and its tokeniser with --vq_name")
+            raise UserError(f"--{flag} is missing: give the run a --name, and name its tokeniser with --vq_name")
     from training.begin import in_group
 
     in_group(train, with_lamp_named(with_sizes_of_init(config)))
 
 
 def with_sizes_of_init(config: TrainT2M) -> TrainT2M:
-    """The config, with sizes and text encoder taken from --init where no flag gives them."""
+    """The config with sizes and text encoder taken from --init, except those given by flags."""
     from dataclasses import replace
 
     from models.loading import load_model
@@ -65,33 +65,35 @@ def with_sizes_of_init(config: TrainT2M) -> TrainT2M:
         metadata = load_model(init_weights(config.init, config.checkpoints_dir, config.dataset_name))[1]
         source = {**metadata["config"], "text_encoder": metadata.get("text_encoder")}
     given = {name: getattr(config, name) for name in INHERITED}
-    found = {name: source.get(name) if value is None else value for name, value in given.items()}
-    if found["text_encoder"] in (None, "own"):  # a released transformer may bring an encoder that is trained with it
-        found["text_encoder"] = "lamp"
-    return replace(config, **found)
+    filled = {name: source.get(name) if value is None else value for name, value in given.items()}
+    if filled["text_encoder"] in (None, "own"):  # "own": a released transformer that contains its text encoder
+        filled["text_encoder"] = "lamp"
+    return replace(config, **filled)
 
 
 def with_lamp_named(config: TrainT2M) -> TrainT2M:
-    """The config with the name of the LaMP run, so that it is recorded. Raises `UserError` if there is none, or for LaMP's flags
-    with another encoder."""
+    """The config with the name of the LaMP run that is used, so that it is saved as metadata.
+
+    Raises `UserError` if LaMP is needed and there is no run, and for flags that do not apply to the stage or the text encoder.
+    """
     from dataclasses import replace
 
     from pipelines.runs import LAMP, resolve
 
     if config.infill is not None and (config.stage != "masked" or not 0 <= config.infill <= 1):
-        raise UserError(f"--infill {config.infill}: a share from 0 to 1 of the masked stage's samples; change it, or leave it out")
+        raise UserError(f"--infill {config.infill}: must be from 0 to 1, and only for the masked stage; change it, or leave it out")
     for flag in ("eval_fid", "pictures"):
         if getattr(config, flag) and config.stage == "length":
-            raise UserError(f"--{flag} {getattr(config, flag)}: the length stage makes no motion; leave it out")
+            raise UserError(f"--{flag} {getattr(config, flag)}: the length stage generates no motion; leave the flag out")
     if "lamp" in config.text_encoder.split("+"):
         return replace(config, lamp_name=resolve(LAMP, config.checkpoints_dir, config.dataset_name, config.lamp_name).known_as)
     if config.lamp_name or config.no_query:
-        raise UserError(f"--text_encoder {config.text_encoder}: --lamp_name and --no_query are LaMP's; leave them out")
+        raise UserError(f"--text_encoder {config.text_encoder}: --lamp_name and --no_query are only for LaMP; leave them out")
     return config
 
 
 def train(config: TrainT2M) -> None:
-    """Compute tokens and conditions, build the model and train it."""
+    """Compute motion tokens and text conditions, build the model and train it."""
     from dataclasses import asdict
 
     from data.balance import sampling_weights
@@ -119,12 +121,12 @@ def train(config: TrainT2M) -> None:
         lamp_name=config.lamp_name, query=not config.no_query, bert=config.bert, device=device,
     )  # fmt: skip
     processes = Distributed.from_environment()
-    share = {"rank": processes.rank, "world": processes.world}
+    settings = {"rank": processes.rank, "world": processes.world}
     with processes.first_on_node():
         store = MotionStore(spec)
         train_clips = CaptionedClips(spec, "train", store)
-        share["weights"] = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
-        train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, share)
+        settings["weights"] = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
+        train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, settings)
         val_clips = CaptionedClips(spec, "val", store)
         val_tokens = tokens(val_clips, tokeniser, normaliser, encoder, config, {})
     seed_everything(config.seed)
@@ -140,8 +142,9 @@ def train(config: TrainT2M) -> None:
     validate = validation(val_tokens, pictures(config, val_clips, generator))
     best = ("loss", "min") if config.stage == "length" else ("accuracy", "max")
     evaluated = evaluation(config, val_clips, generator, judge)
-    usual = {"validate": validate, "best": best, "evaluation": evaluated, "model_metadata": metadata}
-    trainer = Trainer(model, train_tokens, config, folder, **usual)
+    trainer = Trainer(
+        model, train_tokens, config, folder, validate=validate, best=best, evaluation=evaluated, model_metadata=metadata
+    )
     normaliser.save(folder.meta)
     if config.stage == "masked" and processes.rank == 0:
         write_index(spec, folder.root)
@@ -149,17 +152,18 @@ def train(config: TrainT2M) -> None:
 
 
 def check_tokeniser(config: TrainT2M, tokeniser: MotionTokeniser) -> None:
-    """Raise `UserError` for a tokeniser that the stage cannot be trained on."""
+    """Raise `UserError` if the stage cannot be trained on this tokeniser."""
     if tokeniser.stride != STRIDE:
-        raise UserError(f"--vq_name {config.vq_name}: a token takes {tokeniser.stride} frames, not {STRIDE}; use --down_t 2")
+        raise UserError(f"--vq_name {config.vq_name}: tokens of {tokeniser.stride} frames, not {STRIDE}; train it with --down_t 2")
     if config.stage == "residual" and tokeniser.num_quantizers == 1:
-        raise UserError(f"--vq_name {config.vq_name}: with one codebook there is no residual stage; leave it out")
+        raise UserError(f"--vq_name {config.vq_name}: has one codebook, so there are no residual tokens; skip the residual stage")
 
 
 def tokens(
-    clips: CaptionedClips, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner, config: TrainT2M, share: dict
-) -> CaptionedTokens:
-    """Batches of codes and conditions of a split; both are read from their caches if these exist."""
+    clips: CaptionedClips, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner, config: TrainT2M,
+    settings: dict,
+) -> CaptionedTokens:  # fmt: skip
+    """Batches of the codes and conditions of a split. Both are cached. `settings` are further arguments of `CaptionedTokens`."""
     from pathlib import Path
 
     from data.encoded import CaptionedTokens, cached_tokens
@@ -176,14 +180,16 @@ def tokens(
     cache = Path(clips.clips.rows.filename).parent
     conditions = cached_conditions(encoder, [caption.text for caption in clips.captions], cache)
     print(f"{len(clips)} clips, {len(clips.captions)} captions")
-    return CaptionedTokens(clips, store, conditions, batch_size=config.batch_size, seed=config.seed, **share)
+    return CaptionedTokens(clips, store, conditions, batch_size=config.batch_size, seed=config.seed, **settings)
 
 
 def build_model(
     config: TrainT2M, tokeniser: MotionTokeniser, conditions: Conditions, max_motion: int
 ) -> MaskedTransformer | ResidualTransformer | LengthPredictor:
-    """A new model of the stage. Its first layers are initialised from the conditions of the training captions and from the
-    codebooks."""
+    """A new model for the stage. Its input layers are initialised from the training captions' conditions and from the codebooks.
+
+    `max_motion` is the length of the longest clips in frames.
+    """
     from models.length import LengthConfig, LengthPredictor
     from models.masked import MaskedConfig, MaskedTransformer
     from models.residual import ResidualConfig, ResidualTransformer
@@ -206,9 +212,9 @@ def build_model(
 
 
 def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None:
-    """Start from the weights of --init. The layers that read the condition are kept new if that run used another text encoder.
+    """Load the weights of --init into the model, except the layers that read the condition if --init used another text encoder.
 
-    Raises `UserError` if the run is of another stage or size.
+    `condition` is the fingerprint of this run's text encoder. Raises `UserError` if the stage or a size differs.
     """
     from dataclasses import asdict
 
@@ -233,13 +239,13 @@ def codebooks(tokeniser: MotionTokeniser) -> Tensor:
     layers, size = tokeniser.num_quantizers, tokeniser.nb_code
     codes = torch.full((layers, size, layers), -1, device=next(tokeniser.parameters()).device)
     for layer in range(layers):
-        codes[layer, :, layer] = torch.arange(size)  # only this layer speaks
+        codes[layer, :, layer] = torch.arange(size)  # −1 in all other layers, which then add nothing
     with torch.no_grad():
         return tokeniser.code_vectors(codes).cpu()
 
 
 def new_generator(config: TrainT2M, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner) -> Generator:
-    """What generates motion with the model while it trains."""
+    """Generates motion with the model during training."""
     from evaluation.in_training import Generator
     from pipelines.text2motion import SamplingSettings
 
@@ -258,7 +264,7 @@ def evaluation(config: TrainT2M, clips: CaptionedClips, generator: Generator, ju
 
 
 def pictures(config: TrainT2M, clips: CaptionedClips, generator: Generator) -> Callable[[nn.Module], dict[str, Any]]:
-    """A function that draws the pictures for --pictures, by name."""
+    """A function of the model that draws the pictures for --pictures: {name: picture}."""
     if not config.pictures:
         return lambda model: {}
     from evaluation.pictures import of_generated
@@ -267,8 +273,8 @@ def pictures(config: TrainT2M, clips: CaptionedClips, generator: Generator) -> C
 
 
 def validation(tokens: CaptionedTokens, draw: Callable[[nn.Module], dict[str, Any]]) -> Callable[[nn.Module], dict[str, Any]]:
-    """A function that computes mean loss and accuracy on the validation split, with the same crops, captions and masks each
-    time, and adds what `draw` returns."""
+    """The validation function. It computes the mean loss and accuracy on the validation split, with the same crops, captions and
+    masks each time, and adds the pictures that `draw` returns."""
     import torch
 
     def validate(model) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Train the motion tokeniser: a residual VQ-VAE, or with --num_quantizers 1 a plain one.
+"""Train the motion tokeniser: a residual VQ-VAE, or a plain VQ-VAE with `--num_quantizers 1`.
 
     python train_vq.py --name rvq --dataset_name open --batch_size 256 --max_epoch 50
 
-Writes `checkpoints/<dataset_name>/<name>/`; `net_best_mpjpe` has the lowest reconstruction error on the validation split. With
-`--eval_fid N`, `net_best_fid` has the lowest FID of reconstructions; `--pictures N` draws some for TensorBoard.
+Writes `checkpoints/<dataset_name>/<name>/`. `net_best_mpjpe` contains the weights with the lowest joint error on the validation
+split and, with `--eval_fid N`, `net_best_fid` those with the lowest FID of reconstructions. `--pictures N` draws reconstructions of
+N validation clips in TensorBoard.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # --help does not wait for these
 def main(argv: list[str] | None = None) -> None:
     config = parse(TrainVQ, argv)
     if not config.name:
-        raise UserError("--name is missing: it names the folder of this run")
+        raise UserError("--name is missing: give the run a name")
     if config.window_size < 2**config.down_t:
         raise UserError(f"--window_size {config.window_size}: shorter than a token of {2**config.down_t} frames; raise it")
     from training.begin import in_group
@@ -86,7 +87,7 @@ def train(config: TrainVQ) -> None:
 
 
 def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
-    """The dataset's statistics, or those that the weights of `--init` were trained with."""
+    """The statistics of the dataset, or, with `--init`, the statistics that its weights were trained with."""
     from data.store import Normaliser
     from training.begin import init_weights
 
@@ -96,7 +97,7 @@ def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
 
 
 def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
-    """The tokeniser to train, with the weights of `--init`, fitted body constraints and the body losses that have a weight."""
+    """The tokeniser to train. It has the weights of `--init`, fitted body constraints and body losses, if flags ask for them."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model
     from models.vqvae import MotionTokeniser, widen_from_
@@ -106,7 +107,7 @@ def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: 
     if config.init:
         start, metadata = load_model(init_weights(config.init, config.checkpoints_dir, config.dataset_name))
         if metadata["kind"] != "tokeniser":
-            raise UserError(f"--init {config.init}: holds a {metadata['kind']} model; name a tokeniser made by train_vq.py")
+            raise UserError(f"--init {config.init}: holds a {metadata['kind']} model; name a tokeniser trained by train_vq.py")
         widen_from_(model, start)
     if model.decoder.body is not None:
         model.decoder.body.fit_(normaliser.mean, normaliser.std, measured_bones(clips, spec))
@@ -116,7 +117,7 @@ def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: 
 
 
 def tokeniser_config(config: TrainVQ, dim: int) -> VQConfig:
-    """The flags that are fields of `VQConfig`."""
+    """The config of the tokeniser, from the flags that are fields of `VQConfig`."""
     from dataclasses import fields
 
     from models.vqvae import VQConfig
@@ -141,7 +142,7 @@ def evaluation(
 def pictures(
     config: TrainVQ, spec: DatasetSpec, store: MotionStore, normaliser: Normaliser
 ) -> Callable[[nn.Module], dict[str, Any]]:
-    """A function that draws the pictures for --pictures, by name."""
+    """A function of the model that draws the pictures for --pictures: {name: picture}."""
     if not config.pictures:
         return lambda model: {}
     from data.text import CaptionedClips
@@ -153,8 +154,8 @@ def pictures(
 def validation(
     clips: Clips, normaliser: Normaliser, spec: DatasetSpec, draw: Callable[[nn.Module], dict[str, Any]]
 ) -> Callable[[MotionTokeniser], dict[str, Any]]:
-    """A function that computes reconstruction loss and pelvis-aligned joint error (mm) over all poses of the validation clips, and
-    adds what `draw` returns."""
+    """The validation function. It computes the reconstruction loss and the pelvis-aligned joint error (mm) over all poses of the
+    validation clips, and adds the pictures that `draw` returns."""
     import torch
 
     from evaluation.tokeniser import pose_errors, reconstructions, row_errors, to_joints

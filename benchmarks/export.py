@@ -40,8 +40,8 @@ from motion.spec import DatasetSpec, get_spec
 from options.cli import parse
 from options.common import option
 from pipelines.looping import cycle_joints, decode_cycle, loop_codes, seam_sizes
-from pipelines.outputs import standard_body
 from pipelines.runs import EMBEDDED_DIR
+from pipelines.setup import standard_body
 from pipelines.text2motion import SamplingSettings, TextToMotion
 from utils.errors import script
 

@@ -1,7 +1,7 @@
-"""What all scripts share: how a flag is declared, and the flags that every script has.
+"""How a flag is declared, and groups of flags that several scripts share.
 
-`option(default, help)` declares a flag; `options/cli.py` builds the parser from these declarations. Nothing here imports torch, so
-that `--help` is fast.
+`option(default, help)` declares a flag; `options/cli.py` builds the parser from these declarations. This folder does not import
+torch, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def option(
     nargs: str | int | None = None,
     positional: bool = False,
 ) -> Any:
-    """A dataclass field that is a command-line flag, or with `positional` a positional argument.
+    """Declare a dataclass field that is a command-line flag or, with `positional`, a positional argument.
 
-    `flags` are aliases; a default of `None` means "decide at run time".
+    `flags` are aliases. A default of `None` means that the value is chosen at run time.
     """
     metadata = {"help": help, "choices": choices, "flags": flags, "nargs": nargs, "positional": positional}
     if isinstance(default, list):
@@ -34,12 +34,12 @@ def option(
 
 @dataclass(frozen=True)
 class Common:
-    """Flags of every script. `legacy`: values of the released scripts' other flags (options/legacy.py), by name."""
+    """Flags of every script. `legacy` holds the values given for flags that only the released scripts have (options/legacy.py)."""
 
     name: str = option("", "name of this run; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str = option("t2m", "dataset", choices=DATASETS)
-    checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
-    gpu_id: int | None = option(None, "CUDA device; -1 is the CPU; default: 0 where there is CUDA, else -1")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
+    gpu_id: int | None = option(None, "index of the CUDA device; -1: the CPU; default: 0 if CUDA is available, else -1")
     seed: int = option(3407, "random seed")
     legacy: dict[str, Any] = field(default_factory=dict)
     resumes_from_opt: ClassVar[bool] = True  # whether --is_continue takes the flags from the run's opt.txt
@@ -47,30 +47,30 @@ class Common:
 
 @dataclass(frozen=True)
 class Configured:
-    """The flag of scripts that take their other flags from a file too (`options.cli.read_config`)."""
+    """Flag that reads other flags from a file (`options.cli.read_config`)."""
 
-    config: str = option("", "file of flags: one `flag: value` per line, as in opt.txt; flags on the command line win")
+    config: str = option("", "file of flags, one `flag: value` per line, as in opt.txt; flags on the command line take precedence")
 
 
 @dataclass(frozen=True)
 class OnDataset:
     """Flags of scripts that read a dataset."""
 
-    data_root: str = option("", "dataset folder; default: its folder under dataset/")
-    cache_dir: str = option("", "folder for caches; default: the dataset folder, or the user's cache where that is read-only")
+    data_root: str = option("", "dataset folder; default: the folder of the dataset under dataset/")
+    cache_dir: str = option("", "folder for caches; default: the dataset folder, or ~/.cache if the dataset folder is read-only")
 
 
 @dataclass(frozen=True)
 class Split:
     """Flags of scripts that evaluate a split."""
 
-    split: str = option("test", "split to evaluate: the file <split>.txt of the dataset folder")
-    num_batch: int = option(0, "batches of 32 clips per pass, for a quick evaluation; 0: all")
+    split: str = option("test", "split to evaluate; <split>.txt in the dataset folder lists its clips")
+    num_batch: int = option(0, "number of batches of 32 clips per pass, for a quick evaluation; 0: all clips")
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Flags that choose the evaluator whose embeddings give FID, R-precision and MM-Dist."""
+    """Flags that choose the evaluator. FID, R-precision and MM-Dist are computed from its embeddings."""
 
     evaluator: str = option("guo", "evaluator: Guo's matching model, LaMP, or none", choices=("guo", "lamp", "none"))
     evaluator_name: str = option("", "run of the evaluator; default: the released one, else the only run of the dataset")
@@ -81,7 +81,7 @@ class Tabled:
     """Flags of scripts that report numbers."""
 
     table: str | None = option(
-        None, "also print the results as a table with published rows, and write it beside the report as .tex, .md or .csv",
+        None, "also print a table of these and published results, and write it next to the report as .tex, .md or .csv",
         choices=("latex", "markdown", "csv"),
     )  # fmt: skip
 
@@ -90,5 +90,7 @@ class Tabled:
 class BertScored:
     """Flags of BERTScore."""
 
-    bert_score: str = option("", "BERTScore model, a name or a folder; default: roberta-large if available, else MiniLM")
-    bert_score_layer: int = option(0, "layer of --bert_score; 0: the bert-score package's choice, or for a folder the last layer")
+    bert_score: str = option("", "model for BERTScore, a name or a folder; default: roberta-large if available, else MiniLM")
+    bert_score_layer: int = option(
+        0, "layer of the --bert_score model; 0: the bert-score package's default, or the last layer if --bert_score is a folder"
+    )

@@ -1,7 +1,7 @@
-"""Flags of the released scripts that have no field in our configs: some are checked against the weights, the others have no effect.
+"""Flags of the released scripts that are not fields of our configs. Some are checked against the weights; the others are ignored.
 
-`LEGACY` maps a config class to its flags. Values that were given are in the config's `legacy`, by name; `options.cli.parse` lists
-those without effect in a note.
+`LEGACY` maps the name of a config class to such flags. The values given for them are stored in the config's `legacy` dict.
+`options.cli.parse` prints a note that lists the ignored flags.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LegacyFlag:
-    """A flag: the type of its value, and what it is checked against ("": it has no effect)."""
+    """A flag of a released script.
+
+    Attributes:
+        kind: type of its value.
+        checked: the property of the weights that must equal its value; "": the flag is ignored.
+        flags: aliases.
+        why: the reason why the flag is ignored.
+    """
 
     name: str
     kind: type = str
@@ -19,12 +26,12 @@ class LegacyFlag:
     nargs: str | None = None
     choices: tuple | None = None
     flags: tuple[str, ...] = ()
-    why: str = ""  # it has no effect
+    why: str = ""
 
     @property
     def help(self) -> str:
         """The flag's help text."""
-        return f"optional; must match: {self.checked}" if self.checked else f"accepted, no effect: {self.why}"
+        return f"optional check; must equal: {self.checked}" if self.checked else f"accepted but ignored: {self.why}"
 
 
 TRAINING = "only for training"
@@ -37,12 +44,12 @@ TOKENISER = (
     LegacyFlag("nb_code", int, "codes per codebook of the tokeniser"),
     LegacyFlag("down_t", int, "number of times the tokeniser halves the frame rate"),
     LegacyFlag("depth", int, "residual blocks per stage of the tokeniser"),
-    LegacyFlag("dilation_growth_rate", int, "the tokeniser's dilation growth; released files do not store it"),
-    LegacyFlag("vq_act", str, "the tokeniser's activation; released files do not store it", choices=("relu", "silu", "gelu")),
+    LegacyFlag("dilation_growth_rate", int, "dilation growth of the tokeniser (released files do not store it)"),
+    LegacyFlag("vq_act", str, "activation of the tokeniser (released files do not store it)", choices=("relu", "silu", "gelu")),
 )
 TOKENISER_NAMES = (
     LegacyFlag("resume_pth", str, "the tokeniser that LaMP was trained on (run or weights file)"),
-    LegacyFlag("vq_name", str, "the same tokeniser by its run name, if --resume_pth is not given"),
+    LegacyFlag("vq_name", str, "run name of the tokeniser that LaMP was trained on, if --resume_pth is not given"),
 )
 GPT = (
     LegacyFlag("num_layers", int, "layers of the GPT"),

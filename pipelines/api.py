@@ -1,4 +1,4 @@
-"""All models as one object, with the defaults of the scripts (docs/python.md).
+"""The Python API: all models as one object, with the defaults of the scripts (docs/python.md).
 
     lamp = load()
     motion = lamp.generate("a person bows", frames=60, seed=1)
@@ -36,21 +36,23 @@ from pipelines.subtitles import CaptionedWindow
 from pipelines.text2motion import TextToMotion
 from utils.runtime import resolve_device
 
-MOTION = Path("motion")  # stands for the file of a motion that has none
+NO_FILE = Path("motion")  # placeholder for the path of a motion that was not read from a file
 
 
 class Lamp:
-    """Text to motion, captions, search and editing with the models of one checkpoints folder, or the embedded ones.
+    """Text to motion, captioning, search and editing with the models of one checkpoints folder, or with the embedded models.
 
     Args:
-        checkpoints_dir, dataset_name: where to look for runs; None: any dataset.
-        name, res_name, length_name, fill_name: the models that generate, as in gen_t2m.py.
-        captioner_name, lamp_name: the captioner of `caption`, and the LaMP of `search`.
+        checkpoints_dir: folder of the runs.
+        dataset_name: dataset of the runs; None: any dataset.
+        name, res_name, length_name, fill_name: the generating models, as in gen_t2m.py.
+        captioner_name: the captioner for `caption`.
+        lamp_name: the LaMP run for `search`.
         lm: folder of the captioner's language model, as in gen_m2t.py.
-        gpu_id: CUDA device; -1: the CPU; None: the first GPU if there is one.
-        precision: of the transformers: "fp32", "bf16" or "auto", which is bf16 where the device computes in bf16.
+        gpu_id: index of the CUDA device; -1: the CPU; None: the first GPU if there is one.
+        precision: precision of the transformers: "fp32", "bf16", or "auto" for bf16 on devices with native bf16 support.
 
-    All methods raise `UserError` for arguments out of range and for models that are missing.
+    All methods raise `UserError` for arguments that are invalid or out of range, and for missing models.
     """
 
     def __init__(
@@ -77,17 +79,17 @@ class Lamp:
     def __repr__(self) -> str:
         return f"Lamp({self.runs})"
 
-    # The models
+    # Models
 
     @cached_property
     def runs(self) -> Generator:
-        """The runs that generate motion."""
+        """The runs of the generating models."""
         with as_arguments():
             return resolve_generator(self.checkpoints_dir, self.dataset_name, *self.generator_names)
 
     @cached_property
     def generator(self) -> TextToMotion:
-        """The models that generate and edit, loaded on first use."""
+        """The models for `generate` and `edit`, loaded on first use."""
         names = {name: getattr(self.runs, name) or None for name in ("res_name", "length_name", "fill_name")}
         return TextToMotion.load(*self.runs.masked.address, **names, loader=self.loader, precision=self.precision)
 
@@ -98,7 +100,7 @@ class Lamp:
 
     @cached_property
     def captioner_run(self) -> Run:
-        """The captioner's run. Raises `UserError` if there is none or several."""
+        """The run of the captioner. Raises `UserError` if there is none, or several to choose from."""
         with as_arguments():
             return resolve(CAPTIONER, self.checkpoints_dir, self.dataset_name, self.captioner_name)
 
@@ -111,21 +113,21 @@ class Lamp:
 
     @cached_property
     def lamp_run(self) -> Run:
-        """The run of the LaMP that searches. Raises `UserError` if there is none or several."""
+        """The LaMP run for `search`. Raises `UserError` if there is none, or several to choose from."""
         with as_arguments():
             return resolve(LAMP, self.checkpoints_dir, self.dataset_name, self.lamp_name)
 
     @cached_property
     def reader(self) -> LanguageMotion:
-        """The LaMP that searches."""
+        """The LaMP for `search`, loaded on first use."""
         return LanguageMotion.load(*self.lamp_run.address, loader=self.loader)
 
     @cached_property
     def knowledge(self) -> Knowledge | None:
-        """What the generator's weights know; None if their run has no index of captions."""
+        """Scores how well the generating weights know a prompt; None if their run has no index of training captions."""
         return Knowledge.load(self.runs.masked.folder)
 
-    # What they do
+    # Tasks
 
     def generate(
         self,
@@ -137,30 +139,31 @@ class Lamp:
         loop: bool = False,
         **sampling: float | None,
     ) -> Any:
-        """Motions of a prompt or of a list of prompts.
+        """Generate motions from a prompt or a list of prompts.
 
         Args:
             prompt: a string, or a list of strings.
-            frames: length in frames, one for all prompts or one each; None: predicted.
-            samples: how many motions of each prompt; None: one, not in a list.
-            join: one motion that follows all prompts, one after the other.
-            loop: motions whose end leads into their start.
+            frames: length in frames: one number for all prompts, or a list with one number per prompt; None: predicted.
+            samples: number of motions per prompt; None: one motion, which is not returned in a list.
+            join: generate one motion that follows all prompts, one after the other.
+            loop: generate motions whose end leads into their start.
             sampling: fields of `SamplingSettings`: seed, time_steps, cond_scale, res_cond_scale, temperature, topkr,
                 choice_temperature, stepwise, layered; None: the defaults of gen_t2m.py.
 
         Returns:
-            a `Motion`; a list of them for a list of prompts, or with `samples`; with both, a list per prompt.
+            a `Motion` for one prompt; a list of motions for a list of prompts, or for one prompt with `samples`; a list of lists,
+            one per prompt, for a list of prompts with `samples`. A joined motion counts as the motion of one prompt.
         """
-        texts, alone = strings(prompt, "prompt")
-        drawn = [sample.motion for sample in self.samples(texts, frames, samples, join, loop, **sampling)]
+        texts, is_single = strings(prompt, "prompt")
+        motions = [sample.motion for sample in self.samples(texts, frames, samples, join, loop, **sampling)]
         if samples is None:
-            return drawn[0] if alone or join else drawn
-        return drawn if alone or join else [drawn[k :: len(texts)] for k in range(len(texts))]
+            return motions[0] if is_single or join else motions
+        return motions if is_single or join else [motions[k :: len(texts)] for k in range(len(texts))]
 
     def samples(
         self, texts: list[str], frames: Any, samples: int | None, join: bool, loop: bool, **sampling: float | None
     ) -> Iterator[Sample]:
-        """The motions of `generate` as numbered samples, for a record of results."""
+        """Like `generate`, but yields `Sample`s, which have sample numbers."""
         with as_arguments():
             repeats = 1 if samples is None else whole(samples, "samples")
             config = settings(GenT2M, sampling, repeat_times=repeats, join=join, loop=loop)
@@ -183,29 +186,29 @@ class Lamp:
         samples: int | None = None,
         **sampling: float | None,
     ) -> Any:
-        """The motion with sections regenerated.
+        """Regenerate sections of a motion.
 
         Args:
             motion: a `Motion`, a motion file, or an array of joints or features.
             prompt: text for the sections; "": in-betweening without text.
-            frames: (first, end) of a section, or several such pairs; numbers that are not whole, such as (0.3, 0.6), are fractions
-            of the motion.
-            before, after: frames to add at either end.
+            frames: (first, end) of a section, or a list of such pairs. Whole numbers are frames; others, such as (0.3, 0.6), are
+                fractions of the motion.
+            before, after: number of frames to add at either end.
             loop: add frames after the end that lead back to the start.
             samples, sampling: as in `generate`.
 
         Returns:
-            a `Motion`, or with `samples` a list.
+            a `Motion`, or a list of motions with `samples`.
         """
         with as_arguments():
-            drawn = [sample.motion for sample in self.edits(motion, prompt, frames, before, after, loop, samples, **sampling)]
-        return drawn[0] if samples is None else drawn
+            motions = [sample.motion for sample in self.edits(motion, prompt, frames, before, after, loop, samples, **sampling)]
+        return motions[0] if samples is None else motions
 
     def edits(
         self, motion: Any, prompt: str, frames: Any, before: int, after: int, loop: bool, samples: int | None,
         **sampling: float | None,
     ) -> Iterator[Sample]:  # fmt: skip
-        """The motions of `edit` as numbered samples."""
+        """Like `edit`, but yields `Sample`s, which have sample numbers."""
         with as_arguments():
             text = strings(prompt, "prompt")[0][0] if prompt else ""
             added = {"before": whole(before, "before"), "after": whole(after, "after")}
@@ -219,58 +222,57 @@ class Lamp:
             yield from looped(*arguments) if loop else edited(*arguments, report=silent)
 
     def caption(self, motion: Any) -> Any:
-        """A caption of a motion, or a list of captions for a list of motions.
+        """Caption a motion, or each motion of a list.
 
-        A motion longer than the models see at once (196 frames) is captioned window by window, and the captions are joined by
-        arrows.
+        A motion longer than the maximum window (196 frames) is captioned window by window, and the captions are joined by arrows.
         """
         if isinstance(motion, (list, tuple)):
             return [self.caption(one) for one in motion]
         return " → ".join(dict.fromkeys(window.captions[0][0] for window in self.captions(motion)))
 
     def captions(self, motion: Any, count: int = 1) -> list[CaptionedWindow]:
-        """The `count` best captions of each window of a motion, with start and end in seconds."""
+        """The `count` best captions of each window of a motion, with the window's start and end in seconds."""
         with as_arguments():
             spec = get_spec(self.captioner_run.dataset_name)
             config = GenM2T(num_captions=max(1, whole(count, "count")))
-            rows = {MOTION: source_of(as_motion(motion, spec), spec, "motion").features.numpy()}
+            rows = {NO_FILE: source_of(as_motion(motion, spec), spec, "motion").features.numpy()}
             windows = windows_of(rows, config.window, self.captioner.stride)
             return caption_windows(self.captioner, windows, Search.of(config), config, spec.fps)
 
     def search(self, query: Any, folder: str | Path | None = None, top: int = EvalRetrieval.top) -> Any:
-        """The motions of a folder that fit a text best, or that are most similar to a motion.
+        """Find the motions in a folder that match a text best, or that are most similar to a motion.
 
         Args:
             query: a string, a list of strings, or a `Motion`.
-            folder: motion files, or a dataset; None: the dataset of the LaMP run.
-            top: how many.
+            folder: folder of motion files, or a dataset folder; None: the dataset of the LaMP run.
+            top: number of motions to return.
 
         Returns:
-            a list of `Hit`s (file, start, end, score; `hit.motion()` reads it), or for a list of strings one such list each.
+            a list of `Hit`s (file, start, end, score; `hit.motion()` reads the motion), or one such list per string for a list.
         """
         with as_arguments():
             top, spec = max(1, whole(top, "top")), get_spec(self.lamp_run.dataset_name)
             folder = Path(folder) if folder else spec.root
-            inside = folder / "new_joint_vecs"  # of a dataset folder
+            features = folder / "new_joint_vecs"  # exists in a dataset folder
             if isinstance(query, Motion):
                 rows = source_of(query, spec, "query").features[: spec.max_motion].numpy()
-                queries, alone = [embed(self.reader, spec, [rows], 0)["features"][0]], True
+                queries, is_single = [embed(self.reader, spec, [rows], 0)["features"][0]], True
             else:
-                texts, alone = strings(query, "query")
+                texts, is_single = strings(query, "query")
                 queries = self.reader.embed_texts(texts)
-            index = open_index(self.reader, spec, inside if inside.is_dir() else folder)
+            index = open_index(self.reader, spec, features if features.is_dir() else folder)
             hits: list[list[Hit]] = [index.search(vector, top) for vector in queries]
-            return hits[0] if alone else hits
+            return hits[0] if is_single else hits
 
     def known(self, prompt: Any) -> Any:
-        """How well the weights know a prompt (`Known`: score, nearest, reason, note), or a list of prompts.
+        """How well the weights know a prompt, or each prompt of a list (`Known`: score, nearest, reason, note).
 
-        None if the weights have no index of training captions and the prompt is English.
+        If the weights have no index of training captions, only the language is checked; the result is None for an English prompt.
         """
-        texts, alone = strings(prompt, "prompt")
+        texts, is_single = strings(prompt, "prompt")
         results: list[Known | None] = [self.knowledge(text) if self.knowledge else in_english(text) for text in texts]
-        return results[0] if alone else results
+        return results[0] if is_single else results
 
 
 def silent(_: str) -> None:
-    """A `say` function that prints nothing."""
+    """A `report` function that prints nothing."""

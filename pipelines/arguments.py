@@ -1,5 +1,7 @@
-"""Conversion of the Python API's arguments (strings, numbers, lists, arrays, tensors) to the scripts' settings, with clear
-errors."""
+"""Converts arguments of the Python API (strings, numbers, lists, arrays, tensors) to the settings of the scripts, and checks them.
+
+Every function raises `UserError` for an invalid argument.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,20 @@ from motion.features import features_to_joints
 from motion.files.read import FileMotion
 from motion.spec import DatasetSpec
 from options.generate import Sampling
-from pipelines.outputs import check_flags
+from pipelines.setup import check_flags
 from pipelines.text2motion import SamplingSettings
 from utils.errors import UserError
 
 Config = TypeVar("Config", bound=Sampling)
-ARGUMENTS = {"mask_edit_section": "frames", "text_prompt": "prompt", "motion_length": "length", "repeat_times": "samples"}
+ARGUMENTS = {
+    "mask_edit_section": "frames", "text_prompt": "prompt", "motion_length": "length", "repeat_times": "samples",
+}  # flag → argument, where their names differ  # fmt: skip
 SETTINGS = tuple(field.name for field in fields(SamplingSettings))
 
 
 @contextmanager
 def as_arguments() -> Iterator[None]:
-    """A context in which errors name arguments instead of flags."""
+    """A context in which error messages name arguments instead of flags."""
     try:
         yield
     except UserError as error:
@@ -39,33 +43,33 @@ def as_arguments() -> Iterator[None]:
 
 
 def strings(value: Any, name: str) -> tuple[list[str], bool]:
-    """A list of texts, and whether a single one was given. Raises `UserError` for other types and for empty texts."""
-    alone = isinstance(value, str)
-    texts = [value] if alone else value
+    """A list of texts from a text or a list of texts, and whether it was a single text. Raises `UserError` for empty texts."""
+    is_single = isinstance(value, str)
+    texts = [value] if is_single else value
     if not isinstance(texts, (Sequence, np.ndarray)) or len(texts) == 0 or not all(isinstance(text, str) for text in texts):
         raise UserError(f"{name}: {short(value)}; give a string, or a list of strings")
-    return [checked(str(text), name) for text in texts], alone
+    return [checked(str(text), name) for text in texts], is_single
 
 
 def whole(value: Any, name: str) -> int:
-    """An int from a number, or from a tensor or array with one element. Raises `UserError` otherwise."""
+    """An int from a whole number, or from a tensor or array with one element."""
     number = real(value, name)
     if number != int(number):
-        raise UserError(f"{name}: {short(value)} is no whole number")
+        raise UserError(f"{name}: {short(value)} is not a whole number")
     return int(number)
 
 
 def real(value: Any, name: str) -> float | int:
-    """A finite float from a number, or from a tensor or array with one element. Raises `UserError` otherwise."""
+    """A finite number from a number, or from a tensor or array with one element."""
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic)) and np.prod(value.shape) == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
-        raise UserError(f"{name}: {short(value)} is no number")
+        raise UserError(f"{name}: {short(value)} is not a number")
     return value
 
 
 def lengths(value: Any, count: int) -> list[int | None]:
-    """Frames of each of `count` prompts, from one number for all, one each, or None to predict them."""
+    """Lengths in frames for `count` prompts, from one number for all, a list of numbers, or None to predict them."""
     if value is None:
         return [None] * count
     if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -78,7 +82,7 @@ def lengths(value: Any, count: int) -> list[int | None]:
 
 
 def sections(value: Any) -> list[str]:
-    """`frames` of an edit, one pair or several, in the format of --mask_edit_section."""
+    """Convert the `frames` of an edit, one pair or several, to the format of --mask_edit_section."""
     if value is None:
         return []
     if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -89,20 +93,20 @@ def sections(value: Any) -> list[str]:
     return [",".join(str(real(edge, "frames")) for edge in pair) for pair in pairs]
 
 
-def settings(config_class: type[Config], given: dict[str, Any], **more: Any) -> Config:
-    """The settings of a script with some changed: its defaults, with the values `given` for sampling."""
-    if unknown := sorted(set(given) - set(SETTINGS)):
-        raise UserError(f"no argument '{unknown[0]}'; sampling takes {', '.join(SETTINGS)}")
-    numbers = {
-        name: (whole if name in ("seed", "time_steps") else real)(value, name) for name, value in given.items() if value is not None
-    }
-    config = config_class(**numbers, **more)
+def settings(config_class: type[Config], sampling: dict[str, Any], **others: Any) -> Config:
+    """The settings of a script: its defaults, with the values of `sampling` that are not None and of all `others`."""
+    if unknown := sorted(set(sampling) - set(SETTINGS)):
+        raise UserError(f"unknown argument '{unknown[0]}'; arguments for sampling: {', '.join(SETTINGS)}")
+    given = {name: value for name, value in sampling.items() if value is not None}
+    numbers = {name: (whole if name in ("seed", "time_steps") else real)(value, name) for name, value in given.items()}
+    config = config_class(**numbers, **others)
     check_flags(config)
     return config
 
 
 def as_motion(value: Any, spec: DatasetSpec) -> Motion:
-    """A `Motion` from a `Motion`, a file, or an array of joints (T, J, 3) in metres or features (T, D) at the dataset's rate."""
+    """A `Motion` from a `Motion`, a file, or an array at the dataset's frame rate: joints (T, J, 3) in metres, or features (T, D).
+    """
     if isinstance(value, Motion):
         return value
     if isinstance(value, (str, Path)):
@@ -119,7 +123,7 @@ def as_motion(value: Any, spec: DatasetSpec) -> Motion:
 
 
 def short(value: Any) -> str:
-    """A value as short text for an error message."""
+    """A short description of a value for an error message."""
     if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim:
         return f"an array of shape {tuple(value.shape)}"
     text = repr(value)

@@ -1,4 +1,4 @@
-"""The best of several motions for each prompt, as LaMP's matching head ranks them."""
+"""Generation of several motions per prompt, of which LaMP's matching head selects the best."""
 
 from __future__ import annotations
 
@@ -24,8 +24,14 @@ def best_motions(
 ) -> tuple[Tensor, Tensor]:
     """Generate `candidates` motions for each of B prompts and keep the one with the highest log-odds of matching its prompt.
 
-    Candidate c of sample n is drawn as sample `n · candidates + c`, so a motion does not depend on the prompts beside it.
-    `lengths` (B,) in frames, None: predicted. Returns features (B, T, D) in the dataset's own units and lengths (B,).
+    Candidate c of sample n has the sample number `n · candidates + c`, so a motion does not depend on the other prompts.
+
+    Args:
+        lengths: (B,) in frames; None: predicted.
+        first_sample: n of the first prompt; those of the other prompts follow.
+
+    Returns:
+        features (B, T, D) in the dataset's own units, and lengths (B,) in frames.
     """
     texts = [prompt for prompt in prompts for _ in range(candidates)]
     frames = None if lengths is None else lengths.repeat_interleave(candidates)

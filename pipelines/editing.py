@@ -1,11 +1,11 @@
-"""Motion editing: sections before, within or after a motion are regenerated (MoMask section 3.5, temporal in-painting).
+"""Motion editing: generate sections before, within or after a motion (MoMask section 3.5, temporal in-painting).
 
-The motion is tokenised; tokens of the sections are generated, all others are given. The result is the decoded motion within the
-sections and the source elsewhere, with a short cross-fade just outside the sections. Features store the root's velocity, not its
-position, so the path stays continuous. A transformer with causal attention does not see what follows a section; there, only the
-cross-fade connects the two.
+The motion is tokenised. The tokens of the sections are generated, and all other tokens are given. The result is the decoded motion
+within the sections and the source elsewhere, with a short cross-fade just outside the sections. Features store the velocity of the
+root, not its position, so the path stays continuous. A transformer with causal attention does not see what follows a section; then
+only the cross-fade connects the section with what follows.
 
-Source (T, D) features in the dataset's own units → features (B, T', D) of B takes; codes (B, L, Q).
+Shapes: source features (T, D) in the dataset's own units → features (B, T', D) of B results, with codes (B, L, Q).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.long_motion import Window, fill, pieces
-from pipelines.seams import CONTEXT, nearness, soften
+from pipelines.long_motion import pieces
+from pipelines.seams import CONTEXT, Window, fill, nearness, soften
 from pipelines.text2motion import SamplingSettings, TextToMotion
 
 
 class Edited(NamedTuple):
-    """B takes of an edit."""
+    """B results of an edit."""
 
     features: Tensor  # (B, T', D), in the dataset's own units
-    codes: Tensor  # (B, L, Q), −1 on upper layers of new tokens where there is no residual model
-    weight: Tensor  # (T',) how much of each frame is new: 1 within sections, 0 where it is the source's
+    codes: Tensor  # (B, L, Q); without a residual model, −1 in the residual layers of new tokens
+    weight: Tensor  # (T',) weight of the generated motion in each frame: 1 within sections, 0 where the source is unchanged
 
 
 @torch.no_grad()
@@ -48,73 +48,79 @@ def edit(
     """Regenerate sections of `source` (T, D), and optionally add frames before and after it.
 
     Args:
-        sections: (first, end) of each in frames; moved to the nearest token boundaries, at least one token.
+        sections: (first, end) of each section in frames, rounded to token boundaries; a section has at least one token.
         prompt: text for the sections; "": in-betweening without text.
-        before, after: frames to add at either end, whole tokens.
-        takes: B, number of results; take b is sample `first_sample + b`.
-        longest: maximum tokens that the transformers see. Longer motions are edited in windows around the sections.
-        sampling: default: the weights' own.
+        before, after: number of frames to add at either end, multiples of the token length.
+        takes: number of results, B.
+        longest: maximum number of tokens that the transformers see. Longer motions are edited in windows around the sections.
+        sampling: None: the defaults for the weights (`model.sampling`).
+        first_sample: sample number of the first result; those of the other results follow.
 
     Returns:
-        B takes of before + T + after frames. If the last section reaches the source's end, or frames are added after it, frames
-        beyond the source's last whole token are left out.
+        B results of before + T + after frames. If the last section reaches the end of the source, or frames are added after it,
+        frames of the source beyond its last whole token are left out.
 
     Raises:
-        UserError: the source has another width than the tokeniser's motions, or is shorter than a token.
+        UserError: the source has a different number of features than the tokeniser, or is shorter than a token.
     """
     stride, source = model.tokeniser.stride, source.to(model.mean)
     codes = model.tokeniser.encode(((source - model.mean) / model.std)[None])  # (1, L, Q)
     whole = codes.shape[1] * stride
-    wanted = F.pad(within(sections, codes.shape[1], stride), (before // stride, after // stride), value=True)
-    assert wanted.any() and before % stride == after % stride == 0
-    new = wanted[:, None].to(codes.device)
-    codes = F.pad(codes, (0, 0, before // stride, after // stride)).masked_fill(new, -1).repeat(takes, 1, 1)
+    new = F.pad(tokens_in(sections, codes.shape[1], stride), (before // stride, after // stride), value=True)  # (L,)
+    assert new.any() and before % stride == after % stride == 0
+    mask = new[:, None].to(codes.device)
+    codes = F.pad(codes, (0, 0, before // stride, after // stride)).masked_fill(mask, -1).repeat(takes, 1, 1)
 
     condition = model.encoder([prompt]) if prompt else source.new_zeros(1, model.encoder.dim)
-    spans = spans_of(wanted.tolist(), longest)
-    reach = CONTEXT if prompt else longest  # a prompt describes what the transformers see, so they see little else than its section
-    windows = [Window(start, stop, condition) for start, stop in windows_around(spans, len(wanted), longest, reach)]
+    spans = spans_of(new.tolist(), longest)
+    reach = CONTEXT if prompt else longest  # a prompt describes all that the transformers see, so they see only its section
+    windows = [Window(start, stop, condition) for start, stop in windows_around(spans, len(new), longest, reach)]
     codes = fill(model, codes, windows, sampling=sampling or model.sampling, first_sample=first_sample)
 
-    made, _ = model.features(codes, torch.full((takes,), len(wanted), device=source.device))
-    seams = [edge * stride for span in spans for edge in span if 0 < edge < len(wanted)]
-    weight = torch.where(wanted.repeat_interleave(stride), 1, nearness(made.shape[1], seams)).to(made)
-    features = torch.lerp(F.pad(source[:whole], (0, 0, before, after)), soften(made, seams), weight[:, None])
-    if not wanted[-1]:
-        rest = source[whole:]
-        features = torch.cat((features, rest.expand(takes, -1, -1)), dim=1)
-        weight = F.pad(weight, (0, len(rest)))
+    generated, _ = model.features(codes, torch.full((takes,), len(new), device=source.device))
+    seams = [edge * stride for span in spans for edge in span if 0 < edge < len(new)]
+    weight = torch.where(new.repeat_interleave(stride), 1, nearness(generated.shape[1], seams)).to(generated)
+    features = torch.lerp(F.pad(source[:whole], (0, 0, before, after)), soften(generated, seams), weight[:, None])
+    if not new[-1]:
+        remaining = source[whole:]  # less than a token
+        features = torch.cat((features, remaining.expand(takes, -1, -1)), dim=1)
+        weight = F.pad(weight, (0, len(remaining)))
     return Edited(features, codes, weight)
 
 
-def within(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> Tensor:
-    """Mask of tokens (L,) nearest to the sections' frames, at least one per section."""
-    wanted = torch.zeros(tokens, dtype=torch.bool)
+def tokens_in(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> Tensor:
+    """Mask (L,) of the tokens in the sections, whose ends are rounded to token boundaries; at least one token per section."""
+    mask = torch.zeros(tokens, dtype=torch.bool)
     for start, stop in sections:
         first = min((start + stride // 2) // stride, tokens - 1)
-        wanted[first : max(first + 1, (stop + stride // 2) // stride)] = True
-    return wanted
+        mask[first : max(first + 1, (stop + stride // 2) // stride)] = True
+    return mask
 
 
-def spans_of(wanted: Sequence[bool], longest: int) -> list[tuple[int, int]]:
-    """Spans (first, end) of tokens to generate. If the motion exceeds `longest`, spans that leave less than `CONTEXT` tokens around
-    them in a window are split."""
-    edges = [0, *(place for place in range(1, len(wanted)) if wanted[place] != wanted[place - 1]), len(wanted)]
-    spans = [(first, last) for first, last in pairwise(edges) if wanted[first]]
-    if len(wanted) <= longest:
+def spans_of(mask: Sequence[bool], longest: int) -> list[tuple[int, int]]:
+    """The spans (first, end) of consecutive True values in a mask of tokens.
+
+    If the motion is longer than `longest`, spans are split so that `CONTEXT` tokens fit on both sides of each in a window.
+    """
+    edges = [0, *(index for index in range(1, len(mask)) if mask[index] != mask[index - 1]), len(mask)]
+    spans = [(first, end) for first, end in pairwise(edges) if mask[first]]
+    if len(mask) <= longest:
         return spans
-    return [piece for first, last in spans for piece in pieces(first, last, longest - 2 * CONTEXT)]
+    return [piece for first, end in spans for piece in pieces(first, end, longest - 2 * CONTEXT)]
 
 
 def windows_around(spans: Sequence[tuple[int, int]], tokens: int, longest: int, reach: int) -> list[tuple[int, int]]:
-    """The window that the transformers see to fill each span: up to `reach` tokens on both sides, but at most `longest` in all,
-    with the span in the centre as far as possible. It ends before the next span, whose tokens are not known yet. One window for all
-    spans if it reaches everything."""
+    """The window (start, stop) that the transformers see when they fill each span.
+
+    It has up to `reach` tokens on both sides of the span and at most `longest` tokens in total, with the span in the centre if
+    possible. It ends before the next span, whose tokens have not been generated yet. If one window can contain the whole motion,
+    the result is this window, for all spans.
+    """
     if tokens <= min(longest, reach):
         return [(0, tokens)]
     windows = []
-    for (first, last), (following, _) in pairwise([*spans, (tokens, tokens)]):
-        least, most = max(0, first - reach), min(tokens, last + reach)
-        start = max(least, min(first - (longest - (last - first)) // 2, most - longest))
-        windows.append((start, min(start + longest, most, following)))
+    for (first, end), (following, _) in pairwise([*spans, (tokens, tokens)]):
+        minimum, maximum = max(0, first - reach), min(tokens, end + reach)
+        start = max(minimum, min(first - (longest - (end - first)) // 2, maximum - longest))
+        windows.append((start, min(start + longest, maximum, following)))
     return windows

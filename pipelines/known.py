@@ -1,11 +1,11 @@
-"""Whether the weights know a prompt: a calibrated score from an index of the training captions.
+"""Estimates whether the weights know a prompt: a calibrated score from an index of the training captions.
 
     knowledge = Knowledge.load(run_folder)
-    knowledge("a person plays the violin")  # Known(0.03, nearest=("a person …", …), reason="no training caption says 'violin'")
+    knowledge("a person plays the violin")  # Known(0.03, nearest=("a person …", …), reason="no training caption contains 'violin'")
 
-The score combines the similarity of the nearest captions to the whole prompt and to each clause, and the similarity of the least
-known word to the words of the captions (`pipelines/caption_index.py`). The weights in `assets/known.json` are fitted and evaluated
-by `python -m benchmarks.known`. Other languages and nonsense are reported as such.
+The score is a logistic regression on similarities of sentence embeddings (`FEATURES`): of the whole prompt, its clauses and its
+words to the captions and words of the index (`pipelines/caption_index.py`). Its coefficients in `assets/known.json` are fitted and
+evaluated by `python -m benchmarks.known`. Prompts in other languages and nonsense are recognised by their words.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from pipelines.conditioner import SentenceEncoder
 from utils.errors import UserError
 
 CALIBRATION = Path(__file__).resolve().parent.parent / "assets" / "known.json"
-NEAREST = 3
-KNOWN = 0.5  # scores below this get a note
+NEAREST = 3  # number of nearest captions in a note
+KNOWN = 0.5  # minimum score of a known prompt; below, a note is printed
 SEVERAL = re.compile(
     r"\b(two|three|several)\s+(people|persons|men|women|friends|players|dancers|boys|girls)\b|\beach other\b|\bcouple\b(?! of)",
     re.I,
@@ -51,7 +51,13 @@ FOREIGN_WORDS = frozenset((
 
 @dataclass(frozen=True)
 class Known:
-    """How well a prompt is known, from 0 to 1, the nearest training captions, and what is missing ("" if nothing is)."""
+    """How well a prompt is known.
+
+    Attributes:
+        score: from 0 to 1.
+        nearest: the nearest training captions.
+        reason: why the prompt is unknown; "" if it is known.
+    """
 
     score: float
     nearest: tuple[str, ...] = ()
@@ -59,7 +65,7 @@ class Known:
 
     @property
     def note(self) -> str:
-        """One line for the user; "" if the prompt is known."""
+        """A message for the user; "" if the prompt is known."""
         if self.score >= KNOWN:
             return ""
         return f"{self.reason}; " + (
@@ -68,7 +74,7 @@ class Known:
 
 
 def language_fault(text: str, vocabulary: set[str]) -> str:
-    """Why a text is no English prompt, judged by its letters and words; "" if it is one."""
+    """Why a text is not an English prompt, by its letters and words; "" if it is. `vocabulary` contains stems of known words."""
     letters = [letter for letter in text if letter.isalpha()]
     words = words_of(text)
     if not letters:
@@ -87,7 +93,7 @@ def language_fault(text: str, vocabulary: set[str]) -> str:
 
 
 class Knowledge:
-    """What a run knows; call it with a prompt."""
+    """Scores prompts with the index of a run: `knowledge(prompt)` returns a `Known`."""
 
     def __init__(self, index: CaptionIndex, encoder: Encoder, calibration: dict | None = None):
         self.index, self.encoder = index, encoder
@@ -96,7 +102,7 @@ class Knowledge:
 
     @classmethod
     def load(cls, folder: Path) -> Knowledge | None:
-        """Load the index in a run's folder; None if there is none."""
+        """Load the index from a run's folder; None if there is no index."""
         if not (folder / FILE).is_file():
             return None
         return cls(CaptionIndex.load(folder), SentenceEncoder())
@@ -109,25 +115,25 @@ class Knowledge:
         weights = np.array(self.calibration["weights"])
         score = float(1 / (1 + np.exp(-(weights @ features + self.calibration["bias"]))))
         nearest = self.nearest(similarity)
-        actions = {self.index.actions[place] for place in np.argsort(-similarity)[:2]}  # of the two nearest captions
-        strange = self.strange_words(prompt)
+        actions = {self.index.actions[index] for index in np.argsort(-similarity)[:2]}  # of the two nearest captions
+        unknown = self.unknown_words(prompt)
         if SEVERAL.search(prompt):
             return Known(min(score, KNOWN / 2), nearest, "the weights move one person, not several")
         if score >= KNOWN and len(actions) == 1 and actions <= self.index.thin:
-            return Known(KNOWN / 2, nearest, f"hardly any training clip shows this ({actions.pop()})")
+            return Known(KNOWN / 2, nearest, f"very few training clips show this action ({actions.pop()})")
         if score >= KNOWN:
             return Known(score, nearest)
         if not any(word in FUNCTION_WORDS or stem(word) in self.stems for word in words_of(prompt)):
             return Known(score, (), "no word of the prompt is in the training captions: nonsense, or not in English")
-        words = (
-            f"no training caption says {', '.join(repr(word) for word in strange)}"
-            if strange
-            else "no training caption is like this"
+        reason = (
+            f"no training caption contains {', '.join(repr(word) for word in unknown)}"
+            if unknown
+            else "no training caption is similar"
         )
-        return Known(score, nearest, words)
+        return Known(score, nearest, reason)
 
     def features(self, prompt: str) -> tuple[np.ndarray, np.ndarray]:
-        """The inputs of the calibration (see `FEATURES`), and the similarity to each caption (N,)."""
+        """The inputs of the regression (see `FEATURES`), and the similarity (N,) of the prompt to each caption."""
         parts, words = clauses(prompt) or [canonical(prompt)], content_words(canonical(prompt))
         rows = embed(self.encoder, [canonical(prompt), *parts, *words])
         similarity = self.index.caption_rows @ rows[0]
@@ -145,10 +151,10 @@ class Knowledge:
         return np.array(values), similarity
 
     def nearest(self, similarity: np.ndarray) -> tuple[str, ...]:
-        """The nearest captions, at most one per action if the actions are known."""
+        """The nearest captions, at most one per action if the index has actions."""
         kept, actions = [], []
-        for place in np.argsort(-similarity):
-            caption, action = self.index.captions[place], self.index.actions[place]
+        for index in np.argsort(-similarity):
+            caption, action = self.index.captions[index], self.index.actions[index]
             if action not in actions or not action:
                 kept.append(caption)
                 actions.append(action)
@@ -156,24 +162,24 @@ class Knowledge:
                 break
         return tuple(kept)
 
-    def strange_words(self, prompt: str) -> list[str]:
+    def unknown_words(self, prompt: str) -> list[str]:
         """The content words of a prompt that no training caption contains."""
         return [word for word in dict.fromkeys(content_words(canonical(prompt))) if stem(word) not in self.stems]
 
 
-FEATURES = ("nearest caption", "mean of the nearest five", "least near clause", "strangest word", "mean of the words")
+FEATURES = ("nearest caption", "mean of the nearest five", "least similar clause", "least similar word", "mean of the words")
 
 
 def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) -> list[dict | None]:
-    """How well the run in `folder` knows each prompt, as JSON-able values or None. Unknown prompts print a `note:` line.
+    """How well the run in `folder` knows each prompt, as JSON-serialisable values or None. A note is printed for unknown prompts.
 
-    For a run without an index, such as a released one, only the language of a prompt is checked.
+    For a run without an index, such as a released one, only the language is checked; the result is None for English prompts.
 
-    With `strict`, raises `UserError` instead of printing notes, and also for a run without an index.
+    With `strict`, raises `UserError` for an unknown prompt instead of printing a note, and for a run without an index.
     """
     knowledge = Knowledge.load(folder)
     if knowledge is None and strict:
-        raise UserError(f"--strict: {folder} holds no {FILE}, which says what the weights know; leave --strict out")
+        raise UserError(f"--strict: {folder} has no {FILE}, the index of known captions; leave --strict out")
     results = {prompt: knowledge(prompt) if knowledge else in_english(prompt) for prompt in dict.fromkeys(prompts)}
     for prompt, known in results.items():
         if known and known.note:
@@ -184,6 +190,6 @@ def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) ->
 
 
 def in_english(prompt: str) -> Known | None:
-    """An unknown result if the prompt is in another language or has no words; else None."""
+    """A `Known` with score 0 if the prompt is not in English or has no words; else None."""
     fault = language_fault(prompt, set())
     return Known(0.0, (), fault) if fault else None

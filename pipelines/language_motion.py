@@ -1,6 +1,6 @@
-"""A trained LaMP with its frozen tokeniser, the tokeniser's statistics, and its WordPiece tokenizer.
+"""A trained LaMP with its motion tokeniser, the statistics of the features, and its WordPiece tokenizer.
 
-Captions are strings; motions are (B, T, D), normalised with the tokeniser's statistics, with lengths (B,) in frames.
+Captions are strings. Motions are features (B, T, D), normalised with these statistics, with lengths (B,) in frames.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from utils.progress import progress
 
 
 class LanguageMotion:
-    """`mean`, `std` (D,) are the statistics of normalised motions. No method computes gradients."""
+    """Embeds and matches captions and motions. `mean` and `std` (D,) are the statistics of the features.
+
+    No method computes gradients. Raises `UserError` if the tokeniser does not fit LaMP.
+    """
 
     def __init__(self, lamp: LaMP, tokeniser: MotionTokeniser, tokenizer: Tokenizer, mean: np.ndarray, std: np.ndarray):
         if tokeniser.stride != lamp.config.stride or tokeniser.config.code_dim != lamp.config.latent_dim:
-            theirs = f"{tokeniser.stride} frames and width {tokeniser.config.code_dim}"
-            ours = f"{lamp.config.stride} frames and width {lamp.config.latent_dim}"
-            raise UserError(f"LaMP reads tokens of {ours}, this tokeniser gives {theirs}; use its own tokeniser")
+            actual = f"{tokeniser.stride} frames and width {tokeniser.config.code_dim}"
+            expected = f"{lamp.config.stride} frames and width {lamp.config.latent_dim}"
+            raise UserError(f"LaMP needs tokens of {expected}, this tokeniser has {actual}; use the one that LaMP was trained on")
         self.lamp, self.tokeniser, self.tokenizer = freeze(lamp), freeze(tokeniser), tokenizer
         self.mean, self.std = mean, std
 
@@ -47,11 +50,9 @@ class LanguageMotion:
         tag: str | None = None,
         loader: Loader | None = None,
     ) -> LanguageMotion:
-        """The LaMP run `name`, or the one that `pipelines.runs` finds, with the tokeniser it was trained on.
+        """Load the LaMP run `name`, or the run that `pipelines.runs` resolves, with the tokeniser it was trained on.
 
-        A `loader` determines the device.
-
-        Raises `UserError` for a run that is missing, not LaMP's, or not the only one.
+        If a `loader` is given, it determines the device. Raises `UserError` if there is no LaMP run, or several to choose from.
         """
         run = resolve(LAMP, checkpoints_dir, dataset_name, name)
         checkpoints_dir, dataset_name, _ = run.address
@@ -62,7 +63,7 @@ class LanguageMotion:
             raise UserError(f"{folder.root}: holds a {metadata['kind']} model, LaMP is needed; train it with train_lamp.py")
         mean, std = Normaliser.load(folder.meta).rows
         tokeniser = lamp.tokeniser
-        if tokeniser is not None:  # a released file, which brings its tokeniser and no vocabulary
+        if tokeniser is not None:  # a released file, which contains its tokeniser but no vocabulary
             tokenizer = find_tokenizer(folder.root, checkpoints_dir, lamp.config.vocab_size - 1)
         else:
             tokeniser, _ = loader(CheckpointFolder(checkpoints_dir, dataset_name, metadata["vq_name"]).root)
@@ -80,21 +81,21 @@ class LanguageMotion:
 
     @torch.no_grad()
     def embed_texts(self, captions: Sequence[str]) -> Tensor:
-        """Unit vectors (N, E) of texts."""
+        """Unit embeddings (N, E) of texts."""
         return self._embed(captions, self.lamp.text_features)
 
     @torch.no_grad()
     def conditions(self, captions: Sequence[str], query: bool = True) -> Tensor:
-        """Conditions (N, H) for a generator: see `LaMP.condition`."""
+        """Text conditions (N, H) for generation; see `LaMP.condition`."""
         return self._embed(captions, lambda ids, lengths: self.lamp.condition(ids, lengths, query))
 
     @torch.no_grad()
     def motion_features(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """Unit vectors (B, Q, E) of motions, one per query."""
+        """Unit embeddings (B, Q, E) of motions, one per query."""
         return self.lamp.motion_features(*self.latents(motion, lengths))
 
     def clip_features(self, clips: Clips) -> Tensor:
-        """Unit vectors (N, Q, E) of clips, which are cut to whole tokens, on the model's device."""
+        """Unit embeddings (N, Q, E) of clips, which are cut to whole tokens, on the model's device."""
         sizes = self.lamp.config
         features = torch.empty(len(clips), sizes.num_queries, sizes.embed_dim, device=self.device)
         with progress(total=len(clips), desc="motions", unit="clip") as bar:
@@ -105,12 +106,12 @@ class LanguageMotion:
 
     @torch.no_grad()
     def project_texts(self, captions: Sequence[str]) -> Tensor:
-        """`embed_texts` before normalisation to unit length: (N, E)."""
+        """Embeddings (N, E) of texts, not normalised to unit length."""
         return self._embed(captions, self.lamp.project_text)
 
     @torch.no_grad()
     def project_motions(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """`motion_features` before normalisation to unit length: (B, Q, E)."""
+        """Embeddings (B, Q, E) of motions, not normalised to unit length."""
         return self.lamp.project_motion(*self.latents(motion, lengths))
 
     @torch.no_grad()
@@ -120,20 +121,20 @@ class LanguageMotion:
 
     @torch.no_grad()
     def match_latents(self, captions: Sequence[str], latents: Tensor, lengths: Tensor) -> Tensor:
-        """`match` for the result of `latents`."""
+        """Like `match`, but takes the motions as returned by `latents`."""
         ids, text_lengths = padded(token_ids(self.tokenizer, captions, self.lamp.config.max_text), self.device)
         return self.lamp.match(ids, text_lengths, latents, lengths)
 
     @torch.no_grad()
     def captions(self, motion: Tensor, lengths: Tensor) -> list[str]:
-        """LaMP's own caption of each motion, by greedy decoding."""
+        """A caption of each motion by LaMP's caption branch, with greedy decoding."""
         ids = self.lamp.caption(*self.latents(motion, lengths), end=self.tokenizer.token_to_id("[SEP]"))
-        words = self.tokenizer.get_vocab_size()  # [DEC] comes after them
+        words = self.tokenizer.get_vocab_size()  # this id is [DEC], which is not in the vocabulary
         return self.tokenizer.decode_batch([[i for i in row if i < words] for row in ids.tolist()])
 
     @torch.no_grad()
     def latents(self, motion: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The tokeniser's encoder outputs (B, N, C), and lengths (B,) in tokens, at least one."""
+        """The outputs (B, N, C) of the tokeniser's encoder, and lengths (B,) in tokens."""
         device = self.device
         motion, lengths = motion.to(device), lengths.to(device)
         return self.tokeniser.encode_latent(motion, lengths), lengths // self.tokeniser.stride

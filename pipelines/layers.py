@@ -17,7 +17,7 @@ from motion.features import features_to_joints, joints_to_features
 from motion.layering import is_gesture, layer, leg_speed, raised_arms
 from motion.skeleton import HUMANML3D
 from pipelines.caption_index import SUBJECT
-from pipelines.steps import PRONOUN, divided, with_subject
+from pipelines.steps import PRONOUN, split_clauses, with_subject
 
 FEATURES = 263  # width of the motions that can be composed: HumanML3D's 22 joints
 WHILE = re.compile(r"\s*,?\s*\b(?:all the while|while|whilst)\b,?\s*", re.IGNORECASE)
@@ -32,7 +32,7 @@ AND = re.compile(r"\s+and\s+", re.IGNORECASE)
 
 
 def layers(prompt: str) -> list[str]:
-    """The two simultaneous actions of a prompt, each as a prompt; the prompt alone if it has one action, or more than two."""
+    """The prompt, followed by its two simultaneous actions, each as a prompt, if it has exactly two."""
     text = " ".join(prompt.split()).rstrip(".! ")
     together = AT_ONCE.sub("", text)
     if together != text:
@@ -40,12 +40,12 @@ def layers(prompt: str) -> list[str]:
     else:
         parts = next((parts for word in (WHILE, AS, WITH) if len(parts := word.split(text)) > 1), [text])
         if not parts[0] and len(parts) == 2:  # "while walking, she waves"
-            parts = list(divided(parts[1]))[::-1]
+            parts = list(split_clauses(parts[1]))[::-1]
     parts = [part.strip(" ,;.") for part in parts]
     if len(parts) != 2 or not all(parts):
         return [prompt]
     subject = next((match[0] for part in parts if (match := SUBJECT.match(part) or PRONOUN.match(part))), "")
-    return [with_subject(part, subject.strip()) for part in parts]
+    return [prompt, *(with_subject(part, subject.strip()) for part in parts)]
 
 
 def composed(whole: Tensor, parts: Sequence[Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:

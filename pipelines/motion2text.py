@@ -1,7 +1,6 @@
-"""Motion to text, the whole pipeline: features → the tokeniser's latents → LaMP's queries → captions.
+"""The motion-to-text pipeline: features → tokeniser latents → LaMP's query outputs → captions, ranked by LaMP's matching head.
 
-Motions are features (B, T, D) in the dataset's own units, zero beyond their lengths (B,) in frames. LaMP's matching head scores
-captions and ranks them.
+Motions are features (B, T, D) in the dataset's own units, zero beyond their lengths (B,) in frames.
 """
 
 from __future__ import annotations
@@ -31,27 +30,29 @@ from utils.checkpoint import RELEASED, CheckpointFolder, find_weights, fingerpri
 from utils.errors import UserError
 from utils.progress import progress
 
-VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")  # of LaMP's release
-SPARE = 3  # candidates for each of several captions: many say the same in the same words
+VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")  # flags of the released scripts
+SPARE = 3  # number of candidates per requested caption if there are several, because many candidates are identical
 
 
 class RankedCaption(NamedTuple):
-    """A caption and its log-odds of matching the motion, by LaMP's matching head (−∞ for an empty caption, NaN if not computed)."""
+    """A caption and its log-odds of matching the motion by LaMP's matching head (−∞ for an empty caption, NaN if not computed)."""
 
     text: str
     match: float
 
 
-Matcher = Callable[[list[str], Tensor], Tensor]  # texts and the rows of their motions (N,) → log-odds (N,) that they fit
+Matcher = Callable[[list[str], Tensor], Tensor]  # N texts and the indices (N,) of their motions → log-odds (N,) of a match
 
 
 class MotionToText:
-    """`reader` is the LaMP that `captioner` was trained with. Raises `UserError` if they do not fit each other."""
+    """A captioner with `reader`, the LaMP that it was trained with. Raises `UserError` if their sizes differ."""
 
     def __init__(self, captioner: MotionReader, reader: LanguageMotion):
-        theirs, ours = captioner.config.prefix_dim, reader.lamp.config.hidden_size
-        if theirs != ours:
-            raise UserError(f"the captioner reads queries of width {theirs}, this LaMP gives {ours}; use its own")
+        expected, actual = captioner.config.prefix_dim, reader.lamp.config.hidden_size
+        if expected != actual:
+            raise UserError(
+                f"the captioner needs queries of width {expected}, this LaMP has {actual}; use the LaMP that it was trained with"
+            )
         self.reader, self.captioner = reader, captioner.read_with_(reader.lamp).eval()
         self.mean, self.std = (torch.as_tensor(row, device=reader.device) for row in (reader.mean, reader.std))
 
@@ -67,29 +68,36 @@ class MotionToText:
         loader: Loader | None = None,
         lm: str = "",
     ) -> MotionToText:
-        """The captioner `name`, a run or a weights file, with LaMP and the tokeniser it was trained on.
+        """Load the captioner `name` with the LaMP and the tokeniser that it was trained on.
 
-        Without a name, `pipelines.runs` finds it in `out_dir` or in `checkpoints_dir`. `lm` is the folder of its language model, or
-        for the released captioner that of OPT's tokeniser; "": the one that the run names, or the default folders.
+        Args:
+            checkpoints_dir, dataset_name: location of the runs; None for any dataset.
+            name: a run or a weights file; "": `pipelines.runs` resolves the only captioner.
+            device: ignored if a `loader` is given.
+            tag: name of the weights, such as "latest"; None: the best.
+            out_dir: another folder in which to look for the captioner first.
+            loader: loads the weights and determines the device.
+            lm: folder of the captioner's language model; for the released captioner, folder of OPT's tokeniser; "": the folder
+                that is stored with the run, or the default folders.
 
-        Raises `UserError` if there is none, if it is not the only one, or if it is no captioner.
+        Raises `UserError` if there is no captioner, or several to choose from, or if `name` is not a captioner.
         """
         run = resolve(CAPTIONER, (out_dir or checkpoints_dir, checkpoints_dir), dataset_name, name)
         path, loader = run.weights(tag), loader or Loader(device)
         model, metadata = load_captioner(path, loader, lm=lm)
         if metadata["kind"] == "caption_opt":
-            from pipelines.released_captioner import ReleasedCaptioner  # which is made of this class
+            from pipelines.released_captioner import ReleasedCaptioner  # not at the top: it imports this module
 
             return ReleasedCaptioner(model, run, loader, Path(checkpoints_dir), lm)
         root = run.checkpoints_dir if run.embedded else checkpoints_dir
         reader = LanguageMotion.load(root, run.dataset_name, metadata.get("lamp_name", ""), loader=loader)
         if metadata.get("lamp") not in (None, reader.fingerprint):
-            raise UserError(f"{path}: was trained with another LaMP than the present '{metadata['lamp_name']}'; train it again")
+            raise UserError(f"{path}: was trained with another LaMP than the current '{metadata['lamp_name']}'; train it again")
         return cls(model, reader)
 
     @property
     def stride(self) -> int:
-        """Frames per token of the motion."""
+        """Frames per motion token."""
         return self.reader.tokeniser.stride
 
     @torch.no_grad()
@@ -103,10 +111,16 @@ class MotionToText:
         candidates: int = 1,
         numbers: Tensor | None = None,
     ) -> list[list[RankedCaption]]:
-        """`count` captions of each motion, the best match first; sampling depends on the motions' `numbers` (B,).
+        """Generate `count` captions of each motion, the best match first.
 
-        They are the best matches among the search's `candidates` (at least `SPARE` per caption if `count` > 1), with different
-        words as far as possible. Raises `UserError` for a motion shorter than a token.
+        Args:
+            features, lengths: the motions.
+            search: settings of beam search or sampling.
+            count: number of captions per motion. Captions with the same words are only used if there are too few others.
+            candidates: number of captions from which LaMP selects the best; if `count` > 1, at least `SPARE` per caption.
+            numbers: (B,) sample numbers, which determine the random numbers of sampling.
+
+        Raises `UserError` for a motion shorter than a token.
         """
         features, lengths = features.to(self.mean), lengths.to(self.mean.device)
         motion = (features - self.mean) / self.std * valid_mask(lengths, features.shape[1])[..., None]
@@ -119,9 +133,10 @@ class MotionToText:
         return [different(captions)[:count] for captions in ranked]
 
     def read(self, motion: Tensor, lengths: Tensor, ranked: bool) -> tuple[Tensor, Tensor | None, Matcher | None]:
-        """Queries (B, P, H) of normalised motions, their base codes (B, N) if the captioner reads them, and how captions match.
+        """Encode normalised motions for the captioner.
 
-        `ranked`: whether there are several captions of each motion to rank.
+        Returns query outputs (B, P, H), base codes (B, N) if the captioner uses them, and a `Matcher`. `ranked` says whether
+        captions will be ranked.
         """
         latents, tokens = self.reader.latents(motion, lengths)
         codes = None
@@ -131,35 +146,35 @@ class MotionToText:
         return queries, codes, lambda texts, rows: self.reader.match_latents(texts, latents[rows], tokens[rows])
 
     def check(self, config: Common, sizes: dict[str, str]) -> None:
-        """Raises `UserError` for one of the released scripts' flags that is not the captioner's or its tokeniser's.
+        """Raise `UserError` if a flag of the released scripts differs from the sizes of the captioner or its tokeniser.
 
-        `sizes`: name of a flag → field of the captioner's config.
+        `sizes` maps names of flags to fields of the captioner's config.
         """
-        check_sizes(self.captioner.config, {flag: (ours, config.legacy.get(flag)) for flag, ours in sizes.items()})
+        check_sizes(self.captioner.config, {flag: (field, config.legacy.get(flag)) for flag, field in sizes.items()})
         check_tokeniser(self.reader, config)
 
 
 def match_all(texts: list[list[str]], matcher: Matcher | None, device: torch.device) -> list[list[float]]:
-    """Log-odds that each of `texts[b]` matches motion b; −∞ for empty texts. Without a matcher the others are NaN."""
+    """Log-odds that each of `texts[b]` matches motion b: −∞ for empty texts, NaN without a matcher."""
     count = len(texts[0])
     scores = torch.full((len(texts) * count,), -torch.inf)
-    flat = [text for some in texts for text in some]
-    if spoken := [index for index, text in enumerate(flat) if text.strip()]:
-        rows = torch.tensor(spoken, device=device) // count
-        matches = matcher([flat[index] for index in spoken], rows) if matcher else torch.full((len(spoken),), torch.nan)
-        scores[spoken] = matches.cpu().float()
+    flat = [text for of_motion in texts for text in of_motion]
+    if nonempty := [index for index, text in enumerate(flat) if text.strip()]:
+        rows = torch.tensor(nonempty, device=device) // count
+        matches = matcher([flat[index] for index in nonempty], rows) if matcher else torch.full((len(nonempty),), torch.nan)
+        scores[nonempty] = matches.cpu().float()
     return scores.unflatten(0, (len(texts), count)).tolist()
 
 
 def caption_windows(
     model: MotionToText, windows: list[Window], search: Search, config: GenM2T, fps: float
 ) -> list[CaptionedWindow]:
-    """The captions of all windows, in order; windows of similar length share a batch."""
+    """Caption all windows. Windows of similar length are batched together; the result has the order of `windows`."""
     captions: list[list[tuple[str, float]]] = [[] for _ in windows]
     with progress(total=len(windows), desc="captions", unit="window") as bar:
         for indices, features, lengths in batches([window.features for window in windows], config.batch_size):
-            asked = {"count": config.num_captions, "candidates": config.candidates, "numbers": torch.tensor(indices)}
-            ranked = model.captions(features, lengths, search=search, **asked)
+            options = {"count": config.num_captions, "candidates": config.candidates, "numbers": torch.tensor(indices)}
+            ranked = model.captions(features, lengths, search=search, **options)
             for index, best in zip(indices, ranked):
                 captions[index] = [(" ".join(text.split()), match) for text, match in best]
             bar.update(len(indices))
@@ -167,18 +182,18 @@ def caption_windows(
 
 
 def different(captions: list[RankedCaption]) -> list[RankedCaption]:
-    """The captions, with those that repeat an earlier one (ignoring punctuation) moved to the end."""
+    """Move captions with the same words as an earlier caption to the end of the list."""
     words = [re.findall(r"\w+", caption.text.lower()) for caption in captions]
     repeated = [of_caption in words[:index] for index, of_caption in enumerate(words)]
-    return [caption for last in (False, True) for caption, repeats in zip(captions, repeated) if repeats == last]
+    return [caption for value in (False, True) for caption, repeats in zip(captions, repeated) if repeats == value]
 
 
 def load_captioner(
     path: Path, loader: Loader, kinds: tuple[str, ...] = CAPTIONER.kinds, lm: str = ""
 ) -> tuple[MotionReader | CaptionOPT, dict]:
-    """The captioner in a weights file, without its LaMP, and its metadata. `lm`: see `MotionToText.load`.
+    """Load a captioner without its LaMP from a weights file, and return it with its metadata. For `lm` see `MotionToText.load`.
 
-    Raises `UserError` for a model of another kind, and for an `lm` of one that has no language model.
+    Raises `UserError` for a model of another kind, and if `lm` is given but the captioner has no language model.
     """
     overrides = {"lm": lm} if lm and kind_of(path) == "caption_lm" else {}
     model, metadata = loader(path, **overrides)
@@ -192,26 +207,30 @@ def load_captioner(
 
 
 def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
-    """Check the tokeniser against a script's legacy flags: its sizes (`VQ_FLAGS`), and --resume_pth or --vq_name.
+    """Raise `UserError` if the legacy flags describe another tokeniser than that of LaMP, which reads no other latents.
 
-    Raises `UserError`, naming both, if they differ, because LaMP reads only latents of its own tokeniser.
+    The flags are the tokeniser's sizes (`VQ_FLAGS`), and --resume_pth or --vq_name.
     """
     given = {flag: config.legacy[flag] for flag in VQ_FLAGS if flag in config.legacy}
     for flag, value in given.items():
-        if value != (ours := getattr(reader.tokeniser.config, flag)):
-            raise UserError(f"--{flag} {value}: LaMP's tokeniser has {ours}; leave the flag out, or say that")
+        if value != (actual := getattr(reader.tokeniser.config, flag)):
+            raise UserError(f"--{flag} {value}: LaMP's tokeniser has {actual}; leave the flag out, or give {actual}")
     if not (name := config.legacy.get("resume_pth") or config.legacy.get("vq_name")):
         return
     source = Path(name) if Path(name).exists() else CheckpointFolder(config.checkpoints_dir, config.dataset_name, name).root
-    free = {flag: given[flag] for flag in ("dilation_growth_rate", "vq_act") if flag in given}  # no shape of a released file tells
-    model, metadata = load_model(source, **(free if find_weights(source).suffix in RELEASED else {}))
+    free = {flag: given[flag] for flag in ("dilation_growth_rate", "vq_act") if flag in given}
+    overrides = free if find_weights(source).suffix in RELEASED else {}  # released files do not store these settings
+    model, metadata = load_model(source, **overrides)
     if metadata["kind"] != "tokeniser" or fingerprint(model) != fingerprint(reader.tokeniser):
         raise UserError(f"{source}: not the tokeniser that LaMP was trained on; leave --resume_pth and --vq_name out")
 
 
 def check_sizes(config: object, flags: dict) -> None:
-    """Raise `UserError` for a size among `flags` (None: not given) that differs from the captioner's."""
-    for flag, (name, given) in flags.items():
-        ours = getattr(config, name, None)
-        if given is not None and given != ours:
-            raise UserError(f"--{flag} {given}: the captioner has {ours}; leave the flag out, or say that")
+    """Raise `UserError` if the value of a flag differs from the captioner's `config`.
+
+    `flags` maps names of flags to (field of the config, value of the flag, or None if it is not given).
+    """
+    for flag, (field, given) in flags.items():
+        actual = getattr(config, field, None)
+        if given is not None and given != actual:
+            raise UserError(f"--{flag} {given}: the captioner has {actual}; leave the flag out, or give {actual}")

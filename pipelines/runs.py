@@ -1,8 +1,8 @@
-"""Resolves which run a script uses; no other module decides this.
+"""Resolves which run a script uses. No other module decides this.
 
-The named run; else the only run of the kind in `<checkpoints_dir>/<dataset>/`; else a downloaded release there; else the
-embedded weights in `assets/demo`. Several candidates are an error that lists them. A damaged file is reported as damaged, never as
-missing. The kind of a run is read from its weights file, not from its name.
+A script uses the named run. Without a name, it uses the only run of the required kind in `<checkpoints_dir>/<dataset>/`, else a
+downloaded release in this folder, else the embedded weights in `assets/demo`. If there are several candidates, an error lists them.
+A damaged file is reported as damaged, not as missing. The kind of a run is read from its weights file, not from its name.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from utils.checkpoint import RELEASED, SUFFIXES, CheckpointFolder, find_weights,
 from utils.errors import UserError
 
 EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "assets" / "demo"
-EMBEDDED = "embedded"  # the name that selects the embedded run of a kind
+EMBEDDED = "embedded"  # name that selects the embedded run of a kind
 
 
 class MissingRun(UserError):
-    """No run of the required kind exists. Damaged files and several candidates raise a plain `UserError`."""
+    """No run of the required kind exists. For damaged files or several candidates, a plain `UserError` is raised."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Kind:
     """A kind of run that a script needs.
 
     Attributes:
-        kinds: `kind` in the metadata of weights files.
-        title: name in messages.
+        kinds: possible values of `kind` in the metadata of the weights file.
+        title: name of the kind for messages.
         flag: the flag that selects a run.
-        remedy: how to get one, for error messages.
-        preferred: name of a run that is used before all others.
+        remedy: how to get such a run, for error messages.
+        preferred: name of a run that is preferred to all others.
     """
 
     kinds: tuple[str, ...]
@@ -62,7 +62,7 @@ EVALUATOR = Kind(
 
 @dataclass(frozen=True)
 class Run:
-    """A run: the folder `<checkpoints_dir>/<dataset_name>/<name>`, or with `path` a folder or weights file anywhere."""
+    """A run: the folder `<checkpoints_dir>/<dataset_name>/<name>` or, if `path` is given, a folder or weights file anywhere."""
 
     checkpoints_dir: Path
     dataset_name: str
@@ -90,17 +90,17 @@ class Run:
         return self.checkpoints_dir == EMBEDDED_DIR
 
     def weights(self, tag: str | None = None) -> Path:
-        """The weights file: the best one, or that of `tag`. Raises `UserError` if there is none."""
+        """The weights file with the name `tag`; None: the best. Raises `UserError` if there is none."""
         return find_weights(self.path or self.folder, tag)
 
     def results(self, checkpoints_dir: str | Path) -> Path:
-        """Folder of evaluation results: `eval` in the run's folder; for an embedded run, a folder in `checkpoints_dir`."""
+        """The folder of evaluation results: `eval` in the run's folder or, for an embedded run, a folder in `checkpoints_dir`."""
         root, name = (Path(checkpoints_dir), f"{EMBEDDED}_{self.name}") if self.embedded else (self.checkpoints_dir, self.name)
         return root / self.dataset_name / name / "eval"
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """Metadata of the weights file: kind, vq_name, text_encoder, …"""
+        """Metadata of the weights file, such as kind, vq_name and text_encoder."""
         path = self.weights()
         if path.suffix not in RELEASED:
             return read_metadata(path)
@@ -120,15 +120,15 @@ class Run:
 
 
 def resolve(kind: Kind, checkpoints_dir: str | Path | Sequence[str | Path], dataset_name: str | None = None, name: str = "") -> Run:
-    """The run to use.
+    """Resolve the run to use, as described at the top of this module.
 
     Args:
         kind: the required kind of run.
         checkpoints_dir: one or several checkpoints folders; the first one with such a run is used.
-        dataset_name: None: any dataset.
-        name: name of the run, path of its folder or weights file, or "embedded"; "": as described above.
+        dataset_name: dataset of the run; None: any dataset.
+        name: name of the run, path of its folder or weights file, or "embedded"; "": the only run.
 
-    Raises `MissingRun` if there is none, `UserError` if there are several, or if the only candidates are damaged.
+    Raises `MissingRun` if there is no such run, and `UserError` if there are several or all candidates are damaged.
     """
     roots = [checkpoints_dir] if isinstance(checkpoints_dir, (str, Path)) else checkpoints_dir
     roots = list(dict.fromkeys(map(Path, roots)))
@@ -145,7 +145,7 @@ def resolve(kind: Kind, checkpoints_dir: str | Path | Sequence[str | Path], data
 
 
 def only(kind: Kind, runs: Sequence[Run], root: Path, datasets: Sequence[str]) -> Run:
-    """The only one of `runs`. Raises `UserError` that lists them if there are several, `MissingRun` if there is none."""
+    """Return the only run in `runs`. Raises `MissingRun` if there is none, and `UserError`, listing all, if there are several."""
     if len(runs) == 1:
         return runs[0]
     if not runs:
@@ -156,9 +156,10 @@ def only(kind: Kind, runs: Sequence[Run], root: Path, datasets: Sequence[str]) -
 
 
 def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bool | None = None) -> list[Run]:
-    """The runs of a dataset that hold weights of these kinds; with `released` only released ones, or only ours.
+    """The runs of a dataset whose weights are of one of these kinds.
 
-    A folder with unreadable weights is skipped with a warning; if there is no other, `UserError` names the file.
+    `released`: True for only released runs, False for only runs of this code, None for both. A run with unreadable weights is
+    skipped with a warning. If there is no other run, a `UserError` names the unreadable file.
     """
     runs, damaged = [], []
     for folder in _folders(root / dataset_name):
@@ -174,12 +175,12 @@ def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bo
     if damaged and not runs:
         raise UserError(damaged[0])
     for reason in damaged:
-        print(f"warning: {reason.partition(';')[0]}; this run is left out", file=sys.stderr)
+        print(f"warning: {reason.partition(';')[0]}; this run is skipped", file=sys.stderr)
     return runs
 
 
 def _folders(root: Path) -> list[Path]:
-    """The folders in `root` with weights files; LaMP's released length estimator is one level deeper."""
+    """The folders with weights files in `root` and its subfolders. LaMP's released length estimator is in a subfolder."""
     folders = {path.parent for pattern in ("*/model", "*/*/model") for path in root.glob(pattern)}
     return sorted(folder for folder in folders if weights_files(folder))
 
@@ -193,7 +194,7 @@ def weights_files(folder: Path) -> list[Path]:
 
 
 def _kind(path: Path) -> str | None:
-    """The kind of a weights file; None for a file of another project. Raises `UserError` for a damaged file."""
+    """The kind of a weights file; None if the file belongs to another project. Raises `UserError` if it is damaged."""
     try:
         return kind_of(path)
     except DamagedFile:
@@ -205,7 +206,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
-    """Whether another weights file of a run shows that its kind is not in `kinds`."""
+    """Whether a run with a damaged weights file is known, from another weights file, to be of a kind that is not in `kinds`."""
     for path in weights_files(folder):
         with suppress(UserError):
             return _kind(path) not in kinds
@@ -213,9 +214,9 @@ def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
 
 
 def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) -> list[Run]:
-    """The candidates of a kind; released ones in the order of preference."""
+    """The runs of a kind to choose from."""
     runs = [run for dataset in datasets for run in runs_in(root, dataset, kind.kinds, released=released)]
-    if kind == MASKED:  # those that fill gaps are companions of the others, if there are any
+    if kind == MASKED:  # gap-filling transformers only accompany other masked transformers, unless there are no others
         runs = [run for run in runs if not run.fills_gaps] or runs
     if not released:
         return runs
@@ -223,7 +224,7 @@ def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) ->
 
 
 def _ready_releases(root: Path, runs: Sequence[Run]) -> list[Run]:
-    """The released masked transformers whose tokeniser exists and fits: LaMP's, else MoMask's."""
+    """The released masked transformer whose tokeniser is available, preferably LaMP's, else MoMask's; [] if there is none."""
     ready = []
     for run in runs:
         tokenisers = runs_in(root, run.dataset_name, ("tokeniser",), released=True)
@@ -243,8 +244,8 @@ def _named(kind: Kind, roots: Sequence[Path], datasets: Sequence[str], name: str
                     return Run(root, dataset, name)
     if not path.exists():
         known = [run.name for dataset in datasets for run in runs_in(roots[0], dataset, kind.kinds)]
-        there = f"there are: {', '.join(known)}" if known else kind.remedy
-        raise MissingRun(f"no {kind.title} '{name}' in {' or '.join(_where(root, datasets) for root in roots)}; {there}")
+        hint = f"available: {', '.join(known)}" if known else kind.remedy
+        raise MissingRun(f"no {kind.title} '{name}' in {' or '.join(_where(root, datasets) for root in roots)}; {hint}")
     folder = path if path.is_dir() else path.parent.parent if path.parent.name == "model" else path.parent
     dataset = next((part for part in reversed(path.resolve().parts) if part in datasets), None)
     if dataset is None and len(datasets) == 1:
@@ -252,7 +253,7 @@ def _named(kind: Kind, roots: Sequence[Path], datasets: Sequence[str], name: str
     elif dataset is None and path.suffix in RELEASED:
         dataset = recognise(path, read_released(path))[0].dataset or None
     if dataset is None:
-        raise UserError(f"{name}: its folders do not name the dataset; give --dataset_name")
+        raise UserError(f"{name}: the path does not contain the name of the dataset; give --dataset_name")
     return Run(folder.parent.parent, dataset, folder.name, path)
 
 
@@ -260,24 +261,30 @@ def _where(root: Path, datasets: Sequence[str]) -> str:
     return str(root / (datasets[0] if len(datasets) == 1 else f"{{{','.join(datasets)}}}"))
 
 
-# Text to motion takes several models that belong together
+# Text to motion needs several models that were trained on the same tokeniser
 
 
 @dataclass(frozen=True)
 class Generator:
-    """The masked transformer and the names of its companions ("": none): residual transformer, length predictor, gap-filling
-    transformer."""
+    """The runs that generate motion.
+
+    Attributes:
+        masked: the masked transformer.
+        res_name, length_name, fill_name: names of the residual transformer, the length predictor and the gap-filling transformer;
+            "": none.
+        resolved: names of the runs that the user has not named.
+    """
 
     masked: Run
     res_name: str
     length_name: str
     fill_name: str = ""
-    found: tuple[str, ...] = ()  # names of those that were not given
+    resolved: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        note = " (--name selects others)" if self.masked.name in self.found and not self.masked.embedded else ""
-        beside = [name for name in self.found if name != self.masked.name and not self.masked.embedded]
-        return ", ".join([str(self.masked), *beside]) + note
+        note = " (--name selects others)" if self.masked.name in self.resolved and not self.masked.embedded else ""
+        companions = [name for name in self.resolved if name != self.masked.name and not self.masked.embedded]
+        return ", ".join([str(self.masked), *companions]) + note
 
 
 def resolve_generator(
@@ -288,12 +295,12 @@ def resolve_generator(
     length_name: str = "",
     fill_name: str = "",
 ) -> Generator:
-    """The models that generate motion.
+    """Resolve the models that generate motion.
 
-    If the masked transformer is named, only named companions are used. Otherwise companions that are not named are resolved: the
-    only residual transformer, length predictor and gap-filling transformer trained on the same tokeniser.
+    If the masked transformer is named, only named companions are used. Otherwise, companions that are not named are resolved: the
+    only residual transformer, length predictor and gap-filling transformer that were trained on the same tokeniser.
 
-    Raises `UserError` as `resolve` does, and for several companions.
+    Raises `UserError` as `resolve` does, and if there are several companions of one kind.
     """
     masked = resolve(MASKED, checkpoints_dir, dataset_name, name)
     released = masked.weights().suffix in RELEASED
@@ -301,18 +308,19 @@ def resolve_generator(
     names = dict(given)
     if not name or name == EMBEDDED or released:
         names = {kind: one or _companion(masked, kind, released) for kind, one in given.items()}
-    found = [masked.name] if not name else []
-    found += [one for kind, one in names.items() if one and not given[kind]]
-    return Generator(masked, names["residual"], names["length"], names["filling"], tuple(found))
+    resolved = [masked.name] if not name else []
+    resolved += [one for kind, one in names.items() if one and not given[kind]]
+    return Generator(masked, names["residual"], names["length"], names["filling"], tuple(resolved))
 
 
 def _companion(masked: Run, kind: str, released: bool) -> str:
-    """The only run of this kind that fits a masked transformer; "" if there is none.
+    """The name of the only run of a kind ("residual", "length" or "filling") that fits a masked transformer; "" if there is none.
 
-    A released residual transformer must have the same tokeniser and text encoder; the released length estimator fits all.
+    The run must have the same tokeniser, and a released run also the same text encoder. The released length estimator fits all
+    released transformers.
     """
     if kind == "filling" and masked.fills_gaps:
-        return ""  # it does that itself
+        return ""  # the masked transformer fills gaps itself
     runs = runs_in(masked.checkpoints_dir, masked.dataset_name, ("masked" if kind == "filling" else kind,), released=released)
     if kind == "filling":
         runs = [run for run in runs if run.fills_gaps]
@@ -323,10 +331,10 @@ def _companion(masked: Run, kind: str, released: bool) -> str:
     if len(runs) > 1 and not released:
         flag = {"residual": "--res_name", "length": "--length_name", "filling": "--fill_name"}[kind]
         names = ", ".join(run.name for run in runs)
-        raise UserError(f"{len(runs)} {kind} models go with {masked.folder} ({names}); {flag} selects one")
+        raise UserError(f"{len(runs)} {kind} models fit {masked.folder} ({names}); {flag} selects one")
     return runs[0].name if runs else ""
 
 
 def _alike(runs: Sequence[Run], masked: Run, *keys: str) -> list[Run]:
-    """The runs whose metadata equal the masked transformer's in these keys."""
+    """The runs with the same metadata as the masked transformer under these keys."""
     return [run for run in runs if all((run.metadata.get(key) or "") == (masked.metadata.get(key) or "") for key in keys)]

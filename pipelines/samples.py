@@ -20,7 +20,8 @@ from pipelines.editing import edit, spans_of
 from pipelines.language_motion import LanguageMotion
 from pipelines.long_motion import join
 from pipelines.looping import cycle_joints, decode_cycle, ends_elsewhere, loop_codes, loop_source
-from pipelines.outputs import Sample, find_generator, to_joints
+from pipelines.outputs import Sample, to_joints
+from pipelines.setup import find_generator
 from pipelines.text2motion import SamplingSettings, TextToMotion
 from utils.errors import UserError, note
 from utils.runtime import Distributed
@@ -28,7 +29,7 @@ from utils.runtime import Distributed
 SHORTEST_LOOP = 4  # tokens
 
 
-def wanted_samples(prompts: list[Prompt], config: GenT2M) -> list[tuple[int, int, str]]:
+def requested_samples(prompts: list[Prompt], config: GenT2M) -> list[tuple[int, int, str]]:
     """Prompt index, repeat and text of every motion, in the order in which they are generated."""
     if config.join:
         return [(0, repeat, joined_text(prompts)) for repeat in range(config.repeat_times)]
@@ -43,9 +44,11 @@ def joined_text(prompts: list[Prompt]) -> str:
 def separate(
     model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings, done: int
 ) -> Iterator[Sample]:
-    """`repeat_times` motions per prompt, generated batch by batch, without the first `done` ones; processes of torchrun share the
-    batches."""
-    samples = [(k, repeat) for k, repeat, _ in wanted_samples(prompts, config)]
+    """Generate `repeat_times` motions per prompt, batch by batch, except the first `done` motions.
+
+    Under torchrun, the batches are distributed over the processes.
+    """
+    samples = [(k, repeat) for k, repeat, _ in requested_samples(prompts, config)]
     generate = generator(model, config)
     size = max(1, config.batch_size // config.candidates)
 
@@ -59,26 +62,26 @@ def separate(
         features, lengths = generate(texts, frames, sampling, first_sample=first)
         joints = to_joints(features, spec).numpy()  # (B, T, J, 3)
         rows = zip(batch, texts, joints, lengths.tolist())
-        for number, ((k, repeat), text, moving, count) in enumerate(rows, start=first):
-            yield Sample(Motion(moving[:count], spec.fps, text), k, repeat, number)
+        for number, ((k, repeat), text, padded, count) in enumerate(rows, start=first):
+            yield Sample(Motion(padded[:count], spec.fps, text), k, repeat, number)
 
     yield from Distributed.from_environment().in_turns(range(done, len(samples), size), batch_from)
 
 
 def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor, Tensor]]:
-    """`model.generate`, or with --candidates a function that keeps the best of several motions by the weights' LaMP."""
+    """`model.generate` or, with --candidates, a function that generates several motions and keeps the best one by LaMP."""
     if config.candidates == 1:
         return model.generate
-    readers = getattr(model.encoder, "parts", [model.encoder])
-    lamp = next((reader.lamp for reader in readers if isinstance(reader, LaMPCondition)), None)
-    if lamp is None:  # the text is read by others: the LaMP beside the weights
+    encoders = getattr(model.encoder, "parts", [model.encoder])
+    lamp = next((encoder.lamp for encoder in encoders if isinstance(encoder, LaMPCondition)), None)
+    if lamp is None:  # LaMP is not a text encoder of these weights: use the only LaMP run in the same folder
         run = find_generator(config).masked
         lamp = LanguageMotion.load(run.checkpoints_dir, run.dataset_name, device=model.mean.device)
     return partial(best_motions, model, lamp, candidates=config.candidates)
 
 
 def lengths_of(model: TextToMotion, prompts: list[Prompt], sampling: SamplingSettings, first: int) -> Tensor | None:
-    """The lengths of a batch in frames, with missing ones predicted; None if all are missing."""
+    """The lengths (B,) of a batch in frames. Missing lengths are predicted; if all are missing, the result is None."""
     given = torch.tensor([prompt.frames or 0 for prompt in prompts])
     if not given.any():
         return None
@@ -93,7 +96,7 @@ def loops(
     model: TextToMotion, batch: list[tuple[int, int]], texts: list[str], frames: Tensor | None, spec: DatasetSpec,
     sampling: SamplingSettings, first: int,
 ) -> Iterator[Sample]:  # fmt: skip
-    """The motions of a batch as cycles."""
+    """Generate the motions of a batch as loops."""
     conditions = model.encoder(texts)
     tokens = model.count_tokens(conditions, frames, seed=sampling.seed, first_sample=first).clamp_min(SHORTEST_LOOP)
     codes = model.draw(conditions, tokens, sampling=sampling, first_sample=first)
@@ -102,7 +105,7 @@ def loops(
         drawn = codes[row : row + 1, :count]
         plain, _ = model.features(drawn, tokens[row : row + 1])
         if ends_elsewhere(plain[0], spec):
-            note(f"'{text}' (repeat {repeat}) ends in another pose than it starts in; its loop goes back within a second or so")
+            note(f"'{text}' (repeat {repeat}) ends in a different pose than it starts in; the loop returns to it in about a second")
         settings = {"longest": longest, "sampling": sampling, "first_sample": first + row}
         cycles = cycle_joints(decode_cycle(model, loop_codes(model, drawn, conditions[row : row + 1], **settings)), spec)[0]
         motion = Motion(cycles[: len(cycles) // 3], spec.fps, text)
@@ -113,7 +116,7 @@ def joined(
     model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings, done: int,
     report: Callable[[str], None] = print,
 ) -> Iterator[Sample]:  # fmt: skip
-    """`repeat_times` motions that follow all prompts, one after the other, without the first `done` ones."""
+    """Generate `repeat_times` motions, except the first `done`. Each follows all prompts, one after the other."""
     texts = [prompt.text for prompt in prompts]
     frames = [prompt.frames for prompt in prompts] if prompts[0].frames else None
     longest = spec.max_motion // model.tokeniser.stride
@@ -131,7 +134,14 @@ def joined(
 
 
 class Plan(NamedTuple):
-    """A plan of an edit: frames of the source, sections to regenerate, and frames added at either end."""
+    """What an edit does, in frames.
+
+    Attributes:
+        frames: number of frames of the source that are used, from its start.
+        sections: (first, end) of the sections to regenerate.
+        before, after: number of frames to add at either end.
+    """
+
     frames: int
     sections: list[tuple[int, int]]
     before: int
@@ -139,25 +149,25 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: EditT2M, frames: int) -> Plan:
-    """The plan for a source of this many frames. Raises `UserError` for lengths out of range, or if there is nothing to edit."""
+    """The plan for a source of `frames` frames. Raises `UserError` for lengths out of range, or if there is nothing to edit."""
     if config.after and config.motion_length:
-        raise UserError("give either --after or --motion_length, which is the length of the whole result")
+        raise UserError("--after and --motion_length (the length of the whole result) cannot be combined; give one of them")
     lengths = {flag: getattr(config, flag) for flag in ("before", "after", "motion_length")}
     before, after, total = (rounded(length, LONGEST, f"--{flag}") if length else 0 for flag, length in lengths.items())
     if total:
         frames = min(frames, total - before)
         if frames < STRIDE:
-            raise UserError(f"--motion_length {total} --before {before}: nothing of the motion is left; ask for a longer one")
+            raise UserError(f"--motion_length {total} --before {before}: no frames of the motion remain; increase --motion_length")
         after = total - before - frames // STRIDE * STRIDE if total > before + frames else 0
     sections = read_sections(config.mask_edit_section, frames)
     if config.loop:
         if sections or before or after:
-            raise UserError("--loop goes with nothing else: edit the motion first, then loop the result")
+            raise UserError("--loop cannot be combined with other edits; edit the motion first, then loop the result")
         if frames < STRIDE * SHORTEST_LOOP:
-            raise UserError(f"--loop: a motion of {frames} frames; {STRIDE * SHORTEST_LOOP} or more are needed")
+            raise UserError(f"--loop: the motion has {frames} frames; at least {STRIDE * SHORTEST_LOOP} are needed")
         return Plan(frames, [], 0, 0)
     if not (sections or before or after):
-        choices = "--mask_edit_section A,B (a part of the motion), --before N or --after N (frames), or --loop"
+        choices = "--mask_edit_section A,B (a section of the motion), --before N or --after N (frames), or --loop"
         raise UserError(f"nothing to edit: give {choices}")
     return Plan(frames, sections, before, after)
 
@@ -166,7 +176,7 @@ def looped(
     model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, sampling: SamplingSettings,
     done: int,
 ) -> Iterator[Sample]:  # fmt: skip
-    """`repeat_times` loops of the motion, without the first `done` ones; each starts at the source's position."""
+    """Generate `repeat_times` loops of the motion, except the first `done`. Each starts at the source's position."""
     longest = spec.max_motion // model.tokeniser.stride
     for first in range(done, config.repeat_times, config.batch_size):
         takes = min(config.batch_size, config.repeat_times - first)
@@ -182,8 +192,10 @@ def edited(
     model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, sampling: SamplingSettings,
     done: int, report: Callable[[str], None] = print,
 ) -> Iterator[Sample]:  # fmt: skip
-    """`repeat_times` edited motions, batch by batch, without the first `done` ones; each keeps the source's position and
-    heading."""
+    """Generate `repeat_times` edited motions, batch by batch, except the first `done`.
+
+    Each keeps the position and heading of the source.
+    """
     stride = model.tokeniser.stride
     before, after = (frames // stride * stride for frames in (plan.before, plan.after))
     for first in range(done, config.repeat_times, config.batch_size):
@@ -194,8 +206,8 @@ def edited(
         )  # fmt: skip
         if first == done:
             new = spans_of((weight == 1).tolist(), len(weight))
-            report(f"new of {len(weight)} frames: " + ", ".join(f"{start} to {stop}" for start, stop in new))
-        kept = int(weight[before : before + plan.frames].argmin())  # the first frame that is wholly the source's
+            report(f"new frames (of {len(weight)}): " + ", ".join(f"{start} to {stop}" for start, stop in new))
+        kept = int(weight[before : before + plan.frames].argmin())  # the first frame that is taken from the source unchanged
         joints = source.place(to_joints(features, spec), before + kept, kept)
         for repeat, result in enumerate(joints.numpy(), start=first):
             yield Sample(Motion(result, spec.fps, prompt or "in-betweening"), repeat=repeat, number=repeat)

@@ -1,20 +1,54 @@
-"""Seams between windows that are generated one after the other: how much context a window sees, and smoothing around seams."""
+"""Generation of token codes window by window, and smoothing of the motion at the seams between windows.
+
+Each window is generated with the last `CONTEXT` tokens before it as context (MoMask section 3.5, repeated in-painting).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-CONTEXT = 3  # tokens of the preceding motion that a window sees; with 5, the previous action continues too often
-FADE = 8  # frames to either side of a seam that are smoothed or cross-faded
-SMOOTHING = 1.5  # frames; standard deviation of the Gaussian
-WINDOW = 2**32  # offset of the sample number from window to window: no two windows of any motions get the same random numbers
+if TYPE_CHECKING:
+    from pipelines.text2motion import SamplingSettings, TextToMotion
+
+CONTEXT = 3  # number of preceding tokens that a window sees; with 5, the previous action continues too often
+FADE = 8  # number of frames on either side of a seam that are smoothed or cross-faded
+SMOOTHING = 1.5  # standard deviation of the Gaussian that smooths a seam, in frames
+SAMPLES_PER_WINDOW = 2**32  # difference of the sample numbers of consecutive windows, which never get the same random numbers
+
+
+class Window(NamedTuple):
+    """A window of tokens start … stop − 1, the same for all B motions or (B,) different ones, and its text conditions."""
+
+    start: int | Tensor
+    stop: int | Tensor
+    condition: Tensor  # of 1 or B texts
+    actions: Sequence[Tensor] = ()  # of two simultaneous actions (`TextToMotion.draw`)
+
+
+@torch.no_grad()
+def fill(
+    model: TextToMotion, codes: Tensor, windows: Sequence[Window], *, sampling: SamplingSettings, first_sample: int = 0
+) -> Tensor:
+    """Generate the missing codes of B motions window by window: those tokens of `codes` (B, L, Q) whose base code is −1."""
+    codes, (B, L, Q) = codes.clone(), codes.shape
+    for number, (start, stop, *conditions) in enumerate(windows):
+        start, stop = (torch.as_tensor(edge, device=codes.device).expand(B) for edge in (start, stop))
+        positions = start[:, None] + torch.arange(int((stop - start).max()), device=codes.device)  # (B, W)
+        given = codes.gather(1, positions.clamp(max=L - 1)[..., None].expand(-1, -1, Q))
+        sample = first_sample + number * SAMPLES_PER_WINDOW
+        condition, *actions = [texts.expand(B, *texts.shape[1:]) for texts in (conditions[0], *conditions[1])]
+        drawn = model.draw(condition, stop - start, given, actions=actions, sampling=sampling, first_sample=sample)
+        rows, columns = ((positions < stop[:, None]) & (given[..., 0] < 0)).nonzero(as_tuple=True)
+        codes[rows, positions[rows, columns], : drawn.shape[2]] = drawn[rows, columns]
+    return codes
 
 
 def nearness(frames: int, seams: Sequence[int]) -> Tensor:
-    """Weights (frames,) that fall from 1 at a seam to 0 at a distance of `FADE` frames. `seams` are frame indices."""
+    """Weights (frames,) that fall linearly from 1 at a seam to 0 at a distance of `FADE` frames. `seams` are frame indices."""
     if not seams:
         return torch.zeros(frames)
     distance = torch.arange(frames)[:, None] + 0.5 - torch.tensor(seams)  # (frames, seams)
@@ -22,7 +56,7 @@ def nearness(frames: int, seams: Sequence[int]) -> Tensor:
 
 
 def soften(features: Tensor, seams: Sequence[int]) -> Tensor:
-    """Features (B, T, D) smoothed over time near the seams; a seam s lies between frames s − 1 and s."""
+    """Smooth features (B, T, D) over time near the seams. A seam s lies between the frames s − 1 and s."""
     T, radius = features.shape[1], round(4 * SMOOTHING)
     offsets = torch.arange(-radius, radius + 1)
     taps = torch.softmax(-0.5 * (offsets / SMOOTHING) ** 2, dim=0)  # a Gaussian that sums to 1

@@ -1,7 +1,8 @@
-"""Text search in a folder of motion files.
+"""Search in a folder of motion files by text or by a motion.
 
-The index holds each motion in pieces of at most `max_motion` frames: features (P, Q, E), fp16, in one file of the user's
-cache or of `--cache_dir`. It is rebuilt when a file is added, removed or changed, and for other weights.
+The motions are divided into pieces of at most `max_motion` frames. The index stores LaMP's embeddings (P, Q, E) of the P pieces as
+float16, in one file in the user's cache or in `--cache_dir`. It is rebuilt if a file is added, removed or changed, or for other
+weights.
 """
 
 from __future__ import annotations
@@ -29,30 +30,30 @@ from utils.checkpoint import drop_old_caches, load_weights, save_weights
 from utils.errors import UserError
 from utils.progress import progress
 
-READ_AT_ONCE = 256  # files whose features are held in memory
-KEPT_EVERY = 8  # such blocks, after which what is done is written down
+READ_AT_ONCE = 256  # number of files per block, whose features are in memory together
+SAVE_EVERY = 8  # number of blocks after which the partial index is saved
 
 
 class Hit(NamedTuple):
-    """A match: the file, the section of it in seconds, and the similarity to the query."""
+    """A section of a motion file that matches a query."""
 
     file: Path
-    start: float
-    end: float
-    score: float
-    whole: bool  # whether the piece is all that there is of the file
+    start: float  # seconds
+    end: float  # seconds
+    score: float  # similarity to the query
+    whole: bool  # whether the section is the only piece of the file
     options: InputOptions = AS_STATED  # how the file is read
 
     def motion(self) -> Motion:
-        """The matching section as a `Motion`, with the caption of its file if there is one (`caption_of`)."""
+        """Read the matching section as a `Motion`, with the caption of the file if there is one (`caption_of`)."""
         motion = read_motion(self.file, self.options)
-        piece = motion[round(self.start * motion.fps) : round(self.end * motion.fps) + 1]
-        return replace(piece, text=caption_of(self.file))
+        section = motion[round(self.start * motion.fps) : round(self.end * motion.fps) + 1]
+        return replace(section, text=caption_of(self.file))
 
 
 @dataclass(frozen=True)
 class MotionIndex:
-    """Piece p is the frames `starts[p] : starts[p] + lengths[p]`, at `fps` a second, of `files[owners[p]]`."""
+    """The index of a folder. Piece p is frames `starts[p] : starts[p] + lengths[p]` of `files[owners[p]]`, at `fps`."""
 
     features: Tensor  # (P, Q, E) float16 unit vectors
     owners: Tensor  # (P,)
@@ -63,7 +64,10 @@ class MotionIndex:
     options: InputOptions = AS_STATED
 
     def search(self, query: Tensor, top: int, pool: str = "max") -> list[Hit]:
-        """The nearest matches of a text (E,), or of a motion (Q, E), which is compared query by query; best first."""
+        """The `top` best matches for the embedding of a text (E,) or of a motion (Q, E), best first.
+
+        For a text, similarities of the Q queries are pooled by "max" or "mean"; for a motion, corresponding queries are compared.
+        """
         if query.ndim == 2:
             scores = self.features.flatten(1).float() @ query.flatten().to(self.features).float() / len(query)
         else:
@@ -71,17 +75,18 @@ class MotionIndex:
             scores = products.amax(1) if pool == "max" else products.mean(1)
         best = scores.topk(min(top, len(scores)))
         owners, starts, lengths = (values[best.indices].tolist() for values in (self.owners, self.starts, self.lengths))
-        alone = (torch.bincount(self.owners)[owners] == 1).tolist()
+        whole_files = (torch.bincount(self.owners)[owners] == 1).tolist()
         return [
             Hit(self.files[owner], start / self.fps, (start + length) / self.fps, score, whole, self.options)
-            for owner, start, length, score, whole in zip(owners, starts, lengths, best.values.tolist(), alone)
+            for owner, start, length, score, whole in zip(owners, starts, lengths, best.values.tolist(), whole_files)
         ]
 
 
 def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: InputOptions = AS_STATED) -> MotionIndex:
-    """The index of all motion files under `folder`, built first if there is none for these files and this model.
+    """Load the index of all motion files under `folder`, and build it first if there is none for these files and this model.
 
-    Files without a motion of the dataset's skeleton are skipped and named on stderr. Raises `UserError` if no motion is left.
+    Files that do not contain a motion of the dataset's skeleton are skipped and listed on stderr. Raises `UserError` if no motion
+    is left.
     """
     files = motion_files(folder)
     facts = [(file.path.removeprefix(str(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -90,21 +95,21 @@ def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: 
         reading.append(json.dumps(read_map(options.joint_map)))
     state = hashlib.sha256(json.dumps([spec.dim, spec.fps, spec.max_motion, facts, *reading]).encode()).hexdigest()
     path = cache_folder(folder, spec.cache_dir) / f"lamp_{model.fingerprint}.safetensors"
-    found = stored(path, state)
-    if found is None:
+    index = stored(path, state)
+    if index is None:
         partial = path.with_suffix(".partial.safetensors")
         tensors, used = build_index(model, spec, [Path(file) for file in files], partial, state, options)
         save_weights(path, tensors, {"kind": "index", "state": state, "files": [str(file.relative_to(folder)) for file in used]})
         partial.unlink(missing_ok=True)
-        print(f"note: the index is kept in {path}; --cache_dir selects another folder", file=sys.stderr)
-        found = load_weights(path)
+        print(f"note: the index is saved in {path}; --cache_dir selects another folder", file=sys.stderr)
+        index = load_weights(path)
     drop_old_caches(path)
-    tensors, metadata = found
+    tensors, metadata = index
     return MotionIndex(**tensors, files=[folder / name for name in metadata["files"]], fps=spec.fps, options=options)
 
 
 def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The content of an index file; None if it is missing, damaged or outdated."""
+    """Read an index file; None if it is missing, damaged, or does not describe the files in `state` (a hash)."""
     try:
         tensors, metadata = load_weights(path)
     except UserError:
@@ -115,8 +120,10 @@ def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] |
 def build_index(
     model: LanguageMotion, spec: DatasetSpec, files: list[Path], partial: Path, state: str, options: InputOptions = AS_STATED
 ) -> tuple[dict[str, Tensor], list[Path]]:
-    """The index's tensors, and the files that `owners` refers to. Progress is saved in `partial`, from which an interrupted run
-    resumes."""
+    """Build the tensors of an index, and the list of files to which `owners` refers.
+
+    The state so far is saved to the file `partial` from time to time, so that an interrupted run can resume.
+    """
     used: list[Path] = []
     faults: list[str] = []
     parts: list[dict[str, Tensor]] = []
@@ -128,20 +135,20 @@ def build_index(
     numbers = {file: number for number, file in enumerate(files)}
     blocks = [files[first : first + READ_AT_ONCE] for first in range(done, len(files), READ_AT_ONCE)]
     with (
-        ThreadPoolExecutor(1) as reader,  # reads a block while the model is busy with the one before
+        ThreadPoolExecutor(1) as reader,  # reads the next block while the model embeds the current one
         progress(total=len(files), initial=done, desc="indexing motions", unit="file") as bar,
     ):
         following = reader.submit(read_block, blocks[0], spec, options) if blocks else None
         for number, block in enumerate(blocks):
-            motions, bad = following.result()
+            motions, new_faults = following.result()
             if number + 1 < len(blocks):
                 following = reader.submit(read_block, blocks[number + 1], spec, options)
-            faults += bad
+            faults += new_faults
             if motions:
                 parts.append(embed(model, spec, list(motions.values()), len(used)))
                 used += motions
             bar.update(len(block))
-            if parts and number % KEPT_EVERY == KEPT_EVERY - 1:
+            if parts and number % SAVE_EVERY == SAVE_EVERY - 1:
                 parts = [joined(parts)]
                 read = done + number * READ_AT_ONCE + len(block)
                 facts = {"done": read, "used": [numbers[file] for file in used], "faults": faults}
@@ -153,19 +160,19 @@ def build_index(
 
 
 def read_block(files: list[Path], spec: DatasetSpec, options: InputOptions) -> tuple[dict[Path, np.ndarray], list[str]]:
-    """The features (T, D) of each file that holds a motion, and what is wrong with the others."""
+    """Read a block of files: the features (T, D) of each file that contains a motion, and messages about all other files."""
     faults: list[str] = []
     motions = {file: motion for file in files if (motion := features_of(file, spec, faults, options)) is not None}
     return motions, faults
 
 
 def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors of several parts of an index, concatenated by name."""
+    """Concatenate the tensors of several parts of an index."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], number: int) -> dict[str, Tensor]:
-    """The index's tensors for motions, features (T, D) each, whose files are numbered from `number` on."""
+    """The tensors of an index for motions with features (T, D). Their files are numbered from `number` upwards."""
     stride = model.tokeniser.stride
     pieces = [
         (owner, start, min(spec.max_motion, len(motion) - start) // stride * stride)
@@ -173,8 +180,8 @@ def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], n
         for start in range(0, max(1, len(motion) - spec.min_frames + 1), spec.max_motion)
     ]
     owners, starts, lengths = np.array([piece for piece in pieces if piece[2]], dtype=np.int64).reshape(-1, 3).T
-    before = np.cumsum([0, *map(len, motions[:-1])])  # where each motion begins in the rows
-    clips = Clips(np.concatenate(motions), list(map(str, owners)), before[owners] + starts, lengths)
+    offsets = np.cumsum([0, *map(len, motions[:-1])])  # first row of each motion
+    clips = Clips(np.concatenate(motions), list(map(str, owners)), offsets[owners] + starts, lengths)
     return {
         "features": model.clip_features(clips).half().cpu(),
         "owners": torch.from_numpy(owners) + number,
@@ -184,7 +191,7 @@ def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], n
 
 
 def caption_of(file: Path) -> str:
-    """The first caption in a motion's text file, which is beside it or in a sibling folder `texts`; "" if there is none."""
+    """The first caption in the text file of a motion, in the same folder or in the sibling folder `texts`; "" if there is none."""
     for path in (file.with_suffix(".txt"), file.parent.parent / "texts" / f"{file.stem}.txt"):
         if path.is_file():
             return path.read_text(encoding="utf-8", errors="replace").strip().partition("\n")[0].partition("#")[0].strip()

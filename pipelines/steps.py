@@ -1,6 +1,7 @@
-"""Divide a prompt that describes a sequence into steps: "a person squats, then jumps" → "a person squats", "a person jumps".
+"""Splits a prompt that describes a sequence of actions into steps: "a person squats, then jumps" → "a person squats", "a person
+jumps".
 
-Only temporal words divide a prompt (then, before, after, afterwards, followed by, first …, having …). Simultaneous actions
+Prompts are split at temporal words only (then, before, after, afterwards, followed by, first …, having …). Simultaneous actions
 ("while", "and") stay in one step.
 """
 
@@ -10,7 +11,7 @@ import re
 
 from pipelines.caption_index import SUBJECT
 
-MOST = 4  # steps; prompts with more are generated as a whole
+MAX_STEPS = 4  # prompts with more steps are not split
 THEN = re.compile(
     r"\s*(?:[,;.]|\.\.\.)?\s*\b(?:and\s+)?(?:then|next|afterwards?|after\s+that|later|finally)\b,?\s*"
     r"|\s*,?\s*\bfollowed\s+by\b\s*",
@@ -26,18 +27,18 @@ PROGRESSIVE = re.compile(r"^(?:\w+ly\s+)?\w{2,}ing\b", re.IGNORECASE)
 
 
 def steps(prompt: str) -> list[str]:
-    """The steps of a prompt in the order in which they happen, each as a prompt. A prompt without a sequence is one step."""
+    """The steps of a prompt in the order in which they happen, each as a prompt. Other prompts are returned as one step."""
     text = " ".join(prompt.split()).rstrip(".! ")
     pieces = (piece.strip(" ,;.") for piece in THEN.split(FIRST.sub("", text)))
     parts = [part for piece in pieces if piece for part in in_order(piece)]
-    if not 2 <= len(parts) <= MOST:
+    if not 2 <= len(parts) <= MAX_STEPS:
         return [prompt]
     subject = next((match[0] for part in parts if (match := SUBJECT.match(part))), "")
     return [with_subject(part, subject) for part in parts]
 
 
 def in_order(text: str) -> list[str]:
-    """Divide a text without "then" at its first "before", "after" or "having". The earlier step comes first in the result."""
+    """Split a text at its first "before", "after" or "having". The step that happens first is returned first."""
     if match := HAVING.match(text):
         earlier, comma, later = text[match.end() :].partition(",")
         return [f"has {earlier.strip()}", later.strip()] if comma and later.strip() else [text]
@@ -47,7 +48,7 @@ def in_order(text: str) -> list[str]:
             continue
         main, subordinate = text[: match.start()].strip(" ,"), text[match.end() :].strip(" ,")
         if not main:  # "before sitting down, she waves"; without a comma: "after a short sprint he leaps"
-            subordinate, main = divided(subordinate)
+            subordinate, main = split_clauses(subordinate)
         elif not (PROGRESSIVE.match(subordinate) or PRONOUN.match(subordinate)):  # "looks after a child", "stands before a wall"
             continue
         if main and subordinate:
@@ -55,12 +56,12 @@ def in_order(text: str) -> list[str]:
     return [text]
 
 
-def divided(text: str) -> tuple[str, str]:
-    """Split a text into subordinate and main clause, at its first comma or before the next subject; ("", "") if there is no main
-    clause."""
-    clause, comma, rest = text.partition(",")
+def split_clauses(text: str) -> tuple[str, str]:
+    """Split a text into a subordinate and a main clause, at its first comma or before its second subject; ("", "") if there is no
+    main clause."""
+    subordinate, comma, main = text.partition(",")
     if comma:
-        return clause.strip(), rest.strip()
+        return subordinate.strip(), main.strip()
     for match in re.finditer(r"\b(?:he|she|they|somebody|someone|a (?:person|man|woman))\b", text, re.IGNORECASE):
         if match.start() > 0:
             return text[: match.start()].strip(), text[match.start() :].strip()
@@ -68,7 +69,7 @@ def divided(text: str) -> tuple[str, str]:
 
 
 def with_subject(text: str, subject: str) -> str:
-    """A step with its subject added if it has none: "jumps" → "a person jumps", "sitting down" → "a person is sitting down"."""
+    """Add the subject to a step that has none: "jumps" → "a person jumps", "sitting down" → "a person is sitting down"."""
     if not subject or SUBJECT.match(text) or PRONOUN.match(text) or NOUNS.match(text):
         return text
     return f"{subject} is {text}" if PROGRESSIVE.match(text) else f"{subject} {text}"

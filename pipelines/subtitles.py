@@ -1,4 +1,4 @@
-"""Captions of motions as text: a table to read, JSON for programs, SubRip subtitles (.srt) for video players."""
+"""Captions of motions as a text table, as JSON, and as SubRip subtitles (.srt)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from utils.errors import readable
 
 
 class CaptionedWindow(NamedTuple):
-    """A window of a motion: file, start and end in seconds, and captions with their log-odds of matching, best first."""
+    """A window of a motion: file, start and end in seconds, and captions with their log-odds of a match, best first."""
 
     file: Path
     start: float
@@ -22,12 +22,12 @@ class CaptionedWindow(NamedTuple):
 
 
 def probability(log_odds: float) -> float:
-    """The probability for log-odds."""
+    """Convert log-odds to a probability."""
     return (1 + math.tanh(log_odds / 2)) / 2
 
 
 def caption_table(windows: Sequence[CaptionedWindow]) -> str:
-    """One line per caption: file, seconds, caption. If motions have several, each is preceded by its probability of matching."""
+    """A table with one line per caption: file, seconds, probability of a match (if windows have several captions), caption."""
     several = any(len(window.captions) > 1 for window in windows)
     rows = [("file", "seconds", *(["match"] if several else []), "caption")]
     for window in windows:
@@ -40,53 +40,56 @@ def caption_table(windows: Sequence[CaptionedWindow]) -> str:
 
 
 def as_json(windows: Sequence[CaptionedWindow], subtitles: dict[Path, str]) -> str:
-    """A list of windows; `subtitles` names the .srt file of each motion that has one."""
+    """The windows as a JSON list. `subtitles` maps motion files to the names of their .srt files."""
     records = []
     for file, start, end, captions in windows:
         ranked = [{"text": text, "match": _rounded(match), "probability": _rounded(probability(match))} for text, match in captions]
-        more = {"subtitles": subtitles[file]} if file in subtitles else {}
-        records.append({"file": str(file), "start": _rounded(start), "end": _rounded(end), "captions": ranked, **more})
+        link = {"subtitles": subtitles[file]} if file in subtitles else {}
+        records.append({"file": str(file), "start": _rounded(start), "end": _rounded(end), "captions": ranked, **link})
     return json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _rounded(value: float) -> float | None:
-    """A number rounded to four decimals; None for log-odds that JSON cannot represent: of an empty caption, or not computed."""
+    """Round a number to four decimals; None for −∞ and NaN (an empty caption, or log-odds not computed), which JSON lacks."""
     return round(value, 4) if math.isfinite(value) else None
 
 
 def srt(windows: Sequence[CaptionedWindow]) -> str:
-    """The subtitles of one motion: the best caption of each window. Equal neighbours are merged; empty ones are left out."""
+    """The subtitles of one motion: the best caption of each window. Equal consecutive captions are merged, empty ones skipped."""
     parts = []
     for text, group in groupby(windows, key=lambda window: window.captions[0][0]):
-        first, *rest = group
+        same = list(group)
         if text:
-            times = f"{clock(first.start)} --> {clock((rest or [first])[-1].end)}"
+            times = f"{clock(same[0].start)} --> {clock(same[-1].end)}"
             parts.append(f"{len(parts) + 1}\n{times}\n{text}\n")
     return "\n".join(parts)
 
 
 def clock(seconds: float) -> str:
-    """A time in SubRip's format: 00:00:09,800."""
+    """A time in SubRip's format, such as 00:00:09,800."""
     minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"
 
 
 def unique_names(files: Sequence[Path], suffix: str) -> dict[Path, str]:
-    """A file name for each file: its stem, numbered if others have the same stem (ignoring case)."""
+    """A unique name with this suffix for each file: its stem, with a number if another file has the same stem (ignoring case)."""
     names: dict[Path, str] = {}
-    taken = {file.stem.casefold() for file in files}
-    given: set[str] = set()
+    stems = {file.stem.casefold() for file in files}
+    used: set[str] = set()
     for file in files:
         name, number = file.stem, 2
-        while name.casefold() in given or (name != file.stem and name.casefold() in taken):
+        while name.casefold() in used or (name != file.stem and name.casefold() in stems):
             name, number = f"{file.stem}_{number}", number + 1
-        given.add(name.casefold())
+        used.add(name.casefold())
         names[file] = f"{name}{suffix}"
     return names
 
 
 def write_captions(folder: Path, windows: Sequence[CaptionedWindow], formats: Sequence[str]) -> None:
-    """Write captions.txt (the table), captions.json and one .srt per motion, as `formats` asks. A motion's windows are adjacent."""
+    """Write captions.txt (the table), captions.json and one .srt per motion, if they are in `formats`.
+
+    The windows of a motion must be consecutive in `windows`.
+    """
     motions = {file: list(group) for file, group in groupby(windows, key=lambda window: window.file)}
     names = unique_names(list(motions), ".srt") if "srt" in formats else {}
     texts = {name: srt(motions[file]) for file, name in names.items()}

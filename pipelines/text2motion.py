@@ -1,7 +1,7 @@
 """The text-to-motion pipeline: prompts → condition → length → base codes → residual codes → motion.
 
 Input: B prompts, and optionally lengths (B,) in frames. Output: features (B, T, D) in the dataset's own units, zero beyond each
-motion's end, and lengths (B,) in frames. A prompt's motion depends on the seed and on its sample number, not on the batch.
+motion's end, and lengths (B,) in frames. The motion of a prompt depends on the seed and its sample number, not on the batch.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from models.vqvae import MotionTokeniser
 from pipelines.conditioner import Conditioner, JointCondition, OwnText, load_conditioner
 from pipelines.layers import FEATURES, composed, layers
 from pipelines.runs import EMBEDDED_DIR
-from pipelines.seams import CONTEXT, WINDOW, soften
+from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW, Window, fill, soften
 from pipelines.steps import steps
 from utils.checkpoint import CheckpointFolder
 from utils.errors import UserError
 from utils.runtime import autocast
 
-EncoderKey = tuple[str, str, bool, str]  # kind, LaMP's run, whether without its queries, BERT folder
-ACTION = WINDOW // 4  # offset of the sample number from one simultaneous action to the next
-SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that a transformer and its tokeniser have in common
+EncoderKey = tuple[str, str, bool, str]  # kind, LaMP run, no_query, BERT folder
+SAMPLES_PER_ACTION = SAMPLES_PER_WINDOW // 4  # difference of the sample numbers of simultaneous actions
+SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that must be equal in a transformer and its tokeniser
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ class SamplingSettings:
     """Settings of sampling.
 
     Attributes:
-        time_steps: sampling steps of the masked transformer.
+        time_steps: number of sampling steps of the masked transformer.
         cond_scale, res_cond_scale: guidance scales of the base and the residual codes; 1: no guidance.
-        temperature: sampling temperature; above 1 more varied, below 1 more certain.
-        topkr: fraction of the codes, the least likely ones, that are never sampled; 0 to 1.
-        seed: random seed; with a sample's number it determines the motion.
-        choice_temperature: strength of the random noise on the confidence by which the masked transformer keeps tokens (MaskGIT);
-            0: the most confident tokens are kept.
+        temperature: sampling temperature; higher values give more varied motions.
+        topkr: fraction of the codes that are never sampled, the least likely ones; 0 to 1.
+        seed: random seed; with the sample number of a motion it determines the motion.
+        choice_temperature: scale of the Gumbel noise on the confidences that determine which tokens the masked transformer keeps
+            at each step; 0: the most confident tokens are kept.
         stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
         layered: generate two simultaneous actions ("walks while waving") separately and compose them, if the weights can fill gaps
-            and one action is a gesture.
+            and one of the actions is a gesture.
     """
 
     time_steps: int = 18
@@ -67,7 +67,7 @@ class SamplingSettings:
     layered: bool = True
 
     def changed(self, flags: Any) -> SamplingSettings:
-        """These settings, with the values of all fields that `flags` has as attributes other than None."""
+        """A copy of these settings in which attributes of `flags` that are not None replace fields of the same name."""
         given = {field.name: getattr(flags, field.name, None) for field in fields(self)}
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
@@ -86,12 +86,20 @@ EMBEDDED_SAMPLING = SamplingSettings(  # best for the embedded weights (docs/exp
 
 
 class TextToMotion:
-    """All models of text to motion. `mean` and `std` (D,) are the statistics with which the tokeniser's motions are normalised.
+    """All models of text to motion.
 
-    Without `residual`, only the base layer is decoded; without `length`, lengths must be given. `filling` is a second masked
-    transformer with full attention, which sees both sides of a gap; it generates the base codes if some of them are given. `reads`
-    gives, for a model (masked, filling, residual, length), the part of the condition that it reads, if that is not all of it. Codes
-    are sampled in `precision` (`utils.runtime.autocast`); everything else is float32.
+    Args:
+        encoder: the text encoder.
+        tokeniser: decodes codes to normalised features.
+        mean, std: (D,) statistics with which the tokeniser's features are normalised.
+        masked: generates base codes.
+        residual: generates the codes of the other layers; None: only the base layer is decoded.
+        length: predicts lengths; None: lengths must be given.
+        filling: a second masked transformer with full attention, which sees both sides of a gap. If it is given, it generates base
+            codes when some of them are given.
+        reads: the part of the condition that a model ("masked", "filling", "residual" or "length") reads, if it does not read all.
+        precision: precision in which codes are sampled (`utils.runtime.autocast`). Everything else is computed in float32.
+
     Raises `UserError` if the parts do not fit together.
     """
 
@@ -123,14 +131,17 @@ class TextToMotion:
 
     def _check_fit(self, kind: str, config) -> None:
         for size in SHARED:
-            theirs, ours = getattr(config, size, None), getattr(self.tokeniser, size)
-            if theirs not in (None, ours):
-                raise UserError(f"the {kind} model was trained on a tokeniser of {size} {theirs}, this one has {ours}; use its own")
+            expected, actual = getattr(config, size, None), getattr(self.tokeniser, size)
+            if expected not in (None, actual):
+                raise UserError(
+                    f"the {kind} model was trained on a tokeniser of {size} {expected}, this one has {actual}; "
+                    "use the one that it was trained on"
+                )
         width = len(self.reads[kind].columns) if kind in self.reads else self.encoder.dim
         if config.cond_dim != width:
             raise UserError(
-                f"the {kind} model takes conditions of width {config.cond_dim}, the text encoder gives {width}; "
-                "use the one it was trained with"
+                f"the {kind} model needs conditions of width {config.cond_dim}, but the text encoder returns width {width}; "
+                "use the encoder that the model was trained with"
             )
 
     @classmethod
@@ -149,9 +160,9 @@ class TextToMotion:
     ) -> TextToMotion:
         """Load the masked transformer `name` with its tokeniser and text encoder, and the other named models.
 
-        `tag` selects weights of the masked transformer, such as "latest"; None: the best. If a `loader` is given, it determines the
-        device. If the tokeniser has one codebook, a residual transformer is ignored with a note. Raises `UserError` for models that
-        are missing or do not fit together.
+        `tag` is the name of the masked transformer's weights, such as "latest"; None: the best. If a `loader` is given, it
+        determines the device. If the tokeniser has one codebook, the residual transformer is ignored and a note is printed. Raises
+        `UserError` for models that are missing or do not fit together.
         """
         loader = loader or Loader(device)
         device = loader.device
@@ -167,7 +178,7 @@ class TextToMotion:
 
         def load_encoder(key: EncoderKey) -> Conditioner:
             kind, lamp_name, no_query, bert = key
-            if kind == "own":  # a released masked transformer that contains its text encoder
+            if kind == "own":  # the released masked transformer contains its text encoder
                 pieces = masked.text.qformer.config.vocab_size - 1  # the last one is [DEC]
                 return OwnText(masked.text, find_tokenizer(folder(name).root, checkpoints_dir, pieces))
             settings = {"lamp_name": lamp_name, "query": not no_query, "bert": bert, "loader": loader}
@@ -176,7 +187,7 @@ class TextToMotion:
         masked, metadata = load("masked", name, tag)
         vq_name = metadata.get("vq_name")
         if not vq_name:
-            raise UserError(f"{folder(name).root}: names no tokeniser; add a line 'vq_name: NAME' to {folder(name).opt}")
+            raise UserError(f"{folder(name).root}: does not name its tokeniser; add a line 'vq_name: NAME' to {folder(name).opt}")
         tokeniser = load("tokeniser", vq_name)[0]
         if res_name and tokeniser.num_quantizers == 1:
             print(f"note: --res_name {res_name} is not used: the tokeniser has one codebook")
@@ -185,12 +196,12 @@ class TextToMotion:
         names = (("filling", "masked", fill_name), ("residual", "residual", res_name), ("length", "length", length_name))
         for part, kind, other in names:
             if other:
-                parts[part], theirs = load(kind, other)
-                keys[part] = encoder_keys(theirs)
-                if not (kind == "length" and theirs.get("released")):  # the released length predictor is for all released models
-                    _check_pair(other, theirs, name, metadata)
+                parts[part], other_metadata = load(kind, other)
+                keys[part] = encoder_keys(other_metadata)
+                if not (kind == "length" and other_metadata.get("released")):  # it fits all released models
+                    _check_pair(other, other_metadata, name, metadata)
         mean, std = (torch.from_numpy(row).to(device) for row in Normaliser.load(folder(vq_name).meta).rows)
-        encoders = {key: load_encoder(key) for key in needed_encoders(keys.values())}  # the masked model's first
+        encoders = {key: load_encoder(key) for key in needed_encoders(keys.values())}  # first that of the masked model
         encoder, reads = next(iter(encoders.values())), None
         if len(encoders) > 1 or len(set(keys.values())) > 1:
             encoder = JointCondition(list(encoders.values()))
@@ -211,7 +222,7 @@ class TextToMotion:
         first_sample: int = 0,
         **changes: float,
     ) -> tuple[Tensor, Tensor]:
-        """Motions of the prompts: features (B, T, D) and lengths (B,) in frames.
+        """Generate motions from prompts: features (B, T, D) and lengths (B,) in frames.
 
         Args:
             prompts: B texts.
@@ -228,91 +239,57 @@ class TextToMotion:
         for _, block in groupby(range(len(prompts)), key=lambda row: [len(step) for step in plans[row]]):
             rows = list(block)
             frames = None if lengths is None else lengths[rows]
-            results.append(self._generate([plans[row] for row in rows], frames, sampling, first_sample + rows[0]))
+            steps = [[self.encoder(texts) for texts in zip(*step)] for step in zip(*(plans[row] for row in rows))]
+            numbers = {"sampling": sampling, "first_sample": first_sample + rows[0]}
+            if len(steps) == 1:
+                condition, *actions = steps[0]
+                tokens = self.count_tokens(condition, frames, seed=sampling.seed, first_sample=numbers["first_sample"])
+                results.append(self.features(self.draw(condition, tokens, actions=actions, **numbers), tokens))
+            else:
+                results.append(self._in_steps(steps, frames, **numbers))
         if len(results) == 1:  # as nearly always: nothing to put together
             return results[0]
         features = pad_sequence([motion for motions, _ in results for motion in motions], batch_first=True)
         return features, torch.cat([frames for _, frames in results])
 
     def plan(self, prompt: str, sampling: SamplingSettings) -> list[list[str]]:
-        """The steps of a prompt; each is its text and, if it consists of two simultaneous actions, the texts of both."""
+        """The steps of a prompt. Each is a list of its text and, if it consists of two simultaneous actions, of their texts."""
         stepwise = sampling.stepwise and self.fills and self.length is not None
-        layered = sampling.layered and self.fills and self.tokeniser.config.dim == FEATURES
-        texts = steps(prompt) if stepwise else [prompt]
-        return [[text, *(actions if layered and len(actions := layers(text)) == 2 else ())] for text in texts]
+        return [self.with_actions(text, sampling) for text in (steps(prompt) if stepwise else [prompt])]
+
+    def with_actions(self, text: str, sampling: SamplingSettings) -> list[str]:
+        """The text, followed by the texts of its two simultaneous actions if it has them and they can be composed."""
+        return layers(text) if sampling.layered and self.fills and self.tokeniser.config.dim == FEATURES else [text]
 
     @property
     def fills(self) -> bool:
-        """Whether base codes can be generated between and after given ones: the model was trained to fill gaps, with full
-        attention."""
+        """Whether base codes can be generated between and after given codes, by a model with full attention that was trained to
+        fill gaps."""
         config = (self.filling or self.masked).config
         return config.attention == "full" and config.infill > 0
 
-    def _generate(
-        self, plans: list[list[list[str]]], lengths: Tensor | None, sampling: SamplingSettings, first_sample: int
-    ) -> tuple[Tensor, Tensor]:
-        """Motions of B plans with the same numbers of steps and actions: features (B, T, D) and lengths (B,) in frames."""
-        steps = [list(zip(*step)) for step in zip(*plans)]  # for each step its texts, and those of its actions, (B,) each
-        conditions = [self.encoder(texts) for texts, *_ in steps]
-        numbers = [first_sample + k * WINDOW for k in range(len(steps))]
-        if len(steps) == 1:
-            tokens = self.count_tokens(conditions[0], lengths, seed=sampling.seed, first_sample=first_sample)
-            return self.features(self._draw_step(steps[0], conditions[0], tokens, None, sampling, first_sample), tokens)
-        return self._in_steps(steps, conditions, numbers, lengths, sampling)
-
-    def _draw_step(
-        self,
-        texts: list[tuple[str, ...]],
-        condition: Tensor,
-        tokens: Tensor,
-        given: Tensor | None,
-        sampling: SamplingSettings,
-        first_sample: int,
-    ) -> Tensor:
-        """Codes (B, L, Q) of a step. `texts` are the B texts of the whole step and, if there are any, of its two actions."""
-        whole = self.draw(condition, tokens, given, sampling=sampling, first_sample=first_sample)
-        if len(texts) == 1:
-            return whole
-        actions = [
-            self.draw(self.encoder(some), tokens, given, sampling=sampling, first_sample=first_sample + number * ACTION)
-            for number, some in enumerate(texts[1:], 1)
-        ]
-        motion, *parts = [self.features(codes, tokens)[0] for codes in (whole, *actions)]
-        frames = tokens * self.tokeniser.stride
-        features, layered = composed(motion, parts, frames)
-        codes = self.tokeniser.encode((features - self.mean) / self.std, frames)[..., : whole.shape[2]]
-        return torch.where(layered[:, None, None], codes.masked_fill(whole < 0, -1), whole)
-
     def _in_steps(
-        self,
-        steps: list[list[tuple[str, ...]]],
-        conditions: list[Tensor],
-        numbers: list[int],
-        lengths: Tensor | None,
-        sampling: SamplingSettings,
+        self, steps: list[list[Tensor]], lengths: Tensor | None, *, sampling: SamplingSettings, first_sample: int
     ) -> tuple[Tensor, Tensor]:
         """Motions of B prompts of K steps each: features (B, T, D) and lengths (B,) in frames.
 
-        Each step is generated with the last `CONTEXT` tokens before it as context. Lengths of steps are predicted, then scaled to
-        the given total length, or down to the longest motion that the transformers have seen.
+        `steps` are the conditions (B, …) of each step and of its actions (see `plan`).
+        Each step is generated with the last `CONTEXT` tokens before it as context. The predicted lengths of the steps are scaled to
+        the given total length. Without given lengths, their sum is limited to the longest motion that the model was trained on.
         """
+        numbers = [first_sample + k * SAMPLES_PER_WINDOW for k in range(len(steps))]
         seed = {"seed": sampling.seed}
-        sizes = [self.count_tokens(step, None, first_sample=n, **seed) for step, n in zip(conditions, numbers)]
+        sizes = [self.count_tokens(step[0], None, first_sample=number, **seed) for step, number in zip(steps, numbers)]
         sizes = torch.stack(sizes, dim=1)  # (B, K)
-        most = self.length.config.classes - 1  # tokens of the longest motion in training
-        wanted = sizes.sum(1).clamp(max=most) if lengths is None else lengths.to(sizes.device) // self.tokeniser.stride
-        ends = (sizes.cumsum(1) * wanted[:, None] / sizes.sum(1, keepdim=True)).round().long()
+        longest = self.length.config.classes - 1  # tokens of the longest motion in training
+        tokens = sizes.sum(1).clamp(max=longest) if lengths is None else lengths.to(sizes.device) // self.tokeniser.stride
+        ends = (sizes.cumsum(1) * tokens[:, None] / sizes.sum(1, keepdim=True)).round().long()  # (B, K)
         starts = F.pad(ends[:, :-1], (1, 0))
-        codes = torch.full((len(sizes), int(wanted.max()), self.tokeniser.num_quantizers), -1, device=sizes.device)
-        for start, end, texts, condition, number in zip(starts.T, ends.T, steps, conditions, numbers):
-            first = (start - CONTEXT).clamp(min=0)
-            positions = first[:, None] + torch.arange(int((end - first).max()), device=codes.device)  # (B, W)
-            inside = positions < end[:, None]
-            index = positions.clamp(max=codes.shape[1] - 1)[..., None].expand(-1, -1, codes.shape[2])
-            drawn = self._draw_step(texts, condition, end - first, codes.gather(1, index), sampling, number)
-            rows, columns = (inside & (positions >= start[:, None])).nonzero(as_tuple=True)
-            codes[rows, positions[rows, columns], : drawn.shape[2]] = drawn[rows, columns]
-        features, frames = self.features(codes, wanted)
+        edges = zip((starts - CONTEXT).clamp(min=0).T, ends.T)
+        windows = [Window(start, stop, step[0], step[1:]) for (start, stop), step in zip(edges, steps)]
+        codes = torch.full((len(sizes), int(tokens.max()), self.tokeniser.num_quantizers), -1, device=sizes.device)
+        codes = fill(self, codes, windows, sampling=sampling, first_sample=first_sample)
+        features, frames = self.features(codes, tokens)
         seams = (starts[:, 1:] * self.tokeniser.stride).tolist()
         softened = [soften(row[None, :length], at)[0] for row, length, at in zip(features, frames.tolist(), seams)]
         return pad_sequence(softened, batch_first=True), frames
@@ -321,10 +298,10 @@ class TextToMotion:
         """Lengths (B,) in tokens, from `lengths` (B,) in frames or predicted from the condition."""
         if lengths is not None:
             if bool((lengths < self.tokeniser.stride).any()):  # before the transfer: a check on the CPU does not wait for the GPU
-                raise UserError(f"{int(lengths.min())} frames are less than one token; ask for {self.tokeniser.stride} or more")
+                raise UserError(f"{int(lengths.min())} frames are less than one token; give at least {self.tokeniser.stride}")
             return lengths.to(condition.device) // self.tokeniser.stride
         if self.length is None:
-            raise UserError("no length predictor is here: give each prompt a length in frames, or train one with --stage length")
+            raise UserError("no length predictor: give each prompt a length in frames, or train a predictor with --stage length")
         return self.length.predict(self.part("length", condition), **noise)
 
     def part(self, model: str, condition: Tensor) -> Tensor:
@@ -342,20 +319,42 @@ class TextToMotion:
         tokens: Tensor,
         given: Tensor | None = None,
         *,
+        actions: Sequence[Tensor] = (),
         sampling: SamplingSettings | None = None,
         first_sample: int = 0,
     ) -> Tensor:
-        """Sample codes (B, L, Q), or (B, L, 1) without a residual transformer, for motions of `tokens` (B,) tokens; −1 after them.
+        """Sample codes (B, L, Q), or (B, L, 1) without a residual transformer.
 
-        Codes in `given` (B, L, Q) are kept in all layers; −1 marks codes to generate.
+        Args:
+            condition: text conditions of the B motions.
+            tokens: (B,) lengths in tokens; codes after the end of a motion are −1.
+            given: (B, L, Q) codes that are kept in all layers, −1 where codes are generated; None: all are generated.
+            actions: text conditions of two simultaneous actions. Their motions are generated too, and composed if one of them is a
+                gesture.
+            sampling: None: the defaults for the weights (`self.sampling`).
+            first_sample: sample number of the first motion; those of the other motions follow.
         """
-        s = sampling or self.sampling
+        sampling = sampling or self.sampling
+        codes, *parts = [
+            self._draw(texts, tokens, given, sampling, first_sample + number * SAMPLES_PER_ACTION)
+            for number, texts in enumerate((condition, *actions))
+        ]
+        if not parts:
+            return codes
+        motion, *motions = [self.features(layer, tokens)[0] for layer in (codes, *parts)]
+        frames = tokens * self.tokeniser.stride
+        motion, layered = composed(motion, motions, frames)
+        encoded = self.tokeniser.encode((motion - self.mean) / self.std, frames)[..., : codes.shape[2]]
+        return torch.where(layered[:, None, None], encoded.masked_fill(codes < 0, -1), codes)
+
+    def _draw(self, condition: Tensor, tokens: Tensor, given: Tensor | None, s: SamplingSettings, first_sample: int) -> Tensor:
+        """The codes of `draw` for one text per motion."""
         draw = {"temperature": s.temperature, "topkr": s.topkr, "seed": s.seed, "first_sample": first_sample}
+        steps = {"time_steps": s.time_steps, "choice_temperature": s.choice_temperature}
         base = None if given is None else given[..., 0]
         part, masked = ("masked", self.masked) if given is None or self.filling is None else ("filling", self.filling)
         with autocast(condition.device, self.precision):
-            schedule = {"time_steps": s.time_steps, "choice_temperature": s.choice_temperature}
-            codes = masked.generate(self.part(part, condition), tokens, base, cond_scale=s.cond_scale, **schedule, **draw)  # (B, L)
+            codes = masked.generate(self.part(part, condition), tokens, base, cond_scale=s.cond_scale, **steps, **draw)  # (B, L)
             if self.residual is None:
                 return codes[..., None]
             return self.residual.generate(
@@ -364,15 +363,17 @@ class TextToMotion:
 
     @torch.no_grad()
     def features(self, codes: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode codes (B, L, Q) of motions of `tokens` (B,) tokens: features (B, T, D) in the dataset's own units, zero after each
-        motion's end, and lengths (B,) in frames."""
+        """Decode codes (B, L, Q) of motions with lengths `tokens` (B,).
+
+        Returns features (B, T, D) in the dataset's own units, zero after the end of each motion, and lengths (B,) in frames.
+        """
         frames = tokens * self.tokeniser.stride
         motion = self.tokeniser.decode(codes, frames) * self.std + self.mean
         return motion * valid_mask(frames, motion.shape[1])[..., None], frames
 
 
 def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
-    """The text encoders that a model was trained with, from its metadata."""
+    """The text encoders with which a model was trained, from its metadata."""
     lamp = (metadata.get("lamp_name") or "", bool(metadata.get("no_query")), "")
     bert = ("", False, metadata.get("bert") or "")
     settings = {"lamp": lamp, "sentence": bert, "words": bert}
@@ -380,8 +381,8 @@ def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
 
 
 def needed_encoders(models: Iterable[tuple[EncoderKey, ...]]) -> list[EncoderKey]:
-    """The different encoders of all models. A `sentence` encoder is omitted if `words` of the same BERT are needed, because their
-    vectors are equal."""
+    """The encoders of all models, without duplicates. A `sentence` encoder is omitted if `words` of the same BERT are needed,
+    because its output is the first row of theirs."""
     keys = list(dict.fromkeys(key for of_model in models for key in of_model))
     return [key for key in keys if key[0] != "sentence" or ("words", *key[1:]) not in keys]
 
@@ -394,8 +395,8 @@ def reading(keys: Sequence[EncoderKey], encoders: dict[EncoderKey, Conditioner],
     return Reading(torch.tensor(columns, device=device), any(key[0] == "words" for key in keys))
 
 
-def _check_pair(other: str, theirs: dict, name: str, ours: dict) -> None:
+def _check_pair(other: str, other_metadata: dict, name: str, metadata: dict) -> None:
     """Raise `UserError` if two models were trained on different tokenisers."""
-    if (theirs.get("vq_name") or "") != (ours.get("vq_name") or ""):
-        described = f"'{other}' was trained with vq_name {theirs.get('vq_name')}, '{name}' with {ours.get('vq_name')}"
+    if (other_metadata.get("vq_name") or "") != (metadata.get("vq_name") or ""):
+        described = f"'{other}' was trained with vq_name {other_metadata.get('vq_name')}, '{name}' with {metadata.get('vq_name')}"
         raise UserError(f"{described}; use models of the same tokeniser")

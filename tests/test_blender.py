@@ -24,7 +24,7 @@ from motion.ik import fit_pose
 from motion.rest import standard_rest, standing
 from motion.skeleton import HUMANML3D
 from options.generate import GenT2M
-from pipelines.outputs import check_flags
+from pipelines.setup import check_flags
 from prepare.synthetic import walker
 from utils.errors import UserError
 

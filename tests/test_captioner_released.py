@@ -359,5 +359,5 @@ def test_motions_of_another_width_are_refused(release):
     meta = release / "checkpoints" / "kit" / "lamp_m2t" / "meta"
     for name in ("mean", "std"):
         np.save(meta / f"{name}.npy", np.ones(251, np.float32))
-    with pytest.raises(UserError, match=r"reads 263 features \(t2m\), not the 251 of kit"):
+    with pytest.raises(UserError, match=r"needs 263 features \(t2m\), but kit has 251"):
         MotionToText.load(release / "checkpoints", "kit", "lamp_m2t")

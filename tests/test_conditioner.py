@@ -188,7 +188,7 @@ def test_which_lamp_is_meant(tmp_path):
 
 
 def test_unknown_encoders_are_refused(tmp_path):
-    with pytest.raises(UserError, match="'word2vec': none of lamp, clip, sentence"):
+    with pytest.raises(UserError, match="'word2vec': not one of lamp, clip, sentence"):
         load_conditioner("word2vec", tmp_path, "open")
 
 

@@ -184,7 +184,7 @@ def test_half_files_and_resume_files_are_no_weights(tmp_path):
     folder.model.mkdir(parents=True)
     for name in (".latest.123.safetensors", "resume.previous.pt", "resume.damaged.pt"):
         (folder.model / name).touch()
-    with pytest.raises(UserError, match="there are: none"):
+    with pytest.raises(UserError, match="available: none"):
         find_weights(folder.root)
     (folder.model / "resume.previous.pt").unlink()
     assert not folder.has_weights()

@@ -131,7 +131,7 @@ def test_what_is_kept_stays_where_it_was(run, capsys):
         assert joints.shape == (60, 22, 3) and joints.dtype == np.float32
         np.testing.assert_allclose(joints[: 32 - FADE], moved(walk())[: 32 - FADE], atol=1e-4)
         assert np.abs(joints[32:44] - moved(walk())[32:44]).max() > 0.05
-    assert "new of 60 frames: 32 to 44\n" in capsys.readouterr().out
+    assert "new frames (of 60): 32 to 44\n" in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_takes_in_any_batch(run):
@@ -180,8 +180,8 @@ BAD_FLAGS = {
     "no source": (["--source_motion", ""], "--source_motion is missing"),
     "nothing to do": ([], "nothing to edit: give --mask_edit_section A,B"),
     "outside": (["-msec", "50,70"], "frames 50 to 70 exceed the motion, which has frames 0 to 60"),
-    "two lengths": (["--after", "20", "--motion_length", "80"], "either --after or --motion_length"),
-    "all cut away": (["--before", "40", "--motion_length", "40"], "nothing of the motion is left"),
+    "two lengths": (["--after", "20", "--motion_length", "80"], "--after and --motion_length"),
+    "all cut away": (["--before", "40", "--motion_length", "40"], "no frames of the motion remain"),
     "length 3": (["--after", "3"], "--after: a length of 3 frames"),
     "enormous": (["--before", "100000"], "choose from 4 to 6000"),
     "enormous prompt": (["-msec", "0.1,0.2", "--text_prompt", "walk " * 500], "at most 200 words"),

@@ -105,7 +105,7 @@ def test_report_has_every_protocol_both_ways(run, capsys):
     assert whole["ceiling"]["R@1"] < 1
     assert lenient["ceiling"]["R@1"] == 1
     assert lenient["text_to_motion"]["R@1"] >= whole["text_to_motion"]["R@1"]
-    assert "hint" in printed  # 36 clips are few
+    assert "uncertain" in printed  # 36 clips are few
 
 
 def test_flags_choose_protocols_pool_and_files(run, capsys):
@@ -113,7 +113,7 @@ def test_flags_choose_protocols_pool_and_files(run, capsys):
     printed = output([*run.places, *flags], capsys)
     results = json.loads((run.folder / "eval" / "x.json").read_text())
     assert list(results["protocols"]) == ["batches"]
-    assert "mean over a motion's queries, the best 3 in the order of the matching head" in printed
+    assert "mean over a motion's queries, top 3 re-ranked by the matching head" in printed
     table = (run.folder / "eval" / "x.md").read_text()
     assert table in printed and "| batches, text to motion | lamp | " in table and "re-ranked by the matching head" in table
 
@@ -244,7 +244,7 @@ def test_a_joint_map_names_the_joints_of_the_motions_searched(run, tmp_path, cap
         eval_retrieval.main(flags)
     assert "--joint_map" in capsys.readouterr().err
     printed = output([*flags, "--joint_map", str(joint_map), "--output_dir", str(tmp_path)], capsys)
-    assert "nearest of 1 motions" in printed and (tmp_path / "found" / "1_walk.npy").is_file()
+    assert "best matches of 1 motions" in printed and (tmp_path / "found" / "1_walk.npy").is_file()
     mapped = open_index(run.model, run.spec, tmp_path / "unknown", InputOptions(joint_map=joint_map))
     plain = open_index(run.model, run.spec, tmp_path / "known")
     assert torch.equal(mapped.features, plain.features)
@@ -258,7 +258,7 @@ def test_a_search_takes_the_flags_of_motion_files(run, tmp_path, capsys):
     flags = [*run.places, "--query", "a person walks", "--motions", str(tmp_path / "odd"), "--output_dir", str(tmp_path)]
     read = "--input_unit in --input_up z --input_fps 10 --skip_frames 5"
     written = "--formats npy bvh --ext found --fps 30 --unit m --up z --bone_names plain"
-    assert "nearest of 1 motions" in output([*flags, *read.split(), *written.split()], capsys)
+    assert "best matches of 1 motions" in output([*flags, *read.split(), *written.split()], capsys)
     np.testing.assert_allclose(np.load(tmp_path / "found" / "1_walk.npy"), joints[:59], atol=1e-5)  # whole tokens
     bvh = (tmp_path / "found" / "1_walk.bvh").read_text()
     assert "Frames: 175" in bvh and "ROOT pelvis" in bvh and "Frame Time: 0.0333" in bvh
@@ -301,7 +301,7 @@ def test_an_interrupted_index_goes_on_where_it_was(run, tmp_path, cache, monkeyp
 
     monkeypatch.setattr(search, "embed", counted)
     monkeypatch.setattr(search, "READ_AT_ONCE", 2)
-    monkeypatch.setattr(search, "KEPT_EVERY", 2)
+    monkeypatch.setattr(search, "SAVE_EVERY", 2)
     with pytest.raises(KeyboardInterrupt):
         open_index(run.model, run.spec, tmp_path / "many")
     capsys.readouterr()
@@ -318,7 +318,7 @@ def test_nothing_is_written_into_a_folder_of_motions(run, motions, tmp_path, cac
     open_index(run.model, run.spec, motions)
     assert sorted(motions.rglob("*")) == before
     (path,) = cache.rglob("lamp_*.safetensors")
-    assert f"note: the index is kept in {path}" in capsys.readouterr().err
+    assert f"note: the index is saved in {path}" in capsys.readouterr().err
     open_index(run.model, replace(run.spec, cache_dir=tmp_path / "mine"), motions)
     assert len(list((tmp_path / "mine").rglob("lamp_*.safetensors"))) == 1
 

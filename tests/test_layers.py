@@ -31,7 +31,7 @@ ARM_JOINTS, LEG_JOINTS = [16, 18, 20, 17, 19, 21], [1, 2, 4, 5, 7, 8, 10, 11]
     ],
 )  # fmt: skip
 def test_simultaneous_actions_are_separated(prompt, expected):
-    assert layers(prompt) == expected
+    assert layers(prompt) == [prompt, *expected]
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,13 @@ def test_actions_that_both_need_the_legs_keep_the_whole_motion():
 
 def test_layers_are_generated_from_their_own_texts(monkeypatch):
     model, asked = filling(), []
-    draw = model.draw
+    draw = model._draw
 
-    def watched(condition, *given, **options):
+    def watched(condition, *arguments):
         asked.append(condition)
-        return draw(condition, *given, **options)
+        return draw(condition, *arguments)
 
-    monkeypatch.setattr(model, "draw", watched)
+    monkeypatch.setattr(model, "_draw", watched)
     prompts = ["a person walks while waving", "a man runs as he claps"]
     motions, lengths = model.generate(prompts, torch.tensor([40, 24]), layered=True)
     expected = [prompts, ["a person walks", "a man runs"], ["a person is waving", "he claps"]]

@@ -16,7 +16,8 @@ import pytest
 from motion.clip import Motion
 from motion.skeleton import HUMANML3D
 from options.generate import GenT2M
-from pipelines.outputs import Sample, finished, moved_onto, read_record, spans, staged, start_folder, write_samples
+from pipelines.outputs import Sample, count_finished, moved_onto, spans, staged, start_folder, write_samples
+from pipelines.record import read_record
 from tests.test_footlock import person
 from tests.tiny import walk
 from utils.errors import UserError
@@ -104,9 +105,9 @@ def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(tmp_path):
     record = start_folder(config)
     assert len(record["motions"]) == 2 and not list(tmp_path.glob(".exp.*"))
     wanted = [(index, index and 0, "a person walks") for index in range(3)]
-    assert finished(config, record, wanted) == 0  # without --is_continue
-    assert finished(replace(config, is_continue=True), record, wanted) == 2
-    assert finished(replace(config, is_continue=True, seed=4), record, wanted) == 0
+    assert count_finished(config, record, wanted) == 0  # without --is_continue
+    assert count_finished(replace(config, is_continue=True), record, wanted) == 2
+    assert count_finished(replace(config, is_continue=True, seed=4), record, wanted) == 0
 
 
 def test_a_continued_run_shows_all_motions_and_writes_every_format(tmp_path):
@@ -114,14 +115,14 @@ def test_a_continued_run_shows_all_motions_and_writes_every_format(tmp_path):
     write_samples(iter([sample(0, "a person bows")]), 1, config, {"seed": 3})
     config = replace(config, formats=["npy", "html"], is_continue=True)
     wanted = [(0, 0, "a person bows"), (1, 0, "a person jumps")]
-    assert finished(config, start_folder(config), wanted) == 1
+    assert count_finished(config, start_folder(config), wanted) == 1
     write_samples(iter([sample(1, "a person jumps")]), 1, config, {"seed": 3})
     page = (tmp_path / "exp" / "index.html").read_text(encoding="utf-8")
     assert "a person bows" in page and "a person jumps" in page and "joints/0/sample0_repeat0_len8.npy" in page
     record = start_folder(config)
-    assert finished(config, record, wanted) == 2
-    assert finished(replace(config, formats=["npy", "bvh"]), record, wanted) == 0  # there is no .bvh yet
-    assert finished(replace(config, formats=["html"]), record, wanted) == 0  # nothing to show again
+    assert count_finished(config, record, wanted) == 2
+    assert count_finished(replace(config, formats=["npy", "bvh"]), record, wanted) == 0  # there is no .bvh yet
+    assert count_finished(replace(config, formats=["html"]), record, wanted) == 0  # nothing to show again
 
 
 def test_a_note_names_the_files_and_frames_in_which_feet_slide_on(tmp_path, capsys):
@@ -173,7 +174,7 @@ def test_two_runs_in_one_folder_never_mix_silently(tmp_path, capsys):
     config = GenT2M(output_dir=str(tmp_path), ext="exp")
     (tmp_path / "exp" / "index.html").touch()
     assert len(start_folder(config)["motions"]) == 2
-    assert "holds 2 motions of an earlier run" in capsys.readouterr().err
+    assert "contains 2 motions of earlier runs" in capsys.readouterr().err
     assert start_folder(replace(config, overwrite=True)) == {}
     assert not [path for path in (tmp_path / "exp").rglob("*") if path.is_file()] and not capsys.readouterr().err
 

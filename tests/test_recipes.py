@@ -115,8 +115,8 @@ def test_a_continued_run_takes_the_rest_from_its_opt_txt(tmp_path):
 @pytest.mark.parametrize(
     ("config_class", "text", "message"),
     [
-        (TrainVQ, "name: a\nlearning: 1", "line 2: no flag 'learning' here"),
-        (TrainVQ, "stage: masked", "line 1: no flag 'stage' here"),
+        (TrainVQ, "name: a\nlearning: 1", "line 2: unknown flag 'learning'"),
+        (TrainVQ, "stage: masked", "line 1: unknown flag 'stage'"),
         (TrainVQ, "lr: fast", "line 1: 'lr: fast' must be a number"),
         (TrainVQ, "batch_size: 2.5", "must be a whole number"),
         (TrainVQ, "batch_size: None", "must be a whole number"),
@@ -124,13 +124,13 @@ def test_a_continued_run_takes_the_rest_from_its_opt_txt(tmp_path):
         (TrainVQ, "milestones: 3", "must be a list such as [1, 2], each a whole number"),
         (TrainVQ, "batch_size: 0", "line 1: --batch_size 0: must be from 1"),
         (TrainVQ, "lr: inf", "must be a finite number"),
-        (TrainVQ, "name: a\nname: b", "line 2: 'name' is there twice"),
-        (TrainVQ, "name: a\nloss_joints: 1\nloss_vel: 1", "line 3: 'loss_vel' is there twice"),
+        (TrainVQ, "name: a\nname: b", "line 2: 'name' is given twice"),
+        (TrainVQ, "name: a\nloss_joints: 1\nloss_vel: 1", "line 3: 'loss_vel' is given twice"),
         (TrainVQ, "name a", "'name a' is not of the form 'flag: value'"),
         (TrainVQ, "dataset_name: moon", "must be one of t2m, kit, open, synthetic"),
         (TrainLaMP, "losses: ['matching', 'x']", "must be a list such as ['contrastive', 'matching'], each one of"),
-        (TrainM2T, "texts: folder", "must be a list such as ['a', 'b'], each a text"),
-        (TrainM2T, "quantizer: ema_reset", "no flag 'quantizer' here"),
+        (TrainM2T, "texts: folder", "must be a list such as ['a', 'b'], each a string"),
+        (TrainM2T, "quantizer: ema_reset", "unknown flag 'quantizer'"),
         (EvalRetrieval, "table: word", "must be one of latex, markdown, csv"),
     ],
 )

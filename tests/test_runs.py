@@ -45,7 +45,7 @@ def test_several_runs_are_listed(tmp_path):
     with pytest.raises(UserError, match=r"2 LaMP runs in .*\(t2m/two, open/one\); --lamp_name and --dataset_name select one"):
         resolve(LAMP, tmp_path)
     assert resolve(LAMP, tmp_path, "t2m").name == "two"
-    with pytest.raises(MissingRun, match=r"no LaMP run 'three' in .*open; there are: one"):
+    with pytest.raises(MissingRun, match=r"no LaMP run 'three' in .*open; available: one"):
         resolve(LAMP, tmp_path, "open", "three")
 
 

@@ -92,10 +92,10 @@ def test_a_stranger_evaluates_without_the_dataset(root, tmp_path, capsys):
     assert {"FID", "R@3", "MM-Dist", "Diversity", "jerk_m_s3"} <= set(result["ours"])
     assert {"FID", "R@3", "MM-Dist", "Diversity"} == set(result["real"]) - {"R@1", "R@2"}
     assert result["real"]["FID"][0] < result["ours"]["FID"][0]
-    assert "nothing is not there: real motions are those stored in" in capsys.readouterr().err
+    assert "nothing does not exist; real motions come from" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("words", "message"), [("--split val", "stores only test"), ("--lamp_bertscore", "leave it out")])
+@pytest.mark.parametrize(("words", "message"), [("--split val", "stores only test"), ("--lamp_bertscore", "leave the flag out")])
 def test_what_a_stored_split_cannot_do(root, tmp_path, capsys, words, message):
     command = f"--dataset_name synthetic --data_root {tmp_path / 'nothing'} --checkpoints_dir {root} --gpu_id -1 {words}"
     with pytest.raises(SystemExit) as stop:

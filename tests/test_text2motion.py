@@ -96,7 +96,7 @@ def test_lengths_must_be_known_and_hold_a_token():
         ("masked", {"stride": 8}, "stride 8, this one has 4"),
         ("masked", {"nb_code": 20}, "nb_code 20, this one has 16"),
         ("residual", {"num_quantizers": 4}, "num_quantizers 4, this one has 3"),
-        ("masked", {"cond_dim": 10}, "width 10, the text encoder gives 8"),
+        ("masked", {"cond_dim": 10}, "width 10, but the text encoder returns width 8"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(kind, change, said):
@@ -202,5 +202,5 @@ def test_a_lamp_that_is_gone_or_of_another_width_is_named(tmp_path):
     with pytest.raises(UserError, match="first"):
         TextToMotion.load(tmp_path, "open", "masked")
     write_lamp(tmp_path, "open", "first", "tokeniser")
-    with pytest.raises(UserError, match=f"width 8, the text encoder gives {WIDTH}"):
+    with pytest.raises(UserError, match=f"width 8, but the text encoder returns width {WIDTH}"):
         TextToMotion.load(tmp_path, "open", "masked")

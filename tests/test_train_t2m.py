@@ -232,8 +232,8 @@ def test_scores_in_training_are_those_of_the_weights_alone(root):
 
 
 def test_a_length_predictor_has_no_fid(root, capsys):
-    assert "--eval_fid 2: the length stage makes no motion" in refusal(capsys, root, "length", "--eval_fid", "2", name="new")
-    assert "--pictures 2: the length stage makes no motion" in refusal(capsys, root, "length", "--pictures", "2", name="new")
+    assert "--eval_fid 2: the length stage generates no motion" in refusal(capsys, root, "length", "--eval_fid", "2", name="new")
+    assert "--pictures 2: the length stage generates no motion" in refusal(capsys, root, "length", "--pictures", "2", name="new")
     assert "--eval_fid 2: no evaluator in" in refusal(capsys, root, "masked", "--eval_fid", "2", name="new")
     assert not (root / "checkpoints" / "synthetic" / "new").exists()
 
@@ -303,7 +303,7 @@ def test_lamp_is_the_usual_condition_and_is_on_record(fresh, capsys):
 
 
 def test_lamp_flags_need_lamp_and_clip_needs_its_weights(fresh, capsys, monkeypatch):
-    assert "--lamp_name and --no_query are LaMP's" in refusal(capsys, fresh, "masked", "--no_query", name="refused")
+    assert "--lamp_name and --no_query are only for LaMP" in refusal(capsys, fresh, "masked", "--no_query", name="refused")
     monkeypatch.setattr("pathlib.Path.home", lambda: fresh)
     assert "clip/ViT-B-32.pt" in refusal(capsys, fresh, "masked", "--text_encoder", "clip", name="refused")
     assert not (fresh / "checkpoints" / "synthetic" / "refused").exists()

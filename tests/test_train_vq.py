@@ -94,7 +94,7 @@ def test_evaluation_reports_and_writes(run, capsys):
     for name in ("foot_slide_cm_s", "float_percent", "jerk_m_s3", "penetration_mm"):
         assert set(results["physical"][name]) == {"real", "reconstructed"}
     assert "MPJPE" in printed
-    assert "hint" in printed  # two clips are few
+    assert "uncertain" in printed  # two clips are few
 
 
 def test_single_codebook_trains_and_evaluates(run, capsys):
@@ -174,7 +174,7 @@ def test_evaluation_turns_down_bad_input(run, tmp_path, capsys):
         (run.places, "--name is missing"),
         (["--name", "nobody", *run.places], "no such checkpoint"),
         (["--name", "vq", *run.places, "--ext", "../x"], "--ext '../x'"),
-        (["--name", "vq", *run.places, "--which_epoch", "net_best_fid"], "there are: latest, net_best_mpjpe"),
+        (["--name", "vq", *run.places, "--which_epoch", "net_best_fid"], "available: latest, net_best_mpjpe"),
         (["--name", "vq", *run.places, "--split", "tset"], "test"),
         (["--name", "vq", *kit, "--checkpoints_dir", str(tmp_path), "--gpu_id", "-1"], "251"),
         (["--name", "broken", *run.places], "not a readable safetensors file"),

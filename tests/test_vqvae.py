@@ -195,7 +195,7 @@ def test_folder_gives_its_best_weights_first(tmp_path):
     save_weights(folder.weights("net_best_mpjpe"), tokeniser().state_dict(), state)
     assert find_weights(folder.root).stem == "net_best_mpjpe"
     assert find_weights(folder.root, "latest").stem == "latest"
-    with pytest.raises(UserError, match=r"net_best_fid.*there are: latest, net_best_mpjpe"):
+    with pytest.raises(UserError, match=r"net_best_fid.*available: latest, net_best_mpjpe"):
         find_weights(folder.root, "net_best_fid")
 
 

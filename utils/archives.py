@@ -1,6 +1,6 @@
-"""Safe reading of .zip and .tar archives from others, within limits of size, depth and content.
+"""Safe reading of .zip and .tar archives from untrusted sources: links and devices are refused, and sizes are limited.
 
-Limits are checked against the archive's list before anything is unpacked, and against the bytes that are unpacked.
+Limits are checked against the sizes that the archive lists before a file is unpacked, and against the unpacked bytes.
 """
 
 from __future__ import annotations
@@ -23,21 +23,28 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may hold."""
+    """The maximum size of an archive.
 
-    size: int = 1 << 30  # bytes, unpacked
+    Attributes:
+        size: total size of the unpacked files, in bytes.
+        members: number of files and folders.
+        path: length of a path, in characters.
+        depth: number of components of a path.
+    """
+
+    size: int = 1 << 30
     members: int = 200_000
-    path: int = 240  # characters
-    depth: int = 20  # folders
+    path: int = 240
+    depth: int = 20
 
 
 def read_members(path: Path, wanted: Callable[[str], bool], limits: Limits = Limits()) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the wanted files of a .zip or .tar archive, compressed or not.
+    """Yield the name and content of each file in a .zip or .tar archive (compressed or not) whose name is `wanted`.
 
-    Raises `UserError` for an archive that is damaged, encrypted or beyond the limits, and for links and devices.
+    Raises `UserError` for an archive that is damaged, encrypted, exceeds the limits, or contains links or devices.
     """
     if not path.is_file():
-        raise UserError(f"{path}: cannot be read (no such file, or not a regular one); name a folder, .zip or .tar")
+        raise UserError(f"{path}: cannot be read (no such file, or not a regular file); name a folder, .zip or .tar")
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -54,11 +61,11 @@ def read_members(path: Path, wanted: Callable[[str], bool], limits: Limits = Lim
     except UserError:
         raise
     except DAMAGE as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]}); is it a whole .zip or .tar?") from None
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]}); is it a complete .zip or .tar?") from None
 
 
 def check_zip(archive: zipfile.ZipFile, path: Path, limits: Limits = Limits()) -> None:
-    """Raise `UserError` for a .zip that exceeds the limits or is damaged."""
+    """Raise `UserError` for a .zip that exceeds the limits, or contains encrypted files, links or devices."""
     members = archive.infolist()
     for member in members:
         mode = member.external_attr >> 16
@@ -73,7 +80,7 @@ def check_zip(archive: zipfile.ZipFile, path: Path, limits: Limits = Limits()) -
 
 
 def checked_tar(archive: tarfile.TarFile, path: Path, limits: Limits) -> Iterator[tuple[str, tarfile.TarInfo]]:
-    """The files of a .tar; each is checked before it is read or skipped."""
+    """Yield the files of a .tar. Each member is checked before it is yielded. Raises `UserError` as `check_zip` does."""
     size, names = 0, set()
     for count, member in enumerate(archive, 1):
         size += member.size
@@ -86,7 +93,7 @@ def checked_tar(archive: tarfile.TarFile, path: Path, limits: Limits) -> Iterato
 
 
 def check_size(size: int, members: int, path: Path, limits: Limits) -> None:
-    """Raise `UserError` for an archive with too many files or too many bytes."""
+    """Raise `UserError` for an archive with too many members or bytes."""
     if members > limits.members:
         raise UserError(f"{path}: holds more than {limits.members:,} files; unpack it yourself")
     if size > limits.size:
@@ -94,12 +101,15 @@ def check_size(size: int, members: int, path: Path, limits: Limits) -> None:
 
 
 def check_names(names: Iterable[str], path: Path, limits: Limits, seen: set[str] | None = None) -> None:
-    """Raise `UserError` for names that lead outside the folder, are too long or too deep, or are equal on some filesystems."""
+    """Raise `UserError` for names that lead outside the folder, are too long or too deep, or differ only in case.
+
+    `seen` contains the names of earlier members in lower case, and is updated.
+    """
     seen = set() if seen is None else seen
     for name in names:
         pure = PurePosixPath(name.replace("\\", "/"))
         if pure.is_absolute() or ".." in pure.parts or "\0" in name or (pure.parts and ":" in pure.parts[0]):
-            raise UserError(f"{path}: '{name[:80]}' would leave the folder; pack it with relative paths")
+            raise UserError(f"{path}: '{name[:80]}' leads outside the folder; pack it with relative paths")
         if len(name) > limits.path or len(pure.parts) > limits.depth:
             raise UserError(f"{path}: '{name[:80]}…' is longer than {limits.path} characters or {limits.depth} folders deep")
         key = str(pure).casefold()
@@ -109,8 +119,8 @@ def check_names(names: Iterable[str], path: Path, limits: Limits, seen: set[str]
 
 
 def limited(file: IO[bytes], size: int, path: Path) -> bytes:
-    """The content of a member. Raises `UserError` if it is longer than the archive says."""
+    """The content of a member. Raises `UserError` if its length is not the listed `size`."""
     content = file.read(size + 1)
     if len(content) != size:
-        raise UserError(f"{path}: a file in it has another length than listed; the archive is damaged")
+        raise UserError(f"{path}: the length of a file differs from the listed length; the archive is damaged")
     return content

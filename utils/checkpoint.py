@@ -1,8 +1,13 @@
-"""Files of a run: weights as safetensors, one resume file, the checkpoint folder. Everything is written atomically.
+"""Files of a run: weights, resume files and caches. All files are written atomically.
 
-`<checkpoints_dir>/<dataset_name>/<name>/` holds `opt.txt`, `meta/{mean,std}.npy`, `model/<tag>.safetensors` (weights to use, with
-their config, step and git revision as metadata), `model/resume.pt` (all that an exact resume needs), `model/resume.previous.pt`
-(the one saved before it) and `eval/`.
+The checkpoint folder `<checkpoints_dir>/<dataset_name>/<name>/` contains:
+
+    opt.txt                   flags of the run
+    meta/{mean,std}.npy       statistics of the features
+    model/<tag>.safetensors   weights, with config, training step and git revision as metadata
+    model/resume.pt           complete training state, from which a run resumes exactly
+    model/resume.previous.pt  the resume file saved before it
+    eval/                     results of evaluations
 """
 
 from __future__ import annotations
@@ -29,23 +34,23 @@ from torch import Tensor, nn
 from utils.errors import UserError
 
 Result = TypeVar("Result")
-KEPT = 8  # caches of a kind in a folder, so that several tokenisers and splits keep theirs
+KEPT = 8  # number of caches of the same kind that are kept in a folder, for different tokenisers and splits
 RELEASED = (".tar", ".pth", ".pt")
 SUFFIXES = (".safetensors", *RELEASED)
-RESUME_HEADER = b"LaMP resume 1\n"  # then the SHA-256 of what follows
-BEST_METRICS = ("fid", "top1", "r1", "accuracy", "acc", "mpjpe", "loss")  # whose best weights are used first
-SCALE = "@scale"  # ends the name of a tensor that multiplies the rows of another
+RESUME_HEADER = b"LaMP resume 1\n"  # followed by the SHA-256 of the content, and the content
+BEST_METRICS = ("fid", "top1", "r1", "accuracy", "acc", "mpjpe", "loss")  # net_best_<metric>, in order of preference
+SCALE = "@scale"  # suffix of the tensor that contains the row scales of an int8 tensor
 
 
 @contextmanager
 def atomic_path(path: str | Path, *, durable: bool = False, keep: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside `path` with the same suffix. It is renamed to `path` on success and deleted on failure.
+    """Yield a temporary path next to `path` with the same suffix. It is renamed to `path` on success and deleted on failure.
 
-    Makes the parent folder. Raises `UserError` where the file cannot be written.
+    Creates the parent folder. Raises `UserError` if the file cannot be written.
 
     Args:
-        durable: wait until the disk has the file and its name, so that it survives a power cut too.
-        keep: new path of an existing file at `path`; without it, that file is replaced.
+        durable: wait until file and folder entry are on the disk (fsync), so that the file survives a power failure.
+        keep: where to move an existing file at `path`; None: it is replaced.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -70,9 +75,9 @@ def atomic_path(path: str | Path, *, durable: bool = False, keep: Path | None = 
 
 
 def _sync(path: Path) -> None:
-    """Wait until the disk has a file, or a folder's list of names."""
+    """Wait until a file, or the entries of a folder, are on the disk."""
     if path.is_dir() and os.name == "nt":
-        return  # Windows syncs no folders
+        return  # Windows cannot sync folders
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
@@ -81,10 +86,10 @@ def _sync(path: Path) -> None:
 
 
 def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write tensors and JSON-able metadata as one safetensors file. Raises `UserError` where that fails."""
+    """Write tensors and JSON-serialisable metadata as one safetensors file. Raises `UserError` if the file cannot be written."""
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     seen: set[int] = set()
-    for key, value in state.items():  # safetensors refuses tensors that share memory (tied weights); large ones are not copied
+    for key, value in state.items():  # safetensors rejects tensors that share memory (tied weights), so only these are copied
         if (storage := value.untyped_storage()).data_ptr() in seen or storage.nbytes() != value.nbytes:
             state[key] = value.clone()
         seen.add(storage.data_ptr())
@@ -94,9 +99,9 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
 
 
 def load_weights(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_weights` wrote: (tensors on the CPU, metadata). Tensors stored by `eight_bits` are returned as float32.
+    """Read a file written by `save_weights`: (tensors on the CPU, metadata). Tensors stored in 8 bits are converted to float32.
 
-    With `raw`, tensors are as stored: int8 with their scales.
+    With `raw`, they are returned as stored: int8 tensors and their scales.
 
     Raises `UserError` for a missing or damaged file.
     """
@@ -112,12 +117,12 @@ def load_weights(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor]
         return state, metadata
     scales = {key.removesuffix(SCALE): state.pop(key) for key in list(state) if key.endswith(SCALE)}
     if wrong := [key for key, scale in scales.items() if key not in state or not _scales_rows(scale, state[key])]:
-        raise UserError(f"{path}: '{wrong[0]}{SCALE}' scales nothing; copy or train it again")
+        raise UserError(f"{path}: '{wrong[0]}{SCALE}' does not match a tensor; copy or train it again")
     return {key: value * scales[key] if key in scales else value for key, value in state.items()}, metadata
 
 
 def _scales_rows(scale: Tensor, value: Tensor) -> bool:
-    """Whether `scale` has one number for each row of `value`, in as many dimensions."""
+    """Whether `scale` has shape (rows, 1, …, 1), with the number of rows and dimensions of `value`."""
     return value.ndim > 0 and scale.shape == (len(value), *[1] * (value.ndim - 1))
 
 
@@ -130,19 +135,20 @@ def _checksum(state: dict[str, Tensor]) -> int:
 
 
 def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices and kernels as int8, for storage: a quarter of the bytes. Each row's float32 scale is under `<name>@scale`."""
-    small = {}
+    """Convert floating-point tensors with two or more dimensions to int8 for storage. Their float32 row scales are added as
+    `<name>@scale`."""
+    quantised = {}
     for key, value in state.items():
         if value.ndim < 2 or not value.is_floating_point():
-            small[key] = value
+            quantised[key] = value
             continue
         scale = value.float().abs().amax(tuple(range(1, value.ndim)), keepdim=True).clamp(min=1e-12) / 127
-        small |= {key: (value / scale).round().to(torch.int8), key + SCALE: scale}
-    return small
+        quantised |= {key: (value / scale).round().to(torch.int8), key + SCALE: scale}
+    return quantised
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """The metadata of a file that `save_weights` wrote. Raises `UserError` for a missing or damaged file."""
+    """Read the metadata of a file written by `save_weights`. Raises `UserError` for a missing or damaged file."""
     path = _existing(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -152,11 +158,11 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def save_resume(path: str | Path, state: dict[str, Any]) -> None:
-    """Write nested dicts, lists, numbers and tensors with their checksum; the file that was there becomes `<stem>.previous`.
+    """Write nested dicts, lists, numbers and tensors with a checksum. An existing file is renamed to `<stem>.previous.pt`.
 
-    Raises `UserError` where that fails.
+    Raises `UserError` if the file cannot be written.
     """
-    buffer = io.BytesIO()  # torch.save to a file would turn a full disk's OSError into something else
+    buffer = io.BytesIO()  # torch.save to a file would not raise OSError if the disk is full
     torch.save(state, buffer)
     content = buffer.getbuffer()
     with atomic_path(path, durable=True, keep=previous(path)) as temporary, open(temporary, "wb") as file:
@@ -170,9 +176,9 @@ def previous(path: str | Path) -> Path:
 
 
 def load_resume(path: str | Path) -> dict[str, Any]:
-    """Read what `save_resume` wrote, tensors on the CPU; runs no code from the file.
+    """Read a file written by `save_resume`, with tensors on the CPU. No code from the file is executed.
 
-    If the file is missing or damaged, the previous one is read and a note is printed. Raises `UserError` if that fails too.
+    If the file is missing or damaged, the previous file is read and a note is printed. Raises `UserError` if that fails too.
     """
     try:
         return _read_resume(Path(path))
@@ -180,14 +186,14 @@ def load_resume(path: str | Path) -> dict[str, Any]:
         if not previous(path).is_file():
             raise
         state = _read_resume(previous(path))
-        with suppress(OSError):  # out of the way: the next save must not put it in the place of the good one
+        with suppress(OSError):  # rename it, so that the next save does not move it over the intact previous file
             os.replace(path, Path(path).with_suffix(f".damaged{Path(path).suffix}"))
-        print(f"note: {str(error).partition(';')[0]}; the one before it, {previous(path).name}, is used", file=sys.stderr)
+        print(f"note: {str(error).partition(';')[0]}; the previous file, {previous(path).name}, is used", file=sys.stderr)
         return state
 
 
 def _read_resume(path: Path) -> dict[str, Any]:
-    """Read one resume file. Files from before checksums were added start with the zip archive."""
+    """Read one resume file. Old files have no header and no checksum: they are plain `torch.save` archives."""
     try:
         content = _existing(path).read_bytes()
         if content.startswith(RESUME_HEADER):
@@ -198,20 +204,20 @@ def _read_resume(path: Path) -> dict[str, Any]:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except UserError:
         raise
-    except Exception as error:  # a damaged pickle or zip can raise nearly anything
+    except Exception as error:  # damaged pickle and zip files raise many kinds of exceptions
         reason = str(error) if type(error) is ValueError else type(error).__name__
         raise UserError(f"{path}: not a readable resume file ({reason}); start a new run") from error
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Freeze a network that a model only uses: no gradient, eval mode (see `train_`), left out of checkpoints."""
+    """Freeze a network: it gets no gradients, stays in eval mode (see `train_`) and is left out of checkpoints."""
     module.requires_grad_(False).eval()
     module.frozen = True
     return module
 
 
 def train_(model: nn.Module, mode: bool = True) -> nn.Module:
-    """`model.train(mode)` for all but its frozen networks, which stay in eval mode."""
+    """Like `model.train(mode)`, but frozen networks in the model stay in eval mode."""
     nn.Module.train(model, mode)
     for module in model.modules():
         if getattr(module, "frozen", False):
@@ -220,28 +226,28 @@ def train_(model: nn.Module, mode: bool = True) -> nn.Module:
 
 
 def own_state(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state dict without its frozen networks."""
+    """The state dict of the model without its frozen networks."""
     frozen = tuple(f"{name}." for name, module in model.named_modules() if getattr(module, "frozen", False))
     return {key: value for key, value in model.state_dict().items() if not key.startswith(frozen)}
 
 
 def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
-    """Load a state dict of `own_state` strictly. A model on the `meta` device takes over the tensors themselves, without a copy.
+    """Load a state dict returned by `own_state`. A model on the `meta` device takes the tensors without copying them.
 
-    Raises `UserError`, naming `source`, if a name or a shape differs.
+    Raises `UserError`, naming `source`, if a name or a shape differs, or if weights are not finite.
     """
-    own = own_state(model)
-    empty = any(value.is_meta for value in own.values())
-    wrong = sorted(own.keys() ^ state.keys()) or [key for key in own if own[key].shape != state[key].shape]
+    expected = own_state(model)
+    on_meta = any(value.is_meta for value in expected.values())
+    wrong = sorted(expected.keys() ^ state.keys()) or [key for key in expected if expected[key].shape != state[key].shape]
     if wrong:
         raise UserError(f"{source}: {len(wrong)} tensors do not fit this model, first '{wrong[0]}'; use the run's own flags")
     if bad := [key for key, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]:
-        raise UserError(f"{source}: '{bad[0]}' holds NaN or infinite weights; take another checkpoint of the run")
-    model.load_state_dict(state, strict=False, assign=empty)  # names and shapes fit; frozen networks keep what they have
+        raise UserError(f"{source}: '{bad[0]}' contains NaN or infinity; use another checkpoint of the run")
+    model.load_state_dict(state, strict=False, assign=on_meta)  # not strict, because frozen networks are not in `state`
 
 
 def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
-    """Hash of the model's own weights and of further arrays."""
+    """Hash of the model's weights, without its frozen networks, and of further arrays."""
     digest = hashlib.sha256()
     for array in (*arrays, *(value.cpu().contiguous().numpy() for value in own_state(model).values())):
         digest.update(array.tobytes())
@@ -249,18 +255,18 @@ def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
 
 
 def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Path], None]) -> Result:
-    """Read a cache file; `make` writes it if it is missing, damaged, or outdated (`read` returns None).
+    """Read a cache file. If it is missing, damaged, or outdated (`read` returns None), `make` writes it first.
 
-    A note names a file that is made again. Caches of the same kind that have not been used for long are deleted.
+    A note is printed if an existing file is rebuilt. Then the least recently used caches of the same kind are deleted.
     """
     if path.exists():
         try:
-            result, reason = read(path), "not what it should contain"
+            result, reason = read(path), "unexpected content"
         except (UserError, OSError, ValueError, KeyError, EOFError) as error:
             result, reason = None, " ".join(str(error).split())
         if result is not None:
             with suppress(OSError):  # a folder that cannot be written to
-                os.utime(path)  # used now
+                os.utime(path)  # marks the file as recently used
             return result
         print(f"note: {path}: damaged ({reason}); it is rebuilt", file=sys.stderr)
     make(path)
@@ -269,7 +275,8 @@ def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Pa
 
 
 def drop_old_caches(path: Path) -> None:
-    """Delete the caches `<kind>_<hash>.<suffix>` of the kind of `path` in its folder, except the `KEPT` newest."""
+    """Delete caches of the same kind as `path` from its folder, except the `KEPT` newest. Caches are named
+    `<kind>_<hash>.<suffix>`."""
     with suppress(OSError):  # a folder that cannot be written to, or another process that deletes at the same time
         files = path.parent.glob(f"{path.name.partition('_')[0]}_*{path.suffix}")
         for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True)[KEPT:]:
@@ -277,7 +284,7 @@ def drop_old_caches(path: Path) -> None:
 
 
 class CheckpointFolder:
-    """Paths of one run. Nothing is created until something is written. Raises `UserError` for a name outside the folder."""
+    """Paths of the files of a run. No folder is created. Raises `UserError` for a name that leads outside the parent folder."""
 
     def __init__(self, checkpoints_dir: str | Path, dataset_name: str, name: str) -> None:
         parts = PurePath(name).parts
@@ -295,21 +302,24 @@ class CheckpointFolder:
         return self.model / f"{tag}.safetensors"
 
     def has_weights(self) -> bool:
-        """Whether there are weights or a resume file that a new run would overwrite."""
+        """Whether the folder contains weights or a resume file, which a new run would overwrite."""
         return self.has_resume() or any(not file.name.startswith(".") for file in self.model.glob("*.safetensors"))
 
     def only_begun(self) -> bool:
-        """Whether no update has been saved yet, so that a new run may replace this one."""
+        """Whether the run has saved no training step yet, so that a new run may replace it."""
         weights = [file for file in self.model.glob("*.safetensors") if not file.name.startswith(".")]
         return not weights and load_resume(self.resume)["step"] == 0
 
     def has_resume(self) -> bool:
-        """Whether an interrupted run can be resumed from here."""
+        """Whether there is a resume file."""
         return self.resume.is_file() or previous(self.resume).is_file()
 
 
 def find_weights(path: str | Path, tag: str | None = None) -> Path:
-    """The weights file of `path`: the file itself, or `model/<tag>` of a checkpoint folder. Raises `UserError` if there is none."""
+    """The weights file at `path`, or in the checkpoint folder `path`. Raises `UserError` if there is none.
+
+    In a folder, this is `model/<tag>`; without a tag, the best weights (`BEST_METRICS`), else the latest.
+    """
     path = Path(path)
     if path.is_file() and path.suffix in SUFFIXES:
         return path
@@ -317,13 +327,13 @@ def find_weights(path: str | Path, tag: str | None = None) -> Path:
         raise UserError(f"{path}: not a weights file; expected one of {', '.join(SUFFIXES)}")
     if not path.is_dir():
         raise UserError(f"{path}: no such checkpoint; check the run's name and folder")
-    there = sorted(file for file in (path / "model").glob("*") if file.suffix in SUFFIXES and not file.name.startswith("."))
-    there = [file for file in there if not file.name.startswith("resume.")]
-    for wanted in [tag] if tag else ["net_best*", "latest", "finest"]:
-        if found := [file for file in there if file.match(f"{wanted}.*") or file.name == wanted]:
-            return min(found, key=_preference)
-    stems = ", ".join(file.stem for file in there) or "none"
-    raise UserError(f"{path / 'model'}: no weights '{tag or 'net_best* or latest'}'; there are: {stems}")
+    files = sorted(file for file in (path / "model").glob("*") if file.suffix in SUFFIXES and not file.name.startswith("."))
+    files = [file for file in files if not file.name.startswith("resume.")]
+    for pattern in [tag] if tag else ["net_best*", "latest", "finest"]:
+        if matches := [file for file in files if file.match(f"{pattern}.*") or file.name == pattern]:
+            return min(matches, key=_preference)
+    stems = ", ".join(file.stem for file in files) or "none"
+    raise UserError(f"{path / 'model'}: no weights '{tag or 'net_best* or latest'}'; available: {stems}")
 
 
 def _preference(file: Path) -> tuple[int, str]:
@@ -333,7 +343,7 @@ def _preference(file: Path) -> tuple[int, str]:
 
 
 def git_revision() -> str:
-    """The commit this code is at, with `-dirty` if files were changed since; "" outside git."""
+    """The git commit of this code, with `-dirty` if files have been changed; "" outside a git repository."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
@@ -350,5 +360,5 @@ def _existing(path: str | Path) -> Path:
 def _decode(value: str) -> Any:
     try:
         return json.loads(value)
-    except (ValueError, RecursionError):  # files of other projects hold plain strings
+    except (ValueError, RecursionError):  # other projects store plain strings
         return value

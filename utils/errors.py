@@ -1,7 +1,7 @@
-"""The error that users see: one clear line, exit code 2, no traceback.
+"""Errors for users: one line on stderr and exit code 2, without a traceback.
 
-Library code raises `UserError` for anything a user can fix (a missing file, a wrong shape, an unknown name). `@script` on a
-script's `main` turns it into one line on stderr and exit code 2. Everything else is a bug and keeps its traceback.
+Library code raises `UserError` for any problem that a user can fix (a missing file, a wrong shape, an unknown name). The decorator
+`@script` on a script's `main` prints it as one line. All other exceptions are bugs and keep their traceback.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import Any, NoReturn, TextIO
 
-LONGEST = 500  # characters of an error
-# What could move the cursor, colour the terminal, or reorder what stands there.
+LONGEST = 500  # maximum length of an error message, in characters
+# Characters that could move the cursor, colour the terminal, or reverse the text direction.
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# Packages of requirements.txt, by the names that they are imported under; the last one only writes videos.
+# Packages of requirements.txt, by import name. av is not in FIRST: it is only imported to write videos.
 FIRST = ("torch", "numpy", "scipy", "einops", "safetensors", "tokenizers", "tqdm", "tensorboard", "matplotlib", "cv2", "PIL")
 REQUIRED = (*FIRST, "av")
-STRAY = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # halves of characters that are no bytes of a file name
-BAR = re.compile("(\n|\x1b\\[A)*")  # with which progress bars move the cursor
+STRAY = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # lone surrogates that do not stand for undecodable bytes of a file name
+BAR = re.compile("(\n|\x1b\\[A)*")  # cursor movements of progress bars
 
 
 class UserError(ValueError):
@@ -33,7 +33,7 @@ class UserError(ValueError):
 def script(main: Callable) -> Callable:
     """Wrap a script's `main(argv=None)`: a `UserError` is printed on one line and ends the script with exit code 2.
 
-    Whatever it prints is free of control characters, and characters that the terminal or a pipe cannot encode are escaped.
+    In everything that the script prints, control characters and characters that the terminal cannot encode are escaped.
     """
 
     @functools.wraps(main)
@@ -49,7 +49,7 @@ def script(main: Callable) -> Callable:
             fail_without(name)
         except MemoryError:
             fail("out of memory: use smaller input, or a smaller --batch_size")
-        except BrokenPipeError:  # the reader of our output has gone
+        except BrokenPipeError:  # the program that reads our output has ended
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(128 + 13) from None
@@ -61,11 +61,10 @@ def script(main: Callable) -> Callable:
 
 
 def check_packages() -> None:
-    """Called in a package's `__init__.py`: end `python -m package.module` with one line if a requirement that modules import at
-    once is not installed.
+    """End `python -m package.module` with a one-line error if a package of `FIRST` is not installed.
 
-    Such modules import their requirements before `script` can wrap `main`. `sys.argv[0]` is "-m" only while Python locates the
-    module.
+    Called in the `__init__.py` of packages whose modules import their requirements at the top, before `script` can wrap `main`.
+    `sys.argv[0]` is "-m" only while Python locates the module.
     """
     if sys.argv[:1] == ["-m"]:
         for name in FIRST:
@@ -74,7 +73,7 @@ def check_packages() -> None:
 
 
 def fail_without(package: str) -> NoReturn:
-    """Print that a package is not installed, and how to install it, and exit with code 2."""
+    """Print which package is missing and how to install it, and exit with code 2."""
     fail(
         f"missing package: {package}, in {sys.executable}; activate the environment with `source .venv/bin/activate` "
         "(`make demo` creates it), or install PyTorch and then requirements.txt"
@@ -85,7 +84,7 @@ def fail(message: str) -> NoReturn:
     """Print an error on one line of at most 500 characters and exit with code 2."""
     message = escaped(" ".join(message.split()))
     if len(message) > LONGEST - 10:
-        message = f"{message[: LONGEST - 213]} … {message[-200:]}"  # the remedy stands at the end
+        message = f"{message[: LONGEST - 213]} … {message[-200:]}"  # keep the end, which says how to fix the error
     print(f"error: {message}", file=Printable(sys.stderr))
     raise SystemExit(2) from None
 
@@ -96,13 +95,13 @@ def note(message: str) -> None:
 
 
 def escaped(text: str) -> str:
-    """A text without control characters."""
-    return CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+    """The text with control characters escaped."""
+    return CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def readable(text: str) -> str:
-    """A text that every encoding of Unicode can write. Bytes of file names that Python could not decode are read as UTF-8; what
-    that does not explain becomes U+FFFD."""
+    """The text without surrogates, so that it can be encoded. Surrogates that stand for undecodable bytes of file names are decoded
+    as UTF-8; all others, and invalid bytes, become U+FFFD."""
     return STRAY.sub("\ufffd", text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -112,10 +111,10 @@ def warning(message: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports a wrong flag on one line and exits with code 2."""
+    """An argument parser that reports an invalid flag on one line and exits with code 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Print an error of the command line and exit with code 2."""
+        """Print an error in the command line and exit with code 2."""
         fail(f"{message}; --help lists the flags")
 
 

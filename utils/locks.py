@@ -1,6 +1,6 @@
-"""Locks that give one process exclusive access to a folder, and removal of half-written files of earlier processes.
+"""Locks that give one process exclusive access to a folder, and removal of incomplete files left by killed processes.
 
-The lock is `flock` on a file in the folder; the system releases it when the process ends for any reason.
+The lock is an `flock` on a file in the folder. The system releases it when the process ends, even if it is killed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import IO
 from utils.errors import UserError
 
 FILE = ".lock"
-HALF = re.compile(r"\..+\.\d+(\.\w+)?")  # what `utils.checkpoint.atomic_path` writes to: .<stem>.<process><suffix>
-ABANDONED = re.compile(r"\..+\.[a-z0-9_]{8}")  # folders that `tempfile` names, after a prefix ".<ext>."
-UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+HALF = re.compile(r"\..+\.\d+(\.\w+)?")  # temporary files of `utils.checkpoint.atomic_path`: .<stem>.<process id><suffix>
+ABANDONED = re.compile(r"\..+\.[a-z0-9_]{8}")  # temporary folders of `pipelines.outputs.staged`: .<ext>.<8 characters>
+UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # errors of filesystems without `flock`
 
 
 def try_lock(file: IO) -> bool:
-    """Lock an open file without waiting. Returns False if the filesystem or the platform has no `flock`.
+    """Lock an open file without waiting. Returns whether it is locked: False if the filesystem or the platform has no `flock`.
 
     Raises `BlockingIOError` if another process holds the lock.
     """
@@ -41,11 +41,10 @@ def try_lock(file: IO) -> bool:
 
 
 class FolderLock:
-    """An exclusive lock on a folder, which is created if necessary. Held from construction until `release` or the end of the
-    process.
+    """An exclusive lock on a folder, held from construction until `release` or the end of the process.
 
-    Where the filesystem or the platform has no `flock`, a note is printed and nothing is locked. Raises `UserError` with `busy` if
-    another process holds the lock, and where the folder cannot be written.
+    The folder is created if necessary. If the filesystem or the platform has no `flock`, a note is printed and nothing is locked.
+    Raises `UserError` with the message `busy` if another process holds the lock, and if the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path, busy: str) -> None:
@@ -61,7 +60,7 @@ class FolderLock:
             self.file.close()
             raise UserError(busy) from None
         if not self.held:
-            print(f"note: {folder} cannot be locked here: take care that only one process writes to it", file=sys.stderr)
+            print(f"note: {folder} cannot be locked here; make sure that only one process writes to it", file=sys.stderr)
 
     def release(self) -> None:
         """Release the lock."""
@@ -70,7 +69,10 @@ class FolderLock:
 
 
 def remove_half_files(folder: str | Path, parts: tuple[str, ...] = (".",)) -> list[Path]:
-    """Remove files of interrupted writes from `parts` of a folder. Only the process that holds the folder's lock may call this."""
+    """Remove temporary files of interrupted writes from the subfolders `parts`, and return their paths.
+
+    Only the process that holds the lock of the folder may call this function.
+    """
     removed = []
     for part in parts:
         with suppress(OSError):
@@ -82,9 +84,9 @@ def remove_half_files(folder: str | Path, parts: tuple[str, ...] = (".",)) -> li
 
 
 def lock_temporary(folder: Path) -> IO | None:
-    """Mark a temporary folder as in use until the returned file is closed; None where nothing can be locked.
+    """Lock a temporary folder until the returned file is closed. Returns None if files cannot be locked.
 
-    The file is named after it is locked, so `remove_abandoned` never sees it unlocked.
+    The lock file gets its name only after it is locked, so `remove_abandoned` never sees an unlocked file.
     """
     unnamed = folder / f"{FILE}.new"
     file = open(unnamed, "ab")  # noqa: SIM115 (open for as long as the lock is held)
@@ -97,7 +99,7 @@ def lock_temporary(folder: Path) -> IO | None:
 
 
 def remove_abandoned(parent: Path) -> list[Path]:
-    """Remove temporary folders in `parent` whose process was killed: their lock file is not locked."""
+    """Remove temporary folders in `parent` whose lock file is not locked, because their process was killed; return their paths."""
     removed = []
     for lock in sorted(parent.glob(f".*/{FILE}")):
         if ABANDONED.fullmatch(lock.parent.name) and not lock.parent.is_symlink():

@@ -1,4 +1,4 @@
-"""Progress of long steps: a bar on a terminal, occasional lines elsewhere, such as in a log file."""
+"""Progress of long steps: a bar on a terminal, or occasional lines if stderr is not a terminal, such as in a log file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
-DELAY = 5  # seconds after which a step shows itself off a terminal
-EVERY = 30  # seconds between its lines there
+DELAY = 5  # seconds before the first line, if stderr is not a terminal
+EVERY = 30  # seconds between lines
 LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left\n"
 
 
 def progress(
     items: Iterable | None = None, *, desc: str, total: int | None = None, unit: str = "it", initial: int = 0, disable: bool = False
 ) -> tqdm:
-    """Iterate over `items` (or, without them, return an object with `update(n)`) and show the progress on stderr; `initial` items
-    are already done."""
+    """A tqdm iterator over `items` that shows the progress on stderr. Without `items`, call its `update(n)`.
+
+    `initial` is the number of items that are already done.
+    """
     lines = {"delay": DELAY, "mininterval": EVERY, "maxinterval": EVERY, "bar_format": LINE}
-    elsewhere = {} if sys.stderr.isatty() else lines
-    return tqdm(items, desc=desc, total=total, unit=unit, initial=initial, leave=False, disable=disable, **elsewhere)
+    style = {} if sys.stderr.isatty() else lines
+    return tqdm(items, desc=desc, total=total, unit=unit, initial=initial, leave=False, disable=disable, **style)

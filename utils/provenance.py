@@ -1,4 +1,4 @@
-"""Provenance of a result: command, code, versions, device, seed and weights, as JSON-able values."""
+"""Provenance of a result as JSON-serialisable values: command, code, versions, device, seed and weights."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def provenance(config: Any, device: torch.device | str, weights: Iterable[Path] 
     """The provenance of this run's results.
 
     Args:
-        config: the script's settings, a dataclass with a `seed`.
-        device: where the models run.
-        weights: weights files that were read.
+        config: the settings of the script, a dataclass with a field `seed`.
+        device: the device of the models.
+        weights: the weights files that were read.
     """
     return {
         "command": shlex.join(sys.argv),
@@ -42,7 +42,7 @@ def provenance(config: Any, device: torch.device | str, weights: Iterable[Path] 
 
 
 def add_provenance(path: Path, record: dict[str, Any]) -> None:
-    """Append a record to a JSON list; a file that is no such list is replaced."""
+    """Append a record to the JSON list in the file `path`. A missing or invalid file is replaced."""
     records = []
     with suppress(OSError, ValueError):
         records = json.loads(path.read_text(encoding="utf-8"))
@@ -52,13 +52,13 @@ def add_provenance(path: Path, record: dict[str, Any]) -> None:
 
 
 def device_name(device: torch.device | str) -> str:
-    """`cpu`, or the index and the model of a GPU."""
+    """The name of a device, such as `cpu` or `cuda:0 (NVIDIA H100)`."""
     device = torch.device(device)
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """A weights file: its path, training step (None if the file does not say) and SHA-256."""
+    """Path, training step (None if it is not stored) and SHA-256 of a weights file."""
     step = None if path.suffix in RELEASED else read_metadata(path).get("step")
     return {"path": str(path), "step": step, "sha256": _sha256(path, path.stat().st_mtime_ns)}
 

@@ -1,4 +1,4 @@
-"""Where and how a program runs: device, random states, precision, and the processes of a data-parallel run."""
+"""Device, random states, precision, and the processes of a data-parallel run."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ from torch import Tensor
 from utils.errors import UserError
 
 Item, Made = TypeVar("Item"), TypeVar("Made")
-PATIENCE = timedelta(hours=3)  # that processes wait for each other: rank 0 validates and prepares data while the others wait
+TIMEOUT = timedelta(hours=3)  # how long processes wait for each other; rank 0 validates and prepares data while the others wait
 
 
 def resolve_device(gpu_id: int | None = None) -> torch.device:
-    """The device for `--gpu_id`: -1 is the CPU, None the first GPU if there is one. Under torchrun, each process of a machine takes
-    another GPU. A GPU is made the current device, which quantised LMs, bf16 checks and random states use. Raises `UserError` for a
-    GPU that does not exist."""
+    """The device for `--gpu_id`: -1 is the CPU, None the first GPU if there is one. Under torchrun, the local rank is added to the
+    index, so that each process uses its own GPU.
+
+    A GPU becomes the current device, which quantised LMs, bf16 checks and random states use. Raises `UserError` for a GPU that does
+    not exist.
+    """
     count = torch.cuda.device_count()
     if gpu_id == -1 or (gpu_id is None and count == 0):
         return torch.device("cpu")
     index = (gpu_id or 0) + Distributed.from_environment().local_rank
     if not 0 <= index < count:
-        there = f"this machine has GPUs 0 to {count - 1}" if count else "this machine has no CUDA GPU"
-        raise UserError(f"--gpu_id {index}: {there}; use --gpu_id -1 for the CPU")
+        available = f"this machine has GPUs 0 to {count - 1}" if count else "this machine has no CUDA GPU"
+        raise UserError(f"--gpu_id {index}: {available}; use --gpu_id -1 for the CPU")
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     exact_fp32()
@@ -42,19 +45,19 @@ def resolve_device(gpu_id: int | None = None) -> torch.device:
 
 
 def exact_fp32() -> None:
-    """Keep float32 at its full precision on GPUs: cuDNN's convolutions and GRUs (the evaluator's) would use TF32 by default."""
+    """Disable TF32 on GPUs, so that float32 has its full precision. cuDNN's convolutions and GRUs use TF32 by default."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def attention_for_any_shape() -> None:
-    """Do not use cuDNN's attention, which PyTorch prefers on Hopper GPUs: it compiles a plan for every new shape, and batches of
-    clips and captions have hundreds of shapes."""
+    """Disable cuDNN's attention, which PyTorch prefers on Hopper GPUs. It compiles a plan for every new shape, and batches of clips
+    and captions have hundreds of shapes."""
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def user_cache() -> Path:
-    """The user's `.cache`, or a temporary folder if the user has no home, as in some containers."""
+    """The user's `~/.cache`, or a temporary folder if the user has no home folder, as in some containers."""
     try:
         return Path.home() / ".cache"
     except RuntimeError:
@@ -62,20 +65,20 @@ def user_cache() -> Path:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's generators, the GPU's included."""
+    """Seed the generators of Python, NumPy and torch, including those of GPUs."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def random_states() -> dict[str, Any]:
-    """The states of all random generators of this process, in types that `torch.load(weights_only=True)` reads."""
-    name, keys, *rest = np.random.get_state()
+    """The states of all random generators of this process, in types that `torch.load(weights_only=True)` accepts."""
+    name, keys, *position = np.random.get_state()
     return {
         "python": random.getstate(),
-        "numpy": (name, keys.tolist(), *rest),
+        "numpy": (name, keys.tolist(), *position),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,  # of the process's GPU, if it uses one
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,  # of the current GPU
     }
 
 
@@ -90,7 +93,7 @@ def set_random_states(states: dict[str, Any]) -> None:
 
 @contextmanager
 def preserved_random_states() -> Iterator[None]:
-    """A context whose random draws do not affect the random states outside."""
+    """A context that restores the states of all random generators at its end."""
     states = random_states()
     try:
         yield
@@ -99,14 +102,14 @@ def preserved_random_states() -> Iterator[None]:
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager:
-    """bf16 autocast for `--precision bf16`, and for `auto` on a device that computes bf16 matrices natively; else fp32."""
+    """An autocast context for `--precision`: bf16 for "bf16", and for "auto" on a device with native bf16 support; else fp32."""
     if precision == "bf16" or (precision == "auto" and has_bf16_units(device)):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
 
 
 def has_bf16_units(device: torch.device) -> bool:
-    """Whether the GPU or CPU computes in bf16 natively; a CPU does so with AMX or AVX512_BF16."""
+    """Whether the GPU or CPU supports bf16 natively. CPUs with AMX or AVX512_BF16 do."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     units = torch.cpu.get_capabilities() if device.type == "cpu" else {}
@@ -115,7 +118,7 @@ def has_bf16_units(device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class Distributed:
-    """This process among those that `torchrun` started; rank 0 of 1 without torchrun, where the methods do nothing."""
+    """Rank of this process and number of processes under `torchrun`. Without torchrun there is one process, of rank 0."""
 
     rank: int = 0
     world: int = 1
@@ -123,23 +126,23 @@ class Distributed:
 
     @classmethod
     def from_environment(cls) -> Distributed:
-        """This process as `torchrun` describes it in the environment."""
+        """Read the environment variables that `torchrun` sets."""
         get = os.environ.get
         return cls(int(get("RANK", 0)), int(get("WORLD_SIZE", 1)), int(get("LOCAL_RANK", 0)))
 
     @property
     def main(self) -> bool:
-        """Whether this process logs and saves."""
+        """Whether this is rank 0, the process that logs and saves."""
         return self.rank == 0
 
     @contextmanager
     def group(self, device: torch.device) -> Iterator[None]:
-        """A context that joins the process group (nccl for GPUs, gloo for CPUs) and leaves it at the end; only once per process."""
+        """A context in which the process group exists (nccl for GPUs, gloo for CPUs). Nested contexts use the existing group."""
         if self.world == 1 or dist.is_initialized():
             yield
             return
-        backend, bound = ("nccl", device) if device.type == "cuda" else ("gloo", None)
-        dist.init_process_group(backend, rank=self.rank, world_size=self.world, timeout=PATIENCE, device_id=bound)
+        backend, device_id = ("nccl", device) if device.type == "cuda" else ("gloo", None)
+        dist.init_process_group(backend, rank=self.rank, world_size=self.world, timeout=TIMEOUT, device_id=device_id)
         try:
             yield
         finally:
@@ -147,9 +150,10 @@ class Distributed:
 
     @contextmanager
     def first_on_node(self) -> Iterator[None]:
-        """A context that the first process of each machine runs before the others, which then find its results in caches.
+        """A context whose body runs in the first process of each machine before it runs in the others, which can then read its
+        results from caches.
 
-        If it fails, the others continue and fail with the same message.
+        If the body fails in the first process, the others still run it, so that they fail with the same message.
         """
         if self.local_rank > 0:
             self.wait()
@@ -163,54 +167,57 @@ class Distributed:
             self.wait()
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of `values` over processes."""
+        """The mean of `values` over all processes."""
         values = values / self.world
         if self.world > 1:
             dist.all_reduce(values)
         return values
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait until all processes have called this method."""
         if self.world > 1 and dist.is_initialized():
             dist.barrier()
 
     def gather(self, value: Any) -> list[Any]:
-        """The values of all processes by rank, on every process."""
+        """The values of all processes, in the order of their ranks."""
         values = [value] * self.world
         if self.world > 1:
             dist.all_gather_object(values, value)
         return values
 
     def in_turns(self, items: Sequence[Item], make: Callable[[Item], Iterable[Made]]) -> Iterator[Made]:
-        """The results of `make` for all items, in order, on every process; each process computes every `world`-th item."""
+        """Yield the results of `make` for all items, in order, on every process. Process r computes the items r, r + `world`, …"""
         if self.world == 1:
             for item in items:
                 yield from make(item)
             return
         for first in range(0, len(items), self.world):
-            mine = items[first + self.rank : first + self.rank + 1]  # the last round may have none
-            for made in self.gather([result for item in mine for result in make(item)]):
-                yield from made
+            own = items[first + self.rank : first + self.rank + 1]  # one item, or none in the last round
+            for results in self.gather([result for item in own for result in make(item)]):
+                yield from results
 
 
 class Agreement:
-    """The maximum over processes of a number per step, available one step later: it is reduced on the CPU while the next step
-    computes, so that no process waits for a GPU. All processes must create and call it alike, inside `Distributed.group`."""
+    """The maximum of a number over all processes, once per step and available one step later.
+
+    It is reduced on the CPU while the next step runs, so that no process waits for a GPU. All processes must create an instance and
+    make the same calls, inside `Distributed.group`.
+    """
 
     def __init__(self, processes: Distributed) -> None:
-        self.group = dist.new_group(backend="gloo", timeout=PATIENCE) if processes.world > 1 else None
+        self.group = dist.new_group(backend="gloo", timeout=TIMEOUT) if processes.world > 1 else None
         self.pending: tuple[Tensor, dist.Work] | None = None
 
     def largest(self, number: int) -> int:
         """The maximum of the previous step's numbers, 0 at the first step; with one process, `number`."""
         if self.group is None:
             return number
-        value, before = torch.tensor(number), self.close()
+        value, previous = torch.tensor(number), self.close()
         self.pending = value, dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.group, async_op=True)
-        return before
+        return previous
 
     def close(self) -> int:
-        """Wait for the pending number; 0 if there is none."""
+        """Wait for the pending maximum and return it; 0 if there is none."""
         if self.pending is None:
             return 0
         (value, work), self.pending = self.pending, None

@@ -1,16 +1,16 @@
-"""Reads small text files that users name, and refuses what never ends, such as /dev/zero."""
+"""Reading of text files with a maximum length, so that endless files such as /dev/zero raise an error."""
 
 from __future__ import annotations
 
 import errno
 from pathlib import Path
 
-LARGEST = 2**26  # characters
+LARGEST = 2**26  # default maximum length, in characters
 
 
 def bounded_text(path: str | Path, largest: int = LARGEST, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """The text of a file. Raises `OSError` for one that cannot be read or has more than `largest` characters, and
-    `UnicodeDecodeError` as `open` does."""
+    """Read a text file of at most `largest` characters. Raises `OSError` if it is longer or cannot be read, and
+    `UnicodeDecodeError` if it cannot be decoded."""
     with open(path, encoding=encoding, errors=errors) as file:
         text = file.read(largest + 1)
     if len(text) > largest:

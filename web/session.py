@@ -12,7 +12,8 @@ from typing import Any
 from motion.clip import Motion
 from options.generate import GenT2M
 from pipelines.api import Lamp
-from pipelines.outputs import Sample, standard_body, write_samples
+from pipelines.outputs import Sample, write_samples
+from pipelines.setup import standard_body
 from utils.errors import UserError
 from utils.provenance import provenance
 

@@ -1,0 +1,91 @@
+"""What scripts that generate motion do before they generate: check flags, and find and load models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from motion.spec import DatasetSpec
+from options.cli import check_ext
+from options.generate import Sampling
+from options.ranges import check_ranges
+from utils.errors import UserError, note
+
+if TYPE_CHECKING:  # --help does not wait for these
+    import numpy as np
+
+    from pipelines.runs import Generator
+    from pipelines.text2motion import TextToMotion
+
+GRIDS = ("mp4", "gif", "png")  # formats that --grid can write
+MEASURED = 50  # minimum number of clips whose bones are measured, if the dataset has that many
+
+
+def check_flags(config: Sampling) -> None:
+    """Raise `UserError` for numbers out of range, an invalid --ext, and formats that cannot be written."""
+    check_ranges(vars(config))
+    check_ext(config.ext)
+    if config.grid and not set(config.formats) & set(GRIDS):
+        raise UserError(f"--grid: needs one of {', '.join(GRIDS)} in --formats")
+    check_formats(config.formats)
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raise `UserError` if `formats` contains fbx and Blender is not installed."""
+    if "fbx" in formats:
+        from motion.files.fbx import blender
+
+        blender()
+
+
+def find_generator(config: Sampling) -> Generator:
+    """Resolve the models that the flags select. Raises `UserError` if there are none, or several to choose from."""
+    from pipelines.runs import resolve_generator
+
+    names = (config.name, config.res_name, config.length_name, config.fill_name)
+    return resolve_generator(config.checkpoints_dir, config.dataset_name, *names)
+
+
+def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
+    """Load the models of `runs`, and print their paths and text encoder. Raises `UserError` if they cannot be loaded."""
+    from pipelines.text2motion import TextToMotion
+    from utils.runtime import resolve_device
+
+    names = {name: getattr(runs, name) or None for name in ("res_name", "length_name", "fill_name")}
+    tag = config.which_epoch or None
+    settings = {"device": resolve_device(config.gpu_id), "tag": tag, "precision": config.precision}
+    model = TextToMotion.load(*runs.masked.address, **names, **settings)
+    print(f"weights: {runs}; text encoder: {model.encoder.title}")
+    if model.residual is None and model.tokeniser.num_quantizers > 1:
+        print("note: no --res_name: only the base tokens are decoded, so motion is coarser")
+    return model
+
+
+def note_causal_loops(model: TextToMotion) -> None:
+    """Print a note if all models have causal attention. A loop then ends without seeing its start."""
+    if model.filling is None and model.masked.config.attention != "full":
+        note("no masked transformer with full attention (--fill_name): the end of a loop is generated without seeing its start")
+
+
+def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:
+    """The rest pose (J, 3), in metres, that all animated files of a dataset share; None if its bone lengths are not known.
+
+    HumanML3D's skeleton has constant bone lengths, pelvis and chest. For KIT-ML's skeleton, bone lengths are medians over clips of
+    the dataset, if its folder exists, and the pelvis and chest come from the dataset's mean pose.
+    """
+    import numpy as np
+
+    from motion.features import features_to_joints, skeleton_for
+    from motion.rest import fitted_rest, lengths_of, standard_rest
+
+    skeleton = skeleton_for(spec.num_joints)
+    mean_pose = features_to_joints(model.mean.float().cpu()[None], spec.num_joints)[0].double().numpy()
+    lengths = None
+    if skeleton.lengths is None:
+        files = sorted((spec.root / "new_joints").glob("*.npy"))
+        clips = [np.load(file).astype(np.float64) * spec.unit_scale for file in files[:: max(1, len(files) // MEASURED)]]
+        if not clips:
+            return None
+        lengths = np.median([lengths_of(fitted_rest(clip, skeleton)) for clip in clips], axis=0)
+        lengths = (lengths + lengths[list(skeleton.mirror)]) / 2
+    return standard_rest(skeleton, mean_pose, lengths)
