@@ -51,7 +51,7 @@ def run(config: EvalT2M) -> None:
     loader = Loader(resolve_device(config.gpu_id))
     tags = [config.which_epoch] if config.which_epoch else [path.stem for path in weights_files(runs.masked.folder)]
     judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, loader)
-    say = print if Distributed.from_environment().main else lambda line: None
+    log = print if Distributed.from_environment().main else lambda line: None
     settings = {"published": config.protocol, "batches": config.num_batch, "seed": config.seed}
     protocol = open_split(config, judge, loader, settings)
     results, text = {}, []
@@ -59,9 +59,9 @@ def run(config: EvalT2M) -> None:
         model = load_generator(config, runs, tag, loader)
         described = f"{config.protocol} protocol, {config.split}, evaluator {judge.name}, {config.repeat_times} passes"
         title = f"{runs.masked}, {tag}: {described}"
-        say(title)
-        results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, log=say)
-        say(results_table(results[tag]))
+        log(title)
+        results[tag] = evaluate(protocol, *makers(protocol, model, config), repeats=config.repeat_times, log=log)
+        log(results_table(results[tag]))
         text += [title, results_table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
         sampling = {**asdict(model.sampling.changed(config)), "precision": config.precision}
         report = {**settings, "judge": judge.name, **sampling, "results": results}

@@ -72,7 +72,7 @@ def evaluate(config: EvalVQ) -> None:
 def evaluator_metrics(
     config: EvalVQ, model: MotionTokeniser, normaliser: Normaliser, store: MotionStore, spec: DatasetSpec, judge: Judge
 ) -> dict[str, Any] | None:
-    """FID, R-precision and the other metrics of text to motion for reconstructions; None without an evaluator."""
+    """The metrics of text to motion (FID, R-precision, …), computed for the reconstructions; None without an evaluator."""
     from data.text import CaptionedClips
     from evaluation.judges import NoJudge
     from evaluation.protocol import SplitEvaluation, evaluate

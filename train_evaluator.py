@@ -116,8 +116,8 @@ def start_from_init_(model: Evaluator, config: TrainEvaluator, path: Path) -> No
 
 
 def load_words(config: TrainEvaluator, folder: CheckpointFolder, source: Path | None, token_lines: list[str]) -> Words:
-    """Load word vectors from the first of these that applies: the run itself if it is resumed, the run of --init (folder `source`),
-    GloVe, or MiniLM, for the words in `token_lines` (all captions)."""
+    """Load word vectors from the first of these sources that applies: the run itself if it is resumed, the run of --init (folder
+    `source`), GloVe, or MiniLM, whose vectors are computed for the words in `token_lines` (one line of tokens per caption)."""
     from models.words import FILE, Words
     from motion.spec import GLOVE
 
@@ -144,7 +144,7 @@ def scores(model: Evaluator, pairs: MatchingBatches) -> dict[str, float]:
             batch = {name: value.to(device) for name, value in pairs.batch(step).items()}
             texts.append(model.embed_text(batch["words"], batch["pos"], batch["text_lengths"]))
             motions.append(model.embed_motion(batch["motion"], batch["lengths"]))
-            captions.append(batch["caption"][:, None].double())  # as points: equal captions are one
+            captions.append(batch["caption"][:, None].double())  # as coordinates, so that equal captions have distance 0
     captions = torch.cat(captions)
     precision = r_precision(torch.cat(texts), torch.cat(motions), pairs.size)
     best = r_precision(captions, captions, pairs.size)

@@ -245,7 +245,7 @@ def codebooks(tokeniser: MotionTokeniser) -> Tensor:
 
 
 def new_generator(config: TrainT2M, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner) -> Generator:
-    """Generates motion with the model during training."""
+    """The object that generates motion with the model during training."""
     from evaluation.in_training import Generator
     from pipelines.text2motion import SamplingSettings
 

@@ -242,7 +242,7 @@ def _one_value(hint: Any) -> tuple[type, bool]:
 
 
 def true_or_false(text: str) -> bool:
-    """Convert "true" or "false" to a bool. For other words, argparse's error message contains the name of this function."""
+    """Convert "true" or "false" to a bool. For other words, argparse prints this function's name: "invalid true_or_false value"."""
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
     return text.lower() == "true"

@@ -77,6 +77,26 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """Flags of scripts that sample motions."""
+
+    cond_scale: float | None = option(
+        None, "guidance scale of the base tokens; 1: no guidance; default: 4, or 2 with the embedded weights"
+    )
+    res_cond_scale: float | None = option(
+        None, "guidance scale of the residual tokens; 1: no guidance; default: 5, or 2 with the embedded weights"
+    )
+    temperature: float = option(1.0, "sampling temperature, above 0; higher values give more varied motions")
+    choice_temperature: float | None = option(
+        None, "noise on the order in which base tokens are kept; 0: none; default: 0, or 4 with the embedded weights"
+    )
+    topkr: float = option(0.9, "fraction of the codes that are never sampled, the least likely ones; 0 to 1")
+    precision: str = option(
+        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with native bf16 support, else fp32", choices=PRECISIONS
+    )
+
+
+@dataclass(frozen=True)
 class Tabled:
     """Flags of scripts that report numbers."""
 

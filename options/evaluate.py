@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.common import DATASETS, PRECISIONS, BertScored, Common, Configured, Judged, OnDataset, Split, Tabled, option
+from options.common import DATASETS, BertScored, Common, Configured, Judged, OnDataset, Sampled, Split, Tabled, option
 from options.files import SKELETONS, InputFiles, WrittenFiles
 from options.generate import Captioning
 
@@ -30,7 +30,7 @@ class StoreSplits(OnDataset):
 
 
 @dataclass(frozen=True)
-class EvalT2M(Tabled, BertScored, Judged, Split, OnDataset, Configured, Common):
+class EvalT2M(Sampled, Tabled, BertScored, Judged, Split, OnDataset, Configured, Common):
     """Evaluate text to motion by the published protocol."""
 
     evaluator: str = option("guo", "evaluator: Guo's matching model, or LaMP (the paper's table 2)", choices=("guo", "lamp"))
@@ -46,20 +46,6 @@ class EvalT2M(Tabled, BertScored, Judged, Split, OnDataset, Configured, Common):
     mm_batches: int = option(3, "number of caption batches for MultiModality, 30 motions per caption; 0: do not compute it")
     batch_size: int = option(256, "number of motions generated at once")
     time_steps: int = option(10, "sampling steps of the masked transformer")
-    cond_scale: float | None = option(
-        None, "guidance scale of the base tokens; 1: no guidance; default: 4, or 2 with the embedded weights"
-    )
-    res_cond_scale: float | None = option(
-        None, "guidance scale of the residual tokens; 1: no guidance; default: 5, or 2 with the embedded weights"
-    )
-    temperature: float = option(1.0, "sampling temperature, above 0; higher values give more varied motions")
-    choice_temperature: float | None = option(
-        None, "noise on the order in which base tokens are kept; 0: none; default: 0, or 4 with the embedded weights"
-    )
-    topkr: float = option(0.9, "fraction of the codes that are never sampled, the least likely ones; 0 to 1")
-    precision: str = option(
-        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with native bf16 support, else fp32", choices=PRECISIONS
-    )
     lamp_bertscore: bool = option(
         False, "also compute LaMP-BertScore: caption the motions and compare the captions with the prompts"
     )

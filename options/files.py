@@ -47,7 +47,7 @@ class Rig:
     )  # fmt: skip
     bone_names: str = option("mixamo", "names of the bones", choices=("mixamo", "mixamorig", "plain", "unreal"))
     root: str = option(
-        "keep", "bone that moves over the floor; keep: the hips; in_place: none; bone: an additional root bone",
+        "keep", "how horizontal travel is stored; keep: in the hips; in_place: removed; bone: in an additional root bone",
         choices=("keep", "in_place", "bone"),
     )  # fmt: skip
 
@@ -69,7 +69,9 @@ class OutputFiles(WrittenFiles):
         "file formats to write; html: one page with all motions; smpl: an .npz in AMASS's layout; fbx: needs Blender",
         choices=("npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png", "html"),
     )  # fmt: skip
-    grid: bool = option(False, "also draw all motions in one grid.mp4, grid.gif or grid.png, for those listed in --formats")
+    grid: bool = option(
+        False, "also draw all motions together in one file per format (grid.mp4, grid.gif, grid.png), if --formats lists the format"
+    )
     name_files: str = option(
         "number", "whether file names are numbers only, or begin with the words of the prompt", choices=("number", "prompt")
     )

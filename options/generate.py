@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from options.common import DATASETS, PRECISIONS, Common, option
+from options.common import DATASETS, Common, Sampled, option
 from options.files import InputFiles, OutputFiles
 
 
 @dataclass(frozen=True)
-class Sampling(OutputFiles, Common):
+class Sampling(Sampled, OutputFiles, Common):
     """Flags of the scripts that generate motion."""
 
     resumes_from_opt: ClassVar[bool] = False
@@ -28,20 +28,6 @@ class Sampling(OutputFiles, Common):
     output_dir: str = option("./generation", "folder that contains the result folders")
     batch_size: int = option(32, "number of motions generated at once")
     time_steps: int = option(18, "sampling steps of the masked transformer")
-    cond_scale: float | None = option(
-        None, "guidance scale of the base tokens; 1: no guidance; default: 4, or 2 with the embedded weights"
-    )
-    res_cond_scale: float | None = option(
-        None, "guidance scale of the residual tokens; 1: no guidance; default: 5, or 2 with the embedded weights"
-    )
-    temperature: float = option(1.0, "sampling temperature, above 0; higher values give more varied motions")
-    choice_temperature: float | None = option(
-        None, "noise on the order in which base tokens are kept; 0: none; default: 0, or 4 with the embedded weights"
-    )
-    topkr: float = option(0.9, "fraction of the codes that are never sampled, the least likely ones; 0 to 1")
-    precision: str = option(
-        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with native bf16 support, else fp32", choices=PRECISIONS
-    )
     strict: bool = option(False, "exit with code 2 if a prompt is unlike the training captions, instead of printing a note")
 
 

@@ -36,7 +36,7 @@ class LegacyFlag:
 
 TRAINING = "only for training"
 EDITING = "see edit_t2m.py"
-GUMBEL = LegacyFlag("gumbel_sample", bool, why="sampling follows the same distribution here")
+GUMBEL = LegacyFlag("gumbel_sample", bool, why="sampling here has the same distribution with and without Gumbel noise")
 RESIDUAL = LegacyFlag("use_res_model", bool, why="--res_name selects the residual model")
 QUANTIZER = LegacyFlag("quantizer", choices=("ema_reset",), why="codebooks are always learned by moving averages with resets")
 

@@ -65,7 +65,7 @@ class TrainWeights:
         ["vq", "lamp", "masked", "residual", "length", "evaluator", "m2t"], "stages to train, in this order", nargs="+"
     )
     checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
-    init: str = option("assets/demo", "checkpoints folder; each stage starts from the run of the same name; \"\": from scratch")
+    init: str = option("assets/demo", "checkpoints folder; each stage starts from its run of the same name; \"\": from scratch")
     bert: str = option("checkpoints/minilm4", "backbone of LaMP, written by prepare.backbone")
 
 
@@ -86,7 +86,7 @@ class Download:
 
     what: str = option("models", "what to download; the scripts set this flag", choices=("models", "evaluator", "glove"))
     kit: bool = option(False, "also download the files for KIT-ML")
-    captioner: bool = option(False, "for models: also download LaMP's captioner (7 GB) and its tokeniser, OPT's")
+    captioner: bool = option(False, "for models: also download LaMP's captioner (7 GB) and the tokeniser of OPT, which it uses")
     checkpoints_dir: str = option("./checkpoints", "folder for models and evaluators")
     glove: str = option("glove", "folder for word vectors")
 
@@ -96,7 +96,7 @@ class Statistics:
     """Compute the feature statistics Mean.npy and Std.npy of a dataset folder in HumanML3D's layout."""
 
     root: str = option("", "dataset folder that contains new_joint_vecs/", positional=True)
-    split: str = option("", "split, such as train, to whose clips the statistics are limited; default: all clips")
+    split: str = option("", "split whose clips are used, such as train; default: all clips")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class Training(OnDataset, Configured, Common):
     schedule: str = option("milestones", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     milestones: list[int] = option([50_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
     gamma: float = option(0.1, "factor by which the learning rate is multiplied at each milestone")
-    min_lr: float = option(0.0, "learning rate at the end of the cosine schedule, which is the last step or --max_minutes")
+    min_lr: float = option(0.0, "learning rate at the end of the cosine schedule (at the last step, or after --max_minutes)")
     clip_grad: float = option(1.0, "maximum gradient norm; 0: no clipping")
     accumulate: int = option(1, "number of batches whose gradients are averaged for one optimiser step")
     ema_decay: float = option(0.0, "decay of an exponential moving average of the weights, 0 to 1; 0: no average")
@@ -46,7 +46,9 @@ class Evaluated(Judged):
         0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; saves net_best_fid; 0: never"
     )
     eval_batches: int = option(0, "number of batches of 32 validation clips for --eval_fid; 0: all clips")
-    pictures: int = option(0, "number of validation clips whose motion from the model is drawn in TensorBoard; 0: none")
+    pictures: int = option(
+        0, "number of validation clips for which the reconstructed or generated motion is drawn in TensorBoard; 0: none"
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ class TrainVQ(Evaluated, Training):
     commit: float = option(0.02, "weight of the commitment loss")
     rigid_bones: bool = option(False, "keep bone lengths fixed in the decoder's output; needs a dataset with one skeleton")
     planted_feet: bool = option(False, "correct the root's velocity so that toes in contact do not slide; needs --rigid_bones")
-    loss_positions: float = option(0.0, "weight of the error (m) of joint positions relative to the root, with integrated heading")
+    loss_positions: float = option(
+        0.0, "weight of the error (m) of joint positions relative to the root, rotated by the integrated heading"
+    )
     loss_path: float = option(0.0, "weight of the error (m) of the root's integrated position")
     loss_bones: float = option(0.0, "weight of the error (m) of bone lengths")
     loss_velocity: float = option(0.0, "weight of the error (m/s) of joint velocities in world coordinates")

@@ -93,13 +93,13 @@ def sections(value: Any) -> list[str]:
     return [",".join(str(real(edge, "frames")) for edge in pair) for pair in pairs]
 
 
-def settings(config_class: type[Config], sampling: dict[str, Any], **others: Any) -> Config:
-    """The settings of a script: its defaults, with the values of `sampling` that are not None and of all `others`."""
+def settings(config_class: type[Config], sampling: dict[str, Any], **overrides: Any) -> Config:
+    """The settings of a script: its defaults, with the values of `sampling` that are not None and with `overrides`."""
     if unknown := sorted(set(sampling) - set(SETTINGS)):
         raise UserError(f"unknown argument '{unknown[0]}'; arguments for sampling: {', '.join(SETTINGS)}")
     given = {name: value for name, value in sampling.items() if value is not None}
     numbers = {name: (whole if name in ("seed", "time_steps") else real)(value, name) for name, value in given.items()}
-    config = config_class(**numbers, **others)
+    config = config_class(**numbers, **overrides)
     check_flags(config)
     return config
 

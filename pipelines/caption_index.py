@@ -169,8 +169,8 @@ def build_index(
 
 
 def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
-    """Select about `MAX_CAPTIONS` captions that consist of known words and differ in their stems. The number of captions of an
-    action is proportional to the square root of the number of its captions."""
+    """Select about `MAX_CAPTIONS` captions that consist of known words and differ in their stems. The number of captions selected
+    for an action is proportional to the square root of the number available."""
     groups = defaultdict(dict)
     for caption in sorted(action_of, key=lambda caption: (len(words_of(caption)), caption)):
         roots = frozenset(stem(word) for word in content_words(caption))

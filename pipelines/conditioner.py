@@ -55,7 +55,7 @@ class Conditioner(Protocol):
     Attributes:
         title: name for messages.
         dim: C.
-        word_dim: number of columns that contain the word pieces, which are the last ones; 0 without words.
+        word_dim: number of columns that contain the outputs for word pieces; these are the last columns. 0 without words.
         fingerprint: equal for encoders that compute the same conditions.
     """
 

@@ -32,7 +32,7 @@ AND = re.compile(r"\s+and\s+", re.IGNORECASE)
 
 
 def layers(prompt: str) -> list[str]:
-    """The prompt, followed by its two simultaneous actions, each as a prompt, if it has exactly two."""
+    """The prompt and, if it describes exactly two simultaneous actions, one prompt for each of them."""
     text = " ".join(prompt.split()).rstrip(".! ")
     together = AT_ONCE.sub("", text)
     if together != text:
@@ -62,14 +62,14 @@ def composed(whole: Tensor, parts: Sequence[Tensor], lengths: Tensor) -> tuple[T
     pairs = [features_to_joints(part.float(), HUMANML3D.num_joints).cpu().double().numpy() for part in parts]
     counts = lengths.tolist()
     joints = features_to_joints(whole.float(), HUMANML3D.num_joints).cpu().double().numpy()
-    joints = np.concatenate([joints, joints[:, -1:]], axis=1)  # features of T frames need one more
-    kept = np.zeros(len(counts), bool)
+    joints = np.concatenate([joints, joints[:, -1:]], axis=1)  # T rows of features need the joints of T + 1 frames
+    is_composed = np.zeros(len(counts), bool)
     for row, (first, second, frames) in enumerate(zip(*pairs, counts)):
         legs, arms = sorted((first[:frames], second[:frames]), key=leg_speed, reverse=True)
-        kept[row] = is_gesture(arms)
-        if kept[row]:
+        is_composed[row] = is_gesture(arms)
+        if is_composed[row]:
             joints[row, :frames] = layer(legs, arms, np.broadcast_to(raised_arms(arms), (frames, 2)))
             joints[row, frames] = 2 * joints[row, frames - 1] - joints[row, frames - 2]
     features, _ = joints_to_features(torch.from_numpy(joints).float(), HUMANML3D, lengths.cpu() + 1)
-    mask = torch.from_numpy(kept).to(whole.device)
+    mask = torch.from_numpy(is_composed).to(whole.device)
     return torch.where(mask[:, None, None], features.to(whole), whole), mask

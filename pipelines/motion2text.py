@@ -31,7 +31,7 @@ from utils.errors import UserError
 from utils.progress import progress
 
 VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")  # flags of the released scripts
-SPARE = 3  # number of candidates per requested caption if there are several, because many candidates are identical
+SPARE = 3  # candidates per requested caption if several captions are requested, because many candidates are identical
 
 
 class RankedCaption(NamedTuple):
@@ -116,7 +116,8 @@ class MotionToText:
         Args:
             features, lengths: the motions.
             search: settings of beam search or sampling.
-            count: number of captions per motion. Captions with the same words are only used if there are too few others.
+            count: number of captions per motion. Captions that repeat the words of a better one are only used if there are too
+                few different ones.
             candidates: number of captions from which LaMP selects the best; if `count` > 1, at least `SPARE` per caption.
             numbers: (B,) sample numbers, which determine the random numbers of sampling.
 
@@ -207,7 +208,7 @@ def load_captioner(
 
 
 def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
-    """Raise `UserError` if the legacy flags describe another tokeniser than that of LaMP, which reads no other latents.
+    """Raise `UserError` if the legacy flags do not describe the tokeniser of LaMP, which cannot use the latents of another one.
 
     The flags are the tokeniser's sizes (`VQ_FLAGS`), and --resume_pth or --vq_name.
     """

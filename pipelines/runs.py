@@ -297,8 +297,9 @@ def resolve_generator(
 ) -> Generator:
     """Resolve the models that generate motion.
 
-    If the masked transformer is named, only named companions are used. Otherwise, companions that are not named are resolved: the
-    only residual transformer, length predictor and gap-filling transformer that were trained on the same tokeniser.
+    If the masked transformer is named and is neither the embedded one nor a released one, only named companions are used.
+    Otherwise, companions that are not named are resolved: the only residual transformer, length predictor and gap-filling
+    transformer that were trained on the same tokeniser.
 
     Raises `UserError` as `resolve` does, and if there are several companions of one kind.
     """

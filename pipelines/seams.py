@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 CONTEXT = 3  # number of preceding tokens that a window sees; with 5, the previous action continues too often
 FADE = 8  # number of frames on either side of a seam that are smoothed or cross-faded
 SMOOTHING = 1.5  # standard deviation of the Gaussian that smooths a seam, in frames
-SAMPLES_PER_WINDOW = 2**32  # difference of the sample numbers of consecutive windows, which never get the same random numbers
+SAMPLES_PER_WINDOW = 2**32  # difference of the sample numbers of consecutive windows, so that they get different random numbers
 
 
 class Window(NamedTuple):
-    """A window of tokens start … stop − 1, the same for all B motions or (B,) different ones, and its text conditions."""
+    """A window: the tokens start … stop − 1 and their text conditions. `start` and `stop` are ints that hold for all B motions, or
+    tensors (B,)."""
 
     start: int | Tensor
     stop: int | Tensor
-    condition: Tensor  # of 1 or B texts
-    actions: Sequence[Tensor] = ()  # of two simultaneous actions (`TextToMotion.draw`)
+    condition: Tensor  # conditions of 1 or B texts
+    actions: Sequence[Tensor] = ()  # conditions of two simultaneous actions (`TextToMotion.draw`)
 
 
 @torch.no_grad()

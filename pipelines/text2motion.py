@@ -194,14 +194,14 @@ class TextToMotion:
             res_name = None
         parts, keys = {}, {"masked": encoder_keys(metadata)}
         names = (("filling", "masked", fill_name), ("residual", "residual", res_name), ("length", "length", length_name))
-        for part, kind, other in names:
-            if other:
-                parts[part], other_metadata = load(kind, other)
-                keys[part] = encoder_keys(other_metadata)
-                if not (kind == "length" and other_metadata.get("released")):  # it fits all released models
-                    _check_pair(other, other_metadata, name, metadata)
+        for part, kind, run_name in names:
+            if run_name:
+                parts[part], run_metadata = load(kind, run_name)
+                keys[part] = encoder_keys(run_metadata)
+                if not (kind == "length" and run_metadata.get("released")):  # the released one fits all released models
+                    _check_pair(run_name, run_metadata, name, metadata)
         mean, std = (torch.from_numpy(row).to(device) for row in Normaliser.load(folder(vq_name).meta).rows)
-        encoders = {key: load_encoder(key) for key in needed_encoders(keys.values())}  # first that of the masked model
+        encoders = {key: load_encoder(key) for key in needed_encoders(keys.values())}  # the masked model's come first
         encoder, reads = next(iter(encoders.values())), None
         if len(encoders) > 1 or len(set(keys.values())) > 1:
             encoder = JointCondition(list(encoders.values()))
@@ -247,13 +247,13 @@ class TextToMotion:
                 results.append(self.features(self.draw(condition, tokens, actions=actions, **numbers), tokens))
             else:
                 results.append(self._in_steps(steps, frames, **numbers))
-        if len(results) == 1:  # as nearly always: nothing to put together
+        if len(results) == 1:  # the usual case: nothing to concatenate
             return results[0]
         features = pad_sequence([motion for motions, _ in results for motion in motions], batch_first=True)
         return features, torch.cat([frames for _, frames in results])
 
     def plan(self, prompt: str, sampling: SamplingSettings) -> list[list[str]]:
-        """The steps of a prompt. Each is a list of its text and, if it consists of two simultaneous actions, of their texts."""
+        """The steps of a prompt. A step is a list: its text, then the texts of its two simultaneous actions if it has them."""
         stepwise = sampling.stepwise and self.fills and self.length is not None
         return [self.with_actions(text, sampling) for text in (steps(prompt) if stepwise else [prompt])]
 
@@ -294,15 +294,18 @@ class TextToMotion:
         softened = [soften(row[None, :length], at)[0] for row, length, at in zip(features, frames.tolist(), seams)]
         return pad_sequence(softened, batch_first=True), frames
 
-    def count_tokens(self, condition: Tensor, lengths: Tensor | None, **noise: int) -> Tensor:
-        """Lengths (B,) in tokens, from `lengths` (B,) in frames or predicted from the condition."""
+    def count_tokens(self, condition: Tensor, lengths: Tensor | None, **sample: int) -> Tensor:
+        """Lengths (B,) in tokens, from `lengths` (B,) in frames or predicted from the condition.
+
+        `sample` are the arguments `seed` and `first_sample` of `LengthPredictor.predict`.
+        """
         if lengths is not None:
-            if bool((lengths < self.tokeniser.stride).any()):  # before the transfer: a check on the CPU does not wait for the GPU
+            if bool((lengths < self.tokeniser.stride).any()):  # on the CPU, because a check on the GPU would wait
                 raise UserError(f"{int(lengths.min())} frames are less than one token; give at least {self.tokeniser.stride}")
             return lengths.to(condition.device) // self.tokeniser.stride
         if self.length is None:
             raise UserError("no length predictor: give each prompt a length in frames, or train a predictor with --stage length")
-        return self.length.predict(self.part("length", condition), **noise)
+        return self.length.predict(self.part("length", condition), **sample)
 
     def part(self, model: str, condition: Tensor) -> Tensor:
         """The part of the condition that `model` reads: "masked", "filling", "residual" or "length"."""
@@ -382,7 +385,7 @@ def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
 
 def needed_encoders(models: Iterable[tuple[EncoderKey, ...]]) -> list[EncoderKey]:
     """The encoders of all models, without duplicates. A `sentence` encoder is omitted if `words` of the same BERT are needed,
-    because its output is the first row of theirs."""
+    because the first row that `words` returns is the same vector."""
     keys = list(dict.fromkeys(key for of_model in models for key in of_model))
     return [key for key in keys if key[0] != "sentence" or ("words", *key[1:]) not in keys]
 

@@ -1,6 +1,7 @@
 """Safe reading of .zip and .tar archives from untrusted sources: links and devices are refused, and sizes are limited.
 
-Limits are checked against the sizes that the archive lists before a file is unpacked, and against the unpacked bytes.
+The sizes that the archive lists are checked against the limits before a file is unpacked. A file whose unpacked size differs from
+the listed size is an error.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Limits:
 
 
 def read_members(path: Path, wanted: Callable[[str], bool], limits: Limits = Limits()) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and content of each file in a .zip or .tar archive (compressed or not) whose name is `wanted`.
+    """Yield the name and content of each file in a .zip or .tar archive (compressed or not) for whose name `wanted` returns True.
 
     Raises `UserError` for an archive that is damaged, encrypted, exceeds the limits, or contains links or devices.
     """

@@ -192,8 +192,8 @@ class Distributed:
                 yield from make(item)
             return
         for first in range(0, len(items), self.world):
-            own = items[first + self.rank : first + self.rank + 1]  # one item, or none in the last round
-            for results in self.gather([result for item in own for result in make(item)]):
+            assigned = items[first + self.rank : first + self.rank + 1]  # one item, or none in the last round
+            for results in self.gather([result for item in assigned for result in make(item)]):
                 yield from results
 
 

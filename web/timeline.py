@@ -1,6 +1,6 @@
 """A timeline on which a section of a motion is selected by dragging or with the keyboard (`timeline.js`, `timeline.css`).
 
-The script is constant and receives four numbers, but no text from a visitor.
+The script is constant and receives only four numbers, so no text from a visitor can be injected into it.
 """
 
 from __future__ import annotations
