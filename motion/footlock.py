@@ -186,7 +186,7 @@ def leg_columns(skeleton: Skeleton) -> list[list[int]]:
 
 
 def strain(body: ndarray, heels: ndarray, skeleton: Skeleton) -> ndarray:
-    """By how much the corrections `heels` (T, 2, 3) exceed `FAR` and the reach of the legs: (T, 2), in metres."""
+    """How far (T, 2), in metres, corrections `heels` (T, 2, 3) exceed `FAR`, plus how far they lead beyond the legs' reach."""
     hips, knees, ankles, *_ = legs_of(body, skeleton)
     limit = np.maximum(EXTENSION * (norm(knees - hips) + norm(ankles - knees)), norm(ankles - hips))
     return np.maximum(norm(heels) - FAR, 0) + np.maximum(norm(ankles + heels - hips) - limit, 0)

@@ -62,7 +62,7 @@ class Camera:
 
     @classmethod
     def fitting(cls, points: np.ndarray, size: tuple[int, int], top: int) -> Camera:
-        """The camera that shows all points (..., 3), which are relative to the followed point, below the first `top` rows."""
+        """The camera that shows all points (..., 3), given relative to the followed point, below the picture's first `top` rows."""
         back = np.array([np.sin(AZIMUTH) * np.cos(ELEVATION), np.sin(ELEVATION), np.cos(AZIMUTH) * np.cos(ELEVATION)])
         right = np.array([np.cos(AZIMUTH), 0.0, -np.sin(AZIMUTH)])
         axes = np.stack((right, np.cross(back, right), back))
@@ -82,7 +82,7 @@ class Camera:
         return self.centre + seen[..., :2] * [1, -1] * scale[..., None], scale
 
     def floor(self, size: tuple[int, int]) -> np.ndarray:
-        """Distance (height, width), in metres, of the floor at each pixel from the followed point; infinite for the sky."""
+        """Distance (height, width), in metres, from the followed point to the floor seen at each pixel; infinite for the sky."""
         width, height = size
         x, y = np.meshgrid(np.arange(width) - self.centre[0], self.centre[1] - np.arange(height))
         rays = np.stack((x, y, np.full_like(x, -self.focal)), axis=-1) @ self.axes
