@@ -129,7 +129,7 @@ class MaskedTransformer(nn.Module):
         order = rand(*codes.shape).masked_fill(~valid, 2.0).argsort(1).argsort(1)  # a random rank for each position, padding last
         hidden = order < count[:, None]
         if self.config.infill:
-            # The section spans one to all tokens; the number of masked tokens within it follows the cosine schedule, as in decoding.
+            # The section spans one to all tokens; the number of masked tokens in it follows the cosine schedule, as in decoding.
             size = (lengths * rand(len(codes))).ceil().clamp(min=1)
             start = (rand(len(codes)) * (lengths - size + 1)).floor()
             position = torch.arange(codes.shape[1], device=codes.device)
