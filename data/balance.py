@@ -41,7 +41,8 @@ def sampling_weights(
     Args:
         balance: draw actions in proportion to the square root of their size. Clips without an action form one action.
         compositions: fraction of the samples that are compositions (`composed.txt`); None: as the other arguments give it.
-        sizes: (N,) default 1, so that an action's size is its number of clips; with lengths it is its number of frames.
+        sizes: (N,) sizes of the clips, by default 1. The size of an action is their sum: its number of clips or, if lengths are
+        given, of frames.
 
     Without `actions.csv` all actions count as one. Raises `UserError` if `compositions` needs clips that the dataset lacks.
     """

@@ -22,7 +22,7 @@ from motion.spec import DatasetSpec
 from utils.errors import UserError
 
 SHORTEST = 8  # frames
-LIKE = 0.1  # maximum sum of bone length differences, relative to the sum of the dataset's bone lengths, without retargeting
+LIKE = 0.1  # bodies whose bone lengths differ by less in sum, relative to the dataset's sum, are not retargeted
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def read_source(path: str | Path, spec: DatasetSpec, options: InputOptions = AS_
 
 
 def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
-    """`read_source` for a motion in memory; `name` stands for it in error messages."""
+    """`read_source` for a motion in memory; error messages call it `name`."""
     joints, features = motion.joints, getattr(motion, "file_features", None)
     if joints.shape[1] != spec.num_joints:
         count = f"{joints.shape[1]} joints, but the weights are for {spec.num_joints} (dataset {spec.name})"

@@ -81,8 +81,8 @@ def read_motions(files: Sequence[Path], spec: DatasetSpec, options: InputOptions
     faults: list[str] = []
     motions = {file: motion for file in files if (motion := features_of(file, spec, faults, options)) is not None}
     if not motions:
-        several = f"none of {len(files)} files holds a motion for this model: " if len(files) > 1 else ""
-        raise UserError(several + named(faults, 1))
+        prefix = f"none of {len(files)} files holds a motion for this model: " if len(files) > 1 else ""
+        raise UserError(prefix + named(faults, 1))
     report_skipped(faults, len(files))
     return motions
 
@@ -117,7 +117,8 @@ def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
     No window is longer than `window`, which is at least `stride`; all have about the same length.
     """
     count = -(-frames // (window // stride * stride))
-    ends = [-(-k * frames // (count * stride)) * stride for k in range(count)] + [frames]  # rounded up: the last is not longer
+    # Rounded up, so that the last window has at most frames / count frames.
+    ends = [-(-k * frames // (count * stride)) * stride for k in range(count)] + [frames]
     return [(start, end) for start, end in pairwise(ends) if end - start >= stride]
 
 

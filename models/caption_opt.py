@@ -131,7 +131,7 @@ class CaptionOPT(nn.Module):
     def search(self, queries: Tensor, prompt: Tensor, end: int, search: Search, count: int, numbers: Tensor) -> Tensor:
         """Token ids (B, count, L) that continue query outputs (B, P, H) and a prompt (L,), best first.
 
-        Positions from the end of a caption on hold `end`.
+        All positions after a caption's last word contain `end`.
         """
         before = self.opt.embed(prompt[:-1]).expand(len(queries), -1, -1)
         state = OPTState(self.opt, torch.cat((self.prefix(queries), before), dim=1))

@@ -2,7 +2,7 @@
 
 A causal transformer over byte-pair tokens. The text feature is the projected output at the end token: ids (B, L) → (B, C), equal to
 `encode_text` of OpenAI's package. The package is needed only for its list of byte pairs. Only tensors are read from the weights
-file; `torch.jit.load`, which the package uses, would also build the program in the file.
+file; `torch.jit.load`, which the package uses, would also load the TorchScript code stored in the file.
 """
 
 from __future__ import annotations

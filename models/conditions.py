@@ -55,7 +55,7 @@ def without(condition: Tensor, dropped: Tensor) -> Tensor:
 
 
 def init_condition_(vector_layer: nn.Linear, word_layer: nn.Linear | None, vectors: Tensor, words: Tensor | None) -> None:
-    """Initialise the layers of `text_prefix` so that they separate the training captions: vectors (N, C), words (R, W)."""
+    """Initialise the layers of `text_prefix` to separate the training captions, given as vectors (N, C) and words (R, W)."""
     whiten_(vector_layer, vectors)
     if word_layer is not None:
         whiten_(word_layer, words.float())
@@ -105,5 +105,5 @@ class ConditionAugmentation(nn.Module):
 
     @staticmethod
     def _by_row(pairs: Tensor, rows: Tensor) -> Tensor:
-        """Expand pairs (B, 2, C), whose second row applies to all words, to one row per row of the condition: (B, S, C)."""
+        """Expand pairs (B, 2, C), one row for the vector and one for all words, to the rows of a condition (B, S, C)."""
         return torch.cat((pairs[:, :1], pairs[:, 1:].expand(-1, rows.shape[1] - 1, -1)), dim=1)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 
-MAXIMUM = {"dilation_growth_rate": 16, "down_t": 8, "stride": 1024}  # of settings without a tensor; far above any model in use
+# Largest values of settings that no tensor has as its size; far above those of any model in use.
+MAXIMUM = {"dilation_growth_rate": 16, "down_t": 8, "stride": 1024}
 SMALL_SIZE = 1024  # sizes up to this are accepted even if no tensor has them, because such a model is small
 # Exceptions that can occur when a model is built from unsuitable values.
 BUILD_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
@@ -29,7 +30,7 @@ def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor],
     if not isinstance(values, dict):
         raise UserError(f"{source}: its config is {type(values).__name__}, not a dict of settings; the file is damaged")
     hints = typing.get_type_hints(config_class)
-    sizes = {size - spare for value in state.values() for size in value.shape for spare in (0, 1, 2)}  # 1 or 2: special tokens
+    sizes = {size - special for value in state.values() for size in value.shape for special in (0, 1, 2)}  # special tokens
     for field in fields(config_class):
         if field.name not in values:
             continue

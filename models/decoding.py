@@ -84,7 +84,7 @@ def write(model: DecodingState, numbers: Tensor, start: int, end: int, search: S
     """Decode `count` captions for each of N rows; returns token ids (N, count, L), best first.
 
     `model` is the state before the first word. `numbers` (N,) select the random numbers for sampling each row. The ids do not
-    include `start`; positions from the end of a caption on hold `end`.
+    include `start`; all positions after a caption's last word contain `end`.
     """
     assert search.sample or count <= search.beams, "beam search returns at most `beams` captions"
     method = _draw if search.sample else _beam_search

@@ -110,7 +110,7 @@ class LaMP(nn.Module):
 
     @torch.no_grad()
     def caption(self, latents: Tensor, lengths: Tensor, end: int, max_tokens: int | None = None) -> Tensor:
-        """Caption motions by greedy decoding until `end` ([SEP]): token ids (B, L), 0 from the end of a caption on."""
+        """Caption motions by greedy decoding until `end` ([SEP]): token ids (B, L), 0 after a caption's last word."""
         caches = self.qformer.queries(*self.motion_context(latents, lengths))[1]
         ids = torch.full((len(latents), 1), self.config.vocab_size - 1, device=latents.device)  # [DEC]
         running = torch.ones_like(ids, dtype=torch.bool)
@@ -233,7 +233,7 @@ class LaMP(nn.Module):
     def text_context(self, ids: Tensor, hidden: Tensor) -> Tensor:
         """Project a text's outputs (B, L, H) to the context of the queries (B, L, W), for the generation loss.
 
-        The released code projects the word embeddings instead. In `condition`, both project the outputs.
+        The released code projects the word embeddings instead. For `condition`, the released code projects the outputs too.
         """
         return self.text_projection(self.qformer.embed(self.decoder_ids(ids)) if self.config.released else hidden)
 

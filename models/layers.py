@@ -25,7 +25,7 @@ def valid_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def attention_mask(valid: Tensor, kind: str) -> Tensor:
-    """The mask for `scaled_dot_product_attention`: (B, L) bool → (B | 1, 1, L, L).
+    """The mask for `scaled_dot_product_attention`: (B, L) bool → (B | 1, 1, L, L). `kind` is what each position attends to:
 
     full      every valid position
     causal    valid positions up to itself

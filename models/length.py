@@ -49,7 +49,7 @@ class LengthPredictor(nn.Module):
         self.apply(init_weights_)
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
-        """Initialise the first layer so that it separates the training captions: vectors (N, C); words are not used."""
+        """Initialise the first layer so that it separates the training captions, given as vectors (N, C); words are not used."""
         whiten_(self.linears[0], vectors)
 
     def forward(self, condition: Tensor) -> Tensor:

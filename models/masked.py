@@ -129,7 +129,7 @@ class MaskedTransformer(nn.Module):
         order = rand(*codes.shape).masked_fill(~valid, 2.0).argsort(1).argsort(1)  # a random rank for each position, padding last
         hidden = order < count[:, None]
         if self.config.infill:
-            # A section of 1 to all tokens. The number of masked tokens within it follows the cosine schedule, as in decoding.
+            # The section spans one to all tokens; the number of masked tokens in it follows the cosine schedule, as in decoding.
             size = (lengths * rand(len(codes))).ceil().clamp(min=1)
             start = (rand(len(codes)) * (lengths - size + 1)).floor()
             position = torch.arange(codes.shape[1], device=codes.device)
@@ -193,14 +193,14 @@ class MaskedTransformer(nn.Module):
     ) -> Tensor:
         """Tokens (B, L) for the condition, −1 beyond `lengths` (B,); arguments as in `decode`."""
         chosen = Decoding(**settings)
-        ids, valid, *others = self._inputs(condition, lengths, given, chosen, seed, first_sample)
-        return self.graphs(self._last_ids, (ids, valid, *others), *chosen).masked_fill(~valid, -1)
+        ids, valid, condition, noise = self._inputs(condition, lengths, given, chosen, seed, first_sample)
+        return self.graphs(self._last_ids, (ids, valid, condition, noise), *chosen).masked_fill(~valid, -1)
 
     def _inputs(
         self, condition: Tensor, lengths: Tensor, given: Tensor | None, settings: Decoding, seed: int, first_sample: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the steps start from: ids (B, L), the mask of valid tokens (B, L), the condition (B, P, C), and one uniform number
-        per token and step (B, L, S). With choice noise S is twice the number of steps: the second half is for that noise."""
+        per token and step (B, L, S). With choice noise, S is twice the number of steps; the second half is for that noise."""
         samples = first_sample + torch.arange(len(lengths), device=lengths.device)
         valid = valid_mask(lengths, int(lengths.max()))
         given = torch.full_like(valid, -1, dtype=torch.long) if given is None else given

@@ -4,7 +4,7 @@ projections.
 A decoder of pre-norm layers with ReLU and learned positions; the head is tied to the word embeddings. Weights keep the precision of
 their file, float16 in the release, so OPT-2.7B takes 5.3 GB. Computation is in float32, as in the release.
 
-    embed(ids (…, L))                        word embeddings without positions             (…, L, W)
+    embed(ids (…, L))                        word embeddings without position embeddings   (…, L, W)
     run(x (B, L, W), positions, mask, past)  outputs of the last layer, keys and values    (B, L, W), caches
     logits(x (…, W))                         logits of the next word                       (…, V)
 """
@@ -117,7 +117,7 @@ class OPT(nn.Module):
         self.norm = Norm(c.hidden_size)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Token ids (..., L) → word embeddings (..., L, W), without positions."""
+        """Token ids (..., L) → word embeddings (..., L, W), without position embeddings."""
         return self.words(ids).float()
 
     def run(
@@ -142,7 +142,7 @@ class OPTState:
     """Decoding state of OPT (`models.decoding.DecodingState`): cached keys and values of all positions so far."""
 
     def __init__(self, model: OPT, x: Tensor):
-        """`x` (N, L, W): embeddings of the sequence before the texts, without positions."""
+        """`x` (N, L, W): embeddings of the prefix that precedes the text tokens, without position embeddings."""
         self.model, self.device, self.length = model, x.device, x.shape[1]
         positions = torch.arange(self.length, device=x.device)
         self.caches = model.run(x, positions, positions[:, None] >= positions)[1]
@@ -174,7 +174,9 @@ def find_tokenizer(given: str, folder: Path, checkpoints_dir: str | Path, pieces
     for candidate in [Path(given)] if given else [folder, default]:
         if (candidate / "tokenizer.json").is_file() or all((candidate / name).is_file() for name in ("vocab.json", "merges.txt")):
             return read_tokenizer(candidate, pieces)
-    raise UserError(f"--lm {given}: not there; the released captioner {needed}" if given else f"{folder}: {needed}; {remedy}")
+    if given:
+        raise UserError(f"--lm {given}: no tokeniser in this folder; the released captioner {needed}")
+    raise UserError(f"{folder}: {needed}; {remedy}")
 
 
 def read_tokenizer(folder: Path, pieces: int) -> Tokenizer:

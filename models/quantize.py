@@ -20,7 +20,7 @@ class Quantised(NamedTuple):
 
     vectors: Tensor  # (B, L, C), the sum of the chosen codes; its gradient passes straight to the latents
     codes: Tensor  # (B, L, Q) int64, -1 at padding and in dropped layers
-    commitment: Tensor  # mean squared distance of the latents to each layer's sum of codes
+    commitment: Tensor  # mean squared distance of the latents to the sums of codes up to each layer
     perplexity: Tensor  # (Q,) effective number of codes that each layer uses
 
 

@@ -236,7 +236,7 @@ class ResidualTransformer(nn.Module):
                 history = history + self.embeddings[q - 1][ids]  # (B, L, code_dim)
                 logits = self.guided(history, condition, valid, q, cond_scale)
                 drawn = sample(logits, noise[..., q], temperature, topkr)
-                kept = given[..., q] % (self.pad_id + 1)  # −1, nothing, becomes pad_id
+                kept = given[..., q] % (self.pad_id + 1)  # −1, which stands for no token, becomes pad_id
                 ids = torch.where(valid, torch.where(given[..., 0] < 0, drawn, kept), self.pad_id)
                 yield logits, ids
 

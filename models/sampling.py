@@ -51,9 +51,9 @@ def uniforms(seed: int, samples: Tensor, step: int | Tensor, size: int) -> Tenso
 
 
 def sample(logits: Tensor, uniform: Tensor, temperature: float = 1.0, topkr: float = 0.9) -> Tensor:
-    """Sample ids (...) from the fraction 1 − `topkr` of largest logits (..., K), with uniform numbers (...) in [0, 1).
+    """Sample ids (...) from logits (..., K), restricted to the largest ones: a fraction 1 − `topkr` of the K.
 
-    If `topkr` is 1, the id of the largest logit is returned.
+    `uniform` (...) are the random numbers in [0, 1) that select the ids. If `topkr` is 1, the id of the largest logit is returned.
     """
     k = max(1, math.ceil((1 - topkr) * logits.shape[-1]))
     values, ids = logits.topk(k, dim=-1)  # descending

@@ -92,9 +92,9 @@ def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
 
 
 def smoothed(values: Tensor) -> Tensor:
-    """Smooth values (..., T, 3) along time as `gaussian_smoothing` does.
+    """Smooth values (..., T, 3) along time with the Gaussian of `gaussian_smoothing`.
 
-    Long clips use a convolution, because the matrix would be too large.
+    Short clips are multiplied by its matrix (T, T), which would be too large for long clips; these are convolved instead.
     """
     if values.shape[-2] <= DENSE:
         return gaussian_smoothing(values.shape[-2], values) @ values

@@ -129,8 +129,8 @@ def corrections(feet: ndarray, stands: ndarray, penalty: ndarray, fps: float) ->
     """Corrections of heels and of toes, (T, 2, 3) each, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4) is true.
 
     `penalty` (T, 2) weights the size of each foot's corrections. Standing toes determine the correction of the whole foot; the
-    heel does so only while the toes do not stand. After that, standing heels are stabilised relative to the toes. No foot goes
-    below the floor.
+    heel does so only while the toes do not stand. Further corrections are then added to the heel, so that standing heels do not
+    move. No foot goes below the floor.
     """
     feet, stands = (rearrange(part, "t (side part) ... -> part side t ...", part=2) for part in (feet, stands))
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes
@@ -186,7 +186,7 @@ def leg_columns(skeleton: Skeleton) -> list[list[int]]:
 
 
 def strain(body: ndarray, heels: ndarray, skeleton: Skeleton) -> ndarray:
-    """By how much the corrections `heels` (T, 2, 3) exceed `FAR` and the reach of the legs: (T, 2), in metres."""
+    """How far (T, 2), in metres, corrections `heels` (T, 2, 3) exceed `FAR`, plus how far they lead beyond the legs' reach."""
     hips, knees, ankles, *_ = legs_of(body, skeleton)
     limit = np.maximum(EXTENSION * (norm(knees - hips) + norm(ankles - knees)), norm(ankles - hips))
     return np.maximum(norm(heels) - FAR, 0) + np.maximum(norm(ankles + heels - hips) - limit, 0)

@@ -181,7 +181,7 @@ def continuous_swing(axes: ndarray, bones: ndarray) -> ndarray:
     rest, across = axes[..., 0], axes[..., 1]
     halfway = rest + bones
     halfway = np.where(np.abs(halfway).max(-1, keepdims=True) < 1e-7, across, halfway)
-    turned = half_turn(halfway) @ (axes * (1, -1, -1))  # columns: bone, other axes after the shortest rotation
+    turned = half_turn(halfway) @ (axes * (1, -1, -1))  # columns: the bone and the two other axes, after the shortest rotation
 
     first, second = turned[..., 1], turned[..., 2]
     carried = -rotate(half_turn(bones[..., :-1, :, :] + bones[..., 1:, :, :]), first[..., :-1, :, :])  # parallel transport

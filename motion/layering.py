@@ -19,7 +19,7 @@ HIPS, SHOULDERS, WRISTS, ANKLES, PELVIS, NECK, HEAD = (1, 2), (16, 17), (20, 21)
 ARMS = ((13, 16, 18, 20), (14, 17, 19, 21))  # left, right: collar, shoulder, elbow, wrist
 RAISED = -0.25  # m; a hand above this height relative to its shoulder is raised
 TRAVEL, RISE, TURN = 0.5, 0.15, 0.7  # m, m, radians; a gesture moves the pelvis and turns the body less than this
-PLANTED = 0.2  # m; a gesture lifts no ankle higher than this above its lowest position
+PLANTED = 0.2  # m; in a gesture, the heights of the ankles vary by less than this
 
 
 def to_joints(root: ndarray, bones: ndarray) -> ndarray:
@@ -49,7 +49,7 @@ def layer(legs: ndarray, arms: ndarray, weight: ndarray) -> ndarray:
     """The motion `legs` with arms and head of the motion `arms`.
 
     Args:
-        weight: (..., T, 2) how far the left and the right arm come from `arms`, 0 to 1. The head follows the larger of the two.
+        weight: (..., T, 2) weight of `arms` in the left and the right arm, from 0 to 1. The head has the larger of the two weights.
     """
     bones = to_bones(legs)
     carried = to_bones(arms) @ trunk(arms) @ trunk(legs).swapaxes(-1, -2)
@@ -66,7 +66,7 @@ def leg_speed(joints: ndarray) -> float:
 
 
 def raised_arms(joints: ndarray) -> ndarray:
-    """Which arms (left, right) of one motion (T, 22, 3) are raised for a quarter of the time or more; both if neither is."""
+    """Which arms (left, right) of one motion (T, 22, 3) are raised for a quarter of the time or more; if neither is, both count."""
     height = joints[:, WRISTS, 1] - joints[:, SHOULDERS, 1]
     raised = np.percentile(height, 75, axis=0) > RAISED
     return raised if raised.any() else np.ones_like(raised)

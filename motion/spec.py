@@ -88,7 +88,8 @@ SPECS = {
     )
 }
 
-# Folders in the archives of the released evaluators: those in <checkpoints_dir>/<dataset_name>/, and that of the word vectors.
+# Folders in the archives of the released evaluators: the first three belong in <checkpoints_dir>/<dataset_name>/; GLOVE has the
+# word vectors.
 RELEASED_EVALUATOR = "text_mot_match"
 RELEASED_STATISTICS = ("Comp_v6_KLD01", "Comp_v6_KLD005")
 GLOVE = Path("glove")

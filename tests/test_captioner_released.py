@@ -248,7 +248,7 @@ def test_the_tokeniser_is_where_the_flag_says_or_the_error_says_where(tmp_path):
         UserError, match=r"vocab\.json and merges\.txt .* of facebook/opt-2\.7b; put them into .*opt-2\.7b .*--lm DIR"
     ):
         find_tokenizer("", tmp_path / "run", tmp_path, 300)
-    with pytest.raises(UserError, match=r"--lm nowhere: not there"):
+    with pytest.raises(UserError, match=r"--lm nowhere: no tokeniser in this folder"):
         find_tokenizer("nowhere", tmp_path, tmp_path, 300)
     words = write_opt_words(tmp_path / "words")
     for given, folder, root in (("words", "run", "root"), ("", "words", "root"), ("", "run", ".")):

@@ -62,7 +62,7 @@ from utils.runtime import (
 )
 
 DEADLINE = -1  # reason for stopping: --max_minutes have passed
-# Attributes that are stored unchanged in the resume file. Older files lack the two of evaluations.
+# Attributes that are stored unchanged in the resume file. Older files lack the last two.
 PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due", "best_evaluation", "evaluation_due")
 
 
@@ -292,8 +292,8 @@ class Trainer:
         state |= {name: getattr(self, name).state_dict() for name in ("optimizer", "average")}
         save_resume(self.folder.resume, {**state, "model": own_state(self.model), "random": random, "samples": self.samples})
 
-    def _save_weights(self, tag: str, more: dict[str, Any] | None = None) -> None:
-        save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step, **(more or {})})
+    def _save_weights(self, tag: str, extra: dict[str, Any] | None = None) -> None:
+        save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step, **(extra or {})})
 
     def _begin_files(self) -> None:
         """Write the flags and, in a new run, a resume file at step 0, so that the run can be resumed from any point."""

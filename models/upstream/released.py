@@ -68,7 +68,7 @@ class Reader:
     sizes: tuple[str, ...]  # config fields to show
     settings: tuple[str, ...] = ()  # names in SETTINGS that `build` takes
     leftovers: str = r"(?!)"  # pattern of tensors that are not read: computed here, duplicates, or unused
-    text_encoder: str = ""  # computes its conditions
+    text_encoder: str = ""  # name of the text encoder that computes the model's conditions
     dataset: str = ""  # the only dataset of this kind of file
     joined: bool = False  # the file has a state dict under each of `keys`; they are merged, with names `<key>.<name>`
 
@@ -191,8 +191,8 @@ def load_released(path: str | Path, *, dataset_name: str | None = None, **settin
     opt = read_opt(path)
     known = {**_settings(path, opt), **{name: value for name, value in settings.items() if value is not None}}
     known = {name: known[name] for name in reader.settings if name in known}
-    left = [name for name in state if re.fullmatch(reader.leftovers, name)]
-    state = {name: value for name, value in state.items() if name not in left}
+    leftovers = [name for name in state if re.fullmatch(reader.leftovers, name)]
+    state = {name: value for name, value in state.items() if name not in leftovers}
     model = _fitting(path, reader, state, known).eval()
     metadata = {
         "kind": reader.kind,
@@ -204,11 +204,11 @@ def load_released(path: str | Path, *, dataset_name: str | None = None, **settin
         "epoch": next((checkpoint[key] for key in ("ep", "epoch") if key in checkpoint), None),
         "step": next((checkpoint[key] for key in ("total_it", "niter") if key in checkpoint), None),
         "parameters": sum(value.numel() for value in state.values()),
-        "leftovers": left,
+        "leftovers": leftovers,
         "settings": {name: _origin(name, known, settings) for name in reader.settings},
     }
-    given = {"vq_name": opt.get("vq_name"), "text_encoder": reader.text_encoder}
-    metadata |= {name: value for name, value in given.items() if value}
+    optional = {"vq_name": opt.get("vq_name"), "text_encoder": reader.text_encoder}
+    metadata |= {name: value for name, value in optional.items() if value}
     print(f"{path}: {describe(metadata)}", file=sys.stderr)
     return model, metadata
 
@@ -218,9 +218,9 @@ def describe(metadata: dict[str, Any]) -> str:
     reader = next(reader for reader in READERS if reader.title == metadata["title"])
     sizes = ", ".join(f"{name} {metadata['config'][name]}" for name in reader.sizes)
     settings = "".join(f"; {name} {origin}" for name, origin in metadata["settings"].items())
-    left = f"; leftovers {len(metadata['leftovers'])}" if metadata["leftovers"] else ""
+    leftovers = f"; leftovers {len(metadata['leftovers'])}" if metadata["leftovers"] else ""
     dataset = f" for {metadata['dataset_name']}" if metadata["dataset_name"] else ""
-    return f"{metadata['title']}{dataset}: {sizes}; {metadata['parameters'] / 1e6:.1f} M parameters{left}{settings}"
+    return f"{metadata['title']}{dataset}: {sizes}; {metadata['parameters'] / 1e6:.1f} M parameters{leftovers}{settings}"
 
 
 def read_released(path: str | Path) -> dict[str, Any]:
@@ -241,7 +241,7 @@ def read_released(path: str | Path) -> dict[str, Any]:
 
 
 def check_sizes(path: str | Path, checkpoint: Any) -> None:
-    """Raise `UserError` if the tensors would take far more memory than the file, such as views of one number or sparse tensors."""
+    """Raise `UserError` if the tensors would take far more memory than the file, as views of one number or sparse tensors can."""
     total, pending, seen = 0, [checkpoint], 0
     while pending and seen < MAX_VALUES:
         value, seen = pending.pop(), seen + 1

@@ -15,7 +15,7 @@ from models.residual import ResidualConfig, ResidualTransformer
 
 State = dict[str, Tensor]
 
-# Released name → our name. A name comes before its own prefixes.
+# Released name → our name. Replaced in this order, so a name must precede those that are prefixes of it.
 NAMES = {
     "seqTransEncoder.layers": "encoder.layers",
     "self_attn.in_proj_weight": "attention.qkv.weight",

@@ -1,7 +1,7 @@
 """A page that shows motions in 3D: one .html file for any browser, without a network.
 
-Its markup, style and scripts are in viewer/. Joints are stored as 16-bit integers with one scale per motion (0.2 mm for a path of
-10 m), the additional points of the body as 8-bit integers; 196 frames take 58 kB.
+Its markup, style and scripts are in viewer/. Joints are stored as 16-bit integers with one scale per motion (in steps of
+0.3 mm if the path reaches 10 m from the origin), the additional points of the body as 8-bit integers; 196 frames take 58 kB.
 """
 
 from __future__ import annotations

@@ -41,14 +41,14 @@ def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np
 def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
     """The lines of a text in font size `size`, split into the smallest number of pages with about the same number of lines."""
     lines = wrap(text, font(size, text), width - 2 * margin(size))
-    room = max(1, int((height - 2 * margin(size) - 1) / (LINE * size)))
-    even = ceil(len(lines) / ceil(len(lines) / room))
-    return [lines[first : first + even] for first in range(0, len(lines), even)]
+    limit = max(1, int((height - 2 * margin(size) - 1) / (LINE * size)))  # lines that fit on a page
+    per_page = ceil(len(lines) / ceil(len(lines) / limit))
+    return [lines[first : first + per_page] for first in range(0, len(lines), per_page)]
 
 
-def page(lines: list[str], room: int, size: int, width: int, face: ImageFont.FreeTypeFont) -> np.ndarray:
-    """A picture of the text `lines`, centred horizontally, with the height of `room` lines."""
-    picture = Image.new("RGB", (width, 2 * margin(size) + ceil(LINE * size * room)), SKY)
+def page(lines: list[str], rows: int, size: int, width: int, face: ImageFont.FreeTypeFont) -> np.ndarray:
+    """A picture of the text `lines`, centred horizontally, with the height of `rows` lines."""
+    picture = Image.new("RGB", (width, 2 * margin(size) + ceil(LINE * size * rows)), SKY)
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):
         draw.text((width / 2, margin(size) + LINE * size * number), line, fill=INK, font=face, anchor="ma")

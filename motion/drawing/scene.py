@@ -50,7 +50,8 @@ class Camera:
     """A perspective camera with a fixed direction, a fixed distance from the point it follows, and a fixed position of that point
     in the picture.
 
-    The rows of `axes` (3, 3) are its right, up and back directions; `focal` and `centre` (2,) are in pixels, `height` in metres.
+    The rows of `axes` (3, 3) are its right, up and back directions; `focal` and `centre` (2,) are in pixels. The camera looks at
+    the point that lies `height` metres above the followed point.
     """
 
     axes: np.ndarray
@@ -61,7 +62,7 @@ class Camera:
 
     @classmethod
     def fitting(cls, points: np.ndarray, size: tuple[int, int], top: int) -> Camera:
-        """The camera that shows all points (..., 3), which are relative to the followed point, below the first `top` rows."""
+        """The camera that shows all points (..., 3), given relative to the followed point, below the picture's first `top` rows."""
         back = np.array([np.sin(AZIMUTH) * np.cos(ELEVATION), np.sin(ELEVATION), np.cos(AZIMUTH) * np.cos(ELEVATION)])
         right = np.array([np.cos(AZIMUTH), 0.0, -np.sin(AZIMUTH)])
         axes = np.stack((right, np.cross(back, right), back))
@@ -81,7 +82,7 @@ class Camera:
         return self.centre + seen[..., :2] * [1, -1] * scale[..., None], scale
 
     def floor(self, size: tuple[int, int]) -> np.ndarray:
-        """Distance (height, width), in metres, of the floor at each pixel from the followed point; infinite for the sky."""
+        """Distance (height, width), in metres, from the followed point to the floor seen at each pixel; infinite for the sky."""
         width, height = size
         x, y = np.meshgrid(np.arange(width) - self.centre[0], self.centre[1] - np.arange(height))
         rays = np.stack((x, y, np.full_like(x, -self.focal)), axis=-1) @ self.axes
@@ -165,7 +166,7 @@ class Scene:
         """Draw the path of the root on the floor: wide up to `frame`, thin after it."""
         path = self.path - self.followed[frame]
         near = np.linalg.norm(path, axis=-1) < self.stage
-        # Only the part around `frame` that does not leave the floor that is drawn.
+        # Draw only the part around `frame` that stays within the visible floor.
         first = frame - near[frame::-1].argmin() + 1 if not near[: frame + 1].all() else 0
         last = frame + near[frame:].argmin() if not near[frame:].all() else len(path)
         pixels = fixed(self.camera.project(path[first:last])[0])
@@ -196,7 +197,7 @@ class Scene:
     def far_to_near(self, middles: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
         """Order in which to paint limbs, from their middles (N, 2) in pixels and nearness (N,); the trunk is one part.
 
-        A limb is painted before or after the trunk depending on whether it is behind or in front of the nearest piece of it.
+        A limb is painted before the trunk if it is behind the trunk's piece that is nearest to it in the picture, else after it.
         """
         apart = np.linalg.norm(middles[self.outer, None] - middles[self.trunk], axis=-1)
         in_front = nearness[self.outer] > nearness[self.trunk[apart.argmin(axis=1)]]

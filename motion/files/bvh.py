@@ -79,8 +79,8 @@ def read_bvh(source: str | Path | TextIO) -> Bvh:
     """Read a BVH file, or an open text stream.
 
     Joints may have up to 3 rotation channels, up to 3 position channels or both, in any order; a missing rotation is 0, and
-    positions replace the offset. Of several people or motions, the first is read. If the number of rows differs from the header,
-    all existing rows are read. A note is printed in both cases.
+    positions replace the offset. If the file contains several people or motions, the first is read. If the number of rows differs
+    from the header, all existing rows are read. A note is printed in both cases.
 
     Raises:
         UserError: the file is missing, not a BVH file or damaged, or holds numbers that are not finite.

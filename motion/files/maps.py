@@ -31,8 +31,8 @@ def both_sides(
     leg, knee, ankle, toe, collar, shoulder, elbow, wrist = (
         [limb.format(letter, side=side, low=letter.lower()) for letter, side in (("L", "Left"), ("R", "Right"))] for limb in limbs
     )
-    one, two, three = spine
-    return (hips, *leg, one, *knee, two, *ankle, three, *toe, neck, *collar, head, *shoulder, *elbow, *wrist)
+    lower, middle, upper = spine
+    return (hips, *leg, lower, *knee, middle, *ankle, upper, *toe, neck, *collar, head, *shoulder, *elbow, *wrist)
 
 
 LOWER_CHEST = {"Chest": 0.65, "Neck": 0.35}
@@ -111,7 +111,7 @@ def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None
 
 
 def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
-    """Prefixes that all names may share: the parts before `root` of the names that end with it, shortest names first."""
+    """Possible common prefixes of all names: the part before `root` of each name that ends with it, shortest names first."""
     return (name.removesuffix(root) for name in sorted(names, key=len) if name.endswith(root))
 
 

@@ -43,8 +43,8 @@ class Raw:
 def unit_of(joints: np.ndarray, name: str, cmu: bool = False) -> str:
     """The unit of joints (T, J, 3), one of `UNITS`, estimated from the size of the body.
 
-    The first unit that fits is returned: for an adult or older child m, cm or mm, inches or decimetres, or CMU's unit if `cmu` is
-    set; then m, cm or mm for a toddler or giant. Raises `UserError` if no unit gives the size of a person.
+    The first unit that fits is returned. The units m, cm, mm, inches, decimetres and, if `cmu` is set, CMU's unit are tried for an
+    adult or older child; then m, cm and mm for a toddler or giant. Raises `UserError` if no unit gives the size of a person.
     """
     size = body_size(joints)
     cmu_unit = ("cmu",) if cmu else ()
@@ -59,7 +59,7 @@ def unit_of(joints: np.ndarray, name: str, cmu: bool = False) -> str:
 
 
 def check_size(joints: np.ndarray, unit: str, name: str) -> None:
-    """Print a note if the body of joints (T, J, 3), in metres by an estimated unit, is unusually small or large."""
+    """Print a note if the body of joints (T, J, 3), converted to metres from an estimated unit, is unusually small or large."""
     size = body_size(joints)
     if not USUAL[0] <= size <= USUAL[1]:
         note(f"{name}: {size:.2f} m from foot to head, assuming {NAMES[unit]}; --input_unit sets another unit")

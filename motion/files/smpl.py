@@ -1,9 +1,9 @@
 """SMPL bodies without meshes: joints from SMPL and AMASS motions (Loper et al. 2015; Romero et al. 2017; Mahmood et al. 2019).
 
-Rest joints are linear in the vertices, and the vertices in the shape coefficients, so a model reduces to the rest joints of its
-mean body (22, 3) and their change with each of 10 coefficients (22, 3, 10). Forward kinematics poses the 22 joints of the body,
-which do not depend on other joints. Positions are in metres and AMASS's axes (Z up). Without a body model, the T-pose of the
-uniform skeleton is used, with the pelvis at the origin.
+Rest joints are linear in the vertices, and the vertices are linear in the shape coefficients, so a model reduces to the rest joints
+of its mean body (22, 3) and their change with each of 10 coefficients (22, 3, 10). Forward kinematics poses the 22 joints of the
+body, which do not depend on other joints. Positions are in metres and AMASS's axes (Z up). Without a body model, the T-pose of
+the uniform skeleton is used, with the pelvis at the origin.
 
 Files are read without unpickling, which could run code.
 """

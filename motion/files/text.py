@@ -8,7 +8,7 @@ from typing import TextIO
 
 from utils.errors import UserError
 
-LARGEST = 2 << 30  # bytes; a BVH file of 24 hours at 30 frames per second
+LARGEST = 2 << 30  # bytes; about the size of a BVH file of 24 hours at 30 frames per second
 POINTER = b"version https://git-lfs"
 
 

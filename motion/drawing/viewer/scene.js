@@ -216,8 +216,8 @@ class View {
     });
   }
 
-  // Draws the shadow of the body, and a darker one of the limbs near the floor. The shapes themselves are outside the canvas; it
-  // draws only their blurred shadows.
+  // Draws the shadow of the body, and a darker one of the limbs near the floor. The shapes are placed outside the canvas, so that
+  // only their blurred shadows are visible.
   drawShadow(pose, limbs, colours) {
     const c = this.context, aside = 2 * this.width, ratio = this.canvas.width / this.width;
     c.save();
@@ -268,8 +268,8 @@ class View {
   }
 }
 
-// The order in which to paint the shapes, as groups. The trunk is one group. Another limb is painted before or after it, depending
-// on whether it is behind or in front of the nearest piece of the trunk.
+// The order in which to paint the shapes, as groups. The trunk is one group. Another limb is painted before the trunk if it is
+// behind the piece of the trunk that is nearest to it on the screen, else after it.
 function farToNear(shapes) {
   const trunk = shapes.filter((shape) => shape.trunk), outer = shapes.filter((shape) => !shape.trunk);
   const distance = (a, b) => Math.hypot(a.x0 + a.x1 - b.x0 - b.x1, a.y0 + a.y1 - b.y0 - b.y1);
