@@ -4,7 +4,7 @@ Prints
 - the time of inverse kinematics (IK), of foot locking and of writing .bvh, .glb and .mp4 files, for 196 frames (medians over real
   clips);
 - for real, reconstructed and generated clips: the joint error of IK on the symmetric skeleton, foot sliding before and after foot
-  locking, and the displacement of the other joints by foot locking;
+  locking, and how far foot locking displaces the joints outside the legs;
 - the differences in bone length between .bvh files of generated clips;
 - the change of position and velocity at the seams of generated loops, and the largest change elsewhere.
 
@@ -97,8 +97,8 @@ def time_exports(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
 
 
 def quality(clips: list[np.ndarray], fps: float, body: np.ndarray) -> list[float]:
-    """IK error in cm (mean and 95th percentile over joints), foot slide in cm/s before and after foot locking, and the mean
-    displacement of joints other than the legs by foot locking in cm."""
+    """IK error in cm (mean and 95th percentile over joints), foot slide in cm/s before and after foot locking, and how far
+    foot locking displaces the joints outside the legs on average, in cm."""
     skeleton = skeleton_for(clips[0].shape[1])
     legs = {joint for chain in skeleton.chains[:2] for joint in chain[2:]}
     other_joints = [joint for joint in range(skeleton.num_joints) if joint not in legs]

@@ -84,7 +84,7 @@ def measure(size: int, rounds: int) -> None:
     first = [cpu for _, cpu in times["float32, PyTorch"]]
     for name, durations in times.items():
         wall, cpu = (median(values) for values in zip(*durations))
-        ratio = median(this / baseline for (_, this), baseline in zip(durations, first))
+        ratio = median(duration / baseline for (_, duration), baseline in zip(durations, first))
         matmul_peak = peaks[SETTINGS[name][0]]
         fraction = flops.get_total_flops() / cpu / matmul_peak
         line = f"batch {size:<4}{name:<18}{wall:8.3f} s  {cpu:8.3f} CPU s  ratio {ratio:.2f}"

@@ -126,7 +126,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def one_row(bench: Bench, part: str, name: str) -> Iterator[None]:
-    """Add a row with the result "out of time" or "out of memory" if the measurement in the `with` block fails for this reason."""
+    """Add a row with the result "out of time" or "out of memory" if the `with` block runs out of time or memory."""
     try:
         yield
     except OutOfTime:

@@ -3,8 +3,8 @@
 `known_prompts.csv` contains prompts that paraphrase the training data (inside), prompts for actions outside the training data
 (outside), and prompts for actions with little training data (thin). The calibration (`assets/known.json`, written with --write) is
 fitted on one half of the prompts, and the other half is reported: the area under the ROC curve (AUROC), and the fractions of inside
-and of outside prompts for which the pipeline prints a note. Thin prompts and outside prompts of the kind "near miss" are excluded
-from these results and reported separately.
+and of outside prompts for which the pipeline notes that the prompt is unknown. Thin prompts and outside prompts of the kind
+"near miss" are excluded from these results and reported separately.
 """
 
 from __future__ import annotations

@@ -55,7 +55,10 @@ def fraction_correct(to_text: Tensor, labels: list, selected: list[bool]) -> Ten
 
 
 def accuracy(gallery: Gallery, protocol: str) -> str:
-    """How often the best caption has the right action and mood, over the galleries of a protocol; empty without such clips."""
+    """How often the best caption has the right action and mood, over the galleries of a protocol.
+
+    Only clips of Bandai-Namco's second dataset are counted; the result is empty if there are none.
+    """
     names = gallery.clips.names
     fractions = {"action": [], "mood": [], "both": []}
     for indices in galleries(protocol, names):

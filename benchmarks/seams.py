@@ -39,7 +39,7 @@ PAIRS = (
 
 
 def over_the_seam(joints: np.ndarray, seam: int) -> tuple[float, float]:
-    """Largest displacement of a joint into frame `seam`, and its excess over the largest displacement in frames around the seam.
+    """Largest displacement of a joint from frame `seam` - 1 to `seam`, and its excess over the largest one around the seam.
 
     Joints are (T, J, 3); results have the unit of the joints.
     """

@@ -55,7 +55,7 @@ def batched_captioner(
 
 
 def load_scorer(model: str, layer: int, device: torch.device | str) -> BertScorer:
-    """The BERTScore encoder `model`; by default RoBERTa-large if it is in the cache, else MiniLM with a note.
+    """The BERTScore encoder `model`; by default RoBERTa-large if it is in the cache, else MiniLM.
 
     Raises `UserError` if the model is missing.
     """
@@ -150,9 +150,9 @@ def matching_scores(text: Tensor, real: Pass) -> Scores:
 
 
 def human_baseline(real: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]]]:
-    """Candidates and references that score human captions: the drawn caption of each clip, and the other captions of the clip.
+    """Return (candidates, references) for the scores of human captions.
 
-    Clips with a single caption are skipped.
+    The candidate of a clip is its drawn caption; the references are its other captions. Clips with a single caption are skipped.
     """
     references = [[caption for caption in of_clip if caption.text != drawn] for drawn, of_clip in zip(real.captions, captions)]
     candidates = [drawn for drawn, of_clip in zip(real.captions, references) if of_clip]

@@ -82,7 +82,7 @@ class CachedConditioner:
 
 
 class Generator:
-    """Generates motion with a transformer in training, and with the tokeniser and text encoder that it is trained on."""
+    """Generates motion with a transformer that is being trained, and the tokeniser and text encoder it is trained with."""
 
     def __init__(
         self,

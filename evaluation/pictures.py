@@ -34,7 +34,7 @@ def chosen(clips: CaptionedClips, count: int) -> tuple[Tensor, Tensor, list[str]
 def strips(features: Tensor, lengths: Tensor, captions: list[str], spec: DatasetSpec) -> list[tuple[str, np.ndarray]]:
     """One pair (caption, joints (length, J, 3) in metres) per clip, from features (N, T, D) and lengths (N,)."""
     joints = (features_to_joints(features, spec.num_joints) * spec.unit_scale).numpy()
-    return [(caption, one[:length]) for caption, one, length in zip(captions, joints, lengths.tolist())]
+    return [(caption, clip[:length]) for caption, clip, length in zip(captions, joints, lengths.tolist())]
 
 
 def of_reconstructions(clips: CaptionedClips, normaliser: Normaliser, count: int) -> Pictures:

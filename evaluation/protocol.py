@@ -215,7 +215,7 @@ def evaluate(
 
     Args:
         generate: returns the generated motions for `(real, repeat)`.
-        further_metrics: returns metrics for `(real, repeat)` that need motions of their own, such as MultiModality.
+        further_metrics: returns metrics for `(real, repeat)` that need additional generated motions, such as MultiModality.
         log: receives one line of results per pass.
     """
     rows: dict[str, list[dict[str, float]]] = {"real": [], "ours": []}

@@ -111,10 +111,10 @@ def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int =
         correct = similar(features) if protocol == "threshold" else None
         directions = zip(*(gallery.scores(indices, rerank) for indices in subsets))
         scores = [torch.stack(of_direction) for of_direction in directions]  # 2 × (galleries, n, n)
-        # If similar captions count as correct, equal ones do too, and the ceiling is that of distinct captions.
+        # In the threshold protocol, equal captions count as correct too, so its ceiling is that of a gallery of distinct captions.
         captions = ([gallery.captions[index] for index in indices] for indices in subsets)
         ceilings = [ceiling(of_gallery if correct is None else range(len(of_gallery))) for of_gallery in captions]
-        limits = {name: float(np.mean([one[name] for one in ceilings])) for name in ceilings[0]}
+        limits = {name: float(np.mean([limit[name] for limit in ceilings])) for name in ceilings[0]}
         rows = [retrieval_metrics(of_direction, correct) for of_direction in scores] + [limits, chance(len(subsets[0]), correct)]
         results[protocol] = {"galleries": len(subsets), "clips": len(subsets[0]), **dict(zip(ROWS, rows))}
     return results

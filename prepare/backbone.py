@@ -97,7 +97,7 @@ def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int,
 
 
 def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
-    """The word pieces to keep, in the order of the vocabulary, after the special tokens, so that [PAD] has the id 0."""
+    """The word pieces to keep: the special tokens first, so that [PAD] has the id 0, then the others in their previous order."""
     vocabulary = tokenizer.get_vocab()
     unique = list(dict.fromkeys(caption.lower() for caption in captions))
     used = set()

@@ -47,7 +47,7 @@ def subject_of(rng: random.Random, mood: phrases.Mood, placement: str, wide: boo
 
 
 def compose(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: bool, wide: bool = False) -> tuple[str, str]:
-    """A caption with subject and mood, and its clause alone. Rich captions state a number, a height, a distance or a pace."""
+    """A caption with subject and mood, and the clause in it. Rich captions state a number, a height, a distance or a pace."""
     placements = [name for name in ("adjectives", "adverbs", "tails", "tails", "subjects") if getattr(mood, name)]
     placement = rng.choice(placements) if placements else ""
     voice = Voice(rng, *subject_of(rng, mood, placement, wide), wide)
@@ -67,7 +67,7 @@ def compose(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: boo
 
 
 def compose_bare(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: bool) -> tuple[str, str]:
-    """A caption without subject, like typed prompts ("sit down on a chair", "walking backwards"), and its clause alone."""
+    """A caption without subject, like typed prompts ("sit down on a chair", "walking backwards"), and the clause in it."""
     request = rng.random() < 0.6
     voice = Voice(rng, "", wordings.YOU if request else rng.choice(mood.who), wide=True)
     clause = clause_of(voice, rich)
@@ -157,7 +157,7 @@ def distinct(
 ) -> list[str]:
     """Different texts, one per manner (mood, rich); preferably with different clauses and at most 18 words.
 
-    `write(mood, rich)` returns a text and its clause. No text is among `existing`. A manner has no text if all of its 20 drafts
+    `write(mood, rich)` returns a text and its clause. No text is among `existing`. A manner is left out if all of its 20 drafts
     exist already.
     """
     texts, used = {text.rstrip("."): text for text in existing}, set()

@@ -29,7 +29,7 @@ FPS = 20
 NUM_JOINTS = HUMANML3D.num_joints
 CHUNK = 16  # clips, with their mirror images, per batch of feature computation
 UNCUT = "humanact12"  # source whose arrays are complete clips: they are neither cut nor mirrored back
-LEAD_SECONDS = {  # seconds cut from the start of these captures, which show a standing pose; index.csv counts from there
+LEAD_SECONDS = {  # seconds to cut from the start of captures, which show a standing pose; frames in index.csv count from the cut
     "Eyes_Japan_Dataset": 3.0,
     "MPI_HDM05": 3.0,
     "TotalCapture": 1.0,
@@ -113,7 +113,7 @@ class Sources:
         motion = read_amass(path)
         if not motion.fps >= FPS:
             raise UserError(f"{path}: {motion.fps:g} frames per second; expected at least {FPS}")
-        model = self.models["male" if motion.gender == "male" else "female"]  # as published: no neutral model
+        model = self.models["male" if motion.gender == "male" else "female"]  # as in the published code, without the neutral model
         return model.joints(motion.every(int(motion.fps / FPS))).numpy()[..., [0, 2, 1]]
 
 
@@ -144,8 +144,8 @@ def mirror(joints: np.ndarray) -> np.ndarray:
 def chunks(clips: list[Clip]) -> Iterator[list[Clip]]:
     """Lists of about CHUNK clips. All clips of a capture are in the same list, so that the capture is read once."""
     chunk = []
-    for _, same in groupby(sorted(clips, key=attrgetter("source", "name")), key=attrgetter("source")):
-        chunk.extend(same)
+    for _, of_capture in groupby(sorted(clips, key=attrgetter("source", "name")), key=attrgetter("source")):
+        chunk.extend(of_capture)
         if len(chunk) >= CHUNK:
             yield chunk
             chunk = []
@@ -156,18 +156,18 @@ def chunks(clips: list[Clip]) -> Iterator[list[Clip]]:
 def build_chunk(clips: list[Clip], sources: Sources, out: Path) -> list[Outcome]:
     """Write the clips of one chunk and their mirror images to `out`/new_joint_vecs and `out`/new_joints."""
     outcomes, good = [], []
-    for source, same in groupby(clips, key=attrgetter("source")):
-        same = list(same)
+    for source, group in groupby(clips, key=attrgetter("source")):
+        of_capture = list(group)
         path = sources.find(source)
         if path is None:
-            outcomes += [Outcome(clip, "source missing", str(source)) for clip in same]
+            outcomes += [Outcome(clip, "source missing", str(source)) for clip in of_capture]
             continue
         try:
             capture = sources.load(path)
         except UserError as error:
-            outcomes += [Outcome(clip, "source unreadable", str(error)) for clip in same]
+            outcomes += [Outcome(clip, "source unreadable", str(error)) for clip in of_capture]
             continue
-        for clip in same:
+        for clip in of_capture:
             joints = cut(capture, clip)
             if len(joints) < 2:
                 outcomes.append(Outcome(clip, "too short", f"{clip.name}: {len(joints)} frame(s)"))

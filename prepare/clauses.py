@@ -34,7 +34,7 @@ class Voice:
 
 
 def times(voice: Voice, count: int) -> str:
-    """A count in words: 'once', 'three times'; counts above six are not exact: 'several times'."""
+    """A count in words, such as 'once' or 'three times'. Counts above six are vague, such as 'several times'."""
     if count <= 6:
         return voice.pick(phrases.TIMES.get(count, (f"{phrases.NUMBERS[count]} times",)))
     return voice.pick(phrases.SEVERAL if count <= 9 else phrases.MANY)
@@ -96,7 +96,8 @@ def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
 def join_turn(voice: Voice, clause: str, turned: str, time: float, counted: bool) -> str:
     """Join the clauses of travel and of a turn in the order in which they happen.
 
-    `when` is the time of the turn as a fraction of the clip. With `counted`, the clause states steps or metres of the whole path.
+    `time` is the time of the turn as a fraction of the clip. `counted` states whether `clause` gives the steps or metres of the
+    whole path.
     """
     if counted:
         verb, remainder = turned.split(" ", 1)
@@ -118,7 +119,7 @@ def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
     words = {"hand": name_hands(voice, [hand in up for hand in facts.hands]), "it": "them" if len(up) == 2 else "it"}
     high, at = (voice.pick(phrases.LEVELS[level], to=to) for to in ("to", "at"))
     if kind in ("wave", "bye"):
-        hidden = max(hand.waves for hand in up) < 2 and max(hand.raises for hand in up) < 2  # nothing but the wrist may move
+        hidden = max(hand.waves for hand in up) < 2 and max(hand.raises for hand in up) < 2  # perhaps only the wrist moves
         clause = voice.pick(phrases.LITTLE_WAVES if hidden else phrases.WAVES if kind == "wave" else phrases.BYES, **words)
         clause += f" {voice.rng.choice([at, *([] if hidden else wave_details(voice, up))])}" if rich else ""
         after = voice.pick(phrases.JUMPS, times=times(voice, facts.jumps)) if rich and facts.jumps else ""
@@ -145,7 +146,10 @@ def name_hands(voice: Voice, up: list[bool]) -> str:
 
 
 def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[str, str]:
-    """How often or how fast a hand is raised (an adverb), or how long it stays up (a clause): (adverb, clause); both may be ''."""
+    """Return (adverb, clause) about raised hands; either or both may be ''.
+
+    The adverb says how often or how fast a hand is raised, the clause how long it stays up.
+    """
     raises, rise, seconds = max(h.raises for h in up), max(h.rise for h in up), round(min(h.held for h in up))
     if raises > 1:
         return times(voice, raises), ""
@@ -158,9 +162,9 @@ def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[
 
 
 def wave_details(voice: Voice, up: list[Hand]) -> list[str]:
-    """Phrases for how often and how fast a raised hand is waved, to choose from; measured at the wrist."""
+    """A choice of phrases for how often or how fast a raised hand is waved, as measured at the wrist."""
     waves, seconds = max(hand.waves for hand in up), max(hand.held for hand in up)
-    if waves < 2:  # the whole arm up and down
+    if waves < 2:  # the whole arm moves up and down
         return []
     fast, slow = (voice.pick(phrases.WAVE_PACES[pace]) for pace in ("fast", "slow"))
     return [times(voice, waves)] * 2 + [fast] * (waves > 1.4 * seconds) + [slow] * (waves < 0.8 * seconds)
@@ -178,7 +182,7 @@ def bow(voice: Voice, facts: Facts, rich: bool) -> str:
 
 
 def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """The clause of punches or kicks, with the hand or leg; without any, that of a fighting stance."""
+    """The clause of punches or kicks, with the hand or leg, or of a fighting stance if there are none."""
     counts = facts.punches if kind == "punch" else facts.kicks
     if not any(counts):
         return voice.pick(phrases.STANCES)

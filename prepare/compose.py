@@ -1,8 +1,8 @@
 """Compositions of the `open` dataset: several actions in sequence, or the arms of one clip combined with the legs of another.
 
 Pieces of training clips (`prepare/pieces.py`) are joined where their poses and velocities match best (`prepare/splice.py`) and get
-captions of all pieces (`prepare/compose_captions.py`). Pieces that do not fit are rejected and redrawn. Each composition depends
-only on the seed, its number and the clips.
+captions that describe all pieces (`prepare/compose_captions.py`). Pieces that do not fit are rejected and redrawn. Each composition
+depends only on the seed, its number and the clips.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ KINDS = {  # probability of each kind of composition
 DRAWS, PATIENCE, TRIES = 96, 24, 6  # maximum draws for one composition, for one kind, and for the same actions
 JOB = 256  # compositions that one process draws at a time
 CANDIDATES = 6  # pieces from which the best continuation is chosen
-CLOSE = 0.32  # m; maximum distance of poses, velocities included, that are joined
-BRIDGE = 16  # frames reserved for a transition, with the motion around the two actions
+CLOSE = 0.32  # m; maximum distance between two poses that are joined, velocities included
+BRIDGE = 16  # frames reserved for a transition, including the motion after the first action and before the second
 GESTURES = ("wave", "point", "raise an arm", "drink", "wash", "circle the arms")  # actions of the arms alone
 COUNTED = (  # actions whose repetitions can be counted
     "jump", "hop", "kick", "squat", "throw", "bow", "cartwheel", "touch elbow to knee", "circle the arms", "punch",
@@ -39,7 +39,7 @@ COUNTED = (  # actions whose repetitions can be counted
 FOLLOWS = {"sit down": ("stand up",), "lie down": ("get up from the floor",)}  # the only possible next actions
 UP = tuple(action for after in FOLLOWS.values() for action in after)  # begin seated or lying, so they cannot follow a walk
 STOPPED = (24, 50)  # minimum and maximum frames of standing still after a walk or run, or after a single action
-RARE = 0.25  # actions are drawn in proportion to this power of their number of clips; only two of them have many clips
+RARE = 0.25  # actions are drawn in proportion to this power of their number of clips; only two actions have many clips
 STRAIGHT_ON = ("walk", "run")  # gaits of an outing
 UPRIGHT = 25.0  # degrees; gestures of people who lean farther are not combined with other legs
 
@@ -73,7 +73,7 @@ def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Proc
     count = round(fraction / (1 - fraction) * len(clips))
     jobs = [range(first, min(first + JOB, count)) for first in range(0, count, JOB)]
     results = process(partial(draw_all, clips=clips, seed=seed), jobs)
-    return [result for some in tqdm(results, "compositions", len(jobs), unit=" batches", disable=None) for result in some]
+    return [result for batch in tqdm(results, "compositions", len(jobs), unit=" batches", disable=None) for result in batch]
 
 
 def draw_all(numbers: Sequence[int], clips: Sequence[Clip], seed: int) -> list[Composed]:
@@ -137,8 +137,8 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
     spare = LONGEST + 1 - BRIDGE * (len(actions) - 1)
     room = spare // len(actions)
     strand = None
-    for left, action in zip(range(len(actions), 0, -1), actions):
-        most = spare - room * (left - 1)
+    for remaining, action in zip(range(len(actions), 0, -1), actions):
+        most = spare - room * (remaining - 1)
         if strand and action == "idle" and strand.pieces[-1].action in (*STRAIGHT_ON, *COUNTED):
             most = min(most, rng.randint(*STOPPED))
         drawn = [piece.cut(rng, most) for piece in pieces.draw(rng, action, CANDIDATES if strand else 1, mirror)]
@@ -150,8 +150,8 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
     joints = strand.joints[:stop].astype(np.float32)
     if not SHORTEST < stop > strand.leave[0] or not all_happen(used, strand.spans, joints):
         return None
-    rests = len(used) == 2 and used[0].action in COUNTED and used[1].action == "idle"
-    write = repeated if counted else alone if rests else sequence
+    ends_idle = len(used) == 2 and used[0].action in COUNTED and used[1].action == "idle"
+    write = repeated if counted else alone if ends_idle else sequence
     captions = write(rng, used)
     further = write(random.Random(f"{name} further"), used, taken=captions) if captions else ()
     return Composed(name, joints, captions, further, tuple(p.take.name for p in used), tuple(p.action for p in used), strand.spans)
@@ -260,7 +260,10 @@ def in_place(facts: Facts) -> bool:
 
 
 def both_hold(gait: Facts, gesture: Facts, whole: Facts, during: Facts, sides: tuple[bool, bool]) -> bool:
-    """Whether the composition keeps both facts: those of the legs in the `whole` motion, those of the arms `during` the gesture."""
+    """Whether a composition preserves the facts of the gait and of the gesture.
+
+    `whole` are the facts of the composition, `during` those of its frames with the gesture, and `sides` the arms of the gesture.
+    """
     legs = whole.direction == gait.direction and len(whole.turns) == len(gait.turns) and abs(whole.steps - gait.steps) <= 1
     hands = [(was, now) for was, now, side in zip(gesture.hands, during.hands, sides) if side]
     arms = all(abs(was.level - now.level) <= 1 and now.level >= CHEST and (was.waves > 1) == (now.waves > 1) for was, now in hands)

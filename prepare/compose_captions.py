@@ -1,4 +1,4 @@
-"""Captions of compositions: clauses of the parts ("waves with their left hand") in templates, in both orders."""
+"""Captions of compositions: templates, filled with clauses of the parts ("waves with their left hand") in either order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prepare.pieces import GAITS, Piece
 
 MOST_WORDS = 18
 COUNT = 6  # captions of one composition
-SEEDS = 3  # draws of clauses for a count
+SEEDS = 3  # number of times that clauses of a repeated action are drawn
 
 # {who} is the subject; {a}, {b}, {c} are clauses in the third person in order of time, {as}, {bs}, {cs} their gerunds,
 # {a_bare}, {b_bare}, {c_bare} their base forms; {again} is the subject named once more. MORE_… are for further captions only.
@@ -43,7 +43,7 @@ TOGETHER = (  # {a}: the legs, {b}: the arms
     "{who} is {as} and {bs} at the same time", "{who} {a}, {bs}",
 )  # fmt: skip
 TURNED = ("{who} {b} while {as}", "{who} {b} while {as}", "while {as}, {who} {b}", "{who} is {bs} while {as}")
-ALONE = ("{who} {a}", "{who} {a}", "{who} {a}", "{who} is {as}")  # and stands still afterwards, as anyone would
+ALONE = ("{who} {a}", "{who} {a}", "{who} {a}", "{who} is {as}")  # standing still afterwards is not mentioned
 MORE_ALONE = ("{a_bare}", "{as}")
 REPEATED = ("{who} {a} {times}", "{who} {a} {times}", "{who} is {as} {times}", "{who} {a} {times} in a row")
 TIMES = {2: ("twice", "two times"), 3: ("three times",), 4: ("four times",), 5: ("five times",), 6: ("six times",)}
@@ -119,8 +119,8 @@ def repeated(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] =
     """Captions of a repeated action, from clauses that hold for each repetition and contain no count."""
     options: set[str] = set()
     for number in range(SEEDS):
-        spoken = [set(piece.clauses(name=f"{pieces[0].take.name} {number}", wide=bool(taken))) for piece in pieces]
-        options |= {clause for clause in set.intersection(*spoken) if simple(clause) and not AMOUNT.search(clause)}
+        clause_sets = [set(piece.clauses(name=f"{pieces[0].take.name} {number}", wide=bool(taken))) for piece in pieces]
+        options |= {clause for clause in set.intersection(*clause_sets) if simple(clause) and not AMOUNT.search(clause)}
     count = sum(piece.count for piece in pieces)
     templates = REPEATED + MORE_REPEATED if taken else REPEATED
     return write(rng, templates, templates, [sorted(options)], TIMES[count], taken) if count in TIMES else ()
@@ -139,9 +139,10 @@ def write(
     times: Sequence[str] = ("",),
     taken: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Different captions of at most `MOST_WORDS` words, by templates of the two orders in turn.
+    """Different captions of at most `MOST_WORDS` words, alternately from `forward` and from `backward` templates.
 
-    Up to `COUNT`; or if some are `taken`, up to `FURTHER` others, also of subjects that the usual captions do not have.
+    Returns up to `COUNT` captions. With `taken`, the captions that exist already, returns up to `FURTHER` other captions, which
+    also use the subjects of `prepare/wordings.py`.
     """
     if not all(clauses):
         return ()
@@ -176,7 +177,7 @@ def again(who: str, pronouns: say.Pronouns) -> str:
 
 
 def with_pronouns(clause: str, pronouns: say.Pronouns) -> str:
-    """A clause written with "their", with other pronouns."""
+    """A clause in which "they", "their" and "themselves" are replaced by these pronouns."""
     clause = re.sub(r"\bthey are\b", pronouns.they_are, clause)
     clause = re.sub(r"\bthemselves\b", pronouns.themself, clause)
     clause = re.sub(r"\bthey\b", pronouns.they, clause)

@@ -47,7 +47,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Archive:
-    """A .zip archive to extract to `folder`. It must contain the file `member`, which is a model of this `kind` or no model."""
+    """A .zip archive to extract to `folder`. It must contain the file `member`, a model of this `kind` unless `kind` is None."""
 
     url: str
     folder: Path
@@ -144,7 +144,7 @@ def get_archive(item: Archive, root: Path) -> None:
 
 
 def get_clip(root: Path) -> None:
-    """Download CLIP's weights, the text encoder of MoMask's models, and check them against the hash in their URL."""
+    """Download CLIP's weights (the text encoder of MoMask's models) and check them against the hash in their URL."""
     from models.clip import ADDRESS, FILE, find_clip
 
     try:

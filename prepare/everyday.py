@@ -80,7 +80,7 @@ def basketball(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]
     return gait(voice, facts, label, rich, "dribble")
 
 
-# ------------------------------------------------------------------------- actions that only the label says, not the joints
+# -------------------------------------------------------------------------- actions that only the label names, not the joints
 def dance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """The parts of a caption about dances."""
     if facts.motion < 0.1:

@@ -176,12 +176,11 @@ def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """The parts of a caption about hops on one or both legs. Jumps count as hops here, because hops can be as high as jumps."""
     events = tuple(event for event in facts.events if event.action in ("hop", "jump"))
-    one = tuple(event for event in events if event.action == "hop" and event.side in ("left", "right"))
+    on_one_leg = tuple(event for event in events if event.action == "hop" and event.side in ("left", "right"))
     parts = []
-    if len(one) > 1:
-        parts.append(
-            Part(first(one), voice.pick(verbs.HOPS_ONE, **count_words(voice, len(one)), **limb_words(voice, one, ("leg",))))
-        )
+    if len(on_one_leg) > 1:
+        words = count_words(voice, len(on_one_leg)) | limb_words(voice, on_one_leg, ("leg",))
+        parts.append(Part(first(on_one_leg), voice.pick(verbs.HOPS_ONE, **words)))
     both = [event for event in events if event.side == "both"] if "both" in label else []
     count = max(len(both), label_count(label)) if both else 0
     if count:

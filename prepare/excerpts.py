@@ -2,8 +2,8 @@
 
 Many clips are long: ten seconds of boxing with a few punches, or someone who sits down, rests and stands up again. Their captions
 describe the whole clip. An excerpt shows a single action, or one bout of it, with a little motion before and after; it is as short
-as one expects of "a person throws a punch". The clip's label or captions must name the action, and `prepare/facts` must detect it.
-Captions are generated from the excerpt's own joints.
+as a motion of "a person throws a punch" should be. The clip's label or captions must name the action, and `prepare/facts` must
+detect it. Captions are generated from the excerpt's own joints.
 
 Sitting down and lying down are slow enough to be played backwards as standing up and getting up, and vice versa, which doubles the
 number of these rare actions. Reversed excerpts must pass the same test.
@@ -22,12 +22,12 @@ from prepare.facts import FPS, Event, Facts, prove
 from prepare.takes import LONGEST, SHORTEST, Clip
 
 SOURCE = "excerpt"
-LEAST = SHORTEST + 5  # frames: one more than rows of features, and a few that random crops may drop
+LEAST = SHORTEST + 5  # minimum frames: one more than the rows of features, and a few that random crops may drop
 MARGIN = 8  # frames before and after an action
 BOUT = 6  # frames; events with at most this pause between them form one bout
 MOST = 0.85  # fraction of the clip; a longer excerpt is nearly the clip itself
 PER_CAPTURE = 16  # maximum number of excerpts of one action from one capture
-RESTS = (2 * FPS, FPS // 2)  # frames of sitting or lying kept after going down or before getting up: one excerpt for each
+RESTS = (2 * FPS, FPS // 2)  # frames of sitting or lying kept after going down or before getting up; each gives an excerpt
 LABELS = {  # the label of an excerpt, by its action
     "punch": "punch", "kick": "kick", "squat": "squat", "jump": "jump", "hop": "hop on one leg", "crawl": "crawl",
     "jumping jacks": "jumping jacks", "cartwheel": "cartwheel", "balance on one leg": "balance",
@@ -72,7 +72,7 @@ def excerpts(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def backwards(excerpt: Clip, action: str) -> Clip:
-    """An excerpt played backwards, which shows `action`, the reverse of its own."""
+    """An excerpt played backwards, which shows `action`, the reverse of the excerpt's action."""
     joints, label = np.ascontiguousarray(excerpt.joints[::-1]), LABELS[action]
     return replace(excerpt, name=f"{excerpt.name}{BACKWARDS}", joints=joints, label=label, actions=actions_in(label))
 
@@ -90,15 +90,15 @@ def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[i
     """The frames [start, stop) of each excerpt of an action. `named` are the actions that the clip's label or captions name."""
     if action in DOWN:
         for event in facts.of(action):
-            rest = next((rest for rest in facts.of(DOWN[action]) if rest.start < event.end <= rest.end), event)
+            held = next((held for held in facts.of(DOWN[action]) if held.start < event.end <= held.end), event)
             for frames in RESTS:
-                yield widened(max(0, event.start - MARGIN), min(rest.end, event.end + frames), facts.frames, before=True)
+                yield widened(max(0, event.start - MARGIN), min(held.end, event.end + frames), facts.frames, before=True)
     elif action in UP:
         for event in facts.of(action):
-            rest = next((rest for rest in facts.of(UP[action]) if rest.start <= event.start < rest.end), event)
+            held = next((held for held in facts.of(UP[action]) if held.start <= event.start < held.end), event)
             for frames in RESTS:
                 yield widened(
-                    max(rest.start, event.start - frames), min(facts.frames, event.end + MARGIN), facts.frames, before=False
+                    max(held.start, event.start - frames), min(facts.frames, event.end + MARGIN), facts.frames, before=False
                 )
     elif action in LABELS:
         groups = bouts(events_of(facts, action, named))

@@ -37,7 +37,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def check_replaceable(out: Path, mark: str, title: str) -> None:
-    """Raise `UserError` if `out` exists, unless it is empty or an older build: its file `mark` then starts with `title`."""
+    """Raise `UserError` if `out` exists, unless it is empty or an older build, whose file `mark` starts with `title`."""
     mark = out / mark
     older_build = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").startswith(title)
     if out.exists() and not older_build and (not out.is_dir() or any(out.iterdir())):

@@ -63,5 +63,5 @@ def imperative(clause: str, verbs: frozenset[str]) -> str:
 
 
 def inflect_second(clause: str, inflect: Callable[[str], str], verbs: frozenset[str]) -> str:
-    """Apply `inflect` to the later verbs of a clause, as far as they are among `verbs`."""
+    """Apply `inflect` to those later verbs of a clause that are in `verbs`."""
     return SECOND.sub(lambda match: f"{match[1]} {inflect(match[2])}" if match[2] in verbs else match[0], clause)

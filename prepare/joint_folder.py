@@ -1,8 +1,8 @@
 """Motions for a dataset from a folder of joint arrays or motion files, with a table of captions or labels.
 
 There are two kinds of tables. `captions.csv` (file, caption or label, start, end, split) is for a user's own motions. `clips.csv`
-(source, clip, label) lists motions of public datasets, and `pairs.json` HumanML3D's segments of them with their captions. Labels
-are words such as "squat, 2 repetitions", from which captions are generated; captions are used unchanged.
+(source, clip, label) lists motions of public datasets; `pairs.json` lists HumanML3D's segments of these motions with their
+captions. Labels are words such as "squat, 2 repetitions", from which captions are generated; captions are used unchanged.
 """
 
 from __future__ import annotations
@@ -106,10 +106,10 @@ def sections(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> 
             raise UserError(f"{table}: line {line} ends before it starts; start and end are in seconds")
         groups[start, end].append(row)
     segments = []
-    for number, ((start, end), same) in enumerate(sorted(groups.items()), start=1):
-        captions = tuple(dict.fromkeys(row["caption"] for row in same if row.get("caption")))
-        label = next((row["label"] for row in same if row.get("label")), "")
-        split = next((row["split"] for row in same if row.get("split")), "")
+    for number, ((start, end), of_section) in enumerate(sorted(groups.items()), start=1):
+        captions = tuple(dict.fromkeys(row["caption"] for row in of_section if row.get("caption")))
+        label = next((row["label"] for row in of_section if row.get("label")), "")
+        split = next((row["split"] for row in of_section if row.get("split")), "")
         segments.append(Segment(f"{name}_{number}" if len(groups) > 1 else name, start, end, split, captions, label))
     return tuple(segments)
 

@@ -4,7 +4,7 @@
 
 Segments of CMU's captures have HumanML3D's human captions; captions of all other clips are generated from their label and joints
 (prepare/captions.py). The folder contains new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy, the splits,
-actions.csv and report.txt. Builds are reproducible byte for byte; the folder appears when it is complete.
+actions.csv and report.txt. Builds are reproducible byte for byte; the folder appears only when complete.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from options.prepare import BuildOpen
 from prepare.folder import check_replaceable, whole_folder
 from utils.errors import UserError, readable, script
 
-if TYPE_CHECKING:  # these import torch, for which --help does not wait
+if TYPE_CHECKING:  # these import torch; imported late, to keep --help fast
     from prepare.clip_files import Process
     from prepare.takes import Clip, Segment, Take
 
 REPORT = "report.txt"
-TITLE = "open dataset"  # first line of the report: the mark of a folder that this script may replace
+TITLE = "open dataset"  # first line of the report, by which this script recognises folders that it may replace
 
 
 @script
@@ -36,9 +36,9 @@ def main(argv: list[str] | None = None) -> None:
     options = parse(BuildOpen, argv)
     out = get_spec("open", options.out).root.resolve()
     if not (options.bandai or options.cmu or options.hdm05 or options.joints):
-        raise UserError("no captures given: name --bandai, --hdm05, --joints, or --cmu with --texts")
+        raise UserError("no captures given: use --bandai, --hdm05, --joints, or --cmu with --texts")
     if options.cmu and not options.texts:
-        raise UserError("--cmu: needs HumanML3D's index, splits and captions too; name their folder with --texts")
+        raise UserError("--cmu: needs HumanML3D's index, splits and captions too; give their folder with --texts")
     check_replaceable(out, REPORT, TITLE)
 
     from prepare.clip_files import processes
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         takes = read_takes(options, segments, process)
         clips = make_clips(takes)
         if not clips:
-            raise UserError(f"no take can be used, {takes[0].name} for one: {takes[0].problem or 'too short'}")
+            raise UserError(f"no take can be used; problem of the first, {takes[0].name}: {takes[0].problem or 'too short'}")
         clips, captions = write_dataset(clips, published, options.compositions, folder, process, excerpts=True)
         lines = report(takes, clips, captions, segments if options.cmu else {})
         (folder / REPORT).write_text(readable("\n".join([TITLE, *lines, ""])), encoding="utf-8")
@@ -72,10 +72,10 @@ def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: 
 
     def read(flag: str, files: Callable[[Path], Iterator], reader: Callable[..., Take], example: str) -> None:
         if folder := getattr(options, flag):
-            found = {take.name: take for take in tqdm(process(reader, files(Path(folder))), flag, unit=" takes")}
-            if not found:
+            new = {take.name: take for take in tqdm(process(reader, files(Path(folder))), flag, unit=" takes")}
+            if not new:
                 raise UserError(f"--{flag} {folder}: no {example} in it or its archives")
-            takes.update(found)
+            takes.update(new)
 
     read("bandai", bandai_files, read_bandai, "dataset-<n>_<content>_<style>_<id>.bvh")
     read("cmu", lambda folder: cmu_files(folder, segments), read_cmu, "capture of HumanML3D's index (such as 01_01.amc)")
@@ -86,47 +86,51 @@ def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: 
 
 
 def write_dataset(
-    clips: list[Clip], published: dict[str, bytes], share: float, folder: Path, process: Process, excerpts: bool = False
+    clips: list[Clip], published: dict[str, bytes], compositions: float, folder: Path, process: Process, excerpts: bool = False
 ) -> tuple[list[Clip], int]:
-    """Write everything except the report; returns all clips, including excerpts and compositions, and the number of captions."""
+    """Write everything except the report; return all clips, including excerpts and compositions, and the number of captions.
+
+    `compositions` is the fraction of the training clips that are composed; `excerpts` states whether to add excerpts.
+    """
     from dataclasses import replace
 
     from prepare.clip_files import make_captions, write_actions, write_motions, write_published, write_splits, write_texts
     from prepare.stats import write_statistics
 
     write_motions(clips, folder, process)
-    theirs = {clip.name for clip in clips if clip.segment and (clip.name in published or not clip.captions)}
-    write_published(sorted(theirs), published, folder)
-    captions = make_captions([clip for clip in clips if clip.name not in theirs], folder, process)
-    labelled = [replace(clip, captions=()) for clip in clips if clip.name in theirs and needs_label(clip)]
+    published_names = {clip.name for clip in clips if clip.segment and (clip.name in published or not clip.captions)}
+    write_published(sorted(published_names), published, folder)
+    captions = make_captions([clip for clip in clips if clip.name not in published_names], folder, process)
+    labelled = [replace(clip, captions=()) for clip in clips if clip.name in published_names and needs_label(clip)]
     captions |= make_captions(labelled, folder, process)
     cut = excerpted_clips(clips, folder) if excerpts else []
     write_motions(cut, folder, process)
     captions |= make_captions(cut, folder, process)
-    composed = composed_clips([*clips, *cut], captions, share, folder, process) if share else []
+    composed = composed_clips([*clips, *cut], captions, compositions, folder, process) if compositions else []
     write_motions(composed, folder, process)
     captions |= {clip.name: clip.captions for clip in composed}
     write_texts(captions, folder, process)
     every = [*clips, *cut, *composed]
     write_splits(every, folder)
     write_actions(every, folder)
-    write_statistics(folder, [clip.name for clip in clips if clip.split == "train"])  # the same with excerpts, compositions or not
-    count = sum(map(len, captions.values())) + sum(len(published[name].splitlines()) for name in theirs)
+    write_statistics(folder, [clip.name for clip in clips if clip.split == "train"])  # do not depend on excerpts and compositions
+    count = sum(map(len, captions.values())) + sum(len(published[name].splitlines()) for name in published_names)
     return every, count
 
 
 def needs_label(clip: Clip) -> bool:
-    """Whether a clip with published captions gets further ones from its label: a training clip of one action that is no gait.
+    """Whether a clip with published captions also gets captions from its label.
 
-    People often wrote what they saw, not what it was: "puts his right arm out and swings it" of someone who dribbles a basketball.
+    True for training clips whose label names exactly one action besides gaits, turns, stops and implied actions. Human captions
+    often describe what is visible without naming the action, such as "puts his right arm out and swings it" for dribbling.
     """
     from prepare.actions import actions_in
     from prepare.everyday import WITHIN
     from prepare.pieces import COURSES
 
     actions = actions_in(clip.label) if clip.split == "train" else ()
-    said = {other for action in actions for other in WITHIN.get(action, ())} | set(COURSES)
-    return len([action for action in actions if action not in said]) == 1
+    ignored = {implied for action in actions for implied in WITHIN.get(action, ())} | set(COURSES)
+    return len([action for action in actions if action not in ignored]) == 1
 
 
 def excerpted_clips(clips: list[Clip], folder: Path) -> list[Clip]:
@@ -138,14 +142,14 @@ def excerpted_clips(clips: list[Clip], folder: Path) -> list[Clip]:
     from prepare.open_clips import mirrored
 
     train = [clip for clip in clips if clip.split == "train" and not clip.name.startswith("M")]
-    found = excerpts([replace(clip, joints=load_clip_joints(folder, clip.name)) for clip in train])
-    return [version for clip in found for version in (clip, mirrored(clip))]
+    originals = excerpts([replace(clip, joints=load_clip_joints(folder, clip.name)) for clip in train])
+    return [version for clip in originals for version in (clip, mirrored(clip))]
 
 
 def composed_clips(
-    clips: list[Clip], captions: dict[str, tuple[str, ...]], share: float, folder: Path, process: Process
+    clips: list[Clip], captions: dict[str, tuple[str, ...]], fraction: float, folder: Path, process: Process
 ) -> list[Clip]:
-    """Compositions of the training clips, and their mirrors."""
+    """Compositions of the training clips, and their mirrors; `fraction` is the argument of `compose`."""
     from dataclasses import replace
 
     from prepare.clip_files import COMPOSED, load_clip_joints
@@ -158,21 +162,21 @@ def composed_clips(
         replace(clip, joints=load_clip_joints(folder, clip.name), captions=captions.get(clip.name, clip.captions))
         for clip in train
     ]  # fmt: skip
-    made = [
+    originals = [
         Clip(part.name, "", "", COMPOSED, "train", part.joints, actions=part.actions, captions=part.captions + part.further)
-        for part in compose(train, share, process=process)
+        for part in compose(train, fraction, process=process)
     ]  # fmt: skip
-    return [version for clip in made for version in (clip, mirrored(clip))]
+    return [version for clip in originals for version in (clip, mirrored(clip))]
 
 
 def published_texts(texts: Path) -> dict[str, bytes]:
     """HumanML3D's caption files by clip."""
     from prepare.humanml3d import read_captions
 
-    found = [texts / name for name in ("texts", "texts.zip", "texts.tar.gz") if (texts / name).exists()]
-    if not found:
+    paths = [texts / name for name in ("texts", "texts.zip", "texts.tar.gz") if (texts / name).exists()]
+    if not paths:
         raise UserError(f"--texts {texts}: no texts folder, texts.zip or texts.tar.gz in it; they are in HumanML3D's repository")
-    return read_captions(found[0])
+    return read_captions(paths[0])
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ HDM05_NAME = re.compile(r"(HDM_([a-z]{2}))_(.+?)_\d+(_\d+)?$")
 CMU_POSER_METRES = 0.0101  # metres per unit in the BVH edition for Poser, from the legs of subject 135, who also has an ASF/AMC
 CMU_METRES = INCH / 0.45  # metres per unit in the editions for MotionBuilder and 3ds Max, as in ASF/AMC
 SUBSTITUTES = {"88": "08", "90": "08"}  # subjects without an .asf file → subjects whose skeletons fit
-FIRST, FASTEST = 8, 25.0  # in this many first frames, a joint faster than this (m/s) is a capture error
+FIRST, FASTEST = 8, 25.0  # a joint faster than FASTEST (m/s) within the first FIRST frames is a capture error
 DESCRIPTION = re.compile(r"\s*(\d+_\d+)[\s,;]+(.*\w.*?)\s*$")  # such as: 14_27 sit on high stool, stand up
 
 Segments = dict[str, list[Segment]]
@@ -87,12 +87,12 @@ def cmu_files(folder: Path, segments: Segments) -> Iterator[AmcFile]:
     for file in raw_files(folder, lambda path: path.suffix.lower() in (".amc", ".bvh") and bool(CMU_NAME.match(path.stem))):
         capture, subject = file.path.stem, file.path.stem.partition("_")[0]
         skeleton = skeletons.get(subject) or skeletons.get(SUBSTITUTES.get(subject, ""))
-        own_segments = tuple(segments.get(capture, ()))
+        capture_segments = tuple(segments.get(capture, ()))
         take = Take(
-            f"cmu_{capture}", "cmu", label=labels.get(capture, ""), actor=subject, segments=own_segments,
-            reserved=frozenset(segment.split for segment in own_segments),
+            f"cmu_{capture}", "cmu", label=labels.get(capture, ""), actor=subject, segments=capture_segments,
+            reserved=frozenset(segment.split for segment in capture_segments),
         )  # fmt: skip
-        if own_segments or take.label:
+        if capture_segments or take.label:
             yield AmcFile(file, skeleton, take)
 
 

@@ -1,7 +1,7 @@
 """Splits of the `open` dataset, including held-out combinations of content and style.
 
-Splits are assigned to captures, not to clips. All frames of a capture outside HumanML3D's segments, their mirror images, and copies
-of the capture in other sources have the same split. HumanML3D's segments keep their published split.
+Splits are assigned to captures, not to clips. HumanML3D's segments keep their published split. All other frames of a capture have
+the same split, which also applies to mirror images and to copies of the capture in other sources.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
     """The splits of everyday takes. All copies of a capture have the same split.
 
     Captures with a test segment of HumanML3D, and those of the held-out actor, are in test_everyday; other captures with a
-    validation or training segment are in val or train. Of each action with at least FEWEST captures, further captures are added to
-    test_everyday until it contains 15 % of the captures, but at least one. Then val gets 5 % of the captures of each main action,
-    and train all others.
+    validation or training segment are in val or train. For each action with at least FEWEST captures, further captures are added
+    to test_everyday until it contains 15 % of them and at least one. Then val gets 5 % of the captures of each main action, and
+    train gets all other captures.
     """
     captures = defaultdict(list)
     for take in takes:

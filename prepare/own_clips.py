@@ -17,7 +17,7 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from prepare.clip_files import Process
 
-HELD_OUT = 0.1  # fraction of the files without a given split for val, and the same fraction for test
+HELD_OUT = 0.1  # of the files without a given split, this fraction is in val, and the same fraction in test
 FEWEST = 3  # minimum number of files to hold any out; fewer are all in train
 
 
@@ -32,7 +32,7 @@ def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
 
 
 def draw_own_splits(takes: list[Take]) -> dict[str, str]:
-    """The split of each file without a given split, by name: a tenth each for val and test, at least one file, others for train."""
+    """The split of each file without a given split, by name. val and test get a tenth each, at least one file; train the others."""
     undecided = by_hash(take.name for take in takes if not take.problem and not any(segment.split for segment in take.segments))
     held_out = max(1, round(HELD_OUT * len(undecided))) if len(undecided) >= FEWEST else 0
     return {name: "test" if n < held_out else "val" if n < 2 * held_out else "train" for n, name in enumerate(undecided)}

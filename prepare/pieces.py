@@ -1,4 +1,4 @@
-"""Pieces of compositions: the span of a training clip in which one action is performed, mirrored or not.
+"""Pieces of compositions. A piece is the span of a training clip, mirrored or not, in which one action is performed.
 
 `Pieces` draws actions in proportion to the square root of their number of clips, or to a lower power of it, so that rare actions
 appear in many combinations. Clauses are derived from a piece's own frames, so they also hold for a shortened piece.
@@ -24,31 +24,31 @@ from prepare.sides import swap_sides
 from prepare.verbs import IDLE
 from prepare.wordings import MORE
 
-LEAST = 30  # frames that are left of an action which is cut short
-STILL = 0.5  # m; who moves less stays in place
-FLOOR = 0.06  # m; a piece whose lowest joint stays higher is done on a step or a slope
-BRIEFEST = 10  # frames; what is shorter is no action
+LEAST = 30  # frames; minimum length of an action that is cut short
+STILL = 0.5  # m; a person who moves less than this stays in place
+FLOOR = 0.06  # m; a piece whose lowest joint stays above this height happens on a step or a slope
+BRIEFEST = 10  # frames; minimum length of a piece
 GAITS = ("walk", "run", "sneak", "walk like a zombie")
 CONTEXT = 8  # frames around an event that may be used to recognise it
 WHOLE = re.compile("figure|circle|navigate")  # labels that hold for the whole clip only
-VAGUE = (  # clauses that say nothing of an action
+VAGUE = (  # clauses that name no particular action
     "moves around", "moves on the spot", "moves about",
     *(phrase.format(their="their", they_are="they are") for phrase in IDLE + MORE[IDLE]),
 )  # fmt: skip
-COURSES = (*GAITS, "turn", "stop")  # what a gait's clauses speak of themselves
-CYCLES = (  # may be cut short
+COURSES = (*GAITS, "turn", "stop")  # actions that the clauses of a gait already describe
+CYCLES = (  # actions that may be cut short
     *GAITS, "wave", "wash", "idle", "dance", "jumping jacks", "basketball", "mop", "point", "laugh", "punch",
 )  # fmt: skip
-UNPROVEN = (  # of these facts know no events, which saves proving the clip
+UNPROVEN = (  # actions of which `prepare/facts` detects no events, so that `prove` is not needed
     *GAITS, "turn", "wave", "raise an arm", "point", "bow", "dance", "idle", "laugh", "wash", "mop", "drink", "basketball",
 )  # fmt: skip
-UNFIT = (  # not on a level floor, or too vague for a clause
+UNFIT = (  # actions that do not happen on a level floor, or are too vague for a clause
     "climb on a playground", "climb a ladder", "climb steps", "act as an animal", "mime", "hold a pose",
 )  # fmt: skip
 
 
 class Clip(Protocol):
-    """A clip of the dataset, as far as compositions need it."""
+    """The attributes of a clip that compositions need."""
 
     name: str
     actions: tuple[str, ...]  # the main one first
@@ -72,7 +72,7 @@ class Take:
 
     @cached_property
     def facts(self) -> Facts:
-        """What the joints prove."""
+        """The facts detected in the joints."""
         return prove(self.joints)
 
     @cached_property
@@ -94,7 +94,7 @@ class Piece:
     action: str
     start: int
     stop: int
-    count: int = 0  # how often, where that can be counted
+    count: int = 0  # how often the action is detected; 0 if unknown
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -115,7 +115,7 @@ class Piece:
         return bool(np.hypot(*(self.joints[-1, 0] - self.joints[0, 0])[[0, 2]]) > STILL)
 
     def cut(self, rng: random.Random, most: int) -> Piece | None:
-        """The piece shortened to this many frames; None if that is too short, or the action would be incomplete."""
+        """The piece shortened to at most `most` frames; None if that is too short or the action would be incomplete."""
         if len(self) <= most:
             return self
         if self.action not in CYCLES or most < LEAST or WHOLE.search(self.take.label):
@@ -139,7 +139,7 @@ class Piece:
         return tuple(phrase for phrase in phrases if self.action == "idle" or phrase not in VAGUE)
 
     def shown(self) -> ndarray | None:
-        """The frames that are needed to recognise the action, including some before and after."""
+        """Joints of the frames needed to recognise the action, including some before and after; None if it is not recognised."""
         if not self.count:
             return self.joints
         for around in (CONTEXT, 2 * CONTEXT, 4 * CONTEXT):
@@ -174,12 +174,12 @@ class Pieces:
         return [piece for piece in pieces if piece]
 
     def _piece(self, action: str, index: int, mirror: bool) -> Piece | None:
-        """The span of the action in a clip. If the label names other actions too, it must be detected in the joints."""
+        """The span of the action in a clip. If the clip has other actions too, this one must be detected in the joints."""
         clip = self.clips[action][index]
-        take = self.take(clip.name, False)  # where and how often is the same in the mirror
+        take = self.take(clip.name, False)  # the mirror image has the same span and count
         events = () if action in UNPROVEN else take.facts.of(action)
-        sole = bool(clip.content) or set(clip.actions) <= {action, *(COURSES if action in GAITS else ())}
-        if not events and not sole:
+        is_only_action = bool(clip.content) or set(clip.actions) <= {action, *(COURSES if action in GAITS else ())}
+        if not events and not is_only_action:
             return None
         start, stop = map(int, take.facts.span(action) if events else moving(take.joints))
         piece = Piece(self.take(clip.name, mirror), action, start, stop, len(events))

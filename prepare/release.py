@@ -52,7 +52,7 @@ def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> i
     if too_large:
         problem = f"{too_large[0]} has values beyond the range of fp16"
         raise UserError(f"{source.root}: {problem}; train longer or at a lower learning rate")
-    metadata = {key: value for key, value in metadata.items() if key != "lamp"}  # a hash of the unrounded LaMP
+    metadata = {key: value for key, value in metadata.items() if key != "lamp"}  # drops the hash of the unrounded LaMP
     metadata = {key: without_folder(value) if isinstance(value, str) else value for key, value in metadata.items()}
     weights = target.weights("net_best")
     save_weights(weights, eight_bits(halved) if int8 else halved, metadata)

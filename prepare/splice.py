@@ -3,8 +3,8 @@
 All joints are (T, 22, 3) on HumanML3D's uniform skeleton: metres, Y up, floor at 0, 20 frames per second.
 
 `join` leaves both motions unchanged and inserts a short transition: root and bone directions follow cubic Hermite curves that match
-position and velocity at both ends, so bones keep their lengths. Feet that stand on both sides of the transition take a step if
-necessary, and are locked otherwise (motion/footlock.py). `layer` is motion/layering.py's, for a part of the motion.
+position and velocity at both ends, so bones keep their lengths. Feet that stand before and after the transition take a step if
+necessary, and are locked otherwise (motion/footlock.py). `layer` applies motion/layering.py to a part of a motion.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from motion.skeleton import HUMANML3D
 
 FPS = 20
 FEET = ((7, 10), (8, 11))  # left, right: ankle, toe
-GAPS = (4, 6, 8, 10, 12, 15, 18)  # frames of a bridge, the first that is slow enough
-FASTER = 1.35  # times what the two motions reach; locking the feet may add a little
-GENTLE = 25.0  # m/s²; a bridge accelerates no joint more, unless the two motions themselves do
-BRISK = np.where(np.isin(np.arange(22), (4, 5, 7, 8, 10, 11)), 3.2, 2.0)  # m/s; a bridge moves no joint faster (legs step faster
-# than arms gesture), unless the ends of the motions do
-STEP = 0.06  # m; a standing foot that is farther from where it has to be takes a step
-LIFT, HIGHEST = 0.3, 0.1  # height of a step as a fraction of its length; and at most, in metres
-NEAR = 0.12  # m; the second motion is moved by no more than this to put its feet where they stand
-ENDS = 12  # frames of a motion that decide where it faces at its end
-FADE = 6  # frames in which arms change over
-VELOCITY = 0.15  # s; how much a difference in velocity counts against one in position
+GAPS = (4, 6, 8, 10, 12, 15, 18)  # possible lengths of a transition in frames; the first one that is slow enough is used
+FASTER = 1.35  # maximum speed in a transition, relative to that in the two motions; foot locking may exceed it a little
+GENTLE = 25.0  # m/s²; maximum acceleration in a transition, unless the two motions themselves accelerate more
+# m/s; maximum speed of each joint in a transition (higher for the legs), unless the ends of the motions are faster
+BRISK = np.where(np.isin(np.arange(22), (4, 5, 7, 8, 10, 11)), 3.2, 2.0)
+STEP = 0.06  # m; a standing foot that is farther than this from its next position takes a step
+LIFT, HIGHEST = 0.3, 0.1  # height of a step as a fraction of its length, and maximum height in metres
+NEAR = 0.12  # m; the second motion is shifted to align its standing feet with the first motion if the shift is below this
+ENDS = 12  # frames at an end of a motion from which its heading there is computed
+FADE = 6  # frames over which the arms are blended
+VELOCITY = 0.15  # s; weight of a difference in velocity, relative to one in position
 
 
 class Seam(NamedTuple):
@@ -68,7 +68,7 @@ def turn(vectors: ndarray, angle: ndarray | float) -> ndarray:
 
 
 def pose_vectors(joints: ndarray) -> ndarray:
-    """Pose and velocity of each frame in body axes, (T, 132); their distance compares poses."""
+    """Pose and velocity of each frame in body axes, (T, 132), to be compared by Euclidean distance."""
     yaw = heading(joints)[:, None]
     placed = turn(joints - joints[:, :1] * [1, 0, 1], -yaw)
     velocity = turn(np.gradient(joints, axis=0) * FPS, -yaw)
@@ -90,7 +90,7 @@ def hermite(start: ndarray, end: ndarray, leaving: ndarray, arriving: ndarray, f
 
 
 def mirror(joints: ndarray) -> ndarray:
-    """The mirror image, on the same skeleton (whose sides differ a little) and on the floor."""
+    """The mirror image, on the same skeleton (whose left and right bones differ a little) and on the floor."""
     joints = joints[:, list(HUMANML3D.mirror)] * [-1, 1, 1]
     joints = to_joints(joints[:, 0], to_bones(joints))
     return joints - [0, joints[..., 1].min(), 0]
@@ -103,8 +103,10 @@ def stands(joints: ndarray, frame: int) -> ndarray:
 
 
 def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
-    """`second` rotated and moved so that it continues `first` after `gap` frames; feet in `both` keep their position if
-    possible."""
+    """`second` rotated and moved so that it continues `first` after `gap` frames.
+
+    `both` (2,) marks the feet (left, right) that stand before and after; they keep their position if possible.
+    """
     second = turn(second, heading(first)[-1] - heading(second)[0])
     leaving, arriving = first[-1, 0] - first[-2, 0], second[1, 0] - second[0, 0]
     target = first[-1, 0] + (gap + 1) / 2 * (leaving + arriving)
@@ -127,7 +129,7 @@ def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: nd
     directions = hermite(bones[1], bones[2], bones[1] - bones[0], bones[3] - bones[2], T, t)
     root = hermite(ends[1][0], ends[2][0], ends[1][0] - ends[0][0], ends[3][0] - ends[2][0], T, t)
     joints = to_joints(root, directions)
-    moves = np.zeros((gap, 2, 2, 3))  # frames, sides, ankle and toe; a foot in the air on both sides goes its own way
+    moves = np.zeros((gap, 2, 2, 3))  # frames, sides, ankle and toe; a foot that stands neither before nor after is not corrected
     for side in np.flatnonzero(before | after):
         moves[:, side] = step(ends, side, before, after, t, T) - joints[:, FEET[side]]
     return follow(joints, moves[:, :, 0], moves[:, :, 1], HUMANML3D)
@@ -190,7 +192,7 @@ def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int
 
 
 def layer(legs: ndarray, arms: ndarray, sides: tuple[bool, bool], start: int) -> ndarray:
-    """The motion `legs` with the arms given by `sides` (left, right) and the head of the motion `arms` from frame `start` on."""
+    """The motion `legs`, with head and arms (those in `sides`: left, right) of the motion `arms` from frame `start` on."""
     before, after = start, len(legs) - start - len(arms)
     frames = np.arange(len(legs)) - start
     ramp = np.where((frames >= 0) & (frames < len(arms)), 1.0, 0.0)

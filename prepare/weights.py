@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         words = command(config, name)
         print(f"{name}: {shlex.join(words)}", flush=True)
         if code := subprocess.run([sys.executable, *words], check=False).returncode:
-            raise UserError(f"{name}: the stage ended with exit code {code}; its message stands above; the same command resumes it")
+            raise UserError(f"{name}: the stage ended with exit code {code}; see its message above; the same command resumes it")
 
 
 def command(config: TrainWeights, name: str) -> list[str]:

@@ -646,7 +646,7 @@ MORE: dict[Phrases, Phrases] = {
         "holds still on one leg", "stands on one foot", "tries not to fall over on one leg", "does a one leg stand",
         "stands with one leg raised", "keeps steady on one foot", "poses on one leg",
     ),
-    # ------------------------------------------------------------------------------------------------ what only a label tells
+    # ------------------------------------------------------------------------------------------- actions that only a label names
     activities.STRETCH: (
         "gets {their} muscles warm", "does a workout", "has a stretch", "stretches out", "does some gymnastics",
         "gets ready for sports", "warms up before training", "does fitness exercises", "trains a little",

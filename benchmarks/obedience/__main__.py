@@ -52,8 +52,8 @@ class Obedience:
     choice_temperature: float | None = option(
         None, "noise on the order in which base tokens are kept; default: the value stored with the weights"
     )
-    layered: bool = option(True, "compose simultaneous actions from motions generated separately; false: as a whole")
-    stepwise: bool = option(True, "generate a prompt of several actions action by action; false: as a whole")
+    layered: bool = option(True, "generate simultaneous actions separately and compose them; false: generate them as one motion")
+    stepwise: bool = option(True, "generate a prompt of several actions action by action; false: generate it as one motion")
     checkpoints_dir: str = option("checkpoints", "folder of checkpoint folders")
     dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
     name: str = option(EMBEDDED, "masked transformer")

@@ -32,8 +32,8 @@ CASE_STRIDE = 10_000  # distance between the first sample numbers of two cases
 class Edit(NamedTuple):
     """An edit of a motion of `source` frames that is generated from the prompt `start`.
 
-    `prompt` replaces the frames `section`, or is added as `after` or `before` frames at the end or at the start. There, `judge` has
-    to see its action.
+    `prompt` replaces the frames `section`, or is added as `after` or `before` frames at the end or at the start. `judge` must
+    find the action in these frames.
     """
 
     start: str

@@ -28,7 +28,7 @@ from benchmarks.obedience.postures import lying, seated
 class Prompt(NamedTuple):
     """A prompt and the condition `obeys` for its motions.
 
-    `action` is an action of prepare/actions.py. `kind` is action (a single action), sequence or together. `paraphrase` tells
+    `action` is an action of prepare/actions.py. `kind` is action (a single action), sequence or together. `paraphrase` states
     whether the prompt avoids the words of the caption templates.
     """
 

@@ -44,7 +44,7 @@ class BertScore:
     baseline: str = ""
 
     def rescaled(self, baseline: Baseline) -> BertScore:
-        """Scores rescaled to (score − b) / (1 − b), so that unrelated sentences score about 0 (section 'baseline rescaling')."""
+        """Scores rescaled to (score − b) / (1 − b), so that unrelated sentences score about 0 (paper: 'baseline rescaling')."""
         assert not self.baseline, "scores are rescaled once"
         scores = zip((self.precision, self.recall, self.f1), baseline.values)
         return BertScore(*((score - b) / (1 - b) for score, b in scores), self.setting, baseline.source)
@@ -220,7 +220,8 @@ def _load(folder: Path, name: str):
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            if isinstance(tokenizer, (GPT2Tokenizer, RobertaTokenizer)):  # Transformers 5 ignores it in bert-score's later calls
+            # bert-score sets add_prefix_space in its later calls, where Transformers 5 ignores it.
+            if isinstance(tokenizer, (GPT2Tokenizer, RobertaTokenizer)):
                 tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, add_prefix_space=True)
             model, info = AutoModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
@@ -241,7 +242,7 @@ def _cut_(model: torch.nn.Module, layer: int | None, name: str) -> int:
     """Remove the layers above `layer` and return it. Raises `UserError` if the layer is unknown or does not exist."""
     stack = getattr(getattr(model, "encoder", getattr(model, "transformer", None)), "layer", None)
     if not isinstance(stack, torch.nn.ModuleList):
-        raise UserError(f"{name}: {type(model).__name__} is not an encoder like BERT or RoBERTa; use {DEFAULT} or such a folder")
+        raise UserError(f"{name}: {type(model).__name__} is not an encoder like BERT or RoBERTa; use {DEFAULT} or a similar model")
     if layer is None or not 0 <= layer <= len(stack):
         problem = "its best layer is not known" if layer is None else f"it has no layer {layer}"
         raise UserError(f"{name}: {problem}; choose a layer from 0 to {len(stack)}")

@@ -69,7 +69,10 @@ def matching_distance(text: Tensor, motion: Tensor) -> Tensor:
 
 
 def diversity(motion: Tensor, pairs: int = 300, *, generator: Generator) -> Tensor:
-    """Mean distance between `pairs` random pairs of motions (N, E), at most N. Each side is drawn without replacement."""
+    """Mean distance within random pairs of motions (N, E).
+
+    `pairs` is the number of pairs, at most N. The first and the second motions of the pairs are each drawn without replacement.
+    """
     first, second = draw_pairs(len(motion), pairs, generator)
     return matching_distance(motion[first], motion[second])
 

@@ -43,7 +43,7 @@ class Ranks(NamedTuple):
     """Rank of the best correct candidate of each query, as counts (..., N)."""
 
     better: Tensor  # candidates with a higher score
-    tied: Tensor  # candidates with the same score, including itself
+    tied: Tensor  # candidates with the same score, including the best correct candidate
     correct: Tensor  # correct candidates among `tied`
 
 
@@ -116,8 +116,8 @@ def chance(size: int, correct: Tensor | None = None) -> dict[str, float]:
 def reranked(scores: Tensor, best: int, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Scores (N, M) in which the `best` highest of each row are replaced by `score(rows (P,), columns (P,)) → (P,)`.
 
-    The others are shifted below the replaced scores; their order is unchanged. The result is float64, so that shifted scores
-    remain distinct.
+    The remaining scores are shifted below these new scores; their order is unchanged. The result is float64, so that shifted
+    scores remain distinct.
     """
     columns = scores.topk(min(best, scores.shape[1]), dim=1).indices
     rows = torch.arange(len(scores), device=scores.device)[:, None].expand_as(columns)

@@ -130,7 +130,7 @@ def _common(first: list[list[int]], second: list[list[int]]) -> np.ndarray:
 
 
 def _common_of_block(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """`_common` for word ids (pairs, L) and (pairs, M), padded with ids that match nothing; dynamic programming.
+    """`_common` for word ids (pairs, L) and (pairs, M), padded with ids that match nothing, by dynamic programming.
 
     length[m, l] = max(length[m-1, l], length[m, l-1], length[m-1, l-1] + (first[l] = second[m])). Each row m is computed at once:
     the dependence on length[m, l-1] is a running maximum along the row.

@@ -98,7 +98,7 @@ def trunk(body: np.ndarray) -> tuple[float, int, float]:
 
 
 def moving(joints: np.ndarray) -> tuple[int, int]:
-    """The frames [start, end) in which the body moves: all but still frames at the start and at the end."""
+    """The frames [start, end) in which the body moves: the clip without the still frames at its start and end."""
     tracked = joints[:, [PELVIS, HEAD, *WRISTS, *ANKLES]]
     speed = smooth(np.linalg.norm(FPS * np.gradient(tracked, axis=0), axis=-1).max(axis=1), 2)
     spans = runs(speed > max(0.15, 0.2 * np.percentile(speed, 90)))

@@ -25,7 +25,10 @@ SIDES = ("left", "right")
 
 
 def clearance(frames: Frames) -> np.ndarray:
-    """Height (T, 2) of each foot above its standing height in the clip. A foot that never stands uses that of the other foot."""
+    """Height (T, 2) of each foot above its standing height in the clip.
+
+    If a foot never stands, the standing height of the other foot plus 6 cm is used instead.
+    """
     heights = []
     for feet in (frames.joints[:, ANKLES, 1], frames.joints[:, TOES, 1]):
         ground = np.percentile(feet, 10, axis=0)
@@ -59,9 +62,9 @@ def ballistic(frames: Frames, start: int, end: int) -> bool:
 
 
 def jumps_and_hops(frames: Frames) -> list[Event]:
-    """Jumps and hops. Jumps raise the feet by more than 9 cm from both feet, or by more than 18 cm from one foot.
+    """Jumps and hops. In a jump, the feet rise by more than 9 cm after a take-off from both feet, or by more than 18 cm otherwise.
 
-    A hop takes off and lands on the same foot, or on both feet with a lower clearance.
+    In a hop, the person takes off and lands on the same foot, or on both feet with a lower clearance.
     """
     events = []
     for start, end, height, off, on in flights(frames):
@@ -87,13 +90,13 @@ def jumping_jacks(frames: Frames) -> list[Event]:
     events = []
     for peak in peaks(apart, 0.4, 0.2).tolist():
         near = slice(max(0, peak - 4), peak + 5)
-        before = slice(max(0, peak - 14), peak + 14)
-        moved = np.linalg.norm(np.ptp(frames.joints[before, PELVIS][:, [0, 2]], axis=0))
+        window = slice(max(0, peak - 14), peak + 14)
+        moved = np.linalg.norm(np.ptp(frames.joints[window, PELVIS][:, [0, 2]], axis=0))
         if (
             moved < 0.3
             and high[near].max() > 0.1
-            and high[before].min() < -0.15
-            and wide[before].max() > 0.9
+            and high[window].min() < -0.15
+            and wide[window].max() > 0.9
             and frames.erect[near].mean() > 0.5
         ):
             events.append(Event("jumping jacks", max(0, peak - 10), min(len(frames), peak + 11)))

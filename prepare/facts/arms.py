@@ -70,7 +70,7 @@ def count_waves(reach: np.ndarray) -> int:
 
     Swings are measured along the principal axis of the path, and are at least 6 cm wide.
     """
-    path = smooth(reach, 1)[3:-3]  # without the ends of raising and lowering
+    path = smooth(reach, 1)[3:-3]  # without the end of the raise and the start of the lowering
     if len(path) < 8:
         return 0
     clock = np.linspace(-1, 1, len(path))[:, None]
@@ -121,7 +121,7 @@ def throws(frames: Frames) -> list[Event]:
 
 
 def merge_sides(events: list[Event]) -> list[Event]:
-    """Merge simultaneous events of left and right into events of both."""
+    """Merge simultaneous events of left and right into events of both sides."""
     merged = []
     for event in sorted(events, key=lambda event: event.start):
         last = merged[-1] if merged else None
