@@ -18,7 +18,7 @@ from models.linear import Linear
 from models.sampling import uniforms
 
 NOISE_STEP = -1000  # `step` passed to `uniforms`; the transformers never use this number
-MIDDLE = 0.6  # central fraction of the predicted distribution; lengths in its tails cut actions short or repeat them
+QUANTILES = (0.5, 0.9)  # range of the predicted distribution that is used; shorter lengths cut actions, longer ones repeat them
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,16 @@ class LengthPredictor(nn.Module):
         return loss, {"length_ce": loss.detach(), "accuracy": (error == 0).float().mean(), "error": error.mean()}
 
     @torch.no_grad()
-    def predict(self, condition: Tensor, *, middle: float = MIDDLE, seed: int = 0, first_sample: int = 0) -> Tensor:
-        """Sample lengths (B,) in tokens, at least 1, from the central part of the predicted distribution.
+    def predict(
+        self, condition: Tensor, *, quantiles: tuple[float, float] = QUANTILES, seed: int = 0, first_sample: int = 0
+    ) -> Tensor:
+        """Sample lengths (B,) in tokens, at least 1, from a range of the predicted distribution.
 
-        `middle` is the fraction of the probability in that part: 1 uses the whole distribution, as MoMask does; 0 gives the median.
+        `quantiles` are the limits of the range: (0, 1) is the whole distribution, as in MoMask; (0.5, 0.5) is the median.
         Row b is sample `first_sample + b`; its random number depends only on `seed` and that number.
         """
         samples = first_sample + torch.arange(len(condition), device=condition.device)
-        quantile = 0.5 + middle * (uniforms(seed, samples, NOISE_STEP, 1) - 0.5)  # (B, 1)
+        low, high = quantiles
+        quantile = low + (high - low) * uniforms(seed, samples, NOISE_STEP, 1)  # (B, 1)
         below = self(condition).double().softmax(-1).cumsum(-1) < quantile
         return below.sum(-1).clamp(min=1, max=self.config.classes - 1)

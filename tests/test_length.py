@@ -28,16 +28,17 @@ def test_prediction_belongs_to_its_sample():
     assert not torch.equal(together, model.predict(condition, seed=5))
 
 
-def test_lengths_come_from_the_middle_of_the_distribution():
+def test_lengths_come_from_a_range_of_the_distribution():
     model, condition = predictor(), torch.randn(1, 12, dtype=torch.double).expand(4000, -1)
     with torch.no_grad():
         model.output.weight.zero_()
         model.output.bias.zero_()  # all of 0 … 19 are equally likely
-    whole, middle, median = (model.predict(condition, middle=share) for share in (1.0, 0.6, 0.0))
+    whole, middle, median = (model.predict(condition, quantiles=limits) for limits in ((0, 1), (0.2, 0.8), (0.5, 0.5)))
     assert set(whole.tolist()) == set(range(1, 20))
     assert set(middle.tolist()) == set(range(4, 16))
     assert abs(middle.double().mean() - 9.5) < 0.2
     assert set(median.tolist()) <= {9, 10}
+    assert set(model.predict(condition).tolist()) == set(range(10, 18))  # upper half, without the longest tenth
 
 
 def test_learns_lengths():
@@ -53,4 +54,4 @@ def test_learns_lengths():
         optimizer.zero_grad()
     assert set(logs) == {"length_ce", "accuracy", "error"}
     assert logs["accuracy"] > 0.9
-    assert torch.equal(model.eval().predict(condition, middle=0.0), batch["lengths"])
+    assert torch.equal(model.eval().predict(condition, quantiles=(0.5, 0.5)), batch["lengths"])
