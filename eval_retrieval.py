@@ -126,7 +126,7 @@ def search(config: EvalRetrieval) -> None:
 def write(config: EvalRetrieval, results: list[tuple[Hit, str]]) -> None:
     """Write the matches in the requested formats: one page for html, one file per motion for all other formats."""
     from motion.drawing.html import write_html
-    from motion.files.export import USUAL, OutputOptions, export
+    from motion.files.export import DEFAULT_OUTPUT, OutputOptions, export
     from pipelines.outputs import staged, suffix_of
 
     options = OutputOptions.of(config)
@@ -138,7 +138,7 @@ def write(config: EvalRetrieval, results: list[tuple[Hit, str]]) -> None:
             for kind in config.formats:
                 if kind != "html":
                     path = folder / f"{rank}_{hit.file.stem}.{suffix_of(kind)}"
-                    export(path, motion.joints, caption, motion.fps, USUAL if kind == "npy" else options)
+                    export(path, motion.joints, caption, motion.fps, DEFAULT_OUTPUT if kind == "npy" else options)
         if "html" in config.formats:
             write_html(folder / "found.html", clips, config.query)
     print(f"written: {Path(config.output_dir) / config.ext}")

@@ -34,11 +34,11 @@ WATCHED = {  # functions that run at every training step, for every batch of sam
 ALLOWED = {
     ("copy", "training/parts.py:get"): "the batch, from pinned memory while the device computes",
     ("copy", "models/layers.py:sinusoidal_positions"): "once for each size",
-    ("copy", "motion/rotation.py:_copied_once"): "once for each constant",
+    ("copy", "motion/rotation.py:_cached_tensor"): "once for each constant",
     ("sync", "models/evaluator.py:embed_motion"): "cuDNN wants the lengths of its sequences on the CPU",
     ("sync", "models/evaluator.py:forward"): "the same for texts",
     ("copy", "models/evaluator.py:forward"): "the order in which they are sorted goes back",
-    ("sync", "models/masked.py:decode"): "the longest length, once a batch",
+    ("sync", "models/masked.py:_inputs"): "the longest length, once a batch",
     ("sync", "models/vqvae.py:decode"): "codes out of range are refused, once a batch",
     ("copy", "models/decoding.py:write"): "the numbers of the captions, once a batch",
     ("sync", "models/decoding.py:finished"): "whether all captions are done, every eighth word",
