@@ -37,7 +37,7 @@ def evaluate(config: EvalVQ) -> None:
     from evaluation.protocol import results_table
     from evaluation.report import write_report
     from evaluation.tokeniser import evaluate_tokeniser
-    from models.loading import Loader, load_model
+    from models.loading import Loader, load_model, require_kind
     from motion.spec import get_spec
     from utils.checkpoint import CheckpointFolder, find_weights
     from utils.provenance import provenance
@@ -49,8 +49,7 @@ def evaluate(config: EvalVQ) -> None:
     device = resolve_device(config.gpu_id)
     weights = find_weights(folder.root, config.which_epoch)
     model, metadata = load_model(weights)
-    if metadata["kind"] != "tokeniser":
-        raise UserError(f"--name {config.name}: holds a {metadata['kind']} model, not a tokeniser; name one made by train_vq.py")
+    require_kind(metadata, f"--name {config.name}", "tokeniser", remedy="name one trained by train_vq.py")
     if model.config.dim != spec.dim:
         raise UserError(f"--name {config.name}: made for motions of width {model.config.dim}, but {spec.name} has {spec.dim}")
     normaliser = Normaliser.load(folder.meta)

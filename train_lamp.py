@@ -125,13 +125,12 @@ def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
     from dataclasses import asdict
 
     from models.bert import load_tokenizer, vocabulary
-    from models.loading import load_model
+    from models.loading import load_model, require_kind
     from training.begin import check_same, init_weights, start_from_
 
     path, flag = init_weights(config.init, config.checkpoints_dir, config.dataset_name), f"--init {config.init}"
     source, metadata = load_model(path)
-    if metadata["kind"] != "lamp":
-        raise UserError(f"{flag}: holds a {metadata['kind']} model, LaMP is needed; train it with train_lamp.py")
+    require_kind(metadata, flag, "lamp", remedy="train one with train_lamp.py")
     check_same(flag, asdict(source.config), asdict(model.config), FREE)
     vocab = path.parent.parent / "vocab.txt"
     if vocab.is_file() and vocab.read_text(encoding="utf-8") != vocabulary(load_tokenizer(bert)):

@@ -99,15 +99,14 @@ def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
 def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
     """The tokeniser to train. It has the weights of `--init`, fitted body constraints and body losses, if flags ask for them."""
     from models.body import BodyLoss, measured_bones
-    from models.loading import load_model
+    from models.loading import load_model, require_kind
     from models.vqvae import MotionTokeniser, widen_from_
     from training.begin import init_weights
 
     model = MotionTokeniser(tokeniser_config(config, spec.dim))
     if config.init:
         start, metadata = load_model(init_weights(config.init, config.checkpoints_dir, config.dataset_name))
-        if metadata["kind"] != "tokeniser":
-            raise UserError(f"--init {config.init}: holds a {metadata['kind']} model; name a tokeniser trained by train_vq.py")
+        require_kind(metadata, f"--init {config.init}", "tokeniser", remedy="name one trained by train_vq.py")
         widen_from_(model, start)
     if model.decoder.body is not None:
         model.decoder.body.fit_(normaliser.mean, normaliser.std, measured_bones(clips, spec))

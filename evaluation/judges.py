@@ -17,7 +17,7 @@ from torch import Tensor
 
 from data.store import Normaliser
 from models.evaluator import Evaluator, fused
-from models.loading import Loader
+from models.loading import Loader, require_kind
 from models.words import FILE, Words
 from motion.spec import GLOVE, RELEASED_EVALUATOR, RELEASED_STATISTICS
 from options.common import Judged
@@ -87,8 +87,7 @@ class GuoJudge:
         run = resolve(EVALUATOR, checkpoints_dir, dataset_name, name)
         path, loader = run.weights(tag), loader or Loader(device)
         model, metadata = loader(path)
-        if metadata["kind"] != "evaluator":
-            raise UserError(f"{path}: holds a {metadata['kind']} model, not an evaluator; {EVALUATOR.remedy}")
+        require_kind(metadata, path, "evaluator", remedy=EVALUATOR.remedy)
         meta, words = run.folder / "meta", None
         if run.name == RELEASED_EVALUATOR:
             words = Words.from_glove(GLOVE)

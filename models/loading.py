@@ -107,6 +107,12 @@ def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str
         raise UserError(f"{source}: its config does not fit a {kind} model ({error}); it comes from another version") from error
 
 
+def require_kind(metadata: dict[str, Any], source: object, *kinds: str, remedy: str) -> None:
+    """Raise `UserError`, naming `source` and the `remedy`, if the metadata are those of a model of another kind."""
+    if metadata["kind"] not in kinds:
+        raise UserError(f"{source}: holds a {metadata['kind']} model, but {' or '.join(kinds)} is needed; {remedy}")
+
+
 def kind_of(path: Path) -> str | None:
     """The kind of model in a weights file, or None. Raises `UserError` for a damaged file or an unknown released file."""
     if path.suffix in RELEASED:

@@ -18,7 +18,7 @@ from torch import Tensor
 from data.store import Clips, Normaliser
 from models.bert import by_length, find_tokenizer, load_tokenizer, padded, token_ids
 from models.lamp import LaMP
-from models.loading import Loader
+from models.loading import Loader, require_kind
 from models.vqvae import MotionTokeniser
 from pipelines.runs import LAMP, resolve
 from utils.checkpoint import CheckpointFolder, freeze
@@ -59,8 +59,7 @@ class LanguageMotion:
         folder = CheckpointFolder(*run.address)
         loader = loader or Loader(device)
         lamp, metadata = loader(run.weights(tag))
-        if metadata["kind"] != "lamp":
-            raise UserError(f"{folder.root}: holds a {metadata['kind']} model, LaMP is needed; train it with train_lamp.py")
+        require_kind(metadata, folder.root, "lamp", remedy="train one with train_lamp.py")
         mean, std = Normaliser.load(folder.meta).rows
         tokeniser = lamp.tokeniser
         if tokeniser is not None:  # a released file, which contains its tokeniser but no vocabulary

@@ -20,7 +20,7 @@ from models.caption import CaptionGPT, MotionReader
 from models.caption_opt import CaptionOPT
 from models.decoding import Search
 from models.layers import valid_mask
-from models.loading import Loader, kind_of, load_model
+from models.loading import Loader, kind_of, load_model, require_kind
 from options.common import Common
 from options.generate import GenM2T
 from pipelines.language_motion import LanguageMotion
@@ -200,8 +200,7 @@ def load_captioner(
     model, metadata = loader(path, **overrides)
     if lm and metadata["kind"] == "caption_gpt":
         raise UserError(f"--lm {lm}: {path} was trained from scratch, without a language model; leave --lm out")
-    if metadata["kind"] not in kinds:
-        raise UserError(f"{path}: holds a {metadata['kind']} model, a captioner is needed; train one with train_m2t.py")
+    require_kind(metadata, path, *kinds, remedy="train a captioner with train_m2t.py")
     if isinstance(model, CaptionGPT):
         model.use_tokenizer_(load_tokenizer(path.parent.parent))
     return model, metadata

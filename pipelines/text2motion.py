@@ -21,7 +21,7 @@ from data.store import Normaliser
 from models.bert import find_tokenizer
 from models.layers import valid_mask
 from models.length import LengthPredictor
-from models.loading import Loader
+from models.loading import Loader, require_kind
 from models.masked import MaskedTransformer
 from models.residual import ResidualTransformer
 from models.vqvae import MotionTokeniser
@@ -172,8 +172,7 @@ class TextToMotion:
 
         def load(kind: str, name: str, tag: str | None = None):
             model, metadata = loader(folder(name).root, tag)
-            if metadata["kind"] != kind:
-                raise UserError(f"{folder(name).root}: holds a {metadata['kind']} model, a {kind} model is needed; check the name")
+            require_kind(metadata, folder(name).root, kind, remedy="check the name")
             return model, metadata
 
         def load_encoder(key: EncoderKey) -> Conditioner:

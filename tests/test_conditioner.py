@@ -183,7 +183,7 @@ def test_which_lamp_is_meant(tmp_path):
     with pytest.raises(UserError, match=r"first, second.*--lamp_name"):
         load_conditioner("lamp", tmp_path, "open")
     assert load_conditioner("lamp", tmp_path, "open", lamp_name="second").dim == WIDTH
-    with pytest.raises(UserError, match="holds a tokeniser model, LaMP is needed"):
+    with pytest.raises(UserError, match="holds a tokeniser model, but lamp is needed"):
         load_conditioner("lamp", tmp_path, "open", lamp_name="vq")
 
 

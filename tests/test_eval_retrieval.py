@@ -380,7 +380,7 @@ def test_bad_input_is_turned_down(run, motions, tmp_path, capsys):
     query = ["--query", "a person bows"]
     for argv, words in (
         ([*run.places, "--name", "nobody"], "no LaMP run 'nobody'"),
-        ([*run.places, "--name", "vq"], "LaMP is needed"),
+        ([*run.places, "--name", "vq"], "lamp is needed"),
         ([*run.places, "--which_epoch", "net_best_fid"], "net_best_r1"),
         ([*run.places, "--split", "tset"], "test"),
         ([*run.places, "--ext", "../x"], "--ext '../x'"),

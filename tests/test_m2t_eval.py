@@ -154,7 +154,7 @@ def test_text_to_motion_is_scored_by_what_is_told_of_it(root, capsys):
         (("--num-layers", "9"), "--num_layers 9: the captioner has 1"),
         (("--nb-code", "512"), "--nb_code 512: LaMP's tokeniser has 16"),
         (("--resume-trans", "nobody"), "no captioner 'nobody'"),
-        (("--resume-trans", "lamp"), "a captioner is needed"),
+        (("--resume-trans", "lamp"), "train a captioner with train_m2t.py"),
         (("--split", "nowhere"), "nowhere"),
         (("--beams", "0"), "--beams"),
         (("--repeat_times", "0"), "--repeat_times 0"),

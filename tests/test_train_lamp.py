@@ -129,7 +129,7 @@ def test_a_run_begins_with_anothers_weights(root, trained):
         (["--vq_name", "nothing"], "nothing"),
         (["--bert", "nowhere"], "nowhere"),
         (["--init", "nothing"], "nothing"),
-        (["--init", "vq"], "LaMP is needed"),
+        (["--init", "vq"], "lamp is needed"),
         (["--init", "all", "--num_queries", "7"], "num_queries is 6 there and 7 in this run"),
         (["--init", "all", "--bert", "OTHER"], "is not the vocabulary of"),
         (["--batch_size", "1000"], "--batch_size 1000"),
