@@ -73,7 +73,7 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
     rerank: int = option(0, "number of top matches to re-rank with the matching head; 0: none")
     caption: int = option(1, "which caption of each clip to use, from 1 (the last one if there are fewer); 0: a random one")
     which_epoch: str = option("", "name of the weights to evaluate, such as latest; default: the best, else the latest")
-    ext: str = option("retrieval", "name of the result files: eval/<ext>.log and .json, or with --query <output_dir>/<ext>/")
+    ext: str = option("retrieval", "name of the files eval/<ext>.log and .json, or of the folder <output_dir>/<ext>/ of --query")
     query: str = option("", "text to search motions by, instead of evaluating")
     strict: bool = option(False, "exit with code 2 if --query is unlike the training captions, instead of printing a note")
     motions: str = option("", "folder of motion files to search; default: the motions of the dataset")
@@ -95,7 +95,7 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
 class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioning):
     """Evaluate captions of a split's motions against human captions. Size flags, if given, must match the captioner's."""
 
-    name: str = option("", "captioner run, unless --resume_trans is given; also the name of the results", flags=("--exp_name",))
+    name: str = option("", "captioner run, unless --resume_trans is given; names the result files too", flags=("--exp_name",))
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
     out_dir: str = option("", "results are written to <out_dir>/<dataset_name>/<name>/eval; default: --checkpoints_dir")
     references: list[str] = option(

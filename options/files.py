@@ -57,7 +57,7 @@ class WrittenFiles(Rig):
     """Flags that control how motion files are written (`motion.files.export.OutputOptions`)."""
 
     unit: str = option("cm", "unit of length in .bvh files", choices=UNITS, flags=("--bvh_unit",))
-    smpl: str = option("", "SMPL model file for the body of --formats smpl; default: HumanML3D's uniform skeleton")
+    smpl: str = option("", "SMPL model file whose body shape --formats smpl uses; default: HumanML3D's uniform skeleton")
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class TrainWeights:
         ["vq", "lamp", "masked", "residual", "length", "evaluator", "m2t"], "stages to train, in this order", nargs="+"
     )
     checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
-    init: str = option("assets/demo", "checkpoints folder; each stage starts from its run of the same name; \"\": from scratch")
+    init: str = option("assets/demo", "checkpoints folder; a stage starts from the run that has the stage's name; '': from scratch")
     bert: str = option("checkpoints/minilm4", "backbone of LaMP, written by prepare.backbone")
 
 
