@@ -49,6 +49,7 @@ class Obedience:
     cond_scale: float | None = option(None, "guidance scale of the base tokens; default: the value stored with the weights")
     res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; default: the value stored with the weights")
     temperature: float | None = option(None, "sampling temperature; default: the value stored with the weights")
+    time_steps: int | None = option(None, "sampling steps of the masked transformer; default: 18")
     choice_temperature: float | None = option(
         None, "noise on the order in which base tokens are kept; default: the value stored with the weights"
     )
