@@ -21,8 +21,8 @@ SAME_BODY = 0.1  # maximum difference in bone lengths from the dataset's body, s
 def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body: ndarray | None = None) -> ndarray:
     """The rest pose (J, 3) for joints (T, J, 3); `kind` is one of `KINDS`.
 
-    For the kind `standard`, this is `body` (J, 3), by default `standard_rest`; if that is not known (KIT), the kind is `symmetric`.
-    A `symmetric` body whose bone lengths are close to the dataset's gets the dataset's.
+    The kind `standard` returns `body` (J, 3), by default `standard_rest`; datasets without a standard body (KIT) use `symmetric`
+    instead. If the bone lengths of a `symmetric` body are close to those of the dataset, the dataset's lengths are used.
     """
     fitted = fitted_rest(joints, skeleton)
     if kind == "fitted":
