@@ -37,10 +37,10 @@ class BodyConstraints(nn.Module):
     """Projects normalised rows (B, T, D) onto motions with fixed bone lengths and standing toes that do not slide.
 
     Bones: joints are corrected from the root outwards. Each joint is placed on the line from its corrected parent to its
-    predicted position, at the bone's length from the parent, so errors do not accumulate along a limb. Feet:
-    the root's velocity is corrected by the mean world velocity of the standing toes; predicted gates say how firmly each toe
-    stands. Both steps are differentiable, and the decoder is trained through them. `fit_` sets the feature statistics and bone
-    lengths.
+    predicted position, at the bone's length from the parent, so errors do not accumulate along a limb.
+    Feet: the root's velocity is corrected by the mean world velocity of the standing toes; predicted gates say how firmly each
+    toe stands. Both steps are differentiable, and the decoder is trained through them. `fit_` sets the feature statistics and
+    bone lengths.
     """
 
     def __init__(self, dim: int):

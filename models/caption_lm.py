@@ -121,7 +121,7 @@ class CaptionLM(MotionReader):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion. Each begins with the prompt; beam search returns the best caption first.
+        """Generate `count` captions per motion. Each caption begins with the prompt; beam search returns the best caption first.
 
         The beam width is at least `count`. Sampled words depend on the seed and on the whole batch. The global random state is
         preserved.

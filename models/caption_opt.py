@@ -147,7 +147,7 @@ class CaptionOPT(nn.Module):
         ]  # fmt: skip
 
     def words(self, ids: list[int]) -> str:
-        """The text of a caption, including the prompt, from the token ids after the prompt."""
+        """The text of a caption from the token ids after the prompt; the text includes the prompt."""
         (end,) = self.token_ids(END)
         ids = ids[: ids.index(end)] if end in ids else ids
         special = set(self.token_ids(*SPECIAL_TOKENS))

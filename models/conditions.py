@@ -66,7 +66,7 @@ class ConditionAugmentation(nn.Module):
     """Augments conditions in training, so that the model generalises to prompts worded differently from the captions.
 
     Gaussian noise is added to each sample. The standard deviation of the noise is the standard deviation of each feature, times a
-    factor drawn from 0 to `noise` per sample.
+    factor drawn from 0 to `noise` for each sample.
     In a fraction `drop` of the samples, one part is set to zero: the vector of one encoder, or the words. Before `set_` is called,
     and in eval mode, the condition is returned unchanged.
     """

@@ -115,7 +115,7 @@ class Evaluator(nn.Module):
         return self.text_encoder(words, pos, lengths)
 
     def _followed_by_zeros(self, motion: Tensor, lengths: Tensor, on_cpu: Tensor) -> Tensor:
-        """Set frames after each clip's end to zero, and append the zero frames that the convolutions can reach.
+        """Set frames after each clip's end to zero, and zero-pad the batch by the reach of the convolutions.
 
         The result has at most `max_frames` frames. `on_cpu` is a copy of the lengths (B,) on the CPU.
         """
@@ -140,7 +140,7 @@ class Evaluator(nn.Module):
         shared by equal texts}. Logs all terms, and the fraction of texts whose own motion is the nearest.
 
         With `info_nce`, the InfoNCE loss (van den Oord et al. 2018) in both directions is added. Unlike the mean over all pairs, it
-        weights hard negatives, such as the same action in another mood.
+        emphasises hard negatives, such as the same action in another mood.
         """
         motion = self.embed_motion(batch["motion"], batch["lengths"])
         text = self.embed_text(batch["words"], batch["pos"], batch["text_lengths"])

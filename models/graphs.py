@@ -72,7 +72,7 @@ def to_units(tensor: Tensor) -> Tensor:
 
 
 def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[float | None, ...], pool: Any) -> Function:
-    """Capture a function as a CUDA graph for tensors of these shapes; returns a function that replays the graph.
+    """Capture a function as a CUDA graph for the shapes of `tensors`; returns a function that replays the graph.
 
     Intermediate results lie in the memory `pool`.
     """

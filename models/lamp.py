@@ -100,7 +100,7 @@ class LaMP(nn.Module):
         return logits[:, 1] - logits[:, 0]
 
     def condition(self, ids: Tensor, lengths: Tensor, query: bool = True) -> Tensor:
-        """The condition (B, H) of each text: the mean of the queries that attend to it, or its [CLS] output if `query` is False."""
+        """The condition (B, H) of each text: the mean query output or, if `query` is False, the [CLS] output."""
         return self.graphs(self._condition, (ids, valid_mask(lengths, ids.shape[1])), query)[:, 0]
 
     def _condition(self, ids: Tensor, valid: Tensor, query: bool) -> Tensor:
@@ -302,7 +302,7 @@ class Gather(torch.autograd.Function):
 
 
 def hard_negatives(scores: Tensor, caption: Tensor) -> Tensor:
-    """Sample one column with another caption for each row of `scores` (B, B), by softmax.
+    """For each row of `scores` (B, B), sample a column whose caption differs from the row's, by softmax.
 
     A row that has no such column or contains NaN selects itself. `torch.multinomial` is not used: its check for NaN waits for the
     GPU and raises before the trainer can report the batch. Dividing by exponential noise is equivalent (Efraimidis and Spirakis

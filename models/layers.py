@@ -138,7 +138,7 @@ class EncoderLayer(nn.Module):
 class PositionedEncoder(nn.Module):
     """Encodes prefix tokens (B, P, D) and a sequence (B, L, D) with sinusoidal positions; returns the sequence's outputs (B, L, D).
 
-    `prefix_valid` (B, P) and `valid` (B, L) are their masks. Prefix tokens precede the sequence.
+    `prefix_valid` (B, P) and `valid` (B, L) are the masks of prefix and sequence. Prefix tokens precede the sequence.
     """
 
     def __init__(self, dim: int, heads: int, ff: int, layers: int, dropout: float, attention: str):
@@ -171,7 +171,7 @@ class Head(nn.Module):
 
 
 def init_weights_(module: nn.Module) -> None:
-    """Initialise as BERT does: weights normal with standard deviation 0.02, biases 0. For `module.apply`."""
+    """Initialise as BERT does: weights normal with standard deviation 0.02, biases 0. Use with `module.apply`."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
@@ -182,9 +182,9 @@ def init_weights_(module: nn.Module) -> None:
 def whiten_(linear: nn.Linear, features: Tensor, floor: float = 1e-3) -> None:
     """Set `linear` so that it maps `features` (N, C) to uncorrelated outputs with mean 0 and about unit variance.
 
-    A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand": the difference has little
-    variance, which training alone takes long to amplify. Principal components whose variance is below `floor` times the largest are
-    mostly noise and are not amplified further. A random rotation spreads the components over all outputs.
+    A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand". The difference has little
+    variance, and training alone takes long to amplify it. Principal components whose variance is below `floor` times the largest
+    are mostly noise and are not amplified further. A random rotation spreads the components over all outputs.
     """
     dim = linear.out_features
     centred = (features - features.mean(0)).double()

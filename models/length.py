@@ -60,7 +60,10 @@ class LengthPredictor(nn.Module):
         return self.output(x)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of {'condition', 'lengths' (B,) tokens}; logs the accuracy and error of the most likely length."""
+        """Cross-entropy of the lengths; logs the accuracy and error of the most likely length.
+
+        `batch`: {'condition', 'lengths' (B,) in tokens}.
+        """
         logits, lengths = self(self.augment(condition_of(batch), generator)), batch["lengths"]
         loss = F.cross_entropy(logits, lengths)
         error = (logits.argmax(-1) - lengths).abs().float()

@@ -145,7 +145,10 @@ class MaskedTransformer(nn.Module):
         return torch.where(hidden & (uniform >= 0.2), self.mask_id, ids), hidden
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy on masked tokens of layer 0; {'codes' (B, L, Q), 'lengths' (B,), 'condition'}."""
+        """Cross-entropy and accuracy on masked tokens of layer 0.
+
+        `batch`: {'codes' (B, L, Q), 'lengths' (B,), 'condition'}.
+        """
         codes, condition = batch["codes"][..., 0], condition_of(batch)
         ids, hidden = self.hide(codes, batch["lengths"], generator)
         if self.training:

@@ -166,7 +166,7 @@ def find_tokenizer(given: str, folder: Path, checkpoints_dir: str | Path, pieces
     """Load OPT's byte-pair tokeniser from the folder `given`, or else from the run's `folder` or `<checkpoints_dir>/opt-2.7b`.
 
     `pieces` is the maximum vocabulary size. If there is no tokeniser, or if it belongs to another model, raises a `UserError` that
-    names the missing files.
+    names the required files.
     """
     default = Path(checkpoints_dir) / FOLDER
     needed = "needs OPT's tokeniser: vocab.json and merges.txt (or tokenizer.json) of facebook/opt-2.7b"

@@ -190,7 +190,7 @@ class QFormer(nn.Module):
 
     @torch.no_grad()
     def init_backbone_(self, bert: Bert) -> None:
-        """Initialise the text branch from a BERT, and the queries' feed-forward layers from those of the BERT.
+        """Initialise the text branch from a BERT, and the queries' feed-forward layers from the BERT's feed-forward layers.
 
         [DEC] starts as the mean of all word embeddings. Raises `ValueError` if the sizes differ.
         """

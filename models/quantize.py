@@ -46,7 +46,7 @@ class Codebook(nn.Module):
         return torch.addmm(self.codebook.square().sum(1), latents, self.codebook.T, beta=-0.5).argmax(1)
 
     def replace_dead_(self, latents: Tensor, valid: Tensor) -> None:
-        """Replace dead codes by random valid latents (N, C), `valid` (N,) bool."""
+        """Replace dead codes by random latents (N, C), drawn from those where `valid` (N,) is True."""
         order = torch.rand(len(latents), device=latents.device).masked_fill(~valid, 2).argsort()  # valid ones first
         picks = order[torch.arange(len(self.counts), device=latents.device) % valid.sum().clamp(min=1)]
         # If there are fewer latents than codes, several codes get the same latent; noise makes them differ.

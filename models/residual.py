@@ -152,7 +152,10 @@ class ResidualTransformer(nn.Module):
         return guide(*self(history.repeat(2, 1, 1), both, valid.repeat(2, 1), layer).chunk(2), scale)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy of one random layer per sample; {'codes' (B, L, Q), 'lengths' (B,), 'condition'}."""
+        """Cross-entropy and accuracy of one random layer per sample.
+
+        `batch`: {'codes' (B, L, Q), 'lengths' (B,), 'condition'}.
+        """
         codes, condition = batch["codes"], condition_of(batch)
         uniform = torch.rand(2, len(codes), device=codes.device, generator=generator)
         layer = 1 + (uniform[0] * (codes.shape[2] - 1)).long()

@@ -28,7 +28,7 @@ class VQConfig:
     """Sizes of the tokeniser and weights of its loss terms; the defaults are those of the paper.
 
     If `decoder_width` is 0, the decoder has the width of the encoder. If `rigid_bones` is set, the decoder ends in
-    `BodyConstraints`; `planted_feet` adds their correction of sliding toes.
+    `BodyConstraints`; `planted_feet` adds the correction of sliding toes.
     """
 
     dim: int = 263

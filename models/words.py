@@ -46,7 +46,8 @@ def framed(tokens: Sequence[str]) -> tuple[list[str], int]:
 
 
 class Words:
-    """A vocabulary with word vectors (V, W). Raises `UserError` if their numbers differ, or if `unk`, `sos` or `eos` is missing."""
+    """A vocabulary with word vectors (V, W). Raises `UserError` if words and vectors do not match, or if `unk`, `sos` or `eos`
+    is missing."""
 
     def __init__(self, words: Sequence[str], vectors: Tensor):
         if vectors.ndim != 2 or len(words) != len(vectors) or not vectors.isfinite().all():

@@ -1,8 +1,8 @@
 """Load LaMP's released captioner (`m2t.pth`) as our `CaptionOPT`.
 
-The file lists the weights of OPT twice, as `opt_model.…` and `llm.base_model.model.…`, which share storage. Only the
-second set is read. Its tensors are not copied, so on a CPU they stay memory-mapped to the file. Their names depend on the version
-of PEFT that wrote the file.
+The file lists the weights of OPT twice, as `opt_model.…` and `llm.base_model.model.…`, which share storage. Only the second
+set is read. Its tensors are not copied, so on a CPU they stay memory-mapped to the file. Their names depend on the version of PEFT
+that wrote the file.
 """
 
 from __future__ import annotations
