@@ -114,9 +114,8 @@ def gaussian_taps(like: Tensor) -> Tensor:
 def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
     """The heading (..., T, 3) relative to which features are expressed: horizontal unit vectors, +Z in the first frame.
 
-    `facing` adds the axis of the hips to the axis of the shoulders; the published inverse kinematics subtracts the
-    axis of the hips. All published
-    features and statistics depend on the subtraction, so it is reproduced here.
+    `facing` adds the axis of the hips to the axis of the shoulders; the published inverse kinematics subtracts the axis of the
+    hips. All published features and statistics depend on this subtraction, so it is reproduced here.
     """
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
     forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))

@@ -129,8 +129,8 @@ def corrections(feet: ndarray, stands: ndarray, penalty: ndarray, fps: float) ->
     """Corrections of heels and of toes, (T, 2, 3) each, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4) is true.
 
     `penalty` (T, 2) weights the size of each foot's corrections. Standing toes determine the correction of the whole foot; the
-    heel does so only while the toes do not stand. Further corrections are then added to the heel, so that standing heels do not
-    move. No foot goes below the floor.
+    heel determines it only while the toes do not stand. Further corrections are then added to the heel, so that standing heels do
+    not move. No foot goes below the floor.
     """
     feet, stands = (rearrange(part, "t (side part) ... -> part side t ...", part=2) for part in (feet, stands))
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes
@@ -186,14 +186,14 @@ def leg_columns(skeleton: Skeleton) -> list[list[int]]:
 
 
 def strain(body: ndarray, heels: ndarray, skeleton: Skeleton) -> ndarray:
-    """Length (T, 2) of the corrections `heels` (T, 2, 3) beyond `FAR`, plus the distance beyond the legs' reach, in metres."""
+    """Length (T, 2) of corrections `heels` (T, 2, 3) beyond `FAR`, plus the ankles' distance beyond the legs' reach; metres."""
     hips, knees, ankles, *_ = legs_of(body, skeleton)
     limit = np.maximum(EXTENSION * (norm(knees - hips) + norm(ankles - knees)), norm(ankles - hips))
     return np.maximum(norm(heels) - FAR, 0) + np.maximum(norm(ankles + heels - hips) - limit, 0)
 
 
 def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> ndarray:
-    """Joints (T, J, 3) of `body` with heels and toes moved by `heels` and `toes` (T, 2, 3), and with legs that reach them."""
+    """Move heels and toes of `body` by `heels` and `toes` (T, 2, 3), and the legs with them; returns joints (T, J, 3)."""
     hips, knees, ankles, *middles, tips = legs_of(body, skeleton)
     thigh, shank, foot, reach = norm(knees - hips), norm(ankles - knees), norm(tips - ankles), norm(ankles - hips)
     target = tips + toes + foot[..., None] * unit(ankles + heels - tips - toes)

@@ -73,7 +73,7 @@ def raised_arms(joints: ndarray) -> ndarray:
 
 
 def is_gesture(joints: ndarray) -> bool:
-    """Whether the person in one motion (T, 22, 3) stands on the spot and at most gestures with arms and head."""
+    """Whether the person in one motion (T, 22, 3) stands on the spot, so that the motion is only a gesture."""
     pelvis, ankles = joints[:, PELVIS], joints[:, ANKLES, 1]
     left = across(joints)
     yaw = np.unwrap(np.arctan2(-left[:, 2], left[:, 0]))

@@ -37,7 +37,7 @@ def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body:
 
 
 def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths: ndarray | None = None) -> ndarray | None:
-    """The symmetric rest pose (J, 3) that all files of a dataset share; None if its bone lengths are not known.
+    """The symmetric rest pose (J, 3) that all files of a dataset share; None if bone lengths or hubs are not known.
 
     `mean_pose` (J, 3), the dataset's mean joints, gives the shape of pelvis and chest if `Skeleton.hubs` does not. `lengths` (J,)
     default to the skeleton's.

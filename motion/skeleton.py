@@ -29,7 +29,7 @@ class Skeleton:
         legs: knee and ankle of one leg; the sum of their bone lengths is the leg length, which scales the path of the root.
         contact: threshold of a foot's squared displacement between frames, in the dataset's unit squared; below it, the foot is in
         contact.
-        lengths: (J,) bone lengths in metres, or None if they vary between clips of the dataset.
+        lengths: (J,) bone lengths in metres, or None if the dataset has no fixed bone lengths.
         hubs: T-pose directions of the bones that start at pelvis and chest, keyed by bone name without `Left` or `Right`. Paired
         bones have the direction of the left bone. None if not known.
     """
@@ -64,8 +64,8 @@ class Skeleton:
     def chain_parents(self) -> tuple[int, ...]:
         """For each joint, the joint whose frame its local rotation refers to.
 
-        This joint is the previous one in the chain, or the root for the first joint after the start of a chain. It differs from
-        the joint's parent in the arms, whose chains start at the chest but whose rotations are relative to the root.
+        This is the previous joint in the chain, or the root for the first joint after the start of a chain. For the arms, it
+        differs from `parents`: their chains start at the chest, but their rotations are relative to the root.
         """
         starts = {chain[1] for chain in self.chains}
         return tuple(0 if joint in starts else max(parent, 0) for joint, parent in enumerate(self.parents))
