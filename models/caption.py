@@ -73,7 +73,7 @@ class MotionReader(nn.Module):
     ) -> list[list[str]]:
         """Generate `count` captions per motion, best first.
 
-        `numbers` (B,) select the random numbers for sampling each motion; the default is 0 to B - 1.
+        `numbers` (B,) give each motion its own random numbers for sampling; default: 0 to B - 1.
         """
         raise NotImplementedError
 
@@ -114,7 +114,7 @@ class GPTConfig:
 
 
 class CaptionGPT(MotionReader):
-    """A causal transformer. Its sequence is LaMP's query outputs, then the base codes if it reads them, then the caption."""
+    """A causal transformer over LaMP's query outputs, then the base codes (if `reads_codes` is set), then the caption."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()

@@ -121,7 +121,7 @@ class CaptionLM(MotionReader):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion, which begin with the prompt. Beam search returns the best caption first.
+        """Generate `count` captions per motion. Each caption begins with the prompt; beam search returns the best caption first.
 
         The beam width is at least `count`. Sampled words depend on the seed and on the whole batch. The global random state is
         preserved.
@@ -242,7 +242,7 @@ def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
 
 
 def find_lm(name: str) -> tuple[str, dict[str, str], bool]:
-    """Locate an LM: (folder or hub name, further arguments of `from_pretrained`, whether the LM is local).
+    """Locate an LM; returns (folder or hub name, further arguments of `from_pretrained`, whether the LM is local).
 
     Raises `UserError` for a path that does not exist, or for a missing package.
     """
@@ -265,7 +265,7 @@ def find_lm(name: str) -> tuple[str, dict[str, str], bool]:
 
 
 def read_lm(source: str, arguments: dict[str, Any], settings: dict[str, Any]) -> tuple[nn.Module, dict[str, Any], Any]:
-    """Load an LM: (LM, loading report of its weights, tokeniser)."""
+    """Load an LM; returns (LM, loading report of its weights, tokeniser)."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with silenced() if arguments.get("local_files_only") else contextlib.nullcontext():  # downloads may show progress bars
@@ -318,5 +318,5 @@ def silenced() -> contextlib.AbstractContextManager:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or the error's name."""
+    """The first line of an error's message, or the name of its class if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

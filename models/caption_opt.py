@@ -116,7 +116,7 @@ class CaptionOPT(nn.Module):
     ) -> list[list[str]]:
         """Generate `count` captions for each of B motions, best first.
 
-        `numbers` (B,) select the random numbers for sampling each motion; the default is 0 to B - 1.
+        `numbers` (B,) give each motion its own random numbers for sampling; default: 0 to B - 1.
         """
         numbers = torch.arange(len(queries)) if numbers is None else numbers
         start, *prompt = self.token_ids("</s>", PROMPT)
@@ -147,7 +147,7 @@ class CaptionOPT(nn.Module):
         ]  # fmt: skip
 
     def words(self, ids: list[int]) -> str:
-        """The text of a caption, including the prompt, from the token ids after the prompt."""
+        """The text of a caption from the token ids after the prompt; the text includes the prompt."""
         (end,) = self.token_ids(END)
         ids = ids[: ids.index(end)] if end in ids else ids
         special = set(self.token_ids(*SPECIAL_TOKENS))

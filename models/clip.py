@@ -120,7 +120,7 @@ def _renamed(name: str) -> str:
 def load_byte_pairs() -> Tokenizer:
     """Load OpenAI's byte-pair tokeniser, which lower-cases text and adds a start and an end token.
 
-    OpenAI repairs wrongly decoded text with ftfy; only its conversion of curly quotes and of decomposed letters is done here.
+    OpenAI's package also repairs wrongly decoded text with ftfy. Here, only curly quotes and decomposed letters are normalised.
     Raises `UserError` if the package is not installed.
     """
     spec = importlib.util.find_spec("clip")
@@ -169,7 +169,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 class _Module:
-    """Stands for a module in an archive; has its attributes but no methods."""
+    """A placeholder for a module in an archive: it has the module's attributes, but no methods."""
 
 
 class _Archive(pickle.Unpickler):

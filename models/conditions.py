@@ -20,7 +20,8 @@ from models.layers import sinusoidal_positions, whiten_
 def condition_of(batch: dict[str, Tensor]) -> Tensor:
     """The condition of a training batch, (B, C) or (B, 1 + W, C).
 
-    It is batch["condition"] (B, C), followed by batch["words"] (B, W, word_dim), if present, zero-padded on the left to width C.
+    Concatenates batch["condition"] (B, C) and, if present, batch["words"] (B, W, word_dim). Words are zero-padded on the left to
+    width C.
     """
     vector, words = batch["condition"], batch.get("words")
     if words is None:
@@ -64,7 +65,8 @@ def init_condition_(vector_layer: nn.Linear, word_layer: nn.Linear | None, vecto
 class ConditionAugmentation(nn.Module):
     """Augments conditions in training, so that the model generalises to prompts worded differently from the captions.
 
-    Gaussian noise is added to each sample; its standard deviation is that of the features times a factor drawn from 0 to `noise`.
+    Gaussian noise is added to each sample. The standard deviation of the noise is the standard deviation of each feature, times a
+    factor drawn from 0 to `noise` for each sample.
     In a fraction `drop` of the samples, one part is set to zero: the vector of one encoder, or the words. Before `set_` is called,
     and in eval mode, the condition is returned unchanged.
     """
@@ -105,5 +107,5 @@ class ConditionAugmentation(nn.Module):
 
     @staticmethod
     def _by_row(pairs: Tensor, rows: Tensor) -> Tensor:
-        """Expand pairs (B, 2, C), one row for the vector and one for all words, to the rows of a condition (B, S, C)."""
+        """Expand pairs (B, 2, C) to the rows of a condition (B, S, C): the first for the vector, the second for every word."""
         return torch.cat((pairs[:, :1], pairs[:, 1:].expand(-1, rows.shape[1] - 1, -1)), dim=1)

@@ -21,9 +21,9 @@ class Search:
     """Decoding settings.
 
     If `sample` is set, words are drawn by nucleus sampling with cumulative probability `top_p` and softmax `temperature`.
-    Otherwise, beam search of width `beams` is used, which divides log-probabilities by length to the power `length_penalty`; width
-    1 is greedy search. N-grams of `no_repeat` words may not repeat within a caption (0: no limit). A `repetition_penalty` above 1
-    lowers the probability of words that the caption already contains (Keskar et al. 2019).
+    Otherwise, beam search of width `beams` is used; width 1 is greedy search. Beam search ranks captions by log-probability /
+    length^`length_penalty`. N-grams of `no_repeat` words may not repeat within a caption (0: no limit). A
+    `repetition_penalty` above 1 lowers the probability of words that the caption already contains (Keskar et al. 2019).
     """
 
     beams: int = 5
@@ -83,7 +83,7 @@ def finished(done: Tensor, step: int) -> bool:
 def write(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int = 1) -> Tensor:
     """Decode `count` captions for each of N rows; returns token ids (N, count, L), best first.
 
-    `model` is the state before the first word. `numbers` (N,) select the random numbers for sampling each row. The ids do not
+    `model` is the state before the first word. `numbers` (N,) give each row its own random numbers for sampling. The ids do not
     include `start`; all positions after a caption's last word contain `end`.
     """
     assert search.sample or count <= search.beams, "beam search returns at most `beams` captions"
@@ -92,7 +92,7 @@ def write(model: DecodingState, numbers: Tensor, start: int, end: int, search: S
 
 
 def _draw(model: DecodingState, captions: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
-    """Nucleus sampling; a caption's samples depend on the seed and its number, not on the batch."""
+    """Nucleus sampling; samples depend on the seed and on the row's number in `captions` (N,), not on the batch."""
     rows = torch.arange(len(captions) * count, device=model.device)
     numbers = (captions[:, None] * count + torch.arange(count, device=model.device)).flatten()
     model.reorder(rows // count)
@@ -112,8 +112,8 @@ def _draw(model: DecodingState, captions: Tensor, start: int, end: int, search: 
 def _beam_search(model: DecodingState, captions: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
     """Beam search of width K for the largest log-probability / length^`length_penalty`.
 
-    A caption is finished when its K best completed hypotheses score at least as high as its best unfinished one would if it ended
-    at its current length.
+    The search for a caption ends when its K best completed hypotheses all score at least as high as the best unfinished
+    hypothesis, which is scored as if it ended at its current length.
     """
     N, K, longest = len(captions), search.beams, search.max_tokens
     first = torch.arange(N, device=model.device)
@@ -151,7 +151,10 @@ def _pick(values: Tensor, index: Tensor) -> Tensor:
 
 
 def penalised(logits: Tensor, ids: Tensor, search: Search) -> Tensor:
-    """Apply the penalties on repetition to the logits (N, V) that follow words `ids` (N, L), start token included. In float32."""
+    """Apply the penalties on repetition to logits (N, V), in float32.
+
+    `ids` (N, L) are the words so far, including the start token.
+    """
     logits, used = logits.float(), ids[:, 1:]
     if search.repetition_penalty != 1:
         penalty, value = search.repetition_penalty, logits.gather(1, used)

@@ -115,7 +115,7 @@ class Evaluator(nn.Module):
         return self.text_encoder(words, pos, lengths)
 
     def _followed_by_zeros(self, motion: Tensor, lengths: Tensor, on_cpu: Tensor) -> Tensor:
-        """Set frames after each clip's end to zero, and zero-pad the batch as far as the convolutions reach.
+        """Set frames after each clip's end to zero, and zero-pad the batch by the reach of the convolutions.
 
         The result has at most `max_frames` frames. `on_cpu` is a copy of the lengths (B,) on the CPU.
         """
@@ -130,8 +130,8 @@ class Evaluator(nn.Module):
         return F.pad(motion, (0, 0, 0, width - motion.shape[1]))
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The contrastive loss of Hadsell et al. 2006, as the evaluator's authors trained it: matching pairs of text and motion are
-        pulled to distance 0, others are pushed at least `margin` apart.
+        """The contrastive loss of Hadsell et al. 2006, with which the authors trained the evaluator: matching pairs of text and
+        motion are pulled to distance 0, mismatched pairs are pushed at least `margin` apart.
 
         The authors pair each text with one other motion, by a random shift of the batch. The mean over all shifts, used here, is
         the same loss with less noise. Motions of clips with the same caption are not used as negatives.
@@ -140,7 +140,7 @@ class Evaluator(nn.Module):
         shared by equal texts}. Logs all terms, and the fraction of texts whose own motion is the nearest.
 
         With `info_nce`, the InfoNCE loss (van den Oord et al. 2018) in both directions is added. Unlike the mean over all pairs, it
-        weights hard negatives, such as the same action in another mood.
+        emphasises hard negatives, such as the same action in another mood.
         """
         motion = self.embed_motion(batch["motion"], batch["lengths"])
         text = self.embed_text(batch["words"], batch["pos"], batch["text_lengths"])

@@ -1,8 +1,8 @@
 """CUDA graphs for the forward passes of generation, whose many small kernels take longer to launch than to run.
 
 A function of tensors is captured at its second call with the same shapes and replayed from then on: one launch instead of hundreds
-(Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021). A whole loop of sampling steps is one graph. The function is called
-directly on a CPU, with gradients, in training mode, and for large batches, whose kernels keep the GPU busy.
+(Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021). A whole loop of sampling steps is one graph. No graph is used on a
+CPU, with gradients, in training mode, or for large batches, whose kernels keep the GPU busy.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def to_units(tensor: Tensor) -> Tensor:
 
 
 def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[float | None, ...], pool: Any) -> Function:
-    """Capture a function as a CUDA graph for tensors of these shapes; returns a function that replays the graph.
+    """Capture a function as a CUDA graph for the shapes of `tensors`; returns a function that replays the graph.
 
     Intermediate results lie in the memory `pool`.
     """

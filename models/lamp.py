@@ -100,7 +100,7 @@ class LaMP(nn.Module):
         return logits[:, 1] - logits[:, 0]
 
     def condition(self, ids: Tensor, lengths: Tensor, query: bool = True) -> Tensor:
-        """The condition (B, H) of each text: the mean of the queries that attend to it, or its [CLS] output if `query` is False."""
+        """The condition (B, H) of each text: the mean query output or, if `query` is False, the [CLS] output."""
         return self.graphs(self._condition, (ids, valid_mask(lengths, ids.shape[1])), query)[:, 0]
 
     def _condition(self, ids: Tensor, valid: Tensor, query: bool) -> Tensor:
@@ -168,9 +168,10 @@ class LaMP(nn.Module):
 
     @torch.no_grad()
     def negatives(self, similarity: Tensor, caption: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Three indices (R,) into the batch: samples for the matching loss, their hard negative motions, and hard negative texts.
+        """Sample hard negatives for the matching loss, using the similarities (B, B) of motions × texts.
 
-        Negatives are sampled by their similarity (B, B), motions × texts.
+        Returns three indices (R,) into the batch: the samples, a hard negative motion for each sample, and a hard negative text for
+        each sample.
         """
         rows = torch.arange(len(caption), device=caption.device)
         if 0 < self.config.match_rows < len(caption):
@@ -198,8 +199,10 @@ class LaMP(nn.Module):
         return F.cross_entropy(self.words(hidden), labels, label_smoothing=self.config.label_smoothing)
 
     def generation_loss(self, context: Tensor, valid: Tensor, codes: Tensor) -> Tensor:
-        """Cross-entropy of the code at each query's position; codes (B, N), −1 at padding; codes beyond the last query are
-        ignored."""
+        """Cross-entropy of the motion's codes (B, N), −1 at padding: query n predicts code n.
+
+        Codes beyond the last query are ignored.
+        """
         logits = self.code_head(self.query_context(context, valid))  # (B, Q, K)
         queries = self.config.num_queries
         labels = F.pad(codes[:, :queries], (0, max(0, queries - codes.shape[1])), value=-1)
@@ -211,7 +214,7 @@ class LaMP(nn.Module):
     def init_latents_(self, latents: Tensor) -> None:
         """Initialise the motion projection so that it whitens training latents (N, C).
 
-        Otherwise, a few directions of large variance would dominate.
+        Without whitening, a few directions of large variance would dominate.
         """
         whiten_(self.motion_projection, latents)
 
@@ -233,7 +236,7 @@ class LaMP(nn.Module):
     def text_context(self, ids: Tensor, hidden: Tensor) -> Tensor:
         """Project a text's outputs (B, L, H) to the context of the queries (B, L, W), for the generation loss.
 
-        The released code projects the word embeddings instead. For `condition`, the released code projects the outputs too.
+        For this loss, the released code projects the word embeddings instead. For `condition`, it projects the outputs.
         """
         return self.text_projection(self.qformer.embed(self.decoder_ids(ids)) if self.config.released else hidden)
 
@@ -255,7 +258,7 @@ class LaMP(nn.Module):
         return self.word_head(hidden, self.qformer.words.weight)
 
     def _cross_entropy(self, logits: Tensor, target: Tensor, ignored: Tensor) -> Tensor:
-        """Cross-entropy with label smoothing over the classes that are not in `ignored`; logits and `ignored` (B, classes)."""
+        """Cross-entropy of logits (B, classes) with label smoothing, without the classes where `ignored` (B, classes) is True."""
         log_probability = logits.masked_fill(ignored, -torch.inf).log_softmax(-1).masked_fill(ignored, 0)
         smoothing = self.config.label_smoothing
         correct = log_probability.gather(1, target[:, None])[:, 0]
@@ -279,7 +282,8 @@ class WordHead(nn.Module):
 class Gather(torch.autograd.Function):
     """Gather rows (B, …) of all processes, in order: (world · B, …). Gradients flow back to the process that sent the rows.
 
-    PyTorch's own differentiable `all_gather` returns wrong gradients with the gloo backend if they are not contiguous.
+    With the gloo backend, PyTorch's own differentiable `all_gather` returns wrong gradients if the incoming gradients are not
+    contiguous.
     """
 
     @staticmethod
@@ -291,17 +295,18 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """Sum the gradients of all processes, and keep the part of this one."""
+        """Sum the gradients over all processes, and return those of the rows that this process sent."""
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def hard_negatives(scores: Tensor, caption: Tensor) -> Tensor:
-    """Sample by softmax, for each row of `scores` (B, B), a column with another caption; a row without one selects itself.
+    """For each row of `scores` (B, B), sample a column whose caption differs from the row's, by softmax.
 
-    A row of NaN also selects itself. `torch.multinomial` is not used: it checks for NaN, which waits for the GPU and raises before
-    the trainer can report the batch. Dividing by exponential noise is equivalent (Efraimidis and Spirakis 2006).
+    A row that has no such column or contains NaN selects itself. `torch.multinomial` is not used: its check for NaN waits for the
+    GPU and raises before the trainer can report the batch. Dividing by exponential noise is equivalent (Efraimidis and Spirakis
+    2006).
     """
     chance = scores.masked_fill(caption[:, None] == caption, -torch.inf).softmax(-1)  # NaN if all columns are masked
     chance = torch.where(chance.isnan(), torch.eye(len(caption), device=caption.device, dtype=chance.dtype), chance)

@@ -48,7 +48,8 @@ IGNORED = -100  # label of positions that do not count in a loss
 def counted(mask: Tensor, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Select rows (..., C) and labels (...) where `mask` (...) is True, for a cross-entropy; returns rows (N, C) and labels (N,).
 
-    On a GPU, all rows are returned and the other labels are set to `IGNORED`, because a selection has to wait for the GPU.
+    On a GPU, all rows are returned, and the labels where `mask` is False are set to `IGNORED`: a selection would have to wait for
+    the GPU.
     """
     if mask.device.type == "cpu":
         return rows[mask], labels[mask]
@@ -64,7 +65,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 def sinusoidal_positions(size: int, dim: int, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """(size, dim): sine on even columns, cosine on odd ones, wavelengths from 2π to 10,000 · 2π.
 
-    Computed on the CPU, so that it is the same on all devices, and cached: do not modify the result.
+    The result is computed on the CPU, so that it is the same on all devices. It is cached, so do not modify it.
     """
     rate = torch.exp(torch.arange(0, dim, 2) * (-math.log(10_000.0) / dim))
     angle = torch.arange(size)[:, None] * rate
@@ -118,7 +119,7 @@ class SelfAttention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention, then a GELU feed-forward; each is added to its input and the sum normalised (post-norm)."""
+    """Self-attention, then a GELU feed-forward. Each output is added to the input, and the sum is normalised (post-norm)."""
 
     def __init__(self, dim: int, heads: int, ff: int, dropout: float, eps: float = 1e-5):
         super().__init__()
@@ -137,7 +138,7 @@ class EncoderLayer(nn.Module):
 class PositionedEncoder(nn.Module):
     """Encodes prefix tokens (B, P, D) and a sequence (B, L, D) with sinusoidal positions; returns the sequence's outputs (B, L, D).
 
-    `prefix_valid` (B, P) and `valid` (B, L) are their masks. Prefix tokens precede the sequence.
+    `prefix_valid` (B, P) and `valid` (B, L) are the masks of prefix and sequence. Prefix tokens precede the sequence.
     """
 
     def __init__(self, dim: int, heads: int, ff: int, layers: int, dropout: float, attention: str):
@@ -170,7 +171,7 @@ class Head(nn.Module):
 
 
 def init_weights_(module: nn.Module) -> None:
-    """Initialise as BERT does: weights normal with standard deviation 0.02, biases 0. For `module.apply`."""
+    """Initialise as BERT does: weights normal with standard deviation 0.02, biases 0. Use with `module.apply`."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
@@ -181,9 +182,9 @@ def init_weights_(module: nn.Module) -> None:
 def whiten_(linear: nn.Linear, features: Tensor, floor: float = 1e-3) -> None:
     """Set `linear` so that it maps `features` (N, C) to uncorrelated outputs with mean 0 and about unit variance.
 
-    A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand": the difference has little
-    variance, which training alone takes long to amplify. Principal components whose variance is below `floor` times the largest are
-    mostly noise and are not amplified further. A random rotation spreads the components over all outputs.
+    A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand". The difference has little
+    variance, and training alone takes long to amplify it. Principal components whose variance is below `floor` times the largest
+    are mostly noise and are not amplified further. A random rotation spreads the components over all outputs.
     """
     dim = linear.out_features
     centred = (features - features.mean(0)).double()

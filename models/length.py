@@ -60,7 +60,10 @@ class LengthPredictor(nn.Module):
         return self.output(x)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of {'condition', 'lengths' (B,) tokens}; logs the accuracy and error of the most likely length."""
+        """Cross-entropy of the lengths; logs the accuracy and error of the most likely length.
+
+        `batch`: {'condition', 'lengths' (B,) in tokens}.
+        """
         logits, lengths = self(self.augment(condition_of(batch), generator)), batch["lengths"]
         loss = F.cross_entropy(logits, lengths)
         error = (logits.argmax(-1) - lengths).abs().float()
@@ -73,7 +76,7 @@ class LengthPredictor(nn.Module):
         """Sample lengths (B,) in tokens, at least 1, from a range of the predicted distribution.
 
         `quantiles` are the limits of the range: (0, 1) is the whole distribution, as in MoMask; (0.5, 0.5) is the median.
-        Row b is sample `first_sample + b`; its random number depends only on `seed` and that number.
+        Row b is sample number `first_sample + b`. Its random number depends only on `seed` and the sample number.
         """
         samples = first_sample + torch.arange(len(condition), device=condition.device)
         low, high = quantiles

@@ -40,10 +40,10 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
     Args:
         path: a weights file, or a checkpoint folder `checkpoints/<dataset_name>/<name>`.
         tag: which weights of a folder to load, such as "latest"; default: the best (`net_best*`), else the latest.
-        overrides: config fields that replace those of the file. For released files, fields that shapes do not determine, such as
-            `dilation_growth_rate` and `vq_act`.
+        overrides: config fields that replace those of the file. For released files, only fields that tensor shapes do not determine
+            can be replaced, such as `dilation_growth_rate` and `vq_act`.
 
-    Raises `UserError` for a missing or damaged file, or one that holds no known kind of model.
+    Raises `UserError` for a missing or damaged file, or if the file holds no known kind of model.
     """
     path = find_weights(path, tag)
     if path.suffix in RELEASED:
@@ -92,7 +92,7 @@ class Loader:
 
 
 def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str, torch.Tensor] | None = None) -> nn.Module:
-    """Build a new model from its config, which is checked against the tensors of a file if `state` is given.
+    """Build a new model from its config. If `state`, the tensors of a file, is given, the config is checked against it.
 
     Raises `UserError`, naming `source`, for unknown or unsuitable settings.
     """
@@ -108,7 +108,7 @@ def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str
 
 
 def require_kind(metadata: dict[str, Any], source: object, *kinds: str, remedy: str) -> None:
-    """Raise `UserError`, naming `source` and the `remedy`, if the metadata are those of a model of another kind."""
+    """Raise `UserError`, naming `source` and the `remedy`, unless the metadata describe a model of one of the `kinds`."""
     if metadata["kind"] not in kinds:
         raise UserError(f"{source}: holds a {metadata['kind']} model, but {' or '.join(kinds)} is needed; {remedy}")
 

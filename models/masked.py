@@ -4,7 +4,7 @@ In training, a random fraction of the tokens, given by the cosine schedule, is m
 token, and 10 % stay unchanged. The model predicts them from the other tokens and from the condition, which gives one or more prefix
 tokens. Generation starts with all tokens masked and keeps more of the most confident tokens at every step.
 
-Codes (B, L) long, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in tokens.
+Codes are (B, L) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in tokens.
 Logits (B, L, K).
 """
 
@@ -145,7 +145,10 @@ class MaskedTransformer(nn.Module):
         return torch.where(hidden & (uniform >= 0.2), self.mask_id, ids), hidden
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy on masked tokens of layer 0; {'codes' (B, L, Q), 'lengths' (B,), 'condition'}."""
+        """Cross-entropy and accuracy on masked tokens of layer 0.
+
+        `batch`: {'codes' (B, L, Q), 'lengths' (B,), 'condition'}.
+        """
         codes, condition = batch["codes"][..., 0], condition_of(batch)
         ids, hidden = self.hide(codes, batch["lengths"], generator)
         if self.training:
@@ -173,7 +176,7 @@ class MaskedTransformer(nn.Module):
         Args:
             condition: (B, C) or (B, 1 + W, C).
             lengths: (B,) tokens.
-            given: (B, L) tokens to keep, −1 where one is to be generated; None: generate all. The schedule counts only tokens to
+            given: (B, L) tokens to keep, −1 at positions to generate; None: generate all. The schedule counts only positions to
                 generate.
             settings: fields of `Decoding`.
         """
@@ -199,8 +202,11 @@ class MaskedTransformer(nn.Module):
     def _inputs(
         self, condition: Tensor, lengths: Tensor, given: Tensor | None, settings: Decoding, seed: int, first_sample: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What the steps start from: ids (B, L), the mask of valid tokens (B, L), the condition (B, P, C), and one uniform number
-        per token and step (B, L, S). With choice noise, S is twice the number of steps; the second half is for that noise."""
+        """Returns the inputs of `_steps`: ids (B, L), the mask of valid tokens (B, L), the condition (B, P, C), and one uniform
+        number per token and step (B, L, S).
+
+        With choice noise, S is twice the number of steps, and the second half of the numbers gives the choice noise.
+        """
         samples = first_sample + torch.arange(len(lengths), device=lengths.device)
         valid = valid_mask(lengths, int(lengths.max()))
         given = torch.full_like(valid, -1, dtype=torch.long) if given is None else given
@@ -222,7 +228,7 @@ class MaskedTransformer(nn.Module):
         topkr: float,
         choice_temperature: float,
     ) -> Iterator[Step]:
-        """The steps of `decode`, from `_inputs`."""
+        """Run the decoding steps on the outputs of `_inputs`."""
         ids = torch.where(valid, ids, self.pad_id)
         wanted = ids == self.mask_id
         confidence = torch.zeros_like(noise[..., 0]).masked_fill(~wanted, torch.inf)
@@ -242,6 +248,6 @@ class MaskedTransformer(nn.Module):
                 yield Step(ids_in, logits, drawn, ids)
 
     def _last_ids(self, *arguments: Any) -> Tensor:
-        """The ids after the last of `_steps`."""
+        """Run all `_steps`, and return the ids after the last step."""
         *_, last = self._steps(*arguments)
         return last.ids

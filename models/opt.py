@@ -165,8 +165,8 @@ class OPTState:
 def find_tokenizer(given: str, folder: Path, checkpoints_dir: str | Path, pieces: int) -> Tokenizer:
     """Load OPT's byte-pair tokeniser from the folder `given`, or else from the run's `folder` or `<checkpoints_dir>/opt-2.7b`.
 
-    `pieces` is the maximum vocabulary size. Raises `UserError`, saying which files to put where, if there is no tokeniser or it
-    belongs to another model.
+    `pieces` is the maximum vocabulary size. If there is no tokeniser, or if it belongs to another model, raises a `UserError` that
+    names the required files.
     """
     default = Path(checkpoints_dir) / FOLDER
     needed = "needs OPT's tokeniser: vocab.json and merges.txt (or tokenizer.json) of facebook/opt-2.7b"

@@ -59,7 +59,7 @@ class Attention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None, past: Cache | None = None) -> tuple[Tensor, Cache]:
-        """`mask` is broadcastable to (B, heads, L, N), True = visible; keys and values of `past` precede the context's."""
+        """`mask` is broadcastable to (B, heads, L, N), True = visible. Keys and values of `past` precede those of `context`."""
         q = rearrange(self.q(x), "b l (h d) -> b h l d", h=self.heads)
         k, v = rearrange(self.kv(context), "b n (two h d) -> two b h n d", two=2, h=self.heads)
         if past is not None:
@@ -155,10 +155,10 @@ class QFormer(nn.Module):
         return self._run(torch.cat((queries, self.embed(ids)), dim=1), mask, size, context, context_valid, wanted=size)[0]
 
     def caption(self, ids: Tensor, valid: Tensor, caches: list[Cache]) -> tuple[Tensor, list[Cache]]:
-        """Outputs of a text (B, L, H), whose positions attend to the queries and to the text up to themselves.
+        """Outputs (B, L, H) of a text. Each position attends to the queries, to earlier positions and to itself.
 
-        Also returns the extended caches. `caches` come from `queries`, or from an earlier call whose text `ids` continue; `valid`
-        (B, L) is the mask of these ids.
+        Also returns the extended caches. `caches` is the result of `queries` or, to continue a text, of the previous call. `valid`
+        (B, L) is the mask of `ids`.
         """
         past = caches[0][0].shape[2]
         size = ids.shape[1]
@@ -190,7 +190,7 @@ class QFormer(nn.Module):
 
     @torch.no_grad()
     def init_backbone_(self, bert: Bert) -> None:
-        """Initialise the text branch from a BERT, and the queries' feed-forward layers from those of the BERT.
+        """Initialise the text branch from a BERT, and the queries' feed-forward layers from the BERT's feed-forward layers.
 
         [DEC] starts as the mean of all word embeddings. Raises `ValueError` if the sizes differ.
         """

@@ -46,7 +46,7 @@ class Codebook(nn.Module):
         return torch.addmm(self.codebook.square().sum(1), latents, self.codebook.T, beta=-0.5).argmax(1)
 
     def replace_dead_(self, latents: Tensor, valid: Tensor) -> None:
-        """Replace dead codes by random valid latents (N, C), `valid` (N,) bool."""
+        """Replace dead codes by random latents (N, C), drawn from those where `valid` (N,) is True."""
         order = torch.rand(len(latents), device=latents.device).masked_fill(~valid, 2).argsort()  # valid ones first
         picks = order[torch.arange(len(self.counts), device=latents.device) % valid.sum().clamp(min=1)]
         # If there are fewer latents than codes, several codes get the same latent; noise makes them differ.
@@ -110,8 +110,10 @@ class ResidualQuantizer(nn.Module):
         return torch.stack(chosen).sum(0)
 
     def _kept(self, latents: Tensor, mask: Tensor | None) -> Tensor:
-        """Which latents (B, L, C) each layer quantises, (Q, B × L) bool: the valid ones of clips for which dropout keeps the
-        layer."""
+        """Returns a mask (Q, B × L) of the latents (B, L, C) that each layer quantises.
+
+        A layer skips invalid latents, and all latents of the clips for which dropout drops the layer.
+        """
         B, L, _ = latents.shape
         layers = torch.arange(self.num_quantizers, device=latents.device)
         depths = torch.full((B,), self.num_quantizers, device=latents.device)
@@ -123,9 +125,9 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def _choose(self, latents: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes (Q, N) of latents (N, C), the sums of code vectors up to each layer (Q, N, C), and uses of each code (Q, K).
+        """Returns codes (Q, N) of latents (N, C), cumulative sums of code vectors (Q, N, C), and uses of each code (Q, K).
 
-        `kept` (Q, N) marks the latents that each layer quantises. In training mode, the codebooks are updated with them.
+        `kept` (Q, N) marks the latents that each layer quantises. In training mode, these latents update the codebooks.
         """
         total = torch.zeros_like(latents)
         all_codes, sums, all_uses = [], [], []

@@ -3,8 +3,9 @@
 Layer q is predicted from the sum of the embedded tokens of layers 0 … q−1, from the layer number and from the condition. Layer
 number and condition are prefix tokens. In training, one random layer is predicted per sample.
 
-Codes (B, L, Q) long, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in tokens.
-Logits (B, L, K + 1). The last class, padding, is never a target; if it is sampled, the code is −1 and the layer adds nothing.
+Codes are (B, L, Q) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in
+tokens; logits (B, L, K + 1). The last class, padding, is never a target. If it is sampled, the code is −1 and the layer adds
+nothing.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class ResidualTransformer(nn.Module):
 
     @property
     def embeddings(self) -> Tensor:
-        """Input tables of layers 0 … Q−2: (Q − 1, K + 1, code_dim)."""
+        """Input embedding tables of layers 0 … Q−2: (Q − 1, K + 1, code_dim)."""
         return self.tables[:-1] if self.config.share_weight else self.input_tables
 
     @property
@@ -99,7 +100,7 @@ class ResidualTransformer(nn.Module):
     def init_tokens_(self, codebooks: Tensor) -> None:
         """Initialise the tables from the tokeniser's codebooks (Q, K, code_dim).
 
-        The sum of the embedded lower layers is then proportional to their quantised latent.
+        The sum of the embedded lower layers is then proportional to the quantised latent of these layers.
         """
         relative = codebooks / codebooks.std()
         if self.config.share_weight:
@@ -151,7 +152,10 @@ class ResidualTransformer(nn.Module):
         return guide(*self(history.repeat(2, 1, 1), both, valid.repeat(2, 1), layer).chunk(2), scale)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy of one random layer per sample; {'codes' (B, L, Q), 'lengths' (B,), 'condition'}."""
+        """Cross-entropy and accuracy of one random layer per sample.
+
+        `batch`: {'codes' (B, L, Q), 'lengths' (B,), 'condition'}.
+        """
         codes, condition = batch["codes"], condition_of(batch)
         uniform = torch.rand(2, len(codes), device=codes.device, generator=generator)
         layer = 1 + (uniform[0] * (codes.shape[2] - 1)).long()
@@ -181,9 +185,10 @@ class ResidualTransformer(nn.Module):
         first_sample: int = 0,
         **settings: Any,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Generate layer by layer above the base tokens (B, L): guided logits (B, L, K + 1) and tokens (B, L), pad_id at padding.
+        """Generate the layers above the base tokens (B, L), one at a time.
 
-        Where `given` (B, L, Q) has a base token, its tokens are kept on all layers. `settings` are fields of `Decoding`.
+        Yields guided logits (B, L, K + 1) and tokens (B, L), pad_id at padding, for each layer. Positions where `given` (B, L, Q)
+        has a base token keep the given tokens on all layers. `settings` are fields of `Decoding`.
         """
         yield from self._layers(*self._inputs(base, condition, lengths, given, seed, first_sample), *Decoding(**settings))
 
@@ -199,8 +204,10 @@ class ResidualTransformer(nn.Module):
         first_sample: int = 0,
         **settings: Any,
     ) -> Tensor:
-        """All layers (B, L, Q) over the base layer's tokens (B, L), −1 beyond `lengths` and where a layer adds nothing; arguments
-        as in `decode`."""
+        """Generate the layers above the base tokens (B, L); returns the tokens of all layers (B, L, Q). Arguments as in `decode`.
+
+        Tokens are −1 beyond `lengths` and where a layer adds nothing.
+        """
         inputs = self._inputs(base, condition, lengths, given, seed, first_sample)
         codes = self.graphs(self._all_layers, inputs, *Decoding(**settings))
         return codes.masked_fill(codes == self.pad_id, -1)
@@ -208,8 +215,8 @@ class ResidualTransformer(nn.Module):
     def _inputs(
         self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None, seed: int, first_sample: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """What the layers start from: base tokens (B, L), the mask of valid tokens (B, L), the condition (B, P, C), the given
-        tokens (B, L, Q), −1 where there are none, and one uniform number per token and layer (B, L, Q)."""
+        """Returns the inputs of `_layers`: base tokens (B, L), the mask of valid tokens (B, L), the condition (B, P, C), given
+        tokens (B, L, Q) with −1 at positions to generate, and one uniform number per token and layer (B, L, Q)."""
         samples = first_sample + torch.arange(len(base), device=base.device)
         # Random numbers of steps −1, −2, …: the masked transformer uses steps 0, 1, … of the same seed.
         numbers = torch.arange(self.config.num_quantizers, device=base.device)
@@ -229,7 +236,7 @@ class ResidualTransformer(nn.Module):
         topkr: float,
         layers: int | None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The layers of `decode`, from `_inputs`."""
+        """Generate one layer at a time from the outputs of `_inputs`; yields logits and tokens as in `decode`."""
         ids, history = torch.where(valid, base, self.pad_id), 0
         with packed_weights(self):
             for q in range(1, self.config.num_quantizers if layers is None else layers + 1):
@@ -241,6 +248,6 @@ class ResidualTransformer(nn.Module):
                 yield logits, ids
 
     def _all_layers(self, base: Tensor, valid: Tensor, *arguments: Any) -> Tensor:
-        """The tokens of base and of all `_layers`: (B, L, Q), pad_id at padding."""
+        """The tokens of the base layer and of all layers above it: (B, L, Q), pad_id at padding."""
         upper = [ids for _, ids in self._layers(base, valid, *arguments)]
         return torch.stack((torch.where(valid, base, self.pad_id), *upper), dim=-1)

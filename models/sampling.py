@@ -1,8 +1,8 @@
 """Sampling of tokens: the cosine schedule, guidance, and random numbers that do not depend on the batch.
 
 The released code draws Gumbel noise for a whole batch, so a motion depends on its batch. Here every (seed, sample, step, position)
-has its own uniform number, computed by a hash, and the token is the value of the inverse cumulative distribution over the top-k
-tokens at that number. Both methods sample from the same distribution.
+has its own uniform number, computed by a hash. This number selects a token through the inverse cumulative distribution of the
+top-k tokens. Both methods sample from the same distribution.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def _scramble(x: Tensor) -> Tensor:
 
 
 def uniforms(seed: int, samples: Tensor, step: int | Tensor, size: int) -> Tensor:
-    """Uniform random numbers in [0, 1), one per position: sample numbers (B,) int64 → (B, size) float64.
+    """Uniform random numbers in [0, 1) for `samples` (B,) int64, one per position: (B, size) float64.
 
-    They are the same on all devices and in all batches. If `step` is a tensor (T, 1, 1), the numbers of T steps (T, B, size) are
-    computed at once, with fewer kernels.
+    The numbers are the same on all devices and in all batches. If `step` is a tensor (T, 1, 1), the numbers of T steps (T, B, size)
+    are computed at once, with fewer kernels.
     """
     state = torch.zeros_like(samples)[:, None]
     for part in (seed, samples[:, None], step, torch.arange(size, device=samples.device)):
@@ -51,7 +51,7 @@ def uniforms(seed: int, samples: Tensor, step: int | Tensor, size: int) -> Tenso
 
 
 def sample(logits: Tensor, uniform: Tensor, temperature: float = 1.0, topkr: float = 0.9) -> Tensor:
-    """Sample ids (...) from logits (..., K), restricted to the largest ones: a fraction 1 − `topkr` of the K.
+    """Sample ids (...) from the k largest of the logits (..., K), with k = ⌈(1 − `topkr`) K⌉, but at least 1.
 
     `uniform` (...) are the random numbers in [0, 1) that select the ids. If `topkr` is 1, the id of the largest logit is returned.
     """

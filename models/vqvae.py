@@ -28,7 +28,7 @@ class VQConfig:
     """Sizes of the tokeniser and weights of its loss terms; the defaults are those of the paper.
 
     If `decoder_width` is 0, the decoder has the width of the encoder. If `rigid_bones` is set, the decoder ends in
-    `BodyConstraints`; `planted_feet` adds their correction of sliding toes.
+    `BodyConstraints`; `planted_feet` adds the correction of sliding toes.
     """
 
     dim: int = 263
@@ -174,7 +174,7 @@ class Decoder(nn.Module):
 class MotionTokeniser(nn.Module):
     """Encodes motion to codes and decodes codes to motion.
 
-    `lengths` (B,) is always in frames; if it is None, every clip is as long as the batch.
+    `lengths` (B,) is always in frames; if it is None, all T frames of every clip are valid.
     """
 
     def __init__(self, config: VQConfig):
@@ -228,7 +228,7 @@ class MotionTokeniser(nn.Module):
     def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Codes (B, L, Q') with Q' ≤ Q to motion (B, L × stride, D). A code of -1 adds a zero vector.
 
-        With `lengths`, frames beyond each clip's last whole token are zero and do not affect the others.
+        With `lengths`, frames beyond each clip's last whole token are zero and do not affect earlier frames.
         """
         if codes.ndim != 3 or not 1 <= codes.shape[2] <= self.num_quantizers:
             raise UserError(f"codes: shape {tuple(codes.shape)}, expected (clips, tokens, 1 to {self.num_quantizers} layers)")
@@ -302,7 +302,7 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
 
 
 def shorter_than(frames: int, lengths: Tensor | None) -> Tensor | None:
-    """`lengths`, or None if no clip is shorter than `frames`, so that no mask is needed.
+    """Returns `lengths`, or None if no mask is needed because no clip is shorter than `frames`.
 
     Lengths on a GPU are returned unchanged, because reading them would wait for the GPU, and masks cost little there.
     """

@@ -46,7 +46,8 @@ def framed(tokens: Sequence[str]) -> tuple[list[str], int]:
 
 
 class Words:
-    """A vocabulary with word vectors (V, W). Raises `UserError` if the two do not match, or if `unk`, `sos` or `eos` is missing."""
+    """A vocabulary with word vectors (V, W). Raises `UserError` if words and vectors do not match, or if `unk`, `sos` or `eos`
+    is missing."""
 
     def __init__(self, words: Sequence[str], vectors: Tensor):
         if vectors.ndim != 2 or len(words) != len(vectors) or not vectors.isfinite().all():
@@ -102,7 +103,7 @@ class Words:
 
     @classmethod
     def load(cls, path: str | Path) -> Words:
-        """Read a file written by `save`. Raises `UserError` for a missing or damaged file, or one of another kind."""
+        """Read a file written by `save`. Raises `UserError` for a missing or damaged file, or a file of another kind."""
         state, metadata = load_weights(path)
         if metadata.get("kind") != "words":
             raise UserError(f"{path}: holds no word vectors; copy the folder of the evaluator again")

@@ -57,7 +57,7 @@ class Motion:
 
     @property
     def skeleton(self) -> Skeleton:
-        """The skeleton with the motion's number of joints. Raises `UserError` unless this is 22 or 21."""
+        """The skeleton with the motion's number of joints. Raises `UserError` unless it has 22 or 21 joints."""
         return skeleton_for(self.joints.shape[1])
 
     @property
@@ -85,7 +85,7 @@ class Motion:
         return Motion(self.joints[frames], self.fps, self.text, **sliced)
 
     def __add__(self, following: Motion) -> Motion:
-        """This motion followed by `following`, which is moved to where this one ends.
+        """Append the motion `following`, moved to where this motion ends.
 
         `following` is resampled to this motion's frame rate, and poses blend over `motion.joining.BLEND` seconds. Raises
         `UserError` if the skeletons differ.
@@ -128,7 +128,7 @@ class Motion:
     def features(self) -> np.ndarray:
         """HumanML3D's features (T', 263) at 20 frames per second, the models' input.
 
-        For a motion that was read from a file of features, these are returned unchanged.
+        If the motion was read from a feature file, the file's features are returned unchanged.
         """
         from motion.files.convert import to_features
 

@@ -38,7 +38,7 @@ DENSE = 1024  # frames; up to this length, smoothing by one matrix product is fa
 
 
 def skeleton_for(num_joints: int) -> Skeleton:
-    """The skeleton with `num_joints` joints. Raises `UserError` unless this is 22 or 21."""
+    """The skeleton with `num_joints` joints. Raises `UserError` unless `num_joints` is 22 or 21."""
     if num_joints not in SKELETONS:
         raise UserError(f"a motion with {num_joints} joints: expected {' or '.join(map(str, SKELETONS))}")
     return SKELETONS[num_joints]
@@ -74,7 +74,7 @@ def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def across_to_forward(across: Tensor) -> Tensor:
-    """The facing direction (..., 3) of a body, from the vector `across` (..., 3) from its left to its right: up × unit(across)."""
+    """The facing direction (..., 3): up × unit(across), where `across` (..., 3) points from the body's left to its right."""
     across = unit(across)
     return join(across[..., 2], torch.zeros_like(across[..., 0]), -across[..., 0])
 
@@ -94,7 +94,7 @@ def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
 def smoothed(values: Tensor) -> Tensor:
     """Smooth values (..., T, 3) along time with the Gaussian of `gaussian_smoothing`.
 
-    Short clips are multiplied by its matrix (T, T), which would be too large for long clips; these are convolved instead.
+    Short clips are multiplied by the matrix (T, T). Long clips are convolved, because their matrix would be too large.
     """
     if values.shape[-2] <= DENSE:
         return gaussian_smoothing(values.shape[-2], values) @ values
@@ -114,8 +114,8 @@ def gaussian_taps(like: Tensor) -> Tensor:
 def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
     """The heading (..., T, 3) relative to which features are expressed: horizontal unit vectors, +Z in the first frame.
 
-    Unlike `facing`, the published inverse kinematics subtracts the axis of the hips from that of the shoulders instead of adding
-    the two. All published features and statistics depend on this, so it is reproduced here.
+    `facing` adds the axis of the hips to the axis of the shoulders; the published inverse kinematics subtracts the axis of the
+    hips. All published features and statistics depend on this subtraction, so it is reproduced here.
     """
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
     forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
@@ -129,8 +129,8 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
 def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
     """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3) and their `root_forward` (..., T, 3).
 
-    The rotation of joint 0 maps `forward` to +Z. The rotation of each other joint is the shortest one from the rest direction of
-    its bone to the current direction, relative to the rotation of the previous joint in its chain.
+    The rotation of joint 0 maps `forward` to +Z. The global rotation of every other joint is the shortest one from the rest
+    direction of its bone to the current direction; its local rotation is relative to the previous joint in its chain.
     """
     rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
     root = qbetween(forward, forward.new_tensor(FRONT))[..., None, :]
@@ -175,7 +175,7 @@ def joints_to_features(
         joints: (B, T, J, 3) at the dataset's frame rate, T >= 2, in metres (KIT: millimetres).
         lengths: (B,) number of valid frames of each clip; default: T.
         bone_lengths: (J,) in the unit of `joints`; default: the skeleton's.
-        uniform: whether to apply these bone lengths; False keeps the bone lengths of `joints`.
+        uniform: True applies `bone_lengths`, False keeps the bone lengths of `joints`.
 
     Returns:
         features (B, T - 1, D) and the processed joints (B, T, J, 3): uniform skeleton, on the floor, facing +Z at the start.
@@ -200,7 +200,7 @@ def joints_to_features(
 
 
 def pack_rows(*parts: Tensor) -> Tensor:
-    """Concatenate parts (B, T, ...) to rows (B, T, D), copying each once."""
+    """Concatenate parts (B, T, ...) to rows (B, T, D), copying each part once."""
     B, T = parts[0].shape[:2]
     widths = [part[0, 0].numel() for part in parts]
     rows = parts[0].new_empty(B, T, sum(widths))

@@ -58,7 +58,7 @@ def lock_feet(joints: ndarray, fps: float, contacts: ndarray | None = None, rest
 
 
 def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: ndarray | None = None) -> Locked:
-    """Lock the feet of a motion (T, J, 3): constant bone lengths, and standing feet that do not slide where this is possible.
+    """Lock the feet of a motion (T, J, 3): make bone lengths constant and, where possible, keep standing feet from sliding.
 
     Args:
         joints: metres, Y up, the floor at 0; J is 22 or 21.
@@ -119,7 +119,7 @@ def sliding_stances(locked: ndarray, joints: ndarray, stands: ndarray, skeleton:
 def slides(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
     """Horizontal distance (T - 1, 2) that the left and the right foot move between frames while standing, in metres.
 
-    The distance is that of the toes while they stand, otherwise that of the heels while they stand.
+    The distance is measured at the toes while the toes stand, and otherwise at the heel while the heel stands.
     """
     heels, toes = rearrange(over_ground(joints[:, skeleton.feet]) * stands, "t (side part) -> part t side", part=2)
     return np.where(stands[:, 1::2], toes, heels)
@@ -129,8 +129,8 @@ def corrections(feet: ndarray, stands: ndarray, penalty: ndarray, fps: float) ->
     """Corrections of heels and of toes, (T, 2, 3) each, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4) is true.
 
     `penalty` (T, 2) weights the size of each foot's corrections. Standing toes determine the correction of the whole foot; the
-    heel does so only while the toes do not stand. Further corrections are then added to the heel, so that standing heels do not
-    move. No foot goes below the floor.
+    heel determines it only while the toes do not stand. Further corrections are then added to the heel, so that standing heels do
+    not move. No foot goes below the floor.
     """
     feet, stands = (rearrange(part, "t (side part) ... -> part side t ...", part=2) for part in (feet, stands))
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes
@@ -186,14 +186,14 @@ def leg_columns(skeleton: Skeleton) -> list[list[int]]:
 
 
 def strain(body: ndarray, heels: ndarray, skeleton: Skeleton) -> ndarray:
-    """How far (T, 2), in metres, corrections `heels` (T, 2, 3) exceed `FAR`, plus how far they lead beyond the legs' reach."""
+    """Length (T, 2) of corrections `heels` (T, 2, 3) beyond `FAR`, plus the ankles' distance beyond the legs' reach; metres."""
     hips, knees, ankles, *_ = legs_of(body, skeleton)
     limit = np.maximum(EXTENSION * (norm(knees - hips) + norm(ankles - knees)), norm(ankles - hips))
     return np.maximum(norm(heels) - FAR, 0) + np.maximum(norm(ankles + heels - hips) - limit, 0)
 
 
 def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> ndarray:
-    """Joints (T, J, 3) of `body` with heels and toes moved by `heels` and `toes` (T, 2, 3), and with legs that reach them."""
+    """Move heels and toes of `body` by `heels` and `toes` (T, 2, 3), and the legs with them; returns joints (T, J, 3)."""
     hips, knees, ankles, *middles, tips = legs_of(body, skeleton)
     thigh, shank, foot, reach = norm(knees - hips), norm(ankles - knees), norm(tips - ankles), norm(ankles - hips)
     target = tips + toes + foot[..., None] * unit(ankles + heels - tips - toes)
@@ -225,7 +225,7 @@ def bent(hips: ndarray, knees: ndarray, ankles: ndarray, new_ankles: ndarray, ne
     """Knees (..., 3) for moved ankles, with unchanged lengths of thighs and shanks.
 
     A knee keeps its offset from the line between hip and ankle; if it must bend further, it bends towards the toes. A nearly
-    straight leg thus bends forward, not in a plane that noise determines.
+    straight leg thus bends forward, rather than in a plane determined by noise.
     """
     thigh, shank = norm(knees - hips), norm(ankles - knees)
     axis = unit(new_ankles - hips)

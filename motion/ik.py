@@ -49,11 +49,11 @@ class Pose:
 
 
 def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) -> Pose:
-    """The pose that fits `joints` (..., T, J, 3), for a body with the rest pose `rest` (J, 3), offsets from parents in metres.
+    """Fit a pose to `joints` (..., T, J, 3), in metres.
 
-    Without `rest`, bone lengths are the medians over each clip.
+    `rest` (J, 3) is the body's rest pose, as offsets from parents; by default, it is fitted to each clip, with median bone lengths.
 
-    Raises `UserError` for joints that are not finite or whose number is not that of the skeleton.
+    Raises `UserError` if joints are not finite, or if their number differs from the skeleton's.
     """
     check_joints(joints.flatten(0, -3) if joints.ndim > 3 else joints, skeleton.num_joints)
     positions = joints.double().numpy()
@@ -69,8 +69,10 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
     rotations = local.copy()  # global
 
     def bones(starts: list[int], ends: list[int]) -> ndarray:
-        """Vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`, in the
-        coordinate frames of the joints' parents."""
+        """Vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`.
+
+        Each vector is in the coordinate frame of the parent of its start joint.
+        """
         frames = rotations[..., [parents[start] for start in starts], :, :]
         return rotate(frames.mT, goal[..., ends, :] - fitted[..., starts, :])
 
@@ -93,7 +95,7 @@ def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
     """Transfer a motion to a body with the rest pose `offsets` (J, 3): joints (T, J, 3), metres, with unchanged bone directions.
 
     Pelvis and chest are rigid, so each gets the rotation that fits best. The path of the root is scaled by the ratio of the leg
-    lengths, to keep the feet on the floor. Where the shape of the pelvis differs, the root is moved so that the midpoint of the
+    lengths, to keep the feet on the floor. If the new pelvis has another shape, the root is moved so that the midpoint of the
     hips stays in place; otherwise standing feet would slide.
     """
     parents = [max(parent, 0) for parent in skeleton.parents]
@@ -113,8 +115,8 @@ def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
 def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
     """Joints (T, J, 3) retargeted to the skeleton's bone lengths and to the shapes of pelvis and chest in `Skeleton.hubs`; metres.
 
-    Captures differ in these shapes: in one, the hips are 11 cm apart, in another 20 cm. `uniform_skeleton` alone changes lengths
-    but keeps the directions of all bones, and therefore these shapes.
+    These shapes vary between captures; for example, the hips are 11 cm apart in one capture and 20 cm in another.
+    `uniform_skeleton` alone changes the lengths of bones but not their directions, so it does not unify these shapes.
     """
     fitted = retarget(joints, skeleton, standard_rest(skeleton))  # symmetric, so that a mirrored motion gives a mirrored result
     return uniform_skeleton(torch.from_numpy(fitted), skeleton).numpy()

@@ -46,10 +46,10 @@ def trunk(joints: ndarray) -> ndarray:
 
 
 def layer(legs: ndarray, arms: ndarray, weight: ndarray) -> ndarray:
-    """The motion `legs` with arms and head of the motion `arms`.
+    """Combine legs and trunk of the motion `legs` with arms and head of the motion `arms`.
 
     Args:
-        weight: (..., T, 2) weight of `arms` in the left and the right arm, from 0 to 1. The head has the larger of the two weights.
+        weight: (..., T, 2) weights of `arms` for the left and the right arm, from 0 to 1. The head uses the larger weight.
     """
     bones = to_bones(legs)
     carried = to_bones(arms) @ trunk(arms) @ trunk(legs).swapaxes(-1, -2)
@@ -66,14 +66,14 @@ def leg_speed(joints: ndarray) -> float:
 
 
 def raised_arms(joints: ndarray) -> ndarray:
-    """Which arms (left, right) of one motion (T, 22, 3) are raised for a quarter of the time or more; if neither is, both count."""
+    """Which arms (left, right) are raised for at least a quarter of one motion (T, 22, 3); both are True if neither arm is."""
     height = joints[:, WRISTS, 1] - joints[:, SHOULDERS, 1]
     raised = np.percentile(height, 75, axis=0) > RAISED
     return raised if raised.any() else np.ones_like(raised)
 
 
 def is_gesture(joints: ndarray) -> bool:
-    """Whether the person of one motion (T, 22, 3) stands on the spot, so that only the arms and the head act."""
+    """Whether the person in one motion (T, 22, 3) stands on the spot, so that the motion is only a gesture."""
     pelvis, ankles = joints[:, PELVIS], joints[:, ANKLES, 1]
     left = across(joints)
     yaw = np.unwrap(np.arctan2(-left[:, 2], left[:, 0]))

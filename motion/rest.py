@@ -21,8 +21,8 @@ SAME_BODY = 0.1  # maximum difference in bone lengths from the dataset's body, s
 def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body: ndarray | None = None) -> ndarray:
     """The rest pose (J, 3) for joints (T, J, 3); `kind` is one of `KINDS`.
 
-    For the kind `standard`, this is `body` (J, 3), by default `standard_rest`; if that is not known (KIT), the kind is `symmetric`.
-    A `symmetric` body whose bone lengths are close to the dataset's gets the dataset's.
+    The kind `standard` returns `body` (J, 3), by default `standard_rest`; datasets without a standard body (KIT) use `symmetric`
+    instead. If the bone lengths of a `symmetric` body are close to those of the dataset, the dataset's lengths are used.
     """
     fitted = fitted_rest(joints, skeleton)
     if kind == "fitted":
@@ -37,7 +37,7 @@ def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body:
 
 
 def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths: ndarray | None = None) -> ndarray | None:
-    """The symmetric rest pose (J, 3) that all files of a dataset share; None if its bone lengths are not known.
+    """The symmetric rest pose (J, 3) that all files of a dataset share; None if bone lengths or hubs are not known.
 
     `mean_pose` (J, 3), the dataset's mean joints, gives the shape of pelvis and chest if `Skeleton.hubs` does not. `lengths` (J,)
     default to the skeleton's.

@@ -39,7 +39,7 @@ def indices(values: Sequence[int], like: Tensor) -> Tensor:
 
 
 def join(*components: Tensor) -> Tensor:
-    """Stack components along a new last dimension; each stays contiguous in memory, so elementwise operations are fast."""
+    """Stack components along a new last dimension; components stay contiguous in memory, so elementwise operations are fast."""
     return torch.stack(torch.broadcast_tensors(*components)).movedim(0, -1)
 
 

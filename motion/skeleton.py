@@ -21,16 +21,17 @@ class Skeleton:
     """Joints, chains and the constants that HumanML3D's feature definition needs.
 
     Attributes:
-        bones: name of each joint, Mixamo's name where it has one; used in BVH files.
+        bones: name of each joint, used in BVH files; the names are Mixamo's where Mixamo has the joint.
         chains: joint indices along each limb, parents before children.
         rest: (J, 3) unit direction of the bone that ends in each joint, zero for the root.
         face: right hip, left hip, right shoulder, left shoulder; they determine where the person faces.
         feet: left ankle, left toe, right ankle, right toe, in the order of the contact features.
         legs: knee and ankle of one leg; the sum of their bone lengths is the leg length, which scales the path of the root.
-        contact: a foot is in contact if its squared displacement between frames is below this, in the squared unit of the dataset.
-        lengths: (J,) bone lengths in metres, or None if the dataset has no fixed ones.
-        hubs: directions, in a T-pose, of the bones that start at pelvis and chest, keyed by bone name without side; for a pair, the
-        direction of the left bone. None if not known.
+        contact: threshold of a foot's squared displacement between frames, in the dataset's unit squared; below it, the foot is in
+        contact.
+        lengths: (J,) bone lengths in metres, or None if the dataset has no fixed bone lengths.
+        hubs: T-pose directions of the bones that start at pelvis and chest, keyed by bone name without `Left` or `Right`. Paired
+        bones have the direction of the left bone. None if not known.
     """
 
     bones: tuple[str, ...]
@@ -61,10 +62,10 @@ class Skeleton:
 
     @cached_property
     def chain_parents(self) -> tuple[int, ...]:
-        """The joint in whose frame each local rotation is expressed: the previous one in the chain, or the root for the first
-        joint after the start of a chain.
+        """For each joint, the joint whose frame its local rotation refers to.
 
-        It differs from `parents` for the arms, whose chains start at the chest but whose rotations are relative to the root.
+        This is the previous joint in the chain, or the root for the first joint after the start of a chain. For the arms, it
+        differs from `parents`: their chains start at the chest, but their rotations are relative to the root.
         """
         starts = {chain[1] for chain in self.chains}
         return tuple(0 if joint in starts else max(parent, 0) for joint, parent in enumerate(self.parents))

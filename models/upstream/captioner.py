@@ -1,8 +1,8 @@
 """Load LaMP's released captioner (`m2t.pth`) as our `CaptionOPT`.
 
-The file lists the weights of OPT twice, as `opt_model.…` and `llm.base_model.model.…`, which share storage. Only the latter are
-read. They are not copied, so on a CPU they stay memory-mapped to the file. Their names depend on the version of PEFT that wrote the
-file.
+The file lists the weights of OPT twice, as `opt_model.…` and `llm.base_model.model.…`, which share storage. Only the second
+set is read. Its tensors are not copied, so on a CPU they stay memory-mapped to the file. Their names depend on the version of PEFT
+that wrote the file.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ OUTSIDE = {
 
 
 def is_captioner(state: State) -> bool:
-    """Whether a state dict is that of the released captioner."""
+    """Whether a state dict belongs to the released captioner."""
     return "opt_proj.weight" in state and any(name.startswith(LM) for name in state)
 
 
@@ -59,9 +59,9 @@ def captioner_from(
     """Build the captioner from a released state dict.
 
     Args:
-        bert_heads, opt_heads: attention heads; default: width / 64, width / 80.
+        bert_heads, opt_heads: number of attention heads of the Q-Former and of OPT; default: width / 64 and width / 80.
         lora_alpha: LoRA's scale times its rank; default: twice the rank.
-        encoder: `dilation_growth_rate` (3) and `vq_act` (relu) of the motion encoder.
+        encoder: `dilation_growth_rate` (default 3) and `vq_act` (default relu) of the motion encoder.
 
     Raises `KeyError` for an unknown tensor.
     """

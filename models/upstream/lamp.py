@@ -158,7 +158,7 @@ PROJECTION = "text2former."
 
 
 class TextCondition(nn.Module):
-    """The text encoder in `t2m.tar`: queries read the text branch's output, and the condition is their mean."""
+    """The text encoder in `t2m.tar`: queries attend to the text branch's outputs; the condition is the mean query output."""
 
     def __init__(self, qformer: QFormer):
         super().__init__()

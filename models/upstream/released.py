@@ -73,7 +73,7 @@ class Reader:
     joined: bool = False  # the file has a state dict under each of `keys`; they are merged, with names `<key>.<name>`
 
     def find(self, checkpoint: dict[str, Any]) -> State | None:
-        """The state dict in a checkpoint if it is of this kind, else None."""
+        """Find the state dict of this kind in a checkpoint; returns None if there is none."""
         states = {key: without_prefix(checkpoint[key]) for key in self.keys if _is_state(checkpoint.get(key))}
         if _is_state(checkpoint):  # a state dict alone
             states |= {"": without_prefix(checkpoint)} if not self.joined else {}
@@ -178,8 +178,8 @@ READERS = (
 def load_released(path: str | Path, *, dataset_name: str | None = None, **settings: Any) -> tuple[nn.Module, dict[str, Any]]:
     """Load a released model in eval mode on the CPU, without running code from the file; also returns its metadata.
 
-    `settings`: values for names in `SETTINGS`; those that this kind of model does not have are ignored. The metadata has the keys
-    kind, config, source, title, dataset_name, epoch, step, parameters, leftovers, settings (value and origin of each), and, if
+    `settings`: values for names in `SETTINGS`; settings that this kind of model lacks are ignored. The metadata has the keys kind,
+    config, source, title, dataset_name, epoch, step, parameters, leftovers, settings (value and origin of each), and, if
     known, vq_name and text_encoder. Prints a summary on stderr. Raises `UserError` for a file that is missing, damaged, of an
     unknown kind, or inconsistent.
     """
@@ -241,7 +241,7 @@ def read_released(path: str | Path) -> dict[str, Any]:
 
 
 def check_sizes(path: str | Path, checkpoint: Any) -> None:
-    """Raise `UserError` if the tensors would take far more memory than the file, as views of one number or sparse tensors can."""
+    """Raise `UserError` for sparse tensors, and if the tensors would take far more memory than the file, as expanded views do."""
     total, pending, seen = 0, [checkpoint], 0
     while pending and seen < MAX_VALUES:
         value, seen = pending.pop(), seen + 1
