@@ -228,7 +228,7 @@ class TextToMotion:
         Args:
             prompts: B texts.
             lengths: (B,) in frames, rounded down to whole tokens; None: predicted.
-            sampling: None: the defaults for the weights (`self.sampling`).
+            sampling: sampling settings; None: the defaults for the weights (`self.sampling`).
             first_sample: sample number of the first prompt; the other prompts get the next numbers.
             changes: fields of `sampling` to change, such as `seed=1`.
 
@@ -339,7 +339,7 @@ class TextToMotion:
             given: (B, L, Q) codes that are kept in all layers, −1 where codes are to be generated. None: all codes are generated.
             actions: text conditions of two simultaneous actions. The motions of both actions are generated too, and composed if one
                 action is a gesture.
-            sampling: None: the defaults for the weights (`self.sampling`).
+            sampling: sampling settings; None: the defaults for the weights (`self.sampling`).
             first_sample: sample number of the first motion; the other motions get the next numbers.
         """
         sampling = sampling or self.sampling
