@@ -44,20 +44,20 @@ class TokenStore:
 
     @property
     def stride(self) -> int:
-        """Frames per token. Every clip is tokenised from each of its first `stride` frames."""
+        """Frames per token. Every clip is tokenised `stride` times, starting at each of its first `stride` frames."""
         return self.starts.shape[1]
 
 
 def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return first rows (N, stride) and numbers of tokens (N, stride): every clip is tokenised from each of its first frames."""
+    """First row (N, stride) and number of tokens (N, stride) of each clip, tokenised from each of its first `stride` frames."""
     tokens = (lengths[:, None] - np.arange(stride)) // stride
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens
 
 
 @torch.no_grad()
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
-    """Encode every clip from each of its first `stride` frames on. Returns an array (M, width). `first_rows` gives the
-    rows of a clip.
+    """Encode every clip `stride` times, starting at each of its first `stride` frames. Returns an array (M, width). `first_rows`
+    gives the rows of a clip.
 
     `allocate((M, width))` returns the array to fill.
     """
@@ -79,7 +79,7 @@ def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int
 
 
 def tokenise(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int) -> TokenStore:
-    """Tokenise every clip from each of its first `stride` frames on."""
+    """Tokenise every clip `stride` times, starting at each of its first `stride` frames."""
     codes = encode_all(clips, encode, normaliser, stride, lambda shape: np.empty(shape, np.int16))
     return TokenStore(codes, first_rows(clips.lengths, stride)[0])
 

@@ -359,8 +359,8 @@ class MotionWindows:
 
     An epoch is a permutation of all window starts of all clips; a clip shorter than the window gives one padded window. Epochs form
     one endless stream. Each step takes the next `world × batch_size` windows, which the ranks share. `batch(step)` depends only on
-    its argument, all batches are full, and no window is dropped. With `weights` (N,), a clip is drawn in proportion to its weight
-    times its frames, and its windows uniformly.
+    its argument, all batches are full, and no window is dropped. With `weights` (N,), clips are drawn in proportion to weight ×
+    number of frames, and the windows of a clip uniformly.
     """
 
     def __init__(

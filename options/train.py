@@ -200,7 +200,8 @@ class TrainM2T(Training):
 
 @dataclass(frozen=True)
 class TrainEvaluator(Training):
-    """Train the matching evaluator for a dataset without a released evaluator. The default sizes are those of the released ones."""
+    """Train the matching evaluator for a dataset without a released evaluator. The default sizes are the sizes of the released
+    evaluators."""
 
     batch_size: int = option(64, "clips per step on each process; each caption is compared with all of them")
     max_epoch: int = option(300, "number of epochs to train")

@@ -1,7 +1,7 @@
 """One motion for several prompts, longer than the transformers' maximum length, in overlapping windows (`pipelines.seams.fill`).
 
-Each prompt generates the tokens of its own span, in one or more windows. All tokens are then decoded together. At the seams between
-windows the motion may still change too fast, so features are smoothed over a few frames there.
+The tokens of each prompt are generated in one or more windows. All tokens are then decoded together. At the seams between windows
+the motion may still change too fast, so features are smoothed over a few frames there.
 """
 
 from __future__ import annotations

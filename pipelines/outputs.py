@@ -42,7 +42,7 @@ class Sample:
         motion: the motion, with its prompt as text.
         prompt_index: index of the prompt.
         repeat: index among the motions of the same prompt.
-        number: sample number; with the seed it determines the random numbers.
+        number: sample number; the seed and this number determine the random numbers.
         known: how well the weights know the prompt (`pipelines.known.check_prompts`), or None.
         cycles: (3T, J, 3) joints of a loop played three times; None if the motion is not a loop.
     """

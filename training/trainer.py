@@ -3,7 +3,7 @@
 A stage provides a model with `loss(batch) → (loss, logs)`, batches as a pure function of their index, and optionally a validation
 function and a costlier evaluation, such as FID of generated motion. The trainer handles precision, gradient accumulation and
 clipping, weight averaging, the learning rate, logs, checkpoints, resuming and multiple processes. A batch depends only on its
-index, and all other state is in one resume file, so a resumed run gives bit for bit the results of an uninterrupted one.
+index, and all other state is in one resume file, so a resumed run reproduces an uninterrupted run bit for bit.
 """
 
 from __future__ import annotations

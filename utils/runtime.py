@@ -102,7 +102,8 @@ def preserved_random_states() -> Iterator[None]:
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager:
-    """An autocast context for `--precision`: bf16 for "bf16", and for "auto" on a device with native bf16 support; else fp32."""
+    """An autocast context for `--precision`: bf16 if `precision` is "bf16", or if it is "auto" and the device supports bf16
+    natively; otherwise fp32."""
     if precision == "bf16" or (precision == "auto" and has_bf16_units(device)):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
