@@ -1,4 +1,4 @@
-"""Evaluate a captioner: BLEU, ROUGE-L, CIDEr, BERTScore, R-precision and MM-Dist, compared with those of human captions.
+"""Evaluate a captioner: BLEU, ROUGE-L, CIDEr, BERTScore, R-precision and MM-Dist, compared with the scores of human captions.
 
     python M2T_eval.py --exp-name m2t --dataname open
 
@@ -86,9 +86,9 @@ def run(config: EvalM2T) -> None:
 
 
 def results_name(config: EvalM2T) -> str:
-    """The name under which results are saved: --name, else the run that --resume_trans names or contains its weights file.
+    """Return the name under which results are saved: --name, or else the run to which --resume_trans refers.
 
-    For a weights file outside a run, the name is the file's stem.
+    If --resume_trans is a weights file outside a run, the name is the file's stem.
     """
     from pathlib import Path
 
@@ -145,7 +145,7 @@ def summary(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]
 
 
 def captions_table(results: dict[str, dict[str, Any]]) -> str:
-    """A table of the model's scores and those of human captions."""
+    """A table of the model's scores and the scores of human captions."""
 
     def cell(value) -> str:
         return "-" if value is None else f"{value[0]:.3f} ± {value[1]:.3f}"

@@ -5,8 +5,8 @@
     python edit_t2m.py --source_motion walk.npy --after 80 --text_prompt "a person bows"   # what comes next
     python edit_t2m.py --source_motion walk.npy --before 60 --text_prompt "a person runs"  # what came before
 
-The source is a .npy of joints or features, an .npz of SMPL rotations, a .bvh, .glb or .amc. The result folder has the same layout
-as that of gen_t2m.py, with k = 0. Edited motions keep the position and heading of the source.
+The source is a .npy of joints or features, an .npz of SMPL rotations, a .bvh, .glb or .amc. The result folder has the layout
+described in gen_t2m.py, with prompt number k = 0. Edited motions keep the position and heading of the source.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def lamp_bertscore(config: EvalT2M, clips: CaptionedClips, loader: Loader) -> di
 
 
 def makers(protocol: SplitEvaluation, model: TextToMotion, config: EvalT2M) -> tuple[Callable, Callable]:
-    """Two functions for `evaluate`: one generates the motions of a pass, the other computes MultiModality."""
+    """Return two functions for `evaluate`: one generates the motions of a pass, the other computes MultiModality."""
     options = {"size": config.batch_size, "sampling": model.sampling.changed(config)}
 
     def make(real, repeat: int):

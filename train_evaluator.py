@@ -4,7 +4,7 @@
 
 Writes `checkpoints/<dataset_name>/<name>/`, including the word vectors of the captions. Validation computes the R-precision of real
 text-motion pairs in batches of 32. At the end, the R-precision of every test split is printed, together with its upper bound, which
-is below 1 if captions are identical.
+is below 1 if a batch contains identical captions.
 """
 
 from __future__ import annotations
@@ -116,8 +116,11 @@ def start_from_init_(model: Evaluator, config: TrainEvaluator, path: Path) -> No
 
 
 def load_words(config: TrainEvaluator, folder: CheckpointFolder, source: Path | None, token_lines: list[str]) -> Words:
-    """Load word vectors from the first of these sources that applies: the run itself if it is resumed, the run of --init (folder
-    `source`), GloVe, or MiniLM, whose vectors are computed for the words in `token_lines` (one line of tokens per caption)."""
+    """Load word vectors from the first source that applies: the run itself if it is resumed, the run of --init (folder `source`),
+    GloVe, or MiniLM.
+
+    MiniLM's vectors are computed for the words in `token_lines` (one line of tokens per caption).
+    """
     from models.words import FILE, Words
     from motion.spec import GLOVE
 

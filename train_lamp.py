@@ -93,7 +93,7 @@ def train(config: TrainLaMP) -> None:
 
 
 def backbone(config: TrainLaMP) -> Path:
-    """The BERT folder of `--bert`, or the first default folder that exists, or MiniLM's."""
+    """The BERT folder of `--bert`, or else the first default folder that exists, or else the folder of MiniLM."""
     from models.bert import minilm_folder
 
     if config.bert:
@@ -121,7 +121,8 @@ def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> La
 
 
 def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
-    """Load the weights of --init into the model. Raises `UserError` if they are not LaMP's, or have other sizes or vocabulary."""
+    """Load the weights of --init into the model. Raises `UserError` if the weights are not LaMP's, or if their sizes or vocabulary
+    differ."""
     from dataclasses import asdict
 
     from models.bert import load_tokenizer, vocabulary

@@ -104,7 +104,7 @@ def build_model(config: TrainM2T, reader: LanguageMotion) -> Captioner:
 def start_from_init_(model: Captioner, config: TrainM2T) -> None:
     """Load the weights of --resume-trans into the model.
 
-    Raises `UserError` if they are not those of a captioner, or if a size or the vocabulary differs.
+    Raises `UserError` if the weights are not those of a captioner, or if a size or the vocabulary differs.
     """
     from dataclasses import asdict
 

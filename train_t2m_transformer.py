@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def with_sizes_of_init(config: TrainT2M) -> TrainT2M:
-    """The config with sizes and text encoder taken from --init, except those given by flags."""
+    """Return the config with the sizes and text encoder of --init. Flags on the command line take precedence."""
     from dataclasses import replace
 
     from models.loading import load_model
@@ -72,9 +72,9 @@ def with_sizes_of_init(config: TrainT2M) -> TrainT2M:
 
 
 def with_lamp_named(config: TrainT2M) -> TrainT2M:
-    """The config with the name of the LaMP run that is used, so that it is saved as metadata.
+    """Return the config with `lamp_name` set to the LaMP run that is used, so that the name is saved as metadata.
 
-    Raises `UserError` if LaMP is needed and there is no run, and for flags that do not apply to the stage or the text encoder.
+    Raises `UserError` if LaMP is needed and there is no LaMP run, and for flags that do not apply to the stage or the text encoder.
     """
     from dataclasses import replace
 
@@ -212,7 +212,8 @@ def build_model(
 
 
 def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None:
-    """Load the weights of --init into the model, except the layers that read the condition if --init used another text encoder.
+    """Load the weights of --init into the model. If --init used another text encoder, the layers that read the condition are left
+    out.
 
     `condition` is the fingerprint of this run's text encoder. Raises `UserError` if the stage or a size differs.
     """
@@ -253,7 +254,7 @@ def new_generator(config: TrainT2M, tokeniser: MotionTokeniser, normaliser: Norm
 
 
 def evaluation(config: TrainT2M, clips: CaptionedClips, generator: Generator, judge: Judge | None) -> Evaluation | None:
-    """The evaluation for --eval_fid; None without it."""
+    """The evaluation for --eval_fid; None without --eval_fid."""
     from evaluation.in_training import of_generated, validation_pass
     from training.parts import Evaluation
 
@@ -264,7 +265,7 @@ def evaluation(config: TrainT2M, clips: CaptionedClips, generator: Generator, ju
 
 
 def pictures(config: TrainT2M, clips: CaptionedClips, generator: Generator) -> Callable[[nn.Module], dict[str, Any]]:
-    """A function of the model that draws the pictures for --pictures: {name: picture}."""
+    """Return a function that takes the model and returns the pictures for --pictures, {name: picture}."""
     if not config.pictures:
         return lambda model: {}
     from evaluation.pictures import of_generated

@@ -3,8 +3,8 @@
     python train_vq.py --name rvq --dataset_name open --batch_size 256 --max_epoch 50
 
 Writes `checkpoints/<dataset_name>/<name>/`. `net_best_mpjpe` contains the weights with the lowest joint error on the validation
-split and, with `--eval_fid N`, `net_best_fid` those with the lowest FID of reconstructions. `--pictures N` draws reconstructions of
-N validation clips in TensorBoard.
+split. With `--eval_fid N`, `net_best_fid` contains the weights with the lowest FID of reconstructions. `--pictures N` draws
+reconstructions of N validation clips in TensorBoard.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
 
 
 def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
-    """The tokeniser to train. It has the weights of `--init`, fitted body constraints and body losses, if flags ask for them."""
+    """Build the tokeniser to train. Flags add the weights of `--init`, fitted body constraints and body losses."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model, require_kind
     from models.vqvae import MotionTokeniser, widen_from_
@@ -127,7 +127,7 @@ def tokeniser_config(config: TrainVQ, dim: int) -> VQConfig:
 def evaluation(
     config: TrainVQ, spec: DatasetSpec, store: MotionStore, normaliser: Normaliser, judge: Judge | None
 ) -> Evaluation | None:
-    """The evaluation for --eval_fid; None without it."""
+    """The evaluation for --eval_fid; None without --eval_fid."""
     from data.text import CaptionedClips
     from evaluation.in_training import of_reconstructions, validation_pass
     from training.parts import Evaluation
@@ -141,7 +141,7 @@ def evaluation(
 def pictures(
     config: TrainVQ, spec: DatasetSpec, store: MotionStore, normaliser: Normaliser
 ) -> Callable[[nn.Module], dict[str, Any]]:
-    """A function of the model that draws the pictures for --pictures: {name: picture}."""
+    """Return a function that takes the model and returns the pictures for --pictures, {name: picture}."""
     if not config.pictures:
         return lambda model: {}
     from data.text import CaptionedClips

@@ -1,6 +1,7 @@
 """Sampling weights that draw rare actions more often, and epochs with these weights.
 
-`actions.csv` of a dataset folder has one row per clip; column `clip` is its name, `action` its main action, `source` its origin.
+`actions.csv` of a dataset folder has one row per clip; its columns are `clip` (name of the clip), `action` (main action) and
+`source` (origin).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ ACTIONS, COMPOSED = "actions.csv", "composed.txt"
 
 
 def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
-    """Read {clip name: main action}, or another column; empty if there is no file. Raises `UserError` if a column is missing."""
+    """Read {clip name: main action}, or the values of another `column`. Returns {} if there is no file. Raises `UserError` if a
+    column is missing."""
     path = folder / ACTIONS
     if not path.is_file():
         return {}
@@ -36,15 +38,15 @@ def sampling_weights(
     compositions: float | None = None,
     sizes: Sequence[float] | None = None,
 ) -> np.ndarray | None:
-    """Sampling weight of each clip, 1 on average; None if all clips are to be drawn alike.
+    """Sampling weight of each clip, 1 on average; None if all clips are drawn equally often.
 
     Args:
         balance: draw actions in proportion to the square root of their size. Clips without an action form one action.
-        compositions: fraction of the samples that are compositions (`composed.txt`); None: as the other arguments give it.
-        sizes: (N,) sizes of the clips, by default 1. The size of an action is their sum: its number of clips or, if lengths are
-        given, of frames.
+        compositions: fraction of the samples that are compositions (`composed.txt`); None: the fraction is not adjusted.
+        sizes: (N,) sizes of the clips, such as lengths in frames; None: 1 each. The size of an action is the sum over its
+            clips.
 
-    Without `actions.csv` all actions count as one. Raises `UserError` if `compositions` needs clips that the dataset lacks.
+    Without `actions.csv`, all clips form one action. Raises `UserError` if `compositions` needs clips that the dataset lacks.
     """
     if not balance and compositions is None:
         return None
@@ -64,7 +66,7 @@ def sampling_weights(
 
 
 def balanced_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] | None) -> np.ndarray:
-    """Weights (N,), 1 on average, by which actions are drawn in proportion to the square root of their size."""
+    """Return weights (N,), 1 on average, that draw actions in proportion to the square root of their size."""
     known = read_actions(folder)
     actions = [known.get(name) or known.get(name.partition("_")[2], "") for name in names]  # clip B_000123 is a part of 000123
     sizes = np.ones(len(actions)) if sizes is None else np.asarray(sizes, dtype=float)
@@ -76,7 +78,7 @@ def balanced_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] 
 
 
 def weighted_epoch(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """N indices in random order for weights (N,); each index appears weight / mean weight times, rounded up or down.
+    """Draw N indices in random order for weights (N,). Each index appears weight / mean weight times, rounded up or down.
 
     This is systematic resampling; equal weights give a permutation. The copies of an index are spread evenly over the epoch.
     """

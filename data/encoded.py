@@ -36,7 +36,7 @@ Allocate = Callable[[tuple[int, int]], np.ndarray]
 class TokenStore:
     """The codes of all clips.
 
-    Clip i, tokenised from frame s on, is the (T − s) // stride rows of `codes` from row `starts[i, s]` on.
+    The tokens of clip i, tokenised from frame s on, are the (T − s) // stride rows of `codes` that begin at row `starts[i, s]`.
     """
 
     codes: np.ndarray  # (M, Q) int16
@@ -44,19 +44,20 @@ class TokenStore:
 
     @property
     def stride(self) -> int:
-        """Frames per token, which is the number of possible first frames."""
+        """Frames per token. Every clip is tokenised `stride` times, starting at each of its first `stride` frames."""
         return self.starts.shape[1]
 
 
 def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """First row, and number of tokens, of each clip tokenised from each of its first `stride` frames: two arrays (N, stride)."""
+    """First row (N, stride) and number of tokens (N, stride) of each clip, tokenised from each of its first `stride` frames."""
     tokens = (lengths[:, None] - np.arange(stride)) // stride
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens
 
 
 @torch.no_grad()
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
-    """Encode every clip from each of its first `stride` frames on. Returns (M, width), whose rows are given by `first_rows`.
+    """Encode every clip `stride` times, starting at each of its first `stride` frames. Returns an array (M, width). `first_rows`
+    gives the rows of a clip.
 
     `allocate((M, width))` returns the array to fill.
     """
@@ -78,7 +79,7 @@ def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int
 
 
 def tokenise(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int) -> TokenStore:
-    """Tokenise every clip from each of its first `stride` frames on."""
+    """Tokenise every clip `stride` times, starting at each of its first `stride` frames."""
     codes = encode_all(clips, encode, normaliser, stride, lambda shape: np.empty(shape, np.int16))
     return TokenStore(codes, first_rows(clips.lengths, stride)[0])
 
@@ -91,7 +92,7 @@ def cache_path(clips: Clips, stride: int, tokeniser_hash: str, kind: str, suffix
 
 
 def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> TokenStore:
-    """`tokenise`, cached in a file next to the packed motions."""
+    """Like `tokenise`, but with a cache file next to the packed motions."""
     path = cache_path(clips, stride, tokeniser_hash, "tokens", ".safetensors")
     starts, tokens = first_rows(clips.lengths, stride)
 
@@ -156,7 +157,7 @@ class CaptionedCrops:
         return (self.lengths[clips],)
 
     def _permutation(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Clips and captions of each step of an epoch: (steps, world · B). Steps overlap slightly so that the last one is full."""
+        """Clips and captions of each step of an epoch: (steps, world · B). Steps overlap slightly so that the last step is full."""
         generator = np.random.default_rng((self.seed, epoch))
         size = self.batch_size * self.world
         clips = np.resize(weighted_epoch(self.weights, generator), max(len(self), size))

@@ -59,7 +59,8 @@ class CaptionedLatents(CaptionedCrops):
         return self.lengths[clips], self.text_lengths.numpy()[captions]
 
     def latent_sample(self, size: int = 20_000) -> Tensor:
-        """Random latents (size, C) of the split, float32."""
+        """Evenly spaced latents (N, C) of the split, float32; N is at least `size`, or the number of all latents if there are
+        fewer."""
         return torch.from_numpy(self.latents[:: max(1, len(self.latents) // size)].astype(np.float32))
 
     def batch(self, index: int) -> dict[str, Tensor]:
@@ -67,10 +68,10 @@ class CaptionedLatents(CaptionedCrops):
         return self.tensors(self.crops(index))
 
     def tensors(self, crops: Crops) -> dict[str, Tensor]:
-        """The batch of these crops.
+        """Return the batch of the given crops.
 
         {"latents": (B, N, C) float32, 0 at padding; "codes": (B, N) of the first layer, −1 at padding; "lengths": (B,) tokens;
-        "ids": (B, L); "text_lengths": (B,); "caption": (B,) an id shared by rows with equal token ids or of the same clip}.
+        "ids": (B, L); "text_lengths": (B,); "caption": (B,) an id shared by rows that have equal token ids or the same clip}.
         """
         latents, codes = self.latents[crops.rows].astype(np.float32), self.store.codes[crops.rows, 0].astype(np.int64)
         latents[~crops.valid], codes[~crops.valid] = 0, -1
@@ -87,7 +88,7 @@ class CaptionedLatents(CaptionedCrops):
 
 
 def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
-    """An id (B,) per row, shared by rows that have the same clip (B,) or the same text (B,)."""
+    """Return ids (B,). Rows share an id if they have the same entry in `clips` (B,) or in `texts` (B,)."""
     rows = np.arange(len(clips))
     first = [np.unique(values, return_index=True, return_inverse=True)[1:] for values in (clips, texts)]
     links = np.concatenate([index[inverse.reshape(-1)] for index, inverse in first])
@@ -98,7 +99,7 @@ def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
 def captioned_latents(
     clips: CaptionedClips, tokeniser: Any, normaliser: Normaliser, ids: list[list[int]], **settings: Any
 ) -> CaptionedLatents:
-    """Batches of a split with codes and latents of a `models.vqvae.MotionTokeniser`, which are cached."""
+    """Build the batches of a split. The codes and latents of the tokeniser (a `models.vqvae.MotionTokeniser`) are cached."""
     device = next(tokeniser.parameters()).device
 
     def on_device(encode: Encode) -> Encode:

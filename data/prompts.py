@@ -33,8 +33,8 @@ class Prompt:
 def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: int, as_given: bool = False) -> list[Prompt]:
     """Read the prompts that the flags give. `longest` is the maximum length in frames.
 
-    If `motion_length` is 0, the length is predicted. If `as_given` is set, lines with a length keep it even if other lines have
-    none.
+    If `motion_length` is 0, the length is predicted. If `as_given` is set, lines with a length keep their length even if other
+    lines have none.
 
     Raises `UserError` for an empty or too long text, a length out of range, a missing or unreadable file, or no prompt at all.
     """

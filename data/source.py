@@ -35,7 +35,7 @@ class Source:
     def place(self, joints: Tensor, frame: int, source_frame: int) -> Tensor:
         """Align joints (B, T', J, 3) with the source, by a rotation about the vertical and a translation.
 
-        Afterwards, `frame` has the position and heading of the source's frame `source_frame`.
+        Afterwards, frame `frame` of the joints has the position and heading of frame `source_frame` of the source.
         """
         skeleton, target = skeleton_for(joints.shape[2]), self.joints[source_frame].to(joints)
         forward = yaw(joints - joints[:, frame, 0][:, None, None], facing(joints[:, frame], skeleton)[:, None, None])
@@ -54,7 +54,7 @@ def read_source(path: str | Path, spec: DatasetSpec, options: InputOptions = AS_
 
 
 def source_of(motion: Motion, spec: DatasetSpec, name: str) -> Source:
-    """`read_source` for a motion in memory; error messages call it `name`."""
+    """Like `read_source`, but for a motion in memory. Error messages call the motion `name`."""
     joints, features = motion.joints, getattr(motion, "file_features", None)
     if joints.shape[1] != spec.num_joints:
         count = f"{joints.shape[1]} joints, but the weights are for {spec.num_joints} (dataset {spec.name})"

@@ -105,7 +105,7 @@ class Normaliser:
         return motion
 
     def normalise_(self, motion: Array) -> Array:
-        """`normalise` in place, because a copy of a large batch takes as long as reading it."""
+        """Like `normalise`, but in place, because a copy of a large batch takes as long as reading it."""
         mean, std = self._like(motion)
         motion -= mean
         motion /= std
@@ -177,7 +177,7 @@ def _fingerprint(files: list[os.DirEntry], dim: int) -> str:
 def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerprint: str) -> None:
     """Read all motions with a few threads and write the pack.
 
-    Its index contains the unusable files, with reasons, and the CRC-32 of the rows.
+    The pack's index contains the unusable files, with reasons, and the CRC-32 of the rows.
 
     The threads only read bytes: NumPy parses headers with `ast`, which is not thread-safe up to Python 3.11.7 (gh-106905).
     """
@@ -259,9 +259,10 @@ class Clips:
         return self.rows[start : start + self.lengths[index]]
 
     def batches(self, normaliser: Normaliser, *, max_clips: int = 256, max_rows: int = 16_384) -> Iterator[dict]:
-        """All clips once, shortest first, in padded batches of at most `max_clips` clips and `max_rows` rows, padding included.
+        """Yield all clips once, shortest first, in padded batches of at most `max_clips` clips and `max_rows` rows, padding
+        included.
 
-        Adds `"index": (B,)`, each clip's index in `names`, to the batch.
+        A batch also contains `"index": (B,)`, the index of each clip in `names`.
         """
         order = np.argsort(self.lengths, kind="stable")
         while len(order):
@@ -302,7 +303,7 @@ class MotionStore:
         self._index = {name: index for index, name in enumerate(self.names)}
 
     def _open(self, files: list[os.DirEntry], spec: DatasetSpec) -> tuple[Path, dict]:
-        """Path and index of the pack of these files, which is written if there is none."""
+        """Return the path and the index of the pack of these files. The pack is written first if there is none."""
         fingerprint = _fingerprint(files, spec.dim)
         cache = cache_folder(self.root, self.cache_dir) / PACK
         packs = [cache] if self.cache_dir else [self.root / PACK, cache]
@@ -358,8 +359,8 @@ class MotionWindows:
 
     An epoch is a permutation of all window starts of all clips; a clip shorter than the window gives one padded window. Epochs form
     one endless stream. Each step takes the next `world × batch_size` windows, which the ranks share. `batch(step)` depends only on
-    its argument, all batches are full, and no window is dropped. With `weights` (N,), a clip is drawn in proportion to its weight
-    times its frames, and its windows uniformly.
+    its argument, all batches are full, and no window is dropped. With `weights` (N,), clips are drawn in proportion to weight ×
+    number of frames, and the windows of a clip uniformly.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ LINE_ENDS = re.compile(r"\r\n|\n|\r")  # only these: a caption may contain U+202
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One line of a text file: `tokens` are `word/POS` with spaces between them; `start` and `end` in seconds."""
+    """One line of a text file: `tokens` are `word/POS` with spaces between them; `start` and `end` are in seconds."""
 
     text: str
     tokens: str
@@ -52,7 +52,7 @@ def _seconds(field: str) -> float:
 def parse_captions(content: str, source: str | Path, faults: list[str] | None = None) -> list[Caption]:
     """The captions in a text file's content, ignoring blank lines, a byte order mark and a trailing Ctrl-Z.
 
-    Malformed lines are skipped and appended to `faults`, or, if that is None, reported in a note. Raises `UserError`, naming
+    Malformed lines are skipped and appended to `faults`, or, if `faults` is None, reported in a note. Raises `UserError`, naming
     `source`, if no line is valid.
     """
     captions, bad = [], []
@@ -99,14 +99,17 @@ def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
 
 
 def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int = 4) -> int | np.ndarray:
-    """The length of a crop: the largest multiple of `unit` frames, or one unit less if `double` is set and `unit` is below 10."""
+    """Return the length of a crop: the largest multiple of `unit` frames up to `length`.
+
+    If `double` is set and `unit` is below 10, the crop is one unit shorter.
+    """
     return (length // unit - (double if unit < 10 else 0)) * unit
 
 
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Random crops of the published protocol: first frames `(B,)` and lengths in frames `(B,)`.
+    """Draw random crops as in the published protocol. Returns first frames `(B,)` and lengths in frames `(B,)`.
 
-    `double` of `crop_length` is drawn with probability 1/3 for each clip.
+    `double` (see `crop_length`) is set with probability 1/3 for each clip.
     """
     kept = crop_length(lengths, generator.integers(3, size=len(lengths)) == 2, unit)
     return generator.integers(lengths - kept, endpoint=True), kept
@@ -116,10 +119,10 @@ def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 
 
 
 def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -> Iterator[tuple[str, int, int, list[Caption]]]:
-    """A clip with the captions of the whole clip, then its time-tagged parts: (name, first frame, frames, captions).
+    """Yield a clip with the captions of the whole clip, then its time-tagged parts, each as (name, first frame, frames, captions).
 
     Parts outside `spec.min_frames <= frames < spec.max_frames` are left out. Tags are in seconds and are converted with the
-    dataset's fps; the released code uses 20 fps even for KIT-ML, which has 12.5.
+    dataset's fps; the released code uses 20 fps even for KIT-ML, which has 12.5 fps.
     """
     whole = [caption for caption in captions if not caption.tagged]
     if whole:

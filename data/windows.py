@@ -48,7 +48,7 @@ def walk(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[os.DirEntry]
 
 
 def named_files(paths: Sequence[str]) -> list[Path]:
-    """The given files and the files in the given folders, each once. Raises `UserError` for missing ones."""
+    """Return the given files and the files in the given folders, without duplicates. Raises `UserError` for a missing path."""
     files: dict[Path, Path] = {}  # by resolved path
     for path in map(Path, paths):
         if not path.exists():
@@ -68,7 +68,7 @@ def features_of(file: Path, spec: DatasetSpec, faults: list[str], options: Input
 
 
 def report_skipped(faults: list[str], count: int) -> None:
-    """Print how many of `count` files were skipped, and the first reasons, on stderr."""
+    """Print on stderr how many of `count` files were skipped, and the first reasons."""
     if faults:
         print(f"skipped {len(faults)} of {count} files: {named(faults, 3)}", file=sys.stderr)
 
@@ -112,9 +112,9 @@ def windows_of(motions: dict[Path, np.ndarray], window: int, stride: int) -> lis
 
 
 def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
-    """Start and end of each window of a motion. They are multiples of `stride` frames, except for the end of the motion.
+    """Return the start and end of each window of a motion: multiples of `stride` frames, except for the end of the motion.
 
-    No window is longer than `window`, which is at least `stride`; all have about the same length.
+    No window is longer than `window` frames, and all windows have about the same length. `window` must be at least `stride`.
     """
     count = -(-frames // (window // stride * stride))
     # Rounded up, so that the last window has at most frames / count frames.
@@ -123,7 +123,10 @@ def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
 
 
 def batches(pieces: Sequence[np.ndarray], size: int) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """All pieces (T, D) once, shortest first, `size` at a time: their indices, zero-padded features (B, T, D), lengths (B,)."""
+    """Yield all pieces (T, D) once, shortest first, in batches of at most `size` pieces.
+
+    A batch is (indices of the pieces, zero-padded features (B, T, D), lengths (B,)).
+    """
     order = sorted(range(len(pieces)), key=lambda index: len(pieces[index]))
     for first in range(0, len(order), size):
         indices = order[first : first + size]

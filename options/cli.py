@@ -1,4 +1,4 @@
-"""Command-line flags from a config dataclass, and `opt.txt` files, which store a config.
+"""Build command-line flags from a config dataclass, and store configs as `opt.txt` files.
 
 An `opt.txt` has MoMask's layout: sorted `key: value` lines between two rulers. The parser returns only the flags on the command
 line. The values of all other flags come from the `opt.txt` of a resumed run, from the `--config` file, or from the defaults.
@@ -73,7 +73,7 @@ def _as_declared(config_class: type, argv: list[str]) -> list[str]:
 
 
 def check_ext(ext: str) -> None:
-    """Raise `UserError` if --ext is not a plain name. It becomes the name of a folder or of files."""
+    """Raise `UserError` if --ext is not a plain name. --ext becomes the name of a folder or of files."""
     if ext in ("", ".", "..") or Path(ext).name != ext or "\\" in ext:
         raise UserError(f"--ext '{ext}': must be a plain name, without slashes")
 
@@ -115,7 +115,7 @@ def opt_values(text: str) -> dict[str, str]:
 def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> Config:
     """Build a config from an `opt.txt`. `overrides` take precedence, unknown keys are ignored, and missing keys get their defaults.
 
-    Raises `UserError` for a missing file, or for a value of the wrong type or not among the choices.
+    Raises `UserError` for a missing file, and for a value that has the wrong type or is not among the choices.
     """
     stored = read_opt(path)
     values = {}
@@ -130,10 +130,11 @@ def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> 
 
 
 def read_config(config_class: type, path: str | Path) -> dict[str, Any]:
-    """Read a file of `flag: value` lines, such as an `opt.txt`. Lines that start with # are comments; `NOT_IN_FILES` are ignored.
+    """Read a file of `flag: value` lines, such as an `opt.txt`. Lines that start with # and the flags in `NOT_IN_FILES` are
+    ignored.
 
-    Unlike `from_opt`, this function is strict: it raises `UserError`, naming the line, for an unknown flag, a duplicate flag, and
-    a value of the wrong type, out of range or not among the choices.
+    Unlike `from_opt`, this function is strict: it raises `UserError`, naming the line, for an unknown flag, a duplicate flag, and a
+    value that has the wrong type, is out of range or is not among the choices.
     """
     known = {}
     for option, kind, is_list in _options(config_class):
@@ -176,7 +177,7 @@ def _expected(kind: type, is_list: bool, choices: tuple | None) -> str:
 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
-    """Build a parser with one flag per field. The help shows the defaults, but the dataclass sets them."""
+    """Build a parser with one flag per field. The help shows the defaults, but only the dataclass applies them."""
     parser = Parser(
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )
@@ -207,7 +208,11 @@ def _settings(name: str, kind: type, help: str, nargs: str | int | None, choices
 
 
 def _metavar(name: str, kind: type, help: str) -> str:
-    """The placeholder for a flag's value in the help: N for integers, X for floats, otherwise by the first words of the help."""
+    """Return the placeholder for a flag's value in the help: N for integers, X for floats, NAME or DIR for flags that end in `name`
+    or `dir`.
+
+    For other flags, the first words of the help text determine the placeholder.
+    """
     if kind in (int, float):
         return "N" if kind is int else "X"
     if name.endswith(("name", "dir")):
@@ -227,13 +232,13 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 def _options(config_class: type) -> list[tuple[Field, type, bool]]:
-    """(field, type of one value, whether it is a list) for each field that is a flag; `X | None` counts as X."""
+    """Return (field, type of one value, whether the flag takes a list) for each field that is a flag. `X | None` has the type X."""
     hints = typing.get_type_hints(config_class)
     return [(option, *_one_value(hints[option.name])) for option in fields(config_class) if "help" in option.metadata]
 
 
 def _one_value(hint: Any) -> tuple[type, bool]:
-    """The type of one value of an annotated field, and whether the field is a list."""
+    """Return the type of one value of a field with the type hint `hint`, and whether the field is a list."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
     if typing.get_origin(hint) in (list, tuple):

@@ -1,4 +1,4 @@
-"""How a flag is declared, and groups of flags that several scripts share.
+"""Declaration of flags, and groups of flags that several scripts share.
 
 `option(default, help)` declares a flag; `options/cli.py` builds the parser from these declarations. This folder does not import
 torch, so that `--help` is fast.

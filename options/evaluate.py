@@ -93,7 +93,7 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
 
 @dataclass(frozen=True)
 class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioning):
-    """Evaluate captions of a split's motions against human captions. Size flags, if given, must match the captioner's."""
+    """Evaluate captions of a split's motions against human captions. Size flags, if given, must match the captioner's sizes."""
 
     name: str = option("", "captioner run, unless --resume_trans is given; names the result files too", flags=("--exp_name",))
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))

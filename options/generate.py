@@ -33,7 +33,7 @@ class Sampling(Sampled, OutputFiles, Common):
 
 @dataclass(frozen=True)
 class GenT2M(Sampling):
-    """Generate motions from text. Without --name, the only run is used, else downloaded or embedded weights."""
+    """Generate motions from text. Without --name, the only run is used, or else downloaded or embedded weights."""
 
     text_prompt: str = option("", "prompt")
     text_path: str = option("", "file of prompts, one per line: <text>#<frames>, or <text>#NA to predict the length")
@@ -98,7 +98,7 @@ class Captioning(Common):
 class GenM2T(InputFiles, Captioning):
     """Caption motion files.
 
-    Without --name or --resume_trans, the only captioner in --checkpoints_dir is used, else the embedded one.
+    Without --name or --resume_trans, the only captioner in --checkpoints_dir is used, or else the embedded captioner.
     """
 
     name: str = option("", "run of the captioner; its folder is <checkpoints_dir>/<dataset_name>/<name>")

@@ -1,6 +1,6 @@
 """Flags of the released scripts that are not fields of our configs. Some are checked against the weights; the others are ignored.
 
-`LEGACY` maps the name of a config class to such flags. The values given for them are stored in the config's `legacy` dict.
+`LEGACY` maps the name of a config class to its legacy flags. Their values are stored in the config's `legacy` dict.
 `options.cli.parse` prints a note that lists the ignored flags.
 """
 
@@ -14,8 +14,8 @@ class LegacyFlag:
     """A flag of a released script.
 
     Attributes:
-        kind: type of its value.
-        checked: the property of the weights that must equal its value; "": the flag is ignored.
+        kind: type of the flag's value.
+        checked: the property of the weights that must equal the flag's value; "": the flag is ignored.
         flags: aliases.
         why: the reason why the flag is ignored.
     """

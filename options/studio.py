@@ -9,7 +9,7 @@ from options.common import DATASETS, Common, option
 
 @dataclass(frozen=True)
 class Studio(Common):
-    """Serve the studio, a web app. Without --name, the only run is used, else downloaded or embedded weights."""
+    """Serve the studio, a web app. Without --name, the only run is used, or else downloaded or embedded weights."""
 
     name: str = option("", "run of the masked transformer; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:  # not at run time: scripts import from this package before th
 
 
 def load(checkpoints_dir: str = "./checkpoints", dataset_name: str | None = None, **settings: Any) -> Lamp:
-    """The same models that the scripts use, each loaded on first use. See `pipelines.api.Lamp` for `settings`."""
+    """Return a `Lamp` with the models that the scripts use. Models are loaded on first use. For `settings` see
+    `pipelines.api.Lamp`."""
     from pipelines.api import Lamp
 
     return Lamp(checkpoints_dir, dataset_name, **settings)

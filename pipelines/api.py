@@ -193,7 +193,7 @@ class Lamp:
             prompt: text for the sections; "": in-betweening without text.
             frames: (first, end) of a section, or a list of such pairs. Whole numbers are frames; others, such as (0.3, 0.6), are
                 fractions of the motion.
-            before, after: number of frames to add at either end.
+            before, after: numbers of frames to add before the start and after the end.
             loop: add frames after the end that lead back to the start.
             samples, sampling: as in `generate`.
 
@@ -248,7 +248,8 @@ class Lamp:
             top: number of motions to return.
 
         Returns:
-            a list of `Hit`s (file, start, end, score; `hit.motion()` reads the motion), or one such list per string for a list.
+            a list of `Hit`s (file, start, end, score; `hit.motion()` reads the motion), or, for a list of strings, one such list
+            per string.
         """
         with as_arguments():
             top, spec = max(1, whole(top, "top")), get_spec(self.lamp_run.dataset_name)

@@ -43,7 +43,8 @@ def as_arguments() -> Iterator[None]:
 
 
 def strings(value: Any, name: str) -> tuple[list[str], bool]:
-    """A list of texts from a text or a list of texts, and whether it was a single text. Raises `UserError` for empty texts."""
+    """Convert a text or a list of texts to a list. Also returns whether `value` is a single text. Raises `UserError` for empty
+    texts."""
     is_single = isinstance(value, str)
     texts = [value] if is_single else value
     if not isinstance(texts, (Sequence, np.ndarray)) or len(texts) == 0 or not all(isinstance(text, str) for text in texts):
@@ -52,7 +53,7 @@ def strings(value: Any, name: str) -> tuple[list[str], bool]:
 
 
 def whole(value: Any, name: str) -> int:
-    """An int from a whole number, or from a tensor or array with one element."""
+    """Convert a whole number, or a tensor or array with one element, to an int."""
     number = real(value, name)
     if number != int(number):
         raise UserError(f"{name}: {short(value)} is not a whole number")
@@ -60,7 +61,7 @@ def whole(value: Any, name: str) -> int:
 
 
 def real(value: Any, name: str) -> float | int:
-    """A finite number from a number, or from a tensor or array with one element."""
+    """Return a finite number. `value` is the number, or a tensor or array that contains only the number."""
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic)) and np.prod(value.shape) == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
@@ -69,7 +70,10 @@ def real(value: Any, name: str) -> float | int:
 
 
 def lengths(value: Any, count: int) -> list[int | None]:
-    """Lengths in frames for `count` prompts, from one number for all, a list of numbers, or None to predict them."""
+    """Return the lengths of `count` prompts in frames.
+
+    `value` is one number for all prompts, a list with one number per prompt, or None to predict the lengths.
+    """
     if value is None:
         return [None] * count
     if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -82,7 +86,7 @@ def lengths(value: Any, count: int) -> list[int | None]:
 
 
 def sections(value: Any) -> list[str]:
-    """Convert the `frames` of an edit, one pair or several, to the format of --mask_edit_section."""
+    """Convert the `frames` argument of an edit (one pair or several pairs) to the format of --mask_edit_section."""
     if value is None:
         return []
     if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -94,7 +98,7 @@ def sections(value: Any) -> list[str]:
 
 
 def settings(config_class: type[Config], sampling: dict[str, Any], **overrides: Any) -> Config:
-    """The settings of a script: its defaults, with the values of `sampling` that are not None and with `overrides`."""
+    """Build the config of a script. The values of `sampling` that are not None, and `overrides`, replace the defaults."""
     if unknown := sorted(set(sampling) - set(SETTINGS)):
         raise UserError(f"unknown argument '{unknown[0]}'; arguments for sampling: {', '.join(SETTINGS)}")
     given = {name: value for name, value in sampling.items() if value is not None}
@@ -105,7 +109,9 @@ def settings(config_class: type[Config], sampling: dict[str, Any], **overrides: 
 
 
 def as_motion(value: Any, spec: DatasetSpec) -> Motion:
-    """A `Motion` from a `Motion`, a file, or an array at the dataset's frame rate: joints (T, J, 3) in metres, or features (T, D).
+    """Convert a `Motion`, a motion file or an array to a `Motion`.
+
+    An array contains joints (T, J, 3) in metres or features (T, D), at the dataset's frame rate.
     """
     if isinstance(value, Motion):
         return value

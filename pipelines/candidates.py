@@ -1,4 +1,4 @@
-"""Generation of several motions per prompt, of which LaMP's matching head selects the best."""
+"""Generate several motions per prompt and keep the best one, selected by LaMP's matching head."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def best_motions(
 
     Args:
         lengths: (B,) in frames; None: predicted.
-        first_sample: n of the first prompt; those of the other prompts follow.
+        first_sample: sample number n of the first prompt; the other prompts get the next numbers.
 
     Returns:
         features (B, T, D) in the dataset's own units, and lengths (B,) in frames.

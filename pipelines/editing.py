@@ -2,8 +2,8 @@
 
 The motion is tokenised. The tokens of the sections are generated, and all other tokens are given. The result is the decoded motion
 within the sections and the source elsewhere, with a short cross-fade just outside the sections. Features store the velocity of the
-root, not its position, so the path stays continuous. A transformer with causal attention does not see what follows a section; then
-only the cross-fade connects the section with what follows.
+root, not its position, so the path stays continuous. A transformer with causal attention does not see the tokens after a section.
+In this case, only the cross-fade connects the section with the frames after it.
 
 Shapes: source features (T, D) in the dataset's own units → features (B, T', D) of B results, with codes (B, L, Q).
 """
@@ -50,11 +50,11 @@ def edit(
     Args:
         sections: (first, end) of each section in frames, rounded to token boundaries; a section has at least one token.
         prompt: text for the sections; "": in-betweening without text.
-        before, after: number of frames to add at either end, multiples of the token length.
+        before, after: numbers of frames to add before the start and after the end, multiples of the token length.
         takes: number of results, B.
         longest: maximum number of tokens that the transformers see. Longer motions are edited in windows around the sections.
-        sampling: None: the defaults for the weights (`model.sampling`).
-        first_sample: sample number of the first result; those of the other results follow.
+        sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
+        first_sample: sample number of the first result; the other results get the next numbers.
 
     Returns:
         B results of before + T + after frames. If the last section reaches the end of the source, or frames are added after it,
@@ -89,7 +89,10 @@ def edit(
 
 
 def tokens_in(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> Tensor:
-    """Mask (L,) of the tokens in the sections, whose ends are rounded to token boundaries; at least one token per section."""
+    """Return a mask (L,) of the tokens in the sections.
+
+    Sections are rounded to token boundaries, and have at least one token each.
+    """
     mask = torch.zeros(tokens, dtype=torch.bool)
     for start, stop in sections:
         first = min((start + stride // 2) // stride, tokens - 1)
@@ -98,9 +101,10 @@ def tokens_in(sections: Sequence[tuple[int, int]], tokens: int, stride: int) -> 
 
 
 def spans_of(mask: Sequence[bool], longest: int) -> list[tuple[int, int]]:
-    """The spans (first, end) of consecutive True values in a mask of tokens.
+    """Return the spans (first, end) of consecutive True values in a mask of tokens.
 
-    If the motion is longer than `longest`, spans are split so that `CONTEXT` tokens fit on both sides of each in a window.
+    If the motion has more than `longest` tokens, spans are split into pieces. Each piece, with `CONTEXT` tokens on both sides, fits
+    in a window of `longest` tokens.
     """
     edges = [0, *(index for index in range(1, len(mask)) if mask[index] != mask[index - 1]), len(mask)]
     spans = [(first, end) for first, end in pairwise(edges) if mask[first]]
@@ -110,11 +114,11 @@ def spans_of(mask: Sequence[bool], longest: int) -> list[tuple[int, int]]:
 
 
 def windows_around(spans: Sequence[tuple[int, int]], tokens: int, longest: int, reach: int) -> list[tuple[int, int]]:
-    """The window (start, stop) that the transformers see when they fill each span.
+    """Return, for each span, the window (start, stop) that the transformers see when they fill the span.
 
-    It has up to `reach` tokens on both sides of the span and at most `longest` tokens in total, with the span in the centre if
-    possible. It ends before the next span, whose tokens have not been generated yet. If one window can contain the whole motion,
-    the result is this window, for all spans.
+    A window has up to `reach` tokens on both sides of its span and at most `longest` tokens in total. The span is in the centre if
+    possible. The window ends before the next span, whose tokens have not been generated yet. If one window can contain the whole
+    motion, only this window is returned.
     """
     if tokens <= min(longest, reach):
         return [(0, tokens)]

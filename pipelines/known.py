@@ -3,9 +3,10 @@
     knowledge = Knowledge.load(run_folder)
     knowledge("a person plays the violin")  # Known(0.03, nearest=("a person …", …), reason="no training caption contains 'violin'")
 
-The score is a logistic regression on similarities of sentence embeddings (`FEATURES`): of the whole prompt, its clauses and its
-words to the captions and words of the index (`pipelines/caption_index.py`). Its coefficients in `assets/known.json` are fitted and
-evaluated by `python -m benchmarks.known`. Prompts in other languages and nonsense are recognised by their words.
+A logistic regression computes the score from similarities of sentence embeddings (`FEATURES`). The whole prompt, its clauses and
+its words are compared with the captions and words of the index (`pipelines/caption_index.py`). The coefficients in
+`assets/known.json` are fitted and evaluated by `python -m benchmarks.known`. Prompts in other languages and nonsense are recognised
+by their words.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class Known:
 
 
 def language_fault(text: str, vocabulary: set[str]) -> str:
-    """Why a text is not an English prompt, by its letters and words; "" if it is. `vocabulary` contains stems of known words."""
+    """Return the reason why a text is not an English prompt, judged by its letters and words; "" for an English prompt.
+    `vocabulary` contains stems of known words."""
     letters = [letter for letter in text if letter.isalpha()]
     words = words_of(text)
     if not letters:
@@ -171,7 +173,9 @@ FEATURES = ("nearest caption", "mean of the nearest five", "least similar clause
 
 
 def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) -> list[dict | None]:
-    """How well the run in `folder` knows each prompt, as JSON-serialisable values or None. A note is printed for unknown prompts.
+    """Estimate how well the run in `folder` knows each prompt. Returns JSON-serialisable values or None.
+
+    A note is printed for each unknown prompt.
 
     For a run without an index, such as a released one, only the language is checked; the result is None for English prompts.
 

@@ -94,7 +94,7 @@ class LanguageMotion:
         return self.lamp.motion_features(*self.latents(motion, lengths))
 
     def clip_features(self, clips: Clips) -> Tensor:
-        """Unit embeddings (N, Q, E) of clips, which are cut to whole tokens, on the model's device."""
+        """Unit embeddings (N, Q, E) of clips, on the model's device. Clips are cut to whole tokens."""
         sizes = self.lamp.config
         features = torch.empty(len(clips), sizes.num_queries, sizes.embed_dim, device=self.device)
         with progress(total=len(clips), desc="motions", unit="clip") as bar:
@@ -120,7 +120,7 @@ class LanguageMotion:
 
     @torch.no_grad()
     def match_latents(self, captions: Sequence[str], latents: Tensor, lengths: Tensor) -> Tensor:
-        """Like `match`, but takes the motions as returned by `latents`."""
+        """Like `match`, but takes motions as the latents and lengths that `latents` returns."""
         ids, text_lengths = padded(token_ids(self.tokenizer, captions, self.lamp.config.max_text), self.device)
         return self.lamp.match(ids, text_lengths, latents, lengths)
 

@@ -1,7 +1,7 @@
 """Simultaneous actions: "a person walks while waving" → the legs of "a person walks" and the arms of "a person is waving".
 
 Both actions are generated separately and composed (`motion/layering.py`), if one of them turns out to be a gesture of a person who
-stands on the spot. Otherwise the motion generated from the whole prompt is kept.
+stands on the spot. Otherwise, the motion that was generated from the whole prompt is kept.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AND = re.compile(r"\s+and\s+", re.IGNORECASE)
 
 
 def layers(prompt: str) -> list[str]:
-    """The prompt and, if it describes exactly two simultaneous actions, one prompt for each of them."""
+    """Return the prompt and, if it describes exactly two simultaneous actions, one prompt per action."""
     text = " ".join(prompt.split()).rstrip(".! ")
     together = AT_ONCE.sub("", text)
     if together != text:
@@ -49,10 +49,10 @@ def layers(prompt: str) -> list[str]:
 
 
 def composed(whole: Tensor, parts: Sequence[Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Motions whose legs are those of one part and whose arms are those of the other.
+    """Compose motions from the legs of one part and the arms of the other part.
 
     Args:
-        whole: (B, T, 263) features of the whole prompts, kept where neither part is a gesture.
+        whole: (B, T, 263) features of the whole prompts. A motion stays unchanged if neither of its parts is a gesture.
         parts: features (B, T, 263) of the first and the second action, in the dataset's own units.
         lengths: (B,) frames.
 

@@ -1,7 +1,7 @@
 """One motion for several prompts, longer than the transformers' maximum length, in overlapping windows (`pipelines.seams.fill`).
 
-Each prompt generates the tokens of its own span, in one or more windows. All tokens are then decoded together. At the seams between
-windows the motion may still change too fast, so features are smoothed over a few frames there.
+The tokens of each prompt are generated in one or more windows. All tokens are then decoded together. At the seams between windows
+the motion may still change too fast, so features are smoothed over a few frames there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipelines.text2motion import SamplingSettings, TextToMotion
 
 
 def pieces(start: int, stop: int, maximum: int) -> list[tuple[int, int]]:
-    """Split the span start … stop − 1 into as few pieces as possible of about equal length, at most `maximum`."""
+    """Split the span start … stop − 1 into the fewest pieces of about equal length. No piece is longer than `maximum`."""
     count = -(-(stop - start) // maximum)
     edges = [start + (stop - start) * piece // count for piece in range(count + 1)]
     return list(pairwise(edges))
@@ -39,8 +39,8 @@ def join(
         prompts: K texts.
         lengths: K lengths in frames, without upper limit; None: predicted.
         longest: maximum number of tokens that the transformers see.
-        sampling: None: the defaults for the weights (`model.sampling`).
-        first_sample: sample number of the motion; with the seed it determines the motion.
+        sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
+        first_sample: sample number of the motion; the seed and this number determine the motion.
 
     Returns:
         features (T, D) in the dataset's own units, and the end frame of each prompt's span.

@@ -75,10 +75,10 @@ class MotionToText:
             name: a run or a weights file; "": `pipelines.runs` resolves the only captioner.
             device: ignored if a `loader` is given.
             tag: name of the weights, such as "latest"; None: the best.
-            out_dir: another folder in which to look for the captioner first.
+            out_dir: a folder that is searched for the captioner first.
             loader: loads the weights and determines the device.
-            lm: folder of the captioner's language model; for the released captioner, folder of OPT's tokeniser; "": the folder
-                that is stored with the run, or the default folders.
+            lm: folder of the captioner's language model or, for the released captioner, of OPT's tokeniser. "": the folder that is
+                stored with the run, or the default folders.
 
         Raises `UserError` if there is no captioner, or several to choose from, or if `name` is not a captioner.
         """
@@ -116,9 +116,10 @@ class MotionToText:
         Args:
             features, lengths: the motions.
             search: settings of beam search or sampling.
-            count: number of captions per motion. Captions that repeat the words of a better one are only used if there are too
-                few different ones.
-            candidates: number of captions from which LaMP selects the best; if `count` > 1, at least `SPARE` per caption.
+            count: number of captions per motion. A caption that repeats the words of a better caption is only used if there are too
+                few different captions.
+            candidates: number of captions from which LaMP selects the best. If `count` > 1, at least `SPARE` × `count` candidates
+                are generated.
             numbers: (B,) sample numbers, which determine the random numbers of sampling.
 
         Raises `UserError` for a motion shorter than a token.
@@ -192,7 +193,8 @@ def different(captions: list[RankedCaption]) -> list[RankedCaption]:
 def load_captioner(
     path: Path, loader: Loader, kinds: tuple[str, ...] = CAPTIONER.kinds, lm: str = ""
 ) -> tuple[MotionReader | CaptionOPT, dict]:
-    """Load a captioner without its LaMP from a weights file, and return it with its metadata. For `lm` see `MotionToText.load`.
+    """Load a captioner from a weights file, without its LaMP. Returns the captioner and its metadata. For `lm` see
+    `MotionToText.load`.
 
     Raises `UserError` for a model of another kind, and if `lm` is given but the captioner has no language model.
     """
@@ -207,7 +209,7 @@ def load_captioner(
 
 
 def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
-    """Raise `UserError` if the legacy flags do not describe the tokeniser of LaMP, which cannot use the latents of another one.
+    """Raise `UserError` if the legacy flags do not describe LaMP's tokeniser. LaMP cannot use the latents of another tokeniser.
 
     The flags are the tokeniser's sizes (`VQ_FLAGS`), and --resume_pth or --vq_name.
     """
@@ -228,7 +230,7 @@ def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
 def check_sizes(config: object, flags: dict) -> None:
     """Raise `UserError` if the value of a flag differs from the captioner's `config`.
 
-    `flags` maps names of flags to (field of the config, value of the flag, or None if it is not given).
+    `flags` maps the name of a flag to (field of the config, value of the flag). The value is None if the flag is not given.
     """
     for flag, (field, given) in flags.items():
         actual = getattr(config, field, None)

@@ -42,7 +42,7 @@ class Sample:
         motion: the motion, with its prompt as text.
         prompt_index: index of the prompt.
         repeat: index among the motions of the same prompt.
-        number: sample number; with the seed it determines the random numbers.
+        number: sample number; the seed and this number determine the random numbers.
         known: how well the weights know the prompt (`pipelines.known.check_prompts`), or None.
         cycles: (3T, J, 3) joints of a loop played three times; None if the motion is not a loop.
     """
@@ -113,7 +113,7 @@ def write_samples(
 
     Args:
         samples: the motions, which may be generated lazily.
-        count: their number, for the progress bar.
+        count: number of samples, for the progress bar.
         provenance: result of `utils.provenance.provenance`.
         body: (J, 3) rest pose that all animated files share (`pipelines.setup.standard_body`).
 
@@ -149,8 +149,11 @@ def write_samples(
 
 
 def start_folder(config: Sampling) -> dict[str, Any]:
-    """Read the record of the result folder, {} if there is none. With --overwrite, delete the motions of earlier runs; without
-    --overwrite or --is_continue, print a note if there are any."""
+    """Read the record of the result folder; {} if there is none.
+
+    With --overwrite, delete the motions of earlier runs and return {}. Without --overwrite and --is_continue, print a note if the
+    folder contains motions of earlier runs.
+    """
     target = Path(config.output_dir) / config.ext
     record = read_record(target)
     motions = record.get("motions", [])
@@ -170,7 +173,7 @@ def start_folder(config: Sampling) -> dict[str, Any]:
 
 
 def count_finished(config: Sampling, record: dict[str, Any], requested: Sequence[tuple[int, int, str]]) -> int:
-    """Number of motions at the start of `requested` that an interrupted run has finished; 0 without --is_continue.
+    """Count the motions at the start of `requested` that an interrupted run has finished. Returns 0 without --is_continue.
 
     `requested` lists (prompt index, repeat, text) of all motions in the order in which they are generated.
     """
@@ -196,7 +199,8 @@ def count_finished(config: Sampling, record: dict[str, Any], requested: Sequence
 def kept_samples(
     folder: Path, record: dict[str, Any], config: Sampling, new: Sequence[Sample]
 ) -> list[tuple[Sample, list[str]]]:
-    """The samples of an interrupted run and the names of their files, except samples that are generated again (`new`).
+    """Return the samples of an interrupted run with the names of their files. Samples that are generated again (`new`) are left
+    out.
 
     The motions are read from their .npy files.
     """
@@ -225,7 +229,7 @@ def spans(frames: np.ndarray) -> list[str]:
 def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, np.ndarray]:
     """The sample with foot-locked joints added to its motion, and a mask of the frames in which a foot still slides.
 
-    `body` (J, 3) is the rest pose whose bone lengths the joints get; None: the motion's own bone lengths.
+    The joints get the bone lengths of the rest pose `body` (J, 3). If `body` is None, they keep the motion's own bone lengths.
     """
     import numpy as np
 
@@ -241,7 +245,7 @@ def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, n
 
 
 def moved_onto(joints: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Apply to joints (T, J, 3) the translation and the rotation about the vertical axis that align `source` with `target`."""
+    """Move joints (T, J, 3) by the translation and the rotation about the vertical axis that align `source` with `target`."""
     import numpy as np
 
     centres = source.mean(axis=(0, 1)), target.mean(axis=(0, 1))
@@ -254,7 +258,10 @@ def moved_onto(joints: np.ndarray, source: np.ndarray, target: np.ndarray) -> np
 
 
 def sample_name(sample: Sample, config: Sampling) -> str:
-    """File name of a sample without suffix: its numbers or, with --name_files prompt, the words of its prompt and its numbers."""
+    """Return the file name of a sample without suffix.
+
+    The name consists of the sample's numbers, preceded by the words of the prompt with --name_files prompt.
+    """
     if config.name_files != "prompt":
         return sample.name
     words = re.sub(r"\W+", "_", sample.motion.text)[:LONGEST_NAME].strip("_")
@@ -286,7 +293,7 @@ def write_sample(folder: Path, sample: Sample, config: Sampling, options: Output
 def write_together(folder: Path, motions: list[Motion], files: list[list[str]], config: Sampling) -> None:
     """Write the requested files that show all motions: index.html, grid.mp4, grid.gif and grid.png.
 
-    `files` are the names of each motion's files, to which index.html links.
+    index.html links to `files`, the names of each motion's files.
     """
     from motion.drawing.html import write_html
     from motion.drawing.render import contact_sheet, write_video

@@ -1,7 +1,7 @@
 """LaMP's released captioner, which encodes motions with its own encoder and queries instead of a LaMP run.
 
-Its candidates are ranked by the matching head of LaMP's released model if that is downloaded. Otherwise they keep the order of the
-beam search.
+If LaMP's released model is downloaded, its matching head ranks the candidate captions. Otherwise, they keep the order of the beam
+search.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class ReleasedCaptioner(MotionToText):
         self.mean, self.std = (torch.as_tensor(row, device=loader.device) for row in statistics.rows)
 
     def _statistics_folder(self) -> Path:
-        """The folder of mean.npy and std.npy: in the run's folder, else in that of another released model of the dataset."""
+        """Return the folder that contains mean.npy and std.npy.
+
+        It is in the run's folder or, failing that, in the folder of another released model of the dataset.
+        """
         default = self.folder / "meta"
         shared = [run.folder / "meta" for run in runs_in(self.checkpoints_dir, self.run.dataset_name, SHARED, released=True)]
         return next((folder for folder in [default, *shared] if (folder / "mean.npy").is_file()), default)
@@ -68,7 +71,8 @@ class ReleasedCaptioner(MotionToText):
         return LanguageMotion.load(*runs[0].address, loader=self.loader) if len(runs) == 1 else None
 
     def read(self, motion: Tensor, lengths: Tensor, ranked: bool) -> tuple[Tensor, None, Matcher | None]:
-        """Encode normalised motions: query outputs (B, P, H), None instead of codes, and a `Matcher` if captions are ranked."""
+        """Encode normalised motions. Returns query outputs (B, P, H), None in place of codes, and a `Matcher` if captions are
+        ranked."""
         ranker = self.ranker if ranked else None
         lengths = lengths // self.stride * self.stride
         queries = self.captioner.read(motion, lengths)

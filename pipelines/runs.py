@@ -1,8 +1,9 @@
 """Resolves which run a script uses. No other module decides this.
 
-A script uses the named run. Without a name, it uses the only run of the required kind in `<checkpoints_dir>/<dataset>/`, else a
-downloaded release in this folder, else the embedded weights in `assets/demo`. If there are several candidates, an error lists them.
-A damaged file is reported as damaged, not as missing. The kind of a run is read from its weights file, not from its name.
+A script uses the named run. Without a name, it uses the only run of the required kind in `<checkpoints_dir>/<dataset>/`. If there
+is none, it uses a downloaded release in this folder, or else the embedded weights in `assets/demo`. If there are several
+candidates, an error lists them. A damaged file is reported as damaged, not as missing. The kind of a run is read from its weights
+file, not from its name.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def resolve(kind: Kind, checkpoints_dir: str | Path | Sequence[str | Path], data
 
     Args:
         kind: the required kind of run.
-        checkpoints_dir: one or several checkpoints folders; the first one with such a run is used.
+        checkpoints_dir: one or several checkpoints folders; the first folder that contains such a run is used.
         dataset_name: dataset of the run; None: any dataset.
         name: name of the run, path of its folder or weights file, or "embedded"; "": the only run.
 
@@ -156,7 +157,7 @@ def only(kind: Kind, runs: Sequence[Run], root: Path, datasets: Sequence[str]) -
 
 
 def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bool | None = None) -> list[Run]:
-    """The runs of a dataset whose weights are of one of these kinds.
+    """Return the runs of a dataset whose weights have one of the kinds in `kinds`.
 
     `released`: True for only released runs, False for only runs of this code, None for both. A run with unreadable weights is
     skipped with a warning. If there is no other run, a `UserError` names the unreadable file.
@@ -206,7 +207,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
-    """Whether a run with a damaged weights file is known, from another weights file, to be of a kind that is not in `kinds`."""
+    """Whether a readable weights file of the run has a kind that is not in `kinds`. Called for runs with a damaged weights file."""
     for path in weights_files(folder):
         with suppress(UserError):
             return _kind(path) not in kinds
@@ -214,7 +215,7 @@ def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
 
 
 def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) -> list[Run]:
-    """The runs of a kind to choose from."""
+    """Return the candidate runs of a kind."""
     runs = [run for dataset in datasets for run in runs_in(root, dataset, kind.kinds, released=released)]
     if kind == MASKED:  # gap-filling transformers only accompany other masked transformers, unless there are no others
         runs = [run for run in runs if not run.fills_gaps] or runs
@@ -224,7 +225,7 @@ def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) ->
 
 
 def _ready_releases(root: Path, runs: Sequence[Run]) -> list[Run]:
-    """The released masked transformer whose tokeniser is available, preferably LaMP's, else MoMask's; [] if there is none."""
+    """Return a list of at most one run: a released masked transformer whose tokeniser is available, preferably LaMP's."""
     ready = []
     for run in runs:
         tokenisers = runs_in(root, run.dataset_name, ("tokeniser",), released=True)
@@ -272,7 +273,7 @@ class Generator:
         masked: the masked transformer.
         res_name, length_name, fill_name: names of the residual transformer, the length predictor and the gap-filling transformer;
             "": none.
-        resolved: names of the runs that the user has not named.
+        resolved: names of the runs that were resolved because the user did not name them.
     """
 
     masked: Run
@@ -297,11 +298,11 @@ def resolve_generator(
 ) -> Generator:
     """Resolve the models that generate motion.
 
-    If the masked transformer is named and is neither the embedded one nor a released one, only named companions are used.
-    Otherwise, companions that are not named are resolved: the only residual transformer, length predictor and gap-filling
-    transformer that were trained on the same tokeniser.
+    The companions of the masked transformer are the residual transformer, the length predictor and the gap-filling transformer. If
+    `name` selects a masked transformer that is neither embedded nor released, only named companions are used. Otherwise, a
+    companion without a name is resolved to the only run of its kind that was trained on the same tokeniser.
 
-    Raises `UserError` as `resolve` does, and if there are several companions of one kind.
+    Raises the errors of `resolve`, and `UserError` if there are several companions of the same kind.
     """
     masked = resolve(MASKED, checkpoints_dir, dataset_name, name)
     released = masked.weights().suffix in RELEASED
@@ -315,10 +316,12 @@ def resolve_generator(
 
 
 def _companion(masked: Run, kind: str, released: bool) -> str:
-    """The name of the only run of a kind ("residual", "length" or "filling") that fits a masked transformer; "" if there is none.
+    """Return the name of the only run of a kind that fits a masked transformer; "" if there is none.
 
-    The run must have the same tokeniser, and a released run also the same text encoder. The released length estimator fits all
-    released transformers.
+    `kind` is "residual", "length" or "filling".
+
+    The run must have the same tokeniser as the masked transformer. A released run must also have the same text encoder. The
+    released length estimator fits all released transformers.
     """
     if kind == "filling" and masked.fills_gaps:
         return ""  # the masked transformer fills gaps itself
@@ -337,5 +340,5 @@ def _companion(masked: Run, kind: str, released: bool) -> str:
 
 
 def _alike(runs: Sequence[Run], masked: Run, *keys: str) -> list[Run]:
-    """The runs with the same metadata as the masked transformer under these keys."""
+    """Return the runs whose metadata equals that of the masked transformer for all `keys`."""
     return [run for run in runs if all((run.metadata.get(key) or "") == (masked.metadata.get(key) or "") for key in keys)]

@@ -30,7 +30,7 @@ SHORTEST_LOOP = 4  # tokens
 
 
 def requested_samples(prompts: list[Prompt], config: GenT2M) -> list[tuple[int, int, str]]:
-    """Prompt index, repeat and text of every motion, in the order in which they are generated."""
+    """List the (prompt index, repeat, text) of every motion, in the order of generation."""
     if config.join:
         return [(0, repeat, joined_text(prompts)) for repeat in range(config.repeat_times)]
     return [(k, repeat, prompt.text) for repeat in range(config.repeat_times) for k, prompt in enumerate(prompts)]
@@ -44,7 +44,7 @@ def joined_text(prompts: list[Prompt]) -> str:
 def separate(
     model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings, done: int
 ) -> Iterator[Sample]:
-    """Generate `repeat_times` motions per prompt, batch by batch, except the first `done` motions.
+    """Generate `repeat_times` motions per prompt, batch by batch. The first `done` motions are skipped.
 
     Under torchrun, the batches are distributed over the processes.
     """
@@ -69,7 +69,7 @@ def separate(
 
 
 def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor, Tensor]]:
-    """`model.generate` or, with --candidates, a function that generates several motions and keeps the best one by LaMP."""
+    """Return `model.generate` or, with --candidates, a function that generates several motions and keeps the best match by LaMP."""
     if config.candidates == 1:
         return model.generate
     encoders = getattr(model.encoder, "parts", [model.encoder])
@@ -116,7 +116,7 @@ def joined(
     model: TextToMotion, prompts: list[Prompt], config: GenT2M, spec: DatasetSpec, sampling: SamplingSettings, done: int,
     report: Callable[[str], None] = print,
 ) -> Iterator[Sample]:  # fmt: skip
-    """Generate `repeat_times` motions, except the first `done`. Each follows all prompts, one after the other."""
+    """Generate `repeat_times` motions, skipping the first `done`. Each motion follows all prompts, one after the other."""
     texts = [prompt.text for prompt in prompts]
     frames = [prompt.frames for prompt in prompts] if prompts[0].frames else None
     longest = spec.max_motion // model.tokeniser.stride
@@ -134,12 +134,12 @@ def joined(
 
 
 class Plan(NamedTuple):
-    """What an edit does, in frames.
+    """The plan of an edit. All numbers are in frames.
 
     Attributes:
-        frames: number of frames of the source that are used, from its start.
+        frames: number of frames that are used, from the start of the source.
         sections: (first, end) of the sections to regenerate.
-        before, after: number of frames to add at either end.
+        before, after: numbers of frames to add before the start and after the end.
     """
 
     frames: int
@@ -176,7 +176,7 @@ def looped(
     model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, sampling: SamplingSettings,
     done: int,
 ) -> Iterator[Sample]:  # fmt: skip
-    """Generate `repeat_times` loops of the motion, except the first `done`. Each starts at the source's position."""
+    """Generate `repeat_times` loops of the motion, skipping the first `done`. Each loop starts at the source's position."""
     longest = spec.max_motion // model.tokeniser.stride
     for first in range(done, config.repeat_times, config.batch_size):
         takes = min(config.batch_size, config.repeat_times - first)
@@ -192,9 +192,9 @@ def edited(
     model: TextToMotion, source: Source, plan: Plan, prompt: str, config: EditT2M, spec: DatasetSpec, sampling: SamplingSettings,
     done: int, report: Callable[[str], None] = print,
 ) -> Iterator[Sample]:  # fmt: skip
-    """Generate `repeat_times` edited motions, batch by batch, except the first `done`.
+    """Generate `repeat_times` edited motions, batch by batch, skipping the first `done`.
 
-    Each keeps the position and heading of the source.
+    Each motion keeps the position and heading of the source.
     """
     stride = model.tokeniser.stride
     before, after = (frames // stride * stride for frames in (plan.before, plan.after))

@@ -21,8 +21,8 @@ SAMPLES_PER_WINDOW = 2**32  # difference of the sample numbers of consecutive wi
 
 
 class Window(NamedTuple):
-    """A window: the tokens start … stop − 1 and their text conditions. `start` and `stop` are ints that hold for all B motions, or
-    tensors (B,)."""
+    """A window: the tokens start … stop − 1 and their text conditions. `start` and `stop` are ints, which apply to all B motions,
+    or tensors (B,)."""
 
     start: int | Tensor
     stop: int | Tensor
@@ -34,7 +34,10 @@ class Window(NamedTuple):
 def fill(
     model: TextToMotion, codes: Tensor, windows: Sequence[Window], *, sampling: SamplingSettings, first_sample: int = 0
 ) -> Tensor:
-    """Generate the missing codes of B motions window by window: those tokens of `codes` (B, L, Q) whose base code is −1."""
+    """Generate the missing tokens of B motions, window by window.
+
+    A token of `codes` (B, L, Q) is missing if its base code is −1.
+    """
     codes, (B, L, Q) = codes.clone(), codes.shape
     for number, (start, stop, *conditions) in enumerate(windows):
         start, stop = (torch.as_tensor(edge, device=codes.device).expand(B) for edge in (start, stop))

@@ -1,8 +1,8 @@
 """Search in a folder of motion files by text or by a motion.
 
 The motions are divided into pieces of at most `max_motion` frames. The index stores LaMP's embeddings (P, Q, E) of the P pieces as
-float16, in one file in the user's cache or in `--cache_dir`. It is rebuilt if a file is added, removed or changed, or for other
-weights.
+float16, in one file in the user's cache or in `--cache_dir`. The index is rebuilt if a file is added, removed or changed, or if the
+weights differ.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True)
 class MotionIndex:
-    """The index of a folder. Piece p is frames `starts[p] : starts[p] + lengths[p]` of `files[owners[p]]`, at `fps`."""
+    """The index of a folder. Piece p covers frames `starts[p] : starts[p] + lengths[p]` of `files[owners[p]]`, at `fps`."""
 
     features: Tensor  # (P, Q, E) float16 unit vectors
     owners: Tensor  # (P,)
@@ -64,9 +64,10 @@ class MotionIndex:
     options: InputOptions = AS_STATED
 
     def search(self, query: Tensor, top: int, pool: str = "max") -> list[Hit]:
-        """The `top` best matches for the embedding of a text (E,) or of a motion (Q, E), best first.
+        """Return the `top` best matches for a text embedding (E,) or a motion embedding (Q, E), best first.
 
-        For a text, similarities of the Q queries are pooled by "max" or "mean"; for a motion, corresponding queries are compared.
+        For a text, similarities of the Q queries are pooled by "max" or "mean"; for a motion, each query is compared with the same
+        query of the piece.
         """
         if query.ndim == 2:
             scores = self.features.flatten(1).float() @ query.flatten().to(self.features).float() / len(query)
@@ -83,7 +84,7 @@ class MotionIndex:
 
 
 def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: InputOptions = AS_STATED) -> MotionIndex:
-    """Load the index of all motion files under `folder`, and build it first if there is none for these files and this model.
+    """Load the index of all motion files under `folder`. The index is built first if there is none for these files and this model.
 
     Files that do not contain a motion of the dataset's skeleton are skipped and listed on stderr. Raises `UserError` if no motion
     is left.
@@ -109,7 +110,7 @@ def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: 
 
 
 def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read an index file; None if it is missing, damaged, or does not describe the files in `state` (a hash)."""
+    """Read an index file; None if it is missing, damaged or outdated. `state` is the hash that an up-to-date file contains."""
     try:
         tensors, metadata = load_weights(path)
     except UserError:
@@ -120,9 +121,9 @@ def stored(path: Path, state: str) -> tuple[dict[str, Tensor], dict[str, Any]] |
 def build_index(
     model: LanguageMotion, spec: DatasetSpec, files: list[Path], partial: Path, state: str, options: InputOptions = AS_STATED
 ) -> tuple[dict[str, Tensor], list[Path]]:
-    """Build the tensors of an index, and the list of files to which `owners` refers.
+    """Build an index. Returns its tensors, and the list of files to which `owners` refers.
 
-    The state so far is saved to the file `partial` from time to time, so that an interrupted run can resume.
+    Intermediate results are saved to the file `partial` from time to time, so that an interrupted run can resume.
     """
     used: list[Path] = []
     faults: list[str] = []
@@ -172,7 +173,8 @@ def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], number: int) -> dict[str, Tensor]:
-    """The tensors of an index for motions with features (T, D). Their files are numbered from `number` upwards."""
+    """Embed motions, given as features (T, D). Returns the tensors of an index, in which `owners` numbers the motions from `number`
+    on."""
     stride = model.tokeniser.stride
     pieces = [
         (owner, start, min(spec.max_motion, len(motion) - start) // stride * stride)
@@ -191,7 +193,10 @@ def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], n
 
 
 def caption_of(file: Path) -> str:
-    """The first caption in the text file of a motion, in the same folder or in the sibling folder `texts`; "" if there is none."""
+    """Return the first caption in the text file of a motion; "" if there is none.
+
+    The text file is in the folder of the motion or in the sibling folder `texts`.
+    """
     for path in (file.with_suffix(".txt"), file.parent.parent / "texts" / f"{file.stem}.txt"):
         if path.is_file():
             return path.read_text(encoding="utf-8", errors="replace").strip().partition("\n")[0].partition("#")[0].strip()

@@ -1,4 +1,4 @@
-"""What scripts that generate motion do before they generate: check flags, and find and load models."""
+"""Preparation of scripts that generate motion: check flags, find models and load them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
 
 
 def note_causal_loops(model: TextToMotion) -> None:
-    """Print a note if all models have causal attention. A loop then ends without seeing its start."""
+    """Print a note if all models have causal attention. With causal attention, the end of a loop is generated without seeing its
+    start."""
     if model.filling is None and model.masked.config.attention != "full":
         note("no masked transformer with full attention (--fill_name): the end of a loop is generated without seeing its start")
 

@@ -27,7 +27,10 @@ PROGRESSIVE = re.compile(r"^(?:\w+ly\s+)?\w{2,}ing\b", re.IGNORECASE)
 
 
 def steps(prompt: str) -> list[str]:
-    """The steps of a prompt in the order in which they happen, each as a prompt. Other prompts are returned as one step."""
+    """Return the steps of a prompt, each as a prompt, in the order in which they happen.
+
+    A prompt that does not describe a sequence is returned as a single step.
+    """
     text = " ".join(prompt.split()).rstrip(".! ")
     pieces = (piece.strip(" ,;.") for piece in THEN.split(FIRST.sub("", text)))
     parts = [part for piece in pieces if piece for part in in_order(piece)]

@@ -50,7 +50,7 @@ def as_json(windows: Sequence[CaptionedWindow], subtitles: dict[Path, str]) -> s
 
 
 def _rounded(value: float) -> float | None:
-    """Round a number to four decimals; None for −∞ and NaN (an empty caption, or log-odds not computed), which JSON lacks."""
+    """Round a number to four decimals. Returns None for −∞ (empty caption) and NaN (not computed), which JSON cannot represent."""
     return round(value, 4) if math.isfinite(value) else None
 
 

@@ -1,7 +1,8 @@
 """The text-to-motion pipeline: prompts → condition → length → base codes → residual codes → motion.
 
 Input: B prompts, and optionally lengths (B,) in frames. Output: features (B, T, D) in the dataset's own units, zero beyond each
-motion's end, and lengths (B,) in frames. The motion of a prompt depends on the seed and its sample number, not on the batch.
+motion's end, and lengths (B,) in frames. A prompt's motion depends on the seed and the motion's sample number, not on the rest of
+the batch.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ class SamplingSettings:
         time_steps: number of sampling steps of the masked transformer.
         cond_scale, res_cond_scale: guidance scales of the base and the residual codes; 1: no guidance.
         temperature: sampling temperature; higher values give more varied motions.
-        topkr: fraction of the codes that are never sampled, the least likely ones; 0 to 1.
-        seed: random seed; with the sample number of a motion it determines the motion.
-        choice_temperature: scale of the Gumbel noise on the confidences that determine which tokens the masked transformer keeps
-            at each step; 0: the most confident tokens are kept.
+        topkr: fraction of the codes, from 0 to 1, that are never sampled; these are the least likely codes.
+        seed: random seed. The seed and the sample number of a motion determine the motion.
+        choice_temperature: initial scale of the Gumbel noise that is added to the log confidences. At each step, the masked
+            transformer keeps the tokens with the highest noisy confidences; 0: no noise.
         stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
         layered: generate two simultaneous actions ("walks while waving") separately and compose them, if the weights can fill gaps
             and one of the actions is a gesture.
@@ -67,14 +68,14 @@ class SamplingSettings:
     layered: bool = True
 
     def changed(self, flags: Any) -> SamplingSettings:
-        """A copy of these settings in which attributes of `flags` that are not None replace fields of the same name."""
+        """Return a copy of these settings. Attributes of `flags` that are not None replace the fields with the same name."""
         given = {field.name: getattr(flags, field.name, None) for field in fields(self)}
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The part of a condition that a model reads: indices of its columns (C,), and whether it reads the words."""
+    """The part of a condition that a model reads: column indices (C,), and whether the model reads the words."""
 
     columns: Tensor
     words: bool
@@ -95,9 +96,10 @@ class TextToMotion:
         masked: generates base codes.
         residual: generates the codes of the other layers; None: only the base layer is decoded.
         length: predicts lengths; None: lengths must be given.
-        filling: a second masked transformer with full attention, which sees both sides of a gap. If it is given, it generates base
-            codes when some of them are given.
-        reads: the part of the condition that a model ("masked", "filling", "residual" or "length") reads, if it does not read all.
+        filling: a second masked transformer with full attention, which sees both sides of a gap. It replaces `masked` whenever some
+            codes are given. None: `masked` is always used.
+        reads: maps a model ("masked", "filling", "residual" or "length") to the part of the condition that the model reads. Models
+            without an entry read the whole condition.
         precision: precision in which codes are sampled (`utils.runtime.autocast`). Everything else is computed in float32.
 
     Raises `UserError` if the parts do not fit together.
@@ -221,13 +223,13 @@ class TextToMotion:
         first_sample: int = 0,
         **changes: float,
     ) -> tuple[Tensor, Tensor]:
-        """Generate motions from prompts: features (B, T, D) and lengths (B,) in frames.
+        """Generate motions from prompts. Returns features (B, T, D) and lengths (B,) in frames.
 
         Args:
             prompts: B texts.
             lengths: (B,) in frames, rounded down to whole tokens; None: predicted.
-            sampling: None: the defaults for the weights (`self.sampling`).
-            first_sample: sample number of the first prompt; those of the other prompts follow.
+            sampling: sampling settings; None: the defaults for the weights (`self.sampling`).
+            first_sample: sample number of the first prompt; the other prompts get the next numbers.
             changes: fields of `sampling` to change, such as `seed=1`.
 
         Raises `UserError` for an empty prompt, or a length shorter than a token.
@@ -252,29 +254,33 @@ class TextToMotion:
         return features, torch.cat([frames for _, frames in results])
 
     def plan(self, prompt: str, sampling: SamplingSettings) -> list[list[str]]:
-        """The steps of a prompt. A step is a list: its text, then the texts of its two simultaneous actions if it has them."""
+        """Split a prompt into steps. Each step is a list of its text and, if it has two simultaneous actions, the texts of both
+        actions."""
         stepwise = sampling.stepwise and self.fills and self.length is not None
         return [self.with_actions(text, sampling) for text in (steps(prompt) if stepwise else [prompt])]
 
     def with_actions(self, text: str, sampling: SamplingSettings) -> list[str]:
-        """The text, followed by the texts of its two simultaneous actions if it has them and they can be composed."""
+        """Return the text and, if it describes two simultaneous actions that can be composed, the texts of both actions."""
         return layers(text) if sampling.layered and self.fills and self.tokeniser.config.dim == FEATURES else [text]
 
     @property
     def fills(self) -> bool:
-        """Whether base codes can be generated between and after given codes, by a model with full attention that was trained to
-        fill gaps."""
+        """Whether the model that generates base codes has full attention and was trained to fill gaps.
+
+        Only such a model can generate base codes between and after given codes.
+        """
         config = (self.filling or self.masked).config
         return config.attention == "full" and config.infill > 0
 
     def _in_steps(
         self, steps: list[list[Tensor]], lengths: Tensor | None, *, sampling: SamplingSettings, first_sample: int
     ) -> tuple[Tensor, Tensor]:
-        """Motions of B prompts of K steps each: features (B, T, D) and lengths (B,) in frames.
+        """Generate motions of B prompts with K steps each. Returns features (B, T, D) and lengths (B,) in frames.
 
-        `steps` are the conditions (B, …) of each step and of its actions (see `plan`).
+        `steps` contains the conditions (B, …) of each step and of its actions (see `plan`).
+
         Each step is generated with the last `CONTEXT` tokens before it as context. The predicted lengths of the steps are scaled to
-        the given total length. Without given lengths, their sum is limited to the longest motion that the model was trained on.
+        the given total length. If `lengths` is None, the sum of the predicted lengths is limited to the longest motion in training.
         """
         numbers = [first_sample + k * SAMPLES_PER_WINDOW for k in range(len(steps))]
         seed = {"seed": sampling.seed}
@@ -294,9 +300,9 @@ class TextToMotion:
         return pad_sequence(softened, batch_first=True), frames
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **sample: int) -> Tensor:
-        """Lengths (B,) in tokens, from `lengths` (B,) in frames or predicted from the condition.
+        """Convert `lengths` (B,) in frames to tokens. If `lengths` is None, predict lengths (B,) in tokens from the condition.
 
-        `sample` are the arguments `seed` and `first_sample` of `LengthPredictor.predict`.
+        `sample` contains the arguments `seed` and `first_sample` of `LengthPredictor.predict`.
         """
         if lengths is not None:
             if bool((lengths < self.tokeniser.stride).any()):  # on the CPU, because a check on the GPU would wait
@@ -307,7 +313,7 @@ class TextToMotion:
         return self.length.predict(self.part("length", condition), **sample)
 
     def part(self, model: str, condition: Tensor) -> Tensor:
-        """The part of the condition that `model` reads: "masked", "filling", "residual" or "length"."""
+        """Return the part of the condition that `model` ("masked", "filling", "residual" or "length") reads."""
         if model not in self.reads:
             return condition
         if condition.ndim == 3 and not self.reads[model].words:
@@ -330,11 +336,11 @@ class TextToMotion:
         Args:
             condition: text conditions of the B motions.
             tokens: (B,) lengths in tokens; codes after the end of a motion are −1.
-            given: (B, L, Q) codes that are kept in all layers, −1 where codes are generated; None: all are generated.
-            actions: text conditions of two simultaneous actions. Their motions are generated too, and composed if one of them is a
-                gesture.
-            sampling: None: the defaults for the weights (`self.sampling`).
-            first_sample: sample number of the first motion; those of the other motions follow.
+            given: (B, L, Q) codes that are kept in all layers, −1 where codes are to be generated. None: all codes are generated.
+            actions: text conditions of two simultaneous actions. The motions of both actions are generated too, and composed if one
+                action is a gesture.
+            sampling: sampling settings; None: the defaults for the weights (`self.sampling`).
+            first_sample: sample number of the first motion; the other motions get the next numbers.
         """
         sampling = sampling or self.sampling
         codes, *parts = [
@@ -350,7 +356,7 @@ class TextToMotion:
         return torch.where(layered[:, None, None], encoded.masked_fill(codes < 0, -1), codes)
 
     def _draw(self, condition: Tensor, tokens: Tensor, given: Tensor | None, s: SamplingSettings, first_sample: int) -> Tensor:
-        """The codes of `draw` for one text per motion."""
+        """Like `draw`, but for one text per motion, without composing actions."""
         draw = {"temperature": s.temperature, "topkr": s.topkr, "seed": s.seed, "first_sample": first_sample}
         steps = {"time_steps": s.time_steps, "choice_temperature": s.choice_temperature}
         base = None if given is None else given[..., 0]
@@ -375,7 +381,7 @@ class TextToMotion:
 
 
 def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
-    """The text encoders with which a model was trained, from its metadata."""
+    """Return the text encoders that a model was trained with, read from the model's metadata."""
     lamp = (metadata.get("lamp_name") or "", bool(metadata.get("no_query")), "")
     bert = ("", False, metadata.get("bert") or "")
     settings = {"lamp": lamp, "sentence": bert, "words": bert}
@@ -390,7 +396,10 @@ def needed_encoders(models: Iterable[tuple[EncoderKey, ...]]) -> list[EncoderKey
 
 
 def reading(keys: Sequence[EncoderKey], encoders: dict[EncoderKey, Conditioner], device: torch.device) -> Reading:
-    """The part of the concatenated conditions of all `encoders` that a model trained with the encoders `keys` reads."""
+    """Return the part of a condition that a model reads.
+
+    The condition concatenates the outputs of all `encoders`. The model was trained with the encoders `keys`.
+    """
     starts = dict(zip(encoders, accumulate((encoder.dim for encoder in encoders.values()), initial=0)))
     used = [key if key in encoders else ("words", *key[1:]) for key in keys]
     columns = [column for key in used for column in range(starts[key], starts[key] + encoders[key].dim)]

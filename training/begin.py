@@ -26,13 +26,13 @@ def init_weights(name: str, checkpoints_dir: str | Path, dataset_name: str) -> P
 
 
 def check_same(flag: str, source: Mapping[str, Any], target: Mapping[str, Any], free: Container[str] = ()) -> None:
-    """Raise `UserError`, naming `flag`, if a size of the source differs from the target's, except for the names in `free`."""
+    """Raise `UserError`, naming `flag`, if a size of the source differs from the target's. Sizes named in `free` may differ."""
     for size, value in target.items():
         if size not in free and source.get(size) != value:
             raise UserError(f"{flag}: {size} is {source.get(size)} there and {value} in this run; use the same flags for both runs")
 
 
 def start_from_(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load into the model the state dict that was read from `path`, and print a message."""
+    """Load a state dict, which was read from `path`, into the model and print a message."""
     model.load_state_dict(dict(state))
     print(f"starts with the weights of {path}")

@@ -18,7 +18,7 @@ from torch.utils.tensorboard.summary import image, scalar, text
 class Board:
     """An events file in `folder`. After the first failed write, such as on a full disk, a note is printed and logging stops.
 
-    TensorBoard's own writer runs in a thread, so its failures would surface later and elsewhere.
+    TensorBoard's own writer runs in a thread, so it would raise errors later and outside the logging call.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:

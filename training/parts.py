@@ -31,7 +31,10 @@ Best = tuple[str, str]  # name of the metric that selects the best weights, and 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation that runs every `epochs` epochs and at the end. `score(model)` returns metrics; `best` selects the weights."""
+    """An evaluation that runs every `epochs` epochs and at the end of training.
+
+    `score(model)` returns metrics. `best` names the metric that selects the best weights, and "min" or "max".
+    """
 
     score: Callable[[nn.Module], Metrics]
     best: Best
@@ -39,7 +42,10 @@ class Evaluation:
 
 
 def learning_rate(step: int, total_steps: int, config: Training, minutes: float = 0.0) -> float:
-    """The learning rate of update `step` (from 0): linear warm-up to `lr`, then milestones, cosine decay to `min_lr`, or constant.
+    """Return the learning rate of update `step`, counted from 0.
+
+    The rate rises linearly to `lr` during the warm-up. It then drops at milestones, decays to `min_lr` along a cosine, or stays
+    constant, as `config.schedule` says.
 
     Cosine decay ends at the last step or after --max_minutes, whichever comes first; `minutes` is the time since the start.
     """
@@ -115,7 +121,7 @@ class WeightAverage:
 class Prefetcher:
     """Prepares the next batches in background threads during training, and copies them to the device.
 
-    One batch is prepared ahead on a CPU, whose cores are busy with training, and `AHEAD` batches on a GPU.
+    On a GPU, `AHEAD` batches are prepared in advance; on a CPU, whose cores are busy with training, one batch.
 
     `make(index)` must be a pure function. Its exceptions are raised by `get`.
     """
@@ -129,7 +135,7 @@ class Prefetcher:
         self.pending: dict[int, Future[Batch]] = {}
 
     def get(self, index: int, end: int) -> Batch:
-        """Batch `index` on the device. The batches that follow it, before `end`, are then prepared in the background."""
+        """Return batch `index` on the device. The next batches, up to batch `end` (exclusive), are prepared in the background."""
         for number in range(index, min(index + self.ahead + 1, end)):
             if number not in self.pending:
                 self.pending[number] = self.threads.submit(self._host_batch, number)
@@ -151,7 +157,7 @@ class Prefetcher:
 
 
 class StopSignal:
-    """A context in which the first SIGINT or SIGTERM is only recorded (`number`); the second one has its normal effect."""
+    """A context that only records the first SIGINT or SIGTERM, as `number`. A second signal has its normal effect."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -176,7 +182,7 @@ def shortened(text: str, limit: int = 160) -> str:
 
 
 def peak_memory() -> float:
-    """Peak memory of this process in GB: GPU memory if it uses a GPU, else main memory."""
+    """Peak memory of this process in GB: GPU memory if the process uses a GPU, otherwise main memory."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 1e9
     with suppress(ImportError):  # on Windows
@@ -207,7 +213,7 @@ class Reporter:
             self.board.close()
 
     def start_clock(self, step: int) -> None:
-        """Start measuring the time per step, at this step."""
+        """Start measuring the time per step, from step `step` on."""
         self.since, self.since_step = time.monotonic(), step
 
     def say(self, line: str) -> None:
@@ -229,7 +235,7 @@ class Reporter:
         return "  ".join(f"{name} {value}" for name, value in shown.items())
 
     def step_line(self, values: dict[str, float], step: int, epoch: int, utilisation: Utilisation) -> None:
-        """Report one log step: step, epoch, each named value, speed, peak memory, on a GPU its utilisation (MFU), and time left."""
+        """Report one log step: step, epoch, each named value, speed, peak memory, GPU utilisation (MFU) if known, and time left."""
         seconds = max(1e-9, (time.monotonic() - self.since) / max(1, step - self.since_step))
         left = timedelta(seconds=round(seconds * (self.total_steps - step)))
         text = self.values("train", values, step)

@@ -3,7 +3,7 @@
 A stage provides a model with `loss(batch) → (loss, logs)`, batches as a pure function of their index, and optionally a validation
 function and a costlier evaluation, such as FID of generated motion. The trainer handles precision, gradient accumulation and
 clipping, weight averaging, the learning rate, logs, checkpoints, resuming and multiple processes. A batch depends only on its
-index, and all other state is in one resume file, so a resumed run gives bit for bit the results of an uninterrupted one.
+index, and all other state is in one resume file, so a resumed run reproduces an uninterrupted run bit for bit.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Batches(Protocol):
     steps_per_epoch: int
 
     def batch(self, index: int) -> Batch:
-        """Batch number `index`, any number from 0 on; a pure function."""
+        """Return batch `index` (0, 1, 2, …). The result depends only on `index` and the rank."""
 
 
 class Trainer:
@@ -81,10 +81,11 @@ class Trainer:
     `model.loss(batch)` returns the loss and a dict of detached scalars, with the same names at every step. `validate(model)`
     returns named metrics, and optionally texts and images to log. It is called without gradient, in fp32 and eval mode, with the
     averaged weights. `best` names the metric that selects the best weights, and "min" or "max". `evaluation` is a second
-    validation, run every few epochs, that keeps its own best weights; it is called in every process, so that processes can share
-    the work. `model_metadata` (kind, config, dataset_name) is stored in every weights file.
+    validation. It runs every few epochs, selects best weights by its own metric, and is called in every process, so that the
+    processes can share the work. `model_metadata` (kind, config, dataset_name) is stored in every weights file.
 
-    Raises `UserError` if the run exists (without --is_continue) or does not exist (with it), and for invalid settings.
+    Raises `UserError` for invalid settings, if the run exists and --is_continue is not set, and if --is_continue is set and the run
+    does not exist.
     """
 
     def __init__(
@@ -197,7 +198,7 @@ class Trainer:
         return reason
 
     def _update(self) -> None:
-        """One update of the weights, from the mean gradient of `accumulate` batches."""
+        """Update the weights once, with the mean gradient of `accumulate` batches."""
         config = self.config
         minutes = self._minutes() if self.processes.world == 1 else 0  # all processes need the same rate
         for group in self.optimizer.param_groups:
@@ -284,7 +285,7 @@ class Trainer:
         self._save_resume()
 
     def _save_resume(self) -> None:
-        """Save everything that is needed to continue bit for bit."""
+        """Save everything that is needed to resume the run bit for bit."""
         random = self.processes.gather(random_states())
         if not self.processes.main:
             return
@@ -296,7 +297,7 @@ class Trainer:
         save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step, **(extra or {})})
 
     def _begin_files(self) -> None:
-        """Write the flags and, in a new run, a resume file at step 0, so that the run can be resumed from any point."""
+        """Write the flags and, in a new run, a resume file at step 0. A run that is interrupted early can then be resumed."""
         if not self.random and self.processes.main:
             for path in (self.folder.resume, previous(self.folder.resume)):
                 path.unlink(missing_ok=True)  # left by a run without a saved update
@@ -351,7 +352,7 @@ class Trainer:
     def _reason_to_stop(self) -> int:
         """The reason for stopping: 0 (none), DEADLINE, or a signal's number, which takes precedence.
 
-        All processes stop at the same step, the one after a signal reached one of them.
+        All processes stop at the same step: with several processes, one step after any of them received a signal.
         """
         return self.agreement.largest(self.stop.number or (DEADLINE if 0 < self.config.max_minutes < self._minutes() else 0))
 

@@ -40,7 +40,7 @@ class Limits:
 
 
 def read_members(path: Path, wanted: Callable[[str], bool], limits: Limits = Limits()) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and content of each file in a .zip or .tar archive (compressed or not) for whose name `wanted` returns True.
+    """Yield the name and content of each file in a .zip or .tar archive (compressed or not) if `wanted` accepts the name.
 
     Raises `UserError` for an archive that is damaged, encrypted, exceeds the limits, or contains links or devices.
     """

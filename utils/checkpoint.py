@@ -6,7 +6,7 @@ The checkpoint folder `<checkpoints_dir>/<dataset_name>/<name>/` contains:
     meta/{mean,std}.npy       statistics of the features
     model/<tag>.safetensors   weights, with config, training step and git revision as metadata
     model/resume.pt           complete training state, from which a run resumes exactly
-    model/resume.previous.pt  the resume file saved before it
+    model/resume.previous.pt  the previous resume file
     eval/                     results of evaluations
 """
 
@@ -101,7 +101,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
 def load_weights(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file written by `save_weights`: (tensors on the CPU, metadata). Tensors stored in 8 bits are converted to float32.
 
-    With `raw`, they are returned as stored: int8 tensors and their scales.
+    With `raw`, 8-bit tensors are returned as stored: int8 tensors and their scales.
 
     Raises `UserError` for a missing or damaged file.
     """
@@ -247,7 +247,7 @@ def load_own_state(model: nn.Module, state: dict[str, Tensor], source: str | Pat
 
 
 def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
-    """Hash of the model's weights, without its frozen networks, and of further arrays."""
+    """Hash of the model's weights and of `arrays`. Frozen networks are left out."""
     digest = hashlib.sha256()
     for array in (*arrays, *(value.cpu().contiguous().numpy() for value in own_state(model).values())):
         digest.update(array.tobytes())
@@ -318,7 +318,8 @@ class CheckpointFolder:
 def find_weights(path: str | Path, tag: str | None = None) -> Path:
     """The weights file at `path`, or in the checkpoint folder `path`. Raises `UserError` if there is none.
 
-    In a folder, this is `model/<tag>`; without a tag, the best weights (`BEST_METRICS`), else the latest.
+    In a checkpoint folder, the file is `model/<tag>`. Without a tag, it contains the best weights (`BEST_METRICS`), or else the
+    latest.
     """
     path = Path(path)
     if path.is_file() and path.suffix in SUFFIXES:

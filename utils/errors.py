@@ -114,7 +114,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that reports an invalid flag on one line and exits with code 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Print an error in the command line and exit with code 2."""
+        """Print an error about the command line and exit with code 2."""
         fail(f"{message}; --help lists the flags")
 
 

@@ -102,7 +102,8 @@ def preserved_random_states() -> Iterator[None]:
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager:
-    """An autocast context for `--precision`: bf16 for "bf16", and for "auto" on a device with native bf16 support; else fp32."""
+    """An autocast context for `--precision`: bf16 if `precision` is "bf16", or if it is "auto" and the device supports bf16
+    natively; otherwise fp32."""
     if precision == "bf16" or (precision == "auto" and has_bf16_units(device)):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
@@ -150,10 +151,10 @@ class Distributed:
 
     @contextmanager
     def first_on_node(self) -> Iterator[None]:
-        """A context whose body runs in the first process of each machine before it runs in the others, which can then read its
-        results from caches.
+        """A context whose body runs first in one process of each machine, then in the other processes. The other processes can then
+        read the results from caches.
 
-        If the body fails in the first process, the others still run it, so that they fail with the same message.
+        If the body fails in the first process, the other processes still run the body, so that they fail with the same message.
         """
         if self.local_rank > 0:
             self.wait()
@@ -198,10 +199,10 @@ class Distributed:
 
 
 class Agreement:
-    """The maximum of a number over all processes, once per step and available one step later.
+    """Computes the maximum of a number over all processes, once per step. The result is available one step later.
 
-    It is reduced on the CPU while the next step runs, so that no process waits for a GPU. All processes must create an instance and
-    make the same calls, inside `Distributed.group`.
+    The maximum is reduced on the CPU while the next step runs, so that no process waits for a GPU. All processes must create an
+    instance and make the same calls, inside `Distributed.group`.
     """
 
     def __init__(self, processes: Distributed) -> None:
@@ -209,7 +210,7 @@ class Agreement:
         self.pending: tuple[Tensor, dist.Work] | None = None
 
     def largest(self, number: int) -> int:
-        """The maximum of the previous step's numbers, 0 at the first step; with one process, `number`."""
+        """Return the maximum of the previous step's numbers; 0 at the first step. With only one process, return `number`."""
         if self.group is None:
             return number
         value, previous = torch.tensor(number), self.close()

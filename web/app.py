@@ -119,9 +119,11 @@ class Studio:
 
     @show_errors
     def similar(self, number: int, query: str, session: Session) -> tuple[list[list[str]], str]:
-        """Search for motions that match the query or, if it is empty, that are similar to the selected motion.
+        """Search for motions that match the query. If the query is empty, search for motions that are similar to the selected
+        motion.
 
-        Searches the library, or without one the motions of the session. Returns a table and the HTML of the viewers.
+        The search covers the library or, if there is no library, the motions of the session. Returns a table and the HTML of the
+        viewers.
         """
         target = query.strip() or session.entry(number).motion
         with tempfile.TemporaryDirectory() as folder:
@@ -140,7 +142,7 @@ class Studio:
 
     @show_errors
     def download(self, number: int, formats: list[str], session: Session) -> str:
-        """The path of a .zip file with the selected motion in these formats and `prompts.json`."""
+        """Return the path of a .zip file that contains the selected motion in the given formats, and `prompts.json`."""
         return zip_files(self.lamp, session.entry(number), formats)
 
     @show_errors
@@ -170,7 +172,7 @@ class Studio:
 
 
 def numbered(sample: Sample, number: int, known: dict | None) -> Sample:
-    """The sample as number `number` of its prompt, with the result of `Lamp.known` as a dict, or None."""
+    """Return the sample as motion `number` of its prompt. `known` is the result of `Lamp.known` as a dict, or None."""
     return Sample(sample.motion, 0, number, number, known, sample.cycles)
 
 
@@ -187,7 +189,7 @@ def section_values(motion: Motion | None) -> tuple[gr.Number, gr.Number, list[fl
 
 
 def build(lamp: Lamp, library: str = "") -> gr.Blocks:
-    """Create the page. `library` is the folder that the search covers; "": the motions of the session."""
+    """Create the page. `library` is the folder to search; "": search the motions of the session."""
     studio = Studio(lamp, library)
     with gr.Blocks(title="LaMP studio", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         session = gr.State(Session())

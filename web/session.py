@@ -56,7 +56,7 @@ class Session:
 
     Attributes:
         steps: the entries that each action created, the oldest action first.
-        undone: steps that can be redone, the one undone last at the end.
+        undone: undone steps that can be redone, in the order in which they were undone.
         total: number of entries created so far, including dropped and undone ones.
     """
 
@@ -94,7 +94,10 @@ class Session:
 
 
 def zip_files(lamp: Lamp, entry: Entry, formats: Sequence[str]) -> str:
-    """Write a .zip file with the motion in these formats and `prompts.json` to a new temporary folder. Returns its path."""
+    """Write a .zip file to a new temporary folder and return its path.
+
+    The .zip file contains the motion in the given formats, and `prompts.json`.
+    """
     if not formats or not set(formats) <= set(FORMATS):
         raise UserError(f"formats: choose from {', '.join(FORMATS)}")
     made_by = provenance(entry.action, lamp.loader.device, lamp.generator.sources if entry.action.kind != "upload" else ())

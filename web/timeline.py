@@ -21,7 +21,8 @@ MARKUP = (
 
 
 def timeline(**options: Any) -> gr.HTML:
-    """Create the timeline. Its value has the form of `middle_section`; its `input` event fires while a visitor drags.
+    """Create the timeline. Its value has the same form as the result of `middle_section`; its `input` event fires while a visitor
+    drags.
 
     `options` are passed to `gr.HTML`.
     """
