@@ -165,7 +165,7 @@ def mops(body: Body) -> list[Span]:
 def dribbles(body: Body, side: int) -> list[Span]:
     """Dribbling: one hand below the shoulder beats up and down, clearly more often than the other hand.
 
-    At least five reversals of direction, at 1.5 to 9 per second.
+    The hand must reverse its direction at least five times, at a rate of 1.5 to 9 reversals per second.
     """
     height = smooth(body.reach[:, side, 1], 0.7)
     low = (height < -0.05) & (body.reach[:, side, 2] > -0.1)
