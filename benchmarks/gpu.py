@@ -83,7 +83,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def seconds(self, work: Callable[[], Any], limit: float, times: int = STEPS) -> float:
-        """Return the median seconds per call of `work`, over up to `times` calls after a warm-up; stops after about `limit` seconds."""
+        """Median seconds per call of `work`, over up to `times` calls after a warm-up; stops after about `limit` seconds."""
         began, durations = time.perf_counter(), []
         for number in range(2 if self.tiny else WARM_UP + times):
             self.wait()

@@ -1,9 +1,9 @@
 """Retrieval with LaMP on `open`: `python -m benchmarks.open_retrieval --name lamp`.
 
-Prints R@k among all clips and in batches of 32, for the split `test` and for `test_unseen`, whose combinations of action and mood are
-not in the training data. Clips of CMU, which have human captions, are also measured separately. The names of clips of
-Bandai-Namco's second dataset contain their action and mood. For these clips, prints how often the best-matching caption belongs to
-a clip with the same action, the same mood, or both. Ties are averaged.
+Prints R@k among all clips and in batches of 32, for the splits `test` and `test_unseen`. The training data do not contain the
+combinations of action and mood of `test_unseen`. Clips of CMU, which have human captions, are also measured separately. The names
+of clips of Bandai-Namco's second dataset contain their action and mood. For these clips, prints how often the best-matching caption
+belongs to a clip with the same action, the same mood, or both. Ties are averaged.
 """
 
 from __future__ import annotations

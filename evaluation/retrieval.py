@@ -1,8 +1,8 @@
 """Text-to-motion and motion-to-text retrieval with LaMP, over the clips of a split.
 
-A gallery pairs each clip with one of its captions: by default the first, as in TMR. Clips that exceed the maximum length are cropped
-at the end. A section with a time-tagged caption is a separate clip. LaMP computes the scores. Protocols that compare texts use a
-frozen sentence encoder.
+A gallery pairs each clip with one of its captions: by default the first, as in TMR. Long clips are cropped to the maximum length,
+from their first frame. A section with a time-tagged caption is a separate clip. LaMP computes the scores. Protocols that compare
+texts use a frozen sentence encoder.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def steps(body: Body, span: Span) -> int:
 def goes(body: Body, low: float, high: float, toward: tuple[float, float] | None = None, within: float = 45.0) -> list[Span]:
     """Spans in which the person steps in upright posture at a speed from `low` to `high` m/s.
 
-    `toward` is a direction (left, forward) in body axes. If it is given, the person must travel within `within` degrees of `toward`.
+    `toward` is a direction (left, forward) in body axes. If given, the person must travel within `within` degrees of `toward`.
     """
     pace = smooth(body.speed, 6)
     mask = (pace > min(low, WALK)) & (body.height[:, PELVIS] > 0.75 * body.leg) & (body.trunk < 50)

@@ -74,7 +74,7 @@ def gets_up(body: Body) -> list[Span]:
 
 
 def dips(body: Body, depth: float, limit: float = 6.0) -> list[Span]:
-    """Dips: an upright person lowers the pelvis to below `depth` times its standing height and rises again within `limit` seconds."""
+    """An upright person lowers the pelvis to below `depth` times its standing height and rises again within `limit` seconds."""
     low = runs(body.height[:, PELVIS] < depth * body.leg, 0.1, 0.3)
     spans = []
     for span in low:

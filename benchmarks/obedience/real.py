@@ -61,7 +61,7 @@ def on_the_floor(joints: np.ndarray) -> np.ndarray:
 
 
 def related(names: frozenset[str]) -> set[str]:
-    """The judges that may accept a clip with the actions `names`: `names`, and judges of the same actions with or without a side."""
+    """Judges that may accept a clip with the actions `names`: `names`, and judges of the same actions with or without a side."""
     result = set(names)
     for name in names:
         plain = name.removesuffix(" left").removesuffix(" right")

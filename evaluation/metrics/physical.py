@@ -1,7 +1,8 @@
 """Physical metrics: foot sliding, floating, jerk, floor penetration, bone lengths; heights of the feet and error of the path.
 
-Joints are (B, T, J, 3) in metres, Y up, with the floor at 0; `lengths` (B,) are in frames, by default T. Every metric has
-shape (B,), one value per clip. It is NaN for a clip in which no frame can be measured. Real motion does not score 0, so compare with the values of real clips.
+Joints are (B, T, J, 3) in metres, Y up, with the floor at 0; `lengths` (B,) are in frames, by default T. Every metric has shape
+(B,), one value per clip. It is NaN for a clip in which no frame can be measured. Real motion does not score 0, so compare with the
+values of real clips.
 """
 
 from __future__ import annotations
