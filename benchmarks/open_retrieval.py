@@ -35,7 +35,7 @@ PROTOCOLS = ("all", "batches")
 
 
 def action_and_mood(name: str) -> tuple[str, str] | None:
-    """Return action and mood from the name of a Bandai-Namco clip, left and right swapped if it is mirrored; else None."""
+    """Return action and mood from the name of a Bandai-Namco clip; None for other clips. Mirrored clips swap left and right."""
     if not (match := NAME.match(name)):
         return None
     mirrored, _, content, style = match.groups()

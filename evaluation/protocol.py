@@ -92,7 +92,7 @@ class SplitEvaluation:
         self.passes: dict[int, Pass] = {}
 
     def real(self, repeat: int) -> Pass:
-        """Return the pass with the index `repeat` over the real motions."""
+        """Return the pass over real motion for repeat `repeat`. Each repeat has different random draws."""
         if repeat not in self.passes:
             self.passes[repeat] = self._pass(repeat, lambda features, lengths, captions: features)
         return self.passes[repeat]

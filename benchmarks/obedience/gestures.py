@@ -76,7 +76,7 @@ def kicks(body: Body, side: int, minimum: float = 0.5) -> list[Span]:
 
 
 def kicks_a_ball(body: Body, side: int) -> list[Span]:
-    """Kicking a ball: a foot swings forward much faster than in a step, to about half a metre in front and 0.3 m high."""
+    """Kicking a ball: a foot swings forward much faster than in a step, to about 0.5 m in front of the pelvis and 0.3 m high."""
     foot = smooth(body.local[:, ANKLES[side], 2], 0.5)
     spans = []
     for span in runs(rate(foot) > 4.5, 0.0, 0.1):

@@ -158,7 +158,7 @@ def hops(body: Body) -> list[Span]:
 
 
 def jumping_jacks(body: Body) -> list[Span]:
-    """Jumping jacks: feet apart with arms up; less than a second before and after, feet together with arms down. One span each."""
+    """Jumping jacks: feet apart with arms up; within a second before and after, feet together with arms down. One span per jack."""
     apart = smooth(length(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)
     arms = smooth(body.reach[..., 1].mean(1), 1)
     open_ = runs((apart > 0.4) & (arms > -0.1), 0.1, 0.1)

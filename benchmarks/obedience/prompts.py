@@ -187,7 +187,7 @@ COUNTS = combined(
 def with_splits() -> tuple[Prompt, ...]:
     """Return all prompts, sorted by split.
 
-    One prompt of each pair is in val, the other in test. The template is alternately the prompt in val and the prompt in test.
+    One prompt of each pair is in val, the other in test. Templates are alternately in val and in test.
     """
     prompts = []
     for number, (template, paraphrase) in enumerate(PAIRS):

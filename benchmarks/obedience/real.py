@@ -3,7 +3,7 @@
 real.csv lists sections of captures that were inspected on contact sheets. For each section it names the actions that are shown, and
 further actions that may be visible ("*": any action; such a section is not used as a negative example). The judges should accept at
 least 95 % of the clips that show their action, and at most 5 % of the clips that do not. For each action with five or more clips,
-they should accept at least 80 % of these clips.
+they should accept at least 80 % of the clips that show the action.
 
 A clip `source/name` is read from `DIR/source/name.npy` (raw joints, 20 fps), from a dataset's `new_joints/source_name.npy`, or, for
 Bandai-Namco, from `new_joints/name.npy`. Missing clips are counted and skipped.

@@ -69,8 +69,8 @@ def rank(scores: Tensor, correct: Tensor | None = None) -> Ranks:
 def hits(ranks: Ranks, k: int) -> Tensor:
     """Probability (..., N) that a correct candidate is among the first k, with ties in random order.
 
-    Let n = k − better be the number of tied candidates among the first k, t the number of tied candidates, and c the number of
-    correct ones among these t. Then all n are wrong with probability (t − c)/t · (t − c − 1)/(t − 1) ··· (n factors).
+    Let n = k − better be the number of tied candidates among the first k, t the number of all tied candidates, and c the number of
+    correct tied candidates. Then all n candidates are wrong with probability (t − c)/t · (t − c − 1)/(t − 1) ··· (n factors).
     """
     slots = k - ranks.better
     missed = torch.ones_like(slots, dtype=torch.float64)

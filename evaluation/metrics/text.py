@@ -1,8 +1,8 @@
 """Caption metrics: BLEU, ROUGE-L and CIDEr-D, with the conventions of COCO's caption evaluation, which publications use.
 
 N captions are scored against N lists of references. Both are plain strings; `words` converts them to lower case and removes
-punctuation. Results are for the whole corpus, × 100. A caption without words, or too short for an n-gram, scores 0. BERTScore is in
-`evaluation/metrics/bertscore.py`.
+punctuation. Scores are for the whole corpus, multiplied by 100. A caption without words, or too short for an n-gram, scores 0.
+BERTScore is in `evaluation/metrics/bertscore.py`.
 
 METEOR is not included: publications use version 1.5, which needs Java, and no maintained Python package includes WordNet.
 """
@@ -47,7 +47,8 @@ def words(caption: str) -> list[str]:
 
 
 def check_captions(candidates: Captions, references: References) -> None:
-    """Raise `UserError` if there are no captions, if captions and lists of references differ in number, or if a clip has none."""
+    """Raise `UserError` if there are no captions, if captions and lists of references differ in number, or if such a list is
+    empty."""
     if isinstance(candidates, str) or not len(candidates):
         raise UserError("captions: none to score; give a list of captions, one for each clip")
     if len(candidates) != len(references):

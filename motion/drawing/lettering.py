@@ -39,7 +39,7 @@ def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np
 
 
 def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
-    """The lines of a text in font size `size`, split into the smallest number of pages with about the same number of lines."""
+    """Split a text in font size `size` into lines, and the lines into as few pages as possible, with similar numbers of lines."""
     lines = wrap(text, font(size, text), width - 2 * margin(size))
     limit = max(1, int((height - 2 * margin(size) - 1) / (LINE * size)))  # lines that fit on a page
     per_page = ceil(len(lines) / ceil(len(lines) / limit))

@@ -138,7 +138,7 @@ def sheet(motions: Motions, fps: float = 20, columns: int = 8) -> np.ndarray:
 
 
 def key_moments(joints: np.ndarray, count: int) -> list[int]:
-    """Indices of `count` frames of joints (T, J, 3), in order: the first, the last, and frames with the most different poses.
+    """Indices of `count` frames of joints (T, J, 3), in order: the first, the last, and those of farthest-point selection.
 
     Poses are compared relative to their position on the floor; the time between them has a small weight. Short motions repeat
     frames.

@@ -197,7 +197,8 @@ class Scene:
     def far_to_near(self, middles: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
         """Order in which to paint limbs, from their middles (N, 2) in pixels and nearness (N,); the trunk is one part.
 
-        Each limb is compared with the trunk limb that is nearest in the picture. A limb behind it is painted before the trunk.
+        Each limb is compared with the trunk limb that is nearest in the picture. Limbs behind this trunk limb are painted before
+        the trunk, other limbs after the trunk.
         """
         apart = np.linalg.norm(middles[self.outer, None] - middles[self.trunk], axis=-1)
         in_front = nearness[self.outer] > nearness[self.trunk[apart.argmin(axis=1)]]

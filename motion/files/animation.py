@@ -134,7 +134,7 @@ def animate(joints: ndarray, fps: float, options: RigOptions) -> Animation:
 
 
 def frame_times(frames: int, fps: float, target: float) -> ndarray:
-    """Return the fractional frame indices that convert a motion of `frames` frames from `fps` to the frame rate `target`.
+    """Return the fractional frame indices at which to sample `frames` frames at `fps`, to get the frame rate `target`.
 
     Raises `UserError` for an invalid rate.
     """

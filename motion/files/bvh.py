@@ -283,8 +283,8 @@ def write_bvh(
 ) -> None:
     """Write a motion as BVH: 6 channels for the root, 3 for every other joint, an End Site on each leaf.
 
-    A BVH file lists joints depth first, so `read_bvh` may return them in another order. An End Site extends a leaf bone, so that
-    viewers draw hands: by a tenth of the bone's length if the bone's name ends in "_End", else by half of the length.
+    A BVH file lists joints depth first, so `read_bvh` may return them in another order. An End Site extends each leaf
+    bone, so that viewers draw hands. It is half as long as the bone, or a tenth as long if the bone's name ends in "_End".
 
     Args:
         names: J joint names without spaces.

@@ -179,7 +179,7 @@ def material(part: str) -> dict:
 
 
 def add_bones(file: Gltf, animation: Animation) -> None:
-    """Add the bones as nodes, in the same order, and the skin that binds the body to the bones."""
+    """Add one node per bone, in the order of the bones, and the skin that binds the body to the bones."""
     first = len(file.json["nodes"])
     for bone, (name, offset) in enumerate(zip(animation.names, animation.offsets.tolist())):
         children = [first + child for child, parent in enumerate(animation.parents) if parent == bone]
@@ -192,7 +192,7 @@ def add_bones(file: Gltf, animation: Animation) -> None:
 
 
 def add_animation(file: Gltf, animation: Animation, name: str) -> None:
-    """Add the motion: rotations of all bones, and translations of the first bone and of hips that follow a root bone."""
+    """Add the motion: rotations of all bones and translations of the first bone. With a root bone, the hips move too."""
     frames, bones = len(animation.root), len(animation.names)
     first = len(file.json["nodes"]) - bones
     seconds = np.arange(frames) / animation.fps

@@ -86,7 +86,7 @@ MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
 
 
 def all_maps() -> dict[str, tuple[JointSource, ...]]:
-    """All joint maps by title, in the order in which they are tried: KIT's first, because KIT's files also fit others."""
+    """All joint maps by title, in the order in which they are tried: KIT's first, because KIT's files also fit other maps."""
     written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # names in files of this project
     return dict([*written[:3], *JOINT_MAPS.items(), *written[3:], *MORE_MAPS.items()])
 
@@ -126,7 +126,7 @@ def joints_of(joint_map: Sequence[JointSource]) -> list[str]:
 
 
 def read_map(path: str | Path) -> tuple[JointSource, ...]:
-    """Read a joint map from a JSON file. It maps Mixamo's 22 names to joints of the motion, or to several joints with weights.
+    """Read a joint map from a JSON file. It maps each of Mixamo's 22 names to a joint of the motion, or to weighted joints.
 
     Raises `UserError` for a file that cannot be read, for missing or unknown names, and for weights that do not sum to 1.
     """

@@ -1,8 +1,9 @@
 """Reading of motion files: one entry point for all formats, with options for what a file does not state.
 
 Formats: .npy and .npz (arrays.py), .bvh, .amc with its .asf, .glb and .gltf. Every motion is converted to joints (T, 22 or 21, 3)
-in metres, Y up, at its own frame rate. The reader of each format returns a `Raw`: joints in the file's own unit and axes, and the
-unit and axes if the file states them. Options override these. A missing unit or up axis is estimated from the body.
+in metres, Y up, at its own frame rate. The reader of each format returns a `Raw`: joints in the file's own unit and axes, with
+the unit and up axis if the file states them. Options override what the file states. A missing unit or up axis is estimated from
+the body.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class BodyModel:
 def uniform_body(offsets: np.ndarray | None = None) -> BodyModel:
     """A body model with the T-pose of the uniform skeleton, the pelvis at the origin; used where there is no SMPL model.
 
-    `offsets` (22, 3) are those of joints from their parents; default: HumanML3D's.
+    `offsets` (22, 3) are the vectors from parents to joints; default: HumanML3D's.
     """
     offsets = torch.from_numpy(standard_rest(HUMANML3D) if offsets is None else offsets).float()
     return fixed_body(torch.tensor(HUMANML3D.paths)[:, 1:] @ offsets[1:])
@@ -95,8 +95,8 @@ def is_amass(path: Path) -> bool:
 def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
     """Read an SMPL motion as joints in metres, Y up. `smpl` is the body model: a file, or a folder with one model per gender.
 
-    Without `smpl`, the body has the rest joints in the file. Only files of this project have them; other files use the T-pose of
-    the uniform skeleton. Gender, shape and frame rate may be missing. Raises `UserError` for a damaged file.
+    Without `smpl`, the rest pose is the array `rest_joints` of the file if it exists, else the T-pose of the uniform skeleton.
+    Gender, shape and frame rate may be missing. Raises `UserError` for a damaged file.
     """
     arrays = read_npz(path, ("poses", "trans", "betas", "gender", REST, *RATES))
     poses = leading(path, "poses", arrays["poses"], (None,), 3 * NUM_JOINTS)
