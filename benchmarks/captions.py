@@ -47,13 +47,13 @@ def action(caption: str) -> str:
 
 
 def side(caption: str) -> tuple[str, ...]:
-    """The sides that the caption names: only ("both",) if it names both."""
+    """The sides that the caption names; ("both",) if it names both sides."""
     sides = tuple(name for name, words in SIDES.items() if re.search(words, caption))
     return ("both",) if "both" in sides else sides
 
 
 def phrase(words: str) -> str:
-    """The regular expression of a phrase, in which placeholders in braces match any words."""
+    """Return a regular expression for a phrase. Placeholders in braces match any words."""
     return r"\b" + re.sub(r"\\{.*?\\}", r".+?", re.escape(words.lstrip(", "))) + r"\b"
 
 

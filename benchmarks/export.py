@@ -97,8 +97,8 @@ def time_exports(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
 
 
 def quality(clips: list[np.ndarray], fps: float, body: np.ndarray) -> list[float]:
-    """IK error in cm (mean and 95th percentile over joints), foot slide in cm/s before and after foot locking, and how far
-    foot locking displaces the joints outside the legs on average, in cm."""
+    """Return the IK error in cm (mean and 95th percentile over joints), the foot slide in cm/s before and after foot locking, and
+    the mean distance in cm by which foot locking displaces the joints outside the legs."""
     skeleton = skeleton_for(clips[0].shape[1])
     legs = {joint for chain in skeleton.chains[:2] for joint in chain[2:]}
     other_joints = [joint for joint in range(skeleton.num_joints) if joint not in legs]

@@ -1,10 +1,10 @@
 """Speed of generation on this CPU: `python -m benchmarks.generation [--batches 1 32] [--rounds 5]`.
 
-Generates motions of 196 frames with models of MoMask's sizes and random weights: 10 sampling steps, residual layers, decoding to
-features; no text encoder. Each round runs three settings in turn: float32 with PyTorch's own matrix product, then float32 and bf16
-with `models.linear`. Prints the median wall time and CPU time, the CPU time relative to the first setting, and the FLOP/s as a
-fraction of the matmul peak, which is measured in the same run and precision. CPU time counts all threads and is less affected by
-other programs than wall time is.
+Generates motions of 196 frames with models of MoMask's sizes and random weights. A generation has 10 sampling steps, the residual
+layers and the decoding to features, but no text encoder. Each round runs three settings in turn: float32 with PyTorch's own matrix
+product, then float32 and bf16 with `models.linear`. Prints the median wall time and CPU time, the CPU time relative to the first
+setting, and the FLOP/s as a fraction of the matmul peak, which is measured in the same run and precision. CPU time counts all
+threads and is less affected by other programs than wall time is.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 
 
 def generator(size: int) -> Callable[[str], None]:
-    """A function that generates `size` motions in the given precision."""
+    """Return a function that generates `size` motions in a given precision."""
     torch.manual_seed(0)
     masked = MaskedTransformer(MaskedConfig(cond_dim=WIDTH, latent_dim=384, n_heads=6, attention="full")).eval()
     residual = ResidualTransformer(ResidualConfig(cond_dim=WIDTH)).eval()

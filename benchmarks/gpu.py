@@ -8,8 +8,8 @@
 
 Models have the papers' sizes and random weights, and motions are random, because only shapes affect the time. Each row is appended
 to --output immediately, so an interrupted run keeps its rows; a table is printed at the end. A part stops at its time limit, even
-during a measurement. Measurements that are skipped or run out of time or memory have a row with that result. --tiny uses tiny
-models, to test this script on a CPU; its results are meaningless.
+during a measurement. A measurement that is skipped or runs out of time or memory has a row that says so. --tiny uses tiny
+models, to test this script on a CPU; the results are then meaningless.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def seconds(self, work: Callable[[], Any], limit: float, times: int = STEPS) -> float:
-        """Median time of `work` in seconds, from up to `times` calls after a warm-up, within about `limit` seconds."""
+        """Median seconds per call of `work`, over up to `times` calls after a warm-up; stops after about `limit` seconds."""
         began, durations = time.perf_counter(), []
         for number in range(2 if self.tiny else WARM_UP + times):
             self.wait()
@@ -278,7 +278,7 @@ def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
     K, width = (16, 16) if tiny else (512, 768)
 
     def batch(size: int, pairs: bool = False) -> dict[str, Tensor]:
-        """A batch of `size` clips: tokens and conditions, or with `pairs`, latents, tokens and captions."""
+        """A batch of `size` clips with tokens and conditions; `pairs` selects latents, tokens and captions instead."""
         lengths = torch.linspace(tokens // 2, tokens, size).long()
         drawn = torch.randint(K, (size, tokens, 6)).masked_fill((torch.arange(tokens) >= lengths[:, None])[..., None], -1)
         if not pairs:

@@ -2,9 +2,9 @@
 
 `known_prompts.csv` contains prompts that paraphrase the training data (inside), prompts for actions outside the training data
 (outside), and prompts for actions with little training data (thin). The calibration (`assets/known.json`, written with --write) is
-fitted on one half of the prompts, and the other half is reported: the area under the ROC curve (AUROC), and the fractions of inside
-and of outside prompts for which the pipeline notes that the prompt is unknown. Thin prompts and outside prompts of the kind
-"near miss" are excluded from these results and reported separately.
+fitted on one half of the prompts. Results are reported for the other half: the area under the ROC curve (AUROC), and the fractions
+of inside and of outside prompts for which the pipeline notes that the prompt is unknown. Thin prompts and outside prompts of the
+kind "near miss" are excluded from these results and reported separately.
 """
 
 from __future__ import annotations
@@ -72,14 +72,15 @@ def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
 
 
 def calibrate(knowledge: Knowledge, prompts: list[Prompt]) -> dict:
-    """Fit the calibration on the calibration half of the prompts, without thin ones and those that fail the language check."""
+    """Fit the calibration on the calibration half of the prompts, without thin prompts and prompts that fail
+    the language check."""
     used = [p for p in prompts if p.half == "calibrate" and p.side != "thin" and not language_fault(p.text, knowledge.stems)]
     features = np.array([knowledge.features(prompt.text)[0] for prompt in used])
     return {"features": FEATURES, **fit(features, np.array([prompt.side == "inside" for prompt in used]))}
 
 
 def measure(knowledge: Knowledge, prompts: list[Prompt]) -> tuple[dict, list[str]]:
-    """Results for JSON, and lines of text: misclassified prompts, then a summary."""
+    """Return results for JSON, and lines of text: misclassified prompts, then a summary."""
     scores, noted, lines = defaultdict(list), defaultdict(list), []
     for prompt in prompts:
         known = knowledge(prompt.text)

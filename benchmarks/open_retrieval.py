@@ -1,9 +1,9 @@
 """Retrieval with LaMP on `open`: `python -m benchmarks.open_retrieval --name lamp`.
 
-Prints R@k among all clips and in batches of 32, for the test split, for the test clips of CMU, which have human captions, and for
-the combinations of action and mood that training does not contain (`test_unseen`). The names of clips of Bandai-Namco's second
-dataset contain their action and mood; for these motions, prints how often the best-matching caption belongs to a clip with the same
-action, the same mood, or both. Ties are averaged.
+Prints R@k among all clips and in batches of 32, for the splits `test` and `test_unseen`. The training data do not contain the
+combinations of action and mood of `test_unseen`. Clips of CMU, which have human captions, are also measured separately. The names
+of clips of Bandai-Namco's second dataset contain their action and mood. For these clips, prints how often the best-matching caption
+belongs to a clip with the same action, the same mood, or both. Ties are averaged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PROTOCOLS = ("all", "batches")
 
 
 def action_and_mood(name: str) -> tuple[str, str] | None:
-    """Content and style in the name of a Bandai-Namco clip, with left and right exchanged for mirrored clips; None for others."""
+    """Return action and mood from the name of a Bandai-Namco clip; None for other clips. Mirrored clips swap left and right."""
     if not (match := NAME.match(name)):
         return None
     mirrored, _, content, style = match.groups()
@@ -43,9 +43,9 @@ def action_and_mood(name: str) -> tuple[str, str] | None:
 
 
 def fraction_correct(to_text: Tensor, labels: list, selected: list[bool]) -> Tensor:
-    """For each selected motion: the fraction of its best captions that have the label of the motion.
+    """Return for each selected motion the fraction of its best captions that have the label of the motion.
 
-    `to_text` (n, n) are scores of motions × captions. The best captions of a motion are those with its highest score.
+    `to_text` (n, n) holds scores of motions × captions. The best captions of a motion all have the same, highest score.
     """
     ids = {label: index for index, label in enumerate(dict.fromkeys(labels))}
     label_ids = torch.tensor([ids[label] for label in labels])
@@ -57,7 +57,7 @@ def fraction_correct(to_text: Tensor, labels: list, selected: list[bool]) -> Ten
 def accuracy(gallery: Gallery, protocol: str) -> str:
     """How often the best caption has the right action and mood, over the galleries of a protocol.
 
-    Only clips of Bandai-Namco's second dataset are counted; the result is empty if there are none.
+    Only clips of Bandai-Namco's second dataset are counted; without such clips, the result is "".
     """
     names = gallery.clips.names
     fractions = {"action": [], "mood": [], "both": []}

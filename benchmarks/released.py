@@ -1,4 +1,4 @@
-"""Loading and running checkpoints of the released sizes, with random weights.
+"""Time to load and run checkpoints of the released sizes, with random weights.
 
     python -m benchmarks.released DIR
 
@@ -37,7 +37,7 @@ EVALUATOR = re.compile(r"(eval_\w+?)_((?:motion|movement|text)_encoder)")
 
 
 def layouts(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:
-    """Shapes of tensors by layout, key of the checkpoint and tensor name. Raises `UserError` if the folder has no such lists."""
+    """Return the shapes of tensors by layout, checkpoint key and tensor name. Raises `UserError` if the folder has no lists."""
     result = defaultdict(dict)
     for path in sorted(folder.glob("*.txt")):
         lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if "\t" in line]
@@ -52,7 +52,7 @@ def layouts(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:
 
 
 def random_state(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
-    """Small random weights; ones for the scales of normalisation layers."""
+    """Return small random weights, and ones for the scales of normalisation layers."""
     return {
         name: torch.ones(shape) if len(shape) == 1 and name.endswith("weight") else 0.02 * torch.randn(shape)
         for name, shape in shapes.items()

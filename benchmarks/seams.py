@@ -39,9 +39,9 @@ PAIRS = (
 
 
 def over_the_seam(joints: np.ndarray, seam: int) -> tuple[float, float]:
-    """Largest displacement of a joint from frame `seam` - 1 to `seam`, and its excess over the largest one around the seam.
+    """Return the largest displacement of a joint from frame `seam` - 1 to `seam`, and its excess over the largest one nearby.
 
-    Joints are (T, J, 3); results have the unit of the joints.
+    Nearby means up to half a second before or after the seam. Joints are (T, J, 3); results have the unit of the joints.
     """
     steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(1)
     neighbours = np.r_[steps[max(0, seam - 1 - AROUND) : seam - 1], steps[seam : seam + AROUND]]

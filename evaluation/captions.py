@@ -36,7 +36,7 @@ def batched_captioner(
 ) -> Callable[[Tensor, Tensor], list[str]]:
     """Return a function that captions features (B, T, D) with lengths (B,), in batches of `size` motions of similar length.
 
-    Its captions are in the order of the motions.
+    The captions are in the order of the motions.
     """
 
     def caption(features: Tensor, lengths: Tensor) -> list[str]:
@@ -55,7 +55,7 @@ def batched_captioner(
 
 
 def load_scorer(model: str, layer: int, device: torch.device | str) -> BertScorer:
-    """The BERTScore encoder `model`; by default RoBERTa-large if it is in the cache, else MiniLM.
+    """Load the BERTScore encoder `model`. An empty name selects RoBERTa-large if it is in the cache, else MiniLM.
 
     Raises `UserError` if the model is missing.
     """
@@ -78,8 +78,8 @@ def in_cache(model: str) -> bool:
 class BertScores:
     """BERTScore of captions: raw and rescaled F1, with and without idf.
 
-    Rescaling uses bert-score's published baseline if it has one for the model, else one estimated from `captions`, which holds a
-    list of captions per clip.
+    Scores are rescaled with the baseline that bert-score publishes for the model. If there is none, the baseline is estimated from
+    `captions`, which holds one list of captions per clip.
     """
 
     def __init__(self, scorer: BertScorer, captions: Sequence[Sequence[str]]):
@@ -152,7 +152,8 @@ def matching_scores(text: Tensor, real: Pass) -> Scores:
 def human_baseline(real: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]]]:
     """Return (candidates, references) for the scores of human captions.
 
-    The candidate of a clip is its drawn caption; the references are its other captions. Clips with a single caption are skipped.
+    The candidate of a clip is the caption that the pass drew. The references are the other captions of the clip. Clips with a
+    single caption are skipped.
     """
     references = [[caption for caption in of_clip if caption.text != drawn] for drawn, of_clip in zip(real.captions, captions)]
     candidates = [drawn for drawn, of_clip in zip(real.captions, references) if of_clip]

@@ -50,21 +50,21 @@ def judge_of(config: Evaluated, device: torch.device) -> Judge | None:
 
 
 def validation_pass(config: Evaluated, clips: CaptionedClips, judge: Judge) -> SplitEvaluation:
-    """The evaluation on the validation clips; prints a note if they are too few for a reliable FID."""
+    """Return the evaluation on the validation clips. Prints a note if there are too few clips for a reliable FID."""
     if len(clips) < FEW:
         note(f"--eval_fid {config.eval_fid}: the validation split has {len(clips)} clips; FID is not reliable below {FEW}")
     return SplitEvaluation(clips, judge, batches=config.eval_batches, seed=config.seed, physical=False)
 
 
 def scores(protocol: SplitEvaluation, sample: Sample) -> dict[str, float]:
-    """The metrics of generated or reconstructed motions, by their names in logs."""
+    """Return the metrics of generated or reconstructed motions. The keys are the names of the metrics in logs."""
     real = protocol.real(0)
     values = protocol.scores(real, sample, real.sample.motion, 0)
     return {short: values[name] for name, short in NAMES.items()}
 
 
 def of_reconstructions(protocol: SplitEvaluation, normaliser: Normaliser) -> Score:
-    """Return the function that scores a tokeniser."""
+    """Return a function that scores the reconstructions of a tokeniser."""
     return lambda tokeniser: scores(protocol, protocol.reconstructed(reconstructor(tokeniser, normaliser), 0))
 
 
@@ -82,7 +82,7 @@ class CachedConditioner:
 
 
 class Generator:
-    """Generates motion with a transformer that is being trained, and the tokeniser and text encoder it is trained with."""
+    """Generates motion with a transformer in training, its tokeniser and its text encoder."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Generator:
     def complete(self, residual: nn.Module) -> Callable[[Tensor, Tensor, list[str]], Tensor]:
         """Return a function that replaces the residual tokens of motions with tokens that `residual` predicts.
 
-        It maps features (B, T, D) in the dataset's units, lengths (B,) in frames and captions to features (B, T, D).
+        The function maps features (B, T, D) in the dataset's units, lengths (B,) in frames and captions to features (B, T, D).
         """
         s = self.sampling
 
@@ -121,7 +121,7 @@ class Generator:
 
 
 def of_generated(protocol: SplitEvaluation, generator: Generator, stage: str) -> Score:
-    """Return the function that scores a masked or a residual transformer."""
+    """Return a function that scores the motions of a masked or residual transformer."""
     if stage == "residual":
         return lambda residual: scores(protocol, protocol.reconstructed(generator.complete(residual), 0))
 

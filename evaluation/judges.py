@@ -39,14 +39,14 @@ class Judge(Protocol):
         """Embeddings (B, E) of features (B, T, D) in the dataset's units, with `lengths` (B,) in frames."""
 
     def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
-        """Embeddings (B, E) of captions; `tokens` are HumanML3D's `word/POS` tokens of each."""
+        """Embeddings (B, E) of captions; `tokens` holds the HumanML3D `word/POS` tokens of each caption."""
 
 
 class GuoJudge:
     """The matching evaluator, with its feature statistics (D,) and its word vectors; `folder` is the folder of its run.
 
-    Raises `UserError` if evaluator, statistics and word vectors have different widths. Embedding raises `UserError` for motions of
-    another width, or with fewer than 4 or more than 196 frames.
+    Raises `UserError` if the widths of statistics or word vectors do not fit the evaluator. `motion` raises `UserError` for
+    features of the wrong width, and for clips with fewer than 4 or more than 196 frames.
     """
 
     name = "guo"
@@ -80,7 +80,7 @@ class GuoJudge:
         tag: str | None = None,
         loader: Loader | None = None,
     ) -> GuoJudge:
-        """The evaluator run `name`, or the one that `pipelines.runs` finds.
+        """Load the evaluator run `name`. Without a name, `pipelines.runs` finds the run.
 
         Raises `UserError` if there is no such run, or if its files are missing or do not fit together.
         """
@@ -137,7 +137,7 @@ class LampJudge:
         tag: str | None = None,
         loader: Loader | None = None,
     ) -> LampJudge:
-        """The LaMP run `name`, or the one that `pipelines.runs` finds. Raises the errors of `LanguageMotion.load`."""
+        """Load the LaMP run `name`. Without a name, `pipelines.runs` finds the run. Raises the errors of `LanguageMotion.load`."""
         return cls(LanguageMotion.load(checkpoints_dir, dataset_name, name, device, tag, loader))
 
     @torch.no_grad()
@@ -161,11 +161,11 @@ class NoJudge:
     name, released = "none", False
 
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """(B, 0)."""
+        """Return empty embeddings (B, 0)."""
         return features.new_zeros(len(features), 0)
 
     def text(self, captions: Sequence[str], tokens: Sequence[Sequence[str]]) -> Tensor:
-        """(B, 0)."""
+        """Return empty embeddings (B, 0)."""
         return torch.zeros(len(captions), 0)
 
 
@@ -186,7 +186,7 @@ def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengt
 def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJudge:
     """The evaluator selected by the flags. Without --evaluator_name, a missing evaluator is replaced by `NoJudge`, with a note.
 
-    Raises `UserError` if the named evaluator is missing, or if the evaluator cannot be loaded.
+    Raises `UserError` if the evaluator of --evaluator_name is missing, or if an evaluator exists but cannot be loaded.
     """
     if config.evaluator == "none":
         return NoJudge()
@@ -200,5 +200,5 @@ def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJud
 
 
 def load_judge(kind: str, checkpoints_dir: str | Path, dataset_name: str, name: str, loader: Loader) -> GuoJudge | LampJudge:
-    """The evaluator of `kind` guo or lamp; `name` is its run. Raises `MissingRun` if there is no such run."""
+    """Load the evaluator of `kind` guo or lamp from the run `name`. Raises `MissingRun` if there is no such run."""
     return {"guo": GuoJudge, "lamp": LampJudge}[kind].load(checkpoints_dir, dataset_name, name, loader=loader)

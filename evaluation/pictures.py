@@ -1,4 +1,4 @@
-"""Contact sheets of the motions of a model in training, for a few validation clips, shown in TensorBoard (`--pictures`).
+"""Contact sheets for TensorBoard (`--pictures`): motions of a model in training, for a few validation clips.
 
 The clips are evenly spread over the split. Clips, captions (the first of each clip) and random draws are the same every time.
 """
@@ -38,7 +38,7 @@ def strips(features: Tensor, lengths: Tensor, captions: list[str], spec: Dataset
 
 
 def of_reconstructions(clips: CaptionedClips, normaliser: Normaliser, count: int) -> Pictures:
-    """Return a function that draws some clips, and below each its reconstruction by a tokeniser."""
+    """Return a function that draws `count` clips and, below each clip, its reconstruction by a tokeniser."""
     features, lengths, captions = chosen(clips, count)
     real = strips(features, lengths, [f"{caption} (real)" for caption in captions], clips.spec)
 
@@ -52,7 +52,7 @@ def of_reconstructions(clips: CaptionedClips, normaliser: Normaliser, count: int
 
 
 def of_generated(clips: CaptionedClips, generator: Generator, stage: str, count: int) -> Pictures:
-    """Return a function that draws motions that a masked or residual transformer generates for the captions of some clips."""
+    """Return a function that draws motions that a masked or residual transformer generates for `count` clips."""
     features, lengths, captions = chosen(clips, count)
 
     @torch.no_grad()

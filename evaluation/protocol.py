@@ -69,7 +69,7 @@ class SplitEvaluation:
             split.
         batches: number of batches of 32 per pass; 0: all.
         captioner: captions every real and every generated motion.
-        text_scorer: compares the captioner's captions with the texts.
+        text_scorer: scores the captioner's captions against the captions of the clips.
         physical: whether to compute physical metrics.
     """
 
@@ -92,13 +92,13 @@ class SplitEvaluation:
         self.passes: dict[int, Pass] = {}
 
     def real(self, repeat: int) -> Pass:
-        """Pass number `repeat` over the real motions."""
+        """Return the pass over real motion for repeat `repeat`. Each repeat has different random draws."""
         if repeat not in self.passes:
             self.passes[repeat] = self._pass(repeat, lambda features, lengths, captions: features)
         return self.passes[repeat]
 
     def reconstructed(self, reconstruct: Reconstruct, repeat: int) -> Sample:
-        """The embedded results of `reconstruct` for the motions of a pass."""
+        """Apply `reconstruct` to the motions of a pass and embed the results."""
         return self._pass(repeat, reconstruct).sample
 
     def draws(self, repeat: int) -> np.random.Generator:
@@ -123,13 +123,13 @@ class SplitEvaluation:
         return Pass(names, captions, torch.cat(lengths), torch.cat(texts), _joined(samples))
 
     def generated(self, model: TextToMotion, real: Pass, repeat: int, size: int, sampling: SamplingSettings) -> Sample:
-        """The embedded motions that the model generates for the captions and lengths of a pass, in batches of `size`."""
+        """Generate motions for the captions and lengths of a pass, in batches of `size`, and embed them."""
         return self._generate(model, model.encoder(real.captions), real.lengths, repeat, size, self.captioner, sampling)
 
     def multimodality(
         self, model: TextToMotion, real: Pass, repeat: int, batches: int, size: int, sampling: SamplingSettings
     ) -> Tensor:
-        """MultiModality of the texts in the first `batches` batches of a pass."""
+        """MultiModality of the captions in the first `batches` batches of a pass."""
         count = min(batches * BATCH, len(real.captions))
         condition, lengths = model.encoder(real.captions[:count]), real.lengths[:count]
         rows = torch.arange(count).repeat_interleave(SAMPLES)
@@ -168,7 +168,7 @@ class SplitEvaluation:
         return Sample(joined.motion[inverse], physical, [joined.captions[i] for i in inverse.tolist()] if captioner else [])
 
     def scores(self, real: Pass, sample: Sample, reference: Tensor, repeat: int) -> dict[str, float]:
-        """All metrics of the motions `sample` for the texts of a pass. FID compares them with the embeddings `reference` (M, E)."""
+        """All metrics of the motions `sample` for the captions of a pass. FID uses the real embeddings `reference` (M, E)."""
         motion = sample.motion
         precision = metrics.r_precision(real.text, motion, BATCH)
         values = {
@@ -211,7 +211,7 @@ def evaluate(
     """Evaluate real and generated motions over `repeats` passes.
 
     Returns `{"clips": N, "real": {metric: (mean, interval)}, "ours": {metric: (mean, interval)}}`. The FID of real motion compares
-    each pass with another pass over real motion.
+    each pass with one additional pass over real motion.
 
     Args:
         generate: returns the generated motions for `(real, repeat)`.

@@ -1,8 +1,8 @@
 """Text-to-motion and motion-to-text retrieval with LaMP, over the clips of a split.
 
-A gallery pairs each clip, cropped to the maximum length from its first frame, with one of its captions: by default the first, as in
-TMR. A section with a time-tagged caption is a separate clip. LaMP computes the scores. Protocols that compare texts use a frozen
-sentence encoder.
+A gallery pairs each clip with one of its captions: by default the first, as in TMR. Long clips are cropped to the maximum length,
+from their first frame. A section with a time-tagged caption is a separate clip. LaMP computes the scores. Protocols that compare
+texts use a frozen sentence encoder.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ ROWS = ("text_to_motion", "motion_to_text", "ceiling", "chance")
 
 
 def whole_clips(clips: Clips, longest: int, stride: int) -> Clips:
-    """Clips cropped to their first `longest` frames and to whole tokens of `stride` frames, without those shorter than a token."""
+    """Crop clips to their first `longest` frames and to whole tokens of `stride` frames. Clips shorter than a token are dropped."""
     kept = crop_length(np.minimum(clips.lengths, longest), False, stride)
     usable = np.flatnonzero(kept)
     return Clips(clips.rows, [clips.names[index] for index in usable], clips.starts[usable], kept[usable])
 
 
 def one_caption_each(captioned: CaptionedClips, number: int = 1, seed: int = 0) -> list[str]:
-    """Caption `number` of each clip, counted from 1, or its last caption if it has fewer; 0: a random caption."""
+    """Return caption `number` (from 1) of each clip, or the last caption of a clip with fewer captions; 0: a random caption."""
     first, end = captioned.first[:-1], captioned.first[1:]
     chosen = np.minimum(first + number, end) - 1 if number else np.random.default_rng(seed).integers(first, end)
     return [captioned.captions[index].text for index in chosen]
@@ -99,10 +99,10 @@ class Gallery:
 
 
 def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int = 0) -> dict[str, Any]:
-    """Results by protocol: number and size of its galleries, and R@k and median rank in both directions, averaged over galleries.
+    """Return for each protocol the number and size of its galleries, and R@k and median rank in both directions.
 
-    For comparison: `ceiling`, the best result that is possible despite identical captions, and `chance`, the result if all scores
-    are equal.
+    R@k and median rank are averaged over galleries. For comparison, the results include `ceiling`, the best result that is possible
+    despite identical captions, and `chance`, the result if all scores are equal.
     """
     features = SentenceEncoder()(gallery.captions) if {"threshold", "dissimilar"} & set(protocols) else None
     results = {}

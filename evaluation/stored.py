@@ -82,9 +82,9 @@ class StoredSplit:
 
 
 def find_split(spec: DatasetSpec, split: str, judge: Judge) -> Path | None:
-    """The file of a stored split if the dataset is missing; None if the dataset exists or the evaluator has no stored splits.
+    """Return the file of a stored split if the dataset is missing; None if the dataset exists or no splits are stored.
 
-    Raises `UserError` if the dataset is missing and the evaluator has stored other splits, but not this one.
+    Raises `UserError` if the dataset is missing and the evaluator stores other splits, but not `split`.
     """
     folder = judge.folder / FOLDER if isinstance(judge, GuoJudge) and judge.folder else None
     if spec.root.exists() or folder is None or not folder.is_dir():

@@ -34,7 +34,7 @@ Value = tuple[float, float | None]  # mean, and half the width of its 95 % confi
 
 @dataclass(frozen=True)
 class Row:
-    """The results of one method. Rows are comparable if they have the same `setting`, which is "" if all rows are comparable."""
+    """The results of one method. Rows with the same `setting` are comparable. It is "" if all rows of a table are comparable."""
 
     method: str
     values: Mapping[str, Value]
@@ -168,7 +168,7 @@ def published(task: str, dataset: str, setting: str, variant: str = "") -> tuple
 
 
 def missing(task: str, dataset: str, rows: Sequence[Row]) -> list[str]:
-    """A warning if `rows` has no published row; else an empty list."""
+    """Return a list with one warning if `rows` has no published row, else an empty list."""
     if any(row.source != OWN for row in rows):
         return []
     if dataset not in ("t2m", "kit"):
@@ -211,7 +211,7 @@ def generation(protocol: Protocol, results: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def reconstruction(protocol: Protocol, name: str, results: Mapping[str, Any]) -> Table:
-    """The table of a tokeniser. `results` are those of eval_t2m_vq.py, with the key `judged` if there is an evaluator."""
+    """The table of a tokeniser. `results` come from eval_t2m_vq.py, with the key `judged` if there is an evaluator."""
     judged = results.get("judged")
     values = {"MPJPE, mm": (results["mpjpe_mm"], None)} | (pairs(judged["ours"]) if judged else {})
     rows = unset(published("reconstruction", protocol.dataset, protocol.judge.name)[0])
@@ -221,7 +221,7 @@ def reconstruction(protocol: Protocol, name: str, results: Mapping[str, Any]) ->
 
 
 def retrieval(dataset: str, name: str, results: Mapping[str, Any]) -> Table:
-    """The table of retrieval, with a block of rows per protocol and direction. `results` are those of eval_retrieval.py."""
+    """The table of retrieval, with a block of rows per protocol and direction. `results` come from eval_retrieval.py."""
     rows, warnings = [], []
     for kind, scores in results["protocols"].items():
         for direction, title in DIRECTIONS.items():
@@ -253,7 +253,7 @@ def captioning(
 ) -> Table:
     """The table of captioning, with a block of rows per kind of references.
 
-    `results` are those of M2T_eval.py; `bert` describes the BERTScore setting.
+    `results` come from M2T_eval.py; `bert` describes the BERTScore setting.
     """
     rows, notes = [], []
     for kind in references:
@@ -278,5 +278,5 @@ def pairs(values: Mapping[str, Sequence[float]]) -> dict[str, Value]:
 
 
 def unset(rows: Iterable[Row]) -> list[Row]:
-    """Copies of rows without their setting, for tables in which all rows share one."""
+    """Return copies of rows without their setting, for tables in which all rows have the same setting."""
     return [Row(row.method, row.values, "", row.source) for row in rows]

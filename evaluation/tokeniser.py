@@ -51,9 +51,9 @@ def reconstructions(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normal
 
 
 def reconstructor(tokeniser: MotionTokeniser, normaliser: Normaliser) -> Callable[[Tensor, Tensor, list[str]], Tensor]:
-    """Return a function that reconstructs features (B, T, D) in the dataset's units with lengths (B,), and ignores captions.
+    """Return a function that reconstructs features (B, T, D) in the dataset's units with lengths (B,).
 
-    Its result is on the CPU.
+    The function ignores the captions. Its result is on the CPU.
     """
     device = next(tokeniser.parameters()).device
 
@@ -71,12 +71,12 @@ def to_joints(motion: Tensor, normaliser: Normaliser, spec: DatasetSpec) -> Tens
 
 
 def pose_errors(joints: Tensor, truth: Tensor, lengths: Tensor) -> Tensor:
-    """Pelvis-aligned joint error, in mm, of each valid pose of joints (B, T, J, 3) in metres: (poses,)."""
+    """Pelvis-aligned error (poses,) in mm of each valid pose, from joints and true joints (B, T, J, 3) in metres."""
     return 1000 * mpjpe(joints, truth)[valid_mask(lengths, truth.shape[1])]
 
 
 def row_errors(decoded: Tensor, motion: Tensor, lengths: Tensor) -> Tensor:
-    """Smooth-L1 error of each valid frame of normalised motions (B, T, D): (frames, D)."""
+    """Smooth-L1 error (frames, D) of each valid frame of normalised motions (B, T, D)."""
     return F.smooth_l1_loss(decoded, motion, reduction="none")[valid_mask(lengths, motion.shape[1])]
 
 
@@ -130,7 +130,7 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
 
 
 def _clip_rows(names: list[str], joints: Tensor, truth: Tensor, lengths: Tensor, fps: float, poses: Tensor) -> list[dict[str, Any]]:
-    """Metrics of each clip; `poses` are the errors of all valid poses of joints (B, T, J, 3), clip by clip."""
+    """Metrics of each clip; `poses` holds the joint errors of all valid poses, clip by clip. Joints are (B, T, J, 3)."""
     sides = {
         "real": {**physical_metrics(truth, fps, lengths), **foot_peaks(truth, lengths)},
         "reconstructed": {**physical_metrics(joints, fps, lengths, toe_contacts(truth, fps)), **foot_peaks(joints, lengths)},
@@ -150,7 +150,7 @@ def _clip_rows(names: list[str], joints: Tensor, truth: Tensor, lengths: Tensor,
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over clips of the path error and, for real and for reconstructed clips, of each physical metric.
+    """Return the mean path error over clips, and the means of each physical metric over real and over reconstructed clips.
 
     A mean is None if no clip has a value.
     """
@@ -162,7 +162,7 @@ def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _groups(rows: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Number of clips, MPJPE over poses and the means of `_means`, by label; empty without labels."""
+    """Return for each label the number of clips, the MPJPE over poses and the means of `_means`; empty without labels."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["name"] in labels:

@@ -1,1 +1,1 @@
-"""Benchmark of whether generated motions follow the prompt: prompts, rules on joints ("judges"), and their check on real clips."""
+"""Benchmark of whether generated motions follow the prompt: prompts, rules on joints ("judges"), and tests of the judges."""

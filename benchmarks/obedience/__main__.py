@@ -4,7 +4,7 @@
     python -m benchmarks.obedience --edits                 # judge prompted edits and joined motions
     python -m benchmarks.obedience --real DIR [DIR ...]    # check the judges on captured clips
 
-Prompts are in prompts.py, judges in gaits.py, postures.py and gestures.py. The results are printed, and with --out written as JSON.
+Prompts are in prompts.py, judges in gaits.py, postures.py and gestures.py. The results are printed; --out also writes them as JSON.
 """
 
 from __future__ import annotations
@@ -88,9 +88,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def obedience(model: TextToMotion, prompts: list[Prompt], args: Obedience) -> list[float]:
-    """The fraction of samples that follow each prompt.
+    """Return for each prompt the fraction of samples that follow it.
 
-    `prompts` must be consecutive in PROMPTS, because the position there determines the sample numbers.
+    `prompts` must be consecutive in PROMPTS, because the position of a prompt in PROMPTS determines its sample
+    numbers.
     """
     texts = [prompt for prompt in prompts for _ in range(args.samples)]
     number = PROMPTS.index(prompts[0]) * args.samples

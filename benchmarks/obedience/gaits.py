@@ -33,7 +33,7 @@ def steps(body: Body, span: Span) -> int:
 def goes(body: Body, low: float, high: float, toward: tuple[float, float] | None = None, within: float = 45.0) -> list[Span]:
     """Spans in which the person steps in upright posture at a speed from `low` to `high` m/s.
 
-    With `toward`, a direction (left, forward) in body axes, the travel must be within `within` degrees of it.
+    `toward` is a direction (left, forward) in body axes. If given, the person must travel within `within` degrees of `toward`.
     """
     pace = smooth(body.speed, 6)
     mask = (pace > min(low, WALK)) & (body.height[:, PELVIS] > 0.75 * body.leg) & (body.trunk < 50)
@@ -55,7 +55,7 @@ def walks_backward(body: Body) -> list[Span]:
 
 
 def runs_forward(body: Body) -> list[Span]:
-    """Running forward. Slower than 1.9 m/s, it must be at least 1.5 m/s with strongly bent knees, as in jogging."""
+    """Running forward at 1.9 m/s or more, or at 1.5 m/s or more with strongly bent knees, as in jogging."""
     fast, slow = goes(body, RUN, 9.0, (0, 1)), goes(body, 1.5, RUN, (0, 1))
     bent = body.knees.max(1)
     return sorted(fast + [span for span in slow if np.percentile(bent[span.start : span.stop], 85) > 76])
@@ -106,7 +106,7 @@ def climbs_a_ladder(body: Body) -> list[Span]:
 def climbs(body: Body) -> list[Span]:
     """Climbing: the pelvis is more than 0.2 m above its standing height, and a foot stands still more than 0.25 m above the floor.
 
-    Spans also include the two seconds before.
+    Spans start two seconds before the climb.
     """
     pelvis = smooth(body.height[:, PELVIS], 3)
     still = length(rate(smooth(body.joints[:, ANKLES], 1))) < 0.3

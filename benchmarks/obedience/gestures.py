@@ -76,7 +76,7 @@ def kicks(body: Body, side: int, minimum: float = 0.5) -> list[Span]:
 
 
 def kicks_a_ball(body: Body, side: int) -> list[Span]:
-    """Kicking a ball: a foot swings forward much faster than in a step, to about half a metre in front and 0.3 m high."""
+    """Kicking a ball: a foot swings forward much faster than in a step, to about 0.5 m in front of the pelvis and 0.3 m high."""
     foot = smooth(body.local[:, ANKLES[side], 2], 0.5)
     spans = []
     for span in runs(rate(foot) > 4.5, 0.0, 0.1):
@@ -165,7 +165,7 @@ def mops(body: Body) -> list[Span]:
 def dribbles(body: Body, side: int) -> list[Span]:
     """Dribbling: one hand below the shoulder beats up and down, clearly more often than the other hand.
 
-    At least five reversals of direction, at 1.5 to 9 per second.
+    The hand must reverse its direction at least five times, at a rate of 1.5 to 9 reversals per second.
     """
     height = smooth(body.reach[:, side, 1], 0.7)
     low = (height < -0.05) & (body.reach[:, side, 2] > -0.1)

@@ -1,7 +1,7 @@
 """The judges by name, and conditions for prompts, such as that an action happens, happens twice, or follows another action.
 
 A judge is a function that returns the spans of a `Body` in which its action happens. A judge without a side, such as "kick",
-combines those of both sides, "kick left" and "kick right". A condition is a function that returns whether a `Body` meets it.
+combines the judges of both sides, "kick left" and "kick right". A condition is a function that returns whether a `Body` meets it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def all_of(*conditions: Condition) -> Condition:
 
 
 def mostly(name: str, minimum: float = 0.5) -> Condition:
-    """A condition: the action takes at least this fraction of the motion."""
+    """A condition: the action takes at least the fraction `minimum` of the motion."""
     return lambda body: coverage(JUDGES[name](body), body) >= minimum
 
 
@@ -89,7 +89,7 @@ def times(name: str, count: int) -> Condition:
 def in_order(*names: str) -> Condition:
     """A condition: the actions happen one after the other.
 
-    Each action begins after the middle of the previous one (with a tolerance of two frames) and ends later than it.
+    Each action begins after the middle of the previous one (with a tolerance of two frames) and ends later than the previous one.
     """
 
     def condition(body: Body) -> bool:

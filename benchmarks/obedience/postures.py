@@ -74,7 +74,7 @@ def gets_up(body: Body) -> list[Span]:
 
 
 def dips(body: Body, depth: float, limit: float = 6.0) -> list[Span]:
-    """Lowering the pelvis from upright to below `depth` times its standing height, and rising again, within `limit` seconds."""
+    """An upright person lowers the pelvis to below `depth` times its standing height and rises again within `limit` seconds."""
     low = runs(body.height[:, PELVIS] < depth * body.leg, 0.1, 0.3)
     spans = []
     for span in low:
@@ -158,7 +158,7 @@ def hops(body: Body) -> list[Span]:
 
 
 def jumping_jacks(body: Body) -> list[Span]:
-    """Jumping jacks: feet apart with the arms up, between feet together with the arms down. One span per jumping jack."""
+    """Jumping jacks: feet apart with arms up; within a second before and after, feet together with arms down. One span per jack."""
     apart = smooth(length(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)
     arms = smooth(body.reach[..., 1].mean(1), 1)
     open_ = runs((apart > 0.4) & (arms > -0.1), 0.1, 0.1)

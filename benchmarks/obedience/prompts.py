@@ -1,7 +1,7 @@
 """The prompts, each with its action, its split, and the condition that generated motions must meet.
 
 Weights are chosen on the split `val` and reported on `test`. The conditions are not tuned on generated motion. Paraphrases avoid
-the words of the templates of the training captions.
+the words of the templates from which training captions are written.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def pair(
 ) -> tuple[Prompt, Prompt]:
     """A prompt in the words of the training captions, and a paraphrase of the same action, both without a split.
 
-    `other` is the condition of the paraphrase, if it differs.
+    `other` is the condition of the paraphrase, if it differs from `condition`.
     """
     return (
         Prompt(template, action, "", "action", False, condition),
@@ -139,7 +139,7 @@ STOPS = all_of(in_order("run", "stand"), ends(resting))
 
 
 def both_arms(gait: str, gesture: str) -> Condition:
-    """A condition: the gait together with the gesture of each arm."""
+    """A condition: each arm makes the gesture during the gait."""
     return all_of(together(gait, f"{gesture} left"), together(gait, f"{gesture} right"))
 
 
@@ -185,8 +185,10 @@ COUNTS = combined(
 
 
 def with_splits() -> tuple[Prompt, ...]:
-    """All prompts, sorted by split. One prompt of each pair is in val and the other in test, with the template alternately in val
-    and in test."""
+    """Return all prompts, sorted by split.
+
+    One prompt of each pair is in val, the other in test. Templates are alternately in val and in test.
+    """
     prompts = []
     for number, (template, paraphrase) in enumerate(PAIRS):
         splits = ("val", "test") if number % 2 == 0 else ("test", "val")

@@ -2,8 +2,8 @@
 
 real.csv lists sections of captures that were inspected on contact sheets. For each section it names the actions that are shown, and
 further actions that may be visible ("*": any action; such a section is not used as a negative example). The judges should accept at
-least 95 % of the clips that show their action, at least 80 % for each action with five or more clips, and at most 5 % of the clips
-that do not show it.
+least 95 % of the clips that show their action, and at most 5 % of the clips that do not. For each action with five or more clips,
+they should accept at least 80 % of the clips that show the action.
 
 A clip `source/name` is read from `DIR/source/name.npy` (raw joints, 20 fps), from a dataset's `new_joints/source_name.npy`, or, for
 Bandai-Namco, from `new_joints/name.npy`. Missing clips are counted and skipped.
@@ -27,7 +27,7 @@ LIST = Path(__file__).with_name("real.csv")
 class Section(NamedTuple):
     """Frames start … stop − 1 of a capture.
 
-    `shows` are the actions that it shows, `also` further actions that may be visible; both are names of judges.
+    `shows` holds the actions in the section, and `also` further actions that may be visible. Both hold names of judges.
     """
 
     clip: str
@@ -61,7 +61,7 @@ def on_the_floor(joints: np.ndarray) -> np.ndarray:
 
 
 def related(names: frozenset[str]) -> set[str]:
-    """The judges that may accept a clip of these actions: `names`, and the judges of the same actions with or without a side."""
+    """Judges that may accept a clip with the actions `names`: `names`, and judges of the same actions with or without a side."""
     result = set(names)
     for name in names:
         plain = name.removesuffix(" left").removesuffix(" right")
@@ -73,7 +73,7 @@ def related(names: frozenset[str]) -> set[str]:
 
 
 def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
-    """Results for JSON, and a table: for each judge, how many clips with and without its action it accepts."""
+    """Return results for JSON, and a table that shows how many clips with and without its action each judge accepts."""
     positive, negative, missing = defaultdict(list), defaultdict(list), []
     for section in read_list():
         path = find(section.clip, folders)
@@ -93,9 +93,9 @@ def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
 
 
 def judged(positive: list[tuple[str, bool]], negative: list[tuple[str, bool]]) -> dict:
-    """Results of one judge, from (clip, whether the judge accepts it) for clips with its action and for clips without it.
+    """Summarise the decisions (clip, accepted) of one judge for clips with its action (`positive`) and without it (`negative`).
 
-    Returns the numbers of clips and of accepted clips of both kinds, and the names of falsely rejected and accepted clips.
+    Returns for both kinds the numbers of clips and of accepted clips, and the names of wrongly rejected and wrongly accepted clips.
     """
     return {
         "shown": len(positive), "passed": sum(accepted for _, accepted in positive),

@@ -1,8 +1,9 @@
 """BERTScore (Zhang et al. 2020): compares captions by contextual embeddings of their words, with the authors' package bert-score.
 
-Each word piece of a caption is matched with the most similar word piece of a reference. Precision is the mean similarity over the
-word pieces of the caption, recall the mean over those of the reference, and F1 their harmonic mean; the means can be weighted by
-idf. Publications use layer 17 of roberta-large. Scores depend on the encoder, so results name the encoder and the baseline.
+Each word piece of a caption is matched with the most similar word piece of a reference, and vice versa. Precision is the mean
+similarity over the word pieces of the caption. Recall is the mean over the word pieces of the reference. F1 is their harmonic mean.
+Both means can be weighted by idf. Publications use layer 17 of roberta-large. Scores depend on the encoder, so results name the
+encoder and the baseline.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ INSTALL = "BERTScore needs bert-score and transformers: pip install -r requireme
 
 @dataclass(frozen=True)
 class Baseline:
-    """Mean scores of unrelated sentences (precision, recall, F1), and the source of these numbers."""
+    """Mean scores of unrelated sentences (precision, recall, F1), and their source."""
 
     values: tuple[float, float, float]
     source: str
@@ -61,10 +62,10 @@ class BertScorer:
         model: folder with config.json, safetensors and tokeniser, or name of a model on the Hugging Face hub, which is downloaded
             unless it is cached.
         layer: layer whose output is used; default: bert-score's choice for the model.
-        name: name of a local model in results. If bert-score knows this name, such as roberta-large, its layer and published
-            baseline apply.
+        name: name of a local model in results. If bert-score knows the name (for example roberta-large), the default layer and
+            the published baseline of the model with this name are used.
 
-    Raises `UserError` if packages or model are missing or unusable, or if the layer is unknown.
+    Raises `UserError` if the packages or the model are missing or unusable, or if the layer is unknown.
     """
 
     def __init__(
@@ -91,10 +92,11 @@ class BertScorer:
         self.batch_size = batch_size
 
     def score(self, candidates: Captions, references: References, idf: bool = False) -> BertScore:
-        """Raw scores of N captions against N lists of references: the maximum over references of each of precision, recall and F1.
+        """Return the raw scores of N captions against N lists of references.
 
-        `idf` weights word pieces by their inverse document frequency in these references. Blank captions, and captions whose word
-        pieces all have weight 0, score 0. Raises the errors of `check_captions`.
+        Precision, recall and F1 are each the maximum over the references of a caption. `idf` weights word pieces by their inverse
+        document frequency in all references. Blank captions, and captions whose word pieces all have weight 0, score 0. Raises the
+        errors of `check_captions`.
         """
         check_captions(candidates, references)
         owners = [index for index, group in enumerate(references) for _ in group]
@@ -105,7 +107,10 @@ class BertScorer:
         return BertScore(*maximum.T, f"{self.name}, layer {self.layer}, {'idf' if idf else 'no idf'}")
 
     def published_baseline(self) -> Baseline | None:
-        """bert-score's baseline for this model and layer, computed without idf from pairs of web sentences; None if it has none."""
+        """Return bert-score's baseline for this model and layer, or None if there is none.
+
+        bert-score computes it without idf, from pairs of web sentences.
+        """
         import bert_score
 
         file = Path(bert_score.__file__).parent / "rescale_baseline" / LANGUAGE / f"{self.name}.tsv"
@@ -117,7 +122,7 @@ class BertScorer:
         return Baseline(tuple(map(float, rows[self.layer])), f"bert-score's, {self.name}, layer {self.layer}")
 
     def estimated_baseline(self, captions: References, pairs: int = 10_000, seed: int = 0) -> Baseline:
-        """A baseline computed like the published ones, as the mean raw score of random pairs without idf, but from captions.
+        """Estimate a baseline from captions: the mean raw score of random pairs of captions, without idf.
 
         `captions` holds one list of captions per clip. The captions of a pair differ and come from different clips. Captions of
         motion are more similar to each other than web sentences are, so this baseline is higher than the published one. Raises
@@ -138,7 +143,7 @@ class BertScorer:
         return defaultdict(lambda: 1.0, special_tokens)
 
     def _pairs(self, first: list[str], second: list[str], weights: dict[int, float]) -> np.ndarray:
-        """Precision, recall, F1 (pairs, 3) of each first sentence against its second; 0 if one of the two is blank."""
+        """Return precision, recall and F1 (pairs, 3) of `first[i]` against `second[i]`; 0 if either sentence is blank."""
         from bert_score.utils import bert_cos_score_idf
 
         scores = np.zeros((len(first), 3))
@@ -158,7 +163,7 @@ class BertScorer:
 
 
 def _draw_pairs(captions: References, pairs: int, seed: int) -> tuple[list[str], list[str]]:
-    """Random pairs of captions from two different clips. Pairs of equal captions are dropped; blank captions are ignored."""
+    """Draw random pairs of captions from different clips. Pairs of equal captions are dropped; blank captions are ignored."""
     groups = [[text for text in group if text.strip()] for group in captions]
     groups = [group for group in groups if group]
     rng = np.random.default_rng(seed)
@@ -195,7 +200,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _find(model: str | Path) -> Path:
-    """The folder of a model: local, in the hub's cache, or downloaded to it."""
+    """Return the folder of a model: a local folder, or its folder in the Hugging Face cache. Downloads a missing model."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
@@ -239,7 +244,7 @@ def _load(folder: Path, name: str):
 
 
 def _cut_(model: torch.nn.Module, layer: int | None, name: str) -> int:
-    """Remove the layers above `layer` and return it. Raises `UserError` if the layer is unknown or does not exist."""
+    """Remove the layers above `layer` and return `layer`. Raises `UserError` if the layer is unknown or does not exist."""
     stack = getattr(getattr(model, "encoder", getattr(model, "transformer", None)), "layer", None)
     if not isinstance(stack, torch.nn.ModuleList):
         raise UserError(f"{name}: {type(model).__name__} is not an encoder like BERT or RoBERTa; use {DEFAULT} or a similar model")

@@ -2,7 +2,7 @@
 
 FID: Heusel et al. 2017; R-precision, MM-Dist, Diversity, MultiModality: Guo et al. 2022, section 6. Embeddings of texts and of
 motions are (N, E); text i describes motion i. Results are float64 scalar tensors. Random draws use a NumPy generator, so that
-`np.random.RandomState` reproduces those of the published code. Embeddings that are not finite raise `UserError`.
+`np.random.RandomState` reproduces the draws of the published code. Embeddings that are not finite raise `UserError`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Statistics = tuple[Tensor, Tensor]  # mean (E,), covariance (E, E)
 
 
 def fid(generated: Tensor, real: Tensor) -> Tensor:
-    """Fréchet distance between Gaussians fitted to embeddings (N, E) and (M, E); 0 if these are equal."""
+    """Fréchet distance between Gaussians fitted to embeddings (N, E) and (M, E); 0 if both sets are equal."""
     return frechet_distance(*statistics(generated), *statistics(real))
 
 
 def statistics(embeddings: Tensor) -> Statistics:
-    """Mean (E,) and covariance (E, E) of embeddings (N, E). One sample has the covariance 0."""
+    """Mean (E,) and covariance (E, E) of embeddings (N, E). A single sample has covariance 0."""
     rows = _finite(embeddings).double().cpu().numpy()
     mean = rows.mean(0)
     centred = rows - mean
@@ -35,8 +35,8 @@ def statistics(embeddings: Tensor) -> Statistics:
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
     """|m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁C₂)^½) (Heusel et al. 2017, equation 6).
 
-    With C₁ = F Fᵀ, the product C₁C₂ has the same eigenvalues as the symmetric FᵀC₂F. They are real, and negative only through
-    rounding.
+    With C₁ = F Fᵀ, the product C₁C₂ has the same eigenvalues as the symmetric FᵀC₂F. The eigenvalues are real, and
+    negative only through rounding.
     """
     factor = _factor(cov1)
     eigenvalues = torch.linalg.eigvalsh(factor.T @ cov2 @ factor).clamp(min=0)
@@ -55,7 +55,8 @@ def _factor(covariance: Tensor) -> Tensor:
 def r_precision(text: Tensor, motion: Tensor, batch: int = 32, top: int = 3) -> Tensor:
     """Fraction (top,) of texts whose motion is among the k = 1 … `top` nearest motions of its batch. Ties are averaged.
 
-    Batches are `batch` consecutive rows. The incomplete last batch is dropped; with fewer than `batch` rows, all form one batch.
+    Batches are `batch` consecutive rows. The incomplete last batch is dropped. If there are fewer than `batch` rows, all rows
+    form one batch.
     """
     batch = min(batch, len(text))
     texts, motions = (_finite(rows)[: len(text) // batch * batch].unflatten(0, (-1, batch)) for rows in (text, motion))
@@ -87,8 +88,10 @@ def multimodality(motions: Tensor, pairs: int = 10, *, generator: Generator) -> 
 
 
 def draw_pairs(size: int, pairs: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Two lists of `pairs` random indices below `size`, each without repetition. As in the published code, an index may be paired
-    with itself."""
+    """Draw two lists of `pairs` random indices below `size`, each without repetition; at most `size` pairs.
+
+    As in the published code, an index may be paired with itself.
+    """
     draws = (generator.choice(size, min(pairs, size), replace=False) for _ in range(2))
     return tuple(torch.from_numpy(draw) for draw in draws)
 
@@ -96,7 +99,7 @@ def draw_pairs(size: int, pairs: int, generator: Generator) -> tuple[Tensor, Ten
 def mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
     """Mean distance (...) between joints and true joints, both (..., J, 3), after aligning the pelvises (joint 0).
 
-    The unit is that of the joints.
+    The result has the unit of the joints.
     """
     joints, truth = (positions - positions[..., :1, :] for positions in (joints, truth))
     return (joints - truth).norm(dim=-1).mean(-1)

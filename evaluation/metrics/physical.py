@@ -1,7 +1,8 @@
 """Physical metrics: foot sliding, floating, jerk, floor penetration, bone lengths; heights of the feet and error of the path.
 
-Joints are (B, T, J, 3) in metres, Y up, with the floor at 0; `lengths` (B,) are in frames, by default T. Every metric is (B,), one
-value per clip, and NaN if no frame allows its measurement. Real motion does not score 0, so compare with the values of real clips.
+Joints are (B, T, J, 3) in metres, Y up, with the floor at 0; `lengths` (B,) are in frames, by default T. Every metric has shape
+(B,), one value per clip. It is NaN for a clip in which no frame can be measured. Real motion does not score 0, so compare with the
+values of real clips.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ FREE_FALL = -9.81 / 2  # m/s²; a pelvis that accelerates downward more than thi
 def physical_metrics(
     joints: Tensor, fps: float, lengths: Tensor | None = None, contacts: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """All metrics by name. `contacts` (B, T-1, 2) marks standing toes; for reconstructions, pass those of the original motion."""
+    """All metrics by name. `contacts` (B, T-1, 2) marks standing toes; for reconstructions, pass the original contacts."""
     return {
         "foot_slide_cm_s": foot_slide(joints, fps, lengths, contacts),
         "float_percent": floating(joints, fps, lengths),
@@ -65,7 +66,7 @@ def penetration(joints: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def bone_deviation(joints: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """99th percentile, over frames and bones, of the deviation of bone lengths from their median in the clip, %."""
+    """Deviation of bone lengths from their median over the clip, %: the 99th percentile over frames and bones."""
     bones = bone_lengths(joints, skeleton_for(joints.shape[2]))[..., 1:]  # (B, T, J-1)
     bones = torch.where(_valid(joints, lengths, 0)[..., None], bones, torch.nan)
     deviation = (bones / bones.nanmedian(dim=1, keepdim=True).values - 1).abs()
@@ -95,13 +96,13 @@ def _toe_speed(joints: Tensor, fps: float) -> Tensor:
 
 
 def _valid(joints: Tensor, lengths: Tensor | None, order: int) -> Tensor:
-    """Mask (B, T - order) of the finite differences of this order that lie within the clip."""
+    """Mask (B, T - order) of the finite differences of order `order` that lie within the clip."""
     B, T = joints.shape[:2]
     lengths = torch.full((B,), T, device=joints.device) if lengths is None else lengths.to(joints.device)
     return torch.arange(T - order, device=joints.device) < lengths[:, None] - order
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean (B,) of the values (B, …) of each clip at which the mask (B, …) is True; NaN if it is False everywhere."""
+    """Mean (B,) over the values (B, …) of each clip where `mask` (B, …) is True; NaN if a clip has no such value."""
     values = torch.where(mask, values, 0)  # padding may contain NaN
     return values.flatten(1).sum(1) / mask.flatten(1).sum(1)

@@ -27,7 +27,7 @@ BLOCK = 8  # motions compared at a time, so that their scores fit into the CPU c
 
 
 def pooled_similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor:
-    """Similarity (N, M) of motions (N, Q, E), with a unit vector per query, and texts (M, E): the maximum or mean over queries."""
+    """Similarity (N, M) of motions (N, Q, E) and texts (M, E): the maximum or mean over the Q queries, which are unit vectors."""
     if pool == "mean":
         return F.linear(motion.mean(1), text)
     scores = motion.new_empty(len(motion), len(text))
@@ -69,8 +69,8 @@ def rank(scores: Tensor, correct: Tensor | None = None) -> Ranks:
 def hits(ranks: Ranks, k: int) -> Tensor:
     """Probability (..., N) that a correct candidate is among the first k, with ties in random order.
 
-    Let n = k − better be the number of tied candidates among the first k, t the number of tied candidates, and c the number of
-    correct ones among these t. Then all n are wrong with probability (t − c)/t · (t − c − 1)/(t − 1) ··· (n factors).
+    Let n = k − better be the number of tied candidates among the first k, t the number of all tied candidates, and c the number of
+    correct tied candidates. Then all n candidates are wrong with probability (t − c)/t · (t − c − 1)/(t − 1) ··· (n factors).
     """
     slots = k - ranks.better
     missed = torch.ones_like(slots, dtype=torch.float64)
@@ -86,7 +86,7 @@ def positions(ranks: Ranks) -> Tensor:
 
 
 def summary(ranks: Ranks) -> dict[str, float]:
-    """R@1, 2, 3, 5, 10 (fractions) and the median rank (from 1) of a gallery, averaged if there are several galleries (..., N)."""
+    """Return R@1, 2, 3, 5, 10 (fractions) and the median rank (from 1), averaged over the galleries of ranks (..., N)."""
     recalls = {f"R@{k}": hits(ranks, k).mean().item() for k in RECALLS}
     return {**recalls, "median_rank": positions(ranks).double().quantile(0.5, dim=-1).mean().item()}
 
@@ -99,8 +99,8 @@ def retrieval_metrics(scores: Tensor, correct: Tensor | None = None) -> dict[str
 def ceiling(captions: Sequence) -> dict[str, float]:
     """The best possible `summary` of a gallery in which some clips have the same caption and are indistinguishable.
 
-    For a caption of g clips, the correct clip is among the first k with probability min(k, g) / g, in both directions. Captions are
-    strings, or ids that are the same for equal captions.
+    If g clips have the same caption, the correct clip is among the first k with probability min(k, g) / g, in both directions.
+    `captions` holds strings, or ids that are equal for equal captions.
     """
     _, group, sizes = np.unique(captions, return_inverse=True, return_counts=True)
     tied = torch.from_numpy(sizes[group])
@@ -108,16 +108,16 @@ def ceiling(captions: Sequence) -> dict[str, float]:
 
 
 def chance(size: int, correct: Tensor | None = None) -> dict[str, float]:
-    """The `summary` of a gallery of this size if all scores are equal; `correct` as for `rank`."""
+    """The `summary` of a gallery of `size` clips if all scores are equal; `correct` as for `rank`."""
     count = torch.ones(size, dtype=torch.int64) if correct is None else correct.count_nonzero(-1)
     return summary(Ranks(torch.zeros_like(count), torch.full_like(count, size), count))
 
 
 def reranked(scores: Tensor, best: int, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Scores (N, M) in which the `best` highest of each row are replaced by `score(rows (P,), columns (P,)) → (P,)`.
+    """Replace the `best` highest scores of each row of scores (N, M) by `score(rows (P,), columns (P,)) → (P,)`.
 
-    The remaining scores are shifted below these new scores; their order is unchanged. The result is float64, so that shifted
-    scores remain distinct.
+    The remaining scores are shifted below the new scores and keep their order. The result is float64, so that shifted scores
+    remain distinct.
     """
     columns = scores.topk(min(best, scores.shape[1]), dim=1).indices
     rows = torch.arange(len(scores), device=scores.device)[:, None].expand_as(columns)
@@ -145,9 +145,9 @@ def galleries(protocol: str, names: Sequence[str], texts: Tensor | None = None) 
 
 
 def similar(texts: Tensor, threshold: float = 0.95) -> Tensor:
-    """Whether two captions count as equivalent, (N, N) bool, by their sentence-encoder features (N, C).
+    """Mask (N, N) of pairs of captions that count as equivalent, from sentence-encoder features (N, C).
 
-    As in TMR, they do if (1 + cosine) / 2 exceeds the threshold. Every caption is equivalent to itself.
+    As in TMR, two captions are equivalent if (1 + cosine) / 2 exceeds the threshold. Every caption is equivalent to itself.
     """
     texts = F.normalize(texts, dim=-1)
     return (texts @ texts.T > 2 * threshold - 1).fill_diagonal_(True)
@@ -172,7 +172,7 @@ def dissimilar(texts: Tensor, size: int = 100) -> Tensor:
 def small_batches(names: Sequence[str], size: int = 32, seed: int = 0) -> list[Tensor]:
     """Shuffle the sorted names into batches of `size`, as in TMR, and drop the incomplete last batch.
 
-    With fewer than `size` names, all form one batch.
+    If there are fewer than `size` names, all names form one batch.
     """
     size = min(size, len(names))
     order = np.argsort(np.array(names), kind="stable")

@@ -1,8 +1,8 @@
 """Caption metrics: BLEU, ROUGE-L and CIDEr-D, with the conventions of COCO's caption evaluation, which publications use.
 
 N captions are scored against N lists of references. Both are plain strings; `words` converts them to lower case and removes
-punctuation. Results are for the whole corpus, × 100. A caption without words, or too short for an n-gram, scores 0. BERTScore is in
-`evaluation/metrics/bertscore.py`.
+punctuation. Scores are for the whole corpus, multiplied by 100. A caption without words, or too short for an n-gram, scores 0.
+BERTScore is in `evaluation/metrics/bertscore.py`.
 
 METEOR is not included: publications use version 1.5, which needs Java, and no maintained Python package includes WordNet.
 """
@@ -47,7 +47,8 @@ def words(caption: str) -> list[str]:
 
 
 def check_captions(candidates: Captions, references: References) -> None:
-    """Raise `UserError` if there are no captions, if captions and lists of references differ in number, or if a list is empty."""
+    """Raise `UserError` if there are no captions, if captions and lists of references differ in number, or if such a list is
+    empty."""
     if isinstance(candidates, str) or not len(candidates):
         raise UserError("captions: none to score; give a list of captions, one for each clip")
     if len(candidates) != len(references):
@@ -58,7 +59,7 @@ def check_captions(candidates: Captions, references: References) -> None:
 
 
 def _split(candidates: Captions, references: References) -> tuple[list[list[str]], list[list[str]], np.ndarray]:
-    """Words of the N candidates, words of all M references, and the index (M,) of the candidate of each reference."""
+    """Return the words of the N candidates and of all M references, and the index (M,) of each reference's candidate."""
     check_captions(candidates, references)
     owner = np.repeat(np.arange(len(references)), [len(group) for group in references])
     return [words(text) for text in candidates], [words(text) for group in references for text in group], owner
@@ -76,9 +77,9 @@ def _numbered(sentences: Sequence[Sequence[str]]) -> list[list[int]]:
 def bleu(candidates: Captions, references: References, max_order: int = 4) -> dict[str, float]:
     """BLEU-1 … BLEU-`max_order` of the corpus by name (Papineni et al. 2002), counted by sacrebleu, without smoothing.
 
-    The brevity penalty uses the reference whose length is closest to the caption's; of two equally close references, the shorter.
-    Results agree with COCO's code, except if no n-gram of an order matches in the whole corpus: the result is then 0 here, and
-    about 1e-4 to 1e-2 in COCO's code. Raises `UserError` without sacrebleu, and the errors of `check_captions`.
+    The brevity penalty uses the reference whose length is closest to the caption's. Of two equally close references, it
+    uses the shorter. Results agree with COCO's code, except if no n-gram of an order matches in the whole corpus: the result is
+    then 0 here, and about 1e-4 to 1e-2 in COCO's code. Raises `UserError` without sacrebleu, and the errors of `check_captions`.
     """
     check_captions(candidates, references)
     try:
@@ -130,7 +131,7 @@ def _common(first: list[list[int]], second: list[list[int]]) -> np.ndarray:
 
 
 def _common_of_block(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """`_common` for word ids (pairs, L) and (pairs, M), padded with ids that match nothing, by dynamic programming.
+    """Compute `_common` by dynamic programming, for word ids (pairs, L) and (pairs, M) padded with ids that match nothing.
 
     length[m, l] = max(length[m-1, l], length[m, l-1], length[m-1, l-1] + (first[l] = second[m])). Each row m is computed at once:
     the dependence on length[m, l-1] is a running maximum along the row.

@@ -114,9 +114,9 @@ def limbs(skeleton: Skeleton) -> Limbs:
 
 
 def extra_points(skeleton: Skeleton) -> dict[str, tuple[int, tuple[float, float, float]]]:
-    """The additional points by name, such as "LeftHand.palm": a joint, and the point's position in the frame of its bone.
+    """The additional points by name, such as "LeftHand.palm": a joint, and a position in the frame of the joint's bone.
 
-    The toes are given for the right foot and mirrored for the left foot, because the big toe is on the inside.
+    Toe points are defined for the right foot and mirrored for the left foot, because the big toe is on the inside.
     """
     points = {}
     for joint, bone in enumerate(skeleton.bones):
@@ -175,7 +175,7 @@ def side(bone: str) -> str:
 
 
 def standing_feet(joints: np.ndarray, fps: float, skeleton: Skeleton, contacts: np.ndarray | None = None) -> np.ndarray:
-    """Whether the left and right foot stand on heel or toe in each frame of joints (T, J, 3), by `footlock.standing`: (T, 2)."""
+    """Mask (T, 2) of left and right feet that stand on heel or toe in joints (T, J, 3), by `footlock.standing`."""
     if len(joints) == 1:
         return np.zeros((1, 2), bool)
     stands = standing(joints, skeleton, fps, contacts).reshape(-1, 2, 2).any(axis=-1)  # (T - 1, 2)

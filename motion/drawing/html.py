@@ -1,7 +1,7 @@
 """A page that shows motions in 3D: one .html file for any browser, without a network.
 
-Its markup, style and scripts are in viewer/. Joints are stored as 16-bit integers with one scale per motion (in steps of
-0.3 mm if the path reaches 10 m from the origin), the additional points of the body as 8-bit integers; 196 frames take 58 kB.
+The markup, style and scripts of the page are in viewer/. Joints are stored as 16-bit integers with one scale per motion: in steps
+of 0.3 mm if the path reaches 10 m from the origin. The additional points of the body are 8-bit integers. 196 frames take 58 kB.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ REACH = 0.25  # metres; no point of the body is farther from its joint
 
 
 def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:
-    """Write one page with all motions. It shows the foot-locked variants; the plain ones can be selected for comparison.
+    """Write one page with all motions. The page shows motions with foot locking, and can also show them without.
 
-    `title` defaults to the text of the first motion; `files` are, for each motion, the files to link to, relative to the page.
+    `title` defaults to the text of the first motion; `files` holds for each motion the files to link to, relative to the page.
 
     Raises `UserError` for joints that are not finite or of an unknown skeleton, and if the file cannot be written.
     """

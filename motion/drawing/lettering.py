@@ -23,10 +23,10 @@ PAGE_SECONDS = 2.0  # minimum time for which a page is shown
 
 
 def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np.ndarray]:
-    """`text` as pages (rows, width, 3) of equal size and at most `height` rows, to be shown in turn within `seconds`.
+    """Draw `text` as pages (rows, width, 3) of equal size and at most `height` rows, to be shown in turn within `seconds`.
 
-    The font is the largest with which the text fits on one page. If this is too small to read, the text is split into pages, each
-    shown for at least two seconds.
+    The font is the largest with which the text fits on one page. If this font is too small to read, the text is split into pages,
+    each shown for at least two seconds.
     """
 
     def fits(size: int) -> bool:
@@ -39,7 +39,7 @@ def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np
 
 
 def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
-    """The lines of a text in font size `size`, split into the smallest number of pages with about the same number of lines."""
+    """Split a text in font size `size` into lines, and the lines into as few pages as possible, with similar numbers of lines."""
     lines = wrap(text, font(size, text), width - 2 * margin(size))
     limit = max(1, int((height - 2 * margin(size) - 1) / (LINE * size)))  # lines that fit on a page
     per_page = ceil(len(lines) / ceil(len(lines) / limit))
@@ -66,7 +66,7 @@ def margin(size: int) -> int:
 
 
 def wrap(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Lines no wider than `width` pixels, broken between words, and within a word only if it is wider than a line."""
+    """Break a text into lines of at most `width` pixels, between words. Only words wider than a line are broken."""
     lines, filled = [""], 0.0
     space = face.getlength(" ")
     for word in text.split():
@@ -86,7 +86,7 @@ def wrap(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def break_word(word: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Pieces of a word no wider than `width` pixels, at least one letter each."""
+    """Break a word into pieces of at most `width` pixels, but of at least one letter."""
     pieces = []
     while word:
         count = max(1, bisect_right(range(len(word)), width, key=lambda end: face.getlength(word[: end + 1])))
@@ -115,7 +115,7 @@ def typeface(letters: frozenset[str]) -> str:
 
 
 def missing(file: str, letters: frozenset[str]) -> int:
-    """Number of these letters missing from a font file; all of them if the font is not scalable."""
+    """Number of letters that a font file lacks; all letters if the font is not scalable."""
     from matplotlib.ft2font import FT2Font
 
     try:

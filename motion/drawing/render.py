@@ -123,7 +123,7 @@ def contact_sheet(path: str | Path, motions: Motions, fps: float = 20, columns: 
 
 
 def sheet(motions: Motions, fps: float = 20, columns: int = 8) -> np.ndarray:
-    """A picture (H, W, 3) with one row per (caption, joints (T, J, 3)): the frames whose poses differ most, left to right."""
+    """Draw a picture (H, W, 3) with one row per motion. A row shows `columns` frames whose poses differ most, left to right."""
     width, height = columns * CELL, int(1.25 * CELL)
     strips = []
     for caption, joints in motions:
@@ -138,7 +138,7 @@ def sheet(motions: Motions, fps: float = 20, columns: int = 8) -> np.ndarray:
 
 
 def key_moments(joints: np.ndarray, count: int) -> list[int]:
-    """Indices of `count` frames of joints (T, J, 3), in order: the first, the last, and those that differ most from these.
+    """Indices of `count` frames of joints (T, J, 3), in order: the first, the last, and those of farthest-point selection.
 
     Poses are compared relative to their position on the floor; the time between them has a small weight. Short motions repeat
     frames.

@@ -47,11 +47,11 @@ def capsules(ends: np.ndarray, radii: np.ndarray, corners: int = 14) -> np.ndarr
 
 @dataclass(frozen=True)
 class Camera:
-    """A perspective camera with a fixed direction, a fixed distance from the point it follows, and a fixed position of that point
-    in the picture.
+    """A perspective camera that follows a point.
 
-    The rows of `axes` (3, 3) are its right, up and back directions; `focal` and `centre` (2,) are in pixels. The camera looks at
-    the point that lies `height` metres above the followed point.
+    Its direction, its distance from the point, and the position of the point in the picture are fixed. The rows of `axes` (3, 3)
+    are the right, up and back directions of the camera; `focal` and `centre` (2,) are in pixels. The camera looks at a target that
+    is `height` metres above the followed point.
     """
 
     axes: np.ndarray
@@ -76,7 +76,7 @@ class Camera:
         return cls(axes, max(NEAREST, needed.max()), focal, centre, middle)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (..., 2) of points (..., 3), which are relative to the followed point, and pixels per metre (...) at each."""
+        """Return pixels (..., 2) of points (..., 3) relative to the followed point, and pixels per metre (...) at each point."""
         seen = (points - [0, self.height, 0]) @ self.axes.T
         scale = self.focal / (self.distance - seen[..., 2])
         return self.centre + seen[..., :2] * [1, -1] * scale[..., None], scale
@@ -148,7 +148,7 @@ class Scene:
     def shadow(self, frame: int) -> np.ndarray:
         """Darkness (rows, width), below the horizon, of the body's shadow on the floor; limbs near the floor are darker.
 
-        It is drawn at low resolution and blurred.
+        The shadow is drawn at low resolution and blurred.
         """
         points = self.points[frame]
         flat = (points + points[:, 1:2] * [-0.25, 0, -0.20]) * [1, 0, 1]
@@ -197,7 +197,8 @@ class Scene:
     def far_to_near(self, middles: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
         """Order in which to paint limbs, from their middles (N, 2) in pixels and nearness (N,); the trunk is one part.
 
-        A limb is painted before the trunk if it is behind the trunk's piece that is nearest to it in the picture, else after it.
+        Each limb is compared with the trunk limb that is nearest in the picture. Limbs behind this trunk limb are painted before
+        the trunk, other limbs after the trunk.
         """
         apart = np.linalg.norm(middles[self.outer, None] - middles[self.trunk], axis=-1)
         in_front = nearness[self.outer] > nearness[self.trunk[apart.argmin(axis=1)]]
@@ -206,7 +207,7 @@ class Scene:
 
 
 def footprints(points: np.ndarray, fps: float, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each stance of a foot: its first frame (P,), the outline of the sole on the floor (P, 28, 3), its colour (P, 3)."""
+    """Return for each stance of a foot its first frame (P,), outline of the sole on the floor (P, 28, 3) and colour (P, 3)."""
     starts, soles, colours = [], [], []
     stands = standing_feet(points, fps, skeleton)  # (T, 2)
     for foot, colour, flags in zip(np.reshape(skeleton.feet, (2, 2)), (LEFT, RIGHT), stands.T):
@@ -224,8 +225,10 @@ def fixed(pixels: np.ndarray) -> np.ndarray:
 
 
 def smooth(path: np.ndarray, frames: float) -> np.ndarray:
-    """A path (T, 3) smoothed along time by a Gaussian with a standard deviation of `frames`; a steady walk is unchanged,
-    even at its ends."""
+    """Smooth a path (T, 3) along time by a Gaussian with a standard deviation of `frames`.
+
+    A steady walk is unchanged, even at its ends.
+    """
     reach = int(3 * frames) + 1
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / frames) ** 2)
     padded = np.pad(path, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")

@@ -55,7 +55,7 @@ class Animation:
     """An animated skeleton: names, parents and rest offsets (B, 3) of bones, and their motion. The rest pose is on the floor.
 
     `root` (T, 3) is the position of bone 0; `rotations` (T, B, 3, 3) are relative to the parents. If bone 0 is a root bone,
-    `moving` (T, 3) is the position of bone 1, the hips, relative to it; otherwise None.
+    `moving` (T, 3) is the position of bone 1, the hips, relative to bone 0; otherwise it is None.
     """
 
     names: list[str]
@@ -86,7 +86,7 @@ class Animation:
 
 
 def z_up(animation: Animation) -> Animation:
-    """The animation with rest pose and motion rotated to Z up; the rest pose faces -Y."""
+    """Rotate rest pose and motion to Z up. The rest pose then faces -Y."""
     turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
     moving = None if animation.moving is None else animation.moving @ turn.T
     return replace(
@@ -96,7 +96,10 @@ def z_up(animation: Animation) -> Animation:
 
 
 def animate(joints: ndarray, fps: float, options: RigOptions) -> Animation:
-    """Joints (T, J, 3) as an animated skeleton. Raises `UserError` for joints that are not finite or of an unknown skeleton."""
+    """Convert joints (T, J, 3) to an animated skeleton.
+
+    Raises `UserError` for joints that are not finite or of an unknown skeleton.
+    """
     assert options.skeleton in KINDS and options.root in ROOTS
     skeleton = skeleton_for(joints.shape[1])
     rest = rest_pose(np.asarray(joints, np.float64), skeleton, options.skeleton, options.body)
@@ -131,7 +134,7 @@ def animate(joints: ndarray, fps: float, options: RigOptions) -> Animation:
 
 
 def frame_times(frames: int, fps: float, target: float) -> ndarray:
-    """Fractional frame indices at which to sample a motion of `frames` frames at `fps` to get the frame rate `target`.
+    """Return the fractional frame indices at which to sample `frames` frames at `fps`, to get the frame rate `target`.
 
     Raises `UserError` for an invalid rate.
     """
@@ -142,7 +145,7 @@ def frame_times(frames: int, fps: float, target: float) -> ndarray:
 
 
 def resampled(values: ndarray, fps: float, times: ndarray) -> ndarray:
-    """Values (T, D) or rotations (T, B, 3, 3) interpolated at fractional frame indices `times` by cubic splines.
+    """Interpolate values (T, D) or rotations (T, B, 3, 3) at fractional frame indices `times` by cubic splines.
 
     Rotations are interpolated as quaternions.
     """
@@ -154,7 +157,7 @@ def resampled(values: ndarray, fps: float, times: ndarray) -> ndarray:
 
 
 def continuous(quaternions: ndarray) -> ndarray:
-    """Quaternions (T, ..., 4) with signs chosen so that consecutive ones are close; q and -q are the same rotation."""
+    """Choose signs so that consecutive quaternions (T, ..., 4) are close to each other; q and -q are the same rotation."""
     flips = np.where((quaternions[1:] * quaternions[:-1]).sum(-1) < 0, -1.0, 1.0).cumprod(axis=0)
     return np.concatenate((quaternions[:1], quaternions[1:] * flips[..., None]))
 
@@ -169,7 +172,7 @@ def ground_path(joints: ndarray, fps: float, loop: bool) -> tuple[ndarray, ndarr
 
 
 def smoothed(values: ndarray, deviation: float, loop: bool) -> ndarray:
-    """Values (T, D) smoothed along time by a Gaussian with a standard deviation of `deviation` frames.
+    """Smooth values (T, D) along time by a Gaussian with a standard deviation of `deviation` frames.
 
     Steady motion is unchanged, even at its ends. With `loop`, the smoothing wraps around.
     """

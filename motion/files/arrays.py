@@ -41,7 +41,7 @@ PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
 def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> Raw:
     """Read the motion in an array file.
 
-    `sample` is the index of the motion if there are several; `smpl` is the body model for SMPL rotations.
+    `sample` is the index of the motion if the file holds several; `smpl` is the body model for SMPL rotations.
 
     Raises `UserError` for files without a motion.
     """

@@ -1,7 +1,7 @@
 """Reading and writing of BVH files.
 
 A BVH file contains a tree of joints with offsets, then one line of numbers per frame: the channels of each joint, depth first.
-`Bvh` holds it as arrays: J joints over T frames, in the file's own unit, parents before children.
+`Bvh` holds the content as arrays: J joints over T frames, in the file's own unit, parents before children.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ class Bvh:
 def read_bvh(source: str | Path | TextIO) -> Bvh:
     """Read a BVH file, or an open text stream.
 
-    Joints may have up to 3 rotation channels, up to 3 position channels or both, in any order; a missing rotation is 0, and
-    positions replace the offset. If the file contains several people or motions, the first is read. If the number of rows differs
-    from the header, all existing rows are read. A note is printed in both cases.
+    Joints may have up to 3 rotation channels, up to 3 position channels or both, in any order. Missing rotations are 0.
+    Position channels replace the offset. If the file contains several people or motions, the first is read. If the number of rows
+    differs from the header, all existing rows are read. A note is printed in both cases.
 
     Raises:
         UserError: the file is missing, not a BVH file or damaged, or holds numbers that are not finite.
@@ -118,7 +118,7 @@ def number(word: str) -> float:
 
 
 def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
-    """Parse a HIERARCHY block: a `Bvh` without frames, and the channels of each joint.
+    """Parse a HIERARCHY block into a `Bvh` without frames and the channels of each joint.
 
     Raises `ValueError` or `IndexError` for invalid content.
     """
@@ -166,7 +166,7 @@ def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
 
 
 def checked_channels(words: list[str]) -> list[str]:
-    """The channel names in the words after CHANNELS, the first of which is their count.
+    """Return the channel names in the words after CHANNELS. The first word is the number of channels.
 
     Raises `ValueError` for invalid counts and names.
     """
@@ -180,7 +180,7 @@ def checked_channels(words: list[str]) -> list[str]:
 
 
 def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[str]]:
-    """Keep only the joints of the first ROOT in `bvh`; returns their channels, which are the first columns of each row."""
+    """Keep only the joints of the first ROOT in `bvh`, and return their channels: the first columns of each row."""
     roots = [joint for joint, parent in enumerate(bvh.parents) if parent < 0]
     if len(roots) > 1:
         note(f"{name}: holds {len(roots)} people ({', '.join(bvh.names[root][:40] for root in roots[:5])}); the first is read")
@@ -227,7 +227,7 @@ def parsed(text: str) -> np.ndarray | None:
 def rows_of_lines(block: str, width: int, name: str) -> np.ndarray:
     """The rows of a motion, parsed line by line; an incomplete last row is dropped.
 
-    Raises `UserError` if another line does not have `width` numbers, or if there are no rows.
+    Raises `UserError` if any other line does not have `width` numbers, or if there are no rows.
     """
     rows: list[np.ndarray] = []
     lines = [line for line in block.splitlines() if line.strip()]
@@ -283,8 +283,8 @@ def write_bvh(
 ) -> None:
     """Write a motion as BVH: 6 channels for the root, 3 for every other joint, an End Site on each leaf.
 
-    A BVH file lists joints depth first, so they may be read back in another order. An End Site extends a leaf bone by
-    half of its length, so that viewers draw hands, or by a tenth if its name ends in "_End".
+    A BVH file lists joints depth first, so `read_bvh` may return them in another order. An End Site extends each leaf
+    bone, so that viewers draw hands. It is half as long as the bone, or a tenth as long if the bone's name ends in "_End".
 
     Args:
         names: J joint names without spaces.
@@ -293,7 +293,7 @@ def write_bvh(
         root: (T, 3) position of joint 0.
         local_rotations: (T, J, 3, 3) rotation of each joint in its parent's frame.
         fps: frames per second.
-        order: axes of the rotation channels, three different ones; "ZYX" writes Zrotation Yrotation Xrotation.
+        order: order of the rotation channels, three different axes; "ZYX" writes Zrotation Yrotation Xrotation.
         moving: (T, 3) position of joint 1 relative to joint 0; joint 1 then has 6 channels too.
 
     Raises:

@@ -35,7 +35,7 @@ LONGEST_DRAWN = 600  # seconds
 
 
 def to_features(joints: np.ndarray, fps: float) -> np.ndarray:
-    """HumanML3D's features (T', 263), float32 at 20 fps, the models' input, from joints (T, 22, 3) in metres at any frame rate.
+    """Convert joints (T, 22, 3) in metres, at any frame rate, to the models' input: features (T', 263), float32, at 20 fps.
 
     The skeleton is made uniform, put on the floor and turned to face +Z at the start. Raises `UserError` for other skeletons, NaN
     and motions of fewer than two frames at 20 fps.
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def part_of(motion: FileMotion, start: float, end: float | None) -> FileMotion:
-    """The frames of a motion between two times, in seconds. Raises `UserError` if there are none."""
+    """The frames of a motion between two times, in seconds. Raises `UserError` if there are no such frames."""
     first, last = (len(motion) if time is None else time * motion.fps for time in (start, end))
     if not 0 <= first < min(last, len(motion)):
         raise UserError(f"--start {start:g} --end {end}: selects no part of the motion, which lasts {motion.seconds:.1f} seconds")

@@ -1,4 +1,4 @@
-"""Writing of .fbx files: an animated .glb is written, and Blender converts it in a separate process.
+"""Writing of .fbx files: Blender converts an animated .glb in a separate process.
 
 The environment variable LAMP_BLENDER names the program `blender`, or a Python 3.11 with Blender's module (`pip install bpy==5.0.1`,
 preferably in a separate virtual environment). If it is not set, `blender` on the PATH is used.

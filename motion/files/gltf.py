@@ -88,9 +88,9 @@ class Gltf:
 
 
 def body_mesh(file: Gltf, rest: np.ndarray, skeleton: Skeleton, first: int) -> dict:
-    """The mesh of the body for joints `rest` (J, 3) of the rest pose, with one primitive per colour.
+    """Return the mesh of the body for joints `rest` (J, 3) of the rest pose, with one primitive per colour.
 
-    Its arrays are appended to the binary block of `file`. `first` is the index of the first of these joints in the skin.
+    Appends the arrays of the mesh to the binary block of `file`. `first` is the index of the hips in the skin.
     """
     body = bone_limbs(skeleton)
     scale = body_size(rest[None]) / BODY
@@ -134,7 +134,7 @@ def bone_limbs(skeleton: Skeleton) -> Limbs:
 def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and normals (N, V, 3) on capsules, the hulls of two balls with centres `ends` (N, 2, 3) and radii (N, 2).
 
-    The first two points are the poles; then follow rings from the first pole to the second. Both balls have a ring where the
+    The first two points are the poles. The rings follow, from the first pole to the second. Both balls have a ring where the
     connecting cone touches them, so normals are exact everywhere.
     """
     axis = ends[:, 1] - ends[:, 0]
@@ -179,7 +179,7 @@ def material(part: str) -> dict:
 
 
 def add_bones(file: Gltf, animation: Animation) -> None:
-    """Add the skeleton, as nodes in the order of its bones, and the skin that binds the body to it."""
+    """Add one node per bone, in the order of the bones, and the skin that binds the body to the bones."""
     first = len(file.json["nodes"])
     for bone, (name, offset) in enumerate(zip(animation.names, animation.offsets.tolist())):
         children = [first + child for child, parent in enumerate(animation.parents) if parent == bone]
@@ -192,7 +192,7 @@ def add_bones(file: Gltf, animation: Animation) -> None:
 
 
 def add_animation(file: Gltf, animation: Animation, name: str) -> None:
-    """Add the motion: rotations of all bones, and translations of the first bone and, if that is a root bone, of the hips."""
+    """Add the motion: rotations of all bones and translations of the first bone. With a root bone, the hips move too."""
     frames, bones = len(animation.root), len(animation.names)
     first = len(file.json["nodes"]) - bones
     seconds = np.arange(frames) / animation.fps

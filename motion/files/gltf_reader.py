@@ -67,7 +67,7 @@ def parts_of(path: Path) -> tuple[dict, list[bytes]]:
 
 
 def values(document: dict, buffers: list[bytes], index: int) -> np.ndarray:
-    """The rows (count, width) of accessor `index`. Raises `ValueError` if they are not floats."""
+    """The rows (count, width) of accessor `index`. Raises `ValueError` if the rows are not floats."""
     accessor = document["accessors"][index]
     view = document["bufferViews"][accessor["bufferView"]]
     if accessor["componentType"] != FLOAT:

@@ -86,7 +86,7 @@ MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
 
 
 def all_maps() -> dict[str, tuple[JointSource, ...]]:
-    """All joint maps by title, in the order in which they are tried: KIT's first, because its files may fit other maps too."""
+    """All joint maps by title, in the order in which they are tried: KIT's first, because KIT's files also fit other maps."""
     written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # names in files of this project
     return dict([*written[:3], *JOINT_MAPS.items(), *written[3:], *MORE_MAPS.items()])
 
@@ -97,7 +97,7 @@ def plain(name: str) -> str:
 
 
 def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None:
-    """The title of the first joint map that fits, and the map with the joint names of the file; None if none fits."""
+    """Return the title of the first joint map that fits, and this map with the joint names of the file; None if no map fits."""
     by_plain: dict[str, str] = {}
     for name in names:
         by_plain.setdefault(plain(name), name)
@@ -111,7 +111,7 @@ def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None
 
 
 def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
-    """Possible common prefixes of all names: the part before `root` of each name that ends with it, shortest names first."""
+    """Possible common prefixes of all names: each name that ends with `root`, without this ending, shortest first."""
     return (name.removesuffix(root) for name in sorted(names, key=len) if name.endswith(root))
 
 
@@ -126,7 +126,7 @@ def joints_of(joint_map: Sequence[JointSource]) -> list[str]:
 
 
 def read_map(path: str | Path) -> tuple[JointSource, ...]:
-    """Read a joint map from a JSON file: for each of Mixamo's 22 names one joint of the motion, or several with weights.
+    """Read a joint map from a JSON file. It maps each of Mixamo's 22 names to a joint of the motion, or to weighted joints.
 
     Raises `UserError` for a file that cannot be read, for missing or unknown names, and for weights that do not sum to 1.
     """

@@ -61,7 +61,7 @@ JOINT_MAPS: dict[str, tuple[JointSource, ...]] = {
 
 
 def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[JointSource], title: str = "motion") -> np.ndarray:
-    """Joints (T, 22, 3) from named landmarks.
+    """Compute joints (T, 22, 3) from named landmarks.
 
     Args:
         names: N landmark names.
@@ -84,9 +84,9 @@ def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[
 
 
 def resample(positions: np.ndarray, fps: float, target: float = 20.0) -> np.ndarray:
-    """Positions (T, ..., 3) resampled from `fps` to `target` frames per second.
+    """Resample positions (T, ..., 3) from `fps` to `target` frames per second.
 
-    If `fps` is a multiple of `target`, every n-th frame is taken, otherwise a cubic spline is evaluated. Linear interpolation would
+    If `fps` is a multiple of `target`, every n-th frame is taken; otherwise a cubic spline is evaluated. Linear interpolation would
     flatten arcs: when CMU's 03_01 is resampled from 120 to 30 to 20 frames per second, its jerk stays at 79 m/s³ with the spline,
     but falls to 71 with linear interpolation.
     """
@@ -123,7 +123,7 @@ def cmu_fps(name: str) -> int:
 
 
 def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[list[str], np.ndarray, float | None]:
-    """Landmarks of a CMU capture (Acclaim's two files: the skeleton and its motion).
+    """Read the landmarks of a CMU capture from Acclaim's two files: the skeleton and the motion.
 
     Args:
         asf, amc: paths or open text streams.
@@ -131,7 +131,7 @@ def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[li
     Returns:
         names: "root" and then each bone; a bone's position is its far end.
         positions: (T, N, 3) in metres, Y up.
-        fps: frames per second if the .amc states the rate, which CMU's do not; otherwise None.
+        fps: frames per second if the .amc states the rate; otherwise None, as for CMU's files.
 
     Raises:
         UserError: a file is missing or truncated, contains NaN, or the two files do not match.
@@ -160,7 +160,7 @@ def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[li
 
 
 def parse_asf(text: str) -> tuple[dict[str, Bone], Root, float]:
-    """Parse an .asf file: bones by name, parents first; the root; metres per unit of length."""
+    """Parse an .asf file. Returns the bones by name, parents first; the root; and the metres per unit of length."""
     parts = re.split("^:", uncommented(text), flags=re.MULTILINE)
     sections = {part.split(None, 1)[0].lower(): part.split("\n", 1)[-1] for part in parts if part.strip()}
     units = {key.lower(): value for key, value in (line.split() for line in sections["units"].splitlines() if line.strip())}
@@ -210,12 +210,12 @@ def is_finite(values: np.ndarray | float) -> bool:
 
 
 def keyed_lines(block: str) -> dict[str, list[str]]:
-    """The words of each line, keyed by its first word."""
+    """Return the words after the first word of each line, keyed by the first word in lower case."""
     return {line.split()[0].lower(): line.split()[1:] for line in block.splitlines() if line.strip()}
 
 
 def rest_axes(angles: Sequence[str], order: Sequence[str]) -> np.ndarray:
-    """The matrix (3, 3) of angles about x, y and z, applied in the given order of axes."""
+    """Return the rotation matrix (3, 3) of `angles` about x, y and z, applied in the order of the axes `order`."""
     by_axis = {f"r{axis}": np.array(float(angle)) for axis, angle in zip("xyz", angles, strict=True)}
     letters = "".join(order).lower() or "xyz"
     if sorted(letters) != ["x", "y", "z"]:
@@ -238,7 +238,7 @@ def stated_fps(text: str) -> float | None:
 
 
 def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
-    """Parse an .amc file called `name`: the channels (T, channels) of each bone, in degrees and in units of length.
+    """Parse an .amc file called `name`. Returns the channels (T, channels) of each bone, in degrees and units of length.
 
     Raises `UserError` for a truncated or damaged file.
     """

@@ -34,7 +34,7 @@ def renamed(bone: str, style: str) -> str:
 
 
 def known_names() -> list[tuple[str, ...]]:
-    """The joint names of each skeleton in each style, in the order of the joints; KIT's first, as in `maps.all_maps`."""
+    """The joint names of each skeleton in each style, in the order of the joints. KIT's skeleton comes first."""
     skeletons: list[Skeleton] = [KIT, *(skeleton for skeleton in SKELETONS.values() if skeleton is not KIT)]
     styles = ("mixamo", "plain", "unreal")
     return [tuple(renamed(bone, style) for bone in skeleton.bones) for skeleton in skeletons for style in styles]

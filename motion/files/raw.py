@@ -27,8 +27,8 @@ LEAP = 5  # a rest pose is not part of the motion if the step after it is at lea
 class Raw:
     """Joints (T, J, 3) in the file's own unit and axes, with J = 22 or 21, at `fps` frames per second.
 
-    `unit`, `up` and the joints `rest` (1, J, 3) of the rest pose are None if the file does not state them; `features` (T, D) are
-    None if it contains none. `cmu` is True if the unit may be CMU's.
+    `unit`, `up` and the joints `rest` (1, J, 3) of the rest pose are None if the file does not state them. `features` (T, D)
+    is None if the file contains no features. `cmu` is True if the unit may be CMU's.
     """
 
     joints: np.ndarray
@@ -75,7 +75,7 @@ def body_size(joints: np.ndarray) -> float:
 def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
     """Number of frames at the start of joints (T, J, 3) that show the rest pose (1, J, 3) and are not part of the motion.
 
-    Such frames are followed by a jump. Some exporters and CMU's BVH releases add one.
+    Such frames are followed by a jump. Some exporters and CMU's BVH releases add one such frame.
     """
     if rest is None or len(joints) < 3:
         return 0

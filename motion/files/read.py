@@ -1,8 +1,9 @@
 """Reading of motion files: one entry point for all formats, with options for what a file does not state.
 
 Formats: .npy and .npz (arrays.py), .bvh, .amc with its .asf, .glb and .gltf. Every motion is converted to joints (T, 22 or 21, 3)
-in metres, Y up, at its own frame rate. The reader of each format returns a `Raw`: joints in the file's own unit and axes, and what
-the file states about them. Options override what the file states; a missing unit or up axis is estimated from the body.
+in metres, Y up, at its own frame rate. The reader of each format returns a `Raw`: joints in the file's own unit and axes, with
+the unit and up axis if the file states them. Options override what the file states. A missing unit or up axis is estimated from
+the body.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def read_safely(path: Path, options: InputOptions) -> Raw:
 
 
 def skipped_frames(raw: Raw, requested: int | None, path: Path) -> int:
-    """Number of frames to skip at the start: `requested`, or by default those that show the rest pose.
+    """Return how many frames to skip at the start: `requested`, or by default all frames that show the rest pose.
 
     Raises `UserError` if no frame would be left.
     """
@@ -187,7 +188,7 @@ def checked_rate(fps: float) -> float:
 
 
 def at_rate(joints: np.ndarray, fps: float, target: float) -> np.ndarray:
-    """Joints (T, J, 3) at `fps` frames per second, resampled to `target`, float32. Raises `UserError` for an invalid rate."""
+    """Resample joints (T, J, 3) from `fps` to `target` frames per second, in float32. Raises `UserError` for an invalid rate."""
     checked_rate(target)
     if len(joints) < 2 or fps == target:
         return joints
@@ -201,7 +202,7 @@ def amc_subject(name: str) -> str:
 
 
 def skeleton_beside(amc: Path) -> Path:
-    """The .asf for an .amc in the same folder: that of its subject, or the only one. Raises `UserError` if there is none."""
+    """Return the .asf of an .amc's subject in the same folder, or the only .asf there. Raises `UserError` if there is neither."""
     candidates = sorted(path for path in amc.parent.iterdir() if path.suffix.lower() == ".asf")
     subject = amc.with_name(amc_subject(amc.stem) + ".asf")
     if subject not in candidates and len(candidates) != 1:

@@ -72,7 +72,7 @@ class BodyModel:
 def uniform_body(offsets: np.ndarray | None = None) -> BodyModel:
     """A body model with the T-pose of the uniform skeleton, the pelvis at the origin; used where there is no SMPL model.
 
-    `offsets` (22, 3) of joints from their parents default to HumanML3D's.
+    `offsets` (22, 3) are the vectors from parents to joints; default: HumanML3D's.
     """
     offsets = torch.from_numpy(standard_rest(HUMANML3D) if offsets is None else offsets).float()
     return fixed_body(torch.tensor(HUMANML3D.paths)[:, 1:] @ offsets[1:])
@@ -95,8 +95,8 @@ def is_amass(path: Path) -> bool:
 def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
     """Read an SMPL motion as joints in metres, Y up. `smpl` is the body model: a file, or a folder with one model per gender.
 
-    Without `smpl`, the rest joints in the file are used, if this project wrote it, else the T-pose of the uniform skeleton. Gender,
-    shape and frame rate may be missing. Raises `UserError` for a damaged file.
+    Without `smpl`, the rest pose is the array `rest_joints` of the file if it exists, else the T-pose of the uniform skeleton.
+    Gender, shape and frame rate may be missing. Raises `UserError` for a damaged file.
     """
     arrays = read_npz(path, ("poses", "trans", "betas", "gender", REST, *RATES))
     poses = leading(path, "poses", arrays["poses"], (None,), 3 * NUM_JOINTS)
@@ -144,7 +144,7 @@ def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays `names` of an `.npz`, without missing ones. Raises `UserError` if it cannot be read without unpickling."""
+    """Read the arrays `names` of an `.npz`; skips missing arrays. Raises `UserError` if the file needs unpickling or is damaged."""
     if not path.is_file() or not zipfile.is_zipfile(path):  # reading a device may never end
         raise UserError(f"{path}: {'not a complete .npz file' if path.exists() else 'no such file'}")
     try:
@@ -170,7 +170,7 @@ def leading(path: Path, name: str, array: np.ndarray, shape: tuple[int | None, .
 
 
 def read_body_model(path: Path) -> BodyModel:
-    """The model in an SMPL-H `model.npz`. Raises `UserError` for a file that is not one."""
+    """Read the model in an SMPL-H `model.npz`. Raises `UserError` for any other file."""
     names = ("J_regressor", "v_template", "shapedirs", "kintree_table")
     arrays = read_npz(path, names)
     missing = [name for name in names if name not in arrays]
@@ -192,7 +192,7 @@ def read_body_models(folder: Path) -> dict[str, BodyModel]:
 
 
 def read_amass(path: Path) -> AmassMotion:
-    """The motion in an AMASS `.npz`. Raises `UserError` for a file that is not one."""
+    """Read the motion in an AMASS `.npz`. Raises `UserError` for any other file."""
     arrays = read_npz(path, ("poses", "trans", "betas", "gender", *RATES))
     rates = [arrays[name] for name in RATES if name in arrays]
     missing = [name for name in ("poses", "trans", "betas", "gender") if name not in arrays] + ["mocap_framerate"] * (not rates)

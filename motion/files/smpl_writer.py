@@ -1,9 +1,9 @@
 """A motion as SMPL-H rotations in AMASS's layout: `poses` (T, 156), `trans` (T, 3), `betas` (16,), `gender`, `mocap_framerate`.
 
-Rotations are computed in closed form from the joints, relative to the rest pose of a body model. Without one, the rest pose is the
-T-pose that all animated files share (`motion.rest`). The motion is retargeted to this body. Rotations that joint positions do not
-determine are zero: those of fingers, wrists, head and toes. `trans` is the position of the pelvis minus its position in the rest
-pose. AMASS has Z up: (x, y, z) in this project is (-x, z, y) in AMASS.
+Rotations are computed in closed form from the joints, relative to the rest pose of a body model. Without a body model,
+the rest pose is the T-pose that all animated files share (`motion.rest`). The motion is retargeted to this rest pose. The rotations
+of fingers, wrists, head and toes are zero, because joint positions do not determine them. `trans` is the position of the
+pelvis minus its position in the rest pose. AMASS has Z up: (x, y, z) in this project is (-x, z, y) in AMASS.
 """
 
 from __future__ import annotations
