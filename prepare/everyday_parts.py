@@ -216,7 +216,7 @@ def kick(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def tumble(voice: Voice, facts: Facts, label: str, rich: bool, action: str) -> list[Part]:
-    """The parts of a caption about cartwheels, flips and rolls. The kind of a flip comes from the label, or else from the joints."""
+    """The parts of a caption about cartwheels, flips and rolls. The kind of a flip comes from the label, else from the joints."""
     events = facts.of(action)
     if action == "roll":
         return [Part(0, voice.pick(verbs.DIVE_ROLL if "dive" in label else verbs.ROLL))] if events else []
