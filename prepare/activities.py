@@ -1,4 +1,4 @@
-"""Verb phrases for `prepare/everyday.py`. They describe activities that only the label shows, not the joints.
+"""Verb phrases for `prepare/everyday.py`, of activities that the joints do not show, so that only the label of a clip names them.
 
 Data only, in the format of `prepare/verbs.py`. The placeholder {animal} stands for an animal with its article.
 """

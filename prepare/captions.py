@@ -113,8 +113,8 @@ def mood_of(name: str, style: str, label: str) -> phrases.Mood:
 def captions(name: str, content: str, style: str, joints: np.ndarray, label: str = "", further: bool = False) -> list[str]:
     """Return different captions of one clip: plain, with the style, with measured details, and with both.
 
-    A content gives six captions, a label gives eight. The first caption, which retrieval uses, expresses the style in half of the
-    clips.
+    A clip with a content has six captions, and a clip with a label has eight. The first caption, which retrieval uses, expresses
+    the style in half of the clips.
 
     Args:
         name: name of the clip, used as random seed.

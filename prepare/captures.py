@@ -99,7 +99,7 @@ class Sources:
     models: dict[str, BodyModel] = field(default_factory=dict)
 
     def find(self, source: PurePosixPath) -> Path | None:
-        """Return the file of a capture, or None: a joint array is preferred to an AMASS motion in an old or renamed folder."""
+        """Return the file of a capture, or None. Joint arrays are preferred to AMASS motions, whose folders may be renamed."""
         renamed = PurePosixPath(RENAMED.get(source.parts[0], source.parts[0]), *source.parts[1:])
         underscored = [str(name).replace(" ", "_") for name in (source, renamed)]
         paths = [self.joints / f"{source}.npy"] if self.joints else []
@@ -179,7 +179,7 @@ def build_chunk(clips: list[Clip], sources: Sources, out: Path) -> list[Outcome]
 
 
 def write_clips(clips: list[tuple[Clip, np.ndarray]], out: Path) -> list[Outcome]:
-    """Compute features of clips, given as joints (T, 22, 3), and of their mirror images in one batch; write features and joints."""
+    """Write features and joints of clips (T, 22, 3) and of their mirror images. All features are computed in one batch."""
     versions = [torch.from_numpy(version) for _, joints in clips for version in (joints, mirror(joints))]
     lengths = torch.tensor([len(joints) for joints in versions])
     features, _ = joints_to_features(pad_sequence(versions, batch_first=True), HUMANML3D, lengths)  # (2B, T - 1, 263)

@@ -76,7 +76,7 @@ def make_captions(clips: Sequence[Clip], folder: Path, process: Process) -> dict
 
 
 def describe(job: tuple[str, str, str, str, bool, Path]) -> tuple[str, ...]:
-    """Generate the captions of a clip. A job is (name, content, style, label, whether it is in train, dataset folder)."""
+    """Generate the captions of a clip. A job is (name, content, style, label, whether the clip is in train, dataset folder)."""
     name, content, style, label, train, folder = job
     return tuple(caption_by_rule(name, content, style, load_clip_joints(folder, name), label=label, further=train))
 

@@ -171,7 +171,7 @@ def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints
 
 
 def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
-    """Whether `piece` may come next. It must repeat the last action and its variant if `counted`, and must not otherwise."""
+    """Whether `piece` may come next. If `counted`, it must repeat the last action and variant; otherwise, one must differ."""
     if strand is None:
         return piece.count > 0 or not counted
     last = strand.pieces[-1]

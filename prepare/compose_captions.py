@@ -103,7 +103,7 @@ def sequence(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] =
 
 
 def alone(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] = ()) -> tuple[str, ...]:
-    """Write captions that describe only the first piece, not the standing still after it."""
+    """Write captions of the first piece only. The standing still after it is not mentioned."""
     templates = ALONE + MORE_ALONE if taken else ALONE
     return write(rng, templates, templates, [pieces[0].clauses(wide=bool(taken))], taken=taken)
 

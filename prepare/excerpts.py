@@ -89,7 +89,7 @@ def cut_out(clip: Clip, action: str, start: int, stop: int, number: int) -> Clip
 
 
 def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the frames [start, stop) of each excerpt of an action. The clip's label or captions name the actions `named`."""
+    """Yield the frames [start, stop) of each excerpt of an action. `named` are the actions in the clip's label or captions."""
     if action in DOWN:
         for event in facts.of(action):
             held = next((held for held in facts.of(DOWN[action]) if held.start < event.end <= held.end), event)
@@ -115,8 +115,8 @@ def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[i
 def events_of(facts: Facts, action: str, named: Sequence[str]) -> tuple[Event, ...]:
     """Return the events of an action.
 
-    The joints do not distinguish picking up from putting down. If both are in `named`, there must be exactly two events: first
-    picking up, then putting down. If either is in `named`, squats have no events.
+    The joints do not distinguish picking up from putting down. If `named` contains both actions, exactly two events are required:
+    the first is the picking up, the second is the putting down. Squats are ignored if `named` contains either of these actions.
     """
     events = facts.of(action)
     if action == "squat" and set(FROM_THE_FLOOR) & set(named):
@@ -146,9 +146,9 @@ def around(start: int, stop: int, frames: int) -> tuple[int, int]:
 
 
 def widened(start: int, stop: int, frames: int, before: bool) -> tuple[int, int]:
-    """Extend the frames [start, stop) to at least `LEAST` frames: at the start if `before`, else at the end.
+    """Extend the frames [start, stop) if they are fewer than `LEAST`: at the start if `before`, else at the end.
 
-    The result is shorter if it reaches the first or the last of the clip's `frames` frames.
+    The result stays within the clip of `frames` frames, so it can be shorter than `LEAST`.
     """
     missing = max(0, LEAST - (stop - start))
     return (max(0, start - missing), stop) if before else (start, min(frames, stop + missing))

@@ -2,7 +2,7 @@
 
 There are two kinds of tables. `captions.csv` (file, caption or label, start, end, split) is for a user's own motions. `clips.csv`
 (source, clip, label) lists motions of public datasets; `pairs.json` lists HumanML3D's segments of these motions with their
-captions. Captions in these files are used unchanged. From labels, such as "squat, 2 repetitions", captions are generated.
+captions. Captions in these files are used unchanged. Labels, such as "squat, 2 repetitions", are turned into captions.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
 
 
 def sections(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> tuple[Segment, ...]:
-    """Return the sections of one file, from its rows in the table, as (line number, row).
+    """Return the sections of one file. `rows` are the rows about this file in the table, as (line number, row).
 
     Rows with the same start and end describe the same section.
     """

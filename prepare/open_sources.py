@@ -117,7 +117,7 @@ def read_cmu(file: AmcFile) -> Take:
 
 
 def hold_jumps(joints: np.ndarray, fps: float) -> np.ndarray:
-    """Repair a discontinuity at the start of joints (T, 22, 3): the first frame after it replaces all frames before it.
+    """Repair a discontinuity at the start of joints (T, 22, 3): replace the frames before it by the first frame after it.
 
     Some captures start with a wrong frame, and some conversions start with a transition from a T-pose.
     """

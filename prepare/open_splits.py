@@ -70,7 +70,7 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
 
     Captures of held-out actors and captures with a test segment of HumanML3D are in test_everyday. Other captures with a validation
     segment are in val, and other captures with a training segment are in train. The remaining captures are distributed: for each
-    action with at least FEWEST captures, test_everyday is filled up to 15 % of the captures of this action, but to at least one.
+    action with at least FEWEST captures, test_everyday is filled until it has 15 % of the action's captures, and at least one.
     Then val is filled up to 5 % of the captures of each main action. All other captures are in train.
     """
     captures = defaultdict(list)

@@ -7,7 +7,7 @@
 
 A stage is a run in `<checkpoints_dir>/open/`. Finished stages are skipped, interrupted stages are resumed. Each stage has a maximum
 number of steps and of minutes, and ends when it reaches either; the learning rate has decayed by then. Some stages start from the
-weights of the run of the same name in `--init`, which must have the same sizes.
+run of the same name in `--init`, whose model must have the same sizes.
 """
 
 from __future__ import annotations
