@@ -1,8 +1,8 @@
 """The actions of the `open` dataset, and their detection in the labels of clips.
 
 A label is a Bandai-Namco content ("wave-left-hand"), a description by CMU ("sit on high stool, stand up"), an HDM05 class in words,
-or a caption. A label can name several actions. The first one is the main action, which determines how often a clip is sampled and
-under which action reports count it.
+or a caption. A label can name several actions. The first action is the main action: it determines how often the clip is sampled,
+and reports count the clip under this action.
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ ACTIONS = tuple(dict.fromkeys([action for action, _ in (*PARTS, *WHOLE)] + [a fo
 
 
 def actions_in(label: str, source: str = "") -> tuple[str, ...]:
-    """The actions that a label or caption names, the main one first; empty if it names none.
+    """Return the actions that a label or caption names, the main action first; empty if no action is named.
 
     Args:
-        label: words; if the source is Bandai-Namco, a content such as "walk-turn-left".
+        label: description in words, or for Bandai-Namco a content such as "walk-turn-left".
         source: "bandai 1", "bandai 2", "cmu", "hdm05" or another source of clips.
     """
     if source.startswith("bandai"):

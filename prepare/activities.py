@@ -1,6 +1,6 @@
-"""Verb phrases of activities that only the label of a clip names, because joints do not show them, for `prepare/everyday.py`.
+"""Verb phrases for `prepare/everyday.py`, of activities that the joints do not show, so that only the label of a clip names them.
 
-Data only, in the form of `prepare/verbs.py`; {animal} is an animal with its article.
+Data only, in the format of `prepare/verbs.py`. The placeholder {animal} stands for an animal with its article.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Reduce a BERT folder to the word pieces that given captions use, and to its first layers.
+"""Reduce a BERT folder: keep its first layers, and the word pieces that the given captions use.
 
     python -m prepare.backbone --texts dataset/Open/texts --layers 4 --out checkpoints/minilm4
 
 Most weights of a small BERT are embeddings of words that no caption contains. This script keeps the special tokens, all word pieces
 of the captions, and single letters, so that any English word can still be spelled. The given captions are tokenised into the same
-word pieces as before, so the hidden states of the kept layers are unchanged for them. The result is an ordinary BERT folder
+word pieces as before, so the kept layers compute the same hidden states for these captions. The result is an ordinary BERT folder
 (`config.json`, `model.safetensors`, `vocab.txt`).
 """
 
@@ -71,7 +71,7 @@ def read_texts(path: Path) -> list[str]:
 def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int, int]:
     """Write the reduced BERT folder `out` and return the numbers of kept word pieces and layers.
 
-    Raises `UserError` if the folder `source` is unusable or has fewer layers.
+    Keeps all layers if `layers` is 0. Raises `UserError` if the folder `source` is unusable or has fewer than `layers` layers.
     """
     from models.bert import BertConfig, load_tokenizer
     from utils.checkpoint import atomic_path, load_weights, save_weights
@@ -112,7 +112,10 @@ def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
 
 
 def parts(state: dict[str, Tensor], rows: list[int], layers: int) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of a BERT state dict, with the word embeddings of `rows` and the first `layers` layers, without pretraining heads."""
+    """Yield (name, tensor) of the reduced BERT.
+
+    Keeps the word embeddings of `rows` and the first `layers` layers. Drops the pretraining heads.
+    """
     for name, value in state.items():
         stem = name.removeprefix("bert.")
         is_dropped_layer = stem.startswith("encoder.layer.") and int(stem.split(".")[2]) >= layers

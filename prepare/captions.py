@@ -29,10 +29,10 @@ Clause = Callable[[Voice, bool], str]  # (voice, whether to state measured detai
 
 
 def subject_of(rng: random.Random, mood: phrases.Mood, placement: str, wide: bool = False) -> tuple[str, phrases.Pronouns]:
-    """A random subject of a caption, and its pronouns.
+    """Return a random subject of a caption, and its pronouns.
 
-    `placement` says where the caption expresses its mood: "subjects" replaces the subject ('a thug'), "adjectives" describes it
-    ('an old man').
+    `placement` says which part of the caption expresses the mood: "subjects" picks a subject of the mood ('a thug'), "adjectives"
+    adds an adjective ('an old man'). Other placements do not change the subject.
     """
     if placement == "subjects":
         return rng.choice(mood.subjects)
@@ -47,7 +47,7 @@ def subject_of(rng: random.Random, mood: phrases.Mood, placement: str, wide: boo
 
 
 def compose(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: bool, wide: bool = False) -> tuple[str, str]:
-    """A caption with subject and mood, and the clause in it. Rich captions state a number, a height, a distance or a pace."""
+    """Return a caption with subject and mood, and its clause. Rich captions state a number, a height, a distance or a pace."""
     placements = [name for name in ("adjectives", "adverbs", "tails", "tails", "subjects") if getattr(mood, name)]
     placement = rng.choice(placements) if placements else ""
     voice = Voice(rng, *subject_of(rng, mood, placement, wide), wide)
@@ -67,7 +67,7 @@ def compose(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: boo
 
 
 def compose_bare(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: bool) -> tuple[str, str]:
-    """A caption without subject, like typed prompts ("sit down on a chair", "walking backwards"), and the clause in it."""
+    """Return a caption without subject, like a typed prompt ("sit down on a chair", "walking backwards"), and its clause."""
     request = rng.random() < 0.6
     voice = Voice(rng, "", wordings.YOU if request else rng.choice(mood.who), wide=True)
     clause = clause_of(voice, rich)
@@ -87,7 +87,7 @@ def is_simple(clause: str) -> bool:
 
 
 def add_tail(voice: Voice, sentence: str, mood: phrases.Mood) -> str:
-    """A sentence with a phrase of the mood added at its end. "as if" is not used twice."""
+    """Append a phrase of the mood to a sentence. No sentence contains "as if" twice."""
     tail = voice.pick(tuple(tail for tail in mood.tails if "as if" not in sentence or "as if" not in tail))
     return sentence + (tail if tail.startswith(",") else f" {tail}")
 
@@ -102,7 +102,7 @@ def clause_writer(name: str, content: str, facts: Facts, label: str) -> Clause:
 
 
 def mood_of(name: str, style: str, label: str) -> phrases.Mood:
-    """The mood named by the label, or else by the style. Raises `UserError` for an unknown style."""
+    """Return the mood that the label names, or else the mood of the style. Raises `UserError` for an unknown style."""
     moods = (mood for word, mood in LABEL_MOODS.items() if re.search(rf"\b{word}", label.lower()))
     style = next(moods, phrases.SAME_MOOD.get(style, style) or "normal")
     if style not in phrases.MOODS:
@@ -111,10 +111,10 @@ def mood_of(name: str, style: str, label: str) -> phrases.Mood:
 
 
 def captions(name: str, content: str, style: str, joints: np.ndarray, label: str = "", further: bool = False) -> list[str]:
-    """Different captions of one clip: plain, with the style, with measured details, and with both.
+    """Return different captions of one clip: plain, with the style, with measured details, and with both.
 
-    Clips with a content have six captions, clips with a label eight. The first caption, which retrieval uses, names the style in
-    half of the clips.
+    A clip with a content has six captions, and a clip with a label has eight. The first caption, which retrieval uses, expresses
+    the style in half of the clips.
 
     Args:
         name: name of the clip, used as random seed.
@@ -124,7 +124,7 @@ def captions(name: str, content: str, style: str, joints: np.ndarray, label: str
         further: append up to eight captions with the additional phrases of `prepare/wordings.py`, some without subject.
 
     Raises:
-        UserError: unknown content or style, or joints of another shape.
+        UserError: unknown content or style, or joints that `prepare.facts.prove` rejects.
     """
     clause_of, mood = clause_writer(name, content, prove(joints), label), mood_of(name, style, label)
     plain = phrases.Mood(who=mood.who)
@@ -139,7 +139,7 @@ def captions(name: str, content: str, style: str, joints: np.ndarray, label: str
 
 
 def further_captions(name: str, clause_of: Clause, mood: phrases.Mood, texts: list[str]) -> list[str]:
-    """Additional captions of a clip, of at most 18 words, half of them with its style, and all different from `texts`."""
+    """Return additional captions of a clip, different from `texts`. They have at most 18 words; half of them express the style."""
     rng = random.Random(f"{name} further")
     plain, mood = phrases.Mood(who=mood.who), widened(mood)
 
@@ -155,10 +155,10 @@ def further_captions(name: str, clause_of: Clause, mood: phrases.Mood, texts: li
 def distinct(
     manners: list[tuple[phrases.Mood, bool]], write: Callable[[phrases.Mood, bool], tuple[str, str]], existing: Sequence[str] = ()
 ) -> list[str]:
-    """Different texts, one per manner (mood, rich); preferably with different clauses and at most 18 words.
+    """Write one text per manner (mood, rich). All texts differ from each other and from `existing`.
 
-    `write(mood, rich)` returns a text and its clause. No text is among `existing`. A manner is left out if all of its 20 drafts
-    exist already.
+    `write(mood, rich)` returns a text and its clause. Texts with a new clause and at most 18 words are preferred. A manner is left
+    out if each of its 20 drafts repeats another text.
     """
     texts, used = {text.rstrip("."): text for text in existing}, set()
     for manner, rich in manners:
@@ -185,10 +185,10 @@ def clauses(
     pronouns: phrases.Pronouns = phrases.THEY,
     wide: bool = False,
 ) -> list[str]:
-    """Different verb phrases for one clip, without subject, mood and full stop ("sits down on a chair").
+    """Return different verb phrases for one clip, without subject, mood and full stop ("sits down on a chair").
 
-    Four are plain and four state measured details. With `wide`, there are twice as many, which also use the phrases of
-    `prepare/wordings.py`. `pronouns` must fit the subject that is added later. Other arguments and errors: see `captions`.
+    Four phrases are plain and four state measured details. `wide` doubles both numbers and also uses the phrases of
+    `prepare/wordings.py`. `pronouns` must fit the subject that is added later. For other arguments and errors, see `captions`.
     """
     clause_of = clause_writer(name, content, prove(joints), label)
     mood_of(name, style, label)

@@ -2,8 +2,8 @@
 
 `index.csv` lists the capture and the frames of each clip. A capture is an AMASS `.npz` file, posed with SMPL-H, or an array of
 joints (T, 22 or more, 3) in the format of HumanML3D's `pose_data` (20 fps, axes swapped). HumanAct12 is not part of AMASS and is
-always read from such arrays. From a clip of T frames, features (T - 1, 263) and joints (T - 1, 22, 3) are written, and also those
-of its mirror image, whose name starts with M.
+always read from such arrays. A clip of T frames gives features (T - 1, 263) and joints (T - 1, 22, 3). Each clip is also written
+as a mirror image, whose name starts with M.
 """
 
 from __future__ import annotations
@@ -92,14 +92,14 @@ def read_index(path: Path) -> list[Clip]:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where captures are read from: folders of joint arrays and of AMASS motions, and body models by gender."""
+    """The sources of captures: a folder of joint arrays, a folder of AMASS motions, and body models by gender."""
 
     joints: Path | None = None
     amass: Path | None = None
     models: dict[str, BodyModel] = field(default_factory=dict)
 
     def find(self, source: PurePosixPath) -> Path | None:
-        """The file of a capture: its joint array if it exists, else its AMASS motion under its old or new name; else None."""
+        """Return the file of a capture, or None. Joint arrays are preferred to AMASS motions, whose folders may be renamed."""
         renamed = PurePosixPath(RENAMED.get(source.parts[0], source.parts[0]), *source.parts[1:])
         underscored = [str(name).replace(" ", "_") for name in (source, renamed)]
         paths = [self.joints / f"{source}.npy"] if self.joints else []
@@ -107,7 +107,7 @@ class Sources:
         return next((path for path in paths if path.is_file()), None)
 
     def load(self, path: Path) -> np.ndarray:
-        """Read joints (T, 22, 3) float32 as in `pose_data`: 20 fps, metres, Y up, mirrored by the swap of axes."""
+        """Read joints (T, 22, 3) float32 as in `pose_data`: 20 fps, metres, Y up, mirrored because Y and Z are swapped."""
         if path.suffix == ".npy":
             return load_joints(path)
         motion = read_amass(path)
@@ -118,7 +118,7 @@ class Sources:
 
 
 def load_joints(path: Path) -> np.ndarray:
-    """Read the first 22 joints (T, 22, 3) float32 of an array file. Raises `UserError` if it contains no array of joints."""
+    """Read the first 22 joints (T, 22, 3) float32 of an array file. Raises `UserError` if the file contains no joints."""
     try:
         joints = np.load(path, allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
@@ -129,7 +129,7 @@ def load_joints(path: Path) -> np.ndarray:
 
 
 def cut(capture: np.ndarray, clip: Clip) -> np.ndarray:
-    """The frames of a clip, from its capture (T, 22, 3), with x negated to undo the mirroring. HumanAct12 is returned unchanged."""
+    """Cut a clip out of its capture (T, 22, 3), and negate x to undo the mirroring. HumanAct12 is returned unchanged."""
     if clip.dataset == UNCUT:
         return capture
     lead = int(LEAD_SECONDS.get(clip.dataset, 0) * FPS)
@@ -142,7 +142,7 @@ def mirror(joints: np.ndarray) -> np.ndarray:
 
 
 def chunks(clips: list[Clip]) -> Iterator[list[Clip]]:
-    """Lists of about CHUNK clips. All clips of a capture are in the same list, so that the capture is read once."""
+    """Yield lists of about CHUNK clips. All clips of a capture are in the same list, so that the capture is read once."""
     chunk = []
     for _, of_capture in groupby(sorted(clips, key=attrgetter("source", "name")), key=attrgetter("source")):
         chunk.extend(of_capture)
@@ -179,7 +179,7 @@ def build_chunk(clips: list[Clip], sources: Sources, out: Path) -> list[Outcome]
 
 
 def write_clips(clips: list[tuple[Clip, np.ndarray]], out: Path) -> list[Outcome]:
-    """Write features and joints of clips (T, 22, 3) and of their mirror images, computed in one batch."""
+    """Write features and joints of clips (T, 22, 3) and of their mirror images. All features are computed in one batch."""
     versions = [torch.from_numpy(version) for _, joints in clips for version in (joints, mirror(joints))]
     lengths = torch.tensor([len(joints) for joints in versions])
     features, _ = joints_to_features(pad_sequence(versions, batch_first=True), HUMANML3D, lengths)  # (2B, T - 1, 263)

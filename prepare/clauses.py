@@ -23,7 +23,7 @@ class Voice:
         self.rng, self.subject, self.words, self.wide = rng, subject, pronouns._asdict(), wide
 
     def pick(self, choices: tuple[str, ...], **words: str) -> str:
-        """A random phrase, with its placeholders replaced by pronouns and `words`."""
+        """Return a random phrase of `choices`. Its placeholders are filled with the pronouns and with `words`."""
         if self.wide:
             choices += wordings.MORE.get(choices, ())
         return self.rng.choice(choices).format(**self.words, **words)
@@ -41,7 +41,7 @@ def times(voice: Voice, count: int) -> str:
 
 
 def meters(distance: float) -> str:
-    """A distance in metres in words, rounded to halves: 'one meter', 'two and a half meters'."""
+    """A distance in words, rounded to half metres: 'one meter', 'two and a half meters'."""
     whole, half = divmod(round(2 * distance), 2)
     if not whole:
         return "half a meter"
@@ -148,7 +148,7 @@ def name_hands(voice: Voice, up: list[bool]) -> str:
 def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[str, str]:
     """Return (adverb, clause) about raised hands; either or both may be ''.
 
-    The adverb says how often or how fast a hand is raised, the clause how long it stays up.
+    The adverb says how often or how fast a hand is raised. The clause says how long the hand stays up.
     """
     raises, rise, seconds = max(h.raises for h in up), max(h.rise for h in up), round(min(h.held for h in up))
     if raises > 1:
@@ -162,7 +162,7 @@ def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[
 
 
 def wave_details(voice: Voice, up: list[Hand]) -> list[str]:
-    """A choice of phrases for how often or how fast a raised hand is waved, as measured at the wrist."""
+    """Return candidate phrases that say how often or how fast a raised hand waves, as measured at the wrist."""
     waves, seconds = max(hand.waves for hand in up), max(hand.held for hand in up)
     if waves < 2:  # the whole arm moves up and down
         return []
@@ -182,7 +182,7 @@ def bow(voice: Voice, facts: Facts, rich: bool) -> str:
 
 
 def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """The clause of punches or kicks, with the hand or leg, or of a fighting stance if there are none."""
+    """The clause of punches or kicks, which names the hand or leg. Describes a fighting stance if no punch or kick is detected."""
     counts = facts.punches if kind == "punch" else facts.kicks
     if not any(counts):
         return voice.pick(phrases.STANCES)

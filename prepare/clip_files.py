@@ -60,12 +60,12 @@ def write_batch(clips: list[Clip], folder: Path) -> None:
 
 
 def load_clip_joints(folder: Path, name: str) -> np.ndarray:
-    """Read the joints (T, 22, 3) of a clip that was written before."""
+    """Read the joints (T, 22, 3) that `write_motions` has written for a clip."""
     return np.load(folder / "new_joints" / f"{name}.npy")
 
 
 def make_captions(clips: Sequence[Clip], folder: Path, process: Process) -> dict[str, tuple[str, ...]]:
-    """The captions of each clip by name: its human captions, or else captions generated from its label and its joints.
+    """Return the captions of each clip, by clip name: human captions, or else captions generated from its label and joints.
 
     Clips of the training split get more generated captions than other clips.
     """
@@ -76,7 +76,7 @@ def make_captions(clips: Sequence[Clip], folder: Path, process: Process) -> dict
 
 
 def describe(job: tuple[str, str, str, str, bool, Path]) -> tuple[str, ...]:
-    """Generate the captions of a clip. A job is (name, content, style, label, whether it is in train, dataset folder)."""
+    """Generate the captions of a clip. A job is (name, content, style, label, whether the clip is in train, dataset folder)."""
     name, content, style, label, train, folder = job
     return tuple(caption_by_rule(name, content, style, load_clip_joints(folder, name), label=label, further=train))
 
@@ -100,7 +100,7 @@ def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Pro
 
 
 def write_published(names: Iterable[str], published: dict[str, bytes], folder: Path) -> None:
-    """Write HumanML3D's caption files of the named clips. Raises `UserError` if one is missing in `published`."""
+    """Write HumanML3D's caption files of the named clips. Raises `UserError` if `published` lacks one of these clips."""
     (folder / "texts").mkdir(exist_ok=True)
     names = list(names)
     missing = [name for name in names if name not in published]
@@ -112,10 +112,11 @@ def write_published(names: Iterable[str], published: dict[str, bytes], folder: P
 
 
 def write_splits(clips: Sequence[Clip], folder: Path) -> None:
-    """Write lists of clip names: one list per split, train_val.txt, all.txt, and if they have clips, test_cmu.txt and composed.txt.
+    """Write lists of clip names: one list per split, train_val.txt, all.txt, test_cmu.txt and composed.txt.
 
     test_cmu.txt lists the clips of test.txt that are segments of HumanML3D. test_everyday.txt also lists the clips of test_cmu.txt
-    that have a label. composed.txt lists the compositions in train.txt.
+    that have a label. composed.txt lists the compositions in train.txt. These three lists and test_unseen.txt are not written if
+    they are empty.
     """
     lists = {split: {split} for split in SPLITS} | {"train_val": {"train", "val"}, "all": set(SPLITS)}
     names = {name: {clip.name for clip in clips if clip.split in splits} for name, splits in lists.items()}

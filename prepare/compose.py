@@ -1,8 +1,8 @@
 """Compositions of the `open` dataset: several actions in sequence, or the arms of one clip combined with the legs of another.
 
-Pieces of training clips (`prepare/pieces.py`) are joined where their poses and velocities match best (`prepare/splice.py`) and get
-captions that describe all pieces (`prepare/compose_captions.py`). Pieces that do not fit are rejected and redrawn. Each composition
-depends only on the seed, its number and the clips.
+Pieces of training clips (`prepare/pieces.py`) are joined where their poses and velocities match best (`prepare/splice.py`). Pieces
+that do not fit are rejected and redrawn. Captions describe all pieces (`prepare/compose_captions.py`). Each composition depends
+only on the seed, its number and the clips.
 """
 
 from __future__ import annotations
@@ -58,8 +58,10 @@ class Composed:
 
 
 def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Process = map) -> list[Composed]:
-    """Compositions of `clips`. Their number is chosen so that they are `fraction` of all clips, compositions included;
-    there are fewer if clips do not fit together. `process` is the `map` that runs the jobs, perhaps in several processes.
+    """Return compositions of `clips`.
+
+    `fraction` is the number of compositions divided by the number of clips and compositions. Fewer compositions are returned if
+    some pieces do not fit. `process` is the `map` that runs the jobs, in one or several processes.
 
     Raises:
         UserError: `fraction` is outside 0 to 0.9.
@@ -77,7 +79,7 @@ def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Proc
 
 
 def draw_all(numbers: Sequence[int], clips: Sequence[Clip], seed: int) -> list[Composed]:
-    """The compositions with these numbers, without those for which no pieces fit."""
+    """Draw the compositions with these numbers. Numbers for which no pieces fit are skipped."""
     pieces = Pieces(clips)
     if not pieces.clips:
         return []
@@ -86,7 +88,7 @@ def draw_all(numbers: Sequence[int], clips: Sequence[Clip], seed: int) -> list[C
 
 
 def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
-    """One composition; None if no pieces fit in `DRAWS` draws."""
+    """Draw one composition. Returns None if no pieces fit within `DRAWS` draws."""
     for number in range(DRAWS):
         if number % PATIENCE == 0:
             kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
@@ -99,7 +101,7 @@ def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
 
 
 def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
-    """The actions of a sequence of this kind; a repeat has the same action two or three times."""
+    """Draw the actions of a sequence of this kind. The kind "repeat" has the same action two or three times."""
     if kind == "repeat":
         return [pieces.action(rng, COUNTED)] * rng.choice((2, 2, 3))
     if kind == "stop":
@@ -115,7 +117,7 @@ def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
 
 
 def outing(pieces: Pieces, rng: random.Random) -> list[str]:
-    """A walk or a run before another action, or after it."""
+    """Draw a walk or run and another action, in either order."""
     action = pieces.action(rng, [name for name in pieces.clips if name not in (*GAITS, *COURSES)], RARE)
     actions = [pieces.action(rng, STRAIGHT_ON), action]
     leaves = action in UP or (action not in FOLLOWS and rng.random() < 0.5)
@@ -123,13 +125,13 @@ def outing(pieces: Pieces, rng: random.Random) -> list[str]:
 
 
 def gait_and_gesture(pieces: Pieces, rng: random.Random) -> tuple[str, str]:
-    """The two actions of an overlay: of the legs and of the arms."""
+    """Draw the two actions of an overlay: a gait for the legs and a gesture for the arms."""
     return pieces.action(rng, GAITS), pieces.action(rng, GESTURES, RARE)
 
 
 # ------------------------------------------------------------------------------------------------------------ sequences
 def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str]) -> Composed | None:
-    """A composition of these actions in sequence; None if the drawn pieces do not fit."""
+    """Compose these actions in sequence. Returns None if the drawn pieces do not fit."""
     if not all(actions):
         return None
     counted = len(set(actions)) == 1 and actions[0] in COUNTED
@@ -158,7 +160,7 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
 
 
 def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints: ndarray) -> bool:
-    """Whether each action that can be detected in the joints happens as often as in its clip, within its span."""
+    """Whether each action is detected `Piece.count` times within its span. Actions with an unknown count are not checked."""
     facts = prove(joints) if any(piece.count for piece in pieces) else None
 
     def happens(piece: Piece, start: int, stop: int) -> int:
@@ -169,7 +171,7 @@ def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints
 
 
 def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
-    """Whether a piece may come next: for repetitions the same action, otherwise another one."""
+    """Whether `piece` may come next. If `counted`, it must repeat the last action and variant; otherwise, one must differ."""
     if strand is None:
         return piece.count > 0 or not counted
     last = strand.pieces[-1]
@@ -189,13 +191,16 @@ class Strand:
 
 
 def around(piece: Piece) -> tuple[int, int, int, int]:
-    """Two frame ranges [start, stop) of the take: for entering before the action, and for leaving after it."""
+    """Return two frame ranges (start, stop, start, stop) of the take: to enter before the action, and to leave after it."""
     first, last = max(0, piece.start - CONTEXT), min(len(piece.take.joints), piece.stop + CONTEXT)
     return first, piece.start + 1, piece.stop - 1, last
 
 
 def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
-    """The strand extended by the best-fitting candidate, or a new strand with the first candidate; None if nothing fits."""
+    """Extend the strand by the candidate that fits best. Returns None if no candidate fits.
+
+    Without a strand, returns a new strand with the first candidate.
+    """
     if not candidates:
         return None
     if strand is None:
@@ -224,7 +229,7 @@ def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
 
 # -------------------------------------------------------------------------------------------------- at the same time
 def overlay(pieces: Pieces, name: str, rng: random.Random, gait: str, gesture: str) -> Composed | None:
-    """A composition of an arm gesture and a gait of the legs; None if the drawn pieces do not fit."""
+    """Compose a gait of the legs and a gesture of the arms. Returns None if the drawn pieces do not fit."""
     below, above = ((pieces.draw(rng, action) or [None])[0] for action in (gait, gesture))
     if below is None or above is None:
         return None
@@ -262,7 +267,8 @@ def in_place(facts: Facts) -> bool:
 def both_hold(gait: Facts, gesture: Facts, whole: Facts, during: Facts, sides: tuple[bool, bool]) -> bool:
     """Whether a composition preserves the facts of the gait and of the gesture.
 
-    `whole` are the facts of the composition, `during` those of its frames with the gesture, and `sides` the arms of the gesture.
+    `whole` are the facts of the whole composition, and `during` are the facts of the frames with the gesture. `sides` (left, right)
+    are the arms that make the gesture.
     """
     legs = whole.direction == gait.direction and len(whole.turns) == len(gait.turns) and abs(whole.steps - gait.steps) <= 1
     hands = [(was, now) for was, now, side in zip(gesture.hands, during.hands, sides) if side]

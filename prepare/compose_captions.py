@@ -1,4 +1,4 @@
-"""Captions of compositions: templates, filled with clauses of the parts ("waves with their left hand") in either order."""
+"""Captions of compositions: templates are filled with clauses of the parts ("waves with their left hand"), in either order."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ AMOUNT = re.compile(rf"\b(once|twice|times|again|several|many|repeatedly|{'|'.jo
 
 
 def sequence(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] = ()) -> tuple[str, ...]:
-    """Captions of pieces done one after the other."""
+    """Write captions of pieces that follow one another."""
     count = len(pieces)
     forward, backward = FORWARD[count], BACKWARD[count]
     stopping = STOPPING
@@ -103,20 +103,20 @@ def sequence(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] =
 
 
 def alone(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] = ()) -> tuple[str, ...]:
-    """Captions of the first piece, after which the person stands still."""
+    """Write captions of the first piece only. The standing still after it is not mentioned."""
     templates = ALONE + MORE_ALONE if taken else ALONE
     return write(rng, templates, templates, [pieces[0].clauses(wide=bool(taken))], taken=taken)
 
 
 def together(rng: random.Random, below: Sequence[str], above: Sequence[str], taken: Sequence[str] = ()) -> tuple[str, ...]:
-    """Captions of simultaneous actions of legs and arms, from the clauses of both."""
+    """Write captions of simultaneous actions, from the clauses of the legs (`below`) and of the arms (`above`)."""
     if taken:
         return write(rng, TOGETHER + MORE_TOGETHER, TURNED + MORE_TURNED, [below, above], taken=taken)
     return write(rng, TOGETHER, TURNED, [below, above])
 
 
 def repeated(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] = ()) -> tuple[str, ...]:
-    """Captions of a repeated action, from clauses that hold for each repetition and contain no count."""
+    """Write captions of a repeated action, from clauses that hold for each repetition and contain no count."""
     options: set[str] = set()
     for number in range(SEEDS):
         clause_sets = [set(piece.clauses(name=f"{pieces[0].take.name} {number}", wide=bool(taken))) for piece in pieces]
@@ -139,10 +139,10 @@ def write(
     times: Sequence[str] = ("",),
     taken: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Different captions of at most `MOST_WORDS` words, alternately from `forward` and from `backward` templates.
+    """Write different captions of at most `MOST_WORDS` words, alternating between `forward` and `backward` templates.
 
-    Returns up to `COUNT` captions. With `taken`, the captions that exist already, returns up to `FURTHER` other captions, which
-    also use the subjects of `prepare/wordings.py`.
+    Returns up to `COUNT` captions. If `taken` lists existing captions, returns up to `FURTHER` additional captions, which also use
+    the subjects of `prepare/wordings.py`.
     """
     if not all(clauses):
         return ()
@@ -177,7 +177,7 @@ def again(who: str, pronouns: say.Pronouns) -> str:
 
 
 def with_pronouns(clause: str, pronouns: say.Pronouns) -> str:
-    """A clause in which "they", "their" and "themselves" are replaced by these pronouns."""
+    """Replace "they", "their" and "themselves" in a clause by these pronouns."""
     clause = re.sub(r"\bthey are\b", pronouns.they_are, clause)
     clause = re.sub(r"\bthemselves\b", pronouns.themself, clause)
     clause = re.sub(r"\bthey\b", pronouns.they, clause)

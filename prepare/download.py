@@ -4,8 +4,8 @@
     bash prepare/download_evaluator.sh     # the matching evaluator → checkpoints/
     bash prepare/download_glove.sh         # word vectors of the matching evaluator → glove/
 
-`--kit` also downloads the files for KIT-ML, `--captioner` LaMP's captioner (7 GB). Existing files are never overwritten, and
-interrupted downloads resume. Size, integrity and content of a file are checked before it is moved to its final path.
+`--kit` adds the files for KIT-ML, and `--captioner` adds LaMP's captioner (7 GB). Existing files are never overwritten, and
+interrupted downloads resume. Size, integrity and content of a file are checked before the file is moved to its final path.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WASTE = ("__MACOSX", ".DS_Store")
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint file to download into a run folder of its own."""
+    """A checkpoint file to download into a new run folder."""
 
     url: str
     folder: Path  # <checkpoints_dir>/<dataset_name>/<name>
@@ -47,7 +47,8 @@ class Weights:
 
 @dataclass(frozen=True)
 class Archive:
-    """A .zip archive to extract to `folder`. It must contain the file `member`, a model of this `kind` unless `kind` is None."""
+    """A .zip archive to extract to `folder`. The archive must contain the file `member`. If `kind` is given, `member` is a model of
+    this kind."""
 
     url: str
     folder: Path
@@ -183,7 +184,7 @@ def get_opt_tokeniser(root: Path) -> None:
 
 
 def copy_statistics(folder: Path) -> None:
-    """Copy the feature statistics of MoMask's tokeniser to LaMP's runs, which use the same ones but are released without them."""
+    """Copy the feature statistics of MoMask's tokeniser to LaMP's runs, which use these statistics but are released without any."""
     source = next(iter(sorted(folder.glob(f"{RVQ}*/meta"))), None)
     for name in ("lamp_vq", "lamp", CAPTIONER):
         if source and (folder / name).is_dir() and not (folder / name / "meta").exists():
@@ -192,7 +193,7 @@ def copy_statistics(folder: Path) -> None:
 
 
 def damage(path: Path) -> str:
-    """How an archive, or a checkpoint in PyTorch's zip format, is damaged; "" if it is not."""
+    """Describe the damage to an archive or to a checkpoint in PyTorch's zip format. Returns "" for an intact file."""
     try:
         bad = None
         if zipfile.is_zipfile(path):
@@ -205,7 +206,7 @@ def damage(path: Path) -> str:
 
 
 def mismatch(path: Path, kind: str) -> str:
-    """Why a file cannot be loaded as a model of this kind; "" if it can."""
+    """State why a file cannot be loaded as a model of this kind. Returns "" if the file can be loaded."""
     from models.upstream.released import load_released
 
     try:

@@ -1,8 +1,8 @@
 """Clauses of captions for clips with a label in words ("sit on high stool, stand up"), checked against the joints.
 
-Each action has a writer that returns parts of the caption with their start frames, by which parts are ordered. An action that can
-be detected in the joints is mentioned only if it is detected, because a clip cut from a long take may not show everything in the
-label.
+Each action has a writer, which returns parts of the caption. Parts are sorted by the frame at which their action starts. An action
+that can be detected in the joints is mentioned only if it is detected, because a clip cut from a long take may not show everything
+in the label.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def labelled(
 ) -> list[Part]:
     """The parts of a caption about an action that cannot be detected in the joints.
 
-    The first entry of `instead` whose word is in the label replaces the table. Phrases of the first such entry of `besides` are
-    used in 60 % of the cases.
+    `instead` and `besides` contain pairs (word, phrases); a pair applies if the label contains its word. The first such pair of
+    `instead` replaces `table`. The first such pair of `besides` provides the phrase in 60 % of the cases, `table` in the others.
     """
     if facts.motion < 0.03:
         return []
@@ -169,7 +169,11 @@ WITHIN = {  # action → actions that its phrases already imply, so that they ar
 
 
 def parts_of(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption in temporal order: the detected actions; else one part from the label; else `unlabelled`."""
+    """Return up to `MAX_PARTS` parts of a caption in temporal order.
+
+    The parts describe the detected actions. If there are none, one part describes an undetected action of the label. If that is
+    not possible either, the parts come from `unlabelled`.
+    """
     actions = actions_in(label)
     label = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
     implied = {implied_action for action in actions for implied_action in WITHIN.get(action, ())}

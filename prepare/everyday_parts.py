@@ -40,7 +40,7 @@ def count_words(voice: Voice, count: int) -> dict[str, str]:
 
 
 def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) -> dict[str, str]:
-    """Values of the placeholders {limb}, {hand}, {side} and {other}, from the sides of the events; no side if none is known."""
+    """Values of the placeholders {limb}, {hand}, {side} and {other}, from the sides of the events. Unknown sides are not named."""
     sides = {event.side for event in events if event.side}
     part = voice.rng.choice(parts)
     if not sides:
@@ -52,18 +52,18 @@ def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) 
 
 
 def direction_words(facts: Facts) -> str:
-    """The direction of travel, such as ' forward'; '' for small distances and other directions."""
+    """The direction of travel, such as ' forward'; '' for distances up to 0.3 m, and for diagonal or unclear directions."""
     words = {"forward": " forward", "backward": " backward", "left": " to the left", "right": " to the right"}
     return words.get(facts.direction, "") if facts.distance > 0.3 else ""
 
 
 def first(events: tuple[Event, ...]) -> int:
-    """The first frame of the first event; 0 if there is none."""
+    """The first frame of the first event; 0 without events."""
     return events[0].start if events else 0
 
 
 def label_count(label: str) -> int:
-    """The number of repetitions, hops or cycles in a label; 1 if it has none."""
+    """The number of repetitions, hops or cycles that a label states; 1 by default."""
     match = re.search(r"(\d+) (?:repetition|hop|cycle)", label)
     return int(match[1]) if match else 1
 
@@ -89,7 +89,7 @@ def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def fix_seat(clause: str) -> str:
-    """Add a seat to phrases that need one."""
+    """Complete phrases such as "eases down" with "into a sitting position"."""
     return re.sub(r"(lowers \S+|lowering \S+|eases down|settles down|rests)$", r"\1 into a sitting position", clause).replace(
         "rests into", "rests in"
     )
@@ -118,7 +118,7 @@ def crawl(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def from_the_floor(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about picking up and putting down; the label says which, because joints do not distinguish them."""
+    """The parts of a caption about picking up and putting down. Only the label distinguishes these two actions, not the joints."""
     wanted = [action for action in actions_in(label) if action in ("pick up", "put down")]
     item = next((f"a {word}" for word in ("box", "ball", "mug") if word in label), voice.rng.choice(("something", "an object")))
     parts = []

@@ -1,12 +1,12 @@
-"""Excerpts: a single action, cut from a training clip that shows more than this action.
+"""Excerpts: short clips of a single action, cut from training clips that show more than this action.
 
 Many clips are long: ten seconds of boxing with a few punches, or someone who sits down, rests and stands up again. Their captions
-describe the whole clip. An excerpt shows a single action, or one bout of it, with a little motion before and after; it is as short
-as a motion of "a person throws a punch" should be. The clip's label or captions must name the action, and `prepare/facts` must
-detect it. Captions are generated from the excerpt's own joints.
+describe the whole clip. An excerpt shows a single action, or one bout of an action, with a little motion before and after. Excerpts
+are as short as motions for prompts like "a person throws a punch" should be. The clip's label or captions must name the action, and
+`prepare/facts` must detect it. Captions are generated from the joints of the excerpt.
 
-Sitting down and lying down are slow enough to be played backwards as standing up and getting up, and vice versa, which doubles the
-number of these rare actions. Reversed excerpts must pass the same test.
+Sitting down and lying down are slow enough to be played backwards as standing up and getting up, and vice versa. Playing excerpts
+backwards doubles the number of these rare actions. `prepare/facts` must also detect the action of the reversed excerpt.
 """
 
 from __future__ import annotations
@@ -45,8 +45,10 @@ FEW = 4  # maximum number of these in one excerpt
 
 
 def excerpts(clips: Sequence[Clip]) -> list[Clip]:
-    """Excerpts of training clips, whose joints must be those stored in the dataset (T + 1, 22, 3), metres. Raises `ValueError` for
-    a clip of another split."""
+    """Return excerpts of training clips. The clips must have the joints that are stored in the dataset: (T, 22, 3), in metres.
+
+    Raises `ValueError` for a clip of another split.
+    """
     counts: dict[tuple[str, str], int] = defaultdict(int)
     results = []
     for clip in sorted(clips, key=lambda clip: clip.name):
@@ -72,13 +74,13 @@ def excerpts(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def backwards(excerpt: Clip, action: str) -> Clip:
-    """An excerpt played backwards, which shows `action`, the reverse of the excerpt's action."""
+    """Play an excerpt backwards. The result shows `action`, the reverse of the excerpt's action."""
     joints, label = np.ascontiguousarray(excerpt.joints[::-1]), LABELS[action]
     return replace(excerpt, name=f"{excerpt.name}{BACKWARDS}", joints=joints, label=label, actions=actions_in(label))
 
 
 def cut_out(clip: Clip, action: str, start: int, stop: int, number: int) -> Clip:
-    """Frames `start` to `stop` − 1 of a clip as a new clip of one action, the excerpt number `number` (from 0) of this action."""
+    """Cut frames `start` to `stop` − 1 out of a clip, as a new clip of this action. `number` counts such excerpts from 0."""
     label = clip.label if action == "kick" and "soccer" in clip.actions and clip.label else LABELS[action]
     return replace(
         clip, name=f"{clip.name}_{action.replace(' ', '-')}{number + 1}", content="", style="", source=SOURCE, label=label,
@@ -87,7 +89,7 @@ def cut_out(clip: Clip, action: str, start: int, stop: int, number: int) -> Clip
 
 
 def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """The frames [start, stop) of each excerpt of an action. `named` are the actions that the clip's label or captions name."""
+    """Yield the frames [start, stop) of each excerpt of an action. `named` are the actions in the clip's label or captions."""
     if action in DOWN:
         for event in facts.of(action):
             held = next((held for held in facts.of(DOWN[action]) if held.start < event.end <= held.end), event)
@@ -111,8 +113,11 @@ def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[i
 
 
 def events_of(facts: Facts, action: str, named: Sequence[str]) -> tuple[Event, ...]:
-    """The events of an action. Picking up and putting down cannot be distinguished by the joints: if both are named and there are
-    two events, the first one is the picking up."""
+    """Return the events of an action.
+
+    The joints do not distinguish picking up from putting down. If `named` contains both actions, exactly two events are required:
+    the first is the picking up, the second is the putting down. Squats are ignored if `named` contains either of these actions.
+    """
     events = facts.of(action)
     if action == "squat" and set(FROM_THE_FLOOR) & set(named):
         return ()  # people who pick up or put down squat to reach the floor
@@ -122,7 +127,7 @@ def events_of(facts: Facts, action: str, named: Sequence[str]) -> tuple[Event, .
 
 
 def bouts(events: Sequence[Event]) -> list[list[Event]]:
-    """Events grouped into bouts, with pauses of at most `BOUT` frames between the events of a bout."""
+    """Group events into bouts. Pauses between the events of a bout are at most `BOUT` frames long."""
     groups: list[list[Event]] = []
     for event in events:
         if groups and event.start - groups[-1][-1].end <= BOUT:
@@ -133,7 +138,7 @@ def bouts(events: Sequence[Event]) -> list[list[Event]]:
 
 
 def around(start: int, stop: int, frames: int) -> tuple[int, int]:
-    """Frames [start, stop) extended on both sides to at least `LEAST` frames, within a clip of `frames` frames."""
+    """Extend the frames [start, stop) on both sides to at least `LEAST` frames, within a clip of `frames` frames."""
     missing = max(0, LEAST - (stop - start))
     start = max(0, start - missing // 2)
     stop = min(frames, max(stop + missing - missing // 2, start + LEAST))
@@ -141,7 +146,10 @@ def around(start: int, stop: int, frames: int) -> tuple[int, int]:
 
 
 def widened(start: int, stop: int, frames: int, before: bool) -> tuple[int, int]:
-    """Frames [start, stop) extended to `LEAST` frames if the clip has as many, only at the start if `before`, else at the end."""
+    """Extend the frames [start, stop) if they are fewer than `LEAST`: at the start if `before`, else at the end.
+
+    The result stays within the clip of `frames` frames, so it can be shorter than `LEAST`.
+    """
     missing = max(0, LEAST - (stop - start))
     return (max(0, start - missing), stop) if before else (start, min(frames, stop + missing))
 

@@ -1,4 +1,4 @@
-"""Download one file from a URL: resumes, retries, and detects web pages that are sent instead of the file."""
+"""Download one file from a URL. Resumes and retries downloads, and detects web pages that are sent instead of the file."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ AGENT = "Mozilla/5.0"  # some servers refuse Python's default user agent
 
 
 class WebPage(Exception):
-    """Raised if the server sends a web page, whose text is the argument."""
+    """Raised if the server sends a web page. The argument is the text of the page."""
 
 
 def fetch(url: str, path: Path) -> None:
     """Download a URL to `path`, resuming from `<path>.part` if it exists.
 
-    Raises `UserError` if the server refuses, sends a web page or does not answer, or if the file cannot be written. The part
-    received so far is kept.
+    Raises `UserError` if the server refuses, sends a web page or does not answer, or if the file cannot be written. The bytes
+    received before an error are kept.
     """
     part = path.with_name(f"{path.name}.part")
     failures, confirmation_sent = 0, False
@@ -67,7 +67,7 @@ def fetch(url: str, path: Path) -> None:
 
 
 def _receive(url: str, part: Path) -> None:
-    """Append the missing bytes to `part`, or download it from the start if the server cannot resume."""
+    """Append the missing bytes to `part`, or download all bytes again if the server cannot resume."""
     received = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": AGENT} | ({"Range": f"bytes={received}-"} if received else {}))
     try:
@@ -89,7 +89,7 @@ def _receive(url: str, part: Path) -> None:
 
 
 def _save(response: HTTPResponse, part: Path, received: int) -> None:
-    """Append a response to `part`, which has `received` bytes, or overwrite it if that is 0."""
+    """Append a response to `part`, which has `received` bytes. If `received` is 0, overwrite `part`."""
     length = response.headers.get("Content-Length")
     total = received + int(length) if length else None
     bar = tqdm(desc=part.stem, initial=received, total=total, unit="B", unit_scale=True, disable=None)
@@ -102,7 +102,7 @@ def _save(response: HTTPResponse, part: Path, received: int) -> None:
 
 
 def _confirmed(url: str, page: str) -> str | None:
-    """The download URL in Google Drive's confirmation page; None if the page is another one."""
+    """Return the download URL in Google Drive's confirmation page; None for any other page."""
     fields = dict(re.findall(r'<input[^>]*name="(\w+)"[^>]*value="([^"]*)"', page))
     if not {"id", "confirm"} <= fields.keys():
         return None

@@ -37,7 +37,10 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def check_replaceable(out: Path, mark: str, title: str) -> None:
-    """Raise `UserError` if `out` exists, unless it is empty or an older build, whose file `mark` starts with `title`."""
+    """Raise `UserError` if `out` exists and is neither an empty folder nor an older build.
+
+    In an older build, the file `mark` starts with `title`.
+    """
     mark = out / mark
     older_build = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").startswith(title)
     if out.exists() and not older_build and (not out.is_dir() or any(out.iterdir())):
@@ -45,13 +48,13 @@ def check_replaceable(out: Path, mark: str, title: str) -> None:
 
 
 def write_motion(folder: Path, name: str, features: Tensor, joints: Tensor) -> None:
-    """Write features (T, D) and joints (T, J, 3) of a clip to `folder`, in which the folders `MOTIONS` must exist."""
+    """Write features (T, D) and joints (T, J, 3) of a clip. The folders `MOTIONS` must exist in `folder`."""
     for part, values in zip(MOTIONS, (features, joints)):
         np.save(folder / part / f"{name}.npy", values.numpy())
 
 
 def write_batch_of_joints(folder: Path, names: Sequence[str], joints: Sequence[Tensor], skeleton: Skeleton) -> None:
-    """Write clips given as joints (T + 1, J, 3): their features (T, D), and the joints (T, J, 3) recovered from these features."""
+    """Compute features (T, D) from joints (T + 1, J, 3). Write these features, and joints (T, J, 3) recovered from them."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 

@@ -49,7 +49,7 @@ def progressive(verb: str) -> str:
 def gerund(clause: str, verbs: frozenset[str] = SECOND_VERBS) -> str:
     """Turn a clause in the third person into a participle: "sits down and crosses their legs" → "sitting down and crossing …".
 
-    `verbs` are the words that count as later verbs of a clause.
+    A word of `verbs` that follows "and", "then" or a comma is changed too.
     """
     clause = re.sub(r"^is (?=\w+ing\b)", "", clause)
     if not re.match(r"\w+ing\b", clause):
@@ -63,5 +63,5 @@ def imperative(clause: str, verbs: frozenset[str]) -> str:
 
 
 def inflect_second(clause: str, inflect: Callable[[str], str], verbs: frozenset[str]) -> str:
-    """Apply `inflect` to those later verbs of a clause that are in `verbs`."""
+    """Apply `inflect` to each word of `verbs` that follows "and", "then" or a comma in a clause."""
     return SECOND.sub(lambda match: f"{match[1]} {inflect(match[2])}" if match[2] in verbs else match[0], clause)

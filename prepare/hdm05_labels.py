@@ -68,7 +68,7 @@ def label_of_class(name: str) -> str:
 
 
 def in_words(stem: str) -> str:
-    """A class name without count and start in English: by `WORDS`, or else by splitting it into words."""
+    """Translate a class name, without count and starting limb, to English: by `WORDS`, or else by splitting the name into words."""
     for pattern, words in WORDS:
         if match := re.fullmatch(pattern, stem):
             groups = [group for group in match.groups() if group]

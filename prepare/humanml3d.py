@@ -142,7 +142,7 @@ def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folde
 
 
 def report(outcomes: list[Outcome]) -> None:
-    """Print the number of clips that were built, and for each problem the number of clips by dataset of AMASS, with examples."""
+    """Print how many clips were built. For each problem, print how many clips of each AMASS dataset have it, with examples."""
     built = sum(not outcome.problem for outcome in outcomes)
     print(f"{built:,} of {len(outcomes):,} clips built, each with its mirror")
     for problem, count in Counter(outcome.problem for outcome in outcomes if outcome.problem).most_common():
@@ -155,7 +155,7 @@ def report(outcomes: list[Outcome]) -> None:
 
 
 def finish(outcomes: list[Outcome], captions: dict[str, bytes], splits: dict[str, list[str]], folder: Path) -> None:
-    """Write captions, splits and statistics of the clips that were built. Raises `UserError` if there are none."""
+    """Write captions, splits and statistics of the clips that were built. Raises `UserError` if no clip was built."""
     built = {name for outcome in outcomes if not outcome.problem for name in (outcome.clip.name, f"M{outcome.clip.name}")}
     if not built:
         raise UserError("no clip could be built, see the report above; compare the layout of the folders with docs/data.md")

@@ -1,8 +1,8 @@
-"""Motions for a dataset from a folder of joint arrays or motion files, with a table of captions or labels.
+"""Read motions for a dataset from a folder that contains joint arrays or motion files, and a table of captions or labels.
 
 There are two kinds of tables. `captions.csv` (file, caption or label, start, end, split) is for a user's own motions. `clips.csv`
 (source, clip, label) lists motions of public datasets; `pairs.json` lists HumanML3D's segments of these motions with their
-captions. Labels are words such as "squat, 2 repetitions", from which captions are generated; captions are used unchanged.
+captions. Captions in these files are used unchanged. Labels, such as "squat, 2 repetitions", are turned into captions.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CROP = "_crop"  # suffix of clips that are parts of a capture
 
 @dataclass(frozen=True)
 class JointFile:
-    """A motion file to read, and the take without its joints."""
+    """A motion file to read, and the `Take` that will hold its joints."""
 
     path: Path
     take: Take
@@ -46,11 +46,11 @@ class JointFile:
 
 
 def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) -> Iterator[JointFile]:
-    """The motions that are listed in the table of a folder.
+    """Return the motion files that are listed in the table of a folder.
 
     Args:
         folder: folder with captions.csv, or with clips.csv and optionally pairs.json.
-        segments: HumanML3D's segments by CMU capture (such as 60_01), in addition to those of pairs.json.
+        segments: HumanML3D's segments by CMU capture (such as 60_01). They are used in addition to the segments of pairs.json.
 
     Raises:
         UserError: the folder or its table is missing or malformed.
@@ -79,7 +79,7 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
 
 # -------------------------------------------------------------------------------------------------------- captions.csv
 def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
-    """The motions in a captions.csv, sorted by file name. All rows of a file form one take."""
+    """Yield the motion files of a captions.csv, sorted by file name. All rows about the same file form one take."""
     rows = defaultdict(list)
     for line, row in enumerate(read_rows(table, ("file",)), start=2):
         if not row.get("caption") and not row.get("label"):
@@ -97,7 +97,10 @@ def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
 
 
 def sections(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> tuple[Segment, ...]:
-    """The sections of one file, from its rows (line number, row). Rows of the same section are captions of one clip."""
+    """Return the sections of one file. `rows` are the rows about this file in the table, as (line number, row).
+
+    Rows with the same start and end describe the same section.
+    """
     groups = defaultdict(list)
     for line, row in rows:
         start = frames(row.get("start", ""), 0, table, line)
@@ -115,7 +118,10 @@ def sections(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> 
 
 
 def frames(seconds: str, default: int, table: Path, line: int) -> int:
-    """Convert a time in seconds, read from a table, to a frame; `default` if it is empty. Raises `UserError` for other text."""
+    """Convert a time in seconds, read from a table, to a frame. An empty text gives `default`.
+
+    Raises `UserError` if the text is not a number.
+    """
     try:
         return round(float(seconds) * FPS) if seconds else default
     except (ValueError, OverflowError):
@@ -124,7 +130,7 @@ def frames(seconds: str, default: int, table: Path, line: int) -> int:
 
 # ------------------------------------------------------------------------------------------------ clips.csv and pairs.json
 def listed_files(folder: Path, segments: dict[str, list[Segment]]) -> Iterator[JointFile]:
-    """The motions in a clips.csv, with the captions of pairs.json and of HumanML3D's segments."""
+    """Yield the motion files of a clips.csv, with the captions of pairs.json and of HumanML3D's segments."""
     rows = read_rows(folder / "clips.csv", ("source", "clip", "label"))
     paired = read_pairs(folder / "pairs.json")
     for row in rows:
@@ -158,19 +164,19 @@ def read_pairs(path: Path) -> dict[str, list[Segment]]:
 
 
 def find_motion(folder: Path, source: str, clip: str) -> Path:
-    """The file of a clip, in the folder of its source or in `folder` itself; if it does not exist, a path at which it could be."""
+    """Find the file of a clip in the folder of its source, or in `folder`. Returns an expected path if no such file exists."""
     paths = [parent / f"{clip}{suffix}" for parent in (folder / source, folder) for suffix in SUFFIXES]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
 def actor_of(source: str, clip: str) -> str:
-    """The actor of a clip: the subject for CMU, the actor for HDM05, and the source itself for others."""
+    """The actor of a clip: the subject for CMU, the actor for HDM05, and the name of the source for other sources."""
     parts = clip.split("_")
     return parts[0] if source == "cmu" else parts[1] if source == "hdm05" and len(parts) > 1 else source
 
 
 def read_joint_file(file: JointFile) -> Take:
-    """Read the take of one motion file; if this fails, the take has a `problem`."""
+    """Read the take of one motion file. If the file cannot be read, the take has a `problem`."""
     try:
         joints = load_motion(file.path)
         return replace(file.take, joints=drop_t_pose(joints) if file.t_pose else joints)
@@ -187,7 +193,7 @@ def load_motion(path: Path) -> np.ndarray:
 
 
 def drop_t_pose(joints: np.ndarray) -> np.ndarray:
-    """Remove the frames at the start of joints (T, 22, 3) in which both arms are stretched out sideways."""
+    """Remove the first frames of joints (T, 22, 3), as long as both arms are stretched out sideways."""
     left, right = ((joints[:, wrist] - joints[:, shoulder]) for wrist, shoulder in ((20, 16), (21, 17)))
     lines = (joints[:, 16] - joints[:, 17], left, right)
     across, left, right = (line / np.linalg.norm(line, axis=-1, keepdims=True) for line in lines)

@@ -36,7 +36,7 @@ def make_clips(takes: list[Take]) -> list[Clip]:
 
 
 def take_clips(take: Take, split: str) -> Iterator[Clip]:
-    """The clips of one take: its segments, then the pieces of the remaining frames. Clips may be too short."""
+    """Yield the clips of one take: its segments, then the pieces of the remaining frames. Includes clips that are too short."""
     whole = Clip(take.name, take.content, take.style, take.source, split, take.joints, take.label, named(take), take=take.capture)
     for segment in take.segments:
         yield from segment_clips(whole, segment)
@@ -53,9 +53,9 @@ def named(take: Take) -> tuple[str, ...]:
 
 
 def segment_clips(whole: Clip, segment: Segment) -> Iterator[Clip]:
-    """A segment of a take as one clip, or as several clips if it is too long.
+    """Yield a segment of a take as one clip, or as several clips if the segment is too long.
 
-    A segment that is too short, in a take with a label, is returned without captions, to be joined with others.
+    If a segment is too short and its take has a label, the clip has no captions, so that it can be joined with other clips.
     """
     joints, split = whole.joints[segment.start : segment.end], segment.split or whole.split
     if len(joints) <= SHORTEST and whole.label:
@@ -71,7 +71,7 @@ def segment_clips(whole: Clip, segment: Segment) -> Iterator[Clip]:
 
 
 def unsegmented(take: Take) -> list[np.ndarray]:
-    """The parts of a take outside its segments, as joints (T, 22, 3), without those that are too short."""
+    """Return the parts of a take outside its segments, as joints (T, 22, 3). Short parts are dropped if there are segments."""
     if not take.segments:
         return [take.joints]
     parts, start = [], 0
@@ -83,13 +83,13 @@ def unsegmented(take: Take) -> list[np.ndarray]:
 
 
 def cut(joints: np.ndarray) -> list[np.ndarray]:
-    """Cut joints into consecutive pieces (T + 1, 22, 3) with T ≤ LONGEST. The last frame of a piece is the first of the next."""
+    """Cut joints into consecutive pieces (T + 1, 22, 3) with T ≤ LONGEST. Consecutive pieces share one frame."""
     pieces = [joints[start : start + LONGEST + 1] for start in range(0, max(len(joints) - 1, 1), LONGEST)]
     return [piece for piece in pieces if len(piece) > SHORTEST_REST or len(pieces) == 1]
 
 
 def limit_idle(clips: list[Clip]) -> list[Clip]:
-    """Drop idle clips so that at most IDLE_SECONDS of standing idle remain, distributed evenly over captures."""
+    """Drop idle clips so that at most IDLE_SECONDS of standing idle remain. The remaining clips are spread evenly over captures."""
     idle = defaultdict(list)
     for clip in clips:
         if clip.actions[:1] == ("idle",):

@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: Process) -> list[Take]:
-    """All takes sorted by name, including those with problems. Raises `UserError` if a folder has none."""
+    """Read all takes, sorted by name, including takes with a `problem`. Raises `UserError` if a folder contains no takes."""
     from tqdm import tqdm
 
     from prepare.joint_folder import joint_files, read_joint_file
@@ -88,9 +88,9 @@ def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: 
 def write_dataset(
     clips: list[Clip], published: dict[str, bytes], compositions: float, folder: Path, process: Process, excerpts: bool = False
 ) -> tuple[list[Clip], int]:
-    """Write everything except the report; return all clips, including excerpts and compositions, and the number of captions.
+    """Write everything except the report. Return all clips, including excerpts and compositions, and the number of captions.
 
-    `compositions` is the fraction of the training clips that are composed; `excerpts` states whether to add excerpts.
+    `compositions` is the fraction of the training clips that are compositions. `excerpts` states whether to add excerpts.
     """
     from dataclasses import replace
 
@@ -134,7 +134,7 @@ def needs_label(clip: Clip) -> bool:
 
 
 def excerpted_clips(clips: list[Clip], folder: Path) -> list[Clip]:
-    """Excerpts of the training clips, and their mirrors."""
+    """Return excerpts of the training clips, each followed by its mirror image."""
     from dataclasses import replace
 
     from prepare.clip_files import load_clip_joints
@@ -149,7 +149,7 @@ def excerpted_clips(clips: list[Clip], folder: Path) -> list[Clip]:
 def composed_clips(
     clips: list[Clip], captions: dict[str, tuple[str, ...]], fraction: float, folder: Path, process: Process
 ) -> list[Clip]:
-    """Compositions of the training clips, and their mirrors; `fraction` is the argument of `compose`."""
+    """Return compositions of the training clips, each followed by its mirror image. For `fraction`, see `prepare.compose`."""
     from dataclasses import replace
 
     from prepare.clip_files import COMPOSED, load_clip_joints
@@ -170,7 +170,7 @@ def composed_clips(
 
 
 def published_texts(texts: Path) -> dict[str, bytes]:
-    """HumanML3D's caption files by clip."""
+    """Read HumanML3D's caption files, by clip name, from the folder or archive of captions in `texts`."""
     from prepare.humanml3d import read_captions
 
     paths = [texts / name for name in ("texts", "texts.zip", "texts.tar.gz") if (texts / name).exists()]

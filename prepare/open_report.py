@@ -18,7 +18,7 @@ EXAMPLES = 8  # maximum number of examples of each problem
 def report(
     takes: Sequence[Take], clips: Sequence[Clip], captions: int, segments: Mapping[str, Sequence[Segment]]
 ) -> list[str]:
-    """The lines of the report. `captions` is their number; `segments` are HumanML3D's segments by CMU capture, if used."""
+    """Return the lines of the report. `captions` is the number of captions. `segments` are HumanML3D's segments by CMU capture."""
     lines = []
     for source in sorted({take.source for take in takes}):
         lines += report_source([take for take in takes if take.source == source], [clip for clip in clips if clip.source == source])
@@ -35,7 +35,7 @@ def report(
 
 
 def report_source(takes: list[Take], clips: list[Clip]) -> list[str]:
-    """Lines about one source: takes, minutes, clips by split, losses."""
+    """Return lines about one source: number of takes, minutes, number of clips per split, and losses."""
     splits = Counter(clip.split for clip in clips)
     counts = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits[split])
     built = f"{minutes(clips):.0f} minutes -> {len(clips):,} clips with mirrors"
@@ -73,12 +73,12 @@ def report_losses(takes: list[Take], clips: list[Clip]) -> list[str]:
 
 
 def examples_of(names: Sequence[str]) -> str:
-    """The first few names, and the number of further ones."""
+    """List the first `EXAMPLES` names, and state how many more names there are."""
     return ", ".join(names[:EXAMPLES]) + (f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else "")
 
 
 def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segment]]) -> list[str]:
-    """A line about the number of HumanML3D's segments of CMU's captures, and about those whose file was not found."""
+    """Report how many segments of CMU's captures HumanML3D has, and how many of these segments have no capture file."""
     if not segments:
         return []
     usable = {take.name.removeprefix("cmu_") for take in takes if take.source == "cmu" and not take.problem}
@@ -90,7 +90,7 @@ def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segme
 
 
 def report_overlaps(takes: Sequence[Take]) -> list[str]:
-    """A line about overlapping segments of HumanML3D in different splits; they are kept, as published."""
+    """Report how many pairs of HumanML3D's segments overlap across different splits. These segments are kept, as published."""
     pairs = 0
     for take in takes:
         for first, second in combinations(take.segments, 2):
@@ -99,7 +99,7 @@ def report_overlaps(takes: Sequence[Take]) -> list[str]:
 
 
 def report_tests(clips: Sequence[Clip]) -> list[str]:
-    """A line about actions that have enough captures for test_everyday, but no clips there."""
+    """Report actions that have enough captures for test_everyday, but no clips in this split."""
     captures, held_out = defaultdict(set), set()
     for clip in clips:
         for action in clip.actions if clip.label and clip.source != COMPOSED else ():
@@ -126,5 +126,5 @@ def report_actions(clips: Sequence[Clip]) -> list[str]:
 
 
 def minutes(clips: Sequence[Clip], mirrors: bool = True) -> float:
-    """Minutes of motion without mirror images; `mirrors` says whether `clips` contains them."""
+    """Return the minutes of motion without mirror images. `mirrors` states whether `clips` includes mirror images."""
     return sum(len(clip.joints) - 1 for clip in clips) / (2 if mirrors else 1) / FPS / 60

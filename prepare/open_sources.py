@@ -38,7 +38,7 @@ Segments = dict[str, list[Segment]]
 
 @dataclass(frozen=True)
 class AmcFile:
-    """A capture file, .amc or .bvh, and its take without the joints."""
+    """A capture file to read (.amc or .bvh), and the `Take` that will hold its joints."""
 
     motion: RawFile
     skeleton: RawFile | None  # the .asf file of an .amc file
@@ -51,7 +51,7 @@ def bandai_files(folder: Path) -> Iterator[RawFile]:
 
 
 def read_bandai(file: RawFile) -> Take:
-    """Read the take of one Bandai-Namco BVH file (30 fps, centimetres). Content and style come from its name."""
+    """Read the take of one Bandai-Namco BVH file (30 fps, centimetres). Content and style come from the file name."""
     dataset, content, style, number = BANDAI_NAME.match(file.path.stem).groups()
     properties = {"source": f"bandai {dataset}", "content": content, "style": style}
     name = f"B{dataset}_{content}_{style}_{number}"
@@ -64,9 +64,9 @@ def read_bandai(file: RawFile) -> Take:
 
 
 def cmu_segments(texts: Path, published: dict[str, bytes]) -> Segments:
-    """HumanML3D's segments by CMU capture (such as 60_01), from index.csv and the splits in the folder `texts`.
+    """Return HumanML3D's segments by CMU capture (such as 60_01).
 
-    `published` holds the content of HumanML3D's caption files, by clip name.
+    The folder `texts` contains index.csv and the splits. `published` holds the content of HumanML3D's caption files, by clip name.
     """
     split_of = {name: split for split, names in read_splits(texts).items() for name in names}
     segments = defaultdict(list)
@@ -80,7 +80,7 @@ def cmu_segments(texts: Path, published: dict[str, bytes]) -> Segments:
 
 
 def cmu_files(folder: Path, segments: Segments) -> Iterator[AmcFile]:
-    """The CMU captures under `folder` that have segments or a description."""
+    """Yield the CMU captures under `folder` that have segments or a description."""
     companions = list(raw_files(folder, lambda path: path.suffix.lower() in (".asf", ".txt", ".csv")))
     skeletons = {file.path.stem: file for file in companions if file.path.suffix.lower() == ".asf"}
     labels = descriptions(file.text for file in companions if file.path.suffix.lower() != ".asf")
@@ -97,7 +97,7 @@ def cmu_files(folder: Path, segments: Segments) -> Iterator[AmcFile]:
 
 
 def descriptions(texts: Iterable[str]) -> dict[str, str]:
-    """CMU's descriptions by capture, from text files with lines such as "14_27 sit on high stool, stand up"."""
+    """Return CMU's descriptions by capture. The text files have lines such as "14_27 sit on high stool, stand up"."""
     matches = (DESCRIPTION.match(line) for text in texts for line in text.splitlines())
     return {match[1]: match[2].strip('"') for match in matches if match}
 
@@ -117,9 +117,9 @@ def read_cmu(file: AmcFile) -> Take:
 
 
 def hold_jumps(joints: np.ndarray, fps: float) -> np.ndarray:
-    """Replace frames before a jump at the start of joints (T, 22, 3) by the first frame after it.
+    """Repair a discontinuity at the start of joints (T, 22, 3): replace the frames before it by the first frame after it.
 
-    Some captures start with a wrong frame, and some conversions with a transition from a T-pose.
+    Some captures start with a wrong frame, and some conversions start with a transition from a T-pose.
     """
     speed = np.linalg.norm(np.diff(joints[: FIRST + 1], axis=0), axis=-1).max(-1) * fps
     jumps = np.flatnonzero(speed > FASTEST)
@@ -146,7 +146,7 @@ def read_amc(file: AmcFile) -> tuple[np.ndarray, float | None]:
 
 
 def hdm05_files(folder: Path) -> Iterator[AmcFile]:
-    """HDM05's cut takes as ASF/AMC. File names contain actor and action: HDM_bd_squat1Reps_004_120.amc, with HDM_bd.asf."""
+    """Yield HDM05's cut takes. File names contain actor and action: HDM_bd_squat1Reps_004_120.amc, with skeleton HDM_bd.asf."""
     skeletons = {file.path.stem: file for file in raw_files(folder, lambda path: path.suffix.lower() == ".asf")}
     for file in raw_files(folder, lambda path: path.suffix.lower() == ".amc" and HDM05_NAME.match(path.stem) is not None):
         subject, actor, action = HDM05_NAME.match(file.path.stem).groups()[:3]

@@ -1,7 +1,7 @@
 """Splits of the `open` dataset, including held-out combinations of content and style.
 
-Splits are assigned to captures, not to clips. HumanML3D's segments keep their published split. All other frames of a capture have
-the same split, which also applies to mirror images and to copies of the capture in other sources.
+Splits are assigned to captures, not to clips. HumanML3D's segments keep their published split. All other frames of a capture belong
+to the split of the capture. Mirror images, and copies of the capture in other sources, belong to this split too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ UNSEEN = {
 
 
 def draw_splits(takes: list[Take]) -> dict[str, str]:
-    """The split of each take, by name. In a take with segments, it applies to the frames outside the segments."""
+    """Return the split of each take, by name. If a take has segments, this split applies only to frames outside the segments."""
     contents = [take for take in takes if take.content]
     return draw_by_content(contents) | draw_by_action([take for take in takes if not take.content])
 
@@ -47,9 +47,10 @@ def by_hash(names: Iterable[str]) -> list[str]:
 
 
 def draw_by_content(takes: list[Take]) -> dict[str, str]:
-    """The splits of Bandai-Namco's takes: test_unseen for the held-out combinations, else drawn separately for each content.
+    """Return the splits of Bandai-Namco's takes, by name.
 
-    All takes of a content with few takes are in train.
+    Held-out combinations are in test_unseen. The other takes of each content are drawn into test (15 %), val (5 %) and train. If a
+    content has few takes, all of them are in train.
     """
     splits, groups = {}, defaultdict(list)
     for take in takes:
@@ -65,12 +66,12 @@ def draw_by_content(takes: list[Take]) -> dict[str, str]:
 
 
 def draw_by_action(takes: list[Take]) -> dict[str, str]:
-    """The splits of everyday takes. All copies of a capture have the same split.
+    """Return the splits of everyday takes, by name. All copies of a capture have the same split.
 
-    Captures with a test segment of HumanML3D, and those of the held-out actor, are in test_everyday; other captures with a
-    validation or training segment are in val or train. For each action with at least FEWEST captures, further captures are added
-    to test_everyday until it contains 15 % of them and at least one. Then val gets 5 % of the captures of each main action, and
-    train gets all other captures.
+    Captures of held-out actors and captures with a test segment of HumanML3D are in test_everyday. Other captures with a validation
+    segment are in val, and other captures with a training segment are in train. The remaining captures are distributed: for each
+    action with at least FEWEST captures, test_everyday is filled until it has 15 % of the action's captures, and at least one.
+    Then val is filled up to 5 % of the captures of each main action. All other captures are in train.
     """
     captures = defaultdict(list)
     for take in takes:
@@ -94,7 +95,10 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
 
 
 def actions_of(takes: list[Take]) -> tuple[str, ...]:
-    """The actions in the labels of a capture and its copies; for a user's own motions, those in labels or captions of sections."""
+    """Return the actions that the labels of a capture and its copies name.
+
+    For a user's own motions, returns the actions that the labels or captions of the sections name.
+    """
     words = [(take.label, take.source) for take in takes]
     sections = [segment for take in takes if not take.label and not take.reserved for segment in take.segments]
     words += [(segment.label or " ".join(segment.captions), "") for segment in sections]
@@ -102,7 +106,7 @@ def actions_of(takes: list[Take]) -> tuple[str, ...]:
 
 
 def given_split(takes: list[Take]) -> str:
-    """The split of a capture if it is fixed by the held-out actors or by segments; else ""."""
+    """Return the split of a capture if its actor or its segments determine the split; else ""."""
     reserved = set().union(*(take.reserved for take in takes)) | {segment.split for take in takes for segment in take.segments}
     if any((take.source, take.actor) in TEST_ACTORS for take in takes) or "test" in reserved:
         return "test_everyday"

@@ -32,7 +32,11 @@ def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
 
 
 def draw_own_splits(takes: list[Take]) -> dict[str, str]:
-    """The split of each file without a given split, by name. val and test get a tenth each, at least one file; train the others."""
+    """Draw a split for each take without a given split, by name.
+
+    val and test each get a tenth of these takes, but at least one take. train gets all other takes. If there are fewer than FEWEST
+    takes without a given split, train gets all of them.
+    """
     undecided = by_hash(take.name for take in takes if not take.problem and not any(segment.split for segment in take.segments))
     held_out = max(1, round(HELD_OUT * len(undecided))) if len(undecided) >= FEWEST else 0
     return {name: "test" if n < held_out else "val" if n < 2 * held_out else "train" for n, name in enumerate(undecided)}

@@ -89,7 +89,7 @@ def pack(config: PackDataset, out: Path) -> None:
 
 
 def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
-    """The names (M…) of the clips that are mirror images of other clips in `clips`, compared by their local joints."""
+    """Return the names (M…) of the clips whose local joints are the mirror image of another clip in `clips`."""
     from motion.features import skeleton_for
 
     indices = {name: index for index, name in enumerate(clips.names)}
@@ -138,7 +138,7 @@ def described_joints(features: Tensor, num_joints: int) -> Tensor:
     ahead = (local + moved - moved[:, :1] * ground)[:-1]
 
     def error(sign: int) -> Tensor:
-        """Squared error (T - 1,), summed over joints, of the next frame as predicted with a turn by `2 * sign * angle`."""
+        """Squared error (T - 1,) of the predicted next frame, summed over joints, for a turn by `2 * sign * angle`."""
         turn = qaxis("y", 2 * sign * angle[:-1])[:, None].expand(-1, J, -1)
         return (qrotate(turn, ahead) - local[1:]).square().sum((-1, -2))
 
@@ -198,7 +198,7 @@ def unpack(path: Path, out: Path, workers: int) -> None:
 def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.ndarray]]:
     """Read a packed file. Raises `UserError` if it is not a packed dataset.
 
-    Returns its index, the captions by clip, the other files by name, and the joints (T, J, 3) of each clip as int32 multiples of
+    Returns the index, the captions by clip, the other files by name, and the joints (T, J, 3) of each clip as int32 multiples of
     the step.
     """
     from motion.features import skeleton_for
@@ -226,7 +226,7 @@ def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.nd
 def positions(deviations: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """Decode the joints (T, J, 3) of a clip, as int32 multiples of the step, from their deviations (T, 3J).
 
-    The inverse of the encoding in `planes` and `quantised`.
+    Inverts the encoding of `planes` and `quantised`.
     """
     joints = deviations.cumsum(0).cumsum(0).reshape(len(deviations), -1, 3).astype(np.int32)
     for joint, parent in enumerate(skeleton.parents[1:], start=1):  # parents come first

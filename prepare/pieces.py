@@ -1,7 +1,7 @@
 """Pieces of compositions. A piece is the span of a training clip, mirrored or not, in which one action is performed.
 
-`Pieces` draws actions in proportion to the square root of their number of clips, or to a lower power of it, so that rare actions
-appear in many combinations. Clauses are derived from a piece's own frames, so they also hold for a shortened piece.
+`Pieces` draws an action in proportion to a power of its number of clips, by default the square root, so that rare actions appear in
+many combinations. Clauses are derived from the frames of the piece, so they also hold for a shortened piece.
 """
 
 from __future__ import annotations
@@ -111,11 +111,11 @@ class Piece:
 
     @property
     def travels(self) -> bool:
-        """Whether the person ends at another position."""
+        """Whether the person ends more than `STILL` away from where they start."""
         return bool(np.hypot(*(self.joints[-1, 0] - self.joints[0, 0])[[0, 2]]) > STILL)
 
     def cut(self, rng: random.Random, most: int) -> Piece | None:
-        """The piece shortened to at most `most` frames; None if that is too short or the action would be incomplete."""
+        """Shorten the piece to at most `most` frames. Returns None if `most` is too small or the action would be incomplete."""
         if len(self) <= most:
             return self
         if self.action not in CYCLES or most < LEAST or WHOLE.search(self.take.label):
@@ -124,7 +124,7 @@ class Piece:
         return replace(self, start=start, stop=start + most, count=0)
 
     def clauses(self, joints: ndarray | None = None, name: str = "", wide: bool = False) -> tuple[str, ...]:
-        """Verb phrases of the action in the third person; empty if it cannot be recognised.
+        """Return verb phrases of the action in the third person; empty if the action cannot be recognised.
 
         Args:
             joints: the motion to describe, made from this piece; default: the piece with some frames before and after.
@@ -139,7 +139,7 @@ class Piece:
         return tuple(phrase for phrase in phrases if self.action == "idle" or phrase not in VAGUE)
 
     def shown(self) -> ndarray | None:
-        """Joints of the frames needed to recognise the action, including some before and after; None if it is not recognised."""
+        """Return the joints of the piece, extended at both ends until the action is recognised. None if this fails."""
         if not self.count:
             return self.joints
         for around in (CONTEXT, 2 * CONTEXT, 4 * CONTEXT):
@@ -163,18 +163,24 @@ class Pieces:
         self.piece = lru_cache(maxsize=None)(self._piece)
 
     def action(self, rng: random.Random, among: Sequence[str] = (), power: float = 0.5) -> str:
-        """A random action (of `among`, if given), in proportion to its number of clips to the `power`; '' if there is none."""
+        """Draw an action, from `among` if given; '' if there is none.
+
+        The probability of an action is proportional to its number of clips, raised to the exponent `power`.
+        """
         names = [name for name in self.clips if not among or name in among]
         return rng.choices(names, [len(self.clips[name]) ** power for name in names])[0] if names else ""
 
     def draw(self, rng: random.Random, action: str, count: int = 1, mirror: float = 0.5) -> list[Piece]:
-        """Up to `count` pieces of different clips, each mirrored with this probability."""
+        """Draw up to `count` pieces of different clips. Each piece is mirrored with the probability `mirror`."""
         chosen = rng.sample(range(len(self.clips[action])), min(count, len(self.clips[action])))
         pieces = [self.piece(action, index, rng.random() < mirror) for index in chosen]
         return [piece for piece in pieces if piece]
 
     def _piece(self, action: str, index: int, mirror: bool) -> Piece | None:
-        """The span of the action in a clip. If the clip has other actions too, this one must be detected in the joints."""
+        """Return the piece of a clip that shows `action`; None if there is none.
+
+        If the clip has other actions too, `action` must be detected in the joints.
+        """
         clip = self.clips[action][index]
         take = self.take(clip.name, False)  # the mirror image has the same span and count
         events = () if action in UNPROVEN else take.facts.of(action)

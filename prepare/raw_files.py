@@ -31,9 +31,9 @@ class RawFile:
 
 
 def raw_files(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[RawFile]:
-    """Yield the files for whose path `wanted` is true, from a folder and from the .tar.* archives directly in it.
+    """Yield the files of a folder, and of the .tar.* archives directly in it, if `wanted` is true for their path.
 
-    Of files with the same name, apart from the suffix, only the first is returned.
+    If several files have the same name without suffix, only the first is returned.
 
     Raises:
         UserError: the folder is missing, or an archive cannot be read.

@@ -74,12 +74,12 @@ def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> i
 
 
 def without_folder(value: str) -> str:
-    """An absolute path reduced to its last part, because its folder does not exist on other machines; other values unchanged."""
+    """Reduce an absolute path to its last part, because its folder does not exist on other machines. Other values are unchanged."""
     return Path(value).name if value.startswith("/") else value
 
 
 def write_settings(source: Path, target: Path) -> None:
-    """Copy `opt.txt` with absolute paths reduced to their last part. Raises `UserError` if it is missing."""
+    """Copy `opt.txt` with absolute paths reduced to their last part. Raises `UserError` if the file is missing."""
     try:
         lines = source.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -89,7 +89,7 @@ def write_settings(source: Path, target: Path) -> None:
 
 
 def update_fingerprint(folder: CheckpointFolder) -> None:
-    """Store the fingerprint of the released text encoder, whose weights are rounded, in the metadata of a released transformer.
+    """Store the fingerprint of the released text encoder, whose weights are rounded, in the metadata of a transformer.
 
     `--init` compares fingerprints to decide whether the layer that reads the condition can be reused. Runs without a LaMP text
     encoder are unchanged.

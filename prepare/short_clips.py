@@ -1,8 +1,8 @@
 """Join clips that are too short for the dataset, such as single hops or strides.
 
-Only clips of the same person, label and split are joined, each time with the clip that fits best; a single clip is repeated. The
-later clip is moved on the floor and rotated about the vertical, so that its first pose fits the last pose of the earlier clip. The
-remaining difference in position and velocity fades out over a few frames.
+Only clips of the same person, label and split are joined. The next clip is always the clip that fits best; a single clip is
+repeated. The later clip is moved on the floor and rotated about the vertical, so that its first pose fits the last pose of the
+earlier clip. The remaining difference in position and velocity fades out over a few frames.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FADE = 8  # frames over which the difference of two poses fades out
 
 
 def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
-    """Join clips of at most SHORTEST frames, given as (actor, clip). Every clip is part of a result."""
+    """Join clips of at most SHORTEST frames, given as (actor, clip). Every clip is part of at least one result."""
     groups = defaultdict(list)
     for actor, clip in sorted(clips, key=lambda pair: pair[1].name):
         groups[clip.source, actor, clip.label, clip.split].append(clip)
@@ -31,7 +31,7 @@ def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
 
 
 def join_group(group: list[Clip]) -> list[Clip]:
-    """Join clips of one group until each result has more than `SHORTEST` frames, each time adding the clip that fits best."""
+    """Join clips of one group until each result has more than `SHORTEST` frames. Each step adds the clip that fits best."""
     remaining, results = list(group), []
     while remaining:
         parts = [remaining.pop(0)]
@@ -72,7 +72,7 @@ def fit(target: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def misfit(target: np.ndarray, pose: np.ndarray) -> float:
-    """Mean distance in metres between the joints of two poses (22, 3), after `fit`."""
+    """Mean distance in metres between the joints of two poses (22, 3), after `fit` has aligned them."""
     turn, shift = fit(target, pose)
     return float(np.linalg.norm(pose @ turn + shift - target, axis=-1).mean())
 

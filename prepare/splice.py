@@ -1,10 +1,10 @@
-"""Joining of two motions in time, or of the arms of one with the legs of another, with constant bone lengths.
+"""Join two motions in time, or the arms of one motion with the legs of another. Bone lengths stay constant.
 
 All joints are (T, 22, 3) on HumanML3D's uniform skeleton: metres, Y up, floor at 0, 20 frames per second.
 
-`join` leaves both motions unchanged and inserts a short transition: root and bone directions follow cubic Hermite curves that match
-position and velocity at both ends, so bones keep their lengths. Feet that stand before and after the transition take a step if
-necessary, and are locked otherwise (motion/footlock.py). `layer` applies motion/layering.py to a part of a motion.
+`join` inserts a short transition between two motions. In the transition, root and bone directions follow cubic Hermite curves that
+match position and velocity at both ends, so bones keep their lengths. Feet that stand before and after the transition take a step
+if necessary, and are locked otherwise (motion/footlock.py). `layer` applies motion/layering.py to a part of a motion.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ VELOCITY = 0.15  # s; weight of a difference in velocity, relative to one in pos
 
 
 class Seam(NamedTuple):
-    """The last frame of the first motion, the first frame of the second, and the distance of the poses."""
+    """A cut between two motions: the last frame of the first, the first frame of the second, and the distance of both poses."""
 
     leave: int
     enter: int
@@ -55,7 +55,7 @@ def pushes(joints: ndarray) -> ndarray:
 
 
 def heading(joints: ndarray) -> ndarray:
-    """Yaw of the body in radians, unwrapped, 0 along +Z, positive to the person's left: (T,)."""
+    """Unwrapped yaw (T,) of the body in radians: 0 along +Z, positive to the person's left."""
     left = layering.across(joints)
     return gaussian_filter1d(np.unwrap(np.arctan2(-left[:, 2], left[:, 0])), 2, mode="nearest")
 
@@ -76,21 +76,27 @@ def pose_vectors(joints: ndarray) -> ndarray:
 
 
 def best_seam(first: ndarray, second: ndarray, leave: tuple[int, int], enter: tuple[int, int]) -> Seam:
-    """The best pair of frames from ranges `leave` of the first and `enter` of the second, given their `pose_vectors`."""
+    """Find the most similar frames of two motions, given their `pose_vectors`.
+
+    `leave` and `enter` are the ranges [start, stop) of frames to search in the first and in the second motion.
+    """
     apart = norm(first[leave[0] : leave[1], None] - second[None, enter[0] : enter[1]])
     row, column = np.unravel_index(apart.argmin(), apart.shape)
     return Seam(leave[0] + int(row), enter[0] + int(column), float(apart[row, column]))
 
 
 def hermite(start: ndarray, end: ndarray, leaving: ndarray, arriving: ndarray, frames: float, t: ndarray) -> ndarray:
-    """Cubic curve at times t (N,) in [0, 1] between points (...), with velocities in units per frame: (N, ...)."""
+    """Evaluate a cubic curve from `start` to `end` (...) at times t (N,) in [0, 1]. Returns points (N, ...).
+
+    `leaving` and `arriving` (...) are the velocities per frame at both ends. The curve lasts `frames` frames.
+    """
     t = t.reshape(-1, *[1] * start.ndim)
     late = t * t * (3 - 2 * t)
     return (1 - late) * start + late * end + frames * (t * (1 - t) ** 2 * leaving - t * t * (1 - t) * arriving)
 
 
 def mirror(joints: ndarray) -> ndarray:
-    """The mirror image, on the same skeleton (whose left and right bones differ a little) and on the floor."""
+    """Mirror a motion and put it on the floor. The skeleton, whose left and right bones differ a little, stays the same."""
     joints = joints[:, list(HUMANML3D.mirror)] * [-1, 1, 1]
     joints = to_joints(joints[:, 0], to_bones(joints))
     return joints - [0, joints[..., 1].min(), 0]
@@ -103,9 +109,10 @@ def stands(joints: ndarray, frame: int) -> ndarray:
 
 
 def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
-    """`second` rotated and moved so that it continues `first` after `gap` frames.
+    """Rotate and move `second` so that it continues `first` after `gap` frames.
 
-    `both` (2,) marks the feet (left, right) that stand before and after; they keep their position if possible.
+    `both` (2,) marks the feet (left, right) that stand at the end of `first` and at the start of `second`. These feet keep their
+    position if possible.
     """
     second = turn(second, heading(first)[-1] - heading(second)[0])
     leaving, arriving = first[-1, 0] - first[-2, 0], second[1, 0] - second[0, 0]
@@ -119,9 +126,9 @@ def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
 
 
 def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: ndarray) -> ndarray:
-    """The `gap` transition frames between the end of one motion and the start of another, which is already aligned.
+    """Return the `gap` frames of the transition from `first` to `second`, which is already aligned.
 
-    `before` and `after` (2,) mark the feet, left and right, that stand at these ends.
+    `before` (2,) marks the feet (left, right) that stand at the end of `first`, `after` (2,) those at the start of `second`.
     """
     t, T = np.arange(1, gap + 1) / (gap + 1), gap + 1
     ends = [first[-2], first[-1], second[0], second[1]]
@@ -136,9 +143,10 @@ def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: nd
 
 
 def step(ends: list[ndarray], side: int, before: ndarray, after: ndarray, t: ndarray, T: int) -> ndarray:
-    """Path (N, 2, 3) of ankle and toe through a transition: a foot stands, then steps while the other stands.
+    """Path (N, 2, 3) of ankle and toe of one foot through a transition.
 
-    `ends` are the last two poses before the transition and the first two after it.
+    If both feet stand before and after, the foot with the longer way steps first. `ends` are the last two poses before the
+    transition and the first two poses after it.
     """
     foot = list(FEET[side])
     start, end = ends[1][foot], ends[2][foot]
@@ -156,7 +164,7 @@ def step(ends: list[ndarray], side: int, before: ndarray, after: ndarray, t: nda
 
 
 def lock_seam(joints: ndarray, start: int, stop: int) -> ndarray:
-    """Joints with locked feet from frame `start` to `stop`, and in all stances that overlap this span."""
+    """Lock the feet in all stances that overlap the frames from `start` to `stop`."""
     ties = standing(joints, HUMANML3D, FPS)
     kept = np.zeros_like(ties)
     for foot in range(ties.shape[1]):
@@ -171,7 +179,9 @@ def lock_seam(joints: ndarray, start: int, stop: int) -> ndarray:
 
 
 def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int] | None:
-    """`first`, a transition and `second` as one motion, and the frames of the transition; None if no transition is slow enough.
+    """Join two motions by a transition. Returns the motion and the number of transition frames.
+
+    Returns None if no transition is slow enough.
 
     `limits` (22,) are the highest speeds of the joints in the two motions, in m/s.
     """
@@ -192,7 +202,7 @@ def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int
 
 
 def layer(legs: ndarray, arms: ndarray, sides: tuple[bool, bool], start: int) -> ndarray:
-    """The motion `legs`, with head and arms (those in `sides`: left, right) of the motion `arms` from frame `start` on."""
+    """Replace head and arms of the motion `legs` by those of `arms`, from frame `start` on. `sides` (left, right) selects arms."""
     before, after = start, len(legs) - start - len(arms)
     frames = np.arange(len(legs)) - start
     ramp = np.where((frames >= 0) & (frames < len(arms)), 1.0, 0.0)

@@ -61,7 +61,7 @@ def write_statistics(root: Path, names: Iterable[str]) -> None:
 
 
 def clips(folder: Path, names: Iterable[str]) -> Iterator[np.ndarray]:
-    """Yield the features (T, D) of each clip. Raises `UserError` if a file is unusable or its width differs from that of others."""
+    """Yield the features (T, D) of each clip. Raises `UserError` if a file is unusable or if the clips differ in width."""
     width = None
     for name in names:
         path = folder / f"{name}.npy"

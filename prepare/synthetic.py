@@ -148,9 +148,9 @@ def walker(
 def swings(
     clock: np.ndarray, locate: Callable, steps: int, side: int, air: float, lift: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (T, 3) of an ankle and yaw (T,) of its foot, which swings forward in every second step and stands otherwise.
+    """Return positions (T, 3) of an ankle and yaw (T,) of its foot. The foot swings forward in every second step, or else stands.
 
-    `clock` (T,) counts steps, `air` is the duration of a swing in steps, and `lift` its height in metres.
+    `clock` (T,) counts steps. A swing lasts `air` steps and is `lift` metres high.
     """
     step_numbers = np.arange(side, steps, 2)
     positions, yaw = locate(np.minimum(np.append(0, step_numbers + 1), steps - 1))
@@ -185,9 +185,9 @@ def standing(arms: np.ndarray, pitch: np.ndarray | None = None) -> np.ndarray:
 def raiser(
     hand: str = "right", *, height: str = "above the head", times: int = 1, hold: float = 1.0, rise: float = 0.6
 ) -> np.ndarray:
-    """A person who raises a hand ('left', 'right') or 'both' hands within `rise` seconds and holds it for `hold` seconds.
+    """A person who raises the 'left' hand, the 'right' hand or 'both' hands, `times` times.
 
-    This happens `times` times.
+    A raise takes `rise` seconds. The hand then stays up for `hold` seconds.
     """
     return gesture(hand, height, times, hold, rise, waves=0)
 
@@ -198,7 +198,7 @@ def waver(hand: str = "right", waves: int = 4, *, height: str = "above the head"
 
 
 def gesture(hand: str, height: str, times: int, hold: float, rise: float, waves: int) -> np.ndarray:
-    """A person who raises one or both hands, holds or waves them, and lowers them, `times` times."""
+    """A person who raises one or both hands, holds or waves them, and lowers them. Repeats this `times` times."""
     seconds = times * (2 * rise + hold + 0.4) + 0.4
     clock = np.arange(round(seconds * FPS)) / FPS
     since = np.minimum(np.maximum(clock - 0.4, 0) % (2 * rise + hold + 0.4), 2 * rise + hold)  # seconds since the raise began

@@ -12,7 +12,7 @@ SHORTEST, LONGEST = 24, 199  # length of clips in rows of features; a clip has o
 
 @dataclass(frozen=True)
 class Segment:
-    """A section of a capture, the frames `start` to `end` - 1 at 20 fps, that becomes a clip."""
+    """A section of a capture that becomes a clip: the frames `start` to `end` - 1 at 20 fps."""
 
     name: str
     start: int
@@ -40,7 +40,7 @@ class Take:
 
     @property
     def capture(self) -> str:
-        """The name of the original capture: of `origin` for copies and parts, else of the take itself."""
+        """The name of the original capture: `origin` for copies and parts, else the name of the take."""
         return self.origin or self.name
 
 

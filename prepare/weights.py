@@ -5,9 +5,9 @@
         --int8 vq lamp masked residual evaluator m2t
     python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
-A stage is a run in `<checkpoints_dir>/open/`. Finished stages are skipped, interrupted ones are resumed. Each ends after its number
-of steps or minutes, whichever comes first; the learning rate has decayed by then. Some stages start from the weights in `--init`,
-if these have the same sizes.
+A stage is a run in `<checkpoints_dir>/open/`. Finished stages are skipped, interrupted stages are resumed. Each stage has a maximum
+number of steps and of minutes, and ends when it reaches either; the learning rate has decayed by then. Some stages start from the
+run of the same name in `--init`, whose model must have the same sizes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DATASET = "open"
 
 @dataclass(frozen=True)
 class Stage:
-    """One run: its script, its flags, and for each setting steps, minutes, batch size and learning rate."""
+    """A training run: its script, its flags, and (steps, minutes, batch size, learning rate) for the settings cpu and gpu."""
 
     script: str
     flags: str
@@ -39,7 +39,7 @@ class Stage:
     init: bool = False  # starts from the run of the same name in --init
 
     def settings(self, setting: str) -> str:
-        """The stage's flags for its length, batch size and learning rate in a setting, "cpu" or "gpu"."""
+        """Return the flags for training length, batch size and learning rate. `setting` is "cpu" or "gpu"."""
         steps, minutes, batch, rate = getattr(self, setting)
         return f"--max_iters {steps} --max_minutes {minutes} --batch_size {batch} --lr {rate:g}"
 
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def command(config: TrainWeights, name: str) -> list[str]:
-    """The words of a stage's command, without the interpreter."""
+    """Return the command of a stage as a list of words, without the Python interpreter."""
     from utils.checkpoint import CheckpointFolder
 
     stage = STAGES[name]

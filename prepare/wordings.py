@@ -1,8 +1,8 @@
 """Additional phrases for the tables of `prepare/verbs.py`, `prepare/activities.py` and `prepare/phrases.py`. Data only, hence long.
 
-`MORE` maps a table to additional phrases with the same placeholders, which must be true of every clip for which the table is used.
-The first captions of a training clip do not use this file. Its additional captions select from both sets of phrases (`Voice.wide`
-in `prepare/clauses.py`).
+`MORE` maps a table to additional phrases with the same placeholders. Each phrase must be true of every clip for which the table is
+used. The first captions of a training clip do not use this file. The additional captions of a training clip choose from the table
+and from its additional phrases (`Voice.wide` in `prepare/clauses.py`).
 """
 
 from __future__ import annotations

@@ -61,12 +61,14 @@ class Facts:
     ends_still: bool  # whether the body rests in the last frames
 
     def of(self, action: str) -> tuple[Event, ...]:
-        """The events of an action, named as in prepare/actions.py."""
+        """The events of an action. Names of actions are those of prepare/actions.py."""
         return tuple(event for event in self.events if event.action == DETECTED_AS.get(action, action))
 
     def span(self, action: str) -> tuple[int, int]:
-        """The frames [start, end) of an action, from its first to its last event; without events, the frames in which the body
-        moves."""
+        """Return the frames [start, end) of an action, from its first to its last event.
+
+        Without events, returns the frames in which the body moves.
+        """
         events = self.of(action)
         return (min(event.start for event in events), max(event.end for event in events)) if events else self.active
 
@@ -91,7 +93,10 @@ class Facts:
 
 
 def trunk(body: np.ndarray) -> tuple[float, int, float]:
-    """Median lean of the trunk, number of bows, and maximum lean, from joints (T, 22, 3) in body axes; degrees from upright."""
+    """Return median lean of the trunk, number of bows, and maximum lean, from joints (T, 22, 3) in body axes.
+
+    Leans are in degrees from upright.
+    """
     spine = body[:, NECK] - body[:, PELVIS]
     pitch = smooth(np.degrees(np.arctan2(spine[:, 2], spine[:, 1])), 2)
     return float(np.median(pitch)), len(peaks(pitch, 15, 12)), float(pitch.max())
@@ -118,7 +123,7 @@ FINDERS = (
 def prove(joints: np.ndarray) -> Facts:
     """Detect the facts of one clip in its joints (T, 22, 3).
 
-    Raises `UserError` for another shape, fewer than 12 frames, or values that are not finite.
+    Raises `UserError` for joints of another shape, fewer than 12 frames, or values that are not finite.
     """
     if joints.ndim != 3 or joints.shape[1:] != (22, 3) or len(joints) < 12:
         raise UserError(f"joints of shape {joints.shape}: captions need (T, 22, 3) with at least 12 frames")

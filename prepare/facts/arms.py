@@ -39,7 +39,7 @@ class Hand:
 
 
 def hand(body: np.ndarray, wrist: int, shoulder: int) -> Hand:
-    """Measure the motion of one hand in joints (T, 22, 3) in body axes; `wrist` and `shoulder` are its joints."""
+    """Measure the motion of one hand, from joints (T, 22, 3) in body axes and the indices of the joints `wrist` and `shoulder`."""
     reach = body[:, wrist] - body[:, shoulder]
     height = smooth(reach[:, 1], 1)
     low, high = height.min(), height.max()
@@ -82,7 +82,7 @@ def count_waves(reach: np.ndarray) -> int:
 
 
 def around(frames: Frames, peak: int, active: np.ndarray, limit: int = FPS) -> tuple[int, int]:
-    """The frames [start, end) around a peak in which `active` (T,) is true, at most about `limit` frames to each side."""
+    """Return the frames [start, end) around `peak` in which `active` (T,) is true, up to about `limit` frames on each side."""
     inactive = np.flatnonzero(~active)
     before, after = inactive[inactive < peak], inactive[inactive > peak]
     start = max(peak - limit, before[-1] if len(before) else 0)
@@ -159,7 +159,7 @@ def arm_circles(frames: Frames) -> list[Event]:
 
 
 def elbows_to_knees(frames: Frames) -> list[Event]:
-    """An elbow touches the lifted knee of the other side."""
+    """Elbows to knees: an elbow touches the lifted knee of the other side."""
     events = []
     for side, elbow, knee in zip(SIDES, ELBOWS, reversed(KNEES)):
         gap = np.linalg.norm(smooth(frames.joints[:, elbow] - frames.joints[:, knee], 0.7), axis=-1)

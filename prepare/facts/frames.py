@@ -67,7 +67,7 @@ def runs(mask: np.ndarray, minimum: int = 1, gap: int = 0) -> list[tuple[int, in
 
 
 def longest(mask: np.ndarray) -> slice:
-    """The longest run of true values in a mask (T,), which must have at least one."""
+    """The longest run of true values in a mask (T,). The mask must have at least one true value."""
     return slice(*max(runs(mask), key=lambda run: run[1] - run[0]))
 
 

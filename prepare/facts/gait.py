@@ -52,9 +52,9 @@ def count_steps(joints: np.ndarray) -> int:
 
 
 def find_turns(yaw: np.ndarray) -> tuple[Turn, ...]:
-    """The turns of at least 35° of a body that faces `yaw` (T,) in radians.
+    """Find turns of at least 35° in the yaw (T,) of the body, in radians.
 
-    A turn is the change between two extrema of the yaw, which is smoothed to remove the sway of the gait.
+    The yaw is smoothed to remove the sway of the gait. A turn is the change between two extrema of the smoothed yaw.
     """
     course = np.degrees(smooth(yaw, 6))
     corners = [peaks(side, -np.inf, 35) for side in (course, -course)]

@@ -1,6 +1,6 @@
 """Detect sitting, lying, getting up, squatting, crawling, picking up, putting down, balancing and climbing.
 
-Squatting and sitting are distinguished by the centre of mass: in a squat it is over the feet, when sitting it is behind them.
+Squatting and sitting are distinguished by the centre of mass, which is over the feet in a squat and behind the feet when sitting.
 """
 
 from __future__ import annotations
