@@ -241,3 +241,14 @@ def test_bad_input_is_one_clear_line(npy, clip, tmp_path, monkeypatch, capsys, w
     assert said.startswith("error: ") and said.count("\n") == 1
     assert re.search(message, said), said
     assert sorted(tmp_path.iterdir()) == before  # nothing half-written
+
+
+@pytest.mark.parametrize("kind", ["joints", "features"])
+def test_a_part_of_a_motion_is_converted(clip, tmp_path, kind):
+    np.save(tmp_path / "walk.npy", clip if kind == "joints" else to_features(clip, 20))
+    main([str(tmp_path / "walk.npy"), str(tmp_path / "part.npy"), "--start", "0.5", "--end", "1.5"])
+    part, whole = (read_motion(tmp_path / name, InputOptions()).joints for name in ("part.npy", "walk.npy"))
+    assert len(part) == 20
+    np.testing.assert_allclose(part - part[0, 0], whole[10:30] - whole[10, 0], atol=1e-3)
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "walk.npy"), str(tmp_path / "none.npy"), "--start", "5", "--end", "2"])

@@ -78,8 +78,8 @@ def part_of(motion: FileMotion, start: float, end: float | None) -> FileMotion:
     frames = slice(round(first), min(len(motion), max(round(last), round(first) + 1)))
     if frames == slice(0, len(motion)):
         return motion
-    features = None if motion.features is None else motion.features[frames]
-    return replace(motion, joints=motion.joints[frames], features=features)
+    features = None if motion.file_features is None else motion.file_features[frames]
+    return replace(motion, joints=motion.joints[frames], file_features=features)
 
 
 def write_features(path: Path, motion: FileMotion) -> None:
