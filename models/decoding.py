@@ -83,8 +83,8 @@ def finished(done: Tensor, step: int) -> bool:
 def write(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int = 1) -> Tensor:
     """Decode `count` captions for each of N rows; returns token ids (N, count, L), best first.
 
-    `model` is the state before the first word. `numbers` (N,) give each row its own random numbers for sampling. The ids do not
-    include `start`; all positions after a caption's last word contain `end`.
+    `model` is a language model in its state (caches) before the first word. `numbers` (N,) give each row its own random numbers for
+    sampling. The ids do not include `start`; all positions after a caption's last word contain `end`.
     """
     assert search.sample or count <= search.beams, "beam search returns at most `beams` captions"
     method = _draw if search.sample else _beam_search

@@ -125,7 +125,7 @@ class Upstream:
     """Show or convert a released checkpoint. Flags take precedence over its opt.txt."""
 
     file: str = option("", "released file, .tar or .pth", positional=True)
-    convert: str = option("", "output folder: convert the file to our checkpoint format")
+    convert: str = option("", "folder to which the file is written in our checkpoint format; default: do not convert it")
     n_heads: int | None = option(None, "attention heads of the transformer")
     bert_heads: int | None = option(None, "attention heads of the Q-Former")
     opt_heads: int | None = option(None, "attention heads of the captioner's OPT")

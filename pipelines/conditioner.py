@@ -286,7 +286,7 @@ def cached_conditions(encoder: Conditioner, captions: Sequence[str], folder: str
 
 
 def _write_cache(path: Path, known: dict[bytes, int], conditions: Conditions) -> None:
-    """Write a cache file. `known` maps the hash of each caption to its index in `conditions`, in ascending order."""
+    """Write a cache file. `known` maps the hash of each caption to its row in `conditions`, sorted by row."""
     table = torch.from_numpy(np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16).copy())
     words = {} if conditions.words is None else {"words": conditions.words, "counts": conditions.counts}
     save_weights(path, {"keys": table, "features": conditions.vectors, **words}, {"kind": "condition"})

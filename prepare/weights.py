@@ -52,7 +52,7 @@ VQ = (
 )
 LAMP = f"{USUAL} --vq_name vq --bert {{bert}} --num_queries 16 --cross_width 384 --embed_dim 256 --match_rows 16 --warm_up_iter 20"
 GPT = f"{USUAL} --lamp_name lamp --num-layers 6 --embed-dim-gpt 256 --n-head-gpt 4 --block-size 40 --warm_up_iter 50"
-EVALUATOR = "--movement_hidden 192 --movement_dim 192 --motion_hidden 192 --text_hidden 192 --embed_dim 192"
+EVALUATOR = "--movement_hidden 192 --movement_dim 192 --motion_hidden 192 --text_hidden 192 --embed_dim 192 --info_nce 3"
 STAGES = {
     "vq": Stage("train_vq.py", VQ, (3600, 34, 128, 4e-4), (5000, 1.6, 512, 6e-4), init=True),
     "lamp": Stage("train_lamp.py", f"{LAMP} --eval_iter 200", (400, 16, 64, 2e-4), (3000, 1.2, 256, 3e-4), init=True),

@@ -132,6 +132,21 @@ def test_loss_equals_the_sum_over_pairs():
     np.testing.assert_allclose([loss.item(), logs["match"], logs["mismatch"]], [match + mismatch, match, mismatch])
 
 
+def test_info_nce_is_the_cross_entropy_of_the_own_motion_and_text():
+    pairs = batch()
+    pairs["caption"] = torch.tensor([0, 1, 2, 0, 3, 4])
+    model, plain = (evaluator(replace(CONFIG, info_nce=weight)) for weight in (2.0, 0.0))
+    text = model.embed_text(pairs["words"], pairs["pos"], pairs["text_lengths"])
+    motion = model.embed_motion(pairs["motion"], pairs["lengths"])
+    similar = np.array([[-torch.dist(one, other).item() for other in motion] for one in text])
+    similar[0, 3] = similar[3, 0] = -np.inf  # another clip with the same caption
+    rows, columns = (np.log(np.exp(similar).sum(axis)) - similar.diagonal() for axis in (1, 0))
+    loss, logs = model.loss(pairs)
+    np.testing.assert_allclose(logs["info_nce"], (rows.mean() + columns.mean()) / 2)
+    np.testing.assert_allclose(loss.item(), plain.loss(pairs)[0].item() + 2 * logs["info_nce"])
+    loss.backward()
+
+
 def test_equal_captions_alone_are_no_mismatch():
     pairs = batch()
     pairs["caption"] = torch.zeros(6, dtype=torch.long)

@@ -30,7 +30,7 @@ CASE_STRIDE = 10_000  # distance between the first sample numbers of two cases
 
 
 class Edit(NamedTuple):
-    """An edit of a generated motion. The motion has `source` frames; its prompt is `start`.
+    """An edit of a generated motion. The motion is generated from the prompt `start` and has `source` frames.
 
     The edit generates `prompt` in place of the frames `section`, as `after` frames at the end, or as `before` frames at the start.
     `judge` must find the action in the generated frames.

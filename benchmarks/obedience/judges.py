@@ -1,7 +1,8 @@
 """The judges by name, and conditions for prompts, such as that an action happens, happens twice, or follows another action.
 
-A judge is a function that returns the spans of a `Body` in which its action happens. A judge without a side, such as "kick",
-combines the judges of both sides, "kick left" and "kick right". A condition is a function that returns whether a `Body` meets it.
+A judge detects one action: it is a function that returns the frame ranges of a motion (a `Body`) in which the action happens. A
+judge without a side, such as "kick", combines the judges of both sides, "kick left" and "kick right". A condition is a function
+that returns whether a `Body` meets it.
 """
 
 from __future__ import annotations

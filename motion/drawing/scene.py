@@ -195,7 +195,7 @@ class Scene:
                     cv2.fillConvexPoly(picture, outlines[limb, layer], colours[limb][layer], cv2.LINE_AA, SUBPIXEL)
 
     def far_to_near(self, middles: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
-        """Order in which to paint limbs, from their middles (N, 2) in pixels and nearness (N,); the trunk is one part.
+        """Return the order in which to paint the limbs, from their midpoints (N, 2) in pixels and nearness to the camera (N,).
 
         Each limb is compared with the trunk limb that is nearest in the picture. Limbs behind this trunk limb are painted before
         the trunk, other limbs after the trunk.
