@@ -1,8 +1,9 @@
 """Splits a prompt that describes a sequence of actions into steps: "a person squats, then jumps" → "a person squats", "a person
 jumps".
 
-Prompts are split at temporal words only (then, before, after, afterwards, followed by, first …, having …). Simultaneous actions
-("while", "and") stay in one step.
+Prompts are split at temporal words (then, before, after, afterwards, followed by, first …, having …), and at an "and" between a
+gait and an action that cannot be done while walking ("walks forward and sits down"). Simultaneous actions ("while", other uses
+of "and") stay in one step.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ THEN = re.compile(
 )
 BEFORE = re.compile(r"\s*,?\s*\b(?:right\s+|just\s+)?before\b\s+", re.IGNORECASE)
 AFTER = re.compile(r"\s*,?\s*\b(?:right\s+|just\s+)?after\b\s+", re.IGNORECASE)
+GAIT = re.compile(r"\b(?:walk|run|jog|sprint|stroll|stride|march|pace|step|wander|amble|hurr(?:y|ie)|sneak|creep)\w*\b", re.I)
+AND_STOPS = re.compile(  # an action that cannot be done while walking
+    r"(?:\s*,\s*(?:and\s+)?|\s+and\s+)(?=(?:sits?|lies?|kneels?|squats?|crouch(?:es)?|bows?|bends?|stoops?|picks?|grabs?|puts?|"
+    r"places?|lays?)\b)",
+    re.IGNORECASE,
+)
 FIRST = re.compile(r"^(?:first(?:ly)?|to begin with|at first)\b,?\s*", re.IGNORECASE)
 HAVING = re.compile(r"^having\s+", re.IGNORECASE)
 PRONOUN = re.compile(r"^(?:he|she|they|it)\b", re.IGNORECASE)
@@ -56,7 +63,8 @@ def in_order(text: str) -> list[str]:
             continue
         if main and subordinate:
             return [subordinate, main] if swapped else [main, subordinate]
-    return [text]
+    stop = AND_STOPS.search(text)
+    return [text[: stop.start()], text[stop.end() :]] if stop and GAIT.search(text[: stop.start()]) else [text]
 
 
 def split_clauses(text: str) -> tuple[str, str]:

@@ -25,6 +25,8 @@ from tests.test_text2motion import TRANSFORMER, pipeline
         ("having waved, somebody strolls off", ["somebody has waved", "somebody strolls off"]),
         ("a person waves, followed by a bow", ["a person waves", "a bow"]),
         ("walk forward then sit", ["walk forward", "sit"]),
+        ("a person walks forward and sits down", ["a person walks forward", "a person sits down"]),
+        ("she runs, bends down and picks up a box", ["she runs", "she bends down and picks up a box"]),
     ],
 )
 def test_steps_are_told_in_the_order_in_which_they_happen(prompt, expected):
@@ -34,7 +36,8 @@ def test_steps_are_told_in_the_order_in_which_they_happen(prompt, expected):
 @pytest.mark.parametrize(
     "prompt",
     [
-        "a person walks while waving with the left hand", "a person walks and waves", "a person looks after a child",
+        "a person walks while waving with the left hand", "a person walks and waves",
+        "a person runs and ducks", "a person bends down and picks up a box", "a person looks after a child",
         "a man stands before a wall", "someone runs after the ball", "a person walks.", "", "then", "after that",
         "walk, then run, then jump, then bow, then sit",
     ],
