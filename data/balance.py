@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from motion.spec import listed_names
 from utils.errors import UserError
 
 ACTIONS, COMPOSED = "actions.csv", "composed.txt"
@@ -50,13 +51,13 @@ def sampling_weights(
     """
     if not balance and compositions is None:
         return None
+    sizes = np.ones(len(names)) if sizes is None else np.asarray(sizes, dtype=float)
     weights = balanced_weights(names, folder, sizes) if balance else np.ones(len(names))
     if compositions is None:
         return weights
     path = folder / COMPOSED
-    listed = set(path.read_text(encoding="utf-8").split()) if path.is_file() else set()
+    listed = set(listed_names(path)) if path.is_file() else set()
     composed = np.array([name in listed for name in names])
-    sizes = np.ones(len(names)) if sizes is None else np.asarray(sizes, dtype=float)
     for clips, fraction in ((composed, compositions), (~composed, 1 - compositions)):
         if fraction > 0 and not clips.any():
             kind = "compositions" if clips is composed else "other clips"
@@ -65,11 +66,10 @@ def sampling_weights(
     return weights
 
 
-def balanced_weights(names: Sequence[str], folder: Path, sizes: Sequence[float] | None) -> np.ndarray:
+def balanced_weights(names: Sequence[str], folder: Path, sizes: np.ndarray) -> np.ndarray:
     """Return weights (N,), 1 on average, that draw actions in proportion to the square root of their size."""
     known = read_actions(folder)
     actions = [known.get(name) or known.get(name.partition("_")[2], "") for name in names]  # clip B_000123 is a part of 000123
-    sizes = np.ones(len(actions)) if sizes is None else np.asarray(sizes, dtype=float)
     totals = Counter()
     for action, size in zip(actions, sizes):
         totals[action] += size

@@ -20,7 +20,7 @@ from utils.checkpoint import atomic_path
 
 PUBLISHED = Path(__file__).with_name("published.json")
 SUFFIXES = {"latex": "tex", "markdown": "md", "csv": "csv"}
-OWN = "this evaluation"  # the source of rows that are not published
+OURS = "this evaluation"  # the source of rows that are not published
 # Which direction of a metric is better: down, towards real motion, or neither. For all other metrics, up.
 ARROWS = {"↓": ("FID", "MM-Dist", "MPJPE, mm", "median rank"), "→": ("Diversity",), "": ("MultiModality",)}
 ONE_DIGIT = ("median rank", "MPJPE, mm", "BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "BERTScore")
@@ -39,7 +39,7 @@ class Row:
     method: str
     values: Mapping[str, Value]
     setting: str = ""
-    source: str = OWN
+    source: str = OURS
 
 
 class Protocol(NamedTuple):
@@ -97,12 +97,12 @@ class Table:
     def _latex(self) -> str:
         texts = 1 + self.has_settings
         lines = [f"% warning: {line}" for line in self.warnings]
-        lines += [f"% {', '.join(self._names(row))}: {row.source}" for row in self.rows if row.source != OWN]
+        lines += [f"% {', '.join(self._names(row))}: {row.source}" for row in self.rows if row.source != OURS]
         lines += [rf"\begin{{tabular}}{{{'l' * texts}{'r' * len(self.columns)}}}", r"\toprule"]
         lines.append(" & ".join(head.translate(LATEX) for head in self._heads()) + r" \\")
         previous = None
         for row in self.rows:
-            if (block := (row.setting, row.source == OWN)) != previous:
+            if (block := (row.setting, row.source == OURS)) != previous:
                 lines.append(r"\midrule")
                 previous = block
             names = [name.translate(LATEX) for name in self._names(row)]
@@ -118,7 +118,7 @@ class Table:
         for row in self.rows:
             numbers = [value for name in self.columns for value in row.values.get(name, (None, None))]
             shown = ["" if value is None or math.isnan(value) else repr(value) for value in numbers]
-            writer.writerow([row.setting, row.method, *shown, row.source, "; ".join(self.warnings) if row.source == OWN else ""])
+            writer.writerow([row.setting, row.method, *shown, row.source, "; ".join(self.warnings) if row.source == OURS else ""])
         return stream.getvalue().rstrip("\n")
 
     def _cells(self, row: Row, with_interval: str) -> Iterator[str]:
@@ -169,7 +169,7 @@ def published(task: str, dataset: str, setting: str, variant: str = "") -> tuple
 
 def missing(task: str, dataset: str, rows: Sequence[Row]) -> list[str]:
     """Return a list with one warning if `rows` has no published row, else an empty list."""
-    if any(row.source != OWN for row in rows):
+    if any(row.source != OURS for row in rows):
         return []
     if dataset not in ("t2m", "kit"):
         return [f"results on '{dataset}' cannot be compared with published results, which are on HumanML3D and KIT-ML"]

@@ -161,16 +161,7 @@ class MaskedTransformer(nn.Module):
     # Generation
 
     @torch.no_grad()
-    def decode(
-        self,
-        condition: Tensor,
-        lengths: Tensor,
-        given: Tensor | None = None,
-        *,
-        seed: int = 0,
-        first_sample: int = 0,
-        **settings: Any,
-    ) -> Iterator[Step]:
+    def decode(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Iterator[Step]:
         """Generate tokens step by step. Row b is sample `first_sample + b`, whose tokens do not depend on the other rows.
 
         Args:
@@ -178,43 +169,35 @@ class MaskedTransformer(nn.Module):
             lengths: (B,) tokens.
             given: (B, L) tokens to keep, −1 at positions to generate; None: generate all. The schedule counts only positions to
                 generate.
-            settings: fields of `Decoding`.
+            options: `seed`, `first_sample` (both 0 by default), and fields of `Decoding`.
         """
-        chosen = Decoding(**settings)
-        yield from self._steps(*self._inputs(condition, lengths, given, chosen, seed, first_sample), *chosen)
+        tensors, settings = self._inputs(condition, lengths, given, **options)
+        yield from self._steps(*tensors, *settings)
 
     @torch.no_grad()
-    def generate(
-        self,
-        condition: Tensor,
-        lengths: Tensor,
-        given: Tensor | None = None,
-        *,
-        seed: int = 0,
-        first_sample: int = 0,
-        **settings: Any,
-    ) -> Tensor:
+    def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
         """Tokens (B, L) for the condition, −1 beyond `lengths` (B,); arguments as in `decode`."""
-        chosen = Decoding(**settings)
-        ids, valid, condition, noise = self._inputs(condition, lengths, given, chosen, seed, first_sample)
-        return self.graphs(self._last_ids, (ids, valid, condition, noise), *chosen).masked_fill(~valid, -1)
+        tensors, settings = self._inputs(condition, lengths, given, **options)
+        valid = tensors[1]
+        return self.graphs(self._last_ids, tensors, *settings).masked_fill(~valid, -1)
 
     def _inputs(
-        self, condition: Tensor, lengths: Tensor, given: Tensor | None, settings: Decoding, seed: int, first_sample: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        self, condition: Tensor, lengths: Tensor, given: Tensor | None, *, seed: int = 0, first_sample: int = 0, **settings: Any
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Decoding]:
         """Returns the inputs of `_steps`: ids (B, L), the mask of valid tokens (B, L), the condition (B, P, C), and one uniform
-        number per token and step (B, L, S).
+        number per token and step (B, L, S); and the settings.
 
         With choice noise, S is twice the number of steps, and the second half of the numbers gives the choice noise.
         """
+        chosen = Decoding(**settings)
         samples = first_sample + torch.arange(len(lengths), device=lengths.device)
         valid = valid_mask(lengths, int(lengths.max()))
         given = torch.full_like(valid, -1, dtype=torch.long) if given is None else given
         ids = given.masked_fill(given < 0, self.mask_id)
-        steps = torch.arange(settings.time_steps, device=ids.device)
-        steps = torch.cat((steps, steps + CHOICE)) if settings.choice_temperature else steps
+        steps = torch.arange(chosen.time_steps, device=ids.device)
+        steps = torch.cat((steps, steps + CHOICE)) if chosen.choice_temperature else steps
         noise = uniforms(seed, samples, steps[:, None, None], ids.shape[1])  # (S, B, L): all steps at once, with few kernels
-        return ids, valid, rows_of(condition), noise.movedim(0, -1)
+        return (ids, valid, rows_of(condition), noise.movedim(0, -1)), chosen
 
     def _steps(
         self,

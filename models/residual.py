@@ -175,54 +175,47 @@ class ResidualTransformer(nn.Module):
 
     @torch.no_grad()
     def decode(
-        self,
-        base: Tensor,
-        condition: Tensor,
-        lengths: Tensor,
-        given: Tensor | None = None,
-        *,
-        seed: int = 0,
-        first_sample: int = 0,
-        **settings: Any,
+        self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Generate the layers above the base tokens (B, L), one at a time.
 
         Yields guided logits (B, L, K + 1) and tokens (B, L), pad_id at padding, for each layer. Positions where `given` (B, L, Q)
-        has a base token keep the given tokens on all layers. `settings` are fields of `Decoding`.
+        has a base token keep the given tokens on all layers. `options` are `seed`, `first_sample` (both 0 by default), and fields
+        of `Decoding`.
         """
-        yield from self._layers(*self._inputs(base, condition, lengths, given, seed, first_sample), *Decoding(**settings))
+        tensors, settings = self._inputs(base, condition, lengths, given, **options)
+        yield from self._layers(*tensors, *settings)
 
     @torch.no_grad()
-    def generate(
-        self,
-        base: Tensor,
-        condition: Tensor,
-        lengths: Tensor,
-        given: Tensor | None = None,
-        *,
-        seed: int = 0,
-        first_sample: int = 0,
-        **settings: Any,
-    ) -> Tensor:
+    def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
         """Generate the layers above the base tokens (B, L); returns the tokens of all layers (B, L, Q). Arguments as in `decode`.
 
         Tokens are −1 beyond `lengths` and where a layer adds nothing.
         """
-        inputs = self._inputs(base, condition, lengths, given, seed, first_sample)
-        codes = self.graphs(self._all_layers, inputs, *Decoding(**settings))
+        tensors, settings = self._inputs(base, condition, lengths, given, **options)
+        codes = self.graphs(self._all_layers, tensors, *settings)
         return codes.masked_fill(codes == self.pad_id, -1)
 
     def _inputs(
-        self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None, seed: int, first_sample: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        self,
+        base: Tensor,
+        condition: Tensor,
+        lengths: Tensor,
+        given: Tensor | None,
+        *,
+        seed: int = 0,
+        first_sample: int = 0,
+        **settings: Any,
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor, Tensor], Decoding]:
         """Returns the inputs of `_layers`: base tokens (B, L), the mask of valid tokens (B, L), the condition (B, P, C), given
-        tokens (B, L, Q) with −1 at positions to generate, and one uniform number per token and layer (B, L, Q)."""
+        tokens (B, L, Q) with −1 at positions to generate, and one uniform number per token and layer (B, L, Q); and the settings.
+        """
         samples = first_sample + torch.arange(len(base), device=base.device)
         # Random numbers of steps −1, −2, …: the masked transformer uses steps 0, 1, … of the same seed.
         numbers = torch.arange(self.config.num_quantizers, device=base.device)
         noise = uniforms(seed, samples, -numbers[:, None, None], base.shape[1]).movedim(0, -1)
         given = torch.full_like(noise, -1, dtype=torch.long) if given is None else given
-        return base, valid_mask(lengths, base.shape[1]), rows_of(condition), given, noise
+        return (base, valid_mask(lengths, base.shape[1]), rows_of(condition), given, noise), Decoding(**settings)
 
     def _layers(
         self,

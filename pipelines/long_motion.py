@@ -49,13 +49,14 @@ def join(
         UserError: an empty prompt, or a length shorter than one token.
     """
     sampling = sampling or model.sampling
-    conditions = [[model.encoder([text]) for text in model.with_actions(prompt, sampling)] for prompt in prompts]
+    conditions = model.encoder(prompts)  # (K, …)
     stride = model.tokeniser.stride
     ends, seams, windows = [0], [], []
     for k in range(len(prompts)):
         frames = None if lengths is None else torch.tensor([lengths[k]])
         number = first_sample + k * SAMPLES_PER_WINDOW
-        start, (condition, *actions) = ends[-1], conditions[k]
+        start, condition = ends[-1], conditions[k : k + 1]
+        actions = [model.encoder([text]) for text in model.with_actions(prompts[k], sampling)[1:]]
         ends.append(start + int(model.count_tokens(condition, frames, seed=sampling.seed, first_sample=number)))
         one_window = k == 0 and ends[-1] <= longest  # needs no context
         for first, stop in pieces(start, ends[-1], longest if one_window else longest - CONTEXT):

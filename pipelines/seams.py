@@ -39,12 +39,12 @@ def fill(
     A token of `codes` (B, L, Q) is missing if its base code is −1.
     """
     codes, (B, L, Q) = codes.clone(), codes.shape
-    for number, (start, stop, *conditions) in enumerate(windows):
+    for number, (start, stop, condition, actions) in enumerate(windows):
         start, stop = (torch.as_tensor(edge, device=codes.device).expand(B) for edge in (start, stop))
         positions = start[:, None] + torch.arange(int((stop - start).max()), device=codes.device)  # (B, W)
         given = codes.gather(1, positions.clamp(max=L - 1)[..., None].expand(-1, -1, Q))
         sample = first_sample + number * SAMPLES_PER_WINDOW
-        condition, *actions = [texts.expand(B, *texts.shape[1:]) for texts in (conditions[0], *conditions[1])]
+        condition, *actions = [texts.expand(B, *texts.shape[1:]) for texts in (condition, *actions)]
         drawn = model.draw(condition, stop - start, given, actions=actions, sampling=sampling, first_sample=sample)
         rows, columns = ((positions < stop[:, None]) & (given[..., 0] < 0)).nonzero(as_tuple=True)
         codes[rows, positions[rows, columns], : drawn.shape[2]] = drawn[rows, columns]

@@ -22,7 +22,7 @@ from motion.skeleton import HUMANML3D
 from prepare.takes import FPS, Segment, Take
 from utils.errors import UserError
 
-OWN = "own"  # `Take.source` of motions that are listed in captions.csv
+LISTED = "own"  # `Take.source` of motions that are listed in captions.csv
 SPLIT_NAMES = ("", "train", "val", "test")
 END_OF_FILE = 10**9  # frames; end of a section that extends to the end of its file
 # Clips that are copies of parts of another capture: source/clip → name of that take.
@@ -89,11 +89,11 @@ def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
         rows[row["file"]].append((line, row))
     names = {}
     for file in sorted(rows):
-        name = f"{OWN}_{re.sub(r'[^0-9A-Za-z]+', '_', str(PurePosixPath(file).with_suffix('')))}"
+        name = f"{LISTED}_{re.sub(r'[^0-9A-Za-z]+', '_', str(PurePosixPath(file).with_suffix('')))}"
         if name in names:
             raise UserError(f"{table}: {names[name]} and {file} would have the same name in the dataset; rename one of the files")
         names[name] = file
-        yield JointFile(folder / file, Take(name, OWN, actor=name, segments=sections(name, rows[file], table)))
+        yield JointFile(folder / file, Take(name, LISTED, actor=name, segments=sections(name, rows[file], table)))
 
 
 def sections(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> tuple[Segment, ...]:
