@@ -100,10 +100,10 @@ class Target:
         """An element's x, y, width and height."""
         return json.loads(self.evaluate(f"JSON.stringify(document.querySelector('{selector}').getBoundingClientRect())"))
 
-    def centre(self, selector: str, share: float = 0.5) -> tuple[float, float]:
+    def centre(self, selector: str, fraction: float = 0.5) -> tuple[float, float]:
         """The middle of an element, or the point at a share of its width."""
         box = self.box(selector)
-        return box["x"] + share * box["width"], box["y"] + box["height"] / 2
+        return box["x"] + fraction * box["width"], box["y"] + box["height"] / 2
 
 
 class Page(Target):
@@ -123,21 +123,21 @@ class Page(Target):
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             targets = self.browser.send("Target.getTargets")["targetInfos"]
-            if found := [one["targetId"] for one in targets if one.get("parentId") == self.target]:
-                return Target(self.browser, found[0])
+            if frame_ids := [one["targetId"] for one in targets if one.get("parentId") == self.target]:
+                return Target(self.browser, frame_ids[0])
             time.sleep(0.02)
         raise AssertionError("no frame in a process of its own")
 
     def give_file(self, selector: str, path: Path) -> None:
         """Choose a file for an input."""
-        found = self.send("Runtime.evaluate", expression=f"document.querySelector('{selector}')")["result"]["objectId"]
-        self.send("DOM.setFileInputFiles", files=[str(path)], objectId=found)
+        object_id = self.send("Runtime.evaluate", expression=f"document.querySelector('{selector}')")["result"]["objectId"]
+        self.send("DOM.setFileInputFiles", files=[str(path)], objectId=object_id)
 
     def mouse(self, kind: str, x: float, y: float, **more: object) -> None:
         self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1, **more)
 
-    def click(self, selector: str, share: float = 0.5) -> None:
-        x, y = self.centre(selector, share)
+    def click(self, selector: str, fraction: float = 0.5) -> None:
+        x, y = self.centre(selector, fraction)
         self.mouse("mousePressed", x, y)
         self.mouse("mouseReleased", x, y)
 

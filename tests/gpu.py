@@ -112,10 +112,10 @@ def loss_and_gradients(name: str, device: torch.device, bf16: bool = False) -> t
     return loss.detach().float().cpu(), gradients
 
 
-def gradient_error(ours: dict[str, Tensor], reference: dict[str, Tensor]) -> float:
+def gradient_error(gradients: dict[str, Tensor], reference: dict[str, Tensor]) -> float:
     """The norm of the difference of all gradients over that of the reference."""
-    assert ours.keys() == reference.keys(), "other parameters have gradients"
-    off = sum((ours[name] - value).square().sum() for name, value in reference.items())
+    assert gradients.keys() == reference.keys(), "other parameters have gradients"
+    off = sum((gradients[name] - value).square().sum() for name, value in reference.items())
     return float((off / sum(value.square().sum() for value in reference.values())).sqrt())
 
 
@@ -128,16 +128,17 @@ def check_losses(device: torch.device) -> str:
     worst = {}
     for name in cases():
         loss, gradients = loss_and_gradients(name, torch.device("cpu"))
-        for kind, bf16, of_loss, of_gradient in kinds:
-            ours, its_gradients = loss_and_gradients(name, device, bf16)
-            error = float((ours - loss).abs() / loss.abs())
-            assert error <= of_loss, f"{name}, {kind}: the loss is off by {error:.1e}, allowed {of_loss:.0e}"
+        for kind, bf16, loss_tolerance, gradient_tolerance in kinds:
+            device_loss, device_gradients = loss_and_gradients(name, device, bf16)
+            error = float((device_loss - loss).abs() / loss.abs())
+            assert error <= loss_tolerance, f"{name}, {kind}: the loss is off by {error:.1e}, allowed {loss_tolerance:.0e}"
             # The tokeniser's codes and LaMP's negatives jump where two are almost equal: in bf16 gradients cannot be compared.
             if not (bf16 and name in ("tokeniser", "lamp")):
-                off = gradient_error(its_gradients, gradients)
-                assert off <= of_gradient, f"{name}, {kind}: the gradient is off by {off:.1e}, allowed {of_gradient:.0e}"
-                worst[kind] = max(worst.get(kind, 0.0), off)
-    return "worst gradients off by " + ", ".join(f"{off:.1e} ({kind})" for kind, off in worst.items())
+                deviation = gradient_error(device_gradients, gradients)
+                message = f"{name}, {kind}: the gradient is off by {deviation:.1e}, allowed {gradient_tolerance:.0e}"
+                assert deviation <= gradient_tolerance, message
+                worst[kind] = max(worst.get(kind, 0.0), deviation)
+    return "worst gradients off by " + ", ".join(f"{deviation:.1e} ({kind})" for kind, deviation in worst.items())
 
 
 def generators(device: torch.device) -> tuple[MaskedTransformer, ResidualTransformer, MotionTokeniser]:
@@ -155,12 +156,12 @@ def generators(device: torch.device) -> tuple[MaskedTransformer, ResidualTransfo
 def check_generation(device: torch.device) -> str:
     """Teacher-forced logits against the CPU's, every step and layer in fp32, and the arg-max tokens of the first step."""
     exact_fp32()
-    cpu, ours = generators(torch.device("cpu")), generators(device)
+    cpu, models = generators(torch.device("cpu")), generators(device)
     condition, tokens = torch.randn(B, C, generator=torch.Generator().manual_seed(0)), lengths(L)
     valid = torch.arange(L) < tokens[:, None]
     worst = 0.0
     for number, step in enumerate(cpu[0].decode(condition, tokens, time_steps=6, cond_scale=4.0)):
-        logits = ours[0].guided(step.ids_in.to(device), condition.to(device), valid.to(device), 4.0).cpu()
+        logits = models[0].guided(step.ids_in.to(device), condition.to(device), valid.to(device), 4.0).cpu()
         worst = max(worst, float((logits - step.logits)[valid].abs().max()))
         if number == 0:
             same = float((logits.argmax(-1) == step.logits.argmax(-1))[valid].float().mean())
@@ -168,8 +169,8 @@ def check_generation(device: torch.device) -> str:
     history = 0
     ids = torch.where(valid, base, cpu[1].pad_id)
     for q, (logits, following) in enumerate(cpu[1].decode(base, condition, tokens), start=1):
-        history = history + ours[1].embeddings[q - 1][ids.to(device)]
-        guided = ours[1].guided(history, condition.to(device), valid.to(device), q, 5.0).cpu()
+        history = history + models[1].embeddings[q - 1][ids.to(device)]
+        guided = models[1].guided(history, condition.to(device), valid.to(device), q, 5.0).cpu()
         worst, ids = max(worst, float((guided - logits)[valid].abs().max())), following
     scale = float(logits.abs().max())
     assert worst <= LOGITS * max(1.0, scale), f"logits of up to {scale:.1f} are off by {worst:.1e}, allowed {LOGITS:.0e}"
@@ -225,9 +226,9 @@ def check_resume(device: torch.device) -> str:
         whole = train(Path(folder) / "whole", device, max_iters=6)
         train(Path(folder) / "parts", device, max_iters=3)
         parts = train(Path(folder) / "parts", device, max_iters=6, is_continue=True)
-    off = max(float((ours - theirs).abs().max()) for ours, theirs in zip(whole, parts, strict=True))
-    assert off <= 1e-5, f"weights are off by {off:.1e} after resuming"
-    return f"weights off by {off:.1e}"
+    difference = max(float((first - second).abs().max()) for first, second in zip(whole, parts, strict=True))
+    assert difference <= 1e-5, f"weights are off by {difference:.1e} after resuming"
+    return f"weights off by {difference:.1e}"
 
 
 def train(root: Path, device: torch.device, **changes) -> list[Tensor]:

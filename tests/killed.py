@@ -95,10 +95,10 @@ def prepare(root: Path) -> None:
 
 def run(stage: str, root: Path, *flags: str) -> int:
     """Run a stage's script in `root`: its exit code. Its output goes to `root`/log."""
-    main, own = STAGES[stage]
+    main, stage_flags = STAGES[stage]
     with chdir(root), open("log", "a") as log, redirect_stdout(log), redirect_stderr(log):
         try:
-            main([*COMMON.split(), *own.split(), *flags])
+            main([*COMMON.split(), *stage_flags.split(), *flags])
         except SystemExit as end:
             return end.code or 0
     return 0
@@ -163,12 +163,12 @@ def check(stage: str, prepared: Path, root: Path) -> dict:
         code = run(stage, whole)
     if code:
         return {"moments": 0, "files": [], "failures": [(whole / "log").read_text()]}
-    wanted, failures = results(whole), []
+    expected, failures = results(whole), []
     moments = sorted(copies.iterdir())
     for copy in moments:
-        begun = (copy / "checkpoints" / "synthetic" / "run" / "opt.txt").is_file()
-        code = run_apart(stage, copy, *["--is_continue"] * begun)
-        if code or not same(results(copy), wanted):
+        has_options = (copy / "checkpoints" / "synthetic" / "run" / "opt.txt").is_file()
+        code = run_apart(stage, copy, *["--is_continue"] * has_options)
+        if code or not same(results(copy), expected):
             failures.append(f"{copy.name}: exit {code}: {(copy / 'log').read_text()[-400:]}")
         elif half := [path for path in (copy / "checkpoints" / "synthetic" / "run").rglob(".*") if path.name != ".lock"]:
             failures.append(f"{copy.name}: left {half}")

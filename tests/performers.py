@@ -106,10 +106,10 @@ def picker(knees=True):
     return person(root, (65 if knees else 110) * down, arms=straight_down(down, 65 if knees else 110))
 
 
-def straight_down(share, pitch):
+def straight_down(fraction, pitch):
     """Arms that hang straight down although the trunk leans by `share` (T,) of `pitch` degrees."""
-    angle = np.radians(pitch * share)
-    arms = np.zeros((len(share), 2, 2, 3))
+    angle = np.radians(pitch * fraction)
+    arms = np.zeros((len(fraction), 2, 2, 3))
     arms[..., 1], arms[..., 2] = -np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     return arms
 

@@ -68,15 +68,15 @@ def _happens(kind: str) -> None:
 def _check(name: str, args: tuple, kwargs: dict, to_cpu: bool, to_device: bool) -> bool:
     """Count what waits, raise for what mixes; whether a tensor of the device takes part."""
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-    ours = [tensor for tensor in tensors if isinstance(tensor, Acc)]
+    on_device = [tensor for tensor in tensors if isinstance(tensor, Acc)]
     host = [tensor for tensor in tensors if not isinstance(tensor, Acc)]
-    to_host_copy = name == "copy_" and ours and not isinstance(args[0], Acc)
-    if ours and (name in WAITS or (name == "_to_copy" and to_cpu) or to_host_copy):
+    to_host_copy = name == "copy_" and on_device and not isinstance(args[0], Acc)
+    if on_device and (name in WAITS or (name == "_to_copy" and to_cpu) or to_host_copy):
         _happens("sync")
-    if (name == "_to_copy" and not ours and to_device) or (name == "copy_" and host and isinstance(args[0], Acc)):
+    if (name == "_to_copy" and not on_device and to_device) or (name == "copy_" and host and isinstance(args[0], Acc)):
         _happens("copy")
-    if not ours or name in HOST | COPIES:
-        return bool(ours)
+    if not on_device or name in HOST | COPIES:
+        return bool(on_device)
     if name in INDEXING:
         if not isinstance(args[0], Acc):
             raise RuntimeError(f"{name}: indices should be either on cpu or on the same device as the indexed tensor (cpu)")
@@ -111,8 +111,8 @@ def _run(func, args: tuple, kwargs: dict) -> Any:
 
 
 def _make(name: str, data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
-    made = REAL[name](data, **options)
-    return made.to(DEVICE) if device is not None and torch.device(device).type == "meta" else made
+    tensor = REAL[name](data, **options)
+    return tensor.to(DEVICE) if device is not None and torch.device(device).type == "meta" else tensor
 
 
 def _index(name: str, self: torch.Tensor, index: Any, *value: Any) -> Any:

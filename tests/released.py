@@ -51,8 +51,8 @@ def theirs(state: State) -> State:
     """A transformer's tensors under their released names, with the position table."""
     renamed = {}
     for name, value in state.items():
-        for released, ours in NAMES.items():
-            name = name.replace(ours, released)
+        for released, own_name in NAMES.items():
+            name = name.replace(own_name, released)
         renamed[name] = value
     return renamed | {"position_enc.pe": torch.zeros(50, 1, SIZES["latent_dim"])}
 
@@ -64,9 +64,9 @@ def residual_state(model: ResidualTransformer) -> State:
 
 
 def length_state(model: LengthPredictor) -> State:
-    places = {ours: place for place, ours in LENGTH_NAMES.items()}
+    positions = {own_name: position for position, own_name in LENGTH_NAMES.items()}
     names = (name.rpartition(".") for name in model.state_dict())
-    return {f"output.{places[stem]}.{kind}": model.state_dict()[f"{stem}.{kind}"] for stem, _, kind in names}
+    return {f"output.{positions[stem]}.{kind}": model.state_dict()[f"{stem}.{kind}"] for stem, _, kind in names}
 
 
 def save(folder: Path, file: str, checkpoint: dict, **opt: str | int) -> None:
@@ -90,11 +90,11 @@ def write_momask(root: Path) -> Path:
     vq = VQConfig(num_quantizers=2, nb_code=16, code_dim=8, width=8, depth=1)
     save(folder / VQ, "net_best_fid.tar", {"vq_model": tokeniser_state(vq), "ep": 40}, name=VQ, dataset_name="t2m", vq_act="relu")
     save_statistics(folder / VQ)
-    told = {"dataset_name": "t2m", "n_heads": 3, "vq_name": VQ, "unit_length": 4}
+    options = {"dataset_name": "t2m", "n_heads": 3, "vq_name": VQ, "unit_length": 4}
     masked = theirs(MaskedTransformer(MaskedConfig(attention="full", **SIZES)).state_dict())
-    save(folder / MASKED, "latest.tar", {"t2m_transformer": masked, "ep": 7, "total_it": 70}, **told)
+    save(folder / MASKED, "latest.tar", {"t2m_transformer": masked, "ep": 7, "total_it": 70}, **options)
     residual = residual_state(ResidualTransformer(ResidualConfig(num_quantizers=2, share_weight=False, **SIZES)))
-    save(folder / RESIDUAL, "net_best_fid.tar", {"res_transformer": residual, "ep": 9}, **told)
+    save(folder / RESIDUAL, "net_best_fid.tar", {"res_transformer": residual, "ep": 9}, **options)
     length = length_state(LengthPredictor(LengthConfig(cond_dim=CLIP_WIDTH)))
     save(folder / LENGTH, "finest.tar", {"estimator": length, "epoch": 3}, dataset_name="t2m")
     return root

@@ -73,8 +73,8 @@ def test_rotations_are_resampled_smoothly(fps):
 
 
 def bone_lengths_of(animation) -> np.ndarray:
-    places = animation.positions()
-    return np.linalg.norm(places[:, 1:] - places[:, animation.parents[1:]], axis=-1)
+    positions = animation.positions()
+    return np.linalg.norm(positions[:, 1:] - positions[:, animation.parents[1:]], axis=-1)
 
 
 def test_a_root_bone_carries_the_path_and_the_joints_stay():
@@ -97,9 +97,9 @@ def test_in_place_only_sway_is_left():
 def test_every_naming_is_read_back(tmp_path, style, root, suffix):
     joints = turned_walk()
     export(tmp_path / f"walk.{suffix}", joints, "", 20, OutputOptions(rig=RigOptions(bone_names=style, root=root)))
-    found = read_motion(tmp_path / f"walk.{suffix}")
-    assert np.linalg.norm(found.joints - joints, axis=-1).mean() < 0.01
-    np.testing.assert_allclose(found.joints[:, :22], animate(joints, 20, RigOptions()).positions()[:, :22], atol=1e-4)
+    loaded = read_motion(tmp_path / f"walk.{suffix}")
+    assert np.linalg.norm(loaded.joints - joints, axis=-1).mean() < 0.01
+    np.testing.assert_allclose(loaded.joints[:, :22], animate(joints, 20, RigOptions()).positions()[:, :22], atol=1e-4)
 
 
 def test_names_are_mixamos_and_distinct():
@@ -114,9 +114,9 @@ def test_units_and_axes_come_back_through_the_input_flags(tmp_path, unit, up, su
     joints = turned_walk().astype(np.float32)
     options = OutputOptions(unit, up, RigOptions(skeleton="fitted"))
     export(tmp_path / f"walk.{suffix}", joints, "", 20, options)
-    found = read_motion(tmp_path / f"walk.{suffix}", InputOptions(unit=unit, up=up, fps=30, skip_frames=5))
-    assert found.fps == 30 and len(found) == len(joints) - 5
-    assert np.linalg.norm(found.joints - joints[5:], axis=-1).mean() < 0.01
+    loaded = read_motion(tmp_path / f"walk.{suffix}", InputOptions(unit=unit, up=up, fps=30, skip_frames=5))
+    assert loaded.fps == 30 and len(loaded) == len(joints) - 5
+    assert np.linalg.norm(loaded.joints - joints[5:], axis=-1).mean() < 0.01
 
 
 def test_bones_keep_their_lengths_in_every_frame(tmp_path):

@@ -82,9 +82,9 @@ def test_encrypted_unknown_damaged_and_odd_files_are_one_line(tmp_path):
     path = zipped(tmp_path / "a.zip", "a.txt")
     content = bytearray(path.read_bytes())
     central = content.index(b"PK\x01\x02")
-    for place, value, message in ((8, 1, "encrypted"), (10, 99, "unknown compression")):
+    for offset, value, message in ((8, 1, "encrypted"), (10, 99, "unknown compression")):
         changed = bytearray(content)
-        changed[central + place] = value
+        changed[central + offset] = value
         path.write_bytes(changed)
         with pytest.raises(UserError, match=message):
             read(path)

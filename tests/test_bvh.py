@@ -88,8 +88,8 @@ def test_an_independent_reader_agrees(tmp_path):
     root = bvhio.readAsHierarchy(str(tmp_path / "a.bvh"))
     for frame in range(len(joints)):
         root.loadPose(frame)
-        theirs = {joint.Name: tuple(joint.PositionWorld) for joint, _, _ in root.layout()}
-        assert np.abs(np.array([theirs[bone] for bone in HUMANML3D.bones]) - joints[frame]).max() < 1e-3
+        positions = {joint.Name: tuple(joint.PositionWorld) for joint, _, _ in root.layout()}
+        assert np.abs(np.array([positions[bone] for bone in HUMANML3D.bones]) - joints[frame]).max() < 1e-3
 
 
 def test_the_file_is_as_readers_expect(tmp_path):
@@ -118,10 +118,10 @@ def test_angles_do_not_jump_where_they_pass_half_a_turn(tmp_path):
 
 
 def test_known_positions():
-    names, places = read_bvh(io.StringIO(TWO_BONES)).landmarks()
+    names, positions = read_bvh(io.StringIO(TWO_BONES)).landmarks()
     assert names == ["base", "arm", "arm_end"]
     # Positions of the root take the place of its offset; a quarter turn about z sends +y to -x, the arm's about x +y to +z.
-    assert np.allclose(places, [[[1, 2, 3], [1, 4, 3], [1, 5, 3]], [[1, 2, 3], [-1, 2, 3], [-1, 2, 4]]])
+    assert np.allclose(positions, [[[1, 2, 3], [1, 4, 3], [1, 5, 3]], [[1, 2, 3], [-1, 2, 3], [-1, 2, 4]]])
 
 
 def test_channels_may_come_in_any_order():
@@ -215,8 +215,8 @@ def test_utf_16_is_read(tmp_path, encoding):
 )
 def test_rows_that_are_there_are_read_with_a_note(capsys, change, rows):
     assert len(read_bvh(io.StringIO(change(TWO_BONES))).rotations) == rows
-    told = capsys.readouterr().err
-    assert told.startswith("note:") and f"all {rows} rows are read" in told
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("note:") and f"all {rows} rows are read" in stderr
 
 
 def test_missing_rotations_of_a_hinge_are_zero():
@@ -272,15 +272,15 @@ def test_an_animators_file_holds_the_motion_in_its_unit(exported):
     root, joints, unit = exported
     for frame in (0, 5, len(joints) - 1):
         root.loadPose(frame)
-        theirs = np.array([places(root)[bone] for bone in HUMANML3D.bones]) / unit
-        assert np.linalg.norm(theirs - joints[frame], axis=-1).mean() < 0.01  # the walker's spine is not quite stiff
-        np.testing.assert_allclose(theirs[0], joints[frame, 0], atol=0.02)
+        positions = np.array([places(root)[bone] for bone in HUMANML3D.bones]) / unit
+        assert np.linalg.norm(positions - joints[frame], axis=-1).mean() < 0.01  # the walker's spine is not quite stiff
+        np.testing.assert_allclose(positions[0], joints[frame, 0], atol=0.02)
 
 
 def test_an_animators_file_has_mixamos_names_and_rests_in_a_t_pose(exported):
     root, _, unit = exported
     root.loadRestPose(recursive=True)
-    rest = {name: place / unit for name, place in places(root).items()}
+    rest = {name: position / unit for name, position in places(root).items()}
     assert sorted(rest) == sorted([*MIXAMO, "HeadTop_End", "LeftToe_End", "RightToe_End"])
     for side, sign in (("Left", 1), ("Right", -1)):
         arm, hand = rest[f"{side}Arm"], rest[f"{side}Hand"]

@@ -50,13 +50,13 @@ def test_a_word_sees_the_queries_and_the_words_before_it():
 @pytest.mark.parametrize("codes", [False, True])
 def test_padding_changes_no_loss(codes):
     model, (queries, ids, lengths) = small(nb_code=9 if codes else 0), inputs()
-    read = torch.tensor([[1, 2, 3, 4], [5, -1, -1, -1], [6, 7, 8, -1], [0, 0, -1, -1]]) if codes else None
+    codes_read = torch.tensor([[1, 2, 3, 4], [5, -1, -1, -1], [6, 7, 8, -1], [0, 0, -1, -1]]) if codes else None
     total = count = 0
     for row, length in enumerate(lengths.tolist()):
-        own = None if read is None else read[row : row + 1, : int((read[row] >= 0).sum())]
-        loss, _ = model.text_loss(queries[row : row + 1], ids[row : row + 1, :length], lengths[row : row + 1], own)
+        row_codes = None if codes_read is None else codes_read[row : row + 1, : int((codes_read[row] >= 0).sum())]
+        loss, _ = model.text_loss(queries[row : row + 1], ids[row : row + 1, :length], lengths[row : row + 1], row_codes)
         total, count = total + loss * (length - 1), count + length - 1
-    together, _ = model.text_loss(queries, ids, lengths, read)
+    together, _ = model.text_loss(queries, ids, lengths, codes_read)
     assert torch.allclose(together, total / count, rtol=1e-6)  # cross-entropy is in float32
 
 
@@ -66,7 +66,7 @@ def test_word_by_word_gives_the_logits_of_the_whole(codes):
     read = torch.tensor([[1, 2, 3], [5, -1, -1], [6, 7, -1], [0, -1, -1]]) if codes else None
     whole = model(ids, torch.ones_like(ids, dtype=torch.bool), model.context(queries, read))
     running = GPTState(model, *model.context(queries, read))
-    one_by_one = torch.stack([running.next(ids[:, place]) for place in range(ids.shape[1])], dim=1)
+    one_by_one = torch.stack([running.next(ids[:, position]) for position in range(ids.shape[1])], dim=1)
     assert torch.allclose(whole, one_by_one, atol=1e-10)
 
 

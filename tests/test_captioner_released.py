@@ -68,9 +68,9 @@ def test_all_names_of_peft_are_one_model(lora):
         torch.manual_seed(0)
         model = captioner(captioner_state(peft, lora=lora))
         assert model.opt.layers[0].q.lora_a.dtype == lora
-        found = answers(model)
-        assert expected is None or all(torch.equal(*pair) for pair in zip(found, expected))
-        expected = found
+        result = answers(model)
+        assert expected is None or all(torch.equal(*pair) for pair in zip(result, expected))
+        expected = result
 
 
 def test_the_numbers_are_those_of_the_day_they_were_checked():
@@ -87,9 +87,9 @@ def test_opt_is_neither_copied_nor_held_twice(tmp_path):
     model = captioner(state)
     assert model.opt.words.weight.data_ptr() == state["opt_model.lm_head.weight"].data_ptr()
     for part, name in (("q", "q_proj.base_layer"), ("k", "k_proj"), ("out", "out_proj")):
-        ours = getattr(model.opt.layers[1], part).weight
-        assert ours.dtype == torch.float16
-        assert ours.data_ptr() == state[f"{LM}model.decoder.layers.1.self_attn.{name}.weight"].data_ptr()
+        weight = getattr(model.opt.layers[1], part).weight
+        assert weight.dtype == torch.float16
+        assert weight.data_ptr() == state[f"{LM}model.decoder.layers.1.self_attn.{name}.weight"].data_ptr()
 
 
 def test_the_copy_under_llm_counts_and_its_head_before_its_embeddings():
@@ -114,11 +114,11 @@ def test_lora_counts_twice_its_product_unless_told_otherwise():
         if not name.startswith(("opt_model.", "trans", "vq_", "Qformer.cls"))
     }
     del state["Qformer.bert.embeddings.position_ids"]
-    ours = captioner_from(state)
-    assert (ours.config.lora_r, ours.config.lora_alpha, ours.opt.layers[0].q.scale, ours.config.opt_heads) == (4, 8, 2, 1)
+    model = captioner_from(state)
+    assert (model.config.lora_r, model.config.lora_alpha, model.opt.layers[0].q.scale, model.config.opt_heads) == (4, 8, 2, 1)
     assert captioner_from(state, lora_alpha=4, opt_heads=5).opt.layers[1].v.scale == 1
     x = torch.randn(3, 80)
-    layer, name = ours.opt.layers[0].v, f"{LM}model.decoder.layers.0.self_attn.v_proj"
+    layer, name = model.opt.layers[0].v, f"{LM}model.decoder.layers.0.self_attn.v_proj"
     weights = {kind: state[f"{name}.{kind}"].double() for kind in ("base_layer.weight", "base_layer.bias")}
     low = [state[f"{name}.lora_{kind}.default.weight"].double() for kind in "AB"]
     expected = x.double() @ (weights["base_layer.weight"] + 2 * low[1] @ low[0]).T + weights["base_layer.bias"]
@@ -155,9 +155,9 @@ def test_a_converted_captioner_says_the_same(tmp_path):
     folder = write_captioner(tmp_path)
     write_opt_words(folder)
     model, metadata = load_model(folder)
-    (ours,) = convert(model, metadata, tmp_path / "t2m" / "ours")
-    assert {path.name for path in ours.iterdir()} == {"model", "meta", "vocab.json", "merges.txt"}
-    again, _ = load_model(ours)
+    (converted,) = convert(model, metadata, tmp_path / "t2m" / "ours")
+    assert {path.name for path in converted.iterdir()} == {"model", "meta", "vocab.json", "merges.txt"}
+    again, _ = load_model(converted)
     assert again.opt.words.weight.dtype == torch.float16
     assert all(torch.equal(*pair) for pair in zip(answers(again), answers(model)))
     assert not again.training and not any(value.is_meta for value in again.state_dict().values())
@@ -202,21 +202,21 @@ def test_opt_computes_and_writes_what_hugging_faces_does():
     from transformers import GenerationConfig
 
     for seed in range(8):
-        theirs = hugging_face(seed)
-        ours = ours_of(theirs.state_dict())
+        reference = hugging_face(seed)
+        model = ours_of(reference.state_dict())
         prefix, start = torch.randn(8, 5, WIDTH), torch.full((8, 1), 7)
-        x = torch.cat((prefix, ours.embed(start)), dim=1)
-        places = torch.arange(6)
-        logits = ours.logits(ours.run(x, places, places[:, None] >= places)[0])
-        torch.testing.assert_close(logits, theirs(inputs_embeds=x).logits, rtol=1e-4, atol=1e-4)
+        x = torch.cat((prefix, model.embed(start)), dim=1)
+        positions = torch.arange(6)
+        logits = model.logits(model.run(x, positions, positions[:, None] >= positions)[0])
+        torch.testing.assert_close(logits, reference(inputs_embeds=x).logits, rtol=1e-4, atol=1e-4)
         for beams, penalty in ((1, 0.0), (1, 1.0), (3, 1.0), (5, 0.0), (5, 2.0)):
-            how = {"num_beams": beams, "length_penalty": penalty, "max_new_tokens": 12, "do_sample": False}
-            settings = GenerationConfig(eos_token_id=END, pad_token_id=END, **how)
-            expected = theirs.generate(inputs_embeds=x, attention_mask=torch.ones(8, 6).long(), generation_config=settings)
+            options = {"num_beams": beams, "length_penalty": penalty, "max_new_tokens": 12, "do_sample": False}
+            settings = GenerationConfig(eos_token_id=END, pad_token_id=END, **options)
+            expected = reference.generate(inputs_embeds=x, attention_mask=torch.ones(8, 6).long(), generation_config=settings)
             search = Search(beams=beams, no_repeat=0, length_penalty=penalty, max_tokens=12)
-            found = write(OPTState(ours, prefix), torch.arange(8), 7, END, search)[:, 0]
-            size = min(found.shape[1], expected.shape[1])
-            assert torch.equal(found[:, :size], expected[:, :size]), (seed, beams, penalty)
+            written = write(OPTState(model, prefix), torch.arange(8), 7, END, search)[:, 0]
+            size = min(written.shape[1], expected.shape[1])
+            assert torch.equal(written[:, :size], expected[:, :size]), (seed, beams, penalty)
 
 
 @torch.no_grad()
@@ -227,10 +227,10 @@ def test_names_and_numbers_of_the_peft_that_is_installed():
         if "lora_B" in name:
             parameter.normal_()
     state = {f"llm.{name}": value for name, value in model.state_dict().items()}
-    ours = ours_of({name.removeprefix(LM): value for name, value in state.items()}, rank=4)
+    own_model = ours_of({name.removeprefix(LM): value for name, value in state.items()}, rank=4)
     ids = torch.randint(4, WORDS, (2, 7))
-    places = torch.arange(7)
-    logits = ours.logits(ours.run(ours.embed(ids), places, places[:, None] >= places)[0])
+    positions = torch.arange(7)
+    logits = own_model.logits(own_model.run(own_model.embed(ids), positions, positions[:, None] >= positions)[0])
     torch.testing.assert_close(logits, model(input_ids=ids).logits, rtol=1e-4, atol=1e-4)
 
 
@@ -293,11 +293,11 @@ def captions(release: Path, *flags: str) -> list[dict]:
 
 
 def test_gen_m2t_finds_the_downloaded_captioner(release, capsys):
-    found = captions(release)
+    result = captions(release)
     assert f"weights: {release / 'checkpoints' / 't2m' / 'lamp_m2t'}" in capsys.readouterr().out
-    assert all(window["captions"][0]["text"].startswith(PROMPT) for window in found) and len(found) == 2
-    assert found[0]["captions"][0]["match"] is None  # no LaMP is there to rank
-    assert captions(release, "--batch_size", "1") == found
+    assert all(window["captions"][0]["text"].startswith(PROMPT) for window in result) and len(result) == 2
+    assert result[0]["captions"][0]["match"] is None  # no LaMP is there to rank
+    assert captions(release, "--batch_size", "1") == result
     several = captions(release, "--num_captions", "2", "--candidates", "1")
     assert [len(window["captions"]) for window in several] == [2, 2]
     assert "  -  " in (release / "out" / "e" / "captions.txt").read_text(encoding="utf-8")
@@ -342,15 +342,15 @@ def test_m2t_eval_runs_on_it_with_the_released_command(release, capsys):
     write_synthetic(release / "data", clips=8, seed=0)
     (release / "data" / "test.txt").write_text((release / "data" / "train.txt").read_text())
     command = COMMAND.split()
-    places = ["--data_root", str(release / "data"), "--checkpoints_dir", str(release / "checkpoints"), "--gpu_id", "-1"]
-    places += ["--resume-trans", str(release / "checkpoints" / "t2m" / "lamp_m2t"), "--evaluator", "none"]
-    places += ["--out-dir", str(release / "out")]
-    M2T_eval.main([*command, *places, "--beams", "2", "--max_tokens", "5", "--samples", "1"])
-    assert "--num_layers" in (said := capsys.readouterr().out) and "no effect, the released captioner" in said
+    folder_flags = ["--data_root", str(release / "data"), "--checkpoints_dir", str(release / "checkpoints"), "--gpu_id", "-1"]
+    folder_flags += ["--resume-trans", str(release / "checkpoints" / "t2m" / "lamp_m2t"), "--evaluator", "none"]
+    folder_flags += ["--out-dir", str(release / "out")]
+    M2T_eval.main([*command, *folder_flags, "--beams", "2", "--max_tokens", "5", "--samples", "1"])
+    assert "--num_layers" in (output := capsys.readouterr().out) and "no effect, the released captioner" in output
     report = json.loads((release / "out" / "t2m" / "Test_M2T" / "eval" / "captioning.json").read_text(encoding="utf-8"))
     assert all(one["said"].startswith(PROMPT) for one in report["captions"])
     with pytest.raises(SystemExit):
-        M2T_eval.main([*(word.replace("relu", "gelu") for word in command), *places])
+        M2T_eval.main([*(word.replace("relu", "gelu") for word in command), *folder_flags])
     assert "--vq_act gelu: the captioner's motion encoder has relu" in capsys.readouterr().err
 
 

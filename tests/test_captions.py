@@ -52,7 +52,7 @@ def test_a_walk_is_proven(steps, stride, pace, direction, turn):
     facts = prove(walker(steps, stride=stride, pace=pace, direction=direction, turn=turn))
     assert facts.steps == steps
     assert facts.direction == DIRECTIONS[round(direction / 45) % 8]
-    assert [found.degrees for found in facts.turns] == pytest.approx([turn] if turn else [], abs=6)
+    assert [fact.degrees for fact in facts.turns] == pytest.approx([turn] if turn else [], abs=6)
     assert facts.distance == pytest.approx((steps - 1) * stride, rel=0.1)
     assert facts.speed == pytest.approx(stride * pace, rel=0.3)
     assert not facts.bows and not facts.jumps and not any(facts.kicks) and not any(facts.punches)
@@ -112,8 +112,8 @@ def test_bad_joints_are_refused():
 @pytest.mark.parametrize("turn", [0, 45, -90, 90, 180])
 def test_every_number_and_side_of_a_walk_is_right(steps, turn):
     texts = said("walk-turn-left", walker(steps, stride=0.5, turn=turn))  # the label's side is not to be trusted
-    stated = counts(texts, "steps")
-    assert stated and set(stated) == {steps}
+    captioned_steps = counts(texts, "steps")
+    assert captioned_steps and set(captioned_steps) == {steps}
     wrong, right = ("right", "left") if turn > 0 else ("left", "right")
     assert not any(wrong in text for text in texts)
     assert all(right in text for text in texts) if turn else not any("turn" in text for text in texts)

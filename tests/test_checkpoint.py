@@ -129,19 +129,19 @@ def test_frozen_networks_can_be_copied_and_pickled():
 
 
 def test_own_state_loads_strictly():
-    ours, theirs = model(), model()
-    helper = ours["helper"][0].weight.clone()
-    load_own_state(ours, own_state(theirs), "w")
-    assert torch.equal(ours["own"].weight, theirs["own"].weight)
-    assert torch.equal(ours["helper"][0].weight, helper)
-    state = own_state(theirs)
+    target, source = model(), model()
+    helper = target["helper"][0].weight.clone()
+    load_own_state(target, own_state(source), "w")
+    assert torch.equal(target["own"].weight, source["own"].weight)
+    assert torch.equal(target["helper"][0].weight, helper)
+    state = own_state(source)
     for wrong in (
         {"own.weight": state["own.weight"]},
         {**state, "more": torch.zeros(1)},
         {**state, "own.bias": torch.zeros(3)},
     ):
         with pytest.raises(UserError, match=r"w: 1 tensors do not fit this model, first '(own\.bias|more)'"):
-            load_own_state(ours, wrong, "w")
+            load_own_state(target, wrong, "w")
 
 
 def test_folder_layout(tmp_path):

@@ -127,8 +127,8 @@ def test_missing_or_binary_opt_is_named(tmp_path):
 
 
 def test_continued_run_takes_its_flags_from_its_opt_and_new_flags_win(tmp_path):
-    begun = Config(name="walk", dataset_name="kit", lr=0.5, compile=True, checkpoints_dir="elsewhere")
-    write_opt(tmp_path / "kit/walk/opt.txt", begun)
+    original = Config(name="walk", dataset_name="kit", lr=0.5, compile=True, checkpoints_dir="elsewhere")
+    write_opt(tmp_path / "kit/walk/opt.txt", original)
     words = ["--name", "walk", "--dataset_name", "kit", "--checkpoints_dir", str(tmp_path), "--is_continue", "--compile", "false"]
     config = parse(Config, words)
     assert config.lr == 0.5 and not config.compile and config.is_continue and config.checkpoints_dir == str(tmp_path)

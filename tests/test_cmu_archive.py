@@ -38,16 +38,16 @@ def test_captures_agree_with_the_everyday_arrays(archive):
     assert {name: take.label for name, take in takes.items()} == {
         "cmu_16_15": "walk", "cmu_35_17": "run/jog", "cmu_90_08": "", "cmu_90_11": "",
     }  # fmt: skip
-    wanted = {f"cmu/{name.removeprefix('cmu_')}.npy": take for name, take in takes.items()}
+    takes_by_file = {f"cmu/{name.removeprefix('cmu_')}.npy": take for name, take in takes.items()}
     with tarfile.open(SHARED / "everyday" / "joints.tar.xz", "r|xz") as arrays:
         for member in arrays:
-            if take := wanted.pop(member.name.removeprefix("./"), None):
+            if take := takes_by_file.pop(member.name.removeprefix("./"), None):
                 joints = np.load(io.BytesIO(arrays.extractfile(member).read()))
                 assert joints.shape == take.joints.shape  # 90_08 and 90_11 are of 60 frames a second, with subject 08's skeleton
                 assert np.abs(joints - take.joints).max() < 1e-3  # the wrong first frame of 16_15 included
-            if not wanted:
+            if not takes_by_file:
                 break
-    assert not wanted
+    assert not takes_by_file
 
 
 @needs_shared
@@ -58,14 +58,14 @@ def test_all_segments_are_looked_for_and_the_missing_ones_counted(archive, tmp_p
     segments = cmu_segments(tmp_path, {})
     total = sum(map(len, segments.values()))
     assert total == 2913
-    here = [segment.name for capture in ("16_15", "35_17", "90_08", "90_11") for segment in segments.get(capture, [])]
-    for name in here:
+    present = [segment.name for capture in ("16_15", "35_17", "90_08", "90_11") for segment in segments.get(capture, [])]
+    for name in present:
         (tmp_path / "texts" / f"{name}.txt").write_bytes(CAPTION)
         (tmp_path / "texts" / f"M{name}.txt").write_bytes(CAPTION.replace(b"left", b"right"))
     open_dataset.main([f"--cmu={archive}", f"--texts={tmp_path}", f"--out={tmp_path / 'Open'}", "--workers=1"])
-    assert f"segments of CMU: 2,913, {total - len(here):,} without a file" in capsys.readouterr().out
+    assert f"segments of CMU: 2,913, {total - len(present):,} without a file" in capsys.readouterr().out
     listed = (tmp_path / "Open" / "all.txt").read_text().split()
-    assert set(here) <= set(listed) and "cmu_16_15" in listed  # captioned by people, and by CMU's words
+    assert set(present) <= set(listed) and "cmu_16_15" in listed  # captioned by people, and by CMU's words
 
 
 def test_first_frames_that_jump_are_held():

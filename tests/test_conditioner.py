@@ -87,13 +87,13 @@ def test_empty_text_is_refused(folder, caption):
 
 
 def test_features_are_cached_by_caption_and_encoder(folder, tmp_path, monkeypatch):
-    encoder, asked = SentenceEncoder(folder), []
+    encoder, encoded = SentenceEncoder(folder), []
     compute = SentenceEncoder.__call__
-    monkeypatch.setattr(SentenceEncoder, "__call__", lambda self, captions: asked.append(list(captions)) or compute(self, captions))
+    monkeypatch.setattr(SentenceEncoder, "__call__", lambda self, texts: encoded.append(list(texts)) or compute(self, texts))
     cache = tmp_path / "cache"
     first = cached_conditions(encoder, ["a person", "left", "a person"], cache)
     second = cached_conditions(encoder, ["right", "left"], cache)
-    assert asked == [["a person", "left"], ["right"]]
+    assert encoded == [["a person", "left"], ["right"]]
     assert torch.equal(first.vectors[0], first.vectors[2])
     assert torch.equal(first.vectors[1], second.vectors[1])
     torch.testing.assert_close(second.vectors, compute(encoder, ["right", "left"]), rtol=1e-5, atol=1e-5)
@@ -123,9 +123,9 @@ def test_missing_wheel_says_how_to_get_it(monkeypatch):
 @needs_wheel
 def test_minilm_knows_what_is_alike():
     features = SentenceEncoder()(["a person walks forward", "someone is walking ahead", "a man kicks a ball"])
-    likeness = features @ features.T / features.shape[1]
+    similarity = features @ features.T / features.shape[1]
     assert features.shape[1] == 384
-    assert likeness[0, 1] > 0.6 > likeness[0, 2]
+    assert similarity[0, 1] > 0.6 > similarity[0, 2]
 
 
 # LaMP
@@ -259,17 +259,17 @@ def test_byte_pairs_are_those_of_the_package():
 
 @needs_package
 def test_features_of_clip_are_those_of_the_package(tmp_path):
-    place = importlib.util.find_spec("clip").submodule_search_locations[0]
-    spec = importlib.util.spec_from_file_location("clip_model", f"{place}/model.py")
+    package_folder = importlib.util.find_spec("clip").submodule_search_locations[0]
+    spec = importlib.util.spec_from_file_location("clip_model", f"{package_folder}/model.py")
     package = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)  # without the package itself, which needs torchvision
     torch.manual_seed(0)
-    theirs = package.CLIP(10, 32, 1, 64, 16, 12, 60, 128, 2, 2).eval()
-    torch.save(theirs.state_dict(), tmp_path / FILE)
+    reference = package.CLIP(10, 32, 1, 64, 16, 12, 60, 128, 2, 2).eval()
+    torch.save(reference.state_dict(), tmp_path / FILE)
     ids = torch.tensor([[58, 5, 6, 7, 59, 0, 0, 0, 0, 0, 0, 0], [58, 3, 59, 0, 0, 0, 0, 0, 0, 0, 0, 0]])
     with torch.no_grad():
-        ours = load_clip(tmp_path / FILE)(ids[:, :5], torch.tensor([5, 3]))
-        torch.testing.assert_close(ours, theirs.encode_text(ids), rtol=1e-4, atol=1e-5)
+        features = load_clip(tmp_path / FILE)(ids[:, :5], torch.tensor([5, 3]))
+        torch.testing.assert_close(features, reference.encode_text(ids), rtol=1e-4, atol=1e-5)
 
 
 def test_clip_features_depend_on_their_own_caption_and_all_its_words(clip, capsys):

@@ -46,13 +46,13 @@ def sequence(rows: int = 6, words: int = 5, dim: int = 6, word_dim: int = 4) -> 
 
 def test_words_follow_the_sentence(folder):  # noqa: F811
     encoder = WordEncoder(folder)
-    found = encoder(CAPTIONS)
-    assert found.shape == (4, 1 + 7, 16)  # "[CLS] a person walks right . [SEP]"
-    torch.testing.assert_close(found[:, 0], SentenceEncoder(folder)(CAPTIONS))
-    assert found[:, 1:].any(-1).sum(1).tolist() == [3, 7, 6, 3]  # "jumps" is two pieces
-    mean = found[:, 1:].sum(1)
-    torch.testing.assert_close(4 * mean / mean.norm(dim=1, keepdim=True), found[:, 0], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(encoder(CAPTIONS[:1])[0], found[0, :4], rtol=1e-4, atol=1e-5)
+    result = encoder(CAPTIONS)
+    assert result.shape == (4, 1 + 7, 16)  # "[CLS] a person walks right . [SEP]"
+    torch.testing.assert_close(result[:, 0], SentenceEncoder(folder)(CAPTIONS))
+    assert result[:, 1:].any(-1).sum(1).tolist() == [3, 7, 6, 3]  # "jumps" is two pieces
+    mean = result[:, 1:].sum(1)
+    torch.testing.assert_close(4 * mean / mean.norm(dim=1, keepdim=True), result[:, 0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(encoder(CAPTIONS[:1])[0], result[0, :4], rtol=1e-4, atol=1e-5)
     assert encoder.fingerprint != SentenceEncoder(folder).fingerprint
 
 
@@ -177,9 +177,9 @@ def test_a_dropped_part_is_one_encoders_vector_or_the_words():
     no_letters = ~left[:, 0, :2].any(1) & kept[..., 2:].all((1, 2))
     no_sentence = ~left[:, 0, 2:].any(1) & kept[:, 0, :2].all(1) & kept[:, 1:].all((1, 2))
     no_words = ~left[:, 1:].any(2).any(1) & kept[:, 0].all(1)
-    shares = [float(kind.float().mean()) for kind in (whole, no_letters, no_sentence, no_words)]
-    assert sum(shares) == pytest.approx(1)
-    assert abs(shares[0] - 0.4) < 0.05 and all(abs(share - 0.2) < 0.05 for share in shares[1:])
+    fractions = [float(kind.float().mean()) for kind in (whole, no_letters, no_sentence, no_words)]
+    assert sum(fractions) == pytest.approx(1)
+    assert abs(fractions[0] - 0.4) < 0.05 and all(abs(fraction - 0.2) < 0.05 for fraction in fractions[1:])
 
 
 def test_dropped_samples_have_no_text():

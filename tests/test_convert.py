@@ -95,8 +95,8 @@ def told(*words: str | Path) -> None:
 def test_every_format_is_written(npy, clip, tmp_path, capsys, suffix):
     told(npy, tmp_path / "out" / f"walk.{suffix}", "--caption", "a person walks")
     assert (tmp_path / "out" / f"walk.{suffix}").stat().st_size > 1000
-    said = capsys.readouterr().out
-    assert f"22 joints, {len(clip)} frames at 20 fps, in metres, Y up" in said and "from foot to head" in said
+    output = capsys.readouterr().out
+    assert f"22 joints, {len(clip)} frames at 20 fps, in metres, Y up" in output and "from foot to head" in output
 
 
 @pytest.mark.parametrize("unit", ["cm", "m"])
@@ -144,9 +144,9 @@ def test_our_own_files_of_both_skeletons_come_back(clip, tmp_path, skeleton: Ske
     for bone in ("LeftToeBase", "RightToeBase"):
         joints[:, skeleton.bones.index(bone)] += 0.05 * (skeleton is KIT)
     export(tmp_path / "walk.bvh", joints, "", fps=12.5, options=OutputOptions(rig=RigOptions(skeleton="fitted")))
-    found, fps = read(tmp_path / "walk.bvh")
+    loaded, fps = read(tmp_path / "walk.bvh")
     assert fps == pytest.approx(12.5)
-    assert np.abs(found - joints).max() < (0.02 if skeleton is KIT else 1e-4)
+    assert np.abs(loaded - joints).max() < (0.02 if skeleton is KIT else 1e-4)
 
 
 def test_cmu_captures_find_their_skeleton(tmp_path):
@@ -174,9 +174,9 @@ def test_cmu_captures_are_converted_at_another_rate(tmp_path):
 def test_features_come_back_as_the_joints_they_describe(clip, tmp_path):
     features, joints = joints_to_features(torch.from_numpy(clip).float()[None], HUMANML3D)
     np.save(tmp_path / "features.npy", features[0])
-    found, fps = read(tmp_path / "features.npy")
+    loaded, fps = read(tmp_path / "features.npy")
     assert fps == 20
-    np.testing.assert_allclose(found, joints[0, :-1], atol=1e-4)
+    np.testing.assert_allclose(loaded, joints[0, :-1], atol=1e-4)
 
 
 def test_features_of_the_small_skeleton_are_told_in_metres(tmp_path):
@@ -237,9 +237,9 @@ def test_bad_input_is_one_clear_line(npy, clip, tmp_path, monkeypatch, capsys, w
     with pytest.raises(SystemExit) as ended:
         told(*words.split())
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1
-    assert re.search(message, said), said
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: ") and stderr.count("\n") == 1
+    assert re.search(message, stderr), stderr
     assert sorted(tmp_path.iterdir()) == before  # nothing half-written
 
 

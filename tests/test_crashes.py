@@ -59,10 +59,10 @@ class Lengths:
         return torch.tensor([[float(len(caption)), 1.0] for caption in captions])
 
 
-def flip(path: Path, place: int) -> None:
+def flip(path: Path, position: int) -> None:
     """Flip one bit of a file."""
     content = bytearray(path.read_bytes())
-    content[place] ^= 4
+    content[position] ^= 4
     path.write_bytes(content)
 
 
@@ -72,19 +72,19 @@ def crash_config(**changes):
 
 def run_until(path: Path, name: str, count: int, moment: str) -> None:
     """Train, and die (9) at a moment of the `count`-th write of the file called `name`."""
-    seen, replace_file = 0, os.replace
+    writes, replace_file = 0, os.replace
 
     def fatal_replace(source, target):
-        nonlocal seen
-        mine = Path(target).name == name
-        seen += mine
-        if mine and seen == count and moment == "in the write":
+        nonlocal writes
+        is_target = Path(target).name == name
+        writes += is_target
+        if is_target and writes == count and moment == "in the write":
             Path(source).write_bytes(Path(source).read_bytes()[: Path(source).stat().st_size // 2])
             os._exit(9)
-        if mine and seen == count and moment == "before the rename":
+        if is_target and writes == count and moment == "before the rename":
             os._exit(9)
         replace_file(source, target)
-        if mine and seen == count:
+        if is_target and writes == count:
             os._exit(9)
 
     os.replace = fatal_replace
@@ -115,9 +115,9 @@ def test_any_flipped_bit_of_a_resume_file_is_noticed(tmp_path, capsys):
     path = tmp_path / "resume.pt"
     save_resume(path, {"step": 1, "weights": torch.arange(1000.0)})
     content = path.read_bytes()
-    for place in range(0, len(content), len(content) // 25):
+    for position in range(0, len(content), len(content) // 25):
         damaged = bytearray(content)
-        damaged[place] ^= 1 << place % 8
+        damaged[position] ^= 1 << position % 8
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="not a readable resume file"):
             load_resume(path)
@@ -130,7 +130,7 @@ def test_a_damaged_resume_file_gives_way_to_the_one_before_it(tmp_path, capsys):
     assert load_resume(previous(path)) == {"step": 1}
     path.write_bytes(path.read_bytes()[:-1])
     assert load_resume(path) == {"step": 1}
-    assert "note:" in (told := capsys.readouterr().err) and "its checksum differs" in told and "resume.previous.pt" in told
+    assert "note:" in (stderr := capsys.readouterr().err) and "its checksum differs" in stderr and "resume.previous.pt" in stderr
     save_resume(path, {"step": 3})
     assert load_resume(previous(path)) == {"step": 1}  # not the damaged one
     path.unlink()
@@ -201,8 +201,8 @@ def test_a_full_disk_under_tensorboard_does_not_end_a_run(tmp_path, monkeypatch,
 
     monkeypatch.setattr("training.board.RecordWriter.flush", full)
     trainer(tmp_path / "b").fit()
-    told = capsys.readouterr().err
-    assert told.count("TensorBoard logging stops") == 2 and "Traceback" not in told
+    stderr = capsys.readouterr().err
+    assert stderr.count("TensorBoard logging stops") == 2 and "Traceback" not in stderr
 
 
 def test_interrupting_a_script_is_no_traceback(capsys):
@@ -219,10 +219,10 @@ def test_interrupting_a_script_is_no_traceback(capsys):
 def test_a_run_without_any_save_begins_anew(tmp_path, capsys):
     whole = trainer(tmp_path / "whole")
     whole.fit()
-    begun = CheckpointFolder(tmp_path / "begun", "synthetic", "run")
-    begun.model.mkdir(parents=True)
-    begun.opt.touch()
-    begun.weights("net_best_size").write_bytes(b"")  # versions before wrote this first
+    folder = CheckpointFolder(tmp_path / "begun", "synthetic", "run")
+    folder.model.mkdir(parents=True)
+    folder.opt.touch()
+    folder.weights("net_best_size").write_bytes(b"")  # versions before wrote this first
     run = trainer(tmp_path / "begun", replace(CONFIG, is_continue=True))
     run.fit()
     assert "starts from the beginning" in capsys.readouterr().err
@@ -259,8 +259,8 @@ def test_damaged_caches_are_made_again_with_a_note(tmp_path, capsys, damage):
         file.write_bytes(damage(file.read_bytes()))
         for part, (old, new) in enumerate(zip(before, caches())):
             np.testing.assert_array_equal(old, new, err_msg=f"{file.name}, part {part}")
-        told = capsys.readouterr().err
-        assert told.count("note:") == 1 and file.name in told
+        stderr = capsys.readouterr().err
+        assert stderr.count("note:") == 1 and file.name in stderr
 
 
 def test_a_flipped_bit_in_a_pack_or_in_weights_is_noticed(tmp_path, capsys):

@@ -55,16 +55,16 @@ def every_caption(longest: int):
 @pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
 def test_a_wide_beam_finds_the_best_of_all_captions(power):
     search = Search(beams=400, no_repeat=0, length_penalty=power, max_tokens=4)
-    found = write(Chain(), ALL, START, END, search)[:, 0].tolist()
+    written = write(Chain(), ALL, START, END, search)[:, 0].tolist()
     for caption in range(3):
         best = max(every_caption(4), key=lambda words: likelihood(Chain(), caption, words) / len(words) ** power)
-        assert tuple(found[caption][: len(best)]) == best
-        assert set(found[caption][len(best) :]) <= {END}
+        assert tuple(written[caption][: len(best)]) == best
+        assert set(written[caption][len(best) :]) <= {END}
 
 
 def test_the_captions_of_a_beam_are_different_and_in_order():
-    found = write(Chain(), ALL, START, END, Search(beams=8, no_repeat=0, max_tokens=6), count=5)
-    for caption, rows in enumerate(found.tolist()):
+    written = write(Chain(), ALL, START, END, Search(beams=8, no_repeat=0, max_tokens=6), count=5)
+    for caption, rows in enumerate(written.tolist()):
         cut = [tuple(row[: row.index(END) + 1]) if END in row else tuple(row) for row in rows]
         assert len(set(cut)) == 5
         scores = [likelihood(Chain(), caption, words) / len(words) for words in cut]
@@ -73,12 +73,12 @@ def test_the_captions_of_a_beam_are_different_and_in_order():
 
 def test_a_beam_of_one_takes_the_likeliest_word_each_time():
     chain = Chain()
-    found = write(chain, ALL, START, END, Search(beams=1, no_repeat=0, max_tokens=8))[:, 0]
+    written = write(chain, ALL, START, END, Search(beams=1, no_repeat=0, max_tokens=8))[:, 0]
     again, ids = Chain(), torch.full((3,), START)
     for step in range(8):
         ids = again.next(ids).argmax(-1)
-        running = (found[:, :step] != END).all(1)
-        assert torch.equal(found[running, step], ids[running])
+        running = (written[:, :step] != END).all(1)
+        assert torch.equal(written[running, step], ids[running])
 
 
 @pytest.mark.parametrize("search", [Search(beams=3), Search(sample=True), Search(sample=True, top_p=0.5, temperature=2, seed=3)])
@@ -87,9 +87,9 @@ def test_a_caption_is_the_same_alone_as_among_others(search):
     for caption in range(3):
         alone = Chain()
         alone.reorder(torch.tensor([caption]))
-        found = write(alone, torch.tensor([caption]), START, END, search)[0, 0]
-        size = min(found.shape[0], together.shape[2])
-        assert torch.equal(found[:size], together[caption, 0, :size])
+        written = write(alone, torch.tensor([caption]), START, END, search)[0, 0]
+        size = min(written.shape[0], together.shape[2])
+        assert torch.equal(written[:size], together[caption, 0, :size])
 
 
 def test_no_run_of_words_comes_twice():
@@ -112,8 +112,8 @@ def test_a_repetition_penalty_lowers_said_words_alone():
 def test_the_nucleus_holds_the_words_that_reach_the_share_and_their_chances():
     logits = torch.tensor([0.1, 0.5, 0.3, 0.1]).log().expand(10_000, 4)
     drawn = nucleus(logits, torch.linspace(0, 0.9999, 10_000, dtype=torch.double), 0.7)
-    share = torch.bincount(drawn, minlength=4) / 10_000
-    assert torch.allclose(share, torch.tensor([0.0, 5 / 8, 3 / 8, 0.0]), atol=2e-3)
+    fraction = torch.bincount(drawn, minlength=4) / 10_000
+    assert torch.allclose(fraction, torch.tensor([0.0, 5 / 8, 3 / 8, 0.0]), atol=2e-3)
     assert set(nucleus(logits, torch.rand(10_000, dtype=torch.double), 1e-9).tolist()) == {1}
 
 

@@ -29,6 +29,6 @@ def test_a_generated_motion_is_told_in_words_as_it_was_asked_for(prompt, word, s
     assert "text encoder: LaMP" in capsys.readouterr().out
     (motion,) = (tmp_path / "made" / "joints" / "0").glob("*_len132.npy")
     gen_m2t.main([*common, "--ext", "told", "--motions", str(motion)])
-    said = json.loads((tmp_path / "told" / "captions.json").read_text())[0]["captions"][0]["text"]
-    assert word in said and side in said
+    caption = json.loads((tmp_path / "told" / "captions.json").read_text())[0]["captions"][0]["text"]
+    assert word in caption and side in caption
     assert "(embedded weights; --name selects others)" in capsys.readouterr().out

@@ -58,7 +58,7 @@ def commands(page: Path) -> list[str]:
     text = page.read_text(encoding="utf-8")
     blocks = [(block.start(), block[2]) for block in fenced.finditer(text) if block[1] in ("", "bash", "sh")]
     outside = fenced.sub(lambda block: " " * len(block[0]), text)
-    blocks += [(found.start(), "python " + " ".join(found[1].split())) for found in inline.finditer(outside)]
+    blocks += [(match.start(), "python " + " ".join(match[1].split())) for match in inline.finditer(outside)]
     for _, block in sorted(blocks):
         for line in block.replace("\\\n", " ").splitlines():
             line = re.sub(r"\s+#.*|\[[^\]]*\]|…", "", line).strip()

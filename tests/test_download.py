@@ -32,7 +32,7 @@ class Server:
     def __init__(self):
         self.files: dict[str, bytes] = {}
         self.pages: dict[str, bytes] = {}
-        self.asked: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
         self.most, self.ranges, self.refusals = 1 << 30, True, []
         server = self
 
@@ -49,7 +49,7 @@ class Server:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         wanted = request.headers.get("Range")
-        self.asked.append((request.path, wanted))
+        self.requests.append((request.path, wanted))
         if self.refusals:
             return request.send_error(self.refusals.pop(0))
         if request.path in self.pages:
@@ -92,7 +92,7 @@ def test_broken_connections_are_taken_up_where_they_ended(server, tmp_path):
     server.most = 3000
     fetch.fetch(f"{server.address}/file", tmp_path / "new" / "file")
     assert (tmp_path / "new" / "file").read_bytes() == server.files["/file"]
-    assert [wanted for _, wanted in server.asked] == [None, "bytes=3000-", "bytes=6000-", "bytes=9000-"]
+    assert [wanted for _, wanted in server.requests] == [None, "bytes=3000-", "bytes=6000-", "bytes=9000-"]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
 
 
@@ -116,7 +116,7 @@ def test_gives_up_without_progress_and_keeps_what_came(server, tmp_path):
     (tmp_path / "file.part").write_bytes(b"01234")
     with pytest.raises(UserError, match="5 bytes were downloaded and are kept; run the command again"):
         fetch.fetch(f"{server.address}/file", tmp_path / "file")
-    assert len(server.asked) == fetch.ATTEMPTS and (tmp_path / "file.part").read_bytes() == b"01234"
+    assert len(server.requests) == fetch.ATTEMPTS and (tmp_path / "file.part").read_bytes() == b"01234"
     server.most, server.refusals = 100, [503, 429]
     fetch.fetch(f"{server.address}/file", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == b"0123456789"
@@ -128,7 +128,7 @@ def test_refusal_and_web_page_are_said_at_once(server, tmp_path):
     server.pages["/page"] = PAGE
     with pytest.raises(UserError, match="sends a web page instead of the file"):
         fetch.fetch(f"{server.address}/page", tmp_path / "file")
-    assert len(server.asked) == 2 and not list(tmp_path.iterdir())
+    assert len(server.requests) == 2 and not list(tmp_path.iterdir())
 
 
 def test_question_of_google_drive_is_answered_once(server, tmp_path):
@@ -173,22 +173,22 @@ def models(server, tmp_path, monkeypatch):
 
 
 def test_models_lie_where_scripts_look_for_them(server, models, tmp_path, capsys):
-    mine = tmp_path / "checkpoints" / "t2m" / MASKED
-    mine.mkdir(parents=True)
-    (mine / "opt.txt").write_text("mine")
+    existing = tmp_path / "checkpoints" / "t2m" / MASKED
+    existing.mkdir(parents=True)
+    (existing / "opt.txt").write_text("mine")
     server.most = 20_000
     main(models)
     folder = tmp_path / "checkpoints" / "t2m"
-    assert (mine / "opt.txt").read_text() == "mine" and "exists already, not overwritten" in capsys.readouterr().out
+    assert (existing / "opt.txt").read_text() == "mine" and "exists already, not overwritten" in capsys.readouterr().out
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         [VQ, MASKED, "length_estimator", "tres_nlayer8_ld384_ff1024_rvq6ns_cdp0.2_sw", "lamp", "lamp_t2m", "lamp_vq"]
     )
     assert resolve_generator(folder.parent, "t2m").masked.name == "lamp_t2m"
     assert (folder / "lamp_vq" / "meta" / "mean.npy").is_file()
     assert not [path for path in (tmp_path / "checkpoints" / ".download").iterdir()]
-    server.asked.clear()
+    server.requests.clear()
     main(models)
-    assert not server.asked and capsys.readouterr().out.count("exists already") == 5
+    assert not server.requests and capsys.readouterr().out.count("exists already") == 5
 
 
 def test_what_is_not_the_file_is_put_aside_and_fetched_again(server, models, tmp_path, capsys):
@@ -196,11 +196,11 @@ def test_what_is_not_the_file_is_put_aside_and_fetched_again(server, models, tmp
     aside = tmp_path / "checkpoints" / ".download" / "vq.tar.bad"
     damaged = bytearray(good)
     damaged[len(good) // 2] ^= 255
-    wrongs = {PAGE: "not a readable", bytes(damaged): "damaged", good[:9000]: "not a readable"}
-    for wrong, said in (wrongs | {server.files["/lamp/t2m.tar"]: "is a masked model"}).items():
+    damaged_files = {PAGE: "not a readable", bytes(damaged): "damaged", good[:9000]: "not a readable"}
+    for wrong, message in (damaged_files | {server.files["/lamp/t2m.tar"]: "is a masked model"}).items():
         server.files["/lamp/vq.tar"] = wrong
         refused(*models)
-        assert said in capsys.readouterr().err and aside.read_bytes() == wrong
+        assert message in capsys.readouterr().err and aside.read_bytes() == wrong
         assert not (tmp_path / "checkpoints" / "t2m" / "lamp_vq").exists()
     server.files["/lamp/vq.tar"] = good
     main(models)
@@ -213,10 +213,11 @@ def test_archives_without_what_they_should_hold(server, tmp_path, capsys):
     flags = ["--what", "glove", "--glove", str(tmp_path / "glove"), "--checkpoints_dir", str(tmp_path / "checkpoints")]
     address = "/drive?id=1cmXKUT31pqd7_XpJAiWEo1K81TMYHA5n"
     empty = b"PK\5\6" + bytes(18)
-    for content, said in ((zipped(tmp_path / "x"), "no our_vab_data.npy"), (b"zip?", "not a .zip archive"), (empty, "no our_vab")):
+    wrong_files = (zipped(tmp_path / "x"), "no our_vab_data.npy"), (b"zip?", "not a .zip archive"), (empty, "no our_vab")
+    for content, message in wrong_files:
         server.files[address] = content
         refused(*flags)
-        assert said in capsys.readouterr().err and not (tmp_path / "glove").exists()
+        assert message in capsys.readouterr().err and not (tmp_path / "glove").exists()
     (tmp_path / "x" / "our_vab_data.npy").write_bytes(b"vectors")
     server.files[address] = zipped(tmp_path / "x", "glove")
     main(flags)
@@ -252,9 +253,9 @@ def test_captioner_comes_with_its_words_and_the_statistics(server, tmp_path, mon
     assert {path.name for path in (root / "opt-2.7b").iterdir()} == {"vocab.json", "merges.txt"}
     assert (root / "t2m" / "lamp_m2t" / "meta" / "mean.npy").is_file()
     assert MotionToText.load(root, "t2m", "lamp_m2t").captioner.token_ids("</s>") == [2]
-    server.asked.clear()
+    server.requests.clear()
     main(flags)
-    assert not server.asked
+    assert not server.requests
 
 
 @pytest.mark.parametrize("what", ["models", "evaluator", "glove"])

@@ -81,7 +81,7 @@ def test_sections_are_frames_or_shares(words, sections):
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (["60,40"], "its end must come after its start"),
         (["0.5,0.5"], "the section is empty"),
@@ -95,8 +95,8 @@ def test_sections_are_frames_or_shares(words, sections):
         (["1,2,3"], "not a section"),
     ],
 )
-def test_sections_that_are_none(words, said):
-    with pytest.raises(UserError, match=said):
+def test_sections_that_are_none(words, message):
+    with pytest.raises(UserError, match=message):
         read_sections(words, 100)
 
 
@@ -125,9 +125,9 @@ def run(checkpoints, tmp_path):
 
 
 def test_what_is_kept_stays_where_it_was(run, capsys):
-    made = run("-msec", "0.5,0.7", "--text_prompt", "a person waves", "--repeat_times", "2")
-    assert list(made) == ["sample0_repeat0_len60.npy", "sample0_repeat1_len60.npy"]
-    for joints in made.values():
+    folder = run("-msec", "0.5,0.7", "--text_prompt", "a person waves", "--repeat_times", "2")
+    assert list(folder) == ["sample0_repeat0_len60.npy", "sample0_repeat1_len60.npy"]
+    for joints in folder.values():
         assert joints.shape == (60, 22, 3) and joints.dtype == np.float32
         np.testing.assert_allclose(joints[: 32 - FADE], moved(walk())[: 32 - FADE], atol=1e-4)
         assert np.abs(joints[32:44] - moved(walk())[32:44]).max() > 0.05
@@ -221,8 +221,8 @@ def test_bad_sources_are_one_clear_line(run, capsys, tmp_path, case):
         (tmp_path / "source.npy").write_bytes(content)
     elif content is not None:
         np.save(tmp_path / "source.npy", content)
-    said = refused(run, capsys, ["-msec", "0.1,0.3", "--source_motion", str(tmp_path / "source.npy")])
-    assert said.startswith("error: ") and expected in said
+    message = refused(run, capsys, ["-msec", "0.1,0.3", "--source_motion", str(tmp_path / "source.npy")])
+    assert message.startswith("error: ") and expected in message
     assert not (tmp_path / "out").exists()
 
 
@@ -242,5 +242,5 @@ def test_embedded_weights_edit_without_a_jump(tmp_path):
 def test_help_answers_without_loading_anything_heavy():
     show_help = "try: edit_t2m.main(['--help'])\nexcept SystemExit: pass"
     code = f"import sys, edit_t2m\n{show_help}\nprint(sorted({{'torch', 'numpy', 'cv2', 'scipy'}} & set(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "--mask_edit_section" in said and said.endswith("[]\n")
+    output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "--mask_edit_section" in output and output.endswith("[]\n")

@@ -44,11 +44,11 @@ def run(tmp_path_factory) -> SimpleNamespace:
     for name in names[:5]:
         (root / "data" / "texts" / f"{name}.txt").write_text(f"a person{' ' * (name == names[1])} walks#a/DET#0.0#0.0\n")
     write_lamp(root / "runs", "synthetic")
-    places = ["--dataset_name", "synthetic", "--data_root", str(root / "data"), "--checkpoints_dir", str(root / "runs")]
+    folder_flags = ["--dataset_name", "synthetic", "--data_root", str(root / "data"), "--checkpoints_dir", str(root / "runs")]
     model = LanguageMotion.load(root / "runs", "synthetic")
     spec = get_spec("synthetic", root / "data")
     return SimpleNamespace(
-        data=root / "data", folder=root / "runs" / "synthetic" / "lamp", places=[*places, "--gpu_id", "-1"], names=names,
+        data=root / "data", folder=root / "runs" / "synthetic" / "lamp", flags=[*folder_flags, "--gpu_id", "-1"], names=names,
         model=model, spec=spec, clips=CaptionedClips(spec, "test", MotionStore(spec)),
     )  # fmt: skip
 
@@ -86,20 +86,20 @@ def output(argv: list[str], capsys) -> str:
 
 
 def test_report_has_every_protocol_both_ways(run, capsys):
-    printed = output(run.places, capsys)
+    printed = output(run.flags, capsys)
     results = json.loads((run.folder / "eval" / "retrieval.json").read_text())
     assert (run.folder / "eval" / "retrieval.log").read_text() == printed
     assert list(results["protocols"]) == list(PROTOCOLS)
     assert (results["split"], results["clips"], results["pool"], results["rerank"]) == ("test", 36, "max", 0)
-    sizes = {name: (found["galleries"], found["clips"]) for name, found in results["protocols"].items()}
+    sizes = {name: (entry["galleries"], entry["clips"]) for name, entry in results["protocols"].items()}
     assert sizes == {"all": (1, 36), "threshold": (1, 36), "dissimilar": (1, results["captions"]), "batches": (1, 32)}
-    for name, found in results["protocols"].items():
+    for name, entry in results["protocols"].items():
         assert f"{name}: " in printed
-        for way in ("text_to_motion", "motion_to_text", "ceiling", "chance"):
-            recalls = [found[way][f"R@{k}"] for k in (1, 2, 3, 5, 10)]
+        for direction in ("text_to_motion", "motion_to_text", "ceiling", "chance"):
+            recalls = [entry[direction][f"R@{k}"] for k in (1, 2, 3, 5, 10)]
             assert recalls == sorted(recalls)
             assert all(0 <= recall <= 1 for recall in recalls)
-            assert 1 <= found[way]["median_rank"] <= found["clips"]
+            assert 1 <= entry[direction]["median_rank"] <= entry["clips"]
     whole, lenient = results["protocols"]["all"], results["protocols"]["threshold"]
     assert whole["chance"]["R@1"] == pytest.approx(1 / 36)
     assert whole["ceiling"]["R@1"] < 1
@@ -110,7 +110,7 @@ def test_report_has_every_protocol_both_ways(run, capsys):
 
 def test_flags_choose_protocols_pool_and_files(run, capsys):
     flags = ["--lamp_name", "lamp", "--protocol", "batches", "--pool", "mean", "--rerank", "3", "--ext", "x", "--table", "markdown"]
-    printed = output([*run.places, *flags], capsys)
+    printed = output([*run.flags, *flags], capsys)
     results = json.loads((run.folder / "eval" / "x.json").read_text())
     assert list(results["protocols"]) == ["batches"]
     assert "mean over a motion's queries, top 3 re-ranked by the matching head" in printed
@@ -119,13 +119,13 @@ def test_flags_choose_protocols_pool_and_files(run, capsys):
 
 
 def test_caption_of_a_clip_is_the_first_or_as_asked_for(run):
-    own = [[caption.text for caption in run.clips.captions_of(place)] for place in range(36)]
-    assert {len(captions) for captions in own} == {1, 6}
-    assert one_caption_each(run.clips) == [captions[0] for captions in own]
-    assert one_caption_each(run.clips, 4) == [captions[min(3, len(captions) - 1)] for captions in own]
+    clip_captions = [[caption.text for caption in run.clips.captions_of(index)] for index in range(36)]
+    assert {len(captions) for captions in clip_captions} == {1, 6}
+    assert one_caption_each(run.clips) == [captions[0] for captions in clip_captions]
+    assert one_caption_each(run.clips, 4) == [captions[min(3, len(captions) - 1)] for captions in clip_captions]
     drawn = [one_caption_each(run.clips, 0, seed) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-    assert all(caption in captions for caption, captions in zip(drawn[0], own))
+    assert all(caption in captions for caption, captions in zip(drawn[0], clip_captions))
 
 
 def test_clips_are_whole_and_in_whole_tokens(run):
@@ -142,11 +142,11 @@ def test_scores_are_lamps_similarity_of_each_pair(run, pool):
     to_motion, to_text = gallery.scores(torch.arange(36))
     assert torch.equal(to_motion, to_text.T)
     normaliser = Normaliser(run.model.mean, run.model.std)
-    for place in (0, 7, 35):
-        motion = torch.from_numpy(normaliser.normalise(gallery.clips[place]))[None]
+    for index in (0, 7, 35):
+        motion = torch.from_numpy(normaliser.normalise(gallery.clips[index]))[None]
         feature = run.model.motion_features(motion, torch.tensor([len(motion[0])]))
         texts = run.model.embed_texts([run.clips.captions_of(clip)[0].text for clip in range(36)])
-        assert torch.allclose(to_text[place], run.model.lamp.similarity(feature, texts, pool)[0], atol=1e-5)
+        assert torch.allclose(to_text[index], run.model.lamp.similarity(feature, texts, pool)[0], atol=1e-5)
 
 
 def test_equal_captions_tie_to_the_last_bit(run):
@@ -162,9 +162,9 @@ def test_reranking_everything_is_the_matching_head_alone(run):
     gallery = Gallery.of_split(run.model, run.clips)
     normaliser = Normaliser(run.model.mean, run.model.std)
     odds = torch.empty(36, len(gallery.texts))
-    for place in range(36):
-        motion = torch.from_numpy(normaliser.normalise(gallery.clips[place])).expand(len(gallery.texts), -1, -1)
-        odds[place] = run.model.match(gallery.texts, motion, torch.full((len(motion),), motion.shape[1]))
+    for index in range(36):
+        motion = torch.from_numpy(normaliser.normalise(gallery.clips[index])).expand(len(gallery.texts), -1, -1)
+        odds[index] = run.model.match(gallery.texts, motion, torch.full((len(motion),), motion.shape[1]))
     odds = odds[:, gallery.which].double()
     for scores, expected in zip(gallery.scores(torch.arange(36), rerank=100), (odds.T, odds)):
         assert torch.allclose(scores, expected, atol=1e-4)
@@ -173,9 +173,9 @@ def test_reranking_everything_is_the_matching_head_alone(run):
 def test_reranking_keeps_the_best_best(run):
     """The three most similar captions of each motion are the first three afterwards; one that many clips share counts once."""
     gallery = Gallery.of_split(run.model, run.clips)
-    places = torch.arange(0, 36, 2)
-    texts = gallery.which[places]
-    plain, reranked = (gallery.scores(places, rerank)[1] for rerank in (0, 3))
+    positions = torch.arange(0, 36, 2)
+    texts = gallery.which[positions]
+    plain, reranked = (gallery.scores(positions, rerank)[1] for rerank in (0, 3))
     for before, after in zip(plain, reranked):
         if len(set(texts[before >= before.unique()[-3]].tolist())) > 3:
             continue  # two captions of equal token ids: either may be among the first three
@@ -188,7 +188,7 @@ def test_reranking_keeps_the_best_best(run):
 
 
 def test_search_finds_the_nearest_motions(run, motions, capsys):
-    argv = [*run.places, "--query", "a person bows", "--motions", str(motions), "--top", "4"]
+    argv = [*run.flags, "--query", "a person bows", "--motions", str(motions), "--top", "4"]
     eval_retrieval.main(argv)
     printed, error = capsys.readouterr()
     assert re.search(r"skipped 2 of 10 files: .*broken\.bvh.*numbers\.npy", error)
@@ -196,8 +196,8 @@ def test_search_finds_the_nearest_motions(run, motions, capsys):
     scores = run.model.lamp.similarity(index.features.float(), run.model.embed_texts(["a person bows"]))[:, 0]
     lines = printed.splitlines()[1:]
     assert len(lines) == 4
-    for place, (line, best) in enumerate(zip(lines, scores.sort(descending=True).values), start=1):
-        assert line.split()[0] == str(place)
+    for position, (line, best) in enumerate(zip(lines, scores.sort(descending=True).values), start=1):
+        assert line.split()[0] == str(position)
         assert float(line.split()[1]) == pytest.approx(best.item(), abs=2e-3)
         assert Path(line.split()[2]).is_file()
 
@@ -206,10 +206,10 @@ def test_long_motion_is_searched_in_pieces(run, motions, capsys):
     index = open_index(run.model, run.spec, motions)
     capsys.readouterr()
     frames = len(np.load(motions / "long.npy"))
-    own = index.owners == index.files.index(motions / "long.npy")
-    assert own.sum() > 1
-    assert index.starts[own].tolist() == list(range(0, frames - 23, 196))
-    assert (index.lengths[own][:-1] == 196).all()
+    is_long = index.owners == index.files.index(motions / "long.npy")
+    assert is_long.sum() > 1
+    assert index.starts[is_long].tolist() == list(range(0, frames - 23, 196))
+    assert (index.lengths[is_long][:-1] == 196).all()
     hits = index.search(run.model.embed_texts(["a person bows"])[0], top=99)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert len(hits) == len(index.lengths)
@@ -227,8 +227,8 @@ def test_features_joints_and_bvh_of_a_motion_are_found_alike(run, tmp_path):
     shutil.copy(run.data / "new_joint_vecs" / f"{name}.npy", tmp_path / "features")
     shutil.copy(run.data / "new_joints" / f"{name}.npy", tmp_path / "joints")
     export(tmp_path / "bvh" / f"{name}.bvh", np.load(run.data / "new_joints" / f"{name}.npy"), "", 20)
-    truth, *others = (open_index(run.model, run.spec, tmp_path / folder).features.float() for folder in kinds)
-    for features in others:
+    truth, *alternatives = (open_index(run.model, run.spec, tmp_path / folder).features.float() for folder in kinds)
+    for features in alternatives:
         assert torch.nn.functional.cosine_similarity(features, truth, dim=-1).min() > 0.98
 
 
@@ -239,7 +239,7 @@ def test_a_joint_map_names_the_joints_of_the_motions_searched(run, tmp_path, cap
     (tmp_path / "unknown" / "walk.bvh").write_text(re.sub(r"(ROOT|JOINT) (\S+)", r"\1 no_\2_name", content))
     joint_map = tmp_path / "map.json"
     joint_map.write_text(json.dumps({bone: f"no_{bone}_name" for bone in HUMANML3D.bones}))
-    flags = [*run.places, "--query", "a person walks", "--motions", str(tmp_path / "unknown"), "--ext", "found", "--formats", "npy"]
+    flags = [*run.flags, "--query", "a person walks", "--motions", str(tmp_path / "unknown"), "--ext", "found", "--formats", "npy"]
     with pytest.raises(SystemExit):
         eval_retrieval.main(flags)
     assert "--joint_map" in capsys.readouterr().err
@@ -255,7 +255,7 @@ def test_a_search_takes_the_flags_of_motion_files(run, tmp_path, capsys):
     (tmp_path / "odd").mkdir()
     turned = np.stack((joints[..., 0], -joints[..., 2], joints[..., 1]), axis=-1) / 0.0254  # inches, Z up
     np.save(tmp_path / "odd" / "walk.npy", np.concatenate((turned[:5], turned)).astype(np.float32))
-    flags = [*run.places, "--query", "a person walks", "--motions", str(tmp_path / "odd"), "--output_dir", str(tmp_path)]
+    flags = [*run.flags, "--query", "a person walks", "--motions", str(tmp_path / "odd"), "--output_dir", str(tmp_path)]
     read = "--input_unit in --input_up z --input_fps 10 --skip_frames 5"
     written = "--formats npy bvh --ext found --fps 30 --unit m --up z --bone_names plain"
     assert "best matches of 1 motions" in output([*flags, *read.split(), *written.split()], capsys)
@@ -305,11 +305,11 @@ def test_an_interrupted_index_goes_on_where_it_was(run, tmp_path, cache, monkeyp
     with pytest.raises(KeyboardInterrupt):
         open_index(run.model, run.spec, tmp_path / "many")
     capsys.readouterr()
-    found = open_index(run.model, run.spec, tmp_path / "many")
+    index = open_index(run.model, run.spec, tmp_path / "many")
     assert embedded == [1, 2, 2, 2, 2, 2, 2]  # the third block was not written down
     assert "skipped 1 of 10 files" in capsys.readouterr().err
-    assert found.files == whole.files and torch.equal(found.owners, whole.owners)
-    torch.testing.assert_close(found.features, whole.features, atol=2e-3, rtol=0)
+    assert index.files == whole.files and torch.equal(index.owners, whole.owners)
+    torch.testing.assert_close(index.features, whole.features, atol=2e-3, rtol=0)
     assert not list(cache.rglob("*.partial.*"))
 
 
@@ -324,11 +324,11 @@ def test_nothing_is_written_into_a_folder_of_motions(run, motions, tmp_path, cac
 
 
 def test_dataset_is_searched_with_its_captions(run, tmp_path, capsys):
-    argv = [*run.places, "--query", "a person walks", "--top", "40"]
+    argv = [*run.flags, "--query", "a person walks", "--top", "40"]
     lines = output(argv, capsys).splitlines()[1:]
     assert len(lines) == 40
     assert sum(line.endswith("a person walks") for line in lines) == 4
-    folder = [*run.places, "--query", "a person walks", "--top", "40", "--motions", str(run.data)]
+    folder = [*run.flags, "--query", "a person walks", "--top", "40", "--motions", str(run.data)]
     assert output(folder, capsys).splitlines()[1:] == lines
 
 
@@ -340,7 +340,7 @@ def test_without_a_run_the_embedded_lamp_searches(run, motions, tmp_path, capsys
 
 
 def test_found_motions_are_written(run, motions, tmp_path, capsys):
-    argv = [*run.places, "--query", "a person walks", "--motions", str(motions), "--top", "2", "--formats", "html", "npy", "bvh"]
+    argv = [*run.flags, "--query", "a person walks", "--motions", str(motions), "--top", "2", "--formats", "html", "npy", "bvh"]
     printed = output([*argv, "--output_dir", str(tmp_path / "out"), "--ext", "walks"], capsys)
     written = sorted(path.name for path in (tmp_path / "out" / "walks").iterdir())
     assert len(written) == 5
@@ -348,8 +348,8 @@ def test_found_motions_are_written(run, motions, tmp_path, capsys):
     page = (tmp_path / "out" / "walks" / "found.html").read_text(encoding="utf-8")
     assert "a person walks" in page
     for line in printed.splitlines()[1:3]:
-        place, _, file = line.split()[:3]
-        joints = np.load(tmp_path / "out" / "walks" / f"{place}_{Path(file).stem}.npy")
+        position, _, file = line.split()[:3]
+        joints = np.load(tmp_path / "out" / "walks" / f"{position}_{Path(file).stem}.npy")
         assert joints.shape[1:] == (22, 3)
 
 
@@ -379,20 +379,20 @@ def test_bad_input_is_turned_down(run, motions, tmp_path, capsys):
     np.save(tmp_path / "words" / "a.npy", np.zeros(3))
     query = ["--query", "a person bows"]
     for argv, words in (
-        ([*run.places, "--name", "nobody"], "no LaMP run 'nobody'"),
-        ([*run.places, "--name", "vq"], "lamp is needed"),
-        ([*run.places, "--which_epoch", "net_best_fid"], "net_best_r1"),
-        ([*run.places, "--split", "tset"], "test"),
-        ([*run.places, "--ext", "../x"], "--ext '../x'"),
-        ([*run.places, "--rerank", "-1"], "--rerank -1"),
-        ([*run.places, "--caption", "-1"], "--caption -1"),
-        ([*run.places, *query, "--top", "0"], "--top 0"),
-        ([*run.places, *query, "--table", "csv"], "--table csv"),
-        ([*run.places, "--query", "  "], "--query is missing"),
-        ([*run.places, "--motions", str(motions)], "--query is missing"),
-        ([*run.places, *query, "--motions", str(tmp_path / "nowhere")], "no such folder"),
-        ([*run.places, *query, "--motions", str(empty)], "no .npy, .npz, .bvh, .amc, .glb or .gltf file"),
-        ([*run.places, *query, "--motions", str(tmp_path / "words")], "none of its files"),
+        ([*run.flags, "--name", "nobody"], "no LaMP run 'nobody'"),
+        ([*run.flags, "--name", "vq"], "lamp is needed"),
+        ([*run.flags, "--which_epoch", "net_best_fid"], "net_best_r1"),
+        ([*run.flags, "--split", "tset"], "test"),
+        ([*run.flags, "--ext", "../x"], "--ext '../x'"),
+        ([*run.flags, "--rerank", "-1"], "--rerank -1"),
+        ([*run.flags, "--caption", "-1"], "--caption -1"),
+        ([*run.flags, *query, "--top", "0"], "--top 0"),
+        ([*run.flags, *query, "--table", "csv"], "--table csv"),
+        ([*run.flags, "--query", "  "], "--query is missing"),
+        ([*run.flags, "--motions", str(motions)], "--query is missing"),
+        ([*run.flags, *query, "--motions", str(tmp_path / "nowhere")], "no such folder"),
+        ([*run.flags, *query, "--motions", str(empty)], "no .npy, .npz, .bvh, .amc, .glb or .gltf file"),
+        ([*run.flags, *query, "--motions", str(tmp_path / "words")], "none of its files"),
     ):
         with pytest.raises(SystemExit) as end:
             eval_retrieval.main(argv)

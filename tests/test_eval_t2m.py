@@ -108,7 +108,7 @@ def test_passes_differ_by_number_and_are_kept(root):
 
 def test_the_released_variant_takes_first_captions_in_order(root):
     clips = protocol(root).clips
-    expected = [clips.captions[place].text for place in clips.first[:32]]
+    expected = [clips.captions[index].text for index in clips.first[:32]]
     assert protocol(root, published="lamp").real(0).captions[:32] == expected
 
 
@@ -155,8 +155,8 @@ def test_bad_input_is_one_clear_line(root, capsys, words, expected):
     with pytest.raises(SystemExit) as error:
         run(root, *words)
     assert error.value.code == 2
-    said = capsys.readouterr().err.strip()
-    assert expected in said and "Traceback" not in said and said.count("\n") == 0
+    stderr = capsys.readouterr().err.strip()
+    assert expected in stderr and "Traceback" not in stderr and stderr.count("\n") == 0
 
 
 def test_a_tokenisers_reconstructions_are_judged_too(root, capsys):

@@ -108,11 +108,11 @@ def test_the_fused_evaluator_is_the_same_function():
 
 
 @pytest.mark.parametrize(
-    ("lengths", "width", "dim", "said"),
+    ("lengths", "width", "dim", "message"),
     [([3, 20], 40, 20, "3 to 20 frames"), ([20, 41], 48, 20, "41 frames"), ([30], 24, 20, "30 frames"), ([20], 24, 19, "width 19")],
 )
-def test_motions_that_it_cannot_see_are_refused(lengths, width, dim, said):
-    with pytest.raises(UserError, match=said):
+def test_motions_that_it_cannot_see_are_refused(lengths, width, dim, message):
+    with pytest.raises(UserError, match=message):
         evaluator().embed_motion(torch.zeros(len(lengths), width, dim, dtype=torch.double), torch.tensor(lengths))
 
 
@@ -124,9 +124,9 @@ def test_loss_equals_the_sum_over_pairs():
     motion = model.embed_motion(pairs["motion"], pairs["lengths"])
     distance = [[torch.dist(one, other).item() for other in motion] for one in text]
     match = np.mean([distance[i][i] ** 2 for i in range(6)])
-    others = [(i, j) for i in range(6) for j in range(6) if pairs["caption"][i] != pairs["caption"][j]]
-    assert len(others) == 28
-    mismatch = np.mean([max(3 - distance[i][j], 0) ** 2 for i, j in others])
+    negatives = [(i, j) for i in range(6) for j in range(6) if pairs["caption"][i] != pairs["caption"][j]]
+    assert len(negatives) == 28
+    mismatch = np.mean([max(3 - distance[i][j], 0) ** 2 for i, j in negatives])
     loss, logs = model.loss(pairs)
     assert mismatch > 0
     np.testing.assert_allclose([loss.item(), logs["match"], logs["mismatch"]], [match + mismatch, match, mismatch])
@@ -194,13 +194,13 @@ def test_a_released_file_without_a_part_is_refused(tmp_path, lost):
 @pytest.mark.skipif(not LAYOUTS.exists(), reason="the released files' layouts are not here")
 @pytest.mark.parametrize(("dataset", "dim"), [("t2m", 263), ("kit", 251)])
 def test_tensors_are_named_and_shaped_as_released(dataset, dim):
-    ours = {name: str(tuple(value.shape)) for name, value in Evaluator(EvaluatorConfig(dim=dim)).state_dict().items()}
-    theirs = {}
+    shapes = {name: str(tuple(value.shape)) for name, value in Evaluator(EvaluatorConfig(dim=dim)).state_dict().items()}
+    released_shapes = {}
     for part in ("movement_encoder", "text_encoder", "motion_encoder"):
         for line in (LAYOUTS / f"eval_{dataset}_{part}.txt").read_text().splitlines():
             name, shape, _ = line.split("\t")
-            theirs[f"{part}.{name}"] = shape
-    assert ours == theirs
+            released_shapes[f"{part}.{name}"] = shape
+    assert shapes == released_shapes
 
 
 # ---------------------------------------------------------------------------------------------------------------- judges
@@ -230,19 +230,19 @@ def test_guos_judge_normalises_and_embeds_many_clips_in_order():
     generator = torch.Generator().manual_seed(4)
     lengths = torch.randint(4, 41, (BATCH + 30,), generator=generator)
     features = torch.randn(len(lengths), 40, 20, generator=generator)
-    found = guo().motion(features, lengths)
+    embeddings = guo().motion(features, lengths)
     with torch.no_grad():
         truth = torch.cat([
             evaluator().float().embed_motion((features[i : i + 1] - 2) / 3, lengths[i : i + 1]) for i in range(0, len(lengths), 19)
         ])
-    torch.testing.assert_close(found[::19], truth)
+    torch.testing.assert_close(embeddings[::19], truth)
 
 
 def test_guos_judge_reads_tokens():
     judge = guo()
-    found = judge.text(["walks left", "walks"], [["walk/VERB", "left/ADV"], ["walk/VERB"]])
-    assert found.shape == (2, 6)
-    torch.testing.assert_close(judge.text(["other letters"], [["walk/VERB"]]), found[1:])
+    embeddings = judge.text(["walks left", "walks"], [["walk/VERB", "left/ADV"], ["walk/VERB"]])
+    assert embeddings.shape == (2, 6)
+    torch.testing.assert_close(judge.text(["other letters"], [["walk/VERB"]]), embeddings[1:])
 
 
 def test_guos_judge_refuses_statistics_or_words_of_other_widths():

@@ -27,7 +27,7 @@ def said(label, joints):
 def numbers(texts):
     """Numbers that are said of how often something is done."""
     pattern = r"\b(once|twice)\b|\b(\w+) (?:times|squats|knee bends|jumps|hops|kicks|punches|jumping jacks|cartwheels)"
-    return {NUMBERS[word] for text in texts for found in re.findall(pattern, text) for word in found if word in NUMBERS}
+    return {NUMBERS[word] for text in texts for matches in re.findall(pattern, text) for word in matches if word in NUMBERS}
 
 
 # -------------------------------------------------------------------------------------------------------------- actions
@@ -52,7 +52,7 @@ def test_a_label_names_its_actions_the_main_one_first(label, source, actions):
 
 
 def test_every_action_is_written_by_label_or_by_content():
-    within = {other for others in WITHIN.values() for other in others}
+    within = {action_name for included in WITHIN.values() for action_name in included}
     by_content = {action for actions in CONTENTS.values() for action in actions}
     assert set(ACTIONS) - set(WRITERS) - within <= by_content
     assert set(WRITERS) <= set(ACTIONS)
@@ -136,15 +136,15 @@ def test_captions_are_many_and_the_same_each_time():
 
 # -------------------------------------------------------------------------------------------------------------- clauses
 def test_clauses_have_no_subject_and_become_participles():
-    found = clauses("clip", "", "normal", people.kicker(1), label="kick")
-    assert len(found) >= 6 and len(set(found)) == len(found)
-    for clause in found:
+    kick_clauses = clauses("clip", "", "normal", people.kicker(1), label="kick")
+    assert len(kick_clauses) >= 6 and len(set(kick_clauses)) == len(kick_clauses)
+    for clause in kick_clauses:
         assert not clause.endswith(".") and re.match(r"\w+s\b", clause) and re.match(r"\w+ing\b", gerund(clause)), clause
     assert all(
         clause.startswith("walks") or "forward" in clause or "ahead" in clause for clause in clauses("w", "walk", "old", walker(5))
     )
-    his = clauses("clip", "", "normal", people.kicker(1), label="kick", pronouns=phrases.HE)
-    assert any("his right" in clause for clause in his) and not any("their" in clause for clause in his)
+    masculine = clauses("clip", "", "normal", people.kicker(1), label="kick", pronouns=phrases.HE)
+    assert any("his right" in clause for clause in masculine) and not any("their" in clause for clause in masculine)
 
 
 @pytest.mark.parametrize(

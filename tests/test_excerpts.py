@@ -37,9 +37,9 @@ def facts_of(*events, frames=190):
 
 
 def test_every_jump_of_a_long_clip_is_a_clip_of_one_jump():
-    found = excerpts([JUMPS])
-    assert [clip.name for clip in found] == ["J_jump1", "J_jump2", "J_jump3"]
-    for clip in found:
+    result = excerpts([JUMPS])
+    assert [clip.name for clip in result] == ["J_jump1", "J_jump2", "J_jump3"]
+    for clip in result:
         assert LEAST <= len(clip.joints) < 50 and prove(clip.joints).jumps == 1
         assert clip.split == "train" and clip.actions == ("jump",) and clip.take == "J" and not clip.captions
         texts = captions(clip.name, "", "", clip.joints, clip.label)
@@ -47,8 +47,8 @@ def test_every_jump_of_a_long_clip_is_a_clip_of_one_jump():
 
 
 def test_quick_repetitions_stay_together():
-    found = excerpts([replace(JUMPS, joints=np.concatenate([jumper(1), jumper(2, pause=14)]))])
-    assert [prove(clip.joints).jumps for clip in found] == [1, 2]
+    result = excerpts([replace(JUMPS, joints=np.concatenate([jumper(1), jumper(2, pause=14)]))])
+    assert [prove(clip.joints).jumps for clip in result] == [1, 2]
 
 
 def test_a_clip_of_one_action_or_of_an_unnamed_one_has_no_excerpts():
@@ -63,10 +63,10 @@ def test_only_training_clips_are_cut():
 
 def test_sitting_down_ends_seated_and_standing_up_begins_seated():
     events = (Event("sit down", 40, 80), Event("sit", 60, 130), Event("stand up", 124, 150))
-    found = list(windows(facts_of(*events), "sit down", ("sit down", "stand up")))
-    assert found == [(40 - MARGIN, 80 + rest) for rest in RESTS]
-    found = list(windows(facts_of(*events), "stand up", ("sit down", "stand up")))
-    assert found == [(124 - rest, 150 + MARGIN) for rest in RESTS]
+    spans = list(windows(facts_of(*events), "sit down", ("sit down", "stand up")))
+    assert spans == [(40 - MARGIN, 80 + rest) for rest in RESTS]
+    spans = list(windows(facts_of(*events), "stand up", ("sit down", "stand up")))
+    assert spans == [(124 - rest, 150 + MARGIN) for rest in RESTS]
 
 
 def test_of_two_reaches_to_the_floor_the_first_picks_up():

@@ -63,9 +63,9 @@ def test_prefixes_do_not_matter(clip, tmp_path, prefix):
 @pytest.mark.parametrize("change", [str, str.lower, lambda name: f"Bip001 {name}", lambda name: f"DEF-{name}"])
 def test_every_family_of_names_is_found(title, change):
     names = [change(name) for name in joints_of(MORE_MAPS[title])]
-    found, places = find_map([change("World"), *names])
-    assert found == title and set(joints_of(places)) == set(names)
-    ones = map_joints(names, np.ones((1, len(names), 3)), places)
+    family, joint_map = find_map([change("World"), *names])
+    assert family == title and set(joints_of(joint_map)) == set(names)
+    ones = map_joints(names, np.ones((1, len(names), 3)), joint_map)
     np.testing.assert_allclose(ones, 1)
 
 
@@ -83,8 +83,8 @@ def test_cmus_unit_is_for_cmus_names_only(clip, tmp_path, capsys):
     scale = 0.45 / 0.0254
     with pytest.raises(UserError, match="--input_unit"):
         read_motion(write_tree(tmp_path / "a.bvh", clip, scale))
-    stated = read_motion(tmp_path / "a.bvh", InputOptions(unit="cmu"))
-    assert stated.unit == "cmu" and np.abs(stated.joints - clip).max() < 0.02
+    motion = read_motion(tmp_path / "a.bvh", InputOptions(unit="cmu"))
+    assert motion.unit == "cmu" and np.abs(motion.joints - clip).max() < 0.02
 
 
 def test_a_body_of_an_odd_size_gets_a_note(clip, tmp_path, capsys):
@@ -229,5 +229,5 @@ SAME = {  # cases whose motion is another file's
 @pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not here")
 @pytest.mark.parametrize("case", SAME)
 def test_shared_cases_of_equal_motion(case):
-    found, wanted = (read_motion(CASES / path).joints for path in (case, SAME[case]))
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    loaded, expected = (read_motion(CASES / path).joints for path in (case, SAME[case]))
+    np.testing.assert_allclose(loaded, expected, atol=1e-5)

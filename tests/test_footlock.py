@@ -83,9 +83,9 @@ def test_sliding_falls_and_the_rest_of_the_body_stays(person_known, num_joints):
     before, after = slides(joints, locked)
     assert after < 0.2 * before
     skeleton = SKELETONS[num_joints]
-    others = sorted(set(range(num_joints)) - set(legs(skeleton)))
-    assert moved(joints, locked, others).mean() < 0.01
-    assert moved(joints, locked, others).max() < 0.04  # the pelvis of those who bow is not rigid
+    upper_body = sorted(set(range(num_joints)) - set(legs(skeleton)))
+    assert moved(joints, locked, upper_body).mean() < 0.01
+    assert moved(joints, locked, upper_body).max() < 0.04  # the pelvis of those who bow is not rigid
 
 
 @people

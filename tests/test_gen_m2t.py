@@ -77,22 +77,22 @@ def checkpoints(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def tell(checkpoints, tmp_path, monkeypatch) -> SimpleNamespace:
-    """`tell.run(*words)` runs the script into `tmp_path/out/exp`; `model` is the stand-in, `asked` what was to be loaded."""
-    model, asked = Measurer(), []
+def script(checkpoints, tmp_path, monkeypatch) -> SimpleNamespace:
+    """`script.run(*words)` writes to `tmp_path/out/exp`; `model` replaces the captioner, `loads` lists the calls of `load`."""
+    model, loads = Measurer(), []
 
     def load(checkpoints_dir, dataset_name, name="", device="cpu", tag=None, lm="") -> Measurer:
-        asked.append((str(checkpoints_dir), dataset_name, name, str(device), tag))
+        loads.append((str(checkpoints_dir), dataset_name, name, str(device), tag))
         return model
 
     monkeypatch.setattr(MotionToText, "load", load)
 
     def run(*words: str | Path) -> Path:
-        places = ["--checkpoints_dir", checkpoints, "--output_dir", tmp_path / "out", "--ext", "exp", "--gpu_id", "-1"]
-        main([str(word) for word in (*places, *words)])
+        folder_flags = ["--checkpoints_dir", checkpoints, "--output_dir", tmp_path / "out", "--ext", "exp", "--gpu_id", "-1"]
+        main([str(word) for word in (*folder_flags, *words)])
         return tmp_path / "out" / "exp"
 
-    return SimpleNamespace(run=run, model=model, asked=asked)
+    return SimpleNamespace(run=run, model=model, loads=loads)
 
 
 @pytest.fixture
@@ -127,22 +127,22 @@ CUE = re.compile(r"(\d+)\n(\d\d):([0-5]\d):([0-5]\d),(\d{3}) --> (\d\d):([0-5]\d
 
 def cues(path: Path) -> list[tuple[float, float, str]]:
     """The subtitles in a file, which must be strictly valid SubRip."""
-    found = []
+    result = []
     for number, block in enumerate(path.read_text(encoding="utf-8").split("\n\n"), start=1):
         cue = CUE.fullmatch(block.rstrip("\n") + "\n")
         assert cue and int(cue[1]) == number
         clock = [int(part) for part in cue.groups()[1:9]]
         start, end = (h * 3600 + m * 60 + s + ms / 1000 for h, m, s, ms in (clock[:4], clock[4:]))
-        assert end > start >= (found[-1][1] if found else 0)
-        found.append((start, end, cue[10]))
-    return found
+        assert end > start >= (result[-1][1] if result else 0)
+        result.append((start, end, cue[10]))
+    return result
 
 
 # Output
 
 
-def test_joints_are_told(tell, motions, capsys):
-    folder = tell.run("--motions", motions / "joints.npy")
+def test_joints_are_told(script, motions, capsys):
+    folder = script.run("--motions", motions / "joints.npy")
     frames = len(walker(6))
     (window,) = written(folder)
     assert window == {
@@ -162,61 +162,61 @@ def test_joints_are_told(tell, motions, capsys):
 @pytest.mark.parametrize(
     "file, metres", [("joints.npy", 5 * 0.55), ("features.npy", 3 * 0.4), ("more/skeleton.bvh", 7 * 0.6), ("07_01.amc", None)]
 )
-def test_every_kind_of_file_is_told(tell, motions, file, metres):
-    (window,) = written(tell.run("--motions", motions / file))
+def test_every_kind_of_file_is_told(script, motions, file, metres):
+    (window,) = written(script.run("--motions", motions / file))
     if metres is None:  # one unit of 0.0254 / 0.45 m in 1/120 s, on a body of another size
         assert window["end"] == 1.0
     else:
         assert window["captions"][0]["text"] == saying(metres)
 
 
-def test_the_skeleton_of_a_capture_may_lie_elsewhere(tell, motions, tmp_path, capsys):
+def test_the_skeleton_of_a_capture_may_lie_elsewhere(script, motions, tmp_path, capsys):
     (motions / "07.asf").rename(tmp_path / "body.asf")
-    assert "--asf" in refused(tell, capsys, "--motions", motions / "07_01.amc")
-    assert len(written(tell.run("--motions", motions / "07_01.amc", "--asf", tmp_path / "body.asf"))) == 1
+    assert "--asf" in refused(script, capsys, "--motions", motions / "07_01.amc")
+    assert len(written(script.run("--motions", motions / "07_01.amc", "--asf", tmp_path / "body.asf"))) == 1
 
 
-def test_a_folder_is_told_in_order_and_bad_files_are_named(tell, motions, capsys):
-    folder = tell.run("--motions", motions / "more" / "skeleton.bvh", motions)
+def test_a_folder_is_told_in_order_and_bad_files_are_named(script, motions, capsys):
+    folder = script.run("--motions", motions / "more" / "skeleton.bvh", motions)
     files = [window["file"] for window in written(folder)]
     names = ["more/skeleton.bvh", "07_01.amc", "features.npy", "joints.npy", "more/long.npy"]
     assert list(dict.fromkeys(files)) == [str(motions / name) for name in names]
-    said = capsys.readouterr()
-    assert said.err.startswith("skipped 1 of 6 files: ") and "numbers.npy" in said.err
-    assert f"5 motions in {len(files)} windows" in said.out
+    captured = capsys.readouterr()
+    assert captured.err.startswith("skipped 1 of 6 files: ") and "numbers.npy" in captured.err
+    assert f"5 motions in {len(files)} windows" in captured.out
     assert len(list(folder.glob("*.srt"))) == 5
 
 
 @pytest.mark.parametrize("window", [196, 100, 24])
-def test_a_long_motion_is_told_in_windows_with_times(tell, motions, window):
-    folder = tell.run("--motions", motions / "more" / "long.npy", "--window", str(window))
-    told = written(folder)
+def test_a_long_motion_is_told_in_windows_with_times(script, motions, window):
+    folder = script.run("--motions", motions / "more" / "long.npy", "--window", str(window))
+    windows = written(folder)
     frames = len(walker(40))
-    assert [times(piece) for piece in told] == [(start / FPS, end / FPS) for start, end in cut(frames, window, 4)]
-    assert len(told) == -(-frames // window)
-    assert told[0]["start"] == 0 and told[-1]["end"] == pytest.approx(frames / FPS)
-    assert max(max(batch) for batch in tell.model.batches) <= window
-    walked = sum(float(piece["captions"][0]["text"].split()[3]) for piece in told)
-    assert walked == pytest.approx(39 * 0.55, abs=0.05 * len(told) + 0.1)
-    spoken = [(*times(piece), piece["captions"][0]["text"]) for piece in told]
+    assert [times(piece) for piece in windows] == [(start / FPS, end / FPS) for start, end in cut(frames, window, 4)]
+    assert len(windows) == -(-frames // window)
+    assert windows[0]["start"] == 0 and windows[-1]["end"] == pytest.approx(frames / FPS)
+    assert max(max(batch) for batch in script.model.batches) <= window
+    walked = sum(float(piece["captions"][0]["text"].split()[3]) for piece in windows)
+    assert walked == pytest.approx(39 * 0.55, abs=0.05 * len(windows) + 0.1)
+    captioned = [(*times(piece), piece["captions"][0]["text"]) for piece in windows]
     shown = cues(folder / "long.srt")
     assert shown[0][0] == 0 and shown[-1][1] == pytest.approx(frames / FPS)
     for start, end, text in shown:  # each cue says what the windows in it say
-        assert {said for begin, stop, said in spoken if start <= begin and stop <= end} == {text}
+        assert {caption for begin, stop, caption in captioned if start <= begin and stop <= end} == {text}
     assert all(first[2] != second[2] for first, second in pairwise(shown))
 
 
-def test_batches_change_nothing(tell, motions):
-    together = written(tell.run("--motions", motions, "--window", "48"))
-    assert all(batch == sorted(batch) for batch in tell.model.batches)
+def test_batches_change_nothing(script, motions):
+    together = written(script.run("--motions", motions, "--window", "48"))
+    assert all(batch == sorted(batch) for batch in script.model.batches)
     for size in (1, 3):
-        tell.model.batches.clear()
-        assert written(tell.run("--motions", motions, "--window", "48", "--batch_size", str(size))) == together
-        assert max(map(len, tell.model.batches)) == size
+        script.model.batches.clear()
+        assert written(script.run("--motions", motions, "--window", "48", "--batch_size", str(size))) == together
+        assert max(map(len, script.model.batches)) == size
 
 
-def test_several_captions_come_with_their_match(tell, motions, capsys):
-    folder = tell.run("--motions", motions / "joints.npy", motions / "features.npy", "--num_captions", "3")
+def test_several_captions_come_with_their_match(script, motions, capsys):
+    folder = script.run("--motions", motions / "joints.npy", motions / "features.npy", "--num_captions", "3")
     for window in written(folder):
         assert [caption["match"] for caption in window["captions"]] == [2, 1, 0]
         assert [caption["probability"] for caption in window["captions"]] == [0.8808, 0.7311, 0.5]
@@ -228,23 +228,23 @@ def test_several_captions_come_with_their_match(tell, motions, capsys):
     assert lines[3].strip() == f"0.500  {saying(5 * 0.55)}, take 2"
 
 
-def test_flags_reach_the_search(tell, motions):
+def test_flags_reach_the_search(script, motions):
     words = "--sample --top_p 0.5 --temperature 2 --no_repeat 0 --repetition_penalty 1.5 --length_penalty 0.5 --max_tokens 9"
-    tell.run("--motions", motions / "joints.npy", "--seed", "7", "--beams", "2", "--num_captions", "4", *words.split())
-    assert tell.model.searches == [Search(2, True, 0.5, 2.0, 0, 1.5, 0.5, 9, 7)]
-    tell.run("--motions", motions / "joints.npy")
-    assert tell.model.searches[1] == Search(seed=3407)
+    script.run("--motions", motions / "joints.npy", "--seed", "7", "--beams", "2", "--num_captions", "4", *words.split())
+    assert script.model.searches == [Search(2, True, 0.5, 2.0, 0, 1.5, 0.5, 9, 7)]
+    script.run("--motions", motions / "joints.npy")
+    assert script.model.searches[1] == Search(seed=3407)
 
 
-def test_formats_are_those_asked_for(tell, motions):
-    folder = tell.run("--motions", motions / "joints.npy", "--formats", "json")
+def test_formats_are_those_asked_for(script, motions):
+    folder = script.run("--motions", motions / "joints.npy", "--formats", "json")
     assert [path.name for path in folder.iterdir()] == ["captions.json"]
     assert "subtitles" not in written(folder)[0]
 
 
-def test_motions_of_the_same_name_have_subtitles_of_their_own(tell, motions):
+def test_motions_of_the_same_name_have_subtitles_of_their_own(script, motions):
     np.save(motions / "more" / "joints.npy", walker(9))
-    folder = tell.run("--motions", motions / "joints.npy", motions / "more" / "joints.npy")
+    folder = script.run("--motions", motions / "joints.npy", motions / "more" / "joints.npy")
     assert {window["subtitles"]: window["file"] for window in written(folder)} == {
         "joints.srt": str(motions / "joints.npy"), "joints_2.srt": str(motions / "more" / "joints.npy"),
     }  # fmt: skip
@@ -252,21 +252,21 @@ def test_motions_of_the_same_name_have_subtitles_of_their_own(tell, motions):
 
 
 @pytest.mark.skipif(not GOLDEN.exists(), reason="needs the project's reference data")
-def test_features_and_joints_of_a_real_motion_are_told_alike(tell):
+def test_features_and_joints_of_a_real_motion_are_told_alike(script):
     files = [GOLDEN / "012314_new_joint_vecs.npy", GOLDEN / "012314_new_joints.npy"]
-    first, second = (window["captions"][0]["text"] for window in written(tell.run("--motions", *files)))
+    first, second = (window["captions"][0]["text"] for window in written(script.run("--motions", *files)))
     assert float(first.split()[3]) == pytest.approx(float(second.split()[3]), abs=0.11)
 
 
 # Which weights
 
 
-def test_the_only_captioner_is_found_and_named(tell, motions, checkpoints, capsys):
-    tell.run("--motions", motions / "joints.npy")
-    tell.run("--motions", motions / "joints.npy", "--name", "m2t", "--which_epoch", "latest")
+def test_the_only_captioner_is_found_and_named(script, motions, checkpoints, capsys):
+    script.run("--motions", motions / "joints.npy")
+    script.run("--motions", motions / "joints.npy", "--name", "m2t", "--which_epoch", "latest")
     path = checkpoints / "open" / "m2t" / "model" / "latest.safetensors"
-    tell.run("--motions", motions / "joints.npy", "--resume_trans", path)
-    assert tell.asked == [
+    script.run("--motions", motions / "joints.npy", "--resume_trans", path)
+    assert script.loads == [
         (str(checkpoints), "open", "m2t", "cpu", None),
         (str(checkpoints), "open", "m2t", "cpu", "latest"),
         (str(checkpoints), "open", str(path), "cpu", None),
@@ -275,30 +275,30 @@ def test_the_only_captioner_is_found_and_named(tell, motions, checkpoints, capsy
     assert named == [f"weights: {checkpoints / 'open' / 'm2t'}"] * 2 + [f"weights: {path}"]
 
 
-def test_weights_that_cannot_be_told_are_asked_for(tell, motions, checkpoints, tmp_path, capsys):
+def test_weights_that_cannot_be_told_are_asked_for(script, motions, checkpoints, tmp_path, capsys):
     joints = ("--motions", motions / "joints.npy")
-    assert "no captioner in" in refused(tell, capsys, *joints, "--dataset_name", "kit")
-    assert "no captioner 'nobody' in" in refused(tell, capsys, *joints, "--name", "nobody")
+    assert "no captioner in" in refused(script, capsys, *joints, "--dataset_name", "kit")
+    assert "no captioner 'nobody' in" in refused(script, capsys, *joints, "--name", "nobody")
     save_weights(tmp_path / "lone.safetensors", {"w": torch.zeros(1)}, {"kind": "caption_gpt"})
-    assert "give --dataset_name" in refused(tell, capsys, *joints, "--name", tmp_path / "lone.safetensors")
+    assert "give --dataset_name" in refused(script, capsys, *joints, "--name", tmp_path / "lone.safetensors")
     save_weights(checkpoints / "t2m" / "lm" / "model" / "latest.safetensors", {"w": torch.zeros(1)}, {"kind": "caption_lm"})
-    assert "2 captioners in" in (said := refused(tell, capsys, *joints)) and "t2m/lm, open/m2t" in said
-    assert not tell.asked
-    tell.run(*joints, "--dataset_name", "t2m")
-    assert tell.asked[0][1:3] == ("t2m", "lm")
+    assert "2 captioners in" in (message := refused(script, capsys, *joints)) and "t2m/lm, open/m2t" in message
+    assert not script.loads
+    script.run(*joints, "--dataset_name", "t2m")
+    assert script.loads[0][1:3] == ("t2m", "lm")
 
 
 # Bad input
 
 
-def refused(tell, capsys, *words: str | Path) -> str:
+def refused(script, capsys, *words: str | Path) -> str:
     """What the script says when it refuses: one line, after exit code 2."""
     with pytest.raises(SystemExit) as stopped:
-        tell.run(*words)
+        script.run(*words)
     assert stopped.value.code == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert said[-1].startswith("error: ") or ": error: " in said[-1]
-    return said[-1]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: ") or ": error: " in lines[-1]
+    return lines[-1]
 
 
 BAD = {
@@ -330,10 +330,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_clear_line(tell, motions, tmp_path, capsys, case):
+def test_bad_input_is_one_clear_line(script, motions, tmp_path, capsys, case):
     (motions / "empty").mkdir()
     words, expected = BAD[case]
-    assert expected in refused(tell, capsys, *(word.replace("MOTIONS", str(motions)) for word in words))
+    assert expected in refused(script, capsys, *(word.replace("MOTIONS", str(motions)) for word in words))
     assert [path.name for path in tmp_path.iterdir()] == ["motions"]
 
 
@@ -348,28 +348,28 @@ def test_bad_input_is_one_clear_line(tell, motions, tmp_path, capsys, case):
         (lambda joints: features(joints) * np.nan, "NaN"),
     ],
 )
-def test_a_bad_motion_is_one_clear_line(tell, tmp_path, capsys, spoil, expected):
+def test_a_bad_motion_is_one_clear_line(script, tmp_path, capsys, spoil, expected):
     np.save(tmp_path / "bad.npy", spoil(walker(4)).astype(np.float32))
-    said = refused(tell, capsys, "--motions", tmp_path / "bad.npy")
-    assert expected in said and "bad.npy" in said
+    message = refused(script, capsys, "--motions", tmp_path / "bad.npy")
+    assert expected in message and "bad.npy" in message
     assert [path.name for path in tmp_path.iterdir()] == ["bad.npy"]
 
 
-def test_a_run_that_fails_leaves_earlier_results_alone(tell, motions, capsys, monkeypatch):
-    folder = tell.run("--motions", motions / "joints.npy")
+def test_a_run_that_fails_leaves_earlier_results_alone(script, motions, capsys, monkeypatch):
+    folder = script.run("--motions", motions / "joints.npy")
     before = {path.name: path.read_text() for path in folder.iterdir()}
-    monkeypatch.setattr(tell.model, "captions", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(script.model, "captions", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        tell.run("--motions", motions)
+        script.run("--motions", motions)
     assert {path.name: path.read_text() for path in folder.iterdir()} == before
     assert [path.name for path in folder.parent.iterdir()] == ["exp"]
 
 
-def test_an_output_folder_that_cannot_be_written(tell, motions, tmp_path, capsys):
+def test_an_output_folder_that_cannot_be_written(script, motions, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "exp").write_text("in the way")
-    assert "it is a file" in refused(tell, capsys, "--motions", motions / "joints.npy")
-    assert not tell.model.batches
+    assert "it is a file" in refused(script, capsys, "--motions", motions / "joints.npy")
+    assert not script.model.batches
 
 
 # Text
@@ -377,19 +377,19 @@ def test_an_output_folder_that_cannot_be_written(tell, motions, tmp_path, capsys
 
 def test_subtitles_are_subrip(tmp_path):
     file = Path("a.npy")
-    told = [
+    windows = [
         CaptionedWindow(file, 0, 9.8, [("a person walks", 1.0), ("someone walks", 0.0)]),
         CaptionedWindow(file, 9.8, 19.6, [("a person walks", 0.5)]),
         CaptionedWindow(file, 19.6, 20, [("", -float("inf"))]),
         CaptionedWindow(file, 3599.9996, 3671.25, [("ein Mensch geht über die Straße", 0.5)]),
     ]
-    text = srt(told)
+    text = srt(windows)
     assert text == (
         "1\n00:00:00,000 --> 00:00:19,600\na person walks\n\n2\n01:00:00,000 --> 01:01:11,250\nein Mensch geht über die Straße\n"
     )
     (tmp_path / "a.srt").write_text(text, encoding="utf-8")
     assert len(cues(tmp_path / "a.srt")) == 2
-    assert srt(told[2:3]) == ""
+    assert srt(windows[2:3]) == ""
 
 
 def test_names_are_unique_in_any_case():
@@ -399,9 +399,9 @@ def test_names_are_unique_in_any_case():
 
 
 def test_the_table_lines_up():
-    told = [CaptionedWindow(Path("a.npy"), 0, 9.8, [("walks", 0.0), ("", -float("inf"))])]
-    told += [CaptionedWindow(Path("dance.bvh"), 0, 100, [("dances", 3.0)])]
-    assert caption_table(told).splitlines() == [
+    windows = [CaptionedWindow(Path("a.npy"), 0, 9.8, [("walks", 0.0), ("", -float("inf"))])]
+    windows += [CaptionedWindow(Path("dance.bvh"), 0, 100, [("dances", 3.0)])]
+    assert caption_table(windows).splitlines() == [
         "file       seconds    match  caption",
         "a.npy      0.0–9.8    0.500  walks",
         "                      0.000  ",
@@ -413,5 +413,5 @@ def test_the_table_lines_up():
 def test_help_answers_without_loading_anything_heavy():
     show_help = "try: gen_m2t.main(['--help'])\nexcept SystemExit: pass"
     code = f"import sys, gen_m2t\n{show_help}\nprint(sorted({{'torch', 'numpy', 'cv2', 'scipy'}} & set(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "--motions" in said and said.endswith("[]\n")
+    output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "--motions" in output and output.endswith("[]\n")

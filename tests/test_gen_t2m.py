@@ -68,8 +68,8 @@ def test_one_prompt_gives_joints_skeleton_and_video(generate, capsys):
     assert bvh.fps == pytest.approx(20) and set(bvh.names) == {*HUMANML3D.bones, *ENDS.values()}
     with av.open(str(folder / "animation/0/sample0_repeat0_len24.mp4")) as video:
         assert len(list(video.decode(video=0))) == 24
-    said = capsys.readouterr().out
-    assert "weights: " in said and str(folder / "joints") in said and str(folder / "animation") in said
+    output = capsys.readouterr().out
+    assert "weights: " in output and str(folder / "joints") in output and str(folder / "animation") in output
 
 
 def test_base_tokens_alone_are_said_to_be_coarse(generate, capsys):
@@ -150,9 +150,9 @@ def test_one_unknown_length_makes_all_unknown(tmp_path, line):
     assert [prompt.frames for prompt in read(text_path=tmp_path / "prompts.txt")] == [None, None]
 
 
-@pytest.mark.parametrize("asked, given", [(4, 4), (5, 4), (6, 4), (7, 8), (41, 40), (42, 40), (43, 44), (195, 196), (196, 196)])
-def test_lengths_become_the_nearest_multiple_of_four_halves_down(asked, given):
-    assert read("a person walks", motion_length=asked) == [Prompt("a person walks", given)]
+@pytest.mark.parametrize("requested, given", [(4, 4), (5, 4), (6, 4), (7, 8), (41, 40), (42, 40), (43, 44), (195, 196), (196, 196)])
+def test_lengths_become_the_nearest_multiple_of_four_halves_down(requested, given):
+    assert read("a person walks", motion_length=requested) == [Prompt("a person walks", given)]
 
 
 def test_the_prompts_that_come_with_the_project_can_be_read():
@@ -192,9 +192,9 @@ def refused(generate, capsys, words: list[str]) -> str:
     with pytest.raises(SystemExit) as stopped:
         generate(*words)
     assert stopped.value.code == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert said[-1].startswith(("error: ", "usage: ")) or ": error: " in said[-1]
-    return said[-1]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith(("error: ", "usage: ")) or ": error: " in lines[-1]
+    return lines[-1]
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -217,15 +217,15 @@ def test_bad_input_is_one_clear_line(generate, capsys, tmp_path, case):
 )
 def test_bad_prompt_files_are_named_with_the_line(generate, capsys, tmp_path, content, expected):
     (tmp_path / "prompts.txt").write_bytes(content)
-    said = refused(generate, capsys, ["--text_path", str(tmp_path / "prompts.txt")])
-    assert expected in said and "prompts.txt" in said
+    message = refused(generate, capsys, ["--text_path", str(tmp_path / "prompts.txt")])
+    assert expected in message and "prompts.txt" in message
     assert not (tmp_path / "out").exists()
 
 
 def test_an_output_folder_that_cannot_be_written(generate, capsys, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    said = refused(generate, capsys, ["--text_prompt", "walk", "--output_dir", str(tmp_path / "file" / "out")])
-    assert "cannot write to" in said
+    message = refused(generate, capsys, ["--text_prompt", "walk", "--output_dir", str(tmp_path / "file" / "out")])
+    assert "cannot write to" in message
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "exp").write_text("in the way")
     assert "it is a file" in refused(generate, capsys, ["--text_prompt", "walk"])
@@ -246,9 +246,9 @@ def test_damaged_checkpoints(generate, capsys, checkpoints, tmp_path, damage):
         mean.unlink()
     else:
         np.save(mean, np.full(263, np.nan))
-    said = refused(generate, capsys, ["--text_prompt", "walk", "--motion_length", "40", "--checkpoints_dir", str(copy)])
+    message = refused(generate, capsys, ["--text_prompt", "walk", "--motion_length", "40", "--checkpoints_dir", str(copy)])
     expected = {"weights": "net_best.safetensors", "statistics of NaN": "finite numbers", "statistics missing": "mean.npy"}
-    assert expected[damage] in said
+    assert expected[damage] in message
     assert not (tmp_path / "out").exists()
 
 
@@ -266,5 +266,5 @@ def test_a_run_that_fails_leaves_earlier_results_alone(generate, capsys, checkpo
 def test_help_answers_without_loading_anything_heavy():
     show_help = "try: gen_t2m.main(['--help'])\nexcept SystemExit: pass"
     code = f"import sys, gen_t2m\n{show_help}\nprint(sorted({{'torch', 'numpy', 'cv2', 'scipy'}} & set(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "--text_prompt" in said and said.endswith("[]\n")
+    output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "--text_prompt" in output and output.endswith("[]\n")

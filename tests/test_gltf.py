@@ -118,7 +118,7 @@ def test_bones_stand_where_the_joints_do(glb, clip):
 def test_the_rest_pose_is_a_t_pose_on_the_floor_that_faces_forward(glb):
     names = [glb.json["nodes"][joint]["name"] for joint in glb.json["skins"][0]["joints"]]
     rest = dict(zip(names, glb.bones(None)[:, :3, 3]))
-    assert min(place[1] for place in rest.values()) == pytest.approx(0, abs=1e-6)
+    assert min(position[1] for position in rest.values()) == pytest.approx(0, abs=1e-6)
     assert rest["LeftHand"][0] > rest["LeftArm"][0] > rest["RightArm"][0] > rest["RightHand"][0]
     assert rest["LeftHand"][1] == pytest.approx(rest["LeftArm"][1], abs=1e-6)
     assert rest["LeftToeBase"][2] > rest["LeftFoot"][2] + 0.05
@@ -189,8 +189,8 @@ def test_the_clock_runs_at_the_frame_rate(clip, tmp_path):
 def test_a_caption_names_the_animation(tmp_path):
     caption = 'someone says "olá" – twice\n'
     write_glb(tmp_path / "walk.glb", walker(), caption, fps=20)
-    told = Glb(tmp_path / "walk.glb").json
-    assert told["animations"][0]["name"] == told["scenes"][0]["extras"]["caption"] == caption
+    content = Glb(tmp_path / "walk.glb").json
+    assert content["animations"][0]["name"] == content["scenes"][0]["extras"]["caption"] == caption
 
 
 def test_one_frame_is_enough(tmp_path):

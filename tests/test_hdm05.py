@@ -51,15 +51,15 @@ def test_originals_give_the_everyday_arrays(tmp_path):
     takes = {take.name: take for take in map(read_hdm05, hdm05_files(tmp_path))}
     assert len(takes) == 6 and not any(take.problem for take in takes.values())
     assert takes["hdm05_HDM_bk_sneak2StepsLStart_006_120"].label == "sneak, 2 steps, left foot first"
-    wanted = {f"hdm05/{name.removeprefix('hdm05_')}.npy": take for name, take in takes.items()}
-    found = 0
+    takes_by_file = {f"hdm05/{name.removeprefix('hdm05_')}.npy": take for name, take in takes.items()}
+    count = 0
     with tarfile.open(SHARED / "joints.tar.xz", "r|xz") as archive:
         for member in archive:
-            if take := wanted.get(member.name.removeprefix("./")):
+            if take := takes_by_file.get(member.name.removeprefix("./")):
                 joints = np.load(io.BytesIO(archive.extractfile(member).read()))
                 assert joints.shape == take.joints.shape and np.abs(joints - take.joints).max() < 2e-4
-                found += 1
-    assert found == 6
+                count += 1
+    assert count == 6
 
 
 def test_an_amc_without_its_skeleton_is_a_problem_of_that_take(tmp_path):

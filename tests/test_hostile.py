@@ -66,8 +66,8 @@ def test_every_string_comes_back_from_opt_txt(tmp_path, name):
 def test_numbers_out_of_range_are_one_line(words, capsys):
     with pytest.raises(SystemExit) as raised:
         script(lambda argv: parse(TrainVQ, argv))(words.split())
-    told = capsys.readouterr().err
-    assert raised.value.code == 2 and told.startswith("error:") and told.count("\n") == 1 and len(told) <= 500
+    stderr = capsys.readouterr().err
+    assert raised.value.code == 2 and stderr.startswith("error:") and stderr.count("\n") == 1 and len(stderr) <= 500
 
 
 def test_nothing_moves_the_terminal(capsys):

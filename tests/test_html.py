@@ -116,9 +116,9 @@ def test_contacts_are_stretches_of_frames(tmp_path):
     contacts = np.zeros((30, 4))
     contacts[2:12, 1] = contacts[20:, 0] = contacts[:, 3] = 1.0  # left toe, left heel, right toe
     still = standing(30)
-    given, found = data_of(written(tmp_path, motion("", still, contacts=contacts), motion("", still)))["clips"]
+    given, result = data_of(written(tmp_path, motion("", still, contacts=contacts), motion("", still)))["clips"]
     assert given["stands"] == [[[2, 12], [20, 30]], [[0, 30]]]
-    assert found["stands"] == [[[0, 30]], [[0, 30]]]
+    assert result["stands"] == [[[0, 30]], [[0, 30]]]
 
 
 def test_the_script_has_the_body_of_the_videos(tmp_path):
@@ -171,7 +171,7 @@ def test_the_player_plays_and_scrubs(browser, address):
     page.wait("document.body.dataset.playing == 'true' && Number(document.body.dataset.frame) > 3")  # it plays by itself
     page.click("#play")
     page.wait("document.body.dataset.playing == 'false'")
-    page.click("#timeline", share=0.5)
+    page.click("#timeline", fraction=0.5)
     page.wait("Math.abs(document.body.dataset.frame - 29.5) <= 1")
     page.drag(page.centre("#timeline", 0.5), page.centre("#timeline", 0.98))
     page.wait("document.body.dataset.frame == 59")

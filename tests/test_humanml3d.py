@@ -263,13 +263,13 @@ def test_what_is_left_out_is_counted_and_named(work, capsys):
         (work / "texts" / f"M{name}.txt").touch()
     out = run(work)
     assert sorted(file.stem for file in (out / "texts").iterdir()) == ["000000", "000001", "M000000", "M000001"]
-    said = capsys.readouterr().out
-    assert "2 of 8 clips built" in said
-    assert "2 left out, source missing: KIT 2\n    KIT/3/kick_poses, KIT/9/Turn_poses\n" in said
-    assert "1 left out, source unreadable: humanact12 1" in said and "P01.npy" in said
-    assert "1 left out, not a number: MPI_HDM05 1\n    000002\n" in said
-    assert "1 left out, too short: CMU 1\n    000006: 1 frame(s)\n" in said
-    assert "1 left out, no captions: CMU 1\n    000007\n" in said
+    output = capsys.readouterr().out
+    assert "2 of 8 clips built" in output
+    assert "2 left out, source missing: KIT 2\n    KIT/3/kick_poses, KIT/9/Turn_poses\n" in output
+    assert "1 left out, source unreadable: humanact12 1" in output and "P01.npy" in output
+    assert "1 left out, not a number: MPI_HDM05 1\n    000002\n" in output
+    assert "1 left out, too short: CMU 1\n    000006: 1 frame(s)\n" in output
+    assert "1 left out, no captions: CMU 1\n    000007\n" in output
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def encoder(texts):
     rows = torch.zeros(len(texts), 256)
     for row, text in zip(rows, texts):
         for word in ["person", *content_words(text)]:
-            row[sum(ord(letter) * 7**place for place, letter in enumerate(stem(word))) % 256] += 1
+            row[sum(ord(letter) * 7**position for position, letter in enumerate(stem(word))) % 256] += 1
     return rows
 
 
@@ -72,8 +72,8 @@ def test_thin_actions_are_noted(knowledge):
     ],
 )  # fmt: skip
 def test_other_languages_are_named(text, fault):
-    found = language_fault(text, {"walk"})
-    assert fault in found and bool(found) == bool(fault)
+    result = language_fault(text, {"walk"})
+    assert fault in result and bool(result) == bool(fault)
 
 
 def test_nonsense_is_named(knowledge):

@@ -101,9 +101,9 @@ def test_other_samples_of_the_same_caption_are_neither_right_nor_wrong():
     logits = (model.scale * model.similarity(motion, text)).double()
     expected = 0.0
     for row in range(6):
-        others = [place for place in range(6) if place == row or shared[place] != shared[row]]
+        candidates = [column for column in range(6) if column == row or shared[column] != shared[row]]
         for scores in (logits[row], logits[:, row]):
-            expected += (scores[others].logsumexp(0) - scores[row]).item() / 12
+            expected += (scores[candidates].logsumexp(0) - scores[row]).item() / 12
     assert model.contrastive_loss(motion, text, shared).item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -213,8 +213,8 @@ def test_captioning_learns_captions_by_heart_and_says_them():
         optimizer.zero_grad()
         model.loss(data)[0].backward()
         optimizer.step()
-    said = model.eval().caption(data["latents"], data["lengths"], end=SEP)
-    for row, ids, length in zip(said, data["ids"], data["text_lengths"]):
+    captions = model.eval().caption(data["latents"], data["lengths"], end=SEP)
+    for row, ids, length in zip(captions, data["ids"], data["text_lengths"]):
         words = ids[1 : length - 1]
         assert row[: len(words)].tolist() == words.tolist() and (row[len(words) :] == 0).all()
 
@@ -248,8 +248,8 @@ def contrast(motion: torch.Tensor, text: torch.Tensor, caption: torch.Tensor) ->
 
 def _rank(rank: int, path: str, results) -> None:
     dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-    own = slice(4 * rank, 4 * rank + 4)
-    results[rank] = contrast(*(value[own].clone() for value in features()))
+    rows = slice(4 * rank, 4 * rank + 4)
+    results[rank] = contrast(*(value[rows].clone() for value in features()))
     dist.destroy_process_group()
 
 

@@ -96,24 +96,24 @@ def test_actions_that_both_need_the_legs_keep_the_whole_motion():
 
 
 def test_layers_are_generated_from_their_own_texts(monkeypatch):
-    model, asked = filling(), []
+    model, conditions = filling(), []
     draw = model._draw
 
     def watched(condition, *arguments):
-        asked.append(condition)
+        conditions.append(condition)
         return draw(condition, *arguments)
 
     monkeypatch.setattr(model, "_draw", watched)
     prompts = ["a person walks while waving", "a man runs as he claps"]
     motions, lengths = model.generate(prompts, torch.tensor([40, 24]), layered=True)
     expected = [prompts, ["a person walks", "a man runs"], ["a person is waving", "he claps"]]
-    assert len(asked) == 3
-    for condition, texts in zip(asked, expected):
+    assert len(conditions) == 3
+    for condition, texts in zip(conditions, expected):
         torch.testing.assert_close(condition, model.encoder(texts))
     assert motions.shape == (2, 40, 263) and lengths.tolist() == [40, 24] and not motions[1, 24:].any()
-    asked.clear()
+    conditions.clear()
     model.generate(prompts, torch.tensor([40, 24]), layered=False)
-    assert len(asked) == 1
+    assert len(conditions) == 1
 
 
 def test_layered_motions_depend_neither_on_their_batch_nor_on_the_prompts_beside_them():

@@ -26,56 +26,56 @@ def layer(width: int = 160, out: int = 112, bias: bool = True) -> Linear:
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", [(0,), (1,), (5,), (3, 7)])
 def test_values_and_gradients_are_those_of_pytorch(shape, bias, gelu):
-    ours = layer(bias=bias)
+    module = layer(bias=bias)
     x = torch.randn(*shape, 160, requires_grad=True)
-    inputs = [x, *ours.parameters()]
-    theirs = F.linear(x, ours.weight, ours.bias)
-    theirs = F.gelu(theirs) if gelu else theirs
-    towards = torch.randn_like(theirs)
-    for out in (ours(x, gelu=gelu), linear(x, ours.weight, ours.bias, gelu)):
-        torch.testing.assert_close(out, theirs, rtol=1e-5, atol=1e-5)
+    inputs = [x, *module.parameters()]
+    expected = F.linear(x, module.weight, module.bias)
+    expected = F.gelu(expected) if gelu else expected
+    towards = torch.randn_like(expected)
+    for out in (module(x, gelu=gelu), linear(x, module.weight, module.bias, gelu)):
+        torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
         gradients = torch.autograd.grad(out, inputs, towards)
-        for mine, yours in zip(gradients, torch.autograd.grad(theirs, inputs, towards, retain_graph=True), strict=True):
-            torch.testing.assert_close(mine, yours, rtol=1e-4, atol=1e-5)
+        for gradient, reference in zip(gradients, torch.autograd.grad(expected, inputs, towards, retain_graph=True), strict=True):
+            torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
-        torch.testing.assert_close(ours(x, gelu=gelu), theirs.detach(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(module(x, gelu=gelu), expected.detach(), rtol=1e-5, atol=1e-5)
 
 
 def test_only_what_needs_a_gradient_gets_one():
-    ours = layer()
-    ours.weight.requires_grad_(False)
+    module = layer()
+    module.weight.requires_grad_(False)
     x = torch.randn(4, 160, requires_grad=True)
-    ours(x).sum().backward()
-    assert ours.weight.grad is None
-    torch.testing.assert_close(ours.bias.grad, torch.full((112,), 4.0))
-    torch.testing.assert_close(x.grad, ours.weight.sum(0).expand(4, -1), rtol=1e-4, atol=1e-5)
+    module(x).sum().backward()
+    assert module.weight.grad is None
+    torch.testing.assert_close(module.bias.grad, torch.full((112,), 4.0))
+    torch.testing.assert_close(x.grad, module.weight.sum(0).expand(4, -1), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_row_does_not_depend_on_the_other_rows(bf16):
-    ours, x = layer(384, 384), torch.randn(600, 384)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), packed_weights(ours):
-        together = ours(x, gelu=True)
+    module, x = layer(384, 384), torch.randn(600, 384)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), packed_weights(module):
+        together = module(x, gelu=True)
         for rows in (2, 3, 8, 49, 98, 200):
-            alone = ours(x[:rows], gelu=True)
+            alone = module(x[:rows], gelu=True)
             torch.testing.assert_close(alone, together[:rows], rtol=1e-5, atol=1e-5)
             assert torch.equal(alone, together[:rows]) or not ONEDNN  # MKL sums in another order for few rows
 
 
 @torch.no_grad()
 def test_packed_weights_change_no_output_and_are_not_kept():
-    ours, x = layer(), torch.randn(6, 160)
-    with packed_weights(ours):
-        inside = ours(x)
+    module, x = layer(), torch.randn(6, 160)
+    with packed_weights(module):
+        inside = module(x)
         with torch.enable_grad():
-            assert ours(x).requires_grad
-    assert torch.equal(inside, ours(x))
-    assert ours.packed is None
-    copy.deepcopy(ours)
-    with torch.autocast("cpu", torch.bfloat16), packed_weights(ours):
-        assert ours(x).dtype == torch.bfloat16
-        torch.testing.assert_close(ours(x, gelu=True).float(), F.gelu(inside), rtol=0.02, atol=0.02)
+            assert module(x).requires_grad
+    assert torch.equal(inside, module(x))
+    assert module.packed is None
+    copy.deepcopy(module)
+    with torch.autocast("cpu", torch.bfloat16), packed_weights(module):
+        assert module(x).dtype == torch.bfloat16
+        torch.testing.assert_close(module(x, gelu=True).float(), F.gelu(inside), rtol=0.02, atol=0.02)
 
 
 def codes() -> torch.Tensor:

@@ -83,11 +83,11 @@ def test_the_table_has_all_metrics_for_both_kinds_of_references(root, capsys):
     assert "MiniLM, layer 6" in results["bert"]
     folder = root / "synthetic" / "m2t" / "eval"
     assert "BLEU-4 (tokens)" in (folder / "captioning.log").read_text()
-    said = results["captions"]
-    assert len(said) == len({one["clip"] for one in said}) and all(one["people"] for one in said)
+    caption_scores = results["captions"]
+    assert len(caption_scores) == len({one["clip"] for one in caption_scores}) and all(one["people"] for one in caption_scores)
     printed = capsys.readouterr().out
-    assert f"{said[0]['clip']}: {said[0]['said']}" in printed and said[0]["people"][0] in printed
-    assert said[0]["people"][0] in (folder / "captioning.html").read_text()
+    assert f"{caption_scores[0]['clip']}: {caption_scores[0]['said']}" in printed and caption_scores[0]["people"][0] in printed
+    assert caption_scores[0]["people"][0] in (folder / "captioning.html").read_text()
     table = (folder / "captioning.md").read_text()
     assert table in printed and "| tokens | m2t | " in table and "| raw | people | " in table and "MiniLM" in table
 
@@ -116,8 +116,8 @@ def test_one_s_own_words_score_full_marks(root):
     clips = CaptionedClips(spec, "test", MotionStore(spec))
     seen = SplitEvaluation(clips, NoJudge()).real(0)
     captions = captions_of(clips, seen)
-    assert all(said in [one.text for one in own] for said, own in zip(seen.captions, captions))
-    bert = BertScores(load_scorer("", 0, "cpu"), [[one.text for one in own] for own in captions])
+    assert all(written in [one.text for one in clip_captions] for written, clip_captions in zip(seen.captions, captions))
+    bert = BertScores(load_scorer("", 0, "cpu"), [[one.text for one in clip_captions] for clip_captions in captions])
     for kind in ("raw", "tokens"):
         scores = language_scores(seen.captions, captions, kind, bert)
         assert scores["BLEU-4"] == pytest.approx(100)
@@ -132,8 +132,8 @@ def test_lamp_bertscore_is_full_for_the_texts_themselves_and_less_for_others(roo
     score = lamp_bertscore(bert)
     texts = ["a person walks", "someone bows"]
     assert score(texts, texts)["LaMP-BertScore"] == pytest.approx(100, abs=1e-3)
-    others = score(texts[::-1], texts)
-    assert others["LaMP-BertScore"] < 50 and others["LaMP-BertScore raw"] < 100
+    mismatched = score(texts[::-1], texts)
+    assert mismatched["LaMP-BertScore"] < 50 and mismatched["LaMP-BertScore raw"] < 100
     assert score([], texts) == {}
 
 
@@ -149,7 +149,7 @@ def test_text_to_motion_is_scored_by_what_is_told_of_it(root, capsys):
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (("--num-layers", "9"), "--num_layers 9: the captioner has 1"),
         (("--nb-code", "512"), "--nb_code 512: LaMP's tokeniser has 16"),
@@ -162,11 +162,11 @@ def test_text_to_motion_is_scored_by_what_is_told_of_it(root, capsys):
         (("--bert_score", "/nowhere/at/all"), "/nowhere/at/all"),
     ],
 )
-def test_bad_input_ends_with_one_line(root, flags, said, capsys):
+def test_bad_input_ends_with_one_line(root, flags, message, capsys):
     with pytest.raises(SystemExit) as stop:
         run(root, *flags)
     assert stop.value.code == 2
-    assert said in capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_without_a_captioner_one_line_says_how_to_get_one(tmp_path):

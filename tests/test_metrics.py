@@ -108,8 +108,8 @@ def slow_r_precision(text: np.ndarray, motion: np.ndarray, batch: int, top: int)
     counts, seen = [0] * top, 0
     for start in range(0, len(text) - batch + 1, batch):
         for i in range(start, start + batch):
-            own = np.linalg.norm(text[i] - motion[i])
-            nearer = sum(np.linalg.norm(text[i] - motion[j]) < own for j in range(start, start + batch))
+            matching_distance = np.linalg.norm(text[i] - motion[i])
+            nearer = sum(np.linalg.norm(text[i] - motion[j]) < matching_distance for j in range(start, start + batch))
             counts = [count + (nearer < k) for k, count in enumerate(counts, start=1)]
             seen += 1
     return [count / seen for count in counts]
@@ -119,10 +119,10 @@ def slow_r_precision(text: np.ndarray, motion: np.ndarray, batch: int, top: int)
 def test_r_precision_counts_nearer_motions_in_each_batch(samples, batch, top):
     text = embeddings(samples, 5, 0)
     motion = text + 0.8 * embeddings(samples, 5, 1)
-    found = r_precision(text, motion, batch, top)
-    assert found.shape == (top,)
-    assert found.tolist() == pytest.approx(slow_r_precision(text.numpy(), motion.numpy(), min(batch, samples), top))
-    assert (found.diff() >= 0).all()
+    precision = r_precision(text, motion, batch, top)
+    assert precision.shape == (top,)
+    assert precision.tolist() == pytest.approx(slow_r_precision(text.numpy(), motion.numpy(), min(batch, samples), top))
+    assert (precision.diff() >= 0).all()
 
 
 def test_r_precision_of_right_and_of_equal_motions():

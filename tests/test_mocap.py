@@ -91,8 +91,8 @@ def asf_amc(asf: str = ASF, amc: str = AMC) -> tuple[list[str], np.ndarray]:
 def test_every_map_fills_every_joint_with_weights_that_sum_to_one():
     for joint_map in JOINT_MAPS.values():
         assert len(joint_map) == HUMANML3D.num_joints
-        for place in joint_map:
-            assert isinstance(place, str) or sum(place.values()) == pytest.approx(1)
+        for weights in joint_map:
+            assert isinstance(weights, str) or sum(weights.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", JOINT_MAPS)
@@ -123,19 +123,19 @@ def test_what_is_missing_is_listed():
 
 
 def test_asf_amc_by_hand():
-    names, places = asf_amc()
+    names, positions = asf_amc()
     assert names == ["root", "thigh", "shin", "sole"]
-    assert np.allclose(places[0] / UNIT, [[1, 2, 3], [1, -2, 3], [1, -5, 3], [1, -5, 4]])
+    assert np.allclose(positions[0] / UNIT, [[1, 2, 3], [1, -2, 3], [1, -5, 3], [1, -5, 4]])
     # The thigh turns about its own y axis, which its axes (a quarter turn about z) put along -x: down goes to +z of the body,
     # which the root's quarter turn about y sends to +x. The knee's turn about x undoes the thigh's.
-    assert np.allclose(places[1] / UNIT, [[1, 2, 3], [5, 2, 3], [5, -1, 3], [6, -1, 3]])
+    assert np.allclose(positions[1] / UNIT, [[1, 2, 3], [5, 2, 3], [5, -1, 3], [6, -1, 3]])
 
 
 def test_asf_amc_turns_x_then_y_then_z_about_each_bones_axes():
     numbers = np.random.default_rng(0).uniform(-180, 180, size=10)
     frame = "1\nroot {} {} {} {} {} {}\nthigh {} {} {}\nshin {}\n".format(*numbers)
     axes = (20.0, -50.0, 110.0)
-    _, places = asf_amc(ASF.replace("axis 0 0 90 XYZ", "axis {} {} {} XYZ".format(*axes)), frame)
+    _, positions = asf_amc(ASF.replace("axis 0 0 90 XYZ", "axis {} {} {} XYZ".format(*axes)), frame)
 
     def turn(angles) -> Rotation:
         return Rotation.from_euler("xyz", angles, degrees=True)  # lower case: about fixed axes
@@ -144,18 +144,18 @@ def test_asf_amc_turns_x_then_y_then_z_about_each_bones_axes():
     shin = thigh * turn([numbers[9], 0, 0])
     knee = numbers[:3] + thigh.apply([0, -4, 0])
     ankle = knee + shin.apply([0, -3, 0])
-    assert np.allclose(places[0] / UNIT, [numbers[:3], knee, ankle, ankle + shin.apply([0, 0, 1])])
+    assert np.allclose(positions[0] / UNIT, [numbers[:3], knee, ankle, ankle + shin.apply([0, 0, 1])])
 
 
 def test_asf_axes_turn_in_the_order_that_the_file_names():
     numbers = np.random.default_rng(1).uniform(-180, 180, size=10)
     frame = "1\nroot {} {} {} {} {} {}\nthigh {} {} {}\nshin {}\n".format(*numbers)
     axes = (20.0, -50.0, 110.0)
-    _, places = asf_amc(ASF.replace("axis 0 0 90 XYZ", "axis {} {} {} ZYX".format(*axes)), frame)
+    _, positions = asf_amc(ASF.replace("axis 0 0 90 XYZ", "axis {} {} {} ZYX".format(*axes)), frame)
     rest = Rotation.from_euler("zyx", axes[::-1], degrees=True)  # about z first
     fixed = [Rotation.from_euler("xyz", some, degrees=True) for some in (numbers[3:6], numbers[6:9])]
     thigh = fixed[0] * rest * fixed[1] * rest.inv()
-    assert np.allclose(places[0, 1] / UNIT, numbers[:3] + thigh.apply([0, -4, 0]))
+    assert np.allclose(positions[0, 1] / UNIT, numbers[:3] + thigh.apply([0, -4, 0]))
     with pytest.raises(UserError, match="order of axes"):
         asf_amc(ASF.replace("axis 0 0 90 XYZ", "axis 0 0 90 XXZ"))
 
@@ -164,16 +164,16 @@ def test_asf_root_has_a_position_an_orientation_and_an_order():
     numbers = np.random.default_rng(2).uniform(-180, 180, size=10)
     frame = "1\nroot {} {} {} {} {} {}\nthigh {} {} {}\nshin {}\n".format(*numbers)
     moved = ASF.replace("position 0 0 0", "position 0 5 0").replace("orientation 0 0 0", "orientation 0 90 0")
-    _, places = asf_amc(moved, frame)
+    _, positions = asf_amc(moved, frame)
     _, plain = asf_amc(ASF, frame)
     quarter = Rotation.from_euler("y", 90, degrees=True)
     legs = (plain[0, 1:] - plain[0, :1]) / UNIT
-    assert np.allclose(places[0, 0] / UNIT, numbers[:3] + np.array([0, 5, 0]))
-    assert np.allclose((places[0, 1:] - places[0, :1]) / UNIT, quarter.apply(legs))
+    assert np.allclose(positions[0, 0] / UNIT, numbers[:3] + np.array([0, 5, 0]))
+    assert np.allclose((positions[0, 1:] - positions[0, :1]) / UNIT, quarter.apply(legs))
     order = ASF.replace("order TX TY TZ RX RY RZ", "order TX TY TZ RZ RY RX")
-    _, places = asf_amc(order, "1\nroot 0 0 0 {} {} {}\nthigh 0 0 0\nshin 0\n".format(*numbers[3:6]))
+    _, positions = asf_amc(order, "1\nroot 0 0 0 {} {} {}\nthigh 0 0 0\nshin 0\n".format(*numbers[3:6]))
     turn = Rotation.from_euler("zyx", numbers[3:6], degrees=True)
-    assert np.allclose(places[0, 1] / UNIT, turn.apply([0, -4, 0]))
+    assert np.allclose(positions[0, 1] / UNIT, turn.apply([0, -4, 0]))
 
 
 def test_asf_words_may_be_in_capitals_and_follow_a_byte_order_mark():
@@ -182,8 +182,8 @@ def test_asf_words_may_be_in_capitals_and_follow_a_byte_order_mark():
 
 
 def test_frame_rates_of_amc_and_of_cmus_captures():
-    stated = AMC.replace(":DEGREES", ":SAMPLES-PER-SECOND 60\n:DEGREES") if ":DEGREES" in AMC else ":SAMPLES-PER-SECOND 60\n" + AMC
-    assert read_asf_amc(io.StringIO(ASF), io.StringIO(stated))[2] == 60
+    content = AMC.replace(":DEGREES", ":SAMPLES-PER-SECOND 60\n:DEGREES") if ":DEGREES" in AMC else ":SAMPLES-PER-SECOND 60\n" + AMC
+    assert read_asf_amc(io.StringIO(ASF), io.StringIO(content))[2] == 60
     assert read_asf_amc(io.StringIO(ASF), io.StringIO(AMC))[2] is None
     slow = ("60_01", "61_15", "88_01", "88_11", "90_08", "90_11", "115_01", "115_09", "115_10")
     assert {cmu_fps(name) for name in slow} == {60}
@@ -201,8 +201,8 @@ def test_the_lost_thorax_is_put_back():
     joints = joints_of_tree(read_bvh(stream), "07_01.bvh").joints[1:] * INCH / 0.45
     with tarfile.open(SHARED / "data" / "cmu" / "asfamc.tar.xz") as archive:
         asf, amc = (archive.extractfile(f"asfamc/07/{name}").read().decode() for name in ("07.asf", "07_05.amc"))
-    names, places, _ = read_asf_amc(io.StringIO(asf), io.StringIO(amc))
-    bones = bone_lengths(torch.from_numpy(map_joints(names, places, JOINT_MAPS["cmu_asf"])), HUMANML3D).median(0).values
+    names, positions, _ = read_asf_amc(io.StringIO(asf), io.StringIO(amc))
+    bones = bone_lengths(torch.from_numpy(map_joints(names, positions, JOINT_MAPS["cmu_asf"])), HUMANML3D).median(0).values
     lengths = bone_lengths(torch.from_numpy(joints), HUMANML3D).median(0).values
     # The trunk and the hips; elsewhere the edition places the joints of arms and feet at other spots.
     assert (lengths - bones)[[1, 2, 3, 6, 9, 12, 15]].abs().max() < 0.025
@@ -252,9 +252,9 @@ def test_a_damaged_skeleton_is_a_user_error(section):
 @pytest.mark.parametrize("line", ["length 0.45", "length 1", "axis 0 0 90 XYZ", "position 0 0 0"])
 def test_infinite_numbers_in_a_skeleton_are_a_user_error(line, number):
     assert line in ASF
-    word, _, *others = line.split()
+    word, _, *rest = line.split()
     with pytest.raises(UserError, match=r"infinite or NaN|above 0"):
-        asf_amc(asf=ASF.replace(line, " ".join((word, number, *others)), 1))
+        asf_amc(asf=ASF.replace(line, " ".join((word, number, *rest)), 1))
 
 
 def test_rates_that_divide_keep_frames():
@@ -289,8 +289,8 @@ def test_bandai_joints_are_those_of_the_parity_clips():
             index, first, frames = clips[Path(member.name).stem]
             bvh = read_bvh(io.StringIO(members.extractfile(member).read().decode()))
             joints = map_joints(bvh.names, bvh.joints(), JOINT_MAPS["bandai"]) / 100
-            ours = resample(joints, bvh.fps)[first : first + frames]
-            apart = np.abs(ours - arrays[f"in_joints_{index}"])
+            resampled = resample(joints, bvh.fps)[first : first + frames]
+            apart = np.abs(resampled - arrays[f"in_joints_{index}"])
             assert apart[first % 2 :: 2].max() < 1e-5  # frames of the capture
             assert apart.max() < 0.05  # between them, theirs lie on a straight line
             compared += 1

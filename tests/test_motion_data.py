@@ -48,8 +48,8 @@ def test_pack_holds_every_clip(spec):
     assert store.names == sorted(LENGTHS) and store.lengths.tolist() == [LENGTHS[name] for name in store.names]
     clips = store.clips(store.split("train"))
     assert clips.names == ["c", "a", "b"]
-    for place, name in enumerate(clips.names):
-        np.testing.assert_array_equal(clips[place], source(spec, name))
+    for index, name in enumerate(clips.names):
+        np.testing.assert_array_equal(clips[index], source(spec, name))
 
 
 def test_pack_is_written_once_and_again_when_a_file_changes(spec):

@@ -130,7 +130,7 @@ def test_a_prompt_draws_the_same_noise_whatever_is_judged_beside_it(monkeypatch)
             self.numbers, self.sampling = {}, SamplingSettings()
 
         def generate(self, prompts, lengths, sampling, *, first_sample):
-            self.numbers |= {first_sample + place: text for place, text in enumerate(prompts)}
+            self.numbers |= {first_sample + offset: text for offset, text in enumerate(prompts)}
             return torch.ones(len(prompts), 16, 263), torch.full((len(prompts),), 16)
 
     standing = torch.from_numpy(still(16))

@@ -252,8 +252,8 @@ def test_no_unseen_combination_is_seen_in_the_other_dataset():
     same = {"elderly": "old", "masculine": "masculinity"}
     archive = SHARED / "bandai" / "Bandai-Namco-Research-Motiondataset-1.tar.xz"
     with tarfile.open(archive, "r|xz") as members:
-        found = [re.search(r"dataset-1_([a-z-]+)_([a-z-]+)_\d+\.bvh", member.name) for member in members]
-    first = {match.groups() for match in found if match}
+        matches = [re.search(r"dataset-1_([a-z-]+)_([a-z-]+)_\d+\.bvh", member.name) for member in members]
+    first = {match.groups() for match in matches if match}
     # Dataset 2 has every content in every style; walk and run are in both.
     styles = ("active", "elderly", "exhausted", "feminine", "masculine", "normal", "youthful")
     second = {(content, same.get(style, style)) for content in ("walk", "run") for style in styles}

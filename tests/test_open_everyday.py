@@ -80,24 +80,24 @@ def names(dataset: Path, split: str) -> list[str]:
 
 def windows(dataset: Path, clips: list[str]) -> tuple[torch.Tensor, list[str]]:
     """Stretches of moving people (N, WINDOW * 66), seen from where they start, with the clip of each."""
-    found, owners = [], []
+    result, owners = [], []
     for clip in clips:
         joints = torch.from_numpy(np.load(dataset / "new_joints" / f"{clip}.npy"))
         starts = torch.arange(len(joints) - WINDOW + 1)
-        some = joints[starts[:, None] + torch.arange(WINDOW)]  # (N, WINDOW, 22, 3)
-        ahead = facing(joints, HUMANML3D)[starts][:, None, None].expand(*some.shape[:3], 3)
-        some = yaw(some - some[:, :1, :1], ahead).flatten(1)
-        found.append(some)
-        owners += [clip] * len(some)
-    return torch.cat(found), owners
+        clip_windows = joints[starts[:, None] + torch.arange(WINDOW)]  # (N, WINDOW, 22, 3)
+        ahead = facing(joints, HUMANML3D)[starts][:, None, None].expand(*clip_windows.shape[:3], 3)
+        clip_windows = yaw(clip_windows - clip_windows[:, :1, :1], ahead).flatten(1)
+        result.append(clip_windows)
+        owners += [clip] * len(clip_windows)
+    return torch.cat(result), owners
 
 
 def copies(dataset: Path, held_out: list[str], train: list[str]) -> set[tuple[str, str]]:
     """Pairs of clips that share a stretch of motion."""
-    (ours, owners), (theirs, their_owners) = windows(dataset, held_out), windows(dataset, train)
-    distances, nearest = torch.cdist(ours, theirs).min(1)
+    (held_out_windows, owners), (train_windows, train_owners) = windows(dataset, held_out), windows(dataset, train)
+    distances, nearest = torch.cdist(held_out_windows, train_windows).min(1)
     same = distances / (WINDOW * 22) ** 0.5 < SAME
-    return {(owners[i], their_owners[nearest[i]]) for i in same.nonzero()[:, 0].tolist()}
+    return {(owners[i], train_owners[nearest[i]]) for i in same.nonzero()[:, 0].tolist()}
 
 
 def test_no_motion_is_in_train_and_elsewhere(dataset):

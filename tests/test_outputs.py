@@ -104,25 +104,25 @@ def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(tmp_path):
         write_samples(samples(), 3, config, {"seed": 3})
     record = start_folder(config)
     assert len(record["motions"]) == 2 and not list(tmp_path.glob(".exp.*"))
-    wanted = [(index, index and 0, "a person walks") for index in range(3)]
-    assert count_finished(config, record, wanted) == 0  # without --is_continue
-    assert count_finished(replace(config, is_continue=True), record, wanted) == 2
-    assert count_finished(replace(config, is_continue=True, seed=4), record, wanted) == 0
+    results = [(index, index and 0, "a person walks") for index in range(3)]
+    assert count_finished(config, record, results) == 0  # without --is_continue
+    assert count_finished(replace(config, is_continue=True), record, results) == 2
+    assert count_finished(replace(config, is_continue=True, seed=4), record, results) == 0
 
 
 def test_a_continued_run_shows_all_motions_and_writes_every_format(tmp_path):
     config = GenT2M(output_dir=str(tmp_path), ext="exp", formats=["npy"], seed=3)
     write_samples(iter([sample(0, "a person bows")]), 1, config, {"seed": 3})
     config = replace(config, formats=["npy", "html"], is_continue=True)
-    wanted = [(0, 0, "a person bows"), (1, 0, "a person jumps")]
-    assert count_finished(config, start_folder(config), wanted) == 1
+    results = [(0, 0, "a person bows"), (1, 0, "a person jumps")]
+    assert count_finished(config, start_folder(config), results) == 1
     write_samples(iter([sample(1, "a person jumps")]), 1, config, {"seed": 3})
     page = (tmp_path / "exp" / "index.html").read_text(encoding="utf-8")
     assert "a person bows" in page and "a person jumps" in page and "joints/0/sample0_repeat0_len8.npy" in page
     record = start_folder(config)
-    assert count_finished(config, record, wanted) == 2
-    assert count_finished(replace(config, formats=["npy", "bvh"]), record, wanted) == 0  # there is no .bvh yet
-    assert count_finished(replace(config, formats=["html"]), record, wanted) == 0  # nothing to show again
+    assert count_finished(config, record, results) == 2
+    assert count_finished(replace(config, formats=["npy", "bvh"]), record, results) == 0  # there is no .bvh yet
+    assert count_finished(replace(config, formats=["html"]), record, results) == 0  # nothing to show again
 
 
 def test_a_note_names_the_files_and_frames_in_which_feet_slide_on(tmp_path, capsys):
@@ -130,8 +130,8 @@ def test_a_note_names_the_files_and_frames_in_which_feet_slide_on(tmp_path, caps
     joints = person(kind="waver", waves=4)
     joints[..., 2] += 0.45 / 20 * np.arange(len(joints))[:, None]  # glides
     write(tmp_path, Sample(Motion(joints.astype(np.float32), 20, "a person glides")), sample(1))
-    told = capsys.readouterr().err
-    assert f"feet still slide in sample0_repeat0_len{len(joints)}_ik (frames 0-" in told and "sample1" not in told
+    stderr = capsys.readouterr().err
+    assert f"feet still slide in sample0_repeat0_len{len(joints)}_ik (frames 0-" in stderr and "sample1" not in stderr
 
 
 HALF_WAY = """
@@ -148,8 +148,8 @@ with staged(pathlib.Path(sys.argv[1]), "exp") as folder:
 
 def test_half_written_folders_of_killed_runs_are_removed(tmp_path, capsys):
     record = write(tmp_path, sample(0))
-    mine, config = tmp_path / ".config.settings", tmp_path / ".config.settings" / "a.txt"  # no folder of a run
-    mine.mkdir()
+    unrelated, config = tmp_path / ".config.settings", tmp_path / ".config.settings" / "a.txt"  # no folder of a run
+    unrelated.mkdir()
     config.write_text("kept")
     command = [sys.executable, "-c", HALF_WAY, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as process:

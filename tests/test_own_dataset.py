@@ -49,8 +49,8 @@ def test_captions_stay_as_written_and_labels_become_captions(motions, capsys):
     out = build(motions, "\n".join(rows))
     assert captions(out, "own_walk") == ["Somebody walks to the LEFT", "they stroll"]
     assert captions(out, "Mown_walk") == ["Somebody walks to the right", "they stroll"]
-    made = captions(out, "own_sub_wave_left")
-    assert len(made) >= 6 and sum("wav" in caption for caption in made) >= 3
+    generated = captions(out, "own_sub_wave_left")
+    assert len(generated) >= 6 and sum("wav" in caption for caption in generated) >= 3
     assert listed(out, "train") == ["Mown_walk", "own_walk"] and listed(out, "val") == ["Mown_sub_wave_left", "own_sub_wave_left"]
     assert capsys.readouterr().err.splitlines()[-1].startswith("warning: 2 clips,")
 

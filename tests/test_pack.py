@@ -61,9 +61,9 @@ def test_packing_keeps_clips_captions_and_lists(root, tmp_path, capsys):
     assert {path.stem for path in (out / "new_joint_vecs").iterdir()} == names
     assert f"{len(names) - 1} clips and 1 mirrored ones" in capsys.readouterr().out
     for name in names:
-        ours, theirs = (np.load(folder / "new_joint_vecs" / f"{name}.npy") for folder in (out, root))
-        assert ours.shape == theirs.shape and np.abs(ours - theirs)[:, :67].max() < 5e-4, name
-        assert (ours[:, CONTACTS] != theirs[:, CONTACTS]).mean() < 0.01
+        unpacked, original = (np.load(folder / "new_joint_vecs" / f"{name}.npy") for folder in (out, root))
+        assert unpacked.shape == original.shape and np.abs(unpacked - original)[:, :67].max() < 5e-4, name
+        assert (unpacked[:, CONTACTS] != original[:, CONTACTS]).mean() < 0.01
         assert np.abs(np.load(out / "new_joints" / f"{name}.npy") - np.load(root / "new_joints" / f"{name}.npy")).max() < 2e-3
         assert (out / "texts" / f"{name}.txt").read_bytes() == (root / "texts" / f"{name}.txt").read_bytes()
     for name in ("train.txt", "val.txt", "Mean.npy", "Std.npy", "actions.csv"):

@@ -31,14 +31,14 @@ def clips(tmp_path):
     return numbered_clips(tmp_path)
 
 
-def pairs(clips, **share) -> CaptionedLatents:
+def pairs(clips, **options) -> CaptionedLatents:
     """A clip's captions have the ids [number + 1, 7] and [number + 1, 7, 7]."""
     captioned, normaliser = clips
     known = (captioned.clips, normaliser, STRIDE, "weights")
     store = cached_tokens(known[0], code, *known[1:])
     latents = cached_latents(known[0], latent, *known[1:])
     ids = [[int(caption.text.split()[1]) + 1, *([7] * (1 + caption.text.endswith("again")))] for caption in captioned.captions]
-    return CaptionedLatents(captioned, store, latents, ids, **{"batch_size": 5, "seed": 1, **share})
+    return CaptionedLatents(captioned, store, latents, ids, **{"batch_size": 5, "seed": 1, **options})
 
 
 def clips_of(batch) -> list[int]:

@@ -56,7 +56,7 @@ def test_folder_that_is_no_fixture_ends_with_code_2(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("ours", "truth", "passed"),
+    ("value", "truth", "passed"),
     [
         (torch.tensor([1.0, 10.0003]), np.float32([1.0, 10.0]), True),
         (torch.tensor([1.0, 10.001]), np.float32([1.0, 10.0]), False),
@@ -66,5 +66,5 @@ def test_folder_that_is_no_fixture_ends_with_code_2(tmp_path, capsys):
         (torch.zeros(2, 1), np.zeros(2, np.float32), False),
     ],
 )
-def test_comparison(ours, truth, passed):
-    assert compare("x", ours, truth).passed is passed
+def test_comparison(value, truth, passed):
+    assert compare("x", value, truth).passed is passed

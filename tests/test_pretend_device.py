@@ -117,8 +117,8 @@ def accelerator(monkeypatch):
 
 
 def words_of(root: Path, command: str) -> list[str]:
-    places = {"BERT": root / "bert", "PROMPTS": root / "prompts.txt", "WALK": root / "walk.npy", "OUT": root / "out"}
-    words = [str(places.get(word, word.replace("a_person_", "a person "))) for word in COMMANDS[command].split()]
+    paths = {"BERT": root / "bert", "PROMPTS": root / "prompts.txt", "WALK": root / "walk.npy", "OUT": root / "out"}
+    words = [str(paths.get(word, word.replace("a_person_", "a person "))) for word in COMMANDS[command].split()]
     words += ["--dataset_name", "synthetic", "--checkpoints_dir", str(root / "runs")]
     return words if command.startswith(("gen", "edit")) else [*words, "--data_root", str(root / "data")]
 

@@ -64,7 +64,8 @@ def test_two_processes_write_the_files_of_one(tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(ROOT / "gen_t2m.py")]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     subprocess.run([*torchrun, *flags, "--ext", "two"], env=environment, check=True, timeout=300, capture_output=True)
-    ours, theirs = (sorted(path.relative_to(tmp_path / ext) for path in (tmp_path / ext).rglob("*.npy")) for ext in ("one", "two"))
-    assert ours == theirs and len(ours) == 6  # three motions, and the same with locked feet
-    for name in ours:
+    folders = tmp_path / "one", tmp_path / "two"
+    single, double = (sorted(path.relative_to(folder) for path in folder.rglob("*.npy")) for folder in folders)
+    assert single == double and len(single) == 6  # three motions, and the same with locked feet
+    for name in single:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -36,8 +36,8 @@ def test_a_line_is_a_text_and_a_length(tmp_path, line, text, frames):
 def test_one_missing_length_makes_all_predicted_and_a_note_says_so(tmp_path, capsys):
     lines = "a person walks#60\na person bows#NA\na person runs#80\n"
     assert [prompt.frames for prompt in read(tmp_path, lines)] == [None, None, None]
-    said = capsys.readouterr().err
-    assert said.startswith("note: ") and "1 of 3 lines give no length" in said and "--lengths_as_given" in said
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("note: ") and "1 of 3 lines give no length" in stderr and "--lengths_as_given" in stderr
     assert [prompt.frames for prompt in read(tmp_path, lines, as_given=True)] == [60, None, 80]
     assert not capsys.readouterr().err
 

@@ -101,8 +101,8 @@ def test_embedded_weights_caption_and_search(tmp_path, capsys):
     assert (window.start, window.end, len(window.captions)) == (0, 3, 2)
     hits = lamp.search(motion, tmp_path / "motions")
     assert hits[0].file.name == "walk.npy" and hits[0].score > max(0.999, hits[1].score)
-    found = hits[0].motion()
-    assert found.text == "a person walks" and same(found, motion)
+    hit_motion = hits[0].motion()
+    assert hit_motion.text == "a person walks" and same(hit_motion, motion)
     assert len(lamp.search(["a person walks", "a person waves"], tmp_path / "motions", top=1)) == 2
     assert capsys.readouterr().out == ""
 

@@ -108,7 +108,7 @@ def test_captions_word_by_word_through_caches_equal_captions_at_once(model):
     _, caches = model.queries(keys, key_valid)
     at_once = model.caption(ids, valid, caches)[0]
     one_by_one = []
-    for place in range(ids.shape[1]):
-        hidden, caches = model.caption(ids[:, place : place + 1], valid[:, :1], caches)
+    for position in range(ids.shape[1]):
+        hidden, caches = model.caption(ids[:, position : position + 1], valid[:, :1], caches)
         one_by_one.append(hidden)
     assert torch.allclose(torch.cat(one_by_one, dim=1), at_once, atol=1e-5)

@@ -160,8 +160,8 @@ def test_dropout_leaves_out_last_layers_of_some_clips_in_training_only():
     kept = (quantizer.train()(latents(1, 200)).codes >= 0)[:, 0]  # (200, Q)
     assert kept[:, 0].all()
     assert (kept.int().diff(dim=1) <= 0).all()  # never a layer above a dropped one
-    share = (~kept.all(1)).float().mean().item()
-    assert 0.2 < share < 0.47  # half of the clips draw, and one draw in three keeps all layers
+    fraction = (~kept.all(1)).float().mean().item()
+    assert 0.2 < fraction < 0.47  # half of the clips draw, and one draw in three keeps all layers
 
 
 def test_shared_codebook_is_one():
@@ -198,8 +198,8 @@ def test_processes_agree_and_learn_from_each_others_latents(tmp_path):
         results = manager.dict()
         mp.spawn(_rank, (str(tmp_path / "rendezvous"), results), nprocs=2)
         (before, after), (before_too, after_too) = results[0], results[1]
-    for ours, theirs in ((before, before_too), (after, after_too)):
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    for first, second in ((before, before_too), (after, after_too)):
+        assert all(torch.equal(first[name], second[name]) for name in first)
     alone = ResidualQuantizer(Q, K, C, mu=0.9)
     alone.load_state_dict(before)
     alone(torch.cat([latents(100), latents(101)]))

@@ -49,11 +49,11 @@ def test_a_recipe_is_read_by_its_script(recipe, monkeypatch):
 def test_recipes_of_a_folder_belong_together(folder, monkeypatch):
     monkeypatch.chdir(ROOT)
     configs = {recipe.stem: config_of(recipe) for recipe in sorted(folder.glob("*.txt"))}
-    made = [config.name for stage, config in configs.items() if not stage.startswith("eval_")]
-    assert len(made) == len(set(made))
+    trained = [config.name for stage, config in configs.items() if not stage.startswith("eval_")]
+    assert len(trained) == len(set(trained))
     for stage, config in configs.items():
         used = {getattr(config, name, "") for name in NAMES} | ({config.name} if stage.startswith("eval_") else set())
-        assert used - {""} <= set(made), stage
+        assert used - {""} <= set(trained), stage
     scales = {getattr(config, "cond_scale", None) for stage, config in configs.items() if stage in ("masked", "eval_t2m")}
     assert len(scales) == 1
 
@@ -106,10 +106,10 @@ def test_an_opt_txt_is_such_a_file(tmp_path):
 
 def test_a_continued_run_takes_the_rest_from_its_opt_txt(tmp_path):
     write_opt(tmp_path / "t2m/a/opt.txt", TrainVQ(name="a", lr=0.5, width=64, config="gone.txt"))
-    places = ["--checkpoints_dir", str(tmp_path), "--is_continue"]
-    config = parse(TrainVQ, ["--config", written(tmp_path, "name: a\nlr: 0.25"), *places])
+    run_flags = ["--checkpoints_dir", str(tmp_path), "--is_continue"]
+    config = parse(TrainVQ, ["--config", written(tmp_path, "name: a\nlr: 0.25"), *run_flags])
     assert (config.lr, config.width, config.is_continue) == (0.25, 64, True)
-    assert parse(TrainVQ, ["--name", "a", *places]).config == "gone.txt"  # on record, and not read again
+    assert parse(TrainVQ, ["--name", "a", *run_flags]).config == "gone.txt"  # on record, and not read again
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,8 @@ def test_a_released_transformer_names_the_condition_of_the_released_lamp(tmp_pat
         folder.meta.mkdir(exist_ok=True)
         for part in ("mean", "std"):
             np.save(folder.meta / f"{part}.npy", np.ones(263, np.float32))
-    places = ["--checkpoints_dir", str(tmp_path / "runs"), "--out", str(tmp_path / "demo")]
-    main([*places, "--runs", "vq", "lamp", "masked", "--int8", "lamp"])
+    folder_flags = ["--checkpoints_dir", str(tmp_path / "runs"), "--out", str(tmp_path / "demo")]
+    main([*folder_flags, "--runs", "vq", "lamp", "masked", "--int8", "lamp"])
     weights = CheckpointFolder(tmp_path / "demo", "open", "masked").weights("net_best")
     expected = load_conditioner("lamp", tmp_path / "demo", "open", lamp_name="lamp").fingerprint
     assert load_weights(weights)[1]["condition"] == expected

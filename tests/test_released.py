@@ -53,9 +53,9 @@ def generate(tmp_path, *flags: str) -> np.ndarray:
 def test_momask_as_unpacked_needs_no_flags(tmp_path, clip, capsys):
     write_momask(tmp_path)
     joints = generate(tmp_path)
-    said = capsys.readouterr()
-    assert f"weights: {tmp_path / 't2m' / MASKED}, {RESIDUAL}, {LENGTH} (--name selects others)" in said.out
-    assert said.err.count("n_heads 3 from opt.txt") == 2
+    captured = capsys.readouterr()
+    assert f"weights: {tmp_path / 't2m' / MASKED}, {RESIDUAL}, {LENGTH} (--name selects others)" in captured.out
+    assert captured.err.count("n_heads 3 from opt.txt") == 2
     assert joints.shape[0] % 4 == 0 and joints.shape[1:] == (22, 3) and np.isfinite(joints).all()
 
 
@@ -112,10 +112,10 @@ def test_what_is_missing_is_said_with_its_place(tmp_path, monkeypatch):
 def test_inspection_tells_what_is_in_a_file(tmp_path, capsys):
     write_momask(tmp_path)
     upstream.main([str(tmp_path / "t2m" / MASKED / "model" / "latest.tar"), "--n_heads", "2"])
-    said = capsys.readouterr().out
-    told = {"kind": "masked", "dataset_name": "t2m", "epoch": 7, "step": 70, "leftovers": "position_enc.pe"}
-    assert [name for name, value in told.items() if f"{name:<14}{value}\n" not in said] == []
-    assert "n_heads                 2 given" in said and "latent_dim              12" in said
+    output = capsys.readouterr().out
+    fields = {"kind": "masked", "dataset_name": "t2m", "epoch": 7, "step": 70, "leftovers": "position_enc.pe"}
+    assert [name for name, value in fields.items() if f"{name:<14}{value}\n" not in output] == []
+    assert "n_heads                 2 given" in output and "latent_dim              12" in output
     with pytest.raises(SystemExit) as end:
         upstream.main([str(tmp_path / "none.tar")])
     assert end.value.code == 2
@@ -123,30 +123,30 @@ def test_inspection_tells_what_is_in_a_file(tmp_path, capsys):
 
 def test_converted_release_does_the_same_in_our_files(tmp_path, clip):
     write_momask(write_lamp_t2m(tmp_path, WORDS))
-    ours = tmp_path / "ours"
+    converted_root = tmp_path / "ours"
     for name in (VQ, MASKED, RESIDUAL, LENGTH, "lamp_vq", "lamp_t2m"):
         (weights,) = (tmp_path / "t2m" / name / "model").iterdir()
-        upstream.main([str(weights), "--convert", str(ours / "t2m" / name)])
+        upstream.main([str(weights), "--convert", str(converted_root / "t2m" / name)])
     for names in ((MASKED, RESIDUAL, LENGTH), ("lamp_t2m", None, LENGTH)):
-        theirs, converted = (TextToMotion.load(root, "t2m", *names) for root in (tmp_path, ours))
-        for a, b in zip(theirs.generate(["a person bows"]), converted.generate(["a person bows"])):
+        released, converted = (TextToMotion.load(root, "t2m", *names) for root in (tmp_path, converted_root))
+        for a, b in zip(released.generate(["a person bows"]), converted.generate(["a person bows"])):
             assert torch.equal(a, b)
     with pytest.raises(UserError, match="already holds weights"):
-        convert(*load_model(weights), ours / "t2m" / "lamp_t2m")
+        convert(*load_model(weights), converted_root / "t2m" / "lamp_t2m")
 
 
 @pytest.mark.skipif(not FIXTURES.exists(), reason="the released code's numbers are not here")
 def test_a_lamp_file_becomes_two_folders(tmp_path):
     model, metadata = load_model(FIXTURES / "lamp_qformer" / "net_best_acc.tar", bert_heads=4)
     assert [path.name for path in convert(model, metadata, tmp_path / "lamp")] == ["lamp", "lamp_vq"]
-    ours, described = load_model(tmp_path / "lamp")
+    lamp, described = load_model(tmp_path / "lamp")
     tokeniser, _ = load_model(tmp_path / described["vq_name"])
     motion, ids = torch.randn(2, 64, 263), torch.tensor([[1, 5, 2]])
     latents = tokeniser.encode_latent(motion)
     assert torch.equal(latents, model.tokeniser.encode_latent(motion))
     tokens = torch.full((2,), latents.shape[1])
-    assert torch.equal(ours.motion_features(latents, tokens), model.motion_features(latents, tokens))
-    assert torch.equal(ours.text_features(ids, torch.tensor([3])), model.text_features(ids, torch.tensor([3])))
+    assert torch.equal(lamp.motion_features(latents, tokens), model.motion_features(latents, tokens))
+    assert torch.equal(lamp.text_features(ids, torch.tensor([3])), model.text_features(ids, torch.tensor([3])))
 
 
 @pytest.mark.skipif(not FIXTURES.exists(), reason="the released code's numbers are not here")

@@ -44,9 +44,9 @@ def test_tokens_start_as_the_tokenisers_codebooks():
     torch.testing.assert_close(model.history(codes)[:, :, -1], latent / books.std(), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("share", [True, False])
-def test_padding_changes_nothing(share):
-    model, condition, codes = small(share_weight=share), torch.randn(4, 12, dtype=torch.double), codes_of(LENGTHS)
+@pytest.mark.parametrize("shared", [True, False])
+def test_padding_changes_nothing(shared):
+    model, condition, codes = small(share_weight=shared), torch.randn(4, 12, dtype=torch.double), codes_of(LENGTHS)
     layer = torch.tensor([1, 2, 3, 2])
     together, _ = model.layer_loss(codes, LENGTHS, condition, layer)
     rows = [slice(row, row + 1) for row in range(4)]
@@ -97,9 +97,9 @@ def test_one_layer_for_all_samples_equals_each_samples_own():
         )
 
 
-@pytest.mark.parametrize("share", [True, False])
-def test_generation_keeps_the_base_and_does_not_depend_on_the_batch(share):
-    model, condition, base = small(share_weight=share), torch.randn(4, 12, dtype=torch.double), codes_of(LENGTHS)[..., 0]
+@pytest.mark.parametrize("shared", [True, False])
+def test_generation_keeps_the_base_and_does_not_depend_on_the_batch(shared):
+    model, condition, base = small(share_weight=shared), torch.randn(4, 12, dtype=torch.double), codes_of(LENGTHS)[..., 0]
     options = {"cond_scale": 2.0, "seed": 5, "topkr": 0.5}
     together = model.generate(base, condition, LENGTHS, **options)
     assert together.shape == (4, 9, 4)
@@ -119,9 +119,9 @@ def test_every_layer_above_the_base_is_trained_equally_often(layers, monkeypatch
     monkeypatch.setattr(model, "layer_loss", lambda *arguments: drawn.append(arguments[-1]) or (torch.zeros(()), torch.zeros(())))
     batch = {"codes": torch.zeros(6000, 1, layers).long(), "lengths": torch.ones(6000), "condition": torch.zeros(6000, 12)}
     model.loss(batch, torch.Generator().manual_seed(0))
-    shares = torch.bincount(drawn[0], minlength=layers) / 6000
-    assert shares[0] == 0 and len(shares) == layers
-    torch.testing.assert_close(shares[1:], torch.full((layers - 1,), 1 / (layers - 1)), atol=0.02, rtol=0)
+    fractions = torch.bincount(drawn[0], minlength=layers) / 6000
+    assert fractions[0] == 0 and len(fractions) == layers
+    torch.testing.assert_close(fractions[1:], torch.full((layers - 1,), 1 / (layers - 1)), atol=0.02, rtol=0)
 
 
 def test_a_step_trains_the_tables_of_all_layers():
@@ -131,10 +131,10 @@ def test_a_step_trains_the_tables_of_all_layers():
     assert (model.input_tables.grad.abs().sum((1, 2)) > 0).all()
 
 
-@pytest.mark.parametrize("share", [True, False])
-def test_learns_layers_that_follow_from_the_base(share):
+@pytest.mark.parametrize("shared", [True, False])
+def test_learns_layers_that_follow_from_the_base(shared):
     torch.manual_seed(0)
-    model = ResidualTransformer(ResidualConfig(**{**SMALL, "dropout": 0.0, "share_weight": share}))
+    model = ResidualTransformer(ResidualConfig(**{**SMALL, "dropout": 0.0, "share_weight": shared}))
     model.init_tokens_(torch.randn(4, 24, 16))
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     base = torch.randint(24, (16, 8))

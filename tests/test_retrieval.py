@@ -32,7 +32,7 @@ from utils.errors import UserError
 def slow_ranks(scores: list[float], right: list[bool]) -> list[int]:
     """The place, from 1, of the first right candidate in every order of candidates that sorts the scores."""
     orders = [order for order in permutations(range(len(scores))) if all(scores[a] >= scores[b] for a, b in pairwise(order))]
-    return [next(place for place, candidate in enumerate(order, start=1) if right[candidate]) for order in orders]
+    return [next(position for position, candidate in enumerate(order, start=1) if right[candidate]) for order in orders]
 
 
 @settings(deadline=None, max_examples=60)
@@ -40,11 +40,11 @@ def slow_ranks(scores: list[float], right: list[bool]) -> list[int]:
 def test_hits_and_positions_are_means_over_all_orders(data, size):
     scores = data.draw(st.lists(st.integers(0, 2), min_size=size, max_size=size))
     right = data.draw(st.lists(st.booleans(), min_size=size, max_size=size).filter(any))
-    places = slow_ranks(scores, right)
-    found = rank(torch.tensor([scores]).float(), torch.tensor([right]))
-    assert positions(found).item() == pytest.approx(np.mean(places))
+    all_positions = slow_ranks(scores, right)
+    ranks = rank(torch.tensor([scores]).float(), torch.tensor([right]))
+    assert positions(ranks).item() == pytest.approx(np.mean(all_positions))
     for k in range(1, size + 3):
-        assert hits(found, k).item() == pytest.approx(np.mean([place <= k for place in places]))
+        assert hits(ranks, k).item() == pytest.approx(np.mean([position <= k for position in all_positions]))
 
 
 def test_ranks_of_a_hand_made_matrix():
@@ -54,12 +54,12 @@ def test_ranks_of_a_hand_made_matrix():
         [0.7, 0.8, 0.6, 0.9],  # last
         [0.2, 0.2, 0.2, 0.2],  # all tied
     ])  # fmt: skip
-    found = rank(scores)
-    assert found.better.tolist() == [0, 1, 3, 0]
-    assert found.tied.tolist() == [1, 2, 1, 4]
-    assert positions(found).tolist() == [1, 2.5, 4, 2.5]
-    assert hits(found, 1).tolist() == [1, 0, 0, 0.25]
-    assert hits(found, 2).tolist() == [1, 0.5, 0, 0.5]
+    ranks = rank(scores)
+    assert ranks.better.tolist() == [0, 1, 3, 0]
+    assert ranks.tied.tolist() == [1, 2, 1, 4]
+    assert positions(ranks).tolist() == [1, 2.5, 4, 2.5]
+    assert hits(ranks, 1).tolist() == [1, 0, 0, 0.25]
+    assert hits(ranks, 2).tolist() == [1, 0.5, 0, 0.5]
     metrics = retrieval_metrics(scores)
     assert metrics["R@1"] == pytest.approx(1.25 / 4)
     assert metrics["R@3"] == pytest.approx(2.75 / 4)
@@ -70,12 +70,12 @@ def test_ranks_of_a_hand_made_matrix():
 def test_several_right_candidates():
     scores = torch.tensor([[3.0, 2, 2, 2], [1, 2, 3, 4]])
     right = torch.tensor([[False, True, True, False], [True, False, True, False]])
-    found = rank(scores, right)
-    assert found.better.tolist() == [1, 1]
-    assert found.tied.tolist() == [3, 1]
-    assert hits(found, 2).tolist() == pytest.approx([2 / 3, 1])
-    assert hits(found, 3).tolist() == [1, 1]  # of three tied places two are right, so two draws cannot both be wrong
-    assert positions(found).tolist() == pytest.approx([1 + 4 / 3, 2])
+    ranks = rank(scores, right)
+    assert ranks.better.tolist() == [1, 1]
+    assert ranks.tied.tolist() == [3, 1]
+    assert hits(ranks, 2).tolist() == pytest.approx([2 / 3, 1])
+    assert hits(ranks, 3).tolist() == [1, 1]  # of three tied places two are right, so two draws cannot both be wrong
+    assert positions(ranks).tolist() == pytest.approx([1 + 4 / 3, 2])
 
 
 def test_perfect_and_indifferent_scores():
@@ -205,8 +205,8 @@ def test_dissimilar_texts_are_farther_than_any_chosen_by_chance():
     texts = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
     texts = texts / texts.norm(dim=-1, keepdim=True)
 
-    def nearest(places: torch.Tensor) -> float:
-        cosine = texts[places] @ texts[places].T
+    def nearest(positions: torch.Tensor) -> float:
+        cosine = texts[positions] @ texts[positions].T
         return cosine.fill_diagonal_(-1).max().item()
 
     chosen = dissimilar(texts, size=20)
@@ -227,7 +227,7 @@ def test_small_batches_are_tmrs_and_do_not_depend_on_the_order_of_names():
 
 def test_every_protocol_names_its_galleries():
     names, texts = [str(number) for number in range(64)], torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
-    sizes = {protocol: [len(places) for places in galleries(protocol, names, texts)] for protocol in PROTOCOLS}
+    sizes = {protocol: [len(gallery) for gallery in galleries(protocol, names, texts)] for protocol in PROTOCOLS}
     assert sizes == {"all": [64], "threshold": [64], "dissimilar": [64], "batches": [32, 32]}
     with pytest.raises(UserError, match="choose one of all, threshold"):
         galleries("some", names, texts)

@@ -53,7 +53,7 @@ def test_a_damaged_run_is_not_a_missing_one(tmp_path, capsys):
     write_run(tmp_path, "masked", "masked").write_bytes(b"damaged")
     path = write_run(tmp_path, "lamp", "lamp")
     assert resolve(LAMP, tmp_path, "open").name == "lamp"
-    assert "warning: " in (said := capsys.readouterr().err) and "masked" in said
+    assert "warning: " in (stderr := capsys.readouterr().err) and "masked" in stderr
     path.write_bytes(b"damaged")
     with pytest.raises(UserError, match="not a readable safetensors file") as error:
         resolve(LAMP, tmp_path, "open")
@@ -107,8 +107,8 @@ def test_companions_share_the_tokeniser(tmp_path):
     write_run(tmp_path, "other", "residual", vq_name="other", text_encoder="lamp", lamp_name="lamp")
     write_run(tmp_path, "res", "residual", vq_name="vq", text_encoder="lamp", lamp_name="lamp")
     write_run(tmp_path, "length", "length", vq_name="vq", text_encoder="sentence")
-    found = resolve_generator(tmp_path)
-    assert (found.masked.name, found.res_name, found.length_name) == ("masked", "res", "length")
+    runs = resolve_generator(tmp_path)
+    assert (runs.masked.name, runs.res_name, runs.length_name) == ("masked", "res", "length")
     assert resolve_generator(tmp_path, name="masked").res_name == ""  # a run that is named takes what is named
     assert resolve_generator(tmp_path, res_name="other").res_name == "other"
     write_run(tmp_path, "res2", "residual", vq_name="vq", text_encoder="lamp", lamp_name="lamp")
@@ -119,17 +119,17 @@ def test_companions_share_the_tokeniser(tmp_path):
 def test_a_model_that_fills_gaps_is_a_companion_and_no_candidate(tmp_path):
     write_run(tmp_path, "masked", "masked", vq_name="vq")
     write_run(tmp_path, "fill", "masked", vq_name="vq", config={"infill": 0.5})
-    found = resolve_generator(tmp_path)
-    assert (found.masked.name, found.fill_name) == ("masked", "fill")
+    runs = resolve_generator(tmp_path)
+    assert (runs.masked.name, runs.fill_name) == ("masked", "fill")
     assert resolve_generator(tmp_path, name="fill").masked.name == "fill"
 
 
 def test_a_model_that_fills_gaps_generates_too_if_it_is_alone(tmp_path):
     write_run(tmp_path, "masked", "masked", vq_name="vq", config={"infill": 0.3})
-    found = resolve_generator(tmp_path)
-    assert (found.masked.name, found.fill_name) == ("masked", "")
+    runs = resolve_generator(tmp_path)
+    assert (runs.masked.name, runs.fill_name) == ("masked", "")
 
 
 def test_the_embedded_models_find_each_other(tmp_path):
-    found = resolve_generator(tmp_path)
-    assert found.masked.embedded and found.res_name and found.length_name
+    runs = resolve_generator(tmp_path)
+    assert runs.masked.embedded and runs.res_name and runs.length_name

@@ -11,10 +11,10 @@ from models.sampling import cosine_schedule, guide, sample, uniforms
 
 
 def test_cosine_schedule_begins_with_everything_hidden_and_ends_with_nothing():
-    share = cosine_schedule(torch.linspace(0, 1, 11))
-    assert share[0] == 1
-    assert share[-1].abs() < 1e-6
-    assert (share.diff() < 0).all()
+    fraction = cosine_schedule(torch.linspace(0, 1, 11))
+    assert fraction[0] == 1
+    assert fraction[-1].abs() < 1e-6
+    assert (fraction.diff() < 0).all()
 
 
 def test_guidance():
@@ -38,8 +38,8 @@ def test_uniforms_depend_on_seed_sample_step_and_position_alone(seed, first, ste
 def test_uniforms_are_uniform_and_independent():
     draws = torch.stack([uniforms(seed, torch.arange(100), step, 200) for seed in (0, 1) for step in (-1, 0, 1)])  # (6, 100, 200)
     assert draws.unique().numel() == draws.numel()
-    share = torch.histc(draws.flatten(), 20, 0, 1) / draws.numel()
-    assert (share - 0.05).abs().max() < 0.003
+    fraction = torch.histc(draws.flatten(), 20, 0, 1) / draws.numel()
+    assert (fraction - 0.05).abs().max() < 0.003
     assert torch.corrcoef(draws.flatten(1)).triu(1).abs().max() < 0.03
     for axis in (1, 2):
         ahead, behind = draws.narrow(axis, 1, draws.shape[axis] - 1), draws.narrow(axis, 0, draws.shape[axis] - 1)
@@ -55,8 +55,8 @@ def test_sampling_follows_the_distribution():
     for temperature in (1.0, 2.0):
         grid = (torch.arange(10_000) + 0.5) / 10_000
         ids = sample(logits.expand(10_000, -1), grid, temperature, topkr=0.0)
-        share = torch.bincount(ids, minlength=4) / 10_000
-        torch.testing.assert_close(share, (logits / temperature).softmax(-1), rtol=0, atol=2e-4)
+        fraction = torch.bincount(ids, minlength=4) / 10_000
+        torch.testing.assert_close(fraction, (logits / temperature).softmax(-1), rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize(("topkr", "kept"), [(0.0, 40), (0.9, 4), (0.94, 3), (1.0, 1)])

@@ -79,9 +79,9 @@ def test_without_a_model_the_uniform_skeleton_stands_in(clip, tmp_path, capsys):
     note_no_model.cache_clear()
     export(tmp_path / "motion.npz", clip, "", 20)
     assert "note: no SMPL model" in capsys.readouterr().err
-    found = read_motion(tmp_path / "motion.npz")
-    assert found.fps == 20
-    np.testing.assert_allclose(found.joints, clip, atol=1e-4)
+    loaded = read_motion(tmp_path / "motion.npz")
+    assert loaded.fps == 20
+    np.testing.assert_allclose(loaded.joints, clip, atol=1e-4)
 
 
 def test_files_of_a_run_share_its_body(clip, tmp_path):
@@ -99,9 +99,9 @@ def test_other_bodies_are_retargeted_to_the_uniform_skeleton(clip, tmp_path):
     write_smpl(tmp_path / "own.npz", joints, 20)
     np.testing.assert_allclose(read_motion(tmp_path / "own.npz").joints, joints, atol=0.02)
     write_smpl(tmp_path / "motion.npz", joints, 20, rig=RigOptions("standard"))
-    found = read_motion(tmp_path / "motion.npz").joints
-    np.testing.assert_allclose(found, retarget(joints, HUMANML3D, standard_rest(HUMANML3D)), atol=1e-3)
-    assert (directions(found) * directions(joints)).sum(-1)[:, [joint - 1 for joint in LIMBS]].min() > 0.9999
+    loaded = read_motion(tmp_path / "motion.npz").joints
+    np.testing.assert_allclose(loaded, retarget(joints, HUMANML3D, standard_rest(HUMANML3D)), atol=1e-3)
+    assert (directions(loaded) * directions(joints)).sum(-1)[:, [joint - 1 for joint in LIMBS]].min() > 0.9999
 
 
 def test_a_body_model_reads_its_own_motions_back(clip, model, tmp_path):
@@ -120,9 +120,9 @@ def test_the_suffix_does_not_matter(tmp_path):
 def test_keys_at_another_rate(tmp_path):
     joints = fit_pose(torch.from_numpy(walker()), HUMANML3D, standard_rest(HUMANML3D)).joints(HUMANML3D).numpy()
     write_smpl(tmp_path / "motion.npz", joints, 20, rig=RigOptions(fps=60))
-    found = read_motion(tmp_path / "motion.npz")
-    assert found.fps == 60 and len(found) == 3 * (len(joints) - 1) + 1
-    np.testing.assert_allclose(found.joints[::3], joints, atol=1e-3)
+    loaded = read_motion(tmp_path / "motion.npz")
+    assert loaded.fps == 60 and len(loaded) == 3 * (len(joints) - 1) + 1
+    np.testing.assert_allclose(loaded.joints[::3], joints, atol=1e-3)
 
 
 def test_convert_there_and_back(tmp_path, capsys):

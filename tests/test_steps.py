@@ -54,18 +54,18 @@ def filling(**changes):
 
 
 def test_each_step_is_generated_after_the_one_before(monkeypatch):
-    model, asked = filling(), []
+    model, draws = filling(), []
     draw = model.draw
 
     def watched(condition, tokens, given=None, **options):
-        asked.append((condition, tokens, given, options["first_sample"]))
+        draws.append((condition, tokens, given, options["first_sample"]))
         return draw(condition, tokens, given, **options)
 
     monkeypatch.setattr(model, "draw", watched)
     prompts = ["a person squats, then jumps", "she bows before sitting down"]
     features, lengths = model.generate(prompts, torch.tensor([80, 48]))
     assert lengths.tolist() == [80, 48] and features.shape == (2, 80, 263)
-    (first, ended, nothing, number), (second, sizes, given, later) = asked
+    (first, ended, nothing, number), (second, sizes, given, later) = draws
     torch.testing.assert_close(first, model.encoder(["a person squats", "she bows"]))
     torch.testing.assert_close(second, model.encoder(["a person jumps", "she is sitting down"]))
     assert (nothing < 0).all() and (number, later) == (0, 2**32)

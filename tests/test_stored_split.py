@@ -67,10 +67,10 @@ def test_a_split_comes_back_as_it_was(root):
     assert [caption.tokens for caption in split.captions] == [caption.tokens for caption in real.captions]
     assert split.first.tolist() == real.first.tolist()
     assert split.lengths.tolist() == (real.clips.lengths // 4 * 4).tolist()
-    for place in (0, 5, 31):
-        length = int(split.lengths[place])
-        alone = judge.motion(torch.from_numpy(np.array(real.clips[place][None, :length])), torch.tensor([length]))
-        torch.testing.assert_close(split.motion[place], alone[0], atol=2e-3, rtol=2e-3)
+    for index in (0, 5, 31):
+        length = int(split.lengths[index])
+        alone = judge.motion(torch.from_numpy(np.array(real.clips[index][None, :length])), torch.tensor([length]))
+        torch.testing.assert_close(split.motion[index], alone[0], atol=2e-3, rtol=2e-3)
 
 
 def test_its_passes_are_those_of_the_dataset_but_for_crops(root):

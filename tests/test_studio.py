@@ -130,9 +130,9 @@ needs_browser = pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium or Ch
 def press(page: Page, words: str) -> None:
     """Press the button or tab that says this; Gradio keeps a second copy of tabs, to measure them."""
     same = f"[...document.querySelectorAll('button')].filter(one => one.textContent.trim() === {json.dumps(words)})"
-    found = f"{same}.sort((a, b) => (b.role === 'tab') - (a.role === 'tab'))[0]"
-    page.wait(f"{found} != null && !{found}.disabled")
-    page.evaluate(f"{found}.click()")
+    button = f"{same}.sort((a, b) => (b.role === 'tab') - (a.role === 'tab'))[0]"
+    page.wait(f"{button} != null && !{button}.disabled")
+    page.evaluate(f"{button}.click()")
 
 
 def chosen(page: Page, title: str) -> None:

@@ -125,15 +125,15 @@ def test_retrieval_has_a_block_per_protocol_and_direction():
 
 
 def test_captioning_has_a_block_per_kind_of_references():
-    of_ours = {"BLEU-4 (raw)": (7.0, 0.0), "BLEU-4 (tokens)": (20.0, 0.0), "R@1": (0.5, 0.0)}
+    metrics = {"BLEU-4 (raw)": (7.0, 0.0), "BLEU-4 (tokens)": (20.0, 0.0), "R@1": (0.5, 0.0)}
     protocol = Protocol("t2m", "test", 1, 0, GUO)
-    found = tables.captioning(protocol, "m2t", {"people": of_ours, "ours": of_ours}, ["raw", "tokens"], 4640, "BERTScore: MiniLM")
-    assert [(row.setting, row.method) for row in found.rows] == [
+    table = tables.captioning(protocol, "m2t", {"people": metrics, "ours": metrics}, ["raw", "tokens"], 4640, "BERTScore: MiniLM")
+    assert [(row.setting, row.method) for row in table.rows] == [
         (kind, method) for kind in ("raw", "tokens") for method in ("people", "TM2T", "m2t")
     ]
-    assert found.rows[2].values == {"BLEU-4": (7.0, None), "BLEU-4 (tokens)": (20.0, None), "R@1": (0.5, None)}
-    assert found.columns == ["BLEU-4", "CIDEr", "R@1"]
-    assert found.warnings == ["BERTScore: MiniLM; published BERTScores use roberta-large"]
+    assert table.rows[2].values == {"BLEU-4": (7.0, None), "BLEU-4 (tokens)": (20.0, None), "R@1": (0.5, None)}
+    assert table.columns == ["BLEU-4", "CIDEr", "R@1"]
+    assert table.warnings == ["BERTScore: MiniLM; published BERTScores use roberta-large"]
 
 
 def test_a_table_is_printed_and_written(tmp_path, capsys):

@@ -71,8 +71,8 @@ def test_a_motion_is_the_same_whatever_batch_it_sits_in(lengths):
     model = pipeline()
     together, frames = model.generate(PROMPTS, lengths, seed=7)
     for row in range(3):
-        own = None if lengths is None else lengths[row : row + 1]
-        alone, length = model.generate(PROMPTS[row : row + 1], own, seed=7, first_sample=row)
+        row_lengths = None if lengths is None else lengths[row : row + 1]
+        alone, length = model.generate(PROMPTS[row : row + 1], row_lengths, seed=7, first_sample=row)
         assert length[0] == frames[row]
         torch.testing.assert_close(alone[0], together[row, : length[0]], rtol=0, atol=1e-10)
     assert not torch.equal(together, model.generate(PROMPTS, frames, seed=8)[0])
@@ -91,7 +91,7 @@ def test_lengths_must_be_known_and_hold_a_token():
 
 
 @pytest.mark.parametrize(
-    ("kind", "change", "said"),
+    ("kind", "change", "message"),
     [
         ("masked", {"stride": 8}, "stride 8, this one has 4"),
         ("masked", {"nb_code": 20}, "nb_code 20, this one has 16"),
@@ -99,9 +99,9 @@ def test_lengths_must_be_known_and_hold_a_token():
         ("masked", {"cond_dim": 10}, "width 10, but the text encoder returns width 8"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(kind, change, said):
+def test_parts_that_do_not_fit_are_refused(kind, change, message):
     model = type(parts()[kind])(type(parts()[kind].config)(**{**asdict(parts()[kind].config), **change}))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         pipeline(**{kind: model})
 
 
@@ -171,17 +171,17 @@ def test_each_model_reads_the_condition_that_it_was_trained_on(tmp_path, monkeyp
 def test_given_tokens_are_completed_by_the_filling_model():
     filling = parts()["masked"]
     model = pipeline(filling=filling)
-    asked = []
+    draws = []
     for name, part in (("masked", model.masked), ("filling", filling)):
         generate = part.generate
-        part.generate = lambda *args, name=name, generate=generate, **options: (asked.append(name), generate(*args, **options))[1]
+        part.generate = lambda *args, name=name, generate=generate, **options: (draws.append(name), generate(*args, **options))[1]
     condition, tokens = model.encoder(PROMPTS), torch.tensor([6, 6, 6])
     given = torch.full((3, 6, 3), -1)
     given[:, :2] = 1
     codes = model.draw(condition, tokens, given)
-    assert asked == ["filling"] and (codes[:, :2, 0] == 1).all()
+    assert draws == ["filling"] and (codes[:, :2, 0] == 1).all()
     model.draw(condition, tokens)
-    assert asked == ["filling", "masked"]
+    assert draws == ["filling", "masked"]
 
 
 @pytest.mark.parametrize("no_query", [False, True])

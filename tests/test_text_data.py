@@ -99,8 +99,8 @@ def test_every_humanml3d_text_file_is_read():
     with tarfile.open(SHARED / "data/humanml3d/texts.tar.gz") as archive:
         for member in archive:
             if "/texts/" in member.name and member.isfile():
-                found = parse_captions(archive.extractfile(member).read().decode(), member.name)
-                files, captions, tagged = files + 1, captions + len(found), tagged + sum(caption.tagged for caption in found)
+                parsed = parse_captions(archive.extractfile(member).read().decode(), member.name)
+                files, captions, tagged = files + 1, captions + len(parsed), tagged + sum(caption.tagged for caption in parsed)
     assert (files, captions, tagged) == (29_232, 87_384, 3_044)
 
 
@@ -125,7 +125,7 @@ def test_a_clip_with_tagged_captions_only_is_not_kept_whole(tmp_path):
 
 
 def test_parts_have_names_of_their_own_beyond_the_alphabet():
-    captions = [Caption(str(place), "", 0, 3) for place in range(60)]
+    captions = [Caption(str(index), "", 0, 3) for index in range(60)]
     names = [name for name, *_ in pieces("x", 100, captions, get_spec("t2m"))]
     assert len(set(names)) == 60 and names[0] == "A_x" and names[26] == "AA_x"
 
@@ -182,13 +182,13 @@ def test_crops_equal_the_released_code_s():
     folder = SHARED / "parity/text_features"
     arrays = np.load(folder / "io.npz")
     normaliser = Normaliser(arrays["in_mean"], arrays["in_std"])
-    for place, case in enumerate(json.loads(bytes(arrays["in_case_json"]))):
+    for index, case in enumerate(json.loads(bytes(arrays["in_case_json"]))):
         kept = crop_length(case["frames"], case["coin"] == "double", case["unit_length"])
-        assert kept == arrays["out_case_m_length"][place]
-        assert case["frames"] - kept == arrays["out_case_start_max"][place]
+        assert kept == arrays["out_case_m_length"][index]
+        assert case["frames"] - kept == arrays["out_case_start_max"][index]
         start = min(case["start"], case["frames"] - kept)
         motion = padded(arrays["in_motion_full"], np.array([start]), np.array([kept]), 196, normaliser)["motion"]
-        np.testing.assert_allclose(motion[0], arrays["out_case_motion"][place], rtol=2e-5, atol=2e-4)
+        np.testing.assert_allclose(motion[0], arrays["out_case_motion"][index], rtol=2e-5, atol=2e-4)
 
 
 # Evaluation batches

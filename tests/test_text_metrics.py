@@ -111,29 +111,29 @@ def test_scores_equal_cocos():
 
     candidates, references = real_captions(200)
     truth = {clip: [" ".join(words(text)) for text in group] for clip, group in enumerate(references)}
-    made = {clip: [" ".join(words(text))] for clip, text in enumerate(candidates)}
+    tokenised = {clip: [" ".join(words(text))] for clip, text in enumerate(candidates)}
     scorer = BleuScorer(n=4)
     for clip in truth:
-        scorer += (made[clip][0], truth[clip])
+        scorer += (tokenised[clip][0], truth[clip])
     assert list(bleu(candidates, references).values()) == pytest.approx([100 * x for x in scorer.compute_score("closest")[0]])
-    assert rouge_l(candidates, references) == pytest.approx(100 * Rouge().compute_score(truth, made)[0])
-    assert cider(candidates, references) == pytest.approx(100 * Cider().compute_score(truth, made)[0])
+    assert rouge_l(candidates, references) == pytest.approx(100 * Rouge().compute_score(truth, tokenised)[0])
+    assert cider(candidates, references) == pytest.approx(100 * Cider().compute_score(truth, tokenised)[0])
 
 
 def real_captions(clips: int) -> tuple[list[str], list[list[str]]]:
     """First captions of clips of HumanML3D, and their other ones, one to three of them."""
-    found = []
+    groups = []
     with tarfile.open(TEXTS) as archive:
         for member in archive:
             if member.name.endswith(".txt") and "/texts/" in member.name:
                 lines = archive.extractfile(member).read().decode().splitlines()
                 group = [line.split("#")[0] for line in lines if line.strip()]
-                found += [group] if len(group) > 1 else []
-            if len(found) == clips:
+                groups += [group] if len(group) > 1 else []
+            if len(groups) == clips:
                 break
-    assert len(found) == clips
-    assert {len(group) for group in found} > {3}
-    return [group[0] for group in found], [group[1:] for group in found]
+    assert len(groups) == clips
+    assert {len(group) for group in groups} > {3}
+    return [group[0] for group in groups], [group[1:] for group in groups]
 
 
 @settings(deadline=None, max_examples=40)

@@ -129,9 +129,9 @@ def test_a_run_can_start_from_another_with_its_words_and_statistics(root, capsys
     np.save(first.meta / "mean.npy", np.load(first.meta / "mean.npy") + 1)
     second = run(root, "second", "--init", "first", "--max_iters", "1", "--lr", "1e-12")
     assert "starts with the weights of" in capsys.readouterr().out
-    (ours, _), (theirs, _) = (load_weights(folder.weights("latest")) for folder in (second, first))
-    for name, value in theirs.items():
-        torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-5)
+    (weights, _), (initial, _) = (load_weights(folder.weights("latest")) for folder in (second, first))
+    for name, value in initial.items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-5)
     assert np.array_equal(np.load(second.meta / "mean.npy"), np.load(first.meta / "mean.npy"))
     with pytest.raises(SystemExit, match="2"):
         run(root, "other", "--init", "first", "--embed_dim", "4")
@@ -155,13 +155,13 @@ def test_a_ceiling_is_what_equal_captions_leave():
         def embed_motion(self, motion, lengths):
             return motion
 
-    found = train_evaluator.scores(Perfect(1, 1), Pairs())
-    np.testing.assert_allclose([found[f"ceiling{k}"] for k in (1, 2, 3)], [0.75, 1, 1])
-    np.testing.assert_allclose([found[f"top{k}"] for k in (1, 2, 3)], [0.75, 1, 1])
+    scores = train_evaluator.scores(Perfect(1, 1), Pairs())
+    np.testing.assert_allclose([scores[f"ceiling{k}"] for k in (1, 2, 3)], [0.75, 1, 1])
+    np.testing.assert_allclose([scores[f"top{k}"] for k in (1, 2, 3)], [0.75, 1, 1])
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         ([], "--name is missing"),
         (["--name", "x", "--batch_size", "1000"], "--batch_size 1000"),
@@ -169,10 +169,10 @@ def test_a_ceiling_is_what_equal_captions_leave():
         (["--name", "../x"], "--name"),
     ],
 )
-def test_unusable_flags_end_with_code_2(root, capsys, flags, said):
+def test_unusable_flags_end_with_code_2(root, capsys, flags, message):
     common = f"--dataset_name synthetic --data_root {root / 'data'} --checkpoints_dir {root / 'refused'} --gpu_id -1"
     with pytest.raises(SystemExit) as end:
         train_evaluator.main([*common.split(), *flags])
     assert end.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (root / "refused").exists()

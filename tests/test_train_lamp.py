@@ -63,24 +63,24 @@ def curves(folder: CheckpointFolder) -> EventAccumulator:
 
 
 def test_every_loss_is_finite_and_falls(trained):
-    board = curves(trained)
+    scalars = curves(trained)
     for loss in (*LOSSES, "loss"):
-        values = np.array([event.value for event in board.Scalars(f"train/{loss}")])
+        values = np.array([event.value for event in scalars.Scalars(f"train/{loss}")])
         assert len(values) == STEPS
         assert np.isfinite(values).all()
         assert values[-8:].mean() < values[:8].mean(), loss
 
 
 def test_validation_tells_losses_recall_and_captions(trained):
-    board = curves(trained)
-    scalars = {name.removeprefix("validation/"): board.Scalars(name)[-1].value for name in board.Tags()["scalars"]}
+    events = curves(trained)
+    scalars = {name.removeprefix("validation/"): events.Scalars(name)[-1].value for name in events.Tags()["scalars"]}
     assert {*LOSSES, "loss", "r1"} <= scalars.keys()
-    for way in ("motion_to_text", "text_to_motion"):
-        shares = [scalars[f"{way}_r{k}"] for k in (1, 2, 3)]
-        assert 0 <= shares[0] <= shares[1] <= shares[2] <= 1
+    for direction in ("motion_to_text", "text_to_motion"):
+        recalls = [scalars[f"{direction}_r{k}"] for k in (1, 2, 3)]
+        assert 0 <= recalls[0] <= recalls[1] <= recalls[2] <= 1
     assert scalars["r1"] == pytest.approx((scalars["motion_to_text_r1"] + scalars["text_to_motion_r1"]) / 2)
-    (captions,) = (name for name in board.Tags()["tensors"] if "captions" in name)
-    assert " → " in board.Tensors(captions)[-1].tensor_proto.string_val[0].decode()
+    (captions,) = (name for name in events.Tags()["tensors"] if "captions" in name)
+    assert " → " in events.Tensors(captions)[-1].tensor_proto.string_val[0].decode()
 
 
 def test_the_run_is_whole_and_can_be_used(root, trained):
@@ -108,23 +108,23 @@ def test_a_resumed_run_equals_an_uninterrupted_one(root):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_each_loss_trains_alone(root, loss):
-    board = curves(run(root, f"only_{loss}", "--losses", loss, "--max_iters", "2"))
-    assert any("captions" in name for name in board.Tags()["tensors"]) == (loss == "captioning")
-    logged = {name.removeprefix("train/") for name in board.Tags()["scalars"] if name.startswith("train/")}
+    events = curves(run(root, f"only_{loss}", "--losses", loss, "--max_iters", "2"))
+    assert any("captions" in name for name in events.Tags()["tensors"]) == (loss == "captioning")
+    logged = {name.removeprefix("train/") for name in events.Tags()["scalars"] if name.startswith("train/")}
     assert logged & {*LOSSES} == {loss}
 
 
 def test_a_run_begins_with_anothers_weights(root, trained):
-    begun = run(root, "begun", "--init", "all", "--max_iters", "1", "--lr", "1e-9", "--losses", "contrastive", "--match_rows", "4")
-    found, _ = load_weights(begun.weights("latest"))
+    folder = run(root, "begun", "--init", "all", "--max_iters", "1", "--lr", "1e-9", "--losses", "contrastive", "--match_rows", "4")
+    weights, _ = load_weights(folder.weights("latest"))
     for name, value in load_model(trained.root)[0].state_dict().items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6)
+        torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-6)
     again = run(root, "by_file", "--init", str(trained.weights("net_best_r1")), "--max_iters", "1", "--lr", "1e-9")
-    torch.testing.assert_close(load_weights(again.weights("latest"))[0]["logit_scale"], found["logit_scale"], rtol=0, atol=1e-6)
+    torch.testing.assert_close(load_weights(again.weights("latest"))[0]["logit_scale"], weights["logit_scale"], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--vq_name", "nothing"], "nothing"),
         (["--bert", "nowhere"], "nowhere"),
@@ -139,23 +139,23 @@ def test_a_run_begins_with_anothers_weights(root, trained):
         (["--data_root", "nowhere"], "nowhere"),
     ],
 )
-def test_bad_input_is_named_and_nothing_written(root, trained, capsys, flags, said):
+def test_bad_input_is_named_and_nothing_written(root, trained, capsys, flags, message):
     with pytest.raises(SystemExit) as end:
         run(root, "refused", *(str(root / "other") if flag == "OTHER" else flag for flag in flags))
     assert end.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (root / "checkpoints" / "synthetic" / "refused").exists()
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [("", "--name"), ("--name x", "--vq_name is missing"), ("--vq_name y", "--name"), ("--name x --vq_name y --losses gan", "gan")],
 )
-def test_missing_or_unknown_flags_end_with_code_2(flags, said, capsys):
+def test_missing_or_unknown_flags_end_with_code_2(flags, message, capsys):
     with pytest.raises(SystemExit) as end:
         train_lamp.main(flags.split())
     assert end.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_bert_folder_in_a_usual_place_is_the_default(root, tmp_path, monkeypatch):

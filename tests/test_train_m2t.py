@@ -67,8 +67,8 @@ def trained(root) -> CheckpointFolder:
 
 
 def losses(folder: CheckpointFolder) -> np.ndarray:
-    board = EventAccumulator(str(folder.root / "tensorboard")).Reload()
-    return np.array([event.value for event in board.Scalars("train/caption_ce")])
+    events = EventAccumulator(str(folder.root / "tensorboard")).Reload()
+    return np.array([event.value for event in events.Scalars("train/caption_ce")])
 
 
 def test_the_loss_falls_and_lamp_stays_out_of_the_file(trained):
@@ -98,17 +98,17 @@ def test_what_was_trained_writes_captions_and_says_how_they_match(root, trained)
     features = torch.zeros(3, 80, 263)
     for row, (start, length) in enumerate(zip(clips.starts, lengths.tolist())):
         features[row, :length] = torch.from_numpy(np.array(clips.rows[start : start + length]))
-    said = model.captions(features, lengths, search=Search(beams=4, max_tokens=8), count=3)
-    assert [len(some) for some in said] == [3, 3, 3]
-    for some in said:
+    captions = model.captions(features, lengths, search=Search(beams=4, max_tokens=8), count=3)
+    assert [len(some) for some in captions] == [3, 3, 3]
+    for some in captions:
         assert [one.match for one in some] == sorted((one.match for one in some), reverse=True)
     best = model.captions(features, lengths, search=Search(beams=4, max_tokens=8), candidates=9)
-    assert [some[0].text for some in best] == [some[0].text for some in said]
+    assert [some[0].text for some in best] == [some[0].text for some in captions]
     plain = model.captions(features, lengths, search=Search(beams=9, max_tokens=8))
     assert all(one[0].match >= other[0].match - 1e-4 for one, other in zip(best, plain))
     alone = model.captions(features[1:2], lengths[1:2], search=Search(beams=4, max_tokens=8), count=3)[0]
-    assert [one.text for one in alone] == [one.text for one in said[1]]
-    assert np.allclose([one.match for one in alone], [one.match for one in said[1]], atol=1e-4)
+    assert [one.text for one in alone] == [one.text for one in captions[1]]
+    assert np.allclose([one.match for one in alone], [one.match for one in captions[1]], atol=1e-4)
 
 
 def test_several_captions_are_of_different_words():
@@ -123,9 +123,9 @@ def test_plain_words_come_first_and_another_run_begins_with_them(root, capsys):
     assert values[-4:].mean() < values[:4].mean()
     capsys.readouterr()
     assert "words" not in [one.name for one in runs_in(root / "checkpoints", "synthetic", CAPTIONER.kinds)]
-    begun = run(root, "begun", "--resume-trans", "words")
+    folder = run(root, "begun", "--resume-trans", "words")
     assert "starts with the weights of" in capsys.readouterr().out
-    assert losses(begun)[0] < losses(CheckpointFolder(root / "checkpoints", "synthetic", "m2t"))[0]
+    assert losses(folder)[0] < losses(CheckpointFolder(root / "checkpoints", "synthetic", "m2t"))[0]
 
 
 def test_codes_may_stand_beside_the_queries(root):
@@ -133,8 +133,8 @@ def test_codes_may_stand_beside_the_queries(root):
     _, metadata = load_weights(folder.weights("latest"))
     assert metadata["config"]["nb_code"] == 16
     model = MotionToText.load(root / "checkpoints", "synthetic", "codes")
-    said = model.captions(torch.randn(2, 40, 263), torch.tensor([40, 24]), search=Search(beams=2, max_tokens=5))
-    assert len(said) == 2
+    captions = model.captions(torch.randn(2, 40, 263), torch.tensor([40, 24]), search=Search(beams=2, max_tokens=5))
+    assert len(captions) == 2
 
 
 def test_results_go_where_out_dir_says_and_the_tokeniser_may_be_named(root, tmp_path):

@@ -239,21 +239,21 @@ def test_a_length_predictor_has_no_fid(root, capsys):
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         ({"stage": "residual", "vq": "single"}, "one codebook"),
         ({"stage": "masked", "vq": "coarse"}, "8 frames, not 4"),
         ({"stage": "masked", "vq": "nothing"}, "nothing"),
     ],
 )
-def test_unfit_tokenisers_are_refused(root, capsys, flags, said):
+def test_unfit_tokenisers_are_refused(root, capsys, flags, message):
     sizes = {"nb_code": 16, "code_dim": 8, "width": 8, "depth": 1}
     save_tokeniser(root, "single", MotionTokeniser(VQConfig(num_quantizers=1, **sizes)))
     save_tokeniser(root, "coarse", MotionTokeniser(VQConfig(num_quantizers=2, down_t=3, **sizes)))
     with pytest.raises(SystemExit) as end:
         run(root, name="refused", **flags)
     assert end.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (root / "checkpoints" / "synthetic" / "refused").exists()
 
 
@@ -287,8 +287,8 @@ def test_lamp_is_the_usual_condition_and_is_on_record(fresh, capsys):
     for stage in ("masked", "length"):
         folder = run(fresh, stage, "--text_encoder", "lamp", name=f"{stage}_lamp")
         metadata = load_weights(folder.weights("latest"))[1]
-        said = {name: metadata[name] for name in ("text_encoder", "lamp_name", "no_query", "vq_name")}
-        assert said == {"text_encoder": "lamp", "lamp_name": "first", "no_query": False, "vq_name": "vq"}
+        recorded = {name: metadata[name] for name in ("text_encoder", "lamp_name", "no_query", "vq_name")}
+        assert recorded == {"text_encoder": "lamp", "lamp_name": "first", "no_query": False, "vq_name": "vq"}
         assert metadata["config"]["cond_dim"] == WIDTH
         assert "lamp_name: first" in folder.opt.read_text()
     model = TextToMotion.load(checkpoints, "synthetic", "masked_lamp", length_name="length_lamp")
@@ -314,22 +314,22 @@ def test_a_run_begins_with_anothers_weights(fresh, stage, reads):
     def weights(*flags: str, name: str) -> dict[str, torch.Tensor]:
         return load_weights(find_weights(run(fresh, stage, *flags, name=name).root))[0]
 
-    still = ("--max_iters", "1", "--lr", "1e-9")  # what such a run ends with is what it began with
+    without_training = ("--max_iters", "1", "--lr", "1e-9")  # what such a run ends with is what it began with
     first = weights(name="first")
-    for name, value in weights("--init", "first", *still, name="same").items():
+    for name, value in weights("--init", "first", *without_training, name="same").items():
         torch.testing.assert_close(value, first[name], rtol=0, atol=1e-6)
 
     write_lamp(fresh / "checkpoints", "synthetic")
-    new = weights(*still, "--text_encoder", "lamp", name="new")
-    for name, value in weights("--init", "first", *still, "--text_encoder", "lamp", name="other_condition").items():
+    new = weights(*without_training, "--text_encoder", "lamp", name="new")
+    for name, value in weights("--init", "first", *without_training, "--text_encoder", "lamp", name="other_condition").items():
         torch.testing.assert_close(value, (new if name.startswith(reads) else first)[name], rtol=0, atol=1e-6)
 
 
 def test_a_run_of_other_sizes_is_no_beginning(root, capsys):
     run(root, "masked", name="small")
     flags = ("--init", "small")
-    said = "--init small: latent_dim is 16 there and 32 in this run"
-    assert said in refusal(capsys, root, "masked", *flags, "--latent_dim", "32", name="larger")
+    message = "--init small: latent_dim is 16 there and 32 in this run"
+    assert message in refusal(capsys, root, "masked", *flags, "--latent_dim", "32", name="larger")
     assert "stage is masked there and residual" in refusal(capsys, root, "residual", *flags, name="larger")
     taken = load_weights(find_weights(run(root, "masked", *flags, "--max_iters", "1", name="taken", bare=True).root))[1]
     taken = taken["config"]["latent_dim"], taken["config"]["n_heads"], taken["text_encoder"]

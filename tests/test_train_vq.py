@@ -31,11 +31,12 @@ def run(tmp_path_factory) -> SimpleNamespace:
     """A dataset of 12 clips and a tokeniser trained on it for 40 steps."""
     root = tmp_path_factory.mktemp("vq")
     write_synthetic(root / "data", clips=12, seed=0)
-    places = ["--dataset_name", "synthetic", "--data_root", str(root / "data"), "--checkpoints_dir", str(root / "runs")]
-    places += ["--gpu_id", "-1"]
+    folder_flags = ["--dataset_name", "synthetic", "--data_root", str(root / "data"), "--checkpoints_dir", str(root / "runs")]
+    folder_flags += ["--gpu_id", "-1"]
     with redirect_stdout(io.StringIO()) as output:
-        train_vq.main(["--name", "vq", *places, *SIZES, *SHORT, "--quantize_drop_prob", "0.5", "--gamma", "0.05"])
-    return SimpleNamespace(data=root / "data", folder=root / "runs" / "synthetic" / "vq", places=places, output=output.getvalue())
+        train_vq.main(["--name", "vq", *folder_flags, *SIZES, *SHORT, "--quantize_drop_prob", "0.5", "--gamma", "0.05"])
+    folder = root / "runs" / "synthetic" / "vq"
+    return SimpleNamespace(data=root / "data", folder=folder, flags=folder_flags, output=output.getvalue())
 
 
 def refusal(main, argv: list[str], capsys) -> str:
@@ -79,7 +80,7 @@ def test_defaults_are_the_papers():
 
 
 def test_evaluation_reports_and_writes(run, capsys):
-    eval_t2m_vq.main(["--name", "vq", "--evaluator", "none", *run.places])
+    eval_t2m_vq.main(["--name", "vq", "--evaluator", "none", *run.flags])
     printed = capsys.readouterr().out
     assert (run.folder / "eval" / "reconstruction.log").read_text(encoding="utf-8") == printed
     results = json.loads((run.folder / "eval" / "reconstruction.json").read_text(encoding="utf-8"))
@@ -99,8 +100,8 @@ def test_evaluation_reports_and_writes(run, capsys):
 
 def test_single_codebook_trains_and_evaluates(run, capsys):
     plain = [*SIZES[:-1], "1", *SHORT[:2], "--max_iters", "2"]
-    train_vq.main(["--name", "plain", *run.places, *plain])
-    eval_t2m_vq.main(["--name", "plain", *run.places, "--which_epoch", "latest", "--ext", "short", "--split", "val"])
+    train_vq.main(["--name", "plain", *run.flags, *plain])
+    eval_t2m_vq.main(["--name", "plain", *run.flags, "--which_epoch", "latest", "--ext", "short", "--split", "val"])
     results = json.loads((run.folder.parent / "plain" / "eval" / "short.json").read_text(encoding="utf-8"))
     assert results["step"] == 2
     assert results["mpjpe_mm_by_layers"] == [results["mpjpe_mm"]]
@@ -113,10 +114,10 @@ def test_body_losses_constraints_and_init_train_together(run, capsys):
     (run.data / "actions.csv").write_text("clip,action,source\n" + "".join(f"{clip},walk,here\n" for clip in clips))
     weights = [flag for name in BodyLoss.TERMS for flag in (f"--loss_{name}", "0.1")]
     flags = [*SIZES, *SHORT, "--max_iters", "3", "--log_every", "1", "--balance", "--rigid_bones", "--planted_feet", *weights]
-    train_vq.main(["--name", "body", *run.places, *flags, "--init", "vq", "--decoder_width", "48"])
+    train_vq.main(["--name", "body", *run.flags, *flags, "--init", "vq", "--decoder_width", "48"])
     printed = capsys.readouterr().out
     assert all(f" {name} " in printed for name in BodyLoss.TERMS)
-    eval_t2m_vq.main(["--name", "body", *run.places, "--evaluator", "none"])
+    eval_t2m_vq.main(["--name", "body", *run.flags, "--evaluator", "none"])
     results = json.loads((run.folder.parent / "body" / "eval" / "reconstruction.json").read_text(encoding="utf-8"))
     assert results["physical"]["bone_deviation_percent"]["reconstructed"] < 0.01
     for group in (results["by_action"]["walk"], results["by_source"]["here"]):
@@ -128,7 +129,7 @@ def test_body_losses_constraints_and_init_train_together(run, capsys):
 
 def test_fid_of_reconstructions_picks_weights_during_training(run, monkeypatch, capsys):
     monkeypatch.setattr("evaluation.judges.GuoJudge.load", lambda *_, **__: Sums())
-    flags = ["--name", "judged", *run.places, *SIZES, *SHORT[:2], "--eval_fid", "1", "--max_iters", "2", "--pictures", "1"]
+    flags = ["--name", "judged", *run.flags, *SIZES, *SHORT[:2], "--eval_fid", "1", "--max_iters", "2", "--pictures", "1"]
     train_vq.main(flags)
     train_vq.main([*flags, "--max_iters", "4", "--is_continue"])
     printed, notes = capsys.readouterr()
@@ -145,20 +146,20 @@ def test_fid_of_reconstructions_picks_weights_during_training(run, monkeypatch, 
 
 def test_training_turns_down_bad_input(run, tmp_path, capsys):
     for argv, words in (
-        (run.places, "--name is missing"),
-        (["--name", "vq", *run.places, *SIZES], "--is_continue"),
-        (["--name", "../x", *run.places], "--name '../x'"),
-        (["--name", "new", *run.places, "--window_size", "2"], "--window_size 2"),
-        (["--name", "new", *run.places, "--nb_code", "0"], "--nb_code 0"),
-        (["--name", "new", *run.places, "--loss_feet", "-1"], "--loss_feet -1"),
-        (["--name", "new", *run.places, "--planted_feet"], "--planted_feet"),
-        (["--name", "new", *run.places, *SIZES, "--width", "16", "--init", "vq"], "--init"),
-        (["--name", "new", *run.places, *SIZES, "--init", "nobody"], "nobody"),
-        (["--name", "new", *run.places, "--data_root", str(tmp_path)], "Mean.npy"),
-        (["--name", "new", *run.places, "--gpu_id", "99"], "--gpu_id 99"),
-        (["--name", "new", *run.places, "--eval_fid", "5"], "--eval_fid 5: no evaluator in"),
-        (["--name", "new", *run.places, "--eval_fid", "5", "--evaluator", "none"], "--eval_fid 5: needs an evaluator"),
-        (["--name", "new", *run.places, "--eval_fid", "-1"], "--eval_fid -1"),
+        (run.flags, "--name is missing"),
+        (["--name", "vq", *run.flags, *SIZES], "--is_continue"),
+        (["--name", "../x", *run.flags], "--name '../x'"),
+        (["--name", "new", *run.flags, "--window_size", "2"], "--window_size 2"),
+        (["--name", "new", *run.flags, "--nb_code", "0"], "--nb_code 0"),
+        (["--name", "new", *run.flags, "--loss_feet", "-1"], "--loss_feet -1"),
+        (["--name", "new", *run.flags, "--planted_feet"], "--planted_feet"),
+        (["--name", "new", *run.flags, *SIZES, "--width", "16", "--init", "vq"], "--init"),
+        (["--name", "new", *run.flags, *SIZES, "--init", "nobody"], "nobody"),
+        (["--name", "new", *run.flags, "--data_root", str(tmp_path)], "Mean.npy"),
+        (["--name", "new", *run.flags, "--gpu_id", "99"], "--gpu_id 99"),
+        (["--name", "new", *run.flags, "--eval_fid", "5"], "--eval_fid 5: no evaluator in"),
+        (["--name", "new", *run.flags, "--eval_fid", "5", "--evaluator", "none"], "--eval_fid 5: needs an evaluator"),
+        (["--name", "new", *run.flags, "--eval_fid", "-1"], "--eval_fid -1"),
     ):
         assert words in refusal(train_vq.main, argv, capsys)
     assert not (run.folder.parent / "new").exists()
@@ -171,13 +172,13 @@ def test_evaluation_turns_down_bad_input(run, tmp_path, capsys):
     for path in (broken / "model").glob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:1000])
     for argv, words in (
-        (run.places, "--name is missing"),
-        (["--name", "nobody", *run.places], "no such checkpoint"),
-        (["--name", "vq", *run.places, "--ext", "../x"], "--ext '../x'"),
-        (["--name", "vq", *run.places, "--which_epoch", "net_best_fid"], "available: latest, net_best_mpjpe"),
-        (["--name", "vq", *run.places, "--split", "tset"], "test"),
+        (run.flags, "--name is missing"),
+        (["--name", "nobody", *run.flags], "no such checkpoint"),
+        (["--name", "vq", *run.flags, "--ext", "../x"], "--ext '../x'"),
+        (["--name", "vq", *run.flags, "--which_epoch", "net_best_fid"], "available: latest, net_best_mpjpe"),
+        (["--name", "vq", *run.flags, "--split", "tset"], "test"),
         (["--name", "vq", *kit, "--checkpoints_dir", str(tmp_path), "--gpu_id", "-1"], "251"),
-        (["--name", "broken", *run.places], "not a readable safetensors file"),
+        (["--name", "broken", *run.flags], "not a readable safetensors file"),
     ):
         assert words in refusal(eval_t2m_vq.main, argv, capsys)
     assert not (broken / "eval").exists()

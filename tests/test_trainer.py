@@ -92,13 +92,13 @@ def score(model: Model) -> dict[str, float]:
 
 def events(run: Trainer) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard holds of a run: by tag, (step, value)."""
-    found: dict[str, dict[int, float]] = {}
+    result: dict[str, dict[int, float]] = {}
     # One file at a time: TensorBoard orders files by name, which tells seconds only, and these follow each other faster.
     for path in sorted((run.folder.root / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime_ns):
-        board = EventAccumulator(str(path)).Reload()
-        for tag in board.Tags()["scalars"]:
-            found.setdefault(tag, {}).update((event.step, event.value) for event in board.Scalars(tag))
-    return {tag: sorted(values.items()) for tag, values in found.items()}
+        accumulator = EventAccumulator(str(path)).Reload()
+        for tag in accumulator.Tags()["scalars"]:
+            result.setdefault(tag, {}).update((event.step, event.value) for event in accumulator.Scalars(tag))
+    return {tag: sorted(values.items()) for tag, values in result.items()}
 
 
 def same(a, b) -> bool:
@@ -290,24 +290,24 @@ def test_failing_batch_surfaces(tmp_path):
 
 
 def test_prefetcher_works_one_ahead_in_order():
-    asked = []
-    with Prefetcher(lambda index: asked.append(index) or {"x": torch.tensor([index])}, torch.device("cpu")) as prefetcher:
-        got = [prefetcher.get(index, end=5)["x"].item() for index in range(5)]
-    assert got == asked == [0, 1, 2, 3, 4]
+    requested = []
+    with Prefetcher(lambda index: requested.append(index) or {"x": torch.tensor([index])}, torch.device("cpu")) as prefetcher:
+        received = [prefetcher.get(index, end=5)["x"].item() for index in range(5)]
+    assert received == requested == [0, 1, 2, 3, 4]
 
 
 def test_prefetcher_works_several_ahead_beside_a_gpu():
-    asked, together = set(), threading.Barrier(Prefetcher.AHEAD, timeout=20)
+    requested, together = set(), threading.Barrier(Prefetcher.AHEAD, timeout=20)
 
     def make(index: int) -> dict[str, torch.Tensor]:
-        asked.add(index)
+        requested.add(index)
         together.wait()  # only if as many are made at a time
         return {"x": torch.tensor([index])}
 
     with Prefetcher(make, torch.device("cpu")) as prefetcher:
         prefetcher.ahead, prefetcher.threads = 4, ThreadPoolExecutor(Prefetcher.AHEAD)
         assert [prefetcher.get(index, end=8)["x"].item() for index in range(8)] == list(range(8))
-    assert asked == set(range(8))
+    assert requested == set(range(8))
 
 
 def test_a_run_with_weights_is_not_overwritten(tmp_path):
@@ -413,8 +413,8 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path):
     large.fit()
     small.fit()
     assert large.step == small.step == 20
-    for ours, theirs in zip(large.weights, small.weights):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    for weight, accumulated in zip(large.weights, small.weights):
+        torch.testing.assert_close(weight, accumulated, rtol=1e-4, atol=1e-5)
 
 
 def test_two_processes_equal_one(tmp_path):
@@ -428,11 +428,11 @@ def test_two_processes_equal_one(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = [line.split("/")[0] for line in done.stdout.splitlines() if line.startswith("step ")]
     assert lines == [f"step {step}" for step in range(1, 21)]  # rank 0 alone logs
-    ours, theirs = (load_resume(tmp_path / name / "synthetic/run/model/resume.pt") for name in ("alone", "pair"))
-    assert len(theirs["random"]) == 2 and theirs["step"] == 20
-    assert theirs["best_evaluation"] == pytest.approx(ours["best_evaluation"], rel=1e-4)
-    for key, value in ours["model"].items():
-        torch.testing.assert_close(value, theirs["model"][key], rtol=1e-4, atol=1e-5)
+    single, double = (load_resume(tmp_path / name / "synthetic/run/model/resume.pt") for name in ("alone", "pair"))
+    assert len(double["random"]) == 2 and double["step"] == 20
+    assert double["best_evaluation"] == pytest.approx(single["best_evaluation"], rel=1e-4)
+    for key, value in single["model"].items():
+        torch.testing.assert_close(value, double["model"][key], rtol=1e-4, atol=1e-5)
     with pytest.raises(UserError, match=f"this run had 2 processes, now 1; start 2, or use --batch_size {2 * SIZE}"):
         trainer(tmp_path / "pair", replace(CONFIG, is_continue=True))
     one = trainer(tmp_path / "pair", replace(CONFIG, is_continue=True, batch_size=2 * SIZE, max_epoch=5), model=Model(noise=0))
@@ -452,8 +452,8 @@ def test_another_number_of_processes_goes_on_to_the_same_weights(tmp_path):
     resumed = trainer(tmp_path / "parts", replace(CONFIG, is_continue=True), model=Model(noise=0))
     assert resumed.step == 7
     resumed.fit()
-    for ours, theirs in zip(whole.weights, resumed.weights):
-        torch.testing.assert_close(ours, theirs)
+    for expected, weight in zip(whole.weights, resumed.weights):
+        torch.testing.assert_close(expected, weight)
 
 
 def test_processes_agree_one_step_late(tmp_path):
@@ -474,8 +474,8 @@ print([agreement.largest(15 * (rank == 1 and step == 2)) for step in range(4)], 
 
 def shared(model: Model) -> dict[str, float]:
     """An evaluation in which processes take turns."""
-    made = Distributed.from_environment().in_turns(range(4), lambda item: [item + model.ema.norm().item()])
-    return {"fid": sum(made)}
+    values = Distributed.from_environment().in_turns(range(4), lambda item: [item + model.ema.norm().item()])
+    return {"fid": sum(values)}
 
 
 def halves_trainer(path: Path, rank: int, world: int, **changes) -> Trainer:

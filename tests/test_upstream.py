@@ -39,8 +39,8 @@ def test_sizes_come_from_the_shapes_and_every_tensor_finds_its_place(tmp_path, p
     loaded = [value for name, value in model.state_dict().items() if not name.endswith("counts")]
     assert sorted(value.sum().item() for value in loaded) == sorted(value.sum().item() for value in state.values())
     for q in range(config.num_quantizers):
-        theirs = "quantizer.codebook" if prefix else f"quantizer.layers.{q}.codebook"
-        assert torch.equal(model.quantizer.layer(q).codebook, state[prefix + theirs])
+        released_name = "quantizer.codebook" if prefix else f"quantizer.layers.{q}.codebook"
+        assert torch.equal(model.quantizer.layer(q).codebook, state[prefix + released_name])
 
 
 def test_same_codebook_in_all_layers_is_a_shared_one():

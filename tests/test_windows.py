@@ -63,11 +63,11 @@ def test_windows_are_pieces_of_the_features_in_order(capsys):
 def test_batches_hold_every_piece_once_with_others_about_as_long():
     pieces = [np.full((length, 2), length, np.float32) for length in (9, 30, 8, 30, 12)]
     seen = []
-    for places, features, lengths in batches(pieces, 2):
-        seen += places
-        assert features.shape == (len(places), max(lengths), 2)
-        for place, row, length in zip(places, features.numpy(), lengths):
-            assert (row[:length] == pieces[place]).all()
+    for positions, features, lengths in batches(pieces, 2):
+        seen += positions
+        assert features.shape == (len(positions), max(lengths), 2)
+        for position, row, length in zip(positions, features.numpy(), lengths):
+            assert (row[:length] == pieces[position]).all()
             assert not row[length:].any()
     assert seen == [2, 0, 4, 1, 3]
 
@@ -109,9 +109,9 @@ def test_what_holds_no_motion_is_named(tmp_path, capsys):
     files = named_files([str(tmp_path)])
     motions = read_motions(files, SPEC)
     assert {file.name: motion.shape for file, motion in motions.items()} == {"good.npy": (len(joints), SPEC.dim)}
-    said = capsys.readouterr().err
-    assert "skipped 3 of 4 files: " in said
-    assert all(f"{name}.npy" in said for name in ("short", "nan", "kit"))
+    stderr = capsys.readouterr().err
+    assert "skipped 3 of 4 files: " in stderr
+    assert all(f"{name}.npy" in stderr for name in ("short", "nan", "kit"))
     with pytest.raises(UserError, match=r"nan\.npy: NaN"):
         read_motions([tmp_path / "nan.npy"], SPEC)
     with pytest.raises(UserError, match=r"none of 2 files.* and 1 more"):

@@ -26,7 +26,7 @@ def vocabulary() -> Words:
 def write_glove(folder: Path, **changed) -> None:
     """GloVe's three files; the vectors stand in another order than the words, as the index tells."""
     size = len(VOCABULARY)
-    files = {"words": VOCABULARY, "idx": {word: size - 1 - place for place, word in enumerate(VOCABULARY)}, **changed}
+    files = {"words": VOCABULARY, "idx": {word: size - 1 - index for index, word in enumerate(VOCABULARY)}, **changed}
     np.save(folder / "our_vab_data.npy", np.arange(size)[::-1, None] * np.ones(6))  # float64, as released
     for part, content in files.items():
         (folder / f"our_vab_{part}.pkl").write_bytes(pickle.dumps(content))
@@ -50,8 +50,8 @@ def write_glove(folder: Path, **changed) -> None:
     ],
 )
 def test_what_a_token_is_looked_up_as(token, word, kind):
-    place, number = vocabulary().look_up(token)
-    assert (VOCABULARY[place], CLASSES[number]) == (word, kind)
+    index, number = vocabulary().look_up(token)
+    assert (VOCABULARY[index], CLASSES[number]) == (word, kind)
 
 
 def test_there_are_fifteen_classes():

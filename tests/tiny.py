@@ -29,9 +29,9 @@ def pictures_of(run: Path) -> dict[int, tuple[int, int]]:
     """The pictures that a run's validations sent to TensorBoard: step → width and height."""
     sizes = {}
     for path in (run / "tensorboard").iterdir():
-        board = EventAccumulator(str(path), {"images": 0}).Reload()
-        if "validation/pictures" in board.Tags()["images"]:
-            sizes |= {event.step: (event.width, event.height) for event in board.Images("validation/pictures")}
+        events = EventAccumulator(str(path), {"images": 0}).Reload()
+        if "validation/pictures" in events.Tags()["images"]:
+            sizes |= {event.step: (event.width, event.height) for event in events.Images("validation/pictures")}
     return dict(sorted(sizes.items()))
 
 

@@ -44,8 +44,8 @@ def motions() -> dict[str, bytes]:
     files["one.npz"] = buffer.getvalue()
     pose = fit_pose(torch.from_numpy(joints.astype(np.float64)), HUMANML3D)
     path = Path("fuzz.bvh")
-    places = (np.asarray(part) * scale for part, scale in ((pose.offsets, 100), (pose.root, 100), (pose.rotations, 1)))
-    write_bvh(path, HUMANML3D.bones, HUMANML3D.parents, *places, fps=20)
+    parts = (np.asarray(part) * scale for part, scale in ((pose.offsets, 100), (pose.root, 100), (pose.rotations, 1)))
+    write_bvh(path, HUMANML3D.bones, HUMANML3D.parents, *parts, fps=20)
     files["walk.bvh"] = path.read_bytes()
     return files
 

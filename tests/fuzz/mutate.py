@@ -17,21 +17,21 @@ def of_bytes(content: bytes, generator: random.Random) -> bytes:
     """Bytes after up to four changes."""
     data = bytearray(content)
     for _ in range(generator.choice((0, 1, 1, 2, 4))):
-        place = generator.randrange(len(data) + 1)
+        position = generator.randrange(len(data) + 1)
         match generator.randrange(6):
-            case 0 if place < len(data):
-                data[place] ^= 1 << generator.randrange(8)
+            case 0 if position < len(data):
+                data[position] ^= 1 << generator.randrange(8)
             case 1:
-                del data[place:]
+                del data[position:]
             case 2:
-                data[place:place] = generator.choice(WORDS).encode("utf-8", "surrogatepass")
+                data[position:position] = generator.choice(WORDS).encode("utf-8", "surrogatepass")
             case 3:
-                stop = min(len(data), place + generator.randrange(1, 2000))
-                data[place:stop] = data[place:stop] * 2
+                stop = min(len(data), position + generator.randrange(1, 2000))
+                data[position:stop] = data[position:stop] * 2
             case 4:
-                del data[place : place + generator.randrange(1, 200)]
+                del data[position : position + generator.randrange(1, 200)]
             case _:
-                data[place : place + 8] = generator.randbytes(8)
+                data[position : position + 8] = generator.randbytes(8)
     return bytes(data)
 
 
@@ -39,16 +39,16 @@ def of_text(text: str, generator: random.Random) -> bytes:
     """A text, after none to six of its words changed, in one of several encodings."""
     words = text.split(" ")
     for _ in range(generator.choice((0, 1, 1, 2, 6))):
-        place = generator.randrange(len(words))
+        position = generator.randrange(len(words))
         match generator.randrange(4):
             case 0:
-                words[place] = generator.choice(WORDS)
+                words[position] = generator.choice(WORDS)
             case 1:
-                words.insert(place, generator.choice(WORDS))
+                words.insert(position, generator.choice(WORDS))
             case 2:
-                words[place] = "".join(generator.sample(words[place], len(words[place])))
+                words[position] = "".join(generator.sample(words[position], len(words[position])))
             case _:
-                del words[place : place + generator.randrange(1, 4)]
+                del words[position : position + generator.randrange(1, 4)]
         words = words or [""]
     encoding = generator.choice(["utf-8"] * 5 + ["utf-8-sig", "utf-16", "utf-16-le", "latin-1", "cp1252"])
     content = " ".join(words).encode(encoding, errors="replace")
@@ -64,6 +64,6 @@ def of_value(value: object, generator: random.Random) -> object:
             del changed[key]
         return changed
     if isinstance(value, list) and value and generator.random() < 0.8:
-        place = generator.randrange(len(value))
-        return [*value[:place], of_value(value[place], generator), *value[place + 1 :]]
+        position = generator.randrange(len(value))
+        return [*value[:position], of_value(value[position], generator), *value[position + 1 :]]
     return generator.choice(VALUES)

@@ -58,13 +58,13 @@ def run_case(kind: str, seed: int, number: int, folder: Path) -> tuple[str, str]
     return ending
 
 
-def judged(code: object, told: str) -> tuple[str, str]:
+def judged(code: object, stderr: str) -> tuple[str, str]:
     """How an exit with a code and what was written on stderr is judged."""
-    errors = [line for line in told.splitlines() if line.startswith("error:")]
+    errors = [line for line in stderr.splitlines() if line.startswith("error:")]
     if code in (0, None):
         return "ok", ""
     if code != 2 or len(errors) != 1 or len(errors[0]) > 500:
-        return "unclear", f"exit {code}: {told[-1000:]}"
+        return "unclear", f"exit {code}: {stderr[-1000:]}"
     return "refused", ""
 
 

@@ -28,9 +28,9 @@ def outputs(model: CaptionOPT, inputs: dict[str, Tensor]) -> dict[str, Callable[
     def generated(beams: int) -> Tensor:
         most, end = int(inputs["max_new_tokens"]), int(inputs["eos_token_id"])
         search = Search(beams=beams, no_repeat=0, max_tokens=most)
-        found = model.search(queries, prompt, end, search, 1, torch.arange(len(queries)))[:, 0]
-        found = F.pad(found, (0, most - found.shape[1]), value=end)
-        return found.masked_fill(((found == end).cumsum(1) - (found == end).long()) > 0, PAD)
+        written = model.search(queries, prompt, end, search, 1, torch.arange(len(queries)))[:, 0]
+        written = F.pad(written, (0, most - written.shape[1]), value=end)
+        return written.masked_fill(((written == end).cumsum(1) - (written == end).long()) > 0, PAD)
 
     return {
         "motion_embeds": lambda: latents,

@@ -47,7 +47,7 @@ def captions(inputs: Inputs, folder: Path) -> Outputs:
     """Words and crops as the released dataset makes them; each case tells the draws that it would leave to chance."""
     words = Words.from_glove(folder)
     tokens, cases = (json.loads(bytes(inputs[name].tolist())) for name in ("token_strings", "case_json"))
-    found = words(case["tokens"] for case in cases)
+    batch = words(case["tokens"] for case in cases)
     frames = np.array([case["frames"] for case in cases])
     units = [case["unit_length"] for case in cases]
     kept = np.array([crop_length(n, case["coin"] == "double", unit) for n, case, unit in zip(frames, cases, units)])
@@ -64,10 +64,10 @@ def captions(inputs: Inputs, folder: Path) -> Outputs:
         "word_vec": lambda: words.vectors[looked_up[:, 0]],
         "pos_onehot": lambda: F.one_hot(looked_up[:, 1], len(CLASSES)).double(),
         "case_m_length": lambda: torch.from_numpy(kept),
-        "case_sent_len": lambda: found["text_lengths"],
+        "case_sent_len": lambda: batch["text_lengths"],
         "case_start_max": lambda: torch.from_numpy(frames - kept),
-        "case_word_emb": lambda: found["words"],
-        "case_pos": lambda: found["pos"],
+        "case_word_emb": lambda: batch["words"],
+        "case_pos": lambda: batch["pos"],
         "case_motion": motion,
         "case_tokens": lambda: torch.tensor(list(json.dumps(names).encode()), dtype=torch.uint8),
     }

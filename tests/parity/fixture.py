@@ -63,11 +63,11 @@ def check(folder: str | Path) -> Iterator[Result]:
     with torch.no_grad():
         recompute, reason = _attempt(lambda: _recompute(folder, inputs, settings))
     for name, truth in expected.items():
-        ours = None
+        value = None
         if recompute and name in recompute:
             with torch.no_grad():
-                ours, reason = _attempt(recompute[name])
-        yield Result(name, False, float("nan"), reason or "not recomputed") if ours is None else compare(name, ours, truth)
+                value, reason = _attempt(recompute[name])
+        yield Result(name, False, float("nan"), reason or "not recomputed") if value is None else compare(name, value, truth)
 
 
 def _attempt(function: Callable[[], Any]) -> tuple[Any, str]:
@@ -78,8 +78,8 @@ def _attempt(function: Callable[[], Any]) -> tuple[Any, str]:
         return None, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def compare(name: str, ours: Tensor, truth: np.ndarray) -> Result:
-    values = ours.detach().numpy()
+def compare(name: str, value: Tensor, truth: np.ndarray) -> Result:
+    values = value.detach().numpy()
     if values.shape != truth.shape:
         return Result(name, False, float("nan"), f"shape {values.shape}, expected {truth.shape}")
     exact = not np.issubdtype(truth.dtype, np.floating)

@@ -26,7 +26,7 @@ def outputs(inputs: dict[str, Tensor]) -> dict[str, Callable[[], Tensor]]:
     text, motion, samples = inputs["text"], inputs["motion"], inputs["mm_act"]
     N, S = len(motion), samples.shape[1]
     distances = torch.cdist(text[:32], motion[:32])
-    found = rank(-distances)
+    ranks = rank(-distances)
 
     def generator(name: str) -> np.random.RandomState:
         return np.random.RandomState(int(inputs[f"seed_{name}"]))
@@ -42,7 +42,7 @@ def outputs(inputs: dict[str, Tensor]) -> dict[str, Callable[[], Tensor]]:
         "r_precision": lambda: r_precision(text, motion),
         "r_precision_sum": lambda: counts(3),
         "r_precision_top10_sum": lambda: counts(10),
-        "top_k_first": lambda: torch.stack([hits(found, k) for k in (1, 2, 3)], dim=-1).bool(),
+        "top_k_first": lambda: torch.stack([hits(ranks, k) for k in (1, 2, 3)], dim=-1).bool(),
         "matching": lambda: matching_distance(text, motion),
         "matching_sum": lambda: N * matching_distance(text, motion),
         "mu": lambda: statistics(motion)[0],
