@@ -1,4 +1,4 @@
-"""Run in Blender's Python: writes a skinned character in a T-pose, of other proportions than ours.
+"""Run in Blender's Python: writes a skinned character in a T-pose, with other proportions than our skeleton.
 
 python tests/blender_character.py joints.json PREFIX character.fbx
 `joints.json` holds "names", "parents" and "places" (metres, Y up) of the bones.

@@ -1,6 +1,6 @@
 """A headless Chromium or Chrome, if the machine has one, driven through its DevTools pipe: nothing to install for Python.
 
-`EXECUTABLE` is None where there is none. A `Page` takes JavaScript, mouse, keys and fingers, and tells what it shows.
+`EXECUTABLE` is None where there is none. A `Page` accepts JavaScript, mouse, keyboard and touch input, and returns what it shows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PATIENCE = 120  # seconds; a busy machine takes half a minute to open a page
 
 
 class Browser:
-    """The browser; `with Browser(profile) as browser` ends it. `flags` are further ones of its command line.
+    """The browser; `with Browser(profile) as browser` ends it. `flags` are additional command-line flags.
 
     `errors` are what pages reported, `requests` the addresses that they asked for.
     """
@@ -101,7 +101,7 @@ class Target:
         return json.loads(self.evaluate(f"JSON.stringify(document.querySelector('{selector}').getBoundingClientRect())"))
 
     def centre(self, selector: str, fraction: float = 0.5) -> tuple[float, float]:
-        """The middle of an element, or the point at a share of its width."""
+        """The centre of an element, or the point at `fraction` of its width."""
         box = self.box(selector)
         return box["x"] + fraction * box["width"], box["y"] + box["height"] / 2
 

@@ -66,7 +66,7 @@ class Lengths:
 
 
 def light_parts() -> None:
-    """What is slow and does not matter here: MiniLM, git, waiting for the disk."""
+    """Replace what is slow and does not matter here: MiniLM, git, waiting for the disk."""
 
     def drawn(vocabulary):
         words = ["unk", "sos", "eos", *sorted(set(vocabulary))]
@@ -147,7 +147,7 @@ def copied_at_each_write(root: Path, copies: Path) -> Iterator[None]:
 
 
 def results(root: Path) -> dict:
-    """All that a run leaves for those who use it or continue it."""
+    """All files of a run that later scripts or a continued run read."""
     folder = CheckpointFolder(root / "checkpoints", "synthetic", "run")
     weights = {path.name: load_weights(path)[0] for path in sorted(folder.model.glob("*.safetensors"))}
     metas = {path.name: path.read_bytes() for path in sorted((root / "checkpoints" / "synthetic" / "run" / "meta").iterdir())}
@@ -155,7 +155,7 @@ def results(root: Path) -> dict:
 
 
 def check(stage: str, prepared: Path, root: Path) -> dict:
-    """Run a stage, continue it from every moment: how many there were, of which files, and those that ended otherwise."""
+    """Run a stage and continue it from every moment. Returns the number of moments, their files, and the failures."""
     whole, copies = root / "whole", root / "copies"
     shutil.copytree(prepared, whole)
     copies.mkdir()

@@ -1,4 +1,4 @@
-"""A dataset in which every frame says where it is, for the tests of what cuts and batches clips."""
+"""A dataset in which every frame contains its own position, to test code that cuts and batches clips."""
 
 from __future__ import annotations
 

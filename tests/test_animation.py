@@ -120,7 +120,7 @@ def test_units_and_axes_come_back_through_the_input_flags(tmp_path, unit, up, su
 
 
 def test_bones_keep_their_lengths_in_every_frame(tmp_path):
-    """Of a motion whose bones stretch."""
+    """The input is a motion whose bones stretch."""
     joints = turned_walk()
     joints[:, 20] += 0.1 * np.sin(np.arange(len(joints)))[:, None] * (joints[:, 20] - joints[:, 18])
     export(tmp_path / "walk.bvh", joints, "", 20, OutputOptions(rig=STANDARD))

@@ -120,7 +120,7 @@ def test_blank_and_one_word_captions(scorer, capfd):
 
 
 def test_pieces_that_all_weigh_nothing_score_0(scorer):
-    """A word in every reference has the idf 0, and 0 / 0 is not a number."""
+    """A word that is in every reference has an idf of 0; the score must then be 0, not NaN (0 / 0)."""
     assert (arrays(scorer.score(["walk", "walk"], [["walk"], ["walk"]], idf=True)) == 0).all()
 
 
@@ -186,7 +186,7 @@ def test_the_published_baseline_belongs_to_a_name_and_a_layer(scorer, roberta):
 
 
 def test_robertas_first_word_is_read_like_the_others(roberta):
-    """bert-score puts a space before each sentence; its file of baselines counts on it."""
+    """bert-score puts a space before each sentence; its file of baselines was computed that way."""
     scorer = BertScorer(roberta, layer=3)
     assert scorer.tokenizer.tokenize("person walks") == ["Ġperson", "Ġwalks"]
 

@@ -264,7 +264,7 @@ def exported(request, tmp_path):
 
 
 def places(root) -> dict[str, np.ndarray]:
-    """Where the independent reader's joints stand."""
+    """Positions of the joints by the independent reader."""
     return {joint.Name: np.array(tuple(joint.PositionWorld)) for joint, _, _ in root.layout()}
 
 

@@ -1,4 +1,4 @@
-"""The best of several motions: chosen by the matching head, and the same whatever prompts are beside it."""
+"""The best of several motions is chosen by the matching head, regardless of the other prompts in the batch."""
 
 from __future__ import annotations
 

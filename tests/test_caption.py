@@ -1,4 +1,4 @@
-"""The captioning GPT: what each place sees, padding, the cache, and whether it learns."""
+"""The captioning GPT: attention masks, padding, the cache, and whether it learns."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ STD = 0.3  # of random weights: with the usual 0.02 a frozen head cannot be sure
 
 
 def write_tokenizer(folder: Path, mark_start: bool) -> int:
-    """A byte-level BPE like GPT's, with OPT's start mark before every text if asked; gives its size."""
+    """A byte-level BPE like GPT's, optionally with OPT's start token before every text; returns its size."""
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
@@ -166,7 +166,7 @@ def test_every_query_and_every_earlier_word_counts(model, queries):
 
 
 def test_greedy_words_are_the_likeliest_of_the_loss(model, queries):
-    """Cached generation sees the same places as training: the loss finds its words with accuracy 1."""
+    """Cached generation attends to the same positions as training, so the training loss has accuracy 1 on generated words."""
     search = Search(beams=1, no_repeat=0, max_tokens=6)
     context = model.context(queries)
     rows = model.lm.get_base_model().generate(inputs_embeds=context, max_new_tokens=6, do_sample=False)
@@ -269,7 +269,7 @@ def test_bf16_gives_about_the_same_loss(model, queries):
     torch.testing.assert_close(loss, model.text_loss(queries, ids, lengths)[0], rtol=0.03, atol=0.03)
 
 
-def test_bad_input_is_told_in_one_line(model, queries, folders, tmp_path, monkeypatch):
+def test_bad_input_is_a_one_line_error(model, queries, folders, tmp_path, monkeypatch):
     ids, lengths = batch(model)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "broken.gguf").write_bytes(b"GGUF")

@@ -43,7 +43,7 @@ GOLDEN_IDS = [
 
 
 def captioner(state: dict) -> CaptionOPT:
-    """The model that the readers make of a state dict."""
+    """The model that is built from a released state dict."""
     reader, state = recognise("m2t.pth", {"trans": state})
     assert reader.kind == "caption_opt"
     return reader.build({name: value for name, value in state.items() if not re.fullmatch(reader.leftovers, name)}).eval()
@@ -74,7 +74,7 @@ def test_all_names_of_peft_are_one_model(lora):
 
 
 def test_the_numbers_are_those_of_the_day_they_were_checked():
-    """Written down when this code agreed with all fixtures of the released code."""
+    """The expected numbers were recorded when this code agreed with all fixtures of the released code."""
     torch.manual_seed(0)
     queries, ids = answers(captioner(captioner_state()))
     torch.testing.assert_close(queries[:, 0, :4], torch.tensor(GOLDEN_QUERIES), rtol=1e-4, atol=1e-4)
@@ -106,7 +106,7 @@ def test_the_copy_under_llm_counts_and_its_head_before_its_embeddings():
     assert not torch.equal(changed[1], expected[1])
 
 
-def test_lora_counts_twice_its_product_unless_told_otherwise():
+def test_lora_scale_is_two_by_default():
     torch.manual_seed(0)
     state = {
         name: value
@@ -175,7 +175,7 @@ def test_an_empty_model_takes_tensors_over():
 
 
 def hugging_face(seed: int):
-    """A random OPT of theirs."""
+    """A random OPT of Hugging Face."""
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(seed)
     sizes = {"hidden_size": WIDTH, "word_embed_proj_dim": WIDTH, "ffn_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2}

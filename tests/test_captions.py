@@ -1,4 +1,4 @@
-"""Facts and captions: what is proven of people whose motion is known, and that captions say nothing else."""
+"""Facts that are derived from synthetic people whose motion is known, and captions that state only these facts."""
 
 import re
 import subprocess
@@ -38,7 +38,7 @@ def said(content, joints, style="normal"):
 
 
 def counts(texts, noun):
-    """Numbers said before a noun, such as 'four steps'."""
+    """The numbers before a noun in captions, such as 'four steps'."""
     return [NUMBERS[word] for text in texts for word in re.findall(rf"(\w+) {noun}\b", text) if word in NUMBERS]
 
 
@@ -125,7 +125,7 @@ def test_every_number_and_side_of_a_walk_is_right(steps, turn):
 
 
 @pytest.mark.parametrize("direction", [90, -90, 180, 0])
-def test_the_way_of_a_walk_is_right(direction):
+def test_the_direction_of_a_walk_is_right(direction):
     texts = said("walk", walker(6, direction=direction))
     words = {0: "forward|ahead|straight", 180: "backward", 90: "left", -90: "right"}
     for text in texts:
@@ -153,7 +153,7 @@ def test_heights_of_raised_hands_are_right(height):
     assert any(re.search(words[height], text) for text in texts)
 
 
-def test_two_turns_are_told_in_their_order():
+def test_two_turns_are_captioned_in_their_order():
     there, back = walker(6, turn=90), walker(6, turn=-135)
     quarter = np.float32([[0, 0, -1], [0, 1, 0], [1, 0, 0]])  # row vectors turned 90° to the left
     back = back @ quarter + there[-1, 0] * np.float32([1, 0, 1])
@@ -163,7 +163,7 @@ def test_two_turns_are_told_in_their_order():
         assert text.index("left") < text.index("right") and "steps" not in text and "meter" not in text, text
 
 
-def test_what_is_not_seen_is_not_said():
+def test_captions_state_only_what_the_joints_show():
     for content in ("wave-left-hand", "raise-up-both-hands", "bow", "bye", "dance-short"):
         for text in said(content, np.repeat(waver()[:1], 40, axis=0)):
             assert re.search("stand", text), text

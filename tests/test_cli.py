@@ -144,7 +144,7 @@ def test_help_needs_no_torch():
 
 @pytest.mark.parametrize("words", ["gen_t2m.py --text_prompt a", "train_vq.py --name a", "eval_t2m_vq.py --name a"])
 def test_a_script_outside_the_environment_says_how_to_enter_it(tmp_path, words):
-    """As where PyTorch and NumPy are not installed."""
+    """Simulates an environment without PyTorch and NumPy."""
     code = "import runpy, sys; sys.modules['torch'] = sys.modules['numpy'] = None; "
     code += f"sys.path.insert(0, {str(ROOT)!r}); sys.argv = {words.split()!r}; "
     code += f"runpy.run_path({str(ROOT / words.split()[0])!r}, run_name='__main__')"

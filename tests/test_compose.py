@@ -56,7 +56,7 @@ def composed():
 
 
 def stretched(joints):
-    """How far bones are from their lengths, in metres."""
+    """Deviation of the bones from their lengths, in metres."""
     bones = np.linalg.norm(joints[:, 1:] - joints[:, layering.PARENTS], axis=-1)
     return np.abs(bones - LENGTHS[1:]).max()
 
@@ -189,7 +189,7 @@ def test_facts_of_both_parts_hold_at_the_same_time():
 
 
 def jumper(height):
-    """Someone who stands, bends a little, jumps and stands."""
+    """A person who stands, bends the knees a little, jumps and stands."""
     joints = np.repeat(uniform(bower(0.0))[:1], 56, axis=0)
     clock = np.clip((np.arange(56) - 20) / 11, 0, 1)
     return joints + np.float32(4 * height * clock * (1 - clock))[:, None, None] * np.float32([0, 1, 0])

@@ -1,4 +1,4 @@
-"""Conditioners: what LaMP, CLIP and a sentence encoder make of captions, and that each caption is computed once."""
+"""Conditioners: the conditions that LaMP, CLIP and a sentence encoder compute; each caption is computed once."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_words_follow_the_sentence(folder):  # noqa: F811
     assert encoder.fingerprint != SentenceEncoder(folder).fingerprint
 
 
-def test_order_of_words_tells(folder):  # noqa: F811
+def test_word_order_changes_the_condition(folder):  # noqa: F811
     one, other = WordEncoder(folder)(["left right", "right left"])
     assert (one[2] - other[2]).abs().max() > 0.1
 
@@ -193,7 +193,7 @@ def test_dropped_samples_have_no_text():
 
 
 def test_a_sentence_model_reads_the_word_encoders_vector(tmp_path, monkeypatch, folder):  # noqa: F811
-    """The base model reads words, the residual one the sentence, the length predictor the vector: one encoder serves all."""
+    """The base model reads words, the residual model the sentence, the length predictor the vector; all share one encoder."""
     words = {"text_encoder": "words", "bert": str(folder)}
     save_all(tmp_path / "runs", 16, words, residual={"text_encoder": "sentence"})
     model = parts(cond_dim=16)["masked"]

@@ -1,4 +1,4 @@
-"""Motion from anywhere: every format in, every format out, units and axes detected from the file, and clear errors otherwise."""
+"""Conversion of motion files: all input and output formats, detection of units and axes, and clear errors."""
 
 from __future__ import annotations
 

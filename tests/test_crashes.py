@@ -71,7 +71,7 @@ def crash_config(**changes):
 
 
 def run_until(path: Path, name: str, count: int, moment: str) -> None:
-    """Train, and die (9) at a moment of the `count`-th write of the file called `name`."""
+    """Train, and exit with code 9 at a moment of the `count`-th write of the file called `name`."""
     writes, replace_file = 0, os.replace
 
     def fatal_replace(source, target):

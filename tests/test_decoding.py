@@ -1,4 +1,4 @@
-"""Search for captions: a beam wide enough finds the best there is, nothing is repeated, draws do not look at neighbours."""
+"""Search for captions: a wide beam finds the best caption, no n-gram is repeated, and samples do not depend on the batch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def likelihood(chain: Chain, caption: int, words: tuple[int, ...]) -> float:
 
 
 def every_caption(longest: int):
-    """All that end within `longest` words, and those that are cut there."""
+    """All captions that end within `longest` words, and those that are cut there."""
     words = range(2, WORDS)
     for length in range(1, longest + 1):
         for body in itertools.product(words, repeat=length - 1):

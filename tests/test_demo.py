@@ -1,4 +1,4 @@
-"""The weights that come with the project: their sizes, and that they do what the README says, there and back again."""
+"""The embedded weights: their sizes, and that a generated motion is captioned with the prompt's words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.runs import EMBEDDED_DIR
 WEIGHTS = sorted(EMBEDDED_DIR.rglob("*.safetensors"))
 
 
-def test_they_are_small():
+def test_embedded_weights_are_small():
     sizes = [path.stat().st_size / 2**20 for path in WEIGHTS]
     assert sum(sizes) <= 48 and max(sizes) <= 16
     assert {path.suffix for path in EMBEDDED_DIR.rglob("*") if path.is_file()} <= {".safetensors", ".npy", ".txt", ".md"}
@@ -23,7 +23,7 @@ def test_they_are_small():
     ("prompt", "word", "side"),
     [("a person waves with the right hand", "wav", "right"), ("a person raises the left hand", "left", "left")],
 )
-def test_a_generated_motion_is_told_in_words_as_it_was_asked_for(prompt, word, side, tmp_path, capsys):
+def test_caption_of_a_generated_motion_names_the_prompted_action_and_side(prompt, word, side, tmp_path, capsys):
     common = ["--output_dir", str(tmp_path), "--gpu_id", "-1", "--checkpoints_dir", str(tmp_path / "none")]
     gen_t2m.main([*common, "--ext", "made", "--text_prompt", prompt, "--motion_length", "132", "--formats", "npy"])
     assert "text encoder: LaMP" in capsys.readouterr().out

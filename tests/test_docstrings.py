@@ -1,4 +1,4 @@
-"""Every public function says what it does and which types it takes; `forward` and `main` are known to everyone."""
+"""Every public function has a docstring and type hints, except `forward` and `main`."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ NOT_RUN = {
 
 
 class Parsed(Exception):
-    """The flags of a command are all known."""
+    """Raised after a command has been parsed without an error."""
 
 
 def commands(page: Path) -> list[str]:
@@ -149,7 +149,7 @@ def folder(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", RUN)
 def test_documented_command_runs(command, folder, monkeypatch):
-    """In the order of the pages; the weights are those that earlier commands made, or the embedded ones."""
+    """The commands run in the order of the pages, with weights from earlier commands or the embedded ones."""
     monkeypatch.chdir(folder)
     module, arguments = split(command)
     main_of(module)([*arguments, *smaller(module, arguments)])

@@ -111,7 +111,7 @@ def test_part_that_is_whole_or_of_another_file(server, tmp_path):
         assert (tmp_path / "file").read_bytes() == b"0123456789"
 
 
-def test_gives_up_without_progress_and_keeps_what_came(server, tmp_path):
+def test_gives_up_without_progress_and_keeps_the_part(server, tmp_path):
     server.files["/file"], server.most = b"0123456789", 0
     (tmp_path / "file.part").write_bytes(b"01234")
     with pytest.raises(UserError, match="5 bytes were downloaded and are kept; run the command again"):
@@ -122,7 +122,7 @@ def test_gives_up_without_progress_and_keeps_what_came(server, tmp_path):
     assert (tmp_path / "file").read_bytes() == b"0123456789"
 
 
-def test_refusal_and_web_page_are_said_at_once(server, tmp_path):
+def test_refusals_and_web_pages_are_reported_at_once(server, tmp_path):
     with pytest.raises(UserError, match=r"refuses the download \(404"):
         fetch.fetch(f"{server.address}/gone", tmp_path / "file")
     server.pages["/page"] = PAGE
@@ -191,7 +191,7 @@ def test_models_lie_where_scripts_look_for_them(server, models, tmp_path, capsys
     assert not server.requests and capsys.readouterr().out.count("exists already") == 5
 
 
-def test_what_is_not_the_file_is_put_aside_and_fetched_again(server, models, tmp_path, capsys):
+def test_a_wrong_file_is_renamed_and_downloaded_again(server, models, tmp_path, capsys):
     good = server.files["/lamp/vq.tar"]
     aside = tmp_path / "checkpoints" / ".download" / "vq.tar.bad"
     damaged = bytearray(good)
@@ -224,7 +224,7 @@ def test_archives_without_what_they_should_hold(server, tmp_path, capsys):
     assert (tmp_path / "glove" / "our_vab_data.npy").read_bytes() == b"vectors"
 
 
-def test_kit_is_an_extra(tmp_path):
+def test_kit_models_are_downloaded_only_on_request(tmp_path):
     def names(*flags: str) -> list[str]:
         config = download.parse(download.Download, ["--what", "models", *flags])
         return [item.folder.parts[0] for item in download.wanted(config, Path())]

@@ -1,4 +1,4 @@
-"""edit_t2m.py: the motion that a user brings, its sections, what comes out, and what is refused."""
+"""edit_t2m.py: source motions, sections, output files, and rejected input."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_sections_are_frames_or_shares(words, sections):
         (["1,2,3"], "not a section"),
     ],
 )
-def test_sections_that_are_none(words, message):
+def test_invalid_sections_are_refused(words, message):
     with pytest.raises(UserError, match=message):
         read_sections(words, 100)
 
@@ -227,7 +227,7 @@ def test_bad_sources_are_one_clear_line(run, capsys, tmp_path, case):
 
 
 def test_embedded_weights_edit_without_a_jump(tmp_path):
-    """Where sections begin and end no joint is 2 cm a frame faster than the fastest is within half a second before or after."""
+    """At the ends of a section, no joint is 2 cm per frame faster than the fastest joint within half a second of it."""
     np.save(tmp_path / "walk.npy", walk(120))
     flags = ["--source_motion", str(tmp_path / "walk.npy"), "-msec", "40,72", "--text_prompt", "a person waves with both hands"]
     main([*flags, "--output_dir", str(tmp_path), "--formats", "npy", "--gpu_id", "-1", "--time_steps", "6"])

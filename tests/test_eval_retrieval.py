@@ -170,8 +170,8 @@ def test_reranking_everything_is_the_matching_head_alone(run):
         assert torch.allclose(scores, expected, atol=1e-4)
 
 
-def test_reranking_keeps_the_best_best(run):
-    """The three most similar captions of each motion are the first three afterwards; one that many clips share counts once."""
+def test_reranking_keeps_the_most_similar_captions_first(run):
+    """The three most similar captions of each motion stay the first three; a caption shared by many clips counts once."""
     gallery = Gallery.of_split(run.model, run.clips)
     positions = torch.arange(0, 36, 2)
     texts = gallery.which[positions]
@@ -219,7 +219,7 @@ def test_long_motion_is_searched_in_pieces(run, motions, capsys):
 
 
 def test_features_joints_and_bvh_of_a_motion_are_found_alike(run, tmp_path):
-    """A BVH file and joints tell the same motion as the features do, but for rounding and its last frame."""
+    """A BVH file and joints contain the same motion as the features, except for rounding and the last frame."""
     name = run.names[8]
     kinds = ("features", "joints", "bvh")
     for folder in kinds:

@@ -1,4 +1,4 @@
-"""eval_t2m_trans_res.py and the protocol behind it: draws, repeats, intervals, and what is said of few clips."""
+"""eval_t2m_trans_res.py and its protocol: sampling, repeats, intervals, and the note about too few clips."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZES = {"nb_code": 16, "cond_dim": WIDTH, "code_dim": 8, "latent_dim": 16, "ff_
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
-    """Two motions a text for MultiModality, and a judge that tells motions apart, which a random LaMP does not."""
+    """Two motions per text for MultiModality, and an evaluator that distinguishes motions, which a random LaMP does not."""
     monkeypatch.setattr("evaluation.protocol.SAMPLES", 2)
     monkeypatch.setattr("evaluation.protocol.BATCH", 16)
     monkeypatch.setattr("evaluation.judges.LampJudge.load", lambda *_, **__: Sums())
@@ -113,7 +113,7 @@ def test_the_released_variant_takes_first_captions_in_order(root):
 
 
 def test_scores_of_motions_that_are_their_texts(root):
-    """A motion embedded where its text is: found first, at distance 0, without Fréchet distance to itself."""
+    """Each motion has the embedding of its text, so MM-Dist and FID are 0 and, if no two texts are equal, R@1 is 1."""
     passes = protocol(root)
     real = passes.real(0)
     scores = passes.scores(real, Sample(real.text, {}, []), real.text, 0)

@@ -62,7 +62,7 @@ def test_rows_come_in_the_order_of_the_input():
 
 @pytest.mark.parametrize("length", [4, 11, 16, 36, 37, 39, 40])
 def test_a_clip_alone_equals_itself_in_any_batch(length):
-    """Cut to its length, padded, beside longer and shorter clips, or with noise after its end."""
+    """The clip is cut to its length, padded, batched with longer and shorter clips, or followed by noise."""
     model, (motion, lengths) = evaluator(), clips([length, 40, 4])
     alone = model.embed_motion(motion[:1, :length], lengths[:1])
     torch.testing.assert_close(model.embed_motion(motion[:1], lengths[:1]), alone)
@@ -153,7 +153,7 @@ def test_equal_captions_alone_are_no_mismatch():
     assert evaluator().loss(pairs)[1]["mismatch"] == 0
 
 
-def test_it_learns_which_belong_together():
+def test_the_evaluator_learns_to_match_texts_and_motions():
     torch.manual_seed(0)
     model, pairs = Evaluator(replace(CONFIG, motion_hidden=32, text_hidden=32, embed_dim=32)), batch()
     pairs = {name: value.float() if value.is_floating_point() else value for name, value in pairs.items()}

@@ -25,7 +25,7 @@ def said(label, joints):
 
 
 def numbers(texts):
-    """Numbers that are said of how often something is done."""
+    """The numbers in captions that state how often something is done."""
     pattern = r"\b(once|twice)\b|\b(\w+) (?:times|squats|knee bends|jumps|hops|kicks|punches|jumping jacks|cartwheels)"
     return {NUMBERS[word] for text in texts for matches in re.findall(pattern, text) for word in matches if word in NUMBERS}
 

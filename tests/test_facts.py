@@ -139,7 +139,7 @@ def test_jumping_jacks_are_counted(times):
     ("axis", "hands", "action", "manner"),
     [(0, False, "flip", "forward"), (2, False, "flip", "sideways"), (0, True, "flip", "handspring"), (2, True, "cartwheel", "")],
 )
-def test_flips_and_cartwheels_are_told_apart(axis, hands, action, manner):
+def test_flips_and_cartwheels_are_distinguished(axis, hands, action, manner):
     for joints in (people.tumbler(axis, hands), mirrored(people.tumbler(axis, hands))):
         (event,) = prove(joints).events
         assert (event.action, event.manner) == (action, manner)
@@ -152,7 +152,7 @@ def test_a_backflip_turns_backward():
 
 
 @pytest.mark.parametrize(("backward", "way"), [(True, "backward"), (False, "forward")])
-def test_arm_circles_tell_way_and_count(backward, way):
+def test_arm_circles_have_a_direction_and_a_count(backward, way):
     assert [event.manner for event in prove(people.circler(2, backward)).of("circle the arms")] == [way] * 2
 
 

@@ -1,4 +1,4 @@
-"""Locked feet: what stands stays, what steps steps on, and the rest of the body hardly notices."""
+"""Foot locking: planted feet stay in place, steps continue, and the rest of the body hardly changes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def small_skeleton(joints: np.ndarray) -> np.ndarray:
 
 
 def person(num_joints: int = 22, kind: str = "walker", **known) -> np.ndarray:
-    """Someone synthetic, whose standing feet do not move: joints (T, J, 3) in double precision."""
+    """A synthetic person whose planted feet do not move: joints (T, J, 3) in double precision."""
     joints = KINDS[kind](**known).astype(np.float64)
     return joints if num_joints == 22 else small_skeleton(joints)
 
@@ -58,7 +58,7 @@ def slides(joints: np.ndarray, locked: np.ndarray) -> tuple[float, float]:
 
 
 def legs(skeleton: Skeleton) -> list[int]:
-    """Knees and what lies below."""
+    """Indices of the knees and of the joints below them."""
     return [joint for chain in skeleton.chains[:2] for joint in chain[2:]]
 
 
@@ -145,7 +145,7 @@ def test_a_foot_in_the_air_goes_its_own_way():
 
 
 def test_what_cannot_be_locked_slides_on_with_constant_bones():
-    """Someone who glides: the feet never leave the floor, and go with the body for metres."""
+    """A person who glides: the feet never leave the floor and move with the body for metres."""
     joints = person(kind="waver", waves=8)
     joints[..., 2] += 0.45 / FPS * np.arange(len(joints))[:, None]
     locked = lock(joints, FPS)
@@ -156,7 +156,7 @@ def test_what_cannot_be_locked_slides_on_with_constant_bones():
 
 
 def test_what_can_be_locked_is_although_another_part_cannot():
-    """A walk with sliding feet, and then someone who glides."""
+    """A walk with sliding feet, followed by gliding."""
     walk, glide = skating(person()), person(kind="waver", waves=6)
     glide[..., 2] += 0.45 / FPS * np.arange(len(glide))[:, None]
     both = np.concatenate((walk, glide - glide[0, 0] * [1, 0, 1] + walk[-1, 0] * [1, 0, 1]))

@@ -1,6 +1,6 @@
 """gen_m2t.py: motion files in; a table, JSON and subtitles out; every bad input is one clear line, exit code 2, nothing written.
 
-What the captioner says is tested where it is made (pipelines/motion2text.py). Here a stand-in takes its place, which says how
+The captions themselves are tested with pipelines/motion2text.py. Here a stand-in replaces the captioner, which says how
 far the person of each window goes: so it shows whether every caption has got to its own file and time, in any batch. It is what
 `MotionToText.load` gives in these tests; which weights that is asked for is tested as well.
 """
@@ -41,7 +41,7 @@ def saying(metres: float) -> str:
 
 
 class Measurer:
-    """Stands in for a captioner: says how far each motion goes, `count` times, and takes notes of what it was asked."""
+    """Replaces a captioner: captions each motion with its distance, `count` times, and records its calls."""
 
     stride = 4
 
@@ -141,7 +141,7 @@ def cues(path: Path) -> list[tuple[float, float, str]]:
 # Output
 
 
-def test_joints_are_told(script, motions, capsys):
+def test_joints_are_captioned(script, motions, capsys):
     folder = script.run("--motions", motions / "joints.npy")
     frames = len(walker(6))
     (window,) = written(folder)
@@ -162,7 +162,7 @@ def test_joints_are_told(script, motions, capsys):
 @pytest.mark.parametrize(
     "file, metres", [("joints.npy", 5 * 0.55), ("features.npy", 3 * 0.4), ("more/skeleton.bvh", 7 * 0.6), ("07_01.amc", None)]
 )
-def test_every_kind_of_file_is_told(script, motions, file, metres):
+def test_every_kind_of_file_is_captioned(script, motions, file, metres):
     (window,) = written(script.run("--motions", motions / file))
     if metres is None:  # one unit of 0.0254 / 0.45 m in 1/120 s, on a body of another size
         assert window["end"] == 1.0
@@ -176,7 +176,7 @@ def test_the_skeleton_of_a_capture_may_lie_elsewhere(script, motions, tmp_path, 
     assert len(written(script.run("--motions", motions / "07_01.amc", "--asf", tmp_path / "body.asf"))) == 1
 
 
-def test_a_folder_is_told_in_order_and_bad_files_are_named(script, motions, capsys):
+def test_a_folder_is_captioned_in_order_and_bad_files_are_named(script, motions, capsys):
     folder = script.run("--motions", motions / "more" / "skeleton.bvh", motions)
     files = [window["file"] for window in written(folder)]
     names = ["more/skeleton.bvh", "07_01.amc", "features.npy", "joints.npy", "more/long.npy"]
@@ -188,7 +188,7 @@ def test_a_folder_is_told_in_order_and_bad_files_are_named(script, motions, caps
 
 
 @pytest.mark.parametrize("window", [196, 100, 24])
-def test_a_long_motion_is_told_in_windows_with_times(script, motions, window):
+def test_a_long_motion_is_captioned_in_windows_with_times(script, motions, window):
     folder = script.run("--motions", motions / "more" / "long.npy", "--window", str(window))
     windows = written(folder)
     frames = len(walker(40))
@@ -252,7 +252,7 @@ def test_motions_of_the_same_name_have_subtitles_of_their_own(script, motions):
 
 
 @pytest.mark.skipif(not GOLDEN.exists(), reason="needs the project's reference data")
-def test_features_and_joints_of_a_real_motion_are_told_alike(script):
+def test_features_and_joints_of_a_real_motion_get_the_same_caption(script):
     files = [GOLDEN / "012314_new_joint_vecs.npy", GOLDEN / "012314_new_joints.npy"]
     first, second = (window["captions"][0]["text"] for window in written(script.run("--motions", *files)))
     assert float(first.split()[3]) == pytest.approx(float(second.split()[3]), abs=0.11)
@@ -275,7 +275,7 @@ def test_the_only_captioner_is_found_and_named(script, motions, checkpoints, cap
     assert named == [f"weights: {checkpoints / 'open' / 'm2t'}"] * 2 + [f"weights: {path}"]
 
 
-def test_weights_that_cannot_be_told_are_asked_for(script, motions, checkpoints, tmp_path, capsys):
+def test_ambiguous_weights_are_an_error_that_lists_them(script, motions, checkpoints, tmp_path, capsys):
     joints = ("--motions", motions / "joints.npy")
     assert "no captioner in" in refused(script, capsys, *joints, "--dataset_name", "kit")
     assert "no captioner 'nobody' in" in refused(script, capsys, *joints, "--name", "nobody")
@@ -292,7 +292,7 @@ def test_weights_that_cannot_be_told_are_asked_for(script, motions, checkpoints,
 
 
 def refused(script, capsys, *words: str | Path) -> str:
-    """What the script says when it refuses: one line, after exit code 2."""
+    """The one-line error message of the script, which must exit with code 2."""
     with pytest.raises(SystemExit) as stopped:
         script.run(*words)
     assert stopped.value.code == 2

@@ -188,7 +188,7 @@ BAD = {
 
 
 def refused(generate, capsys, words: list[str]) -> str:
-    """What the script says when it refuses: one line, after exit code 2."""
+    """The one-line error message of the script, which must exit with code 2."""
     with pytest.raises(SystemExit) as stopped:
         generate(*words)
     assert stopped.value.code == 2

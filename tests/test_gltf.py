@@ -33,7 +33,7 @@ for (const path of process.argv.slice(1))
 
 
 class Glb:
-    """A GLB file by the letter of the specification."""
+    """A GLB file, read as the specification says."""
 
     def __init__(self, path: Path) -> None:
         data = path.read_bytes()
@@ -53,7 +53,7 @@ class Glb:
         return np.ndarray((accessor["count"], width), kind, self.binary, start, (stride, kind.itemsize))
 
     def world(self, frame: int | None) -> dict[int, np.ndarray]:
-        """Where each node stands, as a matrix (4, 4), in a frame of the animation or at rest."""
+        """The world matrix (4, 4) of each node, in a frame of the animation or in the rest pose."""
         nodes = [{"translation": [0, 0, 0], "rotation": [0, 0, 0, 1]} | node for node in self.json["nodes"]]
         animation = self.json["animations"][0]
         for channel in animation["channels"] if frame is not None else []:
@@ -140,7 +140,7 @@ def test_the_skin_does_not_deform_the_rest_pose(glb):
 
 
 def test_the_skin_follows_the_motion(glb, clip):
-    """In every pose the body lies around the joints: no vertex far from all of them, and no joint outside of it."""
+    """In every pose the body surrounds the joints: no vertex is far from all joints, and no joint is outside the body."""
     for frame in (0, len(clip) // 2):
         distance = np.linalg.norm(glb.vertices(frame)[:, None] - clip[frame], axis=-1)  # (V, J)
         assert distance.min(axis=1).max() < 0.35 and distance.min(axis=0).max() < 0.16

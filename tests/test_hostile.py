@@ -1,4 +1,4 @@
-"""Hostile flags, texts and weights files: refused on one line, and nothing of theirs moves the terminal."""
+"""Hostile flags, texts and weights files end in a one-line error without terminal control characters."""
 
 from __future__ import annotations
 

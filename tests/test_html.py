@@ -26,7 +26,7 @@ NASTY = "walks </script><script>alert(1)</script> <!-- & \"quotes\" 'and' ünïc
 
 
 class Reader(HTMLParser):
-    """What a browser makes of the page: its scripts, title, and all addresses in it."""
+    """The scripts, the title and all addresses in the page."""
 
     def __init__(self, page: str):
         super().__init__()
@@ -258,7 +258,7 @@ def test_fingers_turn_and_zoom(browser, address):
 
 
 def test_the_player_runs_in_a_frame_without_an_origin(browser, tmp_path):
-    """As notebooks and the studio show it."""
+    """Notebooks and the studio show the player in such a frame."""
     (tmp_path / "outer.html").write_text(framed(motion("a person wanders", walk(20)).html(), 500), encoding="utf-8")
     page = Page(browser, (tmp_path / "outer.html").as_uri(), width=600, height=520)
     end = time.monotonic() + 20

@@ -93,7 +93,7 @@ def test_turning_the_whole_motion_turns_the_result(seed):
 
 
 def test_the_middle_between_the_hips_keeps_its_path():
-    """So narrower hips move the feet of someone who sways without turning by a constant: they do not slide."""
+    """Therefore narrower hips only shift the feet of a person who sways without turning by a constant, so the feet do not slide."""
     joints = np.tile(np.array(HUMANML3D.paths) @ REST, (20, 1, 1))
     joints[:, [1, 4, 7, 10]] += [0.05, 0.05, 0]
     joints[:, [2, 5, 8, 11]] += [-0.05, 0.05, 0]

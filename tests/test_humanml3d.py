@@ -1,4 +1,4 @@
-"""The HumanML3D builder: clips are cut, turned and mirrored as published, the folder is whole, and nothing is lost in silence."""
+"""The HumanML3D builder: clips are cut, turned and mirrored as published, the folder is complete, missing clips are reported."""
 
 import shutil
 import tarfile
@@ -58,7 +58,7 @@ def work(tmp_path) -> Path:
 
 
 def run(work: Path, *more: str, sources: tuple[str, ...] = ("--joints", "joints")) -> Path:
-    """Build in this process, from and into the folder `work`."""
+    """Build the dataset in this process, from and into the folder `work`."""
     flags = {"--index": "index.csv", "--texts": "texts", "--out": "out", "--workers": "1"}
     flags |= dict(zip(sources[::2], sources[1::2])) | dict(zip(more[::2], more[1::2]))
     paths = [word for flag, value in flags.items() for word in (flag, value if flag == "--workers" else str(work / value))]
@@ -71,7 +71,7 @@ def features_of(joints: np.ndarray) -> np.ndarray:
 
 
 def close(path: Path, joints: np.ndarray) -> None:
-    """The file holds the features of these joints. They come from batches with padding, so not to the last bit."""
+    """Assert that the file contains the features of these joints, up to rounding, because they were computed in padded batches."""
     np.testing.assert_allclose(np.load(path), features_of(joints), atol=2e-4)
 
 

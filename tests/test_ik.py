@@ -1,4 +1,4 @@
-"""Joints → posed skeleton: forward kinematics of the fit gives the joints back, however the person stands or turns."""
+"""Joints → posed skeleton: forward kinematics of the fit reproduces the joints in any orientation of the person."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_stretched_bone_is_shared_among_its_neighbours():
 
 
 def test_a_bone_that_passes_opposite_its_rest_does_not_spin():
-    """The shortest turn alone would flip by 180 degrees here, within one frame."""
+    """With the shortest rotation alone, the bone would flip by 180 degrees within one frame."""
     angle = torch.linspace(2.2, 4.0, 60, dtype=torch.float64)
     bones = torch.stack((torch.sin(angle), torch.cos(angle), torch.full_like(angle, 0.003)), dim=-1)[:, None]
     rest = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64)
@@ -141,7 +141,7 @@ def test_a_bone_that_passes_opposite_its_rest_does_not_spin():
 
 
 def test_arms_that_hang_and_swing_are_not_twisted():
-    """Away from the opposite of its rest a bone takes the shortest turn."""
+    """A bone that is not near the opposite of its rest direction takes the shortest rotation."""
     angle = 0.5 * torch.sin(torch.linspace(0, 12, 80, dtype=torch.float64))
     bones = torch.stack((torch.zeros_like(angle), -torch.cos(angle), torch.sin(angle)), dim=-1)[:, None]
     rest = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)

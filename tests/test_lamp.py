@@ -1,4 +1,4 @@
-"""LaMP: four losses that can each be left out, negatives that are none of the positives, features that padding does not change."""
+"""LaMP: four losses that can each be left out, negatives that are never positives, features that do not depend on padding."""
 
 import math
 
@@ -108,7 +108,7 @@ def test_other_samples_of_the_same_caption_are_neither_right_nor_wrong():
 
 
 def test_smoothing_is_spread_over_the_classes_that_count():
-    """Samples of the same caption, which are left out, receive no part of it."""
+    """Samples with the same caption are excluded and receive no smoothing mass."""
     model, data = make(label_smoothing=0.3).eval(), batch()
     motion = model.motion_features(data["latents"], data["lengths"])
     shared = torch.tensor([0, 1, 2, 3, 0, 0])
@@ -197,7 +197,7 @@ def test_generation_loss_counts_valid_codes_within_the_queries_only():
 
 
 def test_the_condition_is_what_generation_was_trained_on():
-    """Queries that read a text give the codes in training and the condition later: the same path."""
+    """Queries after attention to a text predict the codes in training and are the condition later; both use the same code path."""
     model, data = make().eval(), batch()
     valid = torch.arange(7) < data["text_lengths"][:, None]
     hidden = model.qformer.text(data["ids"], valid)

@@ -1,4 +1,4 @@
-"""The length predictor: classes are tokens, at least one; drawn by sample, not by batch."""
+"""The length predictor: classes are numbers of tokens (at least one); sampling does not depend on the batch."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_one_prompt_that_fits_is_what_it_is_alone():
 
 
 def watched(model, monkeypatch) -> list:
-    """What `draw` is asked for from now on: (condition, codes given, codes drawn)."""
+    """The calls of `draw` from now on: (condition, given codes, sampled codes)."""
     calls, draw = [], model.draw
 
     def watching(condition, tokens, given, **options):
@@ -167,7 +167,7 @@ def test_lengths_out_of_range(checkpoints, tmp_path, capsys, words, expected):
 
 
 def test_embedded_weights_join_without_a_jump(tmp_path):
-    """At the seam no joint is 2 cm a frame faster than the fastest is within half a second before or after."""
+    """At the seam, no joint is 2 cm per frame faster than the fastest joint within half a second before or after it."""
     (tmp_path / "story.txt").write_text("a person walks forward#60\na person waves with both hands#60\na person bows#60\n")
     words = ["--text_path", str(tmp_path / "story.txt"), "--join", "--formats", "npy", "--gpu_id", "-1", "--time_steps", "6"]
     main([*words, "--output_dir", str(tmp_path), "--ext", "exp"])

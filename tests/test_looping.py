@@ -1,4 +1,4 @@
-"""Loops: codes outside the seam stay, cycles decode alike wherever they begin, and the end leads into the start."""
+"""Loops: codes outside the seam stay, a cycle decodes the same from any start, and the end leads to the start."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ pytest.importorskip("spacy")
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
-    """A rough baseline: what it is matters to no test."""
+    """Replace the BERTScore baseline by a rough one; no test depends on its value."""
     monkeypatch.setattr("evaluation.captions.PAIRS", 20)
 
 
@@ -111,7 +111,7 @@ def test_results_lie_under_out_dir_and_under_their_own_name(root, tmp_path):
     }  # fmt: skip
 
 
-def test_one_s_own_words_score_full_marks(root):
+def test_captions_equal_to_a_reference_have_the_maximum_score(root):
     spec = get_spec("synthetic", root / "data")
     clips = CaptionedClips(spec, "test", MotionStore(spec))
     seen = SplitEvaluation(clips, NoJudge()).real(0)
@@ -137,7 +137,7 @@ def test_lamp_bertscore_is_full_for_the_texts_themselves_and_less_for_others(roo
     assert score([], texts) == {}
 
 
-def test_text_to_motion_is_scored_by_what_is_told_of_it(root, capsys):
+def test_text_to_motion_is_scored_by_captions_of_its_motions(root, capsys):
     command = f"--name masked --dataset_name synthetic --data_root {root / 'data'} --checkpoints_dir {root} --evaluator lamp "
     command += "--time_steps 1 --repeat_times 1 --num_batch 1 --mm_batches 0 --gpu_id -1 --lamp_bertscore"
     eval_t2m_trans_res.main(command.split())

@@ -69,7 +69,7 @@ def test_fid_is_symmetric_finite_and_not_negative(samples, other, dim, seed):
 
 
 def test_fid_of_known_gaussians():
-    """Of Gaussians with diagonal covariances it is |m₁ − m₂|² + Σ (σ₁ − σ₂)²; in one dimension too."""
+    """The FID of Gaussians with diagonal covariances is |m₁ − m₂|² + Σ (σ₁ − σ₂)²; in one dimension too."""
     mean1, mean2 = torch.tensor([1.0, 0, 2]).double(), torch.tensor([0.0, 0, 4]).double()
     std1, std2 = torch.tensor([1.0, 2, 3]).double(), torch.tensor([3.0, 2, 0]).double()
     distance = frechet_distance(mean1, std1.square().diag(), mean2, std2.square().diag())

@@ -35,7 +35,7 @@ def still(frames: int = 60) -> np.ndarray:
 
 
 def jumping(height: float, frames: int = 60) -> np.ndarray:
-    """A crouch by bending nothing: the body sinks with its feet under it, flies, and lands."""
+    """A jump without bent joints: the body sinks onto its feet, flies and lands."""
     joints, clock = still(frames), np.arange(frames)
     flight = np.clip(1 - ((clock - 30) / 6) ** 2, 0, None) * height
     dip = 0.25 * np.exp(-(((clock - 18) / 4) ** 2))
@@ -76,7 +76,7 @@ def names(joints: np.ndarray) -> set[str]:
     return {name for name in JUDGES if shows(name, Body(joints))}
 
 
-def test_who_stands_still_does_nothing_else():
+def test_a_standing_person_passes_no_other_judge():
     assert names(still()) == {"stand"}
     assert {prompt.action for prompt in PROMPTS if obeys(prompt, still())} == {"idle"}
 

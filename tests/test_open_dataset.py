@@ -1,4 +1,4 @@
-"""The builder of `open`: every clip in its place, mirrors beside takes, nothing unseen in training, nothing lost in silence."""
+"""The builder of `open`: splits, mirrored clips, unseen combinations that are not in training, a report of omissions."""
 
 import hashlib
 import io
@@ -140,7 +140,7 @@ def test_motions_stand_on_the_floor_at_the_origin_and_face_ahead(dataset):
 
 
 def test_a_walk_of_known_speed(dataset):
-    """The captures go ahead at 1 m/s on legs of 80 cm; the dataset's legs are 81.6 cm."""
+    """The captures move at 1 m/s with legs of 80 cm; the legs of the dataset are 81.6 cm."""
     joints = np.load(dataset / "new_joints" / "B1_walk_normal_010.npy")
     speed = np.linalg.norm((joints[-1, 0] - joints[0, 0])[[0, 2]]) / (len(joints) - 1) * 20
     assert speed == pytest.approx(0.8158 / 0.80, rel=0.05)

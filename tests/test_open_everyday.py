@@ -24,7 +24,7 @@ WINDOW, SAME = 10, 0.004  # frames; metres a joint is off at most, in the mean o
 
 
 def walk(frames: int, seed: int) -> np.ndarray:
-    """Somebody who walks in a way of their own."""
+    """Joints of a walk whose stride, turn and direction depend on `seed`."""
     rng = np.random.default_rng(seed)
     joints = walker(60, stride=rng.uniform(0.3, 0.7), turn=rng.uniform(-300, 300), direction=rng.uniform(-40, 40))
     start = rng.integers(len(joints) - frames)
@@ -79,7 +79,7 @@ def names(dataset: Path, split: str) -> list[str]:
 
 
 def windows(dataset: Path, clips: list[str]) -> tuple[torch.Tensor, list[str]]:
-    """Stretches of moving people (N, WINDOW * 66), seen from where they start, with the clip of each."""
+    """Stretches of moving people (N, WINDOW * 66), relative to their start, with the clip of each."""
     result, owners = [], []
     for clip in clips:
         joints = torch.from_numpy(np.load(dataset / "new_joints" / f"{clip}.npy"))
@@ -107,7 +107,7 @@ def test_no_motion_is_in_train_and_elsewhere(dataset):
 
 
 def test_a_copy_would_be_found(dataset):
-    """The comparison itself: a copy scaled, turned and moved elsewhere, and a crop."""
+    """Tests the comparison itself on a copy that is scaled, turned and moved, and on a crop."""
     assert ("cmu_88_01", "mass_backflip") in copies(dataset, ["cmu_88_01"], ["mass_backflip"])
     assert ("cmu_14_14_crop", "000104") in copies(dataset, ["cmu_14_14_crop"], ["000104"])
 

@@ -1,4 +1,4 @@
-"""Splits of everyday takes: by capture, never against HumanML3D, every action in the test."""
+"""Splits of everyday takes: assigned by capture, consistent with HumanML3D, with every action in the test split."""
 
 import csv
 import hashlib

@@ -185,7 +185,7 @@ def test_files_may_be_named_after_their_prompt(tmp_path):
 
 
 def test_a_loop_is_locked_as_the_cycle_that_it_is(tmp_path):
-    """The middle one of three cycles, moved to where the first one stands."""
+    """The expected result is the middle one of three locked cycles, moved to the position of the first."""
     turn = np.array([[0.6, 0, 0.8], [0, 1, 0], [-0.8, 0, 0.6]])
     source = walk(20)
     np.testing.assert_allclose(moved_onto(source @ turn.T + [1, 0, 2], source @ turn.T + [1, 0, 2], source), source, atol=1e-5)

@@ -1,4 +1,4 @@
-"""A dataset of one's own motions: any format, any rate, captions as written, splits, warnings, errors."""
+"""A dataset of a user's own motions: any format, any rate, captions as written, splits, warnings, errors."""
 
 import csv
 import re

@@ -15,14 +15,14 @@ STRIDE = 4
 
 
 def latent(motion, lengths):
-    """Of each token the frame it begins at, its clip, and 0.5: (B, L, 3)."""
+    """Latents (B, L, 3) that contain the token's first frame, its clip, and 0.5."""
     tokens = motion[:, : motion.shape[1] // STRIDE * STRIDE : STRIDE, :3].clone()
     tokens[..., 2] = 0.5
     return tokens
 
 
 def code(motion, lengths):
-    """Of each token its clip and its frame, as two layers of codes (B, L, 2)."""
+    """Codes (B, L, 2) whose two layers are the token's clip and its frame."""
     return latent(motion, lengths)[..., [1, 0]].long()
 
 

@@ -1,4 +1,4 @@
-"""The fixtures of the released code, where they are at hand; and that a wrong answer would be seen."""
+"""The fixtures of the released code, if they are available, and a check that a wrong output would be detected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_every_output_equals_the_released_codes(folder):
 
 
 @needs_fixtures
-def test_an_input_that_is_gone_fails_the_outputs_that_need_it(tmp_path):
+def test_a_missing_input_fails_the_outputs_that_need_it(tmp_path):
     source = FIXTURES / "lamp_vqvae_t2m_down2"
     with np.load(source / "io.npz") as file:
         np.savez(tmp_path / "io.npz", **{name: value for name, value in file.items() if name != "in_motion_odd"})

@@ -94,7 +94,7 @@ def test_jerk_is_the_third_derivative():
 
 
 def test_slide_depends_on_neither_frame_rate_nor_skeleton():
-    """And what lies outside the given contacts does not count."""
+    """Sliding outside the given contacts does not count."""
     for skeleton in SKELETONS.values():
         for fps in (10, 20, 40):
             frames = 2 * fps

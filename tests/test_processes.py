@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Recorded(Distributed):
-    """One of `world` processes; what the others give at each turn is in `others`, by rank."""
+    """One of `world` processes; `others` contains the other processes' values at each turn, by rank."""
 
     def gather(self, value):
         turn = len(self.given)

@@ -1,4 +1,4 @@
-"""Codebooks follow their latents; residual layers each say more; gradients pass straight through."""
+"""Codebooks follow their latents, each residual layer reduces the error, and gradients pass straight through."""
 
 from __future__ import annotations
 

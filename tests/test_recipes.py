@@ -27,7 +27,7 @@ def command(recipe: Path) -> list[str]:
 
 
 def config_of(recipe: Path):
-    """What the recipe's own script makes of its command."""
+    """The config that the recipe's script parses from its command."""
     script, *arguments = command(recipe)
     module = importlib.import_module(script.removesuffix(".py"))
     config_class = re.search(r"parse\((\w+), argv\)", (ROOT / script).read_text(encoding="utf-8"))[1]

@@ -1,4 +1,4 @@
-"""Releases as unpacked: which models go together, and that scripts run on them as on ours."""
+"""Unpacked releases: which models belong together, and that the scripts run on them as on our own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Letters:
 
 @pytest.fixture
 def clip(monkeypatch):
-    """CLIP's weights are not here; whoever asks for them gets letters."""
+    """CLIP's weights are not available here; `Letters` replaces them."""
     usual = text2motion.load_conditioner
     monkeypatch.setattr(
         text2motion, "load_conditioner", lambda kind, *args, **more: Letters() if kind == "clip" else usual(kind, *args, **more)
@@ -91,7 +91,7 @@ def test_tokeniser_of_another_stride_is_passed_over_and_refused_by_name(tmp_path
         TextToMotion.load(tmp_path, "t2m", "lamp_t2m")
 
 
-def test_what_is_missing_is_said_with_its_place(tmp_path, monkeypatch):
+def test_missing_files_are_named_with_their_folder(tmp_path, monkeypatch):
     write_momask(write_lamp_t2m(tmp_path, []))
     with pytest.raises(UserError, match=r"ViT-B-32\.pt.* to .*clip"):
         TextToMotion.load(tmp_path, "t2m", MASKED)
@@ -109,7 +109,7 @@ def test_what_is_missing_is_said_with_its_place(tmp_path, monkeypatch):
         TextToMotion.load(tmp_path, "t2m", MASKED)
 
 
-def test_inspection_tells_what_is_in_a_file(tmp_path, capsys):
+def test_inspection_prints_what_is_in_a_file(tmp_path, capsys):
     write_momask(tmp_path)
     upstream.main([str(tmp_path / "t2m" / MASKED / "model" / "latest.tar"), "--n_heads", "2"])
     output = capsys.readouterr().out

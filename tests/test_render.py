@@ -253,7 +253,7 @@ def test_a_contact_sheet_shows_where_the_pose_changes():
     assert key_moments(joints[:1], 8) == [0] * 8
 
 
-def test_front_and_back_can_be_told():
+def test_front_and_back_can_be_distinguished():
     """The face is seen from the front and not from behind."""
     front, seen = standing(2), []
     for joints in (front, front * [-1, 1, -1]):

@@ -30,7 +30,7 @@ from utils.errors import UserError
 
 
 def slow_ranks(scores: list[float], right: list[bool]) -> list[int]:
-    """The place, from 1, of the first right candidate in every order of candidates that sorts the scores."""
+    """The position, from 1, of the first right candidate in every order of the candidates that sorts the scores."""
     orders = [order for order in permutations(range(len(scores))) if all(scores[a] >= scores[b] for a, b in pairwise(order))]
     return [next(position for position, candidate in enumerate(order, start=1) if right[candidate]) for order in orders]
 
@@ -110,7 +110,7 @@ def test_nan_scores_are_refused_not_won():
 
 @pytest.mark.parametrize("captions", [list("aabbbcd"), list("abcdefg"), ["a"] * 7])
 def test_ceiling_is_what_a_perfect_model_of_captions_reaches_both_ways(captions):
-    """Its scores know which captions a motion could have and nothing more, so it orders equal motions arbitrarily but always so."""
+    """A perfect model knows only which captions a motion could have, so it orders equal motions arbitrarily but consistently."""
     same = torch.tensor([[one == other for other in captions] for one in captions])
     to_text = same.float()
     to_motion = to_text - torch.linspace(0, 0.1, len(captions))  # for equal texts the same order of motions

@@ -1,4 +1,4 @@
-"""Short clips joined: long enough, smooth, counted, of one person and one label, none lost."""
+"""Joined short clips: long enough, smooth, with counts in captions, of one person and one label, none missing."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Prompts of several steps: how they are divided, and that each step is generated in its own stretch."""
+"""Prompts of several steps: how they are divided, and that each step is generated in its own section."""
 
 from __future__ import annotations
 

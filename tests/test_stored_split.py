@@ -85,7 +85,7 @@ def test_its_passes_are_those_of_the_dataset_but_for_crops(root):
     assert len(StoredEvaluation(split, judge, batches=1).real(0).names) == 32
 
 
-def test_a_stranger_evaluates_without_the_dataset(root, tmp_path, capsys):
+def test_a_stored_split_replaces_the_dataset(root, tmp_path, capsys):
     command = f"--dataset_name synthetic --data_root {tmp_path / 'nothing'} --checkpoints_dir {root} --mm_batches 0"
     eval_t2m_trans_res.main([*command.split(), "--repeat_times", "1", "--time_steps", "1", "--gpu_id", "-1"])
     result = json.loads((root / "synthetic" / "masked" / "eval" / "text2motion.json").read_text())["results"]["net_best"]

@@ -128,7 +128,7 @@ needs_browser = pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium or Ch
 
 
 def press(page: Page, words: str) -> None:
-    """Press the button or tab that says this; Gradio keeps a second copy of tabs, to measure them."""
+    """Press the button or tab with this text; Gradio keeps a second, hidden copy of each tab."""
     same = f"[...document.querySelectorAll('button')].filter(one => one.textContent.trim() === {json.dumps(words)})"
     button = f"{same}.sort((a, b) => (b.role === 'tab') - (a.role === 'tab'))[0]"
     page.wait(f"{button} != null && !{button}.disabled")
@@ -136,7 +136,7 @@ def press(page: Page, words: str) -> None:
 
 
 def chosen(page: Page, title: str) -> None:
-    """Wait until a motion whose title begins so is the selected one."""
+    """Wait until the selected motion's title starts with `title`."""
     page.wait(f"[...document.querySelectorAll('input')].some(one => one.value.startsWith({json.dumps(title)}))")
 
 
@@ -149,7 +149,7 @@ def section(page: Page) -> list[int]:
 
 
 def nothing_else_was_asked(browser: Browser, page: Page) -> None:
-    """No request to another host, no error of a script, and nothing loaded by the viewer's frame."""
+    """Assert that there was no request to another host, no script error, and no request by the viewer's frame."""
     assert browser.requests and [url for url in browser.requests if not url.startswith(OWN)] == []
     assert [one for one in browser.errors if one.get("entry", {}).get("level", "error") == "error"] == []
     assert page.frame().evaluate("performance.getEntriesByType('resource').length") == 0

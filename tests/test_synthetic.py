@@ -1,4 +1,4 @@
-"""Procedural people: right bones, planted feet, and the motion that was ordered; and a dataset folder made of them."""
+"""Procedural people: right bones, planted feet, and the requested motion; and a dataset folder made of them."""
 
 import numpy as np
 import pytest

@@ -106,7 +106,7 @@ def test_parts_that_do_not_fit_are_refused(kind, change, message):
 
 
 def save_all(root, cond_dim: int = 8, condition: dict | None = None, residual: dict | None = None) -> None:
-    """All parts as checkpoint folders of dataset `open`; `condition` is in all models' metadata, `residual` in that one's."""
+    """Save all parts as checkpoint folders of `open`; `condition` is added to all metadata, `residual` to the residual model's."""
     origin = {"vq_name": "tokeniser", "text_encoder": "sentence", "bert": ""} | (condition or {})
     for kind, model in parts(cond_dim=cond_dim).items():
         folder = CheckpointFolder(root, "open", kind)
@@ -197,7 +197,7 @@ def test_takes_the_lamp_that_the_models_were_trained_with(tmp_path, no_query):
     assert features.shape == (2, int(lengths.max()), 263)
 
 
-def test_a_lamp_that_is_gone_or_of_another_width_is_named(tmp_path):
+def test_a_missing_lamp_or_one_of_another_width_is_named(tmp_path):
     save_all(tmp_path, 8, LAMP)
     with pytest.raises(UserError, match="first"):
         TextToMotion.load(tmp_path, "open", "masked")

@@ -138,8 +138,8 @@ def test_a_run_can_start_from_another_with_its_words_and_statistics(root, capsys
     assert "--init first: embed_dim is 8 there and 4 in this run" in capsys.readouterr().err
 
 
-def test_a_ceiling_is_what_equal_captions_leave():
-    """Two of four captions are equal: a text that shares its own finds it first half the time."""
+def test_the_upper_bound_accounts_for_equal_captions():
+    """Two of four captions are equal: a text whose caption occurs twice ranks its own motion first half of the time."""
 
     class Pairs:
         size, steps_per_epoch = 4, 1

@@ -71,7 +71,7 @@ def test_every_loss_is_finite_and_falls(trained):
         assert values[-8:].mean() < values[:8].mean(), loss
 
 
-def test_validation_tells_losses_recall_and_captions(trained):
+def test_validation_logs_losses_recall_and_captions(trained):
     events = curves(trained)
     scalars = {name.removeprefix("validation/"): events.Scalars(name)[-1].value for name in events.Tags()["scalars"]}
     assert {*LOSSES, "loss", "r1"} <= scalars.keys()
@@ -114,7 +114,7 @@ def test_each_loss_trains_alone(root, loss):
     assert logged & {*LOSSES} == {loss}
 
 
-def test_a_run_begins_with_anothers_weights(root, trained):
+def test_init_starts_from_the_weights_of_another_run(root, trained):
     folder = run(root, "begun", "--init", "all", "--max_iters", "1", "--lr", "1e-9", "--losses", "contrastive", "--match_rows", "4")
     weights, _ = load_weights(folder.weights("latest"))
     for name, value in load_model(trained.root)[0].state_dict().items():

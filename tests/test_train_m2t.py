@@ -1,4 +1,4 @@
-"""Captioning as a user trains it: the commands of LaMP's release, resume, plain words first; and the pipeline that then writes."""
+"""Training of the captioner: the commands of LaMP's release, resuming, pretraining on text alone, and captions by the result."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_loss_falls_and_lamp_stays_out_of_the_file(trained):
     assert not [name for name in state if name.startswith("lamp.")]
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(root, trained):
+def test_a_resumed_run_equals_an_uninterrupted_one(root, trained):
     run(root, "halves", "--max_iters", "5")
     run(root, "halves", "--is_continue", "--max_iters", str(STEPS))
     halves = load_resume(CheckpointFolder(root / "checkpoints", "synthetic", "halves").resume)
@@ -167,7 +167,7 @@ def test_sizes_that_are_not_the_captioner_s_are_named(root, trained):
 
 
 def fails(capsys, root: Path, *flags: str) -> str:
-    """The one line of a run that must fail, which must leave no folder."""
+    """The error message of a run that must fail without leaving a folder."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         run(root, "bad", *flags)

@@ -213,7 +213,7 @@ def test_fid_of_generated_motion_picks_weights_during_training(root, monkeypatch
 
 
 def test_scores_in_training_are_those_of_the_weights_alone(root):
-    """The same again for the same weights, whatever was drawn in between; others for other weights."""
+    """The scores are equal for equal weights, even if random numbers were drawn in between, and differ for other weights."""
     spec = get_spec("synthetic", root / "data")
     tokeniser, normaliser = load_model(root / "checkpoints/synthetic/vq")[0], Normaliser.from_dataset(spec)
     generator = Generator(tokeniser, normaliser, FirstFrames(), SamplingSettings(time_steps=2))
@@ -266,14 +266,14 @@ def test_missing_or_unknown_flags_end_with_code_2(arguments):
 
 @pytest.fixture
 def fresh(root, tmp_path) -> Path:
-    """As `root`, with no run but the tokeniser."""
+    """Like `root`, but the tokeniser is the only run."""
     (tmp_path / "data").symlink_to(root / "data")
     shutil.copytree(root / "checkpoints" / "synthetic" / "vq", tmp_path / "checkpoints" / "synthetic" / "vq")
     return tmp_path
 
 
 def refusal(capsys, *arguments, **settings) -> str:
-    """What `run` says when it ends with exit code 2."""
+    """The error message of `run`, which must exit with code 2."""
     with pytest.raises(SystemExit) as end:
         run(*arguments, **settings)
     assert end.value.code == 2
@@ -310,7 +310,7 @@ def test_lamp_flags_need_lamp_and_clip_needs_its_weights(fresh, capsys, monkeypa
 
 
 @pytest.mark.parametrize(("stage", "reads"), [("residual", "cond_emb."), ("length", "linears.0.")])
-def test_a_run_begins_with_anothers_weights(fresh, stage, reads):
+def test_init_starts_from_the_weights_of_another_run(fresh, stage, reads):
     def weights(*flags: str, name: str) -> dict[str, torch.Tensor]:
         return load_weights(find_weights(run(fresh, stage, *flags, name=name).root))[0]
 
@@ -325,7 +325,7 @@ def test_a_run_begins_with_anothers_weights(fresh, stage, reads):
         torch.testing.assert_close(value, (new if name.startswith(reads) else first)[name], rtol=0, atol=1e-6)
 
 
-def test_a_run_of_other_sizes_is_no_beginning(root, capsys):
+def test_init_from_a_run_of_other_sizes_is_refused(root, capsys):
     run(root, "masked", name="small")
     flags = ("--init", "small")
     message = "--init small: latent_dim is 16 there and 32 in this run"

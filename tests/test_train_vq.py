@@ -40,7 +40,7 @@ def run(tmp_path_factory) -> SimpleNamespace:
 
 
 def refusal(main, argv: list[str], capsys) -> str:
-    """The one line with which a script turns bad input down."""
+    """The one-line error message of a script for bad input."""
     with pytest.raises(SystemExit) as end:
         main(argv)
     assert end.value.code == 2

@@ -65,7 +65,7 @@ class Model(nn.Module):
 
 
 class Batches:
-    """Five batches an epoch. Rank r of `world` gets every world-th row."""
+    """Five batches per epoch. Rank r of `world` gets every world-th row."""
 
     steps_per_epoch = 5
 
@@ -91,7 +91,7 @@ def score(model: Model) -> dict[str, float]:
 
 
 def events(run: Trainer) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard holds of a run: by tag, (step, value)."""
+    """The scalars of a run in TensorBoard: tag → step → value."""
     result: dict[str, dict[int, float]] = {}
     # One file at a time: TensorBoard orders files by name, which tells seconds only, and these follow each other faster.
     for path in sorted((run.folder.root / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime_ns):
@@ -102,7 +102,7 @@ def events(run: Trainer) -> dict[str, list[tuple[int, float]]]:
 
 
 def same(a, b) -> bool:
-    """Bit for bit, through dicts and lists."""
+    """Whether two nested dicts and lists are equal bit for bit."""
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
@@ -441,7 +441,7 @@ def test_two_processes_equal_one(tmp_path):
 
 
 def test_another_number_of_processes_goes_on_to_the_same_weights(tmp_path):
-    """A run of one process, whose file says that two began it with the same samples a step: without noise it ends the same."""
+    """A run whose resume file says that two processes began it, with the same number of samples per step, has the same result."""
     whole, parts = (trainer(tmp_path / name, model=Model(noise=0)) for name in ("whole", "parts"))
     parts.config = replace(CONFIG, max_iters=7)
     parts.total_steps = 7
@@ -457,7 +457,7 @@ def test_another_number_of_processes_goes_on_to_the_same_weights(tmp_path):
 
 
 def test_processes_agree_one_step_late(tmp_path):
-    """Two processes in one group: what one gives at a step, both hear at the next one."""
+    """Two processes in one group: a value that one gives at a step reaches both at the next step."""
     init = f"file://{tmp_path}/group"
     code = f"""
 import sys, torch.distributed as dist

@@ -1,4 +1,4 @@
-"""Models that promise data-parallel training to use all their parameters do so in every step."""
+"""Models that declare that every step uses all parameters (for data-parallel training) do so."""
 
 from __future__ import annotations
 

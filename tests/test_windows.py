@@ -102,7 +102,7 @@ def test_files_come_as_they_are_named_and_each_once(folder):
         named_files([str(folder / "b.npy"), "none.npy"])
 
 
-def test_what_holds_no_motion_is_named(tmp_path, capsys):
+def test_files_without_motion_are_named(tmp_path, capsys):
     joints = walker(4)
     for name, array in (("good", joints), ("short", joints[:5]), ("nan", joints * np.nan), ("kit", joints[:, :21])):
         np.save(tmp_path / f"{name}.npy", array)

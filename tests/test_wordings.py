@@ -38,7 +38,7 @@ def usual_and_further(name, content, style, joints, label):
     return usual, both[len(usual) :]
 
 
-def test_the_usual_captions_stay_the_same_to_the_byte():
+def test_the_usual_captions_are_byte_identical():
     texts = [text for number in range(3) for clip in CLIPS for text in captions(f"clip {number}", *clip[:3], label=clip[3])]
     texts += [text for clip in CLIPS for text in clauses("clip", *clip[:3], label=clip[3])]
     assert hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16] == USUAL
@@ -78,7 +78,7 @@ VERBS = {
     ],
 )  # fmt: skip
 def test_sides_are_those_of_the_joints_also_in_the_mirror(content, label, make):
-    """A left-hand clip never says right; its mirror image, which has joints and captions of its own, never left."""
+    """Captions of a left-hand clip never say right; those of its mirror image never say left."""
     for side, other in (("left", "right"), ("right", "left")):
         joints, name = make(side), content if side == "left" else swap_sides(content)
         texts = [text for number in range(8) for text in usual_and_further(f"clip {number}", name, "normal", joints, label)[1]]
@@ -87,7 +87,7 @@ def test_sides_are_those_of_the_joints_also_in_the_mirror(content, label, make):
             assert not any(re.search(rf"\b{other}\b", text) for text in texts)
 
 
-def test_styles_are_said_in_about_half():
+def test_about_half_of_the_captions_name_the_style():
     words = "old|elderly|aged|age|senior|feebly|weakly|grandparent"
     texts = [text for number in range(8) for text in usual_and_further(f"B2_walk_old_{number}", "walk", "old", walker(5), "")[1]]
     assert 0.4 <= sum(bool(re.search(rf"\b({words})\b", text)) for text in texts) / len(texts) <= 0.6
@@ -121,7 +121,7 @@ def test_every_wording_becomes_a_request_and_a_participle():
             assert not re.match(r"[a-z]*[^s]s\b", imperative(phrase, wordings.VERBS)), phrase
 
 
-def test_compositions_are_told_in_more_ways():
+def test_compositions_have_more_captions():
     import random
 
     below, above = ["walks forward"], ["waves with their left hand", "says hi with their left hand"]

@@ -19,12 +19,12 @@ VOCABULARY = ["unk", "sos", "eos", "walk", "left", "chair", "slowly", "arm", "ta
 
 
 def vocabulary() -> Words:
-    """Words whose vectors hold their places."""
+    """Words whose vectors contain their indices."""
     return Words(VOCABULARY, torch.arange(len(VOCABULARY), dtype=torch.float)[:, None].expand(-1, 6).contiguous())
 
 
 def write_glove(folder: Path, **changed) -> None:
-    """GloVe's three files; the vectors stand in another order than the words, as the index tells."""
+    """GloVe's three files; the order of the vectors differs from that of the words, as the index says."""
     size = len(VOCABULARY)
     files = {"words": VOCABULARY, "idx": {word: size - 1 - index for index, word in enumerate(VOCABULARY)}, **changed}
     np.save(folder / "our_vab_data.npy", np.arange(size)[::-1, None] * np.ones(6))  # float64, as released

@@ -45,7 +45,7 @@ class LetterCounts:
 
 
 class Sums:
-    """A judge to whom a motion is a few sums over its frames, and a text a few counts of letters."""
+    """An evaluator that embeds a motion as a few sums over its frames and a text as a few counts of letters."""
 
     name, released = "lamp", False
 
@@ -98,10 +98,10 @@ def write_checkpoints(root: Path) -> Path:
 
 
 def walk(frames: int = 60) -> np.ndarray:
-    """Joints (T, 22, 3) of a walker, in mid-course at the end."""
+    """Joints (T, 22, 3) of a person who is still walking in the last frame."""
     return walker(frames // 10 + 2, turn=40)[:frames]
 
 
 def walking(frames: int = 60) -> torch.Tensor:
-    """Features (T, 263) of the same."""
+    """Features (T, 263) of the same walk."""
     return joints_to_features(torch.from_numpy(walk(frames + 1))[None], HUMANML3D)[0][0]
