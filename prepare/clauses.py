@@ -183,7 +183,7 @@ def bow(voice: Voice, facts: Facts, rich: bool) -> str:
 
 def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
     """The clause of punches or kicks, which names the hand or leg. Describes a fighting stance if no punch or kick is detected."""
-    counts = facts.punches if kind == "punch" else facts.kicks
+    counts = facts.pair(kind)
     if not any(counts):
         return voice.pick(phrases.STANCES)
     part = voice.rng.choice(("hand", "fist") if kind == "punch" else ("leg", "leg", "foot"))
