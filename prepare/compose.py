@@ -20,7 +20,8 @@ from prepare import splice
 from prepare.clip_files import Process
 from prepare.compose_captions import alone, repeated, sequence, together
 from prepare.facts import CHEST, Facts, prove
-from prepare.pieces import CONTEXT, COURSES, GAITS, Clip, Piece, Pieces
+from prepare.pieces import CONTEXT, COURSES, GAITS, Piece, Pieces
+from prepare.takes import Clip
 from utils.errors import UserError
 
 SHORTEST, LONGEST = 24, 196  # rows of features in a composition; it has one frame more
