@@ -32,14 +32,9 @@ UNCUT = "humanact12"  # dataset whose arrays are complete clips, which are neith
 # Seconds to cut from the start of captures that begin with a standing pose. Frame numbers in index.csv start after the cut.
 LEAD_SECONDS = {"Eyes_Japan_Dataset": 3.0, "MPI_HDM05": 3.0, "TotalCapture": 1.0, "MPI_Limits": 1.0, "Transitions_mocap": 0.5}
 RENAMED = {  # folder names in index.csv → folder names in later releases of AMASS
-    "BioMotionLab_NTroje": "BMLrub",
-    "DFaust_67": "DFaust",
-    "MPI_HDM05": "HDM05",
-    "MPI_Limits": "PosePrior",
-    "MPI_mosh": "MoSh",
-    "SSM_synced": "SSM",
-    "Transitions_mocap": "Transitions",
-}
+    "BioMotionLab_NTroje": "BMLrub", "DFaust_67": "DFaust", "MPI_HDM05": "HDM05", "MPI_Limits": "PosePrior", "MPI_mosh": "MoSh",
+    "SSM_synced": "SSM", "Transitions_mocap": "Transitions",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ FEWEST = 3  # minimum number of files without a given split for holding out any 
 
 
 def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
-    """Read all files of the table. Takes of unreadable files have a `problem`. Raises `UserError` if no file can be read."""
+    """Read all files that the table lists. Takes of unreadable files have a `problem`. Raises `UserError` if no file is usable."""
     if not folder.is_dir():
         raise UserError(f"--motions {folder}: no such folder")
     takes = list(tqdm(process(read_joint_file, captioned_files(folder, table)), "motions", unit=" files"))
