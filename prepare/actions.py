@@ -81,6 +81,11 @@ PARTS: tuple[tuple[str, str], ...] = (  # actions in order of priority: the firs
 ACTIONS = tuple(dict.fromkeys([action for action, _ in (*PARTS, *WHOLE)] + [a for actions in CONTENTS.values() for a in actions]))
 
 
+def lower_words(label: str) -> str:
+    """The label in lower case, with CamelCase split into words: "SadWalk" → "sad walk"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
+
+
 def actions_in(label: str, source: str = "") -> tuple[str, ...]:
     """Return the actions that a label or caption names, the main action first; empty if no action is named.
 
@@ -90,6 +95,6 @@ def actions_in(label: str, source: str = "") -> tuple[str, ...]:
     """
     if source.startswith("bandai"):
         return CONTENTS.get(label, ())
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()  # splits "SadWalk" into two words
+    words = lower_words(label)
     whole = [action for action, pattern in WHOLE if re.search(pattern, words)]
     return tuple(whole[:1] or (action for action, pattern in PARTS if re.search(pattern, words)))

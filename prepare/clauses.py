@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from prepare import phrases, wordings
+from prepare.actions import HANDS
 from prepare.facts import AT_HEAD, CHEST, WAIST, Facts, Hand, Turn
 from prepare.grammar import progressive
 
@@ -214,7 +215,6 @@ def slash(voice: Voice, facts: Facts, rich: bool) -> str:
 
 
 WALKS = ("walk", "walk-back", "walk-left", "walk-right", "walk-turn-left", "walk-turn-right")
-HANDS = ("left-hand", "right-hand", "both-hands")
 ACTIONS = {  # content → function that writes its clause; sides are measured, so the sides in the content are ignored
     **dict.fromkeys(WALKS, partial(locomotion, gait="walk")),
     **{gait: partial(locomotion, gait=gait) for gait in ("run", "dash")},

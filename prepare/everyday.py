@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from prepare import activities, phrases, verbs
-from prepare.actions import actions_in
+from prepare.actions import actions_in, lower_words
 from prepare.clauses import Voice, locomotion
 from prepare.everyday_parts import BODY_WRITERS, MAX_PARTS, Part, Phrases, Tables, Writer, beds, seats
 from prepare.facts import FPS, Facts
@@ -145,7 +145,7 @@ def parts_of(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     the label names no usable action either, the parts come from `unlabelled`.
     """
     actions = actions_in(label)
-    label = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
+    label = lower_words(label)
     implied = {other for action in actions for other in WITHIN.get(action, ())}
     writers = dict.fromkeys(WRITERS[action] for action in actions if action not in implied and action in WRITERS)
     parts = [part for write in writers for part in write(voice, facts, label, rich)]

@@ -171,7 +171,7 @@ def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about hops on one or both legs. Jumps count as hops here, because hops can be as high as jumps."""
+    """The parts of a caption about hops on one or both legs. Detected jumps count as hops, because hops can be as high as jumps."""
     events = tuple(event for event in facts.events if event.action in ("hop", "jump"))
     on_one_leg = tuple(event for event in events if event.action == "hop" and event.side in ("left", "right"))
     parts = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from prepare.actions import lower_words
+
 COUNT = re.compile(r"(\d+)(reps?|hops?|steps?)?$", re.IGNORECASE)
 START = re.compile(r"([LR])(elbow)?start$", re.IGNORECASE)
 SIDES = {"L": "left", "R": "right"}
@@ -65,4 +67,4 @@ def in_words(stem: str) -> str:
             side = next((SIDES[group] for group in groups if group in SIDES), "")
             return words.format(side=side, word=next((group.lower() for group in groups if len(group) > 1), ""))
     words = re.sub(r"([LR])(?=[A-Z]|$)", lambda side: f" {SIDES[side[0]]} ", stem)
-    return " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words).lower().split())
+    return " ".join(lower_words(words).split())

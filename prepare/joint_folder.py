@@ -130,12 +130,13 @@ def listed_files(folder: Path, segments: dict[str, list[Segment]]) -> Iterator[J
         capture = clip.removesuffix(CROP) if source == "cmu" else ""
         origin = COPIES.get(f"{source}/{clip}", f"cmu_{capture}" if capture else "")
         cmu = origin.removeprefix("cmu_") if origin.startswith("cmu_") else ""
-        merged = {segment.name: segment for segment in segments.get(cmu, [])}
-        merged = list((merged | {segment.name: merged.get(segment.name, segment) for segment in paired.get(cmu, [])}).values())
+        merged: dict[str, Segment] = {}
+        for segment in (*segments.get(cmu, ()), *paired.get(cmu, ())):
+            merged.setdefault(segment.name, segment)
         take = Take(
             f"{source}_{clip}", source, label=label, actor=actor_of(source, clip), origin=origin,
-            segments=tuple(merged) if clip == capture else (),
-            reserved=frozenset(segment.split for segment in merged),
+            segments=tuple(merged.values()) if clip == capture else (),
+            reserved=frozenset(segment.split for segment in merged.values()),
         )  # fmt: skip
         yield JointFile(find_motion(folder, source, clip), take, "starts in a T-pose" in row.get("note", ""))
 

@@ -186,14 +186,14 @@ def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int
     """
     before, after = stands(first, len(first) - 1), stands(second, 0)
     tail, head = first[-ENDS:], second[:ENDS]
-    soft = np.maximum(GENTLE, np.maximum(pushes(first).max(), pushes(second).max()))
+    max_acceleration = max(GENTLE, pushes(first).max(), pushes(second).max())
     ends = np.maximum(speeds(first[-3:]).max(axis=0), speeds(second[:3]).max(axis=0))
-    slow = np.minimum(FASTER * limits, np.maximum(BRISK, 1.2 * ends))
+    max_speed = np.minimum(FASTER * limits, np.maximum(BRISK, 1.2 * ends))
     for gap in GAPS:
         placed = place(head, tail, gap, before & after)
         between = bridge(tail, placed, gap, before, after)
         around = np.concatenate([tail[-2:], between, placed[:2]])
-        if (speeds(around) <= slow).all() and (pushes(around) <= soft).all():
+        if (speeds(around) <= max_speed).all() and (pushes(around) <= max_acceleration).all():
             placed = place(second, tail, gap, before & after)
             joints = lock_seam(np.concatenate([first, between, placed]), len(first), len(first) + gap)
             return (joints, gap) if (speeds(joints) <= 1.5 * limits).all() else None
