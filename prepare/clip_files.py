@@ -76,8 +76,8 @@ def make_captions(clips: Sequence[Clip], folder: Path, process: Process) -> dict
 
 def describe(job: tuple[str, str, str, str, bool, Path]) -> tuple[str, ...]:
     """Generate the captions of a clip. A job is (name, content, style, label, whether the clip is in train, dataset folder)."""
-    name, content, style, label, train, folder = job
-    return tuple(caption_by_rule(name, content, style, load_clip_joints(folder, name), label=label, further=train))
+    name, content, style, label, in_train, folder = job
+    return tuple(caption_by_rule(name, content, style, load_clip_joints(folder, name), label=label, further=in_train))
 
 
 def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Process) -> None:

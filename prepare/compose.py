@@ -59,7 +59,7 @@ class Composed:
 
 
 def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Process = map) -> list[Composed]:
-    """Return compositions of `clips`, which must be in the training split.
+    """Return compositions of `clips`: clips of the training split, with the joints that are stored in the dataset.
 
     `fraction` is the number of compositions divided by the number of clips and compositions, from 0 to 0.9; any other value raises
     `UserError`. Fewer compositions are returned if some pieces do not fit. `process` is the `map` that runs the jobs.
@@ -119,8 +119,8 @@ def outing(pieces: Pieces, rng: random.Random) -> list[str]:
     """Draw a walk or run and another action, in either order."""
     action = pieces.action(rng, [name for name in pieces.clips if name not in (*GAITS, *COURSES)], RARE)
     actions = [pieces.action(rng, STRAIGHT_ON), action]
-    gait_last = action in UP or (action not in FOLLOWS and rng.random() < 0.5)
-    return actions[::-1] if gait_last else actions
+    walks_last = action in UP or (action not in FOLLOWS and rng.random() < 0.5)
+    return actions[::-1] if walks_last else actions
 
 
 # ------------------------------------------------------------------------------------------------------------ sequences
@@ -165,7 +165,7 @@ def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints
 
 
 def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
-    """Whether `piece` may come next. If `counted`, its action and variant must equal those of the last piece, otherwise differ."""
+    """Whether `piece` may come next. It must repeat action and variant of the last piece if `counted`, and must not otherwise."""
     if strand is None:
         return piece.count > 0 or not counted
     last = strand.pieces[-1]

@@ -91,14 +91,14 @@ def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[i
         for event in facts.of(action):
             posture = next((posture for posture in facts.of(DOWN[action]) if posture.start < event.end <= posture.end), event)
             for rest in RESTS:
-                start, stop = max(0, event.start - MARGIN), min(posture.end, event.end + rest)
-                yield widened(start, stop, facts.frames, before=True)
+                stop = min(posture.end, event.end + rest)
+                yield max(0, min(event.start - MARGIN, stop - LEAST)), stop
     elif action in UP:
         for event in facts.of(action):
             posture = next((posture for posture in facts.of(UP[action]) if posture.start <= event.start < posture.end), event)
             for rest in RESTS:
-                start, stop = max(posture.start, event.start - rest), min(facts.frames, event.end + MARGIN)
-                yield widened(start, stop, facts.frames, before=False)
+                start = max(posture.start, event.start - rest)
+                yield start, min(facts.frames, max(event.end + MARGIN, start + LEAST))
     elif action in LABELS:
         groups = bouts(events_of(facts, action, named))
         if action in SEVERAL:
@@ -141,15 +141,6 @@ def around(start: int, stop: int, frames: int) -> tuple[int, int]:
     start = max(0, start - missing // 2)
     stop = min(frames, max(stop + missing - missing // 2, start + LEAST))
     return max(0, min(start, stop - LEAST)), stop
-
-
-def widened(start: int, stop: int, frames: int, before: bool) -> tuple[int, int]:
-    """Extend the frames [start, stop) if they are fewer than `LEAST`: at the start if `before`, else at the end.
-
-    The result stays within the clip of `frames` frames, so it can be shorter than `LEAST`.
-    """
-    missing = max(0, LEAST - (stop - start))
-    return (max(0, start - missing), stop) if before else (start, min(frames, stop + missing))
 
 
 def is_alone(facts: Facts, action: str) -> bool:

@@ -29,8 +29,8 @@ class WebPage(Exception):
 def fetch(url: str, path: Path) -> None:
     """Download a URL to `path`, resuming from `<path>.part` if it exists.
 
-    Raises `UserError` if the server refuses, sends a web page or does not answer, or if the file cannot be written. The bytes
-    received before an error are kept.
+    Raises `UserError` if the server refuses the download, sends a web page or does not answer, or if the file cannot be written.
+    The bytes received before an error are kept.
     """
     part = path.with_name(f"{path.name}.part")
     failures, confirmation_sent = 0, False

@@ -121,7 +121,7 @@ def processes(workers: int) -> Iterator[Callable]:
 
 
 def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folder: Path, workers: int) -> list[Outcome]:
-    """Write the motions of all clips that have captions to `folder`, and return the outcome of each clip."""
+    """Write the motions of all clips that have captions to `folder`, and return one outcome per clip."""
     from tqdm import tqdm
 
     from prepare.captures import Outcome, build_chunk, chunks

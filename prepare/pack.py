@@ -107,7 +107,7 @@ def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
 
 
 def quantised(rows: np.ndarray, skeleton: Skeleton, step: float) -> np.ndarray:
-    """Convert features (T, D) to joints (T + 1, J, 3) relative to their parents, in int32 multiples of `step`. Root: absolute."""
+    """Convert features (T, D) to joints (T + 1, J, 3), relative to their parents except the root, in int32 multiples of `step`."""
     import torch
 
     joints = np.rint(described_joints(torch.tensor(rows), skeleton.num_joints).numpy() / step).astype(np.int32)

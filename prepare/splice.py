@@ -87,9 +87,9 @@ def best_seam(first: ndarray, second: ndarray, leave: tuple[int, int], enter: tu
 
 
 def hermite(start: ndarray, end: ndarray, leaving: ndarray, arriving: ndarray, frames: float, t: ndarray) -> ndarray:
-    """Evaluate a cubic curve from `start` to `end` (...) at times t (N,) in [0, 1]. Returns points (N, ...).
+    """Evaluate a cubic curve from `start` to `end` (...), which lasts `frames` frames, at times t (N,) in [0, 1]. Returns (N, ...).
 
-    `leaving` and `arriving` (...) are the velocities per frame at both ends. The curve lasts `frames` frames.
+    `leaving` and `arriving` (...) are the velocities at the start and at the end, in metres per frame.
     """
     t = t.reshape(-1, *[1] * start.ndim)
     late = t * t * (3 - 2 * t)
@@ -127,7 +127,7 @@ def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
 
 
 def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: ndarray) -> ndarray:
-    """Return the `gap` frames of the transition from `first` to `second`, which is already aligned.
+    """Return the `gap` frames of the transition from `first` to `second`. The function `place` must have aligned `second`.
 
     `before` (2,) marks the feet (left, right) that stand at the end of `first`, `after` (2,) those at the start of `second`.
     """
@@ -201,7 +201,7 @@ def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int
 
 
 def layer(legs: ndarray, arms: ndarray, sides: tuple[bool, bool], start: int) -> ndarray:
-    """Replace head and arms of the motion `legs` by those of `arms`, from frame `start` on. `sides` (left, right) selects arms."""
+    """Replace the head and the arms (left, right) marked in `sides` of the motion `legs` by those of `arms`, from frame `start`."""
     before, after = start, len(legs) - start - len(arms)
     frames = np.arange(len(legs)) - start
     ramp = np.where((frames >= 0) & (frames < len(arms)), 1.0, 0.0)
