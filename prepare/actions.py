@@ -1,8 +1,8 @@
 """The actions of the `open` dataset, and their detection in the labels of clips.
 
-A label is a Bandai-Namco content ("wave-left-hand"), a description by CMU ("sit on high stool, stand up"), an HDM05 class in words,
-or a caption. A label can name several actions. The first action is the main action: it determines how often the clip is sampled,
-and reports count the clip under this action.
+A label is the action in a Bandai-Namco file name ("wave-left-hand"; called *content* in this package), CMU's description of a
+capture ("sit on high stool, stand up"), an HDM05 class in words, or a caption. A label can name several actions. The first one is
+the main action: it determines how often training samples the clip, and reports list the clip under this action.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {  # Bandai-Namco's contents
     "punch": ("punch",), "kick": ("kick",), "slash": ("swing a sword",),
 }  # fmt: skip
 
-WHOLE: tuple[tuple[str, str], ...] = (  # actions that describe the whole clip: if one matches, the others are ignored
+WHOLE: tuple[tuple[str, str], ...] = (  # actions that describe the whole clip: if one matches, all other actions are ignored
     (
         "act as an animal",
         r"human subject|(like|imitat\w+|acts? as) (a |an )?(bear|chicken|dog|dinosaur|elephant|fish|monkey|snake|whale|animal)",
@@ -81,6 +81,11 @@ PARTS: tuple[tuple[str, str], ...] = (  # actions in order of priority: the firs
 ACTIONS = tuple(dict.fromkeys([action for action, _ in (*PARTS, *WHOLE)] + [a for actions in CONTENTS.values() for a in actions]))
 
 
+def lower_words(label: str) -> str:
+    """The label in lower case, with CamelCase split into words: "SadWalk" → "sad walk"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
+
+
 def actions_in(label: str, source: str = "") -> tuple[str, ...]:
     """Return the actions that a label or caption names, the main action first; empty if no action is named.
 
@@ -90,8 +95,6 @@ def actions_in(label: str, source: str = "") -> tuple[str, ...]:
     """
     if source.startswith("bandai"):
         return CONTENTS.get(label, ())
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()  # splits "SadWalk" into two words
-    whole = next((action for action, pattern in WHOLE if re.search(pattern, words)), None)
-    if whole:
-        return (whole,)
-    return tuple(action for action, pattern in PARTS if re.search(pattern, words))
+    words = lower_words(label)
+    whole = [action for action, pattern in WHOLE if re.search(pattern, words)]
+    return tuple(whole[:1] or (action for action, pattern in PARTS if re.search(pattern, words)))

@@ -1,4 +1,4 @@
-"""Verb phrases for `prepare/everyday.py`, of activities that the joints do not show, so that only the label of a clip names them.
+"""Verb phrases for `prepare/everyday.py`: activities that cannot be detected in the joints, only in the label of a clip.
 
 Data only, in the format of `prepare/verbs.py`. The placeholder {animal} stands for an animal with its article.
 """

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # imported late, to keep --help fast
     from torch import Tensor
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-BATCH = 4096  # captions tokenised at a time
+BATCH = 4096  # number of captions tokenised in one call
 
 
 @script
@@ -80,10 +80,11 @@ def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int,
     if not 0 <= layers <= settings.num_hidden_layers:
         raise UserError(f"--layers {layers}: choose from 1 to {settings.num_hidden_layers}, the layers of {source}, or 0 for all")
     layers = layers or settings.num_hidden_layers
-    vocabulary = load_tokenizer(source).get_vocab()  # piece → id
+    tokenizer = load_tokenizer(source)
+    vocabulary = tokenizer.get_vocab()  # piece → id
     if missing := [piece for piece in SPECIAL if piece not in vocabulary]:
         raise UserError(f"{source}: its vocabulary has no {missing[0]}; give a complete BERT folder with --bert")
-    kept = needed(load_tokenizer(source), captions)
+    kept = needed(tokenizer, captions)
     state, _ = load_weights(source / "model.safetensors")
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     config |= {"vocab_size": len(kept), "num_hidden_layers": layers}
@@ -97,7 +98,7 @@ def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int,
 
 
 def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
-    """The word pieces to keep: the special tokens first, so that [PAD] has the id 0, then the others in their previous order."""
+    """The word pieces to keep: first the special tokens, so that [PAD] has the id 0, then other pieces in their previous order."""
     vocabulary = tokenizer.get_vocab()
     unique = list(dict.fromkeys(caption.lower() for caption in captions))
     used = set()
@@ -112,10 +113,7 @@ def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
 
 
 def parts(state: dict[str, Tensor], rows: list[int], layers: int) -> Iterator[tuple[str, Tensor]]:
-    """Yield (name, tensor) of the reduced BERT.
-
-    Keeps the word embeddings of `rows` and the first `layers` layers. Drops the pretraining heads.
-    """
+    """Yield (name, tensor) of the reduced BERT: word embeddings of `rows` and the first `layers` layers, no pretraining heads."""
     for name, value in state.items():
         stem = name.removeprefix("bert.")
         is_dropped_layer = stem.startswith("encoder.layer.") and int(stem.split(".")[2]) >= layers

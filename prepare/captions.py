@@ -1,7 +1,8 @@
 """Generate captions of a clip from its action (content or label), its style, and facts measured in its joints (`prepare/facts`).
 
 The name of the clip is the random seed, so captions are the same in every run. Sides, counts, angles, heights and distances are
-measured, never taken from the label. As in HumanML3D, captions are lower case, with or without a full stop.
+measured, never taken from the label. As in HumanML3D, captions are in lower case, with or without a full stop. Functions with the
+argument `wide` use the additional phrases of `prepare/wordings.py` if it is true.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from prepare.facts import Facts, prove
 from prepare.grammar import gerund, imperative, progressive
 from utils.errors import UserError
 
-__all__ = ["ACTIONS", "FURTHER", "captions", "clauses"]
-MAX_WORDS = 18  # longer captions are used only if no shorter ones are found
+MAX_WORDS = 18  # longer captions are used only if no shorter one is drawn
 FURTHER = 8  # additional captions of a training clip, from a larger set of phrases
 BARE = 0.3  # fraction of the additional captions that have no subject
 LABEL_MOODS = {"sad": "sad", "sexy": "feminine"}  # words of labels → styles
@@ -31,8 +31,8 @@ Clause = Callable[[Voice, bool], str]  # (voice, whether to state measured detai
 def subject_of(rng: random.Random, mood: phrases.Mood, placement: str, wide: bool = False) -> tuple[str, phrases.Pronouns]:
     """Return a random subject of a caption, and its pronouns.
 
-    `placement` says which part of the caption expresses the mood: "subjects" picks a subject of the mood ('a thug'), "adjectives"
-    adds an adjective ('an old man'). Other placements do not change the subject.
+    `placement` is the part of the caption that expresses the mood: "subjects" selects a subject of the mood ('a thug'), and
+    "adjectives" adds an adjective ('an old man'). Other placements do not change the subject.
     """
     if placement == "subjects":
         return rng.choice(mood.subjects)
@@ -47,7 +47,7 @@ def subject_of(rng: random.Random, mood: phrases.Mood, placement: str, wide: boo
 
 
 def compose(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: bool, wide: bool = False) -> tuple[str, str]:
-    """Return a caption with subject and mood, and its clause. Rich captions state a number, a height, a distance or a pace."""
+    """Return a caption with subject and mood, and the clause of the caption. Rich captions state a measured detail."""
     placements = [name for name in ("adjectives", "adverbs", "tails", "tails", "subjects") if getattr(mood, name)]
     placement = rng.choice(placements) if placements else ""
     voice = Voice(rng, *subject_of(rng, mood, placement, wide), wide)
@@ -67,7 +67,7 @@ def compose(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: boo
 
 
 def compose_bare(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: bool) -> tuple[str, str]:
-    """Return a caption without subject, like a typed prompt ("sit down on a chair", "walking backwards"), and its clause."""
+    """Return a caption without subject, such as "sit down on a chair" or "walking backwards", and the clause of the caption."""
     request = rng.random() < 0.6
     voice = Voice(rng, "", wordings.YOU if request else rng.choice(mood.who), wide=True)
     clause = clause_of(voice, rich)
@@ -113,12 +113,12 @@ def mood_of(name: str, style: str, label: str) -> phrases.Mood:
 def captions(name: str, content: str, style: str, joints: np.ndarray, label: str = "", further: bool = False) -> list[str]:
     """Return different captions of one clip: plain, with the style, with measured details, and with both.
 
-    A clip with a content has six captions, and a clip with a label has eight. The first caption, which retrieval uses, expresses
-    the style in half of the clips.
+    A clip with a content has six captions, and a clip with a label has eight. In half of the clips, the first caption, which is the
+    one that retrieval metrics use, expresses the style.
 
     Args:
         name: name of the clip, used as random seed.
-        content, style: words of Bandai-Namco's file names. The styles "normal" and "" are not mentioned in captions.
+        content, style: action and style in Bandai-Namco's file names. The styles "normal" and "" are not mentioned in captions.
         joints: (T, 22, 3), metres, Y up, floor at 0, 20 frames per second.
         label: description of the clip in words; replaces `content`.
         further: append up to eight captions with the additional phrases of `prepare/wordings.py`, some without subject.
@@ -129,69 +129,61 @@ def captions(name: str, content: str, style: str, joints: np.ndarray, label: str
     clause_of, mood = clause_writer(name, content, prove(joints), label), mood_of(name, style, label)
     plain = phrases.Mood(who=mood.who)
     rng = random.Random(name)  # seeds from strings are the same in every process
-    manners = [(plain, False), (mood, False), (plain, True), (mood, True), (mood, False), (mood, True)]
+    variants = [(plain, False), (mood, False), (plain, True), (mood, True), (mood, False), (mood, True)]
     if rng.random() < 0.5:
-        manners[:2] = manners[1::-1]
+        variants[:2] = variants[1::-1]
     if label:
-        manners += [(plain, False), (plain, True)]
-    texts = distinct(manners, lambda manner, rich: compose(rng, clause_of, manner, rich))
+        variants += [(plain, False), (plain, True)]
+    texts = distinct(variants, lambda mood, rich: compose(rng, clause_of, mood, rich))
     return texts + further_captions(name, clause_of, mood, texts) if further else texts
 
 
 def further_captions(name: str, clause_of: Clause, mood: phrases.Mood, texts: list[str]) -> list[str]:
-    """Return additional captions of a clip, different from `texts`. They have at most 18 words; half of them express the style."""
+    """Return additional captions of at most 18 words, different from `texts`. Half of these captions express the style."""
     rng = random.Random(f"{name} further")
     plain, mood = phrases.Mood(who=mood.who), widened(mood)
 
-    def write(manner: phrases.Mood, rich: bool) -> tuple[str, str]:
+    def write(mood: phrases.Mood, rich: bool) -> tuple[str, str]:
         if rng.random() < BARE:
-            return compose_bare(rng, clause_of, manner, rich)
-        return compose(rng, clause_of, manner, rich, wide=True)
+            return compose_bare(rng, clause_of, mood, rich)
+        return compose(rng, clause_of, mood, rich, wide=True)
 
-    manners = [(plain, False), (mood, False), (plain, True), (mood, True)] * (FURTHER // 4)
-    return [text for text in distinct(manners, write, texts) if len(text.split()) <= MAX_WORDS]
+    variants = [(plain, False), (mood, False), (plain, True), (mood, True)] * (FURTHER // 4)
+    return [text for text in distinct(variants, write, texts) if len(text.split()) <= MAX_WORDS]
 
 
 def distinct(
-    manners: list[tuple[phrases.Mood, bool]], write: Callable[[phrases.Mood, bool], tuple[str, str]], existing: Sequence[str] = ()
+    variants: list[tuple[phrases.Mood, bool]], write: Callable[[phrases.Mood, bool], tuple[str, str]], existing: Sequence[str] = ()
 ) -> list[str]:
-    """Write one text per manner (mood, rich). All texts differ from each other and from `existing`.
+    """Write one text per variant (mood, rich). All texts differ from each other and from `existing`.
 
-    `write(mood, rich)` returns a text and its clause. Texts with a new clause and at most 18 words are preferred. A manner is left
-    out if each of its 20 drafts repeats another text.
+    `write(mood, rich)` returns a text and its clause. Texts with a new clause and at most 18 words are preferred. A variant is left
+    out if all of its 20 drafts repeat other texts.
     """
     texts, used = {text.rstrip("."): text for text in existing}, set()
-    for manner, rich in manners:
+    for mood, rich in variants:
         drafts = []
         for _ in range(20):
-            text, clause = write(manner, rich)
+            text, clause = write(mood, rich)
             if text.rstrip(".") not in texts:
                 drafts.append((len(text.split()) > MAX_WORDS, clause in used, text, clause))
                 if drafts[-1][:2] == (False, False):
                     break
         if drafts:
-            *_, text, clause = min(drafts, key=lambda draft: draft[:2])  # of equally good drafts, the first
+            *_, text, clause = min(drafts, key=lambda draft: draft[:2])  # the first of the equally good drafts
             texts[text.rstrip(".")] = text
             used.add(clause)
     return list(texts.values())[len(existing) :]
 
 
-def clauses(
-    name: str,
-    content: str,
-    style: str,
-    joints: np.ndarray,
-    label: str = "",
-    pronouns: phrases.Pronouns = phrases.THEY,
-    wide: bool = False,
-) -> list[str]:
+def clauses(name: str, content: str, style: str, joints: np.ndarray, label: str = "", wide: bool = False) -> list[str]:
     """Return different verb phrases for one clip, without subject, mood and full stop ("sits down on a chair").
 
-    Four phrases are plain and four state measured details. `wide` doubles both numbers and also uses the phrases of
-    `prepare/wordings.py`. `pronouns` must fit the subject that is added later. For other arguments and errors, see `captions`.
+    Four phrases are plain and four state measured details; `wide` doubles both numbers. For the other arguments and the errors, see
+    `captions`.
     """
     clause_of = clause_writer(name, content, prove(joints), label)
-    mood_of(name, style, label)
-    voice = Voice(random.Random(f"{name} further clauses" if wide else f"{name} clauses"), "", pronouns, wide)
-    manners = ([(phrases.MOODS["normal"], False)] * 4 + [(phrases.MOODS["normal"], True)] * 4) * (2 if wide else 1)
-    return distinct(manners, lambda _, rich: (clause_of(voice, rich),) * 2)
+    mood_of(name, style, label)  # raises `UserError` for an unknown style
+    voice = Voice(random.Random(f"{name} further clauses" if wide else f"{name} clauses"), "", phrases.THEY, wide)
+    variants = ([(phrases.MOODS["normal"], False)] * 4 + [(phrases.MOODS["normal"], True)] * 4) * (2 if wide else 1)
+    return distinct(variants, lambda _, rich: (clause_of(voice, rich),) * 2)

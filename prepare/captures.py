@@ -1,9 +1,9 @@
-"""Build HumanML3D's clips from captures: find, cut, mirror, compute features (Guo et al., CVPR 2022, and its public code).
+"""Build HumanML3D's clips from captures: find, cut, mirror, compute features (Guo et al., CVPR 2022, and their public code).
 
-`index.csv` lists the capture and the frames of each clip. A capture is an AMASS `.npz` file, posed with SMPL-H, or an array of
-joints (T, 22 or more, 3) in the format of HumanML3D's `pose_data` (20 fps, axes swapped). HumanAct12 is not part of AMASS and is
-always read from such arrays. A clip of T frames gives features (T - 1, 263) and joints (T - 1, 22, 3). Each clip is also written
-as a mirror image, whose name starts with M.
+`index.csv` lists the capture and the frames of each clip. A capture is an AMASS `.npz` file, from which SMPL-H computes joints, or
+an array of joints (T, 22 or more, 3) in the format of HumanML3D's `pose_data` (20 fps, Y and Z swapped). HumanAct12 is not part of
+AMASS and is always read from such arrays. A clip of T frames gives features (T - 1, 263) and joints (T - 1, 22, 3). Each clip is
+also written as a mirror image, whose name starts with M.
 """
 
 from __future__ import annotations
@@ -27,24 +27,14 @@ from utils.errors import UserError
 
 FPS = 20
 NUM_JOINTS = HUMANML3D.num_joints
-CHUNK = 16  # clips, with their mirror images, per batch of feature computation
-UNCUT = "humanact12"  # source whose arrays are complete clips: they are neither cut nor mirrored back
-LEAD_SECONDS = {  # seconds to cut from the start of captures, which show a standing pose; frames in index.csv count from the cut
-    "Eyes_Japan_Dataset": 3.0,
-    "MPI_HDM05": 3.0,
-    "TotalCapture": 1.0,
-    "MPI_Limits": 1.0,
-    "Transitions_mocap": 0.5,
-}
+CHUNK = 16  # minimum number of clips whose features are computed in one batch, mirror images not counted
+UNCUT = "humanact12"  # dataset whose arrays are complete clips, which are neither cut nor mirrored back
+# Seconds to cut from the start of captures that begin with a standing pose. Frame numbers in index.csv start after the cut.
+LEAD_SECONDS = {"Eyes_Japan_Dataset": 3.0, "MPI_HDM05": 3.0, "TotalCapture": 1.0, "MPI_Limits": 1.0, "Transitions_mocap": 0.5}
 RENAMED = {  # folder names in index.csv → folder names in later releases of AMASS
-    "BioMotionLab_NTroje": "BMLrub",
-    "DFaust_67": "DFaust",
-    "MPI_HDM05": "HDM05",
-    "MPI_Limits": "PosePrior",
-    "MPI_mosh": "MoSh",
-    "SSM_synced": "SSM",
-    "Transitions_mocap": "Transitions",
-}
+    "BioMotionLab_NTroje": "BMLrub", "DFaust_67": "DFaust", "MPI_HDM05": "HDM05", "MPI_Limits": "PosePrior", "MPI_mosh": "MoSh",
+    "SSM_synced": "SSM", "Transitions_mocap": "Transitions",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,7 +62,7 @@ class Outcome:
 
 
 def read_index(path: Path) -> list[Clip]:
-    """Read the clips of an `index.csv`. Raises `UserError` if the file or a column is missing, or if a row is malformed."""
+    """Read the clips that an `index.csv` lists. Raises `UserError` if the file or a column is missing, or if a row is malformed."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -85,21 +75,21 @@ def read_index(path: Path) -> list[Clip]:
             parts = source.parts[source.parts[0] == "pose_data" :]
             clips.append(Clip(Path(row["new_name"]).stem, PurePosixPath(*parts), int(row["start_frame"]), int(row["end_frame"])))
         except (KeyError, TypeError, ValueError, IndexError):
-            wanted = "source_path,start_frame,end_frame,new_name"
-            raise UserError(f"{path}: line {line} is not an entry of HumanML3D's index ({wanted})") from None
+            columns = "source_path,start_frame,end_frame,new_name"
+            raise UserError(f"{path}: line {line} is not an entry of HumanML3D's index ({columns})") from None
     return clips
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The sources of captures: a folder of joint arrays, a folder of AMASS motions, and body models by gender."""
+    """Where captures come from: a folder of joint arrays, a folder of AMASS motions, and the body models by gender."""
 
     joints: Path | None = None
     amass: Path | None = None
     models: dict[str, BodyModel] = field(default_factory=dict)
 
     def find(self, source: PurePosixPath) -> Path | None:
-        """Return the file of a capture, or None. Joint arrays are preferred to AMASS motions, whose folders may be renamed."""
+        """Return the file of a capture, or None. A joint array is preferred to an AMASS motion."""
         renamed = PurePosixPath(RENAMED.get(source.parts[0], source.parts[0]), *source.parts[1:])
         underscored = [str(name).replace(" ", "_") for name in (source, renamed)]
         paths = [self.joints / f"{source}.npy"] if self.joints else []
@@ -107,7 +97,7 @@ class Sources:
         return next((path for path in paths if path.is_file()), None)
 
     def load(self, path: Path) -> np.ndarray:
-        """Read joints (T, 22, 3) float32 as in `pose_data`: 20 fps, metres, Y up, mirrored because Y and Z are swapped."""
+        """Read joints (T, 22, 3) float32 as in `pose_data`: 20 fps, metres, Y up. The swap of Y and Z mirrors the motion."""
         if path.suffix == ".npy":
             return load_joints(path)
         motion = read_amass(path)
@@ -129,7 +119,7 @@ def load_joints(path: Path) -> np.ndarray:
 
 
 def cut(capture: np.ndarray, clip: Clip) -> np.ndarray:
-    """Cut a clip out of its capture (T, 22, 3), and negate x to undo the mirroring. HumanAct12 is returned unchanged."""
+    """Cut a clip out of its capture (T, 22, 3), and negate x to undo the mirroring. Clips of HumanAct12 are returned unchanged."""
     if clip.dataset == UNCUT:
         return capture
     lead = int(LEAD_SECONDS.get(clip.dataset, 0) * FPS)
@@ -142,7 +132,7 @@ def mirror(joints: np.ndarray) -> np.ndarray:
 
 
 def chunks(clips: list[Clip]) -> Iterator[list[Clip]]:
-    """Yield lists of about CHUNK clips. All clips of a capture are in the same list, so that the capture is read once."""
+    """Yield lists of at least CHUNK clips. All clips of a capture are in the same list, so that the capture is read only once."""
     chunk = []
     for _, of_capture in groupby(sorted(clips, key=attrgetter("source", "name")), key=attrgetter("source")):
         chunk.extend(of_capture)
@@ -185,12 +175,12 @@ def write_clips(clips: list[tuple[Clip, np.ndarray]], out: Path) -> list[Outcome
     features, _ = joints_to_features(pad_sequence(versions, batch_first=True), HUMANML3D, lengths)  # (2B, T - 1, 263)
     recovered = features_to_joints(features, NUM_JOINTS)
     outcomes = []
-    for n, (clip, joints) in enumerate(clips):
-        pair, rows = slice(2 * n, 2 * n + 2), slice(len(joints) - 1)
-        if not features[pair, rows].isfinite().all():
+    for index, (clip, joints) in enumerate(clips):
+        pair, frames = slice(2 * index, 2 * index + 2), slice(len(joints) - 1)
+        if not features[pair, frames].isfinite().all():
             outcomes.append(Outcome(clip, "not a number", clip.name))
             continue
-        for row, name in enumerate((clip.name, f"M{clip.name}"), start=2 * n):
-            write_motion(out, name, features[row, rows], recovered[row, rows])
+        for row, name in enumerate((clip.name, f"M{clip.name}"), start=2 * index):
+            write_motion(out, name, features[row, frames], recovered[row, frames])
         outcomes.append(Outcome(clip))
     return outcomes

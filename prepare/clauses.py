@@ -1,7 +1,7 @@
 """Clauses of captions for Bandai-Namco's contents (walking, gestures, bows, fights, dances), from measured facts (`prepare/facts`).
 
-The functions here select and combine phrases of `prepare/phrases.py`. Sides, counts, angles, heights and distances are measured in
-the joints, never taken from the label. With `rich`, a clause states one of these details.
+The functions select and combine phrases of `prepare/phrases.py`. If `rich` is true, a clause states a measured detail, such as a
+count, an angle, a height or a distance.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from prepare import phrases, wordings
+from prepare.actions import HANDS
 from prepare.facts import AT_HEAD, CHEST, WAIST, Facts, Hand, Turn
 from prepare.grammar import progressive
 
@@ -34,7 +35,7 @@ class Voice:
 
 
 def times(voice: Voice, count: int) -> str:
-    """A count in words, such as 'once' or 'three times'. Counts above six are vague, such as 'several times'."""
+    """A count in words, such as 'once' or 'three times'. Counts above six give vague words, such as 'several times'."""
     if count <= 6:
         return voice.pick(phrases.TIMES.get(count, (f"{phrases.NUMBERS[count]} times",)))
     return voice.pick(phrases.SEVERAL if count <= 9 else phrases.MANY)
@@ -56,14 +57,14 @@ def side(is_left: bool) -> str:
 
 # -------------------------------------------------------------------------------------------------- clauses by content
 def turning(voice: Voice, turn: Turn, rich: bool) -> str:
-    """The clause of a turn. A rich clause states the angle if it is within 12° of a multiple of 45°."""
+    """The clause of a turn. A rich clause states the angle if it differs by at most 12° from a multiple of 45°."""
     angle = min((angle for angle in phrases.TURNS if angle), key=lambda angle: abs(angle - abs(turn.degrees)))
     named = angle if rich and abs(angle - abs(turn.degrees)) <= 12 else 0
     return voice.pick(phrases.TURNS[named], side=side(turn.degrees > 0))
 
 
 def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
-    """The clause of walking or running: direction and turns. A rich clause states number of steps, distance, speed or posture."""
+    """The clause of walking or running: direction and turns. A rich clause states the number of steps, distance, pace or lean."""
     words_of = phrases.GAITS[gait]
     pace = int(np.searchsorted(words_of.limits, facts.speed))
     turns = [turning(voice, turn, rich) for turn in facts.turns]
@@ -94,10 +95,10 @@ def locomotion(voice: Voice, facts: Facts, rich: bool, gait: str) -> str:
 
 
 def join_turn(voice: Voice, clause: str, turned: str, time: float, counted: bool) -> str:
-    """Join the clauses of travel and of a turn in the order in which they happen.
+    """Join the clause of the travel (`clause`) and the clause of the turn (`turned`) in the order in which they happen.
 
-    `time` is the time of the turn as a fraction of the clip. `counted` states whether `clause` gives the steps or metres of the
-    whole path.
+    `time` is the time of the turn as a fraction of the clip. `counted` states whether `clause` mentions the number of steps or the
+    distance, which include the path after the turn.
     """
     if counted:
         verb, remainder = turned.split(" ", 1)
@@ -119,7 +120,7 @@ def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
     words = {"hand": name_hands(voice, [hand in up for hand in facts.hands]), "it": "them" if len(up) == 2 else "it"}
     high, at = (voice.pick(phrases.LEVELS[level], to=to) for to in ("to", "at"))
     if kind in ("wave", "bye"):
-        hidden = max(hand.waves for hand in up) < 2 and max(hand.raises for hand in up) < 2  # perhaps only the wrist moves
+        hidden = max(hand.waves for hand in up) < 2 and max(hand.raises for hand in up) < 2  # perhaps the hand rotates at the wrist
         clause = voice.pick(phrases.LITTLE_WAVES if hidden else phrases.WAVES if kind == "wave" else phrases.BYES, **words)
         clause += f" {voice.rng.choice([at, *([] if hidden else wave_details(voice, up))])}" if rich else ""
         after = voice.pick(phrases.JUMPS, times=times(voice, facts.jumps)) if rich and facts.jumps else ""
@@ -138,7 +139,7 @@ def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
 
 
 def name_hands(voice: Voice, up: list[bool]) -> str:
-    """Words for the raised hands, such as 'her left hand' or 'both arms'; `up` says which of (left, right) are raised."""
+    """Words for the raised hands, such as 'her left hand' or 'both arms'. `up` states whether the (left, right) hand is raised."""
     part = voice.rng.choice(("hand", "hand", "arm"))
     both_hands = voice.pick((f"both {part}s", f"both {part}s", f"both of {{their}} {part}s"))
     one_hand = voice.pick((f"{{their}} {side(up[0])} {part}",))
@@ -146,10 +147,7 @@ def name_hands(voice: Voice, up: list[bool]) -> str:
 
 
 def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[str, str]:
-    """Return (adverb, clause) about raised hands; either or both may be ''.
-
-    The adverb says how often or how fast a hand is raised. The clause says how long the hand stays up.
-    """
+    """Return an adverb (how often or how fast a hand is raised) and a clause (how long the hand stays up). Either may be ''."""
     raises, rise, seconds = max(h.raises for h in up), max(h.rise for h in up), round(min(h.held for h in up))
     if raises > 1:
         return times(voice, raises), ""
@@ -162,7 +160,7 @@ def raise_details(voice: Voice, up: list[Hand], words: dict[str, str]) -> tuple[
 
 
 def wave_details(voice: Voice, up: list[Hand]) -> list[str]:
-    """Return candidate phrases that say how often or how fast a raised hand waves, as measured at the wrist."""
+    """Return candidate phrases that state how often or how fast a raised hand waves."""
     waves, seconds = max(hand.waves for hand in up), max(hand.held for hand in up)
     if waves < 2:  # the whole arm moves up and down
         return []
@@ -182,8 +180,8 @@ def bow(voice: Voice, facts: Facts, rich: bool) -> str:
 
 
 def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """The clause of punches or kicks, which names the hand or leg. Describes a fighting stance if no punch or kick is detected."""
-    counts = facts.punches if kind == "punch" else facts.kicks
+    """The clause of punches or kicks with the hand or leg, or of a fighting stance if no punch or kick is detected."""
+    counts = facts.pair(kind)
     if not any(counts):
         return voice.pick(phrases.STANCES)
     part = voice.rng.choice(("hand", "fist") if kind == "punch" else ("leg", "leg", "foot"))
@@ -217,8 +215,7 @@ def slash(voice: Voice, facts: Facts, rich: bool) -> str:
 
 
 WALKS = ("walk", "walk-back", "walk-left", "walk-right", "walk-turn-left", "walk-turn-right")
-HANDS = ("left-hand", "right-hand", "both-hands")
-ACTIONS = {  # content → function that writes its clause; sides in the content are ignored, because they are measured
+ACTIONS = {  # content → function that writes its clause; sides are measured, so the sides in the content are ignored
     **dict.fromkeys(WALKS, partial(locomotion, gait="walk")),
     **{gait: partial(locomotion, gait=gait) for gait in ("run", "dash")},
     **{f"raise-up-{hand}": partial(gesture, kind="raise") for hand in HANDS},

@@ -24,7 +24,7 @@ from utils.errors import UserError
 
 COMPOSED = "composed"  # `Clip.source` of compositions (prepare/compose.py)
 BATCH = 64  # clips per batch of feature computation
-TAG_BATCH = 4096  # captions per batch of tagging; fixed, so that results do not depend on the number of processes
+TAG_BATCH = 4096  # captions tagged in one batch; fixed, so that results do not depend on the number of processes
 
 Process = Callable[[Callable, Iterable], Iterator]
 
@@ -52,8 +52,7 @@ def write_motions(clips: Sequence[Clip], folder: Path, process: Process) -> None
 def write_batch(clips: list[Clip], folder: Path) -> None:
     """Write features and joints of one batch of clips.
 
-    All clips get the same shape of pelvis and chest, whatever their source. HumanML3D has the same property, because one body model
-    poses all its clips.
+    The shapes of pelvis and chest, which differ between the sources, are replaced by the shapes of HumanML3D's skeleton.
     """
     joints = [torch.from_numpy(with_standard_hubs(clip.joints.astype(np.float64), HUMANML3D)).float() for clip in clips]
     write_batch_of_joints(folder, [clip.name for clip in clips], joints, HUMANML3D)
@@ -65,7 +64,7 @@ def load_clip_joints(folder: Path, name: str) -> np.ndarray:
 
 
 def make_captions(clips: Sequence[Clip], folder: Path, process: Process) -> dict[str, tuple[str, ...]]:
-    """Return the captions of each clip, by clip name: human captions, or else captions generated from its label and joints.
+    """Return the captions of each clip, by clip name: human captions, or else captions generated from label and joints.
 
     Clips of the training split get more generated captions than other clips.
     """
@@ -77,14 +76,14 @@ def make_captions(clips: Sequence[Clip], folder: Path, process: Process) -> dict
 
 def describe(job: tuple[str, str, str, str, bool, Path]) -> tuple[str, ...]:
     """Generate the captions of a clip. A job is (name, content, style, label, whether the clip is in train, dataset folder)."""
-    name, content, style, label, train, folder = job
-    return tuple(caption_by_rule(name, content, style, load_clip_joints(folder, name), label=label, further=train))
+    name, content, style, label, in_train, folder = job
+    return tuple(caption_by_rule(name, content, style, load_clip_joints(folder, name), label=label, further=in_train))
 
 
 def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Process) -> None:
-    """Write each caption with its tokens, as a caption of the whole clip, to `folder`/texts/<name>.txt.
+    """Append each caption with its tokens, as a caption of the whole clip, to `folder`/texts/<name>.txt.
 
-    Published captions that the file already contains are kept. Raises `UserError` if spaCy's model is not installed.
+    Raises `UserError` if spaCy's model is not installed.
     """
     (folder / "texts").mkdir(exist_ok=True)
     unique = sorted({caption for of_clip in captions.values() for caption in of_clip})
@@ -99,12 +98,10 @@ def write_texts(captions: dict[str, tuple[str, ...]], folder: Path, process: Pro
         path.write_bytes(published + text.encode())
 
 
-def write_published(names: Iterable[str], published: dict[str, bytes], folder: Path) -> None:
+def write_published(names: Sequence[str], published: dict[str, bytes], folder: Path) -> None:
     """Write HumanML3D's caption files of the named clips. Raises `UserError` if `published` lacks one of these clips."""
     (folder / "texts").mkdir(exist_ok=True)
-    names = list(names)
-    missing = [name for name in names if name not in published]
-    if missing:
+    if missing := [name for name in names if name not in published]:
         examples = f"{', '.join(missing[:5])} ({len(missing)} in total)"
         raise UserError(f"--texts: no captions of {examples}; use the complete captions of HumanML3D")
     for name in names:
@@ -114,9 +111,9 @@ def write_published(names: Iterable[str], published: dict[str, bytes], folder: P
 def write_splits(clips: Sequence[Clip], folder: Path) -> None:
     """Write lists of clip names: one list per split, train_val.txt, all.txt, test_cmu.txt and composed.txt.
 
-    test_cmu.txt lists the clips of test.txt that are segments of HumanML3D. test_everyday.txt also lists the clips of test_cmu.txt
-    that have a label. composed.txt lists the compositions in train.txt. These three lists and test_unseen.txt are not written if
-    they are empty.
+    test_cmu.txt lists the clips of test.txt that are segments of HumanML3D. test_everyday.txt contains, besides the clips of its
+    split, the clips of test_cmu.txt that have a label. composed.txt lists the compositions in train.txt. These three lists and
+    test_unseen.txt are written only if they are not empty.
     """
     lists = {split: {split} for split in SPLITS} | {"train_val": {"train", "val"}, "all": set(SPLITS)}
     names = {name: {clip.name for clip in clips if clip.split in splits} for name, splits in lists.items()}

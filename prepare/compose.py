@@ -20,16 +20,17 @@ from prepare import splice
 from prepare.clip_files import Process
 from prepare.compose_captions import alone, repeated, sequence, together
 from prepare.facts import CHEST, Facts, prove
-from prepare.pieces import CONTEXT, COURSES, GAITS, Clip, Piece, Pieces
+from prepare.pieces import CONTEXT, COURSES, GAITS, Piece, Pieces
+from prepare.takes import Clip
 from utils.errors import UserError
 
 SHORTEST, LONGEST = 24, 196  # rows of features in a composition; it has one frame more
 KINDS = {  # probability of each kind of composition
     "pair": 0.15, "outing": 0.25, "stop": 0.05, "rest": 0.1, "triple": 0.1, "repeat": 0.1, "overlay": 0.25,
 }  # fmt: skip
-DRAWS, PATIENCE, TRIES = 96, 24, 6  # maximum draws for one composition, for one kind, and for the same actions
-JOB = 256  # compositions that one process draws at a time
-CANDIDATES = 6  # pieces from which the best continuation is chosen
+DRAWS, PATIENCE, TRIES = 96, 24, 6  # maximum number of draws for one composition, for one kind, and for the same actions
+JOB = 256  # number of compositions that one process draws at a time
+CANDIDATES = 6  # number of pieces from which the best continuation is chosen
 CLOSE = 0.32  # m; maximum distance between two poses that are joined, velocities included
 BRIDGE = 16  # frames reserved for a transition, including the motion after the first action and before the second
 GESTURES = ("wave", "point", "raise an arm", "drink", "wash", "circle the arms")  # actions of the arms alone
@@ -37,9 +38,9 @@ COUNTED = (  # actions whose repetitions can be counted
     "jump", "hop", "kick", "squat", "throw", "bow", "cartwheel", "touch elbow to knee", "circle the arms", "punch",
 )  # fmt: skip
 FOLLOWS = {"sit down": ("stand up",), "lie down": ("get up from the floor",)}  # the only possible next actions
-UP = tuple(action for after in FOLLOWS.values() for action in after)  # begin seated or lying, so they cannot follow a walk
-STOPPED = (24, 50)  # minimum and maximum frames of standing still after a walk or run, or after a single action
-RARE = 0.25  # actions are drawn in proportion to this power of their number of clips; only two actions have many clips
+UP = tuple(action for after in FOLLOWS.values() for action in after)  # actions that begin seated or lying; none follows a walk
+STOPPED = (24, 50)  # minimum and maximum frames of standing still after a walk or run, or after an action of `COUNTED`
+RARE = 0.25  # `power` of `Pieces.action` for actions that mostly have few clips: raises their probability
 STRAIGHT_ON = ("walk", "run")  # gaits of an outing
 UPRIGHT = 25.0  # degrees; gestures of people who lean farther are not combined with other legs
 
@@ -53,22 +54,18 @@ class Composed:
     captions: tuple[str, ...]
     further: tuple[str, ...]  # additional captions in everyday words
     parts: tuple[str, ...]  # names of the clips, with the prefix M if mirrored
-    actions: tuple[str, ...]  # one per part
+    actions: tuple[str, ...]  # one action per part
     spans: tuple[tuple[int, int], ...]  # frames [start, stop) of each part in `joints`; simultaneous parts overlap
 
 
 def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Process = map) -> list[Composed]:
-    """Return compositions of `clips`.
+    """Return compositions of `clips`: clips of the training split, with the joints that are stored in the dataset.
 
-    `fraction` is the number of compositions divided by the number of clips and compositions. Fewer compositions are returned if
-    some pieces do not fit. `process` is the `map` that runs the jobs, in one or several processes.
-
-    Raises:
-        UserError: `fraction` is outside 0 to 0.9.
-        ValueError: a clip is not in the training split.
+    `fraction` is the number of compositions divided by the number of clips and compositions, from 0 to 0.9; any other value raises
+    `UserError`. Fewer compositions are returned if some pieces do not fit. `process` is the `map` that runs the jobs.
     """
     if not 0 <= fraction <= 0.9:
-        raise UserError(f"share of compositions {fraction}: outside 0 to 0.9; choose one such as 0.3")
+        raise UserError(f"fraction of compositions {fraction}: outside 0 to 0.9; choose a value such as 0.3")
     for clip in clips:
         if clip.split != "train":
             raise ValueError(f"{clip.name} is of split '{clip.split}': compositions are made of training clips")
@@ -92,8 +89,8 @@ def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
     for number in range(DRAWS):
         if number % PATIENCE == 0:
             kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-        if number % TRIES == 0:  # several tries, so that actions which rarely fit together do not become rare
-            actions = gait_and_gesture(pieces, rng) if kind == "overlay" else actions_of(pieces, rng, kind)
+        if number % TRIES == 0:  # actions that seldom fit together are tried several times, so that they do not become rare
+            actions = actions_of(pieces, rng, kind)
         result = overlay(pieces, name, rng, *actions) if kind == "overlay" else chain(pieces, name, rng, actions)
         if result and result.captions:
             return result
@@ -101,7 +98,9 @@ def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
 
 
 def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
-    """Draw the actions of a sequence of this kind. The kind "repeat" has the same action two or three times."""
+    """Draw the actions of a composition of this kind: for an overlay (gait, gesture), for other kinds the actions in sequence."""
+    if kind == "overlay":
+        return [pieces.action(rng, GAITS), pieces.action(rng, GESTURES, RARE)]
     if kind == "repeat":
         return [pieces.action(rng, COUNTED)] * rng.choice((2, 2, 3))
     if kind == "stop":
@@ -120,13 +119,8 @@ def outing(pieces: Pieces, rng: random.Random) -> list[str]:
     """Draw a walk or run and another action, in either order."""
     action = pieces.action(rng, [name for name in pieces.clips if name not in (*GAITS, *COURSES)], RARE)
     actions = [pieces.action(rng, STRAIGHT_ON), action]
-    leaves = action in UP or (action not in FOLLOWS and rng.random() < 0.5)
-    return actions[::-1] if leaves else actions
-
-
-def gait_and_gesture(pieces: Pieces, rng: random.Random) -> tuple[str, str]:
-    """Draw the two actions of an overlay: a gait for the legs and a gesture for the arms."""
-    return pieces.action(rng, GAITS), pieces.action(rng, GESTURES, RARE)
+    walks_last = action in UP or (action not in FOLLOWS and rng.random() < 0.5)
+    return actions[::-1] if walks_last else actions
 
 
 # ------------------------------------------------------------------------------------------------------------ sequences
@@ -155,7 +149,7 @@ def chain(pieces: Pieces, name: str, rng: random.Random, actions: Sequence[str])
     ends_idle = len(used) == 2 and used[0].action in COUNTED and used[1].action == "idle"
     write = repeated if counted else alone if ends_idle else sequence
     captions = write(rng, used)
-    further = write(random.Random(f"{name} further"), used, taken=captions) if captions else ()
+    further = write(random.Random(f"{name} further"), used, existing=captions) if captions else ()
     return Composed(name, joints, captions, further, tuple(p.take.name for p in used), tuple(p.action for p in used), strand.spans)
 
 
@@ -171,7 +165,7 @@ def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints
 
 
 def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
-    """Whether `piece` may come next. If `counted`, it must repeat the last action and variant; otherwise, one must differ."""
+    """Whether `piece` may come next. It must repeat action and variant of the last piece if `counted`, and must not otherwise."""
     if strand is None:
         return piece.count > 0 or not counted
     last = strand.pieces[-1]
@@ -181,26 +175,23 @@ def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
 
 @dataclass(frozen=True)
 class Strand:
-    """A partial sequence. Its motion continues after the last action; the next piece may follow any frame in the range `leave`."""
+    """A partial sequence. Its motion continues after the last action, so that the next piece can follow at the best frame."""
 
     joints: ndarray  # (T, 22, 3), metres
-    leave: tuple[int, int]  # [start, stop)
+    leave: tuple[int, int]  # range [start, stop) of the frames that the next piece may follow
     pieces: tuple[Piece, ...]
     spans: tuple[tuple[int, int], ...]  # frames [start, stop) of each piece
     limits: ndarray  # (22,) maximum speeds of the joints in the clips, m/s
 
 
 def around(piece: Piece) -> tuple[int, int, int, int]:
-    """Return two frame ranges (start, stop, start, stop) of the take: to enter before the action, and to leave after it."""
+    """Return two frame ranges of the take as (start, stop, start, stop): for entering before and for leaving after the action."""
     first, last = max(0, piece.start - CONTEXT), min(len(piece.take.joints), piece.stop + CONTEXT)
     return first, piece.start + 1, piece.stop - 1, last
 
 
 def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
-    """Extend the strand by the candidate that fits best. Returns None if no candidate fits.
-
-    Without a strand, returns a new strand with the first candidate.
-    """
+    """Extend the strand by the candidate that fits best, or start a strand with the first candidate. None if no candidate fits."""
     if not candidates:
         return None
     if strand is None:
@@ -254,7 +245,7 @@ def overlay(pieces: Pieces, name: str, rng: random.Random, gait: str, gesture: s
     captions, further = together(rng, below.clauses(), above.clauses(joints[start:stop])), ()
     if captions:
         wide = below.clauses(wide=True), above.clauses(joints[start:stop], wide=True)
-        further = together(random.Random(f"{name} further"), *wide, taken=captions)
+        further = together(random.Random(f"{name} further"), *wide, existing=captions)
     names, acts = (below.take.name, above.take.name), (below.action, above.action)
     return Composed(name, joints.astype(np.float32), captions, further, names, acts, ((0, len(below)), (start, stop)))
 

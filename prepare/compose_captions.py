@@ -6,18 +6,18 @@ import random
 import re
 from collections.abc import Sequence
 
-from prepare import phrases as say
-from prepare import wordings
+from prepare import phrases, wordings
 from prepare.captions import FURTHER
 from prepare.grammar import SECOND_VERBS, gerund, imperative
 from prepare.pieces import GAITS, Piece
 
 MOST_WORDS = 18
 COUNT = 6  # captions of one composition
-SEEDS = 3  # number of times that clauses of a repeated action are drawn
+SEEDS = 3  # number of draws of clauses for a repeated action
 
-# {who} is the subject; {a}, {b}, {c} are clauses in the third person in order of time, {as}, {bs}, {cs} their gerunds,
-# {a_bare}, {b_bare}, {c_bare} their base forms; {again} is the subject named once more. MORE_… are for further captions only.
+# {who} is the subject; {again} is the second mention of the subject. {a}, {b}, {c} are clauses in the third person, in order;
+# {as}, {bs}, {cs} are their gerunds, and {a_bare}, {b_bare}, {c_bare} their base forms. The templates MORE_… are used only for
+# additional captions, that is, if there are `existing` captions.
 FORWARD = {
     2: (
         "{who} {a}, then {b}", "{who} {a}, then {b}", "{who} {a} and then {b}", "{who} {a} then {b}",
@@ -85,45 +85,43 @@ MORE_TURNED = (
     "{who} {b}, {as} all the while", "{who} {b} at the same time as {as}",
 )  # fmt: skip
 MORE_REPEATED = ("{a_bare} {times}", "{as} {times}", "{a_bare} {times} in a row", "{who} {a}, {times} in all")
-AMOUNT = re.compile(rf"\b(once|twice|times|again|several|many|repeatedly|{'|'.join(say.NUMBERS)})\b")
+AMOUNT = re.compile(rf"\b(once|twice|times|again|several|many|repeatedly|{'|'.join(phrases.NUMBERS)})\b")
 
 
-def sequence(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] = ()) -> tuple[str, ...]:
+def sequence(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str] = ()) -> tuple[str, ...]:
     """Write captions of pieces that follow one another."""
     count = len(pieces)
-    forward, backward = FORWARD[count], BACKWARD[count]
-    stopping = STOPPING
-    if taken:
+    forward, backward, stopping = FORWARD[count], BACKWARD[count], STOPPING
+    if existing:
         forward, backward, stopping = forward + MORE_FORWARD[count], backward + MORE_BACKWARD[count], STOPPING + MORE_STOPPING
     if count == 2 and pieces[0].action in GAITS and pieces[1].action not in GAITS and not pieces[1].travels:
         forward += stopping
     if count == 2 and pieces[0].action in GAITS and pieces[1].action == "idle" and "stop" not in pieces[0].take.label:
-        forward, backward = (HALTING + MORE_HALTING, HALTED + MORE_HALTED) if taken else (HALTING, HALTED)
-    return write(rng, forward, backward, [piece.clauses(wide=bool(taken)) for piece in pieces], taken=taken)
+        forward, backward = (HALTING + MORE_HALTING, HALTED + MORE_HALTED) if existing else (HALTING, HALTED)
+    return write(rng, forward, backward, [piece.clauses(wide=bool(existing)) for piece in pieces], existing=existing)
 
 
-def alone(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] = ()) -> tuple[str, ...]:
-    """Write captions of the first piece only. The standing still after it is not mentioned."""
-    templates = ALONE + MORE_ALONE if taken else ALONE
-    return write(rng, templates, templates, [pieces[0].clauses(wide=bool(taken))], taken=taken)
+def alone(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str] = ()) -> tuple[str, ...]:
+    """Write captions of the first piece only, without the person who stands still afterwards."""
+    templates = ALONE + MORE_ALONE if existing else ALONE
+    return write(rng, templates, templates, [pieces[0].clauses(wide=bool(existing))], existing=existing)
 
 
-def together(rng: random.Random, below: Sequence[str], above: Sequence[str], taken: Sequence[str] = ()) -> tuple[str, ...]:
+def together(rng: random.Random, below: Sequence[str], above: Sequence[str], existing: Sequence[str] = ()) -> tuple[str, ...]:
     """Write captions of simultaneous actions, from the clauses of the legs (`below`) and of the arms (`above`)."""
-    if taken:
-        return write(rng, TOGETHER + MORE_TOGETHER, TURNED + MORE_TURNED, [below, above], taken=taken)
-    return write(rng, TOGETHER, TURNED, [below, above])
+    forward, backward = (TOGETHER + MORE_TOGETHER, TURNED + MORE_TURNED) if existing else (TOGETHER, TURNED)
+    return write(rng, forward, backward, [below, above], existing=existing)
 
 
-def repeated(rng: random.Random, pieces: Sequence[Piece], taken: Sequence[str] = ()) -> tuple[str, ...]:
-    """Write captions of a repeated action, from clauses that hold for each repetition and contain no count."""
+def repeated(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str] = ()) -> tuple[str, ...]:
+    """Write captions of a repeated action, from clauses that are true of each repetition and contain no count."""
     options: set[str] = set()
     for number in range(SEEDS):
-        clause_sets = [set(piece.clauses(name=f"{pieces[0].take.name} {number}", wide=bool(taken))) for piece in pieces]
+        clause_sets = [set(piece.clauses(name=f"{pieces[0].take.name} {number}", wide=bool(existing))) for piece in pieces]
         options |= {clause for clause in set.intersection(*clause_sets) if simple(clause) and not AMOUNT.search(clause)}
     count = sum(piece.count for piece in pieces)
-    templates = REPEATED + MORE_REPEATED if taken else REPEATED
-    return write(rng, templates, templates, [sorted(options)], TIMES[count], taken) if count in TIMES else ()
+    templates = REPEATED + MORE_REPEATED if existing else REPEATED
+    return write(rng, templates, templates, [sorted(options)], TIMES[count], existing) if count in TIMES else ()
 
 
 def simple(clause: str) -> bool:
@@ -132,26 +130,22 @@ def simple(clause: str) -> bool:
 
 
 def write(
-    rng: random.Random,
-    forward: Sequence[str],
-    backward: Sequence[str],
-    clauses: Sequence[Sequence[str]],
-    times: Sequence[str] = ("",),
-    taken: Sequence[str] = (),
-) -> tuple[str, ...]:
+    rng: random.Random, forward: Sequence[str], backward: Sequence[str], clauses: Sequence[Sequence[str]],
+    times: Sequence[str] = ("",), existing: Sequence[str] = (),
+) -> tuple[str, ...]:  # fmt: skip
     """Write different captions of at most `MOST_WORDS` words, alternating between `forward` and `backward` templates.
 
-    Returns up to `COUNT` captions. If `taken` lists existing captions, returns up to `FURTHER` additional captions, which also use
-    the subjects of `prepare/wordings.py`.
+    Returns up to `COUNT` captions, or, if there are `existing` captions, up to `FURTHER` additional captions, which also use the
+    subjects of `prepare/wordings.py`.
     """
     if not all(clauses):
         return ()
     plain = [[clause for clause in options if simple(clause)] or options for options in clauses]
-    subjects, count = (say.SUBJECTS + wordings.SUBJECTS, FURTHER) if taken else (say.SUBJECTS, COUNT)
-    verbs = wordings.VERBS if taken else SECOND_VERBS
-    captions = {caption.rstrip("."): caption for caption in taken}
+    subjects, count = (phrases.SUBJECTS + wordings.SUBJECTS, FURTHER) if existing else (phrases.SUBJECTS, COUNT)
+    verbs = wordings.VERBS if existing else SECOND_VERBS
+    captions = {caption.rstrip("."): caption for caption in existing}
     for attempt in range(10 * count):
-        number = len(captions) - len(taken)
+        number = len(captions) - len(existing)
         if number == count:
             break
         template = rng.choice((forward, backward)[number % 2])
@@ -165,19 +159,19 @@ def write(
         caption = template.format(**words)
         if len(caption.split()) <= MOST_WORDS:
             captions.setdefault(caption, f"{caption}." if rng.random() < 0.4 else caption)
-    return tuple(captions.values())[len(taken) :]
+    return tuple(captions.values())[len(existing) :]
 
 
-def again(who: str, pronouns: say.Pronouns) -> str:
-    """The subject when it is named a second time: "a man" → "he", "a figure" → "the figure"."""
-    if pronouns in (say.HE, say.SHE):
+def again(who: str, pronouns: phrases.Pronouns) -> str:
+    """The subject when it is mentioned again: "a man" → "he", "a figure" → "the figure"."""
+    if pronouns in (phrases.HE, phrases.SHE):
         return pronouns.they
     noun = re.sub(r"^(a|an|the|this|one|some) ", "", who)
     return "the person" if noun in ("someone", "somebody") else noun if noun.startswith("my ") else f"the {noun}"
 
 
-def with_pronouns(clause: str, pronouns: say.Pronouns) -> str:
-    """Replace "they", "their" and "themselves" in a clause by these pronouns."""
+def with_pronouns(clause: str, pronouns: phrases.Pronouns) -> str:
+    """Replace the pronouns "they", "their" and "themselves" in a clause by `pronouns`."""
     clause = re.sub(r"\bthey are\b", pronouns.they_are, clause)
     clause = re.sub(r"\bthemselves\b", pronouns.themself, clause)
     clause = re.sub(r"\bthey\b", pronouns.they, clause)

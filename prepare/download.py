@@ -5,7 +5,7 @@
     bash prepare/download_glove.sh         # word vectors of the matching evaluator → glove/
 
 `--kit` adds the files for KIT-ML, and `--captioner` adds LaMP's captioner (7 GB). Existing files are never overwritten, and
-interrupted downloads resume. Size, integrity and content of a file are checked before the file is moved to its final path.
+interrupted downloads resume. Each file is moved to its final path only after its size, integrity and content have been checked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t
 CAPTIONER = "lamp_m2t"
 RVQ = "rvq_nq6_dc512_nc512_noshare_qdp0.2"
 RELEASES = Limits(size=8 << 30)
-WASTE = ("__MACOSX", ".DS_Store")
+IGNORED = ("__MACOSX", ".DS_Store")  # files of macOS in archives
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Archive:
-    """A .zip archive to extract to `folder`. The archive must contain the file `member`. If `kind` is given, `member` is a model of
-    this kind."""
+    """A .zip archive to extract to `folder`. It must contain the file `member`, a model of this `kind` unless `kind` is None."""
 
     url: str
     folder: Path
@@ -71,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def wanted(config: Download, root: Path) -> list[Weights | Archive]:
-    """The files to download for these flags."""
+    """The files to download for the given flags."""
     t2m, kit = root / "t2m", root / "kit"
     lists = {
         "models": (
@@ -137,7 +136,7 @@ def get_archive(item: Archive, root: Path) -> None:
     for path in sorted(content.iterdir()):
         if (item.folder / path.name).exists():
             print(f"{item.folder / path.name}: exists already, not overwritten")
-        elif path.name not in WASTE:
+        elif path.name not in IGNORED:
             shutil.move(path, item.folder / path.name)
     shutil.rmtree(unpacked)
     download.unlink()
@@ -184,7 +183,7 @@ def get_opt_tokeniser(root: Path) -> None:
 
 
 def copy_statistics(folder: Path) -> None:
-    """Copy the feature statistics of MoMask's tokeniser to LaMP's runs, which use these statistics but are released without any."""
+    """Copy the feature statistics of MoMask's tokeniser to LaMP's runs, which use the same ones but are released without any."""
     source = next(iter(sorted(folder.glob(f"{RVQ}*/meta"))), None)
     for name in ("lamp_vq", "lamp", CAPTIONER):
         if source and (folder / name).is_dir() and not (folder / name / "meta").exists():
@@ -195,18 +194,18 @@ def copy_statistics(folder: Path) -> None:
 def damage(path: Path) -> str:
     """Describe the damage to an archive or to a checkpoint in PyTorch's zip format. Returns "" for an intact file."""
     try:
-        bad = None
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 check_zip(archive, path, RELEASES)
-                bad = archive.testzip()
+                if bad := archive.testzip():
+                    return f"is damaged at {bad}"
     except (*DAMAGE, UserError) as error:
         return f"is damaged ({error})"
-    return f"is damaged at {bad}" if bad else ""
+    return ""
 
 
 def mismatch(path: Path, kind: str) -> str:
-    """State why a file cannot be loaded as a model of this kind. Returns "" if the file can be loaded."""
+    """Describe why a file cannot be loaded as a model of this kind. Returns "" if it can be loaded."""
     from models.upstream.released import load_released
 
     try:

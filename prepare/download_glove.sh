@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Download the word vectors of the released matching evaluators to glove/.
+# Download the word vectors that the released matching evaluators use to glove/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PY:-.venv/bin/python}

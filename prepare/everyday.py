@@ -1,8 +1,8 @@
 """Clauses of captions for clips with a label in words ("sit on high stool, stand up"), checked against the joints.
 
-Each action has a writer, which returns parts of the caption. Parts are sorted by the frame at which their action starts. An action
-that can be detected in the joints is mentioned only if it is detected, because a clip cut from a long take may not show everything
-in the label.
+Each action has a writer (`WRITERS`), which returns parts of a caption. Parts are sorted by the frames at which their actions start.
+An action that can be detected in the joints is mentioned only if it is detected, because a clip that is cut from a long capture may
+not show every action in the label.
 """
 
 from __future__ import annotations
@@ -12,33 +12,9 @@ from dataclasses import replace
 from functools import partial
 
 from prepare import activities, phrases, verbs
-from prepare.actions import actions_in
+from prepare.actions import actions_in, lower_words
 from prepare.clauses import Voice, locomotion
-from prepare.everyday_parts import (
-    MAX_PARTS,
-    Part,
-    Phrases,
-    Tables,
-    Writer,
-    balance,
-    beds,
-    circles,
-    climb,
-    crawl,
-    elbows,
-    from_the_floor,
-    hop,
-    jacks,
-    jump,
-    karate,
-    kick,
-    punch,
-    reach_up,
-    seats,
-    squats,
-    tumble,
-    wave,
-)
+from prepare.everyday_parts import BODY_WRITERS, MAX_PARTS, Part, Phrases, Tables, Writer, beds, seats
 from prepare.facts import FPS, Facts
 
 WALKING = 1.9  # m/s, maximum speed of walking
@@ -61,7 +37,7 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
         verbs_of_gait = phrases.GAITS[kind].verbs[1]
         return [Part(0, f"{voice.pick(verbs_of_gait)} {voice.pick(course)}", False)]
     if "stop" in label and "turn" not in label:
-        facts = replace(facts, turns=())  # braking turns the body, which is not an intended turn
+        facts = replace(facts, turns=())  # the body turns while it brakes, which is not an intended turn
     clause = locomotion(voice, facts, rich and "stop" not in label, kind)
     veer = re.search(r"(?:veer|run|turn) (left|right)", label)
     if veer and not facts.turns and " left" not in clause and " right" not in clause:
@@ -80,7 +56,7 @@ def basketball(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]
     return gait(voice, facts, label, rich, "dribble")
 
 
-# -------------------------------------------------------------------------- actions that only the label names, not the joints
+# ------------------------------------------------------------------- actions that are named by the label but not detected
 def dance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """The parts of a caption about dances."""
     if facts.motion < 0.1:
@@ -91,9 +67,8 @@ def dance(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 def animal(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """The parts of a caption about moving like an animal."""
-    name = re.sub(r" \(human subject\)", "", label)
-    name = f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
-    return [Part(0, voice.pick(activities.ANIMALS, animal=name), False)]
+    name = label.replace(" (human subject)", "")
+    return [Part(0, voice.pick(activities.ANIMALS, animal=f"{'an' if name[0] in 'aeiou' else 'a'} {name}"), False)]
 
 
 def labelled(
@@ -101,8 +76,8 @@ def labelled(
 ) -> list[Part]:
     """The parts of a caption about an action that cannot be detected in the joints.
 
-    `instead` and `besides` contain pairs (word, phrases); a pair applies if the label contains its word. The first such pair of
-    `instead` replaces `table`. The first such pair of `besides` provides the phrase in 60 % of the cases, `table` in the others.
+    `instead` and `besides` contain pairs (word, phrases). A pair applies if the label contains the word. The first applicable pair
+    of `instead` replaces `table`. The first applicable pair of `besides` is used in 60 % of the cases, and `table` otherwise.
     """
     if facts.motion < 0.03:
         return []
@@ -130,12 +105,7 @@ def unlabelled(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]
 
 
 WRITERS: dict[str, Writer] = {
-    "sit down": seats, "stand up": seats, "lie down": beds, "get up from the floor": beds, "squat": squats, "crawl": crawl,
-    "pick up": from_the_floor, "put down": from_the_floor, "balance on one leg": balance,
-    "climb a ladder": partial(climb, table=verbs.CLIMB_LADDER), "climb steps": partial(climb, table=verbs.CLIMB_STEPS),
-    "jump": jump, "hop": hop, "jumping jacks": jacks, "kick": kick, "soccer": kick,
-    **{action: partial(tumble, action=action) for action in ("cartwheel", "flip", "roll")},
-    "punch": punch, "karate": karate, "reach up": reach_up, "wave": wave, "touch elbow to knee": elbows, "circle the arms": circles,
+    **BODY_WRITERS,
     "walk": partial(gait, kind="walk"), "run": partial(gait, kind="run"), "sneak": partial(gait, kind="sneak"),
     "walk like a zombie": partial(gait, kind="zombie"), "basketball": basketball, "dance": dance, "act as an animal": animal,
     "idle": idle,
@@ -159,7 +129,7 @@ WRITERS: dict[str, Writer] = {
     "turn": partial(labelled, table=activities.SPIN, instead=(("ropes", activities.ROPES),)),
     "hold a pose": partial(labelled, table=activities.POSE),
 }  # fmt: skip
-WITHIN = {  # action → actions that its phrases already imply, so that they are not mentioned separately
+WITHIN = {  # action → actions that its phrases already imply and that are therefore not mentioned separately
     "walk": ("turn", "stop"), "run": ("turn", "stop"), "basketball": ("turn",), "throw": ("basketball",), "duck": ("run",),
     "roll": ("run",), "jump": ("run", "stop"), "kick": ("soccer", "karate", "jump"),
     "pick up": ("walk", "squat", "stretch", "raise an arm"),
@@ -171,12 +141,12 @@ WITHIN = {  # action → actions that its phrases already imply, so that they ar
 def parts_of(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """Return up to `MAX_PARTS` parts of a caption in temporal order.
 
-    The parts describe the detected actions. If there are none, one part describes an undetected action of the label. If that is
-    not possible either, the parts come from `unlabelled`.
+    The parts describe the detected actions. If no action is detected, one part describes an action that only the label names. If
+    the label names no usable action either, the parts come from `unlabelled`.
     """
     actions = actions_in(label)
-    label = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower()
-    implied = {implied_action for action in actions for implied_action in WITHIN.get(action, ())}
+    label = lower_words(label)
+    implied = {other for action in actions for other in WITHIN.get(action, ())}
     writers = dict.fromkeys(WRITERS[action] for action in actions if action not in implied and action in WRITERS)
     parts = [part for write in writers for part in write(voice, facts, label, rich)]
     detected = [part for part in parts if part.detected]

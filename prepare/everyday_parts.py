@@ -1,13 +1,14 @@
 """Writers of caption parts for everyday actions of the body and the arms, used by `prepare/everyday.py`.
 
-A writer returns the parts of a caption, with the frames at which their actions start. It mentions an action that can be detected in
-the joints only if the action is detected.
+A writer returns the parts of a caption, with the frames at which their actions start. An action that can be detected in the joints
+is mentioned only if it is detected.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from prepare import phrases, verbs
@@ -16,7 +17,7 @@ from prepare.clauses import Voice, side, times
 from prepare.facts import CHEST, FPS, OVERHEAD, SHOULDER, Event, Facts
 
 MAX_PARTS = 3
-UNUSUAL_SEATS = ("floor", "high")  # always mentioned, because a reader expects a chair otherwise
+UNUSUAL_SEATS = ("floor", "high")  # always mentioned, because a caption without a seat suggests a chair
 
 
 class Part(NamedTuple):
@@ -28,7 +29,7 @@ class Part(NamedTuple):
 
 
 Phrases = verbs.Phrases
-Tables = tuple[tuple[str, Phrases], ...]  # pairs of a word of the label and phrases
+Tables = tuple[tuple[str, Phrases], ...]  # pairs (word of the label, phrases)
 Writer = Callable[[Voice, Facts, str, bool], list[Part]]
 
 
@@ -40,15 +41,14 @@ def count_words(voice: Voice, count: int) -> dict[str, str]:
 
 
 def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) -> dict[str, str]:
-    """Values of the placeholders {limb}, {hand}, {side} and {other}, from the sides of the events. Unknown sides are not named."""
+    """Values of the placeholders {limb}, {hand}, {side} and {other}, from the sides of the events, if these are known."""
     sides = {event.side for event in events if event.side}
     part = voice.rng.choice(parts)
     if not sides:
         return {"limb": f"one {part}", "hand": f"one {part}", "side": "one", "other": "other"}
-    both = sides != {"left"} and sides != {"right"}
-    one = "left" if sides == {"left"} else "right"
-    name = voice.pick((f"both {part}s".replace("foots", "feet"),) if both else (f"{{their}} {one} {part}",))
-    return {"limb": name, "hand": name, "side": one, "other": side(one == "right")}
+    both, is_left = sides not in ({"left"}, {"right"}), sides == {"left"}
+    name = voice.pick((f"both {part}s".replace("foots", "feet"),) if both else (f"{{their}} {side(is_left)} {part}",))
+    return {"limb": name, "hand": name, "side": side(is_left), "other": side(not is_left)}
 
 
 def direction_words(facts: Facts) -> str:
@@ -68,6 +68,16 @@ def label_count(label: str) -> int:
     return int(match[1]) if match else 1
 
 
+def counted(
+    voice: Voice, facts: Facts, label: str, rich: bool, action: str, several: Phrases, single: Phrases | None = None
+) -> list[Part]:
+    """The parts of a caption about an action whose repetitions are counted. Without `single`, one repetition is not mentioned."""
+    events = facts.of(action)
+    if len(events) > 1:
+        return [Part(first(events), voice.pick(several, **count_words(voice, len(events))))]
+    return [Part(first(events), voice.pick(single))] if events and single else []
+
+
 # -------------------------------------------------------------------------------------------------------------- postures
 def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """The parts of a caption about sitting down and standing up, one per detected event."""
@@ -79,9 +89,8 @@ def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
         named = rich or voice.chance(0.6)
         words = {"on": f" on {seat}", "onto": f" onto {seat}", "off": f" from {seat.replace('a ', 'the ', 1)}"} if named else {}
         again = " again" if any(part.clause.split()[0] == "sits" for part in parts) and event.action == "sit down" else ""
-        table = tables.get(event.action, verbs.SIT)
-        clause = voice.pick(table if not again else ("sits down", "sits back down"), **{"on": "", "onto": "", "off": "", **words})
-        clause = fix_seat(clause)
+        table = ("sits down", "sits back down") if again else tables.get(event.action, verbs.SIT)
+        clause = fix_seat(voice.pick(table, **{"on": "", "onto": "", "off": "", **words}))
         if event.manner in UNUSUAL_SEATS and event.action in tables and not again and seat.split(" ", 1)[1] not in clause:
             clause += f" from {seat.replace('a ', 'the ', 1)}" if event.action == "stand up" else f" on {seat}"
         parts.append(Part(event.start, clause + again))
@@ -102,27 +111,17 @@ def beds(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     return [Part(event.start, voice.pick(tables.get(event.action, verbs.LIE), part=event.manner)) for event in events[:MAX_PARTS]]
 
 
-def squats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about squats."""
-    events = facts.of("squat")
-    if not events:
-        return []
-    if len(events) == 1:
-        return [Part(first(events), voice.pick(verbs.SQUAT))]
-    return [Part(first(events), voice.pick(verbs.SQUATS, **count_words(voice, len(events))))]
-
-
 def crawl(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """The parts of a caption about crawling."""
     return [Part(0, voice.pick(verbs.CRAWL, way=direction_words(facts)))] if facts.of("crawl") else []
 
 
 def from_the_floor(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about picking up and putting down. Only the label distinguishes these two actions, not the joints."""
-    wanted = [action for action in actions_in(label) if action in ("pick up", "put down")]
+    """The parts of a caption about picking up and putting down. The joints do not distinguish these two actions, only the label."""
+    actions = [action for action in actions_in(label) if action in ("pick up", "put down")]
     item = next((f"a {word}" for word in ("box", "ball", "mug") if word in label), voice.rng.choice(("something", "an object")))
     parts = []
-    for event, action in zip(facts.of("pick up"), wanted):
+    for event, action in zip(facts.of("pick up"), actions):
         table, by_manner = (verbs.PICK_UP, verbs.PICK_WAYS) if action == "pick up" else (verbs.PUT_DOWN, verbs.PUT_WAYS)
         if voice.chance(0.5 if rich else 0.15):
             table = by_manner[event.manner]
@@ -137,8 +136,7 @@ def from_the_floor(voice: Voice, facts: Facts, label: str, rich: bool) -> list[P
 def climb(voice: Voice, facts: Facts, label: str, rich: bool, table: dict[str, verbs.Phrases]) -> list[Part]:
     """The parts of a caption about climbing."""
     events = facts.of("climb steps")
-    directions = [event.manner for event in events]
-    if directions[:2] == ["up", "down"] and voice.chance(0.4):
+    if [event.manner for event in events[:2]] == ["up", "down"] and voice.chance(0.4):
         return [Part(first(events), voice.pick(table["both"]))]
     return [Part(event.start, voice.pick(table[event.manner])) for event in events[:2]]
 
@@ -162,10 +160,9 @@ def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
         return [Part(0, voice.pick(verbs.READY_TO_JUMP), False)] if ready else []
     if "grab" in label and max(hand.level for hand in facts.hands) >= OVERHEAD:
         table = verbs.JUMP_GRAB
-    elif len(events) > 1 and facts.direction == "forward" and facts.distance > 1:
-        return [Part(first(events), voice.pick(verbs.JUMPS_FORWARD, **count_words(voice, len(events))))]
     elif len(events) > 1:
-        return [Part(first(events), voice.pick(verbs.JUMPS, **count_words(voice, len(events))))]
+        table = verbs.JUMPS_FORWARD if facts.direction == "forward" and facts.distance > 1 else verbs.JUMPS
+        return [Part(first(events), voice.pick(table, **count_words(voice, len(events))))]
     elif facts.direction == "forward" and facts.distance > 0.45:
         table = verbs.JUMP_FORWARD
     else:
@@ -174,7 +171,7 @@ def jump(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about hops on one or both legs. Jumps count as hops here, because hops can be as high as jumps."""
+    """The parts of a caption about hops on one or both legs. Detected jumps count as hops, because hops can be as high as jumps."""
     events = tuple(event for event in facts.events if event.action in ("hop", "jump"))
     on_one_leg = tuple(event for event in events if event.action == "hop" and event.side in ("left", "right"))
     parts = []
@@ -187,12 +184,6 @@ def hop(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
         words = {"way": direction_words(facts)} | (count_words(voice, count) if count > 1 else {})
         parts.append(Part(first(tuple(both)), voice.pick(verbs.HOPS_BOTH if count > 1 else verbs.HOP_BOTH, **words)))
     return parts
-
-
-def jacks(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about jumping jacks."""
-    events = facts.of("jumping jacks")
-    return [Part(first(events), voice.pick(verbs.JACKS, **count_words(voice, len(events))))] if len(events) > 1 else []
 
 
 def kick(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
@@ -215,21 +206,17 @@ def kick(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     return [Part(first(events), voice.pick(table, **words))]
 
 
-def tumble(voice: Voice, facts: Facts, label: str, rich: bool, action: str) -> list[Part]:
-    """The parts of a caption about cartwheels, flips and rolls. The kind of a flip comes from the label, else from the joints."""
-    events = facts.of(action)
-    if action == "roll":
-        return [Part(0, voice.pick(verbs.DIVE_ROLL if "dive" in label else verbs.ROLL))] if events else []
-    if action == "cartwheel":
-        if len(events) > 1:
-            return [Part(first(events), voice.pick(verbs.CARTWHEELS, **count_words(voice, len(events))))]
-        return [Part(first(events), voice.pick(verbs.CARTWHEEL))] if events else []
-    if not events:
-        return []
-    labelled = next(
-        (kind for word, kind in (("back", "backward"), ("side", "sideways"), ("hand", "handspring")) if word in label), None
-    )
-    return [Part(first(events), voice.pick(verbs.FLIPS[labelled or events[0].manner]))]
+def roll(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about rolls."""
+    return [Part(0, voice.pick(verbs.DIVE_ROLL if "dive" in label else verbs.ROLL))] if facts.of("roll") else []
+
+
+def flip(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
+    """The parts of a caption about flips. The kind of flip comes from the label, or else from the joints."""
+    kinds = {"back": "backward", "side": "sideways", "hand": "handspring"}
+    events = facts.of("flip")
+    kind = next((kinds[word] for word in kinds if word in label), events[0].manner if events else "")
+    return [Part(first(events), voice.pick(verbs.FLIPS[kind]))] if events else []
 
 
 # ------------------------------------------------------------------------------------------------------------------ arms
@@ -258,17 +245,19 @@ def reach_up(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
         return []
     if "tiptoe" in label or "twist" in label:
         return [Part(1, voice.pick(verbs.STRETCH_UP))]
-    sides = tuple(Event("", 0, 0, side(left)) for left, is_up in zip((True, False), up) if is_up)
-    return [Part(0, voice.pick(verbs.REACH_UP, **limb_words(voice, sides, ("hand", "hand", "arm"))))]
+    return [Part(0, voice.pick(verbs.REACH_UP, **hand_words(voice, up)))]
 
 
 def wave(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     """The parts of a caption about waving."""
     up = [hand.level >= CHEST for hand in facts.hands]
-    if not any(up):
-        return []
-    sides = tuple(Event("", 0, 0, side(left)) for left, is_up in zip((True, False), up) if is_up)
-    return [Part(0, voice.pick(verbs.WAVE, **limb_words(voice, sides, ("hand", "hand", "arm"))))]
+    return [Part(0, voice.pick(verbs.WAVE, **hand_words(voice, up)))] if any(up) else []
+
+
+def hand_words(voice: Voice, up: list[bool]) -> dict[str, str]:
+    """The values of `limb_words` for raised hands. `up` states whether the (left, right) hand is raised."""
+    events = tuple(Event("", 0, 0, side(is_left)) for is_left, is_up in zip((True, False), up) if is_up)
+    return limb_words(voice, events, ("hand", "hand", "arm"))
 
 
 def elbows(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
@@ -286,3 +275,15 @@ def circles(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
     clause = voice.pick(verbs.ARM_CIRCLES, limb="both arms", how=direction)
     count = label_count(label)
     return [Part(0, clause + (f" {times(voice, count)}" if count > 1 else ""), False)]
+
+
+BODY_WRITERS: dict[str, Writer] = {
+    "sit down": seats, "stand up": seats, "lie down": beds, "get up from the floor": beds, "crawl": crawl,
+    "squat": partial(counted, action="squat", several=verbs.SQUATS, single=verbs.SQUAT),
+    "pick up": from_the_floor, "put down": from_the_floor, "balance on one leg": balance,
+    "climb a ladder": partial(climb, table=verbs.CLIMB_LADDER), "climb steps": partial(climb, table=verbs.CLIMB_STEPS),
+    "jump": jump, "hop": hop, "jumping jacks": partial(counted, action="jumping jacks", several=verbs.JACKS),
+    "kick": kick, "soccer": kick, "roll": roll, "flip": flip,
+    "cartwheel": partial(counted, action="cartwheel", several=verbs.CARTWHEELS, single=verbs.CARTWHEEL),
+    "punch": punch, "karate": karate, "reach up": reach_up, "wave": wave, "touch elbow to knee": elbows, "circle the arms": circles,
+}  # fmt: skip

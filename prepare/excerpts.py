@@ -1,12 +1,12 @@
 """Excerpts: short clips of a single action, cut from training clips that show more than this action.
 
-Many clips are long: ten seconds of boxing with a few punches, or someone who sits down, rests and stands up again. Their captions
-describe the whole clip. An excerpt shows a single action, or one bout of an action, with a little motion before and after. Excerpts
-are as short as motions for prompts like "a person throws a punch" should be. The clip's label or captions must name the action, and
-`prepare/facts` must detect it. Captions are generated from the joints of the excerpt.
+Many clips are long: ten seconds of boxing with a few punches, or someone who sits down, rests and stands up again. The captions of
+such a clip describe the whole clip. An excerpt shows a single action, or one bout of an action, with a little motion before and
+after. Excerpts are as short as motions for prompts like "a person throws a punch" should be. The label or the captions of the clip
+must name the action, and `prepare/facts` must detect it. Captions of an excerpt are generated from its joints.
 
 Sitting down and lying down are slow enough to be played backwards as standing up and getting up, and vice versa. Playing excerpts
-backwards doubles the number of these rare actions. `prepare/facts` must also detect the action of the reversed excerpt.
+backwards doubles the number of these rare actions. `prepare/facts` must detect the reverse action in the reversed excerpt.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from prepare.facts import FPS, Event, Facts, prove
 from prepare.takes import LONGEST, SHORTEST, Clip
 
 SOURCE = "excerpt"
-LEAST = SHORTEST + 5  # minimum frames: one more than the rows of features, and a few that random crops may drop
+LEAST = SHORTEST + 5  # minimum number of frames: 1 more than rows of features, and 4 that random crops may remove
 MARGIN = 8  # frames before and after an action
-BOUT = 6  # frames; events with at most this pause between them form one bout
-MOST = 0.85  # fraction of the clip; a longer excerpt is nearly the clip itself
+BOUT = 6  # frames; maximum pause between two events of one bout
+MOST = 0.85  # maximum length of an excerpt as a fraction of the clip; a longer excerpt would nearly repeat the clip
 PER_CAPTURE = 16  # maximum number of excerpts of one action from one capture
-RESTS = (2 * FPS, FPS // 2)  # frames of sitting or lying kept after going down or before getting up; each gives an excerpt
+RESTS = (2 * FPS, FPS // 2)  # frames of sitting or lying after going down or before getting up; one excerpt for each value
 LABELS = {  # the label of an excerpt, by its action
     "punch": "punch", "kick": "kick", "squat": "squat", "jump": "jump", "hop": "hop on one leg", "crawl": "crawl",
     "jumping jacks": "jumping jacks", "cartwheel": "cartwheel", "balance on one leg": "balance",
@@ -40,15 +40,12 @@ REVERSES = {"sit down": "stand up", "lie down": "get up from the floor"}
 REVERSES |= {up: down for down, up in REVERSES.items()}
 BACKWARDS = "_backwards"  # suffix of the names of excerpts that are played backwards
 FROM_THE_FLOOR = ("pick up", "put down")
-SEVERAL = ("hop", "jumping jacks")  # a single one is not recognisable, so excerpts show several
-FEW = 4  # maximum number of these in one excerpt
+SEVERAL = ("hop", "jumping jacks")  # excerpts show several of these actions, because a single one is not recognisable
+FEW = 4  # maximum number of hops or jumping jacks in one excerpt
 
 
 def excerpts(clips: Sequence[Clip]) -> list[Clip]:
-    """Return excerpts of training clips. The clips must have the joints that are stored in the dataset: (T, 22, 3), in metres.
-
-    Raises `ValueError` for a clip of another split.
-    """
+    """Return excerpts of training clips. The joints of the clips must be those stored in the dataset: (T, 22, 3), in metres."""
     counts: dict[tuple[str, str], int] = defaultdict(int)
     results = []
     for clip in sorted(clips, key=lambda clip: clip.name):
@@ -92,16 +89,16 @@ def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[i
     """Yield the frames [start, stop) of each excerpt of an action. `named` are the actions in the clip's label or captions."""
     if action in DOWN:
         for event in facts.of(action):
-            held = next((held for held in facts.of(DOWN[action]) if held.start < event.end <= held.end), event)
-            for frames in RESTS:
-                yield widened(max(0, event.start - MARGIN), min(held.end, event.end + frames), facts.frames, before=True)
+            posture = next((posture for posture in facts.of(DOWN[action]) if posture.start < event.end <= posture.end), event)
+            for rest in RESTS:
+                stop = min(posture.end, event.end + rest)
+                yield max(0, min(event.start - MARGIN, stop - LEAST)), stop
     elif action in UP:
         for event in facts.of(action):
-            held = next((held for held in facts.of(UP[action]) if held.start <= event.start < held.end), event)
-            for frames in RESTS:
-                yield widened(
-                    max(held.start, event.start - frames), min(facts.frames, event.end + MARGIN), facts.frames, before=False
-                )
+            posture = next((posture for posture in facts.of(UP[action]) if posture.start <= event.start < posture.end), event)
+            for rest in RESTS:
+                start = max(posture.start, event.start - rest)
+                yield start, min(facts.frames, max(event.end + MARGIN, start + LEAST))
     elif action in LABELS:
         groups = bouts(events_of(facts, action, named))
         if action in SEVERAL:
@@ -115,8 +112,9 @@ def windows(facts: Facts, action: str, named: Sequence[str]) -> Iterator[tuple[i
 def events_of(facts: Facts, action: str, named: Sequence[str]) -> tuple[Event, ...]:
     """Return the events of an action.
 
-    The joints do not distinguish picking up from putting down. If `named` contains both actions, exactly two events are required:
-    the first is the picking up, the second is the putting down. Squats are ignored if `named` contains either of these actions.
+    The joints do not distinguish picking up from putting down. If `named` contains both actions, there must be exactly two events:
+    the person picks something up in the first and puts something down in the second. Squats are ignored if `named` contains either
+    of these actions.
     """
     events = facts.of(action)
     if action == "squat" and set(FROM_THE_FLOOR) & set(named):
@@ -127,7 +125,7 @@ def events_of(facts: Facts, action: str, named: Sequence[str]) -> tuple[Event, .
 
 
 def bouts(events: Sequence[Event]) -> list[list[Event]]:
-    """Group events into bouts. Pauses between the events of a bout are at most `BOUT` frames long."""
+    """Group events into bouts. Pauses within a bout are at most `BOUT` frames long."""
     groups: list[list[Event]] = []
     for event in events:
         if groups and event.start - groups[-1][-1].end <= BOUT:
@@ -143,15 +141,6 @@ def around(start: int, stop: int, frames: int) -> tuple[int, int]:
     start = max(0, start - missing // 2)
     stop = min(frames, max(stop + missing - missing // 2, start + LEAST))
     return max(0, min(start, stop - LEAST)), stop
-
-
-def widened(start: int, stop: int, frames: int, before: bool) -> tuple[int, int]:
-    """Extend the frames [start, stop) if they are fewer than `LEAST`: at the start if `before`, else at the end.
-
-    The result stays within the clip of `frames` frames, so it can be shorter than `LEAST`.
-    """
-    missing = max(0, LEAST - (stop - start))
-    return (max(0, start - missing), stop) if before else (start, min(frames, stop + missing))
 
 
 def is_alone(facts: Facts, action: str) -> bool:

@@ -1,4 +1,4 @@
-"""Download one file from a URL. Resumes and retries downloads, and detects web pages that are sent instead of the file."""
+"""Download one file from a URL: resume and retry the download, and detect web pages that are sent instead of the file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 
-ATTEMPTS = 6  # failed attempts in a row, without any received byte, before the download fails
+ATTEMPTS = 6  # number of consecutive attempts without any received byte after which the download fails
 PAUSE = 2.0  # seconds before the second attempt; doubles with each further attempt
-TIMEOUT = 60.0  # seconds without any received byte
+TIMEOUT = 60.0  # seconds without any received byte after which an attempt fails
 CHUNK = 1 << 20
 AGENT = "Mozilla/5.0"  # some servers refuse Python's default user agent
 
@@ -29,8 +29,8 @@ class WebPage(Exception):
 def fetch(url: str, path: Path) -> None:
     """Download a URL to `path`, resuming from `<path>.part` if it exists.
 
-    Raises `UserError` if the server refuses, sends a web page or does not answer, or if the file cannot be written. The bytes
-    received before an error are kept.
+    Raises `UserError` if the server refuses the download, sends a web page or does not answer, or if the file cannot be written.
+    The bytes received before an error are kept.
     """
     part = path.with_name(f"{path.name}.part")
     failures, confirmation_sent = 0, False
@@ -73,10 +73,10 @@ def _receive(url: str, part: Path) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # nothing is left to send
+        if error.code != 416:  # 416: there are no bytes after `received`
             raise
         if _total(error.headers.get("Content-Range")) != received:
-            part.unlink()  # it belongs to another file
+            part.unlink()  # its bytes are those of another file
             raise ConnectionError("the file on the server has changed") from None
         return
     with response:

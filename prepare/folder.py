@@ -36,13 +36,10 @@ def whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_replaceable(out: Path, mark: str, title: str) -> None:
-    """Raise `UserError` if `out` exists and is neither an empty folder nor an older build.
-
-    In an older build, the file `mark` starts with `title`.
-    """
-    mark = out / mark
-    older_build = mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").startswith(title)
+def check_replaceable(out: Path, name: str, title: str) -> None:
+    """Raise `UserError` unless `out` is missing, empty, or an older build, in which the file `name` starts with `title`."""
+    report = out / name
+    older_build = report.is_file() and report.read_text(encoding="utf-8", errors="replace").startswith(title)
     if out.exists() and not older_build and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists and was not built by this script; remove it, or choose another folder with --out")
 
@@ -54,7 +51,7 @@ def write_motion(folder: Path, name: str, features: Tensor, joints: Tensor) -> N
 
 
 def write_batch_of_joints(folder: Path, names: Sequence[str], joints: Sequence[Tensor], skeleton: Skeleton) -> None:
-    """Compute features (T, D) from joints (T + 1, J, 3). Write these features, and joints (T, J, 3) recovered from them."""
+    """Write the features (T, D) of joints (T + 1, J, 3), and the joints (T, J, 3) that are recovered from these features."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 

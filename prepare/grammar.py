@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-IRREGULAR = {
-    "is": "being", "has": "having", "lies": "lying", "does": "doing", "goes": "going", "mimics": "mimicking",
-    "boogies": "boogieing",
-}  # fmt: skip
+IRREGULAR = {"is": "being", "lies": "lying", "mimics": "mimicking", "boogies": "boogieing"}
 BASES = {"is": "be", "has": "have", "lies": "lie", "does": "do", "goes": "go", "boogies": "boogie"}
 DOUBLED = (  # verbs whose last consonant is doubled before -ing
     "bed", "bid", "bob", "chop", "clap", "cup", "cut", "dab", "dip", "drag", "drop", "flag", "flap", "flip", "get", "grab",
@@ -16,8 +13,8 @@ DOUBLED = (  # verbs whose last consonant is doubled before -ing
     "sidestep", "sip", "sit", "skip", "slam", "slap", "slip", "slug", "snap", "spar", "spin", "split", "squat", "step", "stop",
     "swab", "swig", "swim", "tap", "tip", "trip", "trot", "uncap", "up", "wag", "wet", "whip", "zigzag",
 )  # fmt: skip
-SECOND = re.compile(r"(\band then|\bthen|\band|,) (\w+s)\b")  # a possible later verb of a clause
-SECOND_VERBS = frozenset((  # later verbs in the tables of phrases; excludes nouns that follow "and" there
+SECOND = re.compile(r"(\band then|\bthen|\band|,) (\w+s)\b")  # a word that may be the second verb of a clause
+SECOND_VERBS = frozenset((  # second verbs in the tables of phrases; nouns that follow "and" in the tables are not included
     "and", "balances", "bends", "bounces", "brings", "carries", "clears", "climbs", "comes", "continues", "crawls", "curls",
     "cuts", "dips", "dives", "does", "drinks", "drops", "ducks", "enters", "fidgets", "flips", "gets", "gives", "goes",
     "grabs", "heads", "holds", "hops", "hurries", "jumps", "keeps", "kicks", "lands", "laughs", "lays", "leans", "leaps",
@@ -31,9 +28,8 @@ SECOND_VERBS = frozenset((  # later verbs in the tables of phrases; excludes nou
 
 def bare(verb: str) -> str:
     """The base form of a verb in the third person: "runs" → "run"."""
-    if verb in BASES:
-        return BASES[verb]
-    return verb[:-3] + "y" if verb.endswith("ies") else re.sub(r"(?<=ss|sh|ch|zz)es$|(?<=x)es$|s$", "", verb)
+    regular = verb[:-3] + "y" if verb.endswith("ies") else re.sub(r"(?<=ss|sh|ch|zz)es$|(?<=x)es$|s$", "", verb)
+    return BASES.get(verb, regular)
 
 
 def progressive(verb: str) -> str:
@@ -49,7 +45,7 @@ def progressive(verb: str) -> str:
 def gerund(clause: str, verbs: frozenset[str] = SECOND_VERBS) -> str:
     """Turn a clause in the third person into a participle: "sits down and crosses their legs" → "sitting down and crossing …".
 
-    A word of `verbs` that follows "and", "then" or a comma is changed too.
+    Words of `verbs` that follow "and", "then" or a comma are changed too.
     """
     clause = re.sub(r"^is (?=\w+ing\b)", "", clause)
     if not re.match(r"\w+ing\b", clause):

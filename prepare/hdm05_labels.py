@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from prepare.actions import lower_words
+
 COUNT = re.compile(r"(\d+)(reps?|hops?|steps?)?$", re.IGNORECASE)
 START = re.compile(r"([LR])(elbow)?start$", re.IGNORECASE)
 SIDES = {"L": "left", "R": "right"}
-WORDS = (  # pattern of a class without count and start → words; {side} and {word} come from the groups of the pattern
+WORDS = (  # pattern of a class name without count and starting limb → words; {side} and {word} come from the pattern's groups
     (r"deposit(?:Floor)([LR])", "bend down and put something on the floor with the {side} hand"),
     (r"deposit(?:High)([LR])", "put something on a high shelf with the {side} hand"),
     (r"deposit(?:Low|Middle)([LR])", "put something down on a shelf with the {side} hand"),
@@ -17,48 +19,38 @@ WORDS = (  # pattern of a class without count and start → words; {side} and {w
     (r"elbowToKnee", "lift the knee to the elbow of the other side"),
     (r"hopBothLegs", "hop on both legs"),
     (r"hop([LR])Leg", "hop on the {side} leg"),
-    (r"jogLeftCircle", "jog in a circle to the left"),
-    (r"jogRightCircle", "jog in a circle to the right"),
-    (r"walkLeftCircle", "walk in a circle to the left"),
-    (r"walkRightCircle", "walk in a circle to the right"),
-    (r"kick([LR])Front", "kick to the front with the {side} foot"),
-    (r"kick([LR])Side", "kick to the side with the {side} foot"),
-    (r"punch([LR])Front", "punch to the front with the {side} hand"),
-    (r"punch([LR])Side", "punch to the side with the {side} hand"),
+    (r"jog(Left|Right)Circle", "jog in a circle to the {word}"),
+    (r"walk(Left|Right)Circle", "walk in a circle to the {word}"),
+    (r"kick([LR])(Front|Side)", "kick to the {word} with the {side} foot"),
+    (r"punch([LR])(Front|Side)", "punch to the {word} with the {side} hand"),
     (r"lieDownFloor", "lie down on the floor"),
     (r"rotateArmsBoth(Backward|Forward)", "rotate both arms {word}"),
     (r"rotateArms([LR])(Backward|Forward)", "rotate the {side} arm {word}"),
-    (r"cartwheel", "cartwheel"),
     (r"clap", "clap the hands"),
     (r"clapAboveHead", "clap the hands above the head"),
-    (r"jumpDown", "jump down"),
     (r"jumpingJack", "jumping jacks"),
-    (r"jogOnPlace", "jog on the spot"),
-    (r"runOnPlace", "run on the spot"),
-    (r"walkOnPlace", "walk on the spot"),
+    (r"(jog|run|walk)OnPlace", "{word} on the spot"),
     (r"sitDown(?:Chair|Table)", "sit down on a chair"),
     (r"sitDownFloor", "sit down on the floor"),
     (r"standUpSit(?:Chair|Table)", "stand up from a chair"),
     (r"standUp(?:Lie|Sit)Floor", "get up from the floor"),
     (r"standUpKneelToStand", "stand up from kneeling"),
-    (r"staircaseDown", "walk down stairs"),
-    (r"staircaseUp", "walk up stairs"),
+    (r"staircase(Down|Up)", "walk {word} stairs"),
     (r"throwBasketball", "throw a basketball"),
     (r"throw(?:Far|Standing|Sitting)?(?:High|Low)?([LR])", "throw with the {side} hand"),
-    (r"turn(Left|Right)", "turn {word}"),
 )
 
 
 def label_of_class(name: str) -> str:
-    """The label of a class in HDM05's file names."""
+    """The label in words of a class in HDM05's file names."""
     start = START.search(name)
     stem = name[: start.start()] if start else name
     count = COUNT.search(stem)
     stem = re.sub("([LR]HandStart|Start(Air|Floor))$", "", stem[: count.start()] if count else stem)
     words = [in_words(stem)]
     unit = (count[2] or "").lower().rstrip("s") if count else ""
-    if count and unit in ("rep", "hop", "step"):
-        unit = {"rep": "repetition"}.get(unit, unit)
+    if unit:
+        unit = "repetition" if unit == "rep" else unit
         words.append(f"{count[1]} {unit}{'' if count[1] == '1' else 's'}")
     if start:
         limb = (start[2] or "foot").lower()
@@ -68,11 +60,11 @@ def label_of_class(name: str) -> str:
 
 
 def in_words(stem: str) -> str:
-    """Translate a class name, without count and starting limb, to English: by `WORDS`, or else by splitting the name into words."""
+    """Translate a class name without count and starting limb to English: by `WORDS`, or else by splitting the name into words."""
     for pattern, words in WORDS:
         if match := re.fullmatch(pattern, stem):
             groups = [group for group in match.groups() if group]
             side = next((SIDES[group] for group in groups if group in SIDES), "")
             return words.format(side=side, word=next((group.lower() for group in groups if len(group) > 1), ""))
     words = re.sub(r"([LR])(?=[A-Z]|$)", lambda side: f" {SIDES[side[0]]} ", stem)
-    return " ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words).lower().split())
+    return " ".join(lower_words(words).split())

@@ -4,8 +4,8 @@
 
 AMASS and SMPL-H must be downloaded from their own sites, under their own licences. `index.csv`, captions, splits and the joint
 arrays of HumanAct12 come from HumanML3D's repository. The output folder contains new_joint_vecs (T, 263), new_joints (T, 22, 3),
-texts, Mean.npy, Std.npy and the splits. Clips that cannot be built are reported and left out. The folder appears only when it is
-complete; an interrupted build leaves nothing behind.
+texts, Mean.npy, Std.npy and the splits. Clips that cannot be built are reported and left out. An interrupted build leaves no
+output folder.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def open_sources(options: BuildHumanML3D) -> Sources:
-    """The captures and body models given by the flags. Raises `UserError` if a flag or a folder is missing."""
+    """Return the captures and body models given by the flags. Raises `UserError` if a flag or a folder is missing."""
     from motion.files.smpl import read_body_models
     from prepare.captures import Sources
 
@@ -79,7 +79,7 @@ def open_sources(options: BuildHumanML3D) -> Sources:
 
 
 def read_captions(path: Path) -> dict[str, bytes]:
-    """Read caption files by clip name, from a folder, or from a .zip or .tar.gz archive with a folder `texts`."""
+    """Return the content of caption files by clip name, from a folder, or from a .zip or .tar.gz archive with a folder `texts`."""
     if path.is_dir():
         return {file.stem: file.read_bytes() for file in sorted(path.glob("*.txt")) if file.is_file()}
     captions: dict[str, bytes] = {}
@@ -107,7 +107,7 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
 
 @contextmanager
 def processes(workers: int) -> Iterator[Callable]:
-    """Yield a `map` that uses `workers` processes, or the current process if `workers` is 1. Failure cancels pending work."""
+    """Yield a `map` that uses `workers` processes, or the current process if `workers` is 1. An exception cancels pending work."""
     if workers == 1:
         yield map
         return
@@ -121,7 +121,7 @@ def processes(workers: int) -> Iterator[Callable]:
 
 
 def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folder: Path, workers: int) -> list[Outcome]:
-    """Write the motions of all clips that have captions to `folder`, and return the outcome of each clip."""
+    """Write the motions of all clips that have captions to `folder`, and return one outcome per clip."""
     from tqdm import tqdm
 
     from prepare.captures import Outcome, build_chunk, chunks
@@ -142,7 +142,7 @@ def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folde
 
 
 def report(outcomes: list[Outcome]) -> None:
-    """Print how many clips were built. For each problem, print how many clips of each AMASS dataset have it, with examples."""
+    """Print how many clips were built, and for each problem the number of affected clips per AMASS dataset, with examples."""
     built = sum(not outcome.problem for outcome in outcomes)
     print(f"{built:,} of {len(outcomes):,} clips built, each with its mirror")
     for problem, count in Counter(outcome.problem for outcome in outcomes if outcome.problem).most_common():

@@ -1,8 +1,9 @@
 """Read motions for a dataset from a folder that contains joint arrays or motion files, and a table of captions or labels.
 
-There are two kinds of tables. `captions.csv` (file, caption or label, start, end, split) is for a user's own motions. `clips.csv`
-(source, clip, label) lists motions of public datasets; `pairs.json` lists HumanML3D's segments of these motions with their
-captions. Captions in these files are used unchanged. Labels, such as "squat, 2 repetitions", are turned into captions.
+There are two kinds of tables. `captions.csv` (columns file, caption or label, start, end, split) is for a user's own motions.
+`clips.csv` (columns source, clip, label) lists motions of public datasets, and `pairs.json` lists HumanML3D's segments of these
+motions with captions. Captions in these files are used unchanged. Captions are generated from labels such as "squat, 2
+repetitions".
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from utils.errors import UserError
 LISTED = "own"  # `Take.source` of motions that are listed in captions.csv
 SPLIT_NAMES = ("", "train", "val", "test")
 END_OF_FILE = 10**9  # frames; end of a section that extends to the end of its file
-# Clips that are copies of parts of another capture: source/clip → name of that take.
+# Clips that are copies of parts of other captures: source/clip → name of the other capture.
 COPIES = {
     "mass/backflip": "cmu_88_01", "mass/cart": "cmu_90_02", "deepmimic/cartwheel": "cmu_90_02", "mass/pirouette": "cmu_05_13",
     "deepmimic/sideflip": "cmu_90_08", "animated_drawings/cmu1_jumping_jacks": "cmu_14_14",
@@ -46,14 +47,10 @@ class JointFile:
 
 
 def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) -> Iterator[JointFile]:
-    """Return the motion files that are listed in the table of a folder.
+    """Return the motion files listed in the captions.csv, or in the clips.csv, of a folder.
 
-    Args:
-        folder: folder with captions.csv, or with clips.csv and optionally pairs.json.
-        segments: HumanML3D's segments by CMU capture (such as 60_01). They are used in addition to the segments of pairs.json.
-
-    Raises:
-        UserError: the folder or its table is missing or malformed.
+    `segments` are HumanML3D's segments by CMU capture (such as 60_01), in addition to those in pairs.json. Raises `UserError` if
+    the folder or its table is missing or malformed.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -97,10 +94,8 @@ def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
 
 
 def sections(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> tuple[Segment, ...]:
-    """Return the sections of one file. `rows` are the rows about this file in the table, as (line number, row).
-
-    Rows with the same start and end describe the same section.
-    """
+    """Return the sections of one file, from the table's rows (line number, row) about this file. Rows with equal start and end
+    describe the same section."""
     groups = defaultdict(list)
     for line, row in rows:
         start = frames(row.get("start", ""), 0, table, line)
@@ -118,10 +113,7 @@ def sections(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> 
 
 
 def frames(seconds: str, default: int, table: Path, line: int) -> int:
-    """Convert a time in seconds, read from a table, to a frame. An empty text gives `default`.
-
-    Raises `UserError` if the text is not a number.
-    """
+    """Convert a time in a table to a frame number; "" gives `default`. Raises `UserError` if `seconds` is not a number."""
     try:
         return round(float(seconds) * FPS) if seconds else default
     except (ValueError, OverflowError):
@@ -138,12 +130,13 @@ def listed_files(folder: Path, segments: dict[str, list[Segment]]) -> Iterator[J
         capture = clip.removesuffix(CROP) if source == "cmu" else ""
         origin = COPIES.get(f"{source}/{clip}", f"cmu_{capture}" if capture else "")
         cmu = origin.removeprefix("cmu_") if origin.startswith("cmu_") else ""
-        merged = {segment.name: segment for segment in segments.get(cmu, [])}
-        merged = list((merged | {segment.name: merged.get(segment.name, segment) for segment in paired.get(cmu, [])}).values())
+        merged: dict[str, Segment] = {}
+        for segment in (*segments.get(cmu, ()), *paired.get(cmu, ())):
+            merged.setdefault(segment.name, segment)
         take = Take(
             f"{source}_{clip}", source, label=label, actor=actor_of(source, clip), origin=origin,
-            segments=tuple(merged) if clip == capture else (),
-            reserved=frozenset(segment.split for segment in merged),
+            segments=tuple(merged.values()) if clip == capture else (),
+            reserved=frozenset(segment.split for segment in merged.values()),
         )  # fmt: skip
         yield JointFile(find_motion(folder, source, clip), take, "starts in a T-pose" in row.get("note", ""))
 
@@ -164,13 +157,13 @@ def read_pairs(path: Path) -> dict[str, list[Segment]]:
 
 
 def find_motion(folder: Path, source: str, clip: str) -> Path:
-    """Find the file of a clip in the folder of its source, or in `folder`. Returns an expected path if no such file exists."""
+    """Find the file of a clip in the folder of its source, or in `folder`. If no file exists, returns the first path searched."""
     paths = [parent / f"{clip}{suffix}" for parent in (folder / source, folder) for suffix in SUFFIXES]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
 def actor_of(source: str, clip: str) -> str:
-    """The actor of a clip: the subject for CMU, the actor for HDM05, and the name of the source for other sources."""
+    """The actor of a clip: CMU's number of the subject, HDM05's abbreviation of the actor, or else the name of the source."""
     parts = clip.split("_")
     return parts[0] if source == "cmu" else parts[1] if source == "hdm05" and len(parts) > 1 else source
 

@@ -16,8 +16,8 @@ from prepare.short_clips import join_short
 from prepare.sides import swap_sides
 from prepare.takes import FPS, LONGEST, SHORTEST, Clip, Segment, Take
 
-SHORTEST_REST = 60  # rows; the last piece of a long take is dropped if shorter, since it often shows only the end of the action
-IDLE_SECONDS = 300  # maximum total seconds of standing idle, because such captures can be very long
+SHORTEST_REST = 60  # rows of features; minimum length of the last piece of a long take, which often shows only an action's end
+IDLE_SECONDS = 300  # maximum total duration of standing idle; limited because captures of standing idle can be very long
 
 
 def make_clips(takes: list[Take]) -> list[Clip]:
@@ -37,7 +37,8 @@ def make_clips(takes: list[Take]) -> list[Clip]:
 
 def take_clips(take: Take, split: str) -> Iterator[Clip]:
     """Yield the clips of one take: its segments, then the pieces of the remaining frames. Includes clips that are too short."""
-    whole = Clip(take.name, take.content, take.style, take.source, split, take.joints, take.label, named(take), take=take.capture)
+    actions = actions_in(take.content or take.label, take.source)
+    whole = Clip(take.name, take.content, take.style, take.source, split, take.joints, take.label, actions, take=take.capture)
     for segment in take.segments:
         yield from segment_clips(whole, segment)
     if not (take.content or take.label):
@@ -47,19 +48,14 @@ def take_clips(take: Take, split: str) -> Iterator[Clip]:
         yield replace(whole, name=f"{take.name}{letter}" if len(pieces) > 1 else take.name, joints=joints)
 
 
-def named(take: Take) -> tuple[str, ...]:
-    """The actions in the label of a take, the main one first."""
-    return actions_in(take.content or take.label, take.source)
-
-
 def segment_clips(whole: Clip, segment: Segment) -> Iterator[Clip]:
     """Yield a segment of a take as one clip, or as several clips if the segment is too long.
 
-    If a segment is too short and its take has a label, the clip has no captions, so that it can be joined with other clips.
+    A segment that is too short for a clip loses its captions if its take has a label, so that it can be joined with other clips.
     """
     joints, split = whole.joints[segment.start : segment.end], segment.split or whole.split
     if len(joints) <= SHORTEST and whole.label:
-        split = "test_everyday" if split == "test" else split  # no generated captions of everyday takes in `test`
+        split = "test_everyday" if split == "test" else split  # everyday clips in `test` have human captions only
         yield replace(whole, name=f"{whole.name}_{segment.name}", joints=joints, split=split)
         return
     label = segment.label or whole.label
@@ -83,13 +79,13 @@ def unsegmented(take: Take) -> list[np.ndarray]:
 
 
 def cut(joints: np.ndarray) -> list[np.ndarray]:
-    """Cut joints into consecutive pieces (T + 1, 22, 3) with T ≤ LONGEST. Consecutive pieces share one frame."""
+    """Cut joints into pieces (T + 1, 22, 3) with T ≤ LONGEST. Consecutive pieces share one frame."""
     pieces = [joints[start : start + LONGEST + 1] for start in range(0, max(len(joints) - 1, 1), LONGEST)]
     return [piece for piece in pieces if len(piece) > SHORTEST_REST or len(pieces) == 1]
 
 
 def limit_idle(clips: list[Clip]) -> list[Clip]:
-    """Drop idle clips so that at most IDLE_SECONDS of standing idle remain. The remaining clips are spread evenly over captures."""
+    """Drop clips of standing idle so that at most IDLE_SECONDS remain. The remaining idle clips are spread evenly over captures."""
     idle = defaultdict(list)
     for clip in clips:
         if clip.actions[:1] == ("idle",):

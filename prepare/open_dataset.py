@@ -4,13 +4,14 @@
 
 Segments of CMU's captures have HumanML3D's human captions; captions of all other clips are generated from their label and joints
 (prepare/captions.py). The folder contains new_joint_vecs (T, 263), new_joints (T, 22, 3), texts, Mean.npy, Std.npy, the splits,
-actions.csv and report.txt. Builds are reproducible byte for byte; the folder appears only when complete.
+actions.csv and report.txt. Builds are reproducible byte for byte. An interrupted build leaves no output folder.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: 
     read("bandai", bandai_files, read_bandai, "dataset-<n>_<content>_<style>_<id>.bvh")
     read("cmu", lambda folder: cmu_files(folder, segments), read_cmu, "capture of HumanML3D's index (such as 01_01.amc)")
     read("hdm05", hdm05_files, read_hdm05, "HDM_<actor>_<class>_<number>.amc")
-    # Last, because its repaired arrays replace raw captures of the same name.
+    # Read last, because repaired arrays replace raw captures of the same name.
     read("joints", lambda folder: joint_files(folder, segments), read_joint_file, "motion that its table lists")
     return sorted(takes.values(), key=lambda take: take.name)
 
@@ -92,8 +93,6 @@ def write_dataset(
 
     `compositions` is the fraction of the training clips that are compositions. `excerpts` states whether to add excerpts.
     """
-    from dataclasses import replace
-
     from prepare.clip_files import make_captions, write_actions, write_motions, write_published, write_splits, write_texts
     from prepare.stats import write_statistics
 
@@ -106,14 +105,14 @@ def write_dataset(
     cut = excerpted_clips(clips, folder) if excerpts else []
     write_motions(cut, folder, process)
     captions |= make_captions(cut, folder, process)
-    composed = composed_clips([*clips, *cut], captions, compositions, folder, process) if compositions else []
+    composed = composed_clips([*clips, *cut], compositions, folder, process) if compositions else []
     write_motions(composed, folder, process)
     captions |= {clip.name: clip.captions for clip in composed}
     write_texts(captions, folder, process)
     every = [*clips, *cut, *composed]
     write_splits(every, folder)
     write_actions(every, folder)
-    write_statistics(folder, [clip.name for clip in clips if clip.split == "train"])  # do not depend on excerpts and compositions
+    write_statistics(folder, [clip.name for clip in clips if clip.split == "train"])  # independent of excerpts and compositions
     count = sum(map(len, captions.values())) + sum(len(published[name].splitlines()) for name in published_names)
     return every, count
 
@@ -121,8 +120,8 @@ def write_dataset(
 def needs_label(clip: Clip) -> bool:
     """Whether a clip with published captions also gets captions from its label.
 
-    True for training clips whose label names exactly one action besides gaits, turns, stops and implied actions. Human captions
-    often describe what is visible without naming the action, such as "puts his right arm out and swings it" for dribbling.
+    True for training clips whose label names exactly one action apart from gaits, turns, stops and implied actions. The published
+    captions of such clips often do not name the action, such as "puts his right arm out and swings it" for dribbling.
     """
     from prepare.actions import actions_in
     from prepare.everyday import WITHIN
@@ -135,38 +134,32 @@ def needs_label(clip: Clip) -> bool:
 
 def excerpted_clips(clips: list[Clip], folder: Path) -> list[Clip]:
     """Return excerpts of the training clips, each followed by its mirror image."""
-    from dataclasses import replace
-
-    from prepare.clip_files import load_clip_joints
     from prepare.excerpts import excerpts
     from prepare.open_clips import mirrored
 
-    train = [clip for clip in clips if clip.split == "train" and not clip.name.startswith("M")]
-    originals = excerpts([replace(clip, joints=load_clip_joints(folder, clip.name)) for clip in train])
-    return [version for clip in originals for version in (clip, mirrored(clip))]
+    return [version for clip in excerpts(stored_training_clips(clips, folder)) for version in (clip, mirrored(clip))]
 
 
-def composed_clips(
-    clips: list[Clip], captions: dict[str, tuple[str, ...]], fraction: float, folder: Path, process: Process
-) -> list[Clip]:
+def composed_clips(clips: list[Clip], fraction: float, folder: Path, process: Process) -> list[Clip]:
     """Return compositions of the training clips, each followed by its mirror image. For `fraction`, see `prepare.compose`."""
-    from dataclasses import replace
-
-    from prepare.clip_files import COMPOSED, load_clip_joints
+    from prepare.clip_files import COMPOSED
     from prepare.compose import compose
     from prepare.open_clips import mirrored
     from prepare.takes import Clip
 
-    train = [clip for clip in clips if clip.split == "train" and not clip.name.startswith("M")]
-    train = [
-        replace(clip, joints=load_clip_joints(folder, clip.name), captions=captions.get(clip.name, clip.captions))
-        for clip in train
-    ]  # fmt: skip
     originals = [
         Clip(part.name, "", "", COMPOSED, "train", part.joints, actions=part.actions, captions=part.captions + part.further)
-        for part in compose(train, fraction, process=process)
+        for part in compose(stored_training_clips(clips, folder), fraction, process=process)
     ]  # fmt: skip
     return [version for clip in originals for version in (clip, mirrored(clip))]
+
+
+def stored_training_clips(clips: list[Clip], folder: Path) -> list[Clip]:
+    """The training clips without mirror images, with the joints that are stored in the dataset."""
+    from prepare.clip_files import load_clip_joints
+
+    train = [clip for clip in clips if clip.split == "train" and not clip.name.startswith("M")]
+    return [replace(clip, joints=load_clip_joints(folder, clip.name)) for clip in train]
 
 
 def published_texts(texts: Path) -> dict[str, bytes]:

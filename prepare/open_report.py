@@ -1,4 +1,4 @@
-"""The report of a build of the `open` dataset: clips by source and by action, and what was left out."""
+"""The report of a build of the `open` dataset: clips by source and by action, and the captures that were left out."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ EXAMPLES = 8  # maximum number of examples of each problem
 def report(
     takes: Sequence[Take], clips: Sequence[Clip], captions: int, segments: Mapping[str, Sequence[Segment]]
 ) -> list[str]:
-    """Return the lines of the report. `captions` is the number of captions. `segments` are HumanML3D's segments by CMU capture."""
+    """Return the lines of the report. `captions` is the number of captions; `segments` are HumanML3D's segments by CMU capture."""
     lines = []
     for source in sorted({take.source for take in takes}):
         lines += report_source([take for take in takes if take.source == source], [clip for clip in clips if clip.source == source])
     if excerpts := [clip for clip in clips if clip.source == EXCERPT]:
         counts = Counter(clip.actions[0] for clip in excerpts if not clip.name.startswith("M"))
-        listed = ", ".join(f"{action} {count}" for action, count in sorted(counts.items()))
-        clips_by_action = f"{len(excerpts):,} clips with mirrors; without mirrors: {listed}"
-        lines.append(f"excerpts: {minutes(excerpts):.0f} minutes, {clips_by_action}")
+        by_action = ", ".join(f"{action} {count}" for action, count in sorted(counts.items()))
+        total = f"{minutes(excerpts):.0f} minutes, {len(excerpts):,} clips with mirrors"
+        lines.append(f"excerpts: {total}; without mirrors: {by_action}")
     if composed := [clip for clip in clips if clip.source == COMPOSED]:
         fraction = len(composed) / sum(clip.split == "train" for clip in clips)
         lines.append(f"composed: {minutes(composed):.0f} minutes, {len(composed):,} clips with mirrors, {fraction:.0%} of train")
@@ -40,23 +40,20 @@ def report_source(takes: list[Take], clips: list[Clip]) -> list[str]:
     counts = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits[split])
     built = f"{minutes(clips):.0f} minutes -> {len(clips):,} clips with mirrors"
     lines = [f"{takes[0].source}: {len(takes):,} takes, {built}: {counts}"]
-    unseen = sorted({f"{clip.content} {clip.style}" for clip in clips if clip.split == "test_unseen"})
-    if unseen:
+    if unseen := sorted({f"{clip.content} {clip.style}" for clip in clips if clip.split == "test_unseen"}):
         lines.append(f"  {len(unseen)} combinations held out of training: {', '.join(unseen)}")
-    joined = [clip for clip in clips if "_x" in clip.name and not clip.name.startswith("M")]
-    if joined:
+    if joined := [clip for clip in clips if "_x" in clip.name and not clip.name.startswith("M")]:
         lines.append(f"  {len(joined)} clips joined from takes shorter than {SHORTEST + 1} frames")
     return lines + report_losses(takes, clips)
 
 
 def report_losses(takes: list[Take], clips: list[Clip]) -> list[str]:
-    """Lines about takes and segments that are left out or only partly used."""
+    """Return lines about takes and segments that are left out or only partly used."""
     usable = [take for take in takes if not take.problem]
-    whole = [take for take in usable if take.content or take.label]
-    long = [take for take in whole if len(take.joints) > LONGEST + 1 and not take.segments]
+    long = [take for take in usable if (take.content or take.label) and len(take.joints) > LONGEST + 1 and not take.segments]
     short = [take.name for take in usable if len(take.joints) <= SHORTEST and take.content]
     unlabelled = [(take, segment) for take in usable if not take.label for segment in take.segments]
-    short += [part.name for take, part in unlabelled if min(part.end, len(take.joints)) - part.start <= SHORTEST]
+    short += [segment.name for take, segment in unlabelled if min(segment.end, len(take.joints)) - segment.start <= SHORTEST]
     lines = []
     if long:
         last_pieces = sum(0 < (len(take.joints) - 1) % LONGEST < SHORTEST_REST for take in long)
@@ -65,10 +62,10 @@ def report_losses(takes: list[Take], clips: list[Clip]) -> list[str]:
     if short:
         lines.append(f"  {len(short)} left out because shorter than {SHORTEST} frames: {examples_of(short)}")
     total = sum(len(take.joints) for take in usable) / FPS / 60
-    lost = total - minutes(clips)
-    if lost >= 0.5:
+    unused = total - minutes(clips)
+    if unused >= 0.5:
         reasons = "short last pieces, frames without caption or label, standing idle"
-        lines.append(f"  {lost:.1f} of {total:.1f} minutes unused: {reasons}")
+        lines.append(f"  {unused:.1f} of {total:.1f} minutes unused: {reasons}")
     return lines + [f"  left out: {take.name}: {take.problem}" for take in takes if take.problem]
 
 
@@ -83,28 +80,30 @@ def report_segments(takes: Sequence[Take], segments: Mapping[str, Sequence[Segme
         return []
     usable = {take.name.removeprefix("cmu_") for take in takes if take.source == "cmu" and not take.problem}
     total = sum(map(len, segments.values()))
-    missing = {capture: len(of_capture) for capture, of_capture in segments.items() if capture not in usable}
+    missing = {capture: len(listed) for capture, listed in segments.items() if capture not in usable}
     captures = f"{len(missing):,} captures: {examples_of(sorted(missing))}"
-    lost = f"{sum(missing.values()):,} without a file ({captures})" if missing else "no file missing"
-    return [f"HumanML3D's segments of CMU: {total:,}, {lost}"]
+    files = f"{sum(missing.values()):,} without a file ({captures})" if missing else "no file missing"
+    return [f"HumanML3D's segments of CMU: {total:,}, {files}"]
 
 
 def report_overlaps(takes: Sequence[Take]) -> list[str]:
-    """Report how many pairs of HumanML3D's segments overlap across different splits. These segments are kept, as published."""
-    pairs = 0
-    for take in takes:
-        for first, second in combinations(take.segments, 2):
-            pairs += first.split != second.split and max(first.start, second.start) < min(first.end, second.end)
+    """Report how many pairs of HumanML3D's segments in different splits overlap. Such segments are kept, as published."""
+    pairs = sum(
+        first.split != second.split and max(first.start, second.start) < min(first.end, second.end)
+        for take in takes for first, second in combinations(take.segments, 2)
+    )  # fmt: skip
     return [f"{pairs} pairs of HumanML3D's segments in different splits share frames, as in HumanML3D"] if pairs else []
 
 
 def report_tests(clips: Sequence[Clip]) -> list[str]:
-    """Report actions that have enough captures for test_everyday, but no clips in this split."""
+    """Report actions that have enough captures for the split test_everyday, but no clips in this split."""
     captures, held_out = defaultdict(set), set()
     for clip in clips:
-        for action in clip.actions if clip.label and clip.source != COMPOSED else ():
+        actions = clip.actions if clip.label and clip.source != COMPOSED else ()
+        for action in actions:
             captures[action].add(clip.take)
-            held_out |= {action} if clip.split not in ("train", "val") else set()
+        if clip.split not in ("train", "val"):
+            held_out.update(actions)
     missing = sorted(action for action, takes in captures.items() if len(takes) >= FEWEST and action not in held_out)
     reason = "HumanML3D has all their captures in train or val"
     return [f"no clips in test_everyday for {', '.join(missing)}: {reason}"] if missing else []
@@ -126,5 +125,5 @@ def report_actions(clips: Sequence[Clip]) -> list[str]:
 
 
 def minutes(clips: Sequence[Clip], mirrors: bool = True) -> float:
-    """Return the minutes of motion without mirror images. `mirrors` states whether `clips` includes mirror images."""
+    """Minutes of motion, where mirror images do not count. `mirrors` states whether `clips` contains mirror images."""
     return sum(len(clip.joints) - 1 for clip in clips) / (2 if mirrors else 1) / FPS / 60

@@ -1,7 +1,7 @@
 """Read captures for the `open` dataset: Bandai-Namco's BVH, CMU's ASF/AMC or BVH, HDM05's ASF/AMC, from folders or archives.
 
-Captures are returned as `Take`: joints (T, 22, 3) at 20 fps in HumanML3D's order, in metres, Y up, not yet on the floor. Functions
-that read a capture do not raise `UserError`, because they run in other processes; the returned take has a `problem` instead.
+Captures are returned as `Take`: joints (T, 22, 3) at 20 fps in HumanML3D's order, in metres, Y up, not yet on the floor. A capture
+that cannot be read does not raise `UserError`, so that the build continues; the returned take has a `problem` instead.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ CMU_NAME = re.compile(r"\d+_\d+$")
 HDM05_NAME = re.compile(r"(HDM_([a-z]{2}))_(.+?)_\d+(_\d+)?$")
 CMU_POSER_METRES = 0.0101  # metres per unit in the BVH edition for Poser, from the legs of subject 135, who also has an ASF/AMC
 CMU_METRES = INCH / 0.45  # metres per unit in the editions for MotionBuilder and 3ds Max, as in ASF/AMC
-SUBSTITUTES = {"88": "08", "90": "08"}  # subjects without an .asf file → subjects whose skeletons fit
-FIRST, FASTEST = 8, 25.0  # a joint faster than FASTEST (m/s) within the first FIRST frames is a capture error
-DESCRIPTION = re.compile(r"\s*(\d+_\d+)[\s,;]+(.*\w.*?)\s*$")  # such as: 14_27 sit on high stool, stand up
+SUBSTITUTES = {"88": "08", "90": "08"}  # subject without an .asf file → subject whose skeleton fits
+FIRST, FASTEST = 8, 25.0  # a joint that is faster than FASTEST (m/s) within the first FIRST frames is a capture error
+DESCRIPTION = re.compile(r"\s*(\d+_\d+)[\s,;]+(.*\w.*?)\s*$")  # for example "14_27 sit on high stool, stand up"
 
 Segments = dict[str, list[Segment]]
 
@@ -64,9 +64,9 @@ def read_bandai(file: RawFile) -> Take:
 
 
 def cmu_segments(texts: Path, published: dict[str, bytes]) -> Segments:
-    """Return HumanML3D's segments by CMU capture (such as 60_01).
+    """Return HumanML3D's segments by CMU capture (such as 60_01), from index.csv and the splits in the folder `texts`.
 
-    The folder `texts` contains index.csv and the splits. `published` holds the content of HumanML3D's caption files, by clip name.
+    `published` is the content of HumanML3D's caption files, by clip name.
     """
     split_of = {name: split for split, names in read_splits(texts).items() for name in names}
     segments = defaultdict(list)
@@ -97,7 +97,7 @@ def cmu_files(folder: Path, segments: Segments) -> Iterator[AmcFile]:
 
 
 def descriptions(texts: Iterable[str]) -> dict[str, str]:
-    """Return CMU's descriptions by capture. The text files have lines such as "14_27 sit on high stool, stand up"."""
+    """Return CMU's descriptions by capture, from the contents of text files (for the format of a line, see `DESCRIPTION`)."""
     matches = (DESCRIPTION.match(line) for text in texts for line in text.splitlines())
     return {match[1]: match[2].strip('"') for match in matches if match}
 
@@ -117,7 +117,7 @@ def read_cmu(file: AmcFile) -> Take:
 
 
 def hold_jumps(joints: np.ndarray, fps: float) -> np.ndarray:
-    """Repair a discontinuity at the start of joints (T, 22, 3): replace the frames before it by the first frame after it.
+    """Repair a jump at the start of joints (T, 22, 3): the first frame after the jump replaces all frames before the jump.
 
     Some captures start with a wrong frame, and some conversions start with a transition from a T-pose.
     """
@@ -130,14 +130,14 @@ def hold_jumps(joints: np.ndarray, fps: float) -> np.ndarray:
 
 
 def read_cmu_bvh(file: RawFile) -> np.ndarray:
-    """Read joints in metres from a BVH conversion of a CMU capture, without its first frame, which is the rest pose."""
+    """Read joints in metres from a BVH conversion of a CMU capture, without the first frame, which is the rest pose."""
     tree = read_bvh(file.stream())
     metres = CMU_POSER_METRES if "lThigh" in tree.names else CMU_METRES
     return joints_of_tree(tree, str(file.path)).joints[1:] * metres
 
 
 def read_amc(file: AmcFile) -> tuple[np.ndarray, float | None]:
-    """Read joints in metres from an AMC file, and its frame rate if the file states it."""
+    """Read joints in metres and the frame rate from an AMC file. The frame rate is None if the file does not state it."""
     path = file.motion.path
     if not file.skeleton:
         raise UserError(f"{path}: its skeleton is missing; put the .asf file of the subject into the same folder or archive")

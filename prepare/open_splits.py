@@ -1,7 +1,7 @@
 """Splits of the `open` dataset, including held-out combinations of content and style.
 
-Splits are assigned to captures, not to clips. HumanML3D's segments keep their published split. All other frames of a capture belong
-to the split of the capture. Mirror images, and copies of the capture in other sources, belong to this split too.
+Splits are assigned to captures, not to clips. HumanML3D's segments keep their published splits. All other frames of a capture, the
+mirror images and the copies of the capture in other sources belong to the split of the capture.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:  # prepare.takes imports numpy; imported late, to keep --help 
 
 SPLITS = ("train", "val", "test", "test_unseen", "test_everyday")
 FRACTIONS = {"test": 0.15, "val": 0.05}
-FEWEST = 4  # minimum number of captures of an action, to hold one out for test_everyday
-TEST_ACTORS = frozenset({("hdm05", "tr")})  # (source, actor) that are in neither train nor val, to test an unseen person
+FEWEST = 4  # minimum number of captures of an action for holding out one of them for test_everyday
+TEST_ACTORS = frozenset({("hdm05", "tr")})  # (source, actor) that are in neither train nor val, to test with an unseen person
 
-# Combinations (content, style) that are held out of training. Mirror images of a combination are held out too, and no combination
-# occurs in the other dataset under the same name or a synonym.
+# Combinations (content, style) that are held out of training, with their mirror images. None of them occurs in the other of the two
+# datasets, under the same name or a synonym.
 UNSEEN = {
     "bandai 1": (
         ("walk", "childish"), ("walk", "giant"), ("walk", "chimpira"), ("walk", "musical"), ("walk-left", "proud"),
@@ -37,12 +37,11 @@ UNSEEN = {
 
 def draw_splits(takes: list[Take]) -> dict[str, str]:
     """Return the split of each take, by name. If a take has segments, this split applies only to frames outside the segments."""
-    contents = [take for take in takes if take.content]
-    return draw_by_content(contents) | draw_by_action([take for take in takes if not take.content])
+    return draw_by_content([take for take in takes if take.content]) | draw_by_action([take for take in takes if not take.content])
 
 
 def by_hash(names: Iterable[str]) -> list[str]:
-    """The names in a pseudo-random but fixed order."""
+    """The names in a pseudo-random order that is the same in every build."""
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
@@ -70,8 +69,8 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
 
     Captures of held-out actors and captures with a test segment of HumanML3D are in test_everyday. Other captures with a validation
     segment are in val, and other captures with a training segment are in train. The remaining captures are distributed: for each
-    action with at least FEWEST captures, test_everyday is filled until it has 15 % of the action's captures, and at least one.
-    Then val is filled up to 5 % of the captures of each main action. All other captures are in train.
+    action with at least FEWEST captures, test_everyday gets 15 % of the captures of the action, but at least one. Then val gets 5 %
+    of the captures of each main action. All other captures are in train.
     """
     captures = defaultdict(list)
     for take in takes:
@@ -95,10 +94,7 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
 
 
 def actions_of(takes: list[Take]) -> tuple[str, ...]:
-    """Return the actions that the labels of a capture and its copies name.
-
-    For a user's own motions, returns the actions that the labels or captions of the sections name.
-    """
+    """The actions in the labels of a capture and its copies; for a user's own motions, in the labels or captions of sections."""
     words = [(take.label, take.source) for take in takes]
     sections = [segment for take in takes if not take.label and not take.reserved for segment in take.segments]
     words += [(segment.label or " ".join(segment.captions), "") for segment in sections]

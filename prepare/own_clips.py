@@ -17,12 +17,12 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from prepare.clip_files import Process
 
-HELD_OUT = 0.1  # of the files without a given split, this fraction is in val, and the same fraction in test
-FEWEST = 3  # minimum number of files to hold any out; fewer are all in train
+HELD_OUT = 0.1  # fraction of the files without a given split that is in val, and also the fraction that is in test
+FEWEST = 3  # minimum number of files without a given split for holding out any of them
 
 
 def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
-    """Read all files of the table. Takes of unreadable files have a `problem`. Raises `UserError` if no file can be read."""
+    """Read all files that the table lists. Takes of unreadable files have a `problem`. Raises `UserError` if no file is usable."""
     if not folder.is_dir():
         raise UserError(f"--motions {folder}: no such folder")
     takes = list(tqdm(process(read_joint_file, captioned_files(folder, table)), "motions", unit=" files"))
@@ -32,14 +32,14 @@ def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
 
 
 def draw_own_splits(takes: list[Take]) -> dict[str, str]:
-    """Draw a split for each take without a given split, by name.
+    """Draw a split for each take without a given split. Returns the splits by the names of the takes.
 
     val and test each get a tenth of these takes, but at least one take. train gets all other takes. If there are fewer than FEWEST
     takes without a given split, train gets all of them.
     """
-    undecided = by_hash(take.name for take in takes if not take.problem and not any(segment.split for segment in take.segments))
-    held_out = max(1, round(HELD_OUT * len(undecided))) if len(undecided) >= FEWEST else 0
-    return {name: "test" if n < held_out else "val" if n < 2 * held_out else "train" for n, name in enumerate(undecided)}
+    names = by_hash(take.name for take in takes if not take.problem and not any(segment.split for segment in take.segments))
+    count = max(1, round(HELD_OUT * len(names))) if len(names) >= FEWEST else 0
+    return {name: "test" if index < count else "val" if index < 2 * count else "train" for index, name in enumerate(names)}
 
 
 def make_own_clips(takes: list[Take], splits: dict[str, str]) -> list[Clip]:

@@ -54,15 +54,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report(takes: list[Take], clips: list[Clip], captions: int) -> list[str]:
-    """Lines about what was built and what was left out."""
+    """Return the lines of the report: the clips of each split, and the files that were left out."""
     from prepare.open_report import minutes
     from prepare.takes import SHORTEST
 
     lines = [f"{len(takes):,} files, {minutes(clips):.1f} minutes -> {len(clips):,} clips with mirrors, {captions:,} captions"]
     lines += [f"  {split}: {sum(clip.split == split for clip in clips):,} clips" for split in ("train", "val", "test")]
     used = {clip.take for clip in clips}
-    short = [take.name for take in takes if not take.problem and take.capture not in used]
-    if short:
+    if short := [take.name for take in takes if not take.problem and take.capture not in used]:
         lines.append(f"  left out because no section has {SHORTEST + 1} frames at 20 fps: {', '.join(short)}")
     return lines + [f"  left out: {take.problem}" for take in takes if take.problem]
 
@@ -73,8 +72,8 @@ def warn_if_small(clips: list[Clip]) -> None:
 
     count = sum(not clip.name.startswith("M") for clip in clips)
     if count < FEW_CLIPS or minutes(clips) < FEW_MINUTES:
-        few = f"{count} clips, {minutes(clips):.1f} minutes"
-        warning(f"{few}: too few for fine-tuning, which needs at least {FEW_CLIPS} clips and {FEW_MINUTES:g} minutes")
+        size = f"{count} clips, {minutes(clips):.1f} minutes"
+        warning(f"{size}: too few for fine-tuning, which needs at least {FEW_CLIPS} clips and {FEW_MINUTES:g} minutes")
 
 
 if __name__ == "__main__":

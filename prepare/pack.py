@@ -3,9 +3,10 @@
     python -m prepare.pack --data_root dataset/Open --splits train val --out open.pack
     python -m prepare.pack --unpack open.pack --out dataset/Open
 
-Only joints are stored: rounded to 0.1 mm (`STEP`), relative to the parent joint, as deviations from constant velocity. Most of
-these values fit into one byte before compression. Unpacking recomputes the features from the joints, and mirrored clips (M…) from
-their originals. The file is a zip archive; it also contains captions, splits, statistics and `actions.csv` unchanged.
+Of each motion, only the joints are stored: rounded to 0.1 mm (`STEP`), relative to the parent joint, as deviations from constant
+velocity. Most of these values fit into one byte before compression. Unpacking recomputes the features from the joints, and the
+mirrored clips (M…) from their originals. The packed file is a zip archive, which also contains captions, splits, statistics and
+`actions.csv` unchanged.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:  # torch is imported late, to keep --help fast
     from motion.spec import DatasetSpec
 
 STEP = 1e-4  # metres; resolution of the stored joint coordinates
-CLOSE = 0.05  # metres; an M… clip is stored separately if its joints are farther than this from the mirrored original, on average
+CLOSE = 0.05  # metres; an M… clip is stored separately if its mean distance from the mirrored original is larger
 BATCH = 64  # clips per batch for computing features
 INDEX, JOINTS, TEXTS = "index.json", "joints", "texts.json"
 COPIED = ("Mean.npy", "Std.npy", "actions.csv", "composed.txt")  # files of the folder that are stored unchanged, if they exist
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def pack(config: PackDataset, out: Path) -> None:
-    """Write the clips of `config.splits` to the file `out` and print its contents in one line."""
+    """Write the clips of `config.splits` to the file `out`, and print the number of clips and the file size."""
     from data.store import MotionStore
     from motion.features import skeleton_for
     from motion.spec import get_spec
@@ -89,7 +90,7 @@ def pack(config: PackDataset, out: Path) -> None:
 
 
 def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
-    """Return the names (M…) of the clips whose local joints are the mirror image of another clip in `clips`."""
+    """Return the names (M…) of the clips whose local joints mirror those of another clip in `clips`."""
     from motion.features import skeleton_for
 
     indices = {name: index for index, name in enumerate(clips.names)}
@@ -106,10 +107,7 @@ def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
 
 
 def quantised(rows: np.ndarray, skeleton: Skeleton, step: float) -> np.ndarray:
-    """Convert features (T, D) to joints (T + 1, J, 3) relative to their parents, as int32 multiples of `step`.
-
-    The root joint is absolute.
-    """
+    """Convert features (T, D) to joints (T + 1, J, 3), relative to their parents except the root, in int32 multiples of `step`."""
     import torch
 
     joints = np.rint(described_joints(torch.tensor(rows), skeleton.num_joints).numpy() / step).astype(np.int32)
@@ -215,8 +213,7 @@ def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.nd
         ends = np.cumsum(index["frames"])
         if len(deviations) != ends[-1] or len(ends) != len(index["names"]):
             raise ValueError("its index does not match its joints")
-        plain = all(Path(name).name == name for name in (*index["names"], *index["mirrors"], *index["splits"], *texts))
-        if not plain:
+        if any(Path(name).name != name for name in (*index["names"], *index["mirrors"], *index["splits"], *texts)):
             raise ValueError("a name in it is a path")
     except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, lzma.LZMAError) as error:
         raise UserError(f"--unpack {path}: not a packed dataset ({error}); write one with python -m prepare.pack") from None
@@ -224,10 +221,7 @@ def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.nd
 
 
 def positions(deviations: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Decode the joints (T, J, 3) of a clip, as int32 multiples of the step, from their deviations (T, 3J).
-
-    Inverts the encoding of `planes` and `quantised`.
-    """
+    """Invert `planes` and `quantised`: the joints (T, J, 3) of a clip in int32 multiples of the step, from `deviations` (T, 3J)."""
     joints = deviations.cumsum(0).cumsum(0).reshape(len(deviations), -1, 3).astype(np.int32)
     for joint, parent in enumerate(skeleton.parents[1:], start=1):  # parents come first
         joints[:, joint] += joints[:, parent]
@@ -240,10 +234,10 @@ def write_batch(jobs: Iterable[tuple[str, np.ndarray, bool]], folder: Path, step
 
     from prepare.folder import write_batch_of_joints
 
-    named = [(name, np.float32(joints * step)) for name, joints, _ in jobs]
-    mirror = np.float32([-1, 1, 1])
-    named += [(f"M{name}", joints[:, list(skeleton.mirror)] * mirror) for (name, joints), job in zip(list(named), jobs) if job[2]]
-    write_batch_of_joints(folder, [name for name, _ in named], [torch.from_numpy(joints) for _, joints in named], skeleton)
+    motions = {name: np.float32(joints * step) for name, joints, _ in jobs}
+    mirrored = [name for name, _, has_mirror in jobs if has_mirror]
+    motions |= {f"M{name}": motions[name][:, list(skeleton.mirror)] * np.float32([-1, 1, 1]) for name in mirrored}
+    write_batch_of_joints(folder, list(motions), [torch.from_numpy(joints) for joints in motions.values()], skeleton)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Phrases from which captions are composed (`prepare/captions.py`, `prepare/clauses.py`). Data only.
 
-Placeholders in braces: {their} {they_are} {themself}, {side} (left, right), {hand} ("his right arm"), {it} (the hand or hands named
-before), {level} ("above his head"), {leg}, {way}. Endings that start with a comma are appended without a space.
+Placeholders in braces: {their} {they_are} {themself}, {side} (left, right), {hand} ("his right arm"), {it} (the hands that the
+clause has mentioned), {level} ("above his head"), {leg}, {way}. Endings that start with a comma are appended without a space.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NOUNS = (("person", THEY), ("person", HE), ("person", SHE), ("man", HE), ("figur
 # ---------------------------------------------------------------------------------------------------------------- how
 @dataclass(frozen=True)
 class Mood:
-    """Phrases that express a style. A caption uses one of them."""
+    """Phrases that express a style. A caption uses one of these phrases."""
 
     adjectives: tuple[str, ...] = ()  # before the noun of the subject
     adverbs: tuple[str, ...] = ()  # before the verb or at the end
@@ -141,12 +141,12 @@ SAME_MOOD = {"old": "elderly", "tired": "exhausted", "masculinity": "masculine",
 class Gait:
     """Phrases of a gait."""
 
-    limits: tuple[float, float]  # m/s, between slow, normal and fast
+    limits: tuple[float, float]  # m/s; limits between slow and normal, and between normal and fast
     verbs: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # for slow, normal and fast
     paces: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # for slow, normal and fast
     steps: tuple[str, ...]  # with the number of steps
     bent: tuple[str, ...]  # used if the trunk leans forward
-    likes: tuple[str, ...] = ()  # comparisons, always used at the end
+    likes: tuple[str, ...] = ()  # comparisons; if there are any, each clause ends with one
 
 
 COUNTED = ("{verb} {count} steps {way}", "{verb} {way} for {count} steps")

@@ -1,7 +1,8 @@
 """Pieces of compositions. A piece is the span of a training clip, mirrored or not, in which one action is performed.
 
-`Pieces` draws an action in proportion to a power of its number of clips, by default the square root, so that rare actions appear in
-many combinations. Clauses are derived from the frames of the piece, so they also hold for a shortened piece.
+The probability with which `Pieces` draws an action is proportional to a power of the number of clips with the action, by default
+the square root, so that rare actions appear in many combinations. Clauses are derived from the frames of a piece and are therefore
+also true of a shortened piece.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from typing import Protocol
+from functools import cache, cached_property
 
 import numpy as np
 from numpy import ndarray
@@ -21,17 +21,18 @@ from prepare import splice
 from prepare.captions import clauses
 from prepare.facts import Facts, moving, prove
 from prepare.sides import swap_sides
+from prepare.takes import Clip
 from prepare.verbs import IDLE
 from prepare.wordings import MORE
 
-LEAST = 30  # frames; minimum length of an action that is cut short
+LEAST = 30  # frames; minimum length of a shortened piece
 STILL = 0.5  # m; a person who moves less than this stays in place
-FLOOR = 0.06  # m; a piece whose lowest joint stays above this height happens on a step or a slope
-BRIEFEST = 10  # frames; minimum length of a piece
+FLOOR = 0.06  # m; if all joints of a piece stay above this height, the person is on a step or a slope
+BRIEFEST = 10  # frames; minimum length of a piece that is not shortened
 GAITS = ("walk", "run", "sneak", "walk like a zombie")
 CONTEXT = 8  # frames around an event that may be used to recognise it
-WHOLE = re.compile("figure|circle|navigate")  # labels that hold for the whole clip only
-VAGUE = (  # clauses that name no particular action
+WHOLE = re.compile("figure|circle|navigate")  # labels that are true of the whole clip only
+VAGUE = (  # clauses that do not name a particular action
     "moves around", "moves on the spot", "moves about",
     *(phrase.format(their="their", they_are="they are") for phrase in IDLE + MORE[IDLE]),
 )  # fmt: skip
@@ -39,25 +40,12 @@ COURSES = (*GAITS, "turn", "stop")  # actions that the clauses of a gait already
 CYCLES = (  # actions that may be cut short
     *GAITS, "wave", "wash", "idle", "dance", "jumping jacks", "basketball", "mop", "point", "laugh", "punch",
 )  # fmt: skip
-UNPROVEN = (  # actions of which `prepare/facts` detects no events, so that `prove` is not needed
+UNPROVEN = (  # actions for which `prepare/facts` detects no events, so that `prove` need not be called
     *GAITS, "turn", "wave", "raise an arm", "point", "bow", "dance", "idle", "laugh", "wash", "mop", "drink", "basketball",
 )  # fmt: skip
 UNFIT = (  # actions that do not happen on a level floor, or are too vague for a clause
     "climb on a playground", "climb a ladder", "climb steps", "act as an animal", "mime", "hold a pose",
 )  # fmt: skip
-
-
-class Clip(Protocol):
-    """The attributes of a clip that compositions need."""
-
-    name: str
-    actions: tuple[str, ...]  # the main one first
-    source: str
-    split: str
-    joints: ndarray  # (T, 22, 3), uniform skeleton, floor at 0
-    content: str
-    style: str
-    label: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +76,13 @@ class Take:
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames `start` to `stop` of a take, in which an action is done."""
+    """The frames `start` to `stop` - 1 of a take, in which an action is performed."""
 
     take: Take
     action: str
     start: int
     stop: int
-    count: int = 0  # how often the action is detected; 0 if unknown
+    count: int = 0  # number of times that the action is detected; 0 if unknown
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -106,7 +94,7 @@ class Piece:
 
     @property
     def variant(self) -> frozenset[str]:
-        """Words of the label that distinguish this piece from others of the same action, such as side and direction."""
+        """The sides and directions in the label, which distinguish this piece from other pieces of the same action."""
         return frozenset(re.findall("left|right|both|back|side", f"{self.take.content} {self.take.label}"))
 
     @property
@@ -128,14 +116,13 @@ class Piece:
 
         Args:
             joints: the motion to describe, made from this piece; default: the piece with some frames before and after.
-            name: seeds the choice of phrases; default: the take's name.
-            wide: whether to include the wordings of `prepare/wordings.py`.
+            name: random seed of the phrases; default: the name of the take.
+            wide: whether to use the additional phrases of `prepare/wordings.py`.
         """
         take, joints = self.take, self.shown() if joints is None else joints
         if joints is None:
             return ()
-        joints = joints.astype(np.float32)
-        phrases = clauses(name or take.name, take.content, take.style, joints, label=take.label, wide=wide)
+        phrases = clauses(name or take.name, take.content, take.style, joints.astype(np.float32), label=take.label, wide=wide)
         return tuple(phrase for phrase in phrases if self.action == "idle" or phrase not in VAGUE)
 
     def shown(self) -> ndarray | None:
@@ -159,14 +146,11 @@ class Pieces:
                 self.named[clip.name] = clip
                 for action in clip.actions:
                     self.clips[action].append(clip)
-        self.take = lru_cache(maxsize=None)(lambda name, mirror: as_take(self.named[name], mirror))
-        self.piece = lru_cache(maxsize=None)(self._piece)
+        self.take = cache(lambda name, mirror: as_take(self.named[name], mirror))
+        self.piece = cache(self._piece)
 
     def action(self, rng: random.Random, among: Sequence[str] = (), power: float = 0.5) -> str:
-        """Draw an action, from `among` if given; '' if there is none.
-
-        The probability of an action is proportional to its number of clips, raised to the exponent `power`.
-        """
+        """Draw an action, from `among` if given, in proportion to (number of clips) ** `power`. Returns '' if there is none."""
         names = [name for name in self.clips if not among or name in among]
         return rng.choices(names, [len(self.clips[name]) ** power for name in names])[0] if names else ""
 
@@ -179,7 +163,7 @@ class Pieces:
     def _piece(self, action: str, index: int, mirror: bool) -> Piece | None:
         """Return the piece of a clip that shows `action`; None if there is none.
 
-        If the clip has other actions too, `action` must be detected in the joints.
+        If the clip shows other actions too, `action` must be detected in the joints.
         """
         clip = self.clips[action][index]
         take = self.take(clip.name, False)  # the mirror image has the same span and count

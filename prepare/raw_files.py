@@ -33,10 +33,8 @@ class RawFile:
 def raw_files(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[RawFile]:
     """Yield the files of a folder, and of the .tar.* archives directly in it, if `wanted` is true for their path.
 
-    If several files have the same name without suffix, only the first is returned.
-
-    Raises:
-        UserError: the folder is missing, or an archive cannot be read.
+    If several files have the same name without suffix, only the first is returned. Raises `UserError` if the folder is missing or
+    an archive cannot be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")

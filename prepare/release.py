@@ -48,11 +48,10 @@ def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> i
     state, metadata = load_weights(find_weights(source.root))
     # Vectors stay in fp32: they are small, and feature statistics and bone lengths must be exact.
     halved = {key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()}
-    too_large = [key for key, value in halved.items() if not value.isfinite().all()]
-    if too_large:
+    if too_large := [key for key, value in halved.items() if not value.isfinite().all()]:
         problem = f"{too_large[0]} has values beyond the range of fp16"
         raise UserError(f"{source.root}: {problem}; train longer or at a lower learning rate")
-    metadata = {key: value for key, value in metadata.items() if key != "lamp"}  # drops the hash of the unrounded LaMP
+    metadata.pop("lamp", None)  # the hash of the unrounded LaMP
     metadata = {key: without_folder(value) if isinstance(value, str) else value for key, value in metadata.items()}
     weights = target.weights("net_best")
     save_weights(weights, eight_bits(halved) if int8 else halved, metadata)
@@ -74,7 +73,7 @@ def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> i
 
 
 def without_folder(value: str) -> str:
-    """Reduce an absolute path to its last part, because its folder does not exist on other machines. Other values are unchanged."""
+    """Reduce an absolute path to its last part, because the folder does not exist on other machines. Keep other values."""
     return Path(value).name if value.startswith("/") else value
 
 
@@ -91,8 +90,8 @@ def write_settings(source: Path, target: Path) -> None:
 def update_fingerprint(folder: CheckpointFolder) -> None:
     """Store the fingerprint of the released text encoder, whose weights are rounded, in the metadata of a transformer.
 
-    `--init` compares fingerprints to decide whether the layer that reads the condition can be reused. Runs without a LaMP text
-    encoder are unchanged.
+    `--init` compares fingerprints to decide whether the layer that reads the condition can be reused. Runs that do not use LaMP as
+    their text encoder remain unchanged.
     """
     from pipelines.conditioner import load_conditioner
     from utils.checkpoint import find_weights, load_weights, read_metadata, save_weights
@@ -101,11 +100,11 @@ def update_fingerprint(folder: CheckpointFolder) -> None:
     metadata = read_metadata(weights)
     if "lamp" not in metadata.get("text_encoder", "").split("+"):
         return
-    address = folder.root.parent.parent, folder.root.parent.name
-    settings = {"lamp_name": metadata["lamp_name"], "query": not metadata["no_query"], "bert": metadata["bert"]}
-    if not (folder.root.parent / metadata["lamp_name"]).is_dir():
+    dataset = folder.root.parent
+    if not (dataset / metadata["lamp_name"]).is_dir():
         return  # LaMP is not part of this release
-    encoder = load_conditioner(metadata["text_encoder"], *address, **settings)
+    settings = {"lamp_name": metadata["lamp_name"], "query": not metadata["no_query"], "bert": metadata["bert"]}
+    encoder = load_conditioner(metadata["text_encoder"], dataset.parent, dataset.name, **settings)
     state, metadata = load_weights(weights, raw=True)
     save_weights(weights, state, metadata | {"condition": encoder.fingerprint})
 

@@ -1,8 +1,8 @@
 """Join clips that are too short for the dataset, such as single hops or strides.
 
-Only clips of the same person, label and split are joined. The next clip is always the clip that fits best; a single clip is
-repeated. The later clip is moved on the floor and rotated about the vertical, so that its first pose fits the last pose of the
-earlier clip. The remaining difference in position and velocity fades out over a few frames.
+Only clips of the same person, label and split are joined. The next clip is always the one that fits best; if there is only one
+clip, it is repeated. Each clip is moved on the floor and rotated about the vertical axis, so that its first pose fits the last pose
+of the previous clip. The remaining difference in position and velocity fades out over a few frames.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def fit(target: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rotation about the vertical (3, 3) and the translation on the floor (3,) that best map `pose` (22, 3) to `target`."""
+    """Rotation (3, 3) about the vertical axis and translation (3,) on the floor that best map `pose` (22, 3) to `target`."""
     centre, goal = pose.mean(0) * [1, 0, 1], target.mean(0) * [1, 0, 1]
     source, aim = (pose - centre)[:, [0, 2]], (target - goal)[:, [0, 2]]
     angle = np.arctan2((source[:, 0] * aim[:, 1] - source[:, 1] * aim[:, 0]).sum(), (source * aim).sum())
@@ -78,9 +78,7 @@ def misfit(target: np.ndarray, pose: np.ndarray) -> float:
 
 
 def count_in(label: str, count: int) -> str:
-    """The label of a clip that repeats the action of `label` `count` times: "squat, 1 repetition" -> "squat, 2 repetitions"."""
-    if count == 1:
-        return label
+    """Adapt a label to a clip that repeats the action `count` times, at least 2: "squat, 1 repetition" → "squat, 2 repetitions"."""
     label = re.sub(r"\b1 (hop|repetition)\b", rf"{count} \1s", label)
     label = re.sub(r"\bone cycle\b", f"{count} cycles", label)
     return re.sub(r"\b\d+-degree (left|right) turn\b", r"\1 turns", label)

@@ -2,9 +2,10 @@
 
 All joints are (T, 22, 3) on HumanML3D's uniform skeleton: metres, Y up, floor at 0, 20 frames per second.
 
-`join` inserts a short transition between two motions. In the transition, root and bone directions follow cubic Hermite curves that
-match position and velocity at both ends, so bones keep their lengths. Feet that stand before and after the transition take a step
-if necessary, and are locked otherwise (motion/footlock.py). `layer` applies motion/layering.py to a part of a motion.
+`join` inserts a short transition between two motions. In the transition, the root and the bone directions follow cubic Hermite
+curves that match positions and velocities at both ends, so that bones keep their lengths. Feet that stand before and after the
+transition take a step if necessary, and are locked otherwise (motion/footlock.py). `layer` applies motion/layering.py to a part of
+a motion.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from motion.skeleton import HUMANML3D
 
 FPS = 20
 FEET = ((7, 10), (8, 11))  # left, right: ankle, toe
-GAPS = (4, 6, 8, 10, 12, 15, 18)  # possible lengths of a transition in frames; the first one that is slow enough is used
-FASTER = 1.35  # maximum speed in a transition, relative to that in the two motions; foot locking may exceed it a little
+GAPS = (4, 6, 8, 10, 12, 15, 18)  # possible lengths of a transition in frames; the shortest transition that is slow enough is used
+FASTER = 1.35  # maximum speed in a transition before foot locking, relative to the maximum speed in the two motions
 GENTLE = 25.0  # m/s²; maximum acceleration in a transition, unless the two motions themselves accelerate more
 # m/s; maximum speed of each joint in a transition (higher for the legs), unless the ends of the motions are faster
 BRISK = np.where(np.isin(np.arange(22), (4, 5, 7, 8, 10, 11)), 3.2, 2.0)
-STEP = 0.06  # m; a standing foot that is farther than this from its next position takes a step
+STEP = 0.06  # m; a foot that is farther than this from its position after the transition is lifted
 LIFT, HIGHEST = 0.3, 0.1  # height of a step as a fraction of its length, and maximum height in metres
-NEAR = 0.12  # m; the second motion is shifted to align its standing feet with the first motion if the shift is below this
-ENDS = 12  # frames at an end of a motion from which its heading there is computed
-FADE = 6  # frames over which the arms are blended
-VELOCITY = 0.15  # s; weight of a difference in velocity, relative to one in position
+NEAR = 0.12  # m; maximum shift of the second motion that aligns its standing feet with those of the first motion
+ENDS = 12  # number of frames at the end of a motion from which the heading at this end is computed
+FADE = 6  # number of frames over which the arms are blended
+VELOCITY = 0.15  # s; weight of differences in velocity, relative to differences in position
 
 
 class Seam(NamedTuple):
@@ -86,9 +87,9 @@ def best_seam(first: ndarray, second: ndarray, leave: tuple[int, int], enter: tu
 
 
 def hermite(start: ndarray, end: ndarray, leaving: ndarray, arriving: ndarray, frames: float, t: ndarray) -> ndarray:
-    """Evaluate a cubic curve from `start` to `end` (...) at times t (N,) in [0, 1]. Returns points (N, ...).
+    """Evaluate a cubic curve from `start` to `end` (...), which lasts `frames` frames, at times t (N,) in [0, 1]. Returns (N, ...).
 
-    `leaving` and `arriving` (...) are the velocities per frame at both ends. The curve lasts `frames` frames.
+    `leaving` and `arriving` (...) are the velocities at the start and at the end, in metres per frame.
     """
     t = t.reshape(-1, *[1] * start.ndim)
     late = t * t * (3 - 2 * t)
@@ -96,7 +97,7 @@ def hermite(start: ndarray, end: ndarray, leaving: ndarray, arriving: ndarray, f
 
 
 def mirror(joints: ndarray) -> ndarray:
-    """Mirror a motion and put it on the floor. The skeleton, whose left and right bones differ a little, stays the same."""
+    """Mirror a motion and put it on the floor. The bone lengths, which differ a little between left and right, stay the same."""
     joints = joints[:, list(HUMANML3D.mirror)] * [-1, 1, 1]
     joints = to_joints(joints[:, 0], to_bones(joints))
     return joints - [0, joints[..., 1].min(), 0]
@@ -126,7 +127,7 @@ def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
 
 
 def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: ndarray) -> ndarray:
-    """Return the `gap` frames of the transition from `first` to `second`, which is already aligned.
+    """Return the `gap` frames of the transition from `first` to `second`. The function `place` must have aligned `second`.
 
     `before` (2,) marks the feet (left, right) that stand at the end of `first`, `after` (2,) those at the start of `second`.
     """
@@ -179,22 +180,20 @@ def lock_seam(joints: ndarray, start: int, stop: int) -> ndarray:
 
 
 def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int] | None:
-    """Join two motions by a transition. Returns the motion and the number of transition frames.
-
-    Returns None if no transition is slow enough.
+    """Join two motions by a transition. Returns the motion and the number of transition frames, or None if all are too fast.
 
     `limits` (22,) are the highest speeds of the joints in the two motions, in m/s.
     """
     before, after = stands(first, len(first) - 1), stands(second, 0)
     tail, head = first[-ENDS:], second[:ENDS]
-    soft = np.maximum(GENTLE, np.maximum(pushes(first).max(), pushes(second).max()))
+    max_acceleration = max(GENTLE, pushes(first).max(), pushes(second).max())
     ends = np.maximum(speeds(first[-3:]).max(axis=0), speeds(second[:3]).max(axis=0))
-    slow = np.minimum(FASTER * limits, np.maximum(BRISK, 1.2 * ends))
+    max_speed = np.minimum(FASTER * limits, np.maximum(BRISK, 1.2 * ends))
     for gap in GAPS:
         placed = place(head, tail, gap, before & after)
         between = bridge(tail, placed, gap, before, after)
         around = np.concatenate([tail[-2:], between, placed[:2]])
-        if (speeds(around) <= slow).all() and (pushes(around) <= soft).all():
+        if (speeds(around) <= max_speed).all() and (pushes(around) <= max_acceleration).all():
             placed = place(second, tail, gap, before & after)
             joints = lock_seam(np.concatenate([first, between, placed]), len(first), len(first) + gap)
             return (joints, gap) if (speeds(joints) <= 1.5 * limits).all() else None
@@ -202,7 +201,7 @@ def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int
 
 
 def layer(legs: ndarray, arms: ndarray, sides: tuple[bool, bool], start: int) -> ndarray:
-    """Replace head and arms of the motion `legs` by those of `arms`, from frame `start` on. `sides` (left, right) selects arms."""
+    """Replace the head and the arms (left, right) marked in `sides` of the motion `legs` by those of `arms`, from frame `start`."""
     before, after = start, len(legs) - start - len(arms)
     frames = np.arange(len(legs)) - start
     ramp = np.where((frames >= 0) & (frames < len(arms)), 1.0, 0.0)

@@ -24,8 +24,7 @@ from utils.errors import UserError, script
 def mean_std(clips: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and group-averaged standard deviation, float32 (D,), over all frames of clips (T, D).
 
-    Clips with values that are not finite are ignored. Raises `UserError` if no clip remains, or if no dataset has features of width
-    D.
+    Clips with NaN or infinity are ignored. Raises `UserError` if no clip remains, or if no dataset has features of width D.
     """
     frames, total, squares = 0, 0.0, 0.0
     for clip in clips:

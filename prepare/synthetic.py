@@ -148,9 +148,9 @@ def walker(
 def swings(
     clock: np.ndarray, locate: Callable, steps: int, side: int, air: float, lift: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions (T, 3) of an ankle and yaw (T,) of its foot. The foot swings forward in every second step, or else stands.
+    """Return positions (T, 3) of an ankle and yaw (T,) of the foot, which swings forward in every second step and stands otherwise.
 
-    `clock` (T,) counts steps. A swing lasts `air` steps and is `lift` metres high.
+    `clock` (T,) is the time in steps. A swing lasts `air` steps and is `lift` metres high.
     """
     step_numbers = np.arange(side, steps, 2)
     positions, yaw = locate(np.minimum(np.append(0, step_numbers + 1), steps - 1))
@@ -185,10 +185,7 @@ def standing(arms: np.ndarray, pitch: np.ndarray | None = None) -> np.ndarray:
 def raiser(
     hand: str = "right", *, height: str = "above the head", times: int = 1, hold: float = 1.0, rise: float = 0.6
 ) -> np.ndarray:
-    """A person who raises the 'left' hand, the 'right' hand or 'both' hands, `times` times.
-
-    A raise takes `rise` seconds. The hand then stays up for `hold` seconds.
-    """
+    """A person who raises the 'left', the 'right' or 'both' hands in `rise` seconds, for `hold` seconds, `times` times."""
     return gesture(hand, height, times, hold, rise, waves=0)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FPS = 20
-SHORTEST, LONGEST = 24, 199  # length of clips in rows of features; a clip has one frame of joints more
+SHORTEST, LONGEST = 24, 199  # minimum and maximum length of a clip in rows of features; joints have one frame more
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Take:
     actor: str = ""
     origin: str = ""  # name of the capture of which this take is a copy or a part; empty if there is none
     segments: tuple[Segment, ...] = ()
-    reserved: frozenset[str] = frozenset()  # HumanML3D's splits of segments of the capture, even of segments that are not used
+    reserved: frozenset[str] = frozenset()  # HumanML3D's splits of all segments of the capture, including unused segments
     joints: np.ndarray | None = None  # (T, 22, 3) float32, 20 fps, metres, Y up, not yet on the floor
     problem: str = ""
 
@@ -57,5 +57,5 @@ class Clip:
     label: str = ""
     actions: tuple[str, ...] = ()  # the main action first
     captions: tuple[str, ...] = ()  # human captions; if empty, captions are generated from content or label
-    segment: bool = False  # whether it is a segment of HumanML3D, with published captions
-    take: str = ""  # name of the capture from which it is cut
+    segment: bool = False  # whether the clip is a segment of HumanML3D, with published captions
+    take: str = ""  # name of the capture from which the clip is cut

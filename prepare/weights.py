@@ -5,8 +5,8 @@
         --int8 vq lamp masked residual evaluator m2t
     python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
-A stage is a run in `<checkpoints_dir>/open/`. Finished stages are skipped, interrupted stages are resumed. Each stage has a maximum
-number of steps and of minutes, and ends when it reaches either; the learning rate has decayed by then. Some stages start from the
+A stage is a run in `<checkpoints_dir>/open/`. Finished stages are skipped; interrupted stages are resumed. A stage ends at its
+maximum number of steps or of minutes, whichever comes first; the learning rate decays accordingly. Some stages start from the
 run of the same name in `--init`, whose model must have the same sizes.
 """
 

@@ -1,8 +1,8 @@
 """Additional phrases for the tables of `prepare/verbs.py`, `prepare/activities.py` and `prepare/phrases.py`. Data only, hence long.
 
 `MORE` maps a table to additional phrases with the same placeholders. Each phrase must be true of every clip for which the table is
-used. The first captions of a training clip do not use this file. The additional captions of a training clip choose from the table
-and from its additional phrases (`Voice.wide` in `prepare/clauses.py`).
+used. The additional captions of a training clip use the tables with these phrases (`Voice.wide` in `prepare/clauses.py`); all
+other captions use the tables alone.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import re
 from prepare import activities, phrases, verbs
 from prepare.grammar import SECOND_VERBS
 from prepare.phrases import HE, SHE, THEY, Pronouns
-
-Phrases = tuple[str, ...]
+from prepare.sides import swap_sides
+from prepare.verbs import Phrases
 
 # ------------------------------------------------------------------------------------------------------------------ who
 YOU = Pronouns("your", "you are", "yourself", "you", "you")  # for imperatives
@@ -55,14 +55,6 @@ COURSES: dict[str, dict[str, Phrases]] = {  # gait → direction → whole claus
             "goes sideways to the left hand side", "steps to the left again and again", "edges to the left",
             "steps aside to the left", "makes room by stepping to the left", "strafes left", "walks laterally to the left",
         ),
-        "right": (
-            "sidesteps to the right", "steps sideways to the right", "walks crabwise to the right", "side steps right",
-            "moves over to the right", "shuffles right", "goes right without turning", "moves sideways, to {their} right",
-            "walks like a crab to the right", "takes side steps to the right", "shifts over to {their} right",
-            "goes sideways to the right hand side", "steps to the right again and again", "edges to the right",
-            "steps aside to the right", "makes room by stepping to the right", "strafes right",
-            "walks laterally to the right",
-        ),
     },
     "run": {
         "forward": (
@@ -79,6 +71,7 @@ COURSES: dict[str, dict[str, Phrases]] = {  # gait → direction → whole claus
         ),
     },
 }  # fmt: skip
+COURSES["walk"]["right"] = tuple(map(swap_sides, COURSES["walk"]["left"]))
 COURSES["dash"] = COURSES["run"]
 
 RAISES_HIGH: Phrases = (  # for a hand that is at least as high as the head
@@ -1155,6 +1148,6 @@ MORE: dict[Phrases, Phrases] = {
 }  # fmt: skip
 
 TABLES = (*MORE, *MORE.values(), *(courses for by_direction in COURSES.values() for courses in by_direction.values()), RAISES_HIGH)
-VERBS = SECOND_VERBS | {  # verbs that can start a later part of a clause
+VERBS = SECOND_VERBS | {  # verbs that can start the second part of a clause
     match[0] for table in TABLES for match in (re.match(r"[a-z]+(?<!way|ard)s\b(?<!as|is)", phrase) for phrase in table) if match
 } - {"punches", "this"} | {"closes", "hunches", "squeezes"}  # fmt: skip

@@ -219,7 +219,7 @@ def test_the_same_comes_out_whatever_the_order_of_the_clips(composed):
 
 def test_a_share_of_nothing_is_nothing_and_of_too_much_an_error():
     assert compose(CLIPS, 0) == [] and compose([], 0.3) == []
-    with pytest.raises(ValueError, match="share of compositions"):
+    with pytest.raises(ValueError, match="fraction of compositions"):
         compose(CLIPS, 0.95)
 
 

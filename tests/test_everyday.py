@@ -143,8 +143,7 @@ def test_clauses_have_no_subject_and_become_participles():
     assert all(
         clause.startswith("walks") or "forward" in clause or "ahead" in clause for clause in clauses("w", "walk", "old", walker(5))
     )
-    masculine = clauses("clip", "", "normal", people.kicker(1), label="kick", pronouns=phrases.HE)
-    assert any("his right" in clause for clause in masculine) and not any("their" in clause for clause in masculine)
+    assert any("their right" in clause for clause in kick_clauses)
 
 
 @pytest.mark.parametrize(

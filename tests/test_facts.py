@@ -113,7 +113,7 @@ def test_hops_are_counted_by_the_foot(foot, side):
 @given(side=st.sampled_from([0, 1]), height=st.floats(0.55, 1.1), times=st.integers(1, 3))
 def test_kicks_tell_leg_count_and_height(side, height, times):
     facts = prove(people.kicker(side, height, times))
-    assert facts.kicks == ((times, 0) if side == 0 else (0, times)) and not facts.jumps
+    assert facts.pair("kick") == ((times, 0) if side == 0 else (0, times)) and not facts.jumps
     assert all(event.size == pytest.approx(height, abs=0.08) for event in facts.of("kick"))
     assert facts.span("kick")[1] <= people.BEFORE + 24 * times + 6
 
@@ -121,7 +121,7 @@ def test_kicks_tell_leg_count_and_height(side, height, times):
 @pytest.mark.parametrize("side", [0, 1])
 @pytest.mark.parametrize("times", [1, 3])
 def test_punches_tell_arm_and_count(side, times):
-    assert prove(people.puncher(side, times)).punches == ((times, 0) if side == 0 else (0, times))
+    assert prove(people.puncher(side, times)).pair("punch") == ((times, 0) if side == 0 else (0, times))
 
 
 def test_a_ball_thrown_overhead_is_a_throw_and_raised_hands_are_none():

@@ -126,7 +126,7 @@ def test_compositions_have_more_captions():
 
     below, above = ["walks forward"], ["waves with their left hand", "says hi with their left hand"]
     usual = together(random.Random(0), below, above)
-    further = together(random.Random(1), below, above, taken=usual)
+    further = together(random.Random(1), below, above, existing=usual)
     assert len(further) == FURTHER and not {text.rstrip(".") for text in usual} & {text.rstrip(".") for text in further}
     assert all("left" in text and re.search("walk", text) and len(text.split()) <= 18 for text in further)
     assert not any(re.search(r"[{}]|your .*(while|as) (he|she)", text) for text in further)

@@ -13,29 +13,13 @@ import numpy as np
 
 from prepare.facts import airborne, arms, postures
 from prepare.facts.arms import AT_HEAD, CHEST, DOWN, OVERHEAD, SHOULDER, WAIST, Hand, hand
-from prepare.facts.frames import (
-    ANKLES,
-    FPS,
-    HEAD,
-    HIPS,
-    NECK,
-    PELVIS,
-    SHOULDERS,
-    TOES,
-    WRISTS,
-    Event,
-    Frames,
-    peaks,
-    runs,
-    smooth,
-    velocity,
-)  # fmt: skip
+from prepare.facts.frames import ANKLES, FPS, HEAD, NECK, PELVIS, SHOULDERS, WRISTS, Event, Frames, peaks, runs, smooth, velocity
 from prepare.facts.gait import DIRECTIONS, Turn, count_steps, find_turns, travel
 from utils.errors import UserError
 
 __all__ = [
-    "ANKLES", "AT_HEAD", "CHEST", "DIRECTIONS", "DOWN", "FPS", "HEAD", "HIPS", "NECK", "OVERHEAD", "PELVIS", "SHOULDER",
-    "SHOULDERS", "TOES", "WAIST", "WRISTS", "Event", "Facts", "Hand", "Turn", "prove", "velocity",
+    "AT_HEAD", "CHEST", "DIRECTIONS", "DOWN", "FPS", "OVERHEAD", "SHOULDER", "WAIST", "Event", "Facts", "Hand", "Turn", "moving",
+    "prove",
 ]  # fmt: skip
 MARGIN = 4  # frames kept before and after the frames in which the body moves
 DETECTED_AS = {"pick up": "reach to the floor", "put down": "reach to the floor", "climb steps": "climb", "climb a ladder": "climb"}
@@ -65,10 +49,7 @@ class Facts:
         return tuple(event for event in self.events if event.action == DETECTED_AS.get(action, action))
 
     def span(self, action: str) -> tuple[int, int]:
-        """Return the frames [start, end) of an action, from its first to its last event.
-
-        Without events, returns the frames in which the body moves.
-        """
+        """The frames [start, end) from the first to the last event of an action. Without events: those in which the body moves."""
         events = self.of(action)
         return (min(event.start for event in events), max(event.end for event in events)) if events else self.active
 
@@ -77,26 +58,13 @@ class Facts:
         return tuple(sum(event.side in (side, "both") for event in self.of(action)) for side in ("left", "right"))
 
     @property
-    def punches(self) -> tuple[int, int]:
-        """The number of punches with the left and with the right hand."""
-        return self.pair("punch")
-
-    @property
-    def kicks(self) -> tuple[int, int]:
-        """The number of kicks with the left and with the right foot."""
-        return self.pair("kick")
-
-    @property
     def jumps(self) -> int:
-        """Number of jumps."""
+        """The number of jumps."""
         return len(self.of("jump"))
 
 
 def trunk(body: np.ndarray) -> tuple[float, int, float]:
-    """Return median lean of the trunk, number of bows, and maximum lean, from joints (T, 22, 3) in body axes.
-
-    Leans are in degrees from upright.
-    """
+    """Median lean of the trunk, number of bows, and maximum lean, from joints (T, 22, 3) in body axes. Leans are in degrees."""
     spine = body[:, NECK] - body[:, PELVIS]
     pitch = smooth(np.degrees(np.arctan2(spine[:, 2], spine[:, 1])), 2)
     return float(np.median(pitch)), len(peaks(pitch, 15, 12)), float(pitch.max())

@@ -4,22 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from prepare.facts.frames import (
-    ANKLES,
-    FPS,
-    HIPS,
-    NECK,
-    PELVIS,
-    SHOULDERS,
-    TOES,
-    WRISTS,
-    Event,
-    Frames,
-    peaks,
-    runs,
-    smooth,
-    unit,
-)  # fmt: skip
+from prepare.facts.frames import ANKLES, FPS, HIPS, NECK, PELVIS, SHOULDERS, TOES, WRISTS, Event, Frames, peaks, runs, smooth, unit
 
 SIDES = ("left", "right")
 
@@ -42,7 +27,7 @@ def flights(frames: Frames) -> list[tuple[int, int, float, str, str]]:
     The feet are "left", "right", "both", or "" if unknown.
     """
     clear = clearance(frames)
-    result = []
+    spans = []
     for start, end in runs(clear.min(axis=1) > 0.03, minimum=2, gap=1):
         height = float(clear[start:end].min(axis=1).max())
         feet = []
@@ -50,8 +35,8 @@ def flights(frames: Frames) -> list[tuple[int, int, float, str, str]]:
             down = [clear[frame] < 0.035 for frame in step if 0 <= frame < len(frames)]
             touched = np.any(down[:2], axis=0) if down else np.zeros(2, bool)
             feet.append("both" if touched.all() else "left" if touched[0] else "right" if touched[1] else "")
-        result.append((start, end, height, *feet))
-    return result
+        spans.append((start, end, height, *feet))
+    return spans
 
 
 def ballistic(frames: Frames, start: int, end: int) -> bool:
@@ -62,9 +47,10 @@ def ballistic(frames: Frames, start: int, end: int) -> bool:
 
 
 def jumps_and_hops(frames: Frames) -> list[Event]:
-    """Jumps and hops. In a jump, the feet rise by more than 9 cm after a take-off from both feet, or by more than 18 cm otherwise.
+    """Jumps and hops.
 
-    In a hop, the person takes off and lands on the same foot, or on both feet with a lower clearance.
+    In a jump, the feet rise by more than 9 cm after a take-off from both feet, or by more than 18 cm after any other take-off.
+    In a hop, the person takes off and lands on the same foot, or on both feet but rises less than in a jump.
     """
     events = []
     for start, end, height, off, on in flights(frames):
@@ -92,13 +78,8 @@ def jumping_jacks(frames: Frames) -> list[Event]:
         near = slice(max(0, peak - 4), peak + 5)
         window = slice(max(0, peak - 14), peak + 14)
         moved = np.linalg.norm(np.ptp(frames.joints[window, PELVIS][:, [0, 2]], axis=0))
-        if (
-            moved < 0.3
-            and high[near].max() > 0.1
-            and high[window].min() < -0.15
-            and wide[window].max() > 0.9
-            and frames.erect[near].mean() > 0.5
-        ):
+        in_place = moved < 0.3 and frames.erect[near].mean() > 0.5
+        if in_place and high[near].max() > 0.1 and high[window].min() < -0.15 and wide[window].max() > 0.9:
             events.append(Event("jumping jacks", max(0, peak - 10), min(len(frames), peak + 11)))
     return events
 
@@ -135,11 +116,11 @@ def tumbles(frames: Frames) -> list[Event]:
         window = slice(max(0, start - 10), min(len(frames) - 1, end + 10))
         forward = float((turning[window] * across[window]).sum())
         side = float((turning[window] * front[window]).sum())
-        if np.linalg.norm(turning[window].sum(axis=0)) < 2.2:  # radians; less is no full turn
+        if np.linalg.norm(turning[window].sum(axis=0)) < 2.2:  # radians; a smaller angle is not a full turn
             continue
-        sideways = abs(side) > 1.2 * abs(forward)
         if frames.feet[start:end].min(axis=1).max() < 0.2:
-            continue  # bending down deeply
+            continue  # the person only bends down deeply
+        sideways = abs(side) > 1.2 * abs(forward)
         if frames.joints[start : end + 3, NECK, 1].min() < 0.35:
             action, manner = "roll", "forward" if forward > 0 else "backward"
         elif hands[start:end].min() < 0.2:

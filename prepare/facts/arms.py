@@ -6,21 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prepare.facts.frames import (
-    ELBOWS,
-    FPS,
-    HEAD,
-    HIPS,
-    KNEES,
-    SHOULDERS,
-    WRISTS,
-    Event,
-    Frames,
-    longest,
-    peaks,
-    smooth,
-    velocity,
-)  # fmt: skip
+from prepare.facts.frames import ELBOWS, FPS, HEAD, HIPS, KNEES, SHOULDERS, WRISTS, Event, Frames, longest, peaks, smooth, velocity
 
 DOWN, WAIST, CHEST, SHOULDER, AT_HEAD, OVERHEAD = range(6)  # levels at which a hand is held
 SIDES = ("left", "right")
@@ -30,11 +16,11 @@ SIDES = ("left", "right")
 class Hand:
     """The motion of one hand over the clip."""
 
-    level: int  # level at which it is held while raised: DOWN … OVERHEAD
-    raises: int  # number of times that it is raised
-    lowered: bool  # whether it is lowered at the end
-    waves: int  # full swings to and fro while raised
-    held: float  # seconds during which it is raised
+    level: int  # level at which the hand is held while raised: DOWN … OVERHEAD
+    raises: int  # number of times that the hand is raised
+    lowered: bool  # whether the hand is lowered at the end
+    waves: int  # number of full swings to and fro while the hand is raised
+    held: float  # seconds during which the hand is raised
     rise: float  # duration of the first raise in seconds; 0 without a raise
 
 
@@ -45,7 +31,7 @@ def hand(body: np.ndarray, wrist: int, shoulder: int) -> Hand:
     low, high = height.min(), height.max()
     if high - low < 0.2 and high < -0.25:
         return Hand(DOWN, 0, False, 0, 0.0, 0.0)
-    still = high - low < 0.2  # held at the same height in all frames
+    still = high - low < 0.2  # the hand is held at about the same height in all frames
     up = np.ones(len(height), bool) if still else height > low + 0.6 * (high - low)
     down = np.zeros(len(height), bool) if still else height < low + 0.3 * (high - low)
     state = np.where(up, 1, np.where(down, -1, 0))
@@ -59,16 +45,16 @@ def hand(body: np.ndarray, wrist: int, shoulder: int) -> Hand:
 
 
 def rising(height: np.ndarray, low: float, high: float) -> float:
-    """Duration of the first raise in seconds: the time from 15 % to 85 % of the height."""
+    """Duration in seconds of the first raise, in which the hand rises from 15 % to 85 % of the way from `low` to `high`."""
     arrives = int(np.argmax(height > low + 0.85 * (high - low)))
     before = np.flatnonzero(height[:arrives] < low + 0.15 * (high - low))
     return (arrives - int(before[-1])) / FPS if len(before) else 0.0
 
 
 def count_waves(reach: np.ndarray) -> int:
-    """Number of swings to and fro of a raised hand, from its path (T, 3); a single swing counts as 0.
+    """Number of swings to and fro of a raised hand, from the path (T, 3) of the hand. A single swing is not a wave and gives 0.
 
-    Swings are measured along the principal axis of the path, and are at least 6 cm wide.
+    Swings are measured along the principal axis of the path. Swings of less than 6 cm are ignored.
     """
     path = smooth(reach, 1)[3:-3]  # without the end of the raise and the start of the lowering
     if len(path) < 8:
@@ -147,12 +133,8 @@ def arm_circles(frames: Frames) -> list[Event]:
                 if value < low:
                     start, low = frame, value
                 elif value - low > 310:
-                    upright = frames.upright[start : frame + 1].min() > 0.5
-                    if (
-                        upright
-                        and frame - start < 2 * FPS
-                        and -reach[start : frame + 1, 1].min() > 0.3 < reach[start : frame + 1, 1].max()
-                    ):
+                    height, upright = reach[start : frame + 1, 1], frames.upright[start : frame + 1].min() > 0.5
+                    if upright and frame - start < 2 * FPS and height.min() < -0.3 and height.max() > 0.3:
                         events.append(Event("circle the arms", start, frame + 1, side, manner=direction))
                     start, low = frame, value
     return merge_sides(events)

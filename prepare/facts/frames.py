@@ -1,4 +1,4 @@
-"""Measurements of every frame (heights, thighs, balance, feet), and helpers of the other modules.
+"""Measurements of every frame (heights, thighs, balance, feet), and the functions that the detectors of actions share.
 
 Joints are (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at 20 frames per second. Left is the person's left
 (+X when they face +Z), angles are in degrees and positive to the left, and pairs are (left, right).
@@ -17,8 +17,8 @@ FPS = 20
 PELVIS, NECK, HEAD = 0, 12, 15
 HIPS, KNEES, ANKLES, TOES = (1, 2), (4, 5), (7, 8), (10, 11)
 SHOULDERS, ELBOWS, WRISTS = (16, 17), (18, 19), (20, 21)
-MASSES = {0: 3, 3: 2, 6: 2, 9: 3, 12: 1, 15: 1.5, 4: 1.5, 5: 1.5, 7: 0.5, 8: 0.5}  # joint → approximate relative mass around it
-ANKLE_HEIGHT = 0.07  # metres, for a foot on the floor
+MASSES = {0: 3, 3: 2, 6: 2, 9: 3, 12: 1, 15: 1.5, 4: 1.5, 5: 1.5, 7: 0.5, 8: 0.5}  # joint → approximate relative mass at the joint
+SOLE = 0.07  # metres from the sole of the foot up to the ankle
 
 
 class Event(NamedTuple):
@@ -27,7 +27,7 @@ class Event(NamedTuple):
     action: str
     start: int
     end: int
-    side: str = ""  # the limb: "left", "right" or "both"
+    side: str = ""  # side of the limb: "left", "right", "both", or "" if unknown
     size: float = 0.0  # height in metres of feet, hand or pelvis; for throws, speed of the hands in m/s
     manner: str = ""
 
@@ -118,7 +118,7 @@ class Frames:
         spine = unit(joints[:, NECK] - joints[:, PELVIS])
         chest = unit(np.cross(spine, joints[:, SHOULDERS[1]] - joints[:, SHOULDERS[0]]))
         mass = sum(weight * body[:, joint, 2] for joint, weight in MASSES.items()) / sum(MASSES.values())
-        feet = np.minimum(joints[:, ANKLES, 1] - ANKLE_HEIGHT, joints[:, TOES, 1] - 0.02)
+        feet = np.minimum(joints[:, ANKLES, 1] - SOLE, joints[:, TOES, 1] - 0.02)
         return cls(
             joints, yaw, body, standing=float(legs) + 0.13, pelvis=joints[:, PELVIS, 1], pace=speed(joints[:, PELVIS]),
             thighs=np.degrees(np.arccos(np.clip(-unit(thighs)[..., 1], -1, 1))), upright=spine[:, 1], front=chest[:, 1],

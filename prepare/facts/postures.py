@@ -10,24 +10,9 @@ from itertools import pairwise
 import numpy as np
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
-from prepare.facts.frames import (
-    ANKLE_HEIGHT,
-    ANKLES,
-    FPS,
-    HEAD,
-    KNEES,
-    NECK,
-    PELVIS,
-    WRISTS,
-    Event,
-    Frames,
-    peaks,
-    runs,
-    smooth,
-    speed,
-)
+from prepare.facts.frames import ANKLES, FPS, HEAD, KNEES, NECK, PELVIS, SOLE, WRISTS, Event, Frames, peaks, runs, smooth, speed
 
-SETTLED = FPS  # frames of a posture that are part of sitting down, lying down or getting up
+SETTLED = FPS  # maximum number of frames of sitting or lying that belong to the event of sitting down or lying down
 
 
 def sitting(frames: Frames) -> list[tuple[int, int]]:
@@ -40,7 +25,7 @@ def sitting(frames: Frames) -> list[tuple[int, int]]:
 
 
 def without_rising(frames: Frames, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Merge spans between which the person does not stand up."""
+    """Merge consecutive spans if the person does not stand up between them."""
     joined: list[tuple[int, int]] = []
     for start, end in spans:
         if joined and not frames.erect[joined[-1][1] : start].any():
@@ -83,7 +68,7 @@ def beds(frames: Frames) -> list[Event]:
         before, after = frames.last(frames.erect, start), frames.first(frames.erect, end)
         position = face(frames, start, end)
         if end - start < 10 and before is not None and after is not None:
-            continue  # a roll
+            continue  # the person rolls over the floor
         if before is not None:
             events.append(Event("lie down", max(0, before - 4), min(end, start + SETTLED), manner=position))
         events.append(Event("lie", start, end, manner=position))
@@ -145,7 +130,7 @@ def floor_reaches(frames: Frames) -> list[Event]:
 
 def balancing(frames: Frames) -> list[Event]:
     """Balancing on one leg: one foot is in the air for at least 1.5 s while the other stands still."""
-    ankles = frames.joints[:, ANKLES, 1] - ANKLE_HEIGHT
+    ankles = frames.joints[:, ANKLES, 1] - SOLE
     events = []
     for stands, name in enumerate(("left", "right")):
         still = speed(frames.joints[:, ANKLES[stands]]) < 0.2
@@ -166,9 +151,8 @@ def climbing(frames: Frames) -> list[Event]:
             done = np.abs(level[start : end + 1] - level[start]) / abs(change)
             first, last = start + int(np.argmax(done > 0.03)), start + int(np.argmax(done > 0.97))
             if last - first > 12:  # slower than a jump
-                events.append(
-                    Event("climb", max(0, first - 8), min(len(frames), last + 8), "", abs(change), "up" if change > 0 else "down")
-                )
+                manner = "up" if change > 0 else "down"
+                events.append(Event("climb", max(0, first - 8), min(len(frames), last + 8), "", abs(change), manner))
     return events
 
 
