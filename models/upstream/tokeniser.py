@@ -31,7 +31,7 @@ def halvings(state: State) -> int:
 
 
 def encoder_sizes(state: State) -> dict[str, Any]:
-    """Fields of `VQConfig` from the shapes of an encoder's tensors. Their names begin with `encoder.`."""
+    """Fields of `VQConfig` from the shapes of an encoder's tensors, whose names begin with `encoder.`."""
     first, down_t = state["encoder.model.0.weight"], halvings(state)
     return {
         "dim": first.shape[1],
