@@ -275,11 +275,17 @@ def recognise(path: str | Path, checkpoint: dict[str, Any]) -> tuple[Reader, Sta
     raise UserError(f"{path}: holds {', '.join(map(str, checkpoint))[:100] or 'nothing'}: no known released model ({known})")
 
 
-def read_opt(path: Path) -> dict[str, str]:
+def run_folder(weights: Path) -> Path:
+    """The checkpoint folder of a weights file: the folder that contains `model/`, or else the folder of the file."""
+    return weights.parent.parent if weights.parent.name == "model" else weights.parent
+
+
+def read_opt(weights: Path) -> dict[str, str]:
     """The `key: value` lines of the `opt.txt` next to a weights file or in its checkpoint folder; {} if there is none."""
-    candidates = [path.parent / "opt.txt", *([path.parent.parent / "opt.txt"] if path.parent.name == "model" else [])]
-    opt = next((candidate for candidate in candidates if candidate.is_file()), None)
-    return opt_values(opt.read_text(encoding="utf-8", errors="replace")) if opt else {}
+    for path in (weights.parent / "opt.txt", run_folder(weights) / "opt.txt"):
+        if path.is_file():
+            return opt_values(path.read_text(encoding="utf-8", errors="replace"))
+    return {}
 
 
 def _settings(path: Path, opt: dict[str, str]) -> dict[str, Any]:
