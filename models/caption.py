@@ -107,8 +107,8 @@ class GPTConfig:
         if self.embed_dim < 1 or self.embed_dim % self.num_heads:
             raise UserError(f"--embed_dim_gpt {self.embed_dim}: must be a multiple of --n_head_gpt {self.num_heads}; change one")
         if self.block_size < 2 or not 0 < self.pkeep <= 1:
-            given = f"--block_size {self.block_size} --pkeep {self.pkeep:g}"
-            raise UserError(f"{given}: --block_size must be at least 2, --pkeep above 0 and at most 1")
+            flags = f"--block_size {self.block_size} --pkeep {self.pkeep:g}"
+            raise UserError(f"{flags}: --block_size must be at least 2, --pkeep above 0 and at most 1")
 
 
 class CaptionGPT(MotionReader):

@@ -51,11 +51,11 @@ class CaptionLMConfig:
 
     def __post_init__(self):
         if self.lora_r < 1 or self.lora_alpha < 1 or not 0 <= self.lora_dropout < 1:
-            given = f"--lora_r {self.lora_r} --lora_alpha {self.lora_alpha} --lora_dropout {self.lora_dropout:g}"
-            raise UserError(f"{given}: --lora_r and --lora_alpha must be at least 1, --lora_dropout at least 0 and below 1")
+            flags = f"--lora_r {self.lora_r} --lora_alpha {self.lora_alpha} --lora_dropout {self.lora_dropout:g}"
+            raise UserError(f"{flags}: --lora_r and --lora_alpha must be at least 1, --lora_dropout at least 0 and below 1")
         if self.bits not in (0, 4, 8) or self.block_size < 2:
-            given = f"--bits {self.bits} --block_size {self.block_size}"
-            raise UserError(f"{given}: --bits must be 0, 4 or 8, --block_size at least 2")
+            flags = f"--bits {self.bits} --block_size {self.block_size}"
+            raise UserError(f"{flags}: --bits must be 0, 4 or 8, --block_size at least 2")
 
 
 class CaptionLM(MotionReader):

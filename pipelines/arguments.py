@@ -29,7 +29,7 @@ from utils.errors import UserError
 Config = TypeVar("Config", bound=Sampling)
 ARGUMENTS = {
     "mask_edit_section": "frames", "text_prompt": "prompt", "motion_length": "length", "repeat_times": "samples",
-}  # flag → argument, where their names differ  # fmt: skip
+}  # flag → argument, if the names differ  # fmt: skip
 SETTINGS = tuple(field.name for field in fields(SamplingSettings))
 
 
@@ -85,7 +85,7 @@ def lengths(value: Any, count: int) -> list[int | None]:
 
 
 def sections(value: Any) -> list[str]:
-    """Convert the `frames` argument of an edit (one pair or several pairs) to the format of --mask_edit_section."""
+    """Convert the `frames` argument of an edit, one pair or several pairs, to values of --mask_edit_section."""
     if value is None:
         return []
     if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -97,7 +97,7 @@ def sections(value: Any) -> list[str]:
 
 
 def settings(config_class: type[Config], sampling: dict[str, Any], **overrides: Any) -> Config:
-    """Build the config of a script. The values of `sampling` that are not None, and `overrides`, replace the defaults."""
+    """Build the config of a script. `overrides`, and values of `sampling` that are not None, replace the defaults."""
     if unknown := sorted(set(sampling) - set(SETTINGS)):
         raise UserError(f"unknown argument '{unknown[0]}'; arguments for sampling: {', '.join(SETTINGS)}")
     given = {name: value for name, value in sampling.items() if value is not None}

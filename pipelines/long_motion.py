@@ -58,8 +58,8 @@ def join(
         start, condition = ends[-1], conditions[k : k + 1]
         actions = [model.encoder([text]) for text in model.with_actions(prompts[k], sampling)[1:]]
         ends.append(start + int(model.count_tokens(condition, frames, seed=sampling.seed, first_sample=number)))
-        is_first_window = k == 0 and ends[-1] <= longest  # the only case without context
-        for first, stop in pieces(start, ends[-1], longest if is_first_window else longest - CONTEXT):
+        fits_one_window = k == 0 and ends[-1] <= longest  # at the start of the motion, there is no context
+        for first, stop in pieces(start, ends[-1], longest if fits_one_window else longest - CONTEXT):
             windows.append(Window(max(0, first - CONTEXT), stop, condition, actions))
             seams.append(first)
     codes = torch.full((1, ends[-1], model.tokeniser.num_quantizers), -1, device=model.mean.device)

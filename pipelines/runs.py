@@ -223,11 +223,11 @@ def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) ->
 
 
 def _ready_releases(root: Path, runs: Sequence[Run]) -> list[Run]:
-    """Return a list of at most one run: a released masked transformer whose tokeniser is available, preferably LaMP's."""
+    """Return at most one released masked transformer whose tokeniser is available, preferably LaMP's."""
     ready = []
     for run in runs:
         tokenisers = runs_in(root, run.dataset_name, ("tokeniser",), released=True)
-        if run.metadata["vq_name"] in {one.name for one in tokenisers if one.metadata["stride"] == STRIDE}:
+        if run.metadata["vq_name"] in {tokeniser.name for tokeniser in tokenisers if tokeniser.metadata["stride"] == STRIDE}:
             ready.append(run)
     ready.sort(key=lambda run: run.metadata["text_encoder"] != "own")
     return ready[:1]
