@@ -1,8 +1,8 @@
 """CLIP's text encoder, the condition of MoMask's models (Radford et al. 2021, section 2.4).
 
 A causal transformer over byte-pair tokens. The text feature is the projected output at the end token: ids (B, L) → (B, C), equal to
-`encode_text` of OpenAI's package. The package is needed only for its list of byte pairs. Only tensors are read from the weights
-file; `torch.jit.load`, which the package uses, would also load the TorchScript code stored in the file.
+`encode_text` of OpenAI's package, of which only the list of byte pairs is needed. Only tensors are read from the weights file;
+`torch.jit.load`, which the package uses, would also load the TorchScript code in the file.
 """
 
 from __future__ import annotations

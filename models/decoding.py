@@ -68,11 +68,11 @@ class DecodingState(Protocol):
         """Append one word to each caption, with ids (N,); returns logits (N, V) of the next words."""
 
     def reorder(self, rows: Tensor) -> None:
-        """Replace caption n by a copy of caption `rows[n]`; `rows` (M,) may repeat and omit captions."""
+        """Replace the captions by those with the indices `rows` (M,), which may repeat and omit captions."""
 
 
 def finished(done: Tensor, step: int) -> bool:
-    """Whether all captions are finished, from one bool per caption (N,).
+    """Whether all captions are finished. `done` (N,) is True for finished captions.
 
     On a GPU, the result is False except at every eighth step, because the check has to wait for the GPU. Extra steps are harmless:
     words after the end of a caption are ignored.

@@ -1,7 +1,7 @@
-"""Transformer layers of all stages: post-norm encoder layers as in MoMask and BERT, so that released weights can be loaded.
+"""Transformer layers that several models share: post-norm encoder layers as in MoMask and BERT, whose weights can be loaded.
 
-Tokens in and out are (B, L, D). Masks are bool, True = valid; `attention_mask` combines padding and the kind of attention once per
-batch. Sinusoidal positions follow Vaswani et al. 2017, section 3.5.
+Inputs and outputs are (B, L, D). Masks are bool, True = valid; `attention_mask` combines padding and the kind of attention.
+Sinusoidal positions follow Vaswani et al. 2017, section 3.5.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def valid_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def attention_mask(valid: Tensor, kind: str) -> Tensor:
-    """The mask for `scaled_dot_product_attention`: (B, L) bool → (B | 1, 1, L, L). `kind` is what each position attends to:
+    """The mask for `scaled_dot_product_attention`: (B, L) bool → (B | 1, 1, L, L). Each position attends, depending on `kind`, to
 
     full      every valid position
     causal    valid positions up to itself

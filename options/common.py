@@ -88,7 +88,7 @@ class Sampled:
     )
     temperature: float = option(1.0, "sampling temperature, above 0; higher values give more varied motions")
     choice_temperature: float | None = option(
-        None, "noise on the order in which base tokens are kept; 0: none; default: 0, or 4 with the embedded weights"
+        None, "scale of the noise on the choice of the base tokens to keep; 0: none; default: 0, or 4 with the embedded weights"
     )
     topkr: float = option(0.9, "fraction of the codes that are never sampled, the least likely ones; 0 to 1")
     precision: str = option(
@@ -101,7 +101,7 @@ class Tabled:
     """Flags of scripts that report metrics."""
 
     table: str | None = option(
-        None, "also print a table of these and published results, and write it next to the report as .tex, .md or .csv",
+        None, "also print a table of these results and published ones, and write it next to the report as .tex, .md or .csv",
         choices=("latex", "markdown", "csv"),
     )  # fmt: skip
 

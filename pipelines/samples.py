@@ -69,7 +69,7 @@ def separate(
 
 
 def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return `model.generate` or, with --candidates, a function that generates several motions and keeps the best match by LaMP."""
+    """Return `model.generate` or, with --candidates, a function that keeps the best of several motions (`best_motions`)."""
     if config.candidates == 1:
         return model.generate
     encoders = getattr(model.encoder, "parts", [model.encoder])
