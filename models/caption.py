@@ -5,9 +5,9 @@ section 3.4).
 WordPiece vocabulary of LaMP's backbone and LaMP's query outputs as prefix. A captioner with a pretrained LM is in
 `models/caption_lm.py`.
 
-Batches come from `data.pairs` and contain latents (B, N, C), their lengths (B,) in tokens, base codes (B, N), token ids (B, L) of
-"[CLS] … [SEP]" padded with 0, and text_lengths (B,). Batches for pretraining a GPT on captions without motions contain only ids and
-text_lengths.
+Batches come from `data.pairs`. They contain latents (B, N, C) and base codes (B, N) of motions, lengths (B,) in motion tokens,
+WordPiece ids (B, L) of "[CLS] … [SEP]" padded with 0, and text_lengths (B,). Batches for pretraining a GPT on captions without
+motions contain only ids and text_lengths.
 """
 
 from __future__ import annotations
@@ -24,18 +24,16 @@ from torch import Tensor, nn
 from models.bert import token_ids
 from models.decoding import Search, write
 from models.lamp import LaMP
-from models.layers import Dropout, accuracy, attend, counted, init_weights_, sinusoidal_positions, valid_mask
+from models.layers import Cache, Dropout, accuracy, attend, counted, extended, init_weights_, sinusoidal_positions, valid_mask
 from models.linear import Linear, linear
 from utils.checkpoint import freeze, train_
 from utils.errors import UserError
 
-Cache = tuple[Tensor, Tensor]  # keys and values, each (B, heads, positions, head dim)
-
 
 class MotionReader(nn.Module):
-    """Base class of captioners: holds the frozen LaMP and computes the loss; subclasses generate captions."""
+    """Base class of captioners with a frozen LaMP; subclasses compute the loss of captions and generate them."""
 
-    lamp: LaMP  # set by `read_with_`; stored in a folder of its own
+    lamp: LaMP  # set by `read_with_`; not part of the captioner's checkpoint
     reads_codes = False  # whether the captioner also takes the motion's base codes as input
 
     def train(self, mode: bool = True) -> MotionReader:
@@ -43,7 +41,7 @@ class MotionReader(nn.Module):
         return train_(self, mode)
 
     def read_with_(self, lamp: LaMP) -> MotionReader:
-        """Set the trained LaMP that encodes motions; it is frozen and left out of checkpoints. Returns self."""
+        """Set the trained LaMP that encodes motions, and freeze it. Returns self."""
         self.lamp = freeze(lamp)
         return self
 
@@ -73,7 +71,7 @@ class MotionReader(nn.Module):
     ) -> list[list[str]]:
         """Generate `count` captions per motion, best first.
 
-        `numbers` (B,) give each motion its own random numbers for sampling; default: 0 to B - 1.
+        `numbers` (B,) are the sample numbers of the motions, which determine the random numbers of sampling; default: 0 to B - 1.
         """
         raise NotImplementedError
 
@@ -92,7 +90,7 @@ class GPTConfig:
     vocab_size: int
     prefix_dim: int = 768  # width of LaMP's query outputs
     num_queries: int = 49
-    nb_code: int = 0  # codebook size if the GPT also reads base codes; 0: it reads only queries
+    nb_code: int = 0  # codebook size, for a GPT that also reads base codes; 0: the GPT reads only queries
     max_codes: int = 49
     embed_dim: int = 1024
     num_layers: int = 12
@@ -109,8 +107,8 @@ class GPTConfig:
         if self.embed_dim < 1 or self.embed_dim % self.num_heads:
             raise UserError(f"--embed_dim_gpt {self.embed_dim}: must be a multiple of --n_head_gpt {self.num_heads}; change one")
         if self.block_size < 2 or not 0 < self.pkeep <= 1:
-            given = f"--block_size {self.block_size} --pkeep {self.pkeep:g}"
-            raise UserError(f"{given}: --block_size must be at least 2, --pkeep above 0 and at most 1")
+            flags = f"--block_size {self.block_size} --pkeep {self.pkeep:g}"
+            raise UserError(f"{flags}: --block_size must be at least 2, --pkeep above 0 and at most 1")
 
 
 class CaptionGPT(MotionReader):
@@ -155,17 +153,17 @@ class CaptionGPT(MotionReader):
             valid = torch.cat((valid, codes >= 0), dim=1)
         return x, valid
 
-    def forward(self, ids: Tensor, valid: Tensor, before: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Token ids (B, L), their mask (B, L) and `before`, the result of `context` → logits (B, L, V) of each next word."""
+    def forward(self, ids: Tensor, valid: Tensor, prefix: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Token ids (B, L), their mask (B, L) and a prefix (see `context`) → logits (B, L, V) of each next word."""
         x = self.words(ids) + self.positions.weight[: ids.shape[1]]
-        if before is not None:
-            x, valid = torch.cat((before[0], x), dim=1), torch.cat((before[1], valid), dim=1)
+        if prefix is not None:
+            x, valid = torch.cat((prefix[0], x), dim=1), torch.cat((prefix[1], valid), dim=1)
         return self.logits(self.run(x, causal_mask(valid))[0][:, -ids.shape[1] :])
 
     def run(self, x: Tensor, mask: Tensor, past: list[Cache] | None = None) -> tuple[Tensor, list[Cache]]:
         """Apply all blocks to new positions x (B, L, D); `mask` (B, 1, L, past + L) is the attention mask.
 
-        Also returns the keys and values of each block for all positions.
+        Also returns the keys and values of all positions, for each block.
         """
         x, caches = self.dropout(x), []
         for number, block in enumerate(self.blocks):
@@ -185,13 +183,13 @@ class CaptionGPT(MotionReader):
         If `queries` is None, the GPT is trained as a plain language model.
         """
         valid = valid_mask(lengths, ids.shape[1])
-        seen = ids[:, :-1]
+        inputs = ids[:, :-1]
         if self.training and self.config.pkeep < 1:
-            kept = torch.rand(seen.shape, device=ids.device) < self.config.pkeep
+            kept = torch.rand(inputs.shape, device=ids.device) < self.config.pkeep
             kept[:, :1].fill_(True)  # [CLS]
-            seen = torch.where(kept, seen, torch.randint_like(seen, self.config.vocab_size))
-        before = None if queries is None else self.context(queries, codes)
-        return word_loss(self(seen, valid[:, :-1], before), ids[:, 1:], valid[:, 1:])
+            inputs = torch.where(kept, inputs, torch.randint_like(inputs, self.config.vocab_size))
+        prefix = None if queries is None else self.context(queries, codes)
+        return word_loss(self(inputs, valid[:, :-1], prefix), ids[:, 1:], valid[:, 1:])
 
     @torch.no_grad()
     def write(
@@ -210,9 +208,9 @@ class CaptionGPT(MotionReader):
 class GPTState:
     """Decoding state of a GPT (`models.decoding.DecodingState`): cached keys and values of all positions so far."""
 
-    def __init__(self, model: CaptionGPT, before: Tensor, valid: Tensor):
-        self.model, self.valid, self.device, self.words = model, valid, before.device, 0
-        self.caches = model.run(before, causal_mask(valid))[1]
+    def __init__(self, model: CaptionGPT, prefix: Tensor, valid: Tensor):
+        self.model, self.valid, self.device, self.words = model, valid, prefix.device, 0
+        self.caches = model.run(prefix, causal_mask(valid))[1]
 
     def next(self, ids: Tensor) -> Tensor:
         """Append one word to each caption, with ids (B,); returns logits (B, V) of the next words."""
@@ -242,8 +240,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
         """x (B, L, D); `mask` (B, 1, L, past + L), True = visible. Also returns the keys and values of all positions."""
         q, k, v = rearrange(self.qkv(self.norm1(x)), "b l (three h d) -> three b h l d", three=3, h=self.heads)
-        if past is not None:
-            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        k, v = extended(past, k, v)
         mixed = attend(q, k, v, mask)
         x = x + self.dropout(self.out(rearrange(mixed, "b h l d -> b l (h d)")))
         return x + self.dropout(self.ff2(self.ff1(self.norm2(x), gelu=True))), (k, v)

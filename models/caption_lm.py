@@ -6,8 +6,8 @@ linear layers except the last (LoRA, Hu et al. 2021; QLoRA, Dettmers et al. 2023
 
     [start token, if the model's tokeniser adds one]  queries (P)  prompt  caption  end token
 
-Attention is causal, so padding on the right needs no mask. Checkpoints contain only LoRA and the linear layer; the LM is
-loaded from its own files. `transformers` and `peft` are imported when a model is built.
+Attention is causal, so padding on the right needs no mask. Checkpoints contain only the LoRA matrices and the linear layer; the LM
+is loaded from its own files. `transformers` and `peft` are imported when a model is built.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class CaptionLMConfig:
 
     def __post_init__(self):
         if self.lora_r < 1 or self.lora_alpha < 1 or not 0 <= self.lora_dropout < 1:
-            given = f"--lora_r {self.lora_r} --lora_alpha {self.lora_alpha} --lora_dropout {self.lora_dropout:g}"
-            raise UserError(f"{given}: --lora_r and --lora_alpha must be at least 1, --lora_dropout at least 0 and below 1")
+            flags = f"--lora_r {self.lora_r} --lora_alpha {self.lora_alpha} --lora_dropout {self.lora_dropout:g}"
+            raise UserError(f"{flags}: --lora_r and --lora_alpha must be at least 1, --lora_dropout at least 0 and below 1")
         if self.bits not in (0, 4, 8) or self.block_size < 2:
-            given = f"--bits {self.bits} --block_size {self.block_size}"
-            raise UserError(f"{given}: --bits must be 0, 4 or 8, --block_size at least 2")
+            flags = f"--bits {self.bits} --block_size {self.block_size}"
+            raise UserError(f"{flags}: --bits must be 0, 4 or 8, --block_size at least 2")
 
 
 class CaptionLM(MotionReader):
@@ -95,9 +95,9 @@ class CaptionLM(MotionReader):
         if "" in captions:
             raise UserError(f"caption {captions.index('') + 1} of {len(captions)} is empty: describe the motion in words")
         if self.prompt:
-            before = f"{self.prompt} "
-            endings = [caption[len(before) :] if caption.lower().startswith(before.lower()) else caption for caption in captions]
-            rows = [row[len(self.prompt_ids) :] for row in self._pieces([before + caption for caption in endings])]
+            prefix = f"{self.prompt} "
+            endings = [caption[len(prefix) :] if caption.lower().startswith(prefix.lower()) else caption for caption in captions]
+            rows = [row[len(self.prompt_ids) :] for row in self._pieces([prefix + caption for caption in endings])]
         else:
             rows = self._pieces(captions)
         return [[*row[: self.config.block_size - 1], self.tokenizer.eos_token_id] for row in rows]
@@ -112,7 +112,7 @@ class CaptionLM(MotionReader):
         context = self.context(queries)
         x = torch.cat((context, self.words(ids[:, :-1])), dim=1)
         lm, L = self.lm.get_base_model(), ids.shape[1]
-        # The output layer is the largest matrix, so logits are computed only for the positions that the loss needs.
+        # The output layer is the largest matrix. If the LM can, it computes logits only for the positions that the loss needs.
         kept = {"logits_to_keep": L} if "logits_to_keep" in signature(lm.forward).parameters else {}
         logits = lm(inputs_embeds=x, use_cache=False, **kept).logits[:, -L:]
         return word_loss(logits, ids, valid_mask(lengths, L))
@@ -121,10 +121,9 @@ class CaptionLM(MotionReader):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion. Each caption begins with the prompt; beam search returns the best caption first.
+        """Generate `count` captions per motion, each beginning with the prompt. Beam search returns the best caption first.
 
-        The beam width is at least `count`. Sampled words depend on the seed and on the whole batch. The global random state is
-        preserved.
+        The beam width is at least `count`. Sampled words depend on the seed and on the whole batch.
         """
         context = self.context(queries)
         if search.sample:
@@ -155,8 +154,8 @@ class CaptionLM(MotionReader):
         if width != self.config.prefix_dim:
             needed = f"this captioner needs {self.config.prefix_dim}; use the LaMP it was trained with"
             raise UserError(f"LaMP's queries have width {width}, but {needed}")
-        fixed = [torch.tensor(row, dtype=torch.long, device=queries.device) for row in (self.start_ids, self.prompt_ids)]
-        before, after = (self.words(row).expand(B, -1, -1) for row in fixed)
+        ids = [torch.tensor(row, dtype=torch.long, device=queries.device) for row in (self.start_ids, self.prompt_ids)]
+        before, after = (self.words(row).expand(B, -1, -1) for row in ids)
         positions = P + before.shape[1] + after.shape[1] + self.config.block_size
         longest = getattr(self.lm.get_base_model().config, "max_position_embeddings", positions)
         if positions > longest:
@@ -199,8 +198,8 @@ def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
         tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         if tensors and not any(tensor.requires_grad for tensor in tensors):
             freeze(module)
-    learned = {name for name, parameter in lm.named_parameters() if parameter.requires_grad}
-    if own_state(lm).keys() != learned:
+    trainable = {name for name, parameter in lm.named_parameters() if parameter.requires_grad}
+    if own_state(lm).keys() != trainable:
         raise UserError(f"--lm {config.lm}: has trainable weights besides its linear layers; choose an OPT, GPT or Llama model")
     return lm
 
@@ -225,7 +224,7 @@ def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
         except OSError:
             if local:
                 raise
-            # Raises at once the error that a download would raise after a minute of retries.
+            # If the hub cannot be reached, this fails at once; a download would first retry for a minute.
             huggingface_hub.model_info(source, timeout=10)
             lm, report, tokenizer = read_lm(source, arguments, settings)
     except ImportError as error:
@@ -275,9 +274,9 @@ def read_lm(source: str, arguments: dict[str, Any], settings: dict[str, Any]) ->
 
 
 def frozen_dtype() -> torch.dtype:
-    """The dtype of a frozen LM: bf16 if this process uses a GPU that supports it (OPT-2.7B takes 5.4 GB instead of 10.8)."""
-    native = torch.cuda.is_initialized() and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if native else torch.float32
+    """The dtype of a frozen LM: bf16 if this process uses a GPU with bf16 support, where it halves the memory; else float32."""
+    has_bf16 = torch.cuda.is_initialized() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_bf16 else torch.float32
 
 
 def quantised(bits: int) -> dict[str, Any]:
@@ -293,8 +292,8 @@ def quantised(bits: int) -> dict[str, Any]:
         raise UserError(f"--bits {bits}: needs the package bitsandbytes: pip install bitsandbytes==0.50.2")
     from transformers import BitsAndBytesConfig
 
-    four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
-    settings = BitsAndBytesConfig(**(four if bits == 4 else {"load_in_8bit": True}))
+    four_bits = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
+    settings = BitsAndBytesConfig(**(four_bits if bits == 4 else {"load_in_8bit": True}))
     return {"quantization_config": settings, "device_map": {"": torch.cuda.current_device()}}
 
 
@@ -307,6 +306,7 @@ def check_lm(name: str, lm: nn.Module, report: dict[str, Any], tokenizer: Any) -
     rows = lm.get_input_embeddings().weight.shape[0]
     if tokenizer.eos_token_id is None or len(tokenizer) > rows:
         raise UserError(f"--lm {name}: its tokeniser has no end token, or more than {rows} tokens; use the tokeniser of this LM")
+    # In a causal LM, the logits at the first position do not depend on the second token.
     first = lm.eval()(input_ids=torch.tensor([[0, 1], [0, 2]], device=lm.device)).logits[:, 0].float()
     if not torch.allclose(first[0], first[1], rtol=1e-3, atol=1e-3):
         raise UserError(f"--lm {name}: not a causal language model; choose another, such as an OPT")

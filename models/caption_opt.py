@@ -1,4 +1,4 @@
-"""LaMP's released captioner (`m2t.pth`): its own motion encoder and Q-Former, whose projected query outputs precede OPT's words.
+"""LaMP's released captioner (`m2t.pth`): a motion encoder and a Q-Former, whose projected query outputs are the prefix of OPT.
 
     motion → encoder → projection → queries → linear → [queries, </s>, a, man, is, caption …, newline]
 
@@ -20,7 +20,7 @@ from models.vqvae import Encoder, VQConfig
 
 PROMPT = "a man is"
 MAX_POSITIONS = 100  # maximum sequence length of the released code, including queries
-MAX_SEQUENCES = 48  # sequences decoded at a time, which limits the memory for keys and values
+MAX_SEQUENCES = 48  # number of sequences decoded at a time; limits the memory for keys and values
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,7 @@ class CaptionOPT(nn.Module):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions for each of B motions, best first.
-
-        `numbers` (B,) give each motion its own random numbers for sampling; default: 0 to B - 1.
-        """
+        """Generate `count` captions for each of B motions, best first; see `models.caption.MotionReader.write`."""
         numbers = torch.arange(len(queries)) if numbers is None else numbers
         start, *prompt = self.token_ids("</s>", PROMPT)
         (end,) = self.token_ids(END)
@@ -129,22 +126,22 @@ class CaptionOPT(nn.Module):
         return captions
 
     def search(self, queries: Tensor, prompt: Tensor, end: int, search: Search, count: int, numbers: Tensor) -> Tensor:
-        """Token ids (B, count, L) that continue query outputs (B, P, H) and a prompt (L,), best first.
+        """Continue a prompt (L,) that follows query outputs (B, P, H): token ids (B, count, L), best first.
 
         All positions after a caption's last word contain `end`.
         """
-        before = self.opt.embed(prompt[:-1]).expand(len(queries), -1, -1)
-        state = OPTState(self.opt, torch.cat((self.prefix(queries), before), dim=1))
+        prompt_words = self.opt.embed(prompt[:-1]).expand(len(queries), -1, -1)
+        state = OPTState(self.opt, torch.cat((self.prefix(queries), prompt_words), dim=1))
         return write(state, numbers, int(prompt[-1]), end, search, count)
 
     def token_ids(self, *texts: str) -> list[int]:
         """Concatenated token ids of texts; the text of a special token gives one id."""
         assert self.tokenizer is not None, "call use_tokenizer_ first"
-        return [
-            piece
-            for text in texts
-            for piece in ([self.tokenizer.token_to_id(text)] if text in SPECIAL_TOKENS else self._encoded(text))
-        ]  # fmt: skip
+        ids = []
+        for text in texts:
+            special = text in SPECIAL_TOKENS
+            ids += [self.tokenizer.token_to_id(text)] if special else self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def words(self, ids: list[int]) -> str:
         """The text of a caption from the token ids after the prompt; the text includes the prompt."""
@@ -152,6 +149,3 @@ class CaptionOPT(nn.Module):
         ids = ids[: ids.index(end)] if end in ids else ids
         special = set(self.token_ids(*SPECIAL_TOKENS))
         return " ".join([PROMPT, *self.tokenizer.decode([piece for piece in ids if piece not in special]).split()])
-
-    def _encoded(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False).ids

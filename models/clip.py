@@ -1,8 +1,8 @@
 """CLIP's text encoder, the condition of MoMask's models (Radford et al. 2021, section 2.4).
 
 A causal transformer over byte-pair tokens. The text feature is the projected output at the end token: ids (B, L) → (B, C), equal to
-`encode_text` of OpenAI's package. The package is needed only for its list of byte pairs. Only tensors are read from the weights
-file; `torch.jit.load`, which the package uses, would also load the TorchScript code stored in the file.
+`encode_text` of OpenAI's package, of which only the list of byte pairs is needed. Only tensors are read from the weights file;
+`torch.jit.load`, which the package uses, would also load the TorchScript code in the file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from utils.runtime import user_cache
 
 FILE = "ViT-B-32.pt"
 ADDRESS = f"https://openaipublic.azureedge.net/clip/models/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/{FILE}"
-MERGES = 48_894  # used from the package's list; with 2 × 256 bytes and 2 special tokens they give 49,408 tokens
+MERGES = 48_894  # number of merges used from the package's list; with 2 × 256 bytes and 2 special tokens: 49,408 tokens
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 START, END = "<|startoftext|>", "<|endoftext|>"
 NAMES = {
@@ -97,7 +97,7 @@ def find_clip(checkpoints_dir: str | Path) -> Path:
 
 
 def load_clip(path: str | Path) -> ClipText:
-    """Load the text encoder of a CLIP weights file, in float32 and eval mode. Raises `UserError` if the file holds none."""
+    """Load the text encoder of a CLIP weights file, in float32 and eval mode. Raises `UserError` for any other file."""
     try:
         state = {_renamed(name): value.float() for name, value in read_tensors(path).items() if not name.startswith("visual.")}
         for unused in ("logit_scale", "input_resolution", "context_length", "vocab_size"):
@@ -152,7 +152,7 @@ def byte_pairs(merges: list[tuple[str, str]]) -> Tokenizer:
 # The weights file: OpenAI's TorchScript archive, or a state dict written by `torch.save`
 
 STORAGES = {"FloatStorage": torch.float32, "HalfStorage": torch.float16, "LongStorage": torch.int64, "IntStorage": torch.int32}
-KNOWN = {
+FUNCTIONS = {
     ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, stride, *_: storage.as_strided(size, stride, offset),
     ("collections", "OrderedDict"): dict,
 }
@@ -184,8 +184,8 @@ class _Archive(pickle.Unpickler):
             return _Module
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
-        if (module, name) in KNOWN:
-            return KNOWN[module, name]
+        if (module, name) in FUNCTIONS:
+            return FUNCTIONS[module, name]
         raise pickle.UnpicklingError(f"it needs the class {module}.{name}")
 
     def persistent_load(self, pid: tuple) -> Tensor:

@@ -51,7 +51,7 @@ def text_prefix(condition: Tensor, vector_layer: nn.Linear, word_layer: nn.Linea
 
 
 def without(condition: Tensor, dropped: Tensor) -> Tensor:
-    """The condition, set to zero for the samples where `dropped` (B,) is True."""
+    """Set the condition to zero for the samples where `dropped` (B,) is True."""
     return condition.masked_fill(dropped.view(-1, *[1] * (condition.ndim - 1)), 0)
 
 
@@ -65,10 +65,9 @@ def init_condition_(vector_layer: nn.Linear, word_layer: nn.Linear | None, vecto
 class ConditionAugmentation(nn.Module):
     """Augments conditions in training, so that the model generalises to prompts worded differently from the captions.
 
-    Gaussian noise is added to each sample. The standard deviation of the noise is the standard deviation of each feature, times a
-    factor drawn from 0 to `noise` for each sample.
-    In a fraction `drop` of the samples, one part is set to zero: the vector of one encoder, or the words. Before `set_` is called,
-    and in eval mode, the condition is returned unchanged.
+    Gaussian noise is added to each feature. The standard deviation of the noise is that of the feature times a factor, which is
+    drawn uniformly from 0 to `noise` once per sample. In a fraction `drop` of the samples, one part of the condition is set to
+    zero: the vector of one encoder, or the words. Before `set_` is called, and in eval mode, conditions are returned unchanged.
     """
 
     def __init__(self) -> None:
@@ -85,12 +84,12 @@ class ConditionAugmentation(nn.Module):
         words, spread = conditions.words, torch.zeros(2, conditions.dim)
         spread[0] = conditions.vectors.std(0)
         vector_parts = torch.eye(len(parts)).repeat_interleave(torch.tensor(parts), dim=1)  # (encoders, C)
-        lost = torch.stack((vector_parts, torch.zeros_like(vector_parts)), dim=1)  # (encoders, 2, C)
+        removed = torch.stack((vector_parts, torch.zeros_like(vector_parts)), dim=1)  # (encoders, 2, C)
         if words is not None:
             spread[1, -conditions.word_dim :] = words.float().std(0)
-            lost = torch.cat((lost, torch.tensor((0.0, 1.0))[None, :, None].expand(1, 2, conditions.dim)))
-        self.noise, self.drop = noise, drop if len(lost) > 1 else 0.0
-        self.spread, self.kept = spread.to(self.spread.device), (1 - lost).to(self.kept.device)
+            removed = torch.cat((removed, torch.tensor((0.0, 1.0))[None, :, None].expand(1, 2, conditions.dim)))
+        self.noise, self.drop = noise, drop if len(removed) > 1 else 0.0
+        self.spread, self.kept = spread.to(self.spread.device), (1 - removed).to(self.kept.device)
 
     def forward(self, condition: Tensor, generator: torch.Generator | None = None) -> Tensor:
         if not self.training or not (self.noise or self.drop):

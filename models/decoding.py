@@ -1,6 +1,6 @@
 """Caption decoding: greedy search, beam search and nucleus sampling (Holtzman et al. 2020), with penalties on repetition.
 
-Only our own models use this module; Hugging Face models use their `generate`.
+Captioners with a Hugging Face model use its `generate` instead.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class DecodingState(Protocol):
         """Append one word to each caption, with ids (N,); returns logits (N, V) of the next words."""
 
     def reorder(self, rows: Tensor) -> None:
-        """Replace caption n by a copy of caption `rows[n]`; `rows` (M,) may repeat and omit captions."""
+        """Replace the captions by those with the indices `rows` (M,), which may repeat and omit captions."""
 
 
 def finished(done: Tensor, step: int) -> bool:
-    """Whether all captions are finished, from one bool per caption (N,).
+    """Whether all captions are finished. `done` (N,) is True for finished captions.
 
-    On a GPU, this is checked only every eighth step, because the check has to wait for the GPU. The extra steps are harmless: words
-    after the end of a caption are ignored.
+    On a GPU, the result is False except at every eighth step, because the check has to wait for the GPU. Extra steps are harmless:
+    words after the end of a caption are ignored.
     """
     return (done.device.type == "cpu" or step % 8 == 7) and bool(done.all())
 
@@ -83,39 +83,39 @@ def finished(done: Tensor, step: int) -> bool:
 def write(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int = 1) -> Tensor:
     """Decode `count` captions for each of N rows; returns token ids (N, count, L), best first.
 
-    `model` is a language model in its state (caches) before the first word. `numbers` (N,) give each row its own random numbers for
-    sampling. The ids do not include `start`; all positions after a caption's last word contain `end`.
+    `model` is the state of a language model before the first word. `numbers` (N,) are the sample numbers of the rows, which
+    determine the random numbers of sampling. The ids do not include `start`; all positions after a caption's last word contain
+    `end`.
     """
     assert search.sample or count <= search.beams, "beam search returns at most `beams` captions"
-    method = _draw if search.sample else _beam_search
+    method = _nucleus_sampling if search.sample else _beam_search
     return method(model, numbers.to(model.device), start, end, search, count)
 
 
-def _draw(model: DecodingState, captions: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
-    """Nucleus sampling; samples depend on the seed and on the row's number in `captions` (N,), not on the batch."""
-    rows = torch.arange(len(captions) * count, device=model.device)
-    numbers = (captions[:, None] * count + torch.arange(count, device=model.device)).flatten()
-    model.reorder(rows // count)
-    ids = torch.full_like(numbers[:, None], start)
-    done = torch.zeros_like(numbers, dtype=torch.bool)
+def _nucleus_sampling(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
+    """Sample `count` captions per row. They depend on the seed and the sample `numbers` (N,), not on the rest of the batch."""
+    samples = (numbers[:, None] * count + torch.arange(count, device=model.device)).flatten()
+    model.reorder(torch.arange(len(numbers), device=model.device).repeat_interleave(count))
+    ids = torch.full_like(samples[:, None], start)
+    done = torch.zeros_like(samples, dtype=torch.bool)
     for step in range(search.max_tokens):
         logits = penalised(model.next(ids[:, -1]), ids, search)
-        drawn = nucleus(logits / search.temperature, uniforms(search.seed, numbers, step, 1)[:, 0], search.top_p)
+        drawn = nucleus(logits / search.temperature, uniforms(search.seed, samples, step, 1)[:, 0], search.top_p)
         drawn = drawn.masked_fill(done, end)
         ids = torch.cat((ids, drawn[:, None]), dim=1)
         done |= drawn == end
         if finished(done, step):
             break
-    return ids[:, 1:].unflatten(0, (len(captions), count))
+    return ids[:, 1:].unflatten(0, (len(numbers), count))
 
 
-def _beam_search(model: DecodingState, captions: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
+def _beam_search(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
     """Beam search of width K for the largest log-probability / length^`length_penalty`.
 
     The search for a caption ends when its K best completed hypotheses all score at least as high as the best unfinished
     hypothesis, which is scored as if it ended at its current length.
     """
-    N, K, longest = len(captions), search.beams, search.max_tokens
+    N, K, longest = len(numbers), search.beams, search.max_tokens
     first = torch.arange(N, device=model.device)
     model.reorder(first.repeat_interleave(K))
     ids = torch.full((N, K, 1), start, device=model.device)
@@ -129,25 +129,20 @@ def _beam_search(model: DecodingState, captions: Tensor, start: int, end: int, s
         best = extended.flatten(1).topk(min(2 * K, extended[0].numel()), dim=1)  # at least K of these 2K do not end here
         beyond = torch.arange(best.values.shape[1], device=model.device) >= K
         beam, word = best.indices // logits.shape[1], best.indices % logits.shape[1]  # (N, 2K)
-        grown = torch.cat((_pick(ids, beam), word[..., None]), dim=2)  # (N, 2K, 1 + step)
+        grown = torch.cat((ids.take_along_dim(beam[..., None], dim=1), word[..., None]), dim=2)  # (N, 2K, 1 + step)
         ends = word == end
-        excluded = done[:, None] | ~ends & (step < longest) | ends & beyond  # as usual, an end counts only among the K best
+        excluded = done[:, None] | ~ends & (step < longest) | ends & beyond  # a caption may end only among the K best
         candidates = (best.values / step**search.length_penalty).masked_fill(excluded, -torch.inf)
         ended_scores, kept = torch.cat((ended_scores, candidates), dim=1).topk(K, dim=1)
         new_ids = F.pad(grown[..., 1:], (0, longest - step), value=end)
-        ended_ids = _pick(torch.cat((ended_ids, new_ids), dim=1), kept)
+        ended_ids = torch.cat((ended_ids, new_ids), dim=1).take_along_dim(kept[..., None], dim=1)
         scores, survivors = best.values.masked_fill(ends, -torch.inf).topk(K, dim=1)
         done |= ended_scores[:, -1] >= scores[:, 0] / step**search.length_penalty
         if finished(done, step):
             break
-        ids = _pick(grown, survivors)
+        ids = grown.take_along_dim(survivors[..., None], dim=1)
         model.reorder((beam.gather(1, survivors) + K * first[:, None]).flatten())
     return ended_ids[:, :count]
-
-
-def _pick(values: Tensor, index: Tensor) -> Tensor:
-    """Select rows of values (N, M, L) by index (N, K) → (N, K, L)."""
-    return values.gather(1, index[..., None].expand(-1, -1, values.shape[2]))
 
 
 def penalised(logits: Tensor, ids: Tensor, search: Search) -> Tensor:

@@ -1,9 +1,11 @@
 """The text-motion matching evaluator (Guo et al. 2022, "Generating Diverse and Natural 3D Human Motions from Text", appendix).
 
-Two encoders embed into one space, where the distance between a text and a motion measures how badly they match. Motion (B, T, D)
-without its last four dimensions (foot contacts) → convolutions, one movement vector per four frames → bidirectional GRU → (B, E).
-Word vectors (B, L, W) and their part-of-speech classes (B, L, P) → bidirectional GRU → (B, E). Parameters have the names of the
-released files.
+Two encoders embed motions and texts in one space, in which the distance between a text and a motion is small if they match.
+
+    motion  features (B, T, D) without foot contacts → convolutions, one movement vector per 4 frames → bidirectional GRU → (B, E)
+    text    word vectors (B, L, W) and one-hot part-of-speech classes (B, L, P) → bidirectional GRU → (B, E)
+
+Parameters have the names of the released files.
 """
 
 from __future__ import annotations
@@ -22,17 +24,14 @@ from utils.checkpoint import freeze
 from utils.errors import UserError
 
 STRIDE = 4  # frames per movement vector
-UNSEEN = 4  # last dimensions of a row, the foot contacts, which the encoder does not use
+UNSEEN = 4  # number of foot contacts, the last dimensions of the features, which the encoder does not use
 SLOPE = 0.2  # of leaky ReLU
 DROPOUT = 0.2  # between the convolutions
 
 
 @dataclass(frozen=True)
 class EvaluatorConfig:
-    """Sizes of an evaluator; the defaults are the released ones.
-
-    `max_frames` is the number of frames to which training batches are zero-padded.
-    """
+    """Sizes of an evaluator; the defaults are those of the released ones."""
 
     dim: int = 263
     movement_hidden: int = 512
@@ -42,7 +41,7 @@ class EvaluatorConfig:
     embed_dim: int = 512
     word_dim: int = 300
     pos_dim: int = 15
-    max_frames: int = 196
+    max_frames: int = 196  # number of frames to which training batches are zero-padded
     margin: float = 10.0  # minimum distance wanted between a text and a motion that do not match
     info_nce: float = 0.0  # weight of the InfoNCE loss, with the negative distance as similarity
 
@@ -106,7 +105,7 @@ class Evaluator(nn.Module):
 
         Frames beyond a clip's end have no effect. Raises `UserError` for a wrong feature width or a length out of range.
         """
-        on_cpu = lengths.cpu()  # copied once, because the lengths are read several times
+        on_cpu = lengths.cpu()  # a single copy for all uses, because each copy from a GPU waits for the GPU
         movements = self.movement_encoder(self._followed_by_zeros(motion, lengths.to(motion.device), on_cpu)[..., :-UNSEEN])
         return self.motion_encoder(movements, on_cpu // STRIDE)
 
@@ -115,9 +114,9 @@ class Evaluator(nn.Module):
         return self.text_encoder(words, pos, lengths)
 
     def _followed_by_zeros(self, motion: Tensor, lengths: Tensor, on_cpu: Tensor) -> Tensor:
-        """Set frames after each clip's end to zero, and zero-pad the batch by the reach of the convolutions.
+        """Set frames after each clip's end to zero, and zero-pad the batch by the reach of the convolutions, up to `max_frames`.
 
-        The result has at most `max_frames` frames. `on_cpu` is a copy of the lengths (B,) on the CPU.
+        `on_cpu` is a copy of the lengths (B,) on the CPU.
         """
         shortest, longest, limit = int(on_cpu.min()), int(on_cpu.max()), min(motion.shape[1], self.config.max_frames)
         if motion.shape[2] != self.config.dim:
@@ -133,14 +132,14 @@ class Evaluator(nn.Module):
         """The contrastive loss of Hadsell et al. 2006, with which the authors trained the evaluator: matching pairs of text and
         motion are pulled to distance 0, mismatched pairs are pushed at least `margin` apart.
 
-        The authors pair each text with one other motion, by a random shift of the batch. The mean over all shifts, used here, is
-        the same loss with less noise. Motions of clips with the same caption are not used as negatives.
+        The authors pair each text with one other motion, by a random shift of the batch. This function computes the mean over all
+        shifts, which is the same loss with less noise. Motions of clips with the same caption are not used as negatives.
+
+        If `info_nce` is set, the InfoNCE loss (van den Oord et al. 2018) in both directions is added. Unlike the mean over all
+        pairs, InfoNCE emphasises hard negatives, such as the same action in another mood.
 
         `batch`: {'motion' (B, T, D), 'lengths' (B,), 'words' (B, L, W), 'pos' (B, L, P), 'text_lengths' (B,), 'caption' (B,), an id
         shared by equal texts}. Logs all terms, and the fraction of texts whose own motion is the nearest.
-
-        With `info_nce`, the InfoNCE loss (van den Oord et al. 2018) in both directions is added. Unlike the mean over all pairs, it
-        emphasises hard negatives, such as the same action in another mood.
         """
         motion = self.embed_motion(batch["motion"], batch["lengths"])
         text = self.embed_text(batch["words"], batch["pos"], batch["text_lengths"])

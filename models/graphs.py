@@ -32,7 +32,7 @@ class Graphs:
         self.model = model
         self.weights: list[nn.Parameter] = []
         self.graphs: OrderedDict[tuple, Function | None] = OrderedDict()
-        self.pool: Any = None  # of GPU memory, shared by all graphs: they are replayed one after the other
+        self.pool: Any = None  # GPU memory pool; all graphs share it, because no two of them run at the same time
 
     def __call__(self, function: Function, tensors: tuple[Tensor, ...], *constants: float | None) -> Tensor:
         """Compute `function(*tensors, *constants)`, with a graph if possible.
@@ -46,7 +46,7 @@ class Graphs:
             return function(*tensors, *constants)
         padded = tuple(map(to_units, tensors))
         key = self._key(function, padded, constants)
-        if key not in self.graphs:  # the first call with these shapes, which may be the only one
+        if key not in self.graphs:  # the first call with these shapes is not captured, because it may be the only one
             self.graphs[key] = None
             while len(self.graphs) > MOST_GRAPHS:
                 self.graphs.popitem(last=False)
@@ -74,7 +74,7 @@ def to_units(tensor: Tensor) -> Tensor:
 def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[float | None, ...], pool: Any) -> Function:
     """Capture a function as a CUDA graph for the shapes of `tensors`; returns a function that replays the graph.
 
-    Intermediate results lie in the memory `pool`.
+    `pool` is the memory pool for intermediate results.
     """
     inputs = tuple(tensor.clone() for tensor in tensors)
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()

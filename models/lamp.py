@@ -1,13 +1,13 @@
 """LaMP, language-motion pretraining: a Q-Former that aligns captions with the latents of a frozen motion tokeniser.
 
-See LaMP, section 3.2. Learned queries attend to a motion through cross-attention. They are trained by four losses, one method each:
+See LaMP, section 3.2. Learned queries attend to a motion through cross-attention. Each of the four losses is a method:
 
-    contrastive   a caption and its motion are closer to each other than to other captions and motions
+    contrastive   move a caption and its motion closer to each other than to other captions and motions
     matching      classify whether a caption and a motion belong together
     captioning    predict the caption, word by word, from the queries
     generation    predict the motion's codes from queries that attend to the caption
 
-A batch is {"latents": (B, N, C) outputs of the tokeniser's encoder, "codes": (B, N) base codes, "lengths": (B,) in tokens,
+A batch is {"latents": (B, N, C) outputs of the tokeniser's encoder, "codes": (B, N) base codes, "lengths": (B,) in motion tokens,
 "ids": (B, L) WordPiece ids of "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) an id shared by equal texts}.
 
 The released code differs from the paper in some details. `LaMPConfig.released` selects them and is set only for released weights.
@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from models.decoding import finished
 from models.graphs import Graphs
-from models.layers import IGNORED, counted, init_weights_, sinusoidal_positions, valid_mask, whiten_
+from models.layers import IGNORED, Cache, counted, init_weights_, sinusoidal_positions, valid_mask, whiten_
 from models.linear import Linear, linear
-from models.qformer import Cache, QFormer, QFormerConfig
+from models.qformer import QFormer, QFormerConfig
 
 LOSSES = ("contrastive", "matching", "captioning", "generation")
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {"max": lambda x: x.amax(1), "mean": lambda x: x.mean(1)}
@@ -47,7 +47,7 @@ class LaMPConfig(QFormerConfig):
     losses: tuple[str, ...] = LOSSES
     match_rows: int = 0  # samples per batch that the matching loss uses; 0: all
     label_smoothing: float = 0.1
-    released: bool = False  # scale not exponentiated, latents without mask or positions, generation from word embeddings
+    released: bool = False  # as released: scale not exponentiated, latents without mask or positions, generation from words
 
 
 class LaMP(nn.Module):
@@ -68,8 +68,9 @@ class LaMP(nn.Module):
             part.apply(init_weights_)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.graphs = Graphs(self)
-        self.tokeniser: nn.Module | None = None  # only set for released files, which contain their tokeniser
-        self.coder: nn.Module | None = None  # only set for released files: computes the codes that LaMP was trained to predict
+        # Set only for released files, which contain two tokenisers; `coder` computes the codes that LaMP was trained to predict.
+        self.tokeniser: nn.Module | None = None
+        self.coder: nn.Module | None = None
 
     # Inference
 
@@ -109,13 +110,13 @@ class LaMP(nn.Module):
         return self.query_context(self.text_projection(hidden), valid).mean(1, keepdim=True) if query else hidden[:, :1]
 
     @torch.no_grad()
-    def caption(self, latents: Tensor, lengths: Tensor, end: int, max_tokens: int | None = None) -> Tensor:
+    def caption(self, latents: Tensor, lengths: Tensor, end: int) -> Tensor:
         """Caption motions by greedy decoding until `end` ([SEP]): token ids (B, L), 0 after a caption's last word."""
         caches = self.qformer.queries(*self.motion_context(latents, lengths))[1]
         ids = torch.full((len(latents), 1), self.config.vocab_size - 1, device=latents.device)  # [DEC]
         running = torch.ones_like(ids, dtype=torch.bool)
         words = []
-        for step in range((max_tokens or self.config.max_text) - 1):
+        for step in range(self.config.max_text - 1):
             hidden, caches = self.qformer.caption(ids, running, caches)
             ids = self.words(hidden).argmax(-1) * running
             running = running & (ids != end)
@@ -151,9 +152,9 @@ class LaMP(nn.Module):
         return sum(losses.values()), losses
 
     def contrastive_loss(self, motion: Tensor, text: Tensor, caption: Tensor) -> Tensor:
-        """Motion-to-text and text-to-motion cross-entropy of motions (B, Q, E) and texts (B, E), over the batches of all processes.
+        """Mean of motion-to-text and text-to-motion cross-entropy of motions (B, Q, E) and texts (B, E).
 
-        Other samples with the same caption count neither as positives nor as negatives.
+        The candidates are the samples of all processes. Other samples with the same caption are ignored.
         """
         first, motions, texts, captions = 0, motion, text, caption
         if self.training and dist.is_initialized():  # only rank 0 validates
@@ -183,10 +184,10 @@ class LaMP(nn.Module):
     ) -> Tensor:
         """Two-class cross-entropy over matching pairs, texts with hard negative motions, and motions with hard negative texts.
 
-        `negatives` is the result of the method `negatives`; a negative with the same caption as the sample is ignored.
+        `negatives` is the result of the method `negatives`. A negative with the same caption as its sample is ignored.
         """
-        rows, other_motion, other_text = negatives
-        text, motion = torch.cat((rows, rows, other_text)), torch.cat((rows, other_motion, rows))
+        rows, wrong_motion, wrong_text = negatives
+        text, motion = torch.cat((rows, rows, wrong_text)), torch.cat((rows, wrong_motion, rows))
         logits = self.match_logits(ids[text], text_lengths[text], context[motion], context_valid[motion])
         labels = torch.zeros_like(text).masked_fill(caption[text] == caption[motion], IGNORED)
         labels[: len(rows)] = 1
@@ -222,7 +223,7 @@ class LaMP(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """The inverse temperature, by which similarities are multiplied."""
+        """The inverse temperature of the contrastive loss."""
         return self.logit_scale if self.config.released else self.logit_scale.exp().clamp(max=100)
 
     def motion_context(self, latents: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -236,7 +237,7 @@ class LaMP(nn.Module):
     def text_context(self, ids: Tensor, hidden: Tensor) -> Tensor:
         """Project a text's outputs (B, L, H) to the context of the queries (B, L, W), for the generation loss.
 
-        For this loss, the released code projects the word embeddings instead. For `condition`, it projects the outputs.
+        The released code projects the word embeddings instead in this loss (but not in `condition`).
         """
         return self.text_projection(self.qformer.embed(self.decoder_ids(ids)) if self.config.released else hidden)
 

@@ -1,7 +1,7 @@
-"""Transformer layers of all stages: post-norm encoder layers as in MoMask and BERT, so that released weights can be loaded.
+"""Transformer layers that several models share: post-norm encoder layers as in MoMask and BERT, whose weights can be loaded.
 
-Tokens in and out are (B, L, D). Masks are bool, True = valid; `attention_mask` combines padding and the kind of attention once per
-batch. Sinusoidal positions follow Vaswani et al. 2017, section 3.5.
+Inputs and outputs are (B, L, D). Masks are bool, True = valid; `attention_mask` combines padding and the kind of attention.
+Sinusoidal positions follow Vaswani et al. 2017, section 3.5.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from models.linear import Linear
 
 ATTENTION = ("causal", "full", "additive")
+IGNORED = -100  # label of positions that do not count in a loss
+
+Cache = tuple[Tensor, Tensor]  # keys and values of earlier positions in one layer, (B, H, L, D / H) each
 
 
 def valid_mask(lengths: Tensor, size: int) -> Tensor:
@@ -25,12 +28,11 @@ def valid_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def attention_mask(valid: Tensor, kind: str) -> Tensor:
-    """The mask for `scaled_dot_product_attention`: (B, L) bool → (B | 1, 1, L, L). `kind` is what each position attends to:
+    """The mask for `scaled_dot_product_attention`: (B, L) bool → (B | 1, 1, L, L). Each position attends, depending on `kind`, to
 
     full      every valid position
     causal    valid positions up to itself
-    additive  as in released LaMP files: 1 is added to the scores of positions up to itself, 0 to later ones; nothing is masked, not
-    even padding
+    additive  every position, even padding; 1 is added to the scores of positions up to itself, as in released LaMP files
     """
     size = valid.shape[1]
     if kind == "full":
@@ -42,14 +44,11 @@ def attention_mask(valid: Tensor, kind: str) -> Tensor:
     return earlier[None, None].float()
 
 
-IGNORED = -100  # label of positions that do not count in a loss
-
-
 def counted(mask: Tensor, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Select rows (..., C) and labels (...) where `mask` (...) is True, for a cross-entropy; returns rows (N, C) and labels (N,).
 
-    On a GPU, all rows are returned, and the labels where `mask` is False are set to `IGNORED`: a selection would have to wait for
-    the GPU.
+    On a GPU, all rows are returned and the labels where `mask` is False are set to `IGNORED`, because the CPU would have to wait
+    for the number of selected rows.
     """
     if mask.device.type == "cpu":
         return rows[mask], labels[mask]
@@ -65,7 +64,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 def sinusoidal_positions(size: int, dim: int, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """(size, dim): sine on even columns, cosine on odd ones, wavelengths from 2π to 10,000 · 2π.
 
-    The result is computed on the CPU, so that it is the same on all devices. It is cached, so do not modify it.
+    The table is computed on the CPU, so that it is the same on all devices. It is cached, so callers must not modify it.
     """
     rate = torch.exp(torch.arange(0, dim, 2) * (-math.log(10_000.0) / dim))
     angle = torch.arange(size)[:, None] * rate
@@ -95,13 +94,18 @@ class Dropout(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """`scaled_dot_product_attention` of queries (B, H, L, d). In bf16 training on a CPU, it is computed in float32."""
+    """`scaled_dot_product_attention` of queries (B, H, L, d), computed in float32 in bf16 training on a CPU."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():  # float32 is four times as fast
         with torch.autocast("cpu", enabled=False):
             return attend(q.float(), k.float(), v.float(), mask).to(q.dtype)
     if mask is not None and mask.is_floating_point():
         mask = mask.to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def extended(past: Cache | None, k: Tensor, v: Tensor) -> Cache:
+    """Append keys and values (B, H, L, d) to those of earlier positions."""
+    return (k, v) if past is None else (torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2))
 
 
 class SelfAttention(nn.Module):

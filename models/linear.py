@@ -1,7 +1,7 @@
-"""The linear layer of all models: `torch.nn.Linear` that uses oneDNN's matrix product on CPUs with AVX-512.
+"""The linear layer of all models: a `torch.nn.Linear` that uses oneDNN's matrix product on CPUs with AVX-512.
 
-PyTorch itself uses MKL in float32, which takes twice as long on AMD CPUs and up to twice as long on Intel CPUs
-(docs/performance.md). Both compute in float32; only the order of summation differs. Inputs and outputs are (..., D).
+For float32, PyTorch uses MKL, which takes twice as long on AMD CPUs and up to twice as long on Intel CPUs (docs/performance.md).
+Results differ only by the order of summation.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 def onednn_is_faster() -> bool:
-    """Whether oneDNN's float32 product is available and faster than MKL's. It is faster with AVX-512, but not with AVX2."""
+    """Whether oneDNN's float32 product is available and faster than MKL's, which requires AVX-512."""
     has_product = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return has_product and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 ONEDNN = onednn_is_faster()
-SMALL = 2**14  # number of weights below which the overhead of oneDNN outweighs the faster product
+SMALL = 2**14  # number of weights below which MKL is faster, because oneDNN has more overhead
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
@@ -39,14 +39,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = F
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether to use oneDNN.
 
-    MKL is faster for a single row. With two or more rows, the choice does not depend on their number, so that the output of a row
-    does not depend on the other rows. Under autocast, PyTorch's product is used.
+    MKL is faster for a single row. The choice is the same for any number of rows from two upwards, so that the output of a row does
+    not depend on the number of rows in the batch.
     """
     fp32_on_cpu = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
     return ONEDNN and fp32_on_cpu and weight.numel() >= SMALL and _has_rows(x) and not torch.is_autocast_enabled("cpu")
 
 
 def _has_rows(x: Tensor) -> bool:
+    """Whether x has more than one row."""
     return x.numel() > x.shape[-1]
 
 
@@ -91,12 +92,12 @@ class Linear(nn.Linear):
 def packed_weights(model: nn.Module) -> Iterator[None]:
     """A context in which the linear layers of `model` keep their weights in oneDNN's memory layout, in bf16 under autocast.
 
-    It speeds up repeated calls without gradient and does not change outputs. Enter autocast before this context.
+    This speeds up repeated calls without gradient and does not change their outputs. Enter autocast before this context.
     """
     bf16 = torch.is_autocast_enabled("cpu")
-    works = ONEDNN and not torch.is_grad_enabled() and (not bf16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    supported = ONEDNN and not torch.is_grad_enabled() and (not bf16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
     dtype = torch.get_autocast_dtype("cpu") if bf16 else torch.float32
-    packed = [layer for layer in model.modules() if isinstance(layer, Linear) and _can_pack(layer.weight)] if works else []
+    packed = [layer for layer in model.modules() if isinstance(layer, Linear) and _can_pack(layer.weight)] if supported else []
     for layer in packed:
         weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.to(dtype))
         layer.packed = weight, None if layer.bias is None else layer.bias.to(dtype)

@@ -31,7 +31,7 @@ KINDS = {
     "caption_lm": ("models.caption_lm", "CaptionLM", "CaptionLMConfig"),
     "caption_opt": ("models.caption_opt", "CaptionOPT", "CaptionOPTConfig"),
 }
-LARGE = ("caption_opt",)  # two copies of such a model may not fit in memory, so it takes over the file's tensors
+LARGE = ("caption_opt",)  # two copies of such a model may not fit in memory, so the tensors of the file are not copied
 
 
 def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tuple[nn.Module, dict[str, Any]]:
@@ -43,7 +43,7 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
         overrides: config fields that replace those of the file. For released files, only fields that tensor shapes do not determine
             can be replaced, such as `dilation_growth_rate` and `vq_act`.
 
-    Raises `UserError` for a missing or damaged file, or if the file holds no known kind of model.
+    Raises `UserError` for a file that is missing, damaged or of an unknown kind.
     """
     path = find_weights(path, tag)
     if path.suffix in RELEASED:
@@ -55,8 +55,7 @@ def load_model(path: str | Path, tag: str | None = None, **overrides: Any) -> tu
     if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(f"{path}: holds no known kind of model (kind {shown(kind)}); expected one of {', '.join(KINDS)}")
     if isinstance(config := metadata.get("config", {}), dict):
-        config = {**config, **overrides}
-    metadata["config"] = config
+        metadata["config"] = config = {**config, **overrides}
     with torch.device("meta") if kind in LARGE else contextlib.nullcontext():
         model = build(kind, config, path, state)
     if "text" in metadata:  # a converted released model with its text encoder
@@ -96,9 +95,8 @@ def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str
 
     Raises `UserError`, naming `source`, for unknown or unsuitable settings.
     """
-    path, model_class, config_class = KINDS[kind]
-    module = import_module(path)
-    model_class, config_class = getattr(module, model_class), getattr(module, config_class)
+    module, *names = KINDS[kind]
+    model_class, config_class = (getattr(import_module(module), name) for name in names)
     if state is not None:
         return built(model_class, checked_config(config_class, config, state, source), source)
     try:
@@ -108,7 +106,7 @@ def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str
 
 
 def require_kind(metadata: dict[str, Any], source: object, *kinds: str, remedy: str) -> None:
-    """Raise `UserError`, naming `source` and the `remedy`, unless the metadata describe a model of one of the `kinds`."""
+    """Raise `UserError`, with `source` and `remedy` in its message, if the metadata describe a model of another kind."""
     if metadata["kind"] not in kinds:
         raise UserError(f"{source}: holds a {metadata['kind']} model, but {' or '.join(kinds)} is needed; {remedy}")
 

@@ -21,13 +21,11 @@ from tokenizers import Tokenizer
 from tokenizers.implementations import ByteLevelBPETokenizer
 from torch import Tensor, nn
 
-from models.layers import attend
+from models.layers import Cache, attend, extended
 from utils.errors import UserError
 
-Cache = tuple[Tensor, Tensor]  # keys and values of a layer, (B, heads, L, W / heads) each
-
 FIRST_POSITION = 2  # row of the position table for the first position
-SLICE = 1 << 19  # weights converted to float32 at a time on a CPU; they fit in its cache, which keeps conversion fast
+SLICE = 1 << 19  # number of weights that are converted to float32 at a time on a CPU; more do not fit in its cache
 FOLDER = "opt-2.7b"
 END, SPECIAL_TOKENS = "\n", ("<s>", "<pad>", "</s>", "<unk>")
 
@@ -99,14 +97,13 @@ class Layer(nn.Module):
         """x (B, L, W); `mask` is broadcastable to (B, heads, L, past + L), True = visible. Also returns the keys and values."""
         h = self.norm1(x)
         q, k, v = (rearrange(part(h), "b l (h d) -> b h l d", h=self.heads) for part in (self.q, self.k, self.v))
-        if past is not None:
-            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        k, v = extended(past, k, v)
         x = x + self.out(rearrange(attend(q, k, v, mask), "b h l d -> b l (h d)"))
         return x + self.ff2(F.relu(self.ff1(self.norm2(x)))), (k, v)
 
 
 class OPT(nn.Module):
-    """The OPT decoder; see the docstring of this module."""
+    """The OPT decoder."""
 
     def __init__(self, config: OPTConfig):
         super().__init__()
@@ -125,7 +122,7 @@ class OPT(nn.Module):
     ) -> tuple[Tensor, list[Cache]]:
         """Apply all layers to x (B, L, W) at `positions` (L,) or (B, L), counted from 0.
 
-        Also returns the keys and values of each layer for all positions.
+        Also returns the keys and values of all positions, for each layer.
         """
         x, caches = x + self.positions(positions + FIRST_POSITION).float(), []
         for number, layer in enumerate(self.layers):
@@ -165,8 +162,8 @@ class OPTState:
 def find_tokenizer(given: str, folder: Path, checkpoints_dir: str | Path, pieces: int) -> Tokenizer:
     """Load OPT's byte-pair tokeniser from the folder `given`, or else from the run's `folder` or `<checkpoints_dir>/opt-2.7b`.
 
-    `pieces` is the maximum vocabulary size. If there is no tokeniser, or if it belongs to another model, raises a `UserError` that
-    names the required files.
+    `pieces` is the maximum vocabulary size. Raises `UserError`, naming the required files, if there is no tokeniser or only that of
+    another model.
     """
     default = Path(checkpoints_dir) / FOLDER
     needed = "needs OPT's tokeniser: vocab.json and merges.txt (or tokenizer.json) of facebook/opt-2.7b"

@@ -1,6 +1,6 @@
 """The Q-Former: a BERT with two branches, one for learned motion queries and one for text, which share self-attention.
 
-LaMP section 3.2, after BLIP-2 (Li et al. 2023, section 3.1). Queries have their own feed-forward and, in every second layer,
+LaMP section 3.2, after BLIP-2 (Li et al. 2023, section 3.1). Queries have their own feed-forward layers and, in every second layer,
 cross-attention to a context, which is a motion or a text. The text branch alone is an ordinary BERT.
 
 Four forward passes differ in what attends to what:
@@ -21,10 +21,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.bert import Bert
-from models.layers import Dropout, attend, init_weights_
+from models.layers import Cache, Dropout, attend, extended, init_weights_
 from models.linear import Linear
-
-Cache = tuple[Tensor, Tensor]  # keys and values of a layer's self-attention, (B, heads, L, H / heads) each
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,7 @@ class Attention(nn.Module):
         """`mask` is broadcastable to (B, heads, L, N), True = visible. Keys and values of `past` precede those of `context`."""
         q = rearrange(self.q(x), "b l (h d) -> b h l d", h=self.heads)
         k, v = rearrange(self.kv(context), "b n (two h d) -> two b h n d", two=2, h=self.heads)
-        if past is not None:
-            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        k, v = extended(past, k, v)
         mixed = attend(q, k, v, mask)
         return self.norm(x + self.dropout(self.out(rearrange(mixed, "b h l d -> b l (h d)")))), (k, v)
 
@@ -105,7 +102,8 @@ class Layer(nn.Module):
     ) -> tuple[Tensor, Cache]:
         """x (B, queries + L, H) → outputs, and keys and values of self-attention.
 
-        Only the first `wanted` outputs are computed. `mask` masks the keys of self-attention, `context_mask` those of the context.
+        Only the first `wanted` outputs are computed. `mask` applies to the keys of self-attention, `context_mask` to those of the
+        context.
         """
         x, cache = self.attention(x[:, :wanted], x, mask, past)
         q, text = x[:, :queries], x[:, queries:]
@@ -139,7 +137,7 @@ class QFormer(nn.Module):
         return self.dropout(self.norm(x))
 
     def text(self, ids: Tensor, valid: Tensor, wanted: int | None = None) -> Tensor:
-        """The text branch alone, which is BERT: (B, L, H). `wanted` = 1 computes only the output of [CLS]."""
+        """Outputs (B, L, H) of the text branch alone. `wanted` = 1 computes only the output of [CLS]."""
         return self._run(self.embed(ids), valid[:, None, None, :], wanted=wanted)[0]
 
     def queries(self, context: Tensor, valid: Tensor) -> tuple[Tensor, list[Cache]]:

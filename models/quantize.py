@@ -1,8 +1,8 @@
 """Vector quantisation with codebooks learned by moving averages, plain or residual.
 
 Codebook: van den Oord et al. 2017, appendix A.1 (moving averages), with the dead-code reset of Jukebox (Dhariwal et al. 2020).
-Residual stack and quantise dropout: SoundStream (Zeghidour et al. 2021), as MoMask uses them for motion.
-Latents `(B, L, C)` are quantised to vectors `(B, L, C)` and codes `(B, L, Q)`; a code of -1 stands for no code.
+Residual stack and quantise dropout: SoundStream (Zeghidour et al. 2021), as MoMask uses them for motion. A layer is one of the Q
+quantisers of the stack. Latents `(B, L, C)` are quantised to vectors `(B, L, C)` and codes `(B, L, Q)`; -1 stands for no code.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ class Quantised(NamedTuple):
 
     vectors: Tensor  # (B, L, C), the sum of the chosen codes; its gradient passes straight to the latents
     codes: Tensor  # (B, L, Q) int64, -1 at padding and in dropped layers
-    commitment: Tensor  # mean squared distance of the latents to the sums of codes up to each layer
+    commitment: Tensor  # mean squared distance between the latents and the sum of code vectors up to a layer, over all layers
     perplexity: Tensor  # (Q,) effective number of codes that each layer uses
 
 
 class Codebook(nn.Module):
     """K code vectors, each the moving average of the latents assigned to it.
 
-    `counts` holds the moving average of each code's uses per batch. A code with an average below one use is dead and is replaced by
-    a random latent. All codes start dead, so the first batch initialises them.
+    `counts` is the moving average of each code's uses per batch. A code with an average below one use is dead and is replaced by a
+    random latent. All codes start dead, so the first batch initialises them.
     """
 
     ALIVE = 1.0  # uses per batch; codes with a lower average are dead
-    FRESH = 2.0  # average assigned to a replaced code; if unused, it stays alive for 70 batches at mu = 0.99
+    FRESH = 2.0  # average that a replaced code starts with; at mu = 0.99, an unused code then stays alive for 70 batches
 
     def __init__(self, nb_code: int, code_dim: int, mu: float):
         super().__init__()
@@ -51,7 +51,7 @@ class Codebook(nn.Module):
         picks = order[torch.arange(len(self.counts), device=latents.device) % valid.sum().clamp(min=1)]
         # If there are fewer latents than codes, several codes get the same latent; noise makes them differ.
         replacements = torch.where(valid.any(), latents[picks] + 1e-4 * torch.randn_like(self.codebook), self.codebook)
-        if _distributed():
+        if dist.is_initialized():
             dist.broadcast(replacements, src=0)
         dead = self.counts < self.ALIVE
         self.codebook.copy_(torch.where(dead[:, None], replacements, self.codebook))
@@ -63,7 +63,7 @@ class Codebook(nn.Module):
         `uses` (K,) is the number of latents assigned to each code, over all processes.
         """
         sums = torch.zeros_like(self.codebook).index_add_(0, codes, latents * weights)
-        if _distributed():
+        if dist.is_initialized():
             dist.all_reduce(sums)
         # The average of sums is codebook × counts by construction, so it needs no buffer.
         sums = self.mu * self.counts[:, None] * self.codebook + (1 - self.mu) * sums
@@ -72,9 +72,9 @@ class Codebook(nn.Module):
 
 
 class ResidualQuantizer(nn.Module):
-    """Q codebooks, each quantising the residual of the previous ones. Q = 1 is plain quantisation.
+    """Q codebooks; each quantises the residual of the previous ones. Q = 1 is plain quantisation.
 
-    In training, `dropout` is the fraction of clips for which a random number of final layers is dropped, so that the first layers
+    `dropout` is the fraction of clips for which a random number of the last layers is dropped in training, so that the first layers
     carry the most information. `shared` uses one codebook for all layers.
     """
 
@@ -85,7 +85,7 @@ class ResidualQuantizer(nn.Module):
         self.layers = nn.ModuleList(Codebook(nb_code, code_dim, mu) for _ in range(1 if shared else num_quantizers))
 
     def layer(self, q: int) -> Codebook:
-        """The codebook of quantiser `q`, or the shared codebook."""
+        """The codebook of layer `q`, or the shared codebook."""
         return self.layers[min(q, len(self.layers) - 1)]
 
     def forward(self, latents: Tensor, mask: Tensor | None = None) -> Quantised:
@@ -103,14 +103,11 @@ class ResidualQuantizer(nn.Module):
 
     def vectors(self, codes: Tensor) -> Tensor:
         """The summed code vectors (B, L, C) of codes (B, L, Q') with Q' ≤ Q; -1 adds nothing."""
-        chosen = [
-            self.layer(q).codebook[layer.clamp(min=0)] * (layer >= 0)[..., None]  # (B, L, C)
-            for q, layer in enumerate(codes.unbind(-1))
-        ]
-        return torch.stack(chosen).sum(0)
+        layers = enumerate(codes.unbind(-1))
+        return torch.stack([self.layer(q).codebook[ids.clamp(min=0)] * (ids >= 0)[..., None] for q, ids in layers]).sum(0)
 
     def _kept(self, latents: Tensor, mask: Tensor | None) -> Tensor:
-        """Returns a mask (Q, B × L) of the latents (B, L, C) that each layer quantises.
+        """Return a mask (Q, B × L) of the latents (B, L, C) that each layer quantises.
 
         A layer skips invalid latents, and all latents of the clips for which dropout drops the layer.
         """
@@ -125,7 +122,7 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def _choose(self, latents: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns codes (Q, N) of latents (N, C), cumulative sums of code vectors (Q, N, C), and uses of each code (Q, K).
+        """Return codes (Q, N) of latents (N, C), cumulative sums of code vectors (Q, N, C), and uses of each code (Q, K).
 
         `kept` (Q, N) marks the latents that each layer quantises. In training mode, these latents update the codebooks.
         """
@@ -139,7 +136,7 @@ class ResidualQuantizer(nn.Module):
             uses = torch.zeros_like(codebook.counts).index_add_(0, codes, weights[:, 0])
             total = total + codebook.codebook[codes] * weights
             if self.training:
-                if _distributed():
+                if dist.is_initialized():
                     dist.all_reduce(uses)
                 codebook.update_(residual, uses, codes, weights)
             all_codes.append(codes.masked_fill(~kept[q], -1))
@@ -152,7 +149,3 @@ def perplexity(uses: Tensor) -> Tensor:
     """Effective number of codes in use: exp of the entropy of counts (..., K), between 1 and K."""
     fraction = uses / uses.sum(-1, keepdim=True).clamp(min=1)
     return torch.exp(-torch.xlogy(fraction, fraction).sum(-1))
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()

@@ -1,11 +1,12 @@
-"""The residual transformer: tokens of the layers above the base, one layer at a time (MoMask section 3.4).
+"""The residual transformer: base codes → codes of all further layers, one layer at a time (MoMask section 3.4).
 
-Layer q is predicted from the sum of the embedded tokens of layers 0 … q−1, from the layer number and from the condition. Layer
-number and condition are prefix tokens. In training, one random layer is predicted per sample.
+A layer is one quantiser of the tokeniser; layer 0 is the base. Layer q is predicted from the sum of the embedded codes of layers
+0 … q−1, from the layer number and from the condition. Layer number and condition are prefix tokens. In training, one random layer
+is predicted per sample.
 
 Codes are (B, L, Q) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in
-tokens; logits (B, L, K + 1). The last class, padding, is never a target. If it is sampled, the code is −1 and the layer adds
-nothing.
+tokens; logits (B, L, K + 1). The last class, padding, is never a target. If padding is sampled, the code is −1 and the layer adds
+nothing to the latent.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from models.sampling import guide, sample, uniforms
 
 @dataclass(frozen=True)
 class ResidualConfig:
-    """Sizes of a residual transformer (MoMask's defaults) and of the tokeniser it belongs to."""
+    """Sizes of a residual transformer, by default those of MoMask, and of its tokeniser."""
 
     nb_code: int = 512
     num_quantizers: int = 6
     stride: int = 4  # frames per token
     cond_dim: int = 384
     word_dim: int = 0  # width of the condition's words; 0: words are not used
-    code_dim: int = 512  # width of the token embedding
+    code_dim: int = 512  # width of the code embedding
     latent_dim: int = 384
     ff_size: int = 1024
     n_layers: int = 8
@@ -43,20 +44,20 @@ class ResidualConfig:
     cond_drop_prob: float = 0.2
     attention: str = "full"  # full | causal
     share_weight: bool = False  # one table per layer for both input and output
-    weight_gain: float = 1.0  # factor of logits before the bias; 2 in released files without shared weights
+    weight_gain: float = 1.0  # factor by which logits are multiplied before the bias; 2 in released files without shared weights
 
 
 class Decoding(NamedTuple):
-    """Settings of decoding. `layers` is the number of layers above the base layer; None: all."""
+    """Settings of decoding."""
 
     cond_scale: float = 5.0  # guidance scale
     temperature: float = 1.0
     topkr: float = 0.9  # fraction of the codes, least likely first, that are never sampled
-    layers: int | None = None
+    layers: int | None = None  # number of layers above the base to generate; None: all
 
 
 class ResidualTransformer(nn.Module):
-    """A transformer that predicts the tokens of one layer from the layers below it and the condition."""
+    """A transformer that predicts the codes of one layer from the layers below it and the condition."""
 
     uses_all_parameters = True  # every training step uses every parameter (see `training.trainer`)
 
@@ -66,7 +67,7 @@ class ResidualTransformer(nn.Module):
         self.pad_id = c.nb_code
         classes, layers = c.nb_code + 1, c.num_quantizers - 1
         if c.share_weight:
-            # Table q embeds the tokens of layer q and projects to their logits. Layer 0 is never an output, the last never input.
+            # Table q embeds the codes of layer q and computes their logits. Layer 0 is never an output, the last never an input.
             self.tables = nn.Parameter(0.02 * torch.randn(layers + 1, classes, c.code_dim))
         else:
             self.input_tables = nn.Parameter(0.02 * torch.randn(layers, classes, c.code_dim))
@@ -110,7 +111,7 @@ class ResidualTransformer(nn.Module):
             self.output_tables[:, :-1] = 0.02 * relative[1:] / relative[1:].std((1, 2), keepdim=True)
 
     def history(self, codes: Tensor) -> Tensor:
-        """Running sums of embedded layers: codes (B, L, q) with pad_id at padding → (B, L, q, code_dim), q ≤ Q − 1."""
+        """Cumulative sums of embedded layers: codes (B, L, q) with pad_id at padding → (B, L, q, code_dim), q ≤ Q − 1."""
         layers = torch.arange(codes.shape[-1], device=codes.device)
         return self.embeddings[layers, codes].cumsum(2)
 
@@ -177,20 +178,20 @@ class ResidualTransformer(nn.Module):
     def decode(
         self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Generate the layers above the base tokens (B, L), one at a time.
+        """Generate the layers above the base codes (B, L), one at a time.
 
-        Yields guided logits (B, L, K + 1) and tokens (B, L), pad_id at padding, for each layer. Positions where `given` (B, L, Q)
-        has a base token keep the given tokens on all layers. `options` are `seed`, `first_sample` (both 0 by default), and fields
-        of `Decoding`.
+        Yields guided logits (B, L, K + 1) and codes (B, L), pad_id at padding, for each layer. Positions where `given` (B, L, Q)
+        has a base code keep the given codes in all layers. `options` are `seed`, `first_sample` (both 0 by default), and fields of
+        `Decoding`.
         """
         tensors, settings = self._inputs(base, condition, lengths, given, **options)
         yield from self._layers(*tensors, *settings)
 
     @torch.no_grad()
     def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
-        """Generate the layers above the base tokens (B, L); returns the tokens of all layers (B, L, Q). Arguments as in `decode`.
+        """Generate the layers above the base codes (B, L); returns the codes of all layers (B, L, Q). Arguments as in `decode`.
 
-        Tokens are −1 beyond `lengths` and where a layer adds nothing.
+        Codes are −1 beyond `lengths` and where a layer adds nothing.
         """
         tensors, settings = self._inputs(base, condition, lengths, given, **options)
         codes = self.graphs(self._all_layers, tensors, *settings)
@@ -207,11 +208,13 @@ class ResidualTransformer(nn.Module):
         first_sample: int = 0,
         **settings: Any,
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor, Tensor], Decoding]:
-        """Returns the inputs of `_layers`: base tokens (B, L), the mask of valid tokens (B, L), the condition (B, P, C), given
-        tokens (B, L, Q) with −1 at positions to generate, and one uniform number per token and layer (B, L, Q); and the settings.
+        """Return the tensors and the settings that `_layers` takes.
+
+        The tensors are base codes (B, L), the mask of valid positions (B, L), the condition (B, P, C), given codes (B, L, Q), −1 at
+        positions to generate, and one uniform random number per position and layer (B, L, Q).
         """
         samples = first_sample + torch.arange(len(base), device=base.device)
-        # Random numbers of steps −1, −2, …: the masked transformer uses steps 0, 1, … of the same seed.
+        # The layers use the random numbers of steps −1, −2, …, because the masked transformer uses steps 0, 1, … of the same seed.
         numbers = torch.arange(self.config.num_quantizers, device=base.device)
         noise = uniforms(seed, samples, -numbers[:, None, None], base.shape[1]).movedim(0, -1)
         given = torch.full_like(noise, -1, dtype=torch.long) if given is None else given
@@ -229,18 +232,18 @@ class ResidualTransformer(nn.Module):
         topkr: float,
         layers: int | None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Generate one layer at a time from the outputs of `_inputs`; yields logits and tokens as in `decode`."""
+        """Generate one layer at a time from the outputs of `_inputs`; yields logits and codes as in `decode`."""
         ids, history = torch.where(valid, base, self.pad_id), 0
         with packed_weights(self):
             for q in range(1, self.config.num_quantizers if layers is None else layers + 1):
                 history = history + self.embeddings[q - 1][ids]  # (B, L, code_dim)
                 logits = self.guided(history, condition, valid, q, cond_scale)
                 drawn = sample(logits, noise[..., q], temperature, topkr)
-                kept = given[..., q] % (self.pad_id + 1)  # −1, which stands for no token, becomes pad_id
+                kept = given[..., q] % (self.pad_id + 1)  # −1, which stands for no code, becomes pad_id
                 ids = torch.where(valid, torch.where(given[..., 0] < 0, drawn, kept), self.pad_id)
                 yield logits, ids
 
     def _all_layers(self, base: Tensor, valid: Tensor, *arguments: Any) -> Tensor:
-        """The tokens of the base layer and of all layers above it: (B, L, Q), pad_id at padding."""
+        """The codes of the base layer and of all layers above it: (B, L, Q), pad_id at padding."""
         upper = [ids for _, ids in self._layers(base, valid, *arguments)]
         return torch.stack((torch.where(valid, base, self.pad_id), *upper), dim=-1)

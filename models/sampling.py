@@ -1,8 +1,8 @@
 """Sampling of tokens: the cosine schedule, guidance, and random numbers that do not depend on the batch.
 
-The released code draws Gumbel noise for a whole batch, so a motion depends on its batch. Here every (seed, sample, step, position)
-has its own uniform number, computed by a hash. This number selects a token through the inverse cumulative distribution of the
-top-k tokens. Both methods sample from the same distribution.
+The released code draws Gumbel noise for a whole batch, so a motion depends on its batch. Here, a hash of seed, sample number, step
+and position gives a uniform random number. This number selects a code through the inverse cumulative distribution of the top-k
+codes. Both methods sample from the same distribution.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def cosine_schedule(time: Tensor) -> Tensor:
 
 
 def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance: scale 0 is unconditional, 1 conditional; larger scales strengthen the condition.
+    """Apply classifier-free guidance to logits. Scale 0 is unconditional, 1 conditional; larger scales strengthen the condition.
 
-    Computed in at least float32, because the scaled difference of two bf16 logits would be imprecise.
+    The result has at least float32 precision, because the scaled difference of two bf16 logits would be imprecise.
     """
     cond, uncond = (logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in (cond, uncond))
     return uncond + scale * (cond - uncond)
@@ -41,8 +41,8 @@ def _scramble(x: Tensor) -> Tensor:
 def uniforms(seed: int, samples: Tensor, step: int | Tensor, size: int) -> Tensor:
     """Uniform random numbers in [0, 1) for `samples` (B,) int64, one per position: (B, size) float64.
 
-    The numbers are the same on all devices and in all batches. If `step` is a tensor (T, 1, 1), the numbers of T steps (T, B, size)
-    are computed at once, with fewer kernels.
+    The numbers are the same on all devices and in all batches. If `step` is a tensor (T, 1, 1), the numbers of all T steps are
+    computed at once: (T, B, size).
     """
     state = torch.zeros_like(samples)[:, None]
     for part in (seed, samples[:, None], step, torch.arange(size, device=samples.device)):

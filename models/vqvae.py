@@ -1,8 +1,8 @@
 """The motion tokeniser: a convolutional VQ-VAE with a residual quantiser (LaMP section 3.1; MoMask section 3.1).
 
-Motion `(B, T, D)`, normalised, becomes latents `(B, L, C)`, codes `(B, L, Q)`, and motion again; L = ⌊T / 2^down_t⌋.
-One quantiser gives LaMP's single-codebook VQ-VAE, six give MoMask's RVQ-VAE. Given `lengths` in frames, a clip gives the same
-result in a padded batch and alone. All tensors are (B, time, channels).
+Normalised motion `(B, T, D)` is encoded to latents `(B, L, C)`, quantised to codes `(B, L, Q)` and decoded to motion;
+L = ⌊T / 2^down_t⌋. With one quantiser, the model is LaMP's single-codebook VQ-VAE; with six, it is MoMask's RVQ-VAE. If `lengths`
+are given, the padding of a batch does not affect the result of a clip. All tensors are (B, time, channels).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from models.body import BodyConstraints, BodyLoss
+from models.body import BodyConstraints, BodyLoss, joint_count, masked_mean
 from models.layers import valid_mask
 from models.linear import linear
 from models.quantize import Quantised, ResidualQuantizer
@@ -75,14 +75,14 @@ def frame_mask(lengths: Tensor | None, frames: int) -> Tensor | None:
 
 
 def zero_masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    """x set to zero where the mask is False."""
+    """Set x to zero where the mask is False."""
     return x if mask is None else x * mask
 
 
 class Conv(nn.Conv1d):
     """Zero-padded convolution over time of (B, T, C), computed as one matrix product over the windows of all frames.
 
-    `mask` (B, T, 1) also sets frames beyond each clip's end to zero.
+    Frames where `mask` (B, T, 1) is False are set to zero first.
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -110,8 +110,8 @@ class ResidualBlock(nn.Module):
 
 
 def residual_blocks(width: int, config: VQConfig) -> nn.ModuleList:
-    """`depth` residual blocks, the widest dilation first."""
-    dilations = [config.dilation_growth_rate**i for i in reversed(range(config.depth))]
+    """A stack of `config.depth` residual blocks, the widest dilation first."""
+    dilations = [config.dilation_growth_rate**index for index in reversed(range(config.depth))]
     return nn.ModuleList(ResidualBlock(width, dilation, config) for dilation in dilations)
 
 
@@ -208,11 +208,11 @@ class MotionTokeniser(nn.Module):
         return self.config.nb_code
 
     def encode(self, motion: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Motion (B, T, D) to codes (B, L, Q), -1 beyond each clip's ⌊length / stride⌋ tokens."""
+        """Encode motion (B, T, D) to codes (B, L, Q), -1 beyond each clip's ⌊length / stride⌋ tokens."""
         return self.quantise(motion, lengths).codes
 
     def encode_latent(self, motion: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Motion (B, T, D) to the encoder's output (B, L, C), before quantising; zero beyond each clip's tokens."""
+        """Encode motion (B, T, D) to latents (B, L, C), zero beyond each clip's tokens."""
         frames, dim = motion.shape[1:]
         if dim != self.config.dim:
             raise UserError(f"motion: width {dim}, but this tokeniser needs {self.config.dim}; use a tokeniser of the same dataset")
@@ -221,12 +221,14 @@ class MotionTokeniser(nn.Module):
         return self.encoder(motion, shorter_than(frames, lengths))
 
     def quantise(self, motion: Tensor, lengths: Tensor | None = None) -> Quantised:
-        """Motion (B, T, D) to codes, quantised latents and losses."""
+        """Encode motion (B, T, D) and quantise the latents."""
+        lengths = shorter_than(motion.shape[1], lengths)
         latents = self.encode_latent(motion, lengths)
-        return self.quantizer(latents, self._token_mask(lengths, motion.shape[1], latents.shape[1]))
+        mask = None if lengths is None else valid_mask(lengths // self.stride, latents.shape[1])  # (B, L)
+        return self.quantizer(latents, mask)
 
     def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Codes (B, L, Q') with Q' ≤ Q to motion (B, L × stride, D). A code of -1 adds a zero vector.
+        """Decode codes (B, L, Q') with Q' ≤ Q to motion (B, L × stride, D). A code of -1 adds a zero vector.
 
         With `lengths`, frames beyond each clip's last whole token are zero and do not affect earlier frames.
         """
@@ -241,7 +243,7 @@ class MotionTokeniser(nn.Module):
         return self.quantizer.vectors(codes)
 
     def decode_vectors(self, vectors: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Quantised latents (B, L, C) to motion (B, L × stride, D)."""
+        """Decode quantised latents (B, L, C) to motion (B, L × stride, D)."""
         lengths = shorter_than(vectors.shape[1] * self.stride, lengths)
         return self.decoder(vectors, None if lengths is None else lengths // self.stride)
 
@@ -261,7 +263,7 @@ class MotionTokeniser(nn.Module):
         frames = reconstructed.shape[1]
         error = F.smooth_l1_loss(reconstructed.to(motion), motion[:, :frames], reduction="none")  # (B, L × stride, D)
         mask = None if lengths is None else frame_mask(lengths // self.stride * self.stride, frames)
-        joints = slice(4, 4 + 3 * ((self.config.dim + 1) // 12 - 1))  # a row of J joints has 12 J - 1 numbers
+        joints = slice(4, 4 + 3 * (joint_count(self.config.dim) - 1))  # the positions of all joints but the root
         terms = {
             "reconstruction": masked_mean(error, mask),
             "joints": masked_mean(error[..., joints], mask),
@@ -273,10 +275,6 @@ class MotionTokeniser(nn.Module):
             loss = loss + sum(getattr(self.config, f"loss_{name}") * value for name, value in body.items())
             terms |= body
         return loss, {**{name: term.detach() for name, term in terms.items()}, "perplexity": quantised.perplexity.mean()}
-
-    def _token_mask(self, lengths: Tensor | None, frames: int, tokens: int) -> Tensor | None:
-        lengths = shorter_than(frames, lengths)
-        return None if lengths is None else valid_mask(lengths // self.stride, tokens)  # (B, L)
 
 
 @torch.no_grad()
@@ -302,16 +300,9 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
 
 
 def shorter_than(frames: int, lengths: Tensor | None) -> Tensor | None:
-    """Returns `lengths`, or None if no mask is needed because no clip is shorter than `frames`.
+    """Return `lengths`, or None if no clip is shorter than `frames`, in which case no mask is needed.
 
-    Lengths on a GPU are returned unchanged, because reading them would wait for the GPU, and masks cost little there.
+    Lengths on a GPU are returned unchanged: the check would have to wait for the GPU, where a mask costs little.
     """
     on_cpu = lengths is not None and lengths.device.type == "cpu"
     return None if lengths is None or (on_cpu and bool((lengths >= frames).all())) else lengths
-
-
-def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean of values (B, T, D) where mask (B, T, 1) is True."""
-    if mask is None:
-        return values.mean()
-    return (values * mask).sum() / (mask.sum() * values.shape[-1]).clamp(min=1)

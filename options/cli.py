@@ -1,7 +1,7 @@
 """Build command-line flags from a config dataclass, and store configs as `opt.txt` files.
 
-An `opt.txt` has MoMask's layout: sorted `key: value` lines between two rulers. The parser returns only the flags on the command
-line. The values of all other flags come from the `opt.txt` of a resumed run, from the `--config` file, or from the defaults.
+An `opt.txt` has MoMask's layout: sorted `key: value` lines between two rulers. Flags that are not on the command line get their
+values from the `--config` file, from the `opt.txt` of a resumed run, or from the defaults.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ def _as_declared(config_class: type, argv: list[str]) -> list[str]:
     flags += [f"--{flag.name}" for flag in _legacy(config_class)]
     declared = {flag.replace("-", "_"): flag for flag in flags}
 
-    def spelled(word: str) -> str:
+    def as_declared(word: str) -> str:
         flag, equals, value = word.partition("=")
         return declared.get(flag.replace("-", "_"), flag) + equals + value if word.startswith("--") else word
 
-    return [spelled(word) for word in argv]
+    return [as_declared(word) for word in argv]
 
 
 def check_ext(ext: str) -> None:
-    """Raise `UserError` if --ext is not a plain name. --ext becomes the name of a folder or of files."""
+    """Raise `UserError` if --ext, the name of a result folder or of result files, is not a plain name."""
     if ext in ("", ".", "..") or Path(ext).name != ext or "\\" in ext:
         raise UserError(f"--ext '{ext}': must be a plain name, without slashes")
 
@@ -94,10 +94,7 @@ def read_opt(path: str | Path) -> dict[str, str]:
 
 
 def _read(path: str | Path, remedy: str) -> str:
-    """Read the text of a flag file.
-
-    Raises `UserError`, whose message ends with `remedy`, if the file is missing, unreadable, too long or not a regular file.
-    """
+    """Read the text of a flag file. Raises `UserError`, whose message ends with `remedy`, if the file cannot be read."""
     try:
         if Path(path).exists() and not Path(path).is_file():
             raise OSError("it is not a regular file")
@@ -130,11 +127,10 @@ def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> 
 
 
 def read_config(config_class: type, path: str | Path) -> dict[str, Any]:
-    """Read a file of `flag: value` lines, such as an `opt.txt`. Lines that start with # and the flags in `NOT_IN_FILES` are
-    ignored.
+    """Read a file of `flag: value` lines, such as an `opt.txt`. Lines that start with # and flags in `NOT_IN_FILES` are ignored.
 
-    Unlike `from_opt`, this function is strict: it raises `UserError`, naming the line, for an unknown flag, a duplicate flag, and a
-    value that has the wrong type, is out of range or is not among the choices.
+    Unlike `from_opt`, this function raises `UserError`, naming the line, for an unknown flag, a duplicate flag, and a value that
+    has the wrong type, is out of range or is not among the choices.
     """
     known = {}
     for option, kind, is_list in _options(config_class):
@@ -170,14 +166,14 @@ def read_config(config_class: type, path: str | Path) -> dict[str, Any]:
 
 def _expected(kind: type, is_list: bool, choices: tuple | None) -> str:
     """Describe the values that a flag accepts, for an error message."""
-    one = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a string")
-    one = f"one of {', '.join(map(str, choices))}" if choices else one
+    item = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a string")
+    item = f"one of {', '.join(map(str, choices))}" if choices else item
     example = list(choices[:2]) if choices else ["a", "b"] if kind is str else [1, 2]
-    return f"a list such as {example}, each {one}" if is_list else one
+    return f"a list such as {example}, each {item}" if is_list else item
 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
-    """Build a parser with one flag per field. The help shows the defaults, but only the dataclass applies them."""
+    """Build a parser with one flag per field. The parser returns only flags on the command line; the dataclass has the defaults."""
     parser = Parser(
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )
@@ -185,9 +181,8 @@ def _parser(config_class: type) -> argparse.ArgumentParser:
         if option.metadata["positional"]:
             parser.add_argument(option.name, type=kind, metavar=option.name.upper(), help=option.metadata["help"])
             continue
-        default = option.default if option.default is not MISSING else option.default_factory()
-        shown = " ".join(map(str, default)) if isinstance(default, list) else default
-        text = option.metadata["help"] + ("" if shown in (None, "") else f" (default: {shown})")
+        default = " ".join(map(str, option.default_factory())) if option.default is MISSING else option.default
+        text = option.metadata["help"] + ("" if default in (None, "") else f" (default: {default})")
         nargs = option.metadata["nargs"] or ("+" if is_list else None)
         settings = _settings(option.name, kind, text, nargs, option.metadata["choices"])
         parser.add_argument(f"--{option.name}", *option.metadata["flags"], **settings)
@@ -208,10 +203,9 @@ def _settings(name: str, kind: type, help: str, nargs: str | int | None, choices
 
 
 def _metavar(name: str, kind: type, help: str) -> str:
-    """Return the placeholder for a flag's value in the help: N for integers, X for floats, NAME or DIR for flags that end in `name`
-    or `dir`.
+    """Return the placeholder for a flag's value in the help: N for integers, X for floats, NAME or DIR for names ending in those.
 
-    For other flags, the first words of the help text determine the placeholder.
+    For all other flags, the first words of the help text determine the placeholder.
     """
     if kind in (int, float):
         return "N" if kind is int else "X"
@@ -222,7 +216,7 @@ def _metavar(name: str, kind: type, help: str) -> str:
 
 
 def _legacy(config_class: type) -> tuple[LegacyFlag, ...]:
-    """Flags of the released script that are not fields of this config."""
+    """Flags of the released script that are not fields of the config class."""
     return LEGACY.get(config_class.__name__, ())
 
 
@@ -232,13 +226,13 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 def _options(config_class: type) -> list[tuple[Field, type, bool]]:
-    """Return (field, type of one value, whether the flag takes a list) for each field that is a flag. `X | None` has the type X."""
+    """Return (field, type of one value, whether the flag takes a list) for each flag. The type of `X | None` is X."""
     hints = typing.get_type_hints(config_class)
     return [(option, *_one_value(hints[option.name])) for option in fields(config_class) if "help" in option.metadata]
 
 
 def _one_value(hint: Any) -> tuple[type, bool]:
-    """Return the type of one value of a field with the type hint `hint`, and whether the field is a list."""
+    """Return the type of one value of a field with this type hint, and whether the field is a list."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
     if typing.get_origin(hint) in (list, tuple):
@@ -247,7 +241,7 @@ def _one_value(hint: Any) -> tuple[type, bool]:
 
 
 def true_or_false(text: str) -> bool:
-    """Convert "true" or "false" to a bool. For other words, argparse prints this function's name: "invalid true_or_false value"."""
+    """Convert "true" or "false" to a bool. The function's name appears in argparse's message "invalid true_or_false value"."""
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
     return text.lower() == "true"

@@ -24,7 +24,7 @@ def option(
 ) -> Any:
     """Declare a dataclass field that is a command-line flag or, with `positional`, a positional argument.
 
-    `flags` are aliases. A default of `None` means that the value is chosen at run time.
+    `flags` are aliases. If the default is None, the script chooses the value at run time.
     """
     metadata = {"help": help, "choices": choices, "flags": flags, "nargs": nargs, "positional": positional}
     if isinstance(default, list):
@@ -34,7 +34,7 @@ def option(
 
 @dataclass(frozen=True)
 class Common:
-    """Flags of every script. `legacy` holds the values given for flags that only the released scripts have (options/legacy.py)."""
+    """Flags of every script. `legacy` contains the given values of flags of the released scripts (options/legacy.py)."""
 
     name: str = option("", "name of this run; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str = option("t2m", "dataset", choices=DATASETS)
@@ -70,7 +70,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Judged:
-    """Flags that choose the evaluator. FID, R-precision and MM-Dist are computed from its embeddings."""
+    """Flags that choose the evaluator, from whose embeddings FID, R-precision and MM-Dist are computed."""
 
     evaluator: str = option("guo", "evaluator: Guo's matching model, LaMP, or none", choices=("guo", "lamp", "none"))
     evaluator_name: str = option("", "run of the evaluator; default: the released one, else the only run of the dataset")
@@ -88,7 +88,7 @@ class Sampled:
     )
     temperature: float = option(1.0, "sampling temperature, above 0; higher values give more varied motions")
     choice_temperature: float | None = option(
-        None, "noise on the order in which base tokens are kept; 0: none; default: 0, or 4 with the embedded weights"
+        None, "scale of the noise on the choice of the base tokens to keep; 0: none; default: 0, or 4 with the embedded weights"
     )
     topkr: float = option(0.9, "fraction of the codes that are never sampled, the least likely ones; 0 to 1")
     precision: str = option(
@@ -98,10 +98,10 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Tabled:
-    """Flags of scripts that report numbers."""
+    """Flags of scripts that report metrics."""
 
     table: str | None = option(
-        None, "also print a table of these and published results, and write it next to the report as .tex, .md or .csv",
+        None, "also print a table of these results and published ones, and write it next to the report as .tex, .md or .csv",
         choices=("latex", "markdown", "csv"),
     )  # fmt: skip
 

@@ -39,7 +39,7 @@ class GenT2M(Sampling):
     text_path: str = option("", "file of prompts, one per line: <text>#<frames>, or <text>#NA to predict the length")
     motion_length: int = option(0, "frames of the motion of --text_prompt, rounded to a multiple of 4; 0: predicted from the text")
     lengths_as_given: bool = option(
-        False, "keep the lengths given in --text_path; without this flag, one line that ends in #NA makes all lengths predicted"
+        False, "keep the lengths in --text_path even if other lines end in #NA; by default, all lengths are then predicted"
     )
     candidates: int = option(1, "number of motions generated per result; LaMP's matching head keeps the best one")
     stepwise: bool = option(

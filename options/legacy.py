@@ -1,7 +1,7 @@
 """Flags of the released scripts that are not fields of our configs. Some are checked against the weights; the others are ignored.
 
-`LEGACY` maps the name of a config class to its legacy flags. Their values are stored in the config's `legacy` dict.
-`options.cli.parse` prints a note that lists the ignored flags.
+`LEGACY` maps the name of a config class to its legacy flags. `options.cli.parse` stores the given values in the config's `legacy`
+dict, and prints a note that lists the ignored flags.
 """
 
 from __future__ import annotations

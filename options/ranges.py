@@ -27,8 +27,6 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "compositions": (0, 0.9),
     "max_text": (3, 100_000),
     "port": (0, 65_535),
-    "fps": (1, 1000),
-    "input_fps": (1, 1000),
     "depth": (0, 100),
     "text_noise": (0, 10),
     "down_t": (0, 8),

@@ -92,8 +92,7 @@ class TrainVQ(Evaluated, Training):
 
 @dataclass(frozen=True)
 class TrainLaMP(Training):
-    """Train LaMP (language-motion pretraining) on a frozen tokeniser. Sizes that are not set on the command line come from the
-    backbone."""
+    """Train LaMP (language-motion pretraining) on a frozen tokeniser. Sizes that are not given come from the backbone."""
 
     batch_size: int = option(100, "clips per step on each process; each caption has batch_size × processes - 1 negatives")
     max_epoch: int = option(75, "number of epochs to train")
@@ -121,7 +120,7 @@ class TrainLaMP(Training):
 class TrainT2M(Evaluated, Training):
     """Train a model that predicts motion tokens or lengths from text, on a frozen tokeniser.
 
-    Sizes that are not set on the command line come from --init, or else from the paper.
+    Sizes that are not given come from --init, or else from the paper.
     """
 
     stage: str = option(
@@ -200,8 +199,7 @@ class TrainM2T(Training):
 
 @dataclass(frozen=True)
 class TrainEvaluator(Training):
-    """Train the matching evaluator for a dataset without a released evaluator. The default sizes are the sizes of the released
-    evaluators."""
+    """Train the matching evaluator for a dataset without a released one. The default sizes are those of released evaluators."""
 
     batch_size: int = option(64, "clips per step on each process; each caption is compared with all of them")
     max_epoch: int = option(300, "number of epochs to train")

@@ -15,8 +15,7 @@ if TYPE_CHECKING:  # not at run time: scripts import from this package before th
 
 
 def load(checkpoints_dir: str = "./checkpoints", dataset_name: str | None = None, **settings: Any) -> Lamp:
-    """Return a `Lamp` with the models that the scripts use. Models are loaded on first use. For `settings` see
-    `pipelines.api.Lamp`."""
+    """Return a `Lamp` with the models that the scripts use. `settings` are further arguments of `pipelines.api.Lamp`."""
     from pipelines.api import Lamp
 
     return Lamp(checkpoints_dir, dataset_name, **settings)

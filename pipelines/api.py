@@ -5,7 +5,7 @@
     lamp.caption(motion)
     lamp.edit(motion, "a person waves", frames=(20, 50)).save("both.bvh")
 
-Models are resolved by `pipelines.runs` and loaded on first use. Motions are `motion.clip.Motion`.
+`pipelines.runs` selects the models, which are loaded on first use. Motions are `motion.clip.Motion`.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Lamp:
             frames: length in frames: one number for all prompts, or a list with one number per prompt; None: predicted.
             samples: number of motions per prompt; None: one motion, which is not returned in a list.
             join: generate one motion that follows all prompts, one after the other.
-            loop: generate motions whose end leads into their start.
+            loop: generate loops, which are motions whose end leads into their start.
             sampling: fields of `SamplingSettings`: seed, time_steps, cond_scale, res_cond_scale, temperature, topkr,
                 choice_temperature, stepwise, layered; None: the defaults of gen_t2m.py.
 
@@ -163,7 +163,7 @@ class Lamp:
     def samples(
         self, texts: list[str], frames: Any, samples: int | None, join: bool, loop: bool, **sampling: float | None
     ) -> Iterator[Sample]:
-        """Like `generate`, but yields `Sample`s, which have sample numbers."""
+        """Like `generate`, but yields `Sample`s, which include the sample numbers."""
         with as_arguments():
             repeats = 1 if samples is None else whole(samples, "samples")
             config = settings(GenT2M, sampling, repeat_times=repeats, join=join, loop=loop)
@@ -208,7 +208,7 @@ class Lamp:
         self, motion: Any, prompt: str, frames: Any, before: int, after: int, loop: bool, samples: int | None,
         **sampling: float | None,
     ) -> Iterator[Sample]:  # fmt: skip
-        """Like `edit`, but yields `Sample`s, which have sample numbers."""
+        """Like `edit`, but yields `Sample`s, which include the sample numbers."""
         with as_arguments():
             text = strings(prompt, "prompt")[0][0] if prompt else ""
             added = {"before": whole(before, "before"), "after": whole(after, "after")}
@@ -227,7 +227,7 @@ class Lamp:
         A motion longer than the maximum window (196 frames) is captioned window by window, and the captions are joined by arrows.
         """
         if isinstance(motion, (list, tuple)):
-            return [self.caption(one) for one in motion]
+            return [self.caption(item) for item in motion]
         return " → ".join(dict.fromkeys(window.captions[0][0] for window in self.captions(motion)))
 
     def captions(self, motion: Any, count: int = 1) -> list[CaptionedWindow]:
@@ -248,8 +248,8 @@ class Lamp:
             top: number of motions to return.
 
         Returns:
-            a list of `Hit`s (file, start, end, score; `hit.motion()` reads the motion), or, for a list of strings, one such list
-            per string.
+            a list of `Hit`s (file, start, end, score; `hit.motion()` reads the motion). For a list of strings, a list of such
+            lists, one per string.
         """
         with as_arguments():
             top, spec = max(1, whole(top, "top")), get_spec(self.lamp_run.dataset_name)
@@ -266,7 +266,7 @@ class Lamp:
             return hits[0] if is_single else hits
 
     def known(self, prompt: Any) -> Any:
-        """How well the weights know a prompt, or each prompt of a list (`Known`: score, nearest, reason, note).
+        """Estimate how well the weights know a prompt, or each prompt of a list, as a `Known` (score, nearest, reason, note).
 
         If the weights have no index of training captions, only the language is checked; the result is None for an English prompt.
         """

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from data.prompts import checked
+from models.configs import shown
 from motion.clip import Motion
 from motion.features import features_to_joints
 from motion.files.read import FileMotion
@@ -28,7 +29,7 @@ from utils.errors import UserError
 Config = TypeVar("Config", bound=Sampling)
 ARGUMENTS = {
     "mask_edit_section": "frames", "text_prompt": "prompt", "motion_length": "length", "repeat_times": "samples",
-}  # flag → argument, where their names differ  # fmt: skip
+}  # flag → argument, if the names differ  # fmt: skip
 SETTINGS = tuple(field.name for field in fields(SamplingSettings))
 
 
@@ -38,13 +39,11 @@ def as_arguments() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        message = re.sub(r"--(\w+)", lambda flag: ARGUMENTS.get(flag[1], flag[1]), str(error))
-        raise UserError(message) from None
+        raise UserError(re.sub(r"--(\w+)", lambda flag: ARGUMENTS.get(flag[1], flag[1]), str(error))) from None
 
 
 def strings(value: Any, name: str) -> tuple[list[str], bool]:
-    """Convert a text or a list of texts to a list. Also returns whether `value` is a single text. Raises `UserError` for empty
-    texts."""
+    """Convert a text or a list of texts to a list. Also returns whether `value` is a single text."""
     is_single = isinstance(value, str)
     texts = [value] if is_single else value
     if not isinstance(texts, (Sequence, np.ndarray)) or len(texts) == 0 or not all(isinstance(text, str) for text in texts):
@@ -61,7 +60,7 @@ def whole(value: Any, name: str) -> int:
 
 
 def real(value: Any, name: str) -> float | int:
-    """Return a finite number. `value` is the number, or a tensor or array that contains only the number."""
+    """Convert a finite number, or a tensor or array with one element, to a Python number."""
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic)) and np.prod(value.shape) == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
@@ -82,11 +81,11 @@ def lengths(value: Any, count: int) -> list[int | None]:
         return [whole(value, "frames")] * count
     if len(value) != count:
         raise UserError(f"frames: {len(value)} lengths for {count} prompt{'s'[: count != 1]}; give one number, or one per prompt")
-    return [None if one is None else whole(one, "frames") for one in value]
+    return [None if item is None else whole(item, "frames") for item in value]
 
 
 def sections(value: Any) -> list[str]:
-    """Convert the `frames` argument of an edit (one pair or several pairs) to the format of --mask_edit_section."""
+    """Convert the `frames` argument of an edit, one pair or several pairs, to values of --mask_edit_section."""
     if value is None:
         return []
     if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -98,7 +97,7 @@ def sections(value: Any) -> list[str]:
 
 
 def settings(config_class: type[Config], sampling: dict[str, Any], **overrides: Any) -> Config:
-    """Build the config of a script. The values of `sampling` that are not None, and `overrides`, replace the defaults."""
+    """Build the config of a script. `overrides`, and values of `sampling` that are not None, replace the defaults."""
     if unknown := sorted(set(sampling) - set(SETTINGS)):
         raise UserError(f"unknown argument '{unknown[0]}'; arguments for sampling: {', '.join(SETTINGS)}")
     given = {name: value for name, value in sampling.items() if value is not None}
@@ -132,5 +131,4 @@ def short(value: Any) -> str:
     """A short description of a value for an error message."""
     if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim:
         return f"an array of shape {tuple(value.shape)}"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return shown(value)

@@ -1,4 +1,4 @@
-"""Generate several motions per prompt and keep the best one, selected by LaMP's matching head."""
+"""Generate several motions per prompt and keep the one that LaMP's matching head scores highest."""
 
 from __future__ import annotations
 

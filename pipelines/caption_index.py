@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,13 +21,13 @@ from data.text import Caption, read_captions
 from motion.spec import DatasetSpec, listed_names
 from pipelines.conditioner import SentenceEncoder
 from utils.checkpoint import load_weights, save_weights
-from utils.errors import UserError
+from utils.errors import UserError, note
 
 FILE = "known.safetensors"
-MAX_CAPTIONS, MAX_WORDS = 900, 700  # in the index, which then has 0.6 MB
+MAX_CAPTIONS, MAX_WORDS = 900, 700  # maximum numbers in an index, whose size is then 0.6 MB
 LONGEST = 14  # maximum number of words of a caption in the index
-MIN_CAPTIONS = 6  # number of captions that must contain a word for it to be known; lower for a tiny training set
-MIN_TAKES, MIN_SECONDS = 3, 20.0  # an action below both limits has too little training data
+MIN_CAPTIONS = 6  # minimum number of training captions that contain a known word; lower for a tiny training set
+MIN_TAKES, MIN_SECONDS = 3, 20.0  # an action with less training data than both minimums is "thin"
 
 Encoder = Callable[[Sequence[str]], object]
 
@@ -55,7 +54,7 @@ FUNCTION_WORDS = frozenset((
 
 
 def canonical(text: str) -> str:
-    """The text in lower case, with its subject replaced by "a person"."""
+    """Convert a text to lower case and replace its subject by "a person"."""
     text = re.sub(r"\s+", " ", text.strip().lower().rstrip(".! "))
     return SUBJECT.sub("a person", text, count=1)
 
@@ -77,7 +76,7 @@ def content_words(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """The word without verb and plural endings: waves, waving → wav; runs, running → run."""
+    """Remove verb, plural and adverb endings from a word: waves, waving → wav; runs, running → run."""
     for ending in ("ing", "ed", "es", "s", "ly"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)]
@@ -131,7 +130,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def quantised(rows: np.ndarray) -> np.ndarray:
-    """Convert vectors (N, E) to int8. The scale of each row is lost, because `load` normalises rows to unit length."""
+    """Convert vectors (N, E) to int8, without their lengths, because `CaptionIndex.load` normalises rows to unit length."""
     return np.round(127 * rows / np.abs(rows).max(axis=-1, keepdims=True)).astype(np.int8)
 
 
@@ -150,28 +149,30 @@ def build_index(
         encoder: the sentence encoder.
         table: clip name → (action, seconds). None: all clips are used, all captions have the same action, and no action is thin.
     """
-    clips, used = defaultdict(set), defaultdict(int)  # caption → its clips; stem → number of captions that contain it
+    clips, counts = defaultdict(set), defaultdict(int)  # caption → names of its clips; stem → number of occurrences
     for clip, text in captioned:
         if not clip.startswith("M") and (table is None or clip in table):
             caption = canonical(text)
             clips[caption].add(clip)
             for word in content_words(caption):
-                used[stem(word)] += 1
+                counts[stem(word)] += 1
     minimum = min(MIN_CAPTIONS, 1 + sum(map(len, clips.values())) // 50)  # 1 for a tiny training set
-    known = {root for root, count in used.items() if count >= minimum}
+    known = {root for root, count in counts.items() if count >= minimum}
     table = table or {}
     action_of = {caption: table.get(min(names), ("", 0.0))[0] for caption, names in clips.items()}
     captions = spread(action_of, known)
     if not captions:
         raise UserError("no captions for the index of known prompts: the training set is empty")
-    words = frequent_words(clips, used, known)
+    words = frequent_words(clips, counts, known)
     rows = embed(encoder, captions), embed(encoder, words)
     return CaptionIndex(captions, [action_of[caption] for caption in captions], words, *rows, thin=thin_actions(table))
 
 
 def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
-    """Select about `MAX_CAPTIONS` captions that consist of known words and differ in their stems. The number of selected captions
-    per action is proportional to the square root of the number of available captions."""
+    """Select about `MAX_CAPTIONS` captions that consist of known words and differ in their stems.
+
+    The number of selected captions of an action is proportional to the square root of the number of available captions.
+    """
     groups = defaultdict(dict)
     for caption in sorted(action_of, key=lambda caption: (len(words_of(caption)), caption)):
         roots = frozenset(stem(word) for word in content_words(caption))
@@ -186,20 +187,18 @@ def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
     return kept
 
 
-def frequent_words(clips: dict[str, set[str]], used: dict[str, int], known: set[str]) -> list[str]:
+def frequent_words(captions: Iterable[str], counts: dict[str, int], known: set[str]) -> list[str]:
     """Return at most `MAX_WORDS` known words, the most frequent first. Among words with the same stem, the shortest is used."""
-    surface = {}  # stem → word
-    for caption in clips:
-        for word in content_words(caption):
-            root = stem(word)
-            if root in known and (root not in surface or len(word) < len(surface[root])):
-                surface[root] = word
-    return [surface[root] for root in sorted(surface, key=lambda root: (-used[root], root))[:MAX_WORDS]]
+    words = {}  # stem → word
+    for word in (word for caption in captions for word in content_words(caption)):
+        root = stem(word)
+        if root in known and (root not in words or len(word) < len(words[root])):
+            words[root] = word
+    return [words[root] for root in sorted(words, key=lambda root: (-counts[root], root))[:MAX_WORDS]]
 
 
 def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:
-    """Actions with fewer than `MIN_TAKES` takes and less than `MIN_SECONDS` s. Clips that were cut from the same take (…a, …b)
-    count as one take."""
+    """Actions with fewer than `MIN_TAKES` takes and less than `MIN_SECONDS`. Clips cut from the same take (…a, …b) count as one."""
     takes, seconds = defaultdict(set), defaultdict(float)
     for clip, (action, length) in table.items():
         takes[action].add(re.sub(r"(?<=\d)[a-z]$", "", clip))
@@ -208,22 +207,21 @@ def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:
 
 
 def write_index(spec: DatasetSpec, folder: Path) -> None:
-    """Write the index of a dataset to a run's folder, unless it exists. If MiniLM is not installed, only print a note."""
+    """Write the index of a dataset to a run's folder, unless it exists. If MiniLM is not installed, a note is printed instead."""
     if (folder / FILE).is_file():
         return
     try:
         encoder = SentenceEncoder()
     except UserError as error:
-        print(f"note: no index of known prompts is written: {error}", file=sys.stderr)
+        note(f"no index of known prompts is written: {error}")
         return
     index_of_dataset(spec, encoder).save(folder)
 
 
 def index_of_dataset(spec: DatasetSpec, encoder: Encoder) -> CaptionIndex:
-    """Build the index of a dataset's train split. Actions come from the dataset's `actions.csv`, if there is one. Composed clips
-    are ignored.
+    """Build the index of a dataset's train split. Actions come from the dataset's `actions.csv`, if there is one.
 
-    Raises `UserError` if train.txt is missing.
+    Composed clips are ignored. Raises `UserError` if train.txt is missing.
     """
     names = [name.removesuffix(".npy") for name in listed_names(spec.root / "train.txt") if not name.startswith("M")]
     table = None

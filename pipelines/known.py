@@ -3,17 +3,15 @@
     knowledge = Knowledge.load(run_folder)
     knowledge("a person plays the violin")  # Known(0.03, nearest=("a person …", …), reason="no training caption contains 'violin'")
 
-A logistic regression computes the score from similarities of sentence embeddings (`FEATURES`). The whole prompt, its clauses and
-its words are compared with the captions and words of the index (`pipelines/caption_index.py`). The coefficients in
-`assets/known.json` are fitted and evaluated by `python -m benchmarks.known`. Prompts in other languages and nonsense are recognised
-by their words.
+A logistic regression computes the score from similarities of sentence embeddings (`FEATURES`): the whole prompt, its clauses and
+its words are compared with the captions and words of the index (`pipelines/caption_index.py`). `python -m benchmarks.known` fits
+and evaluates the coefficients in `assets/known.json`. Nonsense and prompts in other languages are recognised by their words.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,11 +31,12 @@ from pipelines.caption_index import (
     words_of,
 )  # fmt: skip
 from pipelines.conditioner import SentenceEncoder
-from utils.errors import UserError
+from utils.errors import UserError, note
 
 CALIBRATION = Path(__file__).resolve().parent.parent / "assets" / "known.json"
 NEAREST = 3  # number of nearest captions in a note
-KNOWN = 0.5  # minimum score of a known prompt; below, a note is printed
+KNOWN = 0.5  # minimum score of a known prompt
+FEATURES = ("nearest caption", "mean of the nearest five", "least similar clause", "least similar word", "mean of the words")
 SEVERAL = re.compile(
     r"\b(two|three|several)\s+(people|persons|men|women|friends|players|dancers|boys|girls)\b|\beach other\b|\bcouple\b(?! of)",
     re.I,
@@ -69,29 +68,24 @@ class Known:
         """A message for the user; "" if the prompt is known."""
         if self.score >= KNOWN:
             return ""
-        return f"{self.reason}; " + (
-            f"nearest in training: {', '.join(self.nearest)}" if self.nearest else "write the prompt in English"
-        )
+        remedy = f"nearest in training: {', '.join(self.nearest)}" if self.nearest else "write the prompt in English"
+        return f"{self.reason}; {remedy}"
 
 
 def language_fault(text: str, vocabulary: set[str]) -> str:
     """Return the reason why a text is not an English prompt, judged by its letters and words; "" for an English prompt.
-    `vocabulary` contains stems of known words."""
+
+    `vocabulary` contains stems of known words.
+    """
     letters = [letter for letter in text if letter.isalpha()]
-    words = words_of(text)
     if not letters:
         return "no words in the prompt"
     if sum(letter > "ʯ" or not letter.isascii() for letter in letters) > 0.3 * len(letters):
         return "the prompt is not in English"
-    english = [
-        word
-        for word in words
-        if word in FUNCTION_WORDS - {"on", "in", "so", "do", "a", "an", "no", "me", "he"} or stem(word) in vocabulary
-    ]
-    foreign = [word for word in words if word in FOREIGN_WORDS]
-    if foreign and len(foreign) > len(english):
-        return "the prompt is not in English"
-    return ""
+    english = FUNCTION_WORDS - {"on", "in", "so", "do", "a", "an", "no", "me", "he"}  # these are words of other languages too
+    words = words_of(text)
+    num_english = sum(word in english or stem(word) in vocabulary for word in words)
+    return "the prompt is not in English" if sum(word in FOREIGN_WORDS for word in words) > num_english else ""
 
 
 class Knowledge:
@@ -110,15 +104,13 @@ class Knowledge:
         return cls(CaptionIndex.load(folder), SentenceEncoder())
 
     def __call__(self, prompt: str) -> Known:
-        fault = language_fault(prompt, self.stems)
-        if fault:
+        if fault := language_fault(prompt, self.stems):
             return Known(0.0, (), fault)
         features, similarity = self.features(prompt)
         weights = np.array(self.calibration["weights"])
         score = float(1 / (1 + np.exp(-(weights @ features + self.calibration["bias"]))))
         nearest = self.nearest(similarity)
         actions = {self.index.actions[index] for index in np.argsort(-similarity)[:2]}  # of the two nearest captions
-        unknown = self.unknown_words(prompt)
         if SEVERAL.search(prompt):
             return Known(min(score, KNOWN / 2), nearest, "the weights move one person, not several")
         if score >= KNOWN and len(actions) == 1 and actions <= self.index.thin:
@@ -127,12 +119,8 @@ class Knowledge:
             return Known(score, nearest)
         if not any(word in FUNCTION_WORDS or stem(word) in self.stems for word in words_of(prompt)):
             return Known(score, (), "no word of the prompt is in the training captions: nonsense, or not in English")
-        reason = (
-            f"no training caption contains {', '.join(repr(word) for word in unknown)}"
-            if unknown
-            else "no training caption is similar"
-        )
-        return Known(score, nearest, reason)
+        unknown = ", ".join(map(repr, self.unknown_words(prompt)))
+        return Known(score, nearest, f"no training caption contains {unknown}" if unknown else "no training caption is similar")
 
     def features(self, prompt: str) -> tuple[np.ndarray, np.ndarray]:
         """The inputs of the regression (see `FEATURES`), and the similarity (N,) of the prompt to each caption."""
@@ -143,14 +131,7 @@ class Knowledge:
         familiar = (rows[1 + len(parts) :] @ self.index.word_rows.T).max(1) if words else np.ones(1)
         familiar = np.where([stem(word) in self.stems for word in words] or [True], 1.0, familiar)
         best = np.sort(similarity)[::-1]
-        values = (
-            best[0],
-            best[:5].mean(),
-            by_clause.min(),
-            familiar.min(),
-            familiar.mean(),
-        )
-        return np.array(values), similarity
+        return np.array((best[0], best[:5].mean(), by_clause.min(), familiar.min(), familiar.mean())), similarity
 
     def nearest(self, similarity: np.ndarray) -> tuple[str, ...]:
         """The nearest captions, at most one per action if the index has actions."""
@@ -169,17 +150,12 @@ class Knowledge:
         return [word for word in dict.fromkeys(content_words(canonical(prompt))) if stem(word) not in self.stems]
 
 
-FEATURES = ("nearest caption", "mean of the nearest five", "least similar clause", "least similar word", "mean of the words")
-
-
 def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) -> list[dict | None]:
-    """Estimate how well the run in `folder` knows each prompt. Returns JSON-serialisable values or None.
+    """Estimate how well the run in `folder` knows each prompt, and print a note for each unknown prompt.
 
-    A note is printed for each unknown prompt.
-
-    For a run without an index, such as a released one, only the language is checked; the result is None for English prompts.
-
-    With `strict`, raises `UserError` for an unknown prompt instead of printing a note, and for a run without an index.
+    Returns the fields of a `Known` per prompt. For a run without an index, such as a released one, only the language is checked;
+    the result is None for English prompts. With `strict`, raises `UserError` for an unknown prompt instead of printing a note, and
+    for a run without an index.
     """
     knowledge = Knowledge.load(folder)
     if knowledge is None and strict:
@@ -189,11 +165,11 @@ def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) ->
         if known and known.note:
             if strict:
                 raise UserError(f"--strict: '{prompt}': {known.note}")
-            print(f"note: '{prompt}': {known.note}", file=sys.stderr)
+            note(f"'{prompt}': {known.note}")
     return [asdict(known) if (known := results[prompt]) else None for prompt in prompts]
 
 
 def in_english(prompt: str) -> Known | None:
-    """A `Known` with score 0 if the prompt is not in English or has no words; else None."""
+    """Return a `Known` with score 0 if the prompt is not in English or has no words; else None."""
     fault = language_fault(prompt, set())
     return Known(0.0, (), fault) if fault else None

@@ -27,9 +27,9 @@ from utils.progress import progress
 
 
 class LanguageMotion:
-    """Embeds and matches captions and motions. `mean` and `std` (D,) are the statistics of the features.
+    """Embeds and matches captions and motions, without gradients. `mean` and `std` (D,) are the statistics of the features.
 
-    No method computes gradients. Raises `UserError` if the tokeniser does not fit LaMP.
+    Raises `UserError` if the tokeniser does not fit LaMP.
     """
 
     def __init__(self, lamp: LaMP, tokeniser: MotionTokeniser, tokenizer: Tokenizer, mean: np.ndarray, std: np.ndarray):
@@ -128,14 +128,13 @@ class LanguageMotion:
     def captions(self, motion: Tensor, lengths: Tensor) -> list[str]:
         """A caption of each motion by LaMP's caption branch, with greedy decoding."""
         ids = self.lamp.caption(*self.latents(motion, lengths), end=self.tokenizer.token_to_id("[SEP]"))
-        words = self.tokenizer.get_vocab_size()  # this id is [DEC], which is not in the vocabulary
-        return self.tokenizer.decode_batch([[i for i in row if i < words] for row in ids.tolist()])
+        size = self.tokenizer.get_vocab_size()  # also the id of [DEC], which is not in the vocabulary
+        return self.tokenizer.decode_batch([[piece for piece in row if piece < size] for row in ids.tolist()])
 
     @torch.no_grad()
     def latents(self, motion: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The outputs (B, N, C) of the tokeniser's encoder, and lengths (B,) in tokens."""
-        device = self.device
-        motion, lengths = motion.to(device), lengths.to(device)
+        motion, lengths = motion.to(self.device), lengths.to(self.device)
         return self.tokeniser.encode_latent(motion, lengths), lengths // self.tokeniser.stride
 
     @property

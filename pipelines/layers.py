@@ -1,7 +1,7 @@
 """Simultaneous actions: "a person walks while waving" → the legs of "a person walks" and the arms of "a person is waving".
 
-Both actions are generated separately and composed (`motion/layering.py`), if one of them turns out to be a gesture of a person who
-stands on the spot. Otherwise, the motion that was generated from the whole prompt is kept.
+The motions of the whole prompt and of both actions are generated. If one action turns out to be a gesture of a person who stands on
+the spot, the motions of the actions are composed (`motion/layering.py`). Otherwise, the motion of the whole prompt is kept.
 """
 
 from __future__ import annotations
@@ -52,19 +52,20 @@ def composed(whole: Tensor, parts: Sequence[Tensor], lengths: Tensor) -> tuple[T
     """Compose motions from the legs of one part and the arms of the other part.
 
     Args:
-        whole: (B, T, 263) features of the whole prompts. A motion stays unchanged if neither of its parts is a gesture.
-        parts: features (B, T, 263) of the first and the second action, in the dataset's own units.
+        whole: (B, T, 263) features of the whole prompts, in the dataset's own units. A motion for which neither action is a gesture
+            is returned unchanged.
+        parts: features (B, T, 263) of the first and of the second action.
         lengths: (B,) frames.
 
     Returns:
         features (B, T, 263), and a mask (B,) of the motions that were composed.
     """
-    pairs = [features_to_joints(part.float(), HUMANML3D.num_joints).cpu().double().numpy() for part in parts]
-    counts = lengths.tolist()
-    joints = features_to_joints(whole.float(), HUMANML3D.num_joints).cpu().double().numpy()
+    joints, *actions = [
+        features_to_joints(motion.float(), HUMANML3D.num_joints).cpu().double().numpy() for motion in (whole, *parts)
+    ]
     joints = np.concatenate([joints, joints[:, -1:]], axis=1)  # T rows of features need the joints of T + 1 frames
-    is_composed = np.zeros(len(counts), bool)
-    for row, (first, second, frames) in enumerate(zip(*pairs, counts)):
+    is_composed = np.zeros(len(joints), bool)
+    for row, (first, second, frames) in enumerate(zip(*actions, lengths.tolist())):
         legs, arms = sorted((first[:frames], second[:frames]), key=leg_speed, reverse=True)
         is_composed[row] = is_gesture(arms)
         if is_composed[row]:

@@ -1,7 +1,7 @@
-"""One motion for several prompts, longer than the transformers' maximum length, in overlapping windows (`pipelines.seams.fill`).
+"""One motion for several prompts, of any length, in overlapping windows (`pipelines.seams.fill`).
 
-The tokens of each prompt are generated in one or more windows. All tokens are then decoded together. At the seams between windows
-the motion may still change too fast, so features are smoothed over a few frames there.
+The tokens of each prompt are generated in one or more windows. All tokens are then decoded together. Because the motion may change
+too fast at the seams between windows, its features are smoothed over a few frames there.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def join(
         start, condition = ends[-1], conditions[k : k + 1]
         actions = [model.encoder([text]) for text in model.with_actions(prompts[k], sampling)[1:]]
         ends.append(start + int(model.count_tokens(condition, frames, seed=sampling.seed, first_sample=number)))
-        one_window = k == 0 and ends[-1] <= longest  # needs no context
-        for first, stop in pieces(start, ends[-1], longest if one_window else longest - CONTEXT):
+        fits_one_window = k == 0 and ends[-1] <= longest  # at the start of the motion, there is no context
+        for first, stop in pieces(start, ends[-1], longest if fits_one_window else longest - CONTEXT):
             windows.append(Window(max(0, first - CONTEXT), stop, condition, actions))
             seams.append(first)
     codes = torch.full((1, ends[-1], model.tokeniser.num_quantizers), -1, device=model.mean.device)

@@ -116,8 +116,8 @@ class MotionToText:
         Args:
             features, lengths: the motions.
             search: settings of beam search or sampling.
-            count: number of captions per motion. A caption that repeats the words of a better caption is only used if there are too
-                few different captions.
+            count: number of captions per motion. A caption with the same words as a better one is used only if there are too few
+                different captions.
             candidates: number of captions from which LaMP selects the best. If `count` > 1, at least `SPARE` × `count` candidates
                 are generated.
             numbers: (B,) sample numbers, which determine the random numbers of sampling.
@@ -131,14 +131,14 @@ class MotionToText:
         search = replace(search, beams=max(search.beams, candidates))
         texts = self.captioner.write(queries, search, candidates, codes, numbers)
         scores = match_all(texts, matcher, lengths.device)
-        ranked = [sorted((RankedCaption(*pair) for pair in zip(*both)), key=lambda one: -one.match) for both in zip(texts, scores)]
-        return [different(captions)[:count] for captions in ranked]
+        ranked = [list(map(RankedCaption, *pair)) for pair in zip(texts, scores)]
+        return [different(sorted(captions, key=lambda caption: -caption.match))[:count] for captions in ranked]
 
     def read(self, motion: Tensor, lengths: Tensor, ranked: bool) -> tuple[Tensor, Tensor | None, Matcher | None]:
         """Encode normalised motions for the captioner.
 
-        Returns query outputs (B, P, H), base codes (B, N) if the captioner uses them, and a `Matcher`. `ranked` says whether
-        captions will be ranked.
+        Returns query outputs (B, P, H), base codes (B, N) if the captioner uses them, and a `Matcher`. `ranked` is whether captions
+        will be ranked.
         """
         latents, tokens = self.reader.latents(motion, lengths)
         codes = None
@@ -193,10 +193,10 @@ def different(captions: list[RankedCaption]) -> list[RankedCaption]:
 def load_captioner(
     path: Path, loader: Loader, kinds: tuple[str, ...] = CAPTIONER.kinds, lm: str = ""
 ) -> tuple[MotionReader | CaptionOPT, dict]:
-    """Load a captioner from a weights file, without its LaMP. Returns the captioner and its metadata. For `lm` see
-    `MotionToText.load`.
+    """Load a captioner from a weights file, without its LaMP. Returns the captioner and its metadata.
 
-    Raises `UserError` for a model of another kind, and if `lm` is given but the captioner has no language model.
+    For `lm` see `MotionToText.load`. Raises `UserError` for a model of another kind, and if `lm` is given but the captioner has no
+    language model.
     """
     overrides = {"lm": lm} if lm and kind_of(path) == "caption_lm" else {}
     model, metadata = loader(path, **overrides)
@@ -209,7 +209,7 @@ def load_captioner(
 
 
 def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
-    """Raise `UserError` if the legacy flags do not describe LaMP's tokeniser. LaMP cannot use the latents of another tokeniser.
+    """Raise `UserError` if flags of the released scripts describe another tokeniser than LaMP's.
 
     The flags are the tokeniser's sizes (`VQ_FLAGS`), and --resume_pth or --vq_name.
     """
@@ -220,8 +220,9 @@ def check_tokeniser(reader: LanguageMotion, config: Common) -> None:
     if not (name := config.legacy.get("resume_pth") or config.legacy.get("vq_name")):
         return
     source = Path(name) if Path(name).exists() else CheckpointFolder(config.checkpoints_dir, config.dataset_name, name).root
-    free = {flag: given[flag] for flag in ("dilation_growth_rate", "vq_act") if flag in given}
-    overrides = free if find_weights(source).suffix in RELEASED else {}  # released files do not store these settings
+    # Released files do not store these settings.
+    not_stored = {flag: given[flag] for flag in ("dilation_growth_rate", "vq_act") if flag in given}
+    overrides = not_stored if find_weights(source).suffix in RELEASED else {}
     model, metadata = load_model(source, **overrides)
     if metadata["kind"] != "tokeniser" or fingerprint(model) != fingerprint(reader.tokeniser):
         raise UserError(f"{source}: not the tokeniser that LaMP was trained on; leave --resume_pth and --vq_name out")

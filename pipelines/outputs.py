@@ -69,9 +69,9 @@ def to_joints(features: Tensor, spec: DatasetSpec) -> Tensor:
 
 @contextmanager
 def staged(output_dir: Path, ext: str) -> Iterator[Path]:
-    """A context that yields a temporary folder. Its files are moved to `output_dir/ext` at the end, or deleted on failure.
+    """A context that yields a temporary folder, whose files are moved to `output_dir/ext` at the end, or deleted on failure.
 
-    Temporary folders of killed runs are removed from `output_dir` first. Raises `UserError` if the folder cannot be written.
+    Temporary folders of killed runs are removed from `output_dir` first. Raises `UserError` if `output_dir` cannot be written.
     """
     target = output_dir / ext
     try:
@@ -199,10 +199,9 @@ def count_finished(config: Sampling, record: dict[str, Any], requested: Sequence
 def kept_samples(
     folder: Path, record: dict[str, Any], config: Sampling, new: Sequence[Sample]
 ) -> list[tuple[Sample, list[str]]]:
-    """Return the samples of an interrupted run with the names of their files. Samples that are generated again (`new`) are left
-    out.
+    """Read the samples of an interrupted run from their .npy files. Returns each sample with the names of its files.
 
-    The motions are read from their .npy files.
+    Samples that were generated again (`new`) are left out.
     """
     import numpy as np
 
@@ -227,9 +226,9 @@ def spans(frames: np.ndarray) -> list[str]:
 
 
 def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, np.ndarray]:
-    """The sample with foot-locked joints added to its motion, and a mask of the frames in which a foot still slides.
+    """Lock the feet of a sample's motion. Returns the sample, and a mask (T,) of the frames in which a foot still slides.
 
-    The joints get the bone lengths of the rest pose `body` (J, 3). If `body` is None, they keep the motion's own bone lengths.
+    The locked joints get the bone lengths of the rest pose `body` (J, 3). If `body` is None, the bone lengths of the motion remain.
     """
     import numpy as np
 
@@ -239,13 +238,13 @@ def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, n
     if sample.cycles is None:
         locked = lock(np.asarray(motion.joints), motion.fps, motion.contacts, body)
         return replace(sample, motion=replace(motion, locked=locked.joints)), locked.sliding.any(axis=1)
-    locked, T = lock(sample.cycles, motion.fps, None, body), len(motion)  # of three cycles, the middle one is used
+    locked, T = lock(sample.cycles, motion.fps, None, body), len(motion)  # three cycles, of which the middle one is used
     joints = moved_onto(locked.joints[T : 2 * T], sample.cycles[T : 2 * T], motion.joints)
     return replace(sample, motion=replace(motion, locked=joints)), locked.sliding[T : 2 * T].any(axis=1)
 
 
 def moved_onto(joints: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Move joints (T, J, 3) by the translation and the rotation about the vertical axis that align `source` with `target`."""
+    """Apply the translation and the rotation about the vertical axis that align `source` with `target` to joints (T, J, 3)."""
     import numpy as np
 
     centres = source.mean(axis=(0, 1)), target.mean(axis=(0, 1))
@@ -258,10 +257,7 @@ def moved_onto(joints: np.ndarray, source: np.ndarray, target: np.ndarray) -> np
 
 
 def sample_name(sample: Sample, config: Sampling) -> str:
-    """Return the file name of a sample without suffix.
-
-    The name consists of the sample's numbers, preceded by the words of the prompt with --name_files prompt.
-    """
+    """The file name of a sample without suffix. With --name_files prompt, the name begins with the words of the prompt."""
     if config.name_files != "prompt":
         return sample.name
     words = re.sub(r"\W+", "_", sample.motion.text)[:LONGEST_NAME].strip("_")
@@ -300,6 +296,7 @@ def write_together(folder: Path, motions: list[Motion], files: list[list[str]], 
 
     if "html" in config.formats:
         write_html(folder / PAGE, motions, config.ext, files)
-    for suffix in (suffix for suffix in GRIDS if config.grid and suffix in config.formats):
-        draw = contact_sheet if suffix == "png" else write_video
-        draw(folder / f"grid.{suffix}", [(motion.text, motion.joints) for motion in motions], motions[0].fps)
+    for suffix in GRIDS:
+        if config.grid and suffix in config.formats:
+            draw = contact_sheet if suffix == "png" else write_video
+            draw(folder / f"grid.{suffix}", [(motion.text, motion.joints) for motion in motions], motions[0].fps)

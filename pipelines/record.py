@@ -17,7 +17,7 @@ RECORD, VERSION = "prompts.json", 1
 
 
 class Record:
-    """Writes `prompts.json`, which has this content:
+    """Writes `prompts.json`, which has this form:
 
         {"version": 1,
          "motions": [{"files": [...], "prompt": "...", "prompt_index": 0, "repeat": 0, "number": 0,

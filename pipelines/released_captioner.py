@@ -1,7 +1,7 @@
 """LaMP's released captioner, which encodes motions with its own encoder and queries instead of a LaMP run.
 
-If LaMP's released model is downloaded, its matching head ranks the candidate captions. Otherwise, they keep the order of the beam
-search.
+If LaMP's released model has been downloaded, its matching head ranks the candidate captions. Otherwise, the captions keep the order
+of the beam search.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from torch import Tensor
 
 from data.store import Normaliser
 from models.caption_opt import CaptionOPT
+from models.layers import valid_mask
 from models.loading import Loader
 from models.opt import find_tokenizer
+from models.upstream.released import run_folder
 from options.common import Common
 from pipelines.language_motion import LanguageMotion
 from pipelines.motion2text import VQ_FLAGS, Matcher, MotionToText
 from pipelines.runs import LAMP, Run, runs_in
 from utils.errors import UserError
 
-SHARED = ("lamp", "tokeniser")  # kinds of released runs with the same feature statistics as the captioner
+SHARED = ("lamp", "tokeniser")  # kinds of released runs that have the same feature statistics as the captioner
 
 
 class ReleasedCaptioner(MotionToText):
@@ -38,8 +40,7 @@ class ReleasedCaptioner(MotionToText):
 
     def __init__(self, captioner: CaptionOPT, run: Run, loader: Loader, checkpoints_dir: Path, lm: str = ""):
         self.run, self.loader, self.checkpoints_dir = run, loader, checkpoints_dir
-        weights = run.weights()
-        self.folder = weights.parent.parent if weights.parent.name == "model" else weights.parent
+        self.folder = run_folder(run.weights())
         tokenizer = find_tokenizer(lm, self.folder, checkpoints_dir, captioner.config.opt_vocab)
         self.captioner = captioner.use_tokenizer_(tokenizer).eval()
         statistics = Normaliser.load(self._statistics_folder())
@@ -51,10 +52,7 @@ class ReleasedCaptioner(MotionToText):
         self.mean, self.std = (torch.as_tensor(row, device=loader.device) for row in statistics.rows)
 
     def _statistics_folder(self) -> Path:
-        """Return the folder that contains mean.npy and std.npy.
-
-        It is in the run's folder or, failing that, in the folder of another released model of the dataset.
-        """
+        """The folder of mean.npy and std.npy, in the run's folder or in that of another released model of the dataset."""
         default = self.folder / "meta"
         shared = [run.folder / "meta" for run in runs_in(self.checkpoints_dir, self.run.dataset_name, SHARED, released=True)]
         return next((folder for folder in [default, *shared] if (folder / "mean.npy").is_file()), default)
@@ -71,23 +69,21 @@ class ReleasedCaptioner(MotionToText):
         return LanguageMotion.load(*runs[0].address, loader=self.loader) if len(runs) == 1 else None
 
     def read(self, motion: Tensor, lengths: Tensor, ranked: bool) -> tuple[Tensor, None, Matcher | None]:
-        """Encode normalised motions. Returns query outputs (B, P, H), None in place of codes, and a `Matcher` if captions are
-        ranked."""
+        """Encode normalised motions. Returns query outputs (B, P, H), None, and a `Matcher` if captions can be ranked."""
         ranker = self.ranker if ranked else None
         lengths = lengths // self.stride * self.stride
         queries = self.captioner.read(motion, lengths)
         if ranker is None:
             return queries, None, None
         mean, std = (torch.as_tensor(row, device=motion.device) for row in (ranker.mean, ranker.std))
-        valid = torch.arange(motion.shape[1], device=motion.device) < lengths[:, None]
-        renormalised = (motion * self.std + self.mean - mean) / std * valid[..., None]
+        renormalised = (motion * self.std + self.mean - mean) / std * valid_mask(lengths, motion.shape[1])[..., None]
         latents, tokens = ranker.latents(renormalised, lengths)
         return queries, None, lambda texts, rows: ranker.match_latents(texts, latents[rows], tokens[rows])
 
     def check(self, config: Common, sizes: dict[str, str]) -> None:
-        """Print a note for flags of the GPT and the tokeniser, which the released captioner does not use.
+        """Raise `UserError` if a flag differs from the sizes of the motion encoder.
 
-        Raises `UserError` for a size that differs from the motion encoder's.
+        For flags of the GPT and of the tokeniser, which the released captioner does not have, a note is printed.
         """
         for flag in VQ_FLAGS:
             given, actual = config.legacy.get(flag), getattr(self.captioner.config, flag, None)

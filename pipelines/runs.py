@@ -1,14 +1,13 @@
-"""Resolves which run a script uses. No other module decides this.
+"""Selects the run that a script uses.
 
-A script uses the named run. Without a name, it uses the only run of the required kind in `<checkpoints_dir>/<dataset>/`. If there
-is none, it uses a downloaded release in this folder, or else the embedded weights in `assets/demo`. If there are several
-candidates, an error lists them. A damaged file is reported as damaged, not as missing. The kind of a run is read from its weights
-file, not from its name.
+If the user names a run, the script uses this run. Otherwise, the script uses the only run of the required kind in
+`<checkpoints_dir>/<dataset>/`, or else a downloaded release in this folder, or else the embedded weights in `assets/demo`. If there
+are several candidates, an error lists them. A damaged file is reported as damaged, not as missing. The kind of a run is read from
+the weights file; the name of the run does not matter.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from typing import Any
 
 from data.prompts import STRIDE
 from models.loading import kind_of
-from models.upstream.released import DamagedFile, read_opt, read_released, recognise
+from models.upstream.released import DamagedFile, read_opt, read_released, recognise, run_folder
 from models.upstream.tokeniser import halvings
 from motion.spec import RELEASED_EVALUATOR, SPECS
 from utils.checkpoint import RELEASED, SUFFIXES, CheckpointFolder, find_weights, read_metadata
-from utils.errors import UserError
+from utils.errors import UserError, warning
 
 EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "assets" / "demo"
 EMBEDDED = "embedded"  # name that selects the embedded run of a kind
@@ -116,12 +115,11 @@ class Run:
         return isinstance(config, dict) and bool(config.get("infill"))
 
     def __str__(self) -> str:
-        note = " (embedded weights; --name selects others)" if self.embedded else ""
-        return f"{self.path or self.folder}{note}"
+        return f"{self.path or self.folder}{' (embedded weights; --name selects others)' if self.embedded else ''}"
 
 
 def resolve(kind: Kind, checkpoints_dir: str | Path | Sequence[str | Path], dataset_name: str | None = None, name: str = "") -> Run:
-    """Resolve the run to use, as described at the top of this module.
+    """Select the run to use, as described at the top of this module.
 
     Args:
         kind: the required kind of run.
@@ -159,7 +157,7 @@ def only(kind: Kind, runs: Sequence[Run], root: Path, datasets: Sequence[str]) -
 def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bool | None = None) -> list[Run]:
     """Return the runs of a dataset whose weights have one of the kinds in `kinds`.
 
-    `released`: True for only released runs, False for only runs of this code, None for both. A run with unreadable weights is
+    `released`: True for released runs only, False for runs of this code only, None for both. A run with unreadable weights is
     skipped with a warning. If there is no other run, a `UserError` names the unreadable file.
     """
     runs, damaged = [], []
@@ -176,7 +174,7 @@ def runs_in(root: Path, dataset_name: str, kinds: Sequence[str], *, released: bo
     if damaged and not runs:
         raise UserError(damaged[0])
     for reason in damaged:
-        print(f"warning: {reason.partition(';')[0]}; this run is skipped", file=sys.stderr)
+        warning(f"{reason.partition(';')[0]}; this run is skipped")
     return runs
 
 
@@ -207,7 +205,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
-    """Whether a readable weights file of the run has a kind that is not in `kinds`. Called for runs with a damaged weights file."""
+    """Whether the first readable weights file of a run, some of whose files are damaged, has a kind that is not in `kinds`."""
     for path in weights_files(folder):
         with suppress(UserError):
             return _kind(path) not in kinds
@@ -217,7 +215,7 @@ def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
 def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) -> list[Run]:
     """Return the candidate runs of a kind."""
     runs = [run for dataset in datasets for run in runs_in(root, dataset, kind.kinds, released=released)]
-    if kind == MASKED:  # gap-filling transformers only accompany other masked transformers, unless there are no others
+    if kind == MASKED:  # a gap-filling transformer accompanies another masked transformer; alone, it is used itself
         runs = [run for run in runs if not run.fills_gaps] or runs
     if not released:
         return runs
@@ -225,11 +223,11 @@ def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) ->
 
 
 def _ready_releases(root: Path, runs: Sequence[Run]) -> list[Run]:
-    """Return a list of at most one run: a released masked transformer whose tokeniser is available, preferably LaMP's."""
+    """Return at most one released masked transformer whose tokeniser is available, preferably LaMP's."""
     ready = []
     for run in runs:
         tokenisers = runs_in(root, run.dataset_name, ("tokeniser",), released=True)
-        if run.metadata["vq_name"] in {one.name for one in tokenisers if one.metadata["stride"] == STRIDE}:
+        if run.metadata["vq_name"] in {tokeniser.name for tokeniser in tokenisers if tokeniser.metadata["stride"] == STRIDE}:
             ready.append(run)
     ready.sort(key=lambda run: run.metadata["text_encoder"] != "own")
     return ready[:1]
@@ -247,7 +245,7 @@ def _named(kind: Kind, roots: Sequence[Path], datasets: Sequence[str], name: str
         known = [run.name for dataset in datasets for run in runs_in(roots[0], dataset, kind.kinds)]
         hint = f"available: {', '.join(known)}" if known else kind.remedy
         raise MissingRun(f"no {kind.title} '{name}' in {' or '.join(_where(root, datasets) for root in roots)}; {hint}")
-    folder = path if path.is_dir() else path.parent.parent if path.parent.name == "model" else path.parent
+    folder = path if path.is_dir() else run_folder(path)
     dataset = next((part for part in reversed(path.resolve().parts) if part in datasets), None)
     if dataset is None and len(datasets) == 1:
         dataset = datasets[0]
@@ -262,7 +260,7 @@ def _where(root: Path, datasets: Sequence[str]) -> str:
     return str(root / (datasets[0] if len(datasets) == 1 else f"{{{','.join(datasets)}}}"))
 
 
-# Text to motion needs several models that were trained on the same tokeniser
+# Text to motion: several models that were trained on the same tokeniser
 
 
 @dataclass(frozen=True)
@@ -273,7 +271,7 @@ class Generator:
         masked: the masked transformer.
         res_name, length_name, fill_name: names of the residual transformer, the length predictor and the gap-filling transformer;
             "": none.
-        resolved: names of the runs that were resolved because the user did not name them.
+        resolved: names of the runs that the user did not name.
     """
 
     masked: Run
@@ -296,11 +294,11 @@ def resolve_generator(
     length_name: str = "",
     fill_name: str = "",
 ) -> Generator:
-    """Resolve the models that generate motion.
+    """Select the models that generate motion: a masked transformer and its companions.
 
-    The companions of the masked transformer are the residual transformer, the length predictor and the gap-filling transformer. If
-    `name` selects a masked transformer that is neither embedded nor released, only named companions are used. Otherwise, a
-    companion without a name is resolved to the only run of its kind that was trained on the same tokeniser.
+    The companions are the residual transformer, the length predictor and the gap-filling transformer. If `name` selects a masked
+    transformer that is neither embedded nor released, only named companions are used. Otherwise, a companion without a name is the
+    only run of its kind that was trained on the same tokeniser.
 
     Raises the errors of `resolve`, and `UserError` if there are several companions of the same kind.
     """
@@ -309,16 +307,14 @@ def resolve_generator(
     given = {"residual": res_name, "length": length_name, "filling": fill_name}
     names = dict(given)
     if not name or name == EMBEDDED or released:
-        names = {kind: one or _companion(masked, kind, released) for kind, one in given.items()}
+        names = {kind: run_name or _companion(masked, kind, released) for kind, run_name in given.items()}
     resolved = [masked.name] if not name else []
-    resolved += [one for kind, one in names.items() if one and not given[kind]]
+    resolved += [run_name for kind, run_name in names.items() if run_name and not given[kind]]
     return Generator(masked, names["residual"], names["length"], names["filling"], tuple(resolved))
 
 
 def _companion(masked: Run, kind: str, released: bool) -> str:
-    """Return the name of the only run of a kind that fits a masked transformer; "" if there is none.
-
-    `kind` is "residual", "length" or "filling".
+    """Return the name of the only run of a kind ("residual", "length" or "filling") that fits a masked transformer, or "".
 
     The run must have the same tokeniser as the masked transformer. A released run must also have the same text encoder. The
     released length estimator fits all released transformers.

@@ -69,12 +69,12 @@ def separate(
 
 
 def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return `model.generate` or, with --candidates, a function that generates several motions and keeps the best match by LaMP."""
+    """Return `model.generate` or, with --candidates, a function that keeps the best of several motions (`best_motions`)."""
     if config.candidates == 1:
         return model.generate
     encoders = getattr(model.encoder, "parts", [model.encoder])
     lamp = next((encoder.lamp for encoder in encoders if isinstance(encoder, LaMPCondition)), None)
-    if lamp is None:  # LaMP is not a text encoder of these weights: use the only LaMP run in the same folder
+    if lamp is None:  # the weights do not use LaMP as text encoder, so the only LaMP run in their folder is used
         run = find_generator(config).masked
         lamp = LanguageMotion.load(run.checkpoints_dir, run.dataset_name, device=model.mean.device)
     return partial(best_motions, model, lamp, candidates=config.candidates)
@@ -96,7 +96,7 @@ def loops(
     model: TextToMotion, batch: list[tuple[int, int]], texts: list[str], frames: Tensor | None, spec: DatasetSpec,
     sampling: SamplingSettings, first: int,
 ) -> Iterator[Sample]:  # fmt: skip
-    """Generate the motions of a batch as loops."""
+    """Generate a batch of loops: motions of `texts`, whose ends are then made to lead into their starts."""
     conditions = model.encoder(texts)
     tokens = model.count_tokens(conditions, frames, seed=sampling.seed, first_sample=first).clamp_min(SHORTEST_LOOP)
     codes = model.draw(conditions, tokens, sampling=sampling, first_sample=first)
@@ -134,10 +134,10 @@ def joined(
 
 
 class Plan(NamedTuple):
-    """The plan of an edit. All numbers are in frames.
+    """The sections of an edit. All numbers are in frames.
 
     Attributes:
-        frames: number of frames that are used, from the start of the source.
+        frames: length of the source; later frames are not used.
         sections: (first, end) of the sections to regenerate.
         before, after: numbers of frames to add before the start and after the end.
     """
@@ -149,7 +149,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: EditT2M, frames: int) -> Plan:
-    """The plan for a source of `frames` frames. Raises `UserError` for lengths out of range, or if there is nothing to edit."""
+    """Plan the edit of a source of `frames` frames. Raises `UserError` for lengths out of range, or if there is nothing to edit."""
     if config.after and config.motion_length:
         raise UserError("--after and --motion_length (the length of the whole result) cannot be combined; give one of them")
     lengths = {flag: getattr(config, flag) for flag in ("before", "after", "motion_length")}
@@ -207,7 +207,7 @@ def edited(
         if first == done:
             new = spans_of((weight == 1).tolist(), len(weight))
             report(f"new frames (of {len(weight)}): " + ", ".join(f"{start} to {stop}" for start, stop in new))
-        kept = int(weight[before : before + plan.frames].argmin())  # the first frame that is taken from the source unchanged
+        kept = int(weight[before : before + plan.frames].argmin())  # index of the first source frame that is unchanged
         joints = source.place(to_joints(features, spec), before + kept, kept)
         for repeat, result in enumerate(joints.numpy(), start=first):
             yield Sample(Motion(result, spec.fps, prompt or "in-betweening"), repeat=repeat, number=repeat)

@@ -14,17 +14,16 @@ from torch import Tensor
 if TYPE_CHECKING:
     from pipelines.text2motion import SamplingSettings, TextToMotion
 
-CONTEXT = 3  # number of preceding tokens that a window sees; with 5, the previous action continues too often
+CONTEXT = 3  # number of tokens before a window that are given; with 5, the previous action continues too often
 FADE = 8  # number of frames on either side of a seam that are smoothed or cross-faded
 SMOOTHING = 1.5  # standard deviation of the Gaussian that smooths a seam, in frames
-SAMPLES_PER_WINDOW = 2**32  # difference of the sample numbers of consecutive windows, so that they get different random numbers
+SAMPLES_PER_WINDOW = 2**32  # offset between the sample numbers of consecutive windows, so that random numbers differ
 
 
 class Window(NamedTuple):
-    """A window: the tokens start … stop − 1 and their text conditions. `start` and `stop` are ints, which apply to all B motions,
-    or tensors (B,)."""
+    """The tokens start … stop − 1, context included, and their text conditions."""
 
-    start: int | Tensor
+    start: int | Tensor  # of all motions, or of each motion (B,)
     stop: int | Tensor
     condition: Tensor  # conditions of 1 or B texts
     actions: Sequence[Tensor] = ()  # conditions of two simultaneous actions (`TextToMotion.draw`)

@@ -1,15 +1,14 @@
 """Search in a folder of motion files by text or by a motion.
 
-The motions are divided into pieces of at most `max_motion` frames. The index stores LaMP's embeddings (P, Q, E) of the P pieces as
-float16, in one file in the user's cache or in `--cache_dir`. The index is rebuilt if a file is added, removed or changed, or if the
-weights differ.
+The motions are divided into pieces of at most `spec.max_motion` frames. An index stores LaMP's embeddings (P, Q, E) of all P pieces
+as float16, in one file in the user's cache or in `--cache_dir`. The index is rebuilt if a motion file is added, removed or changed,
+or if the weights differ.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from motion.files.read import AS_STATED, InputOptions, read_motion
 from motion.spec import DatasetSpec
 from pipelines.language_motion import LanguageMotion
 from utils.checkpoint import drop_old_caches, load_weights, save_weights
-from utils.errors import UserError
+from utils.errors import UserError, note
 from utils.progress import progress
 
 READ_AT_ONCE = 256  # number of files per block, whose features are in memory together
@@ -84,7 +83,7 @@ class MotionIndex:
 
 
 def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: InputOptions = AS_STATED) -> MotionIndex:
-    """Load the index of all motion files under `folder`. The index is built first if there is none for these files and this model.
+    """Load the index of all motion files under `folder`, or build it if there is none for these files and this model.
 
     Files that do not contain a motion of the dataset's skeleton are skipped and listed on stderr. Raises `UserError` if no motion
     is left.
@@ -102,7 +101,7 @@ def open_index(model: LanguageMotion, spec: DatasetSpec, folder: Path, options: 
         tensors, used = build_index(model, spec, [Path(file) for file in files], partial, state, options)
         save_weights(path, tensors, {"kind": "index", "state": state, "files": [str(file.relative_to(folder)) for file in used]})
         partial.unlink(missing_ok=True)
-        print(f"note: the index is saved in {path}; --cache_dir selects another folder", file=sys.stderr)
+        note(f"the index is saved in {path}; --cache_dir selects another folder")
         index = load_weights(path)
     drop_old_caches(path)
     tensors, metadata = index
@@ -173,8 +172,7 @@ def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], number: int) -> dict[str, Tensor]:
-    """Embed motions, given as features (T, D). Returns the tensors of an index, in which `owners` numbers the motions from `number`
-    on."""
+    """Embed motions, given as features (T, D). Returns the tensors of an index; `number` is the first value of `owners`."""
     stride = model.tokeniser.stride
     pieces = [
         (owner, start, min(spec.max_motion, len(motion) - start) // stride * stride)
@@ -193,10 +191,7 @@ def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], n
 
 
 def caption_of(file: Path) -> str:
-    """Return the first caption in the text file of a motion; "" if there is none.
-
-    The text file is in the folder of the motion or in the sibling folder `texts`.
-    """
+    """The first caption in the text file of a motion, which is next to the motion or in the sibling folder `texts`; else ""."""
     for path in (file.with_suffix(".txt"), file.parent.parent / "texts" / f"{file.stem}.txt"):
         if path.is_file():
             return path.read_text(encoding="utf-8", errors="replace").strip().partition("\n")[0].partition("#")[0].strip()

@@ -1,4 +1,4 @@
-"""Preparation of scripts that generate motion: check flags, find models and load them."""
+"""Functions that scripts call before they generate motion: check flags, find models and load them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # --help does not wait for these
     from pipelines.text2motion import TextToMotion
 
 GRIDS = ("mp4", "gif", "png")  # formats that --grid can write
-MEASURED = 50  # minimum number of clips whose bones are measured, if the dataset has that many
+MEASURED = 50  # minimum number of clips whose bones are measured; smaller datasets are measured completely
 
 
 def check_flags(config: Sampling) -> None:
@@ -62,8 +62,7 @@ def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
 
 
 def note_causal_loops(model: TextToMotion) -> None:
-    """Print a note if all models have causal attention. With causal attention, the end of a loop is generated without seeing its
-    start."""
+    """Print a note if there is no masked transformer with full attention, which loops need."""
     if model.filling is None and model.masked.config.attention != "full":
         note("no masked transformer with full attention (--fill_name): the end of a loop is generated without seeing its start")
 
@@ -71,8 +70,8 @@ def note_causal_loops(model: TextToMotion) -> None:
 def standard_body(model: TextToMotion, spec: DatasetSpec) -> np.ndarray | None:
     """The rest pose (J, 3), in metres, that all animated files of a dataset share; None if its bone lengths are not known.
 
-    HumanML3D's skeleton has constant bone lengths, pelvis and chest. For KIT-ML's skeleton, bone lengths are medians over clips of
-    the dataset, if its folder exists, and the pelvis and chest come from the dataset's mean pose.
+    The bone lengths of HumanML3D's skeleton are constant. Those of KIT-ML's skeleton are medians over clips of the dataset, if its
+    folder exists; the pelvis and chest come from the dataset's mean pose.
     """
     import numpy as np
 

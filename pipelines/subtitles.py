@@ -55,7 +55,7 @@ def _rounded(value: float) -> float | None:
 
 
 def srt(windows: Sequence[CaptionedWindow]) -> str:
-    """The subtitles of one motion: the best caption of each window. Equal consecutive captions are merged, empty ones skipped."""
+    """The subtitles of one motion: the best caption of each window, with equal neighbours merged and empty captions skipped."""
     parts = []
     for text, group in groupby(windows, key=lambda window: window.captions[0][0]):
         same = list(group)
@@ -72,7 +72,7 @@ def clock(seconds: float) -> str:
 
 
 def unique_names(files: Sequence[Path], suffix: str) -> dict[Path, str]:
-    """A unique name with this suffix for each file: its stem, with a number if another file has the same stem (ignoring case)."""
+    """Map each file to a unique name: the stem, a number if another file has the same stem (ignoring case), and the suffix."""
     names: dict[Path, str] = {}
     stems = {file.stem.casefold() for file in files}
     used: set[str] = set()

@@ -1,8 +1,8 @@
 """Load LaMP's released captioner (`m2t.pth`) as our `CaptionOPT`.
 
-The file lists the weights of OPT twice, as `opt_model.…` and `llm.base_model.model.…`, which share storage. Only the second
-set is read. Its tensors are not copied, so on a CPU they stay memory-mapped to the file. Their names depend on the version of PEFT
-that wrote the file.
+The file lists the weights of OPT twice, as `opt_model.…` and `llm.base_model.model.…`, which share storage. Only the second set is
+read. The names of these tensors depend on the version of PEFT that wrote the file. The tensors are not copied, so on a CPU they
+stay memory-mapped to the file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.caption_opt import CaptionOPT, CaptionOPTConfig
 from models.opt import FIRST_POSITION
-from models.upstream.lamp import qformer_sizes, qformer_state
+from models.upstream.lamp import QFORMER, qformer_sizes, qformer_state, under
 from models.upstream.tokeniser import encoder_sizes, tokeniser_name
 
 State = dict[str, Tensor]
@@ -23,8 +23,8 @@ State = dict[str, Tensor]
 LM = "llm.base_model.model."
 ENCODER = "motion_encoder."
 OPT_HEAD_WIDTH = 80  # of OPT-2.7B
-LORA_SCALE = 2  # alpha / r in the release; no tensor contains it
-# Tensors that the released code loads but does not use, or that the file contains a second time.
+LORA_SCALE = 2  # alpha / r in the release, which no tensor contains
+# Pattern of tensors that the released code loads but does not use, or that the file contains a second time.
 LEFTOVERS = r"(trans_base|trans_head|vq_model|opt_model|Qformer\.cls)\..*|Qformer\.bert\.embeddings\.position_ids"
 
 LAYER = re.compile(r"model\.decoder\.layers\.(\d+)\.(.+)")
@@ -65,13 +65,11 @@ def captioner_from(
 
     Raises `KeyError` for an unknown tensor.
     """
-    lm = {name.removeprefix(LM): value for name, value in state.items() if name.startswith(LM)}
-    encoder_state = {f"encoder.{name.removeprefix(ENCODER)}": value for name, value in state.items() if name.startswith(ENCODER)}
-    qformer = {name: value for name, value in state.items() if name.startswith("Qformer.bert.") or name == "query_tokens"}
-    remaining = state.keys() - {f"{LM}{name}" for name in lm} - qformer.keys()
-    if unknown := {name for name in remaining if not name.startswith((ENCODER, "opt_proj."))} - {"motion_projection"}:
+    qformer = {name: value for name, value in state.items() if name.startswith(QFORMER)}
+    encoder_state = {f"encoder.{name}": value for name, value in under(state, ENCODER).items()}
+    if unknown := {name for name in state if not name.startswith((*QFORMER, LM, ENCODER, "opt_proj."))} - {"motion_projection"}:
         raise KeyError(min(unknown))
-    opt = opt_state(lm)
+    opt = opt_state(under(state, LM))
     hidden, rank = opt["words.weight"].shape[1], opt["layers.0.q.lora_a"].shape[0]
     config = CaptionOPTConfig(
         **qformer_sizes({**qformer, "motion_projection": state["motion_projection"]}, bert_heads),
@@ -86,8 +84,7 @@ def captioner_from(
         lora_r=rank,
         lora_alpha=lora_alpha or LORA_SCALE * rank,
     )
-    down_t = config.down_t
-    renamed = {tokeniser_name(name, down_t): value.float() for name, value in encoder_state.items()}
+    renamed = {tokeniser_name(name, config.down_t): value.float() for name, value in encoder_state.items()}
     renamed |= {f"qformer.{name}": value.float() for name, value in qformer_state(qformer).items()}
     renamed |= {"motion_projection.weight": state["motion_projection"].T.float().contiguous()}
     renamed |= {f"projection.{kind}": state[f"opt_proj.{kind}"].float() for kind in ("weight", "bias")}

@@ -1,7 +1,7 @@
 """Convert a released model to our checkpoint format: safetensors with the config, and copies of the files that accompany it.
 
-Further models in a file are converted too. LaMP's tokeniser is written to its own folder `<OUT>_vq`; the text encoder of LaMP's
-masked transformer is stored with the transformer's weights.
+If a file contains a second model, both are converted. LaMP's tokeniser is written to a folder of its own, `<OUT>_vq`; the text
+encoder of LaMP's masked transformer is stored with the transformer's weights.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from models.lamp import LaMP
+from models.upstream.released import run_folder
 from utils.checkpoint import CheckpointFolder, own_state, save_weights
 from utils.errors import UserError
 
@@ -44,8 +45,7 @@ def _write(out: Path, state: dict, metadata: dict[str, Any]) -> Path:
     folder = CheckpointFolder(out.parent, "", out.name)
     if folder.has_weights():
         raise UserError(f"{folder.root}: already holds weights; choose another folder")
-    source = Path(metadata["source"])
-    source_folder = source.parent.parent if source.parent.name == "model" else source.parent
+    source_folder = run_folder(Path(metadata["source"]))
     save_weights(folder.weights("net_best"), state, metadata)
     for name in ACCOMPANYING:
         if (source_folder / name).is_file():

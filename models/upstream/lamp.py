@@ -1,7 +1,7 @@
 """Load LaMP's released Q-Former (`h3d-qformer.tar`, `kit-qformer.tar`) and masked transformer (`t2m.tar`).
 
-The Q-Former becomes our `LaMP`, with the tokeniser in the file. The masked transformer comes with the part of a Q-Former that
-computes its condition.
+The Q-Former becomes our `LaMP`, together with the tokeniser in the same file. The file of the masked transformer also contains the
+part of a Q-Former that computes the condition.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from utils.checkpoint import freeze
 
 State = dict[str, Tensor]
 
-BERT_HEAD_WIDTH = 64  # the same in every BERT, so the width gives the number of heads
+BERT_HEAD_WIDTH = 64  # width of an attention head in every BERT
 # Released tensor names inside a layer → our names. We keep keys and values in one matrix.
 LAYER = {
     "attention.self.query": "attention.q",
@@ -49,6 +49,7 @@ HEADS = {
 }
 SINGLE = {"temp": "logit_scale", "Qformer.cls.predictions.bias": "word_head.bias"}
 MATRICES = ("motion_projection", "text_projection")
+QFORMER = ("Qformer.bert.", "query_tokens")
 LAYER_NAME = re.compile(r"bert\.encoder\.layer\.(\d+)\.(.+)\.(weight|bias)")
 
 
@@ -58,7 +59,7 @@ def lamp_from(state: State, *, bert_heads: int | None = None, **tokeniser_settin
     `model.tokeniser` encodes the motions that LaMP takes as input; `model.coder` computes the codes that LaMP predicts.
     `bert_heads` is the number of attention heads, by default width / 64. `tokeniser_settings` are passed to `tokeniser_from`.
     """
-    parts = {prefix: _under(state, prefix) for prefix in ("vq_model.", "motion_encoder.")}
+    parts = {prefix: under(state, prefix) for prefix in ("vq_model.", "motion_encoder.")}
     coder = tokeniser_from(parts["vq_model."], **tokeniser_settings)
     encoder = {f"vqvae.encoder.{name}": value for name, value in parts["motion_encoder."].items()}
     tokeniser = tokeniser_from({**parts["vq_model."], **encoder}, **tokeniser_settings)
@@ -77,7 +78,7 @@ def lamp_from(state: State, *, bert_heads: int | None = None, **tokeniser_settin
 
 
 def _filled(model: type[nn.Module], config: Any, state: State) -> nn.Module:
-    """Build a model with these weights, without random initialisation, which would take seconds."""
+    """Build a model with the weights `state`. Random initialisation, which would take seconds, is skipped."""
     with torch.device("meta"):
         empty = model(config)
     dtypes = {name: value.dtype for name, value in empty.state_dict().items()}
@@ -104,11 +105,6 @@ def qformer_sizes(state: State, bert_heads: int | None = None) -> dict[str, int]
     }
 
 
-def qformer_from(state: State, bert_heads: int | None = None) -> QFormer:
-    """Build the Q-Former alone, from the tensors `Qformer.bert.*` and `query_tokens`."""
-    return _filled(QFormer, QFormerConfig(**qformer_sizes(state, bert_heads)), qformer_state(state))
-
-
 def qformer_state(state: State) -> State:
     """Rename the tensors `Qformer.bert.*` and `query_tokens` to our names. Raises `KeyError` for an unknown tensor."""
     renamed = {}
@@ -132,7 +128,7 @@ def qformer_state(state: State) -> State:
 
 def _renamed(state: State) -> State:
     """Rename all tensors but the tokeniser's to our names. Raises `KeyError` for an unknown tensor."""
-    qformer = {name: value for name, value in state.items() if name.startswith("Qformer.bert.") or name == "query_tokens"}
+    qformer = {name: value for name, value in state.items() if name.startswith(QFORMER)}
     renamed = {f"qformer.{name}": value for name, value in qformer_state(qformer).items()}
     for name in state.keys() - qformer.keys():
         stem, _, kind = name.rpartition(".")
@@ -147,13 +143,13 @@ def _renamed(state: State) -> State:
     return renamed
 
 
-def _under(state: State, prefix: str) -> State:
+def under(state: State, prefix: str) -> State:
+    """The tensors whose names begin with `prefix`, without the prefix."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-# The masked transformer (`t2m.tar`), which comes with the Q-Former that computes its condition
+# The masked transformer and its text encoder (`t2m.tar`)
 
-QFORMER = ("Qformer.", "query_tokens")
 PROJECTION = "text2former."
 
 
@@ -181,9 +177,10 @@ def text_condition(config: dict[str, Any]) -> TextCondition:
 
 
 def lamp_masked_from(state: State, *, n_heads: int = 8, bert_heads: int | None = None, stride: int = 4) -> MaskedTransformer:
-    """Build LaMP's masked transformer from a released state dict; `model.text` is the frozen `TextCondition` in it."""
-    text = TextCondition(qformer_from({name: value for name, value in state.items() if name.startswith(QFORMER)}, bert_heads))
-    text.projection.load_state_dict(_under(state, PROJECTION), strict=True)
+    """Build LaMP's masked transformer from a released state dict. `model.text` is its frozen text encoder."""
+    qformer = {name: value for name, value in state.items() if name.startswith(QFORMER)}
+    text = TextCondition(_filled(QFormer, QFormerConfig(**qformer_sizes(qformer, bert_heads)), qformer_state(qformer)))
+    text.projection.load_state_dict(under(state, PROJECTION), strict=True)
     transformer = {name: value for name, value in state.items() if not name.startswith((*QFORMER, PROJECTION))}
     model = masked_from(transformer, n_heads=n_heads, attention="additive", stride=stride)
     model.text = freeze(text)

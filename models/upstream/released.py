@@ -5,8 +5,8 @@
 
 The tensor names of a file identify its kind, and sizes come from tensor shapes. Settings that shapes do not determine, such as the
 number of attention heads, come from the caller, else from the `opt.txt` in the file's folder, else from the defaults of the
-release. Each kind of file has one `Reader`. Every tensor of a file is used, except those that its reader lists as leftovers, and
-every tensor of our model is set.
+release. There is one `Reader` per kind of file. All tensors of a file are used, except those that the reader lists as leftovers,
+and all tensors of our model are set.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SETTINGS = {
 }
 TOKENISER = ("dilation_growth_rate", "vq_act")
 MAX_VALUES = 1_000_000  # in a checkpoint, including nested ones
-PREFIXES = ("module.", "_orig_mod.")
+PREFIXES = ("module.", "_orig_mod.")  # added to tensor names by DataParallel and torch.compile
 POSITIONS = r"position_enc\.pe"  # computed by our models
 TRANSFORMER_SIZES = ("n_layers", "latent_dim", "ff_size", "n_heads", "cond_dim", "nb_code")
 
@@ -67,23 +67,23 @@ class Reader:
     build: Callable[..., nn.Module]  # (state, **settings) → our model with its weights
     sizes: tuple[str, ...]  # config fields to show
     settings: tuple[str, ...] = ()  # names in SETTINGS that `build` takes
-    leftovers: str = r"(?!)"  # pattern of tensors that are not read: computed here, duplicates, or unused
+    leftovers: str = r"(?!)"  # pattern of tensors that are not read, because they are computed here, duplicates or unused
     text_encoder: str = ""  # name of the text encoder that computes the model's conditions
-    dataset: str = ""  # the only dataset of this kind of file
-    joined: bool = False  # the file has a state dict under each of `keys`; they are merged, with names `<key>.<name>`
+    dataset: str = ""  # the dataset of all files of this kind; "": several datasets
+    joined: bool = False  # whether the state dicts under all `keys` are merged, with names `<key>.<name>`
 
     def find(self, checkpoint: dict[str, Any]) -> State | None:
         """Find the state dict of this kind in a checkpoint; returns None if there is none."""
         states = {key: without_prefix(checkpoint[key]) for key in self.keys if _is_state(checkpoint.get(key))}
-        if _is_state(checkpoint):  # a state dict alone
-            states |= {"": without_prefix(checkpoint)} if not self.joined else {}
+        if _is_state(checkpoint) and not self.joined:  # a state dict alone
+            states[""] = without_prefix(checkpoint)
         if self.joined and len(states) == len(self.keys):
             states = {"": {f"{key}.{name}": value for key, state in states.items() for name, value in state.items()}}
         return next((state for state in states.values() if self.knows(state)), None)
 
 
 def without_prefix(state: State) -> State:
-    """A state dict without the prefixes of DataParallel and torch.compile."""
+    """Remove the prefixes of DataParallel and torch.compile from the names of a state dict."""
     while prefix := next((prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
@@ -178,9 +178,9 @@ READERS = (
 def load_released(path: str | Path, *, dataset_name: str | None = None, **settings: Any) -> tuple[nn.Module, dict[str, Any]]:
     """Load a released model in eval mode on the CPU, without running code from the file; also returns its metadata.
 
-    `settings`: values for names in `SETTINGS`; settings that this kind of model lacks are ignored. The metadata has the keys kind,
-    config, source, title, dataset_name, epoch, step, parameters, leftovers, settings (value and origin of each), and, if
-    known, vq_name and text_encoder. Prints a summary on stderr. Raises `UserError` for a file that is missing, damaged, of an
+    `settings` are values for names in `SETTINGS`; settings that this kind of model lacks are ignored. The metadata have the keys
+    kind, config, source, title, dataset_name, epoch, step, parameters, leftovers, settings (value and origin of each), and, if
+    known, vq_name and text_encoder. A summary is printed on stderr. Raises `UserError` for a file that is missing, damaged, of an
     unknown kind, or inconsistent.
     """
     if unknown := settings.keys() - SETTINGS.keys():
@@ -189,11 +189,17 @@ def load_released(path: str | Path, *, dataset_name: str | None = None, **settin
     checkpoint = read_released(path)
     reader, state = recognise(path, checkpoint)
     opt = read_opt(path)
-    known = {**_settings(path, opt), **{name: value for name, value in settings.items() if value is not None}}
-    known = {name: known[name] for name in reader.settings if name in known}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    known = {name: value for name, value in {**_settings(path, opt), **settings}.items() if name in reader.settings}
     leftovers = [name for name in state if re.fullmatch(reader.leftovers, name)]
     state = {name: value for name, value in state.items() if name not in leftovers}
-    model = _fitting(path, reader, state, known).eval()
+    try:
+        model = reader.build(state, **known).eval()
+    except UserError:
+        raise
+    except BUILD_ERRORS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: looks like {reader.title}, but does not fit ({reason}); download it again") from error
     metadata = {
         "kind": reader.kind,
         "config": asdict(model.config),
@@ -209,13 +215,12 @@ def load_released(path: str | Path, *, dataset_name: str | None = None, **settin
     }
     optional = {"vq_name": opt.get("vq_name"), "text_encoder": reader.text_encoder}
     metadata |= {name: value for name, value in optional.items() if value}
-    print(f"{path}: {describe(metadata)}", file=sys.stderr)
+    print(f"{path}: {_summary(reader, metadata)}", file=sys.stderr)
     return model, metadata
 
 
-def describe(metadata: dict[str, Any]) -> str:
-    """A one-line summary of a released file."""
-    reader = next(reader for reader in READERS if reader.title == metadata["title"])
+def _summary(reader: Reader, metadata: dict[str, Any]) -> str:
+    """Describe a released file in one line."""
     sizes = ", ".join(f"{name} {metadata['config'][name]}" for name in reader.sizes)
     settings = "".join(f"; {name} {origin}" for name, origin in metadata["settings"].items())
     leftovers = f"; leftovers {len(metadata['leftovers'])}" if metadata["leftovers"] else ""
@@ -224,7 +229,7 @@ def describe(metadata: dict[str, Any]) -> str:
 
 
 def read_released(path: str | Path) -> dict[str, Any]:
-    """Read the dict in a released checkpoint file, with memory-mapped tensors if possible. Raises `UserError` for other files."""
+    """Read the dict in a released checkpoint, with memory-mapped tensors if possible. Raises `UserError` for any other file."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; download it, or check the path")
     try:
@@ -241,7 +246,7 @@ def read_released(path: str | Path) -> dict[str, Any]:
 
 
 def check_sizes(path: str | Path, checkpoint: Any) -> None:
-    """Raise `UserError` for sparse tensors, and if the tensors would take far more memory than the file, as expanded views do."""
+    """Raise `UserError` for tensors that are not plain, or that would take far more memory than the file, as expanded views do."""
     total, pending, seen = 0, [checkpoint], 0
     while pending and seen < MAX_VALUES:
         value, seen = pending.pop(), seen + 1
@@ -270,11 +275,17 @@ def recognise(path: str | Path, checkpoint: dict[str, Any]) -> tuple[Reader, Sta
     raise UserError(f"{path}: holds {', '.join(map(str, checkpoint))[:100] or 'nothing'}: no known released model ({known})")
 
 
-def read_opt(path: Path) -> dict[str, str]:
+def run_folder(weights: Path) -> Path:
+    """The checkpoint folder of a weights file: the folder that contains `model/`, or else the folder of the file."""
+    return weights.parent.parent if weights.parent.name == "model" else weights.parent
+
+
+def read_opt(weights: Path) -> dict[str, str]:
     """The `key: value` lines of the `opt.txt` next to a weights file or in its checkpoint folder; {} if there is none."""
-    candidates = [path.parent / "opt.txt", *([path.parent.parent / "opt.txt"] if path.parent.name == "model" else [])]
-    opt = next((candidate for candidate in candidates if candidate.is_file()), None)
-    return opt_values(opt.read_text(encoding="utf-8", errors="replace")) if opt else {}
+    for path in (weights.parent / "opt.txt", run_folder(weights) / "opt.txt"):
+        if path.is_file():
+            return opt_values(path.read_text(encoding="utf-8", errors="replace"))
+    return {}
 
 
 def _settings(path: Path, opt: dict[str, str]) -> dict[str, Any]:
@@ -291,7 +302,7 @@ def _settings(path: Path, opt: dict[str, str]) -> dict[str, Any]:
 
 
 def _origin(name: str, known: dict[str, Any], given: dict[str, Any]) -> str:
-    return f"{known[name]} {'given' if given.get(name) is not None else 'from opt.txt'}" if name in known else "as released"
+    return f"{known[name]} {'given' if name in given else 'from opt.txt'}" if name in known else "as released"
 
 
 def _dataset(model: nn.Module) -> str | None:
@@ -302,16 +313,6 @@ def _dataset(model: nn.Module) -> str | None:
 
 def _is_state(state: Any) -> bool:
     return isinstance(state, dict) and bool(state) and all(isinstance(value, Tensor) for value in state.values())
-
-
-def _fitting(path: str | Path, reader: Reader, state: State, settings: dict[str, Any]) -> nn.Module:
-    try:
-        return reader.build(state, **settings)
-    except UserError:
-        raise
-    except BUILD_ERRORS as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: looks like {reader.title}, but does not fit ({reason}); download it again") from error
 
 
 @script

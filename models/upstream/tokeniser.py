@@ -31,7 +31,7 @@ def halvings(state: State) -> int:
 
 
 def encoder_sizes(state: State) -> dict[str, Any]:
-    """Fields of `VQConfig` from the shapes of an encoder's tensors. Their names begin with `encoder.`."""
+    """Fields of `VQConfig` from the shapes of an encoder's tensors, whose names begin with `encoder.`."""
     first, down_t = state["encoder.model.0.weight"], halvings(state)
     return {
         "dim": first.shape[1],
@@ -71,7 +71,7 @@ def _layer(item: tuple[str, Tensor]) -> int:
 
 
 def tokeniser_name(name: str, down_t: int) -> str:
-    """Our name for a tensor of a released encoder or decoder, whose `model` is a list of modules (-: a module without weights):
+    """Our name for a tensor of a released encoder or decoder. Its `model` is a list of modules (-: a module without weights):
 
     encoder: first conv, -, `down_t` × (halving conv, blocks), last conv
     decoder: first conv, -, `down_t` × (blocks, -, smoothing conv), conv, -, last conv

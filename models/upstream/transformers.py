@@ -1,7 +1,7 @@
 """Load MoMask's released transformers and length estimator as our models: tensors are renamed, sizes come from shapes.
 
-The state dicts are those stored under `t2m_transformer`, `res_transformer` and `estimator`. The number of heads cannot be inferred
-from shapes; the default is 6, as in MoMask.
+The state dicts are those stored under `t2m_transformer`, `res_transformer` and `estimator`. Shapes do not determine the number of
+heads, which is 6 by default, as in MoMask.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from models.residual import ResidualConfig, ResidualTransformer
 
 State = dict[str, Tensor]
 
-# Released name → our name. Replaced in this order, so a name must precede those that are prefixes of it.
+# Released name → our name, replaced in this order. A name must precede its own prefixes.
 NAMES = {
     "seqTransEncoder.layers": "encoder.layers",
     "self_attn.in_proj_weight": "attention.qkv.weight",
@@ -55,7 +55,7 @@ def _sizes(state: State) -> dict[str, int]:
 
 
 def masked_from(state: State, *, n_heads: int = 6, attention: str = "full", stride: int = 4) -> MaskedTransformer:
-    """Build MoMask's masked transformer or, with `attention="additive"`, LaMP's without the Q-Former."""
+    """Build MoMask's masked transformer, or that of LaMP with `attention="additive"`."""
     state = _renamed(state)
     settings = {"n_heads": n_heads, "attention": attention, "stride": stride}
     config = MaskedConfig(nb_code=len(state["token_emb.weight"]) - 2, **settings, **_sizes(state))
