@@ -17,8 +17,8 @@ from utils.textfiles import bounded_text
 class DatasetSpec:
     """Facts about one dataset.
 
-    `unit_scale` converts the dataset's unit to metres when joints are exported. Only clips with `min_frames <= T < max_frames`
-    are kept (the published protocol); the models process at most `max_motion` frames.
+    `unit_scale` converts the dataset's unit to metres. Following the published protocol, only clips with
+    `min_frames <= T < max_frames` are kept. The models process at most `max_motion` frames.
     `cache_dir` is the folder for caches; None: the dataset folder or, if that is read-only, the user's cache folder.
     `feat_bias` divides the standard deviation of the root and foot-contact features (HumanML3D's and MoMask's convention).
     """
@@ -88,8 +88,8 @@ SPECS = {
     )
 }
 
-# Folders in the archives of the released evaluators: the first three belong in <checkpoints_dir>/<dataset_name>/; GLOVE has the
-# word vectors.
+# Names of folders in the archives of the released evaluators. RELEASED_EVALUATOR and RELEASED_STATISTICS are unpacked into
+# <checkpoints_dir>/<dataset_name>/; GLOVE contains the word vectors.
 RELEASED_EVALUATOR = "text_mot_match"
 RELEASED_STATISTICS = ("Comp_v6_KLD01", "Comp_v6_KLD005")
 GLOVE = Path("glove")
