@@ -1,4 +1,4 @@
-"""Joint maps define HumanML3D's 22 joints by the joints of other skeletons. Many are built in; users can add their own.
+"""Joint maps, which define HumanML3D's 22 joints by the joints of other skeletons: built-in ones, and those of users.
 
 Names are compared without case, spaces and punctuation. A common prefix such as `mixamorig:`, `Character1_` or `Bip01 ` is ignored.
 """
@@ -17,7 +17,7 @@ from utils.errors import UserError
 from utils.textfiles import bounded_text
 
 PUNCTUATION = re.compile(r"[\s_.\-:|]+")
-CMU = ("cmu_bvh", "cmu_motionbuilder")  # maps of files that may be in CMU's unit
+CMU = ("cmu_bvh", "cmu_motionbuilder")  # maps of files that may use CMU's unit of length
 
 
 def both_sides(
@@ -29,13 +29,12 @@ def both_sides(
     placeholder for the side: {} is replaced by `L` or `R`, {side} by `Left` or `Right`.
     """
     leg, knee, ankle, toe, collar, shoulder, elbow, wrist = (
-        [limb.format(letter, side=side, low=letter.lower()) for letter, side in (("L", "Left"), ("R", "Right"))] for limb in limbs
+        [limb.format(letter, side=side) for letter, side in (("L", "Left"), ("R", "Right"))] for limb in limbs
     )
     lower, middle, upper = spine
     return (hips, *leg, lower, *knee, middle, *ankle, upper, *toe, neck, *collar, head, *shoulder, *elbow, *wrist)
 
 
-LOWER_CHEST = {"Chest": 0.65, "Neck": 0.35}
 MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
     "xsens": both_sides(
         "Hips", ("Chest", {"Chest2": 0.5, "Chest3": 0.5}, "Chest4"), "Neck", "Head",
@@ -76,7 +75,7 @@ MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
         ),
     ),
     "one_chest": both_sides(
-        "Hips", ("Chest", LOWER_CHEST, {"Chest": 0.5, "Neck": 0.5}), "Neck", "Head",
+        "Hips", ("Chest", {"Chest": 0.65, "Neck": 0.35}, {"Chest": 0.5, "Neck": 0.5}), "Neck", "Head",
         (
             "{side}Hip", "{side}Knee", "{side}Ankle", "{side}Ankle_end", "{side}Collar", "{side}Shoulder", "{side}Elbow",
             "{side}Wrist",
@@ -86,8 +85,8 @@ MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
 
 
 def all_maps() -> dict[str, tuple[JointSource, ...]]:
-    """All joint maps by title, in the order in which they are tried: KIT's first, because KIT's files also fit other maps."""
-    written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # names in files of this project
+    """All joint maps by title, in the order in which they are tried. KIT's names come first, because they also fit other maps."""
+    written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # of files that this project wrote
     return dict([*written[:3], *JOINT_MAPS.items(), *written[3:], *MORE_MAPS.items()])
 
 
@@ -97,7 +96,7 @@ def plain(name: str) -> str:
 
 
 def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None:
-    """Return the title of the first joint map that fits, and this map with the joint names of the file; None if no map fits."""
+    """The title of the first joint map that fits a file with joints `names`, and the map with these names; None if no map fits."""
     by_plain: dict[str, str] = {}
     for name in names:
         by_plain.setdefault(plain(name), name)
