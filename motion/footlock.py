@@ -101,6 +101,11 @@ def standing(joints: ndarray, skeleton: Skeleton, fps: float, contacts: ndarray 
     return low & binary_closing(stands, window, border_value=0) | stands
 
 
+def spans(mask: ndarray) -> ndarray:
+    """First and end frame (exclusive) of each run of True values in a mask (T,): (N, 2)."""
+    return np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)
+
+
 def over_ground(points: ndarray) -> ndarray:
     """Horizontal distance (T - 1, N) that points (T, N, 3) move between frames."""
     return norm(np.diff(points, axis=0) * (1, 0, 1))
@@ -111,7 +116,7 @@ def sliding_stances(locked: ndarray, joints: ndarray, stands: ndarray, skeleton:
     before, after = slides(joints, stands, skeleton), slides(locked, stands, skeleton)
     result = np.zeros(before.shape, bool)
     for foot, stood in enumerate(stands.reshape(-1, 2, 2).any(axis=-1).T):
-        for start, stop in np.flatnonzero(np.diff(stood, prepend=False, append=False)).reshape(-1, 2):
+        for start, stop in spans(stood):
             original, remaining = before[start:stop, foot].sum(), after[start:stop, foot].sum()
             result[start:stop, foot] = remaining > max(REMAINING * original, TOLERATED)
     return result

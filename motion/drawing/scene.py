@@ -17,6 +17,7 @@ import numpy as np
 from motion.drawing.body import LEFT, RIGHT, body_points, limbs, standing_feet
 from motion.features import skeleton_for
 from motion.files.animation import smoothed
+from motion.footlock import spans
 from motion.ik import check_joints
 from motion.skeleton import Skeleton
 
@@ -211,7 +212,7 @@ def footprints(points: np.ndarray, fps: float, skeleton: Skeleton) -> tuple[np.n
     starts, soles, colours = [], [], []
     stands = standing_feet(points, fps, skeleton)  # (T, 2)
     for foot, colour, flags in zip(np.reshape(skeleton.feet, (2, 2)), (LEFT, RIGHT), stands.T):
-        for start, stop in np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2):
+        for start, stop in spans(flags):
             starts.append(start)
             soles.append(points[start:stop, foot].mean(axis=0)[:, ::2])  # ankle and toe, seen from above
             colours.append(0.4 * np.array(colour) + 0.6 * np.array(GROUND))
