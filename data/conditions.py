@@ -1,4 +1,4 @@
-"""The text conditions of many captions, packed: one vector per caption and, if the encoder returns words, one row per word."""
+"""Text conditions of many captions without padding: one vector per caption and, if the encoder returns words, one row per word."""
 
 from __future__ import annotations
 

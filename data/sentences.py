@@ -30,7 +30,7 @@ class Sentences:
         self._order = functools.lru_cache(maxsize=1)(self._permutation)
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        """Indices of the sentences of each step: (steps, world · B)."""
+        """The sentences of each step of an epoch: indices (steps, world · B)."""
         generator = np.random.default_rng((self.seed, epoch))
         size = self.batch_size * self.world
         rows = generator.permutation(len(self.ids))[: self.steps_per_epoch * size]
