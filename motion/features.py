@@ -74,7 +74,7 @@ def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def across_to_forward(across: Tensor) -> Tensor:
-    """The facing direction (..., 3): up × unit(across), where `across` (..., 3) points from the body's left to its right."""
+    """The facing direction (..., 3), up × unit(across), of a body with the axis `across` (..., 3) from left to right."""
     across = unit(across)
     return join(across[..., 2], torch.zeros_like(across[..., 0]), -across[..., 0])
 
@@ -123,8 +123,8 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
 def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
     """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3) and their `root_forward` (..., T, 3).
 
-    The rotation of joint 0 maps `forward` to +Z. The global rotation of every other joint is the shortest one from the rest
-    direction of its bone to the current direction; its local rotation is relative to the previous joint in its chain.
+    The rotation of joint 0 maps `forward` to +Z. The global rotation of every other joint is the shortest one from the bone's rest
+    direction to its current direction; the local rotation is relative to the previous joint in the chain.
     """
     rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
     root = qbetween(forward, forward.new_tensor(FRONT))[..., None, :]

@@ -63,13 +63,11 @@ def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: nda
 
     Args:
         joints: metres, Y up, the floor at 0; J is 22 or 21.
-        fps: frames per second.
         contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe, such as the last four features of a motion;
         a value above 0.5 means that this part of the foot may touch the floor. Default: possible in every frame.
         rest: (J, 3) rest pose, as offsets from parents, that gives the bone lengths. Default: median lengths over the clip.
 
-    Raises:
-        UserError: joints are not finite, or their skeleton is unknown.
+    Raises `UserError` for joints that are not finite or of an unknown skeleton.
     """
     check_joints(joints)
     skeleton = skeleton_for(joints.shape[1])
@@ -134,15 +132,16 @@ def slides(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
 def corrections(feet: ndarray, stands: ndarray, penalty: ndarray, fps: float) -> tuple[ndarray, ndarray]:
     """Corrections of heels and of toes, (T, 2, 3) each, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4) is true.
 
-    `penalty` (T, 2) weights the size of each foot's corrections. Standing toes determine the correction of the whole foot; the
-    heel determines it only while the toes do not stand. The heel then gets additional corrections that keep it still while it
-    stands. No foot goes below the floor.
+    `penalty` (T, 2) weights the size of each foot's corrections. While the toes of a foot stand, they determine the correction of
+    the whole foot; otherwise the heel does. Then the heel gets additional corrections that keep it still while it stands. No foot
+    goes below the floor.
     """
     feet, stands = (rearrange(part, "t (side part) ... -> part side t ...", part=2) for part in (feet, stands))
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes
 
     def solve(steps: ndarray, ties: ndarray) -> ndarray:
-        """Corrections (2, T, 3) of both feet for the displacements `steps` (P, 2, T - 1, 3) of P parts, with weights `ties`."""
+        """Corrections (2, T, 3) of both feet that cancel the displacements `steps` (P, 2, T - 1, 3) of P parts per foot where their
+        weights `ties` (P, 2, T - 1) are above 0."""
         level = np.abs(steps[..., 1]) * fps < RISING
         ties, smooth = ties * (DECAY * fps) ** 2, (BLEND * fps) ** 4
         horizontal = standstill(steps[..., ::2], ties, penalty.T, smooth)
@@ -192,8 +191,8 @@ def leg_columns(skeleton: Skeleton) -> list[list[int]]:
 
 
 def strain(body: ndarray, heels: ndarray, skeleton: Skeleton) -> ndarray:
-    """Strain (T, 2) of each leg, in metres, under the corrections `heels` (T, 2, 3): the part of the correction's length beyond
-    `FAR`, plus the distance of the corrected ankle beyond the reach of the leg."""
+    """Strain (T, 2) of the legs, in metres, due to the corrections `heels` (T, 2, 3): the length by which a correction exceeds
+    `FAR`, plus the length by which the corrected ankle is out of the leg's reach."""
     hips, knees, ankles, *_ = legs_of(body, skeleton)
     limit = np.maximum(EXTENSION * (norm(knees - hips) + norm(ankles - knees)), norm(ankles - hips))
     return np.maximum(norm(heels) - FAR, 0) + np.maximum(norm(ankles + heels - hips) - limit, 0)
@@ -231,8 +230,8 @@ def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, tow
 def bent(hips: ndarray, knees: ndarray, ankles: ndarray, new_ankles: ndarray, new_toes: ndarray) -> ndarray:
     """Knees (..., 3) for moved ankles, with unchanged lengths of thighs and shanks.
 
-    A knee keeps its offset from the line between hip and ankle; if it must bend further, it bends towards the toes. A nearly
-    straight leg thus bends forward, rather than in a plane determined by noise.
+    A knee keeps its offset from the line between hip and ankle. If the leg must bend further, the knee moves towards the toes, so
+    that a nearly straight leg bends forward, rather than in a plane determined by noise.
     """
     thigh, shank = norm(knees - hips), norm(ankles - knees)
     axis = unit(new_ankles - hips)

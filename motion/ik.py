@@ -68,10 +68,8 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
     rotations = local.copy()  # global
 
     def bones(starts: list[int], ends: list[int]) -> ndarray:
-        """Vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`.
-
-        Each vector is in the coordinate frame of the parent of its start joint.
-        """
+        """Vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`, each in the
+        coordinate frame of the parent of its start joint."""
         frames = rotations[..., [parents[start] for start in starts], :, :]
         return rotate(frames.mT, goal[..., ends, :] - fitted[..., starts, :])
 
@@ -121,8 +119,7 @@ def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
 
 
 def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, name: str = "joints") -> None:
-    """Raise `UserError`, with `name` in its message, unless `joints` are (T, J, 3) with at least one frame and only finite
-    values."""
+    """Raise `UserError` that mentions `name` unless `joints` are (T, J, 3), finite, and at least one frame long."""
     if joints.ndim != 3 or joints.shape[0] < 1 or joints.shape[2] != 3 or num_joints not in (None, joints.shape[1]):
         raise UserError(f"{name}: of shape {tuple(joints.shape)}, expected (frames, {num_joints or 'joints'}, 3)")
     bad = ~np.isfinite(np.asarray(joints)).all(axis=(1, 2))
@@ -162,8 +159,7 @@ def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
 
 
 def best_fit(rest: ndarray, bones: ndarray) -> ndarray:
-    """Rotations (..., T, 3, 3) that map the offsets `rest` (..., C, 3) to `bones` (..., T, C, 3) with the least squared error
-    (Kabsch 1976)."""
+    """Least-squares rotations (..., T, 3, 3) from the offsets `rest` (..., C, 3) to `bones` (..., T, C, 3) (Kabsch 1976)."""
     u, _, vt = np.linalg.svd(bones.mT @ rest[..., None, :, :])
     u[..., 2] *= np.linalg.det(u @ vt)[..., None]  # 1, or −1 where the best orthogonal matrix is a reflection
     return u @ vt

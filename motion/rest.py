@@ -50,14 +50,11 @@ def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths:
         return None
     lengths = symmetric_lengths(skeleton) if lengths is None else lengths
     if skeleton.hubs:
-        return symmetric_body(hub_directions(skeleton), skeleton, lengths)
-    if mean_pose is None:
+        directions = hub_directions(skeleton)
+    elif mean_pose is not None:
+        directions = fitted_rest(np.asarray(mean_pose, np.float64)[None], skeleton)
+    else:
         return None
-    return symmetric_body(fitted_rest(np.asarray(mean_pose, np.float64)[None], skeleton), skeleton, lengths)
-
-
-def symmetric_body(directions: ndarray, skeleton: Skeleton, lengths: ndarray) -> ndarray:
-    """Offsets (J, 3) with lengths `lengths` (J,) along `directions` (J, 3), which are first averaged over left and right."""
     return unit(averaged(unit(directions), skeleton)) * lengths[:, None]
 
 
@@ -104,7 +101,7 @@ def t_pose(skeleton: Skeleton) -> ndarray:
 
 
 def t_pose_direction(parent: str, bone: str) -> tuple[float, float, float]:
-    """Direction in a T-pose of the bone that ends in joint `bone`."""
+    """Direction in a T-pose of the bone from joint `parent` to joint `bone`, which are names."""
     side = 1.0 if bone.startswith("Left") else -1.0
     match sideless(bone):
         case "Leg" | "Foot":
@@ -119,7 +116,7 @@ def t_pose_direction(parent: str, bone: str) -> tuple[float, float, float]:
 def body_frame(bones: ndarray, names: list[str]) -> ndarray:
     """The axes left, up and front, as columns (..., 3, 3), of a joint with the child bones `bones` (..., C, 3) called `names`.
 
-    Up points from the children on the sides to the child in the middle.
+    Up points from the midpoint of the left and right children to the child in the middle.
     """
     side = np.array([name.startswith("Left") - float(name.startswith("Right")) for name in names])
     middle = side == 0

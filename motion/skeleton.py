@@ -146,9 +146,6 @@ def forward_kinematics(rotations: Tensor, root: Tensor, offsets: Tensor, parents
         root: position of joint 0, (..., 3).
         offsets: position of each joint relative to its parent in the rest pose, (J, 3) or (..., J, 3).
         parents: index of the parent of each joint, always lower than the joint's; -1 for joint 0.
-
-    Returns:
-        joints (..., J, 3), in the unit of `offsets`.
     """
     global_rotations, joints = [rotations[..., 0, :, :]], [root]
     for joint, parent in enumerate(parents[1:], start=1):

@@ -7,6 +7,7 @@ root 4 (angular velocity, linear velocity x z, height) | local joints 3(J-1) | 6
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
 from utils.errors import UserError
@@ -37,45 +38,39 @@ class DatasetSpec:
     @property
     def dim(self) -> int:
         """Width D of a motion row: 263 for 22 joints, 251 for 21."""
-        return 4 + 12 * self.num_joints - 9 + 4
-
-    @property
-    def root_slice(self) -> slice:
-        """Columns of the root: angular velocity, linear velocity x and z, height."""
-        return slice(0, 4)
-
-    @property
-    def joints_slice(self) -> slice:
-        """Columns of the local joint positions."""
-        return slice(4, 4 + 3 * (self.num_joints - 1))
-
-    @property
-    def rotations_slice(self) -> slice:
-        """Columns of the local joint rotations, 6D."""
-        start = self.joints_slice.stop
-        return slice(start, start + 6 * (self.num_joints - 1))
-
-    @property
-    def velocities_slice(self) -> slice:
-        """Columns of the joint velocities."""
-        start = self.rotations_slice.stop
-        return slice(start, start + 3 * self.num_joints)
-
-    @property
-    def contacts_slice(self) -> slice:
-        """Columns of the foot contacts."""
-        return slice(self.dim - 4, self.dim)
+        return self.contacts_slice.stop
 
     @property
     def slices(self) -> dict[str, slice]:
         """The columns of each feature group by name, in order."""
-        return {
-            "root": self.root_slice,
-            "joints": self.joints_slice,
-            "rotations": self.rotations_slice,
-            "velocities": self.velocities_slice,
-            "contacts": self.contacts_slice,
-        }
+        J = self.num_joints
+        widths = {"root": 4, "joints": 3 * (J - 1), "rotations": 6 * (J - 1), "velocities": 3 * J, "contacts": 4}
+        return {name: slice(end - widths[name], end) for name, end in zip(widths, accumulate(widths.values()))}
+
+    @property
+    def root_slice(self) -> slice:
+        """Columns of the root: angular velocity, linear velocity x and z, height."""
+        return self.slices["root"]
+
+    @property
+    def joints_slice(self) -> slice:
+        """Columns of the local joint positions."""
+        return self.slices["joints"]
+
+    @property
+    def rotations_slice(self) -> slice:
+        """Columns of the local joint rotations, 6D."""
+        return self.slices["rotations"]
+
+    @property
+    def velocities_slice(self) -> slice:
+        """Columns of the joint velocities."""
+        return self.slices["velocities"]
+
+    @property
+    def contacts_slice(self) -> slice:
+        """Columns of the foot contacts."""
+        return self.slices["contacts"]
 
 
 SPECS = {

@@ -25,7 +25,7 @@ from utils.checkpoint import atomic_path
 
 VIEWER = Path(__file__).parent / "viewer"
 LARGEST = np.iinfo(np.int16).max
-REACH = 0.25  # metres; no point of the body is farther from its joint
+REACH = 0.25  # metres; maximum distance of an additional point from its joint
 
 
 def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:

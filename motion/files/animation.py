@@ -32,7 +32,7 @@ class RigOptions:
 
     Attributes:
         skeleton: one of `motion.rest.KINDS`.
-        body: (J, 3) rest pose of the standard skeleton, offsets from parents; None: HumanML3D's.
+        body: (J, 3) rest pose for the kind "standard", as offsets from parents; None: HumanML3D's.
         fps: frames per second of the file; None: the motion's.
         bone_names: one of `motion.files.names.STYLES`.
         root: which bone moves along the path, one of `ROOTS`: the hips ("keep"), none ("in_place") or a root bone ("bone").
@@ -125,8 +125,7 @@ def animate(joints: ndarray, fps: float, options: RigOptions) -> Animation:
 
 
 def frame_times(frames: int, fps: float, target: float) -> ndarray:
-    """The fractional frame indices that resample `frames` frames from the rate `fps` to `target`. Raises `UserError` for an invalid
-    rate."""
+    """Fractional frame indices that resample `frames` frames from `fps` to `target`. Raises `UserError` for an invalid `target`."""
     if not 1 <= target <= 1000:
         raise UserError(f"--fps {target:g}: must be from 1 to 1000")
     count = int((frames - 1) * target / fps + 1e-6) + 1
@@ -160,7 +159,7 @@ def ground_path(joints: ndarray, fps: float, loop: bool) -> tuple[ndarray, ndarr
 def smoothed(values: ndarray, deviation: float, loop: bool = False) -> ndarray:
     """Smooth values (T, D) along time by a Gaussian with a standard deviation of `deviation` frames.
 
-    Steady motion is unchanged, even at its ends. With `loop`, the smoothing wraps around.
+    Steady motion is unchanged, even at its ends. If `loop` is set, the values are treated as one cycle of a repeating motion.
     """
     reach = int(3 * deviation) + 1
     if len(values) < 2:

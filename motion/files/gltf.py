@@ -34,7 +34,7 @@ VERTEX = np.dtype([("POSITION", "<f4", 3), ("NORMAL", "<f4", 3), ("JOINTS_0", "u
 
 
 def write_glb(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20, rig: RigOptions = DEFAULT_RIG) -> None:
-    """Write joints (T, J, 3), metres, Y up, as an animated GLB; its animation is named after the caption.
+    """Write joints (T, J, 3), metres, Y up, as an animated GLB. The caption is the name of the animation.
 
     Raises `UserError` for joints that are not finite or of an unknown skeleton, and if the file cannot be written.
     """

@@ -66,7 +66,7 @@ def check_size(joints: np.ndarray, unit: str, name: str) -> None:
 
 
 def body_size(joints: np.ndarray) -> float:
-    """Length along the bones from the left foot to the head: the median over the frames of joints (T, J, 3)."""
+    """Length of the path along the bones from the left foot to the head, as a median over the frames of joints (T, J, 3)."""
     skeleton = skeleton_for(joints.shape[1])
     path = np.sum([skeleton.paths[skeleton.bones.index(bone)] for bone in ("LeftFoot", "Head")], axis=0)  # (J,)
     return float(np.median(bone_lengths(torch.from_numpy(joints), skeleton).numpy() @ path))

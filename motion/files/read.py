@@ -189,16 +189,11 @@ def at_rate(joints: np.ndarray, fps: float, target: float) -> np.ndarray:
     return np.ascontiguousarray(resample(joints, checked_rate(fps), target), dtype=np.float32)
 
 
-def amc_subject(name: str) -> str:
-    """The subject of a capture, from its name: "07" of "07_01", "HDM_bd" of "HDM_bd_squat1Reps_004_120"."""
-    parts = name.split("_")
-    return "_".join(parts[: 2 if parts[0] == "HDM" else 1])
-
-
 def skeleton_beside(amc: Path) -> Path:
     """The .asf of the subject in the folder of an .amc, else the only .asf there. Raises `UserError` if there is neither."""
     candidates = sorted(path for path in amc.parent.iterdir() if path.suffix.lower() == ".asf")
-    subject = amc.with_name(amc_subject(amc.stem) + ".asf")
+    words = amc.stem.split("_")  # begin with the subject: "07" of "07_01", "HDM_bd" of "HDM_bd_squat1Reps_004_120"
+    subject = amc.with_name("_".join(words[: 2 if words[0] == "HDM" else 1]) + ".asf")
     if subject not in candidates and len(candidates) != 1:
         raise UserError(f"{amc}: no skeleton {subject.name} in its folder; set --asf FILE")
     return subject if subject in candidates else candidates[0]

@@ -85,7 +85,7 @@ def is_amass(path: Path) -> bool:
 
 
 def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
-    """Read an SMPL motion as joints in metres, Y up. `smpl` is the body model: a file, or a folder with one model per gender.
+    """Read an SMPL motion as joints in metres, Y up. `smpl` is the body model: a file, or a folder with models by gender.
 
     Without `smpl`, the rest pose is the file's array `rest_joints` if it exists, else the T-pose of the uniform skeleton.
     Gender, shape and frame rate may be missing. Raises `UserError` for a damaged file.
