@@ -84,12 +84,8 @@ def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
         if path.exists() and not path.is_file():
             raise OSError("it is not a regular file")
         content = path.read_bytes()
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            if b"\n" not in content.strip():
-                raise
-            text = content.decode("utf-8-sig", errors="replace")  # undecodable lines are skipped later
+        errors = "replace" if b"\n" in content.strip() else "strict"  # of several lines, `parse_captions` skips undecodable ones
+        text = content.decode("utf-8-sig", errors)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable text file ({error}); every motion needs a text file") from None
     return parse_captions(text, path, faults)
@@ -104,10 +100,7 @@ def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int =
 
 
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Draw random crops as in the published protocol. Returns first frames `(B,)` and lengths in frames `(B,)`.
-
-    `double` (see `crop_length`) is set with probability 1/3 for each clip.
-    """
+    """Random crops as in the published protocol: first frames `(B,)` and lengths `(B,)`. `double` is set with probability 1/3."""
     kept = crop_length(lengths, generator.integers(3, size=len(lengths)) == 2, unit)
     return generator.integers(lengths - kept, endpoint=True), kept
 
@@ -201,10 +194,7 @@ class CaptionedClips:
         self, normaliser: Normaliser, generator: np.random.Generator, size: int = 32, shuffle: bool = True,
         first_caption: bool = False,
     ) -> Iterator[dict]:  # fmt: skip
-        """One pass over the clips in batches of exactly `size` clips, or one batch of all clips if there are fewer.
-
-        An incomplete last batch is dropped.
-        """
+        """One pass in batches of `size` clips, or of all clips if there are fewer; an incomplete last batch is dropped."""
         size = min(size, len(self))
         order = generator.permutation(len(self)) if shuffle else np.arange(len(self))
         for start in range(0, len(self) - size + 1, size):

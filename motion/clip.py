@@ -80,9 +80,8 @@ class Motion:
         if step < 1 or stop <= start:
             span = f"motion[{start}:{stop}:{step}] of {len(self)} frames"
             raise UserError(f"{span}: selects no frames; start must be below stop, and the step at least 1")
-        optional = {"locked": self.locked, "contacts": self.contacts}
-        sliced = {name: None if rows is None else rows[frames] for name, rows in optional.items()}
-        return Motion(self.joints[frames], self.fps, self.text, **sliced)
+        locked, contacts = (None if rows is None else rows[frames] for rows in (self.locked, self.contacts))
+        return Motion(self.joints[frames], self.fps, self.text, locked, contacts)
 
     def __add__(self, following: Motion) -> Motion:
         """Append the motion `following`, moved to where this motion ends and resampled to this motion's frame rate.

@@ -147,10 +147,7 @@ class Scene:
         return cv2.multiply(dark, self.opacity, scale=1 / 255)
 
     def shadow(self, frame: int) -> np.ndarray:
-        """Darkness (rows, width), below the horizon, of the body's shadow on the floor; limbs near the floor are darker.
-
-        The shadow is drawn at low resolution and blurred.
-        """
+        """Darkness (rows, width), below the horizon, of the body's shadow on the floor; limbs near the floor are darker."""
         points = self.points[frame]
         flat = (points + points[:, 1:2] * [-0.25, 0, -0.20]) * [1, 0, 1]
         pixels, scale = self.camera.project(flat)

@@ -87,10 +87,7 @@ def z_up(animation: Animation) -> Animation:
 
 
 def animate(joints: ndarray, fps: float, options: RigOptions) -> Animation:
-    """Convert joints (T, J, 3) to an animated skeleton.
-
-    Raises `UserError` for joints that are not finite or of an unknown skeleton.
-    """
+    """Convert joints (T, J, 3) to an animated skeleton. Raises `UserError` if they are not finite or of an unknown skeleton."""
     assert options.skeleton in KINDS and options.root in ROOTS
     skeleton = skeleton_for(joints.shape[1])
     rest = rest_pose(np.asarray(joints, np.float64), skeleton, options.skeleton, options.body)

@@ -117,10 +117,8 @@ def number(word: str) -> float:
 
 
 def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
-    """Parse a HIERARCHY block into a `Bvh` without frames and the channels of each joint.
-
-    Raises `ValueError` or `IndexError` for invalid content.
-    """
+    """The skeleton of a HIERARCHY block, as a `Bvh` without frames, and the channels of each joint. Raises `ValueError` or
+    `IndexError` for invalid content."""
     bvh = Bvh([], [], np.empty(0), np.empty(0), np.empty(0), 0.0)
     offsets: list[list[float]] = []
     channels: list[list[str]] = []

@@ -23,8 +23,7 @@ from motion.files.trees import read_tree
 from options.files import InputFiles
 from utils.errors import UserError, note
 
-ARRAYS, SCENES = (".npy", ".npz"), (".glb", ".gltf")
-SUFFIXES = (*ARRAYS, ".bvh", ".amc", *SCENES)  # of files that `read_motion` can read
+SUFFIXES = (".npy", ".npz", ".bvh", ".amc", ".glb", ".gltf")  # of files that `read_motion` can read
 AXES = ("y", "z")
 RATES = (1, 1000)  # frames per second
 FAR = 1e5  # metres; positions beyond this mean a damaged file
@@ -80,10 +79,7 @@ class FileMotion(Motion):
 
 
 def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMotion:
-    """Read the motion in a file.
-
-    Raises `UserError` if the file is missing, damaged or of an unknown format, or if no joint map fits its skeleton.
-    """
+    """Read the motion in a file. Raises `UserError` if it is missing, damaged or of an unknown format, or if no joint map fits."""
     path = Path(path)
     raw = read_safely(path, options)
     fps = raw.fps if options.fps is None else options.fps
