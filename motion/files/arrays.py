@@ -153,9 +153,7 @@ def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
     if array.ndim == 3 and array.shape[1] in SMPL_COUNTS:
         array = array[:, : HUMANML3D.num_joints]
     if array.ndim != 3 or array.shape[1] not in RATES or array.shape[2] != 3:
-        widths, counts = " or ".join(map(str, FEATURES)), ", ".join(map(str, (*RATES, *SMPL_COUNTS[:-1])))
-        counts += f" or {SMPL_COUNTS[-1]}"
-        raise UserError(f"{path}: of shape {array.shape}; expected joints (T, {counts}, 3) or features (T, {widths})")
+        raise UserError(f"{path}: of shape {array.shape}; expected joints (T, 22, 21, 24 or 52, 3) or features (T, 263 or 251)")
     check_joints(array, name=str(path))
     return Raw(array, RATES[array.shape[1]])
 
