@@ -7,7 +7,7 @@
 A motion is a .npy of joints (T, 22, 3) in metres or of features (T, 263), a .bvh, or an .amc with its .asf. Motions longer than
 `--window` are captioned window by window, with timestamps. Results are written to `<output_dir>/<ext>/`: `captions.txt` contains
 the table, `captions.json` the same content in machine-readable form, and `<file>.srt` subtitles for a video of the motion. All
-files are written at the end and replace files with the same names.
+files are written at the end and replace existing files of the same name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # --help does not wait for these
     from pipelines.motion2text import MotionToText
     from pipelines.runs import Run
 
-SHORTEST_WINDOW = 24  # frames; the captioner was trained on clips of at least this length
+SHORTEST_WINDOW = 24  # frames; captioners are trained on clips of at least this length
 
 
 @script

@@ -1,7 +1,7 @@
 """Sampling weights that draw rare actions more often, and epochs with these weights.
 
-`actions.csv` of a dataset folder has one row per clip; its columns are `clip` (name of the clip), `action` (main action) and
-`source` (origin).
+The file `actions.csv` in a dataset folder has one row per clip, with the columns `clip` (name of the clip), `action` (main action)
+and `source` (name of the source dataset).
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ ACTIONS, COMPOSED = "actions.csv", "composed.txt"
 
 
 def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
-    """Read {clip name: main action}, or the values of another `column`. Returns {} if there is no file. Raises `UserError` if a
-    column is missing."""
+    """The main action of each clip by name, or the values of another `column`; {} if there is no `actions.csv`.
+
+    Raises `UserError` if a column is missing.
+    """
     path = folder / ACTIONS
     if not path.is_file():
         return {}
@@ -33,21 +35,18 @@ def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
 
 
 def sampling_weights(
-    names: Sequence[str],
-    folder: Path,
-    balance: bool = True,
-    compositions: float | None = None,
+    names: Sequence[str], folder: Path, balance: bool = True, compositions: float | None = None,
     sizes: Sequence[float] | None = None,
-) -> np.ndarray | None:
+) -> np.ndarray | None:  # fmt: skip
     """Sampling weight of each clip, 1 on average; None if all clips are drawn equally often.
 
     Args:
-        balance: draw actions in proportion to the square root of their size. Clips without an action form one action.
+        balance: draw actions in proportion to the square root of their size, which is the sum of the sizes of their clips. All
+            clips without an action, or all clips if there is no `actions.csv`, count as one action.
         compositions: fraction of the samples that are compositions (`composed.txt`); None: the fraction is not adjusted.
-        sizes: (N,) sizes of the clips, such as lengths in frames; None: 1 each. The size of an action is the sum over its
-            clips.
+        sizes: (N,) sizes of the clips, such as lengths in frames; None: 1 each.
 
-    Without `actions.csv`, all clips form one action. Raises `UserError` if `compositions` needs clips that the dataset lacks.
+    Raises `UserError` if `compositions` needs clips that the dataset lacks.
     """
     if not balance and compositions is None:
         return None
@@ -68,19 +67,20 @@ def sampling_weights(
 
 def balanced_weights(names: Sequence[str], folder: Path, sizes: np.ndarray) -> np.ndarray:
     """Return weights (N,), 1 on average, that draw actions in proportion to the square root of their size."""
-    known = read_actions(folder)
-    actions = [known.get(name) or known.get(name.partition("_")[2], "") for name in names]  # clip B_000123 is a part of 000123
+    by_name = read_actions(folder)
+    actions = [by_name.get(name) or by_name.get(name.partition("_")[2], "") for name in names]  # clip B_000123 is a part of 000123
     totals = Counter()
     for action, size in zip(actions, sizes):
         totals[action] += size
-    weights = np.array([totals[action] ** -0.5 for action in actions]) if known else np.ones(len(actions))
+    weights = np.array([totals[action] ** -0.5 for action in actions]) if by_name else np.ones(len(actions))
     return weights * sizes.sum() / (weights * sizes).sum()
 
 
 def weighted_epoch(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw N indices in random order for weights (N,). Each index appears weight / mean weight times, rounded up or down.
+    """Draw N indices in random order, with weights (N,), by systematic resampling.
 
-    This is systematic resampling; equal weights give a permutation. The copies of an index are spread evenly over the epoch.
+    Each index is drawn weight / mean weight times, rounded up or down, so equal weights give a permutation. The copies of an index
+    are spread evenly over the epoch.
     """
     ends = np.cumsum(weights / weights.mean())
     points = np.arange(len(weights)) + rng.random()

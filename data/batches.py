@@ -14,16 +14,16 @@ from data.store import Normaliser
 from data.text import CaptionedClips
 from utils.errors import UserError
 
-Words = Callable[[Sequence[Sequence[str]]], dict[str, Tensor]]  # captions as lists of `word/POS` → tensors, B rows each
+Words = Callable[[Sequence[Sequence[str]]], dict[str, Tensor]]  # B captions as lists of `word/POS` → tensors (B, ...)
 
 
 class MatchingBatches:
     """Endless shuffled batches of cropped clips, each with a random caption, as in the published protocol.
 
-    The negatives of a clip are the other clips in its batch, so no batch contains a clip twice. With `weights` (N,), which draw
-    some clips more often, a few batches may contain a clip twice. Batches overlap slightly to fill the last batch of an epoch.
-    `batch(index)` is a pure function of its argument; each rank takes its own part of the clips. Raises `UserError` if a batch
-    needs more clips than there are.
+    The negatives of a clip are the other clips in its batch, so no batch contains a clip twice, except for a few batches if
+    `weights` (N,) draw some clips more often. Batches overlap slightly, so that the last batch of an epoch is full. `batch(index)`
+    is a pure function of its argument; each rank takes its own part of the clips. Raises `UserError` if a batch needs more clips
+    than there are.
     """
 
     def __init__(

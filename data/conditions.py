@@ -1,4 +1,4 @@
-"""The text conditions of many captions, packed: one vector per caption and, if the encoder returns words, one row per word."""
+"""Text conditions of many captions without padding: one vector per caption and, if the encoder returns words, one row per word."""
 
 from __future__ import annotations
 
@@ -62,8 +62,9 @@ class Conditions:
 
     def take(self, captions: Tensor) -> Conditions:
         """The conditions of the captions with the indices `captions` (M,), in this order; words are not copied."""
-        chosen = None if self.words is None else (self.words, self.starts[captions], self.counts[captions])
-        return Conditions(self.vectors[captions], *(chosen or ()))
+        if self.words is None:
+            return Conditions(self.vectors[captions])
+        return Conditions(self.vectors[captions], self.words, self.starts[captions], self.counts[captions])
 
     def batch(self, captions: np.ndarray) -> dict[str, Tensor]:
         """The conditions of the captions with the indices `captions` (B,), for a training batch.

@@ -1,8 +1,7 @@
 """Batches of motion codes, lengths and text conditions. Every clip is tokenised once, in advance, by the frozen tokeniser.
 
-The protocol crops a clip at a random frame. A token covers `stride` frames, so a clip is tokenised `stride` times, starting at each
-of its first `stride` frames; every crop is a slice of one of these token sequences. Batches are `{"codes": (B, L, Q) int64, −1 at
-padding; "lengths": (B,) tokens; "condition"}`, and "words" if there are any.
+The published protocol crops a clip at a random frame. A token covers `stride` frames, so a clip is tokenised `stride` times,
+starting at each of its first `stride` frames; every crop is a slice of one of these token sequences.
 """
 
 from __future__ import annotations
@@ -44,22 +43,21 @@ class TokenStore:
 
     @property
     def stride(self) -> int:
-        """Frames per token. Every clip is tokenised `stride` times, starting at each of its first `stride` frames."""
+        """Frames per token."""
         return self.starts.shape[1]
 
 
 def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """First row (N, stride) and number of tokens (N, stride) of each clip, tokenised from each of its first `stride` frames."""
+    """First row (N, stride) and number of tokens (N, stride) of each clip, for each of its first `stride` frames as the start."""
     tokens = (lengths[:, None] - np.arange(stride)) // stride
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens
 
 
 @torch.no_grad()
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
-    """Encode every clip `stride` times, starting at each of its first `stride` frames. Returns an array (M, width). `first_rows`
-    gives the rows of a clip.
+    """Encode every clip `stride` times, starting at each of its first `stride` frames.
 
-    `allocate((M, width))` returns the array to fill.
+    Returns an array (M, width), which `allocate((M, width))` creates. `first_rows` gives the rows of a clip.
     """
     starts, lengths = first_rows(clips.lengths, stride)
     rows = None
@@ -79,20 +77,20 @@ def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int
 
 
 def tokenise(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int) -> TokenStore:
-    """Tokenise every clip `stride` times, starting at each of its first `stride` frames."""
+    """The `TokenStore` of all clips."""
     codes = encode_all(clips, encode, normaliser, stride, lambda shape: np.empty(shape, np.int16))
     return TokenStore(codes, first_rows(clips.lengths, stride)[0])
 
 
 def cache_path(clips: Clips, stride: int, tokeniser_hash: str, kind: str, suffix: str) -> Path:
-    """Path of a cache file next to the packed motions. Its name contains a hash of tokeniser, motions and clips."""
+    """Path of a cache file next to the packed motions, with a hash of tokeniser, motions and clips in its name."""
     pack = Path(clips.rows.filename)
     parts = [tokeniser_hash, stride, pack.stat().st_mtime_ns, clips.names, clips.starts.tolist(), clips.lengths.tolist()]
     return pack.with_name(f"{kind}_{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}{suffix}")
 
 
 def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, tokeniser_hash: str) -> TokenStore:
-    """Like `tokenise`, but with a cache file next to the packed motions."""
+    """Like `tokenise`, but the codes are cached in a file next to the packed motions."""
     path = cache_path(clips, stride, tokeniser_hash, "tokens", ".safetensors")
     starts, tokens = first_rows(clips.lengths, stride)
 
@@ -111,7 +109,7 @@ def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: 
 
 @dataclass(frozen=True)
 class Crops:
-    """Crops of B clips: rows of the store, and one caption per clip."""
+    """Crops of B clips, as rows of a `TokenStore`, and one caption per clip."""
 
     rows: np.ndarray  # (B, L); beyond the end of a crop, its last row is repeated
     lengths: np.ndarray  # (B,) tokens
@@ -121,7 +119,7 @@ class Crops:
     @property
     def valid(self) -> np.ndarray:
         """Mask (B, L) of the tokens within each crop."""
-        return np.arange(self.rows.shape[1]) < self.lengths[:, None]  # (B, L)
+        return np.arange(self.rows.shape[1]) < self.lengths[:, None]
 
 
 class CaptionedCrops:
@@ -133,16 +131,9 @@ class CaptionedCrops:
     """
 
     def __init__(
-        self,
-        clips: CaptionedClips,
-        store: TokenStore,
-        *,
-        batch_size: int = 64,
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        weights: np.ndarray | None = None,
-    ):
+        self, clips: CaptionedClips, store: TokenStore, *,
+        batch_size: int = 64, seed: int = 0, rank: int = 0, world: int = 1, weights: np.ndarray | None = None,
+    ):  # fmt: skip
         self.weights = np.ones(len(clips)) if weights is None else weights
         self.store, self.lengths, self.first_caption = store, clips.clips.lengths, clips.first  # (N,), (N + 1,)
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
@@ -157,7 +148,7 @@ class CaptionedCrops:
         return (self.lengths[clips],)
 
     def _permutation(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Clips and captions of each step of an epoch: (steps, world · B). Steps overlap slightly so that the last step is full."""
+        """Clips and captions of each step of an epoch: (steps, world · B). Steps overlap slightly, so the last step is full."""
         generator = np.random.default_rng((self.seed, epoch))
         size = self.batch_size * self.world
         clips = np.resize(weighted_epoch(self.weights, generator), max(len(self), size))
@@ -196,7 +187,7 @@ class CaptionedTokens(CaptionedCrops):
         self.conditions = conditions
 
     def batch(self, index: int) -> dict[str, Tensor]:
-        """Batch `index`: {"codes": (B, L, Q), "lengths": (B,), "condition": (B, C)}, and "words" (B, W, width) if there are any."""
+        """Batch `index`: {"codes": (B, L, Q) int64, −1 at padding; "lengths": (B,) tokens; the entries of `Conditions.batch`}."""
         crops = self.crops(index)
         codes = self.store.codes[crops.rows].astype(np.int64)  # (B, L, Q)
         codes[~crops.valid] = -1

@@ -1,7 +1,7 @@
 """Batches of captions and motion latents of the frozen tokeniser, for language-motion pretraining.
 
-The latents of every clip are computed once from each of its first `stride` frames on. They have the same rows as the codes in
-data/encoded.py and are cached in a memory-mapped file in fp16 (3 GB for HumanML3D). Captions are tokenised once.
+As in data/encoded.py, every clip is encoded `stride` times, starting at each of its first `stride` frames. The latents have the
+same rows as the codes and are cached in a memory-mapped file in float16 (3 GB for HumanML3D). Captions are tokenised once.
 """
 
 from __future__ import annotations
@@ -55,12 +55,11 @@ class CaptionedLatents(CaptionedCrops):
         self.numbers = torch.unique(self.ids, dim=0, return_inverse=True)[1]  # equal captions have equal numbers
 
     def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Sort keys: first by caption length, then by clip length, because a word costs more than a latent."""
+        """Sort by caption length, then by clip length, because padding a caption costs more than padding a clip."""
         return self.lengths[clips], self.text_lengths.numpy()[captions]
 
     def latent_sample(self, size: int = 20_000) -> Tensor:
-        """Evenly spaced latents (N, C) of the split, float32; N is at least `size`, or the number of all latents if there are
-        fewer."""
+        """Evenly spaced latents (N, C) of the split, float32: at least `size` latents, or all if there are fewer."""
         return torch.from_numpy(self.latents[:: max(1, len(self.latents) // size)].astype(np.float32))
 
     def batch(self, index: int) -> dict[str, Tensor]:
@@ -68,9 +67,9 @@ class CaptionedLatents(CaptionedCrops):
         return self.tensors(self.crops(index))
 
     def tensors(self, crops: Crops) -> dict[str, Tensor]:
-        """Return the batch of the given crops.
+        """The batch of the given crops.
 
-        {"latents": (B, N, C) float32, 0 at padding; "codes": (B, N) of the first layer, −1 at padding; "lengths": (B,) tokens;
+        {"latents": (B, N, C) float32, 0 at padding; "codes": (B, N) base codes, −1 at padding; "lengths": (B,) tokens;
         "ids": (B, L); "text_lengths": (B,); "caption": (B,) an id shared by rows that have equal token ids or the same clip}.
         """
         latents, codes = self.latents[crops.rows].astype(np.float32), self.store.codes[crops.rows, 0].astype(np.int64)
@@ -88,7 +87,7 @@ class CaptionedLatents(CaptionedCrops):
 
 
 def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
-    """Return ids (B,). Rows share an id if they have the same entry in `clips` (B,) or in `texts` (B,)."""
+    """Ids (B,) that are equal for rows with the same entry in `clips` (B,) or in `texts` (B,)."""
     rows = np.arange(len(clips))
     first = [np.unique(values, return_index=True, return_inverse=True)[1:] for values in (clips, texts)]
     links = np.concatenate([index[inverse.reshape(-1)] for index, inverse in first])

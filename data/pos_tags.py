@@ -1,7 +1,7 @@
 """Tag captions with spaCy's small English model, in HumanML3D's token format `word/POS word/POS …`.
 
-As in HumanML3D's text processing, hyphens are removed, tokens that are not purely letters are dropped, and nouns and verbs except
-"left" are lemmatised.
+As in HumanML3D's text processing, hyphens are removed, tokens with characters other than letters are dropped, and nouns and verbs
+except "left" are lemmatised.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ def pipeline(model: str) -> Any:
 def word_and_tag(token: Any) -> str:
     """A spaCy token as HumanML3D writes it: `word/POS`, nouns and verbs lemmatised."""
     lemmatised = token.pos_ in ("NOUN", "VERB") and token.text != "left"
-    part = "DET" if token.tag_ == "PRP$" else token.pos_  # "their": the published files have DET
+    part = "DET" if token.tag_ == "PRP$" else token.pos_  # words such as "their" are DET in the published files
     return f"{token.lemma_ if lemmatised else token.text}/{part}"

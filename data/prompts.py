@@ -1,7 +1,8 @@
 """Read prompts from the command line or from a file with lines `<text>#<frames>` and `<text>#NA`.
 
-If any line has NA, all lengths are predicted from the text. Lengths are rounded to the nearest multiple of 4 frames; ties are
-rounded down. For editing, this module also reads sections of a motion: `<start>,<stop>` in frames or as fractions of its length.
+If any line has NA, by default all lengths are predicted from the text. Lengths are rounded to the nearest multiple of 4 frames;
+ties are rounded down. For editing, this module also reads sections of a motion: `<start>,<stop>` in frames or as fractions of the
+motion's length.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from utils.errors import UserError, note, readable
 from utils.textfiles import bounded_text
 
 STRIDE = 4  # frames per token of every tokeniser that a transformer is trained on
-LONGEST = 6000  # maximum length in frames if the transformers set no limit
+LONGEST = 6000  # maximum length in frames where the transformers set no limit (--join)
 WITH_LENGTH = re.compile("(.*)[#＃]([^#＃]*)", re.DOTALL)
 TAB_LENGTH = re.compile(r"(.*)\t\s*(\d+|[nN][aA])", re.DOTALL)  # text and length separated by a tab, as exported by spreadsheets
 MAX_WORDS, MAX_LETTERS = 200, 2000  # longer texts are rejected as mistakes
@@ -31,12 +32,10 @@ class Prompt:
 
 
 def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: int, as_given: bool = False) -> list[Prompt]:
-    """Read the prompts that the flags give. `longest` is the maximum length in frames.
+    """Read the prompts given by the flags. `longest` is the maximum length in frames.
 
-    If `motion_length` is 0, the length is predicted. If `as_given` is set, lines with a length keep their length even if other
-    lines have none.
-
-    Raises `UserError` for an empty or too long text, a length out of range, a missing or unreadable file, or no prompt at all.
+    If `motion_length` is 0, the length is predicted. If `as_given` is set, lines with a length keep it even if other lines have
+    none. Raises `UserError` for an empty or too long text, a length out of range, a missing or unreadable file, or no prompt.
     """
     if text_prompt.strip() and text_path:
         raise UserError("give either --text_prompt or --text_path, not both")
@@ -51,7 +50,7 @@ def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: 
 
 
 def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> list[Prompt]:
-    """Read the prompts in a file, one per line; empty lines are ignored. Raises `UserError` that names file and line."""
+    """Read the prompts in a file, one per line; empty lines are ignored. Raises `UserError` that names the file and the line."""
     try:
         lines = bounded_text(path, encoding="utf-8-sig").split("\n")  # not `splitlines`: texts may contain U+2028
     except OSError as error:
@@ -71,10 +70,7 @@ def read_prompt_file(path: str | Path, longest: int, as_given: bool = False) -> 
 
 
 def parse_line(line: str, where: str, longest: int) -> Prompt:
-    """Parse one line: `<text>#<frames>`, `<text>#NA`, or a text alone, which means NA.
-
-    The separator may also be a full-width `＃` or a tab.
-    """
+    """Parse one line: `<text>#<frames>`, `<text>#NA`, or only a text, which means NA. `＃` or a tab may replace `#`."""
     line = line.strip()
     match = WITH_LENGTH.fullmatch(line) or TAB_LENGTH.fullmatch(line)
     text, length = match.groups() if match else (line, "NA")
@@ -87,7 +83,7 @@ def parse_line(line: str, where: str, longest: int) -> Prompt:
 
 
 def checked(text: str, where: str) -> str:
-    """The text with single spaces; undecodable bytes are replaced. Raises `UserError` if it is empty or too long."""
+    """The text with single spaces and without undecodable bytes. Raises `UserError` if it is empty or too long."""
     words = readable(text).split()
     if not words:
         raise UserError(f"{where}: the text is empty; describe what the person does, for example: a person walks forward")
@@ -105,10 +101,10 @@ def rounded(frames: int, longest: int, where: str) -> int:
 
 
 def read_sections(words: Sequence[str], frames: int) -> list[tuple[int, int]]:
-    """Parse sections of a motion of `frames` frames; returns (start, stop) in frames, in temporal order.
+    """Parse sections `A,B` of a motion of `frames` frames; returns (start, stop) in frames, in temporal order.
 
-    Each word is `A,B`. Whole numbers are frames; if either number has a decimal point, both are fractions of the motion's length.
-    Raises `UserError` for other words, and for sections that are reversed, overlap, or exceed the motion.
+    Whole numbers are frames; if either number has a decimal point, both are fractions of the motion's length. Raises `UserError`
+    for invalid sections, and for sections that are reversed, overlap, or exceed the motion.
     """
     sections = sorted(read_section(word, frames) for word in words)
     for (start, stop), (following, last) in pairwise(sections):

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from utils.errors import UserError
 
-POOL = 16  # batches among which sentences are sorted by length
+POOL = 16  # batches among which captions are sorted by length
 
 
 class Sentences:
-    """Endless shuffled batches of token ids of similar length; `batch(index)` is a pure function of its argument.
+    """Endless shuffled batches of captions of similar length; `batch(index)` is a pure function of its argument.
 
-    Raises `UserError` if one step needs more sentences than there are.
+    Raises `UserError` if one step needs more captions than there are.
     """
 
     def __init__(self, ids: Sequence[list[int]], *, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1):
@@ -30,7 +30,7 @@ class Sentences:
         self._order = functools.lru_cache(maxsize=1)(self._permutation)
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        """Indices of the sentences of each step: (steps, world · B)."""
+        """The captions of each step of an epoch: indices (steps, world · B)."""
         generator = np.random.default_rng((self.seed, epoch))
         size = self.batch_size * self.world
         rows = generator.permutation(len(self.ids))[: self.steps_per_epoch * size]

@@ -1,7 +1,6 @@
 """Read a user's motion as features for the models, and restore its original position and heading.
 
-Files are .npy with joints (T, J, 3) or features (T, D), or any format of motion/files/read.py. Features (T, D) are in the dataset's
-own units, joints (T, J, 3) in metres.
+All formats of motion/files/read.py can be read. Features (T, D) are in the dataset's own units, joints (T, J, 3) in metres.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from motion.spec import DatasetSpec
 from utils.errors import UserError
 
 SHORTEST = 8  # frames
-LIKE = 0.1  # bodies whose bone lengths differ by less in sum, relative to the dataset's sum, are not retargeted
+LIKE = 0.1  # maximum sum of differences in bone length from the dataset, relative to the dataset's sum, without retargeting
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,8 @@ class Source:
     joints: Tensor
 
     def place(self, joints: Tensor, frame: int, source_frame: int) -> Tensor:
-        """Align joints (B, T', J, 3) with the source, by a rotation about the vertical and a translation.
-
-        Afterwards, frame `frame` of the joints has the position and heading of frame `source_frame` of the source.
-        """
+        """Rotate joints (B, T', J, 3) about the vertical, and translate them, so that their frame `frame` has the position and
+        heading of the source's frame `source_frame`."""
         skeleton, target = skeleton_for(joints.shape[2]), self.joints[source_frame].to(joints)
         forward = yaw(joints - joints[:, frame, 0][:, None, None], facing(joints[:, frame], skeleton)[:, None, None])
         inverse = facing(target, skeleton) * joints.new_tensor([-1, 1, 1])  # the opposite rotation
@@ -47,8 +44,8 @@ def read_source(path: str | Path, spec: DatasetSpec, options: InputOptions = AS_
     """Read the motion in a file, resampled to the dataset's frame rate.
 
     Features are used unchanged, and so are joints with bone lengths close to the dataset's. Other bodies are retargeted to the
-    dataset's bone lengths, pelvis and chest.
-    Raises `UserError`, naming the file, if it is missing or damaged, has another skeleton, holds NaN or is shorter than `SHORTEST`.
+    dataset's bone lengths, pelvis and chest. Raises `UserError` that names the file if the file is missing or damaged, or if the
+    motion has another skeleton, contains NaN or is shorter than `SHORTEST`.
     """
     return source_of(read_motion(path, options), spec, str(path))
 
@@ -77,7 +74,7 @@ def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
     features, standard = joints_to_features(extended[None], skeleton, uniform=not similar)
     features = features[0]
     for moving in (slice(0, 3), spec.velocities_slice, spec.contacts_slice):
-        features[-1, moving] = features[-2, moving]  # the repeated last frame must not look like a stop
+        features[-1, moving] = features[-2, moving]  # because the last frame was repeated, its velocities would be zero
     return Source(features, joints if similar else standard[0, :-1] * spec.unit_scale)
 
 

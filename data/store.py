@@ -1,8 +1,8 @@
 """Motions of a dataset folder: packed once into one memory-mapped file, normalised, cut into windows and padded batches.
 
 A folder in HumanML3D's layout (`new_joint_vecs/*.npy`, each `(T, D)`; `train.txt`, `val.txt`, …; `Mean.npy`, `Std.npy`) contains
-tens of thousands of small files. `MotionStore` concatenates them in `motions.pack`: float32 rows `(R, D)`, then an index in JSON,
-then the index's size in 8 bytes. A batch is then one indexed read.
+tens of thousands of small files. `MotionStore` concatenates the motions in `motions.pack`, so that a batch is one indexed read. The
+pack contains float32 rows `(R, D)`, then an index in JSON, then the size of the index in 8 bytes.
 
 Batches are `{"motion": (B, W, D) float32, normalised, zero beyond a clip's end; "lengths": (B,) int64, frames}`.
 """
@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -36,11 +36,11 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 PACK = "motions.pack"
 BLOCK = 512  # files read in parallel before they are written
 LARGEST = 1000  # metres; motions with a larger absolute feature value are rejected
-CHECKED = 1 << 30  # bytes; the checksum of larger packs is not checked at each use, because this would take too long
+CHECKED = 1 << 30  # bytes; the checksums of larger packs are not verified, because this would take too long
 
 
 def named(names: Sequence[str], limit: int = 5) -> str:
-    """The first `limit` names on one line, and the number of others: `a, b, c and 4 more`."""
+    """The first `limit` names on one line, and the number of the other names: `a, b, c and 4 more`."""
     shown = ", ".join(names[:limit])
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
 
@@ -105,7 +105,7 @@ class Normaliser:
         return motion
 
     def normalise_(self, motion: Array) -> Array:
-        """Like `normalise`, but in place, because a copy of a large batch takes as long as reading it."""
+        """Like `normalise`, but in place. A copy of a large batch would take as long as reading the batch."""
         mean, std = self._like(motion)
         motion -= mean
         motion /= std
@@ -123,10 +123,7 @@ class Normaliser:
 
     @classmethod
     def from_dataset(cls, spec: DatasetSpec) -> Normaliser:
-        """The dataset's statistics for training a tokeniser.
-
-        As in MoMask, std is divided by `feat_bias` for root and foot contacts.
-        """
+        """The dataset's statistics. As in MoMask, the std of root and foot contacts is divided by `feat_bias`."""
         remedy = "copy the dataset's Mean.npy and Std.npy there, or compute them with prepare/stats.py"
         mean, std = (_statistics(spec.root / name, remedy) for name in ("Mean.npy", "Std.npy"))
         if mean.size != spec.dim:
@@ -175,11 +172,10 @@ def _fingerprint(files: list[os.DirEntry], dim: int) -> str:
 
 
 def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerprint: str) -> None:
-    """Read all motions with a few threads and write the pack.
+    """Write the pack. Its index also lists the unusable files with reasons, and the CRC-32 of the rows.
 
-    The pack's index contains the unusable files, with reasons, and the CRC-32 of the rows.
-
-    The threads only read bytes: NumPy parses headers with `ast`, which is not thread-safe up to Python 3.11.7 (gh-106905).
+    Threads read the files, but do not parse them: NumPy parses headers with `ast`, which is not thread-safe up to Python 3.11.7
+    (gh-106905).
     """
     index = {"fingerprint": fingerprint, "names": [], "lengths": [], "skipped": {}, "crc": 0}
     with (
@@ -205,7 +201,7 @@ def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerp
 
 
 def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
-    """The index of a pack; None if there is no pack, or if it is outdated or damaged. A note reports damage."""
+    """The index of a pack; None if the pack is missing, outdated or damaged. A note reports damage."""
     try:
         with open(path, "rb") as pack:
             pack.seek(-8, os.SEEK_END)
@@ -216,28 +212,18 @@ def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
                 return None  # made from other files
             if rows != 4 * dim * sum(index["lengths"]) or len(index["names"]) != len(index["lengths"]):
                 raise ValueError("its size is wrong")
-            if rows <= CHECKED and "crc" in index and _crc(pack, rows) != index["crc"]:
+            if rows <= CHECKED and "crc" in index and zlib.crc32(np.memmap(path, np.uint8, "r")[:rows]) != index["crc"]:
                 raise ValueError("its checksum differs")
             return index
     except FileNotFoundError:
         return None
     except (OSError, ValueError, OverflowError, LookupError, TypeError) as error:
-        print(f"note: {path}: damaged ({' '.join(str(error).split())}); it is rebuilt", file=sys.stderr)
+        note(f"{path}: damaged ({error}); it is rebuilt")
         return None
 
 
-def _crc(file: BinaryIO, size: int) -> int:
-    """CRC-32 of a file's first `size` bytes."""
-    file.seek(0)
-    crc = 0
-    while size:
-        block = file.read(min(size, 1 << 24))
-        crc, size = zlib.crc32(block, crc), size - len(block)
-    return crc
-
-
 def cache_folder(root: Path, cache_dir: Path | None = None) -> Path:
-    """The cache folder, in `cache_dir` or the user's cache, for a dataset folder that must not be written to."""
+    """The folder, inside `cache_dir` or the user's cache, for caches of the folder `root` that cannot be written to `root`."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or user_cache())
     return (cache_dir or cache / "lamp") / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
 
@@ -259,8 +245,7 @@ class Clips:
         return self.rows[start : start + self.lengths[index]]
 
     def batches(self, normaliser: Normaliser, *, max_clips: int = 256, max_rows: int = 16_384) -> Iterator[dict]:
-        """Yield all clips once, shortest first, in padded batches of at most `max_clips` clips and `max_rows` rows, padding
-        included.
+        """Yield all clips once, shortest first, in padded batches of at most `max_clips` clips and, with padding, `max_rows` rows.
 
         A batch also contains `"index": (B,)`, the index of each clip in `names`.
         """
@@ -277,9 +262,9 @@ class Clips:
 class MotionStore:
     """All usable motions of `spec.root`, as one memory-mapped array `rows (R, D)`.
 
-    The first use packs the folder (into the user's cache if the folder is read-only); later uses open the pack, unless a motion
-    file has changed. Unusable files are skipped, named on stderr and listed in `skipped` (file → reason).
-    Raises `UserError` if the folder is missing or holds no usable motion.
+    The pack is written on first use, and again if a motion file has changed: into the folder or, if it is read-only, into the
+    user's cache. Unusable files are skipped, named on stderr and listed in `skipped` (file → reason).
+    Raises `UserError` if the folder is missing or contains no usable motion.
     """
 
     def __init__(self, spec: DatasetSpec):
@@ -303,7 +288,7 @@ class MotionStore:
         self._index = {name: index for index, name in enumerate(self.names)}
 
     def _open(self, files: list[os.DirEntry], spec: DatasetSpec) -> tuple[Path, dict]:
-        """Return the path and the index of the pack of these files. The pack is written first if there is none."""
+        """Path and index of the pack of these files, which is written if there is none."""
         fingerprint = _fingerprint(files, spec.dim)
         cache = cache_folder(self.root, self.cache_dir) / PACK
         packs = [cache] if self.cache_dir else [self.root / PACK, cache]
@@ -318,7 +303,7 @@ class MotionStore:
         return name in self._index
 
     def split(self, split: str) -> list[str]:
-        """The names in `<split>.txt`, in order. Raises `UserError` if the file is missing, listing the existing splits."""
+        """The names in `<split>.txt`, in order. Raises `UserError`, with a list of the existing splits, if the file is missing."""
         path = self.root / f"{split}.txt"
         if not path.is_file():
             splits = ", ".join(sorted(file.stem for file in self.root.glob("*.txt"))) or "none"
@@ -357,10 +342,10 @@ def padded(rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int
 class MotionWindows:
     """Endless shuffled windows of `window` frames for training a tokeniser.
 
-    An epoch is a permutation of all window starts of all clips; a clip shorter than the window gives one padded window. Epochs form
-    one endless stream. Each step takes the next `world × batch_size` windows, which the ranks share. `batch(step)` depends only on
-    its argument, all batches are full, and no window is dropped. With `weights` (N,), clips are drawn in proportion to weight ×
-    number of frames, and the windows of a clip uniformly.
+    An epoch is a permutation of all windows of all clips; a clip shorter than the window gives one padded window. Epochs follow
+    each other without a break: each step takes the next `world × batch_size` windows and distributes them over the ranks, so all
+    batches are full and no window is dropped. `batch(step)` is a pure function of its argument. With `weights` (N,), clips are
+    drawn in proportion to weight × number of frames, and the windows of a clip uniformly.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Captioned clips: `texts/<name>.txt`, time tags, length filters and the random crop of the published protocol.
 
-A line of a text file is `caption#tokens#start#end`; start and end are seconds, both 0 (or NaN) if the caption describes the whole
-clip. A caption with a time tag defines a separate clip `A_<name>`, `B_<name>`, …, cut from `<name>`.
+A line of a text file is `caption#tokens#start#end`. The time tags start and end are in seconds; both are 0 or NaN if the caption
+describes the whole clip. Other captions define separate clips `A_<name>`, `B_<name>`, …, cut from `<name>`.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def _seconds(field: str) -> float:
 
 
 def parse_captions(content: str, source: str | Path, faults: list[str] | None = None) -> list[Caption]:
-    """The captions in a text file's content, ignoring blank lines, a byte order mark and a trailing Ctrl-Z.
+    """The captions in the content of a text file, without blank lines, a byte order mark and a trailing Ctrl-Z.
 
-    Malformed lines are skipped and appended to `faults`, or, if `faults` is None, reported in a note. Raises `UserError`, naming
-    `source`, if no line is valid.
+    Malformed lines are skipped and appended to `faults` or, if `faults` is None, reported in a note. Raises `UserError` that names
+    `source` if no line is valid.
     """
     captions, bad = [], []
     for number, line in enumerate(LINE_ENDS.split(content.removeprefix("\ufeff").rstrip("\x1a\0")), 1):
@@ -84,12 +84,8 @@ def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
         if path.exists() and not path.is_file():
             raise OSError("it is not a regular file")
         content = path.read_bytes()
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            if b"\n" not in content.strip():
-                raise
-            text = content.decode("utf-8-sig", errors="replace")  # undecodable lines are skipped later
+        errors = "replace" if b"\n" in content.strip() else "strict"  # of several lines, `parse_captions` skips undecodable ones
+        text = content.decode("utf-8-sig", errors)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable text file ({error}); every motion needs a text file") from None
     return parse_captions(text, path, faults)
@@ -99,18 +95,12 @@ def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
 
 
 def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int = 4) -> int | np.ndarray:
-    """Return the length of a crop: the largest multiple of `unit` frames up to `length`.
-
-    If `double` is set and `unit` is below 10, the crop is one unit shorter.
-    """
+    """Length of a crop: the largest multiple of `unit` frames up to `length`, minus one unit if `double` is set and `unit` < 10."""
     return (length // unit - (double if unit < 10 else 0)) * unit
 
 
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Draw random crops as in the published protocol. Returns first frames `(B,)` and lengths in frames `(B,)`.
-
-    `double` (see `crop_length`) is set with probability 1/3 for each clip.
-    """
+    """Random crops as in the published protocol: first frames `(B,)` and lengths `(B,)`. `double` is set with probability 1/3."""
     kept = crop_length(lengths, generator.integers(3, size=len(lengths)) == 2, unit)
     return generator.integers(lengths - kept, endpoint=True), kept
 
@@ -121,8 +111,8 @@ def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 
 def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -> Iterator[tuple[str, int, int, list[Caption]]]:
     """Yield a clip with the captions of the whole clip, then its time-tagged parts, each as (name, first frame, frames, captions).
 
-    Parts outside `spec.min_frames <= frames < spec.max_frames` are left out. Tags are in seconds and are converted with the
-    dataset's fps; the released code uses 20 fps even for KIT-ML, which has 12.5 fps.
+    Parts outside `spec.min_frames <= frames < spec.max_frames` are left out. Time tags are converted to frames with the dataset's
+    frame rate; the released code uses 20 fps even for KIT-ML, which has 12.5 fps.
     """
     whole = [caption for caption in captions if not caption.tagged]
     if whole:
@@ -138,9 +128,9 @@ def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -
 class CaptionedClips:
     """The clips of one split with their captions: whole clips and time-tagged parts, each with at least one caption.
 
-    Clips with `spec.min_frames <= T < spec.max_frames` are kept; the same rule applies to the parts of kept clips. `clips` holds
-    the motions; `captions[first[i] : first[i + 1]]` are the captions of clip i. Names without a usable motion or text are counted
-    on stderr. Raises `UserError` for a missing split file or texts folder, or if no clip is left.
+    Clips with `spec.min_frames <= T < spec.max_frames` are kept; the same rule applies to the parts of kept clips. `clips` are
+    the motions; `captions[first[i] : first[i + 1]]` are the captions of clip i. The number of names without a usable motion or text
+    is printed on stderr. Raises `UserError` for a missing split file or texts folder, or if no clip is left.
     """
 
     def __init__(self, spec: DatasetSpec, split: str, store: MotionStore):
@@ -201,17 +191,10 @@ class CaptionedClips:
         }
 
     def evaluation_batches(
-        self,
-        normaliser: Normaliser,
-        generator: np.random.Generator,
-        size: int = 32,
-        shuffle: bool = True,
+        self, normaliser: Normaliser, generator: np.random.Generator, size: int = 32, shuffle: bool = True,
         first_caption: bool = False,
-    ) -> Iterator[dict]:
-        """One pass in batches of exactly `size` clips; an incomplete last batch is dropped.
-
-        If there are fewer clips than `size`, all clips form one batch.
-        """
+    ) -> Iterator[dict]:  # fmt: skip
+        """One pass in batches of `size` clips, or of all clips if there are fewer; an incomplete last batch is dropped."""
         size = min(size, len(self))
         order = generator.permutation(len(self)) if shuffle else np.arange(len(self))
         for start in range(0, len(self) - size + 1, size):

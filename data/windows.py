@@ -24,31 +24,31 @@ from motion.spec import DatasetSpec
 from utils.errors import UserError
 
 
-def motion_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[os.DirEntry]:
+def motion_files(folder: Path) -> list[os.DirEntry]:
     """The motion files under a folder, in order. Raises `UserError` if there is none."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --motions or --data_root must name a folder of motions")
-    entries = sorted(walk(folder, suffixes), key=lambda file: file.path)
+    entries = sorted(walk(folder), key=lambda file: file.path)
     files = [file for file in entries if file.is_file()]
     irregular = [f"{file.path}: not a regular file, or a broken link" for file in entries if not file.is_file()]
     report_skipped(irregular, len(entries))
     if not files:
-        kinds = " or ".join(filter(None, (", ".join(suffixes[:-1]), suffixes[-1])))
+        kinds = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
         raise UserError(f"{folder}: no {kinds} file in it; --motions must name a folder of motions")
     return files
 
 
-def walk(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[os.DirEntry]:
-    """The files with these suffixes under a folder, unordered, without hidden files and linked folders."""
+def walk(folder: str | Path) -> Iterator[os.DirEntry]:
+    """The entries under a folder with the suffix of a motion file, unordered, without hidden files and linked folders."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
-            yield from walk(entry.path, suffixes)
-        elif entry.name.lower().endswith(suffixes) and not entry.name.startswith("."):
+            yield from walk(entry.path)
+        elif entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
             yield entry
 
 
 def named_files(paths: Sequence[str]) -> list[Path]:
-    """Return the given files and the files in the given folders, without duplicates. Raises `UserError` for a missing path."""
+    """The given files and the motion files in the given folders, without duplicates. Raises `UserError` for a missing path."""
     files: dict[Path, Path] = {}  # by resolved path
     for path in map(Path, paths):
         if not path.exists():
@@ -112,12 +112,12 @@ def windows_of(motions: dict[Path, np.ndarray], window: int, stride: int) -> lis
 
 
 def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
-    """Return the start and end of each window of a motion: multiples of `stride` frames, except for the end of the motion.
+    """Start and end frame of each window of a motion: multiples of `stride`, except for the end of the motion.
 
     No window is longer than `window` frames, and all windows have about the same length. `window` must be at least `stride`.
     """
     count = -(-frames // (window // stride * stride))
-    # Rounded up, so that the last window has at most frames / count frames.
+    # Ends are rounded up to multiples of `stride`, so the last window has at most frames / count frames.
     ends = [-(-k * frames // (count * stride)) * stride for k in range(count)] + [frames]
     return [(start, end) for start, end in pairwise(ends) if end - start >= stride]
 

@@ -38,8 +38,8 @@ class Motion:
         fps: frames per second.
         text: the prompt or caption, "" if there is none.
         locked: (T, J, 3) the same motion with locked feet, or None.
-        contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe; a value above 0.5 means that the part may be
-        in contact with the floor. None if not known.
+        contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe; a value above 0.5 means that this part of the
+        foot may touch the floor. None if not known.
     """
 
     joints: np.ndarray
@@ -57,7 +57,7 @@ class Motion:
 
     @property
     def skeleton(self) -> Skeleton:
-        """The skeleton with the motion's number of joints. Raises `UserError` unless it has 22 or 21 joints."""
+        """The skeleton of the motion. Raises `UserError` unless the motion has 22 or 21 joints."""
         return skeleton_for(self.joints.shape[1])
 
     @property
@@ -70,9 +70,9 @@ class Motion:
         return f"Motion({text}{len(self)} frames at {self.fps:g} fps, {self.joints.shape[1]} joints)"
 
     def __getitem__(self, frames: int | slice) -> Any:
-        """A slice of the motion, or the joints (J, 3) of a single frame.
+        """A slice of the motion, or the joints (J, 3) of a single frame. Slices with a step above 1 are faster motions.
 
-        A step above 1 skips frames, so the motion becomes faster. Raises `UserError` for an empty slice and for steps below 1.
+        Raises `UserError` for an empty slice and for steps below 1.
         """
         if not isinstance(frames, slice):
             return self.joints[frames]
@@ -80,15 +80,13 @@ class Motion:
         if step < 1 or stop <= start:
             span = f"motion[{start}:{stop}:{step}] of {len(self)} frames"
             raise UserError(f"{span}: selects no frames; start must be below stop, and the step at least 1")
-        optional = {"locked": self.locked, "contacts": self.contacts}
-        sliced = {name: None if rows is None else rows[frames] for name, rows in optional.items()}
-        return Motion(self.joints[frames], self.fps, self.text, **sliced)
+        locked, contacts = (None if rows is None else rows[frames] for rows in (self.locked, self.contacts))
+        return Motion(self.joints[frames], self.fps, self.text, locked, contacts)
 
     def __add__(self, following: Motion) -> Motion:
-        """Append the motion `following`, moved to where this motion ends.
+        """Append the motion `following`, moved to where this motion ends and resampled to this motion's frame rate.
 
-        `following` is resampled to this motion's frame rate, and poses blend over `motion.joining.BLEND` seconds. Raises
-        `UserError` if the skeletons differ.
+        Poses blend over `motion.joining.BLEND` seconds. Raises `UserError` if the skeletons differ.
         """
         if not isinstance(following, Motion):
             return NotImplemented
@@ -105,8 +103,8 @@ class Motion:
     def load(cls, path: str | Path, **options: Any) -> Motion:
         """Read the motion in a file: .npy, .npz, .bvh, .glb, .gltf, or .amc.
 
-        `options` are fields of `motion.files.read.InputOptions`, such as `fps=30` or `unit="cm"`; they override what the file
-        states. Raises `UserError` for a file without a motion, and for unknown options.
+        `options` are fields of `motion.files.read.InputOptions`, such as `fps=30` or `unit="cm"`, and override the file's header.
+        Raises `UserError` for a file without a motion, and for unknown options.
         """
         from motion.files.read import InputOptions, read_motion
 
@@ -152,7 +150,7 @@ class Motion:
         return framed(self.html(), FRAME_HEIGHT)
 
     def show(self) -> None:
-        """Show the motion in the viewer: in a Jupyter notebook inline, otherwise in the browser."""
+        """Show the motion in the 3D viewer: inline in a Jupyter notebook, otherwise in the browser."""
         shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
         if getattr(shell, "kernel", None) is not None:
             sys.modules["IPython"].display.display(self)

@@ -1,11 +1,11 @@
 """Conversion between joints and HumanML3D's features, batched over clips, without loops over frames.
 
-Features contain differences to the next frame, so T frames give T - 1 rows. Each row consists of (name, width):
+Features contain differences to the next frame, so T frames give T - 1 rows. The columns of a row, with their widths, are:
 root angular velocity 1 | root velocity x z 2 | root height 1 | local joints 3(J-1) | local rotations in 6D 6(J-1) |
 joint velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and the published code).
 
-Clips of different lengths can share a batch. They are padded by repeating the last pose, so the results are the same as for each
-clip alone. Only the first `lengths - 1` rows of a clip are valid.
+Clips of different lengths can share a batch. Each clip is padded by repeating its last pose, which does not change its features.
+Only the first `lengths - 1` rows of a clip are valid.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def skeleton_for(num_joints: int) -> Skeleton:
 
 
 def hold_last_pose(joints: Tensor, lengths: Tensor) -> Tensor:
-    """Replace the padding of joints (B, T, J, 3), from frame `lengths` (B,) on, by the last valid frame."""
+    """Fill the padding of joints (B, T, J, 3), which starts at frame `lengths` (B,), with the last valid frame."""
     frames = torch.arange(joints.shape[1], device=joints.device)
     frames = torch.minimum(frames, lengths[:, None].to(frames) - 1)  # (B, T)
     return torch.take_along_dim(joints, frames[:, :, None, None], dim=1)
@@ -74,16 +74,13 @@ def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def across_to_forward(across: Tensor) -> Tensor:
-    """The facing direction (..., 3): up × unit(across), where `across` (..., 3) points from the body's left to its right."""
+    """The facing direction (..., 3), up × unit(across), of a body with the axis `across` (..., 3) from left to right."""
     across = unit(across)
     return join(across[..., 2], torch.zeros_like(across[..., 0]), -across[..., 0])
 
 
 def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
-    """The matrix (T, T) that smooths values along time with a Gaussian.
-
-    The Gaussian is cut off at four standard deviations; the values at both ends are repeated.
-    """
+    """The matrix (T, T) that smooths values along time with the Gaussian of `gaussian_taps`; values at both ends are repeated."""
     weights = gaussian_taps(like)
     rows = torch.arange(frames, device=like.device)[:, None]
     columns = (rows + torch.arange(len(weights), device=like.device) - len(weights) // 2).clamp(0, frames - 1)  # (T, taps)
@@ -92,10 +89,7 @@ def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
 
 
 def smoothed(values: Tensor) -> Tensor:
-    """Smooth values (..., T, 3) along time with the Gaussian of `gaussian_smoothing`.
-
-    Short clips are multiplied by the matrix (T, T). Long clips are convolved, because their matrix would be too large.
-    """
+    """Smooth values (..., T, 3) along time: short clips by the matrix `gaussian_smoothing`, long clips by a convolution."""
     if values.shape[-2] <= DENSE:
         return gaussian_smoothing(values.shape[-2], values) @ values
     weights = gaussian_taps(values)
@@ -114,8 +108,8 @@ def gaussian_taps(like: Tensor) -> Tensor:
 def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
     """The heading (..., T, 3) relative to which features are expressed: horizontal unit vectors, +Z in the first frame.
 
-    `facing` adds the axis of the hips to the axis of the shoulders; the published inverse kinematics subtracts the axis of the
-    hips. All published features and statistics depend on this subtraction, so it is reproduced here.
+    `facing` adds the left-right axes of hips and shoulders. The published code of the features subtracts the axis of the hips from
+    the axis of the shoulders instead; all published features and statistics depend on this, so it is reproduced here.
     """
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., j, :] for j in skeleton.face)
     forward = across_to_forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
@@ -129,8 +123,8 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
 def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
     """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3) and their `root_forward` (..., T, 3).
 
-    The rotation of joint 0 maps `forward` to +Z. The global rotation of every other joint is the shortest one from the rest
-    direction of its bone to the current direction; its local rotation is relative to the previous joint in its chain.
+    The rotation of joint 0 maps `forward` to +Z. The global rotation of every other joint is the shortest one from the bone's rest
+    direction to its current direction; the local rotation is relative to the previous joint in the chain.
     """
     rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
     root = qbetween(forward, forward.new_tensor(FRONT))[..., None, :]
@@ -143,8 +137,8 @@ def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tens
 def uniform_skeleton(joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None) -> Tensor:
     """Joints (..., T, J, 3) with bone lengths `lengths` (J,), by default the skeleton's, and unchanged bone directions.
 
-    The root's path is scaled by the ratio of the leg lengths. The published code uses inverse and forward kinematics, which keep
-    each bone's direction; the result is the same.
+    The root's path is scaled by the ratio of the leg lengths. The published code reaches the same result with inverse and forward
+    kinematics.
     """
     if lengths is None:
         lengths = torch.tensor(skeleton.lengths, dtype=joints.dtype, device=joints.device)
@@ -157,8 +151,7 @@ def uniform_skeleton(joints: Tensor, skeleton: Skeleton, lengths: Tensor | None 
 
 
 def canonicalise(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """Joints (..., T, J, 3) moved so that the lowest y is 0 and the root starts above the origin, and rotated so that the first
-    frame faces +Z."""
+    """Joints (..., T, J, 3) with the lowest y at 0, the root above the origin in the first frame, and facing +Z in that frame."""
     floor = joints[..., 1].amin(dim=(-2, -1))  # (...)
     origin = joints[..., 0, 0, :].clone()
     origin[..., 1] = floor

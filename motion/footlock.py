@@ -1,14 +1,15 @@
 """Foot locking by least squares and two-bone inverse kinematics, without loops over frames.
 
-Three steps, on a body with constant bone lengths (ik.py):
+The method gives the body constant bone lengths (ik.py), and then takes three steps:
 
 1. find standing feet: toes and heels that are low and slow and, if contacts are given, marked as contacts;
 2. compute the smallest corrections that keep standing feet still and fade out elsewhere, by solving a banded linear system; no
 foot goes below the floor;
 3. apply the corrections to the legs: hips stay, feet move, heels rise if a leg would overstretch, and knees bend in their plane.
 
-If a leg cannot reach its corrected foot, step 2 is repeated with a smaller correction of that foot. A stance that still slides
-afterwards, for example because the person glides, is released: steps 2 and 3 are repeated without locking it.
+If a leg cannot reach its corrected foot, step 2 is repeated with a higher penalty on corrections of that foot. A stance is a span
+of frames in which a foot stands. If a foot still slides during a stance, for example because the person glides, the stance is
+released: steps 2 and 3 are repeated without locking the foot in these frames.
 
 Input and output: joints (T, J, 3), metres, Y up, the floor at 0.
 """
@@ -31,22 +32,22 @@ from motion.skeleton import Skeleton
 
 HEIGHTS = np.array([0.15, 0.05])  # m; maximum height of a standing heel and of a standing toe
 SPEEDS = np.array([0.25, 0.5])  # m/s; maximum horizontal speed of a standing heel and of a standing toe
-RISING = 0.1  # m/s; a foot that moves up or down faster is being lifted or set down, and is held horizontally only
-SLIP = 0.05  # s; a shorter slip of a low foot does not interrupt its stance
+RISING = 0.1  # m/s; a foot that moves up or down faster is being lifted or set down, so only its horizontal position is held
+SLIP = 0.05  # s; a shorter slip of a low foot does not interrupt a stance
 BLEND = 0.1  # s; time in which a correction fades out
 DECAY = 5.0  # s; time constant with which the correction of a standing foot decays, so that long drifts are followed
 HEEL = 0.01  # weight of a standing heel relative to a standing toe
-FAR = 0.12  # m; larger corrections count as strain
-EXTENSION = 0.995  # fraction of a leg's length; a correction does not stretch a leg further
-PENALTY_GROWTH = 1000.0  # per metre of strain: relative increase of the penalty on a foot's corrections in each round
+FAR = 0.12  # m; `strain` counts the part of a correction beyond this length
+EXTENSION = 0.995  # fraction of a leg's length to which a correction may stretch the leg
+PENALTY_GROWTH = 1000.0  # relative increase of the penalty on a foot's corrections in each round, per metre of `strain`
 ROUNDS = 4  # repetitions of step 2, with growing penalties
 REMAINING = 0.5  # a stance is released if more than this fraction of its slide remains
 RELEASES = 3  # how many times stances may be released
-TOLERATED = 0.01  # m; a stance that slides less is not released
+TOLERATED = 0.01  # m; a stance with a shorter slide is not released
 
 
 class Locked(NamedTuple):
-    """Joints (T, J, 3) with locked feet; `sliding` (T - 1, 2), bool, marks stances of the left and right foot that still slide."""
+    """Joints (T, J, 3) with locked feet; `sliding` (T - 1, 2) marks stances of the left and right foot that could not be locked."""
 
     joints: ndarray
     sliding: ndarray
@@ -62,13 +63,11 @@ def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: nda
 
     Args:
         joints: metres, Y up, the floor at 0; J is 22 or 21.
-        fps: frames per second.
         contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe, such as the last four features of a motion;
-        a value above 0.5 means that the part may be in contact with the floor. Default: contact is possible in every frame.
-        rest: (J, 3) rest pose, offsets from parents, that gives the bone lengths. Default: median lengths over the clip.
+        a value above 0.5 means that this part of the foot may touch the floor. Default: possible in every frame.
+        rest: (J, 3) rest pose, as offsets from parents, that gives the bone lengths. Default: median lengths over the clip.
 
-    Raises:
-        UserError: joints are not finite, or their skeleton is unknown.
+    Raises `UserError` for joints that are not finite or of an unknown skeleton.
     """
     check_joints(joints)
     skeleton = skeleton_for(joints.shape[1])
@@ -100,17 +99,22 @@ def standing(joints: ndarray, skeleton: Skeleton, fps: float, contacts: ndarray 
     return low & binary_closing(stands, window, border_value=0) | stands
 
 
+def spans(mask: ndarray) -> ndarray:
+    """First and end frame (exclusive) of each run of True values in a mask (T,): (N, 2)."""
+    return np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)
+
+
 def over_ground(points: ndarray) -> ndarray:
     """Horizontal distance (T - 1, N) that points (T, N, 3) move between frames."""
     return norm(np.diff(points, axis=0) * (1, 0, 1))
 
 
 def sliding_stances(locked: ndarray, joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
-    """Mark the stances of each foot, (T - 1, 2) bool, that slide nearly as far in `locked` (T, J, 3) as in `joints` (T, J, 3)."""
+    """Mark the stances of each foot, (T - 1, 2), with a slide in `locked` (T, J, 3) that is not much shorter than in `joints`."""
     before, after = slides(joints, stands, skeleton), slides(locked, stands, skeleton)
     result = np.zeros(before.shape, bool)
     for foot, stood in enumerate(stands.reshape(-1, 2, 2).any(axis=-1).T):
-        for start, stop in np.flatnonzero(np.diff(stood, prepend=False, append=False)).reshape(-1, 2):
+        for start, stop in spans(stood):
             original, remaining = before[start:stop, foot].sum(), after[start:stop, foot].sum()
             result[start:stop, foot] = remaining > max(REMAINING * original, TOLERATED)
     return result
@@ -128,15 +132,16 @@ def slides(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
 def corrections(feet: ndarray, stands: ndarray, penalty: ndarray, fps: float) -> tuple[ndarray, ndarray]:
     """Corrections of heels and of toes, (T, 2, 3) each, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4) is true.
 
-    `penalty` (T, 2) weights the size of each foot's corrections. Standing toes determine the correction of the whole foot; the
-    heel determines it only while the toes do not stand. Further corrections are then added to the heel, so that standing heels do
-    not move. No foot goes below the floor.
+    `penalty` (T, 2) weights the size of each foot's corrections. While the toes of a foot stand, they determine the correction of
+    the whole foot; otherwise the heel does. Then the heel gets additional corrections that keep it still while it stands. No foot
+    goes below the floor.
     """
     feet, stands = (rearrange(part, "t (side part) ... -> part side t ...", part=2) for part in (feet, stands))
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes
 
     def solve(steps: ndarray, ties: ndarray) -> ndarray:
-        """Corrections (2, T, 3) of both feet for the displacements `steps` (P, 2, T - 1, 3) of P parts, with weights `ties`."""
+        """Corrections (2, T, 3) of both feet that cancel the displacements `steps` (P, 2, T - 1, 3) of P parts per foot where their
+        weights `ties` (P, 2, T - 1) are above 0."""
         level = np.abs(steps[..., 1]) * fps < RISING
         ties, smooth = ties * (DECAY * fps) ** 2, (BLEND * fps) ** 4
         horizontal = standstill(steps[..., ::2], ties, penalty.T, smooth)
@@ -186,7 +191,8 @@ def leg_columns(skeleton: Skeleton) -> list[list[int]]:
 
 
 def strain(body: ndarray, heels: ndarray, skeleton: Skeleton) -> ndarray:
-    """Length (T, 2) of corrections `heels` (T, 2, 3) beyond `FAR`, plus the ankles' distance beyond the legs' reach; metres."""
+    """Strain (T, 2) of the legs, in metres, due to the corrections `heels` (T, 2, 3): the length by which a correction exceeds
+    `FAR`, plus the length by which the corrected ankle is out of the leg's reach."""
     hips, knees, ankles, *_ = legs_of(body, skeleton)
     limit = np.maximum(EXTENSION * (norm(knees - hips) + norm(ankles - knees)), norm(ankles - hips))
     return np.maximum(norm(heels) - FAR, 0) + np.maximum(norm(ankles + heels - hips) - limit, 0)
@@ -201,7 +207,7 @@ def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> 
     room = np.maximum(EXTENSION * (thigh + shank) - reach, 1e-4)
     # Beyond its original reach, a leg approaches its maximum length smoothly.
     reached = np.where(excess > 0, reach + room * np.tanh(excess / room), norm(target - hips))
-    new_ankles = between(hips, tips + toes, reached, foot, target)  # heels rise
+    new_ankles = between(hips, tips + toes, reached, foot, target)  # the heel rises where the leg is too short
     new_tips = new_ankles + foot[..., None] * unit(tips + toes - new_ankles)
     new_knees = bent(hips, knees, ankles, new_ankles, new_tips)
     new_middles = [between(new_ankles, new_tips, norm(m - ankles), norm(tips - m), m + heels) for m in middles]
@@ -212,7 +218,7 @@ def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> 
 
 
 def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, towards: ndarray) -> ndarray:
-    """The points (..., 3) at distance `first` from `starts` and `second` from `ends`, on the side of the points `towards`.
+    """The points (..., 3) at distance `first` from `starts` and `second` from `ends`, on the same side as the points `towards`.
 
     Where `starts` and `ends` are too far apart, the points are on the line between them.
     """
@@ -224,8 +230,8 @@ def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, tow
 def bent(hips: ndarray, knees: ndarray, ankles: ndarray, new_ankles: ndarray, new_toes: ndarray) -> ndarray:
     """Knees (..., 3) for moved ankles, with unchanged lengths of thighs and shanks.
 
-    A knee keeps its offset from the line between hip and ankle; if it must bend further, it bends towards the toes. A nearly
-    straight leg thus bends forward, rather than in a plane determined by noise.
+    A knee keeps its offset from the line between hip and ankle. If the leg must bend further, the knee moves towards the toes, so
+    that a nearly straight leg bends forward, rather than in a plane determined by noise.
     """
     thigh, shank = norm(knees - hips), norm(ankles - knees)
     axis = unit(new_ankles - hips)

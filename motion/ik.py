@@ -1,11 +1,11 @@
 """Inverse kinematics in closed form: joints → local rotations of a skeleton with constant bone lengths and a T-pose as rest pose.
 
 Generated motions stretch bones, so all joints are first moved as little as possible until every bone has its length in the rest
-pose. Then joints are processed once, parents first, each for all frames together. A joint with one child gets the rotation that
-aims its bone at the child; a joint with several children (pelvis, chest) gets the rotation that fits their directions best (Kabsch
-1976). Bones are aimed from the fitted position of the parent, so errors do not accumulate along a limb. The twist about a bone,
-which joint positions do not determine, is minimal and continuous, even when a limb points opposite to its rest direction for
-a moment.
+pose. Then the joints are processed once, parents before children, for all frames at once. A joint with one child gets the rotation
+that aims its bone at the child; a joint with several children (pelvis, chest) gets the rotation that fits their directions best
+(Kabsch 1976). Bones are aimed from the fitted position of the parent, so errors do not accumulate along a limb. Joint positions do
+not determine the twist about a bone. It is chosen to be small and continuous, even when a limb points opposite to its rest
+direction for a moment.
 
 Input: joints (..., T, J, 3), metres, Y up. Output: `Pose`, whose forward kinematics reproduce the joints up to changes of bone
 lengths. Rotations are relative to the parent, so rotating the whole clip changes only the root: the person may face any direction,
@@ -25,11 +25,11 @@ from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from motion.features import uniform_skeleton
-from motion.rest import fitted_rest, standard_rest, unit
+from motion.rest import fitted_rest, offsets_of, standard_rest, unit
 from motion.skeleton import Skeleton, forward_kinematics
 from utils.errors import UserError
 
-STIFFNESS = 0.05  # weight of changes of twist between frames, relative to the weight of twist itself
+STIFFNESS = 0.05  # weight of changes of twist between frames, relative to the weight of the twist itself
 CHUNK = 4096  # frames that `settle` solves at a time, to limit memory: each frame needs a 27 × 27 matrix
 SOFTNESS = 0.05  # damping of `settle`: allows small length errors, so that displacements stay small where bones are collinear
 
@@ -52,7 +52,6 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
     """Fit a pose to `joints` (..., T, J, 3), in metres.
 
     `rest` (J, 3) is the body's rest pose, as offsets from parents; by default, it is fitted to each clip, with median bone lengths.
-
     Raises `UserError` if joints are not finite, or if their number differs from the skeleton's.
     """
     check_joints(joints.flatten(0, -3) if joints.ndim > 3 else joints, skeleton.num_joints)
@@ -69,10 +68,8 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
     rotations = local.copy()  # global
 
     def bones(starts: list[int], ends: list[int]) -> ndarray:
-        """Vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`.
-
-        Each vector is in the coordinate frame of the parent of its start joint.
-        """
+        """Vectors (..., T, C, 3) from the fitted joints `starts` to the target positions of their children `ends`, each in the
+        coordinate frame of the parent of its start joint."""
         frames = rotations[..., [parents[start] for start in starts], :, :]
         return rotate(frames.mT, goal[..., ends, :] - fitted[..., starts, :])
 
@@ -98,8 +95,7 @@ def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
     lengths, to keep the feet on the floor. If the new pelvis has another shape, the root is moved so that the midpoint of the
     hips stays in place; otherwise standing feet would slide.
     """
-    parents = [max(parent, 0) for parent in skeleton.parents]
-    bones = joints - joints[:, parents]
+    bones = offsets_of(joints, skeleton)
     lengths = norm(offsets)
     steps = unit(bones) * lengths[:, None]
     fitted = steps.copy()
@@ -116,15 +112,14 @@ def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
     """Joints (T, J, 3) retargeted to the skeleton's bone lengths and to the shapes of pelvis and chest in `Skeleton.hubs`; metres.
 
     These shapes vary between captures; for example, the hips are 11 cm apart in one capture and 20 cm in another.
-    `uniform_skeleton` alone changes the lengths of bones but not their directions, so it does not unify these shapes.
+    `uniform_skeleton` keeps the directions of bones, so it alone would not make these shapes equal.
     """
     fitted = retarget(joints, skeleton, standard_rest(skeleton))  # symmetric, so that a mirrored motion gives a mirrored result
     return uniform_skeleton(torch.from_numpy(fitted), skeleton).numpy()
 
 
 def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, name: str = "joints") -> None:
-    """Raise `UserError`, with `name` in its message, unless `joints` are (T, J, 3) with at least one frame and only finite
-    values."""
+    """Raise `UserError` that mentions `name` unless `joints` are (T, J, 3), finite, and at least one frame long."""
     if joints.ndim != 3 or joints.shape[0] < 1 or joints.shape[2] != 3 or num_joints not in (None, joints.shape[1]):
         raise UserError(f"{name}: of shape {tuple(joints.shape)}, expected (frames, {num_joints or 'joints'}, 3)")
     bad = ~np.isfinite(np.asarray(joints)).all(axis=(1, 2))
@@ -144,8 +139,8 @@ def levels(children: Sequence[list[int]]) -> Iterator[list[int]]:
 def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
     """Joints (..., T, J, 3) moved as little as possible so that bones have the lengths of `offsets` (..., J, 3).
 
-    Distances between the children of one joint are fitted too, because pelvis and chest are rigid. One Gauss–Newton step moves
-    joints along the bones and corrects all lengths together.
+    Distances between the children of one joint are fitted too, because pelvis and chest are rigid. One Gauss–Newton step corrects
+    all lengths and distances together.
     """
     ends = np.eye(skeleton.num_joints)
     pulls = ends[1:] - ends[list(skeleton.parents[1:])]  # (bones, J)
@@ -164,8 +159,7 @@ def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
 
 
 def best_fit(rest: ndarray, bones: ndarray) -> ndarray:
-    """Rotations (..., T, 3, 3) that map the offsets `rest` (..., C, 3) to `bones` (..., T, C, 3) with the least squared error
-    (Kabsch 1976)."""
+    """Least-squares rotations (..., T, 3, 3) from the offsets `rest` (..., C, 3) to `bones` (..., T, C, 3) (Kabsch 1976)."""
     u, _, vt = np.linalg.svd(bones.mT @ rest[..., None, :, :])
     u[..., 2] *= np.linalg.det(u @ vt)[..., None]  # 1, or −1 where the best orthogonal matrix is a reflection
     return u @ vt
@@ -175,7 +169,7 @@ def continuous_swing(axes: ndarray, bones: ndarray) -> ndarray:
     """Rotations (..., T, C, 3, 3) from the rest directions to `bones` (..., T, C, 3) with small and continuous twist.
 
     The columns of `axes` (..., C, 3, 3) are the rest directions and two perpendicular axes. The shortest rotation has no twist, but
-    jumps when a bone passes through the direction opposite to its rest direction. Therefore twist angles a, in radians, are
+    jumps when a bone passes through the direction opposite to its rest direction. Therefore, twists by angles a, in radians, are
     added. They are the least-squares solution of  w a[t] = 0  and  a[t+1] + jump[t] = a[t],  which is a tridiagonal system. The
     weight w is nearly zero where a bone points opposite to its rest direction.
     """

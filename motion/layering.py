@@ -1,7 +1,7 @@
 """Spatial composition of two motions: legs and trunk of one, arms and head of the other (SINC, Athanasiou et al., ICCV 2023).
 
 Arm directions are expressed in the axes of the trunk, so the arms follow a trunk that leans or turns. All joints are
-(..., T, 22, 3) on HumanML3D's skeleton, in metres, Y up; bones of the results have the skeleton's lengths.
+(..., T, 22, 3) on HumanML3D's skeleton, in metres, Y up. Results have the bone lengths of this skeleton.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ PARENTS = list(HUMANML3D.parents[1:])
 HIPS, SHOULDERS, WRISTS, ANKLES, PELVIS, NECK, HEAD = (1, 2), (16, 17), (20, 21), (7, 8), 0, 12, 15
 ARMS = ((13, 16, 18, 20), (14, 17, 19, 21))  # left, right: collar, shoulder, elbow, wrist
 RAISED = -0.25  # m; a hand above this height relative to its shoulder is raised
-TRAVEL, RISE, TURN = 0.5, 0.15, 0.7  # m, m, radians; a gesture moves the pelvis and turns the body less than this
-PLANTED = 0.2  # m; in a gesture, the heights of the ankles vary by less than this
+TRAVEL, RISE, TURN = 0.5, 0.15, 0.7  # m, m, radians; limits of a gesture: pelvis on the ground plane, pelvis height, body yaw
+PLANTED = 0.2  # m; limit of a gesture: difference between the highest and the lowest position of an ankle
 
 
 def to_joints(root: ndarray, bones: ndarray) -> ndarray:
@@ -49,7 +49,7 @@ def layer(legs: ndarray, arms: ndarray, weight: ndarray) -> ndarray:
     """Combine legs and trunk of the motion `legs` with arms and head of the motion `arms`.
 
     Args:
-        weight: (..., T, 2) weights of `arms` for the left and the right arm, from 0 to 1. The head uses the larger weight.
+        weight: (..., T, 2) weights of the motion `arms` for the left and the right arm, from 0 to 1. The head uses the larger one.
     """
     bones = to_bones(legs)
     carried = to_bones(arms) @ trunk(arms) @ trunk(legs).swapaxes(-1, -2)
@@ -66,14 +66,17 @@ def leg_speed(joints: ndarray) -> float:
 
 
 def raised_arms(joints: ndarray) -> ndarray:
-    """Which arms (left, right) are raised for at least a quarter of one motion (T, 22, 3); both are True if neither arm is."""
+    """Mask (2,) of the arms, left and right, that are raised for at least a quarter of a motion (T, 22, 3).
+
+    Both are True if neither arm is raised.
+    """
     height = joints[:, WRISTS, 1] - joints[:, SHOULDERS, 1]
     raised = np.percentile(height, 75, axis=0) > RAISED
     return raised if raised.any() else np.ones_like(raised)
 
 
 def is_gesture(joints: ndarray) -> bool:
-    """Whether the person in one motion (T, 22, 3) stands on the spot, so that the motion is only a gesture."""
+    """Whether a motion (T, 22, 3) is only a gesture: the person stands on the spot and does not turn, crouch or lift a foot."""
     pelvis, ankles = joints[:, PELVIS], joints[:, ANKLES, 1]
     left = across(joints)
     yaw = np.unwrap(np.arctan2(-left[:, 2], left[:, 0]))

@@ -1,13 +1,15 @@
 """Rest poses: a T-pose as offsets (J, 3) of each joint from its parent, metres, facing +Z, arms along X.
 
 There are three kinds. `standard`: one symmetric body for a whole dataset, so that all its files share one skeleton. `symmetric`:
-the clip's own bone lengths, left and right averaged. `fitted`: the clip's own bone lengths.
+the bone lengths of the clip, averaged over left and right. `fitted`: the bone lengths of the clip.
 
-A T-pose does not define the directions of the bones that start at the pelvis and at the chest. They come from `Skeleton.hubs`
+A T-pose does not define the directions of the bones that start at the pelvis and at the chest. They are taken from `Skeleton.hubs`
 (HumanML3D and the datasets that prepare/ builds), from a dataset's mean pose (KIT), or from the clip.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -15,14 +17,14 @@ from numpy import ndarray
 from motion.skeleton import Skeleton
 
 KINDS = ("standard", "symmetric", "fitted")
-SAME_BODY = 0.1  # maximum difference in bone lengths from the dataset's body, summed and relative to the sum of lengths
+SAME_BODY = 0.1  # maximum sum of the differences in bone length from the dataset's body, relative to the sum of its bone lengths
 
 
 def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body: ndarray | None = None) -> ndarray:
     """The rest pose (J, 3) for joints (T, J, 3); `kind` is one of `KINDS`.
 
     The kind `standard` returns `body` (J, 3), by default `standard_rest`; datasets without a standard body (KIT) use `symmetric`
-    instead. If the bone lengths of a `symmetric` body are close to those of the dataset, the dataset's lengths are used.
+    instead. If the bone lengths of a `symmetric` rest pose are close to the dataset's, they are replaced by the dataset's.
     """
     fitted = fitted_rest(joints, skeleton)
     if kind == "fitted":
@@ -31,29 +33,28 @@ def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body:
     if kind == "standard" and standard is not None:
         return standard
     symmetric = averaged(fitted, skeleton)
-    if skeleton.lengths is None or not like_standard(lengths_of(symmetric), skeleton):
+    if skeleton.lengths is None:
         return symmetric
-    return unit(symmetric) * symmetric_lengths(skeleton)[:, None]
+    usual = symmetric_lengths(skeleton)
+    similar = np.abs(lengths_of(symmetric) - usual).sum() < SAME_BODY * usual.sum()
+    return unit(symmetric) * usual[:, None] if similar else symmetric
 
 
 def standard_rest(skeleton: Skeleton, mean_pose: ndarray | None = None, lengths: ndarray | None = None) -> ndarray | None:
-    """The symmetric rest pose (J, 3) that all files of a dataset share; None if bone lengths or hubs are not known.
+    """The symmetric rest pose (J, 3) of all files of a dataset; None if bone lengths or shapes of pelvis and chest are not known.
 
-    `mean_pose` (J, 3), the dataset's mean joints, gives the shape of pelvis and chest if `Skeleton.hubs` does not. `lengths` (J,)
+    The shapes are taken from `Skeleton.hubs` or, if it is None, from `mean_pose` (J, 3), the dataset's mean joints. `lengths` (J,)
     default to the skeleton's.
     """
     if lengths is None and skeleton.lengths is None:
         return None
     lengths = symmetric_lengths(skeleton) if lengths is None else lengths
     if skeleton.hubs:
-        return symmetric_body(hub_directions(skeleton), skeleton, lengths)
-    if mean_pose is None:
+        directions = hub_directions(skeleton)
+    elif mean_pose is not None:
+        directions = fitted_rest(np.asarray(mean_pose, np.float64)[None], skeleton)
+    else:
         return None
-    return symmetric_body(fitted_rest(np.asarray(mean_pose, np.float64)[None], skeleton), skeleton, lengths)
-
-
-def symmetric_body(directions: ndarray, skeleton: Skeleton, lengths: ndarray) -> ndarray:
-    """Offsets (J, 3) with lengths `lengths` (J,) along `directions` (J, 3), which are first averaged over left and right."""
     return unit(averaged(unit(directions), skeleton)) * lengths[:, None]
 
 
@@ -72,12 +73,6 @@ def symmetric_lengths(skeleton: Skeleton) -> ndarray:
     return (lengths + lengths[list(skeleton.mirror)]) / 2
 
 
-def like_standard(lengths: ndarray, skeleton: Skeleton) -> bool:
-    """Whether bone lengths (J,) are close to those of the skeleton's dataset."""
-    usual = symmetric_lengths(skeleton)
-    return bool(np.abs(lengths - usual).sum() < SAME_BODY * usual.sum())
-
-
 def averaged(offsets: ndarray, skeleton: Skeleton) -> ndarray:
     """Offsets (J, 3) averaged with their mirror image, so that left and right are equal and joints on the midline have x = 0."""
     directions, lengths = unit(offsets), lengths_of(offsets)
@@ -88,8 +83,7 @@ def averaged(offsets: ndarray, skeleton: Skeleton) -> ndarray:
 
 def fitted_rest(joints: ndarray, skeleton: Skeleton) -> ndarray:
     """The rest pose (..., J, 3) of the person in joints (..., T, J, 3), with median bone lengths."""
-    parents = [max(parent, 0) for parent in skeleton.parents]
-    bones = joints - joints[..., parents, :]  # (..., T, J, 3)
+    bones = offsets_of(joints, skeleton)  # (..., T, J, 3)
     rest = t_pose(skeleton)
     rest = np.broadcast_to(rest, (*joints.shape[:-3], *rest.shape)).copy()  # (..., J, 3)
     for children in skeleton.children:
@@ -102,12 +96,12 @@ def fitted_rest(joints: ndarray, skeleton: Skeleton) -> ndarray:
 
 def t_pose(skeleton: Skeleton) -> ndarray:
     """Direction of each bone in a T-pose: (J, 3) unit vectors, up for the root."""
-    parents = [max(parent, 0) for parent in skeleton.parents]
-    return np.array([t_pose_direction(skeleton.bones[parent], bone) for parent, bone in zip(parents, skeleton.bones)])
+    pairs = zip(skeleton.parents, skeleton.bones)
+    return np.array([t_pose_direction(skeleton.bones[max(parent, 0)], bone) for parent, bone in pairs])
 
 
 def t_pose_direction(parent: str, bone: str) -> tuple[float, float, float]:
-    """Direction in a T-pose of the bone that ends in joint `bone`."""
+    """Direction in a T-pose of the bone from joint `parent` to joint `bone`, which are names."""
     side = 1.0 if bone.startswith("Left") else -1.0
     match sideless(bone):
         case "Leg" | "Foot":
@@ -122,7 +116,7 @@ def t_pose_direction(parent: str, bone: str) -> tuple[float, float, float]:
 def body_frame(bones: ndarray, names: list[str]) -> ndarray:
     """The axes left, up and front, as columns (..., 3, 3), of a joint with the child bones `bones` (..., C, 3) called `names`.
 
-    Up points from the children on the sides to the child in the middle.
+    Up points from the midpoint of the left and right children to the child in the middle.
     """
     side = np.array([name.startswith("Left") - float(name.startswith("Right")) for name in names])
     middle = side == 0
@@ -130,6 +124,11 @@ def body_frame(bones: ndarray, names: list[str]) -> ndarray:
     up = (middle / middle.sum() - np.abs(side) / np.abs(side).sum()) @ bones
     front = unit(np.cross(left, up))
     return np.stack((left, np.cross(front, left), front), axis=-1)
+
+
+def offsets_of(joints: Any, skeleton: Skeleton) -> Any:
+    """Vectors (..., J, 3) from the parent of each joint to the joint, zero for the root. `joints` is an array or a tensor."""
+    return joints - joints[..., [max(parent, 0) for parent in skeleton.parents], :]
 
 
 def standing(offsets: ndarray, skeleton: Skeleton) -> ndarray:

@@ -39,7 +39,7 @@ def indices(values: Sequence[int], like: Tensor) -> Tensor:
 
 
 def join(*components: Tensor) -> Tensor:
-    """Stack components along a new last dimension; components stay contiguous in memory, so elementwise operations are fast."""
+    """Stack components along a new last dimension. Each component stays contiguous in memory, so operations on it are fast."""
     return torch.stack(torch.broadcast_tensors(*components)).movedim(0, -1)
 
 
@@ -98,8 +98,7 @@ def qbetween(u: Tensor, v: Tensor) -> Tensor:
 
 
 def yaw(v: Tensor, forward: Tensor) -> Tensor:
-    """Rotate vectors v (..., 3) about the vertical by the rotation that maps the horizontal unit vector `forward` (..., 3) to
-    +Z."""
+    """Rotate vectors v (..., 3) about the Y axis by the rotation that maps horizontal unit vectors `forward` (..., 3) to +Z."""
     x, y, z = v.unbind(-1)
     fx, _, fz = forward.unbind(-1)
     return join(fz * x - fx * z, y, fx * x + fz * z)
@@ -140,10 +139,10 @@ def matrices_to_rotation_vectors(m: Tensor) -> Tensor:
 
 
 def matrixq(m: Tensor) -> Tensor:
-    """Matrices (..., 3, 3) to quaternions (..., 4) with w >= 0.
+    """Matrices (..., 3, 3) to quaternions (..., 4) with w >= 0 (Shepperd 1978).
 
-    Each row of the 4 x 4 table below is a multiple of the quaternion. The row with the largest diagonal element is numerically
-    accurate for every rotation (Shepperd 1978).
+    Each row of the 4 x 4 table below is a multiple of the quaternion. The row with the largest diagonal element is used, because it
+    is numerically accurate for every rotation.
     """
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = rearrange(m, "... i j -> (i j) ...")
     table = torch.stack((
@@ -154,27 +153,17 @@ def matrixq(m: Tensor) -> Tensor:
     ), dim=-1)  # fmt: skip
     table = rearrange(table, "... (row q) -> ... row q", q=4)
     best = table.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    q = torch.take_along_dim(table, best[..., None, None], dim=-2).flatten(-2)
-    q = unit(q)
+    q = unit(torch.take_along_dim(table, best[..., None, None], dim=-2).flatten(-2))
     return torch.where(q[..., :1] < 0, -q, q)
 
 
 def quaternion_to_6d(q: Tensor) -> Tensor:
     """Quaternions (..., 4) to 6D (..., 6), without forming the third column."""
     w, x, y, z = q.unbind(-1)
-    columns = (
+    return join(
         1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y),
         2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x),
     )  # fmt: skip
-    return join(*columns)
-
-
-def matrix_from_6d(x: Tensor) -> Tensor:
-    """6D (..., 6), not necessarily orthonormal, to matrices (..., 3, 3) by Gram-Schmidt."""
-    first = unit(x[..., :3])
-    third = unit(cross(first, x[..., 3:]))
-    second = cross(third, first)
-    return torch.stack((first, second, third), dim=-1)
 
 
 def euler_to_matrix(angles: Tensor, order: str) -> Tensor:

@@ -1,7 +1,7 @@
 """The two skeletons: 22 joints (HumanML3D, SMPL's body) and 21 joints (KIT-ML), and forward kinematics.
 
-A skeleton is written as chains of joints that start at the root or at a joint of an earlier chain, with a unit rest
-direction for each bone. `HUMANML3D.lengths` are the bone lengths of every processed HumanML3D clip.
+A skeleton consists of chains of joints. Each chain starts at the root or at a joint of an earlier chain. `HUMANML3D.lengths` are
+the bone lengths of every processed HumanML3D clip.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Skeleton:
         face: right hip, left hip, right shoulder, left shoulder; they determine where the person faces.
         feet: left ankle, left toe, right ankle, right toe, in the order of the contact features.
         legs: knee and ankle of one leg; the sum of their bone lengths is the leg length, which scales the path of the root.
-        contact: threshold of a foot's squared displacement between frames, in the dataset's unit squared; below it, the foot is in
-        contact.
+        contact: a foot is in contact with the floor if its squared displacement between two frames is below this threshold, in the
+        square of the dataset's unit.
         lengths: (J,) bone lengths in metres, or None if the dataset has no fixed bone lengths.
-        hubs: T-pose directions of the bones that start at pelvis and chest, keyed by bone name without `Left` or `Right`. Paired
-        bones have the direction of the left bone. None if not known.
+        hubs: T-pose directions of the bones that start at pelvis and chest, keyed by bone name without `Left` or `Right`. For a
+        pair of bones, this is the direction of the left bone. None if not known.
     """
 
     bones: tuple[str, ...]
@@ -62,10 +62,10 @@ class Skeleton:
 
     @cached_property
     def chain_parents(self) -> tuple[int, ...]:
-        """For each joint, the joint whose frame its local rotation refers to.
+        """For each joint, the joint to whose coordinate frame HumanML3D's local rotation is relative.
 
-        This is the previous joint in the chain, or the root for the first joint after the start of a chain. For the arms, it
-        differs from `parents`: their chains start at the chest, but their rotations are relative to the root.
+        This is the previous joint in the chain, or the root for the first joint after the start of a chain. It differs from
+        `parents` at the start of the arms: their chains start at the chest, but the rotations there are relative to the root.
         """
         starts = {chain[1] for chain in self.chains}
         return tuple(0 if joint in starts else max(parent, 0) for joint, parent in enumerate(self.parents))
@@ -139,16 +139,13 @@ SKELETONS = {skeleton.num_joints: skeleton for skeleton in (HUMANML3D, KIT)}
 
 
 def forward_kinematics(rotations: Tensor, root: Tensor, offsets: Tensor, parents: tuple[int, ...]) -> Tensor:
-    """Joint positions of a posed skeleton, as in BVH: each bone is rotated by its parent's global rotation.
+    """Joint positions of a posed skeleton. As in BVH, the offset of a joint is rotated by its parent's global rotation.
 
     Args:
         rotations: local rotations (..., J, 3, 3).
         root: position of joint 0, (..., 3).
         offsets: position of each joint relative to its parent in the rest pose, (J, 3) or (..., J, 3).
         parents: index of the parent of each joint, always lower than the joint's; -1 for joint 0.
-
-    Returns:
-        joints (..., J, 3), in the unit of `offsets`.
     """
     global_rotations, joints = [rotations[..., 0, :, :]], [root]
     for joint, parent in enumerate(parents[1:], start=1):

@@ -7,6 +7,7 @@ root 4 (angular velocity, linear velocity x z, height) | local joints 3(J-1) | 6
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
 from utils.errors import UserError
@@ -17,8 +18,8 @@ from utils.textfiles import bounded_text
 class DatasetSpec:
     """Facts about one dataset.
 
-    `unit_scale` converts the dataset's unit to metres when joints are exported. Only clips with `min_frames <= T < max_frames`
-    are kept (the published protocol); the models process at most `max_motion` frames.
+    `unit_scale` converts the dataset's unit to metres. Following the published protocol, only clips with
+    `min_frames <= T < max_frames` are kept. The models process at most `max_motion` frames.
     `cache_dir` is the folder for caches; None: the dataset folder or, if that is read-only, the user's cache folder.
     `feat_bias` divides the standard deviation of the root and foot-contact features (HumanML3D's and MoMask's convention).
     """
@@ -37,45 +38,39 @@ class DatasetSpec:
     @property
     def dim(self) -> int:
         """Width D of a motion row: 263 for 22 joints, 251 for 21."""
-        return 4 + 12 * self.num_joints - 9 + 4
-
-    @property
-    def root_slice(self) -> slice:
-        """Columns of the root: angular velocity, linear velocity x and z, height."""
-        return slice(0, 4)
-
-    @property
-    def joints_slice(self) -> slice:
-        """Columns of the local joint positions."""
-        return slice(4, 4 + 3 * (self.num_joints - 1))
-
-    @property
-    def rotations_slice(self) -> slice:
-        """Columns of the local joint rotations, 6D."""
-        start = self.joints_slice.stop
-        return slice(start, start + 6 * (self.num_joints - 1))
-
-    @property
-    def velocities_slice(self) -> slice:
-        """Columns of the joint velocities."""
-        start = self.rotations_slice.stop
-        return slice(start, start + 3 * self.num_joints)
-
-    @property
-    def contacts_slice(self) -> slice:
-        """Columns of the foot contacts."""
-        return slice(self.dim - 4, self.dim)
+        return self.contacts_slice.stop
 
     @property
     def slices(self) -> dict[str, slice]:
         """The columns of each feature group by name, in order."""
-        return {
-            "root": self.root_slice,
-            "joints": self.joints_slice,
-            "rotations": self.rotations_slice,
-            "velocities": self.velocities_slice,
-            "contacts": self.contacts_slice,
-        }
+        J = self.num_joints
+        widths = {"root": 4, "joints": 3 * (J - 1), "rotations": 6 * (J - 1), "velocities": 3 * J, "contacts": 4}
+        return {name: slice(end - widths[name], end) for name, end in zip(widths, accumulate(widths.values()))}
+
+    @property
+    def root_slice(self) -> slice:
+        """Columns of the root: angular velocity, linear velocity x and z, height."""
+        return self.slices["root"]
+
+    @property
+    def joints_slice(self) -> slice:
+        """Columns of the local joint positions."""
+        return self.slices["joints"]
+
+    @property
+    def rotations_slice(self) -> slice:
+        """Columns of the local joint rotations, 6D."""
+        return self.slices["rotations"]
+
+    @property
+    def velocities_slice(self) -> slice:
+        """Columns of the joint velocities."""
+        return self.slices["velocities"]
+
+    @property
+    def contacts_slice(self) -> slice:
+        """Columns of the foot contacts."""
+        return self.slices["contacts"]
 
 
 SPECS = {
@@ -88,8 +83,8 @@ SPECS = {
     )
 }
 
-# Folders in the archives of the released evaluators: the first three belong in <checkpoints_dir>/<dataset_name>/; GLOVE has the
-# word vectors.
+# Names of folders in the archives of the released evaluators. RELEASED_EVALUATOR and RELEASED_STATISTICS are unpacked into
+# <checkpoints_dir>/<dataset_name>/; GLOVE contains the word vectors.
 RELEASED_EVALUATOR = "text_mot_match"
 RELEASED_STATISTICS = ("Comp_v6_KLD01", "Comp_v6_KLD005")
 GLOVE = Path("glove")

@@ -7,8 +7,15 @@ from einops import rearrange
 from torch import Tensor
 
 from motion.features import recover_root
-from motion.rotation import matrix_from_6d, qmatrix
+from motion.rotation import cross, qmatrix, unit
 from motion.skeleton import Skeleton
+
+
+def matrix_from_6d(x: Tensor) -> Tensor:
+    """6D (..., 6), not necessarily orthonormal, to matrices (..., 3, 3) by Gram-Schmidt."""
+    first = unit(x[..., :3])
+    third = unit(cross(first, x[..., 3:]))
+    return torch.stack((first, cross(third, first), third), dim=-1)
 
 
 def features_to_posed_joints(features: Tensor, skeleton: Skeleton, offsets: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from motion.drawing.body import LEFT, RIGHT, standing_feet
 from motion.drawing.lettering import PAGE_SECONDS, caption_pages, font, typeface, wrap
 from motion.drawing.render import ahead, contact_sheet, gif_delays, key_moments, tiled, write_video
-from motion.drawing.scene import Scene, capsules, smooth
+from motion.drawing.scene import Scene, capsules
+from motion.files.animation import smoothed
 from motion.skeleton import HUMANML3D, KIT
 from utils.errors import UserError
 
@@ -102,8 +103,8 @@ def test_capsules_hold_both_discs():
 
 def test_smoothing_keeps_a_steady_walk():
     walk = np.arange(50.0)[:, None] * [0.03, 0, 0.05]
-    np.testing.assert_allclose(smooth(walk, 12), walk, atol=1e-9)
-    np.testing.assert_allclose(smooth(walk[:1], 12), walk[:1])
+    np.testing.assert_allclose(smoothed(walk, 12), walk, atol=1e-9)
+    np.testing.assert_allclose(smoothed(walk[:1], 12), walk[:1])
 
 
 def test_captions_wrap_between_words_and_lose_nothing():

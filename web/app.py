@@ -57,7 +57,7 @@ def show_errors(function: Callable) -> Callable:
 class Studio:
     """The functions that the page calls. `session` is the visitor's session, `number` the number of the selected motion.
 
-    Methods that change the session return the values of `page_state`, preceded by a note.
+    Methods that change the session return a note on what the weights know, followed by the values of `page_state`.
     """
 
     def __init__(self, lamp: Lamp, library: str = ""):
@@ -119,11 +119,9 @@ class Studio:
 
     @show_errors
     def similar(self, number: int, query: str, session: Session) -> tuple[list[list[str]], str]:
-        """Search for motions that match the query. If the query is empty, search for motions that are similar to the selected
-        motion.
+        """Search for motions that match the query or, if it is empty, that are similar to the selected motion.
 
-        The search covers the library or, if there is no library, the motions of the session. Returns a table and the HTML of the
-        viewers.
+        Without a library, the motions of the session are searched. Returns a table and the HTML of the viewers.
         """
         target = query.strip() or session.entry(number).motion
         with tempfile.TemporaryDirectory() as folder:
@@ -189,7 +187,7 @@ def section_values(motion: Motion | None) -> tuple[gr.Number, gr.Number, list[fl
 
 
 def build(lamp: Lamp, library: str = "") -> gr.Blocks:
-    """Create the page. `library` is the folder to search; "": search the motions of the session."""
+    """Create the page. `library` is the folder to search; if it is empty, the motions of the session are searched."""
     studio = Studio(lamp, library)
     with gr.Blocks(title="LaMP studio", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         session = gr.State(Session())
@@ -288,10 +286,8 @@ def connect(studio: Studio, session: gr.State, controls: tuple, view: gr.HTML, n
     selected.input(studio.select, [selected, session], [view, *editing["section"]], api_name="select", **CONCURRENT)
 
 
-def launch(
-    blocks: gr.Blocks, host: str, port: int | None, share: bool = False, max_upload: int = 20, wait: bool = True
-) -> str:
-    """Serve the page and return its address. With `wait`, return only when the server is stopped; `max_upload` is in MB."""
+def launch(blocks: gr.Blocks, host: str, port: int | None, share: bool = False, max_upload: int = 20, wait: bool = True) -> str:
+    """Serve the page and return its address. With `wait`, return only after the server has stopped; `max_upload` is in MB."""
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no remote fonts
     _, address, _ = blocks.queue(max_size=32).launch(
         server_name=host, server_port=port, share=share, max_file_size=f"{max_upload}mb", ssr_mode=False, theme=theme, css=STYLE,

@@ -94,10 +94,7 @@ class Session:
 
 
 def zip_files(lamp: Lamp, entry: Entry, formats: Sequence[str]) -> str:
-    """Write a .zip file to a new temporary folder and return its path.
-
-    The .zip file contains the motion in the given formats, and `prompts.json`.
-    """
+    """Write a .zip file with the motion in the given formats, and `prompts.json`, to a new temporary folder. Returns its path."""
     if not formats or not set(formats) <= set(FORMATS):
         raise UserError(f"formats: choose from {', '.join(FORMATS)}")
     made_by = provenance(entry.action, lamp.loader.device, lamp.generator.sources if entry.action.kind != "upload" else ())

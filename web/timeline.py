@@ -21,11 +21,8 @@ MARKUP = (
 
 
 def timeline(**options: Any) -> gr.HTML:
-    """Create the timeline. Its value has the same form as the result of `middle_section`; its `input` event fires while a visitor
-    drags.
-
-    `options` are passed to `gr.HTML`.
-    """
+    """Create the timeline; `options` are passed to `gr.HTML`. Its value is a list as returned by `middle_section`, and its event
+    `input` fires while a visitor drags."""
     script, style = ((Path(__file__).parent / f"timeline.{suffix}").read_text(encoding="utf-8") for suffix in ("js", "css"))
     return gr.HTML(middle_section(None), html_template=MARKUP, css_template=style, js_on_load=script, **options)
 

@@ -1,16 +1,17 @@
 """The body in videos, pages and glTF files: tapered capsules between points, coloured by part.
 
-Input: a skeleton, and joints (T, J, 3) in metres. Output: points (T, P, 3), which are the joints and additional points of head,
-chest, hands and feet, and limbs between these points. Face, chest, hands and feet show the orientation of the body.
+Input: a skeleton, and joints (T, J, 3) in metres. Output: points (T, P, 3) and limbs between them. The points are the joints and
+additional points of head, chest, hands and feet, which show how these parts are oriented.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from motion.footlock import standing
+from motion.footlock import across, standing
 from motion.rest import sideless, unit
 from motion.skeleton import Skeleton
 
@@ -31,10 +32,8 @@ TRUNK = ("Hips", "Spine", "Spine1", "Spine2")  # limbs that start at these joint
 
 
 class Limbs(NamedTuple):
-    """N tapered capsules: ends (N, 2) as indices into `body_points`, radii (N, 2) in metres, and parts as keys of `COLOURS`.
-
-    `owners` (N,) are the joints with which the capsules move; `trunk` (N,) marks the capsules of the trunk.
-    """
+    """N tapered capsules: ends (N, 2) as indices into `body_points`, radii (N, 2) in metres, and N parts, which are keys of
+    `COLOURS`. `owners` (N,) are the joints with which the capsules move; `trunk` (N,) marks the capsules of the trunk."""
 
     ends: np.ndarray
     radii: np.ndarray
@@ -48,8 +47,8 @@ class Limbs(NamedTuple):
         return np.array([COLOURS[part] for part in self.parts], float)
 
 
-# Additional points, by the bone in whose frame they are given: metres along its left, up and front axes. Up points away from the
-# bone's parent. Front points where the chest faces, so the thumbs point forward when the arms hang down.
+# Additional points of some bones, in metres along the left, up and front axes of the bone. Up points away from the bone's parent.
+# Front points where the chest faces, so the thumbs point forward when the arms hang down.
 HEAD = {
     "crown": (0, 0.115, 0.004), "brow": (0, 0.105, 0.022), "chin": (0, 0.035, 0.040), "nose": (0, 0.072, 0.092),
     "nose_tip": (0, 0.060, 0.106), "left_eye": (0.031, 0.092, 0.084), "right_eye": (-0.031, 0.092, 0.084),
@@ -65,7 +64,7 @@ EXTRAS = {"Head": HEAD, "Spine1": PLATE, "Hand": HAND, "Foot": FOOT, "ToeBase": 
 
 
 def limbs(skeleton: Skeleton) -> Limbs:
-    """The limbs to draw. A limb between joints never widens towards its end, so that the head has a neck."""
+    """The limbs to draw. Limbs between joints do not widen towards their end; otherwise, the neck would be as thick as the head."""
     point_indices = {name: skeleton.num_joints + index for index, name in enumerate(extra_points(skeleton))}
     rows: list[tuple[int, int, float, float, str, int]] = []  # start, end, radii, part, joint
 
@@ -77,34 +76,34 @@ def limbs(skeleton: Skeleton) -> Limbs:
         for child in skeleton.children[joint]:
             if sideless(skeleton.bones[child]) not in ("ToeBase", "MidFoot"):  # feet begin at the heel
                 add(joint, child, radius, min(radius, RADII[sideless(skeleton.bones[child])]), part, joint)
-        where = {name: point_indices[f"{bone}.{name}"] for name in EXTRAS.get(sideless(bone), {})}
+        point = {name: point_indices[f"{bone}.{name}"] for name in EXTRAS.get(sideless(bone), {})}
         match sideless(bone):
             case "Head":
-                add(joint, where["crown"], radius, 0.094, "middle", joint)
-                add(where["brow"], where["chin"], 0.079, 0.055, "face", joint)
-                add(where["nose"], where["nose_tip"], 0.016, 0.012, "face", joint)
+                add(joint, point["crown"], radius, 0.094, "middle", joint)
+                add(point["brow"], point["chin"], 0.079, 0.055, "face", joint)
+                add(point["nose"], point["nose_tip"], 0.016, 0.012, "face", joint)
                 for eye in ("left_eye", "right_eye"):
-                    add(where[eye], where[eye], 0.010, 0.010, "eye", joint)
+                    add(point[eye], point[eye], 0.010, 0.010, "eye", joint)
             case "Spine1":
-                add(where["left_breast"], where["right_breast"], 0.052, 0.052, "chest", joint)
+                add(point["left_breast"], point["right_breast"], 0.052, 0.052, "chest", joint)
                 for breast in ("left_breast", "right_breast"):
-                    add(where[breast], where["navel"], 0.052, 0.050, "chest", joint)
+                    add(point[breast], point["navel"], 0.052, 0.050, "chest", joint)
             case "Hand":
-                add(joint, where["palm"], radius, 0.036, part, joint)
-                add(where["knuckles"], where["fingers"], 0.026, 0.013, part, joint)
-                add(where["thumb"], where["thumb_tip"], 0.017, 0.011, part, joint)
+                add(joint, point["palm"], radius, 0.036, part, joint)
+                add(point["knuckles"], point["fingers"], 0.026, 0.013, part, joint)
+                add(point["thumb"], point["thumb_tip"], 0.017, 0.011, part, joint)
             case "Foot":
                 chain = next(chain for chain in skeleton.chains if joint in chain)
-                path = [where["heel"], *chain[chain.index(joint) + 1 :]]
-                owners = [joint, *chain[chain.index(joint) + 1 :]]
-                widths = [0.040, *(RADII[sideless(skeleton.bones[toe])] for toe in path[1:])]
-                add(joint, path[0], radius, 0.040, part, joint)
-                for i in range(len(path) - 1):
-                    add(path[i], path[i + 1], widths[i], widths[i + 1], part, owners[i])
-                add(joint, path[1], radius, widths[1], part, joint)
+                toes = chain[chain.index(joint) + 1 :]
+                widths = [0.040, *(RADII[sideless(skeleton.bones[toe])] for toe in toes)]
+                add(joint, point["heel"], radius, 0.040, part, joint)
+                steps = zip(pairwise((point["heel"], *toes)), pairwise(widths), (joint, *toes))
+                for (start, end), (first, last), owner in steps:
+                    add(start, end, first, last, part, owner)
+                add(joint, toes[0], radius, widths[1], part, joint)
             case "ToeBase":
                 for toe in ("big", "small"):
-                    add(where[f"{toe}_root"], where[toe], 0.026, 0.018, part, joint)
+                    add(point[f"{toe}_root"], point[toe], 0.026, 0.018, part, joint)
     chest = skeleton.bones.index("Spine1")
     for arm in ("LeftArm", "RightArm"):  # the chest widens to the shoulders
         add(chest, skeleton.bones.index(arm), *CHEST, "middle", chest)
@@ -141,32 +140,21 @@ def bone_frame(joints: np.ndarray, skeleton: Skeleton, joint: int) -> np.ndarray
     index = skeleton.bones.index
     left = unit(joints[:, index("LeftArm")] - joints[:, index("RightArm")])
     spine = unit(joints[:, index("Neck")] - joints[:, 0])
+    up, forward = unit(joints[:, joint] - joints[:, skeleton.parents[joint]]), np.cross(left, spine)
     bone = skeleton.bones[joint]
     match sideless(bone):
         case "Foot":  # up points down the leg, front to the toes
-            toe = joints[:, index(bone.replace("Foot", "ToeBase"))]
-            up = unit(joints[:, joint] - joints[:, skeleton.parents[joint]])
-            front = across(toe - joints[:, joint], up)
-            return np.stack((np.cross(up, front), up, front), axis=1)
-        case "ToeBase":  # up points forward
+            forward = joints[:, index(bone.replace("Foot", "ToeBase"))] - joints[:, joint]
+        case "ToeBase":  # up points forward, front down the leg
             ankle, knee = (joints[:, index(bone.replace("ToeBase", name))] for name in ("Foot", "Leg"))
-            up = unit(joints[:, joint] - joints[:, skeleton.parents[joint]])
-            up = unit(across(joints[:, joint] - ankle, unit(ankle - knee)) + 0.5 * up)
-            front = across(ankle - knee, up)
-            return np.stack((np.cross(up, front), up, front), axis=1)
+            up = unit(unit(across(joints[:, joint] - ankle, unit(ankle - knee))) + 0.5 * up)
+            forward = ankle - knee
         case "Head":
-            up = unit(0.5 * unit(joints[:, joint] - joints[:, skeleton.parents[joint]]) + 0.5 * spine)
+            up = unit(0.5 * up + 0.5 * spine)
         case "Spine1":
             up = spine
-        case _:
-            up = unit(joints[:, joint] - joints[:, skeleton.parents[joint]])
-    front = across(np.cross(left, spine), up)
+    front = unit(across(forward, up))
     return np.stack((np.cross(up, front), up, front), axis=1)
-
-
-def across(vectors: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    """The unit vectors (T, 3) perpendicular to `axis` that are closest to `vectors`."""
-    return unit(vectors - axis * (vectors * axis).sum(-1, keepdims=True))
 
 
 def side(bone: str) -> str:

@@ -18,20 +18,20 @@ import numpy as np
 
 from motion.clip import Motion
 from motion.drawing.body import body_points, extra_points, limbs, standing_feet
+from motion.footlock import spans
 from motion.ik import check_joints
 from motion.skeleton import Skeleton
 from utils.checkpoint import atomic_path
 
 VIEWER = Path(__file__).parent / "viewer"
 LARGEST = np.iinfo(np.int16).max
-REACH = 0.25  # metres; no point of the body is farther from its joint
+REACH = 0.25  # metres; maximum distance of an additional point from its joint
 
 
 def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:
-    """Write one page with all motions. The page shows motions with foot locking, and can also show them without.
+    """Write one page with all motions. If `Motion.locked` is given, the page shows it, and can switch to `Motion.joints`.
 
-    `title` defaults to the text of the first motion; `files` holds for each motion the files to link to, relative to the page.
-
+    `title` defaults to the text of the first motion; `files` are the files to link to for each motion, relative to the page.
     Raises `UserError` for joints that are not finite or of an unknown skeleton, and if the file cannot be written.
     """
     text = page(motions, title, files)
@@ -50,8 +50,7 @@ def page(motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[st
     result = read("viewer.html").replace("<title>motions</title>", f"<title>{escape(title or motions[0].text)}</title>")
     result = re.sub('<link rel="stylesheet" href="(.+?)">', lambda link: f"<style>\n{read(link[1])}</style>", result)
     result = re.sub('<script src="(.+?)"></script>', lambda script: f"<script>\n{read(script[1])}</script>", result)
-    result = result.replace('type="application/json">{}<', f'type="application/json">{text}<')
-    return result
+    return result.replace('type="application/json">{}<', f'type="application/json">{text}<')
 
 
 def read(name: str) -> str:
@@ -73,13 +72,12 @@ def skeleton_data(skeleton: Skeleton) -> dict:
 
 
 def motion_data(motion: Motion) -> dict:
-    """A motion as data for the script; `stands` are the spans of frames in which the left and the right foot stand."""
+    """A motion as data for the script. `stands` are the `spans` in which the left and the right foot stand."""
     plain, ik = (None if joints is None else pack(joints, motion.skeleton) for joints in (motion.joints, motion.locked))
     frames, count, _ = motion.joints.shape
     stands = standing_feet(motion.joints, motion.fps, motion.skeleton, motion.contacts)  # (T, 2)
-    spans = [np.flatnonzero(np.diff(foot, prepend=False, append=False)).reshape(-1, 2).tolist() for foot in stands.T]
     header = {"caption": motion.text, "fps": motion.fps, "frames": frames, "joints": count}
-    return header | {"plain": plain, "ik": ik, "stands": spans}
+    return header | {"plain": plain, "ik": ik, "stands": [spans(foot).tolist() for foot in stands.T]}
 
 
 def pack(joints: np.ndarray, skeleton: Skeleton) -> dict:

@@ -18,15 +18,15 @@ from motion.drawing.scene import SKY
 
 INK = (45, 52, 64)
 LINE = 1.3  # height of a line relative to the font size
-SMALLEST = 10  # pixels; the font is smaller only if there is no time to show another page
+SMALLEST = 10  # pixels; smaller fonts are used only if there is no time to show several pages
 PAGE_SECONDS = 2.0  # minimum time for which a page is shown
 
 
 def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np.ndarray]:
-    """Draw `text` as pages (rows, width, 3) of equal size and at most `height` rows, to be shown in turn within `seconds`.
+    """Draw `text` as pages (rows, width, 3) of equal size and at most `height` rows, to be shown one after another in `seconds`.
 
-    The font is the largest with which the text fits on one page. If this font is too small to read, the text is split into pages,
-    each shown for at least two seconds.
+    The font is the largest with which the text fits on one page. If this font is too small to read, the text is split into several
+    pages, each shown for at least `PAGE_SECONDS`.
     """
 
     def fits(size: int) -> bool:

@@ -38,7 +38,6 @@ def write_video(path: str | Path, motions: Motions, fps: float = 20) -> None:
     """Write (caption, joints (T, J, 3)) pairs as a video, .mp4 or .gif: one motion in 720 × 720 pixels, several as a grid.
 
     The caption is at the top. In a grid, motions that end early stop at their last frame. A gif has half the size.
-
     Raises `UserError` for joints that are not finite or of an unknown skeleton.
     """
     gif = Path(path).suffix == ".gif"
@@ -110,7 +109,7 @@ def encode_gif(path: Path, draw: Callable[[int], np.ndarray], frames: range, fps
 def gif_delays(moments: range, fps: float) -> list[int]:
     """Duration in ms of each gif frame, for the frames `moments` of a motion.
 
-    Gifs store whole hundredths of a second, so durations alternate to make the total right.
+    Gifs store whole hundredths of a second, so durations vary by 10 ms to keep the total duration right.
     """
     edges = [round(100 * frame / fps) for frame in [*moments, moments.stop]]
     return [10 * (end - start) for start, end in pairwise(edges)]
@@ -138,10 +137,10 @@ def sheet(motions: Motions, fps: float = 20, columns: int = 8) -> np.ndarray:
 
 
 def key_moments(joints: np.ndarray, count: int) -> list[int]:
-    """Indices of `count` frames of joints (T, J, 3), in order: the first, the last, and those of farthest-point selection.
+    """Indices of `count` frames of joints (T, J, 3), in order: the first, the last, and others by farthest-point sampling.
 
-    Poses are compared relative to their position on the floor; the time between them has a small weight. Short motions repeat
-    frames.
+    The distance of two frames is the difference of their poses, relative to the position on the floor, plus a small weight times
+    the time between them. Short motions repeat frames.
     """
     frames = len(joints)
     poses = (joints - joints[:, :1] * (1, 0, 1)).reshape(frames, -1) / np.sqrt(joints.shape[1])

@@ -1,8 +1,8 @@
 """Pictures of a person on a floor: a camera that follows the person, a grid, a shadow, footprints, the path, and coloured limbs.
 
-Shapes are drawn with OpenCV. It takes a third of the time of skia-python for the same shapes (1.1 instead of 3.0 s of CPU time for
-196 frames), and its wheel needs no system libraries (skia-python's needs libGL and libEGL). Unlike Pillow, it draws anti-aliased
-shapes without supersampling, and it releases Python's global interpreter lock, so drawing and encoding run in parallel.
+Shapes are drawn with OpenCV, which needs a third of skia-python's CPU time (1.1 instead of 3.0 s for 196 frames) and no system
+libraries (skia-python needs libGL and libEGL). Unlike Pillow, OpenCV draws anti-aliased shapes without supersampling, and releases
+Python's global interpreter lock, so drawing and encoding run in parallel.
 
 Input: joints (T, J, 3), metres, Y up, floor at 0. Output: RGB pictures (height, width, 3) uint8, `scene.draw(frame)`.
 """
@@ -16,6 +16,8 @@ import numpy as np
 
 from motion.drawing.body import LEFT, RIGHT, body_points, limbs, standing_feet
 from motion.features import skeleton_for
+from motion.files.animation import smoothed
+from motion.footlock import spans
 from motion.ik import check_joints
 from motion.skeleton import Skeleton
 
@@ -32,7 +34,7 @@ LAYERS = ((1.0, 1.2, 0.0, 0.52), (1.0, 0.0, 0.0, 0.80), (0.82, 0.0, 0.09, 0.92),
 
 
 def capsules(ends: np.ndarray, radii: np.ndarray, corners: int = 14) -> np.ndarray:
-    """Outlines (..., 2 * corners, 2) of the hulls of two discs with centres `ends` (..., 2, 2) and radii (..., 2), in pixels."""
+    """Outlines (..., 2 * corners, 2) of flat capsules: hulls of two discs with centres `ends` (..., 2, 2) and radii (..., 2)."""
     axis = ends[..., 1, :] - ends[..., 0, :]
     angle = np.arctan2(axis[..., 1], axis[..., 0])
     length = np.linalg.norm(axis, axis=-1).clip(min=1e-6)
@@ -47,11 +49,10 @@ def capsules(ends: np.ndarray, radii: np.ndarray, corners: int = 14) -> np.ndarr
 
 @dataclass(frozen=True)
 class Camera:
-    """A perspective camera that follows a point.
+    """A perspective camera that follows a point on the floor from a fixed direction and distance.
 
-    Its direction, its distance from the point, and the position of the point in the picture are fixed. The rows of `axes` (3, 3)
-    are the right, up and back directions of the camera; `focal` and `centre` (2,) are in pixels. The camera looks at a target that
-    is `height` metres above the followed point.
+    The camera looks at a target `height` metres above the followed point. The target is always at the pixel `centre` (2,) of the
+    picture. The rows of `axes` (3, 3) are the right, up and back directions of the camera; `focal` is its focal length in pixels.
     """
 
     axes: np.ndarray
@@ -76,7 +77,7 @@ class Camera:
         return cls(axes, max(NEAREST, needed.max()), focal, centre, middle)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return pixels (..., 2) of points (..., 3) relative to the followed point, and pixels per metre (...) at each point."""
+        """Pixel coordinates (..., 2), and pixels per metre (...), of points (..., 3) given relative to the followed point."""
         seen = (points - [0, self.height, 0]) @ self.axes.T
         scale = self.focal / (self.distance - seen[..., 2])
         return self.centre + seen[..., :2] * [1, -1] * scale[..., None], scale
@@ -95,7 +96,7 @@ class Camera:
 class Scene:
     """A motion prepared for drawing: joints (T, J, 3) at `fps`, in pictures of `size` (width, height).
 
-    The first `top` rows stay free for a caption. `background` (height, width, 3) may be modified. Raises `UserError` for joints
+    The first `top` rows stay free for a caption. Callers may draw on `background` (height, width, 3). Raises `UserError` for joints
     that are not finite or of an unknown skeleton.
     """
 
@@ -108,7 +109,7 @@ class Scene:
         self.trunk, self.outer = np.flatnonzero(body.trunk), np.flatnonzero(~body.trunk)
         points = body_points(np.asarray(joints, np.float64), skeleton)
         self.path = points[:, 0] * [1, 0, 1]  # (T, 3), on the floor below the root
-        self.followed = smooth(self.path, FOLLOW * fps)
+        self.followed = smoothed(self.path, FOLLOW * fps)
         self.points = points - self.followed[:, None]  # (T, P, 3)
         self.prints = footprints(points, fps, skeleton)
         self.camera = Camera.fitting(self.points, size, top)
@@ -130,7 +131,7 @@ class Scene:
         return picture
 
     def grid(self, frame: int) -> np.ndarray:
-        """Darkness (rows, width), below the horizon, of grid lines on the floor, half a metre apart."""
+        """Darkness (rows, width), below the horizon, of the grid on the floor, whose lines are half a metre apart."""
         x, _, z = self.followed[frame]
         lines = []
         for axis, start in ((0, x), (2, z)):
@@ -146,10 +147,7 @@ class Scene:
         return cv2.multiply(dark, self.opacity, scale=1 / 255)
 
     def shadow(self, frame: int) -> np.ndarray:
-        """Darkness (rows, width), below the horizon, of the body's shadow on the floor; limbs near the floor are darker.
-
-        The shadow is drawn at low resolution and blurred.
-        """
+        """Darkness (rows, width), below the horizon, of the body's shadow on the floor; limbs near the floor are darker."""
         points = self.points[frame]
         flat = (points + points[:, 1:2] * [-0.25, 0, -0.20]) * [1, 0, 1]
         pixels, scale = self.camera.project(flat)
@@ -182,7 +180,7 @@ class Scene:
             cv2.fillConvexPoly(picture, outline, colour, cv2.LINE_AA, SUBPIXEL)
 
     def draw_body(self, picture: np.ndarray, frame: int) -> None:
-        """Draw the parts of the body, far ones first; the layers of a limb make it look like a lit cylinder."""
+        """Draw the limbs, far ones first. Each limb is painted in layers, so that it looks like a lit cylinder."""
         pixels, scale = self.camera.project(self.points[frame])
         ends, radii = pixels[self.ends], self.radii * scale[self.ends]  # (N, 2, 2), (N, 2)
         fraction, extra, shift, brightness = (np.array(column) for column in zip(*LAYERS))
@@ -195,10 +193,10 @@ class Scene:
                     cv2.fillConvexPoly(picture, outlines[limb, layer], colours[limb][layer], cv2.LINE_AA, SUBPIXEL)
 
     def far_to_near(self, middles: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
-        """Return the order in which to paint the limbs, from their midpoints (N, 2) in pixels and nearness to the camera (N,).
+        """Groups of limbs in the order in which to paint them, from midpoints (N, 2) in pixels and nearness to the camera (N,).
 
-        Each limb is compared with the trunk limb that is nearest in the picture. Limbs behind this trunk limb are painted before
-        the trunk, other limbs after the trunk.
+        The trunk is one group. Another limb is painted before the trunk if it is behind the trunk limb that is nearest to it in the
+        picture, otherwise after the trunk.
         """
         apart = np.linalg.norm(middles[self.outer, None] - middles[self.trunk], axis=-1)
         in_front = nearness[self.outer] > nearness[self.trunk[apart.argmin(axis=1)]]
@@ -207,11 +205,11 @@ class Scene:
 
 
 def footprints(points: np.ndarray, fps: float, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return for each stance of a foot its first frame (P,), outline of the sole on the floor (P, 28, 3) and colour (P, 3)."""
+    """One footprint per stance of a foot: first frames (P,), outlines of the soles on the floor (P, 28, 3) and colours (P, 3)."""
     starts, soles, colours = [], [], []
     stands = standing_feet(points, fps, skeleton)  # (T, 2)
     for foot, colour, flags in zip(np.reshape(skeleton.feet, (2, 2)), (LEFT, RIGHT), stands.T):
-        for start, stop in np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2):
+        for start, stop in spans(flags):
             starts.append(start)
             soles.append(points[start:stop, foot].mean(axis=0)[:, ::2])  # ankle and toe, seen from above
             colours.append(0.4 * np.array(colour) + 0.6 * np.array(GROUND))
@@ -222,14 +220,3 @@ def footprints(points: np.ndarray, fps: float, skeleton: Skeleton) -> tuple[np.n
 def fixed(pixels: np.ndarray) -> np.ndarray:
     """Pixel coordinates as OpenCV's fixed-point integers."""
     return np.round(pixels * 2**SUBPIXEL).astype(np.int32)
-
-
-def smooth(path: np.ndarray, frames: float) -> np.ndarray:
-    """Smooth a path (T, 3) along time by a Gaussian with a standard deviation of `frames`.
-
-    A steady walk is unchanged, even at its ends.
-    """
-    reach = int(3 * frames) + 1
-    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / frames) ** 2)
-    padded = np.pad(path, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
-    return np.stack([np.convolve(column, taps / taps.sum(), mode="valid") for column in padded.T], axis=1)

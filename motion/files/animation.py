@@ -32,10 +32,10 @@ class RigOptions:
 
     Attributes:
         skeleton: one of `motion.rest.KINDS`.
-        body: (J, 3) rest pose of the standard skeleton, offsets from parents; None: HumanML3D's.
+        body: (J, 3) rest pose for the kind "standard", as offsets from parents; None: HumanML3D's.
         fps: frames per second of the file; None: the motion's.
         bone_names: one of `motion.files.names.STYLES`.
-        root: one of `ROOTS`, what moves along the path: the hips ("keep"), nothing ("in_place") or a root bone ("bone").
+        root: which bone moves along the path, one of `ROOTS`: the hips ("keep"), none ("in_place") or a root bone ("bone").
         loop: whether the motion is a cycle whose last frame leads into the first.
     """
 
@@ -55,7 +55,7 @@ class Animation:
     """An animated skeleton: names, parents and rest offsets (B, 3) of bones, and their motion. The rest pose is on the floor.
 
     `root` (T, 3) is the position of bone 0; `rotations` (T, B, 3, 3) are relative to the parents. If bone 0 is a root bone,
-    `moving` (T, 3) is the position of bone 1, the hips, relative to bone 0; otherwise it is None.
+    `moving` (T, 3) is the position of bone 1, the hips, relative to bone 0; otherwise `moving` is None.
     """
 
     names: list[str]
@@ -75,15 +75,6 @@ class Animation:
                 positions[bone] += positions[parent]
         return positions
 
-    def positions(self) -> ndarray:
-        """Positions (T, B, 3) of the bones in every frame."""
-        rotations, positions = [self.rotations[:, 0]], [self.root]
-        for bone, parent in enumerate(self.parents[1:], start=1):
-            step = self.moving if bone == 1 and self.moving is not None else np.broadcast_to(self.offsets[bone], self.root.shape)
-            positions.append(positions[parent] + np.einsum("tij,tj->ti", rotations[parent], step))
-            rotations.append(rotations[parent] @ self.rotations[:, bone])
-        return np.stack(positions, axis=1)
-
 
 def z_up(animation: Animation) -> Animation:
     """Rotate rest pose and motion to Z up. The rest pose then faces -Y."""
@@ -96,10 +87,7 @@ def z_up(animation: Animation) -> Animation:
 
 
 def animate(joints: ndarray, fps: float, options: RigOptions) -> Animation:
-    """Convert joints (T, J, 3) to an animated skeleton.
-
-    Raises `UserError` for joints that are not finite or of an unknown skeleton.
-    """
+    """Convert joints (T, J, 3) to an animated skeleton. Raises `UserError` if they are not finite or of an unknown skeleton."""
     assert options.skeleton in KINDS and options.root in ROOTS
     skeleton = skeleton_for(joints.shape[1])
     rest = rest_pose(np.asarray(joints, np.float64), skeleton, options.skeleton, options.body)
@@ -134,10 +122,7 @@ def animate(joints: ndarray, fps: float, options: RigOptions) -> Animation:
 
 
 def frame_times(frames: int, fps: float, target: float) -> ndarray:
-    """Return the fractional frame indices at which to sample `frames` frames at `fps`, to get the frame rate `target`.
-
-    Raises `UserError` for an invalid rate.
-    """
+    """Fractional frame indices that resample `frames` frames from `fps` to `target`. Raises `UserError` for an invalid `target`."""
     if not 1 <= target <= 1000:
         raise UserError(f"--fps {target:g}: must be from 1 to 1000")
     count = int((frames - 1) * target / fps + 1e-6) + 1
@@ -145,10 +130,7 @@ def frame_times(frames: int, fps: float, target: float) -> ndarray:
 
 
 def resampled(values: ndarray, fps: float, times: ndarray) -> ndarray:
-    """Interpolate values (T, D) or rotations (T, B, 3, 3) at fractional frame indices `times` by cubic splines.
-
-    Rotations are interpolated as quaternions.
-    """
+    """Interpolate values (T, D), or rotations (T, B, 3, 3) as quaternions, at fractional frame indices `times` by cubic splines."""
     if values.ndim < 4:
         return CubicSpline(np.arange(len(values)), values)(times)
     quaternions = continuous(matrixq(torch.from_numpy(values)).numpy())
@@ -171,10 +153,10 @@ def ground_path(joints: ndarray, fps: float, loop: bool) -> tuple[ndarray, ndarr
     return smoothed(path, PATH_SMOOTHING * fps, loop), smoothed(yaw[:, None], PATH_SMOOTHING * fps, loop)[:, 0]
 
 
-def smoothed(values: ndarray, deviation: float, loop: bool) -> ndarray:
+def smoothed(values: ndarray, deviation: float, loop: bool = False) -> ndarray:
     """Smooth values (T, D) along time by a Gaussian with a standard deviation of `deviation` frames.
 
-    Steady motion is unchanged, even at its ends. With `loop`, the smoothing wraps around.
+    Steady motion is unchanged, even at its ends. If `loop` is set, the values are treated as one cycle of a repeating motion.
     """
     reach = int(3 * deviation) + 1
     if len(values) < 2:

@@ -39,11 +39,9 @@ PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
 
 
 def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> Raw:
-    """Read the motion in an array file.
+    """Read the motion in an array file. Raises `UserError` for files without a motion.
 
-    `sample` is the index of the motion if the file holds several; `smpl` is the body model for SMPL rotations.
-
-    Raises `UserError` for files without a motion.
+    `sample` is the index of the motion in a file that contains several; `smpl` is the body model for SMPL rotations.
     """
     try:
         with path.open("rb") as file:
@@ -64,13 +62,13 @@ def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> R
 
 
 def check_archive(path: Path) -> None:
-    """Raise `UserError` for an .npz that is damaged, or whose unpacked content is larger than `LARGEST` bytes."""
+    """Raise `UserError` for an .npz that is damaged or unpacks to more than `LARGEST` bytes."""
     try:
         with zipfile.ZipFile(path) as archive:
             check_zip(archive, path, Limits(size=LARGEST))
+    except UserError:
+        raise
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{path}: cannot be read ({error}); it may be damaged") from None
 
 
@@ -106,7 +104,7 @@ class SafeUnpickler(pickle.Unpickler):
 
 
 def only_array(path: Path) -> np.ndarray:
-    """The one array in an `.npz`. Raises `UserError` if there are several or none."""
+    """The only array in an `.npz`. Raises `UserError` if there are several or none."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             if len(archive.files) != 1:
@@ -130,7 +128,7 @@ def from_results(content: dict, path: Path, sample: int) -> Raw:
 
 
 def chosen(motions: np.ndarray, path: Path, sample: int) -> np.ndarray:
-    """The motion with index `sample`; prints a note if there are several."""
+    """The motion with index `sample`. Prints a note if there are several motions."""
     if not 0 <= sample < len(motions):
         raise UserError(f"--input_sample {sample}: {path} holds {len(motions)} motions, so it must be from 0 to {len(motions) - 1}")
     if len(motions) > 1:
@@ -139,7 +137,7 @@ def chosen(motions: np.ndarray, path: Path, sample: int) -> np.ndarray:
 
 
 def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
-    """The motion in an array of joints or features; `sample` is its index if the array holds several motions."""
+    """The motion in an array of joints or features, or the motion with index `sample` if the array contains several."""
     if array.dtype.kind != "f" or not array.size:
         raise UserError(f"{path}: holds {array.dtype} of shape {array.shape}; expected a motion in floating point")
     array = array.astype(np.float64)
@@ -155,16 +153,17 @@ def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
     if array.ndim == 3 and array.shape[1] in SMPL_COUNTS:
         array = array[:, : HUMANML3D.num_joints]
     if array.ndim != 3 or array.shape[1] not in RATES or array.shape[2] != 3:
-        widths, counts = " or ".join(map(str, FEATURES)), ", ".join(map(str, (*RATES, *SMPL_COUNTS[:-1])))
-        counts += f" or {SMPL_COUNTS[-1]}"
-        raise UserError(f"{path}: of shape {array.shape}; expected joints (T, {counts}, 3) or features (T, {widths})")
+        raise UserError(f"{path}: of shape {array.shape}; expected joints (T, 22, 21, 24 or 52, 3) or features (T, 263 or 251)")
     check_joints(array, name=str(path))
     return Raw(array, RATES[array.shape[1]])
 
 
 def check_features(features: np.ndarray, joints: np.ndarray, name: str) -> None:
-    """Raise `UserError` if joints (T, J, 3), computed from features (T, D), do not have the size of a person, as happens with
-    normalised features. Print a note if the rotations are invalid, as in features that were denormalised twice."""
+    """Check features (T, D) and the joints (T, J, 3) computed from them.
+
+    Raises `UserError` if the joints do not have the size of a person, as happens with normalised features. Prints a note if the
+    rotations are invalid, as in features that were denormalised twice.
+    """
     size = body_size(joints)
     remedy = "denormalise them once: features * std + mean"
     if not BODIES[0] <= size <= BODIES[1]:

@@ -23,12 +23,12 @@ from utils.errors import UserError, note
 
 COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 HIERARCHY = re.compile(r"\s*HIERARCHY\b", re.IGNORECASE)
-# Joint names may contain the word MOTION too.
+# Joint names may contain the word MOTION, so it must be on a line of its own or before the number of frames.
 MOTION = re.compile(r"^[ \t]*MOTION[ \t]*$|(?<=\s)MOTION(?=\s+Frames\s*:?\s*\d)", re.IGNORECASE | re.MULTILINE)
 HEADER = re.compile(r"\s*Frames\s*:?[ \t]*(\S+)[^\n]*?\s+Frame\s*Time\s*:?[ \t]*(\S+)([^\n]*)", re.IGNORECASE)
 CHANNEL = re.compile("[xyz](position|rotation|scale)")
 CHUNK = 10_000  # frames written at a time
-ABSURD = 1e9  # channel values above this mean a damaged file
+ABSURD = 1e9  # files with larger channel values are damaged
 ROTATIONS = 100_000  # rotations converted at a time, to limit memory
 
 
@@ -40,10 +40,10 @@ class Bvh:
         names: J joint names, parents before children.
         parents: parent of each joint, -1 for the root.
         offsets: (J, 3) position of each joint relative to its parent in the rest pose.
-        positions: (T, J, 3) position of each joint relative to its parent in each frame: its position channels, or its offset.
+        positions: (T, J, 3) position of each joint relative to its parent: its position channels, else its offset.
         rotations: (T, J, 3, 3) rotation of each joint in its parent's frame.
         frame_time: seconds between frames.
-        end_sites: offset (3,) of the End Site of a joint, keyed by the joint's index.
+        end_sites: offsets (3,) of End Sites, which mark the ends of leaf bones, keyed by the index of the joint.
     """
 
     names: list[str]
@@ -82,8 +82,7 @@ def read_bvh(source: str | Path | TextIO) -> Bvh:
     Position channels replace the offset. If the file contains several people or motions, the first is read. If the number of rows
     differs from the header, all existing rows are read. A note is printed in both cases.
 
-    Raises:
-        UserError: the file is missing, not a BVH file or damaged, or holds numbers that are not finite.
+    Raises `UserError` for files that are missing, damaged or not BVH, and for numbers that are not finite.
     """
     name, text = read_text(source)
     if "#" in text:
@@ -118,47 +117,45 @@ def number(word: str) -> float:
 
 
 def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
-    """Parse a HIERARCHY block into a `Bvh` without frames and the channels of each joint.
-
-    Raises `ValueError` or `IndexError` for invalid content.
-    """
+    """The skeleton of a HIERARCHY block, as a `Bvh` without frames, and the channels of each joint. Raises `ValueError` or
+    `IndexError` for invalid content."""
     bvh = Bvh([], [], np.empty(0), np.empty(0), np.empty(0), 0.0)
     offsets: list[list[float]] = []
     channels: list[list[str]] = []
     open_joints: list[int] = []  # from the root to the joint being read
-    in_end_site, at = False, 0
-    while at < len(tokens):
-        word = tokens[at].upper()
+    in_end_site, index = False, 0
+    while index < len(tokens):
+        word = tokens[index].upper()
         if word in ("ROOT", "JOINT"):
-            brace = tokens.index("{", at)
-            bvh.names.append(" ".join(tokens[at + 1 : brace]))
+            brace = tokens.index("{", index)
+            bvh.names.append(" ".join(tokens[index + 1 : brace]))
             bvh.parents.append(open_joints[-1] if open_joints else -1)
             offsets.append([0.0, 0.0, 0.0])
             channels.append([])
             open_joints.append(len(offsets) - 1)
-            at = brace + 1
+            index = brace + 1
         elif word == "END":  # End Site {
-            in_end_site, at = True, tokens.index("{", at) + 1
+            in_end_site, index = True, tokens.index("{", index) + 1
         elif word == "OFFSET":
-            offset = [number(x) for x in tokens[at + 1 : at + 4]]
+            offset = [number(x) for x in tokens[index + 1 : index + 4]]
             if len(offset) < 3 or not np.isfinite(offset).all():
-                raise ValueError(f"OFFSET {' '.join(tokens[at + 1 : at + 4])}")
+                raise ValueError(f"OFFSET {' '.join(tokens[index + 1 : index + 4])}")
             if in_end_site:
                 bvh.end_sites[open_joints[-1]] = np.array(offset)
             else:
                 offsets[open_joints[-1]] = offset
-            at += 4
+            index += 4
         elif word == "CHANNELS":
-            channels[open_joints[-1]] = checked_channels(tokens[at + 1 :][:10])
-            at += 2 + len(channels[open_joints[-1]])
+            channels[open_joints[-1]] = checked_channels(tokens[index + 1 :][:10])
+            index += 2 + len(channels[open_joints[-1]])
         elif word == "}":
             if in_end_site:
                 in_end_site = False
             else:
                 open_joints.pop()
-            at += 1
+            index += 1
         else:
-            raise ValueError(f"unexpected '{tokens[at][:40]}'")
+            raise ValueError(f"unexpected '{tokens[index][:40]}'")
     if open_joints or not offsets:
         raise ValueError("its braces do not close")
     bvh.offsets = np.array(offsets)
@@ -166,10 +163,7 @@ def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
 
 
 def checked_channels(words: list[str]) -> list[str]:
-    """Return the channel names in the words after CHANNELS. The first word is the number of channels.
-
-    Raises `ValueError` for invalid counts and names.
-    """
+    """The channel names in the words after CHANNELS, which start with their number. Raises `ValueError` if they are invalid."""
     count = int(number(words[0]))
     names = [word.lower() for word in words[1 : 1 + count]] if 0 <= count <= 9 else []
     if not 0 <= count <= 9 or len(names) < count or not all(CHANNEL.fullmatch(name) for name in names):
@@ -180,7 +174,7 @@ def checked_channels(words: list[str]) -> list[str]:
 
 
 def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[str]]:
-    """Keep only the joints of the first ROOT in `bvh`, and return their channels: the first columns of each row."""
+    """Keep only the joints of the first ROOT in `bvh`, and return their channels, which are the first ones of each frame."""
     roots = [joint for joint, parent in enumerate(bvh.parents) if parent < 0]
     if len(roots) > 1:
         note(f"{name}: holds {len(roots)} people ({', '.join(bvh.names[root][:40] for root in roots[:5])}); the first is read")
@@ -192,7 +186,7 @@ def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[st
 def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarray:
     """The channel values (T, width) after the header. Raises `UserError` for a truncated or damaged motion."""
     start, stop = header.end(), len(text)
-    try:  # ignore text on the line of the frame time, unless it is a row of numbers
+    try:  # text after the frame time, on the same line, is ignored unless it is a row of numbers
         if len(np.array(header[3].split(), dtype=float)) >= width:
             start = header.start(3)
     except ValueError:
@@ -246,7 +240,7 @@ def rows_of_lines(block: str, width: int, name: str) -> np.ndarray:
 
 
 def pose(bvh: Bvh, channels: list[list[str]], motion: np.ndarray) -> None:
-    """Fill in positions (T, J, 3) and rotations (T, J, 3, 3) from the motion block (T, channels)."""
+    """Set the positions (T, J, 3) and rotations (T, J, 3, 3) of `bvh` from the channel values `motion` (T, channels)."""
     bvh.positions = np.tile(bvh.offsets, (len(motion), 1, 1))
     bvh.rotations = np.tile(np.eye(3), (len(motion), len(channels), 1, 1))
     turning: dict[str, list[tuple[int, list[int]]]] = {}  # joints and their columns, keyed by rotation order
@@ -266,7 +260,7 @@ def pose(bvh: Bvh, channels: list[list[str]], motion: np.ndarray) -> None:
         for chunk in (joints_and_columns[first : first + size] for first in range(0, len(joints_and_columns), size)):
             joints, columns = map(list, zip(*chunk))
             angles = torch.zeros(len(motion), len(joints), 3, dtype=torch.float64)
-            angles[..., : len(order)] = torch.from_numpy(np.deg2rad(motion[:, columns]))  # (T, joints, turns); hinges have 1 or 2
+            angles[..., : len(order)] = torch.from_numpy(np.deg2rad(motion[:, columns]))  # (T, joints, 1 to 3 rotations)
             bvh.rotations[:, joints] = euler_to_matrix(angles, order.ljust(3, "x")).numpy()
 
 
@@ -283,8 +277,8 @@ def write_bvh(
 ) -> None:
     """Write a motion as BVH: 6 channels for the root, 3 for every other joint, an End Site on each leaf.
 
-    A BVH file lists joints depth first, so `read_bvh` may return them in another order. An End Site extends each leaf
-    bone, so that viewers draw hands. It is half as long as the bone, or a tenth as long if the bone's name ends in "_End".
+    A BVH file lists joints depth first, so `read_bvh` may return them in another order. End Sites extend the leaf bones, so that
+    viewers draw hands: by half of the bone's length, or by a tenth if the bone's name ends in "_End".
 
     Args:
         names: J joint names without spaces.
@@ -294,16 +288,14 @@ def write_bvh(
         local_rotations: (T, J, 3, 3) rotation of each joint in its parent's frame.
         fps: frames per second.
         order: order of the rotation channels, three different axes; "ZYX" writes Zrotation Yrotation Xrotation.
-        moving: (T, 3) position of joint 1 relative to joint 0; joint 1 then has 6 channels too.
+        moving: (T, 3) position of joint 1 relative to joint 0; if given, joint 1 has 6 channels too.
 
-    Raises:
-        UserError: root or rotations are not finite.
+    Raises `UserError` for positions or rotations that are not finite.
     """
     root, local_rotations = np.asarray(root, np.float64), np.asarray(local_rotations, np.float64)
     if not (np.isfinite(root).all() and np.isfinite(local_rotations).all()):
         raise UserError(f"{path}: the motion to write holds NaN or infinite numbers")
     hierarchy, depth_first = hierarchy_lines(names, parents, np.asarray(offsets, np.float64), order, 1 if moving is None else 2)
-
     angles = np.empty((len(root), len(depth_first), 3))
     for part in chunks_of(len(root)):
         angles[part] = matrix_to_euler(torch.from_numpy(local_rotations[part][:, depth_first]), order).numpy()

@@ -37,8 +37,8 @@ LONGEST_DRAWN = 600  # seconds
 def to_features(joints: np.ndarray, fps: float) -> np.ndarray:
     """Convert joints (T, 22, 3) in metres, at any frame rate, to the models' input: features (T', 263), float32, at 20 fps.
 
-    The skeleton is made uniform, put on the floor and turned to face +Z at the start. Raises `UserError` for other skeletons, NaN
-    and motions of fewer than two frames at 20 fps.
+    Bone lengths are made uniform; the motion is put on the floor and turned to face +Z at the start. Raises `UserError` for other
+    skeletons, NaN, and motions of fewer than two frames at 20 fps.
     """
     check_joints(joints, HUMANML3D.num_joints)
     resampled = at_rate(joints, fps, MODEL_FPS)
@@ -52,7 +52,7 @@ def to_features(joints: np.ndarray, fps: float) -> np.ndarray:
 @script
 def main(argv: list[str] | None = None) -> None:
     config = parse(Convert, argv)
-    from motion.files.export import OutputOptions, export  # here, because reading does not need the drawing libraries
+    from motion.files.export import OutputOptions, export  # not at the top: `to_features` does not need the drawing libraries
 
     source, target = Path(config.source), Path(config.target)
     if target.resolve() == source.resolve():
@@ -61,8 +61,8 @@ def main(argv: list[str] | None = None) -> None:
     if target.suffix.lower() in DRAWN and motion.seconds > LONGEST_DRAWN:
         duration = f"the motion lasts {motion.seconds / 60:.0f} minutes, too long to draw"
         raise UserError(f"{target}: {duration}; select at most {LONGEST_DRAWN // 60} minutes with --start and --end (in seconds)")
-    facts = f"{len(motion)} frames at {motion.fps:g} fps, in {NAMES[motion.unit]}, {motion.up.upper()} up"
-    print(f"{source}: {motion.joints.shape[1]} joints, {facts}; {body_size(motion.joints):.2f} m from foot to head")
+    summary = f"{len(motion)} frames at {motion.fps:g} fps, in {NAMES[motion.unit]}, {motion.up.upper()} up"
+    print(f"{source}: {motion.joints.shape[1]} joints, {summary}; {body_size(motion.joints):.2f} m from foot to head")
     if config.features:
         write_features(target, motion)
     else:

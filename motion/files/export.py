@@ -27,6 +27,7 @@ from options.files import Convert, WrittenFiles
 from utils.checkpoint import atomic_path
 from utils.errors import UserError
 
+ANIMATED = (".bvh", ".glb", ".npz", ".fbx")  # formats with rotations; their writers resample the rotations
 SUFFIXES = (".npy", ".bvh", ".glb", ".npz", ".fbx", ".mp4", ".gif", ".png", ".html")
 
 
@@ -65,26 +66,22 @@ def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, optio
     """
     check_joints(joints, name=Path(path).name)
     suffix = Path(path).suffix.lower()
-    if suffix == ".bvh":
-        animation = animate(joints, fps, options.rig)
-        animation = z_up(animation) if options.up == "z" else animation
-        scale = 1 / UNITS[options.unit or "cm"]
-        moving = None if animation.moving is None else scale * animation.moving
-        offsets, root = scale * animation.offsets, scale * animation.root
-        write_bvh(path, animation.names, animation.parents, offsets, root, animation.rotations, animation.fps, moving=moving)
-        return
-    if suffix == ".glb":
-        write_glb(path, joints, caption, fps, options.rig)
-        return
-    if suffix == ".npz":
-        write_smpl(path, joints, fps, options.smpl, options.rig)
-        return
-    if suffix == ".fbx":
-        write_fbx(path, joints, caption, fps, options.rig)
-        return
-    if options.rig.fps is not None:
+    if suffix not in ANIMATED and options.rig.fps is not None:
         joints, fps = at_rate(joints, fps, options.rig.fps), options.rig.fps
     match suffix:
+        case ".bvh":
+            animation = animate(joints, fps, options.rig)
+            animation = z_up(animation) if options.up == "z" else animation
+            scale = 1 / UNITS[options.unit or "cm"]
+            moving = None if animation.moving is None else scale * animation.moving
+            offsets, root = scale * animation.offsets, scale * animation.root
+            write_bvh(path, animation.names, animation.parents, offsets, root, animation.rotations, animation.fps, moving=moving)
+        case ".glb":
+            write_glb(path, joints, caption, fps, options.rig)
+        case ".npz":
+            write_smpl(path, joints, fps, options.smpl, options.rig)
+        case ".fbx":
+            write_fbx(path, joints, caption, fps, options.rig)
         case ".npy":
             joints = joints[..., [0, 2, 1]] * np.float32([1, -1, 1]) if options.up == "z" else joints
             joints = joints if options.unit is None else joints / np.float32(UNITS[options.unit])
@@ -96,5 +93,5 @@ def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, optio
             contact_sheet(path, [(caption, joints)], fps)
         case ".html":
             write_html(path, [Motion(joints, fps, caption, lock_feet(joints, fps))])
-        case suffix:
+        case _:
             raise UserError(f"{path}: unknown format '{suffix}'; choose {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")

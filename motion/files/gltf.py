@@ -26,15 +26,15 @@ from utils.checkpoint import atomic_path
 from utils.errors import readable
 
 AROUND, RINGS = 14, 4  # of a capsule: points per ring, rings per end
-BODY = 1.58  # `body_size`, in metres, of the person to whom the radii of `limbs` belong
-SEAM = 1.05  # makes a limb thicker where it meets one of another colour, because coinciding surfaces flicker
+BODY = 1.58  # `body_size`, in metres, of a person for whom the radii of `limbs` are right
+SEAM = 1.05  # a limb is thicker by this factor where it meets a limb of another colour, because coinciding surfaces flicker
 FLOAT, UNSIGNED_BYTE, UNSIGNED_SHORT = 5126, 5121, 5123  # glTF's component types
 VERTICES, TRIANGLES = 34962, 34963  # glTF's targets of buffer views
 VERTEX = np.dtype([("POSITION", "<f4", 3), ("NORMAL", "<f4", 3), ("JOINTS_0", "u1", 4), ("WEIGHTS_0", "u1", 4)])
 
 
 def write_glb(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20, rig: RigOptions = DEFAULT_RIG) -> None:
-    """Write joints (T, J, 3), metres, Y up, as an animated GLB; its animation is named after the caption.
+    """Write joints (T, J, 3), metres, Y up, as an animated GLB. The caption is the name of the animation.
 
     Raises `UserError` for joints that are not finite or of an unknown skeleton, and if the file cannot be written.
     """
@@ -88,9 +88,9 @@ class Gltf:
 
 
 def body_mesh(file: Gltf, rest: np.ndarray, skeleton: Skeleton, first: int) -> dict:
-    """Return the mesh of the body for joints `rest` (J, 3) of the rest pose, with one primitive per colour.
+    """Add the arrays of the body's mesh to `file` and return the mesh, which has one primitive per colour.
 
-    Appends the arrays of the mesh to the binary block of `file`. `first` is the index of the hips in the skin.
+    `rest` (J, 3) are the joints of the rest pose; `first` is the index of the hips among the bones.
     """
     body = bone_limbs(skeleton)
     scale = body_size(rest[None]) / BODY
@@ -134,15 +134,15 @@ def bone_limbs(skeleton: Skeleton) -> Limbs:
 def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and normals (N, V, 3) on capsules, the hulls of two balls with centres `ends` (N, 2, 3) and radii (N, 2).
 
-    The first two points are the poles. The rings follow, from the first pole to the second. Both balls have a ring where the
-    connecting cone touches them, so normals are exact everywhere.
+    The first two points of a capsule are its poles. They are followed by rings of points, from the first pole to the second. Both
+    balls have a ring where the connecting cone touches them, so normals are exact everywhere.
     """
     axis = ends[:, 1] - ends[:, 0]
     length = np.linalg.norm(axis, axis=-1).clip(min=1e-6)
     along = np.where(length[:, None] > 1e-5, axis / length[:, None], (0.0, 0.0, 1.0))  # any axis if the ends coincide
-    side = np.cross(along, np.eye(3)[np.abs(along).argmin(axis=-1)])
-    side /= np.linalg.norm(side, axis=-1, keepdims=True)
-    frame = np.stack((side, np.cross(along, side), along), axis=1)  # (N, 3 axes, 3)
+    across = np.cross(along, np.eye(3)[np.abs(along).argmin(axis=-1)])
+    across /= np.linalg.norm(across, axis=-1, keepdims=True)
+    frame = np.stack((across, np.cross(along, across), along), axis=1)  # (N, 3 axes, 3)
     touch = np.arccos(((radii[:, 0] - radii[:, 1]) / length).clip(-1, 1))  # angle from the axis to the normals of the cone
     steps = np.arange(1, RINGS + 1) / RINGS
     angle = np.concatenate((np.pi - (np.pi - touch)[:, None] * steps, touch[:, None] * (1 - steps + 1 / RINGS)), axis=1)
@@ -192,7 +192,7 @@ def add_bones(file: Gltf, animation: Animation) -> None:
 
 
 def add_animation(file: Gltf, animation: Animation, name: str) -> None:
-    """Add the motion: rotations of all bones and translations of the first bone. With a root bone, the hips move too."""
+    """Add the rotations of all bones and the translations of the first bone, and of the hips if the first bone is a root bone."""
     frames, bones = len(animation.root), len(animation.names)
     first = len(file.json["nodes"]) - bones
     seconds = np.arange(frames) / animation.fps

@@ -1,7 +1,7 @@
 """Reading of animated glTF scenes (.glb, .gltf): the node tree as a posed skeleton, sampled at the keys of its animation.
 
-Only the first animation is read. Its channel with the most keys determines the frames, which must be evenly spaced, as in files
-written by this project. Channels with fewer keys are interpolated. Cubic splines and morph targets are not supported.
+Only the first animation is read. Its channel with the most keys determines the frames, which must be evenly spaced in time.
+Channels with fewer keys are interpolated. Cubic splines and morph targets are not supported.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def read_gltf(path: Path, joint_map: str | Path | None = None) -> Raw:
 
 
 def parts_of(path: Path) -> tuple[dict, list[bytes]]:
-    """The JSON document of a file and its binary buffers."""
+    """The JSON document and the binary buffers of a file."""
     content = path.read_bytes()
     binary = b""
     if content[:4] == b"glTF":
@@ -96,9 +96,9 @@ def posed_tree(document: dict, buffers: list[bytes]) -> Bvh:
     if (len(times) > 1 and not (steps > 0).all()) or (len(times) > 2 and np.ptp(steps) > 1e-3):
         raise ValueError("its keys are not evenly spaced in time")
     position_in_order = {number: position for position, number in enumerate(order)}
-    positions, turns = rest_of(nodes, order)
-    rest = positions.copy()
-    positions, turns = (np.tile(part, (len(times), 1, 1)) for part in (positions, turns))
+    rest = np.array([nodes[number].get("translation", (0, 0, 0)) for number in order], np.float64)
+    rest_turns = np.array([nodes[number].get("rotation", (0, 0, 0, 1)) for number in order], np.float64)  # quaternions x y z w
+    positions, turns = (np.tile(part, (len(times), 1, 1)) for part in (rest, rest_turns))
     for channel in animation["channels"]:
         sampler, path = animation["samplers"][channel["sampler"]], channel["target"]["path"]
         if path not in ("rotation", "translation"):
@@ -114,9 +114,3 @@ def posed_tree(document: dict, buffers: list[bytes]) -> Bvh:
     names = [nodes[number].get("name", f"node{number}") for number in order]
     parent_indices = [position_in_order[parents[number]] if number in parents else -1 for number in order]
     return Bvh(names, parent_indices, rest, positions, matrices, float(steps.mean()) if len(steps) else 0.05)
-
-
-def rest_of(nodes: list[dict], order: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Translations (N, 3) and quaternions x y z w (N, 4) of the nodes in the rest pose."""
-    positions = np.array([nodes[number].get("translation", (0, 0, 0)) for number in order], np.float64)
-    return positions, np.array([nodes[number].get("rotation", (0, 0, 0, 1)) for number in order], np.float64)

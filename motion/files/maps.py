@@ -1,4 +1,4 @@
-"""Joint maps define HumanML3D's 22 joints by the joints of other skeletons. Many are built in; users can add their own.
+"""Joint maps, which define HumanML3D's 22 joints by the joints of other skeletons: built-in ones, and those of users.
 
 Names are compared without case, spaces and punctuation. A common prefix such as `mixamorig:`, `Character1_` or `Bip01 ` is ignored.
 """
@@ -17,77 +17,67 @@ from utils.errors import UserError
 from utils.textfiles import bounded_text
 
 PUNCTUATION = re.compile(r"[\s_.\-:|]+")
-CMU = ("cmu_bvh", "cmu_motionbuilder")  # maps of files that may be in CMU's unit
+CMU = ("cmu_bvh", "cmu_motionbuilder")  # maps of files that may use CMU's unit of length
 
 
 def both_sides(
-    hips: JointSource, spine: Sequence[JointSource], neck: JointSource, head: JointSource, limbs: Sequence[str]
+    hips: JointSource, spine: Sequence[JointSource], neck: JointSource, head: JointSource, limbs: str
 ) -> tuple[JointSource, ...]:
     """A joint map with the limbs of both sides of the body.
 
-    `spine` has three joints. `limbs` are the names of upper leg, knee, ankle, toe, collar, shoulder, elbow and wrist, with a
-    placeholder for the side: {} is replaced by `L` or `R`, {side} by `Left` or `Right`.
+    `spine` has three joints. `limbs` are the names of upper leg, knee, ankle, toe, collar, shoulder, elbow and wrist, separated by
+    spaces, with a placeholder for the side: {} is replaced by `L` or `R`, {side} by `Left` or `Right`.
     """
     leg, knee, ankle, toe, collar, shoulder, elbow, wrist = (
-        [limb.format(letter, side=side, low=letter.lower()) for letter, side in (("L", "Left"), ("R", "Right"))] for limb in limbs
+        [limb.format(letter, side=side) for letter, side in (("L", "Left"), ("R", "Right"))] for limb in limbs.split()
     )
     lower, middle, upper = spine
     return (hips, *leg, lower, *knee, middle, *ankle, upper, *toe, neck, *collar, head, *shoulder, *elbow, *wrist)
 
 
-LOWER_CHEST = {"Chest": 0.65, "Neck": 0.35}
 MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
     "xsens": both_sides(
         "Hips", ("Chest", {"Chest2": 0.5, "Chest3": 0.5}, "Chest4"), "Neck", "Head",
-        ("{side}Hip", "{side}Knee", "{side}Ankle", "{side}Toe", "{side}Collar", "{side}Shoulder", "{side}Elbow", "{side}Wrist"),
+        "{side}Hip {side}Knee {side}Ankle {side}Toe {side}Collar {side}Shoulder {side}Elbow {side}Wrist",
     ),
     "rokoko": both_sides(
         "Hips", ("Spine1", "Spine2", "Spine3"), "Neck", "Head",
-        ("{side}Thigh", "{side}Shin", "{side}Foot", "{side}Toe", "{side}Shoulder", "{side}Arm", "{side}ForeArm", "{side}Hand"),
+        "{side}Thigh {side}Shin {side}Foot {side}Toe {side}Shoulder {side}Arm {side}ForeArm {side}Hand",
     ),
     "smpl": both_sides(
         "Pelvis", ("Spine1", "Spine2", "Spine3"), "Neck", "Head",
-        ("{}_Hip", "{}_Knee", "{}_Ankle", "{}_Foot", "{}_Collar", "{}_Shoulder", "{}_Elbow", "{}_Wrist"),
+        "{}_Hip {}_Knee {}_Ankle {}_Foot {}_Collar {}_Shoulder {}_Elbow {}_Wrist",
     ),
-    "biped": both_sides(  # 3ds Max
+    "biped": both_sides(  # 3ds Max; its files have spaces in the names ("L Thigh"), which are ignored
         "Pelvis", ("Spine", "Spine1", "Spine2"), "Neck", "Head",
-        ("{} Thigh", "{} Calf", "{} Foot", "{} Toe0", "{} Clavicle", "{} UpperArm", "{} Forearm", "{} Hand"),
+        "{}Thigh {}Calf {}Foot {}Toe0 {}Clavicle {}UpperArm {}Forearm {}Hand",
     ),
     "secondlife": both_sides(
         "mPelvis", ("mTorso", {"mTorso": 0.5, "mChest": 0.5}, "mChest"), "mNeck", "mHead",
-        (
-            "mHip{side}", "mKnee{side}", "mAnkle{side}", "mFoot{side}", "mCollar{side}", "mShoulder{side}", "mElbow{side}",
-            "mWrist{side}",
-        ),
+        "mHip{side} mKnee{side} mAnkle{side} mFoot{side} mCollar{side} mShoulder{side} mElbow{side} mWrist{side}",
     ),
     "rigify": both_sides(
         "spine", ("spine.001", "spine.002", "spine.003"), "spine.004", "spine.006",
-        ("thigh.{}", "shin.{}", "foot.{}", "toe.{}", "shoulder.{}", "upper_arm.{}", "forearm.{}", "hand.{}"),
+        "thigh.{} shin.{} foot.{} toe.{} shoulder.{} upper_arm.{} forearm.{} hand.{}",
     ),
     "motive": both_sides(  # OptiTrack
         "Hip", ("Ab", {"Ab": 0.5, "Chest": 0.5}, "Chest"), "Neck", "Head",
-        ("{}Thigh", "{}Shin", "{}Foot", "{}Toe", "{}Shoulder", "{}UArm", "{}FArm", "{}Hand"),
+        "{}Thigh {}Shin {}Foot {}Toe {}Shoulder {}UArm {}FArm {}Hand",
     ),
     "no_toes": both_sides(  # Mixamo's names without toes: the foot's End Site is where the toes begin
         "Hips", ("Spine", "Spine1", "Spine2"), "Neck", "Head",
-        (
-            "{side}UpLeg", "{side}Leg", "{side}Foot", "{side}Foot_end", "{side}Shoulder", "{side}Arm", "{side}ForeArm",
-            "{side}Hand",
-        ),
+        "{side}UpLeg {side}Leg {side}Foot {side}Foot_end {side}Shoulder {side}Arm {side}ForeArm {side}Hand",
     ),
     "one_chest": both_sides(
-        "Hips", ("Chest", LOWER_CHEST, {"Chest": 0.5, "Neck": 0.5}), "Neck", "Head",
-        (
-            "{side}Hip", "{side}Knee", "{side}Ankle", "{side}Ankle_end", "{side}Collar", "{side}Shoulder", "{side}Elbow",
-            "{side}Wrist",
-        ),
+        "Hips", ("Chest", {"Chest": 0.65, "Neck": 0.35}, {"Chest": 0.5, "Neck": 0.5}), "Neck", "Head",
+        "{side}Hip {side}Knee {side}Ankle {side}Ankle_end {side}Collar {side}Shoulder {side}Elbow {side}Wrist",
     ),
 }  # fmt: skip
 
 
 def all_maps() -> dict[str, tuple[JointSource, ...]]:
-    """All joint maps by title, in the order in which they are tried: KIT's first, because KIT's files also fit other maps."""
-    written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # names in files of this project
+    """All joint maps by title, in the order in which they are tried. KIT's names come first, because they also fit other maps."""
+    written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # of files that this project wrote
     return dict([*written[:3], *JOINT_MAPS.items(), *written[3:], *MORE_MAPS.items()])
 
 
@@ -97,7 +87,7 @@ def plain(name: str) -> str:
 
 
 def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None:
-    """Return the title of the first joint map that fits, and this map with the joint names of the file; None if no map fits."""
+    """The title of the first joint map that fits a file with joints `names`, and the map with these names; None if no map fits."""
     by_plain: dict[str, str] = {}
     for name in names:
         by_plain.setdefault(plain(name), name)

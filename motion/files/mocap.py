@@ -1,14 +1,14 @@
 """From motion capture to HumanML3D's 22 joints: reading ASF/AMC files, joint maps, resampling in time.
 
-A joint map defines each of the 22 joints as one joint of the captured skeleton, or as a weighted mean of several. It determines
-positions only; bone lengths are made uniform later (motion/features.py).
+A joint map defines each of the 22 joints as one joint of the captured skeleton, or as a weighted mean of several. Joint maps do not
+change bone lengths; these are made uniform later (motion/features.py).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 
-from motion.files.bvh import read_text
+from motion.files.text import read_text
 from motion.rotation import euler_to_matrix
 from motion.skeleton import HUMANML3D
 from utils.errors import UserError
@@ -61,16 +61,9 @@ JOINT_MAPS: dict[str, tuple[JointSource, ...]] = {
 
 
 def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[JointSource], title: str = "motion") -> np.ndarray:
-    """Compute joints (T, 22, 3) from named landmarks.
+    """Compute joints (T, 22, 3) from the positions (T, N, 3) of landmarks called `names`.
 
-    Args:
-        names: N landmark names.
-        positions: (T, N, 3).
-        joint_map: one of `JOINT_MAPS`.
-        title: name of the motion in error messages.
-
-    Raises:
-        UserError: the map needs landmarks that `names` does not have; the message lists them.
+    Raises `UserError` with the missing names if the map needs other landmarks; `title` is the name of the motion in the message.
     """
     sources = [{source: 1.0} if isinstance(source, str) else source for source in joint_map]
     missing = sorted({name for source in sources for name in source} - set(names))
@@ -86,9 +79,9 @@ def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[
 def resample(positions: np.ndarray, fps: float, target: float = 20.0) -> np.ndarray:
     """Resample positions (T, ..., 3) from `fps` to `target` frames per second.
 
-    If `fps` is a multiple of `target`, every n-th frame is taken; otherwise a cubic spline is evaluated. Linear interpolation would
-    flatten arcs: when CMU's 03_01 is resampled from 120 to 30 to 20 frames per second, its jerk stays at 79 m/s³ with the spline,
-    but falls to 71 with linear interpolation.
+    If `fps` is a multiple of `target`, every n-th frame is taken. Otherwise frames are interpolated by a cubic spline, because
+    linear interpolation would flatten arcs: resampling CMU's 03_01 from 30 to 20 frames per second keeps the jerk of 79 m/s³ with
+    the spline, but reduces it to 71 m/s³ with linear interpolation.
     """
     stride = round(fps / target, 4)  # rounded because BVH headers state 1/30 s as 0.0333333
     if stride.is_integer():
@@ -99,13 +92,13 @@ def resample(positions: np.ndarray, fps: float, target: float = 20.0) -> np.ndar
 
 @dataclass
 class Bone:
-    """A bone of an ASF skeleton: unit rest direction (3,), length, local axes (3, 3), and its rotation axes."""
+    """A bone of an ASF skeleton: unit rest direction (3,), length, local axes (3, 3), rotation channels, name of the parent."""
 
+    direction: np.ndarray
+    length: float
+    axes: np.ndarray
+    turns: tuple[str, ...]
     parent: str = ""
-    direction: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    length: float = 0.0
-    axes: np.ndarray = field(default_factory=lambda: np.eye(3))
-    turns: tuple[str, ...] = ()
 
 
 @dataclass
@@ -118,23 +111,19 @@ class Root:
 
 
 def cmu_fps(name: str) -> int:
-    """The frame rate of a CMU capture by its name, such as "90_08"."""
+    """The frame rate of the CMU capture with this name, such as "90_08"."""
     return CMU_SLOW_FPS if CMU_SLOW.fullmatch(name) else CMU_FPS
 
 
 def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[list[str], np.ndarray, float | None]:
-    """Read the landmarks of a CMU capture from Acclaim's two files: the skeleton and the motion.
-
-    Args:
-        asf, amc: paths or open text streams.
+    """Read the landmarks of a capture from Acclaim's two files, the skeleton and the motion, which are paths or open text streams.
 
     Returns:
         names: "root" and then each bone; a bone's position is its far end.
         positions: (T, N, 3) in metres, Y up.
         fps: frames per second if the .amc states the rate; otherwise None, as for CMU's files.
 
-    Raises:
-        UserError: a file is missing or truncated, contains NaN, or the two files do not match.
+    Raises `UserError` for files that are missing or truncated, contain NaN, or do not belong together.
     """
     name, text = read_text(asf)
     try:
@@ -160,7 +149,7 @@ def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[li
 
 
 def parse_asf(text: str) -> tuple[dict[str, Bone], Root, float]:
-    """Parse an .asf file. Returns the bones by name, parents first; the root; and the metres per unit of length."""
+    """Parse an .asf file. Returns the bones by name, parents first; the root; and the unit of length in metres."""
     parts = re.split("^:", uncommented(text), flags=re.MULTILINE)
     sections = {part.split(None, 1)[0].lower(): part.split("\n", 1)[-1] for part in parts if part.strip()}
     units = {key.lower(): value for key, value in (line.split() for line in sections["units"].splitlines() if line.strip())}
@@ -210,12 +199,12 @@ def is_finite(values: np.ndarray | float) -> bool:
 
 
 def keyed_lines(block: str) -> dict[str, list[str]]:
-    """Return the words after the first word of each line, keyed by the first word in lower case."""
+    """The words of each line by the line's first word, in lower case."""
     return {line.split()[0].lower(): line.split()[1:] for line in block.splitlines() if line.strip()}
 
 
 def rest_axes(angles: Sequence[str], order: Sequence[str]) -> np.ndarray:
-    """Return the rotation matrix (3, 3) of `angles` about x, y and z, applied in the order of the axes `order`."""
+    """The rotation matrix (3, 3) of `angles` in degrees about x, y and z, applied in the order of the axes `order`."""
     by_axis = {f"r{axis}": np.array(float(angle)) for axis, angle in zip("xyz", angles, strict=True)}
     letters = "".join(order).lower() or "xyz"
     if sorted(letters) != ["x", "y", "z"]:
@@ -238,9 +227,9 @@ def stated_fps(text: str) -> float | None:
 
 
 def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
-    """Parse an .amc file called `name`. Returns the channels (T, channels) of each bone, in degrees and units of length.
+    """Parse an .amc file. Returns the channels (T, channels) of each bone, in degrees and units of length.
 
-    Raises `UserError` for a truncated or damaged file.
+    Raises `UserError`, with the file's `name`, if it is truncated or damaged.
     """
     lines = [line.split() for line in uncommented(text).splitlines()]
     lines = [words for words in lines if words and not words[0].startswith(":")]
@@ -259,13 +248,13 @@ def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
             column += 1 + len(values)
     except ValueError as error:
         raise UserError(f"{name}: its frames do not all have the same layout; the file is truncated or damaged ({error})") from None
-    if not all(np.isfinite(values).all() for values in motion.values()):
+    if not all(map(is_finite, motion.values())):
         raise UserError(f"{name}: its motion holds NaN or infinite numbers")
     return motion
 
 
 def turns_to_matrices(turns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Rotations (..., 3, 3) from angles (...) in degrees by axis (rx, ry or rz), applied in order."""
+    """Rotations (..., 3, 3) from angles (...) in degrees, keyed by axis (rx, ry or rz) and applied in the order of the keys."""
     example = np.asarray(next(iter(turns.values())))
     order = [*turns, *(turn for turn in ("rx", "ry", "rz") if turn not in turns)]
     angles = np.stack([turns.get(turn, np.zeros_like(example)) for turn in reversed(order)], axis=-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from motion.skeleton import KIT, SKELETONS, Skeleton
+from motion.skeleton import HUMANML3D, KIT
 
 STYLES = ("mixamo", "mixamorig", "plain", "unreal")
 ENDS = {"Head": "HeadTop_End", "LeftToeBase": "LeftToe_End", "RightToeBase": "RightToe_End"}  # Mixamo's leaf bones
@@ -35,6 +35,5 @@ def renamed(bone: str, style: str) -> str:
 
 def known_names() -> list[tuple[str, ...]]:
     """The joint names of each skeleton in each style, in the order of the joints. KIT's skeleton comes first."""
-    skeletons: list[Skeleton] = [KIT, *(skeleton for skeleton in SKELETONS.values() if skeleton is not KIT)]
     styles = ("mixamo", "plain", "unreal")
-    return [tuple(renamed(bone, style) for bone in skeleton.bones) for skeleton in skeletons for style in styles]
+    return [tuple(renamed(bone, style) for bone in skeleton.bones) for skeleton in (KIT, HUMANML3D) for style in styles]

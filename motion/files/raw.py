@@ -19,8 +19,8 @@ COMMON_UNITS, RARE_UNITS = ("m", "cm", "mm"), ("in", "dm")
 ADULTS = (0.9, 2.3)  # `body_size` of adults and older children, metres
 BODIES = (0.6, 3.0)  # `body_size` of any person, including toddlers and giants, metres
 USUAL = (1.1, 2.1)  # sizes outside this range print a note, metres
-REST = 0.02  # how far joints may be from the rest pose in frames that show it, relative to the body size
-LEAP = 5  # a rest pose is not part of the motion if the step after it is at least this many times the median step
+REST = 0.02  # a frame shows the rest pose if all joints are at most this far from it, relative to the body size
+LEAP = 5  # frames that show the rest pose are skipped if the jump after them is longer than this many median steps
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ def unit_of(joints: np.ndarray, name: str, cmu: bool = False) -> str:
     adult or older child; then m, cm and mm for a toddler or giant. Raises `UserError` if no unit gives the size of a person.
     """
     size = body_size(joints)
-    cmu_unit = ("cmu",) if cmu else ()
-    candidates = ((COMMON_UNITS, ADULTS), (RARE_UNITS, ADULTS), (cmu_unit, ADULTS), (COMMON_UNITS, BODIES))
-    for units, (minimum, maximum) in candidates:
-        if fitting := [unit for unit in units if minimum <= size * UNITS[unit] <= maximum]:
-            return fitting[0]
+    adult_units = (*COMMON_UNITS, *RARE_UNITS, "cmu") if cmu else (*COMMON_UNITS, *RARE_UNITS)
+    for units, (minimum, maximum) in ((adult_units, ADULTS), (COMMON_UNITS, BODIES)):
+        for unit in units:
+            if minimum <= size * UNITS[unit] <= maximum:
+                return unit
     if not size:
         raise UserError(f"{name}: all joints are at the same position, so the file contains no motion")
     units = "metres, centimetres, millimetres, inches or decimetres"
@@ -66,16 +66,16 @@ def check_size(joints: np.ndarray, unit: str, name: str) -> None:
 
 
 def body_size(joints: np.ndarray) -> float:
-    """Length along the bones from the left foot to the head: the median over the frames of joints (T, J, 3)."""
+    """Length of the path along the bones from the left foot to the head, as a median over the frames of joints (T, J, 3)."""
     skeleton = skeleton_for(joints.shape[1])
     path = np.sum([skeleton.paths[skeleton.bones.index(bone)] for bone in ("LeftFoot", "Head")], axis=0)  # (J,)
     return float(np.median(bone_lengths(torch.from_numpy(joints), skeleton).numpy() @ path))
 
 
 def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
-    """Number of frames at the start of joints (T, J, 3) that show the rest pose (1, J, 3) and are not part of the motion.
+    """Number of frames at the start of joints (T, J, 3) that show the rest pose (1, J, 3), if they are followed by a jump.
 
-    Such frames are followed by a jump. Some exporters and CMU's BVH releases add one such frame.
+    Some exporters and CMU's BVH releases add one such frame, which is not part of the motion.
     """
     if rest is None or len(joints) < 3:
         return 0
@@ -91,9 +91,9 @@ def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
 
 
 def lies_down(joints: np.ndarray) -> bool:
-    """Whether joints (T, J, 3) have the head above the feet along Z rather than Y.
+    """Whether the head is above the feet along Z rather than Y in joints (T, J, 3).
 
-    For a rest pose, this means that the file has Z up. For a motion, the person may also be lying.
+    If the joints are a rest pose, this means that the file has Z up. Otherwise, the person may be lying.
     """
     return bool(stance(joints)[2] > 0.8)
 

@@ -1,9 +1,9 @@
 """Reading of motion files: one entry point for all formats, with options for what a file does not state.
 
 Formats: .npy and .npz (arrays.py), .bvh, .amc with its .asf, .glb and .gltf. Every motion is converted to joints (T, 22 or 21, 3)
-in metres, Y up, at its own frame rate. The reader of each format returns a `Raw`: joints in the file's own unit and axes, with
-the unit and up axis if the file states them. Options override what the file states. A missing unit or up axis is estimated from
-the body.
+in metres, Y up, at the frame rate of the file. The reader of each format returns a `Raw`: joints in the file's own unit and axes,
+with the unit and up axis if the file states them. Options override what the file states. A unit or up axis that is not known is
+estimated from the body.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from motion.files.arrays import read_array
 from motion.files.gltf_reader import read_gltf
 from motion.files.mocap import JOINT_MAPS, cmu_fps, map_joints, read_asf_amc, resample
 from motion.files.raw import UNITS, Raw, check_size, lies_down, rest_frames, stance, unit_of
-from motion.files.text import LARGEST
+from motion.files.text import check_regular
 from motion.files.trees import read_tree
 from options.files import InputFiles
 from utils.errors import UserError, note
 
-ARRAYS, SCENES = (".npy", ".npz"), (".glb", ".gltf")
-SUFFIXES = (*ARRAYS, ".bvh", ".amc", *SCENES)  # of files that `read_motion` can read
+SUFFIXES = (".npy", ".npz", ".bvh", ".amc", ".glb", ".gltf")  # of files that `read_motion` can read
 AXES = ("y", "z")
 RATES = (1, 1000)  # frames per second
 FAR = 1e5  # metres; positions beyond this mean a damaged file
-UPRIGHT = 0.5  # Y component of `stance` below which a person with Y up does not stand
+UPRIGHT = 0.5  # minimum Y component of `stance` of a person who stands, if Y is up
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class InputOptions:
         asf: skeleton of an .amc; default: the subject's .asf in the same folder.
         smpl: SMPL model file, or folder of such files, for SMPL and AMASS motions.
         sample: index of the motion in a file that contains several.
-        joint_map: JSON file with the joint map of an unknown skeleton (maps.py).
+        joint_map: JSON file with a joint map (maps.py), for skeletons that no built-in map fits.
     """
 
     unit: str | None = None
@@ -80,10 +79,7 @@ class FileMotion(Motion):
 
 
 def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMotion:
-    """Read the motion in a file.
-
-    Raises `UserError` if the file is missing, damaged or of an unknown format, or if no joint map fits its skeleton.
-    """
+    """Read the motion in a file. Raises `UserError` if it is missing, damaged or of an unknown format, or if no joint map fits."""
     path = Path(path)
     raw = read_safely(path, options)
     fps = raw.fps if options.fps is None else options.fps
@@ -109,12 +105,9 @@ def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMoti
 def read_safely(path: Path, options: InputOptions) -> Raw:
     """Call `read_raw`, and raise `UserError` for any exception that a damaged or hostile file causes.
 
-    One bad file therefore does not stop the reading of a folder.
+    Code that reads a folder only needs to handle `UserError` to skip such files.
     """
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path}: cannot be read (it is not a regular file); give a motion file")
-    if path.is_file() and path.stat().st_size > LARGEST:
-        raise UserError(f"{path}: larger than {LARGEST >> 30} GiB; split it into parts")
+    check_regular(path)
     try:
         return read_raw(path, options)
     except UserError:
@@ -125,10 +118,7 @@ def read_safely(path: Path, options: InputOptions) -> Raw:
 
 
 def skipped_frames(raw: Raw, requested: int | None, path: Path) -> int:
-    """Return how many frames to skip at the start: `requested`, or by default all frames that show the rest pose.
-
-    Raises `UserError` if no frame would be left.
-    """
+    """Number of frames to skip at the start: `requested`, by default `rest_frames`. Raises `UserError` if none would be left."""
     if requested is None:
         if count := rest_frames(raw.joints, raw.rest):
             frames = "frame shows the rest pose and is" if count == 1 else f"{count} frames show the rest pose and are"
@@ -157,7 +147,7 @@ def read_raw(path: Path, options: InputOptions) -> Raw:
 
 
 def estimated_up(raw: Raw, name: str) -> str:
-    """The up axis of a file that does not state it: the axis along which the rest pose stands, by default Y.
+    """The up axis of a file that does not state it: the axis along which the rest pose stands, or Y if there is no rest pose.
 
     Prints a note if the person in the motion does not stand along this axis.
     """
@@ -174,14 +164,14 @@ def estimated_up(raw: Raw, name: str) -> str:
 
 
 def checked(value: str | None, choices: tuple[str, ...], flag: str) -> str | None:
-    """The value of a flag, which must be one of `choices` or None. Raises `UserError` otherwise."""
+    """The value of a flag. Raises `UserError` unless it is one of `choices` or None."""
     if value is not None and value not in choices:
         raise UserError(f"{flag} {value}: choose one of {', '.join(choices)}")
     return value
 
 
 def checked_rate(fps: float) -> float:
-    """The frame rate `fps`, if it is valid. Raises `UserError` otherwise."""
+    """The frame rate `fps`. Raises `UserError` unless it is within `RATES`."""
     if not RATES[0] <= fps <= RATES[1]:
         raise UserError(f"{fps:g} frames per second: must be from 1 to 1000; --input_fps sets the rate of a file")
     return fps
@@ -195,16 +185,11 @@ def at_rate(joints: np.ndarray, fps: float, target: float) -> np.ndarray:
     return np.ascontiguousarray(resample(joints, checked_rate(fps), target), dtype=np.float32)
 
 
-def amc_subject(name: str) -> str:
-    """The subject of a capture, from its name: "07" of "07_01", "HDM_bd" of "HDM_bd_squat1Reps_004_120"."""
-    parts = name.split("_")
-    return "_".join(parts[: 2 if parts[0] == "HDM" else 1])
-
-
 def skeleton_beside(amc: Path) -> Path:
-    """Return the .asf of an .amc's subject in the same folder, or the only .asf there. Raises `UserError` if there is neither."""
+    """The .asf of the subject in the folder of an .amc, else the only .asf there. Raises `UserError` if there is neither."""
     candidates = sorted(path for path in amc.parent.iterdir() if path.suffix.lower() == ".asf")
-    subject = amc.with_name(amc_subject(amc.stem) + ".asf")
+    words = amc.stem.split("_")  # begin with the subject: "07" of "07_01", "HDM_bd" of "HDM_bd_squat1Reps_004_120"
+    subject = amc.with_name("_".join(words[: 2 if words[0] == "HDM" else 1]) + ".asf")
     if subject not in candidates and len(candidates) != 1:
         raise UserError(f"{amc}: no skeleton {subject.name} in its folder; set --asf FILE")
     return subject if subject in candidates else candidates[0]

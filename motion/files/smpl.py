@@ -2,8 +2,8 @@
 
 Rest joints are linear in the vertices, and the vertices are linear in the shape coefficients, so a model reduces to the rest joints
 of its mean body (22, 3) and their change with each of 10 coefficients (22, 3, 10). Forward kinematics poses the 22 joints of the
-body, which do not depend on other joints. Positions are in metres and AMASS's axes (Z up). Without a body model, the T-pose of
-the uniform skeleton is used, with the pelvis at the origin.
+body, which do not depend on other joints. Positions are in metres and AMASS's axes (Z up). Without a body model, the rest pose is
+the T-pose of the uniform skeleton (HumanML3D's bone lengths), with the pelvis at the origin.
 
 Files are read without unpickling, which could run code.
 """
@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor
 
 from motion.files.raw import Raw
-from motion.rest import standard_rest
+from motion.rest import offsets_of, standard_rest
 from motion.rotation import rotation_vectors_to_matrices
 from motion.skeleton import HUMANML3D, forward_kinematics
 from utils.errors import UserError, note
@@ -57,23 +57,15 @@ class BodyModel:
     rest: Tensor
     shape: Tensor
 
-    def rest_joints(self, betas: Tensor) -> Tensor:
-        """Joints (22, 3) of the rest pose of the body with shape coefficients `betas` (10,)."""
-        return self.rest + self.shape @ betas
-
     def joints(self, motion: AmassMotion) -> Tensor:
         """The motion's joints (T, 22, 3)."""
-        rest = self.rest_joints(motion.betas)
-        offsets = rest - rest[[max(parent, 0) for parent in HUMANML3D.parents]]
+        rest = self.rest + self.shape @ motion.betas  # (22, 3)
         matrices = rotation_vectors_to_matrices(motion.rotations)  # (T, 22, 3, 3)
-        return forward_kinematics(matrices, rest[0] + motion.translation, offsets, HUMANML3D.parents)
+        return forward_kinematics(matrices, rest[0] + motion.translation, offsets_of(rest, HUMANML3D), HUMANML3D.parents)
 
 
 def uniform_body(offsets: np.ndarray | None = None) -> BodyModel:
-    """A body model with the T-pose of the uniform skeleton, the pelvis at the origin; used where there is no SMPL model.
-
-    `offsets` (22, 3) are the vectors from parents to joints; default: HumanML3D's.
-    """
+    """A body model for use without an SMPL model: a T-pose with the given offsets (22, 3), by default the uniform skeleton's."""
     offsets = torch.from_numpy(standard_rest(HUMANML3D) if offsets is None else offsets).float()
     return fixed_body(torch.tensor(HUMANML3D.paths)[:, 1:] @ offsets[1:])
 
@@ -93,9 +85,9 @@ def is_amass(path: Path) -> bool:
 
 
 def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
-    """Read an SMPL motion as joints in metres, Y up. `smpl` is the body model: a file, or a folder with one model per gender.
+    """Read an SMPL motion as joints in metres, Y up. `smpl` is the body model: a file, or a folder with models by gender.
 
-    Without `smpl`, the rest pose is the array `rest_joints` of the file if it exists, else the T-pose of the uniform skeleton.
+    Without `smpl`, the rest pose is the file's array `rest_joints` if it exists, else the T-pose of the uniform skeleton.
     Gender, shape and frame rate may be missing. Raises `UserError` for a damaged file.
     """
     arrays = read_npz(path, ("poses", "trans", "betas", "gender", REST, *RATES))
@@ -124,7 +116,7 @@ def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
 
 @cache
 def note_no_model() -> None:
-    """Print a note, once per process, that no body model is used."""
+    """Print a note that no body model is used; once per process."""
     note("no SMPL model (--smpl FILE): rotations of SMPL files refer to the T-pose of the uniform skeleton")
 
 
@@ -135,7 +127,7 @@ def text_of(array: np.ndarray) -> str:
 
 
 def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
-    """The body model in the file `smpl`, or in <gender>/model.npz of the folder `smpl`; None: the uniform skeleton's T-pose."""
+    """The body model in the file `smpl` or, if `smpl` is a folder, in its <gender>/model.npz; None: `uniform_body`."""
     if smpl is None:
         note_no_model()
         return uniform_body()
@@ -144,8 +136,8 @@ def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read the arrays `names` of an `.npz`; skips missing arrays. Raises `UserError` if the file needs unpickling or is damaged."""
-    if not path.is_file() or not zipfile.is_zipfile(path):  # reading a device may never end
+    """The arrays `names` of an `.npz`, without missing ones. Raises `UserError` if the file needs unpickling or is damaged."""
+    if not path.is_file() or not zipfile.is_zipfile(path):  # devices are rejected, because reading them may never end
         raise UserError(f"{path}: {'not a complete .npz file' if path.exists() else 'no such file'}")
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -187,7 +179,7 @@ def read_body_model(path: Path) -> BodyModel:
 
 
 def read_body_models(folder: Path) -> dict[str, BodyModel]:
-    """The models `male/model.npz` and `female/model.npz` of a folder, by gender; AMASS's SMPL-H motions need only these."""
+    """The models `male/model.npz` and `female/model.npz` of a folder, by gender. AMASS's SMPL-H motions have no other gender."""
     return {gender: read_body_model(folder / gender / "model.npz") for gender in ("male", "female")}
 
 
@@ -201,11 +193,10 @@ def read_amass(path: Path) -> AmassMotion:
     if arrays["gender"].size != 1 or rates[0].size != 1 or rates[0].dtype.kind not in "fiu":
         raise UserError(f"{path}: gender must be one word and mocap_framerate one number")
     poses = leading(path, "poses", arrays["poses"], (None,), 3 * NUM_JOINTS)
-    gender = arrays["gender"].item()
     return AmassMotion(
         rearrange(poses, "t (j xyz) -> t j xyz", xyz=3).float(),
         leading(path, "trans", arrays["trans"], (len(poses),), 3).float(),
         leading(path, "betas", arrays["betas"], (), NUM_BETAS).float(),
         float(rates[0].item()),
-        gender.decode() if isinstance(gender, bytes) else str(gender),
+        text_of(arrays["gender"]),
     )

@@ -3,7 +3,7 @@
 Rotations are computed in closed form from the joints, relative to the rest pose of a body model. Without a body model,
 the rest pose is the T-pose that all animated files share (`motion.rest`). The motion is retargeted to this rest pose. The rotations
 of fingers, wrists, head and toes are zero, because joint positions do not determine them. `trans` is the position of the
-pelvis minus its position in the rest pose. AMASS has Z up: (x, y, z) in this project is (-x, z, y) in AMASS.
+pelvis minus the pelvis position in the rest pose. AMASS has Z up: (x, y, z) in this project is (-x, z, y) in AMASS.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from motion.files.animation import DEFAULT_RIG, RigOptions, frame_times, resampled
 from motion.files.smpl import NUM_JOINTS, REST, body_model, note_no_model, uniform_body
 from motion.ik import fit_pose, retarget
-from motion.rest import rest_pose
+from motion.rest import offsets_of, rest_pose
 from motion.rotation import matrices_to_rotation_vectors
 from motion.skeleton import HUMANML3D
 from utils.checkpoint import atomic_path
@@ -27,16 +27,12 @@ TO_AMASS = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])  # its own inverse
 
 
 def write_smpl(
-    path: str | Path,
-    joints: np.ndarray,
-    fps: float,
-    smpl: str | Path | None = None,
-    rig: RigOptions = DEFAULT_RIG,
+    path: str | Path, joints: np.ndarray, fps: float, smpl: str | Path | None = None, rig: RigOptions = DEFAULT_RIG
 ) -> None:
     """Write joints (T, 22, 3), metres, Y up, as an `.npz` of rotations, at the frame rate of `rig`.
 
     `smpl` is the model file of the body to pose. Without it, the skeleton of `rig` is posed, and its rest joints are written too,
-    as `rest_joints` (22, 3). Raises `UserError` for other skeletons.
+    as `rest_joints` (22, 3). Raises `UserError` for motions with another number of joints.
     """
     if joints.shape[1] != NUM_JOINTS:
         raise UserError(f"{path}: SMPL files hold {NUM_JOINTS} joints, this motion has {joints.shape[1]} (KIT-ML's skeleton)")
@@ -46,11 +42,10 @@ def write_smpl(
         rest = uniform_body(rest_pose(goal, HUMANML3D, rig.skeleton, rig.body)).rest.double().numpy()
     else:
         rest = body_model(smpl).rest.double().numpy()
-    offsets = rest - rest[[max(parent, 0) for parent in HUMANML3D.parents]]
-    goal = retarget(goal, HUMANML3D, offsets)
-    target = fps if rig.fps is None else rig.fps
-    pose = fit_pose(torch.from_numpy(goal), HUMANML3D, offsets)
+    offsets = offsets_of(rest, HUMANML3D)
+    pose = fit_pose(torch.from_numpy(retarget(goal, HUMANML3D, offsets)), HUMANML3D, offsets)
     root, rotations = pose.root.numpy(), pose.rotations.numpy()
+    target = fps if rig.fps is None else rig.fps
     if target != fps and len(root) > 1:
         times = frame_times(len(root), fps, target)
         root, rotations = resampled(root, fps, times), resampled(rotations, fps, times)

@@ -22,19 +22,24 @@ def read_text(source: str | Path | TextIO) -> tuple[str, str]:
         return str(getattr(source, "name", "stream")), source.read()
     path = Path(source)
     try:
-        if path.exists() and not path.is_file():
-            raise UserError(f"{source}: cannot be read (it is not a regular file); give a motion file")
-        if path.stat().st_size > LARGEST:
-            raise UserError(f"{source}: larger than {LARGEST >> 30} GiB; split it into parts")
+        check_regular(path)
         return str(source), decoded(path.read_bytes(), str(source))
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{source}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
+def check_regular(path: Path) -> None:
+    """Raise `UserError` for a path that exists but is not a regular file, or that is larger than `LARGEST` bytes."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: cannot be read (it is not a regular file); give a motion file")
+    if path.is_file() and path.stat().st_size > LARGEST:
+        raise UserError(f"{path}: larger than {LARGEST >> 30} GiB; split it into parts")
+
+
 def decoded(content: bytes, name: str) -> str:
-    """Decode the bytes of a file; lines end in \\n, and trailing Ctrl-Z and NUL characters are removed."""
+    """Decode the bytes of a file. All line ends become \\n; trailing Ctrl-Z and NUL characters are removed."""
     if content.startswith(POINTER):
         raise UserError(f"{name}: a Git LFS pointer, not the motion itself; fetch it with: git lfs pull")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

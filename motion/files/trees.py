@@ -1,4 +1,4 @@
-"""From posed trees of named joints (BVH files, glTF scenes) to the joints of a skeleton, by the first joint map that fits."""
+"""From the joint trees of BVH files and glTF scenes to the 22 or 21 joints of a skeleton, with a given or a fitting joint map."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_tree(path: Path, joint_map: str | Path | None = None) -> Raw:
 
 
 def joints_of_tree(tree: Bvh, name: str, joint_map: str | Path | None = None) -> Raw:
-    """Map a posed tree called `name` to a `Raw`. Raises `UserError`, with a list of the tree's joints, if no joint map fits."""
+    """Map a posed joint tree to a `Raw`. Raises `UserError` with `name` and a list of the tree's joints if no joint map fits."""
     restore_thorax(tree)
     names, landmarks = tree.landmarks()
     if joint_map is not None:
@@ -46,7 +46,7 @@ def listed(names: list[str]) -> str:
 def restore_thorax(tree: Bvh) -> None:
     """Add to `tree` the thorax bone that is missing in CMU's conversions for MotionBuilder and 3ds Max.
 
-    In these files neck and shoulders start at the end of the upper back, Spine1, and the trunk is 12 cm too short. The added bone
+    In these files, neck and shoulders start at the end of the upper back, Spine1, so the trunk is 12 cm too short. The added bone
     is as long as the upper back and rotates with the chest.
     """
     names = [name.rpartition(":")[2] for name in tree.names]

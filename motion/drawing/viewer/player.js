@@ -17,7 +17,7 @@ function readColours() {
   stale = true;
 }
 
-// Interpolates between frames, for smooth playback at any speed; `at(frame)` returns an array of numbers.
+// Interpolates between frames, for smooth playback at any speed; `at(frame)` returns the array of numbers of a frame.
 function between(frames, frame, at) {
   const first = Math.floor(frame), fraction = frame - first, a = at(first), b = at(Math.min(first + 1, frames - 1));
   return fraction ? a.map((value, i) => value + fraction * (b[i] - value)) : a;

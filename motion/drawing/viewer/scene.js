@@ -55,7 +55,7 @@ function smooth(path, frames, deviation) {
   }));
 }
 
-// The angle of the axis of a flat capsule, and the angle from the axis at which its straight sides touch its two discs.
+// The angle of a flat capsule's axis, and the angle from the axis at which its straight sides touch its two discs.
 function tangents(x0, y0, r0, x1, y1, r1) {
   return [Math.atan2(y1 - y0, x1 - x0), Math.acos(clamp((r0 - r1) / Math.max(Math.hypot(x1 - x0, y1 - y0), 1e-6), -1, 1))];
 }
@@ -216,7 +216,7 @@ class View {
     });
   }
 
-  // Draws the shadow of the body, and a darker one of the limbs near the floor. The shapes are placed outside the canvas, so that
+  // Draws the shadow of the body, and a darker shadow of the limbs near the floor. The limbs are drawn outside the canvas, so that
   // only their blurred shadows are visible.
   drawShadow(pose, limbs, colours) {
     const c = this.context, aside = 2 * this.width, ratio = this.canvas.width / this.width;
@@ -268,8 +268,8 @@ class View {
   }
 }
 
-// The order in which to paint the shapes, as groups. The trunk is one group. Another limb is painted before the trunk if it is
-// behind the piece of the trunk that is nearest to it on the screen, else after it.
+// Groups of shapes in the order in which to paint them. The trunk is one group. Another limb is painted before the trunk if it is
+// behind the trunk's limb that is nearest to it on the screen, otherwise after the trunk.
 function farToNear(shapes) {
   const trunk = shapes.filter((shape) => shape.trunk), outer = shapes.filter((shape) => !shape.trunk);
   const distance = (a, b) => Math.hypot(a.x0 + a.x1 - b.x0 - b.x1, a.y0 + a.y1 - b.y0 - b.y1);
