@@ -8,7 +8,6 @@ index, and one resume file contains all other state, so a resumed run reproduces
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -47,7 +46,7 @@ from utils.checkpoint import (
     save_weights,
     train_,
 )
-from utils.errors import UserError
+from utils.errors import UserError, note
 from utils.locks import FolderLock, remove_half_files
 from utils.provenance import add_provenance, provenance
 from utils.runtime import (
@@ -318,7 +317,7 @@ class Trainer:
             if any(getattr(self.config, flag, "") for flag in ("init", "resume_trans")):
                 raise UserError(f"{folder.root}: no resume file yet; start it again without --is_continue")
             if self.processes.main:
-                print(f"note: {folder.root}: no resume file yet; the run starts from the beginning", file=sys.stderr)
+                note(f"{folder.root}: no resume file yet; the run starts from the beginning")
         elif folder.has_weights() and not folder.only_begun():
             raise UserError(f"{folder.root}: this run exists; continue it with --is_continue, or choose another --name")
 
