@@ -46,7 +46,7 @@ def run(config: EvalM2T) -> None:
     from evaluation import tables
     from evaluation.captions import BertScores, batched_captioner, load_scorer
     from evaluation.judges import choose_judge
-    from evaluation.protocol import SplitEvaluation
+    from evaluation.protocol import SplitEvaluation, comparison
     from evaluation.report import write_report
     from models.decoding import Search
     from models.loading import Loader
@@ -70,11 +70,12 @@ def run(config: EvalM2T) -> None:
     captioner = batched_captioner(model, search, config.batch_size, config.candidates)
     protocol = SplitEvaluation(clips, judge, batches=config.num_batch, seed=config.seed, captioner=captioner, physical=False)
     passes = [protocol.real(repeat) for repeat in range(config.repeat_times)]
-    results = summary([scores(seen, clips, judge, bert, config.references) for seen in passes])
+    results = summary([scores(one, clips, judge, bert, config.references) for one in passes])
     records = captions_json(passes[0], clips)
     size = f"{len(passes[0].names)} clips, {config.repeat_times} passes"
     title = f"{folder.root.name}: {config.split}, {size}, evaluator {judge.name}"
-    text = "\n".join([title, captions_table(results), bert.setting, "", *sample_lines(records[: config.samples])])
+    table = comparison("people", results["people"], results["ours"], width=32)
+    text = "\n".join([title, *table, bert.setting, "", *sample_lines(records[: config.samples])])
     print(text)
     report = {"split": config.split, "bert": bert.setting, **results, "captions": records}
     write_report(folder.eval, config.ext, text, report, provenance(config, loader.device, loader.files))
@@ -110,25 +111,25 @@ def load_captioner(config: EvalM2T, loader: Loader) -> MotionToText:
 
 
 def scores(
-    seen: Pass, clips: CaptionedClips, judge: Judge, bert: BertScores, kinds: list[str]
+    real: Pass, clips: CaptionedClips, judge: Judge, bert: BertScores, kinds: list[str]
 ) -> dict[str, dict[str, float]]:
-    """Scores of one pass: {"ours": {metric: value}, "people": {metric: value}}.
+    """Scores of the generated captions ("ours") and of human captions ("people") in one pass, by metric.
 
     `kinds` are the kinds of references (`--references`). Names of language metrics end with the kind, such as "BLEU-1 (raw)".
     """
     from evaluation.captions import captions_of, embedded, human_baseline, language_scores, matching_scores
     from evaluation.judges import NoJudge
 
-    captions = captions_of(clips, seen)
-    human, references = human_baseline(seen, captions)
+    captions = captions_of(clips, real)
+    human, references = human_baseline(real, captions)
     results: dict[str, dict[str, float]] = {"ours": {}, "people": {}}
     for kind in kinds:
-        results["ours"] |= labelled(language_scores(seen.sample.captions, captions, kind, bert), kind)
+        results["ours"] |= labelled(language_scores(real.sample.captions, captions, kind, bert), kind)
         if human:
             results["people"] |= labelled(language_scores(human, references, kind, bert), kind)
     if not isinstance(judge, NoJudge):
-        results["ours"] |= matching_scores(embedded(judge, seen.sample.captions), seen)
-        results["people"] |= matching_scores(seen.text, seen)
+        results["ours"] |= matching_scores(embedded(judge, real.sample.captions), real)
+        results["people"] |= matching_scores(real.text, real)
     return results
 
 
@@ -144,28 +145,18 @@ def summary(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]
     return {kind: {name: interval([row[kind][name] for row in rows]) for name in rows[0][kind]} for kind in rows[0]}
 
 
-def captions_table(results: dict[str, dict[str, Any]]) -> str:
-    """A table of the model's scores and the scores of human captions."""
-
-    def cell(value) -> str:
-        return "-" if value is None else f"{value[0]:.3f} ± {value[1]:.3f}"
-
-    lines = [f"{'':<32}{'people':>20}{'ours':>20}"]
-    lines += [f"{name:<32}{cell(results['people'].get(name)):>20}{cell(ours):>20}" for name, ours in results["ours"].items()]
-    return "\n".join(lines)
-
-
-def captions_json(seen: Pass, clips: CaptionedClips) -> list[dict[str, Any]]:
+def captions_json(real: Pass, clips: CaptionedClips) -> list[dict[str, Any]]:
     """The name, the generated caption and the references of each clip."""
     from evaluation.captions import captions_of
 
-    rows = zip(seen.names, seen.sample.captions, captions_of(clips, seen))
-    return [{"clip": name, "said": caption, "people": [one.text for one in of_clip]} for name, caption, of_clip in rows]
+    rows = zip(real.names, real.sample.captions, captions_of(clips, real))
+    return [{"clip": name, "said": text, "people": [caption.text for caption in of_clip]} for name, text, of_clip in rows]
 
 
 def sample_lines(records: list[dict[str, Any]]) -> list[str]:
     """One line per generated caption, followed by its references."""
-    return [line for one in records for line in (f"{one['clip']}: {one['said']}", *(f"    {text}" for text in one["people"]))]
+    blocks = ((f"{record['clip']}: {record['said']}", *(f"    {text}" for text in record["people"])) for record in records)
+    return [line for block in blocks for line in block]
 
 
 def write_page(path: Path, records: list[dict[str, Any]], clips: CaptionedClips) -> None:
@@ -176,14 +167,14 @@ def write_page(path: Path, records: list[dict[str, Any]], clips: CaptionedClips)
     from motion.drawing.html import write_html
     from motion.features import features_to_joints
 
-    spec, index_of, shown = clips.spec, {name: index for index, name in enumerate(clips.clips.names)}, []
-    for one in records:
-        index = index_of[one["clip"]]
+    spec, motions = clips.spec, []
+    for record in records:
+        index = clips.clips.names.index(record["clip"])
         start, length = int(clips.clips.starts[index]), int(clips.clips.lengths[index])
         rows = torch.tensor(clips.clips.rows[start : start + length])
         joints = features_to_joints(rows, spec.num_joints).numpy() * spec.unit_scale
-        shown.append(Motion(joints, spec.fps, f"{one['said']} (people: {one['people'][0]})"))
-    write_html(path, shown, "captions")
+        motions.append(Motion(joints, spec.fps, f"{record['said']} (people: {record['people'][0]})"))
+    write_html(path, motions, "captions")
 
 
 if __name__ == "__main__":

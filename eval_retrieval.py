@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # --help does not wait for these
     from pipelines.runs import Run
     from pipelines.search import Hit
 
-FEW = 300  # clips; with fewer, the report says that the results are uncertain
-DEFAULT_DATASET = "t2m"  # for an evaluation
+FEW = 300  # clips; if there are fewer, the report warns that the results are uncertain
+DEFAULT_DATASET = "t2m"  # of an evaluation; a search uses the dataset of the weights
 
 
 @script
@@ -95,7 +95,7 @@ def heading(results: dict) -> tuple[str, ...]:
 
 
 def search(config: EvalRetrieval) -> None:
-    """Search motions by the text of --query; print the best matches and write them if --formats is given."""
+    """Search motions by the text of --query, print the best matches, and write them if --formats is given."""
     from motion.files.read import InputOptions
     from motion.spec import get_spec
     from pipelines.known import check_prompts
@@ -110,7 +110,7 @@ def search(config: EvalRetrieval) -> None:
     check_prompts([query], run.folder, config.strict)
     spec = get_spec(run.dataset_name, config.data_root, config.cache_dir)
     folder = Path(config.motions) if config.motions else spec.root
-    features = folder / "new_joint_vecs"  # exists in a dataset folder
+    features = folder / "new_joint_vecs"  # exists if the folder is a dataset
     model = load(config, run)
     index = open_index(model, spec, features if features.is_dir() else folder, InputOptions.of(config))
     hits = index.search(model.embed_texts([query])[0], config.top, config.pool)

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(config: EvalT2M) -> None:
-    """Evaluate the requested weights files. Under torchrun, the batches are distributed over the processes; rank 0 reports."""
+    """Evaluate the weights. Under torchrun, the batches are distributed over the processes, and rank 0 writes the report."""
     from dataclasses import asdict
 
     from evaluation import tables
@@ -51,7 +51,8 @@ def run(config: EvalT2M) -> None:
     loader = Loader(resolve_device(config.gpu_id))
     tags = [config.which_epoch] if config.which_epoch else [path.stem for path in weights_files(runs.masked.folder)]
     judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, loader)
-    log = print if Distributed.from_environment().main else lambda line: None
+    is_main = Distributed.from_environment().main
+    log = print if is_main else lambda line: None
     settings = {"published": config.protocol, "batches": config.num_batch, "seed": config.seed}
     protocol = open_split(config, judge, loader, settings)
     results, text = {}, []
@@ -65,12 +66,12 @@ def run(config: EvalT2M) -> None:
         text += [title, results_table(results[tag]), f"{tag} final result", *released_lines(results[tag]), ""]
         sampling = {**asdict(model.sampling.changed(config)), "precision": config.precision}
         report = {**settings, "judge": judge.name, **sampling, "results": results}
-        if Distributed.from_environment().main:
+        if is_main:
             made_by = provenance(config, loader.device, loader.files)
             write_report(runs.masked.results(config.checkpoints_dir), config.ext, "\n".join(text), report, made_by)
-    if Distributed.from_environment().main:
+    if is_main:
         facts = tables.Protocol(config.dataset_name, config.split, config.repeat_times, config.num_batch, judge, config.protocol)
-        table = tables.generation(facts, {f"{runs.masked.name}, {tag}": one for tag, one in results.items()})
+        table = tables.generation(facts, {f"{runs.masked.name}, {tag}": result for tag, result in results.items()})
         tables.write_table(runs.masked.results(config.checkpoints_dir), config.ext, config.table, table)
 
 

@@ -2,8 +2,8 @@
 
     python eval_t2m_vq.py --gpu_id 0 --name rvq --dataset_name open
 
-Prints a report and writes it to `eval/<ext>.log` and `eval/<ext>.json` in the run's folder. Each clip is reconstructed as a whole;
-its length is rounded down to whole tokens. `--table` also writes the numbers as a table.
+Prints a report and writes it to `eval/<ext>.log` and `eval/<ext>.json` in the run's folder. Each clip is reconstructed as a whole,
+after its length has been rounded down to whole tokens. `--table` writes the results as a table together with published results.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ def evaluator_metrics(
     protocol = SplitEvaluation(clips, judge, batches=config.num_batch, seed=config.seed)
     reconstruct = reconstructor(model, normaliser)
 
-    def make(real, repeat: int):
+    def generate(real, repeat: int):
         return protocol.reconstructed(reconstruct, repeat)
 
-    return evaluate(protocol, make, repeats=config.repeat_times, log=lambda line: None)
+    return evaluate(protocol, generate, repeats=config.repeat_times, log=lambda line: None)
 
 
 def report(results: dict[str, Any]) -> str:

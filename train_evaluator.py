@@ -3,8 +3,8 @@
     python train_evaluator.py --name evaluator --dataset_name open
 
 Writes `checkpoints/<dataset_name>/<name>/`, including the word vectors of the captions. Validation computes the R-precision of real
-text-motion pairs in batches of 32. At the end, the R-precision of every test split is printed, together with its upper bound, which
-is below 1 if a batch contains identical captions.
+text-motion pairs in batches of 32. At the end, the R-precision on every test split is printed together with its upper bound
+("ceiling"), which is below 1 if a batch contains identical captions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # --help does not wait for these
     from utils.checkpoint import CheckpointFolder
 
 ROUNDS = 4  # passes over a split, each with different captions, crops and batches
-POOL = 32  # clips per batch; each caption is matched among these
+POOL = 32  # clips per batch, among which each caption is matched
 
 
 @script
@@ -49,7 +49,7 @@ def train(config: TrainEvaluator) -> None:
     from models.loading import load_model
     from models.words import FILE
     from motion.spec import get_spec
-    from training.begin import init_weights
+    from training.begin import batch_settings, init_weights
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import Distributed, seed_everything
@@ -59,19 +59,16 @@ def train(config: TrainEvaluator) -> None:
     tests = sorted(path.stem for path in spec.root.glob("test*.txt"))
     processes = Distributed.from_environment()
     with processes.first_on_node():
-        init = init_weights(config.init, config.checkpoints_dir, config.dataset_name) if config.init else None
+        init = init_weights(config) if config.init else None
         source = init.parent.parent if init else None  # folder of the run to start from
         normaliser = Normaliser.load(source / "meta") if source else Normaliser.from_dataset(spec)
         store = MotionStore(spec)
         clips = {split: CaptionedClips(spec, split, store) for split in ("train", "val", *tests)}
         words = load_words(config, folder, source, [caption.tokens for split in clips.values() for caption in split.captions])
-    settings = {"seed": config.seed, "rank": processes.rank, "world": processes.world}
     weights = sampling_weights(clips["train"].clips.names, spec.root, config.balance, config.compositions)
-    batches = MatchingBatches(clips["train"], normaliser, words, batch_size=config.batch_size, weights=weights, **settings)
-    pairs = {
-        split: MatchingBatches(clips[split], normaliser, words, batch_size=min(POOL, len(clips[split])))
-        for split in ("val", *tests)
-    }
+    batches = MatchingBatches(clips["train"], normaliser, words, weights=weights, **batch_settings(config))
+    sizes_of = {split: min(POOL, len(clips[split])) for split in ("val", *tests)}
+    pairs = {split: MatchingBatches(clips[split], normaliser, words, batch_size=size) for split, size in sizes_of.items()}
     seed_everything(config.seed)
     model = Evaluator(EvaluatorConfig(dim=spec.dim, word_dim=words.dim, max_frames=spec.max_motion, **sizes(config)))
     if init and not config.is_continue:
@@ -116,10 +113,9 @@ def start_from_init_(model: Evaluator, config: TrainEvaluator, path: Path) -> No
 
 
 def load_words(config: TrainEvaluator, folder: CheckpointFolder, source: Path | None, token_lines: list[str]) -> Words:
-    """Load word vectors from the first source that applies: the run itself if it is resumed, the run of --init (folder `source`),
-    GloVe, or MiniLM.
+    """Load word vectors of the resumed run, or else of the run of --init (folder `source`), or else GloVe's if they are installed.
 
-    MiniLM's vectors are computed for the words in `token_lines` (one line of tokens per caption).
+    Otherwise, MiniLM computes vectors of the words in `token_lines`, which has one line of tokens per caption.
     """
     from models.words import FILE, Words
     from motion.spec import GLOVE
@@ -134,8 +130,7 @@ def load_words(config: TrainEvaluator, folder: CheckpointFolder, source: Path | 
 
 
 def scores(model: Evaluator, pairs: MatchingBatches) -> dict[str, float]:
-    """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its upper bound ("ceiling"), which is below 1 if a batch
-    contains identical captions."""
+    """R-precision (top 1, 2, 3) of real pairs in batches of 32, and its upper bound ("ceiling") due to identical captions."""
     import torch
 
     from evaluation.metrics.motion import r_precision
@@ -147,7 +142,7 @@ def scores(model: Evaluator, pairs: MatchingBatches) -> dict[str, float]:
             batch = {name: value.to(device) for name, value in pairs.batch(step).items()}
             texts.append(model.embed_text(batch["words"], batch["pos"], batch["text_lengths"]))
             motions.append(model.embed_motion(batch["motion"], batch["lengths"]))
-            captions.append(batch["caption"][:, None].double())  # as coordinates, so that equal captions have distance 0
+            captions.append(batch["caption"][:, None].double())  # one-dimensional embeddings: equal captions have distance 0
     captions = torch.cat(captions)
     precision = r_precision(torch.cat(texts), torch.cat(motions), pairs.size)
     best = r_precision(captions, captions, pairs.size)

@@ -2,8 +2,8 @@
 
     python train_lamp.py --name lamp --vq_name vq --dataset_name open
 
-Writes `checkpoints/<dataset_name>/<name>/`, including the backbone's `vocab.txt`. Latents and token ids of captions are computed
-once, before the first step.
+Writes `checkpoints/<dataset_name>/<name>/`, including the backbone's `vocab.txt`. The latents of all clips and the token ids of all
+captions are computed once, before the first step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # --help does not wait for these
 
 INHERITED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 SIZES = ("num_queries", "embed_dim", "cross_width", "max_text", "match_rows", "dropout")
-FREE = ("losses", "match_rows", "dropout", "max_text", "label_smoothing")  # fields that may differ from the config of --init
+FREE = ("losses", "match_rows", "dropout", "max_text", "label_smoothing")  # config fields that may differ from those of --init
 SAMPLES = 3  # captions that each validation logs
 
 
@@ -53,6 +53,7 @@ def train(config: TrainLaMP) -> None:
     from models.loading import load_model
     from motion.spec import get_spec
     from pipelines.caption_index import write_index
+    from training.begin import batch_settings
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder, freeze
     from utils.runtime import Distributed, resolve_device, seed_everything
@@ -68,7 +69,6 @@ def train(config: TrainLaMP) -> None:
     model = build_model(config, tokeniser, bert)
     print(f"lamp: {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters, backbone {bert}")
     processes = Distributed.from_environment()
-    settings = {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
 
     def pairs(clips: CaptionedClips, **settings: Any):
         ids = token_ids(tokenizer, [caption.text.lower() for caption in clips.captions], config.max_text)
@@ -77,8 +77,8 @@ def train(config: TrainLaMP) -> None:
     with processes.first_on_node():
         store = MotionStore(spec)
         train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
-        settings["weights"] = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
-        train_pairs, val_pairs = pairs(train_clips, **settings), pairs(val_clips, batch_size=1)
+        weights = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
+        train_pairs, val_pairs = pairs(train_clips, weights=weights, **batch_settings(config)), pairs(val_clips, batch_size=1)
     if not config.init:
         model.init_latents_(train_pairs.latent_sample())
     origin = {"dataset_name": config.dataset_name, "vq_name": config.vq_name, "bert": str(bert)}
@@ -93,7 +93,7 @@ def train(config: TrainLaMP) -> None:
 
 
 def backbone(config: TrainLaMP) -> Path:
-    """The BERT folder of `--bert`, or else the first default folder that exists, or else the folder of MiniLM."""
+    """The BERT folder: `--bert`, or else the first default folder that exists, or else the folder of MiniLM."""
     from models.bert import minilm_folder
 
     if config.bert:
@@ -103,7 +103,7 @@ def backbone(config: TrainLaMP) -> Path:
 
 
 def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> LaMP:
-    """A LaMP whose sizes match the backbone and the tokeniser, initialised from the backbone or from --init."""
+    """A LaMP with the sizes of the backbone and the tokeniser, initialised from the backbone or from the weights of --init."""
     from models.bert import load_bert
     from models.lamp import LaMP, LaMPConfig
 
@@ -121,15 +121,14 @@ def build_model(config: TrainLaMP, tokeniser: MotionTokeniser, bert: Path) -> La
 
 
 def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
-    """Load the weights of --init into the model. Raises `UserError` if the weights are not LaMP's, or if their sizes or vocabulary
-    differ."""
+    """Load the weights of --init into the model. Raises `UserError` if they are not a LaMP's of the same sizes and vocabulary."""
     from dataclasses import asdict
 
     from models.bert import load_tokenizer, vocabulary
     from models.loading import load_model, require_kind
     from training.begin import check_same, init_weights, start_from_
 
-    path, flag = init_weights(config.init, config.checkpoints_dir, config.dataset_name), f"--init {config.init}"
+    path, flag = init_weights(config), f"--init {config.init}"
     source, metadata = load_model(path)
     require_kind(metadata, flag, "lamp", remedy="train one with train_lamp.py")
     check_same(flag, asdict(source.config), asdict(model.config), FREE)
@@ -142,11 +141,14 @@ def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
 def validation(
     clips: CaptionedClips, val_pairs: CaptionedLatents, tokenizer: Tokenizer
 ) -> Callable[[LaMP], dict[str, float | str]]:
-    """The validation function. It computes the losses and R@1, 2, 3 in batches of 32, with fixed crops and captions, and captions
-    a few motions."""
+    """Return the validation function, which computes the losses and R@1, 2, 3 in batches of 32 and captions a few motions.
+
+    Crops and captions are the same in every validation.
+    """
     import numpy as np
 
     from evaluation.metrics.retrieval import ceiling, small_batches
+    from training.begin import mean_losses
     from utils.runtime import seed_everything
 
     generator = np.random.default_rng(0)
@@ -159,15 +161,10 @@ def validation(
 
     def validate(model) -> dict[str, float | str]:
         seed_everything(0)  # for the sampling of hard negatives
-        totals: dict[str, float] = {}
-        for crop in crops:
-            batch = {name: value.to(model.logit_scale.device) for name, value in val_pairs.tensors(crop).items()}
-            loss, logs = model.loss(batch)
-            for name, value in {"loss": loss, **logs, **recalls(model, batch)}.items():
-                totals[name] = totals.get(name, 0.0) + float(value) / len(crops)
-        r1 = (totals["motion_to_text_r1"] + totals["text_to_motion_r1"]) / 2
-        texts = {"captions": samples(model, val_pairs.tensors(crops[0]), tokenizer)} if "captioning" in logs else {}
-        return {"r1": r1, **totals, **texts}
+        means = mean_losses(model, map(val_pairs.tensors, crops), len(crops), further=recalls)
+        r1 = (means["motion_to_text_r1"] + means["text_to_motion_r1"]) / 2
+        texts = {"captions": samples(model, val_pairs.tensors(crops[0]), tokenizer)} if "captioning" in means else {}
+        return {"r1": r1, **means, **texts}
 
     return validate
 
@@ -178,8 +175,8 @@ def recalls(model: LaMP, batch: dict) -> dict[str, float]:
 
     motion = model.motion_features(batch["latents"], batch["lengths"])
     text = model.text_features(batch["ids"], batch["text_lengths"])
-    first = (batch["caption"][:, None] == batch["caption"]).int().argmax(1)
-    scores = model.similarity(motion, text[first])  # (B, B), motions × texts; equal captions get bitwise equal scores
+    first = (batch["caption"][:, None] == batch["caption"]).int().argmax(1)  # the first clip with the same caption
+    scores = model.similarity(motion, text[first])  # (B, B), motions × texts; equal captions have bitwise equal scores
     recall = {}
     for direction, ranks in (("motion_to_text", rank(scores)), ("text_to_motion", rank(scores.T))):
         recall |= {f"{direction}_r{k}": float(hits(ranks, k).mean()) for k in (1, 2, 3)}
@@ -187,12 +184,12 @@ def recalls(model: LaMP, batch: dict) -> dict[str, float]:
 
 
 def samples(model: LaMP, batch: dict, tokenizer: Tokenizer) -> str:
-    """The references and captions of the first motions, such as `a person bows → someone bows | …`."""
+    """References and generated captions of the first motions of a batch, such as `a person bows → someone bows | …`."""
     device = model.logit_scale.device
     latents, lengths = batch["latents"][:SAMPLES].to(device), batch["lengths"][:SAMPLES].to(device)
-    words = tokenizer.get_vocab_size()  # this id is [DEC], which is not in the vocabulary
+    start = tokenizer.get_vocab_size()  # the id of [DEC], which LaMP adds to the vocabulary
     ids = model.caption(latents, lengths, end=tokenizer.token_to_id("[SEP]")).tolist()
-    captions = tokenizer.decode_batch([[word for word in row if word < words] for row in ids])
+    captions = tokenizer.decode_batch([[word for word in row if word < start] for row in ids])
     references = tokenizer.decode_batch(batch["ids"][:SAMPLES].tolist())
     return " | ".join(f"{reference} → {caption}" for reference, caption in zip(references, captions))
 

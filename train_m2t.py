@@ -2,8 +2,9 @@
 
     python train_m2t.py --exp-name m2t --dataname open --lamp_name lamp
 
-Writes `<out_dir>/<dataset_name>/<name>/`. Latents and token ids of captions are computed once, before the first step. With
-`--texts`, a GPT is trained on captions without motions; another run can start from its weights (`--resume-trans`).
+Writes `<out_dir>/<dataset_name>/<name>/`. The latents of all clips and the token ids of all captions are computed once, before the
+first step. With `--texts`, the GPT is trained on captions without motions; its weights can initialise another run
+(`--resume-trans`).
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ if TYPE_CHECKING:  # --help does not wait for these
     Captioner = CaptionGPT | CaptionLM
     Validation = Callable[[Captioner], dict[str, float | str]]
 
-HELD_OUT = 50  # with --texts, one caption out of this many is used for validation
+HELD_OUT = 50  # with --texts, every fiftieth caption is used for validation
 SAMPLES = 3  # captions that each validation logs
 VALIDATION_BATCH, VALIDATION_ROUNDS = 32, 2  # clips per batch, passes over the validation split
 LM_FLAGS = ("lm", "lora_r", "lora_alpha", "lora_dropout", "bits", "prompt", "block_size")
-FREE = ("dropout", "pkeep", "lora_dropout", "bits", "prompt")  # fields that may differ from the config of --resume-trans
+FREE = ("dropout", "pkeep", "lora_dropout", "bits", "prompt")  # config fields that may differ from those of --resume-trans
 
 
 @script
@@ -102,10 +103,8 @@ def build_model(config: TrainM2T, reader: LanguageMotion) -> Captioner:
 
 
 def start_from_init_(model: Captioner, config: TrainM2T) -> None:
-    """Load the weights of --resume-trans into the model.
-
-    Raises `UserError` if the weights are not those of a captioner, or if a size or the vocabulary differs.
-    """
+    """Load the weights of --resume-trans into the model. Raises `UserError` if they are not a captioner's of the same sizes and
+    vocabulary."""
     from dataclasses import asdict
 
     from models.bert import vocabulary
@@ -123,27 +122,21 @@ def start_from_init_(model: Captioner, config: TrainM2T) -> None:
     start_from_(model, source.state_dict(), path)
 
 
-def batch_settings(config: TrainM2T) -> dict[str, int]:
-    """Keyword arguments of the training batches: batch size, seed, and rank and number of processes."""
-    from utils.runtime import Distributed
-
-    processes = Distributed.from_environment()
-    return {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
-
-
 def sentences(config: TrainM2T, model: Captioner) -> tuple[Sentences, Validation]:
     """Batches of captions without motions, and the validation function."""
     from pathlib import Path
 
     from data.sentences import Sentences
     from prepare.backbone import read_texts
+    from training.begin import batch_settings
 
     captions = sorted({caption.lower() for texts in config.texts for caption in read_texts(Path(texts))})
     ids = model.token_ids(captions)
     val = ids[::HELD_OUT]
     train = [row for index, row in enumerate(ids) if index % HELD_OUT]
     print(f"{len(train)} captions for training, {len(val)} for validation")
-    return Sentences(train, **batch_settings(config)), validation(Sentences(val, batch_size=min(config.batch_size, len(val))))
+    val_batches = Sentences(val, batch_size=min(config.batch_size, len(val)))
+    return Sentences(train, **batch_settings(config)), validation(val_batches, captions=False)
 
 
 def pairs(config: TrainM2T, reader: LanguageMotion, model: Captioner) -> tuple[CaptionedLatents, Validation]:
@@ -153,6 +146,7 @@ def pairs(config: TrainM2T, reader: LanguageMotion, model: Captioner) -> tuple[C
     from data.store import MotionStore, Normaliser
     from data.text import CaptionedClips
     from motion.spec import get_spec
+    from training.begin import batch_settings
 
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
     store, normaliser = MotionStore(spec), Normaliser(reader.mean, reader.std)
@@ -164,32 +158,29 @@ def pairs(config: TrainM2T, reader: LanguageMotion, model: Captioner) -> tuple[C
     train_clips, val_clips = (CaptionedClips(spec, split, store) for split in ("train", "val"))
     val = batches(val_clips, batch_size=min(VALIDATION_BATCH, len(val_clips)))
     weights = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
-    return batches(train_clips, weights=weights, **batch_settings(config)), validation(val, reader)
+    return batches(train_clips, weights=weights, **batch_settings(config)), validation(val, captions=True)
 
 
-def validation(batches: Sentences | CaptionedLatents, reader: LanguageMotion | None = None) -> Validation:
-    """The validation function. It computes the mean loss and accuracy, with the same crops and captions each time. With `reader`,
-    it also captions a few motions."""
+def validation(batches: Sentences | CaptionedLatents, captions: bool) -> Validation:
+    """Return the validation function, which computes the mean loss and accuracy. With `captions`, it also captions a few motions.
+
+    Crops and captions are the same in every validation.
+    """
+    from training.begin import mean_losses
 
     def validate(model) -> dict[str, float | str]:
-        device = next(model.parameters()).device
         steps = VALIDATION_ROUNDS * batches.steps_per_epoch
-        totals: dict[str, float] = {}
-        for step in range(steps):
-            batch = {name: value.to(device) for name, value in batches.batch(step).items()}
-            loss, logs = model.loss(batch)
-            for name, value in {"loss": loss, **logs}.items():
-                totals[name] = totals.get(name, 0.0) + float(value) / steps
-        return {**totals, **({"captions": samples(model, batch)} if reader else {})}
+        means = mean_losses(model, map(batches.batch, range(steps)), steps)
+        return {**means, **({"captions": samples(model, batches.batch(steps - 1))} if captions else {})}
 
     return validate
 
 
 def samples(model: Captioner, batch: dict) -> str:
-    """Captions of a few motions."""
+    """Captions of the first motions of a batch."""
     from models.decoding import Search
 
-    few = {name: value[:SAMPLES] for name, value in batch.items()}
+    few = {name: value[:SAMPLES].to(next(model.parameters()).device) for name, value in batch.items()}
     queries = model.queries(few["latents"], few["lengths"])
     captions = model.write(queries, Search(beams=1), codes=few["codes"] if model.reads_codes else None)
     return " | ".join(texts[0] for texts in captions)

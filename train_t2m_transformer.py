@@ -37,9 +37,9 @@ if TYPE_CHECKING:  # --help does not wait for these
 SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention", "infill")
 INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # flags that default to those of --init
 ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # flags saved as metadata, for generation
-FREE = ("cond_dim", "word_dim", "dropout", "cond_drop_prob", "attention", "infill")  # fields that may differ from those of --init
-CONDITION_LAYERS = ("cond_emb.", "word_emb.", "linears.0.")  # prefixes of the layers that read the condition, in all stages
-VALIDATION_ROUNDS = 4  # passes over the validation split, each with different masks; the loss of a single pass is noisy
+FREE = ("cond_dim", "word_dim", "dropout", "cond_drop_prob", "attention", "infill")  # config fields that may differ from --init's
+CONDITION_LAYERS = ("cond_emb.", "word_emb.", "linears.0.")  # prefixes of the layers that read the condition, in any stage
+VALIDATION_ROUNDS = 4  # passes over the validation split, each with different masks, because the loss of a single pass is noisy
 
 
 @script
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def with_sizes_of_init(config: TrainT2M) -> TrainT2M:
-    """Return the config with the sizes and text encoder of --init. Flags on the command line take precedence."""
+    """Return the config with the sizes and the text encoder of the weights of --init, unless flags set them."""
     from dataclasses import replace
 
     from models.loading import load_model
@@ -62,19 +62,19 @@ def with_sizes_of_init(config: TrainT2M) -> TrainT2M:
 
     source = {}
     if config.init and not config.is_continue:
-        metadata = load_model(init_weights(config.init, config.checkpoints_dir, config.dataset_name))[1]
+        metadata = load_model(init_weights(config))[1]
         source = {**metadata["config"], "text_encoder": metadata.get("text_encoder")}
     given = {name: getattr(config, name) for name in INHERITED}
     filled = {name: source.get(name) if value is None else value for name, value in given.items()}
-    if filled["text_encoder"] in (None, "own"):  # "own": a released transformer that contains its text encoder
+    if filled["text_encoder"] in (None, "own"):  # "own": released weights that contain the text encoder
         filled["text_encoder"] = "lamp"
     return replace(config, **filled)
 
 
 def with_lamp_named(config: TrainT2M) -> TrainT2M:
-    """Return the config with `lamp_name` set to the LaMP run that is used, so that the name is saved as metadata.
+    """Return the config with the name of the LaMP run that encodes the texts, so that the name is saved as metadata.
 
-    Raises `UserError` if LaMP is needed and there is no LaMP run, and for flags that do not apply to the stage or the text encoder.
+    Raises `UserError` if there is no such run, and for flags that do not apply to the stage or the text encoder.
     """
     from dataclasses import replace
 
@@ -163,7 +163,7 @@ def tokens(
     clips: CaptionedClips, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner, config: TrainT2M,
     settings: dict,
 ) -> CaptionedTokens:  # fmt: skip
-    """Batches of the codes and conditions of a split. Both are cached. `settings` are further arguments of `CaptionedTokens`."""
+    """Batches of the codes and conditions of a split, both cached. `settings` are further arguments of `CaptionedTokens`."""
     from pathlib import Path
 
     from data.encoded import CaptionedTokens, cached_tokens
@@ -186,7 +186,7 @@ def tokens(
 def build_model(
     config: TrainT2M, tokeniser: MotionTokeniser, conditions: Conditions, max_motion: int
 ) -> MaskedTransformer | ResidualTransformer | LengthPredictor:
-    """A new model for the stage. Its input layers are initialised from the training captions' conditions and from the codebooks.
+    """A new model for the stage. Its input layers are initialised from the codebooks and the conditions of the training captions.
 
     `max_motion` is the length of the longest clips in frames.
     """
@@ -212,8 +212,7 @@ def build_model(
 
 
 def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None:
-    """Load the weights of --init into the model. If --init used another text encoder, the layers that read the condition are left
-    out.
+    """Load the weights of --init into the model, except the layers that read the condition if the text encoders differ.
 
     `condition` is the fingerprint of this run's text encoder. Raises `UserError` if the stage or a size differs.
     """
@@ -223,10 +222,10 @@ def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None
     from training.begin import check_same, init_weights, start_from_
     from utils.checkpoint import own_state
 
-    path = init_weights(config.init, config.checkpoints_dir, config.dataset_name)
+    path = init_weights(config)
     source, metadata = load_model(path)
-    stages = ((metadata["kind"], source), (config.stage, model))
-    check_same(f"--init {config.init}", *({"stage": stage, **asdict(one.config)} for stage, one in stages), FREE)
+    source_fields = {"stage": metadata["kind"], **asdict(source.config)}
+    check_same(f"--init {config.init}", source_fields, {"stage": config.stage, **asdict(model.config)}, FREE)
     state = own_state(source)
     if metadata.get("condition") != condition:
         state |= {name: value for name, value in model.state_dict().items() if name.startswith(CONDITION_LAYERS)}
@@ -240,13 +239,13 @@ def codebooks(tokeniser: MotionTokeniser) -> Tensor:
     layers, size = tokeniser.num_quantizers, tokeniser.nb_code
     codes = torch.full((layers, size, layers), -1, device=next(tokeniser.parameters()).device)
     for layer in range(layers):
-        codes[layer, :, layer] = torch.arange(size)  # −1 in all other layers, which then add nothing
+        codes[layer, :, layer] = torch.arange(size)  # all other layers have code −1 and add nothing
     with torch.no_grad():
         return tokeniser.code_vectors(codes).cpu()
 
 
 def new_generator(config: TrainT2M, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner) -> Generator:
-    """The object that generates motion with the model during training."""
+    """The generator of motions for evaluation and pictures during training."""
     from evaluation.in_training import Generator
     from pipelines.text2motion import SamplingSettings
 
@@ -274,20 +273,18 @@ def pictures(config: TrainT2M, clips: CaptionedClips, generator: Generator) -> C
 
 
 def validation(tokens: CaptionedTokens, draw: Callable[[nn.Module], dict[str, Any]]) -> Callable[[nn.Module], dict[str, Any]]:
-    """The validation function. It computes the mean loss and accuracy on the validation split, with the same crops, captions and
-    masks each time, and adds the pictures that `draw` returns."""
+    """Return the validation function, which computes the mean loss and accuracy and adds the pictures that `draw(model)` returns.
+
+    Crops, captions and masks are the same in every validation.
+    """
     import torch
 
+    from training.begin import mean_losses
+
     def validate(model) -> dict[str, Any]:
-        device = next(model.parameters()).device
-        generator = torch.Generator(device).manual_seed(0)
+        generator = torch.Generator(next(model.parameters()).device).manual_seed(0)
         steps = VALIDATION_ROUNDS * tokens.steps_per_epoch
-        totals: dict[str, float] = {}
-        for step in range(steps):
-            loss, logs = model.loss({name: value.to(device) for name, value in tokens.batch(step).items()}, generator)
-            for name, value in {"loss": loss, **logs}.items():
-                totals[name] = totals.get(name, 0.0) + float(value) / steps
-        return {**totals, **draw(model)}
+        return {**mean_losses(model, map(tokens.batch, range(steps)), steps, generator), **draw(model)}
 
     return validate
 

@@ -46,6 +46,7 @@ def train(config: TrainVQ) -> None:
     from data.store import MotionStore, MotionWindows
     from evaluation.in_training import judge_of
     from motion.spec import get_spec
+    from training.begin import batch_settings
     from training.trainer import Trainer
     from utils.checkpoint import CheckpointFolder
     from utils.runtime import Distributed, resolve_device, seed_everything
@@ -54,21 +55,12 @@ def train(config: TrainVQ) -> None:
     folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
     judge = judge_of(config, resolve_device(config.gpu_id))
     seed_everything(config.seed)
-    processes = Distributed.from_environment()
-    with processes.first_on_node():
+    with Distributed.from_environment().first_on_node():
         normaliser = statistics(config, spec)
         store = MotionStore(spec)
         clips = store.clips(store.split("train"))
-    windows = MotionWindows(
-        clips,
-        normaliser,
-        window=config.window_size,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        rank=processes.rank,
-        world=processes.world,
-        weights=sampling_weights(clips.names, spec.root, config.balance, config.compositions, clips.lengths),
-    )
+    weights = sampling_weights(clips.names, spec.root, config.balance, config.compositions, clips.lengths)
+    windows = MotionWindows(clips, normaliser, window=config.window_size, weights=weights, **batch_settings(config))
     model = new_tokeniser(config, spec, clips, normaliser)
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     print(f"tokeniser: {parameters:.1f} M parameters; {windows.num_windows} windows, {windows.steps_per_epoch} steps per epoch")
@@ -87,17 +79,17 @@ def train(config: TrainVQ) -> None:
 
 
 def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
-    """The statistics of the dataset, or, with `--init`, the statistics that its weights were trained with."""
+    """The feature statistics of the dataset, or with `--init` those of the run that training starts from."""
     from data.store import Normaliser
     from training.begin import init_weights
 
     if not config.init:
         return Normaliser.from_dataset(spec)
-    return Normaliser.load(init_weights(config.init, config.checkpoints_dir, config.dataset_name).parent.parent / "meta")
+    return Normaliser.load(init_weights(config).parent.parent / "meta")
 
 
 def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
-    """Build the tokeniser to train. Flags add the weights of `--init`, fitted body constraints and body losses."""
+    """The tokeniser to train, with the weights of `--init`, fitted body constraints and body losses if flags request them."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model, require_kind
     from models.vqvae import MotionTokeniser, widen_from_
@@ -105,7 +97,7 @@ def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: 
 
     model = MotionTokeniser(tokeniser_config(config, spec.dim))
     if config.init:
-        start, metadata = load_model(init_weights(config.init, config.checkpoints_dir, config.dataset_name))
+        start, metadata = load_model(init_weights(config))
         require_kind(metadata, f"--init {config.init}", "tokeniser", remedy="name one trained by train_vq.py")
         widen_from_(model, start)
     if model.decoder.body is not None:
@@ -153,8 +145,8 @@ def pictures(
 def validation(
     clips: Clips, normaliser: Normaliser, spec: DatasetSpec, draw: Callable[[nn.Module], dict[str, Any]]
 ) -> Callable[[MotionTokeniser], dict[str, Any]]:
-    """The validation function. It computes the reconstruction loss and the pelvis-aligned joint error (mm) over all poses of the
-    validation clips, and adds the pictures that `draw` returns."""
+    """Return the validation function. It computes the reconstruction loss and the pelvis-aligned joint error in mm over all poses
+    of the validation clips, and adds the pictures that `draw(model)` returns."""
     import torch
 
     from evaluation.tokeniser import pose_errors, reconstructions, row_errors, to_joints

@@ -1,18 +1,18 @@
 """Accuracy of captions on `open`: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
 
-Reads the results of M2T_eval.py. The action and the side of a generated caption are correct if they equal the most common action
-and side of the clip's reference captions. The mood is correct if the caption contains a phrase of `prepare/phrases.py` for the
-style of the Bandai-Namco clip, or, for the style "normal", no phrase of any mood. Clips of CMU have human captions and no style, so
-only action and side are evaluated.
+Reads the results of M2T_eval.py. The action (or side) of a generated caption is correct if it is the most common action (or side)
+among the clip's reference captions. The mood is evaluated for clips of Bandai-Namco, whose names contain their style. It is correct
+if the caption contains a phrase of `prepare/phrases.py` for this style. For the style "normal", the caption must contain no phrase
+of any mood.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mode
 
 if not __package__:
     raise SystemExit("error: started by its path; run: python -m benchmarks.captions")
@@ -42,7 +42,7 @@ SIDES = {"left": r"\bleft\b", "right": r"\bright\b", "both": r"\bboth\b|\b(two|h
 
 def action(caption: str) -> str:
     """The action that a caption names; "other" if it names none of `ACTIONS`."""
-    plain = caption.replace("as if dancing to music", "")  # describes a mood
+    plain = caption.replace("as if dancing to music", "")  # describes a mood, not an action
     return next((name for name, words in ACTIONS.items() if re.search(words, plain)), "other")
 
 
@@ -69,17 +69,12 @@ def moods(caption: str) -> set[str]:
     return {name for name, words in MOOD_WORDS.items() if words.search(caption)}
 
 
-def most_common(values: list) -> object:
-    """The most common value."""
-    return Counter(values).most_common(1)[0][0]
-
-
 def judge(record: dict) -> dict[str, bool]:
-    """Whether "action", "side" and, for Bandai-Namco's clips, "mood" of a generated caption are correct."""
+    """Whether the "action", the "side" and, for clips of Bandai-Namco, the "mood" of a generated caption are correct."""
     caption, references = record["said"].lower(), [text.lower() for text in record["people"]]
     correct = {
-        "action": action(caption) == most_common(list(map(action, references))),
-        "side": side(caption) == most_common(list(map(side, references))),
+        "action": action(caption) == mode(map(action, references)),
+        "side": side(caption) == mode(map(side, references)),
     }
     if label := action_and_mood(record["clip"]):
         correct["mood"] = not moods(caption) if label[1] == "normal" else label[1] in moods(caption)

@@ -3,20 +3,20 @@
 Prints
 - the time of inverse kinematics (IK), of foot locking and of writing .bvh, .glb and .mp4 files, for 196 frames (medians over real
   clips);
-- for real, reconstructed and generated clips: the joint error of IK on the symmetric skeleton, foot sliding before and after foot
-  locking, and how far foot locking displaces the joints outside the legs;
-- the differences in bone length between .bvh files of generated clips;
-- the change of position and velocity at the seams of generated loops, and the largest change elsewhere.
+- for real, reconstructed and generated clips: the joint error of IK on a symmetric skeleton, foot sliding before and after foot
+  locking, and the distance by which foot locking displaces the joints outside the legs;
+- the differences in bone length between the .bvh files of generated clips;
+- the changes of position and velocity at the seams of generated loops, and the largest changes between other frames.
 
-Uses the embedded weights by default.
+By default, the embedded weights are used.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +26,7 @@ if not __package__:
 import numpy as np
 import torch
 
+from benchmarks.timing import timed
 from data.prompts import read_prompts
 from data.store import MotionStore, Normaliser
 from evaluation.metrics.physical import foot_slide, toe_contacts
@@ -75,12 +76,8 @@ def cut(joints: torch.Tensor, lengths: torch.Tensor) -> list[np.ndarray]:
 
 def seconds(work: Callable[[np.ndarray], object], clips: list[np.ndarray]) -> float:
     """Median time of `work(clip)` in seconds, after one warm-up call."""
-    times = []
-    for clip in (clips[0], *clips):
-        start = time.perf_counter()
-        work(clip)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    work(clips[0])
+    return statistics.median(timed(partial(work, clip))[1] for clip in clips)
 
 
 def time_exports(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
@@ -97,18 +94,18 @@ def time_exports(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
 
 
 def quality(clips: list[np.ndarray], fps: float, body: np.ndarray) -> list[float]:
-    """Return the IK error in cm (mean and 95th percentile over joints), the foot slide in cm/s before and after foot locking, and
-    the mean distance in cm by which foot locking displaces the joints outside the legs."""
+    """Return the IK error in cm (mean and 95th percentile), foot sliding in cm/s before and after foot locking, and the mean
+    distance in cm by which foot locking displaces the joints outside the legs."""
     skeleton = skeleton_for(clips[0].shape[1])
     legs = {joint for chain in skeleton.chains[:2] for joint in chain[2:]}
-    other_joints = [joint for joint in range(skeleton.num_joints) if joint not in legs]
+    outside = [joint for joint in range(skeleton.num_joints) if joint not in legs]
     rows, errors = [], []
     for clip in map(torch.from_numpy, clips):
         errors.append((fit_pose(clip, skeleton, body).joints(skeleton) - clip).norm(dim=-1).flatten())
         locked = torch.from_numpy(lock_feet(clip.numpy(), fps, rest=body))
         contacts = toe_contacts(clip[None], fps)
         slides = [foot_slide(motion[None], fps, contacts=contacts).item() for motion in (clip, locked)]
-        rows.append([*slides, 100 * (locked - clip)[:, other_joints].norm(dim=-1).mean().item()])
+        rows.append([*slides, 100 * (locked - clip)[:, outside].norm(dim=-1).mean().item()])
     error = 100 * torch.cat(errors)
     return [error.mean().item(), np.percentile(error, 95), *np.nanmean(rows, axis=0)]
 
@@ -161,7 +158,6 @@ class Exports:
 @script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Exports, argv)
-
     spec = get_spec(args.dataset_name, args.data_root)
     model = TextToMotion.load(args.checkpoints_dir, args.dataset_name, args.name, args.res_name, args.length_name)
     sources = motions(spec, model, args.clips)

@@ -2,14 +2,13 @@
 
 Generates motions of 196 frames with models of MoMask's sizes and random weights. A generation has 10 sampling steps, the residual
 layers and the decoding to features, but no text encoder. Each round runs three settings in turn: float32 with PyTorch's own matrix
-product, then float32 and bf16 with `models.linear`. Prints the median wall time and CPU time, the CPU time relative to the first
-setting, and the FLOP/s as a fraction of the matmul peak, which is measured in the same run and precision. CPU time counts all
-threads and is less affected by other programs than wall time is.
+product, then float32 and bf16 with the oneDNN product of `models.linear`. For each setting, prints the median wall-clock time and
+CPU time, the CPU time relative to the first setting, and the FLOP per CPU second as a fraction of the matmul peak. The peak is
+measured in the same run and precision. CPU time is the sum over all threads; other programs affect it less than wall-clock time.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -21,6 +20,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import models.linear
+from benchmarks.timing import timed
 from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
 from models.vqvae import MotionTokeniser, VQConfig
@@ -30,7 +30,7 @@ from utils.errors import script
 from utils.runtime import autocast
 
 TOKENS, STRIDE, WIDTH = 49, 4, 512  # tokens of 196 frames, frames per token, width of CLIP's condition
-SETTINGS = {"float32, PyTorch": ("fp32", False), "float32": ("fp32", True), "bf16": ("bf16", True)}  # precision, use oneDNN
+SETTINGS = {"float32, PyTorch": ("fp32", False), "float32": ("fp32", True), "bf16": ("bf16", True)}  # precision, whether oneDNN
 CPU = torch.device("cpu")
 
 
@@ -52,19 +52,12 @@ def generator(size: int) -> Callable[[str], None]:
     return generate
 
 
-def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds of one call."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
 @torch.no_grad()
 def peak(dtype: torch.dtype) -> float:
     """FLOP per CPU second of a large linear layer, the maximum of five measurements."""
     size = 2048
     x, weight = (torch.randn(size, size, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / min(seconds(lambda: models.linear.linear(x, weight))[1] for _ in range(5))
+    return 2 * size**3 / min(timed(lambda: models.linear.linear(x, weight))[2] for _ in range(5))
 
 
 def measure(size: int, rounds: int) -> None:
@@ -76,7 +69,7 @@ def measure(size: int, rounds: int) -> None:
     for number in range(rounds + 1):
         for name, (precision, onednn) in SETTINGS.items():
             models.linear.ONEDNN = onednn and default
-            durations = seconds(lambda precision=precision: generate(precision))
+            _, *durations = timed(lambda precision=precision: generate(precision))
             if number:  # round 0 is a warm-up
                 times[name].append(durations)
     models.linear.ONEDNN = default

@@ -6,10 +6,10 @@
     training     for each stage: step time, fraction of the measured matmul peak (MFU), memory,      120 s
                  minutes per epoch of HumanML3D's size
 
-Models have the papers' sizes and random weights, and motions are random, because only shapes affect the time. Each row is appended
-to --output immediately, so an interrupted run keeps its rows; a table is printed at the end. A part stops at its time limit, even
-during a measurement. A measurement that is skipped or runs out of time or memory has a row that says so. --tiny uses tiny
-models, to test this script on a CPU; the results are then meaningless.
+Models have the papers' sizes. Weights and motions are random, because only their shapes affect the time. Each row of results is
+appended to --output immediately, so that an interrupted run keeps its rows. A table is printed at the end. A part stops at its time
+limit, even during a measurement. If a measurement is skipped or runs out of time or memory, its row says so. --tiny uses tiny
+models to test this script on a CPU; the measured values are then meaningless.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 if not __package__:
@@ -49,8 +50,8 @@ from utils.runtime import autocast, resolve_device
 
 SECONDS = {"tests": 90.0, "generation": 90.0, "training": 120.0}
 CLIPS, EVALUATED = 29_228, 4_640  # HumanML3D: training clips including mirrored ones, test clips of an evaluation
-FRAMES, STRIDE, WORDS = 196, 4, 12
-WARM_UP, STEPS = 5, 30
+FRAMES, STRIDE, WORDS = 196, 4, 12  # frames per motion, frames per token, word pieces per prompt
+WARM_UP, STEPS = 5, 30  # calls per measurement
 MINILM = {
     "vocab_size": 30_523, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536,
 }  # fmt: skip
@@ -58,6 +59,10 @@ TINY = {
     "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
     "num_queries": 4, "cross_width": 16, "latent_dim": 16, "nb_code": 16, "embed_dim": 8,
 }  # fmt: skip
+TINY_CODES = {"nb_code": 16, "code_dim": 16}
+TINY_TOKENISER = {**TINY_CODES, "width": 16, "depth": 1}
+TINY_TRANSFORMER = {**TINY_CODES, "latent_dim": 16, "ff_size": 16, "n_layers": 1, "n_heads": 2}
+TINY_EVALUATOR = {"motion_hidden": 16, "movement_hidden": 16}
 
 
 @dataclass
@@ -72,7 +77,8 @@ class Bench:
 
     def row(self, part: str, name: str, **values: Any) -> None:
         """Print a result row and append it to the output file."""
-        self.rows.append({"part": part, "name": name, "device": device_name(self.device), **values})
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        self.rows.append({"part": part, "name": name, "device": device, **values})
         with self.output.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.rows[-1]) + "\n")
         print(line(self.rows[-1]), flush=True)
@@ -82,10 +88,10 @@ class Bench:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def seconds(self, work: Callable[[], Any], limit: float, times: int = STEPS) -> float:
-        """Median seconds per call of `work`, over up to `times` calls after a warm-up; stops after about `limit` seconds."""
+    def seconds(self, work: Callable[[], Any], limit: float) -> float:
+        """Median seconds per call of `work`, over up to `STEPS` calls after a warm-up; stops after about `limit` seconds."""
         began, durations = time.perf_counter(), []
-        for number in range(2 if self.tiny else WARM_UP + times):
+        for number in range(2 if self.tiny else WARM_UP + STEPS):
             self.wait()
             start = time.perf_counter()
             work()
@@ -95,7 +101,7 @@ class Bench:
                 durations.append(now - start)
             if now - began > limit:
                 break
-        return sorted(durations)[len(durations) // 2]
+        return median(durations)
 
     def compiled(self, *models: nn.Module) -> None:
         """With --compile, compile the models' transformers in place."""
@@ -137,11 +143,6 @@ def one_row(bench: Bench, part: str, name: str) -> Iterator[None]:
         torch.cuda.empty_cache()
 
 
-def device_name(device: torch.device) -> str:
-    """The name of the GPU, or "CPU"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-
-
 def line(row: dict[str, Any]) -> str:
     """Format a row as one line of text."""
     values = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in list(row.items())[3:])
@@ -180,15 +181,14 @@ def run_tests(bench: Bench, deadline: float) -> None:
 
 def generation_models(bench: Bench) -> dict[str, nn.Module]:
     """MoMask's transformers and tokeniser, and a LaMP of MiniLM's size as text encoder, in eval mode."""
-    codes = {"nb_code": 16, "code_dim": 16} if bench.tiny else {}
-    small = {"latent_dim": 16, "ff_size": 16, "n_layers": 1, "n_heads": 2} if bench.tiny else {}
     lamp = LaMPConfig(**(TINY if bench.tiny else MINILM))
-    masked = {"latent_dim": 384, "n_heads": 6, **small}  # MoMask's width; LaMP's masked transformer has width 512
+    sizes = {"cond_dim": lamp.hidden_size, **(TINY_TRANSFORMER if bench.tiny else {})}
+    masked = {"latent_dim": 384, "n_heads": 6, **sizes}  # MoMask's width; LaMP's masked transformer has width 512
     models = {
         "lamp": LaMP(lamp),
-        "masked": MaskedTransformer(MaskedConfig(cond_dim=lamp.hidden_size, **codes, **masked)),
-        "residual": ResidualTransformer(ResidualConfig(cond_dim=lamp.hidden_size, **codes, **small)),
-        "tokeniser": MotionTokeniser(VQConfig(**codes, **({"width": 16, "depth": 1} if bench.tiny else {}))),
+        "masked": MaskedTransformer(MaskedConfig(**masked)),
+        "residual": ResidualTransformer(ResidualConfig(**sizes)),
+        "tokeniser": MotionTokeniser(VQConfig(**(TINY_TOKENISER if bench.tiny else {}))),
     }
     for book in models["tokeniser"].quantizer.layers:
         book.codebook.normal_()
@@ -239,7 +239,7 @@ def measure_generation(bench: Bench, models: dict[str, nn.Module], size: int, li
 
 def run_evaluation(bench: Bench, models: dict[str, nn.Module], size: int) -> None:
     """Measure one evaluation pass: generation, embedding, FID, R-precision and MM-Dist."""
-    count, config = (64, {"motion_hidden": 16, "movement_hidden": 16}) if bench.tiny else (EVALUATED, {})
+    count, config = (64, TINY_EVALUATOR) if bench.tiny else (EVALUATED, {})
     judge = fused(Evaluator(EvaluatorConfig(**config)).eval()).to(bench.device)
     vocabulary = models["lamp"].config.vocab_size - 1
     began, embeddings = time.perf_counter(), []
@@ -273,9 +273,8 @@ def memory(bench: Bench) -> float:
 def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
     """Yield (name, model, batch) of each training stage, with the papers' model sizes and batch sizes."""
     tiny, tokens = bench.tiny, FRAMES // STRIDE
-    codes = {"nb_code": 16, "code_dim": 16} if tiny else {}
-    small = {"latent_dim": 16, "ff_size": 16, "n_layers": 1, "n_heads": 2} if tiny else {}
     K, width = (16, 16) if tiny else (512, 768)
+    sizes = {"cond_dim": width, **(TINY_TRANSFORMER if tiny else {})}
 
     def batch(size: int, pairs: bool = False) -> dict[str, Tensor]:
         """A batch of `size` clips with tokens and conditions; `pairs` selects latents, tokens and captions instead."""
@@ -286,23 +285,21 @@ def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
         words = {"ids": torch.randint(5, 40, (size, 32)), "text_lengths": torch.full((size,), 20), "caption": torch.arange(size)}
         return {"latents": torch.randn(size, tokens, 16 if tiny else 512), "codes": drawn[..., 0], "lengths": lengths, **words}
 
-    def lamp() -> LaMP:
-        return LaMP(LaMPConfig(**(TINY if tiny else {})))
-
+    lamp_config = LaMPConfig(**(TINY if tiny else {}))
     size = 4 if tiny else 256
     window = {"motion": torch.randn(size, 64, 263), "lengths": torch.full((size,), 64)}
-    yield "tokeniser", MotionTokeniser(VQConfig(**codes, **({"width": 16, "depth": 1} if tiny else {}))), window
+    yield "tokeniser", MotionTokeniser(VQConfig(**(TINY_TOKENISER if tiny else {}))), window
     size = 4 if tiny else 64
-    yield "lamp", lamp(), batch(size, pairs=True)
-    yield "masked", MaskedTransformer(MaskedConfig(cond_dim=width, **codes, **small)), batch(size)
-    yield "residual", ResidualTransformer(ResidualConfig(cond_dim=width, **codes, **small)), batch(size)
+    yield "lamp", LaMP(lamp_config), batch(size, pairs=True)
+    yield "masked", MaskedTransformer(MaskedConfig(**sizes)), batch(size)
+    yield "residual", ResidualTransformer(ResidualConfig(**sizes)), batch(size)
     yield "length", LengthPredictor(LengthConfig(cond_dim=width)), batch(size)
     texts = {"words": torch.randn(32, 20, 300), "pos": torch.randn(32, 20, 15), "text_lengths": torch.full((32,), 20)}
     matched = {"motion": torch.randn(32, FRAMES, 263), "lengths": torch.full((32,), FRAMES), "caption": torch.arange(32), **texts}
-    yield "evaluator", Evaluator(EvaluatorConfig(**({"motion_hidden": 16, "movement_hidden": 16} if tiny else {}))), matched
-    sizes = {"embed_dim": 16, "num_layers": 1, "num_heads": 2} if tiny else {}
-    captioner = CaptionGPT(GPTConfig(TINY["vocab_size"] if tiny else 30_522, *((16, 4) if tiny else (768, 49)), **sizes))
-    yield "captioner", captioner.read_with_(lamp()), batch(4 if tiny else 80, pairs=True)
+    yield "evaluator", Evaluator(EvaluatorConfig(**(TINY_EVALUATOR if tiny else {}))), matched
+    layers = {"embed_dim": 16, "num_layers": 1, "num_heads": 2} if tiny else {}
+    captioner = CaptionGPT(GPTConfig(lamp_config.vocab_size - 1, lamp_config.hidden_size, lamp_config.num_queries, **layers))
+    yield "captioner", captioner.read_with_(LaMP(lamp_config)), batch(4 if tiny else 80, pairs=True)
 
 
 def training_step(bench: Bench, model: nn.Module, batch: dict[str, Tensor]) -> Callable[[], None]:

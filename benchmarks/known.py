@@ -1,10 +1,10 @@
 """Separation of known and unknown prompts: `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
 
-`known_prompts.csv` contains prompts that paraphrase the training data (inside), prompts for actions outside the training data
-(outside), and prompts for actions with little training data (thin). The calibration (`assets/known.json`, written with --write) is
-fitted on one half of the prompts. Results are reported for the other half: the area under the ROC curve (AUROC), and the fractions
-of inside and of outside prompts for which the pipeline notes that the prompt is unknown. Thin prompts and outside prompts of the
-kind "near miss" are excluded from these results and reported separately.
+`known_prompts.csv` contains prompts that paraphrase the training data ("inside"), prompts for actions that are not in the training
+data ("outside"), and prompts for actions with little training data ("thin"). One half of the prompts is used to fit the calibration
+(`assets/known.json`, written with --write). Results are reported for the other half: the area under the ROC curve (AUROC), and the
+fractions of inside and of outside prompts for which the pipeline prints a note that they are unknown. Thin prompts and the outside
+prompts of the kind "near miss" are not part of these results; they are reported separately.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if not __package__:
     raise SystemExit("error: started by its path; run: python -m benchmarks.known")
 
 import numpy as np
+from scipy.stats import mannwhitneyu
 
 from motion.spec import get_spec
 from options.cli import parse
@@ -43,9 +44,9 @@ class Prompt(NamedTuple):
     half: str
 
 
-def read_prompts(path: Path = PROMPTS) -> list[Prompt]:
-    """Read the labelled prompts of a CSV table."""
-    with path.open(newline="", encoding="utf-8") as file:
+def read_prompts() -> list[Prompt]:
+    """Read the labelled prompts of `known_prompts.csv`."""
+    with PROMPTS.open(newline="", encoding="utf-8") as file:
         return [Prompt(*row) for row in list(csv.reader(file))[1:]]
 
 
@@ -67,13 +68,11 @@ def fit(features: np.ndarray, known: np.ndarray) -> dict:
 
 def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
     """Probability that an inside prompt scores higher than an outside prompt; ties count half."""
-    difference = inside[:, None] - outside[None]
-    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
+    return float(mannwhitneyu(inside, outside).statistic / (len(inside) * len(outside)))
 
 
 def calibrate(knowledge: Knowledge, prompts: list[Prompt]) -> dict:
-    """Fit the calibration on the calibration half of the prompts, without thin prompts and prompts that fail
-    the language check."""
+    """Fit the calibration on the calibration half, without thin prompts and prompts that fail the language check."""
     used = [p for p in prompts if p.half == "calibrate" and p.side != "thin" and not language_fault(p.text, knowledge.stems)]
     features = np.array([knowledge.features(prompt.text)[0] for prompt in used])
     return {"features": FEATURES, **fit(features, np.array([prompt.side == "inside" for prompt in used]))}
@@ -123,8 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     index = index_of_dataset(get_spec(args.dataset_name, args.data_root), encoder) if args.data_root else CaptionIndex.load(run)
     calibration = None
     if args.write:
-        knowledge = Knowledge(index, encoder, {})
-        calibration = calibrate(knowledge, prompts)
+        calibration = calibrate(Knowledge(index, encoder, {}), prompts)
         CALIBRATION.write_text(json.dumps(calibration, indent=1) + "\n", encoding="utf-8")
         if args.data_root:
             index.save(run)

@@ -6,8 +6,6 @@ alone takes 0.38 s on two cores, nearly all of it in SciPy's matrix square root.
 
 from __future__ import annotations
 
-import statistics as summary
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,22 +14,16 @@ if not __package__:
 
 import torch
 
+from benchmarks.timing import median_times
 from evaluation.metrics.motion import fid, frechet_distance, matching_distance, r_precision, statistics
 from options.cli import parse
 from options.common import option
 from utils.errors import script
 
 
-def seconds(function: Callable[[], object], repeats: int = 15) -> str:
-    """Median wall-clock time and CPU time of a function, as text, after one warm-up call."""
-    function()
-    wall, cpu = [], []
-    for _ in range(repeats):
-        began = time.perf_counter(), time.process_time()
-        function()
-        wall.append(time.perf_counter() - began[0])
-        cpu.append(time.process_time() - began[1])
-    return f"{summary.median(wall):8.3f} s   {summary.median(cpu):8.3f} CPU s"
+def seconds(function: Callable[[], object]) -> str:
+    """Median wall-clock time and CPU time of a function, as text."""
+    return "{:8.3f} s   {:8.3f} CPU s".format(*median_times(function, repeats=15))
 
 
 @dataclass(frozen=True)
@@ -45,10 +37,9 @@ class Metrics:
 @script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Metrics, argv)
-
-    draw = torch.Generator().manual_seed(0)
-    mix = torch.randn(args.dim, args.dim, generator=draw) / args.dim**0.5
-    text, real, generated = (torch.randn(args.samples, args.dim, generator=draw) @ mix for _ in range(3))
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.randn(args.dim, args.dim, generator=generator) / args.dim**0.5
+    text, real, generated = (torch.randn(args.samples, args.dim, generator=generator) @ mix for _ in range(3))
     real_statistics = statistics(real)
 
     def matching() -> None:

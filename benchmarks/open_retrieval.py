@@ -1,9 +1,9 @@
 """Retrieval with LaMP on `open`: `python -m benchmarks.open_retrieval --name lamp`.
 
-Prints R@k among all clips and in batches of 32, for the splits `test` and `test_unseen`. The training data do not contain the
-combinations of action and mood of `test_unseen`. Clips of CMU, which have human captions, are also measured separately. The names
-of clips of Bandai-Namco's second dataset contain their action and mood. For these clips, prints how often the best-matching caption
-belongs to a clip with the same action, the same mood, or both. Ties are averaged.
+Prints R@k among all clips and in batches of 32, for the splits `test` and `test_unseen`. The combinations of action and mood in
+`test_unseen` do not occur in the training data. Clips of CMU, which have human captions, are also measured separately. Clips of
+Bandai-Namco's second dataset have their action and mood in their names. For these clips, prints how often the best-matching caption
+belongs to a clip with the same action, the same mood, or both. Ties count as fractions.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def fraction_correct(to_text: Tensor, labels: list, selected: list[bool]) -> Ten
 
 
 def accuracy(gallery: Gallery, protocol: str) -> str:
-    """How often the best caption has the right action and mood, over the galleries of a protocol.
+    """A line of text: how often the best caption has the right action and mood, over the galleries of a protocol.
 
-    Only clips of Bandai-Namco's second dataset are counted; without such clips, the result is "".
+    Only clips of Bandai-Namco's second dataset are counted. Without such clips, the line is empty.
     """
     names = gallery.clips.names
     fractions = {"action": [], "mood": [], "both": []}
@@ -89,7 +89,6 @@ class OpenRetrieval:
 @script
 def main(argv: list[str] | None = None) -> None:
     args = parse(OpenRetrieval, argv)
-
     spec = get_spec("open", args.data_root)
     model = LanguageMotion.load(args.checkpoints_dir, spec.name, args.name, resolve_device(args.gpu_id))
     store = MotionStore(spec)

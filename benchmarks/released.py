@@ -2,15 +2,14 @@
 
     python -m benchmarks.released DIR
 
-DIR contains a list of tensors `<layout>.txt` for each checkpoint, with one line per tensor: name, shape and optionally dtype,
-separated by tabs. For each checkpoint, prints its size in MB, the time to load it, and the time to run the model once on the CPU
-(to generate, reconstruct or embed a motion of 196 frames). Times are wall-clock time and CPU time of all threads.
+DIR contains one file `<layout>.txt` per checkpoint. Each line describes one tensor by its name, its shape and optionally its dtype,
+separated by tabs. For each checkpoint, prints the size in MB, the time to load it, and the time to run the model once on the CPU,
+which generates, reconstructs or embeds a motion of 196 frames. Times are wall-clock time and CPU time of all threads.
 """
 
 from __future__ import annotations
 
 import re
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ if not __package__:
 import torch
 from torch import Tensor, nn
 
+from benchmarks.timing import timed
 from models.loading import load_model
 from options.cli import parse
 from options.common import option
@@ -62,14 +62,13 @@ def random_state(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
 @torch.no_grad()
 def use(model: nn.Module, kind: str) -> Tensor:
     """Run the model once, on one clip of 196 frames or one prompt."""
-    config = model.config
-    lengths, ids = torch.tensor([FRAMES]), torch.tensor([[101, 1037, 2711, 7365, 102]])
-    tokens = torch.tensor([FRAMES // 4])
+    config, lengths, tokens = model.config, torch.tensor([FRAMES]), torch.tensor([FRAMES // 4])
+    ids = torch.tensor([[101, 1037, 2711, 7365, 102]])  # "a person runs"
     if kind == "tokeniser":
         return model.decode(model.encode(torch.randn(1, FRAMES, config.dim)))
     if kind == "masked":
         text = getattr(model, "text", None)
-        padded = torch.nn.functional.pad(ids, (0, 44))
+        padded = nn.functional.pad(ids, (0, 44))
         condition = text(padded, padded > 0) if text is not None else torch.randn(1, config.cond_dim)
         return model.generate(condition, tokens, time_steps=10, cond_scale=4.0)
     if kind == "residual":
@@ -101,14 +100,11 @@ def main(argv: list[str] | None = None) -> None:
             path = Path(folder) / "latest.tar"
             torch.save({key: random_state(shapes) for key, shapes in parts.items()} | {"ep": 1}, path)
             size = path.stat().st_size / 1e6
-            began = time.perf_counter(), time.process_time()
-            model, metadata = load_model(path)
-            loaded = time.perf_counter(), time.process_time()
-            result = use(model, metadata["kind"])
-            used = time.perf_counter(), time.process_time()
-        seconds = [stop - start for a, b in ((began, loaded), (loaded, used)) for start, stop in zip(a, b)]
+            (model, metadata), *load_times = timed(lambda path=path: load_model(path))
+            result, *run_times = timed(lambda model=model, kind=metadata["kind"]: use(model, kind))
+        times = "{:>9.2f}{:>8.2f}{:>8.2f}{:>8.2f}".format(*load_times, *run_times)
         fault = "" if torch.isfinite(result.float()).all() else "NOT FINITE"
-        print(f"{layout:<20}{size:>7.1f}" + "{:>9.2f}{:>8.2f}{:>8.2f}{:>8.2f}".format(*seconds), f" {tuple(result.shape)} {fault}")
+        print(f"{layout:<20}{size:>7.1f}{times}  {tuple(result.shape)} {fault}")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
 """Time of retrieval: `python -m benchmarks.retrieval [--clips 4384] [--indexed 14616] [--queries 49] [--dim 512]`.
 
 Measures the similarity matrix and the four protocols for a gallery as large as HumanML3D's test split, and searches in an index of
-motions. Features are random. Embedding is not included. Prints wall-clock time and CPU time of all threads.
+motions. Features are random, so no time is spent on embedding. Prints wall-clock time and CPU time of all threads.
 """
 
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 if not __package__:
     raise SystemExit("error: started by its path; run: python -m benchmarks.retrieval")
@@ -20,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.timing import Result, timed
 from evaluation.metrics.retrieval import PROTOCOLS, galleries, pooled_similarity, retrieval_metrics, similar
 from options.cli import parse
 from options.common import option
@@ -27,19 +26,16 @@ from pipelines.search import MotionIndex
 from utils.checkpoint import load_weights, save_weights
 from utils.errors import script
 
-Result = TypeVar("Result")
 
-
-def timed(name: str, function: Callable[[], Result]) -> Result:
+def time_of(name: str, function: Callable[[], Result]) -> Result:
     """Call `function`, print its time, and return its result."""
-    began = time.perf_counter(), time.process_time()
-    result = function()
-    print(f"{name:<34}{time.perf_counter() - began[0]:8.3f} s   {time.process_time() - began[1]:8.3f} CPU s")
+    result, wall, cpu = timed(function)
+    print(f"{name:<34}{wall:8.3f} s   {cpu:8.3f} CPU s")
     return result
 
 
 def measure(protocol: str, similarity: Tensor, texts: Tensor, names: list[str]) -> None:
-    """Compute the metrics of a protocol in both directions, as `evaluation.retrieval` does."""
+    """Compute the metrics of a protocol in both directions."""
     correct = similar(texts) if protocol == "threshold" else None
     scores = torch.stack([similarity[indices][:, indices] for indices in galleries(protocol, names, texts)])
     for of_direction in (scores, scores.mT):
@@ -54,8 +50,8 @@ def search(size: int, queries: int, texts: Tensor) -> None:
         path = Path(folder) / "index.safetensors"
         save_weights(path, {"features": features, "owners": indices, "starts": 0 * indices, "lengths": 0 * indices + 196}, {})
         index = MotionIndex(**load_weights(path)[0], files=[Path(f"{number}.npy") for number in indices.tolist()], fps=20)
-        timed(f"first search among {size}", lambda: index.search(texts[0], top=5))
-        timed("next search", lambda: index.search(texts[1], top=5))
+        time_of(f"first search among {size}", lambda: index.search(texts[0], top=5))
+        time_of("next search", lambda: index.search(texts[1], top=5))
 
 
 @dataclass(frozen=True)
@@ -71,16 +67,15 @@ class Retrieval:
 @script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Retrieval, argv)
-
-    draw = torch.Generator().manual_seed(0)
-    motion = F.normalize(torch.randn(args.clips, args.queries, args.dim, generator=draw), dim=-1)
-    text = F.normalize(torch.randn(args.clips, args.dim, generator=draw), dim=-1)
-    sentences = torch.randn(args.clips, 384, generator=draw)
+    generator = torch.Generator().manual_seed(0)
+    motion = F.normalize(torch.randn(args.clips, args.queries, args.dim, generator=generator), dim=-1)
+    text = F.normalize(torch.randn(args.clips, args.dim, generator=generator), dim=-1)
+    sentences = torch.randn(args.clips, 384, generator=generator)
     names = [f"{number:06d}" for number in range(args.clips)]
     print(f"{args.clips} clips, {args.queries} queries of width {args.dim}, {torch.get_num_threads()} threads")
-    similarity = timed("similarity, max over queries", lambda: pooled_similarity(motion, text))
+    similarity = time_of("similarity, max over queries", lambda: pooled_similarity(motion, text))
     for protocol in PROTOCOLS:
-        timed(protocol, lambda protocol=protocol: measure(protocol, similarity, sentences, names))
+        time_of(protocol, lambda protocol=protocol: measure(protocol, similarity, sentences, names))
     search(args.indexed, args.queries, text[:2])
 
 

@@ -1,7 +1,7 @@
 """Smoothness of joined motions at the seams between prompts: `python -m benchmarks.seams [--checkpoints_dir DIR …]`.
 
-Joins pairs of prompts. For each pair, prints the displacement of the fastest joint across the seam, in cm per frame, and by how
-much it exceeds the largest displacement within half a second before or after the seam. Uses the embedded weights by default.
+Joins pairs of prompts. For each pair, prints the largest displacement of a joint across the seam in cm per frame, and its
+difference from the largest displacement within half a second before or after the seam. By default, the embedded weights are used.
 """
 
 from __future__ import annotations
@@ -39,10 +39,8 @@ PAIRS = (
 
 
 def over_the_seam(joints: np.ndarray, seam: int) -> tuple[float, float]:
-    """Return the largest displacement of a joint from frame `seam` - 1 to `seam`, and its excess over the largest one nearby.
-
-    Nearby means up to half a second before or after the seam. Joints are (T, J, 3); results have the unit of the joints.
-    """
+    """Return the largest displacement of a joint from frame `seam` − 1 to `seam`, and its difference from the largest displacement
+    within `AROUND` frames of the seam. Joints are (T, J, 3); results have the unit of the joints."""
     steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(1)
     neighbours = np.r_[steps[max(0, seam - 1 - AROUND) : seam - 1], steps[seam : seam + AROUND]]
     return steps[seam - 1], steps[seam - 1] - neighbours.max()
@@ -65,7 +63,6 @@ class Seams:
 @script
 def main(argv: list[str] | None = None) -> None:
     args = parse(Seams, argv)
-
     model = TextToMotion.load(args.checkpoints_dir, args.dataset_name, args.name, args.res_name, args.length_name)
     sampling = SamplingSettings(cond_scale=args.cond_scale, res_cond_scale=args.res_cond_scale, seed=args.seed)
     maximum = -np.inf

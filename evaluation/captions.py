@@ -1,7 +1,8 @@
 """Scores of generated captions on the clips of an evaluation pass (`evaluation/protocol.py`), and LaMP-BertScore.
 
-Scores depend on the references. `raw`: the captions of the clip as written. `tokens`: HumanML3D's processed words of these
-captions, as in TM2T and MotionGPT; generated captions are then processed in the same way.
+Scores depend on the references, of which there are two kinds. `raw` references are the captions of the clip as written. `tokens`
+references are HumanML3D's processed words of these captions, as in TM2T and MotionGPT; generated captions are then processed in the
+same way.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from models.bert import BertConfig, minilm_folder
 from models.decoding import Search
 from pipelines.motion2text import MotionToText
 
-PAIRS = 2000  # random pairs of captions for the estimated baseline; different seeds then change it by 0.002
+PAIRS = 2000  # random pairs of captions for the estimated baseline, which then varies by 0.002 between seeds
 STANDARD_MODEL = "roberta-large"  # the BERTScore model that publications use
 EMPTY = "."  # text that the evaluator embeds in place of an empty caption
 ORDERS = (1, 2, 3, 4)  # n of BLEU-n
@@ -34,10 +35,7 @@ Scores = dict[str, float]
 def batched_captioner(
     model: MotionToText, search: Search, size: int, candidates: int = 1
 ) -> Callable[[Tensor, Tensor], list[str]]:
-    """Return a function that captions features (B, T, D) with lengths (B,), in batches of `size` motions of similar length.
-
-    The captions are in the order of the motions.
-    """
+    """Return a function that captions features (B, T, D) with lengths (B,), in batches of `size` motions of similar length."""
 
     def caption(features: Tensor, lengths: Tensor) -> list[str]:
         order = lengths.argsort(stable=True)
@@ -114,7 +112,7 @@ def lamp_bertscore(bert: BertScores) -> Callable[[list[str], list[str]], Scores]
 
 
 def words_of(tokens: str) -> str:
-    """The words of a token line `word/POS …`."""
+    """The words of a line of tokens, `word/POS word/POS …`, without their tags."""
     return " ".join(token.partition("/")[0] for token in tokens.split())
 
 
@@ -150,10 +148,9 @@ def matching_scores(text: Tensor, real: Pass) -> Scores:
 
 
 def human_baseline(real: Pass, captions: list[list[Caption]]) -> tuple[list[str], list[list[Caption]]]:
-    """Return (candidates, references) for the scores of human captions.
+    """Return (candidates, references) for the scores of human captions. Clips with a single caption are skipped.
 
-    The candidate of a clip is the caption that the pass drew. The references are the other captions of the clip. Clips with a
-    single caption are skipped.
+    The candidate of a clip is the caption that was drawn in the pass; the references are the other captions of the clip.
     """
     references = [[caption for caption in of_clip if caption.text != drawn] for drawn, of_clip in zip(real.captions, captions)]
     candidates = [drawn for drawn, of_clip in zip(real.captions, references) if of_clip]

@@ -50,14 +50,14 @@ def judge_of(config: Evaluated, device: torch.device) -> Judge | None:
 
 
 def validation_pass(config: Evaluated, clips: CaptionedClips, judge: Judge) -> SplitEvaluation:
-    """Return the evaluation on the validation clips. Prints a note if there are too few clips for a reliable FID."""
+    """The evaluation on the validation clips. Prints a note if there are too few clips for a reliable FID."""
     if len(clips) < FEW:
         note(f"--eval_fid {config.eval_fid}: the validation split has {len(clips)} clips; FID is not reliable below {FEW}")
     return SplitEvaluation(clips, judge, batches=config.eval_batches, seed=config.seed, physical=False)
 
 
 def scores(protocol: SplitEvaluation, sample: Sample) -> dict[str, float]:
-    """Return the metrics of generated or reconstructed motions. The keys are the names of the metrics in logs."""
+    """The metrics of generated or reconstructed motions, by their names in logs."""
     real = protocol.real(0)
     values = protocol.scores(real, sample, real.sample.motion, 0)
     return {short: values[name] for name, short in NAMES.items()}

@@ -76,8 +76,6 @@ class GuoJudge:
         checkpoints_dir: str | Path,
         dataset_name: str,
         name: str = "",
-        device: torch.device | str = "cpu",
-        tag: str | None = None,
         loader: Loader | None = None,
     ) -> GuoJudge:
         """Load the evaluator run `name`. Without a name, `pipelines.runs` finds the run.
@@ -85,7 +83,7 @@ class GuoJudge:
         Raises `UserError` if there is no such run, or if its files are missing or do not fit together.
         """
         run = resolve(EVALUATOR, checkpoints_dir, dataset_name, name)
-        path, loader = run.weights(tag), loader or Loader(device)
+        path, loader = run.weights(), loader or Loader()
         model, metadata = loader(path)
         require_kind(metadata, path, "evaluator", remedy=EVALUATOR.remedy)
         meta, words = run.folder / "meta", None
@@ -116,10 +114,7 @@ class GuoJudge:
 
 
 class LampJudge:
-    """LaMP as evaluator, as its authors use it.
-
-    The embedding of a motion is the mean of its projected queries. Embeddings are not normalised.
-    """
+    """LaMP as evaluator, as its authors use it: the embedding of a motion is the mean of its projected queries, not normalised."""
 
     name = "lamp"
 
@@ -133,12 +128,10 @@ class LampJudge:
         checkpoints_dir: str | Path,
         dataset_name: str,
         name: str = "",
-        device: torch.device | str = "cpu",
-        tag: str | None = None,
         loader: Loader | None = None,
     ) -> LampJudge:
         """Load the LaMP run `name`. Without a name, `pipelines.runs` finds the run. Raises the errors of `LanguageMotion.load`."""
-        return cls(LanguageMotion.load(checkpoints_dir, dataset_name, name, device, tag, loader))
+        return cls(LanguageMotion.load(checkpoints_dir, dataset_name, name, loader=loader))
 
     @torch.no_grad()
     def motion(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -156,7 +149,7 @@ class LampJudge:
 
 
 class NoJudge:
-    """Stands in when no evaluator is available; its embeddings are empty."""
+    """The replacement for a missing evaluator. Its embeddings are empty."""
 
     name, released = "none", False
 
@@ -170,16 +163,14 @@ class NoJudge:
 
 
 def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengths: Tensor) -> Tensor:
-    """Apply `embed(features (b, t, D), lengths (b,))` to batches of clips of similar length, each trimmed to its longest clip.
+    """Apply `embed(features, lengths)` to batches of clips of similar length. The result is in the order of the clips.
 
-    The result is in the order of the clips.
+    Features are (B, T, D). Each batch is trimmed to the length of its longest clip.
     """
     lengths = lengths.cpu()
     order = lengths.argsort()
-    embeddings = [
-        embed(features[rows.to(features.device), : int(lengths[rows].max())], lengths[rows]) for rows in order.split(BATCH)
-    ]
-    embeddings = torch.cat(embeddings)
+    batches = ((features[rows.to(features.device), : int(lengths[rows].max())], lengths[rows]) for rows in order.split(BATCH))
+    embeddings = torch.cat([embed(*batch) for batch in batches])
     return embeddings[order.argsort().to(embeddings.device)]
 
 

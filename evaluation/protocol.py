@@ -9,7 +9,7 @@ random draws; results are means with 95 % confidence intervals.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -37,6 +37,7 @@ TOGETHER = 8  # batches of real clips that are embedded at a time
 # (features (B, T, D) in the dataset's units, lengths (B,) in frames, B captions) → features (B, T, D)
 Reconstruct = Callable[[Tensor, Tensor, list[str]], Tensor]
 Captioner = Callable[[Tensor, Tensor], list[str]]  # (features (B, T, D) in the dataset's units, lengths (B,)) → B captions
+Interval = tuple[float, float]  # mean of a metric, and half the width of its 95 % confidence interval
 TextScorer = Callable[[list[str], list[str]], dict[str, float]]  # (captions of N motions, the N texts) → scores
 
 
@@ -62,11 +63,10 @@ class Pass(NamedTuple):
 
 
 class SplitEvaluation:
-    """Passes over `clips`, embedded by `judge`. Passes over real motion are cached.
+    """Evaluates motions in passes over `clips` with the evaluator `judge`. Passes over real motion are cached.
 
     Args:
-        published: "standard", or "lamp" for the variant of LaMP's release: the first caption of each clip, in the order of the
-            split.
+        published: "standard", or "lamp" for the variant in LaMP's release, which uses first captions in the order of the split.
         batches: number of batches of 32 per pass; 0: all.
         captioner: captions every real and every generated motion.
         text_scorer: scores the captioner's captions against the captions of the clips.
@@ -210,8 +210,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate real and generated motions over `repeats` passes.
 
-    Returns `{"clips": N, "real": {metric: (mean, interval)}, "ours": {metric: (mean, interval)}}`. The FID of real motion compares
-    each pass with one additional pass over real motion.
+    Returns `{"clips": N, "real": {metric: interval}, "ours": {metric: interval}}`, with intervals as `interval` returns them. The
+    FID of real motion compares each pass with one additional pass over real motion.
 
     Args:
         generate: returns the generated motions for `(real, repeat)`.
@@ -230,20 +230,23 @@ def evaluate(
     return {"clips": len(reference), **summary}
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
+def interval(values: Sequence[float]) -> Interval:
     """The mean and the half-width of its 95 % confidence interval, 1.96 σ / √n."""
     return float(np.mean(values)), float(1.96 * np.std(values) / math.sqrt(len(values)))
 
 
 def results_table(results: dict[str, Any]) -> str:
     """A table with the metrics of real motion and of the evaluated model, and a warning if there are few clips."""
-    lines = [f"{'':<20}{'real':>20}{'ours':>20}"]
-    for name, generated in results["ours"].items():
-        real = results["real"].get(name)
-        lines.append(f"{name:<20}{_cell(real):>20}{_cell(generated):>20}")
+    lines = comparison("real", results["real"], results["ours"], width=20)
     if results["clips"] < FEW:
         lines.append(f"only {results['clips']} clips: FID and Diversity are not reliable below {FEW}")
     return "\n".join(lines)
+
+
+def comparison(title: str, baseline: Mapping[str, Interval], ours: Mapping[str, Interval], width: int) -> list[str]:
+    """The lines of a table with one metric per line. `title` is the heading of `baseline`, `width` that of the first column."""
+    rows = [(name, _cell(baseline.get(name)), _cell(value)) for name, value in ours.items()]
+    return [f"{name:<{width}}{first:>20}{second:>20}" for name, first, second in [("", title, "ours"), *rows]]
 
 
 def released_lines(results: dict[str, Any]) -> Iterator[str]:
@@ -261,5 +264,5 @@ def released_lines(results: dict[str, Any]) -> Iterator[str]:
         yield line("Multimodality", "MultiModality")
 
 
-def _cell(value: tuple[float, float] | None) -> str:
+def _cell(value: Interval | None) -> str:
     return "-" if value is None or math.isnan(value[0]) else f"{value[0]:.3f} ± {value[1]:.3f}"

@@ -1,8 +1,8 @@
 """Text-to-motion and motion-to-text retrieval with LaMP, over the clips of a split.
 
-A gallery pairs each clip with one of its captions: by default the first, as in TMR. Long clips are cropped to the maximum length,
-from their first frame. A section with a time-tagged caption is a separate clip. LaMP computes the scores. Protocols that compare
-texts use a frozen sentence encoder.
+A gallery pairs each clip with one of its captions, by default the first as in TMR. Clips are cropped at the end to the maximum
+length. A section of a clip with its own caption is a separate clip. LaMP computes the scores. Protocols that compare texts use a
+frozen sentence encoder.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Gallery:
     """N clips with one caption each, and the similarity of every motion to every distinct caption.
 
     Captions that differ only in case and spaces count as equal. `texts` holds the U distinct captions, `which` (N,) the index of
-    each clip's caption in `texts`. `similarity` (N, U) has one column per distinct caption, so scores of equal captions are bitwise
-    equal.
+    each clip's caption in `texts`. `similarity` (N, U) has one column per distinct caption, because equal captions must have
+    bitwise equal scores.
     """
 
     def __init__(self, model: LanguageMotion, clips: Clips, captions: Sequence[str], pool: str = "max"):
@@ -101,8 +101,8 @@ class Gallery:
 def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int = 0) -> dict[str, Any]:
     """Return for each protocol the number and size of its galleries, and R@k and median rank in both directions.
 
-    R@k and median rank are averaged over galleries. For comparison, the results include `ceiling`, the best result that is possible
-    despite identical captions, and `chance`, the result if all scores are equal.
+    R@k and median rank are averaged over galleries. For comparison, the results include `ceiling`, the best possible result given
+    identical captions, and `chance`, the result if all scores are equal.
     """
     features = SentenceEncoder()(gallery.captions) if {"threshold", "dissimilar"} & set(protocols) else None
     results = {}
@@ -121,7 +121,7 @@ def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int =
 
 
 def retrieval_table(results: dict[str, Any]) -> Iterator[str]:
-    """The results of `evaluate_retrieval` as a readable table, one block per protocol."""
+    """The lines of a table of the results of `evaluate_retrieval`, one block per protocol."""
     for protocol, scores in results.items():
         columns = list(scores["chance"])
         size = f"{scores['galleries']} × {scores['clips']}" if scores["galleries"] > 1 else scores["clips"]

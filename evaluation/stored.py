@@ -2,9 +2,9 @@
 
     python -m evaluation.stored --dataset_name open --checkpoints_dir assets/demo --splits test test_everyday
 
-writes `<evaluator's run>/splits/<split>.safetensors`. FID, R-precision, MM-Dist and Diversity need no other data of the real
-motions, so anyone with the evaluator can score generated motion. Use the evaluator in the precision in which it is distributed:
-rounding its weights changes the embeddings.
+writes `splits/<split>.safetensors` in the folder of the evaluator's run. FID, R-precision, MM-Dist and Diversity need no other data
+of real motions, so anyone with the evaluator can compute them for generated motion. Use the evaluator in the precision in which it
+is distributed, because rounding of its weights changes the embeddings.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class StoredSplit:
 def find_split(spec: DatasetSpec, split: str, judge: Judge) -> Path | None:
     """Return the file of a stored split if the dataset is missing; None if the dataset exists or no splits are stored.
 
-    Raises `UserError` if the dataset is missing and the evaluator stores other splits, but not `split`.
+    Raises `UserError` if the dataset is missing and only other splits are stored.
     """
     folder = judge.folder / FOLDER if isinstance(judge, GuoJudge) and judge.folder else None
     if spec.root.exists() or folder is None or not folder.is_dir():

@@ -1,7 +1,7 @@
 """Results of an evaluation as a LaTeX, Markdown or CSV table, together with published results on the same dataset.
 
-Published results are in `published.json`, each with its source. The table has a warning for each difference between the evaluation
-and the published protocol, such as another evaluator or fewer repeats.
+Published results are in `published.json`, each with its source. For each difference between the evaluation and the published
+protocol, such as another evaluator or fewer repeats, the table has a warning.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from utils.checkpoint import atomic_path
 PUBLISHED = Path(__file__).with_name("published.json")
 SUFFIXES = {"latex": "tex", "markdown": "md", "csv": "csv"}
 OURS = "this evaluation"  # the source of rows that are not published
-# Which direction of a metric is better: down, towards real motion, or neither. For all other metrics, up.
+# Arrow → metrics for which lower values, values closer to those of real motion, or neither are better. Others: higher is better.
 ARROWS = {"↓": ("FID", "MM-Dist", "MPJPE, mm", "median rank"), "→": ("Diversity",), "": ("MultiModality",)}
 ONE_DIGIT = ("median rank", "MPJPE, mm", "BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "BERTScore")
 GENERATION = ("FID", "R@1", "R@2", "R@3", "MM-Dist", "Diversity", "MultiModality")
@@ -34,7 +34,7 @@ Value = tuple[float, float | None]  # mean, and half the width of its 95 % confi
 
 @dataclass(frozen=True)
 class Row:
-    """The results of one method. Rows with the same `setting` are comparable. It is "" if all rows of a table are comparable."""
+    """The results of one method. Only rows with the same `setting` are comparable; "" if this applies to all rows of a table."""
 
     method: str
     values: Mapping[str, Value]
@@ -60,7 +60,7 @@ class Protocol(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table of results. `names` are the possible columns; rows and names are in display order."""
+    """A table of results. `names` are the possible columns. Rows and columns are displayed in the given order."""
 
     names: Sequence[str]
     rows: Sequence[Row]
@@ -155,7 +155,7 @@ def write_table(folder: Path, ext: str, form: str | None, table: Table) -> None:
 
 
 def published(task: str, dataset: str, setting: str, variant: str = "") -> tuple[list[Row], list[str]]:
-    """The published rows of a task (generation, reconstruction, retrieval, captioning) in a setting, and notes about them."""
+    """The published rows of a task (generation, reconstruction, retrieval or captioning) in a setting, and notes about them."""
     entries = [
         row
         for row in json.loads(PUBLISHED.read_text(encoding="utf-8"))["rows"]
@@ -168,7 +168,7 @@ def published(task: str, dataset: str, setting: str, variant: str = "") -> tuple
 
 
 def missing(task: str, dataset: str, rows: Sequence[Row]) -> list[str]:
-    """Return a list with one warning if `rows` has no published row, else an empty list."""
+    """A warning if none of the rows is published, as a list of at most one text."""
     if any(row.source != OURS for row in rows):
         return []
     if dataset not in ("t2m", "kit"):
@@ -268,7 +268,7 @@ def captioning(
 
 
 def of_kind(values: Mapping[str, Any], kind: str) -> dict[str, Value]:
-    """The scores without the suffix of one kind of references: `BLEU-4 (raw)` becomes `BLEU-4`. Other scores keep their names."""
+    """Scores whose names lose the suffix of one kind of references: `BLEU-4 (raw)` becomes `BLEU-4`."""
     return pairs({name.removesuffix(f" ({kind})"): value for name, value in values.items()})
 
 

@@ -51,9 +51,9 @@ def reconstructions(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normal
 
 
 def reconstructor(tokeniser: MotionTokeniser, normaliser: Normaliser) -> Callable[[Tensor, Tensor, list[str]], Tensor]:
-    """Return a function that reconstructs features (B, T, D) in the dataset's units with lengths (B,).
+    """Return a function that reconstructs features (B, T, D) in the dataset's units with lengths (B,), on the CPU.
 
-    The function ignores the captions. Its result is on the CPU.
+    The function also takes captions, like other functions that the protocol evaluates, but ignores them.
     """
     device = next(tokeniser.parameters()).device
 
@@ -90,8 +90,8 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
         mpjpe_mm_by_layers: mpjpe_mm of reconstructions from the first 1, 2, … codebooks.
         reconstruction: smooth-L1 error by group of feature dimensions.
         codebooks: percentage of codes used, and perplexity, of each layer.
-        physical: mean of each physical metric over real and over reconstructed clips; for foot sliding, both use the contacts of
-            the real feet.
+        physical: mean of each physical metric over real and over reconstructed clips. Foot sliding of both is measured at the
+            contacts of the real feet.
         path_error_mm: horizontal error of the root position after `PATH_SECONDS`.
         by_action, by_source: MPJPE, physical metrics and path error for each action and source in `actions.csv`.
     """
@@ -130,7 +130,7 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
 
 
 def _clip_rows(names: list[str], joints: Tensor, truth: Tensor, lengths: Tensor, fps: float, poses: Tensor) -> list[dict[str, Any]]:
-    """Metrics of each clip; `poses` holds the joint errors of all valid poses, clip by clip. Joints are (B, T, J, 3)."""
+    """Metrics of each clip. `poses` contains the joint errors of all valid poses of the batch, clip by clip."""
     sides = {
         "real": {**physical_metrics(truth, fps, lengths), **foot_peaks(truth, lengths)},
         "reconstructed": {**physical_metrics(joints, fps, lengths, toe_contacts(truth, fps)), **foot_peaks(joints, lengths)},
@@ -150,10 +150,7 @@ def _clip_rows(names: list[str], joints: Tensor, truth: Tensor, lengths: Tensor,
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean path error over clips, and the means of each physical metric over real and over reconstructed clips.
-
-    A mean is None if no clip has a value.
-    """
+    """The mean path error, and the means of each physical metric over real and reconstructed clips; None if no clip has a value."""
     sides = ("real", "reconstructed")
     return {
         "path_error_mm": _mean([row["path"] for row in rows]),
@@ -162,7 +159,7 @@ def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _groups(rows: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Return for each label the number of clips, the MPJPE over poses and the means of `_means`; empty without labels."""
+    """For each label, the number of clips, the MPJPE over poses and the means of `_means`. Clips without a label are ignored."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["name"] in labels:

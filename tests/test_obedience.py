@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from benchmarks.obedience.__main__ import obedience, obeys
+from benchmarks.obedience.joints import ANKLES, ELBOWS, HIPS, KNEES, SHOULDERS, TOES, WRISTS
 from benchmarks.obedience.judges import JUDGES, in_order, shows, times, together
-from benchmarks.obedience.measures import ANKLES, ELBOWS, HIPS, KNEES, SHOULDERS, TOES, WRISTS, Body, Span, runs
+from benchmarks.obedience.measures import Body, Span, runs
 from benchmarks.obedience.prompts import PROMPTS
 from benchmarks.obedience.real import LIST, check_judges, read_list
 from pipelines.text2motion import SamplingSettings

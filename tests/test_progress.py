@@ -7,7 +7,6 @@ import torch
 
 from pipelines import conditioner
 from pipelines.conditioner import cached_conditions
-from training.parts import shortened
 from utils import progress as module
 from utils.progress import progress
 
@@ -44,8 +43,3 @@ def test_encoded_captions_survive_an_interruption(tmp_path, monkeypatch):
     again = Interrupted()
     assert cached_conditions(again, captions, tmp_path).vectors[:, 0].tolist() == [1, 2, 3, 4, 5]
     assert again.encoded == ["ccc", "dddd", "eeeee"]
-
-
-def test_texts_of_a_log_line_are_cut_to_a_line():
-    assert shortened("a\n b") == "a b"
-    assert len(shortened("word " * 100)) == 160 and shortened("word " * 100).endswith("…")

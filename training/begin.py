@@ -1,8 +1,8 @@
-"""Start of a training run: join the process group, and load initial weights for `--init` from another run of the same size."""
+"""Parts of the training scripts: process group, initial weights from another run (`--init`), and validation losses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,45 @@ from utils.runtime import Distributed, resolve_device
 
 
 def in_group(train: Callable[[Any], None], config: Any) -> None:
-    """Call `train(config)` inside the process group that torchrun started."""
+    """Call `train(config)` in the process group of torchrun, if the script was started by torchrun."""
     with Distributed.from_environment().group(resolve_device(config.gpu_id)):
         train(config)
 
 
-def init_weights(name: str, checkpoints_dir: str | Path, dataset_name: str) -> Path:
+def batch_settings(config: Any) -> dict[str, int]:
+    """Keyword arguments of the training batches: batch size, seed, and rank and number of processes."""
+    processes = Distributed.from_environment()
+    return {"batch_size": config.batch_size, "seed": config.seed, "rank": processes.rank, "world": processes.world}
+
+
+def init_weights(config: Any) -> Path:
     """The weights file for `--init`, which names a file, a checkpoint folder or a run. Raises `UserError` if there is none."""
-    path = Path(name)
-    return find_weights(path if path.exists() else CheckpointFolder(checkpoints_dir, dataset_name, name).root)
+    path = Path(config.init)
+    return find_weights(path if path.exists() else CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.init).root)
 
 
 def check_same(flag: str, source: Mapping[str, Any], target: Mapping[str, Any], free: Container[str] = ()) -> None:
-    """Raise `UserError`, naming `flag`, if a size of the source differs from the target's. Sizes named in `free` may differ."""
-    for size, value in target.items():
-        if size not in free and source.get(size) != value:
-            raise UserError(f"{flag}: {size} is {source.get(size)} there and {value} in this run; use the same flags for both runs")
+    """Raise `UserError` if the configs of two models differ in a field that is not in `free`. The message begins with `flag`."""
+    for name, value in target.items():
+        if name not in free and source.get(name) != value:
+            raise UserError(f"{flag}: {name} is {source.get(name)} there and {value} in this run; use the same flags for both runs")
 
 
 def start_from_(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Load a state dict, which was read from `path`, into the model and print a message."""
     model.load_state_dict(dict(state))
     print(f"starts with the weights of {path}")
+
+
+def mean_losses(
+    model: nn.Module, batches: Iterable[Mapping[str, Tensor]], count: int, *arguments: Any, further: Callable | None = None
+) -> dict[str, float]:
+    """Means of `model.loss(batch, *arguments)` and its logs over `count` batches. `further(model, batch)` returns more values."""
+    device = next(model.parameters()).device
+    means: dict[str, float] = {}
+    for batch in batches:
+        batch = {name: value.to(device) for name, value in batch.items()}
+        loss, logs = model.loss(batch, *arguments)
+        for name, value in {"loss": loss, **logs, **(further(model, batch) if further else {})}.items():
+            means[name] = means.get(name, 0.0) + float(value) / count
+    return means

@@ -1,4 +1,4 @@
-"""TensorBoard logging of scalars, texts and images, written immediately. A failed write never ends a run."""
+"""TensorBoard logging of scalars, texts and images. A failed write never ends a training run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import socket
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,17 @@ from torch.utils.tensorboard.summary import image, scalar, text
 class Board:
     """An events file in `folder`. After the first failed write, such as on a full disk, a note is printed and logging stops.
 
-    TensorBoard's own writer runs in a thread, so it would raise errors later and outside the logging call.
+    PyTorch's `SummaryWriter` is not used, because it writes in a thread, whose errors could not be caught here.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
         self.folder, self.writer = folder, None
-        try:
+        with self._stop_on_error():
             folder.mkdir(parents=True, exist_ok=True)
             name = f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
             self.writer = RecordWriter(open(folder / name, "wb"))  # noqa: SIM115 (open as long as the run)
-        except OSError as error:
-            self._give_up(error)
         self._write(event_pb2.Event(file_version="brain.Event:2"))
-        # Events from this step on were written by an interrupted run and are discarded by TensorBoard.
+        # TensorBoard discards events from `first_step` on that an interrupted run has written.
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._write(event_pb2.Event(session_log=start, step=first_step))
 
@@ -44,11 +43,9 @@ class Board:
 
     def flush(self) -> None:
         """Flush the file to the operating system."""
-        try:
+        with self._stop_on_error():
             if self.writer:
                 self.writer.flush()
-        except OSError as error:
-            self._give_up(error)
 
     def close(self) -> None:
         """Flush and close the file."""
@@ -57,17 +54,20 @@ class Board:
             self.writer.close()
 
     def _write(self, event: event_pb2.Event) -> None:
-        try:
+        with self._stop_on_error():
             if self.writer:
                 event.wall_time = time.time()
                 self.writer.write(event.SerializeToString())
-        except OSError as error:
-            self._give_up(error)
 
-    def _give_up(self, error: OSError) -> None:
-        with suppress(OSError):
-            print(f"note: {self.folder}: {error.strerror or error}; TensorBoard logging stops for this run", file=sys.stderr)
-        if self.writer:
+    @contextmanager
+    def _stop_on_error(self) -> Iterator[None]:
+        """A context in which an `OSError` ends the logging instead of the run."""
+        try:
+            yield
+        except OSError as error:
             with suppress(OSError):
-                self.writer.close()
-            self.writer = None
+                print(f"note: {self.folder}: {error.strerror or error}; TensorBoard logging stops for this run", file=sys.stderr)
+            if self.writer:
+                with suppress(OSError):
+                    self.writer.close()
+                self.writer = None

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from textwrap import shorten
 from types import FrameType
 
 import numpy as np
@@ -31,10 +32,7 @@ Best = tuple[str, str]  # name of the metric that selects the best weights, and 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation that runs every `epochs` epochs and at the end of training.
-
-    `score(model)` returns metrics. `best` names the metric that selects the best weights, and "min" or "max".
-    """
+    """An evaluation, `score(model)`, that runs every `epochs` epochs and at the end of training."""
 
     score: Callable[[nn.Module], Metrics]
     best: Best
@@ -42,12 +40,10 @@ class Evaluation:
 
 
 def learning_rate(step: int, total_steps: int, config: Training, minutes: float = 0.0) -> float:
-    """Return the learning rate of update `step`, counted from 0.
+    """Return the learning rate of update `step`, counted from 0. `minutes` is the time since the start of training.
 
-    The rate rises linearly to `lr` during the warm-up. It then drops at milestones, decays to `min_lr` along a cosine, or stays
-    constant, as `config.schedule` says.
-
-    Cosine decay ends at the last step or after --max_minutes, whichever comes first; `minutes` is the time since the start.
+    The rate rises linearly to `lr` during the warm-up. After that, it drops at milestones, decays to `min_lr` along a cosine, or
+    stays constant, depending on `config.schedule`. The cosine ends at the last step or after --max_minutes, whichever comes first.
     """
     if step < config.warm_up_iter:
         return config.lr * (step + 1) / config.warm_up_iter
@@ -86,7 +82,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the average towards the current weights, by a larger fraction early in training."""
+        """Move the average towards the current weights."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         if self.average:
@@ -106,7 +102,7 @@ class WeightAverage:
         return {"updates": self.updates, "average": self.average}
 
     def load_state_dict(self, state: dict) -> None:
-        """Restore the state. Raises `UserError` if averaging is on now and was off when the state was saved, or the reverse."""
+        """Restore the state. Raises `UserError` if averaging has been switched on or off since the state was saved."""
         if len(self.average) != len(state["average"]):
             raise UserError(f"--ema_decay {self.decay:g}: averaging cannot be switched on or off by a resume; leave the flag out")
         self.updates = state["updates"]
@@ -119,11 +115,10 @@ class WeightAverage:
 
 
 class Prefetcher:
-    """Prepares the next batches in background threads during training, and copies them to the device.
+    """Prepares the next batches, `make(index)`, in background threads during training, and copies them to the device.
 
-    On a GPU, `AHEAD` batches are prepared in advance; on a CPU, whose cores are busy with training, one batch.
-
-    `make(index)` must be a pure function. Its exceptions are raised by `get`.
+    `AHEAD` batches are prepared in advance for a GPU, but only one for a CPU, because training uses all its cores. `make` must be a
+    pure function. Its exceptions are raised by `get`.
     """
 
     AHEAD = 4  # one thread cannot prepare large batches as fast as a GPU trains on them
@@ -157,7 +152,7 @@ class Prefetcher:
 
 
 class StopSignal:
-    """A context that only records the first SIGINT or SIGTERM, as `number`. A second signal has its normal effect."""
+    """A context in which the first SIGINT or SIGTERM is only recorded, in `number`. A second signal has its normal effect."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -175,12 +170,6 @@ class StopSignal:
         self.__exit__()
 
 
-def shortened(text: str, limit: int = 160) -> str:
-    """A text on one line of at most `limit` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
 def peak_memory() -> float:
     """Peak memory of this process in GB: GPU memory if the process uses a GPU, otherwise main memory."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -193,12 +182,12 @@ def peak_memory() -> float:
 
 
 class Reporter:
-    """Reports progress: a progress bar on a terminal, one line per log step (also in `train.log`), and TensorBoard.
+    """Reports progress in a progress bar on a terminal, in TensorBoard, and by printing lines, which `train.log` also contains.
 
     `samples` is the number of samples per step over all processes. If `show` is False, nothing is reported.
     """
 
-    def __init__(self, folder: Path, first_step: int, total_steps: int, show: bool, samples: int = 0) -> None:
+    def __init__(self, folder: Path, first_step: int, total_steps: int, show: bool, samples: int) -> None:
         self.total_steps, self.samples, self.log = total_steps, samples, folder / "train.log"
         self.bar = tqdm(total=total_steps, initial=first_step, disable=None if show else True, dynamic_ncols=True, unit="step")
         self.board = Board(folder / "tensorboard", first_step + 1) if show else None
@@ -213,11 +202,11 @@ class Reporter:
             self.board.close()
 
     def start_clock(self, step: int) -> None:
-        """Start measuring the time per step, from step `step` on."""
+        """Start measuring the time per step, beginning with `step`."""
         self.since, self.since_step = time.monotonic(), step
 
     def say(self, line: str) -> None:
-        """Print and log one line; a full disk or a closed pipe does not end the run."""
+        """Print a line and append it to `train.log`. A full disk or a closed pipe does not end the run."""
         if self.board:
             with suppress(OSError), tqdm.external_write_mode():
                 print(line, flush=True)
@@ -225,17 +214,17 @@ class Reporter:
                 file.write(f"{readable(line)}\n")
 
     def values(self, prefix: str, values: Metrics, step: int) -> str:
-        """Log named numbers, texts and images to TensorBoard; returns the numbers and texts on one line."""
+        """Log numbers, texts and images to TensorBoard, and return the numbers and texts on one line. Long texts are shortened."""
         if self.board:
             for name, value in values.items():
                 self.board.add(f"{prefix}/{name}", value, step)
             self.board.flush()
-        values = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
-        shown = {name: shortened(value) if isinstance(value, str) else format(value, ".4g") for name, value in values.items()}
-        return "  ".join(f"{name} {value}" for name, value in shown.items())
+        shown = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
+        texts = (shorten(value, 160, placeholder="…") if isinstance(value, str) else f"{value:.4g}" for value in shown.values())
+        return "  ".join(map(" ".join, zip(shown, texts)))
 
     def step_line(self, values: dict[str, float], step: int, epoch: int, utilisation: Utilisation) -> None:
-        """Report one log step: step, epoch, each named value, speed, peak memory, GPU utilisation (MFU) if known, and time left."""
+        """Report step, epoch, `values`, speed, peak memory, model FLOPs utilisation (MFU) if it is known, and remaining time."""
         seconds = max(1e-9, (time.monotonic() - self.since) / max(1, step - self.since_step))
         left = timedelta(seconds=round(seconds * (self.total_steps - step)))
         text = self.values("train", values, step)

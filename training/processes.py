@@ -27,7 +27,7 @@ def loss_module(model: nn.Module, world: int) -> nn.Module:
     """The loss of a model as a module, wrapped in DDP if there are several processes."""
     loss = Loss(model)
     if world > 1:
-        # DDP's search for unused parameters takes time; models that use every parameter at every step do not need it.
+        # The search for unused parameters takes time, and is unnecessary for models that use every parameter at every step.
         uses_all = getattr(model, "uses_all_parameters", False)
         loss = DistributedDataParallel(loss, find_unused_parameters=not uses_all)
     return loss

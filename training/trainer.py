@@ -1,14 +1,13 @@
 """The training loop of all stages.
 
 A stage provides a model with `loss(batch) → (loss, logs)`, batches as a pure function of their index, and optionally a validation
-function and a costlier evaluation, such as FID of generated motion. The trainer handles precision, gradient accumulation and
+function and a more expensive evaluation, such as FID of generated motion. The trainer handles precision, gradient accumulation and
 clipping, weight averaging, the learning rate, logs, checkpoints, resuming and multiple processes. A batch depends only on its
-index, and all other state is in one resume file, so a resumed run reproduces an uninterrupted run bit for bit.
+index, and one resume file contains all other state, so a resumed run reproduces an uninterrupted run bit for bit.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -47,7 +46,7 @@ from utils.checkpoint import (
     save_weights,
     train_,
 )
-from utils.errors import UserError
+from utils.errors import UserError, note
 from utils.locks import FolderLock, remove_half_files
 from utils.provenance import add_provenance, provenance
 from utils.runtime import (
@@ -67,25 +66,26 @@ PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due", "best_e
 
 
 class Batches(Protocol):
-    """Training data. `batch(index)` depends only on `index` and the rank of the process, and uses no global random state."""
+    """Training data."""
 
     steps_per_epoch: int
 
     def batch(self, index: int) -> Batch:
-        """Return batch `index` (0, 1, 2, …). The result depends only on `index` and the rank."""
+        """Return batch `index`, from 0. It depends only on `index` and the rank of the process, not on global random state."""
 
 
 class Trainer:
     """Trains `model` and writes to `folder`: `latest`, `net_best_<metric>`, `resume.pt`, `opt.txt`, TensorBoard events.
 
-    `model.loss(batch)` returns the loss and a dict of detached scalars, with the same names at every step. `validate(model)`
-    returns named metrics, and optionally texts and images to log. It is called without gradient, in fp32 and eval mode, with the
-    averaged weights. `best` names the metric that selects the best weights, and "min" or "max". `evaluation` is a second
-    validation. It runs every few epochs, selects best weights by its own metric, and is called in every process, so that the
-    processes can share the work. `model_metadata` (kind, config, dataset_name) is stored in every weights file.
+    Args:
+        model: `model.loss(batch)` returns the loss and a dict of detached scalars, with the same names at every step.
+        validate: `validate(model)` returns metrics by name, and optionally texts and images to log. It is called on rank 0, without
+            gradients, in fp32 and eval mode, with the averaged weights.
+        best: name of the metric that selects the best weights, and "min" or "max".
+        evaluation: a second validation with its own metric and interval. It is called in every process, to distribute the work.
+        model_metadata: kind, config and dataset_name, which are stored in every weights file.
 
-    Raises `UserError` for invalid settings, if the run exists and --is_continue is not set, and if --is_continue is set and the run
-    does not exist.
+    Raises `UserError` for invalid settings, and if the run exists although --is_continue is not set, or the reverse.
     """
 
     def __init__(
@@ -114,19 +114,18 @@ class Trainer:
         self.average = WeightAverage(model, config.ema_decay)
         self.total_steps = max(1, config.max_epoch * batches.steps_per_epoch // config.accumulate)
         self.total_steps = min(self.total_steps, config.max_iters or self.total_steps)
-
         self.samples = config.batch_size * config.accumulate * self.processes.world  # per step, over all processes
 
         self.step = 0  # number of completed updates
-        self.sums: dict[str, Tensor] = {}  # sums of logged terms since the last log line; on the device, to avoid waiting
-        self.summed = 0
+        self.sums: dict[str, Tensor] = {}  # sums of logged values since the last log line; on the device, to avoid waiting
+        self.summed = 0  # number of updates in `sums`
         self.first_bad = torch.tensor(-1, device=self.device)  # first update whose loss or gradient was not finite
         self.best_value: float | None = None
         self.best_evaluation: float | None = None
         self.validation_due = self.evaluation_due = False
         self.random: list[dict[str, Any]] | None = None  # random states by rank; None: initialise from the seed
-        self.prefetcher: Prefetcher | None = None  # set by `fit`, like the other attributes that are None
         self.utilisation = Utilisation(self.device)
+        self.prefetcher: Prefetcher | None = None  # this and the following attributes are set by `fit`
         self.report: Reporter | None = None
         self.stop: StopSignal | None = None
         self.agreement: Agreement | None = None
@@ -172,7 +171,7 @@ class Trainer:
     def _loop(self) -> int:
         """Update, log, validate, save. Returns the reason for stopping: 0 (last step reached), DEADLINE, or a signal's number."""
         config, reason = self.config, 0
-        if self.validation_due:  # the run was interrupted before it
+        if self.validation_due:  # an interrupted run skipped it
             self._validate()
         if self.evaluation_due:
             self._evaluate()
@@ -207,7 +206,7 @@ class Trainer:
         with self.utilisation.counting():
             for index in self._batch_indices(self.step):
                 batch = self.prefetcher.get(index, end=self.total_steps * config.accumulate)
-                # Used only by DDP: processes exchange gradients once per update.
+                # DDP reads this attribute; the processes then exchange gradients only once per update.
                 self.forward.require_backward_grad_sync = (index + 1) % config.accumulate == 0
                 with autocast(self.device, config.precision):
                     loss, logs = self.forward(batch)
@@ -233,7 +232,7 @@ class Trainer:
             self.sums[name] = self.sums.get(name, 0) + value.float()
 
     def _log(self) -> None:
-        """Log one line with the means of all terms since the last line, over all processes."""
+        """Log one line with the means of all values since the last line, over all processes."""
         self._check_finite()
         means = self.processes.mean(torch.stack(list(self.sums.values())) / self.summed).tolist()
         values = {**dict(zip(self.sums, means)), "lr": self.optimizer.param_groups[0]["lr"]}
@@ -248,7 +247,7 @@ class Trainer:
             self.best_value = self._score("validation", self.validate, self.best, self.best_value)
 
     def _evaluate(self) -> None:
-        """Evaluate the averaged weights, in all processes; rank 0 saves the best."""
+        """Evaluate the averaged weights, in all processes."""
         self._check_finite()
         self.evaluation_due = False
         if self.evaluation is not None:
@@ -256,9 +255,9 @@ class Trainer:
             self.best_evaluation = self._score("evaluation", evaluation.score, evaluation.best, self.best_evaluation)
 
     def _score(self, title: str, score: Callable[[nn.Module], Metrics], best: Best, value: float | None) -> float | None:
-        """Score the averaged weights and save them if they are better than `value`, the best so far. Returns the new best value.
+        """Score the averaged weights, and save them on rank 0 if they are better than `value`, the best so far.
 
-        The random states of the training are preserved.
+        Returns the new best value. The random states of the training are preserved.
         """
         name, direction = best
         self.model.eval()
@@ -297,10 +296,10 @@ class Trainer:
         save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step, **(extra or {})})
 
     def _begin_files(self) -> None:
-        """Write the flags and, in a new run, a resume file at step 0. A run that is interrupted early can then be resumed."""
+        """Write the flags and the provenance, and in a new run a resume file at step 0, so that it can be resumed from then on."""
         if not self.random and self.processes.main:
             for path in (self.folder.resume, previous(self.folder.resume)):
-                path.unlink(missing_ok=True)  # left by a run without a saved update
+                path.unlink(missing_ok=True)  # of an earlier run that was interrupted before its first save
         if self.processes.main:
             write_opt(self.folder.opt, self.config)
             add_provenance(self.folder.root / "provenance.json", {"step": self.step, **provenance(self.config, self.device)})
@@ -308,7 +307,7 @@ class Trainer:
             self._save_resume()
 
     def _resume_or_start(self) -> None:
-        """Continue the run in the folder, or check that no run would be overwritten. Removes half-written files."""
+        """Continue the run in the folder, or check that no run would be overwritten. Removes incomplete files."""
         folder = self.folder
         if self.processes.main:
             remove_half_files(folder.root, (".", "meta", "model", "eval"))
@@ -318,7 +317,7 @@ class Trainer:
             if any(getattr(self.config, flag, "") for flag in ("init", "resume_trans")):
                 raise UserError(f"{folder.root}: no resume file yet; start it again without --is_continue")
             if self.processes.main:
-                print(f"note: {folder.root}: no resume file yet; the run starts from the beginning", file=sys.stderr)
+                note(f"{folder.root}: no resume file yet; the run starts from the beginning")
         elif folder.has_weights() and not folder.only_begun():
             raise UserError(f"{folder.root}: this run exists; continue it with --is_continue, or choose another --name")
 
@@ -329,7 +328,7 @@ class Trainer:
         same = len(state["random"]) == self.processes.world
         random = state["random"] if same else self._new_random_states(path, state)
         load_own_state(self.model, state["model"], path)
-        # Parameter groups hold settings, not state; they follow the current flags.
+        # Parameter groups contain settings, not state, so those of the current flags are kept.
         self.optimizer.load_state_dict({**state["optimizer"], "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.average.load_state_dict(state["average"])
         self.random = random
@@ -352,11 +351,12 @@ class Trainer:
     def _reason_to_stop(self) -> int:
         """The reason for stopping: 0 (none), DEADLINE, or a signal's number, which takes precedence.
 
-        All processes stop at the same step: with several processes, one step after any of them received a signal.
+        All processes stop at the same step: if there are several, one step after the first of them has a reason.
         """
         return self.agreement.largest(self.stop.number or (DEADLINE if 0 < self.config.max_minutes < self._minutes() else 0))
 
     def _check_finite(self) -> None:
+        """Raise `UserError` if the loss or gradient of an update was not finite, naming the data that caused it."""
         step = int(self.first_bad)
         if step < 0:
             return
@@ -373,11 +373,11 @@ class Trainer:
         return range(step * self.config.accumulate, (step + 1) * self.config.accumulate)
 
     def _epoch(self, step: int) -> int:
-        """The epoch, from 1, in which update `step` begins."""
+        """The epoch of update `step`, counted from 1."""
         return step * self.config.accumulate // self.batches.steps_per_epoch + 1
 
     def _validation_is_due(self) -> bool:
-        """Whether a validation is due: every `eval_iter` steps or, if that is 0, every `eval_every_e` epochs."""
+        """Whether a validation is due: every `eval_iter` steps, or every `eval_every_e` epochs if `eval_iter` is 0."""
         if self.config.eval_iter:
             return self.step % self.config.eval_iter == 0
         return self._ends_epochs(self.config.eval_every_e)

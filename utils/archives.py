@@ -1,7 +1,7 @@
 """Safe reading of .zip and .tar archives from untrusted sources: links and devices are refused, and sizes are limited.
 
-The sizes that the archive lists are checked against the limits before a file is unpacked. A file whose unpacked size differs from
-the listed size is an error.
+The sizes listed in the archive are checked against the limits before a file is unpacked. It is an error if the unpacked size of a
+file differs from its listed size.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def check_zip(archive: zipfile.ZipFile, path: Path, limits: Limits = Limits()) -
 
 
 def checked_tar(archive: tarfile.TarFile, path: Path, limits: Limits) -> Iterator[tuple[str, tarfile.TarInfo]]:
-    """Yield the files of a .tar. Each member is checked before it is yielded. Raises `UserError` as `check_zip` does."""
+    """Yield the files of a .tar, each after it has been checked. Raises `UserError` for the same reasons as `check_zip`."""
     size, names = 0, set()
     for count, member in enumerate(archive, 1):
         size += member.size
@@ -104,7 +104,7 @@ def check_size(size: int, members: int, path: Path, limits: Limits) -> None:
 def check_names(names: Iterable[str], path: Path, limits: Limits, seen: set[str] | None = None) -> None:
     """Raise `UserError` for names that lead outside the folder, are too long or too deep, or differ only in case.
 
-    `seen` contains the names of earlier members in lower case, and is updated.
+    `seen` contains the names of earlier members in lower case; the new names are added.
     """
     seen = set() if seen is None else seen
     for name in names:

@@ -18,7 +18,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,10 +30,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from utils.errors import UserError
+from utils.errors import UserError, note
 
 Result = TypeVar("Result")
-KEPT = 8  # number of caches of the same kind that are kept in a folder, for different tokenisers and splits
+KEPT = 8  # number of caches of the same kind, for different tokenisers and splits, that are kept in a folder
 RELEASED = (".tar", ".pth", ".pt")
 SUFFIXES = (".safetensors", *RELEASED)
 RESUME_HEADER = b"LaMP resume 1\n"  # followed by the SHA-256 of the content, and the content
@@ -44,13 +43,13 @@ SCALE = "@scale"  # suffix of the tensor that contains the row scales of an int8
 
 @contextmanager
 def atomic_path(path: str | Path, *, durable: bool = False, keep: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary path next to `path` with the same suffix. It is renamed to `path` on success and deleted on failure.
+    """Yield a temporary path next to `path`. At the end, the temporary file is renamed to `path`, or deleted after an exception.
 
     Creates the parent folder. Raises `UserError` if the file cannot be written.
 
     Args:
         durable: wait until file and folder entry are on the disk (fsync), so that the file survives a power failure.
-        keep: where to move an existing file at `path`; None: it is replaced.
+        keep: path to which an existing file at `path` is moved; None: the existing file is replaced.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -89,7 +88,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
     """Write tensors and JSON-serialisable metadata as one safetensors file. Raises `UserError` if the file cannot be written."""
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     seen: set[int] = set()
-    for key, value in state.items():  # safetensors rejects tensors that share memory (tied weights), so only these are copied
+    for key, value in state.items():  # safetensors rejects tensors that share memory, such as tied weights, so these are copied
         if (storage := value.untyped_storage()).data_ptr() in seen or storage.nbytes() != value.nbytes:
             state[key] = value.clone()
         seen.add(storage.data_ptr())
@@ -135,8 +134,7 @@ def _checksum(state: dict[str, Tensor]) -> int:
 
 
 def eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convert floating-point tensors with two or more dimensions to int8 for storage. Their float32 row scales are added as
-    `<name>@scale`."""
+    """Convert floating-point tensors with two or more dimensions to int8. Their float32 row scales are added as `<name>@scale`."""
     quantised = {}
     for key, value in state.items():
         if value.ndim < 2 or not value.is_floating_point():
@@ -188,12 +186,12 @@ def load_resume(path: str | Path) -> dict[str, Any]:
         state = _read_resume(previous(path))
         with suppress(OSError):  # rename it, so that the next save does not move it over the intact previous file
             os.replace(path, Path(path).with_suffix(f".damaged{Path(path).suffix}"))
-        print(f"note: {str(error).partition(';')[0]}; the previous file, {previous(path).name}, is used", file=sys.stderr)
+        note(f"{str(error).partition(';')[0]}; the previous file, {previous(path).name}, is used")
         return state
 
 
 def _read_resume(path: Path) -> dict[str, Any]:
-    """Read one resume file. Old files have no header and no checksum: they are plain `torch.save` archives."""
+    """Read one resume file. Files of older versions are `torch.save` archives without header and checksum."""
     try:
         content = _existing(path).read_bytes()
         if content.startswith(RESUME_HEADER):
@@ -255,9 +253,9 @@ def fingerprint(model: nn.Module, *arrays: np.ndarray) -> str:
 
 
 def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Path], None]) -> Result:
-    """Read a cache file. If it is missing, damaged, or outdated (`read` returns None), `make` writes it first.
+    """Read a cache file with `read`. If the file is missing, damaged or outdated (`read` returns None), `make` writes it first.
 
-    A note is printed if an existing file is rebuilt. Then the least recently used caches of the same kind are deleted.
+    A note is printed if an existing file is rebuilt. After writing, the least recently used caches of the same kind are deleted.
     """
     if path.exists():
         try:
@@ -268,15 +266,14 @@ def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Pa
             with suppress(OSError):  # a folder that cannot be written to
                 os.utime(path)  # marks the file as recently used
             return result
-        print(f"note: {path}: damaged ({reason}); it is rebuilt", file=sys.stderr)
+        note(f"{path}: damaged ({reason}); it is rebuilt")
     make(path)
     drop_old_caches(path)
     return read(path)
 
 
 def drop_old_caches(path: Path) -> None:
-    """Delete caches of the same kind as `path` from its folder, except the `KEPT` newest. Caches are named
-    `<kind>_<hash>.<suffix>`."""
+    """Delete all but the `KEPT` newest caches of the kind of `path` in its folder. Caches are named `<kind>_<hash>.<suffix>`."""
     with suppress(OSError):  # a folder that cannot be written to, or another process that deletes at the same time
         files = path.parent.glob(f"{path.name.partition('_')[0]}_*{path.suffix}")
         for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True)[KEPT:]:
@@ -306,7 +303,7 @@ class CheckpointFolder:
         return self.has_resume() or any(not file.name.startswith(".") for file in self.model.glob("*.safetensors"))
 
     def only_begun(self) -> bool:
-        """Whether the run has saved no training step yet, so that a new run may replace it."""
+        """Whether the run has saved no update yet, so that a new run may replace it."""
         weights = [file for file in self.model.glob("*.safetensors") if not file.name.startswith(".")]
         return not weights and load_resume(self.resume)["step"] == 0
 

@@ -19,10 +19,10 @@ from typing import Any, NoReturn, TextIO
 LONGEST = 500  # maximum length of an error message, in characters
 # Characters that could move the cursor, colour the terminal, or reverse the text direction.
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# Packages of requirements.txt, by import name. av is not in FIRST: it is only imported to write videos.
+# Import names of the packages in requirements.txt. av is not in FIRST, because it is only imported to write videos.
 FIRST = ("torch", "numpy", "scipy", "einops", "safetensors", "tokenizers", "tqdm", "tensorboard", "matplotlib", "cv2", "PIL")
 REQUIRED = (*FIRST, "av")
-STRAY = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # lone surrogates that do not stand for undecodable bytes of a file name
+STRAY = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that do not stand for undecodable bytes of a file name
 BAR = re.compile("(\n|\x1b\\[A)*")  # cursor movements of progress bars
 
 
@@ -63,8 +63,8 @@ def script(main: Callable) -> Callable:
 def check_packages() -> None:
     """End `python -m package.module` with a one-line error if a package of `FIRST` is not installed.
 
-    Called in the `__init__.py` of packages whose modules import their requirements at the top, before `script` can wrap `main`.
-    `sys.argv[0]` is "-m" only while Python locates the module.
+    Packages whose modules import their requirements at the top call this function in their `__init__.py`, because these imports run
+    before `script` can handle errors. `sys.argv[0]` is "-m" only while Python locates the module.
     """
     if sys.argv[:1] == ["-m"]:
         for name in FIRST:
@@ -90,7 +90,7 @@ def fail(message: str) -> NoReturn:
 
 
 def note(message: str) -> None:
-    """Print one `note:` line on stderr: something the user should know that is not an error."""
+    """Print one `note:` line on stderr, for information that needs no action."""
     print(f"note: {' '.join(message.split())}", file=sys.stderr)
 
 
@@ -106,7 +106,7 @@ def readable(text: str) -> str:
 
 
 def warning(message: str) -> None:
-    """Print one `warning:` line on stderr: something that may go wrong."""
+    """Print one `warning:` line on stderr, for a possible problem."""
     print(f"warning: {' '.join(message.split())}", file=sys.stderr)
 
 

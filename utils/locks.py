@@ -9,12 +9,11 @@ import errno
 import os
 import re
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from utils.errors import UserError
+from utils.errors import UserError, note
 
 FILE = ".lock"
 HALF = re.compile(r"\..+\.\d+(\.\w+)?")  # temporary files of `utils.checkpoint.atomic_path`: .<stem>.<process id><suffix>
@@ -60,7 +59,7 @@ class FolderLock:
             self.file.close()
             raise UserError(busy) from None
         if not self.held:
-            print(f"note: {folder} cannot be locked here; make sure that only one process writes to it", file=sys.stderr)
+            note(f"{folder} cannot be locked here; make sure that only one process writes to it")
 
     def release(self) -> None:
         """Release the lock."""
@@ -86,7 +85,7 @@ def remove_half_files(folder: str | Path, parts: tuple[str, ...] = (".",)) -> li
 def lock_temporary(folder: Path) -> IO | None:
     """Lock a temporary folder until the returned file is closed. Returns None if files cannot be locked.
 
-    The lock file gets its name only after it is locked, so `remove_abandoned` never sees an unlocked file.
+    The lock file is renamed to `FILE` only after it is locked, so that `remove_abandoned` never finds it unlocked.
     """
     unnamed = folder / f"{FILE}.new"
     file = open(unnamed, "ab")  # noqa: SIM115 (open for as long as the lock is held)
@@ -99,7 +98,7 @@ def lock_temporary(folder: Path) -> IO | None:
 
 
 def remove_abandoned(parent: Path) -> list[Path]:
-    """Remove temporary folders in `parent` whose lock file is not locked, because their process was killed; return their paths."""
+    """Remove the temporary folders in `parent` that killed processes have left, and return their paths. Their lock is released."""
     removed = []
     for lock in sorted(parent.glob(f".*/{FILE}")):
         if ABANDONED.fullmatch(lock.parent.name) and not lock.parent.is_symlink():

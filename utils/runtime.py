@@ -24,11 +24,10 @@ TIMEOUT = timedelta(hours=3)  # how long processes wait for each other; rank 0 v
 
 
 def resolve_device(gpu_id: int | None = None) -> torch.device:
-    """The device for `--gpu_id`: -1 is the CPU, None the first GPU if there is one. Under torchrun, the local rank is added to the
-    index, so that each process uses its own GPU.
+    """The device for `--gpu_id`: -1 is the CPU; None is the first GPU, or the CPU if there is no GPU.
 
-    A GPU becomes the current device, which quantised LMs, bf16 checks and random states use. Raises `UserError` for a GPU that does
-    not exist.
+    Under torchrun, the local rank is added to the index, so that each process uses its own GPU. A GPU becomes the current device,
+    which quantised LMs, bf16 checks and random states use. Raises `UserError` for a GPU that does not exist.
     """
     count = torch.cuda.device_count()
     if gpu_id == -1 or (gpu_id is None and count == 0):
@@ -51,8 +50,8 @@ def exact_fp32() -> None:
 
 
 def attention_for_any_shape() -> None:
-    """Disable cuDNN's attention, which PyTorch prefers on Hopper GPUs. It compiles a plan for every new shape, and batches of clips
-    and captions have hundreds of shapes."""
+    """Disable cuDNN's attention, which PyTorch prefers on Hopper GPUs. cuDNN compiles a plan for every new shape, and batches of
+    clips and captions have hundreds of shapes."""
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
@@ -151,8 +150,7 @@ class Distributed:
 
     @contextmanager
     def first_on_node(self) -> Iterator[None]:
-        """A context whose body runs first in one process of each machine, then in the other processes. The other processes can then
-        read the results from caches.
+        """A context whose body runs first in one process of each machine, and then in the others, which find its results in caches.
 
         If the body fails in the first process, the other processes still run the body, so that they fail with the same message.
         """
@@ -201,7 +199,7 @@ class Distributed:
 class Agreement:
     """Computes the maximum of a number over all processes, once per step. The result is available one step later.
 
-    The maximum is reduced on the CPU while the next step runs, so that no process waits for a GPU. All processes must create an
+    The maximum is computed on the CPU while the next step runs, so that no process waits for a GPU. All processes must create an
     instance and make the same calls, inside `Distributed.group`.
     """
 

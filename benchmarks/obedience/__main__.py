@@ -30,7 +30,7 @@ from pipelines.text2motion import TextToMotion
 from utils.errors import script
 from utils.provenance import provenance
 
-SHORTEST = 12  # frames; shorter motions follow no prompt
+SHORTEST = 12  # frames; shorter motions count as not following the prompt
 BATCH = 128
 
 
@@ -90,16 +90,14 @@ def main(argv: list[str] | None = None) -> None:
 def obedience(model: TextToMotion, prompts: list[Prompt], args: Obedience) -> list[float]:
     """Return for each prompt the fraction of samples that follow it.
 
-    `prompts` must be consecutive in PROMPTS, because the position of a prompt in PROMPTS determines its sample
-    numbers.
+    `prompts` must be consecutive in `PROMPTS`, because the position in `PROMPTS` determines the random numbers of a sample.
     """
     texts = [prompt for prompt in prompts for _ in range(args.samples)]
-    number = PROMPTS.index(prompts[0]) * args.samples
-    sampling = model.sampling.changed(args)
+    offset, sampling = PROMPTS.index(prompts[0]) * args.samples, model.sampling.changed(args)
     obeyed = []
     for first in tqdm(range(0, len(texts), BATCH), disable=None):
         batch = texts[first : first + BATCH]
-        features, lengths = model.generate([prompt.text for prompt in batch], None, sampling, first_sample=number + first)
+        features, lengths = model.generate([prompt.text for prompt in batch], None, sampling, first_sample=offset + first)
         joints = features_to_joints(features.float().cpu(), HUMANML3D.num_joints).numpy()  # (B, T, 22, 3)
         obeyed += [obeys(prompt, motion[:length]) for prompt, motion, length in zip(batch, joints, lengths.tolist())]
     return np.reshape(obeyed, (len(prompts), args.samples)).mean(1).tolist()
@@ -126,13 +124,10 @@ def report(prompts: list[Prompt], fractions: list[float], args: Obedience) -> tu
     mean = float(np.mean([fraction for prompt, fraction in pairs if prompt.action not in THIN]))
     if thin:
         lines.append(f"{np.mean(thin):6.1%}  mean of {len(thin)} prompts of actions with little training data ({', '.join(THIN)})")
-    lines.append(
-        f"{mean:6.1%}  mean of the other {len(prompts) - len(thin)} prompts, {args.samples} samples each, seed {args.seed}"
-    )
-    rows = [
-        {"prompt": prompt.text, "action": prompt.action, "split": prompt.split, "kind": prompt.kind, "obeyed": fraction}
-        for prompt, fraction in pairs
-    ]
+    others = f"the other {len(prompts) - len(thin)} prompts"
+    lines.append(f"{mean:6.1%}  mean of {others}, {args.samples} samples each, seed {args.seed}")
+    columns = {"prompt": "text", "action": "action", "split": "split", "kind": "kind"}
+    rows = [{**{name: getattr(prompt, field) for name, field in columns.items()}, "obeyed": fraction} for prompt, fraction in pairs]
     return {"mean": mean, "means": means, "prompts": rows}, lines
 
 

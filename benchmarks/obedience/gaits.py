@@ -4,44 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.obedience.measures import (
-    ANKLES,
-    FPS,
-    HEAD,
-    LEFT,
-    PELVIS,
-    RIGHT,
-    WRISTS,
-    Body,
-    Span,
-    length,
-    rate,
-    runs,
-    smooth,
-    swings,
-)  # fmt: skip
+from benchmarks.obedience.joints import ANKLES, FPS, HEAD, LEFT, PELVIS, RIGHT, WRISTS
+from benchmarks.obedience.measures import Body, Span, flanked, length, rate, runs, smooth, swings
 
 WALK, RUN = 0.3, 1.9  # m/s, the lowest speeds of walking and of running
 
 
 def steps(body: Body, span: Span) -> int:
     """Number of times that one foot passes the other, forward or sideways, during a span."""
-    lead = smooth(body.in_body_axes(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)[span.start : span.stop]
+    lead = smooth(body.in_body_axes(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)[span.frames]
     return max(len(swings(lead[:, axis], 0.15)) for axis in (0, 2))
 
 
-def goes(body: Body, low: float, high: float, toward: tuple[float, float] | None = None, within: float = 45.0) -> list[Span]:
+def goes(body: Body, low: float, high: float, toward: tuple[float, float] | None = None) -> list[Span]:
     """Spans in which the person steps in upright posture at a speed from `low` to `high` m/s.
 
-    `toward` is a direction (left, forward) in body axes. If given, the person must travel within `within` degrees of `toward`.
+    If `toward`, a direction (left, forward) in body axes, is given, the direction of travel must be within 45° of it.
     """
     pace = smooth(body.speed, 6)
     mask = (pace > min(low, WALK)) & (body.height[:, PELVIS] > 0.75 * body.leg) & (body.trunk < 50)
     if toward is not None:
         along = smooth(body.travel[:, 0], 6) * toward[0] + smooth(body.travel[:, 2], 6) * toward[1]
-        mask &= along > np.cos(np.radians(within)) * pace
+        mask &= along > np.cos(np.radians(45)) * pace
     spans = [span for span in runs(mask, 0.8, 0.3) if steps(body, span) >= 2]
-    return [span for span in spans if low <= np.percentile(pace[span.start : span.stop], 60) < high]
+    return [span for span in spans if low <= np.percentile(pace[span.frames], 60) < high]
 
 
 def walks(body: Body) -> list[Span]:
@@ -55,10 +41,10 @@ def walks_backward(body: Body) -> list[Span]:
 
 
 def runs_forward(body: Body) -> list[Span]:
-    """Running forward at 1.9 m/s or more, or at 1.5 m/s or more with strongly bent knees, as in jogging."""
+    """Running forward at 1.9 m/s or more, or jogging: at 1.5 m/s or more with strongly bent knees."""
     fast, slow = goes(body, RUN, 9.0, (0, 1)), goes(body, 1.5, RUN, (0, 1))
     bent = body.knees.max(1)
-    return sorted(fast + [span for span in slow if np.percentile(bent[span.start : span.stop], 85) > 76])
+    return sorted(fast + [span for span in slow if np.percentile(bent[span.frames], 85) > 76])
 
 
 def turns(body: Body, side: int, minimum: float = 40.0) -> list[Span]:
@@ -83,36 +69,36 @@ def stands(body: Body) -> list[Span]:
 def sneaks(body: Body) -> list[Span]:
     """Stepping slowly with bent knees and a bent back."""
     bent = (smooth(body.knees.min(1), 6) > 30) & (smooth(body.trunk, 6) > 15)
-    return [span for span in goes(body, 0.15, 1.2) if bent[span.start : span.stop].mean() > 0.6]  # any direction
+    return [span for span in goes(body, 0.15, 1.2) if bent[span.frames].mean() > 0.6]
 
 
 def walks_like_a_zombie(body: Body) -> list[Span]:
     """Walking with both hands held out in front, between waist and head."""
     out = (body.reach[..., 2] > 0.25) & (np.abs(body.reach[..., 1]) < 0.3)
     held = smooth(out.all(1).astype(float), 6) > 0.6
-    return [span for span in goes(body, 0.15, RUN, (0, 1)) if held[span.start : span.stop].mean() > 0.6]
+    return [span for span in goes(body, 0.15, RUN, (0, 1)) if held[span.frames].mean() > 0.6]
 
 
 def climbs_steps(body: Body) -> list[Span]:
     """Climbing without the hands in front, as on steps."""
-    return [span for span in climbs(body) if gripping(body)[span.start : span.stop].mean() < 0.5]
+    return [span for span in climbs(body) if gripping(body)[span.frames].mean() < 0.5]
 
 
 def climbs_a_ladder(body: Body) -> list[Span]:
     """Climbing with a hand in front, above the waist, as on a ladder."""
-    return [span for span in climbs(body) if gripping(body)[span.start : span.stop].mean() >= 0.5]
+    return [span for span in climbs(body) if gripping(body)[span.frames].mean() >= 0.5]
 
 
 def climbs(body: Body) -> list[Span]:
     """Climbing: the pelvis is more than 0.2 m above its standing height, and a foot stands still more than 0.25 m above the floor.
 
-    Spans start two seconds before the climb.
+    Spans start two seconds earlier, to include the first steps.
     """
     pelvis = smooth(body.height[:, PELVIS], 3)
     still = length(rate(smooth(body.joints[:, ANKLES], 1))) < 0.3
     standing = (still & (body.feet > 0.25) & (body.knees < 100)).any(1)
     up = runs((pelvis > body.leg + 0.2) & (body.trunk < 50), 0.5, 0.5)
-    held = [span for span in up if standing[span.start : span.stop].mean() > 0.4]
+    held = [span for span in up if standing[span.frames].mean() > 0.4]
     return [Span(max(0, span.start - 2 * FPS), span.stop) for span in held]
 
 
@@ -122,22 +108,21 @@ def gripping(body: Body) -> np.ndarray:
 
 
 def crawls(body: Body) -> list[Span]:
-    """Crawling: moving along with hips and head low and a hand on the floor."""
+    """Crawling: moving more than 0.4 m with hips and head low and a hand on the floor."""
     low = (body.height[:, PELVIS] < 0.65) & (body.height[:, HEAD] < 0.85) & (body.trunk > 50)
     hands = smooth((body.height[:, WRISTS].min(1) < 0.25).astype(float), 4) > 0.5
     spans = runs(low & hands, 1.2, 0.4)
-    return [span for span in spans if length(np.diff(smooth(body.joints[span.start : span.stop, PELVIS], 3), axis=0)).sum() > 0.4]
+    return [span for span in spans if length(np.diff(smooth(body.joints[span.frames, PELVIS], 3), axis=0)).sum() > 0.4]
 
 
 def ducks(body: Body) -> list[Span]:
     """Ducking: the head is lowered by more than a quarter of its height and raised again, while the person moves forward."""
     low = runs((body.feet.min(1) < 0.1) & (body.height[:, HEAD] < 0.72 * (body.leg + 0.75)), 0.15, 0.2)
-    moving = [span for span in low if body.speed[span.start : span.stop].min() > 0.8]
-    up = body.height[:, HEAD] > 0.8 * (body.leg + 0.75)
-    return [span for span in moving if up[: span.start].any() and up[span.stop :].any()]
+    moving = [span for span in low if body.speed[span.frames].min() > 0.8]
+    return [span for span in moving if flanked(span, body.height[:, HEAD] > 0.8 * (body.leg + 0.75))]
 
 
 def circles(body: Body, side: int) -> list[Span]:
     """Walking or running along a path that curves to one side by at least 55°."""
     bends = turns(body, side, 55.0)
-    return [span for span in bends if body.speed[span.start : span.stop].mean() > 0.6 and span.seconds > 0.8]
+    return [span for span in bends if body.speed[span.frames].mean() > 0.6 and span.seconds > 0.8]

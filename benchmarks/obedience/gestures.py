@@ -4,31 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.obedience.measures import (
-    ANKLES,
-    FPS,
-    HEAD,
-    HIPS,
-    LEFT,
-    NECK,
-    PELVIS,
-    RIGHT,
-    WRISTS,
-    Body,
-    Span,
-    length,
-    rate,
-    runs,
-    smooth,
-    swings,
-)  # fmt: skip
+from benchmarks.obedience.joints import ANKLES, FPS, HEAD, HIPS, LEFT, NECK, PELVIS, RIGHT, WRISTS
+from benchmarks.obedience.measures import Body, Span, length, rate, runs, smooth, swings
 
 SIDES = (LEFT, RIGHT)
-
-
-def lifted(body: Body, side: int) -> np.ndarray:
-    """Whether a hand is at least about as high as the shoulder, per frame (T,)."""
-    return smooth(body.reach[:, side, 1], 1) > -0.12
 
 
 def raises(body: Body, side: int) -> list[Span]:
@@ -39,11 +18,10 @@ def raises(body: Body, side: int) -> list[Span]:
 
 
 def waves(body: Body, side: int) -> list[Span]:
-    """Waving: a raised hand swings to and fro at least twice, by at least 7 cm."""
+    """Waving: a hand at about shoulder height or higher swings to and fro at least twice, by at least 7 cm."""
     spans = []
-    for span in runs(lifted(body, side), 0.8, 0.1):
-        path = smooth(body.reach[span.start : span.stop, side], 1)
-        path = path[3:-3]
+    for span in runs(smooth(body.reach[:, side, 1], 1) > -0.12, 0.8, 0.1):
+        path = smooth(body.reach[span.frames, side], 1)[3:-3]
         if len(path) < 10:
             continue
         clock = np.linspace(-1, 1, len(path))[:, None]
@@ -54,23 +32,19 @@ def waves(body: Body, side: int) -> list[Span]:
     return spans
 
 
-def kicks(body: Body, side: int, minimum: float = 0.5) -> list[Span]:
-    """Kicking: an ankle swings higher than `minimum` metres on a nearly straight leg, well above the other ankle, trunk upright."""
+def kicks(body: Body, side: int) -> list[Span]:
+    """Kicking: an ankle swings higher than 0.5 m, well above the other ankle. The leg is nearly straight, the trunk upright."""
     relative = body.joints[:, ANKLES[side]] - body.joints[:, PELVIS]
     fast = smooth(length(rate(smooth(relative, 0.7))), 0.5)
     straight = length(body.joints[:, ANKLES[side]] - body.joints[:, HIPS[side]]) / (body.leg - 0.12)
-    high = (body.height[:, ANKLES[side]] > minimum) & (body.height[:, ANKLES[side]] > body.height[:, ANKLES[1 - side]] + 0.25)
+    high = (body.height[:, ANKLES[side]] > 0.5) & (body.height[:, ANKLES[side]] > body.height[:, ANKLES[1 - side]] + 0.25)
     ahead = body.local[:, ANKLES[side], 2] > np.minimum(-0.15, -0.5 * np.abs(body.local[:, ANKLES[side], 0]))
     high &= ahead & (body.height[:, NECK] > body.height[:, PELVIS] + 0.15)
     spans = []
     for span in runs(high, 0.05, 0.1):
         around = slice(max(0, span.start - 4), span.stop + 2)
-        if (
-            span.seconds < 1.2
-            and fast[around].max() > 2.2
-            and straight[around].max() > 0.8
-            and straight[span.start : span.stop].max() > 0.75
-        ):
+        stretched = straight[around].max() > 0.8 and straight[span.frames].max() > 0.75
+        if span.seconds < 1.2 and fast[around].max() > 2.2 and stretched:
             spans.append(span)
     return spans
 
@@ -114,14 +88,14 @@ def throws(body: Body) -> list[Span]:
 
 
 def drinks(body: Body, side: int) -> list[Span]:
-    """Drinking: one hand moves up to the mouth and stays there for at least half a second; the other hand stays away."""
+    """Drinking: one hand moves up to the mouth and stays there for at least half a second. The other hand is not near the mouth."""
     gap = length(body.joints[:, WRISTS] - body.joints[:, HEAD, None])
     ahead = body.local[:, WRISTS[side], 2] > body.local[:, NECK, 2] + 0.1
     level = (np.abs(body.height[:, WRISTS[side]] - body.height[:, NECK]) < 0.25) & (np.abs(body.local[:, WRISTS[side], 0]) < 0.22)
     near = (gap[:, side] < 0.45) & (gap[:, 1 - side] > 0.46) & ahead & level
     still = smooth(length(rate(smooth(body.reach[:, side], 1))), 2) < 0.7
     spans = runs(near & still, 0.5, 0.2)
-    return [span for span in spans if (gap[: span.start, side] > 0.45).any() and body.speed[span.start : span.stop].mean() < 0.6]
+    return [span for span in spans if (gap[: span.start, side] > 0.45).any() and body.speed[span.frames].mean() < 0.6]
 
 
 def reaches_up(body: Body, side: int) -> list[Span]:
@@ -143,7 +117,7 @@ def wipes(body: Body, side: int) -> list[Span]:
     path = length(rate(smooth(body.reach[:, side], 1)))
     at_work = smooth(front.astype(float), 6) > 0.5
     spans = runs(at_work & (smooth(path, 8) > 0.35) & (body.speed < 0.6), 2.0, 0.8)
-    return [span for span in spans if len(swings(smooth(body.reach[span.start : span.stop, side], 2)[:, 0], 0.12)) >= 3]
+    return [span for span in spans if len(swings(smooth(body.reach[span.frames, side], 2)[:, 0], 0.12)) >= 3]
 
 
 def mops(body: Body) -> list[Span]:
@@ -152,20 +126,19 @@ def mops(body: Body) -> list[Span]:
     gap = length(body.joints[:, WRISTS[0]] - body.joints[:, WRISTS[1]])
     uneven = np.abs(body.height[:, WRISTS[0]] - body.height[:, WRISTS[1]])
     held = (gap < 0.65) & (body.reach[..., 1].max(1) < -0.05) & (hands[:, 2] > 0.15)
-    spans = runs(smooth(held.astype(float), 6) > 0.5, 2.0, 0.5)
-    result = []
-    for span in spans:
-        part = smooth(hands[span.start : span.stop], 1)
+    spans = []
+    for span in runs(smooth(held.astype(float), 6) > 0.5, 2.0, 0.5):
+        part = smooth(hands[span.frames], 1)
         strokes = max(len(swings(part[:, axis], 0.12)) for axis in (0, 2))
-        if strokes >= 3 and body.trunk[span.start : span.stop].mean() > 22 and uneven[span.start : span.stop].mean() > 0.08:
-            result.append(span)
-    return result
+        if strokes >= 3 and body.trunk[span.frames].mean() > 22 and uneven[span.frames].mean() > 0.08:
+            spans.append(span)
+    return spans
 
 
 def dribbles(body: Body, side: int) -> list[Span]:
-    """Dribbling: one hand below the shoulder beats up and down, clearly more often than the other hand.
+    """Dribbling: one hand below the shoulder moves up and down, with at least five reversals of direction at 1.5 to 9 per second.
 
-    The hand must reverse its direction at least five times, at a rate of 1.5 to 9 reversals per second.
+    The other hand reverses clearly less often.
     """
     height = smooth(body.reach[:, side, 1], 0.7)
     low = (height < -0.05) & (body.reach[:, side, 2] > -0.1)
@@ -173,24 +146,18 @@ def dribbles(body: Body, side: int) -> list[Span]:
     spans = []
     for span in runs(smooth(low.astype(float), 4) > 0.6, 1.2, 0.3):
         beats = reversals[(reversals >= span.start) & (reversals < span.stop)]
-        other = len(swings(smooth(body.reach[span.start : span.stop, 1 - side, 1], 0.7), 0.07))
-        if (
-            len(beats) >= 5
-            and 1.5 < len(beats) / span.seconds < 9
-            and len(beats) > 1.3 * other
-            and body.stretched[span.start : span.stop, side].mean() < 0.9
-        ):
+        other = len(swings(smooth(body.reach[span.frames, 1 - side, 1], 0.7), 0.07))
+        bent = body.stretched[span.frames, side].mean() < 0.9
+        if len(beats) >= 5 and 1.5 < len(beats) / span.seconds < 9 and len(beats) > 1.3 * other and bent:
             spans.append(span)
     return spans
 
 
 def circles_the_arms(body: Body) -> list[Span]:
-    """Circling the arms: seen from the side, the hands turn around the shoulders by at least 480° in total and 200° each."""
+    """Circling the arms: seen from the side, each hand turns around its shoulder by at least 200°, and both by 480° in total."""
     angles = np.degrees(np.unwrap(np.arctan2(body.reach[..., 1], body.reach[..., 2]), axis=0))
     turned = angles[-1] - angles[0]
-    if abs(turned.sum()) < 480 or np.abs(turned).min() < 200:
-        return []
-    return [Span(0, len(body))]
+    return [Span(0, len(body))] if abs(turned.sum()) >= 480 and np.abs(turned).min() >= 200 else []
 
 
 def dances(body: Body) -> list[Span]:
@@ -209,6 +176,6 @@ def dances(body: Body) -> list[Span]:
 
 def straightness(body: Body, span: Span) -> float:
     """Distance between start and end of the pelvis's path on the floor, divided by the length of the path."""
-    path = smooth(body.joints[span.start : span.stop, PELVIS], 3)[:, [0, 2]]
+    path = smooth(body.joints[span.frames, PELVIS], 3)[:, [0, 2]]
     distance = length(np.diff(path, axis=0)).sum()
     return float(length(path[-1] - path[0]) / max(distance, 1e-6))

@@ -1,8 +1,8 @@
 """The judges by name, and conditions for prompts, such as that an action happens, happens twice, or follows another action.
 
-A judge detects one action: it is a function that returns the frame ranges of a motion (a `Body`) in which the action happens. A
-judge without a side, such as "kick", combines the judges of both sides, "kick left" and "kick right". A condition is a function
-that returns whether a `Body` meets it.
+A judge is a function that detects one action: it returns the spans of frames of a `Body` in which the action happens. A judge
+without a side, such as "kick", combines the judges of both sides, "kick left" and "kick right". A condition is a function that
+returns whether the motion of a `Body` satisfies it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from functools import partial
 import numpy as np
 
 from benchmarks.obedience import gaits, gestures, postures
-from benchmarks.obedience.measures import FPS, LEFT, RIGHT, Body, Span
+from benchmarks.obedience.joints import FPS, LEFT, RIGHT
+from benchmarks.obedience.measures import Body, Span
 
 Judge = Callable[[Body], list[Span]]
 Condition = Callable[[Body], bool]
@@ -46,11 +47,12 @@ JUDGES |= {
     f"{name} {side}": partial(judge, side=number) for name, judge in SIDED.items() for number, side in enumerate(("left", "right"))
 }
 REPEATED = {"hop", "jumping jacks"}  # actions that must happen at least twice; a single hop counts as a jump
+EDGE = 8  # frames at the beginning or end of a motion that determine its first or last posture
 LASTING = {"stand": 0.7}  # actions that must take at least this fraction of the clip
 
 
 def shows(name: str, body: Body) -> bool:
-    """Whether a clip shows an action: at least once, or as `REPEATED` and `LASTING` require."""
+    """Whether a clip shows an action: at least once, or as often or as long as `REPEATED` and `LASTING` require."""
     spans = JUDGES[name](body)
     if name in LASTING:
         return coverage(spans, body) >= LASTING[name]
@@ -110,20 +112,20 @@ def together(first: str, second: str, minimum: float = 0.8) -> Condition:
     """A condition: both actions happen at the same time for at least `minimum` seconds."""
 
     def condition(body: Body) -> bool:
-        pairs = ((one, other) for one in JUDGES[first](body) for other in JUDGES[second](body))
-        return any(min(one.stop, other.stop) - max(one.start, other.start) >= minimum * FPS for one, other in pairs)
+        pairs = ((a, b) for a in JUDGES[first](body) for b in JUDGES[second](body))
+        return any(min(a.stop, b.stop) - max(a.start, b.start) >= minimum * FPS for a, b in pairs)
 
     return condition
 
 
-def ends(state: Callable[[Body], np.ndarray], seconds: float = 0.4) -> Condition:
-    """A condition: `state`, which returns a mask (T,), holds in most frames of the last `seconds`."""
-    return lambda body: bool(state(body)[-round(seconds * FPS) :].mean() > 0.6)
+def ends(state: Callable[[Body], np.ndarray]) -> Condition:
+    """A condition: the mask (T,) that `state` returns is true in most of the last `EDGE` frames."""
+    return lambda body: bool(state(body)[-EDGE:].mean() > 0.6)
 
 
-def begins(state: Callable[[Body], np.ndarray], seconds: float = 0.4) -> Condition:
-    """A condition: `state`, which returns a mask (T,), holds in most frames of the first `seconds`."""
-    return lambda body: bool(state(body)[: round(seconds * FPS)].mean() > 0.6)
+def begins(state: Callable[[Body], np.ndarray]) -> Condition:
+    """A condition: the mask (T,) that `state` returns is true in most of the first `EDGE` frames."""
+    return lambda body: bool(state(body)[:EDGE].mean() > 0.6)
 
 
 def upright(body: Body) -> np.ndarray:

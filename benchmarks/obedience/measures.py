@@ -1,25 +1,22 @@
 """Measurements for the judges: one body over time, and spans of frames.
 
-Joints are (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at 20 frames per second. Pairs are (left, right),
-heights are above the floor, body axes are (left, up, forward) relative to the facing direction, and angles are in degrees.
+Joints are (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at 20 frames per second. Heights are above the
+floor. Body axes are (left, up, forward) relative to the facing direction. An axis of size 2 holds the left and the right side.
+Angles are in degrees.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-FPS = 20
-PELVIS, NECK, HEAD = 0, 12, 15
-HIPS, KNEES, ANKLES, TOES = (1, 2), (4, 5), (7, 8), (10, 11)
-SHOULDERS, ELBOWS, WRISTS = (16, 17), (18, 19), (20, 21)
-LEFT, RIGHT = 0, 1
-TRUNK = (PELVIS, 3, 6, 9, NECK, HEAD)
+from benchmarks.obedience.joints import ANKLES, ELBOWS, FPS, HEAD, HIPS, KNEES, NECK, PELVIS, SHOULDERS, TOES, TRUNK, WRISTS
 
 
 class Span(NamedTuple):
@@ -27,6 +24,11 @@ class Span(NamedTuple):
 
     start: int
     stop: int
+
+    @property
+    def frames(self) -> slice:
+        """The frames, as an index of arrays (T, ...)."""
+        return slice(self.start, self.stop)
 
     @property
     def middle(self) -> float:
@@ -50,8 +52,18 @@ def runs(mask: np.ndarray, minimum: float = 0.0, gap: float = 0.0) -> list[Span]
     return [span for span in spans if span.stop - span.start >= minimum * FPS]
 
 
+def flanked(span: Span, mask: np.ndarray, before: int | None = None, after: int | None = None) -> bool:
+    """Whether a mask (T,) is true both before and after a span, in at least one frame each.
+
+    Only the last `before` frames before the span and the first `after` frames after it are examined; None: all frames.
+    """
+    first = 0 if before is None else max(0, span.start - before)
+    last = None if after is None else span.stop + after
+    return bool(mask[first : span.start].any() and mask[span.stop : last].any())
+
+
 def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
-    """Values smoothed over time with a Gaussian of `sigma` frames."""
+    """Values smoothed over time with a Gaussian whose standard deviation is `sigma` frames."""
     return gaussian_filter1d(x, sigma, axis=0, mode="nearest")
 
 
@@ -78,12 +90,17 @@ def angle_to_up(vectors: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """One person over T frames; properties are computed once, on first use."""
+    """The body of one person over T frames."""
 
     joints: np.ndarray  # (T, 22, 3)
 
     def __len__(self) -> int:
         return len(self.joints)
+
+    def _limb(self, *joints: tuple[int, int]) -> float:
+        """Length of a limb from its pairs of joints: the sum of the median lengths of its bones, averaged over both sides."""
+        bones = (length(self.joints[:, a] - self.joints[:, b]) for ends in pairwise(joints) for a, b in zip(*ends))
+        return float(sum(np.median(bone) for bone in bones)) / 2
 
     @cached_property
     def height(self) -> np.ndarray:
@@ -93,12 +110,11 @@ class Body:
     @cached_property
     def leg(self) -> float:
         """Height of the pelvis when standing: the length of a leg plus 0.12 m."""
-        bones = (length(self.joints[:, a] - self.joints[:, b]) for pair in (zip(HIPS, KNEES), zip(KNEES, ANKLES)) for a, b in pair)
-        return float(sum(np.median(bone) for bone in bones)) / 2 + 0.12
+        return self._limb(HIPS, KNEES, ANKLES) + 0.12
 
     @cached_property
     def yaw(self) -> np.ndarray:
-        """Facing direction (T,) in unwrapped degrees, left positive."""
+        """Facing direction (T,): the angle by which the body has turned to the left, unwrapped."""
         across = sum(self.joints[:, left] - self.joints[:, right] for left, right in (HIPS, SHOULDERS))
         return smooth(np.degrees(np.unwrap(np.arctan2(-across[:, 2], across[:, 0]))), 3)
 
@@ -136,7 +152,7 @@ class Body:
 
     @cached_property
     def thighs(self) -> np.ndarray:
-        """Angle (T, 2) of each thigh from hanging straight down: 0 when standing, 90 when horizontal."""
+        """Angle (T, 2) between each thigh and the downward vertical: 0 when standing, 90 when the thigh is horizontal."""
         return 180 - angle_to_up(self.joints[:, KNEES] - self.joints[:, HIPS])
 
     @cached_property
@@ -154,10 +170,7 @@ class Body:
     @cached_property
     def arm(self) -> float:
         """Length of an outstretched arm."""
-        bones = (
-            length(self.joints[:, a] - self.joints[:, b]) for pair in (zip(SHOULDERS, ELBOWS), zip(ELBOWS, WRISTS)) for a, b in pair
-        )
-        return float(sum(np.median(bone) for bone in bones)) / 2
+        return self._limb(SHOULDERS, ELBOWS, WRISTS)
 
     @cached_property
     def stretched(self) -> np.ndarray:
@@ -166,12 +179,12 @@ class Body:
 
     @cached_property
     def behind_feet(self) -> np.ndarray:
-        """Distance (T,) of the trunk behind the ankles, along the facing direction. Nobody can balance far behind the ankles."""
+        """Distance (T,) of the trunk behind the ankles, along the facing direction. If it is large, the person needs support."""
         return self.local[:, ANKLES, 2].mean(1) - self.local[:, TRUNK, 2].mean(1)
 
     @cached_property
     def upright(self) -> np.ndarray:
-        """Whether the person stands or walks (T,): the pelvis is at standing height and the trunk is not bent far."""
+        """Whether the person stands or walks, per frame (T,): the pelvis is near standing height, and the trunk is not bent far."""
         return (self.height[:, PELVIS] > 0.82 * self.leg) & (self.trunk < 45)
 
     @cached_property

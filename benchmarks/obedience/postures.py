@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from benchmarks.obedience.measures import (
-    ANKLES,
-    ELBOWS,
-    FPS,
-    HEAD,
-    KNEES,
-    LEFT,
-    NECK,
-    PELVIS,
-    RIGHT,
-    WRISTS,
-    Body,
-    Span,
-    length,
-    rate,
-    runs,
-    smooth,
-)  # fmt: skip
+from benchmarks.obedience.joints import ANKLES, ELBOWS, FPS, HEAD, KNEES, LEFT, NECK, PELVIS, RIGHT, WRISTS
+from benchmarks.obedience.measures import Body, Span, flanked, length, rate, runs, smooth
 
 
 def seated(body: Body) -> np.ndarray:
     """Whether the person sits on a seat, per frame (T,).
 
-    The pelvis is below 0.65 m, the thighs are about horizontal, the trunk is upright and too far behind the feet for balance.
+    The pelvis is below 0.65 m, the thighs are about horizontal, and the trunk is upright, but too far behind the feet for balance.
     """
     low = (body.height[:, PELVIS] < 0.65) & (body.height[:, PELVIS] > 0.25)
     level = np.abs(body.thighs - 90).mean(1) < 32
@@ -35,23 +21,27 @@ def seated(body: Body) -> np.ndarray:
 
 
 def sits(body: Body) -> list[Span]:
-    """Sitting down: the person stands, then sits for at least half a second. Spans start at the last upright frame."""
-    return [
-        Span(start, span.stop) for span in runs(seated(body), 0.5, 0.3) if (start := last_upright(body, span.start)) is not None
-    ]
+    """Sitting down: the person stands, then sits for at least half a second."""
+    return from_upright(body, runs(seated(body), 0.5, 0.3))
 
 
-def last_upright(body: Body, frame: int) -> int | None:
-    """The last frame before `frame` at which the person is upright; None if there is none."""
-    before = np.flatnonzero(body.upright[:frame])
-    return int(before[-1]) if len(before) else None
+def from_upright(body: Body, spans: list[Span]) -> list[Span]:
+    """Extend each span back to the last upright frame before it. Spans without such a frame are dropped."""
+    starts = [np.flatnonzero(body.upright[: span.start])[-1:].tolist() for span in spans]
+    return [Span(start, span.stop) for span, before in zip(spans, starts) for start in before]
+
+
+def until(frames: Sequence[int] | np.ndarray, spans: list[Span]) -> list[Span]:
+    """Extend each span to the first of `frames` at or after its end. Spans without such a frame are dropped."""
+    stops = [next((int(frame) for frame in frames if frame >= span.stop), None) for span in spans]
+    return [Span(span.start, stop) for span, stop in zip(spans, stops) if stop is not None]
 
 
 def stands_up(body: Body) -> list[Span]:
     """Standing up: after sitting, the person is upright within 2.5 seconds, for at least a quarter of a second."""
     up = [span.start for span in runs(body.upright, 0.25)]
-    ends = [(span.stop, next((frame for frame in up if frame >= span.stop), None)) for span in runs(seated(body), 0.3, 0.3)]
-    return [Span(start, stop) for start, stop in ends if stop is not None and stop - start < 2.5 * FPS]
+    ends = [Span(span.stop, span.stop) for span in runs(seated(body), 0.3, 0.3)]
+    return [span for span in until(up, ends) if span.seconds < 2.5]
 
 
 def lying(body: Body) -> np.ndarray:
@@ -62,75 +52,56 @@ def lying(body: Body) -> np.ndarray:
 
 def lies_down(body: Body) -> list[Span]:
     """Lying down: the person stands, then lies for at least half a second."""
-    return [Span(start, span.stop) for span in runs(lying(body), 0.5, 0.4) if (start := last_upright(body, span.start)) is not None]
+    return from_upright(body, runs(lying(body), 0.5, 0.4))
 
 
 def gets_up(body: Body) -> list[Span]:
-    """Getting up: the person lies, or has the hips on the floor, then stands upright."""
+    """Getting up: the person lies, or has the hips near the floor, then stands upright."""
     down = runs(lying(body) | (body.height[:, PELVIS] < 0.35), 0.2, 1.0)
     up = [span.start for span in runs(body.upright, 0.2)]
-    ends = [(span.stop - 1, next((frame for frame in up if frame >= span.stop), None)) for span in down]
-    return [Span(start, stop) for start, stop in ends if stop is not None]
-
-
-def dips(body: Body, depth: float, limit: float = 6.0) -> list[Span]:
-    """An upright person lowers the pelvis to below `depth` times its standing height and rises again within `limit` seconds."""
-    low = runs(body.height[:, PELVIS] < depth * body.leg, 0.1, 0.3)
-    spans = []
-    for span in low:
-        start = last_upright(body, span.start)
-        after = np.flatnonzero(body.upright[span.stop :])
-        if start is not None and len(after) and span.stop + after[0] - start < limit * FPS:
-            spans.append(Span(start, span.stop + int(after[0])))
-    return list(dict.fromkeys(spans))
+    return until(up, [Span(span.stop - 1, span.stop) for span in down])
 
 
 def squats(body: Body) -> list[Span]:
-    """Squatting: dips of the pelvis that fulfil `is_squat`."""
-    return [span for span in dips(body, 0.78) if is_squat(body, span)]
+    """Squatting: an upright person lowers the pelvis to below 78 % of its standing height and rises again within 6 s."""
+    low = runs(body.height[:, PELVIS] < 0.78 * body.leg, 0.1, 0.3)
+    dips = dict.fromkeys(until(np.flatnonzero(body.upright), from_upright(body, low)))  # without duplicates
+    return [span for span in dips if span.seconds < 6 and is_squat(body, span)]
 
 
 def is_squat(body: Body, span: Span) -> bool:
-    """Whether a dip is a squat: feet in place, trunk balanced over the feet, knees bent, hands off the floor, and no jump."""
-    part = slice(span.start, span.stop)
-    deepest = span.start + int(np.argmin(body.height[part, PELVIS]))
-    feet = body.joints[part][:, ANKLES][..., [0, 2]]
-    stay = np.median(length(feet - feet[:1])[1:], axis=0).max() < 0.2
-    balanced = abs(body.behind_feet[deepest]) < 0.25 and body.trunk[part].max() < 60
-    bent = body.knees[deepest].min() > 55 and body.height[part][:, WRISTS].min() > 0.3
-    landed = jumped_near(body, span)
-    return bool(stay and balanced and bent and not landed)
+    """Whether a dip is a squat: feet in place, trunk balanced over the feet, knees bent, hands off the floor.
 
-
-def jumped_near(body: Body, span: Span) -> bool:
-    """Whether a jump happens during the dip, or less than a third of a second before or after it."""
-    margin = FPS // 3
-    return any(jump.start < span.stop + margin and jump.stop > span.start - margin for jump in jumps(body))
+    No jump may happen during the dip, or within a third of a second before or after it.
+    """
+    height, margin = body.height[span.frames], FPS // 3
+    deepest = span.start + int(np.argmin(height[:, PELVIS]))
+    feet = body.joints[span.frames][:, ANKLES][..., [0, 2]]
+    in_place = np.median(length(feet - feet[:1])[1:], axis=0).max() < 0.2
+    balanced = abs(body.behind_feet[deepest]) < 0.25 and body.trunk[span.frames].max() < 60
+    bent = body.knees[deepest].min() > 55 and height[:, WRISTS].min() > 0.3
+    jumped = any(jump.start < span.stop + margin and jump.stop > span.start - margin for jump in jumps(body))
+    return bool(in_place and balanced and bent and not jumped)
 
 
 def airborne(body: Body, clear: float) -> list[Span]:
-    """Spans with both feet at least `clear` metres above the floor, between frames with a foot on the floor."""
-    spans = runs(body.feet.min(1) > clear, 0.1)
-    reach = 3 * FPS // 4
-    down = body.feet.min(1) < 0.045
-    landed = [
-        span for span in spans if down[span.stop : span.stop + reach].any() and down[max(0, span.start - reach) : span.start].any()
-    ]
-    return [span for span in landed if span.seconds < 1.3]
+    """Spans with both feet at least `clear` metres above the floor, shortly after and before a foot is on the floor."""
+    low, reach = body.feet.min(1), 3 * FPS // 4
+    return [span for span in runs(low > clear, 0.1) if span.seconds < 1.3 and flanked(span, low < 0.045, reach, reach)]
 
 
 def jumps(body: Body) -> list[Span]:
     """Jumping: both feet are more than 8 cm above the floor while the trunk is upright and the pelvis rises.
 
-    At running speed, the feet must be more than 20 cm high, because sprinting feet reach 8 cm.
+    At running speed, the feet must be more than 20 cm above the floor, because they reach 8 cm in sprinting.
     """
     pelvis, head_up = body.height[:, PELVIS], body.height[:, HEAD] > body.height[:, PELVIS] + 0.2
     spans = []
     for span in airborne(body, 0.08):
-        part, before = slice(span.start, span.stop), slice(max(0, span.start - 3 * FPS // 5), span.start + 1)
-        leaps = body.speed[part].mean() < 1.7 or body.feet[part].min(1).max() > 0.2
-        rises = pelvis[part].max() > 0.88 * body.leg and pelvis[part].max() - pelvis[before].min() > 0.1
-        if leaps and rises and head_up[part].all():
+        highest, lowest = pelvis[span.frames].max(), pelvis[max(0, span.start - 3 * FPS // 5) : span.start + 1].min()
+        leaps = body.speed[span.frames].mean() < 1.7 or body.feet[span.frames].min(1).max() > 0.2
+        rises = highest > 0.88 * body.leg and highest - lowest > 0.1
+        if leaps and rises and head_up[span.frames].all():
             spans.append(span)
     return spans
 
@@ -152,23 +123,17 @@ def hops(body: Body) -> list[Span]:
     for span in airborne(body, 0.03):
         window = slice(max(0, span.start - 3), span.stop + 3)
         lifted = np.abs(body.feet[window, 0] - body.feet[window, 1]).min() > 0.1
-        slow = body.speed[window].mean() < 1.5
-        spans += [span] * bool(lifted and slow)
+        if lifted and body.speed[window].mean() < 1.5:
+            spans.append(span)
     return spans
 
 
 def jumping_jacks(body: Body) -> list[Span]:
-    """Jumping jacks: feet apart with arms up; within a second before and after, feet together with arms down. One span per jack."""
+    """Jumping jacks, one span each: feet apart with arms up; within a second before and after, feet together with arms down."""
     apart = smooth(length(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)
     arms = smooth(body.reach[..., 1].mean(1), 1)
-    open_ = runs((apart > 0.4) & (arms > -0.1), 0.1, 0.1)
     closed = (apart < 0.4) & (arms < -0.3)
-    window = FPS
-    return [
-        span
-        for span in open_
-        if closed[max(0, span.start - window) : span.start].any() and closed[span.stop : span.stop + window].any()
-    ]
+    return [span for span in runs((apart > 0.4) & (arms > -0.1), 0.1, 0.1) if flanked(span, closed, FPS, FPS)]
 
 
 def bows(body: Body) -> list[Span]:
@@ -178,38 +143,28 @@ def bows(body: Body) -> list[Span]:
     straight = np.percentile(pitch, 10)
     spans = []
     for span in runs(pitch > straight + 15, 0.3, 0.2):
-        part = slice(span.start, span.stop)
-        deep = pitch[part].max() > 25 and pitch[part].max() - min(pitch[0 : span.start + 1].min(), 20) > 15
-        tall = body.height[part, PELVIS].min() > 0.8 * body.leg and body.knees[part].mean() < 45
-        hands = body.height[part][:, WRISTS].min() > 0.5 and body.reach[part, :, 1].max() < 0.15
-        stays = body.speed[part].mean() < 0.45
-        if deep and tall and hands and stays and span.stop < len(body):
+        height, deepest = body.height[span.frames], pitch[span.frames].max()
+        deep = deepest > 25 and deepest - min(pitch[: span.start + 1].min(), 20) > 15
+        tall = height[:, PELVIS].min() > 0.8 * body.leg and body.knees[span.frames].mean() < 45
+        hands = height[:, WRISTS].min() > 0.5 and body.reach[span.frames, :, 1].max() < 0.15
+        if deep and tall and hands and body.speed[span.frames].mean() < 0.45 and span.stop < len(body):
             spans.append(span)
     return spans
 
 
 def reaches_the_floor(body: Body) -> list[Span]:
     """Reaching to the floor, as in picking up or putting down: an upright person lowers a hand below 0.48 m and rises again."""
-    low = body.height[:, WRISTS].min(1) < 0.48
     spans = []
-    for span in runs(low, 0.15, 0.5):
-        start, after = last_upright(body, span.start), np.flatnonzero(body.upright[span.stop :])
-        if start is None or not len(after):
-            continue
-        part = slice(span.start, span.stop)
-        head_up = (body.height[part, HEAD] > 0.3).all() and body.height[part][:, ANKLES].max() < 0.6
-        if head_up and not seated(body)[part].any() and body.speed[part].mean() < 0.8:
-            spans.append(Span(start, span.stop + int(after[0])))
-    return spans
+    for span in runs(body.height[:, WRISTS].min(1) < 0.48, 0.15, 0.5):
+        head_up = body.height[span.frames, HEAD].min() > 0.3 and body.height[span.frames][:, ANKLES].max() < 0.6
+        if head_up and not seated(body)[span.frames].any() and body.speed[span.frames].mean() < 0.8:
+            spans.append(span)
+    return until(np.flatnonzero(body.upright), from_upright(body, spans))
 
 
 def bends_down(body: Body) -> list[Span]:
     """Bending down: the trunk bends by more than 55° and straightens up again."""
-    return [
-        span
-        for span in runs(body.trunk > 55, 0.2, 0.3)
-        if (body.trunk[: span.start] < 30).any() and (body.trunk[span.stop :] < 30).any()
-    ]
+    return [span for span in runs(body.trunk > 55, 0.2, 0.3) if flanked(span, body.trunk < 30)]
 
 
 def turned_over(body: Body) -> np.ndarray:
@@ -223,17 +178,17 @@ def cartwheels(body: Body) -> list[Span]:
     spans = runs(turned_over(body), 0.1, 0.4)
     hands = body.height[:, WRISTS].min(1) < 0.3
     high = (body.height[:, PELVIS] > 0.6) & (body.height[:, ANKLES].max(1) > 1.0)
-    return [span for span in spans if (hands & high)[span.start : span.stop].any() and recovers(body, span)]
+    return [span for span in spans if (hands & high)[span.frames].any() and recovers(body, span)]
 
 
 def flips(body: Body) -> list[Span]:
     """Flips: upside down with all joints off the floor."""
     free = body.height.min(1) > 0.2
-    return [span for span in runs(turned_over(body), 0.1, 0.2) if free[span.start : span.stop].any() and recovers(body, span)]
+    return [span for span in runs(turned_over(body), 0.1, 0.2) if free[span.frames].any() and recovers(body, span)]
 
 
 def rolls(body: Body) -> list[Span]:
-    """Rolls: the neck is near the floor and lower than the hips, which stay low."""
+    """Rolls: the neck is near the floor and lower than the hips, and the hips stay low."""
     low = (body.height[:, NECK] < 0.45) & (body.height[:, PELVIS] < 0.95)
     over = (body.height[:, NECK] < body.height[:, PELVIS]) & low
     spans = runs(over, 0.15, 0.3)
@@ -242,8 +197,7 @@ def rolls(body: Body) -> list[Span]:
 
 def recovers(body: Body, span: Span) -> bool:
     """Whether the trunk is upright before the span, and again within two seconds after it."""
-    up = body.trunk < 65
-    return bool(up[: span.start].any() and up[span.stop : span.stop + 2 * FPS].any())
+    return flanked(span, body.trunk < 65, after=2 * FPS)
 
 
 def balances(body: Body) -> list[Span]:

@@ -1,7 +1,7 @@
 """The prompts, each with its action, its split, and the condition that generated motions must meet.
 
-Weights are chosen on the split `val` and reported on `test`. The conditions are not tuned on generated motion. Paraphrases avoid
-the words of the templates from which training captions are written.
+Weights are selected on the split `val`, and results are reported on `test`. The conditions are not tuned on generated motion.
+Paraphrases avoid the words of the templates from which the training captions are written.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ STANDS_UP = all_of(begins(seated), does("stand up"), ends(upright))
 LIES = all_of(does("lie down"), ends(lying))
 GETS_UP = all_of(does("get up"), ends(upright))
 JUMPS = all_of(does("jump"), ends(upright), without("hop", "flip", "run"))
-WALKS_ZOMBIE = does("zombie")
 KICKS_LEFT, KICKS_RIGHT = all_of(does("kick left"), without("kick right")), all_of(does("kick right"), without("kick left"))
 WAVES_LEFT, WAVES_RIGHT = all_of(does("wave left"), without("raise right")), all_of(does("wave right"), without("raise left"))
 RAISES_LEFT, RAISES_RIGHT = all_of(does("raise left"), without("raise right")), all_of(does("raise right"), without("raise left"))
@@ -67,7 +66,7 @@ POINTS = all_of(does("point"), without("run", "wave"))
 def pair(
     action: str, template: str, paraphrase: str, condition: Condition, other: Condition | None = None
 ) -> tuple[Prompt, Prompt]:
-    """A prompt in the words of the training captions, and a paraphrase of the same action, both without a split.
+    """A prompt in the words of the training captions, and a paraphrase of the same action; `with_splits` sets their splits.
 
     `other` is the condition of the paraphrase, if it differs from `condition`.
     """
@@ -127,7 +126,7 @@ PAIRS = (
     pair("drink", "a person drinks from a bottle", "someone takes a sip", DRINKS),
     pair("dance", "a person dances", "she grooves to the music", DANCES),
     pair("walk like a zombie", "a person walks like a zombie", "somebody staggers along, arms held out like the undead",
-         WALKS_ZOMBIE),
+         does("zombie")),
     pair("sneak", "a person sneaks forward", "someone creeps along without a sound", does("sneak")),
     pair("idle", "a person stands still", "he hangs around, hardly moving", STILL),
     pair("point", "a person directs traffic", "someone sticks out an arm to show the way", POINTS),

@@ -1,9 +1,9 @@
 """Check the judges on captured clips: `python -m benchmarks.obedience --real DIR [DIR ...]`.
 
-real.csv lists sections of captures that were inspected on contact sheets. For each section it names the actions that are shown, and
-further actions that may be visible ("*": any action; such a section is not used as a negative example). The judges should accept at
-least 95 % of the clips that show their action, and at most 5 % of the clips that do not. For each action with five or more clips,
-they should accept at least 80 % of the clips that show the action.
+real.csv lists sections of captures that were inspected on contact sheets. Its column `shows` contains the actions that a section
+shows, and `also` further actions that may be visible. "*" in `also` stands for all actions: the section is then no negative example
+of any action. Over all judges, at least 95 % of the clips that show the action and at most 5 % of the clips that do not show it
+should be accepted. A judge whose action is shown in five or more clips should accept at least 80 % of them.
 
 A clip `source/name` is read from `DIR/source/name.npy` (raw joints, 20 fps), from a dataset's `new_joints/source_name.npy`, or, for
 Bandai-Namco, from `new_joints/name.npy`. Missing clips are counted and skipped.
@@ -25,10 +25,7 @@ LIST = Path(__file__).with_name("real.csv")
 
 
 class Section(NamedTuple):
-    """Frames start … stop − 1 of a capture.
-
-    `shows` holds the actions in the section, and `also` further actions that may be visible. Both hold names of judges.
-    """
+    """Frames start … stop − 1 of a capture. `shows` and `also` contain names of judges."""
 
     clip: str
     start: int
@@ -55,13 +52,8 @@ def find(clip: str, folders: list[Path]) -> Path | None:
     return next((path for folder in folders for file in files if (path := folder / file).is_file()), None)
 
 
-def on_the_floor(joints: np.ndarray) -> np.ndarray:
-    """Joints moved vertically so that their lowest point is at height 0, as in the features of a dataset."""
-    return (joints - [0, joints[..., 1].min(), 0]).astype(np.float64)
-
-
 def related(names: frozenset[str]) -> set[str]:
-    """Judges that may accept a clip with the actions `names`: `names`, and judges of the same actions with or without a side."""
+    """Judges that may accept a clip of the actions `names`: `names`, and the judges of the same actions with or without a side."""
     result = set(names)
     for name in names:
         plain = name.removesuffix(" left").removesuffix(" right")
@@ -80,7 +72,9 @@ def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
         if path is None:
             missing.append(section.clip)
             continue
-        body = Body(on_the_floor(np.load(path))[section.start : section.stop])
+        joints = np.load(path)
+        on_floor = joints - [0, joints[..., 1].min(), 0]  # as in the features of a dataset
+        body = Body(on_floor.astype(np.float64)[section.start : section.stop])
         title = f"{section.clip}:{section.start}:{section.stop}"
         allowed = related(section.shows | section.also)
         for name in JUDGES:
@@ -93,10 +87,7 @@ def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
 
 
 def judged(positive: list[tuple[str, bool]], negative: list[tuple[str, bool]]) -> dict:
-    """Summarise the decisions (clip, accepted) of one judge for clips with its action (`positive`) and without it (`negative`).
-
-    Returns for both kinds the numbers of clips and of accepted clips, and the names of wrongly rejected and wrongly accepted clips.
-    """
+    """Count the clips that one judge accepts, among pairs (clip, accepted) of clips with its action (`positive`) and without it."""
     return {
         "shown": len(positive), "passed": sum(accepted for _, accepted in positive),
         "missed": [clip for clip, accepted in positive if not accepted],

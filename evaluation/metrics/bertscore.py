@@ -62,8 +62,8 @@ class BertScorer:
         model: folder with config.json, safetensors and tokeniser, or name of a model on the Hugging Face hub, which is downloaded
             unless it is cached.
         layer: layer whose output is used; default: bert-score's choice for the model.
-        name: name of a local model in results. If bert-score knows the name (for example roberta-large), the default layer and
-            the published baseline of the model with this name are used.
+        name: name of a local model in results. If it is a name that bert-score knows, such as roberta-large, this model's default
+            layer and published baseline are used.
 
     Raises `UserError` if the packages or the model are missing or unusable, or if the layer is unknown.
     """
@@ -124,9 +124,9 @@ class BertScorer:
     def estimated_baseline(self, captions: References, pairs: int = 10_000, seed: int = 0) -> Baseline:
         """Estimate a baseline from captions: the mean raw score of random pairs of captions, without idf.
 
-        `captions` holds one list of captions per clip. The captions of a pair differ and come from different clips. Captions of
-        motion are more similar to each other than web sentences are, so this baseline is higher than the published one. Raises
-        `UserError` if no pair can be formed.
+        `captions` has one list of captions per clip. The captions of a pair differ and come from different clips. Since captions of
+        motion are more similar to each other than web sentences, this baseline is higher than the published one. Raises `UserError`
+        if no pair can be formed.
         """
         first, second = _draw_pairs(captions, pairs, seed)
         values = self._pairs(first, second, self._weights(None)).mean(0)
@@ -134,7 +134,7 @@ class BertScorer:
         return Baseline(tuple(map(float, values)), source)
 
     def _weights(self, references: list[str] | None) -> dict[int, float]:
-        """The weight of each word piece: its idf in the references, or 1 without references; special tokens have weight 0."""
+        """The weight of each word piece: its idf in the references, or 1 without references. Special tokens have weight 0."""
         from bert_score.utils import get_idf_dict
 
         if references is not None:
@@ -231,14 +231,14 @@ def _load(folder: Path, name: str):
             model, info = AutoModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
             )
-    except Exception as error:  # the libraries raise many types, even bare Exception
+    except Exception as error:  # the libraries raise many types, including Exception itself
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{name}: not a readable encoder ({reason}); give a folder with a complete model") from None
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise UserError(f"{name}: {len(missing)} weights are missing, {missing[0]} first; copy the folder again")
     longest = getattr(model.config, "max_position_embeddings", 512)
-    if tokenizer.model_max_length > longest:  # the tokeniser has no limit; RoBERTa reserves two positions
+    if tokenizer.model_max_length > longest:  # the tokeniser has no limit of its own; RoBERTa reserves two positions
         tokenizer.model_max_length = longest - 2
     return model.eval(), tokenizer
 

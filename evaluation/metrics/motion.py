@@ -28,15 +28,14 @@ def statistics(embeddings: Tensor) -> Statistics:
     rows = _finite(embeddings).double().cpu().numpy()
     mean = rows.mean(0)
     centred = rows - mean
-    covariance = centred.T @ centred / max(1, len(rows) - 1)  # NumPy uses the symmetry, which halves the time; PyTorch does not
+    covariance = centred.T @ centred / max(1, len(rows) - 1)  # unlike PyTorch, NumPy computes only half of a symmetric product
     return torch.from_numpy(mean), torch.from_numpy(covariance)
 
 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
     """|m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁C₂)^½) (Heusel et al. 2017, equation 6).
 
-    With C₁ = F Fᵀ, the product C₁C₂ has the same eigenvalues as the symmetric FᵀC₂F. The eigenvalues are real, and
-    negative only through rounding.
+    With C₁ = F Fᵀ, the product C₁C₂ has the same eigenvalues as the symmetric FᵀC₂F: real, and negative only through rounding.
     """
     factor = _factor(cov1)
     eigenvalues = torch.linalg.eigvalsh(factor.T @ cov2 @ factor).clamp(min=0)

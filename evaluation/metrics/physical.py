@@ -1,8 +1,8 @@
 """Physical metrics: foot sliding, floating, jerk, floor penetration, bone lengths; heights of the feet and error of the path.
 
 Joints are (B, T, J, 3) in metres, Y up, with the floor at 0; `lengths` (B,) are in frames, by default T. Every metric has shape
-(B,), one value per clip. It is NaN for a clip in which no frame can be measured. Real motion does not score 0, so compare with the
-values of real clips.
+(B,), one value per clip. The value is NaN if no frame of the clip can be measured. Real motion does not score 0 either, so
+generated motion should be compared with real clips.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from torch import Tensor
 from motion.features import bone_lengths, skeleton_for
 
 TOE_HEIGHT = 0.05  # m; a toe below this is on the floor
-ANKLE_HEIGHT = 0.10  # m; an ankle below this means the heel stands
+ANKLE_HEIGHT = 0.10  # m; if an ankle is below this, its heel is on the floor
 SLIDING = 0.5  # m/s; a toe faster than this is stepping, not sliding
-FREE_FALL = -9.81 / 2  # m/s²; a pelvis that accelerates downward more than this is falling freely, in a jump or a running stride
+FREE_FALL = -9.81 / 2  # m/s²; if the pelvis accelerates downward more than this, the body is in a jump or a running stride
 
 
 def physical_metrics(
     joints: Tensor, fps: float, lengths: Tensor | None = None, contacts: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """All metrics by name. `contacts` (B, T-1, 2) marks standing toes; for reconstructions, pass the original contacts."""
+    """All metrics by name. `contacts` (B, T-1, 2) marks standing toes; for reconstructions, pass those of the original motions."""
     return {
         "foot_slide_cm_s": foot_slide(joints, fps, lengths, contacts),
         "float_percent": floating(joints, fps, lengths),
@@ -33,8 +33,7 @@ def physical_metrics(
 
 def toe_contacts(joints: Tensor, fps: float) -> Tensor:
     """Whether each toe (left, right) is low and slow enough to stand between a frame and the next: (B, T-1, 2) bool."""
-    toes = joints[:, :, list(skeleton_for(joints.shape[2]).feet[1::2])]  # (B, T, 2, 3)
-    return (toes[:, :-1, :, 1] < TOE_HEIGHT) & (_toe_speed(joints, fps) < SLIDING)
+    return (_toes(joints)[:, :-1, :, 1] < TOE_HEIGHT) & (_toe_speed(joints, fps) < SLIDING)
 
 
 def foot_slide(joints: Tensor, fps: float, lengths: Tensor | None = None, contacts: Tensor | None = None) -> Tensor:
@@ -45,11 +44,9 @@ def foot_slide(joints: Tensor, fps: float, lengths: Tensor | None = None, contac
 
 def floating(joints: Tensor, fps: float, lengths: Tensor | None = None) -> Tensor:
     """Percentage of frames in which no foot is on the floor although the pelvis is not in free fall."""
-    feet = skeleton_for(joints.shape[2]).feet
-    heights = joints[..., 1]
-    toes, ankles = heights[..., list(feet[1::2])], heights[..., list(feet[0::2])]
-    supported = (toes < TOE_HEIGHT).any(-1) | (ankles < ANKLE_HEIGHT).any(-1)  # (B, T)
-    acceleration = heights[..., 0].diff(n=2, dim=1) * fps**2  # (B, T-2), of frame t + 1
+    ankles = joints[:, :, list(skeleton_for(joints.shape[2]).feet[0::2])]  # (B, T, 2, 3)
+    supported = (_toes(joints)[..., 1] < TOE_HEIGHT).any(-1) | (ankles[..., 1] < ANKLE_HEIGHT).any(-1)  # (B, T)
+    acceleration = joints[..., 0, 1].diff(n=2, dim=1) * fps**2  # of the pelvis in frame t + 1, (B, T-2)
     floats = ~supported[:, 1:-1] & (acceleration > FREE_FALL)
     return 100 * _mean(floats.to(joints), _valid(joints, lengths, 2))
 
@@ -84,15 +81,19 @@ def path_error(joints: Tensor, truth: Tensor, fps: float, seconds: float, length
 
 def foot_peaks(joints: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
     """Maximum height in cm of the higher toe (`kick_cm`), and of the lower toe (`jump_cm`), over the clip."""
-    toes = 100 * joints[:, :, list(skeleton_for(joints.shape[2]).feet[1::2]), 1]  # (B, T, 2)
+    toes = 100 * _toes(joints)[..., 1]  # (B, T, 2)
     toes = torch.where(_valid(joints, lengths, 0)[..., None], toes, -torch.inf)
     return {"kick_cm": toes.amax((1, 2)), "jump_cm": toes.amin(2).amax(1)}
 
 
+def _toes(joints: Tensor) -> Tensor:
+    """Positions (B, T, 2, 3) of both toes."""
+    return joints[:, :, list(skeleton_for(joints.shape[2]).feet[1::2])]
+
+
 def _toe_speed(joints: Tensor, fps: float) -> Tensor:
     """Horizontal speed (B, T-1, 2) of both toes, m/s."""
-    toes = joints[:, :, list(skeleton_for(joints.shape[2]).feet[1::2])]
-    return toes[..., [0, 2]].diff(dim=1).norm(dim=-1) * fps
+    return _toes(joints)[..., [0, 2]].diff(dim=1).norm(dim=-1) * fps
 
 
 def _valid(joints: Tensor, lengths: Tensor | None, order: int) -> Tensor:

@@ -3,10 +3,10 @@
 Petrovich et al. (ICCV 2023), section 4. A gallery is N motions, each with one caption. Scores are (N, N), one row per query and one
 column per candidate; higher is better, and candidate i is the correct one for query i.
 
-Ties are averaged: a metric is the mean over all orders of candidates with equal scores. This matters because several clips may have
-the same caption. In motion-to-text retrieval, these captions have equal features and tie. In text-to-motion retrieval there are no
-ties, but equal captions rank the motions in the same order, so the best possible result (`ceiling`) is the same in both directions.
-Scores of equal captions must be bitwise equal, so embed each distinct text once.
+Ties are averaged: a metric is the mean over all orders of candidates with equal scores. This matters if several clips have the same
+caption. In motion-to-text retrieval, equal captions have equal features and tie. In text-to-motion retrieval there are no ties, but
+equal captions rank the motions in the same order, so the best possible result (`ceiling`) is the same in both directions. Each
+distinct text must be embedded only once, so that the scores of equal captions are bitwise equal.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def pooled_similarity(motion: Tensor, text: Tensor, pool: str = "max") -> Tensor
 
 
 class Ranks(NamedTuple):
-    """Rank of the best correct candidate of each query, as counts (..., N)."""
+    """Rank of the best correct candidate of each query, as numbers (..., N) of candidates."""
 
     better: Tensor  # candidates with a higher score
     tied: Tensor  # candidates with the same score, including the best correct candidate

@@ -47,8 +47,7 @@ def words(caption: str) -> list[str]:
 
 
 def check_captions(candidates: Captions, references: References) -> None:
-    """Raise `UserError` if there are no captions, if captions and lists of references differ in number, or if such a list is
-    empty."""
+    """Raise `UserError` if there are no captions, or if a caption has no references."""
     if isinstance(candidates, str) or not len(candidates):
         raise UserError("captions: none to score; give a list of captions, one for each clip")
     if len(candidates) != len(references):
@@ -77,9 +76,9 @@ def _numbered(sentences: Sequence[Sequence[str]]) -> list[list[int]]:
 def bleu(candidates: Captions, references: References, max_order: int = 4) -> dict[str, float]:
     """BLEU-1 … BLEU-`max_order` of the corpus by name (Papineni et al. 2002), counted by sacrebleu, without smoothing.
 
-    The brevity penalty uses the reference whose length is closest to the caption's. Of two equally close references, it
-    uses the shorter. Results agree with COCO's code, except if no n-gram of an order matches in the whole corpus: the result is
-    then 0 here, and about 1e-4 to 1e-2 in COCO's code. Raises `UserError` without sacrebleu, and the errors of `check_captions`.
+    The brevity penalty uses the reference whose length is closest to the caption's, and of two equally close references the
+    shorter. Results agree with COCO's code, unless no n-gram of an order matches in the whole corpus: the result is then 0 here and
+    about 1e-4 to 1e-2 in COCO's code. Raises `UserError` without sacrebleu, and the errors of `check_captions`.
     """
     check_captions(candidates, references)
     try:
