@@ -80,6 +80,8 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
 
     from pipelines.runs import LAMP, resolve
 
+    if config.trials and not 0 < config.trial_fraction < 1:
+        raise UserError(f"--trial_fraction {config.trial_fraction}: must be above 0 and below 1; change it")
     if config.infill is not None and (config.stage != "masked" or not 0 <= config.infill <= 1):
         raise UserError(f"--infill {config.infill}: must be from 0 to 1, and only for the masked stage; change it, or leave it out")
     for flag in ("eval_fid", "pictures"):
@@ -94,7 +96,7 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
 
 def train(config: TrainT2M) -> None:
     """Compute motion tokens and text conditions, build the model and train it."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from data.balance import sampling_weights
     from data.store import MotionStore, Normaliser
@@ -128,7 +130,7 @@ def train(config: TrainT2M) -> None:
         settings["weights"] = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
         train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, settings)
         val_clips = CaptionedClips(spec, "val", store)
-        val_tokens = tokens(val_clips, tokeniser, normaliser, encoder, config, {})
+        val_tokens = tokens(val_clips, tokeniser, normaliser, encoder, replace(config, trials=""), {})
     seed_everything(config.seed)
     model = build_model(config, tokeniser, train_tokens.conditions, spec.max_motion)
     widths = [part.dim for part in getattr(encoder, "parts", [encoder])]
@@ -163,10 +165,12 @@ def tokens(
     clips: CaptionedClips, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner, config: TrainT2M,
     settings: dict,
 ) -> CaptionedTokens:  # fmt: skip
-    """Batches of the codes and conditions of a split, both cached. `settings` are further arguments of `CaptionedTokens`."""
+    """Batches of the codes and conditions of a split, both cached, and of --trials. `settings` are further arguments of
+    `CaptionedTokens`."""
     from pathlib import Path
 
     from data.encoded import CaptionedTokens, cached_tokens
+    from data.trials import Trials
     from pipelines.conditioner import cached_conditions
     from utils.checkpoint import fingerprint
 
@@ -178,9 +182,14 @@ def tokens(
 
     store = cached_tokens(clips.clips, encode, normaliser, tokeniser.stride, digest)
     cache = Path(clips.clips.rows.filename).parent
-    conditions = cached_conditions(encoder, [caption.text for caption in clips.captions], cache)
-    print(f"{len(clips)} clips, {len(clips.captions)} captions")
-    return CaptionedTokens(clips, store, conditions, batch_size=config.batch_size, seed=config.seed, **settings)
+    captions = [caption.text for caption in clips.captions]
+    trials = Trials.load(Path(config.trials), digest) if config.trials else None
+    conditions = cached_conditions(encoder, captions + (trials.captions_of_motions if trials else []), cache)
+    print(f"{len(clips)} clips, {len(clips.captions)} captions" + (f", {len(trials)} trials" if trials else ""))
+    batches = CaptionedTokens(clips, store, conditions, batch_size=config.batch_size, seed=config.seed, **settings)
+    if trials:
+        batches.add_(trials, config.trial_fraction)
+    return batches
 
 
 def build_model(

@@ -22,6 +22,7 @@ from data.balance import weighted_epoch
 from data.conditions import Conditions
 from data.store import Clips, Normaliser
 from data.text import CaptionedClips, draw_crops
+from data.trials import Trials
 from utils.checkpoint import cached, load_weights, save_weights
 from utils.progress import progress
 
@@ -185,6 +186,16 @@ class CaptionedTokens(CaptionedCrops):
     def __init__(self, clips: CaptionedClips, store: TokenStore, conditions: Conditions, **settings: Any):
         super().__init__(clips, store, **settings)
         self.conditions = conditions
+
+    def add_(self, trials: Trials, fraction: float) -> None:
+        """Add trials as further clips, which make up `fraction` of the samples. `conditions` must end with one row per trial."""
+        first_row = len(self.store.codes) + trials.tokens.cumsum() - trials.tokens
+        starts = np.repeat(first_row[:, None], self.store.stride, axis=1)  # trials are not tokenised from later frames
+        self.store = TokenStore(np.concatenate((self.store.codes, trials.codes)), np.concatenate((self.store.starts, starts)))
+        self.lengths = np.concatenate((self.lengths, trials.tokens * self.store.stride))
+        self.first_caption = np.concatenate((self.first_caption, self.first_caption[-1] + 1 + np.arange(len(trials))))
+        scale = fraction / (1 - fraction) * self.weights.sum() / trials.weights.sum()
+        self.weights = np.concatenate((self.weights, scale * trials.weights))
 
     def batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index`: {"codes": (B, L, Q) int64, −1 at padding; "lengths": (B,) tokens; the entries of `Conditions.batch`}."""

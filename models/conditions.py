@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from data.conditions import Conditions
 from models.layers import sinusoidal_positions, whiten_
 
+STATISTICS_ROWS = 200_000  # words from which statistics of the condition are computed
+
 
 def condition_of(batch: dict[str, Tensor]) -> Tensor:
     """The condition of a training batch, (B, C) or (B, 1 + W, C).
@@ -59,7 +61,12 @@ def init_condition_(vector_layer: nn.Linear, word_layer: nn.Linear | None, vecto
     """Initialise the layers of `text_prefix` to separate the training captions, given as vectors (N, C) and words (R, W)."""
     whiten_(vector_layer, vectors)
     if word_layer is not None:
-        whiten_(word_layer, words.float())
+        whiten_(word_layer, evenly_spaced(words).float())
+
+
+def evenly_spaced(rows: Tensor) -> Tensor:
+    """At most `STATISTICS_ROWS` evenly spaced rows of (R, W): statistics of more rows need too much memory."""
+    return rows[:: -(-len(rows) // STATISTICS_ROWS)]
 
 
 class ConditionAugmentation(nn.Module):
@@ -86,7 +93,7 @@ class ConditionAugmentation(nn.Module):
         vector_parts = torch.eye(len(parts)).repeat_interleave(torch.tensor(parts), dim=1)  # (encoders, C)
         removed = torch.stack((vector_parts, torch.zeros_like(vector_parts)), dim=1)  # (encoders, 2, C)
         if words is not None:
-            spread[1, -conditions.word_dim :] = words.float().std(0)
+            spread[1, -conditions.word_dim :] = evenly_spaced(words).float().std(0)
             removed = torch.cat((removed, torch.tensor((0.0, 1.0))[None, :, None].expand(1, 2, conditions.dim)))
         self.noise, self.drop = noise, drop if len(removed) > 1 else 0.0
         self.spread, self.kept = spread.to(self.spread.device), (1 - removed).to(self.kept.device)

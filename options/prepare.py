@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.common import DATASETS, option
+from options.common import DATASETS, Sampled, option
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,24 @@ class TrainWeights:
     checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
     init: str = option("assets/demo", "checkpoints folder; some stages start from its run of the same name; '': train from scratch")
     bert: str = option("checkpoints/minilm4", "BERT folder of LaMP's backbone, written by prepare.backbone")
+
+
+@dataclass(frozen=True)
+class WriteTrials(Sampled):
+    """Generate motions for training captions, and keep those that do what the caption says as training data."""
+
+    dataset_name: str = option("open", "dataset whose training captions are used", choices=DATASETS)
+    data_root: str = option("", "folder of the dataset; default: its folder under dataset/")
+    cache_dir: str = option("", "folder of caches; default: the dataset's folder")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
+    name: str = option("", "masked transformer; default: the only one that was trained")
+    res_name: str = option("", "residual transformer")
+    lamp_name: str = option("", "LaMP run that scores the motions; default: the only LaMP run of the dataset")
+    captions: int = option(1400, "number of captions, at least 1")
+    lengths: int = option(8, "motions per caption, with lengths from 24 to 196 frames; at least 1")
+    gpu_id: int | None = option(None, "GPU number; -1: CPU; default: the first GPU, or the CPU if there is none")
+    seed: int = option(0, "random seed")
+    out: str = option("", "output file; default: <checkpoints_dir>/<dataset_name>/trials.safetensors")
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,8 @@ class TrainT2M(Evaluated, Training):
     drop_encoder: float = option(
         0.0, "fraction of samples, 0 to 1, trained without one part of the condition (the vector of one encoder, or the words)"
     )
+    trials: str = option("", "file of generated motions for training, written by prepare.trials")
+    trial_fraction: float = option(0.25, "fraction of the samples, above 0 and below 1, that come from --trials")
     share_weight: bool = option(False, "residual stage: share input and output embeddings of each layer, as in MoMask's release")
 
 
