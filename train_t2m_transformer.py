@@ -169,6 +169,7 @@ def tokens(
     `CaptionedTokens`."""
     from pathlib import Path
 
+    from data.conditions import Conditions
     from data.encoded import CaptionedTokens, cached_tokens
     from data.trials import Trials
     from pipelines.conditioner import cached_conditions
@@ -185,6 +186,8 @@ def tokens(
     captions = [caption.text for caption in clips.captions]
     trials = Trials.load(Path(config.trials), digest) if config.trials else None
     conditions = cached_conditions(encoder, captions + (trials.captions_of_motions if trials else []), cache)
+    if config.stage == "length":
+        conditions = Conditions(conditions.vectors)  # the length predictor reads no words
     print(f"{len(clips)} clips, {len(clips.captions)} captions" + (f", {len(trials)} trials" if trials else ""))
     batches = CaptionedTokens(clips, store, conditions, batch_size=config.batch_size, seed=config.seed, **settings)
     if trials:
