@@ -196,6 +196,7 @@ class CaptionedTokens(CaptionedCrops):
         self.first_caption = np.concatenate((self.first_caption, self.first_caption[-1] + 1 + np.arange(len(trials))))
         scale = fraction / (1 - fraction) * self.weights.sum() / trials.weights.sum()
         self.weights = np.concatenate((self.weights, scale * trials.weights))
+        self.steps_per_epoch = -(-len(self) // (self.batch_size * self.world))
 
     def batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index`: {"codes": (B, L, Q) int64, −1 at padding; "lengths": (B,) tokens; the entries of `Conditions.batch`}."""

@@ -12,6 +12,7 @@ action, the generator often fails to show the action.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +38,7 @@ RARE = 1.6  # exponent of the sampling weights of clips; 2: all actions are draw
 MAX_EPOCHS = 20  # passes over the training clips in search of captions
 SHARPNESS = 1 / 0.15  # sampling weights of the motions of a caption are proportional to exp(SHARPNESS · log-odds)
 BATCH = 128  # motions
+NUMBER = re.compile(r"\b(?:once|twice|two|three|four|five|six|seven|eight|nine|ten|\d+)\b")  # in captions that state a count
 
 
 class Trial(NamedTuple):
@@ -102,7 +104,7 @@ def generate(model: TextToMotion, lamp: LanguageMotion, clips: CaptionedClips, c
         codes, motions = codes.cpu().numpy().astype(np.int16), motions.float().cpu().numpy()
         for number, (row, text, length, score) in enumerate(zip(rows, texts, frames.tolist(), scores)):
             generated = prove(joints_of(motions[number, :length]))
-            success = alike(generated, facts[row // config.lengths])
+            success = alike(generated, facts[row // config.lengths], counted=NUMBER.search(text) is not None)
             trials[text].append(Trial(codes[number, : tokens[row]], score, success))
     return trials
 
@@ -135,16 +137,22 @@ def joints_of(features: np.ndarray) -> np.ndarray:
     from motion.features import features_to_joints
     from motion.skeleton import HUMANML3D
 
-    return features_to_joints(torch.from_numpy(features).float(), HUMANML3D.num_joints).numpy()
+    return features_to_joints(torch.tensor(features), HUMANML3D.num_joints).numpy()
 
 
-def alike(generated: Facts, captured: Facts) -> bool:
-    """Whether a generated motion shows the actions (with the same limbs), direction, raised hands and waving hands of a capture."""
+def alike(generated: Facts, captured: Facts, counted: bool) -> bool:
+    """Whether a generated motion shows the actions (with the same limbs), direction, raised hands and waving hands of a capture.
+
+    If `counted`, each action must also occur the same number of times.
+    """
+    from collections import Counter
+
     from prepare.facts import SHOULDER
 
     def summary(facts: Facts) -> tuple:
+        events = Counter((event.action, event.side) for event in facts.events)
         hands = [(hand.level >= SHOULDER, hand.waves > 1) for hand in facts.hands]
-        return {(event.action, event.side) for event in facts.events}, facts.direction, hands
+        return events if counted else set(events), facts.direction, hands
 
     return summary(generated) == summary(captured)
 
