@@ -62,8 +62,9 @@ class TrainWeights:
     data_root: str = option("", "folder of the `open` dataset; default: dataset/Open")
     setting: str = option("cpu", "hardware that determines steps and batch sizes: two CPU cores or one GPU", choices=("cpu", "gpu"))
     stages: list[str] = option(
-        ["vq", "lamp", "masked", "residual", "length", "evaluator", "m2t"], "stages to train, in this order", nargs="+"
-    )
+        ["vq", "lamp", "base", "residual", "trials", "masked", "length", "evaluator", "m2t"],
+        "stages to run, in this order", nargs="+",
+    )  # fmt: skip
     checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
     init: str = option("assets/demo", "checkpoints folder; some stages start from its run of the same name; '': train from scratch")
     bert: str = option("checkpoints/minilm4", "BERT folder of LaMP's backbone, written by prepare.backbone")

@@ -44,7 +44,8 @@ def trial(tokens: int, score: float = 0.0, success: bool = True) -> Trial:
 
 
 def test_successes_are_kept_and_weighted_by_their_scores():
-    made = {"walks": [trial(9, 0.1), trial(20, success=False), trial(12, 0.0)], "flies": [trial(7, success=False)], "bows": [trial(8)]}
+    failure = trial(20, success=False)
+    made = {"walks": [trial(9, 0.1), failure, trial(12, 0.0)], "flies": [failure], "bows": [trial(8)]}
     trials = kept(made, "abc")
     assert trials.captions_of_motions == ["walks", "walks", "bows"]
     assert trials.tokens.tolist() == [9, 12, 8] and trials.codes[:, 0].tolist() == [9] * 9 + [12] * 12 + [8] * 8
