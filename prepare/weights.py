@@ -6,10 +6,10 @@
     python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
 The masked transformer is trained twice: `base` learns from the dataset; with it, the stage `trials` generates motions for training
-captions (`prepare.trials`); `masked` starts from `base` and also learns from those that follow their caption.
+captions (`prepare.trials`); `masked` starts from `base` and also learns from the motions that follow their caption.
 
-All other stages are runs in `<checkpoints_dir>/open/`. Finished stages are skipped; interrupted stages are resumed. A stage ends at its
-maximum number of steps or of minutes, whichever comes first; the learning rate decays accordingly. Some stages start from the
+All other stages are runs in `<checkpoints_dir>/open/`. Finished stages are skipped; interrupted stages are resumed. A stage ends at
+its maximum number of steps or of minutes, whichever comes first; the learning rate decays accordingly. Some stages start from the
 run of the same name in `--init`, whose model must have the same sizes.
 """
 
