@@ -24,7 +24,7 @@ from benchmarks.obedience.prompts import PROMPTS, THIN, Prompt
 from motion.features import features_to_joints
 from motion.skeleton import HUMANML3D
 from options.cli import parse
-from options.common import DATASETS, option
+from options.common import DATASETS, Sampled, option
 from pipelines.runs import EMBEDDED, resolve_generator
 from pipelines.text2motion import TextToMotion
 from utils.errors import script
@@ -35,7 +35,7 @@ BATCH = 128
 
 
 @dataclass(frozen=True)
-class Obedience:
+class Obedience(Sampled):
     """Measure how many generated motions do what the prompt says, by rules on their joints."""
 
     samples: int = option(32, "motions per prompt")
@@ -46,13 +46,7 @@ class Obedience:
     edits: bool = option(False, "instead of prompts, check ten prompted edits and joins")
     real: list[str] = option([], "instead of prompts, check the judges on captured clips: folders with <source>/<clip>.npy")
     out: str = option("", "JSON file for the results")
-    cond_scale: float | None = option(None, "guidance scale of the base tokens; default: the value stored with the weights")
-    res_cond_scale: float | None = option(None, "guidance scale of the residual tokens; default: the value stored with the weights")
-    temperature: float | None = option(None, "sampling temperature; default: the value stored with the weights")
-    time_steps: int | None = option(None, "sampling steps of the masked transformer; default: 18")
-    choice_temperature: float | None = option(
-        None, "noise on the order in which base tokens are kept; default: the value stored with the weights"
-    )
+    time_steps: int = option(18, "sampling steps of the masked transformer")
     layered: bool = option(True, "generate simultaneous actions separately and compose them; false: generate them as one motion")
     stepwise: bool = option(True, "generate a prompt of several actions action by action; false: generate it as one motion")
     checkpoints_dir: str = option("checkpoints", "folder of checkpoint folders")
@@ -73,7 +67,8 @@ def main(argv: list[str] | None = None) -> None:
     else:
         names = (args.name, args.res_name, args.length_name, args.fill_name)
         runs = resolve_generator(args.checkpoints_dir, args.dataset_name, *names)
-        model = TextToMotion.load(*runs.masked.address, runs.res_name or None, runs.length_name or None, runs.fill_name or None)
+        parts = (runs.res_name or None, runs.length_name or None, runs.fill_name or None)
+        model = TextToMotion.load(*runs.masked.address, *parts, precision=args.precision)
         if args.edits:
             from benchmarks.obedience.edits import check_edits
 
