@@ -143,7 +143,8 @@ def joints_of(features: np.ndarray) -> np.ndarray:
 def alike(generated: Facts, captured: Facts, counted: bool) -> bool:
     """Whether a generated motion shows the actions (with the same limbs), direction, raised hands and waving hands of a capture.
 
-    If `counted`, each action must also occur the same number of times.
+    Bows are compared only if the capture shows no other action. If `counted`, each action must also occur the same number of
+    times.
     """
     from collections import Counter
 
@@ -151,8 +152,10 @@ def alike(generated: Facts, captured: Facts, counted: bool) -> bool:
 
     def summary(facts: Facts) -> tuple:
         events = Counter((event.action, event.side) for event in facts.events)
+        if not captured.events:  # in many other actions, the trunk also bends and rises
+            events["bow", ""] = facts.bows
         hands = [(hand.level >= SHOULDER, hand.waves > 1) for hand in facts.hands]
-        return events if counted else set(events), facts.direction, hands
+        return +events if counted else set(+events), facts.direction, hands
 
     return summary(generated) == summary(captured)
 

@@ -13,7 +13,7 @@ from data.encoded import CaptionedTokens, tokenise
 from data.trials import Trials
 from motion.spec import get_spec
 from prepare.facts import prove
-from prepare.synthetic import write_synthetic
+from prepare.synthetic import bower, write_synthetic
 from prepare.trials import Trial, alike, kept
 from tests import performers, tiny
 from tests.numbered import numbered_clips
@@ -31,9 +31,15 @@ from utils.errors import UserError
         (performers.kicker(1, times=2), performers.kicker(1), True, False),
         (performers.squatter(times=2), performers.squatter(times=2), True, True),
         (performers.jumper(), performers.squatter(), False, False),
+        (bower(depth=40), bower(), False, True),
+        (bower(times=2), bower(), True, False),
+        (performers.person(performers.standing_root(60)), bower(), False, False),
         (performers.jumper(forward=1.0), performers.jumper(), False, False),
     ],
-    ids=["same", "other leg", "twice", "twice instead of once", "same count", "other action", "other direction"],
+    ids=[
+        "same", "other leg", "twice", "twice instead of once", "same count", "other action", "bow", "two bows instead of one",
+        "no bow", "other direction",
+    ],
 )
 def test_a_trial_succeeds_with_the_facts_of_the_clip(generated, captured, counted, expected):
     assert alike(prove(generated), prove(captured), counted) is expected
