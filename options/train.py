@@ -43,8 +43,9 @@ class Evaluated(Judged):
     """Flags for evaluating generated or reconstructed motion during training."""
 
     eval_fid: int = option(
-        0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; saves net_best_fid; 0: never"
-    )
+        0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; the weights with the best FID are "
+        "saved as net_best_fid; 0: never"
+    )  # fmt: skip
     eval_batches: int = option(0, "number of batches of 32 validation clips for --eval_fid; 0: all clips")
     pictures: int = option(
         0, "number of validation clips for which the reconstructed or generated motion is drawn in TensorBoard; 0: none"
@@ -80,13 +81,13 @@ class TrainVQ(Evaluated, Training):
     rigid_bones: bool = option(False, "keep bone lengths fixed in the decoder's output; needs a dataset with one skeleton")
     planted_feet: bool = option(False, "correct the root's velocity so that toes in contact do not slide; needs --rigid_bones")
     loss_positions: float = option(
-        0.0, "weight of the error (m) of joint positions relative to the root, rotated by the integrated heading"
+        0.0, "weight of the error (m) of root-relative joint positions, after rotating them by the integrated heading"
     )
     loss_path: float = option(0.0, "weight of the error (m) of the root's integrated position")
     loss_bones: float = option(0.0, "weight of the error (m) of bone lengths")
     loss_velocity: float = option(0.0, "weight of the error (m/s) of joint velocities in world coordinates")
     loss_acceleration: float = option(0.0, "weight of the error (m/s²) of joint accelerations in world coordinates")
-    loss_feet: float = option(0.0, "weight of the error (m/s) of foot velocities where the target's feet are in contact")
+    loss_feet: float = option(0.0, "weight of the error (m/s) of foot velocities when the target's feet touch the floor")
     init: str = option("", "run or folder of a tokeniser to start from; its decoder may be narrower than --decoder_width")
 
 
@@ -100,15 +101,15 @@ class TrainLaMP(Training):
     weight_decay: float = option(0.05, "AdamW's weight decay")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     min_lr: float = option(1e-5, "learning rate at the end of the cosine schedule")
-    accumulate: int = option(1, "number of batches whose gradients are averaged for one step; negatives come from one batch")
+    accumulate: int = option(1, "number of batches whose gradients are averaged for one step; negatives are of the same batch")
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
-    bert: str = option("", "BERT folder to start from; default: bert-base-uncased/, here or in --checkpoints_dir, else MiniLM")
+    bert: str = option("", "BERT folder to start from; default: bert-base-uncased/ here or in --checkpoints_dir, else MiniLM")
     init: str = option("", "run or weights file to start from instead of --bert; must have the same sizes and vocabulary")
     losses: list[str] = option(
         ["contrastive", "matching", "captioning", "generation"], "losses that are summed",
         choices=("contrastive", "matching", "captioning", "generation"), nargs="+",
     )  # fmt: skip
-    match_rows: int = option(0, "number of clips per batch in the matching loss, with three pairs each; 0: all")
+    match_rows: int = option(0, "number of clips per batch that the matching loss uses, each in three pairs; 0: all")
     num_queries: int = option(49, "number of learned queries that attend to a motion")
     embed_dim: int = option(512, "dimension of the joint embedding space")
     cross_width: int = option(1408, "width of the motion latents in cross-attention")
@@ -203,7 +204,7 @@ class TrainM2T(Training):
 class TrainEvaluator(Training):
     """Train the matching evaluator for a dataset without a released one. The default sizes are those of released evaluators."""
 
-    batch_size: int = option(64, "clips per step on each process; each caption is compared with all of them")
+    batch_size: int = option(64, "clips per step on each process; each caption is compared with all clips of its batch")
     max_epoch: int = option(300, "number of epochs to train")
     lr: float = option(1e-4, "peak learning rate")
     beta2: float = option(0.999, "AdamW's second beta")
@@ -212,8 +213,8 @@ class TrainEvaluator(Training):
     init: str = option("", "run to start from, including its word vectors; must have the same sizes")
     glove: str = option("", "folder of GloVe vectors; default: glove/ if it exists, else vectors of MiniLM's word pieces")
     movement_hidden: int = option(512, "hidden channels of the movement encoder")
-    movement_dim: int = option(512, "width of a movement embedding (four frames)")
+    movement_dim: int = option(512, "width of the movement embeddings, of which each covers four frames")
     motion_hidden: int = option(1024, "width of the motion GRU, per direction")
     text_hidden: int = option(512, "width of the text GRU, per direction")
     embed_dim: int = option(512, "dimension of the joint embedding space")
-    info_nce: float = option(0.0, "weight of an InfoNCE loss that is added to the contrastive loss; 0: none, as released")
+    info_nce: float = option(0.0, "weight of an InfoNCE loss that is added to the contrastive loss; 0: none, as in the release")
