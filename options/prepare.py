@@ -28,7 +28,7 @@ class BuildOpen:
     bandai: str = option("", "folder of BVH files, or .tar archives of BVH files, of Bandai-Namco Research Motiondataset 1 and 2")
     cmu: str = option("", "folder of CMU's captures: ASF/AMC or BVH files, or .tar archives of such files; requires --texts")
     hdm05: str = option("", "folder of HDM05's cut takes: ASF/AMC files, or .tar archives of such files")
-    joints: str = option("", "folder of joint arrays or motion files, with captions.csv, or with clips.csv and perhaps pairs.json")
+    joints: str = option("", "folder of joint arrays or motion files, with captions.csv, or with clips.csv and optional pairs.json")
     texts: str = option("", "folder with HumanML3D's index.csv, splits and texts/ (or texts.zip, texts.tar.gz); required by --cmu")
     compositions: float = option(0.0, "fraction of the training clips that are composed of two or three other clips, 0 to 0.9")
     out: str = option("", "output folder; an older build is replaced; default: the folder of the dataset under dataset/")

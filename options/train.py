@@ -101,7 +101,7 @@ class TrainLaMP(Training):
     weight_decay: float = option(0.05, "AdamW's weight decay")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     min_lr: float = option(1e-5, "learning rate at the end of the cosine schedule")
-    accumulate: int = option(1, "number of batches whose gradients are averaged for one step; negatives are of the same batch")
+    accumulate: int = option(1, "number of batches whose gradients are averaged for one step; negatives come from within a batch")
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
     bert: str = option("", "BERT folder to start from; default: bert-base-uncased/ here or in --checkpoints_dir, else MiniLM")
     init: str = option("", "run or weights file to start from instead of --bert; must have the same sizes and vocabulary")

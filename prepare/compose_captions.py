@@ -1,4 +1,4 @@
-"""Captions of compositions: templates are filled with clauses of the parts ("waves with their left hand"), in either order."""
+"""Captions of compositions: templates that are filled with clauses of the parts ("waves with their left hand")."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def sequence(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str
 
 
 def alone(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str] = ()) -> tuple[str, ...]:
-    """Write captions of the first piece only, without the person who stands still afterwards."""
+    """Write captions that describe only the first piece. They do not mention that the person stands still afterwards."""
     templates = ALONE + MORE_ALONE if existing else ALONE
     return write(rng, templates, templates, [pieces[0].clauses(wide=bool(existing))], existing=existing)
 

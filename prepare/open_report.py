@@ -125,5 +125,5 @@ def report_actions(clips: Sequence[Clip]) -> list[str]:
 
 
 def minutes(clips: Sequence[Clip], mirrors: bool = True) -> float:
-    """Minutes of motion, where mirror images do not count. `mirrors` states whether `clips` contains mirror images."""
+    """Minutes of motion, mirror images not counted. `mirrors` states whether `clips` contains mirror images."""
     return sum(len(clip.joints) - 1 for clip in clips) / (2 if mirrors else 1) / FPS / 60

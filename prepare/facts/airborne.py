@@ -50,7 +50,7 @@ def jumps_and_hops(frames: Frames) -> list[Event]:
     """Jumps and hops.
 
     In a jump, the feet rise by more than 9 cm after a take-off from both feet, or by more than 18 cm after any other take-off.
-    In a hop, the person takes off and lands on the same foot, or on both feet but rises less than in a jump.
+    In a hop, the person takes off from one foot and lands on the same foot. A hop with both feet is lower than a jump.
     """
     events = []
     for start, end, height, off, on in flights(frames):
