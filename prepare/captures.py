@@ -54,7 +54,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of building a clip; `problem` and `detail` are empty if it succeeded."""
+    """The result of building a clip; `problem` and `detail` are empty if the clip was built."""
 
     clip: Clip
     problem: str = ""
@@ -97,7 +97,7 @@ class Sources:
         return next((path for path in paths if path.is_file()), None)
 
     def load(self, path: Path) -> np.ndarray:
-        """Read joints (T, 22, 3) float32 as in `pose_data`: 20 fps, metres, Y up. The swap of Y and Z has mirrored them."""
+        """Read joints (T, 22, 3) float32 as in `pose_data`: 20 fps, metres, Y up. The swap of Y and Z mirrors the motion."""
         if path.suffix == ".npy":
             return load_joints(path)
         motion = read_amass(path)
@@ -119,7 +119,10 @@ def load_joints(path: Path) -> np.ndarray:
 
 
 def cut(capture: np.ndarray, clip: Clip) -> np.ndarray:
-    """Cut a clip out of its capture (T, 22, 3), and undo the mirroring by `Sources.load`. Returns clips of HumanAct12 unchanged."""
+    """Cut a clip out of its capture (T, 22, 3), and negate x to undo the mirroring that `Sources.load` mentions.
+
+    Clips of HumanAct12 are returned unchanged.
+    """
     if clip.dataset == UNCUT:
         return capture
     lead = int(LEAD_SECONDS.get(clip.dataset, 0) * FPS)
@@ -132,7 +135,10 @@ def mirror(joints: np.ndarray) -> np.ndarray:
 
 
 def chunks(clips: list[Clip]) -> Iterator[list[Clip]]:
-    """Yield lists of at least CHUNK clips (the last may be shorter). The clips of a capture are in one list: it is read once."""
+    """Yield lists of at least CHUNK clips; the last list may be shorter.
+
+    All clips of a capture are in the same list, so that the capture is read only once.
+    """
     chunk = []
     for _, of_capture in groupby(sorted(clips, key=attrgetter("source", "name")), key=attrgetter("source")):
         chunk.extend(of_capture)

@@ -31,7 +31,7 @@ KINDS = {  # probability of each kind of composition
 DRAWS, PATIENCE, TRIES = 96, 24, 6  # maximum number of draws for one composition, for one kind, and for the same actions
 JOB = 256  # number of compositions that one process draws at a time
 CANDIDATES = 6  # number of pieces from which the best continuation is chosen
-CLOSE = 0.32  # m; maximum distance between two poses that are joined, velocities included
+CLOSE = 0.32  # m; maximum distance, in position and velocity, between two poses that are joined
 BRIDGE = 16  # frames reserved for a transition, including the motion after the first action and before the second
 GESTURES = ("wave", "point", "raise an arm", "drink", "wash", "circle the arms")  # actions of the arms alone
 COUNTED = (  # actions whose repetitions can be counted
@@ -98,7 +98,7 @@ def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
 
 
 def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
-    """Draw the actions of a composition of this kind: for an overlay (gait, gesture), for other kinds the actions in sequence."""
+    """Draw the actions of a composition of this kind: a gait and a gesture for an overlay, otherwise the actions in sequence."""
     if kind == "overlay":
         return [pieces.action(rng, GAITS), pieces.action(rng, GESTURES, RARE)]
     if kind == "repeat":
@@ -165,7 +165,10 @@ def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints
 
 
 def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
-    """Whether `piece` may come next. If `counted`, action and variant must be those of the last piece; else, one must differ."""
+    """Whether `piece` may come next.
+
+    If `counted`, its action and variant must be those of the last piece. Otherwise, at least one of the two must differ.
+    """
     if strand is None:
         return piece.count > 0 or not counted
     last = strand.pieces[-1]
@@ -195,7 +198,10 @@ def around(piece: Piece) -> tuple[int, int, int, int]:
 
 
 def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
-    """Extend the strand by the candidate that fits best. If it is None, start a new one. Returns None if no candidate fits."""
+    """Extend the strand by the candidate that fits best. Returns None if no candidate fits.
+
+    If `strand` is None, the first candidate starts a new strand.
+    """
     if not candidates:
         return None
     if strand is None:

@@ -29,7 +29,7 @@ FORWARD = {
     ),
 }  # fmt: skip
 STOPPING = ("{who} {a}, then stops and {b}", "{who} {a}, stops and {b}", "{who} {a} and then stops and {b}")
-HALTING = (  # {b} is standing still
+HALTING = (  # {b} means that the person stands still
     "{who} {a} and then stops", "{who} {a}, then stops", "{who} {a} and stops", "{who} {a}, then stops and {b}",
     "{who} {a} and comes to a stop", "{who} {a} and then {b}",
 )  # fmt: skip

@@ -35,7 +35,7 @@ def report(
 
 
 def report_source(takes: list[Take], clips: list[Clip]) -> list[str]:
-    """Return lines about one source: number of takes, minutes, number of clips per split, and losses."""
+    """Return lines about one source: number of takes, minutes, number of clips per split, and what is left out."""
     splits = Counter(clip.split for clip in clips)
     counts = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits[split])
     built = f"{minutes(clips):.0f} minutes -> {len(clips):,} clips with mirrors"

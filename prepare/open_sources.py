@@ -27,7 +27,7 @@ from utils.errors import UserError
 BANDAI_NAME = re.compile(r"dataset-([12])_([a-z-]+)_([a-z-]+)_(\d+)$")
 CMU_NAME = re.compile(r"\d+_\d+$")
 HDM05_NAME = re.compile(r"(HDM_([a-z]{2}))_(.+?)_\d+(_\d+)?$")
-CMU_POSER_METRES = 0.0101  # metres per unit in the BVH edition for Poser; from the legs of subject 135, whose ASF/AMC exists too
+CMU_POSER_METRES = 0.0101  # metres per unit in Poser's BVH edition; from the leg lengths of subject 135, who also has ASF/AMC files
 CMU_METRES = INCH / 0.45  # metres per unit in the editions for MotionBuilder and 3ds Max, as in ASF/AMC
 SUBSTITUTES = {"88": "08", "90": "08"}  # subject without an .asf file → subject whose skeleton fits
 FIRST, FASTEST = 8, 25.0  # a joint that is faster than FASTEST (m/s) within the first FIRST frames is a capture error

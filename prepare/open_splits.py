@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # prepare.takes imports numpy; imported late, to keep --help 
 
 SPLITS = ("train", "val", "test", "test_unseen", "test_everyday")
 FRACTIONS = {"test": 0.15, "val": 0.05}
-FEWEST = 4  # test_everyday gets captures of an action only if the action has at least this many captures
+FEWEST = 4  # minimum number of captures that an action needs for some of them to be drawn for test_everyday
 TEST_ACTORS = frozenset({("hdm05", "tr")})  # (source, actor) that are in neither train nor val, to test with an unseen person
 
 # Combinations (content, style) that are held out of training, with their mirror images. A combination that is held out of one of

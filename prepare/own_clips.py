@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prepare.clip_files import Process
 
 HELD_OUT = 0.1  # fraction of the files without a given split that val gets; test gets the same fraction
-FEWEST = 3  # if fewer files have no given split, all of these files are in train
+FEWEST = 3  # minimum number of files without a given split; if there are fewer, all of them are in train
 
 
 def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:

@@ -226,7 +226,7 @@ def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.nd
 def positions(deviations: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """Invert `planes` and `quantised`: the joints (T, J, 3) of a clip in int32 multiples of the step, from `deviations` (T, 3J)."""
     joints = deviations.cumsum(0).cumsum(0).reshape(len(deviations), -1, 3).astype(np.int32)
-    for joint, parent in enumerate(skeleton.parents[1:], start=1):  # parents come first
+    for joint, parent in enumerate(skeleton.parents[1:], start=1):  # parents precede their children
         joints[:, joint] += joints[:, parent]
     return joints
 

@@ -38,11 +38,11 @@ VELOCITY = 0.15  # s; weight of differences in velocity, relative to differences
 
 
 class Seam(NamedTuple):
-    """A cut between two motions: the last frame of the first, the first frame of the second, and the distance between the two."""
+    """A cut between two motions: last frame of the first, first frame of the second, and the distance between these two poses."""
 
     leave: int
     enter: int
-    distance: float  # m, root mean square over the joints, velocities included
+    distance: float  # m, root mean square over the joints, of positions and velocities
 
 
 def speeds(joints: ndarray) -> ndarray:
@@ -201,7 +201,10 @@ def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int
 
 
 def layer(legs: ndarray, arms: ndarray, sides: tuple[bool, bool], start: int) -> ndarray:
-    """Return the motion `legs` with head and arms of the motion `arms` from frame `start`. `sides` marks the arms (left, right)."""
+    """Replace the head and arms of the motion `legs` by those of the motion `arms`, from frame `start` on.
+
+    `sides` (left, right) states which arms are replaced.
+    """
     before, after = start, len(legs) - start - len(arms)
     frames = np.arange(len(legs)) - start
     ramp = np.where((frames >= 0) & (frames < len(arms)), 1.0, 0.0)

@@ -27,7 +27,7 @@ class Take:
     """One capture. An unusable capture has a `problem` and no joints."""
 
     name: str  # such as B1_walk_active_001, cmu_14_27 or hdm05_HDM_bd_squat1Reps_004_120
-    source: str  # "bandai 1", "bandai 2", "cmu", "hdm05" or the folder of a joint array
+    source: str  # "bandai 1", "bandai 2", "cmu", "hdm05", "own" or the folder of a joint array
     content: str = ""  # action in the file name, for Bandai-Namco
     style: str = ""
     label: str = ""  # description of the action in words; without content and label, only segments become clips

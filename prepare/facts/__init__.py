@@ -49,7 +49,7 @@ class Facts:
         return tuple(event for event in self.events if event.action == DETECTED_AS.get(action, action))
 
     def span(self, action: str) -> tuple[int, int]:
-        """The frames [start, end) from the first to the last event of an action. If there is no event, `active`."""
+        """The frames [start, end) from the first to the last event of an action. Without events, returns `active`."""
         events = self.of(action)
         return (min(event.start for event in events), max(event.end for event in events)) if events else self.active
 

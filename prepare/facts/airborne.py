@@ -49,8 +49,8 @@ def ballistic(frames: Frames, start: int, end: int) -> bool:
 def jumps_and_hops(frames: Frames) -> list[Event]:
     """Jumps and hops.
 
-    In a jump, the feet rise by more than 9 cm after a take-off from both feet, or by more than 18 cm after any other take-off.
-    In a hop, the person takes off from one foot and lands on the same foot. A hop with both feet is lower than a jump.
+    If the person takes off from one foot and lands on the same foot, it is a hop. Otherwise, it is a jump if the feet rise by more
+    than 9 cm after a take-off from both feet, or by more than 18 cm after any other take-off. A lower one with both feet is a hop.
     """
     events = []
     for start, end, height, off, on in flights(frames):

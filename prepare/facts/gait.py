@@ -9,7 +9,7 @@ import numpy as np
 
 from prepare.facts.frames import ANKLES, FPS, PELVIS, TOES, peaks, smooth, to_body, velocity
 
-DIRECTIONS = (  # sectors of 45° from straight ahead, towards the left
+DIRECTIONS = (  # sectors of 45°: the first is straight ahead, the next ones follow towards the left
     "forward", "forward left", "left", "backward left", "backward", "backward right", "right", "forward right",
 )  # fmt: skip
 

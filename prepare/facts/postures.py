@@ -12,7 +12,7 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from prepare.facts.frames import ANKLES, FPS, HEAD, KNEES, NECK, PELVIS, SOLE, WRISTS, Event, Frames, peaks, runs, smooth, speed
 
-SETTLED = FPS  # maximum number of frames of sitting or lying that belong to the event of sitting down or lying down
+SETTLED = FPS  # maximum number of frames of sitting (lying) that an event of sitting down (lying down) includes
 
 
 def sitting(frames: Frames) -> list[tuple[int, int]]:
