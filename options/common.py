@@ -38,7 +38,7 @@ class Common:
 
     name: str = option("", "name of this run; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str = option("t2m", "dataset", choices=DATASETS)
-    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     gpu_id: int | None = option(None, "index of the CUDA device; -1: the CPU; default: 0 if CUDA is available, else -1")
     seed: int = option(3407, "random seed")
     legacy: dict[str, Any] = field(default_factory=dict)

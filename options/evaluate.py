@@ -23,9 +23,9 @@ class EvalVQ(Tabled, Judged, Split, OnDataset, Configured, Common):
 class StoreSplits(OnDataset):
     """Store the captions and motion embeddings of splits, so that generated motions can be evaluated without the dataset."""
 
-    name: str = option("evaluator", "evaluator run (train_evaluator.py --name), whose weights must be those to be distributed")
+    name: str = option("evaluator", "evaluator run (train_evaluator.py --name) whose weights will be distributed")
     dataset_name: str = option("open", "dataset", choices=DATASETS)
-    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     splits: list[str] = option(["test"], "splits to store", nargs="+")
 
 
@@ -35,7 +35,7 @@ class EvalT2M(Sampled, Tabled, BertScored, Judged, Split, OnDataset, Configured,
 
     evaluator: str = option("guo", "evaluator: Guo's matching model, or LaMP (the paper's table 2)", choices=("guo", "lamp"))
     name: str = option("", "masked transformer to evaluate; default: the only one in --checkpoints_dir, else the embedded one")
-    res_name: str = option("", "residual transformer that goes with --name")
+    res_name: str = option("", "residual transformer to use with --name")
     which_epoch: str = option("", "name of the weights to evaluate, such as latest; default: every weights file of the run")
     protocol: str = option(
         "standard", "standard: a random caption of each clip; lamp: each clip's first caption, in the order of the split, as in "
@@ -85,7 +85,7 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
     skeleton: str = option(
         "symmetric",
         "bone lengths of animated skeletons; standard: those of HumanML3D; symmetric: those of the motion, averaged over left and "
-        "right; fitted: those of the motion",
+        "right; fitted: those of the motion, not averaged",
         choices=SKELETONS,
     )  # fmt: skip
     output_dir: str = option("./generation", "folder that contains the result folders")
@@ -99,7 +99,7 @@ class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioni
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
     out_dir: str = option("", "results are written to <out_dir>/<dataset_name>/<name>/eval; default: --checkpoints_dir")
     references: list[str] = option(
-        ["raw", "tokens"], "references: captions as written, or HumanML3D's processed tokens",
+        ["raw", "tokens"], "references; raw: captions as written; tokens: HumanML3D's processed tokens",
         choices=("raw", "tokens"), nargs="+",
     )  # fmt: skip
     repeat_times: int = option(1, "number of evaluation passes, each with different crops; two or more give confidence intervals")

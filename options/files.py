@@ -22,7 +22,7 @@ class InputFiles:
         None, "axis that points up in input files; default: as stated in the file, else estimated", choices=AXES
     )
     input_fps: float | None = option(
-        None, "frames per second of input files; default: as stated in the file, 20 or 12.5 for .npy, 120 for .amc"
+        None, "frames per second of input files; default: as stated in the file; 20 or 12.5 for .npy; 120 for .amc"
     )
     skip_frames: int | None = option(
         None, "number of frames to skip at the start of input files; default: the frames that show the rest pose"
@@ -30,7 +30,7 @@ class InputFiles:
     input_sample: int = option(0, "index, from 0, of the motion to read from input files that contain several motions")
     asf: str = option("", "skeleton of .amc files; default: the .asf of the same subject in the same folder")
     smpl: str = option("", "SMPL model file for SMPL and AMASS motions; default: the motion's rest pose, else HumanML3D's skeleton")
-    joint_map: str = option("", "JSON file that maps the joint names of input files with an unknown skeleton")
+    joint_map: str = option("", "JSON file that defines HumanML3D's joints by those of an unknown skeleton in input files")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Rig:
     skeleton: str = option(
         "standard",
         "bone lengths of animated skeletons; standard: those of the dataset; symmetric: those of the motion, averaged over left "
-        "and right; fitted: those of the motion",
+        "and right; fitted: those of the motion, not averaged",
         choices=SKELETONS,
     )  # fmt: skip
     bone_names: str = option("mixamo", "names of the bones", choices=("mixamo", "mixamorig", "plain", "unreal"))
@@ -99,7 +99,7 @@ class Convert(Rig, InputFiles):
     skeleton: str = option(
         "symmetric",
         "bone lengths of an animated skeleton; standard: those of HumanML3D; symmetric: those of the input, averaged over left and "
-        "right; fitted: those of the input",
+        "right; fitted: those of the input, not averaged",
         choices=SKELETONS,
     )  # fmt: skip
     features: bool = option(False, "write HumanML3D features at 20 fps instead of joints; the output is a .npy")

@@ -67,7 +67,7 @@ class TrainWeights:
         ["vq", "lamp", "base", "residual", "trials", "masked", "length", "evaluator", "m2t"],
         "stages to run, in this order", nargs="+",
     )  # fmt: skip
-    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     init: str = option(
         "assets/demo", "checkpoints folder; some stages start from the run in it that has the stage's name; '': train from scratch"
     )
@@ -81,7 +81,7 @@ class WriteTrials(Sampled):
     dataset_name: str = option("open", "dataset whose training captions are used", choices=DATASETS)
     data_root: str = option("", "folder of the dataset; default: its folder under dataset/")
     cache_dir: str = option("", "folder of caches; default: the dataset's folder")
-    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     name: str = option("", "masked transformer; default: the only one that was trained")
     res_name: str = option("", "residual transformer")
     lamp_name: str = option("", "LaMP run that scores the motions; default: the only LaMP run of the dataset")
@@ -96,7 +96,7 @@ class WriteTrials(Sampled):
 class Release:
     """Write a small folder of trained weights for distribution."""
 
-    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     dataset_name: str = option("open", "dataset of the runs", choices=DATASETS)
     runs: list[str] = option(["vq", "masked", "residual", "length"], "runs to release", nargs="+")
     int8: list[str] = option([], "runs whose matrices are stored in 8 bits instead of 16", nargs="*")

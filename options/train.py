@@ -125,8 +125,9 @@ class TrainT2M(Evaluated, Training):
     """
 
     stage: str = option(
-        "masked", "model to train, which predicts base tokens, residual tokens or lengths", choices=("masked", "residual", "length")
-    )
+        "masked", "model to train; it predicts base tokens (masked), residual tokens (residual) or lengths (length)",
+        choices=("masked", "residual", "length"),
+    )  # fmt: skip
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
     text_encoder: str | None = option(
         None, "text encoder of the condition; default: the encoder of --init, else lamp",
@@ -180,7 +181,7 @@ class TrainM2T(Training):
         [75_000], "steps at which the learning rate is multiplied by --gamma", nargs="+", flags=("--lr_scheduler",)
     )
     eval_iter: int = option(10_000, "number of steps between validations; 0: use --eval_every_e")
-    lamp_name: str = option("", "LaMP run that encodes the motion (train_lamp.py --name); default: the only run of the dataset")
+    lamp_name: str = option("", "LaMP run that encodes the motion (train_lamp.py --name); default: the only one of the dataset")
     resume_trans: str = option("", "run or weights file to start from; must have the same sizes", flags=("--init",))
     decoder: str = option("gpt", "gpt: trained from scratch; lm: a Hugging Face causal LM with LoRA", choices=("gpt", "lm"))
     texts: list[str] = option([], "folders, .zip or .tar.gz files of captions to pretrain on, without motions", nargs="+")
@@ -194,7 +195,7 @@ class TrainM2T(Training):
     use_codes: bool = option(False, "GPT: prepend the motion's base codes in addition to LaMP's queries")
     lm: str = option("", "LM: local folder, .gguf file or hub name, such as facebook/opt-2.7b; default: SmolLM2 from its wheel")
     lora_r: int = option(16, "LM: rank of LoRA's matrices")
-    lora_alpha: int = option(32, "LM: LoRA's alpha, which is its scale times its rank")
+    lora_alpha: int = option(32, "LM: LoRA's alpha, the product of its scale and its rank")
     lora_dropout: float = option(0.05, "LM: dropout of LoRA")
     bits: int = option(0, "LM: load weight matrices in 4 or 8 bits (bitsandbytes, on a GPU); 0: no quantisation", choices=(0, 4, 8))
     prompt: str = option("", "LM: text before each caption, such as 'a man is'; it is excluded from the loss")
@@ -213,7 +214,7 @@ class TrainEvaluator(Training):
     init: str = option("", "run to start from, including its word vectors; must have the same sizes")
     glove: str = option("", "folder of GloVe vectors; default: glove/ if it exists, else vectors of MiniLM's word pieces")
     movement_hidden: int = option(512, "hidden channels of the movement encoder")
-    movement_dim: int = option(512, "width of the movement embeddings, of which each covers four frames")
+    movement_dim: int = option(512, "width of the movement embeddings, each of which covers four frames")
     motion_hidden: int = option(1024, "width of the motion GRU, per direction")
     text_hidden: int = option(512, "width of the text GRU, per direction")
     embed_dim: int = option(512, "dimension of the joint embedding space")

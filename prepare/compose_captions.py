@@ -12,7 +12,7 @@ from prepare.grammar import SECOND_VERBS, gerund, imperative
 from prepare.pieces import GAITS, Piece
 
 MOST_WORDS = 18
-COUNT = 6  # captions of one composition
+COUNT = 6  # number of captions of one composition
 SEEDS = 3  # number of draws of clauses for a repeated action
 
 # {who} is the subject; {again} is the second mention of the subject. {a}, {b}, {c} are clauses in the third person, in order;

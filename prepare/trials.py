@@ -1,4 +1,4 @@
-"""Generate training data: motions of various lengths for training captions, if they do what their caption says.
+"""Generate motions of various lengths for training captions; those that do what their caption says become training data.
 
     python -m prepare.trials --dataset_name open --name base --res_name residual
     python train_t2m_transformer.py --stage masked --trials checkpoints/open/trials.safetensors …
