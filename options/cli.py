@@ -41,8 +41,7 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
 
     Flags may be written with hyphens or underscores. With `--config`, flags that are not on the command line are read from that
     file. With `--is_continue`, the remaining flags are read from the run's `opt.txt` (unless `config_class.resumes_from_opt` is
-    False). Raises `UserError` if one of these files is missing or invalid,
-    or if a number is out of range.
+    False). Raises `UserError` if one of these files is missing or invalid, or if a number is out of range.
     """
     given = vars(_parser(config_class).parse_args(_as_declared(config_class, sys.argv[1:] if argv is None else argv)))
     check_ranges(given)
@@ -81,7 +80,7 @@ def check_ext(ext: str) -> None:
 
 def write_opt(path: str | Path, config: Any) -> None:
     """Write the fields of a config as `opt.txt`. Raises `UserError` if the file cannot be written."""
-    from utils.checkpoint import atomic_path  # imported here because it imports torch, which --help must not do
+    from utils.checkpoint import atomic_path  # imported late, to keep --help fast
 
     lines = [f"{key}: {_to_text(value)}" for key, value in sorted(asdict(config).items()) if key != "legacy"]
     text = "\n".join(["------------ Options -------------", *lines, "-------------- End ----------------", ""])

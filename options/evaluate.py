@@ -71,7 +71,9 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
     )  # fmt: skip
     pool: str = option("max", "how the similarities of the queries are pooled", choices=("max", "mean"))
     rerank: int = option(0, "number of top matches to re-rank with the matching head; 0: none")
-    caption: int = option(1, "caption of each clip to use, by number from 1; the last one if a clip has fewer; 0: a random one")
+    caption: int = option(
+        1, "index, from 1, of the caption to use for each clip (the last caption if a clip has fewer captions); 0: a random caption"
+    )
     which_epoch: str = option("", "name of the weights to evaluate, such as latest; default: the best, else the latest")
     ext: str = option("retrieval", "name of the files eval/<ext>.log and .json; with --query, of the folder <output_dir>/<ext>/")
     query: str = option("", "text to search motions by, instead of evaluating")

@@ -22,7 +22,7 @@ class InputFiles:
         None, "axis that points up in input files; default: as stated in the file, else estimated", choices=AXES
     )
     input_fps: float | None = option(
-        None, "frames per second of input files; default: as stated in the file; 20 or 12.5 for .npy; 120 for .amc"
+        None, "frames per second of input files; default: as stated in the file; .npy: 20 (12.5 with 21 joints); .amc: 120"
     )
     skip_frames: int | None = option(
         None, "number of frames to skip at the start of input files; default: the frames that show the rest pose"

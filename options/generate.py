@@ -39,8 +39,9 @@ class GenT2M(Sampling):
     text_path: str = option("", "file of prompts, one per line: <text>#<frames>, or <text>#NA to predict the length")
     motion_length: int = option(0, "number of frames for --text_prompt, rounded to a multiple of 4; 0: predicted from the text")
     lengths_as_given: bool = option(
-        False, "keep the lengths in --text_path even if other lines end in #NA; by default, a single #NA causes all to be predicted"
-    )
+        False, "keep the lengths in --text_path even if other lines end in #NA; by default, a single #NA makes the script predict "
+        "all lengths"
+    )  # fmt: skip
     candidates: int = option(1, "number of motions generated per result; LaMP's matching head keeps the best one")
     stepwise: bool = option(
         True, 'generate a prompt of several steps ("squats, then jumps") step by step, if the weights can fill gaps'

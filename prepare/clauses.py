@@ -120,7 +120,7 @@ def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
     words = {"hand": name_hands(voice, [hand in up for hand in facts.hands]), "it": "them" if len(up) == 2 else "it"}
     high, at = (voice.pick(phrases.LEVELS[level], to=to) for to in ("to", "at"))
     if kind in ("wave", "bye"):
-        hidden = max(hand.waves for hand in up) < 2 and max(hand.raises for hand in up) < 2  # wrist rotation is not detected
+        hidden = max(hand.waves for hand in up) < 2 and max(hand.raises for hand in up) < 2  # a wave of the wrist is not detected
         clause = voice.pick(phrases.LITTLE_WAVES if hidden else phrases.WAVES if kind == "wave" else phrases.BYES, **words)
         clause += f" {voice.rng.choice([at, *([] if hidden else wave_details(voice, up))])}" if rich else ""
         after = voice.pick(phrases.JUMPS, times=times(voice, facts.jumps)) if rich and facts.jumps else ""

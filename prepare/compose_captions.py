@@ -1,4 +1,4 @@
-"""Captions of compositions: templates that are filled with clauses of the parts ("waves with their left hand")."""
+"""Captions of compositions: templates with clauses of the parts ("waves with their left hand") in forward or reverse order."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from prepare.facts import FPS, Event, Facts, prove
 from prepare.takes import LONGEST, SHORTEST, Clip
 
 SOURCE = "excerpt"
-LEAST = SHORTEST + 5  # minimum number of frames: 1 more than the rows of features, and 4 more because crops may remove them
+LEAST = SHORTEST + 5  # minimum number of frames: 1 more than the rows of features, plus 4 that random crops may remove
 MARGIN = 8  # frames before and after an action
 BOUT = 6  # frames; maximum pause between two events of one bout
 MOST = 0.85  # maximum length of an excerpt as a fraction of the clip; a longer excerpt would nearly repeat the clip

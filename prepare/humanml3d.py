@@ -158,7 +158,7 @@ def finish(outcomes: list[Outcome], captions: dict[str, bytes], splits: dict[str
     """Write captions, splits and statistics of the clips that were built. Raises `UserError` if no clip was built."""
     built = {name for outcome in outcomes if not outcome.problem for name in (outcome.clip.name, f"M{outcome.clip.name}")}
     if not built:
-        raise UserError("no clip could be built, see the report above; compare the layout of the folders with docs/data.md")
+        raise UserError("no clip could be built (see the report above); compare the layout of the folders with docs/data.md")
     (folder / "texts").mkdir()
     for name in sorted(built):
         (folder / "texts" / f"{name}.txt").write_bytes(captions[name])

@@ -16,7 +16,7 @@ from prepare.short_clips import join_short
 from prepare.sides import swap_sides
 from prepare.takes import FPS, LONGEST, SHORTEST, Clip, Segment, Take
 
-SHORTEST_REST = 60  # rows of features; if the last piece of a long take is shorter, it is dropped
+SHORTEST_REST = 60  # rows of features; a shorter last piece of a long take, which often shows only an action's end, is dropped
 IDLE_SECONDS = 300  # maximum total duration of standing idle; limited because captures of standing idle can be very long
 
 

@@ -93,7 +93,7 @@ STAGES = {
 def main(argv: list[str] | None = None) -> None:
     config = parse(TrainWeights, argv)
     if unknown := set(config.stages) - {*STAGES, TRIALS}:
-        raise UserError(f"--stages {min(unknown)}: no such stage; there are {', '.join((*STAGES, TRIALS))}")
+        raise UserError(f"--stages {min(unknown)}: no such stage; choose from {', '.join((*STAGES, TRIALS))}")
     for name in config.stages:
         if finished(config, name):
             print(f"{name}: finished")
