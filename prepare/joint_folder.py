@@ -2,8 +2,8 @@
 
 There are two kinds of tables. `captions.csv` (columns file, caption or label, start, end, split) is for a user's own motions.
 `clips.csv` (columns source, clip, label) lists motions of public datasets, and `pairs.json` lists HumanML3D's segments of these
-motions with captions. Captions in these files are used unchanged. For motions with
-a label, such as "squat, 2 repetitions", captions are generated.
+motions with captions. Captions in these files are used unchanged. For motions with a label, such as "squat, 2
+repetitions", captions are generated.
 """
 
 from __future__ import annotations
