@@ -1,7 +1,7 @@
 """Build command-line flags from a config dataclass, and store configs as `opt.txt` files.
 
-An `opt.txt` has MoMask's layout: sorted `key: value` lines between two rulers. Flags that are not on the command line get their
-values from the `--config` file, from the `opt.txt` of a resumed run, or from the defaults.
+An `opt.txt` has MoMask's layout: sorted `key: value` lines between a header line and a footer line. Flags that are not on the
+command line get their values from the `--config` file, from the `opt.txt` of a resumed run, or from the defaults.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
 
     Flags may be written with hyphens or underscores. With `--config`, flags that are not on the command line are read from that
     file. With `--is_continue`, the remaining flags are read from the run's `opt.txt` (unless `config_class.resumes_from_opt` is
-    False). Raises `UserError` for a file that is missing or invalid.
+    False). Raises `UserError` if one of these files is missing or invalid, or if a number is out of range.
     """
     given = vars(_parser(config_class).parse_args(_as_declared(config_class, sys.argv[1:] if argv is None else argv)))
     check_ranges(given)
@@ -80,7 +80,7 @@ def check_ext(ext: str) -> None:
 
 def write_opt(path: str | Path, config: Any) -> None:
     """Write the fields of a config as `opt.txt`. Raises `UserError` if the file cannot be written."""
-    from utils.checkpoint import atomic_path  # not at the top: it imports torch, and --help must not
+    from utils.checkpoint import atomic_path  # imported late, to keep --help fast
 
     lines = [f"{key}: {_to_text(value)}" for key, value in sorted(asdict(config).items()) if key != "legacy"]
     text = "\n".join(["------------ Options -------------", *lines, "-------------- End ----------------", ""])
@@ -94,7 +94,7 @@ def read_opt(path: str | Path) -> dict[str, str]:
 
 
 def _read(path: str | Path, remedy: str) -> str:
-    """Read the text of a flag file. Raises `UserError`, whose message ends with `remedy`, if the file cannot be read."""
+    """Read the text of a flag file. If the file cannot be read, raises a `UserError` whose message ends with `remedy`."""
     try:
         if Path(path).exists() and not Path(path).is_file():
             raise OSError("it is not a regular file")
@@ -129,8 +129,8 @@ def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> 
 def read_config(config_class: type, path: str | Path) -> dict[str, Any]:
     """Read a file of `flag: value` lines, such as an `opt.txt`. Lines that start with # and flags in `NOT_IN_FILES` are ignored.
 
-    Unlike `from_opt`, this function raises `UserError`, naming the line, for an unknown flag, a duplicate flag, and a value that
-    has the wrong type, is out of range or is not among the choices.
+    Raises `UserError`, with the number of the line, for an unknown flag, a flag that is given twice, and a value that has the wrong
+    type, is out of range or is not among the choices. `from_opt` is less strict: it ignores unknown flags and checks no ranges.
     """
     known = {}
     for option, kind, is_list in _options(config_class):
@@ -173,7 +173,7 @@ def _expected(kind: type, is_list: bool, choices: tuple | None) -> str:
 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
-    """Build a parser with one flag per field. The parser returns only flags on the command line; the dataclass has the defaults."""
+    """Build a parser with one flag per field. The parser returns only the flags that are given; the dataclass has the defaults."""
     parser = Parser(
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )
@@ -203,9 +203,10 @@ def _settings(name: str, kind: type, help: str, nargs: str | int | None, choices
 
 
 def _metavar(name: str, kind: type, help: str) -> str:
-    """Return the placeholder for a flag's value in the help: N for integers, X for floats, NAME or DIR for names ending in those.
+    """Return the placeholder that stands for a flag's value in the help.
 
-    For all other flags, the first words of the help text determine the placeholder.
+    It is N for integers, X for floats, and NAME or DIR for flags whose name ends with `name` or `dir`. For all other flags, it
+    depends on the first words of the help text.
     """
     if kind in (int, float):
         return "N" if kind is int else "X"
@@ -216,7 +217,7 @@ def _metavar(name: str, kind: type, help: str) -> str:
 
 
 def _legacy(config_class: type) -> tuple[LegacyFlag, ...]:
-    """Flags of the released script that are not fields of the config class."""
+    """The flags of the corresponding released script that are not fields of the config class."""
     return LEGACY.get(config_class.__name__, ())
 
 

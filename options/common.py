@@ -34,11 +34,11 @@ def option(
 
 @dataclass(frozen=True)
 class Common:
-    """Flags of every script. `legacy` contains the given values of flags of the released scripts (options/legacy.py)."""
+    """Flags that most scripts share. `legacy` maps the given flags of the released scripts to their values (options/legacy.py)."""
 
     name: str = option("", "name of this run; its folder is <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str = option("t2m", "dataset", choices=DATASETS)
-    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     gpu_id: int | None = option(None, "index of the CUDA device; -1: the CPU; default: 0 if CUDA is available, else -1")
     seed: int = option(3407, "random seed")
     legacy: dict[str, Any] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Common:
 
 @dataclass(frozen=True)
 class Configured:
-    """Flag that reads other flags from a file (`options.cli.read_config`)."""
+    """The flag `--config`, which reads other flags from a file (`options.cli.read_config`)."""
 
     config: str = option("", "file of flags, one `flag: value` per line, as in opt.txt; flags on the command line take precedence")
 
@@ -73,7 +73,7 @@ class Judged:
     """Flags that choose the evaluator, from whose embeddings FID, R-precision and MM-Dist are computed."""
 
     evaluator: str = option("guo", "evaluator: Guo's matching model, LaMP, or none", choices=("guo", "lamp", "none"))
-    evaluator_name: str = option("", "run of the evaluator; default: the released one, else the only run of the dataset")
+    evaluator_name: str = option("", "evaluator run; default: the released evaluator, else the only evaluator run of the dataset")
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class Sampled:
     )
     temperature: float = option(1.0, "sampling temperature, above 0; higher values give more varied motions")
     choice_temperature: float | None = option(
-        None, "scale of the noise on the choice of the base tokens to keep; 0: none; default: 0, or 4 with the embedded weights"
+        None, "scale of the noise when choosing which base tokens to keep; 0: none; default: 0, or 4 with the embedded weights"
     )
-    topkr: float = option(0.9, "fraction of the codes that are never sampled, the least likely ones; 0 to 1")
+    topkr: float = option(0.9, "fraction of the codes, 0 to 1, that are never sampled because they are the least likely")
     precision: str = option(
         "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with native bf16 support, else fp32", choices=PRECISIONS
     )

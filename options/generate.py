@@ -16,10 +16,10 @@ class Sampling(Sampled, OutputFiles, Common):
     resumes_from_opt: ClassVar[bool] = False
 
     name: str = option("", "run of the masked transformer; its folder is <checkpoints_dir>/<dataset_name>/<name>")
-    dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
-    res_name: str = option("", "residual transformer that goes with --name")
-    length_name: str = option("", "length predictor that goes with --name")
-    fill_name: str = option("", "masked transformer trained with --infill, which fills gaps when a motion is edited or continued")
+    dataset_name: str | None = option(None, "dataset of the weights; default: taken from the path of the weights", choices=DATASETS)
+    res_name: str = option("", "residual transformer to use with --name")
+    length_name: str = option("", "length predictor to use with --name")
+    fill_name: str = option("", "masked transformer (trained with --infill) that fills gaps when a motion is edited or continued")
     which_epoch: str = option(
         "", "name of the masked transformer's weights, such as net_best_accuracy or latest; default: the best"
     )
@@ -33,14 +33,15 @@ class Sampling(Sampled, OutputFiles, Common):
 
 @dataclass(frozen=True)
 class GenT2M(Sampling):
-    """Generate motions from text. Without --name, the only run is used, or else downloaded or embedded weights."""
+    """Generate motions from text. Without --name, the only run is used, or else the downloaded or the embedded weights."""
 
     text_prompt: str = option("", "prompt")
     text_path: str = option("", "file of prompts, one per line: <text>#<frames>, or <text>#NA to predict the length")
-    motion_length: int = option(0, "frames of the motion of --text_prompt, rounded to a multiple of 4; 0: predicted from the text")
+    motion_length: int = option(0, "number of frames for --text_prompt, rounded to a multiple of 4; 0: predicted from the text")
     lengths_as_given: bool = option(
-        False, "keep the lengths in --text_path even if other lines end in #NA; by default, all lengths are then predicted"
-    )
+        False, "keep the lengths in --text_path even if other lines end in #NA; by default, a single #NA makes the script predict "
+        "all lengths"
+    )  # fmt: skip
     candidates: int = option(1, "number of motions generated per result; LaMP's matching head keeps the best one")
     stepwise: bool = option(
         True, 'generate a prompt of several steps ("squats, then jumps") step by step, if the weights can fill gaps'
@@ -77,17 +78,17 @@ class Captioning(Common):
     resume_trans: str = option("", "captioner: run or weights file; default: --name, else the only captioner in --checkpoints_dir")
     which_epoch: str = option("", "name of the captioner's weights, such as latest; default: the best, else the latest")
     lm: str = option(
-        "", "folder of the captioner's language model, if it has moved; for the released captioner, folder of OPT's vocab.json and "
-        "merges.txt"
+        "", "folder of the captioner's language model, if the model has moved; for the released captioner, the folder with OPT's "
+        "vocab.json and merges.txt"
     )  # fmt: skip
     batch_size: int = option(32, "number of motions captioned at once")
     beams: int = option(5, "width of the beam search; 1: greedy search")
     candidates: int = option(1, "number of captions proposed per motion; LaMP's matching head keeps the best")
     sample: bool = option(False, "sample words (nucleus sampling) instead of using beam search")
-    top_p: float = option(0.9, "with --sample: cumulative probability of the words to sample from")
+    top_p: float = option(0.9, "with --sample: cumulative probability of the most likely words, from which words are sampled")
     temperature: float = option(1.0, "with --sample: sampling temperature, above 0; higher values give more varied captions")
     no_repeat: int = option(3, "size of n-grams that may not repeat within a caption; 0 disables this")
-    repetition_penalty: float = option(1.0, "values above 1 make words that were already used less likely; 1: no penalty")
+    repetition_penalty: float = option(1.0, "values above 1 make it less likely that words are repeated; 1: no penalty")
     length_penalty: float = option(
         1.0, "beam search divides log-probabilities by length ** X, so values above 1 favour longer captions"
     )
@@ -102,7 +103,7 @@ class GenM2T(InputFiles, Captioning):
     """
 
     name: str = option("", "run of the captioner; its folder is <checkpoints_dir>/<dataset_name>/<name>")
-    dataset_name: str | None = option(None, "dataset of the captioner; default: the one whose folder holds it", choices=DATASETS)
+    dataset_name: str | None = option(None, "dataset of the captioner; default: taken from the captioner's path", choices=DATASETS)
     motions: list[str] = option(
         [], "motion files to caption (.npy, .npz, .bvh, .glb, or .amc with .asf), or folders of them", nargs="+"
     )

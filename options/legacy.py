@@ -31,7 +31,7 @@ class LegacyFlag:
     @property
     def help(self) -> str:
         """The flag's help text."""
-        return f"optional check; must equal: {self.checked}" if self.checked else f"accepted but ignored: {self.why}"
+        return f"optional; checked against the weights: {self.checked}" if self.checked else f"accepted but ignored: {self.why}"
 
 
 TRAINING = "only for training"
@@ -49,7 +49,7 @@ TOKENISER = (
 )
 TOKENISER_NAMES = (
     LegacyFlag("resume_pth", str, "the tokeniser that LaMP was trained on (run or weights file)"),
-    LegacyFlag("vq_name", str, "run name of the tokeniser that LaMP was trained on, if --resume_pth is not given"),
+    LegacyFlag("vq_name", str, "the tokeniser that LaMP was trained on (run), if --resume_pth is not given"),
 )
 GPT = (
     LegacyFlag("num_layers", int, "layers of the GPT"),

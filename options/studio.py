@@ -9,10 +9,10 @@ from options.common import DATASETS, Common, option
 
 @dataclass(frozen=True)
 class Studio(Common):
-    """Serve the studio, a web app. Without --name, the only run is used, or else downloaded or embedded weights."""
+    """Serve the studio, a web app. Without --name, it uses the only run, or else the downloaded or the embedded weights."""
 
     name: str = option("", "run of the masked transformer; its folder is <checkpoints_dir>/<dataset_name>/<name>")
-    dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
+    dataset_name: str | None = option(None, "dataset of the weights; default: taken from the path of the weights", choices=DATASETS)
     library: str = option("", "folder of motion files to search; default: search the motions of the session")
     host: str = option("", "address to listen on; 0.0.0.0: all interfaces; default: $GRADIO_SERVER_NAME, else 127.0.0.1")
     port: int = option(0, "port to listen on; 0: $GRADIO_SERVER_PORT, else the first free port from 7860 upwards")

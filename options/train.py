@@ -43,8 +43,9 @@ class Evaluated(Judged):
     """Flags for evaluating generated or reconstructed motion during training."""
 
     eval_fid: int = option(
-        0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; saves net_best_fid; 0: never"
-    )
+        0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; the weights with the best FID are "
+        "saved as net_best_fid; 0: never"
+    )  # fmt: skip
     eval_batches: int = option(0, "number of batches of 32 validation clips for --eval_fid; 0: all clips")
     pictures: int = option(
         0, "number of validation clips for which the reconstructed or generated motion is drawn in TensorBoard; 0: none"
@@ -80,13 +81,13 @@ class TrainVQ(Evaluated, Training):
     rigid_bones: bool = option(False, "keep bone lengths fixed in the decoder's output; needs a dataset with one skeleton")
     planted_feet: bool = option(False, "correct the root's velocity so that toes in contact do not slide; needs --rigid_bones")
     loss_positions: float = option(
-        0.0, "weight of the error (m) of joint positions relative to the root, rotated by the integrated heading"
+        0.0, "weight of the error (m) of root-relative joint positions, after rotating them by the integrated heading"
     )
     loss_path: float = option(0.0, "weight of the error (m) of the root's integrated position")
     loss_bones: float = option(0.0, "weight of the error (m) of bone lengths")
     loss_velocity: float = option(0.0, "weight of the error (m/s) of joint velocities in world coordinates")
     loss_acceleration: float = option(0.0, "weight of the error (m/s²) of joint accelerations in world coordinates")
-    loss_feet: float = option(0.0, "weight of the error (m/s) of foot velocities where the target's feet are in contact")
+    loss_feet: float = option(0.0, "weight of the error (m/s) of foot velocities when the target's feet touch the floor")
     init: str = option("", "run or folder of a tokeniser to start from; its decoder may be narrower than --decoder_width")
 
 
@@ -100,15 +101,15 @@ class TrainLaMP(Training):
     weight_decay: float = option(0.05, "AdamW's weight decay")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     min_lr: float = option(1e-5, "learning rate at the end of the cosine schedule")
-    accumulate: int = option(1, "number of batches whose gradients are averaged for one step; negatives come from one batch")
+    accumulate: int = option(1, "number of batches whose gradients are averaged for one step; negatives come from within a batch")
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
-    bert: str = option("", "BERT folder to start from; default: bert-base-uncased/, here or in --checkpoints_dir, else MiniLM")
+    bert: str = option("", "BERT folder to start from; default: bert-base-uncased/ here or in --checkpoints_dir, else MiniLM")
     init: str = option("", "run or weights file to start from instead of --bert; must have the same sizes and vocabulary")
     losses: list[str] = option(
         ["contrastive", "matching", "captioning", "generation"], "losses that are summed",
         choices=("contrastive", "matching", "captioning", "generation"), nargs="+",
     )  # fmt: skip
-    match_rows: int = option(0, "number of clips per batch in the matching loss, with three pairs each; 0: all")
+    match_rows: int = option(0, "number of clips per batch that the matching loss uses, each in three pairs; 0: all")
     num_queries: int = option(49, "number of learned queries that attend to a motion")
     embed_dim: int = option(512, "dimension of the joint embedding space")
     cross_width: int = option(1408, "width of the motion latents in cross-attention")
@@ -124,8 +125,9 @@ class TrainT2M(Evaluated, Training):
     """
 
     stage: str = option(
-        "masked", "model to train, which predicts base tokens, residual tokens or lengths", choices=("masked", "residual", "length")
-    )
+        "masked", "model to train; it predicts base tokens (masked), residual tokens (residual) or lengths (length)",
+        choices=("masked", "residual", "length"),
+    )  # fmt: skip
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
     text_encoder: str | None = option(
         None, "text encoder of the condition; default: the encoder of --init, else lamp",
@@ -179,7 +181,7 @@ class TrainM2T(Training):
         [75_000], "steps at which the learning rate is multiplied by --gamma", nargs="+", flags=("--lr_scheduler",)
     )
     eval_iter: int = option(10_000, "number of steps between validations; 0: use --eval_every_e")
-    lamp_name: str = option("", "LaMP run that encodes the motion (train_lamp.py --name); default: the only run of the dataset")
+    lamp_name: str = option("", "LaMP run that encodes the motion (train_lamp.py --name); default: the only one of the dataset")
     resume_trans: str = option("", "run or weights file to start from; must have the same sizes", flags=("--init",))
     decoder: str = option("gpt", "gpt: trained from scratch; lm: a Hugging Face causal LM with LoRA", choices=("gpt", "lm"))
     texts: list[str] = option([], "folders, .zip or .tar.gz files of captions to pretrain on, without motions", nargs="+")
@@ -193,7 +195,7 @@ class TrainM2T(Training):
     use_codes: bool = option(False, "GPT: prepend the motion's base codes in addition to LaMP's queries")
     lm: str = option("", "LM: local folder, .gguf file or hub name, such as facebook/opt-2.7b; default: SmolLM2 from its wheel")
     lora_r: int = option(16, "LM: rank of LoRA's matrices")
-    lora_alpha: int = option(32, "LM: LoRA's alpha, which is its scale times its rank")
+    lora_alpha: int = option(32, "LM: LoRA's alpha, the product of its scale and its rank")
     lora_dropout: float = option(0.05, "LM: dropout of LoRA")
     bits: int = option(0, "LM: load weight matrices in 4 or 8 bits (bitsandbytes, on a GPU); 0: no quantisation", choices=(0, 4, 8))
     prompt: str = option("", "LM: text before each caption, such as 'a man is'; it is excluded from the loss")
@@ -203,7 +205,7 @@ class TrainM2T(Training):
 class TrainEvaluator(Training):
     """Train the matching evaluator for a dataset without a released one. The default sizes are those of released evaluators."""
 
-    batch_size: int = option(64, "clips per step on each process; each caption is compared with all of them")
+    batch_size: int = option(64, "clips per step on each process; each caption is compared with all clips of its batch")
     max_epoch: int = option(300, "number of epochs to train")
     lr: float = option(1e-4, "peak learning rate")
     beta2: float = option(0.999, "AdamW's second beta")
@@ -212,8 +214,8 @@ class TrainEvaluator(Training):
     init: str = option("", "run to start from, including its word vectors; must have the same sizes")
     glove: str = option("", "folder of GloVe vectors; default: glove/ if it exists, else vectors of MiniLM's word pieces")
     movement_hidden: int = option(512, "hidden channels of the movement encoder")
-    movement_dim: int = option(512, "width of a movement embedding (four frames)")
+    movement_dim: int = option(512, "width of the movement embeddings, each of which covers four frames")
     motion_hidden: int = option(1024, "width of the motion GRU, per direction")
     text_hidden: int = option(512, "width of the text GRU, per direction")
     embed_dim: int = option(512, "dimension of the joint embedding space")
-    info_nce: float = option(0.0, "weight of an InfoNCE loss that is added to the contrastive loss; 0: none, as released")
+    info_nce: float = option(0.0, "weight of an InfoNCE loss that is added to the contrastive loss; 0: none, as in the release")

@@ -90,7 +90,7 @@ def actions_in(label: str, source: str = "") -> tuple[str, ...]:
     """Return the actions that a label or caption names, the main action first; empty if no action is named.
 
     Args:
-        label: description in words, or for Bandai-Namco a content such as "walk-turn-left".
+        label: description in words or, for Bandai-Namco, a content such as "walk-turn-left".
         source: "bandai 1", "bandai 2", "cmu", "hdm05" or another source of clips.
     """
     if source.startswith("bandai"):

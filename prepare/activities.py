@@ -1,4 +1,4 @@
-"""Verb phrases for `prepare/everyday.py`: activities that cannot be detected in the joints, only in the label of a clip.
+"""Verb phrases for `prepare/everyday.py`: activities that are known only from the label of a clip, not from its joints.
 
 Data only, in the format of `prepare/verbs.py`. The placeholder {animal} stands for an animal with its article.
 """
@@ -114,7 +114,7 @@ DANCE: Phrases = (
     "shows some dance moves", "moves in a dance", "is dancing", "does a dance routine", "performs a dance routine",
     "dances freely",
 )  # fmt: skip
-DANCE_WAYS: dict[str, Phrases] = {  # by a word of the label
+DANCE_WAYS: dict[str, Phrases] = {  # word of the label → phrases
     "indian": (
         "does an Indian dance", "performs a traditional Indian dance", "dances an Indian dance", "dances in the Indian style",
     ),

@@ -78,7 +78,7 @@ def cut(source: Path, captions: list[str], layers: int, out: Path) -> tuple[int,
 
     settings = BertConfig.read(source / "config.json")
     if not 0 <= layers <= settings.num_hidden_layers:
-        raise UserError(f"--layers {layers}: choose from 1 to {settings.num_hidden_layers}, the layers of {source}, or 0 for all")
+        raise UserError(f"--layers {layers}: choose from 1 to {settings.num_hidden_layers} (layers in {source}), or 0 for all")
     layers = layers or settings.num_hidden_layers
     tokenizer = load_tokenizer(source)
     vocabulary = tokenizer.get_vocab()  # piece → id
@@ -113,7 +113,7 @@ def needed(tokenizer: Tokenizer, captions: list[str]) -> list[str]:
 
 
 def parts(state: dict[str, Tensor], rows: list[int], layers: int) -> Iterator[tuple[str, Tensor]]:
-    """Yield (name, tensor) of the reduced BERT: word embeddings of `rows` and the first `layers` layers, no pretraining heads."""
+    """Yield (name, tensor) of the reduced BERT: word embeddings of `rows`, first `layers` layers, no pretraining heads."""
     for name, value in state.items():
         stem = name.removeprefix("bert.")
         is_dropped_layer = stem.startswith("encoder.layer.") and int(stem.split(".")[2]) >= layers

@@ -1,8 +1,8 @@
 """Generate captions of a clip from its action (content or label), its style, and facts measured in its joints (`prepare/facts`).
 
 The name of the clip is the random seed, so captions are the same in every run. Sides, counts, angles, heights and distances are
-measured, never taken from the label. As in HumanML3D, captions are in lower case, with or without a full stop. Functions with the
-argument `wide` use the additional phrases of `prepare/wordings.py` if it is true.
+measured, never taken from the label. As in HumanML3D, captions are in lower case, with or without a full stop. If the argument
+`wide` of a function is true, the function also uses the additional phrases of `prepare/wordings.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from prepare.grammar import gerund, imperative, progressive
 from utils.errors import UserError
 
 MAX_WORDS = 18  # longer captions are used only if no shorter one is drawn
-FURTHER = 8  # additional captions of a training clip, from a larger set of phrases
+FURTHER = 8  # number of additional captions of a training clip, which use a larger set of phrases
 BARE = 0.3  # fraction of the additional captions that have no subject
 LABEL_MOODS = {"sad": "sad", "sexy": "feminine"}  # words of labels → styles
 Clause = Callable[[Voice, bool], str]  # (voice, whether to state measured details) → clause
@@ -47,7 +47,7 @@ def subject_of(rng: random.Random, mood: phrases.Mood, placement: str, wide: boo
 
 
 def compose(rng: random.Random, clause_of: Clause, mood: phrases.Mood, rich: bool, wide: bool = False) -> tuple[str, str]:
-    """Return a caption with subject and mood, and the clause of the caption. Rich captions state a measured detail."""
+    """Return a caption (subject, clause and mood) and its clause alone. If `rich`, the clause states a measured detail."""
     placements = [name for name in ("adjectives", "adverbs", "tails", "tails", "subjects") if getattr(mood, name)]
     placement = rng.choice(placements) if placements else ""
     voice = Voice(rng, *subject_of(rng, mood, placement, wide), wide)
@@ -111,17 +111,17 @@ def mood_of(name: str, style: str, label: str) -> phrases.Mood:
 
 
 def captions(name: str, content: str, style: str, joints: np.ndarray, label: str = "", further: bool = False) -> list[str]:
-    """Return different captions of one clip: plain, with the style, with measured details, and with both.
+    """Return different captions of one clip. They may express the style, state measured details, do both, or do neither.
 
-    A clip with a content has six captions, and a clip with a label has eight. In half of the clips, the first caption, which is the
-    one that retrieval metrics use, expresses the style.
+    A clip with a content has six captions, and a clip with a label has eight. For half of the clips, the first caption expresses
+    the style. Retrieval metrics use the first caption.
 
     Args:
         name: name of the clip, used as random seed.
         content, style: action and style in Bandai-Namco's file names. The styles "normal" and "" are not mentioned in captions.
         joints: (T, 22, 3), metres, Y up, floor at 0, 20 frames per second.
         label: description of the clip in words; replaces `content`.
-        further: append up to eight captions with the additional phrases of `prepare/wordings.py`, some without subject.
+        further: whether to append up to eight captions with the additional phrases of `prepare/wordings.py`.
 
     Raises:
         UserError: unknown content or style, or joints that `prepare.facts.prove` rejects.

@@ -28,8 +28,8 @@ from utils.errors import UserError
 FPS = 20
 NUM_JOINTS = HUMANML3D.num_joints
 CHUNK = 16  # minimum number of clips whose features are computed in one batch, mirror images not counted
-UNCUT = "humanact12"  # dataset whose arrays are complete clips, which are neither cut nor mirrored back
-# Seconds to cut from the start of captures that begin with a standing pose. Frame numbers in index.csv start after the cut.
+UNCUT = "humanact12"  # dataset whose arrays are complete clips: `cut` returns them unchanged
+# Seconds to cut from the start of captures that begin with a standing pose. Frame numbers in index.csv refer to the rest.
 LEAD_SECONDS = {"Eyes_Japan_Dataset": 3.0, "MPI_HDM05": 3.0, "TotalCapture": 1.0, "MPI_Limits": 1.0, "Transitions_mocap": 0.5}
 RENAMED = {  # folder names in index.csv → folder names in later releases of AMASS
     "BioMotionLab_NTroje": "BMLrub", "DFaust_67": "DFaust", "MPI_HDM05": "HDM05", "MPI_Limits": "PosePrior", "MPI_mosh": "MoSh",
@@ -54,7 +54,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of building a clip; `problem` and `detail` are empty if it succeeded."""
+    """The result of building a clip; `problem` and `detail` are empty if the clip was built."""
 
     clip: Clip
     problem: str = ""
@@ -103,7 +103,7 @@ class Sources:
         motion = read_amass(path)
         if not motion.fps >= FPS:
             raise UserError(f"{path}: {motion.fps:g} frames per second; expected at least {FPS}")
-        model = self.models["male" if motion.gender == "male" else "female"]  # as in the published code, without the neutral model
+        model = self.models["male" if motion.gender == "male" else "female"]  # as published: no neutral model
         return model.joints(motion.every(int(motion.fps / FPS))).numpy()[..., [0, 2, 1]]
 
 
@@ -119,7 +119,10 @@ def load_joints(path: Path) -> np.ndarray:
 
 
 def cut(capture: np.ndarray, clip: Clip) -> np.ndarray:
-    """Cut a clip out of its capture (T, 22, 3), and negate x to undo the mirroring. Clips of HumanAct12 are returned unchanged."""
+    """Cut a clip out of its capture (T, 22, 3), and negate x to undo the mirroring that `Sources.load` mentions.
+
+    Clips of HumanAct12 are returned unchanged.
+    """
     if clip.dataset == UNCUT:
         return capture
     lead = int(LEAD_SECONDS.get(clip.dataset, 0) * FPS)
@@ -132,7 +135,10 @@ def mirror(joints: np.ndarray) -> np.ndarray:
 
 
 def chunks(clips: list[Clip]) -> Iterator[list[Clip]]:
-    """Yield lists of at least CHUNK clips. All clips of a capture are in the same list, so that the capture is read only once."""
+    """Yield lists of at least CHUNK clips; the last list may be shorter.
+
+    All clips of a capture are in the same list, so that the capture is read only once.
+    """
     chunk = []
     for _, of_capture in groupby(sorted(clips, key=attrgetter("source", "name")), key=attrgetter("source")):
         chunk.extend(of_capture)

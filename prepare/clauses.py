@@ -98,7 +98,7 @@ def join_turn(voice: Voice, clause: str, turned: str, time: float, counted: bool
     """Join the clause of the travel (`clause`) and the clause of the turn (`turned`) in the order in which they happen.
 
     `time` is the time of the turn as a fraction of the clip. `counted` states whether `clause` mentions the number of steps or the
-    distance, which include the path after the turn.
+    distance. Both numbers include the path after the turn.
     """
     if counted:
         verb, remainder = turned.split(" ", 1)
@@ -120,7 +120,7 @@ def gesture(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
     words = {"hand": name_hands(voice, [hand in up for hand in facts.hands]), "it": "them" if len(up) == 2 else "it"}
     high, at = (voice.pick(phrases.LEVELS[level], to=to) for to in ("to", "at"))
     if kind in ("wave", "bye"):
-        hidden = max(hand.waves for hand in up) < 2 and max(hand.raises for hand in up) < 2  # perhaps the hand rotates at the wrist
+        hidden = max(hand.waves for hand in up) < 2 and max(hand.raises for hand in up) < 2  # a wave of the wrist is not detected
         clause = voice.pick(phrases.LITTLE_WAVES if hidden else phrases.WAVES if kind == "wave" else phrases.BYES, **words)
         clause += f" {voice.rng.choice([at, *([] if hidden else wave_details(voice, up))])}" if rich else ""
         after = voice.pick(phrases.JUMPS, times=times(voice, facts.jumps)) if rich and facts.jumps else ""
@@ -180,7 +180,7 @@ def bow(voice: Voice, facts: Facts, rich: bool) -> str:
 
 
 def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """The clause of punches or kicks with the hand or leg, or of a fighting stance if no punch or kick is detected."""
+    """The clause of punches or kicks, which names the hand or leg. If none is detected, the clause of a fighting stance."""
     counts = facts.pair(kind)
     if not any(counts):
         return voice.pick(phrases.STANCES)

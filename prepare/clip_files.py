@@ -43,7 +43,7 @@ def write_motions(clips: Sequence[Clip], folder: Path, process: Process) -> None
     """Write `folder`/new_joint_vecs/<name>.npy (T, 263) and new_joints/<name>.npy (T, 22, 3), float32."""
     for name in MOTIONS:
         (folder / name).mkdir(exist_ok=True)
-    clips = sorted(clips, key=lambda clip: (len(clip.joints), clip.name))  # similar lengths need little padding
+    clips = sorted(clips, key=lambda clip: (len(clip.joints), clip.name))  # a batch of similar lengths needs little padding
     batches = [clips[start : start + BATCH] for start in range(0, len(clips), BATCH)]
     for _ in tqdm(process(partial(write_batch, folder=folder), batches), "features", len(batches), unit=" batches"):
         pass
@@ -112,8 +112,8 @@ def write_splits(clips: Sequence[Clip], folder: Path) -> None:
     """Write lists of clip names: one list per split, train_val.txt, all.txt, test_cmu.txt and composed.txt.
 
     test_cmu.txt lists the clips of test.txt that are segments of HumanML3D. test_everyday.txt contains, besides the clips of its
-    split, the clips of test_cmu.txt that have a label. composed.txt lists the compositions in train.txt. These three lists and
-    test_unseen.txt are written only if they are not empty.
+    split, the clips of test_cmu.txt that have a label. composed.txt lists the compositions in train.txt. The lists test_cmu.txt,
+    test_everyday.txt, test_unseen.txt and composed.txt are written only if they are not empty.
     """
     lists = {split: {split} for split in SPLITS} | {"train_val": {"train", "val"}, "all": set(SPLITS)}
     names = {name: {clip.name for clip in clips if clip.split in splits} for name, splits in lists.items()}

@@ -24,14 +24,14 @@ from prepare.pieces import CONTEXT, COURSES, GAITS, Piece, Pieces
 from prepare.takes import Clip
 from utils.errors import UserError
 
-SHORTEST, LONGEST = 24, 196  # rows of features in a composition; it has one frame more
+SHORTEST, LONGEST = 24, 196  # limits of the rows of features in a composition; its joints have one frame more
 KINDS = {  # probability of each kind of composition
     "pair": 0.15, "outing": 0.25, "stop": 0.05, "rest": 0.1, "triple": 0.1, "repeat": 0.1, "overlay": 0.25,
 }  # fmt: skip
 DRAWS, PATIENCE, TRIES = 96, 24, 6  # maximum number of draws for one composition, for one kind, and for the same actions
 JOB = 256  # number of compositions that one process draws at a time
 CANDIDATES = 6  # number of pieces from which the best continuation is chosen
-CLOSE = 0.32  # m; maximum distance between two poses that are joined, velocities included
+CLOSE = 0.32  # m; maximum distance, in position and velocity, between two poses that are joined
 BRIDGE = 16  # frames reserved for a transition, including the motion after the first action and before the second
 GESTURES = ("wave", "point", "raise an arm", "drink", "wash", "circle the arms")  # actions of the arms alone
 COUNTED = (  # actions whose repetitions can be counted
@@ -42,7 +42,7 @@ UP = tuple(action for after in FOLLOWS.values() for action in after)  # actions 
 STOPPED = (24, 50)  # minimum and maximum frames of standing still after a walk or run, or after an action of `COUNTED`
 RARE = 0.25  # `power` of `Pieces.action` for actions that mostly have few clips: raises their probability
 STRAIGHT_ON = ("walk", "run")  # gaits of an outing
-UPRIGHT = 25.0  # degrees; gestures of people who lean farther are not combined with other legs
+UPRIGHT = 25.0  # degrees; if the person leans farther, a gesture is not combined with the legs of another clip
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class Composed:
 
 
 def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Process = map) -> list[Composed]:
-    """Return compositions of `clips`: clips of the training split, with the joints that are stored in the dataset.
+    """Return compositions of `clips`, which must be in the training split and have the joints that are stored in the dataset.
 
-    `fraction` is the number of compositions divided by the number of clips and compositions, from 0 to 0.9; any other value raises
-    `UserError`. Fewer compositions are returned if some pieces do not fit. `process` is the `map` that runs the jobs.
+    `fraction` is the number of compositions divided by the total number of clips and compositions. If it is not from 0 to 0.9,
+    raises `UserError`. Fewer compositions are returned if some pieces do not fit. `process` is the `map` that runs the jobs.
     """
     if not 0 <= fraction <= 0.9:
         raise UserError(f"fraction of compositions {fraction}: outside 0 to 0.9; choose a value such as 0.3")
@@ -98,7 +98,7 @@ def draw(pieces: Pieces, name: str, rng: random.Random) -> Composed | None:
 
 
 def actions_of(pieces: Pieces, rng: random.Random, kind: str) -> list[str]:
-    """Draw the actions of a composition of this kind: for an overlay (gait, gesture), for other kinds the actions in sequence."""
+    """Draw the actions of a composition of this kind: a gait and a gesture for an overlay, otherwise the actions in sequence."""
     if kind == "overlay":
         return [pieces.action(rng, GAITS), pieces.action(rng, GESTURES, RARE)]
     if kind == "repeat":
@@ -165,7 +165,10 @@ def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints
 
 
 def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
-    """Whether `piece` may come next. It must repeat action and variant of the last piece if `counted`, and must not otherwise."""
+    """Whether `piece` may come next.
+
+    If `counted`, its action and variant must be those of the last piece. Otherwise, at least one of the two must differ.
+    """
     if strand is None:
         return piece.count > 0 or not counted
     last = strand.pieces[-1]
@@ -178,20 +181,27 @@ class Strand:
     """A partial sequence. Its motion continues after the last action, so that the next piece can follow at the best frame."""
 
     joints: ndarray  # (T, 22, 3), metres
-    leave: tuple[int, int]  # range [start, stop) of the frames that the next piece may follow
+    leave: tuple[int, int]  # range [start, stop) of the frames after which the next piece may start
     pieces: tuple[Piece, ...]
     spans: tuple[tuple[int, int], ...]  # frames [start, stop) of each piece
     limits: ndarray  # (22,) maximum speeds of the joints in the clips, m/s
 
 
 def around(piece: Piece) -> tuple[int, int, int, int]:
-    """Return two frame ranges of the take as (start, stop, start, stop): for entering before and for leaving after the action."""
+    """Return two frame ranges of the take, as (start, stop, start, stop).
+
+    A transition into the piece ends in the first range, before the action. A transition out of the piece starts in the second
+    range, after the action.
+    """
     first, last = max(0, piece.start - CONTEXT), min(len(piece.take.joints), piece.stop + CONTEXT)
     return first, piece.start + 1, piece.stop - 1, last
 
 
 def extend(strand: Strand | None, candidates: Sequence[Piece]) -> Strand | None:
-    """Extend the strand by the candidate that fits best, or start a strand with the first candidate. None if no candidate fits."""
+    """Extend the strand by the candidate that fits best. Returns None if no candidate fits.
+
+    If `strand` is None, the first candidate starts a new strand.
+    """
     if not candidates:
         return None
     if strand is None:

@@ -1,4 +1,4 @@
-"""Captions of compositions: templates are filled with clauses of the parts ("waves with their left hand"), in either order."""
+"""Captions of compositions: templates with clauses of the parts ("waves with their left hand") in forward or reverse order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prepare.grammar import SECOND_VERBS, gerund, imperative
 from prepare.pieces import GAITS, Piece
 
 MOST_WORDS = 18
-COUNT = 6  # captions of one composition
+COUNT = 6  # number of captions of one composition
 SEEDS = 3  # number of draws of clauses for a repeated action
 
 # {who} is the subject; {again} is the second mention of the subject. {a}, {b}, {c} are clauses in the third person, in order;
@@ -29,7 +29,7 @@ FORWARD = {
     ),
 }  # fmt: skip
 STOPPING = ("{who} {a}, then stops and {b}", "{who} {a}, stops and {b}", "{who} {a} and then stops and {b}")
-HALTING = (  # {b} is standing still
+HALTING = (  # {b} means that the person stands still
     "{who} {a} and then stops", "{who} {a}, then stops", "{who} {a} and stops", "{who} {a}, then stops and {b}",
     "{who} {a} and comes to a stop", "{who} {a} and then {b}",
 )  # fmt: skip
@@ -102,7 +102,7 @@ def sequence(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str
 
 
 def alone(rng: random.Random, pieces: Sequence[Piece], existing: Sequence[str] = ()) -> tuple[str, ...]:
-    """Write captions of the first piece only, without the person who stands still afterwards."""
+    """Write captions that describe only the first piece. They do not mention that the person stands still afterwards."""
     templates = ALONE + MORE_ALONE if existing else ALONE
     return write(rng, templates, templates, [pieces[0].clauses(wide=bool(existing))], existing=existing)
 

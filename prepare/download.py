@@ -47,7 +47,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Archive:
-    """A .zip archive to extract to `folder`. It must contain the file `member`, a model of this `kind` unless `kind` is None."""
+    """A .zip archive to extract to `folder`. It must contain the file `member`. `kind` is the kind of model in it, or None."""
 
     url: str
     folder: Path
@@ -183,7 +183,7 @@ def get_opt_tokeniser(root: Path) -> None:
 
 
 def copy_statistics(folder: Path) -> None:
-    """Copy the feature statistics of MoMask's tokeniser to LaMP's runs, which use the same ones but are released without any."""
+    """Copy the feature statistics of MoMask's tokeniser to LaMP's runs, which use them but are released without them."""
     source = next(iter(sorted(folder.glob(f"{RVQ}*/meta"))), None)
     for name in ("lamp_vq", "lamp", CAPTIONER):
         if source and (folder / name).is_dir() and not (folder / name / "meta").exists():

@@ -1,4 +1,4 @@
-"""Clauses of captions for clips with a label in words ("sit on high stool, stand up"), checked against the joints.
+"""Clauses of captions for clips with a label in words ("sit on high stool, stand up"). Labels are checked against the joints.
 
 Each action has a writer (`WRITERS`), which returns parts of a caption. Parts are sorted by the frames at which their actions start.
 An action that can be detected in the joints is mentioned only if it is detected, because a clip that is cut from a long capture may
@@ -22,7 +22,7 @@ WALKING = 1.9  # m/s, maximum speed of walking
 
 # ------------------------------------------------------------------------------------------------------------------ gait
 def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[Part]:
-    """The parts of a caption about walking, running, sneaking or dribbling, from the travel of the joints and the label."""
+    """The parts of a caption about walking, running, sneaking or dribbling, derived from the travel and the label."""
     if facts.direction == "in place" and facts.speed < 0.4 and kind != "dribble":
         return []
     rising = [*facts.of("sit down"), *facts.of("stand up")]
@@ -37,7 +37,7 @@ def gait(voice: Voice, facts: Facts, label: str, rich: bool, kind: str) -> list[
         verbs_of_gait = phrases.GAITS[kind].verbs[1]
         return [Part(0, f"{voice.pick(verbs_of_gait)} {voice.pick(course)}", False)]
     if "stop" in label and "turn" not in label:
-        facts = replace(facts, turns=())  # the body turns while it brakes, which is not an intended turn
+        facts = replace(facts, turns=())  # a person who brakes turns a little without intending to
     clause = locomotion(voice, facts, rich and "stop" not in label, kind)
     veer = re.search(r"(?:veer|run|turn) (left|right)", label)
     if veer and not facts.turns and " left" not in clause and " right" not in clause:

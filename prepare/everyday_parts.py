@@ -41,7 +41,7 @@ def count_words(voice: Voice, count: int) -> dict[str, str]:
 
 
 def limb_words(voice: Voice, events: tuple[Event, ...], parts: tuple[str, ...]) -> dict[str, str]:
-    """Values of the placeholders {limb}, {hand}, {side} and {other}, from the sides of the events, if these are known."""
+    """Values of the placeholders {limb}, {hand}, {side} and {other}. They are vague ("one leg") if no event has a side."""
     sides = {event.side for event in events if event.side}
     part = voice.rng.choice(parts)
     if not sides:
@@ -71,7 +71,7 @@ def label_count(label: str) -> int:
 def counted(
     voice: Voice, facts: Facts, label: str, rich: bool, action: str, several: Phrases, single: Phrases | None = None
 ) -> list[Part]:
-    """The parts of a caption about an action whose repetitions are counted. Without `single`, one repetition is not mentioned."""
+    """The parts of a caption about an action that is counted. If `single` is None, a single repetition is not mentioned."""
     events = facts.of(action)
     if len(events) > 1:
         return [Part(first(events), voice.pick(several, **count_words(voice, len(events))))]
@@ -80,7 +80,7 @@ def counted(
 
 # -------------------------------------------------------------------------------------------------------------- postures
 def seats(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about sitting down and standing up, one per detected event."""
+    """The parts of a caption about sitting down, sitting and standing up: one part per detected event."""
     tables = {"sit down": verbs.SIT_DOWN, "stand up": verbs.STAND_UP}
     events = tuple(event for event in facts.events if event.action in tables) or facts.of("sit")[:1]
     parts = []
@@ -117,7 +117,7 @@ def crawl(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
 
 
 def from_the_floor(voice: Voice, facts: Facts, label: str, rich: bool) -> list[Part]:
-    """The parts of a caption about picking up and putting down. The joints do not distinguish these two actions, only the label."""
+    """The parts of a caption about picking up and putting down. The label distinguishes the two actions; the joints do not."""
     actions = [action for action in actions_in(label) if action in ("pick up", "put down")]
     item = next((f"a {word}" for word in ("box", "ball", "mug") if word in label), voice.rng.choice(("something", "an object")))
     parts = []

@@ -1,12 +1,13 @@
 """Excerpts: short clips of a single action, cut from training clips that show more than this action.
 
 Many clips are long: ten seconds of boxing with a few punches, or someone who sits down, rests and stands up again. The captions of
-such a clip describe the whole clip. An excerpt shows a single action, or one bout of an action, with a little motion before and
-after. Excerpts are as short as motions for prompts like "a person throws a punch" should be. The label or the captions of the clip
-must name the action, and `prepare/facts` must detect it. Captions of an excerpt are generated from its joints.
+such a clip describe the whole clip. An excerpt shows a single action, or one bout of an action (quick repetitions), with a little
+motion before and after. It is about as long as a motion for a prompt like "a person throws a punch" should be. The label or the
+captions of the clip must name the action, and `prepare/facts` must detect it. Captions of an excerpt are generated from its joints.
 
-Sitting down and lying down are slow enough to be played backwards as standing up and getting up, and vice versa. Playing excerpts
-backwards doubles the number of these rare actions. `prepare/facts` must detect the reverse action in the reversed excerpt.
+Sitting down is so slow that, played backwards, it looks like standing up, and vice versa. The same is true of lying down and
+getting up. Playing excerpts backwards doubles the number of these rare actions. `prepare/facts` must detect the reverse action in
+the reversed excerpt.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from prepare.facts import FPS, Event, Facts, prove
 from prepare.takes import LONGEST, SHORTEST, Clip
 
 SOURCE = "excerpt"
-LEAST = SHORTEST + 5  # minimum number of frames: 1 more than rows of features, and 4 that random crops may remove
+LEAST = SHORTEST + 5  # minimum number of frames: 1 more than the rows of features, plus 4 that random crops may remove
 MARGIN = 8  # frames before and after an action
 BOUT = 6  # frames; maximum pause between two events of one bout
 MOST = 0.85  # maximum length of an excerpt as a fraction of the clip; a longer excerpt would nearly repeat the clip
 PER_CAPTURE = 16  # maximum number of excerpts of one action from one capture
-RESTS = (2 * FPS, FPS // 2)  # frames of sitting or lying after going down or before getting up; one excerpt for each value
+RESTS = (2 * FPS, FPS // 2)  # frames of sitting or lying to keep after going down or before getting up; each value gives an excerpt
 LABELS = {  # the label of an excerpt, by its action
     "punch": "punch", "kick": "kick", "squat": "squat", "jump": "jump", "hop": "hop on one leg", "crawl": "crawl",
     "jumping jacks": "jumping jacks", "cartwheel": "cartwheel", "balance on one leg": "balance",
     "pick up": "pick up", "put down": "put down", "sit down": "sit down", "stand up": "stand up", "lie down": "lie down",
     "get up from the floor": "get up",
 }  # fmt: skip
-DOWN = {"sit down": "sit", "lie down": "lie"}  # actions that end in a posture
-UP = {"stand up": "sit", "get up from the floor": "lie"}  # actions that begin in a posture
+DOWN = {"sit down": "sit", "lie down": "lie"}  # action → posture in which it ends
+UP = {"stand up": "sit", "get up from the floor": "lie"}  # action → posture in which it begins
 REVERSES = {"sit down": "stand up", "lie down": "get up from the floor"}
 REVERSES |= {up: down for down, up in REVERSES.items()}
 BACKWARDS = "_backwards"  # suffix of the names of excerpts that are played backwards
@@ -77,7 +78,7 @@ def backwards(excerpt: Clip, action: str) -> Clip:
 
 
 def cut_out(clip: Clip, action: str, start: int, stop: int, number: int) -> Clip:
-    """Cut frames `start` to `stop` − 1 out of a clip, as a new clip of this action. `number` counts such excerpts from 0."""
+    """Cut frames `start` to `stop` − 1 out of a clip, as a new clip of this action. `number` counts these clips from 0."""
     label = clip.label if action == "kick" and "soccer" in clip.actions and clip.label else LABELS[action]
     return replace(
         clip, name=f"{clip.name}_{action.replace(' ', '-')}{number + 1}", content="", style="", source=SOURCE, label=label,
@@ -118,7 +119,7 @@ def events_of(facts: Facts, action: str, named: Sequence[str]) -> tuple[Event, .
     """
     events = facts.of(action)
     if action == "squat" and set(FROM_THE_FLOOR) & set(named):
-        return ()  # people who pick up or put down squat to reach the floor
+        return ()  # the person squats only to reach the floor
     if action in FROM_THE_FLOOR and set(FROM_THE_FLOOR) <= set(named):
         return (events[FROM_THE_FLOOR.index(action)],) if len(events) == 2 else ()
     return events

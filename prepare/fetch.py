@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 
-ATTEMPTS = 6  # number of consecutive attempts without any received byte after which the download fails
+ATTEMPTS = 6  # maximum number of consecutive attempts that receive no byte
 PAUSE = 2.0  # seconds before the second attempt; doubles with each further attempt
-TIMEOUT = 60.0  # seconds without any received byte after which an attempt fails
+TIMEOUT = 60.0  # seconds; an attempt fails if it receives no byte for this long
 CHUNK = 1 << 20
 AGENT = "Mozilla/5.0"  # some servers refuse Python's default user agent
 
@@ -76,7 +76,7 @@ def _receive(url: str, part: Path) -> None:
         if error.code != 416:  # 416: there are no bytes after `received`
             raise
         if _total(error.headers.get("Content-Range")) != received:
-            part.unlink()  # its bytes are those of another file
+            part.unlink()  # the bytes in it are from an older file
             raise ConnectionError("the file on the server has changed") from None
         return
     with response:

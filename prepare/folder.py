@@ -37,7 +37,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def check_replaceable(out: Path, name: str, title: str) -> None:
-    """Raise `UserError` unless `out` is missing, empty, or an older build, in which the file `name` starts with `title`."""
+    """Raise `UserError` unless `out` is missing, empty or an older build (a folder whose file `name` starts with `title`)."""
     report = out / name
     older_build = report.is_file() and report.read_text(encoding="utf-8", errors="replace").startswith(title)
     if out.exists() and not older_build and (not out.is_dir() or any(out.iterdir())):

@@ -42,7 +42,7 @@ WORDS = (  # pattern of a class name without count and starting limb → words; 
 
 
 def label_of_class(name: str) -> str:
-    """The label in words of a class in HDM05's file names."""
+    """Translate a class in HDM05's file names to a label in words."""
     start = START.search(name)
     stem = name[: start.start()] if start else name
     count = COUNT.search(stem)

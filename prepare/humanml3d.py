@@ -79,14 +79,14 @@ def open_sources(options: BuildHumanML3D) -> Sources:
 
 
 def read_captions(path: Path) -> dict[str, bytes]:
-    """Return the content of caption files by clip name, from a folder, or from a .zip or .tar.gz archive with a folder `texts`."""
+    """Return the content of caption files by clip name. `path` is their folder, or a .zip or .tar.gz of a folder `texts`."""
     if path.is_dir():
         return {file.stem: file.read_bytes() for file in sorted(path.glob("*.txt")) if file.is_file()}
     captions: dict[str, bytes] = {}
     for name, content in read_members(path, is_caption, CAPTIONS):
         stem = PurePosixPath(name).stem
         if stem in captions:
-            raise UserError(f"{path}: contains two files {stem}.txt; give an archive of a single folder of captions")
+            raise UserError(f"{path}: contains two files named {stem}.txt; give an archive with only one folder of captions")
         captions[stem] = content
     return captions
 
@@ -158,7 +158,7 @@ def finish(outcomes: list[Outcome], captions: dict[str, bytes], splits: dict[str
     """Write captions, splits and statistics of the clips that were built. Raises `UserError` if no clip was built."""
     built = {name for outcome in outcomes if not outcome.problem for name in (outcome.clip.name, f"M{outcome.clip.name}")}
     if not built:
-        raise UserError("no clip could be built, see the report above; compare the layout of the folders with docs/data.md")
+        raise UserError("no clip could be built (see the report above); compare the layout of the folders with docs/data.md")
     (folder / "texts").mkdir()
     for name in sorted(built):
         (folder / "texts" / f"{name}.txt").write_bytes(captions[name])

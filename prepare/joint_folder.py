@@ -2,8 +2,8 @@
 
 There are two kinds of tables. `captions.csv` (columns file, caption or label, start, end, split) is for a user's own motions.
 `clips.csv` (columns source, clip, label) lists motions of public datasets, and `pairs.json` lists HumanML3D's segments of these
-motions with captions. Captions in these files are used unchanged. Captions are generated from labels such as "squat, 2
-repetitions".
+motions with captions. Captions in these files are used unchanged. For motions with a label, such as "squat, 2
+repetitions", captions are generated.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COPIES = {
     "deepmimic/stealthy_walk": "deepmimic_stealthy_walk1", "deepmimic/zombie_walk": "deepmimic_long_zombie",
     "deepmimic/walk": "deepmimic_long_walk1",
 }  # fmt: skip
-T_POSE = 0.85  # minimum cosine between each arm and the line through the shoulders
+T_POSE = 0.85  # in a T-pose, minimum cosine between each arm and the line through the shoulders
 CROP = "_crop"  # suffix of clips that are parts of a capture
 
 
@@ -94,8 +94,10 @@ def captioned_files(folder: Path, table: Path) -> Iterator[JointFile]:
 
 
 def sections(name: str, rows: list[tuple[int, dict[str, str]]], table: Path) -> tuple[Segment, ...]:
-    """Return the sections of one file, from the table's rows (line number, row) about this file. Rows with equal start and end
-    describe the same section."""
+    """Return the sections of one file, from the table's rows (line number, row) about this file.
+
+    Rows with the same times (start and end) describe the same section.
+    """
     groups = defaultdict(list)
     for line, row in rows:
         start = frames(row.get("start", ""), 0, table, line)
@@ -186,7 +188,10 @@ def load_motion(path: Path) -> np.ndarray:
 
 
 def drop_t_pose(joints: np.ndarray) -> np.ndarray:
-    """Remove the first frames of joints (T, 22, 3), as long as both arms are stretched out sideways."""
+    """Remove the frames at the start of joints (T, 22, 3) in which both arms are stretched out sideways.
+
+    If this is the case in all frames, the joints are returned unchanged.
+    """
     left, right = ((joints[:, wrist] - joints[:, shoulder]) for wrist, shoulder in ((20, 16), (21, 17)))
     lines = (joints[:, 16] - joints[:, 17], left, right)
     across, left, right = (line / np.linalg.norm(line, axis=-1, keepdims=True) for line in lines)

@@ -16,7 +16,7 @@ from prepare.short_clips import join_short
 from prepare.sides import swap_sides
 from prepare.takes import FPS, LONGEST, SHORTEST, Clip, Segment, Take
 
-SHORTEST_REST = 60  # rows of features; minimum length of the last piece of a long take, which often shows only an action's end
+SHORTEST_REST = 60  # rows of features; a shorter last piece of a long take, which often shows only an action's end, is dropped
 IDLE_SECONDS = 300  # maximum total duration of standing idle; limited because captures of standing idle can be very long
 
 
@@ -51,11 +51,12 @@ def take_clips(take: Take, split: str) -> Iterator[Clip]:
 def segment_clips(whole: Clip, segment: Segment) -> Iterator[Clip]:
     """Yield a segment of a take as one clip, or as several clips if the segment is too long.
 
-    A segment that is too short for a clip loses its captions if its take has a label, so that it can be joined with other clips.
+    If a segment is too short for a clip and its take has a label, the captions are dropped, so that the segment can be joined with
+    other short clips.
     """
     joints, split = whole.joints[segment.start : segment.end], segment.split or whole.split
     if len(joints) <= SHORTEST and whole.label:
-        split = "test_everyday" if split == "test" else split  # everyday clips in `test` have human captions only
+        split = "test_everyday" if split == "test" else split  # everyday clips must have human captions to be in `test`
         yield replace(whole, name=f"{whole.name}_{segment.name}", joints=joints, split=split)
         return
     label = segment.label or whole.label

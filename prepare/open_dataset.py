@@ -89,7 +89,7 @@ def read_takes(options: BuildOpen, segments: dict[str, list[Segment]], process: 
 def write_dataset(
     clips: list[Clip], published: dict[str, bytes], compositions: float, folder: Path, process: Process, excerpts: bool = False
 ) -> tuple[list[Clip], int]:
-    """Write everything except the report. Return all clips, including excerpts and compositions, and the number of captions.
+    """Write all files except the report. Return all clips, including excerpts and compositions, and the number of captions.
 
     `compositions` is the fraction of the training clips that are compositions. `excerpts` states whether to add excerpts.
     """
@@ -121,7 +121,8 @@ def needs_label(clip: Clip) -> bool:
     """Whether a clip with published captions also gets captions from its label.
 
     True for training clips whose label names exactly one action apart from gaits, turns, stops and implied actions. The published
-    captions of such clips often do not name the action, such as "puts his right arm out and swings it" for dribbling.
+    captions of such clips often do not name the action. For example, a clip of dribbling has the caption "puts his right arm out
+    and swings it".
     """
     from prepare.actions import actions_in
     from prepare.everyday import WITHIN

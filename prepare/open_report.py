@@ -35,7 +35,7 @@ def report(
 
 
 def report_source(takes: list[Take], clips: list[Clip]) -> list[str]:
-    """Return lines about one source: number of takes, minutes, number of clips per split, and losses."""
+    """Return lines about one source: number of takes, minutes, number of clips per split, and what is left out."""
     splits = Counter(clip.split for clip in clips)
     counts = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits[split])
     built = f"{minutes(clips):.0f} minutes -> {len(clips):,} clips with mirrors"
@@ -125,5 +125,5 @@ def report_actions(clips: Sequence[Clip]) -> list[str]:
 
 
 def minutes(clips: Sequence[Clip], mirrors: bool = True) -> float:
-    """Minutes of motion, where mirror images do not count. `mirrors` states whether `clips` contains mirror images."""
+    """Minutes of motion, mirror images not counted. `mirrors` states whether `clips` contains mirror images."""
     return sum(len(clip.joints) - 1 for clip in clips) / (2 if mirrors else 1) / FPS / 60

@@ -1,6 +1,6 @@
 """Read captures for the `open` dataset: Bandai-Namco's BVH, CMU's ASF/AMC or BVH, HDM05's ASF/AMC, from folders or archives.
 
-Captures are returned as `Take`: joints (T, 22, 3) at 20 fps in HumanML3D's order, in metres, Y up, not yet on the floor. A capture
+Captures are returned as `Take`: joints (T, 22, 3) at 20 fps in HumanML3D's order, in metres, Y up, at any height. A capture
 that cannot be read does not raise `UserError`, so that the build continues; the returned take has a `problem` instead.
 """
 
@@ -27,7 +27,7 @@ from utils.errors import UserError
 BANDAI_NAME = re.compile(r"dataset-([12])_([a-z-]+)_([a-z-]+)_(\d+)$")
 CMU_NAME = re.compile(r"\d+_\d+$")
 HDM05_NAME = re.compile(r"(HDM_([a-z]{2}))_(.+?)_\d+(_\d+)?$")
-CMU_POSER_METRES = 0.0101  # metres per unit in the BVH edition for Poser, from the legs of subject 135, who also has an ASF/AMC
+CMU_POSER_METRES = 0.0101  # metres per unit in Poser's BVH edition; from the leg lengths of subject 135, who also has ASF/AMC files
 CMU_METRES = INCH / 0.45  # metres per unit in the editions for MotionBuilder and 3ds Max, as in ASF/AMC
 SUBSTITUTES = {"88": "08", "90": "08"}  # subject without an .asf file → subject whose skeleton fits
 FIRST, FASTEST = 8, 25.0  # a joint that is faster than FASTEST (m/s) within the first FIRST frames is a capture error

@@ -18,11 +18,11 @@ if TYPE_CHECKING:  # prepare.takes imports numpy; imported late, to keep --help 
 
 SPLITS = ("train", "val", "test", "test_unseen", "test_everyday")
 FRACTIONS = {"test": 0.15, "val": 0.05}
-FEWEST = 4  # minimum number of captures of an action for holding out one of them for test_everyday
+FEWEST = 4  # minimum number of captures that an action needs for some of them to be drawn for test_everyday
 TEST_ACTORS = frozenset({("hdm05", "tr")})  # (source, actor) that are in neither train nor val, to test with an unseen person
 
-# Combinations (content, style) that are held out of training, with their mirror images. None of them occurs in the other of the two
-# datasets, under the same name or a synonym.
+# Combinations (content, style) that are held out of training, with their mirror images. A combination that is held out of one of
+# the two datasets does not occur in the other dataset, not even under a synonym.
 UNSEEN = {
     "bandai 1": (
         ("walk", "childish"), ("walk", "giant"), ("walk", "chimpira"), ("walk", "musical"), ("walk-left", "proud"),
@@ -94,7 +94,7 @@ def draw_by_action(takes: list[Take]) -> dict[str, str]:
 
 
 def actions_of(takes: list[Take]) -> tuple[str, ...]:
-    """The actions in the labels of a capture and its copies; for a user's own motions, in the labels or captions of sections."""
+    """Actions in the labels of a capture and its copies; for a user's own motions, in the labels or captions of their sections."""
     words = [(take.label, take.source) for take in takes]
     sections = [segment for take in takes if not take.label and not take.reserved for segment in take.segments]
     words += [(segment.label or " ".join(segment.captions), "") for segment in sections]

@@ -17,8 +17,8 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from prepare.clip_files import Process
 
-HELD_OUT = 0.1  # fraction of the files without a given split that is in val, and also the fraction that is in test
-FEWEST = 3  # minimum number of files without a given split for holding out any of them
+HELD_OUT = 0.1  # fraction of the files without a given split that val gets; test gets the same fraction
+FEWEST = 3  # minimum number of files without a given split; if there are fewer, all of them are in train
 
 
 def read_own_takes(folder: Path, table: Path, process: Process) -> list[Take]:
@@ -50,6 +50,6 @@ def make_own_clips(takes: list[Take], splits: dict[str, str]) -> list[Clip]:
             clips += [clip for clip in take_clips(take, splits.get(take.name, "train")) if len(clip.joints) > SHORTEST]
     clips = [replace(clip, actions=clip.actions or (clip.label,) * bool(clip.label)) for clip in clips]
     if not any(clip.split == "train" for clip in clips):
-        needed = f"at least {SHORTEST + 1} frames at 20 fps, and the split train or none"
-        raise UserError(f"no clip for training: a section needs {needed}")
+        needed = f"at least {SHORTEST + 1} frames at 20 fps, and the split train or no split"
+        raise UserError(f"no clip for training; at least one section needs {needed}")
     return [version for clip in clips for version in (clip, mirrored(clip))]

@@ -3,10 +3,10 @@
     python -m prepare.pack --data_root dataset/Open --splits train val --out open.pack
     python -m prepare.pack --unpack open.pack --out dataset/Open
 
-Of each motion, only the joints are stored: rounded to 0.1 mm (`STEP`), relative to the parent joint, as deviations from constant
-velocity. Most of these values fit into one byte before compression. Unpacking recomputes the features from the joints, and the
-mirrored clips (M…) from their originals. The packed file is a zip archive, which also contains captions, splits, statistics and
-`actions.csv` unchanged.
+Of each motion, only the positions of the joints are stored: relative to the parent joint, rounded to 0.1 mm (`STEP`), and as the
+deviation from motion at constant velocity. Most of these values fit into one byte before compression. Unpacking recomputes the
+features from the joints, and the mirrored clips (M…) from their originals. The packed file is a zip archive, which also contains
+captions, splits, statistics and `actions.csv` unchanged.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def pack(config: PackDataset, out: Path) -> None:
 
 
 def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
-    """Return the names (M…) of the clips whose local joints mirror those of another clip in `clips`."""
+    """Return the names M<name> of the clips whose local joints mirror those of the clip <name>."""
     from motion.features import skeleton_for
 
     indices = {name: index for index, name in enumerate(clips.names)}
@@ -107,7 +107,10 @@ def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
 
 
 def quantised(rows: np.ndarray, skeleton: Skeleton, step: float) -> np.ndarray:
-    """Convert features (T, D) to joints (T + 1, J, 3), relative to their parents except the root, in int32 multiples of `step`."""
+    """Convert features (T, D) to joints (T + 1, J, 3) in int32 multiples of `step`.
+
+    All joints except the root are relative to their parents.
+    """
     import torch
 
     joints = np.rint(described_joints(torch.tensor(rows), skeleton.num_joints).numpy() / step).astype(np.int32)
@@ -214,7 +217,7 @@ def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.nd
         if len(deviations) != ends[-1] or len(ends) != len(index["names"]):
             raise ValueError("its index does not match its joints")
         if any(Path(name).name != name for name in (*index["names"], *index["mirrors"], *index["splits"], *texts)):
-            raise ValueError("a name in it is a path")
+            raise ValueError("one of its names is a path")
     except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, lzma.LZMAError) as error:
         raise UserError(f"--unpack {path}: not a packed dataset ({error}); write one with python -m prepare.pack") from None
     return index, texts, copied, [positions(rows, skeleton) for rows in np.split(deviations, ends[:-1])]
@@ -223,7 +226,7 @@ def read(path: Path) -> tuple[dict, dict[str, str], dict[str, bytes], list[np.nd
 def positions(deviations: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """Invert `planes` and `quantised`: the joints (T, J, 3) of a clip in int32 multiples of the step, from `deviations` (T, 3J)."""
     joints = deviations.cumsum(0).cumsum(0).reshape(len(deviations), -1, 3).astype(np.int32)
-    for joint, parent in enumerate(skeleton.parents[1:], start=1):  # parents come first
+    for joint, parent in enumerate(skeleton.parents[1:], start=1):  # parents precede their children
         joints[:, joint] += joints[:, parent]
     return joints
 

@@ -31,7 +31,7 @@ SUBJECTS = (
     ("this person", THEY), ("a figure", THEY), ("the figure", THEY), ("person", THEY), ("a human", THEY), ("a woman", SHE),
     ("the woman", SHE), ("a guy", HE), ("the guy", HE), ("he", HE), ("she", SHE), ("man", HE),
 )  # fmt: skip
-NOUNS = (("person", THEY), ("person", HE), ("person", SHE), ("man", HE), ("figure", THEY))  # after an adjective
+NOUNS = (("person", THEY), ("person", HE), ("person", SHE), ("man", HE), ("figure", THEY))  # used after an adjective
 
 
 # ---------------------------------------------------------------------------------------------------------------- how

@@ -31,7 +31,7 @@ FLOOR = 0.06  # m; if all joints of a piece stay above this height, the person i
 BRIEFEST = 10  # frames; minimum length of a piece that is not shortened
 GAITS = ("walk", "run", "sneak", "walk like a zombie")
 CONTEXT = 8  # frames around an event that may be used to recognise it
-WHOLE = re.compile("figure|circle|navigate")  # labels that are true of the whole clip only
+WHOLE = re.compile("figure|circle|navigate")  # labels that are true only of the whole clip
 VAGUE = (  # clauses that do not name a particular action
     "moves around", "moves on the spot", "moves about",
     *(phrase.format(their="their", they_are="they are") for phrase in IDLE + MORE[IDLE]),
@@ -94,7 +94,7 @@ class Piece:
 
     @property
     def variant(self) -> frozenset[str]:
-        """The sides and directions in the label, which distinguish this piece from other pieces of the same action."""
+        """The sides and directions in content and label, by which pieces of the same action differ."""
         return frozenset(re.findall("left|right|both|back|side", f"{self.take.content} {self.take.label}"))
 
     @property

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> int:
-    """Write the released files of one run and return the size of its weights in bytes. Raises `UserError` for an incomplete run."""
+    """Write the released files of one run and return the size of the weights in bytes. Raises `UserError` for an incomplete run."""
     from models.words import FILE as WORDS
     from models.words import Words
     from pipelines.caption_index import FILE
@@ -51,7 +51,7 @@ def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> i
     if too_large := [key for key, value in halved.items() if not value.isfinite().all()]:
         problem = f"{too_large[0]} has values beyond the range of fp16"
         raise UserError(f"{source.root}: {problem}; train longer or at a lower learning rate")
-    metadata.pop("lamp", None)  # the hash of the unrounded LaMP
+    metadata.pop("lamp", None)  # the hash of LaMP before rounding
     metadata = {key: without_folder(value) if isinstance(value, str) else value for key, value in metadata.items()}
     weights = target.weights("net_best")
     save_weights(weights, eight_bits(halved) if int8 else halved, metadata)
@@ -73,7 +73,7 @@ def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> i
 
 
 def without_folder(value: str) -> str:
-    """Reduce an absolute path to its last part, because the folder does not exist on other machines. Keep other values."""
+    """Reduce an absolute path to its last part, because its folder is missing on other machines. Other values stay unchanged."""
     return Path(value).name if value.startswith("/") else value
 
 

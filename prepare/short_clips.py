@@ -19,7 +19,7 @@ from prepare.takes import SHORTEST
 if TYPE_CHECKING:
     from prepare.takes import Clip
 
-FADE = 8  # frames over which the difference of two poses fades out
+FADE = 8  # frames over which the difference between two poses fades out
 
 
 def join_short(clips: list[tuple[str, Clip]]) -> list[Clip]:
@@ -55,7 +55,7 @@ def join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     time = np.linspace(0, 1, frames + 1)[:, None, None]
     offset = first[-1] - second[0]
     drift = ((first[-1] - first[-2]) - (second[1] - second[0])) * frames
-    # Cubic in time: `offset` and `drift` are its value and slope at 0; both are 0 at 1.
+    # `fading` is cubic in time. At time 0, its value is `offset` and its slope is `drift`; at time 1, both are 0.
     fading = offset * (1 - time) ** 2 * (1 + 2 * time) + drift * time * (1 - time) ** 2
     second[: frames + 1] += fading
     return np.concatenate((first, second[1:])).astype(np.float32)

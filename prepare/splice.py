@@ -1,4 +1,4 @@
-"""Join two motions in time, or the arms of one motion with the legs of another. Bone lengths stay constant.
+"""Join two motions in sequence, or combine the arms of one motion with the legs of another. Bone lengths stay constant.
 
 All joints are (T, 22, 3) on HumanML3D's uniform skeleton: metres, Y up, floor at 0, 20 frames per second.
 
@@ -38,11 +38,11 @@ VELOCITY = 0.15  # s; weight of differences in velocity, relative to differences
 
 
 class Seam(NamedTuple):
-    """A cut between two motions: the last frame of the first, the first frame of the second, and the distance of both poses."""
+    """A cut between two motions: last frame of the first, first frame of the second, and the distance between these two poses."""
 
     leave: int
     enter: int
-    distance: float  # m, root mean square over the joints, velocities included
+    distance: float  # m, root mean square over the joints, of positions and velocities
 
 
 def speeds(joints: ndarray) -> ndarray:
@@ -127,7 +127,7 @@ def place(second: ndarray, first: ndarray, gap: int, both: ndarray) -> ndarray:
 
 
 def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: ndarray) -> ndarray:
-    """Return the `gap` frames of the transition from `first` to `second`. The function `place` must have aligned `second`.
+    """Return the `gap` frames of the transition from `first` to `second`. `second` must already be aligned by `place`.
 
     `before` (2,) marks the feet (left, right) that stand at the end of `first`, `after` (2,) those at the start of `second`.
     """
@@ -180,7 +180,7 @@ def lock_seam(joints: ndarray, start: int, stop: int) -> ndarray:
 
 
 def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int] | None:
-    """Join two motions by a transition. Returns the motion and the number of transition frames, or None if all are too fast.
+    """Join two motions by a transition. Returns the motion and the length of the transition. None if no transition is slow enough.
 
     `limits` (22,) are the highest speeds of the joints in the two motions, in m/s.
     """
@@ -201,7 +201,10 @@ def join(first: ndarray, second: ndarray, limits: ndarray) -> tuple[ndarray, int
 
 
 def layer(legs: ndarray, arms: ndarray, sides: tuple[bool, bool], start: int) -> ndarray:
-    """Replace the head and the arms (left, right) marked in `sides` of the motion `legs` by those of `arms`, from frame `start`."""
+    """Replace the head and arms of the motion `legs` by those of the motion `arms`, from frame `start` on.
+
+    `sides` (left, right) states which arms are replaced.
+    """
     before, after = start, len(legs) - start - len(arms)
     frames = np.arange(len(legs)) - start
     ramp = np.where((frames >= 0) & (frames < len(arms)), 1.0, 0.0)

@@ -42,7 +42,7 @@ def unit(v: np.ndarray) -> np.ndarray:
 
 
 def ease(t: np.ndarray) -> np.ndarray:
-    """Smoothstep: 0 for t < 0, 1 for t > 1, a smooth transition between."""
+    """Smoothstep: 0 for t < 0, 1 for t > 1, and a smooth transition in between."""
     t = np.clip(t, 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -139,7 +139,7 @@ def walker(
     hips = root[:, None] + HIP * heading(yaw + np.pi / 2)[:, None] * [[1], [-1]]  # (T, 2, 3)
     distance = np.linalg.norm((ankles - hips)[..., [0, 2]], axis=-1).max(axis=1)
     hop = run * 0.05 * np.sin(np.pi * clock) ** 2
-    reach = np.sqrt(LEG**2 - np.minimum(distance, 0.6) ** 2)  # maximum height of the hips for both feet to stand
+    reach = np.sqrt(LEG**2 - np.minimum(distance, 0.6) ** 2)  # maximum height of the hips at which both ankles can be reached
     root[:, 1] = STANDING - LEG + gaussian_filter1d(minimum_filter1d(reach, 5), 1) + hop
     swing = 0.5 * starting * stopping * np.cos(np.pi * clock)
     return body(root, yaw, np.full(frames, 0.2 if run else 0.03), ankles, pointing, hanging(frames, swing))
@@ -185,7 +185,10 @@ def standing(arms: np.ndarray, pitch: np.ndarray | None = None) -> np.ndarray:
 def raiser(
     hand: str = "right", *, height: str = "above the head", times: int = 1, hold: float = 1.0, rise: float = 0.6
 ) -> np.ndarray:
-    """A person who raises the 'left', the 'right' or 'both' hands in `rise` seconds, for `hold` seconds, `times` times."""
+    """A person who raises the left hand, the right hand or both in `rise` seconds and holds them up for `hold` seconds.
+
+    The whole gesture is repeated `times` times. `hand` is 'left', 'right' or 'both'.
+    """
     return gesture(hand, height, times, hold, rise, waves=0)
 
 
@@ -195,7 +198,10 @@ def waver(hand: str = "right", waves: int = 4, *, height: str = "above the head"
 
 
 def gesture(hand: str, height: str, times: int, hold: float, rise: float, waves: int) -> np.ndarray:
-    """A person who raises one or both hands, holds or waves them, and lowers them. Repeats this `times` times."""
+    """A person who raises one or both hands, holds them up or waves, and lowers them.
+
+    The person performs the whole gesture `times` times.
+    """
     seconds = times * (2 * rise + hold + 0.4) + 0.4
     clock = np.arange(round(seconds * FPS)) / FPS
     since = np.minimum(np.maximum(clock - 0.4, 0) % (2 * rise + hold + 0.4), 2 * rise + hold)  # seconds since the raise began

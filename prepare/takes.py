@@ -26,8 +26,8 @@ class Segment:
 class Take:
     """One capture. An unusable capture has a `problem` and no joints."""
 
-    name: str  # B1_walk_active_001, cmu_14_27, hdm05_HDM_bd_squat1Reps_004_120
-    source: str  # "bandai 1", "bandai 2", "cmu", "hdm05" or the folder of a joint array
+    name: str  # such as B1_walk_active_001, cmu_14_27 or hdm05_HDM_bd_squat1Reps_004_120
+    source: str  # "bandai 1", "bandai 2", "cmu", "hdm05", "own" or the folder of a joint array
     content: str = ""  # action in the file name, for Bandai-Namco
     style: str = ""
     label: str = ""  # description of the action in words; without content and label, only segments become clips
@@ -35,7 +35,7 @@ class Take:
     origin: str = ""  # name of the capture of which this take is a copy or a part; empty if there is none
     segments: tuple[Segment, ...] = ()
     reserved: frozenset[str] = frozenset()  # HumanML3D's splits of all segments of the capture, including unused segments
-    joints: np.ndarray | None = None  # (T, 22, 3) float32, 20 fps, metres, Y up, not yet on the floor
+    joints: np.ndarray | None = None  # (T, 22, 3) float32, 20 fps, metres, Y up, at any height
     problem: str = ""
 
     @property

@@ -1,13 +1,13 @@
-"""Generate motions for training captions with various lengths, and keep those that do what the caption says as training data.
+"""Generate motions of various lengths for training captions; those that do what their caption says become training data.
 
     python -m prepare.trials --dataset_name open --name base --res_name residual
     python train_t2m_transformer.py --stage masked --trials checkpoints/open/trials.safetensors …
     python train_t2m_transformer.py --stage length --trials checkpoints/open/trials.safetensors …
 
-A motion is kept if the same facts (`prepare.facts`) are detected in it as in the clip that the caption belongs to: the same actions
+A motion is kept if the facts (`prepare.facts`) that are detected in it are the same as in the clip of the caption: the same actions
 by the same limbs, the same direction, and the same raised and waving hands. The masked transformer learns from these motions to
-follow captions more often. The length predictor learns with which lengths the generator succeeds: if a length does not suit an
-action, the generator often fails to show the action.
+follow captions more often. The length predictor learns which lengths suit an action: with other lengths, the generator often fails
+to show the action.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:  # imported late, to keep --help fast
     from pipelines.text2motion import TextToMotion
     from prepare.facts import Facts
 
-SHORTEST = 6  # tokens
+SHORTEST = 6  # tokens; minimum length of a motion
 RARE = 1.6  # exponent of the sampling weights of clips; 2: all actions are drawn equally often, 1: as in training
 MAX_EPOCHS = 20  # passes over the training clips in search of captions
 SHARPNESS = 1 / 0.15  # sampling weights of the motions of a caption are proportional to exp(SHARPNESS · log-odds)
-BATCH = 128  # motions
+BATCH = 128  # motions generated at once
 NUMBER = re.compile(r"\b(?:once|twice|two|three|four|five|six|seven|eight|nine|ten|\d+)\b")  # in captions that state a count
 
 
@@ -110,7 +110,7 @@ def generate(model: TextToMotion, lamp: LanguageMotion, clips: CaptionedClips, c
 
 
 def draw_captions(model: TextToMotion, clips: CaptionedClips, count: int, rng: np.random.Generator) -> dict[str, int]:
-    """Draw captions of single actions, rare actions more often. Returns the index of each caption's clip.
+    """Draw captions of single actions. Rare actions are drawn more often. Returns the index of the clip of each caption.
 
     Compositions are left out, and so are captions that the model would generate in steps or in layers. If there are fewer
     captions than `count`, all are returned.
@@ -170,7 +170,7 @@ def kept(trials: dict[str, list[Trial]], tokeniser: str) -> Trials:
     successes = {caption: [trial for trial in made if trial.success] for caption, made in trials.items()}
     successes = {caption: made for caption, made in successes.items() if made}
     if not successes:
-        raise UserError("no generated motion shows the facts of its clip; train the masked transformer longer")
+        raise UserError("no generated motion does what its caption says; train the masked transformer longer")
     motions = [trial for made in successes.values() for trial in made]
     weights = [softmax(SHARPNESS * np.array([trial.score for trial in made])) for made in successes.values()]
     index = np.repeat(np.arange(len(successes)), [len(made) for made in successes.values()])

@@ -1,4 +1,4 @@
-"""Verb phrases for `prepare/everyday_parts.py`: actions that are detected in the joints, walking and standing. Data only.
+"""Verb phrases for `prepare/everyday_parts.py`: walking, standing, and actions that are detected in the joints. Data only.
 
 There are about a dozen phrases per action, in the third person, without subject. Each phrase must be true of every clip for which
 its table is used. Phrases of other activities are in `prepare/activities.py`. Placeholders in braces: {their} {themself}, {side}

@@ -5,12 +5,13 @@
         --int8 vq lamp masked residual evaluator m2t
     python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
-The masked transformer is trained twice: `base` learns from the dataset; with it, the stage `trials` generates motions for training
-captions (`prepare.trials`); `masked` starts from `base` and also learns from the motions that follow their caption.
+The masked transformer is trained twice. The stage `base` learns from the dataset. With its weights, the stage `trials` generates
+motions for training captions (`prepare.trials`). The stage `masked` starts from `base` and also learns from those motions that
+follow their caption.
 
-All other stages are runs in `<checkpoints_dir>/open/`. Finished stages are skipped; interrupted stages are resumed. A stage ends at
-its maximum number of steps or of minutes, whichever comes first; the learning rate decays accordingly. Some stages start from the
-run of the same name in `--init`, whose model must have the same sizes.
+Except for `trials`, each stage trains a run in `<checkpoints_dir>/open/`. Finished stages are skipped; interrupted stages are
+resumed. A stage ends at its maximum number of steps or of minutes, whichever comes first; the learning rate decays accordingly.
+Some stages start from the run of the same name in `--init`, whose model must have the same sizes.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Stage:
     flags: str
     cpu: tuple[int, float, int, float]
     gpu: tuple[int, float, int, float]
-    init: bool = False  # starts from the run of the same name in --init
+    init: bool = False  # whether the stage starts from the run of the same name in --init
 
     def settings(self, setting: str) -> str:
         """Return the flags for training length, batch size and learning rate. `setting` is "cpu" or "gpu"."""
@@ -92,7 +93,7 @@ STAGES = {
 def main(argv: list[str] | None = None) -> None:
     config = parse(TrainWeights, argv)
     if unknown := set(config.stages) - {*STAGES, TRIALS}:
-        raise UserError(f"--stages {min(unknown)}: no such stage; there are {', '.join((*STAGES, TRIALS))}")
+        raise UserError(f"--stages {min(unknown)}: no such stage; choose from {', '.join((*STAGES, TRIALS))}")
     for name in config.stages:
         if finished(config, name):
             print(f"{name}: finished")
@@ -100,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
         words = command(config, name)
         print(f"{name}: {shlex.join(words)}", flush=True)
         if code := subprocess.run([sys.executable, *words], check=False).returncode:
-            raise UserError(f"{name}: the stage ended with exit code {code}; see its message above; the same command resumes it")
+            raise UserError(f"{name}: the stage ended with exit code {code}; see its message above; repeat the command to resume")
 
 
 def command(config: TrainWeights, name: str) -> list[str]:

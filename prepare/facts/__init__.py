@@ -29,7 +29,7 @@ DETECTED_AS = {"pick up": "reach to the floor", "put down": "reach to the floor"
 class Facts:
     """The facts of one clip."""
 
-    direction: str  # of travel, relative to the facing direction: one of DIRECTIONS, 'in place', or '' if unclear
+    direction: str  # direction of travel relative to the facing direction: one of DIRECTIONS, 'in place', or '' if unclear
     distance: float  # metres travelled in that direction
     speed: float  # m/s, while moving
     steps: int
@@ -49,7 +49,7 @@ class Facts:
         return tuple(event for event in self.events if event.action == DETECTED_AS.get(action, action))
 
     def span(self, action: str) -> tuple[int, int]:
-        """The frames [start, end) from the first to the last event of an action. Without events: those in which the body moves."""
+        """The frames [start, end) from the first to the last event of an action. Without events, returns `active`."""
         events = self.of(action)
         return (min(event.start for event in events), max(event.end for event in events)) if events else self.active
 

@@ -49,8 +49,9 @@ def ballistic(frames: Frames, start: int, end: int) -> bool:
 def jumps_and_hops(frames: Frames) -> list[Event]:
     """Jumps and hops.
 
-    In a jump, the feet rise by more than 9 cm after a take-off from both feet, or by more than 18 cm after any other take-off.
-    In a hop, the person takes off and lands on the same foot, or on both feet but rises less than in a jump.
+    If the person takes off from one foot and lands on the same foot, it is a hop. Otherwise, it is a jump if the feet rise by more
+    than 9 cm after a take-off from both feet, or by more than 18 cm after any other take-off. If they rise less, but the person
+    takes off from both feet and lands on both feet, it is a hop too.
     """
     events = []
     for start, end, height, off, on in flights(frames):

@@ -45,7 +45,7 @@ def hand(body: np.ndarray, wrist: int, shoulder: int) -> Hand:
 
 
 def rising(height: np.ndarray, low: float, high: float) -> float:
-    """Duration in seconds of the first raise, in which the hand rises from 15 % to 85 % of the way from `low` to `high`."""
+    """Duration in seconds of the first raise, measured from 15 % to 85 % of the way from `low` to `high`."""
     arrives = int(np.argmax(height > low + 0.85 * (high - low)))
     before = np.flatnonzero(height[:arrives] < low + 0.15 * (high - low))
     return (arrives - int(before[-1])) / FPS if len(before) else 0.0

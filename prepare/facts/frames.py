@@ -104,7 +104,7 @@ class Frames:
     upright: np.ndarray  # (T,) vertical component of the trunk's direction: 1 upright, 0 horizontal, -1 upside down
     front: np.ndarray  # (T,) vertical component of the chest's facing direction: 1 facing up
     balance: np.ndarray  # (T,) distance of the centre of mass in front of the feet, metres
-    feet: np.ndarray  # (T, 2) height of each foot above its height on the floor, metres
+    feet: np.ndarray  # (T, 2) height of each foot above the floor, metres; about 0 for a foot that stands
 
     @classmethod
     def of(cls, joints: np.ndarray) -> Frames:

@@ -9,7 +9,7 @@ import numpy as np
 
 from prepare.facts.frames import ANKLES, FPS, PELVIS, TOES, peaks, smooth, to_body, velocity
 
-DIRECTIONS = (  # sectors of 45° from straight ahead, towards the left
+DIRECTIONS = (  # sectors of 45°: the first is straight ahead, the next ones follow towards the left
     "forward", "forward left", "left", "backward left", "backward", "backward right", "right", "forward right",
 )  # fmt: skip
 
@@ -41,7 +41,7 @@ def travel(joints: np.ndarray, yaw: np.ndarray) -> tuple[str, float, float]:
 
 
 def count_steps(joints: np.ndarray) -> int:
-    """Number of steps, counted as peaks of the horizontal speed of the feet, which running has too although no foot rests."""
+    """Number of steps: the peaks of the horizontal speed of the feet. Running has such peaks too, although no foot rests."""
     steps = 0
     for ankle, toe in zip(ANKLES, TOES):
         moving = velocity(smooth((joints[:, ankle] + joints[:, toe])[:, [0, 2]] / 2, 1))

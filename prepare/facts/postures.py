@@ -12,7 +12,7 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from prepare.facts.frames import ANKLES, FPS, HEAD, KNEES, NECK, PELVIS, SOLE, WRISTS, Event, Frames, peaks, runs, smooth, speed
 
-SETTLED = FPS  # maximum number of frames of sitting or lying that belong to the event of sitting down or lying down
+SETTLED = FPS  # maximum number of frames of sitting (lying) that an event of sitting down (lying down) includes
 
 
 def sitting(frames: Frames) -> list[tuple[int, int]]:
@@ -107,7 +107,7 @@ def crawling(frames: Frames) -> list[Event]:
 
 
 def floor_reaches(frames: Frames) -> list[Event]:
-    """Events in which a hand goes down to the floor and up again: picking up or putting down, which joints do not distinguish."""
+    """Events in which a hand goes down to the floor and up again: picking up or putting down. The joints do not show which."""
     wrists = smooth(frames.joints[:, WRISTS, 1], 1)  # (T, 2)
     lowest = wrists.min(axis=1)
     rests = np.zeros(len(frames), bool)
