@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 
-# Maximum of settings that are not the size of any tensor. No model in use comes close.
+# Maximum values of settings that do not occur as the size of a tensor. The models in use stay far below these maxima.
 MAXIMUM = {"dilation_growth_rate": 16, "down_t": 8, "stride": 1024}
-SMALL_SIZE = 1024  # sizes up to this value need not occur in a tensor, because such a model is small
+SMALL_SIZE = 1024  # sizes up to this value need not occur in a tensor, because a model of such sizes is small
 # Exceptions that can occur when a model is built from unsuitable values.
 BUILD_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
@@ -30,7 +30,7 @@ def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor],
     if not isinstance(values, dict):
         raise UserError(f"{source}: its config is {type(values).__name__}, not a dict of settings; the file is damaged")
     hints = typing.get_type_hints(config_class)
-    # Tensors may have up to two rows for special tokens, which the config does not count.
+    # Tensors may have up to two additional rows for special tokens, which the sizes in the config do not include.
     sizes = {size - special for value in state.values() for size in value.shape for special in (0, 1, 2)}
     for field in fields(config_class):
         if field.name not in values:

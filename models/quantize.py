@@ -18,9 +18,9 @@ from torch import Tensor, nn
 class Quantised(NamedTuple):
     """The result of quantising latents `(B, L, C)`."""
 
-    vectors: Tensor  # (B, L, C), the sum of the chosen codes; its gradient passes straight to the latents
+    vectors: Tensor  # (B, L, C), the sum of the chosen code vectors; its gradient passes straight to the latents
     codes: Tensor  # (B, L, Q) int64, -1 at padding and in dropped layers
-    commitment: Tensor  # mean squared distance between the latents and the sum of code vectors up to a layer, over all layers
+    commitment: Tensor  # squared distance of the latents to the sum of code vectors up to a layer, averaged over all layers
     perplexity: Tensor  # (Q,) effective number of codes that each layer uses
 
 
@@ -65,7 +65,7 @@ class Codebook(nn.Module):
         sums = torch.zeros_like(self.codebook).index_add_(0, codes, latents * weights)
         if dist.is_initialized():
             dist.all_reduce(sums)
-        # The average of sums is codebook × counts by construction, so it needs no buffer.
+        # The moving average of the sums equals codebook × counts by construction, so it needs no buffer.
         sums = self.mu * self.counts[:, None] * self.codebook + (1 - self.mu) * sums
         self.counts.mul_(self.mu).add_(uses, alpha=1 - self.mu)
         self.codebook.copy_(sums / self.counts[:, None])

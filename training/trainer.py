@@ -85,7 +85,8 @@ class Trainer:
         evaluation: a second validation with its own metric and interval. It is called in every process, to distribute the work.
         model_metadata: kind, config and dataset_name, which are stored in every weights file.
 
-    Raises `UserError` for invalid settings, and if the run exists although --is_continue is not set, or the reverse.
+    Raises `UserError` for invalid settings, if the run exists and --is_continue is not set, and if --is_continue is set and there
+    is no such run.
     """
 
     def __init__(
@@ -171,7 +172,7 @@ class Trainer:
     def _loop(self) -> int:
         """Update, log, validate, save. Returns the reason for stopping: 0 (last step reached), DEADLINE, or a signal's number."""
         config, reason = self.config, 0
-        if self.validation_due:  # an interrupted run skipped it
+        if self.validation_due:  # skipped when the run was interrupted
             self._validate()
         if self.evaluation_due:
             self._evaluate()
@@ -255,9 +256,9 @@ class Trainer:
             self.best_evaluation = self._score("evaluation", evaluation.score, evaluation.best, self.best_evaluation)
 
     def _score(self, title: str, score: Callable[[nn.Module], Metrics], best: Best, value: float | None) -> float | None:
-        """Score the averaged weights, and save them on rank 0 if they are better than `value`, the best so far.
+        """Score the averaged weights, and save them on rank 0 if their score is better than `value`, the best score so far.
 
-        Returns the new best value. The random states of the training are preserved.
+        Returns the new best score. The random states of the training are preserved.
         """
         name, direction = best
         self.model.eval()
@@ -296,10 +297,10 @@ class Trainer:
         save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step, **(extra or {})})
 
     def _begin_files(self) -> None:
-        """Write the flags and the provenance, and in a new run a resume file at step 0, so that it can be resumed from then on."""
+        """Write the flags and the provenance. In a new run, also write a resume file of step 0, so that the run can be resumed."""
         if not self.random and self.processes.main:
             for path in (self.folder.resume, previous(self.folder.resume)):
-                path.unlink(missing_ok=True)  # of an earlier run that was interrupted before its first save
+                path.unlink(missing_ok=True)  # left by an earlier run that was interrupted before its first save
         if self.processes.main:
             write_opt(self.folder.opt, self.config)
             add_provenance(self.folder.root / "provenance.json", {"step": self.step, **provenance(self.config, self.device)})

@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 KEPT = 8  # number of caches of the same kind, for different tokenisers and splits, that are kept in a folder
 RELEASED = (".tar", ".pth", ".pt")
 SUFFIXES = (".safetensors", *RELEASED)
-RESUME_HEADER = b"LaMP resume 1\n"  # followed by the SHA-256 of the content, and the content
+RESUME_HEADER = b"LaMP resume 1\n"  # followed by the SHA-256 of the content, then by the content
 BEST_METRICS = ("fid", "top1", "r1", "accuracy", "acc", "mpjpe", "loss")  # net_best_<metric>, in order of preference
 SCALE = "@scale"  # suffix of the tensor that contains the row scales of an int8 tensor
 
@@ -184,7 +184,7 @@ def load_resume(path: str | Path) -> dict[str, Any]:
         if not previous(path).is_file():
             raise
         state = _read_resume(previous(path))
-        with suppress(OSError):  # rename it, so that the next save does not move it over the intact previous file
+        with suppress(OSError):  # rename the damaged file, so that the next save does not replace the intact one with it
             os.replace(path, Path(path).with_suffix(f".damaged{Path(path).suffix}"))
         note(f"{str(error).partition(';')[0]}; the previous file, {previous(path).name}, is used")
         return state
@@ -273,7 +273,7 @@ def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Pa
 
 
 def drop_old_caches(path: Path) -> None:
-    """Delete all but the `KEPT` newest caches of the kind of `path` in its folder. Caches are named `<kind>_<hash>.<suffix>`."""
+    """Delete all but the `KEPT` newest caches that have the kind and the folder of `path`, named `<kind>_<hash>.<suffix>`."""
     with suppress(OSError):  # a folder that cannot be written to, or another process that deletes at the same time
         files = path.parent.glob(f"{path.name.partition('_')[0]}_*{path.suffix}")
         for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True)[KEPT:]:
@@ -315,8 +315,8 @@ class CheckpointFolder:
 def find_weights(path: str | Path, tag: str | None = None) -> Path:
     """The weights file at `path`, or in the checkpoint folder `path`. Raises `UserError` if there is none.
 
-    In a checkpoint folder, the file is `model/<tag>`. Without a tag, it contains the best weights (`BEST_METRICS`), or else the
-    latest.
+    In a checkpoint folder, the file is `model/<tag>.<suffix>`. If `tag` is None, the best weights are chosen, or else the latest.
+    If several metrics have best weights, `BEST_METRICS` gives the order of preference.
     """
     path = Path(path)
     if path.is_file() and path.suffix in SUFFIXES:

@@ -46,7 +46,7 @@ SETTINGS = {
     "vq_act": ("vq_act", str),
 }
 TOKENISER = ("dilation_growth_rate", "vq_act")
-MAX_VALUES = 1_000_000  # in a checkpoint, including nested ones
+MAX_VALUES = 1_000_000  # maximum number of values in a checkpoint, including nested values
 PREFIXES = ("module.", "_orig_mod.")  # added to tensor names by DataParallel and torch.compile
 POSITIONS = r"position_enc\.pe"  # computed by our models
 TRANSFORMER_SIZES = ("n_layers", "latent_dim", "ff_size", "n_heads", "cond_dim", "nb_code")
@@ -179,9 +179,9 @@ def load_released(path: str | Path, *, dataset_name: str | None = None, **settin
     """Load a released model in eval mode on the CPU, without running code from the file; also returns its metadata.
 
     `settings` are values for names in `SETTINGS`; settings that this kind of model lacks are ignored. The metadata have the keys
-    kind, config, source, title, dataset_name, epoch, step, parameters, leftovers, settings (value and origin of each), and, if
-    known, vq_name and text_encoder. A summary is printed on stderr. Raises `UserError` for a file that is missing, damaged, of an
-    unknown kind, or inconsistent.
+    kind, config, source, released, title, dataset_name, epoch, step, parameters, leftovers, settings (value and origin of each),
+    and, if known, vq_name and text_encoder. A summary is printed on stderr. Raises `UserError` for a file that is missing, damaged,
+    of an unknown kind, or inconsistent.
     """
     if unknown := settings.keys() - SETTINGS.keys():
         raise UserError(f"{path}: unknown setting '{min(unknown)}'; choose from: {', '.join(SETTINGS)}")
