@@ -53,7 +53,7 @@ class BodyConstraints(nn.Module):
 
     @torch.no_grad()
     def fit_(self, mean: np.ndarray, std: np.ndarray, lengths: np.ndarray) -> None:
-        """Set the bone lengths (J,), and the mean and standard deviation (D,) of the feature rows, all in the dataset's unit."""
+        """Set the mean and standard deviation (D,) of the feature rows, and the bone lengths (J,) in the dataset's unit."""
         for buffer, values in ((self.mean, mean), (self.std, std), (self.lengths, lengths)):
             buffer.copy_(torch.as_tensor(values))
 

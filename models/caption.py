@@ -141,7 +141,7 @@ class CaptionGPT(MotionReader):
     def context(self, queries: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The prefix (B, P, D) of the captions, and its mask (B, P).
 
-        It consists of query outputs (B, Q, H) and, if given, base codes (B, N), which are −1 at padding.
+        The prefix is computed from query outputs (B, Q, H) and, if given, base codes (B, N), which are −1 at padding.
         """
         x = self.prefix(queries) + self.query_positions
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
@@ -213,7 +213,7 @@ class GPTState:
         self.caches = model.run(prefix, causal_mask(valid))[1]
 
     def next(self, ids: Tensor) -> Tensor:
-        """Append to each caption the word with the given id, `ids` (B,); returns logits (B, V) of the words that follow."""
+        """Append the word `ids[b]` to each caption b; returns logits (B, V) of the words that follow."""
         x = self.model.words(ids)[:, None] + self.model.positions.weight[self.words]
         self.valid = F.pad(self.valid, (0, 1), value=True)
         x, self.caches = self.model.run(x, self.valid[:, None, None, :], self.caches)

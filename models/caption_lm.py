@@ -144,9 +144,10 @@ class CaptionLM(MotionReader):
         return [texts[first : first + count] for first in range(0, len(texts), count)]
 
     def context(self, queries: Tensor | None) -> Tensor:
-        """The input embeddings (B, C, W) before each caption: start token, projected queries (B, P, prefix_dim) and prompt.
+        """The input embeddings (B, C, W) before each caption: start token, projected query outputs, and prompt.
 
-        Raises `UserError` if `queries` is None or has the wrong width, or if the sequence could exceed the LM's maximum length.
+        Raises `UserError` if `queries`, the query outputs (B, P, prefix_dim), are None or have the wrong width, or if the sequence
+        could exceed the LM's maximum length.
         """
         if queries is None:
             raise UserError("--texts: works only with --decoder gpt; leave it out")

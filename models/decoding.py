@@ -65,7 +65,7 @@ class DecodingState(Protocol):
     device: torch.device
 
     def next(self, ids: Tensor) -> Tensor:
-        """Append to each caption the word with the given id, `ids` (N,); returns logits (N, V) of the words that follow."""
+        """Append the word `ids[n]` to each caption n; returns logits (N, V) of the words that follow."""
 
     def reorder(self, rows: Tensor) -> None:
         """Replace the captions by those with the indices `rows` (M,); captions may be repeated or omitted."""

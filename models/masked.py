@@ -121,8 +121,8 @@ class MaskedTransformer(nn.Module):
     def hide(self, codes: Tensor, lengths: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Mask a random fraction of each row's tokens.
 
-        Returns the input (B, L) of the network, and a bool mask (B, L) of the positions that it has to predict.
-        In a fraction `infill` of the rows, all masked tokens lie within one section, as in editing.
+        Returns the input (B, L) of the network, and a bool mask (B, L) of the positions that it has to predict. In a fraction
+        `infill` of the rows, all masked tokens lie within one section, as in editing.
         """
         valid = valid_mask(lengths, codes.shape[1])
 

@@ -148,7 +148,7 @@ class OPTState:
         self.caches = model.run(x, positions, positions[:, None] >= positions)[1]
 
     def next(self, ids: Tensor) -> Tensor:
-        """Append to each text the word with the given id, `ids` (N,); returns logits (N, V) of the words that follow."""
+        """Append the word `ids[n]` to each text n; returns logits (N, V) of the words that follow."""
         position = torch.tensor([self.length], device=self.device)
         x, self.caches = self.model.run(self.model.embed(ids[:, None]), position, None, self.caches)
         self.length += 1

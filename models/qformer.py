@@ -27,9 +27,9 @@ from models.linear import Linear
 
 @dataclass(frozen=True)
 class QFormerConfig:
-    """Sizes of the Q-Former. The sizes before `num_queries` are those of the backbone, a BERT; `dropout` is free.
+    """Sizes of the Q-Former. The sizes before `num_queries` are those of the backbone, a BERT.
 
-    `vocab_size` includes [DEC], the last id, which starts a caption.
+    `vocab_size` counts one more token, [DEC]. It has the last id, and starts a caption.
     """
 
     vocab_size: int = 30_523

@@ -20,7 +20,7 @@ class Quantised(NamedTuple):
 
     vectors: Tensor  # (B, L, C), the sum of the chosen code vectors; its gradient passes straight to the latents
     codes: Tensor  # (B, L, Q) int64, -1 at padding and in dropped layers
-    commitment: Tensor  # squared distance of the latents to the sum of code vectors up to a layer, averaged over all layers
+    commitment: Tensor  # mean squared error, against the latents, of the sums of code vectors up to layer 0, 1, …, Q − 1
     perplexity: Tensor  # (Q,) effective number of codes that each layer uses
 
 
