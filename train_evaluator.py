@@ -100,7 +100,7 @@ def sizes(config: TrainEvaluator) -> dict[str, int]:
 
 
 def start_from_init_(model: Evaluator, config: TrainEvaluator, path: Path) -> None:
-    """Load the weights of --init from the file `path` into the model. Raises `UserError` if their sizes differ."""
+    """Load the weights of --init from the file `path` into the model. Raises `UserError` if the sizes of the models differ."""
     from dataclasses import asdict
 
     from models.loading import load_model

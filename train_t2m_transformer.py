@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # --help does not wait for these
     from training.parts import Evaluation
 
 SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention", "infill")
-INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # flags whose default is taken from --init
+INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # flags with --init's value as default
 ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # flags saved as metadata, for generation
 FREE = ("cond_dim", "word_dim", "dropout", "cond_drop_prob", "attention", "infill")  # config fields that may differ from --init's
 CONDITION_LAYERS = ("cond_emb.", "word_emb.", "linears.0.")  # prefixes of the layers that read the condition, in any stage

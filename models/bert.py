@@ -98,7 +98,7 @@ class Bert(nn.Module):
 
 
 def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """Rename Hugging Face's tensors to our names, dropping prediction heads, pooler and position ids.
+    """Rename Hugging Face's tensors to our names, and drop the prediction heads, the pooler and the position ids.
 
     In old files, the weight and bias of layer norms are called gamma and beta.
     """
@@ -212,7 +212,7 @@ def padded(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Ten
 
 
 def by_length(rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> Tensor:
-    """Apply `embed(ids (B, L), lengths (B,))` to all rows, in batches of similar length to keep padding small.
+    """Apply `embed(ids (B, L), lengths (B,))` to all rows, in batches of rows of similar length, which need little padding.
 
     The results are in the order of the rows.
     """

@@ -175,7 +175,7 @@ class BodyLoss(nn.Module):
         return self.scale * features_to_joints(rows.to(self.std) * self.std + self.mean, self.skeleton.num_joints)
 
     def _stands(self, joints: Tensor, velocity: Tensor) -> Tensor:
-        """(B, T-1, 4) bool: whether left ankle, left toe, right ankle and right toe stand between each frame and the next."""
+        """A bool mask (B, T-1, 4): whether left ankle, left toe, right ankle and right toe stand from a frame to the next."""
         feet = indices(self.skeleton.feet, joints)
         low = joints[:, :-1, feet, 1] < constant((ANKLE, TOE, ANKLE, TOE), joints)
         return low & (velocity[:, :, feet][..., ::2].norm(dim=-1) < STANDING)

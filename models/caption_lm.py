@@ -225,7 +225,7 @@ def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
         except OSError:
             if local:
                 raise
-            # If the hub cannot be reached, this fails at once; a download would first retry for a minute.
+            # If the hub cannot be reached, this request fails soon; a download would first retry for a minute.
             huggingface_hub.model_info(source, timeout=10)
             lm, report, tokenizer = read_lm(source, arguments, settings)
     except ImportError as error:

@@ -37,7 +37,7 @@ def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor],
             continue
         value = values[field.name]
         if not of_type(value, hints[field.name]):
-            raise UserError(f"{source}: its config has {field.name} = {shown(value)}, which is of the wrong type; it is damaged")
+            raise UserError(f"{source}: its config has {field.name} = {shown(value)}, of the wrong type; the file is damaged")
         for number in value if isinstance(value, (list, tuple)) else [value]:
             if not in_range(field.name, number, sizes, len(state)):
                 raise UserError(f"{source}: its config has {field.name} = {shown(value)}, which does not fit its tensors")
@@ -45,7 +45,7 @@ def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor],
         return config_class(**values)
     except (TypeError, ValueError) as error:
         kind = config_class.__name__
-        raise UserError(f"{source}: its config does not fit {kind} ({error}); it comes from another version") from error
+        raise UserError(f"{source}: its config does not fit {kind} ({error}); the file is from another version") from error
 
 
 def of_type(value: Any, hint: Any) -> bool:
@@ -88,7 +88,7 @@ def built(build: Callable[[Any], nn.Module], config: Any, source: str | Path) ->
         raise
     except BUILD_ERRORS as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(f"{source}: no model can be built from its config ({reason}); it is damaged") from error
+        raise UserError(f"{source}: no model can be built from its config ({reason}); the file is damaged") from error
 
 
 def shown(value: Any) -> str:

@@ -117,8 +117,9 @@ class Evaluator(nn.Module):
         return self.text_encoder(words, pos, lengths)
 
     def _followed_by_zeros(self, motion: Tensor, lengths: Tensor, on_cpu: Tensor) -> Tensor:
-        """Set frames after each clip's end to zero, and zero-pad the batch by the reach of the convolutions, up to `max_frames`.
+        """Set frames after each clip's end to zero, and zero-pad the batch by the reach of the convolutions.
 
+        The padded batch has at most `max_frames` frames.
         `on_cpu` is a copy of the lengths (B,) on the CPU.
         """
         shortest, longest, limit = int(on_cpu.min()), int(on_cpu.max()), min(motion.shape[1], self.config.max_frames)
@@ -126,7 +127,7 @@ class Evaluator(nn.Module):
             raise UserError(f"motion: width {motion.shape[2]}, but the evaluator needs {self.config.dim}; use its dataset")
         if not STRIDE <= shortest <= longest <= limit:
             span = f"{shortest} to {longest} frames"
-            raise UserError(f"motions of {span}: the evaluator takes {STRIDE} to {limit}; omit or cut the others")
+            raise UserError(f"motions of {span}: the evaluator takes {STRIDE} to {limit}; omit or cut motions of other lengths")
         width = min(longest + STRIDE, self.config.max_frames)
         motion = motion[:, :width].masked_fill(~valid_mask(lengths, min(width, motion.shape[1]))[..., None], 0)
         return F.pad(motion, (0, 0, 0, width - motion.shape[1]))

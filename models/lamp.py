@@ -155,7 +155,7 @@ class LaMP(nn.Module):
     def contrastive_loss(self, motion: Tensor, text: Tensor, caption: Tensor) -> Tensor:
         """Mean of motion-to-text and text-to-motion cross-entropy of motions (B, Q, E) and texts (B, E).
 
-        The candidates are the samples of all processes. Other samples with the same caption are ignored.
+        The candidates are the samples of all processes. Wrong candidates with the same caption as the correct one are ignored.
         """
         first, motions, texts, captions = 0, motion, text, caption
         if self.training and dist.is_initialized():  # only rank 0 validates

@@ -35,7 +35,7 @@ class LengthConfig:
 class LengthPredictor(nn.Module):
     """An MLP that maps a text's condition to a distribution over the number of tokens."""
 
-    uses_all_parameters = True  # every training step uses every parameter (see `training.trainer`)
+    uses_all_parameters = True  # every training step uses every parameter (see `training.processes`)
 
     def __init__(self, config: LengthConfig):
         super().__init__()

@@ -102,7 +102,7 @@ def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str
     try:
         return model_class(config_class(**config))
     except TypeError as error:
-        raise UserError(f"{source}: its config does not fit a {kind} model ({error}); it comes from another version") from error
+        raise UserError(f"{source}: its config does not fit a {kind} model ({error}); the file is from another version") from error
 
 
 def require_kind(metadata: dict[str, Any], source: object, *kinds: str, remedy: str) -> None:

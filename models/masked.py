@@ -73,7 +73,7 @@ class Decoding(NamedTuple):
 class MaskedTransformer(nn.Module):
     """A transformer that predicts masked base tokens from the visible tokens and the condition."""
 
-    uses_all_parameters = True  # every training step uses every parameter (see `training.trainer`)
+    uses_all_parameters = True  # every training step uses every parameter (see `training.processes`)
 
     def __init__(self, config: MaskedConfig):
         super().__init__()

@@ -59,7 +59,7 @@ class Decoding(NamedTuple):
 class ResidualTransformer(nn.Module):
     """A transformer that predicts the codes of one layer from the layers below it and the condition."""
 
-    uses_all_parameters = True  # every training step uses every parameter (see `training.trainer`)
+    uses_all_parameters = True  # every training step uses every parameter (see `training.processes`)
 
     def __init__(self, config: ResidualConfig):
         super().__init__()

@@ -293,7 +293,7 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
         if old[name].shape != weights[name].shape and not wider:
             wrong.append(name)
     if wrong:
-        raise UserError(f"--init: tensor '{wrong[0]}' does not fit; use the flags of that run, only --decoder_width may be larger")
+        raise UserError(f"--init: tensor '{wrong[0]}' does not fit; use the flags of that run (only --decoder_width may be larger)")
     for name, value in old.items():
         weights[name][: len(value)] = 0
         weights[name][tuple(slice(size) for size in value.shape)] = value

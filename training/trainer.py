@@ -61,7 +61,7 @@ from utils.runtime import (
 )
 
 DEADLINE = -1  # reason for stopping: --max_minutes have passed
-# Attributes that are stored unchanged in the resume file. Older files lack the last two.
+# Attributes that are stored unchanged in the resume file. Older resume files lack the last two of them.
 PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due", "best_evaluation", "evaluation_due")
 
 
@@ -170,7 +170,7 @@ class Trainer:
             self.lock.release()
 
     def _loop(self) -> int:
-        """Update, log, validate, save. Returns the reason for stopping: 0 (last step reached), DEADLINE, or a signal's number."""
+        """Train until there is a reason to stop. Returns it: 0 (last step reached), DEADLINE, or the number of a signal."""
         config, reason = self.config, 0
         if self.validation_due:  # skipped when the run was interrupted
             self._validate()
@@ -316,7 +316,7 @@ class Trainer:
             return self._load()
         if self.config.is_continue:  # interrupted before there was a resume file
             if any(getattr(self.config, flag, "") for flag in ("init", "resume_trans")):
-                raise UserError(f"{folder.root}: no resume file yet; start it again without --is_continue")
+                raise UserError(f"{folder.root}: no resume file yet; start the run again without --is_continue")
             if self.processes.main:
                 note(f"{folder.root}: no resume file yet; the run starts from the beginning")
         elif folder.has_weights() and not folder.only_begun():
@@ -352,7 +352,7 @@ class Trainer:
     def _reason_to_stop(self) -> int:
         """The reason for stopping: 0 (none), DEADLINE, or a signal's number, which takes precedence.
 
-        All processes stop at the same step: if there are several, one step after the first of them has a reason.
+        All processes stop at the same step. With several processes, this is one step after the first process has a reason.
         """
         return self.agreement.largest(self.stop.number or (DEADLINE if 0 < self.config.max_minutes < self._minutes() else 0))
 

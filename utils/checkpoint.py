@@ -3,7 +3,7 @@
 The checkpoint folder `<checkpoints_dir>/<dataset_name>/<name>/` contains:
 
     opt.txt                   flags of the run
-    meta/{mean,std}.npy       statistics of the features
+    meta/{mean,std}.npy       mean and standard deviation of the features
     model/<tag>.safetensors   weights, with config, training step and git revision as metadata
     model/resume.pt           complete training state, from which a run resumes exactly
     model/resume.previous.pt  the previous resume file
@@ -98,7 +98,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
 
 
 def load_weights(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file written by `save_weights`: (tensors on the CPU, metadata). Tensors stored in 8 bits are converted to float32.
+    """Read a file written by `save_weights`; returns (tensors on the CPU, metadata). 8-bit tensors are converted to float32.
 
     With `raw`, 8-bit tensors are returned as stored: int8 tensors and their scales.
 

@@ -1,4 +1,4 @@
-"""Progress of long steps: a bar on a terminal, or occasional lines if stderr is not a terminal, such as in a log file."""
+"""Progress of long steps: a bar if stderr is a terminal; otherwise, for example in a log file, an occasional line."""
 
 from __future__ import annotations
 

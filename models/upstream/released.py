@@ -140,7 +140,7 @@ READERS = (
         build=lamp_from,
         sizes=("num_hidden_layers", "hidden_size", "num_attention_heads", "num_queries", "embed_dim", "vocab_size", "stride"),
         settings=("bert_heads", *TOKENISER),
-        leftovers=r"Qformer\.(bert\.embeddings\.position_ids|cls\.predictions\.decoder\.(weight|bias))",  # the latter are tied
+        leftovers=r"Qformer\.(bert\.embeddings\.position_ids|cls\.predictions\.decoder\.(weight|bias))",  # the decoder is tied
     ),
     Reader(
         kind="residual",
@@ -259,7 +259,7 @@ def check_sizes(path: str | Path, checkpoint: Any) -> None:
         elif isinstance(value, (list, tuple)):
             pending += value
     if seen >= MAX_VALUES or total > 8 * Path(path).stat().st_size + 1_000_000:
-        raise UserError(f"{path}: its tensors would take {total / 1e9:.3g} GB, far more than the file; it is damaged")
+        raise UserError(f"{path}: its tensors would take {total / 1e9:.3g} GB, far more than the file; the file is damaged")
 
 
 def recognise(path: str | Path, checkpoint: dict[str, Any]) -> tuple[Reader, State]:
@@ -272,7 +272,7 @@ def recognise(path: str | Path, checkpoint: dict[str, Any]) -> tuple[Reader, Sta
         if state is not None:
             return reader, state
     known = ", ".join(reader.title for reader in READERS)
-    raise UserError(f"{path}: holds {', '.join(map(str, checkpoint))[:100] or 'nothing'}: no known released model ({known})")
+    raise UserError(f"{path}: holds {', '.join(map(str, checkpoint))[:100] or 'nothing'}, but no known released model ({known})")
 
 
 def run_folder(weights: Path) -> Path:
