@@ -7,7 +7,7 @@ WordPiece vocabulary of LaMP's backbone and LaMP's query outputs as prefix. A ca
 
 Batches come from `data.pairs`. They contain latents (B, N, C) and base codes (B, N) of motions, lengths (B,) in motion tokens,
 WordPiece ids (B, L) of "[CLS] … [SEP]" padded with 0, and text_lengths (B,). Batches for pretraining a GPT on captions without
-motions contain only ids and text_lengths.
+motions come from `data.sentences` and contain only ids and text_lengths.
 """
 
 from __future__ import annotations

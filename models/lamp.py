@@ -8,7 +8,8 @@ See LaMP, section 3.2. Learned queries attend to a motion through cross-attentio
     generation    predict the motion's codes from queries that attend to the caption
 
 A batch is {"latents": (B, N, C) outputs of the tokeniser's encoder, "codes": (B, N) base codes, "lengths": (B,) in motion tokens,
-"ids": (B, L) WordPiece ids of "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) an id shared by equal texts}.
+"ids": (B, L) WordPiece ids of "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) an id that samples share if they
+have equal texts or come from the same clip}.
 
 The released code differs from the paper in some details. `LaMPConfig.released` selects the variants of the released code. It is set
 only for released weights.
@@ -155,7 +156,7 @@ class LaMP(nn.Module):
     def contrastive_loss(self, motion: Tensor, text: Tensor, caption: Tensor) -> Tensor:
         """Mean of motion-to-text and text-to-motion cross-entropy of motions (B, Q, E) and texts (B, E).
 
-        The candidates are the samples of all processes. Wrong candidates with the same caption as the correct one are ignored.
+        The candidates are the samples of all processes. Wrong candidates with the same `caption` id as the correct one are ignored.
         """
         first, motions, texts, captions = 0, motion, text, caption
         if self.training and dist.is_initialized():  # only rank 0 validates
@@ -185,7 +186,7 @@ class LaMP(nn.Module):
     ) -> Tensor:
         """Two-class cross-entropy over matching pairs, texts with hard negative motions, and motions with hard negative texts.
 
-        `negatives` is the result of the method `negatives`. A negative with the same caption as its sample is ignored.
+        `negatives` is the result of the method `negatives`. A negative with the same `caption` id as its sample is ignored.
         """
         rows, wrong_motion, wrong_text = negatives
         text, motion = torch.cat((rows, rows, wrong_text)), torch.cat((rows, wrong_motion, rows))
@@ -304,7 +305,7 @@ class Gather(torch.autograd.Function):
 
 
 def hard_negatives(scores: Tensor, caption: Tensor) -> Tensor:
-    """For each row of `scores` (B, B), sample one of the columns whose caption differs from the row's, by softmax of the scores.
+    """For each row of `scores` (B, B), sample a column by softmax, among the columns whose `caption` id differs from the row's.
 
     If a row has no such column or contains NaN, its own index is returned. `torch.multinomial` is not used: its check for NaN
     waits for the GPU and raises before the trainer can report the batch. Dividing the probabilities by exponential noise and taking
