@@ -126,7 +126,7 @@ def _beam_search(model: DecodingState, numbers: Tensor, start: int, end: int, se
     for step in range(1, longest + 1):
         logits = penalised(model.next(ids[..., -1].flatten()), ids.flatten(0, 1), search)
         extended = scores[..., None] + logits.log_softmax(-1).unflatten(0, (N, K))  # (N, K, V)
-        best = extended.flatten(1).topk(min(2 * K, extended[0].numel()), dim=1)  # at least K of these 2K go on
+        best = extended.flatten(1).topk(min(2 * K, extended[0].numel()), dim=1)  # at least K of these 2K are unfinished
         beyond = torch.arange(best.values.shape[1], device=model.device) >= K
         beam, word = best.indices // logits.shape[1], best.indices % logits.shape[1]  # (N, 2K)
         grown = torch.cat((ids.take_along_dim(beam[..., None], dim=1), word[..., None]), dim=2)  # (N, 2K, 1 + step)

@@ -171,7 +171,7 @@ class Trainer:
             self.lock.release()
 
     def _loop(self) -> int:
-        """Train until there is a reason to stop. Returns it: 0 (last step reached), DEADLINE, or the number of a signal."""
+        """Train until there is a reason to stop; returns this reason: 0 (last step reached), DEADLINE, or a signal's number."""
         config, reason = self.config, 0
         if self.validation_due:  # skipped when the run was interrupted
             self._validate()

@@ -64,7 +64,7 @@ def check_packages() -> None:
     """End `python -m package.module` with a one-line error if a package of `FIRST` is not installed.
 
     Packages whose modules import their requirements at the top call this function in their `__init__.py`, because these imports run
-    before `script` can handle errors. The check is made if `sys.argv[0]` is "-m", which it is only while Python locates the module.
+    before `script` can handle errors. The check is made only if `sys.argv[0]` is "-m", the value while Python locates the module.
     """
     if sys.argv[:1] == ["-m"]:
         for name in FIRST:
