@@ -100,7 +100,7 @@ def sizes(config: TrainEvaluator) -> dict[str, int]:
 
 
 def start_from_init_(model: Evaluator, config: TrainEvaluator, path: Path) -> None:
-    """Load the weights of --init from the file `path` into the model. Raises `UserError` if their sizes differ."""
+    """Load the weights of --init from the file `path` into the model. Raises `UserError` if the sizes of the models differ."""
     from dataclasses import asdict
 
     from models.loading import load_model
@@ -113,9 +113,9 @@ def start_from_init_(model: Evaluator, config: TrainEvaluator, path: Path) -> No
 
 
 def load_words(config: TrainEvaluator, folder: CheckpointFolder, source: Path | None, token_lines: list[str]) -> Words:
-    """Load word vectors of the resumed run, or else of the run of --init (folder `source`), or else GloVe's if they are installed.
+    """Load the word vectors of the resumed run, else those of the --init run (folder `source`), else GloVe's if installed.
 
-    Otherwise, MiniLM computes vectors of the words in `token_lines`, which has one line of tokens per caption.
+    If there are none, build vectors from MiniLM for the words in `token_lines`, which has one line of tokens per caption.
     """
     from models.words import FILE, Words
     from motion.spec import GLOVE

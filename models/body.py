@@ -36,11 +36,11 @@ def lengths_of(vectors: Tensor) -> Tensor:
 class BodyConstraints(nn.Module):
     """Projects normalised rows (B, T, D) onto motions with fixed bone lengths and standing toes that do not slide.
 
-    Bones: joints are corrected from the root outwards. Each joint is placed on the line from its corrected parent to its
-    predicted position, at the bone's length from the parent, so errors do not accumulate along a limb.
-    Feet: the root's velocity is corrected by the mean world velocity of the standing toes; predicted gates say how firmly each
-    toe stands. Both corrections are differentiable, and the decoder is trained through them. `fit_` sets the feature statistics
-    and bone lengths.
+    Bones: joints are corrected from the root outwards. Each joint is placed on the line from the corrected position of its parent
+    to its own predicted position, at the bone's length from the parent, so errors do not accumulate along a limb.
+    Feet: the mean world velocity of the standing toes is subtracted from the root's velocity. The mean is weighted by predicted
+    gates, which express how firmly each toe stands. Both corrections are differentiable, and the decoder is trained through them.
+    `fit_` sets the feature statistics and the bone lengths.
     """
 
     def __init__(self, dim: int):
@@ -53,15 +53,15 @@ class BodyConstraints(nn.Module):
 
     @torch.no_grad()
     def fit_(self, mean: np.ndarray, std: np.ndarray, lengths: np.ndarray) -> None:
-        """Set the statistics (D,) of the rows and the bone lengths (J,), in the dataset's unit."""
+        """Set the mean and standard deviation (D,) of the feature rows, and the bone lengths (J,) in the dataset's unit."""
         for buffer, values in ((self.mean, mean), (self.std, std), (self.lengths, lengths)):
             buffer.copy_(torch.as_tensor(values))
 
     def forward(self, rows: Tensor, gates: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Apply the constraints to rows (B, T, D).
 
-        `gates` (B, T, 2) are the logits for a standing left and right toe; None: the root is unchanged. `mask` (B, T, 1) is True
-        for valid rows.
+        `gates` (B, T, 2) are the logits that the left and the right toe stand; if `gates` is None, the root stays unchanged.
+        `mask` (B, T, 1) is True for valid rows.
         """
         with torch.autocast(rows.device.type, enabled=False):
             rows = rows.to(self.std) * self.std + self.mean
@@ -74,7 +74,7 @@ class BodyConstraints(nn.Module):
             return (rows - self.mean) / self.std
 
     def _rigid(self, rows: Tensor) -> Tensor:
-        """Joints 1 to J-1 with corrected bone lengths (B, T, J-1, 3). Joints of the same depth are corrected in one step."""
+        """Positions (B, T, J-1, 3) of joints 1 to J-1 with corrected bones. All joints of one depth are corrected in one step."""
         predicted = rows[..., 4 : 4 + 3 * (self.joints - 1)].unflatten(-1, (-1, 3))
         height = rows[..., 3]
         placed = {0: torch.stack((torch.zeros_like(height), height, torch.zeros_like(height)), dim=-1)}
@@ -86,16 +86,17 @@ class BodyConstraints(nn.Module):
         return torch.stack([placed[joint] for joint in range(1, self.joints)], dim=-2)
 
     def _generations(self) -> list[list[int]]:
-        """Joints grouped by depth, the number of bones between joint and root, starting at depth 1."""
+        """Joints grouped by depth, starting at depth 1. A joint's depth is the number of bones between it and the root."""
         depth = [0] * self.joints
         for joint, parent in enumerate(self.skeleton.parents[1:], start=1):
             depth[joint] = depth[parent] + 1
         return [[joint for joint in range(self.joints) if depth[joint] == d] for d in range(1, max(depth) + 1)]
 
     def _planted(self, root: Tensor, joints: Tensor, weights: Tensor) -> Tensor:
-        """The root's features (B, T, 4) with the weighted mean velocity of the toes subtracted; `weights` (B, T-1, 2).
+        """The root's features (B, T, 4), after subtracting the mean velocity of the toes, weighted by `weights` (B, T-1, 2).
 
-        Row t stores the root's velocity in the heading of row t + 1, and half the angle between the headings of rows t and t + 1.
+        Row t stores the root's velocity in coordinates aligned with the heading of row t + 1, and half the angle between the
+        headings of rows t and t + 1.
         """
         toes = joints[..., indices([joint - 1 for joint in self.skeleton.feet[1::2]], joints), :][..., ::2]  # (B, T, 2 toes, xz)
         cos, sin = torch.cos(2 * root[:, :-1, :1]), torch.sin(2 * root[:, :-1, :1])
@@ -110,8 +111,8 @@ class BodyConstraints(nn.Module):
 def measured_bones(clips: Clips, spec: DatasetSpec, max_clips: int = 200) -> np.ndarray:
     """Measure the bone lengths (J,) of a dataset, in the dataset's unit: medians over the first frames of about `max_clips` clips.
 
-    Raises `UserError` if a bone deviates from the median by more than 1 % in any clip, because rigid bones need a dataset with a
-    single skeleton.
+    Raises `UserError` if the length of a bone deviates from its median by more than 1 % in any of these clips, because rigid bones
+    need a dataset with a single skeleton.
     """
     chosen = range(0, len(clips), max(1, len(clips) // max_clips))
     joints = features_to_joints(torch.from_numpy(np.stack([clips[i][0] for i in chosen])), spec.num_joints)
@@ -129,7 +130,7 @@ class BodyLoss(nn.Module):
     """Loss terms on the joints of normalised rows, after MDM's geometric losses (Tevet et al. 2023, eqs. 3 to 5).
 
     Each term is a mean of Euclidean distances, as in the metrics, rather than of squared distances. `mean` and `std` (D,) are the
-    statistics of the rows. The terms are in metres, m/s or m/s²:
+    values with which the rows were normalised. The terms are in metres, m/s or m/s²:
 
     - `positions`: joints relative to the root, rotated by the integrated heading, as MPJPE measures them (MDM's L_pos).
     - `path`: the integrated position of the root.
@@ -150,7 +151,7 @@ class BodyLoss(nn.Module):
         self.register_buffer("std", torch.as_tensor(std), persistent=False)
 
     def forward(self, rows: Tensor, target: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Loss terms by name for rows and target (B, T, D). `mask` (B, T, 1) is True before each clip's end."""
+        """Loss terms by name, for predicted `rows` and `target` rows (B, T, D). `mask` (B, T, 1) is False at padding."""
         with torch.autocast(rows.device.type, enabled=False):
             joints, truth = self._joints(rows), self._joints(target)
             root, true_root = joints[:, :, :1], truth[:, :, :1]
@@ -174,7 +175,7 @@ class BodyLoss(nn.Module):
         return self.scale * features_to_joints(rows.to(self.std) * self.std + self.mean, self.skeleton.num_joints)
 
     def _stands(self, joints: Tensor, velocity: Tensor) -> Tensor:
-        """(B, T-1, 4) bool: whether left ankle, left toe, right ankle and right toe stand between each frame and the next."""
+        """A bool mask (B, T-1, 4): whether left ankle, left toe, right ankle and right toe stand from a frame to the next."""
         feet = indices(self.skeleton.feet, joints)
         low = joints[:, :-1, feet, 1] < constant((ANKLE, TOE, ANKLE, TOE), joints)
         return low & (velocity[:, :, feet][..., ::2].norm(dim=-1) < STANDING)
@@ -183,7 +184,7 @@ class BodyLoss(nn.Module):
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of values (B, T, N) where mask (B, T, N or 1) is True; 0 if the mask is all False.
 
-    For n-th differences over time (B, T - n, N), the last T - n frames of the mask are used.
+    If the values are n-th differences over time (B, T - n, N), the last T - n frames of the mask are used.
     """
     if mask is None:
         return values.mean()

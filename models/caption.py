@@ -7,7 +7,7 @@ WordPiece vocabulary of LaMP's backbone and LaMP's query outputs as prefix. A ca
 
 Batches come from `data.pairs`. They contain latents (B, N, C) and base codes (B, N) of motions, lengths (B,) in motion tokens,
 WordPiece ids (B, L) of "[CLS] … [SEP]" padded with 0, and text_lengths (B,). Batches for pretraining a GPT on captions without
-motions contain only ids and text_lengths.
+motions come from `data.sentences` and contain only ids and text_lengths.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from utils.errors import UserError
 
 
 class MotionReader(nn.Module):
-    """Base class of captioners with a frozen LaMP; subclasses compute the loss of captions and generate them."""
+    """Base class of captioners with a frozen LaMP; subclasses compute the loss of given captions and generate new captions."""
 
     lamp: LaMP  # set by `read_with_`; not part of the captioner's checkpoint
     reads_codes = False  # whether the captioner also takes the motion's base codes as input
@@ -69,7 +69,7 @@ class MotionReader(nn.Module):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion, best first.
+        """Generate `count` captions per motion. Beam search returns the best caption first.
 
         `numbers` (B,) are the sample numbers of the motions, which determine the random numbers of sampling; default: 0 to B - 1.
         """
@@ -77,7 +77,7 @@ class MotionReader(nn.Module):
 
 
 def word_loss(logits: Tensor, ids: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy and accuracy of logits (B, L, V) for word ids (B, L), where `valid` (B, L) is True."""
+    """Cross-entropy and accuracy of logits (B, L, V) for word ids (B, L), over the positions where `valid` (B, L) is True."""
     logits, ids = counted(valid, logits, ids)
     loss = F.cross_entropy(logits.float(), ids)
     return loss, {"caption_ce": loss.detach(), "accuracy": accuracy(logits, ids)}
@@ -139,9 +139,9 @@ class CaptionGPT(MotionReader):
         return self
 
     def context(self, queries: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The prefix of each caption (B, P, D) and its mask (B, P).
+        """The prefix (B, P, D) of the captions, and its mask (B, P).
 
-        Takes query outputs (B, Q, H) and base codes (B, N), −1 at padding.
+        The prefix is computed from query outputs (B, Q, H) and, if given, base codes (B, N), which are −1 at padding.
         """
         x = self.prefix(queries) + self.query_positions
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
@@ -154,7 +154,7 @@ class CaptionGPT(MotionReader):
         return x, valid
 
     def forward(self, ids: Tensor, valid: Tensor, prefix: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Token ids (B, L), their mask (B, L) and a prefix (see `context`) → logits (B, L, V) of each next word."""
+        """Logits (B, L, V) of each next word, from token ids (B, L), their mask (B, L) and a prefix (see `context`)."""
         x = self.words(ids) + self.positions.weight[: ids.shape[1]]
         if prefix is not None:
             x, valid = torch.cat((prefix[0], x), dim=1), torch.cat((prefix[1], valid), dim=1)
@@ -172,7 +172,7 @@ class CaptionGPT(MotionReader):
         return x, caches
 
     def logits(self, x: Tensor) -> Tensor:
-        """Outputs (..., D) → logits of words (..., V); the output layer is tied to the word embeddings."""
+        """Logits (..., V) of words, from outputs (..., D) of the last block; the output layer is tied to the word embeddings."""
         return linear(self.norm(x), self.words.weight)
 
     def text_loss(
@@ -195,7 +195,7 @@ class CaptionGPT(MotionReader):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions per motion, best first, from query outputs (B, Q, H); see `MotionReader.write`."""
+        """Generate `count` captions per motion from query outputs (B, Q, H); see `MotionReader.write`."""
         numbers = torch.arange(len(queries)) if numbers is None else numbers
         start, end = (self.tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
         state = GPTState(self, *self.context(queries, codes))
@@ -213,7 +213,7 @@ class GPTState:
         self.caches = model.run(prefix, causal_mask(valid))[1]
 
     def next(self, ids: Tensor) -> Tensor:
-        """Append one word to each caption, with ids (B,); returns logits (B, V) of the next words."""
+        """Append the word `ids[b]` to each caption b; returns logits (B, V) of the words that follow."""
         x = self.model.words(ids)[:, None] + self.model.positions.weight[self.words]
         self.valid = F.pad(self.valid, (0, 1), value=True)
         x, self.caches = self.model.run(x, self.valid[:, None, None, :], self.caches)
@@ -238,7 +238,10 @@ class Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
-        """x (B, L, D); `mask` (B, 1, L, past + L), True = visible. Also returns the keys and values of all positions."""
+        """Apply the block to x (B, L, D); `mask` (B, 1, L, past + L) is True at visible positions.
+
+        Also returns the keys and values of all positions.
+        """
         q, k, v = rearrange(self.qkv(self.norm1(x)), "b l (three h d) -> three b h l d", three=3, h=self.heads)
         k, v = extended(past, k, v)
         mixed = attend(q, k, v, mask)
@@ -247,7 +250,7 @@ class Block(nn.Module):
 
 
 def causal_mask(valid: Tensor) -> Tensor:
-    """(B, L) bool → (B, 1, L, L): each position attends to itself and to the valid positions before it."""
+    """The mask (B, 1, L, L) with which each position attends to itself and to the valid positions before it; `valid` is (B, L)."""
     size = valid.shape[1]
     earlier = torch.ones(size, size, dtype=torch.bool, device=valid.device).tril()
     return (valid[:, None, None, :] & earlier) | torch.eye(size, dtype=torch.bool, device=valid.device)

@@ -1,8 +1,8 @@
 """Motion captioning with a pretrained language model; a linear layer maps LaMP's query outputs to a prefix of the model's input
 (LaMP section 3.4).
 
-The model is any Hugging Face causal LM; the paper uses OPT-2.7B. It is frozen, and LoRA matrices are trained beside all of its
-linear layers except the last (LoRA, Hu et al. 2021; QLoRA, Dettmers et al. 2023). The sequence is
+The model is any Hugging Face causal LM; the paper uses OPT-2.7B. The LM is frozen, and LoRA matrices are trained beside all of its
+linear layers except the last (LoRA, Hu et al. 2021; QLoRA, Dettmers et al. 2023). The sequence is:
 
     [start token, if the model's tokeniser adds one]  queries (P)  prompt  caption  end token
 
@@ -86,7 +86,7 @@ class CaptionLM(MotionReader):
         return self.lm.get_base_model().get_input_embeddings()
 
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
-        """Token ids of each caption, as a continuation of the prompt, followed by the end token.
+        """Token ids of each caption, tokenised as a continuation of the prompt and followed by the end token.
 
         If a caption already begins with the prompt, the prompt is removed. Long captions are truncated. Raises `UserError` for an
         empty caption.
@@ -123,7 +123,7 @@ class CaptionLM(MotionReader):
     ) -> list[list[str]]:
         """Generate `count` captions per motion, each beginning with the prompt. Beam search returns the best caption first.
 
-        The beam width is at least `count`. Sampled words depend on the seed and on the whole batch.
+        The beam width is at least `count`. With sampling, the words depend on the seed and on the whole batch.
         """
         context = self.context(queries)
         if search.sample:
@@ -144,9 +144,10 @@ class CaptionLM(MotionReader):
         return [texts[first : first + count] for first in range(0, len(texts), count)]
 
     def context(self, queries: Tensor | None) -> Tensor:
-        """The input embeddings before each caption: query outputs (B, P, prefix_dim) → (B, C, W).
+        """The input embeddings (B, C, W) before each caption: start token, projected query outputs, and prompt.
 
-        Raises `UserError` if the width of the queries is wrong, or if the sequence could exceed the LM's maximum length.
+        Raises `UserError` if `queries`, the query outputs (B, P, prefix_dim), are None or have the wrong width, or if the sequence
+        could exceed the LM's maximum length.
         """
         if queries is None:
             raise UserError("--texts: works only with --decoder gpt; leave it out")
@@ -173,7 +174,7 @@ class CaptionLM(MotionReader):
         return " ".join([self.prompt, *text.split()]).strip()
 
     def _repetition_rules(self, search: Search) -> Any:
-        # As keyword arguments of `generate`, they would cause a warning, because the prefix is embeddings rather than token ids.
+        # Passed as keyword arguments of `generate`, the penalties would cause a warning, because the prefix has no token ids.
         from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
 
         rules = LogitsProcessorList()
@@ -187,7 +188,7 @@ class CaptionLM(MotionReader):
 def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
     """Add trainable LoRA matrices beside the LM's linear layers and freeze all other weights.
 
-    Raises `UserError` if other weights remain trainable.
+    Raises `UserError` if weights other than the LoRA matrices remain trainable.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -224,7 +225,7 @@ def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
         except OSError:
             if local:
                 raise
-            # If the hub cannot be reached, this fails at once; a download would first retry for a minute.
+            # If the hub cannot be reached, this request fails soon; a download would first retry for a minute.
             huggingface_hub.model_info(source, timeout=10)
             lm, report, tokenizer = read_lm(source, arguments, settings)
     except ImportError as error:
@@ -282,7 +283,7 @@ def frozen_dtype() -> torch.dtype:
 def quantised(bits: int) -> dict[str, Any]:
     """Arguments of `from_pretrained` that quantise the LM's matrices to 4 or 8 bits; none if `bits` is 0.
 
-    Raises `UserError` without a CUDA GPU or without the package bitsandbytes.
+    Quantisation needs a CUDA GPU and the package bitsandbytes; raises `UserError` if one of them is missing.
     """
     if not bits:
         return {}

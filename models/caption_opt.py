@@ -99,7 +99,7 @@ class CaptionOPT(nn.Module):
         return queries
 
     def context(self, latents: Tensor) -> Tensor:
-        """Project the encoder's latents (B, N, C) to the context of the queries: (B, N, cross_width)."""
+        """Project the encoder's latents (B, N, C) to the context (B, N, cross_width) that the queries attend to."""
         return self.motion_projection(latents)
 
     def queries(self, context: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class CaptionOPT(nn.Module):
     def write(
         self, queries: Tensor, search: Search, count: int = 1, codes: Tensor | None = None, numbers: Tensor | None = None
     ) -> list[list[str]]:
-        """Generate `count` captions for each of B motions, best first; see `models.caption.MotionReader.write`."""
+        """Generate `count` captions for each of B motions; see `models.caption.MotionReader.write`."""
         numbers = torch.arange(len(queries)) if numbers is None else numbers
         start, *prompt = self.token_ids("</s>", PROMPT)
         (end,) = self.token_ids(END)
@@ -126,16 +126,16 @@ class CaptionOPT(nn.Module):
         return captions
 
     def search(self, queries: Tensor, prompt: Tensor, end: int, search: Search, count: int, numbers: Tensor) -> Tensor:
-        """Continue a prompt (L,) that follows query outputs (B, P, H): token ids (B, count, L), best first.
+        """Decode `count` captions per motion from query outputs (B, P, H) followed by the token ids of `prompt`.
 
-        All positions after a caption's last word contain `end`.
+        Returns the ids after the prompt, (B, count, L). All positions after a caption's last word contain `end`.
         """
         prompt_words = self.opt.embed(prompt[:-1]).expand(len(queries), -1, -1)
         state = OPTState(self.opt, torch.cat((self.prefix(queries), prompt_words), dim=1))
         return write(state, numbers, int(prompt[-1]), end, search, count)
 
     def token_ids(self, *texts: str) -> list[int]:
-        """Concatenated token ids of texts; the text of a special token gives one id."""
+        """Concatenated token ids of all texts; a text that is a special token, such as "</s>", gives one id."""
         assert self.tokenizer is not None, "call use_tokenizer_ first"
         ids = []
         for text in texts:
@@ -144,7 +144,7 @@ class CaptionOPT(nn.Module):
         return ids
 
     def words(self, ids: list[int]) -> str:
-        """The text of a caption from the token ids after the prompt; the text includes the prompt."""
+        """Decode the token ids that follow the prompt, up to `END`, and return the caption with the prompt in front."""
         (end,) = self.token_ids(END)
         ids = ids[: ids.index(end)] if end in ids else ids
         special = set(self.token_ids(*SPECIAL_TOKENS))

@@ -1,8 +1,8 @@
 """CLIP's text encoder, the condition of MoMask's models (Radford et al. 2021, section 2.4).
 
-A causal transformer over byte-pair tokens. The text feature is the projected output at the end token: ids (B, L) → (B, C), equal to
-`encode_text` of OpenAI's package, of which only the list of byte pairs is needed. Only tensors are read from the weights file;
-`torch.jit.load`, which the package uses, would also load the TorchScript code in the file.
+A causal transformer over byte-pair tokens. The text feature (B, C) is the projected output at the end token, and equals the result
+of `encode_text` in OpenAI's package. Of that package, only the list of byte pairs is needed. Only tensors are read from the weights
+file; `torch.jit.load`, which the package uses, would also load the TorchScript code in the file.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Layer(nn.Module):
 
 
 class ClipText(nn.Module):
-    """The text encoder. ViT-B/32 has 49,408 tokens, 77 positions, width 512, 12 layers and 512 outputs. Heads have width 64."""
+    """The text encoder. ViT-B/32's has 49,408 tokens, 77 positions, width 512, 12 layers and 512 outputs. Heads have width 64."""
 
     def __init__(self, vocab: int, longest: int, dim: int, layers: int, out: int):
         super().__init__()
@@ -75,7 +75,7 @@ class ClipText(nn.Module):
         self.projection = nn.Parameter(torch.empty(dim, out))
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """ids (B, L), of which the first `lengths` (B,) are the text including start and end token → text features (B, C)."""
+        """Text features (B, C) of token ids (B, L); `lengths` (B,) count the tokens of each text, including start and end token."""
         size = ids.shape[1]
         x = self.words(ids) + self.positions[:size]
         causal = torch.ones(size, size, dtype=torch.bool, device=ids.device).tril()

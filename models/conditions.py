@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from data.conditions import Conditions
 from models.layers import sinusoidal_positions, whiten_
 
-STATISTICS_ROWS = 200_000  # words from which statistics of the condition are computed
+STATISTICS_ROWS = 200_000  # maximum number of words from which statistics of the words are computed
 
 
 def condition_of(batch: dict[str, Tensor]) -> Tensor:
@@ -58,14 +58,17 @@ def without(condition: Tensor, dropped: Tensor) -> Tensor:
 
 
 def init_condition_(vector_layer: nn.Linear, word_layer: nn.Linear | None, vectors: Tensor, words: Tensor | None) -> None:
-    """Initialise the layers of `text_prefix` to separate the training captions, given as vectors (N, C) and words (R, W)."""
+    """Initialise the layers of `text_prefix` so that their outputs separate the training captions.
+
+    The captions are given as vectors (N, C) and words (R, W).
+    """
     whiten_(vector_layer, vectors)
     if word_layer is not None:
         whiten_(word_layer, evenly_spaced(words).float())
 
 
 def evenly_spaced(rows: Tensor) -> Tensor:
-    """At most `STATISTICS_ROWS` evenly spaced rows of (R, W): statistics of more rows need too much memory."""
+    """Select at most `STATISTICS_ROWS` evenly spaced rows of `rows` (R, W); statistics of more rows need too much memory."""
     return rows[:: -(-len(rows) // STATISTICS_ROWS)]
 
 
@@ -86,7 +89,7 @@ class ConditionAugmentation(nn.Module):
     def set_(self, conditions: Conditions, parts: Sequence[int], noise: float, drop: float) -> None:
         """Set the strength of the augmentation, and compute the features' standard deviations from `conditions`.
 
-        `parts` are the widths of the encoders' vectors.
+        `parts` are the widths of the encoders' vectors, which are concatenated to the vector of a text.
         """
         words, spread = conditions.words, torch.zeros(2, conditions.dim)
         spread[0] = conditions.vectors.std(0)
@@ -113,5 +116,8 @@ class ConditionAugmentation(nn.Module):
 
     @staticmethod
     def _by_row(pairs: Tensor, rows: Tensor) -> Tensor:
-        """Expand pairs (B, 2, C) to the rows of a condition (B, S, C): the first for the vector, the second for every word."""
+        """Expand pairs (B, 2, C) to (B, S, C), one row for each row of a condition `rows` (B, S, C).
+
+        The first of each pair is used for the vector, the second for every word.
+        """
         return torch.cat((pairs[:, :1], pairs[:, 1:].expand(-1, rows.shape[1] - 1, -1)), dim=1)

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 
-# Maximum of settings that are not the size of any tensor. No model in use comes close.
+# Maximum values of settings that do not occur as the size of a tensor. The models in use stay far below these maxima.
 MAXIMUM = {"dilation_growth_rate": 16, "down_t": 8, "stride": 1024}
-SMALL_SIZE = 1024  # sizes up to this value need not occur in a tensor, because such a model is small
+SMALL_SIZE = 1024  # sizes up to this value need not occur in a tensor, because a model of such sizes is small
 # Exceptions that can occur when a model is built from unsuitable values.
 BUILD_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
@@ -30,14 +30,14 @@ def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor],
     if not isinstance(values, dict):
         raise UserError(f"{source}: its config is {type(values).__name__}, not a dict of settings; the file is damaged")
     hints = typing.get_type_hints(config_class)
-    # Tensors may have up to two rows for special tokens, which the config does not count.
+    # Tensors may have up to two additional rows for special tokens, which the sizes in the config do not include.
     sizes = {size - special for value in state.values() for size in value.shape for special in (0, 1, 2)}
     for field in fields(config_class):
         if field.name not in values:
             continue
         value = values[field.name]
         if not of_type(value, hints[field.name]):
-            raise UserError(f"{source}: its config has {field.name} = {shown(value)}, which is of the wrong type; it is damaged")
+            raise UserError(f"{source}: its config has {field.name} = {shown(value)}, of the wrong type; the file is damaged")
         for number in value if isinstance(value, (list, tuple)) else [value]:
             if not in_range(field.name, number, sizes, len(state)):
                 raise UserError(f"{source}: its config has {field.name} = {shown(value)}, which does not fit its tensors")
@@ -45,7 +45,7 @@ def checked_config(config_class: type, values: Any, state: Mapping[str, Tensor],
         return config_class(**values)
     except (TypeError, ValueError) as error:
         kind = config_class.__name__
-        raise UserError(f"{source}: its config does not fit {kind} ({error}); it comes from another version") from error
+        raise UserError(f"{source}: its config does not fit {kind} ({error}); the file is from another version") from error
 
 
 def of_type(value: Any, hint: Any) -> bool:
@@ -88,7 +88,7 @@ def built(build: Callable[[Any], nn.Module], config: Any, source: str | Path) ->
         raise
     except BUILD_ERRORS as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(f"{source}: no model can be built from its config ({reason}); it is damaged") from error
+        raise UserError(f"{source}: no model can be built from its config ({reason}); the file is damaged") from error
 
 
 def shown(value: Any) -> str:

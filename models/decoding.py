@@ -65,23 +65,23 @@ class DecodingState(Protocol):
     device: torch.device
 
     def next(self, ids: Tensor) -> Tensor:
-        """Append one word to each caption, with ids (N,); returns logits (N, V) of the next words."""
+        """Append the word `ids[n]` to each caption n; returns logits (N, V) of the words that follow."""
 
     def reorder(self, rows: Tensor) -> None:
-        """Replace the captions by those with the indices `rows` (M,), which may repeat and omit captions."""
+        """Replace the captions by those with the indices `rows` (M,); captions may be repeated or omitted."""
 
 
 def finished(done: Tensor, step: int) -> bool:
     """Whether all captions are finished. `done` (N,) is True for finished captions.
 
-    On a GPU, the result is False except at every eighth step, because the check has to wait for the GPU. Extra steps are harmless:
-    words after the end of a caption are ignored.
+    On a GPU, the check is made only at every eighth step, because it has to wait for the GPU; at all other steps, the result is
+    False. Extra steps are harmless: words after the end of a caption are ignored.
     """
     return (done.device.type == "cpu" or step % 8 == 7) and bool(done.all())
 
 
 def write(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int = 1) -> Tensor:
-    """Decode `count` captions for each of N rows; returns token ids (N, count, L), best first.
+    """Decode `count` captions for each of N rows; returns token ids (N, count, L). Beam search returns the best caption first.
 
     `model` is the state of a language model before the first word. `numbers` (N,) are the sample numbers of the rows, which
     determine the random numbers of sampling. The ids do not include `start`; all positions after a caption's last word contain
@@ -110,7 +110,7 @@ def _nucleus_sampling(model: DecodingState, numbers: Tensor, start: int, end: in
 
 
 def _beam_search(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
-    """Beam search of width K for the largest log-probability / length^`length_penalty`.
+    """Beam search of width K for the captions with the largest log-probability / length^`length_penalty`.
 
     The search for a caption ends when its K best completed hypotheses all score at least as high as the best unfinished
     hypothesis, which is scored as if it ended at its current length.
@@ -126,12 +126,12 @@ def _beam_search(model: DecodingState, numbers: Tensor, start: int, end: int, se
     for step in range(1, longest + 1):
         logits = penalised(model.next(ids[..., -1].flatten()), ids.flatten(0, 1), search)
         extended = scores[..., None] + logits.log_softmax(-1).unflatten(0, (N, K))  # (N, K, V)
-        best = extended.flatten(1).topk(min(2 * K, extended[0].numel()), dim=1)  # at least K of these 2K do not end here
+        best = extended.flatten(1).topk(min(2 * K, extended[0].numel()), dim=1)  # at least K of these 2K are unfinished
         beyond = torch.arange(best.values.shape[1], device=model.device) >= K
         beam, word = best.indices // logits.shape[1], best.indices % logits.shape[1]  # (N, 2K)
         grown = torch.cat((ids.take_along_dim(beam[..., None], dim=1), word[..., None]), dim=2)  # (N, 2K, 1 + step)
         ends = word == end
-        excluded = done[:, None] | ~ends & (step < longest) | ends & beyond  # a caption may end only among the K best
+        excluded = done[:, None] | ~ends & (step < longest) | ends & beyond  # only the K best may end a caption
         candidates = (best.values / step**search.length_penalty).masked_fill(excluded, -torch.inf)
         ended_scores, kept = torch.cat((ended_scores, candidates), dim=1).topk(K, dim=1)
         new_ids = F.pad(grown[..., 1:], (0, longest - step), value=end)
@@ -170,7 +170,7 @@ def nucleus(logits: Tensor, uniform: Tensor, top_p: float) -> Tensor:
     """
     values, order = logits.sort(dim=-1, descending=True)
     probability = values.double().softmax(-1)
-    outside = probability.cumsum(-1) - probability >= top_p  # never the most likely word
+    outside = probability.cumsum(-1) - probability >= top_p  # never True for the most likely word
     cumulative = probability.masked_fill(outside, 0).cumsum(-1)
     rank = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1, keepdim=True)
     return order.gather(-1, rank.clamp(max=logits.shape[1] - 1))[:, 0]

@@ -5,7 +5,7 @@ Two encoders embed motions and texts in one space, in which the distance between
     motion  features (B, T, D) without foot contacts → convolutions, one movement vector per 4 frames → bidirectional GRU → (B, E)
     text    word vectors (B, L, W) and one-hot part-of-speech classes (B, L, P) → bidirectional GRU → (B, E)
 
-Parameters have the names of the released files.
+The parameters have the same names as in the released files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DROPOUT = 0.2  # between the convolutions
 
 @dataclass(frozen=True)
 class EvaluatorConfig:
-    """Sizes of an evaluator; the defaults are those of the released ones."""
+    """Sizes of an evaluator and settings of its training; the default sizes are those of the released evaluators."""
 
     dim: int = 263
     movement_hidden: int = 512
@@ -47,7 +47,7 @@ class EvaluatorConfig:
 
 
 class MovementEncoder(nn.Module):
-    """Motion (B, T, D − 4) → movements (B, T // 4, C)."""
+    """Convolutions that encode a motion (B, T, D − 4) as movement vectors (B, T // 4, C)."""
 
     def __init__(self, dim: int, hidden: int, out: int):
         super().__init__()
@@ -60,7 +60,7 @@ class MovementEncoder(nn.Module):
 
 
 class SequenceEncoder(nn.Module):
-    """A sequence (B, L, C) and its lengths (B,) → (B, E), from the last states of a bidirectional GRU."""
+    """A bidirectional GRU that embeds sequences (B, L, C) with lengths (B,); its last states give the embeddings (B, E)."""
 
     def __init__(self, dim: int, hidden: int, out: int):
         super().__init__()
@@ -80,7 +80,7 @@ class SequenceEncoder(nn.Module):
 
 
 class TextEncoder(SequenceEncoder):
-    """Word vectors (B, L, W), one-hot word classes (B, L, P) and lengths (B,) → text embeddings (B, E)."""
+    """A `SequenceEncoder` of texts: word vectors (B, L, W) plus embeddings of one-hot word classes (B, L, P)."""
 
     def __init__(self, word_dim: int, pos_dim: int, hidden: int, out: int):
         super().__init__(word_dim, hidden, out)
@@ -91,7 +91,7 @@ class TextEncoder(SequenceEncoder):
 
 
 class Evaluator(nn.Module):
-    """The matching evaluator: embeddings of texts and of motions in one space."""
+    """The matching evaluator, which embeds texts and motions in one space."""
 
     def __init__(self, config: EvaluatorConfig):
         super().__init__()
@@ -101,7 +101,7 @@ class Evaluator(nn.Module):
         self.text_encoder = TextEncoder(c.word_dim, c.pos_dim, c.text_hidden, c.embed_dim)
 
     def embed_motion(self, motion: Tensor, lengths: Tensor) -> Tensor:
-        """Motion (B, T, D), normalised with the evaluator's own statistics, and lengths (B,) in frames → embeddings (B, E).
+        """Embeddings (B, E) of motions (B, T, D), normalised with the evaluator's own statistics; lengths (B,) are in frames.
 
         Frames beyond a clip's end have no effect. Raises `UserError` for a wrong feature width or a length out of range.
         """
@@ -110,12 +110,16 @@ class Evaluator(nn.Module):
         return self.motion_encoder(movements, on_cpu // STRIDE)
 
     def embed_text(self, words: Tensor, pos: Tensor, lengths: Tensor) -> Tensor:
-        """Word vectors (B, L, W), one-hot classes (B, L, P), lengths (B,) including sos and eos → embeddings (B, E)."""
+        """Embeddings (B, E) of texts, from word vectors (B, L, W) and one-hot word classes (B, L, P).
+
+        The lengths (B,) include the tokens sos and eos.
+        """
         return self.text_encoder(words, pos, lengths)
 
     def _followed_by_zeros(self, motion: Tensor, lengths: Tensor, on_cpu: Tensor) -> Tensor:
-        """Set frames after each clip's end to zero, and zero-pad the batch by the reach of the convolutions, up to `max_frames`.
+        """Set frames after each clip's end to zero, and zero-pad the batch by the reach of the convolutions.
 
+        The padded batch has at most `max_frames` frames.
         `on_cpu` is a copy of the lengths (B,) on the CPU.
         """
         shortest, longest, limit = int(on_cpu.min()), int(on_cpu.max()), min(motion.shape[1], self.config.max_frames)
@@ -123,14 +127,14 @@ class Evaluator(nn.Module):
             raise UserError(f"motion: width {motion.shape[2]}, but the evaluator needs {self.config.dim}; use its dataset")
         if not STRIDE <= shortest <= longest <= limit:
             span = f"{shortest} to {longest} frames"
-            raise UserError(f"motions of {span}: the evaluator takes {STRIDE} to {limit}; omit or cut the others")
+            raise UserError(f"motions of {span}: the evaluator takes {STRIDE} to {limit}; omit or cut motions of other lengths")
         width = min(longest + STRIDE, self.config.max_frames)
         motion = motion[:, :width].masked_fill(~valid_mask(lengths, min(width, motion.shape[1]))[..., None], 0)
         return F.pad(motion, (0, 0, 0, width - motion.shape[1]))
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The contrastive loss of Hadsell et al. 2006, with which the authors trained the evaluator: matching pairs of text and
-        motion are pulled to distance 0, mismatched pairs are pushed at least `margin` apart.
+        motion are pulled to distance 0, and mismatched pairs are pushed to a distance of at least `margin`.
 
         The authors pair each text with one other motion, by a random shift of the batch. This function computes the mean over all
         shifts, which is the same loss with less noise. Motions of clips with the same caption are not used as negatives.
@@ -162,7 +166,7 @@ class Evaluator(nn.Module):
 def fused(model: Evaluator) -> Evaluator:
     """A frozen copy of an evaluator that computes the same embeddings with a quarter fewer multiplications per motion.
 
-    The GRU's input layer and the two linear layers before it are merged into one.
+    The GRU's input layer and the two linear layers before it are merged into one layer.
     """
     model = copy.deepcopy(model)
     first, second, gru = model.movement_encoder.out_net, model.motion_encoder.input_emb, model.motion_encoder.gru

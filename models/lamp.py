@@ -8,9 +8,11 @@ See LaMP, section 3.2. Learned queries attend to a motion through cross-attentio
     generation    predict the motion's codes from queries that attend to the caption
 
 A batch is {"latents": (B, N, C) outputs of the tokeniser's encoder, "codes": (B, N) base codes, "lengths": (B,) in motion tokens,
-"ids": (B, L) WordPiece ids of "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) an id shared by equal texts}.
+"ids": (B, L) WordPiece ids of "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) an id that samples share if they
+have equal texts or come from the same clip}.
 
-The released code differs from the paper in some details. `LaMPConfig.released` selects them and is set only for released weights.
+The released code differs from the paper in some details. `LaMPConfig.released` selects the variants of the released code. It is set
+only for released weights.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class LaMPConfig(QFormerConfig):
     losses: tuple[str, ...] = LOSSES
     match_rows: int = 0  # samples per batch that the matching loss uses; 0: all
     label_smoothing: float = 0.1
-    released: bool = False  # as released: scale not exponentiated, latents without mask or positions, generation from words
+    released: bool = False  # as released: scale not exponentiated, no mask or positions of latents, generation from word embeddings
 
 
 class LaMP(nn.Module):
@@ -75,11 +77,11 @@ class LaMP(nn.Module):
     # Inference
 
     def motion_features(self, latents: Tensor, lengths: Tensor) -> Tensor:
-        """Latents (B, N, C) of `lengths` (B,) tokens → unit vectors (B, Q, E), one per query."""
+        """Unit vectors (B, Q, E) of motions, one per query, from latents (B, N, C) with `lengths` (B,) in tokens."""
         return F.normalize(self.project_motion(latents, lengths), dim=-1)
 
     def text_features(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Token ids (B, L) → unit vectors (B, E)."""
+        """Unit vectors (B, E) of texts, from token ids (B, L) with `lengths` (B,)."""
         return F.normalize(self.project_text(ids, lengths), dim=-1)
 
     def project_motion(self, latents: Tensor, lengths: Tensor) -> Tensor:
@@ -96,7 +98,7 @@ class LaMP(nn.Module):
         return POOLS[pool](torch.einsum("nqe, me -> nqm", motion, text))
 
     def match(self, ids: Tensor, text_lengths: Tensor, latents: Tensor, lengths: Tensor) -> Tensor:
-        """Log-odds (B,) that each text and motion belong together."""
+        """Log-odds (B,) that each text and the motion at the same index belong together."""
         logits = self.match_logits(ids, text_lengths, *self.motion_context(latents, lengths))
         return logits[:, 1] - logits[:, 0]
 
@@ -154,7 +156,7 @@ class LaMP(nn.Module):
     def contrastive_loss(self, motion: Tensor, text: Tensor, caption: Tensor) -> Tensor:
         """Mean of motion-to-text and text-to-motion cross-entropy of motions (B, Q, E) and texts (B, E).
 
-        The candidates are the samples of all processes. Other samples with the same caption are ignored.
+        The candidates are the samples of all processes. Wrong candidates with the same `caption` id as the correct one are ignored.
         """
         first, motions, texts, captions = 0, motion, text, caption
         if self.training and dist.is_initialized():  # only rank 0 validates
@@ -171,8 +173,8 @@ class LaMP(nn.Module):
     def negatives(self, similarity: Tensor, caption: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sample hard negatives for the matching loss, using the similarities (B, B) of motions × texts.
 
-        Returns three indices (R,) into the batch: the samples, a hard negative motion for each sample, and a hard negative text for
-        each sample.
+        Returns three tensors (R,) of indices into the batch: the samples, a hard negative motion for each sample, and a hard
+        negative text for each sample.
         """
         rows = torch.arange(len(caption), device=caption.device)
         if 0 < self.config.match_rows < len(caption):
@@ -184,7 +186,7 @@ class LaMP(nn.Module):
     ) -> Tensor:
         """Two-class cross-entropy over matching pairs, texts with hard negative motions, and motions with hard negative texts.
 
-        `negatives` is the result of the method `negatives`. A negative with the same caption as its sample is ignored.
+        `negatives` is the result of the method `negatives`. A negative with the same `caption` id as its sample is ignored.
         """
         rows, wrong_motion, wrong_text = negatives
         text, motion = torch.cat((rows, rows, wrong_text)), torch.cat((rows, wrong_motion, rows))
@@ -227,7 +229,7 @@ class LaMP(nn.Module):
         return self.logit_scale if self.config.released else self.logit_scale.exp().clamp(max=100)
 
     def motion_context(self, latents: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Project latents (B, N, C) to the context of the queries (B, N, W); also returns its mask (B, N)."""
+        """Project latents (B, N, C) to the context (B, N, W) that the queries attend to; also returns its mask (B, N)."""
         context = self.motion_projection(latents)
         valid = valid_mask(lengths, latents.shape[1])
         if self.config.released:
@@ -235,9 +237,9 @@ class LaMP(nn.Module):
         return context + sinusoidal_positions(*context.shape[1:], context.device, context.dtype), valid
 
     def text_context(self, ids: Tensor, hidden: Tensor) -> Tensor:
-        """Project a text's outputs (B, L, H) to the context of the queries (B, L, W), for the generation loss.
+        """Project a text's outputs (B, L, H) to the context (B, L, W) that the queries attend to in the generation loss.
 
-        The released code projects the word embeddings instead in this loss (but not in `condition`).
+        In this loss, the released code projects the word embeddings instead; in `condition`, it projects the outputs.
         """
         return self.text_projection(self.qformer.embed(self.decoder_ids(ids)) if self.config.released else hidden)
 
@@ -255,11 +257,11 @@ class LaMP(nn.Module):
         return self.match_head(hidden).mean(1)
 
     def words(self, hidden: Tensor) -> Tensor:
-        """Outputs of the caption pass (..., H) → logits of the next word (..., words)."""
+        """Logits (..., words) of the next word, from outputs (..., H) of the caption pass."""
         return self.word_head(hidden, self.qformer.words.weight)
 
     def _cross_entropy(self, logits: Tensor, target: Tensor, ignored: Tensor) -> Tensor:
-        """Cross-entropy of logits (B, classes) with label smoothing, without the classes where `ignored` (B, classes) is True."""
+        """Cross-entropy of logits (B, classes) with label smoothing; classes where `ignored` (B, classes) is True are left out."""
         log_probability = logits.masked_fill(ignored, -torch.inf).log_softmax(-1).masked_fill(ignored, 0)
         smoothing = self.config.label_smoothing
         correct = log_probability.gather(1, target[:, None])[:, 0]
@@ -268,7 +270,7 @@ class LaMP(nn.Module):
 
 
 class WordHead(nn.Module):
-    """BERT's head for predicting words, tied to the word embeddings: (..., H) and (words, H) → (..., words)."""
+    """BERT's head for predicting words: logits (..., words) from outputs (..., H) and the word embeddings (words, H)."""
 
     def __init__(self, dim: int, words: int):
         super().__init__()
@@ -303,11 +305,11 @@ class Gather(torch.autograd.Function):
 
 
 def hard_negatives(scores: Tensor, caption: Tensor) -> Tensor:
-    """For each row of `scores` (B, B), sample a column whose caption differs from the row's, by softmax.
+    """For each row of `scores` (B, B), sample a column by softmax, among the columns whose `caption` id differs from the row's.
 
-    A row that has no such column or contains NaN selects itself. `torch.multinomial` is not used: its check for NaN waits for the
-    GPU and raises before the trainer can report the batch. Dividing by exponential noise is equivalent (Efraimidis and Spirakis
-    2006).
+    If a row has no such column or contains NaN, its own index is returned. `torch.multinomial` is not used: its check for NaN
+    waits for the GPU and raises before the trainer can report the batch. Dividing the probabilities by exponential noise and taking
+    the largest is equivalent (Efraimidis and Spirakis 2006).
     """
     chance = scores.masked_fill(caption[:, None] == caption, -torch.inf).softmax(-1)  # NaN if all columns are masked
     chance = torch.where(chance.isnan(), torch.eye(len(caption), device=caption.device, dtype=chance.dtype), chance)

@@ -1,6 +1,6 @@
-"""Transformer layers that several models share: post-norm encoder layers as in MoMask and BERT, whose weights can be loaded.
+"""Transformer layers that several models share: post-norm encoder layers, which can load the weights of MoMask and BERT.
 
-Inputs and outputs are (B, L, D). Masks are bool, True = valid; `attention_mask` combines padding and the kind of attention.
+Inputs and outputs are (B, L, D). Masks are bool, True = valid; `attention_mask` combines a padding mask with a kind of attention.
 Sinusoidal positions follow Vaswani et al. 2017, section 3.5.
 """
 
@@ -23,16 +23,17 @@ Cache = tuple[Tensor, Tensor]  # keys and values of earlier positions in one lay
 
 
 def valid_mask(lengths: Tensor, size: int) -> Tensor:
-    """(B,) lengths → (B, size) bool, True at the first `lengths` positions."""
+    """A bool mask (B, size); row b is True at the first `lengths[b]` positions."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
 def attention_mask(valid: Tensor, kind: str) -> Tensor:
-    """The mask for `scaled_dot_product_attention`: (B, L) bool → (B | 1, 1, L, L). Each position attends, depending on `kind`, to
+    """The mask (B | 1, 1, L, L) for `scaled_dot_product_attention`; `valid` (B, L) is False at padding. Depending on `kind`, each
+    position attends to:
 
     full      every valid position
     causal    valid positions up to itself
-    additive  every position, even padding; 1 is added to the scores of positions up to itself, as in released LaMP files
+    additive  every position, even padding; 1 is added to the scores of positions up to itself, as in released LaMP models
     """
     size = valid.shape[1]
     if kind == "full":
@@ -47,7 +48,7 @@ def attention_mask(valid: Tensor, kind: str) -> Tensor:
 def counted(mask: Tensor, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Select rows (..., C) and labels (...) where `mask` (...) is True, for a cross-entropy; returns rows (N, C) and labels (N,).
 
-    On a GPU, all rows are returned and the labels where `mask` is False are set to `IGNORED`, because the CPU would have to wait
+    On a GPU, all rows are returned, and the labels where `mask` is False are set to `IGNORED`: a selection would make the CPU wait
     for the number of selected rows.
     """
     if mask.device.type == "cpu":
@@ -62,7 +63,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=512)
 def sinusoidal_positions(size: int, dim: int, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(size, dim): sine on even columns, cosine on odd ones, wavelengths from 2π to 10,000 · 2π.
+    """Position embeddings (size, dim): sine in even columns, cosine in odd columns, with wavelengths from 2π to 10,000 · 2π.
 
     The table is computed on the CPU, so that it is the same on all devices. It is cached, so callers must not modify it.
     """
@@ -94,7 +95,7 @@ class Dropout(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """`scaled_dot_product_attention` of queries (B, H, L, d), computed in float32 in bf16 training on a CPU."""
+    """`scaled_dot_product_attention` of queries (B, H, L, d). During bf16 training on a CPU, it is computed in float32."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():  # float32 is four times as fast
         with torch.autocast("cpu", enabled=False):
             return attend(q.float(), k.float(), v.float(), mask).to(q.dtype)
@@ -109,7 +110,7 @@ def extended(past: Cache | None, k: Tensor, v: Tensor) -> Cache:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention; (B, L, D) and a mask broadcastable to (B, H, L, L) → (B, L, D)."""
+    """Multi-head self-attention over x (B, L, D), with a mask that is broadcastable to (B, H, L, L)."""
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
@@ -140,9 +141,10 @@ class EncoderLayer(nn.Module):
 
 
 class PositionedEncoder(nn.Module):
-    """Encodes prefix tokens (B, P, D) and a sequence (B, L, D) with sinusoidal positions; returns the sequence's outputs (B, L, D).
+    """Encodes prefix tokens (B, P, D) followed by a sequence (B, L, D); returns the sequence's outputs (B, L, D).
 
-    `prefix_valid` (B, P) and `valid` (B, L) are the masks of prefix and sequence. Prefix tokens precede the sequence.
+    Sinusoidal positions are added only to the sequence. `prefix_valid` (B, P) and `valid` (B, L) are the masks of prefix and
+    sequence.
     """
 
     def __init__(self, dim: int, heads: int, ff: int, layers: int, dropout: float, attention: str):
@@ -162,7 +164,7 @@ class PositionedEncoder(nn.Module):
 
 
 class Head(nn.Module):
-    """BERT's prediction head: linear, GELU, layer norm, linear. (B, L, D) → (B, L, out)."""
+    """BERT's prediction head: linear, GELU, layer norm, linear. It maps (B, L, D) to (B, L, out)."""
 
     def __init__(self, dim: int, out: int):
         super().__init__()
@@ -186,9 +188,10 @@ def init_weights_(module: nn.Module) -> None:
 def whiten_(linear: nn.Linear, features: Tensor, floor: float = 1e-3) -> None:
     """Set `linear` so that it maps `features` (N, C) to uncorrelated outputs with mean 0 and about unit variance.
 
-    A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand". The difference has little
-    variance, and training alone takes long to amplify it. Principal components whose variance is below `floor` times the largest
-    are mostly noise and are not amplified further. A random rotation spreads the components over all outputs.
+    A sentence encoder gives almost the same vector to "raise the left hand" and "raise the right hand". The direction in which such
+    vectors differ has little variance, and training alone takes long to amplify it. Principal components whose variance is below
+    `floor` times the largest variance are mostly noise; they are amplified as if their variance were at this limit. A random
+    rotation spreads the components over all outputs.
     """
     dim = linear.out_features
     centred = (features - features.mean(0)).double()

@@ -1,6 +1,6 @@
 """The length predictor: condition → number of tokens of the motion (MoMask's length estimator).
 
-Condition (B, C) → logits (B, classes); class k means k tokens. Word rows of a condition are not used.
+It maps a condition (B, C) to logits (B, classes); class k stands for a length of k tokens. Word rows of a condition are not used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.linear import Linear
 from models.sampling import uniforms
 
 NOISE_STEP = -1000  # `step` passed to `uniforms`; the transformers never use this number
-QUANTILES = (0.5, 0.9)  # range of the predicted distribution that is used; shorter lengths cut actions, longer ones repeat them
+QUANTILES = (0.5, 0.9)  # limits of the part of the distribution to sample; shorter lengths cut actions, longer ones repeat them
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class LengthConfig:
 
 
 class LengthPredictor(nn.Module):
-    """An MLP from a text's condition to a distribution over the number of tokens."""
+    """An MLP that maps a text's condition to a distribution over the number of tokens."""
 
-    uses_all_parameters = True  # every training step uses every parameter (see `training.trainer`)
+    uses_all_parameters = True  # every training step uses every parameter (see `training.processes`)
 
     def __init__(self, config: LengthConfig):
         super().__init__()
@@ -53,7 +53,7 @@ class LengthPredictor(nn.Module):
         whiten_(self.linears[0], vectors)
 
     def forward(self, condition: Tensor) -> Tensor:
-        """(B, C), or (B, 1 + W, C) with words → logits (B, classes)."""
+        """Logits (B, classes) for a condition (B, C), or (B, 1 + W, C) with words."""
         x = (condition if condition.ndim == 2 else condition[:, 0]).to(self.output.weight.dtype)
         for linear, norm in zip(self.linears, self.norms):
             x = self.dropout(F.leaky_relu(norm(linear(x)), 0.2))

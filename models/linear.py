@@ -16,7 +16,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 def onednn_is_faster() -> bool:
-    """Whether oneDNN's float32 product is available and faster than MKL's, which requires AVX-512."""
+    """Whether oneDNN's float32 product is available and faster than MKL's; it is faster on CPUs with AVX-512."""
     has_product = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return has_product and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
@@ -26,7 +26,7 @@ SMALL = 2**14  # number of weights below which MKL is faster, because oneDNN has
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
-    """x (..., I), weight (O, I), bias (O,) → (..., O), as `torch.nn.functional.linear`, followed by GELU if `gelu` is set."""
+    """Like `torch.nn.functional.linear`, for x (..., I), weight (O, I) and bias (O,); followed by GELU if `gelu` is set."""
     if not _suits_onednn(x, weight):
         out = F.linear(x, weight, bias)
     elif torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in (x, weight, bias)):
@@ -90,9 +90,9 @@ class Linear(nn.Linear):
 
 @contextmanager
 def packed_weights(model: nn.Module) -> Iterator[None]:
-    """A context in which the linear layers of `model` keep their weights in oneDNN's memory layout, in bf16 under autocast.
+    """A context in which the linear layers of `model` hold their weights in oneDNN's memory layout, and under autocast in bf16.
 
-    This speeds up repeated calls without gradient and does not change their outputs. Enter autocast before this context.
+    This speeds up repeated calls without gradient and does not change the outputs. Enter autocast before this context.
     """
     bf16 = torch.is_autocast_enabled("cpu")
     supported = ONEDNN and not torch.is_grad_enabled() and (not bf16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -102,17 +102,20 @@ def build(kind: str, config: dict[str, Any], source: str | Path, state: dict[str
     try:
         return model_class(config_class(**config))
     except TypeError as error:
-        raise UserError(f"{source}: its config does not fit a {kind} model ({error}); it comes from another version") from error
+        raise UserError(f"{source}: its config does not fit a {kind} model ({error}); the file is from another version") from error
 
 
 def require_kind(metadata: dict[str, Any], source: object, *kinds: str, remedy: str) -> None:
-    """Raise `UserError`, with `source` and `remedy` in its message, if the metadata describe a model of another kind."""
+    """Raise `UserError`, with `source` and `remedy` in its message, if the model's kind in the metadata is not one of `kinds`."""
     if metadata["kind"] not in kinds:
         raise UserError(f"{source}: holds a {metadata['kind']} model, but {' or '.join(kinds)} is needed; {remedy}")
 
 
 def kind_of(path: Path) -> str | None:
-    """The kind of model in a weights file, or None. Raises `UserError` for a damaged file or an unknown released file."""
+    """The kind of model in a weights file, or None if the file names none.
+
+    Raises `UserError` for a damaged file or an unknown released file.
+    """
     if path.suffix in RELEASED:
         from models.upstream.released import read_released, recognise
 

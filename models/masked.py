@@ -1,8 +1,8 @@
 """The masked transformer: text condition → tokens of the base layer (LaMP section 3.3; MoMask section 3.3).
 
 In training, a random fraction of the tokens, given by the cosine schedule, is masked: 80 % of these become [MASK], 10 % a random
-token, and 10 % stay unchanged. The model predicts them from the other tokens and from the condition, which gives one or more prefix
-tokens. Generation starts with all tokens masked and keeps more of the most confident tokens at every step.
+token, and 10 % stay unchanged. The model predicts the masked tokens from the other tokens and from the condition, which is given as
+one or more prefix tokens. Generation starts with all tokens masked and keeps more of the most confident tokens at every step.
 
 Codes are (B, L) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in tokens.
 Logits (B, L, K).
@@ -24,7 +24,7 @@ from models.layers import Head, PositionedEncoder, accuracy, counted, init_weigh
 from models.linear import Linear, packed_weights
 from models.sampling import cosine_schedule, guide, sample, uniforms
 
-CHOICE = 2**20  # offset of the step in the random numbers that decide which tokens are kept
+CHOICE = 2**20  # added to the step number when drawing the random numbers that decide which tokens are kept
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Decoding(NamedTuple):
 class MaskedTransformer(nn.Module):
     """A transformer that predicts masked base tokens from the visible tokens and the condition."""
 
-    uses_all_parameters = True  # every training step uses every parameter (see `training.trainer`)
+    uses_all_parameters = True  # every training step uses every parameter (see `training.processes`)
 
     def __init__(self, config: MaskedConfig):
         super().__init__()
@@ -100,7 +100,10 @@ class MaskedTransformer(nn.Module):
         self.token_emb.weight[: self.config.nb_code] = (base - base.mean(0)) / base.std()
 
     def forward(self, ids: Tensor, condition: Tensor, valid: Tensor) -> Tensor:
-        """ids (B, L) with mask_id and pad_id, condition (zeros: none), valid (B, L) bool → logits (B, L, K)."""
+        """Logits (B, L, K) for ids (B, L), which may contain mask_id and pad_id; `valid` (B, L) is False at padding.
+
+        A condition of zeros stands for "no text".
+        """
         prefix = text_prefix(condition, self.cond_emb, self.word_emb)
         return self.head(self.encoder(*prefix, self.input(self.token_emb(ids)), valid))
 
@@ -116,9 +119,10 @@ class MaskedTransformer(nn.Module):
     # Training
 
     def hide(self, codes: Tensor, lengths: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Mask a random fraction of each row's tokens → the network's input (B, L) and the positions to predict (B, L) bool.
+        """Mask a random fraction of each row's tokens.
 
-        In a fraction `infill` of the rows, all masked tokens lie within one section, as in editing.
+        Returns the input (B, L) of the network, and a bool mask (B, L) of the positions that it has to predict. In a fraction
+        `infill` of the rows, all masked tokens lie within one section, as in editing.
         """
         valid = valid_mask(lengths, codes.shape[1])
 
@@ -145,7 +149,7 @@ class MaskedTransformer(nn.Module):
         return torch.where(hidden & (uniform >= 0.2), self.mask_id, ids), hidden
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy on masked tokens of layer 0.
+        """Cross-entropy and accuracy on the masked tokens of the base layer, which is layer 0 of the codes.
 
         `batch`: {'codes' (B, L, Q), 'lengths' (B,), 'condition'}.
         """
@@ -184,10 +188,11 @@ class MaskedTransformer(nn.Module):
     def _inputs(
         self, condition: Tensor, lengths: Tensor, given: Tensor | None, *, seed: int = 0, first_sample: int = 0, **settings: Any
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Decoding]:
-        """Returns the inputs of `_steps`: ids (B, L), the mask of valid tokens (B, L), the condition (B, P, C), and one uniform
-        number per token and step (B, L, S); and the settings.
+        """Prepare the inputs of `_steps`: four tensors and the settings of decoding.
 
-        With choice noise, S is twice the number of steps, and the second half of the numbers gives the choice noise.
+        The tensors are ids (B, L), the mask of valid tokens (B, L), the condition (B, P, C), and random numbers (B, L, S), one per
+        token and step. If `choice_temperature` is set, S is twice the number of steps, and the second half of the numbers gives
+        the Gumbel noise.
         """
         chosen = Decoding(**settings)
         samples = first_sample + torch.arange(len(lengths), device=lengths.device)

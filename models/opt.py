@@ -45,7 +45,7 @@ class OPTConfig:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear` computed in float32 with weights of any precision, (..., in) → (..., out)."""
+    """Apply `F.linear` in float32 to x (..., in), with weights of any precision; returns (..., out)."""
     bias = None if bias is None else bias.float()
     if weight.dtype == torch.float32 or x.device.type != "cpu":
         return F.linear(x, weight.float(), bias)
@@ -94,7 +94,10 @@ class Layer(nn.Module):
         self.norm1, self.norm2 = Norm(dim), Norm(dim)
 
     def forward(self, x: Tensor, mask: Tensor | None, past: Cache | None) -> tuple[Tensor, Cache]:
-        """x (B, L, W); `mask` is broadcastable to (B, heads, L, past + L), True = visible. Also returns the keys and values."""
+        """Apply the layer to x (B, L, W); `mask`, broadcastable to (B, heads, L, past + L), is True at visible positions.
+
+        Also returns the keys and values of all positions.
+        """
         h = self.norm1(x)
         q, k, v = (rearrange(part(h), "b l (h d) -> b h l d", h=self.heads) for part in (self.q, self.k, self.v))
         k, v = extended(past, k, v)
@@ -114,7 +117,7 @@ class OPT(nn.Module):
         self.norm = Norm(c.hidden_size)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Token ids (..., L) → word embeddings (..., L, W), without position embeddings."""
+        """Word embeddings (..., L, W) of token ids (..., L), without position embeddings."""
         return self.words(ids).float()
 
     def run(
@@ -131,7 +134,7 @@ class OPT(nn.Module):
         return x, caches
 
     def logits(self, x: Tensor) -> Tensor:
-        """Outputs (..., W) → logits of the next word (..., V)."""
+        """Logits (..., V) of the next word, from outputs (..., W) of the last layer."""
         return linear(self.norm(x), self.words.weight)
 
 
@@ -145,7 +148,7 @@ class OPTState:
         self.caches = model.run(x, positions, positions[:, None] >= positions)[1]
 
     def next(self, ids: Tensor) -> Tensor:
-        """Append one word to each text, with ids (N,); returns logits (N, V) of the next words."""
+        """Append the word `ids[n]` to each text n; returns logits (N, V) of the words that follow."""
         position = torch.tensor([self.length], device=self.device)
         x, self.caches = self.model.run(self.model.embed(ids[:, None]), position, None, self.caches)
         self.length += 1
@@ -160,10 +163,11 @@ class OPTState:
 
 
 def find_tokenizer(given: str, folder: Path, checkpoints_dir: str | Path, pieces: int) -> Tokenizer:
-    """Load OPT's byte-pair tokeniser from the folder `given`, or else from the run's `folder` or `<checkpoints_dir>/opt-2.7b`.
+    """Load OPT's byte-pair tokeniser from the folder `given`. If `given` is empty, the run's `folder` and then
+    `<checkpoints_dir>/opt-2.7b` are searched.
 
-    `pieces` is the maximum vocabulary size. Raises `UserError`, naming the required files, if there is no tokeniser or only that of
-    another model.
+    `pieces` is the maximum vocabulary size. Raises `UserError`, naming the required files, if there is no tokeniser, or if it is
+    that of another model.
     """
     default = Path(checkpoints_dir) / FOLDER
     needed = "needs OPT's tokeniser: vocab.json and merges.txt (or tokenizer.json) of facebook/opt-2.7b"

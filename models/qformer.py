@@ -27,9 +27,9 @@ from models.linear import Linear
 
 @dataclass(frozen=True)
 class QFormerConfig:
-    """Sizes of the Q-Former; all but the last three are those of the backbone.
+    """Sizes of the Q-Former. The sizes before `num_queries` are those of the backbone, a BERT.
 
-    `vocab_size` includes [DEC], the last id, which starts a caption.
+    `vocab_size` counts one more token, [DEC]. It has the last id, and starts a caption.
     """
 
     vocab_size: int = 30_523
@@ -45,7 +45,7 @@ class QFormerConfig:
 
 
 class Attention(nn.Module):
-    """Attention of x (B, L, H) to a context (B, N, W), added to x and normalised. Returns (B, L, H) and the keys and values."""
+    """Attention of x (B, L, H) to a context (B, N, W); the sum with x is normalised. Also returns the keys and values."""
 
     def __init__(self, dim: int, heads: int, context_dim: int, dropout: float):
         super().__init__()
@@ -100,10 +100,10 @@ class Layer(nn.Module):
         past: Cache | None,
         wanted: int | None,
     ) -> tuple[Tensor, Cache]:
-        """x (B, queries + L, H) → outputs, and keys and values of self-attention.
+        """Apply the layer to x (B, queries + L, H); also returns the keys and values of self-attention.
 
-        Only the first `wanted` outputs are computed. `mask` applies to the keys of self-attention, `context_mask` to those of the
-        context.
+        Only the first `wanted` outputs are computed; None: all. `mask` applies to the keys of self-attention, `context_mask` to
+        those of cross-attention.
         """
         x, cache = self.attention(x[:, :wanted], x, mask, past)
         q, text = x[:, :queries], x[:, queries:]
@@ -132,7 +132,7 @@ class QFormer(nn.Module):
         nn.init.normal_(self.query_tokens, std=0.02)
 
     def embed(self, ids: Tensor, first: int = 0) -> Tensor:
-        """Ids (B, L) at positions `first`, `first` + 1, … → word and position embeddings (B, L, H)."""
+        """Sums (B, L, H) of word and position embeddings, for ids (B, L) at positions `first`, `first` + 1, …"""
         x = self.words(ids) + self.positions.weight[first : first + ids.shape[1]]
         return self.dropout(self.norm(x))
 
@@ -146,7 +146,7 @@ class QFormer(nn.Module):
         return self._run(x, None, x.shape[1], context, valid)
 
     def both(self, ids: Tensor, valid: Tensor, context: Tensor, context_valid: Tensor) -> Tensor:
-        """The queries' outputs (B, Q, H): queries and text attend to each other, and queries to the context."""
+        """The queries' outputs (B, Q, H), where queries and text attend to each other, and the queries also to the context."""
         queries = self._query_inputs(context)
         size = queries.shape[1]
         mask = F.pad(valid, (size, 0), value=True)[:, None, None, :]

@@ -1,7 +1,7 @@
 """Vector quantisation with codebooks learned by moving averages, plain or residual.
 
 Codebook: van den Oord et al. 2017, appendix A.1 (moving averages), with the dead-code reset of Jukebox (Dhariwal et al. 2020).
-Residual stack and quantise dropout: SoundStream (Zeghidour et al. 2021), as MoMask uses them for motion. A layer is one of the Q
+Residual stack and quantiser dropout: SoundStream (Zeghidour et al. 2021), as MoMask uses them for motion. A layer is one of the Q
 quantisers of the stack. Latents `(B, L, C)` are quantised to vectors `(B, L, C)` and codes `(B, L, Q)`; -1 stands for no code.
 """
 
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 class Quantised(NamedTuple):
     """The result of quantising latents `(B, L, C)`."""
 
-    vectors: Tensor  # (B, L, C), the sum of the chosen codes; its gradient passes straight to the latents
+    vectors: Tensor  # (B, L, C), the sum of the chosen code vectors; its gradient passes straight to the latents
     codes: Tensor  # (B, L, Q) int64, -1 at padding and in dropped layers
-    commitment: Tensor  # mean squared distance between the latents and the sum of code vectors up to a layer, over all layers
+    commitment: Tensor  # mean squared error, against the latents, of the sums of code vectors up to layer 0, 1, …, Q − 1
     perplexity: Tensor  # (Q,) effective number of codes that each layer uses
 
 
@@ -65,7 +65,7 @@ class Codebook(nn.Module):
         sums = torch.zeros_like(self.codebook).index_add_(0, codes, latents * weights)
         if dist.is_initialized():
             dist.all_reduce(sums)
-        # The average of sums is codebook × counts by construction, so it needs no buffer.
+        # The moving average of the sums equals codebook × counts by construction, so it needs no buffer.
         sums = self.mu * self.counts[:, None] * self.codebook + (1 - self.mu) * sums
         self.counts.mul_(self.mu).add_(uses, alpha=1 - self.mu)
         self.codebook.copy_(sums / self.counts[:, None])

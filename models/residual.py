@@ -28,7 +28,7 @@ from models.sampling import guide, sample, uniforms
 
 @dataclass(frozen=True)
 class ResidualConfig:
-    """Sizes of a residual transformer, by default those of MoMask, and of its tokeniser."""
+    """Sizes of a residual transformer (MoMask's by default) and of the tokeniser it belongs to."""
 
     nb_code: int = 512
     num_quantizers: int = 6
@@ -44,7 +44,7 @@ class ResidualConfig:
     cond_drop_prob: float = 0.2
     attention: str = "full"  # full | causal
     share_weight: bool = False  # one table per layer for both input and output
-    weight_gain: float = 1.0  # factor by which logits are multiplied before the bias; 2 in released files without shared weights
+    weight_gain: float = 1.0  # factor of the logits before the bias is added; 2 in released files without shared weights
 
 
 class Decoding(NamedTuple):
@@ -59,7 +59,7 @@ class Decoding(NamedTuple):
 class ResidualTransformer(nn.Module):
     """A transformer that predicts the codes of one layer from the layers below it and the condition."""
 
-    uses_all_parameters = True  # every training step uses every parameter (see `training.trainer`)
+    uses_all_parameters = True  # every training step uses every parameter (see `training.processes`)
 
     def __init__(self, config: ResidualConfig):
         super().__init__()
@@ -67,7 +67,7 @@ class ResidualTransformer(nn.Module):
         self.pad_id = c.nb_code
         classes, layers = c.nb_code + 1, c.num_quantizers - 1
         if c.share_weight:
-            # Table q embeds the codes of layer q and computes their logits. Layer 0 is never an output, the last never an input.
+            # Table q embeds the codes of layer q and computes their logits. Layer 0 is never predicted; the last is never an input.
             self.tables = nn.Parameter(0.02 * torch.randn(layers + 1, classes, c.code_dim))
         else:
             self.input_tables = nn.Parameter(0.02 * torch.randn(layers, classes, c.code_dim))
@@ -111,12 +111,12 @@ class ResidualTransformer(nn.Module):
             self.output_tables[:, :-1] = 0.02 * relative[1:] / relative[1:].std((1, 2), keepdim=True)
 
     def history(self, codes: Tensor) -> Tensor:
-        """Cumulative sums of embedded layers: codes (B, L, q) with pad_id at padding → (B, L, q, code_dim), q ≤ Q − 1."""
+        """Cumulative sums (B, L, q, code_dim) over the embedded layers of codes (B, L, q), q ≤ Q − 1, with pad_id at padding."""
         layers = torch.arange(codes.shape[-1], device=codes.device)
         return self.embeddings[layers, codes].cumsum(2)
 
     def hidden(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int) -> Tensor:
-        """history (B, L, code_dim), condition (zeros: none), valid (B, L) bool → outputs (B, L, code_dim).
+        """Outputs (B, L, code_dim) for a history (B, L, code_dim), a condition (zeros: no text) and the mask `valid` (B, L).
 
         `layer` in 1 … Q−1 is the layer to predict: (B,), or one int for all samples.
         """

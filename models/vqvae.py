@@ -70,7 +70,7 @@ class VQConfig:
 
 
 def frame_mask(lengths: Tensor | None, frames: int) -> Tensor | None:
-    """(B, frames, 1) bool, True before each clip's end; None without lengths."""
+    """A bool mask (B, frames, 1), True before each clip's end; None if `lengths` is None."""
     return None if lengths is None else valid_mask(lengths, frames).unsqueeze(-1)
 
 
@@ -116,7 +116,7 @@ def residual_blocks(width: int, config: VQConfig) -> nn.ModuleList:
 
 
 class Encoder(nn.Module):
-    """(B, T, D) → (B, ⌊T / 2^down_t⌋, C): each stage halves the number of frames, then applies residual blocks."""
+    """Encodes motion (B, T, D) to (B, ⌊T / 2^down_t⌋, C). Each stage halves the number of frames, then applies residual blocks."""
 
     def __init__(self, config: VQConfig):
         super().__init__()
@@ -138,7 +138,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """(B, L, C) → (B, L × 2^down_t, D): each stage applies residual blocks, repeats each frame and smooths."""
+    """Decodes (B, L, C) to motion (B, L × 2^down_t, D). Each stage applies residual blocks, repeats each frame and smooths."""
 
     def __init__(self, config: VQConfig):
         super().__init__()
@@ -282,8 +282,8 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
     """Copy the weights of `start` so that `model`, whose decoder may be wider, computes the same function (Net2Net, Chen et al.
     2016).
 
-    New decoder channels keep their initialisation, and the copied channels ignore them at first. Body constraints may be added.
-    Raises `UserError` if anything else differs.
+    New decoder channels keep their initialisation, and the copied channels ignore them at first. `model` may also have body
+    constraints that `start` lacks. Raises `UserError` if anything else differs.
     """
     weights, old = model.state_dict(), start.state_dict()
     optional = [name for name in weights if name.startswith(("decoder.body.", "decoder.gates."))]
@@ -293,7 +293,7 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
         if old[name].shape != weights[name].shape and not wider:
             wrong.append(name)
     if wrong:
-        raise UserError(f"--init: tensor '{wrong[0]}' does not fit; use the flags of that run, only --decoder_width may be larger")
+        raise UserError(f"--init: tensor '{wrong[0]}' does not fit; use the flags of that run (only --decoder_width may be larger)")
     for name, value in old.items():
         weights[name][: len(value)] = 0
         weights[name][tuple(slice(size) for size in value.shape)] = value

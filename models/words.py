@@ -40,7 +40,7 @@ PIECES = {UNKNOWN: "[UNK]", FIRST: "[CLS]", LAST: "[SEP]"}  # the corresponding 
 
 
 def framed(tokens: Sequence[str]) -> tuple[list[str], int]:
-    """The first 20 tokens, enclosed in sos and eos and padded to 22; also returns their number before padding."""
+    """The first 20 tokens, enclosed in sos and eos and padded to 22; also returns the number before padding, with sos and eos."""
     tokens = [f"{FIRST}/OTHER", *tokens[:MAX_TOKENS], f"{LAST}/OTHER"]
     return tokens + [f"{UNKNOWN}/OTHER"] * (WIDTH - len(tokens)), len(tokens)
 
@@ -70,7 +70,7 @@ class Words:
         return self.index[word], SPECIAL_CLASS.get(word, CLASSES.index(pos) if pos in CLASSES else OTHER)
 
     def __call__(self, captions: Iterable[Sequence[str]]) -> dict[str, Tensor]:
-        """Tokens of each caption → {"words": (B, 22, W), "pos": (B, 22, 15), "text_lengths": (B,)}."""
+        """Convert the tokens of each caption to a batch {"words": (B, 22, W), "pos": (B, 22, 15), "text_lengths": (B,)}."""
         tokens, lengths = zip(*map(framed, captions))
         words, classes = torch.tensor([[self.look_up(token) for token in row] for row in tokens]).unbind(-1)  # (B, 22)
         pos = F.one_hot(classes, len(CLASSES)).to(self.vectors.dtype)

@@ -47,7 +47,10 @@ def start_from_(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
 def mean_losses(
     model: nn.Module, batches: Iterable[Mapping[str, Tensor]], count: int, *arguments: Any, further: Callable | None = None
 ) -> dict[str, float]:
-    """Means of `model.loss(batch, *arguments)` and its logs over `count` batches. `further(model, batch)` returns more values."""
+    """Means over `count` batches of the loss and the logs that `model.loss(batch, *arguments)` returns.
+
+    If given, `further(model, batch)` returns more values to average.
+    """
     device = next(model.parameters()).device
     means: dict[str, float] = {}
     for batch in batches:

@@ -29,7 +29,7 @@ class Board:
             name = f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
             self.writer = RecordWriter(open(folder / name, "wb"))  # noqa: SIM115 (open as long as the run)
         self._write(event_pb2.Event(file_version="brain.Event:2"))
-        # TensorBoard discards events from `first_step` on that an interrupted run has written.
+        # Because of this event, TensorBoard discards what an interrupted run has logged for `first_step` and later steps.
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._write(event_pb2.Event(session_log=start, step=first_step))
 

@@ -117,8 +117,8 @@ class WeightAverage:
 class Prefetcher:
     """Prepares the next batches, `make(index)`, in background threads during training, and copies them to the device.
 
-    `AHEAD` batches are prepared in advance for a GPU, but only one for a CPU, because training uses all its cores. `make` must be a
-    pure function. Its exceptions are raised by `get`.
+    `AHEAD` batches are prepared in advance for training on a GPU, but only one for training on a CPU, which uses all cores. `make`
+    must be a pure function. Exceptions that `make` raises are raised by `get`.
     """
 
     AHEAD = 4  # one thread cannot prepare large batches as fast as a GPU trains on them
@@ -182,7 +182,7 @@ def peak_memory() -> float:
 
 
 class Reporter:
-    """Reports progress in a progress bar on a terminal, in TensorBoard, and by printing lines, which `train.log` also contains.
+    """Reports progress in a progress bar (on a terminal), in TensorBoard, and as printed lines, which are also put in `train.log`.
 
     `samples` is the number of samples per step over all processes. If `show` is False, nothing is reported.
     """

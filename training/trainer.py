@@ -2,8 +2,9 @@
 
 A stage provides a model with `loss(batch) → (loss, logs)`, batches as a pure function of their index, and optionally a validation
 function and a more expensive evaluation, such as FID of generated motion. The trainer handles precision, gradient accumulation and
-clipping, weight averaging, the learning rate, logs, checkpoints, resuming and multiple processes. A batch depends only on its
-index, and one resume file contains all other state, so a resumed run reproduces an uninterrupted run bit for bit.
+clipping, weight averaging, the learning rate, logs, checkpoints, resuming and multiple processes. A batch depends only on its index
+and the rank of the process, and one resume file contains all other state, so a resumed run reproduces an uninterrupted run bit for
+bit.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ from utils.runtime import (
 )
 
 DEADLINE = -1  # reason for stopping: --max_minutes have passed
-# Attributes that are stored unchanged in the resume file. Older files lack the last two.
+# Attributes that are stored unchanged in the resume file. Older resume files lack the last two of them.
 PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due", "best_evaluation", "evaluation_due")
 
 
@@ -85,7 +86,8 @@ class Trainer:
         evaluation: a second validation with its own metric and interval. It is called in every process, to distribute the work.
         model_metadata: kind, config and dataset_name, which are stored in every weights file.
 
-    Raises `UserError` for invalid settings, and if the run exists although --is_continue is not set, or the reverse.
+    Raises `UserError` for invalid settings, if the run exists and --is_continue is not set, and if --is_continue is set and there
+    is no such run.
     """
 
     def __init__(
@@ -169,9 +171,9 @@ class Trainer:
             self.lock.release()
 
     def _loop(self) -> int:
-        """Update, log, validate, save. Returns the reason for stopping: 0 (last step reached), DEADLINE, or a signal's number."""
+        """Train until there is a reason to stop; returns this reason: 0 (last step reached), DEADLINE, or a signal's number."""
         config, reason = self.config, 0
-        if self.validation_due:  # an interrupted run skipped it
+        if self.validation_due:  # skipped when the run was interrupted
             self._validate()
         if self.evaluation_due:
             self._evaluate()
@@ -255,9 +257,9 @@ class Trainer:
             self.best_evaluation = self._score("evaluation", evaluation.score, evaluation.best, self.best_evaluation)
 
     def _score(self, title: str, score: Callable[[nn.Module], Metrics], best: Best, value: float | None) -> float | None:
-        """Score the averaged weights, and save them on rank 0 if they are better than `value`, the best so far.
+        """Score the averaged weights, and save them on rank 0 if their score is better than `value`, the best score so far.
 
-        Returns the new best value. The random states of the training are preserved.
+        Returns the new best score. The random states of the training are preserved.
         """
         name, direction = best
         self.model.eval()
@@ -296,10 +298,10 @@ class Trainer:
         save_weights(self.folder.weights(tag), own_state(self.model), {**self.metadata, "step": self.step, **(extra or {})})
 
     def _begin_files(self) -> None:
-        """Write the flags and the provenance, and in a new run a resume file at step 0, so that it can be resumed from then on."""
+        """Write the flags and the provenance. In a new run, also write a resume file of step 0, so that the run can be resumed."""
         if not self.random and self.processes.main:
             for path in (self.folder.resume, previous(self.folder.resume)):
-                path.unlink(missing_ok=True)  # of an earlier run that was interrupted before its first save
+                path.unlink(missing_ok=True)  # left by an earlier run that was interrupted before its first save
         if self.processes.main:
             write_opt(self.folder.opt, self.config)
             add_provenance(self.folder.root / "provenance.json", {"step": self.step, **provenance(self.config, self.device)})
@@ -315,7 +317,7 @@ class Trainer:
             return self._load()
         if self.config.is_continue:  # interrupted before there was a resume file
             if any(getattr(self.config, flag, "") for flag in ("init", "resume_trans")):
-                raise UserError(f"{folder.root}: no resume file yet; start it again without --is_continue")
+                raise UserError(f"{folder.root}: no resume file yet; start the run again without --is_continue")
             if self.processes.main:
                 note(f"{folder.root}: no resume file yet; the run starts from the beginning")
         elif folder.has_weights() and not folder.only_begun():
@@ -351,7 +353,7 @@ class Trainer:
     def _reason_to_stop(self) -> int:
         """The reason for stopping: 0 (none), DEADLINE, or a signal's number, which takes precedence.
 
-        All processes stop at the same step: if there are several, one step after the first of them has a reason.
+        All processes stop at the same step. With several processes, this is one step after the first process has a reason.
         """
         return self.agreement.largest(self.stop.number or (DEADLINE if 0 < self.config.max_minutes < self._minutes() else 0))
 

@@ -1,7 +1,7 @@
 """Safe reading of .zip and .tar archives from untrusted sources: links and devices are refused, and sizes are limited.
 
-The sizes listed in the archive are checked against the limits before a file is unpacked. It is an error if the unpacked size of a
-file differs from its listed size.
+The sizes listed in the archive are checked against the limits before a file is unpacked. `UserError` is raised if the unpacked size
+of a file differs from its listed size.
 """
 
 from __future__ import annotations
@@ -112,10 +112,10 @@ def check_names(names: Iterable[str], path: Path, limits: Limits, seen: set[str]
         if pure.is_absolute() or ".." in pure.parts or "\0" in name or (pure.parts and ":" in pure.parts[0]):
             raise UserError(f"{path}: '{name[:80]}' leads outside the folder; pack it with relative paths")
         if len(name) > limits.path or len(pure.parts) > limits.depth:
-            raise UserError(f"{path}: '{name[:80]}…' is longer than {limits.path} characters or {limits.depth} folders deep")
+            raise UserError(f"{path}: '{name[:80]}…' is longer than {limits.path} characters or over {limits.depth} folders deep")
         key = str(pure).casefold()
         if key in seen and not name.endswith("/"):
-            raise UserError(f"{path}: holds '{name[:80]}' twice; pack it again")
+            raise UserError(f"{path}: holds '{name[:80]}' twice (upper and lower case count as equal); pack it again")
         seen.add(key)
 
 

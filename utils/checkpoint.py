@@ -3,7 +3,7 @@
 The checkpoint folder `<checkpoints_dir>/<dataset_name>/<name>/` contains:
 
     opt.txt                   flags of the run
-    meta/{mean,std}.npy       statistics of the features
+    meta/{mean,std}.npy       mean and standard deviation of the features
     model/<tag>.safetensors   weights, with config, training step and git revision as metadata
     model/resume.pt           complete training state, from which a run resumes exactly
     model/resume.previous.pt  the previous resume file
@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 KEPT = 8  # number of caches of the same kind, for different tokenisers and splits, that are kept in a folder
 RELEASED = (".tar", ".pth", ".pt")
 SUFFIXES = (".safetensors", *RELEASED)
-RESUME_HEADER = b"LaMP resume 1\n"  # followed by the SHA-256 of the content, and the content
+RESUME_HEADER = b"LaMP resume 1\n"  # followed by the SHA-256 of the content, then by the content
 BEST_METRICS = ("fid", "top1", "r1", "accuracy", "acc", "mpjpe", "loss")  # net_best_<metric>, in order of preference
 SCALE = "@scale"  # suffix of the tensor that contains the row scales of an int8 tensor
 
@@ -98,7 +98,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], metadata: dict[str,
 
 
 def load_weights(path: str | Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file written by `save_weights`: (tensors on the CPU, metadata). Tensors stored in 8 bits are converted to float32.
+    """Read a file written by `save_weights`; returns (tensors on the CPU, metadata). 8-bit tensors are converted to float32.
 
     With `raw`, 8-bit tensors are returned as stored: int8 tensors and their scales.
 
@@ -184,7 +184,7 @@ def load_resume(path: str | Path) -> dict[str, Any]:
         if not previous(path).is_file():
             raise
         state = _read_resume(previous(path))
-        with suppress(OSError):  # rename it, so that the next save does not move it over the intact previous file
+        with suppress(OSError):  # rename the damaged file, so that the next save does not replace the intact one with it
             os.replace(path, Path(path).with_suffix(f".damaged{Path(path).suffix}"))
         note(f"{str(error).partition(';')[0]}; the previous file, {previous(path).name}, is used")
         return state
@@ -273,7 +273,7 @@ def cached(path: Path, read: Callable[[Path], Result | None], make: Callable[[Pa
 
 
 def drop_old_caches(path: Path) -> None:
-    """Delete all but the `KEPT` newest caches of the kind of `path` in its folder. Caches are named `<kind>_<hash>.<suffix>`."""
+    """Delete all but the `KEPT` newest caches that have the kind and the folder of `path`, named `<kind>_<hash>.<suffix>`."""
     with suppress(OSError):  # a folder that cannot be written to, or another process that deletes at the same time
         files = path.parent.glob(f"{path.name.partition('_')[0]}_*{path.suffix}")
         for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True)[KEPT:]:
@@ -315,8 +315,8 @@ class CheckpointFolder:
 def find_weights(path: str | Path, tag: str | None = None) -> Path:
     """The weights file at `path`, or in the checkpoint folder `path`. Raises `UserError` if there is none.
 
-    In a checkpoint folder, the file is `model/<tag>`. Without a tag, it contains the best weights (`BEST_METRICS`), or else the
-    latest.
+    In a checkpoint folder, the file is `model/<tag>.<suffix>`. If `tag` is None, the best weights are chosen, or else the latest.
+    If several metrics have best weights, `BEST_METRICS` gives the order of preference.
     """
     path = Path(path)
     if path.is_file() and path.suffix in SUFFIXES:

@@ -1,7 +1,7 @@
 """Errors for users: one line on stderr and exit code 2, without a traceback.
 
 Library code raises `UserError` for any problem that a user can fix (a missing file, a wrong shape, an unknown name). The decorator
-`@script` on a script's `main` prints it as one line. All other exceptions are bugs and keep their traceback.
+`@script` on a script's `main` prints the error as one line. All other exceptions are bugs and keep their traceback.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def check_packages() -> None:
     """End `python -m package.module` with a one-line error if a package of `FIRST` is not installed.
 
     Packages whose modules import their requirements at the top call this function in their `__init__.py`, because these imports run
-    before `script` can handle errors. `sys.argv[0]` is "-m" only while Python locates the module.
+    before `script` can handle errors. The check is made only if `sys.argv[0]` is "-m", the value while Python locates the module.
     """
     if sys.argv[:1] == ["-m"]:
         for name in FIRST:

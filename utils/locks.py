@@ -43,7 +43,7 @@ class FolderLock:
     """An exclusive lock on a folder, held from construction until `release` or the end of the process.
 
     The folder is created if necessary. If the filesystem or the platform has no `flock`, a note is printed and nothing is locked.
-    Raises `UserError` with the message `busy` if another process holds the lock, and if the folder cannot be written.
+    Raises `UserError` if the folder cannot be written to, and with the message `busy` if another process holds the lock.
     """
 
     def __init__(self, folder: str | Path, busy: str) -> None:
@@ -98,7 +98,10 @@ def lock_temporary(folder: Path) -> IO | None:
 
 
 def remove_abandoned(parent: Path) -> list[Path]:
-    """Remove the temporary folders in `parent` that killed processes have left, and return their paths. Their lock is released."""
+    """Remove the temporary folders in `parent` that killed processes have left, and return their paths.
+
+    Such a folder contains a lock file that no process holds any more.
+    """
     removed = []
     for lock in sorted(parent.glob(f".*/{FILE}")):
         if ABANDONED.fullmatch(lock.parent.name) and not lock.parent.is_symlink():

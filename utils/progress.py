@@ -1,4 +1,4 @@
-"""Progress of long steps: a bar on a terminal, or occasional lines if stderr is not a terminal, such as in a log file."""
+"""Progress of long steps: a bar if stderr is a terminal; otherwise, for example in a log file, an occasional line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left\n"
 def progress(
     items: Iterable | None = None, *, desc: str, total: int | None = None, unit: str = "it", initial: int = 0, disable: bool = False
 ) -> tqdm:
-    """A tqdm iterator over `items` that shows the progress on stderr. Without `items`, call its `update(n)`.
+    """A tqdm iterator over `items` that shows the progress on stderr. If `items` is None, call `update(n)` on the returned bar.
 
     `initial` is the number of items that are already done.
     """

@@ -26,8 +26,9 @@ TIMEOUT = timedelta(hours=3)  # how long processes wait for each other; rank 0 v
 def resolve_device(gpu_id: int | None = None) -> torch.device:
     """The device for `--gpu_id`: -1 is the CPU; None is the first GPU, or the CPU if there is no GPU.
 
-    Under torchrun, the local rank is added to the index, so that each process uses its own GPU. A GPU becomes the current device,
-    which quantised LMs, bf16 checks and random states use. Raises `UserError` for a GPU that does not exist.
+    Under torchrun, the local rank is added to the index, so that each process uses its own GPU. If the device is a GPU, it is made
+    the current device, because quantised LMs, bf16 checks and random states use the current device. Raises `UserError` for a GPU
+    that does not exist.
     """
     count = torch.cuda.device_count()
     if gpu_id == -1 or (gpu_id is None and count == 0):

@@ -23,7 +23,7 @@ State = dict[str, Tensor]
 LM = "llm.base_model.model."
 ENCODER = "motion_encoder."
 OPT_HEAD_WIDTH = 80  # of OPT-2.7B
-LORA_SCALE = 2  # alpha / r in the release, which no tensor contains
+LORA_SCALE = 2  # alpha / r in the release; the file does not contain it
 # Pattern of tensors that the released code loads but does not use, or that the file contains a second time.
 LEFTOVERS = r"(trans_base|trans_head|vq_model|opt_model|Qformer\.cls)\..*|Qformer\.bert\.embeddings\.position_ids"
 

@@ -162,12 +162,15 @@ class TextCondition(nn.Module):
         self.projection = Linear(qformer.config.hidden_size, qformer.config.cross_width)
 
     def queries(self, ids: Tensor, valid: Tensor) -> Tensor:
-        """ids (B, L) and their mask (B, L) bool → (B, Q, H). The queries attend to padding too, so L must be 49, as in training."""
+        """Query outputs (B, Q, H) for ids (B, L) with the mask `valid` (B, L).
+
+        The queries attend to padding too, so L must be 49, as in training.
+        """
         context = self.projection(self.qformer.text(ids, valid))
         return self.qformer.queries(context, torch.ones_like(valid))[0]
 
     def forward(self, ids: Tensor, valid: Tensor) -> Tensor:
-        """ids (B, L) and their mask (B, L) bool → condition (B, H)."""
+        """The conditions (B, H) of texts with ids (B, L) and the mask `valid` (B, L)."""
         return self.queries(ids, valid).mean(1)
 
 

@@ -46,7 +46,7 @@ SETTINGS = {
     "vq_act": ("vq_act", str),
 }
 TOKENISER = ("dilation_growth_rate", "vq_act")
-MAX_VALUES = 1_000_000  # in a checkpoint, including nested ones
+MAX_VALUES = 1_000_000  # maximum number of values in a checkpoint, including nested values
 PREFIXES = ("module.", "_orig_mod.")  # added to tensor names by DataParallel and torch.compile
 POSITIONS = r"position_enc\.pe"  # computed by our models
 TRANSFORMER_SIZES = ("n_layers", "latent_dim", "ff_size", "n_heads", "cond_dim", "nb_code")
@@ -140,7 +140,7 @@ READERS = (
         build=lamp_from,
         sizes=("num_hidden_layers", "hidden_size", "num_attention_heads", "num_queries", "embed_dim", "vocab_size", "stride"),
         settings=("bert_heads", *TOKENISER),
-        leftovers=r"Qformer\.(bert\.embeddings\.position_ids|cls\.predictions\.decoder\.(weight|bias))",  # the latter are tied
+        leftovers=r"Qformer\.(bert\.embeddings\.position_ids|cls\.predictions\.decoder\.(weight|bias))",  # the decoder is tied
     ),
     Reader(
         kind="residual",
@@ -179,9 +179,9 @@ def load_released(path: str | Path, *, dataset_name: str | None = None, **settin
     """Load a released model in eval mode on the CPU, without running code from the file; also returns its metadata.
 
     `settings` are values for names in `SETTINGS`; settings that this kind of model lacks are ignored. The metadata have the keys
-    kind, config, source, title, dataset_name, epoch, step, parameters, leftovers, settings (value and origin of each), and, if
-    known, vq_name and text_encoder. A summary is printed on stderr. Raises `UserError` for a file that is missing, damaged, of an
-    unknown kind, or inconsistent.
+    kind, config, source, released, title, dataset_name, epoch, step, parameters, leftovers, settings (value and origin of each),
+    and, if known, vq_name and text_encoder. A summary is printed on stderr. Raises `UserError` for a file that is missing, damaged,
+    of an unknown kind, or inconsistent.
     """
     if unknown := settings.keys() - SETTINGS.keys():
         raise UserError(f"{path}: unknown setting '{min(unknown)}'; choose from: {', '.join(SETTINGS)}")
@@ -259,7 +259,7 @@ def check_sizes(path: str | Path, checkpoint: Any) -> None:
         elif isinstance(value, (list, tuple)):
             pending += value
     if seen >= MAX_VALUES or total > 8 * Path(path).stat().st_size + 1_000_000:
-        raise UserError(f"{path}: its tensors would take {total / 1e9:.3g} GB, far more than the file; it is damaged")
+        raise UserError(f"{path}: its tensors would take {total / 1e9:.3g} GB, far more than the file; the file is damaged")
 
 
 def recognise(path: str | Path, checkpoint: dict[str, Any]) -> tuple[Reader, State]:
@@ -272,7 +272,7 @@ def recognise(path: str | Path, checkpoint: dict[str, Any]) -> tuple[Reader, Sta
         if state is not None:
             return reader, state
     known = ", ".join(reader.title for reader in READERS)
-    raise UserError(f"{path}: holds {', '.join(map(str, checkpoint))[:100] or 'nothing'}: no known released model ({known})")
+    raise UserError(f"{path}: holds {', '.join(map(str, checkpoint))[:100] or 'nothing'}, but no known released model ({known})")
 
 
 def run_folder(weights: Path) -> Path:

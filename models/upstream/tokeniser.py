@@ -71,7 +71,9 @@ def _layer(item: tuple[str, Tensor]) -> int:
 
 
 def tokeniser_name(name: str, down_t: int) -> str:
-    """Our name for a tensor of a released encoder or decoder. Its `model` is a list of modules (-: a module without weights):
+    """Our name for a tensor of a released encoder or decoder.
+
+    The `model` of the encoder and of the decoder is a list of modules (-: a module without weights):
 
     encoder: first conv, -, `down_t` × (halving conv, blocks), last conv
     decoder: first conv, -, `down_t` × (blocks, -, smoothing conv), conv, -, last conv

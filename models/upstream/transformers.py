@@ -15,7 +15,7 @@ from models.residual import ResidualConfig, ResidualTransformer
 
 State = dict[str, Tensor]
 
-# Released name → our name, replaced in this order. A name must precede its own prefixes.
+# Released name → our name, replaced in this order. If one name is a prefix of another, the longer name must come first.
 NAMES = {
     "seqTransEncoder.layers": "encoder.layers",
     "self_attn.in_proj_weight": "attention.qkv.weight",
