@@ -191,7 +191,7 @@ def differences(protocol: Protocol, clips: int) -> Iterator[str]:
     if protocol.repeats != standard["repeats"]:
         yield f"{protocol.repeats} repeats; published results have {standard['repeats']}"
     if not protocol.batches and clips < standard["clips"].get(protocol.dataset, 0):
-        yield f"{clips} clips; the published test split has {standard['clips'][protocol.dataset]} in full batches"
+        yield f"{clips} clips; the full batches of the published test split have {standard['clips'][protocol.dataset]}"
     if clips < 300:
         yield f"only {clips} clips: FID and Diversity are not reliable below 300"
     if protocol.variant != "standard":

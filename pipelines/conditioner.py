@@ -13,7 +13,7 @@ Encoders can be combined: `lamp+sentence` concatenates both vectors. In `lamp+wo
 word pieces.
 
 Outputs of LaMP and CLIP are not scaled, because released models were trained on unscaled outputs. Our models scale them in their
-first layer, which is initialised from the statistics of the training captions' conditions (`models.layers.whiten_`).
+first layer, which is initialised from the mean and covariance of the training conditions (`models.layers.whiten_`).
 """
 
 from __future__ import annotations

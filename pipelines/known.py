@@ -118,7 +118,7 @@ class Knowledge:
         if score >= KNOWN:
             return Known(score, nearest)
         if not any(word in FUNCTION_WORDS or stem(word) in self.stems for word in words_of(prompt)):
-            return Known(score, (), "no word of the prompt is in the training captions: nonsense, or not in English")
+            return Known(score, (), "no word of the prompt is in the training captions: the prompt is nonsense or not in English")
         unknown = ", ".join(map(repr, self.unknown_words(prompt)))
         return Known(score, nearest, f"no training caption contains {unknown}" if unknown else "no training caption is similar")
 

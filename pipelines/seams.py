@@ -21,7 +21,7 @@ SAMPLES_PER_WINDOW = 2**32  # offset between the sample numbers of consecutive w
 
 
 class Window(NamedTuple):
-    """The tokens start … stop − 1, context included, and their text conditions."""
+    """The tokens start … stop − 1, which are context tokens and tokens to generate, and their text conditions."""
 
     start: int | Tensor  # one value for all motions, or one per motion (B,)
     stop: int | Tensor
