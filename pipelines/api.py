@@ -45,10 +45,10 @@ class Lamp:
     Args:
         checkpoints_dir: folder that contains the runs.
         dataset_name: dataset of the runs; None: any dataset.
-        name, res_name, length_name, fill_name: the models that generate motion, named as by the flags of gen_t2m.py.
+        name, res_name, length_name, fill_name: the models that generate motion; same values as for these flags of gen_t2m.py.
         captioner_name: the captioner that `caption` uses.
         lamp_name: the LaMP run that `search` uses.
-        lm: folder of the captioner's language model, as for --lm of gen_m2t.py.
+        lm: folder of the captioner's language model; same values as for --lm of gen_m2t.py.
         gpu_id: index of the CUDA device; -1: the CPU; None: the first GPU if there is one.
         precision: precision of the transformers: "fp32", "bf16", or "auto": bf16 if the device supports it natively, else fp32.
 
@@ -152,7 +152,7 @@ class Lamp:
 
         Returns:
             a `Motion` for one prompt; a list of motions for a list of prompts, or for one prompt with `samples`; a list of lists,
-            one per prompt, for a list of prompts with `samples`. With `join`, the result is the same as for one prompt.
+            one per prompt, for a list of prompts with `samples`. With `join`, the result has the form for one prompt.
         """
         texts, is_single = strings(prompt, "prompt")
         motions = [sample.motion for sample in self.samples(texts, frames, samples, join, loop, **sampling)]
@@ -266,9 +266,10 @@ class Lamp:
             return hits[0] if is_single else hits
 
     def known(self, prompt: Any) -> Any:
-        """Estimate how well the weights know a prompt. Returns a `Known` (score, nearest, reason, note); for a list, a list.
+        """Estimate how well the weights know a prompt, or each prompt of a list.
 
-        If the weights have no caption index, only the language of the prompt is checked, and an English prompt gives None.
+        Returns a `Known` (score, nearest, reason, note), or a list with one `Known` per prompt. If the weights have no caption index,
+        only the language of a prompt is checked, and the result for an English prompt is None.
         """
         texts, is_single = strings(prompt, "prompt")
         results: list[Known | None] = [self.knowledge(text) if self.knowledge else in_english(text) for text in texts]
