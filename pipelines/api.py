@@ -268,7 +268,7 @@ class Lamp:
     def known(self, prompt: Any) -> Any:
         """Estimate how well the weights know a prompt, or each prompt of a list.
 
-        Returns a `Known` (score, nearest, reason, note), or a list with one `Known` per prompt. If the weights have no caption index,
+        Returns a `Known` (score, nearest, reason, note), or a list with one per prompt. If the weights have no caption index,
         only the language of a prompt is checked, and the result for an English prompt is None.
         """
         texts, is_single = strings(prompt, "prompt")
