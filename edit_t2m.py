@@ -2,8 +2,8 @@
 
     python edit_t2m.py --source_motion walk.npy -msec 0.3,0.6 --text_prompt "a person waves with both hands"
     python edit_t2m.py --source_motion walk.bvh -msec 40,60 100,120                        # in-betweening, no text
-    python edit_t2m.py --source_motion walk.npy --after 80 --text_prompt "a person bows"   # what comes next
-    python edit_t2m.py --source_motion walk.npy --before 60 --text_prompt "a person runs"  # what came before
+    python edit_t2m.py --source_motion walk.npy --after 80 --text_prompt "a person bows"   # continue the motion
+    python edit_t2m.py --source_motion walk.npy --before 60 --text_prompt "a person runs"  # add a beginning
 
 The source is a .npy of joints or features, an .npz of SMPL rotations, a .bvh, .glb or .amc. The result folder has the layout
 described in gen_t2m.py, with prompt number k = 0. Edited motions keep the position and heading of the source.
@@ -27,12 +27,12 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(EditT2M, argv)
     check_flags(config)
     if not config.source_motion:
-        raise UserError("--source_motion is missing: the motion to edit, a .npy or .bvh file")
+        raise UserError("--source_motion is missing: name the motion file to edit, such as a .npy or .bvh file")
     prompt = checked(config.text_prompt, "--text_prompt") if config.text_prompt.strip() else ""
     runs = find_generator(config)
     spec = get_spec(runs.masked.dataset_name)
 
-    from data.source import read_source  # not at the top: imports torch, and --help must not
+    from data.source import read_source  # not at the top: torch would slow down --help
     from motion.files.read import InputOptions
     from pipelines.known import check_prompts
     from pipelines.samples import edited, looped, make_plan

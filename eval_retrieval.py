@@ -21,13 +21,13 @@ from options.evaluate import EvalRetrieval
 from options.files import InputFiles
 from utils.errors import UserError, note, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from pipelines.language_motion import LanguageMotion
     from pipelines.runs import Run
     from pipelines.search import Hit
 
 FEW = 300  # clips; if there are fewer, the report warns that the results are uncertain
-DEFAULT_DATASET = "t2m"  # of an evaluation; a search uses the dataset of the weights
+DEFAULT_DATASET = "t2m"  # default --dataset_name of an evaluation; a search uses the dataset of the weights
 
 
 @script

@@ -15,7 +15,7 @@ from options.cli import check_ext, parse
 from options.evaluate import EvalT2M
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from data.text import CaptionedClips
     from evaluation.judges import Judge
     from evaluation.protocol import SplitEvaluation

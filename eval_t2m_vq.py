@@ -14,7 +14,7 @@ from options.cli import check_ext, parse
 from options.evaluate import EvalVQ
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from data.store import MotionStore, Normaliser
     from evaluation.judges import Judge
     from models.vqvae import MotionTokeniser
@@ -51,7 +51,7 @@ def evaluate(config: EvalVQ) -> None:
     model, metadata = load_model(weights)
     require_kind(metadata, f"--name {config.name}", "tokeniser", remedy="name one trained by train_vq.py")
     if model.config.dim != spec.dim:
-        raise UserError(f"--name {config.name}: made for motions of width {model.config.dim}, but {spec.name} has {spec.dim}")
+        raise UserError(f"--name {config.name}: made for features of width {model.config.dim}, but {spec.name} has {spec.dim}")
     normaliser = Normaliser.load(folder.meta)
     store = MotionStore(spec)
     results = evaluate_tokeniser(model.to(device), store.clips(store.split(config.split)), normaliser, spec)

@@ -4,10 +4,10 @@
     python gen_m2t.py --motions my_captures --name m2t --num_captions 3
     python gen_m2t.py --motions 07_01.amc --asf 07.asf --window 80 --formats srt
 
-A motion is a .npy of joints (T, 22, 3) in metres or of features (T, 263), a .bvh, or an .amc with its .asf. Motions longer than
-`--window` are captioned window by window, with timestamps. Results are written to `<output_dir>/<ext>/`: `captions.txt` contains
-the table, `captions.json` the same content in machine-readable form, and `<file>.srt` subtitles for a video of the motion. All
-files are written at the end and replace existing files of the same name.
+A motion is, for example, a .npy of joints (T, 22, 3) in metres, a .npy of features (T, 263), a .bvh, or an .amc with its .asf.
+Motions longer than `--window` are captioned window by window, with timestamps. Results are written to `<output_dir>/<ext>/`:
+`captions.txt` contains the table, `captions.json` the same content in machine-readable form, and `<file>.srt` subtitles for a
+video of the motion. All files are written at the end and replace existing files of the same name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipelines.outputs import staged
 from pipelines.subtitles import caption_table, write_captions
 from utils.errors import UserError, script
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from pipelines.motion2text import MotionToText
     from pipelines.runs import Run
 
@@ -34,11 +34,11 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(GenM2T, argv)
     check_ext(config.ext)
     if not config.motions:
-        raise UserError("--motions is missing: .npy, .bvh or .amc files, or folders of them")
+        raise UserError("--motions is missing: name motion files (such as .npy, .bvh or .amc) or folders of them")
     if config.asf and not Path(config.asf).is_file():
         raise UserError(f"--asf {config.asf}: no such file; it is the skeleton of the .amc files")
 
-    from data.windows import named_files, read_motions, windows_of  # not at the top: imports torch, and --help must not
+    from data.windows import named_files, read_motions, windows_of  # not at the top: torch would slow down --help
     from models.decoding import Search
     from motion.files.read import InputOptions
     from pipelines.motion2text import caption_windows

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     longest = LONGEST if config.join else spec.max_motion
     prompts = read_prompts(config.text_prompt, config.text_path, config.motion_length, longest, config.lengths_as_given)
 
-    from pipelines.known import check_prompts  # not at the top: imports torch, and --help must not
+    from pipelines.known import check_prompts  # not at the top: torch would slow down --help
     from utils.runtime import Distributed, resolve_device
 
     known = check_prompts([prompt.text for prompt in prompts], runs.masked.folder, config.strict)

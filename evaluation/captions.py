@@ -24,7 +24,7 @@ from models.bert import BertConfig, minilm_folder
 from models.decoding import Search
 from pipelines.motion2text import MotionToText
 
-PAIRS = 2000  # random pairs of captions for the estimated baseline, which then varies by 0.002 between seeds
+PAIRS = 2000  # number of random pairs of captions for the estimated baseline, which varies by 0.002 between seeds
 STANDARD_MODEL = "roberta-large"  # the BERTScore model that publications use
 EMPTY = "."  # text that the evaluator embeds in place of an empty caption
 ORDERS = (1, 2, 3, 4)  # n of BLEU-n
@@ -53,7 +53,7 @@ def batched_captioner(
 
 
 def load_scorer(model: str, layer: int, device: torch.device | str) -> BertScorer:
-    """Load the BERTScore encoder `model`. An empty name selects RoBERTa-large if it is in the cache, else MiniLM.
+    """Load the BERTScore encoder `model`. An empty name selects RoBERTa-large if it is in Hugging Face's cache, else MiniLM.
 
     Raises `UserError` if the model is missing.
     """
@@ -100,7 +100,7 @@ class BertScores:
 
 
 def lamp_bertscore(bert: BertScores) -> Callable[[list[str], list[str]], Scores]:
-    """Return a function that computes LaMP-BertScore (paper, section 4) of captions of generated motions against the prompts."""
+    """Return a function that compares captions of generated motions with the prompts, by LaMP-BertScore (paper, section 4)."""
 
     def score(captions: list[str], texts: list[str]) -> Scores:
         return bert(captions, [[text] for text in texts], "LaMP-BertScore") if captions else {}
@@ -130,7 +130,7 @@ def language_scores(candidates: list[str], captions: list[list[Caption]], kind: 
 
 
 def processed(captions: list[str]) -> list[str]:
-    """Captions reduced to the words of their HumanML3D token lines."""
+    """Captions as the words of their HumanML3D token lines, joined by spaces."""
     return [words_of(line) for line in tag(captions)]
 
 
@@ -141,7 +141,7 @@ def embedded(judge: Judge, captions: list[str]) -> Tensor:
 
 
 def matching_scores(text: Tensor, real: Pass) -> Scores:
-    """R-precision and MM-Dist of text embeddings (N, E), one per real motion of a pass."""
+    """R-precision and MM-Dist of text embeddings (N, E), each of which belongs to one real motion of a pass."""
     precision = metrics.r_precision(text, real.sample.motion, BATCH)
     scores = {f"R@{k}": float(value) for k, value in enumerate(precision, start=1)}
     return {**scores, "MM-Dist": float(metrics.matching_distance(text, real.sample.motion))}

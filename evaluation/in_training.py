@@ -57,7 +57,7 @@ def validation_pass(config: Evaluated, clips: CaptionedClips, judge: Judge) -> S
 
 
 def scores(protocol: SplitEvaluation, sample: Sample) -> dict[str, float]:
-    """The metrics of generated or reconstructed motions, by their names in logs."""
+    """The metrics of generated or reconstructed motions, under the names that logs use."""
     real = protocol.real(0)
     values = protocol.scores(real, sample, real.sample.motion, 0)
     return {short: values[name] for name, short in NAMES.items()}
@@ -121,7 +121,7 @@ class Generator:
 
 
 def of_generated(protocol: SplitEvaluation, generator: Generator, stage: str) -> Score:
-    """Return a function that scores the motions of a masked or residual transformer."""
+    """Return a function that scores the motions that a masked or residual transformer generates."""
     if stage == "residual":
         return lambda residual: scores(protocol, protocol.reconstructed(generator.complete(residual), 0))
 

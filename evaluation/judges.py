@@ -26,7 +26,7 @@ from pipelines.runs import EVALUATOR, MissingRun, resolve
 from utils.checkpoint import fingerprint
 from utils.errors import UserError
 
-BATCH = 256  # clips per batch, enough for matrix products at full speed
+BATCH = 256  # clips per batch; enough to run matrix products at full speed
 
 
 class Judge(Protocol):
@@ -43,10 +43,10 @@ class Judge(Protocol):
 
 
 class GuoJudge:
-    """The matching evaluator, with its feature statistics (D,) and its word vectors; `folder` is the folder of its run.
+    """The matching evaluator with its word vectors, and the mean and standard deviation (D,) of its features.
 
-    Raises `UserError` if the widths of statistics or word vectors do not fit the evaluator. `motion` raises `UserError` for
-    features of the wrong width, and for clips with fewer than 4 or more than 196 frames.
+    `folder` is the folder of the evaluator's run. Raises `UserError` if the width of `mean` or of the word vectors does not fit the
+    evaluator. `motion` raises `UserError` for features of the wrong width, and for clips with fewer than 4 or more than 196 frames.
     """
 
     name = "guo"
@@ -62,7 +62,7 @@ class GuoJudge:
 
     @property
     def released(self) -> bool:
-        """Whether this is the released evaluator, by the name of its run."""
+        """Whether the run has the name of the released evaluator."""
         return self.folder is not None and self.folder.name == RELEASED_EVALUATOR
 
     @cached_property
@@ -78,7 +78,7 @@ class GuoJudge:
         name: str = "",
         loader: Loader | None = None,
     ) -> GuoJudge:
-        """Load the evaluator run `name`. Without a name, `pipelines.runs` finds the run.
+        """Load the evaluator run `name`. If it is empty, `pipelines.runs` selects the run.
 
         Raises `UserError` if there is no such run, or if its files are missing or do not fit together.
         """
@@ -130,7 +130,7 @@ class LampJudge:
         name: str = "",
         loader: Loader | None = None,
     ) -> LampJudge:
-        """Load the LaMP run `name`. Without a name, `pipelines.runs` finds the run. Raises the errors of `LanguageMotion.load`."""
+        """Load the LaMP run `name`; "": `pipelines.runs` selects the run. Raises the errors of `LanguageMotion.load`."""
         return cls(LanguageMotion.load(checkpoints_dir, dataset_name, name, loader=loader))
 
     @torch.no_grad()
@@ -175,7 +175,7 @@ def by_length(embed: Callable[[Tensor, Tensor], Tensor], features: Tensor, lengt
 
 
 def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJudge:
-    """The evaluator selected by the flags. Without --evaluator_name, a missing evaluator is replaced by `NoJudge`, with a note.
+    """The evaluator selected by the flags. Without --evaluator_name, `NoJudge` replaces a missing evaluator, and a note is printed.
 
     Raises `UserError` if the evaluator of --evaluator_name is missing, or if an evaluator exists but cannot be loaded.
     """
@@ -186,10 +186,10 @@ def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJud
     except MissingRun as error:
         if config.evaluator_name:
             raise
-        print(f"note: no FID, R-precision and MM-Dist: {error}")
+        print(f"note: no FID, R-precision or MM-Dist: {error}")
         return NoJudge()
 
 
 def load_judge(kind: str, checkpoints_dir: str | Path, dataset_name: str, name: str, loader: Loader) -> GuoJudge | LampJudge:
-    """Load the evaluator of `kind` guo or lamp from the run `name`. Raises `MissingRun` if there is no such run."""
+    """Load the evaluator of the kind "guo" or "lamp" from the run `name`. Raises `MissingRun` if there is no such run."""
     return {"guo": GuoJudge, "lamp": LampJudge}[kind].load(checkpoints_dir, dataset_name, name, loader=loader)

@@ -66,10 +66,10 @@ class SplitEvaluation:
     """Evaluates motions in passes over `clips` with the evaluator `judge`. Passes over real motion are cached.
 
     Args:
-        published: "standard", or "lamp" for the variant in LaMP's release, which uses first captions in the order of the split.
+        published: "standard", or "lamp" for the variant in LaMP's release, which uses first captions and keeps the clips' order.
         batches: number of batches of 32 per pass; 0: all.
-        captioner: captions every real and every generated motion.
-        text_scorer: scores the captioner's captions against the captions of the clips.
+        captioner: function that captions every real and every generated motion; None: no captions.
+        text_scorer: function that compares these captions with the captions of the clips; None: no such scores.
         physical: whether to compute physical metrics.
     """
 
@@ -129,7 +129,7 @@ class SplitEvaluation:
     def multimodality(
         self, model: TextToMotion, real: Pass, repeat: int, batches: int, size: int, sampling: SamplingSettings
     ) -> Tensor:
-        """MultiModality of the captions in the first `batches` batches of a pass."""
+        """MultiModality of motions generated for the captions in the first `batches` batches of a pass."""
         count = min(batches * BATCH, len(real.captions))
         condition, lengths = model.encoder(real.captions[:count]), real.lengths[:count]
         rows = torch.arange(count).repeat_interleave(SAMPLES)
@@ -244,7 +244,7 @@ def results_table(results: dict[str, Any]) -> str:
 
 
 def comparison(title: str, baseline: Mapping[str, Interval], ours: Mapping[str, Interval], width: int) -> list[str]:
-    """The lines of a table with one metric per line. `title` is the heading of `baseline`, `width` that of the first column."""
+    """The lines of a table with one metric per line. `title` is the heading of `baseline`, `width` the first column's width."""
     rows = [(name, _cell(baseline.get(name)), _cell(value)) for name, value in ours.items()]
     return [f"{name:<{width}}{first:>20}{second:>20}" for name, first, second in [("", title, "ours"), *rows]]
 

@@ -1,8 +1,8 @@
 """Text-to-motion and motion-to-text retrieval with LaMP, over the clips of a split.
 
 A gallery pairs each clip with one of its captions, by default the first as in TMR. Clips are cropped at the end to the maximum
-length. A section of a clip with its own caption is a separate clip. LaMP computes the scores. Protocols that compare texts use a
-frozen sentence encoder.
+length. A section of a clip that has a caption of its own counts as a separate clip. LaMP computes the scores. Protocols that
+compare captions with each other use a frozen sentence encoder.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Gallery:
 
     @classmethod
     def of_split(cls, model: LanguageMotion, captioned: CaptionedClips, pool: str = "max", **selection: Any) -> Gallery:
-        """The gallery of a split. Keyword arguments select the captions: see `one_caption_each`."""
+        """The gallery of a split. `selection` contains arguments of `one_caption_each`."""
         clips = whole_clips(captioned.clips, captioned.spec.max_motion, model.tokeniser.stride)
         captions = dict(zip(captioned.clips.names, one_caption_each(captioned, **selection)))
         return cls(model, clips, [captions[name] for name in clips.names], pool)
@@ -101,8 +101,8 @@ class Gallery:
 def evaluate_retrieval(gallery: Gallery, protocols: Sequence[str], rerank: int = 0) -> dict[str, Any]:
     """Return for each protocol the number and size of its galleries, and R@k and median rank in both directions.
 
-    R@k and median rank are averaged over galleries. For comparison, the results include `ceiling`, the best possible result given
-    identical captions, and `chance`, the result if all scores are equal.
+    R@k and median rank are averaged over galleries. For comparison, the results include `ceiling`, the best possible result if
+    clips with the same caption cannot be distinguished, and `chance`, the result if all scores are equal.
     """
     features = SentenceEncoder()(gallery.captions) if {"threshold", "dissimilar"} & set(protocols) else None
     results = {}

@@ -1,10 +1,10 @@
-"""Store the captions, lengths and real-motion embeddings of a split in one file, to evaluate without the dataset.
+"""Store the captions, lengths and real-motion embeddings of a split in one file. The file replaces the dataset in evaluations.
 
     python -m evaluation.stored --dataset_name open --checkpoints_dir assets/demo --splits test test_everyday
 
-writes `splits/<split>.safetensors` in the folder of the evaluator's run. FID, R-precision, MM-Dist and Diversity need no other data
-of real motions, so anyone with the evaluator can compute them for generated motion. Use the evaluator in the precision in which it
-is distributed, because rounding of its weights changes the embeddings.
+This command writes `splits/<split>.safetensors` in the folder of the evaluator's run. FID, R-precision, MM-Dist and Diversity need
+no other data of real motions, so anyone with the evaluator can compute them for generated motion. Use the evaluator in the
+precision in which it is distributed, because rounding of its weights changes the embeddings.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from utils.checkpoint import atomic_path
 PUBLISHED = Path(__file__).with_name("published.json")
 SUFFIXES = {"latex": "tex", "markdown": "md", "csv": "csv"}
 OURS = "this evaluation"  # the source of rows that are not published
-# Arrow → metrics for which lower values, values closer to those of real motion, or neither are better. Others: higher is better.
+# Arrow → its metrics. ↓: lower is better; →: closer to real motion is better; none: neither. For all others, higher is better.
 ARROWS = {"↓": ("FID", "MM-Dist", "MPJPE, mm", "median rank"), "→": ("Diversity",), "": ("MultiModality",)}
 ONE_DIGIT = ("median rank", "MPJPE, mm", "BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "BERTScore")
 GENERATION = ("FID", "R@1", "R@2", "R@3", "MM-Dist", "Diversity", "MultiModality")
@@ -34,7 +34,7 @@ Value = tuple[float, float | None]  # mean, and half the width of its 95 % confi
 
 @dataclass(frozen=True)
 class Row:
-    """The results of one method. Only rows with the same `setting` are comparable; "" if this applies to all rows of a table."""
+    """The results of one method. Only rows with the same `setting` are comparable. It is "" in tables that need none."""
 
     method: str
     values: Mapping[str, Value]
@@ -168,7 +168,7 @@ def published(task: str, dataset: str, setting: str, variant: str = "") -> tuple
 
 
 def missing(task: str, dataset: str, rows: Sequence[Row]) -> list[str]:
-    """A warning if none of the rows is published, as a list of at most one text."""
+    """Return a list with one warning if none of the rows is published, else []."""
     if any(row.source != OURS for row in rows):
         return []
     if dataset not in ("t2m", "kit"):
@@ -191,11 +191,11 @@ def differences(protocol: Protocol, clips: int) -> Iterator[str]:
     if protocol.repeats != standard["repeats"]:
         yield f"{protocol.repeats} repeats; published results have {standard['repeats']}"
     if not protocol.batches and clips < standard["clips"].get(protocol.dataset, 0):
-        yield f"{clips} clips; the published test split has {standard['clips'][protocol.dataset]} in full batches"
+        yield f"{clips} clips; the full batches of the published test split have {standard['clips'][protocol.dataset]}"
     if clips < 300:
         yield f"only {clips} clips: FID and Diversity are not reliable below 300"
     if protocol.variant != "standard":
-        yield f"protocol '{protocol.variant}': first captions in order; published results other than LaMP's use random captions"
+        yield f"protocol '{protocol.variant}' uses first captions; published results other than LaMP's use random captions"
 
 
 # Tables of each evaluation
@@ -268,7 +268,7 @@ def captioning(
 
 
 def of_kind(values: Mapping[str, Any], kind: str) -> dict[str, Value]:
-    """Scores whose names lose the suffix of one kind of references: `BLEU-4 (raw)` becomes `BLEU-4`."""
+    """Scores on one kind of references. Their names lose its suffix: `BLEU-4 (raw)` becomes `BLEU-4`."""
     return pairs({name.removesuffix(f" ({kind})"): value for name, value in values.items()})
 
 

@@ -51,7 +51,7 @@ def reconstructions(tokeniser: MotionTokeniser, clips: Clips, normaliser: Normal
 
 
 def reconstructor(tokeniser: MotionTokeniser, normaliser: Normaliser) -> Callable[[Tensor, Tensor, list[str]], Tensor]:
-    """Return a function that reconstructs features (B, T, D) in the dataset's units with lengths (B,), on the CPU.
+    """Return a function that reconstructs features (B, T, D) in the dataset's units with lengths (B,). Its result is on the CPU.
 
     The function also takes captions, like other functions that the protocol evaluates, but ignores them.
     """
@@ -90,8 +90,8 @@ def evaluate_tokeniser(tokeniser: MotionTokeniser, clips: Clips, normaliser: Nor
         mpjpe_mm_by_layers: mpjpe_mm of reconstructions from the first 1, 2, … codebooks.
         reconstruction: smooth-L1 error by group of feature dimensions.
         codebooks: percentage of codes used, and perplexity, of each layer.
-        physical: mean of each physical metric over real and over reconstructed clips. Foot sliding of both is measured at the
-            contacts of the real feet.
+        physical: mean of each physical metric over real and over reconstructed clips. Foot sliding of both is measured in
+            frames in which the real feet have contact.
         path_error_mm: horizontal error of the root position after `PATH_SECONDS`.
         by_action, by_source: MPJPE, physical metrics and path error for each action and source in `actions.csv`.
     """
@@ -150,7 +150,7 @@ def _clip_rows(names: list[str], joints: Tensor, truth: Tensor, lengths: Tensor,
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The mean path error, and the means of each physical metric over real and reconstructed clips; None if no clip has a value."""
+    """The mean path error, and the means of each physical metric over real and reconstructed clips. A mean of no values is None."""
     sides = ("real", "reconstructed")
     return {
         "path_error_mm": _mean([row["path"] for row in rows]),

@@ -1,11 +1,11 @@
-"""The Python API: all models as one object, with the defaults of the scripts (docs/python.md).
+"""The Python API: one object for all models, with the same defaults as the scripts. It is documented in docs/python.md.
 
     lamp = load()
     motion = lamp.generate("a person bows", frames=60, seed=1)
     lamp.caption(motion)
     lamp.edit(motion, "a person waves", frames=(20, 50)).save("both.bvh")
 
-`pipelines.runs` selects the models, which are loaded on first use. Motions are `motion.clip.Motion`.
+`pipelines.runs` selects the models. Each model is loaded on first use. Motions are `motion.clip.Motion` objects.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Lamp:
     """Text to motion, captioning, search and editing with the models of one checkpoints folder, or with the embedded models.
 
     Args:
-        checkpoints_dir: folder of the runs.
+        checkpoints_dir: folder that contains the runs.
         dataset_name: dataset of the runs; None: any dataset.
-        name, res_name, length_name, fill_name: the generating models, as in gen_t2m.py.
-        captioner_name: the captioner for `caption`.
-        lamp_name: the LaMP run for `search`.
-        lm: folder of the captioner's language model, as in gen_m2t.py.
+        name, res_name, length_name, fill_name: the models that generate motion; same values as for these flags of gen_t2m.py.
+        captioner_name: the captioner that `caption` uses.
+        lamp_name: the LaMP run that `search` uses.
+        lm: folder of the captioner's language model; same values as for --lm of gen_m2t.py.
         gpu_id: index of the CUDA device; -1: the CPU; None: the first GPU if there is one.
-        precision: precision of the transformers: "fp32", "bf16", or "auto" for bf16 on devices with native bf16 support.
+        precision: precision of the transformers: "fp32", "bf16", or "auto": bf16 if the device supports it natively, else fp32.
 
     All methods raise `UserError` for arguments that are invalid or out of range, and for missing models.
     """
@@ -100,7 +100,7 @@ class Lamp:
 
     @cached_property
     def captioner_run(self) -> Run:
-        """The run of the captioner. Raises `UserError` if there is none, or several to choose from."""
+        """The run of the captioner. Raises `UserError` if there is none, or if there are several and `captioner_name` is empty."""
         with as_arguments():
             return resolve(CAPTIONER, self.checkpoints_dir, self.dataset_name, self.captioner_name)
 
@@ -113,7 +113,7 @@ class Lamp:
 
     @cached_property
     def lamp_run(self) -> Run:
-        """The LaMP run for `search`. Raises `UserError` if there is none, or several to choose from."""
+        """The LaMP run for `search`. Raises `UserError` if there is none, or if there are several and `lamp_name` is empty."""
         with as_arguments():
             return resolve(LAMP, self.checkpoints_dir, self.dataset_name, self.lamp_name)
 
@@ -124,7 +124,7 @@ class Lamp:
 
     @cached_property
     def knowledge(self) -> Knowledge | None:
-        """Scores how well the generating weights know a prompt; None if their run has no index of training captions."""
+        """Scores how well the generating weights know a prompt; None if the run of these weights has no caption index."""
         return Knowledge.load(self.runs.masked.folder)
 
     # Tasks
@@ -144,15 +144,15 @@ class Lamp:
         Args:
             prompt: a string, or a list of strings.
             frames: length in frames: one number for all prompts, or a list with one number per prompt; None: predicted.
-            samples: number of motions per prompt; None: one motion, which is not returned in a list.
+            samples: number of motions per prompt; None: one motion per prompt, which is not put in a list of its own.
             join: generate one motion that follows all prompts, one after the other.
             loop: generate loops, which are motions whose end leads into their start.
             sampling: fields of `SamplingSettings`: seed, time_steps, cond_scale, res_cond_scale, temperature, topkr,
-                choice_temperature, stepwise, layered; None: the defaults of gen_t2m.py.
+                choice_temperature, stepwise, layered. A field that is None or not given has the default of gen_t2m.py.
 
         Returns:
             a `Motion` for one prompt; a list of motions for a list of prompts, or for one prompt with `samples`; a list of lists,
-            one per prompt, for a list of prompts with `samples`. A joined motion counts as the motion of one prompt.
+            one per prompt, for a list of prompts with `samples`. With `join`, the result has the form for one prompt.
         """
         texts, is_single = strings(prompt, "prompt")
         motions = [sample.motion for sample in self.samples(texts, frames, samples, join, loop, **sampling)]
@@ -191,14 +191,14 @@ class Lamp:
         Args:
             motion: a `Motion`, a motion file, or an array of joints or features.
             prompt: text for the sections; "": in-betweening without text.
-            frames: (first, end) of a section, or a list of such pairs. Whole numbers are frames; others, such as (0.3, 0.6), are
-                fractions of the motion.
-            before, after: numbers of frames to add before the start and after the end.
-            loop: add frames after the end that lead back to the start.
+            frames: (first, end) of a section, or a list of such pairs. A pair of ints is in frames. If one of the numbers is a
+                float, as in (0.3, 0.6), both are fractions of the motion's length.
+            before, after: numbers of frames to add before the start and after the end of the motion.
+            loop: add frames after the end of the motion that lead back to its start.
             samples, sampling: as in `generate`.
 
         Returns:
-            a `Motion`, or a list of motions with `samples`.
+            a `Motion`; with `samples`, a list of motions.
         """
         with as_arguments():
             motions = [sample.motion for sample in self.edits(motion, prompt, frames, before, after, loop, samples, **sampling)]
@@ -224,7 +224,7 @@ class Lamp:
     def caption(self, motion: Any) -> Any:
         """Caption a motion, or each motion of a list.
 
-        A motion longer than the maximum window (196 frames) is captioned window by window, and the captions are joined by arrows.
+        A motion longer than the maximum window (196 frames) is captioned window by window; different captions are joined by arrows.
         """
         if isinstance(motion, (list, tuple)):
             return [self.caption(item) for item in motion]
@@ -266,9 +266,10 @@ class Lamp:
             return hits[0] if is_single else hits
 
     def known(self, prompt: Any) -> Any:
-        """Estimate how well the weights know a prompt, or each prompt of a list, as a `Known` (score, nearest, reason, note).
+        """Estimate how well the weights know a prompt, or each prompt of a list.
 
-        If the weights have no index of training captions, only the language is checked; the result is None for an English prompt.
+        Returns a `Known` (score, nearest, reason, note), or a list with one per prompt. If the weights have no caption index,
+        only the language of a prompt is checked, and the result for an English prompt is None.
         """
         texts, is_single = strings(prompt, "prompt")
         results: list[Known | None] = [self.knowledge(text) if self.knowledge else in_english(text) for text in texts]

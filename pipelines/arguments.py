@@ -35,7 +35,7 @@ SETTINGS = tuple(field.name for field in fields(SamplingSettings))
 
 @contextmanager
 def as_arguments() -> Iterator[None]:
-    """A context in which error messages name arguments instead of flags."""
+    """A context in which error messages name the arguments of the Python API instead of flags."""
     try:
         yield
     except UserError as error:
@@ -43,7 +43,7 @@ def as_arguments() -> Iterator[None]:
 
 
 def strings(value: Any, name: str) -> tuple[list[str], bool]:
-    """Convert a text or a list of texts to a list. Also returns whether `value` is a single text."""
+    """Return a text or a list of texts as a list of texts, and whether `value` is a single text."""
     is_single = isinstance(value, str)
     texts = [value] if is_single else value
     if not isinstance(texts, (Sequence, np.ndarray)) or len(texts) == 0 or not all(isinstance(text, str) for text in texts):
@@ -85,7 +85,7 @@ def lengths(value: Any, count: int) -> list[int | None]:
 
 
 def sections(value: Any) -> list[str]:
-    """Convert the `frames` argument of an edit, one pair or several pairs, to values of --mask_edit_section."""
+    """Convert the `frames` argument of `Lamp.edit` (one pair, or several pairs) to values of --mask_edit_section."""
     if value is None:
         return []
     if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -110,7 +110,7 @@ def settings(config_class: type[Config], sampling: dict[str, Any], **overrides: 
 def as_motion(value: Any, spec: DatasetSpec) -> Motion:
     """Convert a `Motion`, a motion file or an array to a `Motion`.
 
-    An array contains joints (T, J, 3) in metres or features (T, D), at the dataset's frame rate.
+    An array contains either features (T, D) or joints (T, J, 3) in metres, at the dataset's frame rate.
     """
     if isinstance(value, Motion):
         return value

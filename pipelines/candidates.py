@@ -22,7 +22,7 @@ def best_motions(
     candidates: int,
     first_sample: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Generate `candidates` motions for each of B prompts and keep the one with the highest log-odds of matching its prompt.
+    """Generate `candidates` motions for each of B prompts. Keep, for each prompt, the motion that most likely matches the prompt.
 
     Candidate c of sample n has the sample number `n · candidates + c`, so a motion does not depend on the other prompts.
 

@@ -1,6 +1,6 @@
-"""An index of a run's training captions: several hundred captions from all actions, and the most frequent words.
+"""An index of a run's training captions: several hundred captions of all actions, and the most frequent words.
 
-`known.safetensors` in the run's folder stores sentence embeddings (MiniLM) of these captions and words in 8 bits.
+`known.safetensors` in the run's folder stores 8-bit sentence embeddings (MiniLM) of these captions and words.
 `pipelines/known.py` compares prompts with them. The subject of each caption is replaced by "a person", because only the action
 matters.
 """
@@ -24,10 +24,10 @@ from utils.checkpoint import load_weights, save_weights
 from utils.errors import UserError, note
 
 FILE = "known.safetensors"
-MAX_CAPTIONS, MAX_WORDS = 900, 700  # maximum numbers in an index, whose size is then 0.6 MB
+MAX_CAPTIONS, MAX_WORDS = 900, 700  # maximum numbers of captions and words in an index; such an index has 0.6 MB
 LONGEST = 14  # maximum number of words of a caption in the index
-MIN_CAPTIONS = 6  # minimum number of training captions that contain a known word; lower for a tiny training set
-MIN_TAKES, MIN_SECONDS = 3, 20.0  # an action with less training data than both minimums is "thin"
+MIN_CAPTIONS = 6  # minimum number of times that a known word occurs in the training captions; lower for a tiny training set
+MIN_TAKES, MIN_SECONDS = 3, 20.0  # an action with fewer takes and fewer seconds than these minimums is "thin"
 
 Encoder = Callable[[Sequence[str]], object]
 
@@ -130,7 +130,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def quantised(rows: np.ndarray) -> np.ndarray:
-    """Convert vectors (N, E) to int8, without their lengths, because `CaptionIndex.load` normalises rows to unit length."""
+    """Convert vectors (N, E) to int8. Their lengths are not kept, because `CaptionIndex.load` scales all rows to length 1."""
     return np.round(127 * rows / np.abs(rows).max(axis=-1, keepdims=True)).astype(np.int8)
 
 
@@ -169,7 +169,9 @@ def build_index(
 
 
 def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
-    """Select about `MAX_CAPTIONS` captions that consist of known words and differ in their stems.
+    """Select about `MAX_CAPTIONS` captions whose content words are all known.
+
+    The captions of an action differ in their sets of stems.
 
     The number of selected captions of an action is proportional to the square root of the number of available captions.
     """
@@ -198,7 +200,10 @@ def frequent_words(captions: Iterable[str], counts: dict[str, int], known: set[s
 
 
 def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:
-    """Actions with fewer than `MIN_TAKES` takes and less than `MIN_SECONDS`. Clips cut from the same take (…a, …b) count as one."""
+    """Actions with fewer than `MIN_TAKES` takes and less than `MIN_SECONDS` seconds of motion.
+
+    Clips that were cut from the same take (…a, …b) count as one take.
+    """
     takes, seconds = defaultdict(set), defaultdict(float)
     for clip, (action, length) in table.items():
         takes[action].add(re.sub(r"(?<=\d)[a-z]$", "", clip))
@@ -207,7 +212,7 @@ def thin_actions(table: dict[str, tuple[str, float]]) -> frozenset[str]:
 
 
 def write_index(spec: DatasetSpec, folder: Path) -> None:
-    """Write the index of a dataset to a run's folder, unless it exists. If MiniLM is not installed, a note is printed instead."""
+    """Write the index of a dataset to a run's folder that has none yet. If MiniLM is not installed, a note is printed instead."""
     if (folder / FILE).is_file():
         return
     try:
@@ -234,7 +239,7 @@ def index_of_dataset(spec: DatasetSpec, encoder: Encoder) -> CaptionIndex:
 
 
 def usable_captions(path: Path) -> list[Caption]:
-    """The captions of a clip; [] if its caption file is missing or invalid, which is reported elsewhere."""
+    """The captions of a clip; [] if its caption file is missing or invalid. Such files are not reported here."""
     try:
         return read_captions(path, [])
     except UserError:

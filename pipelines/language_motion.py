@@ -1,6 +1,6 @@
-"""A trained LaMP with its motion tokeniser, the statistics of the features, and its WordPiece tokenizer.
+"""A trained LaMP with its motion tokeniser, its WordPiece tokenizer, and the mean and standard deviation of its features.
 
-Captions are strings. Motions are features (B, T, D), normalised with these statistics, with lengths (B,) in frames.
+Captions are strings. Motions are features (B, T, D), normalised with this mean and standard deviation, and lengths (B,) in frames.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from utils.progress import progress
 
 
 class LanguageMotion:
-    """Embeds and matches captions and motions, without gradients. `mean` and `std` (D,) are the statistics of the features.
+    """Embeds and matches captions and motions, without gradients. `mean` and `std` (D,) normalise the features.
 
-    Raises `UserError` if the tokeniser does not fit LaMP.
+    Raises `UserError` if the tokeniser has another stride or code width than LaMP needs.
     """
 
     def __init__(self, lamp: LaMP, tokeniser: MotionTokeniser, tokenizer: Tokenizer, mean: np.ndarray, std: np.ndarray):
@@ -50,9 +50,10 @@ class LanguageMotion:
         tag: str | None = None,
         loader: Loader | None = None,
     ) -> LanguageMotion:
-        """Load the LaMP run `name`, or the run that `pipelines.runs` resolves, with the tokeniser it was trained on.
+        """Load the LaMP run `name` ("": the only one) with the tokeniser that the run was trained on.
 
-        If a `loader` is given, it determines the device. Raises `UserError` if there is no LaMP run, or several to choose from.
+        If a `loader` is given, it determines the device. Raises `UserError` if there is no LaMP run, or if there are several and
+        `name` is empty.
         """
         run = resolve(LAMP, checkpoints_dir, dataset_name, name)
         checkpoints_dir, dataset_name, _ = run.address
@@ -126,7 +127,7 @@ class LanguageMotion:
 
     @torch.no_grad()
     def captions(self, motion: Tensor, lengths: Tensor) -> list[str]:
-        """A caption of each motion by LaMP's caption branch, with greedy decoding."""
+        """Caption each motion with LaMP's caption branch, by greedy decoding."""
         ids = self.lamp.caption(*self.latents(motion, lengths), end=self.tokenizer.token_to_id("[SEP]"))
         size = self.tokenizer.get_vocab_size()  # also the id of [DEC], which is not in the vocabulary
         return self.tokenizer.decode_batch([[piece for piece in row if piece < size] for row in ids.tolist()])

@@ -19,7 +19,7 @@ from motion.skeleton import HUMANML3D
 from pipelines.caption_index import SUBJECT
 from pipelines.steps import PRONOUN, split_clauses, with_subject
 
-FEATURES = 263  # width of the motions that can be composed: HumanML3D's 22 joints
+FEATURES = 263  # number of features of motions that can be composed, which have HumanML3D's 22 joints
 WHILE = re.compile(r"\s*,?\s*\b(?:all the while|while|whilst)\b,?\s*", re.IGNORECASE)
 AS = re.compile(r"\s*,?\s*\bas\b\s+(?=(?:he|she|they|the person|the man|the woman)\b)", re.IGNORECASE)
 WITH = re.compile(
@@ -54,7 +54,7 @@ def composed(whole: Tensor, parts: Sequence[Tensor], lengths: Tensor) -> tuple[T
     Args:
         whole: (B, T, 263) features of the whole prompts, in the dataset's own units. A motion for which neither action is a gesture
             is returned unchanged.
-        parts: features (B, T, 263) of the first and of the second action.
+        parts: the features (B, T, 263) of the first action, and those of the second action.
         lengths: (B,) frames.
 
     Returns:

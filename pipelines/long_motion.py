@@ -1,4 +1,4 @@
-"""One motion for several prompts, of any length, in overlapping windows (`pipelines.seams.fill`).
+"""Generates one motion of any length for several prompts, in overlapping windows (`pipelines.seams.fill`).
 
 The tokens of each prompt are generated in one or more windows. All tokens are then decoded together. Because the motion may change
 too fast at the seams between windows, its features are smoothed over a few frames there.
@@ -38,7 +38,7 @@ def join(
     Args:
         prompts: K texts.
         lengths: K lengths in frames, without upper limit; None: predicted.
-        longest: maximum number of tokens that the transformers see.
+        longest: maximum number of tokens that the transformers see at once.
         sampling: sampling settings; None: the defaults for the weights (`model.sampling`).
         first_sample: sample number of the motion; the seed and this number determine the motion.
 

@@ -30,12 +30,12 @@ from utils.checkpoint import RELEASED, CheckpointFolder, find_weights, fingerpri
 from utils.errors import UserError
 from utils.progress import progress
 
-VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")  # flags of the released scripts
+VQ_FLAGS = ("nb_code", "down_t", "depth", "dilation_growth_rate", "vq_act")  # the released scripts' flags for the tokeniser
 SPARE = 3  # candidates per requested caption if several captions are requested, because many candidates are identical
 
 
 class RankedCaption(NamedTuple):
-    """A caption and its log-odds of matching the motion by LaMP's matching head (−∞ for an empty caption, NaN if not computed)."""
+    """A caption, and LaMP's log-odds that it matches the motion (−∞ for an empty caption, NaN if they were not computed)."""
 
     text: str
     match: float
@@ -45,7 +45,7 @@ Matcher = Callable[[list[str], Tensor], Tensor]  # N texts and the indices (N,) 
 
 
 class MotionToText:
-    """A captioner with `reader`, the LaMP that it was trained with. Raises `UserError` if their sizes differ."""
+    """A captioner with `reader`, the LaMP that it was trained with. Raises `UserError` if their query widths differ."""
 
     def __init__(self, captioner: MotionReader, reader: LanguageMotion):
         expected, actual = captioner.config.prefix_dim, reader.lamp.config.hidden_size
@@ -71,16 +71,16 @@ class MotionToText:
         """Load the captioner `name` with the LaMP and the tokeniser that it was trained on.
 
         Args:
-            checkpoints_dir, dataset_name: location of the runs; None for any dataset.
-            name: a run or a weights file; "": `pipelines.runs` resolves the only captioner.
+            checkpoints_dir, dataset_name: location of the runs. If `dataset_name` is None, runs of all datasets are searched.
+            name: name of a run, or path of a weights file; "": the only captioner (see `pipelines.runs`).
             device: ignored if a `loader` is given.
             tag: name of the weights, such as "latest"; None: the best.
             out_dir: a folder that is searched for the captioner first.
             loader: loads the weights and determines the device.
-            lm: folder of the captioner's language model or, for the released captioner, of OPT's tokeniser. "": the folder that is
-                stored with the run, or the default folders.
+            lm: folder of the captioner's language model or, for the released captioner, of OPT's tokeniser. "": the language model
+                that the captioner was trained with, or the default folders of the tokeniser.
 
-        Raises `UserError` if there is no captioner, or several to choose from, or if `name` is not a captioner.
+        Raises `UserError` if there is no captioner, if there are several and `name` is empty, or if `name` is not a captioner.
         """
         run = resolve(CAPTIONER, (out_dir or checkpoints_dir, checkpoints_dir), dataset_name, name)
         path, loader = run.weights(tag), loader or Loader(device)
@@ -116,8 +116,8 @@ class MotionToText:
         Args:
             features, lengths: the motions.
             search: settings of beam search or sampling.
-            count: number of captions per motion. A caption with the same words as a better one is used only if there are too few
-                different captions.
+            count: number of captions per motion. A caption with the same words as a better caption is returned only if there are
+                too few different captions.
             candidates: number of captions from which LaMP selects the best. If `count` > 1, at least `SPARE` × `count` candidates
                 are generated.
             numbers: (B,) sample numbers, which determine the random numbers of sampling.
@@ -137,8 +137,8 @@ class MotionToText:
     def read(self, motion: Tensor, lengths: Tensor, ranked: bool) -> tuple[Tensor, Tensor | None, Matcher | None]:
         """Encode normalised motions for the captioner.
 
-        Returns query outputs (B, P, H), base codes (B, N) if the captioner uses them, and a `Matcher`. `ranked` is whether captions
-        will be ranked.
+        Returns query outputs (B, P, H), base codes (B, N) if the captioner uses them, and a `Matcher`. `ranked` states whether
+        the captions will be ranked.
         """
         latents, tokens = self.reader.latents(motion, lengths)
         codes = None
@@ -148,7 +148,7 @@ class MotionToText:
         return queries, codes, lambda texts, rows: self.reader.match_latents(texts, latents[rows], tokens[rows])
 
     def check(self, config: Common, sizes: dict[str, str]) -> None:
-        """Raise `UserError` if a flag of the released scripts differs from the sizes of the captioner or its tokeniser.
+        """Raise `UserError` if a size flag of the released scripts differs from the size of the captioner or its tokeniser.
 
         `sizes` maps names of flags to fields of the captioner's config.
         """

@@ -1,7 +1,7 @@
 """Result files of the scripts that generate motion.
 
-Layout of a result folder: `joints/<k>/` and `animation/<k>/` contain the files of the motions of prompt k; files that show all
-motions and `prompts.json` (pipelines/record.py) are at the top.
+Layout of a result folder: `joints/<k>/` and `animation/<k>/` contain the files of the motions of prompt k; `prompts.json`
+(pipelines/record.py) and the files that show all motions together are in the result folder itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipelines.setup import GRIDS
 from utils.errors import UserError, note
 from utils.locks import FILE, lock_temporary, remove_abandoned
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     import numpy as np
     from torch import Tensor
 
@@ -105,7 +105,7 @@ def staged(output_dir: Path, ext: str) -> Iterator[Path]:
 def write_samples(
     samples: Iterable[Sample], count: int, config: Sampling, provenance: dict[str, Any], body: np.ndarray | None = None
 ) -> None:
-    """Write samples to `<output_dir>/<ext>/{joints,animation}/<prompt_index>/` in all requested formats, as they are generated.
+    """Write each sample as soon as it is generated, to `<output_dir>/<ext>/{joints,animation}/<prompt_index>/` in all formats.
 
     Files that end in `_ik` contain the motions with locked feet and constant bone lengths. The files of a sample are moved into
     place together and then listed in `prompts.json` (`Record`), so that an interrupted run keeps its finished motions. Files that
@@ -167,13 +167,15 @@ def start_folder(config: Sampling) -> dict[str, Any]:
     if motions and not config.is_continue:
         note(
             f"{target} contains {len(motions)} motion{'s'[: len(motions) != 1]} of earlier runs: files with the same name are "
-            "replaced, all others are kept; --overwrite deletes them first, --is_continue resumes an interrupted run"
+            "replaced, all others are kept; --overwrite deletes earlier motions first, --is_continue resumes an interrupted run"
         )
     return record
 
 
 def count_finished(config: Sampling, record: dict[str, Any], requested: Sequence[tuple[int, int, str]]) -> int:
-    """Count the motions at the start of `requested` that an interrupted run has finished. Returns 0 without --is_continue.
+    """Count the motions at the start of `requested` that an interrupted run has finished.
+
+    Returns 0 without --is_continue, and also if earlier motions cannot be shown in the requested html or --grid files.
 
     `requested` lists (prompt index, repeat, text) of all motions in the order in which they are generated.
     """
@@ -189,7 +191,7 @@ def count_finished(config: Sampling, record: dict[str, Any], requested: Sequence
         and formats <= {name.rpartition(".")[2] for name in motion["files"]}
     }
     if (config.grid or "html" in config.formats) and "npy" not in config.formats:
-        note("--is_continue: html and --grid can only show earlier motions if --formats contains npy; all are generated again")
+        note("--is_continue: html and --grid show earlier motions only if --formats contains npy; all are generated again")
         return 0
     count = next((number for number, sample in enumerate(requested) if sample not in existing), len(requested))
     note(f"--is_continue: {count} of {len(requested)} motions exist already")
@@ -218,7 +220,7 @@ def kept_samples(
 
 
 def spans(frames: np.ndarray) -> list[str]:
-    """The spans of consecutive True values in a mask (T,), each as "first-last" frame index."""
+    """The spans of consecutive True values in a mask (T,), each written as "first-last"."""
     import numpy as np
 
     edges = np.flatnonzero(np.diff(frames, prepend=False, append=False)).reshape(-1, 2)
@@ -228,7 +230,7 @@ def spans(frames: np.ndarray) -> list[str]:
 def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, np.ndarray]:
     """Lock the feet of a sample's motion. Returns the sample, and a mask (T,) of the frames in which a foot still slides.
 
-    The locked joints get the bone lengths of the rest pose `body` (J, 3). If `body` is None, the bone lengths of the motion remain.
+    The locked joints get the bone lengths of the rest pose `body` (J, 3). If `body` is None, the motion keeps its bone lengths.
     """
     import numpy as np
 
@@ -244,7 +246,7 @@ def with_locked_feet(sample: Sample, body: np.ndarray | None) -> tuple[Sample, n
 
 
 def moved_onto(joints: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Apply the translation and the rotation about the vertical axis that align `source` with `target` to joints (T, J, 3)."""
+    """Move joints (T, J, 3) by the translation and the rotation about the vertical axis that align `source` with `target`."""
     import numpy as np
 
     centres = source.mean(axis=(0, 1)), target.mean(axis=(0, 1))

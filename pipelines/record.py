@@ -53,7 +53,7 @@ class Record:
 
     def write(self, earlier: dict[str, Any]) -> None:
         """Write the record, including motions of the `earlier` record whose files still exist and have not been replaced."""
-        from utils.checkpoint import atomic_path  # not at the top: imports torch, and --help must not
+        from utils.checkpoint import atomic_path  # not at the top: torch would slow down --help
 
         new = {name for motion in self.motions for name in motion["files"]}
         kept = [

@@ -28,11 +28,11 @@ SHARED = ("lamp", "tokeniser")  # kinds of released runs that have the same feat
 
 
 class ReleasedCaptioner(MotionToText):
-    """The released captioner. Raises `UserError` if OPT's tokeniser or the statistics are missing.
+    """The released captioner. Raises `UserError` if OPT's tokeniser or the feature statistics are missing.
 
     Args:
         captioner: the loaded model.
-        run: its run.
+        run: the run of the captioner.
         loader: loads the LaMP that ranks captions.
         checkpoints_dir: folder of the other released models.
         lm: folder of OPT's tokeniser; "": the folder of the run, or `<checkpoints_dir>/opt-2.7b`.
@@ -64,7 +64,7 @@ class ReleasedCaptioner(MotionToText):
 
     @cached_property
     def ranker(self) -> LanguageMotion | None:
-        """The released LaMP of the dataset; None if there is none or several."""
+        """The released LaMP of the dataset; None if the dataset has no released LaMP, or several."""
         runs = runs_in(self.checkpoints_dir, self.run.dataset_name, LAMP.kinds, released=True)
         return LanguageMotion.load(*runs[0].address, loader=self.loader) if len(runs) == 1 else None
 
@@ -81,9 +81,9 @@ class ReleasedCaptioner(MotionToText):
         return queries, None, lambda texts, rows: ranker.match_latents(texts, latents[rows], tokens[rows])
 
     def check(self, config: Common, sizes: dict[str, str]) -> None:
-        """Raise `UserError` if a flag differs from the sizes of the motion encoder.
+        """Raise `UserError` if a flag in `VQ_FLAGS` differs from the corresponding size of the motion encoder.
 
-        For flags of the GPT and of the tokeniser, which the released captioner does not have, a note is printed.
+        For the flags in `sizes`, --resume_pth and --vq_name, a note is printed, because they have no effect.
         """
         for flag in VQ_FLAGS:
             given, actual = config.legacy.get(flag), getattr(self.captioner.config, flag, None)

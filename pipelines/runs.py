@@ -40,7 +40,7 @@ class Kind:
         title: name of the kind for messages.
         flag: the flag that selects a run.
         remedy: how to get such a run, for error messages.
-        preferred: name of a run that is preferred to all others.
+        preferred: name of a run that is preferred to all others; "": no run is preferred.
     """
 
     kinds: tuple[str, ...]
@@ -144,7 +144,7 @@ def resolve(kind: Kind, checkpoints_dir: str | Path | Sequence[str | Path], data
 
 
 def only(kind: Kind, runs: Sequence[Run], root: Path, datasets: Sequence[str]) -> Run:
-    """Return the only run in `runs`. Raises `MissingRun` if there is none, and `UserError`, listing all, if there are several."""
+    """Return the only run in `runs`. Raises `MissingRun` if there is none. If there are several, a `UserError` lists them."""
     if len(runs) == 1:
         return runs[0]
     if not runs:
@@ -205,7 +205,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
-    """Whether the first readable weights file of a run, some of whose files are damaged, has a kind that is not in `kinds`."""
+    """For a run with damaged files: whether the first readable weights file has a kind that is not in `kinds`."""
     for path in weights_files(folder):
         with suppress(UserError):
             return _kind(path) not in kinds
@@ -215,7 +215,7 @@ def _other_kind(folder: Path, kinds: Sequence[str]) -> bool:
 def _runs(kind: Kind, root: Path, datasets: Sequence[str], *, released: bool) -> list[Run]:
     """Return the candidate runs of a kind."""
     runs = [run for dataset in datasets for run in runs_in(root, dataset, kind.kinds, released=released)]
-    if kind == MASKED:  # a gap-filling transformer accompanies another masked transformer; alone, it is used itself
+    if kind == MASKED:  # a gap-filling transformer is a candidate only if there is no other masked transformer
         runs = [run for run in runs if not run.fills_gaps] or runs
     if not released:
         return runs
@@ -271,7 +271,7 @@ class Generator:
         masked: the masked transformer.
         res_name, length_name, fill_name: names of the residual transformer, the length predictor and the gap-filling transformer;
             "": none.
-        resolved: names of the runs that the user did not name.
+        resolved: names of the runs that were selected automatically.
     """
 
     masked: Run
@@ -297,8 +297,8 @@ def resolve_generator(
     """Select the models that generate motion: a masked transformer and its companions.
 
     The companions are the residual transformer, the length predictor and the gap-filling transformer. If `name` selects a masked
-    transformer that is neither embedded nor released, only named companions are used. Otherwise, a companion without a name is the
-    only run of its kind that was trained on the same tokeniser.
+    transformer that is neither embedded nor released, only the companions that the arguments name are used. Otherwise, a
+    companion that is not named is the only run of its kind that was trained on the same tokeniser.
 
     Raises the errors of `resolve`, and `UserError` if there are several companions of the same kind.
     """
@@ -316,8 +316,8 @@ def resolve_generator(
 def _companion(masked: Run, kind: str, released: bool) -> str:
     """Return the name of the only run of a kind ("residual", "length" or "filling") that fits a masked transformer, or "".
 
-    The run must have the same tokeniser as the masked transformer. A released run must also have the same text encoder. The
-    released length estimator fits all released transformers.
+    The run must have the same tokeniser as the masked transformer. If it is released, or if several runs have this tokeniser, it
+    must also have the same text encoder. The released length estimator fits all released transformers.
     """
     if kind == "filling" and masked.fills_gaps:
         return ""  # the masked transformer fills gaps itself

@@ -1,4 +1,4 @@
-"""Generation of samples from prompts or a motion, for gen_t2m.py, edit_t2m.py and the Python API."""
+"""Generation of samples from prompts or from a source motion, for gen_t2m.py, edit_t2m.py and the Python API."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipelines.text2motion import SamplingSettings, TextToMotion
 from utils.errors import UserError, note
 from utils.runtime import Distributed
 
-SHORTEST_LOOP = 4  # tokens
+SHORTEST_LOOP = 4  # minimum number of tokens of a loop
 
 
 def requested_samples(prompts: list[Prompt], config: GenT2M) -> list[tuple[int, int, str]]:
@@ -74,7 +74,7 @@ def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor
         return model.generate
     encoders = getattr(model.encoder, "parts", [model.encoder])
     lamp = next((encoder.lamp for encoder in encoders if isinstance(encoder, LaMPCondition)), None)
-    if lamp is None:  # the weights do not use LaMP as text encoder, so the only LaMP run in their folder is used
+    if lamp is None:  # the weights do not use LaMP as text encoder, so the only LaMP run of the same dataset is used
         run = find_generator(config).masked
         lamp = LanguageMotion.load(run.checkpoints_dir, run.dataset_name, device=model.mean.device)
     return partial(best_motions, model, lamp, candidates=config.candidates)
@@ -96,7 +96,7 @@ def loops(
     model: TextToMotion, batch: list[tuple[int, int]], texts: list[str], frames: Tensor | None, spec: DatasetSpec,
     sampling: SamplingSettings, first: int,
 ) -> Iterator[Sample]:  # fmt: skip
-    """Generate a batch of loops: motions of `texts`, whose ends are then made to lead into their starts."""
+    """Generate motions of `texts`, and regenerate the tokens around the seam of each, so that its end leads into its start."""
     conditions = model.encoder(texts)
     tokens = model.count_tokens(conditions, frames, seed=sampling.seed, first_sample=first).clamp_min(SHORTEST_LOOP)
     codes = model.draw(conditions, tokens, sampling=sampling, first_sample=first)
@@ -105,7 +105,7 @@ def loops(
         drawn = codes[row : row + 1, :count]
         plain, _ = model.features(drawn, tokens[row : row + 1])
         if ends_elsewhere(plain[0], spec):
-            note(f"'{text}' (repeat {repeat}) ends in a different pose than it starts in; the loop returns to it in about a second")
+            note(f"'{text}' (repeat {repeat}) does not end in its first pose; the loop returns to this pose in about a second")
         settings = {"longest": longest, "sampling": sampling, "first_sample": first + row}
         cycles = cycle_joints(decode_cycle(model, loop_codes(model, drawn, conditions[row : row + 1], **settings)), spec)[0]
         motion = Motion(cycles[: len(cycles) // 3], spec.fps, text)
@@ -137,7 +137,7 @@ class Plan(NamedTuple):
     """The sections of an edit. All numbers are in frames.
 
     Attributes:
-        frames: length of the source; later frames are not used.
+        frames: number of frames of the source that are used, from its start.
         sections: (first, end) of the sections to regenerate.
         before, after: numbers of frames to add before the start and after the end.
     """

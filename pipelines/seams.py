@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 CONTEXT = 3  # number of tokens before a window that are given; with 5, the previous action continues too often
 FADE = 8  # number of frames on either side of a seam that are smoothed or cross-faded
 SMOOTHING = 1.5  # standard deviation of the Gaussian that smooths a seam, in frames
-SAMPLES_PER_WINDOW = 2**32  # offset between the sample numbers of consecutive windows, so that random numbers differ
+SAMPLES_PER_WINDOW = 2**32  # offset between the sample numbers of consecutive windows, so that their random numbers differ
 
 
 class Window(NamedTuple):
-    """The tokens start … stop − 1, context included, and their text conditions."""
+    """The tokens start … stop − 1, which are context tokens and tokens to generate, and their text conditions."""
 
-    start: int | Tensor  # of all motions, or of each motion (B,)
+    start: int | Tensor  # one value for all motions, or one per motion (B,)
     stop: int | Tensor
     condition: Tensor  # conditions of 1 or B texts
     actions: Sequence[Tensor] = ()  # conditions of two simultaneous actions (`TextToMotion.draw`)

@@ -29,7 +29,7 @@ from utils.checkpoint import drop_old_caches, load_weights, save_weights
 from utils.errors import UserError, note
 from utils.progress import progress
 
-READ_AT_ONCE = 256  # number of files per block, whose features are in memory together
+READ_AT_ONCE = 256  # number of files per block; the features of a block are in memory together
 SAVE_EVERY = 8  # number of blocks after which the partial index is saved
 
 
@@ -65,8 +65,8 @@ class MotionIndex:
     def search(self, query: Tensor, top: int, pool: str = "max") -> list[Hit]:
         """Return the `top` best matches for a text embedding (E,) or a motion embedding (Q, E), best first.
 
-        For a text, similarities of the Q queries are pooled by "max" or "mean"; for a motion, each query is compared with the same
-        query of the piece.
+        For a text, similarities of the Q queries are pooled by "max" or "mean"; for a motion, the output of each query is compared
+        with the output of the same query for the piece.
         """
         if query.ndim == 2:
             scores = self.features.flatten(1).float() @ query.flatten().to(self.features).float() / len(query)
@@ -191,7 +191,7 @@ def embed(model: LanguageMotion, spec: DatasetSpec, motions: list[np.ndarray], n
 
 
 def caption_of(file: Path) -> str:
-    """The first caption in the text file of a motion, which is next to the motion or in the sibling folder `texts`; else ""."""
+    """The first caption in `<stem>.txt`, next to the motion file or in the sibling folder `texts`; "" if there is no such file."""
     for path in (file.with_suffix(".txt"), file.parent.parent / "texts" / f"{file.stem}.txt"):
         if path.is_file():
             return path.read_text(encoding="utf-8", errors="replace").strip().partition("\n")[0].partition("#")[0].strip()

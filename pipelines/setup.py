@@ -11,7 +11,7 @@ from options.generate import Sampling
 from options.ranges import check_ranges
 from utils.errors import UserError, note
 
-if TYPE_CHECKING:  # --help does not wait for these
+if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     import numpy as np
 
     from pipelines.runs import Generator
@@ -39,7 +39,7 @@ def check_formats(formats: Sequence[str]) -> None:
 
 
 def find_generator(config: Sampling) -> Generator:
-    """Resolve the models that the flags select. Raises `UserError` if there are none, or several to choose from."""
+    """Resolve the models that the flags select. Raises `UserError` if none fits, or if several do."""
     from pipelines.runs import resolve_generator
 
     names = (config.name, config.res_name, config.length_name, config.fill_name)

@@ -36,7 +36,7 @@ PROGRESSIVE = re.compile(r"^(?:\w+ly\s+)?\w{2,}ing\b", re.IGNORECASE)
 def steps(prompt: str) -> list[str]:
     """Return the steps of a prompt, each as a prompt, in the order in which they happen.
 
-    A prompt that does not describe a sequence is returned as a single step.
+    A prompt that does not describe a sequence, or has more than `MAX_STEPS` steps, is returned as a single step.
     """
     text = " ".join(prompt.split()).rstrip(".! ")
     pieces = (piece.strip(" ,;.") for piece in THEN.split(FIRST.sub("", text)))
@@ -48,7 +48,10 @@ def steps(prompt: str) -> list[str]:
 
 
 def in_order(text: str) -> list[str]:
-    """Split a text at its first "before", "after" or "having". The step that happens first is returned first."""
+    """Split a text at an initial "having", at its first "before" or "after", or at an "and" before an action that stops a gait.
+
+    The step that happens first is returned first.
+    """
     if match := HAVING.match(text):
         earlier, comma, later = text[match.end() :].partition(",")
         return [f"has {earlier.strip()}", later.strip()] if comma and later.strip() else [text]

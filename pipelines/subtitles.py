@@ -13,7 +13,7 @@ from utils.errors import readable
 
 
 class CaptionedWindow(NamedTuple):
-    """A window of a motion: file, start and end in seconds, and captions with their log-odds of a match, best first."""
+    """A window of a motion: file, start and end in seconds, and captions, best first, with log-odds that they match the motion."""
 
     file: Path
     start: float
@@ -55,7 +55,7 @@ def _rounded(value: float) -> float | None:
 
 
 def srt(windows: Sequence[CaptionedWindow]) -> str:
-    """The subtitles of one motion: the best caption of each window, with equal neighbours merged and empty captions skipped."""
+    """The subtitles of one motion: the best captions of its windows. Equal captions in a row are merged, empty ones are skipped."""
     parts = []
     for text, group in groupby(windows, key=lambda window: window.captions[0][0]):
         same = list(group)

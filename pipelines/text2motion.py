@@ -1,8 +1,8 @@
 """The text-to-motion pipeline: prompts → condition → length → base codes → residual codes → motion.
 
-Input: B prompts, and optionally lengths (B,) in frames. Output: features (B, T, D) in the dataset's own units, zero beyond each
-motion's end, and lengths (B,) in frames. A prompt's motion depends on the seed and the motion's sample number, not on the rest of
-the batch.
+Input: B prompts, and optionally lengths (B,) in frames. Output: features (B, T, D) in the dataset's own units (not normalised),
+zero beyond each motion's end, and lengths (B,) in frames. A prompt's motion depends on the seed and the motion's sample number, not
+on the rest of the batch.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class SamplingSettings:
         temperature: sampling temperature; higher values give more varied motions.
         topkr: fraction of the codes, from 0 to 1, that are never sampled; these are the least likely codes.
         seed: random seed. The seed and the sample number of a motion determine the motion.
-        choice_temperature: initial scale of the Gumbel noise that is added to the log confidences. At each step, the masked
-            transformer keeps the tokens with the highest noisy confidences; 0: no noise.
+        choice_temperature: initial scale of the Gumbel noise that is added to the log confidences; 0: no noise. At each step, the
+            masked transformer keeps the tokens with the highest noisy confidences.
         stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
         layered: generate two simultaneous actions ("walks while waving") separately and compose them, if the weights can fill gaps
             and one of the actions is a gesture.
@@ -92,7 +92,7 @@ class TextToMotion:
     Args:
         encoder: the text encoder.
         tokeniser: decodes codes to normalised features.
-        mean, std: (D,) statistics with which the tokeniser's features are normalised.
+        mean, std: mean and standard deviation (D,) that normalise the tokeniser's features.
         masked: generates base codes.
         residual: generates the codes of the other layers; None: only the base layer is decoded.
         length: predicts lengths; None: lengths must be given.
@@ -126,7 +126,7 @@ class TextToMotion:
         self.sources: list[Path] = []  # the weights files read by `load`
         width = tokeniser.config.dim
         if {tuple(mean.shape), tuple(std.shape)} != {(width,)}:
-            raise UserError(f"mean.npy, std.npy: {len(mean)} and {len(std)} numbers, the tokeniser needs {width}; use its own")
+            raise UserError(f"mean.npy, std.npy: {len(mean)} and {len(std)} numbers, the tokeniser needs {width}; use its files")
         for kind, model in (("masked", masked), ("filling", filling), ("residual", residual), ("length", length)):
             if model is not None:
                 self._check_fit(kind, model.config)
@@ -162,7 +162,7 @@ class TextToMotion:
     ) -> TextToMotion:
         """Load the masked transformer `name` with its tokeniser and text encoder, and the other named models.
 
-        `tag` is the name of the masked transformer's weights, such as "latest"; None: the best. If a `loader` is given, it
+        `tag` selects the masked transformer's weights, such as "latest"; None: the best. If a `loader` is given, it
         determines the device. If the tokeniser has one codebook, the residual transformer is ignored and a note is printed. Raises
         `UserError` for models that are missing or do not fit together.
         """
@@ -280,7 +280,8 @@ class TextToMotion:
         `steps` contains the conditions (B, …) of each step and of its actions (see `plan`).
 
         Each step is generated with the last `CONTEXT` tokens before it as context. The predicted lengths of the steps are scaled to
-        the given total length. If `lengths` is None, the sum of the predicted lengths is limited to the longest motion in training.
+        the given total length. If `lengths` is None, the total is the sum of the predicted lengths, but at most the length of the
+        longest training motion.
         """
         numbers = [first_sample + k * SAMPLES_PER_WINDOW for k in range(len(steps))]
         seed = {"seed": sampling.seed}
@@ -305,7 +306,7 @@ class TextToMotion:
         `sample` contains the arguments `seed` and `first_sample` of `LengthPredictor.predict`.
         """
         if lengths is not None:
-            if bool((lengths < self.tokeniser.stride).any()):  # on the CPU, because a check on the GPU would wait
+            if bool((lengths < self.tokeniser.stride).any()):  # `lengths` is on the CPU; on the GPU, the CPU would have to wait
                 raise UserError(f"{int(lengths.min())} frames are less than one token; give at least {self.tokeniser.stride}")
             return lengths.to(condition.device) // self.tokeniser.stride
         if self.length is None:
