@@ -17,12 +17,12 @@ POOL = 16  # batches among which captions are sorted by length
 class Sentences:
     """Endless shuffled batches of captions of similar length; `batch(index)` is a pure function of its argument.
 
-    Raises `UserError` if one step needs more captions than there are.
+    Raises `UserError` if one step of all ranks needs more captions than there are.
     """
 
     def __init__(self, ids: Sequence[list[int]], *, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1):
         if batch_size * world > len(ids):
-            raise UserError(f"--batch_size {batch_size}: {batch_size * world} captions per step, but only {len(ids)}; lower it")
+            raise UserError(f"--batch_size {batch_size}: {batch_size * world} captions per step, but only {len(ids)} exist; lower it")
         self.lengths = torch.tensor([len(row) for row in ids])
         self.ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
