@@ -22,7 +22,7 @@ class Sentences:
 
     def __init__(self, ids: Sequence[list[int]], *, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1):
         if batch_size * world > len(ids):
-            raise UserError(f"--batch_size {batch_size}: {batch_size * world} captions per step, but only {len(ids)} exist; lower it")
+            raise UserError(f"--batch_size {batch_size}: {batch_size * world} captions per step, but only {len(ids)}; lower it")
         self.lengths = torch.tensor([len(row) for row in ids])
         self.ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world

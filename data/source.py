@@ -21,7 +21,7 @@ from motion.spec import DatasetSpec
 from utils.errors import UserError
 
 SHORTEST = 8  # frames
-LIKE = 0.1  # a body is retargeted unless its bone lengths differ by less than this fraction, summed over the bones
+LIKE = 0.1  # bone lengths are close to the dataset's if they differ by less than this fraction, summed over the bones
 
 
 @dataclass(frozen=True)
