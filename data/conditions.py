@@ -1,4 +1,4 @@
-"""Text conditions of many captions without padding: a vector per caption and, for some encoders, a row per word."""
+"""Text conditions of many captions without padding: one vector per caption and, for some encoders, one row per word."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions of N captions: vectors (N, C) float32, and optionally R rows of word features, words (R, word_dim) float16.
+    """Conditions of N captions: vectors (N, C) float32, and optionally features of words, `words` (R, word_dim) float16.
 
     `words` concatenates the rows of all captions. The words of caption i are the `counts[i]` rows from row `starts[i]` on.
     """

@@ -20,7 +20,7 @@ STRIDE = 4  # frames per token of every tokeniser that a transformer is trained 
 LONGEST = 6000  # maximum length, in frames, of motions that may be longer than the transformers allow, such as with --join
 WITH_LENGTH = re.compile("(.*)[#＃]([^#＃]*)", re.DOTALL)
 TAB_LENGTH = re.compile(r"(.*)\t\s*(\d+|[nN][aA])", re.DOTALL)  # text and length separated by a tab, as exported by spreadsheets
-MAX_WORDS, MAX_LETTERS = 200, 2000  # maximum of a text; longer texts are mistakes
+MAX_WORDS, MAX_LETTERS = 200, 2000  # maximum size of a text; longer texts are rejected as mistakes
 
 
 @dataclass(frozen=True)

@@ -262,9 +262,9 @@ class Clips:
 class MotionStore:
     """All usable motions of `spec.root`, as one memory-mapped array `rows (R, D)`.
 
-    The pack is written on first use, and again if a motion file has changed: into the dataset folder or, if
-    that is read-only or `spec.cache_dir` is set, into `cache_folder`. Unusable files are skipped and reported on stderr; `skipped`
-    maps their names to the reasons.
+    The pack is written on first use, and again if a motion file has changed: into the dataset folder or, if that is
+    read-only or `spec.cache_dir` is set, into `cache_folder`. Unusable files are skipped and reported on stderr; `skipped` contains
+    the reason for each.
     Raises `UserError` if the folder is missing or contains no usable motion.
     """
 

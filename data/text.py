@@ -100,7 +100,7 @@ def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int =
 
 
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Random crops as in the published protocol: first frames `(B,)` and lengths `(B,)`. The probability of `double` is 1/3."""
+    """Random crops as in the published protocol: first frames `(B,)` and lengths `(B,)`. `double` is True with probability 1/3."""
     kept = crop_length(lengths, generator.integers(3, size=len(lengths)) == 2, unit)
     return generator.integers(lengths - kept, endpoint=True), kept
 

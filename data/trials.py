@@ -51,7 +51,7 @@ class Trials:
 
     @classmethod
     def load(cls, path: Path, tokeniser: str) -> Trials:
-        """Read a file of trials. Raises `UserError` if it has none, or if `tokeniser` is not the fingerprint of their tokeniser."""
+        """Read trials. Raises `UserError` if the file has none, or if `tokeniser` is not the fingerprint of their tokeniser."""
         tensors, metadata = load_weights(path)
         if metadata.get("kind") != "trials" or not len(tensors.get("tokens", ())):
             raise UserError(f"{path}: contains no trials; write them with python -m prepare.trials")

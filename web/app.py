@@ -57,7 +57,7 @@ def show_errors(function: Callable) -> Callable:
 class Studio:
     """The functions that the page calls. `session` is the visitor's session, `number` the number of the selected motion.
 
-    Methods that change the session return a note if the weights do not know the prompt (`Known.note`, else ""), and `page_state`.
+    Methods that change the session return the note of `Lamp.known` ("" if there is none), followed by the values of `page_state`.
     """
 
     def __init__(self, lamp: Lamp, library: str = ""):
@@ -287,7 +287,7 @@ def connect(studio: Studio, session: gr.State, controls: tuple, view: gr.HTML, n
 
 
 def launch(blocks: gr.Blocks, host: str, port: int | None, share: bool = False, max_upload: int = 20, wait: bool = True) -> str:
-    """Serve the page; returns its address, with `wait` only after the server has stopped. `max_upload` is a file size in MB."""
+    """Serve the page; returns its address, with `wait` only after the server has stopped. `max_upload` limits uploads, in MB."""
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no remote fonts
     _, address, _ = blocks.queue(max_size=32).launch(
         server_name=host, server_port=port, share=share, max_file_size=f"{max_upload}mb", ssr_mode=False, theme=theme, css=STYLE,

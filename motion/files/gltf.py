@@ -192,7 +192,7 @@ def add_bones(file: Gltf, animation: Animation) -> None:
 
 
 def add_animation(file: Gltf, animation: Animation, name: str) -> None:
-    """Add the rotations of all bones and the translation of the first bone. If that is a root bone, also translate the hips."""
+    """Add the rotations of all bones and the translation of the first bone. After a root bone, the hips are translated too."""
     frames, bones = len(animation.root), len(animation.names)
     first = len(file.json["nodes"]) - bones
     seconds = np.arange(frames) / animation.fps

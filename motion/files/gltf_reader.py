@@ -1,6 +1,6 @@
 """Reading of animated glTF scenes (.glb, .gltf): the node tree as a posed skeleton, sampled at the keys of its animation.
 
-Only the first animation is read. The keys of its longest channel are the frames, and must be evenly spaced in time.
+Only the first animation is read. The keys of the channel with the most keys are the frames, and must be evenly spaced in time.
 Channels with fewer keys are interpolated. Cubic splines and morph targets are not supported.
 """
 

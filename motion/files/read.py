@@ -153,7 +153,7 @@ def estimated_up(raw: Raw, name: str) -> str:
     """
     if raw.rest is None:
         if stance(raw.joints)[1] < UPRIGHT:
-            note(f"{name}: the head is not above the feet: the person lies, or the file has Z up; if it does, set --input_up z")
+            note(f"{name}: the head is not above the feet: the person lies, or the file has Z up; if Z is up, set --input_up z")
         return "y"
     up = "z" if lies_down(raw.rest) else "y"
     other = {"y": 2, "z": 1}[up]

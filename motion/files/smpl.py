@@ -96,7 +96,7 @@ def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
         arrays["betas"] = np.resize(np.append(np.ravel(arrays["betas"])[:NUM_BETAS], np.zeros(NUM_BETAS)), NUM_BETAS)
     rates = [float(arrays[name].item()) for name in RATES if name in arrays and arrays[name].size == 1]
     if not rates:
-        note(f"{path}: no frame rate; assuming {DEFAULT_FPS:g} frames per second, --input_fps sets another rate")
+        note(f"{path}: no frame rate; assuming {DEFAULT_FPS:g} frames per second; --input_fps sets another rate")
     motion = AmassMotion(
         rearrange(poses, "t (j xyz) -> t j xyz", xyz=3).float(),
         leading(path, "trans", arrays["trans"], (len(poses),), 3).float(),

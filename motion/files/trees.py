@@ -47,7 +47,7 @@ def restore_thorax(tree: Bvh) -> None:
     """Add to `tree` the thorax that is missing in CMU's captures converted for MotionBuilder and 3ds Max.
 
     In these files, neck and shoulders start at Spine1, the end of the upper back, so the trunk is 12 cm too short. The added thorax
-    is as long as the upper back and rotates with it.
+    is as long as the upper back and rotates with the joint Spine1.
     """
     names = [name.rpartition(":")[2] for name in tree.names]
     if not {"Spine1", "Neck", "LeftShoulder", "RightShoulder"} <= set(names):
