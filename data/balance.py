@@ -20,7 +20,7 @@ ACTIONS, COMPOSED = "actions.csv", "composed.txt"
 
 
 def read_actions(folder: Path, column: str = "action") -> dict[str, str]:
-    """The main action of each clip by name, or the values of another `column`; {} if there is no `actions.csv`.
+    """The main action of each clip, or its value in another `column`, keyed by clip name; {} if there is no `actions.csv`.
 
     Raises `UserError` if a column is missing.
     """
@@ -41,12 +41,12 @@ def sampling_weights(
     """Sampling weight of each clip, 1 on average; None if all clips are drawn equally often.
 
     Args:
-        balance: draw actions in proportion to the square root of their size, which is the sum of the sizes of their clips. All
-            clips without an action, or all clips if there is no `actions.csv`, count as one action.
-        compositions: fraction of the samples that are compositions (`composed.txt`); None: the fraction is not adjusted.
+        balance: draw each action in proportion to the square root of its size, which is the sum of the sizes of its clips. Clips
+            without an action together count as one action; without `actions.csv`, these are all clips.
+        compositions: fraction of the samples that are compositions (`composed.txt`); None leaves this fraction as it is.
         sizes: (N,) sizes of the clips, such as lengths in frames; None: 1 each.
 
-    Raises `UserError` if `compositions` needs clips that the dataset lacks.
+    Raises `UserError` if `compositions` requires compositions, or other clips, and the dataset has none.
     """
     if not balance and compositions is None:
         return None
@@ -79,7 +79,7 @@ def balanced_weights(names: Sequence[str], folder: Path, sizes: np.ndarray) -> n
 def weighted_epoch(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw N indices in random order, with weights (N,), by systematic resampling.
 
-    Each index is drawn weight / mean weight times, rounded up or down, so equal weights give a permutation. The copies of an index
+    Index i is drawn `weights[i] / weights.mean()` times, rounded up or down; equal weights give a permutation. Copies of an index
     are spread evenly over the epoch.
     """
     ends = np.cumsum(weights / weights.mean())

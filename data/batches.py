@@ -20,10 +20,10 @@ Words = Callable[[Sequence[Sequence[str]]], dict[str, Tensor]]  # B captions as 
 class MatchingBatches:
     """Endless shuffled batches of cropped clips, each with a random caption, as in the published protocol.
 
-    The negatives of a clip are the other clips in its batch, so no batch contains a clip twice, except for a few batches if
+    The negatives of a clip are the other clips in its batch, so no batch should contain a clip twice. A few batches do if
     `weights` (N,) draw some clips more often. Batches overlap slightly, so that the last batch of an epoch is full. `batch(index)`
-    is a pure function of its argument; each rank takes its own part of the clips. Raises `UserError` if a batch needs more clips
-    than there are.
+    is a pure function of its argument; each rank gets a different part of the batch. Raises `UserError` if one step of all ranks
+    needs more clips than there are.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class MatchingBatches:
         self._order = functools.lru_cache(maxsize=1)(self._permutation)
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        """The clips of each step of an epoch: (steps, world · B)."""
+        """Indices (steps, world · B) of the clips of each step of an epoch."""
         order = weighted_epoch(self.weights, np.random.default_rng((self.seed, epoch)))
         begin = np.linspace(0, len(order) - self.size, self.steps_per_epoch).astype(int)
         return order[begin[:, None] + np.arange(self.size)]

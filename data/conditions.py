@@ -1,4 +1,4 @@
-"""Text conditions of many captions without padding: one vector per caption and, if the encoder returns words, one row per word."""
+"""Text conditions of many captions without padding: one vector per caption and, for some encoders, one row per word."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions of N captions: vectors (N, C) float32, and optionally words (R, word_dim) float16.
+    """Conditions of N captions: vectors (N, C) float32, and optionally features of words, `words` (R, word_dim) float16.
 
-    `words` concatenates the words of all captions. The words of caption i are the `counts[i]` rows from row `starts[i]` on.
+    `words` concatenates the rows of all captions. The words of caption i are the `counts[i]` rows from row `starts[i]` on.
     """
 
     vectors: Tensor
@@ -32,12 +32,12 @@ class Conditions:
 
     @property
     def word_dim(self) -> int:
-        """The width of a word's row; 0 without words."""
+        """The width of a row of `words`; 0 without words."""
         return 0 if self.words is None else self.words.shape[1]
 
     @classmethod
     def packed(cls, conditions: Tensor) -> Conditions:
-        """Pack the output of an encoder: (N, C), or (N, 1 + W, C) with words."""
+        """Pack the output of an encoder: (N, C), or (N, 1 + W, C) with W word rows, which are zero at padding."""
         if conditions.ndim == 2:
             return cls(conditions)
         counts = conditions[:, 1:].any(-1).sum(1)
@@ -46,14 +46,14 @@ class Conditions:
 
     @classmethod
     def joined(cls, parts: Sequence[Conditions]) -> Conditions:
-        """The conditions of several encoders, concatenated along the features; only the last encoder may have words."""
+        """The conditions of the same captions by several encoders, concatenated along C; only the last part may have words."""
         assert all(part.words is None for part in parts[:-1]), "words come last"
         last = parts[-1]
         return cls(torch.cat([part.vectors for part in parts], dim=1), last.words, last.starts, last.counts)
 
     @classmethod
     def concatenated(cls, blocks: Sequence[Conditions]) -> Conditions:
-        """The conditions of several lists of captions by the same encoder, one list after the other."""
+        """The conditions of several lists of captions, by the same encoder, concatenated along N."""
         vectors = torch.cat([block.vectors for block in blocks])
         if blocks[0].words is None:
             return cls(vectors)
@@ -61,7 +61,7 @@ class Conditions:
         return cls(vectors, torch.cat([block.words for block in blocks]), counts.cumsum(0) - counts, counts)
 
     def take(self, captions: Tensor) -> Conditions:
-        """The conditions of the captions with the indices `captions` (M,), in this order; words are not copied."""
+        """The conditions of the captions with the indices `captions` (M,), in this order; `words` is shared, not copied."""
         if self.words is None:
             return Conditions(self.vectors[captions])
         return Conditions(self.vectors[captions], self.words, self.starts[captions], self.counts[captions])

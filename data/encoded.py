@@ -49,7 +49,7 @@ class TokenStore:
 
 
 def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """First row (N, stride) and number of tokens (N, stride) of each clip, for each of its first `stride` frames as the start."""
+    """First row (N, stride) and number of tokens (N, stride) of each clip, tokenised from each of its first `stride` frames."""
     tokens = (lengths[:, None] - np.arange(stride)) // stride
     return tokens.cumsum().reshape(tokens.shape) - tokens, tokens
 
@@ -58,7 +58,7 @@ def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
     """Encode every clip `stride` times, starting at each of its first `stride` frames.
 
-    Returns an array (M, width), which `allocate((M, width))` creates. `first_rows` gives the rows of a clip.
+    `allocate((M, width))` creates the array (M, width) that is returned. `first_rows` says which of its rows belong to a clip.
     """
     starts, lengths = first_rows(clips.lengths, stride)
     rows = None
@@ -84,7 +84,7 @@ def tokenise(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int) 
 
 
 def cache_path(clips: Clips, stride: int, tokeniser_hash: str, kind: str, suffix: str) -> Path:
-    """Path of a cache file next to the packed motions, with a hash of tokeniser, motions and clips in its name."""
+    """Path of a cache file next to the packed motions, whose name contains a hash of tokeniser, motions and clips."""
     pack = Path(clips.rows.filename)
     parts = [tokeniser_hash, stride, pack.stat().st_mtime_ns, clips.names, clips.starts.tolist(), clips.lengths.tolist()]
     return pack.with_name(f"{kind}_{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}{suffix}")
@@ -110,7 +110,7 @@ def cached_tokens(clips: Clips, encode: Encode, normaliser: Normaliser, stride: 
 
 @dataclass(frozen=True)
 class Crops:
-    """Crops of B clips, as rows of a `TokenStore`, and one caption per clip."""
+    """Crops of B clips, as row indices of a `TokenStore`, and one caption per clip."""
 
     rows: np.ndarray  # (B, L); beyond the end of a crop, its last row is repeated
     lengths: np.ndarray  # (B,) tokens
@@ -124,11 +124,11 @@ class Crops:
 
 
 class CaptionedCrops:
-    """Endless shuffled batches of cropped clips, each with a random caption; subclasses define the content of a batch.
+    """Endless shuffled batches of cropped clips, each with a random caption; subclasses define what a batch contains.
 
-    Samples of similar size share a batch to keep padding small. No batch contains a clip twice if there are enough clips. With
-    `weights` (N,), an epoch draws clips in proportion to their weights, and copies of a clip are far apart.
-    `crops(index)` is a pure function of its argument; each rank takes its own part of the clips.
+    Samples of similar size share a batch to keep padding small. Without `weights`, no batch contains a clip twice if there are
+    enough clips. With `weights` (N,), an epoch draws clips in proportion to their weights, and copies of a clip are far apart.
+    `crops(index)` is a pure function of its argument; each rank gets a different part of the batch.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class CaptionedCrops:
         return len(self.lengths)
 
     def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Sort keys of samples (N,), the most important last; samples with similar keys share a batch."""
+        """Keys (N,) by which samples are sorted, the most important key last; samples with similar keys share a batch."""
         return (self.lengths[clips],)
 
     def _permutation(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -167,7 +167,7 @@ class CaptionedCrops:
         return self.draw_crops(clips, captions, np.random.default_rng((self.seed, index, self.rank)))
 
     def draw_captions(self, clips: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """A random caption (N,) for each of the clips (N,)."""
+        """The index of a random caption (N,) for each of the clips (N,)."""
         return generator.integers(self.first_caption[clips], self.first_caption[clips + 1])
 
     def draw_crops(self, clips: np.ndarray, captions: np.ndarray, generator: np.random.Generator) -> Crops:
@@ -181,16 +181,16 @@ class CaptionedCrops:
 
 
 class CaptionedTokens(CaptionedCrops):
-    """Batches of codes with the conditions of their captions; `conditions` has the order of `clips.captions`."""
+    """Batches of codes with the conditions of their captions; `conditions` are in the order of `clips.captions`."""
 
     def __init__(self, clips: CaptionedClips, store: TokenStore, conditions: Conditions, **settings: Any):
         super().__init__(clips, store, **settings)
         self.conditions = conditions
 
     def add_(self, trials: Trials, fraction: float) -> None:
-        """Add trials as further clips, which make up `fraction` of the samples. `conditions` must end with one row per trial."""
+        """Add trials as further clips, with `fraction` of the samples. The last rows of `conditions` must belong to the trials."""
         first_row = len(self.store.codes) + trials.tokens.cumsum() - trials.tokens
-        starts = np.repeat(first_row[:, None], self.store.stride, axis=1)  # trials are not tokenised from later frames
+        starts = np.repeat(first_row[:, None], self.store.stride, axis=1)  # unlike clips, trials are tokenised from frame 0 only
         self.store = TokenStore(np.concatenate((self.store.codes, trials.codes)), np.concatenate((self.store.starts, starts)))
         self.lengths = np.concatenate((self.lengths, trials.tokens * self.store.stride))
         self.first_caption = np.concatenate((self.first_caption, self.first_caption[-1] + 1 + np.arange(len(trials))))

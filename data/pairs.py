@@ -1,4 +1,4 @@
-"""Batches of captions and motion latents of the frozen tokeniser, for language-motion pretraining.
+"""Batches of captions and of motion latents from the frozen tokeniser, for language-motion pretraining.
 
 As in data/encoded.py, every clip is encoded `stride` times, starting at each of its first `stride` frames. The latents have the
 same rows as the codes and are cached in a memory-mapped file in float16 (3 GB for HumanML3D). Captions are tokenised once.
@@ -38,10 +38,10 @@ def cached_latents(clips: Clips, encode: Encode, normaliser: Normaliser, stride:
 
 
 class CaptionedLatents(CaptionedCrops):
-    """Batches of latents and base codes, each clip with a random caption.
+    """Batches of latents and base codes (of the first quantiser), each clip with a random caption.
 
-    `latents` (M, C) has the same rows as `store`; `ids` are the token ids of each of `clips.captions`. Raises `UserError` if a
-    batch would contain a clip twice.
+    `latents` (M, C) has the same rows as `store.codes`; `ids` are the token ids of `clips.captions`, in their order. Raises
+    `UserError` if one step of all ranks needs more clips than there are.
     """
 
     def __init__(self, clips: CaptionedClips, store: TokenStore, latents: np.ndarray, ids: list[list[int]], **settings: Any):
@@ -55,11 +55,11 @@ class CaptionedLatents(CaptionedCrops):
         self.numbers = torch.unique(self.ids, dim=0, return_inverse=True)[1]  # equal captions have equal numbers
 
     def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Sort by caption length, then by clip length, because padding a caption costs more than padding a clip."""
+        """Sort by caption length first, then by clip length, because padding a caption costs more than padding a clip."""
         return self.lengths[clips], self.text_lengths.numpy()[captions]
 
     def latent_sample(self, size: int = 20_000) -> Tensor:
-        """Evenly spaced latents (N, C) of the split, float32: at least `size` latents, or all if there are fewer."""
+        """At least `size` latents (N, C), float32, evenly spaced over those of the split; all latents if there are fewer."""
         return torch.from_numpy(self.latents[:: max(1, len(self.latents) // size)].astype(np.float32))
 
     def batch(self, index: int) -> dict[str, Tensor]:

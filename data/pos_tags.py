@@ -30,12 +30,12 @@ def tag(captions: list[str]) -> list[str]:
 
 @functools.cache
 def pipeline(model: str) -> Any:
-    """Load spaCy's pipeline without the parser and the named-entity recogniser; cached."""
+    """spaCy's pipeline, loaded once, without the parser and the named-entity recogniser."""
     return importlib.import_module(model).load(disable=["parser", "ner"])
 
 
 def word_and_tag(token: Any) -> str:
-    """A spaCy token as HumanML3D writes it: `word/POS`, nouns and verbs lemmatised."""
+    """A spaCy token as HumanML3D writes it: `word/POS`, with the lemma instead of the word for nouns and verbs."""
     lemmatised = token.pos_ in ("NOUN", "VERB") and token.text != "left"
     part = "DET" if token.tag_ == "PRP$" else token.pos_  # words such as "their" are DET in the published files
     return f"{token.lemma_ if lemmatised else token.text}/{part}"

@@ -1,6 +1,6 @@
 """Read prompts from the command line or from a file with lines `<text>#<frames>` and `<text>#NA`.
 
-If any line has NA, by default all lengths are predicted from the text. Lengths are rounded to the nearest multiple of 4 frames;
+By default, all lengths are predicted from the text if any line has NA. Lengths are rounded to the nearest multiple of 4 frames;
 ties are rounded down. For editing, this module also reads sections of a motion: `<start>,<stop>` in frames or as fractions of the
 motion's length.
 """
@@ -17,10 +17,10 @@ from utils.errors import UserError, note, readable
 from utils.textfiles import bounded_text
 
 STRIDE = 4  # frames per token of every tokeniser that a transformer is trained on
-LONGEST = 6000  # maximum length in frames where the transformers set no limit (--join)
+LONGEST = 6000  # maximum length, in frames, of motions that may be longer than the transformers allow, such as with --join
 WITH_LENGTH = re.compile("(.*)[#＃]([^#＃]*)", re.DOTALL)
 TAB_LENGTH = re.compile(r"(.*)\t\s*(\d+|[nN][aA])", re.DOTALL)  # text and length separated by a tab, as exported by spreadsheets
-MAX_WORDS, MAX_LETTERS = 200, 2000  # longer texts are rejected as mistakes
+MAX_WORDS, MAX_LETTERS = 200, 2000  # maximum size of a text; longer texts are rejected as mistakes
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: 
     """Read the prompts given by the flags. `longest` is the maximum length in frames.
 
     If `motion_length` is 0, the length is predicted. If `as_given` is set, lines with a length keep it even if other lines have
-    none. Raises `UserError` for an empty or too long text, a length out of range, a missing or unreadable file, or no prompt.
+    no length. Raises `UserError` for an empty or too long text, a length out of range, a missing or unreadable file, or no prompt.
     """
     if text_prompt.strip() and text_path:
         raise UserError("give either --text_prompt or --text_path, not both")
@@ -45,7 +45,7 @@ def read_prompts(text_prompt: str, text_path: str, motion_length: int, longest: 
         frames = rounded(motion_length, longest, "--motion_length") if motion_length else None
         return [Prompt(checked(text_prompt, "--text_prompt"), frames)]
     if motion_length:
-        raise UserError("--motion_length goes with --text_prompt; in a --text_path file each line has its own: <text>#<frames>")
+        raise UserError("--motion_length goes with --text_prompt; in a --text_path file, each line has its length: <text>#<frames>")
     return read_prompt_file(text_path, longest, as_given)
 
 
@@ -101,10 +101,10 @@ def rounded(frames: int, longest: int, where: str) -> int:
 
 
 def read_sections(words: Sequence[str], frames: int) -> list[tuple[int, int]]:
-    """Parse sections `A,B` of a motion of `frames` frames; returns (start, stop) in frames, in temporal order.
+    """Parse sections `A,B` of a motion of `frames` frames; returns their (start, stop) in frames, in temporal order.
 
     Whole numbers are frames; if either number has a decimal point, both are fractions of the motion's length. Raises `UserError`
-    for invalid sections, and for sections that are reversed, overlap, or exceed the motion.
+    if a section is invalid, ends before it starts, overlaps another one, or exceeds the motion.
     """
     sections = sorted(read_section(word, frames) for word in words)
     for (start, stop), (following, last) in pairwise(sections):

@@ -21,7 +21,7 @@ from motion.spec import DatasetSpec
 from utils.errors import UserError
 
 SHORTEST = 8  # frames
-LIKE = 0.1  # maximum sum of differences in bone length from the dataset, relative to the dataset's sum, without retargeting
+LIKE = 0.1  # bone lengths are close to the dataset's if they differ by less than this fraction, summed over the bones
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Source:
     joints: Tensor
 
     def place(self, joints: Tensor, frame: int, source_frame: int) -> Tensor:
-        """Rotate joints (B, T', J, 3) about the vertical, and translate them, so that their frame `frame` has the position and
-        heading of the source's frame `source_frame`."""
+        """Rotate joints (B, T', J, 3) about the vertical, and translate them, so that position and heading in their frame `frame`
+        are those of the source in its frame `source_frame`."""
         skeleton, target = skeleton_for(joints.shape[2]), self.joints[source_frame].to(joints)
         forward = yaw(joints - joints[:, frame, 0][:, None, None], facing(joints[:, frame], skeleton)[:, None, None])
         inverse = facing(target, skeleton) * joints.new_tensor([-1, 1, 1])  # the opposite rotation
@@ -43,9 +43,11 @@ class Source:
 def read_source(path: str | Path, spec: DatasetSpec, options: InputOptions = AS_STATED) -> Source:
     """Read the motion in a file, resampled to the dataset's frame rate.
 
-    Features are used unchanged, and so are joints with bone lengths close to the dataset's. Other bodies are retargeted to the
-    dataset's bone lengths, pelvis and chest. Raises `UserError` that names the file if the file is missing or damaged, or if the
-    motion has another skeleton, contains NaN or is shorter than `SHORTEST`.
+    Features in the file are used unchanged. Joints are used unchanged if their bone lengths are close to the dataset's; other
+    bodies are retargeted to the dataset's bone lengths, pelvis and chest.
+
+    Raises a `UserError` that names the file if the file is missing or damaged, or if the motion has another skeleton, contains
+    NaN or has fewer than `SHORTEST` frames.
     """
     return source_of(read_motion(path, options), spec, str(path))
 

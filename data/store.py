@@ -1,8 +1,8 @@
 """Motions of a dataset folder: packed once into one memory-mapped file, normalised, cut into windows and padded batches.
 
 A folder in HumanML3D's layout (`new_joint_vecs/*.npy`, each `(T, D)`; `train.txt`, `val.txt`, …; `Mean.npy`, `Std.npy`) contains
-tens of thousands of small files. `MotionStore` concatenates the motions in `motions.pack`, so that a batch is one indexed read. The
-pack contains float32 rows `(R, D)`, then an index in JSON, then the size of the index in 8 bytes.
+tens of thousands of small files. `MotionStore` concatenates the motions in `motions.pack`, so that one indexed read gives a batch.
+The pack contains float32 rows `(R, D)`, then an index in JSON, then the size of the index in 8 bytes.
 
 Batches are `{"motion": (B, W, D) float32, normalised, zero beyond a clip's end; "lengths": (B,) int64, frames}`.
 """
@@ -40,7 +40,7 @@ CHECKED = 1 << 30  # bytes; the checksums of larger packs are not verified, beca
 
 
 def named(names: Sequence[str], limit: int = 5) -> str:
-    """The first `limit` names on one line, and the number of the other names: `a, b, c and 4 more`."""
+    """One line with the first `limit` names and the number of further names: `a, b, c and 4 more`."""
     shown = ", ".join(names[:limit])
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
 
@@ -69,7 +69,7 @@ def _statistics(path: Path, remedy: str) -> np.ndarray:
 class Normaliser:
     """z-normalisation of motions `(..., D)`, NumPy or torch, by `mean (D,)` and `std (D,)`.
 
-    Raises `UserError` if the widths differ or a standard deviation is not positive.
+    Raises `UserError` if `mean` and `std` differ in width, or if a standard deviation is not positive.
     """
 
     def __init__(self, mean: np.ndarray, std: np.ndarray):
@@ -101,11 +101,11 @@ class Normaliser:
         """Motion (..., D) in the dataset's units → z-normalised motion."""
         mean, std = self._like(motion)
         motion = motion - mean
-        motion /= std  # in place, to save another copy of a large batch
+        motion /= std  # in place, to avoid a second copy of a large batch
         return motion
 
     def normalise_(self, motion: Array) -> Array:
-        """Like `normalise`, but in place. A copy of a large batch would take as long as reading the batch."""
+        """Like `normalise`, but in place, because copying a large batch takes as long as reading it."""
         mean, std = self._like(motion)
         motion -= mean
         motion /= std
@@ -140,8 +140,8 @@ class Normaliser:
 
     @classmethod
     def load(cls, folder: str | Path) -> Normaliser:
-        """Read the `meta` folder of a checkpoint, written by `save` or released."""
-        remedy = "a checkpoint needs the meta/mean.npy and meta/std.npy of its training"
+        """Read the `meta` folder of a checkpoint that `save` wrote, or of a released checkpoint."""
+        remedy = "a checkpoint needs the files meta/mean.npy and meta/std.npy from its training"
         return cls(*(_statistics(Path(folder) / f"{name}.npy", remedy) for name in ("mean", "std")))
 
 
@@ -172,7 +172,7 @@ def _fingerprint(files: list[os.DirEntry], dim: int) -> str:
 
 
 def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerprint: str) -> None:
-    """Write the pack. Its index also lists the unusable files with reasons, and the CRC-32 of the rows.
+    """Write the pack. The index of the pack also contains the unusable files, with reasons, and the CRC-32 of the rows.
 
     Threads read the files, but do not parse them: NumPy parses headers with `ast`, which is not thread-safe up to Python 3.11.7
     (gh-106905).
@@ -201,7 +201,7 @@ def _write_pack(path: Path, files: list[os.DirEntry], spec: DatasetSpec, fingerp
 
 
 def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
-    """The index of a pack; None if the pack is missing, outdated or damaged. A note reports damage."""
+    """The index of a pack; None if the pack is missing, outdated or damaged. If it is damaged, a note is printed."""
     try:
         with open(path, "rb") as pack:
             pack.seek(-8, os.SEEK_END)
@@ -209,7 +209,7 @@ def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
             rows = pack.seek(-8 - size, os.SEEK_END)
             index = json.loads(pack.read(size))
             if index["fingerprint"] != fingerprint:
-                return None  # made from other files
+                return None  # the pack contains other files, or other versions of them
             if rows != 4 * dim * sum(index["lengths"]) or len(index["names"]) != len(index["lengths"]):
                 raise ValueError("its size is wrong")
             if rows <= CHECKED and "crc" in index and zlib.crc32(np.memmap(path, np.uint8, "r")[:rows]) != index["crc"]:
@@ -223,7 +223,7 @@ def _read_index(path: Path, fingerprint: str, dim: int) -> dict | None:
 
 
 def cache_folder(root: Path, cache_dir: Path | None = None) -> Path:
-    """The folder, inside `cache_dir` or the user's cache, for caches of the folder `root` that cannot be written to `root`."""
+    """A folder inside `cache_dir` (default: the user's cache), for caches of the dataset folder `root` that are not kept in it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or user_cache())
     return (cache_dir or cache / "lamp") / hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
 
@@ -262,8 +262,9 @@ class Clips:
 class MotionStore:
     """All usable motions of `spec.root`, as one memory-mapped array `rows (R, D)`.
 
-    The pack is written on first use, and again if a motion file has changed: into the folder or, if it is read-only, into the
-    user's cache. Unusable files are skipped, named on stderr and listed in `skipped` (file → reason).
+    The pack is written on first use, and again if a motion file has changed: into the dataset folder or, if that is
+    read-only or `spec.cache_dir` is set, into `cache_folder`. Unusable files are skipped and reported on stderr; `skipped` contains
+    the reason for each.
     Raises `UserError` if the folder is missing or contains no usable motion.
     """
 
@@ -288,7 +289,7 @@ class MotionStore:
         self._index = {name: index for index, name in enumerate(self.names)}
 
     def _open(self, files: list[os.DirEntry], spec: DatasetSpec) -> tuple[Path, dict]:
-        """Path and index of the pack of these files, which is written if there is none."""
+        """Path and index of the pack of these files. The pack is written if there is none."""
         fingerprint = _fingerprint(files, spec.dim)
         cache = cache_folder(self.root, self.cache_dir) / PACK
         packs = [cache] if self.cache_dir else [self.root / PACK, cache]
@@ -314,7 +315,7 @@ class MotionStore:
         return [name if name in self else name.removesuffix(".npy") for name in names]
 
     def clips(self, names: Sequence[str]) -> Clips:
-        """The whole clips with these names. Names without a usable motion are omitted and counted on stderr."""
+        """The clips with these names, in full length. Names without a usable motion are left out and reported on stderr."""
         missing = [name for name in names if name not in self]
         if missing:
             print(f"{self.root}: {len(missing)} of {len(names)} names have no usable motion: {named(missing)}", file=sys.stderr)
@@ -342,8 +343,8 @@ def padded(rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray, width: int
 class MotionWindows:
     """Endless shuffled windows of `window` frames for training a tokeniser.
 
-    An epoch is a permutation of all windows of all clips; a clip shorter than the window gives one padded window. Epochs follow
-    each other without a break: each step takes the next `world × batch_size` windows and distributes them over the ranks, so all
+    An epoch is a permutation of all windows of all clips; a clip shorter than `window` gives one padded window. A step may
+    continue in the next epoch: it takes the next `world × batch_size` windows and distributes them over the ranks. So all
     batches are full and no window is dropped. `batch(step)` is a pure function of its argument. With `weights` (N,), clips are
     drawn in proportion to weight × number of frames, and the windows of a clip uniformly.
     """

@@ -28,7 +28,7 @@ LINE_ENDS = re.compile(r"\r\n|\n|\r")  # only these: a caption may contain U+202
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One line of a text file: `tokens` are `word/POS` with spaces between them; `start` and `end` are in seconds."""
+    """One line of a text file. `tokens` are of the form `word/POS`, separated by spaces; `start` and `end` are in seconds."""
 
     text: str
     tokens: str
@@ -50,10 +50,10 @@ def _seconds(field: str) -> float:
 
 
 def parse_captions(content: str, source: str | Path, faults: list[str] | None = None) -> list[Caption]:
-    """The captions in the content of a text file, without blank lines, a byte order mark and a trailing Ctrl-Z.
+    """Parse the captions in the content of a text file. Blank lines, a byte order mark and a trailing Ctrl-Z are ignored.
 
-    Malformed lines are skipped and appended to `faults` or, if `faults` is None, reported in a note. Raises `UserError` that names
-    `source` if no line is valid.
+    Malformed lines are skipped. Messages about them are appended to `faults` or, if `faults` is None, printed as a note. Raises a
+    `UserError` that names `source` if no line is valid.
     """
     captions, bad = [], []
     for number, line in enumerate(LINE_ENDS.split(content.removeprefix("\ufeff").rstrip("\x1a\0")), 1):
@@ -84,7 +84,7 @@ def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
         if path.exists() and not path.is_file():
             raise OSError("it is not a regular file")
         content = path.read_bytes()
-        errors = "replace" if b"\n" in content.strip() else "strict"  # of several lines, `parse_captions` skips undecodable ones
+        errors = "replace" if b"\n" in content.strip() else "strict"  # undecodable lines are skipped, unless there is only one
         text = content.decode("utf-8-sig", errors)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable text file ({error}); every motion needs a text file") from None
@@ -95,12 +95,12 @@ def read_captions(path: Path, faults: list[str] | None = None) -> list[Caption]:
 
 
 def crop_length(length: int | np.ndarray, double: bool | np.ndarray, unit: int = 4) -> int | np.ndarray:
-    """Length of a crop: the largest multiple of `unit` frames up to `length`, minus one unit if `double` is set and `unit` < 10."""
+    """Crop length: the largest multiple of `unit` frames up to `length`, minus one `unit` if `double` is set and `unit < 10`."""
     return (length // unit - (double if unit < 10 else 0)) * unit
 
 
 def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Random crops as in the published protocol: first frames `(B,)` and lengths `(B,)`. `double` is set with probability 1/3."""
+    """Random crops as in the published protocol: first frames `(B,)` and lengths `(B,)`. `double` is True with probability 1/3."""
     kept = crop_length(lengths, generator.integers(3, size=len(lengths)) == 2, unit)
     return generator.integers(lengths - kept, endpoint=True), kept
 
@@ -109,7 +109,7 @@ def draw_crops(lengths: np.ndarray, generator: np.random.Generator, unit: int = 
 
 
 def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -> Iterator[tuple[str, int, int, list[Caption]]]:
-    """Yield a clip with the captions of the whole clip, then its time-tagged parts, each as (name, first frame, frames, captions).
+    """Yield the whole clip with its captions, then its time-tagged parts, each as (name, first frame, frames, captions).
 
     Parts outside `spec.min_frames <= frames < spec.max_frames` are left out. Time tags are converted to frames with the dataset's
     frame rate; the released code uses 20 fps even for KIT-ML, which has 12.5 fps.
@@ -128,7 +128,7 @@ def pieces(name: str, length: int, captions: list[Caption], spec: DatasetSpec) -
 class CaptionedClips:
     """The clips of one split with their captions: whole clips and time-tagged parts, each with at least one caption.
 
-    Clips with `spec.min_frames <= T < spec.max_frames` are kept; the same rule applies to the parts of kept clips. `clips` are
+    Clips with `spec.min_frames <= T < spec.max_frames` are kept; the same rule applies to the parts of these clips. `clips` are
     the motions; `captions[first[i] : first[i + 1]]` are the captions of clip i. The number of names without a usable motion or text
     is printed on stderr. Raises `UserError` for a missing split file or texts folder, or if no clip is left.
     """
@@ -176,7 +176,7 @@ class CaptionedClips:
     def evaluation_batch(
         self, index: np.ndarray, normaliser: Normaliser, generator: np.random.Generator, first_caption: bool = False
     ) -> dict:
-        """Clips `index (B,)`, randomly cropped, each with a random caption, as in the published evaluation.
+        """Clips `index (B,)`, randomly cropped, each with a random caption (or its first), as in the published evaluation.
 
         Returns motion `(B, max_motion, D)` normalised and zero-padded, lengths `(B,)`, and lists of B names, captions and tokens.
         """

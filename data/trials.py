@@ -18,7 +18,7 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class Trials:
-    """M generated motions of N captions.
+    """M motions that were generated for N captions.
 
     Attributes:
         captions: N captions.
@@ -51,7 +51,7 @@ class Trials:
 
     @classmethod
     def load(cls, path: Path, tokeniser: str) -> Trials:
-        """Read the trials of a tokeniser, given by its fingerprint. Raises `UserError` for another file or another tokeniser."""
+        """Read trials. Raises `UserError` if the file has none, or if `tokeniser` is not the fingerprint of their tokeniser."""
         tensors, metadata = load_weights(path)
         if metadata.get("kind") != "trials" or not len(tensors.get("tokens", ())):
             raise UserError(f"{path}: contains no trials; write them with python -m prepare.trials")

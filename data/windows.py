@@ -25,7 +25,7 @@ from utils.errors import UserError
 
 
 def motion_files(folder: Path) -> list[os.DirEntry]:
-    """The motion files under a folder, in order. Raises `UserError` if there is none."""
+    """The motion files in a folder and its subfolders, sorted by path. Raises `UserError` if there is none."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --motions or --data_root must name a folder of motions")
     entries = sorted(walk(folder), key=lambda file: file.path)
@@ -39,7 +39,8 @@ def motion_files(folder: Path) -> list[os.DirEntry]:
 
 
 def walk(folder: str | Path) -> Iterator[os.DirEntry]:
-    """The entries under a folder with the suffix of a motion file, unordered, without hidden files and linked folders."""
+    """The entries with the suffix of a motion file, unordered, in a folder and its subfolders, except hidden files and links to
+    folders."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             yield from walk(entry.path)
@@ -112,7 +113,7 @@ def windows_of(motions: dict[Path, np.ndarray], window: int, stride: int) -> lis
 
 
 def cut(frames: int, window: int, stride: int) -> list[tuple[int, int]]:
-    """Start and end frame of each window of a motion: multiples of `stride`, except for the end of the motion.
+    """Start and end frame of each window of a motion: multiples of `stride`, except for the end of the last window.
 
     No window is longer than `window` frames, and all windows have about the same length. `window` must be at least `stride`.
     """

@@ -3,7 +3,7 @@
     motion = Motion.load("walk.bvh")
     (motion[:40] + motion[60:]).save("shorter.glb")
 
-Modules for reading, writing and drawing are imported on first use.
+The modules that read, write and draw motions are imported on first use.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FRAME_HEIGHT = 560  # pixels; height of the viewer in a notebook
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """One motion of one person.
+    """The motion of one person.
 
     Attributes:
         joints: (T, J, 3) float, metres, Y up, floor at 0; J is 22 (HumanML3D) or 21 (KIT-ML).
@@ -70,9 +70,11 @@ class Motion:
         return f"Motion({text}{len(self)} frames at {self.fps:g} fps, {self.joints.shape[1]} joints)"
 
     def __getitem__(self, frames: int | slice) -> Any:
-        """A slice of the motion, or the joints (J, 3) of a single frame. Slices with a step above 1 are faster motions.
+        """`motion[start:stop:step]` is a part of the motion, and `motion[i]` are the joints (J, 3) of frame i.
 
-        Raises `UserError` for an empty slice and for steps below 1.
+        The frame rate stays the same, so a part with step n plays n times as fast.
+
+        Raises `UserError` if the part has no frames, or if the step is below 1.
         """
         if not isinstance(frames, slice):
             return self.joints[frames]
@@ -84,9 +86,9 @@ class Motion:
         return Motion(self.joints[frames], self.fps, self.text, locked, contacts)
 
     def __add__(self, following: Motion) -> Motion:
-        """Append the motion `following`, moved to where this motion ends and resampled to this motion's frame rate.
+        """Append the motion `following`, moved and turned to where this motion ends, and resampled to this motion's frame rate.
 
-        Poses blend over `motion.joining.BLEND` seconds. Raises `UserError` if the skeletons differ.
+        The poses blend over `motion.joining.BLEND` seconds. Raises `UserError` if the skeletons differ.
         """
         if not isinstance(following, Motion):
             return NotImplemented
@@ -103,8 +105,8 @@ class Motion:
     def load(cls, path: str | Path, **options: Any) -> Motion:
         """Read the motion in a file: .npy, .npz, .bvh, .glb, .gltf, or .amc.
 
-        `options` are fields of `motion.files.read.InputOptions`, such as `fps=30` or `unit="cm"`, and override the file's header.
-        Raises `UserError` for a file without a motion, and for unknown options.
+        `options` are fields of `motion.files.read.InputOptions`, such as `fps=30` or `unit="cm"`; they override the file's header.
+        Raises `UserError` if the file contains no motion, or if an option is unknown.
         """
         from motion.files.read import InputOptions, read_motion
 
@@ -116,7 +118,7 @@ class Motion:
     def save(self, path: str | Path, options: OutputOptions | None = None) -> Path:
         """Write the motion in the format given by the suffix (`motion.files.export`), and return the path.
 
-        Raises `UserError` for other suffixes, and if the file cannot be written.
+        Raises `UserError` if the suffix is unknown, or if the file cannot be written.
         """
         from motion.files.export import DEFAULT_OUTPUT, export
 
@@ -124,7 +126,7 @@ class Motion:
         return Path(path)
 
     def features(self) -> np.ndarray:
-        """HumanML3D's features (T', 263) at 20 frames per second, the models' input.
+        """HumanML3D's features (T', 263) of this motion at 20 frames per second: the input of the models.
 
         If the motion was read from a feature file, the file's features are returned unchanged.
         """
@@ -141,7 +143,7 @@ class Motion:
         return replace(self, joints=np.asarray(joints, np.float32), locked=None)
 
     def html(self) -> str:
-        """The motion in a 3D viewer, as one HTML page that needs no network."""
+        """An HTML page that shows the motion in a 3D viewer and needs no network."""
         from motion.drawing.html import page
 
         return page([self if self.locked is not None else replace(self, locked=self.lock_feet().joints)])

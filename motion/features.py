@@ -4,8 +4,8 @@ Features contain differences to the next frame, so T frames give T - 1 rows. The
 root angular velocity 1 | root velocity x z 2 | root height 1 | local joints 3(J-1) | local rotations in 6D 6(J-1) |
 joint velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and the published code).
 
-Clips of different lengths can share a batch. Each clip is padded by repeating its last pose, which does not change its features.
-Only the first `lengths - 1` rows of a clip are valid.
+Clips of different lengths can share a batch. Each clip is padded with copies of its last pose, which do not change its valid
+features. Only the first `lengths - 1` rows of a clip are valid.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from utils.errors import UserError
 
 FRONT = (0.0, 0.0, 1.0)
 SMOOTHING = 20  # frames; standard deviation of the Gaussian that smooths the facing direction
-DENSE = 1024  # frames; up to this length, smoothing by one matrix product is fastest
+DENSE = 1024  # frames; up to this length, clips are smoothed by a matrix product, which is faster than a convolution
 
 
 def skeleton_for(num_joints: int) -> Skeleton:
@@ -45,7 +45,7 @@ def skeleton_for(num_joints: int) -> Skeleton:
 
 
 def hold_last_pose(joints: Tensor, lengths: Tensor) -> Tensor:
-    """Fill the padding of joints (B, T, J, 3), which starts at frame `lengths` (B,), with the last valid frame."""
+    """Fill the padding of joints (B, T, J, 3) with each clip's last valid frame. `lengths` (B,) are the numbers of valid frames."""
     frames = torch.arange(joints.shape[1], device=joints.device)
     frames = torch.minimum(frames, lengths[:, None].to(frames) - 1)  # (B, T)
     return torch.take_along_dim(joints, frames[:, :, None, None], dim=1)
@@ -74,13 +74,13 @@ def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def across_to_forward(across: Tensor) -> Tensor:
-    """The facing direction (..., 3), up × unit(across), of a body with the axis `across` (..., 3) from left to right."""
+    """The facing direction (..., 3) of a body whose left-to-right axis is `across` (..., 3): up × unit(across)."""
     across = unit(across)
     return join(across[..., 2], torch.zeros_like(across[..., 0]), -across[..., 0])
 
 
 def gaussian_smoothing(frames: int, like: Tensor) -> Tensor:
-    """The matrix (T, T) that smooths values along time with the Gaussian of `gaussian_taps`; values at both ends are repeated."""
+    """The matrix (T, T) that smooths values along time by `gaussian_taps`. Beyond the ends, the first or last value is repeated."""
     weights = gaussian_taps(like)
     rows = torch.arange(frames, device=like.device)[:, None]
     columns = (rows + torch.arange(len(weights), device=like.device) - len(weights) // 2).clamp(0, frames - 1)  # (T, taps)
@@ -106,7 +106,7 @@ def gaussian_taps(like: Tensor) -> Tensor:
 
 
 def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Tensor:
-    """The heading (..., T, 3) relative to which features are expressed: horizontal unit vectors, +Z in the first frame.
+    """The heading (..., T, 3) that features are relative to: horizontal unit vectors, +Z in the first frame.
 
     `facing` adds the left-right axes of hips and shoulders. The published code of the features subtracts the axis of the hips from
     the axis of the shoulders instead; all published features and statistics depend on this, so it is reproduced here.
@@ -123,8 +123,9 @@ def root_forward(joints: Tensor, skeleton: Skeleton, smooth: bool = False) -> Te
 def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tensor:
     """HumanML3D's local rotations as quaternions (..., T, J, 4), from joints (..., T, J, 3) and their `root_forward` (..., T, 3).
 
-    The rotation of joint 0 maps `forward` to +Z. The global rotation of every other joint is the shortest one from the bone's rest
-    direction to its current direction; the local rotation is relative to the previous joint in the chain.
+    The rotation of joint 0 maps `forward` to +Z. The global rotation of every other joint is the shortest rotation that turns the
+    bone which ends in this joint from its rest direction to its current direction. The local rotation is relative to the previous
+    joint in the chain.
     """
     rest = torch.tensor(skeleton.rest, dtype=joints.dtype, device=joints.device)
     root = qbetween(forward, forward.new_tensor(FRONT))[..., None, :]
@@ -135,7 +136,7 @@ def local_rotations(joints: Tensor, forward: Tensor, skeleton: Skeleton) -> Tens
 
 
 def uniform_skeleton(joints: Tensor, skeleton: Skeleton, lengths: Tensor | None = None) -> Tensor:
-    """Joints (..., T, J, 3) with bone lengths `lengths` (J,), by default the skeleton's, and unchanged bone directions.
+    """Change the bone lengths of joints (..., T, J, 3) to `lengths` (J,), by default the skeleton's, and keep the bone directions.
 
     The root's path is scaled by the ratio of the leg lengths. The published code reaches the same result with inverse and forward
     kinematics.
@@ -151,7 +152,7 @@ def uniform_skeleton(joints: Tensor, skeleton: Skeleton, lengths: Tensor | None 
 
 
 def canonicalise(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """Joints (..., T, J, 3) with the lowest y at 0, the root above the origin in the first frame, and facing +Z in that frame."""
+    """Move and turn joints (..., T, J, 3): lowest point at y = 0; in the first frame, root above the origin and body facing +Z."""
     floor = joints[..., 1].amin(dim=(-2, -1))  # (...)
     origin = joints[..., 0, 0, :].clone()
     origin[..., 1] = floor
@@ -168,14 +169,14 @@ def joints_to_features(
         joints: (B, T, J, 3) at the dataset's frame rate, T >= 2, in metres (KIT: millimetres).
         lengths: (B,) number of valid frames of each clip; default: T.
         bone_lengths: (J,) in the unit of `joints`; default: the skeleton's.
-        uniform: True applies `bone_lengths`, False keeps the bone lengths of `joints`.
+        uniform: True changes the bone lengths of `joints` to `bone_lengths`; False keeps them.
 
     Returns:
-        features (B, T - 1, D) and the processed joints (B, T, J, 3): uniform skeleton, on the floor, facing +Z at the start.
+        features (B, T - 1, D) and the processed joints (B, T, J, 3), which are on the floor and face +Z at the start.
     """
     if lengths is not None:
         joints = hold_last_pose(joints, lengths)
-    joints = rearrange(joints, "b t j xyz -> xyz b t j").contiguous().movedim(0, -1)  # contiguous components, as in `join`
+    joints = rearrange(joints, "b t j xyz -> xyz b t j").contiguous().movedim(0, -1)  # x, y and z contiguous, as in `join`
     joints = canonicalise(uniform_skeleton(joints, skeleton, bone_lengths) if uniform else joints, skeleton)
     forward = root_forward(joints, skeleton, smooth=True)
     local = local_rotations(joints, forward, skeleton)

@@ -5,7 +5,8 @@ The method gives the body constant bone lengths (ik.py), and then takes three st
 1. find standing feet: toes and heels that are low and slow and, if contacts are given, marked as contacts;
 2. compute the smallest corrections that keep standing feet still and fade out elsewhere, by solving a banded linear system; no
 foot goes below the floor;
-3. apply the corrections to the legs: hips stay, feet move, heels rise if a leg would overstretch, and knees bend in their plane.
+3. apply the corrections to the legs: hips stay, feet move, heels rise if a leg would overstretch, and each knee
+bends in the plane of its leg.
 
 If a leg cannot reach its corrected foot, step 2 is repeated with a higher penalty on corrections of that foot. A stance is a span
 of frames in which a foot stands. If a foot still slides during a stance, for example because the person glides, the stance is
@@ -33,16 +34,16 @@ from motion.skeleton import Skeleton
 HEIGHTS = np.array([0.15, 0.05])  # m; maximum height of a standing heel and of a standing toe
 SPEEDS = np.array([0.25, 0.5])  # m/s; maximum horizontal speed of a standing heel and of a standing toe
 RISING = 0.1  # m/s; a foot that moves up or down faster is being lifted or set down, so only its horizontal position is held
-SLIP = 0.05  # s; a shorter slip of a low foot does not interrupt a stance
+SLIP = 0.05  # s; a stance is not interrupted if a low foot slips for a shorter time
 BLEND = 0.1  # s; time in which a correction fades out
-DECAY = 5.0  # s; time constant with which the correction of a standing foot decays, so that long drifts are followed
+DECAY = 5.0  # s; time constant with which the correction of a standing foot decays, so that the foot follows a long drift
 HEEL = 0.01  # weight of a standing heel relative to a standing toe
 FAR = 0.12  # m; `strain` counts the part of a correction beyond this length
 EXTENSION = 0.995  # fraction of a leg's length to which a correction may stretch the leg
 PENALTY_GROWTH = 1000.0  # relative increase of the penalty on a foot's corrections in each round, per metre of `strain`
-ROUNDS = 4  # repetitions of step 2, with growing penalties
+ROUNDS = 4  # how often step 2 is solved; each time, the penalties on strained legs grow
 REMAINING = 0.5  # a stance is released if more than this fraction of its slide remains
-RELEASES = 3  # how many times stances may be released
+RELEASES = 3  # maximum number of rounds; each locks the feet, then releases the stances that still slide
 TOLERATED = 0.01  # m; a stance with a shorter slide is not released
 
 
@@ -64,10 +65,10 @@ def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: nda
     Args:
         joints: metres, Y up, the floor at 0; J is 22 or 21.
         contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe, such as the last four features of a motion;
-        a value above 0.5 means that this part of the foot may touch the floor. Default: possible in every frame.
-        rest: (J, 3) rest pose, as offsets from parents, that gives the bone lengths. Default: median lengths over the clip.
+        a value above 0.5 means that this part of the foot may touch the floor. Default: every part may, in every frame.
+        rest: (J, 3) rest pose, as offsets from parents, whose bone lengths are used. Default: the clip's median bone lengths.
 
-    Raises `UserError` for joints that are not finite or of an unknown skeleton.
+    Raises `UserError` if joints are not finite, or if their number is not 22 or 21.
     """
     check_joints(joints)
     skeleton = skeleton_for(joints.shape[1])
@@ -110,7 +111,7 @@ def over_ground(points: ndarray) -> ndarray:
 
 
 def sliding_stances(locked: ndarray, joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
-    """Mark the stances of each foot, (T - 1, 2), with a slide in `locked` (T, J, 3) that is not much shorter than in `joints`."""
+    """Mask (T - 1, 2) of the stances in which the left or right foot slides in `locked` (T, J, 3) almost as far as in `joints`."""
     before, after = slides(joints, stands, skeleton), slides(locked, stands, skeleton)
     result = np.zeros(before.shape, bool)
     for foot, stood in enumerate(stands.reshape(-1, 2, 2).any(axis=-1).T):
@@ -121,7 +122,7 @@ def sliding_stances(locked: ndarray, joints: ndarray, stands: ndarray, skeleton:
 
 
 def slides(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
-    """Horizontal distance (T - 1, 2) that the left and the right foot move between frames while standing, in metres.
+    """Horizontal distance (T - 1, 2), in metres, that a standing left or right foot moves between frames; 0 if it does not stand.
 
     The distance is measured at the toes while the toes stand, and otherwise at the heel while the heel stands.
     """
@@ -133,8 +134,8 @@ def corrections(feet: ndarray, stands: ndarray, penalty: ndarray, fps: float) ->
     """Corrections of heels and of toes, (T, 2, 3) each, that keep `feet` (T, 4, 3) still where `stands` (T - 1, 4) is true.
 
     `penalty` (T, 2) weights the size of each foot's corrections. While the toes of a foot stand, they determine the correction of
-    the whole foot; otherwise the heel does. Then the heel gets additional corrections that keep it still while it stands. No foot
-    goes below the floor.
+    the whole foot; otherwise the heel does. In a second step, the heel gets additional corrections that keep it still while it
+    stands. No foot goes below the floor.
     """
     feet, stands = (rearrange(part, "t (side part) ... -> part side t ...", part=2) for part in (feet, stands))
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes
@@ -180,12 +181,12 @@ def standstill(steps: ndarray, ties: ndarray, penalty: ndarray, smooth: float) -
 
 
 def legs_of(joints: ndarray, skeleton: Skeleton) -> list[ndarray]:
-    """Hips, knees, ankles, midfeet if the skeleton has them, and toes: (T, 2, 3) each for left and right."""
+    """Positions of hips, knees, ankles, midfeet (if the skeleton has them) and toes: (T, 2, 3) each, left and right."""
     return [joints[:, column] for column in leg_columns(skeleton)]
 
 
 def leg_columns(skeleton: Skeleton) -> list[list[int]]:
-    """Joint indices, left and right, of each part that `legs_of` returns."""
+    """Joint indices, left and right, of each of the arrays that `legs_of` returns."""
     left, right = (next(chain for chain in skeleton.chains if toe in chain)[1:] for toe in skeleton.feet[1::2])
     return [list(pair) for pair in zip(left, right)]
 
@@ -218,7 +219,7 @@ def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> 
 
 
 def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, towards: ndarray) -> ndarray:
-    """The points (..., 3) at distance `first` from `starts` and `second` from `ends`, on the same side as the points `towards`.
+    """The points (..., 3) at distance `first` from `starts` and `second` from `ends`, on the side of the points `towards`.
 
     Where `starts` and `ends` are too far apart, the points are on the line between them.
     """
@@ -228,15 +229,15 @@ def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, tow
 
 
 def bent(hips: ndarray, knees: ndarray, ankles: ndarray, new_ankles: ndarray, new_toes: ndarray) -> ndarray:
-    """Knees (..., 3) for moved ankles, with unchanged lengths of thighs and shanks.
+    """The knees (..., 3) after the ankles have moved; the lengths of thighs and shanks stay the same.
 
-    A knee keeps its offset from the line between hip and ankle. If the leg must bend further, the knee moves towards the toes, so
-    that a nearly straight leg bends forward, rather than in a plane determined by noise.
+    A knee keeps its offset from the line between hip and ankle. If the leg must bend further, the knee moves towards the toes.
+    Without this, noise would determine the plane in which a nearly straight leg bends.
     """
     thigh, shank = norm(knees - hips), norm(ankles - knees)
     axis = unit(new_ankles - hips)
     along, height = triangle(thigh, shank, norm(new_ankles - hips))
-    out = across(knees - hips, unit(ankles - hips))  # original offsets of the knees from these lines
+    out = across(knees - hips, unit(ankles - hips))  # original offsets of the knees from the lines between hip and ankle
     further = np.maximum(height - norm(out), 0)[..., None] * across(unit(new_toes - new_ankles), axis)
     side = unit(norm(out)[..., None] * unit(across(out, axis)) + further)
     return hips + along[..., None] * axis + height[..., None] * side

@@ -1,15 +1,15 @@
-"""Inverse kinematics in closed form: joints → local rotations of a skeleton with constant bone lengths and a T-pose as rest pose.
+"""Inverse kinematics in closed form: from joints to local rotations of a skeleton with constant bone lengths and a T-pose at rest.
 
 Generated motions stretch bones, so all joints are first moved as little as possible until every bone has its length in the rest
-pose. Then the joints are processed once, parents before children, for all frames at once. A joint with one child gets the rotation
-that aims its bone at the child; a joint with several children (pelvis, chest) gets the rotation that fits their directions best
-(Kabsch 1976). Bones are aimed from the fitted position of the parent, so errors do not accumulate along a limb. Joint positions do
-not determine the twist about a bone. It is chosen to be small and continuous, even when a limb points opposite to its rest
-direction for a moment.
+pose. One pass over the joints, parents before children, then computes the rotations of all frames together. A joint with one child
+gets the rotation that aims its bone at the child; a joint with several children (pelvis, chest) gets the rotation that fits the
+directions of its bones best (Kabsch 1976). A bone is aimed from the fitted position of its first joint, so errors do not accumulate
+along a limb. Joint positions do not determine the twist about a bone. The twist is chosen to be small and continuous, even when a
+limb points opposite to its rest direction for a moment.
 
 Input: joints (..., T, J, 3), metres, Y up. Output: `Pose`, whose forward kinematics reproduce the joints up to changes of bone
-lengths. Rotations are relative to the parent, so rotating the whole clip changes only the root: the person may face any direction,
-lie, or do a handstand.
+lengths. Rotations are relative to the parent, so rotating the whole clip changes only the rotation of the root. The person
+may face any direction, lie, or do a handstand.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from utils.errors import UserError
 
 STIFFNESS = 0.05  # weight of changes of twist between frames, relative to the weight of the twist itself
 CHUNK = 4096  # frames that `settle` solves at a time, to limit memory: each frame needs a 27 × 27 matrix
-SOFTNESS = 0.05  # damping of `settle`: allows small length errors, so that displacements stay small where bones are collinear
+SOFTNESS = 0.05  # damping of `settle`: keeps displacements small where bones are collinear, and allows small errors in length
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Pose:
 def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) -> Pose:
     """Fit a pose to `joints` (..., T, J, 3), in metres.
 
-    `rest` (J, 3) is the body's rest pose, as offsets from parents; by default, it is fitted to each clip, with median bone lengths.
-    Raises `UserError` if joints are not finite, or if their number differs from the skeleton's.
+    `rest` (J, 3) is the body's rest pose, as offsets from parents; by default, a rest pose with the clip's median bone lengths is
+    fitted to each clip. Raises `UserError` if joints are not finite, or if their number differs from the skeleton's.
     """
     check_joints(joints.flatten(0, -3) if joints.ndim > 3 else joints, skeleton.num_joints)
     positions = joints.double().numpy()
@@ -89,11 +89,11 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
 
 
 def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
-    """Transfer a motion to a body with the rest pose `offsets` (J, 3): joints (T, J, 3), metres, with unchanged bone directions.
+    """Transfer joints (T, J, 3), metres, to a body with the rest pose `offsets` (J, 3).
 
-    Pelvis and chest are rigid, so each gets the rotation that fits best. The path of the root is scaled by the ratio of the leg
-    lengths, to keep the feet on the floor. If the new pelvis has another shape, the root is moved so that the midpoint of the
-    hips stays in place; otherwise standing feet would slide.
+    Bone directions are kept, except in pelvis and chest: each is rigid, so it gets the rotation that fits its bones best. The path
+    of the root is scaled by the ratio of the leg lengths, to keep the feet on the floor. If the new pelvis has another shape, the
+    root is moved so that the midpoint of the hips stays in place; without this, standing feet would slide.
     """
     bones = offsets_of(joints, skeleton)
     lengths = norm(offsets)
@@ -114,12 +114,15 @@ def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
     These shapes vary between captures; for example, the hips are 11 cm apart in one capture and 20 cm in another.
     `uniform_skeleton` keeps the directions of bones, so it alone would not make these shapes equal.
     """
-    fitted = retarget(joints, skeleton, standard_rest(skeleton))  # symmetric, so that a mirrored motion gives a mirrored result
+    fitted = retarget(joints, skeleton, standard_rest(skeleton))  # symmetric: mirrored motions give mirrored results
     return uniform_skeleton(torch.from_numpy(fitted), skeleton).numpy()
 
 
 def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, name: str = "joints") -> None:
-    """Raise `UserError` that mentions `name` unless `joints` are (T, J, 3), finite, and at least one frame long."""
+    """Raise a `UserError` that mentions `name` unless `joints` are finite, of shape (T, J, 3), and at least one frame long.
+
+    J must be `num_joints`, unless this is None.
+    """
     if joints.ndim != 3 or joints.shape[0] < 1 or joints.shape[2] != 3 or num_joints not in (None, joints.shape[1]):
         raise UserError(f"{name}: of shape {tuple(joints.shape)}, expected (frames, {num_joints or 'joints'}, 3)")
     bad = ~np.isfinite(np.asarray(joints)).all(axis=(1, 2))
@@ -139,7 +142,7 @@ def levels(children: Sequence[list[int]]) -> Iterator[list[int]]:
 def settle(joints: ndarray, offsets: ndarray, skeleton: Skeleton) -> ndarray:
     """Joints (..., T, J, 3) moved as little as possible so that bones have the lengths of `offsets` (..., J, 3).
 
-    Distances between the children of one joint are fitted too, because pelvis and chest are rigid. One Gauss–Newton step corrects
+    Distances between children of one joint are fitted too, because pelvis and chest are rigid. One Gauss–Newton step corrects
     all lengths and distances together.
     """
     ends = np.eye(skeleton.num_joints)
@@ -170,8 +173,9 @@ def continuous_swing(axes: ndarray, bones: ndarray) -> ndarray:
 
     The columns of `axes` (..., C, 3, 3) are the rest directions and two perpendicular axes. The shortest rotation has no twist, but
     jumps when a bone passes through the direction opposite to its rest direction. Therefore, twists by angles a, in radians, are
-    added. They are the least-squares solution of  w a[t] = 0  and  a[t+1] + jump[t] = a[t],  which is a tridiagonal system. The
-    weight w is nearly zero where a bone points opposite to its rest direction.
+    added. Let jump[t] be the twist between the shortest rotations of frames t and t+1. The angles are the least-squares solution of
+    the tridiagonal system  w a[t] = 0,  a[t+1] + jump[t] = a[t].  The weight w is nearly zero where a bone points opposite to its
+    rest direction.
     """
     bones, axes = unit(bones), axes[..., None, :, :, :]  # (..., 1, C, 3, 3)
     rest, across = axes[..., 0], axes[..., 1]

@@ -1,7 +1,7 @@
-"""Concatenation of motions: the second is rotated and moved to the end of the first, and the poses blend.
+"""Concatenation of motions: the second motion is rotated and moved to the end of the first, and their poses blend.
 
-The difference in pose at the junction is added to the second motion and fades out (inertialisation). No frames are lost, unlike
-with a cross-fade. Joints (T, J, 3), metres, Y up.
+The difference in pose at the junction is added to the second motion and fades out (inertialisation). Unlike a
+cross-fade, this loses no frames. Joints (T, J, 3), metres, Y up.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ BLEND = 0.4  # seconds in which the difference in pose fades out
 
 
 def continued(first: np.ndarray, second: np.ndarray, fps: float, skeleton: Skeleton) -> np.ndarray:
-    """Concatenate two motions, (T1, J, 3) and (T2, J, 3): joints (T1 + T2, J, 3)."""
+    """Concatenate two motions, (T1, J, 3) and (T2, J, 3); returns joints (T1 + T2, J, 3)."""
     before, after = (torch.as_tensor(np.asarray(joints), dtype=torch.float64) for joints in (first, second))
     facing_z = yaw(after - after[0, 0], facing(after[:1], skeleton)[:, None])
-    mirrored = facing(before[-1:], skeleton) * before.new_tensor([-1, 1, 1])  # `yaw` then rotates from +Z to the facing direction
+    mirrored = facing(before[-1:], skeleton) * before.new_tensor([-1, 1, 1])  # makes `yaw` rotate +Z to the facing direction
     after = yaw(facing_z, mirrored[:, None]) + after[0, 0]
     expected = before[-1] + (before[-1] - before[-2] if len(before) > 1 else 0)  # the first motion, extrapolated by one frame
     ground = (expected - after[0])[0] * before.new_tensor([1, 0, 1])

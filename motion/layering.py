@@ -17,7 +17,7 @@ PATHS = np.array(HUMANML3D.paths)[:, 1:]
 PARENTS = list(HUMANML3D.parents[1:])
 HIPS, SHOULDERS, WRISTS, ANKLES, PELVIS, NECK, HEAD = (1, 2), (16, 17), (20, 21), (7, 8), 0, 12, 15
 ARMS = ((13, 16, 18, 20), (14, 17, 19, 21))  # left, right: collar, shoulder, elbow, wrist
-RAISED = -0.25  # m; a hand above this height relative to its shoulder is raised
+RAISED = -0.25  # m; an arm is raised if its hand is above this height, measured from its shoulder
 TRAVEL, RISE, TURN = 0.5, 0.15, 0.7  # m, m, radians; limits of a gesture: pelvis on the ground plane, pelvis height, body yaw
 PLANTED = 0.2  # m; limit of a gesture: difference between the highest and the lowest position of an ankle
 
@@ -49,7 +49,7 @@ def layer(legs: ndarray, arms: ndarray, weight: ndarray) -> ndarray:
     """Combine legs and trunk of the motion `legs` with arms and head of the motion `arms`.
 
     Args:
-        weight: (..., T, 2) weights of the motion `arms` for the left and the right arm, from 0 to 1. The head uses the larger one.
+        weight: (..., T, 2) weights of the motion `arms`, from 0 to 1, for left and right arm. The head uses the larger of the two.
     """
     bones = to_bones(legs)
     carried = to_bones(arms) @ trunk(arms) @ trunk(legs).swapaxes(-1, -2)
@@ -66,9 +66,9 @@ def leg_speed(joints: ndarray) -> float:
 
 
 def raised_arms(joints: ndarray) -> ndarray:
-    """Mask (2,) of the arms, left and right, that are raised for at least a quarter of a motion (T, 22, 3).
+    """Mask (2,), left and right, of the arms that are raised for at least a quarter of a motion (T, 22, 3).
 
-    Both are True if neither arm is raised.
+    If neither arm is raised, both entries are True.
     """
     height = joints[:, WRISTS, 1] - joints[:, SHOULDERS, 1]
     raised = np.percentile(height, 75, axis=0) > RAISED

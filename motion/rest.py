@@ -1,6 +1,6 @@
 """Rest poses: a T-pose as offsets (J, 3) of each joint from its parent, metres, facing +Z, arms along X.
 
-There are three kinds. `standard`: one symmetric body for a whole dataset, so that all its files share one skeleton. `symmetric`:
+There are three kinds. `standard`: one symmetric body for a whole dataset, so that all motion files share one skeleton. `symmetric`:
 the bone lengths of the clip, averaged over left and right. `fitted`: the bone lengths of the clip.
 
 A T-pose does not define the directions of the bones that start at the pelvis and at the chest. They are taken from `Skeleton.hubs`
@@ -17,14 +17,14 @@ from numpy import ndarray
 from motion.skeleton import Skeleton
 
 KINDS = ("standard", "symmetric", "fitted")
-SAME_BODY = 0.1  # maximum sum of the differences in bone length from the dataset's body, relative to the sum of its bone lengths
+SAME_BODY = 0.1  # two bodies count as the same if their bone lengths differ by less than this fraction, summed over the bones
 
 
 def rest_pose(joints: ndarray, skeleton: Skeleton, kind: str = "standard", body: ndarray | None = None) -> ndarray:
     """The rest pose (J, 3) for joints (T, J, 3); `kind` is one of `KINDS`.
 
     The kind `standard` returns `body` (J, 3), by default `standard_rest`; datasets without a standard body (KIT) use `symmetric`
-    instead. If the bone lengths of a `symmetric` rest pose are close to the dataset's, they are replaced by the dataset's.
+    instead. A `symmetric` rest pose whose bone lengths are close to the dataset's (`SAME_BODY`) gets the dataset's bone lengths.
     """
     fitted = fitted_rest(joints, skeleton)
     if kind == "fitted":
@@ -74,7 +74,7 @@ def symmetric_lengths(skeleton: Skeleton) -> ndarray:
 
 
 def averaged(offsets: ndarray, skeleton: Skeleton) -> ndarray:
-    """Offsets (J, 3) averaged with their mirror image, so that left and right are equal and joints on the midline have x = 0."""
+    """Average offsets (J, 3) with their mirror image. In the result, left and right are equal, and the midline has x = 0."""
     directions, lengths = unit(offsets), lengths_of(offsets)
     mirror = list(skeleton.mirror)
     both = unit(directions + directions[mirror] * (-1, 1, 1))
@@ -101,7 +101,7 @@ def t_pose(skeleton: Skeleton) -> ndarray:
 
 
 def t_pose_direction(parent: str, bone: str) -> tuple[float, float, float]:
-    """Direction in a T-pose of the bone from joint `parent` to joint `bone`, which are names."""
+    """Direction in a T-pose of a bone, given the names of the joints where it starts (`parent`) and ends (`bone`)."""
     side = 1.0 if bone.startswith("Left") else -1.0
     match sideless(bone):
         case "Leg" | "Foot":
@@ -114,9 +114,9 @@ def t_pose_direction(parent: str, bone: str) -> tuple[float, float, float]:
 
 
 def body_frame(bones: ndarray, names: list[str]) -> ndarray:
-    """The axes left, up and front, as columns (..., 3, 3), of a joint with the child bones `bones` (..., C, 3) called `names`.
+    """The left, up and front axes, as columns (..., 3, 3), of a joint with the child bones `bones` (..., C, 3).
 
-    Up points from the midpoint of the left and right children to the child in the middle.
+    `names` are the names of the child bones. Up points from the midpoint of the left and right children to the child in the middle.
     """
     side = np.array([name.startswith("Left") - float(name.startswith("Right")) for name in names])
     middle = side == 0
@@ -132,7 +132,7 @@ def offsets_of(joints: Any, skeleton: Skeleton) -> Any:
 
 
 def standing(offsets: ndarray, skeleton: Skeleton) -> ndarray:
-    """The joints (J, 3) of a rest pose with the lowest one on the floor."""
+    """The joints (J, 3) of the rest pose `offsets` (J, 3), standing with the lowest joint on the floor."""
     joints = np.array(skeleton.paths) @ offsets
     return joints - [0, joints[:, 1].min(), 0]
 

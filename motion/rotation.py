@@ -1,8 +1,8 @@
-"""Rotations as quaternions, matrices, 6D and Euler angles, and all conversions between them.
+"""Rotations as quaternions, matrices, 6D, Euler angles and rotation vectors, and conversions between them.
 
 Conventions. Quaternions are `wxyz`, shape (..., 4), unit length unless stated otherwise. Matrices (..., 3, 3) rotate column
 vectors. 6D is the first two columns of the matrix, one after the other (HumanML3D; Zhou et al. 2019). Euler orders are
-read left to right as a product, "ZYX" = Rz(a0) Ry(a1) Rx(a2), the way a BVH file lists its channels. Angles are in radians.
+read left to right as a product, "ZYX" = Rz(a0) Ry(a1) Rx(a2), as in the channels of a BVH file. Angles are in radians.
 Every function is batched over the leading dimensions, differentiable, and keeps its input's dtype and device.
 """
 
@@ -26,15 +26,15 @@ def _cached_tensor(values: tuple, device: torch.device, dtype: torch.dtype) -> T
 
 
 def constant(values: Sequence[float], like: Tensor) -> Tensor:
-    """Numbers as a tensor with the device and dtype of `like`. Do not modify the result.
+    """A tensor of `values` with the device and dtype of `like`. Do not modify the result.
 
-    The tensor is cached, because copying it to the GPU at every step would force the CPU to wait for the GPU.
+    The result is cached, because copying it to the GPU at every step would force the CPU to wait for the GPU.
     """
     return _cached_tensor(tuple(values), like.device, like.dtype)
 
 
 def indices(values: Sequence[int], like: Tensor) -> Tensor:
-    """Indices as a cached int64 tensor on the device of `like`. Do not modify the result."""
+    """A cached int64 tensor of the indices `values` on the device of `like`. Do not modify the result."""
     return _cached_tensor(tuple(values), like.device, torch.int64)
 
 
@@ -86,7 +86,7 @@ def qrotate(q: Tensor, v: Tensor) -> Tensor:
 def qbetween(u: Tensor, v: Tensor) -> Tensor:
     """The shortest rotation (..., 4) from the unit vector u (..., 3) to the unit vector v (..., 3).
 
-    For opposite vectors, which have no unique shortest rotation, it is a half turn about some axis perpendicular to u.
+    For opposite vectors, which have no unique shortest rotation, the result is a half turn about an axis perpendicular to u.
     """
     w = 1 + (u * v).sum(-1)
     axis = cross(u, v)
@@ -141,7 +141,7 @@ def matrices_to_rotation_vectors(m: Tensor) -> Tensor:
 def matrixq(m: Tensor) -> Tensor:
     """Matrices (..., 3, 3) to quaternions (..., 4) with w >= 0 (Shepperd 1978).
 
-    Each row of the 4 x 4 table below is a multiple of the quaternion. The row with the largest diagonal element is used, because it
+    Each row of the 4 x 4 table below is a multiple of the quaternion. The row with the largest diagonal element is used: this row
     is numerically accurate for every rotation.
     """
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = rearrange(m, "... i j -> (i j) ...")

@@ -25,8 +25,8 @@ class Skeleton:
         chains: joint indices along each limb, parents before children.
         rest: (J, 3) unit direction of the bone that ends in each joint, zero for the root.
         face: right hip, left hip, right shoulder, left shoulder; they determine where the person faces.
-        feet: left ankle, left toe, right ankle, right toe, in the order of the contact features.
-        legs: knee and ankle of one leg; the sum of their bone lengths is the leg length, which scales the path of the root.
+        feet: left ankle, left toe, right ankle, right toe, in the order of the contact features; KIT-ML has midfeet for ankles.
+        legs: knee and ankle of one leg. The bones that end there make up the leg length, which scales the path of the root.
         contact: a foot is in contact with the floor if its squared displacement between two frames is below this threshold, in the
         square of the dataset's unit.
         lengths: (J,) bone lengths in metres, or None if the dataset has no fixed bone lengths.
@@ -64,8 +64,8 @@ class Skeleton:
     def chain_parents(self) -> tuple[int, ...]:
         """For each joint, the joint to whose coordinate frame HumanML3D's local rotation is relative.
 
-        This is the previous joint in the chain, or the root for the first joint after the start of a chain. It differs from
-        `parents` at the start of the arms: their chains start at the chest, but the rotations there are relative to the root.
+        This is the previous joint in the chain, or the root for the first joint after the start of a chain. The result differs
+        from `parents` at the start of the arms: their chains start at the chest, but the rotations there are relative to the root.
         """
         starts = {chain[1] for chain in self.chains}
         return tuple(0 if joint in starts else max(parent, 0) for joint, parent in enumerate(self.parents))
@@ -86,7 +86,7 @@ class Skeleton:
         return tuple(map(tuple, rows))
 
     def offsets(self, lengths: Tensor | None = None) -> Tensor:
-        """Rest pose as offsets from each joint's parent (J, 3); `lengths` (J,) default to the skeleton's."""
+        """Rest pose as offsets (J, 3) of each joint from its parent. `lengths` (J,): bone lengths, by default the skeleton's."""
         assert lengths is not None or self.lengths is not None, "this skeleton has no bone lengths"
         lengths = torch.tensor(self.lengths) if lengths is None else lengths
         return torch.tensor(self.rest, dtype=lengths.dtype, device=lengths.device) * lengths[:, None]

@@ -1,4 +1,4 @@
-"""Facts about each dataset; the only module that depends on dataset names.
+"""Facts about each dataset; this is the only module that depends on dataset names.
 
 A motion row is HumanML3D's feature vector of one frame, for J joints:
 root 4 (angular velocity, linear velocity x z, height) | local joints 3(J-1) | 6D rotations 6(J-1) | velocities 3J | contacts 4.
@@ -84,14 +84,14 @@ SPECS = {
 }
 
 # Names of folders in the archives of the released evaluators. RELEASED_EVALUATOR and RELEASED_STATISTICS are unpacked into
-# <checkpoints_dir>/<dataset_name>/; GLOVE contains the word vectors.
+# <checkpoints_dir>/<dataset_name>/; the folder GLOVE contains the word vectors.
 RELEASED_EVALUATOR = "text_mot_match"
 RELEASED_STATISTICS = ("Comp_v6_KLD01", "Comp_v6_KLD005")
 GLOVE = Path("glove")
 
 
 def get_spec(name: str, root: str | Path | None = None, cache_dir: str | Path | None = None) -> DatasetSpec:
-    """The spec of the dataset `name`; `root` and `cache_dir` replace its folders. Raises `UserError` for an unknown name."""
+    """The spec of a dataset. If given, `root` and `cache_dir` replace its folders. Raises `UserError` for an unknown name."""
     if name not in SPECS:
         raise UserError(f"unknown dataset '{name}': choose one of {', '.join(SPECS)}")
     folders = {"root": root, "cache_dir": cache_dir}
@@ -101,8 +101,8 @@ def get_spec(name: str, root: str | Path | None = None, cache_dir: str | Path | 
 def listed_names(path: Path) -> list[str]:
     """The clip names in a split file.
 
-    A byte order mark is ignored; bytes that are not UTF-8 are kept as surrogate escapes, as in file names. Raises `UserError` for
-    a file that cannot be read.
+    A byte order mark is ignored; bytes that are not UTF-8 are kept as surrogate escapes, as in file names. Raises `UserError` if
+    the file cannot be read.
     """
     try:
         return bounded_text(path, encoding="utf-8-sig", errors="surrogateescape").split()

@@ -1,6 +1,6 @@
 """The page of the studio: Gradio components that call `pipelines.api.Lamp`.
 
-Text from visitors is never inserted as HTML: it is shown in text boxes and tables, and motions are shown in a sandboxed frame.
+Text from visitors is never inserted as HTML: text is shown in text boxes and tables, and motions in a sandboxed frame.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def show_errors(function: Callable) -> Callable:
 class Studio:
     """The functions that the page calls. `session` is the visitor's session, `number` the number of the selected motion.
 
-    Methods that change the session return a note on what the weights know, followed by the values of `page_state`.
+    Methods that change the session return the note of `Lamp.known` ("" if there is none), followed by the values of `page_state`.
     """
 
     def __init__(self, lamp: Lamp, library: str = ""):
@@ -67,7 +67,7 @@ class Studio:
     def generate(
         self, prompt: str, frames: float, seed: float, guidance: float, samples: float, loop: bool, session: Session
     ) -> tuple:
-        """Generate motions of a prompt. `guidance` is the guidance scale, 0 for the default of the weights."""
+        """Generate motions for a prompt. `guidance` is the guidance scale; 0 selects the default of the weights."""
         if not 1 <= samples <= MAX_SAMPLES:
             raise UserError(f"samples: {samples}; choose from 1 to {MAX_SAMPLES}")
         settings = {"seed": int(seed), "cond_scale": guidance or None, "res_cond_scale": guidance or None}
@@ -84,7 +84,7 @@ class Studio:
     def edit(
         self, number: int, prompt: str, start: float, end: float, after: float, loop: bool, seed: float, session: Session
     ) -> tuple:
-        """Regenerate frames `start` to `end` of the selected motion, extend it by `after` frames, or turn it into a loop."""
+        """Extend the selected motion by `after` frames, turn it into a `loop`, or else regenerate its frames `start` to `end`."""
         entry = session.entry(number)
         frames = None if after or loop else (int(start), int(end))
         known = self.lamp.known(prompt) if prompt.strip() else None
@@ -113,13 +113,13 @@ class Studio:
 
     @show_errors
     def caption(self, number: int, session: Session) -> list[list[str]]:
-        """Caption the selected motion. Returns a table with one row per window: start–end in seconds, caption."""
+        """Caption the selected motion. Returns a table with one row per window: its start and end in seconds, its caption."""
         windows = self.lamp.captions(session.entry(number).motion)
         return [[f"{window.start:.1f}–{window.end:.1f}", window.captions[0][0]] for window in windows]
 
     @show_errors
     def similar(self, number: int, query: str, session: Session) -> tuple[list[list[str]], str]:
-        """Search for motions that match the query or, if it is empty, that are similar to the selected motion.
+        """Search for motions that match the query. If the query is empty, search for motions similar to the selected one.
 
         Without a library, the motions of the session are searched. Returns a table and the HTML of the viewers.
         """
@@ -140,7 +140,7 @@ class Studio:
 
     @show_errors
     def download(self, number: int, formats: list[str], session: Session) -> str:
-        """Return the path of a .zip file that contains the selected motion in the given formats, and `prompts.json`."""
+        """Return the path of a .zip file with `prompts.json` and the selected motion in the given formats."""
         return zip_files(self.lamp, session.entry(number), formats)
 
     @show_errors
@@ -170,12 +170,12 @@ class Studio:
 
 
 def numbered(sample: Sample, number: int, known: dict | None) -> Sample:
-    """Return the sample as motion `number` of its prompt. `known` is the result of `Lamp.known` as a dict, or None."""
+    """Return the sample with the number that it has among the motions of its prompt. `known`: `Lamp.known` as a dict, or None."""
     return Sample(sample.motion, 0, number, number, known, sample.cycles)
 
 
 def viewers(motions: Sequence[Motion]) -> str:
-    """HTML with one viewer per motion, side by side if there is enough space."""
+    """HTML that shows one viewer per motion; the viewers are side by side if there is enough space."""
     frames = (framed(motion.html(), VIEWER_HEIGHT) for motion in motions)
     return f'<div class="viewers">{"".join(frames)}</div>'
 
@@ -187,7 +187,7 @@ def section_values(motion: Motion | None) -> tuple[gr.Number, gr.Number, list[fl
 
 
 def build(lamp: Lamp, library: str = "") -> gr.Blocks:
-    """Create the page. `library` is the folder to search; if it is empty, the motions of the session are searched."""
+    """Create the page. `library` is the folder to search; if it is "", the motions of the session are searched."""
     studio = Studio(lamp, library)
     with gr.Blocks(title="LaMP studio", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         session = gr.State(Session())
@@ -287,7 +287,7 @@ def connect(studio: Studio, session: gr.State, controls: tuple, view: gr.HTML, n
 
 
 def launch(blocks: gr.Blocks, host: str, port: int | None, share: bool = False, max_upload: int = 20, wait: bool = True) -> str:
-    """Serve the page and return its address. With `wait`, return only after the server has stopped; `max_upload` is in MB."""
+    """Serve the page; returns its address, with `wait` only after the server has stopped. `max_upload` limits uploads, in MB."""
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no remote fonts
     _, address, _ = blocks.queue(max_size=32).launch(
         server_name=host, server_port=port, share=share, max_file_size=f"{max_upload}mb", ssr_mode=False, theme=theme, css=STYLE,

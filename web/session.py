@@ -52,11 +52,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Session:
-    """An immutable session: every change returns a new one.
+    """An immutable session: methods that change it return a new session.
 
     Attributes:
         steps: the entries that each action created, the oldest action first.
-        undone: undone steps that can be redone, in the order in which they were undone.
+        undone: the steps that were undone and can be redone; the one undone last is last.
         total: number of entries created so far, including dropped and undone ones.
     """
 
@@ -70,7 +70,7 @@ class Session:
         return [entry for step in self.steps for entry in step]
 
     def added(self, samples: Iterable[Sample], action: Action) -> Session:
-        """The session with one more step. The oldest steps are dropped if there are more than MAX_ENTRIES motions."""
+        """The session with one more step. If it has more than MAX_ENTRIES motions, its oldest steps are dropped."""
         entries = tuple(Entry(number, sample, action) for number, sample in enumerate(samples, start=self.total + 1))
         steps = (*self.steps, entries)
         while sum(map(len, steps)) > MAX_ENTRIES and len(steps) > 1:
@@ -94,7 +94,7 @@ class Session:
 
 
 def zip_files(lamp: Lamp, entry: Entry, formats: Sequence[str]) -> str:
-    """Write a .zip file with the motion in the given formats, and `prompts.json`, to a new temporary folder. Returns its path."""
+    """Write a .zip file with `prompts.json` and the motion in the given formats, in a new temporary folder; returns its path."""
     if not formats or not set(formats) <= set(FORMATS):
         raise UserError(f"formats: choose from {', '.join(FORMATS)}")
     made_by = provenance(entry.action, lamp.loader.device, lamp.generator.sources if entry.action.kind != "upload" else ())

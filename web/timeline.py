@@ -1,4 +1,4 @@
-"""A timeline on which a section of a motion is selected by dragging or with the keyboard (`timeline.js`, `timeline.css`).
+"""A timeline on which visitors select a section of a motion, by dragging or with the keyboard (`timeline.js`, `timeline.css`).
 
 The script is constant and receives only four numbers, so no text from a visitor can be injected into it.
 """
@@ -12,7 +12,7 @@ import gradio as gr
 
 from motion.clip import Motion
 
-DEFAULT_FRAMES, DEFAULT_FPS = 60, 20.0  # while no motion is selected
+DEFAULT_FRAMES, DEFAULT_FPS = 60, 20.0  # shown while no motion is selected
 HANDLE = '<div class="handle" data-end="{0}" role="slider" tabindex="0" aria-label="{1} frame of the section"></div>'
 MARKUP = (
     '<p class="title">Section to regenerate: drag it or its ends</p><div class="strip"><div class="ticks" aria-hidden="true"></div>'
@@ -21,8 +21,8 @@ MARKUP = (
 
 
 def timeline(**options: Any) -> gr.HTML:
-    """Create the timeline; `options` are passed to `gr.HTML`. Its value is a list as returned by `middle_section`, and its event
-    `input` fires while a visitor drags."""
+    """Create the timeline; `options` are passed to `gr.HTML`. The timeline's value is a list as returned by
+    `middle_section`; its event `input` fires while a visitor drags."""
     script, style = ((Path(__file__).parent / f"timeline.{suffix}").read_text(encoding="utf-8") for suffix in ("js", "css"))
     return gr.HTML(middle_section(None), html_template=MARKUP, css_template=style, js_on_load=script, **options)
 

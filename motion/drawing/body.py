@@ -1,7 +1,7 @@
 """The body in videos, pages and glTF files: tapered capsules between points, coloured by part.
 
 Input: a skeleton, and joints (T, J, 3) in metres. Output: points (T, P, 3) and limbs between them. The points are the joints and
-additional points of head, chest, hands and feet, which show how these parts are oriented.
+additional points of head, chest, hands and feet, which show the orientation of these parts.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ RADII = {
     "Spine": 0.110, "Spine1": 0.115, "Spine2": 0.115, "Neck": 0.050, "Head": 0.078,
     "Shoulder": 0.075, "Arm": 0.056, "ForeArm": 0.042, "Hand": 0.030,
 }  # fmt: skip
-CHEST = (0.100, 0.046)  # radii, in metres, of the limbs from the chest to the arms: at the chest, at the arm
+CHEST = (0.100, 0.046)  # metres; radii of the limbs from the chest to the arms: at the chest, and at the arm
 TRUNK = ("Hips", "Spine", "Spine1", "Spine2")  # limbs that start at these joints are drawn as one part, without seams
 
 
 class Limbs(NamedTuple):
     """N tapered capsules: ends (N, 2) as indices into `body_points`, radii (N, 2) in metres, and N parts, which are keys of
-    `COLOURS`. `owners` (N,) are the joints with which the capsules move; `trunk` (N,) marks the capsules of the trunk."""
+    `COLOURS`. Capsule i moves with the joint `owners[i]`; `trunk` (N,) marks the capsules of the trunk."""
 
     ends: np.ndarray
     radii: np.ndarray
@@ -64,7 +64,7 @@ EXTRAS = {"Head": HEAD, "Spine1": PLATE, "Hand": HAND, "Foot": FOOT, "ToeBase": 
 
 
 def limbs(skeleton: Skeleton) -> Limbs:
-    """The limbs to draw. Limbs between joints do not widen towards their end; otherwise, the neck would be as thick as the head."""
+    """The limbs to draw. Limbs between joints do not widen towards their end, so that the neck is thinner than the head."""
     point_indices = {name: skeleton.num_joints + index for index, name in enumerate(extra_points(skeleton))}
     rows: list[tuple[int, int, float, float, str, int]] = []  # start, end, radii, part, joint
 
@@ -113,7 +113,7 @@ def limbs(skeleton: Skeleton) -> Limbs:
 
 
 def extra_points(skeleton: Skeleton) -> dict[str, tuple[int, tuple[float, float, float]]]:
-    """The additional points by name, such as "LeftHand.palm": a joint, and a position in the frame of the joint's bone.
+    """The additional points, keyed by names such as "LeftHand.palm": a joint, and a position in its `bone_frame`.
 
     Toe points are defined for the right foot and mirrored for the left foot, because the big toe is on the inside.
     """
@@ -136,7 +136,7 @@ def body_points(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def bone_frame(joints: np.ndarray, skeleton: Skeleton, joint: int) -> np.ndarray:
-    """The axes left, up and front of a bone in rows (T, 3, 3): up along the bone, front in the direction of the chest or foot."""
+    """The left, up and front axes of a bone, in rows (T, 3, 3): up along the bone, front in the direction of the chest or foot."""
     index = skeleton.bones.index
     left = unit(joints[:, index("LeftArm")] - joints[:, index("RightArm")])
     spine = unit(joints[:, index("Neck")] - joints[:, 0])
@@ -158,12 +158,12 @@ def bone_frame(joints: np.ndarray, skeleton: Skeleton, joint: int) -> np.ndarray
 
 
 def side(bone: str) -> str:
-    """The side of the body on which a bone is: left, right or middle."""
+    """The side of the body that a bone is on: left, right or middle."""
     return "left" if bone.startswith("Left") else "right" if bone.startswith("Right") else "middle"
 
 
 def standing_feet(joints: np.ndarray, fps: float, skeleton: Skeleton, contacts: np.ndarray | None = None) -> np.ndarray:
-    """Mask (T, 2) of left and right feet that stand on heel or toe in joints (T, J, 3), by `footlock.standing`."""
+    """Mask (T, 2) of the frames in which the left and the right foot stand on heel or toe, by `footlock.standing`."""
     if len(joints) == 1:
         return np.zeros((1, 2), bool)
     stands = standing(joints, skeleton, fps, contacts).reshape(-1, 2, 2).any(axis=-1)  # (T - 1, 2)

@@ -1,4 +1,4 @@
-"""A page that shows motions in 3D: one .html file for any browser, without a network.
+"""A page that shows motions in 3D: one .html file that any browser can open, and that needs no network.
 
 The markup, style and scripts of the page are in viewer/. Joints are stored as 16-bit integers with one scale per motion: in steps
 of 0.3 mm if the path reaches 10 m from the origin. The additional points of the body are 8-bit integers. 196 frames take 58 kB.
@@ -29,10 +29,10 @@ REACH = 0.25  # metres; maximum distance of an additional point from its joint
 
 
 def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:
-    """Write one page with all motions. If `Motion.locked` is given, the page shows it, and can switch to `Motion.joints`.
+    """Write one page with all motions. If `Motion.locked` is given, it is shown, with a switch to `Motion.joints`.
 
-    `title` defaults to the text of the first motion; `files` are the files to link to for each motion, relative to the page.
-    Raises `UserError` for joints that are not finite or of an unknown skeleton, and if the file cannot be written.
+    `title` defaults to the text of the first motion; `files` lists, for each motion, the files to link to, relative to the page.
+    Raises `UserError` if joints are not finite, if their number is not 22 or 21, or if the file cannot be written.
     """
     text = page(motions, title, files)
     with atomic_path(path) as temporary:
@@ -40,7 +40,7 @@ def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", fil
 
 
 def page(motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> str:
-    """The page of `write_html` as a string."""
+    """The page that `write_html` writes, as a string."""
     skeletons = {motion.joints.shape[1]: motion.skeleton for motion in motions}
     data = {
         "skeletons": {count: skeleton_data(skeleton) for count, skeleton in skeletons.items()},

@@ -1,4 +1,4 @@
-"""Captions as pictures: text in any script, wrapped, never truncated; long text is split into pages.
+"""Captions as pictures: text in any script, wrapped and never truncated; long text is split into pages.
 
 Input: a text. Output: RGB pictures (rows, width, 3) uint8, dark letters on a light background.
 """
@@ -23,10 +23,10 @@ PAGE_SECONDS = 2.0  # minimum time for which a page is shown
 
 
 def caption_pages(text: str, width: int, height: int, seconds: float) -> list[np.ndarray]:
-    """Draw `text` as pages (rows, width, 3) of equal size and at most `height` rows, to be shown one after another in `seconds`.
+    """Draw `text` as pages (rows, width, 3) of equal size and at most `height` rows, to be shown in turn within `seconds`.
 
-    The font is the largest with which the text fits on one page. If this font is too small to read, the text is split into several
-    pages, each shown for at least `PAGE_SECONDS`.
+    The font is the largest with which the text fits on one page. If that font would be too small to read, the text is split into
+    several pages, each shown for at least `PAGE_SECONDS`.
     """
 
     def fits(size: int) -> bool:
@@ -47,7 +47,7 @@ def paginate(text: str, size: int, width: int, height: int) -> list[list[str]]:
 
 
 def page(lines: list[str], rows: int, size: int, width: int, face: ImageFont.FreeTypeFont) -> np.ndarray:
-    """A picture of the text `lines`, centred horizontally, with the height of `rows` lines."""
+    """A picture, as high as `rows` lines, of the text `lines`, which are centred horizontally."""
     picture = Image.new("RGB", (width, 2 * margin(size) + ceil(LINE * size * rows)), SKY)
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(lines):
@@ -102,7 +102,7 @@ def font(size: int, text: str = "") -> ImageFont.FreeTypeFont:
 
 @lru_cache
 def typeface(letters: frozenset[str]) -> str:
-    """The font file with most of these letters: DejaVu Sans from matplotlib, or a font of the system.
+    """The font file with most of these letters: DejaVu Sans, which matplotlib contains, or a font of the system.
 
     DejaVu has Latin, Greek, Cyrillic, Hebrew and Arabic letters. Letters without a font are drawn as boxes.
     """

@@ -28,7 +28,7 @@ ENCODING = {"crf": "26", "preset": "superfast", "tune": "zerolatency"}  # twice 
 SIZE, PANEL, WIDEST = 720, 360, 1920  # pixels: width of a single motion, width of a panel in a grid, maximum width of a grid
 GIF_SCALE, GIF_FPS = 0.5, 25  # size relative to an mp4; maximum frame rate, because browsers slow down faster gifs
 CELL, TALLEST = 200, 4000  # pixels, in contact sheets: width of one picture, maximum height of a caption
-ELAPSED = 0.05  # metres; in `key_moments`, the time from first to last frame counts as much as this difference in pose
+ELAPSED = 0.05  # metres; in `key_moments`, the time from the first to the last frame counts as much as this difference in pose
 TEXT = 0.3  # maximum height of a caption, as a fraction of the picture
 Item, Result = TypeVar("Item"), TypeVar("Result")
 Motions = Sequence[tuple[str, np.ndarray]]  # captions and joints (T, J, 3)
@@ -37,8 +37,8 @@ Motions = Sequence[tuple[str, np.ndarray]]  # captions and joints (T, J, 3)
 def write_video(path: str | Path, motions: Motions, fps: float = 20) -> None:
     """Write (caption, joints (T, J, 3)) pairs as a video, .mp4 or .gif: one motion in 720 × 720 pixels, several as a grid.
 
-    The caption is at the top. In a grid, motions that end early stop at their last frame. A gif has half the size.
-    Raises `UserError` for joints that are not finite or of an unknown skeleton.
+    The caption is at the top. In a grid, motions that end early stop at their last frame. A gif has half the width and height.
+    Raises `UserError` if joints are not finite, or if their number is not 22 or 21.
     """
     gif = Path(path).suffix == ".gif"
     columns = ceil(sqrt(len(motions)))
@@ -64,7 +64,7 @@ class Panel:
         self.scene = Scene(joints, fps, (size, size), top=len(self.pages[0]))
 
     def draw(self, frame: int) -> np.ndarray:
-        """The picture (size, size, 3) of `frame`, or of the last frame after the end; a bar at the bottom shows the time."""
+        """The picture (size, size, 3) of `frame`, or the last one once the motion has ended; a bar at the bottom shows the time."""
         frame = min(frame, self.frames - 1)
         picture = self.scene.draw(frame)
         page = self.pages[frame * len(self.pages) // self.frames]
@@ -116,13 +116,13 @@ def gif_delays(moments: range, fps: float) -> list[int]:
 
 
 def contact_sheet(path: str | Path, motions: Motions, fps: float = 20, columns: int = 8) -> None:
-    """Write the picture that `sheet` draws as a png file."""
+    """Draw a contact sheet (`sheet`) and write it as a png file."""
     with atomic_path(path) as temporary:
         Image.fromarray(sheet(motions, fps, columns)).save(temporary, format="png")
 
 
 def sheet(motions: Motions, fps: float = 20, columns: int = 8) -> np.ndarray:
-    """Draw a picture (H, W, 3) with one row per motion. A row shows `columns` frames whose poses differ most, left to right."""
+    """Draw a picture (H, W, 3) with one row per motion. A row shows the `columns` frames that `key_moments` chooses."""
     width, height = columns * CELL, int(1.25 * CELL)
     strips = []
     for caption, joints in motions:
@@ -139,7 +139,7 @@ def sheet(motions: Motions, fps: float = 20, columns: int = 8) -> np.ndarray:
 def key_moments(joints: np.ndarray, count: int) -> list[int]:
     """Indices of `count` frames of joints (T, J, 3), in order: the first, the last, and others by farthest-point sampling.
 
-    The distance of two frames is the difference of their poses, relative to the position on the floor, plus a small weight times
+    The distance of two frames combines the difference of their poses, without the position on the floor, and, with a small weight,
     the time between them. Short motions repeat frames.
     """
     frames = len(joints)
@@ -154,7 +154,7 @@ def key_moments(joints: np.ndarray, count: int) -> list[int]:
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], count: int = 4) -> Iterator[Result]:
-    """`map(function, items)`, computed in another thread up to `count` items ahead."""
+    """Like `map(function, items)`, but another thread computes up to `count` results in advance."""
     with ThreadPoolExecutor(max_workers=1) as worker:
         pending = deque()
         for item in items:

@@ -25,7 +25,7 @@ SKY, GROUND, PATH, PATH_AHEAD = (247, 248, 250), (232, 235, 240), (120, 196, 160
 SOLE = np.array([0.040, 0.052])  # radii of a footprint at heel and toe, metres
 AZIMUTH, ELEVATION, FIELD = np.deg2rad([28.0, 14.0, 32.0])  # camera: angle from +Z to +X, elevation, vertical field of view
 NEAREST = 4.1  # metres; minimum distance of the camera from the person
-FOLLOW = 0.6  # seconds; standard deviation of the camera's smoothing
+FOLLOW = 0.6  # seconds; standard deviation of the Gaussian that smooths the camera's path
 SMALL = 4  # shadows are drawn at a resolution lower by this factor
 SUBPIXEL = 4  # fractional bits of OpenCV's fixed-point coordinates
 
@@ -63,7 +63,7 @@ class Camera:
 
     @classmethod
     def fitting(cls, points: np.ndarray, size: tuple[int, int], top: int) -> Camera:
-        """The camera that shows all points (..., 3), given relative to the followed point, below the picture's first `top` rows."""
+        """The camera that shows all `points` (..., 3), relative to the followed point, below the picture's first `top` rows."""
         back = np.array([np.sin(AZIMUTH) * np.cos(ELEVATION), np.sin(ELEVATION), np.cos(AZIMUTH) * np.cos(ELEVATION)])
         right = np.array([np.cos(AZIMUTH), 0.0, -np.sin(AZIMUTH)])
         axes = np.stack((right, np.cross(back, right), back))
@@ -96,8 +96,8 @@ class Camera:
 class Scene:
     """A motion prepared for drawing: joints (T, J, 3) at `fps`, in pictures of `size` (width, height).
 
-    The first `top` rows stay free for a caption. Callers may draw on `background` (height, width, 3). Raises `UserError` for joints
-    that are not finite or of an unknown skeleton.
+    The first `top` rows stay free for a caption. Callers may draw on `background` (height, width, 3). Raises `UserError` if joints
+    are not finite, or if their number is not 22 or 21.
     """
 
     def __init__(self, joints: np.ndarray, fps: float, size: tuple[int, int] = (720, 720), top: int = 0):
@@ -131,7 +131,7 @@ class Scene:
         return picture
 
     def grid(self, frame: int) -> np.ndarray:
-        """Darkness (rows, width), below the horizon, of the grid on the floor, whose lines are half a metre apart."""
+        """Darkness (rows, width), in the rows below the horizon, of the floor's grid, whose lines are half a metre apart."""
         x, _, z = self.followed[frame]
         lines = []
         for axis, start in ((0, x), (2, z)):
@@ -147,7 +147,7 @@ class Scene:
         return cv2.multiply(dark, self.opacity, scale=1 / 255)
 
     def shadow(self, frame: int) -> np.ndarray:
-        """Darkness (rows, width), below the horizon, of the body's shadow on the floor; limbs near the floor are darker."""
+        """Darkness (rows, width), in the rows below the horizon, of the body's shadow; limbs near the floor cast darker shadows."""
         points = self.points[frame]
         flat = (points + points[:, 1:2] * [-0.25, 0, -0.20]) * [1, 0, 1]
         pixels, scale = self.camera.project(flat)
@@ -172,7 +172,7 @@ class Scene:
         cv2.polylines(picture, [pixels[: frame + 1 - first]], False, PATH, 3, cv2.LINE_AA, SUBPIXEL)
 
     def draw_footprints(self, picture: np.ndarray, frame: int) -> None:
-        """Draw the footprints up to `frame`, in light versions of the colours of left and right."""
+        """Draw the footprints that begin up to `frame`, in lighter versions of the colours of the left and right side."""
         starts, outlines, colours = self.prints
         outlines = outlines - self.followed[frame]  # (P, 28, 3)
         seen = (starts <= frame) & (np.linalg.norm(outlines, axis=-1).max(axis=-1) < self.stage)
@@ -193,7 +193,7 @@ class Scene:
                     cv2.fillConvexPoly(picture, outlines[limb, layer], colours[limb][layer], cv2.LINE_AA, SUBPIXEL)
 
     def far_to_near(self, middles: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
-        """Groups of limbs in the order in which to paint them, from midpoints (N, 2) in pixels and nearness to the camera (N,).
+        """Groups of limbs in the order in which to paint them, by their midpoints (N, 2) in pixels and nearness to the camera (N,).
 
         The trunk is one group. Another limb is painted before the trunk if it is behind the trunk limb that is nearest to it in the
         picture, otherwise after the trunk.
@@ -205,7 +205,7 @@ class Scene:
 
 
 def footprints(points: np.ndarray, fps: float, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One footprint per stance of a foot: first frames (P,), outlines of the soles on the floor (P, 28, 3) and colours (P, 3)."""
+    """One footprint per stance of a foot: first frames (P,), outlines (P, 28, 3) of the soles on the floor, colours (P, 3)."""
     starts, soles, colours = [], [], []
     stands = standing_feet(points, fps, skeleton)  # (T, 2)
     for foot, colour, flags in zip(np.reshape(skeleton.feet, (2, 2)), (LEFT, RIGHT), stands.T):

@@ -1,7 +1,7 @@
 """Motions as animated skeletons for .bvh, .glb, .fbx and SMPL files: a rest pose, named bones, and a key at every frame.
 
 Joints (T, J, 3) → `Animation` with B bones, parents before children. The first bone may be a root bone on the floor, which moves
-along the path; the last bones are leaf bones that are not animated. Metres, Y up.
+along the path; the last bones are leaf bones, which are not animated. Metres, Y up.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class RigOptions:
 
     Attributes:
         skeleton: one of `motion.rest.KINDS`.
-        body: (J, 3) rest pose for the kind "standard", as offsets from parents; None: HumanML3D's.
+        body: (J, 3) rest pose for the kind "standard", as offsets from parents; None: `motion.rest.standard_rest`.
         fps: frames per second of the file; None: the motion's.
         bone_names: one of `motion.files.names.STYLES`.
-        root: which bone moves along the path, one of `ROOTS`: the hips ("keep"), none ("in_place") or a root bone ("bone").
+        root: one of `ROOTS`; the bone that moves along the path is the hips ("keep"), none ("in_place") or a root bone ("bone").
         loop: whether the motion is a cycle whose last frame leads into the first.
     """
 
@@ -87,7 +87,7 @@ def z_up(animation: Animation) -> Animation:
 
 
 def animate(joints: ndarray, fps: float, options: RigOptions) -> Animation:
-    """Convert joints (T, J, 3) to an animated skeleton. Raises `UserError` if they are not finite or of an unknown skeleton."""
+    """Convert joints (T, J, 3) to an animated skeleton. Raises `UserError` if joints are not finite, or if J is not 22 or 21."""
     assert options.skeleton in KINDS and options.root in ROOTS
     skeleton = skeleton_for(joints.shape[1])
     rest = rest_pose(np.asarray(joints, np.float64), skeleton, options.skeleton, options.body)
@@ -130,7 +130,10 @@ def frame_times(frames: int, fps: float, target: float) -> ndarray:
 
 
 def resampled(values: ndarray, fps: float, times: ndarray) -> ndarray:
-    """Interpolate values (T, D), or rotations (T, B, 3, 3) as quaternions, at fractional frame indices `times` by cubic splines."""
+    """Interpolate values (T, D) or rotations (T, B, 3, 3) at fractional frame indices `times`, by cubic splines.
+
+    Rotations are interpolated as quaternions.
+    """
     if values.ndim < 4:
         return CubicSpline(np.arange(len(values)), values)(times)
     quaternions = continuous(matrixq(torch.from_numpy(values)).numpy())
@@ -156,7 +159,8 @@ def ground_path(joints: ndarray, fps: float, loop: bool) -> tuple[ndarray, ndarr
 def smoothed(values: ndarray, deviation: float, loop: bool = False) -> ndarray:
     """Smooth values (T, D) along time by a Gaussian with a standard deviation of `deviation` frames.
 
-    Steady motion is unchanged, even at its ends. If `loop` is set, the values are treated as one cycle of a repeating motion.
+    Values that change at a constant rate stay the same, even at the ends. If `loop` is set, the values are treated as one cycle of
+    a repeating motion.
     """
     reach = int(3 * deviation) + 1
     if len(values) < 2:

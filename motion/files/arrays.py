@@ -4,7 +4,7 @@ A file may contain:
 
 - joints (T, 22 or 21, 3), or SMPL's joints (T, 24 or 52, 3);
 - features (T, 263 or 251) that are not normalised;
-- several such motions, (N, T, J, 3) or (N, T, D);
+- several motions as joints (N, T, J, 3) or features (N, T, D);
 - a dictionary with `motion` (N, J, 3, T) and `lengths` (N,), as in MDM's results.npy;
 - SMPL rotations in AMASS's layout (`poses`, `trans`).
 
@@ -39,9 +39,9 @@ PICKLED = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
 
 
 def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> Raw:
-    """Read the motion in an array file. Raises `UserError` for files without a motion.
+    """Read the motion in an array file. Raises `UserError` if it contains no motion.
 
-    `sample` is the index of the motion in a file that contains several; `smpl` is the body model for SMPL rotations.
+    `sample` is the index of the motion to read if the file contains several; `smpl` is the body model for SMPL rotations.
     """
     try:
         with path.open("rb") as file:
@@ -62,7 +62,7 @@ def read_array(path: Path, smpl: str | Path | None = None, sample: int = 0) -> R
 
 
 def check_archive(path: Path) -> None:
-    """Raise `UserError` for an .npz that is damaged or unpacks to more than `LARGEST` bytes."""
+    """Raise `UserError` if an .npz is damaged, or unpacks to more than `LARGEST` bytes."""
     try:
         with zipfile.ZipFile(path) as archive:
             check_zip(archive, path, Limits(size=LARGEST))
@@ -94,7 +94,7 @@ def load(path: Path) -> np.ndarray | dict:
 
 
 class SafeUnpickler(pickle.Unpickler):
-    """Unpickles arrays, numbers, texts, lists and dictionaries, and refuses other classes."""
+    """Unpickles arrays, numbers, strings, lists and dictionaries, and refuses all other classes."""
 
     def find_class(self, module: str, name: str) -> object:
         """The class `module.name`. Raises `UnpicklingError` unless it is listed in `PICKLED`."""
@@ -104,7 +104,7 @@ class SafeUnpickler(pickle.Unpickler):
 
 
 def only_array(path: Path) -> np.ndarray:
-    """The only array in an `.npz`. Raises `UserError` if there are several or none."""
+    """The only array in an `.npz`. Raises `UserError` if it contains several arrays or none."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             if len(archive.files) != 1:
@@ -128,18 +128,18 @@ def from_results(content: dict, path: Path, sample: int) -> Raw:
 
 
 def chosen(motions: np.ndarray, path: Path, sample: int) -> np.ndarray:
-    """The motion with index `sample`. Prints a note if there are several motions."""
+    """The motion with index `sample` in `motions`. Prints a note if there are several motions."""
     if not 0 <= sample < len(motions):
         raise UserError(f"--input_sample {sample}: {path} holds {len(motions)} motions, so it must be from 0 to {len(motions) - 1}")
     if len(motions) > 1:
-        note(f"{path} holds {len(motions)} motions; reading number {sample}, --input_sample selects another")
+        note(f"{path} holds {len(motions)} motions; reading the one with index {sample}; --input_sample selects another")
     return motions[sample]
 
 
 def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
-    """The motion in an array of joints or features, or the motion with index `sample` if the array contains several."""
+    """The motion in an array of joints or features. If the array contains several, `sample` is the index of the motion."""
     if array.dtype.kind != "f" or not array.size:
-        raise UserError(f"{path}: holds {array.dtype} of shape {array.shape}; expected a motion in floating point")
+        raise UserError(f"{path}: holds {array.dtype} of shape {array.shape}; expected a motion of floating-point numbers")
     array = array.astype(np.float64)
     if array.ndim == 4 or (array.ndim == 3 and array.shape[2] in FEATURES):
         array = chosen(array, path, sample)
@@ -161,8 +161,8 @@ def from_joints_or_features(array: np.ndarray, path: Path, sample: int) -> Raw:
 def check_features(features: np.ndarray, joints: np.ndarray, name: str) -> None:
     """Check features (T, D) and the joints (T, J, 3) computed from them.
 
-    Raises `UserError` if the joints do not have the size of a person, as happens with normalised features. Prints a note if the
-    rotations are invalid, as in features that were denormalised twice.
+    Raises `UserError` if the joints do not have the size of a person, as is the case for normalised features. Prints a note if
+    the rotations are invalid, as is the case for features that were denormalised twice.
     """
     size = body_size(joints)
     remedy = "denormalise them once: features * std + mean"
@@ -170,5 +170,5 @@ def check_features(features: np.ndarray, joints: np.ndarray, name: str) -> None:
         raise UserError(f"{name}: its features give a body of {size:.3g} m from foot to head; are they normalised? {remedy}")
     spec = FEATURES[features.shape[1]]
     columns = features[:, spec.rotations_slice].reshape(-1, 3)
-    if np.abs(np.linalg.norm(columns, axis=-1) - 1).mean() > 0.08:  # 0 for captures, 0.13 for features denormalised twice
+    if np.abs(np.linalg.norm(columns, axis=-1) - 1).mean() > 0.08:  # 0 for captured motions, 0.13 after denormalising twice
         note(f"{name}: the rotations in its features are invalid; {remedy}")

@@ -1,7 +1,7 @@
 """Reading and writing of BVH files.
 
 A BVH file contains a tree of joints with offsets, then one line of numbers per frame: the channels of each joint, depth first.
-`Bvh` holds the content as arrays: J joints over T frames, in the file's own unit, parents before children.
+`Bvh` contains the same as arrays: J joints over T frames, in the file's own unit, parents before children.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from utils.errors import UserError, note
 
 COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 HIERARCHY = re.compile(r"\s*HIERARCHY\b", re.IGNORECASE)
-# Joint names may contain the word MOTION, so it must be on a line of its own or before the number of frames.
+# Joint names may contain the word MOTION, so the keyword must be on a line of its own or before the number of frames.
 MOTION = re.compile(r"^[ \t]*MOTION[ \t]*$|(?<=\s)MOTION(?=\s+Frames\s*:?\s*\d)", re.IGNORECASE | re.MULTILINE)
 HEADER = re.compile(r"\s*Frames\s*:?[ \t]*(\S+)[^\n]*?\s+Frame\s*Time\s*:?[ \t]*(\S+)([^\n]*)", re.IGNORECASE)
 CHANNEL = re.compile("[xyz](position|rotation|scale)")
@@ -40,7 +40,7 @@ class Bvh:
         names: J joint names, parents before children.
         parents: parent of each joint, -1 for the root.
         offsets: (J, 3) position of each joint relative to its parent in the rest pose.
-        positions: (T, J, 3) position of each joint relative to its parent: its position channels, else its offset.
+        positions: (T, J, 3) position of each joint relative to its parent: its position channels, or its offset if it has none.
         rotations: (T, J, 3, 3) rotation of each joint in its parent's frame.
         frame_time: seconds between frames.
         end_sites: offsets (3,) of End Sites, which mark the ends of leaf bones, keyed by the index of the joint.
@@ -64,7 +64,7 @@ class Bvh:
         return self.landmarks()[1][:, : len(self.names)]
 
     def landmarks(self) -> tuple[list[str], np.ndarray]:
-        """Names and global positions (T, J + E, 3) of the joints followed by the E End Sites, named "<joint>_end"."""
+        """Names and global positions (T, J + E, 3) of the joints, then of the E End Sites, which are named "<joint>_end"."""
         rotations, positions = [], []
         for joint, parent in enumerate(self.parents):
             step, turn = self.positions[:, joint], self.rotations[:, joint]
@@ -79,8 +79,8 @@ def read_bvh(source: str | Path | TextIO) -> Bvh:
     """Read a BVH file, or an open text stream.
 
     Joints may have up to 3 rotation channels, up to 3 position channels or both, in any order. Missing rotations are 0.
-    Position channels replace the offset. If the file contains several people or motions, the first is read. If the number of rows
-    differs from the header, all existing rows are read. A note is printed in both cases.
+    Position channels replace the offset. If the file contains several people or motions, the first is read. If the header
+    states another number of frames than there are rows, all rows are read. A note is printed in both cases.
 
     Raises `UserError` for files that are missing, damaged or not BVH, and for numbers that are not finite.
     """
@@ -163,7 +163,7 @@ def parse_hierarchy(tokens: list[str]) -> tuple[Bvh, list[list[str]]]:
 
 
 def checked_channels(words: list[str]) -> list[str]:
-    """The channel names in the words after CHANNELS, which start with their number. Raises `ValueError` if they are invalid."""
+    """The channel names in `words`, which are the number of channels and then their names. Raises `ValueError` if invalid."""
     count = int(number(words[0]))
     names = [word.lower() for word in words[1 : 1 + count]] if 0 <= count <= 9 else []
     if not 0 <= count <= 9 or len(names) < count or not all(CHANNEL.fullmatch(name) for name in names):
@@ -174,7 +174,7 @@ def checked_channels(words: list[str]) -> list[str]:
 
 
 def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[str]]:
-    """Keep only the joints of the first ROOT in `bvh`, and return their channels, which are the first ones of each frame."""
+    """Keep only the joints of the first ROOT in `bvh`, and return their channels, which are the first in each frame."""
     roots = [joint for joint, parent in enumerate(bvh.parents) if parent < 0]
     if len(roots) > 1:
         note(f"{name}: holds {len(roots)} people ({', '.join(bvh.names[root][:40] for root in roots[:5])}); the first is read")
@@ -184,9 +184,9 @@ def first_person(bvh: Bvh, channels: list[list[str]], name: str) -> list[list[st
 
 
 def motion_rows(text: str, header: re.Match, width: int, name: str) -> np.ndarray:
-    """The channel values (T, width) after the header. Raises `UserError` for a truncated or damaged motion."""
+    """The channel values (T, width) after the header. Raises `UserError` if the motion is truncated or damaged."""
     start, stop = header.end(), len(text)
-    try:  # text after the frame time, on the same line, is ignored unless it is a row of numbers
+    try:  # if the rest of the line with the frame time is a row of numbers, it is read too
         if len(np.array(header[3].split(), dtype=float)) >= width:
             start = header.start(3)
     except ValueError:
@@ -277,8 +277,8 @@ def write_bvh(
 ) -> None:
     """Write a motion as BVH: 6 channels for the root, 3 for every other joint, an End Site on each leaf.
 
-    A BVH file lists joints depth first, so `read_bvh` may return them in another order. End Sites extend the leaf bones, so that
-    viewers draw hands: by half of the bone's length, or by a tenth if the bone's name ends in "_End".
+    A BVH file lists joints depth first, so `read_bvh` may return them in another order. So that viewers draw hands, an End Site
+    extends each leaf bone by half of its length, or by a tenth if the bone's name ends in "_End".
 
     Args:
         names: J joint names without spaces.
@@ -290,7 +290,7 @@ def write_bvh(
         order: order of the rotation channels, three different axes; "ZYX" writes Zrotation Yrotation Xrotation.
         moving: (T, 3) position of joint 1 relative to joint 0; if given, joint 1 has 6 channels too.
 
-    Raises `UserError` for positions or rotations that are not finite.
+    Raises `UserError` if positions or rotations are not finite.
     """
     root, local_rotations = np.asarray(root, np.float64), np.asarray(local_rotations, np.float64)
     if not (np.isfinite(root).all() and np.isfinite(local_rotations).all()):
@@ -299,7 +299,7 @@ def write_bvh(
     angles = np.empty((len(root), len(depth_first), 3))
     for part in chunks_of(len(root)):
         angles[part] = matrix_to_euler(torch.from_numpy(local_rotations[part][:, depth_first]), order).numpy()
-    # Unwrap angles, so that players that interpolate between frames do not spin where an angle passes 180 degrees.
+    # Unwrap angles. Otherwise, joints would spin where an angle passes 180 degrees, if a player interpolates between frames.
     for joint in range(angles.shape[1]):
         angles[:, joint] = np.rad2deg(np.unwrap(angles[:, joint], axis=0))
     head = ["HIERARCHY", *hierarchy, "MOTION", f"Frames: {len(root)}", f"Frame Time: {1 / fps:.8f}", ""]

@@ -1,6 +1,6 @@
 """Convert a motion file to another format: python -m motion.files.convert IN OUT.
 
-    python -m motion.files.convert walk.bvh walk.mp4                          # any skeleton with a joint map (maps.py)
+    python -m motion.files.convert walk.bvh walk.mp4                          # any skeleton that has a joint map (maps.py)
     python -m motion.files.convert 07_01.amc walk.glb --fps 30                # CMU, with its skeleton 07.asf in the same folder
     python -m motion.files.convert new_joint_vecs/000001.npy walk.bvh         # HumanML3D's features or joints
     python -m motion.files.convert dance.bvh dance.npy --features             # features for the models: 20 fps, uniform skeleton
@@ -37,8 +37,8 @@ LONGEST_DRAWN = 600  # seconds
 def to_features(joints: np.ndarray, fps: float) -> np.ndarray:
     """Convert joints (T, 22, 3) in metres, at any frame rate, to the models' input: features (T', 263), float32, at 20 fps.
 
-    Bone lengths are made uniform; the motion is put on the floor and turned to face +Z at the start. Raises `UserError` for other
-    skeletons, NaN, and motions of fewer than two frames at 20 fps.
+    Bone lengths are made uniform; the motion is put on the floor and turned to face +Z at the start. Raises `UserError` if the
+    skeleton is another one, if joints are NaN, or if the motion has fewer than two frames at 20 fps.
     """
     check_joints(joints, HUMANML3D.num_joints)
     resampled = at_rate(joints, fps, MODEL_FPS)
@@ -83,7 +83,7 @@ def part_of(motion: FileMotion, start: float, end: float | None) -> FileMotion:
 
 
 def write_features(path: Path, motion: FileMotion) -> None:
-    """Write a motion's features as `.npy`. Raises `UserError` for another suffix."""
+    """Write a motion's features as `.npy`. Raises `UserError` if the path has another suffix."""
     if path.suffix != ".npy":
         raise UserError(f"{path}: features are written as .npy; change the suffix")
     features = to_features(motion.joints, motion.fps)

@@ -1,7 +1,7 @@
 """Writing of motion files, in the format given by the suffix.
 
 Joints: .npy. Animated skeletons: .bvh, .glb, and .fbx (converted by Blender). SMPL rotations in AMASS's layout: .npz. Videos: .mp4
-and .gif. Contact sheet: .png. Viewer in a page: .html.
+and .gif. Contact sheet: .png. 3D viewer in a web page: .html.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class OutputOptions:
     Attributes:
         unit: unit of length in .npy and .bvh files, one of `UNITS`; None: metres in .npy, centimetres in .bvh.
         up: up axis of .npy and .bvh files, "y" or "z".
-        rig: options of animated skeletons; its frame rate applies to every format.
-        smpl: SMPL model file of the body to pose in .npz files; None: the skeleton of `rig`.
+        rig: options of animated skeletons; their frame rate `rig.fps` applies to every format.
+        smpl: SMPL model file of the body in .npz files; None: the body is the skeleton that `rig` selects.
     """
 
     unit: str | None = None
@@ -61,7 +61,7 @@ DEFAULT_OUTPUT = OutputOptions()
 def export(path: str | Path, joints: np.ndarray, caption: str, fps: float, options: OutputOptions = DEFAULT_OUTPUT) -> None:
     """Write joints (T, J, 3), metres, Y up, in the format given by the suffix of `path`; creates missing folders.
 
-    Raises `UserError` for an unknown suffix, for joints that are not finite or of an unknown skeleton, and if the file cannot be
+    Raises `UserError` if the suffix is unknown, if joints are not finite, if their number is not 22 or 21, or if the file cannot be
     written.
     """
     check_joints(joints, name=Path(path).name)

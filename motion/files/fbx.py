@@ -1,7 +1,7 @@
 """Writing of .fbx files: Blender converts an animated .glb in a separate process.
 
-The environment variable LAMP_BLENDER names the program `blender`, or a Python 3.11 with Blender's module (`pip install bpy==5.0.1`,
-preferably in a separate virtual environment). If it is not set, `blender` on the PATH is used.
+The environment variable LAMP_BLENDER is the path of the program `blender`, or of a Python 3.11 that has Blender's module (`pip
+install bpy==5.0.1`, preferably in a separate virtual environment). If the variable is not set, `blender` on the PATH is used.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from motion.skeleton import Skeleton
 from utils.checkpoint import atomic_path
 from utils.errors import readable
 
-AROUND, RINGS = 14, 4  # of a capsule: points per ring, rings per end
+AROUND, RINGS = 14, 4  # points per ring of a capsule, rings per end of a capsule
 BODY = 1.58  # `body_size`, in metres, of a person for whom the radii of `limbs` are right
 SEAM = 1.05  # a limb is thicker by this factor where it meets a limb of another colour, because coinciding surfaces flicker
 FLOAT, UNSIGNED_BYTE, UNSIGNED_SHORT = 5126, 5121, 5123  # glTF's component types
@@ -36,7 +36,7 @@ VERTEX = np.dtype([("POSITION", "<f4", 3), ("NORMAL", "<f4", 3), ("JOINTS_0", "u
 def write_glb(path: str | Path, joints: np.ndarray, caption: str = "", fps: float = 20, rig: RigOptions = DEFAULT_RIG) -> None:
     """Write joints (T, J, 3), metres, Y up, as an animated GLB. The caption is the name of the animation.
 
-    Raises `UserError` for joints that are not finite or of an unknown skeleton, and if the file cannot be written.
+    Raises `UserError` if joints are not finite, if their number is not 22 or 21, or if the file cannot be written.
     """
     skeleton = skeleton_for(joints.shape[1])
     animation = animate(joints, fps, rig)
@@ -74,7 +74,7 @@ class Gltf:
         return len(self.json["accessors"]) - 1
 
     def add_floats(self, array: np.ndarray, kind: str, **fields: object) -> int:
-        """Add an accessor with its own view for an array of floats, one row per element."""
+        """Add an array of floats, one row per element, as an accessor with its own view; returns the accessor's index."""
         return self.add_accessor(self.add_view(array.astype("<f4")), FLOAT, kind, len(array), **fields)
 
     def to_bytes(self) -> bytes:
@@ -118,7 +118,7 @@ def body_mesh(file: Gltf, rest: np.ndarray, skeleton: Skeleton, first: int) -> d
 
 
 def bone_limbs(skeleton: Skeleton) -> Limbs:
-    """The limbs that move with a single bone, slightly thicker where they meet a limb of another colour."""
+    """The limbs that are attached to exactly one bone, slightly thicker where they meet a limb of another colour."""
     body = limbs(skeleton)
     parents = np.maximum(skeleton.parents, 0)
     rigid = np.array([end >= len(parents) or parents[end] == owner for end, owner in zip(body.ends[:, 1], body.owners)])
@@ -134,8 +134,8 @@ def bone_limbs(skeleton: Skeleton) -> Limbs:
 def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and normals (N, V, 3) on capsules, the hulls of two balls with centres `ends` (N, 2, 3) and radii (N, 2).
 
-    The first two points of a capsule are its poles. They are followed by rings of points, from the first pole to the second. Both
-    balls have a ring where the connecting cone touches them, so normals are exact everywhere.
+    The first two points of a capsule are its poles. They are followed by rings of points, from the first pole to the second. Each
+    ball has a ring where the cone that connects the balls touches it, so normals are exact everywhere.
     """
     axis = ends[:, 1] - ends[:, 0]
     length = np.linalg.norm(axis, axis=-1).clip(min=1e-6)
@@ -192,7 +192,7 @@ def add_bones(file: Gltf, animation: Animation) -> None:
 
 
 def add_animation(file: Gltf, animation: Animation, name: str) -> None:
-    """Add the rotations of all bones and the translations of the first bone, and of the hips if the first bone is a root bone."""
+    """Add the rotations of all bones and the translation of the first bone. After a root bone, the hips are translated too."""
     frames, bones = len(animation.root), len(animation.names)
     first = len(file.json["nodes"]) - bones
     seconds = np.arange(frames) / animation.fps

@@ -1,6 +1,6 @@
 """Reading of animated glTF scenes (.glb, .gltf): the node tree as a posed skeleton, sampled at the keys of its animation.
 
-Only the first animation is read. Its channel with the most keys determines the frames, which must be evenly spaced in time.
+Only the first animation is read. The keys of the channel with the most keys are the frames, and must be evenly spaced in time.
 Channels with fewer keys are interpolated. Cubic splines and morph targets are not supported.
 """
 
@@ -27,7 +27,7 @@ FLOAT = 5126
 
 
 def read_gltf(path: Path, joint_map: str | Path | None = None) -> Raw:
-    """Read the motion of a `.glb` or `.gltf` file, in metres, Y up. Raises `UserError` for a file without an animation."""
+    """Read the motion of a `.glb` or `.gltf` file, in metres, Y up. Raises `UserError` if it has no animation."""
     try:
         document, buffers = parts_of(path)
         tree = posed_tree(document, buffers)

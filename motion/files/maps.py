@@ -1,6 +1,6 @@
-"""Joint maps, which define HumanML3D's 22 joints by the joints of other skeletons: built-in ones, and those of users.
+"""Joint maps: definitions of HumanML3D's 22 joints by the joints of other skeletons. They are built in, or written by users.
 
-Names are compared without case, spaces and punctuation. A common prefix such as `mixamorig:`, `Character1_` or `Bip01 ` is ignored.
+Names are compared without case, spaces and punctuation. A shared prefix (`mixamorig:`, `Character1_`, `Bip01 `, …) is ignored.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ MORE_MAPS: dict[str, tuple[JointSource, ...]] = {
 
 
 def all_maps() -> dict[str, tuple[JointSource, ...]]:
-    """All joint maps by title, in the order in which they are tried. KIT's names come first, because they also fit other maps."""
-    written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # of files that this project wrote
+    """All joint maps by title, in the order in which they are tried. KIT's come first, because its files also fit other maps."""
+    written = [(f"written{number}", names) for number, names in enumerate(known_names())]  # of files that this project writes
     return dict([*written[:3], *JOINT_MAPS.items(), *written[3:], *MORE_MAPS.items()])
 
 
@@ -87,7 +87,7 @@ def plain(name: str) -> str:
 
 
 def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None:
-    """The title of the first joint map that fits a file with joints `names`, and the map with these names; None if no map fits."""
+    """The title of the first joint map that fits a file with joints `names`, and that map in these names; None if no map fits."""
     by_plain: dict[str, str] = {}
     for name in names:
         by_plain.setdefault(plain(name), name)
@@ -101,7 +101,7 @@ def find_map(names: Sequence[str]) -> tuple[str, tuple[JointSource, ...]] | None
 
 
 def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
-    """Possible common prefixes of all names: each name that ends with `root`, without this ending, shortest first."""
+    """Possible prefixes that all names share: each name that ends with `root`, without this ending, shortest first."""
     return (name.removesuffix(root) for name in sorted(names, key=len) if name.endswith(root))
 
 
@@ -116,9 +116,9 @@ def joints_of(joint_map: Sequence[JointSource]) -> list[str]:
 
 
 def read_map(path: str | Path) -> tuple[JointSource, ...]:
-    """Read a joint map from a JSON file. It maps each of Mixamo's 22 names to a joint of the motion, or to weighted joints.
+    """Read a joint map from a JSON file, which maps each of Mixamo's 22 names to a joint of the motion, or to weighted joints.
 
-    Raises `UserError` for a file that cannot be read, for missing or unknown names, and for weights that do not sum to 1.
+    Raises `UserError` if the file cannot be read, if names are missing or unknown, or if weights do not sum to 1.
     """
     try:
         content = json.loads(bounded_text(path, encoding="utf-8-sig"))

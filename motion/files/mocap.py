@@ -1,7 +1,7 @@
 """From motion capture to HumanML3D's 22 joints: reading ASF/AMC files, joint maps, resampling in time.
 
 A joint map defines each of the 22 joints as one joint of the captured skeleton, or as a weighted mean of several. Joint maps do not
-change bone lengths; these are made uniform later (motion/features.py).
+change bone lengths; motion/features.py makes them uniform later.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ INCH = 0.0254  # metres
 CMU_FPS, CMU_SLOW_FPS = 120, 60
 CMU_SLOW = re.compile(r"(60|61|88)_\d+|90_(08|11)|115_(0[1-9]|10)")  # captures at 60 frames per second
 
-# In the order of HUMANML3D's joints: pelvis, hips, spine1, knees, spine2, ankles, spine3, toes, neck, collars, head, shoulders,
-# elbows, wrists; left before right.
+# Entries in the order of HUMANML3D's joints: pelvis, hips, spine1, knees, spine2, ankles, spine3, toes, neck, collars, head,
+# shoulders, elbows, wrists; left before right.
 JOINT_MAPS: dict[str, tuple[JointSource, ...]] = {
     # Bandai-Namco Research Motiondataset 1 and 2 (BVH, centimetres).
     "bandai": (
@@ -63,7 +63,7 @@ JOINT_MAPS: dict[str, tuple[JointSource, ...]] = {
 def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[JointSource], title: str = "motion") -> np.ndarray:
     """Compute joints (T, 22, 3) from the positions (T, N, 3) of landmarks called `names`.
 
-    Raises `UserError` with the missing names if the map needs other landmarks; `title` is the name of the motion in the message.
+    Raises `UserError`, which lists the missing names, if the map needs other landmarks. The message calls the motion `title`.
     """
     sources = [{source: 1.0} if isinstance(source, str) else source for source in joint_map]
     missing = sorted({name for source in sources for name in source} - set(names))
@@ -79,9 +79,9 @@ def map_joints(names: Sequence[str], positions: np.ndarray, joint_map: Sequence[
 def resample(positions: np.ndarray, fps: float, target: float = 20.0) -> np.ndarray:
     """Resample positions (T, ..., 3) from `fps` to `target` frames per second.
 
-    If `fps` is a multiple of `target`, every n-th frame is taken. Otherwise frames are interpolated by a cubic spline, because
-    linear interpolation would flatten arcs: resampling CMU's 03_01 from 30 to 20 frames per second keeps the jerk of 79 m/s³ with
-    the spline, but reduces it to 71 m/s³ with linear interpolation.
+    If `fps / target` is a whole number n, every n-th frame is taken. Otherwise, a cubic spline interpolates frames, because linear
+    interpolation would flatten arcs. For example, CMU's 03_01 is resampled from 30 to 20 frames per second: the spline keeps its
+    jerk of 79 m/s³, but linear interpolation reduces the jerk to 71 m/s³.
     """
     stride = round(fps / target, 4)  # rounded because BVH headers state 1/30 s as 0.0333333
     if stride.is_integer():
@@ -116,14 +116,14 @@ def cmu_fps(name: str) -> int:
 
 
 def read_asf_amc(asf: str | Path | TextIO, amc: str | Path | TextIO) -> tuple[list[str], np.ndarray, float | None]:
-    """Read the landmarks of a capture from Acclaim's two files, the skeleton and the motion, which are paths or open text streams.
+    """Read the landmarks of a capture from Acclaim's two files, the skeleton `asf` and the motion `amc` (paths or text streams).
 
     Returns:
-        names: "root" and then each bone; a bone's position is its far end.
+        names: "root", then the bones. The position of a bone is its far end.
         positions: (T, N, 3) in metres, Y up.
         fps: frames per second if the .amc states the rate; otherwise None, as for CMU's files.
 
-    Raises `UserError` for files that are missing or truncated, contain NaN, or do not belong together.
+    Raises `UserError` if the files are missing or truncated, contain NaN, or do not belong together.
     """
     name, text = read_text(asf)
     try:
@@ -199,7 +199,7 @@ def is_finite(values: np.ndarray | float) -> bool:
 
 
 def keyed_lines(block: str) -> dict[str, list[str]]:
-    """The words of each line by the line's first word, in lower case."""
+    """The remaining words of each line, keyed by the line's first word in lower case."""
     return {line.split()[0].lower(): line.split()[1:] for line in block.splitlines() if line.strip()}
 
 
@@ -229,7 +229,7 @@ def stated_fps(text: str) -> float | None:
 def parse_amc(text: str, name: str) -> dict[str, np.ndarray]:
     """Parse an .amc file. Returns the channels (T, channels) of each bone, in degrees and units of length.
 
-    Raises `UserError`, with the file's `name`, if it is truncated or damaged.
+    Raises a `UserError` with `name` if the file is truncated or damaged.
     """
     lines = [line.split() for line in uncommented(text).splitlines()]
     lines = [words for words in lines if words and not words[0].startswith(":")]

@@ -19,7 +19,7 @@ UNREAL = {  # names of Unreal's mannequin, without the side
 
 
 def renamed(bone: str, style: str) -> str:
-    """A bone's name in one of `STYLES`; names that are not Mixamo's are unchanged."""
+    """Mixamo's bone name `bone` in one of `STYLES`."""
     side = next((side for side in ("Left", "Right") if bone.startswith(side)), "")
     match style:
         case "mixamorig":
@@ -34,6 +34,6 @@ def renamed(bone: str, style: str) -> str:
 
 
 def known_names() -> list[tuple[str, ...]]:
-    """The joint names of each skeleton in each style, in the order of the joints. KIT's skeleton comes first."""
+    """The joint names of each skeleton in each style without a prefix, in the order of the joints; KIT's skeleton comes first."""
     styles = ("mixamo", "plain", "unreal")
     return [tuple(renamed(bone, style) for bone in skeleton.bones) for skeleton in (KIT, HUMANML3D) for style in styles]

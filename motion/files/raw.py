@@ -18,9 +18,9 @@ NAMES = {
 COMMON_UNITS, RARE_UNITS = ("m", "cm", "mm"), ("in", "dm")
 ADULTS = (0.9, 2.3)  # `body_size` of adults and older children, metres
 BODIES = (0.6, 3.0)  # `body_size` of any person, including toddlers and giants, metres
-USUAL = (1.1, 2.1)  # sizes outside this range print a note, metres
+USUAL = (1.1, 2.1)  # metres; for a `body_size` outside this range, a note is printed
 REST = 0.02  # a frame shows the rest pose if all joints are at most this far from it, relative to the body size
-LEAP = 5  # frames that show the rest pose are skipped if the jump after them is longer than this many median steps
+LEAP = 5  # frames that show the rest pose are skipped if the step after them is longer than this many median steps
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Raw:
     """Joints (T, J, 3) in the file's own unit and axes, with J = 22 or 21, at `fps` frames per second.
 
     `unit`, `up` and the joints `rest` (1, J, 3) of the rest pose are None if the file does not state them. `features` (T, D)
-    is None if the file contains no features. `cmu` is True if the unit may be CMU's.
+    are None if the file contains no features. `cmu` is True if the unit of length may be CMU's.
     """
 
     joints: np.ndarray
@@ -43,8 +43,8 @@ class Raw:
 def unit_of(joints: np.ndarray, name: str, cmu: bool = False) -> str:
     """The unit of joints (T, J, 3), one of `UNITS`, estimated from the size of the body.
 
-    The first unit that fits is returned. The units m, cm, mm, inches, decimetres and, if `cmu` is set, CMU's unit are tried for an
-    adult or older child; then m, cm and mm for a toddler or giant. Raises `UserError` if no unit gives the size of a person.
+    The result is the first unit that gives the size of a person. The units m, cm, mm, inch, decimetre and, if `cmu` is set, CMU's
+    unit are tried for an adult or older child; then m, cm and mm for a toddler or giant. Raises `UserError` if no unit fits.
     """
     size = body_size(joints)
     adult_units = (*COMMON_UNITS, *RARE_UNITS, "cmu") if cmu else (*COMMON_UNITS, *RARE_UNITS)
@@ -73,7 +73,7 @@ def body_size(joints: np.ndarray) -> float:
 
 
 def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
-    """Number of frames at the start of joints (T, J, 3) that show the rest pose (1, J, 3), if they are followed by a jump.
+    """Number of frames at the start of joints (T, J, 3) that show the rest pose (1, J, 3); 0 if no jump follows them.
 
     Some exporters and CMU's BVH releases add one such frame, which is not part of the motion.
     """
@@ -91,9 +91,9 @@ def rest_frames(joints: np.ndarray, rest: np.ndarray | None) -> int:
 
 
 def lies_down(joints: np.ndarray) -> bool:
-    """Whether the head is above the feet along Z rather than Y in joints (T, J, 3).
+    """Whether the body in joints (T, J, 3) extends along Z, from the feet to the head, rather than along Y.
 
-    If the joints are a rest pose, this means that the file has Z up. Otherwise, the person may be lying.
+    In a rest pose, this means that the file has Z up. In a motion, the person may be lying.
     """
     return bool(stance(joints)[2] > 0.8)
 

@@ -1,9 +1,9 @@
-"""Reading of motion files: one entry point for all formats, with options for what a file does not state.
+"""Reading of motion files: one entry point for all formats, with options for facts that a file does not state.
 
 Formats: .npy and .npz (arrays.py), .bvh, .amc with its .asf, .glb and .gltf. Every motion is converted to joints (T, 22 or 21, 3)
 in metres, Y up, at the frame rate of the file. The reader of each format returns a `Raw`: joints in the file's own unit and axes,
-with the unit and up axis if the file states them. Options override what the file states. A unit or up axis that is not known is
-estimated from the body.
+with the unit and up axis if the file states them. Options override what the file states. If neither gives the unit or
+the up axis, it is estimated from the body.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from utils.errors import UserError, note
 SUFFIXES = (".npy", ".npz", ".bvh", ".amc", ".glb", ".gltf")  # of files that `read_motion` can read
 AXES = ("y", "z")
 RATES = (1, 1000)  # frames per second
-FAR = 1e5  # metres; positions beyond this mean a damaged file
-UPRIGHT = 0.5  # minimum Y component of `stance` of a person who stands, if Y is up
+FAR = 1e5  # metres; files with positions beyond this are damaged
+UPRIGHT = 0.5  # minimum Y component of `stance` for a standing person, if Y is up
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class InputOptions:
         skip_frames: frames to skip at the start; None: the frames that show the rest pose.
         asf: skeleton of an .amc; default: the subject's .asf in the same folder.
         smpl: SMPL model file, or folder of such files, for SMPL and AMASS motions.
-        sample: index of the motion in a file that contains several.
+        sample: index of the motion to read from a file that contains several.
         joint_map: JSON file with a joint map (maps.py), for skeletons that no built-in map fits.
     """
 
@@ -62,7 +62,7 @@ class InputOptions:
         return cls(*header, *files, config.input_sample, config.joint_map or None)
 
 
-AS_STATED = InputOptions()  # overrides nothing
+AS_STATED = InputOptions()  # every fact as the file states it
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,7 +79,7 @@ class FileMotion(Motion):
 
 
 def read_motion(path: str | Path, options: InputOptions = AS_STATED) -> FileMotion:
-    """Read the motion in a file. Raises `UserError` if it is missing, damaged or of an unknown format, or if no joint map fits."""
+    """Read the motion in a file. Raises `UserError` if the file is missing, damaged or of unknown format, or no joint map fits."""
     path = Path(path)
     raw = read_safely(path, options)
     fps = raw.fps if options.fps is None else options.fps
@@ -118,7 +118,7 @@ def read_safely(path: Path, options: InputOptions) -> Raw:
 
 
 def skipped_frames(raw: Raw, requested: int | None, path: Path) -> int:
-    """Number of frames to skip at the start: `requested`, by default `rest_frames`. Raises `UserError` if none would be left."""
+    """Number of frames to skip at the start: `requested`, by default `rest_frames`. Raises `UserError` if no frames remain."""
     if requested is None:
         if count := rest_frames(raw.joints, raw.rest):
             frames = "frame shows the rest pose and is" if count == 1 else f"{count} frames show the rest pose and are"
@@ -153,7 +153,7 @@ def estimated_up(raw: Raw, name: str) -> str:
     """
     if raw.rest is None:
         if stance(raw.joints)[1] < UPRIGHT:
-            note(f"{name}: the head is not above the feet: the person lies, or the file has Z up; if it does, set --input_up z")
+            note(f"{name}: the head is not above the feet: the person lies, or the file has Z up; if Z is up, set --input_up z")
         return "y"
     up = "z" if lies_down(raw.rest) else "y"
     other = {"y": 2, "z": 1}[up]
@@ -186,9 +186,9 @@ def at_rate(joints: np.ndarray, fps: float, target: float) -> np.ndarray:
 
 
 def skeleton_beside(amc: Path) -> Path:
-    """The .asf of the subject in the folder of an .amc, else the only .asf there. Raises `UserError` if there is neither."""
+    """The .asf of the subject in the folder of an .amc, else the only .asf there. Raises `UserError` if neither exists."""
     candidates = sorted(path for path in amc.parent.iterdir() if path.suffix.lower() == ".asf")
-    words = amc.stem.split("_")  # begin with the subject: "07" of "07_01", "HDM_bd" of "HDM_bd_squat1Reps_004_120"
+    words = amc.stem.split("_")  # the first words name the subject: "07" of "07_01", "HDM_bd" of "HDM_bd_squat1Reps_004_120"
     subject = amc.with_name("_".join(words[: 2 if words[0] == "HDM" else 1]) + ".asf")
     if subject not in candidates and len(candidates) != 1:
         raise UserError(f"{amc}: no skeleton {subject.name} in its folder; set --asf FILE")

@@ -2,7 +2,7 @@
 
 Rest joints are linear in the vertices, and the vertices are linear in the shape coefficients, so a model reduces to the rest joints
 of its mean body (22, 3) and their change with each of 10 coefficients (22, 3, 10). Forward kinematics poses the 22 joints of the
-body, which do not depend on other joints. Positions are in metres and AMASS's axes (Z up). Without a body model, the rest pose is
+body, which do not depend on other joints. Positions are in metres, in AMASS's axes (Z up). Without a body model, the rest pose is
 the T-pose of the uniform skeleton (HumanML3D's bone lengths), with the pelvis at the origin.
 
 Files are read without unpickling, which could run code.
@@ -30,8 +30,8 @@ from utils.errors import UserError, note
 
 NUM_JOINTS = HUMANML3D.num_joints
 NUM_BETAS = 10
-REST = "rest_joints"  # array (22, 3) in files that this project wrote without a body model; AMASS's files have none
-RATES = ("mocap_framerate", "mocap_frame_rate")  # names in AMASS and in its later releases
+REST = "rest_joints"  # array (22, 3) in files that this project wrote without a body model; AMASS's files do not contain it
+RATES = ("mocap_framerate", "mocap_frame_rate")  # name of the frame rate in AMASS, and in its later releases
 DEFAULT_FPS = 30.0  # of files that state no rate
 
 
@@ -65,7 +65,7 @@ class BodyModel:
 
 
 def uniform_body(offsets: np.ndarray | None = None) -> BodyModel:
-    """A body model for use without an SMPL model: a T-pose with the given offsets (22, 3), by default the uniform skeleton's."""
+    """The body model without an SMPL file: a T-pose with the given offsets (22, 3), by default those of the uniform skeleton."""
     offsets = torch.from_numpy(standard_rest(HUMANML3D) if offsets is None else offsets).float()
     return fixed_body(torch.tensor(HUMANML3D.paths)[:, 1:] @ offsets[1:])
 
@@ -96,7 +96,7 @@ def read_smpl(path: Path, smpl: str | Path | None = None) -> Raw:
         arrays["betas"] = np.resize(np.append(np.ravel(arrays["betas"])[:NUM_BETAS], np.zeros(NUM_BETAS)), NUM_BETAS)
     rates = [float(arrays[name].item()) for name in RATES if name in arrays and arrays[name].size == 1]
     if not rates:
-        note(f"{path}: no frame rate; assuming {DEFAULT_FPS:g} frames per second, --input_fps sets another rate")
+        note(f"{path}: no frame rate; assuming {DEFAULT_FPS:g} frames per second; --input_fps sets another rate")
     motion = AmassMotion(
         rearrange(poses, "t (j xyz) -> t j xyz", xyz=3).float(),
         leading(path, "trans", arrays["trans"], (len(poses),), 3).float(),
@@ -121,7 +121,7 @@ def note_no_model() -> None:
 
 
 def text_of(array: np.ndarray) -> str:
-    """The text in an array with one element, or "" for other sizes."""
+    """The text in an array with one element; "" if the array has another size."""
     word = array.item() if array.size == 1 else ""
     return word.decode() if isinstance(word, bytes) else str(word)
 
@@ -136,7 +136,7 @@ def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays `names` of an `.npz`, without missing ones. Raises `UserError` if the file needs unpickling or is damaged."""
+    """Those of the arrays `names` that an `.npz` contains. Raises `UserError` if the file needs unpickling or is damaged."""
     if not path.is_file() or not zipfile.is_zipfile(path):  # devices are rejected, because reading them may never end
         raise UserError(f"{path}: {'not a complete .npz file' if path.exists() else 'no such file'}")
     try:
@@ -152,7 +152,7 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 def leading(path: Path, name: str, array: np.ndarray, shape: tuple[int | None, ...], count: int) -> Tensor:
     """The first `count` entries along the last axis of an array of shape (*shape, count or more).
 
-    None in `shape` stands for any size. Raises `UserError` for other shapes, and for arrays that are not numbers.
+    None in `shape` stands for any size. Raises `UserError` if the array has another shape, or does not contain numbers.
     """
     fits = array.ndim == len(shape) + 1 and all(expected in (None, size) for expected, size in zip(shape, array.shape))
     if not fits or array.shape[-1] < count or array.dtype.kind not in "fiu":

@@ -1,9 +1,9 @@
 """A motion as SMPL-H rotations in AMASS's layout: `poses` (T, 156), `trans` (T, 3), `betas` (16,), `gender`, `mocap_framerate`.
 
 Rotations are computed in closed form from the joints, relative to the rest pose of a body model. Without a body model,
-the rest pose is the T-pose that all animated files share (`motion.rest`). The motion is retargeted to this rest pose. The rotations
-of fingers, wrists, head and toes are zero, because joint positions do not determine them. `trans` is the position of the
-pelvis minus the pelvis position in the rest pose. AMASS has Z up: (x, y, z) in this project is (-x, z, y) in AMASS.
+the rest pose is the T-pose that `RigOptions.skeleton` selects (`motion.rest`). The motion is retargeted to this rest pose. The
+rotations of fingers, wrists, head and toes are zero, because joint positions do not determine them. `trans` is the position of the
+pelvis minus its position in the rest pose. AMASS has Z up: (x, y, z) in this project is (-x, z, y) in AMASS.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def write_smpl(
     """Write joints (T, 22, 3), metres, Y up, as an `.npz` of rotations, at the frame rate of `rig`.
 
     `smpl` is the model file of the body to pose. Without it, the skeleton of `rig` is posed, and its rest joints are written too,
-    as `rest_joints` (22, 3). Raises `UserError` for motions with another number of joints.
+    as `rest_joints` (22, 3). Raises `UserError` if the motion does not have 22 joints.
     """
     if joints.shape[1] != NUM_JOINTS:
         raise UserError(f"{path}: SMPL files hold {NUM_JOINTS} joints, this motion has {joints.shape[1]} (KIT-ML's skeleton)")

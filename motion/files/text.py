@@ -15,8 +15,8 @@ POINTER = b"version https://git-lfs"
 def read_text(source: str | Path | TextIO) -> tuple[str, str]:
     """Read a file or an open text stream; returns its name and its text.
 
-    The encoding is UTF-8 or UTF-16, each with or without a byte order mark. Raises `UserError` for a file that cannot be read, is
-    not a regular file, is larger than 2 GiB, or is a Git LFS pointer.
+    The encoding is UTF-8 or UTF-16, each with or without a byte order mark. Raises `UserError` if a file cannot be read, is not
+    a regular file, is larger than 2 GiB, or is a Git LFS pointer.
     """
     if not isinstance(source, (str, Path)):
         return str(getattr(source, "name", "stream")), source.read()
@@ -31,7 +31,7 @@ def read_text(source: str | Path | TextIO) -> tuple[str, str]:
 
 
 def check_regular(path: Path) -> None:
-    """Raise `UserError` for a path that exists but is not a regular file, or that is larger than `LARGEST` bytes."""
+    """Raise `UserError` if a path exists but is not a regular file, or if it is a file of more than `LARGEST` bytes."""
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: cannot be read (it is not a regular file); give a motion file")
     if path.is_file() and path.stat().st_size > LARGEST:

@@ -1,4 +1,4 @@
-"""From the joint trees of BVH files and glTF scenes to the 22 or 21 joints of a skeleton, with a given or a fitting joint map."""
+"""From the joint trees of BVH files and glTF scenes to 22 or 21 joints, with a joint map from the user or a built-in one."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def joints_of_tree(tree: Bvh, name: str, joint_map: str | Path | None = None) ->
 
 
 def listed(names: list[str]) -> str:
-    """The first names as text, each shortened to 32 characters."""
+    """The first `SHOWN` names on one line, each shortened to 32 characters, and the number of further names."""
     shown = ", ".join(name[:32] for name in names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
 
 
 def restore_thorax(tree: Bvh) -> None:
-    """Add to `tree` the thorax bone that is missing in CMU's conversions for MotionBuilder and 3ds Max.
+    """Add to `tree` the thorax that is missing in CMU's captures converted for MotionBuilder and 3ds Max.
 
-    In these files, neck and shoulders start at the end of the upper back, Spine1, so the trunk is 12 cm too short. The added bone
-    is as long as the upper back and rotates with the chest.
+    In these files, neck and shoulders start at Spine1, the end of the upper back, so the trunk is 12 cm too short. The added thorax
+    is as long as the upper back and rotates with the joint Spine1.
     """
     names = [name.rpartition(":")[2] for name in tree.names]
     if not {"Spine1", "Neck", "LeftShoulder", "RightShoulder"} <= set(names):
