@@ -62,7 +62,10 @@ JOINS = (
 
 
 def check_edits(model: TextToMotion, args: Obedience) -> tuple[dict, list[str]]:
-    """Return results for JSON, and a table: per case, how often the actions happen in their sections and seams are smooth."""
+    """Return results for JSON, and the lines of a table.
+
+    For each case, the table has the fraction of samples whose actions happen in their sections, and of those with smooth seams.
+    """
     options = {"sampling": model.sampling.changed(args)}
     rows, cases = [], [*EDITS, *JOINS]
     for number, case in enumerate(tqdm(cases, disable=None)):
