@@ -1,9 +1,9 @@
 """Accuracy of captions on `open`: `python -m benchmarks.captions checkpoints/open/m2t/eval/captioning.json`.
 
 Reads the results of M2T_eval.py. The action (or side) of a generated caption is correct if it is the most common action (or side)
-among the clip's reference captions. The mood is evaluated for clips of Bandai-Namco, whose names contain their style. It is correct
-if the caption contains a phrase of `prepare/phrases.py` for this style. For the style "normal", the caption must contain no phrase
-of any mood.
+among the clip's reference captions. The mood is evaluated only for clips of Bandai-Namco, because the name of such a clip contains
+its style. The mood is correct if the generated caption contains a phrase that `prepare/phrases.py` lists for this style. For the
+style "normal", the generated caption must not contain a phrase of any mood.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ SIDES = {"left": r"\bleft\b", "right": r"\bright\b", "both": r"\bboth\b|\b(two|h
 
 
 def action(caption: str) -> str:
-    """The action that a caption names; "other" if it names none of `ACTIONS`."""
+    """The action that the caption names; "other" if the caption names none of `ACTIONS`."""
     plain = caption.replace("as if dancing to music", "")  # describes a mood, not an action
     return next((name for name, words in ACTIONS.items() if re.search(words, plain)), "other")
 
 
 def side(caption: str) -> tuple[str, ...]:
-    """The sides that the caption names; ("both",) if it names both sides."""
+    """The sides that the caption names; ("both",) if it contains an expression for both sides, such as "both" or "two hands"."""
     sides = tuple(name for name, words in SIDES.items() if re.search(words, caption))
     return ("both",) if "both" in sides else sides
 
@@ -86,7 +86,7 @@ class Captions:
     """Measure how often captions name the right action, side and mood, from the results of M2T_eval.py."""
 
     results: str = option("", "result file <ext>.json of M2T_eval.py", positional=True)
-    wrong: int = option(0, "number of wrong captions to print")
+    wrong: int = option(0, "print this many of the captions that have a wrong action, side or mood")
 
 
 @script
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         captions = json.loads(Path(args.results).read_text(encoding="utf-8"))["captions"]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{args.results}: not a result file of M2T_eval.py ({error}); give its .json file") from None
+        raise UserError(f"{args.results}: not a result file of M2T_eval.py ({error}); give its <ext>.json file") from None
     judged = [judge(record) for record in captions]
     for kind in ("action", "side", "mood"):
         of_kind = [correct[kind] for correct in judged if kind in correct]

@@ -6,7 +6,7 @@ Prints
 - for real, reconstructed and generated clips: the joint error of IK on a symmetric skeleton, foot sliding before and after foot
   locking, and the distance by which foot locking displaces the joints outside the legs;
 - the differences in bone length between the .bvh files of generated clips;
-- the changes of position and velocity at the seams of generated loops, and the largest changes between other frames.
+- for generated loops: the changes of position and velocity at the seam, and the largest changes between other consecutive frames.
 
 By default, the embedded weights are used.
 """
@@ -52,7 +52,7 @@ PROMPTS = Path(__file__).parent.parent / "assets" / "text_prompt.txt"
 
 
 def motions(spec: DatasetSpec, model: TextToMotion, number: int) -> dict[str, list[np.ndarray]]:
-    """Joints (T, J, 3) in metres by source: real clips spread over the test split, their reconstructions, and generated clips."""
+    """Return clips (T, J, 3) in metres by source: real clips spread over the test split, their reconstructions, generated clips."""
     store = MotionStore(spec)
     names = store.split("test")
     clips = store.clips([names[index] for index in np.linspace(0, len(names) - 1, number).astype(int)])
@@ -70,7 +70,7 @@ def motions(spec: DatasetSpec, model: TextToMotion, number: int) -> dict[str, li
 
 
 def cut(joints: torch.Tensor, lengths: torch.Tensor) -> list[np.ndarray]:
-    """The clips (length, J, 3) of a padded batch (B, T, J, 3), without padding."""
+    """Remove the padding of a batch (B, T, J, 3): return one array (length, J, 3) per clip."""
     return [clip[:length] for clip, length in zip(joints.numpy(), lengths.tolist())]
 
 
@@ -111,7 +111,7 @@ def quality(clips: list[np.ndarray], fps: float, body: np.ndarray) -> list[float
 
 
 def equal_bones(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
-    """Print the largest differences in bone length between the clips' .bvh files, and between left and right."""
+    """Print the largest differences in bone length between the clips' .bvh files, and between left and right bones."""
     rig, skeleton = RigOptions("standard", body), skeleton_for(clips[0].shape[1])
     with TemporaryDirectory() as folder:
         offsets = []
@@ -125,7 +125,7 @@ def equal_bones(clips: list[np.ndarray], fps: float, body: np.ndarray) -> None:
 
 
 def loop_seams(model: TextToMotion, spec: DatasetSpec, number: int) -> None:
-    """Print the change at the seams of generated loops, and the largest change between other consecutive frames."""
+    """Print the changes of position and velocity at the seam of generated loops, and the largest changes between other frames."""
     sampling = SamplingSettings(cond_scale=2.0, res_cond_scale=2.0)
     sizes = []
     for sample, prompt in enumerate((LOOPS * number)[:number]):
@@ -145,11 +145,11 @@ def loop_seams(model: TextToMotion, spec: DatasetSpec, number: int) -> None:
 class Exports:
     """Measure the time and accuracy of exported motions."""
 
-    clips: int = option(20, "number of real, of reconstructed and of generated clips")
+    clips: int = option(20, "number of clips of each source: real, reconstructed, generated")
     loops: int = option(10, "number of generated loops")
-    data_root: str = option("", "dataset folder; default: its folder under dataset/")
+    data_root: str = option("", "folder of the dataset; default: the folder of --dataset_name under dataset/")
     checkpoints_dir: str = option(str(EMBEDDED_DIR), "folder of checkpoint folders")
-    dataset_name: str = option("open", "dataset")
+    dataset_name: str = option("open", "dataset of the weights and of the real clips")
     name: str = option("masked", "masked transformer")
     res_name: str = option("residual", "residual transformer")
     length_name: str = option("length", "length predictor")

@@ -1,10 +1,11 @@
 """Speed of generation on this CPU: `python -m benchmarks.generation [--batches 1 32] [--rounds 5]`.
 
-Generates motions of 196 frames with models of MoMask's sizes and random weights. A generation has 10 sampling steps, the residual
-layers and the decoding to features, but no text encoder. Each round runs three settings in turn: float32 with PyTorch's own matrix
-product, then float32 and bf16 with the oneDNN product of `models.linear`. For each setting, prints the median wall-clock time and
-CPU time, the CPU time relative to the first setting, and the FLOP per CPU second as a fraction of the matmul peak. The peak is
-measured in the same run and precision. CPU time is the sum over all threads; other programs affect it less than wall-clock time.
+Generates motions of 196 frames with models of MoMask's sizes and random weights. The measured time includes 10 sampling steps of
+the masked transformer, the residual layers and the decoding to features, but no text encoder. Each round runs three settings in
+turn: float32 with PyTorch's own matrix product, then float32 and bf16 with oneDNN's matrix product (`models.linear`). For each
+setting, prints the median wall-clock time and CPU time, the CPU time relative to the first setting, and the FLOP per CPU second as
+a fraction of the matmul peak. The peak is measured in the same run, in the precision of the setting. CPU time is the sum over all
+threads; other programs affect it less than wall-clock time.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from utils.errors import script
 from utils.runtime import autocast
 
 TOKENS, STRIDE, WIDTH = 49, 4, 512  # tokens of 196 frames, frames per token, width of CLIP's condition
-SETTINGS = {"float32, PyTorch": ("fp32", False), "float32": ("fp32", True), "bf16": ("bf16", True)}  # precision, whether oneDNN
+SETTINGS = {"float32, PyTorch": ("fp32", False), "float32": ("fp32", True), "bf16": ("bf16", True)}  # precision, use oneDNN?
 CPU = torch.device("cpu")
 
 
 def generator(size: int) -> Callable[[str], None]:
-    """Return a function that generates `size` motions in a given precision."""
+    """Return a function that takes a precision and generates `size` motions with it."""
     torch.manual_seed(0)
     masked = MaskedTransformer(MaskedConfig(cond_dim=WIDTH, latent_dim=384, n_heads=6, attention="full")).eval()
     residual = ResidualTransformer(ResidualConfig(cond_dim=WIDTH)).eval()
@@ -54,7 +55,7 @@ def generator(size: int) -> Callable[[str], None]:
 
 @torch.no_grad()
 def peak(dtype: torch.dtype) -> float:
-    """FLOP per CPU second of a large linear layer, the maximum of five measurements."""
+    """FLOP per CPU second of a large linear layer: the maximum of five measurements."""
     size = 2048
     x, weight = (torch.randn(size, size, dtype=dtype) for _ in range(2))
     return 2 * size**3 / min(timed(lambda: models.linear.linear(x, weight))[2] for _ in range(5))
@@ -63,7 +64,7 @@ def peak(dtype: torch.dtype) -> float:
 def measure(size: int, rounds: int) -> None:
     """Measure and print one batch size."""
     generate, default, times = generator(size), models.linear.ONEDNN, {name: [] for name in SETTINGS}
-    models.linear.ONEDNN = False  # the counter does not count oneDNN's matrix products
+    models.linear.ONEDNN = False  # FlopCounterMode does not count oneDNN's matrix products
     with FlopCounterMode(display=False) as flops:
         generate("fp32")
     for number in range(rounds + 1):

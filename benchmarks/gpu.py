@@ -9,7 +9,7 @@
 Models have the papers' sizes. Weights and motions are random, because only their shapes affect the time. Each row of results is
 appended to --output immediately, so that an interrupted run keeps its rows. A table is printed at the end. A part stops at its time
 limit, even during a measurement. If a measurement is skipped or runs out of time or memory, its row says so. --tiny uses tiny
-models to test this script on a CPU; the measured values are then meaningless.
+models, so that this script can be tested on a CPU; the measured values are then meaningless.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ from utils.errors import UserError, script
 from utils.runtime import autocast, resolve_device
 
 SECONDS = {"tests": 90.0, "generation": 90.0, "training": 120.0}
-CLIPS, EVALUATED = 29_228, 4_640  # HumanML3D: training clips including mirrored ones, test clips of an evaluation
+CLIPS, EVALUATED = 29_228, 4_640  # HumanML3D: training clips including mirrored ones; test clips per evaluation
 FRAMES, STRIDE, WORDS = 196, 4, 12  # frames per motion, frames per token, word pieces per prompt
-WARM_UP, STEPS = 5, 30  # calls per measurement
+WARM_UP, STEPS = 5, 30  # calls before and during a measurement
 MINILM = {
     "vocab_size": 30_523, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536,
 }  # fmt: skip
@@ -150,7 +150,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def peak(bench: Bench) -> float:
-    """FLOP/s of large bf16 matrix products on this device: the peak to which MFU refers."""
+    """FLOP/s of large bf16 matrix products on this device. MFU is the fraction of this peak."""
     size = 256 if bench.tiny else 8192
     a, b = (torch.randn(size, size, device=bench.device, dtype=torch.bfloat16) for _ in range(2))
     return 2 * size**3 / bench.seconds(lambda: a @ b, 5.0)
@@ -160,7 +160,7 @@ def peak(bench: Bench) -> float:
 
 
 def run_tests(bench: Bench, deadline: float) -> None:
-    """Run each check of `tests/gpu.py`. A failed check adds a row and does not stop the others."""
+    """Run each check of `tests/gpu.py` and add its result as a row. A failed check does not stop the others."""
     from tests.gpu import CHECKS
 
     for name, check in CHECKS.items():
@@ -180,7 +180,7 @@ def run_tests(bench: Bench, deadline: float) -> None:
 
 
 def generation_models(bench: Bench) -> dict[str, nn.Module]:
-    """MoMask's transformers and tokeniser, and a LaMP of MiniLM's size as text encoder, in eval mode."""
+    """Return MoMask's transformers and tokeniser, and as text encoder a LaMP of MiniLM's size, all in eval mode."""
     lamp = LaMPConfig(**(TINY if bench.tiny else MINILM))
     sizes = {"cond_dim": lamp.hidden_size, **(TINY_TRANSFORMER if bench.tiny else {})}
     masked = {"latent_dim": 384, "n_heads": 6, **sizes}  # MoMask's width; LaMP's masked transformer has width 512
@@ -225,7 +225,7 @@ def run_generation(bench: Bench, deadline: float) -> None:
 
 
 def measure_generation(bench: Bench, models: dict[str, nn.Module], size: int, limit: float) -> None:
-    """Measure one batch size for at most about `limit` seconds after the first call."""
+    """Measure one batch size. After the first call, the measurement takes at most about `limit` seconds."""
     ids = torch.randint(5, models["lamp"].config.vocab_size - 1, (size, WORDS), device=bench.device)
     tokens = torch.full((size,), FRAMES // STRIDE, device=bench.device)
     began = time.perf_counter()
@@ -248,7 +248,7 @@ def run_evaluation(bench: Bench, models: dict[str, nn.Module], size: int) -> Non
             rows = min(size, count - first)
             tokens = torch.full((rows,), FRAMES // STRIDE, device=bench.device)
             generate(bench, models, torch.randint(5, vocabulary, (rows, WORDS), device=bench.device), tokens)
-            motion = torch.randn(rows, FRAMES, 263, device=bench.device)  # random weights generate no meaningful motion
+            motion = torch.randn(rows, FRAMES, 263, device=bench.device)  # in place of the generated motion
             embeddings.append(judge.embed_motion(motion, tokens.cpu() * STRIDE).cpu())
     bench.wait()
     embedded, generated = time.perf_counter() - began, torch.cat(embeddings)
@@ -277,7 +277,7 @@ def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
     sizes = {"cond_dim": width, **(TINY_TRANSFORMER if tiny else {})}
 
     def batch(size: int, pairs: bool = False) -> dict[str, Tensor]:
-        """A batch of `size` clips with tokens and conditions; `pairs` selects latents, tokens and captions instead."""
+        """A batch of `size` clips: tokens and conditions, or with `pairs` latents, base tokens and captions."""
         lengths = torch.linspace(tokens // 2, tokens, size).long()
         drawn = torch.randint(K, (size, tokens, 6)).masked_fill((torch.arange(tokens) >= lengths[:, None])[..., None], -1)
         if not pairs:
@@ -321,7 +321,7 @@ def training_step(bench: Bench, model: nn.Module, batch: dict[str, Tensor]) -> C
 
 
 def run_training(bench: Bench, deadline: float) -> None:
-    """Measure step time, MFU and memory of each stage, and the minutes per epoch of HumanML3D's size."""
+    """Measure step time, MFU and memory of each stage, and the minutes per epoch on a dataset of HumanML3D's size."""
     matmul_peak = peak(bench)
     bench.row("training", "bf16 matmul peak", tflops=matmul_peak / 1e12)
     for number, (name, model, batch) in enumerate(stages(bench)):
@@ -336,7 +336,7 @@ def run_training(bench: Bench, deadline: float) -> None:
 def measure_training(
     bench: Bench, name: str, model: nn.Module, batch: dict[str, Tensor], limit: float, matmul_peak: float
 ) -> None:
-    """Measure one stage for at most about `limit` seconds after the first step; `matmul_peak` is in FLOP/s."""
+    """Measure one stage. After the first step, this takes at most about `limit` seconds. `matmul_peak` is in FLOP/s."""
     batch = {key: value.to(bench.device) for key, value in batch.items()}
     size, step = len(next(iter(batch.values()))), training_step(bench, model, batch)
     memory(bench)
@@ -369,8 +369,8 @@ class Gpu:
     parts: list[str] = option(list(PARTS), "parts to run", choices=tuple(PARTS))
     output: str = option("gpu.jsonl", "file to which results are appended, one JSON object per line")
     gpu_id: int | None = option(None, "CUDA device; -1 is the CPU, which needs --tiny; default: the first GPU")
-    compile: bool = option(False, "compile the transformers with torch.compile, which slows down the first call")
-    tiny: bool = option(False, "use tiny models, to test the script")
+    compile: bool = option(False, "compile the transformers with torch.compile; the first call then takes longer")
+    tiny: bool = option(False, "use tiny models, to test the script; the measured values are then meaningless")
 
 
 @script

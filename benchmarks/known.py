@@ -2,9 +2,9 @@
 
 `known_prompts.csv` contains prompts that paraphrase the training data ("inside"), prompts for actions that are not in the training
 data ("outside"), and prompts for actions with little training data ("thin"). One half of the prompts is used to fit the calibration
-(`assets/known.json`, written with --write). Results are reported for the other half: the area under the ROC curve (AUROC), and the
-fractions of inside and of outside prompts for which the pipeline prints a note that they are unknown. Thin prompts and the outside
-prompts of the kind "near miss" are not part of these results; they are reported separately.
+(`assets/known.json`, written with --write). Results are reported for the other half: the area under the ROC curve (AUROC), the
+fraction of inside prompts and the fraction of outside prompts for which the pipeline prints a note that the prompt is unknown. Two
+groups are excluded from these results and reported separately: thin prompts, and outside prompts of the kind "near miss".
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RIDGE = 0.02  # L2 penalty of the logistic regression, on standardised features
 
 
 class Prompt(NamedTuple):
-    """A labelled prompt. `side` is inside, outside or thin; `half` is calibrate or report."""
+    """A labelled prompt. `side` is inside, outside or thin; `kind` divides outside prompts; `half` is calibrate or report."""
 
     text: str
     side: str
@@ -72,14 +72,14 @@ def area_under_curve(inside: np.ndarray, outside: np.ndarray) -> float:
 
 
 def calibrate(knowledge: Knowledge, prompts: list[Prompt]) -> dict:
-    """Fit the calibration on the calibration half, without thin prompts and prompts that fail the language check."""
+    """Fit the calibration on the calibration half, except for thin prompts and for prompts that fail the language check."""
     used = [p for p in prompts if p.half == "calibrate" and p.side != "thin" and not language_fault(p.text, knowledge.stems)]
     features = np.array([knowledge.features(prompt.text)[0] for prompt in used])
     return {"features": FEATURES, **fit(features, np.array([prompt.side == "inside" for prompt in used]))}
 
 
 def measure(knowledge: Knowledge, prompts: list[Prompt]) -> tuple[dict, list[str]]:
-    """Return results for JSON, and lines of text: misclassified prompts, then a summary."""
+    """Return results for JSON, and lines of text that list the misclassified prompts and then a summary."""
     scores, noted, lines = defaultdict(list), defaultdict(list), []
     for prompt in prompts:
         known = knowledge(prompt.text)
@@ -107,11 +107,11 @@ def measure(knowledge: Knowledge, prompts: list[Prompt]) -> tuple[dict, list[str
 class Separation:
     """Measure how well known prompts are separated from unknown ones."""
 
-    run: str = option(str(EMBEDDED_DIR / "open" / "masked"), "folder of the run to measure")
-    data_root: str = option("", "dataset folder to build the index from; default: the index of --run")
-    dataset_name: str = option("open", "dataset of --data_root", choices=DATASETS)
-    write: bool = option(False, f"fit and write {CALIBRATION.name}; with --data_root, also write the index to the folder --run")
-    half: str = option("report", "half of the prompts to report", choices=("report", "calibrate"))
+    run: str = option(str(EMBEDDED_DIR / "open" / "masked"), "folder of the run whose caption index is used")
+    data_root: str = option("", "folder of a dataset; its training captions replace the caption index of --run")
+    dataset_name: str = option("open", "name of the dataset in --data_root", choices=DATASETS)
+    write: bool = option(False, f"fit the calibration and write {CALIBRATION.name}; with --data_root, also the index in --run")
+    half: str = option("report", "half of the prompts for which results are reported", choices=("report", "calibrate"))
     out: str = option("", "JSON file for the results")
 
 
@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
             index.save(run)
     knowledge = Knowledge(index, encoder, calibration)
     results, lines = measure(knowledge, [prompt for prompt in prompts if prompt.half == args.half])
-    print(f"{len(index.captions)} captions, {len(index.words)} words; thin: {', '.join(sorted(index.thin)) or 'none'}")
+    print(f"{len(index.captions)} captions, {len(index.words)} words; rare actions: {', '.join(sorted(index.thin)) or 'none'}")
     print("\n".join(lines))
     if args.out:
         Path(args.out).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

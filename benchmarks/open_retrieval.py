@@ -1,9 +1,10 @@
 """Retrieval with LaMP on `open`: `python -m benchmarks.open_retrieval --name lamp`.
 
 Prints R@k among all clips and in batches of 32, for the splits `test` and `test_unseen`. The combinations of action and mood in
-`test_unseen` do not occur in the training data. Clips of CMU, which have human captions, are also measured separately. Clips of
-Bandai-Namco's second dataset have their action and mood in their names. For these clips, prints how often the best-matching caption
-belongs to a clip with the same action, the same mood, or both. Ties count as fractions.
+`test_unseen` do not occur in the training data. Clips of CMU, which have human captions, are also measured separately. The names of
+clips of Bandai-Namco's second dataset contain the action and the mood. For these clips, prints how often the best-matching caption
+belongs to a clip with the same action, the same mood, or both. If several captions are equally good, the fraction of them that is
+correct counts.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ PROTOCOLS = ("all", "batches")
 
 
 def action_and_mood(name: str) -> tuple[str, str] | None:
-    """Return action and mood from the name of a Bandai-Namco clip; None for other clips. Mirrored clips swap left and right."""
+    """Return action and mood from the name of a Bandai-Namco clip; None for other clips.
+
+    For a mirrored clip, left and right are exchanged in the action.
+    """
     if not (match := NAME.match(name)):
         return None
     mirrored, _, content, style = match.groups()
@@ -45,7 +49,7 @@ def action_and_mood(name: str) -> tuple[str, str] | None:
 def fraction_correct(to_text: Tensor, labels: list, selected: list[bool]) -> Tensor:
     """Return for each selected motion the fraction of its best captions that have the label of the motion.
 
-    `to_text` (n, n) holds scores of motions × captions. The best captions of a motion all have the same, highest score.
+    `to_text` (n, n) holds scores of motions × captions. All captions that share a motion's highest score are its best captions.
     """
     ids = {label: index for index, label in enumerate(dict.fromkeys(labels))}
     label_ids = torch.tensor([ids[label] for label in labels])
@@ -80,9 +84,9 @@ class OpenRetrieval:
 
     name: str = option("", "LaMP run; default: the only one in --checkpoints_dir, else the embedded one")
     checkpoints_dir: str = option("./checkpoints", "folder of checkpoint folders")
-    data_root: str = option("", "dataset folder; default: its folder under dataset/")
-    pool: str = option("max", "how the similarities of the queries are pooled", choices=("max", "mean"))
-    caption: int = option(4, "which caption of each clip to use, from 1; 0: a random one")
+    data_root: str = option("", "folder of the dataset; default: the folder of `open` under dataset/")
+    pool: str = option("max", "how the similarities of a text to the queries of a motion are pooled", choices=("max", "mean"))
+    caption: int = option(4, "number of the caption to use from each clip, counted from 1; 0: a random caption")
     gpu_id: int | None = option(None, "CUDA device; -1 is the CPU; default: 0 if CUDA is available, else -1")
 
 
@@ -104,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report(title: str, gallery: Gallery) -> None:
-    """Print recall, and the accuracy of actions and moods, of a gallery."""
+    """Print the recall for a gallery, and how often its best captions have the right action and mood."""
     print(f"\n{title}: {len(gallery.clips)} clips, {len(gallery.texts)} distinct captions")
     print(*retrieval_table(evaluate_retrieval(gallery, PROTOCOLS)), sep="\n")
     print(*filter(None, (accuracy(gallery, name) for name in PROTOCOLS)), sep="\n")

@@ -2,9 +2,10 @@
 
     python -m benchmarks.released DIR
 
-DIR contains one file `<layout>.txt` per checkpoint. Each line describes one tensor by its name, its shape and optionally its dtype,
-separated by tabs. For each checkpoint, prints the size in MB, the time to load it, and the time to run the model once on the CPU,
-which generates, reconstructs or embeds a motion of 196 frames. Times are wall-clock time and CPU time of all threads.
+DIR contains one file `<layout>.txt` per checkpoint, and for an evaluator one file per encoder. Each line describes one tensor by
+its name, its shape and optionally its dtype, separated by tabs. For each checkpoint, prints the size in MB, the time to load it,
+and the time to run the model once on the CPU, for example to generate, reconstruct or embed a motion of 196 frames. Each time is
+printed as wall-clock time and as CPU time of all threads.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from options.common import option
 from utils.errors import UserError, script
 
 FRAMES = 196
-# Prefix of a layout's name → key of the checkpoint under which its tensors are stored.
+# Prefix of a layout's name → key in the checkpoint under which the tensors of this layout are stored.
 KEYS = {
     "lamp_qformer": "motion_qformer", "lamp_t2m": "t2m_transformer", "lamp_vq": "vq_model", "momask_rvq": "vq_model",
     "momask_mtrans": "t2m_transformer", "momask_rtrans": "res_transformer", "momask_lenest": "estimator",
@@ -37,7 +38,7 @@ EVALUATOR = re.compile(r"(eval_\w+?)_((?:motion|movement|text)_encoder)")
 
 
 def layouts(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:
-    """Return the shapes of tensors by layout, checkpoint key and tensor name. Raises `UserError` if the folder has no lists."""
+    """Return the shapes of tensors by layout, checkpoint key and tensor name. Raises `UserError` if there are none."""
     result = defaultdict(dict)
     for path in sorted(folder.glob("*.txt")):
         lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if "\t" in line]
@@ -61,7 +62,7 @@ def random_state(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def use(model: nn.Module, kind: str) -> Tensor:
-    """Run the model once, on one clip of 196 frames or one prompt."""
+    """Run the model once on random inputs, for one clip of 196 frames or one prompt."""
     config, lengths, tokens = model.config, torch.tensor([FRAMES]), torch.tensor([FRAMES // 4])
     ids = torch.tensor([[101, 1037, 2711, 7365, 102]])  # "a person runs"
     if kind == "tokeniser":
@@ -87,7 +88,7 @@ def use(model: nn.Module, kind: str) -> Tensor:
 class Released:
     """Measure the loading time and speed of models of the released sizes, with random weights."""
 
-    folder: str = option("", "folder of the lists of tensors, <layout>.txt", positional=True)
+    folder: str = option("", "folder with a list of tensors, <layout>.txt, for each checkpoint", positional=True)
 
 
 @script

@@ -1,7 +1,7 @@
 """Time of retrieval: `python -m benchmarks.retrieval [--clips 4384] [--indexed 14616] [--queries 49] [--dim 512]`.
 
-Measures the similarity matrix and the four protocols for a gallery as large as HumanML3D's test split, and searches in an index of
-motions. Features are random, so no time is spent on embedding. Prints wall-clock time and CPU time of all threads.
+Measures the similarity matrix and the four protocols for a gallery as large as HumanML3D's test split, and the search in an index
+of motions. Features are random, so no time is spent on embedding. Prints wall-clock time and CPU time of all threads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def time_of(name: str, function: Callable[[], Result]) -> Result:
 
 
 def measure(protocol: str, similarity: Tensor, texts: Tensor, names: list[str]) -> None:
-    """Compute the metrics of a protocol in both directions."""
+    """Compute the metrics of a protocol in both directions, motion → text and text → motion."""
     correct = similar(texts) if protocol == "threshold" else None
     scores = torch.stack([similarity[indices][:, indices] for indices in galleries(protocol, names, texts)])
     for of_direction in (scores, scores.mT):
@@ -43,7 +43,7 @@ def measure(protocol: str, similarity: Tensor, texts: Tensor, names: list[str]) 
 
 
 def search(size: int, queries: int, texts: Tensor) -> None:
-    """Measure a first and a second search in a memory-mapped index of `size` motions."""
+    """Print the times of the first and of the second search in a memory-mapped index of `size` motions."""
     features = torch.randn(size, queries, texts.shape[1], dtype=torch.float16) / texts.shape[1] ** 0.5
     indices = torch.arange(size)
     with tempfile.TemporaryDirectory() as folder:

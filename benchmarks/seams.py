@@ -1,7 +1,8 @@
 """Smoothness of joined motions at the seams between prompts: `python -m benchmarks.seams [--checkpoints_dir DIR …]`.
 
-Joins pairs of prompts. For each pair, prints the largest displacement of a joint across the seam in cm per frame, and its
-difference from the largest displacement within half a second before or after the seam. By default, the embedded weights are used.
+Generates one joined motion for each of ten pairs of prompts. Prints the largest displacement of a joint across the seam in cm per
+frame, and by how much this displacement exceeds the largest displacement within half a second before or after the seam. By default,
+the embedded weights are used.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ PAIRS = (
 
 
 def over_the_seam(joints: np.ndarray, seam: int) -> tuple[float, float]:
-    """Return the largest displacement of a joint from frame `seam` − 1 to `seam`, and its difference from the largest displacement
-    within `AROUND` frames of the seam. Joints are (T, J, 3); results have the unit of the joints."""
+    """Return the largest displacement of a joint from frame `seam` − 1 to `seam`, and by how much it exceeds the largest
+    displacement of a joint within `AROUND` frames of the seam. Joints are (T, J, 3); results have the unit of the joints."""
     steps = np.linalg.norm(np.diff(joints, axis=0), axis=-1).max(1)
     neighbours = np.r_[steps[max(0, seam - 1 - AROUND) : seam - 1], steps[seam : seam + AROUND]]
     return steps[seam - 1], steps[seam - 1] - neighbours.max()
@@ -54,7 +55,7 @@ class Seams:
     cond_scale: float = option(2.0, "guidance scale of the base tokens")
     res_cond_scale: float = option(2.0, "guidance scale of the residual tokens")
     checkpoints_dir: str = option(str(EMBEDDED_DIR), "folder of checkpoint folders")
-    dataset_name: str = option("open", "dataset")
+    dataset_name: str = option("open", "dataset of the weights")
     name: str = option("masked", "masked transformer")
     res_name: str = option("residual", "residual transformer")
     length_name: str = option("length", "length predictor")

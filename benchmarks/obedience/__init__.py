@@ -1,1 +1,1 @@
-"""Benchmark of whether generated motions follow the prompt: prompts, rules on joints ("judges"), and tests of the judges."""
+"""A benchmark that measures whether generated motions follow their prompts, by rules on the joints ("judges")."""

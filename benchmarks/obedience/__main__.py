@@ -1,10 +1,10 @@
-"""Measure whether generated motions follow the prompt, by rules on their joints ("judges") instead of a learned evaluator.
+"""Measure whether generated motions follow their prompts. Rules on the joints ("judges") decide this, not a learned evaluator.
 
     python -m benchmarks.obedience --split test            # generate motions for the prompts of the test split and judge them
-    python -m benchmarks.obedience --edits                 # judge prompted edits and joined motions
+    python -m benchmarks.obedience --edits                 # generate edits and joined motions and judge them
     python -m benchmarks.obedience --real DIR [DIR ...]    # check the judges on captured clips
 
-Prompts are in prompts.py, judges in gaits.py, postures.py and gestures.py. The results are printed; --out also writes them as JSON.
+Prompts are in prompts.py, judges in gaits.py, postures.py and gestures.py. Results are printed; --out also writes them as JSON.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class Obedience(Sampled):
-    """Measure how many generated motions do what the prompt says, by rules on their joints."""
+    """Measure how many generated motions do what their prompt says, by rules on the joints of the motion."""
 
     samples: int = option(32, "motions per prompt")
     seed: int = option(0, "random seed of the sampling noise")
     split: str = option(
-        "all", "prompts to use: val for the choice of weights, test for reported results, or all", choices=("val", "test", "all")
+        "all", "prompts to use: val to choose weights and settings, test to report results, or all", choices=("val", "test", "all")
     )
-    edits: bool = option(False, "instead of prompts, check ten prompted edits and joins")
-    real: list[str] = option([], "instead of prompts, check the judges on captured clips: folders with <source>/<clip>.npy")
+    edits: bool = option(False, "check ten edits and joins instead of the prompts of --split")
+    real: list[str] = option([], "generate nothing; check the judges on the captured clips <source>/<clip>.npy in these folders")
     out: str = option("", "JSON file for the results")
     time_steps: int = option(18, "sampling steps of the masked transformer")
     layered: bool = option(True, "generate simultaneous actions separately and compose them; false: generate them as one motion")
     stepwise: bool = option(True, "generate a prompt of several actions action by action; false: generate it as one motion")
     checkpoints_dir: str = option("checkpoints", "folder of checkpoint folders")
-    dataset_name: str | None = option(None, "dataset of the weights; default: the one whose folder holds them", choices=DATASETS)
+    dataset_name: str | None = option(None, "dataset of the weights; default: taken from the path of the weights", choices=DATASETS)
     name: str = option(EMBEDDED, "masked transformer")
     res_name: str = option("", "residual transformer that goes with --name")
     length_name: str = option("", "length predictor that goes with --name")
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
 def obedience(model: TextToMotion, prompts: list[Prompt], args: Obedience) -> list[float]:
     """Return for each prompt the fraction of samples that follow it.
 
-    `prompts` must be consecutive in `PROMPTS`, because the position in `PROMPTS` determines the random numbers of a sample.
+    `prompts` must be consecutive in `PROMPTS`, because the position of a prompt in it determines the random numbers of its samples.
     """
     texts = [prompt for prompt in prompts for _ in range(args.samples)]
     offset, sampling = PROMPTS.index(prompts[0]) * args.samples, model.sampling.changed(args)
@@ -99,12 +99,12 @@ def obedience(model: TextToMotion, prompts: list[Prompt], args: Obedience) -> li
 
 
 def obeys(prompt: Prompt, joints: np.ndarray) -> bool:
-    """Whether joints (T, 22, 3) follow the prompt."""
+    """Whether a motion, given as joints (T, 22, 3), follows the prompt."""
     return len(joints) >= SHORTEST and bool(prompt.obeys(Body(joints.astype(np.float64))))
 
 
 def report(prompts: list[Prompt], fractions: list[float], args: Obedience) -> tuple[dict, list[str]]:
-    """Results for JSON, and a table: one line per prompt, then means by action, kind, split and paraphrase."""
+    """Return results for JSON, and the lines of a table: one line per prompt, then means by action, kind, split and paraphrase."""
     pairs = list(zip(prompts, fractions))
     lines = [f"{fraction:6.1%}  {prompt.split:4}  {prompt.action:22}  {prompt.text}" for prompt, fraction in pairs]
     means = {}

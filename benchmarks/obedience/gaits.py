@@ -1,4 +1,4 @@
-"""Judges of locomotion: walking, running, turning, climbing, crawling. Each returns the spans in which its action happens."""
+"""Judges of locomotion: walking, running, turning, climbing, crawling. Each judge returns the spans in which its action happens."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ WALK, RUN = 0.3, 1.9  # m/s, the lowest speeds of walking and of running
 
 
 def steps(body: Body, span: Span) -> int:
-    """Number of times that one foot passes the other, forward or sideways, during a span."""
+    """Count how often the feet pass each other during a span, either lengthwise or sideways."""
     lead = smooth(body.in_body_axes(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)[span.frames]
     return max(len(swings(lead[:, axis], 0.15)) for axis in (0, 2))
 
 
 def goes(body: Body, low: float, high: float, toward: tuple[float, float] | None = None) -> list[Span]:
-    """Spans in which the person steps in upright posture at a speed from `low` to `high` m/s.
+    """Spans in which the person makes steps in an upright posture, at a speed from `low` to `high` m/s.
 
-    If `toward`, a direction (left, forward) in body axes, is given, the direction of travel must be within 45° of it.
+    `toward` is a direction (left, forward) in body axes. If it is given, the direction of travel must be within 45° of it.
     """
     pace = smooth(body.speed, 6)
     mask = (pace > min(low, WALK)) & (body.height[:, PELVIS] > 0.75 * body.leg) & (body.trunk < 50)
@@ -41,7 +41,7 @@ def walks_backward(body: Body) -> list[Span]:
 
 
 def runs_forward(body: Body) -> list[Span]:
-    """Running forward at 1.9 m/s or more, or jogging: at 1.5 m/s or more with strongly bent knees."""
+    """Running forward: at 1.9 m/s or more, or at 1.5 m/s or more if the knees are strongly bent (jogging)."""
     fast, slow = goes(body, RUN, 9.0, (0, 1)), goes(body, 1.5, RUN, (0, 1))
     bent = body.knees.max(1)
     return sorted(fast + [span for span in slow if np.percentile(bent[span.frames], 85) > 76])
@@ -80,19 +80,19 @@ def walks_like_a_zombie(body: Body) -> list[Span]:
 
 
 def climbs_steps(body: Body) -> list[Span]:
-    """Climbing without the hands in front, as on steps."""
+    """Climbing as on steps: in most frames, no hand is in front of the body above the waist."""
     return [span for span in climbs(body) if gripping(body)[span.frames].mean() < 0.5]
 
 
 def climbs_a_ladder(body: Body) -> list[Span]:
-    """Climbing with a hand in front, above the waist, as on a ladder."""
+    """Climbing as on a ladder: in at least half of the frames, a hand is in front of the body above the waist."""
     return [span for span in climbs(body) if gripping(body)[span.frames].mean() >= 0.5]
 
 
 def climbs(body: Body) -> list[Span]:
     """Climbing: the pelvis is more than 0.2 m above its standing height, and a foot stands still more than 0.25 m above the floor.
 
-    Spans start two seconds earlier, to include the first steps.
+    Each span starts two seconds before this is the case, to include the first steps.
     """
     pelvis = smooth(body.height[:, PELVIS], 3)
     still = length(rate(smooth(body.joints[:, ANKLES], 1))) < 0.3
@@ -108,7 +108,7 @@ def gripping(body: Body) -> np.ndarray:
 
 
 def crawls(body: Body) -> list[Span]:
-    """Crawling: moving more than 0.4 m with hips and head low and a hand on the floor."""
+    """Crawling: the person moves more than 0.4 m, with low hips, a low head and a hand on the floor."""
     low = (body.height[:, PELVIS] < 0.65) & (body.height[:, HEAD] < 0.85) & (body.trunk > 50)
     hands = smooth((body.height[:, WRISTS].min(1) < 0.25).astype(float), 4) > 0.5
     spans = runs(low & hands, 1.2, 0.4)

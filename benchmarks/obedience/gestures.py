@@ -1,4 +1,4 @@
-"""Judges of arms and legs: waving, raising, punching, kicking, throwing, drinking, washing. Each returns spans of its action."""
+"""Judges of arm and leg movements, such as waving, kicking and drinking. Each returns the spans in which its action happens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def raises(body: Body, side: int) -> list[Span]:
 
 
 def waves(body: Body, side: int) -> list[Span]:
-    """Waving: a hand at about shoulder height or higher swings to and fro at least twice, by at least 7 cm."""
+    """Waving: a hand at about shoulder height or higher swings to and fro at least twice; each swing is at least 7 cm wide."""
     spans = []
     for span in runs(smooth(body.reach[:, side, 1], 1) > -0.12, 0.8, 0.1):
         path = smooth(body.reach[span.frames, side], 1)[3:-3]
@@ -33,7 +33,10 @@ def waves(body: Body, side: int) -> list[Span]:
 
 
 def kicks(body: Body, side: int) -> list[Span]:
-    """Kicking: an ankle swings higher than 0.5 m, well above the other ankle. The leg is nearly straight, the trunk upright."""
+    """Kicking: an ankle swings quickly to more than 0.5 m above the floor and well above the other ankle.
+
+    The kicking leg is nearly straight, and the trunk is upright.
+    """
     relative = body.joints[:, ANKLES[side]] - body.joints[:, PELVIS]
     fast = smooth(length(rate(smooth(relative, 0.7))), 0.5)
     straight = length(body.joints[:, ANKLES[side]] - body.joints[:, HIPS[side]]) / (body.leg - 0.12)
@@ -50,7 +53,7 @@ def kicks(body: Body, side: int) -> list[Span]:
 
 
 def kicks_a_ball(body: Body, side: int) -> list[Span]:
-    """Kicking a ball: a foot swings forward much faster than in a step, to about 0.5 m in front of the pelvis and 0.3 m high."""
+    """Kicking a ball: a foot swings forward much faster than in a step and gets 0.45 m ahead of the pelvis and 0.28 m high."""
     foot = smooth(body.local[:, ANKLES[side], 2], 0.5)
     spans = []
     for span in runs(rate(foot) > 4.5, 0.0, 0.1):
@@ -61,7 +64,7 @@ def kicks_a_ball(body: Body, side: int) -> list[Span]:
 
 
 def punches(body: Body, side: int) -> list[Span]:
-    """Punching: an arm is stretched out almost fully within a few frames, at the height of chest or head."""
+    """Punching: within a few frames, an arm is stretched almost fully, with the fist between chest and head height."""
     out = body.stretched[:, side]
     thrust = rate(smooth(out * body.arm, 0.5))
     level = (body.reach[:, side, 1] > -0.3) & (body.reach[:, side, 1] < 0.3)
@@ -74,7 +77,7 @@ def punches(body: Body, side: int) -> list[Span]:
 
 
 def throws(body: Body) -> list[Span]:
-    """A two-handed throw: both hands are raised close together, then an arm is stretched quickly."""
+    """Throwing with both hands: the hands are raised, close to each other, and then an arm is stretched quickly."""
     gap = length(body.joints[:, WRISTS[0]] - body.joints[:, WRISTS[1]])
     held = (body.reach[..., 1].min(1) > -0.15) & (gap < 0.55)
     spans = []
@@ -136,9 +139,9 @@ def mops(body: Body) -> list[Span]:
 
 
 def dribbles(body: Body, side: int) -> list[Span]:
-    """Dribbling: one hand below the shoulder moves up and down, with at least five reversals of direction at 1.5 to 9 per second.
+    """Dribbling: one hand below the shoulder moves up and down, reversing direction at least five times, 1.5 to 9 times per second.
 
-    The other hand reverses clearly less often.
+    The direction of the other hand reverses clearly less often.
     """
     height = smooth(body.reach[:, side, 1], 0.7)
     low = (height < -0.05) & (body.reach[:, side, 2] > -0.1)
@@ -154,7 +157,7 @@ def dribbles(body: Body, side: int) -> list[Span]:
 
 
 def circles_the_arms(body: Body) -> list[Span]:
-    """Circling the arms: seen from the side, each hand turns around its shoulder by at least 200°, and both by 480° in total."""
+    """Circling the arms: in side view, each hand circles its shoulder by at least 200°, and both together by at least 480°."""
     angles = np.degrees(np.unwrap(np.arctan2(body.reach[..., 1], body.reach[..., 2]), axis=0))
     turned = angles[-1] - angles[0]
     return [Span(0, len(body))] if abs(turned.sum()) >= 480 and np.abs(turned).min() >= 200 else []

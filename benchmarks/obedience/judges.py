@@ -1,4 +1,4 @@
-"""The judges by name, and conditions for prompts, such as that an action happens, happens twice, or follows another action.
+"""The judges by name, and conditions for prompts: for example, that an action happens twice or follows another action.
 
 A judge is a function that detects one action: it returns the spans of frames of a `Body` in which the action happens. A judge
 without a side, such as "kick", combines the judges of both sides, "kick left" and "kick right". A condition is a function that
@@ -38,7 +38,7 @@ WHOLE = {
 
 
 def either(judge: Callable[[Body, int], list[Span]]) -> Judge:
-    """The judge that combines the spans of both sides."""
+    """Return a judge that combines the spans of both sides."""
     return lambda body: sorted(judge(body, LEFT) + judge(body, RIGHT))
 
 
@@ -47,12 +47,12 @@ JUDGES |= {
     f"{name} {side}": partial(judge, side=number) for name, judge in SIDED.items() for number, side in enumerate(("left", "right"))
 }
 REPEATED = {"hop", "jumping jacks"}  # actions that must happen at least twice; a single hop counts as a jump
-EDGE = 8  # frames at the beginning or end of a motion that determine its first or last posture
-LASTING = {"stand": 0.7}  # actions that must take at least this fraction of the clip
+EDGE = 8  # number of frames that determine the first and the last posture of a motion
+LASTING = {"stand": 0.7}  # actions that must take at least the given fraction of the clip
 
 
 def shows(name: str, body: Body) -> bool:
-    """Whether a clip shows an action: at least once, or as often or as long as `REPEATED` and `LASTING` require."""
+    """Whether a clip shows an action: at least twice for those in `REPEATED`, long enough for those in `LASTING`, else once."""
     spans = JUDGES[name](body)
     if name in LASTING:
         return coverage(spans, body) >= LASTING[name]

@@ -1,8 +1,8 @@
-"""Measurements for the judges: one body over time, and spans of frames.
+"""Measurements for the judges: `Body` measures one person over time, `Span` is a range of frames.
 
 Joints are (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at 20 frames per second. Heights are above the
-floor. Body axes are (left, up, forward) relative to the facing direction. An axis of size 2 holds the left and the right side.
-Angles are in degrees.
+floor. Body axes are (left, up, forward) relative to the facing direction. An array axis of size 2 holds the left and the right
+side. Angles are in degrees.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Span(NamedTuple):
 
     @property
     def frames(self) -> slice:
-        """The frames, as an index of arrays (T, ...)."""
+        """The frames as a slice, to index arrays (T, ...)."""
         return slice(self.start, self.stop)
 
     @property
@@ -53,7 +53,7 @@ def runs(mask: np.ndarray, minimum: float = 0.0, gap: float = 0.0) -> list[Span]
 
 
 def flanked(span: Span, mask: np.ndarray, before: int | None = None, after: int | None = None) -> bool:
-    """Whether a mask (T,) is true both before and after a span, in at least one frame each.
+    """Whether a mask (T,) is true in at least one frame before a span and in at least one frame after it.
 
     Only the last `before` frames before the span and the first `after` frames after it are examined; None: all frames.
     """
@@ -78,7 +78,7 @@ def length(vectors: np.ndarray) -> np.ndarray:
 
 
 def swings(x: np.ndarray, width: float) -> np.ndarray:
-    """Frames of the local maxima and minima of x (T,) with a prominence of at least `width`, in order."""
+    """Frames of the local maxima and minima of x (T,) whose prominence is at least `width`, in temporal order."""
     extrema = [find_peaks(signed, prominence=width)[0] for signed in (x, -x)]
     return np.sort(np.concatenate(extrema))
 
@@ -98,7 +98,7 @@ class Body:
         return len(self.joints)
 
     def _limb(self, *joints: tuple[int, int]) -> float:
-        """Length of a limb from its pairs of joints: the sum of the median lengths of its bones, averaged over both sides."""
+        """Length of the limb that connects these pairs of joints: the sum of the median bone lengths, averaged over both sides."""
         bones = (length(self.joints[:, a] - self.joints[:, b]) for ends in pairwise(joints) for a, b in zip(*ends))
         return float(sum(np.median(bone) for bone in bones)) / 2
 
@@ -114,7 +114,7 @@ class Body:
 
     @cached_property
     def yaw(self) -> np.ndarray:
-        """Facing direction (T,): the angle by which the body has turned to the left, unwrapped."""
+        """Facing direction (T,): angle to the Z axis, positive to the left, without jumps of 360°."""
         across = sum(self.joints[:, left] - self.joints[:, right] for left, right in (HIPS, SHOULDERS))
         return smooth(np.degrees(np.unwrap(np.arctan2(-across[:, 2], across[:, 0]))), 3)
 
@@ -126,7 +126,7 @@ class Body:
 
     @cached_property
     def local(self) -> np.ndarray:
-        """Joints (T, 22, 3) in body axes, horizontally relative to the pelvis; heights are above the floor."""
+        """Joints (T, 22, 3) in body axes. Horizontal positions are relative to the pelvis, heights to the floor."""
         return self.in_body_axes(self.joints - self.joints[:, :1] * [1, 0, 1])
 
     @cached_property
@@ -179,7 +179,7 @@ class Body:
 
     @cached_property
     def behind_feet(self) -> np.ndarray:
-        """Distance (T,) of the trunk behind the ankles, along the facing direction. If it is large, the person needs support."""
+        """Distance (T,) by which the trunk is behind the ankles. If it is large, the person needs a seat to keep balance."""
         return self.local[:, ANKLES, 2].mean(1) - self.local[:, TRUNK, 2].mean(1)
 
     @cached_property

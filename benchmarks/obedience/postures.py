@@ -1,4 +1,4 @@
-"""Judges of the whole body: sitting, lying, squatting, jumping, bowing, bending, turning over. Each returns spans of its action."""
+"""Judges of the whole body, such as sitting, jumping and bowing. Each judge returns the spans in which its action happens."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def until(frames: Sequence[int] | np.ndarray, spans: list[Span]) -> list[Span]:
 
 
 def stands_up(body: Body) -> list[Span]:
-    """Standing up: after sitting, the person is upright within 2.5 seconds, for at least a quarter of a second."""
+    """Standing up: less than 2.5 s after sitting, the person is upright and stays upright for at least a quarter of a second."""
     up = [span.start for span in runs(body.upright, 0.25)]
     ends = [Span(span.stop, span.stop) for span in runs(seated(body), 0.3, 0.3)]
     return [span for span in until(up, ends) if span.seconds < 2.5]
@@ -56,7 +56,7 @@ def lies_down(body: Body) -> list[Span]:
 
 
 def gets_up(body: Body) -> list[Span]:
-    """Getting up: the person lies, or has the hips near the floor, then stands upright."""
+    """Getting up: the person lies or has the hips near the floor, and stands upright afterwards."""
     down = runs(lying(body) | (body.height[:, PELVIS] < 0.35), 0.2, 1.0)
     up = [span.start for span in runs(body.upright, 0.2)]
     return until(up, [Span(span.stop - 1, span.stop) for span in down])
@@ -70,9 +70,9 @@ def squats(body: Body) -> list[Span]:
 
 
 def is_squat(body: Body, span: Span) -> bool:
-    """Whether a dip is a squat: feet in place, trunk balanced over the feet, knees bent, hands off the floor.
+    """Whether a span with a low pelvis is a squat: feet in place, trunk balanced over the feet, knees bent, hands off the floor.
 
-    No jump may happen during the dip, or within a third of a second before or after it.
+    No jump may happen during the span, or within a third of a second before or after it.
     """
     height, margin = body.height[span.frames], FPS // 3
     deepest = span.start + int(np.argmin(height[:, PELVIS]))
@@ -85,7 +85,7 @@ def is_squat(body: Body, span: Span) -> bool:
 
 
 def airborne(body: Body, clear: float) -> list[Span]:
-    """Spans with both feet at least `clear` metres above the floor, shortly after and before a foot is on the floor."""
+    """Spans in which both feet are more than `clear` metres above the floor, if a foot is on the floor shortly before and after."""
     low, reach = body.feet.min(1), 3 * FPS // 4
     return [span for span in runs(low > clear, 0.1) if span.seconds < 1.3 and flanked(span, low < 0.045, reach, reach)]
 
@@ -93,7 +93,7 @@ def airborne(body: Body, clear: float) -> list[Span]:
 def jumps(body: Body) -> list[Span]:
     """Jumping: both feet are more than 8 cm above the floor while the trunk is upright and the pelvis rises.
 
-    At running speed, the feet must be more than 20 cm above the floor, because they reach 8 cm in sprinting.
+    At running speed, the feet must be more than 20 cm above the floor, because sprinting lifts both feet by 8 cm as well.
     """
     pelvis, head_up = body.height[:, PELVIS], body.height[:, HEAD] > body.height[:, PELVIS] + 0.2
     spans = []
@@ -129,7 +129,7 @@ def hops(body: Body) -> list[Span]:
 
 
 def jumping_jacks(body: Body) -> list[Span]:
-    """Jumping jacks, one span each: feet apart with arms up; within a second before and after, feet together with arms down."""
+    """Jumping jacks: feet apart with arms up, and within a second before and after this, feet together with arms down."""
     apart = smooth(length(body.joints[:, ANKLES[0]] - body.joints[:, ANKLES[1]]), 1)
     arms = smooth(body.reach[..., 1].mean(1), 1)
     closed = (apart < 0.4) & (arms < -0.3)
@@ -137,7 +137,7 @@ def jumping_jacks(body: Body) -> list[Span]:
 
 
 def bows(body: Body) -> list[Span]:
-    """Bowing: a standing person bends forward by more than 25° and straightens up, with straight legs and hands off the floor."""
+    """Bowing: a standing person bends forward by more than 25° and straightens up. Legs are straight, hands off the floor."""
     spine = body.local[:, NECK] - body.local[:, PELVIS]
     pitch = smooth(np.degrees(np.arctan2(spine[:, 2], spine[:, 1])), 2)
     straight = np.percentile(pitch, 10)
@@ -153,7 +153,7 @@ def bows(body: Body) -> list[Span]:
 
 
 def reaches_the_floor(body: Body) -> list[Span]:
-    """Reaching to the floor, as in picking up or putting down: an upright person lowers a hand below 0.48 m and rises again."""
+    """Reaching to the floor, to pick up or put down something: an upright person lowers a hand below 0.48 m and rises again."""
     spans = []
     for span in runs(body.height[:, WRISTS].min(1) < 0.48, 0.15, 0.5):
         head_up = body.height[span.frames, HEAD].min() > 0.3 and body.height[span.frames][:, ANKLES].max() < 0.6

@@ -1,4 +1,4 @@
-"""The prompts, each with its action, its split, and the condition that generated motions must meet.
+"""The prompts, each with its action, its split, and the condition that a generated motion must satisfy.
 
 Weights are selected on the split `val`, and results are reported on `test`. The conditions are not tuned on generated motion.
 Paraphrases avoid the words of the templates from which the training captions are written.
@@ -26,10 +26,10 @@ from benchmarks.obedience.postures import lying, seated
 
 
 class Prompt(NamedTuple):
-    """A prompt and the condition `obeys` for its motions.
+    """A prompt, and the condition `obeys` that a motion generated from it must satisfy.
 
-    `action` is an action of prepare/actions.py. `kind` is action (a single action), sequence or together. `paraphrase` states
-    whether the prompt avoids the words of the caption templates.
+    `action` is an action of prepare/actions.py. `kind` is action (a single action), sequence, or together (simultaneous
+    actions). `paraphrase` states whether the prompt avoids the words of the caption templates.
     """
 
     text: str
@@ -40,7 +40,7 @@ class Prompt(NamedTuple):
     obeys: Condition
 
 
-THIN = ("crawl", "get up from the floor", "balance on one leg")  # actions with fewer than 3 takes and less than 20 s in training
+THIN = ("crawl", "get up from the floor", "balance on one leg")  # actions with fewer than 3 takes and less than 20 s of training
 
 FORWARD = all_of(mostly("walk"), without("run", "turn left", "turn right", "jump", "sneak"))
 SITS = all_of(does("sit"), ends(seated))
@@ -66,7 +66,7 @@ POINTS = all_of(does("point"), without("run", "wave"))
 def pair(
     action: str, template: str, paraphrase: str, condition: Condition, other: Condition | None = None
 ) -> tuple[Prompt, Prompt]:
-    """A prompt in the words of the training captions, and a paraphrase of the same action; `with_splits` sets their splits.
+    """Return a prompt in the words of the training captions, and a paraphrase for the same action. `with_splits` sets the splits.
 
     `other` is the condition of the paraphrase, if it differs from `condition`.
     """
@@ -138,12 +138,12 @@ STOPS = all_of(in_order("run", "stand"), ends(resting))
 
 
 def both_arms(gait: str, gesture: str) -> Condition:
-    """A condition: each arm makes the gesture during the gait."""
+    """A condition: both arms make the gesture while the person walks or runs as `gait` requires."""
     return all_of(together(gait, f"{gesture} left"), together(gait, f"{gesture} right"))
 
 
 def combined(kind: str, *rows: tuple[str, str, str, Condition]) -> tuple[Prompt, ...]:
-    """Prompts from rows (split, action, text, condition). The text of a paraphrase starts with "~"."""
+    """Return prompts of one kind from rows (split, action, text, condition). "~" at the start of a text marks a paraphrase."""
     return tuple(
         Prompt(text.removeprefix("~"), action, split, kind, text.startswith("~"), condition)
         for split, action, text, condition in rows
@@ -186,7 +186,7 @@ COUNTS = combined(
 def with_splits() -> tuple[Prompt, ...]:
     """Return all prompts, sorted by split.
 
-    One prompt of each pair is in val, the other in test. Templates are alternately in val and in test.
+    One prompt of each pair is in val, the other in test: the template is in val for even pairs and in test for odd pairs.
     """
     prompts = []
     for number, (template, paraphrase) in enumerate(PAIRS):

@@ -1,12 +1,13 @@
 """Check the judges on captured clips: `python -m benchmarks.obedience --real DIR [DIR ...]`.
 
 real.csv lists sections of captures that were inspected on contact sheets. Its column `shows` contains the actions that a section
-shows, and `also` further actions that may be visible. "*" in `also` stands for all actions: the section is then no negative example
-of any action. Over all judges, at least 95 % of the clips that show the action and at most 5 % of the clips that do not show it
-should be accepted. A judge whose action is shown in five or more clips should accept at least 80 % of them.
+shows, and `also` further actions that may be visible. "*" in `also` stands for all actions: such a section is not a
+negative example of any action. Targets over all judges: the judge of an action accepts at least 95 % of the sections that show the
+action, and at most 5 % of the sections that do not. If five or more sections show an action, its judge should accept at least 80 %
+of them.
 
 A clip `source/name` is read from `DIR/source/name.npy` (raw joints, 20 fps), from a dataset's `new_joints/source_name.npy`, or, for
-Bandai-Namco, from `new_joints/name.npy`. Missing clips are counted and skipped.
+Bandai-Namco, from `new_joints/name.npy`. Sections whose clip is missing are counted and skipped.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LIST = Path(__file__).with_name("real.csv")
 
 
 class Section(NamedTuple):
-    """Frames start … stop − 1 of a capture. `shows` and `also` contain names of judges."""
+    """The frames from `start` to `stop` − 1 of a capture. `shows` and `also` contain names of judges."""
 
     clip: str
     start: int
@@ -46,14 +47,17 @@ def read_list(path: Path = LIST) -> list[Section]:
 
 
 def find(clip: str, folders: list[Path]) -> Path | None:
-    """The file of a clip, or None if no folder holds it."""
+    """Return the file of a clip, or None if it is in none of the folders."""
     source, name = clip.split("/")
     files = (f"{clip}.npy", f"new_joints/{source}_{name}.npy", f"new_joints/{name}.npy")
     return next((path for folder in folders for file in files if (path := folder / file).is_file()), None)
 
 
 def related(names: frozenset[str]) -> set[str]:
-    """Judges that may accept a clip of the actions `names`: `names`, and the judges of the same actions with or without a side."""
+    """Return the names of the judges that may accept a section with the actions `names`.
+
+    These are `names`, the same actions with or without a side, and, for kicking a ball, the judges of kicks.
+    """
     result = set(names)
     for name in names:
         plain = name.removesuffix(" left").removesuffix(" right")
@@ -65,7 +69,7 @@ def related(names: frozenset[str]) -> set[str]:
 
 
 def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
-    """Return results for JSON, and a table that shows how many clips with and without its action each judge accepts."""
+    """Return results for JSON, and a table: for each judge, how many sections with its action, and how many without, it accepts."""
     positive, negative, missing = defaultdict(list), defaultdict(list), []
     for section in read_list():
         path = find(section.clip, folders)
@@ -87,7 +91,10 @@ def check_judges(folders: list[Path]) -> tuple[dict, list[str]]:
 
 
 def judged(positive: list[tuple[str, bool]], negative: list[tuple[str, bool]]) -> dict:
-    """Count the clips that one judge accepts, among pairs (clip, accepted) of clips with its action (`positive`) and without it."""
+    """Count the sections that one judge accepts.
+
+    The pairs (section, accepted) are for sections with its action (`positive`) and without it (`negative`).
+    """
     return {
         "shown": len(positive), "passed": sum(accepted for _, accepted in positive),
         "missed": [clip for clip, accepted in positive if not accepted],
@@ -97,7 +104,7 @@ def judged(positive: list[tuple[str, bool]], negative: list[tuple[str, bool]]) -
 
 
 def summary(judges: dict[str, dict], missing: list[str]) -> tuple[dict, list[str]]:
-    """Results of all judges for JSON, and as lines of a table."""
+    """Return the results of all judges for JSON, and as lines of a table."""
     lines = [f"{'judge':20} {'passed':>9} {'false':>12}"]
     for name, counts in judges.items():
         rate = counts["false"] / max(1, counts["others"])
