@@ -87,12 +87,18 @@ class CaptionedLatents(CaptionedCrops):
 
 
 def _alike(clips: np.ndarray, texts: np.ndarray) -> Tensor:
-    """Ids (B,) that are equal for rows with the same entry in `clips` (B,) or in `texts` (B,)."""
+    """Ids (B,) that are equal for rows with the same entry in `clips` (B,) or in `texts` (B,).
+
+    The id of a group of such rows is its smallest entry in `texts`, so that ids can be compared across processes.
+    """
     rows = np.arange(len(clips))
     first = [np.unique(values, return_index=True, return_inverse=True)[1:] for values in (clips, texts)]
     links = np.concatenate([index[inverse.reshape(-1)] for index, inverse in first])
     graph = coo_matrix((np.ones(len(links)), (np.tile(rows, 2), links)), shape=(len(rows), len(rows)))
-    return torch.from_numpy(connected_components(graph, directed=False)[1].astype(np.int64))
+    groups = connected_components(graph, directed=False)[1]
+    smallest = np.full(len(rows), np.iinfo(np.int64).max)
+    np.minimum.at(smallest, groups, texts)
+    return torch.from_numpy(smallest[groups])
 
 
 def captioned_latents(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,17 @@ def test_processes_share_a_step_without_meeting(clips):
     ranks = [pairs(clips, batch_size=7, rank=rank, world=2) for rank in range(2)]
     for step in range(ranks[0].steps_per_epoch):
         assert len(set(clips_of(ranks[0].batch(step)) + clips_of(ranks[1].batch(step)))) == 14
+
+
+def test_ids_of_captions_can_be_compared_across_processes(clips):
+    ranks = [pairs(clips, rank=rank, world=2) for rank in range(2)]
+    for index in range(4):
+        first, second = (data.batch(index)["caption"] for data in ranks)
+        assert not (first[:, None] == second).any()  # the processes share no clip, and clips share no caption
+    captioned, _ = clips
+    captioned.captions[:] = [replace(caption, text="clip 0") for caption in captioned.captions]
+    first, second = (pairs(clips, rank=rank, world=2).batch(0)["caption"] for rank in range(2))
+    assert (first[:, None] == second).all()
 
 
 def test_captions_of_like_length_share_a_batch(clips):
