@@ -165,8 +165,8 @@ class MaskedTransformer(nn.Module):
     # Generation
 
     @torch.no_grad()
-    def decode(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Iterator[Step]:
-        """Generate tokens step by step. Row b is sample `first_sample + b`, whose tokens do not depend on the other rows.
+    def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
+        """Generate tokens (B, L), −1 beyond `lengths`. Row b is sample `first_sample + b`; its tokens do not depend on other rows.
 
         Args:
             condition: (B, C) or (B, 1 + W, C).
@@ -175,20 +175,15 @@ class MaskedTransformer(nn.Module):
                 generate.
             options: `seed`, `first_sample` (both 0 by default), and fields of `Decoding`.
         """
-        tensors, settings = self._inputs(condition, lengths, given, **options)
-        yield from self._steps(*tensors, *settings)
-
-    @torch.no_grad()
-    def generate(self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
-        """Tokens (B, L) for the condition, −1 beyond `lengths` (B,); arguments as in `decode`."""
-        tensors, settings = self._inputs(condition, lengths, given, **options)
+        tensors, settings = self.inputs(condition, lengths, given, **options)
         valid = tensors[1]
         return self.graphs(self._last_ids, tensors, *settings).masked_fill(~valid, -1)
 
-    def _inputs(
-        self, condition: Tensor, lengths: Tensor, given: Tensor | None, *, seed: int = 0, first_sample: int = 0, **settings: Any
-    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Decoding]:
-        """Prepare the inputs of `_steps`: four tensors and the settings of decoding.
+    def inputs(
+        self, condition: Tensor, lengths: Tensor, given: Tensor | None = None, *,
+        seed: int = 0, first_sample: int = 0, **settings: Any,
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Decoding]:  # fmt: skip
+        """Prepare the inputs of `steps` from the arguments of `generate`: four tensors and the settings of decoding.
 
         The tensors are ids (B, L), the mask of valid tokens (B, L), the condition (B, P, C), and random numbers (B, L, S), one per
         token and step. If `choice_temperature` is set, S is twice the number of steps, and the second half of the numbers gives
@@ -204,7 +199,7 @@ class MaskedTransformer(nn.Module):
         noise = uniforms(seed, samples, steps[:, None, None], ids.shape[1])  # (S, B, L): all steps at once, with few kernels
         return (ids, valid, rows_of(condition), noise.movedim(0, -1)), chosen
 
-    def _steps(
+    def steps(
         self,
         ids: Tensor,
         valid: Tensor,
@@ -216,7 +211,7 @@ class MaskedTransformer(nn.Module):
         topkr: float,
         choice_temperature: float,
     ) -> Iterator[Step]:
-        """Run the decoding steps on the outputs of `_inputs`."""
+        """Run the decoding steps on the outputs of `inputs`."""
         ids = torch.where(valid, ids, self.pad_id)
         wanted = ids == self.mask_id
         confidence = torch.zeros_like(noise[..., 0]).masked_fill(~wanted, torch.inf)
@@ -236,6 +231,6 @@ class MaskedTransformer(nn.Module):
                 yield Step(ids_in, logits, drawn, ids)
 
     def _last_ids(self, *arguments: Any) -> Tensor:
-        """Run all `_steps`, and return the ids after the last step."""
-        *_, last = self._steps(*arguments)
+        """Run all `steps`, and return the ids after the last step."""
+        *_, last = self.steps(*arguments)
         return last.ids

@@ -175,40 +175,21 @@ class ResidualTransformer(nn.Module):
         return F.cross_entropy(logits.float(), targets), accuracy(logits, targets)
 
     @torch.no_grad()
-    def decode(
-        self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Generate the layers above the base codes (B, L), one at a time.
-
-        Yields guided logits (B, L, K + 1) and codes (B, L), pad_id at padding, for each layer. Positions where `given` (B, L, Q)
-        has a base code keep the given codes in all layers. `options` are `seed`, `first_sample` (both 0 by default), and fields of
-        `Decoding`.
-        """
-        tensors, settings = self._inputs(base, condition, lengths, given, **options)
-        yield from self._layers(*tensors, *settings)
-
-    @torch.no_grad()
     def generate(self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, **options: Any) -> Tensor:
-        """Generate the layers above the base codes (B, L); returns the codes of all layers (B, L, Q). Arguments as in `decode`.
+        """Generate the layers above the base codes (B, L). Returns the codes of all layers (B, L, Q).
 
-        Codes are −1 beyond `lengths` and where a layer adds nothing.
+        Codes are −1 beyond `lengths` and where a layer adds nothing. Positions where `given` (B, L, Q) has a base code keep the
+        given codes in all layers. `options` are `seed`, `first_sample` (both 0 by default), and fields of `Decoding`.
         """
-        tensors, settings = self._inputs(base, condition, lengths, given, **options)
+        tensors, settings = self.inputs(base, condition, lengths, given, **options)
         codes = self.graphs(self._all_layers, tensors, *settings)
         return codes.masked_fill(codes == self.pad_id, -1)
 
-    def _inputs(
-        self,
-        base: Tensor,
-        condition: Tensor,
-        lengths: Tensor,
-        given: Tensor | None,
-        *,
-        seed: int = 0,
-        first_sample: int = 0,
-        **settings: Any,
-    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor, Tensor], Decoding]:
-        """Return the tensors and the settings that `_layers` takes.
+    def inputs(
+        self, base: Tensor, condition: Tensor, lengths: Tensor, given: Tensor | None = None, *,
+        seed: int = 0, first_sample: int = 0, **settings: Any,
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor, Tensor], Decoding]:  # fmt: skip
+        """Return the tensors and the settings that `layers` takes, from the arguments of `generate`.
 
         The tensors are base codes (B, L), the mask of valid positions (B, L), the condition (B, P, C), given codes (B, L, Q), −1 at
         positions to generate, and one uniform random number per position and layer (B, L, Q).
@@ -220,7 +201,7 @@ class ResidualTransformer(nn.Module):
         given = torch.full_like(noise, -1, dtype=torch.long) if given is None else given
         return (base, valid_mask(lengths, base.shape[1]), rows_of(condition), given, noise), Decoding(**settings)
 
-    def _layers(
+    def layers(
         self,
         base: Tensor,
         valid: Tensor,
@@ -232,7 +213,10 @@ class ResidualTransformer(nn.Module):
         topkr: float,
         layers: int | None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Generate one layer at a time from the outputs of `_inputs`; yields logits and codes as in `decode`."""
+        """Generate one layer at a time from the outputs of `inputs`.
+
+        Yields the guided logits (B, L, K + 1) and the codes (B, L) of each layer; the codes are pad_id at padding.
+        """
         ids, history = torch.where(valid, base, self.pad_id), 0
         with packed_weights(self):
             for q in range(1, self.config.num_quantizers if layers is None else layers + 1):
@@ -245,5 +229,5 @@ class ResidualTransformer(nn.Module):
 
     def _all_layers(self, base: Tensor, valid: Tensor, *arguments: Any) -> Tensor:
         """The codes of the base layer and of all layers above it: (B, L, Q), pad_id at padding."""
-        upper = [ids for _, ids in self._layers(base, valid, *arguments)]
+        upper = [ids for _, ids in self.layers(base, valid, *arguments)]
         return torch.stack((torch.where(valid, base, self.pad_id), *upper), dim=-1)

@@ -7,9 +7,9 @@ on the rest of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import accumulate, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from models.residual import ResidualTransformer
 from models.vqvae import MotionTokeniser
 from pipelines.conditioner import Conditioner, JointCondition, OwnText, load_conditioner
 from pipelines.layers import FEATURES, composed, layers
+from pipelines.readings import EncoderKey, Reading, encoder_keys, needed_encoders, reading_of
 from pipelines.runs import EMBEDDED_DIR
 from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW, Window, fill, soften
 from pipelines.steps import steps
@@ -35,7 +36,6 @@ from utils.checkpoint import CheckpointFolder
 from utils.errors import UserError
 from utils.runtime import autocast
 
-EncoderKey = tuple[str, str, bool, str]  # kind, LaMP run, no_query, BERT folder
 SAMPLES_PER_ACTION = SAMPLES_PER_WINDOW // 4  # difference of the sample numbers of simultaneous actions
 SHARED = ("stride", "nb_code", "num_quantizers")  # sizes that must be equal in a transformer and its tokeniser
 
@@ -71,14 +71,6 @@ class SamplingSettings:
         """Return a copy of these settings. Attributes of `flags` that are not None replace the fields with the same name."""
         given = {field.name: getattr(flags, field.name, None) for field in fields(self)}
         return replace(self, **{name: value for name, value in given.items() if value is not None})
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The part of a condition that a model reads: column indices (C,), and whether the model reads the words."""
-
-    columns: Tensor
-    words: bool
 
 
 EMBEDDED_SAMPLING = SamplingSettings(  # best for the embedded weights (docs/experiments.md)
@@ -206,7 +198,7 @@ class TextToMotion:
         encoder, reads = next(iter(encoders.values())), None
         if len(encoders) > 1 or len(set(keys.values())) > 1:
             encoder = JointCondition(list(encoders.values()))
-            reads = {part: reading(of_model, encoders, device) for part, of_model in keys.items()}
+            reads = {part: reading_of(of_model, encoders, device) for part, of_model in keys.items()}
         model = cls(encoder, tokeniser, mean, std, masked, **parts, reads=reads, precision=precision)
         model.sources = loader.files
         if Path(checkpoints_dir).resolve() == EMBEDDED_DIR:
@@ -315,11 +307,7 @@ class TextToMotion:
 
     def part(self, model: str, condition: Tensor) -> Tensor:
         """Return the part of the condition that `model` ("masked", "filling", "residual" or "length") reads."""
-        if model not in self.reads:
-            return condition
-        if condition.ndim == 3 and not self.reads[model].words:
-            condition = condition[:, 0]
-        return condition[..., self.reads[model].columns]
+        return self.reads[model](condition) if model in self.reads else condition
 
     @torch.no_grad()
     def draw(
@@ -379,32 +367,6 @@ class TextToMotion:
         frames = tokens * self.tokeniser.stride
         motion = self.tokeniser.decode(codes, frames) * self.std + self.mean
         return motion * valid_mask(frames, motion.shape[1])[..., None], frames
-
-
-def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
-    """Return the text encoders that a model was trained with, read from the model's metadata."""
-    lamp = (metadata.get("lamp_name") or "", bool(metadata.get("no_query")), "")
-    bert = ("", False, metadata.get("bert") or "")
-    settings = {"lamp": lamp, "sentence": bert, "words": bert}
-    return tuple((kind, *settings.get(kind, ("", False, ""))) for kind in metadata["text_encoder"].split("+"))
-
-
-def needed_encoders(models: Iterable[tuple[EncoderKey, ...]]) -> list[EncoderKey]:
-    """The encoders of all models, without duplicates. A `sentence` encoder is omitted if `words` of the same BERT are needed,
-    because the first row that `words` returns is the same vector."""
-    keys = list(dict.fromkeys(key for of_model in models for key in of_model))
-    return [key for key in keys if key[0] != "sentence" or ("words", *key[1:]) not in keys]
-
-
-def reading(keys: Sequence[EncoderKey], encoders: dict[EncoderKey, Conditioner], device: torch.device) -> Reading:
-    """Return the part of a condition that a model reads.
-
-    The condition concatenates the outputs of all `encoders`. The model was trained with the encoders `keys`.
-    """
-    starts = dict(zip(encoders, accumulate((encoder.dim for encoder in encoders.values()), initial=0)))
-    used = [key if key in encoders else ("words", *key[1:]) for key in keys]
-    columns = [column for key in used for column in range(starts[key], starts[key] + encoders[key].dim)]
-    return Reading(torch.tensor(columns, device=device), any(key[0] == "words" for key in keys))
 
 
 def _check_pair(other: str, other_metadata: dict, name: str, metadata: dict) -> None:

@@ -69,11 +69,12 @@ def main(argv: list[str] | None = None) -> None:
     lamp = LanguageMotion.load(config.checkpoints_dir, config.dataset_name, config.lamp_name, device)
     clips = CaptionedClips(spec, "train", MotionStore(spec))
     tokeniser = fingerprint(model.tokeniser, model.mean.cpu().numpy(), model.std.cpu().numpy())
-    trials = kept(generate(model, lamp, clips, config), tokeniser)
+    generated = generate(model, lamp, clips, config)
+    trials = kept(generated, tokeniser)
     path = Path(config.out or Path(config.checkpoints_dir) / config.dataset_name / "trials.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     trials.save(path)
-    print(f"{len(trials)} of {config.captions * config.lengths} motions follow their caption; they are in {path}")
+    print(f"{len(trials)} of {len(generated) * config.lengths} motions follow their caption; they are in {path}")
 
 
 def generate(model: TextToMotion, lamp: LanguageMotion, clips: CaptionedClips, config: WriteTrials) -> dict[str, list[Trial]]:

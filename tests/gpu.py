@@ -26,6 +26,7 @@ from models.length import LengthConfig, LengthPredictor
 from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
 from models.vqvae import MotionTokeniser, VQConfig
+from tests.decoded import decoded
 from utils.runtime import Agreement, Distributed, exact_fp32, has_bf16_units
 
 LOSS, GRADIENT = 1e-4, 2e-3  # largest relative difference to the CPU in fp32
@@ -160,7 +161,7 @@ def check_generation(device: torch.device) -> str:
     condition, tokens = torch.randn(B, C, generator=torch.Generator().manual_seed(0)), lengths(L)
     valid = torch.arange(L) < tokens[:, None]
     worst = 0.0
-    for number, step in enumerate(cpu[0].decode(condition, tokens, time_steps=6, cond_scale=4.0)):
+    for number, step in enumerate(decoded(cpu[0], condition, tokens, time_steps=6, cond_scale=4.0)):
         logits = models[0].guided(step.ids_in.to(device), condition.to(device), valid.to(device), 4.0).cpu()
         worst = max(worst, float((logits - step.logits)[valid].abs().max()))
         if number == 0:
@@ -168,7 +169,7 @@ def check_generation(device: torch.device) -> str:
         base = step.ids
     history = 0
     ids = torch.where(valid, base, cpu[1].pad_id)
-    for q, (logits, following) in enumerate(cpu[1].decode(base, condition, tokens), start=1):
+    for q, (logits, following) in enumerate(decoded(cpu[1], base, condition, tokens), start=1):
         history = history + models[1].embeddings[q - 1][ids.to(device)]
         guided = models[1].guided(history, condition.to(device), valid.to(device), q, 5.0).cpu()
         worst, ids = max(worst, float((guided - logits)[valid].abs().max())), following

@@ -10,6 +10,7 @@ import torch
 
 from models.layers import valid_mask
 from models.masked import MaskedConfig, MaskedTransformer
+from tests.decoded import decoded
 
 SMALL = {"nb_code": 24, "cond_dim": 12, "code_dim": 16, "latent_dim": 16, "ff_size": 32, "n_layers": 2, "n_heads": 4}
 LENGTHS = torch.tensor([9, 4, 7, 1])
@@ -104,7 +105,7 @@ def test_guidance_runs_both_halves_in_one_pass(monkeypatch):
 def test_generation_at_scale_one_is_conditional_and_at_zero_reads_no_condition():
     model, condition = small(), torch.randn(4, 12, dtype=torch.double)
     for scale, seen in ((1, condition), (0, torch.zeros_like(condition))):
-        for step in model.decode(condition, LENGTHS, time_steps=4, cond_scale=scale):
+        for step in decoded(model, condition, LENGTHS, time_steps=4, cond_scale=scale):
             assert torch.equal(step.logits, model(step.ids_in, seen, valid_mask(LENGTHS, 9)))
     options = {"time_steps": 4, "cond_scale": 0}
     assert torch.equal(model.generate(condition, LENGTHS, **options), model.generate(-condition, LENGTHS, **options))
@@ -113,7 +114,7 @@ def test_generation_at_scale_one_is_conditional_and_at_zero_reads_no_condition()
 @pytest.mark.parametrize("steps", [1, 2, 10])
 def test_only_hidden_places_are_drawn(steps):
     model = small("full")
-    for step in model.decode(torch.randn(4, 12, dtype=torch.double), LENGTHS, time_steps=steps, topkr=0.0):
+    for step in decoded(model, torch.randn(4, 12, dtype=torch.double), LENGTHS, time_steps=steps, topkr=0.0):
         hidden = step.ids_in == model.mask_id
         assert hidden.any(1).all()
         assert torch.equal(step.ids, torch.where(hidden, step.drawn, step.ids_in))
@@ -136,11 +137,11 @@ def test_choice_noise_changes_the_order_in_which_tokens_are_kept():
 
     def kept(choice_temperature: float, **changes) -> torch.Tensor:
         """The tokens that the fourth step sees."""
-        steps = list(model.decode(condition, LENGTHS, choice_temperature=choice_temperature, **options, **changes))
+        steps = list(decoded(model, condition, LENGTHS, choice_temperature=choice_temperature, **options, **changes))
         assert (steps[3].ids_in != model.mask_id).sum() == (certain[3].ids_in != model.mask_id).sum()
         return steps[3].ids_in != model.mask_id
 
-    certain = list(model.decode(condition, LENGTHS, **options))
+    certain = list(decoded(model, condition, LENGTHS, **options))
     assert torch.equal(kept(0.0), certain[3].ids_in != model.mask_id)
     assert torch.equal(kept(1e-6), certain[3].ids_in != model.mask_id)  # too weak to matter
     assert not torch.equal(kept(100.0), certain[3].ids_in != model.mask_id)
@@ -151,7 +152,7 @@ def test_choice_noise_changes_the_order_in_which_tokens_are_kept():
 
 def test_generation_fills_every_place_and_never_changes_a_kept_token():
     model = small()
-    steps = list(model.decode(torch.randn(4, 12, dtype=torch.double), LENGTHS, time_steps=8, topkr=0.0))
+    steps = list(decoded(model, torch.randn(4, 12, dtype=torch.double), LENGTHS, time_steps=8, topkr=0.0))
     assert (steps[0].ids_in[valid_mask(LENGTHS, 9)] == model.mask_id).all()
     for before, after in pairwise(steps):
         hidden = [step.ids_in == model.mask_id for step in (before, after)]

@@ -8,6 +8,7 @@ import torch
 
 from models.layers import valid_mask
 from models.residual import ResidualConfig, ResidualTransformer
+from tests.decoded import decoded
 
 SIZES = {"nb_code": 24, "num_quantizers": 4, "cond_dim": 12, "code_dim": 16}
 SMALL = {**SIZES, "latent_dim": 16, "ff_size": 32, "n_layers": 2, "n_heads": 4}
@@ -81,7 +82,7 @@ def test_generation_at_scale_one_is_conditional_and_at_zero_reads_no_condition()
     model, condition, base = small(), torch.randn(4, 12, dtype=torch.double), codes_of(LENGTHS)[..., 0]
     zero, valid = {"cond_scale": 0, "seed": 3}, valid_mask(LENGTHS, 9)
     assert torch.equal(model.generate(base, condition, LENGTHS, **zero), model.generate(base, -condition, LENGTHS, **zero))
-    logits, _ = next(model.decode(base, condition, LENGTHS, cond_scale=1))
+    logits, _ = next(decoded(model, base, condition, LENGTHS, cond_scale=1))
     history = model.history(torch.where(valid, base, model.pad_id)[..., None])[:, :, 0]
     assert torch.equal(logits, model(history, condition, valid, 1))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from models.length import LengthPredictor
 from models.masked import MaskedTransformer
 from models.residual import ResidualTransformer
+from tests.decoded import decoded
 
 Inputs = dict[str, Tensor]
 Outputs = dict[str, Callable[[], Tensor]]
@@ -33,7 +34,7 @@ def momask_masked(model: MaskedTransformer, inputs: Inputs) -> Outputs:
     counted = labels != model.config.nb_code
     logits = model(ids, condition, valid)  # (B, L, K)
     argmax = {"time_steps": 6, "topkr": 1.0}
-    steps = list(model.decode(condition, lengths, **argmax))
+    steps = list(decoded(model, condition, lengths, **argmax))
 
     def guided(scale: float) -> Tensor:
         return channel_first(model.guided(ids, condition, valid, scale))
@@ -60,7 +61,7 @@ def lamp_masked(model: MaskedTransformer, inputs: Inputs) -> Outputs:
     words, written = inputs["input_ids"], inputs["attention_mask"].bool()
     hidden = model.text.qformer.text(words, written)
     from_text = model.text(words, written)
-    steps = list(model.decode(from_text, lengths, time_steps=6, topkr=1.0))
+    steps = list(decoded(model, from_text, lengths, time_steps=6, topkr=1.0))
 
     def guided(condition: Tensor, scale: float) -> Tensor:
         return channel_first(model.guided(ids, condition, valid, scale))
@@ -102,7 +103,7 @@ def residual(model: ResidualTransformer, inputs: Inputs) -> Outputs:
         "fwcs_1": lambda: every_layer(1),
         "gen_ids": lambda: model.generate(base, condition, lengths, topkr=1.0),
         "gen_logits": lambda: channel_first(
-            torch.stack([logits for logits, _ in model.decode(base, condition, lengths, topkr=1.0)])
+            torch.stack([logits for logits, _ in decoded(model, base, condition, lengths, topkr=1.0)])
         ),
         "gen_ids_2layers": lambda: model.generate(base, condition, lengths, topkr=1.0, layers=2),
         "loss": lambda: loss,

@@ -1,0 +1,58 @@
+"""The text encoders that models were trained with, and the part of a joint condition that each model reads.
+
+The models of a pipeline may have been trained with different encoders. Prompts are encoded once, by all encoders; their outputs are
+concatenated to a joint condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from pipelines.conditioner import Conditioner
+
+EncoderKey = tuple[str, str, bool, str]  # kind, LaMP run, no_query, BERT folder
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The part of a condition that a model reads: column indices (C,), and whether the model reads the words."""
+
+    columns: Tensor
+    words: bool
+
+    def __call__(self, condition: Tensor) -> Tensor:
+        """The columns of a joint condition (B, D) or (B, 1 + W, D), without the words if the model does not read them."""
+        if condition.ndim == 3 and not self.words:
+            condition = condition[:, 0]
+        return condition[..., self.columns]
+
+
+def encoder_keys(metadata: dict) -> tuple[EncoderKey, ...]:
+    """Return the text encoders that a model was trained with, read from the model's metadata."""
+    lamp = (metadata.get("lamp_name") or "", bool(metadata.get("no_query")), "")
+    bert = ("", False, metadata.get("bert") or "")
+    settings = {"lamp": lamp, "sentence": bert, "words": bert}
+    return tuple((kind, *settings.get(kind, ("", False, ""))) for kind in metadata["text_encoder"].split("+"))
+
+
+def needed_encoders(models: Iterable[tuple[EncoderKey, ...]]) -> list[EncoderKey]:
+    """The encoders of all models, without duplicates. A `sentence` encoder is omitted if `words` of the same BERT are needed,
+    because the first row that `words` returns is the same vector."""
+    keys = list(dict.fromkeys(key for of_model in models for key in of_model))
+    return [key for key in keys if key[0] != "sentence" or ("words", *key[1:]) not in keys]
+
+
+def reading_of(keys: Sequence[EncoderKey], encoders: dict[EncoderKey, Conditioner], device: torch.device) -> Reading:
+    """Return the part of a condition that a model reads.
+
+    The condition concatenates the outputs of all `encoders`. The model was trained with the encoders `keys`.
+    """
+    starts = dict(zip(encoders, accumulate((encoder.dim for encoder in encoders.values()), initial=0)))
+    used = [key if key in encoders else ("words", *key[1:]) for key in keys]
+    columns = [column for key in used for column in range(starts[key], starts[key] + encoders[key].dim)]
+    return Reading(torch.tensor(columns, device=device), any(key[0] == "words" for key in keys))
