@@ -9,9 +9,9 @@ The masked transformer is trained twice. The stage `base` learns from the datase
 motions for training captions (`prepare.trials`). The stage `masked` starts from `base` and also learns from those motions that
 follow their caption.
 
-Except for `trials`, each stage trains a run in `<checkpoints_dir>/open/`. Stages that have taken all their steps are skipped;
-all others are resumed. A stage ends at its maximum number of steps or of minutes, whichever comes first; the learning rate decays accordingly.
-Some stages start from the run of the same name in `--init`, whose model must have the same sizes.
+Except for `trials`, each stage trains a run in `<checkpoints_dir>/open/`. Stages that have taken all their steps are skipped; all
+others are resumed. A stage ends at its maximum number of steps or of minutes, whichever comes first; the learning rate decays
+accordingly. Some stages start from the run of the same name in `--init`, whose model must have the same sizes.
 """
 
 from __future__ import annotations
