@@ -15,6 +15,7 @@ from models.masked import MaskedConfig, MaskedTransformer
 from pipelines.editing import edit, spans_of, windows_around
 from pipelines.seams import CONTEXT, FADE
 from pipelines.text2motion import SamplingSettings
+from tests.decoded import decoded
 from tests.tiny import CODES, SMALL, pipeline, walking
 
 LENGTHS = torch.tensor([9, 4, 7])
@@ -35,7 +36,7 @@ def test_given_tokens_never_change_and_the_schedule_counts_the_wanted_ones(atten
     codes, wanted = some_codes(3, 9), torch.zeros(3, 9, dtype=torch.bool)
     wanted[0, 2:7], wanted[2, [0, 6]] = True, True  # nothing is wanted of the middle row
     condition = torch.randn(3, 12, dtype=torch.double)
-    steps = list(model.decode(condition, LENGTHS, codes.masked_fill(wanted, -1), time_steps=4, topkr=0.0))
+    steps = list(decoded(model, condition, LENGTHS, codes.masked_fill(wanted, -1), time_steps=4, topkr=0.0))
     assert torch.equal(steps[0].ids_in == model.mask_id, wanted)
     for step in steps:
         fixed = valid_mask(LENGTHS, 9) & ~wanted

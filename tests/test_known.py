@@ -55,7 +55,7 @@ def test_paraphrases_are_known_and_strange_verbs_are_not(knowledge):
 
 
 def test_several_people_are_noted(knowledge):
-    assert "not several" in knowledge("two people walk forward").note
+    assert "not of several" in knowledge("two people walk forward").note
 
 
 def test_thin_actions_are_noted(knowledge):

@@ -38,7 +38,7 @@ ALLOWED = {
     ("sync", "models/evaluator.py:embed_motion"): "cuDNN wants the lengths of its sequences on the CPU",
     ("sync", "models/evaluator.py:forward"): "the same for texts",
     ("copy", "models/evaluator.py:forward"): "the order in which they are sorted goes back",
-    ("sync", "models/masked.py:_inputs"): "the longest length, once a batch",
+    ("sync", "models/masked.py:inputs"): "the longest length, once a batch",
     ("sync", "models/vqvae.py:decode"): "codes out of range are refused, once a batch",
     ("copy", "models/decoding.py:write"): "the numbers of the captions, once a batch",
     ("sync", "models/decoding.py:finished"): "whether all captions are done, every eighth word",

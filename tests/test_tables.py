@@ -64,7 +64,7 @@ def test_ours_stands_beside_published_rows_and_real_motion():
         ({"repeats": 5}, "5 repeats; published results have 20"),
         ({"batches": 3}, "only 3 batches"),
         ({"split": "val"}, "split 'val'"),
-        ({"clips": 4000}, "4000 clips; the published test split has 4640"),
+        ({"clips": 4000}, "4000 clips; the full batches of the published test split have 4640"),
         ({"clips": 64}, "not reliable below 300"),
         ({"variant": "standard"}, "LaMP (paper): its released code evaluates the first caption"),
         ({"dataset": "open"}, "results on 'open' cannot be compared"),
