@@ -80,8 +80,6 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
 
     from pipelines.runs import LAMP, resolve
 
-    if config.trials and not 0 < config.trial_fraction < 1:
-        raise UserError(f"--trial_fraction {config.trial_fraction}: must be above 0 and below 1; change it")
     if config.infill is not None and (config.stage != "masked" or not 0 <= config.infill <= 1):
         raise UserError(f"--infill {config.infill}: must be from 0 to 1, and only for the masked stage; change it, or leave it out")
     for flag in ("eval_fid", "pictures"):
@@ -96,7 +94,7 @@ def with_lamp_named(config: TrainT2M) -> TrainT2M:
 
 def train(config: TrainT2M) -> None:
     """Compute motion tokens and text conditions, build the model and train it."""
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from data.balance import sampling_weights
     from data.store import MotionStore, Normaliser
@@ -130,7 +128,7 @@ def train(config: TrainT2M) -> None:
         settings["weights"] = sampling_weights(train_clips.clips.names, spec.root, config.balance, config.compositions)
         train_tokens = tokens(train_clips, tokeniser, normaliser, encoder, config, settings)
         val_clips = CaptionedClips(spec, "val", store)
-        val_tokens = tokens(val_clips, tokeniser, normaliser, encoder, replace(config, trials=""), {})
+        val_tokens = tokens(val_clips, tokeniser, normaliser, encoder, config, {})
     seed_everything(config.seed)
     model = build_model(config, tokeniser, train_tokens.conditions, spec.max_motion)
     widths = [part.dim for part in getattr(encoder, "parts", [encoder])]
@@ -165,13 +163,11 @@ def tokens(
     clips: CaptionedClips, tokeniser: MotionTokeniser, normaliser: Normaliser, encoder: Conditioner, config: TrainT2M,
     settings: dict,
 ) -> CaptionedTokens:  # fmt: skip
-    """Batches of the codes and conditions of a split, and of the generated motions in --trials, if set. Codes and conditions are
-    cached. `settings` are further arguments of `CaptionedTokens`."""
+    """Batches of the codes and conditions of a split, both cached. `settings` are further arguments of `CaptionedTokens`."""
     from pathlib import Path
 
     from data.conditions import Conditions
     from data.encoded import CaptionedTokens, cached_tokens
-    from data.trials import Trials
     from pipelines.conditioner import cached_conditions
     from utils.checkpoint import fingerprint
 
@@ -183,16 +179,11 @@ def tokens(
 
     store = cached_tokens(clips.clips, encode, normaliser, tokeniser.stride, digest)
     cache = Path(clips.clips.rows.filename).parent
-    captions = [caption.text for caption in clips.captions]
-    trials = Trials.load(Path(config.trials), digest) if config.trials else None
-    conditions = cached_conditions(encoder, captions + (trials.captions_of_motions if trials else []), cache)
+    conditions = cached_conditions(encoder, [caption.text for caption in clips.captions], cache)
     if config.stage == "length":
         conditions = Conditions(conditions.vectors)  # the length predictor reads no words
-    print(f"{len(clips)} clips, {len(clips.captions)} captions" + (f", {len(trials)} trials" if trials else ""))
-    batches = CaptionedTokens(clips, store, conditions, batch_size=config.batch_size, seed=config.seed, **settings)
-    if trials:
-        batches.add_(trials, config.trial_fraction)
-    return batches
+    print(f"{len(clips)} clips, {len(clips.captions)} captions")
+    return CaptionedTokens(clips, store, conditions, batch_size=config.batch_size, seed=config.seed, **settings)
 
 
 def build_model(

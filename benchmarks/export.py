@@ -143,7 +143,7 @@ def loop_seams(model: TextToMotion, spec: DatasetSpec, number: int) -> None:
 
 @dataclass(frozen=True)
 class Exports:
-    """Measure the time and accuracy of exported motions."""
+    """Measure how long exports take and how accurate the exported motions are."""
 
     clips: int = option(20, "number of clips of each source: real, reconstructed, generated")
     loops: int = option(10, "number of generated loops")

@@ -22,7 +22,6 @@ from data.balance import weighted_epoch
 from data.conditions import Conditions
 from data.store import Clips, Normaliser
 from data.text import CaptionedClips, draw_crops
-from data.trials import Trials
 from utils.checkpoint import cached, load_weights, save_weights
 from utils.progress import progress
 
@@ -186,17 +185,6 @@ class CaptionedTokens(CaptionedCrops):
     def __init__(self, clips: CaptionedClips, store: TokenStore, conditions: Conditions, **settings: Any):
         super().__init__(clips, store, **settings)
         self.conditions = conditions
-
-    def add_(self, trials: Trials, fraction: float) -> None:
-        """Add trials as further clips, with `fraction` of the samples. The last rows of `conditions` must belong to the trials."""
-        first_row = len(self.store.codes) + trials.tokens.cumsum() - trials.tokens
-        starts = np.repeat(first_row[:, None], self.store.stride, axis=1)  # unlike clips, trials are tokenised from frame 0 only
-        self.store = TokenStore(np.concatenate((self.store.codes, trials.codes)), np.concatenate((self.store.starts, starts)))
-        self.lengths = np.concatenate((self.lengths, trials.tokens * self.store.stride))
-        self.first_caption = np.concatenate((self.first_caption, self.first_caption[-1] + 1 + np.arange(len(trials))))
-        scale = fraction / (1 - fraction) * self.weights.sum() / trials.weights.sum()
-        self.weights = np.concatenate((self.weights, scale * trials.weights))
-        self.steps_per_epoch = -(-len(self) // (self.batch_size * self.world))
 
     def batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index`: {"codes": (B, L, Q) int64, −1 at padding; "lengths": (B,) tokens; the entries of `Conditions.batch`}."""

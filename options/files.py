@@ -30,7 +30,7 @@ class InputFiles:
     input_sample: int = option(0, "index, from 0, of the motion to read from input files that contain several motions")
     asf: str = option("", "skeleton of .amc files; default: the .asf of the same subject in the same folder")
     smpl: str = option("", "SMPL model file for SMPL and AMASS motions; default: the motion's rest pose, else HumanML3D's skeleton")
-    joint_map: str = option("", "JSON file that defines HumanML3D's joints by those of an unknown skeleton in input files")
+    joint_map: str = option("", "JSON file that maps the joints of the input file to HumanML3D's, if the skeleton is unknown")
 
 
 @dataclass(frozen=True)

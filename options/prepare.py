@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.common import DATASETS, Sampled, option
+from options.common import DATASETS, option
 
 
 @dataclass(frozen=True)
@@ -64,32 +64,13 @@ class TrainWeights:
         "cpu", "hardware to train on (two CPU cores or one GPU), which determines steps and batch sizes", choices=("cpu", "gpu")
     )
     stages: list[str] = option(
-        ["vq", "lamp", "base", "residual", "trials", "masked", "length", "evaluator", "m2t"],
-        "stages to run, in this order", nargs="+",
+        ["vq", "lamp", "masked", "residual", "length", "evaluator", "m2t"], "stages to run; they run in the given order", nargs="+",
     )  # fmt: skip
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     init: str = option(
         "assets/demo", "checkpoints folder; some stages start from the run in it that has the stage's name; '': train from scratch"
     )
     bert: str = option("checkpoints/minilm4", "BERT folder of LaMP's backbone, written by prepare.backbone")
-
-
-@dataclass(frozen=True)
-class WriteTrials(Sampled):
-    """Generate motions for training captions, and keep as training data the motions that do what their caption says."""
-
-    dataset_name: str = option("open", "dataset whose training captions are used", choices=DATASETS)
-    data_root: str = option("", "folder of the dataset; default: its folder under dataset/")
-    cache_dir: str = option("", "folder of caches; default: the dataset's folder")
-    checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
-    name: str = option("", "masked transformer; default: the only one that was trained")
-    res_name: str = option("", "residual transformer")
-    lamp_name: str = option("", "LaMP run that scores the motions; default: the only LaMP run of the dataset")
-    captions: int = option(1400, "number of captions, at least 1")
-    lengths: int = option(8, "number of motions per caption, at least 1; they differ in length, from 24 to 196 frames")
-    gpu_id: int | None = option(None, "GPU number; -1: CPU; default: the first GPU, or the CPU if there is none")
-    seed: int = option(0, "random seed")
-    out: str = option("", "output file; default: <checkpoints_dir>/<dataset_name>/trials.safetensors")
 
 
 @dataclass(frozen=True)
@@ -147,7 +128,7 @@ class WriteSynthetic:
 class Upstream:
     """Show or convert a released checkpoint. The flags take precedence over the checkpoint's opt.txt."""
 
-    file: str = option("", "released file, .tar or .pth", positional=True)
+    file: str = option("", "checkpoint that the authors of LaMP or MoMask released, .tar or .pth", positional=True)
     convert: str = option("", "output folder for the checkpoint in this project's format; default: do not convert it")
     n_heads: int | None = option(None, "number of attention heads of the transformer")
     bert_heads: int | None = option(None, "number of attention heads of the Q-Former")

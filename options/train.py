@@ -103,7 +103,7 @@ class TrainLaMP(Training):
     min_lr: float = option(1e-5, "learning rate at the end of the cosine schedule")
     accumulate: int = option(1, "number of batches whose gradients are averaged for one step; negatives come from within a batch")
     vq_name: str = option("", "tokeniser (train_vq.py --name)")
-    bert: str = option("", "BERT folder to start from; default: bert-base-uncased/ here or in --checkpoints_dir, else MiniLM")
+    bert: str = option("", "BERT folder to start from; default: bert-base-uncased/ here or in --checkpoints_dir, or else MiniLM")
     init: str = option("", "run or weights file to start from instead of --bert; must have the same sizes and vocabulary")
     losses: list[str] = option(
         ["contrastive", "matching", "captioning", "generation"], "losses that are summed",
@@ -160,8 +160,6 @@ class TrainT2M(Evaluated, Training):
     drop_encoder: float = option(
         0.0, "fraction of samples, 0 to 1, trained without one part of the condition (the vector of one encoder, or the words)"
     )
-    trials: str = option("", "file of generated motions for training, written by prepare.trials")
-    trial_fraction: float = option(0.25, "fraction of the samples, above 0 and below 1, that come from --trials")
     share_weight: bool = option(False, "residual stage: share input and output embeddings of each layer, as in MoMask's release")
 
 
@@ -211,7 +209,7 @@ class TrainEvaluator(Training):
     beta2: float = option(0.999, "AdamW's second beta")
     warm_up_iter: int = option(50, "number of steps of linear warm-up")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
-    init: str = option("", "run to start from, including its word vectors; must have the same sizes")
+    init: str = option("", "run whose weights and word vectors are used as the start; its sizes must be those of this run")
     glove: str = option("", "folder of GloVe vectors; default: glove/ if it exists, else vectors of MiniLM's word pieces")
     movement_hidden: int = option(512, "hidden channels of the movement encoder")
     movement_dim: int = option(512, "width of the movement embeddings, each of which covers four frames")

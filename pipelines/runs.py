@@ -127,7 +127,7 @@ def resolve(kind: Kind, checkpoints_dir: str | Path | Sequence[str | Path], data
         dataset_name: dataset of the run; None: any dataset.
         name: name of the run, path of its folder or weights file, or "embedded"; "": the only run.
 
-    Raises `MissingRun` if there is no such run, and `UserError` if there are several or all candidates are damaged.
+    Raises `MissingRun` if there is no such run, and `UserError` if there are several such runs, or only damaged ones.
     """
     roots = [checkpoints_dir] if isinstance(checkpoints_dir, (str, Path)) else checkpoints_dir
     roots = list(dict.fromkeys(map(Path, roots)))

@@ -79,7 +79,7 @@ EMBEDDED_SAMPLING = SamplingSettings(  # best for the embedded weights (docs/exp
 
 
 class TextToMotion:
-    """All models of text to motion.
+    """All models that generate motion from text.
 
     Args:
         encoder: the text encoder.

@@ -5,13 +5,9 @@
         --int8 vq lamp masked residual evaluator m2t
     python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
-The masked transformer is trained twice. The stage `base` learns from the dataset. With its weights, the stage `trials` generates
-motions for training captions (`prepare.trials`). The stage `masked` starts from `base` and also learns from those motions that
-follow their caption.
-
-Except for `trials`, each stage trains a run in `<checkpoints_dir>/open/`. Stages that have taken all their steps are skipped; all
-others are resumed. A stage ends at its maximum number of steps or of minutes, whichever comes first; the learning rate decays
-accordingly. Some stages start from the run of the same name in `--init`, whose model must have the same sizes.
+A stage is a run in `<checkpoints_dir>/open/`. Stages that have taken all their steps are skipped; all others are resumed. A stage
+ends at its maximum number of steps or of minutes, whichever comes first; the learning rate decays accordingly. Some stages start
+from the run of the same name in `--init`, whose model must have the same sizes.
 """
 
 from __future__ import annotations
@@ -57,30 +53,24 @@ VQ = (
 LAMP = f"{USUAL} --vq_name vq --bert {{bert}} --num_queries 16 --cross_width 384 --embed_dim 256 --match_rows 16 --warm_up_iter 20"
 GPT = f"{USUAL} --lamp_name lamp --num-layers 6 --embed-dim-gpt 256 --n-head-gpt 4 --block-size 40 --warm_up_iter 50"
 EVALUATOR = "--movement_hidden 192 --movement_dim 192 --motion_hidden 192 --text_hidden 192 --embed_dim 192 --info_nce 3"
-MASKED = (
-    f"--stage masked --text_encoder lamp+words --attention full --infill 0.3 {TRANSFORMER} --latent_dim 320 --ff_size 960 "
-    "--n_layers 6 --n_heads 5 --text_noise 0.5 --drop_encoder 0.3"
-)
-GUIDANCE = "--cond_scale 2 --res_cond_scale 2 --choice_temperature 4"  # as in EMBEDDED_SAMPLING
-TRIALS = "trials"  # the stage that generates trials with the models of the stages before it
 STAGES = {
     "vq": Stage("train_vq.py", VQ, (3600, 34, 128, 4e-4), (5000, 1.6, 512, 6e-4), init=True),
     "lamp": Stage("train_lamp.py", f"{LAMP} --eval_iter 200", (400, 16, 64, 2e-4), (3000, 1.2, 256, 3e-4), init=True),
-    "base": Stage("train_t2m_transformer.py", MASKED, (9000, 40, 64, 4e-4), (20_000, 1.6, 512, 8e-4)),
+    "masked": Stage(
+        "train_t2m_transformer.py",
+        f"--stage masked --text_encoder lamp+words --attention full --infill 0.3 {TRANSFORMER} --latent_dim 320 --ff_size 960 "
+        "--n_layers 6 --n_heads 5 --text_noise 0.5 --drop_encoder 0.3",
+        (9000, 50, 64, 4e-4), (20_000, 1.9, 512, 8e-4),
+    ),
     "residual": Stage(
         "train_t2m_transformer.py",
         f"--stage residual --text_encoder sentence --text_noise 0.3 {TRANSFORMER} --latent_dim 256 --ff_size 768 --n_layers 4 "
         "--n_heads 4",
         (3000, 20, 64, 6e-4), (8000, 0.7, 512, 1e-3), init=True,
     ),
-    "masked": Stage(
-        "train_t2m_transformer.py", f"{MASKED} --init base --trials {{trials}} --trial_fraction 0.25",
-        (2000, 12, 64, 1.5e-4), (4000, 0.4, 512, 2e-4),
-    ),
     "length": Stage(
-        "train_t2m_transformer.py",
-        f"--stage length --text_encoder lamp+words {TRANSFORMER} --text_noise 0.5 --trials {{trials}} --trial_fraction 0.5",
-        (4000, 2, 128, 1e-3), (4000, 0.1, 256, 1e-3),
+        "train_t2m_transformer.py", f"--stage length --text_encoder lamp+words {TRANSFORMER} --text_noise 0.5",
+        (4000, 2, 128, 1e-3), (4000, 0.1, 128, 1e-3),
     ),
     "evaluator": Stage(
         "train_evaluator.py", f"{EVALUATOR} --eval_iter 600", (3600, 10, 64, 6e-4), (6000, 0.4, 128, 8e-4)
@@ -92,8 +82,8 @@ STAGES = {
 @script
 def main(argv: list[str] | None = None) -> None:
     config = parse(TrainWeights, argv)
-    if unknown := set(config.stages) - {*STAGES, TRIALS}:
-        raise UserError(f"--stages {min(unknown)}: no such stage; choose from {', '.join((*STAGES, TRIALS))}")
+    if unknown := set(config.stages) - set(STAGES):
+        raise UserError(f"--stages {min(unknown)}: no such stage; choose from {', '.join(STAGES)}")
     for name in config.stages:
         if finished(config, name):
             print(f"{name}: finished")
@@ -108,14 +98,10 @@ def command(config: TrainWeights, name: str) -> list[str]:
     """Return the command of a stage as a list of words, without the Python interpreter."""
     from utils.checkpoint import CheckpointFolder
 
-    common = ["--dataset_name", DATASET, "--checkpoints_dir", config.checkpoints_dir]
-    common += ["--data_root", config.data_root] if config.data_root else []
-    if name == TRIALS:
-        return ["-m", "prepare.trials", "--name", "base", "--res_name", "residual", *GUIDANCE.split(), *common]
     stage = STAGES[name]
-    words = [stage.script, "--name", name, *common]
-    files = {"bert": shlex.quote(config.bert), "trials": shlex.quote(str(trials_file(config)))}
-    words += shlex.split(stage.flags.format(**files)) + stage.settings(config.setting).split()
+    words = [stage.script, "--name", name, "--dataset_name", DATASET, "--checkpoints_dir", config.checkpoints_dir]
+    words += ["--data_root", config.data_root] if config.data_root else []
+    words += shlex.split(stage.flags.format(bert=shlex.quote(config.bert))) + stage.settings(config.setting).split()
     start = Path(config.init) / DATASET / name
     if CheckpointFolder(config.checkpoints_dir, DATASET, name).has_resume():
         words.append("--is_continue")
@@ -124,17 +110,10 @@ def command(config: TrainWeights, name: str) -> list[str]:
     return words
 
 
-def trials_file(config: TrainWeights) -> Path:
-    """The file that the stage `trials` writes."""
-    return Path(config.checkpoints_dir) / DATASET / "trials.safetensors"
-
-
 def finished(config: TrainWeights, name: str) -> bool:
-    """Whether a stage has taken all its steps; for the stage `trials`, whether its file exists."""
+    """Whether a stage has taken all its steps."""
     from utils.checkpoint import CheckpointFolder, read_metadata
 
-    if name == TRIALS:
-        return trials_file(config).is_file()
     latest = CheckpointFolder(config.checkpoints_dir, DATASET, name).weights("latest")
     return latest.is_file() and read_metadata(latest).get("step", 0) >= getattr(STAGES[name], config.setting)[0]
 

@@ -10,8 +10,7 @@ import torch
 
 from options import train
 from options.cli import parse
-from options.prepare import TrainWeights, WriteTrials
-from pipelines.text2motion import EMBEDDED_SAMPLING
+from options.prepare import TrainWeights
 from prepare import weights
 from utils.checkpoint import CheckpointFolder, save_weights
 
@@ -30,21 +29,7 @@ def test_every_stage_is_a_command_that_its_script_accepts(setting, tmp_path):
         parsed = parse(FLAGS[script], words)
         assert (parsed.name, parsed.dataset_name) == (name, "open") and parsed.max_iters > 0
         assert parsed.balance == (name != "evaluator")
-        starts = {"vq": str(tmp_path / "start" / "open" / "vq"), "masked": "base"}  # of the other stages there is nothing in --init
-        assert getattr(parsed, "init", "") == starts.get(name, "")
-        assert getattr(parsed, "trials", "").startswith(str(tmp_path)) == (name in ("masked", "length"))
-
-
-def test_trials_are_generated_once(tmp_path):
-    config = TrainWeights(checkpoints_dir=str(tmp_path), data_root="dataset/Open")
-    module, *words = weights.command(config, "trials")[1:]
-    parsed = parse(WriteTrials, words)
-    sampling = EMBEDDED_SAMPLING.changed(parsed)
-    assert (module, parsed.name, parsed.data_root, sampling) == ("prepare.trials", "base", "dataset/Open", EMBEDDED_SAMPLING)
-    assert not weights.finished(config, "trials")
-    weights.trials_file(config).parent.mkdir()
-    weights.trials_file(config).write_bytes(b"")
-    assert weights.finished(config, "trials")
+        assert (getattr(parsed, "init", "") != "") == (name == "vq")  # the only one that there is something to start from
 
 
 def test_finished_stages_are_skipped_and_interrupted_ones_resumed(tmp_path, monkeypatch, capsys):

@@ -192,7 +192,10 @@ def add_bones(file: Gltf, animation: Animation) -> None:
 
 
 def add_animation(file: Gltf, animation: Animation, name: str) -> None:
-    """Add the rotations of all bones and the translation of the first bone. After a root bone, the hips are translated too."""
+    """Add the rotations of all bones and the translation of the first bone.
+
+    If the first bone is a separate root bone, the hips, which follow it, are translated too.
+    """
     frames, bones = len(animation.root), len(animation.names)
     first = len(file.json["nodes"]) - bones
     seconds = np.arange(frames) / animation.fps

@@ -19,7 +19,7 @@ UNREAL = {  # names of Unreal's mannequin, without the side
 
 
 def renamed(bone: str, style: str) -> str:
-    """Mixamo's bone name `bone` in one of `STYLES`."""
+    """The name of Mixamo's bone `bone` in a naming style (see `STYLES`)."""
     side = next((side for side in ("Left", "Right") if bone.startswith(side)), "")
     match style:
         case "mixamorig":

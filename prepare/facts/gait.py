@@ -52,7 +52,7 @@ def count_steps(joints: np.ndarray) -> int:
 
 
 def find_turns(yaw: np.ndarray) -> tuple[Turn, ...]:
-    """Find turns of at least 35° in the yaw (T,) of the body, in radians.
+    """Find turns of at least 35°. The yaw (T,) of the body is given in radians.
 
     The yaw is smoothed to remove the sway of the gait. A turn is the change between two extrema of the smoothed yaw.
     """
