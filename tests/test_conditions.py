@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from data.conditions import Conditions
+from models import conditions
 from models.conditions import ConditionAugmentation, condition_of, text_prefix, without
 from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
@@ -213,3 +214,9 @@ def test_a_sentence_model_reads_the_word_encoders_vector(tmp_path, monkeypatch, 
 
 def test_words_by_name(folder):  # noqa: F811
     assert isinstance(load_conditioner("words", ".", "open", bert=str(folder)), WordEncoder)
+
+
+def test_statistics_of_many_words_are_computed_from_a_sample(monkeypatch):
+    monkeypatch.setattr(conditions, "STATISTICS_ROWS", 4)
+    assert conditions.evenly_spaced(torch.arange(10)).tolist() == [0, 3, 6, 9]
+    assert conditions.evenly_spaced(torch.arange(4)).tolist() == [0, 1, 2, 3]

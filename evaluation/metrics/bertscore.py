@@ -244,7 +244,7 @@ def _load(folder: Path, name: str):
 
 
 def _cut_(model: torch.nn.Module, layer: int | None, name: str) -> int:
-    """Remove the layers above `layer` and return `layer`. Raises `UserError` if the layer is unknown or does not exist."""
+    """Remove the layers above `layer` and return `layer`. Raises `UserError` if there is no such layer."""
     stack = getattr(getattr(model, "encoder", getattr(model, "transformer", None)), "layer", None)
     if not isinstance(stack, torch.nn.ModuleList):
         raise UserError(f"{name}: {type(model).__name__} is not an encoder like BERT or RoBERTa; use {DEFAULT} or a similar model")

@@ -74,7 +74,7 @@ def _numbered(sentences: Sequence[Sequence[str]]) -> list[list[int]]:
 
 
 def bleu(candidates: Captions, references: References, max_order: int = 4) -> dict[str, float]:
-    """BLEU-1 … BLEU-`max_order` of the corpus by name (Papineni et al. 2002), counted by sacrebleu, without smoothing.
+    """Corpus BLEU-1 … BLEU-`max_order` as {name: value} (Papineni et al. 2002), computed by sacrebleu without smoothing.
 
     The brevity penalty uses the reference whose length is closest to the caption's, and of two equally close references the
     shorter. Results agree with COCO's code, unless no n-gram of an order matches in the whole corpus: the result is then 0 here and
