@@ -69,8 +69,8 @@ STAGES = {
         (3000, 20, 64, 6e-4), (8000, 0.7, 512, 1e-3), init=True,
     ),
     "length": Stage(
-        "train_t2m_transformer.py", f"--stage length --text_encoder lamp+words {TRANSFORMER} --text_noise 0.5",
-        (4000, 2, 128, 1e-3), (4000, 0.1, 128, 1e-3),
+        "train_t2m_transformer.py", f"--stage length --text_encoder sentence {TRANSFORMER} --text_noise 0.5",
+        (5000, 2, 64, 3e-4), (4000, 0.1, 256, 6e-4),
     ),
     "evaluator": Stage(
         "train_evaluator.py", f"{EVALUATOR} --eval_iter 600", (3600, 10, 64, 6e-4), (6000, 0.4, 128, 8e-4)
