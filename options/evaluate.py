@@ -77,9 +77,8 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
         flags=("--lamp_name",),
     )  # fmt: skip
     dataset_name: str | None = option(
-        None, "dataset; default: t2m; with --query, default: the dataset for which --checkpoints_dir has a LaMP run",
-        choices=DATASETS,
-    )  # fmt: skip
+        None, "dataset; default: t2m or, with --query, the dataset for which --checkpoints_dir has a LaMP run", choices=DATASETS
+    )
     split: str = option("test", "split to evaluate; <split>.txt in the dataset folder lists its clips")
     protocol: list[str] = option(
         ["all", "threshold", "dissimilar", "batches"], "protocols to evaluate; all: the gallery has all clips; threshold: as all, "
