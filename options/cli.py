@@ -40,9 +40,9 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
     """Parse command-line arguments into an instance of `config_class`. Invalid arguments end the program with exit code 2.
 
     Flags may be written with hyphens or underscores. Flags that are missing on the command line are read from the `--config` file,
-    if it is given. With `--is_continue`, flags that are still missing are read from the run's `opt.txt`, unless
-    `config_class.resumes_from_opt` is False. Raises `UserError` if the `--config` file or the `opt.txt` is missing or invalid, or if
-    a number is out of range.
+    if `--config` is given. With `--is_continue`, flags that are still missing are read from the run's `opt.txt`, unless
+    `config_class.resumes_from_opt` is False. Raises `UserError` if the `--config` file or the `opt.txt` is missing or invalid, or
+    if a number is out of range.
     """
     given = vars(_parser(config_class).parse_args(_as_declared(config_class, sys.argv[1:] if argv is None else argv)))
     check_ranges(given)
@@ -61,7 +61,7 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
 
 
 def _as_declared(config_class: type, argv: list[str]) -> list[str]:
-    """Return `argv`, in which hyphens and underscores of every flag are replaced by those of the flag's declaration."""
+    """Return `argv` with the declared spelling of every flag. In `argv`, flags may have hyphens or underscores."""
     flags = [flag for option, *_ in _options(config_class) for flag in (f"--{option.name}", *option.metadata["flags"])]
     flags += [f"--{flag.name}" for flag in _legacy(config_class)]
     declared = {flag.replace("-", "_"): flag for flag in flags}
@@ -113,8 +113,8 @@ def opt_values(text: str) -> dict[str, str]:
 def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> Config:
     """Build a config from an `opt.txt`. The values in `overrides` take precedence over those in the file.
 
-    Unknown keys in the file are ignored. Fields that the file does not contain get their defaults. Raises `UserError` if the file is
-    missing, or if a value has the wrong type or is not among the choices.
+    Unknown keys in the file are ignored. Fields that the file does not contain get their defaults. Raises `UserError` if the file
+    is missing, or if a value has the wrong type or is not among the choices.
     """
     stored = read_opt(path)
     values = {}
@@ -132,8 +132,8 @@ def read_config(config_class: type, path: str | Path) -> dict[str, Any]:
     """Read a file of `flag: value` lines, such as an `opt.txt`. Lines that start with # and flags in `NOT_IN_FILES` are ignored.
 
     Raises `UserError` if a flag is unknown or is given twice, or if a value has the wrong type, is out of range or is not among the
-    choices. The message of the error states the number of the line. `from_opt` is less strict than this function: `from_opt` ignores
-    unknown flags and checks no ranges.
+    choices. The message of the error states the number of the line. `from_opt` is less strict than this function: `from_opt`
+    ignores unknown flags and checks no ranges.
     """
     known = {}
     for option, kind, is_list in _options(config_class):
@@ -208,8 +208,8 @@ def _settings(name: str, kind: type, help: str, nargs: str | int | None, choices
 def _metavar(name: str, kind: type, help: str) -> str:
     """Return the placeholder that stands for a flag's value in the help.
 
-    The placeholder is N for integers and X for floats. It is NAME for strings whose flag ends with `name`, and DIR for strings whose
-    flag ends with `dir`. The placeholder of any other flag depends on the first words of the help text.
+    The placeholder is N for integers and X for floats. For strings, the placeholder is NAME if the flag's name ends with `name`, and
+    DIR if the flag's name ends with `dir`. For all other flags, the placeholder depends on the first words of the help text.
     """
     if kind in (int, float):
         return "N" if kind is int else "X"
@@ -230,7 +230,7 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 def _options(config_class: type) -> list[tuple[Field, type, bool]]:
-    """Return a tuple for each flag: its field, the type of one value, and whether the flag takes a list. The type of `X | None` is X."""
+    """Return (field, type of one value, whether the flag takes a list) for each flag. The type of a field `X | None` is X."""
     hints = typing.get_type_hints(config_class)
     return [(option, *_one_value(hints[option.name])) for option in fields(config_class) if "help" in option.metadata]
 
@@ -245,7 +245,7 @@ def _one_value(hint: Any) -> tuple[type, bool]:
 
 
 def true_or_false(text: str) -> bool:
-    """Convert "true" or "false" to a bool. argparse shows the name of this function in its message "invalid true_or_false value"."""
+    """Convert "true" or "false" to a bool. argparse shows this function's name in the message "invalid true_or_false value"."""
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
     return text.lower() == "true"

@@ -53,8 +53,8 @@ class GenT2M(Sampling):
         0, "number of frames of the motion for --text_prompt, rounded to a multiple of 4; 0: predict the number from the text"
     )
     lengths_as_given: bool = option(
-        False, "keep the lengths that lines of --text_path give, even if other lines end in #NA; default: if any line ends in #NA, "
-        "all lengths are predicted",
+        False, "keep the lengths that lines of --text_path give, even if other lines end in #NA; default: if any line ends in "
+        "#NA, all lengths are predicted",
     )  # fmt: skip
     candidates: int = option(
         1, "number of motions that are generated for each result; LaMP's matching head selects the best one as the result"
