@@ -53,7 +53,7 @@ class Configured:
     """The flag `--config`, which reads other flags from a file (`options.cli.read_config`)."""
 
     config: str = option(
-        "", "file with one `flag: value` per line, as in opt.txt; flags on the command line take precedence over it"
+        "", "file with one `flag: value` per line, as in opt.txt; flags on the command line take precedence over this file"
     )
 
 
@@ -116,8 +116,8 @@ class Tabled:
     """Flags of scripts that report metrics."""
 
     table: str | None = option(
-        None, "also compare the results with published results in a table, which is printed and written next to the report (as "
-        ".tex, .md or .csv)",
+        None, "also print a table that compares the results with published results, and write this table next to the report as "
+        ".tex, .md or .csv",
         choices=("latex", "markdown", "csv"),
     )  # fmt: skip
 

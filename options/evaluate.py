@@ -14,7 +14,9 @@ class EvalVQ(Tabled, Judged, Split, OnDataset, Configured, Common):
     """Evaluate how well a tokeniser reconstructs motions."""
 
     name: str = option("", "tokeniser run (train_vq.py --name), which is stored in <checkpoints_dir>/<dataset_name>/<name>")
-    which_epoch: str = option("", "name of the weights to evaluate, such as latest; default: the best or, if not saved, the latest")
+    which_epoch: str = option(
+        "", "name of the weights to evaluate, such as latest; default: the best weights or, if there are none, the latest"
+    )
     repeat_times: int = option(20, "number of evaluation passes, each with different random numbers")
     ext: str = option("reconstruction", "name of the result files: eval/<ext>.log and eval/<ext>.json")
 
@@ -95,7 +97,9 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
         1, "number of the caption that represents each clip, counted from 1; if a clip has fewer captions, its last caption is "
         "used; 0: a random caption",
     )  # fmt: skip
-    which_epoch: str = option("", "name of the weights to evaluate, such as latest; default: the best or, if not saved, the latest")
+    which_epoch: str = option(
+        "", "name of the weights to evaluate, such as latest; default: the best weights or, if there are none, the latest"
+    )
     ext: str = option(
         "retrieval", "name of the result files eval/<ext>.log and .json or, with --query, of the result folder <output_dir>/<ext>/"
     )
@@ -137,8 +141,8 @@ class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioni
         choices=("raw", "tokens"), nargs="+",
     )  # fmt: skip
     repeat_times: int = option(
-        1, "number of evaluation passes, each with other crops of the motions; the log has confidence intervals if there are two "
-        "or more",
+        1, "number of evaluation passes, each with other crops of the motions; with two or more passes, the log has confidence "
+        "intervals",
     )  # fmt: skip
     samples: int = option(12, "number of captions that are printed, and shown with their motions in <ext>.html")
     ext: str = option("captioning", "name of the result files: eval/<ext>.log, .json and .html")

