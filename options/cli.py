@@ -208,8 +208,9 @@ def _settings(name: str, kind: type, help: str, nargs: str | int | None, choices
 def _metavar(name: str, kind: type, help: str) -> str:
     """Return the placeholder that stands for a flag's value in the help.
 
-    The placeholder is N for integers and X for floats. For strings, it is NAME if the name of the flag ends with `name`, and
-    DIR if the name of the flag ends with `dir`. For all other flags, the placeholder depends on the first words of the help text.
+    The placeholder is N for integers and X for floats. A string gets the placeholder NAME if the name of the flag ends
+    with `name`, and DIR if the name of the flag ends with `dir`. For all other flags, the placeholder depends on the first words of
+    the help text.
     """
     if kind in (int, float):
         return "N" if kind is int else "X"

@@ -62,8 +62,8 @@ class GenT2M(Sampling):
         'of the previous step; needs weights that can fill gaps',
     )  # fmt: skip
     layered: bool = option(
-        True, 'if a prompt has two simultaneous actions ("walks while waving"), generate each by itself and compose the two '
-        'motions; needs weights that can fill gaps',
+        True, 'if a prompt has two simultaneous actions ("walks while waving"), generate each action separately, and compose the '
+        'two motions; needs weights that can fill gaps',
     )  # fmt: skip
     join: bool = option(False, "generate one motion that follows all prompts, one after another; its length is not limited")
     loop: bool = option(False, "generate motions that can be played in a loop, because their last frame leads into their first")

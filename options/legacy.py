@@ -33,12 +33,14 @@ class LegacyFlag:
     @property
     def help(self) -> str:
         """The flag's help text."""
-        return f"must equal a property of the weights: {self.checked}" if self.checked else f"accepted but ignored: {self.why}"
+        if self.checked:
+            return f"optional; must equal this property of the weights: {self.checked}"
+        return f"accepted but ignored: {self.why}"
 
 
-TRAINING = "it affects training alone"
+TRAINING = "only training uses this flag"
 EDITING = "edit_t2m.py edits motions"
-GUMBEL = LegacyFlag("gumbel_sample", bool, why="it would not change the distribution of the samples")
+GUMBEL = LegacyFlag("gumbel_sample", bool, why="the flag would not change the distribution of the samples")
 RESIDUAL = LegacyFlag("use_res_model", bool, why="--res_name selects the residual model")
 QUANTIZER = LegacyFlag("quantizer", choices=("ema_reset",), why="ema_reset is the only method of learning codebooks")
 
@@ -46,8 +48,8 @@ TOKENISER = (
     LegacyFlag("nb_code", int, "number of codes in each codebook of the tokeniser"),
     LegacyFlag("down_t", int, "number of times the tokeniser halves the frame rate"),
     LegacyFlag("depth", int, "number of residual blocks per stage of the tokeniser"),
-    LegacyFlag("dilation_growth_rate", int, "dilation growth rate of the tokeniser (released files do not store it)"),
-    LegacyFlag("vq_act", str, "activation of the tokeniser (released files do not store it)", choices=("relu", "silu", "gelu")),
+    LegacyFlag("dilation_growth_rate", int, "dilation growth rate of the tokeniser (released files do not store this rate)"),
+    LegacyFlag("vq_act", str, "activation of the tokeniser (released files do not store the activation)", choices=("relu", "silu", "gelu")),
 )
 TOKENISER_NAMES = (
     LegacyFlag("resume_pth", str, "tokeniser on which LaMP was trained (a run or a weights file)"),
@@ -65,7 +67,7 @@ LEGACY: dict[str, tuple[LegacyFlag, ...]] = {
     "GenT2M": (
         GUMBEL,
         RESIDUAL,
-        LegacyFlag("num_batch", int, why="it affects evaluation alone"),
+        LegacyFlag("num_batch", int, why="only the evaluation uses this flag"),
         LegacyFlag("source_motion", why=EDITING),
         LegacyFlag("mask_edit_section", nargs="*", flags=("-msec",), why=EDITING),
     ),
