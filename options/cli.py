@@ -24,8 +24,8 @@ from utils.textfiles import bounded_text
 
 Config = TypeVar("Config")
 LONGEST_FILE = 2**20  # maximum length of a flag file, in characters
-NOT_IN_FILES = ("config", "is_continue")  # flags that are ignored if a flag file contains them
-METAVAR_WORDS = 7  # `METAVARS` is searched for this number of words at the start of a help text
+NOT_IN_FILES = ("config", "is_continue")  # flags that have no effect in a flag file
+METAVAR_WORDS = 7  # this number of words at the start of a help text is looked up in `METAVARS`
 METAVARS = {
     **dict.fromkeys(("folder", "folders", "backbone"), "DIR"),
     **dict.fromkeys(("file", "files", "csv", "motion", "motions", "skeleton"), "FILE"),

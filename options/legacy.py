@@ -48,8 +48,8 @@ TOKENISER = (
     LegacyFlag("nb_code", int, "number of codes in each codebook of the tokeniser"),
     LegacyFlag("down_t", int, "number of times the tokeniser halves the frame rate"),
     LegacyFlag("depth", int, "number of residual blocks per stage of the tokeniser"),
-    LegacyFlag("dilation_growth_rate", int, "dilation growth rate of the tokeniser (released files do not store this rate)"),
-    LegacyFlag("vq_act", str, "activation of the tokeniser (released files do not store the activation)", choices=("relu", "silu", "gelu")),
+    LegacyFlag("dilation_growth_rate", int, "dilation growth rate of the tokeniser (missing in released files)"),
+    LegacyFlag("vq_act", str, "activation of the tokeniser (missing in released files)", choices=("relu", "silu", "gelu")),
 )
 TOKENISER_NAMES = (
     LegacyFlag("resume_pth", str, "tokeniser on which LaMP was trained (a run or a weights file)"),
