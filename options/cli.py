@@ -1,7 +1,7 @@
 """Build command-line flags from a config dataclass, and store configs as `opt.txt` files.
 
-An `opt.txt` has MoMask's layout: sorted `key: value` lines between a header line and a footer line. Flags that are not on the
-command line get their values from the `--config` file, from the `opt.txt` of a resumed run, or from the defaults.
+An `opt.txt` has MoMask's layout: sorted `key: value` lines between a header line and a footer line. A flag that is missing on the
+command line gets its value from the `--config` file, from the `opt.txt` of a resumed run, or from the defaults.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from utils.textfiles import bounded_text
 
 Config = TypeVar("Config")
 LONGEST_FILE = 2**20  # maximum length of a flag file, in characters
-NOT_IN_FILES = ("config", "is_continue")  # flags that are ignored in a flag file
-METAVAR_WORDS = 7  # number of words at the start of a help text that are looked up in `METAVARS`
+NOT_IN_FILES = ("config", "is_continue")  # flags that have no effect in a flag file
+METAVAR_WORDS = 7  # this number of words at the start of a help text is looked up in `METAVARS`
 METAVARS = {
     **dict.fromkeys(("folder", "folders", "backbone"), "DIR"),
     **dict.fromkeys(("file", "files", "csv", "motion", "motions", "skeleton"), "FILE"),
@@ -39,9 +39,10 @@ METAVARS = {
 def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
     """Parse command-line arguments into an instance of `config_class`. Invalid arguments end the program with exit code 2.
 
-    Flags may be written with hyphens or underscores. With `--config`, flags that are not on the command line are read from that
-    file. With `--is_continue`, the remaining flags are read from the run's `opt.txt` (unless `config_class.resumes_from_opt` is
-    False). Raises `UserError` if one of these files is missing or invalid, or if a number is out of range.
+    Flags may be written with hyphens or underscores. Flags that are missing on the command line are read from the `--config` file,
+    if `--config` is given. With `--is_continue`, flags that are still missing are read from the run's `opt.txt`, unless
+    `config_class.resumes_from_opt` is False. Raises `UserError` if the `--config` file or the `opt.txt` is missing or invalid, or
+    if a number is out of range.
     """
     given = vars(_parser(config_class).parse_args(_as_declared(config_class, sys.argv[1:] if argv is None else argv)))
     check_ranges(given)
@@ -60,7 +61,7 @@ def parse(config_class: type[Config], argv: list[str] | None = None) -> Config:
 
 
 def _as_declared(config_class: type, argv: list[str]) -> list[str]:
-    """Return `argv` with every flag spelled as declared, whether it was given with hyphens or underscores."""
+    """Return `argv` with the declared spelling of every flag. In `argv`, flags may have hyphens or underscores."""
     flags = [flag for option, *_ in _options(config_class) for flag in (f"--{option.name}", *option.metadata["flags"])]
     flags += [f"--{flag.name}" for flag in _legacy(config_class)]
     declared = {flag.replace("-", "_"): flag for flag in flags}
@@ -73,7 +74,7 @@ def _as_declared(config_class: type, argv: list[str]) -> list[str]:
 
 
 def check_ext(ext: str) -> None:
-    """Raise `UserError` if --ext, the name of a result folder or of result files, is not a plain name."""
+    """Raise `UserError` if the value `ext` of --ext is not a plain name. (--ext names a result folder or result files.)"""
     if ext in ("", ".", "..") or Path(ext).name != ext or "\\" in ext:
         raise UserError(f"--ext '{ext}': must be a plain name, without slashes")
 
@@ -89,7 +90,7 @@ def write_opt(path: str | Path, config: Any) -> None:
 
 
 def read_opt(path: str | Path) -> dict[str, str]:
-    """Read the `key: value` lines of an `opt.txt`. Raises `UserError` if it is missing or unreadable."""
+    """Read the `key: value` lines of an `opt.txt`. Raises `UserError` if the file is missing or unreadable."""
     return opt_values(_read(path, "check the run's name and folder"))
 
 
@@ -104,15 +105,16 @@ def _read(path: str | Path, remedy: str) -> str:
 
 
 def opt_values(text: str) -> dict[str, str]:
-    """Parse the `key: value` lines of a text."""
+    """Return the keys and values of the `key: value` lines of a text, as strings."""
     pairs = (line.partition(":") for line in text.replace("\r", "").split("\n") if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> Config:
-    """Build a config from an `opt.txt`. `overrides` take precedence, unknown keys are ignored, and missing keys get their defaults.
+    """Build a config from an `opt.txt`. The values in `overrides` take precedence over those in the file.
 
-    Raises `UserError` for a missing file, and for a value that has the wrong type or is not among the choices.
+    Unknown keys in the file are ignored. Fields that the file does not contain get their defaults. Raises `UserError` if the file
+    is missing, or if a value has the wrong type or is not among the choices.
     """
     stored = read_opt(path)
     values = {}
@@ -129,8 +131,9 @@ def from_opt(config_class: type[Config], path: str | Path, **overrides: Any) -> 
 def read_config(config_class: type, path: str | Path) -> dict[str, Any]:
     """Read a file of `flag: value` lines, such as an `opt.txt`. Lines that start with # and flags in `NOT_IN_FILES` are ignored.
 
-    Raises `UserError`, with the number of the line, for an unknown flag, a flag that is given twice, and a value that has the wrong
-    type, is out of range or is not among the choices. `from_opt` is less strict: it ignores unknown flags and checks no ranges.
+    Raises `UserError` if a flag is unknown or is given twice, or if a value has the wrong type, is out of range or is not among the
+    choices. The message of the error states the number of the line. `from_opt` is less strict than this function: `from_opt`
+    ignores unknown flags and checks no ranges.
     """
     known = {}
     for option, kind, is_list in _options(config_class):
@@ -173,7 +176,7 @@ def _expected(kind: type, is_list: bool, choices: tuple | None) -> str:
 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
-    """Build a parser with one flag per field. The parser returns only the flags that are given; the dataclass has the defaults."""
+    """Build a parser with one flag per field. The parser returns no defaults, because the dataclass adds them."""
     parser = Parser(
         description=config_class.__doc__, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_HelpFormatter
     )
@@ -195,7 +198,7 @@ def _parser(config_class: type) -> argparse.ArgumentParser:
 
 
 def _settings(name: str, kind: type, help: str, nargs: str | int | None, choices: tuple | None) -> dict[str, Any]:
-    """Keyword arguments of `add_argument` for a flag."""
+    """Return the keyword arguments with which `add_argument` declares a flag."""
     settings = {"dest": name, "help": help.replace("%", "%%")}
     if kind is bool:
         return settings | {"type": true_or_false, "nargs": "?", "const": True, "metavar": "true|false"}
@@ -205,8 +208,9 @@ def _settings(name: str, kind: type, help: str, nargs: str | int | None, choices
 def _metavar(name: str, kind: type, help: str) -> str:
     """Return the placeholder that stands for a flag's value in the help.
 
-    It is N for integers, X for floats, and NAME or DIR for flags whose name ends with `name` or `dir`. For all other flags, it
-    depends on the first words of the help text.
+    The placeholder is N for integers and X for floats. A string gets the placeholder NAME if the name of the flag ends
+    with `name`, and DIR if the name of the flag ends with `dir`. For all other flags, the placeholder depends on the first words of
+    the help text.
     """
     if kind in (int, float):
         return "N" if kind is int else "X"
@@ -217,7 +221,7 @@ def _metavar(name: str, kind: type, help: str) -> str:
 
 
 def _legacy(config_class: type) -> tuple[LegacyFlag, ...]:
-    """The flags of the corresponding released script that are not fields of the config class."""
+    """Return the flags of the corresponding released script that are not fields of the config class."""
     return LEGACY.get(config_class.__name__, ())
 
 
@@ -227,13 +231,13 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 def _options(config_class: type) -> list[tuple[Field, type, bool]]:
-    """Return (field, type of one value, whether the flag takes a list) for each flag. The type of `X | None` is X."""
+    """Return (field, type of one value, whether the flag takes a list) for each flag. The type of a field `X | None` is X."""
     hints = typing.get_type_hints(config_class)
     return [(option, *_one_value(hints[option.name])) for option in fields(config_class) if "help" in option.metadata]
 
 
 def _one_value(hint: Any) -> tuple[type, bool]:
-    """Return the type of one value of a field with this type hint, and whether the field is a list."""
+    """Return the type of one value of a field whose type hint is `hint`, and whether the field is a list."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
     if typing.get_origin(hint) in (list, tuple):
@@ -242,14 +246,14 @@ def _one_value(hint: Any) -> tuple[type, bool]:
 
 
 def true_or_false(text: str) -> bool:
-    """Convert "true" or "false" to a bool. The function's name appears in argparse's message "invalid true_or_false value"."""
+    """Convert "true" or "false" to a bool. argparse shows this function's name in the message "invalid true_or_false value"."""
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
     return text.lower() == "true"
 
 
 def _to_text(value: Any) -> str:
-    """Format a value as one line: `str(value)`, or a JSON string if `str(value)` could not be read back."""
+    """Format a value as one line. The line is `str(value)`, or a JSON string if `_from_text` could not parse `str(value)`."""
     text = str(value)
     if isinstance(value, str) and (text == "None" or text != text.strip() or text[:1] == '"' or not text.isprintable()):
         return json.dumps(text)
@@ -257,7 +261,7 @@ def _to_text(value: Any) -> str:
 
 
 def _from_text(text: str, kind: type, is_list: bool, choices: tuple | None) -> Any:
-    """Parse a value written by `_to_text`."""
+    """Parse a value that `_to_text` formatted."""
     if text == "None":
         return None
     if kind is str and not is_list and text[:1] == '"' == text[-1:] and len(text) > 1:

