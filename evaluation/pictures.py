@@ -1,6 +1,7 @@
 """Contact sheets for TensorBoard (`--pictures`): motions of a model in training, for a few validation clips.
 
-The clips are evenly spread over the split. Clips, captions (the first of each clip) and random draws are the same every time.
+The clips are evenly spread over the split. All contact sheets of a run show the same clips. Each clip is generated from its first
+caption, with the same random draws every time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Converts arguments of the Python API (strings, numbers, lists, arrays, tensors) to the settings of the scripts, and checks them.
+"""Convert arguments of the Python API (strings, numbers, lists, arrays, tensors) to settings of the scripts, and check the
+arguments.
 
 Every function raises `UserError` for an invalid argument.
 """

@@ -1,4 +1,5 @@
-"""Joint maps: definitions of HumanML3D's 22 joints by the joints of other skeletons. They are built in, or written by users.
+"""Joint maps: definitions of HumanML3D's 22 joints by the joints of other skeletons. Some maps are built in; users can write
+others.
 
 Names are compared without case, spaces and punctuation. A shared prefix (`mixamorig:`, `Character1_`, `Bip01 `, …) is ignored.
 """
