@@ -3,7 +3,7 @@
     python eval_t2m_trans_res.py --name mtrans --res_name rtrans --dataset_name t2m --cond_scale 4 --time_steps 10 --ext evaluation
 
 The script prints the metrics of generated and of real motion, and writes the metrics to `eval/<ext>.log` and `eval/<ext>.json` in
-the run's folder. `--table` prints a table that contains these metrics and published results.
+the run's folder. With `--table`, the script also prints and writes a table that contains these metrics and published results.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python eval_t2m_vq.py --gpu_id 0 --name rvq --dataset_name open
 
 The script prints a report and writes the report to `eval/<ext>.log` and `eval/<ext>.json` in the run's folder. Each clip is
-reconstructed without cropping, except that its length is rounded down to a whole number of tokens. `--table` prints a table that
-contains the results and published results.
+reconstructed without cropping, except that its length is rounded down to a whole number of tokens. With `--table`, the script also
+prints and writes a table that contains the results and published results.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The encoder is a causal transformer over byte-pair tokens. The text feature (B, C) is the projected output at the end token, and
 equals the result of `encode_text` in OpenAI's package. The list of byte pairs comes from that package; nothing else in the package
-is used. From the weights file, tensors are read without TorchScript code. The function `torch.jit.load`, which the package uses,
-would load this code as well.
+is used. This module reads the tensors in the weights file and ignores the TorchScript code in this file. The package loads the file
+with `torch.jit.load`, which would also load the code.
 """
 
 from __future__ import annotations
