@@ -1,8 +1,7 @@
-"""Flags of the released scripts that are not fields of our configs. Some of these flags are checked against the weights; all others
-are ignored.
+"""Flags of the released scripts that are not fields of our configs.
 
-`LEGACY` maps the name of a config class to its legacy flags. `options.cli.parse` stores the given values in the config's `legacy`
-dict, and prints a note that lists the ignored flags.
+Some legacy flags are checked against the weights; all others are ignored. `LEGACY` maps the name of a config class to its legacy
+flags. `options.cli.parse` stores the given values in the config's `legacy` dict, and prints a note that lists the ignored flags.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Convert arguments of the Python API (strings, numbers, lists, arrays, tensors) to settings of the scripts, and check the
-arguments.
+"""Check arguments of the Python API (strings, numbers, lists, arrays, tensors) and convert them to settings of the scripts.
 
 Every function raises `UserError` for an invalid argument.
 """

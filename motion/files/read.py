@@ -3,7 +3,8 @@
 Formats: .npy and .npz (arrays.py), .bvh, .amc with its .asf, .glb and .gltf. Every motion is converted to joints (T, 22 or 21, 3)
 in metres, Y up, at the frame rate of the file. The reader of each format returns a `Raw`: joints in the file's own unit and axes,
 with the unit and up axis if the file states them. Options override what the file states. If neither the options nor the file give
-the unit, the unit is estimated from the size of the body. The up axis is estimated from the stance of the body in the same case.
+the unit, the unit is estimated from the size of the body. If neither the options nor the file give the up axis, the up axis is
+estimated from the stance of the body.
 """
 
 from __future__ import annotations
