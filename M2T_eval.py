@@ -2,9 +2,10 @@
 
     python M2T_eval.py --exp-name m2t --dataname open
 
-Prints a table of scores and some captions. Writes to `<out_dir>/<dataset_name>/<name>/eval/`: `<ext>.log`, `<ext>.json` with all
-captions, and `<ext>.html`, which shows the motions of the printed captions. The column `people` scores one human caption of each
-clip against the other captions of the clip. `--table` writes the scores as a table together with published results.
+The script prints a table of scores and some captions. It writes to `<out_dir>/<dataset_name>/<name>/eval/`: `<ext>.log`,
+`<ext>.json` with all captions, and `<ext>.html`, which shows the motions of the printed captions. The column `people` contains the
+scores of human captions: one caption of each clip is compared with the other captions of the clip. With `--table`, the script also
+prints and writes a table that contains these scores and published results.
 """
 
 from __future__ import annotations

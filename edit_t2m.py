@@ -5,8 +5,8 @@
     python edit_t2m.py --source_motion walk.npy --after 80 --text_prompt "a person bows"   # continue the motion
     python edit_t2m.py --source_motion walk.npy --before 60 --text_prompt "a person runs"  # add a beginning
 
-The source is a .npy of joints or features, an .npz of SMPL rotations, a .bvh, .glb or .amc. The result folder has the layout
-described in gen_t2m.py, with prompt number k = 0. Edited motions keep the position and heading of the source.
+The source is a .npy file of joints or features, an .npz file of SMPL rotations, or a .bvh, .glb or .amc file. The layout of the
+result folder is described in gen_t2m.py; the prompt number k is 0. Edited motions keep the position and heading of the source.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
     python eval_retrieval.py --dataset_name open --query "a person waves" --motions my_captures --formats html
 
 The first command prints the results of each protocol (evaluation/metrics/retrieval.py) and writes them to `eval/<ext>.log` and
-`eval/<ext>.json` in the run's folder. `--table` writes them as a table together with published results. The other commands search
-the dataset, or a folder of motion files, and print the best matches.
+`eval/<ext>.json` in the run's folder. With `--table`, this command also prints and writes a table that contains these results and
+published results. The other commands search the dataset, or a folder of motion files, and print the best matches.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python eval_t2m_trans_res.py --name mtrans --res_name rtrans --dataset_name t2m --cond_scale 4 --time_steps 10 --ext evaluation
 
-Prints the metrics of generated and real motion, and writes them to `eval/<ext>.log` and `eval/<ext>.json` in the run's folder.
-`--table` writes them as a table together with published results.
+The script prints the metrics of generated and of real motion, and writes the metrics to `eval/<ext>.log` and `eval/<ext>.json` in
+the run's folder. With `--table`, the script also prints and writes a table that contains these metrics and published results.
 """
 
 from __future__ import annotations

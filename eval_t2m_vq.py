@@ -2,8 +2,9 @@
 
     python eval_t2m_vq.py --gpu_id 0 --name rvq --dataset_name open
 
-Prints a report and writes it to `eval/<ext>.log` and `eval/<ext>.json` in the run's folder. Each clip is reconstructed as a whole,
-after its length has been rounded down to whole tokens. `--table` writes the results as a table together with published results.
+The script prints a report and writes the report to `eval/<ext>.log` and `eval/<ext>.json` in the run's folder. Each clip is
+reconstructed without cropping, except that its length is rounded down to a whole number of tokens. With `--table`, the script also
+prints and writes a table that contains the results and published results.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 
 A motion is, for example, a .npy of joints (T, 22, 3) in metres, a .npy of features (T, 263), a .bvh, or an .amc with its .asf.
 Motions longer than `--window` are captioned window by window, with timestamps. Results are written to `<output_dir>/<ext>/`:
-`captions.txt` contains the table, `captions.json` the same content in machine-readable form, and `<file>.srt` subtitles for a
-video of the motion. All files are written at the end and replace existing files of the same name.
+`captions.txt` contains the table, `captions.json` contains the content of the table in machine-readable form, and `<file>.srt`
+contains subtitles for a video of the motion. All files are written at the end and replace existing files of the same name.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
     python gen_t2m.py --ext exp3 --text_path story.txt --join
 
 Results are written to `<output_dir>/<ext>/joints/<k>/sample<k>_repeat<r>_len<T>.npy` and `<output_dir>/<ext>/animation/<k>/` (k:
-prompt, r: repeat, T: frames). Files that show all motions (`--formats html`, `--grid`) are in `<output_dir>/<ext>/`. Each motion is
-written and listed in `prompts.json` as soon as it is generated; `--is_continue` resumes an interrupted run. `--join` joins all
-prompts into one motion of any length.
+prompt, r: repeat, T: frames). Files that show all motions together (`--formats html`, `--grid`) are written to
+`<output_dir>/<ext>/`. Each motion is written and listed in `prompts.json` as soon as it is generated; `--is_continue` resumes an
+interrupted run. `--join` joins all prompts into one motion of any length.
 """
 
 from __future__ import annotations

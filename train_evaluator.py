@@ -2,9 +2,9 @@
 
     python train_evaluator.py --name evaluator --dataset_name open
 
-Writes `checkpoints/<dataset_name>/<name>/`, including the word vectors of the captions. Validation computes the R-precision of real
-text-motion pairs in batches of 32. At the end, the R-precision on every test split is printed together with its upper bound
-("ceiling"), which is below 1 if a batch contains identical captions.
+The script writes `checkpoints/<dataset_name>/<name>/`, including the word vectors of the captions. Validation computes the
+R-precision of real text-motion pairs in batches of 32. At the end, the script prints the R-precision on every test split and its
+upper bound ("ceiling"). The upper bound is below 1 if a batch contains identical captions.
 """
 
 from __future__ import annotations

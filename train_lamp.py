@@ -2,8 +2,8 @@
 
     python train_lamp.py --name lamp --vq_name vq --dataset_name open
 
-Writes `checkpoints/<dataset_name>/<name>/`, including the backbone's `vocab.txt`. The latents of all clips and the token ids of all
-captions are computed once, before the first step.
+The script writes `checkpoints/<dataset_name>/<name>/`, including the backbone's `vocab.txt`. The latents of all clips and the token
+ids of all captions are computed once, before the first step.
 """
 
 from __future__ import annotations

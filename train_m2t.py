@@ -2,9 +2,9 @@
 
     python train_m2t.py --exp-name m2t --dataname open --lamp_name lamp
 
-Writes `<out_dir>/<dataset_name>/<name>/`. The latents of all clips and the token ids of all captions are computed once, before the
-first step. With `--texts`, the GPT is trained on captions without motions; its weights can initialise another run
-(`--resume-trans`).
+The script writes `<out_dir>/<dataset_name>/<name>/`. The latents of all clips and the token ids of all captions are computed once,
+before the first step. With `--texts`, the GPT is trained on captions without motions; another run can start from the weights of
+this GPT (`--resume-trans`).
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python train_t2m_transformer.py --stage masked --name mtrans --vq_name vq --dataset_name open --batch_size 64
 
-The text is encoded by the LaMP run `--lamp_name` of the same dataset, by CLIP or by a sentence encoder (`--text_encoder`). Writes
-`checkpoints/<dataset_name>/<name>/`. All clips are tokenised and all captions encoded once, before the first step. With `--eval_fid
-N`, `net_best_fid` contains the weights with the lowest FID on the validation split. `--pictures N` draws generated motions of N
-validation clips in TensorBoard.
+The text is encoded by the LaMP run `--lamp_name` of the same dataset, by CLIP or by a sentence encoder (`--text_encoder`). The
+script writes `checkpoints/<dataset_name>/<name>/`. All clips are tokenised and all captions encoded once, before the first step.
+With `--eval_fid N`, `net_best_fid` contains the weights with the lowest FID on the validation split. `--pictures N` logs pictures
+of generated motions for N validation clips in TensorBoard.
 """
 
 from __future__ import annotations

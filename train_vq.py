@@ -2,9 +2,9 @@
 
     python train_vq.py --name rvq --dataset_name open --batch_size 256 --max_epoch 50
 
-Writes `checkpoints/<dataset_name>/<name>/`. `net_best_mpjpe` contains the weights with the lowest joint error on the validation
-split. With `--eval_fid N`, `net_best_fid` contains the weights with the lowest FID of reconstructions. `--pictures N` draws
-reconstructions of N validation clips in TensorBoard.
+The script writes `checkpoints/<dataset_name>/<name>/`. `net_best_mpjpe` contains the weights with the lowest joint error on the
+validation split. With `--eval_fid N`, `net_best_fid` contains the weights with the lowest FID of reconstructions. `--pictures N`
+logs pictures of the reconstructions of N validation clips in TensorBoard.
 """
 
 from __future__ import annotations

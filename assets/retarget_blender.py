@@ -3,9 +3,9 @@
     blender --background --python assets/retarget_blender.py -- walk.bvh character.fbx walk_character.fbx
     python assets/retarget_blender.py walk.bvh character.fbx walk_character.glb       # where `pip install bpy` has been run
 
-The character (.fbx, .glb, .gltf or .blend) has a T-pose as its rest pose, as Mixamo's characters do. A KeeMap file pairs the bones.
-Each bone gets its partner's rotation from the rest pose; the movement of the hips is scaled by the length of the legs. See
-docs/blender.md.
+The character (.fbx, .glb, .gltf or .blend) has a T-pose as its rest pose, as Mixamo's characters do. A KeeMap file lists pairs of
+corresponding bones. Each bone of the character gets the rotation that the corresponding bone of the .bvh has relative to its rest
+pose. The path of the hips is scaled by the ratio of the leg lengths. See docs/blender.md.
 
 Tested with Blender 5.0.1.
 """

@@ -6,7 +6,8 @@ Prints
 - for real, reconstructed and generated clips: the joint error of IK on a symmetric skeleton, foot sliding before and after foot
   locking, and the distance by which foot locking displaces the joints outside the legs;
 - the differences in bone length between the .bvh files of generated clips;
-- for generated loops: the changes of position and velocity at the seam, and the largest changes between other consecutive frames.
+- for generated loops: the changes of position and velocity at the seam and, for comparison, the largest changes between other
+  consecutive frames.
 
 By default, the embedded weights are used.
 """

@@ -1,7 +1,7 @@
 """Speed of converting joints to features and back: `python -m benchmarks.features [--frames 196] [--batch 32]`.
 
-Prints clips per second, as medians over --repeats measurements. For comparison, the released code converted 69 to 83
-clips/s from joints to features.
+This module prints the number of clips per second, as the median over --repeats measurements. For comparison, the released code
+converted 69 to 83 clips per second from joints to features.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Speed of generation on this CPU: `python -m benchmarks.generation [--batches 1 32] [--rounds 5]`.
 
-Generates motions of 196 frames with models of MoMask's sizes and random weights. The measured time includes 10 sampling steps of
-the masked transformer, the residual layers and the decoding to features, but no text encoder. Each round runs three settings in
-turn: float32 with PyTorch's own matrix product, then float32 and bf16 with oneDNN's matrix product (`models.linear`). For each
-setting, prints the median wall-clock time and CPU time, the CPU time relative to the first setting, and the FLOP per CPU second as
-a fraction of the matmul peak. The peak is measured in the same run, in the precision of the setting. CPU time is the sum over all
-threads; other programs affect it less than wall-clock time.
+This module generates motions of 196 frames with models that have MoMask's sizes and random weights. The measured time includes 10
+sampling steps of the masked transformer, the residual layers and the decoding to features, but no text encoder. Each round runs
+three settings in turn: float32 with PyTorch's own matrix product, then float32 and bf16 with oneDNN's matrix product
+(`models.linear`). For each setting, the module prints the median wall-clock time and CPU time, and the ratio of the CPU time to the
+CPU time of the first setting. It also prints the FLOP per CPU second as a fraction of the peak, which is the FLOP per CPU second of
+a large matrix product in the precision of the setting, measured in the same run. CPU time is the sum over all threads. Other
+programs affect CPU time less than wall-clock time.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@
     training     for each stage: step time, fraction of the measured matmul peak (MFU), memory,      120 s
                  minutes per epoch of HumanML3D's size
 
-Models have the papers' sizes. Weights and motions are random, because only their shapes affect the time. Each row of results is
-appended to --output immediately, so that an interrupted run keeps its rows. A table is printed at the end. A part stops at its time
-limit, even during a measurement. If a measurement is skipped or runs out of time or memory, its row says so. --tiny uses tiny
-models, so that this script can be tested on a CPU; the measured values are then meaningless.
+Models have the papers' sizes. Weights and motions are random, because the time depends on tensor shapes and not on tensor values.
+Each row of results is appended to --output immediately, so that an interrupted run keeps its rows. A table is printed at the end. A
+part stops at its time limit, even during a measurement. If a measurement is skipped or runs out of time or memory, its row states
+this. With --tiny, the models are tiny, so that this script can be tested on a CPU; the values measured with --tiny are meaningless.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Separation of known and unknown prompts: `python -m benchmarks.known [--run DIR | --data_root DIR] [--write]`.
 
 `known_prompts.csv` contains prompts that paraphrase the training data ("inside"), prompts for actions that are not in the training
-data ("outside"), and prompts for actions with little training data ("thin"). One half of the prompts is used to fit the calibration
-(`assets/known.json`, written with --write). Results are reported for the other half: the area under the ROC curve (AUROC), the
-fraction of inside prompts and the fraction of outside prompts for which the pipeline prints a note that the prompt is unknown. Two
-groups are excluded from these results and reported separately: thin prompts, and outside prompts of the kind "near miss".
+data ("outside"), and prompts for actions with little training data ("thin"). The calibration is fitted on one half of the prompts
+and, with --write, written to `assets/known.json`. The other half is used to report three results: the area under the ROC curve
+(AUROC), the fraction of inside prompts that the pipeline reports as unknown, and the fraction of outside prompts that the pipeline
+reports as unknown. Two groups are excluded from these results and reported separately: thin prompts, and outside prompts of the
+kind "near miss".
 """
 
 from __future__ import annotations

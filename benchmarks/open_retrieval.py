@@ -1,10 +1,10 @@
 """Retrieval with LaMP on `open`: `python -m benchmarks.open_retrieval --name lamp`.
 
-Prints R@k among all clips and in batches of 32, for the splits `test` and `test_unseen`. The combinations of action and mood in
-`test_unseen` do not occur in the training data. Clips of CMU, which have human captions, are also measured separately. The names of
-clips of Bandai-Namco's second dataset contain the action and the mood. For these clips, prints how often the best-matching caption
-belongs to a clip with the same action, the same mood, or both. If several captions are equally good, the fraction of them that is
-correct counts.
+This module prints R@k among all clips and in batches of 32, for the splits `test` and `test_unseen`. The combinations of action and
+mood in `test_unseen` do not occur in the training data. Results for the clips of CMU, which have human captions, are also printed
+separately. The names of the clips of Bandai-Namco's second dataset contain the action and the mood. For these clips, the module
+prints how often the best-matching caption belongs to a clip with the action of the query, with the mood of the query, or with both.
+If several captions match equally well, the clip counts as the fraction of these captions that is correct.
 """
 
 from __future__ import annotations

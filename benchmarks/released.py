@@ -2,10 +2,10 @@
 
     python -m benchmarks.released DIR
 
-DIR contains one file `<layout>.txt` per checkpoint, and for an evaluator one file per encoder. Each line describes one tensor by
-its name, its shape and optionally its dtype, separated by tabs. For each checkpoint, prints the size in MB, the time to load it,
-and the time to run the model once on the CPU, for example to generate, reconstruct or embed a motion of 196 frames. Each time is
-printed as wall-clock time and as CPU time of all threads.
+DIR contains one file `<layout>.txt` per checkpoint; an evaluator has one such file per encoder. Each line of a file describes one
+tensor by its name, its shape and optionally its dtype, separated by tabs. For each checkpoint, this module prints the size in MB,
+the time to load the checkpoint, and the time to run the model once on the CPU. Depending on the model, one run generates,
+reconstructs or embeds a motion of 196 frames, for example. Each time is printed as wall-clock time and as CPU time of all threads.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Smoothness of joined motions at the seams between prompts: `python -m benchmarks.seams [--checkpoints_dir DIR …]`.
 
-Generates one joined motion for each of ten pairs of prompts. Prints the largest displacement of a joint across the seam in cm per
-frame, and by how much this displacement exceeds the largest displacement within half a second before or after the seam. By default,
-the embedded weights are used.
+This module generates one joined motion for each of ten pairs of prompts. It prints the largest displacement of a joint across the
+seam, in cm per frame. It also prints the difference between this displacement and the largest displacement of a joint within half a
+second before or after the seam. By default, the embedded weights are used.
 """
 
 from __future__ import annotations

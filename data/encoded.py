@@ -1,7 +1,7 @@
-"""Batches of motion codes, lengths and text conditions. Every clip is tokenised once, in advance, by the frozen tokeniser.
+"""Batches of motion codes, lengths and text conditions. The frozen tokeniser tokenises every clip in advance.
 
-The published protocol crops a clip at a random frame. A token covers `stride` frames, so a clip is tokenised `stride` times,
-starting at each of its first `stride` frames; every crop is a slice of one of these token sequences.
+The published protocol crops a clip at a random frame. A token covers `stride` frames. Each clip is therefore tokenised `stride`
+times, once from each of its first `stride` frames onwards. Every crop is a slice of one of these token sequences.
 """
 
 from __future__ import annotations

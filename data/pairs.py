@@ -1,7 +1,8 @@
 """Batches of captions and of motion latents from the frozen tokeniser, for language-motion pretraining.
 
-As in data/encoded.py, every clip is encoded `stride` times, starting at each of its first `stride` frames. The latents have the
-same rows as the codes and are cached in a memory-mapped file in float16 (3 GB for HumanML3D). Captions are tokenised once.
+As in data/encoded.py, every clip is encoded `stride` times, once from each of its first `stride` frames onwards. Latents and codes
+have one row per token. Latents are cached in a memory-mapped float16 file, which takes 3 GB for HumanML3D. Captions are tokenised
+once.
 """
 
 from __future__ import annotations

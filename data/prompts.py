@@ -1,8 +1,8 @@
 """Read prompts from the command line or from a file with lines `<text>#<frames>` and `<text>#NA`.
 
-By default, all lengths are predicted from the text if any line has NA. Lengths are rounded to the nearest multiple of 4 frames;
-ties are rounded down. For editing, this module also reads sections of a motion: `<start>,<stop>` in frames or as fractions of the
-motion's length.
+By default, if any line has NA, the lengths of all prompts are predicted from their texts. Lengths are rounded to the nearest
+multiple of 4 frames; ties are rounded down. This module also reads the sections of a motion that are to be edited: `<start>,<stop>`
+in frames or as fractions of the motion's length.
 """
 
 from __future__ import annotations

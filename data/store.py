@@ -1,8 +1,8 @@
 """Motions of a dataset folder: packed once into one memory-mapped file, normalised, cut into windows and padded batches.
 
 A folder in HumanML3D's layout (`new_joint_vecs/*.npy`, each `(T, D)`; `train.txt`, `val.txt`, …; `Mean.npy`, `Std.npy`) contains
-tens of thousands of small files. `MotionStore` concatenates the motions in `motions.pack`, so that one indexed read gives a batch.
-The pack contains float32 rows `(R, D)`, then an index in JSON, then the size of the index in 8 bytes.
+tens of thousands of small files. `MotionStore` concatenates all motions in the file `motions.pack`, so that a batch can be read by
+one indexing operation. The pack contains float32 rows `(R, D)`, then an index in JSON, then the size of the index in 8 bytes.
 
 Batches are `{"motion": (B, W, D) float32, normalised, zero beyond a clip's end; "lengths": (B,) int64, frames}`.
 """

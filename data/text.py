@@ -1,7 +1,8 @@
 """Captioned clips: `texts/<name>.txt`, time tags, length filters and the random crop of the published protocol.
 
 A line of a text file is `caption#tokens#start#end`. The time tags start and end are in seconds; both are 0 or NaN if the caption
-describes the whole clip. Other captions define separate clips `A_<name>`, `B_<name>`, …, cut from `<name>`.
+describes the whole clip. Each caption with other time tags defines a separate clip `A_<name>`, `B_<name>`, …, which is cut from the
+clip `<name>`.
 """
 
 from __future__ import annotations

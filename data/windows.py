@@ -1,7 +1,7 @@
 """Read motion files and folders as windows of features in padded batches.
 
-Features (T, D) are in the dataset's own units, at its frame rate. A motion longer than a window is split into the smallest number
-of windows of about equal length, without gaps or overlap.
+Features (T, D) are in the dataset's own units, at its frame rate. A motion that is longer than a window is split into as few
+windows as possible. The windows have about equal lengths, without gaps or overlap.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The result files of an evaluation: `<ext>.log` for people, `<ext>.json` for programs."""
+"""The result files of an evaluation: `<ext>.log` for people to read, and `<ext>.json` for programs to read."""
 
 from __future__ import annotations
 

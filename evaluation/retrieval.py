@@ -1,8 +1,8 @@
 """Text-to-motion and motion-to-text retrieval with LaMP, over the clips of a split.
 
-A gallery pairs each clip with one of its captions, by default the first as in TMR. Clips are cropped at the end to the maximum
-length. A section of a clip that has a caption of its own counts as a separate clip. LaMP computes the scores. Protocols that
-compare captions with each other use a frozen sentence encoder.
+A gallery pairs each clip with one of its captions, by default with the first caption, as in TMR. Clips are cropped at the end to
+the maximum length. A section of a clip that has a caption of its own counts as a separate clip. LaMP computes the scores. Protocols
+that compare captions with each other use a frozen sentence encoder.
 """
 
 from __future__ import annotations

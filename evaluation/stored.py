@@ -3,8 +3,9 @@
     python -m evaluation.stored --dataset_name open --checkpoints_dir assets/demo --splits test test_everyday
 
 This command writes `splits/<split>.safetensors` in the folder of the evaluator's run. FID, R-precision, MM-Dist and Diversity need
-no other data of real motions, so anyone with the evaluator can compute them for generated motion. Use the evaluator in the
-precision in which it is distributed, because rounding of its weights changes the embeddings.
+no other data of real motions, so anyone who has the evaluator and this file can compute these metrics for generated motion. Run
+this command with the evaluator's weights in the precision in which they are distributed, because rounding the weights changes the
+embeddings.
 """
 
 from __future__ import annotations

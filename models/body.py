@@ -1,9 +1,9 @@
 """Physical constraints and losses for the tokeniser: bone lengths, standing feet, and joints in metres.
 
-HumanML3D's features store each joint independently and the root only as velocities. A small error in every number therefore
-stretches bones, makes feet slide and lets the heading drift. `BodyConstraints`, the decoder's last layer, keeps bone lengths fixed
-and standing feet still. `BodyLoss` integrates the root's velocities and compares joints `(B, T, J, 3)` in world space. A row is the
-feature vector of one frame; rows `(B, T, D)` are normalised.
+HumanML3D's features contain the position of each joint independently of other joints, and the velocities of the root but not its
+path. Small errors in the features therefore stretch bones, make feet slide and let the heading drift. `BodyConstraints`, the
+decoder's last layer, keeps bone lengths fixed and standing feet still. `BodyLoss` integrates the root's velocities and compares
+joints `(B, T, J, 3)` in world space. A row is the feature vector of one frame; rows `(B, T, D)` are normalised.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Motion captioning with a pretrained language model; a linear layer maps LaMP's query outputs to a prefix of the model's input
 (LaMP section 3.4).
 
-The model is any Hugging Face causal LM; the paper uses OPT-2.7B. The LM is frozen, and LoRA matrices are trained beside all of its
-linear layers except the last (LoRA, Hu et al. 2021; QLoRA, Dettmers et al. 2023). The sequence is:
+The model is any Hugging Face causal LM; the paper uses OPT-2.7B. The LM is frozen. For each of its linear layers except the last,
+LoRA matrices are trained (LoRA, Hu et al. 2021; QLoRA, Dettmers et al. 2023). The sequence is:
 
     [start token, if the model's tokeniser adds one]  queries (P)  prompt  caption  end token
 

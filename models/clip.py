@@ -1,8 +1,9 @@
 """CLIP's text encoder, the condition of MoMask's models (Radford et al. 2021, section 2.4).
 
-A causal transformer over byte-pair tokens. The text feature (B, C) is the projected output at the end token, and equals the result
-of `encode_text` in OpenAI's package. Of that package, only the list of byte pairs is needed. Only tensors are read from the weights
-file; `torch.jit.load`, which the package uses, would also load the TorchScript code in the file.
+The encoder is a causal transformer over byte-pair tokens. The text feature (B, C) is the projected output at the end token, and
+equals the result of `encode_text` in OpenAI's package. The list of byte pairs comes from that package; nothing else in the package
+is used. This module reads the tensors in the weights file and ignores the TorchScript code in this file. The package loads the file
+with `torch.jit.load`, which would also load the code.
 """
 
 from __future__ import annotations

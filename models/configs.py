@@ -1,7 +1,7 @@
 """Check a config read from a file against the file's tensors before a model is built.
 
-A config is a dataclass. Types, ranges and sizes are checked, so that a damaged or malicious file cannot request a model far larger
-than the file itself, or one that takes forever to build.
+A config is a dataclass. Types, ranges and sizes are checked. A damaged or malicious file can therefore neither request a model that
+is far larger than the file, nor request a model that takes forever to build.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The text-motion matching evaluator (Guo et al. 2022, "Generating Diverse and Natural 3D Human Motions from Text", appendix).
 
-Two encoders embed motions and texts in one space, in which the distance between a text and a motion is small if they match.
+Two encoders embed motions and texts in one space, in which the distance between a text and a motion is small if the text describes
+the motion.
 
     motion  features (B, T, D) without foot contacts → convolutions, one movement vector per 4 frames → bidirectional GRU → (B, E)
     text    word vectors (B, L, W) and one-hot part-of-speech classes (B, L, P) → bidirectional GRU → (B, E)

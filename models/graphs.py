@@ -1,8 +1,8 @@
 """CUDA graphs for the forward passes of generation, whose many small kernels take longer to launch than to run.
 
-A function of tensors is captured at its second call with the same shapes and replayed from then on: one launch instead of hundreds
-(Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021). A whole loop of sampling steps is one graph. No graph is used on a
-CPU, with gradients, in training mode, or for large batches, whose kernels keep the GPU busy.
+A function of tensors is captured at its second call with the same shapes. Later calls replay the graph, with one launch instead of
+hundreds (Nguyen et al., "Accelerating PyTorch with CUDA Graphs", 2021). A whole loop of sampling steps is one graph. No graph is
+used on a CPU, with gradients, in training mode, or for large batches, whose kernels keep the GPU busy.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ A batch is {"latents": (B, N, C) outputs of the tokeniser's encoder, "codes": (B
 "ids": (B, L) WordPiece ids of "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) an id that samples share if they
 have equal texts or come from the same clip}.
 
-The released code differs from the paper in some details. `LaMPConfig.released` selects the variants of the released code. It is set
-only for released weights.
+The released code differs from the paper in some details. `LaMPConfig.released` selects the released code's variant of these
+details, and is true for released weights and for no others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The linear layer of all models: a `torch.nn.Linear` that uses oneDNN's matrix product on CPUs with AVX-512.
 
-For float32, PyTorch uses MKL, which takes twice as long on AMD CPUs and up to twice as long on Intel CPUs (docs/performance.md).
-Results differ only by the order of summation.
+For float32, PyTorch uses MKL. MKL's product takes twice as long as oneDNN's on AMD CPUs, and up to twice as long on Intel CPUs
+(docs/performance.md). The results of MKL and oneDNN differ by rounding errors, because the order of summation differs.
 """
 
 from __future__ import annotations

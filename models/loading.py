@@ -1,4 +1,4 @@
-"""Load any model, trained here or released, from a weights file or a checkpoint folder.
+"""Load a model from a weights file or a checkpoint folder. The model can be our own or a released one.
 
 The metadata of our `.safetensors` files contains their `kind` and `config`. Released `.tar` and `.pth` files are recognised by
 their tensors, in `models/upstream/released.py`.

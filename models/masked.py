@@ -1,8 +1,10 @@
 """The masked transformer: text condition → tokens of the base layer (LaMP section 3.3; MoMask section 3.3).
 
-In training, a random fraction of the tokens, given by the cosine schedule, is masked: 80 % of these become [MASK], 10 % a random
-token, and 10 % stay unchanged. The model predicts the masked tokens from the other tokens and from the condition, which is given as
-one or more prefix tokens. Generation starts with all tokens masked and keeps more of the most confident tokens at every step.
+In training, a random fraction of the tokens, drawn by the cosine schedule, is selected for prediction. [MASK] replaces 80 % of the
+selected tokens, random tokens replace 10 %, and 10 % stay unchanged. The model predicts the selected tokens from this sequence and
+from the condition, which is given as one or more prefix tokens. Generation starts with a sequence of [MASK] tokens. Every step
+samples the masked tokens, keeps those with the highest confidence, and masks the others again. The number of masked tokens falls
+from step to step.
 
 Codes are (B, L) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in tokens.
 Logits (B, L, K).

@@ -1,8 +1,9 @@
 """OPT (Zhang et al. 2022), the language model of LaMP's released captioner, with LoRA (Hu et al. 2021) on its query and value
 projections.
 
-A decoder of pre-norm layers with ReLU and learned positions; the head is tied to the word embeddings. Weights keep the precision of
-their file, float16 in the release, so OPT-2.7B takes 5.3 GB. Computation is in float32, as in the release.
+The model is a decoder of pre-norm layers with ReLU and learned positions. The head shares its weights with the word embeddings.
+Weights keep the precision of their file. In the release, this precision is float16, so OPT-2.7B takes 5.3 GB of memory. Computation
+is in float32, as in the release.
 
     embed(ids (…, L))                        word embeddings without position embeddings   (…, L, W)
     run(x (B, L, W), positions, mask, past)  outputs of the last layer, keys and values    (B, L, W), caches

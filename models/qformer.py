@@ -1,7 +1,7 @@
 """The Q-Former: a BERT with two branches, one for learned motion queries and one for text, which share self-attention.
 
-LaMP section 3.2, after BLIP-2 (Li et al. 2023, section 3.1). Queries have their own feed-forward layers and, in every second layer,
-cross-attention to a context, which is a motion or a text. The text branch alone is an ordinary BERT.
+See LaMP, section 3.2, which follows BLIP-2 (Li et al. 2023, section 3.1). Queries have their own feed-forward layers and, in every
+second layer, cross-attention to a context, which is a motion or a text. The text branch alone is an ordinary BERT.
 
 Four forward passes differ in what attends to what:
 

@@ -2,7 +2,8 @@
 
 Codebook: van den Oord et al. 2017, appendix A.1 (moving averages), with the dead-code reset of Jukebox (Dhariwal et al. 2020).
 Residual stack and quantiser dropout: SoundStream (Zeghidour et al. 2021), as MoMask uses them for motion. A layer is one of the Q
-quantisers of the stack. Latents `(B, L, C)` are quantised to vectors `(B, L, C)` and codes `(B, L, Q)`; -1 stands for no code.
+quantisers of the stack. Latents `(B, L, C)` are quantised to vectors `(B, L, C)` and codes `(B, L, Q)`; the code -1 stands for "no
+code".
 """
 
 from __future__ import annotations

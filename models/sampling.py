@@ -1,8 +1,8 @@
 """Sampling of tokens: the cosine schedule, guidance, and random numbers that do not depend on the batch.
 
-The released code draws Gumbel noise for a whole batch, so a motion depends on the other motions in its batch. Here, a hash of seed,
-sample number, step and position gives a uniform random number. This number selects a code through the inverse cumulative
-distribution of the top-k codes. Both methods sample from the same distribution.
+The released code draws Gumbel noise for a whole batch, so a motion depends on the other motions in its batch. This module instead
+computes a uniform random number for each token, by a hash of the seed, the sample number, the step and the position. The random
+number selects a code through the inverse cumulative distribution of the top-k codes. Both methods sample from one distribution.
 """
 
 from __future__ import annotations

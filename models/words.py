@@ -1,8 +1,8 @@
 """The matching evaluator's input for captions: a vector and a part-of-speech class per word (Guo et al. 2022).
 
-Tokens are `word/POS`. The first 20 tokens of a caption are enclosed in `sos` and `eos` and padded with `unk` to 22. A batch
-contains word vectors (B, 22, W), one-hot classes (B, 22, 15) and lengths (B,). Word vectors come from GloVe, which the released
-evaluators need, or from MiniLM's word pieces.
+Tokens are `word/POS`. The first 20 tokens of a caption are enclosed in `sos` and `eos`, and the sequence is padded with `unk` to 22
+tokens. A batch contains word vectors (B, 22, W), one-hot classes (B, 22, 15) and lengths (B,). Word vectors come from GloVe, which
+the released evaluators need, or from MiniLM's word pieces.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Conversion between joints and HumanML3D's features, batched over clips, without loops over frames.
 
-Features contain differences to the next frame, so T frames give T - 1 rows. The columns of a row, with their widths, are:
-root angular velocity 1 | root velocity x z 2 | root height 1 | local joints 3(J-1) | local rotations in 6D 6(J-1) |
-joint velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and the published code).
+Features contain differences between consecutive frames, so T frames give T - 1 rows. The columns of a row, with their widths, are:
+root angular velocity 1 | root velocity x z 2 | root height 1 | local joints 3(J-1) | local rotations in 6D 6(J-1) | joint
+velocities 3J | foot contacts 4 (Guo et al., CVPR 2022, section 5 and the published code).
 
 Clips of different lengths can share a batch. Each clip is padded with copies of its last pose, which do not change its valid
 features. Only the first `lengths - 1` rows of a clip are valid.

@@ -1,6 +1,6 @@
 """Foot locking by least squares and two-bone inverse kinematics, without loops over frames.
 
-The method gives the body constant bone lengths (ik.py), and then takes three steps:
+First, the body is given constant bone lengths (ik.py). Three steps follow:
 
 1. find standing feet: toes and heels that are low and slow and, if contacts are given, marked as contacts;
 2. compute the smallest corrections that keep standing feet still and fade out elsewhere, by solving a banded linear system; no
@@ -8,9 +8,9 @@ foot goes below the floor;
 3. apply the corrections to the legs: hips stay, feet move, heels rise if a leg would overstretch, and each knee
 bends in the plane of its leg.
 
-If a leg cannot reach its corrected foot, step 2 is repeated with a higher penalty on corrections of that foot. A stance is a span
-of frames in which a foot stands. If a foot still slides during a stance, for example because the person glides, the stance is
-released: steps 2 and 3 are repeated without locking the foot in these frames.
+If a leg is too short to reach the corrected position of its foot, step 2 is repeated with a higher penalty on corrections of that
+foot. A stance is a span of frames in which a foot stands. If a foot still slides during a stance, for example because the person
+glides, the stance is released: steps 2 and 3 are repeated without locking the foot in these frames.
 
 Input and output: joints (T, J, 3), metres, Y up, the floor at 0.
 """

@@ -1,11 +1,11 @@
 """Inverse kinematics in closed form: from joints to local rotations of a skeleton with constant bone lengths and a T-pose at rest.
 
-Generated motions stretch bones, so all joints are first moved as little as possible until every bone has its length in the rest
-pose. One pass over the joints, parents before children, then computes the rotations of all frames together. A joint with one child
-gets the rotation that aims its bone at the child; a joint with several children (pelvis, chest) gets the rotation that fits the
-directions of its bones best (Kabsch 1976). A bone is aimed from the fitted position of its first joint, so errors do not accumulate
-along a limb. Joint positions do not determine the twist about a bone. The twist is chosen to be small and continuous, even when a
-limb points opposite to its rest direction for a moment.
+In generated motions, bone lengths vary. In a first step, all joints are therefore moved, as little as possible, so that every bone
+has the same length as in the rest pose. One pass over the joints, parents before children, then computes the rotations of all
+frames together. A joint with one child gets the rotation that aims its bone at the child; a joint with several children (pelvis,
+chest) gets the rotation that fits the directions of its bones best (Kabsch 1976). A bone is aimed from the fitted position of its
+first joint, so errors do not accumulate along a limb. Joint positions do not determine the twist about a bone. The twist is chosen
+to be small and continuous, even when a limb points opposite to its rest direction for a moment.
 
 Input: joints (..., T, J, 3), metres, Y up. Output: `Pose`, whose forward kinematics reproduce the joints up to changes of bone
 lengths. Rotations are relative to the parent, so rotating the whole clip changes only the rotation of the root. The person

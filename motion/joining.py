@@ -1,7 +1,7 @@
 """Concatenation of motions: the second motion is rotated and moved to the end of the first, and their poses blend.
 
-The difference in pose at the junction is added to the second motion and fades out (inertialisation). Unlike a
-cross-fade, this loses no frames. Joints (T, J, 3), metres, Y up.
+The difference in pose at the junction is added to the second motion and fades out (inertialisation). In contrast to a cross-fade,
+this method loses no frames. Joints (T, J, 3), metres, Y up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Spatial composition of two motions: legs and trunk of one, arms and head of the other (SINC, Athanasiou et al., ICCV 2023).
+"""Spatial composition: legs and trunk of one motion, arms and head of another motion (SINC, Athanasiou et al., ICCV 2023).
 
 Arm directions are expressed in the axes of the trunk, so the arms follow a trunk that leans or turns. All joints are
 (..., T, 22, 3) on HumanML3D's skeleton, in metres, Y up. Results have the bone lengths of this skeleton.

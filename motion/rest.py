@@ -3,8 +3,8 @@
 There are three kinds. `standard`: one symmetric body for a whole dataset, so that all motion files share one skeleton. `symmetric`:
 the bone lengths of the clip, averaged over left and right. `fitted`: the bone lengths of the clip.
 
-A T-pose does not define the directions of the bones that start at the pelvis and at the chest. They are taken from `Skeleton.hubs`
-(HumanML3D and the datasets that prepare/ builds), from a dataset's mean pose (KIT), or from the clip.
+A T-pose does not define the directions of the bones that start at the pelvis and at the chest. These directions are taken from
+`Skeleton.hubs` (HumanML3D and the datasets that prepare/ builds), from a dataset's mean pose (KIT), or from the clip.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Facts about each dataset; this is the only module that depends on dataset names.
+"""Facts about each dataset. No other module depends on dataset names.
 
 A motion row is HumanML3D's feature vector of one frame, for J joints:
 root 4 (angular velocity, linear velocity x z, height) | local joints 3(J-1) | 6D rotations 6(J-1) | velocities 3J | contacts 4.

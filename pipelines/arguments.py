@@ -1,4 +1,4 @@
-"""Converts arguments of the Python API (strings, numbers, lists, arrays, tensors) to the settings of the scripts, and checks them.
+"""Check arguments of the Python API (strings, numbers, lists, arrays, tensors) and convert them to settings of the scripts.
 
 Every function raises `UserError` for an invalid argument.
 """

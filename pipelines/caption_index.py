@@ -1,8 +1,8 @@
 """An index of a run's training captions: several hundred captions of all actions, and the most frequent words.
 
-`known.safetensors` in the run's folder stores 8-bit sentence embeddings (MiniLM) of these captions and words.
-`pipelines/known.py` compares prompts with them. The subject of each caption is replaced by "a person", because only the action
-matters.
+`known.safetensors` in the run's folder stores 8-bit sentence embeddings (MiniLM) of these captions and words. `pipelines/known.py`
+compares the embeddings of prompts with these embeddings. The subject of each caption is replaced by "a person", because only the
+action matters.
 """
 
 from __future__ import annotations

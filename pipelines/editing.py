@@ -1,9 +1,10 @@
 """Motion editing: generate sections before, within or after a motion (MoMask section 3.5, temporal in-painting).
 
-The motion is tokenised. The tokens of the sections are generated, and all other tokens are given. The result is the decoded motion
-within the sections and the source elsewhere, with a short cross-fade just outside the sections. Features store the velocity of the
-root, not its position, so the path stays continuous. A transformer with causal attention does not see the tokens after a section.
-With such a transformer, only the cross-fade connects the section with the frames after it.
+The motion is tokenised. The tokens of the sections are generated, and all other tokens are kept as input. Within the sections, the
+result is the decoded motion; outside the sections, the result is the source motion. A short cross-fade just outside the sections
+connects the two motions. Features store the velocity of the root, not its position, so the path stays continuous. A transformer
+with causal attention does not see the tokens after a section. With such a transformer, only the cross-fade connects the section
+with the frames after it.
 
 Shapes: source features (T, D) in the dataset's own units → features (B, T', D) of B results, with codes (B, L, Q).
 """

@@ -1,4 +1,4 @@
-"""Estimates whether the weights know a prompt: a calibrated score from an index of the training captions.
+"""Estimate whether the weights know a prompt: a calibrated score from an index of the training captions.
 
     knowledge = Knowledge.load(run_folder)
     knowledge("a person plays the violin")  # Known(0.03, nearest=("a person …", …), reason="no training caption contains 'violin'")

@@ -1,7 +1,8 @@
 """Simultaneous actions: "a person walks while waving" → the legs of "a person walks" and the arms of "a person is waving".
 
-The motions of the whole prompt and of both actions are generated. If one action turns out to be a gesture of a person who stands on
-the spot, the motions of the actions are composed (`motion/layering.py`). Otherwise, the motion of the whole prompt is kept.
+The motions of the whole prompt and of both actions are generated. If the motion of one action shows a gesture of a person who
+stands on the spot, the result is composed of the motions of the two actions (`motion/layering.py`). Otherwise, the result is the
+motion of the whole prompt.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Generates one motion of any length for several prompts, in overlapping windows (`pipelines.seams.fill`).
+"""Generate one motion of any length for several prompts, in overlapping windows (`pipelines.seams.fill`).
 
 The tokens of each prompt are generated in one or more windows. All tokens are then decoded together. Because the motion may change
 too fast at the seams between windows, its features are smoothed over a few frames there.

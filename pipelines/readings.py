@@ -1,7 +1,7 @@
 """The text encoders that models were trained with, and the part of a joint condition that each model reads.
 
-The models of a pipeline may have been trained with different encoders. Prompts are encoded once, by all encoders; their outputs are
-concatenated to a joint condition.
+The models of a pipeline may have been trained with different encoders. Each prompt is encoded once by each encoder, and the outputs
+of the encoders are concatenated to a joint condition.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""LaMP's released captioner, which encodes motions with its own encoder and queries instead of a LaMP run.
+"""LaMP's released captioner. It encodes motions with its own encoder and queries, and needs no LaMP run.
 
 If LaMP's released model has been downloaded, its matching head ranks the candidate captions. Otherwise, the captions keep the order
 of the beam search.

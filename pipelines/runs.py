@@ -1,9 +1,10 @@
-"""Selects the run that a script uses.
+"""Select the run that a script uses.
 
-If the user names a run, the script uses this run. Otherwise, the script uses the only run of the required kind in
-`<checkpoints_dir>/<dataset>/`, or else a downloaded release in this folder, or else the embedded weights in `assets/demo`. If there
-are several candidates, an error lists them. A damaged file is reported as damaged, not as missing. The kind of a run is read from
-the weights file; the name of the run does not matter.
+If the user names a run, the script uses this run. Otherwise, the script uses the run of the required kind in
+`<checkpoints_dir>/<dataset>/`. If this folder contains no such run, the script uses a downloaded release in this folder, and
+without a release, the embedded weights in `assets/demo`. If the folder contains several runs of the required kind, an error lists
+these runs. A damaged file is reported as damaged, not as missing. The kind of a run is read from the weights file; the name of the
+run does not matter.
 """
 
 from __future__ import annotations

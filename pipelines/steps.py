@@ -1,5 +1,4 @@
-"""Splits a prompt that describes a sequence of actions into steps: "a person squats, then jumps" → "a person squats", "a person
-jumps".
+"""Split a prompt that describes a sequence of actions into steps: "squats, then jumps" → "squats", "jumps".
 
 Prompts are split at temporal words (then, before, after, afterwards, followed by, first …, having …), and at an "and" between a
 gait and an action that cannot be done while walking ("walks forward and sits down"). Simultaneous actions ("while", other uses

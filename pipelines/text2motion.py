@@ -1,8 +1,8 @@
 """The text-to-motion pipeline: prompts → condition → length → base codes → residual codes → motion.
 
 Input: B prompts, and optionally lengths (B,) in frames. Output: features (B, T, D) in the dataset's own units (not normalised),
-zero beyond each motion's end, and lengths (B,) in frames. A prompt's motion depends on the seed and the motion's sample number, not
-on the rest of the batch.
+zero beyond each motion's end, and lengths (B,) in frames. The motion of a prompt depends on the seed and on the sample number of
+the motion, but not on other prompts in the batch.
 """
 
 from __future__ import annotations

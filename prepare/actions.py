@@ -1,8 +1,9 @@
 """The actions of the `open` dataset, and their detection in the labels of clips.
 
 A label is the action in a Bandai-Namco file name ("wave-left-hand"; called *content* in this package), CMU's description of a
-capture ("sit on high stool, stand up"), an HDM05 class in words, or a caption. A label can name several actions. The first one is
-the main action: it determines how often training samples the clip, and reports list the clip under this action.
+capture ("sit on high stool, stand up"), the name of an HDM05 class converted to words, or a caption. A label can name several
+actions. The first one is the main action: it determines how often training samples the clip, and reports list the clip under this
+action.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Verb phrases for `prepare/everyday.py`: activities that are known only from the label of a clip, not from its joints.
+"""Verb phrases for `prepare/everyday.py`: activities that the label of a clip names, but that cannot be detected in its joints.
 
 Data only, in the format of `prepare/verbs.py`. The placeholder {animal} stands for an animal with its article.
 """

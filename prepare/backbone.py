@@ -1,4 +1,4 @@
-"""Reduce a BERT folder: keep its first layers, and the word pieces that the given captions use.
+"""Reduce a BERT folder: keep its first layers, and the word pieces in the given captions.
 
     python -m prepare.backbone --texts dataset/Open/texts --layers 4 --out checkpoints/minilm4
 

@@ -4,8 +4,9 @@
     bash prepare/download_evaluator.sh     # the matching evaluator → checkpoints/
     bash prepare/download_glove.sh         # word vectors of the matching evaluator → glove/
 
-`--kit` adds the files for KIT-ML, and `--captioner` adds LaMP's captioner (7 GB). Existing files are never overwritten, and
-interrupted downloads resume. Each file is moved to its final path only after its size, integrity and content have been checked.
+With `--kit`, the files for KIT-ML are downloaded as well. With `--captioner`, LaMP's captioner (7 GB) is downloaded as well.
+Existing files are never overwritten, and interrupted downloads resume. Each file is moved to its final path only after its size,
+integrity and content have been checked.
 """
 
 from __future__ import annotations

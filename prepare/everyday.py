@@ -1,8 +1,8 @@
 """Clauses of captions for clips with a label in words ("sit on high stool, stand up"). Labels are checked against the joints.
 
 Each action has a writer (`WRITERS`), which returns parts of a caption. Parts are sorted by the frames at which their actions start.
-An action that can be detected in the joints is mentioned only if it is detected, because a clip that is cut from a long capture may
-not show every action in the label.
+If the joints can show whether an action happens, the action is mentioned only in captions of clips in which it is detected. The
+reason is that a clip cut from a long capture may not show every action in the label.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writers of caption parts for everyday actions of the body and the arms, used by `prepare/everyday.py`.
 
-A writer returns the parts of a caption, with the frames at which their actions start. An action that can be detected in the joints
-is mentioned only if it is detected.
+A writer returns the parts of a caption, with the frames at which their actions start. If the joints can show whether an action
+happens, the action is mentioned only in captions of clips in which it is detected.
 """
 
 from __future__ import annotations

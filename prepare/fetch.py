@@ -1,4 +1,4 @@
-"""Download one file from a URL: resume and retry the download, and detect web pages that are sent instead of the file."""
+"""Download one file from a URL: resume and retry the download, and detect a web page that the server sends instead of the file."""
 
 from __future__ import annotations
 

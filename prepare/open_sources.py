@@ -1,7 +1,7 @@
 """Read captures for the `open` dataset: Bandai-Namco's BVH, CMU's ASF/AMC or BVH, HDM05's ASF/AMC, from folders or archives.
 
-Captures are returned as `Take`: joints (T, 22, 3) at 20 fps in HumanML3D's order, in metres, Y up, at any height. A capture
-that cannot be read does not raise `UserError`, so that the build continues; the returned take has a `problem` instead.
+Captures are returned as `Take`: joints (T, 22, 3) at 20 fps in HumanML3D's order, in metres, Y up, at any height. If a capture
+cannot be read, no `UserError` is raised, so that the build continues; instead, the field `problem` of the returned take is set.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Takes, splits and clips of a user's own motions (`prepare.own_dataset`)."""
+"""Takes, splits and clips for a dataset of a user's own motions (`prepare.own_dataset`)."""
 
 from __future__ import annotations
 

@@ -3,10 +3,10 @@
     python -m prepare.pack --data_root dataset/Open --splits train val --out open.pack
     python -m prepare.pack --unpack open.pack --out dataset/Open
 
-Of each motion, only the positions of the joints are stored: relative to the parent joint, rounded to 0.1 mm (`STEP`), and as the
-deviation from motion at constant velocity. Most of these values fit into one byte before compression. Unpacking recomputes the
-features from the joints, and the mirrored clips (M…) from their originals. The packed file is a zip archive, which also contains
-captions, splits, statistics and `actions.csv` unchanged.
+Of each motion, the file contains the joint positions and no features. Positions are relative to the parent joint and rounded to 0.1
+mm (`STEP`). The stored value is the deviation of a position from its extrapolation at constant velocity. Most of these values fit
+into one byte before compression. Unpacking recomputes the features from the joints, and the mirrored clips (M…) from their
+originals. The packed file is a zip archive, which also contains captions, splits, statistics and `actions.csv` unchanged.
 """
 
 from __future__ import annotations

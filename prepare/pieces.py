@@ -1,8 +1,8 @@
 """Pieces of compositions. A piece is the span of a training clip, mirrored or not, in which one action is performed.
 
 The probability with which `Pieces` draws an action is proportional to a power of the number of clips with the action, by default
-the square root, so that rare actions appear in many combinations. Clauses are derived from the frames of a piece and are therefore
-also true of a shortened piece.
+the square root, so that rare actions appear in many combinations. Caption clauses are derived from the frames of a piece. If a
+piece is shortened, its clauses are therefore still true.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     python -m prepare.release --dataset_name open --runs vq lamp masked residual length evaluator m2t \\
         --int8 vq lamp masked residual evaluator m2t
 
-Every script accepts the output folder as `--checkpoints_dir`. Models are loaded in fp32.
+Every script accepts the output folder as `--checkpoints_dir`. When a script loads a model from this folder, the weights are
+converted to fp32.
 """
 
 from __future__ import annotations

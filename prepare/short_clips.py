@@ -1,8 +1,8 @@
 """Join clips that are too short for the dataset, such as single hops or strides.
 
-Only clips of the same person, label and split are joined. The next clip is always the one that fits best; if there is only one
-clip, it is repeated. Each clip is moved on the floor and rotated about the vertical axis, so that its first pose fits the last pose
-of the previous clip. The remaining difference in position and velocity fades out over a few frames.
+Only clips of the same person, label and split are joined. Each joined clip is continued by the clip that fits best. A clip without
+other clips to join is repeated. Each clip is moved on the floor and rotated about the vertical axis, so that its first pose fits
+the last pose of the previous clip. The remaining difference in position and velocity fades out over a few frames.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Mean and standard deviation of a dataset's features, as in HumanML3D: `python -m prepare.stats dataset/Open --split train`.
 
-The deviation is averaged within the groups root angle | root speed | root height | local joints | rotations | velocities |
-contacts, so that the normalisation does not amplify joints that hardly move.
+The standard deviation is averaged within each of these groups of features: root angle | root speed | root height | local joints |
+rotations | velocities | contacts. The average prevents the normalisation from amplifying joints that hardly move.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
         --int8 vq lamp masked residual evaluator m2t
     python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
-A stage is a run in `<checkpoints_dir>/open/`. Stages that have taken all their steps are skipped; all others are resumed. A stage
-ends at its maximum number of steps or of minutes, whichever comes first; the learning rate decays accordingly. Some stages start
-from the run of the same name in `--init`, whose model must have the same sizes.
+A stage is a run in `<checkpoints_dir>/open/`. A stage that has taken all its steps is skipped; every other stage is started or
+resumed. A stage ends at its maximum number of steps or of minutes, whichever comes first; the learning rate decays accordingly.
+Some stages start from the run of the same name in `--init`, whose model must have the same sizes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Additional phrases for the tables of `prepare/verbs.py`, `prepare/activities.py` and `prepare/phrases.py`. Data only.
 
 `MORE` maps a table to additional phrases with the same placeholders. Each phrase must be true of every clip for which the table is
-used. The additional captions of a training clip use both the tables and these phrases (`Voice.wide` in `prepare/clauses.py`); all
-other captions use only the tables.
+used. The additional captions of a training clip use the phrases of the tables and of `MORE` (`Voice.wide` in `prepare/clauses.py`).
+All other captions use the phrases of the tables.
 """
 
 from __future__ import annotations

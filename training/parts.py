@@ -1,4 +1,4 @@
-"""Parts of the training loop: learning rate, parameter groups, weight averaging, prefetching, signals, reports."""
+"""Parts of the training loop: learning rate, parameter groups, weight averaging, prefetching, signal handling, and reports."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 A stage provides a model with `loss(batch) → (loss, logs)`, batches as a pure function of their index, and optionally a validation
 function and a more expensive evaluation, such as FID of generated motion. The trainer handles precision, gradient accumulation and
-clipping, weight averaging, the learning rate, logs, checkpoints, resuming and multiple processes. A batch depends only on its index
-and the rank of the process, and one resume file contains all other state, so a resumed run reproduces an uninterrupted run bit for
-bit.
+clipping, weight averaging, the learning rate, logs, checkpoints, resuming and multiple processes. A batch is determined by its
+index and the rank of the process. A resume file contains all other state of a run. A resumed run therefore reproduces an
+uninterrupted run bit for bit.
 """
 
 from __future__ import annotations

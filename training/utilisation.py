@@ -1,7 +1,7 @@
 """Model FLOPs utilisation: the fraction of a GPU's peak FLOP/s that training uses (Chowdhery et al. 2022, appendix B).
 
 `torch.utils.flop_counter` counts the FLOPs of matrix products, convolutions and attention in the first update, forward and
-backward. Recurrent layers are not counted. The peak is the rate of dense bf16 products in NVIDIA's data sheets.
+backward. The FLOPs of recurrent layers are not counted. The peak is the rate of dense bf16 matrix products in NVIDIA's data sheets.
 """
 
 from __future__ import annotations

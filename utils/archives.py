@@ -1,6 +1,6 @@
 """Safe reading of .zip and .tar archives from untrusted sources: links and devices are refused, and sizes are limited.
 
-The sizes listed in the archive are checked against the limits before a file is unpacked. `UserError` is raised if the unpacked size
+Before a file is unpacked, the sizes listed in the archive are compared with the limits. `UserError` is raised if the unpacked size
 of a file differs from its listed size.
 """
 

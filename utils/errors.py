@@ -1,4 +1,4 @@
-"""Errors for users: one line on stderr and exit code 2, without a traceback.
+"""Errors that are shown to users as one line on stderr, without a traceback. The exit code is 2.
 
 Library code raises `UserError` for any problem that a user can fix (a missing file, a wrong shape, an unknown name). The decorator
 `@script` on a script's `main` prints the error as one line. All other exceptions are bugs and keep their traceback.

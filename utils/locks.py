@@ -1,6 +1,7 @@
 """Locks that give one process exclusive access to a folder, and removal of incomplete files left by killed processes.
 
-The lock is an `flock` on a file in the folder. The system releases it when the process ends, even if it is killed.
+The lock is an `flock` on a file in the folder. The operating system releases the lock when the process ends, also when the process
+is killed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Progress of long steps: a bar if stderr is a terminal; otherwise, for example in a log file, an occasional line."""
+"""Progress of long steps: a progress bar if stderr is a terminal, else an occasional line of text, for example in a log file."""
 
 from __future__ import annotations
 

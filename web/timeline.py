@@ -1,6 +1,6 @@
 """A timeline on which visitors select a section of a motion, by dragging or with the keyboard (`timeline.js`, `timeline.css`).
 
-The script is constant and receives only four numbers, so no text from a visitor can be injected into it.
+The JavaScript code is constant, and its only input is four numbers. A visitor can therefore not inject text into the code.
 """
 
 from __future__ import annotations

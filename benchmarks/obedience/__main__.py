@@ -4,7 +4,8 @@
     python -m benchmarks.obedience --edits                 # generate edits and joined motions and judge them
     python -m benchmarks.obedience --real DIR [DIR ...]    # check the judges on captured clips
 
-Prompts are in prompts.py, judges in gaits.py, postures.py and gestures.py. Results are printed; --out also writes them as JSON.
+Prompts are in prompts.py, and judges are in gaits.py, postures.py and gestures.py. Results are printed and, with --out, written to
+a JSON file.
 """
 
 from __future__ import annotations

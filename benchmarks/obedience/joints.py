@@ -1,4 +1,4 @@
-"""Indices of HumanML3D's joints, frame rate, and order of the sides. Pairs of joints are (left, right)."""
+"""The indices of HumanML3D's joints, the frame rate, and the order of the sides: pairs of joints are (left, right)."""
 
 FPS = 20
 PELVIS, NECK, HEAD = 0, 12, 15

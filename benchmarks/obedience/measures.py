@@ -1,8 +1,8 @@
 """Measurements for the judges: `Body` measures one person over time, `Span` is a range of frames.
 
-Joints are (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at 20 frames per second. Heights are above the
-floor. Body axes are (left, up, forward) relative to the facing direction. An array axis of size 2 holds the left and the right
-side. Angles are in degrees.
+Joints are (T, 22, 3) in HumanML3D's order, in metres, Y up, with the floor at 0, at 20 frames per second. Heights are measured from
+the floor. Body axes are (left, up, forward), where forward is the facing direction. An array axis of size 2 holds the left and the
+right side. Angles are in degrees.
 """
 
 from __future__ import annotations

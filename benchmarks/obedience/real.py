@@ -1,10 +1,10 @@
 """Check the judges on captured clips: `python -m benchmarks.obedience --real DIR [DIR ...]`.
 
-real.csv lists sections of captures that were inspected on contact sheets. Its column `shows` contains the actions that a section
-shows, and `also` further actions that may be visible. "*" in `also` stands for all actions: such a section is not a
-negative example of any action. Targets over all judges: the judge of an action accepts at least 95 % of the sections that show the
-action, and at most 5 % of the sections that do not. If five or more sections show an action, its judge should accept at least 80 %
-of them.
+real.csv lists sections of captures that were inspected on contact sheets. The column `shows` contains the actions that a section
+shows. The column `also` contains further actions that may be visible. "*" in `also` stands for all actions: a section with "*" is
+not a negative example of any action. There are two targets, counted over all judges together. Of the sections that show an action,
+its judge should accept at least 95 %. Of the sections that do not show the action, its judge should accept at most 5 %. There is
+one target per judge: if five or more sections show an action, its judge should accept at least 80 % of these sections.
 
 A clip `source/name` is read from `DIR/source/name.npy` (raw joints, 20 fps), from a dataset's `new_joints/source_name.npy`, or, for
 Bandai-Namco, from `new_joints/name.npy`. Sections whose clip is missing are counted and skipped.

@@ -1,9 +1,9 @@
 """BERTScore (Zhang et al. 2020): compares captions by contextual embeddings of their words, with the authors' package bert-score.
 
 Each word piece of a caption is matched with the most similar word piece of a reference, and vice versa. Precision is the mean
-similarity over the word pieces of the caption. Recall is the mean over the word pieces of the reference. F1 is their harmonic mean.
-Both means can be weighted by idf. Publications use layer 17 of roberta-large. Scores depend on the encoder, so results name the
-encoder and the baseline.
+similarity over the word pieces of the caption. Recall is the mean similarity over the word pieces of the reference. F1 is the
+harmonic mean of precision and recall. The means of precision and recall can be weighted by idf. Publications use layer 17 of
+roberta-large. Scores depend on the encoder, so results name the encoder and the baseline.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Physical metrics: foot sliding, floating, jerk, floor penetration, bone lengths; heights of the feet and error of the path.
 
 Joints are (B, T, J, 3) in metres, Y up, with the floor at 0; `lengths` (B,) are in frames, by default T. Every metric has shape
-(B,), one value per clip. The value is NaN if no frame of the clip can be measured. Real motion does not score 0 either, so
-generated motion should be compared with real clips.
+(B,), one value per clip. The value is NaN if no frame of the clip can be measured. The values of real motion are not 0 either, so
+compare the values of generated motion with those of real clips.
 """
 
 from __future__ import annotations

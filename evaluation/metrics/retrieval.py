@@ -1,12 +1,12 @@
 """Text-to-motion and motion-to-text retrieval: similarity, ranks, and the four protocols of TMR.
 
-Petrovich et al. (ICCV 2023), section 4. A gallery is N motions, each with one caption. Scores are (N, N), one row per query and one
-column per candidate; higher is better, and candidate i is the correct one for query i.
+See Petrovich et al. (ICCV 2023), section 4. A gallery consists of N motions with one caption each. Scores are (N, N), one row per
+query and one column per candidate; higher is better, and candidate i is the correct one for query i.
 
-Ties are averaged: a metric is the mean over all orders of candidates with equal scores. This matters if several clips have the same
-caption. In motion-to-text retrieval, equal captions have equal features and tie. In text-to-motion retrieval there are no ties, but
-equal captions rank the motions in the same order, so the best possible result (`ceiling`) is the same in both directions. Each
-distinct text must be embedded only once, so that the scores of equal captions are bitwise equal.
+Ties are averaged: a metric is the mean over all orders of the candidates that have equal scores. This average matters if several
+clips have the same caption. In motion-to-text retrieval, equal captions have equal features and tie. In text-to-motion retrieval
+there are no ties, but equal captions rank the motions in the same order, so the best possible result (`ceiling`) is the same in
+both directions. Each distinct text must be embedded only once, so that the scores of equal captions are bitwise equal.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Caption metrics: BLEU, ROUGE-L and CIDEr-D, with the conventions of COCO's caption evaluation, which publications use.
 
-N captions are scored against N lists of references. Both are plain strings; `words` converts them to lower case and removes
-punctuation. Scores are for the whole corpus, multiplied by 100. A caption without words, or too short for an n-gram, scores 0.
-BERTScore is in `evaluation/metrics/bertscore.py`.
+N captions are scored against N lists of references. Captions and references are plain strings; `words` converts a string to lower
+case and removes punctuation. Each score is computed over the whole corpus and multiplied by 100. A caption scores 0 if it contains
+no words or fewer than n words for an n-gram. BERTScore is in `evaluation/metrics/bertscore.py`.
 
 METEOR is not included: publications use version 1.5, which needs Java, and no maintained Python package includes WordNet.
 """

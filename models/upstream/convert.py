@@ -1,7 +1,7 @@
 """Convert a released model to our checkpoint format: safetensors with the config, and copies of the files that accompany it.
 
-If a file contains a second model, both are converted. LaMP's tokeniser is written to a folder of its own, `<OUT>_vq`; the text
-encoder of LaMP's masked transformer is stored with the transformer's weights.
+If a file contains two models, both models are converted. The tokeniser in the file of LaMP's Q-Former is written to a separate
+folder, `<OUT>_vq`. The text encoder in the file of LaMP's masked transformer is stored together with the transformer's weights.
 """
 
 from __future__ import annotations

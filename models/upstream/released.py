@@ -5,8 +5,8 @@
 
 The tensor names of a file identify its kind, and sizes come from tensor shapes. Settings that shapes do not determine, such as the
 number of attention heads, come from the caller, else from the `opt.txt` in the file's folder, else from the defaults of the
-release. There is one `Reader` per kind of file. All tensors of a file are used, except those that the reader lists as leftovers,
-and all tensors of our model are set.
+release. There is one `Reader` per kind of file. A reader uses all tensors of a file, except the tensors that the reader lists as
+leftovers. All tensors of our model must receive values from the file.
 """
 
 from __future__ import annotations

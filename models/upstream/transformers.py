@@ -1,7 +1,7 @@
 """Load MoMask's released transformers and length estimator as our models: tensors are renamed, sizes come from shapes.
 
-The state dicts are those stored under `t2m_transformer`, `res_transformer` and `estimator`. Shapes do not determine the number of
-heads, which is 6 by default, as in MoMask.
+The released files contain the state dicts under the keys `t2m_transformer`, `res_transformer` and `estimator`. Tensor shapes do not
+determine the number of attention heads; the default is 6, as in MoMask.
 """
 
 from __future__ import annotations

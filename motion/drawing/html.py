@@ -1,7 +1,8 @@
 """A page that shows motions in 3D: one .html file that any browser can open, and that needs no network.
 
-The markup, style and scripts of the page are in viewer/. Joints are stored as 16-bit integers with one scale per motion: in steps
-of 0.3 mm if the path reaches 10 m from the origin. The additional points of the body are 8-bit integers. 196 frames take 58 kB.
+The markup, style and scripts of the page are in viewer/. Joints are stored as 16-bit integers with one scale per motion. If the
+path of a motion reaches 10 m from the origin, its joints are stored in steps of 0.3 mm. The additional points of the body are
+stored as 8-bit integers. A motion of 196 frames takes 58 kB.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Videos and contact sheets of motions: joints (T, J, 3) in metres → mp4 (H.264, yuv420p), gif, png; no display needed.
 
-Several motions share a video as panels of a grid. One thread draws while another encodes. PyAV's wheel includes libx264, so ffmpeg
-is not needed.
+Several motions share a video as panels of a grid. One thread draws frames while another thread encodes frames. PyAV's wheel
+includes libx264, so the program ffmpeg is not needed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reading and writing of BVH files.
 
-A BVH file contains a tree of joints with offsets, then one line of numbers per frame: the channels of each joint, depth first.
-`Bvh` contains the same as arrays: J joints over T frames, in the file's own unit, parents before children.
+A BVH file contains a tree of joints with offsets, then one line of numbers per frame: the channels of each joint, depth first. The
+class `Bvh` contains the tree and the numbers as arrays: J joints over T frames, in the file's own unit, parents before children.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reading of animated glTF scenes (.glb, .gltf): the node tree as a posed skeleton, sampled at the keys of its animation.
 
-Only the first animation is read. The keys of the channel with the most keys are the frames, and must be evenly spaced in time.
-Channels with fewer keys are interpolated. Cubic splines and morph targets are not supported.
+Only the first animation is read. The channel with the most keys defines the frames: each key is one frame, and the keys must be
+evenly spaced in time. Channels with fewer keys are interpolated. Cubic splines and morph targets are not supported.
 """
 
 from __future__ import annotations

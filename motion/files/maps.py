@@ -1,6 +1,7 @@
-"""Joint maps: definitions of HumanML3D's 22 joints by the joints of other skeletons. They are built in, or written by users.
+"""Joint maps: definitions of HumanML3D's 22 joints by the joints of other skeletons.
 
-Names are compared without case, spaces and punctuation. A shared prefix (`mixamorig:`, `Character1_`, `Bip01 `, …) is ignored.
+Some maps are built in, and users can write further maps. Names are compared without case, spaces and punctuation. A shared prefix
+(`mixamorig:`, `Character1_`, `Bip01 `, …) is ignored.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Reading of motion files: one entry point for all formats, with options for facts that a file does not state.
+"""Reading of motion files: one function for all formats, with options for units, axes and rates that a file does not state.
 
 Formats: .npy and .npz (arrays.py), .bvh, .amc with its .asf, .glb and .gltf. Every motion is converted to joints (T, 22 or 21, 3)
 in metres, Y up, at the frame rate of the file. The reader of each format returns a `Raw`: joints in the file's own unit and axes,
-with the unit and up axis if the file states them. Options override what the file states. If neither gives the unit or
-the up axis, it is estimated from the body.
+with the unit and up axis if the file states them. Options override what the file states. If neither the options nor the file give
+the unit, the unit is estimated from the size of the body. If neither the options nor the file give the up axis, the up axis is
+estimated from the stance of the body.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Rest joints are linear in the vertices, and the vertices are linear in the shape coefficients, so a model reduces to the rest joints
 of its mean body (22, 3) and their change with each of 10 coefficients (22, 3, 10). Forward kinematics poses the 22 joints of the
-body, which do not depend on other joints. Positions are in metres, in AMASS's axes (Z up). Without a body model, the rest pose is
-the T-pose of the uniform skeleton (HumanML3D's bone lengths), with the pelvis at the origin.
+body. The positions of these 22 joints do not depend on other joints, such as fingers. Positions are in metres, in AMASS's axes (Z
+up). Without a body model, the rest pose is the T-pose of the uniform skeleton (HumanML3D's bone lengths), with the pelvis at the
+origin.
 
 Files are read without unpickling, which could run code.
 """
