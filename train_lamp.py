@@ -141,7 +141,7 @@ def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
 def validation(
     clips: CaptionedClips, val_pairs: CaptionedLatents, tokenizer: Tokenizer
 ) -> Callable[[LaMP], dict[str, float | str]]:
-    """Return the validation function, which computes the losses and R@1, 2, 3 in batches of 32 and captions a few motions.
+    """Return the validation function. It computes the losses and R@1, 2, 3 in batches of 32, and captions of a few motions.
 
     Crops and captions are the same in every validation.
     """

@@ -89,7 +89,7 @@ class OutputFiles(WrittenFiles):
         False, "also draw all motions in a grid, in one file per image or video format of --formats (grid.mp4, grid.gif, grid.png)"
     )
     name_files: str = option(
-        "number", "file names; number: they contain no words of the prompt; prompt: they begin with the words of the prompt",
+        "number", "names of the output files; number: sample<k>_…; prompt: the words of the prompt come first",
         choices=("number", "prompt"),
     )  # fmt: skip
     overwrite: bool = option(False, "before the generation, delete the motions that earlier runs left in the result folder")

@@ -47,7 +47,7 @@ def start_from_(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
 def mean_losses(
     model: nn.Module, batches: Iterable[Mapping[str, Tensor]], count: int, *arguments: Any, further: Callable | None = None
 ) -> dict[str, float]:
-    """Means over `count` batches of the loss and the logs that `model.loss(batch, *arguments)` returns.
+    """The loss and the logs that `model.loss(batch, *arguments)` returns, averaged over `count` batches.
 
     If given, `further(model, batch)` returns more values to average.
     """

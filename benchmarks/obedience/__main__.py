@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
 def obedience(model: TextToMotion, prompts: list[Prompt], args: Obedience) -> list[float]:
     """Return for each prompt the fraction of samples that follow it.
 
-    `prompts` must be consecutive in `PROMPTS`, because the position of a prompt in it determines the random numbers of its samples.
+    `prompts` must be consecutive in `PROMPTS`, because a prompt's position determines the random numbers of its samples.
     """
     texts = [prompt for prompt in prompts for _ in range(args.samples)]
     offset, sampling = PROMPTS.index(prompts[0]) * args.samples, model.sampling.changed(args)

@@ -56,7 +56,8 @@ def find(clip: str, folders: list[Path]) -> Path | None:
 def related(names: frozenset[str]) -> set[str]:
     """Return the names of the judges that may accept a section with the actions `names`.
 
-    These are `names`, the same actions with or without a side, and, for kicking a ball, the judges of kicks.
+    These are the judges `names`, the judges of the same actions with or without "left" or "right", and, for kicking a ball, the
+    judges of kicks.
     """
     result = set(names)
     for name in names:

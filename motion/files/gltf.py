@@ -132,7 +132,7 @@ def bone_limbs(skeleton: Skeleton) -> Limbs:
 
 
 def capsules(ends: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points and normals (N, V, 3) on capsules, the hulls of two balls with centres `ends` (N, 2, 3) and radii (N, 2).
+    """Points and normals (N, V, 3) on N capsules. A capsule is the hull of two balls with centres `ends` (2, 3) and `radii` (2,).
 
     The first two points of a capsule are its poles. They are followed by rings of points, from the first pole to the second. Each
     ball has a ring where the cone that connects the balls touches it, so normals are exact everywhere.

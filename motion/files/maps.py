@@ -107,7 +107,7 @@ def prefixes(names: Mapping[str, str], root: str) -> Iterator[str]:
 
 
 def renamed(source: JointSource, names: Mapping[str, str]) -> JointSource:
-    """An entry of a joint map with every joint name replaced by its name in the file."""
+    """An entry of a joint map, in which each joint has the name that the file uses."""
     return names[source] if isinstance(source, str) else {names[joint]: weight for joint, weight in source.items()}
 
 
