@@ -57,7 +57,7 @@ def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
     """Encode every clip `stride` times, starting at each of its first `stride` frames.
 
-    `allocate((M, width))` creates the array (M, width) that is returned. `first_rows` says which of its rows belong to a clip.
+    `allocate((M, width))` creates the returned array (M, width). `first_rows` computes which of its rows belong to a clip.
     """
     starts, lengths = first_rows(clips.lengths, stride)
     rows = None

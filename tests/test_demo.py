@@ -28,7 +28,7 @@ def test_caption_of_a_generated_motion_names_the_prompted_action_and_side(prompt
     gen_t2m.main([*common, "--ext", "made", "--text_prompt", prompt, "--motion_length", "132", "--formats", "npy"])
     assert "text encoder: LaMP" in capsys.readouterr().out
     (motion,) = (tmp_path / "made" / "joints" / "0").glob("*_len132.npy")
-    gen_m2t.main([*common, "--ext", "told", "--motions", str(motion)])
-    caption = json.loads((tmp_path / "told" / "captions.json").read_text())[0]["captions"][0]["text"]
+    gen_m2t.main([*common, "--ext", "captions", "--motions", str(motion)])
+    caption = json.loads((tmp_path / "captions" / "captions.json").read_text())[0]["captions"][0]["text"]
     assert word in caption and side in caption
     assert "(embedded weights; --name selects others)" in capsys.readouterr().out
