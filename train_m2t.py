@@ -166,12 +166,15 @@ def validation(batches: Sentences | CaptionedLatents, captions: bool) -> Validat
 
     Crops and captions are the same in every validation.
     """
+    from itertools import chain
+
     from training.begin import mean_losses
 
     def validate(model) -> dict[str, float | str]:
         steps = VALIDATION_ROUNDS * batches.steps_per_epoch
-        means = mean_losses(model, map(batches.batch, range(steps)), steps)
-        return {**means, **({"captions": samples(model, batches.batch(steps - 1))} if captions else {})}
+        last = batches.batch(steps - 1)
+        means = mean_losses(model, chain(map(batches.batch, range(steps - 1)), (last,)), steps)
+        return {**means, **({"captions": samples(model, last)} if captions else {})}
 
     return validate
 
