@@ -47,6 +47,7 @@ def train(config: TrainEvaluator) -> None:
     from data.text import CaptionedClips
     from models.evaluator import Evaluator, EvaluatorConfig
     from models.loading import load_model
+    from models.upstream.released import run_folder
     from models.words import FILE
     from motion.spec import get_spec
     from training.begin import batch_settings, init_weights
@@ -60,7 +61,7 @@ def train(config: TrainEvaluator) -> None:
     processes = Distributed.from_environment()
     with processes.first_on_node():
         init = init_weights(config) if config.init else None
-        source = init.parent.parent if init else None  # folder of the run to start from
+        source = run_folder(init) if init else None  # folder of the run to start from
         normaliser = Normaliser.load(source / "meta") if source else Normaliser.from_dataset(spec)
         store = MotionStore(spec)
         clips = {split: CaptionedClips(spec, split, store) for split in ("train", "val", *tests)}

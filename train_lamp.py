@@ -126,13 +126,14 @@ def start_from_init_(model: LaMP, config: TrainLaMP, bert: Path) -> None:
 
     from models.bert import load_tokenizer, vocabulary
     from models.loading import load_model, require_kind
+    from models.upstream.released import run_folder
     from training.begin import check_same, init_weights, start_from_
 
     path, flag = init_weights(config), f"--init {config.init}"
     source, metadata = load_model(path)
     require_kind(metadata, flag, "lamp", remedy="train one with train_lamp.py")
     check_same(flag, asdict(source.config), asdict(model.config), FREE)
-    vocab = path.parent.parent / "vocab.txt"
+    vocab = run_folder(path) / "vocab.txt"
     if vocab.is_file() and vocab.read_text(encoding="utf-8") != vocabulary(load_tokenizer(bert)):
         raise UserError(f"{flag}: its {vocab} is not the vocabulary of {bert}; give both runs the same --bert")
     start_from_(model, source.state_dict(), path)

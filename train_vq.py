@@ -81,11 +81,12 @@ def train(config: TrainVQ) -> None:
 def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
     """The feature statistics of the dataset, or with `--init` those of the run that training starts from."""
     from data.store import Normaliser
+    from models.upstream.released import run_folder
     from training.begin import init_weights
 
     if not config.init:
         return Normaliser.from_dataset(spec)
-    return Normaliser.load(init_weights(config).parent.parent / "meta")
+    return Normaliser.load(run_folder(init_weights(config)) / "meta")
 
 
 def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:

@@ -21,6 +21,7 @@ from models.caption_opt import CaptionOPT
 from models.decoding import Search
 from models.layers import valid_mask
 from models.loading import Loader, kind_of, load_model, require_kind
+from models.upstream.released import run_folder
 from options.common import Common
 from options.generate import GenM2T
 from pipelines.language_motion import LanguageMotion
@@ -204,7 +205,7 @@ def load_captioner(
         raise UserError(f"--lm {lm}: {path} was trained from scratch, without a language model; leave --lm out")
     require_kind(metadata, path, *kinds, remedy="train a captioner with train_m2t.py")
     if isinstance(model, CaptionGPT):
-        model.use_tokenizer_(load_tokenizer(path.parent.parent))
+        model.use_tokenizer_(load_tokenizer(run_folder(path)))
     return model, metadata
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,12 @@ def test_a_run_can_start_from_another_with_its_words_and_statistics(root, capsys
     for name, value in initial.items():
         torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-5)
     assert np.array_equal(np.load(second.meta / "mean.npy"), np.load(first.meta / "mean.npy"))
+    copy = root / "copy"  # a weights file with its statistics and words in one folder, without the subfolder model/
+    shutil.copytree(first.meta, copy / "meta")
+    for path in (first.weights("latest"), first.root / FILE):
+        shutil.copy(path, copy)
+    third = run(root, "third", "--init", str(copy / first.weights("latest").name), "--max_iters", "1")
+    assert np.array_equal(np.load(third.meta / "mean.npy"), np.load(first.meta / "mean.npy"))
     with pytest.raises(SystemExit, match="2"):
         run(root, "other", "--init", "first", "--embed_dim", "4")
     assert "--init first: embed_dim is 8 there and 4 in this run" in capsys.readouterr().err

@@ -127,6 +127,15 @@ def test_body_losses_constraints_and_init_train_together(run, capsys):
     assert np.array_equal(Normaliser.load(run.folder.parent / "body" / "meta").mean, before.mean)
 
 
+def test_init_takes_the_statistics_beside_a_weights_file_outside_a_run(run, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    shutil.copy(find_weights(run.folder), weights)
+    mean, std = Normaliser.load(run.folder / "meta").rows
+    Normaliser(mean + 1, std).save(tmp_path / "meta")
+    train_vq.main(["--name", "by_file", *run.flags, *SIZES, *SHORT, "--max_iters", "1", "--init", str(weights)])
+    assert np.array_equal(Normaliser.load(run.folder.parent / "by_file" / "meta").mean, mean + 1)
+
+
 def test_fid_of_reconstructions_picks_weights_during_training(run, monkeypatch, capsys):
     monkeypatch.setattr("evaluation.judges.GuoJudge.load", lambda *_, **__: Sums())
     flags = ["--name", "judged", *run.flags, *SIZES, *SHORT[:2], "--eval_fid", "1", "--max_iters", "2", "--pictures", "1"]
