@@ -112,6 +112,20 @@ class Sampled:
 
 
 @dataclass(frozen=True)
+class Divided:
+    """Flags of scripts that can generate the actions of a prompt separately."""
+
+    stepwise: bool = option(
+        True, 'if a prompt has several steps ("squats, then jumps"), generate the steps one after another, each as a continuation '
+        'of the previous step; needs weights that can fill gaps',
+    )  # fmt: skip
+    layered: bool = option(
+        True, 'if a prompt has two simultaneous actions ("walks while waving"), generate each action separately, and compose the '
+        'two motions; needs weights that can fill gaps',
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Tabled:
     """Flags of scripts that report metrics."""
 

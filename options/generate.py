@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from options.common import DATASETS, Common, Sampled, option
+from options.common import DATASETS, Common, Divided, Sampled, option
 from options.files import InputFiles, OutputFiles
 
 
@@ -38,7 +38,7 @@ class Sampling(Sampled, OutputFiles, Common):
 
 
 @dataclass(frozen=True)
-class GenT2M(Sampling):
+class GenT2M(Divided, Sampling):
     """Generate motions from text.
 
     Without --name, the script uses the only run. If there is no run, the script uses downloaded weights or, without them, the
@@ -57,14 +57,6 @@ class GenT2M(Sampling):
     candidates: int = option(
         1, "number of motions that are generated for each result; LaMP's matching head selects the best one as the result"
     )
-    stepwise: bool = option(
-        True, 'if a prompt has several steps ("squats, then jumps"), generate the steps one after another, each as a continuation '
-        'of the previous step; needs weights that can fill gaps',
-    )  # fmt: skip
-    layered: bool = option(
-        True, 'if a prompt has two simultaneous actions ("walks while waving"), generate each action separately, and compose the '
-        'two motions; needs weights that can fill gaps',
-    )  # fmt: skip
     join: bool = option(False, "generate one motion that follows all prompts, one after another; its length is not limited")
     loop: bool = option(False, "generate motions that can be played in a loop, because their last frame leads into their first")
 

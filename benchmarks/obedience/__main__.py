@@ -25,7 +25,7 @@ from benchmarks.obedience.prompts import PROMPTS, THIN, Prompt
 from motion.features import features_to_joints
 from motion.skeleton import HUMANML3D
 from options.cli import parse
-from options.common import DATASETS, Sampled, option
+from options.common import DATASETS, Divided, Sampled, option
 from pipelines.runs import EMBEDDED, resolve_generator
 from pipelines.text2motion import TextToMotion
 from utils.errors import script
@@ -36,7 +36,7 @@ BATCH = 128
 
 
 @dataclass(frozen=True)
-class Obedience(Sampled):
+class Obedience(Divided, Sampled):
     """Measure how many generated motions do what their prompt says, by rules on the joints of the motion."""
 
     samples: int = option(32, "motions per prompt")
@@ -48,8 +48,6 @@ class Obedience(Sampled):
     real: list[str] = option([], "generate nothing; check the judges on the captured clips <source>/<clip>.npy in these folders")
     out: str = option("", "JSON file for the results")
     time_steps: int = option(18, "sampling steps of the masked transformer")
-    layered: bool = option(True, "generate simultaneous actions separately and compose them; false: generate them as one motion")
-    stepwise: bool = option(True, "generate a prompt of several actions action by action; false: generate it as one motion")
     checkpoints_dir: str = option("checkpoints", "folder of checkpoint folders")
     dataset_name: str | None = option(None, "dataset of the weights; default: taken from the path of the weights", choices=DATASETS)
     name: str = option(EMBEDDED, "masked transformer")
