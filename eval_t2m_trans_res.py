@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from options.cli import check_ext, parse
 from options.evaluate import EvalT2M
-from utils.errors import UserError, script
+from utils.errors import UserError, note, script
 
 if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from data.text import CaptionedClips
@@ -85,7 +85,6 @@ def open_split(config: EvalT2M, judge: Judge, loader: Loader, settings: dict[str
     from evaluation.protocol import SplitEvaluation
     from evaluation.stored import StoredEvaluation, StoredSplit, find_split
     from motion.spec import get_spec
-    from utils.errors import note
     from utils.runtime import Distributed
 
     spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
@@ -133,7 +132,7 @@ def load_generator(config: EvalT2M, runs: Generator, tag: str, loader: Loader) -
 
     model = TextToMotion.load(*runs.masked.address, runs.res_name or None, tag=tag, loader=loader, precision=config.precision)
     if model.residual is None and model.tokeniser.num_quantizers > 1:
-        print("note: no --res_name: only the base tokens are decoded, so motion is coarser")
+        note("no --res_name: only the base tokens are decoded, so motion is coarser")
     return model
 
 

@@ -24,7 +24,7 @@ from options.common import Judged
 from pipelines.language_motion import LanguageMotion
 from pipelines.runs import EVALUATOR, MissingRun, resolve
 from utils.checkpoint import fingerprint
-from utils.errors import UserError
+from utils.errors import UserError, note
 
 BATCH = 256  # clips per batch; enough to run matrix products at full speed
 
@@ -186,7 +186,7 @@ def choose_judge(config: Judged, loader: Loader) -> GuoJudge | LampJudge | NoJud
     except MissingRun as error:
         if config.evaluator_name:
             raise
-        print(f"note: no FID, R-precision or MM-Dist: {error}")
+        note(f"no FID, R-precision or MM-Dist: {error}")
         return NoJudge()
 
 

@@ -22,7 +22,7 @@ from options.common import Common
 from pipelines.language_motion import LanguageMotion
 from pipelines.motion2text import VQ_FLAGS, Matcher, MotionToText
 from pipelines.runs import LAMP, Run, runs_in
-from utils.errors import UserError
+from utils.errors import UserError, note
 
 SHARED = ("lamp", "tokeniser")  # kinds of released runs that have the same feature statistics as the captioner
 
@@ -94,4 +94,4 @@ class ReleasedCaptioner(MotionToText):
         unused = [flag for flag in (*sizes, "resume_pth", "vq_name") if config.legacy.get(flag) is not None]
         if unused:
             flags = ", ".join(f"--{flag}" for flag in unused)
-            print(f"note: {flags}: no effect, the released captioner has its own motion encoder and language model")
+            note(f"{flags}: no effect, the released captioner has its own motion encoder and language model")

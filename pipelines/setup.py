@@ -57,7 +57,7 @@ def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
     model = TextToMotion.load(*runs.masked.address, **names, **settings)
     print(f"weights: {runs}; text encoder: {model.encoder.title}")
     if model.residual is None and model.tokeniser.num_quantizers > 1:
-        print("note: no --res_name: only the base tokens are decoded, so motion is coarser")
+        note("no --res_name: only the base tokens are decoded, so motion is coarser")
     return model
 
 

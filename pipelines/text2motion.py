@@ -33,7 +33,7 @@ from pipelines.runs import EMBEDDED_DIR
 from pipelines.seams import CONTEXT, SAMPLES_PER_WINDOW, Window, fill, soften
 from pipelines.steps import steps
 from utils.checkpoint import CheckpointFolder
-from utils.errors import UserError
+from utils.errors import UserError, note
 from utils.runtime import autocast
 
 SAMPLES_PER_ACTION = SAMPLES_PER_WINDOW // 4  # difference of the sample numbers of simultaneous actions
@@ -183,7 +183,7 @@ class TextToMotion:
             raise UserError(f"{folder(name).root}: does not name its tokeniser; add a line 'vq_name: NAME' to {folder(name).opt}")
         tokeniser = load("tokeniser", vq_name)[0]
         if res_name and tokeniser.num_quantizers == 1:
-            print(f"note: --res_name {res_name} is not used: the tokeniser has one codebook")
+            note(f"--res_name {res_name} is not used: the tokeniser has one codebook")
             res_name = None
         parts, keys = {}, {"masked": encoder_keys(metadata)}
         names = (("filling", "masked", fill_name), ("residual", "residual", res_name), ("length", "length", length_name))

@@ -74,9 +74,9 @@ def test_one_prompt_gives_joints_skeleton_and_video(generate, capsys):
 
 def test_base_tokens_alone_are_said_to_be_coarse(generate, capsys):
     generate("--text_prompt", "a person walks forward", "--motion_length", "24", "--res_name", "")
-    assert "no --res_name" in capsys.readouterr().out
+    assert "note: no --res_name" in capsys.readouterr().err
     generate("--text_prompt", "a person walks forward", "--motion_length", "24")
-    assert "no --res_name" not in capsys.readouterr().out
+    assert "no --res_name" not in capsys.readouterr().err
 
 
 def test_prompts_and_repeats_make_the_users_layout(generate, tmp_path):
