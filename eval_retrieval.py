@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # not imported at run time, so that --help is fast
     from pipelines.runs import Run
     from pipelines.search import Hit
 
-FEW = 300  # clips; if there are fewer, the report warns that the results are uncertain
 DEFAULT_DATASET = "t2m"  # default --dataset_name of an evaluation; a search uses the dataset of the weights
 
 
@@ -83,6 +82,8 @@ def evaluate(config: EvalRetrieval) -> None:
 
 def heading(results: dict) -> tuple[str, ...]:
     """The first lines of a report: the weights, data and settings, and the meaning of the rows."""
+    from evaluation.report import FEW
+
     few = f" (only {results['clips']} clips: the results are uncertain)" if results["clips"] < FEW else ""
     caption = f"caption {results['caption']} of each clip" if results["caption"] else "a random caption of each clip"
     reranked = f", top {results['rerank']} re-ranked by the matching head" if results["rerank"] else ""

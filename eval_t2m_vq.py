@@ -92,7 +92,9 @@ def evaluator_metrics(
 
 def report(results: dict[str, Any]) -> str:
     """The results as a readable text."""
-    few = f" (only {results['clips']} clips: the results are uncertain)" if results["clips"] < 300 else ""
+    from evaluation.report import FEW
+
+    few = f" (only {results['clips']} clips: the results are uncertain)" if results["clips"] < FEW else ""
     lines = [
         f"{results['weights']}, step {results['step']}; {results['split']}: {results['clips']} clips, {results['poses']} poses",
         f"MPJPE {results['mpjpe_mm']:.2f} mm{few}",

@@ -18,7 +18,8 @@ from torch.nn.utils.rnn import pad_sequence
 from data.store import Normaliser
 from data.text import CaptionedClips
 from evaluation.judges import Judge, load_judge
-from evaluation.protocol import FEW, Sample, SplitEvaluation
+from evaluation.protocol import Sample, SplitEvaluation
+from evaluation.report import FEW
 from evaluation.tokeniser import reconstructor
 from models.loading import Loader
 from models.vqvae import MotionTokeniser

@@ -23,6 +23,7 @@ from data.text import CaptionedClips
 from evaluation.judges import Judge
 from evaluation.metrics import motion as metrics
 from evaluation.metrics.physical import physical_metrics
+from evaluation.report import FEW
 from motion.features import features_to_joints
 from pipelines.text2motion import SamplingSettings, TextToMotion
 from utils.progress import progress
@@ -30,7 +31,6 @@ from utils.runtime import Distributed
 
 BATCH = 32  # clips per R-precision batch: each text is compared with the motions of its batch
 PAIRS = 300  # pairs of motions for Diversity
-FEW = 300  # minimum number of clips for a reliable FID and Diversity
 SAMPLES, SAMPLE_PAIRS = 30, 10  # motions and pairs of motions per text, for MultiModality
 TOGETHER = 8  # batches of real clips that are embedded at a time
 

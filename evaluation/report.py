@@ -9,6 +9,8 @@ from typing import Any
 from utils.checkpoint import atomic_path
 from utils.errors import readable
 
+FEW = 300  # clips; results on fewer clips are uncertain, and their FID and Diversity are not reliable
+
 
 def write_report(folder: Path, ext: str, text: str, results: dict[str, Any], provenance: dict[str, Any]) -> None:
     """Write the text to `<ext>.log`, and the results with their provenance (`utils.provenance`) to `<ext>.json`."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation.judges import Judge
+from evaluation.report import FEW
 from utils.checkpoint import atomic_path
 
 PUBLISHED = Path(__file__).with_name("published.json")
@@ -192,8 +193,8 @@ def differences(protocol: Protocol, clips: int) -> Iterator[str]:
         yield f"{protocol.repeats} repeats; published results have {standard['repeats']}"
     if not protocol.batches and clips < standard["clips"].get(protocol.dataset, 0):
         yield f"{clips} clips; the full batches of the published test split have {standard['clips'][protocol.dataset]}"
-    if clips < 300:
-        yield f"only {clips} clips: FID and Diversity are not reliable below 300"
+    if clips < FEW:
+        yield f"only {clips} clips: FID and Diversity are not reliable below {FEW}"
     if protocol.variant != "standard":
         yield f"protocol '{protocol.variant}' uses first captions; published results other than LaMP's use random captions"
 
