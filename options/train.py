@@ -25,8 +25,9 @@ class Training(OnDataset, Configured, Common):
     milestones: list[int] = option([50_000], "steps at which the learning rate is multiplied by --gamma", nargs="+")
     gamma: float = option(0.1, "factor by which the learning rate is multiplied at each of the --milestones")
     min_lr: float = option(
-        0.0, "learning rate at the end of the cosine schedule; the schedule ends at the last step, or after --max_minutes"
-    )
+        0.0, "learning rate at the end of the cosine schedule; the schedule ends at the last step or, with a single process, after "
+        "--max_minutes if this is earlier",
+    )  # fmt: skip
     clip_grad: float = option(1.0, "maximum norm to which gradients are clipped; 0: no clipping")
     accumulate: int = option(1, "number of batches whose gradients are averaged for each optimiser step")
     ema_decay: float = option(0.0, "decay of the exponential moving average of the weights, at least 0 and below 1; 0: no average")

@@ -40,10 +40,13 @@ class Evaluation:
 
 
 def learning_rate(step: int, total_steps: int, config: Training, minutes: float = 0.0) -> float:
-    """Return the learning rate of update `step`, counted from 0. `minutes` is the time since the start of training.
+    """Return the learning rate of update `step`, counted from 0.
 
     The rate rises linearly to `lr` during the warm-up. After that, it drops at milestones, decays to `min_lr` along a cosine, or
     stays constant, depending on `config.schedule`. The cosine ends at the last step or after --max_minutes, whichever comes first.
+    `minutes` is the time since the run was started or resumed. With several processes, whose clocks differ, the trainer passes 0:
+    the cosine then ends at the last step. With --max_minutes and one process, the rate depends on the clock, so a resumed run does
+    not reproduce an uninterrupted run.
     """
     if step < config.warm_up_iter:
         return config.lr * (step + 1) / config.warm_up_iter

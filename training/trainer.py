@@ -4,7 +4,7 @@ A stage provides a model with `loss(batch) → (loss, logs)`, batches as a pure 
 function and a more expensive evaluation, such as FID of generated motion. The trainer handles precision, gradient accumulation and
 clipping, weight averaging, the learning rate, logs, checkpoints, resuming and multiple processes. A batch is determined by its
 index and the rank of the process. A resume file contains all other state of a run. A resumed run therefore reproduces an
-uninterrupted run bit for bit.
+uninterrupted run bit for bit, unless the learning rate depends on the clock (`--schedule cosine` with `--max_minutes`).
 """
 
 from __future__ import annotations
