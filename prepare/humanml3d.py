@@ -11,11 +11,7 @@ output folder.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -105,26 +101,12 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
         raise UserError(f"split files: cannot be read ({error}); give their folder with --splits") from None
 
 
-@contextmanager
-def processes(workers: int) -> Iterator[Callable]:
-    """Yield a `map` that uses `workers` processes, or the current process if `workers` is 1. An exception cancels pending work."""
-    if workers == 1:
-        yield map
-        return
-    import torch
-
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,))
-    try:
-        yield pool.map
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def build(clips: list[Clip], captions: dict[str, bytes], sources: Sources, folder: Path, workers: int) -> list[Outcome]:
     """Write the motions of all clips that have captions to `folder`, and return one outcome per clip."""
     from tqdm import tqdm
 
     from prepare.captures import Outcome, build_chunk, chunks
+    from prepare.clip_files import processes
 
     for name in MOTIONS:
         (folder / name).mkdir()

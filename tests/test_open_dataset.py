@@ -2,9 +2,12 @@
 
 import hashlib
 import io
+import os
 import re
 import shutil
+import signal
 import tarfile
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from motion.ik import with_standard_hubs
 from motion.rotation import euler_to_matrix
 from motion.skeleton import HUMANML3D
 from prepare import open_dataset
-from prepare.clip_files import write_batch
+from prepare.clip_files import processes, write_batch
 from prepare.open_clips import cut, make_clips
 from prepare.open_splits import UNSEEN, draw_splits
 from prepare.raw_files import raw_files
@@ -307,6 +310,20 @@ def test_the_same_bytes_again_from_archives_and_by_two_processes_in_place_of_an_
     first = digests(dataset)
     assert again.pop("report.txt") != first.pop("report.txt")  # it names the unreadable file where it lies
     assert again == first
+
+
+def killed(job: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_processes_read_jobs_lazily_and_keep_their_order():
+    with processes(2) as process:
+        assert list(islice(process(abs, count(-3)), 6)) == [3, 2, 1, 0, 1, 2]
+
+
+def test_a_killed_worker_ends_the_build():
+    with pytest.raises(UserError, match=r"--workers 2: .* killed.*; use fewer --workers"), processes(2) as process:
+        list(process(killed, range(9)))
 
 
 def test_a_folder_of_something_else_is_not_replaced(sources, tmp_path, capsys):
