@@ -57,10 +57,10 @@ def report_losses(takes: list[Take], clips: list[Clip]) -> list[str]:
     lines = []
     if long:
         last_pieces = sum(0 < (len(take.joints) - 1) % LONGEST < SHORTEST_REST for take in long)
-        dropped = f", {last_pieces} last pieces shorter than {SHORTEST_REST} frames left out" if last_pieces else ""
-        lines.append(f"  {len(long)} cut because longer than {LONGEST} frames{dropped}")
+        dropped = f", {last_pieces} last pieces shorter than {SHORTEST_REST + 1} frames left out" if last_pieces else ""
+        lines.append(f"  {len(long)} cut because longer than {LONGEST + 1} frames{dropped}")
     if short:
-        lines.append(f"  {len(short)} left out because shorter than {SHORTEST} frames: {examples_of(short)}")
+        lines.append(f"  {len(short)} left out because shorter than {SHORTEST + 1} frames: {examples_of(short)}")
     total = sum(len(take.joints) for take in usable) / FPS / 60
     unused = total - minutes(clips)
     if unused >= 0.5:

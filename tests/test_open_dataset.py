@@ -163,9 +163,9 @@ def test_long_takes_are_cut_and_short_ones_left_out(dataset):
     assert [len(np.load(dataset / "new_joints" / f"{clip}.npy")) for clip in dance] == [199, 199, 68]
     assert "B1_kick_normal_001" in clips and "B1_punch_normal_001" not in clips
     report = (dataset / "report.txt").read_text()
-    assert "1 left out because shorter than 24 frames: B1_punch_normal_001" in report
-    assert "1 left out because shorter than 24 frames: 000002" in report
-    assert "1 cut because longer than 199 frames" in report
+    assert "1 left out because shorter than 25 frames: B1_punch_normal_001" in report
+    assert "1 left out because shorter than 25 frames: 000002" in report
+    assert "1 cut because longer than 200 frames" in report
     assert "HumanML3D's segments of CMU: 4, 1 without a file (1 captures: 99_01)" in report
     assert re.search("left out: B2_walk_normal_001: .*dataset-2_walk_normal_001.bvh: not a BVH file", report)
 
