@@ -1,16 +1,18 @@
 """Retrieval with LaMP on `open`: `python -m benchmarks.open_retrieval --name lamp`.
 
 This module prints R@k among all clips and in batches of 32, for the splits `test` and `test_unseen`. The combinations of action and
-mood in `test_unseen` do not occur in the training data. Results for the clips of CMU, which have human captions, are also printed
-separately. The names of the clips of Bandai-Namco's second dataset contain the action and the mood. For these clips, the module
-prints how often the best-matching caption belongs to a clip with the action of the query, with the mood of the query, or with both.
-If several captions match equally well, the clip counts as the fraction of these captions that is correct.
+mood in `test_unseen` do not occur in the training data. Results for CMU's clips with human captions (`test_cmu.txt`) are also
+printed separately. The names of the clips of Bandai-Namco's second dataset contain the action and the mood. For these clips, the
+module prints how often the best-matching caption belongs to a clip with the action of the query, with the mood of the query, or
+with both. If several captions match equally well, the clip counts as the fraction of these captions that is correct.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 if not __package__:
     raise SystemExit("error: started by its path; run: python -m benchmarks.open_retrieval")
@@ -22,7 +24,7 @@ from data.store import Clips, MotionStore
 from data.text import CaptionedClips
 from evaluation.metrics.retrieval import galleries
 from evaluation.retrieval import Gallery, evaluate_retrieval, retrieval_table
-from motion.spec import get_spec
+from motion.spec import get_spec, listed_names
 from options.cli import parse
 from options.common import option
 from pipelines.language_motion import LanguageMotion
@@ -44,6 +46,13 @@ def action_and_mood(name: str) -> tuple[str, str] | None:
         return None
     mirrored, _, content, style = match.groups()
     return swap_sides(content) if mirrored else content, SAME_MOOD.get(style, style)
+
+
+def cmu_clips(names: Sequence[str], root: Path) -> list[int]:
+    """Return the indices of those clips that are CMU's test clips with human captions (`test_cmu.txt` in the dataset folder)."""
+    listed = root / "test_cmu.txt"
+    cmu = set(listed_names(listed)) if listed.is_file() else set()
+    return [index for index, name in enumerate(names) if name in cmu]
 
 
 def fraction_correct(to_text: Tensor, labels: list, selected: list[bool]) -> Tensor:
@@ -100,8 +109,7 @@ def main(argv: list[str] | None = None) -> None:
         gallery = Gallery.of_split(model, CaptionedClips(spec, split, store), args.pool, number=args.caption)
         report(split, gallery)
         clips = gallery.clips
-        cmu = [index for index, name in enumerate(clips.names) if not NAME.match(name)]
-        if cmu:
+        if cmu := cmu_clips(clips.names, spec.root):
             subset = Clips(clips.rows, [clips.names[index] for index in cmu], clips.starts[cmu], clips.lengths[cmu])
             captions = [gallery.captions[index] for index in cmu]
             report(f"{split}, CMU with human captions", Gallery(model, subset, captions, args.pool))

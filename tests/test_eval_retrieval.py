@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import eval_retrieval
-from benchmarks.open_retrieval import action_and_mood, fraction_correct
+from benchmarks.open_retrieval import action_and_mood, cmu_clips, fraction_correct
 from data.store import MotionStore, Normaliser
 from data.text import CaptionedClips
 from evaluation.metrics.retrieval import PROTOCOLS, rank
@@ -361,6 +361,13 @@ def test_actions_and_moods_are_read_from_names():
     assert action_and_mood("MB2_walk-turn-left_elderly_017") == ("walk-turn-right", "elderly")
     assert action_and_mood("MB1_walk_old_001b") == ("walk", "elderly")  # one mood, named in two ways
     assert action_and_mood("000327") is None
+
+
+def test_only_listed_clips_count_as_cmu_clips_with_human_captions(tmp_path):
+    names = ["B1_walk_old_001", "000327", "my_dance", "M000327"]  # a user's own motions are in `test`, too
+    assert cmu_clips(names, tmp_path) == []
+    (tmp_path / "test_cmu.txt").write_text("000327\nM000327\n")
+    assert cmu_clips(names, tmp_path) == [1, 3]
 
 
 def test_best_captions_that_tie_share_the_answer():
