@@ -77,11 +77,20 @@ def test_the_layout_is_amass_s(clip, model, tmp_path):
 
 def test_without_a_model_the_uniform_skeleton_stands_in(clip, tmp_path, capsys):
     note_no_model.cache_clear()
-    export(tmp_path / "motion.npz", clip, "", 20)
+    export(tmp_path / "motion.npz", clip, "", 20, OutputOptions(rig=RigOptions("standard")))
     assert "note: no SMPL model" in capsys.readouterr().err
     loaded = read_motion(tmp_path / "motion.npz")
     assert loaded.fps == 20
     np.testing.assert_allclose(loaded.joints, clip, atol=1e-4)
+
+
+def test_the_note_on_the_uniform_skeleton_is_printed_only_where_it_is_posed(clip, tmp_path, capsys):
+    note_no_model.cache_clear()
+    for kind in ("symmetric", "fitted"):
+        write_smpl(tmp_path / "motion.npz", clip * 1.15, 20, rig=RigOptions(kind))
+    assert capsys.readouterr().err == ""
+    write_smpl(tmp_path / "motion.npz", clip * 1.15, 20, rig=RigOptions("standard"))
+    assert "note: no SMPL model" in capsys.readouterr().err
 
 
 def test_files_of_a_run_share_its_body(clip, tmp_path):

@@ -38,8 +38,10 @@ def write_smpl(
         raise UserError(f"{path}: SMPL files hold {NUM_JOINTS} joints, this motion has {joints.shape[1]} (KIT-ML's skeleton)")
     goal = np.asarray(joints, np.float64)
     if smpl is None:
-        note_no_model()
-        rest = uniform_body(rest_pose(goal, HUMANML3D, rig.skeleton, rig.body)).rest.double().numpy()
+        body = uniform_body(rest_pose(goal, HUMANML3D, rig.skeleton, rig.body))
+        if torch.allclose(body.rest, uniform_body().rest, atol=1e-4):  # metres
+            note_no_model()
+        rest = body.rest.double().numpy()
     else:
         rest = body_model(smpl).rest.double().numpy()
     offsets = offsets_of(rest, HUMANML3D)
