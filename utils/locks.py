@@ -55,17 +55,16 @@ class FolderLock:
         except OSError as error:
             raise UserError(f"cannot write {folder}: {error.strerror or error}; choose a folder you may write to") from error
         try:
-            self.held = try_lock(self.file)
+            held = try_lock(self.file)
         except BlockingIOError:
             self.file.close()
             raise UserError(busy) from None
-        if not self.held:
+        if not held:
             note(f"{folder} cannot be locked here; make sure that only one process writes to it")
 
     def release(self) -> None:
         """Release the lock."""
         self.file.close()
-        self.held = False
 
 
 def remove_half_files(folder: str | Path, parts: tuple[str, ...] = (".",)) -> list[Path]:
