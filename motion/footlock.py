@@ -10,7 +10,7 @@ bends in the plane of its leg.
 
 If a leg is too short to reach the corrected position of its foot, step 2 is repeated with a higher penalty on corrections of that
 foot. A stance is a span of frames in which a foot stands. If a foot still slides during a stance, for example because the person
-glides, the stance is released: steps 2 and 3 are repeated without locking the foot in these frames.
+glides, the stance is released: steps 2 and 3 are repeated without locking the foot in these frames, until no locked foot slides.
 
 Input and output: joints (T, J, 3), metres, Y up, the floor at 0.
 """
@@ -43,7 +43,6 @@ EXTENSION = 0.995  # fraction of a leg's length to which a correction may stretc
 PENALTY_GROWTH = 1000.0  # relative increase of the penalty on a foot's corrections in each round, per metre of `strain`
 ROUNDS = 4  # how often step 2 is solved; each time, the penalties on strained legs grow
 REMAINING = 0.5  # a stance is released if more than this fraction of its slide remains
-RELEASES = 3  # maximum number of rounds; each locks the feet, then releases the stances that still slide
 TOLERATED = 0.01  # m; a stance with a shorter slide is not released
 
 
@@ -75,7 +74,7 @@ def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: nda
     stands = standing(joints, skeleton, fps, contacts)
     body = fit_pose(torch.as_tensor(joints).double(), skeleton, rest).joints(skeleton).numpy()
     sliding = np.zeros((len(stands), 2), bool)
-    for _ in range(RELEASES):
+    while True:  # ends, because every round but the last releases a stance
         penalty = np.ones((len(joints), 2))  # weight of each foot's corrections
         for _ in range(ROUNDS):
             heels, toes = corrections(body[:, skeleton.feet], stands, penalty, fps)
@@ -83,10 +82,9 @@ def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: nda
         locked = follow(body, heels, toes, skeleton)
         still_sliding = sliding_stances(locked, joints, stands, skeleton)
         if not still_sliding.any():
-            break
+            return Locked(locked.astype(joints.dtype), sliding)
         sliding |= still_sliding
         stands = stands & ~still_sliding.repeat(2, axis=1)
-    return Locked(locked.astype(joints.dtype), sliding)
 
 
 def standing(joints: ndarray, skeleton: Skeleton, fps: float, contacts: ndarray | None = None) -> ndarray:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from evaluation.metrics.physical import foot_slide, penetration, toe_contacts
+from motion import footlock
 from motion.footlock import lock, lock_feet
 from motion.ik import fit_pose
 from motion.skeleton import HUMANML3D, KIT, SKELETONS, Skeleton
@@ -165,6 +166,25 @@ def test_what_can_be_locked_is_although_another_part_cannot():
     assert locked.sliding[len(walk) + FPS :].any() and not locked.sliding[early].any()
     before, after = slides(both[early], locked.joints[early])
     assert after < 0.3 * before
+
+
+def test_every_stance_that_is_found_to_slide_is_released(monkeypatch):
+    """Here each round finds one more stance, until none is left."""
+
+    def first_stance(locked, joints, stands, skeleton):
+        mask = np.zeros((len(stands), 2), bool)
+        for foot, stood in enumerate(stands.reshape(-1, 2, 2).any(axis=-1).T):
+            for start, stop in footlock.spans(stood)[: not mask.any()]:
+                mask[start:stop, foot] = True
+        return mask
+
+    monkeypatch.setattr(footlock, "sliding_stances", first_stance)
+    joints = skating(person())
+    stands = footlock.standing(joints, HUMANML3D, FPS).reshape(-1, 2, 2).any(axis=-1)
+    assert sum(len(footlock.spans(stood)) for stood in stands.T) > 3
+    locked, nowhere = lock(joints, FPS), np.zeros((len(joints), 4))
+    np.testing.assert_array_equal(locked.sliding, stands)
+    np.testing.assert_array_equal(locked.joints, lock_feet(joints, FPS, nowhere))
 
 
 def test_nobody_stands_in_the_air():
