@@ -1,4 +1,4 @@
-"""Generate captions of a clip from its action (content or label), its style, and facts measured in its joints (`prepare/facts`).
+"""Generate captions of a clip from its action (content or label), its style, and facts measured in its joints (`motion/facts`).
 
 The random seed is the name of the clip, so every run generates the same captions for this clip. Sides, counts, angles, heights and
 distances are measured, never taken from the label. As in HumanML3D, captions are in lower case, with or without a full stop. If the
@@ -17,7 +17,7 @@ import numpy as np
 from prepare import phrases, wordings
 from prepare.clauses import ACTIONS, Voice
 from prepare.everyday import write_clause
-from prepare.facts import Facts, prove
+from motion.facts import Facts, prove
 from prepare.grammar import gerund, imperative, progressive
 from utils.errors import UserError
 
@@ -124,7 +124,7 @@ def captions(name: str, content: str, style: str, joints: np.ndarray, label: str
         further: whether to append up to eight captions with the additional phrases of `prepare/wordings.py`.
 
     Raises:
-        UserError: unknown content or style, or joints that `prepare.facts.prove` rejects.
+        UserError: unknown content or style, or joints that `motion.facts.prove` rejects.
     """
     clause_of, mood = clause_writer(name, content, prove(joints), label), mood_of(name, style, label)
     plain = phrases.Mood(who=mood.who)

@@ -1,4 +1,4 @@
-"""Clauses of captions for Bandai-Namco's contents (walking, gestures, bows, fights, dances), from measured facts (`prepare/facts`).
+"""Clauses of captions for Bandai-Namco's contents (walking, gestures, bows, fights, dances), from measured facts (`motion/facts`).
 
 The functions select and combine phrases of `prepare/phrases.py`. If `rich` is true, a clause states a measured detail, such as a
 count, an angle, a height or a distance.
@@ -13,7 +13,7 @@ import numpy as np
 
 from prepare import phrases, wordings
 from prepare.actions import HANDS
-from prepare.facts import AT_HEAD, CHEST, WAIST, Facts, Hand, Turn
+from motion.facts import AT_HEAD, CHEST, WAIST, Facts, Hand, Turn
 from prepare.grammar import progressive
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from prepare import splice
 from prepare.clip_files import Process
 from prepare.compose_captions import alone, repeated, sequence, together
-from prepare.facts import CHEST, Facts, prove
+from motion.facts import CHEST, Facts, prove
 from prepare.pieces import CONTEXT, COURSES, GAITS, Piece, Pieces
 from prepare.takes import Clip
 from utils.errors import UserError

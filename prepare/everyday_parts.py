@@ -14,7 +14,7 @@ from typing import NamedTuple
 from prepare import phrases, verbs
 from prepare.actions import actions_in
 from prepare.clauses import Voice, side, times
-from prepare.facts import CHEST, FPS, OVERHEAD, SHOULDER, Event, Facts
+from motion.facts import CHEST, FPS, OVERHEAD, SHOULDER, Event, Facts
 
 MAX_PARTS = 3
 UNUSUAL_SEATS = ("floor", "high")  # always mentioned, because a caption without a seat suggests a chair

@@ -3,11 +3,11 @@
 Many clips are long: ten seconds of boxing with a few punches, or someone who sits down, rests and stands up again. The captions of
 such a clip describe the whole clip. An excerpt shows a single action, or one bout of an action (quick repetitions), with a little
 motion before and after. An excerpt is about as long as a motion that is generated for a prompt like "a person throws a punch"
-should be. The label or the captions of the clip must name the action, and `prepare/facts` must detect the action. Captions of an
+should be. The label or the captions of the clip must name the action, and `motion/facts` must detect the action. Captions of an
 excerpt are generated from its joints.
 
 Sitting down is so slow that, played backwards, it looks like standing up, and vice versa. The same is true of lying down and
-getting up. Playing excerpts backwards doubles the number of these rare actions. `prepare/facts` must detect the reverse action in
+getting up. Playing excerpts backwards doubles the number of these rare actions. `motion/facts` must detect the reverse action in
 the reversed excerpt.
 """
 
@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 
 from prepare.actions import actions_in
-from prepare.facts import FPS, Event, Facts, prove
+from motion.facts import FPS, Event, Facts, prove
 from prepare.takes import LONGEST, SHORTEST, Clip
 
 SOURCE = "excerpt"

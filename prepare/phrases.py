@@ -256,7 +256,7 @@ TURNS_ABOUT = ("turns several times", "makes several turns", "turns this way and
 GOES_ON = ("keeps going", "continues", "goes on")
 
 # ------------------------------------------------------------------------------------------------------------- gestures
-LEVELS = (  # indexed by the level of a hand in prepare/facts; {to} is "to" for a movement of the hand, "at" for its position
+LEVELS = (  # indexed by the level of a hand in motion/facts; {to} is "to" for a movement of the hand, "at" for its position
     ("",), ("{to} waist height", "{to} the waist"),
     ("{to} chest height", "{to} chest level", "in front of {their} chest"),
     ("{to} shoulder height", "{to} shoulder level", "{to} the height of {their} shoulders"),

@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from prepare import splice
 from prepare.captions import clauses
-from prepare.facts import Facts, moving, prove
+from motion.facts import Facts, moving, prove
 from prepare.sides import swap_sides
 from prepare.takes import Clip
 from prepare.verbs import IDLE
@@ -40,7 +40,7 @@ COURSES = (*GAITS, "turn", "stop")  # actions that the clauses of a gait already
 CYCLES = (  # actions that may be cut short
     *GAITS, "wave", "wash", "idle", "dance", "jumping jacks", "basketball", "mop", "point", "laugh", "punch",
 )  # fmt: skip
-UNPROVEN = (  # actions for which `prepare/facts` detects no events, so that `prove` need not be called
+UNPROVEN = (  # actions for which `motion/facts` detects no events, so that `prove` need not be called
     *GAITS, "turn", "wave", "raise an arm", "point", "bow", "dance", "idle", "laugh", "wash", "mop", "drink", "basketball",
 )  # fmt: skip
 UNFIT = (  # actions that do not happen on a level floor, or are too vague for a clause

@@ -14,7 +14,7 @@ from data.pos_tags import tag
 from motion.skeleton import HUMANML3D
 from prepare import phrases
 from prepare.captions import ACTIONS, captions
-from prepare.facts import AT_HEAD, CHEST, DIRECTIONS, DOWN, OVERHEAD, SHOULDER, prove
+from motion.facts import AT_HEAD, CHEST, DIRECTIONS, DOWN, OVERHEAD, SHOULDER, prove
 from prepare.synthetic import HANDS, HEIGHTS, bower, raiser, walker, waver
 from utils.errors import UserError
 

@@ -13,7 +13,7 @@ from motion.skeleton import HUMANML3D
 from prepare import splice
 from prepare.compose import BRIDGE, CLOSE, LONGEST, SHORTEST, chain, compose, overlay
 from prepare.compose_captions import MOST_WORDS, with_pronouns, write
-from prepare.facts import CHEST, moving, prove
+from motion.facts import CHEST, moving, prove
 from prepare.phrases import HE
 from prepare.pieces import UNPROVEN, Pieces
 from prepare.sides import swap_sides

@@ -9,7 +9,7 @@ import pytest
 from motion import layering
 from prepare.captions import captions
 from prepare.excerpts import LEAST, MARGIN, RESTS, excerpts, windows
-from prepare.facts import Event, prove
+from motion.facts import Event, prove
 from prepare.synthetic import bower
 from prepare.takes import Clip
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prepare.facts.frames import ELBOWS, FPS, HEAD, HIPS, KNEES, SHOULDERS, WRISTS, Event, Frames, longest, peaks, smooth, velocity
+from motion.facts.frames import ELBOWS, FPS, HEAD, HIPS, KNEES, SHOULDERS, WRISTS, Event, Frames, longest, peaks, smooth, velocity
 
 DOWN, WAIST, CHEST, SHOULDER, AT_HEAD, OVERHEAD = range(6)  # levels at which a hand is held
 SIDES = ("left", "right")

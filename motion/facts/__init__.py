@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prepare.facts import airborne, arms, postures
-from prepare.facts.arms import AT_HEAD, CHEST, DOWN, OVERHEAD, SHOULDER, WAIST, Hand, hand
-from prepare.facts.frames import ANKLES, FPS, HEAD, NECK, PELVIS, SHOULDERS, WRISTS, Event, Frames, peaks, runs, smooth, velocity
-from prepare.facts.gait import DIRECTIONS, Turn, count_steps, find_turns, travel
+from motion.facts import airborne, arms, postures
+from motion.facts.arms import AT_HEAD, CHEST, DOWN, OVERHEAD, SHOULDER, WAIST, Hand, hand
+from motion.facts.frames import ANKLES, FPS, HEAD, NECK, PELVIS, SHOULDERS, WRISTS, Event, Frames, peaks, runs, smooth, velocity
+from motion.facts.gait import DIRECTIONS, Turn, count_steps, find_turns, travel
 from utils.errors import UserError
 
 __all__ = [

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
-from prepare.facts.frames import ANKLES, FPS, HEAD, KNEES, NECK, PELVIS, SOLE, WRISTS, Event, Frames, peaks, runs, smooth, speed
+from motion.facts.frames import ANKLES, FPS, HEAD, KNEES, NECK, PELVIS, SOLE, WRISTS, Event, Frames, peaks, runs, smooth, speed
 
 SETTLED = FPS  # maximum number of frames of sitting (lying) that an event of sitting down (lying down) includes
 

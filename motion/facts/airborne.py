@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from prepare.facts.frames import ANKLES, FPS, HIPS, NECK, PELVIS, SHOULDERS, TOES, WRISTS, Event, Frames, peaks, runs, smooth, unit
+from motion.facts.frames import ANKLES, FPS, HIPS, NECK, PELVIS, SHOULDERS, TOES, WRISTS, Event, Frames, peaks, runs, smooth, unit
 
 SIDES = ("left", "right")
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from prepare.facts.frames import ANKLES, FPS, PELVIS, TOES, peaks, smooth, to_body, velocity
+from motion.facts.frames import ANKLES, FPS, PELVIS, TOES, peaks, smooth, to_body, velocity
 
 DIRECTIONS = (  # sectors of 45°: the first is straight ahead, the next ones follow towards the left
     "forward", "forward left", "left", "backward left", "backward", "backward right", "right", "forward right",
