@@ -251,7 +251,7 @@ def train(root: Path, device: torch.device, **changes) -> list[Tensor]:
     with contextlib.redirect_stdout(sys.stderr):
         trainer = Trainer(model, Same(), config, CheckpointFolder(root, "synthetic", "run"), model_metadata={"kind": "masked"})
         trainer.fit()
-    return [weight.detach().cpu() for weight in trainer.weights]
+    return [weight.detach().cpu() for weight in trainer.update.weights]
 
 
 def check_processes(device: torch.device) -> str:
