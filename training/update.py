@@ -75,9 +75,9 @@ class Update:
         return norm
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the optimiser; the learning rate is a number."""
+        """The state of the optimiser, the same with and without graphs."""
         state = self.optimizer.state_dict()
-        return {**state, "param_groups": [{**group, "lr": self.rate} for group in state["param_groups"]]}
+        return {**state, "param_groups": [{**group, "lr": self.rate, "capturable": False} for group in state["param_groups"]]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state of the optimiser, before the first update."""
