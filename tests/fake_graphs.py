@@ -23,7 +23,7 @@ class Recorder:
 
 
 def use_fake_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Capture updates of all models on the CPU, with fake graphs."""
+    """Capture updates of all models on the CPU, with fake graphs, unless the flags forbid it."""
     monkeypatch.setattr("training.update.Recorder", Recorder)
-    monkeypatch.setattr("training.update.uses_graphs", lambda *_: True)
+    monkeypatch.setattr("training.update.uses_graphs", lambda model, config, *_: config.cuda_graphs)
     monkeypatch.setattr("training.update.has_memory_for_graphs", lambda device: True)

@@ -233,6 +233,7 @@ def check_resume(device: torch.device) -> str:
     return f"weights off by {difference:.1e}"
 
 
+CAPTURABLE = ("tokeniser", "lamp", "lamp, sampled pairs", "masked", "residual", "length", "captioner")
 TRAINED, GRAPH_LOSS, GRAPH_WEIGHTS = 6, 1e-3, 0.05  # steps; relative differences of losses, and of the changes of weights
 
 
@@ -269,8 +270,7 @@ def trained(name: str, device: torch.device, graphs: bool, precision: str) -> tu
 def check_training_graphs(device: torch.device) -> str:
     """Trainings with CUDA graphs equal trainings without, in fp32 and bf16, dropout included; replays draw new random numbers."""
     exact_fp32()
-    names = ("tokeniser", "lamp", "lamp, sampled pairs", "masked", "residual", "length", "captioner")
-    kinds = [(name, "fp32") for name in names] + [("lamp", "bf16"), ("masked", "bf16")] * has_bf16_units(device)
+    kinds = [(name, "fp32") for name in CAPTURABLE] + [("lamp", "bf16"), ("masked", "bf16")] * has_bf16_units(device)
     worst = {"losses": 0.0, "weights": 0.0}
     for name, precision in kinds:
         losses, changes, _ = trained(name, device, False, precision)

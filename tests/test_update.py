@@ -15,7 +15,7 @@ from models.layers import IGNORED
 from models.masked import MaskedConfig, MaskedTransformer
 from options.train import Training
 from tests.fake_graphs import use_fake_graphs
-from tests.gpu import SIZES, B, C, cases
+from tests.gpu import CAPTURABLE, GRAPH_WEIGHTS, SIZES, B, C, cases, trained
 from tests.test_trainer import CONFIG, Model
 from training.trainer import Trainer
 from training.update import MOST_GRAPHS, Update, uses_graphs
@@ -48,6 +48,16 @@ def test_a_training_with_graphs_equals_one_without(tmp_path, monkeypatch, accumu
     use_fake_graphs(monkeypatch)
     for expected, weight in zip(plain, weights_of(tmp_path / "graphs", config), strict=True):
         torch.testing.assert_close(weight, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CAPTURABLE)
+def test_a_training_of_each_model_with_graphs_equals_one_without(name, monkeypatch):
+    use_fake_graphs(monkeypatch)
+    losses, changes, _ = trained(name, CPU, False, "fp32")
+    graph_losses, graph_changes, captured = trained(name, CPU, True, "fp32")
+    assert captured == 3
+    torch.testing.assert_close(graph_losses, losses, rtol=1e-4, atol=0)
+    assert float((graph_changes - changes).norm() / changes.norm()) < GRAPH_WEIGHTS
 
 
 def test_resume_files_with_and_without_graphs_are_interchangeable(tmp_path, monkeypatch):

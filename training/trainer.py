@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from options.ranges import check_ranges
 from options.train import Training
 from training.parts import (
     Batch,
+    Batches,
     Best,
     Evaluation,
     Metrics,
@@ -62,15 +63,6 @@ from utils.runtime import (
 DEADLINE = -1  # reason for stopping: --max_minutes have passed
 # Attributes that are stored unchanged in the resume file. Older resume files lack the last two of them.
 PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due", "best_evaluation", "evaluation_due")
-
-
-class Batches(Protocol):
-    """Training data."""
-
-    steps_per_epoch: int
-
-    def batch(self, index: int) -> Batch:
-        """Return batch `index`, from 0. It depends only on `index` and the rank of the process, not on global random state."""
 
 
 class Trainer:
