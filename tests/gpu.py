@@ -271,19 +271,21 @@ def check_training_graphs(device: torch.device) -> str:
     """Trainings with CUDA graphs equal trainings without, in fp32 and bf16, dropout included; replays draw new random numbers."""
     exact_fp32()
     kinds = [(name, "fp32") for name in CAPTURABLE] + [("lamp", "bf16"), ("masked", "bf16")] * has_bf16_units(device)
-    worst = {"losses": 0.0, "weights": 0.0}
+    worst, wrong = {"losses": 0.0, "weights": 0.0}, []
     for name, precision in kinds:
         losses, changes, _ = trained(name, device, False, precision)
         graph_losses, graph_changes, captured = trained(name, device, True, precision)
-        assert captured == 3 * (device.type == "cuda"), f"{name}, {precision}: {captured} graphs were captured, not 3"
+        if captured != 3 * (device.type == "cuda"):
+            wrong.append(f"{name}, {precision}: {captured} graphs were captured, not 3")
         off = {
             "losses": float(((graph_losses - losses) / losses).abs().max()),
             "weights": float((graph_changes - changes).norm() / changes.norm()),
         }
         for part, allowed in (("losses", GRAPH_LOSS), ("weights", GRAPH_WEIGHTS)):
-            message = f"{name}, {precision}: {part} with graphs are off by {off[part]:.1e}, allowed {allowed:.0e}"
-            assert off[part] <= allowed, message
+            if not off[part] <= allowed:
+                wrong.append(f"{name}, {precision}: {part} with graphs are off by {off[part]:.1e}, allowed {allowed:.0e}")
             worst[part] = max(worst[part], off[part])
+    assert not wrong, "; ".join(wrong)
     check_new_dropout(device)
     return f"losses off by {worst['losses']:.1e}, changes of weights by {worst['weights']:.1e}"
 
