@@ -11,6 +11,10 @@ from torch import Tensor
 class Recorder:
     """Like `training.update.Recorder`. As in a capture, nothing is computed until the first replay."""
 
+    def run(self, function: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Call `function`."""
+        return function()
+
     def __call__(self, function: Callable[[], dict[str, Tensor]]) -> Callable[[], dict[str, Tensor]]:
         values: dict[str, Tensor] = {}
 

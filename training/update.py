@@ -121,7 +121,7 @@ class StepGraphs:
         """Compute `function(batch)`, with a graph from the second call with the same shapes onwards."""
         key = self._key(function, batch)
         if not self.ready or key not in self.graphs:
-            values = function(batch)
+            values = self.record.run(lambda: function(batch))
             self.graphs[self._key(function, batch)] = None  # the first call creates gradients
             while len(self.graphs) > MOST_GRAPHS:
                 self.graphs.popitem(last=False)
@@ -129,7 +129,7 @@ class StepGraphs:
         self.graphs.move_to_end(key)
         if self.graphs[key] is None:
             if not has_memory_for_graphs(self.device):
-                return function(batch)
+                return self.record.run(lambda: function(batch))
             self.graphs[key] = self._captured(function, batch)
         return self.graphs[key](batch)
 
@@ -158,19 +158,34 @@ class StepGraphs:
 
 
 class Recorder:
-    """Records functions without arguments as CUDA graphs. They share a memory pool, because no two of them run at the same time."""
+    """Records functions without arguments as CUDA graphs. They share a memory pool, because no two of them run at the same time.
+
+    Functions are captured on the stream on which `run` has called them before. Autograd nodes that add to the gradients belong to
+    the stream of the forward pass that created them, and if something keeps them alive, they would break a capture on another
+    stream.
+    """
 
     def __init__(self) -> None:
+        self.stream = torch.cuda.Stream()
         self.pool: Any = None
+
+    def run(self, function: Callable[[], Values]) -> Values:
+        """Call `function`, without a capture. The current stream waits for the result."""
+        current = torch.cuda.current_stream()
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            values = function()
+        current.wait_stream(self.stream)
+        return values
 
     def __call__(self, function: Callable[[], Values]) -> Callable[[], Values]:
         """Capture `function`, without running its kernels; returns a function that replays them and returns the same tensors."""
-        self.pool = self.pool or torch.cuda.graph_pool_handle()
+        if self.pool is None:
+            gc.collect()  # frees autograd nodes of earlier passes on other streams
+            self.pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # Autograd nodes that reference cycles keep from an earlier call belong to another stream, which a capture may not use.
-        gc.collect()
         # The threads of the prefetcher pin memory meanwhile, which the mode "global" would not permit.
-        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             values = function()
 
         def replay() -> Values:
