@@ -30,7 +30,6 @@ if not __package__:
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 from torch.utils.flop_counter import FlopCounterMode
 
 from evaluation.metrics.motion import fid, matching_distance, r_precision
@@ -44,8 +43,11 @@ from models.vqvae import MotionTokeniser, VQConfig
 from motion.features import features_to_joints
 from options.cli import parse
 from options.common import option
-from training.parts import WeightAverage, parameter_groups
+from options.train import Training
+from training.parts import WeightAverage
+from training.update import Update
 from utils.errors import UserError, script
+from utils.padding import batch_to_units
 from utils.runtime import autocast, resolve_device
 
 SECONDS = {"tests": 90.0, "generation": 90.0, "training": 120.0}
@@ -72,6 +74,7 @@ class Bench:
     device: torch.device
     tiny: bool
     compiles: bool
+    graphs: bool
     output: Path
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -303,18 +306,14 @@ def stages(bench: Bench) -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
 
 
 def training_step(bench: Bench, model: nn.Module, batch: dict[str, Tensor]) -> Callable[[], None]:
-    """Return a function that runs one training step: loss, gradient, clipping, fused AdamW, weight averaging."""
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameter_groups(model, 0.01), lr=1e-4, fused=True)
-    average = WeightAverage(model, 0.99)
+    """Return a function that runs one training step as the trainer does: an update and the weight average."""
+    config = Training(name="benchmark", weight_decay=0.01, clip_grad=1.0, cuda_graphs=bench.graphs)
+    update, average = Update(model, config, bench.device), WeightAverage(model, 0.99)
+    batch = {key: value.to(bench.device) for key, value in (batch_to_units(batch) if update.graphs else batch).items()}
 
     def step() -> None:
-        with autocast(bench.device, "auto"):
-            loss, _ = model.loss(batch)
-        loss.backward()
-        clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        update.gradient(batch)
+        update.step(1e-4)
         average.update()
 
     return step
@@ -337,7 +336,6 @@ def measure_training(
     bench: Bench, name: str, model: nn.Module, batch: dict[str, Tensor], limit: float, matmul_peak: float
 ) -> None:
     """Measure one stage. After the first step, this takes at most about `limit` seconds. `matmul_peak` is in FLOP/s."""
-    batch = {key: value.to(bench.device) for key, value in batch.items()}
     size, step = len(next(iter(batch.values()))), training_step(bench, model, batch)
     memory(bench)
     with FlopCounterMode(display=False) as flops:
@@ -346,7 +344,7 @@ def measure_training(
     began = time.perf_counter()
     step()
     bench.wait()
-    first = time.perf_counter() - began  # includes compilation
+    first = time.perf_counter() - began  # includes compilation, or the capture of graphs
     seconds = bench.seconds(step, limit)
     work = flops.get_total_flops()
     epoch = math.ceil(CLIPS / size) * seconds / 60
@@ -370,6 +368,7 @@ class Gpu:
     output: str = option("gpu.jsonl", "file to which results are appended, one JSON object per line")
     gpu_id: int | None = option(None, "CUDA device; -1 is the CPU, which needs --tiny; default: the first GPU")
     compile: bool = option(False, "compile the transformers with torch.compile; the first call then takes longer")
+    graphs: bool = option(True, "capture training steps as CUDA graphs, as the trainer does; not with --compile")
     tiny: bool = option(False, "use tiny models, to test the script; the measured values are then meaningless")
 
 
@@ -379,7 +378,7 @@ def main(argv: list[str] | None = None) -> None:
     device = resolve_device(args.gpu_id)
     if device.type == "cpu" and not args.tiny:
         raise UserError("no CUDA GPU is used: choose one with --gpu_id, or use --tiny to test the script on the CPU")
-    bench = Bench(device, args.tiny, args.compile, Path(args.output))
+    bench = Bench(device, args.tiny, args.compile, args.graphs and not args.compile, Path(args.output))
     bench.output.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     for part in args.parts:

@@ -129,6 +129,12 @@ class CaptionGPT(MotionReader):
         self.query_positions = nn.Parameter(0.02 * torch.randn(c.num_queries, c.embed_dim))
         self.reads_codes = self.codes is not None
 
+    @property
+    def capturable(self) -> bool:
+        """Whether training steps may be captured as CUDA graphs (see `training.update`); a released LaMP attends to padding."""
+        lamp = getattr(self, "lamp", None)
+        return lamp is None or not lamp.config.released
+
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
         """Token ids of [CLS], the lower-cased caption and [SEP]. Long captions are truncated."""
         return token_ids(self.tokenizer, [caption.lower() for caption in captions], self.config.block_size + 1)
@@ -182,6 +188,7 @@ class CaptionGPT(MotionReader):
 
         If `queries` is None, the GPT is trained as a plain language model.
         """
+        ids = ids[:, : self.config.block_size + 1]  # padding to whole units may exceed the block
         valid = valid_mask(lengths, ids.shape[1])
         inputs = ids[:, :-1]
         if self.training and self.config.pkeep < 1:

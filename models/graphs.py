@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from utils.padding import to_units
 
 MOST_ROWS = 2**14  # B · L; above this, launch overhead is negligible and graphs need much memory
 MOST_GRAPHS = 64  # per model; the least recently used graph is dropped
-UNIT = 8  # sequence lengths are padded to a multiple of this, so that few different shapes occur
 
 Function = Callable[..., Tensor]
 
@@ -65,12 +65,6 @@ class Graphs:
         return function.__name__, constants, torch.is_autocast_enabled("cuda"), shapes, addresses
 
 
-def to_units(tensor: Tensor) -> Tensor:
-    """A tensor (B, S, …) with S zero-padded to a multiple of UNIT; S = 1 is left unchanged."""
-    missing = -tensor.shape[1] % UNIT if tensor.shape[1] > 1 else 0
-    return F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, missing)) if missing else tensor
-
-
 def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[float | None, ...], pool: Any) -> Function:
     """Capture a function as a CUDA graph for the shapes of `tensors`; returns a function that replays the graph.
 
@@ -86,7 +80,8 @@ def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[f
             for _ in range(2):  # warm-up: handles and workspaces are created lazily
                 function(*inputs, *constants)
         torch.cuda.current_stream().wait_stream(stream)
-        with torch.cuda.graph(graph, pool=pool):
+        # Threads of a training's prefetcher may pin memory meanwhile, which the mode "global" would not permit.
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             output = function(*inputs, *constants)
 
     def replay(*values: Tensor) -> Tensor:

@@ -129,10 +129,17 @@ class LaMP(nn.Module):
 
     # Training
 
+    @property
+    def capturable(self) -> bool:
+        """Whether training steps may be captured as CUDA graphs (see `training.update`). The released variant attends to
+        padding."""
+        return not self.config.released
+
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the losses listed in the config, and each loss by name."""
         names = self.config.losses
-        ids, caption = batch["ids"], batch["caption"]
+        # Padding to whole units may exceed the table of positions.
+        ids, caption = batch["ids"][:, : self.config.max_position_embeddings], batch["caption"]
         text_valid = valid_mask(batch["text_lengths"], ids.shape[1])
         context = self.motion_context(batch["latents"], batch["lengths"])
         losses: dict[str, Tensor] = {}

@@ -61,7 +61,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(-1) == labels).float().sum() / (labels != IGNORED).sum()
 
 
-@functools.lru_cache(maxsize=512)
+@functools.cache  # never evicted, because CUDA graphs hold the tables' addresses
 def sinusoidal_positions(size: int, dim: int, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """Position embeddings (size, dim): sine in even columns, cosine in odd columns, with wavelengths from 2π to 10,000 · 2π.
 

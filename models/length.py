@@ -36,6 +36,7 @@ class LengthPredictor(nn.Module):
     """An MLP that maps a text's condition to a distribution over the number of tokens."""
 
     uses_all_parameters = True  # every training step uses every parameter (see `training.processes`)
+    capturable = True  # training steps may be captured as CUDA graphs (see `training.update`)
 
     def __init__(self, config: LengthConfig):
         super().__init__()

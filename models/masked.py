@@ -91,6 +91,11 @@ class MaskedTransformer(nn.Module):
         self.head = Head(c.latent_dim, c.nb_code)
         self.apply(init_weights_)
 
+    @property
+    def capturable(self) -> bool:
+        """Whether training steps may be captured as CUDA graphs (see `training.update`); additive attention attends to padding."""
+        return self.config.attention != "additive"
+
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
         """Initialise the projections of the condition; see `models.conditions.init_condition_`."""
         init_condition_(self.cond_emb, self.word_emb, vectors, words)

@@ -93,6 +93,11 @@ class ResidualTransformer(nn.Module):
         """Output tables of layers 1 … Q−1: (Q − 1, K + 1, code_dim)."""
         return self.tables[1:] if self.config.share_weight else self.output_tables
 
+    @property
+    def capturable(self) -> bool:
+        """Whether training steps may be captured as CUDA graphs (see `training.update`); additive attention attends to padding."""
+        return self.config.attention != "additive"
+
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:
         """Initialise the projections of the condition; see `models.conditions.init_condition_`."""
         init_condition_(self.cond_emb, self.word_emb, vectors, words)

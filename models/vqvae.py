@@ -177,6 +177,8 @@ class MotionTokeniser(nn.Module):
     `lengths` (B,) is always in frames; if it is None, all T frames of every clip are valid.
     """
 
+    capturable = True  # training steps may be captured as CUDA graphs (see `training.update`)
+
     def __init__(self, config: VQConfig):
         super().__init__()
         self.config = config

@@ -20,7 +20,7 @@ from torch import Tensor
 AXES = {"x": 0, "y": 1, "z": 2}
 
 
-@functools.lru_cache(maxsize=512)
+@functools.cache  # never evicted, because CUDA graphs hold the constants' addresses
 def _cached_tensor(values: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.tensor(values, device=device, dtype=dtype)
 

@@ -35,6 +35,9 @@ class Training(OnDataset, Configured, Common):
         "auto", "precision of the training; auto: bf16 on GPUs and CPUs with native bf16 support, fp32 on all others",
         choices=PRECISIONS,
     )  # fmt: skip
+    cuda_graphs: bool = option(
+        True, "capture training steps as CUDA graphs if the run has one process and its GPU has enough memory"
+    )
     is_continue: bool = option(False, "resume the run --name from its latest saved state")
     balance: bool = option(
         False, "draw each action in proportion to the square root of its frequency; actions.csv in the dataset folder lists the "

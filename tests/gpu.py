@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from models.caption import CaptionGPT, GPTConfig
 from models.evaluator import Evaluator, EvaluatorConfig
 from models.lamp import LaMP, LaMPConfig
+from models.layers import Dropout
 from models.length import LengthConfig, LengthPredictor
 from models.masked import MaskedConfig, MaskedTransformer
 from models.residual import ResidualConfig, ResidualTransformer
@@ -232,6 +233,78 @@ def check_resume(device: torch.device) -> str:
     return f"weights off by {difference:.1e}"
 
 
+CAPTURABLE = ("tokeniser", "lamp", "lamp, sampled pairs", "masked", "residual", "length", "captioner")
+TRAINED, GRAPH_LOSS, GRAPH_WEIGHTS = 6, 1e-3, 0.05  # steps; relative differences of losses, and of the changes of weights
+
+
+def trained(name: str, device: torch.device, graphs: bool, precision: str) -> tuple[Tensor, Tensor, int]:
+    """Train a model with dropout on batches of two shapes in turn.
+
+    Returns the losses (6,), the changes of all weights (N,), both on the CPU, and the number of captured graphs.
+    """
+    from options.train import Training
+    from training.update import Update
+    from utils.padding import batch_to_units
+
+    kind, _, sampled = name.partition(", ")
+    model, batch = cases()[kind]
+    if sampled:
+        model = LaMP(LaMPConfig(**BERT, match_rows=B // 2))
+    for module in model.modules():
+        if isinstance(module, nn.Dropout | Dropout):
+            module.p = 0.1
+    model.to(device).train()
+    whole = {key: value.to(device) for key, value in batch_to_units(batch).items()}
+    batches = [whole, {key: value[: B - 2] for key, value in whole.items()}]
+    update = Update(model, Training(name="run", precision=precision, lr=1e-3, cuda_graphs=graphs), device)
+    before, losses = [weight.detach().clone() for weight in update.weights], []
+    torch.manual_seed(1)
+    for step in range(TRAINED):
+        losses.append(update.gradient(batches[step % 2])["loss"].clone())
+        update.step(1e-3)
+    changes = torch.cat([(weight.detach() - old).flatten() for weight, old in zip(update.weights, before, strict=True)])
+    captured = sum(graph is not None for graph in update.graphs.graphs.values()) if update.graphs else 0
+    return torch.stack(losses).cpu(), changes.cpu(), captured
+
+
+def check_training_graphs(device: torch.device) -> str:
+    """Trainings with CUDA graphs equal trainings without, in fp32 and bf16, dropout included; replays draw new random numbers."""
+    exact_fp32()
+    kinds = [(name, "fp32") for name in CAPTURABLE] + [("lamp", "bf16"), ("masked", "bf16")] * has_bf16_units(device)
+    worst, wrong = {"losses": 0.0, "weights": 0.0}, []
+    for name, precision in kinds:
+        losses, changes, _ = trained(name, device, False, precision)
+        graph_losses, graph_changes, captured = trained(name, device, True, precision)
+        if captured != 3 * (device.type == "cuda"):
+            wrong.append(f"{name}, {precision}: {captured} graphs were captured, not 3")
+        off = {
+            "losses": float(((graph_losses - losses) / losses).abs().max()),
+            "weights": float((graph_changes - changes).norm() / changes.norm()),
+        }
+        for part, allowed in (("losses", GRAPH_LOSS), ("weights", GRAPH_WEIGHTS)):
+            if not off[part] <= allowed:
+                wrong.append(f"{name}, {precision}: {part} with graphs are off by {off[part]:.1e}, allowed {allowed:.0e}")
+            worst[part] = max(worst[part], off[part])
+    assert not wrong, "; ".join(wrong)
+    check_new_dropout(device)
+    return f"losses off by {worst['losses']:.1e}, changes of weights by {worst['weights']:.1e}"
+
+
+def check_new_dropout(device: torch.device) -> None:
+    """Every step on the same batch, with the learning rate 0, has another loss: replays do not repeat the dropout."""
+    from options.train import Training
+    from training.update import Update
+
+    config = LengthConfig(cond_dim=C, classes=L + 1, dropout=0.5)
+    batch = {key: value.to(device) for key, value in cases()["length"][1].items()}
+    update = Update(LengthPredictor(config).to(device).train(), Training(name="run", precision="fp32"), device)
+    losses = []
+    for _ in range(TRAINED):
+        losses.append(float(update.gradient(batch)["loss"]))
+        update.step(0.0)
+    assert len(set(losses)) == TRAINED, f"replays repeat the dropout: losses {losses}"
+
+
 def train(root: Path, device: torch.device, **changes) -> list[Tensor]:
     """Train the small masked transformer in fp32; its weights on the CPU."""
     from options.train import Training
@@ -251,7 +324,7 @@ def train(root: Path, device: torch.device, **changes) -> list[Tensor]:
     with contextlib.redirect_stdout(sys.stderr):
         trainer = Trainer(model, Same(), config, CheckpointFolder(root, "synthetic", "run"), model_metadata={"kind": "masked"})
         trainer.fit()
-    return [weight.detach().cpu() for weight in trainer.weights]
+    return [weight.detach().cpu() for weight in trainer.update.weights]
 
 
 def check_processes(device: torch.device) -> str:
@@ -300,6 +373,7 @@ CHECKS: dict[str, Callable[[torch.device], str]] = {
     "generation": check_generation,
     "batch independence": check_batch_independence,
     "CUDA graphs": check_graphs,
+    "training graphs": check_training_graphs,
     "resume": check_resume,
     "processes": check_processes,
 }

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from models.bert import Bert, BertConfig
-from models.graphs import UNIT, Graphs, to_units
+from models.graphs import Graphs
 from tests.gpu import C, L, cases, lengths
+from utils.padding import UNIT, to_units
 
 TOKENS = lengths(L - 3)  # not a multiple of UNIT
 SMALL_BERT = {

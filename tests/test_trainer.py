@@ -413,7 +413,7 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path):
     large.fit()
     small.fit()
     assert large.step == small.step == 20
-    for weight, accumulated in zip(large.weights, small.weights):
+    for weight, accumulated in zip(large.update.weights, small.update.weights):
         torch.testing.assert_close(weight, accumulated, rtol=1e-4, atol=1e-5)
 
 
@@ -452,7 +452,7 @@ def test_another_number_of_processes_goes_on_to_the_same_weights(tmp_path):
     resumed = trainer(tmp_path / "parts", replace(CONFIG, is_continue=True), model=Model(noise=0))
     assert resumed.step == 7
     resumed.fit()
-    for expected, weight in zip(whole.weights, resumed.weights):
+    for expected, weight in zip(whole.update.weights, resumed.update.weights):
         torch.testing.assert_close(expected, weight)
 
 

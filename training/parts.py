@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from textwrap import shorten
 from types import FrameType
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,6 +29,15 @@ from utils.errors import UserError, readable
 Batch = dict[str, Tensor]
 Metrics = dict[str, float | str | np.ndarray]  # by name; texts and images (H, W, 3) of uint8 are only logged
 Best = tuple[str, str]  # name of the metric that selects the best weights, and "min" or "max"
+
+
+class Batches(Protocol):
+    """Training data."""
+
+    steps_per_epoch: int
+
+    def batch(self, index: int) -> Batch:
+        """Return batch `index`, from 0. It depends only on `index` and the rank of the process, not on global random state."""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from options.train import Training
 from training.parts import Batch
+from utils.errors import UserError
 from utils.runtime import preserved_random_states, random_states, seed_everything
 
 
@@ -41,3 +44,16 @@ def random_states_by_rank(seed: int, world: int) -> list[dict[str, Any]]:
             seed_everything(seed + rank)
             states.append(random_states())
     return states
+
+
+def resumed_random_states(path: Path, state: dict[str, Any], config: Training, samples: int, world: int) -> list[dict[str, Any]]:
+    """New random states by rank, for a run that is resumed with another number of processes, `world`.
+
+    `state` is the content of the resume file `path`. Raises `UserError` unless its number of samples per step is `samples`.
+    """
+    before, samples_before = len(state["random"]), state.get("samples")
+    if samples_before != samples:
+        size, remainder = divmod(samples_before or 0, world * config.accumulate)
+        alternative = f", or use --batch_size {size}" if size and not remainder else ""
+        raise UserError(f"{path}: this run had {before} processes, now {world}; start {before}{alternative}")
+    return random_states_by_rank(config.seed + 1_000_003 * state["step"], world)

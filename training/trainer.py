@@ -12,18 +12,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
 from options.cli import write_opt
 from options.ranges import check_ranges
 from options.train import Training
 from training.parts import (
     Batch,
+    Batches,
     Best,
     Evaluation,
     Metrics,
@@ -32,9 +31,9 @@ from training.parts import (
     StopSignal,
     WeightAverage,
     learning_rate,
-    parameter_groups,
 )
-from training.processes import loss_module, random_states_by_rank
+from training.processes import loss_module, resumed_random_states
+from training.update import Update
 from training.utilisation import Utilisation
 from utils.checkpoint import (
     CheckpointFolder,
@@ -49,11 +48,11 @@ from utils.checkpoint import (
 )
 from utils.errors import UserError, note
 from utils.locks import FolderLock, remove_half_files
+from utils.padding import batch_to_units
 from utils.provenance import add_provenance, provenance
 from utils.runtime import (
     Agreement,
     Distributed,
-    autocast,
     preserved_random_states,
     random_states,
     resolve_device,
@@ -64,15 +63,6 @@ from utils.runtime import (
 DEADLINE = -1  # reason for stopping: --max_minutes have passed
 # Attributes that are stored unchanged in the resume file. Older resume files lack the last two of them.
 PLAIN_STATE = ("step", "sums", "summed", "best_value", "validation_due", "best_evaluation", "evaluation_due")
-
-
-class Batches(Protocol):
-    """Training data."""
-
-    steps_per_epoch: int
-
-    def batch(self, index: int) -> Batch:
-        """Return batch `index`, from 0. It depends only on `index` and the rank of the process, not on global random state."""
 
 
 class Trainer:
@@ -109,10 +99,7 @@ class Trainer:
         self.metadata = {**model_metadata, "revision": git_revision()}
         self.device = resolve_device(config.gpu_id)
         self.model = model.to(self.device)
-        self.weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(model, config.weight_decay), lr=config.lr, betas=(0.9, config.beta2), fused=True
-        )
+        self.update = Update(self.model, config, self.device, self.processes.world)
         self.average = WeightAverage(model, config.ema_decay)
         self.total_steps = max(1, config.max_epoch * batches.steps_per_epoch // config.accumulate)
         self.total_steps = min(self.total_steps, config.max_iters or self.total_steps)
@@ -131,7 +118,6 @@ class Trainer:
         self.report: Reporter | None = None
         self.stop: StopSignal | None = None
         self.agreement: Agreement | None = None
-        self.forward: nn.Module | None = None
         self.began = time.monotonic()
         self.lock = claim(folder) if self.processes.main else None
         try:
@@ -150,11 +136,11 @@ class Trainer:
         with (
             closing(self),
             self.processes.group(self.device),
-            Prefetcher(self.batches.batch, self.device) as self.prefetcher,
+            Prefetcher(self._batch, self.device) as self.prefetcher,
             Reporter(self.folder.root, self.step, self.total_steps, self.processes.main, self.samples) as self.report,
             StopSignal() as self.stop,
         ):
-            self.forward = loss_module(self.model, self.processes.world)
+            self.update.forward = loss_module(self.model, self.processes.world)
             set_random_states(self.random[rank]) if self.random else seed_everything(config.seed + rank)
             self._begin_files()
             self.began = time.monotonic()
@@ -202,28 +188,26 @@ class Trainer:
         """Update the weights once, with the mean gradient of `accumulate` batches."""
         config = self.config
         minutes = self._minutes() if self.processes.world == 1 else 0  # all processes need the same rate
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.total_steps, config, minutes)
+        rate = learning_rate(self.step, self.total_steps, config, minutes)
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         with self.utilisation.counting():
             for index in self._batch_indices(self.step):
                 batch = self.prefetcher.get(index, end=self.total_steps * config.accumulate)
-                # DDP reads this attribute; the processes then exchange gradients only once per update.
-                self.forward.require_backward_grad_sync = (index + 1) % config.accumulate == 0
-                with autocast(self.device, config.precision):
-                    loss, logs = self.forward(batch)
-                (loss / config.accumulate).backward()
-                finite &= torch.isfinite(loss)
+                logs = self.update.gradient(batch)
+                finite &= torch.isfinite(logs["loss"])
                 self._sum({name: value / config.accumulate for name, value in logs.items()})
-        norm = clip_grad_norm_(self.weights, config.clip_grad or float("inf"))
-        finite &= torch.isfinite(norm)
-        self._sum({"grad_norm": norm})
+        logs = self.update.step(rate)
+        finite &= torch.isfinite(logs["grad_norm"])
+        self._sum(logs)
         self.summed += 1
         self.first_bad = torch.where(finite | (self.first_bad >= 0), self.first_bad, self.step)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
         self.average.update()
         self.step += 1
+
+    def _batch(self, index: int) -> Batch:
+        """Batch `index`, on the CPU; padded if updates are captured, because each shape needs a graph."""
+        batch = self.batches.batch(index)
+        return batch_to_units(batch) if self.update.graphs else batch
 
     def _minutes(self) -> float:
         """Minutes since `fit` began."""
@@ -237,7 +221,7 @@ class Trainer:
         """Log one line with the means of all values since the last line, over all processes."""
         self._check_finite()
         means = self.processes.mean(torch.stack(list(self.sums.values())) / self.summed).tolist()
-        values = {**dict(zip(self.sums, means)), "lr": self.optimizer.param_groups[0]["lr"]}
+        values = {**dict(zip(self.sums, means)), "lr": self.update.rate}
         self.report.step_line(values, self.step, self._epoch(self.step - 1), self.utilisation)
         self.sums, self.summed = {}, 0
 
@@ -291,7 +275,7 @@ class Trainer:
         if not self.processes.main:
             return
         state = {name: getattr(self, name) for name in PLAIN_STATE}
-        state |= {name: getattr(self, name).state_dict() for name in ("optimizer", "average")}
+        state |= {"optimizer": self.update.state_dict(), "average": self.average.state_dict()}
         save_resume(self.folder.resume, {**state, "model": own_state(self.model), "random": random, "samples": self.samples})
 
     def _save_weights(self, tag: str, extra: dict[str, Any] | None = None) -> None:
@@ -328,27 +312,14 @@ class Trainer:
         path = self.folder.resume
         state = load_resume(path)
         same = len(state["random"]) == self.processes.world
-        random = state["random"] if same else self._new_random_states(path, state)
+        random = state["random"] if same else resumed_random_states(path, state, self.config, self.samples, self.processes.world)
         load_own_state(self.model, state["model"], path)
-        # Parameter groups contain settings, not state, so those of the current flags are kept.
-        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.update.load_state_dict(state["optimizer"])
         self.average.load_state_dict(state["average"])
         self.random = random
         for name in PLAIN_STATE:
             setattr(self, name, state.get(name, getattr(self, name)))
         self.sums = {name: value.to(self.device) for name, value in self.sums.items()}
-
-    def _new_random_states(self, path: Path, state: dict[str, Any]) -> list[dict[str, Any]]:
-        """New random states by rank, for a run resumed with another number of processes.
-
-        Raises `UserError` unless the number of samples per step is the same.
-        """
-        before, now, samples = len(state["random"]), self.processes.world, state.get("samples")
-        if samples != self.samples:
-            size, remainder = divmod(samples or 0, now * self.config.accumulate)
-            alternative = f", or use --batch_size {size}" if size and not remainder else ""
-            raise UserError(f"{path}: this run had {before} processes, now {now}; start {before}{alternative}")
-        return random_states_by_rank(self.config.seed + 1_000_003 * state["step"], now)
 
     def _reason_to_stop(self) -> int:
         """The reason for stopping: 0 (none), DEADLINE, or a signal's number, which takes precedence.
