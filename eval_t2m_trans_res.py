@@ -47,7 +47,8 @@ def run(config: EvalT2M) -> None:
     from utils.runtime import Distributed, resolve_device
 
     check_ext(config.ext)
-    runs = resolve_generator(config.checkpoints_dir, config.dataset_name, config.name, config.res_name)
+    names = (config.checkpoints_dir, config.dataset_name, config.name, config.res_name)
+    runs = resolve_generator(*names, selector_name=config.selector_name)
     loader = Loader(resolve_device(config.gpu_id))
     tags = [config.which_epoch] if config.which_epoch else [path.stem for path in weights_files(runs.masked.folder)]
     judge = load_judge(config.evaluator, config.checkpoints_dir, config.dataset_name, config.evaluator_name, loader)
@@ -127,10 +128,11 @@ def makers(protocol: SplitEvaluation, model: TextToMotion, config: EvalT2M) -> t
 
 
 def load_generator(config: EvalT2M, runs: Generator, tag: str, loader: Loader) -> TextToMotion:
-    """Load the masked transformer with its tokeniser, text encoder and residual transformer."""
+    """Load the masked transformer with its tokeniser, text encoder, residual transformer and selector."""
     from pipelines.text2motion import TextToMotion
 
-    model = TextToMotion.load(*runs.masked.address, runs.res_name or None, tag=tag, loader=loader, precision=config.precision)
+    names = {"res_name": runs.res_name or None, "selector_name": runs.selector_name or None}
+    model = TextToMotion.load(*runs.masked.address, **names, tag=tag, loader=loader, precision=config.precision)
     if model.residual is None and model.tokeniser.num_quantizers > 1:
         note("no --res_name: only the base tokens are decoded, so motion is coarser")
     return model

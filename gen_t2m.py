@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     check_flags(config)
     if config.loop and config.join:
         raise UserError("--loop and --join cannot be combined; leave one of them out")
-    if config.candidates > 1 and (config.loop or config.join):
+    if (config.candidates or 1) > 1 and (config.loop or config.join):
         raise UserError("--candidates cannot be combined with --loop or --join; leave them out")
     runs = find_generator(config)
     spec = get_spec(runs.masked.dataset_name)

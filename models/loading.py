@@ -25,6 +25,7 @@ KINDS = {
     "masked": ("models.masked", "MaskedTransformer", "MaskedConfig"),
     "residual": ("models.residual", "ResidualTransformer", "ResidualConfig"),
     "length": ("models.length", "LengthPredictor", "LengthConfig"),
+    "selector": ("models.selector", "Selector", "SelectorConfig"),
     "evaluator": ("models.evaluator", "Evaluator", "EvaluatorConfig"),
     "caption_gpt": ("models.caption", "CaptionGPT", "GPTConfig"),
     "words": ("models.caption", "CaptionGPT", "GPTConfig"),  # pretrained on captions without motions

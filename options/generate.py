@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from options.common import DATASETS, Common, Divided, Sampled, option
+from options.common import DATASETS, Common, Prompted, Sampled, option
 from options.files import InputFiles, OutputFiles
 
 
@@ -38,7 +38,7 @@ class Sampling(Sampled, OutputFiles, Common):
 
 
 @dataclass(frozen=True)
-class GenT2M(Divided, Sampling):
+class GenT2M(Prompted, Sampling):
     """Generate motions from text.
 
     Without --name, the script uses the only run. If there is no run, the script uses downloaded weights or, without them, the
@@ -54,9 +54,6 @@ class GenT2M(Divided, Sampling):
         False, "keep the lengths that lines of --text_path give, even if other lines end in #NA; default: if any line ends in "
         "#NA, all lengths are predicted",
     )  # fmt: skip
-    candidates: int = option(
-        1, "number of motions that are generated for each result; LaMP's matching head selects the best one as the result"
-    )
     join: bool = option(False, "generate one motion that follows all prompts, one after another; its length is not limited")
     loop: bool = option(False, "generate motions that can be played in a loop, because their last frame leads into their first")
 

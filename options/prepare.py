@@ -86,8 +86,8 @@ class TrainWeights:
         choices=("cpu", "gpu"),
     )  # fmt: skip
     stages: list[str] = option(
-        ["vq", "lamp", "masked", "residual", "length", "evaluator", "m2t"], "stages to train; the stages are trained in the given "
-        "order",
+        ["vq", "lamp", "masked", "residual", "length", "selector", "evaluator", "m2t"], "stages to train; they are trained in "
+        "the given order",
         nargs="+",
     )  # fmt: skip
     checkpoints_dir: str = option("./checkpoints", "folder that contains the folders of all runs")

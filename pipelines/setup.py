@@ -42,7 +42,7 @@ def find_generator(config: Sampling) -> Generator:
     """Resolve the models that the flags select. Raises `UserError` if none fits, or if several do."""
     from pipelines.runs import resolve_generator
 
-    names = (config.name, config.res_name, config.length_name, config.fill_name)
+    names = (config.name, config.res_name, config.length_name, config.fill_name, getattr(config, "selector_name", ""))
     return resolve_generator(config.checkpoints_dir, config.dataset_name, *names)
 
 
@@ -51,10 +51,9 @@ def load_generator(config: Sampling, runs: Generator) -> TextToMotion:
     from pipelines.text2motion import TextToMotion
     from utils.runtime import resolve_device
 
-    names = {name: getattr(runs, name) or None for name in ("res_name", "length_name", "fill_name")}
     tag = config.which_epoch or None
     settings = {"device": resolve_device(config.gpu_id), "tag": tag, "precision": config.precision}
-    model = TextToMotion.load(*runs.masked.address, **names, **settings)
+    model = TextToMotion.load(*runs.masked.address, **runs.companions, **settings)
     print(f"weights: {runs}; text encoder: {model.encoder.title}")
     if model.residual is None and model.tokeniser.num_quantizers > 1:
         note("no --res_name: only the base tokens are decoded, so motion is coarser")

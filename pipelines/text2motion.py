@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from models.length import LengthPredictor
 from models.loading import Loader, require_kind
 from models.masked import MaskedTransformer
 from models.residual import ResidualTransformer
+from models.selector import Selector
 from models.vqvae import MotionTokeniser
-from pipelines.conditioner import Conditioner, JointCondition, OwnText, load_conditioner
+from pipelines.candidates import FactScorer, MatchScorer, Scorer
+from pipelines.conditioner import Conditioner, JointCondition, LaMPCondition, OwnText, load_conditioner
 from pipelines.layers import FEATURES, composed, layers
 from pipelines.readings import EncoderKey, Reading, encoder_keys, needed_encoders, reading_of
 from pipelines.runs import EMBEDDED_DIR
@@ -55,6 +58,7 @@ class SamplingSettings:
         stepwise: generate the steps of a prompt ("squats, then jumps") one after the other, if the weights can fill gaps.
         layered: generate two simultaneous actions ("walks while waving") separately and compose them, if the weights can fill gaps
             and one of the actions is a gesture.
+        candidates: number of motions that `generate` makes for each prompt, of which it keeps the one with the highest score.
     """
 
     time_steps: int = 18
@@ -66,6 +70,7 @@ class SamplingSettings:
     choice_temperature: float = 0.0
     stepwise: bool = True
     layered: bool = True
+    candidates: int = 1
 
     def changed(self, flags: Any) -> SamplingSettings:
         """Return a copy of these settings. Attributes of `flags` that are not None replace the fields with the same name."""
@@ -74,7 +79,7 @@ class SamplingSettings:
 
 
 EMBEDDED_SAMPLING = SamplingSettings(  # best for the embedded weights (docs/experiments.md)
-    cond_scale=2.0, res_cond_scale=2.0, choice_temperature=4.0
+    cond_scale=2.0, res_cond_scale=2.0, choice_temperature=4.0, candidates=8
 )
 
 
@@ -90,8 +95,9 @@ class TextToMotion:
         length: predicts lengths; None: lengths must be given.
         filling: a second masked transformer with full attention, which sees both sides of a gap. It replaces `masked` whenever some
             codes are given. None: `masked` is always used.
-        reads: maps a model ("masked", "filling", "residual" or "length") to the part of the condition that the model reads. Models
-            without an entry read the whole condition.
+        selector: scores candidates. None: LaMP's matching head scores them, if LaMP is one of the text encoders.
+        reads: maps a model ("masked", "filling", "residual", "length" or "selector") to the part of the condition that the model
+            reads. Models without an entry read the whole condition.
         precision: precision in which codes are sampled (`utils.runtime.autocast`). Everything else is computed in float32.
 
     Raises `UserError` if the parts do not fit together.
@@ -107,6 +113,7 @@ class TextToMotion:
         residual: ResidualTransformer | None = None,
         length: LengthPredictor | None = None,
         filling: MaskedTransformer | None = None,
+        selector: Selector | None = None,
         reads: dict[str, Reading] | None = None,
         precision: str = "fp32",
     ):
@@ -119,9 +126,15 @@ class TextToMotion:
         width = tokeniser.config.dim
         if {tuple(mean.shape), tuple(std.shape)} != {(width,)}:
             raise UserError(f"mean.npy, std.npy: {len(mean)} and {len(std)} numbers, the tokeniser needs {width}; use its files")
-        for kind, model in (("masked", masked), ("filling", filling), ("residual", residual), ("length", length)):
+        parts = {"masked": masked, "filling": filling, "residual": residual, "length": length, "selector": selector}
+        for kind, model in parts.items():
             if model is not None:
                 self._check_fit(kind, model.config)
+        self.scorer: Scorer | None = None  # scores candidates
+        if selector is not None:
+            self.scorer = FactScorer(selector, partial(self.part, "selector"))
+        elif lamp := next((part.lamp for part in getattr(encoder, "parts", [encoder]) if isinstance(part, LaMPCondition)), None):
+            self.scorer = MatchScorer(lamp)
 
     def _check_fit(self, kind: str, config) -> None:
         for size in SHARED:
@@ -147,6 +160,7 @@ class TextToMotion:
         res_name: str | None = None,
         length_name: str | None = None,
         fill_name: str | None = None,
+        selector_name: str | None = None,
         device: torch.device | str = "cpu",
         tag: str | None = None,
         loader: Loader | None = None,
@@ -186,12 +200,16 @@ class TextToMotion:
             note(f"--res_name {res_name} is not used: the tokeniser has one codebook")
             res_name = None
         parts, keys = {}, {"masked": encoder_keys(metadata)}
-        names = (("filling", "masked", fill_name), ("residual", "residual", res_name), ("length", "length", length_name))
+        names = (
+            ("filling", "masked", fill_name), ("residual", "residual", res_name), ("length", "length", length_name),
+            ("selector", "selector", selector_name),
+        )  # fmt: skip
         for part, kind, run_name in names:
             if run_name:
                 parts[part], run_metadata = load(kind, run_name)
                 keys[part] = encoder_keys(run_metadata)
-                if not (kind == "length" and run_metadata.get("released")):  # the released one fits all released models
+                # A selector uses no tokeniser, and the released length predictor fits all released models.
+                if kind != "selector" and not (kind == "length" and run_metadata.get("released")):
                     _check_pair(run_name, run_metadata, name, metadata)
         mean, std = (torch.from_numpy(row).to(device) for row in Normaliser.load(folder(vq_name).meta).rows)
         encoders = {key: load_encoder(key) for key in needed_encoders(keys.values())}  # the masked model's come first
@@ -224,26 +242,56 @@ class TextToMotion:
             first_sample: sample number of the first prompt; the other prompts get the next numbers.
             changes: fields of `sampling` to change, such as `seed=1`.
 
-        Raises `UserError` for an empty prompt, or a length shorter than a token.
+        Candidate c of sample n has the random numbers of sample n · `sampling.candidates` + c, so a motion does not depend on the
+        other prompts.
+
+        Raises `UserError` for an empty prompt, a length shorter than a token, and candidates that nothing can score.
         """
         sampling = replace(sampling or self.sampling, **changes)
+        count = sampling.candidates
+        if count == 1:
+            return self._motions(prompts, lengths, sampling, first_sample)[:2]
+        if self.scorer is None:
+            raise UserError(f"--candidates {count}: no selector or LaMP that scores them; train one with train_selector.py")
+        texts = [prompt for prompt in prompts for _ in range(count)]
+        frames = None if lengths is None else lengths.repeat_interleave(count)
+        features, frames, scores = self._motions(texts, frames, sampling, first_sample * count, self.scorer)
+        best = scores.view(-1, count).argmax(1) + count * torch.arange(len(prompts), device=scores.device)
+        frames = frames[best]
+        return features[best, : int(frames.max())], frames
+
+    def _motions(
+        self, prompts: Sequence[str], lengths: Tensor | None, sampling: SamplingSettings, first_sample: int,
+        scorer: Scorer | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """Generate one motion per prompt. Returns features (B, T, D), lengths (B,) in frames, and scores (B,) if there is a scorer.
+
+        The score of a prompt with several steps is the sum of the scores of its steps.
+        """
         plans = [self.plan(prompt, sampling) for prompt in prompts]
         results = []
         for _, block in groupby(range(len(prompts)), key=lambda row: [len(step) for step in plans[row]]):
             rows = list(block)
-            frames = None if lengths is None else lengths[rows]
+            given = None if lengths is None else lengths[rows]
             steps = [[self.encoder(texts) for texts in zip(*step)] for step in zip(*(plans[row] for row in rows))]
             numbers = {"sampling": sampling, "first_sample": first_sample + rows[0]}
             if len(steps) == 1:
                 condition, *actions = steps[0]
-                tokens = self.count_tokens(condition, frames, seed=sampling.seed, first_sample=numbers["first_sample"])
-                results.append(self.features(self.draw(condition, tokens, actions=actions, **numbers), tokens))
+                tokens = self.count_tokens(condition, given, seed=sampling.seed, first_sample=numbers["first_sample"])
+                features, frames = self.features(self.draw(condition, tokens, actions=actions, **numbers), tokens)
+                starts = torch.zeros_like(frames)[:, None]
             else:
-                results.append(self._in_steps(steps, frames, **numbers))
+                features, frames, starts = self._in_steps(steps, given, **numbers)
+            scores = torch.zeros(len(rows), device=features.device)
+            ends = torch.cat((starts[:, 1:], frames[:, None]), dim=1)
+            for number, step in enumerate(steps if scorer else ()):
+                spans = zip(features, starts[:, number].tolist(), ends[:, number].tolist())
+                scores += scorer([plans[row][number][0] for row in rows], step[0], [motion[a:b] for motion, a, b in spans])
+            results.append((features, frames, scores))
         if len(results) == 1:  # the usual case: nothing to concatenate
             return results[0]
-        features = pad_sequence([motion for motions, _ in results for motion in motions], batch_first=True)
-        return features, torch.cat([frames for _, frames in results])
+        features = pad_sequence([motion for motions, _, _ in results for motion in motions], batch_first=True)
+        return features, *(torch.cat(part) for part in list(zip(*results))[1:])
 
     def plan(self, prompt: str, sampling: SamplingSettings) -> list[list[str]]:
         """Split a prompt into steps. Each step is a list of its text and, if it has two simultaneous actions, the texts of both
@@ -266,8 +314,10 @@ class TextToMotion:
 
     def _in_steps(
         self, steps: list[list[Tensor]], lengths: Tensor | None, *, sampling: SamplingSettings, first_sample: int
-    ) -> tuple[Tensor, Tensor]:
-        """Generate motions of B prompts with K steps each. Returns features (B, T, D) and lengths (B,) in frames.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Generate motions of B prompts with K steps each.
+
+        Returns features (B, T, D), lengths (B,) and first frames (B, K) of the steps, both in frames.
 
         `steps` contains the conditions (B, …) of each step and of its actions (see `plan`).
 
@@ -288,9 +338,9 @@ class TextToMotion:
         codes = torch.full((len(sizes), int(tokens.max()), self.tokeniser.num_quantizers), -1, device=sizes.device)
         codes = fill(self, codes, windows, sampling=sampling, first_sample=first_sample)
         features, frames = self.features(codes, tokens)
-        seams = (starts[:, 1:] * self.tokeniser.stride).tolist()
-        softened = [soften(row[None, :length], at)[0] for row, length, at in zip(features, frames.tolist(), seams)]
-        return pad_sequence(softened, batch_first=True), frames
+        starts = starts * self.tokeniser.stride
+        softened = [soften(row[None, :length], at)[0] for row, length, at in zip(features, frames.tolist(), starts[:, 1:].tolist())]
+        return pad_sequence(softened, batch_first=True), frames, starts
 
     def count_tokens(self, condition: Tensor, lengths: Tensor | None, **sample: int) -> Tensor:
         """Convert `lengths` (B,) in frames to tokens. If `lengths` is None, predict lengths (B,) in tokens from the condition.
@@ -302,7 +352,7 @@ class TextToMotion:
                 raise UserError(f"{int(lengths.min())} frames are less than one token; give at least {self.tokeniser.stride}")
             return lengths.to(condition.device) // self.tokeniser.stride
         if self.length is None:
-            raise UserError("no length predictor: give each prompt a length in frames, or train a predictor with --stage length")
+            raise UserError("no length predictor: name one with --length_name, or give each prompt a length in frames")
         return self.length.predict(self.part("length", condition), **sample)
 
     def part(self, model: str, condition: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from motion.facts import Facts, prove
 from prepare import phrases, wordings
 from prepare.clauses import ACTIONS, Voice
 from prepare.everyday import write_clause
-from motion.facts import Facts, prove
 from prepare.grammar import gerund, imperative, progressive
 from utils.errors import UserError
 

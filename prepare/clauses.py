@@ -11,9 +11,9 @@ from functools import partial
 
 import numpy as np
 
+from motion.facts import AT_HEAD, CHEST, WAIST, Facts, Hand, Turn
 from prepare import phrases, wordings
 from prepare.actions import HANDS
-from motion.facts import AT_HEAD, CHEST, WAIST, Facts, Hand, Turn
 from prepare.grammar import progressive
 
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
+from motion.facts import CHEST, Facts, prove
 from prepare import splice
 from prepare.clip_files import Process
 from prepare.compose_captions import alone, repeated, sequence, together
-from motion.facts import CHEST, Facts, prove
 from prepare.pieces import CONTEXT, COURSES, GAITS, Piece, Pieces
 from prepare.takes import Clip
 from utils.errors import UserError

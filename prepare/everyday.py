@@ -11,11 +11,11 @@ import re
 from dataclasses import replace
 from functools import partial
 
+from motion.facts import FPS, Facts
 from prepare import activities, phrases, verbs
 from prepare.actions import actions_in, lower_words
 from prepare.clauses import Voice, locomotion
 from prepare.everyday_parts import BODY_WRITERS, MAX_PARTS, Part, Phrases, Tables, Writer, beds, seats
-from motion.facts import FPS, Facts
 
 WALKING = 1.9  # m/s, maximum speed of walking
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from motion.facts import CHEST, FPS, OVERHEAD, SHOULDER, Event, Facts
 from prepare import phrases, verbs
 from prepare.actions import actions_in
 from prepare.clauses import Voice, side, times
-from motion.facts import CHEST, FPS, OVERHEAD, SHOULDER, Event, Facts
 
 MAX_PARTS = 3
 UNUSUAL_SEATS = ("floor", "high")  # always mentioned, because a caption without a seat suggests a chair

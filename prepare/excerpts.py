@@ -19,8 +19,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from prepare.actions import actions_in
 from motion.facts import FPS, Event, Facts, prove
+from prepare.actions import actions_in
 from prepare.takes import LONGEST, SHORTEST, Clip
 
 SOURCE = "excerpt"

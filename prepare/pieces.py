@@ -17,9 +17,9 @@ from functools import cache, cached_property
 import numpy as np
 from numpy import ndarray
 
+from motion.facts import Facts, moving, prove
 from prepare import splice
 from prepare.captions import clauses
-from motion.facts import Facts, moving, prove
 from prepare.sides import swap_sides
 from prepare.takes import Clip
 from prepare.verbs import IDLE

@@ -1,6 +1,6 @@
 """Write a small checkpoints folder for distribution: best weights in fp16 or int8, statistics and settings, without resume files.
 
-    python -m prepare.release --dataset_name open --runs vq lamp masked residual length evaluator m2t \\
+    python -m prepare.release --dataset_name open --runs vq lamp masked residual length selector evaluator m2t \\
         --int8 vq lamp masked residual evaluator m2t
 
 Every script accepts the output folder as `--checkpoints_dir`. When a script loads a model from this folder, the weights are
@@ -58,7 +58,8 @@ def release(source: CheckpointFolder, target: CheckpointFolder, int8: bool) -> i
     save_weights(weights, eight_bits(halved) if int8 else halved, metadata)
     vocabulary = [source.root / "vocab.txt"] if metadata["kind"] in ("lamp", "caption_gpt") else []
     index = [source.root / FILE] if metadata["kind"] in ("masked", "lamp") and (source.root / FILE).is_file() else []
-    for path in (source.meta / "mean.npy", source.meta / "std.npy", *vocabulary, *index):
+    statistics = [] if metadata["kind"] == "selector" else [source.meta / "mean.npy", source.meta / "std.npy"]
+    for path in (*statistics, *vocabulary, *index):
         copy = target.root / path.relative_to(source.root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -1,7 +1,7 @@
 """Train the embedded weights, stage by stage, with the recipe below. `make weights` calls this module.
 
     python -m prepare.weights --data_root dataset/Open --setting cpu
-    python -m prepare.release --dataset_name open --runs vq lamp masked residual length evaluator m2t \\
+    python -m prepare.release --dataset_name open --runs vq lamp masked residual length selector evaluator m2t \\
         --int8 vq lamp masked residual evaluator m2t
     python -m evaluation.stored --checkpoints_dir assets/demo --splits test test_unseen test_cmu test_everyday
 
@@ -72,6 +72,7 @@ STAGES = {
         "train_t2m_transformer.py", f"--stage length --text_encoder sentence {TRANSFORMER} --text_noise 0.5",
         (5000, 2, 64, 3e-4), (4000, 0.1, 256, 6e-4),
     ),
+    "selector": Stage("train_selector.py", USUAL, (1500, 10, 512, 1e-3), (1500, 1, 512, 1e-3)),
     "evaluator": Stage(
         "train_evaluator.py", f"{EVALUATOR} --eval_iter 600", (3600, 10, 64, 6e-4), (6000, 0.4, 128, 8e-4)
     ),

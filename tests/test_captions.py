@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.pos_tags import tag
+from motion.facts import AT_HEAD, CHEST, DIRECTIONS, DOWN, OVERHEAD, SHOULDER, prove
 from motion.skeleton import HUMANML3D
 from prepare import phrases
 from prepare.captions import ACTIONS, captions
-from motion.facts import AT_HEAD, CHEST, DIRECTIONS, DOWN, OVERHEAD, SHOULDER, prove
 from prepare.synthetic import HANDS, HEIGHTS, bower, raiser, walker, waver
 from utils.errors import UserError
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from motion import layering
+from motion.facts import CHEST, moving, prove
 from motion.footlock import standing
 from motion.skeleton import HUMANML3D
 from prepare import splice
 from prepare.compose import BRIDGE, CLOSE, LONGEST, SHORTEST, chain, compose, overlay
 from prepare.compose_captions import MOST_WORDS, with_pronouns, write
-from motion.facts import CHEST, moving, prove
 from prepare.phrases import HE
 from prepare.pieces import UNPROVEN, Pieces
 from prepare.sides import swap_sides

@@ -24,6 +24,7 @@ SMALLER = {
     "train_lamp": f"{SHORT} --num_queries 4 --cross_width 16 --embed_dim 16",
     "train_t2m_transformer": SHORT,
     "train_m2t": "--total-iter 2 --batch-size 4 --warm_up_iter 1 --num-layers 1 --embed-dim-gpt 16 --n-head-gpt 2 --block-size 24",
+    "train_selector": f"{SHORT} --hidden_dim 16 --embed_dim 8",
     "train_evaluator": f"{SHORT} --motion_hidden 16 --text_hidden 16 --movement_hidden 16 --movement_dim 16 --embed_dim 16",
     "eval_t2m_trans_res": "--repeat_times 1 --mm_batches 0 --num_batch 1 --time_steps 1",
     "gen_t2m": "--time_steps 2",
@@ -153,6 +154,17 @@ def test_documented_command_runs(command, folder, monkeypatch):
     monkeypatch.chdir(folder)
     module, arguments = split(command)
     main_of(module)([*arguments, *smaller(module, arguments)])
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_model_generates(tmp_path, monkeypatch):
+    """The command after `make finetune`, which copies the embedded runs, as if the fine-tuning had changed nothing."""
+    command = next(command for page, command in OURS if page == "docs/data.md" and "--name mine" in command)
+    shutil.copytree(ROOT / "assets/demo/open", tmp_path / "checkpoints/open")
+    shutil.copytree(ROOT / "assets/demo/open/masked", tmp_path / "checkpoints/open/mine")
+    monkeypatch.chdir(tmp_path)
+    main_of("gen_t2m")([*split(command)[1], "--time_steps", "2", "--formats", "npy"])
+    assert list(tmp_path.glob("generation/*/joints/0/*.npy"))
 
 
 def smaller(module: str, arguments: list[str]) -> list[str]:

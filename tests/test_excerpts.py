@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from motion import layering
+from motion.facts import Event, prove
 from prepare.captions import captions
 from prepare.excerpts import LEAST, MARGIN, RESTS, excerpts, windows
-from motion.facts import Event, prove
 from prepare.synthetic import bower
 from prepare.takes import Clip
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motion.skeleton import HUMANML3D
 from motion.facts import prove
+from motion.skeleton import HUMANML3D
 from prepare.synthetic import bower, raiser, walker, waver
 from tests import performers as people
 

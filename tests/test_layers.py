@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from motion.facts import prove
 from motion.features import features_to_joints, joints_to_features
 from motion.layering import is_gesture, layer, raised_arms, to_bones, to_joints, trunk
 from motion.skeleton import HUMANML3D
 from pipelines.layers import composed, layers
-from motion.facts import prove
 from prepare.synthetic import walker, waver
 from tests.test_steps import filling
 

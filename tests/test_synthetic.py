@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.text import read_captions
+from motion.facts.frames import ANKLES, HIPS, NECK, PELVIS, TOES, WRISTS
 from motion.skeleton import HUMANML3D
 from motion.spec import get_spec
-from motion.facts.frames import ANKLES, HIPS, NECK, PELVIS, TOES, WRISTS
 from prepare.synthetic import HANDS, HEIGHTS, bower, main, raiser, walker, waver, write_synthetic
 
 EVERYONE = {

@@ -16,7 +16,7 @@ from utils.checkpoint import CheckpointFolder, save_weights
 
 FLAGS = {
     "train_vq.py": train.TrainVQ, "train_lamp.py": train.TrainLaMP, "train_t2m_transformer.py": train.TrainT2M,
-    "train_m2t.py": train.TrainM2T, "train_evaluator.py": train.TrainEvaluator,
+    "train_m2t.py": train.TrainM2T, "train_evaluator.py": train.TrainEvaluator, "train_selector.py": train.TrainSelector,
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from benchmarks.obedience.prompts import PROMPTS, THIN, Prompt
 from motion.features import features_to_joints
 from motion.skeleton import HUMANML3D
 from options.cli import parse
-from options.common import DATASETS, Divided, Sampled, option
+from options.common import DATASETS, Prompted, Sampled, option
 from pipelines.runs import EMBEDDED, resolve_generator
 from pipelines.text2motion import TextToMotion
 from utils.errors import script
@@ -36,7 +36,7 @@ BATCH = 128
 
 
 @dataclass(frozen=True)
-class Obedience(Divided, Sampled):
+class Obedience(Prompted, Sampled):
     """Measure how many generated motions do what their prompt says, by rules on the joints of the motion."""
 
     samples: int = option(32, "motions per prompt")
@@ -64,10 +64,9 @@ def main(argv: list[str] | None = None) -> None:
 
         results, lines = check_judges([Path(folder) for folder in args.real])
     else:
-        names = (args.name, args.res_name, args.length_name, args.fill_name)
+        names = (args.name, args.res_name, args.length_name, args.fill_name, args.selector_name)
         runs = resolve_generator(args.checkpoints_dir, args.dataset_name, *names)
-        parts = (runs.res_name or None, runs.length_name or None, runs.fill_name or None)
-        model = TextToMotion.load(*runs.masked.address, *parts, precision=args.precision)
+        model = TextToMotion.load(*runs.masked.address, **runs.companions, precision=args.precision)
         if args.edits:
             from benchmarks.obedience.edits import check_edits
 
@@ -88,9 +87,9 @@ def obedience(model: TextToMotion, prompts: list[Prompt], args: Obedience) -> li
     """
     texts = [prompt for prompt in prompts for _ in range(args.samples)]
     offset, sampling = PROMPTS.index(prompts[0]) * args.samples, model.sampling.changed(args)
-    obeyed = []
-    for first in tqdm(range(0, len(texts), BATCH), disable=None):
-        batch = texts[first : first + BATCH]
+    obeyed, size = [], max(1, BATCH // sampling.candidates)
+    for first in tqdm(range(0, len(texts), size), disable=None):
+        batch = texts[first : first + size]
         features, lengths = model.generate([prompt.text for prompt in batch], None, sampling, first_sample=offset + first)
         joints = features_to_joints(features.float().cpu(), HUMANML3D.num_joints).numpy()  # (B, T, 22, 3)
         obeyed += [obeys(prompt, motion[:length]) for prompt, motion, length in zip(batch, joints, lengths.tolist())]

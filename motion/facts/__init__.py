@@ -97,7 +97,11 @@ def prove(joints: np.ndarray) -> Facts:
         raise UserError(f"joints of shape {joints.shape}: captions need (T, 22, 3) with at least 12 frames")
     if not np.isfinite(joints).all():
         raise UserError("joints contain NaN or infinity; remove the clip")
-    frames = Frames.of(joints)
+    return facts_of(Frames.of(joints))
+
+
+def facts_of(frames: Frames) -> Facts:
+    """Detect the facts of one clip in the measurements of its frames."""
     direction, distance, speed = travel(frames.joints, frames.yaw)
     lean, bows, depth = trunk(frames.body)
     ends = frames.joints[:, [HEAD, *WRISTS, *ANKLES]]
@@ -106,5 +110,5 @@ def prove(joints: np.ndarray) -> Facts:
         direction, distance, speed, count_steps(frames.joints), find_turns(frames.yaw), lean, bows, depth,
         hands=(hand(frames.body, WRISTS[0], SHOULDERS[0]), hand(frames.body, WRISTS[1], SHOULDERS[1])),
         motion=float(np.linalg.norm(velocity(ends), axis=-1).mean()),
-        events=tuple(events), active=moving(frames.joints), frames=len(joints), ends_still=bool(frames.pace[-4:].mean() < 0.3),
+        events=tuple(events), active=moving(frames.joints), frames=len(frames), ends_still=bool(frames.pace[-4:].mean() < 0.3),
     )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from motion.facts import DIRECTIONS, Facts, prove
+from motion.facts import DIRECTIONS, Facts, facts_of
 from motion.facts.frames import ANKLES, FPS, HEAD, HIPS, NECK, PELVIS, SHOULDERS, WRISTS, Frames, smooth, to_body, velocity
 
 ACTIONS = (
@@ -44,7 +44,8 @@ for _side in SIDES:
         f"{_side} hand speed": (0.5, 1, 2, 3, 4), f"{_side} hand forward": (0.2, 0.35, 0.5), f"{_side} hand back": (0.1, 0.25),
         f"{_side} hand outward": (0.1, 0.3, 0.5), f"{_side} hand across": (0.1, 0.3, 0.5),
         f"{_side} hand highest": (1.0, 1.4, 1.7, 2.0), f"{_side} hand lowest": (0.15, 0.35, 0.6),
-        f"{_side} foot below hip": (-0.7, -0.5, -0.3, 0), f"{_side} foot speed": (1, 2.5, 4, 5), f"{_side} foot up": (0.1, 0.25, 0.45, 0.7),
+        f"{_side} foot below hip": (-0.7, -0.5, -0.3, 0), f"{_side} foot speed": (1, 2.5, 4, 5),
+        f"{_side} foot up": (0.1, 0.25, 0.45, 0.7),
     }  # fmt: skip
 for _action in ACTIONS:
     THRESHOLDS |= {
@@ -56,10 +57,11 @@ SHORTEST = 12  # frames; a shorter motion is extended by its last pose
 
 
 def profile(joints: np.ndarray) -> np.ndarray:
-    """The profile (len(BITS),), of bool, of a motion with joints (T, 22, 3), as `motion.facts.prove` takes them."""
+    """The profile (len(BITS),), of bool, of a motion with joints (T, 22, 3), in metres, Y up, at 20 frames per second."""
     if len(joints) < SHORTEST:
         joints = np.concatenate([joints, np.repeat(joints[-1:], SHORTEST - len(joints), axis=0)])
-    facts, frames = prove(joints), Frames.of(joints)
+    frames = Frames.of(joints)
+    facts = facts_of(frames)
     values = of_facts(facts) | of_body(frames) | of_limbs(facts, frames, 0) | of_limbs(facts, frames, 1)
     return np.concatenate([values[name] > np.array(thresholds) for name, thresholds in THRESHOLDS.items()])
 

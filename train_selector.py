@@ -1,0 +1,99 @@
+"""Train the selector, which scores how well generated motions match their text, so that the best of several can be kept.
+
+    python train_selector.py --name selector --dataset_name open --balance
+
+The script writes `checkpoints/<dataset_name>/<name>/`. Before the first step, the profiles of all motions
+(`motion/facts/profile.py`) are computed once, and a sentence encoder encodes all captions once. `gen_t2m.py --selector_name` uses
+the run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from options.cli import parse
+from options.train import TrainSelector
+from utils.errors import UserError, script
+
+if TYPE_CHECKING:  # --help does not wait for these
+    from data.profiles import ProfileBatches
+    from motion.spec import DatasetSpec
+
+SIZES = ("hidden_dim", "embed_dim", "dropout")
+VALIDATION_ROUNDS = 4  # passes over the validation split, each with other captions
+ENCODER = "sentence"
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    config = parse(TrainSelector, argv)
+    if not config.name:
+        raise UserError("--name is missing: give the run a --name")
+    from training.begin import in_group
+
+    in_group(train, config)
+
+
+def train(config: TrainSelector) -> None:
+    """Compute profiles and conditions, build the model and train it."""
+    from dataclasses import asdict
+
+    from models.selector import Selector, SelectorConfig
+    from motion.spec import get_spec
+    from training.begin import mean_losses
+    from training.trainer import Trainer
+    from utils.checkpoint import CheckpointFolder
+    from utils.runtime import Distributed, seed_everything
+
+    spec = get_spec(config.dataset_name, config.data_root, config.cache_dir)
+    with Distributed.from_environment().first_on_node():
+        batches, validated, fingerprint = both_splits(config, spec)
+    seed_everything(config.seed)
+    vectors = batches.conditions
+    model = Selector(SelectorConfig(cond_dim=vectors.dim, **{name: getattr(config, name) for name in SIZES}))
+    model.init_condition_(vectors.vectors)
+    model.augment.set_(vectors, [vectors.dim], config.text_noise, 0.0)
+
+    def validate(model: Selector) -> dict[str, float]:
+        steps = VALIDATION_ROUNDS * validated.steps_per_epoch
+        return mean_losses(model, map(validated.batch, range(steps)), steps)
+
+    metadata = {
+        "kind": "selector", "config": asdict(model.config), "condition": fingerprint, "dataset_name": config.dataset_name,
+        "text_encoder": ENCODER, "bert": config.bert,
+    }  # fmt: skip
+    folder = CheckpointFolder(config.checkpoints_dir, config.dataset_name, config.name)
+    Trainer(model, batches, config, folder, validate=validate, best=("loss", "min"), model_metadata=metadata).fit()
+
+
+def both_splits(config: TrainSelector, spec: DatasetSpec) -> tuple[ProfileBatches, ProfileBatches, str]:
+    """Batches of the training and the validation split, and the fingerprint of the sentence encoder."""
+    import os
+    from pathlib import Path
+
+    from data.balance import sampling_weights
+    from data.profiles import ProfileBatches, cached_profiles
+    from data.store import MotionStore
+    from data.text import CaptionedClips
+    from pipelines.conditioner import SentenceEncoder, cached_conditions
+    from training.begin import batch_settings
+    from utils.runtime import resolve_device
+
+    encoder = SentenceEncoder(config.bert or None, resolve_device(config.gpu_id))
+    store, settings = MotionStore(spec), batch_settings(config)
+    weights = {"train": config.compositions, "val": None}
+    batches = []
+    for split, compositions in weights.items():
+        clips = CaptionedClips(spec, split, store)
+        profiles = cached_profiles(clips.clips, spec.num_joints, config.workers or os.cpu_count() or 1)
+        cache = Path(clips.clips.rows.filename).parent
+        conditions = cached_conditions(encoder, [caption.text for caption in clips.captions], cache)
+        drawn = sampling_weights(clips.clips.names, spec.root, config.balance and split == "train", compositions)
+        own = settings | {"weights": drawn} if split == "train" else {"batch_size": min(config.batch_size, len(clips))}
+        batches.append(ProfileBatches(clips, profiles, conditions, **own))
+        print(f"{split}: {len(clips)} clips, {len(clips.captions)} captions")
+    return batches[0], batches[1], encoder.fingerprint
+
+
+if __name__ == "__main__":
+    main()
