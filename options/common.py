@@ -112,14 +112,20 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class Prompted:
-    """Flags that determine how the motion of a prompt is made from several generated motions."""
+class Selected:
+    """Flags for the choice of the best of several motions."""
 
     candidates: int | None = option(
         None, "number of motions that are generated for each result; the selector, or LaMP's matching head if there is no "
         "selector, chooses the one that matches the prompt best; default: 1, or 8 with the embedded weights",
     )  # fmt: skip
     selector_name: str = option("", "run of the selector (train_selector.py --name) that chooses among the --candidates")
+
+
+@dataclass(frozen=True)
+class Prompted(Selected):
+    """Flags that determine how the motion of a prompt is made from several generated motions."""
+
     stepwise: bool = option(
         True, 'if a prompt has several steps ("squats, then jumps"), generate the steps one after another, each as a continuation '
         'of the previous step; needs weights that can fill gaps',

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from options.common import DATASETS, Common, Prompted, Sampled, option
+from options.common import DATASETS, Common, Prompted, Sampled, Selected, option
 from options.files import InputFiles, OutputFiles
 
 
 @dataclass(frozen=True)
-class Sampling(Sampled, OutputFiles, Common):
+class Sampling(Selected, Sampled, OutputFiles, Common):
     """Flags of the scripts that generate motion."""
 
     resumes_from_opt: ClassVar[bool] = False

@@ -76,7 +76,7 @@ def edit(
     spans = spans_of(new.tolist(), longest)
     # A prompt applies to all tokens that the transformers see, so with a prompt they see little more than the section.
     reach = CONTEXT if prompt else longest
-    windows = [Window(start, stop, condition) for start, stop in windows_around(spans, len(new), longest, reach)]
+    windows = [Window(start, stop, condition, text=prompt) for start, stop in windows_around(spans, len(new), longest, reach)]
     codes = fill(model, codes, windows, sampling=sampling or model.sampling, first_sample=first_sample)
 
     generated, _ = model.features(codes, torch.full((takes,), len(new), device=source.device))

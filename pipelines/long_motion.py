@@ -60,7 +60,7 @@ def join(
         ends.append(start + int(model.count_tokens(condition, frames, seed=sampling.seed, first_sample=number)))
         fits_one_window = k == 0 and ends[-1] <= longest  # at the start of the motion, there is no context
         for first, stop in pieces(start, ends[-1], longest if fits_one_window else longest - CONTEXT):
-            windows.append(Window(max(0, first - CONTEXT), stop, condition, actions))
+            windows.append(Window(max(0, first - CONTEXT), stop, condition, actions, prompts[k]))
             seams.append(first)
     codes = torch.full((1, ends[-1], model.tokeniser.num_quantizers), -1, device=model.mean.device)
     codes = fill(model, codes, windows, sampling=sampling, first_sample=first_sample)

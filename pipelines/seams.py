@@ -1,6 +1,7 @@
 """Generation of token codes window by window, and smoothing of the motion at the seams between windows.
 
-Each window is generated with the last `CONTEXT` tokens before it as context (MoMask section 3.5, repeated in-painting).
+Each window is generated with the last `CONTEXT` tokens before it as context (MoMask section 3.5, repeated in-painting). If a window
+has a text, the best of several candidates is kept before the next window is generated.
 """
 
 from __future__ import annotations
@@ -27,27 +28,49 @@ class Window(NamedTuple):
     stop: int | Tensor
     condition: Tensor  # conditions of 1 or B texts
     actions: Sequence[Tensor] = ()  # conditions of two simultaneous actions (`TextToMotion.draw`)
+    text: str = ""  # "": no candidates are compared
 
 
 @torch.no_grad()
 def fill(
     model: TextToMotion, codes: Tensor, windows: Sequence[Window], *, sampling: SamplingSettings, first_sample: int = 0
 ) -> Tensor:
-    """Generate the missing tokens of B motions, window by window.
+    """Generate the missing tokens of B motions, window by window. A token of `codes` (B, L, Q) is missing if its base code is −1.
 
-    A token of `codes` (B, L, Q) is missing if its base code is −1.
+    For a window with a text, `sampling.candidates` versions are generated for each motion, and the one with the highest score is
+    kept.
     """
     codes, (B, L, Q) = codes.clone(), codes.shape
-    for number, (start, stop, condition, actions) in enumerate(windows):
+    for number, (start, stop, condition, actions, text) in enumerate(windows):
         start, stop = (torch.as_tensor(edge, device=codes.device).expand(B) for edge in (start, stop))
         positions = start[:, None] + torch.arange(int((stop - start).max()), device=codes.device)  # (B, W)
         given = codes.gather(1, positions.clamp(max=L - 1)[..., None].expand(-1, -1, Q))
-        sample = first_sample + number * SAMPLES_PER_WINDOW
-        condition, *actions = [texts.expand(B, *texts.shape[1:]) for texts in (condition, *actions)]
-        drawn = model.draw(condition, stop - start, given, actions=actions, sampling=sampling, first_sample=sample)
+        count = sampling.candidates if text and model.scorer else 1
+        sample = count * (first_sample + number * SAMPLES_PER_WINDOW)
+        texts = [rows.expand(B, *rows.shape[1:]).repeat_interleave(count, 0) for rows in (condition, *actions)]
+        inputs = [rows.repeat_interleave(count, 0) for rows in (stop - start, given)]
+        drawn = model.draw(texts[0], *inputs, actions=texts[1:], sampling=sampling, first_sample=sample)
+        if count > 1:
+            drawn = drawn[best(model, drawn, inputs[0], given[0, :, 0] < 0, text, texts[0], count)]
         rows, columns = ((positions < stop[:, None]) & (given[..., 0] < 0)).nonzero(as_tuple=True)
         codes[rows, positions[rows, columns], : drawn.shape[2]] = drawn[rows, columns]
     return codes
+
+
+def best(
+    model: TextToMotion, codes: Tensor, tokens: Tensor, new: Tensor, text: str, condition: Tensor, count: int
+) -> Tensor:  # fmt: skip
+    """Indices (B,) of the best of `count` candidates of each of B motions, whose codes (B · count, L, Q) are given.
+
+    The score of a candidate is that of the frames from its first to its last new token; `new` (L,) is True for new tokens, which
+    are the same in all motions. `tokens` (B · count,) are lengths, and `condition` (B · count, …) is that of `text`.
+    """
+    columns = new.nonzero()[:, 0].tolist()
+    span = slice(columns[0] * model.tokeniser.stride, (columns[-1] + 1) * model.tokeniser.stride)
+    features, frames = model.features(codes, tokens)
+    motions = [motion[:length][span] for motion, length in zip(features, frames.tolist())]
+    scores = model.scorer([text] * len(codes), condition, motions).view(-1, count)
+    return scores.argmax(1) + count * torch.arange(len(scores), device=scores.device)
 
 
 def nearness(frames: int, seams: Sequence[int]) -> Tensor:

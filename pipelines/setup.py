@@ -42,7 +42,7 @@ def find_generator(config: Sampling) -> Generator:
     """Resolve the models that the flags select. Raises `UserError` if none fits, or if several do."""
     from pipelines.runs import resolve_generator
 
-    names = (config.name, config.res_name, config.length_name, config.fill_name, getattr(config, "selector_name", ""))
+    names = (config.name, config.res_name, config.length_name, config.fill_name, config.selector_name)
     return resolve_generator(config.checkpoints_dir, config.dataset_name, *names)
 
 

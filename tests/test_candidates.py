@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,8 @@ from motion.facts.profile import BITS, profile
 from motion.features import joints_to_features
 from motion.skeleton import HUMANML3D
 from pipelines.candidates import FactScorer, MatchScorer
+from pipelines.editing import edit
+from pipelines.long_motion import join
 from prepare.synthetic import walker
 from tests import performers, tiny
 from tests.test_steps import filling
@@ -67,6 +71,37 @@ def test_without_a_scorer_candidates_are_refused():
     model.scorer = None
     with pytest.raises(UserError, match="--candidates 2: no selector"):
         model.generate(PROMPTS, LENGTHS, candidates=2)
+
+
+def preferring(number: int, calls: list):
+    """A scorer of which candidate `number` of each motion has the highest score."""
+
+    def scorer(texts, condition, motions):
+        calls.append((list(texts), [len(motion) for motion in motions]))
+        return -(torch.arange(float(len(texts))) % 3 - number).abs()
+
+    return scorer
+
+
+def test_edits_choose_among_candidates_by_the_new_frames():
+    model, source, results, calls = filling(), torch.randn(48, 263).double(), [], []
+    for number in (0, 2):
+        model.scorer = preferring(number, calls)
+        settings = replace(model.sampling, candidates=3)
+        results.append(edit(model, source, [(16, 28)], "a person bows", takes=2, longest=49, sampling=settings).features)
+    assert calls == [(["a person bows"] * 6, [12] * 6)] * 2
+    assert not torch.equal(results[0][:, 16:28], results[1][:, 16:28]) and not torch.equal(results[0][0], results[0][1])
+    torch.testing.assert_close(results[0][:, :8], results[1][:, :8])
+    edit(model, source, [(16, 28)], "", longest=49, sampling=settings)
+    assert len(calls) == 2, "without a prompt, there is nothing to compare"
+
+
+def test_joined_prompts_choose_among_candidates_one_after_the_other():
+    model, calls = filling(), []
+    model.scorer = preferring(1, calls)
+    features, ends = join(model, PROMPTS, [24, 40], longest=49, sampling=replace(model.sampling, candidates=3))
+    assert ends == [24, 64] and len(features) == 64
+    assert calls == [(["a person walks"] * 3, [24] * 3), (["someone waves"] * 3, [40] * 3)]
 
 
 # The selector
