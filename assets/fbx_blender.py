@@ -23,7 +23,7 @@ def main(source: str, target: str) -> None:
     scene.render.fps, scene.render.fps_base = round(fps), round(fps) / fps
     bpy.ops.import_scene.gltf(filepath=source, bone_heuristic="TEMPERANCE")
     armature = next(thing for thing in bpy.data.objects if thing.type == "ARMATURE")
-    for thing in bpy.data.objects:  # shapes that the importer draws bones with
+    for thing in bpy.data.objects:  # remove the shapes with which the importer draws bones
         if thing.type not in ("ARMATURE", "MESH") or (thing.type == "MESH" and not thing.find_armature()):
             bpy.data.objects.remove(thing)
     first, last = armature.animation_data.action.frame_range

@@ -24,10 +24,10 @@ from mathutils import Matrix, Quaternion
 MAPPING = Path(__file__).with_name("mapping.json")
 MOTIONS, CHARACTERS, OUTPUTS = (".bvh",), (".fbx", ".glb", ".gltf", ".blend"), (".fbx", ".glb", ".blend")
 METRES = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048, "cmu": 0.0254 / 0.45}
-AXES = {"y": ("-Z", "Y"), "z": ("Y", "Z")}  # forward and up, as Blender names them
+AXES = {"y": ("-Z", "Y"), "z": ("Y", "Z")}  # forward and up axis, in Blender's notation
 PREFIX = re.compile(r"^(.*:|mixamorig\d*_?)")
 
-# What a KeeMap file says of every bone and of every transfer.
+# Settings that a KeeMap file repeats for every bone, and settings of the whole transfer.
 KEEMAP_BONE = {
     "label": "", "description": "", "keyframe_this_bone": True, "set_bone_rotation": True, "bone_rotation_application_axis": "XYZ",
     "has_twist_bone": False, "TwistBoneName": "", "position_gain": 1.0, "position_pole_distance": 0.3,
@@ -114,7 +114,8 @@ def read_character(path: Path, source: bpy.types.Object) -> bpy.types.Object:
 
 
 def pair_bones(mapping: dict, source: bpy.types.Object, target: bpy.types.Object) -> dict[str, str]:
-    """Source bone by target bone. If no bone has the name, names are compared without their prefix ("mixamorig:")."""
+    """Return the source bone of each target bone. If no target bone has exactly the name in the mapping, names are compared without
+    their prefixes, such as "mixamorig:"."""
     plain, sources = ({bare(bone.name): bone.name for bone in armature.data.bones} for armature in (target, source))
     pairs = {}
     for bone in mapping["bones"]:
@@ -150,7 +151,7 @@ def bake(source: bpy.types.Object, target: bpy.types.Object, pairs: dict[str, st
         target.pose.bones[bone].rotation_mode = "QUATERNION"
     for frame in frames:
         bpy.context.scene.frame_set(frame)
-        placed: dict[str, Matrix] = {}  # by target bone, parents first: where it stands in its armature
+        placed: dict[str, Matrix] = {}  # target bone → its matrix in the armature; parents first
         for bone in target.pose.bones:
             rest = bone.bone.matrix_local
             if bone.parent:
@@ -175,8 +176,8 @@ def rest_height(armature: bpy.types.Object, pairs: dict[str, str]) -> float:
 
 
 def keemap(pairs: dict[str, str], source: bpy.types.Object, target: bpy.types.Object) -> dict:
-    """A KeeMap file for these two skeletons. KeeMap copies the partner's world orientation to a bone and then applies the
-    correction."""
+    """Return the content of a KeeMap file for these two skeletons. KeeMap copies the world orientation of a source bone to its
+    target bone, and then applies the correction."""
     bones = []
     for bone, partner in pairs.items():
         turn = rest_turn(source, partner).inverted() @ rest_turn(target, bone)

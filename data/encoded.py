@@ -57,7 +57,7 @@ def first_rows(lengths: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray
 def encode_all(clips: Clips, encode: Encode, normaliser: Normaliser, stride: int, allocate: Allocate) -> np.ndarray:
     """Encode every clip `stride` times, starting at each of its first `stride` frames.
 
-    `allocate((M, width))` creates the returned array (M, width). `first_rows` computes which of its rows belong to a clip.
+    `allocate((M, width))` creates the returned array (M, width). `first_rows` computes which rows of this array belong to a clip.
     """
     starts, lengths = first_rows(clips.lengths, stride)
     rows = None
@@ -148,7 +148,10 @@ class CaptionedCrops:
         return (self.lengths[clips],)
 
     def _permutation(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Clips and captions of each step of an epoch: (steps, world · B). Steps overlap slightly, so the last step is full."""
+        """Return the indices (steps, world · B) of the clips, and those of the captions, of each step of an epoch.
+
+        If the steps of an epoch need more samples than the epoch has, some samples are in two steps.
+        """
         generator = np.random.default_rng((self.seed, epoch))
         size = self.batch_size * self.world
         clips = np.resize(weighted_epoch(self.weights, generator), max(len(self), size))

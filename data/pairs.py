@@ -42,7 +42,7 @@ class CaptionedLatents(CaptionedCrops):
     """Batches of latents and base codes (of the first quantiser), each clip with a random caption.
 
     `latents` (M, C) has the same rows as `store.codes`; `ids` are the token ids of `clips.captions`, in their order. Raises
-    `UserError` if one step of all ranks needs more clips than there are.
+    `UserError` if a step of all ranks needs more clips than the split has.
     """
 
     def __init__(self, clips: CaptionedClips, store: TokenStore, latents: np.ndarray, ids: list[list[int]], **settings: Any):
@@ -68,7 +68,7 @@ class CaptionedLatents(CaptionedCrops):
         return self.tensors(self.crops(index))
 
     def tensors(self, crops: Crops) -> dict[str, Tensor]:
-        """The batch of the given crops.
+        """Return the batch of the given crops:
 
         {"latents": (B, N, C) float32, 0 at padding; "codes": (B, N) base codes, −1 at padding; "lengths": (B,) tokens;
         "ids": (B, L); "text_lengths": (B,); "caption": (B,) an id shared by rows that have equal token ids or the same clip}.

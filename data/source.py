@@ -32,8 +32,8 @@ class Source:
     joints: Tensor
 
     def place(self, joints: Tensor, frame: int, source_frame: int) -> Tensor:
-        """Rotate joints (B, T', J, 3) about the vertical, and translate them, so that position and heading in their frame `frame`
-        are those of the source in its frame `source_frame`."""
+        """Rotate joints (B, T', J, 3) about the vertical, and translate them, so that their position and heading in frame `frame`
+        equal the position and heading of the source in frame `source_frame`."""
         skeleton, target = skeleton_for(joints.shape[2]), self.joints[source_frame].to(joints)
         forward = yaw(joints - joints[:, frame, 0][:, None, None], facing(joints[:, frame], skeleton)[:, None, None])
         inverse = facing(target, skeleton) * joints.new_tensor([-1, 1, 1])  # the opposite rotation

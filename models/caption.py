@@ -131,7 +131,10 @@ class CaptionGPT(MotionReader):
 
     @property
     def capturable(self) -> bool:
-        """Whether training steps may be captured as CUDA graphs (see `training.update`); a released LaMP attends to padding."""
+        """Whether training steps may be captured as CUDA graphs (see `training.update`).
+
+        False with a released LaMP, whose results depend on the padding.
+        """
         lamp = getattr(self, "lamp", None)
         return lamp is None or not lamp.config.released
 

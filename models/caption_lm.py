@@ -275,7 +275,7 @@ def read_lm(source: str, arguments: dict[str, Any], settings: dict[str, Any]) ->
 
 
 def frozen_dtype() -> torch.dtype:
-    """The dtype of a frozen LM: bf16 if this process uses a GPU with bf16 support, where it halves the memory; else float32."""
+    """The dtype of a frozen LM: bf16, to halve the memory, if this process uses a GPU that supports bf16; otherwise float32."""
     has_bf16 = torch.cuda.is_initialized() and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if has_bf16 else torch.float32
 

@@ -58,9 +58,9 @@ def without(condition: Tensor, dropped: Tensor) -> Tensor:
 
 
 def init_condition_(vector_layer: nn.Linear, word_layer: nn.Linear | None, vectors: Tensor, words: Tensor | None) -> None:
-    """Initialise the layers of `text_prefix` so that their outputs separate the training captions.
+    """Initialise the layers of `text_prefix` by whitening the training conditions (`models.layers.whiten_`).
 
-    The captions are given as vectors (N, C) and words (R, W).
+    The training conditions are given as `vectors` (N, C) and `words` (R, W).
     """
     whiten_(vector_layer, vectors)
     if word_layer is not None:
@@ -118,6 +118,6 @@ class ConditionAugmentation(nn.Module):
     def _by_row(pairs: Tensor, rows: Tensor) -> Tensor:
         """Expand pairs (B, 2, C) to (B, S, C), one row for each row of a condition `rows` (B, S, C).
 
-        The first of each pair is used for the vector, the second for every word.
+        The first entry of each pair is used for the vector, and the second entry for every word.
         """
         return torch.cat((pairs[:, :1], pairs[:, 1:].expand(-1, rows.shape[1] - 1, -1)), dim=1)

@@ -144,7 +144,7 @@ class Evaluator(nn.Module):
         pairs, InfoNCE emphasises hard negatives, such as the same action in another mood.
 
         `batch`: {'motion' (B, T, D), 'lengths' (B,), 'words' (B, L, W), 'pos' (B, L, P), 'text_lengths' (B,), 'caption' (B,), an id
-        shared by equal texts}. Logs all terms, and the fraction of texts whose own motion is the nearest.
+        shared by equal texts}. Also returns values to log: all terms, and the fraction of texts whose own motion is the nearest.
         """
         motion = self.embed_motion(batch["motion"], batch["lengths"])
         text = self.embed_text(batch["words"], batch["pos"], batch["text_lengths"])

@@ -80,7 +80,7 @@ def captured(function: Function, tensors: tuple[Tensor, ...], constants: tuple[f
             for _ in range(2):  # warm-up: handles and workspaces are created lazily
                 function(*inputs, *constants)
         torch.cuda.current_stream().wait_stream(stream)
-        # Threads of a training's prefetcher may pin memory meanwhile, which the mode "global" would not permit.
+        # The default mode "global" forbids that other threads, such as the prefetcher of a training, pin memory during the capture.
         with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             output = function(*inputs, *constants)
 

@@ -11,8 +11,8 @@ A batch is {"latents": (B, N, C) outputs of the tokeniser's encoder, "codes": (B
 "ids": (B, L) WordPiece ids of "[CLS] … [SEP]", 0 at padding, "text_lengths": (B,), "caption": (B,) an id that samples share if they
 have equal texts or come from the same clip}.
 
-The released code differs from the paper in some details. `LaMPConfig.released` selects the released code's variant of these
-details, and is true for released weights and for no others.
+The released code differs from the paper in some details. If `LaMPConfig.released` is true, this module follows the released code in
+these details. Only released weights set it.
 """
 
 from __future__ import annotations
@@ -131,8 +131,10 @@ class LaMP(nn.Module):
 
     @property
     def capturable(self) -> bool:
-        """Whether training steps may be captured as CUDA graphs (see `training.update`). The released variant attends to
-        padding."""
+        """Whether training steps may be captured as CUDA graphs (see `training.update`).
+
+        False for the released variant, whose results depend on the padding.
+        """
         return not self.config.released
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -180,8 +182,8 @@ class LaMP(nn.Module):
     def negatives(self, similarity: Tensor, caption: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sample hard negatives for the matching loss, using the similarities (B, B) of motions × texts.
 
-        Returns three tensors (R,) of indices into the batch: the samples, a hard negative motion for each sample, and a hard
-        negative text for each sample.
+        Returns three tensors (R,) of indices into the batch: R samples, a hard negative motion for each of these samples, and a
+        hard negative text for each of these samples.
         """
         rows = torch.arange(len(caption), device=caption.device)
         if 0 < self.config.match_rows < len(caption):

@@ -6,8 +6,8 @@ from the condition, which is given as one or more prefix tokens. Generation star
 samples the masked tokens, keeps those with the highest confidence, and masks the others again. The number of masked tokens falls
 from step to step.
 
-Codes are (B, L) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in tokens.
-Logits (B, L, K).
+Shapes: codes (B, L) int64, −1 at padding; condition (B, C), or (B, 1 + W, C) with words (`models.conditions`); lengths (B,) in
+tokens; logits (B, L, K).
 """
 
 from __future__ import annotations
@@ -93,7 +93,10 @@ class MaskedTransformer(nn.Module):
 
     @property
     def capturable(self) -> bool:
-        """Whether training steps may be captured as CUDA graphs (see `training.update`); additive attention attends to padding."""
+        """Whether training steps may be captured as CUDA graphs (see `training.update`).
+
+        False for additive attention, which depends on the padding.
+        """
         return self.config.attention != "additive"
 
     def init_condition_(self, vectors: Tensor, words: Tensor | None = None) -> None:

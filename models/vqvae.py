@@ -95,7 +95,7 @@ class Conv(nn.Conv1d):
 
 
 class ResidualBlock(nn.Module):
-    """A residual block of a dilated convolution and a 1×1 convolution, each after an activation."""
+    """A residual block: activation, dilated convolution, activation, 1×1 convolution."""
 
     def __init__(self, width: int, dilation: int, config: VQConfig):
         super().__init__()
@@ -302,9 +302,9 @@ def widen_from_(model: MotionTokeniser, start: MotionTokeniser) -> None:
 
 
 def shorter_than(frames: int, lengths: Tensor | None) -> Tensor | None:
-    """Return `lengths`, or None if no clip is shorter than `frames`, in which case no mask is needed.
+    """Return `lengths` if a clip is shorter than `frames`. Otherwise return None, because no mask is needed.
 
-    Lengths on a GPU are returned unchanged: the check would have to wait for the GPU, where a mask costs little.
+    Lengths on a GPU are returned without this check: the check would have to wait for the GPU, and a mask costs little on a GPU.
     """
     on_cpu = lengths is not None and lengths.device.type == "cpu"
     return None if lengths is None or (on_cpu and bool((lengths >= frames).all())) else lengths

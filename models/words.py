@@ -40,7 +40,10 @@ PIECES = {UNKNOWN: "[UNK]", FIRST: "[CLS]", LAST: "[SEP]"}  # the corresponding 
 
 
 def framed(tokens: Sequence[str]) -> tuple[list[str], int]:
-    """The first 20 tokens, enclosed in sos and eos and padded to 22; also returns the number before padding, with sos and eos."""
+    """Enclose the first 20 tokens in sos and eos, and pad them to 22 tokens.
+
+    Returns the 22 tokens, and the number of tokens before padding, which includes sos and eos.
+    """
     tokens = [f"{FIRST}/OTHER", *tokens[:MAX_TOKENS], f"{LAST}/OTHER"]
     return tokens + [f"{UNKNOWN}/OTHER"] * (WIDTH - len(tokens)), len(tokens)
 

@@ -64,7 +64,8 @@ def lock(joints: ndarray, fps: float, contacts: ndarray | None = None, rest: nda
     Args:
         joints: metres, Y up, the floor at 0; J is 22 or 21.
         contacts: (T or T - 1, 4) for left heel, left toe, right heel and right toe, such as the last four features of a motion;
-        a value above 0.5 means that this part of the foot may touch the floor. Default: every part may, in every frame.
+        a value above 0.5 means that this part of the foot may touch the floor. Default: every part may touch the floor in every
+        frame.
         rest: (J, 3) rest pose, as offsets from parents, whose bone lengths are used. Default: the clip's median bone lengths.
 
     Raises `UserError` if joints are not finite, or if their number is not 22 or 21.

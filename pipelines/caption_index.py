@@ -171,9 +171,8 @@ def build_index(
 def spread(action_of: dict[str, str], known: set[str]) -> list[str]:
     """Select about `MAX_CAPTIONS` captions whose content words are all known.
 
-    The captions of an action differ in their sets of stems.
-
-    The number of selected captions of an action is proportional to the square root of the number of available captions.
+    No two captions of an action have the same set of stems. The number of captions that are selected for an action is proportional
+    to the square root of the number of its available captions.
     """
     groups = defaultdict(dict)
     for caption in sorted(action_of, key=lambda caption: (len(words_of(caption)), caption)):

@@ -44,7 +44,7 @@ from utils.progress import progress
 
 MAX_TOKENS = 256  # maximum length with which MiniLM was fine-tuned
 BLOCK = 4096  # number of captions that are encoded at once
-GROWTH = 0.2  # the cache file is written when this fraction of its captions would be new
+GROWTH = 0.2  # the cache file is written when this fraction of the encoded captions is not in the file yet
 
 
 class Conditioner(Protocol):
@@ -53,10 +53,10 @@ class Conditioner(Protocol):
     Raises `UserError` for an empty caption.
 
     Attributes:
-        title: name for messages.
+        title: name of the encoder in messages.
         dim: C.
         word_dim: number of columns, at the end of a condition, that contain outputs for word pieces; 0 if there are none.
-        fingerprint: equal for encoders that compute the same conditions.
+        fingerprint: a hash that is equal for encoders that compute the same conditions.
     """
 
     title: str
@@ -83,7 +83,7 @@ def load_conditioner(
     Args:
         kind: lamp, clip, sentence or words, or several of these joined by "+", with words last.
         checkpoints_dir, dataset_name: location of the LaMP run; CLIP's weights may be in `checkpoints_dir/clip`.
-        lamp_name: name of the LaMP run; "": the only one.
+        lamp_name: name of the LaMP run; "": the only LaMP run.
         query: whether LaMP's queries are used.
         bert: BERT folder for sentence and words; "": MiniLM.
         loader: loads the LaMP run and determines the device.
@@ -259,10 +259,11 @@ class JointCondition:
 
 
 def cached_conditions(encoder: Conditioner, captions: Sequence[str], folder: str | Path) -> Conditions:
-    """Return the conditions `encoder(captions)` on the CPU. Those in the encoder's cache file in `folder` are not computed again.
+    """Return the conditions `encoder(captions)` on the CPU.
 
-    The cache file is written at the end. It is also written during encoding, whenever a fraction `GROWTH` of its captions would be
-    new, so that an interruption loses little.
+    Conditions that are in the encoder's cache file in `folder` are not computed again. The cache file is written at the end, and
+    also during encoding, whenever the fraction `GROWTH` of the encoded captions is not in the file yet. An interruption therefore
+    loses little.
     """
     if isinstance(encoder, JointCondition):  # each part has its own file
         return Conditions.joined([cached_conditions(part, captions, folder) for part in encoder.parts])

@@ -317,9 +317,8 @@ class TextToMotion:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Generate motions of B prompts with K steps each.
 
-        Returns features (B, T, D), lengths (B,) and first frames (B, K) of the steps, both in frames.
-
-        `steps` contains the conditions (B, …) of each step and of its actions (see `plan`).
+        Returns features (B, T, D), lengths (B,) in frames, and the first frame (B, K) of each step. `steps` contains the conditions
+        (B, …) of each step and of its actions (see `plan`).
 
         Each step is generated with the last `CONTEXT` tokens before it as context. The predicted lengths of the steps are scaled to
         the given total length. If `lengths` is None, the total is the sum of the predicted lengths, but at most the length of the

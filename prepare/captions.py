@@ -155,7 +155,7 @@ def further_captions(name: str, clause_of: Clause, mood: phrases.Mood, texts: li
 def distinct(
     variants: list[tuple[phrases.Mood, bool]], write: Callable[[phrases.Mood, bool], tuple[str, str]], existing: Sequence[str] = ()
 ) -> list[str]:
-    """Write one text per variant (mood, rich). All texts differ from each other and from `existing`.
+    """Return one text per variant (mood, rich). All texts differ from each other and from `existing`.
 
     `write(mood, rich)` returns a text and its clause. Texts with a new clause and at most 18 words are preferred. A variant is left
     out if all of its 20 drafts repeat other texts.

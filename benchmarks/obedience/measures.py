@@ -98,7 +98,7 @@ class Body:
         return len(self.joints)
 
     def _limb(self, *joints: tuple[int, int]) -> float:
-        """Length of the limb that connects these pairs of joints: the sum of the median bone lengths, averaged over both sides."""
+        """Length of a limb, averaged over both sides: the sum of its median bone lengths. `joints` are its pairs (left, right)."""
         bones = (length(self.joints[:, a] - self.joints[:, b]) for ends in pairwise(joints) for a, b in zip(*ends))
         return float(sum(np.median(bone) for bone in bones)) / 2
 

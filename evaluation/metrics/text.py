@@ -103,8 +103,9 @@ def bleu(candidates: Captions, references: References, max_order: int = 4) -> di
 def rouge_l(candidates: Captions, references: References) -> float:
     """Mean ROUGE-L of the captions (Lin 2004, section 3, with COCO's β = 1.2): F = (1 + β²) P R / (R + β² P).
 
-    Precision P and recall R are the length of the longest common subsequence divided by the length of the caption and of the
-    reference, respectively. P and R are each the maximum over the references, so they may come from different references.
+    Precision P is the length of the longest common subsequence divided by the length of the caption. Recall R is the same length
+    divided by the length of the reference. The maximum of P and the maximum of R over the references are used, which may belong to
+    different references.
     """
     texts, targets, owner = _split(candidates, references)
     numbers = _numbered([*texts, *targets])

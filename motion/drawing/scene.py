@@ -131,7 +131,8 @@ class Scene:
         return picture
 
     def grid(self, frame: int) -> np.ndarray:
-        """Darkness (rows, width), in the rows below the horizon, of the floor's grid, whose lines are half a metre apart."""
+        """Darkness (rows, width) of the grid on the floor, for the picture rows below the horizon. The lines are half a metre
+        apart."""
         x, _, z = self.followed[frame]
         lines = []
         for axis, start in ((0, x), (2, z)):
@@ -147,7 +148,8 @@ class Scene:
         return cv2.multiply(dark, self.opacity, scale=1 / 255)
 
     def shadow(self, frame: int) -> np.ndarray:
-        """Darkness (rows, width), in the rows below the horizon, of the body's shadow; limbs near the floor cast darker shadows."""
+        """Darkness (rows, width) of the body's shadow, for the picture rows below the horizon. Limbs near the floor cast darker
+        shadows."""
         points = self.points[frame]
         flat = (points + points[:, 1:2] * [-0.25, 0, -0.20]) * [1, 0, 1]
         pixels, scale = self.camera.project(flat)

@@ -137,7 +137,8 @@ def body_model(smpl: str | Path | None, gender: str = "neutral") -> BodyModel:
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Those of the arrays `names` that an `.npz` contains. Raises `UserError` if the file needs unpickling or is damaged."""
+    """Read the arrays `names` of an `.npz`, as far as it contains them. Raises `UserError` if the file needs unpickling or is
+    damaged."""
     if not path.is_file() or not zipfile.is_zipfile(path):  # devices are rejected, because reading them may never end
         raise UserError(f"{path}: {'not a complete .npz file' if path.exists() else 'no such file'}")
     try:
