@@ -79,7 +79,7 @@ def train(config: TrainVQ) -> None:
 
 
 def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
-    """The feature statistics of the dataset, or with `--init` those of the run that training starts from."""
+    """The feature statistics of the dataset or, with `--init`, of the run from which the training starts."""
     from data.store import Normaliser
     from models.upstream.released import run_folder
     from training.begin import init_weights

@@ -144,11 +144,11 @@ class CaptionedCrops:
         return len(self.lengths)
 
     def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Keys (N,) by which samples are sorted, the most important key last; samples with similar keys share a batch."""
+        """Sort keys (N,) of the samples, the most important key last. Samples with similar keys share a batch."""
         return (self.lengths[clips],)
 
     def _permutation(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the indices (steps, world · B) of the clips, and those of the captions, of each step of an epoch.
+        """Return the clip indices and the caption indices, (steps, world · B) each, of the steps of an epoch.
 
         If the steps of an epoch need more samples than the epoch has, some samples are in two steps.
         """

@@ -56,11 +56,11 @@ class CaptionedLatents(CaptionedCrops):
         self.numbers = torch.unique(self.ids, dim=0, return_inverse=True)[1]  # equal captions have equal numbers
 
     def sizes(self, clips: np.ndarray, captions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Sort by caption length first, then by clip length, because padding a caption costs more than padding a clip."""
+        """Sort keys: clip length, and as the more important key caption length, because padding a caption costs more."""
         return self.lengths[clips], self.text_lengths.numpy()[captions]
 
     def latent_sample(self, size: int = 20_000) -> Tensor:
-        """At least `size` latents (N, C), float32, evenly spaced over those of the split; all latents if there are fewer."""
+        """At least `size` latents (N, C) of the split, evenly spaced, float32; all latents if the split has fewer."""
         return torch.from_numpy(self.latents[:: max(1, len(self.latents) // size)].astype(np.float32))
 
     def batch(self, index: int) -> dict[str, Tensor]:

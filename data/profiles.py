@@ -89,7 +89,7 @@ class ProfileBatches:
     def batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index`: {"condition": (B, C), "profile": (B, F) bool, "caption": (B,) and "clip": (B,) ids}.
 
-        The ids of equal captions are equal.
+        Equal captions have equal ids.
         """
         epoch, step = divmod(index, self.steps_per_epoch)
         clips = self._order(epoch)[step, self.rank :: self.world]

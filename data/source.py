@@ -81,6 +81,6 @@ def from_joints(joints: Tensor, spec: DatasetSpec) -> Source:
 
 
 def like_body(joints: Tensor, skeleton: Skeleton) -> bool:
-    """Whether the bone lengths of joints (T, J, 3) are close to those of the skeleton."""
+    """Whether the bone lengths of joints (T, J, 3) are close to the bone lengths of the skeleton."""
     expected = torch.tensor(skeleton.lengths)
     return bool((bone_lengths(joints, skeleton).median(0).values - expected).abs().sum() < LIKE * expected.sum())

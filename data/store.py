@@ -263,10 +263,9 @@ class Clips:
 class MotionStore:
     """All usable motions of `spec.root`, as one memory-mapped array `rows (R, D)`.
 
-    The pack is written on first use, and written again if a motion file has changed. It is written to the dataset folder. If this
-    folder is read-only, or if `spec.cache_dir` is set, the pack is written to `cache_folder`. Unusable files are skipped and
-    reported on stderr; `skipped` contains the reason for each. Raises `UserError` if the folder is missing or contains no usable
-    motion.
+    The pack is written on first use, and written again if a motion file has changed. The pack is in the dataset folder. If this
+    folder is read-only, or if `spec.cache_dir` is set, the pack is in `cache_folder`. Unusable files are skipped and reported on
+    stderr; `skipped` contains the reason for each. Raises `UserError` if the folder is missing or contains no usable motion.
     """
 
     def __init__(self, spec: DatasetSpec):

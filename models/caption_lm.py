@@ -105,7 +105,7 @@ class CaptionLM(MotionReader):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean cross-entropy of captions with token ids (B, L) and lengths (B,), and values to log.
+        """Return the mean cross-entropy of captions with token ids (B, L) and lengths (B,), and values to log.
 
         Raises `UserError` if `queries` is None.
         """
@@ -206,7 +206,7 @@ def add_lora(lm: nn.Module, config: CaptionLMConfig) -> nn.Module:
 
 
 def load_lm(name: str, bits: int = 0) -> tuple[nn.Module, Any]:
-    """Load a causal LM and its tokeniser, which gets a padding token if it has none.
+    """Load a causal LM and its tokeniser; returns both. A tokeniser without a padding token gets one.
 
     `name`: a local folder, a .gguf file, a hub name, or "" for SmolLM2. A model in the local cache is not downloaded again. `bits`:
     4 or 8 quantises the LM's matrices, 0 does not. Raises `UserError` if the LM cannot be loaded.

@@ -75,9 +75,10 @@ def evenly_spaced(rows: Tensor) -> Tensor:
 class ConditionAugmentation(nn.Module):
     """Augments conditions in training, so that the model generalises to prompts worded differently from the captions.
 
-    Gaussian noise is added to each feature. The standard deviation of the noise is that of the feature times a factor, which is
-    drawn uniformly from 0 to `noise` once per sample. In a fraction `drop` of the samples, one part of the condition is set to
-    zero: the vector of one encoder, or the words. Before `set_` is called, and in eval mode, conditions are returned unchanged.
+    Gaussian noise is added to each feature. The standard deviation of the noise is the feature's standard deviation times a factor,
+    which is drawn uniformly from 0 to `noise` once per sample. In a fraction `drop` of the samples, one part of the
+    condition is set to zero: the vector of one encoder, or the words. Before `set_` is called, and in eval mode, conditions are
+    returned unchanged.
     """
 
     def __init__(self) -> None:

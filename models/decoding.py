@@ -68,7 +68,7 @@ class DecodingState(Protocol):
         """Append the word `ids[n]` to each caption n; returns logits (N, V) of the words that follow."""
 
     def reorder(self, rows: Tensor) -> None:
-        """Replace the captions by those with the indices `rows` (M,); captions may be repeated or omitted."""
+        """Keep the captions with the indices `rows` (M,), in this order. Captions may be repeated or omitted."""
 
 
 def finished(done: Tensor, step: int) -> bool:
@@ -93,7 +93,8 @@ def write(model: DecodingState, numbers: Tensor, start: int, end: int, search: S
 
 
 def _nucleus_sampling(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
-    """Sample `count` captions per row. They depend on the seed and the sample `numbers` (N,), not on the rest of the batch."""
+    """Sample `count` captions per row. A caption depends on the seed and on the sample number of its row (`numbers` (N,)), but not
+    on other rows."""
     samples = (numbers[:, None] * count + torch.arange(count, device=model.device)).flatten()
     model.reorder(torch.arange(len(numbers), device=model.device).repeat_interleave(count))
     ids = torch.full_like(samples[:, None], start)

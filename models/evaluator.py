@@ -134,8 +134,10 @@ class Evaluator(nn.Module):
         return F.pad(motion, (0, 0, 0, width - motion.shape[1]))
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The contrastive loss of Hadsell et al. 2006, with which the authors trained the evaluator: matching pairs of text and
-        motion are pulled to distance 0, and mismatched pairs are pushed to a distance of at least `margin`.
+        """Return the contrastive loss of Hadsell et al. 2006, with which the authors trained the evaluator, and values to log.
+
+        Matching pairs of text and motion are pulled to distance 0, and mismatched pairs are pushed to a distance of at least
+        `margin`.
 
         The authors pair each text with one other motion, by a random shift of the batch. This function computes the mean over all
         shifts, which is the same loss with less noise. Motions of clips with the same caption are not used as negatives.

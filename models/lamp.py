@@ -138,7 +138,7 @@ class LaMP(nn.Module):
         return not self.config.released
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum of the losses listed in the config, and each loss by name."""
+        """Return the sum of the losses that the config lists, and each loss by name."""
         names = self.config.losses
         # Padding to whole units may exceed the table of positions.
         ids, caption = batch["ids"][:, : self.config.max_position_embeddings], batch["caption"]
@@ -307,7 +307,7 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """Sum the gradients over all processes, and return those of the rows that this process sent."""
+        """Sum the gradients over all processes, and return the gradients of the rows that this process sent."""
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
@@ -316,9 +316,9 @@ class Gather(torch.autograd.Function):
 def hard_negatives(scores: Tensor, caption: Tensor) -> Tensor:
     """For each row of `scores` (B, B), sample a column by softmax, among the columns whose `caption` id differs from the row's.
 
-    If a row has no such column or contains NaN, its own index is returned. `torch.multinomial` is not used: its check for NaN
-    waits for the GPU and raises before the trainer can report the batch. Dividing the probabilities by exponential noise and taking
-    the largest is equivalent (Efraimidis and Spirakis 2006).
+    The result is a column index per row (B,). If a row has no such column or contains NaN, the result is the index of the row.
+    `torch.multinomial` is not used: its check for NaN waits for the GPU and raises before the trainer can report the batch.
+    Dividing the probabilities by exponential noise and taking the largest is equivalent (Efraimidis and Spirakis 2006).
     """
     chance = scores.masked_fill(caption[:, None] == caption, -torch.inf).softmax(-1)  # NaN if all columns are masked
     chance = torch.where(chance.isnan(), torch.eye(len(caption), device=caption.device, dtype=chance.dtype), chance)

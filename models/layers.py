@@ -105,7 +105,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def extended(past: Cache | None, k: Tensor, v: Tensor) -> Cache:
-    """Append keys and values (B, H, L, d) to those of earlier positions."""
+    """Append keys and values (B, H, L, d) to the keys and values of earlier positions, and return both."""
     return (k, v) if past is None else (torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2))
 
 

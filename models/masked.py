@@ -60,7 +60,7 @@ class Step(NamedTuple):
 class Decoding(NamedTuple):
     """Settings of decoding.
 
-    The tokens kept at each step are those with the highest log probability plus Gumbel noise, whose scale falls linearly from
+    Each step keeps the tokens with the highest noisy log probabilities. The Gumbel noise has a scale that falls linearly from
     `choice_temperature` to 0, as in MaskGIT's implementation. Without noise, as in MoMask, the tokens of a resting person, which
     are easy to predict, are kept first, and long motions freeze.
     """
@@ -159,9 +159,9 @@ class MaskedTransformer(nn.Module):
         return torch.where(hidden & (uniform >= 0.2), self.mask_id, ids), hidden
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy on the masked tokens of the base layer, which is layer 0 of the codes.
+        """Return the cross-entropy on the masked tokens of the base layer (layer 0 of the codes), and values to log.
 
-        `batch`: {'codes' (B, L, Q), 'lengths' (B,), 'condition'}.
+        `batch` contains 'codes' (B, L, Q), 'lengths' (B,) and the condition.
         """
         codes, condition = batch["codes"][..., 0], condition_of(batch)
         ids, hidden = self.hide(codes, batch["lengths"], generator)

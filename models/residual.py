@@ -150,7 +150,7 @@ class ResidualTransformer(nn.Module):
         return logits if self.config.share_weight else logits + self.output_bias[layer - 1][..., None, :]
 
     def forward(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int) -> Tensor:
-        """Logits (B, L, K + 1) of `layer`. The arguments are those of `hidden`."""
+        """Logits (B, L, K + 1) of `layer`; for the arguments, see `hidden`."""
         return self.project(self.hidden(history, condition, valid, layer), layer)
 
     def guided(self, history: Tensor, condition: Tensor, valid: Tensor, layer: Tensor | int, scale: float) -> Tensor:
@@ -164,9 +164,9 @@ class ResidualTransformer(nn.Module):
         return guide(*self(history.repeat(2, 1, 1), both, valid.repeat(2, 1), layer).chunk(2), scale)
 
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy and accuracy of one random layer per sample.
+        """Return the cross-entropy of one random layer per sample, and values to log.
 
-        `batch`: {'codes' (B, L, Q), 'lengths' (B,), 'condition'}.
+        `batch` contains 'codes' (B, L, Q), 'lengths' (B,) and the condition.
         """
         codes, condition = batch["codes"], condition_of(batch)
         uniform = torch.rand(2, len(codes), device=codes.device, generator=generator)

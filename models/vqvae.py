@@ -25,7 +25,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 @dataclass(frozen=True)
 class VQConfig:
-    """Sizes of the tokeniser and weights of its loss terms; the defaults are those of the paper.
+    """Sizes of the tokeniser and weights of its loss terms. The defaults come from the paper.
 
     If `decoder_width` is 0, the decoder has the width of the encoder. If `rigid_bones` is set, the decoder ends in
     `BodyConstraints`; `planted_feet` adds the correction of sliding toes.
@@ -255,7 +255,10 @@ class MotionTokeniser(nn.Module):
         return self.decode_vectors(quantised.vectors, lengths), quantised
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Smooth-L1 loss on features and on joint positions, commitment loss, and the terms of `body` if set; padding is ignored.
+        """Return the sum of the weighted loss terms, and the terms by name.
+
+        The terms are the smooth-L1 losses on features and on joint positions, the commitment loss and, if set, the terms of `body`.
+        Padding is ignored.
 
         `batch`: motion (B, T, D), lengths (B,). Frames beyond the last whole token are not reconstructed and do not count.
         """

@@ -66,7 +66,7 @@ class Words:
         return self.vectors.shape[1]
 
     def look_up(self, token: str) -> tuple[int, int]:
-        """The indices of a token's word and class. A word without a vector becomes `unk` with class OTHER."""
+        """Return the indices of the word and of the class of a token. A word without a vector becomes `unk` with class OTHER."""
         word, _, pos = token.partition("/")
         if word not in self.index:
             return self.index[UNKNOWN], OTHER

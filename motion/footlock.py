@@ -230,8 +230,8 @@ def between(starts: ndarray, ends: ndarray, first: ndarray, second: ndarray, tow
 def bent(hips: ndarray, knees: ndarray, ankles: ndarray, new_ankles: ndarray, new_toes: ndarray) -> ndarray:
     """The knees (..., 3) after the ankles have moved; the lengths of thighs and shanks stay the same.
 
-    A knee keeps its offset from the line between hip and ankle. If the leg must bend further, the knee moves towards the toes.
-    Without this, noise would determine the plane in which a nearly straight leg bends.
+    A knee keeps its offset from the line between hip and ankle. If the leg has to bend more than before, the knee moves towards the
+    toes. Otherwise, noise would determine the plane in which a nearly straight leg bends.
     """
     thigh, shank = norm(knees - hips), norm(ankles - knees)
     axis = unit(new_ankles - hips)

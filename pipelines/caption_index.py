@@ -130,7 +130,8 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def quantised(rows: np.ndarray) -> np.ndarray:
-    """Convert vectors (N, E) to int8. Their lengths are not kept, because `CaptionIndex.load` scales all rows to length 1."""
+    """Convert vectors (N, E) to int8. The lengths of the vectors are lost, but `CaptionIndex.load` scales all vectors to length
+    1."""
     return np.round(127 * rows / np.abs(rows).max(axis=-1, keepdims=True)).astype(np.int8)
 
 

@@ -1,4 +1,4 @@
-"""Frozen text encoders. They convert B captions to conditions (B, C) float32, or (B, 1 + W, C) if the encoder also returns outputs
+"""Frozen text encoders, which convert B captions to conditions (B, C) float32, or (B, 1 + W, C) if the encoder also returns outputs
 for up to W word pieces ("words"). Training reads the conditions from a cache.
 
     lamp      the mean of LaMP's query outputs for the text (LaMP section 3.3) or, without queries (an ablation of the paper), the
@@ -9,8 +9,8 @@ for up to W word pieces ("words"). Training reads the conditions from a cache.
     words     the `sentence` vector, followed by the BERT's outputs for up to W word pieces, zero after the last word piece. In
               contrast to the mean, these outputs distinguish "walks, then waves" from "waves, then walks"
 
-Encoders can be combined: `lamp+sentence` concatenates both vectors. In `lamp+words`, LaMP's columns are zero in the rows of the
-word pieces.
+Encoders can be combined: `lamp+sentence` concatenates both vectors. In `lamp+words`, the rows of the word pieces are zero in LaMP's
+columns.
 
 Outputs of LaMP and CLIP are not scaled, because released models were trained on unscaled outputs. Our models scale them in their
 first layer, which is initialised from the mean and covariance of the training conditions (`models.layers.whiten_`).
@@ -48,7 +48,7 @@ GROWTH = 0.2  # the cache file is written when this fraction of the encoded capt
 
 
 class Conditioner(Protocol):
-    """A text encoder. It converts captions to conditions (B, C), or (B, 1 + W, C) if it returns words, on its device.
+    """A text encoder, which converts captions to conditions (B, C), or (B, 1 + W, C) if it returns words, on its device.
 
     Raises `UserError` for an empty caption.
 

@@ -93,8 +93,8 @@ class TextToMotion:
         masked: generates base codes.
         residual: generates the codes of the other layers; None: only the base layer is decoded.
         length: predicts lengths; None: lengths must be given.
-        filling: a second masked transformer with full attention, which sees both sides of a gap. It replaces `masked` whenever some
-            codes are given. None: `masked` is always used.
+        filling: a second masked transformer with full attention, which sees both sides of a gap. If some codes are given, this
+            transformer is used instead of `masked`. None: `masked` is always used.
         selector: scores candidates. None: LaMP's matching head scores them, if LaMP is one of the text encoders.
         reads: maps a model ("masked", "filling", "residual", "length" or "selector") to the part of the condition that the model
             reads. Models without an entry read the whole condition.

@@ -111,7 +111,7 @@ def mood_of(name: str, style: str, label: str) -> phrases.Mood:
 
 
 def captions(name: str, content: str, style: str, joints: np.ndarray, label: str = "", further: bool = False) -> list[str]:
-    """Return different captions of one clip. They may express the style, state measured details, do both, or do neither.
+    """Return different captions of one clip. A caption may express the style, state measured details, do both, or do neither.
 
     A clip with a content has six captions, and a clip with a label has eight. For half of the clips, the first caption expresses
     the style. Retrieval metrics use the first caption.

@@ -98,7 +98,7 @@ def join_turn(voice: Voice, clause: str, turned: str, time: float, counted: bool
     """Join the clause of the travel (`clause`) and the clause of the turn (`turned`) in the order in which they happen.
 
     `time` is the time of the turn as a fraction of the clip. `counted` states whether `clause` mentions the number of steps or the
-    distance. Both numbers include the path after the turn.
+    distance of the whole clip, which includes the path after the turn.
     """
     if counted:
         verb, remainder = turned.split(" ", 1)

@@ -167,8 +167,8 @@ def all_happen(pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], joints
 def follows(strand: Strand | None, piece: Piece, counted: bool) -> bool:
     """Whether `piece` may come next.
 
-    If `counted`, the action and the variant of `piece` must equal those of the last piece. Otherwise, the action or the variant
-    must differ.
+    If `counted`, the action and the variant of `piece` must equal the action and the variant of the last piece. Otherwise, the
+    action or the variant must differ.
     """
     if strand is None:
         return piece.count > 0 or not counted

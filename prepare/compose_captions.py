@@ -135,7 +135,7 @@ def write(
 ) -> tuple[str, ...]:  # fmt: skip
     """Fill templates with clauses, and return different captions of at most `MOST_WORDS` words.
 
-    Templates are drawn from `forward` and `backward` in turn. The result has up to `COUNT` captions. If there are `existing`
+    Templates are drawn alternately from `forward` and `backward`. The result has up to `COUNT` captions. If there are `existing`
     captions, the result has up to `FURTHER` additional captions, which also use the subjects of `prepare/wordings.py`.
     """
     if not all(clauses):

@@ -49,8 +49,8 @@ class JointFile:
 def joint_files(folder: Path, segments: dict[str, list[Segment]] | None = None) -> Iterator[JointFile]:
     """Return the motion files listed in the captions.csv, or in the clips.csv, of a folder.
 
-    `segments` are HumanML3D's segments by CMU capture (such as 60_01), in addition to those in pairs.json. Raises `UserError` if
-    the folder or its table is missing or malformed.
+    `segments` are HumanML3D's segments by CMU capture (such as 60_01), in addition to the segments in pairs.json. Raises
+    `UserError` if the folder or its table is missing or malformed.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")

@@ -90,7 +90,7 @@ def pack(config: PackDataset, out: Path) -> None:
 
 
 def mirrored_names(clips: Clips, spec: DatasetSpec) -> set[str]:
-    """Return the names M<name> of the clips whose local joints mirror those of the clip <name>."""
+    """Return the names M<name> of the clips whose local joints mirror the local joints of the clip <name>."""
     from motion.features import skeleton_for
 
     indices = {name: index for index, name in enumerate(clips.names)}

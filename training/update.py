@@ -81,7 +81,7 @@ class Update:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state of the optimiser, before the first update."""
-        # Parameter groups contain settings, not state, so those of the current flags are kept.
+        # The parameter groups contain settings, not state, so the current settings are kept.
         self.optimizer.load_state_dict({**state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
     def _gradient(self, batch: Batch) -> Values:

@@ -157,7 +157,7 @@ def cider(candidates: Captions, references: References, max_order: int = 4) -> f
     """Mean CIDEr-D of the captions (Vedantam et al. 2015, section 5 and appendix, with COCO's σ = 6).
 
     A caption and a reference are compared by their n-gram counts, weighted by idf = log N − log(max(1, clips)), where `clips` is
-    the number of clips, out of N, that have the n-gram in any reference. Counts of the caption are clipped to those of the
+    the number of clips, out of N, that have the n-gram in any reference. The counts of the caption are clipped to the counts of the
     reference, and a difference in length d is penalised by e^(−d² / 2σ²). As in COCO's code, the length is the number of word
     bigrams. Results are averaged over n = 1 … `max_order` and over references, and multiplied by 10 as in the paper and by 100 as
     in published tables; the maximum is 1000. A single clip scores 0, because every idf is 0.

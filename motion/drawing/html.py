@@ -84,8 +84,8 @@ def motion_data(motion: Motion) -> dict:
 def pack(joints: np.ndarray, skeleton: Skeleton) -> dict:
     """The points of the body for joints (T, J, 3), as base64 of little-endian integers.
 
-    `values` are the joints, 16 bits in units of `scale` metres; `others` are the additional points relative to their joints, 8 bits
-    in units of `REACH` / 127 metres.
+    `values` contains the joints in 16 bits, in units of `scale` metres. `others` contains the additional points relative to their
+    joints in 8 bits, in units of `REACH` / 127 metres.
     """
     check_joints(joints)
     points = body_points(np.asarray(joints, np.float64), skeleton)

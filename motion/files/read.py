@@ -187,7 +187,7 @@ def at_rate(joints: np.ndarray, fps: float, target: float) -> np.ndarray:
 
 
 def skeleton_beside(amc: Path) -> Path:
-    """The .asf of the subject in the folder of an .amc, else the only .asf there. Raises `UserError` if neither exists."""
+    """The .asf of the subject in the folder of an .amc, or the only .asf in this folder. Raises `UserError` if there is none."""
     candidates = sorted(path for path in amc.parent.iterdir() if path.suffix.lower() == ".asf")
     words = amc.stem.split("_")  # the first words name the subject: "07" of "07_01", "HDM_bd" of "HDM_bd_squat1Reps_004_120"
     subject = amc.with_name("_".join(words[: 2 if words[0] == "HDM" else 1]) + ".asf")
