@@ -90,7 +90,8 @@ def statistics(config: TrainVQ, spec: DatasetSpec) -> Normaliser:
 
 
 def new_tokeniser(config: TrainVQ, spec: DatasetSpec, clips: Clips, normaliser: Normaliser) -> MotionTokeniser:
-    """The tokeniser to train. Flags can request the weights of `--init`, fitted body constraints, and body losses."""
+    """Return the tokeniser to train. Depending on the flags, the tokeniser starts from the weights of `--init`, and has body
+    constraints and body losses."""
     from models.body import BodyLoss, measured_bones
     from models.loading import load_model, require_kind
     from models.vqvae import MotionTokeniser, widen_from_

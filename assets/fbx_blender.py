@@ -1,7 +1,7 @@
 """Convert a .glb of this project to .fbx inside Blender: the armature, its body, and an animation with a key in every frame.
 
     blender --background --python assets/fbx_blender.py -- walk.glb walk.fbx
-    python assets/fbx_blender.py walk.glb walk.fbx               # where `pip install bpy` has been run
+    python assets/fbx_blender.py walk.glb walk.fbx               # needs `pip install bpy`
 
 Tested with Blender 5.0.1.
 """

@@ -1,7 +1,7 @@
 """Retarget a .bvh of this project to a character, without opening Blender's window.
 
     blender --background --python assets/retarget_blender.py -- walk.bvh character.fbx walk_character.fbx
-    python assets/retarget_blender.py walk.bvh character.fbx walk_character.glb       # where `pip install bpy` has been run
+    python assets/retarget_blender.py walk.bvh character.fbx walk_character.glb       # needs `pip install bpy`
 
 The character (.fbx, .glb, .gltf or .blend) has a T-pose as its rest pose, as Mixamo's characters do. A KeeMap file lists pairs of
 corresponding bones. Each bone of the character gets the rotation that the corresponding bone of the .bvh has relative to its rest

@@ -46,7 +46,7 @@ def sampling_weights(
         compositions: fraction of the samples that are compositions (`composed.txt`); None: the fraction is not fixed.
         sizes: (N,) sizes of the clips, such as lengths in frames; None: every clip has size 1.
 
-    Raises `UserError` if `compositions` is above 0 but no clip is a composition, or is below 1 but all clips are compositions.
+    Raises `UserError` if `compositions` is above 0 but there are no compositions, or below 1 but there are only compositions.
     """
     if not balance and compositions is None:
         return None

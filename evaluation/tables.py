@@ -169,7 +169,7 @@ def published(task: str, dataset: str, setting: str, variant: str = "") -> tuple
 
 
 def missing(task: str, dataset: str, rows: Sequence[Row]) -> list[str]:
-    """Return a list with one warning if none of the rows is published, else []."""
+    """Return a list with one warning if `rows` contains no published row; otherwise, return []."""
     if any(row.source != OURS for row in rows):
         return []
     if dataset not in ("t2m", "kit"):

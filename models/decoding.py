@@ -74,8 +74,8 @@ class DecodingState(Protocol):
 def finished(done: Tensor, step: int) -> bool:
     """Whether all captions are finished. `done` (N,) is True for finished captions.
 
-    On a GPU, the check is made only at every eighth step, because it has to wait for the GPU; at all other steps, the result is
-    False. Extra steps are harmless: words after the end of a caption are ignored.
+    On a GPU, the check is made only at every eighth step, because the check has to wait for the GPU; at all other steps, the result
+    is False. Additional steps are harmless, because words after the end of a caption are ignored.
     """
     return (done.device.type == "cpu" or step % 8 == 7) and bool(done.all())
 
@@ -113,8 +113,8 @@ def _nucleus_sampling(model: DecodingState, numbers: Tensor, start: int, end: in
 def _beam_search(model: DecodingState, numbers: Tensor, start: int, end: int, search: Search, count: int) -> Tensor:
     """Beam search of width K for the captions with the largest log-probability / length^`length_penalty`.
 
-    The search for a caption ends when its K best completed hypotheses all score at least as high as the best unfinished
-    hypothesis, which is scored as if it ended at its current length.
+    The search ends when all of the K best completed hypotheses score at least as high as the best unfinished hypothesis. An
+    unfinished hypothesis is scored as if it ended at its current length.
     """
     N, K, longest = len(numbers), search.beams, search.max_tokens
     first = torch.arange(N, device=model.device)

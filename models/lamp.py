@@ -39,7 +39,7 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {"max": lambda x: x.amax(1), "mea
 
 @dataclass(frozen=True)
 class LaMPConfig(QFormerConfig):
-    """Sizes of the Q-Former and its inputs. `latent_dim`, `nb_code` and `stride` are the tokeniser's."""
+    """Sizes of the Q-Former and its inputs. `latent_dim`, `nb_code` and `stride` describe the tokeniser."""
 
     latent_dim: int = 512
     nb_code: int = 512

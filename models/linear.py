@@ -16,7 +16,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 
 def onednn_is_faster() -> bool:
-    """Whether oneDNN's float32 product is available and faster than MKL's; it is faster on CPUs with AVX-512."""
+    """Whether oneDNN's float32 product is available and faster than MKL's product, as on CPUs with AVX-512."""
     has_product = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return has_product and torch.backends.cpu.get_cpu_capability() == "AVX512"
 

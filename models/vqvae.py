@@ -174,7 +174,7 @@ class Decoder(nn.Module):
 class MotionTokeniser(nn.Module):
     """Encodes motion to codes and decodes codes to motion.
 
-    `lengths` (B,) is always in frames; if it is None, all T frames of every clip are valid.
+    `lengths` (B,) is always in frames; None: all T frames of every clip are valid.
     """
 
     capturable = True  # training steps may be captured as CUDA graphs (see `training.update`)

@@ -121,7 +121,8 @@ def sliding_stances(locked: ndarray, joints: ndarray, stands: ndarray, skeleton:
 
 
 def slides(joints: ndarray, stands: ndarray, skeleton: Skeleton) -> ndarray:
-    """Horizontal distance (T - 1, 2), in metres, that a standing left or right foot moves between frames; 0 if it does not stand.
+    """Horizontal distance (T - 1, 2), in metres, that the left and the right foot move between frames while standing; 0 for other
+    frames.
 
     The distance is measured at the toes while the toes stand, and otherwise at the heel while the heel stands.
     """

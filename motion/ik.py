@@ -121,7 +121,7 @@ def with_standard_hubs(joints: ndarray, skeleton: Skeleton) -> ndarray:
 def check_joints(joints: Tensor | np.ndarray, num_joints: int | None = None, name: str = "joints") -> None:
     """Raise a `UserError` that mentions `name` unless `joints` are finite, of shape (T, J, 3), and at least one frame long.
 
-    J must be `num_joints`, unless this is None.
+    If `num_joints` is given, J must be `num_joints`.
     """
     if joints.ndim != 3 or joints.shape[0] < 1 or joints.shape[2] != 3 or num_joints not in (None, joints.shape[1]):
         raise UserError(f"{name}: of shape {tuple(joints.shape)}, expected (frames, {num_joints or 'joints'}, 3)")

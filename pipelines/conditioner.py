@@ -238,7 +238,8 @@ class WordEncoder(SentenceEncoder):
 
 
 class JointCondition:
-    """Concatenates the conditions of several encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if one returns words."""
+    """Concatenates the conditions of several encoders: (B, C₁ + C₂ + …), or (B, 1 + W, C₁ + C₂ + …) if one of the encoders returns
+    words."""
 
     def __init__(self, parts: Sequence[Conditioner]):
         self.parts = parts

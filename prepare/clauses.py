@@ -180,7 +180,8 @@ def bow(voice: Voice, facts: Facts, rich: bool) -> str:
 
 
 def fight(voice: Voice, facts: Facts, rich: bool, kind: str) -> str:
-    """The clause of punches or kicks, which names the hand or leg. If none is detected, the clause of a fighting stance."""
+    """The clause of punches or kicks, which names the hand or leg. Without a detected punch or kick, the clause of a fighting
+    stance."""
     counts = facts.pair(kind)
     if not any(counts):
         return voice.pick(phrases.STANCES)

@@ -61,8 +61,8 @@ class Composed:
 def compose(clips: Sequence[Clip], fraction: float, seed: int = 0, process: Process = map) -> list[Composed]:
     """Return compositions of `clips`, which must be in the training split and have the joints that are stored in the dataset.
 
-    `fraction` is the number of compositions divided by the total number of clips and compositions. If it is not from 0 to 0.9,
-    raises `UserError`. Fewer compositions are returned if some pieces do not fit. `process` is the `map` that runs the jobs.
+    `fraction` is the number of compositions divided by the total number of clips and compositions. Raises `UserError` if `fraction`
+    is not from 0 to 0.9. Fewer compositions are returned if some pieces do not fit. `process` is the `map` that runs the jobs.
     """
     if not 0 <= fraction <= 0.9:
         raise UserError(f"fraction of compositions {fraction}: outside 0 to 0.9; choose a value such as 0.3")

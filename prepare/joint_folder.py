@@ -190,7 +190,7 @@ def load_motion(path: Path) -> np.ndarray:
 def drop_t_pose(joints: np.ndarray) -> np.ndarray:
     """Remove the frames at the start of joints (T, 22, 3) in which both arms are stretched out sideways.
 
-    If this is the case in all frames, the joints are returned unchanged.
+    If the arms are stretched out in all frames, the joints are returned unchanged.
     """
     left, right = ((joints[:, wrist] - joints[:, shoulder]) for wrist, shoulder in ((20, 16), (21, 17)))
     lines = (joints[:, 16] - joints[:, 17], left, right)

@@ -147,7 +147,7 @@ def bridge(first: ndarray, second: ndarray, gap: int, before: ndarray, after: nd
 def step(ends: list[ndarray], side: int, before: ndarray, after: ndarray, t: ndarray, T: int) -> ndarray:
     """Path (N, 2, 3) of ankle and toe of one foot through a transition.
 
-    If both feet stand before and after, the foot with the longer way steps first. `ends` are the last two poses before the
+    If both feet stand before and after, the foot that has to move farther steps first. `ends` are the last two poses before the
     transition and the first two poses after it.
     """
     foot = list(FEET[side])

@@ -19,7 +19,7 @@ def steps(body: Body, span: Span) -> int:
 def goes(body: Body, low: float, high: float, toward: tuple[float, float] | None = None) -> list[Span]:
     """Spans in which the person takes steps in an upright posture, at a speed from `low` to `high` m/s.
 
-    `toward` is a direction (left, forward) in body axes. If it is given, the direction of travel must be within 45° of it.
+    If `toward`, a direction (left, forward) in body axes, is given, the direction of travel must be within 45° of `toward`.
     """
     pace = smooth(body.speed, 6)
     mask = (pace > min(low, WALK)) & (body.height[:, PELVIS] > 0.75 * body.leg) & (body.trunk < 50)

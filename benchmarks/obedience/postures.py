@@ -32,7 +32,7 @@ def from_upright(body: Body, spans: list[Span]) -> list[Span]:
 
 
 def until(frames: Sequence[int] | np.ndarray, spans: list[Span]) -> list[Span]:
-    """Extend each span to the first frame in `frames` that is not before the end of the span. Drop spans without such a frame."""
+    """Extend each span to the first frame in `frames` that comes after the span. Drop spans without such a frame."""
     stops = [next((int(frame) for frame in frames if frame >= span.stop), None) for span in spans]
     return [Span(span.start, stop) for span, stop in zip(spans, stops) if stop is not None]
 

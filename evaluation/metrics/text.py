@@ -1,8 +1,8 @@
 """Caption metrics: BLEU, ROUGE-L and CIDEr-D, with the conventions of COCO's caption evaluation, which publications use.
 
 N captions are scored against N lists of references. Captions and references are plain strings; `words` converts a string to lower
-case and removes punctuation. Each score is computed over the whole corpus and multiplied by 100. A caption scores 0 if it contains
-no words or fewer than n words for an n-gram. BERTScore is in `evaluation/metrics/bertscore.py`.
+case and removes punctuation. Each score is computed over the whole corpus and multiplied by 100. A caption that is empty or too
+short to contain an n-gram scores 0. BERTScore is in `evaluation/metrics/bertscore.py`.
 
 METEOR is not included: publications use version 1.5, which needs Java, and no maintained Python package includes WordNet.
 """
@@ -76,9 +76,10 @@ def _numbered(sentences: Sequence[Sequence[str]]) -> list[list[int]]:
 def bleu(candidates: Captions, references: References, max_order: int = 4) -> dict[str, float]:
     """Corpus BLEU-1 … BLEU-`max_order` as {name: value} (Papineni et al. 2002), computed by sacrebleu without smoothing.
 
-    The brevity penalty uses the reference whose length is closest to the caption's, and of two equally close references the
-    shorter. Results agree with COCO's code, unless no n-gram of an order matches in the whole corpus: the result is then 0 here and
-    about 1e-4 to 1e-2 in COCO's code. Raises `UserError` without sacrebleu, and the errors of `check_captions`.
+    The brevity penalty uses the reference whose length is closest to the length of the caption; if two references are equally
+    close, the shorter reference is used. Results agree with COCO's code, with one exception: if no n-gram of length n matches in
+    the whole corpus, BLEU-n is 0 here, but about 1e-4 to 1e-2 in COCO's code. Raises `UserError` without sacrebleu, and the errors
+    of `check_captions`.
     """
     check_captions(candidates, references)
     try:

@@ -30,7 +30,8 @@ REACH = 0.25  # metres; maximum distance of an additional point from its joint
 
 
 def write_html(path: str | Path, motions: Sequence[Motion], title: str = "", files: Sequence[Sequence[str]] = ()) -> None:
-    """Write one page with all motions. If `Motion.locked` is given, it is shown, with a switch to `Motion.joints`.
+    """Write one page with all motions. If `Motion.locked` is given, the page shows the locked motion, and has a switch to
+    `Motion.joints`.
 
     `title` defaults to the text of the first motion; `files` lists, for each motion, the files to link to, relative to the page.
     Raises `UserError` if joints are not finite, if their number is not 22 or 21, or if the file cannot be written.

@@ -197,8 +197,8 @@ class Scene:
     def far_to_near(self, middles: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
         """Groups of limbs in the order in which to paint them, by their midpoints (N, 2) in pixels and nearness to the camera (N,).
 
-        The trunk is one group. Another limb is painted before the trunk if it is behind the trunk limb that is nearest to it in the
-        picture, otherwise after the trunk.
+        The trunk is one group. Every other limb is compared with the limb of the trunk that is nearest in the picture: it is
+        painted before the trunk if it is farther from the camera, and after the trunk otherwise.
         """
         apart = np.linalg.norm(middles[self.outer, None] - middles[self.trunk], axis=-1)
         in_front = nearness[self.outer] > nearness[self.trunk[apart.argmin(axis=1)]]
