@@ -77,7 +77,7 @@ def fail(message: str) -> None:
 
 
 def read_motion(path: Path, scale: float, forward: str, up: str) -> bpy.types.Object:
-    """The armature of a .bvh file, which also sets the scene's frame rate."""
+    """Import a .bvh file, set the scene's frame rate to that of the file, and return the armature."""
     axes = {"axis_forward": forward, "axis_up": up, "global_scale": scale}
     try:
         bpy.ops.import_anim.bvh(filepath=str(path), update_scene_fps=True, update_scene_duration=True, **axes)
@@ -87,7 +87,7 @@ def read_motion(path: Path, scale: float, forward: str, up: str) -> bpy.types.Ob
 
 
 def read_character(path: Path, source: bpy.types.Object) -> bpy.types.Object:
-    """The armature of a character file: the one with the most bones."""
+    """Import a character file, and return its armature. If there are several, return the armature with the most bones."""
     fps = bpy.context.scene.render.fps, bpy.context.scene.render.fps_base
     try:
         match path.suffix.lower():

@@ -221,7 +221,7 @@ class MaskedTransformer(nn.Module):
         topkr: float,
         choice_temperature: float,
     ) -> Iterator[Step]:
-        """Run the decoding steps on the outputs of `inputs`."""
+        """Yield the decoding steps, one after the other. The arguments are the outputs of `inputs`."""
         ids = torch.where(valid, ids, self.pad_id)
         wanted = ids == self.mask_id
         confidence = torch.zeros_like(noise[..., 0]).masked_fill(~wanted, torch.inf)

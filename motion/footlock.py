@@ -141,8 +141,8 @@ def corrections(feet: ndarray, stands: ndarray, penalty: ndarray, fps: float) ->
     steps = np.diff(feet, axis=2)  # (2, 2, T - 1, 3): of heels and of toes
 
     def solve(steps: ndarray, ties: ndarray) -> ndarray:
-        """Corrections (2, T, 3) of both feet that cancel the displacements `steps` (P, 2, T - 1, 3) of P parts per foot where their
-        weights `ties` (P, 2, T - 1) are above 0."""
+        """Return corrections (2, T, 3) of both feet. `steps` (P, 2, T - 1, 3) are the displacements of P parts per foot.
+        Displacements whose weight in `ties` (P, 2, T - 1) is above 0 are cancelled."""
         level = np.abs(steps[..., 1]) * fps < RISING
         ties, smooth = ties * (DECAY * fps) ** 2, (BLEND * fps) ** 4
         horizontal = standstill(steps[..., ::2], ties, penalty.T, smooth)
@@ -200,7 +200,7 @@ def strain(body: ndarray, heels: ndarray, skeleton: Skeleton) -> ndarray:
 
 
 def follow(body: ndarray, heels: ndarray, toes: ndarray, skeleton: Skeleton) -> ndarray:
-    """Move heels and toes of `body` by `heels` and `toes` (T, 2, 3), and the legs with them; returns joints (T, J, 3)."""
+    """Move the heels and toes of `body` by `heels` and `toes` (T, 2, 3), and adjust the legs; returns joints (T, J, 3)."""
     hips, knees, ankles, *middles, tips = legs_of(body, skeleton)
     thigh, shank, foot, reach = norm(knees - hips), norm(ankles - knees), norm(tips - ankles), norm(ankles - hips)
     target = tips + toes + foot[..., None] * unit(ankles + heels - tips - toes)

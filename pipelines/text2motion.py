@@ -245,7 +245,7 @@ class TextToMotion:
         Candidate c of sample n has the random numbers of sample n · `sampling.candidates` + c, so a motion does not depend on the
         other prompts.
 
-        Raises `UserError` for an empty prompt, a length shorter than a token, and candidates that nothing can score.
+        Raises `UserError` for an empty prompt, a length shorter than a token, and candidates if there is no model that scores them.
         """
         sampling = replace(sampling or self.sampling, **changes)
         count = sampling.candidates
@@ -294,8 +294,8 @@ class TextToMotion:
         return features, *(torch.cat(part) for part in list(zip(*results))[1:])
 
     def plan(self, prompt: str, sampling: SamplingSettings) -> list[list[str]]:
-        """Split a prompt into steps. Each step is a list of its text and, if it has two simultaneous actions, the texts of both
-        actions."""
+        """Split a prompt into steps. A step is returned as the list of its text and, if the step has two simultaneous actions, the
+        texts of both actions."""
         stepwise = sampling.stepwise and self.fills and self.length is not None
         return [self.with_actions(text, sampling) for text in (steps(prompt) if stepwise else [prompt])]
 

@@ -96,7 +96,8 @@ def captioner_from(
 
 
 def opt_state(state: State) -> State:
-    """Rename the tensors of OPT and LoRA to our names. Word embeddings are taken from the output layer, to which they are tied.
+    """Rename the tensors of OPT and LoRA to our names. The word embeddings, which are tied to the output layer, are read from that
+    layer.
 
     Raises `KeyError` for an unknown tensor.
     """

@@ -174,7 +174,8 @@ class Scene:
         cv2.polylines(picture, [pixels[: frame + 1 - first]], False, PATH, 3, cv2.LINE_AA, SUBPIXEL)
 
     def draw_footprints(self, picture: np.ndarray, frame: int) -> None:
-        """Draw the footprints that begin up to `frame`, in lighter versions of the colours of the left and right side."""
+        """Draw the footprints of stances that begin at or before `frame`, in lighter versions of the colours of the left and right
+        side."""
         starts, outlines, colours = self.prints
         outlines = outlines - self.followed[frame]  # (P, 28, 3)
         seen = (starts <= frame) & (np.linalg.norm(outlines, axis=-1).max(axis=-1) < self.stage)

@@ -63,7 +63,7 @@ class InputOptions:
         return cls(*header, *files, config.input_sample, config.joint_map or None)
 
 
-AS_STATED = InputOptions()  # every fact as the file states it
+AS_STATED = InputOptions()  # no overrides: the header of the file is used
 
 
 @dataclass(frozen=True, eq=False, repr=False)
