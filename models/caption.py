@@ -63,7 +63,7 @@ class MotionReader(nn.Module):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of captions with token ids (B, L) and lengths (B,), given query outputs (B, P, H), and values to log."""
+        """Return the loss and values to log, for captions with token ids (B, L) and lengths (B,), given query outputs (B, P, H)."""
         raise NotImplementedError
 
     def write(
@@ -77,7 +77,8 @@ class MotionReader(nn.Module):
 
 
 def word_loss(logits: Tensor, ids: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the cross-entropy of logits (B, L, V) for word ids (B, L) where `valid` (B, L) is True, and values to log."""
+    """Return the loss and values to log: cross-entropy and accuracy of logits (B, L, V) for word ids (B, L) where `valid` is
+    True."""
     logits, ids = counted(valid, logits, ids)
     loss = F.cross_entropy(logits.float(), ids)
     return loss, {"caption_ce": loss.detach(), "accuracy": accuracy(logits, ids)}
@@ -187,7 +188,7 @@ class CaptionGPT(MotionReader):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the cross-entropy of each next word of the captions, with the queries as prefix, and values to log.
+        """Return the loss and values to log. The loss is the cross-entropy of each next word of the captions, after the queries.
 
         If `queries` is None, the GPT is trained as a plain language model.
         """

@@ -105,7 +105,8 @@ class CaptionLM(MotionReader):
     def text_loss(
         self, queries: Tensor | None, ids: Tensor, lengths: Tensor, codes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean cross-entropy of captions with token ids (B, L) and lengths (B,), and values to log.
+        """Return the loss and values to log, for captions with token ids (B, L) and lengths (B,). The loss is the mean
+        cross-entropy.
 
         Raises `UserError` if `queries` is None.
         """

@@ -1,6 +1,6 @@
 """Caption decoding: greedy search, beam search and nucleus sampling (Holtzman et al. 2020), with penalties on repetition.
 
-Captioners with a Hugging Face model use its `generate` instead.
+Captioners with a Hugging Face model use the method `generate` of that model instead.
 """
 
 from __future__ import annotations

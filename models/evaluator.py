@@ -134,7 +134,7 @@ class Evaluator(nn.Module):
         return F.pad(motion, (0, 0, 0, width - motion.shape[1]))
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the contrastive loss of Hadsell et al. 2006, with which the authors trained the evaluator, and values to log.
+        """Return the loss and values to log. The loss is the contrastive loss of Hadsell et al. 2006, as in the authors' training.
 
         Matching pairs of text and motion are pulled to distance 0, and mismatched pairs are pushed to a distance of at least
         `margin`.

@@ -91,9 +91,9 @@ def fit_pose(joints: Tensor, skeleton: Skeleton, rest: ndarray | None = None) ->
 def retarget(joints: ndarray, skeleton: Skeleton, offsets: ndarray) -> ndarray:
     """Transfer joints (T, J, 3), metres, to a body with the rest pose `offsets` (J, 3).
 
-    Bone directions are kept, except in pelvis and chest: each is rigid, so it gets the rotation that fits its bones best. The path
-    of the root is scaled by the ratio of the leg lengths, to keep the feet on the floor. If the new pelvis has another shape, the
-    root is moved so that the midpoint of the hips stays in place; without this, standing feet would slide.
+    Bone directions are kept, except in pelvis and chest. These are rigid, and each gets the rotation that fits its bones best. The
+    path of the root is scaled by the ratio of the leg lengths, to keep the feet on the floor. If the new pelvis has another shape,
+    the root is moved so that the midpoint of the hips stays in place; without this, standing feet would slide.
     """
     bones = offsets_of(joints, skeleton)
     lengths = norm(offsets)

@@ -163,7 +163,7 @@ class TrainLaMP(Training):
 class TrainT2M(Evaluated, Training):
     """Train a model that predicts motion tokens or lengths from text, on a frozen tokeniser.
 
-    The default sizes are those of the weights --init or, without --init, those of the paper.
+    The default sizes are the sizes of the weights --init or, without --init, the sizes in the paper.
     """
 
     stage: str = option(

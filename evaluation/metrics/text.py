@@ -4,7 +4,8 @@ N captions are scored against N lists of references. Captions and references are
 case and removes punctuation. Each score is computed over the whole corpus and multiplied by 100. A caption that is empty or too
 short to contain an n-gram scores 0. BERTScore is in `evaluation/metrics/bertscore.py`.
 
-METEOR is not included: publications use version 1.5, which needs Java, and no maintained Python package includes WordNet.
+METEOR is not included. Publications use METEOR 1.5, which needs Java, and a Python version would need WordNet, which no maintained
+Python package includes.
 """
 
 from __future__ import annotations
