@@ -142,7 +142,7 @@ def rest_turn(armature: bpy.types.Object, bone: str) -> Quaternion:
 
 
 def bake(source: bpy.types.Object, target: bpy.types.Object, pairs: dict[str, str], frames: range) -> None:
-    """Key the target's bones in every frame."""
+    """Insert keyframes of the target's bones in every frame."""
     corrections = {bone: rest_turn(source, pairs[bone]).inverted() @ rest_turn(target, bone) for bone in pairs}
     hips = next(bone for bone, partner in pairs.items() if bare(partner) == "Hips")
     growth = rest_height(target, pairs) / rest_height(source, {bone: bone for bone in pairs.values()})

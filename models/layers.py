@@ -28,7 +28,7 @@ def valid_mask(lengths: Tensor, size: int) -> Tensor:
 
 
 def attention_mask(valid: Tensor, kind: str) -> Tensor:
-    """The mask (B | 1, 1, L, L) for `scaled_dot_product_attention`; `valid` (B, L) is False at padding. Depending on `kind`, each
+    """The mask (B or 1, 1, L, L) for `scaled_dot_product_attention`; `valid` (B, L) is False at padding. Depending on `kind`, each
     position attends to:
 
     full      every valid position

@@ -222,7 +222,7 @@ class WordEncoder(SentenceEncoder):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the folder's files, with a suffix that distinguishes it from `SentenceEncoder`."""
+        """Hash of the folder's files, with a suffix, so that it differs from the hash of `SentenceEncoder`."""
         return super().fingerprint + "_words"
 
     @torch.no_grad()

@@ -324,9 +324,9 @@ def resolve_generator(
 def _companion(masked: Run, kind: str, released: bool) -> str:
     """Return the name of the only run of a kind ("residual", "length", "filling" or "selector") that fits a masked transformer.
 
-    Returns "" if there is none. The run must have the tokeniser of the masked transformer. Released runs must also have its text
-    encoder. If several other runs have its tokeniser, they must have its text encoder too. The released length estimator fits all
-    released transformers. A selector uses no tokeniser, and fits all transformers that are not released.
+    Returns "" if there is none. The run must have the same tokeniser as the masked transformer. If the runs are released, or if
+    several runs have this tokeniser, the run must also have the same text encoder as the masked transformer. The released length
+    estimator fits all released transformers. A selector uses no tokeniser, and fits all transformers that are not released.
     """
     if (kind == "filling" and masked.fills_gaps) or (kind == "selector" and released):
         return ""  # a masked transformer that fills gaps needs no second one; no selector fits a released one
