@@ -99,7 +99,7 @@ class GPTConfig:
     ff_rate: int = 4
     block_size: int = 51  # maximum number of tokens in a caption, including [SEP]
     dropout: float = 0.1
-    pkeep: float = 1.0  # fraction of input words kept in training; the others are replaced by random words
+    pkeep: float = 1.0  # fraction of input words that are kept in training; random words replace all others
 
     def __post_init__(self):
         for flag, value in (("num_layers", self.num_layers), ("ff_rate", self.ff_rate), ("n_head_gpt", self.num_heads)):

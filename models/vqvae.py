@@ -219,7 +219,7 @@ class MotionTokeniser(nn.Module):
         if dim != self.config.dim:
             raise UserError(f"motion: width {dim}, but this tokeniser needs {self.config.dim}; use a tokeniser of the same dataset")
         if frames < self.stride:
-            raise UserError(f"motion: {frames} frames, but one token takes {self.stride}; use longer motions")
+            raise UserError(f"motion: {frames} frames, but one token covers {self.stride}; use longer motions")
         return self.encoder(motion, shorter_than(frames, lengths))
 
     def quantise(self, motion: Tensor, lengths: Tensor | None = None) -> Quantised:

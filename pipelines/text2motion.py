@@ -125,7 +125,7 @@ class TextToMotion:
         self.sources: list[Path] = []  # the weights files read by `load`
         width = tokeniser.config.dim
         if {tuple(mean.shape), tuple(std.shape)} != {(width,)}:
-            raise UserError(f"mean.npy, std.npy: {len(mean)} and {len(std)} numbers, the tokeniser needs {width}; use its files")
+            raise UserError(f"mean.npy, std.npy: {len(mean)} and {len(std)} numbers, but the tokeniser needs {width}; use its own")
         parts = {"masked": masked, "filling": filling, "residual": residual, "length": length, "selector": selector}
         for kind, model in parts.items():
             if model is not None:
@@ -141,7 +141,7 @@ class TextToMotion:
             expected, actual = getattr(config, size, None), getattr(self.tokeniser, size)
             if expected not in (None, actual):
                 raise UserError(
-                    f"the {kind} model was trained on a tokeniser of {size} {expected}, this one has {actual}; "
+                    f"the {kind} model was trained on a tokeniser of {size} {expected}, but this one has {actual}; "
                     "use the one that it was trained on"
                 )
         width = len(self.reads[kind].columns) if kind in self.reads else self.encoder.dim
