@@ -232,7 +232,7 @@ def bent(hips: ndarray, knees: ndarray, ankles: ndarray, new_ankles: ndarray, ne
     """The knees (..., 3) after the ankles have moved; the lengths of thighs and shanks stay the same.
 
     A knee keeps its offset from the line between hip and ankle. If the leg has to bend more than before, the knee moves towards the
-    toes. Otherwise, noise would determine the plane in which a nearly straight leg bends.
+    toes. Without this rule, noise would determine the plane in which a nearly straight leg bends.
     """
     thigh, shank = norm(knees - hips), norm(ankles - knees)
     axis = unit(new_ankles - hips)
